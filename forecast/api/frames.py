@@ -240,7 +240,7 @@ def _require_once(frame: pd.DataFrame, names: Names) -> None:
     keys = f"`{names.id_col}, {names.time_col}`"
     cure = f"df.drop_duplicates([{names.id_col!r}, {names.time_col!r}])"
     raise InputError(
-        f"{WHERE}: {int(twice.sum())} rows repeat their {keys}, first {row['unique_id']!r} at {row['ds']}; wanted "
+        f"{WHERE}: rows that repeat their {keys}: {twice.sum()}, first {row['unique_id']!r} at {row['ds']}; wanted "
         f"each once. Pass `{cure}`, or name the column that tells the series apart as `id_col`."
     )
 

@@ -37,7 +37,7 @@ from forecast.data.preparation import prepare_dataset
 from forecast.data.results import Results
 from forecast.models import catalogue, spec
 from forecast.system import files
-from forecast.system.errors import InputError, nearest
+from forecast.system.errors import InputError, counted, nearest
 from forecast.system.stage import default_jobs
 
 BUDGETS = {"quick": "demo", "full": "."}
@@ -213,9 +213,9 @@ def shares(frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int,
             if stop - start < need:
                 raise InputError(
                     f"{WHERE}, series {unique_id!r}: {len(own)} time steps are too few for horizon={horizon}, "
-                    f"lookback={lookback} and {test} steps of test: {stop - start} of them fall into the {block} "
-                    f"block, wanted at least {need}. Pass a shorter `horizon` or `lookback` or fewer windows, or "
-                    "leave out series that begin late or end early."
+                    f"lookback={lookback} and {counted(test, 'step')} of test: {stop - start} of them fall into the "
+                    f"{block} block, wanted at least {need}. Pass a shorter `horizon` or `lookback` or fewer windows, "
+                    "or leave out series that begin late or end early."
                 )
     found = np.array([train, validation, calibration]) / len(steps)
     return dict(zip(("train", "validation", "calibration"), found.tolist(), strict=True))

@@ -14,7 +14,7 @@ import typer
 
 from forecast.cli.shown import CLUSTER, FORMAT, ROOT, Format, require_project, show, work_on
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import ForecastError, InputError
+from forecast.system.errors import ForecastError, InputError, counted
 from forecast.system.stage import default_jobs
 
 
@@ -116,7 +116,7 @@ def _span(frame: Any, kind: str) -> str:
     from forecast.config.task import written
 
     first, last = (written(kind, moment.isoformat(), 10) for moment in (frame["ds"].min(), frame["ds"].max()))
-    return f"right: {len(frame)} rows of {frame['unique_id'].nunique()} series, {first} to {last}"
+    return f"right: {counted(len(frame), 'row')} of {frame['unique_id'].nunique()} series, {first} to {last}"
 
 
 def all_of(faults: list[ForecastError]) -> ForecastError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from forecast.cli.shown import AS_OF, FORMAT, ROOT, Format, as_of_moment, now, require_project, show
-from forecast.system.errors import DataError, InputError
+from forecast.system.errors import DataError, InputError, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,7 @@ def _report(dataset: str, found: Fetched, root: Path, kind: str) -> None:
     new = found.rows - found.rows_before
     record = snapshots.provenance(root, dataset)
     reach = written(kind, record["last"]) if kind == "index" else f"{found.pointer.as_of} UTC"
-    print(f"{dataset}: {verb} {found.pointer.snapshot} ({found.rows} rows, {new:+d}; as of {reach})")
+    print(f"{dataset}: {verb} {found.pointer.snapshot} ({counted(found.rows, 'row')}, {new:+d}; as of {reach})")
     if not found.revised.empty:
         kinds = ", ".join(f"{count} {kind}" for kind, count in found.revised["kind"].value_counts().items())
         table = Path(found.pointer.snapshot).with_suffix(".revisions.csv")

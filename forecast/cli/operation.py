@@ -19,7 +19,7 @@ from forecast.cli import shown
 from forecast.cli.run import revision
 from forecast.cli.shown import DATASET, FORMAT, ROOT, Format, now, require_project, show, tracking_uri
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import ForecastError, GateRefused, InputError, nearest
+from forecast.system.errors import ForecastError, GateRefused, InputError, counted, nearest
 from forecast.system.processes import stop_on_signals
 from forecast.system.stage import duration
 
@@ -126,13 +126,13 @@ def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
     ratio, age, fitted = row["live_error"], row["age_days"], row["training_cutoff"].partition("T")[0]
     live = "no issued forecast has met its actuals yet" if ratio is None else f"{ratio:.2f} x the test error"
     hours, last = row["last_observation_age_h"], row["last_observation"][:16]
-    old = "" if hours is None else f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+    old = "" if hours is None else counted(hours, "hour") if hours < 48 else counted(hours / 24, "day")
     observed = f"; last observation {last}, {old} old" if old else ""
     values = {
         "champion": f"version {row['champion']} ({row['model']})" if row["champion"] else "none",
-        "age": f"{age:.0f} days, fitted on data up to {fitted}" if age is not None else "",
+        "age": f"{counted(age, 'day')}, fitted on data up to {fitted}" if age is not None else "",
         "test skill": _percent(row["skill"]),
-        "live error": f"{live} ({row['live_issues']} issues)",
+        "live error": f"{live} ({counted(row['live_issues'], 'issue')})",
         "live skill": _percent(row["live_skill"]),
         "data": f"as of {row['data_as_of']}{observed}",
         "drift": row["drift"],

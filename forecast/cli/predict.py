@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from forecast.cli.shown import ROOT, Format, harmless, now, require_project, show
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,7 @@ def _sentence(known: dict[str, Any]) -> str:
     skill = f"skill {100 * test['skill']:+.1f} % against repeating the last value" if "skill" in test else ""
     scores = ", ".join(part for part in (error, skill) if part)
     fitted = known["training_cutoff"].partition("T")[0]
-    made = f"made {max(known['age_days'], 0):.0f} days ago, fitted on data up to {fitted}"
+    made = f"made {counted(max(known['age_days'], 0), 'day')} ago, fitted on data up to {fitted}"
     return f"Version {known['version']} ({known['model']}), {made}{f'; on test {scores}' if scores else ''}."
 
 

@@ -14,7 +14,7 @@ from pandas.tseries.frequencies import to_offset
 
 from forecast.config.task import WEEKDAYS, CalendarFeature, RegularCalendar, SessionCalendar, WeekdayCalendar, written
 from forecast.data.schema import place
-from forecast.system.errors import ForecastError, InputError
+from forecast.system.errors import ForecastError, InputError, counted
 
 Calendar = SessionCalendar | WeekdayCalendar | RegularCalendar
 Daily = SessionCalendar | WeekdayCalendar
@@ -237,7 +237,7 @@ def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestam
     """What is wrong with the first of the times off the calendar, why that may be, and which calendar would fit."""
     more = f" ({len(wrong)} such times in all: {times(wrong, calendar)})" if len(wrong) > 1 else ""
     best, off, lacking = nearest(stamps)
-    fitting = f" Nearest calendar: {yaml_of(best)} ({off} times off it, {lacking} steps without a row)."
+    fitting = f" Nearest calendar: {yaml_of(best)} ({counted(off, 'time')} off it, steps without a row: {lacking})."
     hint = fitting if off < len(wrong) else ""
     if isinstance(calendar, Daily):
         name = calendar.exchange if isinstance(calendar, SessionCalendar) else "the configured weekdays"

@@ -18,7 +18,7 @@ from forecast.data import own_files
 from forecast.data.calendars import Calendar, lengths, nearest, usual_features, yaml_of
 from forecast.data.schema import first_text, no_number
 from forecast.data.written_times import ISO, as_utc, format_of, oldest_first
-from forecast.system.errors import InputError, quote_names
+from forecast.system.errors import InputError, counted, quote_names
 
 ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles")
 """Clocks that are tried where an hour of autumn stands twice."""
@@ -117,7 +117,7 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
     said = {"columns": columns, "time_zone": zone, "time_format": form}
     source = {"kind": "file", "path": where, **{key: value for key, value in said.items() if value}, **written.said()}
     if off or lacking:
-        notes["calendar"] += f"; {off} times off it, {lacking} steps without a row"
+        notes["calendar"] += f"; {counted(off, 'time')} off it, {counted(lacking, 'step')} without a row"
     read = "rows counted" if calendar is INDEX else f"times as {zone or 'UTC'}"
     notes["source"] = read + (f" from {time!r}" if time else "") + (f", series from {series!r}" if series else "")
     entry = {"title": path.name.partition(".")[0], "source": source, **entry}

@@ -25,7 +25,7 @@ from forecast.data.snapshots import NO_REVISION, merged, revisions
 from forecast.data.sources import RawFrame, Request
 from forecast.data.web import Deadline
 from forecast.system import files
-from forecast.system.errors import DataError, ForecastError, InputError
+from forecast.system.errors import DataError, ForecastError, InputError, counted
 
 SHOWN = 50
 MAX_SERIES, MAX_POINTS = 6, 100_000
@@ -254,7 +254,7 @@ def age(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str:
     """How long ago the last row became known, in words."""
     old = now - ended(dataset.calendar, [last])[0]
     days = old / pd.Timedelta(1, "D")
-    return f"{days:.0f} days" if days >= 2 else f"{old / pd.Timedelta(1, 'h'):.0f} hours"
+    return counted(days, "day") if days >= 2 else counted(old / pd.Timedelta(1, "h"), "hour")
 
 
 def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:

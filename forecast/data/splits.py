@@ -19,7 +19,7 @@ from forecast.config.datasets import AnySplits, Dataset, FractionSplits, Splits
 from forecast.config.task import Task, written
 from forecast.data.calendars import grid
 from forecast.data.panel import Panel, Series
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, counted
 
 BLOCKS = ("train", "validation", "calibration", "test")
 
@@ -153,9 +153,9 @@ def _too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
     start, stop = blocks.range(block)
     need = task.horizon + (task.lookback if block == "train" else 0)
     ends = [written(task.calendar.kind, str(pd.Timestamp(moment)), 16) for moment in series.ds[[0, -1]]]
-    span = f"{len(series)} steps from {ends[0]} to {ends[1]}"
+    span = f"{counted(len(series), 'step')} from {ends[0]} to {ends[1]}"
     return (
-        f"Dataset {panel.name!r}, series {series.unique_id!r}: its {block} block has {stop - start} steps "
+        f"Dataset {panel.name!r}, series {series.unique_id!r}: its {block} block has {counted(stop - start, 'step')} "
         f"(series of {span}); lookback={task.lookback} and "
         f"horizon={task.horizon} need at least {need}. Shorten `lookback` or `horizon`, or move the dates under "
         f"`splits` in configs/datasets.yaml."

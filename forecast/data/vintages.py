@@ -15,7 +15,7 @@ from forecast.config.datasets import Dataset
 from forecast.data import snapshots
 from forecast.data.calendars import ended, following, grid
 from forecast.system import files
-from forecast.system.errors import ForecastError
+from forecast.system.errors import ForecastError, counted
 
 KEYS = ["unique_id", "ds", "issued_at"]
 
@@ -48,7 +48,7 @@ def check(table: pd.DataFrame, dataset: Dataset, *, where: str, error: type[Fore
     if len(late):
         first = table.iloc[int(late[0])]
         raise error(
-            f"{where}: {len(late)} forecasts were issued after their target was known, such as that of "
+            f"{where}: issued after their target was known: {counted(len(late), 'forecast')}, such as that of "
             f"{first['ds']} (series {first['unique_id']!r}) issued at {first['issued_at']}. Wanted the time of issue "
             "in UTC, before the target; are the two columns swapped, or is a time zone missing?"
         )

@@ -17,7 +17,7 @@ import numpy as np
 from forecast.config.task import Task, written
 from forecast.data.panel import Series
 from forecast.data.scaling import DIFFERENCED
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, counted
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
     short, beyond = rows[rows < task.lookback - 1], rows[rows >= len(series)]
     if len(short):
         raise InputError(
-            f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has {int(short[0]) + 1} rows of "
+            f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has {counted(short[0] + 1, 'row')} of "
             f"history; lookback={task.lookback} are needed. Give a longer history or a later cutoff."
         )
     if len(beyond):
@@ -172,8 +172,8 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
             row = int(rows[np.isnan(series.values[rows, position])][0])
             moment = written(task.calendar.kind, str(series.ds[row]), 16)
             raise InputError(
-                f"Series {series.unique_id!r}: {column.name.rsplit('+', 1)[0]!r} has no value {column.lead} steps "
-                f"after {moment}, inside the horizon of {task.horizon}. Give "
+                f"Series {series.unique_id!r}: {column.name.rsplit('+', 1)[0]!r} has no value "
+                f"{counted(column.lead, 'step')} after {moment}, inside the horizon of {task.horizon}. Give "
                 "its values of the whole horizon, in rows that hold it and no target (in Python also as `future_df`)."
             )
 

@@ -21,7 +21,7 @@ from forecast.identification.nets import Net, NetSet, check_first
 from forecast.networks.description import Network, own_weights
 from forecast.networks.inference import streaming
 from forecast.system import files
-from forecast.system.errors import DataError, InputError, ModelFailure
+from forecast.system.errors import DataError, InputError, ModelFailure, counted
 from forecast.training.narx.experiment import Array, Standardization, columns, refuse_gaps
 
 SCHEMA = 2
@@ -141,8 +141,8 @@ class Model:
             return self._run(inputs, None, start)
         measured = _table("y", start, self.outputs)
         if not self.start <= len(measured) <= len(inputs):
-            found = f"A free run of {self.net.kind} over {len(inputs)} rows got {len(measured)} measured rows of y to"
-            raise InputError(f"{found} start from; wanted at least {self.start} and no more than the rows of u.")
+            found = f"A free run of {self.net.kind} got rows of u: {len(inputs)}, measured rows of y: {len(measured)}"
+            raise InputError(f"{found}; wanted at least {self.start} of y to start from, no more than of u.")
         run = self._run(inputs[len(measured) :], None, self.prepare(inputs[: len(measured)], measured))
         return LoopRun(np.concatenate([measured, run.y]), run.state)
 
@@ -166,7 +166,7 @@ class Model:
         state = self.prepare(inputs[: self.start], outputs[: self.start])
         rows = len(outputs) - self.start
         if steps not in range(1, rows):
-            raise InputError(f"{steps} steps ahead of {rows} rows; wanted at least 1 and fewer than the rows.")
+            raise InputError(f"`steps` is {steps}, the rows are {rows}; wanted at least 1 and fewer than the rows.")
         later = self.scaling.scale_u(inputs[self.start :]), self.scaling.scale_y(outputs[self.start :])
         loop, weights = self.numerics()
         found = loop.ahead(weights, state, *later, steps)
@@ -261,7 +261,7 @@ class Model:
         outputs = _table("y", np.nan if y is None else y, self.outputs)
         inputs = self._inputs(u, len(outputs))
         if len(inputs) != len(outputs):
-            raise InputError(f"u has {len(inputs)} rows and y has {len(outputs)}; wanted one of each for every time.")
+            raise InputError(f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every time.")
         return inputs, outputs
 
     def _inputs(self, u: npt.ArrayLike | None, rows: int | None) -> Array:
@@ -277,7 +277,7 @@ class Model:
 def _table(name: str, values: npt.ArrayLike, width: int) -> Array:
     found = columns(name, values)
     if found.shape[1] != width:
-        raise InputError(f"{name} has {found.shape[1]} columns; this net was trained on {width}.")
+        raise InputError(f"{name} has {counted(found.shape[1], 'column')}; this net was trained on {width}.")
     return found
 
 

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from forecast.identification.loops import NetworkLoop, SetLoop
 from forecast.networks.description import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, counted
 from forecast.training.narx.net import Narx
 
 Delays = tuple[int, ...]
@@ -190,7 +190,7 @@ class NetSet:
 def check_rows(net: Net | NetSet, name: str, rows: int, needed: int) -> None:
     """`InputError` when `name` has too few rows for the delays."""
     if rows < needed:
-        found = f"{net.kind} has delays that reach {net.start} rows back; {name} has {rows} rows, at least {needed}"
+        found = f"{net.kind} has delays up to {net.start}; {name} has {counted(rows, 'row')}, at least {needed}"
         raise InputError(f"{found} are needed. Give a longer one, leave it out, or take shorter delays.")
 
 
@@ -198,7 +198,7 @@ def check_first(net: Net | NetSet, name: str, y: npt.NDArray[np.float64], needed
     """The same, and when y (T, O) is missing where the feedback delays are filled from it."""
     check_rows(net, name, len(y), needed)
     if net.feedback and np.isnan(y[: net.start]).any():
-        raise InputError(f"y is missing in the first {net.start} rows, which fill the delays. Begin behind the gap.")
+        raise InputError(f"y is missing before row {net.start}, where it fills the delays. Begin behind the gap.")
 
 
 def narxnet(

@@ -108,7 +108,7 @@ def judge(net: Net, rows: Rows, scaling: Standardization, for_use: ForUse) -> Ca
     loop, held_out = net.loop(*rows.sizes), rows.held_out(scaling)
     least = min(map(len, held_out), default=0) - net.start
     if isinstance(for_use, int) and held_out and for_use >= least:
-        raise InputError(f"`for_use` is {for_use} steps; a stretch of validation rows has {least}. Take fewer steps.")
+        raise InputError(f"`for_use` is {for_use}; a stretch of validation rows has {least}. Take fewer steps.")
 
     def error(named: Mapping[str, Array]) -> float:
         squares, count = 0.0, 0.0

@@ -20,7 +20,7 @@ from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
 from forecast.identification.rows import ForUse, Rows, errors, judge
 from forecast.networks.description import Network
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelFailure, counted
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
@@ -51,9 +51,9 @@ def trainlm(
 
     `goal`: mean squared error in scaled units; `time`: seconds; `max_fail`: epochs without a better validation error.
     """
-    if not (epochs >= 1 and mu > 0 and mu_inc > 1 > mu_dec > 0):
+    if type(epochs) not in (int, np.int64) or not (epochs >= 1 and mu > 0 and mu_inc > 1 > mu_dec > 0):
         found = f"epochs={epochs}, mu={mu}, mu_inc={mu_inc}, mu_dec={mu_dec}"
-        raise InputError(f"{found}; wanted epochs from 1 up, mu above 0, mu_inc above 1, mu_dec between 0 and 1.")
+        raise InputError(f"{found}; wanted whole epochs from 1, mu above 0, mu_inc above 1, mu_dec between 0 and 1.")
     return lm.Options(epochs, mu, mu_inc, mu_dec, mu_max, min_grad, max_fail, goal=goal, seconds=time)
 
 
@@ -211,7 +211,7 @@ def _reported(model: Model, rows: Rows) -> Model:
     """With its errors in both loops, and the notes that follow from them."""
     stepped, use = errors(model, rows, "prediction"), model.training.for_use
     free = errors(model, rows, "simulation") if model.net.feedback else {}
-    ahead = {f"{use} steps ahead": errors(model, rows, use)} if isinstance(use, int) else {}
+    ahead = {f"{counted(use, 'step')} ahead": errors(model, rows, use)} if isinstance(use, int) else {}
     training = replace(model.training, performance=stepped, free_run=free)
     notes = [*training.notes, f"Weights chosen for {next(iter(ahead), use)}."] if free else list(training.notes)
     notes += cautions(rows.parts(TRAIN), sum(weight.size for weight in model.weights.values()))

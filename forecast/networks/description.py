@@ -20,7 +20,7 @@ import numpy as np
 
 from forecast.networks import cells
 from forecast.networks.cells.base import Cell, Weight, numpy_namespace
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, counted
 
 ALL = 10**9  # rows back: all there are
 Weights = dict[str, Weight]
@@ -113,7 +113,7 @@ class Taps(Block):
         if not self.delays or min(self.delays) < 0 or not columns or not set(columns) <= set(range(width)):
             raise InputError(
                 f"Block {self.name!r}: delays {self.delays} and channels {self.channels} do not fit an input of "
-                f"{width} columns; delays are whole numbers from 0, channels from 0 to {width - 1}."
+                f"{counted(width, 'column')}; delays are whole numbers from 0, channels from 0 to {width - 1}."
             )
         return {}, len(columns) * len(self.delays)
 

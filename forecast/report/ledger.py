@@ -17,6 +17,7 @@ from forecast.report import text
 from forecast.report.charts import Axes, Point, scatter
 from forecast.report.figures import Panel, error_title, headline, role_of
 from forecast.report.text import Cell, Row, Table, number, whole
+from forecast.system.errors import counted
 
 COLUMNS = [
     ("Model", ""),
@@ -271,7 +272,7 @@ def _quality_row(results: Results, unique_id: str, series: dict[str, Any], colum
 def gaps(results: Results) -> list[str]:
     """The gaps the record names, longest first, as sentences."""
     found = sorted(results.quality.get("gaps_shown", []), key=lambda gap: (-gap["steps"], gap["first"]))
-    return [f"{g['series']}: {g['steps']} steps from {_written(results, g['first'])}" for g in found]
+    return [f"{g['series']}: {counted(g['steps'], 'step')} from {_written(results, g['first'])}" for g in found]
 
 
 def _written(results: Results, moment: str, places: int = 16) -> str:
@@ -308,18 +309,14 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("Time steps", _calendar(dataset)),
         ("Inputs known up to the cutoff", text.listing(["the target's own past", *inputs])),
         ("Inputs known in advance", text.listing([text.name(f) for f in known]) or "none"),
-        ("Horizon", f"{_count(dataset.horizon)}; a forecast every {_count(dataset.step_size)}"),
-        ("Lookback", f"{dataset.lookback} rows; nothing older influences a forecast"),
-        ("Season", f"{_count(dataset.season_length)} (seasonal naive forecast, scale of MASE)"),
+        ("Horizon", f"{counted(dataset.horizon, 'step')}; a forecast every {counted(dataset.step_size, 'step')}"),
+        ("Lookback", f"{counted(dataset.lookback, 'row')}; nothing older influences a forecast"),
+        ("Season", f"{counted(dataset.season_length, 'step')} (seasonal naive forecast, scale of MASE)"),
         ("Data as of", results.as_of),
         ("Licence", dataset.licence.name),
         ("Attribution", dataset.licence.attribution),
         *[("Note", note) for note in notes(results)],
     ]
-
-
-def _count(steps: int) -> str:
-    return f"{steps} step{'' if steps == 1 else 's'}"
 
 
 def _calendar(dataset: Dataset) -> str:

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.system import files
-from forecast.system.errors import BusyError, ForecastError, InputError
+from forecast.system.errors import BusyError, ForecastError, InputError, counted
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -106,7 +106,7 @@ def _connected(where: str) -> Iterator[Client]:
             _require_scheduler(where)
             client = stack.enter_context(Client(where, timeout=WAIT_SECONDS, set_as_default=False))
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        print(f"cluster {where}: {workers} workers, dashboard {client.dashboard_link}", file=sys.stderr)
+        print(f"cluster {where}: {counted(workers, 'worker')}, dashboard {client.dashboard_link}", file=sys.stderr)
         yield client
 
 

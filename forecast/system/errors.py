@@ -72,6 +72,11 @@ def quote_names(names: object) -> str:
     return ", ".join(map(quoted, known[:MOST_NAMES])) + more
 
 
+def counted(number: float, noun: str) -> str:
+    """`1 row`, `1200 rows`."""
+    return f"{number:.0f} {noun}{'' if round(number) == 1 else 's'}"
+
+
 def out_of_memory(error: BaseException) -> str | None:
     """The message for an error that means too little memory, naming what asked for it; None for any other error."""
     if not isinstance(error, MemoryError) and getattr(error, "errno", None) != errno.ENOMEM:

@@ -68,7 +68,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     ),
     "no list of columns": (frame, {"past_exogenous": 3}, ("past_exogenous=3", "a name or a list of names")),
     "duplicates": (
-        lambda: pd.concat([frame(), frame().head(3)]), {}, ("3 rows", "`unique_id, ds`", "'a' at 2024-01-01", "once")
+        lambda: pd.concat([frame(), frame().head(3)]), {}, (": 3, ", "`unique_id, ds`", "'a' at 2024-01-01", "once")
     ),
     "a finer freq": (frame, {"freq": "1h"}, ("1 days 00:00:00 apart", "freq='1h'", "freq='1D'")),
     "a coarser freq": (hours, {}, ("0 days 01:00:00 apart", "freq='1D'", "freq='1h'")),

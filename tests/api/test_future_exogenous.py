@@ -109,12 +109,12 @@ def hole(frame: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda frame: None, "Series 'a': 'holiday' has no value 1 steps after 2024-01-17T15:00, inside"),
+        (lambda frame: None, "Series 'a': 'holiday' has no value 1 step after 2024-01-17T15:00, inside"),
         (lambda frame: frame.drop(columns="holiday"), "future_df: column 'holiday' not found"),
         (lambda frame: frame.drop(columns="ds"), r"future_df: column 'ds' \(`time_col`\) not found"),
         (hole, "series 'a': 'holiday' is `known_ahead` and has no value at 2024-01-17 17:00:00"),
         (lambda frame: frame.drop(index=2), "'a': 'holiday' has no value 3 steps after .* its values of the whole"),
-        (lambda frame: frame[frame["unique_id"] == "a"], "Series 'b': 'holiday' has no value 1 steps after"),
+        (lambda frame: frame[frame["unique_id"] == "a"], "Series 'b': 'holiday' has no value 1 step after"),
         (lambda frame: frame.assign(holiday="yes"), "future_df: column 'holiday' has type .* wanted numbers"),
     ],
 )  # fmt: skip

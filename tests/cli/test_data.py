@@ -74,7 +74,7 @@ def test_what_is_true_of_many_series_is_one_line(project: Path):
         project / "data" / "mine.csv", index=False
     )
     said = run("fetch", "mine", root=project)
-    assert "warn (stale_repeats): series 'a', 'b', 'c' and 2 more, column 'temp': 1 runs of equal values" in said
+    assert "warn (stale_repeats): series 'a', 'b', 'c' and 2 more, column 'temp': runs of equal values: 1" in said
     assert said.count("stale_repeats") == 1
 
 

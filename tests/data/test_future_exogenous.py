@@ -296,14 +296,14 @@ def test_forecasts_issued_after_their_target_are_refused(tmp_path: Path) -> None
     raw = persistent(60)
     swapped = provider(raw, 1.0).rename(columns={"ds": "issued_at", "issued_at": "ds"})
     request = written(tmp_path, raw, swapped)
-    with pytest.raises(InputError, match=r"data/issued\.csv: .* forecasts were issued after their target was known"):
+    with pytest.raises(InputError, match=r"data/issued\.csv: issued after their target was known: \d+ forecasts"):
         sources.read(request)
 
 
 def test_one_issued_after_its_target_is_refused_although_it_lies_behind_the_data(tmp_path: Path) -> None:
     issues = provider(persistent(60), 1.0)
     issues.loc[5, "issued_at"] = pd.Timestamp("2025-01-01")
-    with pytest.raises(InputError, match=r"data/issued\.csv: 1 forecasts were issued after"):
+    with pytest.raises(InputError, match=r"data/issued\.csv: issued after their target was known: 1 forecast,"):
         sources.read(written(tmp_path, persistent(60), issues))
 
 

@@ -130,7 +130,7 @@ def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, fou
         splits.cut_panel(short, resolved(rows, horizon=5, lookback=4), needed=(block,))
     need = 9 if block == "train" else 5
     message = str(refused.value)
-    assert f"series 'a': its {block} block has {found} steps" in message
+    assert f"series 'a': its {block} block has {found} step" in message
     assert f"lookback=4 and horizon=5 need at least {need}" in message
     assert "configs/datasets.yaml" in message
 

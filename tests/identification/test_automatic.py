@@ -130,7 +130,7 @@ def test_the_simulation_uses_only_the_first_measured_rows() -> None:
     model = identify(Experiment(u, y), seed=0, settings=SMALL)
     run = model.parallel(u, y[:3]).y
     assert run[:3].tobytes() == y[:3].tobytes()
-    with pytest.raises(InputError, match="got 2 measured rows of y to start from; wanted at least 3"):
+    with pytest.raises(InputError, match="measured rows of y: 2; wanted at least 3"):
         model.parallel(u, y[:2])
 
 

@@ -282,29 +282,26 @@ U, Y = np.zeros((20, 2)), np.zeros((20, 2))
 BAD = {
     "delays longer than the series": (
         lambda m: m.series_parallel(U[:3], Y[:3]),
-        "reach 3 rows back; the series has 3",
+        "delays up to 3; the series has 3 rows",
     ),
-    "too few rows to prepare": (lambda m: m.prepare(U[:2], Y[:2]), "reach 3 rows back; the series has 2"),
-    "too few rows to start from": (
-        lambda m: m.parallel(U, Y[:2]),
-        "got 2 measured rows of y to start from; wanted at",
-    ),
+    "too few rows to prepare": (lambda m: m.prepare(U[:2], Y[:2]), "delays up to 3; the series has 2 rows"),
+    "too few rows to start from": (lambda m: m.parallel(U, Y[:2]), "measured rows of y: 2; wanted at"),
     "rank": (lambda m: m.series_parallel(np.zeros((2, 20, 2)), Y), r"`u` has shape \(2, 20, 2\); wanted"),
-    "columns of u": (lambda m: m.series_parallel(U[:, :1], Y), "u has 1 columns; this net was trained on 2"),
-    "columns of y": (lambda m: m.series_parallel(U, Y[:, 0]), "y has 1 columns; this net was trained on 2"),
-    "rows": (lambda m: m.series_parallel(U[:19], Y), "u has 19 rows and y has 20"),
+    "columns of u": (lambda m: m.series_parallel(U[:, :1], Y), "u has 1 column; this net was trained on 2"),
+    "columns of y": (lambda m: m.series_parallel(U, Y[:, 0]), "y has 1 column; this net was trained on 2"),
+    "rows": (lambda m: m.series_parallel(U[:19], Y), "Rows of u: 19, of y: 20"),
     "NaN in u": (lambda m: m.series_parallel(np.full((20, 2), np.nan), Y), "u is missing in row 0, column 0"),
-    "NaN in the first rows of y": (lambda m: m.parallel(U, np.full((3, 2), np.nan)), "y is missing in the first 3"),
+    "NaN in the first rows of y": (lambda m: m.parallel(U, np.full((3, 2), np.nan)), "y is missing before row 3"),
     "text": (lambda m: m.series_parallel(U, np.full((20, 2), "a")), "`y` is no table of numbers"),
     "infinite": (lambda m: m.series_parallel(U, np.full((20, 2), np.inf)), "`y` has infinite values"),
     "no inputs": (lambda m: m.parallel(None, Y[:3]), "u has 0 columns; this net was trained on 2"),
     "columns of the next u": (
         lambda m: model("narx with the input of the same row").removedelay(U, Y, [1.0]),
-        "u_next has 1 columns; this net was trained on 2",
+        "u_next has 1 column; this net was trained on 2",
     ),
-    "half a step": (lambda m: m.ahead(U, Y, steps=1.5), "1.5 steps ahead of 17 rows"),
+    "half a step": (lambda m: m.ahead(U, Y, steps=1.5), "`steps` is 1.5, the rows are 17"),
     "no y for a net that feeds it back": (lambda m: m.series_parallel(U, None), r"`y` has shape \(\)"),
-    "too many steps": (lambda m: m.ahead(U, Y, steps=17), "17 steps ahead of 17 rows"),
+    "too many steps": (lambda m: m.ahead(U, Y, steps=17), "`steps` is 17, the rows are 17"),
 }
 
 
@@ -339,7 +336,7 @@ OPTIONS = {
     "half a delay": (lambda: narxnet(1.5), r"`input_delays` is \(1.5,\); wanted whole steps"),
     "units": (lambda: narxnet(hidden=0), "`hidden` is 0; wanted units per layer"),
     "nothing to feed back": (lambda: layrecnet((1,), ()), "layrecnet without hidden units"),
-    "experiment": (lambda: Experiment(np.zeros(5), np.zeros(4)), "u has 5 rows and y has 4"),
+    "experiment": (lambda: Experiment(np.zeros(5), np.zeros(4)), "Rows of u: 5, of y: 4"),
     "gap in u": (lambda: Experiment([0.0, np.nan], [0.0, 1.0]), "u is missing in row 1, column 0"),
     "no y": (lambda: Experiment(None, [np.nan, np.nan]), "no observed value at all"),
     "weights": (lambda: Experiment(None, [0.0, 1.0], [1.0, -1.0]), "numbers from 0 up"),

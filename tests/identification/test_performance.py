@@ -121,7 +121,7 @@ def test_a_loop_is_judged_from_measured_rows() -> None:
     model = train(narxnet((1,), (1,), 2), e, iterations=2)
     gapped = np.array(e.y)
     gapped[0] = np.nan
-    with pytest.raises(InputError, match="y is missing in the first 1 rows"):
+    with pytest.raises(InputError, match="y is missing before row 1, where"):
         stability(model, Experiment(e.u, gapped))
     with pytest.raises(InputError, match="no loop to close"):
         stability(train(timedelaynet((0, 1), 2), e, iterations=2), e)

@@ -286,11 +286,11 @@ BAD = {
         "`for_use` is 'sim'; wanted 'simulation'",
     ),
     "no step ahead": (lambda: train(narxnet(), tank(50), for_use=0), "`for_use` is 0"),
-    "more steps than rows": (lambda: train(narxnet(), tank(50), for_use=30), r"30 steps; a stretch .* has \d"),
+    "more steps than rows": (lambda: train(narxnet(), tank(50), for_use=30), r"30; a stretch .* has \d"),
     "another trainer": (lambda: train(narxnet(), tank(50), trainer="scg"), "`trainer` is 'scg'; wanted 'lm'"),
     "delays longer than the series": (
         lambda: train(narxnet(range(1, 13)), tank(50), tank(12)),
-        "reach 12 rows back; experiment 1 has 12 rows, at least 13 are needed",
+        "delays up to 12; experiment 1 has 12 rows, at least 13 are needed",
     ),
     "other columns": (
         lambda: train(narxnet(), tank(50), Experiment(np.zeros((50, 2)), np.zeros(50))),
@@ -312,6 +312,9 @@ BAD = {
         lambda: train(narxnet(), Experiment(np.arange(50.0), np.ones(50))),
         "Output 0 is constant",
     ),
+    "half an epoch": (lambda: trainlm(epochs=2.5), r"epochs=2\.5.*; wanted whole epochs from 1, mu"),
+    "no number of epochs": (lambda: trainlm(epochs=None), "epochs=None.*; wanted whole epochs"),
+    "half an iteration": (lambda: train(narxnet(), tank(50), iterations=2.5), "wanted whole epochs"),
     "no iteration": (lambda: train(narxnet(), tank(50), iterations=0), "epochs=0"),
     "a damping that never grows": (lambda: trainlm(mu=0.0), "mu=0.0, .* wanted .* mu above 0"),
     "a damping that does not rise": (lambda: trainbr(mu_inc=1.0), "mu_inc=1.0, .* wanted .* mu_inc above 1"),

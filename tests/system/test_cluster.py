@@ -178,7 +178,7 @@ def test_results_and_failures_are_those_of_the_cores_of_this_machine(given, monk
 def test_a_cluster_for_the_time_of_a_stage_needs_nobody_who_runs_one(monkeypatch, capfd):
     monkeypatch.setenv(cluster.VARIABLE, "local:1")
     assert run(Task("three", square, (3,)))["three"].value == 9
-    assert "cluster local:1: 1 workers, dashboard http://127.0.0.1:" in capfd.readouterr().err
+    assert "cluster local:1: 1 worker, dashboard http://127.0.0.1:" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")

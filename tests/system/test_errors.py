@@ -9,7 +9,7 @@ import pytest
 
 from forecast.cli import main
 from forecast.system import stage
-from forecast.system.errors import out_of_memory, quote_names, quoted
+from forecast.system.errors import counted, out_of_memory, quote_names, quoted
 
 
 def test_a_long_value_is_quoted_by_its_two_ends() -> None:
@@ -46,3 +46,8 @@ def test_a_stage_without_memory_says_so(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_library_that_gets_no_memory_from_the_system_is_understood() -> None:
     assert "Cannot allocate memory" in str(out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory")))
     assert out_of_memory(OSError(errno.EACCES, "Permission denied")) is None
+
+
+def test_one_of_a_thing_is_told_in_the_singular() -> None:
+    told = [counted(number, "row") for number in (0, 1, 1.2, 2, 1200, np.int64(1))]
+    assert told == ["0 rows", "1 row", "1 row", "2 rows", "1200 rows", "1 row"]

@@ -56,15 +56,13 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
         found = np.flatnonzero(lonely > limit * usual) + 1 if usual > 0 else np.array([], dtype=int)
         if found.size:
             worst = values[found[np.argmax(lonely[found - 1])]]
-            text = f"{found.size} values stand alone ({times(when[found], dataset.calendar)}; the worst is {worst:g})."
+            text = f"standing alone: {found.size} ({times(when[found], dataset.calendar)}; the worst is {worst:g})."
             yield Violation("spikes", series, column, found.size, f"{text} Correct them, or leave the cells empty.")
         for end in sorted({values.min(), values.max()} - {0.0}):  # as -999, which is often no rare step
             others, count = values[values != end], int((values == end).sum())
-            apart = count > 1 and len(others) > 20 and np.abs(others - end).min() > 3 * np.ptp(others)
-            if apart and len(np.unique(others)) > 20:
-                text = (
-                    f"{count} values are {end:g}, far from all others. If that stands for no value, empty the cells."
-                )
+            again = count > 1 or end in values[[0, -1]]  # a first or last value has no two neighbours
+            if again and len(np.unique(others)) > 20 and np.abs(others - end).min() > 3 * np.ptp(others):
+                text = f"values of {end:g}, far from all others: {count}. If it stands for no value, empty the cells."
                 yield Violation("spikes", series, column, count, text)
 
 
@@ -76,7 +74,7 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
         lengths = np.diff(np.append(starts, len(values)))
         found = (lengths > limit) & (values[starts] != 0)
         if found.any():
-            text = f"{found.sum()} runs of equal values, the longest of {lengths[found].max()} rows"
+            text = f"runs of equal values: {found.sum()}, the longest of {lengths[found].max()} rows"
             text += f" ({times(when[starts[found]], dataset.calendar)})."
             yield Violation("stale_repeats", series, column, int(lengths[found].sum()), text)
 
@@ -92,7 +90,7 @@ def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
             outside = (values < low) | (values > high)
             if outside.sum() > limit:
                 odd = times(when[outside], dataset.calendar)
-                text = f"{outside.sum()} are no {stated.unit} ({odd}), wanted {low:g} to {high:g}."
+                text = f"values that are no {stated.unit}: {outside.sum()} ({odd}), wanted {low:g} to {high:g}."
                 yield Violation("units", series, name, int(outside.sum()), text)
             yield from _other_unit(series, name, stated.unit, quantity, float(np.median(values)))
 
@@ -110,7 +108,7 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     """Rows where a column has no value, named by their times; a larger share is `missing_share`'s to tell."""
     rows_of = frame["unique_id"].value_counts()
     for column in _numbers(frame):
-        empty, said = frame[frame[column].isna()], "{count} cells are empty ({times})."
+        empty, said = frame[frame[column].isna()], "empty cells: {count} ({times})."
         for found in _by_series("missing_cells", dataset, empty, limit, said, column):
             if found.count <= dataset.quality.missing_share.limit * rows_of[found.series]:
                 yield found
@@ -207,14 +205,14 @@ def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[
     if set(BARS) <= set(frame.columns):
         body = frame[["open", "close"]]
         wrong = (frame["low"] > body.min(axis=1)) | (frame["high"] < body.max(axis=1)) | (frame["high"] < frame["low"])
-        text = "{count} sessions break low ≤ open, close ≤ high ({times}); correct or drop them."
+        text = "sessions that break low ≤ open, close ≤ high: {count} ({times}); correct or drop them."
         yield from _by_series("ohlc_order", dataset, frame[wrong], limit, text)
 
 
 def positive_prices(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Above zero, in every bar column."""
     for column in (name for name in BARS if name in frame.columns):
-        text = "{count} prices are not above zero ({times}); a log is impossible there."
+        text = "prices not above zero: {count} ({times}); a log is impossible there."
         yield from _by_series("positive_prices", dataset, frame[frame[column] <= 0], limit, text, column)
 
 
@@ -231,7 +229,7 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
         found = (np.abs(change) > JUMP) & (distance < limit) & ~back
         if found.any():
             when = times(rows["ds"].iloc[1:][found], dataset.calendar)
-            text = f"{found.sum()} jumps look like splits that were not undone ({when}); adjust the prices."
+            text = f"jumps that look like splits not undone: {found.sum()} ({when}); adjust the prices."
             yield Violation("unadjusted_split", str(series), "close", int(found.sum()), text)
 
 
@@ -239,7 +237,7 @@ def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
     """Open = high = low = close: no trade, or only one price a day was kept."""
     if set(BARS) <= set(frame.columns):
         flat = (frame["high"] == frame["low"]) & (frame["open"] == frame["close"]) & (frame["high"] == frame["open"])
-        text = "{count} sessions have one price for open, high, low and close ({times}): their range says nothing."
+        text = "sessions with one price for open, high, low and close: {count} ({times}); their range says nothing."
         yield from _by_series("flat_bars", dataset, frame[flat], limit, text)
 
 
@@ -258,7 +256,7 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
     for series, own in _in_series(found):
         count = sum(gap.steps for gap in own)
         if count > limit:
-            text = f"{count} steps have no row ({times((gap.first for gap in own), dataset.calendar)})"
+            text = f"steps without a row: {count} ({times((gap.first for gap in own), dataset.calendar)})"
             elsewhere = [gap.first for gap in own if gap.first in known]
             more = f"; other series have {times(elsewhere, dataset.calendar)}" if elsewhere else ""
             yield Violation("gaps", series, "", count, f"{text}{more}.")

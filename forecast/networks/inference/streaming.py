@@ -215,7 +215,7 @@ def ahead(
     _check_rows(network, state, drive, None)
     batch, rows = np.shape(drive)[:2]
     if not 1 <= steps < rows:
-        raise InputError(f"{steps} steps ahead of {rows} rows; wanted at least 1 and fewer than the rows.")
+        raise InputError(f"`steps` is {steps}, the rows are {rows}; wanted at least 1 and fewer than the rows.")
     states = []
     for t in range(rows - steps):
         _, state = series_parallel(network, weights, state, drive[:, t : t + 1], y[:, t : t + 1])

@@ -45,7 +45,7 @@ class Experiment:
         outputs = columns("y", y)
         inputs = np.zeros((len(outputs), 0)) if u is None else columns("u", u)
         if len(inputs) != len(outputs):
-            raise InputError(f"u has {len(inputs)} rows and y has {len(outputs)}; wanted one of each for every time.")
+            raise InputError(f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every time.")
         refuse_gaps(inputs)
         if not np.isfinite(outputs).any(axis=0).all():
             raise InputError("A column of y has no observed value at all. Leave it out.")

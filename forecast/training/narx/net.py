@@ -198,7 +198,7 @@ class Narx:
     def measured(self, experiment: Experiment, start: int) -> Array:
         """(T - start, d): z_t of the open loop from row `start`; NaN where a needed y is missing."""
         if start < max(self.y_delays):
-            found = f"The first {start} rows cannot fill y delays that reach {max(self.y_delays)} rows back"
+            found = f"The rows before row {start} cannot fill y delays up to {max(self.y_delays)}"
             raise InputError(f"{found}. Start later, or take shorter delays.")
         rows = np.arange(start, len(experiment))
         past = [experiment.y[rows - delay] for delay in self.y_delays]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,27 @@ def test_a_number_that_stands_for_no_value_is_told_however_often_it_stands(code:
     frame.loc[::every, "wind"] = code
     count = len(frame.loc[::every])
     said = [f.sentence for f in found(frame, settings(quality={"units": "off"})) if f.rule == "spikes"]
-    assert f"{count} values are {code:g}, far from all others" in said[-1]
+    assert f"values of {code:g}, far from all others: {count}." in said[-1]
+
+
+@pytest.mark.parametrize("value", [1e9, -1e9])
+@pytest.mark.parametrize("row", [0, 399])
+def test_a_first_or_last_value_far_from_all_others_is_a_spike(row: int, value: float):
+    frame = weather()
+    frame.loc[row, "wind"] = value
+    (said,) = (f.sentence for f in found(frame, settings(quality={"units": "off"})) if f.rule == "spikes")
+    assert f"values of {value:g}, far from all others: 1." in said
+
+
+def test_a_finding_of_one_value_needs_no_plural():
+    frame = weather()
+    frame.loc[50, "wind"] = 60.0
+    frame.loc[100, "temp"] = 300.0
+    frame.loc[150, "wind"] = np.nan
+    frame.loc[200:220, "temp"] = 8.0
+    said = {f.rule: f.sentence for f in found(frame.drop(index=300), settings())}
+    assert {"spikes", "units", "missing_cells", "stale_repeats", "gaps"} <= set(said)
+    assert not [one for one in said.values() if re.search(r"\b1 [a-z]+s\b", one)]
 
 
 def test_days_without_a_sale_two_prices_and_steps_of_a_few_values_stand_for_themselves():
@@ -125,7 +146,7 @@ def test_rain_is_no_spike():
         (3.6, 0, "wind", "usual for km/h"),
         (1 / 0.447, 0, "wind", "usual for km/h or mph"),
         (1.8, 32, "temp", "usual for °F"),
-        (1, 273.15, "temp", "are no °C"),
+        (1, 273.15, "temp", "that are no °C"),
     ],
 )
 def test_another_unit_than_stated_is_recognised(factor: float, shift: float, column: str, expected: str):
@@ -165,10 +186,8 @@ def test_a_session_that_only_other_series_have_is_named():
 
 
 def test_missing_hours_are_a_gap():
-    assert (
-        "3 steps have no row (2024-01-05 04:00)"
-        in only(weather().drop(index=[100, 101, 102]), settings(), "gaps").sentence
-    )
+    missing = only(weather().drop(index=[100, 101, 102]), settings(), "gaps")
+    assert "steps without a row: 3 (2024-01-05 04:00)" in missing.sentence
 
 
 def test_an_hour_missing_where_clocks_go_forward_betrays_local_times():
@@ -218,9 +237,8 @@ def test_prices_at_or_below_zero_refuse_the_data():
 def test_a_split_that_was_not_undone_is_named(ratio: float):
     frame = bars()
     frame.loc[30:, ["open", "high", "low", "close"]] /= ratio
-    assert (
-        "1 jumps look like splits" in next(f for f in found(frame, shares()) if f.rule == "unadjusted_split").sentence
-    )
+    (said,) = (f.sentence for f in found(frame, shares()) if f.rule == "unadjusted_split")
+    assert "jumps that look like splits not undone: 1" in said
 
 
 def test_a_crash_is_no_split():

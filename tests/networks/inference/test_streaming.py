@@ -168,5 +168,5 @@ def test_more_steps_ahead_than_rows_are_refused(steps):
     network = Network(MAPS["jordan"], Shapes(3, 0, 1, 2, 20, (0, 2)), feedback=True)
     weights = weights_of(network)
     _, _, drive, y, _ = setting(MAPS["jordan"])
-    with pytest.raises(InputError, match=f"{steps} steps ahead of 12 rows"):
+    with pytest.raises(InputError, match=f"`steps` is {steps}, the rows are 12"):
         ahead(network, weights, started(network, weights), drive, y, steps=steps)

@@ -55,5 +55,5 @@ def test_a_loop_feeds_back_y_where_it_is_measured_and_its_own_bounded_output_els
 
 
 def test_a_start_before_the_longest_delay_is_refused() -> None:
-    with pytest.raises(InputError, match="first 3 rows cannot fill y delays that reach 4 rows back"):
+    with pytest.raises(InputError, match="The rows before row 3 cannot fill y delays up to 4"):
         net_of(1, 1, None).measured(Experiment(np.zeros(10), np.ones(10)), 3)
