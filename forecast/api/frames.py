@@ -20,6 +20,7 @@ from forecast.config.datasets import Later
 from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data.calendars import check_calendar, grid, nearest
 from forecast.data.columns import require_given, until_seen, with_leads
+from forecast.data.own_files import NUMBER, number_marks
 from forecast.data.schema import KEYS, check_frame, first_text
 from forecast.data.written_times import as_utc
 from forecast.system.errors import InputError, closest, quote_names
@@ -120,9 +121,7 @@ def as_pandas(df: Any) -> pd.DataFrame:
     if hasattr(df, "collect") and type(df).__name__ == "LazyFrame":
         raise InputError(f"{WHERE} is a LazyFrame, which holds no rows yet; wanted a frame. Pass `df.collect()`.")
     if isinstance(df, pd.Series):
-        raise InputError(
-            f"{WHERE} is a Series; wanted a frame. Pass `df.rename('y').rename_axis('ds').reset_index()`."
-        )
+        raise InputError(f"{WHERE} is a Series, no frame. Pass `df.rename('y').rename_axis('ds').reset_index()`.")
     if hasattr(df, "__arrow_c_stream__"):
         import pyarrow
 
@@ -142,9 +141,7 @@ def _require(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
     found = list(frame.columns)
     asked = [names.id_col, names.time_col, *columns]
     if again := [name for name in asked if asked.count(name) > 1]:
-        raise InputError(
-            f"Column {again[0]!r} is asked for {asked.count(again[0])} times; wanted once. Drop the rest."
-        )
+        raise InputError(f"Column {again[0]!r} is asked for {asked.count(again[0])} times; wanted once.")
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
         raise InputError(f"{WHERE}: column {twice[0]!r} stands {found.count(twice[0])} times; wanted once. Drop one.")
@@ -180,11 +177,14 @@ def _require_numbers(frame: pd.DataFrame, column: str) -> None:
             raise InputError(f"{WHERE}: column {column!r} is empty; wanted numbers. Drop the column, or fill it.")
         return
     found, own = first_text(values), f"df[{column!r}]"
-    text = "" if found is None else str(found[1])[:40]
-    shown = f" with {text!r} in row {found[0]}" if found is not None else f", such as {values.iloc[0]!r}"
-    commas = ".str.replace(',', '.')" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
-    simple = f"{own}{commas}.astype(float)" if commas or pd.api.types.is_bool_dtype(values) else ""
-    cure = f"{own} = " + (simple or f"pandas.to_numeric({own}, errors='coerce')")
+    shown = f" with {str(found[1])[:40]!r} in row {found[0]}" if found else f", such as {values.iloc[0]!r}"
+    cells = values.dropna().astype("str").str.strip().loc[lambda text: text.str.contains(r"\d")]
+    bare = cells.str.replace(r"^[$€£]|(?<=\d)\s*[^\d.,+-]+$", "", regex=True)  # without units
+    decimal, thousands = number_marks(bare, ",")
+    units = bool(bare.str.fullmatch(NUMBER).all() and (bare != cells).any())
+    steps = r".str.replace(r'[^\d.,+-]', '', regex=True)" * units
+    steps += f".str.replace({thousands!r}, '')" * bool(thousands) + ".str.replace(',', '.')" * (decimal == ",")
+    cure = f"{own} = pandas.to_numeric({own}{'.astype(str)' * bool(steps)}{steps}, errors='coerce').astype(float)"
     raise InputError(f"{WHERE}: column {column!r} has type {values.dtype}{shown}; wanted numbers. Convert: `{cure}`.")
 
 

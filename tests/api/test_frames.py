@@ -53,7 +53,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "other names": (
         lambda: frame().rename(columns={"ds": "Day"}), {}, ("'ds'", "Found 'Day'", "Pass `time_col='Day'`")
     ),
-    "flags": (lambda: frame(y=[True, False] * 60), {}, ("'y'", "type bool", "df['y'].astype(float)")),
+    "flags": (lambda: frame(y=[True, False] * 60), {}, ("'y'", "type bool", "errors='coerce').astype(float)")),
     "a wrong calendar feature": (frame, {"calendar_features": ["hour"]}, ("calendar_features", "'hour_of_day'")),
     "an index": (lambda: frame().set_index("ds"), {}, ("'ds'", "the index has it", "`df.reset_index()`")),
     "a nameless index": (
@@ -106,7 +106,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     ),
     "a series without a name": (lambda: frame(unique_id=None), {}, ("'unique_id' is empty", "wanted a series name")),
     "spans of time": (lambda: frame(ds=pd.to_timedelta(np.arange(120), "D")), {}, ("'ds'", "pandas.Timestamp")),
-    "commas for points": (lambda: frame(y=["1,5"] * 120), {}, ("'1,5'", ".str.replace(',', '.').astype(float)")),
+    "commas for points": (lambda: frame(y=["1,5"] * 120), {}, ("'1,5'", ".str.replace(',', '.')")),
     "numbers as objects": (
         lambda: frame(y=pd.Series([1.0, None] * 60, dtype=object)), {}, ("'y' has type object, such as 1.0",)
     ),
@@ -127,6 +127,38 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "no rows": (lambda: frame().head(0), {}, ("no rows", "wanted one per series and time")),
     "many gaps": (lambda: frame().drop(index=range(20, 60)), {}, ("'a'", "'y'", "40 of 120", "at most 20%")),
 }  # fmt: skip
+
+
+WRITTEN = {
+    "10,005.03": 10005.03, "10.005,03": 10005.03, "1 234.5": 1234.5, "1'234.5": 1234.5, "1,5": 1.5, "-0.25": -0.25,
+    "100.05 kWh": 100.05, "12,5 %": 12.5, "$1,200.50": 1200.5, "1.5e-3": 0.0015, "n/a": np.nan,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("other", ["n/a", None])
+@pytest.mark.parametrize("text", WRITTEN)
+def test_the_advice_for_numbers_as_text_keeps_the_numbers(text: str, other: str | None) -> None:
+    df = frame(y=[text, other] * 60)
+    with pytest.raises(InputError) as raised:
+        fitted(df)
+    cure = re.findall(r"Convert: `(.*)`\.$", str(raised.value))[0]
+    exec(cure, {"df": df, "pandas": pd})
+    np.testing.assert_array_equal(df["y"], [WRITTEN[text], np.nan] * 60)
+    assert df["y"].dtype == float
+
+
+def test_the_advice_for_truths_makes_ones_and_zeros() -> None:
+    df = frame(y=[True, False] * 60)
+    with pytest.raises(InputError) as raised:
+        fitted(df)
+    exec(re.findall(r"Convert: `(.*)`\.$", str(raised.value))[0], {"df": df, "pandas": pd})
+    assert df["y"].dtype == float and df["y"].tolist() == [1.0, 0.0] * 60
+
+
+@pytest.mark.parametrize("text", ["5 m3", "A1", "No. 5", "2024-01-31", "(5)", "- 5"])
+def test_the_advice_makes_no_number_of_what_may_be_none(text: str) -> None:
+    with pytest.raises(InputError, match=r"pandas\.to_numeric\(df\['y'\], errors='coerce'\)"):
+        fitted(frame(y=[text] * 120))
 
 
 @pytest.mark.parametrize("name", CASES)
