@@ -259,10 +259,7 @@ def repeated(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
 
 
 def alike(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
-    """Stretches of the test block that match train rows up to level, scale and a little noise, far better than the
-
-    two halves of the train block match each other.
-    """
+    """Stretches of the test block that match train rows, level and scale aside, far better than train's halves do."""
     shapes = []
     for series in panel.series:
         values = series.values[:, 0]

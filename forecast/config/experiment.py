@@ -126,10 +126,7 @@ class Models(Config):
         return self
 
     def selected(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-        """What is fitted: the entries of the grid in its order, or of `only`, without the combinations.
-
-        `InputError` for a name that is not there.
-        """
+        """The entries of the grid to fit, in its order, or of `only`; no combinations. `InputError` if unknown."""
         return {name: entry for name, entry in self._entries(only).items() if entry.get("family") != COMBINATION}
 
     def combinations(self, only: tuple[str, ...] = ()) -> dict[str, Combination]:

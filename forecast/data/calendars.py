@@ -152,11 +152,7 @@ def check_calendar(
 
 
 def nearest(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> tuple[Calendar, int, int]:
-    """The calendar that fits these times best, how many of them are none of its steps, and how many steps lack one.
-
-    Tried are the commonest step, weeks from each day, months, quarters and years by their first or last day, Monday to
-    Friday, and `exchanges`.
-    """
+    """The calendar that fits these times best, how many of them are none of its steps, and how many steps lack one."""
     stamps = pd.DatetimeIndex(pd.Series(times).drop_duplicates().sort_values())
     tried: list[Calendar] = [RegularCalendar(kind="regular", freq=name) for name in _steps(stamps)]
     if (stamps == stamps.normalize()).all():
@@ -222,10 +218,7 @@ def _runs(unique_id: str, times: pd.DatetimeIndex, calendar: Calendar) -> list[G
 
 
 def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
-    """Where the grid starts: for a fixed step the earliest time that shares the commonest phase.
-
-    One odd first row must not make every other row look wrong.
-    """
+    """Where the grid starts: for a fixed step the earliest time of the commonest phase, however odd the first row."""
     if (step := fixed_step(calendar)) is None:
         return times.min()
     values = times.to_numpy(dtype="datetime64[ns]").astype(np.int64)

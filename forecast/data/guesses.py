@@ -158,10 +158,7 @@ def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[s
 
 
 def spans(calendar: Calendar) -> tuple[int, int, int]:
-    """Season, horizon and lookback in steps: a day of a step below one, else by the step's name.
-
-    The season is 1 where no whole number of steps makes one.
-    """
+    """Season (1 where it is not whole), horizon and lookback in steps: a day of a step below one, else by its name."""
     if calendar.kind == "index":
         return 1, 10, 100
     if not isinstance(calendar, RegularCalendar):

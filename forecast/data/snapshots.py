@@ -55,10 +55,7 @@ def content_sha256(frame: pd.DataFrame) -> str:
 def write_snapshot(
     root: Path, dataset: str, frame: pd.DataFrame, *, as_of: pd.Timestamp, provenance: dict[str, Any]
 ) -> Pointer:
-    """Store `frame` (checked, default index) with its provenance; an existing equal snapshot is left as it is.
-
-    Does not move the dataset's pointer: see `move_pointer`.
-    """
+    """Store `frame` (checked, default index) and its provenance unless an equal snapshot exists; moves no pointer."""
     sha = content_sha256(frame)
     pointer = Pointer(as_of=as_of.isoformat(), sha256=sha, snapshot=snapshot_path(dataset, as_of, sha).as_posix())
     path = root / pointer.snapshot

@@ -24,10 +24,7 @@ ISO = "ISO8601"
 
 
 def format_of(values: pd.Series) -> str | None:
-    """The format that text is written in, `ISO` where none need be named, None where none is known.
-
-    Where day and month may be either, the one that keeps the order of the rows.
-    """
+    """The format of the text, `ISO`, None if unknown; where day and month may be either, that of rows in order."""
     text = values.astype("str").str.strip()
     if _all_read(_first_days(text), ISO):
         return ISO
