@@ -131,10 +131,7 @@ class Point(Head):
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A head with the constants that it learnt from the train rows.
-
-    See `Head` for shapes; `raw` here is the network's own output, without the offset.
-    """
+    """A `Head` with the constants learnt from the train rows; `raw` is the network's own output without the offset."""
 
     head: Head
     constants: Constants

@@ -78,10 +78,7 @@ def export(
     network: Network, weights: Mapping[str, np.ndarray], path: Path | str, *, description: str,
     units: Units | None = None, linear: Linear | None = None,
 ) -> None:  # fmt: skip
-    """Write `path` (ending in .py), with the weights in it.
-
-    `InputError` for a bidirectional network, which takes no rows one at a time.
-    """
+    """Write `path` (.py) with the weights in it; `InputError` for a bidirectional network: it cannot go row by row."""
     target = Path(path)
     if target.suffix != ".py":
         raise InputError(f"Export to {target.name!r}: wanted a name that ends in .py. Rename it.")

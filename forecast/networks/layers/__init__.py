@@ -19,10 +19,7 @@ EXTRAS = ("matplotlib", "sklearn")
 
 @contextmanager
 def without_extras() -> Iterator[None]:
-    """Inside it Keras does not find what it would import for plots and wrappers of its own: a fifth of its start-up.
-
-    What is imported already stays, and afterwards everything can be imported as ever.
-    """
+    """In it Keras does not find what it would import for plots and wrappers of its own: a fifth of its start-up."""
     absent = [name for name in EXTRAS if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: the import fails as if not installed
     try:
@@ -33,10 +30,7 @@ def without_extras() -> Iterator[None]:
 
 
 def quiet() -> None:
-    """Silence what TensorFlow's libraries print when they load; no effect once TensorFlow is imported.
-
-    A value the user has set in the environment stays.
-    """
+    """Silence what TensorFlow's libraries print when they load, unless loaded already; what the user has set stays."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # The message that oneDNN is in use ignores the level above. Without oneDNN small products are faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
