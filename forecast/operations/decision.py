@@ -176,10 +176,7 @@ def offer_again(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: st
 def notify(
     hooks: Hooks, event: Event, decision: Mapping[str, Any], *, root: Path, given: Mapping[str, str]
 ) -> list[str]:
-    """Run the command and call the webhook where `event` is asked for; a sentence for each that failed.
-
-    That they fail changes no result.
-    """
+    """Run the command and call the webhook where `event` is asked for; a sentence, no error, for each that failed."""
     if event not in hooks.on:
         return []
     content = json.dumps({"event": event, **decision}, default=str) + "\n"

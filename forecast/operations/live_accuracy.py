@@ -68,10 +68,7 @@ def issued(root: Path, dataset: str) -> pd.DataFrame:
 
 
 def scored(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Every value of the `known` issues whose actual is known too: the issue's columns and `y`.
-
-    frame: the newest prepared long frame (`unique_id, ds, targets`).
-    """
+    """Every value of the `known` issues with an actual in `frame` (the newest prepared one): their columns and `y`."""
     if known.empty:
         return known
     targets = [name for name in known["output"].unique() if name in frame.columns]

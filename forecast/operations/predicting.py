@@ -101,10 +101,7 @@ INK, COLOUR = "#333333", "#d1495b"
 
 
 def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
-    """A PNG with one panel per series and target (the first six), as much history as four horizons.
-
-    units: of each target, for the axes.
-    """
+    """A PNG with a panel per series and target (the first six), four horizons of history; `units` label the axes."""
     from matplotlib.figure import Figure
 
     groups = [(key, rows) for key, rows in found.table.groupby(["unique_id", "output"], sort=True)][:PANELS]

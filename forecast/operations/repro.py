@@ -77,10 +77,7 @@ def refuse_if_busy(root: Path) -> None:
 
 
 def watched(command: list[str], root: Path, environment: Mapping[str, str], *, without: tuple[bytes, ...] = ()) -> int:
-    """Runs `command`, its output passing through but for lines that begin with one of `without`.
-
-    Ctrl-C ends all of it within five seconds.
-    """
+    """Runs `command`, passing on all lines that do not begin with one of `without`; Ctrl-C ends it in 5 seconds."""
     piped = subprocess.PIPE if without else None
     env = dict(environment)
     process = subprocess.Popen(command, cwd=root, env=env, preexec_fn=end_with_this_process, stdout=piped)

@@ -127,10 +127,7 @@ def remade(kind: type[T], content: Mapping[str, Any]) -> T:
 
 
 def read_saved(path: Path, schema: int, *older: int) -> dict[str, Any]:
-    """The description of something saved by this program: `DataError` unreadable, `InputError` another schema.
-
-    `older`: schemas of earlier versions that the caller still understands.
-    """
+    """What this program saved, `older` schemas included: `DataError` unreadable, `InputError` for another schema."""
     try:
         content: dict[str, Any] = read_json(path)
         found = content.get("schema")

@@ -72,10 +72,7 @@ def connection(uri: str, *, seconds: int, name: str = "forecast") -> psycopg.Con
 
 @contextmanager
 def locked(uri: str, name: str, *, what: str, timeout: float) -> Iterator[CheckLock]:
-    """The lock `name` of all processes that use this database; `BusyError` naming who has it after `timeout` s.
-
-    Nothing happens where `uri` is no PostgreSQL. The session's name tells the others who has the lock.
-    """
+    """The lock `name` of all processes on a PostgreSQL, else none; `BusyError` naming its holder after `timeout` s."""
     if not is_postgres(uri):
         yield lambda: None
         return

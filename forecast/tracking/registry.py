@@ -85,10 +85,7 @@ def read(place: Place, name: str) -> Registered:
 def move_aliases(
     place: Place, name: str, moves: Sequence[tuple[str, int | None]], check_lock: CheckLock = lambda: None
 ) -> None:
-    """Each alias in turn to its version, None removes it; a kill in between leaves every alias on a real version.
-
-    `check_lock` is called before each move.
-    """
+    """Move each alias (None removes it), `check_lock` called before; a kill in between leaves all on real versions."""
     from mlflow.exceptions import MlflowException
 
     with store.opened(place) as client:

@@ -110,10 +110,7 @@ def former_folders(place: Place) -> list[Path]:
 
 
 def claim(place: Place) -> list[Path]:
-    """Write today's folder into the database for `former_folders`, which are returned. All of them or none.
-
-    Needs the store's lock.
-    """
+    """Write today's folder into the database for all `former_folders` (returned) or none; needs the store's lock."""
     former = former_folders(place)
     if former and place.artifact_root is not None:
         today = place.artifact_root.parent

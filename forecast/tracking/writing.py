@@ -216,10 +216,7 @@ INK, FORECAST = "#333333", "#d1495b"
 
 
 def forecast_plot(forecasts: Path, title: str) -> bytes | None:
-    """A PNG of at most two series and the last eight non-overlapping origins; None without test forecasts.
-
-    `forecasts` is a record's forecasts.parquet; several seeds are shown as their mean.
-    """
+    """A PNG of up to two series and the last eight non-overlapping origins, seeds averaged; None without forecasts."""
     import pandas as pd
 
     frame = pd.read_parquet(forecasts, columns=list(PLOTTED), filters=[("block", "==", "test")])
