@@ -22,10 +22,7 @@ SERIES = 10
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:
-    """Holm's (1979) step-down adjustment; the family-wise error stays below alpha whatever the dependence.
-
-    A NaN (a test that could not be made) stays NaN and does not count.
-    """
+    """Holm's (1979) step-down adjustment: the family-wise error, whatever the dependence; a NaN does not count."""
     return [min(1.0, value) if value == value else value for value in _stepped_down(pvalues)]
 
 
@@ -201,10 +198,7 @@ def friedman_nemenyi(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks:
 
 
 def ranked(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks | None:
-    """The ranks of every candidate with a loss on every series; None below 10 series, where ranks say little.
-
-    `losses` long: model, ranking, unique_id, cutoff, loss. Origins are averaged within a series.
-    """
+    """The ranks of every candidate with a loss on every series; None below 10 series, where ranks say little."""
     table = losses.groupby(["unique_id", "model", "ranking"], observed=True)["loss"].mean().unstack([1, 2])
     table = table.dropna(how="all").dropna(axis=1)
     if len(table) < SERIES or table.shape[1] < 2:

@@ -1,7 +1,4 @@
-"""Two models on the same origins: the Diebold-Mariano test, evidence of equivalence, and a band for every step.
-
-All three take their variance and degrees of freedom from `longrun`.
-"""
+"""Two models on the same origins: Diebold-Mariano test, equivalence, a band for every step; variances by `longrun`."""
 
 from __future__ import annotations
 

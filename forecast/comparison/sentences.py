@@ -31,10 +31,7 @@ def sentences_of(
     *,
     networks: Collection[str],
 ) -> list[str]:
-    """The result of one dataset, most important first; every count and percentage comes from `tests`.
-
-    networks: the models that are one.
-    """
+    """The result of one dataset by `tests`, most important first; `networks` names the models that are one."""
     found: list[str] = []
     for ranking, best in chosen.items():
         found += _about_the_choice(ranking, best, tests, tied.get(ranking, []))
