@@ -84,10 +84,7 @@ def calibrated(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: st
 
 
 def calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
-    """The actuals of every conformal fit stand inside the calibration block of their series.
-
-    Looked up in raw units and in those the target is modelled in: intervals may be made in either.
-    """
+    """The actuals of every conformal fit stand in their series' calibration block, in raw or in modelled units."""
     targets = list(_targets(panel, ends))
     for number, call in enumerate(base.calibrated):
         horizon = call["y"].shape[1]

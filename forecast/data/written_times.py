@@ -24,7 +24,7 @@ ISO = "ISO8601"
 
 
 def format_of(values: pd.Series) -> str | None:
-    """The format of the text, `ISO`, None if unknown; where day and month may be either, that of rows in order."""
+    """The format of the text, `ISO`, None if unknown; of two by day and month the one that keeps the rows in order."""
     text = values.astype("str").str.strip()
     if _all_read(_first_days(text), ISO):
         return ISO

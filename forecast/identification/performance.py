@@ -1,7 +1,4 @@
-"""How good a trained net is: its error, and MATLAB's plots.
-
-Every plot is a matplotlib figure: `ploterrcorr(errors).savefig("errors.png")`.
-"""
+"""How good a trained net is: its error, and MATLAB's plots as matplotlib figures, for `.savefig(path)`."""
 
 from __future__ import annotations
 

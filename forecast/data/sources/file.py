@@ -1,7 +1,4 @@
-"""The user's own CSV or Parquet: columns mapped, times in UTC, text in number columns refused with its line.
-
-A time stamp that is ambiguous is refused with its row.
-"""
+"""The user's own CSV or Parquet: columns mapped, times in UTC; text among numbers and ambiguous times are refused."""
 
 from __future__ import annotations
 

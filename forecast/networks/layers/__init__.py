@@ -1,7 +1,4 @@
-"""Keras layers and models on TensorFlow, and how it runs in this process: threads, determinism, quiet logs.
-
-Importing this package imports TensorFlow.
-"""
+"""Keras layers and models on TensorFlow, imported here, and how it runs: threads, determinism, quiet logs."""
 
 from __future__ import annotations
 

@@ -44,9 +44,7 @@ class Dense(Affine):
 
 
 class ReadOut(Affine):
-    """`g(h U + b)` in the shape of a forecast: `(B, T, C)` to `(B, T, H, O, K)`, or at the `last` steps alone.
-
-    `parts`: so many steps make one forecast."""
+    """`g(h U + b)` as a forecast, `(B, T, C)` to `(B, T, H, O, K)`, or of the `last` steps; `parts` steps make one."""
 
     def __init__(self, shape: Sequence[int], activation: str = "linear", parts: int = 1, **kwargs: Any) -> None:
         self.shape, self.parts = tuple(shape), parts
