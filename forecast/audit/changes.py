@@ -30,7 +30,10 @@ NUDGE = 1e-7
 
 
 def shaken(frame: pd.DataFrame, after: pd.Timestamp, *, factor: float = FACTOR) -> pd.DataFrame:
-    """`frame` with whole rows after `after` in reverse order within their series, times `factor`; their times stay."""
+    """`frame` with the rows after `after` in reverse order within their series, times `factor`.
+
+    Whole rows move, so what holds inside a row (low below high) still does; their times stay.
+    """
     return _later_changed(frame, after, lambda rows: factor * rows.to_numpy()[::-1])
 
 

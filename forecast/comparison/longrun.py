@@ -43,7 +43,10 @@ class Spacing(TypedDict):
 
 @dataclass(frozen=True)
 class Dependence:
-    """How origins depend: `run` of them share targets and are averaged; `lag` and the periods `cycles` are in runs."""
+    """How origins depend: `run` neighbours share targets and are averaged; `lag` is counted in such runs.
+
+    `cycles`: the periods, in runs, whose harmonic is taken out.
+    """
 
     run: int
     lag: int

@@ -198,7 +198,10 @@ def friedman_nemenyi(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks:
 
 
 def ranked(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks | None:
-    """The ranks of every candidate with a loss on every series; None below 10 series, where ranks say little."""
+    """The ranks of every candidate with a loss on every series; None below 10 series, where ranks say little.
+
+    `losses` long: model, ranking, unique_id, cutoff, loss. Origins are averaged within a series.
+    """
     table = losses.groupby(["unique_id", "model", "ranking"], observed=True)["loss"].mean().unstack([1, 2])
     table = table.dropna(how="all").dropna(axis=1)
     if len(table) < SERIES or table.shape[1] < 2:

@@ -76,7 +76,11 @@ def promote(
     root: Path, dataset: str, version: int, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = "",
     event: str = "promoted", judge: Callable[[Registered], None] = lambda known: None,
 ) -> None:  # fmt: skip
-    """Make `version` champion (`event` in the history), and the champion the previous one; `judge` may raise first."""
+    """Make `version` the champion and the champion the previous one; nothing happens when it is the champion.
+
+    Order: registry `previous`, registry `champion`, registry `challenger` away, then the local copy, then the line in
+    the history, which calls it `event`. `InputError` for an unknown version; `judge` may raise before anything moves.
+    """
     where = place(root, tracking_uri)
     with _locked(root, dataset, where) as check_lock:
         _restore(root, dataset, tracking_uri)
