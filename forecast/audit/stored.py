@@ -177,8 +177,11 @@ def _averaged(name: str, record: dict[str, Any], table: pd.DataFrame, base: Sand
     same = own.index.equals(wanted.index) and np.allclose(own, wanted, rtol=1e-9)
     start = table.loc[table["block"] == "test", "cutoff"].min()  # what serves has seen no target behind it
     known = [weights for moment, weights in stages.items() if not pd.Timestamp(moment or pd.Timestamp.min) > start]
-    if not same or last != known[-1]:
+    if not same:
         text = f"the forecasts kept of {name} are not the weighted mean of its members' forecasts"
+        yield Finding("stored", DETECTOR, name, text)
+    if last != known[-1]:
+        text = f"the weights that serve in {name} are not the last ones learnt before the test block"
         yield Finding("stored", DETECTOR, name, text)
 
 

@@ -231,7 +231,7 @@ def refit_moments(problem: Problem, spec: ModelSpec) -> list[np.datetime64]:
 @dataclass(frozen=True)
 class Fits:
     """The fit on the train rows, that on train and validation, and the stages made of them and of `refits` more;
-    `newest`: of these the last that has seen no target of the test block."""
+    `newest`: the last that has seen no target of the test block, where that is one of these."""
 
     first: Fitted
     final: Fitted
@@ -259,13 +259,12 @@ def all_stages(
     if final is not first:
         ends = [series.ds[problem.blocks[series.unique_id].validation[1] - 1] for series in problem.panel.series]
         found.append(Stage(final.forecaster, min(ends)))
+    found += [Stage(again(known_at(problem, spec, one), first=first)[1].forecaster, one) for one in moments]
+    found = [Stage(first.forecaster), *sorted(found, key=lambda stage: np.datetime64(stage.since))]
     ends = [series.ds[problem.blocks[series.unique_id].calibration[1] - 1] for series in problem.panel.series]
-    newest = None
-    for moment in moments:
-        found.append(Stage(again(known_at(problem, spec, moment), first=first)[1].forecaster, moment))
-        newest = found[-1].forecaster if moment <= min(ends) else newest
-    found = sorted(found, key=lambda stage: np.datetime64(stage.since))
-    return Fits(first, final, [Stage(first.forecaster), *found], len(moments), newest)
+    last = [stage.forecaster for stage in found if stage.since is None or stage.since <= min(ends)][-1]
+    newest = last if moments and last is not final.forecaster else None
+    return Fits(first, final, found, len(moments), newest)
 
 
 def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> Problem:

@@ -95,6 +95,11 @@ def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_
     end = problem.panel.by_id["a"].ds[problem.blocks["a"].calibration[1] - 1]
     stage = next(one for one in fits.stages if one.forecaster is fits.newest)
     assert stage.since <= end < fits.stages[fits.stages.index(stage) + 1].since
+    inside = len(problem.rows("a", "validation")) - 5  # one later fit inside validation, the next in the test block
+    seldom = Candidate("it", spec("ridge", refit=inside), "baseline", None)
+    again = partial(backtest.fit_twice, candidate=seldom, seed=0, budget=ONCE)
+    older = backtest.all_stages(problem, seldom.spec, again)
+    assert older.refits and older.newest is None  # older than the fit on train and validation, which serves
     assert backtest.all_stages(
         problem, spec("ridge"), partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE)
     ).newest is None  # fmt: skip
