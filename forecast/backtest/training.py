@@ -156,7 +156,9 @@ def _join(folder: Path, parts: list[Path]) -> None:
     with files.atomic_directory(folder) as temporary:
         if failed is None:
             files.join_frames(temporary / "forecasts.parquet", [part / "forecasts.parquet" for part in parts])
-            for name in ("seed", "chosen", *(["newest"] if (parts[0] / "newest").exists() else [])):
+            for name in ("seed", "chosen", "newest"):
+                if not (parts[0] / name).exists():
+                    continue
                 own = [Forecaster.load(part / name) for part in parts]
                 numbers = {uid: found for one in own for uid, found in one.statistical.items()}
                 replace(own[0], statistical=numbers).save(temporary / name)

@@ -218,9 +218,7 @@ def _about_skips(ranking: str, tests: Sequence[Test]) -> list[str]:
             f"{_with_gain(better)} (one-sided, Holm)."
         )
     if rest:
-        lost = {t.model: f" (worse, {percent(t.relative_difference)})" for t in rest if t.word == "worse"}
-        named = listing([t.model + lost.get(t.model, "") for t in rest])
-        lines.append(f"{title}: skip: the network adds nothing, for {named}.")
+        lines.append(f"{title}: skip: the network adds nothing, for {listing([_noted(t) for t in rest])}.")
     return lines
 
 
@@ -234,6 +232,10 @@ def _against(test: Test, other: str) -> str:
     if test.word == "undecided":
         return f"not decided against {other}: {test.n} origins are too few"
     return f"not distinguishable from {other} (error {size}, {p}, {test.n} origins)"
+
+
+def _noted(test: Test) -> str:
+    return f"{test.model} (worse, {percent(test.relative_difference)})" if test.word == "worse" else test.model
 
 
 def _with_gain(tests: Sequence[Test]) -> str:

@@ -157,9 +157,10 @@ class Ensemble:
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
         typical = manifest.get("typical_volatility", {})
-        errors = (tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]) for i in range(len(manifest["series"])))
-        named = zip(manifest["series"], errors, strict=True)
-        calibrated = {name: SplitConformal(own, typical.get(name) or 0.0) for name, own in named}
+        calibrated = {
+            name: SplitConformal(tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]), typical.get(name) or 0.0)
+            for i, name in enumerate(manifest["series"])
+        }
         names, weights = tuple(manifest.get("member_names", ())), manifest.get("weights", {})
         require_members(weights, names, where=str(folder / MANIFEST))
         return cls(tuple(members), calibrated, names, weights, manifest.get("rule", {}))

@@ -115,7 +115,10 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
 
 
 def shared_columns(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Series with the same values in a column: a split by series would leak. A column common to all is no finding."""
+    """Series with the same values in a column: a split by series would leak. A column common to all is no finding.
+
+    Pairs are compared on a sample of times, and only those equal there on all of them.
+    """
     if frame["unique_id"].nunique() < 3:
         return
     moments = frame["ds"].drop_duplicates().to_numpy()
