@@ -233,7 +233,7 @@ def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
     for start, block in (("train", "validation"), ("validation", "calibration")):
         origins += int(((times > ends[start]) & (times <= ends[block])).sum()) // dataset.task.step_size_in(block)
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for entry in content["models"].values():
+    for entry in (content, *content["models"].values()):
         if entry.get("refit", "never") != "never":
             entry["refit"] = max(2, int(REFIT * origins))
     files.write_text(path, yaml.safe_dump(content, sort_keys=False))

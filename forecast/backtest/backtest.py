@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ Question = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.nda
 """(forecaster, panel, rows by series) -> answers by series, the first axis that of the rows."""
 SCORED = ("validation", "calibration", "test")
 Part = slice | None
+Since = tuple[np.datetime64, Forecaster]
+"""The first cutoff that a forecaster forecasts from, and the forecaster."""
 
 
 @dataclass(frozen=True)
@@ -248,23 +251,46 @@ def all_stages(
     initial: dict[str, np.ndarray] | None = None,
 ) -> Fits:
     """Of two fits by `again` the first forecasts the validation block, each stretch as the others chose, the second
-    what follows it; one more stage from each moment of the policy on, fitted `again` on what is known there."""
+    what follows it; one more stage from each moment of the policy on, fitted `again` on what is known there. A network
+    that keeps its weights has those of its time, and from each moment on a newer linear part."""
     first, final = again(problem, initial=initial)
     moments = refit_moments(problem, spec)
-    found = [
-        Stage(forecaster, since)
-        for forecaster, since in zip(first.elsewhere, stretch_starts(problem), strict=False)
-        if since < min(moments, default=since + 1)  # from there on a later fit forecasts
-    ]
+    found = list(zip(stretch_starts(problem), first.elsewhere, strict=False))
     if final is not first:
         ends = [series.ds[problem.blocks[series.unique_id].validation[1] - 1] for series in problem.panel.series]
-        found.append(Stage(final.forecaster, min(ends)))
-    found += [Stage(again(known_at(problem, spec, one), first=first)[1].forecaster, one) for one in moments]
-    found = [Stage(first.forecaster), *sorted(found, key=lambda stage: np.datetime64(stage.since))]
+        found.append((min(ends), final.forecaster))
+
+    def later(moment: np.datetime64, chosen: Forecaster) -> Forecaster:
+        known = replace(first, forecaster=chosen)
+        return again(known_at(problem, spec, moment), first=known)[1].forecaster
+
+    if spec.keeps_weights:
+        found = _newer_linear_parts(first.forecaster, found, moments, later)
+    else:  # from the first moment on a later fit forecasts
+        found = [
+            (since, one) for since, one in found if since < min(moments, default=since + 1) or one is final.forecaster
+        ]
+        found += [(moment, later(moment, first.forecaster)) for moment in moments]
+    stages = [Stage(first.forecaster), *[Stage(one, since) for since, one in sorted(found, key=itemgetter(0))]]
     ends = [series.ds[problem.blocks[series.unique_id].calibration[1] - 1] for series in problem.panel.series]
-    last = [stage.forecaster for stage in found if stage.since is None or stage.since <= min(ends)][-1]
+    last = [stage.forecaster for stage in stages if stage.since is None or stage.since <= min(ends)][-1]
     newest = last if moments and last is not final.forecaster else None
-    return Fits(first, final, found, len(moments), newest)
+    return Fits(first, final, stages, len(moments), newest)
+
+
+def _newer_linear_parts(
+    first: Forecaster, rest: list[Since], moments: list[np.datetime64], later: Callable[..., Forecaster]
+) -> list[Since]:
+    """What follows `first`: the rising `rest`, and one more from each moment on; each with the linear part of the last
+    moment, where that knows more rows. The last of the rest knows those up to its begin, the others train."""
+    found = []
+    for since in sorted({*moments, *[begin for begin, _ in rest]}):
+        begun = [one for one in rest if one[0] <= since]
+        own = begun[-1][1] if begun else first
+        known = begun[-1][0] if begun and len(begun) == len(rest) else min(moments, default=since) - 1
+        newer = [moment for moment in moments if known < moment <= since]
+        found.append((since, later(newer[-1], own) if newer else own))
+    return found
 
 
 def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> Problem:
@@ -278,7 +304,7 @@ def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> Proble
         series.append(seen)
         blocks[whole.unique_id] = Blocks((max(stop - length, 0), stop), *[(stop, stop)] * 3)
     panel = replace(problem.panel, series=tuple(series))
-    return replace(problem, panel=panel, blocks=blocks, choices=problem, _scaled={})
+    return problem.with_rows(panel, blocks, (moment, spec.slides))
 
 
 def ask_staged(fits: list[Stage], panel: Panel, rows: dict[str, np.ndarray], ask: Question) -> dict[str, np.ndarray]:

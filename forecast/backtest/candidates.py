@@ -17,7 +17,7 @@ from forecast.config.task import Task
 from forecast.models.base import ModelSpec
 from forecast.models.skip import Kind
 from forecast.system.code_closure import code_digest
-from forecast.system.errors import InputError
+from forecast.system.errors import InputError, quote_names
 from forecast.system.files import sha256, sha256_of
 
 Ranking = Literal["shipped", "architecture", "baseline"]
@@ -25,7 +25,6 @@ SKIP_OF: dict[Ranking, Kind] = {"shipped": "linear", "architecture": "last"}
 """As shipped, a network stands on the fitted skip; architecture alone, it has the last value and nothing else."""
 
 REFERENCES = (NAIVE, "seasonal_naive", "ridge", "arx")
-SKIP_ROWS = ("ridge", "arx")
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,15 @@ def candidates(
             result += [Candidate(name, spec, ranking, skip) for ranking, skip in wanted]
         else:
             result.append(Candidate(name, spec, "baseline", None))
+    for row in (one for one in ("ridge", "arx") if one in config.models):
+        networks = {one.spec.policy for one in result if one.skip == "linear" and one.skip_row() == row}
+        alone = _spec(config, row, config.models[row]).policy
+        if networks and alone not in networks:
+            raise InputError(
+                f"configs/models.yaml: models.{row} is the linear part of the networks standing alone, so it is "
+                f"fitted as often as they are; found refit: {alone[0]}, and of the networks "
+                f"{quote_names(sorted({str(often) for often, _ in networks}))}. Give them the same `refit`."
+            )
     return result
 
 
@@ -85,14 +93,12 @@ def _unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
 
 def _specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:
     for name, entry in config.selected(only).items():
-        spec = models.spec(entry, where=f"configs/models.yaml: models.{name}", training=config.training)
-        if name in SKIP_ROWS and spec.refitted:
-            raise InputError(
-                f"configs/models.yaml: models.{name} is the skip of the networks standing alone, fitted once as they "
-                f"are; found refit: {spec.model_dump()['refit']}. Give the refitted model a name of its own, such as "
-                f"{name}_monthly."
-            )
-        yield name, spec
+        yield name, _spec(config, name, entry)
+
+
+def _spec(config: Models, name: str, entry: dict[str, Any]) -> ModelSpec:
+    where = f"configs/models.yaml: models.{name}"
+    return models.spec(entry, where=where, training=config.training, refit=config.refit)
 
 
 def with_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:

@@ -143,7 +143,9 @@ def study_key(plan: Plan, candidate: Candidate) -> str:
         data=plan.place.digest,
         task=task_digest(plan.task),
         borders=borders,
-        spec=candidate.spec.model_dump(mode="json", exclude={"refit", "refit_window"}),  # a trial is one fit
+        spec=candidate.spec.model_dump(
+            mode="json", exclude={"refit", "refit_window", "refit_weights"}
+        ),  # a trial is one fit
         space={name: repr(dimension) for name, dimension in candidate.spec.search_space().items()},
         skip=candidate.skip,
         budget=asdict(plan.budget),

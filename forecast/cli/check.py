@@ -101,7 +101,8 @@ def load_specs(models: Any, folder: Path) -> dict[str, Any]:
     if odd := [name for name in every if "/" in name or name in (".", "..")]:
         raise InputError(f"{place}: model name {odd[0]!r}: wanted the name of a folder, one without `/`. Rename it.")
     fitted = models.selected(every).items()
-    specs = {name: spec(entry, where=f"{place}: {name}", training=models.training) for name, entry in fitted}
+    shared = {"training": models.training, "refit": models.refit}
+    specs: dict[str, Any] = {name: spec(entry, where=f"{place}: {name}", **shared) for name, entry in fitted}
     return {**specs, **models.combinations(every)}
 
 

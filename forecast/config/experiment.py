@@ -106,11 +106,13 @@ class Models(Config):
     """`models` maps a name to its family and options; they are checked by the family itself (`forecast.models`).
 
     `training`: what every network trained by gradient starts from; an entry's own `training` goes before it.
+    `refit`: how often every row is fitted again in a backtest; an entry's own goes before it.
     `rankings`: the leaderboards that every network is tuned and trained for, once for each.
     """
 
     grid: str
     grids: dict[str, tuple[str, ...]]
+    refit: Literal["never", "monthly"] | Annotated[int, Field(ge=1)] = "never"
     rankings: tuple[Literal["shipped", "architecture"], ...] = Field(("shipped", "architecture"), min_length=1)
     training: Training = Field(default_factory=Training)
     models: dict[str, dict[str, Any]]

@@ -67,7 +67,12 @@ def fit_again(
     initial: Mapping[str, np.ndarray] | None = None,
 ) -> Fitted:  # fmt: skip
     """`first`, which `fit` made, fitted once more on train and validation together; what it chose on validation (lags,
-    penalties, steps, trees) stays. Its curve and validation loss are those of `first`."""
+    penalties, steps, trees) stays. Its curve and validation loss are those of `first`. On later rows a network may
+    keep its weights: its linear part alone is fitted then."""
+    before = first.forecaster.skip
+    if spec.keeps_weights and problem.choices is not None and before is not None:
+        newer = replace(first.forecaster, skip=problem.skip(before.kind, before.horizon))
+        return replace(first, forecaster=newer)
     if not spec.fitted_again:
         return first
     bare = replace(first.forecaster, skip=None, weights={}, statistical={}, head=None, correction=None)

@@ -28,10 +28,17 @@ def _family(name: str) -> Any:
     return importlib.import_module(f"{families.__name__}.{name}").Spec
 
 
-def spec(entry: dict[str, Any], *, where: str, training: Training | None = None, context: str = "") -> ModelSpec:
+def spec(
+    entry: dict[str, Any],
+    *,
+    where: str,
+    training: Training | None = None,
+    refit: str | int = "never",
+    context: str = "",
+) -> ModelSpec:
     """One entry of configs/models.yaml as the spec of its family.
 
-    `training`: what all entries share; a key that the entry's own block names is the entry's. `context`:
+    `training` and `refit`: what all entries share; what the entry itself names is the entry's. `context`:
     SAVED for a fitted model, of which nothing is checked that needs what only a fit loads.
     """
     name = entry.get("family")
@@ -39,6 +46,8 @@ def spec(entry: dict[str, Any], *, where: str, training: Training | None = None,
         saved = " It is of another version: train again (`forecast run`), or promote another"
         raise InputError(f"{where}: unknown family {name!r}.{saved if context else nearest(str(name), names)}.")
     family = _family(name)
+    if "refit" in family.model_fields:
+        entry = {"refit": refit, **entry}
     own = entry.get("training", {})
     if (
         training is not None

@@ -152,6 +152,16 @@ class ModelSpec(Config):
         return False
 
     @property
+    def policy(self) -> tuple[Any, str]:
+        """How often it is fitted again, and on which rows."""
+        return "never", "expanding"
+
+    @property
+    def keeps_weights(self) -> bool:
+        """True: of such a later fit the linear part is new, and the network's weights stay."""
+        return False
+
+    @property
     def slides(self) -> bool:
         """True: a later fit has as many rows as the first, and not everything from the first row on."""
         return False
@@ -194,7 +204,7 @@ class FittedSpec(ModelSpec):
     """A model with parameters: fitted at the train end and, in a backtest, again as often as its policy says."""
 
     refit: Literal["never", "monthly"] | Annotated[int, Field(ge=1)] = Field(
-        "never", description="in the backtest: never, monthly, or at every k-th origin; each costs a whole fit"
+        "never", description="in the backtest: never, monthly, or at every k-th origin"
     )
     refit_window: Literal["expanding", "sliding"] = Field("expanding", description="the rows of a later fit")
 
@@ -207,6 +217,10 @@ class FittedSpec(ModelSpec):
         return self.refit != "never"
 
     @property
+    def policy(self) -> tuple[Any, str]:
+        return self.refit, self.refit_window
+
+    @property
     def slides(self) -> bool:
         return self.refit_window == "sliding"
 
@@ -215,11 +229,6 @@ class FittedSpec(ModelSpec):
 
     @model_validator(mode="after")
     def _window_is_used(self) -> FittedSpec:
-        if self.refitted and not self.fitted_again:
-            raise ValueError(
-                f"refit: {self.refit} needs trainer: gradient; restarts of Levenberg-Marquardt have no number of "
-                "steps to repeat. Leave it out"
-            )
         if not self.refitted and self.refit_window != "expanding":
             raise ValueError(f"refit_window: {self.refit_window} has no effect with refit: never; leave it out")
         return self
@@ -273,6 +282,9 @@ class NetworkSpec(FittedSpec):
     head: AnyHead = Point()
     future_units: int = Field(8, ge=0)
     trainer: Trainer = "gradient"
+    refit_weights: Literal["kept", "again"] = Field(
+        "kept", description="of a later fit (`refit`): its linear part alone is fitted, or the network is as well"
+    )
     training: Training = Field(default_factory=Training)
     lm: LevenbergMarquardt = Field(default_factory=LevenbergMarquardt)
 
@@ -283,6 +295,8 @@ class NetworkSpec(FittedSpec):
         for name in unread:
             if name in fields and getattr(self, name) != fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"{name} has no effect with trainer: {self.trainer}; leave it out")
+        if self.refit_weights == "again" and not (self.refitted and self.by_gradient):
+            raise ValueError("refit_weights: again needs `refit` and trainer: gradient, whose steps can be repeated")
         if self.head.kind != "point" and self.loss != fields["loss"].get_default():
             raise ValueError(f"loss has no effect with head: {self.head.kind}, which has its own; leave it out")
         return self
@@ -344,6 +358,10 @@ class NetworkSpec(FittedSpec):
     @property
     def fitted_again(self) -> bool:
         return self.by_gradient  # restarts of Levenberg-Marquardt have no number of steps to repeat
+
+    @property
+    def keeps_weights(self) -> bool:
+        return self.refitted and self.refit_weights == "kept"
 
     def search_space(self) -> Mapping[str, search.Dimension]:
         if self.trainer != "lm":

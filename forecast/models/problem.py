@@ -93,6 +93,7 @@ class Problem:
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
     training: dict[tuple[Kind, int], Any] = field(default_factory=dict, init=False, repr=False)
     _skips: dict[tuple[Kind, int], Skip] = field(default_factory=dict, init=False, repr=False)
+    _later: dict[Any, dict[tuple[Kind, int], Skip]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, panel: Panel, borders: Borders, needed: tuple[str, ...] = splits.BLOCKS) -> Problem:
@@ -107,6 +108,13 @@ class Problem:
             return self
         blocks = {uid: cut.joined() for uid, cut in self.blocks.items()}
         return replace(self, blocks=blocks, choices=self)
+
+    def with_rows(self, panel: Panel, blocks: dict[str, Blocks], key: Any) -> Problem:
+        """Other rows in the same units, with what was chosen here. Its fitted skips are kept under `key` for the next
+        who asks for the same rows."""
+        other = replace(self, panel=panel, blocks=blocks, choices=self, _scaled={})
+        other._skips = self._later.setdefault(key, {})
+        return other
 
     def only(self, part: slice | None) -> Problem:
         """Of some of the series alone (None: of all), in the same units."""
