@@ -299,7 +299,7 @@ def _environment_kept() -> Iterator[None]:
 
 def _write(paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning) -> None:
     usual = yaml.safe_load((packaged() / "configs" / "models.yaml").read_text(encoding="utf-8"))
-    grid_ = {"grid": "asked", "grids": {"asked": list(models)}, "rankings": ["shipped"]}
+    grid_ = {"grid": "asked", "grids": {"asked": list(models)}, "rankings": ["shipped"], "refit": "never"}
     known = {**usual["models"], **models}  # a combination may name rows that are not asked for
     contents = {
         "datasets": {"run": [NAME], "datasets": {NAME: dict(asked.entry)}},

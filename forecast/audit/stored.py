@@ -75,9 +75,25 @@ def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Findin
                 if not np.allclose(parts[0], parts[1], rtol=1e-9):
                     text = f"the scaling of {name} for series {uid} is not that of the train block"
                     found.append(Finding("scaling", DETECTOR, name, text))
-            if not record.get("refits"):  # what is kept of a refitted model is one of several
-                found += _foretold(forecaster, table, whole, name, int(folder.name.removeprefix("seed-")))
+            seed = int(folder.name.removeprefix("seed-"))
+            own, newest = table[table["seed"] == seed], folder.with_name(f"newest-{seed}")
+            if record.get("refits"):
+                own, forecaster = (
+                    _before_later_fits(own, record),
+                    Forecaster.load(newest if newest.exists() else folder),
+                )
+            found += _foretold(forecaster, own, whole, name)
     return found
+
+
+def _before_later_fits(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:
+    """What a row that is fitted again forecasts in the test block with the fit that serves."""
+    test = table[table["block"] == "test"]
+    moments = models.spec(record["params"], where="record.json: params").refit_moments(
+        np.sort(table["cutoff"].unique())
+    )
+    later = [moment for moment in moments if moment >= test["cutoff"].min()]
+    return test[test["cutoff"] < later[0]] if later else test
 
 
 def turned(project: Project, base: Sandbox, folder: Path, *, models: tuple[str, ...] = ()) -> Sandbox:
@@ -185,12 +201,13 @@ def _averaged(name: str, record: dict[str, Any], table: pd.DataFrame, base: Sand
         yield Finding("stored", DETECTOR, name, text)
 
 
-def _foretold(forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: str, seed: int) -> Iterator[Finding]:
-    """At a few origins of every later block the saved model forecasts what stands in the table."""
-    own = table[table["seed"] == seed]
+def _foretold(forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: str) -> Iterator[Finding]:
+    """At a few origins of every later block the saved model forecasts what stands in the table of one seed."""
     for series in whole.series:
-        mine = own[own["unique_id"] == series.unique_id]
+        mine = table[table["unique_id"] == series.unique_id]
         mine = mine[mine["block"] != "validation"]  # of the model before it was fitted on that block too
+        if mine.empty:
+            continue
         ordered = (np.sort(rows["cutoff"].unique()) for _, rows in mine.groupby("block"))
         # the first, the last and some between
         some = [o[np.unique(np.linspace(0, len(o) - 1, min(ORIGINS, len(o))).astype(int))] for o in ordered]

@@ -149,15 +149,7 @@ class Models(Config):
                         f"{where}: unknown member {member!r}.{closest(member, fitted)} Wanted {quote_names(groups)}"
                         f"{', or ' if groups else ''}names of entries that are fitted: no combination, no `service`."
                     )
-            present = dict.fromkeys(self._in_run(member, only) for member in rule.members)
-            found[name] = rule.model_copy(update={"members": tuple(present)})
         return found
-
-    def _in_run(self, member: str, only: tuple[str, ...]) -> str:
-        """`member`, or where it is not in the run the row there that is the same, fitted more or less often."""
-        run, known = self.selected(only), self.models.get  # of a group nothing
-        once = {n: {k: v for k, v in known(n, {}).items() if not k.startswith("refit")} for n in (*run, member)}
-        return next((name for name in run if member not in run and once[name] == once[member]), member)
 
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         for name in only:

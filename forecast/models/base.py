@@ -147,14 +147,13 @@ class ModelSpec(Config):
         return False
 
     @property
-    def refitted(self) -> bool:
-        """True: a backtest fits it again after the train end."""
-        return False
+    def policy(self) -> tuple[Literal["never", "monthly"] | int, str]:
+        """How often a backtest fits it again after the train end, and on which rows."""
+        return "never", "expanding"
 
     @property
-    def policy(self) -> tuple[Any, str]:
-        """How often it is fitted again, and on which rows."""
-        return "never", "expanding"
+    def refitted(self) -> bool:
+        return self.policy[0] != "never"
 
     @property
     def keeps_weights(self) -> bool:
@@ -164,11 +163,11 @@ class ModelSpec(Config):
     @property
     def slides(self) -> bool:
         """True: a later fit has as many rows as the first, and not everything from the first row on."""
-        return False
+        return self.policy[1] == "sliding"
 
     def refit_moments(self, cutoffs: np.ndarray) -> list[np.datetime64]:
         """Of the rising `cutoffs` of a backtest, those at which it is fitted again."""
-        return []
+        return refit_moments(self.policy[0], cutoffs)
 
     def with_values(self, values: Mapping[str, Any]) -> ModelSpec:
         """This spec with some fields replaced and validated again."""
@@ -213,19 +212,8 @@ class FittedSpec(ModelSpec):
         return True
 
     @property
-    def refitted(self) -> bool:
-        return self.refit != "never"
-
-    @property
-    def policy(self) -> tuple[Any, str]:
+    def policy(self) -> tuple[Literal["never", "monthly"] | int, str]:
         return self.refit, self.refit_window
-
-    @property
-    def slides(self) -> bool:
-        return self.refit_window == "sliding"
-
-    def refit_moments(self, cutoffs: np.ndarray) -> list[np.datetime64]:
-        return refit_moments(self.refit, cutoffs)
 
     @model_validator(mode="after")
     def _window_is_used(self) -> FittedSpec:

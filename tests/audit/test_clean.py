@@ -208,6 +208,13 @@ def networks(root: Path) -> None:
     write(root, models=("mlp", "gru"))
 
 
+@case
+def networks_whose_linear_part_is_fitted_again(root: Path) -> None:
+    write(root, models=("narx", "gru"))
+    path = root / "configs" / "models.yaml"
+    path.write_text("refit: monthly\n" + path.read_text())
+
+
 IN_EVERY_RUN = (
     "as_it_is",
     "two_series_of_unlike_length",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from forecast.audit import rescored
 from forecast.audit.changes import block_ends
@@ -26,10 +27,20 @@ Edit = Callable[[Path, Path], None]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("stored") / "project")
+
+
+@pytest.fixture(scope="module")
+def fitted_again(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a later fit of every row at each tenth origin."""
+    return run(tmp_path_factory.mktemp("again") / "project", refit=10)
+
+
+def run(place: Path, **models: Any) -> Path:
     two = pd.concat([cases.wave(0).assign(unique_id="a"), cases.wave(1).assign(unique_id="b", y=lambda f: 5 * f["y"])])
-    root = cases.write(
-        tmp_path_factory.mktemp("stored") / "project", frame=two, models=("elman",), combinations={"mix": MIX}
-    )
+    root = cases.write(place, frame=two, models=("elman",), combinations={"mix": MIX})
+    path = root / "configs" / "models.yaml"
+    cases.write_yaml(path, {**yaml.safe_load(path.read_text()), **models})
     for stage in ("fetch", "prepare", "tune", "train", "compare"):
         options = {"state": str(root / ".forecast"), "jobs": 1} if stage in ("tune", "train") else {}
         importlib.import_module(f"pipelines.{stage}").main("wave", root=str(root), **options)
@@ -136,6 +147,17 @@ def test_a_result_edited_after_its_run_is_told(edit: Edit, kind: str, finished: 
     root = shutil.copytree(finished, tmp_path / "project")
     edit(root / "data" / "trained" / "wave", root / "data" / "compared" / "wave")
     assert kind in found_in(root)[0]
+
+
+def test_of_a_row_fitted_again_the_forecasts_of_the_fit_that_serves_are_looked_at(
+    fitted_again: Path, tmp_path: Path
+) -> None:
+    assert found_in(fitted_again) == (set(), ())
+    record = files.read_json(fitted_again / "data" / "trained" / "wave" / "elman.linear" / "record.json")
+    assert record["refits"] > 5 and record["params"]["refit_weights"] == "kept"
+    root = shutil.copytree(fitted_again, tmp_path / "project")
+    forecasts_nearer_to_the_actuals(root / "data" / "trained" / "wave", root / "data" / "compared" / "wave")
+    assert "stored" in found_in(root)[0]
 
 
 def test_results_of_other_settings_are_left_alone_with_a_note(finished: Path, tmp_path: Path) -> None:

@@ -244,6 +244,75 @@ def test_a_rule_and_restarts_without_steps_are_not_fitted_again():
         assert final is first
 
 
+def network(problem, **options):
+    """Stages of a small network, whose weights of each stretch of validation and of the second fit are told apart."""
+    one = Candidate("it", spec("ffnn", units=2, **options), "shipped", "linear")
+
+    def again(known, **given):
+        first, final = backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), **given)
+        if "first" in given:
+            return first, final
+        own = (replace(first.forecaster, weights={"stretch": np.array([k])}) for k in range(STRETCHES))
+        marked = replace(final, forecaster=replace(final.forecaster, weights={"stretch": np.array([STRETCHES])}))
+        return replace(first, elsewhere=tuple(own)), marked
+
+    return one.spec, backtest.all_stages(problem, one.spec, again)
+
+
+@pytest.mark.parametrize("often", [7, 20, 90])
+def test_a_network_fitted_again_has_the_weights_of_its_time_and_the_newest_linear_part(often):
+    problem = daily()
+    entry, fits = network(problem, refit=often)
+    moments, starts = backtest.refit_moments(problem, entry), stretch_starts(problem)
+    end = problem.panel.by_id["a"].ds[problem.blocks["a"].validation[1] - 1]
+    assert fits.refits == len(moments) and {*moments, *starts, end} == {stage.since for stage in fits.stages[1:]}
+    for stage in fits.stages[1:]:
+        stretch = np.searchsorted(starts, stage.since, side="right") - 1
+        assert stage.forecaster.weights["stretch"] == (stretch if stage.since < end else STRETCHES)
+        fit, known = (fits.first, starts[0]) if stage.since < end else (fits.final, end)
+        newest = max((m for m in moments if known < m <= stage.since), default=None)
+        skip = (
+            backtest.known_at(problem, entry, newest).skip("linear", problems.HORIZON)
+            if newest
+            else fit.forecaster.skip
+        )
+        np.testing.assert_array_equal(stage.forecaster.skip.coefficients, skip.coefficients)
+        assert stage.forecaster.skip.lags == fits.first.forecaster.skip.lags
+
+
+def test_a_network_trained_anew_has_other_weights_at_every_moment():
+    problem = daily()
+    one = Candidate("it", spec("ffnn", units=2, refit=30, refit_weights="again"), "shipped", "linear")
+    chosen = lambda fit: replace(fit, best_step=2)  # noqa: E731
+
+    def again(known, first=None, **given):
+        first = chosen(first or backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), **given)[0])
+        return backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), first=first)
+
+    fits = backtest.all_stages(problem, one.spec, again)
+    later = [
+        stage.forecaster.weights for stage in fits.stages if stage.since in backtest.refit_moments(problem, one.spec)
+    ]
+    assert len(later) == fits.refits > 1
+    assert len({b"".join(array.tobytes() for array in weights.values()) for weights in later}) == len(later)
+
+
+def test_the_linear_part_known_at_a_moment_is_fitted_once_for_all_networks(monkeypatch):
+    problem, fitted = daily(), []
+    linear = type(problem).linear
+    monkeypatch.setattr(type(problem), "linear", lambda self, *given: (fitted.append(1), linear(self, *given))[1])
+    network(problem, refit=60)
+    before = len(fitted)
+    network(problem, refit=60)
+    assert before > 2 and len(fitted) == before
+
+
+@pytest.mark.parametrize("options", [{}, {"refit": "monthly", "trainer": "lm"}])
+def test_weights_are_trained_anew_only_where_a_later_fit_repeats_its_steps(options):
+    with pytest.raises(InputError, match="refit_weights: again needs `refit` and trainer: gradient"):
+        spec("ffnn", refit_weights="again", **options)
+
+
 def test_a_window_without_a_policy_is_refused():
     with pytest.raises(InputError, match="refit_window: sliding has no effect with refit: never"):
         spec(refit_window="sliding")

@@ -85,10 +85,18 @@ def test_a_baseline_says_which_datasets_it_does_not_suit(options, season_length,
     assert why in said and bool(why) == bool(said)
 
 
-def test_a_refitted_ridge_may_not_take_the_place_of_the_skip_of_the_networks():
+def test_the_linear_part_of_the_networks_standing_alone_is_fitted_as_often_as_they_are():
     entries = {**CONFIG.models, "ridge": {"family": "ridge", "refit": "monthly"}}
-    with pytest.raises(InputError, match=r"found refit: monthly\. .* such as ridge_monthly"):
+    with pytest.raises(InputError, match=r"models\.ridge .* found refit: monthly, and of the networks 'never'\. Give"):
         candidates(CONFIG.model_copy(update={"models": entries}), season_length=24)
+    assert candidates(CONFIG.model_copy(update={"refit": "monthly"}), season_length=24)
+
+
+def test_what_the_file_says_of_refits_holds_for_every_entry_that_says_nothing_itself():
+    entries = {**CONFIG.models, "once": {"family": "theta", "refit": "never"}, "often": {"family": "theta"}}
+    update = {"models": entries, "grid": "it", "grids": {"it": ("naive", "once", "often")}, "refit": 30}
+    found = {one.model: one.spec for one in candidates(CONFIG.model_copy(update=update), season_length=24)}
+    assert (found["once"].refit, found["often"].refit) == ("never", 30) and not found["naive"].refitted
 
 
 def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():

@@ -127,16 +127,3 @@ def test_levels_are_shares_that_rise(tmp_path, levels):
     files.write_text(tmp_path / "evaluation.yaml", f"{SHIPPED}levels: {levels}\n")
     with pytest.raises(InputError, match="levels"):
         load_evaluation(tmp_path)
-
-
-def test_a_member_that_is_not_in_the_run_is_the_row_that_differs_from_it_in_its_refits_alone():
-    entries = {
-        "naive": {"family": "naive"},
-        "ridge": {"family": "ridge"},
-        "monthly": {"family": "ridge", "refit": "monthly", "refit_window": "sliding"},
-        "arx": {"family": "arx"},
-        "mix": {"family": "combination", "members": ["networks", "monthly", "ridge", "arx"]},
-    }
-    models = Models(grid="g", grids={"g": ("naive", "ridge", "monthly", "mix")}, models=entries)
-    assert models.combinations()["mix"].members == ("networks", "monthly", "ridge", "arx")  # said to be absent later
-    assert models.combinations(("naive", "ridge", "mix"))["mix"].members == ("networks", "ridge", "arx")

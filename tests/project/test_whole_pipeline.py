@@ -101,7 +101,6 @@ def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched:
         "ets_seasonal",
         "arima_fourier",
         "climatology_ar",
-        "climatology_ar_monthly",
     }  # they need one
     assert set(board["status"]) == {"ok"}
     assert (untouched / "reports" / "report.html").exists()
