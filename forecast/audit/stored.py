@@ -78,10 +78,8 @@ def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Findin
             seed = int(folder.name.removeprefix("seed-"))
             own, newest = table[table["seed"] == seed], folder.with_name(f"newest-{seed}")
             if record.get("refits"):
-                own, forecaster = (
-                    _before_later_fits(own, record),
-                    Forecaster.load(newest if newest.exists() else folder),
-                )
+                own = _before_later_fits(own, record)
+                forecaster = Forecaster.load(newest if newest.exists() else folder)
             found += _foretold(forecaster, own, whole, name)
     return found
 
@@ -89,9 +87,8 @@ def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Findin
 def _before_later_fits(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:
     """What a row that is fitted again forecasts in the test block with the fit that serves."""
     test = table[table["block"] == "test"]
-    moments = models.spec(record["params"], where="record.json: params").refit_moments(
-        np.sort(table["cutoff"].unique())
-    )
+    spec = models.spec(record["params"], where="record.json: params")
+    moments = spec.refit_moments(np.sort(table["cutoff"].unique()))
     later = [moment for moment in moments if moment >= test["cutoff"].min()]
     return test[test["cutoff"] < later[0]] if later else test
 

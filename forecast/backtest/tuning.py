@@ -136,6 +136,10 @@ def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
     return {"cpu_seconds": spent, **result.to_json(model=candidate.model, skip=candidate.skip, gradient_steps=steps)}
 
 
+LATER = {"refit", "refit_window", "refit_weights"}
+"""What is of no account to a trial, which is one fit."""
+
+
 def study_key(plan: Plan, candidate: Candidate) -> str:
     """Data slice, search space, budget, seed, code and versions; rows after the validation block are not in it."""
     borders = {name: at for name, at in plan.borders.items() if name in ("train_end", "validation_end", "own")}
@@ -143,9 +147,7 @@ def study_key(plan: Plan, candidate: Candidate) -> str:
         data=plan.place.digest,
         task=task_digest(plan.task),
         borders=borders,
-        spec=candidate.spec.model_dump(
-            mode="json", exclude={"refit", "refit_window", "refit_weights"}
-        ),  # a trial is one fit
+        spec=candidate.spec.model_dump(mode="json", exclude=LATER),
         space={name: repr(dimension) for name, dimension in candidate.spec.search_space().items()},
         skip=candidate.skip,
         budget=asdict(plan.budget),
