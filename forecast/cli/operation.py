@@ -126,8 +126,8 @@ def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
     ratio, age, fitted = row["live_error"], row["age_days"], row["training_cutoff"].partition("T")[0]
     live = "no issued forecast has met its actuals yet" if ratio is None else f"{ratio:.2f} x the test error"
     hours, last = row["last_observation_age_h"], row["last_observation"][:16]
-    old = "" if hours is None else counted(hours, "hour") if hours < 48 else counted(hours / 24, "day")
-    observed = f"; last observation {last}, {old} old" if old else ""
+    old = "" if hours is None else counted(abs(hours), "hour") if abs(hours) < 48 else counted(abs(hours) / 24, "day")
+    observed = f"; last observation {last}, {f'{old} old' if hours >= 0 else f'over in {old}'}" if old else ""
     values = {
         "champion": f"version {row['champion']} ({row['model']})" if row["champion"] else "none",
         "age": f"{counted(age, 'day')}, fitted on data up to {fitted}" if age is not None else "",

@@ -85,8 +85,8 @@ class Column(Config):
     unit: str = ""
     joined: Joined | None = None
     issued: Later | None = None
-    ahead: Later | None = None
-    lead: int = 0
+    ahead: Later | None = Field(default=None, repr=False)  # not for a file, and not named among its keys
+    lead: int = Field(default=0, repr=False)
 
     @model_validator(mode="after")
     def _speaks_of_a_later_row(self) -> Column:
@@ -237,7 +237,7 @@ class Dataset(Config):
             if column.issued is not None and column.issued.column not in self.vintage_columns:
                 raise ValueError(
                     f"column {column.column!r}: no forecasts of {column.issued.column!r} are kept. Kept are "
-                    f"{quote_names(self.vintage_columns) or 'none'}; wanted a variable of a source with "
+                    f"{quote_names(self.source.vintage_columns) or 'none'}; wanted a variable of a source with "
                     "`forecast_url` or `previous_runs_url`, or one of the `issued_columns` of a file"
                 )
             if column.ahead is not None and column.ahead.column in self.units:

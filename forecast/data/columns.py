@@ -200,13 +200,8 @@ def _looked_up(
     series = values[values["unique_id"] == wanted.series].dropna(subset=[wanted.column])
     known = pd.DataFrame({"known": ended(other.calendar, series["ds"]), "value": series[wanted.column].to_numpy()})
     asked = pd.DataFrame({"known": ended(dataset.calendar, frame["ds"]), "row": frame.index})
-    found = pd.merge_asof(
-        asked.sort_values("known", kind="stable"),
-        known.sort_values("known", kind="stable"),
-        on="known",
-        direction="backward",
-        tolerance=pd.Timedelta(wanted.max_age_days, "D"),
-    )
+    asked, known = (table.sort_values("known", kind="stable") for table in (asked, known))
+    found = pd.merge_asof(asked, known, on="known", tolerance=pd.Timedelta(wanted.max_age_days, "D"))
     return found.set_index("row")["value"].reindex(frame.index)
 
 

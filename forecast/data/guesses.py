@@ -20,8 +20,8 @@ from forecast.data.schema import first_text, no_number
 from forecast.data.written_times import ISO, as_utc, format_of, oldest_first
 from forecast.system.errors import InputError, counted, quote_names
 
-ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles")
-"""Clocks that are tried where an hour of autumn stands twice."""
+ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
+"""Clocks that are tried where an hour of autumn stands twice; each stands for those that change with it."""
 TIMES = ("ds", "date", "time", "datetime", "timestamp", "year", "month", "day", "hour", "datum", "zeit", "jahr")
 """Names of columns that hold times, if in a form that is not known."""
 INDEX: Calendar = RegularCalendar.model_validate({"kind": "index"})
@@ -118,7 +118,8 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
     source = {"kind": "file", "path": where, **{key: value for key, value in said.items() if value}, **written.said()}
     if off or lacking:
         notes["calendar"] += f"; {counted(off, 'time')} off it, {counted(lacking, 'step')} without a row"
-    read = "rows counted" if calendar is INDEX else f"times as {zone or 'UTC'}"
+    clock = f"{zone} (name yours, if its clocks change alike)" if zone else "UTC"
+    read = "rows counted" if calendar is INDEX else f"times as {clock}"
     notes["source"] = read + (f" from {time!r}" if time else "") + (f", series from {series!r}" if series else "")
     entry = {"title": path.name.partition(".")[0], "source": source, **entry}
     lines = [f"  {_flow(name)}:"]

@@ -81,10 +81,7 @@ def fetch_new(
         if kept is not None:
             return kept
         asked = now.floor("s") if as_of is None and dataset.source.remote else as_of
-        request = Request(
-            name, dataset, root, asked, environment=environment or {}, deadline=deadline, advance=advance
-        )
-        return _taken(request, now)
+        return _taken(Request(name, dataset, root, asked, {}, deadline, environment or {}, advance), now)
 
 
 def restored(name: str, root: Path, as_of: pd.Timestamp) -> Fetched | None:
@@ -126,6 +123,9 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
     looked_up = known_ahead(joined(whole, dataset, root=root, where=raw.where), dataset, where=raw.where)
     _, left_out = preparation.prepare(looked_up, dataset, where=raw.where, error=_blame(dataset))
     found = left_out + quality.findings(preparation.comparable(whole, dataset), dataset, as_of=raw.as_of)
+    if (last := observed(frame, dataset)["ds"].max()) > now and (action := dataset.quality.freshness.action) != "off":
+        text = f"the last row is of {last}, later than this clock's {now:%Y-%m-%d %H:%M} UTC; is it slow, or does "
+        found.append(Violation("freshness", "", "ds", 1, f"{text}`source` lack a `time_zone`?", action))
     quality.enforce(found, where=raw.where, error=_blame(dataset))
     pointer = _write(request, raw, frame, known, revised, stored, found, now)
     return Fetched(pointer, 0 if stored is None else len(stored.frame), len(frame), revised, raw.failed, found)
@@ -145,15 +145,9 @@ def _again_whole(
 
 
 def _write(
-    request: Request,
-    raw: RawFrame,
-    frame: pd.DataFrame,
-    known: pd.DataFrame,
-    revised: pd.DataFrame,
-    stored: Stored | None,
-    found: list[Violation],
-    now: pd.Timestamp,
-) -> snapshots.Pointer:
+    request: Request, raw: RawFrame, frame: pd.DataFrame, known: pd.DataFrame, revised: pd.DataFrame,
+    stored: Stored | None, found: list[Violation], now: pd.Timestamp,
+) -> snapshots.Pointer:  # fmt: skip
     """Revisions and vintages first, then the snapshot, the pointer last."""
     root, name = request.root, request.name
     sha = snapshots.content_sha256(frame)

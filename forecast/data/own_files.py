@@ -58,7 +58,7 @@ def table(path: Path, where: str, form: Format = Format(), *, names: str = "") -
     `InputError` for a file that is absent, unreadable, too large once expanded, or written otherwise than said.
     """
     if not path.is_file():
-        raise InputError(f"{where}: no such file. Correct `source.path` in configs/datasets.yaml (from the root).")
+        raise InputError(f"{where}: no such file. Correct its path in configs/datasets.yaml (from the root).")
     parquet = path.suffix.lower() in PARQUET
     try:
         if parquet:

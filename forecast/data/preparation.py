@@ -172,9 +172,7 @@ def _too_many_missing(where: str, found: list[tuple[float, Violation]], dataset:
     names = dict.fromkeys(written_as[one.column] for _, one in found)
     worst = [max((p for p in found if written_as[p[1].column] == name), key=lambda pair: pair[0]) for name in names]
     told = "; ".join(f"series {one.series!r}: column {one.column!r} {one.sentence[:-1]}" for _, one in worst)
-    shares = [min(math.ceil(100 * share) / 100, 0.99) for share, _ in worst]
-    lines = ", ".join(f"{{column: {name}, max_missing: {s:g}}}" for name, s in zip(names, shares, strict=True))
-    return (
-        f"{where}, {told}. Complete the data, start later, or raise `max_missing` in configs/datasets.yaml, beside "
-        f"what else is set for the column: {lines}."
-    )
+    shares = zip(names, (math.ceil(100 * share) / 100 for share, _ in worst), strict=True)
+    lines = ", ".join(f"{{column: {name}, max_missing: {s:g}}}" for name, s in shares if s < 1)
+    told += ". Complete the data, start later, or " + ("raise `max_missing`" if lines else "take the column out")
+    return f"{where}, {told} in configs/datasets.yaml" + (f", beside what else is set: {lines}." if lines else ".")

@@ -75,13 +75,9 @@ def newest(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: st
     later = pd.Series(steps[step:], index=steps[: len(steps) - step])
     asked["ds"] = later.reindex(rows["ds"]).to_numpy()
     about = table[[*KEYS, column]].dropna(subset=[column]).astype(dict.fromkeys(KEYS[1:], "datetime64[ns]"))
-    found = pd.merge_asof(
-        asked.sort_values("known", kind="stable"),
-        about.rename(columns={column: "value"}).sort_values("issued_at", kind="stable"),
-        left_on="known",
-        right_on="issued_at",
-        by=["unique_id", "ds"],
-    )
+    about = about.rename(columns={column: "value"}).sort_values("issued_at", kind="stable")
+    asked = asked.sort_values("known", kind="stable")
+    found = pd.merge_asof(asked, about, left_on="known", right_on="issued_at", by=["unique_id", "ds"])
     return found.sort_values("row")[["ds", "issued_at", "value"]].reset_index(drop=True)
 
 

@@ -95,5 +95,17 @@ def test_a_fault_names_the_key_as_it_stands_in_the_file():
     assert "unknown key 'splits.trian'. Did you mean 'train'?" in refused(splits={"trian": 0.5, "validation": 0.1})
 
 
+def test_only_keys_that_belong_into_a_file_are_offered():
+    said = refused(past_exogenous=[{"column": "wind", "known_ahead": True}])
+    assert "unknown key 'past_exogenous.0.known_ahead'. Known here: 'column'," in said
+    assert "'ahead'" not in said and "'lead'" not in said
+
+
+def test_columns_of_forecasts_that_the_source_has_are_named_where_another_is_asked_for():
+    own = {"kind": "file", "path": "data/a.csv", "issued_path": "data/b.csv", "issued_columns": ["tmp"]}
+    said = refused(source=own, future_exogenous=[{"column": "temp", "issued": True}])
+    assert "no forecasts of 'temp' are kept. Kept are 'tmp';" in said
+
+
 def test_shares_that_leave_no_test_are_refused():
     assert "leaves nothing to test on" in refused(splits={"train": 0.8, "validation": 0.1, "calibration": 0.1})

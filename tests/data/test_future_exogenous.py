@@ -357,3 +357,45 @@ def test_rows_with_a_plan_alone_do_not_make_the_data_newer_than_they_are(tmp_pat
     read = sources.read(Request("shop", dataset(), tmp_path, None))
     assert read.as_of == pd.Timestamp("2024-02-20 00:00") and len(read.frame) == ROWS + HORIZON
     assert len(observed(read.frame, dataset())) == ROWS
+
+
+def test_what_is_wrong_with_forecasts_is_told_once_and_not_for_every_step_of_the_horizon() -> None:
+    settings = dataset(source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}])
+    raw = persistent()
+    issues = provider(raw, 1.0)
+    whole = vintages.with_columns(raw, settings, issues[issues["issued_at"] < raw["ds"].iloc[-50]])
+    assert whole[["sales+1", "sales+4"]].iloc[-30:].isna().all(axis=None)
+    found = quality.findings(preparation.comparable(whole, settings), settings, as_of=raw["ds"].iloc[-1])
+    assert [(one.rule, one.column) for one in found] == [("missing_cells", "sales+4")]
+
+
+@pytest.mark.parametrize(("now", "told"), [("2024-02-19 22:59", True), ("2024-02-19 23:00", False)])
+def test_a_last_row_that_begins_after_this_clock_is_told(tmp_path: Path, now: str, told: bool) -> None:
+    """As with a slow clock, or local times of the east that are read as UTC; a day or hour that goes on is none."""
+    (tmp_path / "data").mkdir()
+    shop(plan=100).drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
+    found = fetch_new("shop", dataset(), root=tmp_path, now=pd.Timestamp(now)).findings
+    assert [one.rule for one in found] == ["freshness"] * told
+    assert not told or "later than this clock's 2024-02-19 22:59 UTC" in found[0].sentence
+    assert not fetch_new("shop", dataset(quality={"freshness": "off"}), root=tmp_path, now=pd.Timestamp(now)).findings
+
+
+def test_forecasts_in_local_times_are_told_apart_in_the_hour_that_stands_twice(tmp_path: Path) -> None:
+    raw = persistent(60).assign(ds=pd.date_range("2024-10-26 02:00", periods=60, freq="h").as_unit("ns"))
+    issues = provider(raw, 1.0)
+
+    def local(times: pd.Series) -> pd.Series:
+        return times.dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin").dt.tz_localize(None)
+
+    here = [table.assign(**{c: local(table[c]) for c in table if c in ("ds", "issued_at")}) for table in (raw, issues)]
+    request = written(tmp_path, *here)
+    entry = dataset(source={**ISSUED, "time_zone": "Europe/Berlin"}, future_exogenous=request.dataset.future_exogenous)
+    read = sources.read(Request("shop", entry, tmp_path, None))
+    pd.testing.assert_frame_equal(read.vintages, issues, check_dtype=False)
+
+
+def test_a_file_of_forecasts_that_is_absent_is_named_and_not_the_other(tmp_path: Path) -> None:
+    request = written(tmp_path, persistent(60), provider(persistent(60), 1.0))
+    (tmp_path / "data" / "issued.csv").unlink()
+    with pytest.raises(InputError, match=r"^data/issued\.csv: no such file\. Correct its path in configs"):
+        sources.read(request)

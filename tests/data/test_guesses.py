@@ -93,10 +93,20 @@ def test_weeks_and_quarters_become_their_calendar(tmp_path, form, freq):
     assert guessed(tmp_path, pd.DataFrame({"when": text, "y": WAVE[:200]}))["calendar"]["freq"] == freq
 
 
-def test_a_clock_that_is_put_back_is_found_by_its_hour_that_stands_twice(tmp_path):
-    times = pd.date_range("2024-09-01", periods=600 * 4, freq="h", tz="America/New_York")
+@pytest.mark.parametrize(
+    ("zone", "wanted"),
+    [
+        *((f"America/{city}", "America/New_York") for city in ("New_York", "Denver", "Los_Angeles")),
+        ("Europe/Madrid", "Europe/Berlin"),
+        ("Europe/Dublin", "Europe/London"),
+    ],
+)
+def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_another_place(tmp_path, zone, wanted):
+    times = pd.date_range("2024-09-01", periods=600 * 4, freq="h", tz=zone)
     found = guessed(tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)}))
-    assert found["source"]["time_zone"] == "America/New_York" and "max_missing" not in found["target"]
+    assert found["source"]["time_zone"] == wanted and "max_missing" not in found["target"]
+    text = guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert f"# times as {wanted} (name yours, if its clocks change alike)" in text
 
 
 def test_a_row_that_stands_twice_in_winter_is_explained_by_no_clock(tmp_path):

@@ -159,3 +159,13 @@ def test_all_columns_that_lack_too_much_stand_in_one_message_with_the_lines_to_p
     assert "series 'a': column 'temp' misses 6 of 100" in str(fault.value)
     assert "{column: temp, max_missing: 0.06}, {column: wind, max_missing: 0.03}" in str(fault.value)
     assert "rain" not in str(fault.value)
+
+
+def test_a_column_without_any_value_is_not_to_be_allowed_but_to_be_taken_out():
+    frame = hourly(rows=1000, series=("a",)).assign(wind=np.nan)
+    frame.loc[frame.index[5:], "temp"] = np.nan  # 99.5 %: no share that can be written allows it
+    own = dataset(past_exogenous=[{"column": "wind"}])
+    with pytest.raises(InputError) as fault:
+        preparation.check_prepared(frame, own, where="mine")
+    assert "'wind' misses 1000 of 1000" in str(fault.value) and "max_missing" not in str(fault.value)
+    assert "take the column out in configs/datasets.yaml." in str(fault.value)

@@ -62,6 +62,27 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     assert status_of(root, NAME, now=datetime(2024, 7, 20, tzinfo=UTC)).last_observation_age_h == 24
 
 
+@pytest.mark.parametrize("late", [0, 3])
+def test_a_forecast_without_the_newest_issue_of_its_inputs_says_that_older_values_stand_in(tmp_path, late):
+    root = small_project.write(tmp_path)
+    wave = pd.read_csv(root / "data" / "wave.csv", parse_dates=["ds"])
+    days = pd.date_range(wave["ds"].iloc[0], periods=len(wave) + 2)
+    parts = [
+        pd.DataFrame({"ds": days[n + 1 : n + 3], "issued_at": days[n], "sun": 1.0 + n % 3}) for n in range(len(wave))
+    ]
+    pd.concat(parts[: len(parts) - late]).to_csv(root / "data" / "issued.csv", index=False)
+    source = {"kind": "file", "path": "data/wave.csv", "issued_path": "data/issued.csv", "issued_columns": ["sun"]}
+    ahead = {"future_exogenous": [{"column": "sun", "issued": True, "max_missing": 0.05}]}
+    entry = {**small_project.DATASET, "source": source, **ahead}
+    small_project.write_yaml(root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}})
+    ingest.fetch_new(NAME, load_dataset(NAME, root / "configs"), root=root, now=NOW)
+    projects.gone_through(root)
+    registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
+    told = [one for one in forecast(root).notices if "older value stands in" in one]
+    assert len(told) == (late > 0)
+    assert not late or told[0].startswith("Without a value in the last row: 2 inputs, such as 'sun+1' of 'wave'.")
+
+
 @pytest.mark.parametrize(("options", "times"), [({}, 1), ({"levels": ()}, 2), ({"horizon": 1}, 2)])
 def test_the_issue_that_is_kept_is_the_usual_one_and_is_computed_again_only_where_another_was_asked_for(
     moved, monkeypatch, options, times

@@ -177,7 +177,13 @@ def test_a_configuration_that_is_a_bomb_of_aliases_names_no_dataset(tmp_path):
     assert status.running(tmp_path) == []
 
 
-@pytest.mark.parametrize(("hours", "said"), [(1.4, "1 hour old"), (47.0, "47 hours old"), (12235.0, "510 days old")])
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [
+        (1.4, "1 hour old"), (47.0, "47 hours old"), (12235.0, "510 days old"),
+        (-9.6, "over in 10 hours"), (-2555.0, "over in 106 days"),
+    ],
+)  # fmt: skip
 def test_the_age_of_the_last_observation_is_told_in_days_from_the_second_on(running, hours, said):
     row = {**asdict(status_of(running, NAME, now=datetime(2024, 7, 20, tzinfo=UTC))), "last_observation_age_h": hours}
     (line,) = [line["value"] for line in _lines(row) if line["what"] == "data"]

@@ -25,7 +25,9 @@ Check = Callable[[pd.DataFrame, Dataset, float], Iterator[Violation]]
 
 
 def findings(frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp) -> list[Violation]:
-    """What breaks a rule that is not off, refusing ones first. `frame`: checked, adjusted, all of its columns."""
+    """What breaks a rule that is not off, refusing ones first. `frame`: checked, adjusted, all of its columns; of
+    those over the horizon the last step stands for the others."""
+    frame = frame.drop(columns=[c.column for c in dataset.leads if c.lead < dataset.horizon], errors="ignore")
     rules: dict[str, Check] = {name: getattr(checks, name) for name in Quality.model_fields}
     rules["freshness"] = partial(checks.freshness, as_of=as_of)
     found = []

@@ -108,7 +108,8 @@ def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataF
     _refuse_text(table, request.dataset.vintage_columns, source, where)
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
     form, zone = source.time_format, source.time_zone
-    table["ds"] = as_utc(table, form, time_zone=zone, wall_clock=wall_clock, where=where)
+    issue = table["unique_id"] + table["issued_at"].astype("str")  # in which an hour of autumn stands twice, in order
+    table["ds"] = as_utc(table.assign(unique_id=issue), form, time_zone=zone, wall_clock=wall_clock, where=where)
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
     table["issued_at"] = as_utc(issued, form, time_zone=zone, wall_clock=False, where=f"{where}, issued_at")
     if (twice := table.duplicated(vintages.KEYS).to_numpy()).any():

@@ -301,3 +301,11 @@ def test_findings_are_json():
     frame = bars()
     frame.loc[7, "low"] = 0.0
     assert found(frame, shares())[0].rule == "positive_prices"
+
+
+@pytest.mark.parametrize(("level", "odd"), [(835.0, False), (640.0, False), (550.0, False), (300.0, True)])
+def test_the_pressure_at_the_surface_of_a_high_city_is_possible(level: float, odd: bool):
+    frame = weather()
+    frame["wind"] += level - frame["wind"].mean()
+    of_pressure = settings(past_exogenous=[{"column": "wind", "unit": "hPa"}])
+    assert ("units" in {f.rule for f in found(frame, of_pressure)}) == odd
