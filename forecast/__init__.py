@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from forecast.api.model import Model, load
     from forecast.api.packaged import example
 
-__version__ = "0.10.0"
+__version__ = "0.12.0"
 __all__ = ["Board", "Model", "__version__", "compare", "example", "fit", "load"]
 
 OFFERED = {

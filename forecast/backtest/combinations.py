@@ -85,12 +85,12 @@ class Part:
     def best(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """At most `MOST` of `names`, those with the lowest error, in their order.
 
-        The best of those that are no networks, up to half of the seats, are in: networks err alike, and a mean gains
-        by members that do not.
+        The best of those that are no networks, up to two thirds of the seats, are in: networks err alike, and a mean
+        gains by members that do not.
         """
         loss = dict(zip(self.names, np.abs(self.errors).mean(axis=0), strict=True))
         ranked = sorted(names, key=lambda name: (loss[name], name))
-        first = [name for name in ranked if self.kinds[name] != "network"][: MOST // 2]
+        first = [name for name in ranked if self.kinds[name] != "network"][: 2 * MOST // 3]
         kept = [*first, *(name for name in ranked if name not in first)][:MOST]
         return tuple(name for name in names if name in kept)
 

@@ -101,7 +101,7 @@ def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
         found = spec.fit(problem, seed=start.seed)
     skip = problem.skip(beside, problem.panel.task.horizon) if beside else None
     forecaster = replace(bare, weights=found.arrays, statistical=found.series, skip=skip)
-    if start.chosen is not None or not spec.search_space():
+    if start.chosen is not None or not spec.space():
         return Fitted(forecaster)
     examples = problem.examples("validation", problem.panel.task.horizon)
     return Fitted(forecaster, validation_loss=mean_absolute_error(partial(spec.scaled_forecast, forecaster), examples))

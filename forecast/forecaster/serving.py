@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from forecast.data import calendars
 from forecast.data.panel import Panel, Series, from_frame, future_features
@@ -41,7 +42,8 @@ class Service:
         shares = tuple(float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float)))
         ensemble = self.ensemble.reaching(wanted, shares)
         panel = self._panel(history, ensemble)
-        with np.errstate(over="ignore", invalid="ignore"):
+        # one thread: beside other work those of BLAS wait for each other, a small product for a tenth of a second
+        with np.errstate(over="ignore", invalid="ignore"), threadpool_limits(1):
             found = latest(ensemble, panel, horizon=wanted, levels=shares)
         if not np.isfinite(found["y_hat"]).all():
             largest = max(float(np.nanmax(np.abs(series.values))) for series in panel.series)

@@ -29,13 +29,9 @@ def _family(name: str) -> Any:
 
 
 def spec(
-    entry: dict[str, Any],
-    *,
-    where: str,
-    training: Training | None = None,
-    refit: str | int = "never",
+    entry: dict[str, Any], *, where: str, training: Training | None = None, refit: str | int = "never",
     context: str = "",
-) -> ModelSpec:
+) -> ModelSpec:  # fmt: skip
     """One entry of configs/models.yaml as the spec of its family.
 
     `training` and `refit`: what all entries share; what the entry itself names is the entry's. `context`:

@@ -60,7 +60,8 @@ class StatisticalSpec(FittedSpec):
         return self.fit(problem, seed=seed, before=chosen.statistical)
 
     def fit(self, problem: Problem, *, seed: int, before: Mapping[str, Any] = MappingProxyType({})) -> Parameters:
-        """One fit per series and output on the train rows, gaps filled forward; `before`: those of fewer rows.
+        """One fit per series and output on the train rows, gaps filled forward; `before`: those of fewer rows, which a
+        series keeps that begins so late that it has no more yet.
 
         In the target's own units where all of them are above zero, so that a season or an error may multiply; scaled
         elsewhere, which the optimisers inside find easier (`ets_seasonal` on temperatures: 1.40 °C, else 1.46).
@@ -69,6 +70,9 @@ class StatisticalSpec(FittedSpec):
         result = {}
         for uid, blocks in problem.blocks.items():
             start, stop = blocks.train
+            if uid in before and problem.choices and stop < problem.choices.blocks[uid].train[1]:
+                result[uid] = before[uid]
+                continue
             begins = np.datetime_as_string(problem.panel.by_id[uid].ds[start], unit="s")
             train = filled(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
             fits = []

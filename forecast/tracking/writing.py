@@ -28,7 +28,7 @@ CANDIDATE, CURRENT, DIGEST = "candidate", "current", "record"
 PARENT, PUBLISHER = "mlflow.parentRunId", "mlflow.user"
 TRIAL = "trial"
 SERVED = Path(__file__).with_name("served.py")
-REQUIREMENTS = ("numpy", "pandas", "pydantic", "pyyaml", "exchange-calendars", "filelock")
+REQUIREMENTS = ("numpy", "pandas", "pydantic", "pyyaml", "exchange-calendars", "filelock", "threadpoolctl")
 REFUSED = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
 """Marks that MLflow takes in no model's name."""
 BATCH = 1000

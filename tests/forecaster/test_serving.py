@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from forecast.data.panel import Panel
 from forecast.forecaster import serving
@@ -64,6 +65,20 @@ def test_a_window_model_is_given_no_more_than_it_reads(monkeypatch):
     )  # it has gaps, which the short way does not take
     task = problems.task()
     assert rows == [2 * (task.lookback + task.season_length)]
+
+
+def test_a_request_is_answered_with_one_thread_of_blas_and_those_of_the_caller_come_back(monkeypatch):
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    seen = []
+    real = serving.latest
+    monkeypatch.setattr(serving, "latest", lambda *about, **how: seen.append(threads()) or real(*about, **how))
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        Service(Ensemble((forecaster("ridge", "linear"),))).answer(history())
+        assert threads() == before
+    assert seen == [{1}]
 
 
 def ready(history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:

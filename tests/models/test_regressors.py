@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -37,6 +38,20 @@ def test_the_arrays_forecast_what_scikit_learn_forecasts(name):
     with threadpool_limits(1):
         model = getattr(importlib.import_module(module), name)(**OPTIONS.get(name, {})).fit(X[:400], Y[:400])
     np.testing.assert_allclose(regressors.predict(arrays_of(model), X), model.predict(X), rtol=1e-6, atol=1e-6)
+
+
+def test_a_backtest_by_neighbours_holds_a_few_rows_of_their_distances_at_a_time():
+    points, asked = RNG.normal(size=(20_000, 5)), RNG.normal(size=(2_000, 5))
+    about = {"points": points, "answers": points[:, 0], "count": np.array(50), "by_distance": np.array(False)}
+    tracemalloc.start()
+    try:
+        regressors.predict(about, asked)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (
+        most < len(points) * len(asked) * 8 / 3
+    )  # all distances at once take three times as much, and copies of them
 
 
 def test_the_first_trees_are_the_regressor_as_it_was_after_them():
@@ -121,3 +136,16 @@ def test_an_option_of_trees_is_refused_where_there_are_none():
 def test_what_is_tuned_has_an_effect():
     assert set(Spec(regressor="SVR").space()) == {"base"}
     assert all({"leaves", "leaf_rows"} <= set(Spec(regressor=name).space()) for name in TREES)
+
+
+def test_tuning_keeps_a_base_of_last_and_tries_it_for_one_of_ridge():
+    assert "base" in Spec().search_space()
+    assert set(Spec(base="last").search_space()) == {"leaves", "leaf_rows"}
+    assert not Spec(regressor="SVR", base="last").search_space()
+
+
+def test_a_trial_on_the_last_value_has_a_validation_error_of_its_own():
+    about = {"regressor": "KNeighborsRegressor", "rows": 500}
+    tried = [Spec(**about, base=base) for base in ("ridge", "last")]
+    errors = [fit(turning(1.0), one, skip=None, seed=0, budget=BUDGET).validation_loss for one in tried]
+    assert np.isfinite(errors).all() and errors[0] != errors[1]

@@ -34,8 +34,8 @@ from forecast.models.skip import Kind
 from forecast.system.errors import InputError, ModelFailure, closest, quote_names
 
 Arrays = Mapping[str, np.ndarray]
-ROWS_AT_ONCE = 2048
-"""Rows that are forecast at once: the table of rows and trees stays small."""
+ROWS_AT_ONCE, ROWS_NEAR = 2048, 128
+"""Rows forecast at once, and by neighbours: the table of rows and trees, or of rows and points, stays small."""
 BOOSTING = "HistGradientBoostingRegressor"
 TREES = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
 SEASONS_BACK = (1, 2, 7)
@@ -134,7 +134,8 @@ def known(name: str) -> str:
 
 def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     """(n,) from the arrays of any kind and inputs (n, features)."""
-    return np.concatenate([_predict(arrays, x[k : k + ROWS_AT_ONCE]) for k in range(0, max(len(x), 1), ROWS_AT_ONCE)])
+    size = ROWS_NEAR if "points" in arrays else ROWS_AT_ONCE
+    return np.concatenate([_predict(arrays, x[k : k + size]) for k in range(0, max(len(x), 1), size)])
 
 
 def _predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
@@ -153,9 +154,8 @@ def leaves(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     at = np.repeat(arrays["roots"][None], len(x), axis=0)
     rows = np.arange(len(x))[:, None]
     while True:
-        below = np.where(
-            x[rows, arrays["feature"][at]] <= arrays["threshold"][at], arrays["left"][at], arrays["right"][at]
-        )
+        lower = x[rows, arrays["feature"][at]] <= arrays["threshold"][at]
+        below = np.where(lower, arrays["left"][at], arrays["right"][at])
         if (below == at).all():
             return np.asarray(arrays["value"][at])
         at = below
@@ -176,8 +176,7 @@ def staged(arrays: Arrays, x: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _squared_distances(x: np.ndarray, points: np.ndarray) -> np.ndarray:
-    products = x @ points.T
-    squares = np.sum(x**2, axis=1)[:, None] + np.sum(points**2, axis=1)[None] - 2 * products
+    squares = np.sum(x**2, axis=1)[:, None] + np.sum(points**2, axis=1)[None] - 2 * (x @ points.T)
     return np.asarray(np.maximum(squares, 0.0))
 
 
@@ -200,7 +199,7 @@ class Spec(RegressorSpec):
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict, description="arguments of the regressor, by their names in scikit-learn"
     )
-    base: Literal["last", "ridge"] = Field("ridge", description="what it is fitted to the error of")
+    base: Literal["last", "ridge"] = Field("ridge", description="what it is fitted to the error of; tuning keeps last")
     lags: int = Field(24, ge=2, description="newest rows of the targets; at most the lookback")
     leaves: int = Field(31, ge=2, description="of a tree, at most")
     leaf_rows: int = Field(300, ge=1, description="pairs in a leaf, at least; fewer where there are few rows")
@@ -210,11 +209,9 @@ class Spec(RegressorSpec):
     def _options_are_known(self, info: ValidationInfo) -> Spec:
         asked = {} if info.context == SAVED else self.options
         names = inspect.signature(self._class()).parameters if asked else {}  # scikit-learn takes a second
-        for name in asked:
-            if name not in names:
-                raise ValueError(
-                    f"{self.regressor} has no option {name!r}.{closest(name, names)} It has {quote_names(names)}"
-                )
+        if unknown := [name for name in asked if name not in names]:
+            said = f"{self.regressor} has no option {unknown[0]!r}.{closest(unknown[0], names)}"
+            raise ValueError(f"{said} It has {quote_names(names)}")
         fields = type(self).model_fields
         for name in ("leaves", "leaf_rows"):
             if self.regressor not in TREES and getattr(self, name) != fields[name].default:
@@ -226,10 +223,12 @@ class Spec(RegressorSpec):
         return "linear" if self.base == "ridge" else None
 
     def space(self) -> Mapping[str, search.Dimension]:
-        common: dict[str, search.Dimension] = {"base": search.Choice(("ridge", "last"))}
-        if self.regressor not in TREES:
-            return common
-        return {**common, "leaves": search.Choice((7, 15, 31)), "leaf_rows": search.Choice((300, 1000, 3000))}
+        trees = {"leaves": search.Choice((7, 15, 31)), "leaf_rows": search.Choice((300, 1000, 3000))}
+        return {"base": search.Choice(("ridge", "last")), **(trees if self.regressor in TREES else {})}
+
+    def search_space(self) -> Mapping[str, search.Dimension]:
+        """A base of `last` was asked for, and is kept."""
+        return {name: own for name, own in self.space().items() if name != "base" or self.base == "ridge"}
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that validation asks for."""
