@@ -89,7 +89,7 @@ def _before_later_fits(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFr
     test = table[table["block"] == "test"]
     spec = models.spec(record["params"], where="record.json: params")
     moments = spec.refit_moments(np.sort(table["cutoff"].unique()))
-    later = [moment for moment in moments if moment >= test["cutoff"].min()]
+    later = [moment for moment in moments if moment > test["cutoff"].min()]
     return test[test["cutoff"] < later[0]] if later else test
 
 

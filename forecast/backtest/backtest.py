@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ SCORED = ("validation", "calibration", "test")
 Part = slice | None
 Since = tuple[np.datetime64, Forecaster]
 """The first cutoff that a forecaster forecasts from, and the forecaster."""
+FIRST, NEVER = np.datetime64(1 - 2**63, "ns"), np.datetime64(2**63 - 1, "ns")
 
 
 @dataclass(frozen=True)
@@ -141,18 +142,12 @@ def _keep(
         files.write_frame(folder / DISTRIBUTIONS, distributions)
     train = [cut.train for cut in (problem if final is first else problem.joined).blocks.values()]
     content = {
-        "seed": seed,
-        "status": "ok",
-        "reason": first.note,
-        "best_step": first.best_step,
-        "repeated_steps": 0 if final is first else first.best_step,
-        "steps_elsewhere": first.steps_elsewhere,
-        "validation_loss": files.json_number(first.validation_loss),
-        "curve": files.json_number(first.curve),
-        "n_params": final.forecaster.n_params,
-        "refits": fits.refits,
+        "seed": seed, "status": "ok", "reason": first.note, "best_step": first.best_step,
+        "repeated_steps": 0 if final is first else first.best_step, "steps_elsewhere": first.steps_elsewhere,
+        "validation_loss": files.json_number(first.validation_loss), "curve": files.json_number(first.curve),
+        "n_params": final.forecaster.n_params, "refits": fits.refits,
         "rows_seen": sum(stop - start for start, stop in train),
-    }
+    }  # fmt: skip
     files.write_json(folder / "fit.json", content)
 
 
@@ -180,11 +175,9 @@ def forecast_blocks(fits: list[Stage], problem: Problem, seed: int) -> pd.DataFr
         rows = {series.unique_id: problem.rows(series.unique_id, block) for series in problem.panel.series}
         found = ask_staged(fits, problem.panel, rows, Forecaster.predict)
         for uid, values in found.items():
-            if not np.isfinite(values).all():
-                raise ModelFailure(
-                    f"{int((~np.isfinite(values)).any(axis=(1, 2)).sum())} of {len(values)} forecasts of series "
-                    f"{uid!r} in the {block} block are not finite: the model diverged."
-                )
+            if lost := int((~np.isfinite(values)).any(axis=(1, 2)).sum()):
+                told = f"{lost} of {len(values)} forecasts of series {uid!r} in the {block} block"
+                raise ModelFailure(f"{told} are not finite: the model diverged.")
         parts.append(_long(problem, block, rows, found, seed))
     return pd.concat(parts, ignore_index=True)
 
@@ -216,10 +209,18 @@ def _long(
 
 @dataclass(frozen=True)
 class Stage:
-    """A forecaster, and the first cutoff it forecasts from; None: the first of all."""
+    """A forecaster, and the first cutoff it forecasts from; None: the first of all. `after` and `until`: by series a
+    cutoff before which it forecasts nothing there, and one from which on."""
 
     forecaster: Forecaster
     since: np.datetime64 | None = None
+    after: Mapping[str, np.datetime64] = field(default_factory=dict)
+    until: Mapping[str, np.datetime64] = field(default_factory=dict)
+
+    def begin(self, unique_id: str) -> np.datetime64:
+        """From when on it forecasts a series, up to where another begins."""
+        begin = max(FIRST if self.since is None else self.since, self.after.get(unique_id, FIRST))
+        return begin if begin < self.until.get(unique_id, NEVER) else NEVER
 
 
 def refit_moments(problem: Problem, spec: ModelSpec) -> list[np.datetime64]:
@@ -244,51 +245,50 @@ class Fits:
 
 
 def all_stages(
-    problem: Problem,
-    spec: ModelSpec,
-    again: Callable[..., tuple[Fitted, Fitted]],
-    *,
+    problem: Problem, spec: ModelSpec, again: Callable[..., tuple[Fitted, Fitted]], *,
     initial: dict[str, np.ndarray] | None = None,
-) -> Fits:
+) -> Fits:  # fmt: skip
     """Of two fits by `again` the first forecasts the validation block, each stretch as the others chose, the second
-    what follows it; one more stage from each moment of the policy on, fitted `again` on what is known there. A network
-    that keeps its weights has those of its time, and from each moment on a newer linear part."""
+    what follows it in each series; one more stage from each moment of the policy on, fitted `again` on what is known
+    there. A network that keeps its weights has those of its time, and from each moment on a newer linear part."""
     first, final = again(problem, initial=initial)
     moments = refit_moments(problem, spec)
-    found = list(zip(stretch_starts(problem), first.elsewhere, strict=False))
-    if final is not first:
-        ends = [series.ds[problem.blocks[series.unique_id].validation[1] - 1] for series in problem.panel.series]
-        found.append((min(ends), final.forecaster))
+    validated, calibrated = (
+        {uid: problem.panel.by_id[uid].ds[cut.range(block)[1] - 1] for uid, cut in problem.blocks.items()}
+        for block in ("validation", "calibration")
+    )
+    ends = {} if final is first else validated
+    begin, stop = min(validated.values()), max(ends.values(), default=NEVER)
 
     def later(moment: np.datetime64, chosen: Forecaster) -> Forecaster:
         known = replace(first, forecaster=chosen)
         return again(known_at(problem, spec, moment), first=known)[1].forecaster
 
+    inside = list(zip(stretch_starts(problem), first.elsewhere, strict=False))
+    behind, anew = [(begin, final.forecaster)] if ends else [], list[Since]()
     if spec.keeps_weights:
-        found = _newer_linear_parts(first.forecaster, found, moments, later)
+        before, beyond = [m for m in moments if m < stop], [m for m in moments if ends and m > begin]
+        inside = _newer_linear_parts(first.forecaster, inside, before, later)
+        behind = _newer_linear_parts(final.forecaster, behind, beyond, later)
     else:  # from the first moment on a later fit forecasts
-        found = [
-            (since, one) for since, one in found if since < min(moments, default=since + 1) or one is final.forecaster
-        ]
-        found += [(moment, later(moment, first.forecaster)) for moment in moments]
-    stages = [Stage(first.forecaster), *[Stage(one, since) for since, one in sorted(found, key=itemgetter(0))]]
-    ends = [series.ds[problem.blocks[series.unique_id].calibration[1] - 1] for series in problem.panel.series]
-    last = [stage.forecaster for stage in stages if stage.since is None or stage.since <= min(ends)][-1]
-    newest = last if moments and last is not final.forecaster else None
+        inside = [(since, one) for since, one in inside if since < min(moments, default=NEVER)]
+        anew = [(moment, later(moment, first.forecaster)) for moment in moments]
+    found = [Stage(one, since, until=ends) for since, one in inside]
+    found += [Stage(one, since, after=ends) for since, one in behind] + [Stage(one, since) for since, one in anew]
+    stages = [Stage(first.forecaster), *sorted(found, key=attrgetter("since"))]
+    known = [one for one in stages if not one.until and (one.since is None or one.since <= min(calibrated.values()))]
+    newest = known[-1].forecaster if moments and known[-1].forecaster is not final.forecaster else None
     return Fits(first, final, stages, len(moments), newest)
 
 
 def _newer_linear_parts(
     first: Forecaster, rest: list[Since], moments: list[np.datetime64], later: Callable[..., Forecaster]
 ) -> list[Since]:
-    """What follows `first`: the rising `rest`, and one more from each moment on; each with the linear part of the last
-    moment, where that knows more rows. The last of the rest knows those up to its begin, the others train."""
+    """The rising `rest`, and one more from each moment on; each with the linear part of the last moment."""
     found = []
     for since in sorted({*moments, *[begin for begin, _ in rest]}):
-        begun = [one for one in rest if one[0] <= since]
-        own = begun[-1][1] if begun else first
-        known = begun[-1][0] if begun and len(begun) == len(rest) else min(moments, default=since) - 1
-        newer = [moment for moment in moments if known < moment <= since]
+        own = next((one for begin, one in reversed(rest) if begin <= since), first)
+        newer = [moment for moment in moments if moment <= since]
         found.append((since, later(newer[-1], own) if newer else own))
     return found
 
@@ -309,15 +309,17 @@ def known_at(problem: Problem, spec: ModelSpec, moment: np.datetime64) -> Proble
 
 def ask_staged(fits: list[Stage], panel: Panel, rows: dict[str, np.ndarray], ask: Question) -> dict[str, np.ndarray]:
     """(n, ...) by series: what `ask` finds at its `rows`, each of the newest stage known there."""
-    later = np.array([stage.since for stage in fits[1:]], dtype="datetime64[ns]")
-    newest = {uid: np.searchsorted(later, panel.by_id[uid].ds[at], side="right") for uid, at in rows.items()}
-    parts: dict[str, list[np.ndarray]] = {uid: [] for uid in rows}
+    newest, parts = dict[str, np.ndarray](), dict[str, list[np.ndarray]]({uid: [] for uid in rows})
+    for uid, at in rows.items():
+        begins = np.array([stage.begin(uid) for stage in fits])
+        order = np.argsort(begins, kind="stable")
+        newest[uid] = order[np.searchsorted(begins[order], panel.by_id[uid].ds[at], side="right") - 1]
     for number, stage in enumerate(fits):
         own = {uid: at[newest[uid] == number] for uid, at in rows.items()}
         own = {uid: at for uid, at in own.items() if len(at) or not number}
         for uid, answer in ask(stage.forecaster, panel, own).items():
             parts[uid].append(answer)
-    return {uid: np.concatenate(answers) for uid, answers in parts.items()}
+    return {uid: np.concatenate(one)[np.argsort(np.argsort(newest[uid], kind="stable"))] for uid, one in parts.items()}
 
 
 def with_distributions(

@@ -66,9 +66,8 @@ def candidates(
             result += [Candidate(name, spec, ranking, skip) for ranking, skip in wanted]
         else:
             result.append(Candidate(name, spec, "baseline", None))
-    for row in (one for one in ("ridge", "arx") if one in config.models):
+    for row, alone in [(one.model, one.spec.policy) for one in result if one.model in ("ridge", "arx")]:
         networks = {one.spec.policy for one in result if one.skip == "linear" and one.skip_row() == row}
-        alone = _spec(config, row, config.models[row]).policy
         if networks and alone not in networks:
             raise InputError(
                 f"configs/models.yaml: models.{row} is the linear part of the networks standing alone, so it is "

@@ -156,9 +156,7 @@ def _join(folder: Path, parts: list[Path]) -> None:
     with files.atomic_directory(folder) as temporary:
         if failed is None:
             files.join_frames(temporary / "forecasts.parquet", [part / "forecasts.parquet" for part in parts])
-            for name in ("seed", "chosen", "newest"):
-                if not (parts[0] / name).exists():
-                    continue
+            for name in (one for one in ("seed", "chosen", "newest") if (parts[0] / one).exists()):
                 own = [Forecaster.load(part / name) for part in parts]
                 numbers = {uid: found for one in own for uid, found in one.statistical.items()}
                 replace(own[0], statistical=numbers).save(temporary / name)
@@ -212,10 +210,9 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
     if tuned is not None and best is None:
         seeds = ()  # every trial failed: the record says so, nothing is left to train
     spec = filled.spec
+    place = run.place
     digest = {
-        "data": result_key(frame=run.place.digest, issued=run.place.vintages)
-        if spec.needs_vintages
-        else run.place.digest,
+        "data": result_key(frame=place.digest, issued=place.vintages) if spec.needs_vintages else place.digest,
         "config": result_key(task=task_digest(run.task), borders=run.borders, spec=spec.model_dump(mode="json")),
         "code": candidate_digest(spec, ENGINE),
     }

@@ -160,6 +160,19 @@ def test_of_a_row_fitted_again_the_forecasts_of_the_fit_that_serves_are_looked_a
     assert "stored" in found_in(root)[0]
 
 
+def test_a_fit_that_serves_from_the_first_origin_of_the_test_block_on_is_looked_at(
+    fitted_again: Path, tmp_path: Path
+) -> None:
+    table = pd.read_parquet(fitted_again / "data" / "trained" / "wave" / "ridge" / "forecasts.parquet")
+    begin = int(table.loc[table["block"] != "test", "cutoff"].nunique())
+    root = run(tmp_path / "project", refit=begin)
+    assert found_in(root) == (set(), ())
+    own = root / "data" / "trained" / "wave" / "ridge"
+    shutil.rmtree(own / "newest-0")
+    shutil.copytree(own / "chosen-0", own / "newest-0")
+    assert "stored" in found_in(root)[0]
+
+
 def test_results_of_other_settings_are_left_alone_with_a_note(finished: Path, tmp_path: Path) -> None:
     root = shutil.copytree(finished, tmp_path / "project")
     cases.change_dataset(root, lookback=14)

@@ -178,6 +178,52 @@ def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw
     assert not np.array_equal(first.forecaster.skip.coefficients, final.forecaster.skip.coefficients)
 
 
+def apart(hours=150):
+    """Two shops of 200 hours of which one ends earlier, so that each has blocks of its own rows."""
+    frame = problems.frame({"north": 200, "south": 200}, gaps=False)
+    frame.loc[frame["unique_id"] == "north", "ds"] -= pd.Timedelta(hours=hours)
+    problem = problems.problem_of(frame)
+    assert problem.borders.own
+    return problem
+
+
+@pytest.mark.parametrize("hours", [60, 150])
+@pytest.mark.parametrize("family", ["theta", "sklearn"])
+def test_a_series_that_ends_later_is_validated_by_a_fit_that_did_not_learn_from_its_validation(family, hours):
+    problem = apart(hours)
+    one = Candidate("it", spec(family), "baseline", None)
+    fits = backtest.all_stages(problem, one.spec, partial(backtest.fit_twice, candidate=one, seed=0, budget=ONCE))
+    for block, wanted in zip(backtest.SCORED, (fits.first, fits.final, fits.final), strict=True):
+        rows = {uid: problem.rows(uid, block) for uid in problem.blocks}
+        found = predicted(fits.stages, problem.panel, rows)
+        made = wanted.forecaster.predict(problem.panel, rows)
+        assert all(np.allclose(found[uid], made[uid], rtol=1e-9) for uid in rows)
+
+
+@pytest.mark.parametrize("refit", ["never", 5, 20])
+def test_where_series_end_apart_each_block_of_each_has_a_network_with_weights_of_its_time(refit):
+    problem = apart()
+    _, fits = network(problem, refit=refit)
+    for uid, cut in problem.blocks.items():
+        asked = np.concatenate([problem.rows(uid, block) for block in backtest.SCORED])
+        found = backtest.ask_staged(fits.stages, problem.panel, {uid: asked}, lambda one, _, rows: {
+            name: np.repeat(one.weights.get("stretch", [-1])[0], len(own)) for name, own in rows.items()
+        })[uid]  # fmt: skip
+        behind = asked >= cut.validation[1] - 1
+        assert (found[behind] == STRETCHES).all() and (found[~behind] < STRETCHES).all()
+
+
+def test_a_series_that_begins_late_keeps_its_first_fit_until_it_has_more_rows():
+    problem = apart(400)
+    one = Candidate("it", spec("theta", refit=5), "baseline", None)
+    fits = backtest.all_stages(problem, one.spec, partial(backtest.fit_twice, candidate=one, seed=0, budget=ONCE))
+    begin, moments = problem.panel.by_id["south"].ds[0], backtest.refit_moments(problem, one.spec)
+    early = [stage.forecaster for stage in fits.stages if stage.since in moments and stage.since < begin]
+    first = fits.first.forecaster.statistical
+    assert early and all(one.statistical["south"] == first["south"] for one in early)
+    assert any(one.statistical["north"] != first["north"] for one in early)
+
+
 def crossed(problem, **options):
     """Fits of a ridge that has, of each stretch of validation, a forecaster with coefficients of its own."""
     ridge = Candidate("ridge", spec("ridge", **options), "baseline", None)
