@@ -21,6 +21,7 @@ from forecast.api.project import Question
 from forecast.backtest.candidates import REFERENCES
 from forecast.comparison import metrics
 from forecast.comparison.comparing import compare_dataset
+from forecast.config.experiment import COMBINATION
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import MEAN, Results, read_costs
 from forecast.models import spec
@@ -164,6 +165,10 @@ def compare(
     entries, budget = project.entries(models), project.budget(tuning)
     season, beside = asked.dataset.season_length, project.entries(REFERENCES)
     suited = {name: entry for name, entry in beside.items() if not spec(entry, where=name).unsuited(season)}
+    for name, entry in entries.items():
+        if entry["family"] != COMBINATION and (own := spec(entry, where=name)).on_skip:
+            row = "arx" if own.recursive else "ridge"  # its linear part standing alone, fitted as often
+            suited[row] = suited[row] | {key: entry[key] for key in ("refit", "refit_window") if key in entry}
     everyone = {**suited, **entries}
     folder = Path(tempfile.mkdtemp(prefix="forecast-"))
     board = Board(folder, asked, {name: Recipe(entry, budget, True, n_jobs) for name, entry in everyone.items()})

@@ -274,9 +274,7 @@ def run(
     jobs = n_jobs or default_jobs(os.environ)
     with _environment_kept():
         prepare_dataset(paths, NAME)
-        found = [
-            quality.Violation(**one) for one in files.read_json(paths.prepared(NAME) / "quality.json")["findings"]
-        ]
+        found = (quality.Violation(**one) for one in files.read_json(paths.quality(NAME))["findings"])
         for said in quality.sentences([one for one in found if one.rule in TOLD]):
             warnings.warn(f"{WHERE}: {said.removeprefix('warn ')}", stacklevel=5)
         if tuned:

@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 
 import forecast
+from forecast.backtest.candidates import candidates
+from forecast.config.experiment import load_models
+from forecast.config.paths import ProjectPaths
 from forecast.system.errors import DataError, InputError
 
 STEP = {"freq": "1D", "horizon": 3, "lookback": 14, "n_jobs": 1}
@@ -168,5 +171,26 @@ def test_the_usual_season_follows_from_the_step(freq: str, season: int) -> None:
 def test_a_combination_of_the_catalogue_takes_those_of_its_members_that_are_asked_for() -> None:
     board = forecast.compare(waves(), ["naive", "ridge", "arx", "stacked"], **STEP, tuning="quick")
     assert board.leaderboard.set_index("model").loc["stacked", "status"] == "ok"
-    left_out = "left out: nlinear, climatology_ar, boosting (not in this run)"
+    left_out = "left out: nlinear, climatology_ar, boosting, boosting_last, knn (not in this run)"
     assert any(left_out in said for said in board.verdicts)
+
+
+@pytest.mark.parametrize(("family", "row"), [("ffnn", "ridge"), ("jordan", "arx")])
+def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
+    family: str, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[dict[str, object]] = []
+
+    def planning(paths: ProjectPaths, *_: object, **__: object) -> None:
+        found = candidates(load_models(paths.configs), season_length=7)
+        planned.append({one.model: one.spec.policy for one in found})
+        raise InputError("planned")
+
+    monkeypatch.setattr("forecast.api.project.tune_dataset", planning)
+    again = {"family": family, "units": 2, "refit": 5, "refit_window": "sliding"}
+    for asked in (forecast.fit, forecast.compare):
+        with pytest.raises(InputError, match="planned"):
+            asked(waves(), again if asked is forecast.fit else [again], **STEP, tuning="quick")
+    once, often = ("never", "expanding"), (5, "sliding")
+    assert planned[0] == {family: often}
+    assert planned[1] == {"naive": once, "seasonal_naive": once, "ridge": once, "arx": once, family: often, row: often}
