@@ -137,8 +137,7 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
 
 def losses(scored: list[Scored], scale: Mapping[str, float], block: str) -> pd.DataFrame:
     """Long (`losses.COLUMNS`): absolute error over the train scale, mean over the horizon, of the mean of the seeds'
-    forecasts, which serves. `skip` is the row that is the candidate's skip standing alone. A missing actual is left
-    out."""
+    forecasts, which serves. `skip` is the row that is the candidate's skip standing alone."""
     parts = []
     for candidate in scored:
         found = candidate.blocks.get(block, ())
@@ -152,10 +151,11 @@ def losses(scored: list[Scored], scale: Mapping[str, float], block: str) -> pd.D
 
 
 def _loss(cube: Cube) -> np.ndarray:
-    """(n,): the absolute error of the mean of the seeds, over the known steps of each origin."""
+    """(n,): the absolute error of the seeds' mean; an origin counts as its known steps: their mean is the MAE."""
     error = np.abs(cube.y - cube.ensemble)
-    whole = np.isfinite(error).all()
-    return np.asarray(error.mean(axis=1) if whole else np.ma.masked_invalid(error).mean(axis=1).filled(np.nan))
+    known = np.isfinite(error).sum(axis=1)
+    usual = known.sum() / max(np.count_nonzero(known), 1) or 1.0
+    return np.where(known > 0, np.nansum(error, axis=1) / usual, np.nan)
 
 
 def _verdicts(

@@ -164,12 +164,12 @@ def _missed(model: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _about_the_choice(ranking: str, best: str, tests: Sequence[Test], tied: Sequence[str]) -> list[str]:
-    lines = []
     title = TITLES.get(ranking, ranking)
-    if best == NAIVE:
-        lines.append(f"{title}: {LAST_VALUE} had the lowest validation error, so nothing is claimed over it.")
+    nothing = f"{title}: {LAST_VALUE} had the lowest validation error, so nothing is claimed over it."
+    lines = [nothing] if best == NAIVE else []
     own = [t for t in tests if t.family == "naive" and t.model == best and t.ranking in (ranking, "baseline")]
     lines += [f"{title}: {best}, chosen on validation, is {_against(test, LAST_VALUE)}." for test in own]
+    lines[:1] = [f"{line}{_others(ranking, best, tests)}" for line in lines[:1]]
     others = [name for name in tied if name != best]
     if best in tied and others:
         lines.append(f"{title}: {best} is not alone at the top; the data cannot separate it from {listing(others)}.")
@@ -180,36 +180,35 @@ def _about_the_choice(ranking: str, best: str, tests: Sequence[Test], tied: Sequ
     return lines
 
 
+def _others(ranking: str, best: str, tests: Sequence[Test]) -> str:
+    """The lowest other row on test, and the hardest model that networks stand on, against the chosen row."""
+    found = [t for t in tests if t.family == "best" and (t.ranking, t.against) == (ranking, best)]
+    found.sort(key=lambda t: t.mean_difference)
+    skips = {t.against for t in tests if t.family == "skip"} - {NAIVE}
+    above = [t for t in found if t.model in skips][: best not in skips]
+    said = [f"{t.model}, the lowest of the others, is {_against(t, 'it')}" for t in found[:1]]
+    said += [f"{t.model} is {_against(t, 'it')}" for t in above if t is not found[0]]
+    return f" {'; '.join(said)}." if said else ""
+
+
 def _about_networks(dataset: str, ranking: str, tests: Sequence[Test]) -> list[str]:
     if not tests:
         return []
     title = TITLES.get(ranking, ranking)
-    better = [t for t in tests if t.word == "better"]
-    worse = [t for t in tests if t.word == "worse"]
-    networks = "1 network" if len(tests) == 1 else f"{len(tests)} networks"
-    looked_at = f"{networks}, {max(t.n for t in tests)} origins"
+    better, worse = ([t for t in tests if t.word == word] for word in ("better", "worse"))
+    origins = f"{max(t.n for t in tests)} origins"
+    looked_at = f"{len(tests)} network{'s' * (len(tests) > 1)}, {origins}"
     if not better and not worse:
         known = [t.p_holm for t in tests if not math.isnan(t.p_holm)]
         smallest = f"smallest adjusted {p_text(min(known))}" if known else "too few origins to test"
         return [f"{title}: no network on {dataset} is distinguishable from {LAST_VALUE} ({looked_at}, {smallest})."]
-    lines = []
-    if better:
-        lines.append(
-            f"{title}: {_count(len(better), len(tests))} on {dataset} beat {LAST_VALUE}: {_with_gain(better)} "
-            f"(Holm, {max(t.n for t in tests)} origins)."
-        )
-    else:
-        lines.append(f"{title}: no network on {dataset} beats {LAST_VALUE} ({looked_at}).")
-    if worse:
-        lines.append(f"{title}: worse than {LAST_VALUE}: {_with_gain(worse)}.")
-    return lines
+    some = f"{_count(len(better), len(tests))} on {dataset} beat {LAST_VALUE}: {_with_gain(better)} (Holm, {origins})"
+    lines = [f"{title}: {some if better else f'no network on {dataset} beats {LAST_VALUE} ({looked_at})'}."]
+    return lines + [f"{title}: worse than {LAST_VALUE}: {_with_gain(worse)}."] * bool(worse)
 
 
 def _about_skips(ranking: str, tests: Sequence[Test]) -> list[str]:
-    if not tests:
-        return []
-    title = TITLES.get(ranking, ranking)
-    lines = []
+    title, lines = TITLES.get(ranking, ranking), []
     better = [t for t in tests if t.word == "better"]
     rest = [t for t in tests if t.word != "better"]
     if better:

@@ -39,9 +39,9 @@ KEPT = 3
 class Meta:
     """What is known about one version. Times are UTC in ISO 8601.
 
-    training_cutoff: the last row it is fitted on; last_target_used: the last actual that fit, tuning or calibration
-    saw; metrics: the test scores of the ensemble as in the leaderboard; expected: per series the test
-    MAE by step (H,), in its unit, and `naive` the same of the last value: what live errors are compared with;
+    training_cutoff: the last row that choices and weights saw, not what `refit` added; last_target_used: the last
+    actual of fit, tuning or calibration; metrics: the test scores of the ensemble as in the leaderboard; expected: per
+    series the test MAE by step (H,), and `naive` that of the last value: what live errors are set against;
     refit_of: the version whose recipe was fitted again on all data, unscored.
     """
 

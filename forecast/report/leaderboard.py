@@ -104,7 +104,8 @@ def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None =
         ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if ranking in present}
         for ranking, title in (ranked or ONLY_BASELINES).items():
             _print(console, f"{dataset}, {title}", lines(rows, ranking, results.verdicts))
-        said = [*ranks_in_words(results.verdicts), *preferred_in_words(results.verdicts.get("preferred") or {})]
+        said = [*results.verdicts.get("sentences", [])[:1], *ranks_in_words(results.verdicts)]
+        said += preferred_in_words(results.verdicts.get("preferred") or {})
         for line in [*said, *results.verdicts.get("warnings", [])]:
             console.print(f"{dataset}: {line}", highlight=False, markup=False)
     beside = " Winkler: of the served 80 % intervals." if console.width >= WIDE else ""

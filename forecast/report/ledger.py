@@ -30,7 +30,8 @@ COLUMNS = [
     ("CPU, tuning", "CPU seconds of the tuning study"),
     ("CPU, training", "CPU seconds of fitting and forecasting, all seeds"),
     ("Seeds", "Seeds that gave a usable model"),
-    ("Rows seen", "Rows of the train block it was fitted on"),
+    ("Rows seen", "Rows of train and validation that it was fitted on"),
+    ("Fitted again", "How often in the backtest, on all rows known then; by default of a network its linear part"),
 ]
 ORDER = ("baseline", *RANKINGS)
 Costs = Mapping[str, Mapping[str, Any]]
@@ -59,6 +60,7 @@ def _row(cost: Mapping[str, Any], record: dict[str, Any]) -> Row:
         _time(cost.get("cpu_seconds")),
         Cell(f"{usable} of {len(seeds)}", usable),
         whole(record.get("rows_seen")),
+        whole(record.get("refits") or None),
     ]
     marks = ["failed"] if record["status"] != "ok" else []
     return Row(str(record["model"]), cells, marks)

@@ -158,6 +158,21 @@ def test_a_missing_actual_leaves_the_rest_of_its_origin(trained):
     assert losses[losses["model"] == "ridge"]["loss"].tolist() == [0.5, 0.5]
 
 
+def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_actuals_are_missing(trained):
+    """Else a sentence says -67.5 % where its table says -67.6 %."""
+    made = {"naive": forecasts(None), "ridge": forecasts(1.0), "net.linear": forecasts(0.5, seeds=(0, 1))}
+    for name, content in made.items():
+        content.loc[(content["cutoff"] == content["cutoff"].max()) & (content["step"] == 2), "y"] = np.nan
+        write(trained, name, content)
+    everything = scored(trained)
+    scale = scores.references(FRAME, made["naive"], TASK, BORDERS, "test").scale
+    mean = comparing.losses(everything, scale, "test").groupby("model")["loss"].mean()
+    board = comparing.leaderboard(everything, {}, "example").query("seed in ('0', 'mean')").groupby("model").last()
+    np.testing.assert_allclose(board["mase"], mean[board.index])
+    np.testing.assert_allclose(board["skill"], 1 - mean[board.index] / mean["naive"])
+    assert np.ptp(comparing.losses(everything, scale, "test").query("model == 'ridge'")["loss"]) > 0
+
+
 def test_nothing_that_is_written_depends_on_how_long_it_took(trained):
     """Timings would change dvc.lock and the leaderboard in git with every run."""
     evaluation = Evaluation(alpha=0.05, bootstrap_repetitions=100, bootstrap_seed=0, levels=(0.8,))

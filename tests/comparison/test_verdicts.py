@@ -78,6 +78,22 @@ def test_the_sentences_tell_it_in_plain_words():
     assert "Architecture alone: worse than repeating the last value: lstm" in text
 
 
+def test_beside_the_chosen_row_stand_the_lowest_other_and_the_linear_model_each_once():
+    first = verdicts(BETTER, {"shipped": "gru"}).sentences[0]
+    assert re.search(r"origins\)\. lstm, the lowest of the others, is better than it \(error -[\d.]+ %, 95 %", first)
+    assert re.search(r"; ridge is (equivalent to|not distinguishable from) it \(error", first) and "arx" not in first
+    alone = verdicts(BETTER, {"shipped": "lstm"}).sentences[0]
+    assert alone.count("ridge") + alone.count("gru") == 2 and alone.count(" is worse than it (error +") == 2
+    linear = verdicts(BETTER, {"shipped": "ridge"}).sentences[0]
+    assert "lstm, the lowest of the others, is better than it" in linear and ";" not in linear
+
+
+def test_the_lowest_other_row_is_said_once_where_it_is_the_linear_model():
+    gaps = {key: gap for key, gap in BETTER.items() if key[0] != "gru"}
+    first = verdicts(gaps, {"shipped": "lstm"}).sentences[0]
+    assert first.count("ridge, the lowest of the others, is worse than it (error +") == first.count("ridge") == 1
+
+
 def test_a_grid_that_cannot_beat_naive_says_so():
     gaps = {("naive", "baseline"): 0.0, ("lstm", "shipped"): 0.01, ("gru", "shipped"): -0.01}
     text = "\n".join(verdicts(gaps, {"shipped": "naive"}, noise=2.0).sentences)

@@ -148,6 +148,11 @@ def test_ranks_over_many_series_stand_in_groups_below_the_table_and_no_row_is_un
     assert "undecided" not in str(lines([row], "shipped", {"tests": [test], "ranks": ranks}))
 
 
+def test_the_verdict_on_the_chosen_row_stands_below_the_tables(root):
+    said = "hourly: As shipped: lstm, chosen on validation, is better than repeating the last value (error -44.0 %)."
+    assert printed(root, terminal=False, width=200).splitlines().count(said) == 1
+
+
 def test_warnings_stand_below_the_tables(tmp_path):
     root = write_project(tmp_path, datasets=("hourly",))
     path = root / "data" / "compared" / "hourly" / "verdicts.json"
@@ -159,7 +164,7 @@ def test_warnings_stand_below_the_tables(tmp_path):
 
 def test_a_failed_model_stands_last_and_says_so(root):
     shown = printed(root, terminal=False)
-    alone = shown[shown.index("hourly, architecture alone") : shown.index("daily, as shipped")]
+    alone = shown[shown.index("hourly, architecture alone") : shown.index("hourly: ")]
     assert alone.strip().splitlines()[-1].split() == ["narx", "–", "failed", "see", "the", "report"]
 
 

@@ -22,7 +22,7 @@ from pipelines import report
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import candidates
 
-GRU_LEDGER = ["gru", "as shipped", "2", "200", "600", "460,800", "1,234", "16 s", "5.5 s", "3 of 3", "480"]
+GRU_LEDGER = ["gru", "as shipped", "2", "200", "600", "460,800", "1,234", "16 s", "5.5 s", "3 of 3", "480", "–"]
 
 
 def board(page, dataset, number):
@@ -235,6 +235,14 @@ def test_the_ledger_says_where_a_seed_took_fewer_steps_than_it_was_given(project
     page = html.fromstring(rendered(project, HOURLY))
     rows = page.xpath(f"//article[@id='{HOURLY}']//table[contains(@class, 'ledger')]//tbody/tr")
     assert words(rows[4][4]) == "450 of 600"
+
+
+def test_the_ledger_says_how_often_a_row_was_fitted_again(project):
+    path = project / "data/trained/hourly/gru.linear/record.json"
+    files.write_json(path, {**files.read_json(path), "refits": 14})
+    page = html.fromstring(rendered(project, HOURLY))
+    rows = page.xpath(f"//article[@id='{HOURLY}']//table[contains(@class, 'ledger')]//tbody/tr")
+    assert words(rows[4][-1]) == "14" and "linear part" in words(page.xpath("//*[@id='protocol']")[0])
 
 
 def test_a_network_that_was_never_trained_is_reported_beside_the_others(project):
