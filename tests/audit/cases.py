@@ -135,6 +135,14 @@ def append(root: Path, module: str, code: str) -> None:
     path.write_text(path.read_text() + "\n\n" + textwrap.dedent(code))
 
 
+def rewrite(root: Path, path: str, old: str, new: str) -> None:
+    """A file of the copy with `new` for its one `old`: a plant that finds nothing to change fails here."""
+    file = root / path
+    text = file.read_text()
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}; the case plants nothing."
+    file.write_text(text.replace(old, new))
+
+
 def derived(root: Path, change: str) -> None:
     """The copy does `change` to `frame`, the columns that it derived and selected."""
     code = textwrap.indent(textwrap.dedent(change).strip("\n"), "    ")

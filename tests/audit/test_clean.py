@@ -199,8 +199,7 @@ def a_column_joined_from_another_dataset(root: Path) -> None:
 @case
 def statistical_models(root: Path) -> None:
     write(root, models=("auto_ets", "drift", "theta"))
-    path = root / "configs" / "models.yaml"
-    path.write_text(path.read_text().replace("family: theta", "family: theta\n    refit: monthly"))
+    cases.rewrite(root, "configs/models.yaml", "family: theta", "family: theta\n    refit: monthly")
 
 
 @case

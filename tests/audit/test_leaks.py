@@ -505,8 +505,7 @@ def moved_by_their_own_mean_test_error(root: Path) -> None:
 
 def joined_with_the_nearest_value(root: Path) -> None:
     cases.join(root)
-    path = root / "forecast" / "data" / "columns.py"
-    path.write_text(path.read_text().replace('direction="backward"', 'direction="nearest"'))
+    cases.rewrite(root, "forecast/data/columns.py", 'on="known", ', 'on="known", direction="nearest", ')
 
 
 def scaler_of_all_rows_from_the_twentieth_call_on(root: Path) -> None:

@@ -159,8 +159,7 @@ def _on_test_after(root: Path, *, looks: int) -> None:
 
 
 def _steps(root: Path, steps: int) -> None:
-    path = root / "configs" / "tuning.yaml"
-    path.write_text(path.read_text().replace("final_steps: 1", f"final_steps: {steps}\nevaluate_every: 1"))
+    cases.rewrite(root, "configs/tuning.yaml", "final_steps: 1", f"final_steps: {steps}\nevaluate_every: 1")
 
 
 def trial_chosen_on_test(root: Path) -> None:
@@ -207,10 +206,7 @@ def members_weighted_as_test_prefers(root: Path) -> None:
 
 
 def weights_learnt_again_one_origin_too_late(root: Path) -> None:
-    path = root / "forecast" / "backtest" / "combinations.py"
-    text = path.read_text()
-    assert text.count("times <= moment, ") == 1
-    path.write_text(text.replace("times <= moment, ", "cutoffs <= moment, "))
+    cases.rewrite(root, "forecast/backtest/combinations.py", "times <= moment, ", "cutoffs <= moment, ")
 
 
 LEAKS = {

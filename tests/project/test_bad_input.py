@@ -114,7 +114,7 @@ def test_a_model_that_returned_nan_is_a_failed_row_with_its_reason(
 ) -> None:
     from forecast.models.families import drift
 
-    monkeypatch.setattr(drift.Spec, "forecast", lambda *_, **__: np.full((1, 2, 1), math.nan))
+    monkeypatch.setattr(drift.Spec, "forecast", lambda _, windows, *__, **___: np.full((len(windows), 2, 1), math.nan))
     found = compared(tmp_path, series(), models=("drift",))
     assert found.board.loc["drift", "status"] == "failed" and math.isnan(found.board.loc["drift", "mae"])
     assert "are not finite: the model diverged" in found.page
