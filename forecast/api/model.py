@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -21,7 +22,7 @@ from forecast.data.schema import KEYS
 from forecast.data.windows import require_rows
 from forecast.forecaster.ensemble import Ensemble, latest, percent
 from forecast.forecaster.intervals import RAW, SCALES
-from forecast.forecaster.serving import ready_panel, require_known, require_observed
+from forecast.forecaster.serving import ready_panel, require_known, require_observed, standing_in
 from forecast.system import files
 from forecast.system.errors import InputError
 
@@ -82,7 +83,10 @@ class Model:
         wanted = self.ensemble.task.horizon if horizon is None else horizon
         chances = _shares(levels)
         ensemble = self.ensemble.reaching(wanted, chances)
-        table = latest(ensemble, self._panel(df, future_df, ensemble), horizon=wanted, levels=chances)
+        panel = self._panel(df, future_df, ensemble)
+        if told := standing_in(panel):
+            warnings.warn(told, stacklevel=2)
+        table = latest(ensemble, panel, horizon=wanted, levels=chances)
         ends = {f"{end}_{percent(s)}": f"{self.name}-{end}-{percent(s)}" for s in chances for end in ("lo", "hi")}
         return self._shown(table, {"y_hat": self.name, **ends})
 
@@ -96,8 +100,7 @@ class Model:
         """
         if self.question is None or self.recipe is None:
             raise InputError(
-                f"Model {self.name!r} was loaded without its data; wanted them for a cross-validation. Call "
-                "`forecast.fit(df, ...)` and ask that model."
+                f"Model {self.name!r} was loaded without its data. Ask the model of `forecast.fit(df, ...)`."
             )
         require_whole(step_size=step_size, n_windows=n_windows)
         horizon = self.ensemble.task.horizon

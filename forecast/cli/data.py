@@ -143,8 +143,7 @@ def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
     try:
         if live_accuracy.issued(root, dataset).empty:
             return
-        frame = preparation.check_data(dataset, settings, root=root)
-        live_accuracy.refresh(root, dataset, frame, as_of=as_of)
+        live_accuracy.refresh(root, dataset, preparation.check_data(dataset, settings, root=root), as_of=as_of)
     except (ForecastError, OSError) as error:
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
 

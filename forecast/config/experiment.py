@@ -143,12 +143,12 @@ class Models(Config):
             if names is rule.weights and "members" in entry:
                 raise InputError(f"{where}: `weights` name the members already. Drop `members`.")
             groups = () if names is rule.weights else GROUPS
-            for member in names:
-                if member not in (*groups, *fitted):
-                    raise InputError(
-                        f"{where}: unknown member {member!r}.{closest(member, fitted)} Wanted {quote_names(groups)}"
-                        f"{', or ' if groups else ''}names of entries that are fitted: no combination, no `service`."
-                    )
+            if unknown := sorted(member for member in names if member not in (*groups, *fitted)):
+                named = f"member{'s' if unknown[1:] else ''} {quote_names(unknown)}.{closest(unknown[0], fitted)}"
+                raise InputError(
+                    f"{where}: unknown {named} Wanted {quote_names(groups)}"
+                    f"{', or ' if groups else ''}names of entries that are fitted: no combination, no `service`."
+                )
         return found
 
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from forecast.data.scaling import LOWEST
 from forecast.data.schema import EARLIEST, KEYS, LARGEST, LATEST, check_frame, first_outside
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, latest
-from forecast.system.errors import InputError, quote_names, quoted
+from forecast.system.errors import InputError, counted, quote_names, quoted
 
 WHERE = "request"
 MOST_ROWS, MOST_ROWS_OF_A_RECURSION = 200_000, 10_000_000
@@ -141,6 +141,15 @@ def require_known(panel: Panel, ensemble: Ensemble, *, where: str = WHERE) -> No
     unknown = panel.by_id.keys() - known.keys()
     if unknown:
         raise InputError(f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(known)}.")
+
+
+def standing_in(panel: Panel) -> str:
+    """A sentence on the inputs without a value in a row that the forecast follows, as when no new issue came in."""
+    names = [column.name for column in panel.task.columns]
+    holes = [(names[at], s.unique_id) for s in panel.series for at in np.flatnonzero(np.isnan(s.values[-1]))]
+    told = f"Without a value in the last row: {counted(len(holes), 'input')}, such as"
+    such = " of ".join(map(quoted, holes[0])) if holes else ""
+    return f"{told} {such}. Where the model reads one, an older value stands in." if holes else ""
 
 
 def require_observed(panel: Panel, *, where: str = WHERE) -> None:

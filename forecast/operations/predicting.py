@@ -17,11 +17,12 @@ from forecast.data.panel import Panel, from_frame, series_name
 from forecast.data.scaling import check_transforms
 from forecast.data.windows import filled
 from forecast.forecaster.ensemble import Ensemble, latest, percent, supported
+from forecast.forecaster.serving import standing_in
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
 from forecast.operations.worktree import newest_data
 from forecast.system import files
-from forecast.system.errors import ForecastError, counted
+from forecast.system.errors import ForecastError
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def forecast(
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll back.")
     kept_or_not = _kept(root, found, frame, panel, usual_levels, now, (table, kept))
-    notes = [found.notice, *notices, *_standing_in(panel), *kept_or_not]
+    notes = [found.notice, *notices, standing_in(panel), *kept_or_not]
     table = live_accuracy.numbered(table, ensemble.task.calendar.kind)
     return Forecast(found, table, panel, kept, tuple(filter(None, notes)))
 
@@ -68,18 +69,6 @@ def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
     frame = preparation.check_data(dataset, entry, root=newest_data(root, dataset))
     check_transforms(frame, ensemble.task)
     return frame
-
-
-def _standing_in(panel: Panel) -> list[str]:
-    """A sentence on the inputs without a value in a row that the forecast follows, as when no new issue came in."""
-    names = [column.name for column in panel.task.columns]
-    cells = ((s.unique_id, *cell) for s in panel.series for cell in zip(names, s.values[-1], strict=True))
-    if not (empty := [(series, name) for series, name, value in cells if np.isnan(value)]):
-        return []
-    told = (
-        f"Without a value in the last row: {counted(len(empty), 'input')}, such as {empty[0][1]!r} of {empty[0][0]!r}"
-    )
-    return [f"{told}. Where the model reads one, an older value stands in."]
 
 
 def last_values(panel: Panel) -> dict[str, float]:

@@ -61,6 +61,19 @@ def test_later_data_move_the_forecast_on_without_another_fit(ridge: forecast.Mod
     pd.testing.assert_frame_equal(later, same)
 
 
+def test_a_forecast_that_follows_a_hole_in_an_input_warns_that_an_older_value_stands_in() -> None:
+    sunny = waves().assign(sun=lambda frame: np.arange(len(frame)) % 5.0)
+    sunny.loc[[0, 1], "sun"] = np.nan  # so that gaps are allowed
+    model = forecast.fit(sunny, "ridge", **STEP, past_exogenous=["sun"])
+    model.predict()
+    assert sunny.at[len(sunny) - 1, "unique_id"] == "b"
+    sunny.loc[len(sunny) - 1, "sun"] = np.nan
+    with pytest.warns(
+        UserWarning, match="last row: 1 input, such as 'sun' of 'b'. Where the model reads one, an older"
+    ):
+        model.predict(sunny)
+
+
 def test_the_forecast_of_a_short_history_is_that_of_the_whole_one(ridge: forecast.Model) -> None:
     tail = waves().groupby("unique_id").tail(14)
     pd.testing.assert_frame_equal(ridge.predict(tail, levels=[80]), ridge.predict(levels=[80]))

@@ -170,6 +170,7 @@ def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest
 @pytest.mark.parametrize(("mix", "sentence"), [
     ({"members": ["other", "naive"]}, "unknown member 'other'.*: no combination, no `service`"),
     ({"members": ["said"]}, "unknown member 'said'"),
+    ({"members": ["nave", "naive", "arks"]}, "unknown members 'arks', 'nave'."),
     ({"weights": {"networks": 1, "naive": 1}}, "unknown member 'networks'. Wanted names of entries that are fitted"),
     ({"weights": {"naive": 1}, "members": "all"}, "`weights` name the members already"),
     ({"weights": {"naive": float("inf")}}, "finite number"),
