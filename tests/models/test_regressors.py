@@ -49,9 +49,8 @@ def test_a_backtest_by_neighbours_holds_a_few_rows_of_their_distances_at_a_time(
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert (
-        most < len(points) * len(asked) * 8 / 3
-    )  # all distances at once take three times as much, and copies of them
+    of_all_at_once = 8 * len(points) * len(asked)  # the distances alone; there are copies of them
+    assert most < of_all_at_once / 3
 
 
 def test_the_first_trees_are_the_regressor_as_it_was_after_them():
