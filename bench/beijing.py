@@ -1,4 +1,6 @@
-"""Temperature of four Beijing stations a day ahead: one `forecast.compare`, of which every row is a part."""
+"""Temperature of four Beijing stations a day ahead: one `forecast.compare`, of which every row is a
+part.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,20 @@ from forecast.comparison.paired_tests import diebold_mariano
 
 HORIZON, STEP = 24, 6
 NETWORK = "best network"
-MODELS = {"seasonal naive": "seasonal_naive", "ridge": "ridge", "boosting": "boosting", "ETS": "ets_seasonal"}
+MODELS = {
+    "seasonal naive": "seasonal_naive",
+    "ridge": "ridge",
+    "boosting": "boosting",
+    "ETS": "ets_seasonal",
+}
 NETWORKS = ("gru", "lstm")
 TUNING = {"n_trials": 2, "trial_steps": 100, "final_steps": 300, "seeds": [0, 1, 2, 3, 4]}
 
 
 def measure(name: str) -> Callable[[Path, Row], Row]:
-    """MAE on the test block, and whether the best network of validation is better: the corrected p."""
+    """MAE on the test block, and whether the best network of validation is better: the
+    corrected p.
+    """
     return lambda data, _: rows_of(data)[name]
 
 
@@ -37,15 +46,27 @@ def compared(frame: pd.DataFrame, models: list[str], tuning: dict[str, Any]) -> 
     import forecast
 
     board = forecast.compare(
-        frame, models, freq="1h", horizon=HORIZON, step_size=STEP, past_exogenous=["wind"], tuning=tuning, n_jobs=1,
+        frame,
+        models,
+        freq="1h",
+        horizon=HORIZON,
+        step_size=STEP,
+        past_exogenous=["wind"],
+        tuning=tuning,
+        n_jobs=1,
         calendar_features=["hour_of_day", "day_of_year"],
-    )  # fmt: skip
+    )
     network = str(board._results.best_network("shipped"))
     names = {NETWORK: network, **MODELS}
     losses = {name: by_origin(board.forecasts(model), model) for name, model in names.items()}
     tests = [
         diebold_mariano(
-            losses[NETWORK], losses[name], horizon=HORIZON, season_length=24, step_size=STEP, alternative="less"
+            losses[NETWORK],
+            losses[name],
+            horizon=HORIZON,
+            season_length=24,
+            step_size=STEP,
+            alternative="less",
         )
         for name in MODELS
     ]
@@ -53,7 +74,9 @@ def compared(frame: pd.DataFrame, models: list[str], tuning: dict[str, Any]) -> 
     networks = ", ".join(model for model in models if model not in MODELS.values())
     found[NETWORK]["about"] = f"{network}, by validation, of {networks}"
     for name, p in zip(MODELS, holm([test.p for test in tests]), strict=True):
-        found[name]["about"] = f"p that the network is better: {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
+        found[name]["about"] = (
+            f"p that the network is better: {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
+        )
     return found
 
 

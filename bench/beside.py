@@ -1,10 +1,12 @@
-"""A day ahead beside neuralforecast, darts and boosted trees: the same origins, blocks and columns, a process each.
+"""A day ahead beside neuralforecast, darts and boosted trees: the same origins, blocks and columns,
+a process each.
 
-    python -m bench.beside [--data FOLDER] [--only dublin] [--again] [--limit 3600]       (or: make beside)
+    python -m bench.beside [--data FOLDER] [--only dublin] [--again] [--limit 3600]       (or: make
+    beside)
 
-Everyone is given the rows before the test block and forecasts every origin of it with the weights it then has. Rows go
-to bench/results/beside.json as they are measured. The airports are of the confirmation set: they are read once a
-version, after `make confirm` has opened it.
+Everyone is given the rows before the test block and forecasts every origin of it with the weights
+it then has. Rows go to bench/results/beside.json as they are measured. The airports are of the
+confirmation set: they are read once a version, after `make confirm` has opened it.
 """
 
 from __future__ import annotations
@@ -39,10 +41,19 @@ OURS = ["ridge", "lstm", "gru", "mean_tied"]
 EPOCHS = 5
 """Of darts' BlockRNN, which takes a hundred by default: those would be 50,000 steps."""
 SETTINGS: Mapping[str, Any] = {
-    "horizon": HORIZON, "step": STEP, "lookback": 168, "models": OURS, "tuning": "full", "trials": 8, "epochs": EPOCHS,
-    "search limit": 600, "training limit": 200,
-}  # fmt: skip
-"""The two limits are AutoLSTM's, in CPU seconds: without them eight trials on Dublin were not done after 2,300 s."""
+    "horizon": HORIZON,
+    "step": STEP,
+    "lookback": 168,
+    "models": OURS,
+    "tuning": "full",
+    "trials": 8,
+    "epochs": EPOCHS,
+    "search limit": 600,
+    "training limit": 200,
+}
+"""The two limits are AutoLSTM's, in CPU seconds: without them eight trials on Dublin were not done
+after 2,300 s.
+"""
 
 
 def dublin(_: Path) -> pd.DataFrame:
@@ -56,7 +67,12 @@ def beijing(data: Path) -> pd.DataFrame:
     found = pd.read_parquet(data / FILES["beijing"].name)
     found = found[found["station"].isin(STATIONS)]
     times = pd.to_datetime(found[["year", "month", "day", "hour"]])
-    columns = {"unique_id": found["station"].astype(str), "ds": times, "y": found["TEMP"], "wind": found["WSPM"]}
+    columns = {
+        "unique_id": found["station"].astype(str),
+        "ds": times,
+        "y": found["TEMP"],
+        "wind": found["WSPM"],
+    }
     frame = filled(pd.DataFrame(columns))
     return frame[frame["ds"] >= "2015-03-01"].reset_index(drop=True)
 
@@ -66,16 +82,31 @@ def airports(data: Path) -> pd.DataFrame:
     found = pd.read_csv(data / FILES["airports"].name)
     times = pd.to_datetime(found["time_hour"], utc=True).dt.tz_localize(None)
     wind = (found["wind_speed"] * 1.609344).where(found["wind_speed"] < 200)
-    columns = {"unique_id": found["origin"], "ds": times, "y": (found["temp"] - 32) / 1.8, "wind": wind}
+    columns = {
+        "unique_id": found["origin"],
+        "ds": times,
+        "y": (found["temp"] - 32) / 1.8,
+        "wind": wind,
+    }
     return filled(pd.DataFrame(columns).drop_duplicates(["unique_id", "ds"]))
 
 
 def filled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every hour that all series cover; a missing one repeats the one before, for every contender alike."""
+    """Every hour that all series cover; a missing one repeats the one before, for every contender
+    alike.
+    """
     ends = frame.groupby("unique_id")["ds"].agg(["min", "max"])
     hours = pd.date_range(ends["min"].max(), ends["max"].min(), freq="h", name="ds")
-    whole = pd.MultiIndex.from_product([sorted(frame["unique_id"].unique()), hours], names=["unique_id", "ds"])
-    return frame.set_index(["unique_id", "ds"]).reindex(whole).groupby("unique_id").ffill().reset_index()
+    whole = pd.MultiIndex.from_product(
+        [sorted(frame["unique_id"].unique()), hours], names=["unique_id", "ds"]
+    )
+    return (
+        frame.set_index(["unique_id", "ds"])
+        .reindex(whole)
+        .groupby("unique_id")
+        .ffill()
+        .reset_index()
+    )
 
 
 FRAMES = {"dublin": dublin, "beijing": beijing, "airports": airports}
@@ -85,12 +116,18 @@ GRIDS = {f"dublin/the whole grid of {dataset}": dataset for dataset in ("weather
 
 
 def blocks(rows: int) -> dict[str, int]:
-    """15 % test, of which every origin ends inside it, as many to choose on, a tenth to calibrate."""
+    """15 % test, of which every origin ends inside it, as many to choose on, a tenth to
+    calibrate.
+    """
     test = round(0.15 * rows)
     test -= (test - HORIZON) % STEP
     calibration, validation = round(0.1 * rows), round(0.15 * rows)
-    return {"train": rows - test - calibration - validation, "validation": validation, "calibration": calibration,
-            "test": test}  # fmt: skip
+    return {
+        "train": rows - test - calibration - validation,
+        "validation": validation,
+        "calibration": calibration,
+        "test": test,
+    }
 
 
 def run(task: Mapping[str, Any], limit: float, module: str = "bench.rival") -> Row:
@@ -99,8 +136,14 @@ def run(task: Mapping[str, Any], limit: float, module: str = "bench.rival") -> R
     if not os.access(python, os.X_OK):
         return {"not run": "not installed: make bench-setup"}
     command = [str(python), "-m", module, json.dumps(task)]
-    began = {"cwd": ROOT, "env": os.environ | ONE_THREAD | {"CUDA_VISIBLE_DEVICES": ""}, "text": True}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **began) as process:  # type: ignore[call-overload]
+    began = {
+        "cwd": ROOT,
+        "env": os.environ | ONE_THREAD | {"CUDA_VISIBLE_DEVICES": ""},
+        "text": True,
+    }
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **began
+    ) as process:  # type: ignore[call-overload]
         try:
             out, err = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
@@ -115,12 +158,17 @@ def run(task: Mapping[str, Any], limit: float, module: str = "bench.rival") -> R
 
 
 def scored(frame: pd.DataFrame, task: Mapping[str, Any], parts: Mapping[str, np.ndarray]) -> Row:
-    """MAE, CRPS (twice the mean quantile loss) and the mean loss of each origin over series and steps."""
+    """MAE, CRPS (twice the mean quantile loss) and the mean loss of each origin over series and
+    steps.
+    """
     values = wide(frame)
     rows = origins(dict(task), values.shape[1])
     truth = values[:, rows[:, None] + np.arange(1, task["horizon"] + 1)]
     error = np.abs(parts["point"] - truth)
-    found: Row = {"MAE": float(error.mean()), "losses": np.round(error.mean(axis=(0, 2)), 6).tolist()}
+    found: Row = {
+        "MAE": float(error.mean()),
+        "losses": np.round(error.mean(axis=(0, 2)), 6).tolist(),
+    }
     if "quantiles" in parts:
         share = np.array(QUANTILES)[:, None, None, None]
         gap = truth - parts["quantiles"]
@@ -130,14 +178,18 @@ def scored(frame: pd.DataFrame, task: Mapping[str, Any], parts: Mapping[str, np.
 
 def closed(name: str, data: Path) -> str:
     """Why a dataset cannot be read; empty where it can."""
-    if name in CONFIRMATION and __version__ not in {one["version"] for one in read_json(ROOT / RECORD)}:
+    if name in CONFIRMATION and __version__ not in {
+        one["version"] for one in read_json(ROOT / RECORD)
+    }:
         return f"version {__version__} has not opened the confirmation set: make confirm"
     if name in FILES and not (folder_of(name, data) / FILES[name].name).exists():
         return f"{FILES[name].name} is not in the data folder; published at {FILES[name].source}"
     return ""
 
 
-def measured(name: str, who: str, data: Path, limit: float, settings: Mapping[str, Any] = SETTINGS) -> dict[str, Row]:
+def measured(
+    name: str, who: str, data: Path, limit: float, settings: Mapping[str, Any] = SETTINGS
+) -> dict[str, Row]:
     """One row per model by its name; ours has the chosen one and the LSTM."""
     if reason := closed(name, data):
         return {who: {"not run": reason}}
@@ -146,7 +198,13 @@ def measured(name: str, who: str, data: Path, limit: float, settings: Mapping[st
     folder.mkdir(parents=True, exist_ok=True)
     kept, out = folder / "frame.parquet", folder / f"{who.replace(' ', '-')}.npz"
     write_frame(kept, frame)  # whole at once: another command on the same data may be reading it
-    task = {**settings, **blocks(frame["ds"].nunique()), "who": who, "data": str(kept), "out": str(out)}
+    task = {
+        **settings,
+        **blocks(frame["ds"].nunique()),
+        "who": who,
+        "data": str(kept),
+        "out": str(out),
+    }
     answer = run(task, limit)
     if "not run" in answer:
         return {who: answer}
@@ -165,10 +223,15 @@ def measured(name: str, who: str, data: Path, limit: float, settings: Mapping[st
 
 
 def grid(project: Path, dataset: str) -> Row:
-    """CPU seconds of a finished comparison: of all candidates, and of the tuned networks with their tuning."""
+    """CPU seconds of a finished comparison: of all candidates, and of the tuned networks with their
+    tuning.
+    """
     tuned = {path.stem for path in (project / "data" / "tuned" / dataset).glob("*.json")}
     networks = {name for name in tuned if "." in name}  # NAME.SKIP; what has no skip is no network
-    costs = {path.stem: read_json(path)["cpu_seconds"] for path in (project / COSTS / dataset).glob("*.json")}
+    costs = {
+        path.stem: read_json(path)["cpu_seconds"]
+        for path in (project / COSTS / dataset).glob("*.json")
+    }
     own = [s for name, s in costs.items() if ".".join(name.split(".")[:2]) in networks]
     if not own:
         return {"not run": "needs a finished run with networks: make beside RUN=FOLDER ONLY=grid"}
@@ -178,11 +241,17 @@ def grid(project: Path, dataset: str) -> Row:
 @command
 def main() -> None:
     parser = options_of(__doc__, DATA)
-    parser.add_argument("--limit", type=float, default=3_600, help="seconds after which a contender is stopped")
-    parser.add_argument("--run", type=Path, default=ROOT, help="the project whose `make run` is finished")
+    parser.add_argument(
+        "--limit", type=float, default=3_600, help="seconds after which a contender is stopped"
+    )
+    parser.add_argument(
+        "--run", type=Path, default=ROOT, help="the project whose `make run` is finished"
+    )
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "beside.json")
-    for key in store.missing([*(f"{name}/{who}" for name in FRAMES for who in CONTENDERS), *GRIDS], options):
+    for key in store.missing(
+        [*(f"{name}/{who}" for name in FRAMES for who in CONTENDERS), *GRIDS], options
+    ):
         if key in GRIDS:
             found = {f"ours, {key.partition('/')[2]}": grid(options.run, GRIDS[key])}
         else:

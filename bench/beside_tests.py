@@ -1,4 +1,6 @@
-"""Whether our chosen row is better than each peer, by the package's own test, corrected for their number."""
+"""Whether our chosen row is better than each peer, by the package's own test, corrected for their
+number.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ HORIZON, STEP = 24, 6
 
 
 def with_tests(rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Each peer against our chosen row: one-sided p that ours is better, corrected by Holm over the peers."""
+    """Each peer against our chosen row: one-sided p that ours is better, corrected by Holm over the
+    peers.
+    """
     ran = {name: row for name, row in rows.items() if "losses" in row}
     chosen = next((name for name in ran if name.startswith("ours, chosen")), None)
     peers = [name for name in ran if not name.startswith("ours")]
@@ -21,9 +25,17 @@ def with_tests(rows: Mapping[str, Row]) -> dict[str, Row]:
     best = ran[chosen]["losses"]
     found = [
         diebold_mariano(
-            best, ran[peer]["losses"], horizon=HORIZON, season_length=24, step_size=STEP, alternative="less"
+            best,
+            ran[peer]["losses"],
+            horizon=HORIZON,
+            season_length=24,
+            step_size=STEP,
+            alternative="less",
         )
         for peer in peers
     ]
     corrected = holm([test.p for test in found])
-    return {**rows, **{name: rows[name] | {"p": p} for name, p in zip(peers, corrected, strict=True)}}
+    return {
+        **rows,
+        **{name: rows[name] | {"p": p} for name, p in zip(peers, corrected, strict=True)},
+    }

@@ -1,10 +1,12 @@
-"""Cascaded tanks (Schoukens & Noël 2017): free-run error of NARX nets trained by Levenberg-Marquardt and by Adam.
+"""Cascaded tanks (Schoukens & Noël 2017): free-run error of NARX nets trained by
+Levenberg-Marquardt and by Adam.
 
-    .venv/bin/python bench/cascaded_tanks.py --data cascaded_tanks.csv      (or CASCADED_TANKS=... make bench)
+    .venv/bin/python bench/cascaded_tanks.py --data cascaded_tanks.csv      (or CASCADED_TANKS=...
+    make bench)
 
-The file has the columns uEst, yEst (train) and uVal, yVal (test), 1,024 rows every 4 s, in volts. Everything is chosen
-on the train record; the test record gives its first 5 measured y, the rest is free run and scored without those 5.
-The data are not part of this project: nonlinearbenchmark.org.
+The file has the columns uEst, yEst (train) and uVal, yVal (test), 1,024 rows every 4 s, in volts.
+Everything is chosen on the train record; the test record gives its first 5 measured y, the rest is
+free run and scored without those 5. The data are not part of this project: nonlinearbenchmark.org.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def rmse(run: np.ndarray, truth: np.ndarray) -> float:
 
 
 def procedure(train: Arrays, test: Arrays, seed: int) -> float:
-    """The whole identification: folds, starts, delay orders, refit, ensemble; infinity when no net could be kept."""
+    """The whole identification: folds, starts, delay orders, refit, ensemble; infinity when no net
+    could be kept.
+    """
     try:
         model = identify(Experiment(*train), seed=seed, announce=print if seed == 0 else None)
     except ModelFailure:
@@ -55,7 +59,9 @@ def procedure(train: Arrays, test: Arrays, seed: int) -> float:
 
 
 def single_net(train: Arrays, test: Arrays, seed: int, *, adam: bool) -> float:
-    """One NARX net, 3 + 4 taps and 6 tanh units beside the linear path: open loop, then on its free run."""
+    """One NARX net, 3 + 4 taps and 6 tanh units beside the linear path: open loop, then on its free
+    run.
+    """
     experiment = Experiment(*train)
     scaling = Standardization.fit([experiment])
     scaled = scaling.scale(experiment)
@@ -75,17 +81,26 @@ def single_net(train: Arrays, test: Arrays, seed: int, *, adam: bool) -> float:
     return rmse(scaling.unscale_y(net.bounded(run)), test[1])
 
 
-def descend(problem: OpenLoop | ClosedLoop, weights: np.ndarray, steps: int, rate: float = 0.01) -> np.ndarray:
-    """Adam (Kingma & Ba 2015) on the same residuals, rate falling to zero; the best weights on the held-out block."""
+def descend(
+    problem: OpenLoop | ClosedLoop, weights: np.ndarray, steps: int, rate: float = 0.01
+) -> np.ndarray:
+    """Adam (Kingma & Ba 2015) on the same residuals, rate falling to zero; the best weights on the
+    held-out block.
+    """
     mean = square = np.zeros_like(weights)
     best, score = weights, np.inf
     for step in range(1, steps + 1):
-        gradient = sum(jacobian @ error for error, jacobian in problem.blocks(weights)) / problem.n_residuals
+        gradient = (
+            sum(jacobian @ error for error, jacobian in problem.blocks(weights))
+            / problem.n_residuals
+        )
         if not np.isfinite(gradient).all():
             break
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         fall = rate * (1 - step / (steps + 1))
-        weights = weights - fall * mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        weights = weights - fall * mean / (1 - 0.9**step) / (
+            np.sqrt(square / (1 - 0.999**step)) + 1e-8
+        )
         error = problem.validation(weights)
         if error is not None and error < score:
             best, score = weights, error
@@ -103,14 +118,18 @@ def repeat(
         seconds.append(time.process_time() - began)
     listed = " ".join(f"{error:.2f}" for error in errors)
     print(
-        f"{name:<34} median {np.median(errors):.3f} V  worst {max(errors):.3f}  CPU {max(seconds):4.1f} s  [{listed}]"
+        f"{name:<34} median {np.median(errors):.3f} V  worst {max(errors):.3f}  CPU"
+        f" {max(seconds):4.1f} s  [{listed}]"
     )
     return float(np.median(errors)), max(seconds)
 
 
 def verdict(volts: float, seconds: float) -> str:
     met = volts <= TARGET_VOLTS and seconds <= TARGET_SECONDS
-    return f"Target, median {TARGET_VOLTS} V and {TARGET_SECONDS:.0f} s each: {'met' if met else 'MISSED'}"
+    return (
+        f"Target, median {TARGET_VOLTS} V and {TARGET_SECONDS:.0f} s each:"
+        f" {'met' if met else 'MISSED'}"
+    )
 
 
 def main() -> None:
@@ -119,12 +138,29 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=10)
     arguments = parser.parse_args()
     if arguments.data is None:
-        print("Skipped: no data. Give the CSV of the benchmark as --data PATH or in CASCADED_TANKS.")
+        print(
+            "Skipped: no data. Give the CSV of the benchmark as --data PATH or in CASCADED_TANKS."
+        )
         return
     train, test = read(Path(arguments.data))
-    print(f"Free-run RMSE on the test record in V, first {START} rows left out, {arguments.repetitions} repetitions")
-    print(verdict(*repeat("Levenberg-Marquardt, whole procedure", procedure, train, test, arguments.repetitions)))
-    repeat("one net, Levenberg-Marquardt", single_net, train, test, arguments.repetitions, adam=False)
+    print(
+        f"Free-run RMSE on the test record in V, first {START} rows left out,"
+        f" {arguments.repetitions} repetitions"
+    )
+    print(
+        verdict(
+            *repeat(
+                "Levenberg-Marquardt, whole procedure",
+                procedure,
+                train,
+                test,
+                arguments.repetitions,
+            )
+        )
+    )
+    repeat(
+        "one net, Levenberg-Marquardt", single_net, train, test, arguments.repetitions, adam=False
+    )
     repeat("the same net, Adam", single_net, train, test, arguments.repetitions, adam=True)
 
 

@@ -1,15 +1,17 @@
-"""A Dask cluster's own cost: trivial tasks, the overhead of one, and the schedule of sixteen workers, drawn.
+"""A Dask cluster's own cost: trivial tasks, the overhead of one, and the schedule of sixteen
+workers, drawn.
 
     python -m bench.cluster [--tasks 10000] [--costs PROJECT/.forecast/cost] [--drawn schedule.svg]
     python -m bench.cluster --wall weather [--turns 4] [--trials 2] [--cores 0,1]
 
-The second line is `forecast run --dataset weather` from clean copies of this tree on two cores: two processes of
-joblib, then two workers of `--cluster local:2`, then the same in the other order; whether their results are equal to
-the byte.
+The second line is `forecast run --dataset weather` from clean copies of this tree on two cores: two
+processes of joblib, then two workers of `--cluster local:2`, then the same in the other order;
+whether their results are equal to the byte.
 
-Two worker processes on this machine for the trivial tasks. The sixteen are threads whose tasks sleep as long as the
-recorded trainings took (without records: a fixed mixture of lengths), longest first and scaled to twenty seconds
-of ideal time; the ideal is the larger of all work over sixteen and the longest task.
+Two worker processes on this machine for the trivial tasks. The sixteen are threads whose tasks
+sleep as long as the recorded trainings took (without records: a fixed mixture of lengths), longest
+first and scaled to twenty seconds of ideal time; the ideal is the larger of all work over sixteen
+and the longest task.
 """
 
 from __future__ import annotations
@@ -52,8 +54,11 @@ def sleeping(seconds: float) -> tuple[int, float, float]:
 
 def durations(folder: Path | None) -> np.ndarray:
     """Seconds, longest first."""
-    records = [json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))] if folder else []
-    found = [record["wall_seconds"] for record in records if "wall_seconds" in record]  # a study's cost has none
+    records = (
+        [json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))] if folder else []
+    )
+    # a study's cost has none
+    found = [record["wall_seconds"] for record in records if "wall_seconds" in record]
     known = np.array(found) if found else np.random.default_rng(1).lognormal(0.0, 1.0, 120)
     return np.sort(known)[::-1]
 
@@ -66,22 +71,36 @@ def timed(tasks: list[workers.Task]) -> tuple[float, list[workers.Outcome]]:
 
 
 def trivial(number: int) -> None:
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50) as here:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+    ) as here:
         os.environ[cluster.VARIABLE] = here.scheduler_address
         start, _ = timed([workers.Task("first", nothing, (0,))])
         took, _ = timed([workers.Task(str(n), nothing, (n,)) for n in range(number)])
-    print(f"{number} trivial tasks on two workers: {took:.1f} s, {1e3 * (took - start) / number:.2f} ms a task")
+    print(
+        f"{number} trivial tasks on two workers: {took:.1f} s, {1e3 * (took - start) / number:.2f}"
+        " ms a task"
+    )
 
 
 def sixteen(seconds: np.ndarray, drawn: Path) -> None:
     ideal = max(seconds.sum() / WORKERS, seconds.max())
     seconds = seconds * IDEAL / ideal
-    about = {"processes": False, "protocol": "tcp", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+    about = {
+        "processes": False,
+        "protocol": "tcp",
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": 50,
+    }
     with LocalCluster(n_workers=WORKERS, threads_per_worker=1, **about) as here:
         os.environ[cluster.VARIABLE] = here.scheduler_address
         timed([workers.Task(f"warm {n}", sleeping, (0.1,)) for n in range(WORKERS)])
-        took, done = timed([workers.Task(str(n), sleeping, (float(s),)) for n, s in enumerate(seconds)])
-    print(f"{len(seconds)} tasks on {WORKERS} workers: {took:.2f} s, {IDEAL / took:.2f} of the ideal")
+        took, done = timed(
+            [workers.Task(str(n), sleeping, (float(s),)) for n, s in enumerate(seconds)]
+        )
+    print(
+        f"{len(seconds)} tasks on {WORKERS} workers: {took:.2f} s, {IDEAL / took:.2f} of the ideal"
+    )
     drawn.write_text(picture([outcome.value for outcome in done]))
     print(f"schedule: {drawn}")
 
@@ -92,8 +111,8 @@ def picture(spans: list[tuple[int, float, float]]) -> str:
     first, last = min(begun for _, begun, _ in spans), max(ended for _, _, ended in spans)
     scale = 760 / (last - first)
     bars = "".join(
-        f'<rect x="{20 + (begun - first) * scale:.1f}" y="{10 + 18 * rows[worker]}" height="14" fill="#4477aa" '
-        f'width="{(ended - begun) * scale:.1f}" stroke="white" stroke-width="0.5"/>'
+        f'<rect x="{20 + (begun - first) * scale:.1f}" y="{10 + 18 * rows[worker]}" height="14"'
+        f' fill="#4477aa" width="{(ended - begun) * scale:.1f}" stroke="white" stroke-width="0.5"/>'
         for worker, begun, ended in spans
     )
     size = f'width="800" height="{20 + 18 * len(rows)}"'
@@ -101,8 +120,12 @@ def picture(spans: list[tuple[int, float, float]]) -> str:
 
 
 def copied(target: Path, trials: int) -> None:
-    """What git knows of this tree, with its environment; `trials`: of each study, 0 as configured."""
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    """What git knows of this tree, with its environment; `trials`: of each study, 0 as
+    configured.
+    """
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
     for name in names.stdout.splitlines():
         if (ROOT / name).is_file() and name != "dvc.lock":
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -114,21 +137,32 @@ def copied(target: Path, trials: int) -> None:
     subprocess.run(["git", "init", "-q"], cwd=target, check=True)
 
 
-def whole_run(dataset: str, project: Path, on: list[str], cores: set[int]) -> tuple[float, float, dict[str, str]]:
+def whole_run(
+    dataset: str, project: Path, on: list[str], cores: set[int]
+) -> tuple[float, float, dict[str, str]]:
     """Wall and CPU seconds, and the digest of every result."""
     command = [sys.executable, "-m", "forecast", "run", "--dataset", dataset, "--jobs", "2", *on]
     env = {**os.environ, "PYTHONPATH": str(project)}
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     with (project.parent / f"{project.name}.log").open("w") as log:
         done = subprocess.run(
-            command, cwd=project, env=env, stdout=log, stderr=log, timeout=SECONDS,
+            command,
+            cwd=project,
+            env=env,
+            stdout=log,
+            stderr=log,
+            timeout=SECONDS,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )  # fmt: skip
+        )
     if done.returncode:
         raise SystemExit(Path(log.name).read_text()[-3000:])
     took, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-    made = [path for name in RESULTS for path in sorted((project / "data" / name / dataset).rglob("*"))]
-    digests = {str(path.relative_to(project)): files.sha256(path) for path in made if path.is_file()}
+    made = [
+        path for name in RESULTS for path in sorted((project / "data" / name / dataset).rglob("*"))
+    ]
+    digests = {
+        str(path.relative_to(project)): files.sha256(path) for path in made if path.is_file()
+    }
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, digests
 
 
@@ -144,7 +178,9 @@ def walls(dataset: str, turns: int, trials: int, cores: set[int], folder: Path) 
         wall, cpu, digests = whole_run(dataset, project, ways[name], cores)
         took[name].append(wall)
         results.append(digests)
-        print(f"{name}: {wall:.1f} s, {cpu:.1f} s of CPU; {len(digests)} files of results", flush=True)
+        print(
+            f"{name}: {wall:.1f} s, {cpu:.1f} s of CPU; {len(digests)} files of results", flush=True
+        )
     ratio = float(np.mean(took["cluster"]) / np.mean(took["joblib"]))
     print(f"{dataset}: {ratio:.3f} of joblib's wall time (bar: 1.10)")
     other = sorted({name for one in results for name in one if one[name] != results[0].get(name)})

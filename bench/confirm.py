@@ -1,11 +1,11 @@
 """The confirmation set, opened once per release: `make confirm DATA=folder`.
 
-DATA is a folder outside of the repository with a `datasets.yaml` (entries as in configs/datasets.yaml) and the files
-that it names (`python -m bench.confirmation_set` writes it); it is copied to `.forecast/confirm/`, which git ignores,
-and no value of it is written anywhere else.
-The whole pipeline runs with the committed models, budget and protocol. Before the data are read, version, commit
-and digest are written to `bench/confirmations.json`: commit that file, for a set that was looked at confirms nothing
-twice.
+DATA is a folder outside of the repository with a `datasets.yaml` (entries as in
+configs/datasets.yaml) and the files that it names (`python -m bench.confirmation_set` writes it);
+it is copied to `.forecast/confirm/`, which git ignores, and no value of it is written anywhere
+else. The whole pipeline runs with the committed models, budget and protocol. Before the data are
+read, version, commit and digest are written to `bench/confirmations.json`: commit that file, for a
+set that was looked at confirms nothing twice.
 """
 
 from __future__ import annotations
@@ -36,21 +36,32 @@ CONFIGS = ("models.yaml", "tuning.yaml", "evaluation.yaml")
 
 
 def confirm(root: Path, data: Path, *, now: pd.Timestamp, run: Callable[[Path], None]) -> Path:
-    """Record the opening, copy set and configs into a folder of their own, `run` it there; returns that folder.
+    """Record the opening, copy set and configs into a folder of their own, `run` it there; returns
+    that folder.
 
     `InputError` where this version has opened this set before: after a change, raise the version.
     """
     if not (data / "datasets.yaml").is_file():
-        raise InputError(f"{data}: no datasets.yaml there. Wanted a folder with that file and the data it names.")
-    digest = files.sha256_of({p.relative_to(data).as_posix(): files.sha256(p) for p in sorted(_files(data))})
+        raise InputError(
+            f"{data}: no datasets.yaml there. Wanted a folder with that file and the data it names."
+        )
+    digest = files.sha256_of(
+        {p.relative_to(data).as_posix(): files.sha256(p) for p in sorted(_files(data))}
+    )
     known: list[dict[str, Any]] = files.read_json(root / RECORD) if (root / RECORD).exists() else []
     before = [one for one in known if (one["version"], one["data"]) == (__version__, digest)]
     if before:
         raise InputError(
-            f"Version {__version__} opened this confirmation set at {before[0]['opened']} ({RECORD}); a second look "
-            "confirms nothing. Take another set, or open it once more with the next release."
+            f"Version {__version__} opened this confirmation set at {before[0]['opened']}"
+            f" ({RECORD}); a second look confirms nothing. Take another set, or open it once more"
+            " with the next release."
         )
-    opened = {"version": __version__, "commit": _commit(root), "data": digest, "opened": now.isoformat()}
+    opened = {
+        "version": __version__,
+        "commit": _commit(root),
+        "data": digest,
+        "opened": now.isoformat(),
+    }
     files.write_json(root / RECORD, [*known, opened])
     place = root / ".forecast" / "confirm" / digest[:12]
     shutil.rmtree(place, ignore_errors=True)
@@ -72,7 +83,9 @@ def stages(place: Path) -> None:
     config, state = load_datasets(place / "configs"), str(place / ".forecast")
     jobs = default_jobs(os.environ)
     for name in config.run:
-        fetch_new(name, config.datasets[name], root=place, now=pd.Timestamp.now("UTC").tz_localize(None))
+        fetch_new(
+            name, config.datasets[name], root=place, now=pd.Timestamp.now("UTC").tz_localize(None)
+        )
         fetch.main(name, str(place))
         prepare.main(name, str(place))
         tune.main(name, str(place), state=state, jobs=jobs)
@@ -87,7 +100,9 @@ def _files(data: Path) -> list[Path]:
 
 
 def _commit(root: Path) -> str:
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+    )
     return found.stdout.strip()
 
 
@@ -95,7 +110,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("data", type=Path, help="folder with datasets.yaml and the files it names")
     try:
-        place = confirm(ROOT, parser.parse_args().data, now=pd.Timestamp.now("UTC").tz_localize(None), run=stages)
+        place = confirm(
+            ROOT,
+            parser.parse_args().data,
+            now=pd.Timestamp.now("UTC").tz_localize(None),
+            run=stages,
+        )
     except ForecastError as error:
         print(f"confirm: {error}", file=sys.stderr)
         return 1

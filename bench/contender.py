@@ -1,14 +1,17 @@
-"""One contender of `make bench` in a process of its own: it builds what it is told, then times calls when asked.
+"""One contender of `make bench` in a process of its own: it builds what it is told, then times
+calls when asked.
 
-    python -m bench.contender '{"who": "torch", "what": "step", "cell": "LSTM", "units": 32, "steps": 24, "batch": 64}'
+    python -m bench.contender '{"who": "torch", "what": "step", "cell": "LSTM", "units": 32,
+    "steps": 24, "batch": 64}'
 
-The first line on its standard output tells the seconds of the first call, tracing and compilation included, imports
-not; then every line on its input, a number of calls, is answered by a line with the milliseconds of one call each.
-It runs on one thread and takes CPU time, which other processes do not change. What is timed, on 8 input channels:
+The first line on its standard output tells the seconds of the first call, tracing and compilation
+included, imports not; then every line on its input, a number of calls, is answered by a line with
+the milliseconds of one call each. It runs on one thread and takes CPU time, which other processes
+do not change. What is timed, on 8 input channels:
 
-    step      two layers of one cell with outputs at every step, mean squared output, gradients, one plain step
-    forward   the same two layers and a linear read-out at every step (ours: what inference runs)
-    predict   one forecast with intervals from a saved model (ours alone)
+    step      two layers of one cell with outputs at every step, mean squared output, gradients, one
+    plain step forward   the same two layers and a linear read-out at every step (ours: what
+    inference runs) predict   one forecast with intervals from a saved model (ours alone)
 """
 
 from __future__ import annotations
@@ -32,7 +35,12 @@ def main() -> None:
     call, libraries = CONTENDERS[task["who"], task["what"]](task)
     began = time.perf_counter()
     call()
-    answer({"first": time.perf_counter() - began, "versions": {n: sys.modules[n].__version__ for n in libraries}})
+    answer(
+        {
+            "first": time.perf_counter() - began,
+            "versions": {n: sys.modules[n].__version__ for n in libraries},
+        }
+    )
     clock = time.perf_counter if task["what"] == "predict" else time.process_time
     for line in sys.stdin:
         times = []
@@ -52,8 +60,12 @@ def batch(task: Task) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
-OURS = {"LSTM": ("lstm", {}), "GRU": ("gru", {}), "GRU before": ("gru", {"reset_after": False}),
-        "SimpleRNN": ("simple_rnn", {})}  # fmt: skip
+OURS = {
+    "LSTM": ("lstm", {}),
+    "GRU": ("gru", {}),
+    "GRU before": ("gru", {"reset_after": False}),
+    "SimpleRNN": ("simple_rnn", {}),
+}
 
 
 def own_step(task: Task) -> tuple[Call, tuple[str, ...]]:
@@ -71,7 +83,9 @@ def own_step(task: Task) -> tuple[Call, tuple[str, ...]]:
 
     prepare_runtime(threads=1)
     cell, options = OURS[task["cell"]]
-    return stepped(lambda: Outputs(cell, task["units"], options), task, compiled=False), ("tensorflow",)
+    return stepped(lambda: Outputs(cell, task["units"], options), task, compiled=False), (
+        "tensorflow",
+    )
 
 
 def keras_step(task: Task) -> tuple[Call, tuple[str, ...]]:
@@ -153,7 +167,9 @@ def own_forward(task: Task) -> tuple[Call, tuple[str, ...]]:
     from forecast.networks.inference.batch import forward
 
     cell, options = OURS[task["cell"]]
-    shapes = Shapes(channels=CHANNELS, future_channels=0, horizon=1, outputs=1, lookback=task["steps"])
+    shapes = Shapes(
+        channels=CHANNELS, future_channels=0, horizon=1, outputs=1, lookback=task["steps"]
+    )
     blocks = tuple(Recurrent(f"layer{k}", cell, task["units"], options) for k in range(2))
     network, data = Network(blocks, shapes), batch(task)
     weights = initialise(network, seed=0)
@@ -166,7 +182,9 @@ def own_predict(task: Task) -> tuple[Call, tuple[str, ...]]:
 
     frame, folder = forecast.example(), Path(task["folder"])
     if not folder.exists():
-        forecast.fit(frame, "gru", freq="1h", horizon=24, past_exogenous=["wind"], n_jobs=1).save(folder)
+        forecast.fit(frame, "gru", freq="1h", horizon=24, past_exogenous=["wind"], n_jobs=1).save(
+            folder
+        )
     model = forecast.load(folder)
     seen = frame.tail(24 * 14)
     return lambda: model.predict(seen, levels=[80, 95]), ("numpy", "pandas")

@@ -1,9 +1,12 @@
-"""Our models in fev, the forecasting evaluation harness: a `ForecastingModel` for its tasks, results in its format.
+"""Our models in fev, the forecasting evaluation harness: a `ForecastingModel` for its tasks,
+results in its format.
 
-    python bench/fev_model.py [rows.csv]     # three models on Dublin's packaged weather, a local Parquet file
+    python bench/fev_model.py [rows.csv]     # three models on Dublin's packaged weather, a local
+    Parquet file
 
-fev is no dependency of the project: `pip install fev` into an environment that has the project's packages. A task of
-fev's own benchmark runs the same way, `ForecastModel("gru").fit_predict(task)`, where its data can be reached.
+fev is no dependency of the project: `pip install fev` into an environment that has the project's
+packages. A task of fev's own benchmark runs the same way, `ForecastModel("gru").fit_predict(task)`,
+where its data can be reached.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ QUANTILES = [0.1, 0.5, 0.9]
 
 
 class ForecastModel(fev.ForecastingModel):
-    """`forecast.fit` on the past of each window, then `predict`; one model for all series of a task.
+    """`forecast.fit` on the past of each window, then `predict`; one model for all series of a
+    task.
 
     Past-only covariates are used as `past_exogenous`; known ones and static columns are not.
     """
@@ -50,15 +54,24 @@ class ForecastModel(fev.ForecastingModel):
         for target in task.target_columns:
             with self._record_training_time():
                 model = forecast.fit(
-                    past, self.name, freq=task.freq, horizon=task.horizon, season_length=task.seasonality,
-                    past_exogenous=task.past_dynamic_columns, id_col=task.id_column, time_col=task.timestamp_column,
-                    target_col=target, **self.options,
-                )  # fmt: skip
+                    past,
+                    self.name,
+                    freq=task.freq,
+                    horizon=task.horizon,
+                    season_length=task.seasonality,
+                    past_exogenous=task.past_dynamic_columns,
+                    id_col=task.id_column,
+                    time_col=task.timestamp_column,
+                    target_col=target,
+                    **self.options,
+                )
             with self._record_inference_time():
                 table = model.predict(levels=sorted(set(levels)))
             order = list(dict.fromkeys(future[task.id_column].astype(str)))
             rows = dict(list(table.groupby(task.id_column)))
-            found[target] = datasets.Dataset.from_list([_answer(rows[uid], model.name, task) for uid in order])
+            found[target] = datasets.Dataset.from_list(
+                [_answer(rows[uid], model.name, task) for uid in order]
+            )
         return datasets.DatasetDict(found)
 
 
@@ -77,16 +90,24 @@ def _answer(rows: pd.DataFrame, name: str, task: fev.Task) -> dict[str, list[flo
 
 
 def dublin(folder: Path) -> fev.Task:
-    """The packaged weather as a local Parquet file in fev's layout: one row per series, columns of lists."""
+    """The packaged weather as a local Parquet file in fev's layout: one row per series, columns of
+    lists.
+    """
     frame = forecast.example()
     row = {"id": "dublin", "timestamp": frame["ds"].tolist(), "target": frame["y"].tolist()}
     path = folder / "dublin.parquet"
     pd.DataFrame([{**row, "wind": frame["wind"].tolist()}]).to_parquet(path)
     return fev.Task(
-        dataset_path=str(path), horizon=24, num_windows=4, window_step_size=24 * 30, seasonality=24,
-        eval_metric="MASE", extra_metrics=["SQL", "WQL", "MAE"], quantile_levels=QUANTILES,
+        dataset_path=str(path),
+        horizon=24,
+        num_windows=4,
+        window_step_size=24 * 30,
+        seasonality=24,
+        eval_metric="MASE",
+        extra_metrics=["SQL", "WQL", "MAE"],
+        quantile_levels=QUANTILES,
         past_dynamic_columns=["wind"],
-    )  # fmt: skip
+    )
 
 
 def main() -> None:
@@ -95,10 +116,17 @@ def main() -> None:
         for name in MODELS:
             model = ForecastModel(name)
             answers = model.fit_predict(task)
-            times = {"training_time_s": model.training_time, "inference_time_s": model.inference_time}
+            times = {
+                "training_time_s": model.training_time,
+                "inference_time_s": model.inference_time,
+            }
             rows.append(task.evaluation_summary(answers, model_name=f"forecast-{name}", **times))
         table = pd.DataFrame(rows)
-        print(table[["model_name", "MASE", "SQL", "WQL", "MAE", "training_time_s", "inference_time_s"]].to_string())
+        print(
+            table[
+                ["model_name", "MASE", "SQL", "WQL", "MAE", "training_time_s", "inference_time_s"]
+            ].to_string()
+        )
         if len(sys.argv) > 1:
             table.to_csv(sys.argv[1], index=False)
 

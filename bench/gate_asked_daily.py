@@ -1,6 +1,8 @@
-"""Rate of false promotions of a gate asked on 250 days, and how soon it finds a real gain: docs/operations.md.
+"""Rate of false promotions of a gate asked on 250 days, and how soon it finds a real gain:
+docs/operations.md.
 
-python -m bench.gate_asked_daily          # about two minutes on one core; seeded, so the tables come out the same
+python -m bench.gate_asked_daily          # about two minutes on one core; seeded, so the tables
+come out the same
 """
 
 from __future__ import annotations
@@ -19,13 +21,23 @@ SETTINGS = {
     "weather": (Spacing(horizon=24, season_length=24, step_size=6), 112, 4),
 }
 """Steps, fresh origins at the first look, new origins a day."""
-WORLDS = ("independent", "overlapping horizons", "heavy tails", "changing variance", "AR(1), 0.5", "AR(1), 0.9")
+WORLDS = (
+    "independent",
+    "overlapping horizons",
+    "heavy tails",
+    "changing variance",
+    "AR(1), 0.5",
+    "AR(1), 0.9",
+)
 
 
-def differences(world: str, overlap: int, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def differences(
+    world: str, overlap: int, shape: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
     """(worlds, origins) loss differences of two equal recipes: mean zero, standard deviation one.
 
-    All but the first and the AR(1) worlds average over `overlap` neighbours, as losses of overlapping horizons do.
+    All but the first and the AR(1) worlds average over `overlap` neighbours, as losses of
+    overlapping horizons do.
     """
     runs, n = shape
     noise = rng.standard_normal((runs, n + 300))
@@ -41,8 +53,12 @@ def differences(world: str, overlap: int, shape: tuple[int, int], rng: np.random
     return np.asarray(values / values.std())
 
 
-def promoted(difference: np.ndarray, steps: Spacing, first: int, per_look: int, *, looks: int = LOOKS) -> int:
-    """The first of the daily looks (from 0) at which the gate says "better"; -1 when it never does."""
+def promoted(
+    difference: np.ndarray, steps: Spacing, first: int, per_look: int, *, looks: int = LOOKS
+) -> int:
+    """The first of the daily looks (from 0) at which the gate says "better"; -1 when it never
+    does.
+    """
     zero = np.zeros_like(difference)
     for look in range(looks):
         n = first + look * per_look
@@ -52,8 +68,12 @@ def promoted(difference: np.ndarray, steps: Spacing, first: int, per_look: int, 
     return -1
 
 
-def tested_daily(difference: np.ndarray, steps: Spacing, first: int, per_look: int, *, every: int = 5) -> bool:
-    """Whether a Diebold-Mariano test at 5 % over the newest `first` origins says "better" on any of the days."""
+def tested_daily(
+    difference: np.ndarray, steps: Spacing, first: int, per_look: int, *, every: int = 5
+) -> bool:
+    """Whether a Diebold-Mariano test at 5 % over the newest `first` origins says "better" on any of
+    the days.
+    """
     for look in range(0, LOOKS, every):
         window = difference[look * per_look : first + look * per_look]
         found = diebold_mariano(np.zeros_like(window), window, alternative="less", **steps)
@@ -63,7 +83,9 @@ def tested_daily(difference: np.ndarray, steps: Spacing, first: int, per_look: i
 
 
 def null_worlds(runs: int = 1000) -> pd.DataFrame:
-    """Per world of equal recipes the share of years, in %, with a false promotion: this gate, and a daily test."""
+    """Per world of equal recipes the share of years, in %, with a false promotion: this gate, and a
+    daily test.
+    """
     rows = []
     for name, (steps, first, per_look) in SETTINGS.items():
         overlap = -(-steps["horizon"] // steps["step_size"])
@@ -71,27 +93,38 @@ def null_worlds(runs: int = 1000) -> pd.DataFrame:
             shape = (runs, first + LOOKS * per_look)
             samples = differences(world, overlap, shape, np.random.default_rng([number, first]))
             false_promotions = np.mean([promoted(d, steps, first, per_look) >= 0 for d in samples])
-            tested = np.mean([tested_daily(d, steps, first, per_look) for d in samples[: runs // 4]])
+            tested = np.mean(
+                [tested_daily(d, steps, first, per_look) for d in samples[: runs // 4]]
+            )
             row = {"like": name, "loss difference": world, "gate": round(100 * false_promotions, 1)}
             rows.append({**row, "test at 5 % every fifth day": round(100 * tested)})
     return pd.DataFrame(rows)
 
 
 def power(runs: int = 200) -> pd.DataFrame:
-    """Mean gain in standard deviations of an origin's difference → share found in a year (%), median day."""
+    """Mean gain in standard deviations of an origin's difference → share found in a year (%),
+    median day.
+    """
     rows = []
     for name, (steps, first, per_look) in SETTINGS.items():
         overlap = -(-steps["horizon"] // steps["step_size"])
         samples = differences(
-            "overlapping horizons", overlap, (runs, first + LOOKS * per_look), np.random.default_rng([9, first])
+            "overlapping horizons",
+            overlap,
+            (runs, first + LOOKS * per_look),
+            np.random.default_rng([9, first]),
         )
         for gain in (0.1, 0.2, 0.4, 0.8):
             days = np.array([promoted(d + gain, steps, first, per_look) for d in samples])
             found = days[days >= 0]
-            rows.append({
-                "like": name, "gain": gain, "found": round(100 * len(found) / runs),
-                "median day": int(np.median(found)) if len(found) else None,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "like": name,
+                    "gain": gain,
+                    "found": round(100 * len(found) / runs),
+                    "median day": int(np.median(found)) if len(found) else None,
+                }
+            )
     return pd.DataFrame(rows)
 
 

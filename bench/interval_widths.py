@@ -1,9 +1,11 @@
-"""Ways to widen an interval by what was seen before it, on short histories: the table in docs/protocol.md, section 7.
+"""Ways to widen an interval by what was seen before it, on short histories: the table in
+docs/protocol.md, section 7.
 
     python -m bench.interval_widths FOLDER
 
-FOLDER has the files of `WANTED`. Pieces of 60 % train, 13 % validation, 12 % calibration and 15 % test; around a ridge
-on the lookback and the calendar (hours) or the last value (days). Nothing of the default data's test blocks is read.
+FOLDER has the files of `WANTED`. Pieces of 60 % train, 13 % validation, 12 % calibration and 15 %
+test; around a ridge on the lookback and the calendar (hours) or the last value (days). Nothing of
+the default data's test blocks is read.
 """
 
 from __future__ import annotations
@@ -24,14 +26,21 @@ from forecast.config.reading import validated
 from forecast.config.task import Task
 from forecast.forecaster.intervals import SplitConformal, root_mean, volatility, widths
 
-WANTED = ("weather/beijing_12stations_2013_2017.parquet", "benchmarks/ETTh1.csv", "benchmarks/exchange_rate.txt.gz",
-          "stocks/cboe_vix_1990_2017.csv")  # fmt: skip
+WANTED = (
+    "weather/beijing_12stations_2013_2017.parquet",
+    "benchmarks/ETTh1.csv",
+    "benchmarks/exchange_rate.txt.gz",
+    "stocks/cboe_vix_1990_2017.csv",
+)
 DUBLIN = Path("data/snapshots/weather")
 ABOUT: dict[str, Any] = {
-    "source": {"kind": "file", "path": "none.csv"}, "calendar": {"kind": "regular", "freq": "1h"}, "title": "piece",
-    "target": {"column": "y"}, "splits": {"train": 0.6, "validation": 0.13, "calibration": 0.12},
+    "source": {"kind": "file", "path": "none.csv"},
+    "calendar": {"kind": "regular", "freq": "1h"},
+    "title": "piece",
+    "target": {"column": "y"},
+    "splits": {"train": 0.6, "validation": 0.13, "calibration": 0.12},
     "licence": {"name": "none", "attribution": "none"},
-}  # fmt: skip
+}
 LEVELS = (0.8, 0.95)
 Made = Callable[[np.ndarray], np.ndarray]
 """Rows -> widths (n,)."""
@@ -39,7 +48,9 @@ Made = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Piece:
-    """One stretch of a series, how it is forecast, and the rows between two origins of the calibration block."""
+    """One stretch of a series, how it is forecast, and the rows between two origins of the
+    calibration block.
+    """
 
     name: str
     y: np.ndarray
@@ -68,7 +79,9 @@ def daily(name: str, y: np.ndarray) -> Piece:
 
 
 def hours(folder: Path) -> Iterator[Piece]:
-    """Of every station of Beijing three variables over one to three years; Dublin before its test year; ETTh1."""
+    """Of every station of Beijing three variables over one to three years; Dublin before its test
+    year; ETTh1.
+    """
     table = pd.read_parquet(folder / WANTED[0])
     rng = np.random.default_rng(0)
     for number, (station, own) in enumerate(table.groupby("station")):
@@ -118,11 +131,16 @@ def forecaster(piece: Piece) -> Callable[[np.ndarray], np.ndarray]:
         return lambda rows: np.repeat(y[rows][:, None], task.horizon, axis=1)
     fitted = piece.rows(0, piece.borders[1], 3)
     centre, spread = (f(_inputs(piece, fitted), axis=0) for f in (np.mean, np.std))
-    inputs, target = (_inputs(piece, fitted) - centre) / (spread + 1e-9), piece.ahead(fitted) - y[fitted][:, None]
+    inputs, target = (
+        (_inputs(piece, fitted) - centre) / (spread + 1e-9),
+        piece.ahead(fitted) - y[fitted][:, None],
+    )
     square = inputs.T @ inputs + len(inputs) * 1e-3 * np.eye(inputs.shape[1])
     weights = np.linalg.solve(square, inputs.T @ (target - target.mean(axis=0)))
     return lambda rows: (
-        (_inputs(piece, rows) - centre) / (spread + 1e-9) @ weights + target.mean(axis=0) + y[rows][:, None]
+        (_inputs(piece, rows) - centre) / (spread + 1e-9) @ weights
+        + target.mean(axis=0)
+        + y[rows][:, None]
     )
 
 
@@ -133,7 +151,9 @@ def _inputs(piece: Piece, rows: np.ndarray) -> np.ndarray:
     return np.column_stack([lags - lags[:, :1], *waves, lags[:, 0]])
 
 
-def ways(piece: Piece, errors: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> dict[str, Made]:
+def ways(
+    piece: Piece, errors: dict[str, np.ndarray], rows: dict[str, np.ndarray]
+) -> dict[str, Made]:
     """The widths that are compared, by name."""
 
     def before(at: np.ndarray, season: int) -> np.ndarray:
@@ -143,12 +163,18 @@ def ways(piece: Piece, errors: dict[str, np.ndarray], rows: dict[str, np.ndarray
     seasonal, single = (partial(before, season=season) for season in (piece.task.season_length, 1))
     typical = root_mean(seasonal(rows["calibration"]) ** 2)
     known = np.concatenate([rows["validation"], rows["calibration"]])
-    size = np.log(np.concatenate([errors["validation"].mean(axis=1), errors["calibration"].mean(axis=1)]) + 1e-9)
+    size = np.log(
+        np.concatenate([errors["validation"].mean(axis=1), errors["calibration"].mean(axis=1)])
+        + 1e-9
+    )
     level = np.log(seasonal(known))
     slope = float(np.clip(np.cov(level, size)[0, 1] / max(level.var(), 1e-12), 0, 1))
     return {
         "1": lambda at: np.ones(len(at)),
-        **{f"v^{power}": partial(lambda at, power: seasonal(at) ** power, power=power) for power in (0.5, 0.75, 1.0)},
+        **{
+            f"v^{power}": partial(lambda at, power: seasonal(at) ** power, power=power)
+            for power in (0.5, 0.75, 1.0)
+        },
         "differences of one row, ^0.75": lambda at: single(at) ** 0.75,
         "exponent by regression": lambda at: seasonal(at) ** slope,
         "as shipped": lambda at: widths(seasonal(at), typical, piece.task.lookback),
@@ -168,11 +194,15 @@ def scores(piece: Piece) -> dict[str, list[float]]:
     found = {}
     for name, made in ways(piece, errors, rows).items():
         held, shown = (made(rows[block])[:, None] for block in ("calibration", "test"))
-        fitted = SplitConformal.fit(errors["calibration"], np.zeros_like(errors["calibration"]), widths=held)
+        fitted = SplitConformal.fit(
+            errors["calibration"], np.zeros_like(errors["calibration"]), widths=held
+        )
         found[name] = []
         for level in LEVELS:
             ends = fitted.interval(level, np.zeros_like(errors["test"]), widths=shown)
-            table = metrics.coverage_by_step(*(a[None] for a in (errors["test"], *ends)), level=level)
+            table = metrics.coverage_by_step(
+                *(a[None] for a in (errors["test"], *ends)), level=level
+            )
             found[name] += [float(table["coverage"][0, 0]), float(table["winkler"][0, 0])]
     return found
 
@@ -183,7 +213,10 @@ def main(folder: Path) -> None:
         raise SystemExit(f"{folder} has no {', '.join(missing)}.")
     for title, pieces in (("hours", hours), ("days", days), ("one size", simulated)):
         found = [scores(piece) for piece in pieces(folder)]
-        print(f"{title}: {len(found)} pieces; points off at 80 and 95 %, ratio of interval scores at 80 and 95 %")
+        print(
+            f"{title}: {len(found)} pieces; points off at 80 and 95 %, ratio of interval scores at"
+            " 80 and 95 %"
+        )
         for name in found[0]:
             own, plain = (np.array([one[key] for one in found]) for key in (name, "1"))
             off = [100 * np.abs(own[:, 2 * k] - level).mean() for k, level in enumerate(LEVELS)]

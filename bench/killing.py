@@ -1,9 +1,9 @@
 """kill -9 at random moments of random commands, over simulated days: `make soak DAYS=30 KILLS=100`.
 
-Each day a row arrives, its source answers badly once, and one or more of fetch, run, retrain, promote, predict and a
-scheduled retraining are killed; the same command must then complete, the champion load, the registry agree, and no
-version, snapshot or issued forecast be lost.
-The folder keeps days and counts after each day, so the same line goes on where it was stopped.
+Each day a row arrives, its source answers badly once, and one or more of fetch, run, retrain,
+promote, predict and a scheduled retraining are killed; the same command must then complete, the
+champion load, the registry agree, and no version, snapshot or issued forecast be lost. The folder
+keeps days and counts after each day, so the same line goes on where it was stopped.
 
 python -m bench.killing --days 30 --kills 100 --folder .forecast/soak
 """
@@ -35,16 +35,25 @@ NAME = "wave"
 FIRST_DAY = pd.Timestamp("2024-01-01")
 HISTORY = 200
 COMMANDS = {
-    "fetch": ("fetch", NAME), "run": ("run", "--jobs", "1"), "retrain": ("retrain", NAME),
-    "promote": ("promote", NAME), "predict": ("predict", NAME), "schedule": (),
-}  # fmt: skip
+    "fetch": ("fetch", NAME),
+    "run": ("run", "--jobs", "1"),
+    "retrain": ("retrain", NAME),
+    "promote": ("promote", NAME),
+    "predict": ("predict", NAME),
+    "schedule": (),
+}
 WEIGHTS = (5, 1, 4, 2, 5, 2)
 ENTRY = {
-    "title": "A wave", "source": {"kind": "file", "path": f"data/{NAME}.csv"},
-    "calendar": {"kind": "regular", "freq": "1D"}, "horizon": 2, "lookback": 7, "season_length": 7,
-    "target": {"column": "y"}, "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
+    "title": "A wave",
+    "source": {"kind": "file", "path": f"data/{NAME}.csv"},
+    "calendar": {"kind": "regular", "freq": "1D"},
+    "horizon": 2,
+    "lookback": 7,
+    "season_length": 7,
+    "target": {"column": "y"},
+    "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
     "licence": {"name": "none", "attribution": "made for a test"},
-}  # fmt: skip
+}
 BAD_ANSWERS: dict[str, Callable[[str], str]] = {
     "an empty answer": lambda text: "",
     "a page instead of a table": lambda text: "<html><body>503 Service Unavailable</body></html>",
@@ -66,7 +75,8 @@ shown.datetime = Clock
 if len(sys.argv) > 1: main()
 from forecast.config.operation import load_schedule
 from forecast.operations.schedule import Scheduler
-scheduler = Scheduler(Path.cwd(), load_schedule(Path("configs")), dict(os.environ), print, clock=lambda: moment)
+jobs = load_schedule(Path("configs"))
+scheduler = Scheduler(Path.cwd(), jobs, dict(os.environ), print, clock=lambda: moment)
 raise SystemExit(scheduler.tick("daily"))
 """
 """A command of `forecast`, or without words the daily job of its scheduler, at a simulated time."""
@@ -74,7 +84,10 @@ raise SystemExit(scheduler.tick("daily"))
 
 @dataclass
 class Killing(Soak):
-    """A soak whose commands are killed at random moments. `usual`: the seconds a command takes undisturbed."""
+    """A soak whose commands are killed at random moments.
+
+    `usual`: the seconds a command takes undisturbed.
+    """
 
     usual: dict[str, float] = field(default_factory=dict)
     issued: int = 0
@@ -83,9 +96,14 @@ class Killing(Soak):
     def started(self, command: str, moment: pd.Timestamp) -> subprocess.Popen[str]:
         words = [sys.executable, "-c", CLOCKED, f"{moment.isoformat()}+00:00", *COMMANDS[command]]
         return subprocess.Popen(
-            words, cwd=self.root, env=self._environment(FORECAST_JOBS="1"), stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+            words,
+            cwd=self.root,
+            env=self._environment(FORECAST_JOBS="1"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def completed(self, command: str, moment: pd.Timestamp) -> None:
         """Runs the command to its end; its exit code and what it took are kept."""
@@ -103,7 +121,9 @@ class Killing(Soak):
             self.problems.append(f"{moment}: {command}: exit {process.returncode}: {said[-800:]}")
 
     def killed(self, process: subprocess.Popen[str]) -> None:
-        """kill -9 of the command alone, as the kernel does it; what it started must end by itself."""
+        """kill -9 of the command alone, as the kernel does it; what it started must end by
+        itself.
+        """
         process.kill()
         process.wait(timeout=SECONDS)
         assert process.stderr is not None
@@ -126,7 +146,9 @@ class Killing(Soak):
         self.nothing_lost(f"{moment}, {command} completed")
 
     def answered_badly(self, moment: pd.Timestamp) -> None:
-        """A fetch of a source that answers with something else: refused in words, and what was there stays."""
+        """A fetch of a source that answers with something else: refused in words, and what was
+        there stays.
+        """
         source = self.root / "data" / f"{NAME}.csv"
         good = source.read_text(encoding="utf-8")
         kind = self.dice.choice(list(BAD_ANSWERS))
@@ -140,7 +162,9 @@ class Killing(Soak):
         source.write_text(good, encoding="utf-8")
 
     def nothing_lost(self, when: str) -> None:
-        """The pointed snapshot and the champion are whole, no issued forecast and no snapshot is gone."""
+        """The pointed snapshot and the champion are whole, no issued forecast and no snapshot is
+        gone.
+        """
         try:
             snapshots.read_pointed(self.root, NAME)
             issued = len(live_accuracy.issued(self.root, NAME))
@@ -152,14 +176,17 @@ class Killing(Soak):
         taken = {path.name for path in snapshots.snapshots(self.root, NAME)}
         if issued < self.issued or not self.taken <= taken:
             self.problems.append(
-                f"{when}: {self.issued - issued} issued forecasts, snapshots {self.taken - taken} lost"
+                f"{when}: {self.issued - issued} issued forecasts, snapshots {self.taken - taken}"
+                " lost"
             )
         self.issued, self.taken = issued, taken
 
     def _git(self, *words: str) -> str:
         """Without the pointer, which `fetch` moves."""
         lines = super()._git(*words).splitlines()
-        return "\n".join(line for line in lines if not line.endswith((f"pointers/{NAME}.json", "dvc.lock")))
+        return "\n".join(
+            line for line in lines if not line.endswith((f"pointers/{NAME}.json", "dvc.lock"))
+        )
 
 
 def begin(root: Path) -> None:
@@ -169,8 +196,13 @@ def begin(root: Path) -> None:
 
 def _own(root: Path) -> None:
     _write(root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: ENTRY}})
-    _write(root / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 3, "keep_snapshots": 3}})
-    _write(root / "configs" / "schedule.yaml", {"jobs": {"daily": {"run": f"retrain {NAME}", "at": "05:30"}}})
+    _write(
+        root / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 3, "keep_snapshots": 3}}
+    )
+    _write(
+        root / "configs" / "schedule.yaml",
+        {"jobs": {"daily": {"run": f"retrain {NAME}", "at": "05:30"}}},
+    )
     grow(root, 0)
 
 
@@ -185,20 +217,32 @@ def grow(root: Path, day: int) -> pd.Timestamp:
 
 
 def lived(
-    folder: Path, *, days: int, kills: int, seed: int, told: Callable[[str], None] = lambda line: None
+    folder: Path,
+    *,
+    days: int,
+    kills: int,
+    seed: int,
+    told: Callable[[str], None] = lambda line: None,
 ) -> Killing:
-    """Goes on in `folder` from the day it has reached up to `days`, with `kills` spread over all of them."""
+    """Goes on in `folder` from the day it has reached up to `days`, with `kills` spread over all of
+    them.
+    """
     root, state = folder / "project", folder / "state.json"
     known = (
-        json.loads(state.read_text()) if state.exists() else {"day": 0, "happened": {}, "problems": [], "usual": {}}
+        json.loads(state.read_text())
+        if state.exists()
+        else {"day": 0, "happened": {}, "problems": [], "usual": {}}
     )
     if not (root / ".git").exists():
         folder.mkdir(parents=True, exist_ok=True)
         begin(root)
         (folder / "temporary").mkdir(exist_ok=True)
-    soak = Killing(root.resolve(), (NAME,), random.Random(), Counter(known["happened"]), known["problems"])
+    soak = Killing(
+        root.resolve(), (NAME,), random.Random(), Counter(known["happened"]), known["problems"]
+    )
     soak.usual = known["usual"]
-    until(lambda: not any(soak._ours(p) for p in psutil.process_iter()), SECONDS)  # of a soak that was stopped itself
+    # of a soak that was stopped itself
+    until(lambda: not any(soak._ours(p) for p in psutil.process_iter()), SECONDS)
     for day in range(known["day"], days):
         soak.dice = random.Random(f"{seed} {day}")
         moment = grow(root, day)
@@ -208,10 +252,18 @@ def lived(
         soak.answered_badly(moment)
         for _ in range(kills * (day + 1) // days - kills * day // days):
             soak.kill(soak.dice.choices(list(COMMANDS), weights=WEIGHTS)[0], moment)
-        content = {"day": day + 1, "happened": soak.happened, "problems": soak.problems, "usual": soak.usual}
+        content = {
+            "day": day + 1,
+            "happened": soak.happened,
+            "problems": soak.problems,
+            "usual": soak.usual,
+        }
         files.write_json(state, content)
         count = sum(n for what, n in soak.happened.items() if what.endswith(" killed"))
-        told(f"day {day + 1}: {count} killed, {soak.size() / 1e6:.1f} MB, {len(soak.problems)} problems")
+        told(
+            f"day {day + 1}: {count} killed, {soak.size() / 1e6:.1f} MB, {len(soak.problems)}"
+            " problems"
+        )
     return soak
 
 
@@ -223,9 +275,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(".forecast/soak"))
     options = parser.parse_args()
     found = lived(
-        options.folder, days=options.days, kills=options.kills, seed=options.seed,
+        options.folder,
+        days=options.days,
+        kills=options.kills,
+        seed=options.seed,
         told=lambda line: print(line, flush=True),
-    )  # fmt: skip
+    )
     print(json.dumps(found.happened, indent=1, sort_keys=True))
     for problem in found.problems:
         print(f"PROBLEM {problem}")

@@ -1,9 +1,11 @@
-"""One model of the package for all series of a published table: fitted before the test block, scored on every window.
+"""One model of the package for all series of a published table: fitted before the test block,
+scored on every window.
 
-The parts are those that `forecast.fit` and the pipeline's train stage call: `Task`, `Problem`, `fit`, `fit_again`. A
-long frame of every window times every step, which those would write, does not fit into memory here. Blocks are counted
-from the end of the series; the validation block chooses penalty, lags and gradient steps, then the model is fitted
-again with it, and the test block is seen once.
+The parts are those that `forecast.fit` and the pipeline's train stage call: `Task`, `Problem`,
+`fit`, `fit_again`. A long frame of every window times every step, which those would write, does not
+fit into memory here. Blocks are counted from the end of the series; the validation block chooses
+penalty, lags and gradient steps, then the model is fitted again with it, and the test block is seen
+once.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ ORIGINS = 5
 
 @dataclass(frozen=True)
 class Data:
-    """Series in the units of the table, with how many of their last rows are validation and test."""
+    """Series in the units of the table, with how many of their last rows are validation and
+    test.
+    """
 
     values: Mapping[str, np.ndarray]
     validation: int
@@ -44,7 +48,13 @@ class Data:
 
     def panel(self, task: Task) -> Panel:
         parts = [
-            pd.DataFrame({"unique_id": uid, "ds": pd.date_range(end=END, periods=len(y), freq=self.freq), "y": y})
+            pd.DataFrame(
+                {
+                    "unique_id": uid,
+                    "ds": pd.date_range(end=END, periods=len(y), freq=self.freq),
+                    "y": y,
+                }
+            )
             for uid, y in self.values.items()
         ]
         return from_frame(pd.concat(parts, ignore_index=True), "table", task)
@@ -52,7 +62,8 @@ class Data:
     def borders(self) -> Borders:
         """No row calibrates intervals here: the publications have none, and the rows are theirs."""
         ends = [
-            END - rows * pd.Timedelta(self.freq) for rows in (self.validation + self.test, self.test, self.test, 0)
+            END - rows * pd.Timedelta(self.freq)
+            for rows in (self.validation + self.test, self.test, self.test, 0)
         ]
         return Borders(*ends)
 
@@ -75,7 +86,9 @@ class Recipe:
         changes = {"difference_inputs": True} if self.difference_inputs else {}
         changes |= {"transform": self.transform} if self.transform != "none" else {}
         options = [f"{k} {v}" for k, v in {**own, **changes}.items()]
-        return ", ".join([str(self.entry["family"]), f"skip {self.skip}", *options, f"lookback {self.lookback}"])
+        return ", ".join(
+            [str(self.entry["family"]), f"skip {self.skip}", *options, f"lookback {self.lookback}"]
+        )
 
 
 Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -120,7 +133,9 @@ class Trial:
 
     def first(self, seed: int) -> Fitted:
         if seed not in self.fitted:
-            self.fitted[seed] = fit(self.problem, self.spec, skip=self.recipe.skip, seed=seed, budget=self.budget)
+            self.fitted[seed] = fit(
+                self.problem, self.spec, skip=self.recipe.skip, seed=seed, budget=self.budget
+            )
         return self.fitted[seed]
 
     def validation(self) -> Pairs:
@@ -128,17 +143,24 @@ class Trial:
         return self._forecasts([self.first(0)], "validation")
 
     def test(self, seeds: int) -> tuple[Pairs, Row]:
-        """Of the mean of `seeds` forecasts, each fitted once more on train and validation; with what they are."""
+        """Of the mean of `seeds` forecasts, each fitted once more on train and validation; with
+        what they are.
+        """
         used = range(seeds if self.spec.seeded else 1)
         about = {"skip": self.recipe.skip, "seed": 0, "budget": self.budget}
-        final = [fit_again(self.problem, self.spec, self.first(seed), **{**about, "seed": seed}) for seed in used]
+        final = [
+            fit_again(self.problem, self.spec, self.first(seed), **{**about, "seed": seed})
+            for seed in used
+        ]
         row: Row = {"recipe": self.recipe.shown, "parameters": final[0].forecaster.n_params}
         if self.spec.seeded:
             row |= {"seeds": len(final), "best steps": [one.best_step for one in final]}
         return self._forecasts(final, "test"), row
 
     def _forecasts(self, fitted: Sequence[Fitted], block: str) -> Pairs:
-        """In the series' own units, the mean over `fitted`; every row of the test block is an origin."""
+        """In the series' own units, the mean over `fitted`; every row of the test block is an
+        origin.
+        """
         panel, ensemble = self.problem.panel, Ensemble(tuple(one.forecaster for one in fitted))
         task, blocks = panel.task, self.problem.blocks
         about = {
@@ -155,19 +177,36 @@ class Trial:
 
 
 def measured(
-    data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], *, seeds: int, before: Row
+    data: Data,
+    recipes: Sequence[Recipe],
+    horizon: int,
+    error: Callable[[Pairs], float],
+    *,
+    seeds: int,
+    before: Row,
 ) -> Row:
-    """The recipe with the lowest error on validation, and that one's error on test; a choice made `before` stands."""
+    """The recipe with the lowest error on validation, and that one's error on test; a choice made
+    `before` stands.
+    """
     found, about = _chosen(data, recipes, horizon, error, seeds, before)
     return {"value": error(found), **about}
 
 
 def _chosen(
-    data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], seeds: int, before: Row
+    data: Data,
+    recipes: Sequence[Recipe],
+    horizon: int,
+    error: Callable[[Pairs], float],
+    seeds: int,
+    before: Row,
 ) -> tuple[Pairs, Row]:
-    """Forecasts of the test block by the recipe with the lowest error on validation, and what was tried."""
+    """Forecasts of the test block by the recipe with the lowest error on validation, and what was
+    tried.
+    """
     names = [recipe.shown for recipe in recipes]
-    tried: dict[str, float] = before.get("tried", {}) if set(before.get("tried", {})) == set(names) else {}
+    tried: dict[str, float] = (
+        before.get("tried", {}) if set(before.get("tried", {})) == set(names) else {}
+    )
     trials = {} if tried else {recipe.shown: Trial(data, recipe, horizon) for recipe in recipes}
     tried = tried or {name: error(trial.validation()) for name, trial in trials.items()}
     best = min(names, key=lambda name: tried[name])
@@ -177,7 +216,12 @@ def _chosen(
 
 
 def _beside_last(
-    data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], seeds: int, before: Row
+    data: Data,
+    recipes: Sequence[Recipe],
+    horizon: int,
+    error: Callable[[Pairs], float],
+    seeds: int,
+    before: Row,
 ) -> tuple[Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], Row]:
     """By series the chosen recipe's forecasts, the last values, and what came."""
     found, about = _chosen(data, recipes, horizon, error, seeds, before)
@@ -190,7 +234,13 @@ def _beside_last(
 
 
 def mean_of(
-    data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], *, seeds: int, before: Row
+    data: Data,
+    recipes: Sequence[Recipe],
+    horizon: int,
+    error: Callable[[Pairs], float],
+    *,
+    seeds: int,
+    before: Row,
 ) -> Row:
     """The equal mean of all of them: nothing is chosen."""
     tested = [Trial(data, recipe, horizon).test(seeds) for recipe in recipes]
@@ -204,25 +254,48 @@ def mean_of(
 
 
 def shrunk(
-    data: Data, recipes: Sequence[Recipe], horizon: int, error: Callable[[Pairs], float], *, seeds: int, before: Row
+    data: Data,
+    recipes: Sequence[Recipe],
+    horizon: int,
+    error: Callable[[Pairs], float],
+    *,
+    seeds: int,
+    before: Row,
 ) -> Row:
-    """The chosen recipe's forecast times a weight and the last value times the rest; the weight is of rolling origins.
+    """The chosen recipe's forecast times a weight and the last value times the rest; the weight is
+    of rolling origins.
 
-    The whole procedure, with one seed, is repeated before each of the newest `ORIGINS` blocks ahead of the test block,
-    each as long as validation; the weight is that of least squares over all their windows, between 0 and 1.
+    The whole procedure, with one seed, is repeated before each of the newest `ORIGINS` blocks ahead
+    of the test block, each as long as validation; the weight is that of least squares over all
+    their windows, between 0 and 1.
     """
     ends = [len(y) - data.test for y in data.values.values()]
     stops = [data.validation * k for k in range(ORIGINS)]
     across = along = 0.0
     for back in (stop for stop in stops if min(ends) - stop > 3 * data.validation):
-        cut = {uid: y[: end - back] for (uid, y), end in zip(data.values.items(), ends, strict=True)}
+        cut = {
+            uid: y[: end - back] for (uid, y), end in zip(data.values.items(), ends, strict=True)
+        }
         part = replace(data, values=cut, test=data.validation)
         for found, last, truth in _beside_last(part, recipes, horizon, error, 1, {})[0].values():
-            across, along = across + np.sum((found - last) * (truth - last)), along + np.sum((found - last) ** 2)
+            across, along = (
+                across + np.sum((found - last) * (truth - last)),
+                along + np.sum((found - last) ** 2),
+            )
     weight = float(np.clip(across / along, 0.0, 1.0)) if along > 0.0 else 0.0
     triples, about = _beside_last(data, recipes, horizon, error, seeds, before)
-    value = error({uid: (last + weight * (found - last), truth) for uid, (found, last, truth) in triples.items()})
-    return {**about, "value": value, "weight": weight, "recipe": f"{weight:.2f} of {about['recipe']}"}
+    value = error(
+        {
+            uid: (last + weight * (found - last), truth)
+            for uid, (found, last, truth) in triples.items()
+        }
+    )
+    return {
+        **about,
+        "value": value,
+        "weight": weight,
+        "recipe": f"{weight:.2f} of {about['recipe']}",
+    }
 
 
 def mse(pairs: Pairs) -> float:

@@ -1,4 +1,6 @@
-"""docs/results.md from bench/results/*.json: machine, versions, date, every row with its bar, misses included."""
+"""docs/results.md from bench/results/*.json: machine, versions, date, every row with its bar,
+misses included.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,22 @@ from bench.published import TABLES, Table
 from bench.results_file import ROOT
 from forecast.system.files import read_json, write_text
 
-ORDER = ("step", "forward", "predict", "LSTM", "GRU", "GRU before", "SimpleRNN", "small", "large", "window")
+ORDER = (
+    "step",
+    "forward",
+    "predict",
+    "LSTM",
+    "GRU",
+    "GRU before",
+    "SimpleRNN",
+    "small",
+    "large",
+    "window",
+)
 GRID_BAR = 137
-"""CPU seconds of neuralforecast's AutoLSTM with 8 trials on Dublin as it was seen once; the table has it measured."""
+"""CPU seconds of neuralforecast's AutoLSTM with 8 trials on Dublin as it was seen once; the table
+has it measured.
+"""
 PAGE = ROOT / "docs" / "results.md"
 WHAT = {"step": "training step", "forward": "forward pass"}
 HEAD = [
@@ -46,7 +61,10 @@ def about(found: Mapping[str, Any]) -> list[str]:
     loads = [row["load"] for row in rows]
     versions = sorted({f"{n} {v}" for row in rows for n, v in versions_of(row)})
     return [
-        f"Measured {days} on {machine}; load average {min(loads):.0f} to {max(loads):.0f} while measuring.",
+        (
+            f"Measured {days} on {machine}; load average {min(loads):.0f} to {max(loads):.0f} while"
+            " measuring."
+        ),
         f"Versions: {', '.join(versions)}." if versions else "",
     ]
 
@@ -72,9 +90,14 @@ def _lines(key: str, row: Mapping[str, Any]) -> Iterator[str]:
             yield f"| one `predict`, GRU | {name} | {ms:.2f} | | | | | ≤ {bar:g} ms | {word} |"
     else:
         size = f"H{row['units']} L{row['steps']} B{row['batch']}"
-        cell = {"GRU": "GRU (reset_after)", "GRU before": "GRU (reset before)"}.get(row["cell"], row["cell"])
+        cell = {"GRU": "GRU (reset_after)", "GRU before": "GRU (reset before)"}.get(
+            row["cell"], row["cell"]
+        )
         for name, peer in row["peers"].items():
-            yield f"| {WHAT[row['what']]}, {cell} | {size} | {row['ours']['ms']:.2f} | {_peer(name, peer)}"
+            yield (
+                f"| {WHAT[row['what']]}, {cell} | {size} | {row['ours']['ms']:.2f} |"
+                f" {_peer(name, peer)}"
+            )
 
 
 def _peer(name: str, peer: Mapping[str, Any]) -> str:
@@ -82,8 +105,14 @@ def _peer(name: str, peer: Mapping[str, Any]) -> str:
     if "not run" in peer:
         return f"{name} | not run | | | {bar} | {peer['not run']} |"
     word = "" if peer["bar"] is None else "met" if peer["lower"] >= peer["bar"] else "MISSED"
-    shown = f"{name}, {peer['note']}, {peer['first call s']:.1f} s to the first step" if "note" in peer else name
-    return f"{shown} | {peer['ms']:.2f} | {peer['ratio']:.2f} | {peer['lower']:.2f} | {bar} | {word} |"
+    shown = (
+        f"{name}, {peer['note']}, {peer['first call s']:.1f} s to the first step"
+        if "note" in peer
+        else name
+    )
+    return (
+        f"{shown} | {peer['ms']:.2f} | {peer['ratio']:.2f} | {peer['lower']:.2f} | {bar} | {word} |"
+    )
 
 
 def tables(root: Path) -> str:
@@ -107,7 +136,9 @@ def _table(name: str, table: Table, own: list[Mapping[str, Any]]) -> Iterator[st
     missing = [wanted for wanted in table.wanted if wanted not in {row["name"] for row in own}]
     yield from (f"| **{wanted}** | {empty} | make tables |" for wanted in missing)
     for row in table.rows:
-        yield f"| {row.name} | {' | '.join(f'{value:.3f}' for value in row.values)} | {row.source} |"
+        yield (
+            f"| {row.name} | {' | '.join(f'{value:.3f}' for value in row.values)} | {row.source} |"
+        )
     if table.bars:
         yield f"| bar | {' | '.join(f'≤ {bar:.3f}' for bar in table.bars)} | |"
 
@@ -121,7 +152,8 @@ def own_rows(name: str, own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
         kept = rows.setdefault(row["name"], {"name": row["name"], "cells": {}, "note": ""})
         kept["cells"][row["column"]] = row.get("value")
         kept["note"] = row.get(
-            "not run", kept["note"] or "; ".join(["ours", *([row["about"]] if "about" in row else [])])
+            "not run",
+            kept["note"] or "; ".join(["ours", *([row["about"]] if "about" in row else [])]),
         )
     for name, kept in rows.items():
         fitted = [row for row in own if row["name"] == name and "recipe" in row]
@@ -131,7 +163,9 @@ def own_rows(name: str, own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def _fits(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What was chosen on validation with its columns, then parameters, seeds and CPU seconds over the columns."""
+    """What was chosen on validation with its columns, then parameters, seeds and CPU seconds over
+    the columns.
+    """
     if not rows:
         return
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
@@ -154,7 +188,10 @@ def _tanks(own: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
         reasons = {row["not run"] for row in own} or {"make tables"}
         return [{"name": "identify", "cells": {}, "note": "; ".join(sorted(reasons))}]
     later = statistics.median(row["without 5"] for row in own if "value" in row)
-    note = f"median of {len(errors)} whole procedures; worst {errors[-1]:.3f}, median without the first 5 {later:.3f}"
+    note = (
+        f"median of {len(errors)} whole procedures; worst {errors[-1]:.3f}, median without the"
+        f" first 5 {later:.3f}"
+    )
     return [{"name": "identify", "cells": {"V": statistics.median(errors)}, "note": note}]
 
 
@@ -163,7 +200,9 @@ def _value(value: float | None) -> str:
 
 
 def beside(root: Path) -> str:
-    """A day ahead, ours and the peers, per dataset; each peer with the corrected p of our chosen row being better."""
+    """A day ahead, ours and the peers, per dataset; each peer with the corrected p of our chosen
+    row being better.
+    """
     found = kept(root, "beside")
     parts = {key: {**row, "peers": row["rows"]} for key, row in found["rows"].items()}
     lines = about({**found, "rows": parts}) if parts else ["Not run: `make beside`."]
@@ -182,11 +221,16 @@ def _beside(model: str, row: Mapping[str, Any]) -> str:
     shown = f"**{model}**" if model.startswith("ours") else model
     mae, crps = (f"{row[name]:.3f}" if name in row else "" for name in ("MAE", "CRPS"))
     p = "" if "p" not in row else "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
-    note = f"of {', '.join(row['models'])}, tuned together" if "models" in row else row.get("note", "")
+    note = (
+        f"of {', '.join(row['models'])}, tuned together" if "models" in row else row.get("note", "")
+    )
     if "networks" in row:
         each = row["networks' CPU s"] / row["networks"]
         one, whole = ("met" if seconds < GRID_BAR else "MISSED" for seconds in (each, row["CPU s"]))
-        note = f"{row['networks']} networks, tuned, {each:.1f} s each; bar < {GRID_BAR} for one {one}, for all {whole}"
+        note = (
+            f"{row['networks']} networks, tuned, {each:.1f} s each; bar < {GRID_BAR} for one {one},"
+            f" for all {whole}"
+        )
     return f"| {shown} | {mae} | {crps} | {row['CPU s']:.0f} | {p} | {note} |"
 
 

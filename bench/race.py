@@ -1,10 +1,12 @@
-"""Whole trainings and backtests in CPU seconds, each contender in a process of its own: ETTh1 OT, and many series.
+"""Whole trainings and backtests in CPU seconds, each contender in a process of its own: ETTh1 OT,
+and many series.
 
-    python -m bench.race [--data FOLDER] [--only growth] [--again] [--limit 60]       (or: make race DATA=FOLDER)
-    python -m bench.race --only grid --run FOLDER      a project whose comparison is finished (make race RUN=FOLDER)
+    python -m bench.race [--data FOLDER] [--only growth] [--again] [--limit 60]       (or: make race
+    DATA=FOLDER) python -m bench.race --only grid --run FOLDER      a project whose comparison is
+    finished (make race RUN=FOLDER)
 
-Rows go to bench/results/race.json as they are measured. What is done stands in bench/racer.py; the rows of a grid are
-read from what that run kept of its costs.
+Rows go to bench/results/race.json as they are measured. What is done stands in bench/racer.py; the
+rows of a grid are read from what that run kept of its costs.
 """
 
 from __future__ import annotations
@@ -34,19 +36,31 @@ def tasks(limit: float) -> dict[str, dict[str, Any]]:
     found = {}
     for who, what in CONTENDERS:
         if what in ("train", "backtest"):
-            found[f"{what}/{who}"] = {"who": who, "what": what, "block": ETT_ROWS[1], "limit": limit}
+            found[f"{what}/{who}"] = {
+                "who": who,
+                "what": what,
+                "block": ETT_ROWS[1],
+                "limit": limit,
+            }
     found |= {"prepare/ours": {"who": "ours", "what": "prepare", "series": 10_000, "days": 1_000}}
     grown = {f"growth/{size}": {"who": "ours", "what": "growth", "series": size} for size in SIZES}
     return dict(sorted(found.items(), reverse=True)) | grown
 
 
 def measured(task: Mapping[str, Any], data: Path) -> Row:
-    """What the process answers; the standardised OT column is handed over as a file, its validation block last."""
+    """What the process answers; the standardised OT column is handed over as a file, its validation
+    block last.
+    """
     if task["what"] in ("growth", "prepare"):
         return run(task, STOP, module="bench.racer")
     data = folder_of("etth1", data)
     if not (data / FILES["etth1"].name).exists():
-        return {"not run": f"{FILES['etth1'].name} is not in the data folder; published at {FILES['etth1'].source}"}
+        return {
+            "not run": (
+                f"{FILES['etth1'].name} is not in the data folder; published at"
+                f" {FILES['etth1'].source}"
+            )
+        }
     SCRATCH.mkdir(parents=True, exist_ok=True)
     kept = SCRATCH / "ot.npy"
     np.save(kept, etth1(data, ["OT"])[: sum(ETT_ROWS[:2]), 0])
@@ -56,7 +70,9 @@ def measured(task: Mapping[str, Any], data: Path) -> Row:
 @command
 def main() -> None:
     parser = options_of(__doc__, DATA)
-    parser.add_argument("--limit", type=float, default=60, help="CPU seconds of the longest training")
+    parser.add_argument(
+        "--limit", type=float, default=60, help="CPU seconds of the longest training"
+    )
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "race.json")
     every = tasks(options.limit)

@@ -26,20 +26,31 @@ def best_within(tried: list[Mapping[str, float]], limit: float) -> float:
 def lines(rows: Mapping[str, Row]) -> list[str]:
     """The tables of docs/results.md."""
     found = [
-        "| ETTh1 OT, 24 h, no skip | CPU s to MSE .110 | to .070 | MSE within 60 s | every origin, s "
-        "| over ours | bar | |",
+        (
+            "| ETTh1 OT, 24 h, no skip | CPU s to MSE .110 | to .070 | MSE within 60 s | every"
+            " origin, s | over ours | bar | |"
+        ),
         "|---|--:|--:|--:|--:|--:|--:|---|",
     ]
     contenders = dict.fromkeys(who for who, _ in CONTENDERS)
     ours = rows.get("backtest/ours", {}).get("s")
     found += [
-        _contender(who, rows.get(f"train/{who}", {}), rows.get(f"backtest/{who}", {}), ours) for who in contenders
+        _contender(who, rows.get(f"train/{who}", {}), rows.get(f"backtest/{who}", {}), ours)
+        for who in contenders
     ]
-    found += ["", "| series | training s | per series ms | backtest s | per series ms | peak MB | |",
-              "|--:|--:|--:|--:|--:|--:|---|"]  # fmt: skip
+    found += [
+        "",
+        "| series | training s | per series ms | backtest s | per series ms | peak MB | |",
+        "|--:|--:|--:|--:|--:|--:|---|",
+    ]
     found += [_grown(size, rows.get(f"growth/{size}", {})) for size in SIZES]
-    return [*found, "", "| prepare | CPU s | frame MB | peak MB | over the frame | bar | |",
-            "|--:|--:|--:|--:|--:|--:|---|", _prepared(rows.get("prepare/ours", {}))]  # fmt: skip
+    return [
+        *found,
+        "",
+        "| prepare | CPU s | frame MB | peak MB | over the frame | bar | |",
+        "|--:|--:|--:|--:|--:|--:|---|",
+        _prepared(rows.get("prepare/ours", {})),
+    ]
 
 
 def _contender(who: str, train: Row, backtest: Row, ours: float | None) -> str:
@@ -56,13 +67,21 @@ def _contender(who: str, train: Row, backtest: Row, ours: float | None) -> str:
         ratio = f"{backtest['s'] / ours:.1f}"
         reasons.append("met" if backtest["s"] / ours >= bar else "MISSED")
     wanted = f"≥ {bar:g}" if bar else ""
-    return f"| {shown} | {' | '.join(times)} | {origins} | {ratio} | {wanted} | {'; '.join(dict.fromkeys(reasons))} |"
+    return (
+        f"| {shown} | {' | '.join(times)} | {origins} | {ratio} | {wanted} |"
+        f" {'; '.join(dict.fromkeys(reasons))} |"
+    )
 
 
 def _grown(size: int, row: Row) -> str:
     if "training s" not in row:
         return f"| {size:,} | not run | | | | | {row.get('not run', 'make race')} |"
-    parts = [row["training s"], 1e3 * row["training s"] / size, row["backtest s"], 1e3 * row["backtest s"] / size]
+    parts = [
+        row["training s"],
+        1e3 * row["training s"] / size,
+        row["backtest s"],
+        1e3 * row["backtest s"] / size,
+    ]
     return f"| {size:,} | {' | '.join(f'{part:.2f}' for part in parts)} | {row['peak MB']:.0f} | |"
 
 
@@ -70,5 +89,8 @@ def _prepared(row: Row) -> str:
     if "peak MB" not in row:
         return f"| 10,000,000 rows | not run | | | | | {row.get('not run', 'make race')} |"
     over = row["peak MB"] / row["frame MB"]
-    cells = f"{row['s']:.1f} | {row['frame MB']:.0f} | {row['peak MB']:.0f} | {over:.1f} | < {PREPARE_BAR:g}"
+    cells = (
+        f"{row['s']:.1f} | {row['frame MB']:.0f} | {row['peak MB']:.0f} | {over:.1f} | <"
+        f" {PREPARE_BAR:g}"
+    )
     return f"| {row['rows']:,} rows | {cells} | {'met' if over < PREPARE_BAR else 'MISSED'} |"

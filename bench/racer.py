@@ -1,14 +1,18 @@
-"""One contender of `python -m bench.race` in a process of its own, on one thread; CPU seconds of what it is told.
+"""One contender of `python -m bench.race` in a process of its own, on one thread; CPU seconds of
+what it is told.
 
     python -m bench.racer '{"who": "ours", "what": "backtest", ...}'
 
-It runs in the environment of its library; the first call counts, tracing and compilation included, imports do not:
+It runs in the environment of its library; the first call counts, tracing and compilation included,
+imports do not:
 
-    train       budgets of 25, 50, 100 ... gradient steps at three learning rates, each a training of its own from its
+    train       budgets of 25, 50, 100 ... gradient steps at three learning rates, each a training
+    of its own from its
                 first call to its forecasts of the validation block, until one takes `limit` seconds
     backtest    every origin of a block with fixed weights, the median of three
-    prepare     what the stage of that name makes of `series` series of `days` days: its memory beside its frame's
-    growth      `series` series of 200 days: a training of 100 steps, then every origin of the last 60 days
+    prepare     what the stage of that name makes of `series` series of `days` days: its memory
+    beside its frame's growth      `series` series of 200 days: a training of 100 steps, then every
+    origin of the last 60 days
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ RATES = (1e-3, 3e-3, 1e-2)
 UNITS, LOOKBACK, HORIZON, EVERY = 32, 96, 24, 7
 Task = dict[str, Any]
 Train = Callable[[int, float], float]
-"""Gradient steps and a learning rate to the MSE on validation; one MSE of every `EVERY`-th origin."""
+"""Gradient steps and a learning rate to the MSE on validation; one MSE of every `EVERY`-th origin.
+"""
 
 
 def main() -> None:
@@ -72,7 +77,8 @@ def ours_train(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
     from bench.one_model import Data, Recipe, Trial, mse
 
     values, block = series_of(task), task["block"]
-    data = Data({"a": np.concatenate([values, values[-block:]])}, block, block)  # no test block: never forecast
+    # no test block: never forecast
+    data = Data({"a": np.concatenate([values, values[-block:]])}, block, block)
 
     def train(steps: int, rate: float) -> float:
         entry = {"family": "lstm", "layers": 1, "units": UNITS, "learning_rate": rate}
@@ -113,7 +119,10 @@ def ours_growth(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
     fitted = [trial.first(0)]
     backtest, _ = clocked(lambda: trial._forecasts(fitted, "test"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"training s": training, "backtest s": backtest, "peak MB": peak}, ("tensorflow", "numpy")
+    return {"training s": training, "backtest s": backtest, "peak MB": peak}, (
+        "tensorflow",
+        "numpy",
+    )
 
 
 def _trained(trial: Any) -> Any:
@@ -122,7 +131,9 @@ def _trained(trial: Any) -> Any:
 
 
 def ours_prepare(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Memory: the largest while it works less that before the frame was made, so with the frame itself."""
+    """Memory: the largest while it works less that before the frame was made, so with the frame
+    itself.
+    """
     import psutil
 
     from forecast.config.datasets import Dataset
@@ -130,11 +141,16 @@ def ours_prepare(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
 
     series, days, process = task["series"], task["days"], psutil.Process()
     settings = {
-        "title": "many", "source": {"kind": "file", "path": "many.csv"}, "calendar": {"kind": "regular", "freq": "1D"},
-        "season_length": 7, "target": {"column": "y"}, "horizon": 7, "lookback": 28,
+        "title": "many",
+        "source": {"kind": "file", "path": "many.csv"},
+        "calendar": {"kind": "regular", "freq": "1D"},
+        "season_length": 7,
+        "target": {"column": "y"},
+        "horizon": 7,
+        "lookback": 28,
         "splits": {"train": 0.6, "validation": 0.15, "calibration": 0.1},
         "licence": {"name": "none", "attribution": "simulated"},
-    }  # fmt: skip
+    }
     dataset, before = Dataset.model_validate(settings), process.memory_info().rss
     names = pd.Index([f"s{number:05d}" for number in range(series)]).repeat(days)
     times = np.tile(pd.date_range("2021-01-01", periods=days).to_numpy(), series)
@@ -144,7 +160,10 @@ def ours_prepare(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
     seconds, (prepared, _) = clocked(lambda: prepare(frame, dataset, where="many.csv"))
     assert len(prepared) == len(frame)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    return {"rows": len(frame), "s": seconds, "frame MB": own / 1e6, "peak MB": most / 1e6}, ("numpy", "pandas")
+    return {"rows": len(frame), "s": seconds, "frame MB": own / 1e6, "peak MB": most / 1e6}, (
+        "numpy",
+        "pandas",
+    )
 
 
 def _lstm(rate: float, steps: int) -> Any:
@@ -152,10 +171,20 @@ def _lstm(rate: float, steps: int) -> Any:
     from neuralforecast.models import LSTM
 
     model = LSTM(
-        h=HORIZON, input_size=LOOKBACK, encoder_n_layers=1, encoder_hidden_size=UNITS, decoder_hidden_size=UNITS,
-        max_steps=steps, learning_rate=rate, scaler_type="standard", alias="m", enable_progress_bar=False,
-        logger=False, enable_checkpointing=False, accelerator="cpu",
-    )  # fmt: skip
+        h=HORIZON,
+        input_size=LOOKBACK,
+        encoder_n_layers=1,
+        encoder_hidden_size=UNITS,
+        decoder_hidden_size=UNITS,
+        max_steps=steps,
+        learning_rate=rate,
+        scaler_type="standard",
+        alias="m",
+        enable_progress_bar=False,
+        logger=False,
+        enable_checkpointing=False,
+        accelerator="cpu",
+    )
     return NeuralForecast([model], freq="h")
 
 
@@ -184,7 +213,12 @@ def nf_backtest(task: Task) -> tuple[dict[str, Any], tuple[str, ...]]:
 
     def call() -> Any:
         return library.cross_validation(
-            frame, n_windows=None, test_size=task["block"], step_size=1, refit=False, use_fitted=True
+            frame,
+            n_windows=None,
+            test_size=task["block"],
+            step_size=1,
+            refit=False,
+            use_fitted=True,
         )
 
     return median(call), ("neuralforecast", "torch")
@@ -194,10 +228,22 @@ def _block_rnn(rate: float, steps: int) -> Any:
     from darts.models import BlockRNNModel
 
     return BlockRNNModel(
-        LOOKBACK, HORIZON, model="LSTM", hidden_dim=UNITS, n_epochs=1, batch_size=32, optimizer_kwargs={"lr": rate},
-        random_state=0, pl_trainer_kwargs={"accelerator": "cpu", "enable_progress_bar": False, "logger": False,
-                                           "max_steps": steps, "max_epochs": -1},
-    )  # fmt: skip
+        LOOKBACK,
+        HORIZON,
+        model="LSTM",
+        hidden_dim=UNITS,
+        n_epochs=1,
+        batch_size=32,
+        optimizer_kwargs={"lr": rate},
+        random_state=0,
+        pl_trainer_kwargs={
+            "accelerator": "cpu",
+            "enable_progress_bar": False,
+            "logger": False,
+            "max_steps": steps,
+            "max_epochs": -1,
+        },
+    )
 
 
 def _darts_series(values: np.ndarray) -> Any:
@@ -210,9 +256,15 @@ def _darts_series(values: np.ndarray) -> Any:
 def _rolled(model: Any, series: Any, block: int, every: int) -> np.ndarray:
     start = len(series) - block
     found = model.historical_forecasts(
-        series, start=start, start_format="position", stride=every, forecast_horizon=HORIZON, retrain=False,
-        last_points_only=False, verbose=False,
-    )  # fmt: skip
+        series,
+        start=start,
+        start_format="position",
+        stride=every,
+        forecast_horizon=HORIZON,
+        retrain=False,
+        last_points_only=False,
+        verbose=False,
+    )
     return np.stack([one.values()[:, 0] for one in found])
 
 

@@ -1,9 +1,11 @@
-"""Our rows of the published tables: per table its series, its error, and what is tried on validation.
+"""Our rows of the published tables: per table its series, its error, and what is tried on
+validation.
 
-Each table has four rows: the skip alone, a network without one, a network on it, and a network over segments of the
-window, as SegRNN is published. Which lookback, family and skip a row has is chosen per column on validation, with one
-seed. Nothing is chosen in a row that is a mean of several: M4's and the combined one. A shrunk one settles by rolling
-origins how much of the network's correction is kept.
+Each table has four rows: the skip alone, a network without one, a network on it, and a network over
+segments of the window, as SegRNN is published. Which lookback, family and skip a row has is chosen
+per column on validation, with one seed. Nothing is chosen in a row that is a mean of several: M4's
+and the combined one. A shrunk one settles by rolling origins how much of the network's correction
+is kept.
 """
 
 from __future__ import annotations
@@ -67,7 +69,10 @@ def m4(data: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Train and test values by series."""
     train = pd.read_csv(data / FILES["m4"].name).set_index("V1")
     test = pd.read_csv(data / FILES["m4"].name.replace("train", "test")).set_index("V1")
-    return tuple({k: row.dropna().to_numpy(np.float64) for k, row in each.iterrows()} for each in (train, test))
+    return tuple(
+        {k: row.dropna().to_numpy(np.float64) for k, row in each.iterrows()}
+        for each in (train, test)
+    )
 
 
 def mase(past: np.ndarray, found: np.ndarray, truth: np.ndarray, season: int = 24) -> float:
@@ -84,12 +89,20 @@ def ot_data(data: Path) -> Data:
 
 def exchange_data(data: Path) -> Data:
     values, test = exchange(data)
-    return Data(by_channel(values), len(values) - test - int(len(values) * 0.7), test, season_length=1, freq="1D")
+    return Data(
+        by_channel(values),
+        len(values) - test - int(len(values) * 0.7),
+        test,
+        season_length=1,
+        freq="1D",
+    )
 
 
 def m4_data(data: Path) -> Data:
     train, test = m4(data)
-    return Data({uid: np.concatenate([train[uid], test[uid]]) for uid in train}, validation=96, test=48)
+    return Data(
+        {uid: np.concatenate([train[uid], test[uid]]) for uid in train}, validation=96, test=48
+    )
 
 
 def by_channel(values: np.ndarray) -> dict[str, np.ndarray]:
@@ -107,7 +120,9 @@ def with_lookbacks(recipe: Recipe, *lookbacks: int) -> list[Recipe]:
 
 
 def on_both_skips(entry: Mapping[str, Any]) -> list[Recipe]:
-    """On the last value and on the ridge, with two weeks and a month of rows: all four go into the mean."""
+    """On the last value and on the ridge, with two weeks and a month of rows: all four go into the
+    mean.
+    """
     return [
         *with_lookbacks(Recipe(entry, "last", steps=900), 336, 720),
         *with_lookbacks(Recipe(entry, "linear", steps=600), 336, 720),
@@ -115,16 +130,26 @@ def on_both_skips(entry: Mapping[str, Any]) -> list[Recipe]:
 
 
 DATA: Mapping[str, Callable[[Path], Data]] = {
-    "etth1": etth1_data, "etth1_ot": ot_data, "exchange": exchange_data, "m4": m4_data,
-}  # fmt: skip
+    "etth1": etth1_data,
+    "etth1_ot": ot_data,
+    "exchange": exchange_data,
+    "m4": m4_data,
+}
 STEPS = {"etth1": 23, "etth1_ot": 7, "exchange": 5, "m4": 12}
 """Rows between two validation origins."""
 
 CHANGES: dict[str, Any] = {"difference_inputs": True}
 ETT = {
-    "skip alone": [*with_lookbacks(RIDGE, 336, 720), *with_lookbacks(replace(RIDGE, **CHANGES), 336, 720)],
+    "skip alone": [
+        *with_lookbacks(RIDGE, 336, 720),
+        *with_lookbacks(replace(RIDGE, **CHANGES), 336, 720),
+    ],
     "network without skip": [Recipe(GRU)],
-    "network on its skip": [Recipe(GRU, "linear"), Recipe(GRU, "linear", **CHANGES), Recipe(GRU, "last", **CHANGES)],
+    "network on its skip": [
+        Recipe(GRU, "linear"),
+        Recipe(GRU, "linear", **CHANGES),
+        Recipe(GRU, "last", **CHANGES),
+    ],
 }
 DAILY = [Recipe(GRU, "last", 96, **CHANGES), Recipe(GRU, "linear", 96, **CHANGES)]
 M4 = [
@@ -133,20 +158,24 @@ M4 = [
     Recipe({**MLP, "units": 512, "dropout": 0.3}, "linear", **CHANGES, steps=2400),
 ]
 RECIPES: Mapping[str, Mapping[str, Sequence[Recipe]]] = {
-    "etth1": ETT
-    | {
-        SEGMENTS: with_lookbacks(Recipe(SEGMENT_GRU, "last", steps=900), 336, 720),
-        COMBINED: on_both_skips(SEGMENT_GRU),
-    },
-    "etth1_ot": ETT
-    | {
-        SEGMENTS: [
-            *with_lookbacks(Recipe(OT_SEGMENT_GRU, "last"), 336, 720),
-            Recipe(OT_SEGMENT_GRU, "linear"),
-            Recipe(OT_SEGMENT_GRU, "linear", **CHANGES),
-        ],
-        COMBINED: [Recipe(each, "linear", **CHANGES) for each in (OT_SEGMENT_GRU, GRU)],
-    },
+    "etth1": (
+        ETT
+        | {
+            SEGMENTS: with_lookbacks(Recipe(SEGMENT_GRU, "last", steps=900), 336, 720),
+            COMBINED: on_both_skips(SEGMENT_GRU),
+        }
+    ),
+    "etth1_ot": (
+        ETT
+        | {
+            SEGMENTS: [
+                *with_lookbacks(Recipe(OT_SEGMENT_GRU, "last"), 336, 720),
+                Recipe(OT_SEGMENT_GRU, "linear"),
+                Recipe(OT_SEGMENT_GRU, "linear", **CHANGES),
+            ],
+            COMBINED: [Recipe(each, "linear", **CHANGES) for each in (OT_SEGMENT_GRU, GRU)],
+        }
+    ),
     "exchange": {
         "skip alone": [
             Recipe({"family": "naive"}, "last", 96),
@@ -160,7 +189,10 @@ RECIPES: Mapping[str, Mapping[str, Sequence[Recipe]]] = {
     },
     "m4": {
         "skip alone": [*with_lookbacks(RIDGE, 168, 336), replace(RIDGE, **CHANGES)],
-        "network without skip": [Recipe({**GRU, "units": 64, "loss": "mae"}), Recipe(MLP, steps=2400)],
+        "network without skip": [
+            Recipe({**GRU, "units": 64, "loss": "mae"}),
+            Recipe(MLP, steps=2400),
+        ],
         "network on its skip": M4,
         MEAN: M4,
         SEGMENTS: [Recipe(M4_SEGMENT_GRU, "seasonal", steps=3000)],

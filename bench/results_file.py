@@ -1,4 +1,5 @@
-"""Rows of a benchmark in a JSON file that is written after every row, so that an interrupted run goes on where it was.
+"""Rows of a benchmark in a JSON file that is written after every row, so that an interrupted run
+goes on where it was.
 
 A file belongs to one machine: rows of another are never added to it.
 """
@@ -42,8 +43,12 @@ def _processor() -> str:
 
 
 def options_of(doc: str | None, data: Path | None = None) -> argparse.ArgumentParser:
-    """What every command that fills such a file can be told; `data`: where its series are by default."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """What every command that fills such a file can be told; `data`: where its series are by
+    default.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     if data is not None:
         parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--only", default="", help="rows whose key contains this")
@@ -63,7 +68,8 @@ def command(main: Callable[[], None]) -> Callable[[], int]:
             return error.exit_code
         except KeyboardInterrupt:
             print(
-                "\nInterrupted. Rows that were measured are kept; the same command goes on from there.",
+                "\nInterrupted. Rows that were measured are kept; the same command goes on from"
+                " there.",
                 file=sys.stderr,
             )
             return 130
@@ -78,7 +84,9 @@ def wanted(keys: Iterable[str], only: str) -> list[str]:
     if found := [key for key in every if only in key]:
         return found
     groups = ", ".join(dict.fromkeys(f"{key.partition('/')[0]}/..." for key in every))
-    raise InputError(f"{only!r} is part of no row's name; rows are called {groups}, {every[-1]} among them.")
+    raise InputError(
+        f"{only!r} is part of no row's name; rows are called {groups}, {every[-1]} among them."
+    )
 
 
 @dataclass
@@ -93,30 +101,42 @@ class ResultsFile:
         self.rows = self._kept()
 
     def _kept(self) -> dict[str, Row]:
-        """The file's rows as it now is; `InputError` where it is of another machine, put there since or not."""
+        """The file's rows as it now is; `InputError` where it is of another machine, put there
+        since or not.
+        """
         if not self.path.exists():
             return self.rows
         found = read_json(self.path)
         if found["machine"] != dict(self.machine):
             raise InputError(
-                f"{self.path} was measured on another machine ({_shown(found['machine'])}), this one is "
-                f"{_shown(self.machine)}: rows of two machines are not mixed. To measure here, move the file away: "
-                f"mv {self.path} {self.path}.other"
+                f"{self.path} was measured on another machine ({_shown(found['machine'])}), this"
+                f" one is {_shown(self.machine)}: rows of two machines are not mixed. To measure"
+                f" here, move the file away: mv {self.path} {self.path}.other"
             )
         return dict(found["rows"])
 
-    def missing(self, keys: Iterable[str], told: argparse.Namespace, few: Collection[str] = ()) -> Iterator[str]:
-        """Of what was asked for, the keys to measure: those not done or in `few`, every one with `--again`."""
-        return (key for key in wanted(keys, told.only) if told.again or key in few or not self.done(key))
+    def missing(
+        self, keys: Iterable[str], told: argparse.Namespace, few: Collection[str] = ()
+    ) -> Iterator[str]:
+        """Of what was asked for, the keys to measure: those not done or in `few`, every one with
+        `--again`.
+        """
+        return (
+            key for key in wanted(keys, told.only) if told.again or key in few or not self.done(key)
+        )
 
     def done(self, key: str) -> bool:
-        """Measured already, all peers included; a row that says why it was not run is tried again."""
+        """Measured already, all peers included; a row that says why it was not run is tried
+        again.
+        """
         return _whole(self.rows.get(key, {"not run": "never"}))
 
     def write(self, key: str, row: Row) -> None:
-        """Into the file as it now is: another command may have written rows of its own since this one began.
+        """Into the file as it now is: another command may have written rows of its own since this
+        one began.
 
-        A row that was measured before is not replaced by the reason why it, or a peer of it, could not be again.
+        A row that was measured before is not replaced by the reason why it, or a peer of it, could
+        not be again.
         """
         self.rows = self._kept()
         if self.done(key) and not _whole(row):

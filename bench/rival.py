@@ -1,11 +1,13 @@
-"""One contender of `python -m bench.beside` in a process of its own: it trains, forecasts every origin, and is gone.
+"""One contender of `python -m bench.beside` in a process of its own: it trains, forecasts every
+origin, and is gone.
 
     python -m bench.rival '{"who": "neuralforecast LSTM", "data": "frame.parquet", ...}'
 
-It runs in the environment of its library and imports nothing of the package unless it is ours. The frame has
-`unique_id, ds, y` and past-only columns, series of equal length without gaps; `train`, `validation` and `test` count
-rows, `step` the rows between two origins of the test block. The last line of its output is JSON: `wall s` and `CPU s`
-from the first call on, tracing and compilation included and imports not, and `versions`; forecasts go to `out`.
+It runs in the environment of its library and imports nothing of the package unless it is ours. The
+frame has `unique_id, ds, y` and past-only columns, series of equal length without gaps; `train`,
+`validation` and `test` count rows, `step` the rows between two origins of the test block. The last
+line of its output is JSON: `wall s` and `CPU s` from the first call on, tracing and compilation
+included and imports not, and `versions`; forecasts go to `out`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ import numpy as np
 import pandas as pd
 
 LEVELS = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
-QUANTILES = tuple(sorted({0.5, *((50 - v / 2) / 100 for v in LEVELS), *((50 + v / 2) / 100 for v in LEVELS)}))
+QUANTILES = tuple(
+    sorted({0.5, *((50 - v / 2) / 100 for v in LEVELS), *((50 + v / 2) / 100 for v in LEVELS)})
+)
 LAGS = 48
 Task = dict[str, Any]
 Answer = dict[str, Any]
@@ -44,11 +48,18 @@ def main() -> None:
     if forecasts is not None:
         with Path(task["out"]).open("wb") as file:
             np.savez(file, **forecasts)
-    print(json.dumps({**found, "versions": {name: sys.modules[name].__version__ for name in libraries}}), flush=True)
+    print(
+        json.dumps(
+            {**found, "versions": {name: sys.modules[name].__version__ for name in libraries}}
+        ),
+        flush=True,
+    )
 
 
 def _cpu() -> float:
-    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own, children = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
@@ -81,13 +92,25 @@ def ours(task: Task) -> tuple[Run, tuple[str, ...]]:
 
     def run() -> Answer:
         board = forecast.compare(
-            frame, task["models"], freq="1h", horizon=task["horizon"], step_size=task["step"], n_jobs=1,
-            past_exogenous=past_columns(frame), calendar_features=["hour_of_day", "day_of_year"],
-            splits=_shares(task, frame["ds"].nunique()), tuning=task["tuning"],
-        )  # fmt: skip
+            frame,
+            task["models"],
+            freq="1h",
+            horizon=task["horizon"],
+            step_size=task["step"],
+            n_jobs=1,
+            past_exogenous=past_columns(frame),
+            calendar_features=["hour_of_day", "day_of_year"],
+            splits=_shares(task, frame["ds"].nunique()),
+            tuning=task["tuning"],
+        )
         chosen = str(board.chosen)
-        rows = {name: _quantiles(board.forecasts(name, levels=LEVELS), name) for name in {chosen, "lstm"}}
-        found = {f"{name}/{part}": value for name, own in rows.items() for part, value in own.items()}
+        rows = {
+            name: _quantiles(board.forecasts(name, levels=LEVELS), name)
+            for name in {chosen, "lstm"}
+        }
+        found = {
+            f"{name}/{part}": value for name, own in rows.items() for part, value in own.items()
+        }
         return {"forecasts": found, "chosen": chosen, "models": list(task["models"])}
 
     return run, ("tensorflow", "keras")
@@ -99,7 +122,9 @@ def _shares(task: Task, rows: int) -> dict[str, float]:
 
 
 def _quantiles(table: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
-    """`point` (series, origins, H) and `quantiles` (Q, series, origins, H) from central intervals."""
+    """`point` (series, origins, H) and `quantiles` (Q, series, origins, H) from central
+    intervals.
+    """
     columns = {(50 - v / 2) / 100: f"{name}-lo-{v}" for v in LEVELS}
     columns |= {(50 + v / 2) / 100: f"{name}-hi-{v}" for v in LEVELS} | {0.5: name}
     table = table.sort_values(["unique_id", "cutoff", "ds"])
@@ -111,27 +136,44 @@ def _quantiles(table: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
 
 
 def neuralforecast(task: Task) -> tuple[Run, tuple[str, ...]]:
-    """Its own defaults, with quantiles; a week of input; all rows before the test block, as nothing stops it early."""
+    """Its own defaults, with quantiles; a week of input; all rows before the test block, as nothing
+    stops it early.
+    """
     from neuralforecast import NeuralForecast
     from neuralforecast.losses.pytorch import MQLoss
 
     frame, kind = frame_of(task), task["who"].split()[1]
-    about = {"loss": MQLoss(quantiles=list(QUANTILES)), "enable_progress_bar": False, "logger": False, "alias": "m"}
+    about = {
+        "loss": MQLoss(quantiles=list(QUANTILES)),
+        "enable_progress_bar": False,
+        "logger": False,
+        "alias": "m",
+    }
     about |= {"enable_checkpointing": False, "accelerator": "cpu"}
     if kind == "AutoLSTM":
         model = _auto_lstm(task, frame, MQLoss)
     else:
         import neuralforecast.models as models
 
-        own = {"hist_exog_list": past_columns(frame), "scaler_type": "standard", "max_steps": task.get("steps", 1000)}
-        model = getattr(models, kind)(h=task["horizon"], input_size=task["lookback"], **own, **about)
+        own = {
+            "hist_exog_list": past_columns(frame),
+            "scaler_type": "standard",
+            "max_steps": task.get("steps", 1000),
+        }
+        model = getattr(models, kind)(
+            h=task["horizon"], input_size=task["lookback"], **own, **about
+        )
 
     def run() -> Answer:
         library = NeuralForecast([model], freq="h")
         found = library.cross_validation(
-            frame, n_windows=None, test_size=task["test"], step_size=task["step"], refit=False,
+            frame,
+            n_windows=None,
+            test_size=task["test"],
+            step_size=task["step"],
+            refit=False,
             val_size=task["validation"] + task["calibration"] if kind == "AutoLSTM" else 0,
-        )  # fmt: skip
+        )
         found = found.sort_values(["unique_id", "cutoff", "ds"])
         shape = found["unique_id"].nunique(), found["cutoff"].nunique(), -1
         names = [name for name in found.columns if name not in ("unique_id", "ds", "cutoff", "y")]
@@ -143,9 +185,11 @@ def neuralforecast(task: Task) -> tuple[Run, tuple[str, ...]]:
 
 
 def _auto_lstm(task: Task, frame: pd.DataFrame, loss: Any) -> Any:
-    """Its own search space by Optuna, in this process, with limits in CPU time, which other work does not shorten.
+    """Its own search space by Optuna, in this process, with limits in CPU time, which other work
+    does not shorten.
 
-    A training that is cut is validated where it ended, so its trial counts; the best is trained again as long at most.
+    A training that is cut is validated where it ended, so its trial counts; the best is trained
+    again as long at most.
     """
     from neuralforecast.auto import AutoLSTM
     from optuna.samplers import TPESampler
@@ -159,31 +203,53 @@ def _auto_lstm(task: Task, frame: pd.DataFrame, loss: Any) -> Any:
             self.began = _cpu()
 
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            trainer.should_stop = trainer.should_stop or _cpu() - self.began > task["training limit"]
+            trainer.should_stop = (
+                trainer.should_stop or _cpu() - self.began > task["training limit"]
+            )
 
     def config(trial: Any) -> dict[str, Any]:
-        quiet = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False, "accelerator": "cpu"}
-        return {**space(trial), "hist_exog_list": past_columns(frame), "callbacks": [Cut()], **quiet}
+        quiet = {
+            "enable_progress_bar": False,
+            "logger": False,
+            "enable_checkpointing": False,
+            "accelerator": "cpu",
+        }
+        return {
+            **space(trial),
+            "hist_exog_list": past_columns(frame),
+            "callbacks": [Cut()],
+            **quiet,
+        }
 
     def enough(study: Any, _: Any) -> None:
         if _cpu() - began > task["search limit"]:
             study.stop()
 
     return AutoLSTM(
-        h=task["horizon"], loss=loss(quantiles=list(QUANTILES)), config=config, backend="optuna",
-        num_samples=task["trials"], search_alg=TPESampler(seed=0), callbacks=[enough], alias="m",
-    )  # fmt: skip
+        h=task["horizon"],
+        loss=loss(quantiles=list(QUANTILES)),
+        config=config,
+        backend="optuna",
+        num_samples=task["trials"],
+        search_alg=TPESampler(seed=0),
+        callbacks=[enough],
+        alias="m",
+    )
 
 
 def _searched(task: Task, model: Any) -> str:
     """How many trials gave a loss, and the limits they had."""
     done = sum(trial.value is not None for trial in model.results.trials)
-    limits = f"none begun after {task['search limit']} CPU s, a training cut at {task['training limit']}"
+    limits = (
+        f"none begun after {task['search limit']} CPU s, a training cut at {task['training limit']}"
+    )
     return f"{done} of {task['trials']} trials, {limits}"
 
 
 def block_rnn(task: Task) -> tuple[Run, tuple[str, ...]]:
-    """darts, an LSTM with quantile regression, scaled by its own scaler; its default number of epochs is 100."""
+    """darts, an LSTM with quantile regression, scaled by its own scaler; its default number of
+    epochs is 100.
+    """
     import darts  # noqa: F401
     import torch  # noqa: F401
     from darts import TimeSeries
@@ -195,10 +261,14 @@ def block_rnn(task: Task) -> tuple[Run, tuple[str, ...]]:
     values, columns = wide(frame), [wide(frame, name) for name in past_columns(frame)]
     rows = values.shape[1]
     model = BlockRNNModel(
-        task["lookback"], task["horizon"], model="LSTM", n_epochs=task["epochs"], random_state=0,
+        task["lookback"],
+        task["horizon"],
+        model="LSTM",
+        n_epochs=task["epochs"],
+        random_state=0,
         likelihood=QuantileRegression(list(QUANTILES)),
         pl_trainer_kwargs={"accelerator": "cpu", "enable_progress_bar": False, "logger": False},
-    )  # fmt: skip
+    )
 
     def run() -> Answer:
         times = pd.DatetimeIndex(np.sort(frame["ds"].unique()))
@@ -216,14 +286,26 @@ def block_rnn(task: Task) -> tuple[Run, tuple[str, ...]]:
             past = scaler_x.transform(past)
         model.fit([own[:before] for own in target], past_covariates=past or None, verbose=False)
         found = model.historical_forecasts(
-            target, past_covariates=past or None, start=before, start_format="position", stride=task["step"],
-            forecast_horizon=task["horizon"], retrain=False, last_points_only=False, verbose=False,
+            target,
+            past_covariates=past or None,
+            start=before,
+            start_format="position",
+            stride=task["step"],
+            forecast_horizon=task["horizon"],
+            retrain=False,
+            last_points_only=False,
+            verbose=False,
             predict_likelihood_parameters=True,
-        )  # fmt: skip
+        )
         pieces = [np.stack([one.values() for one in own]) for own in found]
         table = np.sort(np.moveaxis(np.stack(pieces), -1, 0), axis=0)
-        low, high = ([own.values()[0, 0] for own in scaler.inverse_transform(_constant(times, len(values), c))]
-                     for c in (0.0, 1.0))  # fmt: skip
+        low, high = (
+            [
+                own.values()[0, 0]
+                for own in scaler.inverse_transform(_constant(times, len(values), c))
+            ]
+            for c in (0.0, 1.0)
+        )
         spread = np.array(high) - np.array(low)
         table = table * spread[None, :, None, None] + np.array(low)[None, :, None, None]
         return {"forecasts": {"point": table[len(table) // 2], "quantiles": table}}
@@ -234,11 +316,16 @@ def block_rnn(task: Task) -> tuple[Run, tuple[str, ...]]:
 def _constant(times: pd.DatetimeIndex, count: int, value: float) -> list[Any]:
     from darts import TimeSeries
 
-    return [TimeSeries.from_times_and_values(times[:1], np.full(1, value), freq="h") for _ in range(count)]
+    return [
+        TimeSeries.from_times_and_values(times[:1], np.full(1, value), freq="h")
+        for _ in range(count)
+    ]
 
 
 def trees(task: Task) -> tuple[Run, tuple[str, ...]]:
-    """scikit-learn's histogram boosting, one model per step ahead: 48 lags of every column and the calendar."""
+    """scikit-learn's histogram boosting, one model per step ahead: 48 lags of every column and the
+    calendar.
+    """
     import sklearn  # noqa: F401
     from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -251,7 +338,9 @@ def trees(task: Task) -> tuple[Run, tuple[str, ...]]:
         index = at[:, None] - np.arange(LAGS)
         then = times[at] + pd.Timedelta(hours=step)
         calendar = np.stack([then.hour, then.dayofyear, then.dayofweek], axis=1)
-        return np.concatenate([np.hstack([own[index].reshape(len(at), -1), calendar]) for own in values])
+        return np.concatenate(
+            [np.hstack([own[index].reshape(len(at), -1), calendar]) for own in values]
+        )
 
     def run() -> Answer:
         test, steps = origins(task, rows), []

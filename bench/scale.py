@@ -1,12 +1,14 @@
-"""A whole run of thousands of simulated series: how long it takes and how much memory all its processes need.
+"""A whole run of thousands of simulated series: how long it takes and how much memory all its
+processes need.
 
     taskset -c 0,1 python -m bench.scale hours FOLDER        2,000 series of 600 hours, five models
-    taskset -c 0,1 python -m bench.scale days FOLDER         10,000 series of 1,000 days, three models
-    taskset -c 0,1 python -m bench.scale m4 FOLDER --data ../shared/data/benchmarks
+    taskset -c 0,1 python -m bench.scale days FOLDER         10,000 series of 1,000 days, three
+    models taskset -c 0,1 python -m bench.scale m4 FOLDER --data ../shared/data/benchmarks
 
-The folder becomes a project of its own, with the data as CSV; what is there already is used again. The memory is the
-sum over all processes of a command, a shared page counted once (PSS), looked at twice a second. `m4` are the 414
-hourly series of the M4 competition (Makridakis, Spiliotis & Assimakopoulos 2020), of unequal length, without dates.
+The folder becomes a project of its own, with the data as CSV; what is there already is used again.
+The memory is the sum over all processes of a command, a shared page counted once (PSS), looked at
+twice a second. `m4` are the 414 hourly series of the M4 competition (Makridakis, Spiliotis &
+Assimakopoulos 2020), of unequal length, without dates.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ EVERY = 0.5
 
 @dataclass(frozen=True)
 class Kind:
-    """A set, what its entry says besides the target, and the run it is measured with; `rows` 0: read from `--data`."""
+    """A set, what its entry says besides the target, and the run it is measured with; `rows` 0:
+    read from `--data`.
+    """
 
     series: int
     rows: int
@@ -47,21 +51,40 @@ class Kind:
 ONE = {"n_trials": 1, "trial_steps": 50, "final_steps": 100, "seeds": [0]}
 KINDS = {
     "hours": Kind(
-        2_000, 600, 24, "1h", "gru,elman,ridge,auto_ets,naive", {"n_trials": 2},
+        2_000,
+        600,
+        24,
+        "1h",
+        "gru,elman,ridge,auto_ets,naive",
+        {"n_trials": 2},
         {"horizon": 24, "lookback": 120, "step_size": 6, "calibration_step_size": 2},
     ),
-    "days": Kind(10_000, 1_000, 7, "1D", "naive,ridge,gru", ONE, {"horizon": 7, "lookback": 28, "step_size": 7}),
-    "m4": Kind(0, 0, 24, "", "naive,ridge,gru", ONE, {"horizon": 48, "lookback": 96, "step_size": 24}),
-}  # fmt: skip
+    "days": Kind(
+        10_000,
+        1_000,
+        7,
+        "1D",
+        "naive,ridge,gru",
+        ONE,
+        {"horizon": 7, "lookback": 28, "step_size": 7},
+    ),
+    "m4": Kind(
+        0, 0, 24, "", "naive,ridge,gru", ONE, {"horizon": 48, "lookback": 96, "step_size": 24}
+    ),
+}
 
 
 def simulated(kind: Kind, broken: int) -> pd.DataFrame:
-    """Cycles of any height and phase with a first-order autoregression; of the `broken` last ones most is missing."""
+    """Cycles of any height and phase with a first-order autoregression; of the `broken` last ones
+    most is missing.
+    """
     draw, steps = np.random.default_rng(1), np.arange(kind.rows)
     noise = draw.standard_normal((kind.series, kind.rows))
     for row in steps[1:]:
         noise[:, row] += 0.8 * noise[:, row - 1]
-    level, height, phase = (draw.uniform(low, high, (kind.series, 1)) for low, high in ((10, 30), (1.5, 6), (0, 1)))
+    level, height, phase = (
+        draw.uniform(low, high, (kind.series, 1)) for low, high in ((10, 30), (1.5, 6), (0, 1))
+    )
     values = level + height * np.sin(2 * np.pi * (steps / kind.season + phase)) + noise
     values[len(values) - broken :, 10:-10] = np.nan
     times = pd.date_range("2021-01-01", periods=kind.rows, freq=kind.freq)
@@ -72,7 +95,9 @@ def simulated(kind: Kind, broken: int) -> pd.DataFrame:
 
 def m4(folder: Path) -> pd.DataFrame:
     """Train and test part of every series one after the other, row after row, without a time."""
-    parts = [pd.read_csv(folder / f"m4_Hourly-{part}.csv", index_col=0) for part in ("train", "test")]
+    parts = [
+        pd.read_csv(folder / f"m4_Hourly-{part}.csv", index_col=0) for part in ("train", "test")
+    ]
     rows = [pd.concat([one.loc[name].dropna() for one in parts]) for name in parts[0].index]
     names = np.repeat(parts[0].index, [len(own) for own in rows])
     return pd.DataFrame({"unique_id": names, "y": np.concatenate(rows)})
@@ -121,20 +146,29 @@ def measured(folder: Path, *words: str) -> str:
         process.kill()
     took = time.monotonic() - began
     said = f"exit {process.returncode}, {took:.0f} s, {sum(cpu.values()):.0f} s of CPU"
-    return f"{' '.join(words)}: {said}, {peak / 1e9:.2f} GB in all, {largest / 1e9:.2f} GB the largest process"
+    return (
+        f"{' '.join(words)}: {said}, {peak / 1e9:.2f} GB in all, {largest / 1e9:.2f} GB the largest"
+        " process"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--data", type=Path, help="the folder with m4_Hourly-train.csv and m4_Hourly-test.csv")
+    parser.add_argument(
+        "--data", type=Path, help="the folder with m4_Hourly-train.csv and m4_Hourly-test.csv"
+    )
     parser.add_argument("--broken", type=int, default=0, help="series of which most is missing")
     parser.add_argument("--jobs", default="2")
     options = parser.parse_args()
     kind = KINDS[options.kind]
     if not options.folder.exists():
-        project(options.folder, kind, simulated(kind, options.broken) if kind.rows else m4(options.data))
+        project(
+            options.folder, kind, simulated(kind, options.broken) if kind.rows else m4(options.data)
+        )
     print(measured(options.folder, "fetch", NAME), flush=True)
     print(measured(options.folder, "run", "--jobs", options.jobs), flush=True)
     for report in sorted(options.folder.rglob("report.html")):

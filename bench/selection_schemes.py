@@ -1,13 +1,15 @@
-"""Three ways to choose a row, compared by what the chosen row scores later: the table in docs/protocol.md.
+"""Three ways to choose a row, compared by what the chosen row scores later: the table in
+docs/protocol.md.
 
     python -m bench.selection_schemes FOLDER [NAME ...]
 
-FOLDER has weather/beijing_12stations_2013_2017.parquet and benchmarks/ETTh1.csv; weather and stocks are the
-project's own (`make run` or `dvc repro prepare` first).
+FOLDER has weather/beijing_12stations_2013_2017.parquet and benchmarks/ETTh1.csv; weather and stocks
+are the project's own (`make run` or `dvc repro prepare` first).
 
     last      the validation block of the configuration, at the end of what may be learnt from
-    blocks    as many rows in eight stretches over the last year and a quarter, with an embargo (hv-block)
-    origins   four such blocks a quarter of a year apart, each behind a fit of its own; the mean of their scores
+    blocks    as many rows in eight stretches over the last year and a quarter, with an embargo
+    (hv-block) origins   four such blocks a quarter of a year apart, each behind a fit of its own;
+    the mean of their scores
 """
 
 from __future__ import annotations
@@ -29,27 +31,40 @@ from forecast.data import panel, splits
 from forecast.data.splits import Blocks
 from forecast.forecaster import Budget, Fitted, Forecaster, Problem, fit, fit_again
 
-ROWS = {name: {"family": name} for name in ("naive", "seasonal_naive", "ridge", "arx", "tdnn", "gru", "narx")}
+ROWS = {
+    name: {"family": name}
+    for name in ("naive", "seasonal_naive", "ridge", "arx", "tdnn", "gru", "narx")
+}
 ROWS["boosting"] = {"family": "sklearn"}
 STRETCHES, BUDGET = 8, Budget(150, 25)
 YEAR = {"weather": 8760, "beijing": 8760, "etth1": 4380, "stocks": 252}
-"""Rows in which the stretches lie; half a year of ETTh1, which has one and a third to learn from."""
+"""Rows in which the stretches lie; half a year of ETTh1, which has one and a third to learn from.
+"""
 HOURLY: dict[str, Any] = {
-    "source": {"kind": "file", "path": "none.csv"}, "calendar": {"kind": "regular", "freq": "1h"}, "horizon": 24,
-    "lookback": 168, "season_length": 24, "step_size": 6, "licence": {"name": "none", "attribution": "none"},
-}  # fmt: skip
+    "source": {"kind": "file", "path": "none.csv"},
+    "calendar": {"kind": "regular", "freq": "1h"},
+    "horizon": 24,
+    "lookback": 168,
+    "season_length": 24,
+    "step_size": 6,
+    "licence": {"name": "none", "attribution": "none"},
+}
 
 
 @dataclass
 class Spread(Problem):
-    """Validation in `held` stretches [start, stop) per series, horizon rows before and lookback rows after unused."""
+    """Validation in `held` stretches [start, stop) per series, horizon rows before and lookback
+    rows after unused.
+    """
 
     held: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def rows(self, unique_id: str, block: str) -> np.ndarray:
         task = self.panel.task
         if block == "validation":
-            return np.concatenate([np.arange(a, b - task.horizon, task.step_size) for a, b in self.held[unique_id]])
+            return np.concatenate(
+                [np.arange(a, b - task.horizon, task.step_size) for a, b in self.held[unique_id]]
+            )
         found = super().rows(unique_id, block)
         for start, stop in self.held[unique_id] if block == "train" else ():
             found = found[(found < start - task.horizon) | (found >= stop + task.lookback)]
@@ -60,17 +75,31 @@ def data(name: str, folder: Path) -> Problem:
     if name in ("weather", "stocks"):
         return load_problem(PreparedData(ProjectPaths.of("."), name, "frame.parquet", ""))
     if name == "etth1":
-        raw = pd.read_csv(folder / "benchmarks/ETTh1.csv", nrows=14_400).rename(columns={"date": "ds"})
+        raw = pd.read_csv(folder / "benchmarks/ETTh1.csv", nrows=14_400).rename(
+            columns={"date": "ds"}
+        )
         columns, calendar = ["OT", "HUFL", "MUFL"], ["hour_of_day", "day_of_week", "day_of_year"]
         shares = {"train": 0.6, "validation": 0.1, "calibration": 0.05}
     else:
         raw = pd.read_parquet(folder / "weather/beijing_12stations_2013_2017.parquet")
-        raw = raw[raw["station"] == "Aotizhongxin"].assign(ds=pd.to_datetime(raw[["year", "month", "day", "hour"]]))
+        raw = raw[raw["station"] == "Aotizhongxin"].assign(
+            ds=pd.to_datetime(raw[["year", "month", "day", "hour"]])
+        )
         columns, calendar = ["TEMP", "DEWP", "PRES"], ["hour_of_day", "day_of_year"]
         shares = {"train": 0.6, "validation": 0.05, "calibration": 0.05}
-    frame = raw[columns].assign(unique_id="a", ds=pd.DatetimeIndex(raw["ds"]).as_unit("ns")).sort_values("ds")
+    frame = (
+        raw[columns]
+        .assign(unique_id="a", ds=pd.DatetimeIndex(raw["ds"]).as_unit("ns"))
+        .sort_values("ds")
+    )
     about = [{"column": column, "max_missing": 0.05} for column in columns]
-    entry = {**HOURLY, "title": name, "target": about[0], "past_exogenous": about[1:], "calendar_features": calendar}
+    entry = {
+        **HOURLY,
+        "title": name,
+        "target": about[0],
+        "past_exogenous": about[1:],
+        "calendar_features": calendar,
+    }
     task = validated(Dataset, {**entry, "splits": shares}, where=name)
     found = panel.from_frame(frame, name, task.task)
     return Problem.of(found, splits.resolve(found, task.splits))
@@ -82,7 +111,9 @@ def schemes(name: str, problem: Problem) -> dict[str, list[Problem]]:
 
 
 def moved(problem: Problem, back: int) -> Problem:
-    """The same with the validation block `back` rows earlier, and nothing after it to learn from."""
+    """The same with the validation block `back` rows earlier, and nothing after it to learn
+    from.
+    """
     blocks = {}
     for uid, cut in problem.blocks.items():
         end, rows = cut.validation[1] - back, cut.validation[1] - cut.validation[0]
@@ -98,7 +129,9 @@ def spread(problem: Problem, year: int) -> Problem:
         first = max(int(0.15 * end), end - year - year // 4 - (end - start))
         held[uid] = [(int(a), int(a) + each) for a in np.linspace(first, end - each, STRETCHES)]
         blocks[uid] = Blocks((0, end), (end, end), cut.calibration, cut.test)
-    return Spread(problem.panel, problem.borders, blocks, problem.scaling, problem.channels, held=held)
+    return Spread(
+        problem.panel, problem.borders, blocks, problem.scaling, problem.channels, held=held
+    )
 
 
 def error(problem: Problem, model: Forecaster, block: str) -> float:
@@ -113,13 +146,26 @@ def error(problem: Problem, model: Forecaster, block: str) -> float:
 
 
 def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
-    """Per row its score for the choice, and later: fitted again on train and validation, on calibration and test."""
+    """Per row its score for the choice, and later: fitted again on train and validation, on
+    calibration and test.
+    """
     rows = {}
     for name, entry in ROWS.items():
         spec = models.spec(entry, where=name)
-        about: dict[str, Any] = {"skip": "linear" if spec.on_skip else None, "seed": 0, "budget": BUDGET}
+        about: dict[str, Any] = {
+            "skip": "linear" if spec.on_skip else None,
+            "seed": 0,
+            "budget": BUDGET,
+        }
         fits: list[Fitted] = [fit(part, spec, **about) for part in parts]
-        choice = float(np.mean([error(part, f.forecaster, "validation") for part, f in zip(parts, fits, strict=True)]))
+        choice = float(
+            np.mean(
+                [
+                    error(part, f.forecaster, "validation")
+                    for part, f in zip(parts, fits, strict=True)
+                ]
+            )
+        )
         joined = {uid: cut.joined() for uid, cut in problem.blocks.items()}
         parts[-1].__dict__["joined"] = replace(problem, blocks=joined, choices=parts[-1], made={})
         final = fit_again(parts[-1], spec, fits[-1], **about).forecaster
@@ -135,8 +181,14 @@ def main(folder: str, *names: str) -> None:
         for scheme, parts in schemes(name, problem).items():
             table = compared(problem, parts)
             chosen, best = table["choice"].idxmin(), table["later"].min()
-            above, rank = table.loc[chosen, "later"] / best - 1, table.corr(method="spearman").loc["choice", "later"]
-            print(f"{name:8} {scheme:8} chosen {chosen:10} {above:+.2%} above the best row later; Spearman {rank:.2f}")
+            above, rank = (
+                table.loc[chosen, "later"] / best - 1,
+                table.corr(method="spearman").loc["choice", "later"],
+            )
+            print(
+                f"{name:8} {scheme:8} chosen {chosen:10} {above:+.2%} above the best row later;"
+                f" Spearman {rank:.2f}"
+            )
 
 
 if __name__ == "__main__":

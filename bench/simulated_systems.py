@@ -1,11 +1,12 @@
-"""Free run on simulated systems of known noise, and on the gas furnace: ARX, one net, and the automatic procedure.
+"""Free run on simulated systems of known noise, and on the gas furnace: ARX, one net, and the
+automatic procedure.
 
     .venv/bin/python bench/simulated_systems.py [--gas darts_gasrate_co2.csv] [--only friction]
 
-Each system is simulated twice, 1,500 rows to identify it on and 800 to test, with noise of 2 % on both: the error of a
-free run is at best that noise. Those that integrate or are stiff have 800 rows each and noise of 1 %. All choices are
-made on the first record. The gas furnace (Box & Jenkins 1970) is
-cut after 200 of its 296 rows; its file has two columns, gas rate and CO2.
+Each system is simulated twice, 1,500 rows to identify it on and 800 to test, with noise of 2 % on
+both: the error of a free run is at best that noise. Those that integrate or are stiff have 800 rows
+each and noise of 1 %. All choices are made on the first record. The gas furnace (Box & Jenkins
+1970) is cut after 200 of its 296 rows; its file has two columns, gas rate and CO2.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
 
-from forecast.identification import Experiment, Model, identify, multisine, narxnet, perform, random_steps, train
+from forecast.identification import (
+    Experiment,
+    Model,
+    identify,
+    multisine,
+    narxnet,
+    perform,
+    random_steps,
+    train,
+)
 from forecast.system.errors import ModelFailure
 
 NOISE = 0.02  # of the deviation of y
@@ -27,22 +37,32 @@ NOISE = 0.02  # of the deviation of y
 def wiener_hammerstein(u: np.ndarray) -> np.ndarray:
     """A second-order filter, a one-sided saturation, a second-order filter."""
     inner = lfilter([0.1, 0.15], [1.0, -1.3, 0.5], u)
-    return np.asarray(lfilter([0.2, 0.1], [1.0, -1.2, 0.45], np.where(inner > 0.4, 0.4 + 0.2 * (inner - 0.4), inner)))
+    return np.asarray(
+        lfilter(
+            [0.2, 0.1], [1.0, -1.2, 0.45], np.where(inner > 0.4, 0.4 + 0.2 * (inner - 0.4), inner)
+        )
+    )
 
 
 def coupled_drives(u: np.ndarray) -> np.ndarray:
-    """Two motors on a belt whose sensor sees the size of the speed, not its sign (Wigren & Schoukens 2017)."""
+    """Two motors on a belt whose sensor sees the size of the speed, not its sign (Wigren &
+    Schoukens 2017).
+    """
     linear = lfilter([0.0, 0.06, 0.05], [1.0, -2.2, 1.75, -0.5], u)
     return np.abs(linear)
 
 
 def bouc_wen(u: np.ndarray) -> np.ndarray:
-    """A mass on a spring with hysteresis, 20 inner steps per row (Noël & Schoukens 2016, softened)."""
+    """A mass on a spring with hysteresis, 20 inner steps per row (Noël & Schoukens 2016,
+    softened).
+    """
     place = speed = force = 0.0
     y = np.empty(len(u))
     for t, push in enumerate(u):
         for _ in range(20):
-            force += 0.005 * (5.0 * speed - 3.0 * (0.8 * abs(speed) * force - 0.3 * speed * abs(force)))
+            force += 0.005 * (
+                5.0 * speed - 3.0 * (0.8 * abs(speed) * force - 0.3 * speed * abs(force))
+            )
             speed += 0.005 * (4.0 * push - 0.8 * speed - 3.0 * place - force)
             place += 0.005 * speed
         y[t] = place
@@ -101,10 +121,16 @@ def simulated(name: str) -> tuple[Experiment, Experiment, float]:
     """(to identify, to test, noise in the units of y)."""
     system, low, high = SYSTEMS[name]
     rng = np.random.default_rng(0)
-    inputs = [random_steps(1500, low, high, hold=4, seed=1), 0.8 * multisine(800, low, high, band=(0.0, 0.1))]
+    inputs = [
+        random_steps(1500, low, high, hold=4, seed=1),
+        0.8 * multisine(800, low, high, band=(0.0, 0.1)),
+    ]
     outputs = [system(u) for u in inputs]
     size = NOISE * float(outputs[0].std())
-    first, last = (Experiment(u, y + size * rng.normal(size=len(y))) for u, y in zip(inputs, outputs, strict=True))
+    first, last = (
+        Experiment(u, y + size * rng.normal(size=len(y)))
+        for u, y in zip(inputs, outputs, strict=True)
+    )
     return first, last, size
 
 
@@ -115,7 +141,10 @@ def slow(name: str) -> tuple[Experiment, Experiment, float]:
     inputs = [u - u.mean() for u in (random_steps(800, hold=hold, seed=seed) for seed in (1, 2))]
     outputs = [system(u) for u in inputs]
     size = 0.01 * float(outputs[0].std())
-    first, last = (Experiment(u, y + size * rng.normal(size=len(y))) for u, y in zip(inputs, outputs, strict=True))
+    first, last = (
+        Experiment(u, y + size * rng.normal(size=len(y)))
+        for u, y in zip(inputs, outputs, strict=True)
+    )
     return first, last, size
 
 
@@ -154,7 +183,9 @@ def main() -> None:
                 error, row = np.inf, f"{row} ({failure})"
             seconds = time.process_time() - began
             print(
-                f"  {row:<20} free-run RMSE {error:.4g}, {error / noise:.2f} x noise, CPU {seconds:.1f} s", flush=True
+                f"  {row:<20} free-run RMSE {error:.4g}, {error / noise:.2f} x noise, CPU"
+                f" {seconds:.1f} s",
+                flush=True,
             )
 
 

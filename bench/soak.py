@@ -1,7 +1,10 @@
-"""Simulated days of operation with faults: `make soak`. Each day data arrive and a retraining runs, is killed or
-hindered; afterwards nothing may be lost, wrong, left running or growing without bound.
+"""Simulated days of operation with faults: `make soak`.
 
-python -m bench.soak --days 60 --seed 7          # the seed is printed; the same seed is the same days
+Each day data arrive and a retraining runs, is killed or hindered; afterwards nothing may be lost,
+wrong, left running or growing without bound.
+
+python -m bench.soak --days 60 --seed 7          # the seed is printed; the same seed is the same
+days
 """
 
 from __future__ import annotations
@@ -34,9 +37,19 @@ from forecast.system.files import TEMPORARY
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (
-    "work tree", "tune", "fetch", "check", "drift", "challenger", "gate", "write down", "register", "promote", "refit",
+    "work tree",
+    "tune",
+    "fetch",
+    "check",
+    "drift",
+    "challenger",
+    "gate",
+    "write down",
+    "register",
+    "promote",
+    "refit",
     "record",
-)  # fmt: skip
+)
 FINE = {0, 4}
 SECONDS = 600
 """The longest that a command may take."""
@@ -55,12 +68,22 @@ def fatal(*words, **options):
 builtins.print = fatal
 runpy.run_module("forecast", run_name="__main__", alter_sys=True)
 """
-BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0], "base_seed": 0}
+BUDGET = {
+    "n_trials": 1,
+    "trial_steps": 2,
+    "final_steps": 2,
+    "evaluate_every": 1,
+    "seeds": [0],
+    "base_seed": 0,
+}
 
 
 @dataclass
 class Soak:
-    """One project, its datasets and what happened. `problems` is empty at the end of a good soak."""
+    """One project, its datasets and what happened.
+
+    `problems` is empty at the end of a good soak.
+    """
 
     root: Path
     datasets: tuple[str, ...]
@@ -72,16 +95,23 @@ class Soak:
     def day(self, number: int) -> None:
         for dataset in self.datasets:
             as_of = pd.Timestamp(FIRST_DAY[dataset]) + pd.Timedelta(number, "D")
-            fault = "nothing" if number == 0 else self.dice.choices(list(FAULTS), weights=WEIGHTS)[0]
+            fault = (
+                "nothing" if number == 0 else self.dice.choices(list(FAULTS), weights=WEIGHTS)[0]
+            )
             self.happened[fault] += 1
             FAULTS[fault](self, dataset, f"{as_of:%Y-%m-%d}")
             self.check(dataset, f"day {number}, {dataset}, {fault}")
 
     def retrain(self, dataset: str, as_of: str, *, fine: set[int] = FINE, **extra: str) -> int:
         done = subprocess.run(
-            self._words(dataset, as_of), cwd=self.root, env=self._environment(**extra), capture_output=True, text=True,
-            timeout=600, check=False,
-        )  # fmt: skip
+            self._words(dataset, as_of),
+            cwd=self.root,
+            env=self._environment(**extra),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
         self.happened[f"exit {done.returncode}"] += 1
         known = decision.known(self.root, dataset)
         if known:
@@ -91,7 +121,9 @@ class Soak:
         return done.returncode
 
     def check(self, dataset: str, when: str) -> None:
-        """The champion loads, aliases agree and lose no version, and no process or temporary file is left."""
+        """The champion loads, aliases agree and lose no version, and no process or temporary file
+        is left.
+        """
         try:
             held = champion.load(self.root, dataset)
             if held.notice:
@@ -100,7 +132,9 @@ class Soak:
             self.problems.append(f"{when}: no champion: {error}")
         named = registry.aliases(self.root, dataset)
         if {k: v for k, v in named.items() if k != "challenger"} != self._local(dataset):
-            self.problems.append(f"{when}: registry {named}, here {champion.aliases(self.root, dataset)}")
+            self.problems.append(
+                f"{when}: registry {named}, here {champion.aliases(self.root, dataset)}"
+            )
         numbers = {d.version for d in decision.known(self.root, dataset)} - {None}
         lost = self.seen.get(dataset, set()) - numbers
         if lost:
@@ -117,7 +151,9 @@ class Soak:
             self.problems.append(f"{when}: the checkout changed: {tracked}")
 
     def size(self) -> int:
-        """Bytes below the project, what is hard-linked counted once, MLflow's own artifacts of versions left out."""
+        """Bytes below the project, what is hard-linked counted once, MLflow's own artifacts of
+        versions left out.
+        """
         inodes = {}
         for path in self.root.rglob("*"):
             if path.is_file() and not path.is_symlink() and "mlartifacts" not in path.parts:
@@ -137,9 +173,16 @@ class Soak:
         return [sys.executable, "-m", "forecast", "retrain", dataset, "--as-of", as_of]
 
     def _environment(self, **extra: str) -> dict[str, str]:
-        others = ("MLFLOW_", "FORECAST_", "PYTHONDONTWRITEBYTECODE")  # each retraining starts a dozen processes
+        # each retraining starts a dozen processes
+        others = ("MLFLOW_", "FORECAST_", "PYTHONDONTWRITEBYTECODE")
         clean = {k: v for k, v in os.environ.items() if not k.startswith(others)}
-        return {**clean, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "TMPDIR": str(self.temporary), **extra}
+        return {
+            **clean,
+            "PYTHONPATH": "",
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(self.temporary),
+            **extra,
+        }
 
     def _ours(self, process: psutil.Process) -> bool:
         try:
@@ -149,21 +192,29 @@ class Soak:
             return False
 
     def _git(self, *words: str) -> str:
-        return subprocess.run(["git", *words], cwd=self.root, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            ["git", *words], cwd=self.root, capture_output=True, text=True, check=True
+        ).stdout
 
 
 def killed_at(step: str, words: Sequence[str], root: Path, environment: Mapping[str, str]) -> bool:
-    """A retraining (`python -m forecast ...`) that kills itself -9 where it says that `step` begins; False when it
-    ended before. Whoever reads its words and then kills it comes too late on a busy machine."""
+    """A retraining (`python -m forecast ...`) that kills itself -9 where it says that `step`
+    begins; False when it ended before. Whoever reads its words and then kills it comes too late on
+    a busy machine.
+    """
     own = [words[0], "-c", KILLED, step, *words[3:]]
     nowhere = subprocess.DEVNULL
-    done = subprocess.run(own, cwd=root, env=environment, stdout=nowhere, stderr=nowhere, timeout=SECONDS, check=False)
+    done = subprocess.run(
+        own, cwd=root, env=environment, stdout=nowhere, stderr=nowhere, timeout=SECONDS, check=False
+    )
     return done.returncode == -signal.SIGKILL
 
 
 @contextmanager
 def bounded(process: subprocess.Popen[str], seconds: float = SECONDS) -> Iterator[None]:
-    """A process with a session of its own; after `seconds` all of that is killed, so that no pipe stays open."""
+    """A process with a session of its own; after `seconds` all of that is killed, so that no pipe
+    stays open.
+    """
     watch = threading.Timer(seconds, lambda: os.killpg(process.pid, signal.SIGKILL))
     watch.start()
     try:
@@ -191,9 +242,14 @@ def killed(soak: Soak, dataset: str, as_of: str) -> None:
 def twice(soak: Soak, dataset: str, as_of: str) -> None:
     """Two at once: one works, the other is told that it is busy."""
     first = subprocess.Popen(
-        soak._words(dataset, as_of), cwd=soak.root, env=soak._environment(), stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        soak._words(dataset, as_of),
+        cwd=soak.root,
+        env=soak._environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert first.stderr is not None
     with bounded(first), first.stderr as lines:
         lines.readline()
@@ -204,7 +260,9 @@ def twice(soak: Soak, dataset: str, as_of: str) -> None:
 
 
 def unreachable(soak: Soak, dataset: str, as_of: str) -> None:
-    """MLflow's database is gone: a promotion waits, the rest continues; afterwards everything is recorded."""
+    """MLflow's database is gone: a promotion waits, the rest continues; afterwards everything is
+    recorded.
+    """
     database, away = soak.root / "mlflow.db", soak.root / "mlflow.db.away"
     database.rename(away)
     database.write_text("this is no database")
@@ -218,9 +276,12 @@ def locked(soak: Soak, dataset: str, as_of: str) -> None:
     with closing(sqlite3.connect(soak.root / "mlflow.db", isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         process = subprocess.Popen(
-            soak._words(dataset, as_of), cwd=soak.root, env=soak._environment(), stdout=subprocess.DEVNULL,
+            soak._words(dataset, as_of),
+            cwd=soak.root,
+            env=soak._environment(),
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         time.sleep(soak.dice.uniform(1, 5))
         holder.execute("ROLLBACK")
     with process:
@@ -230,7 +291,9 @@ def locked(soak: Soak, dataset: str, as_of: str) -> None:
 
 
 def damaged(soak: Soak, dataset: str, as_of: str) -> None:
-    """A byte of the champion is changed: the previous one takes over with a notice, until the repair."""
+    """A byte of the champion is changed: the previous one takes over with a notice, until the
+    repair.
+    """
     version = champion.aliases(soak.root, dataset).get("champion")
     if version is None:
         return quiet(soak, dataset, as_of)
@@ -244,15 +307,24 @@ def damaged(soak: Soak, dataset: str, as_of: str) -> None:
 
 
 def full(soak: Soak, dataset: str, as_of: str) -> None:
-    """Files may not grow beyond a limit, as on a full disk: the run fails with a message, the next one completes."""
+    """Files may not grow beyond a limit, as on a full disk: the run fails with a message, the next
+    one completes.
+    """
     limit = soak.dice.choice([4, 64, 512])
     words = " ".join(soak._words(dataset, as_of))
     done = subprocess.run(
-        ["bash", "-c", f"ulimit -f {limit}; trap '' XFSZ; exec {words}"], cwd=soak.root, env=soak._environment(),
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+        ["bash", "-c", f"ulimit -f {limit}; trap '' XFSZ; exec {words}"],
+        cwd=soak.root,
+        env=soak._environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     if done.returncode not in {*FINE, 1, 2, 3}:
-        soak.problems.append(f"{dataset} {as_of}: full disk: exit {done.returncode}: {done.stderr[-800:]}")
+        soak.problems.append(
+            f"{dataset} {as_of}: full disk: exit {done.returncode}: {done.stderr[-800:]}"
+        )
     soak.retrain(dataset, as_of)
 
 
@@ -272,9 +344,16 @@ def tree_lost(soak: Soak, dataset: str, as_of: str) -> None:
 
 
 FAULTS: dict[str, Callable[[Soak, str, str], None]] = {
-    "nothing": quiet, "killed": killed, "twice": twice, "no database": unreachable, "database locked": locked,
-    "champion damaged": damaged, "disk full": full, "rolled back": back, "work tree lost": tree_lost,
-}  # fmt: skip
+    "nothing": quiet,
+    "killed": killed,
+    "twice": twice,
+    "no database": unreachable,
+    "database locked": locked,
+    "champion damaged": damaged,
+    "disk full": full,
+    "rolled back": back,
+    "work tree lost": tree_lost,
+}
 WEIGHTS = (6, 6, 1, 1, 1, 1, 1, 1, 1)
 
 
@@ -290,20 +369,37 @@ def write_project(
     models: tuple[str, ...] = MODELS,
     prepare: Callable[[Path], None] = lambda root: None,
 ) -> None:
-    """A repository of this code and data, with the smallest real budget and a gate that is asked often.
+    """A repository of this code and data, with the smallest real budget and a gate that is asked
+    often.
 
     `prepare` changes what stands in the folder before it is committed.
     """
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".tmp-*", "cache", "tmp", "config.local")
-    for name in ("forecast", "pipelines", "configs", ".dvc", "data/pointers", "data/snapshots/weather"):
+    ignored = shutil.ignore_patterns(
+        "__pycache__", "*.pyc", ".tmp-*", "cache", "tmp", "config.local"
+    )
+    for name in (
+        "forecast",
+        "pipelines",
+        "configs",
+        ".dvc",
+        "data/pointers",
+        "data/snapshots/weather",
+    ):
         shutil.copytree(ROOT / name, root / name, ignore=ignored)
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
     (root / ".venv").symlink_to(sys.prefix)
-    content = {"grid": "tiny", "grids": {"tiny": list(models)}, "models": {name: {"family": name} for name in models}}
+    content = {
+        "grid": "tiny",
+        "grids": {"tiny": list(models)},
+        "models": {name: {"family": name} for name in models},
+    }
     _write(root / "configs" / "models.yaml", content)
     _write(root / "configs" / "tuning.yaml", BUDGET)
-    _write(root / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 10, "keep_snapshots": 3}})
+    _write(
+        root / "configs" / "retraining.yaml",
+        {"defaults": {"max_age_days": 10, "keep_snapshots": 3}},
+    )
     table = yaml.safe_load((root / "configs" / "datasets.yaml").read_text())
     table["run"] = list(datasets)
     _write(root / "configs" / "datasets.yaml", table)
@@ -319,7 +415,9 @@ def _write(path: Path, content: object) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def soak(root: Path, *, days: int, seed: int, datasets: tuple[str, ...], models: tuple[str, ...] = MODELS) -> Soak:
+def soak(
+    root: Path, *, days: int, seed: int, datasets: tuple[str, ...], models: tuple[str, ...] = MODELS
+) -> Soak:
     """Write the project and simulate `days` of operation; prints one line a day."""
     write_project(root, datasets, models)
     found = Soak(root, datasets, random.Random(seed))
@@ -330,7 +428,9 @@ def soak(root: Path, *, days: int, seed: int, datasets: tuple[str, ...], models:
         sizes.append(found.size())
         print(f"day {number}: {sizes[-1] / 1e6:.1f} MB, {len(found.problems)} problems", flush=True)
     if len(sizes) > 20 and sizes[-1] > 1.5 * sizes[len(sizes) // 3]:
-        found.problems.append(f"the disk fills: {sizes[len(sizes) // 3]} bytes after a third, {sizes[-1]} at the end")
+        found.problems.append(
+            f"the disk fills: {sizes[len(sizes) // 3]} bytes after a third, {sizes[-1]} at the end"
+        )
     return found
 
 
@@ -344,7 +444,9 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "project"
-        found = soak(root, days=options.days, seed=options.seed, datasets=tuple(options.datasets.split(",")))
+        found = soak(
+            root, days=options.days, seed=options.seed, datasets=tuple(options.datasets.split(","))
+        )
     print(f"{options.days} days in {time.monotonic() - began:.0f} s: {dict(found.happened)}")
     for problem in found.problems:
         print(f"PROBLEM {problem}")

@@ -2,8 +2,8 @@
 
     python -m bench.speed [--turns 8] [--only LSTM] [--again]      (or: make bench)
 
-Rows go to bench/results/speed.json as they are measured, and a second run goes on where the first stopped. A bar is
-met when the lower 95 % bound of the ratio, peer's time over ours, reaches it.
+Rows go to bench/results/speed.json as they are measured, and a second run goes on where the first
+stopped. A bar is met when the lower 95 % bound of the ratio, peer's time over ours, reaches it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from bench import page
 from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of
 from bench.turns import COPIES, Contender, NotRun, measured, ratio
 
-SIZES = {"small": (32, 24, 64), "large": (64, 48, 128), "window": (32, 168, 64)}  # units, steps, batch
+# units, steps, batch
+SIZES = {"small": (32, 24, 64), "large": (64, 48, 128), "window": (32, 168, 64)}
 CELLS = ("LSTM", "GRU", "GRU before", "SimpleRNN")
 CALLS = {"small": 20, "large": 5, "window": 5}
 STEP_BARS = {
@@ -52,7 +53,14 @@ def tasks() -> dict[str, dict[str, Any]]:
     for what, cells in (("step", CELLS), ("forward", [c for c in CELLS if c != "GRU before"])):
         for cell in cells:
             for size, (units, steps, batch) in SIZES.items():
-                asked = {"what": what, "cell": cell, "size": size, "units": units, "steps": steps, "batch": batch}
+                asked = {
+                    "what": what,
+                    "cell": cell,
+                    "size": size,
+                    "units": units,
+                    "steps": steps,
+                    "batch": batch,
+                }
                 found[f"{what}/{cell}/{size}"] = asked
     return found | {"predict/GRU": {"what": "predict"}}
 
@@ -76,7 +84,9 @@ def compared(task: Mapping[str, Any], turns: int) -> Row:
         "copies": COPIES,
         "turns": turns,
         "ours": summary(ours),
-        "peers": {name: judged(ours, peer, bars.get(name)) for name, peer in faster_keras(found).items()},
+        "peers": {
+            name: judged(ours, peer, bars.get(name)) for name, peer in faster_keras(found).items()
+        },
     }
 
 
@@ -86,7 +96,9 @@ def faster_keras(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[st
     run = {name: peer for name, peer in keras.items() if "not run" not in peer}
     best = min(run, key=lambda name: np.median(run[name]["ms"])) if run else next(iter(keras), None)
     chosen = (
-        {} if best is None else {"keras": {**keras[best], "note": "XLA" if best == "keras-xla" else "without XLA"}}
+        {}
+        if best is None
+        else {"keras": {**keras[best], "note": "XLA" if best == "keras-xla" else "without XLA"}}
     )
     return {name: peer for name, peer in found.items() if name not in keras} | chosen
 
@@ -117,7 +129,13 @@ def predict_row(calls: int = 500) -> Row:
         return {"what": "predict", "not run": str(reason)}
     contender.close()
     seen = {"p50": float(np.percentile(times, 50)), "p99": float(np.percentile(times, 99))}
-    return {"what": "predict", "calls": calls, "ms": seen, "bars": PREDICT_MS, "versions": contender.versions}
+    return {
+        "what": "predict",
+        "calls": calls,
+        "ms": seen,
+        "bars": PREDICT_MS,
+        "versions": contender.versions,
+    }
 
 
 if __name__ == "__main__":

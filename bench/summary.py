@@ -14,10 +14,21 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 
 def lines(rows: Mapping[str, Rows]) -> list[str]:
-    """One line for each table, with the command that repeats it; `rows`: by file of bench/results."""
-    makers = (("bench", steps), ("bench", passes), ("race", race), ("beside", beside), ("tables", tables))
+    """One line for each table, with the command that repeats it; `rows`: by file of
+    bench/results.
+    """
+    makers = (
+        ("bench", steps),
+        ("bench", passes),
+        ("race", race),
+        ("beside", beside),
+        ("tables", tables),
+    )
     files = {steps: "speed", passes: "speed", race: "race", beside: "beside", tables: "tables"}
-    return [f"- {make(rows.get(files[make], {})) or 'not run'} (`make {command}`)" for command, make in makers]
+    return [
+        f"- {make(rows.get(files[make], {})) or 'not run'} (`make {command}`)"
+        for command, make in makers
+    ]
 
 
 def _ratios(rows: Rows, what: str) -> dict[str, list[tuple[float, float, float | None]]]:
@@ -38,7 +49,9 @@ def _compared(rows: Rows, what: str) -> str:
     ]
     bars = [(lower, bar) for own in found.values() for _, lower, bar in own if bar is not None]
     return (
-        f"{' and '.join(spans)}; {sum(lower >= bar for lower, bar in bars)} of {len(bars)} bars met" if spans else ""
+        f"{' and '.join(spans)}; {sum(lower >= bar for lower, bar in bars)} of {len(bars)} bars met"
+        if spans
+        else ""
     )
 
 
@@ -50,7 +63,9 @@ def steps(rows: Rows) -> str:
 def passes(rows: Rows) -> str:
     """The forward pass of inference, and one forecast."""
     found = _compared(rows, "forward")
-    ms = next((row["ms"] for row in rows.values() if row.get("what") == "predict" and "ms" in row), None)
+    ms = next(
+        (row["ms"] for row in rows.values() if row.get("what") == "predict" and "ms" in row), None
+    )
     one = f"; one `predict` {ms['p50']:.1f} ms, 99 % below {ms['p99']:.1f} ms" if ms else ""
     return found and f"Speed of a forward pass: {found}{one}"
 
@@ -62,9 +77,15 @@ def race(rows: Rows) -> str:
         seconds = reached(rows[f"train/{name}"]["tries"], TARGETS[-1])
         origins = rows.get(f"backtest/{name}", {}).get("s")
         shown = "never" if seconds is None else f"in {seconds:.1f} s"
-        found.append((name != "ours", f"{name} {shown}" + (f", {origins:.2f} s" if origins else "")))
+        found.append(
+            (name != "ours", f"{name} {shown}" + (f", {origins:.2f} s" if origins else ""))
+        )
     listed = "; ".join(text for _, text in sorted(found))
-    return listed and f"An LSTM on ETTh1 from its first call to the naive error, and a block's forecasts: {listed}"
+    return (
+        listed
+        and "An LSTM on ETTh1 from its first call to the naive error, and a block's forecasts:"
+        f" {listed}"
+    )
 
 
 def beside(rows: Rows) -> str:
@@ -80,12 +101,16 @@ def beside(rows: Rows) -> str:
             name = min(peers, key=lambda peer: peers[peer]["MAE"])
             p = peers[name]["p"]
             best = f"{name} {peers[name]['MAE']:.2f}, p {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
-            found.append(f"{dataset.capitalize()} {chosen['MAE']:.2f} (best of {len(peers)} others: {best})")
+            found.append(
+                f"{dataset.capitalize()} {chosen['MAE']:.2f} (best of {len(peers)} others: {best})"
+            )
     return f"MAE of temperature a day ahead, °C: {'; '.join(found)}" if found else ""
 
 
 def tables(rows: Rows) -> str:
-    """In how many columns of every table with bars our best row meets them; repeating values is no row of ours."""
+    """In how many columns of every table with bars our best row meets them; repeating values is no
+    row of ours.
+    """
     found = []
     for name, table in TABLES.items():
         best: dict[str, float] = {}
@@ -97,8 +122,14 @@ def tables(rows: Rows) -> str:
             ordered = sorted(row["value"] for row in values)
             best = {"V": (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2}
         met = sum(
-            best[column] <= bar for column, bar in zip(table.columns, table.bars, strict=False) if column in best
+            best[column] <= bar
+            for column, bar in zip(table.columns, table.bars, strict=False)
+            if column in best
         )
         if best and table.bars:
             found.append(f"{table.title}: {met} of {len(table.bars)}")
-    return f"Columns of published tables in which our best row meets its bar: {'; '.join(found)}" if found else ""
+    return (
+        f"Columns of published tables in which our best row meets its bar: {'; '.join(found)}"
+        if found
+        else ""
+    )

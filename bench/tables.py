@@ -1,11 +1,13 @@
 """Published tables with our rows beside them: cascaded tanks, ETTh1, Exchange, M4 hourly.
 
-    python -m bench.tables [--data FOLDER] [--only tanks] [--repetitions 10] [--seeds 5]    (or: make tables)
+    python -m bench.tables [--data FOLDER] [--only tanks] [--repetitions 10] [--seeds 5]    (or:
+    make tables)
 
-Every window of a test block is scored; what is chosen is chosen on validation (bench/recipes.py). Rows go to
-bench/results/tables.json as they are measured, and a second run goes on where the first stopped; more --seeds measure
-the networks anew that had fewer. The data are not part of this project: `FILES` names each file and where it is
-published; a table without its file says so, and so does a row that nobody had the time for.
+Every window of a test block is scored; what is chosen is chosen on validation (bench/recipes.py).
+Rows go to bench/results/tables.json as they are measured, and a second run goes on where the first
+stopped; more --seeds measure the networks anew that had fewer. The data are not part of this
+project: `FILES` names each file and where it is published; a table without its file says so, and so
+does a row that nobody had the time for.
 """
 
 from __future__ import annotations
@@ -46,23 +48,45 @@ class Own:
 
 def rows(repetitions: int, seeds: int = 1) -> dict[str, Own]:
     """Every row by key; the quick ones first."""
-    found = [Own("etth1", "repeat the last value", _repeated_etth1(h), str(h)) for h in (96, 192, 336, 720)]
-    found += [Own("etth1_ot", "repeat the last value", _repeated_ot(h), str(h)) for h in (96, 192, 336, 720)]
-    found += [Own("exchange", "repeat the last value", _repeated_exchange(h), str(h)) for h in (96, 192, 336)]
+    found = [
+        Own("etth1", "repeat the last value", _repeated_etth1(h), str(h))
+        for h in (96, 192, 336, 720)
+    ]
+    found += [
+        Own("etth1_ot", "repeat the last value", _repeated_ot(h), str(h))
+        for h in (96, 192, 336, 720)
+    ]
+    found += [
+        Own("exchange", "repeat the last value", _repeated_exchange(h), str(h))
+        for h in (96, 192, 336)
+    ]
     found += [Own("m4", "seasonal naive, season 24", m4_seasonal_naive, "MASE")]
-    found += [Own("tanks", f"identify, whole procedure, seed {s}", _tanks(s), "V") for s in range(repetitions)]
+    found += [
+        Own("tanks", f"identify, whole procedure, seed {s}", _tanks(s), "V")
+        for s in range(repetitions)
+    ]
     nlinear = f"nlinear, lookback {LOOKBACK}, fitted before the test block"
-    found += [Own("etth1_ot", nlinear, _fitted_ot("nlinear", h), str(h)) for h in (96, 192, 336, 720)]
-    found += [Own("beijing", name, beijing.measure(name), "MAE") for name in (beijing.NETWORK, *beijing.MODELS)]
+    found += [
+        Own("etth1_ot", nlinear, _fitted_ot("nlinear", h), str(h)) for h in (96, 192, 336, 720)
+    ]
+    found += [
+        Own("beijing", name, beijing.measure(name), "MAE")
+        for name in (beijing.NETWORK, *beijing.MODELS)
+    ]
     for table, kind in ((table, kind) for table, kinds in RECIPES.items() for kind in kinds):
         wanted = 0 if kind == KINDS[0] else seeds
-        own = [Own(table, kind, measure(table, kind, c, seeds), c, wanted) for c in TABLES[table].columns]
+        own = [
+            Own(table, kind, measure(table, kind, c, seeds), c, wanted)
+            for c in TABLES[table].columns
+        ]
         found += own
     return {f"{own.table}/{own.name}/{own.column}": own for own in found}
 
 
 def windows_mse(values: np.ndarray, first: int, horizon: int) -> float:
-    """MSE of repeating the last value on every window of the block from row `first`; values `(rows, channels)`."""
+    """MSE of repeating the last value on every window of the block from row `first`; values `(rows,
+    channels)`.
+    """
     ahead = np.lib.stride_tricks.sliding_window_view(values[first:], horizon, axis=0)
     last = values[first - 1 : first - 1 + len(ahead)]
     return float(np.mean((ahead - last[:, :, None]) ** 2))
@@ -85,16 +109,23 @@ def _repeated_exchange(horizon: int) -> Measure:
 
 
 def _fitted_ot(model: str, horizon: int) -> Measure:
-    """The package's own way: fitted once on the rows before the test block, every window of it forecast."""
+    """The package's own way: fitted once on the rows before the test block, every window of it
+    forecast.
+    """
 
     def fitted_once(data: Path, _: Row) -> Row:
         import forecast
 
         values, test = etth1(data, ["OT"])[:, 0], ETT_ROWS[2]
-        frame = pd.DataFrame({"ds": pd.date_range("2016-07-01", periods=len(values), freq="h"), "y": values})
+        frame = pd.DataFrame(
+            {"ds": pd.date_range("2016-07-01", periods=len(values), freq="h"), "y": values}
+        )
         fitted = forecast.fit(frame, model, freq="1h", horizon=horizon, lookback=LOOKBACK, n_jobs=1)
         found = fitted.cross_validation(n_windows=test - horizon + 1)
-        return {"value": float(np.mean((found[model] - found["y"]) ** 2)), "windows": test - horizon + 1}
+        return {
+            "value": float(np.mean((found[model] - found["y"]) ** 2)),
+            "windows": test - horizon + 1,
+        }
 
     return fitted_once
 
@@ -102,7 +133,9 @@ def _fitted_ot(model: str, horizon: int) -> Measure:
 def m4_seasonal_naive(data: Path, _: Row) -> Row:
     """Mean MASE over the 414 series, horizon 48, season 24."""
     train, test = m4(data)
-    errors = [mase(past, seasonal_naive(past, len(test[uid])), test[uid]) for uid, past in train.items()]
+    errors = [
+        mase(past, seasonal_naive(past, len(test[uid])), test[uid]) for uid, past in train.items()
+    ]
     return {"value": float(np.mean(errors)), "series": len(train)}
 
 
@@ -111,7 +144,9 @@ def seasonal_naive(past: np.ndarray, horizon: int, season: int = 24) -> np.ndarr
 
 
 def _tanks(seed: int) -> Measure:
-    """Free run on the test record: RMSE in V without the first 50 rows (the official window), and without 5."""
+    """Free run on the test record: RMSE in V without the first 50 rows (the official window), and
+    without 5.
+    """
 
     def identified(data: Path, _: Row) -> Row:
         from forecast.identification import Experiment, identify
@@ -119,7 +154,9 @@ def _tanks(seed: int) -> Measure:
         train, test = cascaded_tanks.read(data / FILES["tanks"].name)
         model = identify(Experiment(*train), seed=seed)
         run = model.parallel(test[0], test[1][: cascaded_tanks.START]).y
-        without = {f"without {n}": float(np.sqrt(np.mean((run - test[1])[n:] ** 2))) for n in (50, 5)}
+        without = {
+            f"without {n}": float(np.sqrt(np.mean((run - test[1])[n:] ** 2))) for n in (50, 5)
+        }
         return {"value": without["without 50"], **without}
 
     return identified
@@ -133,7 +170,11 @@ def main() -> None:
     options = parser.parse_args()
     store = ResultsFile(RESULTS / "tables.json")
     every = rows(options.repetitions, options.seeds)
-    few = [key for key, own in every.items() if store.rows.get(key, {}).get("seeds", own.seeds) < own.seeds]
+    few = [
+        key
+        for key, own in every.items()
+        if store.rows.get(key, {}).get("seeds", own.seeds) < own.seeds
+    ]
     for key in store.missing(every, options, few):
         own, before = every[key], store.rows.get(key, {})
         found = tried(own, options.data, {} if options.again else before)
@@ -149,8 +190,11 @@ def tried(own: Own, data: Path, before: Row) -> Row:
         return {"not run": f"{file.name} is not in the data folder; published at {file.source}"}
     began = time.process_time()
     try:
-        with one_thread():  # on a busy machine the threads of a BLAS wait for each other with their CPU running
-            return own.measure(folder_of(own.table, data), before) | {"CPU s": time.process_time() - began}
+        # on a busy machine the threads of a BLAS wait for each other with their CPU running
+        with one_thread():
+            return own.measure(folder_of(own.table, data), before) | {
+                "CPU s": time.process_time() - began
+            }
     except (ForecastError, ArithmeticError, OSError, RuntimeError, ValueError) as error:
         return {"not run": f"failed: {type(error).__name__}: {error}"[:200]}
 

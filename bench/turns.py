@@ -29,7 +29,9 @@ class NotRun(Exception):
 
 @dataclass(frozen=True)
 class Ratio:
-    """Peer's time over ours, geometric mean over the turns, and its one-sided lower 95 % bound (paired, t)."""
+    """Peer's time over ours, geometric mean over the turns, and its one-sided lower 95 % bound
+    (paired, t).
+    """
 
     mean: float
     lower: float
@@ -38,12 +40,18 @@ class Ratio:
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     """Of one time per turn each, in the order of the turns."""
     logs = np.log(np.asarray(theirs) / np.asarray(ours))
-    error = stats.t.ppf(0.95, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else np.inf
+    error = (
+        stats.t.ppf(0.95, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+        if len(logs) > 1
+        else np.inf
+    )
     return Ratio(float(np.exp(logs.mean())), float(np.exp(logs.mean() - error)))
 
 
 class Contender:
-    """`COPIES` processes of one contender, kept alive between its turns; `NotRun` where one cannot start or dies."""
+    """`COPIES` processes of one contender, kept alive between its turns; `NotRun` where one cannot
+    start or dies.
+    """
 
     def __init__(self, task: Mapping[str, Any], copies: int = COPIES) -> None:
         self.name = str(task["who"])
@@ -53,7 +61,8 @@ class Contender:
         command = [str(python), "-m", "bench.contender", json.dumps(task)]
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         self.processes = [
-            subprocess.Popen(command, cwd=ROOT, env=os.environ | ONE_THREAD, text=True, **pipes) for _ in range(copies)
+            subprocess.Popen(command, cwd=ROOT, env=os.environ | ONE_THREAD, text=True, **pipes)
+            for _ in range(copies)
         ]
         started = [self._answer(process) for process in self.processes]
         self.first, self.versions = max(s["first"] for s in started), started[0]["versions"]
@@ -81,8 +90,12 @@ class Contender:
             process.communicate()
 
 
-def measured(tasks: Mapping[str, Mapping[str, Any]], turns: int, calls: int) -> dict[str, dict[str, Any]]:
-    """By contender its `ms` per turn (medians of the calls), `first` call and `versions`, or `not run`."""
+def measured(
+    tasks: Mapping[str, Mapping[str, Any]], turns: int, calls: int
+) -> dict[str, dict[str, Any]]:
+    """By contender its `ms` per turn (medians of the calls), `first` call and `versions`, or `not
+    run`.
+    """
     with ExitStack() as stack:
         found: dict[str, dict[str, Any]] = {}
         running: dict[str, Contender] = {}
@@ -90,7 +103,11 @@ def measured(tasks: Mapping[str, Mapping[str, Any]], turns: int, calls: int) -> 
             try:
                 running[name] = Contender(task)
                 stack.callback(running[name].close)
-                found[name] = {"ms": [], "first": running[name].first, "versions": running[name].versions}
+                found[name] = {
+                    "ms": [],
+                    "first": running[name].first,
+                    "versions": running[name].versions,
+                }
             except NotRun as reason:
                 found[name] = {"not run": str(reason)}
         for turn in range(turns + 1):  # the first warms up

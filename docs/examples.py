@@ -1,4 +1,6 @@
-"""For mkdocs.yml: the examples of a docstring, which Markdown takes for quotations, as blocks of code."""
+"""For mkdocs.yml: the examples of a docstring, which Markdown takes for quotations, as blocks of
+code.
+"""
 
 from __future__ import annotations
 
@@ -15,4 +17,6 @@ class Examples(Extension):
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         if obj.docstring is not None:
-            obj.docstring.value = EXAMPLE.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
+            obj.docstring.value = EXAMPLE.sub(
+                lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value
+            )

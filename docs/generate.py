@@ -1,7 +1,9 @@
-"""`make docs`: the parts of the documents that are made from code and results, between their markers.
+"""`make docs`: the parts of the documents that are made from code and results, between their
+markers.
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end of NAME -->`. The README's results need a finished run
-(data/compared); without one they stay as they are, and a test holds their figures to reports/leaderboard.csv.
+A part stands between `<!-- generated: NAME -->` and `<!-- end of NAME -->`. The README's results
+need a finished run (data/compared); without one they stay as they are, and a test holds their
+figures to reports/leaderboard.csv.
 """
 
 from __future__ import annotations
@@ -32,27 +34,38 @@ KINDS = ("baseline", "linear", "regression", "statistical", "network")
 def families(root: Path) -> str:
     """The table of families, from their specs and configs/models.yaml."""
     models = load_models(root / "configs")
-    rows = ["| family | in `configs/models.yaml` | what it is | equation | source |", "|---|---|---|---|---|"]
+    rows = [
+        "| family | in `configs/models.yaml` | what it is | equation | source |",
+        "|---|---|---|---|---|",
+    ]
     for kind in KINDS:
         for name, spec in catalogue().items():
             if spec.kind == kind:
                 entries = [e for e in models.grids["full"] if models.models[e]["family"] == name]
                 link = f"[{name}](../forecast/models/families/{name}.py)"
                 named = ", ".join(f"`{entry}`" for entry in entries)
-                rows.append(f"| {link} | {named} | {spec.summary} | `{spec.equation}` | {spec.source} |")
+                rows.append(
+                    f"| {link} | {named} | {spec.summary} | `{spec.equation}` | {spec.source} |"
+                )
     return "\n".join(rows)
 
 
 def commands(root: Path) -> str:
-    """The table of make targets and commands, from the Makefile and the first sentence of each command."""
+    """The table of make targets and commands, from the Makefile and the first sentence of each
+    command.
+    """
     makefile = (root / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z-]+):[^#\n]*## (.+)$", makefile, re.MULTILINE)
     rows = ["| command | does |", "|---|---|"]
     rows += [f"| `make {name}` | {sentence} |" for name, sentence in targets]
     known = [(command.name, command.callback) for command in app.registered_commands]
     for group in app.registered_groups:
-        known += [(f"{group.name} {c.name}", c.callback) for c in group.typer_instance.registered_commands]
-    rows += [f"| `forecast {name}` | {_first(function.__doc__)} |" for name, function in sorted(known)]
+        known += [
+            (f"{group.name} {c.name}", c.callback) for c in group.typer_instance.registered_commands
+        ]
+    rows += [
+        f"| `forecast {name}` | {_first(function.__doc__)} |" for name, function in sorted(known)
+    ]
     return "\n".join(rows)
 
 
@@ -63,35 +76,55 @@ def _first(docstring: str) -> str:
 
 
 def results(board: pd.DataFrame, verdicts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Per dataset a sentence and, per ranking, the chosen and the best model, the references and the tied set."""
+    """Per dataset a sentence and, per ranking, the chosen and the best model, the references and
+    the tied set.
+    """
     means = board[board["seed"] == "mean"].astype(object).where(board.notna(), "")
-    own = {name: [row for row in means.to_dict("records") if row["dataset"] == name] for name in verdicts}
-    parts = ["\n".join(_wrapped(finding(name, own[name], verdict), 120)) for name, verdict in verdicts.items()]
+    own = {
+        name: [row for row in means.to_dict("records") if row["dataset"] == name]
+        for name in verdicts
+    }
+    parts = [
+        "\n".join(_wrapped(finding(name, own[name], verdict), 120))
+        for name, verdict in verdicts.items()
+    ]
     for dataset, verdict in verdicts.items():
         rows = own[dataset]
         for ranking, title in RANKING_TITLES.items():
             table = lines(rows, ranking, dict(verdict))
-            parts.append("\n".join([f"    {dataset}, {title}", *_shown(table, rows, _tied(verdict, ranking))]))
+            parts.append(
+                "\n".join(
+                    [f"    {dataset}, {title}", *_shown(table, rows, _tied(verdict, ranking))]
+                )
+            )
     return "\n\n".join(parts)
 
 
 def finding(dataset: str, rows: list[dict[str, Any]], verdict: Mapping[str, Any]) -> str:
     """One sentence on the first ranking: what was chosen, beside naive and beside its own skip."""
-    words = {(t["family"], t["model"]): t["word"] for t in verdict["tests"] if t["ranking"] in ("shipped", "baseline")}
-    scored = {row["model"]: row for row in rows if row["ranking"] in ("shipped", "baseline") and row["mase"] != ""}
+    words = {
+        (t["family"], t["model"]): t["word"]
+        for t in verdict["tests"]
+        if t["ranking"] in ("shipped", "baseline")
+    }
+    scored = {
+        row["model"]: row
+        for row in rows
+        if row["ranking"] in ("shipped", "baseline") and row["mase"] != ""
+    }
     if not {word for (family, _), word in words.items() if family == "naive"} & {"better", "worse"}:
         best = min(scored.values(), key=lambda row: row["mase"])
         return (
-            f"**{dataset}**: as shipped, no model is told apart from repeating the last value. The lowest error, of "
-            f"`{best['model']}`, is {text.percent(best['skill'])} below it."
+            f"**{dataset}**: as shipped, no model is told apart from repeating the last value. The"
+            f" lowest error, of `{best['model']}`, is {text.percent(best['skill'])} below it."
         )
     chosen = scored[verdict["chosen"]["shipped"]]
     share = 1 - chosen["mase"] / scored["ridge"]["mase"]
     about = _about_skips([word for (family, _), word in words.items() if family == "skip"])
     return (
-        f"**{dataset}**: {about} The row chosen on validation, `{chosen['model']}`, has an error "
-        f"{text.percent(chosen['skill'])} below that of repeating the last value, and {text.percent(abs(share))} "
-        f"{'below' if share >= 0 else 'above'} that of `ridge`."
+        f"**{dataset}**: {about} The row chosen on validation, `{chosen['model']}`, has an error"
+        f" {text.percent(chosen['skill'])} below that of repeating the last value, and"
+        f" {text.percent(abs(share))} {'below' if share >= 0 else 'above'} that of `ridge`."
     )
 
 
@@ -110,8 +143,14 @@ def _tied(verdict: Mapping[str, Any], ranking: str) -> list[str]:
 
 
 def _shown(table: list[tuple[str, ...]], rows: list[dict[str, Any]], tied: list[str]) -> list[str]:
-    """The kept lines of one table, aligned, below them the models that the data cannot tell from the chosen one."""
-    kept = [line for number, line in enumerate(table) if number == 0 or line[0] or line[1] in _references(rows)]
+    """The kept lines of one table, aligned, below them the models that the data cannot tell from
+    the chosen one.
+    """
+    kept = [
+        line
+        for number, line in enumerate(table)
+        if number == 0 or line[0] or line[1] in _references(rows)
+    ]
     filled = {HEADS[i] for line in kept for i, cell in enumerate(line) if cell != text.NOTHING}
     columns = [i for i, head in enumerate(HEADS) if head not in NUMBERS or head in filled]
     cells = [[line[i] for i in columns] for line in (HEADS, *kept)]
@@ -130,7 +169,9 @@ def _shown(table: list[tuple[str, ...]], rows: list[dict[str, Any]], tied: list[
 
 def _references(rows: list[dict[str, Any]]) -> set[str]:
     """The references, and of the statistical models the one with the lowest error."""
-    statistical = {entry for entry, family in _families().items() if catalogue()[family].kind == "statistical"}
+    statistical = {
+        entry for entry, family in _families().items() if catalogue()[family].kind == "statistical"
+    }
     scored = [row for row in rows if row["model"] in statistical and row["mase"] != ""]
     best = {min(scored, key=lambda row: row["mase"])["model"]} if scored else set()
     return {*REFERENCES, *best}
@@ -142,14 +183,20 @@ def _families() -> dict[str, str]:
 
 
 def _wrapped(sentence: str, width: int, indent: str = "") -> list[str]:
-    return textwrap.wrap(sentence, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.wrap(
+        sentence, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def verdicts_of(root: Path) -> dict[str, dict[str, Any]]:
     """Per dataset of the last whole run its verdicts.json; empty where one is missing."""
     names = load_datasets(root / "configs").run
     paths = {name: root / "data" / "compared" / name / "verdicts.json" for name in names}
-    return {n: read_json(p) for n, p in paths.items()} if all(p.exists() for p in paths.values()) else {}
+    return (
+        {n: read_json(p) for n, p in paths.items()}
+        if all(p.exists() for p in paths.values())
+        else {}
+    )
 
 
 def replaced(page: str, name: str, part: str) -> str:
@@ -174,7 +221,9 @@ def main(root: Path = ROOT) -> None:
         _write(root / page, name, make(root))
     verdicts = verdicts_of(root)
     if not verdicts:
-        print("README.md keeps its leaderboards: data/compared is not complete; `make run` makes it.")
+        print(
+            "README.md keeps its leaderboards: data/compared is not complete; `make run` makes it."
+        )
         return
     board = pd.read_csv(root / "reports" / "leaderboard.csv", dtype={"seed": str})
     _write(root / "README.md", "leaderboards", results(board, verdicts))

@@ -1,7 +1,8 @@
 """Pages of docs/learn with Python in them: run from top to bottom, and as notebooks for Jupyter.
 
-A page is Markdown; each fenced block of `python` is a cell, each of `sh` a cell of commands. What a cell prints, the
-value of its last expression and its figures come below it, as in a notebook; the sources hold no outputs.
+A page is Markdown; each fenced block of `python` is a cell, each of `sh` a cell of commands. What a
+cell prints, the value of its last expression and its figures come below it, as in a notebook; the
+sources hold no outputs.
 """
 
 from __future__ import annotations
@@ -43,7 +44,15 @@ def cells(text: str) -> Iterator[tuple[str, str]]:
 
 def run(page: Path, folder: Path) -> str:
     """`executed` in a process and a temporary folder of its own; figures go to `folder`."""
-    command = [sys.executable, "-W", "ignore", "-m", "docs.notebooks", str(page), str(folder.resolve())]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "docs.notebooks",
+        str(page),
+        str(folder.resolve()),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CellFailed(done.stderr)
@@ -67,7 +76,9 @@ def executed(text: str, name: str, pictures: Path, work: Path) -> str:
                 continue
             parts.append(f"```{kind}\n{content}\n```")
             try:
-                shown = _commands(content) if kind == "sh" else _python(content, names, name, pictures)
+                shown = (
+                    _commands(content) if kind == "sh" else _python(content, names, name, pictures)
+                )
             except Exception as error:
                 raise CellFailed(f"{name}, cell\n{content}\n{traceback.format_exc()}") from error
             parts += shown
@@ -89,8 +100,14 @@ def _python(content: str, names: dict[str, Any], name: str, pictures: Path) -> l
 def _commands(content: str) -> list[str]:
     """The outputs of commands, `forecast` being that of this interpreter."""
     folder = str(Path(sys.executable).parent)
-    path = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", "COLUMNS": "110"}
-    done = subprocess.run(["bash", "-euc", content], env=path, capture_output=True, text=True, check=False)
+    path = {
+        **os.environ,
+        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
+        "COLUMNS": "110",
+    }
+    done = subprocess.run(
+        ["bash", "-euc", content], env=path, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
     lines = [line.rstrip() for line in done.stdout.splitlines()]
@@ -118,11 +135,20 @@ def notebook(text: str) -> str:
     made = []
     for number, (kind, content) in enumerate(cells(text)):
         source = f"%%bash\n{content}" if kind == "sh" else content
-        cell: dict[str, Any] = {"id": f"cell-{number}", "metadata": {}, "source": source.splitlines(keepends=True)}
+        cell: dict[str, Any] = {
+            "id": f"cell-{number}",
+            "metadata": {},
+            "source": source.splitlines(keepends=True),
+        }
         code = {"cell_type": "code", "execution_count": None, "outputs": []}
         made.append({**cell, **({"cell_type": "markdown"} if kind == "markdown" else code)})
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    return json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"
+    return (
+        json.dumps(
+            {"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """`make site`, first half: the documents as the sources of the site, in .forecast/site/pages.
 
-Pages are copied; links that leave docs/ become plain text, since the site has no source tree. The pages of docs/learn
-are run and get their outputs and a notebook to download. The reference is one page per public module, which
-mkdocstrings fills from the docstrings. mkdocs.yml makes the site of it in .forecast/site/html.
+Pages are copied; links that leave docs/ become plain text, since the site has no source tree. The
+pages of docs/learn are run and get their outputs and a notebook to download. The reference is one
+page per public module, which mkdocstrings fills from the docstrings. mkdocs.yml makes the site of
+it in .forecast/site/html.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ LINK = re.compile(r"(?<!!)\[((?:[^][]|\[[^]]*\])*)\]\(([^)\s]+)\)")
 
 
 def main(names: list[str]) -> None:
-    """Make the sources anew; `names`: only these pages of docs/learn are run, the others stay without outputs."""
+    """Make the sources anew; `names`: only these pages of docs/learn are run, the others stay
+    without outputs.
+    """
     shutil.rmtree(PAGES, ignore_errors=True)
     for pattern in COPIED:
         for path in DOCS.glob(pattern):
@@ -48,7 +51,9 @@ def _copied(path: Path, target: Path) -> None:
 
 
 def inside(text: str, path: Path) -> str:
-    """The text of `path` with its links into docs/ alone; of any other link that is a path the words stay."""
+    """The text of `path` with its links into docs/ alone; of any other link that is a path the
+    words stay.
+    """
 
     def kept(found: re.Match[str]) -> str:
         target = found[2].partition("#")[0]
@@ -75,11 +80,17 @@ def learnt(path: Path, folder: Path, *, run: bool) -> None:
 def reference() -> dict[str, str]:
     """Name → page of the public names, which mkdocstrings fills."""
     functions = "\n\n".join(f"::: {module}.{name}" for name, module in OFFERED.items())
-    first = f"# forecast\n\n`import forecast` offers these names, which stay as they are described.\n\n{functions}\n"
+    first = (
+        "# forecast\n\n`import forecast` offers these names, which stay as they are"
+        f" described.\n\n{functions}\n"
+    )
     names = sorted(identification.__all__)
     places = {name: getattr(getattr(identification, name), "__module__", "") for name in names}
     own = [f"::: {place}.{name}" for name, place in places.items() if place.startswith("forecast.")]
-    second = "# forecast.identification\n\nSystem identification, with the names of MATLAB's toolbox.\n\n"
+    second = (
+        "# forecast.identification\n\nSystem identification, with the names of MATLAB's"
+        " toolbox.\n\n"
+    )
     return {"forecast": first, "identification": second + "\n\n".join(own) + "\n"}
 
 

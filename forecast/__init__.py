@@ -1,7 +1,8 @@
 """Train, compare, record and keep retraining classical and recurrent forecasters.
 
-`__all__` is the public surface, which stays as it is documented (docs/python.md); every other name may change.
-Importing this package imports nothing else: `forecast.fit` and its like are looked up when they are first used.
+`__all__` is the public surface, which stays as it is documented (docs/python.md); every other name
+may change. Importing this package imports nothing else: `forecast.fit` and its like are looked up
+when they are first used.
 """
 
 import sys
@@ -20,20 +21,31 @@ __version__ = "0.12.0"
 __all__ = ["Board", "Model", "__version__", "compare", "example", "fit", "load"]
 
 OFFERED = {
-    "Board": "forecast.api.board", "compare": "forecast.api.board", "example": "forecast.api.packaged",
-    "fit": "forecast.api.fitting", "load": "forecast.api.model", "Model": "forecast.api.model",
-}  # fmt: skip
+    "Board": "forecast.api.board",
+    "compare": "forecast.api.board",
+    "example": "forecast.api.packaged",
+    "fit": "forecast.api.fitting",
+    "load": "forecast.api.model",
+    "Model": "forecast.api.model",
+}
 """Public name → its module."""
 
-FORMER = {"forecast.errors": "forecast.system.errors", "forecast.serving": "forecast.forecaster.serving"}
+FORMER = {
+    "forecast.errors": "forecast.system.errors",
+    "forecast.serving": "forecast.forecaster.serving",
+}
 """Modules that a logged MLflow model of an earlier version imports, and where they are now."""
 
 
 class _FormerNames:
-    """Finds a module of `FORMER` where no file has its name: the module of today under both names."""
+    """Finds a module of `FORMER` where no file has its name: the module of today under both
+    names.
+    """
 
     @classmethod
-    def find_spec(cls, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         return ModuleSpec(name, cls) if name in FORMER else None  # type: ignore[arg-type]
 
     @staticmethod
@@ -43,7 +55,8 @@ class _FormerNames:
     @staticmethod
     def exec_module(module: ModuleType) -> None:
         today = FORMER[module.__name__]
-        __import__(today)  # `import_module` here would count every module of the package as one that each stage runs
+        # `import_module` here would count every module of the package as one that each stage runs
+        __import__(today)
         sys.modules[module.__name__] = sys.modules[today]
 
 

@@ -1,1 +1,3 @@
-"""One thin file per DVC stage: it reads, calls and writes; what is worth a test lives in `forecast`."""
+"""One thin file per DVC stage: it reads, calls and writes; what is worth a test lives in
+`forecast`.
+"""

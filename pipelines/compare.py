@@ -1,4 +1,6 @@
-"""Stage compare: scores, rankings, significance and alarms of one dataset, from the forecasts alone."""
+"""Stage compare: scores, rankings, significance and alarms of one dataset, from the forecasts
+alone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from forecast.system.stage import run_stage
 
 
 def main(dataset: str, root: str = ".") -> None:
-    """Write data/compared/<dataset>/: the tables, bands.parquet, residuals.json and verdicts.json."""
+    """Write data/compared/<dataset>/: the tables, bands.parquet, residuals.json and
+    verdicts.json.
+    """
     compare_dataset(ProjectPaths.of(root), dataset)
 
 

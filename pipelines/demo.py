@@ -1,4 +1,6 @@
-"""`make demo`: every stage on a small grid and budget, in a folder of its own beside DVC, up to the leaderboard."""
+"""`make demo`: every stage on a small grid and budget, in a folder of its own beside DVC, up to the
+leaderboard.
+"""
 
 from __future__ import annotations
 

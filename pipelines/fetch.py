@@ -1,4 +1,6 @@
-"""Stage fetch: the snapshot the pointer names, verified, with the columns looked up elsewhere, into data/raw."""
+"""Stage fetch: the snapshot the pointer names, verified, with the columns looked up elsewhere, into
+data/raw.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,15 @@ from forecast.system.stage import run_stage
 
 
 def main(dataset: str, root: str = ".") -> None:
-    """Write <dataset>.parquet and the provider's forecasts at each row, <dataset>.issued.parquet."""
+    """Write <dataset>.parquet and the provider's forecasts at each row,
+    <dataset>.issued.parquet.
+    """
     paths = ProjectPaths.of(root)
     settings = load_dataset(dataset, paths.configs)
     frame = preparation.fetch(dataset, settings, root=paths.root)
-    whole = preparation.looked_up(frame, dataset, settings, root=paths.root, where=f"dataset {dataset!r}")
+    whole = preparation.looked_up(
+        frame, dataset, settings, root=paths.root, where=f"dataset {dataset!r}"
+    )
     files.write_frame(paths.raw(dataset), whole)
     kept = vintages.kept(paths.root, dataset)
     files.write_frame(paths.vintages(dataset), vintages.forecasts(kept, settings, frame))

@@ -1,4 +1,6 @@
-"""Stage prepare: the columns of the dataset, checked; what tuning may see is written apart from what comes later."""
+"""Stage prepare: the columns of the dataset, checked; what tuning may see is written apart from
+what comes later.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from forecast.system.stage import run_stage
 
 
 def main(dataset: str, root: str = ".") -> None:
-    """Write frame.parquet, tuning.parquet (rows up to validation_end), borders.json, task.json and quality.json."""
+    """Write frame.parquet, tuning.parquet (rows up to validation_end), borders.json, task.json and
+    quality.json.
+    """
     prepare_dataset(ProjectPaths.of(root), dataset)
 
 

@@ -1,4 +1,6 @@
-"""Stage `report`: what the finished datasets say, as reports/leaderboard.csv and reports/report.html."""
+"""Stage `report`: what the finished datasets say, as reports/leaderboard.csv and
+reports/report.html.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from forecast.system.stage import run_stage
 
 
 def main(root: str = ".") -> None:
-    """Write the combined leaderboard and the page for every dataset that configs/datasets.yaml runs.
+    """Write the combined leaderboard and the page for every dataset that configs/datasets.yaml
+    runs.
 
     The page shows how long things took, so it differs from run to run and is no out of the stage.
     """

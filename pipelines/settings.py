@@ -1,4 +1,6 @@
-"""Stage settings: what every other stage computes with, so that DVC runs a stage when its result can change."""
+"""Stage settings: what every other stage computes with, so that DVC runs a stage when its result
+can change.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from forecast.system.stage import run_stage
 
 
 def main(root: str = ".") -> None:
-    """Write data/settings/<dataset>/<stage>.json for every dataset of `run`, and data/settings/report.json."""
+    """Write data/settings/<dataset>/<stage>.json for every dataset of `run`, and
+    data/settings/report.json.
+    """
     paths = ProjectPaths.of(root)
     with files.atomic_directory(paths.settings) as folder:
         for name, content in stage_settings(paths).items():

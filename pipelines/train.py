@@ -1,4 +1,6 @@
-"""Stage train: every model fitted on the train rows and backtested, networks once per seed with their tuned values."""
+"""Stage train: every model fitted on the train rows and backtested, networks once per seed with
+their tuned values.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,19 @@ from forecast.config.paths import ProjectPaths
 from forecast.system.stage import run_stage
 
 
-def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str = ".forecast", jobs: int = 0) -> None:
-    """Write data/trained/<dataset>/<candidate>/: record, forecasts of every origin, saved forecasters."""
-    train_dataset(ProjectPaths.of(root, state), dataset, models, jobs=jobs, best_set=model_confidence_set)
+def main(
+    dataset: str,
+    root: str = ".",
+    models: tuple[str, ...] = (),
+    state: str = ".forecast",
+    jobs: int = 0,
+) -> None:
+    """Write data/trained/<dataset>/<candidate>/: record, forecasts of every origin, saved
+    forecasters.
+    """
+    train_dataset(
+        ProjectPaths.of(root, state), dataset, models, jobs=jobs, best_set=model_confidence_set
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Stage tune: every network studied on the tuning slice, train rows to fit and validation rows to score."""
+"""Stage tune: every network studied on the tuning slice, train rows to fit and validation rows to
+score.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,16 @@ from forecast.config.paths import ProjectPaths
 from forecast.system.stage import run_stage
 
 
-def main(dataset: str, root: str = ".", models: tuple[str, ...] = (), state: str = ".forecast", jobs: int = 0) -> None:
-    """Write data/tuned/<dataset>/<candidate>.json for every network of the grid (or of --models)."""
+def main(
+    dataset: str,
+    root: str = ".",
+    models: tuple[str, ...] = (),
+    state: str = ".forecast",
+    jobs: int = 0,
+) -> None:
+    """Write data/tuned/<dataset>/<candidate>.json for every network of the grid (or of
+    --models).
+    """
     tune_dataset(ProjectPaths.of(root, state), dataset, models, jobs=jobs)
 
 

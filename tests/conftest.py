@@ -8,15 +8,17 @@ import signal
 import tempfile
 from pathlib import Path
 
-# TensorFlow carries a libcurl of its own; loaded first, it takes curl_cffi's place and yfinance cannot fetch.
-# Commands that fetch never import TensorFlow, but tests of both share a process.
+# TensorFlow carries a libcurl of its own; loaded first, it takes curl_cffi's place and yfinance
+# cannot fetch. Commands that fetch never import TensorFlow, but tests of both share a process.
 import curl_cffi  # noqa: F401
 import hypothesis
 import pytest
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started with & by a script: no child would hear a Ctrl-C
+# started with & by a script: no child would hear a Ctrl-C
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-gc.disable()  # until all test modules are imported: what they bring stays, and would be looked through every time
+# until all test modules are imported: what they bring stays, and would be looked through every time
+gc.disable()
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("patient")
 
@@ -27,8 +29,8 @@ ROOM = 2 * 2**30  # several times what all tests leave
 def keep_temporary_files_in_memory() -> None:
     """Where there is room and a program may be started from it; a TMPDIR of one's own stays.
 
-    Every result is flushed to disk before it gets its name, and every project of a test is deleted: on a disk the
-    tests wait for that as long as they compute.
+    Every result is flushed to disk before it gets its name, and every project of a test is deleted:
+    on a disk the tests wait for that as long as they compute.
     """
     if "TMPDIR" in os.environ or not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK):
         return
@@ -44,7 +46,9 @@ TESTS = Path(__file__).parent
 
 
 def compile_the_packages() -> None:
-    """Once, before any worker: dozens of tests run a copy of the code, and a container often writes no bytecode."""
+    """Once, before any worker: dozens of tests run a copy of the code, and a container often writes
+    no bytecode.
+    """
     if "PYTEST_XDIST_WORKER" not in os.environ:
         for name in ("forecast", "pipelines"):
             compileall.compile_dir(TESTS.parent / name, quiet=1)
@@ -72,7 +76,9 @@ LONG = (
     "contract/test_fitting.py",
     "contract/test_heads.py",
 )
-"""Files of half a minute and more, the longest first: begun last, one would leave the other workers idle."""
+"""Files of half a minute and more, the longest first: begun last, one would leave the other workers
+idle.
+"""
 
 
 def pytest_collection_finish() -> None:
@@ -80,7 +86,9 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, everything else in its order; `--dist loadfile` hands files out in the order they come in."""
+    """Long files first, everything else in its order; `--dist loadfile` hands files out in the
+    order they come in.
+    """
     ranks = {name: rank for rank, name in enumerate(LONG)}
 
     def rank(item: pytest.Item) -> int:

@@ -1,10 +1,12 @@
-"""The lock of `make bench-setup` in three: torch for a processor (torch.lock), for CUDA (cuda.lock), and the rest.
+"""The lock of `make bench-setup` in three: torch for a processor (torch.lock), for CUDA
+(cuda.lock), and the rest.
 
     python -m bench.peers.locks LOCK      (part of make lock)
 
-PyPI's torch for Linux is the CUDA build; it wants 2.5 GB of libraries at import, on a processor too. torch's own CPU
-wheel wants none of them: it is taken where pip is told of a place that has it (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL),
-and what cuda.lock names is installed elsewhere. Two files, because pip prefers PyPI's where both hashes stand in one.
+PyPI's torch for Linux is the CUDA build; it wants 2.5 GB of libraries at import, on a processor
+too. torch's own CPU wheel wants none of them: it is taken where pip is told of a place that has it
+(PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL), and what cuda.lock names is installed elsewhere. Two files,
+because pip prefers PyPI's where both hashes stand in one.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-CPU_WHEEL = "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"  # torch 2.13.0+cpu, cp311, x86-64
+# torch 2.13.0+cpu, cp311, x86-64
+CPU_WHEEL = "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
 NOTE = "# made by `make lock`; see bench/peers/locks.py\n"
 
 

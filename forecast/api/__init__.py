@@ -1,4 +1,5 @@
-"""The door for Python: `forecast.fit`, `compare`, `load` and `example` are looked up here by `forecast.__getattr__`.
+"""The door for Python: `forecast.fit`, `compare`, `load` and `example` are looked up here by
+`forecast.__getattr__`.
 
 packaged    what comes with the package: catalogue, budgets, an example; `forecast new`
 frames      a caller's frame → the checked long frame

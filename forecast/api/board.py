@@ -1,4 +1,6 @@
-"""Several models on the same data and origins: the leaderboard, its verdicts, a picture and the report."""
+"""Several models on the same data and origins: the leaderboard, its verdicts, a picture and the
+report.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ LEAST_ORIGINS = 20
 
 
 class Board:
-    """What `forecast.compare` returns; it keeps its results in a temporary folder that goes when the board does.
+    """What `forecast.compare` returns; it keeps its results in a temporary folder that goes when
+    the board does.
 
     >>> board.leaderboard["model"].tolist()
     ['arx', 'ridge', 'naive', 'seasonal_naive']
@@ -58,7 +61,9 @@ class Board:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     def __repr__(self) -> str:
-        table = self.leaderboard[["model", "status", "mae", "mase", "skill", "chosen", "vs_naive", "vs_skip"]]
+        table = self.leaderboard[
+            ["model", "status", "mae", "mase", "skill", "chosen", "vs_naive", "vs_skip"]
+        ]
         about = "errors on test, a network by the mean forecast of its seeds"
         return f"{self.chosen!r} was chosen on validation; {about}:\n{table.to_string()}"
 
@@ -67,13 +72,25 @@ class Board:
 
     @property
     def leaderboard(self) -> pd.DataFrame:
-        """One row per model, lowest MASE first: its metrics on the test block (of a network: of its seeds' mean
-        forecast), whether validation chose it, and the words of the Holm-corrected tests against repeating the last
-        value and against its own linear part alone."""
+        """One row per model, lowest MASE first: its metrics on the test block (of a network: of its
+        seeds' mean forecast), whether validation chose it, and the words of the Holm-corrected
+        tests against repeating the last value and against its own linear part alone.
+        """
         rows = leaderboard(self._results, ranking=RANKING)
-        table = rows[["model", "status", *(metric.name for metric in metrics.METRICS), "n_params", "n_origins"]]
+        table = rows[
+            [
+                "model",
+                "status",
+                *(metric.name for metric in metrics.METRICS),
+                "n_params",
+                "n_origins",
+            ]
+        ]
         tests = {family: self._results.tests(RANKING, family) for family in ("naive", "skip")}
-        words = {f"vs_{f}": [str(own.get(m, {}).get("word", "")) for m in rows["model"]] for f, own in tests.items()}
+        words = {
+            f"vs_{f}": [str(own.get(m, {}).get("word", "")) for m in rows["model"]]
+            for f, own in tests.items()
+        }
         return table.assign(chosen=rows["model"] == self.chosen, **words).reset_index(drop=True)
 
     @property
@@ -87,19 +104,25 @@ class Board:
         return (*self._results.verdicts["sentences"], *self._results.verdicts["warnings"])
 
     def forecasts(self, model: str, *, levels: float | Sequence[float] = ()) -> pd.DataFrame:
-        """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of `Model.cross_validation`."""
+        """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of
+        `Model.cross_validation`.
+        """
         (found,) = candidates(self._results, RANKING, [model])
         return windows_of(self.model(model), self._results.forecasts(found), levels)
 
     def model(self, name: str | None = None) -> Model:
-        """A compared model, fitted on the train block alone; None: the chosen one. To forecast with all rows, fit it
-        again: `forecast.fit(df, board.chosen, ...)`."""
+        """A compared model, fitted on the train block alone; None: the chosen one.
+
+        To forecast with all rows, fit it again: `forecast.fit(df, board.chosen, ...)`.
+        """
         model = name or str(self.chosen)
         (found,) = candidates(self._results, RANKING, [model])
         return of_candidate(self._results, found, self._asked, self._recipes[model])
 
     def plot(self) -> Figure:
-        """Mean absolute error on the test block by horizon step, a line per model; the chosen one in colour."""
+        """Mean absolute error on the test block by horizon step, a line per model; the chosen one
+        in colour.
+        """
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(9, 4.5), layout="constrained")
@@ -108,7 +131,11 @@ class Board:
         table = table[(table["seed"] == MEAN) & table["ranking"].isin([RANKING, "baseline"])]
         metric = "mae" if table["mae"].notna().any() else "mase"
         for model, rows in table.groupby("model"):
-            own = {"color": "#d1495b", "linewidth": 2.0, "zorder": 3} if model == self.chosen else {"linewidth": 1.0}
+            own = (
+                {"color": "#d1495b", "linewidth": 2.0, "zorder": 3}
+                if model == self.chosen
+                else {"linewidth": 1.0}
+            )
             axes.plot(rows["step"], rows[metric], label=str(model), **own)
         axes.set_xlabel("horizon step")
         axes.set_ylabel(metric.upper())
@@ -146,32 +173,52 @@ def compare(
 ) -> Board:
     """Tune, fit and score several models on the same origins, by the stages of `dvc repro`.
 
-    Beside `models` stand the rows that they are tested against: the naive forecasts and the linear ones. The newest
-    15 % of the time steps are the test block (or `splits`, as in datasets.yaml), with an origin every `step_size` rows
-    (a quarter of the horizon by default). tuning: `quick` (a minute), `full` (configs/tuning.yaml), or keys of
-    tuning.yaml. The other options are those of `forecast.fit`.
+    Beside `models` stand the rows that they are tested against: the naive forecasts and the linear
+    ones. The newest 15 % of the time steps are the test block (or `splits`, as in datasets.yaml),
+    with an origin every `step_size` rows (a quarter of the horizon by default). tuning: `quick` (a
+    minute), `full` (configs/tuning.yaml), or keys of tuning.yaml. The other options are those of
+    `forecast.fit`.
 
     >>> board = forecast.compare(df, ["naive", "ridge"], freq="1h", horizon=3)
     """
     require_installed("arch", "`forecast.compare`")
     require_whole(step_size=step_size)
     asked = project.question(
-        df, freq=freq, horizon=horizon, lookback=lookback, season_length=season_length, past_exogenous=past_exogenous,
-        future_exogenous=future_exogenous, calendar_features=calendar_features, transform=transform,
-        difference_inputs=difference_inputs, names=Names(id_col, time_col, several("target_col", target_col)),
-    )  # fmt: skip
+        df,
+        freq=freq,
+        horizon=horizon,
+        lookback=lookback,
+        season_length=season_length,
+        past_exogenous=past_exogenous,
+        future_exogenous=future_exogenous,
+        calendar_features=calendar_features,
+        transform=transform,
+        difference_inputs=difference_inputs,
+        names=Names(id_col, time_col, several("target_col", target_col)),
+    )
     asked = asked if step_size is None else asked.with_steps(step_size)
     asked = asked.with_splits(splits) if splits else asked.cut(_test_steps(asked))
     entries, budget = project.entries(models), project.budget(tuning)
     season, beside = asked.dataset.season_length, project.entries(REFERENCES)
-    suited = {name: entry for name, entry in beside.items() if not spec(entry, where=name).unsuited(season)}
+    suited = {
+        name: entry
+        for name, entry in beside.items()
+        if not spec(entry, where=name).unsuited(season)
+    }
     for name, entry in entries.items():
         if entry["family"] != COMBINATION and (own := spec(entry, where=name)).on_skip:
-            row = "arx" if own.recursive else "ridge"  # its linear part standing alone, fitted as often
-            suited[row] = suited[row] | {key: entry[key] for key in ("refit", "refit_window") if key in entry}
+            # its linear part standing alone, fitted as often
+            row = "arx" if own.recursive else "ridge"
+            suited[row] = suited[row] | {
+                key: entry[key] for key in ("refit", "refit_window") if key in entry
+            }
     everyone = {**suited, **entries}
     folder = Path(tempfile.mkdtemp(prefix="forecast-"))
-    board = Board(folder, asked, {name: Recipe(entry, budget, True, n_jobs) for name, entry in everyone.items()})
+    board = Board(
+        folder,
+        asked,
+        {name: Recipe(entry, budget, True, n_jobs) for name, entry in everyone.items()},
+    )
     results = project.run(folder, asked, everyone, budget, n_jobs=n_jobs, tuned=True)
     compare_dataset(results.paths, NAME)
     return board

@@ -1,4 +1,6 @@
-"""One fitted model: forecasts with intervals from the last rows, from earlier ones, from later data."""
+"""One fitted model: forecasts with intervals from the last rows, from earlier ones, from later
+data.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ class Recipe:
 class Model:
     """What `forecast.fit` and `forecast.load` return. `name` heads the columns of its forecasts.
 
-    A loaded model has neither the data it was fitted on nor the recipe: `predict` wants a frame then.
+    A loaded model has neither the data it was fitted on nor the recipe: `predict` wants a frame
+    then.
 
     >>> model = forecast.fit(df, "ridge", freq="1h", horizon=3)
     >>> model.predict(levels=80).columns.tolist()
@@ -65,19 +68,28 @@ class Model:
 
     def __repr__(self) -> str:
         task, series = self.ensemble.task, len(self.ensemble.forecasters[0].scaling.centre)
-        return f"Model({self.name!r}, horizon={task.horizon}, lookback={task.lookback}, series={series})"
+        return (
+            f"Model({self.name!r}, horizon={task.horizon}, lookback={task.lookback},"
+            f" series={series})"
+        )
 
     def predict(
-        self, df: Any = None, *, future_df: Any = None, levels: float | Sequence[float] = (),
+        self,
+        df: Any = None,
+        *,
+        future_df: Any = None,
+        levels: float | Sequence[float] = (),
         horizon: int | None = None,
-    ) -> pd.DataFrame:  # fmt: skip
-        """The steps after the last row of every series: `unique_id, ds, <name>, <name>-lo-80, <name>-hi-80, …`.
+    ) -> pd.DataFrame:
+        """The steps after the last row of every series: `unique_id, ds, <name>, <name>-lo-80,
+        <name>-hi-80, …`.
 
-        df: a history that goes on from the data of the fit, or another one of the same series and columns; None: the
-        data of the fit. future_df: `unique_id, ds` and the columns of `future_exogenous` at every step of the horizon,
-        where no rows behind the last observation hold them. levels: of the intervals, in percent. horizon: more steps
-        than fitted for, where the model can go on (closed loops, rules, statistical models). Several targets stand
-        below each other, told apart by `output`.
+        df: a history that goes on from the data of the fit, or another one of the same series and
+        columns; None: the data of the fit. future_df: `unique_id, ds` and the columns of
+        `future_exogenous` at every step of the horizon, where no rows behind the last observation
+        hold them. levels: of the intervals, in percent. horizon: more steps than fitted for, where
+        the model can go on (closed loops, rules, statistical models). Several targets stand below
+        each other, told apart by `output`.
         """
         require_whole(horizon=horizon)
         wanted = self.ensemble.task.horizon if horizon is None else horizon
@@ -87,20 +99,27 @@ class Model:
         if told := standing_in(panel):
             warnings.warn(told, stacklevel=2)
         table = latest(ensemble, panel, horizon=wanted, levels=chances)
-        ends = {f"{end}_{percent(s)}": f"{self.name}-{end}-{percent(s)}" for s in chances for end in ("lo", "hi")}
+        ends = {
+            f"{end}_{percent(s)}": f"{self.name}-{end}-{percent(s)}"
+            for s in chances
+            for end in ("lo", "hi")
+        }
         return self._shown(table, {"y_hat": self.name, **ends})
 
     def cross_validation(
         self, *, step_size: int = 1, n_windows: int = 1, levels: float | Sequence[float] = ()
     ) -> pd.DataFrame:
-        """Forecasts of the last `n_windows` origins, `step_size` rows apart: `unique_id, ds, cutoff, y, <name>, …`.
+        """Forecasts of the last `n_windows` origins, `step_size` rows apart: `unique_id, ds,
+        cutoff, y, <name>, …`.
 
-        The model is fitted again, once, on the rows before the first of them (with an entry that has `refit: monthly`
-        or a number, as often as that says); intervals are calibrated there as well.
+        The model is fitted again, once, on the rows before the first of them (with an entry that
+        has `refit: monthly` or a number, as often as that says); intervals are calibrated there as
+        well.
         """
         if self.question is None or self.recipe is None:
             raise InputError(
-                f"Model {self.name!r} was loaded without its data. Ask the model of `forecast.fit(df, ...)`."
+                f"Model {self.name!r} was loaded without its data. Ask the model of"
+                " `forecast.fit(df, ...)`."
             )
         require_whole(step_size=step_size, n_windows=n_windows)
         horizon = self.ensemble.task.horizon
@@ -111,20 +130,29 @@ class Model:
         return windows_of(again, forecasts, levels)
 
     def save(self, folder: str | Path) -> None:
-        """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow."""
+        """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no
+        TensorFlow.
+        """
         target = Path(folder)
-        if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / ABOUT).exists()):
-            raise InputError(f"{folder}: found something else there, wanted a new folder or a saved model. Rename it.")
+        if target.is_file() or (
+            target.is_dir() and any(target.iterdir()) and not (target / ABOUT).exists()
+        ):
+            raise InputError(
+                f"{folder}: found something else there, wanted a new folder or a saved model."
+                " Rename it."
+            )
         with files.atomic_directory(target) as temporary:
             self.ensemble.save(temporary)
             names = {"id_col": self.names.id_col, "time_col": self.names.time_col}
             files.write_json(temporary / ABOUT, {"schema": SCHEMA, "name": self.name, **names})
 
     def export(self, path: str | Path, *, seed: int = 0) -> None:
-        """The network of the fit's first seed (or another) as one file for other tools: .py for NumPy alone, .keras,
-        or .onnx (with tf2onnx installed). Beside it a .json with the channels of a window and the scaling.
+        """The network of the fit's first seed (or another) as one file for other tools: .py for
+        NumPy alone, .keras, or .onnx (with tf2onnx installed). Beside it a .json with the channels
+        of a window and the scaling.
 
-        `InputError` for a model that is no single pass of a network and a linear map, and for a missing package.
+        `InputError` for a model that is no single pass of a network and a linear map, and for a
+        missing package.
 
         >>> forecast.fit(df, "gru", freq="1h", horizon=3).export("gru.py")
         """
@@ -147,7 +175,9 @@ class Model:
         return panel
 
     def _mended(self, df: pd.DataFrame | None, future_df: Any, ensemble: Ensemble) -> Panel:
-        """The panel of a history (None: of the fit's), checked, converted, in order and with what is known ahead."""
+        """The panel of a history (None: of the fit's), checked, converted, in order and with what
+        is known ahead.
+        """
         task = ensemble.task
         observed = [column.name for column in task.columns if not column.lead]
         plans = [column.name.removesuffix("+1") for column in task.columns if column.lead == 1]
@@ -156,7 +186,10 @@ class Model:
         elif self.question is not None:
             frame = self.question.frame
         else:
-            raise InputError(f"Model {self.name!r} was loaded without its data. Pass a history: `model.predict(df)`.")
+            raise InputError(
+                f"Model {self.name!r} was loaded without its data. Pass a history:"
+                " `model.predict(df)`."
+            )
         if future_df is not None:
             frame = frame[[*KEYS, *observed, *plans]]
             frame = frames.with_future(frame, future_df, self.names, plans, observed, task.calendar)
@@ -174,18 +207,28 @@ class Model:
         return pd.DataFrame({shown: table[name] for name, shown in named.items()}, copy=False)
 
 
-def windows_of(model: Model, forecasts: pd.DataFrame, levels: float | Sequence[float]) -> pd.DataFrame:
-    """The test block of a candidate's forecasts.parquet as `unique_id, ds, cutoff, y, <name>, <name>-lo-80, …`."""
-    table, columns = windows(forecasts[forecasts["block"] == "test"], model.ensemble, model.name, levels)
+def windows_of(
+    model: Model, forecasts: pd.DataFrame, levels: float | Sequence[float]
+) -> pd.DataFrame:
+    """The test block of a candidate's forecasts.parquet as `unique_id, ds, cutoff, y, <name>,
+    <name>-lo-80, …`.
+    """
+    table, columns = windows(
+        forecasts[forecasts["block"] == "test"], model.ensemble, model.name, levels
+    )
     return model._shown(table, {name: name for name in columns if name != "ds"})
 
 
 def windows(
     rows: pd.DataFrame, ensemble: Ensemble, name: str, levels: float | Sequence[float]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The mean over the seeds of long forecasts, with the intervals that `ensemble` was calibrated for."""
+    """The mean over the seeds of long forecasts, with the intervals that `ensemble` was calibrated
+    for.
+    """
     keys = ["unique_id", "output", "cutoff", "step", "ds"]
-    mean = with_series(rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean().reset_index())
+    mean = with_series(
+        rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean().reset_index()
+    )
     transforms = {column.name: column.transform for column in ensemble.task.target}
     columns = ["ds", "cutoff", "y", name]
     for chance in _shares(levels):
@@ -196,7 +239,9 @@ def windows(
             margin = ensemble.margin(str(series), chance)[own["step"].to_numpy() - 1]
             margin = margin * ensemble.widths(str(series), own["volatility"])
             centre = to(own["y_hat"].to_numpy())
-            mean.loc[own.index, ends] = np.stack([back(centre - margin), back(centre + margin)], axis=1)
+            mean.loc[own.index, ends] = np.stack(
+                [back(centre - margin), back(centre + margin)], axis=1
+            )
         columns += ends
     return mean.rename(columns={"y_hat": name}), columns
 
@@ -206,18 +251,24 @@ def _shares(levels: float | Sequence[float]) -> tuple[float, ...]:
     given = () if levels is None else tuple(levels) if isinstance(levels, Iterable) else (levels,)
     for level in given:
         if not isinstance(level, Real) or not 1 <= level < 100:
-            raise InputError(f"levels={levels!r}: found {level!r}, wanted percent from 1 to below 100, as [80, 95].")
+            raise InputError(
+                f"levels={levels!r}: found {level!r}, wanted percent from 1 to below 100, as [80,"
+                " 95]."
+            )
     return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in given))
 
 
 def load(folder: str | Path) -> Model:
-    """What `Model.save` wrote; `InputError` for another folder or schema, `DataError` for a damaged file.
+    """What `Model.save` wrote; `InputError` for another folder or schema, `DataError` for a damaged
+    file.
 
     >>> forecast.load("ridge").predict(df).shape
     (3, 3)
     """
     if not (Path(folder) / ABOUT).exists():
-        raise InputError(f"{folder}: found no {ABOUT}, wanted a folder that `model.save` made. Correct the path.")
+        raise InputError(
+            f"{folder}: found no {ABOUT}, wanted a folder that `model.save` made. Correct the path."
+        )
     about = files.read_saved(Path(folder) / ABOUT, SCHEMA)
     try:
         ensemble = Ensemble.load(Path(folder))

@@ -1,5 +1,5 @@
-"""What comes with the package beside its code: the catalogue of models, the budgets, the data of Dublin; and a project
-of the user's own made of it, with configs, stages and the embedded data.
+"""What comes with the package beside its code: the catalogue of models, the budgets, the data of
+Dublin; and a project of the user's own made of it, with configs, stages and the embedded data.
 
 A clone has them at its root, an installed wheel below `share/forecast/` of its environment.
 """
@@ -29,13 +29,17 @@ EXAMPLES = {"dublin": "weather"}
 
 @cache
 def packaged() -> Path:
-    """The folder with `configs/` and `data/`; `InputError` where neither a clone nor an installation has it."""
+    """The folder with `configs/` and `data/`; `InputError` where neither a clone nor an
+    installation has it.
+    """
     if (CLONE / MARK).exists() and (CLONE / "pyproject.toml").exists():
         return CLONE
     for file in importlib.metadata.files("rolling-forecast") or ():
         if file.as_posix().endswith(f"share/forecast/{MARK}"):
             return Path(str(file.locate())).resolve().parents[1]
-    raise InputError("The installed rolling-forecast lacks its share/forecast/configs. Install the wheel again.")
+    raise InputError(
+        "The installed rolling-forecast lacks its share/forecast/configs. Install the wheel again."
+    )
 
 
 def require_installed(package: str, what: str) -> None:
@@ -43,22 +47,34 @@ def require_installed(package: str, what: str) -> None:
     with contextlib.suppress(ModuleNotFoundError):
         if importlib.util.find_spec(package) is not None:
             return
-    raise InputError(f"{what} needs {package}. Install it: `pip install 'rolling-forecast[train]'`.")
+    raise InputError(
+        f"{what} needs {package}. Install it: `pip install 'rolling-forecast[train]'`."
+    )
 
 
 def example(name: str = "dublin") -> pd.DataFrame:
-    """A frame to begin with. `dublin`: hourly weather of 2024 to 2026, `unique_id, ds` (UTC), `y` (temperature in °C),
-    `precip` (mm in the hour before) and `wind` (km/h). Weather data by Open-Meteo.com (CC BY 4.0); contains modified
-    Copernicus data.
+    """A frame to begin with.
+
+    `dublin`: hourly weather of 2024 to 2026, `unique_id, ds` (UTC), `y` (temperature in °C),
+    `precip` (mm in the hour before) and `wind` (km/h). Weather data by Open-Meteo.com (CC BY 4.0);
+    contains modified Copernicus data.
 
     >>> df = forecast.example().tail(2000)
     """
     if name not in EXAMPLES:
-        raise InputError(f"Example {name!r} is unknown.{closest(name, EXAMPLES)} Known: {quote_names(EXAMPLES)}.")
+        raise InputError(
+            f"Example {name!r} is unknown.{closest(name, EXAMPLES)} Known: {quote_names(EXAMPLES)}."
+        )
     return snapshots.read_pointed(packaged(), EXAMPLES[name]).rename(columns={"temp": "y"})
 
 
-OWN = (".gitignore", "configs/*.yaml", "configs/examples/*", "data/pointers/weather.json", "data/snapshots/weather/*")
+OWN = (
+    ".gitignore",
+    "configs/*.yaml",
+    "configs/examples/*",
+    "data/pointers/weather.json",
+    "data/snapshots/weather/*",
+)
 """The user's from the first day: made once and never changed by an upgrade."""
 OURS = ("pipelines/*.py", "dvc.yaml", ".dvcignore")
 """What an upgrade brings up to the installed version."""
@@ -66,15 +82,20 @@ LOCK = "requirements.lock"
 
 
 def create_project(folder: Path) -> list[str]:
-    """Fill an empty or absent folder; the names of the files. `InputError` for a folder that holds something."""
+    """Fill an empty or absent folder; the names of the files.
+
+    `InputError` for a folder that holds something.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
-            f"{folder}: found something there, wanted an empty or new folder. Name another one, or bring a project up "
-            f"to this version with `forecast new {folder} --upgrade`."
+            f"{folder}: found something there, wanted an empty or new folder. Name another one, or"
+            f" bring a project up to this version with `forecast new {folder} --upgrade`."
         )
     made = {**_template(OWN), **_template(OURS), **_template((".dvc/config",))}
     made[".dvc/config"] = made[".dvc/config"].replace(b"[core]\n", b"[core]\n    no_scm = true\n")
-    made["configs/datasets.yaml"] = made["configs/datasets.yaml"].replace(b"run: [stocks, weather]", b"run: [weather]")
+    made["configs/datasets.yaml"] = made["configs/datasets.yaml"].replace(
+        b"run: [stocks, weather]", b"run: [weather]"
+    )
     made[LOCK] = _installed().encode()
     for name, content in made.items():
         files.write_bytes(folder / name, content)
@@ -84,7 +105,9 @@ def create_project(folder: Path) -> list[str]:
 def upgrade_project(folder: Path) -> str:
     """Bring the stages of a project to the installed version; what changed, as a unified diff."""
     if not (folder / "dvc.yaml").exists() or not (folder / "configs" / "datasets.yaml").exists():
-        raise InputError(f"{folder}: found no dvc.yaml with configs/datasets.yaml, wanted a project.")
+        raise InputError(
+            f"{folder}: found no dvc.yaml with configs/datasets.yaml, wanted a project."
+        )
     changes: list[str] = []
     for name, content in {**_template(OURS), LOCK: _installed().encode()}.items():
         path = folder / name
@@ -97,19 +120,28 @@ def upgrade_project(folder: Path) -> str:
 
 
 def outdated(folder: Path) -> str:
-    """What to do where the stages of a project follow another version than the installed one; else nothing."""
+    """What to do where the stages of a project follow another version than the installed one; else
+    nothing.
+    """
     path, now = folder / LOCK, importlib.metadata.version("rolling-forecast")
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     kept = re.search(r"^rolling-forecast==(\S+)$", text, re.MULTILINE)
     if kept is None or kept[1] == now:
         return ""
-    return f"{LOCK}: of version {kept[1]}, installed is {now}; finished results stay. Next: `forecast new . --upgrade`"
+    return (
+        f"{LOCK}: of version {kept[1]}, installed is {now}; finished results stay. Next: `forecast"
+        " new . --upgrade`"
+    )
 
 
 def _template(patterns: tuple[str, ...]) -> dict[str, bytes]:
     """Relative name → content of what comes with the package."""
     root = packaged()
-    found = {path.relative_to(root).as_posix(): path.read_bytes() for p in patterns for path in sorted(root.glob(p))}
+    found = {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for p in patterns
+        for path in sorted(root.glob(p))
+    }
     found.pop("pipelines/demo.py", None)  # of a clone, whose Makefile starts it
     if "dvc.yaml" in found:
         pipeline = found["dvc.yaml"].decode()
@@ -121,6 +153,10 @@ def _template(patterns: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def _installed() -> str:
-    """Every installed package with its version: what the stages depend on, as `forecast` itself is one of them."""
-    found = {str(one.metadata["Name"]).lower(): one.version for one in importlib.metadata.distributions()}
+    """Every installed package with its version: what the stages depend on, as `forecast` itself is
+    one of them.
+    """
+    found = {
+        str(one.metadata["Name"]).lower(): one.version for one in importlib.metadata.distributions()
+    }
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))

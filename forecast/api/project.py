@@ -1,7 +1,7 @@
 """From a call to the stages: a project in a temporary folder, with the frame as its one dataset.
 
-The stages that run there are those of `dvc repro`, so the same data and settings give the same numbers. Nothing is
-written outside of the temporary folder.
+The stages that run there are those of `dvc repro`, so the same data and settings give the same
+numbers. Nothing is written outside of the temporary folder.
 """
 
 from __future__ import annotations
@@ -44,11 +44,14 @@ BUDGETS = {"quick": "demo", "full": "."}
 """Folder of the packaged configs whose tuning.yaml is meant."""
 NEEDED = {"statistical": ["statsforecast"], "regression": ["sklearn"]}
 """Packages of the extras by the kind of a family."""
-TOLD = ("spikes", "clock_change")  # rules whose findings are a `UserWarning`: what no option of a call tells
+# rules whose findings are a `UserWarning`: what no option of a call tells
+TOLD = ("spikes", "clock_change")
 MOST_MISSING = 0.2
 MOST_CALIBRATION = 1000
 FORMER_STEPS = {"H": "h", "T": "min", "S": "s", "M": "MS", "Q": "QS", "Y": "YS", "A": "YS"}
-"""What pandas called its steps before version 3, and calls them now (of a month's end ME, and so on)."""
+"""What pandas called its steps before version 3, and calls them now (of a month's end ME, and so
+on).
+"""
 
 
 class Step(Config):
@@ -59,7 +62,9 @@ class Step(Config):
 
 @dataclass(frozen=True)
 class Question:
-    """What is forecast from what: a checked frame, its entry of datasets.yaml, the caller's names of its columns."""
+    """What is forecast from what: a checked frame, its entry of datasets.yaml, the caller's names
+    of its columns.
+    """
 
     frame: pd.DataFrame
     entry: Mapping[str, Any]
@@ -75,7 +80,9 @@ class Question:
         return len(_steps(self.frame, self.dataset.calendar))
 
     def with_splits(self, splits: Mapping[str, Any]) -> Question:
-        """With the caller's own; `InputError` for shares or dates that are not as datasets.yaml wants them."""
+        """With the caller's own; `InputError` for shares or dates that are not as datasets.yaml
+        wants them.
+        """
         asked = replace(self, entry={**self.entry, "splits": splits})
         _ = asked.dataset
         return asked
@@ -84,7 +91,9 @@ class Question:
         return replace(self, entry={**self.entry, "step_size": int(step_size)})
 
     def cut(self, test: int) -> Question:
-        """The last `test` steps as test block, what lies before it in three; a thousand origins calibrate."""
+        """The last `test` steps as test block, what lies before it in three; a thousand origins
+        calibrate.
+        """
         task = self.dataset.task
         found = shares(self.frame, task.calendar, task.lookback, task.horizon, test)
         every = max(1, round(found["calibration"] * self.steps) // MOST_CALIBRATION)
@@ -104,7 +113,8 @@ def question(
     names: Names,
     **asked: Any,
 ) -> Question:
-    """The call as an entry of datasets.yaml; `InputError` for a frame or an option that is not as wanted.
+    """The call as an entry of datasets.yaml; `InputError` for a frame or an option that is not as
+    wanted.
 
     asked: `transform` and `difference_inputs` of the target.
     """
@@ -112,8 +122,12 @@ def question(
     calendar = _calendar(freq)
     target = [{"column": name, **asked} for name in names.target_col]
     past = _columns("past_exogenous", past_exogenous)
-    future = [{"known_ahead": True, **one} for one in _columns("future_exogenous", future_exogenous)]
-    observed, plans = ([str(column.get("column")) for column in group] for group in ((*target, *past), future))
+    future = [
+        {"known_ahead": True, **one} for one in _columns("future_exogenous", future_exogenous)
+    ]
+    observed, plans = (
+        [str(column.get("column")) for column in group] for group in ((*target, *past), future)
+    )
     frame = long_frame(df, names, [*observed, *plans], calendar)
     frame = over_horizon(frame, plans, observed, horizon, calendar, where=WHERE) if plans else frame
     steps = len(_steps(frame, calendar))
@@ -141,7 +155,9 @@ def question(
 
 def _columns(option: str, named: str | Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Entries of datasets.yaml of one name, or of names and entries."""
-    return [{"column": one} if isinstance(one, str) else dict(one) for one in several(option, named)]
+    return [
+        {"column": one} if isinstance(one, str) else dict(one) for one in several(option, named)
+    ]
 
 
 def _calendar(freq: str | Mapping[str, Any]) -> Calendar:
@@ -161,43 +177,59 @@ def _calendar(freq: str | Mapping[str, Any]) -> Calendar:
 
 
 def _season(calendar: Calendar, steps: int) -> int:
-    """The usual season of the step, a day of minutes at most; none (1) of sessions, and where fewer than four of them
-    were observed."""
+    """The usual season of the step, a day of minutes at most; none (1) of sessions, and where fewer
+    than four of them were observed.
+    """
     season = spans(calendar)[0] if isinstance(calendar, RegularCalendar) else 1
     return season if season <= min(steps // 4, 1440) else 1
 
 
 def _lookback(season: int, horizon: int, steps: int) -> int:
-    """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series or a season."""
+    """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series
+    or a season.
+    """
     return max(min(max(7 * season, 2 * horizon, 32), steps // 8), season, 2)
 
 
 def _steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
     spans = frame.groupby("unique_id")["ds"].agg(["first", "last"])
-    return np.unique(np.concatenate([grid(calendar, first, last).to_numpy() for first, last in spans.to_numpy()]))
+    return np.unique(
+        np.concatenate([grid(calendar, first, last).to_numpy() for first, last in spans.to_numpy()])
+    )
 
 
 def _bounded(column: Mapping[str, Any], frame: pd.DataFrame, calendar: Calendar) -> dict[str, Any]:
-    """The column with room for what it misses; `InputError` where that is more than a fifth of a series."""
+    """The column with room for what it misses; `InputError` where that is more than a fifth of a
+    series.
+    """
     steps = lengths(frame, calendar)
     missing = steps - frame.groupby("unique_id")[column["column"]].count()
-    for unique_id in missing.index[missing > MOST_MISSING * steps] if "max_missing" not in column else ():
+    for unique_id in (
+        missing.index[missing > MOST_MISSING * steps] if "max_missing" not in column else ()
+    ):
         cure = "Fill them, begin later, or pass a `freq` that fits."
         if frame["ds"][frame["unique_id"] == unique_id].dt.day_of_week.max() < 5:
             sessions = "{'kind': 'sessions', 'exchange': 'XNYS'}"
-            cure = f"No row is of a weekend: pass freq='B', or the sessions of an exchange, freq={sessions}."
+            cure = (
+                "No row is of a weekend: pass freq='B', or the sessions of an exchange,"
+                f" freq={sessions}."
+            )
         raise InputError(
-            f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at {missing[unique_id]} of "
-            f"{steps[unique_id]} time steps; wanted at most {MOST_MISSING:.0%}. {cure}"
+            f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at"
+            f" {missing[unique_id]} of {steps[unique_id]} time steps; wanted at most"
+            f" {MOST_MISSING:.0%}. {cure}"
         )
     return {"max_missing": MOST_MISSING if (missing > 0).any() else 0.0, **column}
 
 
-def shares(frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int, test: int) -> dict[str, float]:
-    """Of all steps but the last `test`: a tenth to calibrate intervals on, 15 % to choose on, the rest to fit.
+def shares(
+    frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int, test: int
+) -> dict[str, float]:
+    """Of all steps but the last `test`: a tenth to calibrate intervals on, 15 % to choose on, the
+    rest to fit.
 
-    Short series give calibration more, up to a quarter: 39 origins support an interval of 97.5 %. `InputError` where a
-    series is too short for a block.
+    Short series give calibration more, up to a quarter: 39 origins support an interval of 97.5 %.
+    `InputError` where a series is too short for a block.
     """
     steps = _steps(frame, calendar)
     rest = len(steps) - test
@@ -205,54 +237,81 @@ def shares(frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int,
     validation = min(max(3 * rest // 20, 2 * horizon), rest // 4)
     train = rest - validation - calibration
     stops = np.maximum(np.cumsum([train, validation, calibration]), 1)
-    needs = {"train": lookback + horizon, "validation": horizon, "calibration": horizon, "test": horizon}
+    needs = {
+        "train": lookback + horizon,
+        "validation": horizon,
+        "calibration": horizon,
+        "test": horizon,
+    }
     for unique_id, rows in frame.groupby("unique_id", sort=True):
         own = grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]).to_numpy()
         edges = [0, *np.searchsorted(own, steps[stops - 1], side="right"), len(own)]
         for (block, need), start, stop in zip(needs.items(), edges, edges[1:], strict=False):
             if stop - start < need:
                 raise InputError(
-                    f"{WHERE}, series {unique_id!r}: {len(own)} time steps are too few for horizon={horizon}, "
-                    f"lookback={lookback} and {counted(test, 'step')} of test: {stop - start} of them fall into the "
-                    f"{block} block, wanted at least {need}. Pass a shorter `horizon` or `lookback` or fewer windows, "
-                    "or leave out series that begin late or end early."
+                    f"{WHERE}, series {unique_id!r}: {len(own)} time steps are too few for"
+                    f" horizon={horizon}, lookback={lookback} and {counted(test, 'step')} of test:"
+                    f" {stop - start} of them fall into the {block} block, wanted at least {need}."
+                    " Pass a shorter `horizon` or `lookback` or fewer windows, or leave out series"
+                    " that begin late or end early."
                 )
     found = np.array([train, validation, calibration]) / len(steps)
     return dict(zip(("train", "validation", "calibration"), found.tolist(), strict=True))
 
 
 def entries(models: str | Sequence[str | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Name → entry of models.yaml, of names of the packaged catalogue and families, and of entries of one's own.
+    """Name → entry of models.yaml, of names of the packaged catalogue and families, and of entries
+    of one's own.
 
     An entry of one's own is named by its key `name`, else by its family.
     """
     known = load_models(packaged() / "configs").models
     found: dict[str, dict[str, Any]] = {}
-    for model in models if isinstance(models, Iterable) and not isinstance(models, str | Mapping) else (models,):
+    for model in (
+        models
+        if isinstance(models, Iterable) and not isinstance(models, str | Mapping)
+        else (models,)
+    ):
         if isinstance(model, str):
             if model not in known and model not in catalogue():
-                raise InputError(f"Model {model!r} is unknown.{nearest(model, {*known, *catalogue()})}.")
+                raise InputError(
+                    f"Model {model!r} is unknown.{nearest(model, {*known, *catalogue()})}."
+                )
             name, entry = model, dict(known.get(model, {"family": model}))
         elif not isinstance(model, Mapping) or "family" not in model:
             raise InputError(
-                f"Model {model!r}: wanted a name such as 'gru', or an entry such as {{'family': 'gru', 'units': 16}}. "
-                "Several models go to `forecast.compare`."
+                f"Model {model!r}: wanted a name such as 'gru', or an entry such as {{'family':"
+                " 'gru', 'units': 16}. Several models go to `forecast.compare`."
             )
         else:
             entry = dict(model)
             name = str(entry.pop("name", entry["family"]))
-        if not re.fullmatch(r"\w[^/\\\0]{0,63}", name) or name in ("unique_id", "ds", "cutoff", "y", "output"):
-            raise InputError(f"Model name {name!r}: wanted letters, digits, '_' and '-', and no column's name.")
+        if not re.fullmatch(r"\w[^/\\\0]{0,63}", name) or name in (
+            "unique_id",
+            "ds",
+            "cutoff",
+            "y",
+            "output",
+        ):
+            raise InputError(
+                f"Model name {name!r}: wanted letters, digits, '_' and '-', and no column's name."
+            )
         if found.setdefault(name, entry) != entry:
-            raise InputError(f"Two models are called {name!r}; wanted a name each. Give an entry its own: `name`.")
+            raise InputError(
+                f"Two models are called {name!r}; wanted a name each. Give an entry its own:"
+                " `name`."
+            )
     for name, entry in found.items():
         if entry.get("family") != COMBINATION:
-            spec(entry, where=f"model {name!r}")  # a wrong key is told here, with the nearest right one
+            # a wrong key is told here, with the nearest right one
+            spec(entry, where=f"model {name!r}")
     return found
 
 
 def budget(tuning: str | Mapping[str, Any] | None, **own: Any) -> Tuning:
-    """`quick`, `full`, or the keys of tuning.yaml that differ from `full`; None is `full` without its trials."""
+    """`quick`, `full`, or the keys of tuning.yaml that differ from `full`; None is `full` without
+    its trials.
+    """
     changed = dict(tuning) if isinstance(tuning, Mapping) else {}
     if not isinstance(tuning, Mapping | None) and str(tuning) not in BUDGETS:
         raise InputError(f"tuning={tuning!r} is unknown.{nearest(str(tuning), BUDGETS)}.")
@@ -261,20 +320,34 @@ def budget(tuning: str | Mapping[str, Any] | None, **own: Any) -> Tuning:
 
 
 def run(
-    folder: Path, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning, *, n_jobs: int | None,
+    folder: Path,
+    asked: Question,
+    models: Mapping[str, Mapping[str, Any]],
+    tuning: Tuning,
+    *,
+    n_jobs: int | None,
     tuned: bool,
-) -> Results:  # fmt: skip
-    """Stages prepare, tune (where `tuned`) and train in `folder`; the results that they left there."""
+) -> Results:
+    """Stages prepare, tune (where `tuned`) and train in `folder`; the results that they left
+    there.
+    """
     paths = ProjectPaths.of(folder)
     _write(paths, asked, models, tuning)
-    for name, why in left_out(load_models(paths.configs), season_length=asked.entry["season_length"]).items():
-        raise InputError(f"Model {name!r} does not suit these data: {why}. Leave it out, or pass `season_length`.")
+    for name, why in left_out(
+        load_models(paths.configs), season_length=asked.entry["season_length"]
+    ).items():
+        raise InputError(
+            f"Model {name!r} does not suit these data: {why}. Leave it out, or pass"
+            " `season_length`."
+        )
     _require_installed(paths, tuned=tuned)
     require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)
     jobs = n_jobs or default_jobs(os.environ)
     with _environment_kept():
         prepare_dataset(paths, NAME)
-        found = (quality.Violation(**one) for one in files.read_json(paths.quality(NAME))["findings"])
+        found = (
+            quality.Violation(**one) for one in files.read_json(paths.quality(NAME))["findings"]
+        )
         for said in quality.sentences([one for one in found if one.rule in TOLD]):
             warnings.warn(f"{WHERE}: {said.removeprefix('warn ')}", stacklevel=5)
         if tuned:
@@ -285,7 +358,9 @@ def run(
 
 @contextlib.contextmanager
 def _environment_kept() -> Iterator[None]:
-    """What stages set for their own process, such as one thread for BLAS, is not left to the caller's."""
+    """What stages set for their own process, such as one thread for BLAS, is not left to the
+    caller's.
+    """
     before = dict(os.environ)
     try:
         yield
@@ -295,18 +370,30 @@ def _environment_kept() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _write(paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning) -> None:
+def _write(
+    paths: ProjectPaths, asked: Question, models: Mapping[str, Mapping[str, Any]], tuning: Tuning
+) -> None:
     usual = yaml.safe_load((packaged() / "configs" / "models.yaml").read_text(encoding="utf-8"))
-    grid_ = {"grid": "asked", "grids": {"asked": list(models)}, "rankings": ["shipped"], "refit": "never"}
+    grid_ = {
+        "grid": "asked",
+        "grids": {"asked": list(models)},
+        "rankings": ["shipped"],
+        "refit": "never",
+    }
     known = {**usual["models"], **models}  # a combination may name rows that are not asked for
     contents = {
         "datasets": {"run": [NAME], "datasets": {NAME: dict(asked.entry)}},
         "models": {**usual, **grid_, "models": known},
         "tuning": tuning.model_dump(mode="json"),
-        "evaluation": yaml.safe_load((packaged() / "configs" / "evaluation.yaml").read_text(encoding="utf-8")),
+        "evaluation": yaml.safe_load(
+            (packaged() / "configs" / "evaluation.yaml").read_text(encoding="utf-8")
+        ),
     }
     for name, content in contents.items():
-        files.write_text(paths.configs / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        files.write_text(
+            paths.configs / f"{name}.yaml",
+            yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
+        )
     validated(Models, contents["models"], where="models")
     files.write_frame(paths.raw(NAME), asked.frame)
 
@@ -316,5 +403,8 @@ def _require_installed(paths: ProjectPaths, *, tuned: bool) -> None:
     for name, entry in load_models(paths.configs).selected().items():
         family = catalogue()[str(entry["family"])]
         wanted = ["tensorflow", "numba"] if family.uses_tensorflow else NEEDED.get(family.kind, [])
-        for package in [*wanted, *(["optuna"] if tuned and (family.on_skip or family.kind == "regression") else [])]:
+        for package in [
+            *wanted,
+            *(["optuna"] if tuned and (family.on_skip or family.kind == "regression") else []),
+        ]:
             require_installed(package, f"Model {name!r}")

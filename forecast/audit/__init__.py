@@ -1,20 +1,22 @@
 """The executable leak audit: does anything know what it could not have known?
 
-The pipeline is treated as a black box. Its input, the stored snapshot, is changed after some moment; everything that
-belongs to the time before must come out bit for bit as it was. No rule knows any particular leak: what is listed is
-what may depend on which rows, and a leak is whatever depends on others.
+The pipeline is treated as a black box. Its input, the stored snapshot, is changed after some
+moment; everything that belongs to the time before must come out bit for bit as it was. No rule
+knows any particular leak: what is listed is what may depend on which rows, and a leak is whatever
+depends on others.
 
     scaling, skip, weights      train rows; a choice between fits may look at validation
     tuning, the chosen model    train and validation rows
     members and their weights   validation rows
     intervals                   nothing after the calibration block
     prepared rows, inputs       rows up to their own
-    known-future inputs         the calendar, issues of that time or earlier, and plans declared as known ahead
-    a forecast                  rows up to its cutoff
+    known-future inputs         the calendar, issues of that time or earlier, and plans declared as
+    known ahead a forecast                  rows up to its cutoff
 
-What no change of later rows can show is looked for in the data themselves: a column that tells the target in advance,
-a history that was revised, blocks out of order, a stretch of test in the training rows. And what the project holds as
-its finished results is made again from its models, as far as that costs no training.
+What no change of later rows can show is looked for in the data themselves: a column that tells the
+target in advance, a history that was revised, blocks out of order, a stretch of test in the
+training rows. And what the project holds as its finished results is made again from its models, as
+far as that costs no training.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ KINDS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """`kind`: a key of `KINDS`; `detector`: the check that caught it; `where`: a column, a model or a file."""
+    """`kind`: a key of `KINDS`; `detector`: the check that caught it; `where`: a column, a model or
+    a file.
+    """
 
     kind: str
     detector: str
@@ -60,7 +64,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """`checked`: what was looked at and how often, so that a clean audit of nothing does not pass for a clean one."""
+    """`checked`: what was looked at and how often, so that a clean audit of nothing does not pass
+    for a clean one.
+    """
 
     dataset: str
     findings: tuple[Finding, ...]
@@ -81,13 +87,20 @@ class Audit:
             return [f"{self.dataset}: no leak found. Checked: {counted}.", *self.notes]
         kinds = list(dict.fromkeys(finding.kind for finding in self.findings))
         head = f"{self.dataset}: LEAK: {KINDS[kinds[0]]}"
-        head += f"; with it: {', '.join(KINDS[kind] for kind in kinds[1:])}." if len(kinds) > 1 else "."
-        body = [f"- {KINDS[f.kind]} ({f.where}), caught by {f.detector}: {f.text}" for f in self.findings]
+        head += (
+            f"; with it: {', '.join(KINDS[kind] for kind in kinds[1:])}." if len(kinds) > 1 else "."
+        )
+        body = [
+            f"- {KINDS[f.kind]} ({f.where}), caught by {f.detector}: {f.text}"
+            for f in self.findings
+        ]
         return [head, *body, f"Checked: {counted}.", *self.notes]
 
 
 def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Causes first; equal findings of several models or origins once, with the number of the others."""
+    """Causes first; equal findings of several models or origins once, with the number of the
+    others.
+    """
     rank = list(KINDS)
     merged: dict[tuple[str, str], list[Finding]] = {}
     for finding in sorted(findings, key=lambda f: (rank.index(f.kind), f.detector)):

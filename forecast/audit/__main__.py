@@ -1,4 +1,6 @@
-"""`python -m forecast.audit DATASET`: the audit in a process of its own, since it runs the code it examines."""
+"""`python -m forecast.audit DATASET`: the audit in a process of its own, since it runs the code it
+examines.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,24 @@ Say = Callable[[str], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when no leak was found, 1 when one was, the error's code when the audit could not be made."""
+    """0 when no leak was found, 1 when one was, the error's code when the audit could not be
+    made.
+    """
     options = _parser().parse_args(arguments)
-    say = (lambda line: None) if options.quiet else (lambda line: print(line, file=sys.stderr, flush=True))
+    say = (
+        (lambda line: None)
+        if options.quiet
+        else (lambda line: print(line, file=sys.stderr, flush=True))
+    )
     try:
         with files.scratch_folder() as folder:
             found = audit(
-                Path(options.root), options.dataset, folder, models=options.models, jobs=options.jobs, say=say
+                Path(options.root),
+                options.dataset,
+                folder,
+                models=options.models,
+                jobs=options.jobs,
+                say=say,
             )
     except ForecastError as error:
         print(f"audit: {error}", file=sys.stderr)
@@ -44,10 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="forecast audit", description="Look for leaks in the pipeline of a dataset.")
+    parser = argparse.ArgumentParser(
+        prog="forecast audit", description="Look for leaks in the pipeline of a dataset."
+    )
     parser.add_argument("dataset")
     parser.add_argument("--root", default=".")
-    parser.add_argument("--models", default=(), type=lambda text: tuple(part for part in text.split(",") if part))
+    parser.add_argument(
+        "--models", default=(), type=lambda text: tuple(part for part in text.split(",") if part)
+    )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.add_argument("--quiet", action="store_true")
@@ -63,21 +80,28 @@ def audit(
     jobs: int = 1,
     say: Say = lambda line: None,
 ) -> Audit:
-    """Audit the project in `root`; `folder` is an empty one for the runs, `models` narrows the grid.
+    """Audit the project in `root`; `folder` is an empty one for the runs, `models` narrows the
+    grid.
 
-    Trained forecasters of the project are examined as they are; fits are repeated on a part of the data with a
-    budget of a few steps, since what a fit may see does not depend on how long it goes on.
+    Trained forecasters of the project are examined as they are; fits are repeated on a part of the
+    data with a budget of a few steps, since what a fit may see does not depend on how long it goes
+    on.
     """
     project, least = Project.of(root, dataset), 2 if cluster.address() else 1
     small = miniature(project.frame, project.settings, block_ends(project.frame, project.settings))
     ends = block_ends(small, project.settings)
-    # All runs come first, each forked from a process that has not used the audited code and so remembers nothing.
+    # All runs come first, each forked from a process that has not used the audited code and so
+    # remembers nothing.
     say("the pipeline on the data as they are")
     opened = load(project, folder, models)
-    base = isolated(run, project, small, folder / "base", models=models)  # one job, so that all it opens is noted
+    # one job, so that all it opens is noted
+    base = isolated(run, project, small, folder / "base", models=models)
     base.opened += opened
     if "own" in files.read_json(base.prepared / "borders.json"):
-        why = "Blocks are shares of each series' own rows here, and an audit changes all rows after one moment."
+        why = (
+            "Blocks are shares of each series' own rows here, and an audit changes all rows after"
+            " one moment."
+        )
         raise InputError(f"{why} Audit the series one by one, or those that end together.")
 
     def changed(place: Path, **change: Any) -> Sandbox:
@@ -110,12 +134,21 @@ def audit(
 
 
 def _other_fits(
-    project: Project, base: Sandbox, ends: dict[str, pd.Timestamp], folder: Path, models: tuple[str, ...], say: Say
+    project: Project,
+    base: Sandbox,
+    ends: dict[str, pd.Timestamp],
+    folder: Path,
+    models: tuple[str, ...],
+    say: Say,
 ) -> list[Finding]:
-    """What was chosen when other fits are the better ones on test, and the fits once more without later rows."""
+    """What was chosen when other fits are the better ones on test, and the fits once more without
+    later rows.
+    """
     say("members, weights, choices and intervals with the order of test errors reversed")
     turned = isolated(stored.turned, project, base, folder / "turned", models=models)
-    found = list(runs.chosen_before(base, turned, ends["calibration"], "test errors in the reversed order"))
+    found = list(
+        runs.chosen_before(base, turned, ends["calibration"], "test errors in the reversed order")
+    )
     found += runs.calibrated(base, turned, ends["calibration"], "test errors in the reversed order")
     say("fits without the rows after the validation block, one of them with all of its steps")
     few = Budget(BUDGET["final_steps"], BUDGET["evaluate_every"])
@@ -129,7 +162,10 @@ def _of_one_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
     frame = pd.read_parquet(base.prepared / "frame.parquet")
     panel = from_frame(frame, base.dataset, load_dataset(base.dataset, base.paths.configs).task)
     return [
-        *(Finding("beside", "files opened meanwhile", path, BESIDE.format(path)) for path in base.opened[:1]),
+        *(
+            Finding("beside", "files opened meanwhile", path, BESIDE.format(path))
+            for path in base.opened[:1]
+        ),
         *runs.blocks_in_order(base, ends, "labels of the forecasts"),
         *runs.origins_in_order(base, panel, ends, "origins of every block"),
         *runs.targets_asked_for(base, panel, ends, "targets asked for"),
@@ -140,7 +176,9 @@ def _of_one_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
     ]
 
 
-def _of_the_data(project: Project, whole: Panel, ends: dict[str, pd.Timestamp], again: Sandbox) -> list[Finding]:
+def _of_the_data(
+    project: Project, whole: Panel, ends: dict[str, pd.Timestamp], again: Sandbox
+) -> list[Finding]:
     """What stands in the data themselves; `again`: what the stages make of the snapshot now."""
     return [
         *data.history(project),
@@ -152,15 +190,22 @@ def _of_the_data(project: Project, whole: Panel, ends: dict[str, pd.Timestamp], 
 
 
 def _other_runs(
-    changed: Callable[..., Sandbox], base: Sandbox, ends: dict[str, pd.Timestamp], folder: Path, say: Say
+    changed: Callable[..., Sandbox],
+    base: Sandbox,
+    ends: dict[str, pd.Timestamp],
+    folder: Path,
+    say: Say,
 ) -> list[Finding]:
-    """The pipeline on three changed copies of the data, made by `changed`, each compared with the first run."""
+    """The pipeline on three changed copies of the data, made by `changed`, each compared with the
+    first run.
+    """
     say("the pipeline with the rows after the train block moved by a ten-millionth")
     moment, fits = ends["train"], ("fetch", "prepare", "train")
     other = changed(folder / "nudged", after=moment, change=nudged, stages=fits, tuned=base.tuned)
     every = runs.every_fit(base)
     twice = {folder.replace("/chosen-", "/seed-") for folder in every if "/chosen-" in folder}
-    first = [folder for folder in every if folder not in twice]  # of what was fitted again the fit before
+    # of what was fitted again the fit before
+    first = [folder for folder in every if folder not in twice]
     found = list(runs.fitted_before(base, other, first, moment, "nudge after the train block"))
     say("the pipeline with the rows after the validation block changed")
     moment, detector = ends["validation"], "change after the validation block"
@@ -170,21 +215,28 @@ def _other_runs(
     found += runs.forecasts_before(base, other, moment, detector)
     say("the pipeline with the later part of the test block changed")
     moment, detector = _inside_test(base, ends), "change inside the test block"
-    other = changed(folder / "test", after=moment, change=shaken, stages=(*fits, "compare"), tuned=base.tuned)
+    other = changed(
+        folder / "test", after=moment, change=shaken, stages=(*fits, "compare"), tuned=base.tuned
+    )
     found += runs.calibrated(base, other, moment, detector)
     found += runs.forecasts_before(base, other, moment, detector)
     return found
 
 
 def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
-    """The cutoff of an origin of the test block at which a model is fitted again, or of one in its first quarter: one
-    row seen too many is then one changed."""
-    table = pd.read_parquet(base.trained / "naive" / "forecasts.parquet", columns=["block", "cutoff"])
+    """The cutoff of an origin of the test block at which a model is fitted again, or of one in its
+    first quarter: one row seen too many is then one changed.
+    """
+    table = pd.read_parquet(
+        base.trained / "naive" / "forecasts.parquet", columns=["block", "cutoff"]
+    )
     cutoffs = np.sort(table.loc[table["block"] == "test", "cutoff"].unique())
     if not len(cutoffs):
         return ends["calibration"]
     every = [
-        record["params"]["refit"] for _, record in base.records() if record["params"].get("refit", "never") != "never"
+        record["params"]["refit"]
+        for _, record in base.records()
+        if record["params"].get("refit", "never") != "never"
     ]
     fits = np.sort(table["cutoff"].unique())[every[0] :: every[0]] if every else cutoffs[:0]
     known = cutoffs[np.isin(cutoffs, fits)]
@@ -193,9 +245,15 @@ def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
 
 def _notes(base: Sandbox) -> tuple[str, ...]:
     failed = [name for name, record in base.records() if record["status"] != "ok"]
-    notes = [f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}."] if failed else []
+    notes = (
+        [f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}."]
+        if failed
+        else []
+    )
     if not base.calibrated:
-        notes.append("No interval was calibrated in this pipeline; there was nothing to audit there.")
+        notes.append(
+            "No interval was calibrated in this pipeline; there was nothing to audit there."
+        )
     return tuple(notes)
 
 

@@ -18,15 +18,21 @@ from forecast.data.columns import observed
 from forecast.data.schema import KEYS
 
 FACTOR = 0.93
-"""Applied to what is shaken: a mean or a spread over all rows changes, bounds such as 0 or 100 % hold."""
+"""Applied to what is shaken: a mean or a spread over all rows changes, bounds such as 0 or 100 %
+hold.
+"""
 TENTH = 0.1
 DROPPED = (1, 3, 4)
-"""Which of the rows after a moment are absent where rows may be: what reads a gap ahead of time then changes."""
+"""Which of the rows after a moment are absent where rows may be: what reads a gap ahead of time
+then changes.
+"""
 TURNED = (0.05, 0.5)
-"""Test errors of the best and the worst fit of the reversed order, in those of the best before: far below the errors
-of the calibration block, so margins that adapt win as well."""
+"""Test errors of the best and the worst fit of the reversed order, in those of the best before: far
+below the errors of the calibration block, so margins that adapt win as well.
+"""
 NUDGE = 1e-7
-"""Relative. Any sum over nudged rows changes its last bits; no choice between two losses changes."""
+"""Relative. Any sum over nudged rows changes its last bits; no choice between two losses changes.
+"""
 
 
 def shaken(frame: pd.DataFrame, after: pd.Timestamp, *, factor: float = FACTOR) -> pd.DataFrame:
@@ -38,22 +44,32 @@ def shaken(frame: pd.DataFrame, after: pd.Timestamp, *, factor: float = FACTOR) 
 
 
 def shrunk(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
-    """The same at a tenth: a jump from one row to the next, such as a threshold on later values waits for."""
+    """The same at a tenth: a jump from one row to the next, such as a threshold on later values
+    waits for.
+    """
     return shaken(frame, after, factor=TENTH)
 
 
-def with_plans(changed: pd.DataFrame, frame: pd.DataFrame, dataset: Dataset, after: pd.Timestamp) -> pd.DataFrame:
-    """`changed` with what `frame` holds of `known_ahead` columns over the horizon behind `after`, and no further.
+def with_plans(
+    changed: pd.DataFrame, frame: pd.DataFrame, dataset: Dataset, after: pd.Timestamp
+) -> pd.DataFrame:
+    """`changed` with what `frame` holds of `known_ahead` columns over the horizon behind `after`,
+    and no further.
 
-    A row that `changed` lacks has none of its observations; of a plan it has zero, for a plan has no holes.
+    A row that `changed` lacks has none of its observations; of a plan it has zero, for a plan has
+    no holes.
     """
     names = [column.column for column in dataset.future_exogenous if column.known_ahead]
     if not names:
         return changed
     end = calendars.following(dataset.calendar, after, dataset.horizon)[-1]
-    plans = frame.loc[(frame["ds"] > after) & (frame["ds"] <= end), [*KEYS, *names]].set_index(list(KEYS))
+    plans = frame.loc[(frame["ds"] > after) & (frame["ds"] <= end), [*KEYS, *names]].set_index(
+        list(KEYS)
+    )
     own = changed.set_index(list(KEYS))
-    dropped = frame[frame["ds"] <= changed["ds"].max()].set_index(list(KEYS)).index.difference(own.index)
+    dropped = (
+        frame[frame["ds"] <= changed["ds"].max()].set_index(list(KEYS)).index.difference(own.index)
+    )
     own = own.reindex(own.index.union(plans.index).union(dropped))
     own.loc[dropped, names] = 0.0
     own.loc[plans.index, names] = plans
@@ -68,31 +84,41 @@ def thinned(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
 
 
 def mirrored(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
-    """`frame` with the values after `after` turned upside down, within the range they have there: a rise is a fall.
+    """`frame` with the values after `after` turned upside down, within the range they have there: a
+    rise is a fall.
 
-    What says no more of a later value than its sign changes too; what holds inside a row (low below high) may not.
+    What says no more of a later value than its sign changes too; what holds inside a row (low below
+    high) may not.
     """
     return _later_changed(frame, after, lambda rows: rows.max() + rows.min() - rows)
 
 
 def nudged(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
-    """`frame` with the values after `after` moved by about a ten-millionth of themselves, each by its own share."""
+    """`frame` with the values after `after` moved by about a ten-millionth of themselves, each by
+    its own share.
+    """
     changed, names = _floats(frame)
     later = (changed["ds"] > after).to_numpy()
     rng = np.random.default_rng(0)
-    share = rng.uniform(0.5, 1.0, (int(later.sum()), len(names))) * rng.choice([-1.0, 1.0], (int(later.sum()), 1))
+    share = rng.uniform(0.5, 1.0, (int(later.sum()), len(names))) * rng.choice(
+        [-1.0, 1.0], (int(later.sum()), 1)
+    )
     changed.loc[later, names] = changed.loc[later, names].to_numpy() * (1 + NUDGE * share)
     return changed
 
 
 def reordered(memo: Path) -> None:
-    """The test forecasts of every finished fit in `memo` moved towards the actuals, so far that the order of the fits
-    by test error is reversed: of two of them the other is now the better one, for whoever looks at the test block.
+    """The test forecasts of every finished fit in `memo` moved towards the actuals, so far that the
+    order of the fits by test error is reversed: of two of them the other is now the better one, for
+    whoever looks at the test block.
 
     A forecast stays between what it was and the actual, so within any bound that both hold.
     """
     tables = {path: pd.read_parquet(path) for path in sorted(memo.glob("*/forecasts.parquet"))}
-    errors = {path: float((t["y"] - t["y_hat"])[t["block"] == "test"].abs().mean()) for path, t in tables.items()}
+    errors = {
+        path: float((t["y"] - t["y_hat"])[t["block"] == "test"].abs().mean())
+        for path, t in tables.items()
+    }
     worst_first = sorted(tables, key=lambda path: -errors[path])
     wanted = min(errors.values()) * np.linspace(*TURNED, len(tables))
     for path, error in zip(worst_first, wanted, strict=True):
@@ -103,7 +129,9 @@ def reordered(memo: Path) -> None:
 
 
 def miniature(frame: pd.DataFrame, dataset: Dataset, ends: dict[str, pd.Timestamp]) -> pd.DataFrame:
-    """The rows around the borders, enough to fit every family: the code paths of a full run at a part of its cost."""
+    """The rows around the borders, enough to fit every family: the code paths of a full run at a
+    part of its cost.
+    """
     if isinstance(dataset.splits, FractionSplits):
         return frame
     steps = max(12 * dataset.lookback, 16 * dataset.season_length, 400) + dataset.horizon
@@ -117,7 +145,9 @@ def miniature(frame: pd.DataFrame, dataset: Dataset, ends: dict[str, pd.Timestam
 
 
 def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]:
-    """The last moment of each block by the configuration alone, worked out apart from the code that is audited."""
+    """The last moment of each block by the configuration alone, worked out apart from the code that
+    is audited.
+    """
     names = ("train", "validation", "calibration", "test")
     splits = dataset.splits
     if not isinstance(splits, FractionSplits):
@@ -131,7 +161,10 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
     steps = np.unique(np.concatenate([grid.to_numpy() for grid in grids]))
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
     last = [max(round(share * len(steps)), 1) - 1 for share in shares]
-    return {name: pd.Timestamp(steps[position]) for name, position in zip(names, [*last, len(steps) - 1], strict=True)}
+    return {
+        name: pd.Timestamp(steps[position])
+        for name, position in zip(names, [*last, len(steps) - 1], strict=True)
+    }
 
 
 def rows_until(times: np.ndarray, moment: pd.Timestamp) -> int:
@@ -140,7 +173,9 @@ def rows_until(times: np.ndarray, moment: pd.Timestamp) -> int:
 
 
 def known_at(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
-    """When each step may be known (UTC), by the calendar's definition and apart from the code that is audited."""
+    """When each step may be known (UTC), by the calendar's definition and apart from the code that
+    is audited.
+    """
     steps = pd.DatetimeIndex(times)
     if isinstance(calendar, RegularCalendar):
         return steps + pd.tseries.frequencies.to_offset(calendar.freq)
@@ -150,9 +185,13 @@ def known_at(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
     import exchange_calendars
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=DeprecationWarning)  # of exchange_calendars with pandas 3
+        # of exchange_calendars with pandas 3
+        warnings.simplefilter("ignore", category=DeprecationWarning)
         kind = type(exchange_calendars.get_calendar(calendar.exchange))
-        first, last = steps.min().normalize() - pd.Timedelta("7D"), steps.max().normalize() + pd.Timedelta("7D")
+        first, last = (
+            steps.min().normalize() - pd.Timedelta("7D"),
+            steps.max().normalize() + pd.Timedelta("7D"),
+        )
         first = max(first, kind.bound_min() or first)
         last = min(last, kind.bound_max() or last)
         closes = exchange_calendars.get_calendar(calendar.exchange, start=first, end=last).closes
@@ -160,7 +199,9 @@ def known_at(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(np.where(np.isnat(found), ends.to_numpy(), found))
 
 
-def _later_changed(frame: pd.DataFrame, after: pd.Timestamp, change: Callable[[pd.DataFrame], Any]) -> pd.DataFrame:
+def _later_changed(
+    frame: pd.DataFrame, after: pd.Timestamp, change: Callable[[pd.DataFrame], Any]
+) -> pd.DataFrame:
     changed, names = _floats(frame)
     for _, rows in changed[changed["ds"] > after].groupby("unique_id", sort=False):
         changed.loc[rows.index, names] = change(rows[names])

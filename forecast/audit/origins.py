@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import Finding, data
-from forecast.audit.changes import block_ends, known_at, mirrored, rows_until, shaken, shrunk, thinned, with_plans
+from forecast.audit.changes import (
+    block_ends,
+    known_at,
+    mirrored,
+    rows_until,
+    shaken,
+    shrunk,
+    thinned,
+    with_plans,
+)
 from forecast.audit.sandbox import Change, Project, file_access, isolated, run
 from forecast.config.datasets import load_dataset
 from forecast.data import calendars, splits
@@ -31,7 +40,9 @@ CALLS = 25
 
 @dataclass(frozen=True)
 class Prepared:
-    """The panel that the stages make of some rows, and the scaling of its train block where that was asked for."""
+    """The panel that the stages make of some rows, and the scaling of its train block where that
+    was asked for.
+    """
 
     panel: Panel
     scaling: Scaling | None = None
@@ -40,8 +51,9 @@ class Prepared:
 def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp]) -> list[pd.Timestamp]:
     """Moments to cut at: block ends, some between, and where the pipeline may have looked ahead.
 
-    That is at the ends of gaps, whose every row a look ahead would fill, of the longest stretches in which nothing new
-    of a joined dataset is known, and where `base` has another value than the source. In the order of time.
+    That is at the ends of gaps, whose every row a look ahead would fill, of the longest stretches
+    in which nothing new of a joined dataset is known, and where `base` has another value than the
+    source. In the order of time.
     """
     seen = observed(project.frame, project.settings)
     times = np.sort(seen["ds"].unique())
@@ -64,11 +76,17 @@ def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp]) -> lis
 
 def _some(found: list[pd.Timestamp], most: int, rng: np.random.Generator) -> list[pd.Timestamp]:
     """At most so many of them, in order."""
-    return found if len(found) <= most else [found[i] for i in sorted(rng.choice(len(found), most, replace=False))]
+    return (
+        found
+        if len(found) <= most
+        else [found[i] for i in sorted(rng.choice(len(found), most, replace=False))]
+    )
 
 
 def stale(project: Project, other: str) -> list[pd.Timestamp]:
-    """The last rows of the stretches in which no row of a joined dataset becomes known, the longest first."""
+    """The last rows of the stretches in which no row of a joined dataset becomes known, the longest
+    first.
+    """
     times = pd.DatetimeIndex(np.sort(observed(project.frame, project.settings)["ds"].unique()))
     calendar = load_dataset(other, project.paths.configs).calendar
     known = np.unique(known_at(calendar, project.raw[other].dropna()["ds"]))
@@ -81,7 +99,8 @@ def stale(project: Project, other: str) -> list[pd.Timestamp]:
 def audit_origins(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
-    """Every moment: all later rows changed, then prepared rows, known-future inputs, scaling and forecasts compared.
+    """Every moment: all later rows changed, then prepared rows, known-future inputs, scaling and
+    forecasts compared.
 
     `base`: the panel of the data as they are; `trained`: the folder of saved forecasters.
     """
@@ -107,7 +126,9 @@ def audit_ends(
         frame = with_plans(frame, project.frame, project.settings, moment)
         # one too short for the blocks, or with too large a share of gaps: no pipeline for that day
         with contextlib.suppress(InputError):
-            return isolated(prepared, project, frame, folder / f"end-{number}", None, borders=borders)
+            return isolated(
+                prepared, project, frame, folder / f"end-{number}", None, borders=borders
+            )
         return None
 
     yield from _examined(project, base, moments, short, trained)
@@ -120,11 +141,16 @@ def _examined(
     make: Callable[[int, pd.Timestamp, splits.Borders | None], Prepared | None],
     trained: Path,
 ) -> Iterator[Finding]:
-    """`make`: what the stages make at a moment; with the borders, where the train block has ended, its scaling too."""
+    """`make`: what the stages make at a moment; with the borders, where the train block has ended,
+    its scaling too.
+    """
     known = set(project.frame.set_index(["unique_id", "ds"]).stack().dropna().index)
     ends = block_ends(project.frame, project.settings)
     borders = isolated(splits.resolve, base, project.settings.splits)
-    made = [(m, make(number, m, borders if m >= ends["train"] else None)) for number, m in enumerate(moments)]
+    made = [
+        (m, make(number, m, borders if m >= ends["train"] else None))
+        for number, m in enumerate(moments)
+    ]
     same = []
     for moment, other in made:
         if other is None:
@@ -132,7 +158,9 @@ def _examined(
         found = [
             finding
             for series in base.series
-            for finding in _inputs(project, series, other.panel.by_id.get(series.unique_id), moment, known)
+            for finding in _inputs(
+                project, series, other.panel.by_id.get(series.unique_id), moment, known
+            )
         ]
         yield from found
         # a forecast from inputs that differ must differ; that is no second leak
@@ -144,14 +172,21 @@ def _examined(
 
 
 def _scalings(one: Scaling, others: list[tuple[pd.Timestamp, Prepared]]) -> Iterator[Finding]:
-    """Centres and spreads of the train block, whatever comes after it and however much that is changed."""
+    """Centres and spreads of the train block, whatever comes after it and however much that is
+    changed.
+    """
     for moment, other in others:
         two = other.scaling
         if two is None:
             continue
         for uid in one.centre:
-            if unlike(one.centre[uid], two.centre[uid]).any() or unlike(one.scale[uid], two.scale[uid]).any():
-                text = f"the scaling of series {uid} changes with rows after {moment:%Y-%m-%d %H:%M}"
+            if (
+                unlike(one.centre[uid], two.centre[uid]).any()
+                or unlike(one.scale[uid], two.scale[uid]).any()
+            ):
+                text = (
+                    f"the scaling of series {uid} changes with rows after {moment:%Y-%m-%d %H:%M}"
+                )
                 yield Finding("scaling", "change after an origin", uid, text)
                 return
 
@@ -169,15 +204,23 @@ def prepared(
     change: Change = shaken,
     borders: splits.Borders | None = None,
 ) -> Prepared:
-    """What the stages fetch and prepare make of `frame`, with what is later than `moment` changed; with `borders`
-    the scaling as well. To be `isolated`, all in one process, which knows no other frame."""
+    """What the stages fetch and prepare make of `frame`, with what is later than `moment` changed;
+    with `borders` the scaling as well. To be `isolated`, all in one process, which knows no other
+    frame.
+    """
     sandbox = run(project, frame, folder, after=moment, change=change, stages=("fetch", "prepare"))
-    panel = from_frame(pd.read_parquet(sandbox.prepared / "frame.parquet"), project.dataset, project.settings.task)
+    panel = from_frame(
+        pd.read_parquet(sandbox.prepared / "frame.parquet"), project.dataset, project.settings.task
+    )
     return Prepared(panel, None if borders is None else _scaling(panel, borders))
 
 
 def _inputs(
-    project: Project, one: Series, two: Series | None, moment: pd.Timestamp, known: set[tuple[str, pd.Timestamp, str]]
+    project: Project,
+    one: Series,
+    two: Series | None,
+    moment: pd.Timestamp,
+    known: set[tuple[str, pd.Timestamp, str]],
 ) -> Iterator[Finding]:
     detector = f"change after {moment:%Y-%m-%d %H:%M}"
     rows = rows_until(one.ds, moment)
@@ -190,9 +233,16 @@ def _inputs(
         if differ.any():
             row = int(np.flatnonzero(differ)[-1])
             at = pd.Timestamp(one.ds[row])
-            missing = column.column in project.frame and (one.unique_id, at, column.column) not in known
-            text = f"{column.column} at {at}{', missing in the source,' * missing} uses rows after it: {detector}"
-            yield Finding("gap" if missing else "features", "change after an origin", column.column, text)
+            missing = (
+                column.column in project.frame and (one.unique_id, at, column.column) not in known
+            )
+            text = (
+                f"{column.column} at {at}{', missing in the source,' * missing} uses rows after it:"
+                f" {detector}"
+            )
+            yield Finding(
+                "gap" if missing else "features", "change after an origin", column.column, text
+            )
     both = min(len(one.future), len(two.future))
     if unlike(one.future[:both], two.future[:both]).any():
         text = f"the inputs known in advance change with observations: {detector}"
@@ -200,7 +250,9 @@ def _inputs(
 
 
 def load(trained: Path) -> dict[str, Forecaster]:
-    """Every saved forecaster below `trained`, and each network once more with its weights moved away from zero."""
+    """Every saved forecaster below `trained`, and each network once more with its weights moved
+    away from zero.
+    """
     found = {}
     for path in sorted(trained.glob("*/seed-*")):
         name = path.relative_to(trained).as_posix()
@@ -211,7 +263,11 @@ def load(trained: Path) -> dict[str, Forecaster]:
 
 
 def _forecasts(
-    root: Path, trained: Path, base: Panel, others: list[tuple[pd.Timestamp, Panel]], fitted_until: pd.Timestamp
+    root: Path,
+    trained: Path,
+    base: Panel,
+    others: list[tuple[pd.Timestamp, Panel]],
+    fitted_until: pd.Timestamp,
 ) -> list[Finding]:
     """Forecasts up to each moment are the same, and one made a lookback later is not."""
     found, detector = [], "change after an origin"
@@ -222,21 +278,32 @@ def _forecasts(
                 differ, later = _unlike_at(forecaster, base, other, moment, fitted_until)
                 followed |= later
                 if differ:
-                    text = f"{differ} forecasts of {name} made at or before {moment} change with the rows after it"
+                    text = (
+                        f"{differ} forecasts of {name} made at or before {moment} change with the"
+                        " rows after it"
+                    )
                     found.append(Finding("forecast", detector, name, text))
         if opened:
             text = f"forecasting with {name} opened {opened[0]}, beside the rows it was given"
             found.append(Finding("beside", "files opened meanwhile", name, text))
         if not followed:
-            text = f"no forecast of {name} changes with the rows before its cutoff, so nothing can be said about it"
+            text = (
+                f"no forecast of {name} changes with the rows before its cutoff, so nothing can be"
+                " said about it"
+            )
             found.append(Finding("forecast", "change before an origin", name, text))
     return found
 
 
 def _unlike_at(
-    forecaster: Forecaster, base: Panel, other: Panel, moment: pd.Timestamp, fitted_until: pd.Timestamp
+    forecaster: Forecaster,
+    base: Panel,
+    other: Panel,
+    moment: pd.Timestamp,
+    fitted_until: pd.Timestamp,
 ) -> tuple[int, bool]:
-    """How many forecasts made up to `moment` differ, and whether one made later does (or none could be made).
+    """How many forecasts made up to `moment` differ, and whether one made later does (or none could
+    be made).
 
     A statistical model's state begins where its fit ends; it forecasts from no earlier row.
     """
@@ -250,7 +317,9 @@ def _unlike_at(
         first = max(lookback, fitted) - 1
         before[series.unique_id] = wanted[wanted >= first]
         end = min(len(series), len(other.by_id[series.unique_id])) - 1
-        after[series.unique_id] = np.array([min(last + lookback, end)] if end > last >= first else [], dtype=int)
+        after[series.unique_id] = np.array(
+            [min(last + lookback, end)] if end > last >= first else [], dtype=int
+        )
     one, two = forecaster.predict(base, before), forecaster.predict(other, before)
     differ = sum(int(unlike(one[uid], two[uid]).any(axis=(1, 2)).sum()) for uid in one)
     one, two = forecaster.predict(base, after), forecaster.predict(other, after)
@@ -259,7 +328,9 @@ def _unlike_at(
 
 
 def stirred(forecaster: Forecaster) -> Forecaster:
-    """The same network with weights away from zero: an untrained read-out is zero and would hide what it reads."""
+    """The same network with weights away from zero: an untrained read-out is zero and would hide
+    what it reads.
+    """
     rng = np.random.default_rng(0)
     weights = {
         name: (value + rng.normal(0, 0.05, value.shape)).astype(value.dtype)

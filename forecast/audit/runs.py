@@ -34,15 +34,21 @@ KEYS = ("unique_id", "cutoff", "step", "block", "seed", "output")
 def fitted_before(
     base: Sandbox, other: Sandbox, fits: list[str], moment: pd.Timestamp, detector: str
 ) -> Iterator[Finding]:
-    """Scaling, skip and weights of the saved models in the folders `fits`; `other` differs in rows after `moment`."""
+    """Scaling, skip and weights of the saved models in the folders `fits`; `other` differs in rows
+    after `moment`.
+    """
     for folder in fits:
         for name in unlike_parts(base.trained / folder, other.trained / folder):
             text = f"{name} of {folder} changes with rows after {moment:%Y-%m-%d %H:%M}"
             yield Finding(PARTS[name], detector, folder.split("/")[0], text)
 
 
-def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
-    """Tuning, learning curves and the chosen models; `other` differs in rows after the validation block."""
+def chosen_before(
+    base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str
+) -> Iterator[Finding]:
+    """Tuning, learning curves and the chosen models; `other` differs in rows after the validation
+    block.
+    """
     since = f"changes with rows after {moment:%Y-%m-%d %H:%M}"
     for path in sorted(base.tuned.glob("*.json")):
         if _study(path) != _study(other.tuned / path.name):
@@ -51,7 +57,11 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
     kinds = (
         ("training", _outcome, "the training of {} (its validation curve or best step)"),
         # those of validation: later ones may follow what changed
-        ("weights", lambda record: record.get("weights", {}).get(""), "the members of {}, or their weights,"),
+        (
+            "weights",
+            lambda record: record.get("weights", {}).get(""),
+            "the members of {}, or their weights,",
+        ),
     )
     for name, record in base.records():
         for kind, part, what in kinds:
@@ -59,7 +69,9 @@ def chosen_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector:
                 yield Finding(kind, detector, name, f"{what.format(name)} {since}")
     one, two = (s.verdict("chosen") for s in (base, other))
     if one != two:
-        yield Finding("choice", detector, "verdicts.json", f"the chosen model {since}: {one}, then {two}")
+        yield Finding(
+            "choice", detector, "verdicts.json", f"the chosen model {since}: {one}, then {two}"
+        )
     yield from _scales(base, other, since, detector)
 
 
@@ -69,26 +81,40 @@ def _scales(base: Sandbox, other: Sandbox, since: str, detector: str) -> Iterato
     if tables[0].empty or len(tables[0]) != len(tables[1]):
         return
     for error, scaled in (("mae", "mase"), ("rmse", "rmsse")):
-        one, two = (table[error].to_numpy(float) / table[scaled].to_numpy(float) for table in tables)
+        one, two = (
+            table[error].to_numpy(float) / table[scaled].to_numpy(float) for table in tables
+        )
         if not np.allclose(one, two, rtol=1e-8, equal_nan=True):
-            yield Finding("scores", detector, scaled.upper(), f"the scale of {scaled.upper()} {since}")
+            yield Finding(
+                "scores", detector, scaled.upper(), f"the scale of {scaled.upper()} {since}"
+            )
 
 
-def calibrated(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
+def calibrated(
+    base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str
+) -> Iterator[Finding]:
     """What conformal fits were given; `other` differs in rows after the calibration block."""
     for number, (one, two) in enumerate(zip(base.calibrated, other.calibrated, strict=False)):
         if any(not _equal(one[name], two[name]) for name in one):
-            text = f"calibration call {number} was given values that change with rows after {moment:%Y-%m-%d %H:%M}"
+            text = (
+                f"calibration call {number} was given values that change with rows after"
+                f" {moment:%Y-%m-%d %H:%M}"
+            )
             yield Finding("calibration", detector, f"call {number}", text)
             return
 
 
-def calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
-    """The actuals of every conformal fit stand in their series' calibration block, in raw or in modelled units."""
+def calibration_rows(
+    base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str
+) -> Iterator[Finding]:
+    """The actuals of every conformal fit stand in their series' calibration block, in raw or in
+    modelled units.
+    """
     targets = list(_targets(panel, ends))
     for number, call in enumerate(base.calibrated):
         horizon = call["y"].shape[1]
-        known: dict[bytes, bool] = {}  # every stretch of actuals: whether it stands inside the calibration block
+        # every stretch of actuals: whether it stands inside the calibration block
+        known: dict[bytes, bool] = {}
         for values, start, stop in targets:
             for row in range(len(values) - horizon + 1):
                 key = _key(values[row : row + horizon])
@@ -103,19 +129,26 @@ def calibration_rows(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp],
 
 
 def _targets(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Every target, as it is and transformed, with the first row of its calibration block and the row after it."""
+    """Every target, as it is and transformed, with the first row of its calibration block and the
+    row after it.
+    """
     for series in panel.series:
         start, stop = (rows_until(series.ds, ends[name]) for name in ("validation", "calibration"))
         for output, column in enumerate(panel.task.target):
-            level = column.model_copy(update={"transform": column.transform.replace("diff", "") or "none"})
+            level = column.model_copy(
+                update={"transform": column.transform.replace("diff", "") or "none"}
+            )
             yield series.values[:, output], start, stop
             yield transform(series.values[:, output], level), start, stop
 
 
-def forecasts_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str) -> Iterator[Finding]:
+def forecasts_before(
+    base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str
+) -> Iterator[Finding]:
     """Every table with a cutoff: rows made at or before `moment` must be the same numbers.
 
-    Those of the compare stage are intervals around the forecasts; what changes them alone is their calibration.
+    Those of the compare stage are intervals around the forecasts; what changes them alone is their
+    calibration.
     """
     for path in sorted([*base.trained.rglob("*.parquet"), *base.compared.rglob("*.parquet")]):
         twin = other.paths.root / path.relative_to(base.paths.root)
@@ -125,22 +158,41 @@ def forecasts_before(base: Sandbox, other: Sandbox, moment: pd.Timestamp, detect
         after = pd.read_parquet(twin) if twin.exists() else table.iloc[:0]
         one, two = (_made_before(t, moment) for t in (table, after))
         name = path.parent.name
-        kind, what = ("forecast", "forecasts") if path.is_relative_to(base.trained) else ("calibration", "intervals")
+        kind, what = (
+            ("forecast", "forecasts")
+            if path.is_relative_to(base.trained)
+            else ("calibration", "intervals")
+        )
         if name == "naive" and table.equals(after):
-            text = f"repeating the last value gives the same when rows after {moment:%Y-%m-%d %H:%M} change"
+            text = (
+                f"repeating the last value gives the same when rows after {moment:%Y-%m-%d %H:%M}"
+                " change"
+            )
             yield Finding("beside", detector, name, text)
         if not one.index.equals(two.index):
-            text = f"{name} has {len(one)} {what}, then {len(two)} when rows after {moment:%Y-%m-%d %H:%M} change"
+            text = (
+                f"{name} has {len(one)} {what}, then {len(two)} when rows after"
+                f" {moment:%Y-%m-%d %H:%M} change"
+            )
             yield Finding(kind, detector, name, text)
             continue
-        differ = ~np.array([_equal(a, b) for a, b in zip(one.to_numpy(), two.to_numpy(), strict=True)], dtype=bool)
+        differ = ~np.array(
+            [_equal(a, b) for a, b in zip(one.to_numpy(), two.to_numpy(), strict=True)], dtype=bool
+        )
         if differ.any():
-            text = f"{int(differ.sum())} of {len(one)} {what} of {name} change with rows after their cutoff"
+            text = (
+                f"{int(differ.sum())} of {len(one)} {what} of {name} change with rows after their"
+                " cutoff"
+            )
             yield Finding(kind, detector, name, text)
 
 
-def blocks_in_order(base: Sandbox, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
-    """Every scored forecast lies in the block it is labelled with, by the borders of the configuration."""
+def blocks_in_order(
+    base: Sandbox, ends: dict[str, pd.Timestamp], detector: str
+) -> Iterator[Finding]:
+    """Every scored forecast lies in the block it is labelled with, by the borders of the
+    configuration.
+    """
     names = list(ends)
     starts = dict(zip(names[1:], list(ends.values())[:-1], strict=True))
     for path in sorted(base.trained.glob("*/forecasts.parquet")):
@@ -150,34 +202,53 @@ def blocks_in_order(base: Sandbox, ends: dict[str, pd.Timestamp], detector: str)
         if (early | late).any():
             bad = table[early | late].iloc[0]
             number = int((early | late).sum())
-            text = f"{number} targets lie outside their block, such as {bad['ds']} in {bad['block']}"
+            text = (
+                f"{number} targets lie outside their block, such as {bad['ds']} in {bad['block']}"
+            )
             yield Finding("blocks", detector, path.parent.name, text)
     slice_end = pd.read_parquet(base.prepared / "tuning.parquet", columns=["ds"])["ds"].max()
     if slice_end > ends["validation"]:
-        text = f"the slice for tuning reaches to {slice_end}, the validation block to {ends['validation']}"
+        text = (
+            f"the slice for tuning reaches to {slice_end}, the validation block to"
+            f" {ends['validation']}"
+        )
         yield Finding("tuning", detector, "tuning.parquet", text)
 
 
-def origins_in_order(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
-    """The targets of every origin a fit or a score uses lie inside its block, by the borders of the configuration."""
+def origins_in_order(
+    base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str
+) -> Iterator[Finding]:
+    """The targets of every origin a fit or a score uses lie inside its block, by the borders of the
+    configuration.
+    """
     borders = Borders.from_json(files.read_json(base.prepared / "borders.json"))
     problem = Problem.of(panel, borders)
     for name, end in ends.items():
-        start = list(ends.values())[list(ends).index(name) - 1] if name != "train" else pd.Timestamp.min
+        start = (
+            list(ends.values())[list(ends).index(name) - 1] if name != "train" else pd.Timestamp.min
+        )
         for series in panel.series:
             rows = problem.rows(series.unique_id, name)
-            ahead = series.ds[np.clip(rows[:, None] + np.arange(1, panel.task.horizon + 1), 0, len(series) - 1)]
+            ahead = series.ds[
+                np.clip(rows[:, None] + np.arange(1, panel.task.horizon + 1), 0, len(series) - 1)
+            ]
             outside = ((ahead <= start.to_datetime64()) | (ahead > end.to_datetime64())).any(axis=1)
             if outside.any():
-                text = f"{int(outside.sum())} of {len(rows)} origins of the {name} block have targets outside of it"
+                text = (
+                    f"{int(outside.sum())} of {len(rows)} origins of the {name} block have targets"
+                    " outside of it"
+                )
                 yield Finding("blocks", detector, f"{series.unique_id}, {name}", text)
 
 
-def targets_asked_for(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str) -> Iterator[Finding]:
+def targets_asked_for(
+    base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp], detector: str
+) -> Iterator[Finding]:
     """No fit, penalty or validation loss asked for a target after the validation block.
 
-    Two lengths of a series are known here: the whole, and what tuning may see. A fit at a later origin of a refit
-    policy is given a series that ends there, of another length, and is examined by its forecasts.
+    Two lengths of a series are known here: the whole, and what tuning may see. A fit at a later
+    origin of a refit policy is given a series that ends there, of another length, and is examined
+    by its forecasts.
     """
     stop = {len(s): rows_until(s.ds, ends["validation"]) for s in panel.series}
     stop |= {rows: rows for rows in stop.values() if rows not in stop}
@@ -191,7 +262,9 @@ def targets_asked_for(base: Sandbox, panel: Panel, ends: dict[str, pd.Timestamp]
 
 
 def _made_before(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
-    """Predicted numbers of cutoffs up to `moment`, by origin; the actuals, and the density at them, may differ."""
+    """Predicted numbers of cutoffs up to `moment`, by origin; the actuals, and the density at them,
+    may differ.
+    """
     keys = [key for key in KEYS if key in table]
     rows = table[table["cutoff"] <= moment].set_index(keys).sort_index()
     return rows.drop(columns=["y", "ds", "log_density"], errors="ignore").select_dtypes("number")
@@ -209,16 +282,23 @@ def _study(path: Path) -> dict[str, Any]:
 
 
 def every_fit(base: Sandbox) -> list[str]:
-    """The folders of all saved models, as chosen and as fitted again; the provider's kept forecasts are no fit."""
+    """The folders of all saved models, as chosen and as fitted again; the provider's kept forecasts
+    are no fit.
+    """
     names = [name for name, record in base.records() if record["family"] != "service"]
     found = (
-        p for kind in ("chosen", "seed") for name in names for p in sorted((base.trained / name).glob(f"{kind}-*"))
+        p
+        for kind in ("chosen", "seed")
+        for name in names
+        for p in sorted((base.trained / name).glob(f"{kind}-*"))
     )
     return [path.relative_to(base.trained).as_posix() for path in found]
 
 
 def unlike_parts(one: Path, two: Path) -> list[str]:
-    """Of the files (`PARTS`) of a saved model those that another does not have, or has otherwise."""
+    """Of the files (`PARTS`) of a saved model those that another does not have, or has
+    otherwise.
+    """
     return [name for name in PARTS if (one / name).exists() and not _same(one / name, two / name)]
 
 
@@ -238,5 +318,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _key(values: np.ndarray) -> bytes:
-    """Of a stretch of actuals; single precision, since a logarithm's last bit is not the same in every loop."""
+    """Of a stretch of actuals; single precision, since a logarithm's last bit is not the same in
+    every loop.
+    """
     return np.ascontiguousarray(values, dtype=np.float32).tobytes()

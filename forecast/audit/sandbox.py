@@ -1,6 +1,8 @@
-"""The real stages, run in a folder of their own on data of the audit's making, with a budget of a few steps.
+"""The real stages, run in a folder of their own on data of the audit's making, with a budget of a
+few steps.
 
-Each run is a process of its own, so that none remembers an earlier one, and what it opens beside its data is noted.
+Each run is a process of its own, so that none remembers an earlier one, and what it opens beside
+its data is noted.
 """
 
 from __future__ import annotations
@@ -41,8 +43,9 @@ from forecast.system.workers import close_pool, one_thread
 STEPS = {"n_trials": 2, "trial_steps": 2, "final_steps": 3, "evaluate_every": 1}
 BUDGET: dict[str, Any] = {**STEPS, "seeds": [0, 1], "base_seed": 0}
 REFIT = 0.6
-"""Share of the origins of validation and calibration between two fits of a model with a refit policy: seldom, but one
-fit is made before the test block, whose rows it may not see."""
+"""Share of the origins of validation and calibration between two fits of a model with a refit
+policy: seldom, but one fit is made before the test block, whose rows it may not see.
+"""
 STAGES = ("fetch", "prepare", "tune", "train", "compare")
 Change = Callable[[pd.DataFrame, pd.Timestamp], pd.DataFrame]
 KEPT = ("data", ".forecast", "reports", "mlruns", "mlartifacts")
@@ -67,7 +70,9 @@ class Project:
         paths = ProjectPaths.of(root)
         settings = load_dataset(dataset, paths.configs)
         names = [dataset, *other_datasets(settings)]
-        return cls(paths, dataset, settings, {name: snapshots.read_pointed(root, name) for name in names})
+        return cls(
+            paths, dataset, settings, {name: snapshots.read_pointed(root, name) for name in names}
+        )
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -76,7 +81,9 @@ class Project:
 
 @dataclass(frozen=True)
 class Asked:
-    """Targets of rows up to `last` of a series known for `rows` rows, on behalf of a stage's skip or training."""
+    """Targets of rows up to `last` of a series known for `rows` rows, on behalf of a stage's skip
+    or training.
+    """
 
     stage: str
     by: str
@@ -88,9 +95,10 @@ class Asked:
 class Sandbox:
     """One run: `paths` with configs and store, and what it did.
 
-    It is the run's `Recorder`: `calibrated` is what every conformal fit was given, `asked` for which rows a fit, a
-    penalty or a validation loss asked for targets; processes beside this one tell nothing. `opened`: what the run read
-    or wrote outside of its folder. `stage`: the one that is running.
+    It is the run's `Recorder`: `calibrated` is what every conformal fit was given, `asked` for
+    which rows a fit, a penalty or a validation loss asked for targets; processes beside this one
+    tell nothing. `opened`: what the run read or wrote outside of its folder. `stage`: the one that
+    is running.
     """
 
     paths: ProjectPaths
@@ -101,8 +109,14 @@ class Sandbox:
     stage: str = ""
 
     def __post_init__(self) -> None:
-        self.prepared, self.tuned = self.paths.prepared(self.dataset), self.paths.tuned(self.dataset)
-        self.trained, self.compared = self.paths.trained(self.dataset), self.paths.compared(self.dataset)
+        self.prepared, self.tuned = (
+            self.paths.prepared(self.dataset),
+            self.paths.tuned(self.dataset),
+        )
+        self.trained, self.compared = (
+            self.paths.trained(self.dataset),
+            self.paths.compared(self.dataset),
+        )
 
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
         self.asked.append(Asked(self.stage, purpose, length, last))
@@ -134,7 +148,9 @@ class Sandbox:
 
 
 def load(project: Project, own: Path, only: tuple[str, ...] = ()) -> list[str]:
-    """Imports the stages and reads their code, once for all runs; returns what that opened of the project."""
+    """Imports the stages and reads their code, once for all runs; returns what that opened of the
+    project.
+    """
     with file_access(project.paths.root, own) as opened:
         for name in STAGES:
             importlib.import_module(f"pipelines.{name}")
@@ -143,7 +159,8 @@ def load(project: Project, own: Path, only: tuple[str, ...] = ()) -> list[str]:
         if any(candidate.spec.uses_tensorflow for candidate in grid):  # imported once for all runs
             layers.quiet()
             importlib.import_module("forecast.training.gradient")
-        code_digest([f"pipelines.{name}" for name in STAGES])  # remembered by file, for the runs' own digests
+        # remembered by file, for the runs' own digests
+        code_digest([f"pipelines.{name}" for name in STAGES])
     return list(dict.fromkeys(opened))
 
 
@@ -159,20 +176,36 @@ def run(
     jobs: int = 1,
     tuned: Path | None = None,
 ) -> Sandbox:
-    """`stages` on `frame`, in `folder`. `change`: of all that became known after `after`; `tuned`: earlier."""
+    """`stages` on `frame`, in `folder`.
+
+    `change`: of all that became known after `after`; `tuned`: earlier.
+    """
     _lay_out(project, frame, folder, after, change)
     own = Sandbox(ProjectPaths.of(folder), project.dataset)
     if tuned is not None and tuned.exists():
         shutil.copytree(tuned, own.tuned)
-    return go_on(project, own, stages, models, jobs, "as they are" if change is None else f"changed after {after}")
+    return go_on(
+        project,
+        own,
+        stages,
+        models,
+        jobs,
+        "as they are" if change is None else f"changed after {after}",
+    )
 
 
 def go_on(
-    project: Project, sandbox: Sandbox, stages: tuple[str, ...], models: tuple[str, ...], jobs: int, state: str
+    project: Project,
+    sandbox: Sandbox,
+    stages: tuple[str, ...],
+    models: tuple[str, ...],
+    jobs: int,
+    state: str,
 ) -> Sandbox:
     """`stages` in a folder that is laid out; `state`: of the data, for an error."""
     if jobs == 1:
-        os.environ.pop(cluster.VARIABLE, None)  # one job is this forked process alone, which notes what it does
+        # one job is this forked process alone, which notes what it does
+        os.environ.pop(cluster.VARIABLE, None)
     with file_access(project.paths.root, sandbox.paths.root) as opened, recorded_by(sandbox):
         for name in stages:
             sandbox.stage = name
@@ -185,15 +218,20 @@ def go_on(
                 stage.main(project.dataset, **options)
             except Exception as error:
                 raise InputError(
-                    f"The stage {name} of {project.dataset} failed on the data {state}: "
-                    f"{type(error).__name__}: {error}. Nothing can be said about leaks; make the stage run first."
+                    f"The stage {name} of {project.dataset} failed on the data {state}:"
+                    f" {type(error).__name__}: {error}. Nothing can be said about leaks; make the"
+                    " stage run first."
                 ) from error
     sandbox.opened += dict.fromkeys(opened)
     return sandbox
 
 
 def _lay_out(
-    project: Project, frame: pd.DataFrame, folder: Path, after: pd.Timestamp | None, change: Change | None
+    project: Project,
+    frame: pd.DataFrame,
+    folder: Path,
+    after: pd.Timestamp | None,
+    change: Change | None,
 ) -> None:
     shutil.copytree(project.paths.configs, folder / "configs")
     files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(BUDGET))
@@ -205,18 +243,27 @@ def _lay_out(
         if change is not None and after is not None:
             known = _known(project, after)
             if name == project.dataset:
-                # what was observed later is changed; what is known ahead of the horizon behind it stays as it is
-                own = with_plans(change(observed(own, project.settings), after), own, project.settings, after)
+                # what was observed later is changed; what is known ahead of the horizon behind it
+                # stays as it is
+                own = with_plans(
+                    change(observed(own, project.settings), after), own, project.settings, after
+                )
             else:
                 own = change(own, _last_known(project, name, after))
         as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
-        beside = vintages.write(folder, name, _vintages(project.paths.root, name, known, change), as_of=as_of)
+        beside = vintages.write(
+            folder, name, _vintages(project.paths.root, name, known, change), as_of=as_of
+        )
         snapshots.move_pointer(folder, name, replace(pointer, **beside))
 
 
-def _vintages(root: Path, name: str, after: pd.Timestamp | None, change: Change | None) -> pd.DataFrame:
-    """The provider's own forecasts; those issued after `after` are nonsense, or nudged where the rows are."""
+def _vintages(
+    root: Path, name: str, after: pd.Timestamp | None, change: Change | None
+) -> pd.DataFrame:
+    """The provider's own forecasts; those issued after `after` are nonsense, or nudged where the
+    rows are.
+    """
     table = vintages.kept(root, name)
     if after is not None and len(table):
         values = table.columns.drop(vintages.KEYS)
@@ -231,7 +278,9 @@ def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
     ends, origins = block_ends(frame, dataset), 0
     times = frame["ds"].drop_duplicates()
     for start, block in (("train", "validation"), ("validation", "calibration")):
-        origins += int(((times > ends[start]) & (times <= ends[block])).sum()) // dataset.task.step_size_in(block)
+        origins += int(
+            ((times > ends[start]) & (times <= ends[block])).sum()
+        ) // dataset.task.step_size_in(block)
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in (content, *content["models"].values()):
         if entry.get("refit", "never") != "never":
@@ -240,9 +289,13 @@ def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
 
 
 def _known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
-    """When the audited dataset's last row up to `after`, which need not be a step of its calendar, was known."""
+    """When the audited dataset's last row up to `after`, which need not be a step of its calendar,
+    was known.
+    """
     rows = project.frame["ds"][project.frame["ds"] <= after]
-    return pd.Timestamp(known_at(project.settings.calendar, [rows.max() if len(rows) else after])[0])
+    return pd.Timestamp(
+        known_at(project.settings.calendar, [rows.max() if len(rows) else after])[0]
+    )
 
 
 def _last_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:
@@ -255,10 +308,12 @@ def _last_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timesta
 
 
 def isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """`work(...)` in a forked process: whatever it or an earlier run keeps in memory ends with its own process.
+    """`work(...)` in a forked process: whatever it or an earlier run keeps in memory ends with its
+    own process.
 
-    A cache that forgets what it was asked for would otherwise give a second run the numbers of the first, and two
-    runs that agree for that reason would look clean. Workers here end before: forked, their pool lacks its thread.
+    A cache that forgets what it was asked for would otherwise give a second run the numbers of the
+    first, and two runs that agree for that reason would look clean. Workers here end before:
+    forked, their pool lacks its thread.
     """
     close_pool()
     context = multiprocessing.get_context("fork")
@@ -267,11 +322,13 @@ def isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T
 
 
 def _with_its_workers_ended(work: Callable[[], T]) -> T:
-    """A forked process ends without what joblib leaves to its exit: it would wait 300 s for idle workers to end, and
-    warn of folders. What it inherits to be done at exit is its parent's to do."""
+    """A forked process ends without what joblib leaves to its exit: it would wait 300 s for idle
+    workers to end, and warn of folders. What it inherits to be done at exit is its parent's to do.
+    """
     atexit._clear()
     try:
-        with one_thread():  # as every task of a stage: what is fitted again alone must be the same to the last digit
+        # as every task of a stage: what is fitted again alone must be the same to the last digit
+        with one_thread():
             return work()
     finally:
         close_pool()
@@ -280,13 +337,16 @@ def _with_its_workers_ended(work: Callable[[], T]) -> T:
 
 @contextmanager
 def file_access(root: str | os.PathLike[str], own: str | os.PathLike[str]) -> Iterator[list[str]]:
-    """Data and results of the project in `root` that are opened meanwhile, and files written there, save below `own`.
+    """Data and results of the project in `root` that are opened meanwhile, and files written there,
+    save below `own`.
 
-    Noted are files and folders opened by Python in this process, not those that compiled code opens by itself.
+    Noted are files and folders opened by Python in this process, not those that compiled code opens
+    by itself.
     """
     if os.getpid() not in _hooked:
         _hooked.append(os.getpid())
-        sys.addaudithook(_on_access)  # cannot be taken away again; without a listener it does nothing
+        # cannot be taken away again; without a listener it does nothing
+        sys.addaudithook(_on_access)
     found: list[str] = []
     _listeners.append((_absolute(root), _absolute(own), found))
     try:
@@ -321,4 +381,8 @@ def _written(event: str, arguments: tuple[Any, ...], path: str) -> bool:
     if event != "open" or "__pycache__" in path or _below(path, sys.prefix) is not None:
         return False
     mode, flags = arguments[1], arguments[2]
-    return bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
+    return (
+        bool(set(mode) & set("wax+"))
+        if isinstance(mode, str)
+        else bool(flags & (os.O_WRONLY | os.O_RDWR))
+    )

@@ -1,6 +1,8 @@
-"""The finished results that a project holds: are they those of its models, data and settings, to the last digit?
+"""The finished results that a project holds: are they those of its models, data and settings, to
+the last digit?
 
-The audit's own runs show what the code does; a file edited or mixed up after its run shows only here.
+The audit's own runs show what the code does; a file edited or mixed up after its run shows only
+here.
 """
 
 from __future__ import annotations
@@ -37,21 +39,39 @@ CLOSE = 1e-5
 """Of the spread of a forecast: batches of another size change its last digits."""
 
 
-def stored(project: Project, whole: Panel, ends: dict[str, pd.Timestamp]) -> tuple[list[Finding], tuple[str, ...]]:
-    """Findings, and notes on what could not be looked at; `whole` is what the stages make of the snapshot now."""
+def stored(
+    project: Project, whole: Panel, ends: dict[str, pd.Timestamp]
+) -> tuple[list[Finding], tuple[str, ...]]:
+    """Findings, and notes on what could not be looked at; `whole` is what the stages make of the
+    snapshot now.
+    """
     base = Sandbox(project.paths, project.dataset)
     if not (base.trained / "naive" / "record.json").exists():
-        return [], ("The project holds no finished run of this dataset; only the audit's own runs were examined.",)
+        return [], (
+            (
+                "The project holds no finished run of this dataset; only the audit's own runs were"
+                " examined."
+            ),
+        )
     task = project.settings.task.model_dump(mode="json")
     for path in base.trained.glob("*/seed-*/spec.json"):
         if files.read_json(path).get("task") != task:
             name = path.parent.parent.name
-            return [], (f"{name} was trained with other settings; run `dvc repro` to have it looked at.",)
+            return [], (
+                f"{name} was trained with other settings; run `dvc repro` to have it looked at.",
+            )
     if "volatility" not in base.forecasts("naive"):
-        return [], ("The finished run is of an earlier version, with other intervals; run `dvc repro` to repeat it.",)
+        return [], (
+            (
+                "The finished run is of an earlier version, with other intervals; run `dvc repro`"
+                " to repeat it."
+            ),
+        )
     found = [
         *isolated(_of_the_models, base, project, whole),
-        *rescored.rescored(base, whole, ends, list(load_tuning(project.paths.configs).seeds), DETECTOR),
+        *rescored.rescored(
+            base, whole, ends, list(load_tuning(project.paths.configs).seeds), DETECTOR
+        ),
         *rescored.kept_the_best(base, DETECTOR),
         *rescored.intervals_again(base, whole, DETECTOR),
     ]
@@ -71,7 +91,10 @@ def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Findin
             forecaster = Forecaster.load(folder)
             name = f"{candidate}/{folder.name}"
             for uid in scaling.centre:
-                parts = [np.stack([one.centre[uid], one.scale[uid]]) for one in (forecaster.scaling, scaling)]
+                parts = [
+                    np.stack([one.centre[uid], one.scale[uid]])
+                    for one in (forecaster.scaling, scaling)
+                ]
                 if not np.allclose(parts[0], parts[1], rtol=1e-9):
                     text = f"the scaling of {name} for series {uid} is not that of the train block"
                     found.append(Finding("scaling", DETECTOR, name, text))
@@ -93,23 +116,35 @@ def _before_later_fits(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFr
     return test[test["cutoff"] < later[0]] if later else test
 
 
-def turned(project: Project, base: Sandbox, folder: Path, *, models: tuple[str, ...] = ()) -> Sandbox:
-    """`base` once more from its finished fits on, whose order by test error is reversed (`changes.reordered`)."""
+def turned(
+    project: Project, base: Sandbox, folder: Path, *, models: tuple[str, ...] = ()
+) -> Sandbox:
+    """`base` once more from its finished fits on, whose order by test error is reversed
+    (`changes.reordered`).
+    """
     shutil.copytree(base.paths.root, folder)
     sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
     reordered(sandbox.paths.memo)
-    return go_on(project, sandbox, ("train", "compare"), models, 1, "with the order of test errors reversed")
+    return go_on(
+        project, sandbox, ("train", "compare"), models, 1, "with the order of test errors reversed"
+    )
 
 
 def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> list[Finding]:
-    """Every model of `base` fitted once more from rows that end with the validation block, at `end`: it must be the
-    one that was saved, of its seed, with its curve. What is not there cannot be looked at, however late."""
+    """Every model of `base` fitted once more from rows that end with the validation block, at
+    `end`: it must be the one that was saved, of its seed, with its curve. What is not there cannot
+    be looked at, however late.
+    """
     frame, paths = pd.read_parquet(base.prepared / "frame.parquet"), base.paths
     panel = from_frame(frame[frame["ds"] <= end], base.dataset, load_task(paths.task(base.dataset)))
     borders = splits.Borders.from_json(files.read_json(paths.borders(base.dataset)))
     problem, found = Problem.of(panel, borders, ("train", "validation")), list[Finding]()
     for name, record in base.records():
-        spec = None if record.get("members") else models.spec(record["params"], where=f"record of {name}")
+        spec = (
+            None
+            if record.get("members")
+            else models.spec(record["params"], where=f"record of {name}")
+        )
         if record["status"] != "ok" or spec is None or spec.needs_vintages:
             continue
         if spec.uses_tensorflow:
@@ -118,20 +153,32 @@ def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> 
         for entry in record["seeds"]:
             try:
                 fits = fit_twice(problem, candidate, seed=entry["seed"], budget=budget)
-            except (ModelFailure, LookupError, ValueError) as error:  # whatever a fit says that misses its rows
-                kind, text = "skip" if spec.fitted_as == "ridge" else "training", f"{name} needs later rows: {error}"
+            except (ModelFailure, LookupError, ValueError) as error:
+                # whatever a fit says that misses its rows
+                kind, text = (
+                    "skip" if spec.fitted_as == "ridge" else "training",
+                    f"{name} needs later rows: {error}",
+                )
                 found.append(Finding(kind, WITHHELD, name, text))
                 continue
             found += _as_saved(fits, entry, base.trained / name, folder / f"{name}-{entry['seed']}")
     return found
 
 
-def at_full_budget(project: Project, base: Sandbox, end: pd.Timestamp, folder: Path) -> list[Finding]:
-    """The same of the smallest network, tuned and trained in `folder` with all the steps and looks of the project.
+def at_full_budget(
+    project: Project, base: Sandbox, end: pd.Timestamp, folder: Path
+) -> list[Finding]:
+    """The same of the smallest network, tuned and trained in `folder` with all the steps and looks
+    of the project.
 
-    It begins at the last value, not on a fitted skip: there trials differ and a step beyond the first is kept.
+    It begins at the last value, not on a fitted skip: there trials differ and a step beyond the
+    first is kept.
     """
-    sizes = {record["model"]: record["n_params"] for _, record in base.records() if record["gradient_steps"]}
+    sizes = {
+        record["model"]: record["n_params"]
+        for _, record in base.records()
+        if record["gradient_steps"]
+    }
     if not sizes:
         return []
     shutil.copytree(base.paths.root, folder)
@@ -139,15 +186,26 @@ def at_full_budget(project: Project, base: Sandbox, end: pd.Timestamp, folder: P
     about = {"final_steps": tuning.final_steps, "evaluate_every": tuning.evaluate_every}
     for name, change in (("tuning.yaml", about), ("models.yaml", {"rankings": ["architecture"]})):
         path = own.paths.configs / name
-        files.write_text(path, yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **change}))
+        files.write_text(
+            path, yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **change})
+        )
     smallest = min(sizes, key=lambda name: sizes[name])
-    isolated(go_on, project, own, ("tune", "train"), (smallest,), 1, "as they are, with all of its steps")
-    found = isolated(withheld, own, end, Budget(tuning.final_steps, tuning.evaluate_every), folder / "again")
+    isolated(
+        go_on, project, own, ("tune", "train"), (smallest,), 1, "as they are, with all of its steps"
+    )
+    found = isolated(
+        withheld, own, end, Budget(tuning.final_steps, tuning.evaluate_every), folder / "again"
+    )
     return [*rescored.kept_the_best(own, "validation losses of trials and steps"), *found]
 
 
-def _as_saved(fits: tuple[Fitted, Fitted], entry: dict[str, Any], saved: Path, folder: Path) -> Iterator[Finding]:
-    about = f"{saved.name}, seed {entry['seed']}, differs when it is fitted without the rows after validation"
+def _as_saved(
+    fits: tuple[Fitted, Fitted], entry: dict[str, Any], saved: Path, folder: Path
+) -> Iterator[Finding]:
+    about = (
+        f"{saved.name}, seed {entry['seed']}, differs when it is fitted without the rows after"
+        " validation"
+    )
     for fitted, kept in zip(fits, ("chosen", "seed"), strict=True):
         twin = saved / f"{kept}-{entry['seed']}"
         if twin.exists():  # one that is not fitted again has no first fit beside it
@@ -165,55 +223,93 @@ def _settings(record: dict[str, Any], study: Path, folder: Path) -> Iterator[Fin
     name = folder.name
     best = (files.read_json(study).get("best") or {}).get("params", {}) if study.exists() else {}
     if record.get("tuned", {}) != best:
-        text = f"the record of {name} says it was tuned to {record.get('tuned')}; its study found {best}"
+        text = (
+            f"the record of {name} says it was tuned to {record.get('tuned')}; its study found"
+            f" {best}"
+        )
         yield Finding("stored", DETECTOR, name, text)
     for path in sorted(folder.glob("seed-*/spec.json")):
         if files.read_json(path)["spec"] != record.get("params"):
-            text = f"the model saved in {name}/{path.parent.name} has other settings than its record"
+            text = (
+                f"the model saved in {name}/{path.parent.name} has other settings than its record"
+            )
             yield Finding("stored", DETECTOR, name, text)
 
 
-def _averaged(name: str, record: dict[str, Any], table: pd.DataFrame, base: Sandbox) -> Iterator[Finding]:
-    """After validation, inside which its stretches have weights of their own, a combination is its members' mean."""
+def _averaged(
+    name: str, record: dict[str, Any], table: pd.DataFrame, base: Sandbox
+) -> Iterator[Finding]:
+    """After validation, inside which its stretches have weights of their own, a combination is its
+    members' mean.
+    """
     if not record.get("members"):
         return
     last = {member["candidate"]: member["weight"] for member in record["members"]}
     stages = record.get("weights", {"": last})  # 0.7 learnt none again
     tables = {member: base.forecasts(member) for member in set().union(*stages.values())}
     later = {member: rows[rows["block"] != "validation"] for member, rows in tables.items()}
-    means = {member: rows.groupby(ORIGIN, sort=True)["y_hat"].mean() for member, rows in later.items()}
+    means = {
+        member: rows.groupby(ORIGIN, sort=True)["y_hat"].mean() for member, rows in later.items()
+    }
     wanted = 0 * next(iter(means.values()))
     for moment, weights in stages.items():
         before = wanted.index.get_level_values("cutoff") < pd.Timestamp(moment or pd.Timestamp.min)
-        wanted = wanted.where(before, sum(weight * means[member] for member, weight in weights.items()))
+        wanted = wanted.where(
+            before, sum(weight * means[member] for member, weight in weights.items())
+        )
     own = table[table["block"] != "validation"].set_index(ORIGIN)["y_hat"].sort_index()
     same = own.index.equals(wanted.index) and np.allclose(own, wanted, rtol=1e-9)
-    start = table.loc[table["block"] == "test", "cutoff"].min()  # what serves has seen no target behind it
-    known = [weights for moment, weights in stages.items() if not pd.Timestamp(moment or pd.Timestamp.min) > start]
+    # what serves has seen no target behind it
+    start = table.loc[table["block"] == "test", "cutoff"].min()
+    known = [
+        weights
+        for moment, weights in stages.items()
+        if not pd.Timestamp(moment or pd.Timestamp.min) > start
+    ]
     if not same:
         text = f"the forecasts kept of {name} are not the weighted mean of its members' forecasts"
         yield Finding("stored", DETECTOR, name, text)
     if last != known[-1]:
-        text = f"the weights that serve in {name} are not the last ones learnt before the test block"
+        text = (
+            f"the weights that serve in {name} are not the last ones learnt before the test block"
+        )
         yield Finding("stored", DETECTOR, name, text)
 
 
-def _foretold(forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: str) -> Iterator[Finding]:
-    """At a few origins of every later block the saved model forecasts what stands in the table of one seed."""
+def _foretold(
+    forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: str
+) -> Iterator[Finding]:
+    """At a few origins of every later block the saved model forecasts what stands in the table of
+    one seed.
+    """
     for series in whole.series:
         mine = table[table["unique_id"] == series.unique_id]
-        mine = mine[mine["block"] != "validation"]  # of the model before it was fitted on that block too
+        # of the model before it was fitted on that block too
+        mine = mine[mine["block"] != "validation"]
         if mine.empty:
             continue
         ordered = (np.sort(rows["cutoff"].unique()) for _, rows in mine.groupby("block"))
         # the first, the last and some between
-        some = [o[np.unique(np.linspace(0, len(o) - 1, min(ORIGINS, len(o))).astype(int))] for o in ordered]
+        some = [
+            o[np.unique(np.linspace(0, len(o) - 1, min(ORIGINS, len(o))).astype(int))]
+            for o in ordered
+        ]
         cutoffs = np.sort(np.concatenate(some))
         rows = np.searchsorted(series.ds, cutoffs)
         made = forecaster.predict(whole, {series.unique_id: rows})[series.unique_id]
-        kept = mine[mine["cutoff"].isin(cutoffs)].assign(order=lambda t: t["output"].map(whole.task.targets.index))
-        told, wanted = kept.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy(), made.ravel()
+        kept = mine[mine["cutoff"].isin(cutoffs)].assign(
+            order=lambda t: t["output"].map(whole.task.targets.index)
+        )
+        told, wanted = (
+            kept.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy(),
+            made.ravel(),
+        )
         spread = float(np.nanstd(series.values[:, : whole.outputs])) or 1.0
-        if len(told) != len(wanted) or not np.allclose(told, wanted, rtol=CLOSE, atol=CLOSE * spread):
-            text = f"the forecasts kept of {name} for series {series.unique_id} are not those of the saved model"
+        if len(told) != len(wanted) or not np.allclose(
+            told, wanted, rtol=CLOSE, atol=CLOSE * spread
+        ):
+            text = (
+                f"the forecasts kept of {name} for series {series.unique_id} are not those of the"
+                " saved model"
+            )
             yield Finding("stored", DETECTOR, name, text)

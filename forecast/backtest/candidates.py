@@ -1,7 +1,8 @@
-"""A candidate is one line of a leaderboard: a model, with the skip its ranking gives it; and the keys of its results.
+"""A candidate is one line of a leaderboard: a model, with the skip its ranking gives it; and the
+keys of its results.
 
-Equal key, equal result, so nothing is computed twice. An edit of one family's file changes that family's keys alone;
-later data change no tuning key.
+Equal key, equal result, so nothing is computed twice. An edit of one family's file changes that
+family's keys alone; later data change no tuning key.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from forecast.system.files import sha256, sha256_of
 
 Ranking = Literal["shipped", "architecture", "baseline"]
 SKIP_OF: dict[Ranking, Kind] = {"shipped": "linear", "architecture": "last"}
-"""As shipped, a network stands on the fitted skip; architecture alone, it has the last value and nothing else."""
+"""As shipped, a network stands on the fitted skip; architecture alone, it has the last value and
+nothing else.
+"""
 
 REFERENCES = (NAIVE, "seasonal_naive", "ridge", "arx")
 
@@ -53,7 +56,8 @@ class Candidate:
 def candidates(
     config: Models, only: tuple[str, ...] = (), *, season_length: int, vintages: bool = False
 ) -> list[Candidate]:
-    """Every model of the grid (or of `only`) that suits the data, networks once per configured ranking.
+    """Every model of the grid (or of `only`) that suits the data, networks once per configured
+    ranking.
 
     vintages: the provider's own forecasts are kept, so that they can be a row.
     """
@@ -62,17 +66,24 @@ def candidates(
         if _unsuited(spec, season_length, vintages):
             continue
         if spec.on_skip:
-            wanted = ((ranking, skip) for ranking, skip in SKIP_OF.items() if ranking in config.rankings)
+            wanted = (
+                (ranking, skip) for ranking, skip in SKIP_OF.items() if ranking in config.rankings
+            )
             result += [Candidate(name, spec, ranking, skip) for ranking, skip in wanted]
         else:
             result.append(Candidate(name, spec, "baseline", None))
-    for row, alone in [(one.model, one.spec.policy) for one in result if one.model in ("ridge", "arx")]:
-        networks = {one.spec.policy for one in result if one.skip == "linear" and one.skip_row() == row}
+    for row, alone in [
+        (one.model, one.spec.policy) for one in result if one.model in ("ridge", "arx")
+    ]:
+        networks = {
+            one.spec.policy for one in result if one.skip == "linear" and one.skip_row() == row
+        }
         if networks and alone not in networks:
             raise InputError(
-                f"configs/models.yaml: models.{row} is the linear part of the networks standing alone, so it is "
-                f"fitted as often as they are; found refit: {alone[0]}, and of the networks "
-                f"{quote_names(sorted({str(often) for often, _ in networks}))}. Give them the same `refit`."
+                f"configs/models.yaml: models.{row} is the linear part of the networks standing"
+                f" alone, so it is fitted as often as they are; found refit: {alone[0]}, and of the"
+                f" networks {quote_names(sorted({str(often) for often, _ in networks}))}. Give them"
+                " the same `refit`."
             )
     return result
 
@@ -81,7 +92,11 @@ def left_out(
     config: Models, only: tuple[str, ...] = (), *, season_length: int, vintages: bool = False
 ) -> dict[str, str]:
     """The models of the grid (or of `only`) that do not suit the data, each with the reason."""
-    return {name: why for name, spec in _specs(config, only) if (why := _unsuited(spec, season_length, vintages))}
+    return {
+        name: why
+        for name, spec in _specs(config, only)
+        if (why := _unsuited(spec, season_length, vintages))
+    }
 
 
 def _unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
@@ -112,7 +127,10 @@ def lock_digest(paths: ProjectPaths) -> str:
 
 
 def task_digest(task: Task) -> str:
-    """Of the whole task: it holds nothing that only describes. The splits act through the borders."""
+    """Of the whole task: it holds nothing that only describes.
+
+    The splits act through the borders.
+    """
     return sha256_of(task.model_dump(mode="json"))
 
 

@@ -1,7 +1,9 @@
-"""What each stage of the pipeline computes with, as JSON: its settings resolved, and the digest of the code it runs.
+"""What each stage of the pipeline computes with, as JSON: its settings resolved, and the digest of
+the code it runs.
 
-DVC compares these files instead of YAML and source text, so that a stage is stale exactly when its result can change:
-a title, a unit, a comment, a docstring or a model outside of the grid retrains nothing.
+DVC compares these files instead of YAML and source text, so that a stage is stale exactly when its
+result can change: a title, a unit, a comment, a docstring or a model outside of the grid retrains
+nothing.
 """
 
 from __future__ import annotations
@@ -28,19 +30,27 @@ BUDGET = {
 
 
 def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
-    """Relative file name → its content, `<dataset>/<stage>.json` for every dataset that runs, and `report.json`.
+    """Relative file name → its content, `<dataset>/<stage>.json` for every dataset that runs, and
+    `report.json`.
 
     Raises `InputError` for a configuration that cannot be read.
     """
     datasets, tuning = load_datasets(paths.configs), load_tuning(paths.configs)
-    models, evaluation = load_models(paths.configs), load_evaluation(paths.configs).model_dump(mode="json")
+    models, evaluation = (
+        load_models(paths.configs),
+        load_evaluation(paths.configs).model_dump(mode="json"),
+    )
     combined = {name: rule.model_dump(mode="json") for name, rule in models.combinations().items()}
     found: dict[str, dict[str, Any]] = {"report.json": _report(datasets)}
     for name in datasets.run:
         entry = datasets.datasets[name]
-        grid = candidates(models, season_length=entry.season_length, vintages=bool(entry.vintage_columns))
+        grid = candidates(
+            models, season_length=entry.season_length, vintages=bool(entry.vintage_columns)
+        )
         looked_up = [c.joined.dataset for c in entry.columns if c.joined and c.joined.dataset]
-        sources = {name: _computing(datasets.datasets[name]) for name in dict.fromkeys([name, *looked_up])}
+        sources = {
+            name: _computing(datasets.datasets[name]) for name in dict.fromkeys([name, *looked_up])
+        }
         for stage, content in {
             "fetch": {"datasets": sources, "code": _code("fetch")},
             "prepare": {"datasets": sources, "code": _code("prepare")},
@@ -61,11 +71,15 @@ def _computing(entry: Dataset) -> dict[str, Any]:
 
 
 def _stage(name: str, entry: Dataset, tuning: Tuning, grid: list[Candidate]) -> dict[str, Any]:
-    """What tuning, training and the comparison are told alike; the comparison finds candidates by their results."""
+    """What tuning, training and the comparison are told alike; the comparison finds candidates by
+    their results.
+    """
     return {
         "task": entry.task.model_dump(mode="json"),
         "budget": tuning.model_dump(mode="json", include=BUDGET[name]),
-        "candidates": {c.name: {"spec": c.spec.model_dump(mode="json"), "skip": c.skip} for c in grid},
+        "candidates": {
+            c.name: {"spec": c.spec.model_dump(mode="json"), "skip": c.skip} for c in grid
+        },
         "code": _code(name, grid),
     }
 
@@ -77,6 +91,8 @@ def _report(datasets: Datasets) -> dict[str, Any]:
 
 
 def _code(stage: str, grid: Iterable[Candidate] = ()) -> str:
-    """The digest of what the stage runs; of what is found by name, all, or with a grid what its candidates use."""
+    """The digest of what the stage runs; of what is found by name, all, or with a grid what its
+    candidates use.
+    """
     families = sorted({module for candidate in grid for module in candidate.spec.modules()})
     return code_digest([f"pipelines.{stage}", *families], found_by_name=not families)

@@ -1,6 +1,9 @@
-"""One study: a fixed number of trials of one model on one data slice, drawn by TPE (Bergstra et al. 2011).
+"""One study: a fixed number of trials of one model on one data slice, drawn by TPE (Bergstra et al.
 
-Its journal survives a kill; what trials and studies leave behind is plain data, read without Optuna.
+2011).
+
+Its journal survives a kill; what trials and studies leave behind is plain data, read without
+Optuna.
 """
 
 from __future__ import annotations
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What the objective returns: the validation loss (lower is better), its curve, or why the model failed.
+    """What the objective returns: the validation loss (lower is better), its curve, or why the
+    model failed.
 
-    `curve` is a list of numbers or of rows such as `[step, loss]`; a non-empty `failed` makes `value` infinite.
+    `curve` is a list of numbers or of rows such as `[step, loss]`; a non-empty `failed` makes
+    `value` infinite.
     """
 
     value: float
@@ -40,12 +45,16 @@ class TrialOutcome:
         """Plain Python numbers; a value that is not finite without a reason gets one."""
         value = float(self.value)
         reason = self.failed or ("" if math.isfinite(value) else f"the validation loss is {value}")
-        return TrialOutcome(value if not reason else math.inf, files.json_number(self.curve), reason)
+        return TrialOutcome(
+            value if not reason else math.inf, files.json_number(self.curve), reason
+        )
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One finished trial; `number` counts finished trials from 0, whatever was interrupted in between."""
+    """One finished trial; `number` counts finished trials from 0, whatever was interrupted in
+    between.
+    """
 
     number: int
     value: float
@@ -75,7 +84,9 @@ class StudyResult:
         return min(succeeded, key=lambda trial: trial.value, default=None)
 
     def to_json(self, *, model: str, skip: str | None, gradient_steps: int) -> dict[str, Any]:
-        """The content of data/tuned/<dataset>/<model>.<skip>.json; equal studies give equal bytes."""
+        """The content of data/tuned/<dataset>/<model>.<skip>.json; equal studies give equal
+        bytes.
+        """
         best = self.best
         return {
             "model": model,
@@ -83,32 +94,49 @@ class StudyResult:
             "study": self.key,
             "n_trials": self.n_trials,
             "gradient_steps": gradient_steps,
-            "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
+            "best": (
+                None
+                if best is None
+                else {"number": best.number, "value": best.value, "params": best.params}
+            ),
             "trials": [trial.to_json() for trial in self.trials],
         }
 
 
 Objective = Callable[[dict[str, Any], int], TrialOutcome]
-"""(params, number of the trial) -> outcome. May raise `ModelFailure`; any other exception stops the study."""
+"""(params, number of the trial) -> outcome.
+
+May raise `ModelFailure`; any other exception stops the study.
+"""
 
 LEFT = 2.0 * postgres.SILENT
 """Seconds for the lock of a worker whose machine went silent."""
 RANDOM_TRIALS = 4
-"""Finished trials before TPE takes over from random draws; Optuna's own 10 would never be left with 8 trials."""
+"""Finished trials before TPE takes over from random draws; Optuna's own 10 would never be left with
+8 trials.
+"""
 
 
 def run_study(
-    space: Space, objective: Objective, *, key: str, n_trials: int, seed: int, folder: Path,
-    defaults: Mapping[str, Any] | None = None, storage: str = "",
-) -> StudyResult:  # fmt: skip
-    """Run the study `key` until `n_trials` trials have finished, counting those of earlier, interrupted calls.
+    space: Space,
+    objective: Objective,
+    *,
+    key: str,
+    n_trials: int,
+    seed: int,
+    folder: Path,
+    defaults: Mapping[str, Any] | None = None,
+    storage: str = "",
+) -> StudyResult:
+    """Run the study `key` until `n_trials` trials have finished, counting those of earlier,
+    interrupted calls.
 
-    Trial k is drawn with `seed + k` from the finished trials alone, so an interrupted study equals an uninterrupted
-    one. The first trial uses `defaults`; the space is widened where they lie outside. A failed model counts; a killed
-    or crashed trial does not and is repeated.
-    The study is kept in `folder/<key>.journal`, or at `storage`, a database URL such as `postgresql://host/name` that
-    many machines share. `key` names everything the result depends on.
-    Raises `BusyError` when another process runs this study, `InputError` for `defaults` that are no dimension.
+    Trial k is drawn with `seed + k` from the finished trials alone, so an interrupted study equals
+    an uninterrupted one. The first trial uses `defaults`; the space is widened where they lie
+    outside. A failed model counts; a killed or crashed trial does not and is repeated. The study is
+    kept in `folder/<key>.journal`, or at `storage`, a database URL such as `postgresql://host/name`
+    that many machines share. `key` names everything the result depends on. Raises `BusyError` when
+    another process runs this study, `InputError` for `defaults` that are no dimension.
     """
     from optuna.exceptions import StorageInternalError
 
@@ -128,13 +156,16 @@ def run_study(
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise ForecastError(
-                f"No space left while writing the study in {folder}. The trials finished so far are kept. "
-                "Free some space (`forecast clean` removes what can be made again), then run the same command again."
+                f"No space left while writing the study in {folder}. The trials finished so far are"
+                " kept. Free some space (`forecast clean` removes what can be made again), then"
+                " run the same command again."
             ) from error
         except StorageInternalError:
             kept = "The trials finished so far are kept there; run the same command again."
             raise ForecastError(f"The database with study {key} went away. {kept}") from None
-    return StudyResult(key, n_trials, tuple(_as_trial(k, trial, space) for k, trial in enumerate(finished)))
+    return StudyResult(
+        key, n_trials, tuple(_as_trial(k, trial, space) for k, trial in enumerate(finished))
+    )
 
 
 def _open(key: str, folder: Path, storage: str) -> optuna.Study:
@@ -152,20 +183,28 @@ def _open(key: str, folder: Path, storage: str) -> optuna.Study:
         else:  # mended first: the caller holds the study's lock, so nobody else writes to it
             mend(folder / f"{key}.journal")
             kept = JournalStorage(JournalFileBackend(str(folder / f"{key}.journal")))
-        return optuna.create_study(storage=kept, study_name=key, direction="minimize", load_if_exists=True)
+        return optuna.create_study(
+            storage=kept, study_name=key, direction="minimize", load_if_exists=True
+        )
 
 
-def _require_same(study: optuna.Study, space: Space, seed: int, defaults: Mapping[str, Any]) -> None:
+def _require_same(
+    study: optuna.Study, space: Space, seed: int, defaults: Mapping[str, Any]
+) -> None:
     """A key that leaves something out would mix two studies into one; refuse instead."""
-    made_with = {"space": {name: repr(space[name]) for name in space}, "seed": seed, "defaults": dict(defaults)}
+    made_with = {
+        "space": {name: repr(space[name]) for name in space},
+        "seed": seed,
+        "defaults": dict(defaults),
+    }
     digest = files.sha256_of(made_with)
     known = study.user_attrs.get("made_with")
     if known is None:
         study.set_user_attr("made_with", digest)
     elif known != digest:
         raise InputError(
-            f"Study {study.study_name} was made with another search space, seed or defaults than it is given now. "
-            "Put them into its key, or delete its journal."
+            f"Study {study.study_name} was made with another search space, seed or defaults than it"
+            " is given now. Put them into its key, or delete its journal."
         )
 
 
@@ -177,14 +216,17 @@ def _close_interrupted(study: optuna.Study) -> None:
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """In order. FAIL marks only what was interrupted: a failed model is COMPLETE with an infinite value, so that TPE
-    learns to stay away from there."""
+    """In order. FAIL marks only what was interrupted: a failed model is COMPLETE with an infinite
+    value, so that TPE learns to stay away from there.
+    """
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def _next_trial(study: optuna.Study, number: int, seed: int, defaults: Mapping[str, Any] | None) -> optuna.Trial:
+def _next_trial(
+    study: optuna.Study, number: int, seed: int, defaults: Mapping[str, Any] | None
+) -> optuna.Trial:
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
@@ -195,7 +237,9 @@ def _next_trial(study: optuna.Study, number: int, seed: int, defaults: Mapping[s
     return study.ask()
 
 
-def _run_trial(study: optuna.Study, trial: optuna.Trial, number: int, space: Space, objective: Objective) -> None:
+def _run_trial(
+    study: optuna.Study, trial: optuna.Trial, number: int, space: Space, objective: Objective
+) -> None:
     from optuna.trial import TrialState
 
     try:
@@ -213,7 +257,10 @@ def _run_trial(study: optuna.Study, trial: optuna.Trial, number: int, space: Spa
 
 def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
     if isinstance(dimension, Choice):
-        return _option(dimension, trial.suggest_categorical(name, [_label(option) for option in dimension.options]))
+        return _option(
+            dimension,
+            trial.suggest_categorical(name, [_label(option) for option in dimension.options]),
+        )
     return trial.suggest_float(name, dimension.low, dimension.high, log=True)
 
 
@@ -235,10 +282,12 @@ def _option(dimension: Dimension, label: Any) -> Any:
 
 
 def mend(path: Path) -> None:
-    """Remove what a killed writer left: Optuna's own lock (it would wait 30 s for it) and a torn last line.
+    """Remove what a killed writer left: Optuna's own lock (it would wait 30 s for it) and a torn
+    last line.
 
-    Optuna would append to the torn line and could never read the file again. Everything from the first unreadable
-    line on is dropped: a study is deterministic, so the trials lost with it are repeated to the same result.
+    Optuna would append to the torn line and could never read the file again. Everything from the
+    first unreadable line on is dropped: a study is deterministic, so the trials lost with it are
+    repeated to the same result.
     """
     for leftover in path.parent.glob(f"{path.name}.lock*"):
         leftover.unlink(missing_ok=True)
@@ -252,7 +301,9 @@ def mend(path: Path) -> None:
 
 
 def intact_length(content: bytes) -> int:
-    """The bytes up to the end of the last line before the first one that is not a complete JSON object."""
+    """The bytes up to the end of the last line before the first one that is not a complete JSON
+    object.
+    """
     length = 0
     with suppress(ValueError):
         for line in content.splitlines(keepends=True):

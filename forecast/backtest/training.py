@@ -1,11 +1,14 @@
-"""The train stage: every candidate and seed over the cores, each once per key, then one record per candidate.
+"""The train stage: every candidate and seed over the cores, each once per key, then one record per
+candidate.
 
-A training may begin with the weights of an earlier model of the same recipe, where a retraining left them:
+A training may begin with the weights of an earlier model of the same recipe, where a retraining
+left them:
 
     data/warm/<dataset>/<candidate>/recipe.json     what the weights are weights of
     data/warm/<dataset>/<candidate>/seed-<n>.npz    one file per seed
 
-Nothing writes them in a plain run. The folder is a dependency of the stage that reads it, hashed like any other.
+Nothing writes them in a plain run. The folder is a dependency of the stage that reads it, hashed
+like any other.
 """
 
 from __future__ import annotations
@@ -42,7 +45,9 @@ from forecast.system.stage import progress
 ENGINE = "forecast.backtest.backtest"
 OF_ALL_SEEDS = ("n_params", "refits", "rows_seen")
 BY_SERIES, SERIES_A_TASK = "statistical", 500
-"""What is fitted to each series alone, and how many a task has: neither hours of one nor thousands of moments."""
+"""What is fitted to each series alone, and how many a task has: neither hours of one nor thousands
+of moments.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class Run:
 def train_dataset(
     paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int, best_set: BestSet
 ) -> None:
-    """Stage `train`: data/trained/<dataset>/<candidate>/ for every model of the grid, or `models` and references.
+    """Stage `train`: data/trained/<dataset>/<candidate>/ for every model of the grid, or `models`
+    and references.
 
     best_set: the comparison's, for the combinations; this room stands beside that one.
     """
@@ -75,36 +81,58 @@ def train_dataset(
         print(f"train {dataset}: {name} is left out: {why}", flush=True)
     digest = files.sha256(paths.vintages(dataset)) if vintages else ""
     run = Run(
-        place=PreparedData(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)), vintages=digest),
+        place=PreparedData(
+            paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)), vintages=digest
+        ),
         task=task,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,
         borders=files.read_json(paths.borders(dataset)),
         series=len(files.read_json(paths.quality(dataset))["series"]),
     )
-    tuned = {path.stem: files.read_json(path) for path in sorted(paths.tuned(dataset).glob("*.json"))}
+    tuned = {
+        path.stem: files.read_json(path) for path in sorted(paths.tuned(dataset).glob("*.json"))
+    }
     parts = -(-run.series // SERIES_A_TASK)
-    total = sum(len(budget.seeds) if c.spec.seeded else parts if c.spec.kind == BY_SERIES else 1 for c in planned)
+    total = sum(
+        len(budget.seeds) if c.spec.seeded else parts if c.spec.kind == BY_SERIES else 1
+        for c in planned
+    )
     with progress(total, f"train {dataset}") as advance:
         train(
-            run, planned, tuned, paths.trained(dataset), jobs=jobs, advance=advance,
-            combined=combined, best_set=best_set,
-        )  # fmt: skip
+            run,
+            planned,
+            tuned,
+            paths.trained(dataset),
+            jobs=jobs,
+            advance=advance,
+            combined=combined,
+            best_set=best_set,
+        )
 
 
 def train(
-    run: Run, planned: list[Candidate], tuned: Mapping[str, dict[str, Any]], target: Path, *, jobs: int,
-    combined: Mapping[str, Combination] = MappingProxyType({}), best_set: BestSet = everybody,
+    run: Run,
+    planned: list[Candidate],
+    tuned: Mapping[str, dict[str, Any]],
+    target: Path,
+    *,
+    jobs: int,
+    combined: Mapping[str, Combination] = MappingProxyType({}),
+    best_set: BestSet = everybody,
     advance: Callable[[str], None] = lambda name: None,
-) -> None:  # fmt: skip
+) -> None:
     """Fit and backtest `planned` with the values of `tuned` (by candidate name) and fill `target`.
 
-    `combined`: rows made of them, by name; `best_set` says who is in the set that such a rule may name.
+    `combined`: rows made of them, by name; `best_set` says who is in the set that such a rule may
+    name.
 
-    Raises one error naming every candidate with a bug, after all others are done and kept; a model that cannot be
-    fitted is a record with `status: failed`.
+    Raises one error naming every candidate with a bug, after all others are done and kept; a model
+    that cannot be fitted is a record with `status: failed`.
     """
-    jobs_list = [job for candidate in planned for job in _jobs(run, candidate, tuned.get(candidate.name))]
+    jobs_list = [
+        job for candidate in planned for job in _jobs(run, candidate, tuned.get(candidate.name))
+    ]
     _compute(run, jobs_list, jobs, advance)
     with files.atomic_directory(target) as temporary:
         for candidate in planned:
@@ -115,21 +143,35 @@ def train(
     _collect_costs(run, jobs_list)
 
 
-def _compute(run: Run, jobs_list: list[TrainingJob], workers_wanted: int, advance: Callable[[str], None]) -> None:
+def _compute(
+    run: Run, jobs_list: list[TrainingJob], workers_wanted: int, advance: Callable[[str], None]
+) -> None:
     """Everything that is not in the memo yet; one error naming all bugs at the end."""
     # Two names for one configuration have one key, and are computed once.
     todo = {job.folder: job for job in jobs_list if not (job.folder / "fit.json").exists()}
     for job in jobs_list:
         if job.folder not in todo or todo[job.folder] is not job:
             advance(job.title)
-    found = [part for job in _longest_first(list(todo.values()), workers_wanted) for part in job.parts(run.series)]
+    found = [
+        part
+        for job in _longest_first(list(todo.values()), workers_wanted)
+        for part in job.parts(run.series)
+    ]
     ordered = [part for part in found if not (part.folder / "fit.json").exists()]
     by_title = {job.title: job for job in ordered}
     tasks = [
         workers.Task(
             name=job.title,
             function=fit_and_forecast,
-            arguments=(run.place, job.candidate, job.seed, job.budget, job.folder, job.start, job.series),
+            arguments=(
+                run.place,
+                job.candidate,
+                job.seed,
+                job.budget,
+                job.folder,
+                job.start,
+                job.series,
+            ),
             prepare=load_engine if job.candidate.spec.uses_tensorflow else None,
             reads=(*run.place.reads, *([job.start] if job.start else [])),
             writes=job.folder,
@@ -140,7 +182,9 @@ def _compute(run: Run, jobs_list: list[TrainingJob], workers_wanted: int, advanc
     for outcome in workers.run(tasks, jobs=workers_wanted):
         outcomes.append(outcome)
         if not outcome.error:
-            files.write_json(_cost_path(run, by_title[outcome.name]), {**outcome.value, "kind": outcome.kind})
+            files.write_json(
+                _cost_path(run, by_title[outcome.name]), {**outcome.value, "kind": outcome.kind}
+            )
         advance(outcome.name)
     for folder, job in todo.items():
         parts = [part.folder for part in job.parts(run.series)]
@@ -155,20 +199,27 @@ def _join(folder: Path, parts: list[Path]) -> None:
     failed = next((fit for fit in fits if fit["status"] != "ok"), None)
     with files.atomic_directory(folder) as temporary:
         if failed is None:
-            files.join_frames(temporary / "forecasts.parquet", [part / "forecasts.parquet" for part in parts])
+            files.join_frames(
+                temporary / "forecasts.parquet", [part / "forecasts.parquet" for part in parts]
+            )
             for name in (one for one in ("seed", "chosen", "newest") if (parts[0] / one).exists()):
                 own = [Forecaster.load(part / name) for part in parts]
                 numbers = {uid: found for one in own for uid, found in one.statistical.items()}
                 replace(own[0], statistical=numbers).save(temporary / name)
-        files.write_json(temporary / "fit.json", failed or {**fits[0], "rows_seen": sum(f["rows_seen"] for f in fits)})
+        files.write_json(
+            temporary / "fit.json",
+            failed or {**fits[0], "rows_seen": sum(f["rows_seen"] for f in fits)},
+        )
     for part in parts:
         shutil.rmtree(part)
 
 
 def _longest_first(jobs: list[TrainingJob], workers_wanted: int) -> list[TrainingJob]:
-    """What is refitted at many origins takes longest of all, one automatic model longer than one network.
+    """What is refitted at many origins takes longest of all, one automatic model longer than one
+    network.
 
-    Each worker begins with a network: loky judges its memory from there, and TensorFlow is then already in it.
+    Each worker begins with a network: loky judges its memory from there, and TensorFlow is then
+    already in it.
     """
     networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
     networks = workers.in_turn(networks, lambda job: job.candidate.name, workers_wanted)
@@ -192,14 +243,20 @@ class TrainingJob:
     @property
     def title(self) -> str:
         part = f" from series {self.series.start}" if self.series else ""
-        return self.candidate.name + (f" seed {self.seed}" if self.candidate.spec.seeded else "") + part
+        return (
+            self.candidate.name
+            + (f" seed {self.seed}" if self.candidate.spec.seeded else "")
+            + part
+        )
 
     def parts(self, series: int) -> list[TrainingJob]:
         """Itself; where each of many `series` is fitted alone, jobs of `SERIES_A_TASK` of them."""
         if self.candidate.spec.kind != BY_SERIES or series <= SERIES_A_TASK:
             return [self]
         found = [slice(first, first + SERIES_A_TASK) for first in range(0, series, SERIES_A_TASK)]
-        return [replace(self, folder=Path(f"{self.folder}-{part.start}"), series=part) for part in found]
+        return [
+            replace(self, folder=Path(f"{self.folder}-{part.start}"), series=part) for part in found
+        ]
 
 
 def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[TrainingJob]:
@@ -212,8 +269,14 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
     spec = filled.spec
     place = run.place
     digest = {
-        "data": result_key(frame=place.digest, issued=place.vintages) if spec.needs_vintages else place.digest,
-        "config": result_key(task=task_digest(run.task), borders=run.borders, spec=spec.model_dump(mode="json")),
+        "data": (
+            result_key(frame=place.digest, issued=place.vintages)
+            if spec.needs_vintages
+            else place.digest
+        ),
+        "config": result_key(
+            task=task_digest(run.task), borders=run.borders, spec=spec.model_dump(mode="json")
+        ),
         "code": candidate_digest(spec, ENGINE),
     }
     lock = lock_digest(run.place.paths)
@@ -221,13 +284,23 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
     for seed in seeds:
         start = warm_weights(run.place.paths.warm(run.place.dataset), filled, seed)
         own = {"warm": files.sha256(start)} if start is not None else {}
-        key = result_key(**digest, **own, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock)
-        result.append(TrainingJob(filled, seed, budget, run.place.paths.memo / key, {**digest, "key": key}, start))
+        key = result_key(
+            **digest, **own, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock
+        )
+        result.append(
+            TrainingJob(
+                filled, seed, budget, run.place.paths.memo / key, {**digest, "key": key}, start
+            )
+        )
     return result
 
 
 def _assemble(
-    run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs: list[TrainingJob], folder: Path
+    run: Run,
+    candidate: Candidate,
+    tuned: dict[str, Any] | None,
+    jobs: list[TrainingJob],
+    folder: Path,
 ) -> None:
     """record.json, forecasts.parquet and the forecasters of one candidate."""
     folder.mkdir(parents=True)
@@ -247,18 +320,27 @@ def _assemble(
 
 
 def _record(
-    run: Run, candidate: Candidate, tuned: dict[str, Any] | None, jobs: list[TrainingJob], fits: list[dict[str, Any]]
+    run: Run,
+    candidate: Candidate,
+    tuned: dict[str, Any] | None,
+    jobs: list[TrainingJob],
+    fits: list[dict[str, Any]],
 ) -> dict[str, Any]:
     failed = [fit for fit in fits if fit["status"] != "ok"]
     reason = "; ".join(f"seed {fit['seed']}: {fit['reason']}" for fit in failed)
     if not jobs:
-        reason = "every tuning trial failed: " + str((tuned or {}).get("trials", [{}])[0].get("reason", ""))
+        reason = "every tuning trial failed: " + str(
+            (tuned or {}).get("trials", [{}])[0].get("reason", "")
+        )
     spec = jobs[0].candidate.spec if jobs else candidate.spec
     trials = (tuned or {}).get("trials", [])
     by_gradient = spec.by_gradient
     good = (job for job, fit in zip(jobs, fits, strict=True) if fit["status"] == "ok")
     first = next(good, None) if spec.uses_tensorflow else None
-    steps = (run.budget.steps * len(jobs), len(trials) * int((tuned or {}).get("gradient_steps", 0)))
+    steps = (
+        run.budget.steps * len(jobs),
+        len(trials) * int((tuned or {}).get("gradient_steps", 0)),
+    )
     return {
         "dataset": run.place.dataset,
         "model": candidate.model,
@@ -288,9 +370,12 @@ def _record(
 
 
 def _steps_taken(fits: list[dict[str, Any]]) -> int:
-    """Up to each seed's last look at its validation loss: fewer than given with `patience`, or after an explosion; and
-    once more up to its best step, with the validation rows."""
-    return sum(int(fit["curve"][-1][0]) + int(fit["repeated_steps"]) for fit in fits if fit.get("curve"))
+    """Up to each seed's last look at its validation loss: fewer than given with `patience`, or
+    after an explosion; and once more up to its best step, with the validation rows.
+    """
+    return sum(
+        int(fit["curve"][-1][0]) + int(fit["repeated_steps"]) for fit in fits if fit.get("curve")
+    )
 
 
 def _cost_path(run: Run, job: TrainingJob) -> Path:
@@ -298,13 +383,22 @@ def _cost_path(run: Run, job: TrainingJob) -> Path:
 
 
 def _collect_costs(run: Run, jobs: list[TrainingJob]) -> None:
-    """.forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two runs take equally long."""
+    """.forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two runs take
+    equally long.
+    """
     for name in dict.fromkeys(job.candidate.name for job in jobs):
-        parts = [_cost_path(run, part) for job in jobs if job.candidate.name == name for part in job.parts(run.series)]
+        parts = [
+            _cost_path(run, part)
+            for job in jobs
+            if job.candidate.name == name
+            for part in job.parts(run.series)
+        ]
         costs = [files.read_json(path) for path in parts if path.exists()]
         if not costs:
             continue
-        total: dict[str, Any] = {k: sum(cost[k] for cost in costs) for k in ("cpu_seconds", "wall_seconds")}
+        total: dict[str, Any] = {
+            k: sum(cost[k] for cost in costs) for k in ("cpu_seconds", "wall_seconds")
+        }
         path = run.place.paths.cost(run.place.dataset) / f"{name}.tuning.json"
         tuning = files.read_json(path) if path.exists() else {}
         total["tuning_cpu_seconds"] = tuning.get("cpu_seconds", 0.0)
@@ -313,20 +407,30 @@ def _collect_costs(run: Run, jobs: list[TrainingJob]) -> None:
 
 
 def warm_weights(left: Path, candidate: Candidate, seed: int) -> Path | None:
-    """The file in `left` (`ProjectPaths.warm`) for this candidate and seed; None without one of its recipe."""
+    """The file in `left` (`ProjectPaths.warm`) for this candidate and seed; None without one of its
+    recipe.
+    """
     folder = left / candidate.name
     path = folder / f"seed-{seed}.npz"
     there = candidate.spec.uses_tensorflow and path.exists()
-    return path if there and files.read_json(folder / "recipe.json") == warm_recipe(candidate) else None
+    return (
+        path
+        if there and files.read_json(folder / "recipe.json") == warm_recipe(candidate)
+        else None
+    )
 
 
 def warm_recipe(candidate: Candidate) -> dict[str, Any]:
-    """What must be equal for weights to fit: the spec with its tuned values, and the skip beside it."""
+    """What must be equal for weights to fit: the spec with its tuned values, and the skip beside
+    it.
+    """
     return {"spec": candidate.spec.model_dump(mode="json"), "skip": candidate.skip}
 
 
 def leave_warm(folder: Path, candidate: Candidate, sources: Mapping[int, Path]) -> None:
-    """Fill `folder` (data/warm/<dataset>) with the weights of one candidate: seed to the saved weights.npz."""
+    """Fill `folder` (data/warm/<dataset>) with the weights of one candidate: seed to the saved
+    weights.npz.
+    """
     with files.atomic_directory(folder) as temporary:
         for seed, source in sources.items():
             files.write_bytes(temporary / candidate.name / f"seed-{seed}.npz", source.read_bytes())

@@ -44,14 +44,23 @@ class Plan:
     storage: str = ""
 
 
-def tune_dataset(paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int) -> None:
-    """Stage `tune`: data/tuned/<dataset>/<candidate>.json for every network of the grid (or of `models`)."""
+def tune_dataset(
+    paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int
+) -> None:
+    """Stage `tune`: data/tuned/<dataset>/<candidate>.json for every network of the grid (or of
+    `models`).
+    """
     budget, config = load_tuning(paths.configs), load_models(paths.configs)
     task = load_task(paths.task(dataset))
     grid = candidates(config, with_references(models, config), season_length=task.season_length)
     planned = [c for c in grid if c.spec.search_space()]
     plan = Plan(
-        place=PreparedData(paths, dataset, "tuning.parquet", files.sha256(paths.prepared(dataset) / "tuning.parquet")),
+        place=PreparedData(
+            paths,
+            dataset,
+            "tuning.parquet",
+            files.sha256(paths.prepared(dataset) / "tuning.parquet"),
+        ),
         task=task,
         budget=Budget(budget.trial_steps, budget.evaluate_every),
         n_trials=budget.n_trials,
@@ -79,21 +88,27 @@ def tune(
     places = {c.name: plan.place.paths.studies / f"{study_key(plan, c)}.json" for c in tunable}
     todo: dict[Path, Candidate] = {}
     for c in tunable:
-        if places[c.name].exists() or places[c.name] in todo:  # two names for one configuration are studied once
+        # two names for one configuration are studied once
+        if places[c.name].exists() or places[c.name] in todo:
             advance(c.name)
         else:
             todo[places[c.name]] = c
     # Trial k has the same values in both rankings of a network, and so the same traced updates.
     ordered = workers.in_turn(list(todo.values()), lambda c: c.model, jobs)
-    reads = (*plan.place.reads, plan.place.paths.requirements)  # the lock is a part of a study's key
+    # the lock is a part of a study's key
+    reads = (*plan.place.reads, plan.place.paths.requirements)
     tasks = [
-        workers.Task(c.name, study, (plan, c), load_engine if c.spec.uses_tensorflow else None, reads) for c in ordered
+        workers.Task(
+            c.name, study, (plan, c), load_engine if c.spec.uses_tensorflow else None, reads
+        )
+        for c in ordered
     ]
     outcomes = []
     for outcome in workers.run(tasks, jobs=jobs):
         outcomes.append(outcome)
         if not outcome.error:
-            if spent := outcome.value.pop("cpu_seconds", 0.0):  # a complete study keeps the cost of when it was made
+            # a complete study keeps the cost of when it was made
+            if spent := outcome.value.pop("cpu_seconds", 0.0):
                 cost = plan.place.paths.cost(plan.place.dataset) / f"{outcome.name}.tuning.json"
                 files.write_json(cost, {"cpu_seconds": spent, "kind": outcome.kind})
             files.write_json(places[outcome.name], outcome.value)
@@ -101,11 +116,15 @@ def tune(
     workers.raise_failures(outcomes, what=f"tune {plan.place.dataset}")
     with files.atomic_directory(target) as temporary:
         for c in tunable:
-            files.write_json(temporary / f"{c.name}.json", {**files.read_json(places[c.name]), "model": c.model})
+            files.write_json(
+                temporary / f"{c.name}.json", {**files.read_json(places[c.name]), "model": c.model}
+            )
 
 
 def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
-    """One study in this process, as JSON, and its CPU seconds: trials train on the train rows; validation scores."""
+    """One study in this process, as JSON, and its CPU seconds: trials train on the train rows;
+    validation scores.
+    """
     space = candidate.spec.search_space()
     defaults = {name: getattr(candidate.spec, name) for name in space}
     spent = 0.0
@@ -117,7 +136,14 @@ def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
         spec = candidate.spec.with_values(params)
         announce = partial(tell, candidate.name) if number == 0 else None  # once a study is enough
         try:
-            fitted = fit(problem, spec, skip=candidate.skip, seed=plan.seed, budget=plan.budget, announce=announce)
+            fitted = fit(
+                problem,
+                spec,
+                skip=candidate.skip,
+                seed=plan.seed,
+                budget=plan.budget,
+                announce=announce,
+            )
         finally:
             spent += time.process_time() - cpu
         return TrialOutcome(fitted.validation_loss, fitted.curve)
@@ -133,7 +159,10 @@ def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
         storage=plan.storage,
     )
     steps = plan.budget.steps
-    return {"cpu_seconds": spent, **result.to_json(model=candidate.model, skip=candidate.skip, gradient_steps=steps)}
+    return {
+        "cpu_seconds": spent,
+        **result.to_json(model=candidate.model, skip=candidate.skip, gradient_steps=steps),
+    }
 
 
 LATER = {"refit", "refit_window", "refit_weights"}
@@ -141,8 +170,14 @@ LATER = {"refit", "refit_window", "refit_weights"}
 
 
 def study_key(plan: Plan, candidate: Candidate) -> str:
-    """Data slice, search space, budget, seed, code and versions; rows after the validation block are not in it."""
-    borders = {name: at for name, at in plan.borders.items() if name in ("train_end", "validation_end", "own")}
+    """Data slice, search space, budget, seed, code and versions; rows after the validation block
+    are not in it.
+    """
+    borders = {
+        name: at
+        for name, at in plan.borders.items()
+        if name in ("train_end", "validation_end", "own")
+    }
     return result_key(
         data=plan.place.digest,
         task=task_digest(plan.task),

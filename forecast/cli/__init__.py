@@ -1,4 +1,7 @@
-"""The command `forecast`. A command imports what it needs when it is called, so `--help` is quick."""
+"""The command `forecast`.
+
+A command imports what it needs when it is called, so `--help` is quick.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,20 @@ from typer._click.exceptions import ClickException
 
 import forecast
 from forecast.cli import check, data, doctor, identify, operation, predict, run
-from forecast.system.errors import ForecastError, InputError, out_of_memory, require_short, shortened
+from forecast.system.errors import (
+    ForecastError,
+    InputError,
+    out_of_memory,
+    require_short,
+    shortened,
+)
 
 app = typer.Typer(
-    name="forecast", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    name="forecast",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
@@ -28,25 +41,47 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_version, is_eager=True
+    ),
 ) -> None:
     """Train, compare, record and keep retraining forecasters on stock and weather series."""
 
 
 for command in (
-    run.run, run.sync, run.ui, predict.predict,
-    operation.promote, operation.rollback, operation.status, operation.history,
-    check.check, check.models, check.audit, run.compare, predict.export, data.add, data.fetch, data.data,
-    doctor.doctor, doctor.clean, operation.retrain, run.new, identify.identify,
-):  # fmt: skip
+    run.run,
+    run.sync,
+    run.ui,
+    predict.predict,
+    operation.promote,
+    operation.rollback,
+    operation.status,
+    operation.history,
+    check.check,
+    check.models,
+    check.audit,
+    run.compare,
+    predict.export,
+    data.add,
+    data.fetch,
+    data.data,
+    doctor.doctor,
+    doctor.clean,
+    operation.retrain,
+    run.new,
+    identify.identify,
+):
     app.command(command.__name__)(command)
 app.add_typer(operation.schedule, name="schedule")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs one command and ends the process; an expected failure is one message on standard error and its code."""
+    """Runs one command and ends the process; an expected failure is one message on standard error
+    and its code.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # an ASCII or Latin-1 terminal: no result is lost to a degree sign
+        # an ASCII or Latin-1 terminal: no result is lost to a degree sign
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -59,7 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if (package := str(missing.name).partition(".")[0]) in ("forecast", "pipelines"):
             raise
         extra = "`pip install 'rolling-forecast[pipeline]'`"
-        print(f"This command needs {package}, which is not installed. Install it: {extra}.", file=sys.stderr)
+        print(
+            f"This command needs {package}, which is not installed. Install it: {extra}.",
+            file=sys.stderr,
+        )
         sys.exit(InputError.exit_code)
     except ClickException as error:
         error.message = shortened(error.message)
@@ -69,7 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit("Aborted.")
     except (MemoryError, OSError) as error:
         memory = out_of_memory(error)
-        advice = "Check the file, its permissions and the free space (`forecast clean`), then the same command again."
+        advice = (
+            "Check the file, its permissions and the free space (`forecast clean`), then the same"
+            " command again."
+        )
         print(shortened(memory or f"{error}. {advice}"), file=sys.stderr, flush=True)
         sys.exit(2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
     sys.exit(code or 0)

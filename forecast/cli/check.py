@@ -1,4 +1,6 @@
-"""`forecast check | models | audit`: the configurations, what they train, and leaks in what they make."""
+"""`forecast check | models | audit`: the configurations, what they train, and leaks in what they
+make.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from forecast.system.stage import default_jobs
 
 
 def check(
-    dataset: str = typer.Argument("", help="Only the data of this entry of configs/datasets.yaml, in `run` or not."),
+    dataset: str = typer.Argument(
+        "", help="Only the data of this entry of configs/datasets.yaml, in `run` or not."
+    ),
     root: Path = ROOT,
     form: Format = FORMAT,
 ) -> None:
@@ -32,7 +36,9 @@ def check(
 
 
 def checked(root: Path, dataset: str = "") -> Iterator[tuple[str, str, ForecastError | None]]:
-    """(what, finding, error or None) for each thing that can be wrong; of the data, those that run or of `dataset`."""
+    """(what, finding, error or None) for each thing that can be wrong; of the data, those that run
+    or of `dataset`.
+    """
     from forecast.config.datasets import load_dataset
 
     datasets = None
@@ -46,7 +52,8 @@ def checked(root: Path, dataset: str = "") -> Iterator[tuple[str, str, ForecastE
     if datasets is None:
         return
     if dataset:
-        load_dataset(dataset, ProjectPaths.of(root).configs)  # an unknown name is answered with the nearest one
+        # an unknown name is answered with the nearest one
+        load_dataset(dataset, ProjectPaths.of(root).configs)
     for name in (dataset,) if dataset else datasets.run:
         frame, error = _tried(partial(_data, name, datasets.datasets[name], root))
         kind = datasets.datasets[name].calendar.kind
@@ -54,7 +61,9 @@ def checked(root: Path, dataset: str = "") -> Iterator[tuple[str, str, ForecastE
 
 
 def _data(name: str, dataset: Any, root: Path) -> Any:
-    """The prepared frame, whose series are long enough for their blocks and fit their transforms."""
+    """The prepared frame, whose series are long enough for their blocks and fit their
+    transforms.
+    """
     from forecast.data import preparation
     from forecast.data.scaling import check_transforms
     from forecast.data.splits import borders_of
@@ -66,7 +75,9 @@ def _data(name: str, dataset: Any, root: Path) -> Any:
 
 
 def configs(root: Path) -> dict[str, Callable[[], Any]]:
-    """File name → what reads it, for every file below configs/; those only operations read may be absent."""
+    """File name → what reads it, for every file below configs/; those only operations read may be
+    absent.
+    """
     from forecast.config.datasets import load_datasets
     from forecast.config.experiment import load_evaluation, load_models, load_tuning
     from forecast.config.operation import check_retraining, load_schedule
@@ -86,7 +97,9 @@ def configs(root: Path) -> dict[str, Callable[[], Any]]:
 
 
 def load_specs(models: Any, folder: Path) -> dict[str, Any]:
-    """Every entry of configs/models.yaml as its family's spec; the grid must have the reference of all scores."""
+    """Every entry of configs/models.yaml as its family's spec; the grid must have the reference of
+    all scores.
+    """
     from forecast.config.experiment import NAIVE
     from forecast.models import spec
 
@@ -94,15 +107,21 @@ def load_specs(models: Any, folder: Path) -> dict[str, Any]:
     if NAIVE not in models.selected():
         found = ", ".join(models.selected())
         raise InputError(
-            f"{place}: grids.{models.grid}: found {found}; wanted `{NAIVE}` as well, which every score is taken "
-            f"against. Add it to the list, and `{NAIVE}: {{family: naive}}` to `models`."
+            f"{place}: grids.{models.grid}: found {found}; wanted `{NAIVE}` as well, which every"
+            f" score is taken against. Add it to the list, and `{NAIVE}: {{family: naive}}` to"
+            " `models`."
         )
     every = tuple(models.models)
     if odd := [name for name in every if "/" in name or name in (".", "..")]:
-        raise InputError(f"{place}: model name {odd[0]!r}: wanted the name of a folder, one without `/`. Rename it.")
+        raise InputError(
+            f"{place}: model name {odd[0]!r}: wanted the name of a folder, one without `/`."
+            " Rename it."
+        )
     fitted = models.selected(every).items()
     shared = {"training": models.training, "refit": models.refit}
-    specs: dict[str, Any] = {name: spec(entry, where=f"{place}: {name}", **shared) for name, entry in fitted}
+    specs: dict[str, Any] = {
+        name: spec(entry, where=f"{place}: {name}", **shared) for name, entry in fitted
+    }
     return {**specs, **models.combinations(every)}
 
 
@@ -116,19 +135,28 @@ def _tried(read: Callable[[], Any]) -> tuple[Any, ForecastError | None]:
 def _span(frame: Any, kind: str) -> str:
     from forecast.config.task import written
 
-    first, last = (written(kind, moment.isoformat(), 10) for moment in (frame["ds"].min(), frame["ds"].max()))
-    return f"right: {counted(len(frame), 'row')} of {frame['unique_id'].nunique()} series, {first} to {last}"
+    first, last = (
+        written(kind, moment.isoformat(), 10) for moment in (frame["ds"].min(), frame["ds"].max())
+    )
+    return (
+        f"right: {counted(len(frame), 'row')} of {frame['unique_id'].nunique()} series, {first} to"
+        f" {last}"
+    )
 
 
 def all_of(faults: list[ForecastError]) -> ForecastError:
-    """One error with every message; the exit code of the first, for what the user can repair stands first."""
+    """One error with every message; the exit code of the first, for what the user can repair stands
+    first.
+    """
     return type(faults[0])("\n".join(map(str, faults)))
 
 
 def models(
     root: Path = ROOT,
     form: Format = FORMAT,
-    every: bool = typer.Option(False, "--all", help="Families as well that configs/models.yaml does not use."),
+    every: bool = typer.Option(
+        False, "--all", help="Families as well that configs/models.yaml does not use."
+    ),
 ) -> None:
     """List the models and what they are; `--format json` adds equation and source."""
     rows = catalogue(require_project(root))
@@ -136,14 +164,21 @@ def models(
         from forecast.models import catalogue as families
 
         used = {row["family"] for row in rows}
-        rows += [_row("", family, name, False) for name, family in families().items() if name not in used]
+        rows += [
+            _row("", family, name, False) for name, family in families().items() if name not in used
+        ]
     if form is Format.table:  # equation and source would leave a terminal no room
-        rows = [{key: row[key] for key in ("model", "in_run", "family", "kind", "summary")} for row in rows]
+        rows = [
+            {key: row[key] for key in ("model", "in_run", "family", "kind", "summary")}
+            for row in rows
+        ]
     show(rows, form)
 
 
 def catalogue(root: Path) -> list[dict[str, str]]:
-    """One row per entry of configs/models.yaml: first those of the grid that a run compares, in its order."""
+    """One row per entry of configs/models.yaml: first those of the grid that a run compares, in its
+    order.
+    """
     from forecast.config.experiment import load_models
 
     folder = ProjectPaths.of(root).configs
@@ -162,7 +197,9 @@ def _row(name: str, family: type, family_name: str, in_run: bool) -> dict[str, s
 def audit(
     dataset: str = typer.Argument(help="The data set whose pipeline is examined."),
     models: str = typer.Option("", "--model", help="Only these models, separated by commas."),
-    jobs: int = typer.Option(0, "--jobs", min=0, max=1024, help="Worker processes.", show_default="as many as cores"),
+    jobs: int = typer.Option(
+        0, "--jobs", min=0, max=1024, help="Worker processes.", show_default="as many as cores"
+    ),
     root: Path = ROOT,
     form: Format = FORMAT,
     place: str = CLUSTER,
@@ -170,7 +207,16 @@ def audit(
     """Look for leaks in a pipeline. Exits 1 when one is found."""
     work_on(place)
     project = require_project(root).resolve()
-    command = [sys.executable, "-m", "forecast.audit", dataset, "--root", str(project), "--models", models]
+    command = [
+        sys.executable,
+        "-m",
+        "forecast.audit",
+        dataset,
+        "--root",
+        str(project),
+        "--models",
+        models,
+    ]
     command += ["--jobs", str(jobs or default_jobs(os.environ))]
     command += ["--json", "--quiet"] if form is Format.json else []
     raise typer.Exit(subprocess.run(command, cwd=project, check=False).returncode)

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from forecast.data.ingest import Fetched
 
 
-DATASETS = typer.Argument(None, help="Entries of configs/datasets.yaml, and what they join; else those of `run`.")
+DATASETS = typer.Argument(
+    None, help="Entries of configs/datasets.yaml, and what they join; else those of `run`."
+)
 
 
 def fetch(
     datasets: list[str] = DATASETS,
     as_of: str = AS_OF,
-    allow_stale: bool = typer.Option(False, "--allow-stale", help="If a service fails, take the stored snapshot."),
+    allow_stale: bool = typer.Option(
+        False, "--allow-stale", help="If a service fails, take the stored snapshot."
+    ),
     root: Path = ROOT,
 ) -> None:
     """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""
@@ -47,7 +51,11 @@ def fetch(
             row, _ = ingest.summary(name, settings, root=place, now=now())
             stored = f"{row['last']} ({row['age']} old)" if row["rows"] else None
             if not allow_stale or stored is None:
-                usable = f" The snapshot of {stored} is untouched and usable (--allow-stale)." if stored else ""
+                usable = (
+                    f" The snapshot of {stored} is untouched and usable (--allow-stale)."
+                    if stored
+                    else ""
+                )
                 failed.append(f"{error}{usable}")
             else:
                 print(f"{error}\nGoing on with the snapshot of {stored}.", file=sys.stderr)
@@ -58,10 +66,14 @@ def fetch(
 def add(
     file: Path = typer.Argument(help="A CSV or Parquet in this project, such as data/mine.csv."),  # noqa: B008
     name: str = typer.Option("", "--name", help="Of the entry; else the file's own."),
-    target: str = typer.Option("", "--target", help="The column to forecast; else the first of numbers."),
+    target: str = typer.Option(
+        "", "--target", help="The column to forecast; else the first of numbers."
+    ),
     root: Path = ROOT,
 ) -> None:
-    """Write the entry of configs/datasets.yaml for a file of your own, guessed from it, and take its data."""
+    """Write the entry of configs/datasets.yaml for a file of your own, guessed from it, and take
+    its data.
+    """
     import yaml
 
     from forecast.config.datasets import Datasets
@@ -74,17 +86,25 @@ def add(
     place = require_project(root).resolve()
     path = inside(place, file if file.is_absolute() or not file.exists() else file.resolve())
     if not path.is_file():
-        raise InputError(f"{file}: no such file. Name a CSV or Parquet inside the project, such as data/mine.csv.")
-    entry = name or re.sub(r"[^A-Za-z0-9_-]+", "_", path.name.partition(".")[0]).strip("_-") or "mine"
+        raise InputError(
+            f"{file}: no such file. Name a CSV or Parquet inside the project, such as"
+            " data/mine.csv."
+        )
+    entry = (
+        name or re.sub(r"[^A-Za-z0-9_-]+", "_", path.name.partition(".")[0]).strip("_-") or "mine"
+    )
     configs = ProjectPaths.of(place).datasets_yaml
     if entry in ((read_yaml(configs) or {}).get("datasets") or {}):
-        raise InputError(f"{configs}: has an entry {entry!r} already. Give this one another name with --name.")
+        raise InputError(
+            f"{configs}: has an entry {entry!r} already. Give this one another name with --name."
+        )
     block = guesses.entry_for(path, path.relative_to(place).as_posix(), entry, target=target)
     after = guesses.added(configs.read_text(encoding="utf-8"), entry, block)
     settings = validated(Datasets, yaml.safe_load(after), where=str(configs)).datasets[entry]
     print(block, end="")
     _fetch_one(entry, place, None, settings)
-    files.write_text(configs, after)  # last: whatever ends this command before, the same command does it again
+    # last: whatever ends this command before, the same command does it again
+    files.write_text(configs, after)
     print(f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.")
     print(f"Else correct it there, then `forecast fetch {entry}`.")
 
@@ -94,9 +114,17 @@ def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None, settings: Da
     from forecast.system.stage import progress
 
     asked = settings.source.series
-    with progress(len(asked), f"fetch {name}") if asked else nullcontext(lambda name: None) as advance:
+    with (
+        progress(len(asked), f"fetch {name}") if asked else nullcontext(lambda name: None)
+    ) as advance:
         found = ingest.fetch_new(
-            name, settings, root=place, now=now(), as_of=moment, environment=dict(os.environ), advance=advance
+            name,
+            settings,
+            root=place,
+            now=now(),
+            as_of=moment,
+            environment=dict(os.environ),
+            advance=advance,
         )
     _report(name, found, place, settings.calendar.kind)
     _score_issued(name, settings, place, found.pointer.as_of)
@@ -108,26 +136,37 @@ def data(
     root: Path = ROOT,
     form: Format = FORMAT,
 ) -> None:
-    """Summarise the stored snapshot of each data set: rows, range, gaps, freshness, digest, last revision."""
+    """Summarise the stored snapshot of each data set: rows, range, gaps, freshness, digest, last
+    revision.
+    """
     from forecast.config.datasets import load_dataset, load_datasets
     from forecast.data import ingest
     from forecast.data.quality import sentences
 
     place = require_project(root)
     if plot and not dataset:
-        raise InputError("--plot needs the name of a data set, such as `forecast data weather --plot`.")
+        raise InputError(
+            "--plot needs the name of a data set, such as `forecast data weather --plot`."
+        )
     if plot:
         path = place / ".forecast" / "plots" / f"{dataset}.png"
         print(ingest.plot(dataset, load_dataset(dataset, place / "configs"), root=place, path=path))
         return
     configs = place / "configs"
-    chosen = {dataset: load_dataset(dataset, configs)} if dataset else load_datasets(configs).datasets
-    known = [ingest.summary(name, settings, root=place, now=now()) for name, settings in chosen.items()]
+    chosen = (
+        {dataset: load_dataset(dataset, configs)} if dataset else load_datasets(configs).datasets
+    )
+    known = [
+        ingest.summary(name, settings, root=place, now=now()) for name, settings in chosen.items()
+    ]
     rows = [row for row, _ in known]
     if form is Format.table:
         rows = [{key: _short(value) for key, value in row.items()} for row in rows]
     if dataset and form is Format.table:
-        show([{"what": key.replace("_", " "), "value": value} for key, value in rows[0].items()], form)
+        show(
+            [{"what": key.replace("_", " "), "value": value} for key, value in rows[0].items()],
+            form,
+        )
         for line in sentences(known[0][1]):
             print(line)
     else:
@@ -135,7 +174,9 @@ def data(
 
 
 def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
-    """Forecasts issued earlier meet their actuals; a fault there must not fail a fetch that succeeded."""
+    """Forecasts issued earlier meet their actuals; a fault there must not fail a fetch that
+    succeeded.
+    """
     from forecast.data import preparation
     from forecast.operations import live_accuracy
     from forecast.system.errors import ForecastError
@@ -143,7 +184,9 @@ def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
     try:
         if live_accuracy.issued(root, dataset).empty:
             return
-        live_accuracy.refresh(root, dataset, preparation.check_data(dataset, settings, root=root), as_of=as_of)
+        live_accuracy.refresh(
+            root, dataset, preparation.check_data(dataset, settings, root=root), as_of=as_of
+        )
     except (ForecastError, OSError) as error:
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
 
@@ -157,9 +200,14 @@ def _report(dataset: str, found: Fetched, root: Path, kind: str) -> None:
     new = found.rows - found.rows_before
     record = snapshots.provenance(root, dataset)
     reach = written(kind, record["last"]) if kind == "index" else f"{found.pointer.as_of} UTC"
-    print(f"{dataset}: {verb} {found.pointer.snapshot} ({counted(found.rows, 'row')}, {new:+d}; as of {reach})")
+    print(
+        f"{dataset}: {verb} {found.pointer.snapshot} ({counted(found.rows, 'row')}, {new:+d}; as of"
+        f" {reach})"
+    )
     if not found.revised.empty:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in found.revised["kind"].value_counts().items())
+        kinds = ", ".join(
+            f"{count} {kind}" for kind, count in found.revised["kind"].value_counts().items()
+        )
         table = Path(found.pointer.snapshot).with_suffix(".revisions.csv")
         print(f"  revised history: {kinds} values, listed in {table}")
     for series, reason in found.failed.items():

@@ -25,8 +25,17 @@ from forecast.system.files import TEMPORARY, locked, remove_leftovers
 if TYPE_CHECKING:
     from forecast.operations.status import Finding as Check
 
-CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache", "build")
-STAGES_WROTE = tuple(f"data/{folder}" for folder in ("raw", "prepared", "tuned", "trained", "compared"))
+CACHES = (
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+    ".hypothesis",
+    ".import_linter_cache",
+    "build",
+)
+STAGES_WROTE = tuple(
+    f"data/{folder}" for folder in ("raw", "prepared", "tuned", "trained", "compared")
+)
 OUTPUTS = (*STAGES_WROTE, "narrowed", "demo", "reports/*/", "reports/report.html")
 WORK = (".forecast/memo", ".forecast/studies", ".forecast/cost", ".dvc/cache", ".dvc/tmp")
 SKIPPED = (".venv", ".git", ".dvc")
@@ -37,7 +46,9 @@ def doctor(
     root: Path = ROOT,
     form: Format = FORMAT,
     repair: bool = typer.Option(
-        False, "--repair", help="Remove what killed runs left, correct MLflow's paths, mend damaged champions."
+        False,
+        "--repair",
+        help="Remove what killed runs left, correct MLflow's paths, mend damaged champions.",
     ),
 ) -> None:
     """Examine environment, disk, locks, DVC, MLflow and champions."""
@@ -46,12 +57,20 @@ def doctor(
     project = require_project(root).resolve()
     if repair:
         with locked(project / RUN_LOCK, what="`forecast run`"):
-            gone = [path for folder in _WRITTEN for path in remove_leftovers(project / folder)] + files.clear_scratch()
+            gone = [
+                path for folder in _WRITTEN for path in remove_leftovers(project / folder)
+            ] + files.clear_scratch()
         for path in gone:
-            print(f"Removed {path.relative_to(project) if path.is_relative_to(project) else path}", file=sys.stderr)
+            print(
+                f"Removed {path.relative_to(project) if path.is_relative_to(project) else path}",
+                file=sys.stderr,
+            )
         for sentence in status.repaired(project, tracking_uri()):
             print(sentence, file=sys.stderr)
-    rows = [{"what": what, "found": found, "repair": advice} for what, found, advice in findings(project)]
+    rows = [
+        {"what": what, "found": found, "repair": advice}
+        for what, found, advice in findings(project)
+    ]
     show(rows, form)
     if any(row["repair"] for row in rows):
         raise typer.Exit(1)
@@ -59,10 +78,21 @@ def doctor(
 
 def findings(root: Path) -> Iterator[Check]:
     """Every check, in the order they are shown."""
-    for examine in (interpreter, home, environment, disk, running, leftovers, dvc, mlflow, operation):
+    for examine in (
+        interpreter,
+        home,
+        environment,
+        disk,
+        running,
+        leftovers,
+        dvc,
+        mlflow,
+        operation,
+    ):
         try:
             yield from examine(root) if examine is operation else [examine(root)]  # type: ignore[misc]
-        except OSError as error:  # what could not be looked at is a finding: the rest is wanted all the more
+        except OSError as error:
+            # what could not be looked at is a finding: the rest is wanted all the more
             said = f"{error.strerror or error}: {error.filename or 'this project'}"
             yield examine.__name__, said, "make it readable and writable"
 
@@ -76,18 +106,28 @@ def operation(root: Path) -> Iterator[Check]:
 def interpreter(root: Path) -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
     wrong = sys.version_info[:2] != WANTED
-    return "interpreter", f"Python {found}", "python3.11 is wanted: `make setup PYTHON=python3.11`" if wrong else ""
+    return (
+        "interpreter",
+        f"Python {found}",
+        "python3.11 is wanted: `make setup PYTHON=python3.11`" if wrong else "",
+    )
 
 
 def home(root: Path) -> Check:
-    """The scripts of a virtual environment name its interpreter by an absolute path: a copy's start the original's."""
+    """The scripts of a virtual environment name its interpreter by an absolute path: a copy's start
+    the original's.
+    """
     script = root / ".venv" / "bin" / "forecast"
     if not script.exists():
         return "scripts", "no .venv/bin/forecast here", ""
     text = script.read_text(encoding="utf-8", errors="replace")
     named = re.search(r"(/[^'\"\n]*)/python[\d.]*", text)  # a long path stands in the second line
     wrong = named is not None and Path(named[1]).resolve() != script.parent.resolve()
-    shown = f"name an interpreter in {named[1]}, of another folder" if named and wrong else "name this folder's own"
+    shown = (
+        f"name an interpreter in {named[1]}, of another folder"
+        if named and wrong
+        else "name this folder's own"
+    )
     return "scripts", shown, "remove .venv, then `make setup`" if wrong else ""
 
 
@@ -99,19 +139,31 @@ def environment(root: Path) -> Check:
     from packaging.utils import canonicalize_name
 
     text = (root / "requirements.lock").read_text(encoding="utf-8")
-    installed = {canonicalize_name(d.name): d.version for d in importlib.metadata.distributions() if d.name}
+    installed = {
+        canonicalize_name(d.name): d.version for d in importlib.metadata.distributions() if d.name
+    }
     wrong = []
-    for name, version, condition in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", text, re.MULTILINE):
+    for name, version, condition in re.findall(
+        r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", text, re.MULTILINE
+    ):
         here, marker = installed.get(canonicalize_name(name), ""), condition.strip("; ")
         if here != version and (not marker or Marker(marker).evaluate()):
             wrong.append(f"{name} {here or 'missing'}, wanted {version}")
-    shown = f"{len(wrong)} packages differ: {'; '.join(wrong[:3])}" if wrong else "matches requirements.lock"
+    shown = (
+        f"{len(wrong)} packages differ: {'; '.join(wrong[:3])}"
+        if wrong
+        else "matches requirements.lock"
+    )
     return "environment", shown, "`make setup`" if wrong else ""
 
 
 def disk(root: Path) -> Check:
     free = shutil.disk_usage(root).free
-    return "disk", f"{free / 1e9:.1f} GB free", "" if free >= LEAST_FREE else "free some space, or `forecast clean`"
+    return (
+        "disk",
+        f"{free / 1e9:.1f} GB free",
+        "" if free >= LEAST_FREE else "free some space, or `forecast clean`",
+    )
 
 
 def running(root: Path) -> Check:
@@ -120,19 +172,34 @@ def running(root: Path) -> Check:
             return "runs", "none is running", ""
     except BusyError:
         pid = (root / RUN_LOCK).with_suffix(".pid")
-        return "runs", f"PID {pid.read_text().strip() if pid.exists() else 'unknown'} is running", ""
+        return (
+            "runs",
+            f"PID {pid.read_text().strip() if pid.exists() else 'unknown'} is running",
+            "",
+        )
 
 
 def leftovers(root: Path) -> Check:
     found = [path for folder in _WRITTEN for path in (root / folder).rglob(f"{TEMPORARY}*")]
-    return ("leftovers", *((f"{len(found)} temporary files", "`forecast doctor --repair`") if found else ("none", "")))
+    return (
+        "leftovers",
+        *(
+            (f"{len(found)} temporary files", "`forecast doctor --repair`")
+            if found
+            else ("none", "")
+        ),
+    )
 
 
 def dvc(root: Path) -> Check:
     if not (root / ".dvc" / "config").exists():
         return "DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`"
     present = importlib.util.find_spec("dvc") is not None and (root / "dvc.yaml").exists()
-    return "DVC", importlib.metadata.version("dvc") if present else "missing", "" if present else "`make setup`"
+    return (
+        "DVC",
+        importlib.metadata.version("dvc") if present else "missing",
+        "" if present else "`make setup`",
+    )
 
 
 def mlflow(root: Path) -> Check:
@@ -143,7 +210,11 @@ def mlflow(root: Path) -> Check:
     try:
         return "MLflow", f"{shown(uri)}: {_answer(uri)}", ""
     except (OSError, sqlite3.Error, ForecastError) as error:
-        return "MLflow", f"{shown(uri)}: {error}", "start the server or repair the address; then `forecast sync`"
+        return (
+            "MLflow",
+            f"{shown(uri)}: {error}",
+            "start the server or repair the address; then `forecast sync`",
+        )
 
 
 def _answer(uri: str) -> str:
@@ -172,7 +243,9 @@ _WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
 
 def clean(
     root: Path = ROOT,
-    work: bool = typer.Option(False, "--work", help="Also finished tuning and training: a run starts from nothing."),
+    work: bool = typer.Option(
+        False, "--work", help="Also finished tuning and training: a run starts from nothing."
+    ),
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
 ) -> None:
     """Remove what can be made again; asks first."""
@@ -182,20 +255,35 @@ def clean(
         print("Nothing to remove.")
         return
     for path in found:
-        inside = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
-        print(f"  {path.relative_to(project)}  ({sum(p.stat().st_size for p in inside) / 1e6:.1f} MB)")
+        inside = (
+            [path]
+            if path.is_file()
+            else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
+        )
+        print(
+            f"  {path.relative_to(project)}  ({sum(p.stat().st_size for p in inside) / 1e6:.1f} MB)"
+        )
     if not yes and not sys.stdin.isatty():
-        raise InputError("Nothing was removed: there is no terminal to ask at. Add --yes to remove the list above.")
+        raise InputError(
+            "Nothing was removed: there is no terminal to ask at. Add --yes to remove the list"
+            " above."
+        )
     if not yes and not typer.confirm("Remove all of this?"):
         return
     with locked(project / RUN_LOCK, what="`forecast run`"):
         for path in found:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            (
+                shutil.rmtree(path, ignore_errors=True)
+                if path.is_dir()
+                else path.unlink(missing_ok=True)
+            )
     print(f"Removed {len(found)} files and folders; `forecast run` makes them again.")
 
 
 def removable(root: Path, *, work: bool) -> Iterator[Path]:
-    """What can be made again: caches, stage outputs and, with `work`, finished studies, training and DVC's cache."""
+    """What can be made again: caches, stage outputs and, with `work`, finished studies, training
+    and DVC's cache.
+    """
     for name in (*CACHES, *OUTPUTS, *(WORK if work else ())):
         yield from sorted(root.glob(name))
     for folder in sorted(root.iterdir()):

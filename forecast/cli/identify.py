@@ -1,4 +1,6 @@
-"""`forecast identify`: models of an input-output record, ranked by their free run; results, page, runs in MLflow."""
+"""`forecast identify`: models of an input-output record, ranked by their free run; results, page,
+runs in MLflow.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def identify(
     root: Path = ROOT,
     form: Format = FORMAT,
 ) -> None:
-    """Model an input-output record: rank simulators by their free run on validation rows, report them on test."""
+    """Model an input-output record: rank simulators by their free run on validation rows, report
+    them on test.
+    """
     from forecast.config.operation import load_record
     from forecast.config.paths import ProjectPaths
     from forecast.identification import contest
@@ -35,24 +39,45 @@ def identify(
     paths = ProjectPaths.of(root)
     record = load_record(experiment, paths.configs)
     experiments = read_named(root / record.file, record.outputs, record.inputs, record.record)
-    print(f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.", file=sys.stderr)
+    print(
+        f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",
+        file=sys.stderr,
+    )
     entries = contest.compete(record, experiments)
     measured = contest.split(experiments, record.test)[1][0][1].y[:, 0]
     settings = {"data": files.sha256(root / record.file), **record.model_dump(mode="json")}
-    result = {**settings, **_result(entries), "measured": [files.json_number(value) for value in measured]}
+    result = {
+        **settings,
+        **_result(entries),
+        "measured": [files.json_number(value) for value in measured],
+    }
     folder, page = paths.identified(experiment), paths.reports / "experiments.html"
     with files.atomic_directory(folder) as made:
         _save(entries, made, result)
     every = sorted(folder.parent.glob("*/result.json"))
-    files.write_text(page, render_free_runs({one.parent.name: files.read_json(one) for one in every}))
+    files.write_text(
+        page, render_free_runs({one.parent.name: files.read_json(one) for one in every})
+    )
     if form is Format.json:
         show([{key: row[key] for key in SHOWN} for row in result["rows"]], form)
     else:
         names = ("validation", "test", "seconds")
-        rows = [{key: "lost" if row[key] is None else f"{row[key]:.4g}" for key in names} for row in result["rows"]]
-        show([{"row": row["row"]} | shown for row, shown in zip(result["rows"], rows, strict=True)], form)
-        told = [f"{one.row}: {one.note}" for one in entries if one is entries[0] or one.model is None]
-        print("\n".join([*told, result["sentence"], f"Simulator: {folder / 'simulator.py'}. Page: {page}."]))
+        rows = [
+            {key: "lost" if row[key] is None else f"{row[key]:.4g}" for key in names}
+            for row in result["rows"]
+        ]
+        show(
+            [{"row": row["row"]} | shown for row, shown in zip(result["rows"], rows, strict=True)],
+            form,
+        )
+        told = [
+            f"{one.row}: {one.note}" for one in entries if one is entries[0] or one.model is None
+        ]
+        print(
+            "\n".join(
+                [*told, result["sentence"], f"Simulator: {folder / 'simulator.py'}. Page: {page}."]
+            )
+        )
     if importlib.util.find_spec("mlflow") is not None:
         _publish(root, experiment, settings, result["rows"], folder)
 
@@ -60,7 +85,9 @@ def identify(
 def _result(entries: Sequence[Entry]) -> dict[str, Any]:
     first = next(iter(entries), None)
     if first is None or first.run is None:
-        raise ModelFailure("No row gave a model. " + " ".join(f"{entry.row}: {entry.note}" for entry in entries))
+        raise ModelFailure(
+            "No row gave a model. " + " ".join(f"{entry.row}: {entry.note}" for entry in entries)
+        )
     best = min(entries, key=lambda entry: entry.test)
     sentence = f"Chosen on validation: `{first.row}`, free-run error {first.test:.3g} on test"
     sentence += "." if best is first else f"; `{best.row}` has the lowest there, {best.test:.3g}."
@@ -69,7 +96,11 @@ def _result(entries: Sequence[Entry]) -> dict[str, Any]:
         | {part: files.json_number(getattr(one, part)) for part in ("validation", "test")}
         for one in entries
     ]
-    return {"sentence": sentence, "rows": rows, "run": [files.json_number(value) for value in first.run[:, 0]]}
+    return {
+        "sentence": sentence,
+        "rows": rows,
+        "run": [files.json_number(value) for value in first.run[:, 0]],
+    }
 
 
 def _save(entries: Sequence[Entry], folder: Path, result: dict[str, Any]) -> None:
@@ -83,15 +114,29 @@ def _save(entries: Sequence[Entry], folder: Path, result: dict[str, Any]) -> Non
     export(models[entries[0].row], folder / "simulator.py")
 
 
-def _publish(root: Path, name: str, settings: dict[str, Any], rows: Sequence[dict[str, Any]], folder: Path) -> None:
+def _publish(
+    root: Path, name: str, settings: dict[str, Any], rows: Sequence[dict[str, Any]], folder: Path
+) -> None:
     """A run per row in the experiment of the record's name."""
     from forecast.tracking import place
     from forecast.tracking.writing import log_content
 
     for row in rows:
         errors = {part: {"free_run": row[part]} for part in ("validation", "test")}
-        content = {"row": row["row"], "note": row["note"], "chosen": str(row is rows[0]).lower(),
-                   "numbers": errors | {"cpu_seconds": row["seconds"]}, "settings": settings,
-                   "key": files.sha256_of([settings, row["row"], errors])}  # fmt: skip
-        log_content(place(root, tracking_uri()), name, row["row"], content, "result.json",
-                    now=now().timestamp(), folder=folder / row["row"])  # fmt: skip
+        content = {
+            "row": row["row"],
+            "note": row["note"],
+            "chosen": str(row is rows[0]).lower(),
+            "numbers": errors | {"cpu_seconds": row["seconds"]},
+            "settings": settings,
+            "key": files.sha256_of([settings, row["row"], errors]),
+        }
+        log_content(
+            place(root, tracking_uri()),
+            name,
+            row["row"],
+            content,
+            "result.json",
+            now=now().timestamp(),
+            folder=folder / row["row"],
+        )

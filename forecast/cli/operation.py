@@ -1,5 +1,6 @@
-"""`forecast promote | rollback | status | history`: which model serves, how it does, what became of the others; and
-`forecast retrain` and `forecast schedule run | next`: gated retrainings, by hand and at their times.
+"""`forecast promote | rollback | status | history`: which model serves, how it does, what became of
+the others; and `forecast retrain` and `forecast schedule run | next`: gated retrainings, by hand
+and at their times.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ import typer
 
 from forecast.cli import shown
 from forecast.cli.run import revision
-from forecast.cli.shown import DATASET, FORMAT, ROOT, Format, now, require_project, show, tracking_uri
+from forecast.cli.shown import (
+    DATASET,
+    FORMAT,
+    ROOT,
+    Format,
+    now,
+    require_project,
+    show,
+    tracking_uri,
+)
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, GateRefused, InputError, counted, nearest
 from forecast.system.processes import stop_on_signals
@@ -32,27 +42,37 @@ REASON = typer.Option("", "--reason", help="Why; kept in the history.")
 
 def promote(
     dataset: str = DATASET,
-    version: int = typer.Option(0, "--version", min=0, help="A registered version; 0: what the last run chose."),
+    version: int = typer.Option(
+        0, "--version", min=0, help="A registered version; 0: what the last run chose."
+    ),
     reason: str = REASON,
     root: Path = ROOT,
 ) -> None:
-    """Make a model the champion by hand: the one the last run chose on validation, or a registered version."""
+    """Make a model the champion by hand: the one the last run chose on validation, or a registered
+    version.
+    """
     from forecast.operations import registry
 
     project, uri = _project(root, dataset), tracking_uri()
     if not version:
         folder, meta = registry.chosen(project, dataset, now=now(), revision=revision(project))
         version = registry.register(project, dataset, folder, meta, tracking_uri=uri)
-    registry.promote(project, dataset, version, now=now(), reason=reason or "by hand", tracking_uri=uri)
+    registry.promote(
+        project, dataset, version, now=now(), reason=reason or "by hand", tracking_uri=uri
+    )
     _print_champion(project, dataset, version)
 
 
-def rollback(dataset: str = DATASET, reason: str = REASON, root: Path = ROOT, form: Format = FORMAT) -> None:
+def rollback(
+    dataset: str = DATASET, reason: str = REASON, root: Path = ROOT, form: Format = FORMAT
+) -> None:
     """Make the previous champion the champion again; a second rollback undoes the first."""
     from forecast.operations import registry
 
     project = _project(root, dataset)
-    version = registry.rollback(project, dataset, now=now(), reason=reason or "by hand", tracking_uri=tracking_uri())
+    version = registry.rollback(
+        project, dataset, now=now(), reason=reason or "by hand", tracking_uri=tracking_uri()
+    )
     if form is Format.json:
         show([{"dataset": dataset, "champion": version}], form)
     else:
@@ -61,12 +81,18 @@ def rollback(dataset: str = DATASET, reason: str = REASON, root: Path = ROOT, fo
 
 def status(
     dataset: str = typer.Argument("", help="Only this one."),
-    registry: bool = typer.Option(False, "--registry", help="Also ask MLflow, and take over what was promoted there."),
-    page: bool = typer.Option(False, "--page", help="Also draw live accuracy into reports/live.html."),
+    registry: bool = typer.Option(
+        False, "--registry", help="Also ask MLflow, and take over what was promoted there."
+    ),
+    page: bool = typer.Option(
+        False, "--page", help="Also draw live accuracy into reports/live.html."
+    ),
     root: Path = ROOT,
     form: Format = FORMAT,
 ) -> None:
-    """Show each champion, its age, live error, drift, last and next run; exits 1 when something is wrong."""
+    """Show each champion, its age, live error, drift, last and next run; exits 1 when something is
+    wrong.
+    """
     from forecast.operations.status import running, status_of
 
     project = require_project(root)
@@ -101,12 +127,15 @@ def history(dataset: str = DATASET, root: Path = ROOT, form: Format = FORMAT) ->
 
 
 def _taken_over(project: Path, dataset: str) -> str:
-    """Aliases and versions of the registry, a sentence on standard error for each thing done; what kept it from being
-    done is returned."""
+    """Aliases and versions of the registry, a sentence on standard error for each thing done; what
+    kept it from being done is returned.
+    """
     from forecast.operations import registry
 
     try:
-        for sentence in registry.repaired(project, dataset, tracking_uri=tracking_uri(), timeout=0.0):
+        for sentence in registry.repaired(
+            project, dataset, tracking_uri=tracking_uri(), timeout=0.0
+        ):
             print(sentence, file=sys.stderr)
     except ForecastError as error:
         return str(error)
@@ -118,16 +147,37 @@ def _print_champion(project: Path, dataset: str, version: int) -> None:
 
     meta = champion.read_meta(project, dataset, version)
     skill = f", test skill {100 * meta.metrics['skill']:+.1f} %" if "skill" in meta.metrics else ""
-    print(f"{dataset}: version {version} ({meta.candidate}{skill}) is the champion. `forecast predict {dataset}`")
+    print(
+        f"{dataset}: version {version} ({meta.candidate}{skill}) is the champion. `forecast predict"
+        f" {dataset}`"
+    )
 
 
 def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
     """One entry as lines of what and value: fourteen columns are too many for a terminal."""
-    ratio, age, fitted = row["live_error"], row["age_days"], row["training_cutoff"].partition("T")[0]
-    live = "no issued forecast has met its actuals yet" if ratio is None else f"{ratio:.2f} x the test error"
+    ratio, age, fitted = (
+        row["live_error"],
+        row["age_days"],
+        row["training_cutoff"].partition("T")[0],
+    )
+    live = (
+        "no issued forecast has met its actuals yet"
+        if ratio is None
+        else f"{ratio:.2f} x the test error"
+    )
     hours, last = row["last_observation_age_h"], row["last_observation"][:16]
-    old = "" if hours is None else counted(abs(hours), "hour") if abs(hours) < 48 else counted(abs(hours) / 24, "day")
-    observed = f"; last observation {last}, {f'{old} old' if hours >= 0 else f'over in {old}'}" if old else ""
+    old = (
+        ""
+        if hours is None
+        else counted(abs(hours), "hour")
+        if abs(hours) < 48
+        else counted(abs(hours) / 24, "day")
+    )
+    observed = (
+        f"; last observation {last}, {f'{old} old' if hours >= 0 else f'over in {old}'}"
+        if old
+        else ""
+    )
     values = {
         "champion": f"version {row['champion']} ({row['model']})" if row["champion"] else "none",
         "age": f"{counted(age, 'day')}, fitted on data up to {fitted}" if age is not None else "",
@@ -140,7 +190,9 @@ def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
         "next run": row["next_run"],
         "state": row["state"],
     }
-    return [{"dataset": row["dataset"], "what": what, "value": value} for what, value in values.items()]
+    return [
+        {"dataset": row["dataset"], "what": what, "value": value} for what, value in values.items()
+    ]
 
 
 def _percent(share: float | None) -> str:
@@ -157,44 +209,62 @@ def _project(root: Path, dataset: str) -> Path:
     return project
 
 
-STRATEGY = typer.Option("scratch", "--strategy", help="Networks begin anew, or with the champion's weights (warm).")
+STRATEGY = typer.Option(
+    "scratch", "--strategy", help="Networks begin anew, or with the champion's weights (warm)."
+)
 
 
 def retrain(
     dataset: str = DATASET,
     as_of: str = shown.AS_OF,
     strategy: Literal["scratch", "warm"] = STRATEGY,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Decide, but record and promote nothing."),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Decide, but record and promote nothing."
+    ),
     on: str = shown.CLUSTER,
     root: Path = ROOT,
 ) -> None:
     """Fetch, train a challenger beside your checkout, and promote it if the gate finds it better.
 
-    Exits 0 when done or nothing is to do, 2 for wrong input, 3 for the data, 4 when the challenger was refused, 75
-    when a retraining of the data set runs already.
+    Exits 0 when done or nothing is to do, 2 for wrong input, 3 for the data, 4 when the challenger
+    was refused, 75 when a retraining of the data set runs already.
     """
     from forecast.operations import retrain as work
     from forecast.operations.challenger import Job
 
     def said(step: str) -> None:
-        print(f"{datetime.now(UTC):%H:%M:%S} retrain {dataset}: {step}", file=sys.stderr, flush=True)
+        print(
+            f"{datetime.now(UTC):%H:%M:%S} retrain {dataset}: {step}", file=sys.stderr, flush=True
+        )
 
     stop_on_signals()
     shown.work_on(on)
     place = require_project(root).resolve()
     job = Job(
-        root=place, dataset=dataset, now=now(), environment=dict(os.environ),
-        as_of=shown.as_of_moment(as_of) if as_of else None, strategy=strategy, say=said,
-    )  # fmt: skip
+        root=place,
+        dataset=dataset,
+        now=now(),
+        environment=dict(os.environ),
+        as_of=shown.as_of_moment(as_of) if as_of else None,
+        strategy=strategy,
+        say=said,
+    )
     started = time.monotonic()
     try:
         decision = work.rehearse(job) if dry_run else work.retrain(job)
     except ForecastError as error:
         if not dry_run:
-            _tell(job, "failure", {"dataset": dataset, "exit_code": error.exit_code, "reason": str(error)})
+            _tell(
+                job,
+                "failure",
+                {"dataset": dataset, "exit_code": error.exit_code, "reason": str(error)},
+            )
         raise
     except KeyboardInterrupt:
-        print("\nInterrupted; the champion is as it was, or the next run finishes the promotion.", file=sys.stderr)
+        print(
+            "\nInterrupted; the champion is as it was, or the next run finishes the promotion.",
+            file=sys.stderr,
+        )
         raise typer.Exit(130) from None
     _print_decision(decision, place, took=time.monotonic() - started)
     if not dry_run:
@@ -213,7 +283,10 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
         print(f"{decision.dataset}: nothing to do; {decision.reason}")
     elif decision.promotes:
         version = decision.refit_version or decision.version
-        print(f"{decision.dataset}: {decision.candidate} is the champion (version {version}): {decision.reason}")
+        print(
+            f"{decision.dataset}: {decision.candidate} is the champion (version {version}):"
+            f" {decision.reason}"
+        )
     if decision.note:
         print(decision.note, file=sys.stderr)
     reach = written(calendar_kind(root, decision.dataset), decision.data_end)
@@ -234,7 +307,9 @@ def _tell(job: Job, event: str, content: dict[str, object]) -> None:
         print(fault, file=sys.stderr)
 
 
-schedule = typer.Typer(no_args_is_help=True, help="Run commands at the times of configs/schedule.yaml.")
+schedule = typer.Typer(
+    no_args_is_help=True, help="Run commands at the times of configs/schedule.yaml."
+)
 
 
 @schedule.command("run")
@@ -269,8 +344,17 @@ def upcoming(root: Path = ROOT, form: Format = FORMAT) -> None:
     found: list[dict[str, Any]] = []
     for name, moment in next_runs(jobs, datetime.now(UTC)).items():
         job, last = jobs.jobs[name], last_run(place, name)
-        following = {"command": " ".join(job.run), "next": f"{moment.astimezone(job.zone):%a %Y-%m-%d %H:%M %Z}"}
-        found.append({"job": name, **following, **{f"last_{key}": last.get(key) for key in ("started", "code")}})
+        following = {
+            "command": " ".join(job.run),
+            "next": f"{moment.astimezone(job.zone):%a %Y-%m-%d %H:%M %Z}",
+        }
+        found.append(
+            {
+                "job": name,
+                **following,
+                **{f"last_{key}": last.get(key) for key in ("started", "code")},
+            }
+        )
     show(found, form)
 
 

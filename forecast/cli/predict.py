@@ -1,5 +1,5 @@
-"""`forecast predict | export`: what the champion says about the steps after the newest snapshot; and forecasts,
-observations or the leaderboard of the last run as a frame for other tools.
+"""`forecast predict | export`: what the champion says about the steps after the newest snapshot;
+and forecasts, observations or the leaderboard of the last run as a frame for other tools.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ FORM = typer.Option("table", "--format", help="parquet needs a file or pipe behi
 
 def predict(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that has a champion."),
-    horizon: int = typer.Option(0, "--horizon", min=0, max=100_000, help="Steps ahead; 0: as many as in training."),
-    levels: str = typer.Option("", "--levels", help="Intervals in percent, such as 80,95; `none` for none."),
+    horizon: int = typer.Option(
+        0, "--horizon", min=0, max=100_000, help="Steps ahead; 0: as many as in training."
+    ),
+    levels: str = typer.Option(
+        "", "--levels", help="Intervals in percent, such as 80,95; `none` for none."
+    ),
     form: Form = FORM,
     plot: bool = typer.Option(False, "--plot", help="Also write a picture of it."),
     root: Path = ROOT,
@@ -40,17 +44,22 @@ def predict(
     from forecast.operations import predicting
 
     project = require_project(root)
-    entry = load_dataset(dataset, project / "configs")  # a misspelt name is told here, with the nearest right one
+    # a misspelt name is told here, with the nearest right one
+    entry = load_dataset(dataset, project / "configs")
     asked = shares_of(levels)
     usual = load_evaluation(project / "configs").levels
-    found = predicting.forecast(project, dataset, now=now(), usual_levels=usual, horizon=horizon or None, levels=asked)
+    found = predicting.forecast(
+        project, dataset, now=now(), usual_levels=usual, horizon=horizon or None, levels=asked
+    )
     for notice in found.notices:
         print(notice, file=sys.stderr)
     if form in ("csv", "parquet"):
         _write(_dated(found.table) if form == "csv" else found.table, form)
     elif form == "json":
         rows = _dated(found.table, ISO).to_dict("records")
-        own = [{name: None if value != value else value for name, value in row.items()} for row in rows]
+        own = [
+            {name: None if value != value else value for name, value in row.items()} for row in rows
+        ]
         content = {**about(found, now()), "notices": list(found.notices), "forecast": own}
         print(json.dumps(content, indent=1, ensure_ascii=False))
     else:
@@ -97,18 +106,35 @@ def _table(found: Forecast, entry: Dataset) -> None:
 
 
 def _sentence(known: dict[str, Any]) -> str:
-    """`Version 2 (gru.linear), trained 3 days ago on data up to 2025-02-28; on test MAE 1.28, skill +40.7 % ...`"""
+    """`Version 2 (gru.linear), trained 3 days ago on data up to 2025-02-28; on test MAE 1.28, skill
+    +40.7 % ...`
+    """
     test = known["test"]
-    error = f"MAE {test['mae']:.4g}" if "mae" in test else f"MASE {test['mase']:.3g}" if "mase" in test else ""
-    skill = f"skill {100 * test['skill']:+.1f} % against repeating the last value" if "skill" in test else ""
+    error = (
+        f"MAE {test['mae']:.4g}"
+        if "mae" in test
+        else f"MASE {test['mase']:.3g}"
+        if "mase" in test
+        else ""
+    )
+    skill = (
+        f"skill {100 * test['skill']:+.1f} % against repeating the last value"
+        if "skill" in test
+        else ""
+    )
     scores = ", ".join(part for part in (error, skill) if part)
     fitted = known["training_cutoff"].partition("T")[0]
     made = f"made {counted(max(known['age_days'], 0), 'day')} ago, fitted on data up to {fitted}"
-    return f"Version {known['version']} ({known['model']}), {made}{f'; on test {scores}' if scores else ''}."
+    return (
+        f"Version {known['version']} ({known['model']}),"
+        f" {made}{f'; on test {scores}' if scores else ''}."
+    )
 
 
 def _dated(table: pd.DataFrame, style: str = "") -> pd.DataFrame:
-    """Times as people write them: a session is a date, an hour is an hour (UTC), a row without a date its number."""
+    """Times as people write them: a session is a date, an hour is an hour (UTC), a row without a
+    date its number.
+    """
     import pandas as pd
 
     times = pd.concat([table["cutoff"], table["ds"]])
@@ -129,7 +155,8 @@ def shares_of(text: str) -> tuple[float, ...] | None:
         shares = (0.0,)
     if not all(0 < share < 1 for share in shares):
         raise InputError(
-            f"--levels: found {text!r}, wanted percent separated by commas above 0 and below 100, as 80,95."
+            f"--levels: found {text!r}, wanted percent separated by commas above 0 and below 100,"
+            " as 80,95."
         )
     return tuple(dict.fromkeys(shares))
 
@@ -143,10 +170,14 @@ OUTPUT = typer.Option(STANDARD_OUTPUT, "--output", "-o", help="The file; - is st
 def export(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that was run."),
     what: Literal["cross-validation", "observations", "leaderboard", "network"] = typer.Option(
-        "cross-validation", "--what", help="Which frame; or a network, as -o FILE.py (NumPy), .keras or .onnx."
+        "cross-validation",
+        "--what",
+        help="Which frame; or a network, as -o FILE.py (NumPy), .keras or .onnx.",
     ),
     form: File = FILE,
-    models: str = typer.Option("", "--models", help="Only these, separated by commas; of networks one."),
+    models: str = typer.Option(
+        "", "--models", help="Only these, separated by commas; of networks one."
+    ),
     levels: str = typer.Option("", "--levels", help="Intervals in percent, such as 80,95."),
     ranking: Literal["shipped", "architecture"] = typer.Option(
         "shipped", "--ranking", help="Networks with or without their linear part."
@@ -154,7 +185,8 @@ def export(
     output: Path = OUTPUT,
     root: Path = ROOT,
 ) -> None:
-    """Write results as `unique_id, ds, cutoff, y, <model>, …`, as neuralforecast and utilsforecast have them.
+    """Write results as `unique_id, ds, cutoff, y, <model>, …`, as neuralforecast and utilsforecast
+    have them.
 
     Or the network of `--models` (of the row that validation chose) as a file for other tools.
     """
@@ -164,7 +196,8 @@ def export(
     from forecast.data.results import Results
 
     project = require_project(root)
-    load_dataset(dataset, project / "configs")  # a misspelt name is told here, with the nearest right one
+    # a misspelt name is told here, with the nearest right one
+    load_dataset(dataset, project / "configs")
     results = Results(ProjectPaths.of(project), dataset)
     if what == "observations":
         _write(frames.observations(results), form, output)
@@ -175,7 +208,11 @@ def export(
     else:
         wanted = tuple(name.strip() for name in models.split(",") if name.strip())
         percent = [100 * share for share in shares_of(levels) or ()]
-        _write(frames.cross_validation(results, ranking=ranking, models=wanted, levels=percent), form, output)
+        _write(
+            frames.cross_validation(results, ranking=ranking, models=wanted, levels=percent),
+            form,
+            output,
+        )
 
 
 def _write(frame: pd.DataFrame, form: File, output: Path = STANDARD_OUTPUT) -> None:
@@ -183,7 +220,10 @@ def _write(frame: pd.DataFrame, form: File, output: Path = STANDARD_OUTPUT) -> N
 
     if form == "parquet" and output == STANDARD_OUTPUT:
         if sys.stdout.isatty():
-            raise InputError("--format parquet writes bytes: send them into a file, such as `> forecast.parquet`.")
+            raise InputError(
+                "--format parquet writes bytes: send them into a file, such as `>"
+                " forecast.parquet`."
+            )
         frame.to_parquet(sys.stdout.buffer, index=False, compression="zstd")
     elif form == "parquet":
         files.write_frame(output, frame)

@@ -1,6 +1,7 @@
-"""`forecast run | sync | ui`: check, `dvc repro`, publish, leaderboard; what `make run` and `make ui` call. Before it
-`forecast new`, a project of one's own that needs no clone, and its upgrade to the installed version; after it
-`forecast compare A B`, two models of the last run in words, with the tests that were made.
+"""`forecast run | sync | ui`: check, `dvc repro`, publish, leaderboard; what `make run` and `make
+ui` call. Before it `forecast new`, a project of one's own that needs no clone, and its upgrade to
+the installed version; after it `forecast compare A B`, two models of the last run in words, with
+the tests that were made.
 """
 
 from __future__ import annotations
@@ -33,14 +34,22 @@ if TYPE_CHECKING:
     from forecast.data.results import Results, Row
 
 WRITTEN = ("data", "reports", "narrowed", ".forecast/memo", ".forecast/studies", ".forecast/cost")
-"""What a run writes. Champions, issues and retrainings beside it are written by other processes, at any time."""
+"""What a run writes. Champions, issues and retrainings beside it are written by other processes, at
+any time.
+"""
 
 
 def run(
     root: Path = ROOT,
-    jobs: int = typer.Option(0, "--jobs", min=0, max=1024, help="Worker processes; 0 is one for each core."),
-    dataset: str = typer.Option("", "--dataset", help="Only this data set (an entry of configs/datasets.yaml)."),
-    model: str = typer.Option("", "--model", help="Only these models, separated by commas; beside the pipeline."),
+    jobs: int = typer.Option(
+        0, "--jobs", min=0, max=1024, help="Worker processes; 0 is one for each core."
+    ),
+    dataset: str = typer.Option(
+        "", "--dataset", help="Only this data set (an entry of configs/datasets.yaml)."
+    ),
+    model: str = typer.Option(
+        "", "--model", help="Only these models, separated by commas; beside the pipeline."
+    ),
     place: str = CLUSTER,
 ) -> None:
     """Make what is out of date, publish it, show the leaderboard."""
@@ -63,16 +72,22 @@ def run(
                     made.append((paths, [name], page.write(paths, [name])))
             else:
                 paths = ProjectPaths.of(project)
-                repro.repro(project, [f"compare@{name}" for name in datasets if dataset], environment)
+                repro.repro(
+                    project, [f"compare@{name}" for name in datasets if dataset], environment
+                )
                 report = paths.report
-                # DVC gives back what a stage made before, but not the page, which is none of its outs.
+                # DVC gives back what a stage made before, but not the page, which is none of its
+                # outs.
                 if dataset or not report.exists():
                     report = page.write(paths, datasets, paths.reports / dataset)
                 made.append((paths, datasets, report))
                 print(published(project))
         except KeyboardInterrupt:
             _remove_leftovers(project)
-            print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+            print(
+                "\nInterrupted. What was finished is kept; the same command goes on from there.",
+                file=sys.stderr,
+            )
             raise typer.Exit(INTERRUPTED) from None
     for paths, names, _ in made:
         show(paths, names)
@@ -82,8 +97,9 @@ def run(
 
 
 def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(datasets, models) that the two options name; `InputError` with the nearest name for an unknown one, and for a
-    data set without stages of its own."""
+    """(datasets, models) that the two options name; `InputError` with the nearest name for an
+    unknown one, and for a data set without stages of its own.
+    """
     from forecast.config.datasets import load_dataset, load_datasets
     from forecast.config.experiment import load_models
 
@@ -96,14 +112,18 @@ def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple
     load_dataset(dataset, folder)
     if dataset not in datasets and not models:
         wanted = ", ".join((*datasets, dataset))
-        raise InputError(f"configs/datasets.yaml: only entries in `run` have stages. Write `run: [{wanted}]`.")
+        raise InputError(
+            f"configs/datasets.yaml: only entries in `run` have stages. Write `run: [{wanted}]`."
+        )
     return (dataset,), models
 
 
 def _prepared(root: Path, dataset: str) -> None:
     from forecast.api import packaged
 
-    print("\n".join(filter(None, (packaged.outdated(root), "Checking configs and data"))), flush=True)
+    print(
+        "\n".join(filter(None, (packaged.outdated(root), "Checking configs and data"))), flush=True
+    )
     faults = [error for *_, error in checked(root, dataset) if error is not None]
     if faults:
         raise all_of(faults)
@@ -123,7 +143,9 @@ def sync(root: Path = ROOT) -> None:
 
 def ui(
     root: Path = ROOT,
-    port: int = typer.Option(5000, "--port", min=1, max=65_535, help="Of this machine, which alone sees it."),
+    port: int = typer.Option(
+        5000, "--port", min=1, max=65_535, help="Of this machine, which alone sees it."
+    ),
 ) -> None:
     """Open MLflow's pages on 127.0.0.1."""
     from forecast.tracking.store import place, shown
@@ -144,7 +166,10 @@ def published(root: Path) -> str:
     from forecast.tracking.store import shown
 
     done = tracking.sync(root, tracking_uri(), now=time.time(), revision=revision(root))
-    counts = f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)} set aside."
+    counts = (
+        f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)}"
+        " set aside."
+    )
     server = shown(tracking.place(root, tracking_uri()).uri)
     head, at = "After `forecast ui` the leaderboards are at", "http://127.0.0.1:5000"
     if server.startswith("http"):
@@ -154,7 +179,9 @@ def published(root: Path) -> str:
 
 
 def revision(root: Path) -> str:
-    """The git commit of `root`, with `-dirty` when the working tree differs; empty outside a repository."""
+    """The git commit of `root`, with `-dirty` when the working tree differs; empty outside a
+    repository.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     return found.stdout.strip() if found.returncode == 0 else ""
@@ -166,27 +193,49 @@ PIPELINE = ("dvc", "mlflow", "tensorflow")
 
 def new(
     directory: Path = typer.Argument(help="An empty or new folder."),  # noqa: B008  (how typer wants it)
-    upgrade: bool = typer.Option(False, "--upgrade", help="Bring the stages of a project to the installed version."),
+    upgrade: bool = typer.Option(
+        False, "--upgrade", help="Bring the stages of a project to the installed version."
+    ),
 ) -> None:
-    """Make a project with configs, stages and the embedded data, on which `dvc repro` runs at once."""
+    """Make a project with configs, stages and the embedded data, on which `dvc repro` runs at
+    once.
+    """
     from forecast.api import packaged
 
     if upgrade:
         changed = packaged.upgrade_project(directory)
-        print(changed or f"{directory} has the stages of the installed version already.", end="" if changed else "\n")
+        print(
+            changed or f"{directory} has the stages of the installed version already.",
+            end="" if changed else "\n",
+        )
         return
     made = packaged.create_project(directory)
-    print(f"{directory}: {len(made)} files. The datasets and models stand in configs/, the stages in dvc.yaml.")
+    print(
+        f"{directory}: {len(made)} files. The datasets and models stand in configs/, the stages in"
+        " dvc.yaml."
+    )
     missing = [name for name in PIPELINE if importlib.util.find_spec(name) is None]
     if missing:
         print(f"A run needs {' and '.join(missing)}: `pip install 'rolling-forecast[pipeline]'`.")
     # how this command was started, so that the next one can be typed
-    started = "forecast" if sys.argv[0] == shutil.which("forecast") else f"{sys.executable} -m forecast"
-    print(f"Next:\n  cd {directory}\n  {started} run      # data, tuning, training, comparison, report")
-    print(f"Your own data: `{started} add data/mine.csv` writes its entry into configs/datasets.yaml; then the same.")
+    started = (
+        "forecast" if sys.argv[0] == shutil.which("forecast") else f"{sys.executable} -m forecast"
+    )
+    print(
+        f"Next:\n  cd {directory}\n  {started} run      # data, tuning, training, comparison,"
+        " report"
+    )
+    print(
+        f"Your own data: `{started} add data/mine.csv` writes its entry into configs/datasets.yaml;"
+        " then the same."
+    )
 
 
-FAMILIES = {"naive": "all against naive", "skip": "each against its skip", "best": "all against the best"}
+FAMILIES = {
+    "naive": "all against naive",
+    "skip": "each against its skip",
+    "best": "all against the best",
+}
 
 
 def compare(
@@ -210,8 +259,9 @@ def compare(
 def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[dict[str, Any]]:
     """Every dataset and ranking in which both models stand; `InputError` when there is none.
 
-    `difference`: (error of a - error of b) / error of b; below 0, a is better; None where b makes no error. `metric`
-    is mae, or mase where a dataset has several series, whose units must not be pooled. `sentences`: what was tested.
+    `difference`: (error of a - error of b) / error of b; below 0, a is better; None where b makes
+    no error. `metric` is mae, or mase where a dataset has several series, whose units must not be
+    pooled. `sentences`: what was tested.
     """
     from forecast.data.results import Results, read_leaderboard
 
@@ -226,7 +276,9 @@ def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[dict[str,
     of = {name: [row for row in rows if row["dataset"] == name] for name in datasets}
     found = [one for name, own in of.items() for one in _on(Results(paths, name), a, b, own)]
     if not found:
-        raise InputError(f"{a!r} and {b!r} stand in no ranking together with a result. See reports/report.html.")
+        raise InputError(
+            f"{a!r} and {b!r} stand in no ranking together with a result. See reports/report.html."
+        )
     return found
 
 
@@ -235,7 +287,10 @@ def headline(one: dict[str, Any]) -> str:
     a, b = (f"{one[name]} {one[f'error_{name}']:.4g}" for name in ("a", "b"))
     share = "" if one["difference"] is None else f"{abs(one['difference']):.1%} ".replace("%", " %")
     word = f"{share}{'lower' if one['error_a'] < one['error_b'] else 'higher'}"
-    return f"{a} against {b} in test {one['metric'].upper()}: {'equal' if one['error_a'] == one['error_b'] else word}."
+    return (
+        f"{a} against {b} in test {one['metric'].upper()}:"
+        f" {'equal' if one['error_a'] == one['error_b'] else word}."
+    )
 
 
 def titles() -> dict[str, str]:
@@ -257,7 +312,17 @@ def _on(results: Results, a: str, b: str, rows: list[Row]) -> list[dict[str, Any
         errors = {"error_a": float(row_a[metric]), "error_b": float(row_b[metric])}
         share = errors["error_a"] / errors["error_b"] - 1 if errors["error_b"] else None
         said = {"difference": share, "sentences": _sentences(tests, a, b, ranking)}
-        found.append({"dataset": results.name, "ranking": ranking, "a": a, "b": b, "metric": metric, **errors, **said})
+        found.append(
+            {
+                "dataset": results.name,
+                "ranking": ranking,
+                "a": a,
+                "b": b,
+                "metric": metric,
+                **errors,
+                **said,
+            }
+        )
     return found
 
 
@@ -282,4 +347,7 @@ def _sentences(tests: list[dict[str, Any]], a: str, b: str, ranking: str) -> lis
 
 def _require(name: str, known: set[str], what: str) -> None:
     if name not in known:
-        raise InputError(f"Unknown {what} {name!r}.{closest(name, known)} In the leaderboard: {quote_names(known)}.")
+        raise InputError(
+            f"Unknown {what} {name!r}.{closest(name, known)} In the leaderboard:"
+            f" {quote_names(known)}."
+        )

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 ROOT = typer.Option(Path(), "--root", help="The project's folder.", show_default="this one")
 DATASET = typer.Argument(help="An entry of configs/datasets.yaml.")
-AS_OF = typer.Option("", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now.")
-CLUSTER = typer.Option("", "--cluster", help="A Dask cluster: tcp://host:8786, or local:4 for four processes here.")
+AS_OF = typer.Option(
+    "", "--as-of", help="Only what was known by then (UTC), such as 2024-06-30; else now."
+)
+CLUSTER = typer.Option(
+    "", "--cluster", help="A Dask cluster: tcp://host:8786, or local:4 for four processes here."
+)
 
 
 def work_on(place: str) -> None:
@@ -67,7 +71,8 @@ def require_project(root: Path) -> Path:
     if not ProjectPaths.of(root).datasets_yaml.exists():
         where = root.resolve()
         raise InputError(
-            f"{where}: no configs/datasets.yaml here. Run the command in the project's folder or name it with --root."
+            f"{where}: no configs/datasets.yaml here. Run the command in the project's folder or"
+            " name it with --root."
         )
     return root
 
@@ -85,7 +90,9 @@ def now() -> pd.Timestamp:
 
 
 def as_of_moment(text: str) -> pd.Timestamp:
-    """What `--as-of` says, UTC without zone; of the future it is refused here, before hours of work."""
+    """What `--as-of` says, UTC without zone; of the future it is refused here, before hours of
+    work.
+    """
     import pandas as pd
 
     from forecast.data.schema import EARLIEST, LATEST
@@ -99,12 +106,16 @@ def as_of_moment(text: str) -> pd.Timestamp:
         raise InputError(f"--as-of: found {quoted(text)}, wanted {wanted}.")
     found = moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment
     if found > (clock := now()):
-        raise InputError(f"--as-of: {found} lies in the future (now: {clock:%Y-%m-%d %H:%M} UTC). Name another.")
+        raise InputError(
+            f"--as-of: {found} lies in the future (now: {clock:%Y-%m-%d %H:%M} UTC). Name another."
+        )
     return found
 
 
 def harmless(table: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would run as a formula begins with an apostrophe (OWASP, CSV injection)."""
+    """Text that a spreadsheet would run as a formula begins with an apostrophe (OWASP, CSV
+    injection).
+    """
     table = table.copy(deep=False)
     for column in table.select_dtypes(["object", "string", "category"]):
         table[column] = table[column].astype(str).str.replace(r"^(?=[=+\-@\t\r])", "'", regex=True)

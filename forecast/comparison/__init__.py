@@ -1,1 +1,4 @@
-"""Whether a difference between two forecasters is real: docs/protocol.md in code. Pure functions, nothing of files."""
+"""Whether a difference between two forecasters is real: docs/protocol.md in code.
+
+Pure functions, nothing of files.
+"""

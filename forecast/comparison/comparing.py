@@ -1,4 +1,6 @@
-"""Stage `compare` of one dataset: from its candidates' forecasts to every table, test and alarm that is written."""
+"""Stage `compare` of one dataset: from its candidates' forecasts to every table, test and alarm
+that is written.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,21 @@ from forecast.comparison.losses import COLUMNS, choose, preferred, variance_part
 from forecast.comparison.multiple_comparisons import ranked
 from forecast.comparison.paired_tests import change_by_step
 from forecast.comparison.scores import Cube, Scored
-from forecast.comparison.sentences import OWN_BLOCKS, left_out_in_words, preferred_in_words, warnings_in_words
+from forecast.comparison.sentences import (
+    OWN_BLOCKS,
+    left_out_in_words,
+    preferred_in_words,
+    warnings_in_words,
+)
 from forecast.comparison.verdicts import compare
-from forecast.config.experiment import NAIVE, Combination, Evaluation, Tuning, load_evaluation, load_tuning
+from forecast.config.experiment import (
+    NAIVE,
+    Combination,
+    Evaluation,
+    Tuning,
+    load_evaluation,
+    load_tuning,
+)
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar, Task, load_task
 from forecast.data.calendars import cycles
@@ -44,24 +58,35 @@ class Compared:
 
 
 def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
-    """Stage `compare`: data/compared/<dataset>/: the tables, bands.parquet, residuals.json, verdicts.json."""
+    """Stage `compare`: data/compared/<dataset>/: the tables, bands.parquet, residuals.json,
+    verdicts.json.
+    """
     frame = files.read_frame(paths.frame(dataset))
     borders = Borders.from_json(files.read_json(paths.borders(dataset)))
     evaluation, tuning = load_evaluation(paths.configs), load_tuning(paths.configs)
-    found = compared(Results(paths, dataset), frame, load_task(paths.task(dataset)), borders, evaluation, tuning)
+    found = compared(
+        Results(paths, dataset), frame, load_task(paths.task(dataset)), borders, evaluation, tuning
+    )
     with files.atomic_directory(paths.compared(dataset)) as folder:
         for name, table in found.tables.items():
             if name in PER_SERIES:
                 files.write_frame(folder / f"{name}.parquet", table)
             else:
-                files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS))
+                files.write_text(
+                    folder / f"{name}.csv", table.to_csv(index=False, float_format=DIGITS)
+                )
         files.write_json(folder / "residuals.json", found.residuals)
         files.write_frame(folder / "bands.parquet", found.bands)
         files.write_json(folder / "verdicts.json", found.verdicts)
 
 
 def compared(
-    results: Results, frame: pd.DataFrame, task: Task, borders: Borders, evaluation: Evaluation, tuning: Tuning
+    results: Results,
+    frame: pd.DataFrame,
+    task: Task,
+    borders: Borders,
+    evaluation: Evaluation,
+    tuning: Tuning,
 ) -> Compared:
     """`results`: those of stage `train`; `frame`, `borders`: those of stage `prepare`.
 
@@ -73,13 +98,19 @@ def compared(
     ours = [s for s in scored if s.record["family"] != SERVICE]  # its row cannot be served
     validation = losses(ours, reference.scale, "validation")
     chosen = choose(validation)
-    rules = {s.record["model"]: s.record["params"] for s in ours if s.record["kind"] == Combination.kind}
+    rules = {
+        s.record["model"]: s.record["params"] for s in ours if s.record["kind"] == Combination.kind
+    }
     learnt = [name for name, rule in rules.items() if Combination(**rule).learnt]
     rather = preferred(validation, chosen, rules, learnt, **_spacing(task))
     chosen |= {ranking: found["model"] for ranking, found in rather.items()}
     test = losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, reference.last, task, evaluation.levels, chosen)
-    sizes = {s.record["model"]: s.record["n_params"] for s in ours if s.record["ranking"] == "architecture"}
+    sizes = {
+        s.record["model"]: s.record["n_params"]
+        for s in ours
+        if s.record["ranking"] == "architecture"
+    }
     verdicts = _verdicts(results.name, test, chosen, task, evaluation, sizes)
     tables = {
         "leaderboard": leaderboard(scored, chosen, results.name),
@@ -87,30 +118,50 @@ def compared(
         "by_series": _labelled([(s, s.by_series) for s in scored]),
         "intervals": intervals.intervals,
         "reliability": intervals.reliability,
-        "variance": variance_parts(test, _by_seed(scored), **_spacing(task)) if verdicts["tests"] else pd.DataFrame(),
+        "variance": (
+            variance_parts(test, _by_seed(scored), **_spacing(task))
+            if verdicts["tests"]
+            else pd.DataFrame()
+        ),
         "change_by_step": _changes(scored, task),
         "distributions": distribution_scores(results, reference.last, evaluation.levels),
     }
     decided = {"refused_levels": intervals.refused, "preferred": rather}
     said = [*verdicts["sentences"], *preferred_in_words(rather)]
-    verdicts |= {**_alarms(scored, task), **decided, "exempt_from_budget": exempt, "sentences": said}
+    verdicts |= {
+        **_alarms(scored, task),
+        **decided,
+        "exempt_from_budget": exempt,
+        "sentences": said,
+    }
     pooled: list[dict[str, Any]] = intervals.intervals.query("step == 0").to_dict("records")  # type: ignore[assignment]
-    verdicts["warnings"] = warnings_in_words(chosen, _skill(scored), pooled, verdicts["leaks"], intervals.refused)
-    verdicts["warnings"] += left_out_in_words(results.records.values()) + [OWN_BLOCKS] * bool(borders.own)
+    verdicts["warnings"] = warnings_in_words(
+        chosen, _skill(scored), pooled, verdicts["leaks"], intervals.refused
+    )
+    verdicts["warnings"] += left_out_in_words(results.records.values()) + [OWN_BLOCKS] * bool(
+        borders.own
+    )
     return Compared(tables, intervals.bands, _residuals(scored, task), verdicts)
 
 
 def _boards(scored: list[Scored]) -> dict[tuple[str, str], pd.DataFrame]:
     """The boards by model and ranking, without the candidates that failed."""
-    return {(s.record["model"], s.record["ranking"]): s.board for s in scored if s.board is not None}
+    return {
+        (s.record["model"], s.record["ranking"]): s.board for s in scored if s.board is not None
+    }
 
 
 def _skill(scored: list[Scored]) -> dict[tuple[str, str], float]:
-    return {key: float(b.loc[b["seed"] == MEAN, "skill"].iloc[0]) for key, b in _boards(scored).items()}
+    return {
+        key: float(b.loc[b["seed"] == MEAN, "skill"].iloc[0]) for key, b in _boards(scored).items()
+    }
 
 
 def _by_seed(scored: list[Scored]) -> dict[tuple[str, str], list[float]]:
-    return {key: b.loc[~b["seed"].isin([MEAN, SPREAD]), "mase"].tolist() for key, b in _boards(scored).items()}
+    return {
+        key: b.loc[~b["seed"].isin([MEAN, SPREAD]), "mase"].tolist()
+        for key, b in _boards(scored).items()
+    }
 
 
 def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -> pd.DataFrame:
@@ -118,9 +169,16 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
     parts = []
     for candidate in scored:
         record = candidate.record
-        common = {"dataset": dataset, "model": record["model"], "ranking": record["ranking"], "skip": record["skip"]}
+        common = {
+            "dataset": dataset,
+            "model": record["model"],
+            "ranking": record["ranking"],
+            "skip": record["skip"],
+        }
         if candidate.board is None or candidate.validation is None:
-            parts.append(pd.DataFrame([{**common, "seed": MEAN, "status": "failed", "n_origins": 0}]))
+            parts.append(
+                pd.DataFrame([{**common, "seed": MEAN, "status": "failed", "n_origins": 0}])
+            )
             continue
         board = candidate.board.assign(status="ok", **common)
         board["n_params"] = record["n_params"]
@@ -136,22 +194,33 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
 
 
 def losses(scored: list[Scored], scale: Mapping[str, float], block: str) -> pd.DataFrame:
-    """Long (`losses.COLUMNS`): absolute error over the train scale, mean over the horizon, of the mean of the seeds'
-    forecasts, which serves. `skip` is the row that is the candidate's skip standing alone."""
+    """Long (`losses.COLUMNS`): absolute error over the train scale, mean over the horizon, of the
+    mean of the seeds' forecasts, which serves. `skip` is the row that is the candidate's skip
+    standing alone.
+    """
     parts = []
     for candidate in scored:
         found = candidate.blocks.get(block, ())
         if found:
-            names, cutoffs = [c.series for c in found for _ in c.y], np.concatenate([c.cutoffs for c in found])
+            names, cutoffs = (
+                [c.series for c in found for _ in c.y],
+                np.concatenate([c.cutoffs for c in found]),
+            )
             loss = np.concatenate([_loss(c) / scale[c.series] for c in found])
             own = pd.DataFrame({"unique_id": names, "cutoff": cutoffs, "loss": loss})
             record = candidate.record
-            parts.append(own.assign(model=record["model"], ranking=record["ranking"], skip=record["skip_row"]))
+            parts.append(
+                own.assign(
+                    model=record["model"], ranking=record["ranking"], skip=record["skip_row"]
+                )
+            )
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
 def _loss(cube: Cube) -> np.ndarray:
-    """(n,): the absolute error of the seeds' mean; an origin counts as its known steps: their mean is the MAE."""
+    """(n,): the absolute error of the seeds' mean; an origin counts as its known steps: their mean
+    is the MAE.
+    """
     error = np.abs(cube.y - cube.ensemble)
     known = np.isfinite(error).sum(axis=1)
     usual = known.sum() / max(np.count_nonzero(known), 1) or 1.0
@@ -159,35 +228,61 @@ def _loss(cube: Cube) -> np.ndarray:
 
 
 def _verdicts(
-    name: str, test: pd.DataFrame, chosen: dict[str, str], task: Task, evaluation: Evaluation, sizes: Mapping[str, int]
+    name: str,
+    test: pd.DataFrame,
+    chosen: dict[str, str],
+    task: Task,
+    evaluation: Evaluation,
+    sizes: Mapping[str, int],
 ) -> dict[str, Any]:
     weights = {name: sizes[name] for name in ("lstm", "gru") if name in sizes}
     verdicts = compare(
-        test, dataset=name, chosen=chosen, weights=weights, alpha=evaluation.alpha,
-        reps=evaluation.bootstrap_repetitions, seed=evaluation.bootstrap_seed, **_spacing(task),
-    )  # fmt: skip
+        test,
+        dataset=name,
+        chosen=chosen,
+        weights=weights,
+        alpha=evaluation.alpha,
+        reps=evaluation.bootstrap_repetitions,
+        seed=evaluation.bootstrap_seed,
+        **_spacing(task),
+    )
     ranks = ranked(test, alpha=evaluation.alpha)
     return {**verdicts.as_dict(), "ranks": ranks.as_dict() if ranks else None}
 
 
 def _spacing(task: Task) -> Spacing:
     around = cycles(task.calendar, task.calendar_features)
-    return Spacing(horizon=task.horizon, season_length=task.season_length, step_size=task.step_size, cycles=around)
+    return Spacing(
+        horizon=task.horizon,
+        season_length=task.season_length,
+        step_size=task.step_size,
+        cycles=around,
+    )
 
 
 def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
     about = ["model", "ranking"]
-    parts = [table.assign(**{key: one.record[key] for key in about}) for one, table in tables if table is not None]
+    parts = [
+        table.assign(**{key: one.record[key] for key in about})
+        for one, table in tables
+        if table is not None
+    ]
     joined = pd.concat(parts, ignore_index=True)
     return joined[[*about, *joined.columns.drop(about)]]
 
 
 def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
-    """Per candidate and step the change of its error against naive, mean over series, with its 95 % band.
+    """Per candidate and step the change of its error against naive, mean over series, with its 95 %
+    band.
 
     A candidate without rows has other origins than naive, or series whose origins differ.
     """
-    naive = {cube.series: abs(cube.y_hat[0] - cube.y) for s in scored if s.name == NAIVE for cube in s.blocks["test"]}
+    naive = {
+        cube.series: abs(cube.y_hat[0] - cube.y)
+        for s in scored
+        if s.name == NAIVE
+        for cube in s.blocks["test"]
+    }
     spacing = _spacing(task)
     rows: list[dict[str, Any]] = []
     for candidate in scored:
@@ -196,16 +291,26 @@ def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
         if len({errors.shape for pair in pairs for errors in pair}) == 1:
             about = {key: candidate.record[key] for key in ("model", "ranking")}
             found = zip(*change_by_step(pairs, **spacing), strict=True)
-            rows += [{**about, "step": k, "change": c, "low": a, "high": b} for k, (c, a, b) in enumerate(found, 1)]
+            rows += [
+                {**about, "step": k, "change": c, "low": a, "high": b}
+                for k, (c, a, b) in enumerate(found, 1)
+            ]
     return pd.DataFrame(rows, columns=["model", "ranking", "step", "change", "low", "high"])
 
 
 def _residuals(scored: list[Scored], task: Task) -> list[dict[str, Any]]:
-    """Residual diagnostics: autocorrelation and bias of the one-step test errors of every first seed, per series."""
+    """Residual diagnostics: autocorrelation and bias of the one-step test errors of every first
+    seed, per series.
+    """
     found = []
     steps = {"season_length": task.season_length, "step_size": task.step_size}
     for about, cube in _tested(scored):
-        left = one_step(cube.y[:, 0], cube.y_hat[0, :, 0], transform=target_of(cube.series, task).transform, **steps)
+        left = one_step(
+            cube.y[:, 0],
+            cube.y_hat[0, :, 0],
+            transform=target_of(cube.series, task).transform,
+            **steps,
+        )
         found += [{**about, "series": cube.series, "seed": cube.seeds[0], **left}] if left else []
     return found
 
@@ -217,25 +322,31 @@ def _tested(scored: list[Scored]) -> Iterator[tuple[dict[str, str], Cube]]:
 
 
 def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]:
-    """Copies of the last value, and on declared prices what is too good to be true; judged on the seed mean."""
+    """Copies of the last value, and on declared prices what is too good to be true; judged on the
+    seed mean.
+    """
     found: dict[str, list[dict[str, Any]]] = {"copies": [], "leaks": []}
     steps = {"horizon": task.horizon, "step_size": task.step_size}
     for about, cube in _tested(scored):
         arguments = (cube.y, cube.ensemble, cube.last)
         if copy := copy_check(*arguments, **steps):
             found["copies"].append({**about, "unique_id": cube.series, "reason": copy})
-        priced = isinstance(task.calendar, SessionCalendar) and target_of(cube.series, task).is_price
+        priced = (
+            isinstance(task.calendar, SessionCalendar) and target_of(cube.series, task).is_price
+        )
         if priced and (reasons := leak_alarm(*arguments, **steps)):
             found["leaks"].append({**about, "unique_id": cube.series, "reason": "; ".join(reasons)})
     return found
 
 
 def check_same_budget(records: Iterable[Mapping[str, Any]], tuning: Tuning) -> list[dict[str, str]]:
-    """The networks exempt from a part of the check, `{"model", "ranking", "why"}`; `InputError` naming every other.
+    """The networks exempt from a part of the check, `{"model", "ranking", "why"}`; `InputError`
+    naming every other.
 
-    `records`: those of the train stage. Baselines are not tuned, and a failed model is in no comparison. A network
-    trained by Levenberg-Marquardt takes no gradient steps, so its trials and steps are not compared with the budget:
-    its seeds are, and its CPU seconds stand in the ledger beside everybody's.
+    `records`: those of the train stage. Baselines are not tuned, and a failed model is in no
+    comparison. A network trained by Levenberg-Marquardt takes no gradient steps, so its trials and
+    steps are not compared with the budget: its seeds are, and its CPU seconds stand in the ledger
+    beside everybody's.
     """
     exempt, faults = [], []
     for record in records:
@@ -244,12 +355,21 @@ def check_same_budget(records: Iterable[Mapping[str, Any]], tuning: Tuning) -> l
         by_gradient = record["params"].get("trainer", "gradient") == "gradient"
         if not by_gradient:
             about = {key: str(record[key]) for key in ("model", "ranking")}
-            exempt.append({**about, "why": "trained by Levenberg-Marquardt, whose iterations are no gradient steps"})
-        faults += [f"{record['candidate']} has {fault}" for fault in _faults(record, tuning, by_gradient=by_gradient)]
+            exempt.append(
+                {
+                    **about,
+                    "why": "trained by Levenberg-Marquardt, whose iterations are no gradient steps",
+                }
+            )
+        faults += [
+            f"{record['candidate']} has {fault}"
+            for fault in _faults(record, tuning, by_gradient=by_gradient)
+        ]
     if faults:
         raise InputError(
-            f"Not the same budget for every network, so nothing is compared: {'; '.join(faults)}. The budget of "
-            "configs/tuning.yaml is for all; run `dvc repro` to train these models with it."
+            f"Not the same budget for every network, so nothing is compared: {'; '.join(faults)}."
+            " The budget of configs/tuning.yaml is for all; run `dvc repro` to train these models"
+            " with it."
         )
     return exempt
 
@@ -257,12 +377,22 @@ def check_same_budget(records: Iterable[Mapping[str, Any]], tuning: Tuning) -> l
 def _faults(record: Mapping[str, Any], tuning: Tuning, *, by_gradient: bool) -> list[str]:
     """What this network was given and should not have been, in words."""
     seeds = sorted(int(seed["seed"]) for seed in record["seeds"])
-    found = [] if seeds == sorted(tuning.seeds) else [f"seeds {seeds}, wanted {sorted(tuning.seeds)}"]
+    found = (
+        [] if seeds == sorted(tuning.seeds) else [f"seeds {seeds}, wanted {sorted(tuning.seeds)}"]
+    )
     if not by_gradient:
         return found
     given = {
         "tuning trials": (len(record["trials"]), tuning.n_trials),
-        "gradient steps in tuning": (record["tuning_gradient_steps"], tuning.n_trials * tuning.trial_steps),
-        "gradient steps in training": (record["gradient_steps"], tuning.final_steps * len(tuning.seeds)),
+        "gradient steps in tuning": (
+            record["tuning_gradient_steps"],
+            tuning.n_trials * tuning.trial_steps,
+        ),
+        "gradient steps in training": (
+            record["gradient_steps"],
+            tuning.final_steps * len(tuning.seeds),
+        ),
     }
-    return found + [f"{has} {what}, wanted {wanted}" for what, (has, wanted) in given.items() if has != wanted]
+    return found + [
+        f"{has} {what}, wanted {wanted}" for what, (has, wanted) in given.items() if has != wanted
+    ]

@@ -1,7 +1,9 @@
-"""Scores of quantiles, densities and rise probabilities on the test block, from the train stage's tables alone.
+"""Scores of quantiles, densities and rise probabilities on the test block, from the train stage's
+tables alone.
 
-Of each series in its own unit, of every seed, of their mean, and of the ensemble, whose quantiles and probabilities
-are the means of the seeds' (its density would be a mixture and has no score here).
+Of each series in its own unit, of every seed, of their mean, and of the ensemble, whose quantiles
+and probabilities are the means of the seeds' (its density would be a mixture and has no score
+here).
 """
 
 from __future__ import annotations
@@ -18,20 +20,26 @@ from forecast.data.results import ENSEMBLE, MEAN, Results
 from forecast.forecaster.distributions import EVEN, FILE, LEVELS, LOG_DENSITY, RISE, quantile_column
 
 COLUMNS = ("model", "ranking", "head", "series", "seed", "step", "metric", "level", "value", "n")
-"""One row per number. `step` 0 is the whole horizon; `level` is that of a quantile (`pinball`) or of a central
-interval (`coverage`, `width`, `winkler`) and missing otherwise; `n` counts the actuals. `crps` is twice the mean
-pinball loss over 19 even levels, `log_score` the mean negative log density, `brier` and `rise_log_score` judge the
-probability of a rise, `rise_rate` is how often the value rose. An interval whose ends are not kept has no value;
-pinball losses are over the horizon alone."""
+"""One row per number.
+
+`step` 0 is the whole horizon; `level` is that of a quantile (`pinball`) or of a central interval
+(`coverage`, `width`, `winkler`) and missing otherwise; `n` counts the actuals. `crps` is twice the
+mean pinball loss over 19 even levels, `log_score` the mean negative log density, `brier` and
+`rise_log_score` judge the probability of a rise, `rise_rate` is how often the value rose. An
+interval whose ends are not kept has no value; pinball losses are over the horizon alone.
+"""
 INTERVAL = ("coverage", "width", "winkler")
 Columns = Mapping[str, np.ndarray]
 Intervals = Mapping[float, Columns]
 Score = tuple[str, float | None, float]
 
 
-def distribution_scores(results: Results, last: Mapping[str, pd.Series], levels: Sequence[float]) -> pd.DataFrame:
-    """COLUMNS, for every candidate of stage `train` that left a table; `last`: actuals by series and time; `levels` of
-    the intervals."""
+def distribution_scores(
+    results: Results, last: Mapping[str, pd.Series], levels: Sequence[float]
+) -> pd.DataFrame:
+    """COLUMNS, for every candidate of stage `train` that left a table; `last`: actuals by series
+    and time; `levels` of the intervals.
+    """
     parts = [pd.DataFrame(columns=list(COLUMNS))]
     for name, record in results.records.items():
         path = results.folder(name) / FILE
@@ -53,7 +61,11 @@ def _candidate(
         told = [str(c) for c in rows if str(c).startswith(("q_", "p_", "log_"))]
         columns = {column: rows[column].to_numpy(float).reshape(shape) for column in told}
         y = rows["y"].to_numpy(float).reshape(shape)[0]
-        before = last[str(name)].reindex(rows["cutoff"].to_numpy().reshape(shape)[0, :, 0]).to_numpy()[:, None]
+        before = (
+            last[str(name)]
+            .reindex(rows["cutoff"].to_numpy().reshape(shape)[0, :, 0])
+            .to_numpy()[:, None]
+        )
         members = {str(seed): {c: v[k] for c, v in columns.items()} for k, seed in enumerate(seeds)}
         found = [
             {"series": str(name), "seed": seed, **score}
@@ -74,12 +86,25 @@ def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     table = pd.DataFrame(rows)
     for key, own in table.groupby(keys, sort=False, dropna=False):
         mean = float(own["value"].mean()) if own["value"].notna().all() else float("nan")
-        yield {**dict(zip(keys, key, strict=True)), "seed": MEAN, "value": mean, "n": int(own["n"].iloc[0])}
+        yield {
+            **dict(zip(keys, key, strict=True)),
+            "seed": MEAN,
+            "value": mean,
+            "n": int(own["n"].iloc[0]),
+        }
 
 
-def _over_steps(y: np.ndarray, last: np.ndarray, own: Columns, levels: Sequence[float]) -> Iterator[dict[str, Any]]:
-    """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1), columns (n, H)."""
-    intervals = {level: _interval(y, own, level) for level in levels} if quantile_column(EVEN[0]) in own else {}
+def _over_steps(
+    y: np.ndarray, last: np.ndarray, own: Columns, levels: Sequence[float]
+) -> Iterator[dict[str, Any]]:
+    """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1), columns
+    (n, H).
+    """
+    intervals = (
+        {level: _interval(y, own, level) for level in levels}
+        if quantile_column(EVEN[0]) in own
+        else {}
+    )
     for step in range(y.shape[1] + 1):
         part = slice(None) if step == 0 else slice(step - 1, step)
         columns = {name: values[:, part] for name, values in own.items()}
@@ -92,7 +117,9 @@ def _over_steps(y: np.ndarray, last: np.ndarray, own: Columns, levels: Sequence[
             yield {"step": step, "metric": metric, "level": level, "value": value, "n": n}
 
 
-def _scores(y: np.ndarray, last: np.ndarray, own: Columns, intervals: Intervals, step: int) -> Iterator[Score]:
+def _scores(
+    y: np.ndarray, last: np.ndarray, own: Columns, intervals: Intervals, step: int
+) -> Iterator[Score]:
     if quantile_column(EVEN[0]) in own:
         grid = np.stack([own[quantile_column(level)] for level in EVEN], axis=-1)
         yield "crps", None, metrics.crps_quantiles(y, grid, EVEN)

@@ -1,4 +1,6 @@
-"""What a candidate's errors show: copies of the last value, results too good to be true, autocorrelated residuals."""
+"""What a candidate's errors show: copies of the last value, results too good to be true,
+autocorrelated residuals.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from forecast.system.errors import InputError
 
 MOVES = 0.02  # least share of the actual variance that a forecast's own changes must have
 GAIN = 0.05  # more than this below naive's MAE is not believed of daily closes
-# An alarm accuses somebody. At 5 % ten honest models would raise one in four runs of ten (1 - 0.95^10 = 40 %).
+# An alarm accuses somebody. At 5 % ten honest models would raise one in four runs of ten (1 -
+# 0.95^10 = 40 %).
 ALARM_LEVEL = 0.001
 LAGS = 10
 MOST = 48
@@ -28,14 +31,18 @@ LEAST = 30
 BAND = 1.96
 
 
-def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1) -> str:
-    """Why the forecast is nearly the last value or does not move with the series; empty where it is neither.
+def copy_check(
+    y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1
+) -> str:
+    """Why the forecast is nearly the last value or does not move with the series; empty where it is
+    neither.
 
-    `y`, `y_hat` (n, H), `last` (n,) the value at each origin, origins in time order. At each step the actual change
-    y - last is regressed on the forecast change y_hat - last (Mincer & Zarnowitz 1969 in changes); a step is flagged
-    when the forecast change has under 2 % of the actual change's variance or the slope is not above zero. The model
-    is a copy when more than half of its steps are flagged, or when over all steps together the forecast changes are
-    not positively related to the actual ones (one-sided test at 5 %, dependence as in `longrun`): a delayed copy
+    `y`, `y_hat` (n, H), `last` (n,) the value at each origin, origins in time order. At each step
+    the actual change y - last is regressed on the forecast change y_hat - last (Mincer & Zarnowitz
+    1969 in changes); a step is flagged when the forecast change has under 2 % of the actual
+    change's variance or the slope is not above zero. The model is a copy when more than half of its
+    steps are flagged, or when over all steps together the forecast changes are not positively
+    related to the actual ones (one-sided test at 5 %, dependence as in `longrun`): a delayed copy
     moves a lot, only not with the series.
     """
     actual, forecast = _changes(y, y_hat, last)
@@ -43,36 +50,48 @@ def copy_check(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
     slope, share = _regressions(actual, forecast, keep)
     flags = ~((share >= MOVES) & (slope > 0))
     pooled = math.nan
-    if len(actual) >= MINIMUM:  # of the covariance of the changes, summed over the steps of an origin
+    # of the covariance of the changes, summed over the steps of an origin
+    if len(actual) >= MINIMUM:
         moves = (np.where(keep, change, 0.0) for change in (actual, forecast))
         own, said = (change - change.mean(axis=0) for change in moves)
         pooled = _p_above_zero((own * said).sum(axis=1), horizon, step_size)
     if flags.mean() > 0.5:
         still = 100 * float(np.nanmean(share)) if np.isfinite(share).any() else 0.0
-        return f"{flags.sum()} of {len(flags)} steps hardly move or not with the series (variance share {still:.1f} %)"
+        return (
+            f"{flags.sum()} of {len(flags)} steps hardly move or not with the series (variance"
+            f" share {still:.1f} %)"
+        )
     if not pooled < 0.05:
         return f"its changes are not related to the actual ones (one-sided p = {pooled:.2f})"
     return ""
 
 
 def _regressions(actual: Array, forecast: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Of every step the slope with intercept, and the variance of the forecast change over that of the actual."""
+    """Of every step the slope with intercept, and the variance of the forecast change over that of
+    the actual.
+    """
     n = keep.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         changes = (np.where(keep, change, 0.0) for change in (actual, forecast))
         own, said = (np.where(keep, change - change.sum(axis=0) / n, 0.0) for change in changes)
         moved, called = (own**2).sum(axis=0), (said**2).sum(axis=0)
         share = np.where((n >= MINIMUM) & (moved > 0), called / moved, np.nan)
-        # a copy that went through log and exp moves by rounding noise, and noise has a slope of its own
+        # a copy that went through log and exp moves by rounding noise, and noise has a slope of its
+        # own
         return np.where(share >= 1e-12, (own * said).sum(axis=0) / called, np.nan), share
 
 
-def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1) -> list[str]:
-    """Why this is too good to be true, if it is. Arguments as in `copy_check`; for daily closing prices only.
+def leak_alarm(
+    y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1
+) -> list[str]:
+    """Why this is too good to be true, if it is.
 
-    Raised when the MAE is more than 5 % below naive's on the same origins, or when the direction is called
-    significantly more often than by always calling the commoner sign (one-sided, level 0.001, dependence as in
-    `longrun`). Nothing known forecasts closes that well, so a leak is the first thing to look for.
+    Arguments as in `copy_check`; for daily closing prices only.
+
+    Raised when the MAE is more than 5 % below naive's on the same origins, or when the direction is
+    called significantly more often than by always calling the commoner sign (one-sided, level
+    0.001, dependence as in `longrun`). Nothing known forecasts closes that well, so a leak is the
+    first thing to look for.
     """
     actual, forecast = _changes(y, y_hat, last)
     naive = metrics.mae(actual, np.zeros_like(actual))
@@ -85,16 +104,22 @@ def leak_alarm(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int,
     reasons = []
     if len(actual) >= MINIMUM and gain > GAIN:
         reasons.append(
-            f"MAE {100 * gain:.1f} % below repeating the last value; more than 5 % is not believed of daily closes"
+            f"MAE {100 * gain:.1f} % below repeating the last value; more than 5 % is not believed"
+            " of daily closes"
         )
     if p < ALARM_LEVEL:
-        reasons.append(f"direction right in {100 * hit:.1f} % against a base rate of {100 * base:.1f} % (p = {p:.1g})")
+        reasons.append(
+            f"direction right in {100 * hit:.1f} % against a base rate of {100 * base:.1f} % (p ="
+            f" {p:.1g})"
+        )
     return reasons
 
 
 def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:
     """One-sided p that the mean of `values`, one per origin, is above zero."""
-    error = mean_error(values, dependence(len(values), horizon=horizon, season_length=1, step_size=step_size))
+    error = mean_error(
+        values, dependence(len(values), horizon=horizon, season_length=1, step_size=step_size)
+    )
     return float(special.stdtr(error.dof, -values.mean() / error.value)) if error.value > 0 else 1.0
 
 
@@ -112,8 +137,8 @@ def _changes(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Ar
 class LjungBox:
     """`autocorrelation` (lags,), the statistic and its p; NaN p when the residuals do not vary.
 
-    `band` (lags,) is where 95 % of the autocorrelations of uncorrelated residuals lie, and `p_robust` the p of the
-    same question, both without assuming a constant variance (Diebold 1986).
+    `band` (lags,) is where 95 % of the autocorrelations of uncorrelated residuals lie, and
+    `p_robust` the p of the same question, both without assuming a constant variance (Diebold 1986).
     """
 
     statistic: float
@@ -132,9 +157,9 @@ class LjungBox:
 def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
     """Are one-step residuals (n,) free of autocorrelation up to `lags`? (Ljung & Box 1978)
 
-    Only for one-step errors at consecutive steps: errors of overlapping horizons are autocorrelated however good the
-    model is. `p` assumes a constant variance; on returns, whose variance comes in clusters, read `p_robust`. Missing
-    residuals are left out of the sums.
+    Only for one-step errors at consecutive steps: errors of overlapping horizons are autocorrelated
+    however good the model is. `p` assumes a constant variance; on returns, whose variance comes in
+    clusters, read `p_robust`. Missing residuals are left out of the sums.
     """
     values = np.asarray(residuals, dtype=float)
     known = np.isfinite(values)
@@ -148,7 +173,8 @@ def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
     shifts = range(1, lags + 1)
     correlation = np.array([float(centred[j:] @ centred[:-j]) / energy for j in shifts])
     statistic = n * (n + 2) * float(np.sum(correlation**2 / (n - np.arange(1, lags + 1))))
-    # the variance of an autocorrelation of values that are uncorrelated, however their squares depend on each other
+    # the variance of an autocorrelation of values that are uncorrelated, however their squares
+    # depend on each other
     variance = np.array([float(centred[j:] ** 2 @ centred[:-j] ** 2) for j in shifts]) / energy**2
     robust = float(np.sum(correlation**2 / np.where(variance > 0, variance, 1 / n)))
     p, p_robust = (float(special.chdtrc(lags, value)) for value in (statistic, robust))
@@ -156,13 +182,21 @@ def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
 
 
 def one_step(
-    y: ArrayLike, y_hat: ArrayLike, *, transform: str, season_length: int, step_size: int, lags: int = LAGS
+    y: ArrayLike,
+    y_hat: ArrayLike,
+    *,
+    transform: str,
+    season_length: int,
+    step_size: int,
+    lags: int = LAGS,
 ) -> dict[str, Any] | None:
-    """The one-step residuals (n,) of one series, `step_size` steps apart, as plain numbers; None with too few of them.
+    """The one-step residuals (n,) of one series, `step_size` steps apart, as plain numbers; None
+    with too few of them.
 
-    In the units that the target was modelled in, so that prices give errors of returns. `mean` is their mean with its
-    standard error of independent values; lags count residuals, at least two seasons of them (Hyndman &
-    Athanasopoulos, Forecasting: Principles and Practice, 5.4), at most a fifth of what there is.
+    In the units that the target was modelled in, so that prices give errors of returns. `mean` is
+    their mean with its standard error of independent values; lags count residuals, at least two
+    seasons of them (Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.4), at most a
+    fifth of what there is.
     """
     undo, _ = SCALES.get(transform, RAW)
     residuals = np.asarray(undo(np.asarray(y, float)) - undo(np.asarray(y_hat, float)))
@@ -173,4 +207,8 @@ def one_step(
         return None
     found = ljung_box(residuals, lags=wanted).to_json()
     error = float(known.std(ddof=1)) / math.sqrt(len(known))
-    return {**found, "spacing": step_size, **files.six_digits({"mean": float(known.mean()), "mean_error": error})}
+    return {
+        **found,
+        "spacing": step_size,
+        **files.six_digits({"mean": float(known.mean()), "mean_error": error}),
+    }

@@ -18,8 +18,11 @@ NO_ACTUALS: Key = ("", "origins")
 FEW, LEARNT, SEVERAL = "few origins", "learnt weights", "several models"
 """Why a row is preferred to the one with the lowest loss."""
 ERRORS = {FEW: 1, LEARNT: 3, SEVERAL: 2}
-"""How many standard errors more it may cost. They are of the days of one season; the season itself is one more doubt,
-which combinations depend on less: docs/protocol.md has what each number scored later."""
+"""How many standard errors more it may cost.
+
+They are of the days of one season; the season itself is one more doubt, which combinations depend
+on less: docs/protocol.md has what each number scored later.
+"""
 COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]
 
 
@@ -36,10 +39,11 @@ def members(means: pd.DataFrame, ranking: str) -> list[Key]:
 def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     """One row per cutoff, one column per (model, ranking); and who was left out, with the reason.
 
-    `losses` long (COLUMNS). The series of a cutoff are averaged: origins of the same date are one cluster, not
-    independent evidence. A model with a loss that is not finite, or without some of the origins the others have, is
-    left out whole. A series no model has a loss for (its train part is constant, so it has no scale) is left out of
-    all, listed as (series, "series"); so are origins whose horizon has no actual at all, counted under `NO_ACTUALS`.
+    `losses` long (COLUMNS). The series of a cutoff are averaged: origins of the same date are one
+    cluster, not independent evidence. A model with a loss that is not finite, or without some of
+    the origins the others have, is left out whole. A series no model has a loss for (its train part
+    is constant, so it has no scale) is left out of all, listed as (series, "series"); so are
+    origins whose horizon has no actual at all, counted under `NO_ACTUALS`.
     """
     _checked(losses)
     losses, without_scale = _scored_series(losses)
@@ -49,14 +53,18 @@ def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
         return pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=KEY)), without_scale
     wide = losses.set_index(["unique_id", "cutoff", *KEY])["loss"].unstack(KEY).sort_index()
     left_out = _incomplete(wide, losses)
-    return wide.drop(columns=list(left_out)).groupby(level="cutoff").mean().sort_index(), {**left_out, **without_scale}
+    return wide.drop(columns=list(left_out)).groupby(level="cutoff").mean().sort_index(), {
+        **left_out,
+        **without_scale,
+    }
 
 
 def choose(validation: pd.DataFrame) -> dict[str, str]:
     """The model with the lowest mean validation loss of each ranking; baselines stand in both.
 
     Without a network of its own, `architecture` has nothing to choose.
-    `validation`: the columns of `by_origin`. Ties go to the name that sorts first, so the choice is reproducible.
+    `validation`: the columns of `by_origin`. Ties go to the name that sorts first, so the choice is
+    reproducible.
     """
     means, _ = by_origin(validation)
     chosen = {}
@@ -75,13 +83,15 @@ def preferred(
     learnt: Collection[str] = (),
     **spacing: Unpack[Spacing],
 ) -> dict[str, dict[str, Any]]:
-    """By ranking the row to take instead of the chosen one, where validation cannot tell them apart.
+    """By ranking the row to take instead of the chosen one, where validation cannot tell them
+    apart.
 
-    The one-standard-error rule (Breiman, Friedman, Olshen & Stone 1984) on paired differences: a row stands when it
-    costs at most some standard errors (`ERRORS`) more than the one with the lowest loss. The first that stands is
-    taken: with fewer than 30 origins whose horizons do not overlap the best baseline; the best of `learnt`, the
-    combinations with learnt weights; instead of a single row, the best of `combined`. `validation` as in `choose`.
-    Values: `{"model", "instead_of", "because", "origins", "extra_loss"}`.
+    The one-standard-error rule (Breiman, Friedman, Olshen & Stone 1984) on paired differences: a
+    row stands when it costs at most some standard errors (`ERRORS`) more than the one with the
+    lowest loss. The first that stands is taken: with fewer than 30 origins whose horizons do not
+    overlap the best baseline; the best of `learnt`, the combinations with learnt weights; instead
+    of a single row, the best of `combined`. `validation` as in `choose`. Values: `{"model",
+    "instead_of", "because", "origins", "extra_loss"}`.
     """
     means, _ = by_origin(validation)
     mean = {key: float(means[key].mean()) for key in keys(means)}
@@ -114,10 +124,11 @@ def variance_parts(
 ) -> pd.DataFrame:
     """Seed variance apart from data variance: model, ranking, n_seeds, mean, seed_sd, data_se.
 
-    `losses` are those of what serves, `by_seed` the mean loss of each seed alone. `seed_sd` is the standard deviation
-    of the latter: what another training run would change. `data_se` is the standard error of the mean over origins:
-    what other days of the same seasons would change, and not what another year would, whose climate one year cannot
-    show. They answer different questions and are never added. NaN `seed_sd` with one seed.
+    `losses` are those of what serves, `by_seed` the mean loss of each seed alone. `seed_sd` is the
+    standard deviation of the latter: what another training run would change. `data_se` is the
+    standard error of the mean over origins: what other days of the same seasons would change, and
+    not what another year would, whose climate one year cannot show. They answer different questions
+    and are never added. NaN `seed_sd` with one seed.
     """
     means, _ = by_origin(losses)
     allowed = dependence(len(means), **spacing)
@@ -136,7 +147,10 @@ def _checked(losses: pd.DataFrame) -> None:
     if missing:
         raise InputError(f"The loss table lacks {missing}; wanted {COLUMNS}.")
     if losses.empty:
-        raise InputError("The loss table has no row: no model has a scored forecast. Check the test block's dates.")
+        raise InputError(
+            "The loss table has no row: no model has a scored forecast. Check the test block's"
+            " dates."
+        )
     key = [*KEY, "unique_id", "cutoff"]
     if losses.duplicated(key).any():
         first = losses.loc[losses.duplicated(key), key].iloc[0].to_dict()
@@ -144,25 +158,45 @@ def _checked(losses: pd.DataFrame) -> None:
 
 
 def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
-    scored = losses.assign(known=losses["loss"].notna()).groupby("unique_id", observed=True)["known"].any()
+    scored = (
+        losses.assign(known=losses["loss"].notna())
+        .groupby("unique_id", observed=True)["known"]
+        .any()
+    )
     empty = [str(name) for name, known in scored.items() if not known]
     kept = losses[~losses["unique_id"].astype(str).isin(empty)]
-    return kept, {(name, "series"): "its train part is constant or one season, which has no scale" for name in empty}
+    return kept, {
+        (name, "series"): "its train part is constant or one season, which has no scale"
+        for name in empty
+    }
 
 
 def _scored_origins(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
-    """Without the origins of a series that every row has NaN for: whoever forecasts, nothing was observed there."""
+    """Without the origins of a series that every row has NaN for: whoever forecasts, nothing was
+    observed there.
+    """
     place = ["unique_id", "cutoff"]
-    known = losses["loss"].notna().groupby([losses[name] for name in place], observed=True).transform("any")
+    known = (
+        losses["loss"]
+        .notna()
+        .groupby([losses[name] for name in place], observed=True)
+        .transform("any")
+    )
     if known.all():
         return losses, {}
     count, total = (len(rows[place].drop_duplicates()) for rows in (losses[~known], losses))
-    return losses[known], {NO_ACTUALS: f"{count} of the {total} origins have no actual in their whole horizon"}
+    return losses[known], {
+        NO_ACTUALS: f"{count} of the {total} origins have no actual in their whole horizon"
+    }
 
 
 def _incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[tuple[str, str], str]:
     left_out: dict[Key, str] = {}
-    bad = losses.loc[~np.isfinite(losses["loss"].to_numpy(dtype=float))].groupby(KEY, observed=True).size()
+    bad = (
+        losses.loc[~np.isfinite(losses["loss"].to_numpy(dtype=float))]
+        .groupby(KEY, observed=True)
+        .size()
+    )
     missing = wide.isna().sum()
     for key in keys(wide):
         count = int(missing[key])

@@ -1,8 +1,9 @@
-"""Scores of forecasts: pure formulas on arrays, in the unit of the data unless the name says otherwise.
+"""Scores of forecasts: pure formulas on arrays, in the unit of the data unless the name says
+otherwise.
 
-Every function takes arrays of any equal shape and averages over all of it. A missing actual (NaN) is left out;
-a missing forecast where the actual is known makes the score NaN: skipping it would flatter a model that failed.
-METRICS is the table of those that every candidate is given.
+Every function takes arrays of any equal shape and averages over all of it. A missing actual (NaN)
+is left out; a missing forecast where the actual is known makes the score NaN: skipping it would
+flatter a model that failed. METRICS is the table of those that every candidate is given.
 """
 
 from __future__ import annotations
@@ -39,14 +40,17 @@ def errors_by_step(y: Array, y_hat: Array) -> tuple[list[float], list[float]]:
 
 
 def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = False) -> float:
-    """The denominator of MASE (mean absolute) or RMSSE (root mean squared) seasonal difference of the training part.
+    """The denominator of MASE (mean absolute) or RMSSE (root mean squared) seasonal difference of
+    the training part.
 
-    `insample` (T,), NaN = missing; a pair with a missing end is left out. Never zero: a constant training part, like
-    one without such a pair, has no scale (NaN), and an error divided by it would be infinite rather than large.
+    `insample` (T,), NaN = missing; a pair with a missing end is left out. Never zero: a constant
+    training part, like one without such a pair, has no scale (NaN), and an error divided by it
+    would be infinite rather than large.
     """
     if season_length < 1:
         raise InputError(
-            f"season_length={season_length} of a scaled error; wanted 1 (the last value) or more: 24 for hours."
+            f"season_length={season_length} of a scaled error; wanted 1 (the last value) or more:"
+            " 24 for hours."
         )
     values = np.asarray(insample, dtype=float)
     change = values[season_length:] - values[:-season_length]
@@ -54,14 +58,17 @@ def insample_scale(insample: ArrayLike, *, season_length: int, squared: bool = F
     if change.size == 0:
         return math.nan
     scale = float(np.sqrt(np.mean(change**2)) if squared else np.mean(np.abs(change)))
-    # rounding noise of a constant series is no scale either: 0.1 + 0.2 - 0.3 is not an error worth dividing by
+    # rounding noise of a constant series is no scale either: 0.1 + 0.2 - 0.3 is not an error worth
+    # dividing by
     return scale if scale > 1e-12 * float(np.nanmax(np.abs(values))) else math.nan
 
 
 def smape(y: ArrayLike, y_hat: ArrayLike) -> float | None:
-    """Symmetric MAPE on the 0-200 scale of M4: 200 |y - y_hat| / (|y| + |y_hat|); None where it says nothing.
+    """Symmetric MAPE on the 0-200 scale of M4: 200 |y - y_hat| / (|y| + |y_hat|); None where it
+    says nothing.
 
-    None when the actuals touch or cross zero: there the term is near 200 however small the error is.
+    None when the actuals touch or cross zero: there the term is near 200 however small the error
+    is.
     """
     actual, forecast = pair(y, y_hat)
     if actual.size == 0 or not (np.all(actual > 0) or np.all(actual < 0)):
@@ -70,16 +77,20 @@ def smape(y: ArrayLike, y_hat: ArrayLike) -> float | None:
 
 
 def skill(loss: float, loss_naive: float) -> float:
-    """1 - loss / loss of naive on the same origins: 0 = no better, 1 = perfect; NaN when naive makes no error."""
+    """1 - loss / loss of naive on the same origins: 0 = no better, 1 = perfect; NaN when naive
+    makes no error.
+    """
     return 1.0 - loss / loss_naive if loss_naive > 0 else float("nan")
 
 
 def directional_accuracy(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[float, float]:
-    """Share of changes from `last` whose sign was forecast, and the base rate of always calling the commoner sign.
+    """Share of changes from `last` whose sign was forecast, and the base rate of always calling the
+    commoner sign.
 
-    `y`, `y_hat` (n, H); `last` broadcasts to them (give `last[:, None]`). An actual without a change is left out; a
-    forecast without a change makes no call and counts as half a hit, so naive scores 0.5. The commoner sign is taken
-    for each step from the scored actuals themselves, so the base rate is never easier than what a rule could reach.
+    `y`, `y_hat` (n, H); `last` broadcasts to them (give `last[:, None]`). An actual without a
+    change is left out; a forecast without a change makes no call and counts as half a hit, so naive
+    scores 0.5. The commoner sign is taken for each step from the scored actuals themselves, so the
+    base rate is never easier than what a rule could reach.
     """
     hits, base = direction_hits(y, y_hat, last)
     moved = ~np.isnan(base)
@@ -87,8 +98,12 @@ def directional_accuracy(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tup
 
 
 def direction_hits(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:
-    """1 (hit), 0.5 (no call) or 0 of the forecast and of the commoner sign; (n, H), NaN where y did not move."""
-    actual, forecast, start = np.broadcast_arrays(*(np.asarray(a, dtype=float) for a in (y, y_hat, last)))
+    """1 (hit), 0.5 (no call) or 0 of the forecast and of the commoner sign; (n, H), NaN where y did
+    not move.
+    """
+    actual, forecast, start = np.broadcast_arrays(
+        *(np.asarray(a, dtype=float) for a in (y, y_hat, last))
+    )
     # a forecast that went through log and exp comes back with rounding noise, which is not a call
     noise = 1e-9 * np.abs(start)
     moved = np.where(np.abs(actual - start) > noise, np.sign(actual - start), np.nan)
@@ -104,10 +119,15 @@ def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
 
 
 def pair(y: ArrayLike, y_hat: ArrayLike) -> tuple[Array, Array]:
-    """Both as flat float64 arrays without the steps whose actual is missing; `InputError` when shapes differ."""
+    """Both as flat float64 arrays without the steps whose actual is missing; `InputError` when
+    shapes differ.
+    """
     actual, forecast = np.asarray(y, dtype=float), np.asarray(y_hat, dtype=float)
     if actual.shape != forecast.shape:
-        raise InputError(f"Actuals have shape {actual.shape}, forecasts {forecast.shape}; a score needs equal shapes.")
+        raise InputError(
+            f"Actuals have shape {actual.shape}, forecasts {forecast.shape}; a score needs equal"
+            " shapes."
+        )
     known = np.isfinite(actual)
     return actual[known], forecast[known]
 
@@ -120,24 +140,32 @@ def average(values: Array) -> float:
 def pinball(y: ArrayLike, quantile: ArrayLike, level: float) -> float:
     """Mean quantile loss at `level` in (0, 1) (Koenker & Bassett 1978), in the unit of `y`."""
     if not 0 < level < 1:
-        raise InputError(f"Quantile level {level}; wanted strictly between 0 and 1 (0.9 = the 90 % quantile).")
+        raise InputError(
+            f"Quantile level {level}; wanted strictly between 0 and 1 (0.9 = the 90 % quantile)."
+        )
     actual, forecast = pair(y, quantile)
     return average(np.maximum(level * (actual - forecast), (level - 1) * (actual - forecast)))
 
 
 def crps_quantiles(y: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> float:
-    """Continuous ranked probability score from a quantile grid: twice the mean pinball loss over the levels.
+    """Continuous ranked probability score from a quantile grid: twice the mean pinball loss over
+    the levels.
 
-    `y` (...), `quantiles` (..., Q), `levels` (Q,). It tends to the CRPS as the levels fill (0, 1) evenly
-    (Gneiting & Ranjan 2011); with few levels it is a score of these quantiles only.
+    `y` (...), `quantiles` (..., Q), `levels` (Q,). It tends to the CRPS as the levels fill (0, 1)
+    evenly (Gneiting & Ranjan 2011); with few levels it is a score of these quantiles only.
     """
     grid = np.asarray(quantiles, dtype=float)
-    each = [pinball(y, grid[..., i], float(level)) for i, level in enumerate(np.asarray(levels, dtype=float))]
+    each = [
+        pinball(y, grid[..., i], float(level))
+        for i, level in enumerate(np.asarray(levels, dtype=float))
+    ]
     return 2.0 * average(np.asarray(each))
 
 
 def brier(happened: ArrayLike, probability: ArrayLike) -> float:
-    """Mean squared distance of the probability of an event from 1 (it happened) or 0 (Brier 1950)."""
+    """Mean squared distance of the probability of an event from 1 (it happened) or 0 (Brier
+    1950).
+    """
     return average((np.asarray(probability, dtype=float) - np.asarray(happened, dtype=float)) ** 2)
 
 
@@ -148,14 +176,17 @@ def log_score_event(happened: ArrayLike, probability: ArrayLike) -> float:
         return average(-np.log(np.where(event, chance, 1.0 - chance)))
 
 
-def coverage_by_step(y: Array, lower: Array, upper: Array, *, level: float) -> dict[str, NDArray[Any]]:
-    """step, n, coverage, low, high, inside, width, winkler of `y`, `lower`, `upper` (S, n, H): each (S, H + 1), first
-    step 0 for all steps pooled, then one per step.
+def coverage_by_step(
+    y: Array, lower: Array, upper: Array, *, level: float
+) -> dict[str, NDArray[Any]]:
+    """step, n, coverage, low, high, inside, width, winkler of `y`, `lower`, `upper` (S, n, H): each
+    (S, H + 1), first step 0 for all steps pooled, then one per step.
 
-    `coverage` is the share of the actuals inside, ends included; `low` and `high` are the binomial 95 % band around
-    `level`, at least 6 points wide on each side because origins are dependent (3 points when pooled, the tolerance of
-    the protocol). `winkler` is the interval score (Winkler 1972; Gneiting & Raftery 2007, eq. 43): the width plus
-    2 / (1 - level) times the distance by which it missed.
+    `coverage` is the share of the actuals inside, ends included; `low` and `high` are the binomial
+    95 % band around `level`, at least 6 points wide on each side because origins are dependent (3
+    points when pooled, the tolerance of the protocol). `winkler` is the interval score (Winkler
+    1972; Gneiting & Raftery 2007, eq. 43): the width plus 2 / (1 - level) times the distance by
+    which it missed.
     """
     if not 0 < level < 1:
         raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
@@ -167,7 +198,9 @@ def coverage_by_step(y: Array, lower: Array, upper: Array, *, level: float) -> d
     by_step = known.sum(axis=1)
     n = np.concatenate([by_step.sum(axis=1, keepdims=True), by_step], axis=1)
     bands = {count: binomial_band(level, count) for count in np.unique(by_step).tolist()}
-    ends = np.array([[(level - 0.03, level + 0.03), *(bands[k] for k in row)] for row in by_step.tolist()])
+    ends = np.array(
+        [[(level - 0.03, level + 0.03), *(bands[k] for k in row)] for row in by_step.tolist()]
+    )
     least, most = ends[..., 0], ends[..., 1]
     return {
         "step": np.broadcast_to(np.arange(n.shape[1]), n.shape),
@@ -196,7 +229,9 @@ def _by_step(values: Array, known: NDArray[np.bool_]) -> Array:
 
 
 def row_means(values: Array, known: NDArray[np.bool_]) -> Array:
-    """(R,): the mean of what is known of every row of (R, n), each as `average` has it; NaN of nothing."""
+    """(R,): the mean of what is known of every row of (R, n), each as `average` has it; NaN of
+    nothing.
+    """
     counts = known.sum(axis=1)
     means = np.full(len(values), np.nan)
     for count in np.unique(counts[counts > 0]):
@@ -208,18 +243,26 @@ def row_means(values: Array, known: NDArray[np.bool_]) -> Array:
 def _aligned(y: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> tuple[Array, Array, Array]:
     actual, low, high = (np.asarray(a, dtype=float) for a in (y, lower, upper))
     if not actual.shape == low.shape == high.shape:
-        raise InputError(f"Actuals {actual.shape}, lower ends {low.shape}, upper ends {high.shape} differ in shape.")
+        raise InputError(
+            f"Actuals {actual.shape}, lower ends {low.shape}, upper ends {high.shape} differ in"
+            " shape."
+        )
     if np.any(low > high):
-        raise InputError(f"{(low > high).sum()} intervals have their lower end above the upper. Sort the quantiles.")
+        raise InputError(
+            f"{(low > high).sum()} intervals have their lower end above the upper. Sort the"
+            " quantiles."
+        )
     return actual, low, high
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a metric is computed of: forecasts of one series over the whole horizon, or at one of its steps.
+    """What a metric is computed of: forecasts of one series over the whole horizon, or at one of
+    its steps.
 
-    `y`, `y_hat` (n, H) or (n,); `last`, the values at the origins, broadcasts to them. `scale` and `squared_scale`:
-    the series' `insample_scale`; `naive`: the MAE of naive on the same origins and steps; `mae`, `rmse`: of these.
+    `y`, `y_hat` (n, H) or (n,); `last`, the values at the origins, broadcasts to them. `scale` and
+    `squared_scale`: the series' `insample_scale`; `naive`: the MAE of naive on the same origins and
+    steps; `mae`, `rmse`: of these.
     """
 
     y: Array
@@ -238,10 +281,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Metric:
-    """One row of METRICS. `title` and `explanation` are the report's, which shows `digits` significant digits.
+    """One row of METRICS.
 
-    `in_units`: it has the unit of its series, so several series are never averaged; `by_step`: it is scored at every
-    horizon step as well; `own_column`: the report's leaderboard gives it a column of its own.
+    `title` and `explanation` are the report's, which shows `digits` significant digits.
+
+    `in_units`: it has the unit of its series, so several series are never averaged; `by_step`: it
+    is scored at every horizon step as well; `own_column`: the report's leaderboard gives it a
+    column of its own.
     """
 
     name: str
@@ -257,40 +303,72 @@ class Metric:
 
 METRICS = (
     Metric(
-        "mae", lambda s: s.mae, "MAE", "Mean absolute error over all test origins and steps",
-        in_units=True, by_step=True,
+        "mae",
+        lambda s: s.mae,
+        "MAE",
+        "Mean absolute error over all test origins and steps",
+        in_units=True,
+        by_step=True,
     ),
     Metric(
-        "rmse", lambda s: s.rmse, "RMSE", "Root mean squared error, in units of the target",
-        in_units=True, by_step=True,
+        "rmse",
+        lambda s: s.rmse,
+        "RMSE",
+        "Root mean squared error, in units of the target",
+        in_units=True,
+        by_step=True,
     ),
     Metric(
-        "mase", lambda s: s.mae / s.scale, "MASE",
-        "Mean absolute error as a multiple of the seasonal naive forecast's error on the train block", by_step=True,
+        "mase",
+        lambda s: s.mae / s.scale,
+        "MASE",
+        "Mean absolute error as a multiple of the seasonal naive forecast's error on the train"
+        " block",
+        by_step=True,
     ),
     Metric(
-        "rmsse", lambda s: s.rmse / s.squared_scale, "RMSSE",
+        "rmsse",
+        lambda s: s.rmse / s.squared_scale,
+        "RMSSE",
         "Root mean squared error, scaled like MASE",
     ),
     Metric(
-        "smape", lambda s: smape(s.y, s.y_hat), "sMAPE",
+        "smape",
+        lambda s: smape(s.y, s.y_hat),
+        "sMAPE",
         "Symmetric mean absolute percentage error, 0 to 200; empty where values cross zero",
     ),
     Metric(
-        "direction", lambda s: s.direction[0], "Direction",
-        "Share of moves whose sign was forecast right", better="higher", own_column=False,
+        "direction",
+        lambda s: s.direction[0],
+        "Direction",
+        "Share of moves whose sign was forecast right",
+        better="higher",
+        own_column=False,
     ),
     Metric(
-        "direction_base", lambda s: s.direction[1], "Base rate",
-        "Share of the commoner sign", better="neither", own_column=False,
+        "direction_base",
+        lambda s: s.direction[1],
+        "Base rate",
+        "Share of the commoner sign",
+        better="neither",
+        own_column=False,
     ),
     Metric(
-        "skill", lambda s: skill(s.mae, s.naive), "Skill",
-        "1 - MAE / MAE of the naive forecast on the same origins", better="higher", by_step=True, own_column=False,
+        "skill",
+        lambda s: skill(s.mae, s.naive),
+        "Skill",
+        "1 - MAE / MAE of the naive forecast on the same origins",
+        better="higher",
+        by_step=True,
+        own_column=False,
     ),
-)  # fmt: skip
-"""The metrics of every candidate; a new one is one more row. It is then a column of leaderboard.csv and by_series.csv,
-with `by_step` of by_step.csv as well, a column of the report's leaderboard and a metric of the MLflow runs."""
+)
+"""The metrics of every candidate; a new one is one more row.
+
+It is then a column of leaderboard.csv and by_series.csv, with `by_step` of by_step.csv as well, a
+column of the report's leaderboard and a metric of the MLflow runs.
+"""
 
 
 def leaderboard_columns() -> list[str]:

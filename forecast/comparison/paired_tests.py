@@ -1,4 +1,6 @@
-"""Two models on the same origins: Diebold-Mariano test, equivalence, a band for every step; variances by `longrun`."""
+"""Two models on the same origins: Diebold-Mariano test, equivalence, a band for every step;
+variances by `longrun`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from forecast.comparison.longrun import RUNS, Array, Dependence, MeanError, Spacing, dependence, mean_error
+from forecast.comparison.longrun import (
+    RUNS,
+    Array,
+    Dependence,
+    MeanError,
+    Spacing,
+    dependence,
+    mean_error,
+)
 from forecast.system.errors import InputError
 
 Alternative = Literal["two-sided", "less", "greater"]
@@ -27,8 +37,8 @@ ORIGINS = 30
 class DieboldMariano:
     """One test. `mean_difference` = mean loss of a - mean loss of b, so below zero a is better.
 
-    `p` is NaN when nothing can be said, and `note` says why; `ci_low` and `ci_high` are the 95 % limits of the mean
-    difference, whatever the alternative. `lag` and `n` are counted in origins.
+    `p` is NaN when nothing can be said, and `note` says why; `ci_low` and `ci_high` are the 95 %
+    limits of the mean difference, whatever the alternative. `lag` and `n` are counted in origins.
     """
 
     statistic: float
@@ -44,21 +54,31 @@ class DieboldMariano:
 
 
 def diebold_mariano(
-    loss_a: ArrayLike, loss_b: ArrayLike, *, alternative: Alternative = "two-sided", **spacing: Unpack[Spacing]
+    loss_a: ArrayLike,
+    loss_b: ArrayLike,
+    *,
+    alternative: Alternative = "two-sided",
+    **spacing: Unpack[Spacing],
 ) -> DieboldMariano:
-    """Test that a and b have the same expected loss (Diebold & Mariano 1995; reading of Giacomini & White 2006).
+    """Test that a and b have the same expected loss (Diebold & Mariano 1995; reading of Giacomini &
+    White 2006).
 
-    `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time order.
-    `alternative="less"`: a has the lower loss. The variance, the correction of Harvey, Leybourne & Newbold (1997) and
-    the t distribution are those of `longrun`. Where no variance can be estimated because a beats b by the same amount
-    at every origin, a sign test on non-overlapping origins takes its place; identical losses give statistic 0 and p 1.
+    `loss_a`, `loss_b` (n,): mean loss over the horizon at each origin, the same origins in time
+    order. `alternative="less"`: a has the lower loss. The variance, the correction of Harvey,
+    Leybourne & Newbold (1997) and the t distribution are those of `longrun`. Where no variance can
+    be estimated because a beats b by the same amount at every origin, a sign test on
+    non-overlapping origins takes its place; identical losses give statistic 0 and p 1.
     """
     a, b = _pair(loss_a, loss_b)
     n, difference = len(a), a - b
     horizon, step_size = spacing["horizon"], spacing.get("step_size", 1)
     needed = max(MINIMUM, 2 * math.ceil(horizon / step_size))
     if n < needed:
-        return _untested(a, b, f"{n} origins; a test of horizon {horizon} at step size {step_size} needs {needed}")
+        return _untested(
+            a,
+            b,
+            f"{n} origins; a test of horizon {horizon} at step size {step_size} needs {needed}",
+        )
     mean = float(difference.mean())
     if not np.any(difference):
         return _result(0.0, 1.0, MeanError(0.0, n - 1.0, 0, "none"), a, b, "identical losses")
@@ -66,9 +86,18 @@ def diebold_mariano(
     if error.value == 0.0:
         apart = non_overlapping(n, **spacing)
         p = _sign_test(mean, apart, alternative)
-        return _result(math.copysign(math.inf, mean), p, error, a, b, f"no variance: sign test on {apart} origins")
+        return _result(
+            math.copysign(math.inf, mean),
+            p,
+            error,
+            a,
+            b,
+            f"no variance: sign test on {apart} origins",
+        )
     statistic = mean / error.value
-    note = "" if error.method == "pre-whitened Bartlett" else f"variance by fallback: {error.method}"
+    note = (
+        "" if error.method == "pre-whitened Bartlett" else f"variance by fallback: {error.method}"
+    )
     return _result(statistic, tail(statistic, error.dof, alternative), error, a, b, note)
 
 
@@ -84,11 +113,22 @@ def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
     return (n - 1) // math.ceil(spacing["horizon"] / spacing.get("step_size", 1)) + 1 if n else 0
 
 
-def _result(statistic: float, p: float, error: MeanError, a: Array, b: Array, note: str) -> DieboldMariano:
+def _result(
+    statistic: float, p: float, error: MeanError, a: Array, b: Array, note: str
+) -> DieboldMariano:
     mean = float(np.mean(a - b))
     reach = float(special.stdtrit(error.dof, 0.975)) * error.value
     return DieboldMariano(
-        statistic, p, error.lag, len(a), error.dof, mean, relative(a, b), mean - reach, mean + reach, note
+        statistic,
+        p,
+        error.lag,
+        len(a),
+        error.dof,
+        mean,
+        relative(a, b),
+        mean - reach,
+        mean + reach,
+        note,
     )
 
 
@@ -115,19 +155,23 @@ def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
     a, b = np.asarray(loss_a, dtype=float), np.asarray(loss_b, dtype=float)
     if a.ndim != 1 or a.shape != b.shape:
         raise InputError(
-            f"Losses of shape {a.shape} and {b.shape}; a paired test wants two flat arrays over the same origins."
+            f"Losses of shape {a.shape} and {b.shape}; a paired test wants two flat arrays over the"
+            " same origins."
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise InputError(
-            f"{int((~np.isfinite(a) | ~np.isfinite(b)).sum())} of {len(a)} origins have a loss that is not finite. "
-            "Leave out the model that returned it: dropping its hardest origins would flatter it."
+            f"{int((~np.isfinite(a) | ~np.isfinite(b)).sum())} of {len(a)} origins have a loss that"
+            " is not finite. Leave out the model that returned it: dropping its hardest origins"
+            " would flatter it."
         )
     return a, b
 
 
 @dataclass(frozen=True)
 class Equivalence:
-    """`word`: "equivalent" or "undecided"; `upper`: one-sided 95 % bound of the relative loss increase of a over b."""
+    """`word`: "equivalent" or "undecided"; `upper`: one-sided 95 % bound of the relative loss
+    increase of a over b.
+    """
 
     word: str
     relative_difference: float
@@ -138,14 +182,21 @@ class Equivalence:
 
 
 def equivalence(
-    loss_a: ArrayLike, loss_b: ArrayLike, *, margin: float = MARGIN, origins: int = ORIGINS, **spacing: Unpack[Spacing]
+    loss_a: ArrayLike,
+    loss_b: ArrayLike,
+    *,
+    margin: float = MARGIN,
+    origins: int = ORIGINS,
+    **spacing: Unpack[Spacing],
 ) -> Equivalence:
-    """Is a no more than `margin` worse than b? Not finding a difference is no evidence; a narrow bound is.
+    """Is a no more than `margin` worse than b? Not finding a difference is no evidence; a narrow
+    bound is.
 
-    The relative loss increase is R = mean(a) / mean(b) - 1; its standard error comes from the linearised series
-    (a - (1 + R) b) / mean(b) with the variance of `longrun` (delta method). "equivalent" when the one-sided 95 %
-    upper bound of R is below `margin` on at least `origins` origins whose horizons do not overlap (the
-    non-inferiority half of Schuirmann's 1987 two one-sided tests; ask again with a and b exchanged for both halves).
+    The relative loss increase is R = mean(a) / mean(b) - 1; its standard error comes from the
+    linearised series (a - (1 + R) b) / mean(b) with the variance of `longrun` (delta method).
+    "equivalent" when the one-sided 95 % upper bound of R is below `margin` on at least `origins`
+    origins whose horizons do not overlap (the non-inferiority half of Schuirmann's 1987 two
+    one-sided tests; ask again with a and b exchanged for both halves).
     """
     a, b = _pair(loss_a, loss_b)
     n, apart = len(a), non_overlapping(len(a), **spacing)
@@ -154,7 +205,11 @@ def equivalence(
     if n < MINIMUM or not math.isfinite(increase):
         reason = "the reference makes no error" if n >= MINIMUM else f"{n} origins"
         return Equivalence("undecided", increase, math.nan, n, apart, reason)
-    upper = 0.0 if same else float(_ratio(np.stack([a, b])[None], dependence(n, **spacing), level=0.9)[2])
+    upper = (
+        0.0
+        if same
+        else float(_ratio(np.stack([a, b])[None], dependence(n, **spacing), level=0.9)[2])
+    )
     if apart < origins:
         few = f"{apart} non-overlapping origins; {origins} are needed"
         return Equivalence("undecided", increase, upper, n, apart, few)
@@ -164,18 +219,26 @@ def equivalence(
 def change_by_step(
     losses: Sequence[tuple[Array, Array]], *, level: float = 0.95, **spacing: Unpack[Spacing]
 ) -> tuple[Array, Array, Array]:
-    """(change, low, high), each (H,), of a model's loss against a reference's, as a share of the reference's.
+    """(change, low, high), each (H,), of a model's loss against a reference's, as a share of the
+    reference's.
 
-    `losses`: per series the model's and the reference's (n, H) on the same origins; the change is averaged over
-    series. The band is that of the linearised ratio with the variance of `longrun` (as in `equivalence`); NaN where
-    too few origins are known. H bands are H looks at one data set: the verdict is on the mean over the horizon.
+    `losses`: per series the model's and the reference's (n, H) on the same origins; the change is
+    averaged over series. The band is that of the linearised ratio with the variance of `longrun`
+    (as in `equivalence`); NaN where too few origins are known. H bands are H looks at one data set:
+    the verdict is on the mean over the horizon.
     """
-    if not losses or len({pair[0].shape for pair in losses} | {pair[1].shape for pair in losses}) != 1:
-        raise InputError("Bands need the losses of at least one series, all on the same origins and steps.")
+    if (
+        not losses
+        or len({pair[0].shape for pair in losses} | {pair[1].shape for pair in losses}) != 1
+    ):
+        raise InputError(
+            "Bands need the losses of at least one series, all on the same origins and steps."
+        )
     steps = losses[0][0].shape[1]
     found = np.full((3, steps), np.nan)
     for step in range(steps):
-        columns = np.stack([np.stack([own[:, step], other[:, step]]) for own, other in losses])  # (series, 2, n)
+        # (series, 2, n)
+        columns = np.stack([np.stack([own[:, step], other[:, step]]) for own, other in losses])
         columns = columns[:, :, np.isfinite(columns).all(axis=(0, 1))]
         allowed = dependence(columns.shape[2], **spacing)
         if columns.shape[2] >= RUNS and (columns[:, 1].mean(axis=1) > 0).all():

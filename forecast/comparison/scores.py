@@ -1,8 +1,10 @@
-"""From the forecasts of a dataset to tidy rows: one per candidate and seed, the mean of their forecasts, the spread.
+"""From the forecasts of a dataset to tidy rows: one per candidate and seed, the mean of their
+forecasts, the spread.
 
-Errors of different series are never pooled in their units: a dataset of several series has MASE, RMSSE and skill
-averaged over the series, and no MAE or RMSE of its own (per series they are in by_series.csv). Skill is everywhere
-1 - MASE / MASE of naive on the same actuals, both averaged over the series first: its sign is the order by MASE.
+Errors of different series are never pooled in their units: a dataset of several series has MASE,
+RMSSE and skill averaged over the series, and no MAE or RMSE of its own (per series they are in
+by_series.csv). Skill is everywhere 1 - MASE / MASE of naive on the same actuals, both averaged over
+the series first: its sign is the order by MASE.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from forecast.system.errors import InputError
 
 @dataclass(frozen=True)
 class Reference:
-    """What errors are measured against, per series: MASE and RMSSE scales of the train part, actuals at the cutoffs,
-    and the MAE of naive on the scored origins of one block: per step (H,), and over all actuals of the block."""
+    """What errors are measured against, per series: MASE and RMSSE scales of the train part,
+    actuals at the cutoffs, and the MAE of naive on the scored origins of one block: per step (H,),
+    and over all actuals of the block.
+    """
 
     scale: Mapping[str, float]
     squared_scale: Mapping[str, float]
@@ -36,7 +40,9 @@ class Reference:
     naive_whole: Mapping[str, float]
 
     def naive_mase(self, scores: pd.DataFrame) -> list[float]:
-        """Of the series, and the step where there is one, of every row of `scores`; NaN where the row has none."""
+        """Of the series, and the step where there is one, of every row of `scores`; NaN where the
+        row has none.
+        """
         at = scores["step"] - 1 if "step" in scores else [None] * len(scores)
         errors = [
             self.naive_whole[name] if step is None else self.naive[name][step]
@@ -48,8 +54,9 @@ class Reference:
 
 @dataclass(frozen=True)
 class Cube:
-    """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), which seeds, cutoffs (n,),
-    and the series' volatility (n,) before each."""
+    """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), which
+    seeds, cutoffs (n,), and the series' volatility (n,) before each.
+    """
 
     series: str
     y: np.ndarray
@@ -82,7 +89,9 @@ def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
         origins = cutoffs[own].reshape(shape)[0, :, 0].copy()
         before = volatility[own].reshape(shape)[0, :, 0].copy()
         about = (_values_at(last[name], origins), tuple(known.tolist()), origins, before)
-        result.append(Cube(name, y[own].reshape(shape)[0].copy(), y_hat[own].reshape(shape), *about))
+        result.append(
+            Cube(name, y[own].reshape(shape)[0].copy(), y_hat[own].reshape(shape), *about)
+        )
     return result
 
 
@@ -101,7 +110,9 @@ def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:
         yield MEAN, cube.ensemble
 
 
-def references(frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Borders, block: str) -> Reference:
+def references(
+    frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Borders, block: str
+) -> Reference:
     """Scales from the train rows and naive's errors on the origins of `block`."""
     scale, squared, last = {}, {}, {}
     targets = list(task.targets)
@@ -113,11 +124,15 @@ def references(frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Bo
             name = series_name(uid, target, targets)
             train = frame[target].to_numpy()[places][inside]
             scale[name] = metrics.insample_scale(train, season_length=task.season_length)
-            squared[name] = metrics.insample_scale(train, season_length=task.season_length, squared=True)
+            squared[name] = metrics.insample_scale(
+                train, season_length=task.season_length, squared=True
+            )
             last[name] = pd.Series(known[target].to_numpy()[places], index=times)
     of_naive = cubes(naive[naive["block"] == block], last)
     errors = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in of_naive}
-    return Reference(scale, squared, last, errors, {c.series: metrics.mae(c.y, c.y_hat[0]) for c in of_naive})
+    return Reference(
+        scale, squared, last, errors, {c.series: metrics.mae(c.y, c.y_hat[0]) for c in of_naive}
+    )
 
 
 def series_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
@@ -130,7 +145,9 @@ def series_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
         for seed, y_hat in members(cube):
             sample = metrics.Sample(y, y_hat, *known, metrics.mae(y, y_hat), metrics.rmse(y, y_hat))
             rows.append((name, seed, *_values(sample, metrics.METRICS), len(y)))
-    return pd.DataFrame(rows, columns=["series", "seed", *(metric.name for metric in metrics.METRICS), "n_origins"])
+    return pd.DataFrame(
+        rows, columns=["series", "seed", *(metric.name for metric in metrics.METRICS), "n_origins"]
+    )
 
 
 def step_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
@@ -141,11 +158,15 @@ def step_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
         scales = reference.scale[cube.series], reference.squared_scale[cube.series]
         naive = reference.naive[cube.series].tolist()
         for seed, y_hat in members(cube):
-            errors = zip(naive, *metrics.errors_by_step(cube.y, y_hat), cube.y.T, y_hat.T, strict=True)
+            errors = zip(
+                naive, *metrics.errors_by_step(cube.y, y_hat), cube.y.T, y_hat.T, strict=True
+            )
             for step, (base, mae, rmse, y, forecast) in enumerate(errors, 1):
                 sample = metrics.Sample(y, forecast, cube.last, *scales, base, mae, rmse)
                 rows.append((cube.series, seed, step, *_values(sample, wanted)))
-    return pd.DataFrame(rows, columns=["series", "seed", "step", *(metric.name for metric in wanted)])
+    return pd.DataFrame(
+        rows, columns=["series", "seed", "step", *(metric.name for metric in wanted)]
+    )
 
 
 def _values(sample: metrics.Sample, wanted: Iterable[metrics.Metric]) -> list[float]:
@@ -155,26 +176,32 @@ def _values(sample: metrics.Sample, wanted: Iterable[metrics.Metric]) -> list[fl
 
 
 def over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd.DataFrame:
-    """The mean over the series of what may be averaged; with one series every metric stays as it is.
+    """The mean over the series of what may be averaged; with one series every metric stays as it
+    is.
 
-    Skill is taken of the mean MASE: the mean of the series' skills could call a model better than naive that has the
-    higher MASE.
+    Skill is taken of the mean MASE: the mean of the series' skills could call a model better than
+    naive that has the higher MASE.
     """
     if scores["series"].nunique() == 1:
         return scores.drop(columns="series")
     numbers = [c for c in scores.columns if c not in ("series", *by)]
     scores = scores.assign(naive_mase=reference.naive_mase(scores))
     mean = scores.groupby(by, sort=False, as_index=False)[[*numbers, "naive_mase"]].mean()
-    mean["skill"] = [metrics.skill(own, base) for own, base in zip(mean["mase"], mean.pop("naive_mase"), strict=True)]
+    mean["skill"] = [
+        metrics.skill(own, base)
+        for own, base in zip(mean["mase"], mean.pop("naive_mase"), strict=True)
+    ]
     if "n_origins" in mean:
         mean["n_origins"] = mean["n_origins"].astype(int)
     return mean.assign(**{m.name: np.nan for m in metrics.METRICS if m.in_units and m.name in mean})
 
 
 def with_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Adds, with several seeds, the row `std` (n - 1) of their scores; with one seed the row `mean`, the same again.
+    """Adds, with several seeds, the row `std` (n - 1) of their scores; with one seed the row
+    `mean`, the same again.
 
-    `mean` is no average of scores: it is what the mean of the seeds' forecasts scores, and that is what serves.
+    `mean` is no average of scores: it is what the mean of the seeds' forecasts scores, and that is
+    what serves.
     """
     seeds = scores[scores["seed"] != MEAN]
     numbers = [c for c in scores.columns if c not in ("seed", *by)]
@@ -192,7 +219,9 @@ def with_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Scored:
-    """One candidate: its record and, where it did not fail, its forecasts by block and its scores on test."""
+    """One candidate: its record and, where it did not fail, its forecasts by block and its scores
+    on test.
+    """
 
     record: dict[str, Any]
     blocks: Mapping[str, tuple[Cube, ...]] = field(default_factory=dict)
@@ -200,7 +229,9 @@ class Scored:
     by_step: pd.DataFrame | None = None
     by_series: pd.DataFrame | None = None
     validation: pd.DataFrame | None = None
-    """Test scores: `board` over the series, `by_series`, `by_step`; `validation` is what the choice looks at."""
+    """Test scores: `board` over the series, `by_series`, `by_step`; `validation` is what the choice
+    looks at.
+    """
 
     @property
     def name(self) -> str:
@@ -210,12 +241,14 @@ class Scored:
 def score(
     results: Results, frame: pd.DataFrame, task: Task, borders: Borders
 ) -> tuple[list[Scored], Mapping[str, Reference]]:
-    """All candidates scored on test, and on validation for the choice; by block what errors are measured against."""
+    """All candidates scored on test, and on validation for the choice; by block what errors are
+    measured against.
+    """
     naive = results.records.get(NAIVE, {"status": "missing"})
     if naive["status"] != "ok":
         raise InputError(
-            f"{results.paths.trained(results.name)} has no forecasts of {NAIVE!r}; every score is taken against it. "
-            "Put `naive` into the grid of configs/models.yaml."
+            f"{results.paths.trained(results.name)} has no forecasts of {NAIVE!r}; every score is"
+            " taken against it. Put `naive` into the grid of configs/models.yaml."
         )
     found = results.forecasts(NAIVE)
     reference = {b: references(frame, found, task, borders, b) for b in ("validation", "test")}
@@ -234,7 +267,11 @@ def _scored(record: dict[str, Any], results: Results, reference: Mapping[str, Re
         record=record,
         blocks=blocks,
         board=with_mean_and_spread(over_series(by_series, ["seed"], reference["test"]), []),
-        by_step=with_mean_and_spread(over_series(by_step, ["seed", "step"], reference["test"]), ["step"]),
+        by_step=with_mean_and_spread(
+            over_series(by_step, ["seed", "step"], reference["test"]), ["step"]
+        ),
         by_series=by_series,
-        validation=with_mean_and_spread(over_series(on_validation, ["seed"], reference["validation"]), []),
+        validation=with_mean_and_spread(
+            over_series(on_validation, ["seed"], reference["validation"]), []
+        ),
     )

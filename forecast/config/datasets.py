@@ -1,4 +1,6 @@
-"""configs/datasets.yaml: one entry is one dataset, from its source and the checks of its data to its splits."""
+"""configs/datasets.yaml: one entry is one dataset, from its source and the checks of its data to
+its splits.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from forecast.config.task import Calendar, CalendarFeature, Task, TaskColumn, Tr
 from forecast.system.errors import InputError, nearest, quote_names
 
 MOST_STEPS = 100_000
-"""Of a horizon, a season or a step: more would want more memory than any machine has, long after the typing error."""
+"""Of a horizon, a season or a step: more would want more memory than any machine has, long after
+the typing error.
+"""
 
 
 class Rule(Config):
@@ -25,21 +29,29 @@ class Rule(Config):
 
 
 class Quality(Config):
-    """Rules by name, each a function of `data/quality/checks.py`; what is not given has its default."""
+    """Rules by name, each a function of `data/quality/checks.py`; what is not given has its
+    default.
+    """
 
-    ohlc_order: Rule = Rule(action="warn", limit=0)  # sessions with Low > Open, Close or High < Open, Close
+    # sessions with Low > Open, Close or High < Open, Close
+    ohlc_order: Rule = Rule(action="warn", limit=0)
     positive_prices: Rule = Rule(action="refuse", limit=0)  # prices at or below zero
-    unadjusted_split: Rule = Rule(action="warn", limit=0.03)  # distance of a jump from 2:1, 3:1, ... as a share
-    flat_bars: Rule = Rule(action="warn", limit=0)  # sessions whose open, high, low and close are one number
+    # distance of a jump from 2:1, 3:1, ... as a share
+    unadjusted_split: Rule = Rule(action="warn", limit=0.03)
+    # sessions whose open, high, low and close are one number
+    flat_bars: Rule = Rule(action="warn", limit=0)
     dividends: Rule = Rule(action="warn", limit=0)  # prices of a file that carries no dividends
-    spikes: Rule = Rule(action="warn", limit=15)  # a step there and back, in 99th percentiles of a step
+    # a step there and back, in 99th percentiles of a step
+    spikes: Rule = Rule(action="warn", limit=15)
     stale_repeats: Rule = Rule(action="warn", limit=12)  # equal values in a row, zeros not counted
     units: Rule = Rule(action="warn", limit=0)  # values that another unit explains better
     missing_share: Rule = Rule(action="warn", limit=0.05)  # steps without a value, as a share
     missing_cells: Rule = Rule(action="warn", limit=0)  # rows with an empty cell
-    shared_columns: Rule = Rule(action="warn", limit=0.001)  # share of steps on which two series may differ
+    # share of steps on which two series may differ
+    shared_columns: Rule = Rule(action="warn", limit=0.001)
     gaps: Rule = Rule(action="warn", limit=0)  # missing steps inside a series
-    clock_change: Rule = Rule(action="warn", limit=0)  # hours missing where local clocks are put forward
+    # hours missing where local clocks are put forward
+    clock_change: Rule = Rule(action="warn", limit=0)
     freshness: Rule = Rule(action="warn", limit=3)  # steps of the calendar since the last row
 
     @model_validator(mode="before")
@@ -54,22 +66,29 @@ class Quality(Config):
 def _as_rule(value: Any) -> dict[str, Any]:
     """A bare word is an action; YAML reads a bare `off` as false."""
     if isinstance(value, dict):
-        return {key: "off" if key == "action" and item is False else item for key, item in value.items()}
+        return {
+            key: "off" if key == "action" and item is False else item for key, item in value.items()
+        }
     return {"action": "off" if value is False else value}
 
 
 class Joined(Config):
-    """A column of another series: the last value known when this row is, at most `max_age_days` old."""
+    """A column of another series: the last value known when this row is, at most `max_age_days`
+    old.
+    """
 
-    dataset: str = Field("", description="that has the series; empty: this one, so that each row sees a neighbour")
+    dataset: str = Field(
+        "", description="that has the series; empty: this one, so that each row sees a neighbour"
+    )
     series: str
     column: str
     max_age_days: float = Field(7.0, gt=0)
 
 
 class Later(Config):
-    """`column` as it is `step` steps later: `issued`, forecast by its own service by the time a row was known, or
-    `ahead`, declared to be known by then."""
+    """`column` as it is `step` steps later: `issued`, forecast by its own service by the time a row
+    was known, or `ahead`, declared to be known by then.
+    """
 
     column: str
     step: int = Field(ge=1)
@@ -85,14 +104,18 @@ class Column(Config):
     unit: str = ""
     joined: Joined | None = None
     issued: Later | None = None
-    ahead: Later | None = Field(default=None, repr=False)  # not for a file, and not named among its keys
+    # not for a file, and not named among its keys
+    ahead: Later | None = Field(default=None, repr=False)
     lead: int = Field(default=0, repr=False)
 
     @model_validator(mode="after")
     def _speaks_of_a_later_row(self) -> Column:
         steps = [found.step for found in (self.ahead, self.issued) if found is not None]
         if self.lead not in (0, *steps) or (self.ahead is not None and not self.lead):
-            raise ValueError(f"column {self.column!r}: `ahead` and `lead` are made from `future_exogenous`; use that")
+            raise ValueError(
+                f"column {self.column!r}: `ahead` and `lead` are made from `future_exogenous`; use"
+                " that"
+            )
         return self
 
     @property
@@ -115,37 +138,48 @@ class Column(Config):
 
 
 class FutureColumn(Config):
-    """An input over the horizon: `known_ahead`, the data hold it for later rows too; or `issued`, the forecasts of it
-    that are kept with the time of their issue. A model sees its value of every step, `<column>+1` .. `+horizon`."""
+    """An input over the horizon: `known_ahead`, the data hold it for later rows too; or `issued`,
+    the forecasts of it that are kept with the time of their issue. A model sees its value of every
+    step, `<column>+1` .. `+horizon`.
+    """
 
     column: str
     known_ahead: bool = False
     issued: bool = False
     transform: Literal["none", "log", "log1p"] = "none"
-    max_missing: float = Field(0.0, ge=0.0, lt=1.0, description="of `issued`: rows without a forecast, as a share")
+    max_missing: float = Field(
+        0.0, ge=0.0, lt=1.0, description="of `issued`: rows without a forecast, as a share"
+    )
     unit: str = ""
 
     @model_validator(mode="after")
     def _is_known(self) -> FutureColumn:
         if self.known_ahead == self.issued:
             raise ValueError(
-                f"future_exogenous {self.column!r}: state one of `known_ahead: true` (calendars, prices, plans) and "
-                "`issued: true` (forecasts with a time of issue). What is only measured belongs to `past_exogenous`"
+                f"future_exogenous {self.column!r}: state one of `known_ahead: true` (calendars,"
+                " prices, plans) and `issued: true` (forecasts with a time of issue). What is only"
+                " measured belongs to `past_exogenous`"
             )
         if self.known_ahead and self.max_missing:
-            raise ValueError(f"future_exogenous {self.column!r}: what is known ahead has no holes; drop `max_missing`")
+            raise ValueError(
+                f"future_exogenous {self.column!r}: what is known ahead has no holes; drop"
+                " `max_missing`"
+            )
         return self
 
     def columns(self, horizon: int) -> tuple[Column, ...]:
         return tuple(
             Column(
-                column=f"{self.column}+{step}", transform=self.transform, max_missing=self.max_missing, unit=self.unit,
+                column=f"{self.column}+{step}",
+                transform=self.transform,
+                max_missing=self.max_missing,
+                unit=self.unit,
                 ahead=Later(column=self.column, step=step) if self.known_ahead else None,
                 issued=Later(column=self.column, step=step) if self.issued else None,
                 lead=step,
             )
             for step in range(1, horizon + 1)
-        )  # fmt: skip
+        )
 
 
 class Splits(Config):
@@ -161,7 +195,8 @@ class Splits(Config):
         ends = [self.train_end, self.validation_end, self.calibration_end, self.test_end]
         if ends != sorted(set(ends)):
             raise ValueError(
-                f"splits must grow: train_end < validation_end < calibration_end < test_end, found {ends}"
+                "splits must grow: train_end < validation_end < calibration_end < test_end, found"
+                f" {ends}"
             )
         return self
 
@@ -177,7 +212,10 @@ class FractionSplits(Config):
     def _leaves_a_test(self) -> FractionSplits:
         total = self.train + self.validation + self.calibration
         if total >= 1:
-            raise ValueError(f"train + validation + calibration = {total:g} leaves nothing to test on; wanted below 1")
+            raise ValueError(
+                f"train + validation + calibration = {total:g} leaves nothing to test on; wanted"
+                " below 1"
+            )
         return self
 
 
@@ -188,7 +226,8 @@ def _kind_of_splits(value: object) -> str:
 
 
 AnySplits = Annotated[
-    Annotated[Splits, Tag("dates")] | Annotated[FractionSplits, Tag("shares")], Discriminator(_kind_of_splits)
+    Annotated[Splits, Tag("dates")] | Annotated[FractionSplits, Tag("shares")],
+    Discriminator(_kind_of_splits),
 ]
 
 
@@ -201,8 +240,9 @@ class Licence(Config):
 class Dataset(Config):
     """One dataset: a set of series of the same kind, forecast by one global model.
 
-    `step_size`: rows between two origins of validation and test. `calibration_step_size`: the same in the calibration
-    block, where more origins steady the margins of the intervals; by default that of the other blocks.
+    `step_size`: rows between two origins of validation and test. `calibration_step_size`: the same
+    in the calibration block, where more origins steady the margins of the intervals; by default
+    that of the other blocks.
     """
 
     title: str
@@ -231,36 +271,53 @@ class Dataset(Config):
         for column in self.columns:
             if column.column in ("unique_id", "ds"):
                 raise ValueError(
-                    f"column {column.column!r} names the series and times; wanted one of numbers. Map the file's "
-                    f"under another name, such as `source.columns: {{value: {column.column}}}`"
+                    f"column {column.column!r} names the series and times; wanted one of numbers."
+                    " Map the file's under another name, such as `source.columns: {value:"
+                    f" {column.column}}}`"
                 )
             if column.issued is not None and column.issued.column not in self.vintage_columns:
                 raise ValueError(
-                    f"column {column.column!r}: no forecasts of {column.issued.column!r} are kept. Kept are "
-                    f"{quote_names(self.source.vintage_columns) or 'none'}; wanted a variable of a source with "
-                    "`forecast_url` or `previous_runs_url`, or one of the `issued_columns` of a file"
+                    f"column {column.column!r}: no forecasts of {column.issued.column!r} are kept."
+                    f" Kept are {quote_names(self.source.vintage_columns) or 'none'}; wanted a"
+                    " variable of a source with `forecast_url` or `previous_runs_url`, or one of"
+                    " the `issued_columns` of a file"
                 )
             if column.ahead is not None and column.ahead.column in self.units:
-                raise ValueError(f"future_exogenous {column.ahead.column!r} is the target, not known ahead. Drop it")
+                raise ValueError(
+                    f"future_exogenous {column.ahead.column!r} is the target, not known ahead."
+                    " Drop it"
+                )
             if column.issued is not None and column.issued.step > self.horizon:
-                raise ValueError(f"column {column.column!r}: step {column.issued.step} is beyond the horizon")
+                raise ValueError(
+                    f"column {column.column!r}: step {column.issued.step} is beyond the horizon"
+                )
         return self
 
     @property
     def vintage_columns(self) -> tuple[str, ...]:
-        """The columns of which the provider's forecasts are kept: targets, and what `issued` columns name."""
-        named = [c.issued.column if c.issued else c.column for c in self.columns if c.issued or c in self.target]
+        """The columns of which the provider's forecasts are kept: targets, and what `issued`
+        columns name.
+        """
+        named = [
+            c.issued.column if c.issued else c.column
+            for c in self.columns
+            if c.issued or c in self.target
+        ]
         return tuple(name for name in dict.fromkeys(named) if name in self.source.vintage_columns)
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Targets first, then the past exogenous columns, then the leads: the channel order everywhere."""
+        """Targets first, then the past exogenous columns, then the leads: the channel order
+        everywhere.
+        """
         return (*self.target, *self.past_exogenous, *self.leads)
 
     @property
     def leads(self) -> tuple[Column, ...]:
         """What is known of every step of the horizon, as columns of the row where it is known."""
-        return tuple(one for column in self.future_exogenous for one in column.columns(self.horizon))
+        return tuple(
+            one for column in self.future_exogenous for one in column.columns(self.horizon)
+        )
 
     @property
     def units(self) -> dict[str, str]:
@@ -283,8 +340,10 @@ class Dataset(Config):
         )
 
     def serving(self, task: Task) -> Dataset:
-        """This entry with the columns and the calendar of a fitted model's task: the model still forecasts after the
-        entry's columns were changed. A column that the entry no longer names is taken from the source as it is."""
+        """This entry with the columns and the calendar of a fitted model's task: the model still
+        forecasts after the entry's columns were changed. A column that the entry no longer names is
+        taken from the source as it is.
+        """
         known = {column.column: column for column in self.columns}
 
         def column(wanted: TaskColumn) -> Column:
@@ -313,11 +372,16 @@ class Datasets(Config):
             for column in dataset.columns:
                 other = (column.joined.dataset if column.joined else "") or name
                 if other not in self.datasets:
-                    where, known = f"datasets.{name}, column {column.column!r}", nearest(other, self.datasets)
+                    where, known = (
+                        f"datasets.{name}, column {column.column!r}",
+                        nearest(other, self.datasets),
+                    )
                     raise ValueError(f"{where} is joined from unknown dataset {other!r}.{known}")
         for name in self.run:
             if name not in self.datasets:
-                raise ValueError(f"`run` names unknown dataset {name!r}.{nearest(name, self.datasets)}")
+                raise ValueError(
+                    f"`run` names unknown dataset {name!r}.{nearest(name, self.datasets)}"
+                )
         return self
 
 

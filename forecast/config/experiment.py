@@ -1,4 +1,6 @@
-"""What is compared, trained how, with what budget, by which protocol: models.yaml, tuning.yaml and evaluation.yaml."""
+"""What is compared, trained how, with what budget, by which protocol: models.yaml, tuning.yaml and
+evaluation.yaml.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,20 @@ Teacher = Literal["none", "always", "scheduled"]
 class Training(Config):
     """Options of gradient descent; what is left out is what every entry gets that says nothing."""
 
-    rule: Rule = Field(default="adamw", description="only sgd, momentum and adamw apply `weight_decay`")
-    schedule: Shape = Field(
-        default="cosine", description="of the learning rate over the steps; `learning_rate` is its peak"
+    rule: Rule = Field(
+        default="adamw", description="only sgd, momentum and adamw apply `weight_decay`"
     )
-    l2: float = Field(default=0.0, ge=0, description="mu of the penalty mu |w|^2, through the gradient")
-    state: State = Field(default="reset", description="carry: truncated BPTT, the state handed on from chunk to chunk")
+    schedule: Shape = Field(
+        default="cosine",
+        description="of the learning rate over the steps; `learning_rate` is its peak",
+    )
+    l2: float = Field(
+        default=0.0, ge=0, description="mu of the penalty mu |w|^2, through the gradient"
+    )
+    state: State = Field(
+        default="reset",
+        description="carry: truncated BPTT, the state handed on from chunk to chunk",
+    )
     patience: int | None = Field(
         default=None, ge=1, description="looks at validation without a new best before the stop"
     )
@@ -37,17 +47,26 @@ class Training(Config):
     @model_validator(mode="after")
     def _one_hand_over(self) -> Training:
         if self.state == "carry" and self.teacher_forcing != "none":
-            raise ValueError("teacher_forcing works with `state: reset` only; leave out one of the two")
+            raise ValueError(
+                "teacher_forcing works with `state: reset` only; leave out one of the two"
+            )
         return self
 
 
 class LevenbergMarquardt(Config):
-    """Options of `trainer: lm`. Each restart is a run of its own; validation picks run and iteration."""
+    """Options of `trainer: lm`.
+
+    Each restart is a run of its own; validation picks run and iteration.
+    """
 
     iterations: int = Field(default=30, ge=1)
     restarts: int = Field(default=3, ge=1, description="random starts")
-    patience: int = Field(default=6, ge=1, description="rises of the validation error before a run stops")
-    bayesian: bool = Field(default=False, description="weight decay from the evidence, as MATLAB's trainbr")
+    patience: int = Field(
+        default=6, ge=1, description="rises of the validation error before a run stops"
+    )
+    bayesian: bool = Field(
+        default=False, description="weight decay from the evidence, as MATLAB's trainbr"
+    )
 
 
 COMBINATION = "combination"
@@ -57,22 +76,34 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Combination(Config):
-    """A row made of other rows: the weighted mean of their forecasts, the mean over the seeds taken first."""
+    """A row made of other rows: the weighted mean of their forecasts, the mean over the seeds taken
+    first.
+    """
 
     kind: ClassVar[str] = COMBINATION
     summary: ClassVar[str] = "Weighted mean of the forecasts of other rows, at no training cost."
     equation: ClassVar[str] = "y[t+h] = sum_m w_m y_m[t+h], w_m >= 0, sum_m w_m = 1"
-    source: ClassVar[str] = "Bates & Granger 1969; Timmermann 2006, section 4 (shrinkage towards equal weights)"
+    source: ClassVar[str] = (
+        "Bates & Granger 1969; Timmermann 2006, section 4 (shrinkage towards equal weights)"
+    )
 
     family: Literal["combination"] = "combination"
     members: tuple[str, ...] = Field(
-        ("networks",), description="`networks`, `tied` (the best set on validation), `all`, or names of entries"
+        ("networks",),
+        description="`networks`, `tied` (the best set on validation), `all`, or names of entries",
     )
     weights: Literal["equal", "stacked"] | dict[str, Weight] = Field(
-        "equal", description="stacked: learnt on validation, shrunk towards equal; or a number for each member"
+        "equal",
+        description=(
+            "stacked: learnt on validation, shrunk towards equal; or a number for each member"
+        ),
     )
     refit: Literal["never", "monthly"] | Annotated[int, Field(ge=1)] = Field(
-        "never", description="stacked weights learnt again behind validation: never, monthly, or at every k-th origin"
+        "never",
+        description=(
+            "stacked weights learnt again behind validation: never, monthly, or at every k-th"
+            " origin"
+        ),
     )
 
     @field_validator("members", mode="before")
@@ -85,7 +116,10 @@ class Combination(Config):
         if isinstance(self.weights, dict) and not sum(self.weights.values()) > 0:
             raise ValueError("weights: every one is 0; give at least one member a weight above 0")
         if self.refit != "never" and not self.learnt:
-            raise ValueError(f"refit: {self.refit} needs weights that are learnt: `weights: stacked`; or leave it out")
+            raise ValueError(
+                f"refit: {self.refit} needs weights that are learnt: `weights: stacked`; or leave"
+                " it out"
+            )
         return self
 
     @property
@@ -95,7 +129,9 @@ class Combination(Config):
 
     def without(self, names: Collection[str]) -> Combination:
         """The rule where entries of these names do not suit the data."""
-        return self.model_copy(update={"members": tuple(name for name in self.members if name not in names)})
+        return self.model_copy(
+            update={"members": tuple(name for name in self.members if name not in names)}
+        )
 
 
 NAIVE = "naive"
@@ -103,17 +139,21 @@ NAIVE = "naive"
 
 
 class Models(Config):
-    """`models` maps a name to its family and options; they are checked by the family itself (`forecast.models`).
+    """`models` maps a name to its family and options; they are checked by the family itself
+    (`forecast.models`).
 
-    `training`: what every network trained by gradient starts from; an entry's own `training` goes before it.
-    `refit`: how often every row is fitted again in a backtest; an entry's own goes before it.
-    `rankings`: the leaderboards that every network is tuned and trained for, once for each.
+    `training`: what every network trained by gradient starts from; an entry's own `training` goes
+    before it. `refit`: how often every row is fitted again in a backtest; an entry's own goes
+    before it. `rankings`: the leaderboards that every network is tuned and trained for, once for
+    each.
     """
 
     grid: str
     grids: dict[str, tuple[str, ...]]
     refit: Literal["never", "monthly"] | Annotated[int, Field(ge=1)] = "never"
-    rankings: tuple[Literal["shipped", "architecture"], ...] = Field(("shipped", "architecture"), min_length=1)
+    rankings: tuple[Literal["shipped", "architecture"], ...] = Field(
+        ("shipped", "architecture"), min_length=1
+    )
     training: Training = Field(default_factory=Training)
     models: dict[str, dict[str, Any]]
 
@@ -124,17 +164,31 @@ class Models(Config):
         for grid, names in self.grids.items():
             for name in names:
                 if name not in self.models:
-                    raise ValueError(f"grid {grid!r} names unknown model {name!r}.{nearest(name, self.models)}")
+                    raise ValueError(
+                        f"grid {grid!r} names unknown model {name!r}.{nearest(name, self.models)}"
+                    )
         return self
 
     def selected(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-        """The entries of the grid to fit, in its order, or of `only`; no combinations. `InputError` if unknown."""
-        return {name: entry for name, entry in self._entries(only).items() if entry.get("family") != COMBINATION}
+        """The entries of the grid to fit, in its order, or of `only`; no combinations.
+
+        `InputError` if unknown.
+        """
+        return {
+            name: entry
+            for name, entry in self._entries(only).items()
+            if entry.get("family") != COMBINATION
+        }
 
     def combinations(self, only: tuple[str, ...] = ()) -> dict[str, Combination]:
         """The other entries of the grid, or of `only`: rows made of the fitted ones."""
-        entries = {name: entry for name, entry in self._entries(only).items() if entry.get("family") == COMBINATION}
-        found, unfit = {}, (COMBINATION, "service")  # a service's forecasts cannot be served from here
+        entries = {
+            name: entry
+            for name, entry in self._entries(only).items()
+            if entry.get("family") == COMBINATION
+        }
+        # a service's forecasts cannot be served from here
+        found, unfit = {}, (COMBINATION, "service")
         fitted = [name for name, entry in self.models.items() if entry.get("family") not in unfit]
         for name, entry in entries.items():
             where = f"configs/models.yaml: models.{name}"
@@ -144,10 +198,14 @@ class Models(Config):
                 raise InputError(f"{where}: `weights` name the members already. Drop `members`.")
             groups = () if names is rule.weights else GROUPS
             if unknown := sorted(member for member in names if member not in (*groups, *fitted)):
-                named = f"member{'s' if unknown[1:] else ''} {quote_names(unknown)}.{closest(unknown[0], fitted)}"
+                named = (
+                    f"member{'s' if unknown[1:] else ''}"
+                    f" {quote_names(unknown)}.{closest(unknown[0], fitted)}"
+                )
                 raise InputError(
-                    f"{where}: unknown {named} Wanted {quote_names(groups)}"
-                    f"{', or ' if groups else ''}names of entries that are fitted: no combination, no `service`."
+                    f"{where}: unknown {named} Wanted"
+                    f" {quote_names(groups)}{', or ' if groups else ''}names of entries that are"
+                    " fitted: no combination, no `service`."
                 )
         return found
 
@@ -155,7 +213,7 @@ class Models(Config):
         for name in only:
             if name not in self.models:
                 raise InputError(f"Unknown model {name!r}.{nearest(name, self.models)}.")
-        return {name: self.models[name] for name in (only or self.grids[self.grid])}
+        return {name: self.models[name] for name in only or self.grids[self.grid]}
 
 
 def load_models(folder: Path | str = "configs") -> Models:
@@ -163,7 +221,9 @@ def load_models(folder: Path | str = "configs") -> Models:
 
 
 class Tuning(Config):
-    """Trials per network, gradient steps per trial, then gradient steps and seeds of the final training."""
+    """Trials per network, gradient steps per trial, then gradient steps and seeds of the final
+    training.
+    """
 
     n_trials: int = Field(ge=1, le=10_000)
     trial_steps: int = Field(ge=1, le=10_000_000)
@@ -177,7 +237,8 @@ class Tuning(Config):
     def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) < len(value) or min(value) < 0 or max(value) >= 2**31:
             raise ValueError(
-                "seeds must be distinct whole numbers from 0 to 2147483647 (NumPy and Keras take no others)"
+                "seeds must be distinct whole numbers from 0 to 2147483647 (NumPy and Keras take no"
+                " others)"
             )
         return value
 
@@ -190,7 +251,8 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Evaluation(Config):
-    """`alpha`: level of every family of tests after Holm's correction, and of the model confidence set.
+    """`alpha`: level of every family of tests after Holm's correction, and of the model confidence
+    set.
 
     `levels`: what share of the actuals each prediction interval should cover, rising.
     """
@@ -204,7 +266,9 @@ class Evaluation(Config):
     @classmethod
     def _rising(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
         if list(levels) != sorted(set(levels)):
-            raise ValueError(f"found {list(levels)}; wanted each level once, rising, such as [0.8, 0.95]")
+            raise ValueError(
+                f"found {list(levels)}; wanted each level once, rising, such as [0.8, 0.95]"
+            )
         return levels
 
 

@@ -1,5 +1,5 @@
-"""retraining.yaml and schedule.yaml: when a dataset is retrained, what its gate asks, which commands start when; and
-experiments.yaml: the input-output records of `forecast identify`.
+"""retraining.yaml and schedule.yaml: when a dataset is retrained, what its gate asks, which
+commands start when; and experiments.yaml: the input-output records of `forecast identify`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ Event = Literal["success", "failure", "promotion"]
 
 
 class Hooks(Config):
-    """Who is told. `command`: words of a program that gets the decision as JSON on its standard input and the event in
-    FORECAST_EVENT; `webhook`: an address that gets it as a POST (FORECAST_WEBHOOK in the environment goes first, so
-    that an address which is a secret need not stand in a file)."""
+    """Who is told. `command`: words of a program that gets the decision as JSON on its standard
+    input and the event in FORECAST_EVENT; `webhook`: an address that gets it as a POST
+    (FORECAST_WEBHOOK in the environment goes first, so that an address which is a secret need not
+    stand in a file).
+    """
 
     command: tuple[str, ...] = ()
     webhook: str = ""
@@ -37,12 +39,13 @@ class Hooks(Config):
 class Retraining(Config):
     """One dataset's rules.
 
-    max_age_days: an older champion is stale; new_steps: so many new time steps make a challenger due (default: the
-    horizon); fresh_steps: time steps that only the gate sees (default: 28 days, or 60 sessions or rows without dates);
-    alpha: chance that luck alone promotes in a year of looks; margin: relative loss that still counts as equivalent;
-    psi, ks_p and live_error: from where on the data, or the champion's live error over what was expected, are drift;
-    after_promotion: fit the promoted recipe again on all data (unscored), or serve what was scored; keep_snapshots:
-    snapshots that stay in the work tree.
+    max_age_days: an older champion is stale; new_steps: so many new time steps make a challenger
+    due (default: the horizon); fresh_steps: time steps that only the gate sees (default: 28 days,
+    or 60 sessions or rows without dates); alpha: chance that luck alone promotes in a year of
+    looks; margin: relative loss that still counts as equivalent; psi, ks_p and live_error: from
+    where on the data, or the champion's live error over what was expected, are drift;
+    after_promotion: fit the promoted recipe again on all data (unscored), or serve what was scored;
+    keep_snapshots: snapshots that stay in the work tree.
     """
 
     max_age_days: float = Field(30.0, gt=0)
@@ -107,8 +110,9 @@ COMMANDS = ("retrain", "fetch", "predict", "status", "check", "run", "sync")
 class ScheduledJob(Config):
     """One command at fixed times of fixed days.
 
-    run: the words after `forecast`; at: times of day `HH:MM` in `time_zone`; jitter_minutes: each run is put off by up
-    to that much, so that many machines do not ask a service at once; timeout_minutes: then the command is ended.
+    run: the words after `forecast`; at: times of day `HH:MM` in `time_zone`; jitter_minutes: each
+    run is put off by up to that much, so that many machines do not ask a service at once;
+    timeout_minutes: then the command is ended.
     """
 
     run: tuple[str, ...] = Field(min_length=1)
@@ -136,7 +140,9 @@ class ScheduledJob(Config):
         given = value if isinstance(value, list | tuple) else [value]
         # YAML 1.1 reads 15:30 as the number 930, in base 60.
         if any(isinstance(part, int) for part in given):
-            raise ValueError('a time stands without quotes, which YAML reads as a number; write "15:30"')
+            raise ValueError(
+                'a time stands without quotes, which YAML reads as a number; write "15:30"'
+            )
         return tuple(given)
 
     @field_validator("at")
@@ -171,11 +177,11 @@ Simulator = Literal["identify", "narx_lm", "gru", "lstm", "arx"]
 
 
 class Record(Config):
-    """One entry. `file`: a CSV with a row per time, relative to the project; `record`: its column whose values tell
-    several records apart; `sampling_time` in seconds.
+    """One entry. `file`: a CSV with a row per time, relative to the project; `record`: its column
+    whose values tell several records apart; `sampling_time` in seconds.
 
-    `test`: the share of every record's rows at its end, or the names of whole records; `validation`: the share of the
-    other rows, at the end of each.
+    `test`: the share of every record's rows at its end, or the names of whole records;
+    `validation`: the share of the other rows, at the end of each.
     """
 
     kind: Literal["experiment"]

@@ -1,4 +1,6 @@
-"""Every file and folder of a project under one name; made once per command, nothing here touches the disk."""
+"""Every file and folder of a project under one name; made once per command, nothing here touches
+the disk.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ STATE = ".forecast"
 
 @dataclass(frozen=True)
 class _One:
-    """A file or folder that a project has once, by its path from the root; what begins with `STATE` lies there."""
+    """A file or folder that a project has once, by its path from the root; what begins with `STATE`
+    lies there.
+    """
 
     name: str
 
@@ -32,13 +36,19 @@ class _Each:
 
 
 def _below(paths: ProjectPaths, name: str) -> Path:
-    return paths.state / name.removeprefix(f"{STATE}/") if name.startswith(STATE) else paths.root / name
+    return (
+        paths.state / name.removeprefix(f"{STATE}/")
+        if name.startswith(STATE)
+        else paths.root / name
+    )
 
 
 @dataclass(frozen=True)
 class ProjectPaths:
-    """`root`: the folder with `configs/` and `dvc.yaml`. `state`: finished work that no stage owns, by default
-    `<root>/.forecast`; narrowed runs share that of the whole project.
+    """`root`: the folder with `configs/` and `dvc.yaml`.
+
+    `state`: finished work that no stage owns, by default `<root>/.forecast`; narrowed runs share
+    that of the whole project.
 
     >>> ProjectPaths.of("shop").trained("sales").as_posix()
     'shop/data/trained/sales'
@@ -67,12 +77,14 @@ class ProjectPaths:
     """What each stage of each dataset computes with: its settings and the digest of its code."""
     raw = _Each("data/raw/{}.parquet")
     vintages = _Each("data/raw/{}.issued.parquet")
-    """The provider's own forecasts with their issue times, as far as the rows of `raw` need them."""
+    """The provider's own forecasts with their issue times, as far as the rows of `raw` need them.
+    """
     prepared = _Each("data/prepared/{}")
     frame = _Each("data/prepared/{}/frame.parquet")
     borders = _Each("data/prepared/{}/borders.json")
     task = _Each("data/prepared/{}/task.json")
-    """What every later stage computes with, made of the dataset's entry in configs/datasets.yaml."""
+    """What every later stage computes with, made of the dataset's entry in configs/datasets.yaml.
+    """
     quality = _Each("data/prepared/{}/quality.json")
     tuned = _Each("data/tuned/{}")
     warm = _Each("data/warm/{}")

@@ -30,7 +30,9 @@ class Config(BaseModel):
 
 
 def plain_names(kind: str) -> AfterValidator:
-    """For a mapping whose keys become the names of files or folders: nothing in one may lead elsewhere."""
+    """For a mapping whose keys become the names of files or folders: nothing in one may lead
+    elsewhere.
+    """
 
     def checked(named: dict[str, Any]) -> dict[str, Any]:
         for name in named:
@@ -49,9 +51,12 @@ class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yam
 
     def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
         raise yaml.constructor.ConstructorError(
-            None, None, f"the date {node.value} stands without quotes, which DVC cannot track; write '{node.value}'",
+            None,
+            None,
+            f"the date {node.value} stands without quotes, which DVC cannot track; write"
+            f" '{node.value}'",
             node.start_mark,
-        )  # fmt: skip
+        )
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -62,12 +67,16 @@ class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yam
                 )
             key = self.construct_object(key_node, deep=deep)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:timestamp", _UniqueKeyLoader.construct_yaml_timestamp)
+_UniqueKeyLoader.add_constructor(
+    "tag:yaml.org,2002:timestamp", _UniqueKeyLoader.construct_yaml_timestamp
+)
 
 
 def read_yaml(path: Path | str) -> Any:
@@ -78,19 +87,27 @@ def read_yaml(path: Path | str) -> Any:
         _require_plain(text, target)
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a safe loader)
     except FileNotFoundError:
-        raise InputError(f"{target}: no such file. Run from the project's root, or restore it from git.") from None
+        raise InputError(
+            f"{target}: no such file. Run from the project's root, or restore it from git."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{target}: cannot be read ({error}). Check the file and its permissions.") from error
+        raise InputError(
+            f"{target}: cannot be read ({error}). Check the file and its permissions."
+        ) from error
     except yaml.YAMLError as error:
         raise InputError(f"{target}: not valid YAML. {' '.join(str(error).split())}") from error
 
 
 MOST_CHARACTERS, MOST_VALUES, DEEPEST = 1_000_000, 100_000, 50
-"""Of one file, aliases written out: what nobody writes by hand, and what would otherwise take minutes to say so."""
+"""Of one file, aliases written out: what nobody writes by hand, and what would otherwise take
+minutes to say so.
+"""
 
 
 def _require_plain(text: str, target: Path) -> None:
-    """`InputError` for a file that is too long, nested too deep, or grows beyond measure by its aliases."""
+    """`InputError` for a file that is too long, nested too deep, or grows beyond measure by its
+    aliases.
+    """
     too_much = len(text) > MOST_CHARACTERS
     sizes: dict[str, int] = {}
     open_blocks: list[tuple[str, int]] = []
@@ -109,8 +126,9 @@ def _require_plain(text: str, target: Path) -> None:
             break
     if too_much:
         raise InputError(
-            f"{target}: larger than any configuration (more than {MOST_CHARACTERS:,} characters, {MOST_VALUES:,} "
-            f"values with aliases written out, or {DEEPEST} levels). Name a YAML file of this project."
+            f"{target}: larger than any configuration (more than {MOST_CHARACTERS:,} characters,"
+            f" {MOST_VALUES:,} values with aliases written out, or {DEEPEST} levels). Name a YAML"
+            " file of this project."
         )
 
 
@@ -121,11 +139,15 @@ def load(model: type[ConfigT], path: Path | str) -> ConfigT:
 
 def validated(model: type[ConfigT], content: Any, *, where: str, context: Any = None) -> ConfigT:
     if not isinstance(content, dict):
-        raise InputError(f"{where}: found {type(content).__name__}, wanted a mapping of keys to values.")
+        raise InputError(
+            f"{where}: found {type(content).__name__}, wanted a mapping of keys to values."
+        )
     try:
         return model.model_validate(content, context=context)
     except ValidationError as error:
-        raise InputError(f"{where}: " + "; ".join(_sentence(model, e, content) for e in error.errors())) from None
+        raise InputError(
+            f"{where}: " + "; ".join(_sentence(model, e, content) for e in error.errors())
+        ) from None
 
 
 def _sentence(model: type[BaseModel], error: Any, content: Any) -> str:
@@ -143,10 +165,14 @@ def _sentence(model: type[BaseModel], error: Any, content: Any) -> str:
 
 
 def _written(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[str]:
-    """The location as it stands in the file: pydantic adds the names of alternatives, which are no keys."""
+    """The location as it stands in the file: pydantic adds the names of alternatives, which are no
+    keys.
+    """
     parts = []
     for number, part in enumerate(location):
-        in_list = isinstance(content, list | tuple) and isinstance(part, int) and part < len(content)
+        in_list = (
+            isinstance(content, list | tuple) and isinstance(part, int) and part < len(content)
+        )
         if in_list or (isinstance(content, dict) and part in content):
             content = content[part]
             parts.append(str(part))
@@ -156,16 +182,21 @@ def _written(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[
 
 
 def known_keys(model: type[BaseModel], location: tuple[Any, ...], content: Any = None) -> list[str]:
-    """The field names at `location` inside `model`, as far as the annotations tell; a model with `class_for` is asked
-    for the one that describes its `content`."""
+    """The field names at `location` inside `model`, as far as the annotations tell; a model with
+    `class_for` is asked for the one that describes its `content`.
+    """
     current: Any = model
     for part in location:
         content = content.get(part) if isinstance(content, dict) else None
         inside = _alternatives(current)
-        step = next((m for m, _ in inside if isinstance(part, str) and part in m.model_fields), None)
+        step = next(
+            (m for m, _ in inside if isinstance(part, str) and part in m.model_fields), None
+        )
         if step is not None:
             current = step.model_fields[part].annotation
-            current = current.class_for(content) if hasattr(current, "class_for") and content else current
+            current = (
+                current.class_for(content) if hasattr(current, "class_for") and content else current
+            )
         else:  # the key of a mapping, the place in a list, or the name of an alternative
             current = next((m for m, name in inside if name == part), current)
     found = _alternatives(current)
@@ -173,7 +204,9 @@ def known_keys(model: type[BaseModel], location: tuple[Any, ...], content: Any =
 
 
 def _alternatives(annotation: Any) -> list[tuple[type[BaseModel], Any]]:
-    """Every model inside an annotation, with the name pydantic gives it in a location: its `Tag` or its `kind`."""
+    """Every model inside an annotation, with the name pydantic gives it in a location: its `Tag` or
+    its `kind`.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         kind = annotation.model_fields.get("kind")
         return [(annotation, next(iter(get_args(kind.annotation)), None) if kind else None)]

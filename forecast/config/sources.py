@@ -1,8 +1,8 @@
 """What the source of a dataset says of itself, and how the settings of each kind are found.
 
-A source is one file in forecast/data/sources/ with a class `Settings` (a `Source`, or a `Service` that is asked over
-the network) and a function `read`. This room is below `data`: the file is imported by its name, the `kind` of an
-entry, when that entry is read.
+A source is one file in forecast/data/sources/ with a class `Settings` (a `Source`, or a `Service`
+that is asked over the network) and a function `read`. This room is below `data`: the file is
+imported by its name, the `kind` of an entry, when that entry is read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ Url = Annotated[str, AfterValidator(_scheme_and_host_only)]
 
 
 class Source(Config):
-    """Base of all settings. What it says of itself fits a source without network that is read whole each time."""
+    """Base of all settings.
+
+    What it says of itself fits a source without network that is read whole each time.
+    """
 
     kind: str
     remote: ClassVar[bool] = False
@@ -54,7 +57,9 @@ class Source(Config):
 
     @classmethod
     def class_for(cls, value: Any) -> type[Source]:
-        """The class of an entry's `kind`; `ValueError` with the nearest name when there is no such file."""
+        """The class of an entry's `kind`; `ValueError` with the nearest name when there is no such
+        file.
+        """
         kind, known = str(value.get("kind")), kinds()
         if kind not in known:
             raise ValueError(f"unknown kind {kind!r}.{nearest(kind, known)}")
@@ -68,7 +73,9 @@ class Source(Config):
 
     @property
     def overlap(self) -> timedelta | None:
-        """How much of a stored history is asked for again; None where it is read whole each time."""
+        """How much of a stored history is asked for again; None where it is read whole each
+        time.
+        """
         return None
 
     @property
@@ -87,17 +94,23 @@ class Source(Config):
         return ()
 
     def question(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
-        """What has to stay the same for a stored history, and the forecasts kept beside it, to be continued."""
+        """What has to stay the same for a stored history, and the forecasts kept beside it, to be
+        continued.
+        """
         content = self.model_dump(mode="json")
         return {key: content[key] for key in ("kind", "base_url", "start") if key in content}
 
     def again(self, revised: Collection[str]) -> Source | None:
-        """The source narrowed to the `revised` series whose older rows may have changed too; None without one."""
+        """The source narrowed to the `revised` series whose older rows may have changed too; None
+        without one.
+        """
         return None
 
 
 class Service(Source):
-    """What every source over the network has: hosts, overlap with what is stored, one deadline per dataset."""
+    """What every source over the network has: hosts, overlap with what is stored, one deadline per
+    dataset.
+    """
 
     remote: ClassVar[bool] = True
     start: date

@@ -1,9 +1,10 @@
-"""What a model computes with: the columns, calendar and spans of one dataset, and nothing that only describes it.
+"""What a model computes with: the columns, calendar and spans of one dataset, and nothing that only
+describes it.
 
-A `Task` is made once, from the entry of configs/datasets.yaml, in the prepare stage. Panel, problem, forecaster and
-saved models carry it, and cache keys are made of it: an edited title, unit, licence or quality threshold changes no
-task, so it retrains nothing. It stands in `config`, because both the entry that makes it and every room that computes
-may import it from here.
+A `Task` is made once, from the entry of configs/datasets.yaml, in the prepare stage. Panel,
+problem, forecaster and saved models carry it, and cache keys are made of it: an edited title, unit,
+licence or quality threshold changes no task, so it retrains nothing. It stands in `config`, because
+both the entry that makes it and every room that computes may import it from here.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of
 def _known_zone(value: str) -> str:
     known = available_timezones()
     if value not in known:
-        raise ValueError(f"unknown time zone.{closest(value, known)} Wanted an IANA name such as Europe/Dublin")
+        raise ValueError(
+            f"unknown time zone.{closest(value, known)} Wanted an IANA name such as Europe/Dublin"
+        )
     return value
 
 
@@ -37,7 +40,10 @@ TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class SessionCalendar(Config):
-    """Exchange sessions: a weekend or a holiday is not a gap. `exchange` is an ISO MIC such as XNYS."""
+    """Exchange sessions: a weekend or a holiday is not a gap.
+
+    `exchange` is an ISO MIC such as XNYS.
+    """
 
     kind: Literal["sessions"]
     exchange: str
@@ -50,7 +56,9 @@ class SessionCalendar(Config):
 
         names = exchange_calendars.get_calendar_names()
         if value not in names:
-            raise ValueError(f"unknown exchange.{closest(value, names)} Wanted an ISO 10383 code such as XNYS")
+            raise ValueError(
+                f"unknown exchange.{closest(value, names)} Wanted an ISO 10383 code such as XNYS"
+            )
         return value
 
 
@@ -65,7 +73,8 @@ class WeekdayCalendar(Config):
 class RegularCalendar(Config):
     """A fixed step in UTC, such as `1h`, `1D`, `15min`, `1W`, `1MS`.
 
-    `kind: index` is for rows without dates: row n stands at n minutes after 1970-01-01, and is shown as `row n`.
+    `kind: index` is for rows without dates: row n stands at n minutes after 1970-01-01, and is
+    shown as `row n`.
     """
 
     kind: Literal["regular", "index"]
@@ -74,7 +83,11 @@ class RegularCalendar(Config):
     @model_validator(mode="before")
     @classmethod
     def _index_counts_minutes(cls, value: Any) -> Any:
-        return {"freq": "1min", **value} if isinstance(value, dict) and value.get("kind") == "index" else value
+        return (
+            {"freq": "1min", **value}
+            if isinstance(value, dict) and value.get("kind") == "index"
+            else value
+        )
 
     @field_validator("freq")
     @classmethod
@@ -84,17 +97,28 @@ class RegularCalendar(Config):
         try:
             step = to_offset(value)
         except ValueError:
-            raise ValueError("unknown step. Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or 1MS") from None
-        if step.n < 1 or (value.strip().lower().endswith(("ns", "us", "ms")) and not value.strip().endswith("MS")):
-            raise ValueError(f"a step of {value}: wanted one forward of a second or more, such as 15min, 1h or 1D")
+            raise ValueError(
+                "unknown step. Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or 1MS"
+            ) from None
+        if step.n < 1 or (
+            value.strip().lower().endswith(("ns", "us", "ms")) and not value.strip().endswith("MS")
+        ):
+            raise ValueError(
+                f"a step of {value}: wanted one forward of a second or more, such as 15min, 1h"
+                " or 1D"
+            )
         return value
 
 
-Calendar = Annotated[SessionCalendar | WeekdayCalendar | RegularCalendar, Field(discriminator="kind")]
+Calendar = Annotated[
+    SessionCalendar | WeekdayCalendar | RegularCalendar, Field(discriminator="kind")
+]
 
 
 def written(kind: str, moment: str, places: int | None = None) -> str:
-    """`moment` (ISO 8601) to so many places; `row 600` where the calendar is of the kind `index`, without dates."""
+    """`moment` (ISO 8601) to so many places; `row 600` where the calendar is of the kind `index`,
+    without dates.
+    """
     if kind != "index" or not moment:
         return moment[:places]
     return f"row {datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp() / 60:.0f}"
@@ -103,9 +127,10 @@ def written(kind: str, moment: str, places: int | None = None) -> str:
 class TaskColumn(Config):
     """One column as a model sees it.
 
-    difference_inputs: networks see its changes instead of its level. may_be_missing: the inputs get a mask and the
-    time since the last observation beside it; the share that may be missing is the data checks' concern alone.
-    lead: steps after its row of which it speaks (a forecast, a plan); the newest row says all that is known. 0: of it.
+    difference_inputs: networks see its changes instead of its level. may_be_missing: the inputs get
+    a mask and the time since the last observation beside it; the share that may be missing is the
+    data checks' concern alone. lead: steps after its row of which it speaks (a forecast, a plan);
+    the newest row says all that is known. 0: of it.
     """
 
     name: str
@@ -116,15 +141,19 @@ class TaskColumn(Config):
 
     @property
     def is_price(self) -> bool:
-        """Declared as a price: its returns are modelled, or its log has a level that drifts. An index that returns to
-        a mean has a fixed level, and its direction may well be forecast."""
+        """Declared as a price: its returns are modelled, or its log has a level that drifts.
+
+        An index that returns to a mean has a fixed level, and its direction may well be forecast.
+        """
         return self.transform == "logdiff" or (self.transform == "log" and self.difference_inputs)
 
 
 class Task(Config):
-    """One forecasting task. Spans count time steps: `season_length` is the lag of the seasonal naive forecast and of
-    MASE's scale, `step_size` the rows between two origins of validation and test, `calibration_step_size` the same in
-    the calibration block.
+    """One forecasting task.
+
+    Spans count time steps: `season_length` is the lag of the seasonal naive forecast and of MASE's
+    scale, `step_size` the rows between two origins of validation and test, `calibration_step_size`
+    the same in the calibration block.
     """
 
     target: tuple[TaskColumn, ...] = Field(min_length=1)
@@ -148,7 +177,9 @@ class Task(Config):
         return [column.name for column in self.target]
 
     def candidate_lags(self) -> list[int]:
-        """How far back a linear model may look: halvings of the lookback down to two rows; validation picks."""
+        """How far back a linear model may look: halvings of the lookback down to two rows;
+        validation picks.
+        """
         lags = {self.lookback}
         while min(lags) // 2 >= 2 and len(lags) < 5:
             lags.add(min(lags) // 2)
@@ -165,7 +196,10 @@ def load_task(path: Path) -> Task:
 
 
 def saved_task(content: Mapping[str, Any], *, where: str) -> Task:
-    """The task of a saved model. One saved before there were tasks holds the whole entry of configs/datasets.yaml."""
+    """The task of a saved model.
+
+    One saved before there were tasks holds the whole entry of configs/datasets.yaml.
+    """
     if "task" in content:
         return validated(Task, content["task"], where=f"{where}: task")
     return validated(Task, _of_old_entry(content["dataset"]), where=f"{where}: dataset")

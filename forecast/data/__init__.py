@@ -1,1 +1,3 @@
-"""From a source to arrays: snapshots, quality checks, preparation, panel, splits, scaling, windows."""
+"""From a source to arrays: snapshots, quality checks, preparation, panel, splits, scaling,
+windows.
+"""

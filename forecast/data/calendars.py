@@ -1,4 +1,6 @@
-"""When a series should have a value (exchange sessions or a fixed step in UTC), and features of time alone."""
+"""When a series should have a value (exchange sessions or a fixed step in UTC), and features of
+time alone.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
-from forecast.config.task import WEEKDAYS, CalendarFeature, RegularCalendar, SessionCalendar, WeekdayCalendar, written
+from forecast.config.task import (
+    WEEKDAYS,
+    CalendarFeature,
+    RegularCalendar,
+    SessionCalendar,
+    WeekdayCalendar,
+    written,
+)
 from forecast.data.schema import place
 from forecast.system.errors import ForecastError, InputError, counted
 
@@ -28,14 +37,17 @@ _CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
     "day_of_year": ("year", 365.2425, 365.2425),
     "month_of_year": ("year", 365.2425, 12.0),
 }
-"""Calendar feature → its cycle, how many days that lasts, and how many of the feature's own units."""
+"""Calendar feature → its cycle, how many days that lasts, and how many of the feature's own units.
+"""
 USUAL: tuple[CalendarFeature, ...] = ("hour_of_day", "day_of_year")
 """Features that are taken unasked; the weeks of people are not: of weather they are noise."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A run of calendar steps without a row, inside one series; `first` and `last` are missing themselves."""
+    """A run of calendar steps without a row, inside one series; `first` and `last` are missing
+    themselves.
+    """
 
     unique_id: str
     first: pd.Timestamp
@@ -44,7 +56,8 @@ class Gap:
 
 
 def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
-    """Every step from `start` to `end`, both included; UTC without a zone, sessions as dates at midnight.
+    """Every step from `start` to `end`, both included; UTC without a zone, sessions as dates at
+    midnight.
 
     A fixed step counts from `start`, which should therefore be a time of the series itself.
     """
@@ -61,22 +74,29 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
     if (end - start) / step > MOST_STEPS:
         raise InputError(
-            f"From {start} to {end} are more than {MOST_STEPS:,} steps of {calendar.freq}; no memory holds them. "
-            "Correct the time that lies far from the others, or `calendar.freq`."
+            f"From {start} to {end} are more than {MOST_STEPS:,} steps of {calendar.freq}; no"
+            " memory holds them. Correct the time that lies far from the others, or"
+            " `calendar.freq`."
         )
     first, last = (moment.as_unit("ns").to_datetime64() for moment in (start, end))
     return pd.DatetimeIndex(np.arange(first, last + np.timedelta64(1, "ns"), step.to_timedelta64()))
 
 
 def lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
-    """How many steps each series has from its first to its last row, those without a row included."""
+    """How many steps each series has from its first to its last row, those without a row
+    included.
+    """
     spans = frame.groupby("unique_id", sort=True)["ds"].agg(["min", "max"])
-    return pd.Series([len(grid(calendar, *span)) for span in spans.itertuples(index=False)], index=spans.index)
+    return pd.Series(
+        [len(grid(calendar, *span)) for span in spans.itertuples(index=False)], index=spans.index
+    )
 
 
 @lru_cache(maxsize=64)
 def fixed_step(calendar: Calendar) -> pd.Timedelta | None:
-    """How long every step of the calendar lasts; None of sessions, weekdays, months and the like."""
+    """How long every step of the calendar lasts; None of sessions, weekdays, months and the
+    like.
+    """
     offset = to_offset(calendar.freq) if isinstance(calendar, RegularCalendar) else None
     if isinstance(offset, pd.offsets.Day):
         return pd.Timedelta(offset.n, "D")
@@ -87,18 +107,24 @@ def following(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
     """The next `n` steps after `after`, which need not be observed yet."""
     after = pd.Timestamp(after)
     if (step := fixed_step(calendar)) is not None:
-        return pd.DatetimeIndex(after.as_unit("ns").to_datetime64() + step.to_timedelta64() * np.arange(1, n + 1))
+        return pd.DatetimeIndex(
+            after.as_unit("ns").to_datetime64() + step.to_timedelta64() * np.arange(1, n + 1)
+        )
     if isinstance(calendar, RegularCalendar):
         steps = pd.date_range(after, periods=n + 2, freq=calendar.freq).as_unit("ns")
         return steps[steps > after][:n]
     years = 1
     while True:
-        steps = grid(calendar, after + pd.Timedelta(1, "ns"), pd.Timestamp(after.year + years, 12, 31))
+        steps = grid(
+            calendar, after + pd.Timedelta(1, "ns"), pd.Timestamp(after.year + years, 12, 31)
+        )
         if len(steps) >= n:
             return steps[:n]
         years = 2 * years
         if years > 64:
-            raise InputError(f"The calendar has no {n} sessions after {after.date()}. Shorten `horizon`.")
+            raise InputError(
+                f"The calendar has no {n} sessions after {after.date()}. Shorten `horizon`."
+            )
 
 
 def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> np.ndarray:
@@ -110,19 +136,23 @@ def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> np.ndarray:
 
 
 def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, float]:
-    """Name and length, in steps of `calendar`, of every cycle that calendar features describe; a cycle of less than
-    three steps is none."""
+    """Name and length, in steps of `calendar`, of every cycle that calendar features describe; a
+    cycle of less than three steps is none.
+    """
     days = {_CYCLES[name][0]: _CYCLES[name][1] for name in names}
     if not days:
         return {}
-    steps = following(calendar, pd.Timestamp(2001, 1, 1), 1000 if isinstance(calendar, Daily) else 60)
+    steps = following(
+        calendar, pd.Timestamp(2001, 1, 1), 1000 if isinstance(calendar, Daily) else 60
+    )
     spacing = (steps[-1] - steps[0]) / pd.Timedelta(1, "D") / (len(steps) - 1)
     return {name: length / spacing for name, length in days.items() if length / spacing >= 3}
 
 
 def usual_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
-    """Day and year, where a step is at most a day and so many show nine tenths of one: what is known in advance of a
-    series about which nobody has said it (docs/protocol.md, section 2)."""
+    """Day and year, where a step is at most a day and so many show nine tenths of one: what is
+    known in advance of a series about which nobody has said it (docs/protocol.md, section 2).
+    """
     step = fixed_step(calendar) if calendar.kind == "regular" else None
     if step is None:
         return []
@@ -148,15 +178,22 @@ def check_calendar(
     if not wrong:
         return
     position = int(np.argmax(frame["ds"].isin(wrong).to_numpy()))
-    raise error(f"{where}, {place(frame, position)}: {_off_calendar(calendar, times, sorted(wrong))}")
+    raise error(
+        f"{where}, {place(frame, position)}: {_off_calendar(calendar, times, sorted(wrong))}"
+    )
 
 
 def nearest(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> tuple[Calendar, int, int]:
-    """The calendar that fits these times best, how many of them are none of its steps, and how many steps lack one."""
+    """The calendar that fits these times best, how many of them are none of its steps, and how many
+    steps lack one.
+    """
     stamps = pd.DatetimeIndex(pd.Series(times).drop_duplicates().sort_values())
     tried: list[Calendar] = [RegularCalendar(kind="regular", freq=name) for name in _steps(stamps)]
     if (stamps == stamps.normalize()).all():
-        tried += [WeekdayCalendar(kind="weekdays"), *(SessionCalendar(kind="sessions", exchange=e) for e in exchanges)]
+        tried += [
+            WeekdayCalendar(kind="weekdays"),
+            *(SessionCalendar(kind="sessions", exchange=e) for e in exchanges),
+        ]
     fits = []
     for calendar in tried:
         steps = grid(calendar, _anchor(pd.Series(stamps), calendar), stamps[-1])
@@ -165,12 +202,20 @@ def nearest(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> tuple[C
 
 
 def _steps(stamps: pd.DatetimeIndex) -> list[str]:
-    """The commonest distance between two times, and the names of longer steps where it is at least a week."""
-    common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0] if len(stamps) > 1 else pd.Timedelta(1, "D")
+    """The commonest distance between two times, and the names of longer steps where it is at least
+    a week.
+    """
+    common = (
+        pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0]
+        if len(stamps) > 1
+        else pd.Timedelta(1, "D")
+    )
     common = max(common.round("s"), pd.Timedelta(1, "s"))
     if common < pd.Timedelta(7, "D"):
         step = to_offset(common)
-        return [f"{common.days}D" if common == common.floor("D") else f"{step.n}{step.base.freqstr}"]
+        return [
+            f"{common.days}D" if common == common.floor("D") else f"{step.n}{step.base.freqstr}"
+        ]
     weeks = [f"W-{day.upper()}" for day in WEEKDAYS]
     return [
         *weeks,
@@ -180,7 +225,9 @@ def _steps(stamps: pd.DatetimeIndex) -> list[str]:
 
 
 def ended(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
-    """The instant (UTC, no zone) from which each step may be known: the session's close, the end of the interval."""
+    """The instant (UTC, no zone) from which each step may be known: the session's close, the end of
+    the interval.
+    """
     times = pd.DatetimeIndex(ds)
     if len(times) == 0:
         return times
@@ -188,10 +235,15 @@ def ended(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
         return (times + to_offset(calendar.freq)).as_unit("ns")
     if isinstance(calendar, WeekdayCalendar):
         return (times + pd.Timedelta(1, "D")).as_unit("ns")
-    closes = _exchange(calendar.exchange, times.min().year, times.max().year).closes.dt.tz_localize(None)
-    # A time that is no session (an unchecked answer of a service) counts as known at the end of its day.
+    closes = _exchange(calendar.exchange, times.min().year, times.max().year).closes.dt.tz_localize(
+        None
+    )
+    # A time that is no session (an unchecked answer of a service) counts as known at the end of its
+    # day.
     known = closes.reindex(times).to_numpy()
-    return pd.DatetimeIndex(np.where(np.isnat(known), (times + pd.Timedelta(1, "D")).to_numpy(), known)).as_unit("ns")
+    return pd.DatetimeIndex(
+        np.where(np.isnat(known), (times + pd.Timedelta(1, "D")).to_numpy(), known)
+    ).as_unit("ns")
 
 
 def _position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
@@ -218,7 +270,9 @@ def _runs(unique_id: str, times: pd.DatetimeIndex, calendar: Calendar) -> list[G
 
 
 def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
-    """Where the grid starts: for a fixed step the earliest time of the commonest phase, however odd the first row."""
+    """Where the grid starts: for a fixed step the earliest time of the commonest phase, however odd
+    the first row.
+    """
     if (step := fixed_step(calendar)) is None:
         return times.min()
     values = times.to_numpy(dtype="datetime64[ns]").astype(np.int64)
@@ -227,13 +281,22 @@ def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
 
 
 def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestamp]) -> str:
-    """What is wrong with the first of the times off the calendar, why that may be, and which calendar would fit."""
+    """What is wrong with the first of the times off the calendar, why that may be, and which
+    calendar would fit.
+    """
     more = f" ({len(wrong)} such times in all: {times(wrong, calendar)})" if len(wrong) > 1 else ""
     best, off, lacking = nearest(stamps)
-    fitting = f" Nearest calendar: {yaml_of(best)} ({counted(off, 'time')} off it, steps without a row: {lacking})."
+    fitting = (
+        f" Nearest calendar: {yaml_of(best)} ({counted(off, 'time')} off it, steps without a row:"
+        f" {lacking})."
+    )
     hint = fitting if off < len(wrong) else ""
     if isinstance(calendar, Daily):
-        name = calendar.exchange if isinstance(calendar, SessionCalendar) else "the configured weekdays"
+        name = (
+            calendar.exchange
+            if isinstance(calendar, SessionCalendar)
+            else "the configured weekdays"
+        )
         reason = (
             " They have an hour of day: a session is named by its date."
             if all(t != t.normalize() for t in wrong)
@@ -243,8 +306,14 @@ def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestam
         )
         said = f"this is no session of {name}{more}, wanted their dates at midnight.{reason}"
         return f"{said} Drop the row, or correct `calendar`.{hint}"
-    if pd.Timedelta(1, "D") <= (fixed_step(calendar) or pd.Timedelta.max) and stamps.dt.hour.nunique() == 2:
-        hint += " Midnights of a clock that changes are no days of UTC: write dates alone, such as 2024-01-31."
+    if (
+        pd.Timedelta(1, "D") <= (fixed_step(calendar) or pd.Timedelta.max)
+        and stamps.dt.hour.nunique() == 2
+    ):
+        hint += (
+            " Midnights of a clock that changes are no days of UTC: write dates alone, such as"
+            " 2024-01-31."
+        )
     said = f"this time is off the {calendar.freq!r} grid of the other rows{more}."
     return f"{said} Round or drop it, or correct `calendar.freq`.{hint}"
 
@@ -254,7 +323,9 @@ def times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:
     found = [pd.Timestamp(moment) for moment in moments]
     places = [10 if moment == moment.normalize() else 16 for moment in found[:MOST_SHOWN]]
     shown = [written(calendar.kind, str(m), most) for m, most in zip(found, places, strict=False)]
-    return ", ".join(shown) + (f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else "")
+    return ", ".join(shown) + (
+        f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+    )
 
 
 def row_numbers(moments: Any) -> np.ndarray:
@@ -274,17 +345,25 @@ _built: dict[str, tuple[int, int, Any]] = {}
 
 
 def _exchange(exchange: str, first_year: int, last_year: int) -> Any:
-    """A calendar of at least these years. Building one takes a quarter of a second however short it is, so it covers
-    the year after as well, where forecasts lie, and is made again only for years it lacks."""
+    """A calendar of at least these years.
+
+    Building one takes a quarter of a second however short it is, so it covers the year after as
+    well, where forecasts lie, and is made again only for years it lacks.
+    """
     lower, upper = _bounds(exchange)
     start, end = pd.Timestamp(first_year, 1, 1), pd.Timestamp(last_year, 12, 31)
     if (lower is not None and end < lower) or (upper is not None and start > upper):
-        raise InputError(f"Calendar {exchange} is known from {lower} to {upper}; the data reach outside of it.")
+        raise InputError(
+            f"Calendar {exchange} is known from {lower} to {upper}; the data reach outside of it."
+        )
     first, last, _ = _built.get(exchange, (first_year, first_year - 1, None))
     if first_year < first or last_year > last:
         first, last = min(first, first_year), max(last, last_year + 1)
         start, end = pd.Timestamp(first, 1, 1), pd.Timestamp(last, 12, 31)
-        start, end = start if lower is None else max(start, lower), end if upper is None else min(end, upper)
+        start, end = (
+            start if lower is None else max(start, lower),
+            end if upper is None else min(end, upper),
+        )
         _built[exchange] = first, last, _get_calendar(exchange, start=start, end=end)
     return _built[exchange][2]
 
@@ -299,6 +378,7 @@ def _get_calendar(exchange: str, **years: pd.Timestamp) -> Any:
     import exchange_calendars
 
     with warnings.catch_warnings():
-        # exchange_calendars 4.13 uses an accessor that pandas 3.1 announces to change; its result is still right.
+        # exchange_calendars 4.13 uses an accessor that pandas 3.1 announces to change; its result
+        # is still right.
         warnings.simplefilter("ignore", category=DeprecationWarning)
         return exchange_calendars.get_calendar(exchange, **years)

@@ -1,8 +1,9 @@
-"""Columns that a source does not deliver as they are used: adjusted prices, computed and joined columns.
+"""Columns that a source does not deliver as they are used: adjusted prices, computed and joined
+columns.
 
-Adjusted: later splits and dividends applied backwards from the last row, so that prices as traded become one
-comparable history. Computed: from other columns of the same row. Joined from another dataset: at each row the last
-value that was known when the row itself was.
+Adjusted: later splits and dividends applied backwards from the last row, so that prices as traded
+become one comparable history. Computed: from other columns of the same row. Joined from another
+dataset: at each row the last value that was known when the row itself was.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ PRICES = ("open", "high", "low", "close")
 def adjusted(frame: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
     """A raw long frame without its action columns; a frame that has none comes back as it is.
 
-    A price at t is divided by the product of all later split ratios and multiplied by Π (1 − dividend_k / close_{k−1})
-    over the later ex-dates k (the CRSP convention), so returns across an ex-date are those of a holder. Volume is
-    multiplied by the split ratios. Only the scale of a series depends on where it ends, never a return.
+    A price at t is divided by the product of all later split ratios and multiplied by Π (1 −
+    dividend_k / close_{k−1}) over the later ex-dates k (the CRSP convention), so returns across an
+    ex-date are those of a holder. Volume is multiplied by the split ratios. Only the scale of a
+    series depends on where it ends, never a return.
     """
     if not set(ACTIONS) <= set(frame.columns):
         return frame
@@ -48,12 +50,15 @@ def adjusted(frame: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
 
 
 def _factors(rows: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
-    """What volume (`shares`) and prices (`price`) are multiplied by, per row of one series in time order."""
+    """What volume (`shares`) and prices (`price`) are multiplied by, per row of one series in time
+    order.
+    """
     ratio = rows["split"].where(rows["split"] > 0, 1.0)
     shares = _later(ratio)
     price = 1.0 / shares
     if how == "splits_and_dividends":
-        # The dividend is per share after that day's split, the close before it per share before: bring both together.
+        # The dividend is per share after that day's split, the close before it per share before:
+        # bring both together.
         before = rows["close"].ffill().shift() / ratio
         paid = (rows["dividend"] / before).where(lambda share: (share > 0) & (share < 1), 0.0)
         price = price * _later(1.0 - paid)
@@ -67,18 +72,27 @@ def _later(values: pd.Series) -> pd.Series:
 
 
 DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
-    "daily_range": (("high", "low"), lambda high, low: np.log(high.where(high > 0) / low.where(low > 0)))
+    "daily_range": (
+        ("high", "low"),
+        lambda high, low: np.log(high.where(high > 0) / low.where(low > 0)),
+    )
 }
-"""Column → what it is computed from and how, where the source does not deliver a column of this name itself."""
+"""Column → what it is computed from and how, where the source does not deliver a column of this
+name itself.
+"""
 
 
 def inputs_of(column: str, found: Collection[str]) -> tuple[str, ...]:
-    """The source columns that `column` needs: itself, or those it is computed from when it is not among `found`."""
+    """The source columns that `column` needs: itself, or those it is computed from when it is not
+    among `found`.
+    """
     return DERIVED[column][0] if column in DERIVED and column not in found else (column,)
 
 
 def require(found: Collection[str], dataset: Dataset, *, where: str, mend: str = MAP_IT) -> None:
-    """Raises `InputError`, which ends in `mend`, for the first column of the dataset neither there nor computable."""
+    """Raises `InputError`, which ends in `mend`, for the first column of the dataset neither there
+    nor computable.
+    """
     for column in dataset.columns:
         for name in () if column.asked is None else inputs_of(column.asked, found):
             if name not in found:
@@ -86,7 +100,9 @@ def require(found: Collection[str], dataset: Dataset, *, where: str, mend: str =
 
 
 def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
-    """`unique_id, ds, *Dataset.columns` of a raw frame; what the dataset does not use is dropped."""
+    """`unique_id, ds, *Dataset.columns` of a raw frame; what the dataset does not use is
+    dropped.
+    """
     require([str(name) for name in raw.columns], dataset, where=where)
     frame = raw[list(KEYS)].copy(deep=False)
     for column in dataset.columns:
@@ -102,39 +118,53 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
 def known_ahead(frame: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
     """`frame` with a column for each `ahead` one of the dataset, as `with_leads`."""
     names = [column.column for column in dataset.target if column.column in frame]
-    require_given(frame, [c.column for c in dataset.future_exogenous if c.known_ahead], names, where=where)
+    require_given(
+        frame, [c.column for c in dataset.future_exogenous if c.known_ahead], names, where=where
+    )
     wanted = {column.column: column.ahead for column in dataset.columns if column.ahead is not None}
     return with_leads(frame, wanted, dataset.calendar, where=where)
 
 
-def require_given(frame: pd.DataFrame, plans: Iterable[str], observed: Iterable[str], *, where: str) -> None:
-    """Raises `InputError` for the first row with an observation and no value of one of the `plans`."""
+def require_given(
+    frame: pd.DataFrame, plans: Iterable[str], observed: Iterable[str], *, where: str
+) -> None:
+    """Raises `InputError` for the first row with an observation and no value of one of the
+    `plans`.
+    """
     for name in plans:
         late = (frame[name].isna() & frame[list(observed)].notna().any(axis=1)).to_numpy()
         if late.any():
             raise InputError(
-                f"{where}, {place(frame, int(np.argmax(late)))}: {name!r} is `known_ahead` and has no value where "
-                "the target has one. Give its values of every row, and of the horizon behind the last."
+                f"{where}, {place(frame, int(np.argmax(late)))}: {name!r} is `known_ahead` and has"
+                " no value where the target has one. Give its values of every row, and of the"
+                " horizon behind the last."
             )
 
 
-def with_leads(frame: pd.DataFrame, wanted: Mapping[str, Later], calendar: Calendar, *, where: str) -> pd.DataFrame:
-    """`frame` with a column for each of `wanted`: at each row the value of the row a number of steps later.
+def with_leads(
+    frame: pd.DataFrame, wanted: Mapping[str, Later], calendar: Calendar, *, where: str
+) -> pd.DataFrame:
+    """`frame` with a column for each of `wanted`: at each row the value of the row a number of
+    steps later.
 
-    Rows behind the last observation may hold such values alone, so that a forecast from there knows its horizon.
-    `InputError` for a hole before a series' last value; what lies behind it is not known.
+    Rows behind the last observation may hold such values alone, so that a forecast from there knows
+    its horizon. `InputError` for a hole before a series' last value; what lies behind it is not
+    known.
     """
     parts = []
     for unique_id, rows in frame.groupby("unique_id", sort=False) if wanted else ():
-        values = rows.set_index("ds").reindex(grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
+        values = rows.set_index("ds").reindex(
+            grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
+        )
         part = {}
         for name, ahead in wanted.items():
             own = values[ahead.column]
             holes = own.isna() & own[::-1].notna().cummax()[::-1]
             if holes.any():
                 raise InputError(
-                    f"{where}, series {unique_id!r}: {ahead.column!r} is `known_ahead` and has no value at "
-                    f"{holes.idxmax()}, before its last one. Complete it: a horizon with a hole cannot be forecast."
+                    f"{where}, series {unique_id!r}: {ahead.column!r} is `known_ahead` and has no"
+                    f" value at {holes.idxmax()}, before its last one. Complete it: a horizon with"
+                    " a hole cannot be forecast."
                 )
             part[name] = own.shift(-ahead.step)
         parts.append(pd.DataFrame(part).reindex(rows["ds"]).set_axis(rows.index))
@@ -142,7 +172,9 @@ def with_leads(frame: pd.DataFrame, wanted: Mapping[str, Later], calendar: Calen
 
 
 def observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """`frame` up to each series' last row with an observation: what is planned or looked up behind it is none."""
+    """`frame` up to each series' last row with an observation: what is planned or looked up behind
+    it is none.
+    """
     plans = {c.ahead.column for c in dataset.columns if c.ahead is not None}
     own = [c.asked for c in dataset.columns if c.asked is not None and c.asked not in plans]
     names = [name for column in own for name in inputs_of(column, frame.columns) if name in frame]
@@ -157,17 +189,27 @@ def until_seen(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 
 
 def other_datasets(dataset: Dataset) -> list[str]:
-    """The datasets whose snapshots this one reads; the stage that fetches it depends on their pointers too."""
-    return sorted({column.joined.dataset for column in dataset.columns if column.joined is not None} - {""})
+    """The datasets whose snapshots this one reads; the stage that fetches it depends on their
+    pointers too.
+    """
+    return sorted(
+        {column.joined.dataset for column in dataset.columns if column.joined is not None} - {""}
+    )
 
 
 def with_joined(names: Iterable[str], configs: Path) -> list[str]:
-    """`names` and every dataset they join, those that are joined first; `InputError` for an unknown name."""
+    """`names` and every dataset they join, those that are joined first; `InputError` for an unknown
+    name.
+    """
     order: dict[str, None] = {}
     waiting = [(name, frozenset[str]()) for name in reversed(list(names))]
     while waiting:
         name, above = waiting.pop()
-        others = [o for o in other_datasets(load_dataset(name, configs)) if o not in order and o not in above | {name}]
+        others = [
+            o
+            for o in other_datasets(load_dataset(name, configs))
+            if o not in order and o not in above | {name}
+        ]
         if others:
             waiting += [(name, above), *((other, above | {name}) for other in others)]
         else:
@@ -176,21 +218,35 @@ def with_joined(names: Iterable[str], configs: Path) -> list[str]:
 
 
 def joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
-    """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than `max_age_days`."""
-    others = {name: load_dataset(name, ProjectPaths.of(root).configs) for name in other_datasets(dataset)}
-    values = {name: adjusted(snapshots.read_pointed(root, name), o.source.adjustment) for name, o in others.items()}
+    """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than
+    `max_age_days`.
+    """
+    others = {
+        name: load_dataset(name, ProjectPaths.of(root).configs) for name in other_datasets(dataset)
+    }
+    values = {
+        name: adjusted(snapshots.read_pointed(root, name), o.source.adjustment)
+        for name, o in others.items()
+    }
     if any(column.joined is not None and not column.joined.dataset for column in dataset.columns):
         others[""], values[""] = dataset, adjusted(frame, dataset.source.adjustment)
     result = frame.copy(deep=False)
     for column in dataset.columns:
         if column.joined is not None:
             name = column.joined.dataset
-            result[column.column] = _looked_up(frame, dataset, column, others[name], values[name], where)
+            result[column.column] = _looked_up(
+                frame, dataset, column, others[name], values[name], where
+            )
     return result
 
 
 def _looked_up(
-    frame: pd.DataFrame, dataset: Dataset, column: Column, other: Dataset, values: pd.DataFrame, where: str
+    frame: pd.DataFrame,
+    dataset: Dataset,
+    column: Column,
+    other: Dataset,
+    values: pd.DataFrame,
+    where: str,
 ) -> pd.Series:
     wanted = column.joined
     assert wanted is not None
@@ -198,10 +254,14 @@ def _looked_up(
     _require(wanted.column, values.columns, f"{where}: {named} has no column")
     _require(wanted.series, values["unique_id"].unique(), f"{where}: {named} has no series")
     series = values[values["unique_id"] == wanted.series].dropna(subset=[wanted.column])
-    known = pd.DataFrame({"known": ended(other.calendar, series["ds"]), "value": series[wanted.column].to_numpy()})
+    known = pd.DataFrame(
+        {"known": ended(other.calendar, series["ds"]), "value": series[wanted.column].to_numpy()}
+    )
     asked = pd.DataFrame({"known": ended(dataset.calendar, frame["ds"]), "row": frame.index})
     asked, known = (table.sort_values("known", kind="stable") for table in (asked, known))
-    found = pd.merge_asof(asked, known, on="known", tolerance=pd.Timedelta(wanted.max_age_days, "D"))
+    found = pd.merge_asof(
+        asked, known, on="known", tolerance=pd.Timedelta(wanted.max_age_days, "D")
+    )
     return found.set_index("row")["value"].reindex(frame.index)
 
 

@@ -1,6 +1,8 @@
-"""The entry of configs/datasets.yaml that fits a file of the user's own, every part of it guessed and shown.
+"""The entry of configs/datasets.yaml that fits a file of the user's own, every part of it guessed
+and shown.
 
-A guess is written beside what it was read from, so that one look confirms or corrects it; `fetch` then checks it all.
+A guess is written beside what it was read from, so that one look confirms or corrects it; `fetch`
+then checks it all.
 """
 
 from __future__ import annotations
@@ -21,19 +23,43 @@ from forecast.data.written_times import ISO, as_utc, format_of, oldest_first
 from forecast.system.errors import InputError, counted, quote_names
 
 ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
-"""Clocks that are tried where an hour of autumn stands twice; each stands for those that change with it."""
-TIMES = ("ds", "date", "time", "datetime", "timestamp", "year", "month", "day", "hour", "datum", "zeit", "jahr")
+"""Clocks that are tried where an hour of autumn stands twice; each stands for those that change
+with it.
+"""
+TIMES = (
+    "ds",
+    "date",
+    "time",
+    "datetime",
+    "timestamp",
+    "year",
+    "month",
+    "day",
+    "hour",
+    "datum",
+    "zeit",
+    "jahr",
+)
 """Names of columns that hold times, if in a form that is not known."""
 INDEX: Calendar = RegularCalendar.model_validate({"kind": "index"})
 TARGETS = ("y", "target", "value", "values", "wert", "close")
-SPANS = {"D": (7, 7, 28), "B": (5, 5, 60), "W": (52, 4, 52), "M": (12, 12, 24), "Q": (4, 4, 8), "Y": (1, 1, 4)}
+SPANS = {
+    "D": (7, 7, 28),
+    "B": (5, 5, 60),
+    "W": (52, 4, 52),
+    "M": (12, 12, 24),
+    "Q": (4, 4, 8),
+    "Y": (1, 1, 4),
+}
 """Season, horizon and lookback by pandas' name of a step."""
 
 
 def added(text: str, name: str, block: str) -> str:
-    """configs/datasets.yaml, as `text`, with the entry of `block` and its name in `run`; comments stay.
+    """configs/datasets.yaml, as `text`, with the entry of `block` and its name in `run`; comments
+    stay.
 
-    `InputError` with what to write by hand where the file is in a form, such as an alias, that this would break.
+    `InputError` with what to write by hand where the file is in a form, such as an alias, that this
+    would break.
     """
     before, entry = yaml.safe_load(text) or {}, yaml.safe_load(block)
     names, known = before.get("run") or [], before.get("datasets") or {}
@@ -41,7 +67,10 @@ def added(text: str, name: str, block: str) -> str:
     try:
         top = yaml.compose(text, Loader=yaml.SafeLoader)
         places = {key.value: (key, value) for key, value in top.value} if top else {}
-        edits = [_entry_at(text, places.get("datasets"), block), _name_at(text, places.get("run"), _flow(name))]
+        edits = [
+            _entry_at(text, places.get("datasets"), block),
+            _name_at(text, places.get("run"), _flow(name)),
+        ]
         after = text
         for at, new in sorted(edits, reverse=True):
             after = after[:at] + new + after[at:]
@@ -50,8 +79,9 @@ def added(text: str, name: str, block: str) -> str:
     except yaml.YAMLError:
         pass
     raise InputError(
-        f"configs/datasets.yaml: `run` or `datasets` is written in a form (an alias?) that cannot be extended without "
-        f"changing more. Add {name!r} to `run` and this to `datasets` by hand, then `forecast fetch {name}`:\n{block}"
+        "configs/datasets.yaml: `run` or `datasets` is written in a form (an alias?) that cannot"
+        f" be extended without changing more. Add {name!r} to `run` and this to `datasets` by hand,"
+        f" then `forecast fetch {name}`:\n{block}"
     )
 
 
@@ -60,8 +90,14 @@ def _entry_at(text: str, found: Any, block: str) -> tuple[int, str]:
         return len(text), f"\ndatasets:\n{block}"
     key, value = found
     if value.flow_style and isinstance(value, yaml.MappingNode):
-        return value.start_mark.index + 1, _flow(yaml.safe_load(block))[1:-1] + (", " if value.value else "")
-    indent = value.start_mark.column if isinstance(value, yaml.MappingNode) else key.start_mark.column + 2
+        return value.start_mark.index + 1, _flow(yaml.safe_load(block))[1:-1] + (
+            ", " if value.value else ""
+        )
+    indent = (
+        value.start_mark.column
+        if isinstance(value, yaml.MappingNode)
+        else key.start_mark.column + 2
+    )
     end = text.find("\n", key.end_mark.index) + 1
     own = textwrap.indent(textwrap.dedent(block), " " * indent) + "\n"
     return (end, own) if end else (len(text), f"\n{own}")
@@ -78,7 +114,9 @@ def _name_at(text: str, found: Any, name: str) -> tuple[int, str]:
 
 
 def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(
+        value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True
+    )
     return text.strip().removesuffix("...").strip()
 
 
@@ -87,16 +125,24 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
 
     `InputError` where no column holds times or numbers, or `target` is none of the number columns.
     """
-    written = own_files.Format() if path.suffix.lower() in own_files.PARQUET else own_files.guessed(path, where)
+    written = (
+        own_files.Format()
+        if path.suffix.lower() in own_files.PARQUET
+        else own_files.guessed(path, where)
+    )
     table = own_files.table(path, where, written, names="unique_id")
     if table.empty:
-        raise InputError(f"{where}: found no rows below the names of the columns. Check what wrote the file.")
+        raise InputError(
+            f"{where}: found no rows below the names of the columns. Check what wrote the file."
+        )
     time, form = _time_column(table)
     series = _series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
         table = own_files.table(path, where, written, names=str(series))
     if time is not None and str(series).lower() in TIMES:
-        raise InputError(f"{where}: {time!r} and {series!r} tell one time. Write one column: 2024-01-31T13:00.")
+        raise InputError(
+            f"{where}: {time!r} and {series!r} tell one time. Write one column: 2024-01-31T13:00."
+        )
     named = table.assign(unique_id=table[series].astype("str") if series else "one")
     if time is None:
         time, ds = _count_column(named, target, where)
@@ -109,30 +155,50 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
     text = [c for c in numbers if first_text(table[c]) is not None]
     numbers = [c for c in numbers if c not in text]
     for column in text if target or not numbers else ():
-        if str(column) == target or table[column].astype("str").str.contains(r"\d").mean() > 0.5 > len(numbers):
+        if str(column) == target or table[column].astype("str").str.contains(
+            r"\d"
+        ).mean() > 0.5 > len(numbers):
             raise InputError(where + no_number(named, column))
     wanted = _target(numbers, target, where)
     entry, notes = _entry(times, calendar, wanted)
-    columns = {ours: str(its) for ours, its in (("ds", time), ("unique_id", series)) if its not in (None, ours)}
+    columns = {
+        ours: str(its)
+        for ours, its in (("ds", time), ("unique_id", series))
+        if its not in (None, ours)
+    }
     said = {"columns": columns, "time_zone": zone, "time_format": form}
-    source = {"kind": "file", "path": where, **{key: value for key, value in said.items() if value}, **written.said()}
+    source = {
+        "kind": "file",
+        "path": where,
+        **{key: value for key, value in said.items() if value},
+        **written.said(),
+    }
     if off or lacking:
-        notes["calendar"] += f"; {counted(off, 'time')} off it, {counted(lacking, 'step')} without a row"
+        notes["calendar"] += (
+            f"; {counted(off, 'time')} off it, {counted(lacking, 'step')} without a row"
+        )
     clock = f"{zone} (name yours, if its clocks change alike)" if zone else "UTC"
     read = "rows counted" if calendar is INDEX else f"times as {clock}"
-    notes["source"] = read + (f" from {time!r}" if time else "") + (f", series from {series!r}" if series else "")
+    notes["source"] = (
+        read + (f" from {time!r}" if time else "") + (f", series from {series!r}" if series else "")
+    )
     entry = {"title": path.name.partition(".")[0], "source": source, **entry}
     lines = [f"  {_flow(name)}:"]
     lines += [
-        f"    {key}: {_flow(value)}" + (f" # {notes[key]}" if key in notes else "") for key, value in entry.items()
+        f"    {key}: {_flow(value)}" + (f" # {notes[key]}" if key in notes else "")
+        for key, value in entry.items()
     ]
     others = [_column(times, calendar, number) for number in numbers if number != wanted]
     if others:
-        lines.append(f"    # past_exogenous: {_flow(others)} # the other numbers, known up to the forecast")
+        lines.append(
+            f"    # past_exogenous: {_flow(others)} # the other numbers, known up to the forecast"
+        )
     return "\n".join(lines) + "\n"
 
 
-def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[str, Any], dict[str, str]]:
+def _entry(
+    times: pd.DataFrame, calendar: Calendar, target: Any
+) -> tuple[dict[str, Any], dict[str, str]]:
     rows = times.groupby("unique_id").size()
     season, horizon, lookback = spans(calendar)
     most = max(int(rows.min()) // 20, 1)
@@ -141,17 +207,25 @@ def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[s
     missing = column.get("max_missing", 0.0)
     features = usual_features(calendar, int(lengths(times, calendar).max()))
     entry = {
-        "calendar": yaml.safe_load(yaml_of(calendar)), "horizon": horizon, "lookback": lookback,
-        "season_length": season, "step_size": max(1, horizon // 4), "target": column, "calendar_features": features,
+        "calendar": yaml.safe_load(yaml_of(calendar)),
+        "horizon": horizon,
+        "lookback": lookback,
+        "season_length": season,
+        "step_size": max(1, horizon // 4),
+        "target": column,
+        "calendar_features": features,
         "splits": {"train": 0.6, "validation": 0.15, "calibration": 0.1},
         "licence": {"name": "mine", "attribution": "my own data"},
-    }  # fmt: skip
+    }
     notes = {
         "calendar": f"from {len(times)} rows of {len(rows)} series",
         "horizon": f"steps ahead; the shortest series has {rows.min()}",
         "season_length": "steps of a season; 1 for none",
         "step_size": "steps from one forecast of a block to the next",
-        "target": "what is forecast" + (f"; up to {missing:.0%} of a series' steps lack it" if missing else ""),
+        "target": (
+            "what is forecast"
+            + (f"; up to {missing:.0%} of a series' steps lack it" if missing else "")
+        ),
         "calendar_features": "known in advance; also day_of_week, where people work",
         "splits": "shares of the rows; the rest is the test",
     }
@@ -159,13 +233,18 @@ def _entry(times: pd.DataFrame, calendar: Calendar, target: Any) -> tuple[dict[s
 
 
 def spans(calendar: Calendar) -> tuple[int, int, int]:
-    """Season (1 where it is not whole), horizon and lookback in steps: a day of a step below one, else by its name."""
+    """Season (1 where it is not whole), horizon and lookback in steps: a day of a step below one,
+    else by its name.
+    """
     if calendar.kind == "index":
         return 1, 10, 100
     if not isinstance(calendar, RegularCalendar):
         return SPANS["B"]
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
-    if isinstance(offset, pd.offsets.Tick) and (steps := pd.Timedelta(1, "D") / pd.Timedelta(offset)) > 1:
+    if (
+        isinstance(offset, pd.offsets.Tick)
+        and (steps := pd.Timedelta(1, "D") / pd.Timedelta(offset)) > 1
+    ):
         day = round(steps)
         return day if day == steps else 1, min(day, 96), min(7 * day, 672)
     name = offset.freqstr.lstrip("0123456789").split("-")[0]
@@ -174,14 +253,17 @@ def spans(calendar: Calendar) -> tuple[int, int, int]:
 
 
 def _column(times: pd.DataFrame, calendar: Calendar, name: Any) -> dict[str, Any]:
-    """With `max_missing`, where it lacks steps: the share of the series that lacks most, rounded up."""
+    """With `max_missing`, where it lacks steps: the share of the series that lacks most, rounded
+    up.
+    """
     share = (1 - times.groupby("unique_id")[name].count() / lengths(times, calendar)).max()
     missing = {"max_missing": float(np.ceil(100 * share) / 100)} if share > 0 else {}
     return {"column": str(name), **missing}
 
 
 def _time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
-    """The first column that holds times, and its format where that is not ISO 8601; years that count where none does.
+    """The first column that holds times, and its format where that is not ISO 8601; years that
+    count where none does.
 
     None where no column holds times.
     """
@@ -196,17 +278,29 @@ def _time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
         if form is not None:
             return name, None if form == ISO else form
     whole = table.select_dtypes("integer")
-    years = [c for c in whole if whole[c].between(1678, 2199).all() and (whole[c].diff() == 1).mean() > 0.5]
+    years = [
+        c
+        for c in whole
+        if whole[c].between(1678, 2199).all() and (whole[c].diff() == 1).mean() > 0.5
+    ]
     return (years[0], "%Y") if years else (None, None)
 
 
 def _count_column(table: pd.DataFrame, target: str, where: str) -> tuple[Any | None, pd.Series]:
-    """The column that counts the rows of each series, None where none does; and the counts as times.
+    """The column that counts the rows of each series, None where none does; and the counts as
+    times.
 
     `InputError` where a column may hold times in a form that is not known.
     """
-    steps = table.select_dtypes("number").drop(columns=target, errors="ignore").groupby(table["unique_id"]).diff()
-    counts = [c for c in steps if (steps[c].isin([1]) | steps[c].isna()).all() and table[c].min() >= 0]
+    steps = (
+        table.select_dtypes("number")
+        .drop(columns=target, errors="ignore")
+        .groupby(table["unique_id"])
+        .diff()
+    )
+    counts = [
+        c for c in steps if (steps[c].isin([1]) | steps[c].isna()).all() and table[c].min() >= 0
+    ]
     rising = [c for c in steps if len(steps.columns) > 1 and (steps[c].dropna() > 0).all()]
     own = table.columns.drop("unique_id")
     text = [c for c in own if table[c].is_unique and first_text(table[c]) is not None]
@@ -214,29 +308,43 @@ def _count_column(table: pd.DataFrame, target: str, where: str) -> tuple[Any | N
     in_parts = {"year", "month"} <= {str(c).lower() for c in own}
     if unread and (in_parts or not counts):
         raise InputError(
-            f"{where}: no column holds times that are known; {quote_names(unread)} may be some. Write them in one "
-            "column as 2024-01-31 or 2024-01-31T13:00, or write the entry by hand with `time_format`, or with "
-            "`calendar: {kind: index}` where the rows have no dates (docs/data.md)."
+            f"{where}: no column holds times that are known; {quote_names(unread)} may be some."
+            " Write them in one column as 2024-01-31 or 2024-01-31T13:00, or write the entry by"
+            " hand with `time_format`, or with `calendar: {kind: index}` where the rows have no"
+            " dates (docs/data.md)."
         )
     number = table[counts[0]] if counts else table.groupby("unique_id", sort=False).cumcount()
     return counts[0] if counts else None, pd.to_datetime(60 * number, unit="s")
 
 
 def _series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
-    """`unique_id`, or the column with the fewest values that tells apart rows of the same time: of text, else of whole
-    numbers. Without times the text that changes the seldomest, each value in one stretch of rows."""
+    """`unique_id`, or the column with the fewest values that tells apart rows of the same time: of
+    text, else of whole numbers. Without times the text that changes the seldomest, each value in
+    one stretch of rows.
+    """
     if "unique_id" in table.columns:
         return "unique_id"
     others = [c for c in table.columns if c != time]
     text = [c for c in others if first_text(table[c]) is not None]
     if time is None:
-        telling = [c for c in text if (table[c] != table[c].shift()).sum() == table[c].nunique() < len(table)]
+        telling = [
+            c
+            for c in text
+            if (table[c] != table[c].shift()).sum() == table[c].nunique() < len(table)
+        ]
     else:
         most = table[time].value_counts().max()
-        whole = [c for c in others if table[c].dtype.kind == "i" and most <= table[c].nunique() <= 2 * most]
-        # numbers name series only where another one is left to forecast, and more than an hour of autumn stands twice
+        whole = [
+            c
+            for c in others
+            if table[c].dtype.kind == "i" and most <= table[c].nunique() <= 2 * most
+        ]
+        # numbers name series only where another one is left to forecast, and more than an hour of
+        # autumn stands twice
         whole = whole if len(others) > 1 and table[time].duplicated().mean() > 0.1 else []
-        kinds: list[list[Any]] = [[c for c in kind if not table.duplicated([c, time]).any()] for kind in (text, whole)]
+        kinds: list[list[Any]] = [
+            [c for c in kind if not table.duplicated([c, time]).any()] for kind in (text, whole)
+        ]
         telling = next((kind for kind in kinds if kind), []) if most > 1 else []
     return min(telling, key=lambda c: table[c].nunique(), default=None)
 
@@ -244,14 +352,19 @@ def _series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
 def _target(numbers: list[Any], asked: str, where: str) -> Any:
     if not numbers or (asked and asked not in map(str, numbers)):
         found = f"found {quote_names(numbers)}" if numbers else "found none"
-        raise InputError(f"{where}: no column of numbers{f' called {asked!r}' if asked else ''}; {found}. Name one.")
+        raise InputError(
+            f"{where}: no column of numbers{f' called {asked!r}' if asked else ''}; {found}. Name"
+            " one."
+        )
     if asked:
         return next(c for c in numbers if str(c) == asked)
     return next((c for c in numbers if str(c).lower() in TARGETS), numbers[0])
 
 
 def _zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:
-    """The clock that explains an hour that stands twice, and the times in UTC; UTC where none does."""
+    """The clock that explains an hour that stands twice, and the times in UTC; UTC where none
+    does.
+    """
     twice = table.duplicated(["unique_id", "ds"]).any()
     for zone in ZONES if twice else ():
         try:

@@ -1,4 +1,5 @@
-"""`forecast fetch`: ask a source for what is new, compare, check, store a snapshot, and move the pointer last.
+"""`forecast fetch`: ask a source for what is new, compare, check, store a snapshot, and move the
+pointer last.
 
 `forecast data`: summary and plot of what is stored.
 """
@@ -34,7 +35,9 @@ MAX_SERIES, MAX_POINTS = 6, 100_000
 
 @dataclass(frozen=True)
 class Fetched:
-    """What happened. `rows_before` is 0 at the first fetch; `revised` is the table of `snapshots.revisions`."""
+    """What happened. `rows_before` is 0 at the first fetch; `revised` is the table of
+    `snapshots.revisions`.
+    """
 
     pointer: snapshots.Pointer
     rows_before: int
@@ -66,13 +69,18 @@ def fetch_new(
     deadline: Deadline | None = None,
     advance: Callable[[str], None] = lambda name: None,
 ) -> Fetched:
-    """A new snapshot as of `as_of` (UTC; None: now) and the pointer on it; on any error everything stays as it was.
+    """A new snapshot as of `as_of` (UTC; None: now) and the pointer on it; on any error everything
+    stays as it was.
 
-    A snapshot that exists for exactly this `as_of` is restored without network. Raises `InputError` for the user's,
-    `DataError` for the source's fault, `BusyError` when the dataset is being fetched already.
+    A snapshot that exists for exactly this `as_of` is restored without network. Raises `InputError`
+    for the user's, `DataError` for the source's fault, `BusyError` when the dataset is being
+    fetched already.
     """
     if as_of is not None and as_of > now:
-        raise InputError(f"as_of {as_of} lies in the future (now: {now:%Y-%m-%d %H:%M} UTC). Wanted an earlier date.")
+        raise InputError(
+            f"as_of {as_of} lies in the future (now: {now:%Y-%m-%d %H:%M} UTC). Wanted an earlier"
+            " date."
+        )
     with files.locked(ProjectPaths.of(root).lock(f"fetch-{name}"), what=f"Fetching {name!r}"):
         paths = ProjectPaths.of(root)
         files.remove_leftovers(paths.snapshots / name)
@@ -81,18 +89,24 @@ def fetch_new(
         if kept is not None:
             return kept
         asked = now.floor("s") if as_of is None and dataset.source.remote else as_of
-        return _taken(Request(name, dataset, root, asked, {}, deadline, environment or {}, advance), now)
+        return _taken(
+            Request(name, dataset, root, asked, {}, deadline, environment or {}, advance), now
+        )
 
 
 def restored(name: str, root: Path, as_of: pd.Timestamp) -> Fetched | None:
-    """The pointer moved to the stored snapshot of exactly this `as_of`, or None when there is none."""
+    """The pointer moved to the stored snapshot of exactly this `as_of`, or None when there is
+    none.
+    """
     for path in snapshots.snapshots(root, name):
         content = files.noted(path.with_suffix(".json"))
         if not content or pd.Timestamp(content["as_of"]) != as_of:
             continue
         frame = snapshots.verify(path, content["sha256"], name)
         beside = {key: content.get(key) for key in ("issued", "issued_sha256")}
-        pointer = snapshots.Pointer(content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **beside)
+        pointer = snapshots.Pointer(
+            content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **beside
+        )
         snapshots.move_pointer(root, name, pointer)
         return Fetched(pointer, len(frame), len(frame), NO_REVISION, restored=True)
     return None
@@ -106,7 +120,9 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
     fresh = preparation.checked_raw(raw, dataset, error=_blame(dataset))
     frame, revised = fresh, NO_REVISION
     if stored is not None:
-        compared = partial(revisions, observed(stored.frame, dataset), provisional_from=stored.provisional_from)
+        compared = partial(
+            revisions, observed(stored.frame, dataset), provisional_from=stored.provisional_from
+        )
         revised = compared(fresh, since=since)
         final = revised[~revised["kind"].isin(["provisional", "unanswered"])]
         again = dataset.source.again(set(final["unique_id"])) if since else None
@@ -114,40 +130,73 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
             raw, fresh, since = _again_whole(request, again, raw, fresh, since)
             revised = compared(fresh, since=since)
         frame = merged(stored.frame, fresh, since=since, keep=dataset.source.series)
-    before = vintages.kept(root, request.name) if stored and stored.same_question and dataset.source.remote else None
+    before = (
+        vintages.kept(root, request.name)
+        if stored and stored.same_question and dataset.source.remote
+        else None
+    )
     known = vintages.accumulated(before, raw.vintages)
     if request.as_of is not None and request.as_of < now.floor("s"):
         known = known[known["issued_at"] <= request.as_of].reset_index(drop=True)
     vintages.check(known, dataset, where=raw.where, error=_blame(dataset))
     whole = vintages.with_columns(frame, dataset, known)
-    looked_up = known_ahead(joined(whole, dataset, root=root, where=raw.where), dataset, where=raw.where)
+    looked_up = known_ahead(
+        joined(whole, dataset, root=root, where=raw.where), dataset, where=raw.where
+    )
     _, left_out = preparation.prepare(looked_up, dataset, where=raw.where, error=_blame(dataset))
-    found = left_out + quality.findings(preparation.comparable(whole, dataset), dataset, as_of=raw.as_of)
-    if (last := observed(frame, dataset)["ds"].max()) > now and (action := dataset.quality.freshness.action) != "off":
-        text = f"the last row is of {last}, later than this clock's {now:%Y-%m-%d %H:%M} UTC; is it slow, or does "
-        found.append(Violation("freshness", "", "ds", 1, f"{text}`source` lack a `time_zone`?", action))
+    found = left_out + quality.findings(
+        preparation.comparable(whole, dataset), dataset, as_of=raw.as_of
+    )
+    if (last := observed(frame, dataset)["ds"].max()) > now and (
+        action := dataset.quality.freshness.action
+    ) != "off":
+        text = (
+            f"the last row is of {last}, later than this clock's {now:%Y-%m-%d %H:%M} UTC; is it"
+            " slow, or does "
+        )
+        found.append(
+            Violation("freshness", "", "ds", 1, f"{text}`source` lack a `time_zone`?", action)
+        )
     quality.enforce(found, where=raw.where, error=_blame(dataset))
     pointer = _write(request, raw, frame, known, revised, stored, found, now)
-    return Fetched(pointer, 0 if stored is None else len(stored.frame), len(frame), revised, raw.failed, found)
+    return Fetched(
+        pointer, 0 if stored is None else len(stored.frame), len(frame), revised, raw.failed, found
+    )
 
 
 def _again_whole(
-    request: Request, source: Source, raw: RawFrame, fresh: pd.DataFrame, since: dict[str, pd.Timestamp]
+    request: Request,
+    source: Source,
+    raw: RawFrame,
+    fresh: pd.DataFrame,
+    since: dict[str, pd.Timestamp],
 ) -> tuple[RawFrame, pd.DataFrame, dict[str, pd.Timestamp]]:
-    """The series of `source`, whose overlap was revised, read from their start: older rows may have changed too."""
+    """The series of `source`, whose overlap was revised, read from their start: older rows may have
+    changed too.
+    """
     narrowed = request.dataset.model_copy(update={"source": source})
     whole = sources.read(replace(request, dataset=narrowed, since={}, advance=lambda name: None))
     again = preparation.checked_raw(whole, request.dataset, error=DataError)
     rest = fresh[~fresh["unique_id"].isin(set(again["unique_id"]))]
-    combined = pd.concat([rest, again]).sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)
-    kept = {series: first for series, first in since.items() if series not in set(again["unique_id"])}
+    combined = pd.concat([rest, again]).sort_values(
+        ["unique_id", "ds"], kind="stable", ignore_index=True
+    )
+    kept = {
+        series: first for series, first in since.items() if series not in set(again["unique_id"])
+    }
     return replace(raw, failed={**raw.failed, **whole.failed}), combined, kept
 
 
 def _write(
-    request: Request, raw: RawFrame, frame: pd.DataFrame, known: pd.DataFrame, revised: pd.DataFrame,
-    stored: Stored | None, found: list[Violation], now: pd.Timestamp,
-) -> snapshots.Pointer:  # fmt: skip
+    request: Request,
+    raw: RawFrame,
+    frame: pd.DataFrame,
+    known: pd.DataFrame,
+    revised: pd.DataFrame,
+    stored: Stored | None,
+    found: list[Violation],
+    now: pd.Timestamp,
+) -> snapshots.Pointer:
     """Revisions and vintages first, then the snapshot, the pointer last."""
     root, name = request.root, request.name
     sha = snapshots.content_sha256(frame)
@@ -166,21 +215,29 @@ def _write(
             "previous": stored.pointer.sha256 if stored is not None else None,
             "revised_values": len(revised),
             "failed": raw.failed,
-            "provisional_from": raw.provisional_from.isoformat() if raw.provisional_from is not None else None,
+            "provisional_from": (
+                raw.provisional_from.isoformat() if raw.provisional_from is not None else None
+            ),
             "findings": [asdict(f) for f in found[:SHOWN]],
             **beside,
             **preparation.known(frame, request.dataset),
         }
-        pointer = replace(snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record), **beside)
+        pointer = replace(
+            snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record),
+            **beside,
+        )
     path, digest = (root / pointer.snapshot).with_suffix(".json"), raw.provenance.get("file_sha256")
-    if digest and digest != files.noted(path).get("file_sha256"):  # the same rows, written otherwise now
+    # the same rows, written otherwise now
+    if digest and digest != files.noted(path).get("file_sha256"):
         files.write_json(path, {**files.noted(path), "file_sha256": digest})
     snapshots.move_pointer(root, name, pointer)
     return pointer
 
 
 def _stored(request: Request) -> Stored | None:
-    """The pointed snapshot up to `as_of`; None when there is none that can be read: then everything is asked anew."""
+    """The pointed snapshot up to `as_of`; None when there is none that can be read: then everything
+    is asked anew.
+    """
     name, root = request.name, request.root
     if not ProjectPaths.of(root).pointer(name).exists():
         return None
@@ -189,31 +246,45 @@ def _stored(request: Request) -> Stored | None:
         frame = snapshots.read_pointed(root, name)
     except DataError:
         return None
-    record = snapshots.provenance(root, name)  # a damaged one would hide which forecasts and provisional rows are kept
+    # a damaged one would hide which forecasts and provisional rows are kept
+    record = snapshots.provenance(root, name)
     if request.as_of is not None:
         frame = frame[ended(request.dataset.calendar, frame["ds"]) <= request.as_of]
     provisional = record.get("provisional_from")
     earlier = request.as_of is None or pd.Timestamp(pointer.as_of) <= request.as_of
-    same = record.get("question") == request.dataset.source.question(request.dataset.vintage_columns)
-    return Stored(frame, pointer, pd.Timestamp(provisional) if provisional else None, earlier and same)
+    same = record.get("question") == request.dataset.source.question(
+        request.dataset.vintage_columns
+    )
+    return Stored(
+        frame, pointer, pd.Timestamp(provisional) if provisional else None, earlier and same
+    )
 
 
 def _since(stored: Stored, dataset: Dataset) -> dict[str, pd.Timestamp]:
-    """Per series where to ask from: the overlap before its last row, or earlier where rows were provisional."""
+    """Per series where to ask from: the overlap before its last row, or earlier where rows were
+    provisional.
+    """
     overlap = dataset.source.overlap
     if overlap is None or not stored.same_question:
         return {}
     last = stored.frame.groupby("unique_id")["ds"].max() - pd.Timedelta(overlap)
     bound = stored.provisional_from
-    return {str(name): (moment if bound is None else min(moment, bound)).normalize() for name, moment in last.items()}
+    return {
+        str(name): (moment if bound is None else min(moment, bound)).normalize()
+        for name, moment in last.items()
+    }
 
 
 def _blame(dataset: Dataset) -> type[DataError] | type[InputError]:
     return DataError if dataset.source.remote else InputError
 
 
-def summary(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> tuple[dict[str, Any], list[Violation]]:
-    """One row of `forecast data`, and what the data checks find; of data that cannot be read nothing is found."""
+def summary(
+    name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp
+) -> tuple[dict[str, Any], list[Violation]]:
+    """One row of `forecast data`, and what the data checks find; of data that cannot be read
+    nothing is found.
+    """
     if not ProjectPaths.of(root).pointer(name).exists():
         return _without(name, state=f"not fetched; run `forecast fetch {name}`"), []
     try:
@@ -223,7 +294,9 @@ def summary(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> tu
     except ForecastError as error:
         return _without(name, state=str(error)), []
     described = quality.describe(frame, dataset)
-    found = quality.findings(preparation.comparable(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of))
+    found = quality.findings(
+        preparation.comparable(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of)
+    )
     last, kind = frame["ds"].max(), dataset.calendar.kind
     row = {
         "dataset": name,
@@ -239,7 +312,9 @@ def summary(name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp) -> tu
         "snapshots": len(snapshots.snapshots(root, name)),
         "revised": record.get("revised_values", 0),
         "warnings": len(found),
-        "state": "good" if not record.get("failed") else f"kept without {', '.join(record['failed'])}",
+        "state": (
+            "good" if not record.get("failed") else f"kept without {', '.join(record['failed'])}"
+        ),
     }
     return row, found
 
@@ -252,7 +327,8 @@ def age(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str:
 
 
 def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
-    """A PNG with one panel per column and one line per series (the first six), missing steps left open.
+    """A PNG with one panel per column and one line per series (the first six), missing steps left
+    open.
 
     Kept out of reports/ on purpose: prices under personal-use terms must not travel with a report.
     """
@@ -272,7 +348,9 @@ def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
     panels[0].set_title(title, fontsize=9, loc="left", parse_math=False)
     if count > 1:  # below everything: over a panel it would hide lines
         lines, names = panels[0].get_legend_handles_labels()
-        legend = figure.legend(lines, names, fontsize=8, ncols=MAX_SERIES, loc="outside lower center", frameon=False)
+        legend = figure.legend(
+            lines, names, fontsize=8, ncols=MAX_SERIES, loc="outside lower center", frameon=False
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)
     with files.atomic_path(path) as temporary:
@@ -291,5 +369,17 @@ def _draw(panel: Any, frame: pd.DataFrame, dataset: Dataset, column: str) -> Non
 
 
 def _without(name: str, *, state: str) -> dict[str, Any]:
-    columns = ("source", "series", "rows", "first", "last", "gaps", "age", "as_of", "sha256", "snapshots", "revised")
+    columns = (
+        "source",
+        "series",
+        "rows",
+        "first",
+        "last",
+        "gaps",
+        "age",
+        "as_of",
+        "sha256",
+        "snapshots",
+        "revised",
+    )
     return {"dataset": name, **dict.fromkeys((*columns, "warnings")), "state": state}

@@ -1,4 +1,6 @@
-"""A file of the user's own, opened: how its text and numbers are written, and no more of it than memory holds."""
+"""A file of the user's own, opened: how its text and numbers are written, and no more of it than
+memory holds.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,33 @@ NARROW, WIDE = ("utf-8", "cp1252", "latin-1"), ("utf-16", "utf-16-le", "utf-16-b
 """Encodings that are tried in this order; the wide ones where a byte is zero."""
 BLOCK = 1 << 20
 MISSING = [
-    "", "#N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN",
-    "None", "n/a", "nan", "null",
-]  # fmt: skip
+    "",
+    "#N/A",
+    "#NA",
+    "-1.#IND",
+    "-1.#QNAN",
+    "-NaN",
+    "-nan",
+    "1.#IND",
+    "1.#QNAN",
+    "<NA>",
+    "N/A",
+    "NA",
+    "NULL",
+    "NaN",
+    "None",
+    "n/a",
+    "nan",
+    "null",
+]
 """What pandas reads as missing."""
 LONGEST_LINE = 1_000_000
 """Bytes of a header. Ten thousand columns of fifty letters have half as many."""
 MOST_EXPANSION, FREE_EXPANSION = 100, 256 * 1024**2
-"""A compressed file may become this many times larger; whatever its ratio, this many bytes. Text of numbers shrinks to
-a third, a tenth where most repeats."""
+"""A compressed file may become this many times larger; whatever its ratio, this many bytes.
+
+Text of numbers shrinks to a third, a tenth where most repeats.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,40 +68,66 @@ class Format:
 
     def said(self) -> dict[str, str]:
         """What differs from the default."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        }
 
 
 def table(path: Path, where: str, form: Format = Format(), *, names: str = "") -> pd.DataFrame:
     """The file's rows; a CSV keeps its line numbers as index (the header is line 1).
 
     In the column `names` of the series' names, `nan` and `NA` are text like any other.
-    `InputError` for a file that is absent, unreadable, too large once expanded, or written otherwise than said.
+    `InputError` for a file that is absent, unreadable, too large once expanded, or written
+    otherwise than said.
     """
     if not path.is_file():
-        raise InputError(f"{where}: no such file. Correct its path in configs/datasets.yaml (from the root).")
+        raise InputError(
+            f"{where}: no such file. Correct its path in configs/datasets.yaml (from the root)."
+        )
     parquet = path.suffix.lower() in PARQUET
     try:
         if parquet:
             rows = pd.read_parquet(path)
-            own = (rows.index.dtype.kind == "M" or any(rows.index.names)) and not {*rows.index.names} & {*rows.columns}
+            own = (rows.index.dtype.kind == "M" or any(rows.index.names)) and not {
+                *rows.index.names
+            } & {*rows.columns}
             return rows.reset_index() if own else rows
         lines = head(path, where, form.encoding)[:20]
         separator = stated_separator(lines) or form.separator
         before = 1 if stated_separator(lines) else 0
         _require_separator(lines[before:], separator, where)
         header = next(csv.reader(lines[before:], delimiter=separator), [])
-        kept = {column: [""] if column == names else MISSING for column in header} if names in header else None
+        kept = (
+            {column: [""] if column == names else MISSING for column in header}
+            if names in header
+            else None
+        )
         rows = pd.read_csv(
-            path, low_memory=False, skip_blank_lines=False, sep=separator, decimal=form.decimal, na_values=kept,
-            keep_default_na=kept is None, encoding=form.encoding, skiprows=before,
+            path,
+            low_memory=False,
+            skip_blank_lines=False,
+            sep=separator,
+            decimal=form.decimal,
+            na_values=kept,
+            keep_default_na=kept is None,
+            encoding=form.encoding,
+            skiprows=before,
             dtype=str if form.thousands else None,
-        )  # fmt: skip
+        )
     except (OSError, ValueError, ArithmeticError, EOFError) as error:
         if "out of memory" in str(error):
             raise MemoryError(f"{where} with its {path.stat().st_size:,} bytes") from None
-        kind = "Parquet" if parquet else f"CSV with a header line, {quoted(form.separator)} between columns and text"
+        kind = (
+            "Parquet"
+            if parquet
+            else f"CSV with a header line, {quoted(form.separator)} between columns and text"
+        )
         reason = " ".join(str(error).split())[:400]
-        raise InputError(f"{where}: cannot be read as {kind} ({reason}). Check that the file is whole.") from error
+        raise InputError(
+            f"{where}: cannot be read as {kind} ({reason}). Check that the file is whole."
+        ) from error
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
     for column in rows.columns.drop(names, errors="ignore") if form.thousands else ():
         rows[column] = _ungrouped(rows[column], form)
@@ -89,22 +135,30 @@ def table(path: Path, where: str, form: Format = Format(), *, names: str = "") -
 
 
 def guessed(path: Path, where: str) -> Format:
-    """The format of a CSV, from its bytes, its first line and the numbers of its first million bytes."""
+    """The format of a CSV, from its bytes, its first line and the numbers of its first million
+    bytes.
+    """
     form = Format(encoding_of(path) or "utf-8")
     lines = head(path, where, form.encoding)
     stated = stated_separator(lines)
     separator = stated or separator_of(lines[:20])
-    cells = (cell for row in csv.reader(lines[2 if stated else 1 :], delimiter=separator) for cell in row)
+    cells = (
+        cell for row in csv.reader(lines[2 if stated else 1 :], delimiter=separator) for cell in row
+    )
     return Format(form.encoding, separator, *number_marks(cells, separator))
 
 
 def head(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
     """The lines of the first million bytes that are not empty.
 
-    `InputError` where there is no end of the first, the whole expands beyond all text, or is none in `encoding`.
+    `InputError` where there is no end of the first, the whole expands beyond all text, or is none
+    in `encoding`.
     """
     if path.suffix.lower() in (".xlsx", ".xlsm", ".xls", ".ods"):
-        raise InputError(f"{where}: is a spreadsheet, wanted CSV or Parquet. Save the sheet with the rows as CSV.")
+        raise InputError(
+            f"{where}: is a spreadsheet, wanted CSV or Parquet. Save the sheet with the rows as"
+            " CSV."
+        )
     most = max(FREE_EXPANSION, MOST_EXPANSION * path.stat().st_size)
     decoder = codecs.getincrementaldecoder(encoding)()
     size, line, start = 0, 1, b""
@@ -112,19 +166,22 @@ def head(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
         start, size = start or block, size + len(block)
         if len(start) >= LONGEST_LINE and b"\n" not in start[:LONGEST_LINE]:
             raise InputError(
-                f"{where}: its first line is longer than {LONGEST_LINE:,} bytes, wanted the names of the columns. It "
-                "is no table: check what wrote the file."
+                f"{where}: its first line is longer than {LONGEST_LINE:,} bytes, wanted the names"
+                " of the columns. It is no table: check what wrote the file."
             )
         if size > most:
             raise InputError(
-                f"{where}: {path.stat().st_size:,} bytes expand to more than {most:,}, wanted at most "
-                f"{MOST_EXPANSION} times as many. No table of numbers shrinks so far: check what wrote the file, or "
-                "unpack it."
+                f"{where}: {path.stat().st_size:,} bytes expand to more than {most:,}, wanted at"
+                f" most {MOST_EXPANSION} times as many. No table of numbers shrinks so far: check"
+                " what wrote the file, or unpack it."
             )
         try:
             text = decoder.decode(block)
         except UnicodeError as error:
-            text = bytes(getattr(error, "object", b""))[: getattr(error, "start", 0)].decode("latin-1") + "\0"
+            text = (
+                bytes(getattr(error, "object", b""))[: getattr(error, "start", 0)].decode("latin-1")
+                + "\0"
+            )
         line += text.partition("\0")[0].count("\n")
         if "\0" in text:
             raise InputError(_other_encoding(path, where, encoding, line))
@@ -140,9 +197,14 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def encoding_of(path: Path) -> str:
-    """The first of the known encodings that reads the whole file; empty for bytes that are no text."""
+    """The first of the known encodings that reads the whole file; empty for bytes that are no
+    text.
+    """
     wide = b"\0" in next(_blocks(path), b"")
-    return next((name for name in (WIDE if wide else NARROW) if _reads(path, name, "\n" if wide else "")), "")
+    return next(
+        (name for name in (WIDE if wide else NARROW) if _reads(path, name, "\n" if wide else "")),
+        "",
+    )
 
 
 def _reads(path: Path, encoding: str, line_end: str) -> bool:
@@ -157,10 +219,14 @@ def _reads(path: Path, encoding: str, line_end: str) -> bool:
 def _other_encoding(path: Path, where: str, encoding: str, line: int) -> str:
     found = encoding_of(path)
     if not found:
-        return f"{where}, line {line}: holds bytes that are no text. Write the table as CSV in UTF-8, or as Parquet."
+        return (
+            f"{where}, line {line}: holds bytes that are no text. Write the table as CSV in UTF-8,"
+            " or as Parquet."
+        )
     return (
-        f"{where}, line {line}: no {encoding} text. It reads as {found}: add `encoding: {found}` under `source` in "
-        "configs/datasets.yaml. Where names with accents are wrong then, name the encoding it was written in."
+        f"{where}, line {line}: no {encoding} text. It reads as {found}: add `encoding: {found}`"
+        " under `source` in configs/datasets.yaml. Where names with accents are wrong then, name"
+        " the encoding it was written in."
     )
 
 
@@ -171,16 +237,22 @@ def stated_separator(lines: list[str]) -> str:
 
 
 def separator_of(lines: list[str]) -> str:
-    """What stands between the columns: it parts every line, and into the most columns; a comma where nothing does."""
+    """What stands between the columns: it parts every line, and into the most columns; a comma
+    where nothing does.
+    """
     counts = {mark: [len(row) for row in csv.reader(lines, delimiter=mark)] for mark in SEPARATORS}
     parting = {mark: min(found) for mark, found in counts.items() if found and min(found) > 1}
-    return max(parting, key=lambda mark: (counts[mark][0] == parting[mark], parting[mark]), default=",")
+    return max(
+        parting, key=lambda mark: (counts[mark][0] == parting[mark], parting[mark]), default=","
+    )
 
 
 def number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
-    """Decimal sign and what stands between thousands (empty: nothing), from numbers as they are written.
+    """Decimal sign and what stands between thousands (empty: nothing), from numbers as they are
+    written.
 
-    A lone mark before three digits may be either: after commas between columns it parts thousands, else it is decimal.
+    A lone mark before three digits may be either: after commas between columns it parts thousands,
+    else it is decimal.
     """
     decimal, thousands, either = "", "", set()
     for cell in cells:
@@ -206,33 +278,49 @@ def marks_hint(cell: object, separator: str) -> str:
     """The settings that make a number of a cell of text; empty where none do."""
     decimal, thousands = number_marks([str(cell)], separator)
     said = Format(decimal=decimal, thousands=thousands).said()
-    return f" For numbers written so, add {_lines(said)} under `source` in configs/datasets.yaml." if said else ""
+    return (
+        f" For numbers written so, add {_lines(said)} under `source` in configs/datasets.yaml."
+        if said
+        else ""
+    )
 
 
 def _ungrouped(values: pd.Series, form: Format) -> pd.Series:
-    """Numbers of a column of text; a cell that is written otherwise stays text, and is told as such later."""
+    """Numbers of a column of text; a cell that is written otherwise stays text, and is told as such
+    later.
+    """
     mark, sign = re.escape(form.thousands), re.escape(form.decimal)
     text = values.str.strip()
-    fits = text.str.fullmatch(rf"[+-]?(\d+|\d{{1,3}}({mark}\d{{3}})+)({sign}\d*)?([eE][+-]?\d+)?", na=False)
-    plain = text.str.replace(form.thousands, "", regex=False).str.replace(form.decimal, ".", regex=False)
+    fits = text.str.fullmatch(
+        rf"[+-]?(\d+|\d{{1,3}}({mark}\d{{3}})+)({sign}\d*)?([eE][+-]?\d+)?", na=False
+    )
+    plain = text.str.replace(form.thousands, "", regex=False).str.replace(
+        form.decimal, ".", regex=False
+    )
     mixed = values.where(~fits, plain)
     return pd.to_numeric(mixed) if (fits | values.isna()).all() else mixed
 
 
 def _require_separator(lines: list[str], separator: str, where: str) -> None:
-    """A header that `separator` does not part, and another mark does, is told with the settings to add."""
+    """A header that `separator` does not part, and another mark does, is told with the settings to
+    add.
+    """
     found = separator_of(lines)
     if found == separator or not lines or (separator in lines[0] and found not in lines[0]):
         return
-    if len(next(csv.reader(lines[:1], delimiter=separator))) < len(next(csv.reader(lines[:1], delimiter=found))):
+    if len(next(csv.reader(lines[:1], delimiter=separator))) < len(
+        next(csv.reader(lines[:1], delimiter=found))
+    ):
         cells = (cell for row in csv.reader(lines[1:], delimiter=found) for cell in row)
         decimal, thousands = number_marks(cells, found)
         said = Format(separator=found, decimal=decimal, thousands=thousands).said()
         raise InputError(
-            f"{where}: its columns are separated by {found!r}, read with {separator!r}. Add {_lines(said)} under "
-            "`source` in configs/datasets.yaml."
+            f"{where}: its columns are separated by {found!r}, read with {separator!r}. Add"
+            f" {_lines(said)} under `source` in configs/datasets.yaml."
         )
 
 
 def _lines(said: dict[str, str]) -> str:
-    return ", ".join(f"`{key}: {json.dumps(mark, ensure_ascii=False)}`" for key, mark in said.items())
+    return ", ".join(
+        f"`{key}: {json.dumps(mark, ensure_ascii=False)}`" for key, mark in said.items()
+    )

@@ -1,4 +1,5 @@
-"""From the long frame to arrays: every series on its full calendar grid, a step without an observation is NaN.
+"""From the long frame to arrays: every series on its full calendar grid, a step without an
+observation is NaN.
 
 The frame keeps real rows only; the grid makes a gap explicit without inventing a row.
 """
@@ -22,9 +23,9 @@ from forecast.system.errors import InputError, quote_names
 class Series:
     """One series in raw units.
 
-    ds (T,) datetime64[ns], UTC without zone; values (T, C) float64, NaN = not observed, columns in the order of
-    `Task.columns` (targets first); future (T + H, F) features computed from the calendar alone, H steps beyond
-    the last row included.
+    ds (T,) datetime64[ns], UTC without zone; values (T, C) float64, NaN = not observed, columns in
+    the order of `Task.columns` (targets first); future (T + H, F) features computed from the
+    calendar alone, H steps beyond the last row included.
     """
 
     unique_id: str
@@ -54,19 +55,25 @@ class Panel:
 
 
 def series_name(unique_id: object, target: str, targets: Sequence[object]) -> str:
-    """How errors and intervals are named: the unique_id, with the target behind it where there are several."""
+    """How errors and intervals are named: the unique_id, with the target behind it where there are
+    several.
+    """
     return f"{unique_id}/{target}" if len(targets) > 1 else str(unique_id)
 
 
 def with_series(forecasts: pd.DataFrame) -> pd.DataFrame:
-    """A column `series`, the `series_name` of every row of a long frame with columns `unique_id` and `output`."""
+    """A column `series`, the `series_name` of every row of a long frame with columns `unique_id`
+    and `output`.
+    """
     several = forecasts["output"].nunique() > 1 if "output" in forecasts else False
     ids = forecasts["unique_id"].astype(str)
     return forecasts.assign(series=ids + "/" + forecasts["output"].astype(str) if several else ids)
 
 
 def read_forecasts(path: Path, block: str = "") -> pd.DataFrame:
-    """A forecasts.parquet or a block of it; versions up to 0.1 kept no volatility, so it is unknown there."""
+    """A forecasts.parquet or a block of it; versions up to 0.1 kept no volatility, so it is unknown
+    there.
+    """
     frame = pd.read_parquet(path, filters=[("block", "==", block)] if block else None)
     return frame if "volatility" in frame else frame.assign(volatility=float("nan"))
 
@@ -77,10 +84,13 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
     missing = [c for c in ("unique_id", "ds", *wanted) if c not in frame.columns]
     if missing:
         raise InputError(
-            f"Dataset {name!r}: column {quote_names(missing)} not found; the frame has {quote_names(frame.columns)}. "
-            "Name the column in configs/datasets.yaml as it stands in the data, or map it under `source.columns`."
+            f"Dataset {name!r}: column {quote_names(missing)} not found; the frame has"
+            f" {quote_names(frame.columns)}. Name the column in configs/datasets.yaml as it stands"
+            " in the data, or map it under `source.columns`."
         )
-    series = [_series(str(uid), rows, task, wanted) for uid, rows in frame.groupby("unique_id", sort=True)]
+    series = [
+        _series(str(uid), rows, task, wanted) for uid, rows in frame.groupby("unique_id", sort=True)
+    ]
     if not series:
         raise InputError(f"Dataset {name!r} has no rows. Check its source and its date range.")
     return Panel(name=name, task=task, series=tuple(series))
@@ -90,7 +100,9 @@ def _series(unique_id: str, rows: pd.DataFrame, task: Task, columns: list[str]) 
     grid = calendars.grid(task.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
     ds = grid.to_numpy().astype("datetime64[ns]")
     held = rows.set_index("ds")[columns].reindex(grid)
-    return Series(unique_id, ds, held.to_numpy(dtype=np.float64, copy=True), future_features(task, grid))
+    return Series(
+        unique_id, ds, held.to_numpy(dtype=np.float64, copy=True), future_features(task, grid)
+    )
 
 
 def future_features(task: Task, grid: pd.DatetimeIndex) -> np.ndarray:

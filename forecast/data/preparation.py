@@ -14,7 +14,14 @@ from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import quality, snapshots, sources, vintages
 from forecast.data.calendars import check_calendar, ended, lengths
-from forecast.data.columns import adjusted, derive_and_select, joined, known_ahead, observed, require
+from forecast.data.columns import (
+    adjusted,
+    derive_and_select,
+    joined,
+    known_ahead,
+    observed,
+    require,
+)
 from forecast.data.quality import Violation
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEYS, MAP_IT, check_frame
@@ -28,7 +35,9 @@ BROKEN = 0.01
 
 
 def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
-    """Stage `prepare`: frame.parquet, tuning.parquet (rows up to validation_end); borders, task, quality as JSON."""
+    """Stage `prepare`: frame.parquet, tuning.parquet (rows up to validation_end); borders, task,
+    quality as JSON.
+    """
     settings = load_dataset(dataset, paths.configs)
     frame, findings = _checked(paths, dataset, settings)
     borders = borders_of(frame, dataset, settings)
@@ -36,28 +45,43 @@ def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
     ends = {name: borders.of(name).validation_end for name in frame["unique_id"].unique()}
     with files.atomic_directory(paths.prepared(dataset)) as folder:
         files.write_frame(folder / "frame.parquet", frame)
-        files.write_frame(folder / "tuning.parquet", frame[frame["ds"] <= frame["unique_id"].map(ends)])
+        files.write_frame(
+            folder / "tuning.parquet", frame[frame["ds"] <= frame["unique_id"].map(ends)]
+        )
         files.write_json(folder / "borders.json", borders.to_json())
         files.write_json(folder / "task.json", settings.task.model_dump(mode="json"))
-        files.write_json(folder / "quality.json", {**quality.describe(frame, settings), "findings": findings})
+        files.write_json(
+            folder / "quality.json", {**quality.describe(frame, settings), "findings": findings}
+        )
 
 
-def _checked(paths: ProjectPaths, dataset: str, settings: Dataset) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """The prepared frame and what the data checks found; the raw frame is let go here, it may be large."""
+def _checked(
+    paths: ProjectPaths, dataset: str, settings: Dataset
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """The prepared frame and what the data checks found; the raw frame is let go here, it may be
+    large.
+    """
     raw = files.read_frame(paths.raw(dataset))
     rows = comparable(raw, settings)
-    # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to tell.
+    # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to
+    # tell.
     as_of = ended(settings.calendar, [rows["ds"].max()])[0]
     found = quality.findings(rows, settings, as_of=as_of)
     frame, left_out = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
     return frame, [asdict(finding) for finding in (*left_out, *found)]
 
 
-def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None) -> snapshots.Pointer:
-    """Read a source that needs no network, check what it gave, store it; the pointer is not moved."""
+def take_snapshot(
+    name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestamp | None = None
+) -> snapshots.Pointer:
+    """Read a source that needs no network, check what it gave, store it; the pointer is not
+    moved.
+    """
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
     frame, said = checked_raw(raw, dataset), vintages.accumulated(None, raw.vintages)
-    whole = known_ahead(joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where)
+    whole = known_ahead(
+        joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where
+    )
     prepare(vintages.with_columns(whole, dataset, said), dataset, where=raw.where)
     record = {"licence": dataset.licence.model_dump(), **raw.provenance, **known(frame, dataset)}
     pointer = snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
@@ -65,28 +89,39 @@ def take_snapshot(name: str, dataset: Dataset, *, root: Path, as_of: pd.Timestam
 
 
 def known(frame: pd.DataFrame, dataset: Dataset) -> dict[str, str]:
-    """Of a snapshot's record: its last observation, and when that became known, whose age `forecast status` shows."""
+    """Of a snapshot's record: its last observation, and when that became known, whose age `forecast
+    status` shows.
+    """
     last = observed(frame, dataset)["ds"].max()
     return {"last": last.isoformat(), "known": ended(dataset.calendar, [last])[0].isoformat()}
 
 
 def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
-    """The pointed snapshot, verified. An absent one is made again where that needs no network, and must be equal."""
+    """The pointed snapshot, verified.
+
+    An absent one is made again where that needs no network, and must be equal.
+    """
     pointer = snapshots.read_pointer(root, name)
     if not snapshots.inside(root, pointer.snapshot).exists() and not dataset.source.remote:
         made = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         if made.sha256 != pointer.sha256:
             raise DataError(
-                f"Dataset {name!r}: {dataset.source.origin} now gives content sha256 {made.sha256[:12]}…, wanted "
-                f"{pointer.sha256[:12]}… (data/pointers/{name}.json). Results would not be comparable; to accept it: "
-                f"`forecast fetch {name}`."
+                f"Dataset {name!r}: {dataset.source.origin} now gives content sha256"
+                f" {made.sha256[:12]}…, wanted {pointer.sha256[:12]}… (data/pointers/{name}.json)."
+                f" Results would not be comparable; to accept it: `forecast fetch {name}`."
             )
     frame = snapshots.read_pointed(root, name)
-    return check_frame(frame, frame.columns.drop(list(KEYS)), where=pointer.snapshot, error=DataError)
+    return check_frame(
+        frame, frame.columns.drop(list(KEYS)), where=pointer.snapshot, error=DataError
+    )
 
 
-def looked_up(frame: pd.DataFrame, name: str, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
-    """A raw frame with the columns that come from other datasets and from the provider's forecasts."""
+def looked_up(
+    frame: pd.DataFrame, name: str, dataset: Dataset, *, root: Path, where: str
+) -> pd.DataFrame:
+    """A raw frame with the columns that come from other datasets and from the provider's
+    forecasts.
+    """
     frame = known_ahead(joined(frame, dataset, root=root, where=where), dataset, where=where)
     return vintages.with_columns(frame, dataset, vintages.kept(root, name))
 
@@ -94,8 +129,9 @@ def looked_up(frame: pd.DataFrame, name: str, dataset: Dataset, *, root: Path, w
 def prepare(
     raw: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> tuple[pd.DataFrame, list[Violation]]:
-    """`unique_id, ds, *Dataset.columns` of a raw frame, `looked_up`, checked against the dataset's rules; and the
-    series that were left out of it, with the reason."""
+    """`unique_id, ds, *Dataset.columns` of a raw frame, `looked_up`, checked against the dataset's
+    rules; and the series that were left out of it, with the reason.
+    """
     frame = derive_and_select(comparable(raw, dataset), dataset, where=where)
     left_out = check_prepared(frame, dataset, where=where, error=error)
     kept = ~frame["unique_id"].isin([found.series for found in left_out])
@@ -103,14 +139,18 @@ def prepare(
 
 
 def comparable(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """All columns of a raw frame, splits and dividends applied as the dataset says, without rows of a plan alone."""
+    """All columns of a raw frame, splits and dividends applied as the dataset says, without rows of
+    a plan alone.
+    """
     return observed(adjusted(raw, dataset.source.adjustment), dataset)
 
 
 def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
-    """What `forecast check` runs for one dataset: pointer, snapshot, schema, calendar, missing shares; writes nothing.
+    """What `forecast check` runs for one dataset: pointer, snapshot, schema, calendar, missing
+    shares; writes nothing.
 
-    Returns the prepared frame for further checks. A packaged snapshot that was not made yet is read from its package.
+    Returns the prepared frame for further checks. A packaged snapshot that was not made yet is read
+    from its package.
     """
     pointer = snapshots.read_pointer(root, name)
     _check_files_are_those_taken(name, dataset, root)
@@ -119,13 +159,18 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     else:
         request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         raw = checked_raw(sources.read(request), dataset)
-    mend = f"If the entry asks for it since the snapshot was taken: `forecast fetch {name}`. Else: {MAP_IT}"
+    mend = (
+        f"If the entry asks for it since the snapshot was taken: `forecast fetch {name}`. Else:"
+        f" {MAP_IT}"
+    )
     require([str(column) for column in raw.columns], dataset, where=pointer.snapshot, mend=mend)
     whole = looked_up(raw, name, dataset, root=root, where=pointer.snapshot)
     return prepare(whole, dataset, where=pointer.snapshot)[0]
 
 
-def checked_raw(raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] = InputError) -> pd.DataFrame:
+def checked_raw(
+    raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] = InputError
+) -> pd.DataFrame:
     """Structure, then calendar: a fault names the row of the origin."""
     names = [str(name) for name in raw.frame.columns.drop(list(KEYS), errors="ignore")]
     require(names, dataset, where=raw.where)
@@ -138,19 +183,28 @@ def checked_raw(raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] =
 def check_prepared(
     frame: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> list[Violation]:
-    """Raises `error` for a time off the calendar and for a column with more missing steps than it allows.
+    """Raises `error` for a time off the calendar and for a column with more missing steps than it
+    allows.
 
-    Where that is true of at most `BROKEN` of the series they are left out instead, and returned by name.
+    Where that is true of at most `BROKEN` of the series they are left out instead, and returned by
+    name.
     """
     check_calendar(frame, dataset.calendar, where=where, error=error)
     series, of_series = frame.groupby("unique_id", sort=True), lengths(frame, dataset.calendar)
     steps = of_series.to_numpy()
     found: list[tuple[float, Violation]] = []
-    for column in (c for c in dataset.columns if c.ahead is None):  # what is given ahead has been checked
+    # what is given ahead has been checked
+    for column in (c for c in dataset.columns if c.ahead is None):
         missing = steps - series[column.column].count().to_numpy()
         for row in np.flatnonzero(missing > column.max_missing * steps).tolist():
-            share, about = missing[row] / steps[row], (str(of_series.index[row]), column.column, int(missing[row]))
-            said = f"misses {about[2]} of {steps[row]} steps ({share:.2%}), wanted at most {column.max_missing:.2%}."
+            share, about = (
+                missing[row] / steps[row],
+                (str(of_series.index[row]), column.column, int(missing[row])),
+            )
+            said = (
+                f"misses {about[2]} of {steps[row]} steps ({share:.2%}), wanted at most"
+                f" {column.max_missing:.2%}."
+            )
             found.append((share, Violation("missing", *about, said, "left out")))
     if len({one.series for _, one in found}) > BROKEN * len(steps):
         raise error(_too_many_missing(where, found, dataset))
@@ -158,21 +212,42 @@ def check_prepared(
 
 
 def _check_files_are_those_taken(name: str, dataset: Dataset, root: Path) -> None:
-    """A file edited after its snapshot was taken would otherwise be silently left out of the results."""
+    """A file edited after its snapshot was taken would otherwise be silently left out of the
+    results.
+    """
     taken = snapshots.provenance(root, name).get("file_sha256", "") if dataset.source.files else ""
-    for path, digest in zip(dataset.source.files, taken.split(), strict=False):  # one of two in older records
+    # one of two in older records
+    for path, digest in zip(dataset.source.files, taken.split(), strict=False):
         if (root / path).is_file() and files.sha256(root / path) != digest:
-            old = f"{path}: changed since its snapshot was taken; the pipeline still sees the old one."
-            raise InputError(f"{old} Run `forecast fetch {name}` to take the new data, or restore the file.")
+            old = (
+                f"{path}: changed since its snapshot was taken; the pipeline still sees the old"
+                " one."
+            )
+            raise InputError(
+                f"{old} Run `forecast fetch {name}` to take the new data, or restore the file."
+            )
 
 
 def _too_many_missing(where: str, found: list[tuple[float, Violation]], dataset: Dataset) -> str:
-    """Every column, as the entry names it, that lacks too much: its worst series, and the line that would allow it."""
-    written_as = {c.column: c.issued.column if c.lead and c.issued else c.column for c in dataset.columns}
+    """Every column, as the entry names it, that lacks too much: its worst series, and the line that
+    would allow it.
+    """
+    written_as = {
+        c.column: c.issued.column if c.lead and c.issued else c.column for c in dataset.columns
+    }
     names = dict.fromkeys(written_as[one.column] for _, one in found)
-    worst = [max((p for p in found if written_as[p[1].column] == name), key=lambda pair: pair[0]) for name in names]
-    told = "; ".join(f"series {one.series!r}: column {one.column!r} {one.sentence[:-1]}" for _, one in worst)
+    worst = [
+        max((p for p in found if written_as[p[1].column] == name), key=lambda pair: pair[0])
+        for name in names
+    ]
+    told = "; ".join(
+        f"series {one.series!r}: column {one.column!r} {one.sentence[:-1]}" for _, one in worst
+    )
     shares = zip(names, (math.ceil(100 * share) / 100 for share, _ in worst), strict=True)
     lines = ", ".join(f"{{column: {name}, max_missing: {s:g}}}" for name, s in shares if s < 1)
-    told += ". Complete the data, start later, or " + ("raise `max_missing`" if lines else "take the column out")
-    return f"{where}, {told} in configs/datasets.yaml" + (f", beside what else is set: {lines}." if lines else ".")
+    told += ". Complete the data, start later, or " + (
+        "raise `max_missing`" if lines else "take the column out"
+    )
+    return f"{where}, {told} in configs/datasets.yaml" + (
+        f", beside what else is set: {lines}." if lines else "."
+    )

@@ -1,6 +1,8 @@
-"""The results of a run: what the stages wrote of one dataset, each part read from its file when it is first asked for.
+"""The results of a run: what the stages wrote of one dataset, each part read from its file when it
+is first asked for.
 
-Everybody reads them here: the report, the terminal, MLflow's records, `forecast compare` and what makes a champion.
+Everybody reads them here: the report, the terminal, MLflow's records, `forecast compare` and what
+makes a champion.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ BASELINE = "baseline"
 RANKINGS = ("shipped", "architecture")
 RANKING_TITLES = {"shipped": "as shipped", "architecture": "architecture alone"}
 MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
-"""What stands in the column `seed` of a table beside the seeds: their mean, their standard deviation, and the mean of
-their forecasts."""
+"""What stands in the column `seed` of a table beside the seeds: their mean, their standard
+deviation, and the mean of their forecasts.
+"""
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
 PER_SERIES = ("bands", "by_series", "intervals", "reliability")
 """Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
@@ -45,7 +48,8 @@ def _table(name: str) -> cached_property[pd.DataFrame]:
     def read(results: Results) -> pd.DataFrame:
         path = results._compared(f"{name}.csv")
         whole = path.with_suffix(".parquet")
-        if name in PER_SERIES and (whole.exists() or not path.exists()):  # up to 0.1 they were .csv as well
+        # up to 0.1 they were .csv as well
+        if name in PER_SERIES and (whole.exists() or not path.exists()):
             return _read(whole, "compare", pd.read_parquet)
         return _read(path, "compare", lambda file: pd.read_csv(file, dtype=TEXT))
 
@@ -54,8 +58,11 @@ def _table(name: str) -> cached_property[pd.DataFrame]:
 
 @dataclass(frozen=True)
 class Results:
-    """One dataset's results. A part whose file is missing raises `InputError` with the stage that makes it; a file
-    that cannot be read raises `DataError`."""
+    """One dataset's results.
+
+    A part whose file is missing raises `InputError` with the stage that makes it; a file that
+    cannot be read raises `DataError`.
+    """
 
     paths: ProjectPaths
     name: str
@@ -78,8 +85,12 @@ class Results:
 
     @property
     def as_of(self) -> str:
-        """The day the data were taken, or the last row's when no pointer says it, never today; or its row."""
-        last = max((str(series["last"]) for series in self.quality.get("series", {}).values()), default="")
+        """The day the data were taken, or the last row's when no pointer says it, never today; or
+        its row.
+        """
+        last = max(
+            (str(series["last"]) for series in self.quality.get("series", {}).values()), default=""
+        )
         kind = self.dataset.calendar.kind
         taken = "" if kind == "index" else self.pointer.get("as_of")
         return written(kind, str(taken or last), 10) or "unknown"
@@ -88,16 +99,21 @@ class Results:
 
     @cached_property
     def records(self) -> dict[str, dict[str, Any]]:
-        """Every candidate's record by its name (`naive`, `lstm.linear`), in the order of the names."""
-        folders = sorted(path.parent for path in self.paths.trained(self.name).glob("*/record.json"))
+        """Every candidate's record by its name (`naive`, `lstm.linear`), in the order of the
+        names.
+        """
+        folders = sorted(
+            path.parent for path in self.paths.trained(self.name).glob("*/record.json")
+        )
         return {folder.name: _json(folder / "record.json", "train", dict) for folder in folders}
 
     def folder(self, candidate: str) -> Path:
         return self.paths.trained(self.name) / candidate
 
     def forecasts(self, candidate: str, block: str = "") -> pd.DataFrame:
-        """forecasts.parquet or a block: unique_id, output, cutoff, step, ds, block, seed, y, y_hat, in raw
-        units, and volatility in those of the model."""
+        """forecasts.parquet or a block: unique_id, output, cutoff, step, ds, block, seed, y, y_hat,
+        in raw units, and volatility in those of the model.
+        """
         part = partial(read_forecasts, block=block)
         return _read(self.folder(candidate) / "forecasts.parquet", "train", part)
 
@@ -108,9 +124,13 @@ class Results:
 
     @cached_property
     def naive(self) -> pd.DataFrame:
-        """The naive forecasts: every origin and every actual of all blocks; empty when naive was not run."""
+        """The naive forecasts: every origin and every actual of all blocks; empty when naive was
+        not run.
+        """
         known = "naive" in self.records
-        return self.forecasts_by_series("naive") if known else pd.DataFrame(columns=FORECAST_COLUMNS)
+        return (
+            self.forecasts_by_series("naive") if known else pd.DataFrame(columns=FORECAST_COLUMNS)
+        )
 
     @cached_property
     def series(self) -> tuple[str, ...]:
@@ -135,7 +155,9 @@ class Results:
     distributions = _table("distributions")
     """Scores of quantiles, densities and probabilities."""
     bands = _table("bands")
-    """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower, upper."""
+    """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower,
+    upper.
+    """
 
     @property
     def recorded_intervals(self) -> pd.DataFrame:
@@ -153,7 +175,9 @@ class Results:
         return _json(self._compared("verdicts.json"), "compare", dict)
 
     def text_rows(self, table: str) -> tuple[Row, ...]:
-        """The rows of a table as the text that stage `compare` wrote, so that no digit is lost on the way."""
+        """The rows of a table as the text that stage `compare` wrote, so that no digit is lost on
+        the way.
+        """
         return _read(self._compared(f"{table}.csv"), "compare", _rows)
 
     def _compared(self, file: str) -> Path:
@@ -171,17 +195,23 @@ class Results:
 
     @property
     def headline(self) -> str:
-        """The error that ranks: MAE for one series; MASE for several, whose units must not be pooled."""
+        """The error that ranks: MAE for one series; MASE for several, whose units must not be
+        pooled.
+        """
         return "mae" if len(self.series) <= 1 else "mase"
 
     @property
     def rankings(self) -> tuple[str, ...]:
-        """The leaderboards to show: as shipped, and architecture alone where networks were trained for it."""
+        """The leaderboards to show: as shipped, and architecture alone where networks were trained
+        for it.
+        """
         own = set(self.leaderboard["ranking"])
         return tuple(ranking for ranking in RANKINGS if ranking == "shipped" or ranking in own)
 
     def candidate(self, model: str, ranking: str) -> str | None:
-        """The candidate that stands for `model` in `ranking` (a baseline stands in both), if there is one."""
+        """The candidate that stands for `model` in `ranking` (a baseline stands in both), if there
+        is one.
+        """
         for name, record in self.records.items():
             if record["model"] == model and record["ranking"] in (ranking, BASELINE):
                 return name
@@ -194,7 +224,9 @@ class Results:
     def score(self, model: str, ranking: str) -> dict[str, Any] | None:
         """The leaderboard's row of `model` in `ranking`; None when there is none or it failed."""
         board = self.board(ranking)
-        rows = board[(board["model"] == model) & (board["seed"] == MEAN) & (board["status"] == "ok")]
+        rows = board[
+            (board["model"] == model) & (board["seed"] == MEAN) & (board["status"] == "ok")
+        ]
         found: list[dict[str, Any]] = rows.dropna(subset=[self.headline]).to_dict("records")  # type: ignore[assignment]
         return found[0] if found else None
 
@@ -204,9 +236,13 @@ class Results:
         return str(name) if name else None
 
     def best_network(self, ranking: str) -> str | None:
-        """The network with the lowest validation error in `ranking`: what to look at when a baseline was chosen."""
+        """The network with the lowest validation error in `ranking`: what to look at when a
+        baseline was chosen.
+        """
         board = self.leaderboard
-        networks = {record["model"] for record in self.records.values() if record["kind"] == "network"}
+        networks = {
+            record["model"] for record in self.records.values() if record["kind"] == "network"
+        }
         board = board[(board["ranking"] == ranking) & board["model"].isin(networks)]
         rows = board[(board["seed"] == MEAN) & (board["status"] == "ok")]
         rows = rows.dropna(subset=["validation_mase"]).sort_values(["validation_mase", "model"])
@@ -214,20 +250,30 @@ class Results:
 
     def combinations(self, ranking: str) -> dict[str, dict[str, Any]]:
         """The records of the rows of `ranking` that are made of others."""
-        found = {record["model"]: record for record in self.records.values() if record.get("members")}
+        found = {
+            record["model"]: record for record in self.records.values() if record.get("members")
+        }
         return {model: record for model, record in found.items() if record["ranking"] == ranking}
 
     def tests(self, ranking: str, family: str) -> dict[str, dict[str, Any]]:
-        """The significance tests of one family (`naive`, `skip`, `best`) by model; a missing number is None."""
+        """The significance tests of one family (`naive`, `skip`, `best`) by model; a missing number
+        is None.
+        """
         found = self.verdicts.get("tests", [])
-        return {t["model"]: t for t in found if t["family"] == family and t["ranking"] in (ranking, BASELINE)}
+        return {
+            t["model"]: t
+            for t in found
+            if t["family"] == family and t["ranking"] in (ranking, BASELINE)
+        }
 
     def tied(self, ranking: str) -> tuple[str, ...]:
         """The model confidence set of `ranking`: the models the data cannot tell from the best."""
         return tuple(self.verdicts.get("tied", {}).get(ranking, ()))
 
     def flags(self, kind: str, ranking: str) -> dict[str, list[dict[str, Any]]]:
-        """The alarms of one kind (`copies`, `leaks`) in `ranking` and of the baselines, by model."""
+        """The alarms of one kind (`copies`, `leaks`) in `ranking` and of the baselines, by
+        model.
+        """
         found: dict[str, list[dict[str, Any]]] = {}
         for flag in self.verdicts.get(kind) or []:
             if flag["ranking"] in (ranking, BASELINE):
@@ -240,12 +286,18 @@ class Results:
 
 
 def members_in_words(record: Mapping[str, Any]) -> str:
-    """`gru 0.60, ridge 0.40`: the members of a combination with their last weights; empty for any other record. Two
-    rows of one model, with and without its skip, are told by their candidates: `gru.linear 0.60, gru.none 0.40`."""
+    """`gru 0.60, ridge 0.40`: the members of a combination with their last weights; empty for any
+    other record. Two rows of one model, with and without its skip, are told by their candidates:
+    `gru.linear 0.60, gru.none 0.40`.
+    """
     members = record.get("members", ())
     rows = Counter(member["model"] for member in members)
-    named = [(member["candidate" if rows[member["model"]] > 1 else "model"], member["weight"]) for member in members]
-    times = len(record.get("weights", ()))  # without the last date, which rows without dates have not
+    named = [
+        (member["candidate" if rows[member["model"]] > 1 else "model"], member["weight"])
+        for member in members
+    ]
+    # without the last date, which rows without dates have not
+    times = len(record.get("weights", ()))
     again = f", learnt {times} times" if times > 1 else ""
     return ", ".join(f"{name} {weight:.2f}" for name, weight in named) + again
 
@@ -256,17 +308,24 @@ def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:
 
 
 def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> tuple[Row, ...]:
-    """The rows of `dataset` as stage `compare` wrote them, else those of all in reports/leaderboard.csv, as text."""
+    """The rows of `dataset` as stage `compare` wrote them, else those of all in
+    reports/leaderboard.csv, as text.
+    """
     own = paths.compared(dataset) / "leaderboard.csv"
     try:
         return _rows(own if own.exists() else paths.leaderboard)
     except FileNotFoundError:
-        message = f"{paths.leaderboard}: no such file: nothing was compared yet. Run `forecast run` first."
+        message = (
+            f"{paths.leaderboard}: no such file: nothing was compared yet. Run `forecast run`"
+            " first."
+        )
         raise InputError(f"{message} One that was run alone: --dataset.") from None
 
 
 def read_costs(paths: ProjectPaths, dataset: str) -> dict[str, dict[str, float]]:
-    """CPU and wall seconds by candidate; no part of the results, since no two runs take equally long."""
+    """CPU and wall seconds by candidate; no part of the results, since no two runs take equally
+    long.
+    """
     return {path.stem: read_json(path) for path in sorted(paths.cost(dataset).glob("*.json"))}
 
 
@@ -279,10 +338,14 @@ def _json(path: Path, stage: str, kind: type[Content]) -> Content:
     try:
         content = _read(path, stage, read_json)
     except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` to make it again.") from None
+        raise DataError(
+            f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` to make it again."
+        ) from None
     if not isinstance(content, kind):
         wanted = "a list" if kind is list else "a mapping"
-        raise DataError(f"{path}: found {type(content).__name__}, wanted {wanted}. Run stage `{stage}` again.")
+        raise DataError(
+            f"{path}: found {type(content).__name__}, wanted {wanted}. Run stage `{stage}` again."
+        )
     return content
 
 
@@ -290,5 +353,8 @@ def _read(path: Path, stage: str, reader: Callable[[Path], Content]) -> Content:
     try:
         return reader(path)
     except FileNotFoundError:
-        message = f"{path}: no such file; stage `{stage}` makes it. Run `dvc repro` (or `forecast run`) first."
+        message = (
+            f"{path}: no such file; stage `{stage}` makes it. Run `dvc repro` (or `forecast run`)"
+            " first."
+        )
         raise InputError(message) from None

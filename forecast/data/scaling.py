@@ -1,8 +1,8 @@
 """Transforms with exact inverses and scaling, fitted on the train rows only.
 
-`z = (transform(value) - centre) / scale`. A column is centred and scaled by its train mean and standard
-deviation. One with `difference_inputs` is scaled by the standard deviation of its one-step *changes*,
-so that a forecast error of one step is of order one however far the level has wandered.
+`z = (transform(value) - centre) / scale`. A column is centred and scaled by its train mean and
+standard deviation. One with `difference_inputs` is scaled by the standard deviation of its one-step
+*changes*, so that a forecast error of one step is of order one however far the level has wandered.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np
     if name in LOWEST and np.nanmin(values, initial=np.inf) <= LOWEST[name]:
         row = int(np.nanargmin(values))
         raise InputError(
-            f"Column {column.name!r} of series {unique_id!r} has {values[row]:g} at row {row}; `transform: {name}` "
-            f"needs values above {LOWEST[name]:g}. Use `none` or `diff`, or correct the data."
+            f"Column {column.name!r} of series {unique_id!r} has {values[row]:g} at row {row};"
+            f" `transform: {name}` needs values above {LOWEST[name]:g}. Use `none` or `diff`, or"
+            " correct the data."
         )
     result = {"log": np.log, "logdiff": np.log, "log1p": np.log1p}.get(name, np.asarray)(values)
     if name in DIFFERENCED:
@@ -39,7 +40,9 @@ def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np
 
 
 def check_transforms(frame: pd.DataFrame, task: Task) -> None:
-    """`InputError` for the first value of a prepared frame that its column's transform cannot take."""
+    """`InputError` for the first value of a prepared frame that its column's transform cannot
+    take.
+    """
     columns = [column for column in task.columns if column.transform != "none"]
     for unique_id, rows in frame.groupby("unique_id", sort=True) if columns else ():
         for column in columns:
@@ -47,7 +50,9 @@ def check_transforms(frame: pd.DataFrame, task: Task) -> None:
 
 
 def inverse(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:
-    """(n, H) forecasts in modelling units back to raw ones; `last_raw` (n,) is the last observed raw value."""
+    """(n, H) forecasts in modelling units back to raw ones; `last_raw` (n,) is the last observed
+    raw value.
+    """
     name = column.transform
     if name == "diff":
         return last_raw[:, None] + np.cumsum(forecast, axis=1)
@@ -57,7 +62,9 @@ def inverse(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> n
 
 
 def log_slope(raw: np.ndarray, column: TaskColumn) -> np.ndarray:
-    """ln of the derivative of the transform at raw values; not for `diff` and `logdiff`, which take two of them."""
+    """ln of the derivative of the transform at raw values; not for `diff` and `logdiff`, which take
+    two of them.
+    """
     if column.transform == "log":
         return -np.log(raw)
     return -np.log1p(raw) if column.transform == "log1p" else np.zeros_like(raw)
@@ -76,7 +83,9 @@ class Scaling:
         for series in panel.series:
             start, stop = blocks[series.unique_id].train
             statistics = [
-                _statistics(transform(series.values[start:stop, i], column, series.unique_id), column)
+                _statistics(
+                    transform(series.values[start:stop, i], column, series.unique_id), column
+                )
                 for i, column in enumerate(panel.task.columns)
             ]
             centre[series.unique_id] = np.array([c for c, _ in statistics])
@@ -85,8 +94,12 @@ class Scaling:
 
     def scaled(self, series: Series, task: Task) -> np.ndarray:
         """(T, C) float64 in scaled units, NaN where not observed."""
-        columns = [transform(series.values[:, i], c, series.unique_id) for i, c in enumerate(task.columns)]
-        return (np.stack(columns, axis=1) - self._of(series, self.centre)) / self._of(series, self.scale)
+        columns = [
+            transform(series.values[:, i], c, series.unique_id) for i, c in enumerate(task.columns)
+        ]
+        return (np.stack(columns, axis=1) - self._of(series, self.centre)) / self._of(
+            series, self.scale
+        )
 
     def unscaled(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
         """Scaled target values of one output back to modelling units."""
@@ -112,14 +125,16 @@ class Scaling:
     def _of(self, series: Series, statistics: dict[str, np.ndarray]) -> np.ndarray:
         if series.unique_id not in statistics:
             raise InputError(
-                f"Series {series.unique_id!r} was not in the training data; known: {sorted(statistics)}. "
-                "Retrain with that series, or ask for a known one."
+                f"Series {series.unique_id!r} was not in the training data; known:"
+                f" {sorted(statistics)}. Retrain with that series, or ask for a known one."
             )
         return statistics[series.unique_id]
 
 
 def _statistics(values: np.ndarray, column: TaskColumn) -> tuple[float, float]:
-    """Centre and scale; a constant column gets scale one, so it becomes zeros rather than infinities."""
+    """Centre and scale; a constant column gets scale one, so it becomes zeros rather than
+    infinities.
+    """
     observed = values[np.isfinite(values)]
     if len(observed) == 0:
         return 0.0, 1.0

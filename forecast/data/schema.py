@@ -1,7 +1,8 @@
-"""The long frame: `unique_id, ds, <columns>`, checked once at the door; every fault is one sentence.
+"""The long frame: `unique_id, ds, <columns>`, checked once at the door; every fault is one
+sentence.
 
-`ds` is UTC without a time zone (for sessions: the date at midnight), ascending within each series; a cell may be
-NaN (missing), a row is never invented.
+`ds` is UTC without a time zone (for sessions: the date at midnight), ascending within each series;
+a cell may be NaN (missing), a row is never invented.
 """
 
 from __future__ import annotations
@@ -23,18 +24,26 @@ EARLIEST, LATEST = pd.Timestamp("1678-01-01"), pd.Timestamp("2200-01-01")
 
 
 def check_frame(
-    frame: pd.DataFrame, columns: Iterable[str], *, where: str, error: type[ForecastError] = InputError
+    frame: pd.DataFrame,
+    columns: Iterable[str],
+    *,
+    where: str,
+    error: type[ForecastError] = InputError,
 ) -> pd.DataFrame:
-    """The frame with exactly `unique_id, ds, *columns`, float64 and nanosecond times, sorted by series.
+    """The frame with exactly `unique_id, ds, *columns`, float64 and nanosecond times, sorted by
+    series.
 
-    `frame.index` labels the rows in messages: `row` or, when the index is named so, `line` of the user's file.
-    Raises `error` (`InputError`, or `DataError` for what a service delivered) at the first fault.
+    `frame.index` labels the rows in messages: `row` or, when the index is named so, `line` of the
+    user's file. Raises `error` (`InputError`, or `DataError` for what a service delivered) at the
+    first fault.
     """
     columns = list(columns)
     found = [str(name) for name in frame.columns]
     _require_columns(found, columns, where, error)
     if frame.empty:
-        raise error(f"{where}: found no rows, wanted at least one observation. Check what was asked for.")
+        raise error(
+            f"{where}: found no rows, wanted at least one observation. Check what was asked for."
+        )
     outside = first_outside(frame["ds"]) if frame["ds"].dtype.kind == "M" else None
     if outside is not None:
         raise error(f"{where}, {place(frame, outside)}: {OUTSIDE} Correct the row.")
@@ -42,7 +51,9 @@ def check_frame(
     fault = _first_fault(frame, columns)
     if fault is not None:
         raise error(f"{where}{fault}")
-    ordered = frame if _in_order(frame["unique_id"]) else frame.sort_values("unique_id", kind="stable")
+    ordered = (
+        frame if _in_order(frame["unique_id"]) else frame.sort_values("unique_id", kind="stable")
+    )
     plain = ordered.index.name is None and ordered.index.equals(pd.RangeIndex(len(ordered)))
     return ordered if plain else ordered.reset_index(drop=True)
 
@@ -51,7 +62,9 @@ OUTSIDE = "this time lies outside of the years 1678 to 2199, wanted one inside t
 
 
 def first_outside(times: pd.Series) -> int | None:
-    """The position of the first time that nanoseconds, or the steps after it, cannot hold; of any resolution."""
+    """The position of the first time that nanoseconds, or the steps after it, cannot hold; of any
+    resolution.
+    """
     zone = getattr(times.dtype, "tz", None)
     early, late = (moment.tz_localize(zone).as_unit("s") for moment in (EARLIEST, LATEST))
     outside = ((times < early) | (times >= late)).to_numpy()
@@ -59,20 +72,31 @@ def first_outside(times: pd.Series) -> int | None:
 
 
 def _in_order(names: pd.Series) -> bool:
-    """Whether the rows stand in the order of their names. Text is compared once a name, not once a row: `Series.
-    is_monotonic_increasing` makes a Python string of every row."""
+    """Whether the rows stand in the order of their names.
+
+    Text is compared once a name, not once a row: `Series. is_monotonic_increasing` makes a Python
+    string of every row.
+    """
     codes, known = pd.factorize(names)
     return bool((codes[1:] >= codes[:-1]).all() and known.is_monotonic_increasing)
 
 
 def _first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
-    """What is wrong with the names, then the times, the numbers, the order of the rows; None when nothing is."""
+    """What is wrong with the names, then the times, the numbers, the order of the rows; None when
+    nothing is.
+    """
     names, times = frame["unique_id"], frame["ds"]
-    typed = {"unique_id": isinstance(names.dtype, pd.StringDtype), "ds": times.dtype == np.dtype("datetime64[ns]")}
+    typed = {
+        "unique_id": isinstance(names.dtype, pd.StringDtype),
+        "ds": times.dtype == np.dtype("datetime64[ns]"),
+    }
     for key, right in typed.items():
         if frame[key].isna().any() or not right:
             return _key_fault(frame, key)
-    odd = next((name for name in names.unique() if len(name) > LONGEST_NAME or not name.isprintable()), None)
+    odd = next(
+        (name for name in names.unique() if len(name) > LONGEST_NAME or not name.isprintable()),
+        None,
+    )
     if odd is not None:
         row = place(frame, int(np.argmax((names == odd).to_numpy())))
         wanted = f"wanted at most {LONGEST_NAME}, all printable. Rename it."
@@ -84,9 +108,10 @@ def _first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
         if vast.any():
             position = int(np.argmax(vast))
             return (
-                f", {place(frame, position)}: column {column!r} holds {frame[column].iloc[position]:g}, wanted a "
-                f"finite number up to {LARGEST:g}, whose square is finite too. Leave the cell empty where nothing was "
-                "measured, or take another unit."
+                f", {place(frame, position)}: column {column!r} holds"
+                f" {frame[column].iloc[position]:g}, wanted a finite number up to {LARGEST:g},"
+                " whose square is finite too. Leave the cell empty where nothing was measured, or"
+                " take another unit."
             )
     return None if _rise(names, times) else _order_fault(frame)
 
@@ -107,9 +132,9 @@ def _order_fault(frame: pd.DataFrame) -> str:
         return f", {place(frame, int(np.argmax(twice)))}: this time {wanted}"
     earlier = (frame.groupby("unique_id", sort=False)["ds"].diff() < pd.Timedelta(0)).to_numpy()
     return (
-        f", {place(frame, int(np.argmax(earlier)))}: this time is earlier than the one before it, wanted ascending "
-        "times in each series. Sort the file by time; if the order has another reason (local clock turned back?), "
-        "state `source.time_zone`."
+        f", {place(frame, int(np.argmax(earlier)))}: this time is earlier than the one before it,"
+        " wanted ascending times in each series. Sort the file by time; if the order has another"
+        " reason (local clock turned back?), state `source.time_zone`."
     )
 
 
@@ -130,14 +155,20 @@ def place(frame: pd.DataFrame, position: int) -> str:
     unit = frame.index.name if frame.index.name == "line" else "row"
     time = row.get("ds", "")  # a file of rows without dates need not have the column
     time = time.isoformat(sep=" ", timespec="minutes") if isinstance(time, pd.Timestamp) else time
-    return f"{unit} {frame.index[position]} (series {quoted(row['unique_id'])}{f', {time}' if time != '' else ''})"
+    return (
+        f"{unit} {frame.index[position]} (series"
+        f" {quoted(row['unique_id'])}{f', {time}' if time != '' else ''})"
+    )
 
 
-def _require_columns(found: list[str], wanted: list[str], where: str, error: type[ForecastError]) -> None:
+def _require_columns(
+    found: list[str], wanted: list[str], where: str, error: type[ForecastError]
+) -> None:
     twice = sorted({name for names in (found, wanted) for name in names if names.count(name) > 1})
     if twice:
         raise error(
-            f"{where}: found {quote_names(twice)} more than once, wanted each column once. Rename or drop one."
+            f"{where}: found {quote_names(twice)} more than once, wanted each column once. Rename"
+            " or drop one."
         )
     for name in (*KEYS, *wanted):
         if name not in found:
@@ -145,7 +176,9 @@ def _require_columns(found: list[str], wanted: list[str], where: str, error: typ
 
 
 def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Lossless casts only (whole numbers to float, times to ns); what cannot be cast stays to be told."""
+    """Lossless casts only (whole numbers to float, times to ns); what cannot be cast stays to be
+    told.
+    """
     casts: dict[str, Any] = {
         name: np.float64
         for name in columns
@@ -153,11 +186,16 @@ def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         and pd.api.types.is_numeric_dtype(frame[name])
         and not pd.api.types.is_bool_dtype(frame[name])
     }
-    casts |= {name: np.float64 for name in columns if name not in casts and frame[name].isna().all()}
+    casts |= {
+        name: np.float64 for name in columns if name not in casts and frame[name].isna().all()
+    }
     times = frame["ds"].dtype
     if isinstance(times, np.dtype) and times.kind == "M" and times != np.dtype("datetime64[ns]"):
         casts["ds"] = "datetime64[ns]"
-    if not isinstance(frame["unique_id"].dtype, pd.StringDtype) and not frame["unique_id"].isna().any():
+    if (
+        not isinstance(frame["unique_id"].dtype, pd.StringDtype)
+        and not frame["unique_id"].isna().any()
+    ):
         casts["unique_id"] = "str"
     return frame.astype(casts) if casts else frame
 
@@ -169,8 +207,9 @@ def no_number(frame: pd.DataFrame, column: str) -> str:
         return f": column {column!r} is of type {frame[column].dtype}, wanted numbers."
     position = frame.index.get_loc(found[0])
     return (
-        f", {place(frame, position if isinstance(position, int) else 0)}: column {column!r} holds text "
-        f"{str(found[1])[:60]!r}, wanted a number. Correct the cell, or leave it empty where nothing was measured."
+        f", {place(frame, position if isinstance(position, int) else 0)}: column {column!r} holds"
+        f" text {str(found[1])[:60]!r}, wanted a number. Correct the cell, or leave it empty where"
+        " nothing was measured."
     )
 
 

@@ -1,11 +1,14 @@
-"""The store of observed data: immutable snapshots that no stage owns, and one small pointer per dataset that moves.
+"""The store of observed data: immutable snapshots that no stage owns, and one small pointer per
+dataset that moves.
 
-    data/snapshots/<dataset>/<as_of>-<sha8>.parquet     the raw long frame as it was known at `as_of`
-    data/snapshots/<dataset>/<as_of>-<sha8>.json        where it came from
-    data/pointers/<dataset>.json                        {"as_of", "sha256", "snapshot"}: the only time input
+    data/snapshots/<dataset>/<as_of>-<sha8>.parquet     the raw long frame as it was known at
+    `as_of` data/snapshots/<dataset>/<as_of>-<sha8>.json        where it came from
+    data/pointers/<dataset>.json                        {"as_of", "sha256", "snapshot"}: the only
+    time input
 
-The digest is of the content, not of the file, so it is the same for every version of the Parquet library. What a
-source says differently from what is stored becomes a table of revisions, and is never silently replaced.
+The digest is of the content, not of the file, so it is the same for every version of the Parquet
+library. What a source says differently from what is stored becomes a table of revisions, and is
+never silently replaced.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ NO_REVISION = pd.DataFrame(columns=list(REVISION))
 
 @dataclass(frozen=True)
 class Pointer:
-    """`as_of`: UTC, ISO 8601; `snapshot`: path from the project's root; `issued`: that of the service's forecasts."""
+    """`as_of`: UTC, ISO 8601; `snapshot`: path from the project's root; `issued`: that of the
+    service's forecasts.
+    """
 
     as_of: str
     sha256: str
@@ -43,7 +48,9 @@ class Pointer:
 
 
 def content_sha256(frame: pd.DataFrame) -> str:
-    """The digest of names, types and values in order; every NaN counts the same, names of series by their text."""
+    """The digest of names, types and values in order; every NaN counts the same, names of series by
+    their text.
+    """
     digest = hashlib.sha256()
     for name in frame.columns:
         kind, values = _canonical(frame[name])
@@ -53,17 +60,32 @@ def content_sha256(frame: pd.DataFrame) -> str:
 
 
 def write_snapshot(
-    root: Path, dataset: str, frame: pd.DataFrame, *, as_of: pd.Timestamp, provenance: dict[str, Any]
+    root: Path,
+    dataset: str,
+    frame: pd.DataFrame,
+    *,
+    as_of: pd.Timestamp,
+    provenance: dict[str, Any],
 ) -> Pointer:
-    """Store `frame` (checked, default index) and its provenance unless an equal snapshot exists; moves no pointer."""
+    """Store `frame` (checked, default index) and its provenance unless an equal snapshot exists;
+    moves no pointer.
+    """
     sha = content_sha256(frame)
-    pointer = Pointer(as_of=as_of.isoformat(), sha256=sha, snapshot=snapshot_path(dataset, as_of, sha).as_posix())
+    pointer = Pointer(
+        as_of=as_of.isoformat(), sha256=sha, snapshot=snapshot_path(dataset, as_of, sha).as_posix()
+    )
     path = root / pointer.snapshot
     record = {
-        "last": frame["ds"].max().isoformat(), **provenance, "rows": len(frame),
-        "series": sorted(map(str, frame["unique_id"].unique())), "columns": [str(name) for name in frame.columns],
-        "first": frame["ds"].min().isoformat(), "as_of": pointer.as_of, "sha256": sha, "dataset": dataset,
-    }  # fmt: skip
+        "last": frame["ds"].max().isoformat(),
+        **provenance,
+        "rows": len(frame),
+        "series": sorted(map(str, frame["unique_id"].unique())),
+        "columns": [str(name) for name in frame.columns],
+        "first": frame["ds"].min().isoformat(),
+        "as_of": pointer.as_of,
+        "sha256": sha,
+        "dataset": dataset,
+    }
     try:
         verify(path, sha, dataset)
     except DataError:  # absent, or not what was written
@@ -82,22 +104,29 @@ def move_pointer(root: Path, dataset: str, pointer: Pointer) -> None:
 def read_pointer(root: Path, dataset: str) -> Pointer:
     path = ProjectPaths.of(root).pointer(dataset)
     if not path.exists():
-        raise InputError(f"{path}: no such file: {dataset!r} was never fetched. Run `forecast fetch {dataset}`.")
+        raise InputError(
+            f"{path}: no such file: {dataset!r} was never fetched. Run `forecast fetch {dataset}`."
+        )
     try:
         return Pointer(**files.read_json(path))
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{path}: not a pointer (found {' '.join(str(error).split())}; wanted as_of, sha256, snapshot). "
-            f"Restore it from git or run `forecast fetch {dataset}`."
+            f"{path}: not a pointer (found {' '.join(str(error).split())}; wanted as_of, sha256,"
+            f" snapshot). Restore it from git or run `forecast fetch {dataset}`."
         ) from None
 
 
 def read_pointed(root: Path, dataset: str) -> pd.DataFrame:
-    """The snapshot the pointer names; `DataError` when it is absent or does not have the pointer's digest."""
+    """The snapshot the pointer names; `DataError` when it is absent or does not have the pointer's
+    digest.
+    """
     pointer = read_pointer(root, dataset)
     path = inside(root, pointer.snapshot)
     if not path.exists():
-        raise DataError(f"{pointer.snapshot}: no such file. Restore it from git, or run `forecast fetch {dataset}`.")
+        raise DataError(
+            f"{pointer.snapshot}: no such file. Restore it from git, or run `forecast fetch"
+            f" {dataset}`."
+        )
     return verify(path, pointer.sha256, dataset)
 
 
@@ -107,24 +136,30 @@ def verify(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         said = f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})."
-        raise DataError(f"{said} Restore it from git, or delete it and run `forecast fetch {dataset}`.") from error
+        raise DataError(
+            f"{said} Restore it from git, or delete it and run `forecast fetch {dataset}`."
+        ) from error
     found = content_sha256(frame)
     if found != sha256:
         raise DataError(
-            f"{path}: found content sha256 {found[:12]}…, wanted {sha256[:12]}… (data/pointers/{dataset}.json). "
-            f"Snapshots never change: restore both from git, or run `forecast fetch {dataset}` to take a new one."
+            f"{path}: found content sha256 {found[:12]}…, wanted {sha256[:12]}…"
+            f" (data/pointers/{dataset}.json). Snapshots never change: restore both from git, or"
+            f" run `forecast fetch {dataset}` to take a new one."
         )
     return frame
 
 
 def provenance(root: Path, dataset: str) -> dict[str, Any]:
-    """The record beside the pointed snapshot; empty when that was not made yet, `DataError` for a damaged one."""
+    """The record beside the pointed snapshot; empty when that was not made yet, `DataError` for a
+    damaged one.
+    """
     path = inside(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
     if (record := files.noted(path)) or not path.exists():
         return record
     raise DataError(
-        f"{path}: cannot be read. Restore it from git, or delete it: then `forecast fetch {dataset}` does not know "
-        "which rows were provisional, and the provider's forecasts begin anew."
+        f"{path}: cannot be read. Restore it from git, or delete it: then `forecast fetch"
+        f" {dataset}` does not know which rows were provisional, and the provider's forecasts begin"
+        " anew."
     )
 
 
@@ -144,15 +179,20 @@ def inside(root: Path, named: str) -> Path:
     """The absolute path of a file of the store; `InputError` for one that lies elsewhere."""
     path = (root / named).resolve()
     if not path.is_relative_to(ProjectPaths.of(root).snapshots.resolve()):
-        raise InputError(f"Pointer leads to {named!r}, wanted a file below data/snapshots. Restore it from git.")
+        raise InputError(
+            f"Pointer leads to {named!r}, wanted a file below data/snapshots. Restore it from git."
+        )
     return path
 
 
-def merged(stored: pd.DataFrame, fresh: pd.DataFrame, *, since: Moments, keep: Collection[str]) -> pd.DataFrame:
-    """`stored` continued by `fresh`: per series the fresh rows replace everything from `since` to their own end.
+def merged(
+    stored: pd.DataFrame, fresh: pd.DataFrame, *, since: Moments, keep: Collection[str]
+) -> pd.DataFrame:
+    """`stored` continued by `fresh`: per series the fresh rows replace everything from `since` to
+    their own end.
 
-    A series that is in `keep` but not in `fresh` stays as it is; one in neither goes. Values that differ by
-    rounding only keep their stored digits, so an unchanged history keeps its digest.
+    A series that is in `keep` but not in `fresh` stays as it is; one in neither goes. Values that
+    differ by rounding only keep their stored digits, so an unchanged history keeps its digest.
     """
     ends = fresh.groupby("unique_id")["ds"].max()
     parts = [_settled(stored, fresh)]
@@ -167,18 +207,25 @@ def merged(stored: pd.DataFrame, fresh: pd.DataFrame, *, since: Moments, keep: C
 
 
 def revisions(
-    stored: pd.DataFrame, fresh: pd.DataFrame, *, since: Moments, provisional_from: pd.Timestamp | None = None
+    stored: pd.DataFrame,
+    fresh: pd.DataFrame,
+    *,
+    since: Moments,
+    provisional_from: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
-    """One row per value of the stored history that `fresh` changes: `unique_id, ds, column, before, after, kind`.
+    """One row per value of the stored history that `fresh` changes: `unique_id, ds, column, before,
+    after, kind`.
 
-    kind: `changed`, `vanished` (the source has the row no more), `appeared` (a row inside the stored range that was
-    not there), `unanswered` (behind the end of an answer from `since` on: the row is kept), or `provisional` when the
-    value was stored as such.
+    kind: `changed`, `vanished` (the source has the row no more), `appeared` (a row inside the
+    stored range that was not there), `unanswered` (behind the end of an answer from `since` on: the
+    row is kept), or `provisional` when the value was stored as such.
     """
     names = [c for c in stored.columns if c not in KEYS and c in fresh.columns]
     # The stored rows that the fresh answer should repeat.
     first = pd.to_datetime(stored["unique_id"].map(dict(since)))
-    repeated = stored["unique_id"].isin(set(fresh["unique_id"])) & (first.isna() | (stored["ds"] >= first))
+    repeated = stored["unique_id"].isin(set(fresh["unique_id"])) & (
+        first.isna() | (stored["ds"] >= first)
+    )
     before = _long(stored[repeated], names, "before")
     ends = stored.groupby("unique_id")["ds"].max()
     inside = fresh[fresh["ds"] <= fresh["unique_id"].map(ends)]
@@ -191,8 +238,12 @@ def revisions(
     if provisional_from is not None:
         kind = np.where(changed["ds"] >= provisional_from, "provisional", kind)
     answered = changed["unique_id"].map(fresh.groupby("unique_id")["ds"].max())
-    kind = np.where((changed["ds"] > answered) & changed["unique_id"].isin(since.keys()), "unanswered", kind)
-    return changed.assign(kind=kind)[list(REVISION)].sort_values(["unique_id", "ds", "column"], ignore_index=True)
+    kind = np.where(
+        (changed["ds"] > answered) & changed["unique_id"].isin(since.keys()), "unanswered", kind
+    )
+    return changed.assign(kind=kind)[list(REVISION)].sort_values(
+        ["unique_id", "ds", "column"], ignore_index=True
+    )
 
 
 def _canonical(values: pd.Series) -> tuple[str, np.ndarray]:
@@ -208,7 +259,9 @@ def _canonical(values: pd.Series) -> tuple[str, np.ndarray]:
 
 
 def _long(frame: pd.DataFrame, names: list[str], side: str) -> pd.DataFrame:
-    """One row per value, indexed by series, time and column; `in_<side>` tells an absent row from a missing value."""
+    """One row per value, indexed by series, time and column; `in_<side>` tells an absent row from a
+    missing value.
+    """
     table = frame.melt(id_vars=list(KEYS), value_vars=names, var_name="column", value_name=side)
     return table.assign(**{f"in_{side}": 1.0}).set_index([*KEYS, "column"])
 

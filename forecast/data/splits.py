@@ -1,8 +1,8 @@
 """Time is cut before anything is fitted: train | validation | calibration | test, by date.
 
-History may cross a block's start backwards, targets never cross its end forwards: an origin belongs to a block
-when all its `horizon` targets lie inside it. So the last `horizon` rows before a border carry no origin of the
-block they end (the embargo), and no two blocks share a target.
+History may cross a block's start backwards, targets never cross its end forwards: an origin belongs
+to a block when all its `horizon` targets lie inside it. So the last `horizon` rows before a border
+carry no origin of the block they end (the embargo), and no two blocks share a target.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Borders:
-    """The moment each block ends (included), resolved once from the configured dates or shares; `own`: by series,
-    where they share none."""
+    """The moment each block ends (included), resolved once from the configured dates or shares;
+    `own`: by series, where they share none.
+    """
 
     train_end: pd.Timestamp
     validation_end: pd.Timestamp
@@ -62,25 +63,35 @@ class Borders:
 
     def to_json(self) -> dict[str, Any]:
         own = {name: borders.to_json() for name, borders in self.own.items()}
-        return {name: moment.isoformat() for name, moment in self.ends.items()} | ({"own": own} if own else {})
+        return {name: moment.isoformat() for name, moment in self.ends.items()} | (
+            {"own": own} if own else {}
+        )
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Borders:
         own = {name: cls.from_json(borders) for name, borders in content.get("own", {}).items()}
-        return cls(**{name: pd.Timestamp(moment) for name, moment in content.items() if name != "own"}, own=own)
+        return cls(
+            **{name: pd.Timestamp(moment) for name, moment in content.items() if name != "own"},
+            own=own,
+        )
 
 
 def resolve(panel: Panel, splits: AnySplits) -> Borders:
-    """Dates hold to the end of their day; shares are counted on the union of all series' time steps, on each series'
-    own rows where one of them has no origin in a block of the union."""
+    """Dates hold to the end of their day; shares are counted on the union of all series' time
+    steps, on each series' own rows where one of them has no origin in a block of the union.
+    """
     if isinstance(splits, Splits):
         days = (splits.train_end, splits.validation_end, splits.calibration_end, splits.test_end)
-        return Borders(*(pd.Timestamp(day) + pd.Timedelta(days=1) - pd.Timedelta(1, "ns") for day in days))
+        return Borders(
+            *(pd.Timestamp(day) + pd.Timedelta(days=1) - pd.Timedelta(1, "ns") for day in days)
+        )
     borders = _shares(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
     blocks = [cut(series, borders) for series in panel.series]
     if all(len(origins_of(panel.task, own, block)) for own in blocks for block in BLOCKS):
         return borders
-    return replace(borders, own={series.unique_id: _shares(splits, series.ds) for series in panel.series})
+    return replace(
+        borders, own={series.unique_id: _shares(splits, series.ds) for series in panel.series}
+    )
 
 
 def _shares(splits: FractionSplits, steps: np.ndarray) -> Borders:
@@ -93,14 +104,19 @@ def cut(series: Series, borders: Borders) -> Blocks:
     """The blocks of one series; rows after the test block's end belong to none."""
     moments = borders.of(series.unique_id).ends.values()
     ends = np.array([np.datetime64(moment) for moment in moments], dtype="datetime64[ns]")
-    return Blocks(*itertools.pairwise([0, *np.searchsorted(series.ds, ends, side="right").tolist()]))
+    return Blocks(
+        *itertools.pairwise([0, *np.searchsorted(series.ds, ends, side="right").tolist()])
+    )
 
 
-def origins(blocks: Blocks, block: str, *, horizon: int, lookback: int, step_size: int = 1) -> np.ndarray:
-    """Rows t (the last observed row) whose targets t+1 … t+horizon lie inside `block`, every `step_size` rows.
+def origins(
+    blocks: Blocks, block: str, *, horizon: int, lookback: int, step_size: int = 1
+) -> np.ndarray:
+    """Rows t (the last observed row) whose targets t+1 … t+horizon lie inside `block`, every
+    `step_size` rows.
 
-    The grid starts at the row before the block, so it is the same for every model. In the train block the
-    first origin is the first with a full lookback.
+    The grid starts at the row before the block, so it is the same for every model. In the train
+    block the first origin is the first with a full lookback.
     """
     start, stop = blocks.range(block)
     rows = np.arange(start - 1, stop - horizon, step_size)
@@ -108,7 +124,9 @@ def origins(blocks: Blocks, block: str, *, horizon: int, lookback: int, step_siz
 
 
 def origins_of(task: Task, blocks: Blocks, block: str) -> np.ndarray:
-    """The origins of one block of one series: every row in train, the task's step sizes elsewhere."""
+    """The origins of one block of one series: every row in train, the task's step sizes
+    elsewhere.
+    """
     step_size = task.step_size_in(block)
     return origins(blocks, block, horizon=task.horizon, lookback=task.lookback, step_size=step_size)
 
@@ -118,8 +136,12 @@ def reach(task: Task) -> int:
     return task.lookback + task.horizon
 
 
-def cut_panel(panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS) -> dict[str, Blocks]:
-    """The blocks of every series; `InputError` naming the first series too short for a `needed` block."""
+def cut_panel(
+    panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS
+) -> dict[str, Blocks]:
+    """The blocks of every series; `InputError` naming the first series too short for a `needed`
+    block.
+    """
     result = {}
     task = panel.task
     for series in panel.series:
@@ -133,7 +155,9 @@ def cut_panel(panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS) 
 
 
 def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> Borders:
-    """Where the blocks of a prepared frame end; `InputError` naming the first series too short for one of them."""
+    """Where the blocks of a prepared frame end; `InputError` naming the first series too short for
+    one of them.
+    """
     rows = frame.groupby("unique_id", sort=True)["ds"]
     task = dataset.task
     panel = Panel(name, task, tuple(_timeline(str(uid), times, task) for uid, times in rows))
@@ -152,11 +176,13 @@ def _too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
     task = panel.task
     start, stop = blocks.range(block)
     need = task.horizon + (task.lookback if block == "train" else 0)
-    ends = [written(task.calendar.kind, str(pd.Timestamp(moment)), 16) for moment in series.ds[[0, -1]]]
+    ends = [
+        written(task.calendar.kind, str(pd.Timestamp(moment)), 16) for moment in series.ds[[0, -1]]
+    ]
     span = f"{counted(len(series), 'step')} from {ends[0]} to {ends[1]}"
     return (
-        f"Dataset {panel.name!r}, series {series.unique_id!r}: its {block} block has {counted(stop - start, 'step')} "
-        f"(series of {span}); lookback={task.lookback} and "
-        f"horizon={task.horizon} need at least {need}. Shorten `lookback` or `horizon`, or move the dates under "
-        f"`splits` in configs/datasets.yaml."
+        f"Dataset {panel.name!r}, series {series.unique_id!r}: its {block} block has"
+        f" {counted(stop - start, 'step')} (series of {span}); lookback={task.lookback} and"
+        f" horizon={task.horizon} need at least {need}. Shorten `lookback` or `horizon`, or move"
+        " the dates under `splits` in configs/datasets.yaml."
     )

@@ -1,7 +1,8 @@
-"""Vintages: a data provider's own forecasts, kept apart from observations with the time each was issued.
+"""Vintages: a data provider's own forecasts, kept apart from observations with the time each was
+issued.
 
-At a cutoff only those issued by then are used. So they can stand beside our forecasts as a row of their own, or as an
-input that holds what the provider expected, without looking ahead.
+At a cutoff only those issued by then are used. So they can stand beside our forecasts as a row of
+their own, or as an input that holds what the provider expected, without looking ahead.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ KEYS = ["unique_id", "ds", "issued_at"]
 
 
 def kept(root: Path, name: str) -> pd.DataFrame:
-    """The vintages of the pointed snapshot, `unique_id, ds, issued_at` and columns; empty when none was kept.
+    """The vintages of the pointed snapshot, `unique_id, ds, issued_at` and columns; empty when none
+    was kept.
 
     `DataError` when the table is not the one that the pointer names.
     """
@@ -32,7 +34,9 @@ def kept(root: Path, name: str) -> pd.DataFrame:
 
 
 def accumulated(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> pd.DataFrame:
-    """Both tables in one. A forecast that is kept stays as it is, whatever the provider delivers for it later."""
+    """Both tables in one. A forecast that is kept stays as it is, whatever the provider delivers
+    for it later.
+    """
     tables = [table for table in (before, fresh) if table is not None and len(table)]
     if not tables:
         return pd.DataFrame(columns=KEYS)
@@ -41,21 +45,28 @@ def accumulated(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> pd.D
 
 
 def check(table: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError]) -> None:
-    """Raises `error` for a forecast whose issue is later than the moment at which its target is known."""
+    """Raises `error` for a forecast whose issue is later than the moment at which its target is
+    known.
+    """
     if table.empty:
         return
-    late = (table["issued_at"].to_numpy() > ended(dataset.calendar, table["ds"]).to_numpy()).nonzero()[0]
+    late = (
+        table["issued_at"].to_numpy() > ended(dataset.calendar, table["ds"]).to_numpy()
+    ).nonzero()[0]
     if len(late):
         first = table.iloc[int(late[0])]
         raise error(
-            f"{where}: issued after their target was known: {counted(len(late), 'forecast')}, such as that of "
-            f"{first['ds']} (series {first['unique_id']!r}) issued at {first['issued_at']}. Wanted the time of issue "
-            "in UTC, before the target; are the two columns swapped, or is a time zone missing?"
+            f"{where}: issued after their target was known: {counted(len(late), 'forecast')}, such"
+            f" as that of {first['ds']} (series {first['unique_id']!r}) issued at"
+            f" {first['issued_at']}. Wanted the time of issue in UTC, before the target; are the"
+            " two columns swapped, or is a time zone missing?"
         )
 
 
 def write(root: Path, name: str, table: pd.DataFrame, *, as_of: pd.Timestamp) -> dict[str, str]:
-    """Store the table beside the snapshots; the pointer's `issued` and `issued_sha256`, empty without any."""
+    """Store the table beside the snapshots; the pointer's `issued` and `issued_sha256`, empty
+    without any.
+    """
     if table.empty:
         return {}
     sha = snapshots.content_sha256(table)
@@ -66,43 +77,75 @@ def write(root: Path, name: str, table: pd.DataFrame, *, as_of: pd.Timestamp) ->
     return {"issued": path.as_posix(), "issued_sha256": sha}
 
 
-def newest(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int) -> pd.DataFrame:
-    """For each row (`unique_id, ds`): `ds` of the time `step` steps later, and `issued_at, value` of the newest
-    forecast of it by the instant at which the row became known; NaN where there was none."""
-    asked = rows[["unique_id", "ds"]].assign(row=np.arange(len(rows)), known=ended(dataset.calendar, rows["ds"]))
+def newest(
+    table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int
+) -> pd.DataFrame:
+    """For each row (`unique_id, ds`): `ds` of the time `step` steps later, and `issued_at, value`
+    of the newest forecast of it by the instant at which the row became known; NaN where there was
+    none.
+    """
+    asked = rows[["unique_id", "ds"]].assign(
+        row=np.arange(len(rows)), known=ended(dataset.calendar, rows["ds"])
+    )
     times = pd.DatetimeIndex(rows["ds"].drop_duplicates().sort_values())
-    steps = grid(dataset.calendar, times[0], times[-1]).append(following(dataset.calendar, times[-1], step))
+    steps = grid(dataset.calendar, times[0], times[-1]).append(
+        following(dataset.calendar, times[-1], step)
+    )
     later = pd.Series(steps[step:], index=steps[: len(steps) - step])
     asked["ds"] = later.reindex(rows["ds"]).to_numpy()
-    about = table[[*KEYS, column]].dropna(subset=[column]).astype(dict.fromkeys(KEYS[1:], "datetime64[ns]"))
+    about = (
+        table[[*KEYS, column]]
+        .dropna(subset=[column])
+        .astype(dict.fromkeys(KEYS[1:], "datetime64[ns]"))
+    )
     about = about.rename(columns={column: "value"}).sort_values("issued_at", kind="stable")
     asked = asked.sort_values("known", kind="stable")
-    found = pd.merge_asof(asked, about, left_on="known", right_on="issued_at", by=["unique_id", "ds"])
+    found = pd.merge_asof(
+        asked, about, left_on="known", right_on="issued_at", by=["unique_id", "ds"]
+    )
     return found.sort_values("row")[["ds", "issued_at", "value"]].reset_index(drop=True)
 
 
 def with_columns(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
     """`frame` with every `issued` column of the dataset."""
     result = frame.copy(deep=False)
-    for name, issued in ((column.column, column.issued) for column in dataset.columns if column.issued):
-        found = [np.nan] if table.empty else newest(table, dataset, frame, issued.column, step=issued.step)["value"]
+    for name, issued in (
+        (column.column, column.issued) for column in dataset.columns if column.issued
+    ):
+        found = (
+            [np.nan]
+            if table.empty
+            else newest(table, dataset, frame, issued.column, step=issued.step)["value"]
+        )
         result[name] = np.broadcast_to(np.asarray(found, dtype=np.float64), len(frame))
     return result
 
 
 def forecasts(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
-    """`unique_id, cutoff, step, ds, issued_at` and one column per target: what the provider had forecast at each
-    row, the cutoff, for the horizon. Cutoffs without a forecast of the whole horizon are left out."""
+    """`unique_id, cutoff, step, ds, issued_at` and one column per target: what the provider had
+    forecast at each row, the cutoff, for the horizon. Cutoffs without a forecast of the whole
+    horizon are left out.
+    """
     targets = [column.column for column in dataset.target]
     names = ["unique_id", "cutoff", "step", "ds", "issued_at", *targets]
     if table.empty or not set(targets) <= set(table.columns):
         return pd.DataFrame(columns=names)
     parts = []
     for step in range(1, dataset.horizon + 1):
-        part = pd.DataFrame({"unique_id": rows["unique_id"].to_numpy(), "cutoff": rows["ds"].to_numpy(), "step": step})
+        part = pd.DataFrame(
+            {
+                "unique_id": rows["unique_id"].to_numpy(),
+                "cutoff": rows["ds"].to_numpy(),
+                "step": step,
+            }
+        )
         for target in targets:
             found = newest(table, dataset, rows, target, step=step)
-            part["ds"], part["issued_at"], part[target] = found["ds"], found["issued_at"], found["value"]
+            part["ds"], part["issued_at"], part[target] = (
+                found["ds"],
+                found["issued_at"],
+                found["value"],
+            )
         parts.append(part)
     every = pd.concat(parts, ignore_index=True).dropna(subset=targets)
     whole = every.groupby(["unique_id", "cutoff"])["step"].transform("size") == dataset.horizon

@@ -1,7 +1,9 @@
-"""HTTP under one deadline per dataset: bounded retries with growing, jittered waits, from configured hosts only.
+"""HTTP under one deadline per dataset: bounded retries with growing, jittered waits, from
+configured hosts only.
 
-Redirects are checked, the size is bounded, and a slow answer is cut at the deadline. The retries are our own: they
-keep to what is left of the deadline, to `Retry-After`, and to a rate limit that is known in advance.
+Redirects are checked, the size is bounded, and a slow answer is cut at the deadline. The retries
+are our own: they keep to what is left of the deadline, to `Retry-After`, and to a rate limit that
+is known in advance.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Transient(Exception):
 
 @dataclass
 class Deadline:
-    """One deadline for all requests of one dataset; clock, sleep and chance are arguments: tests need no time."""
+    """One deadline for all requests of one dataset; clock, sleep and chance are arguments: tests
+    need no time.
+    """
 
     seconds: float
     attempts: int = 4
@@ -60,10 +64,14 @@ class Deadline:
         return max(0.0, self.started + self.seconds - self.clock())
 
     def call(self, what: str, attempt: Callable[[], T]) -> T:
-        """The first success of `attempt`; `DataError` naming `what` when attempts or time run out."""
+        """The first success of `attempt`; `DataError` naming `what` when attempts or time run
+        out.
+        """
         for number in range(1, self.attempts + 1):
             if self.left() <= 0:
-                raise DataError(f"{what}: the deadline of {self.seconds:g} s is over. Try again later.")
+                raise DataError(
+                    f"{what}: the deadline of {self.seconds:g} s is over. Try again later."
+                )
             try:
                 return attempt()
             except Transient as fault:
@@ -74,31 +82,43 @@ class Deadline:
         raise AssertionError("unreachable")
 
     def pause(self, seconds: float, what: str) -> None:
-        """Wait out a rate limit known in advance; `DataError` when the deadline does not allow it."""
+        """Wait out a rate limit known in advance; `DataError` when the deadline does not allow
+        it.
+        """
         if seconds <= 0:
             return
         if seconds >= self.left():
             raise DataError(
-                f"{what}: the rate limit asks to wait {seconds:.0f} s, the deadline leaves {self.left():.0f} s. "
-                "Raise `deadline_s` in configs/datasets.yaml, or ask for fewer series or years."
+                f"{what}: the rate limit asks to wait {seconds:.0f} s, the deadline leaves"
+                f" {self.left():.0f} s. Raise `deadline_s` in configs/datasets.yaml, or ask for"
+                " fewer series or years."
             )
         self.sleep(seconds)
 
     def _wait(self, number: int, retry_after: float | None) -> float:
-        """Doubling, with up to half as much again by chance, so that many clients do not return together."""
+        """Doubling, with up to half as much again by chance, so that many clients do not return
+        together.
+        """
         if retry_after is not None:
             return retry_after + self.chance()
-        return min(self.first_wait_s * 2 ** (number - 1), self.longest_wait_s) * (1 + self.chance() / 2)
+        return min(self.first_wait_s * 2 ** (number - 1), self.longest_wait_s) * (
+            1 + self.chance() / 2
+        )
 
     def _given_up(self, what: str, fault: Transient, number: int, wait: float) -> str:
         times = "once" if number == 1 else f"{number} times"
         if number < self.attempts:
-            return f"{what}: {fault}; tried {times}, the next try would be in {wait:.0f} s, after the deadline."
+            return (
+                f"{what}: {fault}; tried {times}, the next try would be in {wait:.0f} s, after the"
+                " deadline."
+            )
         return f"{what}: {fault}; tried {times} in {self.clock() - self.started:.0f} s."
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a `Retry-After` header, given as a number or as a date; None when absent or unreadable."""
+    """Seconds of a `Retry-After` header, given as a number or as a date; None when absent or
+    unreadable.
+    """
     value = headers.get("retry-after") or headers.get("Retry-After") or ""
     if value.strip().isdecimal():
         return float(value)
@@ -107,7 +127,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def moment_of(date: str) -> datetime | None:
-    """The moment of a date in a header, in UTC as HTTP has them where it names no zone; None for what is no date."""
+    """The moment of a date in a header, in UTC as HTTP has them where it names no zone; None for
+    what is no date.
+    """
     try:
         found = email.utils.parsedate_to_datetime(date)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
@@ -135,8 +157,8 @@ class Answer:
 def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -> Answer:
     """One GET, redirects followed within the host of `url`; never longer than `deadline` has left.
 
-    Raises `Transient` for what may pass (no connection, cut off, slow), `DataError` for what will not. No message
-    contains the query, which may carry a key.
+    Raises `Transient` for what may pass (no connection, cut off, slow), `DataError` for what will
+    not. No message contains the query, which may carry a key.
     """
     import httpx  # a tenth of a second, which reading the settings of a service need not wait for
 
@@ -147,14 +169,18 @@ def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -
             asked = urlsplit(str(target))
             if asked.scheme not in ("http", "https") or asked.netloc != host:
                 raise DataError(
-                    f"{what}: was sent to {asked.scheme}://{asked.hostname}, which is not configured. "
-                    "If the service has moved, set its new address in configs/datasets.yaml."
+                    f"{what}: was sent to {asked.scheme}://{asked.hostname}, which is not"
+                    " configured. If the service has moved, set its new address in"
+                    " configs/datasets.yaml."
                 )
             answer = _once(client, target, deadline, what)
             if answer.status not in REDIRECTS or "location" not in answer.headers:
                 return answer
             target = httpx.URL(urljoin(str(target), answer.headers["location"]))
-    raise DataError(f"{what}: redirected more than {MAX_REDIRECTS} times. Check its address in configs/datasets.yaml.")
+    raise DataError(
+        f"{what}: redirected more than {MAX_REDIRECTS} times. Check its address in"
+        " configs/datasets.yaml."
+    )
 
 
 def _once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str) -> Answer:
@@ -169,20 +195,27 @@ def _once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str) -
     try:
         with client.stream("GET", url, timeout=timeout) as response:
             content = bytearray()
-            for chunk in response.iter_bytes():  # as it arrives: a fixed size would wait until a slow drip fills it
+            # as it arrives: a fixed size would wait until a slow drip fills it
+            for chunk in response.iter_bytes():
                 content += chunk
                 if len(content) > MAX_BYTES:
-                    raise DataError(f"{what}: the answer is larger than {MAX_BYTES:,} bytes. Ask for a shorter range.")
+                    raise DataError(
+                        f"{what}: the answer is larger than {MAX_BYTES:,} bytes. Ask for a shorter"
+                        " range."
+                    )
                 if deadline.left() <= 0:
                     raise Transient(LATE)
             return Answer(response.status_code, dict(response.headers), bytes(content))
     except httpx.TimeoutException:
         raise Transient("did not answer in time") from None
     except httpx.ConnectError as error:
-        reason = str(error).split("://")[0] or type(error).__name__  # the system's words, without the URL
+        # the system's words, without the URL
+        reason = str(error).split("://")[0] or type(error).__name__
         raise Transient(f"cannot be reached ({reason})") from None
     except httpx.HTTPError as error:
         late = deadline.left() <= 0
-        raise Transient(LATE if late else f"broke off its answer ({type(error).__name__})") from None
+        raise Transient(
+            LATE if late else f"broke off its answer ({type(error).__name__})"
+        ) from None
     finally:
         watch.cancel()

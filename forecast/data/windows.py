@@ -1,10 +1,12 @@
-"""What a model sees: scaled rows become input channels, the same way in training, backtest and service.
+"""What a model sees: scaled rows become input channels, the same way in training, backtest and
+service.
 
-Channels, in this order for each column of the task: the value, or with `difference_inputs` its change since the row
-before; and, for a column that may be missing (`max_missing` > 0), a mask (1 = observed) and the time since the last
-observation, log(1 + steps). A missing step repeats the last observed value; what lies under the mask is never read. A
-change whose earlier end the window does not hold is unknown: zero where it is an input alone, a missing step where
-the transform itself takes differences.
+Channels, in this order for each column of the task: the value, or with `difference_inputs` its
+change since the row before; and, for a column that may be missing (`max_missing` > 0), a mask (1 =
+observed) and the time since the last observation, log(1 + steps). A missing step repeats the last
+observed value; what lies under the mask is never read. A change whose earlier end the window does
+not hold is unknown: zero where it is an input alone, a missing step where the transform itself
+takes differences.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from forecast.system.errors import InputError, counted
 
 @dataclass(frozen=True)
 class Layout:
-    """Which channel carries what. `value[i]` is the channel of column i; `mask[i]`, `since[i]` or -1; `lead[i]` as in
-    `TaskColumn`, where the newest row says everything and no mask is kept."""
+    """Which channel carries what.
+
+    `value[i]` is the channel of column i; `mask[i]`, `since[i]` or -1; `lead[i]` as in
+    `TaskColumn`, where the newest row says everything and no mask is kept.
+    """
 
     value: tuple[int, ...]
     mask: tuple[int, ...]
@@ -48,7 +53,9 @@ class Layout:
 
     @property
     def change_channels(self) -> tuple[int, ...]:
-        """Channels that hold a change: they are zero at a window's first row, whose predecessor is not seen."""
+        """Channels that hold a change: they are zero at a window's first row, whose predecessor is
+        not seen.
+        """
         changes = zip(self.value, self.difference_inputs, self.differenced, strict=True)
         return tuple(v for v, drifts, differs in changes if drifts or differs)
 
@@ -65,13 +72,23 @@ def layout(task: Task) -> Layout:
     difference_inputs = tuple(c.difference_inputs for c in task.columns)
     differenced = tuple(c.transform in DIFFERENCED for c in task.columns)
     lead = tuple(c.lead for c in task.columns)
-    return Layout(tuple(value), tuple(mask), tuple(since), difference_inputs, differenced, len(task.target), lead)
+    return Layout(
+        tuple(value),
+        tuple(mask),
+        tuple(since),
+        difference_inputs,
+        differenced,
+        len(task.target),
+        lead,
+    )
 
 
 def filled(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(B, L, C) with NaN → last observed value (0 before the first), observed (bool), steps since observed.
+    """(B, L, C) with NaN → last observed value (0 before the first), observed (bool), steps since
+    observed.
 
-    Works inside each window alone, so a forecast depends on its own `lookback` rows and on nothing before them.
+    Works inside each window alone, so a forecast depends on its own `lookback` rows and on nothing
+    before them.
     """
     observed = np.isfinite(z)
     steps = np.arange(z.shape[1])[None, :, None]
@@ -101,7 +118,9 @@ def inputs(z: np.ndarray, channels: Layout) -> np.ndarray:
 
 
 def forget_before(past: np.ndarray, channels: Layout) -> None:
-    """Takes from the first row of `past` (B, L, channels), in place, what only the row before it could tell."""
+    """Takes from the first row of `past` (B, L, channels), in place, what only the row before it
+    could tell.
+    """
     past[:, 0, list(channels.change_channels)] = 0.0
     for i, differs in enumerate(channels.differenced):
         if differs and channels.mask[i] >= 0:
@@ -113,8 +132,9 @@ def forget_before(past: np.ndarray, channels: Layout) -> None:
 class Windows:
     """A batch of origins, each with exactly its `lookback` rows.
 
-    z (B, L, C) scaled with NaN; past (B, L, channels) float32; future (B, L + H, F) float32, row s of `future`
-    belongs to row s of `past`; last (B, O) the last observed scaled target; rows (B,) the origins.
+    z (B, L, C) scaled with NaN; past (B, L, channels) float32; future (B, L + H, F) float32, row s
+    of `future` belongs to row s of `past`; last (B, O) the last observed scaled target; rows (B,)
+    the origins.
     """
 
     z: np.ndarray
@@ -129,13 +149,23 @@ class Windows:
     @classmethod
     def together(cls, parts: Sequence[Windows]) -> Windows:
         """Those of several batches, of several series too: `rows` are then those of each."""
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+        return cls(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]))
+        )
 
 
 def gather(
-    z: np.ndarray, future: np.ndarray, rows: np.ndarray, channels: Layout, *, lookback: int, horizon: int
+    z: np.ndarray,
+    future: np.ndarray,
+    rows: np.ndarray,
+    channels: Layout,
+    *,
+    lookback: int,
+    horizon: int,
 ) -> Windows:
-    """The windows that end at `rows` (row t included) of one series: z (T, C), future (T + H, F)."""
+    """The windows that end at `rows` (row t included) of one series: z (T, C), future (T + H,
+    F).
+    """
     index = rows[:, None] + np.arange(1 - lookback, 1)[None, :]
     ahead = rows[:, None] + np.arange(1 - lookback, horizon + 1)[None, :]
     window = z[index]
@@ -145,39 +175,58 @@ def gather(
 
 
 def task_windows(
-    task: Task, z: np.ndarray, future: np.ndarray, rows: np.ndarray, *, horizon: int | None = None, size: int = 512
+    task: Task,
+    z: np.ndarray,
+    future: np.ndarray,
+    rows: np.ndarray,
+    *,
+    horizon: int | None = None,
+    size: int = 512,
 ) -> Iterator[Windows]:
-    """`gather` as a model of `task` sees one series, in slices of `size`, so that no (n, lookback, channels) copy ever
-    exists whole; `horizon` by default the task's."""
+    """`gather` as a model of `task` sees one series, in slices of `size`, so that no (n, lookback,
+    channels) copy ever exists whole; `horizon` by default the task's.
+    """
     channels, steps = layout(task), horizon or task.horizon
     for start in range(0, len(rows), size):
-        yield gather(z, future, rows[start : start + size], channels, lookback=task.lookback, horizon=steps)
+        yield gather(
+            z, future, rows[start : start + size], channels, lookback=task.lookback, horizon=steps
+        )
 
 
 def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
-    """`InputError` for rows at which a forecast does not have its lookback, and for rows beyond the series."""
+    """`InputError` for rows at which a forecast does not have its lookback, and for rows beyond the
+    series.
+    """
     short, beyond = rows[rows < task.lookback - 1], rows[rows >= len(series)]
     if len(short):
         raise InputError(
-            f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has {counted(short[0] + 1, 'row')} of "
-            f"history; lookback={task.lookback} are needed. Give a longer history or a later cutoff."
+            f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has"
+            f" {counted(short[0] + 1, 'row')} of history; lookback={task.lookback} are needed. Give"
+            " a longer history or a later cutoff."
         )
     if len(beyond):
         raise InputError(
-            f"Series {series.unique_id!r}: a forecast at row {int(beyond[0])} was asked for; its last row is "
-            f"{len(series) - 1}. Give newer data or an earlier cutoff."
+            f"Series {series.unique_id!r}: a forecast at row {int(beyond[0])} was asked for; its"
+            f" last row is {len(series) - 1}. Give newer data or an earlier cutoff."
         )
     for position, column in enumerate(task.columns):
-        if column.lead and not column.may_be_missing and np.isnan(series.values[rows, position]).any():
+        if (
+            column.lead
+            and not column.may_be_missing
+            and np.isnan(series.values[rows, position]).any()
+        ):
             row = int(rows[np.isnan(series.values[rows, position])][0])
             moment = written(task.calendar.kind, str(series.ds[row]), 16)
             raise InputError(
-                f"Series {series.unique_id!r}: {column.name.rsplit('+', 1)[0]!r} has no value "
-                f"{counted(column.lead, 'step')} after {moment}, inside the horizon of {task.horizon}. Give "
-                "its values of the whole horizon, in rows that hold it and no target (in Python also as `future_df`)."
+                f"Series {series.unique_id!r}: {column.name.rsplit('+', 1)[0]!r} has no value"
+                f" {counted(column.lead, 'step')} after {moment}, inside the horizon of"
+                f" {task.horizon}. Give its values of the whole horizon, in rows that hold it and"
+                " no target (in Python also as `future_df`)."
             )
 
 
 def targets(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:
-    """(n, H, O) scaled targets; target[i, 0] directly follows row rows[i]; NaN where not observed."""
+    """(n, H, O) scaled targets; target[i, 0] directly follows row rows[i]; NaN where not
+    observed.
+    """
     return z[rows[:, None] + np.arange(1, horizon + 1)[None, :], :outputs]

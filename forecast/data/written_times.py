@@ -1,4 +1,6 @@
-"""Times as text, in a zone or none, into UTC: ISO 8601, formats of their own, quarters, months and ISO weeks."""
+"""Times as text, in a zone or none, into UTC: ISO 8601, formats of their own, quarters, months and
+ISO weeks.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,36 @@ _ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
 _PERIOD = r"^(?P<year>\d{4})[-/ ]?(?P<kind>[QMW])(?P<number>\d{1,2})(?:-?(?P<day>[1-7]))?$"
 """A quarter (2020Q1, 2020-Q1), a month (2020M01) or an ISO week (2020-W05, 2020-W05-1)."""
 DAYS = (
-    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%m/%d/%Y", "%m-%d-%Y",
-    "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%b %Y", "%Y %b", "%b-%Y",
-    "%m/%Y", "%m.%Y",
-)  # fmt: skip
+    "%Y-%m-%d",
+    "%Y/%m/%d",
+    "%Y.%m.%d",
+    "%Y%m%d",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%d-%m-%Y",
+    "%m/%d/%Y",
+    "%m-%d-%Y",
+    "%d.%m.%y",
+    "%d/%m/%y",
+    "%m/%d/%y",
+    "%d %b %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%b %d, %Y",
+    "%b %Y",
+    "%Y %b",
+    "%b-%Y",
+    "%m/%Y",
+    "%m.%Y",
+)
 HOURS = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I %p")
 ISO = "ISO8601"
 
 
 def format_of(values: pd.Series) -> str | None:
-    """The format of the text, `ISO`, None if unknown; of two by day and month the one that keeps the rows in order."""
+    """The format of the text, `ISO`, None if unknown; of two by day and month the one that keeps
+    the rows in order.
+    """
     text = values.astype("str").str.strip()
     if _all_read(_first_days(text), ISO):
         return ISO
@@ -35,7 +57,9 @@ def format_of(values: pd.Series) -> str | None:
 
 
 def oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
-    """The rows of a file whose `ds` is written newest first turned round; all others as they are."""
+    """The rows of a file whose `ds` is written newest first turned round; all others as they
+    are.
+    """
     head = table[["unique_id", "ds"]].head(1000)
     text = _first_days(head["ds"].astype("str").str.strip())
     times = pd.to_datetime(text, format=form or ISO, errors="coerce", utc=True)
@@ -45,8 +69,13 @@ def oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
 
 
 def _all_read(text: pd.Series, form: str) -> bool:
-    """Whether the first thousand are, and all but one in a hundred; the first alone leaves most forms out."""
-    read = (pd.to_datetime(part, format=form, errors="coerce", utc=True) for part in (text[:1], text[:1000], text))
+    """Whether the first thousand are, and all but one in a hundred; the first alone leaves most
+    forms out.
+    """
+    read = (
+        pd.to_datetime(part, format=form, errors="coerce", utc=True)
+        for part in (text[:1], text[:1000], text)
+    )
     return all(times.notna().mean() > (0.99 if len(times) > 1000 else 0.999) for times in read)
 
 
@@ -57,7 +86,12 @@ def _first_days(text: pd.Series) -> pd.Series:
     if found["kind"].isna().all():
         return text
     number = pd.to_numeric(found["number"])
-    month = number.where(found["kind"] == "M", 3 * number - 2).astype("Int64").astype("str").str.zfill(2)
+    month = (
+        number.where(found["kind"] == "M", 3 * number - 2)
+        .astype("Int64")
+        .astype("str")
+        .str.zfill(2)
+    )
     week = found["year"] + "-W" + found["number"].str.zfill(2) + "-" + found["day"].fillna("1")
     monday = pd.to_datetime(week, format="%G-W%V-%u", errors="coerce").dt.strftime("%Y-%m-%d")
     days = (found["year"] + "-" + month + "-01").where(found["kind"] != "W", monday)
@@ -65,20 +99,28 @@ def _first_days(text: pd.Series) -> pd.Series:
 
 
 def as_utc(
-    table: pd.DataFrame, form: str | None = None, *, time_zone: str | None, wall_clock: bool, where: str
+    table: pd.DataFrame,
+    form: str | None = None,
+    *,
+    time_zone: str | None,
+    wall_clock: bool,
+    where: str,
 ) -> pd.Series:
     """Column `ds` of `table` as datetime64[ns] in UTC without a zone.
 
-    `form`: how text is written where that is not ISO 8601. Times without an offset are read in `time_zone` (None:
-    UTC). `wall_clock` keeps the local date instead, which is what names a session. Raises `InputError` for
-    unreadable, mixed, ambiguous or non-existent times.
+    `form`: how text is written where that is not ISO 8601. Times without an offset are read in
+    `time_zone` (None: UTC). `wall_clock` keeps the local date instead, which is what names a
+    session. Raises `InputError` for unreadable, mixed, ambiguous or non-existent times.
     """
     values = table["ds"]
     if not len(values):
         return values.astype("datetime64[ns]")
     refuse(values, values.isna(), where, ", wanted a time in every row. Complete or drop it.")
     if form is not None:
-        written, values = values, pd.to_datetime(values.astype("str").str.strip(), format=form, errors="coerce")
+        written, values = (
+            values,
+            pd.to_datetime(values.astype("str").str.strip(), format=form, errors="coerce"),
+        )
         wanted = f", wanted a time written as {form!r}. Correct the row, or `source.time_format`."
         refuse(written, values.isna(), where, wanted)
     if values.dtype.kind == "M":
@@ -90,17 +132,21 @@ def as_utc(
         return _from_local(values.astype("datetime64[ns]"), table, time_zone, wall_clock, where)
     if pd.api.types.is_numeric_dtype(values):
         wanted = "a number, wanted a date or time such as 2024-01-31 or 2024-01-31T13:00"
-        raise told(values, 0, where, f", {wanted}. Write the times out, or map another column to `ds`.")
+        raise told(
+            values, 0, where, f", {wanted}. Write the times out, or map another column to `ds`."
+        )
     return _from_text(values.astype("str"), table, time_zone, wall_clock, where)
 
 
-def _from_text(values: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str) -> pd.Series:
+def _from_text(
+    values: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str
+) -> pd.Series:
     offsets = values.str.strip().str.extract(_OFFSET, expand=False)
     offsets = offsets.where(~values.str.strip().str.match(_ONLY_DATE))
     stated = offsets.notna()
     mixed = (
-        f": mixed time zones; the first row holds {quoted(values.iloc[0])}. Write all times in UTC, or state "
-        "`source.time_zone` if one local clock explains them."
+        f": mixed time zones; the first row holds {quoted(values.iloc[0])}. Write all times in UTC,"
+        " or state `source.time_zone` if one local clock explains them."
     )
     refuse(values, stated != stated.iloc[0], where, mixed)
     if not stated.any():
@@ -111,11 +157,17 @@ def _from_text(values: pd.Series, table: pd.DataFrame, zone: str | None, wall_cl
     different = offsets.replace({"Z": "+00:00", "+0000": "+00:00"})
     if zone is None:
         refuse(values, different != different.iloc[0], where, mixed)
-    elif different.nunique() > 1:  # fine only when the zone explains every one of them (its summer time)
+    elif different.nunique() > 1:
+        # fine only when the zone explains every one of them (its summer time)
         expected = utc.dt.tz_localize("UTC").dt.tz_convert(zone).dt.strftime("%z")
         wrong = expected != different.str.replace(":", "")
         then = f"but {zone} was at {expected[wrong].iloc[0]} then" if wrong.any() else ""
-        refuse(values, wrong, where, f", {then}. Correct `source.time_zone`, or write all times in UTC.")
+        refuse(
+            values,
+            wrong,
+            where,
+            f", {then}. Correct `source.time_zone`, or write all times in UTC.",
+        )
     return utc
 
 
@@ -135,16 +187,21 @@ def _parsed(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series:
 def _refuse_outside(times: pd.Series, written: pd.Series, where: str) -> None:
     position = first_outside(times)
     if position is not None:
-        raise told(written, position, where, f": {OUTSIDE} Correct the row, or map another column to `ds`.")
+        raise told(
+            written, position, where, f": {OUTSIDE} Correct the row, or map another column to `ds`."
+        )
 
 
-def _from_local(times: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str) -> pd.Series:
+def _from_local(
+    times: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str
+) -> pd.Series:
     if wall_clock or zone in (None, "UTC"):
         return times
     gone = times.dt.tz_localize(zone, nonexistent="NaT", ambiguous="NaT").isna()
     if not gone.any():
         return _utc(times.dt.tz_localize(zone))
-    # The repeated hour of autumn is told apart by its order, series by series, where both halves are present.
+    # The repeated hour of autumn is told apart by its order, series by series, where both halves
+    # are present.
     try:
         series = times.groupby(table["unique_id"], sort=False)
         parts = [_utc(part.dt.tz_localize(zone, ambiguous="infer")) for _, part in series]
@@ -168,5 +225,7 @@ def refuse(values: pd.Series, wrong: pd.Series, where: str, end: str) -> None:
 def told(values: pd.Series, position: int, where: str, end: str) -> InputError:
     """`mine.csv, line 7: `ds` holds 'soon'` and what `end` says of it."""
     unit = values.index.name if values.index.name == "line" else "row"
-    found = "is empty" if pd.isna(values.iloc[position]) else f"holds {quoted(values.iloc[position])}"
+    found = (
+        "is empty" if pd.isna(values.iloc[position]) else f"holds {quoted(values.iloc[position])}"
+    )
     return InputError(f"{where}, {unit} {values.index[position]}: `ds` {found}{end}")

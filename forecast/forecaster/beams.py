@@ -1,4 +1,8 @@
-"""The most probable path of a model with a bins head, by beam search (Lowerre 1976; Sutskever et al. 2014, 3.2)."""
+"""The most probable path of a model with a bins head, by beam search (Lowerre 1976; Sutskever et
+al.
+
+2014, 3.2).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,9 @@ WIDTH = 16
 
 @dataclass(frozen=True)
 class BestPaths:
-    """Of n origins: values (n, H, O) in raw units, bins (n, H, O), and the paths' probabilities (n,)."""
+    """Of n origins: values (n, H, O) in raw units, bins (n, H, O), and the paths' probabilities
+    (n,).
+    """
 
     values: np.ndarray
     bins: np.ndarray
@@ -28,22 +34,27 @@ class BestPaths:
 def most_probable_paths(
     forecaster: Forecaster, panel: Panel, rows: Rows, *, width: int = WIDTH
 ) -> dict[str, BestPaths]:
-    """Per series, made at `rows`, by beam search over the bins; a bin stands in a path with its median.
+    """Per series, made at `rows`, by beam search over the bins; a bin stands in a path with its
+    median.
 
-    Recursive families: each bin's median is fed back, and the next step's probabilities depend on the path so far.
-    Direct ones: steps are taken as independent given the past, so the best path is the best bin of each step.
+    Recursive families: each bin's median is fed back, and the next step's probabilities depend on
+    the path so far. Direct ones: steps are taken as independent given the past, so the best path is
+    the best bin of each step.
     """
     head = forecaster.head
     if head is None or not head.head.is_discrete:
         raise InputError(
-            f"Model {forecaster.spec.family!r} has no bins, whose paths alone have probabilities to compare. "
-            "Give its entry in configs/models.yaml `head: bins`, and train it."
+            f"Model {forecaster.spec.family!r} has no bins, whose paths alone have probabilities to"
+            " compare. Give its entry in configs/models.yaml `head: bins`, and train it."
         )
     forecaster.check_known(panel, rows)
     result = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
-        found = [_best(forecaster, head, windows, width) for windows in forecaster.windows(series, at, size=1)]
+        found = [
+            _best(forecaster, head, windows, width)
+            for windows in forecaster.windows(series, at, size=1)
+        ]
         shape = (len(at), forecaster.task.horizon, forecaster.channels.outputs)
         values = np.array([values for values, _, _ in found]).reshape(shape)
         result[uid] = BestPaths(
@@ -61,19 +72,28 @@ def _best(
     assert forecaster.skip is not None
     horizon = forecaster.task.horizon
     if forecaster.spec.recursive:
-        about = (forecaster.network, forecaster.weights, forecaster.skip, windows, forecaster.channels)
+        about = (
+            forecaster.network,
+            forecaster.weights,
+            forecaster.skip,
+            windows,
+            forecaster.channels,
+        )
         loop = Loop(*about, horizon=horizon)
         start = FedBack.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
         return most_probable(start, horizon=horizon, width=width)
     log_p = head.head.log_probabilities(forecaster.raw_parameters(windows)[0].astype(np.float64))
     path, score = best_bins(log_p)
-    values = head.head.bin_values(forecaster.skip.forecast(windows, forecaster.channels), head.constants)[0]
+    values = head.head.bin_values(
+        forecaster.skip.forecast(windows, forecaster.channels), head.constants
+    )[0]
     return np.take_along_axis(values, path[..., None], axis=-1)[..., 0], path, score
 
 
 @dataclass(frozen=True)
 class FedBack:
-    """Closed loops side by side, each fed with the medians of the bins of its prefix; `path` (P, k, O) so far.
+    """Closed loops side by side, each fed with the medians of the bins of its prefix; `path` (P, k,
+    O) so far.
 
     `log_p`, `values` (P, O, n): of every bin of the next step, given each prefix.
     """
@@ -104,14 +124,19 @@ class FedBack:
 
 
 def best_bins(log_p: np.ndarray) -> tuple[np.ndarray, float]:
-    """As `most_probable`, of steps that do not depend on the bins before: log probabilities (H, O, n)."""
+    """As `most_probable`, of steps that do not depend on the bins before: log probabilities (H, O,
+    n).
+    """
     return log_p.argmax(axis=-1), float(np.cumsum(log_p.max(axis=-1))[-1])
 
 
-def most_probable(chain: FedBack, *, horizon: int, width: int) -> tuple[np.ndarray, np.ndarray, float]:
+def most_probable(
+    chain: FedBack, *, horizon: int, width: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Values and bins (H, O) of the best path found and the natural logarithm of its probability.
 
-    `width` prefixes are kept at every step; the search is exhaustive when it is at least the number of prefixes.
+    `width` prefixes are kept at every step; the search is exhaustive when it is at least the number
+    of prefixes.
     """
     paths = np.zeros((1, 0, 0), dtype=int)
     scores = np.zeros(1)
@@ -124,8 +149,11 @@ def most_probable(chain: FedBack, *, horizon: int, width: int) -> tuple[np.ndarr
     return chain.chosen(parents, bins)[0], paths[0], float(scores[0])
 
 
-def _extended(scores: np.ndarray, log_p: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best `width` prefixes one step longer: their parents (P',), bins (P', O) and log probabilities, best first.
+def _extended(
+    scores: np.ndarray, log_p: np.ndarray, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best `width` prefixes one step longer: their parents (P',), bins (P', O) and log
+    probabilities, best first.
 
     Given the prefix, the outputs of a step are independent: they are joined one after another.
     """

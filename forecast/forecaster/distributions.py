@@ -1,8 +1,10 @@
-"""What a model with a density, quantiles, bins or a class says beyond its point forecast, in raw units.
+"""What a model with a density, quantiles, bins or a class says beyond its point forecast, in raw
+units.
 
-Direct families give one distribution per step; paths join them by the Gaussian copula of the validation residuals.
-Recursive families give one step; their paths are closed loops fed with what was drawn, and everything beyond the first
-step is read off such paths. So is everything of a target with `transform: diff` or `logdiff`, whose steps add up.
+Direct families give one distribution per step; paths join them by the Gaussian copula of the
+validation residuals. Recursive families give one step; their paths are closed loops fed with what
+was drawn, and everything beyond the first step is read off such paths. So is everything of a target
+with `transform: diff` or `logdiff`, whose steps add up.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ ROWS = 4096
 """Closed loops that run side by side; bounds the memory of drawing."""
 
 FILE = "distributions.parquet"
-"""What the train stage keeps of a head, with the keys of `forecasts.parquet`: `p_rise`, the probability of a value
-above the last one; `q_0.025` to `q_0.975`, quantiles in raw units; `log_density`, ln of the density at the actual, for
-heads that are densities and steps that have a formula."""
+"""What the train stage keeps of a head, with the keys of `forecasts.parquet`: `p_rise`, the
+probability of a value above the last one; `q_0.025` to `q_0.975`, quantiles in raw units;
+`log_density`, ln of the density at the actual, for heads that are densities and steps that have a
+formula.
+"""
 EVEN = tuple(round(0.05 * k, 2) for k in range(1, 20))
 LEVELS = (0.025, *EVEN, 0.975)
 """Quantiles that are kept: an even grid for the CRPS, and the ends of the 95 % interval."""
@@ -42,30 +46,41 @@ def quantile_column(level: float) -> str:
 def predict_quantiles(
     forecaster: Forecaster, panel: Panel, rows: Rows, levels: Sequence[float], *, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """(n, H, O, Q) in raw units per series, made at `rows`, never crossing; exact where steps have a formula.
+    """(n, H, O, Q) in raw units per series, made at `rows`, never crossing; exact where steps have
+    a formula.
 
     `InputError` for a level outside (0, 1) and for a model whose head gives no distribution.
     """
     if not all(0 < level < 1 for level in levels):
-        raise InputError(f"Quantile levels {list(levels)}; wanted each strictly between 0 and 1 (0.9 = 90 %).")
+        raise InputError(
+            f"Quantile levels {list(levels)}; wanted each strictly between 0 and 1 (0.9 = 90 %)."
+        )
     head = _asked(forecaster, panel, rows)
     if not head.head.has_distribution:
         raise InputError(
-            f"Head {head.head.kind!r} gives a probability and no distribution of values, so no quantiles. Use "
-            "`rise_probability`, or train the model with `head: gaussian`, `student_t`, `quantiles` or `bins`."
+            f"Head {head.head.kind!r} gives a probability and no distribution of values, so no"
+            " quantiles. Use `rise_probability`, or train the model with `head: gaussian`,"
+            " `student_t`, `quantiles` or `bins`."
         )
     if not has_formula(forecaster):
         paths = sample_paths(forecaster, panel, rows, PATHS, seed=seed)
         with np.errstate(invalid="ignore"):
-            return {uid: np.moveaxis(np.quantile(p, levels, axis=1), 0, -1) for uid, p in paths.items()}
-    return {uid: _quantiles(forecaster, panel.by_id[uid], np.asarray(at), levels) for uid, at in rows.items()}
+            return {
+                uid: np.moveaxis(np.quantile(p, levels, axis=1), 0, -1) for uid, p in paths.items()
+            }
+    return {
+        uid: _quantiles(forecaster, panel.by_id[uid], np.asarray(at), levels)
+        for uid, at in rows.items()
+    }
 
 
-def sample_paths(forecaster: Forecaster, panel: Panel, rows: Rows, count: int, *, seed: int) -> dict[str, np.ndarray]:
+def sample_paths(
+    forecaster: Forecaster, panel: Panel, rows: Rows, count: int, *, seed: int
+) -> dict[str, np.ndarray]:
     """(n, count, H, O) paths in raw units per series, made at `rows`; equal seeds give equal paths.
 
-    Every cutoff has random numbers of its own, so its paths depend neither on the origins beside it nor on how much
-    history comes with it.
+    Every cutoff has random numbers of its own, so its paths depend neither on the origins beside it
+    nor on how much history comes with it.
     """
     _asked(forecaster, panel, rows)
     result = {}
@@ -74,15 +89,20 @@ def sample_paths(forecaster: Forecaster, panel: Panel, rows: Rows, count: int, *
         shape = (count, forecaster.task.horizon, forecaster.channels.outputs)
         parts = [np.empty((0, *shape))]
         for windows in forecaster.windows(series, at, size=max(ROWS // count, 1)):
-            with np.errstate(over="ignore", invalid="ignore"):  # a diverging loop is seen by who asks
+            # a diverging loop is seen by who asks
+            with np.errstate(over="ignore", invalid="ignore"):
                 scaled = _paths(forecaster, windows, series.ds[windows.rows], count, seed)
-                flat = forecaster.raw(scaled.reshape(-1, *shape[1:]), series, np.repeat(windows.rows, count))
+                flat = forecaster.raw(
+                    scaled.reshape(-1, *shape[1:]), series, np.repeat(windows.rows, count)
+                )
             parts.append(flat.reshape(-1, *shape))
         result[uid] = np.concatenate(parts)
     return result
 
 
-def rise_probability(forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: int = 0) -> dict[str, np.ndarray]:
+def rise_probability(
+    forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: int = 0
+) -> dict[str, np.ndarray]:
     """(n, H, O): the probability that the value lies above the last observed one."""
     head = _asked(forecaster, panel, rows)
     result = {}
@@ -92,7 +112,8 @@ def rise_probability(forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: 
             last = filled(series.values[None, :, : forecaster.channels.outputs])[0][0][at]
             paths = sample_paths(forecaster, panel, {uid: at}, PATHS, seed=seed)[uid]
             above = (paths > last[:, None, None, :]).sum(axis=1)
-            result[uid] = (above + 0.5) / (PATHS + 1)  # no number of paths makes an event impossible
+            # no number of paths makes an event impossible
+            result[uid] = (above + 0.5) / (PATHS + 1)
             continue
         parts = [np.empty((0, forecaster.task.horizon, forecaster.channels.outputs))]
         for windows in forecaster.windows(series, at):
@@ -103,8 +124,14 @@ def rise_probability(forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: 
 
 
 def log_density(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, np.ndarray]:
-    """(n, H, O): ln of the density, in raw units, at what was observed; NaN where it is missing or has no formula."""
-    head, horizon, outputs = _asked(forecaster, panel, rows), forecaster.task.horizon, forecaster.channels.outputs
+    """(n, H, O): ln of the density, in raw units, at what was observed; NaN where it is missing or
+    has no formula.
+    """
+    head, horizon, outputs = (
+        _asked(forecaster, panel, rows),
+        forecaster.task.horizon,
+        forecaster.channels.outputs,
+    )
     result = {}
     for uid, at in rows.items():
         series, at = panel.by_id[uid], np.asarray(at)
@@ -122,15 +149,20 @@ def log_density(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, n
 
 
 def has_formula(forecaster: Forecaster) -> bool:
-    """True: every step has a distribution in closed form; False: steps beyond the first come from drawn paths."""
-    return not forecaster.spec.recursive and not any(c.transform in DIFFERENCED for c in forecaster.task.target)
+    """True: every step has a distribution in closed form; False: steps beyond the first come from
+    drawn paths.
+    """
+    return not forecaster.spec.recursive and not any(
+        c.transform in DIFFERENCED for c in forecaster.task.target
+    )
 
 
 def _head(forecaster: Forecaster) -> FittedHead:
     if forecaster.head is None:
         raise InputError(
-            f"Model {forecaster.spec.family!r} has a point head, which gives no distribution. Give its entry in "
-            "configs/models.yaml `head: quantiles`, `gaussian`, `student_t`, `bins` or `updown`, and train it."
+            f"Model {forecaster.spec.family!r} has a point head, which gives no distribution. Give"
+            " its entry in configs/models.yaml `head: quantiles`, `gaussian`, `student_t`, `bins`"
+            " or `updown`, and train it."
         )
     return forecaster.head
 
@@ -144,29 +176,41 @@ def _asked(forecaster: Forecaster, panel: Panel, rows: Rows) -> FittedHead:
 def _direct(forecaster: Forecaster, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     """The network's raw parameters (B, H, O, K) and the skip's forecast (B, H, O)."""
     assert forecaster.skip is not None
-    return forecaster.raw_parameters(windows), forecaster.skip.forecast(windows, forecaster.channels)
+    return forecaster.raw_parameters(windows), forecaster.skip.forecast(
+        windows, forecaster.channels
+    )
 
 
 def _distribution(forecaster: Forecaster, windows: Windows) -> Distribution:
     return _head(forecaster).distribution(*_direct(forecaster, windows))
 
 
-def _quantiles(forecaster: Forecaster, series: Series, rows: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+def _quantiles(
+    forecaster: Forecaster, series: Series, rows: np.ndarray, levels: Sequence[float]
+) -> np.ndarray:
     shape = (forecaster.task.horizon, forecaster.channels.outputs)
     parts = [np.empty((0, *shape, len(levels)))]
     for windows in forecaster.windows(series, rows):
         scaled = quantiles(_distribution(forecaster, windows), levels, (len(windows), *shape))
-        each = [forecaster.raw(scaled[..., place], series, windows.rows) for place in range(len(levels))]
+        each = [
+            forecaster.raw(scaled[..., place], series, windows.rows) for place in range(len(levels))
+        ]
         parts.append(np.stack(each, axis=-1))
     return np.concatenate(parts)
 
 
-def _paths(forecaster: Forecaster, windows: Windows, cutoffs: np.ndarray, count: int, seed: int) -> np.ndarray:
+def _paths(
+    forecaster: Forecaster, windows: Windows, cutoffs: np.ndarray, count: int, seed: int
+) -> np.ndarray:
     """(B, count, H, O) in scaled units; cutoffs (B,) are the times of the windows' last rows."""
     horizon, outputs = forecaster.task.horizon, forecaster.channels.outputs
     drawn = np.stack(
         [
-            uniforms(forecaster.dependence, (count, horizon * outputs), np.random.default_rng([seed, int(time)]))
+            uniforms(
+                forecaster.dependence,
+                (count, horizon * outputs),
+                np.random.default_rng([seed, int(time)]),
+            )
             for time in cutoffs.astype("datetime64[ns]").astype(np.uint64)
         ]
     ).reshape(len(windows) * count, horizon, outputs)
@@ -185,7 +229,9 @@ def _drawn_loop(forecaster: Forecaster, windows: Windows, drawn: np.ndarray) -> 
 
     def choice(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         step = next(steps)
-        return head.sample(raw[:, None], base[:, None], last[:, None], drawn[:, step : step + 1])[:, 0]
+        return head.sample(raw[:, None], base[:, None], last[:, None], drawn[:, step : step + 1])[
+            :, 0
+        ]
 
     return forecaster.closed(windows, drawn.shape[1], choice=choice)
 
@@ -201,7 +247,9 @@ def _prolonged(values: np.ndarray, steps: int) -> np.ndarray:
 
 
 def _log_slope(forecaster: Forecaster, series: Series, ahead: np.ndarray) -> np.ndarray:
-    """(n, H, O): ln of how fast the scaled value grows with the raw one: from a scaled density to a raw one."""
+    """(n, H, O): ln of how fast the scaled value grows with the raw one: from a scaled density to a
+    raw one.
+    """
     values, parts = _prolonged(series.values, forecaster.task.horizon)[ahead], []
     for output, column in enumerate(forecaster.task.target):
         scale = forecaster.scaling.scale[series.unique_id][output]

@@ -1,9 +1,11 @@
-"""What goes into service: one candidate's forecasters, one per seed, and the calibration errors behind its intervals.
+"""What goes into service: one candidate's forecasters, one per seed, and the calibration errors
+behind its intervals.
 
-The forecast is the mean over the seeds, the leaderboard's row `ensemble`; of a combination, the weighted mean of its
-members' forecasts, each the mean over its seeds. The interval around it is split conformal with the errors of the
-calibration block and as wide as the lookback was volatile, as in the compare stage. A folder of plain JSON and arrays,
-loadable without TensorFlow; `ensemble.json` holds the digest of every file, so a damaged copy is refused.
+The forecast is the mean over the seeds, the leaderboard's row `ensemble`; of a combination, the
+weighted mean of its members' forecasts, each the mean over its seeds. The interval around it is
+split conformal with the errors of the calibration block and as wide as the lookback was volatile,
+as in the compare stage. A folder of plain JSON and arrays, loadable without TensorFlow;
+`ensemble.json` holds the digest of every file, so a damaged copy is refused.
 """
 
 from __future__ import annotations
@@ -21,23 +23,35 @@ from forecast.config.task import Task
 from forecast.data import calendars
 from forecast.data.panel import Panel, read_forecasts, series_name, with_series
 from forecast.forecaster import Forecaster
-from forecast.forecaster.intervals import RAW, SCALES, Array, Scale, SplitConformal, root_mean, volatility, widths
+from forecast.forecaster.intervals import (
+    RAW,
+    SCALES,
+    Array,
+    Scale,
+    SplitConformal,
+    root_mean,
+    volatility,
+    widths,
+)
 from forecast.system import files
 from forecast.system.errors import DataError, InputError, quote_names
 
 SCHEMA = 1
 MANIFEST, SCORES = "ensemble.json", "calibration.npz"
 REACH = 10
-"""A closed loop is continued to at most this many trained horizons: beyond it only shows where it settles."""
+"""A closed loop is continued to at most this many trained horizons: beyond it only shows where it
+settles.
+"""
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors of the mean.
+    """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors
+    of the mean.
 
-    `members`: of a combination, the candidate that each forecaster is a seed of; `weights`: of these candidates;
-    `rule`: its entry in configs/models.yaml where a backtest learns the weights again. All are empty where the
-    forecasters are seeds of one candidate.
+    `members`: of a combination, the candidate that each forecaster is a seed of; `weights`: of
+    these candidates; `rule`: its entry in configs/models.yaml where a backtest learns the weights
+    again. All are empty where the forecasters are seeds of one candidate.
     """
 
     forecasters: tuple[Forecaster, ...]
@@ -61,10 +75,14 @@ class Ensemble:
         return tuple(series_name(uid, name, targets) for uid in uids for name in targets)
 
     def newest(self, history: pd.DataFrame) -> pd.DataFrame:
-        """The rows of a long frame that a forecast from its end may read: all of them where a model is a recursion."""
+        """The rows of a long frame that a forecast from its end may read: all of them where a model
+        is a recursion.
+        """
         if self.reads_all:
             return history
-        return history.groupby("unique_id", sort=False).tail(self.task.lookback + self.task.season_length)
+        return history.groupby("unique_id", sort=False).tail(
+            self.task.lookback + self.task.season_length
+        )
 
     @property
     def reads_all(self) -> bool:
@@ -73,12 +91,18 @@ class Ensemble:
 
     @property
     def keeps_its_start(self) -> bool:
-        """Whether every recursion was saved with its first row: earlier versions took a history's first for it."""
+        """Whether every recursion was saved with its first row: earlier versions took a history's
+        first for it.
+        """
         recursions = (f for f in self.forecasters if f.spec.starts_at_train_end)
-        return all("begins" in own for f in recursions for fits in f.statistical.values() for own in fits)
+        return all(
+            "begins" in own for f in recursions for fits in f.statistical.values() for own in fits
+        )
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts, or the members' weighted one."""
+        """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts, or the
+        members' weighted one.
+        """
         found = [forecaster.predict(panel, rows) for forecaster in self.forecasters]
         if not self.members:
             return {uid: np.mean([own[uid] for own in found], axis=0) for uid in found[0]}
@@ -86,7 +110,8 @@ class Ensemble:
         return {uid: np.tensordot(shares, [own[uid] for own in found], axes=1) for uid in found[0]}
 
     def reaching(self, horizon: int, levels: Sequence[float] = ()) -> Ensemble:
-        """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot be continued.
+        """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot
+        be continued.
 
         Intervals stay those of the trained steps: `levels` beyond them are refused.
         """
@@ -98,30 +123,33 @@ class Ensemble:
         fixed = [f for f in self.forecasters if not f.spec.continues or f.correction is not None]
         if fixed:
             raise InputError(
-                f"Horizon {horizon}: the model ({fixed[0].spec.family}) forecasts {trained} steps at once and cannot "
-                f"go on from there. Ask for at most {trained}, or train it with a larger `horizon`."
+                f"Horizon {horizon}: the model ({fixed[0].spec.family}) forecasts {trained} steps"
+                f" at once and cannot go on from there. Ask for at most {trained}, or train it with"
+                " a larger `horizon`."
             )
         if levels:
             raise InputError(
-                f"Horizon {horizon}: intervals are calibrated for {trained} steps. Ask for at most {trained} steps, "
-                "or for no levels."
+                f"Horizon {horizon}: intervals are calibrated for {trained} steps. Ask for at most"
+                f" {trained} steps, or for no levels."
             )
         if horizon > REACH * trained:
             raise InputError(
-                f"Horizon {horizon}: at most {REACH * trained} steps, {REACH} times what the model was trained for. "
-                "Ask for fewer, or train it with a larger `horizon`."
+                f"Horizon {horizon}: at most {REACH * trained} steps, {REACH} times what the model"
+                " was trained for. Ask for fewer, or train it with a larger `horizon`."
             )
         longer = self.task.model_copy(update={"horizon": horizon})
         return replace(self, forecasters=tuple(replace(f, task=longer) for f in self.forecasters))
 
     def margin(self, series: str, level: float) -> Array:
-        """(H,) half width, in modelling units and at a width of 1, of the interval that covers the next actual with
-        probability `level`.
+        """(H,) half width, in modelling units and at a width of 1, of the interval that covers the
+        next actual with probability `level`.
 
         `InputError` when the calibration block was too small for it, naming the number needed.
         """
         if series not in self.calibrated:
-            raise InputError(f"Series {series!r} has no calibration errors, so no interval can be given.")
+            raise InputError(
+                f"Series {series!r} has no calibration errors, so no interval can be given."
+            )
         return self.calibrated[series].margin(level)
 
     def widths(self, series: str, volatility: ArrayLike) -> Array:
@@ -134,31 +162,49 @@ class Ensemble:
         for seed, forecaster in enumerate(self.forecasters):
             forecaster.save(folder / f"member-{seed}")
         names = sorted(self.calibrated)
-        arrays = {f"{i:04d}": _rectangle(self.calibrated[name].scores) for i, name in enumerate(names)}
+        arrays = {
+            f"{i:04d}": _rectangle(self.calibrated[name].scores) for i, name in enumerate(names)
+        }
         files.write_arrays(folder / SCORES, arrays)
-        content: dict[str, Any] = {"schema": SCHEMA, "members": len(self.forecasters), "series": names}
+        content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "members": len(self.forecasters),
+            "series": names,
+        }
         typical = {name: files.json_number(self.calibrated[name].typical) for name in names}
         content |= {"files": _digests(folder), "typical_volatility": typical}
         if self.members:
-            content |= {"member_names": list(self.members), "weights": dict(self.weights), "rule": dict(self.rule)}
+            content |= {
+                "member_names": list(self.members),
+                "weights": dict(self.weights),
+                "rule": dict(self.rule),
+            }
         files.write_json(folder / MANIFEST, content)
 
     @classmethod
     def load(cls, folder: Path) -> Ensemble:
-        """The saved ensemble; `DataError` for a missing or damaged file, `InputError` for another schema."""
+        """The saved ensemble; `DataError` for a missing or damaged file, `InputError` for another
+        schema.
+        """
         manifest = files.read_saved(folder / MANIFEST, SCHEMA)
         if not {"members", "series", "files"} <= manifest.keys():
             found = sorted(manifest)
-            raise DataError(f"{folder / MANIFEST}: found {found}, wanted members, series and files as well.")
+            raise DataError(
+                f"{folder / MANIFEST}: found {found}, wanted members, series and files as well."
+            )
         digests = _digests(folder)
-        if damaged := sorted(name for name, own in manifest["files"].items() if digests.get(name) != own):
+        if damaged := sorted(
+            name for name, own in manifest["files"].items() if digests.get(name) != own
+        ):
             said = "is missing or not the file that was saved (its sha256 differs)"
             raise DataError(f"{folder}: {damaged[0]} {said}.")
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
         typical = manifest.get("typical_volatility", {})
         calibrated = {
-            name: SplitConformal(tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]), typical.get(name) or 0.0)
+            name: SplitConformal(
+                tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]), typical.get(name) or 0.0
+            )
             for i, name in enumerate(manifest["series"])
         }
         names, weights = tuple(manifest.get("member_names", ())), manifest.get("weights", {})
@@ -171,8 +217,8 @@ def require_members(weights: Iterable[str], present: Iterable[str], *, where: st
     gone = sorted(set(weights) - set(present))
     if gone:
         raise DataError(
-            f"{where}: weights for {quote_names(gone)}, of which no saved forecaster is there. Train the combination "
-            "again (`forecast run`), or promote another version."
+            f"{where}: weights for {quote_names(gone)}, of which no saved forecaster is there."
+            " Train the combination again (`forecast run`), or promote another version."
         )
 
 
@@ -180,13 +226,17 @@ def ensemble_of(folder: Path) -> Ensemble:
     """The forecasters of one trained candidate with the calibration errors of their mean."""
     path = folder / "record.json"
     record = files.read_json(path) if path.exists() else {}
-    weights = {str(member["candidate"]): float(member["weight"]) for member in record.get("members", [])}
+    weights = {
+        str(member["candidate"]): float(member["weight"]) for member in record.get("members", [])
+    }
     rule = record["params"] if len(record.get("weights", {})) > 1 else {}
     saved = [(name, seed) for name in weights for seed in served_seeds(folder / "members" / name)]
     require_members(weights, (name for name, _ in saved), where=str(folder))
     seeds = [seed for _, seed in saved] or served_seeds(folder)
     if not seeds:
-        raise InputError(f"{folder}: has no saved forecaster; its training failed. Choose another candidate.")
+        raise InputError(
+            f"{folder}: has no saved forecaster; its training failed. Choose another candidate."
+        )
     forecasts = read_forecasts(folder / "forecasts.parquet")
     loaded = tuple(Forecaster.load(seed) for seed in seeds)
     task, names = loaded[0].task, tuple(name for name, _ in saved)
@@ -194,16 +244,19 @@ def ensemble_of(folder: Path) -> Ensemble:
 
 
 def served_seeds(folder: Path) -> list[Path]:
-    """The saved forecasters of a candidate, by seed; of one fitted again in its backtest the newest that saw no target
-    of the test block."""
+    """The saved forecasters of a candidate, by seed; of one fitted again in its backtest the newest
+    that saw no target of the test block.
+    """
     found = [*folder.glob("newest-*")] or [*folder.glob("seed-*")]
     return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
 
 
 def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
-    """From a candidate's forecasts.parquet: per series the calibration errors of the mean over its seeds.
+    """From a candidate's forecasts.parquet: per series the calibration errors of the mean over its
+    seeds.
 
-    In the units the target is modelled in, as in the compare stage: those of a `log` target are ratios.
+    In the units the target is modelled in, as in the compare stage: those of a `log` target are
+    ratios.
     """
     transforms = {column.name: column.transform for column in task.target}
     rows = with_series(forecasts[forecasts["block"] == "calibration"])
@@ -218,11 +271,15 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     return result
 
 
-def latest(ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[float]) -> dict[str, np.ndarray]:
-    """The columns `unique_id, output, cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`, after each last row.
+def latest(
+    ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[float]
+) -> dict[str, np.ndarray]:
+    """The columns `unique_id, output, cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`, after
+    each last row.
 
-    `ensemble` reaches `horizon` and `panel` was made with its task. Intervals end with the calibrated steps and
-    are empty beyond them; `InputError` for a level that the calibration errors of a series cannot support.
+    `ensemble` reaches `horizon` and `panel` was made with its task. Intervals end with the
+    calibrated steps and are empty beyond them; `InputError` for a level that the calibration errors
+    of a series cannot support.
     """
     targets = ensemble.task.target
     values = ensemble.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
@@ -236,15 +293,23 @@ def latest(ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[f
             label = series_name(series.unique_id, column.name, targets)
             width = ensemble.widths(label, before[output])
             margins = {level: ensemble.margin(label, level) * width for level in levels}
-            keys = {"unique_id": series.unique_id, "output": column.name, "cutoff": cutoff.to_datetime64()}
+            keys = {
+                "unique_id": series.unique_id,
+                "output": column.name,
+                "cutoff": cutoff.to_datetime64(),
+            }
             part: dict[str, Any] = {name: np.full(horizon, value) for name, value in keys.items()}
             part |= {"step": np.arange(1, horizon + 1), "ds": ds, "y_hat": y_hat}
             parts.append(part | _bounds(y_hat, margins, SCALES.get(column.transform, RAW)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def supported(ensemble: Ensemble, levels: Iterable[float]) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """The levels that every series' calibration errors support, and a sentence about each that is not."""
+def supported(
+    ensemble: Ensemble, levels: Iterable[float]
+) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """The levels that every series' calibration errors support, and a sentence about each that is
+    not.
+    """
     kept, refused = [], []
     for level in levels:
         try:
@@ -262,14 +327,19 @@ def percent(level: float) -> str:
     return f"{100 * level:g}"
 
 
-def _bounds(y_hat: np.ndarray, margins: Mapping[float, Array], scale: Scale) -> dict[str, np.ndarray]:
+def _bounds(
+    y_hat: np.ndarray, margins: Mapping[float, Array], scale: Scale
+) -> dict[str, np.ndarray]:
     """Both ends (H,) per level, NaN beyond the calibrated steps."""
     to, back = scale
     found: dict[str, np.ndarray] = {}
     for level, margin in margins.items():
         known = np.full(len(y_hat), np.nan)
         known[: len(margin)] = margin[: len(y_hat)]
-        found |= {f"lo_{percent(level)}": back(to(y_hat) - known), f"hi_{percent(level)}": back(to(y_hat) + known)}
+        found |= {
+            f"lo_{percent(level)}": back(to(y_hat) - known),
+            f"hi_{percent(level)}": back(to(y_hat) + known),
+        }
     return found
 
 

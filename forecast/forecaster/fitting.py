@@ -1,4 +1,6 @@
-"""Fitting one model on a problem: one function for rules, regressors, ridge, statistical models and networks."""
+"""Fitting one model on a problem: one function for rules, regressors, ridge, statistical models and
+networks.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ import numpy as np
 from forecast.data.windows import Windows, inputs
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.loops import Loop
-from forecast.forecaster.trainers import Budget, by_gradient, by_levenberg_marquardt, dependence_of, fit_head
+from forecast.forecaster.trainers import (
+    Budget,
+    by_gradient,
+    by_levenberg_marquardt,
+    dependence_of,
+    fit_head,
+)
 from forecast.models.base import ModelSpec
 from forecast.models.problem import Problem, looked_at, looks, mean_losses
 from forecast.models.skip import Kind, Skip, mean_absolute_error
@@ -32,10 +40,11 @@ CLOSED_LOOP_ORIGINS = 256
 
 @dataclass(frozen=True)
 class Fitted:
-    """A forecaster and how it came about. `curve`: (step, train loss, validation loss) in scaled units.
+    """A forecaster and how it came about. `curve`: (step, train loss, validation loss) in scaled
+    units.
 
-    `elsewhere`: of each stretch of validation the forecaster, and its step, that the others have lowest; none where no
-    step was chosen.
+    `elsewhere`: of each stretch of validation the forecaster, and its step, that the others have
+    lowest; none where no step was chosen.
     """
 
     forecaster: Forecaster
@@ -48,36 +57,56 @@ class Fitted:
 
 
 def fit(
-    problem: Problem, spec: ModelSpec, *, skip: Kind | None, seed: int, budget: Budget,
-    announce: Callable[[str], None] | None = None, initial: Mapping[str, np.ndarray] | None = None,
-) -> Fitted:  # fmt: skip
+    problem: Problem,
+    spec: ModelSpec,
+    *,
+    skip: Kind | None,
+    seed: int,
+    budget: Budget,
+    announce: Callable[[str], None] | None = None,
+    initial: Mapping[str, np.ndarray] | None = None,
+) -> Fitted:
     """Fit `spec` on the train rows; early stopping and penalties look at validation alone.
 
-    skip: the closed-form part beside a network; ignored by models that have none. `announce` is told what
-    Levenberg-Marquardt will need before it starts. `initial`: weights of the same network that gradient descent begins
-    with; Levenberg-Marquardt has restarts of its own and every other model is fitted in closed form.
+    skip: the closed-form part beside a network; ignored by models that have none. `announce` is
+    told what Levenberg-Marquardt will need before it starts. `initial`: weights of the same network
+    that gradient descent begins with; Levenberg-Marquardt has restarts of its own and every other
+    model is fitted in closed form.
     """
     panel = problem.panel
     bare = Forecaster(dataset_name=panel.name, task=panel.task, spec=spec, scaling=problem.scaling)
-    return PROCEDURES[spec.fitted_as](problem, bare, Start(skip or "none", seed, budget, announce, initial))
+    return PROCEDURES[spec.fitted_as](
+        problem, bare, Start(skip or "none", seed, budget, announce, initial)
+    )
 
 
 def fit_again(
-    problem: Problem, spec: ModelSpec, first: Fitted, *, skip: Kind | None, seed: int, budget: Budget,
+    problem: Problem,
+    spec: ModelSpec,
+    first: Fitted,
+    *,
+    skip: Kind | None,
+    seed: int,
+    budget: Budget,
     initial: Mapping[str, np.ndarray] | None = None,
-) -> Fitted:  # fmt: skip
-    """`first`, which `fit` made, fitted once more on train and validation together; what it chose on validation (lags,
-    penalties, steps, trees) stays. Its curve and validation loss are those of `first`. On later rows a network may
-    keep its weights: its linear part alone is fitted then."""
+) -> Fitted:
+    """`first`, which `fit` made, fitted once more on train and validation together; what it chose
+    on validation (lags, penalties, steps, trees) stays. Its curve and validation loss are those of
+    `first`. On later rows a network may keep its weights: its linear part alone is fitted then.
+    """
     before = first.forecaster.skip
     if spec.keeps_weights and problem.choices is not None and before is not None:
         newer = replace(first.forecaster, skip=problem.skip(before.kind, before.horizon))
         return replace(first, forecaster=newer)
     if not spec.fitted_again:
         return first
-    bare = replace(first.forecaster, skip=None, weights={}, statistical={}, head=None, correction=None)
+    bare = replace(
+        first.forecaster, skip=None, weights={}, statistical={}, head=None, correction=None
+    )
     start = Start(skip or "none", seed, budget, None, initial, first)
-    return replace(first, forecaster=PROCEDURES[spec.fitted_as](problem.joined, bare, start).forecaster)
+    return replace(
+        first, forecaster=PROCEDURES[spec.fitted_as](problem.joined, bare, start).forecaster
+    )
 
 
 @dataclass(frozen=True)
@@ -104,7 +133,10 @@ def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     if start.chosen is not None or not spec.space():
         return Fitted(forecaster)
     examples = problem.examples("validation", problem.panel.task.horizon)
-    return Fitted(forecaster, validation_loss=mean_absolute_error(partial(spec.scaled_forecast, forecaster), examples))
+    return Fitted(
+        forecaster,
+        validation_loss=mean_absolute_error(partial(spec.scaled_forecast, forecaster), examples),
+    )
 
 
 def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
@@ -115,7 +147,11 @@ def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     shape = start.chosen.forecaster.correction if start.chosen is not None else None
     columns = zip(problem.channels.value, problem.panel.task.columns, strict=True)
     unread = [column.name for channel, column in columns if channel in skip.unread]
-    note = f"does not read {quote_names(unread)}: the error by which it was chosen is lower without" if unread else ""
+    note = (
+        f"does not read {quote_names(unread)}: the error by which it was chosen is lower without"
+        if unread
+        else ""
+    )
     return Fitted(corrected(problem, linear, shape) if spec.corrected else linear, note=note)
 
 
@@ -128,13 +164,23 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
         problem.training[start.skip, skip.horizon] = series
     head, series = fit_head(problem, skip, spec, series)
     by_steps = partial(
-        by_gradient, network, series, spec=spec, seed=start.seed, budget=start.budget,
-        change_channels=problem.channels.change_channels, initial=start.initial, head=head,
-    )  # fmt: skip
-    if start.chosen is not None:  # the steps up to the best one, on more rows; how steps hang together stays
+        by_gradient,
+        network,
+        series,
+        spec=spec,
+        seed=start.seed,
+        budget=start.budget,
+        change_channels=problem.channels.change_channels,
+        initial=start.initial,
+        head=head,
+    )
+    # the steps up to the best one, on more rows; how steps hang together stays
+    if start.chosen is not None:
         trained = by_steps(validate=None, stop=start.chosen.best_step)
         dependence = start.chosen.forecaster.dependence
-        return Fitted(replace(bare, skip=skip, weights=trained.weights, head=head, dependence=dependence))
+        return Fitted(
+            replace(bare, skip=skip, weights=trained.weights, head=head, dependence=dependence)
+        )
     if head is not None:
         validate = window_error(problem, network, skip, head)
     else:
@@ -142,13 +188,23 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     if spec.by_gradient:
         trained = by_steps(validate=validate)
     else:
-        trained = by_levenberg_marquardt(network, series, validate, spec, seed=start.seed, announce=start.announce)
+        trained = by_levenberg_marquardt(
+            network, series, validate, spec, seed=start.seed, announce=start.announce
+        )
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=dependence_of(problem, forecaster))
     note = "; ".join(filter(None, (trained.note, looked_at(problem))))
     own = [replace(forecaster, weights=weights) for _, weights in trained.elsewhere]
     steps = tuple(step for step, _ in trained.elsewhere)
-    return Fitted(forecaster, trained.best_step, trained.validation_loss, trained.curve, note, tuple(own), steps)
+    return Fitted(
+        forecaster,
+        trained.best_step,
+        trained.validation_loss,
+        trained.curve,
+        note,
+        tuple(own),
+        steps,
+    )
 
 
 PROCEDURES: dict[str, Callable[[Problem, Forecaster, Start], Fitted]] = {
@@ -160,7 +216,9 @@ PROCEDURES: dict[str, Callable[[Problem, Forecaster, Start], Fitted]] = {
 
 
 def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
-    """Per series the inputs up to the train end and, at every train origin, what the network adds to the skip."""
+    """Per series the inputs up to the train end and, at every train origin, what the network adds
+    to the skip.
+    """
     from forecast.training.chunks import TrainingSeries, room_for
 
     horizon, outputs = skip.horizon, problem.panel.outputs
@@ -168,7 +226,9 @@ def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
     pasts = room_for(stops, horizon, problem.channels.channels)
     targets, weights = (room_for(stops, horizon, horizon, outputs) for _ in range(2))
     result = []
-    for series, stop, past, target, weight in zip(problem.panel.series, stops, pasts, targets, weights, strict=True):
+    for series, stop, past, target, weight in zip(
+        problem.panel.series, stops, pasts, targets, weights, strict=True
+    ):
         uid = series.unique_id
         z = problem.scaled(uid)[:stop]
         residual = np.full((stop, horizon, outputs), np.nan)
@@ -178,15 +238,18 @@ def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
         past[:] = inputs(z[None], problem.channels)[0]
         weight[:] = np.isfinite(residual)
         np.copyto(target, residual, where=weight > 0)
-        result.append(TrainingSeries(past, series.future[: stop + horizon].astype(np.float32), target, weight))
+        result.append(
+            TrainingSeries(past, series.future[: stop + horizon].astype(np.float32), target, weight)
+        )
     return result
 
 
 def window_error(
     problem: Problem, network: Network, skip: Skip, head: FittedHead | None = None
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Weights → `mean_losses` over `looks`: the head's, or absolute errors, from windows exactly as a forecast sees
-    them."""
+    """Weights → `mean_losses` over `looks`: the head's, or absolute errors, from windows exactly as
+    a forecast sees them.
+    """
     windows_and_targets, counted = looks(problem, skip.horizon)
     cases = []
     for windows, wanted in windows_and_targets:
@@ -206,13 +269,19 @@ def window_error(
     return error
 
 
-def _absolute(raw: np.ndarray, residual: np.ndarray, lead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _absolute(
+    raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(B, H, O): the absolute error of every value, and which of them are known."""
     return np.abs(raw[..., 0] - residual), np.isfinite(residual)
 
 
-def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Weights → mean absolute errors of the closed loop over the whole horizon on validation origins."""
+def closed_loop_error(
+    problem: Problem, network: Network, skip: Skip
+) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """Weights → mean absolute errors of the closed loop over the whole horizon on validation
+    origins.
+    """
     horizon = problem.panel.task.horizon
     cases, counted = looks(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
     observed = [np.isfinite(wanted) for _, wanted in cases]
@@ -220,7 +289,10 @@ def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callabl
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             errors = [
-                np.abs(Loop(network, weights, skip, windows, problem.channels, horizon=horizon).run() - wanted)
+                np.abs(
+                    Loop(network, weights, skip, windows, problem.channels, horizon=horizon).run()
+                    - wanted
+                )
                 for windows, wanted in cases
             ]
             return mean_losses(errors, observed, counted)
@@ -229,23 +301,27 @@ def closed_loop_error(problem: Problem, network: Network, skip: Skip) -> Callabl
 
 
 def corrected(problem: Problem, recursive: Forecaster, shape: Skip | None = None) -> Forecaster:
-    """The one-step forecaster with a correction fitted on what its closed loop leaves of the train rows.
+    """The one-step forecaster with a correction fitted on what its closed loop leaves of the train
+    rows.
 
     The mixed strategy: a recursive forecast, and a direct correction of every step of the horizon.
 
-    RECTIFY (Ben Taieb & Hyndman 2012, Recursive and direct multi-step forecasting: the best of both worlds):
+    RECTIFY (Ben Taieb & Hyndman 2012, Recursive and direct multi-step forecasting: the best of both
+    worlds):
 
         forecast[t + h] = recursive[t + h] + correction_h(window at t)            h = 1 .. H
 
-    The recursive forecast keeps the path of a one-step law; its bias, which grows where that law is bent or misses
-    something, is taken out by one ridge regression per step, fitted on what the recursive forecast leaves of the train
-    targets. The penalty is chosen on validation, and is large where nothing is left to correct; `shape` has the one
-    chosen before. The family `rectify` is this on arx; any other recursive forecaster (narx, jordan) can have it too.
+    The recursive forecast keeps the path of a one-step law; its bias, which grows where that law is
+    bent or misses something, is taken out by one ridge regression per step, fitted on what the
+    recursive forecast leaves of the train targets. The penalty is chosen on validation, and is
+    large where nothing is left to correct; `shape` has the one chosen before. The family `rectify`
+    is this on arx; any other recursive forecaster (narx, jordan) can have it too.
     """
     spec = recursive.spec
     if recursive.skip is None or not (spec.recursive or spec.corrected):
         raise InputError(
-            f"Model {spec.family!r} has no closed loop to correct. Take a recursive family (arx, narx, jordan)."
+            f"Model {spec.family!r} has no closed loop to correct. Take a recursive family (arx,"
+            " narx, jordan)."
         )
     task = problem.panel.task
 

@@ -1,7 +1,7 @@
 """One object for test and service: spec, scaling, skip and weights; forecasts with NumPy alone.
 
-A forecast at a row sees exactly the last `lookback` rows up to it, so what is served equals what was backtested.
-Statistical models are the exception: their state is filtered from the first row on.
+A forecast at a row sees exactly the last `lookback` rows up to it, so what is served equals what
+was backtested. Statistical models are the exception: their state is filtered from the first row on.
 """
 
 from __future__ import annotations
@@ -32,18 +32,23 @@ from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
 SCHEMA, OLDER = 2, (1,)
-"""Schema 1 holds the whole entry of configs/datasets.yaml where schema 2 holds the task made of it."""
+"""Schema 1 holds the whole entry of configs/datasets.yaml where schema 2 holds the task made of it.
+"""
 MANY, FEW = 20, 64
-"""So many series of so few rows are forecast side by side; of less each to the bit as if it were asked for alone."""
+"""So many series of so few rows are forecast side by side; of less each to the bit as if it were
+asked for alone.
+"""
 
 
 @dataclass(frozen=True)
 class Forecaster:
-    """A fitted model of one dataset. `statistical[uid]`: the fitted numbers of each output, as JSON.
+    """A fitted model of one dataset. `statistical[uid]`: the fitted numbers of each output, as
+    JSON.
 
-    `head`: of a network that gives more than a point, see `forecast.forecaster.distributions`; `dependence`
-    (H * O, H * O): how the steps of a direct one hang together (`forecast.networks.heads.distributions`).
-    `correction`: of the mixed strategy, what a linear map of the whole horizon adds to the closed loop.
+    `head`: of a network that gives more than a point, see `forecast.forecaster.distributions`;
+    `dependence` (H * O, H * O): how the steps of a direct one hang together
+    (`forecast.networks.heads.distributions`). `correction`: of the mixed strategy, what a linear
+    map of the whole horizon adds to the closed loop.
     """
 
     dataset_name: str
@@ -67,11 +72,15 @@ class Forecaster:
 
     @property
     def n_params(self) -> int:
-        """Numbers fitted to data: a network's weights, or the skip's coefficients where it stands alone."""
+        """Numbers fitted to data: a network's weights, or the skip's coefficients where it stands
+        alone.
+        """
         return self.spec.n_params(self)
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """(n, H, O) forecasts in raw units per series, made at `rows` (the last row each may see)."""
+        """(n, H, O) forecasts in raw units per series, made at `rows` (the last row each may
+        see).
+        """
         self.check_known(panel, rows)
         none = np.empty((0, self.task.horizon, self.channels.outputs))
         asked = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
@@ -83,28 +92,41 @@ class Forecaster:
         unknown = [uid for uid in rows if uid not in panel.by_id]
         if unknown:
             raise InputError(
-                f"No series {quote_names(unknown)} in dataset {panel.name!r}; it has {quote_names(panel.by_id)}. "
-                "Ask for one of them."
+                f"No series {quote_names(unknown)} in dataset {panel.name!r}; it has"
+                f" {quote_names(panel.by_id)}. Ask for one of them."
             )
 
     def predict_windows(self, given: Sequence[Asked]) -> list[np.ndarray]:
-        """(n, H, O) in raw units of each series: the scaled forecasts of the windows that end at its rows."""
+        """(n, H, O) in raw units of each series: the scaled forecasts of the windows that end at
+        its rows.
+        """
         found = []
         for some in _together(given):
             batches = (windows for series, rows in some for windows in self.windows(series, rows))
             joined = [Windows.together(list(batches))] if len(some) > 1 else batches
-            scaled = np.concatenate([self.spec.scaled_forecast(self, windows) for windows in joined])
+            scaled = np.concatenate(
+                [self.spec.scaled_forecast(self, windows) for windows in joined]
+            )
             ends = np.cumsum([len(rows) for _, rows in some])[:-1]
-            found += [self.raw(own, *asked) for own, asked in zip(np.split(scaled, ends), some, strict=True)]
+            found += [
+                self.raw(own, *asked)
+                for own, asked in zip(np.split(scaled, ends), some, strict=True)
+            ]
         return found
 
     def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
-        """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series does not reach."""
+        """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series
+        does not reach.
+        """
         require_rows(self.task, series, rows)
-        return task_windows(self.task, self.scaling.scaled(series, self.task), series.future, rows, size=size)
+        return task_windows(
+            self.task, self.scaling.scaled(series, self.task), series.future, rows, size=size
+        )
 
     def on_skip(self, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""
+        """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they
+        are one-step.
+        """
         if self.spec.recursive or self.correction is not None:
             run = self.closed(windows, self.task.horizon)
             if self.correction is None:
@@ -114,16 +136,24 @@ class Forecaster:
         if self.network is None:
             return forecast
         raw = self.raw_parameters(windows)
-        return forecast + raw[..., 0] if self.head is None else self.head.point(raw, forecast, windows.last[:, None])
+        return (
+            forecast + raw[..., 0]
+            if self.head is None
+            else self.head.point(raw, forecast, windows.last[:, None])
+        )
 
     def closed(self, windows: Windows, horizon: int, *, choice: Choice | None = None) -> np.ndarray:
-        """(B, horizon, O) in scaled units: the closed `Loop`, fed with the point forecast unless `choice` is given."""
+        """(B, horizon, O) in scaled units: the closed `Loop`, fed with the point forecast unless
+        `choice` is given.
+        """
         about = (self.network, self.weights, self._known_skip(), windows, self.channels)
         return Loop(*about, horizon=horizon).run(choice or self.fed_back)
 
     def _known_skip(self) -> Skip:
         if self.skip is None:
-            raise InputError(f"Model {self.spec.family!r} was saved without its skip; train it again.")
+            raise InputError(
+                f"Model {self.spec.family!r} was saved without its skip; train it again."
+            )
         return self.skip
 
     def raw_parameters(self, windows: Windows) -> np.ndarray:
@@ -135,13 +165,17 @@ class Forecaster:
         return inference.last(network, self.weights, windows.past, future)
 
     def fed_back(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """(B, O): the head's point forecast of one step of a closed loop, see `forecaster.loops.Choice`."""
+        """(B, O): the head's point forecast of one step of a closed loop, see
+        `forecaster.loops.Choice`.
+        """
         if self.head is None:
             return added(raw, base, last)
         return self.head.point(raw[:, None], base[:, None], last[:, None])[:, 0]
 
     def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, any number of steps, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""
+        """(n, any number of steps, O) forecasts in scaled units, made at `rows` (n,), in raw
+        ones.
+        """
         raw = np.empty_like(scaled, dtype=np.float64)
         observed = filled(series.values[None, :, : self.channels.outputs])[0][0]
         for output, column in enumerate(self.task.target):
@@ -150,7 +184,9 @@ class Forecaster:
         return raw
 
     def save(self, folder: Path) -> None:
-        """Spec, scaling, skip and weights; no pickle, loadable without TensorFlow; equal content is equal bytes."""
+        """Spec, scaling, skip and weights; no pickle, loadable without TensorFlow; equal content is
+        equal bytes.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         content: dict[str, Any] = {
             "schema": SCHEMA,
@@ -189,15 +225,23 @@ class Forecaster:
             weights=files.read_arrays(folder / "weights.npz"),
             statistical=content["statistical"],
             head=_saved_head(spec, folder),
-            dependence=files.read_arrays(dependence)["correlation"] if dependence.exists() else None,
-            correction=correction and Skip.from_saved(correction, files.read_arrays(folder / "correction.npz")),
+            dependence=(
+                files.read_arrays(dependence)["correlation"] if dependence.exists() else None
+            ),
+            correction=correction
+            and Skip.from_saved(correction, files.read_arrays(folder / "correction.npz")),
         )
 
 
 def _together(given: Sequence[Asked]) -> Iterator[list[Asked]]:
-    """`MANY` series of at most `FEW` rows: `TOGETHER` windows at a time, of one row too few to compile. Else each."""
+    """`MANY` series of at most `FEW` rows: `TOGETHER` windows at a time, of one row too few to
+    compile. Else each.
+    """
     sizes = [len(rows) for _, rows in given]
-    alone, most = len(sizes) < MANY or max(sizes) > FEW, TOGETHER if sum(sizes) > len(sizes) else COMPILED - 1
+    alone, most = (
+        len(sizes) < MANY or max(sizes) > FEW,
+        TOGETHER if sum(sizes) > len(sizes) else COMPILED - 1,
+    )
     numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, given, strict=True)
     for _, some in itertools.groupby(numbered, key=lambda pair: pair[0]):
         yield [asked for _, asked in some]
@@ -208,5 +252,8 @@ def _saved_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
     if head is None:
         return None
     if not (folder / "head.npz").exists():
-        raise InputError(f"{folder}: head.npz is missing, without which {head.kind!r} says nothing. Train it again.")
+        raise InputError(
+            f"{folder}: head.npz is missing, without which {head.kind!r} says nothing. Train it"
+            " again."
+        )
     return FittedHead(head, files.read_arrays(folder / "head.npz"))

@@ -1,11 +1,14 @@
-"""The loops of a one-step map in NumPy: fed with what was measured, or with its own forecasts up to any horizon.
+"""The loops of a one-step map in NumPy: fed with what was measured, or with its own forecasts up to
+any horizon.
 
 series_parallel   the next row, from rows that were all measured
-parallel          any number of rows, also more than it was trained for: the forecasts fed back, nothing measured
+parallel          any number of rows, also more than it was trained for: the forecasts fed back,
+nothing measured
                   after the origin read
 
-These two are of a fitted forecaster; what closes the loop is `Loop`. Past-only inputs are not known after the
-cutoff: the loop is fed the forecasts of them that its skip carries (its `Carry`) as if they were measured.
+These two are of a fitted forecaster; what closes the loop is `Loop`. Past-only inputs are not known
+after the cutoff: the loop is fed the forecasts of them that its skip carries (its `Carry`) as if
+they were measured.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
 Rows = Mapping[str, np.ndarray]
 
 Choice = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""(the network's raw output (B, O, K), the skip's forecast (B, O), the newest value (B, O)) -> the next value."""
+"""(the network's raw output (B, O, K), the skip's forecast (B, O), the newest value (B, O)) -> the
+next value.
+"""
 
 
 def added(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -39,20 +44,28 @@ def added(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
 
 
 class Loop:
-    """A batch of closed loops behind `windows`, `horizon` steps at most, one at a time: look at what is proposed, then
-    say what is fed back. The forecasts are those of `skip + network`, both one-step; without a network, of the skip.
-    Nothing measured after the cutoff is ever read.
+    """A batch of closed loops behind `windows`, `horizon` steps at most, one at a time: look at
+    what is proposed, then say what is fed back. The forecasts are those of `skip + network`, both
+    one-step; without a network, of the skip. Nothing measured after the cutoff is ever read.
     """
 
     def __init__(
-        self, network: Network | None, weights: Mapping[str, np.ndarray], skip: Skip, windows: Windows,
-        channels: Layout, *, horizon: int,
-    ) -> None:  # fmt: skip
+        self,
+        network: Network | None,
+        weights: Mapping[str, np.ndarray],
+        skip: Skip,
+        windows: Windows,
+        channels: Layout,
+        *,
+        horizon: int,
+    ) -> None:
         carried = None
         if skip.carry is not None:
             carried = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
             if any(channels.lead):
-                _keep_what_was_said(carried, windows.z[:, -1, channels.outputs :], channels.lead[channels.outputs :])
+                _keep_what_was_said(
+                    carried, windows.z[:, -1, channels.outputs :], channels.lead[channels.outputs :]
+                )
         self._network, self._weights, self._skip = network, weights, skip
         self._rolling = _Rolling(windows, channels, carried)
         self._future, self._lookback = windows.future, windows.past.shape[1]
@@ -61,7 +74,9 @@ class Loop:
         self._step, self._horizon = 1, horizon
 
     def run(self, choice: Choice = added) -> np.ndarray:
-        """(B, H, O) scaled forecasts; `choice`: what is fed back at each step, e.g. a value drawn from a density."""
+        """(B, H, O) scaled forecasts; `choice`: what is fed back at each step, e.g. a value drawn
+        from a density.
+        """
         forecasts = []
         for _ in range(self._horizon):
             forecasts.append(choice(*self.proposal()))
@@ -69,11 +84,17 @@ class Loop:
         return np.stack(forecasts, axis=1)
 
     def proposal(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The network's raw output (B, O, K), the skip's forecast (B, O) and the newest value (B, O)."""
+        """The network's raw output (B, O, K), the skip's forecast (B, O) and the newest value (B,
+        O).
+        """
         ahead = self._lookback + self._step
         if self._row is not None and self._network is not None and self._state is not None:
             output, self._state = inference.step(
-                self._network, self._weights, self._state, self._row, self._future[:, ahead - 1 : ahead]
+                self._network,
+                self._weights,
+                self._state,
+                self._row,
+                self._future[:, ahead - 1 : ahead],
             )
             self._raw = output[:, 0].astype(np.float64)
         self._row = None
@@ -86,7 +107,9 @@ class Loop:
         self._step += 1
 
     def picked(self, index: np.ndarray) -> Loop:
-        """The loops number `index` (B',), each as often as it is named; this one stays as it was."""
+        """The loops number `index` (B',), each as often as it is named; this one stays as it
+        was.
+        """
         other = copy.copy(self)
         other._rolling = self._rolling.picked(index)
         other._future, other._raw = self._future[index], self._raw[index]
@@ -96,8 +119,9 @@ class Loop:
 
 
 def _keep_what_was_said(path: np.ndarray, newest: np.ndarray, leads: tuple[int, ...]) -> None:
-    """In `path` (B, H, inputs), in place: k rows on, what speaks of h rows later is what spoke of k + h at the cutoff,
-    `newest` (B, inputs), as far as that was said."""
+    """In `path` (B, H, inputs), in place: k rows on, what speaks of h rows later is what spoke of k
+    + h at the cutoff, `newest` (B, inputs), as far as that was said.
+    """
     lead = np.array(leads, dtype=int)
     for step in range(1, path.shape[1] + 1):
         known = np.flatnonzero((lead > 0) & (lead + step <= lead.max(initial=0)))
@@ -113,7 +137,9 @@ def _warmed_up(
         return np.zeros((*windows.last.shape, 1)), None
     past, before = windows.past, windows.past.shape[1] - 1
     if before:
-        state = inference.absorb(network, weights, past[:, :before], windows.future[:, : before + 1])
+        state = inference.absorb(
+            network, weights, past[:, :before], windows.future[:, : before + 1]
+        )
     else:
         state = inference.initial(network, weights, len(past))
     output, state = inference.step(
@@ -133,17 +159,23 @@ class _Rolling:
         self._carried = carried
         self.channels = channels
         z = windows.z[:, :, channels.outputs :]
-        self._input = np.where(np.isfinite(z).any(axis=1), filled(z)[0][:, -1], np.nan)  # NaN: never observed
+        # NaN: never observed
+        self._input = np.where(np.isfinite(z).any(axis=1), filled(z)[0][:, -1], np.nan)
 
     def picked(self, index: np.ndarray) -> _Rolling:
         other = copy.copy(self)
         other._z, other._past = self._z[index], self._past[index]
         other._last, other._rows = self._last[index], self._rows[index]
-        other._carried, other._input = None if self._carried is None else self._carried[index], self._input[index]
+        other._carried, other._input = (
+            None if self._carried is None else self._carried[index],
+            self._input[index],
+        )
         return other
 
     def view(self, future: np.ndarray, step: int) -> Windows:
-        """The current rows as windows with one step ahead; of `z` the targets, which is what a skip reads."""
+        """The current rows as windows with one step ahead; of `z` the targets, which is what a skip
+        reads.
+        """
         return Windows(self._z, self._past, future, self._last, self._rows + step - 1)
 
     def append(self, forecast: np.ndarray, step: int) -> np.ndarray:
@@ -158,19 +190,25 @@ class _Rolling:
     def _next_row(self, forecast: np.ndarray, step: int) -> np.ndarray:
         """The row of the forecast time: targets as forecast, inputs as carried or repeated."""
         row, outputs = self._past[:, -1].copy(), self.channels.outputs
-        observed = np.ones(forecast.shape, dtype=bool)  # a forecast that is no number must not be passed over
+        # a forecast that is no number must not be passed over
+        observed = np.ones(forecast.shape, dtype=bool)
         for i in range(outputs):
             self._write(row, i, forecast[:, i], self._last[:, i], observed[:, i])
         carried = self._input if self._carried is None else self._carried[:, step - 1]
         seen = np.isfinite(carried) & (self._carried is not None)
-        last = np.where(np.isnan(self._input), carried, self._input)  # no change is known from nothing
+        # no change is known from nothing
+        last = np.where(np.isnan(self._input), carried, self._input)
         for i in range(carried.shape[1]):
             self._write(row, outputs + i, carried[:, i], last[:, i], seen[:, i])
         self._input = np.where(seen, carried, self._input)
         return row
 
-    def _write(self, row: np.ndarray, i: int, value: np.ndarray, last: np.ndarray, observed: np.ndarray) -> None:
-        """Column i of the new row from `value (B,)` and the last one observed; where not observed it repeats that."""
+    def _write(
+        self, row: np.ndarray, i: int, value: np.ndarray, last: np.ndarray, observed: np.ndarray
+    ) -> None:
+        """Column i of the new row from `value (B,)` and the last one observed; where not observed
+        it repeats that.
+        """
         channels = self.channels
         channel = channels.value[i]
         if channels.difference_inputs[i]:
@@ -186,20 +224,25 @@ class _Rolling:
 def series_parallel(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, np.ndarray]:
     """(n, O) raw forecasts of the row after each of `rows`, per series; every family has them."""
     if is_recursive(forecaster):
-        return {uid: values[:, 0] for uid, values in parallel(forecaster, panel, rows, horizon=1).items()}
+        return {
+            uid: values[:, 0]
+            for uid, values in parallel(forecaster, panel, rows, horizon=1).items()
+        }
     return {uid: values[:, 0] for uid, values in forecaster.predict(panel, rows).items()}
 
 
-def parallel(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) -> dict[str, np.ndarray]:
+def parallel(
+    forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int
+) -> dict[str, np.ndarray]:
     """(n, horizon, O) raw forecasts per series, closed loop from the last row each may see.
 
     `InputError` for a family that cannot be closed, `ModelFailure` for a loop that explodes.
     """
     if not is_recursive(forecaster):
         raise InputError(
-            f"Model {forecaster.spec.family!r} is made for {forecaster.task.horizon} steps at once; it has no loop "
-            "that could be closed and run on. Use `predict` for those steps, train it with a longer `horizon`, or "
-            "take a recursive family (arx, narx, jordan)."
+            f"Model {forecaster.spec.family!r} is made for {forecaster.task.horizon} steps at once;"
+            " it has no loop that could be closed and run on. Use `predict` for those steps, train"
+            " it with a longer `horizon`, or take a recursive family (arx, narx, jordan)."
         )
     if horizon < 1:
         raise InputError(f"A closed loop over {horizon} steps was asked for; wanted at least 1.")
@@ -210,7 +253,10 @@ def parallel(forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int) 
         require_rows(forecaster.task, series, at)
         scaled = [np.empty((0, horizon, forecaster.channels.outputs))]
         with np.errstate(over="ignore", invalid="ignore"):
-            scaled += [forecaster.closed(part, horizon) for part in _windows(forecaster, series, at, horizon)]
+            scaled += [
+                forecaster.closed(part, horizon)
+                for part in _windows(forecaster, series, at, horizon)
+            ]
         require_finite(run := np.concatenate(scaled))
         found[uid] = forecaster.raw(run, series, at)
     return found
@@ -221,8 +267,12 @@ def is_recursive(forecaster: Forecaster) -> bool:
     return forecaster.spec.recursive and forecaster.correction is None
 
 
-def _windows(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int) -> Iterator[Windows]:
-    """The windows that end at the rows `at`, with what is known ahead up to the end of the longest run."""
+def _windows(
+    forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int
+) -> Iterator[Windows]:
+    """The windows that end at the rows `at`, with what is known ahead up to the end of the longest
+    run.
+    """
     if not len(at):
         return iter(())
     needed, future = int(at.max()) + horizon + 1, series.future
@@ -230,8 +280,9 @@ def _windows(forecaster: Forecaster, series: Series, at: np.ndarray, horizon: in
         future = np.zeros((needed, 0))
     if needed > len(future):
         raise InputError(
-            f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} need known-future inputs up to "
-            f"row {needed - 1}; they are known up to row {len(future) - 1}. Start earlier, or ask for fewer."
+            f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} need"
+            f" known-future inputs up to row {needed - 1}; they are known up to row"
+            f" {len(future) - 1}. Start earlier, or ask for fewer."
         )
     z = forecaster.scaling.scaled(series, forecaster.task)
     return task_windows(forecaster.task, z, future, at, horizon=horizon)

@@ -1,4 +1,6 @@
-"""One request to a served model: a history in, its forecast out; every fault of the request is an `InputError`."""
+"""One request to a served model: a history in, its forecast out; every fault of the request is an
+`InputError`.
+"""
 
 from __future__ import annotations
 
@@ -37,32 +39,42 @@ class Service:
         return cls(Ensemble((Forecaster.load(folder),)))
 
     def answer(self, history: Any, horizon: int = 0, levels: Sequence[float] = ()) -> pd.DataFrame:
-        """The frame of `ensemble.latest`, times as ISO text; `levels` in percent, `horizon` 0: as trained."""
+        """The frame of `ensemble.latest`, times as ISO text; `levels` in percent, `horizon` 0: as
+        trained.
+        """
         wanted = horizon or self.ensemble.task.horizon
-        shares = tuple(float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float)))
+        shares = tuple(
+            float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float))
+        )
         ensemble = self.ensemble.reaching(wanted, shares)
         panel = self._panel(history, ensemble)
-        # one thread: beside other work those of BLAS wait for each other, a small product for a tenth of a second
+        # one thread: beside other work those of BLAS wait for each other, a small product for a
+        # tenth of a second
         with np.errstate(over="ignore", invalid="ignore"), threadpool_limits(1):
             found = latest(ensemble, panel, horizon=wanted, levels=shares)
         if not np.isfinite(found["y_hat"]).all():
             largest = max(float(np.nanmax(np.abs(series.values))) for series in panel.series)
             raise InputError(
-                f"{WHERE}: the forecast from this history is no finite number; its largest value is {largest:g}. "
-                "Correct the values."
+                f"{WHERE}: the forecast from this history is no finite number; its largest value is"
+                f" {largest:g}. Correct the values."
             )
-        return pd.DataFrame(found | {name: np.datetime_as_string(found[name], unit="s") for name in ("cutoff", "ds")})
+        return pd.DataFrame(
+            found
+            | {name: np.datetime_as_string(found[name], unit="s") for name in ("cutoff", "ds")}
+        )
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
         if not ensemble.keeps_its_start:
             raise InputError(
-                "This version was saved without the first row of its recursion, so that a forecast from another first "
-                "row would be wrong in silence. Train it again (`forecast retrain`), or forecast from the stored "
-                "snapshot (`forecast predict`)."
+                "This version was saved without the first row of its recursion, so that a forecast"
+                " from another first row would be wrong in silence. Train it again (`forecast"
+                " retrain`), or forecast from the stored snapshot (`forecast predict`)."
             )
         given = _frame(history, ensemble)
         if (panel := ready_panel(given, KEYS, ensemble)) is None:
-            checked = check_frame(_times(given), [column.name for column in ensemble.task.columns], where=WHERE)
+            checked = check_frame(
+                _times(given), [column.name for column in ensemble.task.columns], where=WHERE
+            )
             calendars.check_calendar(checked, ensemble.task.calendar, where=WHERE)
             panel = from_frame(ensemble.newest(checked), ensemble.dataset_name, ensemble.task)
         require_known(panel, ensemble)
@@ -71,27 +83,41 @@ class Service:
 
 
 def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble) -> Panel | None:
-    """The newest rows of a history that needs neither conversion nor order: names as text, every step of the calendar
-    once, numbers. None for any other, which `check_frame` mends or tells of; the panel is the same, in a tenth of the
-    time. keys: its columns of names and of times.
+    """The newest rows of a history that needs neither conversion nor order: names as text, every
+    step of the calendar once, numbers. None for any other, which `check_frame` mends or tells of;
+    the panel is the same, in a tenth of the time. keys: its columns of names and of times.
     """
     task, columns = ensemble.task, [*keys, *(column.name for column in ensemble.task.columns)]
-    if not len(history) or not history.columns.is_unique or not set(columns) <= set(history.columns):
+    if (
+        not len(history)
+        or not history.columns.is_unique
+        or not set(columns) <= set(history.columns)
+    ):
         return None
     ids, times, *numbers = (history[name] for name in columns)
     kinds = [own.dtype.kind if isinstance(own.dtype, np.dtype) else "" for own in (times, *numbers)]
-    if not isinstance(ids.dtype, pd.StringDtype) or kinds[0] != "M" or not set(kinds[1:]) <= set("fiu"):
+    if (
+        not isinstance(ids.dtype, pd.StringDtype)
+        or kinds[0] != "M"
+        or not set(kinds[1:]) <= set("fiu")
+    ):
         return None
     values = np.stack([own.to_numpy(np.float64) for own in numbers], axis=1)
     ds, known = times.to_numpy(), list(ids.unique())
-    codes = np.zeros(len(ids), int) if len(known) == 1 and isinstance(known[0], str) else pd.factorize(ids)[0]
-    inside = EARLIEST.to_datetime64() <= ds.min() and ds.max() < LATEST.to_datetime64()  # never of a time left out
+    codes = (
+        np.zeros(len(ids), int)
+        if len(known) == 1 and isinstance(known[0], str)
+        else pd.factorize(ids)[0]
+    )
+    # never of a time left out
+    inside = EARLIEST.to_datetime64() <= ds.min() and ds.max() < LATEST.to_datetime64()
     ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and known == sorted(known)
     lowest = np.nanmin(values, axis=0, initial=np.inf)
     limits = [LOWEST.get(column.transform, -np.inf) for column in task.columns]
     if not inside or not ordered or (lowest <= limits).any():
         return None
-    if np.abs(lowest).max() > LARGEST or np.nanmax(values) > LARGEST:  # the lowest of an empty column is endless
+    # the lowest of an empty column is endless
+    if np.abs(lowest).max() > LARGEST or np.nanmax(values) > LARGEST:
         return None
     ds = ds.astype("datetime64[ns]")
     steps = calendars.grid(task.calendar, ds.min(), ds.max()).to_numpy()
@@ -103,19 +129,27 @@ def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
         if not np.array_equal(steps[first : first + stop - start], ds[start:stop]):
             return None
         own = slice(max(start, stop - newest), stop)
-        series.append(Series(unique_id, ds[own], values[own], future_features(task, pd.DatetimeIndex(ds[own]))))
+        series.append(
+            Series(
+                unique_id, ds[own], values[own], future_features(task, pd.DatetimeIndex(ds[own]))
+            )
+        )
     return Panel(ensemble.dataset_name, task, tuple(series))
 
 
 def _frame(history: Any, ensemble: Ensemble) -> pd.DataFrame:
     if not isinstance(history, pd.DataFrame):
         raise InputError(
-            f"{WHERE}: found {type(history).__name__}, wanted a table with one row per series and time. "
-            "Send `dataframe_split` or `dataframe_records`."
+            f"{WHERE}: found {type(history).__name__}, wanted a table with one row per series and"
+            " time. Send `dataframe_split` or `dataframe_records`."
         )
     most = MOST_ROWS_OF_A_RECURSION if ensemble.reads_all else MOST_ROWS
     if len(history) > most:
-        remedy = "Serve a model that reads its lookback alone" if ensemble.reads_all else "Send the newest ones"
+        remedy = (
+            "Serve a model that reads its lookback alone"
+            if ensemble.reads_all
+            else "Send the newest ones"
+        )
         raise InputError(f"{WHERE}: found {len(history)} rows, wanted at most {most}. {remedy}.")
     return history
 
@@ -126,12 +160,15 @@ def _times(history: pd.DataFrame) -> pd.DataFrame:
         return history
     text = history["ds"].astype("str")
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
-    unread = times.isna().to_numpy() | np.array([not isinstance(v, str) for v in history["ds"]], dtype=bool)
+    unread = times.isna().to_numpy() | np.array(
+        [not isinstance(v, str) for v in history["ds"]], dtype=bool
+    )
     position = int(np.argmax(unread)) if unread.any() else first_outside(times)
     if position is not None:
         raise InputError(
-            f"{WHERE}, row {position}: column 'ds' holds {quoted(history['ds'].iloc[position])}, wanted ISO 8601 "
-            "times such as 2026-06-30T23:00, between 1678 and 2199. Correct the row."
+            f"{WHERE}, row {position}: column 'ds' holds {quoted(history['ds'].iloc[position])},"
+            " wanted ISO 8601 times such as 2026-06-30T23:00, between 1678 and 2199. Correct the"
+            " row."
         )
     return history.assign(ds=times.astype("datetime64[ns]"))
 
@@ -140,20 +177,30 @@ def require_known(panel: Panel, ensemble: Ensemble, *, where: str = WHERE) -> No
     known = ensemble.forecasters[0].scaling.centre
     unknown = panel.by_id.keys() - known.keys()
     if unknown:
-        raise InputError(f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(known)}.")
+        raise InputError(
+            f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(known)}."
+        )
 
 
 def standing_in(panel: Panel) -> str:
-    """A sentence on the inputs without a value in a row that the forecast follows, as when no new issue came in."""
+    """A sentence on the inputs without a value in a row that the forecast follows, as when no new
+    issue came in.
+    """
     names = [column.name for column in panel.task.columns]
-    holes = [(names[at], s.unique_id) for s in panel.series for at in np.flatnonzero(np.isnan(s.values[-1]))]
+    holes = [
+        (names[at], s.unique_id)
+        for s in panel.series
+        for at in np.flatnonzero(np.isnan(s.values[-1]))
+    ]
     told = f"Without a value in the last row: {counted(len(holes), 'input')}, such as"
     such = " of ".join(map(quoted, holes[0])) if holes else ""
     return f"{told} {such}. Where the model reads one, an older value stands in." if holes else ""
 
 
 def require_observed(panel: Panel, *, where: str = WHERE) -> None:
-    """A column without `max_missing` must be complete in the rows a forecast sees; no column may be empty there."""
+    """A column without `max_missing` must be complete in the rows a forecast sees; no column may be
+    empty there.
+    """
     task = panel.task
     for series in panel.series:
         seen = np.isfinite(series.values[-task.lookback :])
@@ -161,7 +208,8 @@ def require_observed(panel: Panel, *, where: str = WHERE) -> None:
             missing = int((~observed).sum())
             if missing and (not column.may_be_missing or missing == len(observed)):
                 raise InputError(
-                    f"{where}, series {series.unique_id!r}: column {column.name!r} misses {missing} of the last "
-                    f"{len(observed)} steps (a row left out counts), wanted "
-                    f"{'none' if not column.may_be_missing else 'some value'}. Complete the history."
+                    f"{where}, series {series.unique_id!r}: column {column.name!r} misses {missing}"
+                    f" of the last {len(observed)} steps (a row left out counts), wanted"
+                    f" {'none' if not column.may_be_missing else 'some value'}. Complete the"
+                    " history."
                 )

@@ -1,7 +1,8 @@
-"""The two trainers of a network, gradient steps on chunks or Levenberg-Marquardt on whole series, and what they need.
+"""The two trainers of a network, gradient steps on chunks or Levenberg-Marquardt on whole series,
+and what they need.
 
-That is principal axes, and of a head its constants and targets, from the train rows alone. How steps of a horizon hang
-together is estimated on all validation origins.
+That is principal axes, and of a head its constants and targets, from the train rows alone. How
+steps of a horizon hang together is estimated on all validation origins.
 """
 
 from __future__ import annotations
@@ -33,16 +34,20 @@ if TYPE_CHECKING:
 def with_principal_axes(
     network: Network, weights: Mapping[str, np.ndarray], pasts: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """`weights` with those of every block `principal_of` some channels set from `pasts`, the train rows (T, C) each.
+    """`weights` with those of every block `principal_of` some channels set from `pasts`, the train
+    rows (T, C) each.
 
-    z = (x - mean) A: the columns of A (C', units) are the directions of greatest variance, greatest first, each of
-    length 1 with its largest entry above zero; where the rows span fewer directions than `units` the rest are zero.
+    z = (x - mean) A: the columns of A (C', units) are the directions of greatest variance, greatest
+    first, each of length 1 with its largest entry above zero; where the rows span fewer directions
+    than `units` the rest are zero.
     """
     result = dict(weights)
     for path, block in walk(network.blocks):
         if not isinstance(block, Dense) or block.principal_of is None:
             continue
-        rows = np.concatenate([past[:, list(block.principal_of)] for past in pasts]).astype(np.float64)
+        rows = np.concatenate([past[:, list(block.principal_of)] for past in pasts]).astype(
+            np.float64
+        )
         mean, axes = _axes(rows, block.units)
         result[f"{path}/kernel"] = axes.astype(weights[f"{path}/kernel"].dtype)
         result[f"{path}/bias"] = (-mean @ axes).astype(weights[f"{path}/bias"].dtype)
@@ -51,7 +56,9 @@ def with_principal_axes(
 
 def _axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
     mean = rows.mean(axis=0)
-    variances, directions = np.linalg.eigh(np.cov(rows - mean, rowvar=False, ddof=0).reshape(rows.shape[1], -1))
+    variances, directions = np.linalg.eigh(
+        np.cov(rows - mean, rowvar=False, ddof=0).reshape(rows.shape[1], -1)
+    )
     known = variances[::-1] > 1e-9 * max(float(variances[-1]), 1e-300)
     axes = directions[:, ::-1] * known
     signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0))
@@ -73,11 +80,20 @@ class Budget:
 
 
 def by_gradient(
-    network: Network, series: list[TrainingSeries], validate: Validate | None, spec: NetworkSpec, *, seed: int,
-    budget: Budget, change_channels: tuple[int, ...], initial: Mapping[str, np.ndarray] | None = None,
-    head: FittedHead | None = None, stop: int = 0,
-) -> Trained:  # fmt: skip
-    """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is known.
+    network: Network,
+    series: list[TrainingSeries],
+    validate: Validate | None,
+    spec: NetworkSpec,
+    *,
+    seed: int,
+    budget: Budget,
+    change_channels: tuple[int, ...],
+    initial: Mapping[str, np.ndarray] | None = None,
+    head: FittedHead | None = None,
+    stop: int = 0,
+) -> Trained:
+    """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is
+    known.
 
     Without `validate` the first `stop` of these updates, on the same schedule.
     `initial`: weights of the same network to begin with, instead of what the seed draws.
@@ -104,13 +120,19 @@ def by_gradient(
 
 
 def by_levenberg_marquardt(
-    network: Network, series: list[TrainingSeries], validate: Validate, spec: NetworkSpec, *, seed: int,
+    network: Network,
+    series: list[TrainingSeries],
+    validate: Validate,
+    spec: NetworkSpec,
+    *,
+    seed: int,
     announce: Callable[[str], None] | None = None,
-) -> Trained:  # fmt: skip
-    """Restarts of Levenberg-Marquardt in float64; step 0 is the skip alone, which stays when no iteration beats it.
+) -> Trained:
+    """Restarts of Levenberg-Marquardt in float64; step 0 is the skip alone, which stays when no
+    iteration beats it.
 
-    Step k + 1 of the curve is iteration k of the best restart. The weights are rounded to float32, like those of every
-    network. `ModelFailure` for a network too large.
+    Step k + 1 of the curve is iteration k of the best restart. The weights are rounded to float32,
+    like those of every network. `ModelFailure` for a network too large.
     """
     problem = network_problem.NetworkProblem(network, series)
     if problem.n_weights > lm.MAX_WEIGHTS:
@@ -125,7 +147,9 @@ def by_levenberg_marquardt(
         seed=seed,
         warm_up=warm_up(network, spec.warm_up),
         restarts=spec.lm.restarts,
-        options=lm.Options(max_iterations=spec.lm.iterations, patience=spec.lm.patience, bayesian=spec.lm.bayesian),
+        options=lm.Options(
+            max_iterations=spec.lm.iterations, patience=spec.lm.patience, bayesian=spec.lm.bayesian
+        ),
         announce=announce,
     )
     curve = [(0, float("nan"), without)]
@@ -138,15 +162,19 @@ def by_levenberg_marquardt(
 def fit_head(
     problem: Problem, skip: Skip, spec: NetworkSpec, series: list[TrainingSeries]
 ) -> tuple[FittedHead | None, list[TrainingSeries]]:
-    """The fitted head and the series with its targets; None and the series as they are for a point forecast."""
+    """The fitted head and the series with its targets; None and the series as they are for a point
+    forecast.
+    """
     head = spec.distribution_head
     if head is None:
         return None, series
     changes = [c.name for c in problem.panel.task.target if c.transform in DIFFERENCED]
-    if head.compares_with_last and changes:  # a model of changes has no last value: its own zero is not the level's
+    # a model of changes has no last value: its own zero is not the level's
+    if head.compares_with_last and changes:
         raise InputError(
-            f"Head {head.kind!r} forecasts whether the target rises above its last value, but {quote_names(changes)} "
-            "has `transform: diff` or `logdiff`. Use `none` or `log` with `difference_inputs`, or another head."
+            f"Head {head.kind!r} forecasts whether the target rises above its last value, but"
+            f" {quote_names(changes)} has `transform: diff` or `logdiff`. Use `none` or `log` with"
+            " `difference_inputs`, or another head."
         )
     residuals = [np.where(s.weight > 0, s.target, np.nan).astype(np.float64) for s in series]
     leads = _leads(problem, skip) if head.uses_lead else [np.zeros_like(r) for r in residuals]
@@ -159,7 +187,9 @@ def fit_head(
     return fitted, [_aimed(fitted, *parts) for parts in zip(series, residuals, leads, strict=True)]
 
 
-def _aimed(head: FittedHead, series: TrainingSeries, residual: np.ndarray, lead: np.ndarray) -> TrainingSeries:
+def _aimed(
+    head: FittedHead, series: TrainingSeries, residual: np.ndarray, lead: np.ndarray
+) -> TrainingSeries:
     target = head.target(residual, lead)
     offset = head.offset(lead)
     return replace(

@@ -1,8 +1,11 @@
-"""System identification for users of MATLAB's time-series nets: see docs/coming-from-matlab.md. No TensorFlow needed.
+"""System identification for users of MATLAB's time-series nets: see docs/coming-from-matlab.md.
+
+No TensorFlow needed.
 
 net = narxnet(input_delays=(1, 2), feedback_delays=(1, 2), hidden=10)
-model = train(net, Experiment(u, y))       model = identify(Experiment(u, y))       # chosen by you, or by data
-one_step = model.series_parallel(u, y)      free_run = model.parallel(u, y[: model.start])
+model = train(net, Experiment(u, y))       model = identify(Experiment(u, y))       # chosen by you,
+or by data one_step = model.series_parallel(u, y)      free_run = model.parallel(u, y[:
+model.start])
 """
 
 from forecast.identification.automatic import identify
@@ -18,8 +21,14 @@ from forecast.identification.data import (
     read_csv,
     sunspots_like,
     tank,
-)  # fmt: skip
-from forecast.identification.delays import DelayChoice, arx_order, autocorrelation, choose_delays, cross_correlation
+)
+from forecast.identification.delays import (
+    DelayChoice,
+    arx_order,
+    autocorrelation,
+    choose_delays,
+    cross_correlation,
+)
 from forecast.identification.design import (
     chirp,
     crest_factor,
@@ -28,7 +37,7 @@ from forecast.identification.design import (
     prbs,
     random_steps,
     static_curve,
-)  # fmt: skip
+)
 from forecast.identification.export import export
 from forecast.identification.loops import State
 from forecast.identification.model import LoopRun, Model, TrainingRecord
@@ -42,7 +51,7 @@ from forecast.identification.nets import (
     narnet,
     narxnet,
     timedelaynet,
-)  # fmt: skip
+)
 from forecast.identification.performance import (
     perform,
     plotbode,
@@ -55,7 +64,7 @@ from forecast.identification.performance import (
     plotspectrum,
     plotstatic,
     plottrainstate,
-)  # fmt: skip
+)
 from forecast.identification.stability import Stability, stability
 from forecast.identification.training import train, train_parallel, trainbr, trainlm
 from forecast.training.levenberg_marquardt import Watch
@@ -63,12 +72,62 @@ from forecast.training.narx.experiment import Experiment
 from forecast.training.narx.search_settings import SearchSettings
 
 __all__ = [
-    "DelayChoice", "Experiment", "LoopRun", "Model", "Net", "SearchSettings", "Stability", "State",
-    "TrainingRecord", "Watch", "arx_order", "autocorrelation", "chirp", "choose_delays", "crest_factor",
-    "cross_correlation", "decimate", "detrend", "distdelaynet", "divideblock", "divideind", "divideint", "dividerand",
-    "dividetrain", "elmannet", "export", "frequency_response", "grunet", "identify", "layrecnet", "lstmnet",
-    "multisine", "narma10", "narnet", "narxnet", "perform", "plotbode", "ploterrcorr", "ploterrhist",
-    "plotinerrcorr", "plotperform", "plotregression", "plotresponse", "plotspectrum", "plotstatic",
-    "plottrainstate", "prbs", "random_steps", "read_csv", "stability", "static_curve", "sunspots_like", "tank",
-    "timedelaynet", "train", "train_parallel", "trainbr", "trainlm",
-]  # fmt: skip
+    "DelayChoice",
+    "Experiment",
+    "LoopRun",
+    "Model",
+    "Net",
+    "SearchSettings",
+    "Stability",
+    "State",
+    "TrainingRecord",
+    "Watch",
+    "arx_order",
+    "autocorrelation",
+    "chirp",
+    "choose_delays",
+    "crest_factor",
+    "cross_correlation",
+    "decimate",
+    "detrend",
+    "distdelaynet",
+    "divideblock",
+    "divideind",
+    "divideint",
+    "dividerand",
+    "dividetrain",
+    "elmannet",
+    "export",
+    "frequency_response",
+    "grunet",
+    "identify",
+    "layrecnet",
+    "lstmnet",
+    "multisine",
+    "narma10",
+    "narnet",
+    "narxnet",
+    "perform",
+    "plotbode",
+    "ploterrcorr",
+    "ploterrhist",
+    "plotinerrcorr",
+    "plotperform",
+    "plotregression",
+    "plotresponse",
+    "plotspectrum",
+    "plotstatic",
+    "plottrainstate",
+    "prbs",
+    "random_steps",
+    "read_csv",
+    "stability",
+    "static_curve",
+    "sunspots_like",
+    "tank",
+    "timedelaynet",
+    "train",
+    "train_parallel",
+    "trainbr",
+    "trainlm",
+]

@@ -1,8 +1,9 @@
 """Rows of models on one input-output record, ranked by the error of their free run.
 
-A row is a way to a `Model`. Every row is fitted twice: on the training rows, for its error on the validation rows, by
-which it is ranked; then on both, for its error on the test rows, by which nothing is chosen. A free run begins with
-measured rows (those before the block, or the first `WARM_UP` of a whole record) and sees y no more after them.
+A row is a way to a `Model`. Every row is fitted twice: on the training rows, for its error on the
+validation rows, by which it is ranked; then on both, for its error on the test rows, by which
+nothing is chosen. A free run begins with measured rows (those before the block, or the first
+`WARM_UP` of a whole record) and sees y no more after them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from forecast.training.narx.experiment import Array, Experiment
 
 Fit = Callable[[Sequence[Experiment], int], Model]
 
-WARM_UP = 20  # rows of a whole record that are measured; more for a model whose delays reach farther
+# rows of a whole record that are measured; more for a model whose delays reach farther
+WARM_UP = 20
 HELD_OUT = divideblock(0.8, 0.2, 0.0)  # of the rows a net is fitted on: where its training stops
 
 Block = tuple[Experiment, Experiment]
@@ -36,9 +38,10 @@ Block = tuple[Experiment, Experiment]
 
 @dataclass(frozen=True)
 class Entry:
-    """A row's result. Errors: RMSE of the free run over the deviation of y in the fitted rows, mean over outputs;
-    infinite where the loop is lost or the fit failed, and `note` says why. `rmse`: on test, per output in its units;
-    `run`: the first free run there."""
+    """A row's result. Errors: RMSE of the free run over the deviation of y in the fitted rows, mean
+    over outputs; infinite where the loop is lost or the fit failed, and `note` says why. `rmse`: on
+    test, per output in its units; `run`: the first free run there.
+    """
 
     row: str
     seconds: float
@@ -51,30 +54,47 @@ class Entry:
 
 
 def compete(record: Record, experiments: Mapping[str, Experiment]) -> list[Entry]:
-    """The rows, the lowest validation error first and those without a model last; Ctrl-C keeps those that are done."""
+    """The rows, the lowest validation error first and those without a model last; Ctrl-C keeps
+    those that are done.
+    """
     both, test = split(experiments, record.test)
     train, validation = split(both, record.validation)
     found: list[Entry] = []
     with suppress(KeyboardInterrupt):
-        found.extend(_entry(row, (train, validation), (both, test), record.seed) for row in record.rows)
+        found.extend(
+            _entry(row, (train, validation), (both, test), record.seed) for row in record.rows
+        )
     return sorted(found, key=lambda entry: (entry.model is None, entry.validation))
 
 
 def split(
     experiments: Mapping[str, Experiment], part: float | tuple[str | int, ...]
 ) -> tuple[dict[str, Experiment], list[Block]]:
-    """What is fitted, and the free runs behind it: the share of each record at its end, or whole records by name."""
+    """What is fitted, and the free runs behind it: the share of each record at its end, or whole
+    records by name.
+    """
     if isinstance(part, tuple):
         part = tuple(map(str, part))
         if unknown := set(part) - set(experiments):
-            raise InputError(f"There is no record {sorted(unknown)} to test on; the file has {sorted(experiments)}.")
-        blocks = [(e.part(slice(WARM_UP)), e.part(slice(WARM_UP, None))) for e in map(experiments.get, part) if e]
+            raise InputError(
+                f"There is no record {sorted(unknown)} to test on; the file has"
+                f" {sorted(experiments)}."
+            )
+        blocks = [
+            (e.part(slice(WARM_UP)), e.part(slice(WARM_UP, None)))
+            for e in map(experiments.get, part)
+            if e
+        ]
         return {name: e for name, e in experiments.items() if name not in part}, blocks
     borders = {name: round(len(e) * (1.0 - part)) for name, e in experiments.items()}
     if not borders or min(borders.values()) <= WARM_UP:
-        raise InputError(f"A record keeps {WARM_UP} rows or fewer to train on. Leave it out, or test on less.")
+        raise InputError(
+            f"A record keeps {WARM_UP} rows or fewer to train on. Leave it out, or test on less."
+        )
     kept = {name: e.part(slice(borders[name])) for name, e in experiments.items()}
-    return kept, [(kept[name], e.part(slice(borders[name], None))) for name, e in experiments.items()]
+    return kept, [
+        (kept[name], e.part(slice(borders[name], None))) for name, e in experiments.items()
+    ]
 
 
 def _entry(row: str, *parts: Any) -> Entry:
@@ -93,18 +113,26 @@ def _entry(row: str, *parts: Any) -> Entry:
 
 
 def judged(model: Model, blocks: Sequence[Block]) -> tuple[Array, Array]:
-    """(O,): the RMSE of the free runs of all blocks together; and the first block's run (rows, O)."""
+    """(O,): the RMSE of the free runs of all blocks together; and the first block's run (rows,
+    O).
+    """
     runs = [_free(model, *block) for block in blocks]
     error = np.concatenate([run - rows.y for run, (_, rows) in zip(runs, blocks, strict=True)])
     return np.sqrt(np.nanmean(error**2, axis=0)), runs[0]
 
 
 def _free(model: Model, before: Experiment, rows: Experiment) -> Array:
-    """(rows, O); NaN in the first rows of a net whose delays reach farther back than what is measured before."""
+    """(rows, O); NaN in the first rows of a net whose delays reach farther back than what is
+    measured before.
+    """
     u, y = np.concatenate([before.u, rows.u]), np.concatenate([before.y, rows.y])
     begun, run = max(len(before), model.start), np.full_like(y, np.nan)
     state = model.prepare(u[:begun], y[:begun])
-    free = model.parallel(u[begun:], state) if model.net.feedback else model.series_parallel(u[begun:], None, state)
+    free = (
+        model.parallel(u[begun:], state)
+        if model.net.feedback
+        else model.series_parallel(u[begun:], None, state)
+    )
     run[begun:] = free.y
     return run[len(before) :]
 
@@ -120,7 +148,9 @@ def _narx(experiments: Sequence[Experiment], seed: int) -> Model:
 
 def _gated(net: Net) -> Fit:
     trainer = trainlm(epochs=100, max_fail=15, time=240.0)
-    return lambda experiments, seed: train(net, *experiments, divide=HELD_OUT, trainer=trainer, restarts=2, seed=seed)
+    return lambda experiments, seed: train(
+        net, *experiments, divide=HELD_OUT, trainer=trainer, restarts=2, seed=seed
+    )
 
 
 def _linear(experiments: Sequence[Experiment]) -> Net:
@@ -131,6 +161,10 @@ def _linear(experiments: Sequence[Experiment]) -> Net:
 
 ROWS: Mapping[str, Fit] = {
     "identify": lambda experiments, seed: identify(*experiments, seed=seed),
-    "narx_lm": _narx, "gru": _gated(grunet()), "lstm": _gated(lstmnet()),
-    "arx": lambda experiments, seed: train(_linear(experiments), *experiments, divide=dividetrain(), seed=seed),
-}  # fmt: skip
+    "narx_lm": _narx,
+    "gru": _gated(grunet()),
+    "lstm": _gated(lstmnet()),
+    "arx": lambda experiments, seed: train(
+        _linear(experiments), *experiments, divide=dividetrain(), seed=seed
+    ),
+}

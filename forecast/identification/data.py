@@ -1,8 +1,9 @@
-"""Rows and made-up data to train on: MATLAB's divide functions, and systems to try a net on (its *_dataset functions).
+"""Rows and made-up data to train on: MATLAB's divide functions, and systems to try a net on (its
+*_dataset functions).
 
-A divide function returns a function from the number of rows to a label for each of them. `divideblock` is the default
-here, where narxnet's was random: neighbouring rows of one series share their delays, so the validation error of random
-or interleaved rows is too low.
+A divide function returns a function from the number of rows to a label for each of them.
+`divideblock` is the default here, where narxnet's was random: neighbouring rows of one series share
+their delays, so the validation error of random or interleaved rows is too low.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 def divideblock(train: float = 0.7, validation: float = 0.15, test: float = 0.15) -> Divide:
     """The first rows train, the next validate, the last test."""
     shares = _shares(train, validation, test)
-    return lambda rows: np.searchsorted(np.cumsum(shares)[:2] * rows, np.arange(rows), side="right").astype(np.int64)
+    return lambda rows: np.searchsorted(
+        np.cumsum(shares)[:2] * rows, np.arange(rows), side="right"
+    ).astype(np.int64)
 
 
 def divideint(train: float = 0.7, validation: float = 0.15, test: float = 0.15) -> Divide:
@@ -45,13 +48,17 @@ def divideint(train: float = 0.7, validation: float = 0.15, test: float = 0.15) 
     return divide
 
 
-def dividerand(train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 0) -> Divide:
+def dividerand(
+    train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 0
+) -> Divide:
     """Rows at random, equal for equal seeds."""
     block = divideblock(train, validation, test)
     return lambda rows: np.random.default_rng(seed).permutation(block(rows))
 
 
-def divideind(train: Iterable[int], validation: Iterable[int] = (), test: Iterable[int] = ()) -> Divide:
+def divideind(
+    train: Iterable[int], validation: Iterable[int] = (), test: Iterable[int] = ()
+) -> Divide:
     """Rows by their numbers, from 0; a row in none of them is not used."""
     chosen = {TRAIN: list(train), VALIDATION: list(validation), TEST: list(test)}
 
@@ -59,7 +66,9 @@ def divideind(train: Iterable[int], validation: Iterable[int] = (), test: Iterab
         labels = np.full(rows, UNUSED)
         for label, numbers in chosen.items():
             if numbers and (min(numbers) < 0 or max(numbers) >= rows):
-                found = f"divideind: {NAMES[label]} rows reach from {min(numbers)} to {max(numbers)}"
+                found = (
+                    f"divideind: {NAMES[label]} rows reach from {min(numbers)} to {max(numbers)}"
+                )
                 raise InputError(f"{found}; the experiment has rows 0 to {rows - 1}.")
             labels[numbers] = label
         return labels
@@ -75,16 +84,26 @@ def dividetrain() -> Divide:
 def _shares(*shares: float) -> npt.NDArray[np.float64]:
     found = np.array(shares, dtype=float)
     if (found < 0).any() or found[0] == 0:
-        raise InputError(f"Shares {shares} of train, validation and test; wanted none below 0 and train above it.")
+        raise InputError(
+            f"Shares {shares} of train, validation and test; wanted none below 0 and train"
+            " above it."
+        )
     return found / found.sum()
 
 
 def read_csv(
-    path: Path | str, outputs: Sequence[str], inputs: Sequence[str] = (), *, experiment: str | None = None
+    path: Path | str,
+    outputs: Sequence[str],
+    inputs: Sequence[str] = (),
+    *,
+    experiment: str | None = None,
 ) -> list[Experiment]:
-    """The experiments of a CSV file with a row per time: its columns by name; NaN or empty where y is missing.
+    """The experiments of a CSV file with a row per time: its columns by name; NaN or empty where y
+    is missing.
 
-    `experiment`: a column whose values tell several experiments apart, in the order of the file; None: one alone."""
+    `experiment`: a column whose values tell several experiments apart, in the order of the file;
+    None: one alone.
+    """
     return list(read_named(path, outputs, inputs, experiment).values())
 
 
@@ -97,42 +116,72 @@ def read_named(
     try:
         frame = pd.read_csv(path)
     except ValueError as error:
-        raise InputError(f"{path} is no CSV file with a row of names ({error}). Write it again as one.") from error
+        raise InputError(
+            f"{path} is no CSV file with a row of names ({error}). Write it again as one."
+        ) from error
     wanted = [*outputs, *inputs, *([experiment] if experiment else [])]
     if both := [name for name in inputs if name in outputs]:
-        raise InputError(f"{both} is input and output at once: it would explain itself. Name it once.")
+        raise InputError(
+            f"{both} is input and output at once: it would explain itself. Name it once."
+        )
     if missing := [name for name in wanted if name not in frame.columns]:
-        raise InputError(f"{path} has no column {missing}; it has {list(frame.columns)}. Name columns of the file.")
+        raise InputError(
+            f"{path} has no column {missing}; it has {list(frame.columns)}. Name columns of the"
+            " file."
+        )
     if experiment and frame[experiment].isna().any():
-        raise InputError(f"{path} has rows without {experiment!r}; wanted one in every row. Fill or cut them.")
+        raise InputError(
+            f"{path} has rows without {experiment!r}; wanted one in every row. Fill or cut them."
+        )
     parts = frame.groupby(experiment, sort=False) if experiment else [("", frame)]
-    return {str(name): Experiment(part[list(inputs)] if inputs else None, part[list(outputs)]) for name, part in parts}
+    return {
+        str(name): Experiment(part[list(inputs)] if inputs else None, part[list(outputs)])
+        for name, part in parts
+    }
 
 
 def detrend(experiment: Experiment) -> Experiment:
-    """Without the straight line through each column, which a sensor's drift leaves; missing y stays missing."""
+    """Without the straight line through each column, which a sensor's drift leaves; missing y stays
+    missing.
+    """
     rows = np.arange(len(experiment), dtype=np.float64)
 
     def flat(column: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         seen = np.isfinite(column)
-        return column - np.polyval(np.polyfit(rows[seen], column[seen], 1), rows) if seen.sum() > 1 else column
+        return (
+            column - np.polyval(np.polyfit(rows[seen], column[seen], 1), rows)
+            if seen.sum() > 1
+            else column
+        )
 
-    u, y = (np.apply_along_axis(flat, 0, table) if table.size else table for table in (experiment.u, experiment.y))
+    u, y = (
+        np.apply_along_axis(flat, 0, table) if table.size else table
+        for table in (experiment.u, experiment.y)
+    )
     return experiment.changed(u=u, y=y)
 
 
 def decimate(experiment: Experiment, every: int) -> Experiment:
-    """The means of every so many rows, of u and y alike, which is low-pass filter and slower sampling in one.
+    """The means of every so many rows, of u and y alike, which is low-pass filter and slower
+    sampling in one.
 
-    A mean over a missing y is missing; rows at the end that fill no mean are left out."""
+    A mean over a missing y is missing; rows at the end that fill no mean are left out.
+    """
     if not isinstance(every, int | np.integer) or not 1 <= every <= len(experiment) // 2:
-        raise InputError(f"`every` is {every}; wanted whole rows from 1 to half of the {len(experiment)} there are.")
-    tables = {name: means(table, every) for name, table in vars(experiment).items() if table is not None}
+        raise InputError(
+            f"`every` is {every}; wanted whole rows from 1 to half of the {len(experiment)} there"
+            " are."
+        )
+    tables = {
+        name: means(table, every) for name, table in vars(experiment).items() if table is not None
+    }
     return experiment.changed(**tables).part(slice(every - 1, None, every))
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:
-    """Inflow u and level y of a tank that empties with the root of its level: y[t] = f(y[t-1], u[t-dead_time])."""
+    """Inflow u and level y of a tank that empties with the root of its level: y[t] = f(y[t-1],
+    u[t-dead_time]).
+    """
     rng = np.random.default_rng(seed)
     u = np.repeat(rng.uniform(0.0, 1.0, rows // 8 + 1), 8)[:rows]
     y = np.full(rows, 0.5)
@@ -143,12 +192,19 @@ def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0
 
 
 def narma10(rows: int = 400, *, seed: int = 0) -> Experiment:
-    """NARMA-10 (Atiya & Parlos 2000): ten steps of memory, multiplied; no linear model follows it."""
+    """NARMA-10 (Atiya & Parlos 2000): ten steps of memory, multiplied; no linear model follows
+    it.
+    """
     rng = np.random.default_rng(seed)
     u = rng.uniform(0.0, 0.5, rows)
     y = np.zeros(rows)
     for t in range(10, rows):
-        y[t] = 0.3 * y[t - 1] + 0.05 * y[t - 1] * y[t - 10 : t].sum() + 1.5 * u[t - 10] * u[t - 1] + 0.1
+        y[t] = (
+            0.3 * y[t - 1]
+            + 0.05 * y[t - 1] * y[t - 10 : t].sum()
+            + 1.5 * u[t - 10] * u[t - 1]
+            + 0.1
+        )
     return Experiment(u, y)
 
 

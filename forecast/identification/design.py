@@ -1,8 +1,10 @@
-"""Inputs that excite a system, and what a model does around an operating point: static curve and frequency response.
+"""Inputs that excite a system, and what a model does around an operating point: static curve and
+frequency response.
 
-An input for identification moves over the whole range the simulator is for, at all frequencies the system follows, and
-holds long enough for it to settle now and then. The crest factor, the largest value by the effective one, says how
-well a signal uses its amplitude: the lower the better (Schoukens, Pintelon & Rolain 2012).
+An input for identification moves over the whole range the simulator is for, at all frequencies the
+system follows, and holds long enough for it to settle now and then. The crest factor, the largest
+value by the effective one, says how well a signal uses its amplitude: the lower the better
+(Schoukens, Pintelon & Rolain 2012).
 """
 
 from __future__ import annotations
@@ -15,14 +17,20 @@ from forecast.system.errors import InputError, ModelFailure
 from forecast.training.narx.experiment import Array
 
 
-def multisine(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.0, 0.25)) -> Array:
-    """(rows,) the sum of all cosines with whole periods in `rows` whose frequency per row is in the band.
+def multisine(
+    rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.0, 0.25)
+) -> Array:
+    """(rows,) the sum of all cosines with whole periods in `rows` whose frequency per row is in the
+    band.
 
-    Schroeder's phases (1970) keep the crest factor low."""
+    Schroeder's phases (1970) keep the crest factor low.
+    """
     lines = np.arange(1, rows // 2 + 1)
     lines = lines[(lines >= band[0] * rows) & (lines <= band[1] * rows)]
     if not len(lines):
-        raise InputError(f"No cosine with whole periods in {rows} rows lies in the band {band}. Widen it.")
+        raise InputError(
+            f"No cosine with whole periods in {rows} rows lies in the band {band}. Widen it."
+        )
     phases = -np.pi * np.arange(len(lines)) * np.arange(1, len(lines) + 1) / len(lines)
     wave = np.cos(2 * np.pi * np.outer(np.arange(rows), lines) / rows + phases).sum(axis=1)
     return np.asarray(low + (wave - wave.min()) / np.ptp(wave) * (high - low))
@@ -36,9 +44,13 @@ def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed
     return np.where(np.repeat(bits, hold)[:rows] > 0, high, low)
 
 
-def random_steps(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 10, seed: int = 0) -> Array:
+def random_steps(
+    rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 10, seed: int = 0
+) -> Array:
     """(rows,) random levels, each held for `hold` rows: the whole range, for nonlinear systems."""
-    return np.repeat(np.random.default_rng(seed).uniform(low, high, _levels(rows, hold)), hold)[:rows]
+    return np.repeat(np.random.default_rng(seed).uniform(low, high, _levels(rows, hold)), hold)[
+        :rows
+    ]
 
 
 def _levels(rows: int, hold: int) -> int:
@@ -48,7 +60,9 @@ def _levels(rows: int, hold: int) -> int:
     return rows // int(hold) + 1
 
 
-def chirp(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.001, 0.25)) -> Array:
+def chirp(
+    rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float, float] = (0.001, 0.25)
+) -> Array:
     """(rows,) a sine whose frequency per row rises evenly through the band."""
     t = np.arange(rows)
     wave = np.sin(2 * np.pi * (band[0] * t + (band[1] - band[0]) * t**2 / (2 * rows)))
@@ -56,7 +70,9 @@ def chirp(rows: int, low: float = -1.0, high: float = 1.0, *, band: tuple[float,
 
 
 def crest_factor(signal: npt.ArrayLike) -> float:
-    """The largest deviation from the mean by the effective one: 1 for two levels, 1.41 for a sine."""
+    """The largest deviation from the mean by the effective one: 1 for two levels, 1.41 for a
+    sine.
+    """
     values = np.asarray(signal, np.float64)
     moved = values - values.mean()
     effective = float(np.sqrt(np.mean(moved**2)))
@@ -66,9 +82,11 @@ def crest_factor(signal: npt.ArrayLike) -> float:
 
 
 def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: int = 500) -> Array:
-    """(levels, O): where the free run settles with one input held at each level, the others at their means.
+    """(levels, O): where the free run settles with one input held at each level, the others at
+    their means.
 
-    NaN where it does not settle within `rows` rows."""
+    NaN where it does not settle within `rows` rows.
+    """
     found = []
     for level in np.atleast_1d(np.asarray(levels, np.float64)):
         u = np.tile(_held(model, model.scaling.u_mean, column), (rows, 1))
@@ -86,11 +104,13 @@ def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: 
 def frequency_response(
     model: Model, at: npt.ArrayLike, *, column: int = 0, rows: int = 512
 ) -> tuple[Array, npt.NDArray[np.complex128]]:
-    """Frequencies per row (rows // 2 + 1,) and the response (.., O) of the model linearised where u is held `at` (I,).
+    """Frequencies per row (rows // 2 + 1,) and the response (.., O) of the model linearised where u
+    is held `at` (I,).
 
-    The answer of the free run to a small pulse, a thousandth of the input's deviation, transformed; followed for up to
-    32 times the rows until it stands still. What then stays of it, for it integrates, is summed to its end: infinite
-    at frequency 0."""
+    The answer of the free run to a small pulse, a thousandth of the input's deviation, transformed;
+    followed for up to 32 times the rows until it stands still. What then stays of it, for it
+    integrates, is summed to its end: infinite at frequency 0.
+    """
     level, pulse = _held(model, at, column), 1e-3 * model.scaling.u_scale[column]
     for times in (1, 2, 4, 8, 16, 32):
         now = times * rows
@@ -108,10 +128,15 @@ def frequency_response(
 
 
 def _held(model: Model, at: npt.ArrayLike, column: int) -> Array:
-    """(I,) where the inputs are held; `InputError` for another number of them, or a column that is not there."""
+    """(I,) where the inputs are held; `InputError` for another number of them, or a column that is
+    not there.
+    """
     if column not in range(model.inputs) or np.size(at) not in (1, model.inputs):
         found = f"Column {column} of inputs that are held at {np.size(at)} values"
-        raise InputError(f"{found}; the model has {model.inputs} inputs. Give one value for each, or one for all.")
+        raise InputError(
+            f"{found}; the model has {model.inputs} inputs. Give one value for each, or one for"
+            " all."
+        )
     return np.broadcast_to(np.asarray(at, np.float64), (model.inputs,))
 
 

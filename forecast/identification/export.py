@@ -11,11 +11,13 @@ from forecast.system import files
 
 
 def export(model: Model, path: Path | str, *, description: str = "") -> None:
-    """Write the model, a net or a set of them, as one Python file, `path` (ending in .py), that needs NumPy alone.
+    """Write the model, a net or a set of them, as one Python file, `path` (ending in .py), that
+    needs NumPy alone.
 
-    In the units of the data it has `predict(u, y)`, the open loop, and for nets with feedback `simulate(u, y_start)`,
-    the closed loop. A net that is no NARX net has the functions of every exported network beside
-    (`networks.inference.export`)."""
+    In the units of the data it has `predict(u, y)`, the open loop, and for nets with feedback
+    `simulate(u, y_start)`, the closed loop. A net that is no NARX net has the functions of every
+    exported network beside (`networks.inference.export`).
+    """
     about = description or model.net.describe()
     if all(member.net.is_narx for member in model.members):
         files.write_text(Path(path), _narx_text(model, about))
@@ -28,14 +30,22 @@ def _narx_text(model: Model, about: str) -> str:
     nets = []
     for member in model.members:
         narx = member.net.narx(model.inputs, model.outputs)
-        parts = zip(("w1", "b1", "w2", "b2", "w3"), narx.layer.split(narx.flat(member.weights)), strict=True)
+        parts = zip(
+            ("w1", "b1", "w2", "b2", "w3"), narx.layer.split(narx.flat(member.weights)), strict=True
+        )
         own = {name: f"np.array({w.tolist()}).reshape({w.shape})" for name, w in parts}
         held = narx.dead_times or (0,) * model.inputs
         own |= {"y_delays": str(narx.y_delays), "u_delays": str(narx.u_delays), "held": str(held)}
         own |= {"low": str(narx.low), "high": str(narx.high)}
         nets.append("    {" + ", ".join(f"{name!r}: {value}" for name, value in own.items()) + "},")
-    scaling = (f"{name.upper()} = np.array({value.tolist()})" for name, value in vars(model.scaling).items())
-    start = f"START = {model.start}  # rows that only fill the delays\n{HELD.format(model.held.tolist())}"
+    scaling = (
+        f"{name.upper()} = np.array({value.tolist()})"
+        for name, value in vars(model.scaling).items()
+    )
+    start = (
+        f"START = {model.start}  # rows that only fill the"
+        f" delays\n{HELD.format(model.held.tolist())}"
+    )
     head = [f'"""{about}"""', "", "import numpy as np", "", *scaling, start, "NETS = [", *nets, "]"]
     return "\n".join(head) + PREDICT + SIMULATE + NARX_LOOP
 
@@ -43,19 +53,28 @@ def _narx_text(model: Model, about: str) -> str:
 def _export_network(model: Model, target: Path, about: str) -> None:
     scaling = model.scaling
     centre, scale = [*scaling.y_mean, *scaling.u_mean], [*scaling.y_scale, *scaling.u_scale]
-    export_network(model.network, model.weights, target, description=about, units=Units(centre, scale))
+    export_network(
+        model.network, model.weights, target, description=about, units=Units(centre, scale)
+    )
     sizes = f"\n\nSHIFT, START, INPUTS = {model.net.shift}, {model.start}, {model.inputs}"
-    sizes += f"  # steps from u to y; rows that only fill the delays; columns of u\n{HELD.format(model.held.tolist())}"
+    sizes += (
+        "  # steps from u to y; rows that only fill the delays; columns of"
+        f" u\n{HELD.format(model.held.tolist())}"
+    )
     text = sizes + PREDICT + (SIMULATE if model.net.feedback else "") + NETWORK_LOOP
     files.write_text(target, target.read_text(encoding="utf-8") + text)
 
 
-HELD = "MIDDLE, FARTHEST = np.array({})  # of the training record; from it, before a free run is lost"
+HELD = (
+    "MIDDLE, FARTHEST = np.array({})  # of the training record; from it, before a free run is lost"
+)
 PREDICT = '''
 
 
 def predict(u, y):
-    """Open loop: y (T, O) forecast at every row of u (T, I) from measured rows; the first START rows are NaN."""
+    """Open loop: y (T, O) forecast at every row of u (T, I) from measured rows; the first START
+    rows are NaN.
+    """
     run = _loop(u, y, len(y))
     run[:START] = np.nan
     return run
@@ -63,20 +82,26 @@ def predict(u, y):
 SIMULATE = '''
 
 def simulate(u, y_start, rows=None):
-    """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then the free run."""
+    """Closed loop under u (T, I), or over `rows` rows without inputs: the measured first rows, then
+    the free run.
+    """
     if len(y_start) < START:
         raise ValueError(f"y_start has {len(y_start)} rows; the delays need {START}.")
     run = _loop(u, y_start, rows if u is None else len(u))
     run[: len(y_start)] = np.reshape(y_start, (len(y_start), -1))
     lost = ~(np.abs(run - MIDDLE) <= FARTHEST).all(axis=1)
     if lost[len(y_start) :].any():
-        raise ArithmeticError(f"The closed loop diverges: row {lost.argmax()} is far outside the training record.")
+        raise ArithmeticError(
+            f"The closed loop diverges: row {lost.argmax()} is far outside the training record."
+        )
     return run
 '''
 NARX_LOOP = '''
 
 def _loop(u, y, rows):
-    """The median of the nets; where y ends or is missing, each net's own forecast stands in for it."""
+    """The median of the nets; where y ends or is missing, each net's own forecast stands in for
+    it.
+    """
     y = (np.asarray(y, float).reshape(len(y), len(Y_MEAN)) - Y_MEAN) / Y_SCALE
     u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, len(U_MEAN))
     u = (u - U_MEAN) / U_SCALE

@@ -1,8 +1,10 @@
-"""The loops of a net, open and closed: those of any network, and of a set of nets. `Narx` has its own.
+"""The loops of a net, open and closed: those of any network, and of a set of nets.
 
-Every loop has `begin` (the state before the first row), `loop` (row after row from a state, y fed back where it is
-given, else the loop's own output), `ahead` (the closed loop from every row) and `flat`, the weights in its own form.
-All values are scaled.
+`Narx` has its own.
+
+Every loop has `begin` (the state before the first row), `loop` (row after row from a state, y fed
+back where it is given, else the loop's own output), `ahead` (the closed loop from every row) and
+`flat`, the weights in its own form. All values are scaled.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ class NetworkLoop:
         inputs = np.concatenate([before.inputs, u])
         fed = np.full((1, len(u), self.network.shapes.outputs), np.nan) if y is None else y[None]
         with np.errstate(over="ignore", invalid="ignore"):  # who asks says what a lost run means
-            run, loop = streaming.series_parallel(self.network, weights, before.loop, inputs[None, : len(u)], fed)
+            run, loop = streaming.series_parallel(
+                self.network, weights, before.loop, inputs[None, : len(u)], fed
+            )
         return run[0], NetworkMemory(loop, inputs[len(u) :])
 
     def ahead(self, weights: Named, before: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
@@ -76,13 +80,17 @@ class NetworkLoop:
 
 @dataclass(frozen=True)
 class SetLoop:
-    """The median of several loops, each of which feeds back its own output: it stays with most of them."""
+    """The median of several loops, each of which feeds back its own output: it stays with most of
+    them.
+    """
 
     loops: tuple[Any, ...]
 
     def flat(self, weights: Named) -> list[Any]:
         """The weights of every loop, their names without the number of the net."""
-        return [loop.flat(own_weights(weights, str(number))) for number, loop in enumerate(self.loops)]
+        return [
+            loop.flat(own_weights(weights, str(number))) for number, loop in enumerate(self.loops)
+        ]
 
     def bounded(self, run: Array) -> Array:
         """The middle of bounded runs is."""
@@ -92,14 +100,23 @@ class SetLoop:
         parts = zip(self.loops, weights, strict=True)
         return SetMemory(tuple(loop.begin(own, u) for loop, own in parts))
 
-    def loop(self, weights: list[Any], before: SetMemory, u: Array, y: Array | None = None) -> tuple[Array, SetMemory]:
-        found = [loop.loop(own, old, u, y) for loop, own, old in zip(self.loops, weights, before.members, strict=True)]
-        runs = np.array([loop.bounded(run) for loop, (run, _) in zip(self.loops, found, strict=True)])
+    def loop(
+        self, weights: list[Any], before: SetMemory, u: Array, y: Array | None = None
+    ) -> tuple[Array, SetMemory]:
+        found = [
+            loop.loop(own, old, u, y)
+            for loop, own, old in zip(self.loops, weights, before.members, strict=True)
+        ]
+        runs = np.array(
+            [loop.bounded(run) for loop, (run, _) in zip(self.loops, found, strict=True)]
+        )
         return middle(runs), SetMemory(tuple(after for _, after in found))
 
     def ahead(self, weights: list[Any], before: SetMemory, u: Array, y: Array, steps: int) -> Array:
         parts = zip(self.loops, weights, before.members, strict=True)
-        return middle(np.array([loop.ahead(own, memory, u, y, steps) for loop, own, memory in parts]))
+        return middle(
+            np.array([loop.ahead(own, memory, u, y, steps) for loop, own, memory in parts])
+        )
 
 
 def middle(runs: Array) -> Array:

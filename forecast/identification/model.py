@@ -1,7 +1,8 @@
-"""A trained net, in the units of the data: both loops, the state between them, the next step, k steps ahead; its file.
+"""A trained net, in the units of the data: both loops, the state between them, the next step, k
+steps ahead; its file.
 
-`series_parallel` feeds back the measured y, `parallel` the net's own. A `State` stands between two rows; either loop
-goes on from a state that the other one left, to the last bit.
+`series_parallel` feeds back the measured y, `parallel` the net's own. A `State` stands between two
+rows; either loop goes on from a state that the other one left, to the last bit.
 """
 
 from __future__ import annotations
@@ -38,12 +39,15 @@ class LoopRun:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How the weights were found: why training stopped and the curve of (iteration, train, validation, mu).
+    """How the weights were found: why training stopped and the curve of (iteration, train,
+    validation, mu).
 
-    `performance`: the mean squared one-step error of train, validation and test rows in the units of y; `free_run`:
-    the same of the free run, infinite where it leaves the record, empty without feedback; `for_use`: the loop by whose
-    error on the validation rows the weights were chosen; `notes`: what its user should know; `effective`: the
-    weights that the data determine by Bayesian regularisation (trainbr's effective number of parameters), else all."""
+    `performance`: the mean squared one-step error of train, validation and test rows in the units
+    of y; `free_run`: the same of the free run, infinite where it leaves the record, empty without
+    feedback; `for_use`: the loop by whose error on the validation rows the weights were chosen;
+    `notes`: what its user should know; `effective`: the weights that the data determine by Bayesian
+    regularisation (trainbr's effective number of parameters), else all.
+    """
 
     reason: str = ""
     curve: tuple[tuple[int, float, float, float], ...] = ()
@@ -57,9 +61,11 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class Model:
-    """A net, or the median of several, with its weights (float64, by name) and the scaling of its data.
+    """A net, or the median of several, with its weights (float64, by name) and the scaling of its
+    data.
 
-    `record` (2, O): the least and largest y it was trained on, None where that is not known."""
+    `record` (2, O): the least and largest y it was trained on, None where that is not known.
+    """
 
     net: Net | NetSet
     weights: Mapping[str, Array]
@@ -69,9 +75,13 @@ class Model:
 
     @classmethod
     def average(cls, *models: Model) -> Model:
-        """One model of the nets of several on the same data, whose output is the median of theirs."""
+        """One model of the nets of several on the same data, whose output is the median of
+        theirs.
+        """
         if len({tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}) != 1:
-            raise InputError("The models are scaled by different data. Train all of them on the same rows.")
+            raise InputError(
+                "The models are scaled by different data. Train all of them on the same rows."
+            )
         members = [member for model in models for member in model.members]
         nets = tuple(m.net for m in members if isinstance(m.net, Net))
         weights = {f"{k}/{name}": w for k, m in enumerate(members) for name, w in m.weights.items()}
@@ -83,7 +93,9 @@ class Model:
         if isinstance(self.net, Net):
             return (self,)
         nets = enumerate(self.net.nets)
-        return tuple(replace(self, net=net, weights=own_weights(self.weights, str(k))) for k, net in nets)
+        return tuple(
+            replace(self, net=net, weights=own_weights(self.weights, str(k))) for k, net in nets
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -108,16 +120,21 @@ class Model:
         return self.net.network(self.inputs, self.outputs)
 
     def prepare(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> State:
-        """The state after the given rows, delays filled from them (MATLAB's preparets): at least `start` rows."""
+        """The state after the given rows, delays filled from them (MATLAB's preparets): at least
+        `start` rows.
+        """
         inputs, outputs = self._columns(u, y)
         check_first(self.net, "the series", outputs, self.start)
         return self._run(inputs, outputs).state
 
-    def series_parallel(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None, state: State | None = None) -> LoopRun:
+    def series_parallel(
+        self, u: npt.ArrayLike | None, y: npt.ArrayLike | None, state: State | None = None
+    ) -> LoopRun:
         """Open loop: y at every row of y (T, O), forecast from the measured rows before it.
 
-        Without a state the first `start` rows fill the delays and are NaN in the result. Where y is missing, its
-        forecast is fed back. A net without feedback needs no y: None."""
+        Without a state the first `start` rows fill the delays and are NaN in the result. Where y is
+        missing, its forecast is fed back. A net without feedback needs no y: None.
+        """
         inputs, outputs = self._columns(u, y)
         if state is not None:
             return self._run(inputs, outputs, state)
@@ -126,48 +143,84 @@ class Model:
         run.y[: self.start] = np.nan
         return run
 
-    def parallel(self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None) -> LoopRun:
+    def parallel(
+        self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None
+    ) -> LoopRun:
         """Closed loop under u (T, I), or over `rows` rows of a net without inputs.
 
-        From a `State`, every row is the net's own. From the first measured rows of y, at least `Model.start` of them,
-        those rows are returned as they are and the free run follows. `ModelFailure`, with the step, when it is no
-        longer finite or goes farther from the middle of the training record than `RANGES` times its range."""
+        From a `State`, every row is the net's own. From the first measured rows of y, at least
+        `Model.start` of them, those rows are returned as they are and the free run follows.
+        `ModelFailure`, with the step, when it is no longer finite or goes farther from the middle
+        of the training record than `RANGES` times its range.
+        """
         self.refuse_open()
         of_u = rows if u is None else len(np.atleast_1d(u))
-        if rows is not None and (not isinstance(rows, int | np.integer) or rows < 0 or rows != of_u):
-            raise InputError(f"`rows` is {rows!r}; wanted a whole number, and beside u none but its own rows.")
+        if rows is not None and (
+            not isinstance(rows, int | np.integer) or rows < 0 or rows != of_u
+        ):
+            raise InputError(
+                f"`rows` is {rows!r}; wanted a whole number, and beside u none but its own rows."
+            )
         inputs = self._inputs(u, rows)
         if isinstance(start, State):
             return self._run(inputs, None, start)
         measured = _table("y", start, self.outputs)
         if not self.start <= len(measured) <= len(inputs):
-            found = f"A free run of {self.net.kind} got rows of u: {len(inputs)}, measured rows of y: {len(measured)}"
-            raise InputError(f"{found}; wanted at least {self.start} of y to start from, no more than of u.")
-        run = self._run(inputs[len(measured) :], None, self.prepare(inputs[: len(measured)], measured))
+            found = (
+                f"A free run of {self.net.kind} got rows of u: {len(inputs)}, measured rows of y:"
+                f" {len(measured)}"
+            )
+            raise InputError(
+                f"{found}; wanted at least {self.start} of y to start from, no more than of u."
+            )
+        run = self._run(
+            inputs[len(measured) :], None, self.prepare(inputs[: len(measured)], measured)
+        )
         return LoopRun(np.concatenate([measured, run.y]), run.state)
 
-    def removedelay(self, u: npt.ArrayLike | None, y: npt.ArrayLike, u_next: npt.ArrayLike | None = None) -> Array:
-        """(T, O) the genuine next step: row t holds the forecast of t + 1 made at t, the last one of an unseen row.
+    def removedelay(
+        self, u: npt.ArrayLike | None, y: npt.ArrayLike, u_next: npt.ArrayLike | None = None
+    ) -> Array:
+        """(T, O) the genuine next step: row t holds the forecast of t + 1 made at t, the last one
+        of an unseen row.
 
-        A net whose y[t] depends on u[t] itself needs the input of that row, `u_next` (I,)."""
+        A net whose y[t] depends on u[t] itself needs the input of that row, `u_next` (I,).
+        """
         inputs, outputs = self._columns(u, y)
-        delays = [m.net.shift + min(m.net.dead_times, default=0) for m in self.members if isinstance(m.net, Net)]
+        delays = [
+            m.net.shift + min(m.net.dead_times, default=0)
+            for m in self.members
+            if isinstance(m.net, Net)
+        ]
         if self.inputs and 0 in delays and u_next is None:
-            need = f"{self.net.kind} uses u of the very row it forecasts; the next step needs `u_next`, the input then"
+            need = (
+                f"{self.net.kind} uses u of the very row it forecasts; the next step needs"
+                " `u_next`, the input then"
+            )
             raise InputError(f"{need}. Give it, or train a net whose input delays begin at 1.")
         beyond = np.zeros(self.inputs) if u_next is None else u_next
         longer = np.vstack([inputs, _table("u_next", np.reshape(beyond, (1, -1)), self.inputs)])
-        return self.series_parallel(longer, np.vstack([outputs, np.full((1, self.outputs), np.nan)])).y[1:]
+        return self.series_parallel(
+            longer, np.vstack([outputs, np.full((1, self.outputs), np.nan)])
+        ).y[1:]
 
     def ahead(self, u: npt.ArrayLike | None, y: npt.ArrayLike, *, steps: int) -> Array:
-        """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under the inputs given."""
+        """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under
+        the inputs given.
+        """
         self.refuse_open()
         inputs, outputs = self._columns(u, y)
         state = self.prepare(inputs[: self.start], outputs[: self.start])
         rows = len(outputs) - self.start
         if steps not in range(1, rows):
-            raise InputError(f"`steps` is {steps}, the rows are {rows}; wanted at least 1 and fewer than the rows.")
-        later = self.scaling.scale_u(inputs[self.start :]), self.scaling.scale_y(outputs[self.start :])
+            raise InputError(
+                f"`steps` is {steps}, the rows are {rows}; wanted at least 1 and fewer than the"
+                " rows."
+            )
+        later = (
+            self.scaling.scale_u(inputs[self.start :]),
+            self.scaling.scale_y(outputs[self.start :]),
+        )
         loop, weights = self.numerics()
         found = loop.ahead(weights, state, *later, steps)
         found = self.scaling.unscale_y(found)
@@ -175,18 +228,30 @@ class Model:
         first = np.full((self.start, steps, self.outputs), np.nan)
         return np.concatenate([first, found])
 
-    def spread(self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None) -> Array:
-        """(T, O): the standard deviation of the free runs of its nets, row by row; 0 for a single net."""
-        return np.asarray(np.std([member.parallel(u, start, rows=rows).y for member in self.members], axis=0))
+    def spread(
+        self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None
+    ) -> Array:
+        """(T, O): the standard deviation of the free runs of its nets, row by row; 0 for a single
+        net.
+        """
+        return np.asarray(
+            np.std([member.parallel(u, start, rows=rows).y for member in self.members], axis=0)
+        )
 
     def save(self, folder: Path | str) -> None:
         """Net, scaling and weights as text and plain arrays."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         record = None if self.record is None else self.record.tolist()
-        text = json.dumps(asdict(self.training))  # and as text what JSON has no number for: a free run that was lost
+        # and as text what JSON has no number for: a free run that was lost
+        text = json.dumps(asdict(self.training))
         training = json.loads(text, parse_constant=lambda word: str(float(word)))
-        content = {"schema": SCHEMA, "net": asdict(self.net), "training": training, "record": record}
+        content = {
+            "schema": SCHEMA,
+            "net": asdict(self.net),
+            "training": training,
+            "record": record,
+        }
         files.write_json(folder / "model.json", content)
         scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
         files.write_arrays(folder / "weights.npz", {**self.weights, **scaling})
@@ -198,11 +263,19 @@ class Model:
         content: Any = _tuples(files.read_saved(folder / "model.json", SCHEMA, 1))
         try:
             arrays = files.read_arrays(folder / "weights.npz")
-            scaling = {each.name: arrays.pop(f"scaling:{each.name}") for each in fields(Standardization)}
+            scaling = {
+                each.name: arrays.pop(f"scaling:{each.name}") for each in fields(Standardization)
+            }
             nets = content["net"].get("nets")
             net = NetSet(tuple(Net(**each) for each in nets)) if nets else Net(**content["net"])
             record = np.array(content["record"]) if content.get("record") else None
-            return cls(net, arrays, Standardization(**scaling), TrainingRecord(**content["training"]), record)
+            return cls(
+                net,
+                arrays,
+                Standardization(**scaling),
+                TrainingRecord(**content["training"]),
+                record,
+            )
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DataError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 
@@ -215,7 +288,8 @@ class Model:
         """`InputError` for a net without feedback."""
         if not self.net.feedback:
             raise InputError(
-                f"{self.net.kind} feeds no forecast back: there is no loop to close. Use series_parallel."
+                f"{self.net.kind} feeds no forecast back: there is no loop to close. Use"
+                " series_parallel."
             )
 
     def _run(self, u: Array, y: Array | None, state: State | None = None) -> LoopRun:
@@ -223,8 +297,13 @@ class Model:
         loop, weights = self.numerics()
         z, inputs = None if y is None else self.scaling.scale_y(y), self.scaling.scale_u(u)
         begun = loop.begin(weights, inputs)
-        if state and [*map(np.shape, vars(state).values())] != [*map(np.shape, vars(begun).values())]:
-            raise InputError(f"The state is that of another net than this {self.net.kind}. Take one of this model.")
+        if state and [*map(np.shape, vars(state).values())] != [
+            *map(np.shape, vars(begun).values())
+        ]:
+            raise InputError(
+                f"The state is that of another net than this {self.net.kind}. Take one of this"
+                " model."
+            )
         run, after = loop.loop(weights, state or begun, inputs, z)
         run = self.scaling.unscale_y(loop.bounded(run))
         if y is None:
@@ -233,14 +312,18 @@ class Model:
 
     @property
     def held(self) -> Array:
-        """(2, O): the middle of the record it was trained on, and how far from it a free run may go."""
+        """(2, O): the middle of the record it was trained on, and how far from it a free run may
+        go.
+        """
         if self.record is None:
             return np.outer([0.0, np.finfo(np.float64).max], np.ones(self.outputs))
         low, high = self.record
         return np.stack([(low + high) / 2, RANGES * np.maximum(high - low, 1e-300)])
 
     def leaves(self, run: Array) -> npt.NDArray[np.bool_]:
-        """(T,): where a run (B, T, O), in the units of y, is too far from the record it was trained on."""
+        """(T,): where a run (B, T, O), in the units of y, is too far from the record it was trained
+        on.
+        """
         middle, farthest = self.held
         return np.asarray(~(np.abs(run - middle) <= farthest).all(axis=(0, 2)))
 
@@ -250,9 +333,10 @@ class Model:
         lost = self.leaves(run)
         if lost.any():
             raise ModelFailure(
-                f"The closed loop diverges: after {int(np.argmax(lost))} of {run.shape[1]} steps on its own the "
-                f"output is more than {RANGES:g} ranges of the training record away from it. Train it on its free run "
-                "(`train_parallel`), choose it for simulation, or use its one-step forecasts alone."
+                f"The closed loop diverges: after {int(np.argmax(lost))} of {run.shape[1]} steps on"
+                f" its own the output is more than {RANGES:g} ranges of the training record away"
+                " from it. Train it on its free run (`train_parallel`), choose it for simulation,"
+                " or use its one-step forecasts alone."
             )
 
     def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None) -> tuple[Array, Array]:
@@ -261,13 +345,19 @@ class Model:
         outputs = _table("y", np.nan if y is None else y, self.outputs)
         inputs = self._inputs(u, len(outputs))
         if len(inputs) != len(outputs):
-            raise InputError(f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every time.")
+            raise InputError(
+                f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
+                " time."
+            )
         return inputs, outputs
 
     def _inputs(self, u: npt.ArrayLike | None, rows: int | None) -> Array:
         if u is None and self.inputs == 0:
             if rows is None:
-                raise InputError(f"A free run of {self.net.kind} without inputs needs `rows`, its number of rows.")
+                raise InputError(
+                    f"A free run of {self.net.kind} without inputs needs `rows`, its number of"
+                    " rows."
+                )
             return np.zeros((rows, 0))
         found = _table("u", np.zeros((0, 0)) if u is None else u, self.inputs)
         refuse_gaps(found)
@@ -277,7 +367,9 @@ class Model:
 def _table(name: str, values: npt.ArrayLike, width: int) -> Array:
     found = columns(name, values)
     if found.shape[1] != width:
-        raise InputError(f"{name} has {counted(found.shape[1], 'column')}; this net was trained on {width}.")
+        raise InputError(
+            f"{name} has {counted(found.shape[1], 'column')}; this net was trained on {width}."
+        )
     return found
 
 

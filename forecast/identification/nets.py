@@ -1,20 +1,22 @@
-"""The nets of MATLAB's time-series family, by the names their users know, as descriptions without weights.
+"""The nets of MATLAB's time-series family, by the names their users know, as descriptions without
+weights.
 
-    net                                       y^[t] = F(...)                          MATLAB's defaults
-    narxnet(input_delays, feedback_delays)    u[t-d], y[t-d]                          1:2, 1:2, 10
-    narnet(feedback_delays)                   y[t-d]                                  1:2, 10
-    timedelaynet(input_delays)                u[t-d]                                  1:2, 10
+    net                                       y^[t] = F(...)                          MATLAB's
+    defaults narxnet(input_delays, feedback_delays)    u[t-d], y[t-d]                          1:2,
+    1:2, 10 narnet(feedback_delays)                   y[t-d]                                  1:2,
+    10 timedelaynet(input_delays)                u[t-d]                                  1:2, 10
     distdelaynet(delays)                      u[t-d], and delays into every layer     {1:2, 1:2}, 10
     layrecnet(layer_delays)                   u[t], each layer's own output before    1:2, 10
     elmannet(layer_delays)                    u[t], each layer's own output before    1:2, 10
     grunet(), lstmnet()                       u[t], gated states (not MATLAB's)       8
 
-Hidden units are tanh, the output is linear. `hidden` counts the units of each layer; none makes a linear model (ARX,
-FIR). Elman's net with one delay has the cell that stops its gradient (`networks.cells.simple`); Levenberg-Marquardt
-takes the whole derivative of either.
+Hidden units are tanh, the output is linear. `hidden` counts the units of each layer; none makes a
+linear model (ARX, FIR). Elman's net with one delay has the cell that stops its gradient
+(`networks.cells.simple`); Levenberg-Marquardt takes the whole derivative of either.
 
-In the network of `Net.network`, the row of time t holds y[t-1] and u[t - shift], `shift` being the shortest input
-delay: what is known when y[t] is forecast. So the loops of `networks.inference.streaming` work on it as they are.
+In the network of `Net.network`, the row of time t holds y[t-1] and u[t - shift], `shift` being the
+shortest input delay: what is known when y[t] is forecast. So the loops of
+`networks.inference.streaming` work on it as they are.
 """
 
 from __future__ import annotations
@@ -37,11 +39,14 @@ GATED = ("grunet", "lstmnet")
 
 @dataclass(frozen=True)
 class Net:
-    """`layer_delays`: into each layer after the first (distdelaynet), or of the layers' own outputs (recurrent).
+    """`layer_delays`: into each layer after the first (distdelaynet), or of the layers' own outputs
+    (recurrent).
 
-    What `identify` finds besides: `low`, `high` (O,), scaled, the bounds the output cannot pass; `dead_times` (I,),
-    the steps by which each input is held back; `first`, the rows that a run begins with where they are fewer than the
-    delays of u reach, and the first u stands in before them."""
+    What `identify` finds besides: `low`, `high` (O,), scaled, the bounds the output cannot pass;
+    `dead_times` (I,), the steps by which each input is held back; `first`, the rows that a run
+    begins with where they are fewer than the delays of u reach, and the first u stands in before
+    them.
+    """
 
     kind: str
     hidden: tuple[int, ...]
@@ -74,7 +79,9 @@ class Net:
         return first + (sum(map(max, self.layer_delays)) if self.kind == "distdelaynet" else 0)
 
     def network(self, inputs: int, outputs: int) -> Network:
-        """The net for u (T, inputs) and y (T, outputs); `InputError` when it has inputs and there are none."""
+        """The net for u (T, inputs) and y (T, outputs); `InputError` when it has inputs and there
+        are none.
+        """
         self.check_inputs(inputs)
         shapes = Shapes(outputs + inputs, 0, 1, outputs, self.start + 1, tuple(range(outputs)))
         return Network(self._blocks(inputs, outputs), shapes, feedback=self.feedback)
@@ -89,29 +96,50 @@ class Net:
 
     @property
     def is_narx(self) -> bool:
-        """Whether it feeds y back and has one hidden layer at most: then its numerics are those of `training.narx`."""
+        """Whether it feeds y back and has one hidden layer at most: then its numerics are those of
+        `training.narx`.
+        """
         return self.feedback and len(self.hidden) <= 1
 
     def narx(self, inputs: int, outputs: int) -> Narx:
-        """The same net in the form that has exact derivatives of its free run; `InputError` unless `is_narx`."""
+        """The same net in the form that has exact derivatives of its free run; `InputError` unless
+        `is_narx`.
+        """
         if not self.is_narx:
-            found = f"Closed-loop training is for narx and nar nets with one hidden layer; this is a {self.kind} with"
+            found = (
+                "Closed-loop training is for narx and nar nets with one hidden layer; this is a"
+                f" {self.kind} with"
+            )
             advice = "Train it in open loop and run it in closed loop, or take one hidden layer."
             raise InputError(f"{found} {len(self.hidden)}. {advice}")
         self.check_inputs(inputs)
         hidden = self.hidden[0] if self.hidden else 0
         layers = self.feedback_delays, self.input_delays, hidden, self.linear or not hidden
-        return Narx(inputs, outputs + self.states, *layers, self.low, self.high, self.dead_times, self.states)
+        return Narx(
+            inputs,
+            outputs + self.states,
+            *layers,
+            self.low,
+            self.high,
+            self.dead_times,
+            self.states,
+        )
 
     def loop(self, inputs: int, outputs: int) -> Narx | NetworkLoop:
         """The numerics of both loops."""
-        return self.narx(inputs, outputs) if self.is_narx else NetworkLoop(self.network(inputs, outputs), self.shift)
+        return (
+            self.narx(inputs, outputs)
+            if self.is_narx
+            else NetworkLoop(self.network(inputs, outputs), self.shift)
+        )
 
     def describe(self) -> str:
         """The net in one line, as `view` would draw it."""
         parts = []
         if self.input_delays:
-            parts.append("u[t]" if self.input_delays == (0,) else f"u[t-{_span(self.input_delays)}]")
+            parts.append(
+                "u[t]" if self.input_delays == (0,) else f"u[t-{_span(self.input_delays)}]"
+            )
         if self.feedback:
             parts.append(f"y[t-{_span(self.feedback_delays)}]")
         if self.states:
@@ -131,13 +159,24 @@ class Net:
         u = Taps("u", tuple(d - self.shift for d in self.input_delays), us)
         if self.layer_delays:
             layers = enumerate(zip(self.hidden, self.layer_delays, strict=True))
-            return (u, *(block for k, (units, delays) in layers for block in self._layer(k, units, delays)))
+            return (
+                u,
+                *(
+                    block
+                    for k, (units, delays) in layers
+                    for block in self._layer(k, units, delays)
+                ),
+            )
         lines: list[tuple[Block, ...]] = []
         if self.feedback:
-            lines.append((Taps("y", tuple(d - 1 for d in self.feedback_delays), tuple(range(outputs))),))
+            lines.append(
+                (Taps("y", tuple(d - 1 for d in self.feedback_delays), tuple(range(outputs))),)
+            )
         if inputs:
             lines.append((u,))
-        dense: tuple[Block, ...] = tuple(Dense(f"layer_{k}", units) for k, units in enumerate(self.hidden))
+        dense: tuple[Block, ...] = tuple(
+            Dense(f"layer_{k}", units) for k, units in enumerate(self.hidden)
+        )
         hidden = (Parallel("paths", (dense, ())),) if self.linear and dense else dense
         return (Parallel("delays", tuple(lines)), *hidden)
 
@@ -152,7 +191,9 @@ class Net:
 
 @dataclass(frozen=True)
 class NetSet:
-    """Several nets on the same u and y, whose median is the output; weights `0/...` are those of the first."""
+    """Several nets on the same u and y, whose median is the output; weights `0/...` are those of
+    the first.
+    """
 
     nets: tuple[Net, ...]
     kind: str = "set"
@@ -175,30 +216,43 @@ class NetSet:
         return tuple(sorted({delay for net in self.nets for delay in net.feedback_delays}))
 
     def narx(self, inputs: int, outputs: int) -> Narx:
-        raise InputError(f"A set of {len(self.nets)} nets is not trained further; take one of `Model.members`.")
+        raise InputError(
+            f"A set of {len(self.nets)} nets is not trained further; take one of `Model.members`."
+        )
 
     def network(self, inputs: int, outputs: int) -> Network:
-        raise InputError(f"A set of {len(self.nets)} nets is no single network; take one of `Model.members`.")
+        raise InputError(
+            f"A set of {len(self.nets)} nets is no single network; take one of `Model.members`."
+        )
 
     def loop(self, inputs: int, outputs: int) -> SetLoop:
         return SetLoop(tuple(net.loop(inputs, outputs) for net in self.nets))
 
     def describe(self) -> str:
-        return f"median of {len(self.nets)} nets:\n" + "\n".join(net.describe() for net in self.nets)
+        return f"median of {len(self.nets)} nets:\n" + "\n".join(
+            net.describe() for net in self.nets
+        )
 
 
 def check_rows(net: Net | NetSet, name: str, rows: int, needed: int) -> None:
     """`InputError` when `name` has too few rows for the delays."""
     if rows < needed:
-        found = f"{net.kind} has delays up to {net.start}; {name} has {counted(rows, 'row')}, at least {needed}"
-        raise InputError(f"{found} are needed. Give a longer one, leave it out, or take shorter delays.")
+        found = (
+            f"{net.kind} has delays up to {net.start}; {name} has {counted(rows, 'row')}, at least"
+            f" {needed}"
+        )
+        raise InputError(
+            f"{found} are needed. Give a longer one, leave it out, or take shorter delays."
+        )
 
 
 def check_first(net: Net | NetSet, name: str, y: npt.NDArray[np.float64], needed: int) -> None:
     """The same, and when y (T, O) is missing where the feedback delays are filled from it."""
     check_rows(net, name, len(y), needed)
     if net.feedback and np.isnan(y[: net.start]).any():
-        raise InputError(f"y is missing before row {net.start}, where it fills the delays. Begin behind the gap.")
+        raise InputError(
+            f"y is missing before row {net.start}, where it fills the delays. Begin behind the gap."
+        )
 
 
 def narxnet(
@@ -208,13 +262,21 @@ def narxnet(
     *,
     linear: bool = True,
 ) -> Net:
-    """Nonlinear ARX (Leontaritis & Billings 1985). The linear path beside the hidden units is what most often makes a
-    free run good: the units learn only what is not linear. MATLAB's narxnet has none; `linear=False`."""
+    """Nonlinear ARX (Leontaritis & Billings 1985).
+
+    The linear path beside the hidden units is what most often makes a free run good: the units
+    learn only what is not linear. MATLAB's narxnet has none; `linear=False`.
+    """
     y = _delays("feedback_delays", feedback_delays, least=1)
     return Net("narxnet", _units(hidden), _delays("input_delays", input_delays), y, linear=linear)
 
 
-def narnet(feedback_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10, *, linear: bool = True) -> Net:
+def narnet(
+    feedback_delays: Iterable[int] = (1, 2),
+    hidden: int | Sequence[int] = 10,
+    *,
+    linear: bool = True,
+) -> Net:
     """The series on its own past, without inputs."""
     y = _delays("feedback_delays", feedback_delays, least=1)
     return Net("narnet", _units(hidden), feedback_delays=y, linear=linear)
@@ -225,8 +287,13 @@ def timedelaynet(input_delays: Iterable[int] = (1, 2), hidden: int | Sequence[in
     return Net("timedelaynet", _units(hidden), _delays("input_delays", input_delays))
 
 
-def distdelaynet(delays: Sequence[Iterable[int]] = ((1, 2), (1, 2)), hidden: int | Sequence[int] = 10) -> Net:
-    """Delays into every layer (Waibel et al. 1989): `delays[0]` of the inputs, `delays[k]` of hidden layer k."""
+def distdelaynet(
+    delays: Sequence[Iterable[int]] = ((1, 2), (1, 2)), hidden: int | Sequence[int] = 10
+) -> Net:
+    """Delays into every layer (Waibel et al.
+
+    1989): `delays[0]` of the inputs, `delays[k]` of hidden layer k.
+    """
     units = _units(hidden)
     if len(delays) != len(units) + 1:
         found = f"distdelaynet: {len(delays)} sets of delays for {len(units)} hidden layers"
@@ -246,7 +313,10 @@ def elmannet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] =
 
 
 def grunet(hidden: int | Sequence[int] = 8) -> Net:
-    """Gated recurrent units (Cho et al. 2014) driven by the inputs alone: a simulator that sees no measured y."""
+    """Gated recurrent units (Cho et al.
+
+    2014) driven by the inputs alone: a simulator that sees no measured y.
+    """
     return _recurrent_net("grunet", (1,), hidden)
 
 
@@ -258,7 +328,9 @@ def lstmnet(hidden: int | Sequence[int] = 8) -> Net:
 def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequence[int]) -> Net:
     delays, units = _delays("layer_delays", layer_delays, least=1), _units(hidden)
     if not units:
-        raise InputError(f"{kind} without hidden units has nothing to feed back. Give it at least one.")
+        raise InputError(
+            f"{kind} without hidden units has nothing to feed back. Give it at least one."
+        )
     return Net(kind, units, (0,), layer_delays=(delays,) * len(units))
 
 
@@ -266,17 +338,25 @@ def _delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
     found = tuple(values) if isinstance(values, Iterable) else (values,)
     whole = all(isinstance(d, int | np.integer) for d in found)
     if not found or not whole or min(found) < least or list(found) != sorted(set(found)):
-        raise InputError(f"`{name}` is {found}; wanted whole steps from {least} in rising order, e.g. (1, 2).")
+        raise InputError(
+            f"`{name}` is {found}; wanted whole steps from {least} in rising order, e.g. (1, 2)."
+        )
     return tuple(map(int, found))
 
 
 def _units(hidden: int | Sequence[int]) -> tuple[int, ...]:
     found = tuple(hidden) if isinstance(hidden, Iterable) else (hidden,)
     if any(not isinstance(units, int | np.integer) or units < 1 for units in found):
-        raise InputError(f"`hidden` is {hidden!r}; wanted units per layer, each at least 1, or () for none.")
+        raise InputError(
+            f"`hidden` is {hidden!r}; wanted units per layer, each at least 1, or () for none."
+        )
     return tuple(map(int, found))
 
 
 def _span(delays: Delays) -> str:
     run = list(range(delays[0], delays[-1] + 1))
-    return f"{delays[0]}:{delays[-1]}" if len(delays) > 2 and list(delays) == run else ",".join(map(str, delays))
+    return (
+        f"{delays[0]}:{delays[-1]}"
+        if len(delays) > 2 and list(delays) == run
+        else ",".join(map(str, delays))
+    )

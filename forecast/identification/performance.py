@@ -1,4 +1,6 @@
-"""How good a trained net is: its error, and MATLAB's plots as matplotlib figures, for `.savefig(path)`."""
+"""How good a trained net is: its error, and MATLAB's plots as matplotlib figures, for
+`.savefig(path)`.
+"""
 
 from __future__ import annotations
 
@@ -21,47 +23,73 @@ INK, BAND = "#333333", "#c9302c"
 
 
 def perform(
-    y: npt.ArrayLike, forecast: npt.ArrayLike, weight: npt.ArrayLike | None = None, measure: Measure = "mse"
+    y: npt.ArrayLike,
+    forecast: npt.ArrayLike,
+    weight: npt.ArrayLike | None = None,
+    measure: Measure = "mse",
 ) -> float:
-    """The error of `forecast` (T, O) against the measured y (T, O), in the units of y; NaN in either is not counted.
+    """The error of `forecast` (T, O) against the measured y (T, O), in the units of y; NaN in
+    either is not counted.
 
-    `weight` (T, O) or (T,), as `Experiment.weight`: what each squared (or absolute) error counts in the mean or sum.
+    `weight` (T, O) or (T,), as `Experiment.weight`: what each squared (or absolute) error counts in
+    the mean or sum.
     """
     if measure not in get_args(Measure):
         raise InputError(f"`measure` is {measure!r}; wanted one of {get_args(Measure)}.")
     measured, found = columns("y", y), columns("forecast", forecast)
     if measured.shape != found.shape:
-        raise InputError(f"y has shape {measured.shape} and the forecast {found.shape}; wanted equal shapes.")
-    error, counts = measured - found, np.ones((1, 1)) if weight is None else columns("weight", weight)
+        raise InputError(
+            f"y has shape {measured.shape} and the forecast {found.shape}; wanted equal shapes."
+        )
+    error, counts = (
+        measured - found,
+        np.ones((1, 1)) if weight is None else columns("weight", weight),
+    )
     counts = np.where(np.isfinite(error), counts, 0.0)
     if not counts.any():
-        raise InputError("No row has both a measured value and a forecast. Leave out the rows that fill the delays.")
+        raise InputError(
+            "No row has both a measured value and a forecast. Leave out the rows that fill the"
+            " delays."
+        )
     size = np.abs(error) if measure in ("mae", "sae") else error**2
     total = float(np.nansum(size * counts)) / (1.0 if measure in ("sse", "sae") else counts.sum())
     return float(np.sqrt(total) if measure == "rmse" else total)
 
 
 def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:
-    """Autocorrelation of the one-step errors of the first output, with its 95 % band: inside it from delay 1 on, the
-    errors hold nothing more to learn from y."""
-    return _correlation(autocorrelation(columns("errors", errors)[:, 0], longest), "Autocorrelation of the errors")
+    """Autocorrelation of the one-step errors of the first output, with its 95 % band: inside it
+    from delay 1 on, the errors hold nothing more to learn from y.
+    """
+    return _correlation(
+        autocorrelation(columns("errors", errors)[:, 0], longest), "Autocorrelation of the errors"
+    )
 
 
 def plotinerrcorr(u: npt.ArrayLike, errors: npt.ArrayLike, longest: int = 20) -> Figure:
-    """Correlation of the first input with the one-step errors: bars beyond the band at delays above 0 say that
-    the input explains more than the net has learnt."""
+    """Correlation of the first input with the one-step errors: bars beyond the band at delays above
+    0 say that the input explains more than the net has learnt.
+    """
     found = cross_correlation(columns("u", u)[:, 0], columns("errors", errors)[:, 0], longest)
     return _correlation(found, "Correlation of u[t - delay] with the error at t")
 
 
 def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | None = None) -> Figure:
-    """Measured and forecast over time, the errors below; `labels` (T,) colours train, validation and test rows."""
+    """Measured and forecast over time, the errors below; `labels` (T,) colours train, validation
+    and test rows.
+    """
     measured, found = columns("y", y)[:, 0], columns("forecast", forecast)[:, 0]
     figure, (above, below) = _figure(2, sharex=True, height_ratios=[3, 1])
     rows = np.arange(len(measured))
     above.plot(rows, measured, color=INK, lw=1.2, label="measured")
     for name, chosen in _parts(labels, len(rows)).items():
-        above.plot(rows, np.where(chosen, found, np.nan), ".", ms=4, color=COLOURS[name], label=f"forecast ({name})")
+        above.plot(
+            rows,
+            np.where(chosen, found, np.nan),
+            ".",
+            ms=4,
+            color=COLOURS[name],
+            label=f"forecast ({name})",
+        )
         error = np.where(chosen, measured - found, np.nan)
         below.vlines(rows, 0, np.nan_to_num(error), color=COLOURS[name], lw=0.8)
     above.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=4, frameon=False, fontsize=8)
@@ -76,14 +104,23 @@ def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
     measured, found = columns("y", y)[:, 0], columns("forecast", forecast)[:, 0]
     both = np.isfinite(measured) & np.isfinite(found)
     if both.sum() < 2:
-        raise InputError("Fewer than two rows have both a measured value and a forecast; there is no line to fit.")
+        raise InputError(
+            "Fewer than two rows have both a measured value and a forecast; there is no line to"
+            " fit."
+        )
     x, z = measured[both], found[both]
     slope, offset = np.polyfit(x, z, 1)
     figure, (axes,) = _figure(1, size=(4.6, 4.6))
     ends = np.array([x.min(), x.max()])
     axes.plot(ends, ends, ":", color=INK, lw=1, label="forecast = measured")
     axes.plot(x, z, ".", ms=4, color=COLOURS["train"])
-    axes.plot(ends, slope * ends + offset, color=COLOURS["test"], lw=1.2, label=f"{slope:.3f} y {offset:+.3g}")
+    axes.plot(
+        ends,
+        slope * ends + offset,
+        color=COLOURS["test"],
+        lw=1.2,
+        label=f"{slope:.3f} y {offset:+.3g}",
+    )
     axes.set_title(f"R = {np.corrcoef(x, z)[0, 1]:.4f}")
     _labelled(axes, "measured", "forecast")
     return figure
@@ -92,29 +129,45 @@ def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
 def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int = 20) -> Figure:
     """Histogram of the errors, stacked by what their rows were for."""
     found = columns("errors", errors)[:, 0]
-    parts = {name: found[chosen & np.isfinite(found)] for name, chosen in _parts(labels, len(found)).items()}
+    parts = {
+        name: found[chosen & np.isfinite(found)]
+        for name, chosen in _parts(labels, len(found)).items()
+    }
     figure, (axes,) = _figure(1)
-    axes.hist(list(parts.values()), bins=bins, stacked=True, color=[COLOURS[n] for n in parts], label=list(parts))
+    axes.hist(
+        list(parts.values()),
+        bins=bins,
+        stacked=True,
+        color=[COLOURS[n] for n in parts],
+        label=list(parts),
+    )
     axes.axvline(0, color=INK, lw=1)
     _labelled(axes, "error (measured - forecast)", "rows")
     return figure
 
 
 def plotperform(training: TrainingRecord) -> Figure:
-    """Mean squared error by iteration, in scaled units, and the iteration whose weights were kept."""
+    """Mean squared error by iteration, in scaled units, and the iteration whose weights were
+    kept.
+    """
     step, train, judged, _ = _curve(training)
     figure, (axes,) = _figure(1)
     axes.semilogy(step, train, color=COLOURS["train"], label="train")
     if judged is not train:
         axes.semilogy(step, judged, color=COLOURS["validation"], label="validation")
-    best = int(np.nanargmin(judged)) if judged is not train else len(step) - 1  # trainbr's error may rise at last
-    axes.axvline(step[best], color=INK, lw=0.8, ls=":", label=f"kept: {judged[best]:.3g} at {step[best]:.0f}")
+    # trainbr's error may rise at last
+    best = int(np.nanargmin(judged)) if judged is not train else len(step) - 1
+    axes.axvline(
+        step[best], color=INK, lw=0.8, ls=":", label=f"kept: {judged[best]:.3g} at {step[best]:.0f}"
+    )
     _labelled(axes, "iteration", "mean squared error, scaled")
     return figure
 
 
 def plottrainstate(training: TrainingRecord) -> Figure:
-    """The damping mu by iteration, and how many iterations since the validation error was lowest."""
+    """The damping mu by iteration, and how many iterations since the validation error was
+    lowest.
+    """
     step, train, judged, mu = _curve(training)
     best = np.minimum.accumulate(np.where(np.isfinite(judged), judged, np.inf))
     lowest = np.maximum.accumulate(np.where((judged <= best) | (judged is train), step, 0))
@@ -127,17 +180,23 @@ def plottrainstate(training: TrainingRecord) -> Figure:
 
 
 def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
-    """Amplitude spectrum of the first output and of its error: the frequencies at which the model does not follow.
+    """Amplitude spectrum of the first output and of its error: the frequencies at which the model
+    does not follow.
 
-    Rows before the first and after the last with both are cut; gaps between are filled by the mean."""
+    Rows before the first and after the last with both are cut; gaps between are filled by the mean.
+    """
     measured, found = columns("y", y)[:, 0], columns("forecast", forecast)[:, 0]
     both = np.flatnonzero(np.isfinite(measured) & np.isfinite(found))
     if len(both) < 8:
-        raise InputError(f"{len(both)} rows have both a measured value and a forecast; a spectrum needs 8.")
+        raise InputError(
+            f"{len(both)} rows have both a measured value and a forecast; a spectrum needs 8."
+        )
     rows = slice(both[0], both[-1] + 1)
     figure, (axes,) = _figure(1)
     for name, values, colour in (("y", measured, INK), ("error", measured - found, BAND)):
-        part = np.nan_to_num(values[rows] - np.nanmean(values[rows])) * np.hanning(rows.stop - rows.start)
+        part = np.nan_to_num(values[rows] - np.nanmean(values[rows])) * np.hanning(
+            rows.stop - rows.start
+        )
         sizes = 4 * np.abs(np.fft.rfft(part)) / len(part)
         axes.semilogy(np.fft.rfftfreq(len(part))[1:], sizes[1:], color=colour, lw=1, label=name)
     _labelled(axes, "frequency per row", "amplitude")
@@ -145,15 +204,25 @@ def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
 
 
 def plotstatic(levels: npt.ArrayLike, settled: npt.ArrayLike) -> Figure:
-    """The static curve: the first output where the model settles (`static_curve`), by the level of the input."""
+    """The static curve: the first output where the model settles (`static_curve`), by the level of
+    the input.
+    """
     figure, (axes,) = _figure(1)
-    axes.plot(columns("levels", levels)[:, 0], columns("settled", settled)[:, 0], "o-", ms=3, color=COLOURS["train"])
+    axes.plot(
+        columns("levels", levels)[:, 0],
+        columns("settled", settled)[:, 0],
+        "o-",
+        ms=3,
+        color=COLOURS["train"],
+    )
     axes.set(xlabel="input, held", ylabel="output, settled")
     return figure
 
 
 def plotbode(frequencies: npt.ArrayLike, response: npt.NDArray[np.complex128]) -> Figure:
-    """Bode plot of the first output of a `frequency_response`: amplitude in dB and phase in degrees."""
+    """Bode plot of the first output of a `frequency_response`: amplitude in dB and phase in
+    degrees.
+    """
     at, values = np.asarray(frequencies)[1:], np.asarray(response)[1:, 0]
     figure, (above, below) = _figure(2, sharex=True)
     above.semilogx(at, 20 * np.log10(np.abs(values) + 1e-300), color=COLOURS["train"])
@@ -166,14 +235,18 @@ def plotbode(frequencies: npt.ArrayLike, response: npt.NDArray[np.complex128]) -
 def _curve(training: TrainingRecord) -> tuple[npt.NDArray[np.float64], ...]:
     """Iteration, training error, the error that judges, mu."""
     if not training.curve:
-        raise InputError("A set of nets has no one curve. Plot that of a net of `train` or `train_parallel`.")
+        raise InputError(
+            "A set of nets has no one curve. Plot that of a net of `train` or `train_parallel`."
+        )
     step, train, validation, mu = np.array(training.curve).T
     return step, train, validation if np.isfinite(validation).any() else train, mu
 
 
 def _correlation(found: Correlation, title: str) -> Figure:
     figure, (axes,) = _figure(1)
-    axes.axhspan(-found.band, found.band, color=BAND, alpha=0.12, lw=0, label="95 % band of white noise")
+    axes.axhspan(
+        -found.band, found.band, color=BAND, alpha=0.12, lw=0, label="95 % band of white noise"
+    )
     axes.bar(found.lags, found.values, width=0.6, color=COLOURS["train"])
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_title(title, fontsize=10)
@@ -181,7 +254,9 @@ def _correlation(found: Correlation, title: str) -> Figure:
     return figure
 
 
-def _figure(rows: int, size: tuple[float, float] = (7.0, 3.6), **options: Any) -> tuple[Figure, list[Any]]:
+def _figure(
+    rows: int, size: tuple[float, float] = (7.0, 3.6), **options: Any
+) -> tuple[Figure, list[Any]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Made
 

@@ -29,18 +29,25 @@ def _family(name: str) -> Any:
 
 
 def spec(
-    entry: dict[str, Any], *, where: str, training: Training | None = None, refit: str | int = "never",
+    entry: dict[str, Any],
+    *,
+    where: str,
+    training: Training | None = None,
+    refit: str | int = "never",
     context: str = "",
-) -> ModelSpec:  # fmt: skip
+) -> ModelSpec:
     """One entry of configs/models.yaml as the spec of its family.
 
-    `training` and `refit`: what all entries share; what the entry itself names is the entry's. `context`:
-    SAVED for a fitted model, of which nothing is checked that needs what only a fit loads.
+    `training` and `refit`: what all entries share; what the entry itself names is the entry's.
+    `context`: SAVED for a fitted model, of which nothing is checked that needs what only a fit
+    loads.
     """
     name = entry.get("family")
     if name not in (names := _names()):
         saved = " It is of another version: train again (`forecast run`), or promote another"
-        raise InputError(f"{where}: unknown family {name!r}.{saved if context else nearest(str(name), names)}.")
+        raise InputError(
+            f"{where}: unknown family {name!r}.{saved if context else nearest(str(name), names)}."
+        )
     family = _family(name)
     if "refit" in family.model_fields:
         entry = {"refit": refit, **entry}

@@ -1,4 +1,5 @@
-"""What every family file provides: a frozen spec that says how its model is fitted, forecasts, and is tuned.
+"""What every family file provides: a frozen spec that says how its model is fitted, forecasts, and
+is tuned.
 
 A family is one file in families/; its name is the file's. Nothing here imports TensorFlow.
 
@@ -26,7 +27,15 @@ from forecast.models import search
 from forecast.models.problem import Asked, FittedModel, Parameters, Problem
 from forecast.models.skip import Kind
 from forecast.networks import cells
-from forecast.networks.description import Block, CellBlock, Dropout, Network, Recurrent, Shapes, walk
+from forecast.networks.description import (
+    Block,
+    CellBlock,
+    Dropout,
+    Network,
+    Recurrent,
+    Shapes,
+    walk,
+)
 from forecast.networks.heads import AnyHead, Head, Point
 
 FAMILIES = "forecast.models.families"
@@ -34,15 +43,27 @@ SAVED = "saved"
 Loss = Literal["mse", "mae", "huber"]
 Choices = Mapping[str, Sequence[Any]]
 
-UNREAD_BY_LM = ("learning_rate", "batch_size", "chunk", "weight_decay", "dropout", "clip", "loss", "head")
-"""Levenberg-Marquardt takes its own steps, on whole series and their squared error: points alone."""
+UNREAD_BY_LM = (
+    "learning_rate",
+    "batch_size",
+    "chunk",
+    "weight_decay",
+    "dropout",
+    "clip",
+    "loss",
+    "head",
+)
+"""Levenberg-Marquardt takes its own steps, on whole series and their squared error: points alone.
+"""
 
 LM_UNITS = search.Choice((4, 8, 16))
 """Its cost grows with the cube of the weights: smaller nets than gradient steps are given."""
 
 
 class ModelSpec(Config):
-    """Common to all families; class attributes describe it for the catalogue, the report and MLflow."""
+    """Common to all families; class attributes describe it for the catalogue, the report and
+    MLflow.
+    """
 
     kind: ClassVar[str]
     summary: ClassVar[str]
@@ -57,12 +78,15 @@ class ModelSpec(Config):
     """True: it stands on a closed-form skip, and is a row of its own in either ranking."""
     uses_tensorflow: ClassVar[bool] = False
     corrected: ClassVar[bool] = False
-    """True: a one-step map closed over the horizon, with a direct correction of every step (the mixed strategy)."""
+    """True: a one-step map closed over the horizon, with a direct correction of every step (the
+    mixed strategy).
+    """
     recursive: ClassVar[bool] = False
     """True: a one-step map whose forecast is fed back up to the horizon (closed loop)."""
     starts_at_train_end: ClassVar[bool] = False
-    """True: a recursion from its first train row on, which forecasts from no row before the end of its fit: it is
-    always given the whole history."""
+    """True: a recursion from its first train row on, which forecasts from no row before the end of
+    its fit: it is always given the whole history.
+    """
     reads_history: ClassVar[bool] = True
     """True: its forecast changes with the rows before the cutoff."""
     needs_vintages: ClassVar[bool] = False
@@ -94,15 +118,21 @@ class ModelSpec(Config):
         return Parameters()
 
     def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
-        """The same on the rows of `problem.joined`; `chosen`: the model of the train rows, with what was chosen."""
+        """The same on the rows of `problem.joined`; `chosen`: the model of the train rows, with
+        what was chosen.
+        """
         return self.fit(problem, seed=seed)
 
     def predict(self, model: FittedModel, given: Sequence[Asked]) -> list[np.ndarray]:
-        """(n, H, O) in raw units of each series at its rows: from windows, unless the family reads more."""
+        """(n, H, O) in raw units of each series at its rows: from windows, unless the family reads
+        more.
+        """
         return model.predict_windows(given)
 
     def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units: of the skip and its network, unless the family says otherwise."""
+        """(B, H, O) in scaled units: of the skip and its network, unless the family says
+        otherwise.
+        """
         return model.on_skip(windows)
 
     def n_params(self, model: FittedModel) -> int:
@@ -143,7 +173,9 @@ class ModelSpec(Config):
 
     @property
     def fitted_again(self) -> bool:
-        """True: what serves is fitted on train and validation together, with everything that validation chose."""
+        """True: what serves is fitted on train and validation together, with everything that
+        validation chose.
+        """
         return False
 
     @property
@@ -162,7 +194,9 @@ class ModelSpec(Config):
 
     @property
     def slides(self) -> bool:
-        """True: a later fit has as many rows as the first, and not everything from the first row on."""
+        """True: a later fit has as many rows as the first, and not everything from the first row
+        on.
+        """
         return self.policy[1] == "sliding"
 
     def refit_moments(self, cutoffs: np.ndarray) -> list[np.datetime64]:
@@ -180,7 +214,9 @@ class BaselineSpec(ModelSpec):
     kind = "baseline"
     continues: ClassVar[bool] = True
 
-    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
+    def forecast(
+        self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
+    ) -> np.ndarray:
         """(B, H, O) in scaled units."""
         raise NotImplementedError
 
@@ -189,7 +225,9 @@ class BaselineSpec(ModelSpec):
         return self.forecast(windows, model.channels, **about)
 
 
-def refit_moments(policy: Literal["never", "monthly"] | int, cutoffs: np.ndarray) -> list[np.datetime64]:
+def refit_moments(
+    policy: Literal["never", "monthly"] | int, cutoffs: np.ndarray
+) -> list[np.datetime64]:
     """Of rising `cutoffs` the first of every month, or every k-th, without the very first."""
     if policy == "never":
         return []
@@ -200,12 +238,16 @@ def refit_moments(policy: Literal["never", "monthly"] | int, cutoffs: np.ndarray
 
 
 class FittedSpec(ModelSpec):
-    """A model with parameters: fitted at the train end and, in a backtest, again as often as its policy says."""
+    """A model with parameters: fitted at the train end and, in a backtest, again as often as its
+    policy says.
+    """
 
     refit: Literal["never", "monthly"] | Annotated[int, Field(ge=1)] = Field(
         "never", description="in the backtest: never, monthly, or at every k-th origin"
     )
-    refit_window: Literal["expanding", "sliding"] = Field("expanding", description="the rows of a later fit")
+    refit_window: Literal["expanding", "sliding"] = Field(
+        "expanding", description="the rows of a later fit"
+    )
 
     @property
     def fitted_again(self) -> bool:
@@ -218,19 +260,25 @@ class FittedSpec(ModelSpec):
     @model_validator(mode="after")
     def _window_is_used(self) -> FittedSpec:
         if not self.refitted and self.refit_window != "expanding":
-            raise ValueError(f"refit_window: {self.refit_window} has no effect with refit: never; leave it out")
+            raise ValueError(
+                f"refit_window: {self.refit_window} has no effect with refit: never; leave it out"
+            )
         return self
 
 
 class RegressorSpec(FittedSpec):
-    """Parameters as arrays, fitted on the train windows and saved as they are: another library's regressor."""
+    """Parameters as arrays, fitted on the train windows and saved as they are: another library's
+    regressor.
+    """
 
     kind = "regression"
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         raise NotImplementedError
 
-    def forecast(self, parameters: Mapping[str, np.ndarray], windows: Windows, channels: Layout) -> np.ndarray:
+    def forecast(
+        self, parameters: Mapping[str, np.ndarray], windows: Windows, channels: Layout
+    ) -> np.ndarray:
         """(B, H, O) in scaled units, from the arrays that `fit` left."""
         raise NotImplementedError
 
@@ -249,7 +297,9 @@ class LinearSpec(FittedSpec):
 
 
 class NetworkSpec(FittedSpec):
-    """A Keras network trained with supervision at every step (see `forecast.networks.description`)."""
+    """A Keras network trained with supervision at every step (see
+    `forecast.networks.description`).
+    """
 
     kind = "network"
     fitted_as = "network"
@@ -262,7 +312,9 @@ class NetworkSpec(FittedSpec):
     learning_rate: float = Field(2e-3, gt=0)
     batch_size: int = Field(32, ge=1)
     chunk: int = Field(48, ge=1, description="supervised steps per training chunk")
-    warm_up: int = Field(48, ge=0, description="steps before them that only fill the memory; at most `lookback`")
+    warm_up: int = Field(
+        48, ge=0, description="steps before them that only fill the memory; at most `lookback`"
+    )
     weight_decay: float = Field(1e-4, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     clip: float = Field(1.0, gt=0, description="bound on the global gradient norm")
@@ -271,7 +323,10 @@ class NetworkSpec(FittedSpec):
     future_units: int = Field(8, ge=0)
     trainer: Trainer = "gradient"
     refit_weights: Literal["kept", "again"] = Field(
-        "kept", description="of a later fit (`refit`): its linear part alone is fitted, or the network is as well"
+        "kept",
+        description=(
+            "of a later fit (`refit`): its linear part alone is fitted, or the network is as well"
+        ),
     )
     training: Training = Field(default_factory=Training)
     lm: LevenbergMarquardt = Field(default_factory=LevenbergMarquardt)
@@ -281,12 +336,19 @@ class NetworkSpec(FittedSpec):
         unread = ("training", *UNREAD_BY_LM) if self.trainer == "lm" else ("lm",)
         fields = type(self).model_fields
         for name in unread:
-            if name in fields and getattr(self, name) != fields[name].get_default(call_default_factory=True):
+            if name in fields and getattr(self, name) != fields[name].get_default(
+                call_default_factory=True
+            ):
                 raise ValueError(f"{name} has no effect with trainer: {self.trainer}; leave it out")
         if self.refit_weights == "again" and not (self.refitted and self.by_gradient):
-            raise ValueError("refit_weights: again needs `refit` and trainer: gradient, whose steps can be repeated")
+            raise ValueError(
+                "refit_weights: again needs `refit` and trainer: gradient, whose steps can be"
+                " repeated"
+            )
         if self.head.kind != "point" and self.loss != fields["loss"].get_default():
-            raise ValueError(f"loss has no effect with head: {self.head.kind}, which has its own; leave it out")
+            raise ValueError(
+                f"loss has no effect with head: {self.head.kind}, which has its own; leave it out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -294,16 +356,22 @@ class NetworkSpec(FittedSpec):
         carried, taught = self.training.state == "carry", self.training.teacher_forcing != "none"
         if self.trainer == "gradient" and not carried and not taught:
             return self
-        network = self.build(Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64))
+        network = self.build(
+            Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64)
+        )
         if self.trainer == "lm" and (not network.every_step or network.decoder):
             raise ValueError(
-                "trainer: lm trains networks of dense, tap, parallel and recurrent blocks that forecast at every "
-                "step; train this family by gradient"
+                "trainer: lm trains networks of dense, tap, parallel and recurrent blocks that"
+                " forecast at every step; train this family by gradient"
             )
         if carried and not network.every_step:
-            raise ValueError("state: carry needs a network that forecasts at every step; use state: reset here")
+            raise ValueError(
+                "state: carry needs a network that forecasts at every step; use state: reset here"
+            )
         if taught and not (network.decoder and network.decoder.feedback):
-            raise ValueError("teacher_forcing needs a decoder that is fed its own output; leave it out here")
+            raise ValueError(
+                "teacher_forcing needs a decoder that is fed its own output; leave it out here"
+            )
         return self
 
     def build(self, shapes: Shapes) -> Network:
@@ -330,7 +398,9 @@ class NetworkSpec(FittedSpec):
         return origins * network.shapes.horizon * network.shapes.outputs if self.by_gradient else 0
 
     def modules(self) -> list[str]:
-        network = self.build(Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64))
+        network = self.build(
+            Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64)
+        )
         found = [block.cell for _, block in walk(network.blocks) if isinstance(block, CellBlock)]
         made = {cells.cell_class(cell).__module__ for cell in found}
         return [*super().modules(), type(self.head).__module__, *sorted(made)]
@@ -374,7 +444,9 @@ def dropped(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:
 
 
 class RecurrentSpec(NetworkSpec):
-    """Recurrent layers of one kind of cell in series ("sequential" or stacked recursion); the simplest one has one."""
+    """Recurrent layers of one kind of cell in series ("sequential" or stacked recursion); the
+    simplest one has one.
+    """
 
     cell: ClassVar[str]
     choices: ClassVar[Choices] = {"units": (16, 32, 64)}
@@ -383,12 +455,17 @@ class RecurrentSpec(NetworkSpec):
     layers: int = Field(1, ge=1)
 
     def options(self) -> dict[str, Any]:
-        """The cell's options: the fields of its class in `forecast.networks.cells` that the spec has as well."""
-        shared = [option.name for option in fields(cells.cell_class(self.cell)) if option.name != "units"]
+        """The cell's options: the fields of its class in `forecast.networks.cells` that the spec
+        has as well.
+        """
+        shared = [
+            option.name for option in fields(cells.cell_class(self.cell)) if option.name != "units"
+        ]
         return {name: getattr(self, name) for name in shared if name in type(self).model_fields}
 
     def build(self, shapes: Shapes) -> Network:
         layers: tuple[Block, ...] = tuple(
-            Recurrent(f"{self.cell}_{i}", self.cell, self.units, self.options()) for i in range(self.layers)
+            Recurrent(f"{self.cell}_{i}", self.cell, self.units, self.options())
+            for i in range(self.layers)
         )
         return Network(dropped(layers, self.dropout), shapes, self.future_units)

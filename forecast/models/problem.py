@@ -1,9 +1,11 @@
-"""What a fit is given and what it leaves: `Problem` and `Parameters`; `FittedModel` is what a forecast may then ask.
+"""What a fit is given and what it leaves: `Problem` and `Parameters`; `FittedModel` is what a
+forecast may then ask.
 
-A problem is a dataset made ready for any model: panel, blocks, scaling and origins, computed once and shared.
+A problem is a dataset made ready for any model: panel, blocks, scaling and origins, computed once
+and shared.
 
-Fits ask a problem for targets, so a problem can tell a recorder which rows they have seen. The leak audit sets
-one for the time of a run (`recorded_by`); without it nothing is told.
+Fits ask a problem for targets, so a problem can tell a recorder which rows they have seen. The leak
+audit sets one for the time of a run (`recorded_by`); without it nothing is told.
 """
 
 from __future__ import annotations
@@ -29,13 +31,19 @@ from forecast.models.choice import Folds, fit_linear
 from forecast.models.skip import Batches, Carry, Kind, Skip, fit_shape, harmonics_of
 
 Purpose = Literal["skip", "training"]
-"""Targets are wanted by a closed-form fit, or by the training and the validation loss of a model beside it."""
+"""Targets are wanted by a closed-form fit, or by the training and the validation loss of a model
+beside it.
+"""
 MOST_LOOKS = 4096
-"""Origins, over all series, that score a network while it trains or choose a linear map: of more a random sample."""
+"""Origins, over all series, that score a network while it trains or choose a linear map: of more a
+random sample.
+"""
 STRETCHES = 5
 """Contiguous parts of the validation block; each is forecast with what the others chose."""
 FOLDS = 5
-"""A linear map is chosen on this many parts of the history, each in turn what the others have not seen."""
+"""A linear map is chosen on this many parts of the history, each in turn what the others have not
+seen.
+"""
 TOGETHER = 256
 """Windows of several short blocks that go through a model at once."""
 Aim = Callable[[Windows, np.ndarray], np.ndarray]
@@ -57,7 +65,9 @@ _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 @contextmanager
 def recorded_by(recorder: Recorder) -> Iterator[None]:
-    """Every problem made and every interval calibrated in this context, in this process, tells `recorder`."""
+    """Every problem made and every interval calibrated in this context, in this process, tells
+    `recorder`.
+    """
     token = _recorder.set(recorder)
     try:
         yield
@@ -74,12 +84,14 @@ def tell_of_calibration(y: ArrayLike, y_hat: ArrayLike) -> None:
 
 @dataclass
 class Problem:
-    """Everything fitted here is fitted on the train rows of `blocks`; skips choose their penalty on validation.
+    """Everything fitted here is fitted on the train rows of `blocks`; skips choose their penalty on
+    validation.
 
-    vintages: the provider's own forecasts at each cutoff (`data.vintages.forecasts`), where they are wanted.
-    choices: where the validation block is fitted on too, the problem on which it chose.
-    training: by skip and horizon the series that a network is trained on (`forecast.forecaster.fitting`). They and the
-    fitted skips follow from all the rest, and are asked for by every seed and trial.
+    vintages: the provider's own forecasts at each cutoff (`data.vintages.forecasts`), where they
+    are wanted. choices: where the validation block is fitted on too, the problem on which it chose.
+    training: by skip and horizon the series that a network is trained on
+    (`forecast.forecaster.fitting`). They and the fitted skips follow from all the rest, and are
+    asked for by every seed and trial.
     """
 
     panel: Panel
@@ -93,7 +105,9 @@ class Problem:
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
     training: dict[tuple[Kind, int], Any] = field(default_factory=dict, init=False, repr=False)
     _skips: dict[tuple[Kind, int], Skip] = field(default_factory=dict, init=False, repr=False)
-    _later: dict[Any, dict[tuple[Kind, int], Skip]] = field(default_factory=dict, init=False, repr=False)
+    _later: dict[Any, dict[tuple[Kind, int], Skip]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @classmethod
     def of(cls, panel: Panel, borders: Borders, needed: tuple[str, ...] = splits.BLOCKS) -> Problem:
@@ -102,16 +116,19 @@ class Problem:
 
     @cached_property
     def joined(self) -> Problem:
-        """The train and validation rows as one block to fit on, in the same units, with what validation chose; itself
-        where that is so already."""
+        """The train and validation rows as one block to fit on, in the same units, with what
+        validation chose; itself where that is so already.
+        """
         if self.choices is not None:
             return self
         blocks = {uid: cut.joined() for uid, cut in self.blocks.items()}
         return replace(self, blocks=blocks, choices=self)
 
     def with_rows(self, panel: Panel, blocks: dict[str, Blocks], key: Any) -> Problem:
-        """Other rows in the same units, with what was chosen here. Its fitted skips are kept under `key` for the next
-        who asks for the same rows."""
+        """Other rows in the same units, with what was chosen here.
+
+        Its fitted skips are kept under `key` for the next who asks for the same rows.
+        """
         other = replace(self, panel=panel, blocks=blocks, choices=self, _scaled={})
         other._skips = self._later.setdefault(key, {})
         return other
@@ -126,28 +143,39 @@ class Problem:
     def scaled(self, unique_id: str) -> np.ndarray:
         """(T, C) scaled values of one series, NaN where not observed."""
         if unique_id not in self._scaled:
-            self._scaled[unique_id] = self.scaling.scaled(self.panel.by_id[unique_id], self.panel.task)
+            self._scaled[unique_id] = self.scaling.scaled(
+                self.panel.by_id[unique_id], self.panel.task
+            )
         return self._scaled[unique_id]
 
     def rows(self, unique_id: str, block: str) -> np.ndarray:
         """The origins of one block: every row in train, the task's step sizes elsewhere."""
         return splits.origins_of(self.panel.task, self.blocks[unique_id], block)
 
-    def windows(self, unique_id: str, rows: np.ndarray, *, horizon: int | None = None) -> Iterator[Windows]:
+    def windows(
+        self, unique_id: str, rows: np.ndarray, *, horizon: int | None = None
+    ) -> Iterator[Windows]:
         """The windows that end at `rows`, in batches."""
         future = self.panel.by_id[unique_id].future
         return task_windows(self.panel.task, self.scaled(unique_id), future, rows, horizon=horizon)
 
-    def targets(self, unique_id: str, rows: np.ndarray, *, horizon: int, purpose: Purpose = "training") -> np.ndarray:
-        """(n, horizon, O) scaled targets that follow `rows` of one series; NaN where not observed."""
+    def targets(
+        self, unique_id: str, rows: np.ndarray, *, horizon: int, purpose: Purpose = "training"
+    ) -> np.ndarray:
+        """(n, horizon, O) scaled targets that follow `rows` of one series; NaN where not
+        observed.
+        """
         z = self.scaled(unique_id)
         if self.recorder is not None and len(rows):
             self.recorder.targets_given(purpose, len(z), int(rows.max()) + horizon)
         return targets(z, rows, horizon=horizon, outputs=self.panel.outputs)
 
-    def examples(self, block: str, horizon: int, *, purpose: Purpose = "training", aim: Aim | None = None) -> Batches:
-        """Windows and their scaled targets (B, horizon, O) over all series, for closed-form fits; with `aim` what it
-        makes of these."""
+    def examples(
+        self, block: str, horizon: int, *, purpose: Purpose = "training", aim: Aim | None = None
+    ) -> Batches:
+        """Windows and their scaled targets (B, horizon, O) over all series, for closed-form fits;
+        with `aim` what it makes of these.
+        """
 
         def pairs() -> Iterator[tuple[Windows, np.ndarray]]:
             for series in self.panel.series:
@@ -159,13 +187,22 @@ class Problem:
         return pairs
 
     def folds(self, horizon: int, aim: Aim | None = None) -> Folds:
-        """The train and validation rows in contiguous parts, one for each fold: of a year each is a season that its
-        fold has not seen. A fold learns from no origin whose lookback or horizon touches the part it is asked for. Of
-        rows too few for that: train, asked for validation."""
+        """The train and validation rows in contiguous parts, one for each fold: of a year each is a
+        season that its fold has not seen. A fold learns from no origin whose lookback or horizon
+        touches the part it is asked for. Of rows too few for that: train, asked for validation.
+        """
         task = self.panel.task
-        rows = {uid: splits.origins_of(task, cut.joined(), "train") for uid, cut in self.blocks.items()}
-        times = np.unique(np.concatenate([self.panel.by_id[uid].ds[own] for uid, own in rows.items()]))
-        common = [part[0] for part in np.array_split(times, FOLDS)] if len(times) >= FOLDS * splits.reach(task) else []
+        rows = {
+            uid: splits.origins_of(task, cut.joined(), "train") for uid, cut in self.blocks.items()
+        }
+        times = np.unique(
+            np.concatenate([self.panel.by_id[uid].ds[own] for uid, own in rows.items()])
+        )
+        common = (
+            [part[0] for part in np.array_split(times, FOLDS)]
+            if len(times) >= FOLDS * splits.reach(task)
+            else []
+        )
         shares = {}
         for uid, own in rows.items():
             series = self.panel.by_id[uid]
@@ -182,7 +219,12 @@ class Problem:
                 for windows in self.windows(uid, own, horizon=horizon):
                     part = np.searchsorted(own, windows.rows)
                     target = self.targets(uid, windows.rows, horizon=horizon, purpose="skip")
-                    yield windows, target if aim is None else aim(windows, target), learns[:, part], sampled[part]
+                    yield (
+                        windows,
+                        target if aim is None else aim(windows, target),
+                        learns[:, part],
+                        sampled[part],
+                    )
 
         return batches
 
@@ -198,13 +240,22 @@ class Problem:
             self._skips[kind, horizon] = replace(fitted, carry=carry)
         return self._skips[kind, horizon]
 
-    def linear(self, horizon: int, lags: Sequence[int], chosen: Skip | None = None, aim: Aim | None = None) -> Skip:
-        """The ridge fitted on the train rows to what `aim` makes of their targets: of the shape that was `chosen`
-        before, or of one chosen here over `lags`."""
+    def linear(
+        self, horizon: int, lags: Sequence[int], chosen: Skip | None = None, aim: Aim | None = None
+    ) -> Skip:
+        """The ridge fitted on the train rows to what `aim` makes of their targets: of the shape
+        that was `chosen` before, or of one chosen here over `lags`.
+        """
         task, train = self.panel.task, self.examples("train", horizon, purpose="skip", aim=aim)
         if chosen is not None:
             return fit_shape(train, self.channels, chosen)
-        richest = Skip("linear", horizon, self.panel.outputs, task.season_length, leads=len(self.channels.leads))
+        richest = Skip(
+            "linear",
+            horizon,
+            self.panel.outputs,
+            task.season_length,
+            leads=len(self.channels.leads),
+        )
         richest = replace(richest, harmonics=harmonics_of(task.calendar_features))
         return fit_linear(self.folds(horizon, aim), train, self.channels, richest, lags)
 
@@ -223,14 +274,22 @@ class Problem:
 
 
 def stretch_starts(problem: Problem) -> np.ndarray:
-    """The moments at which the stretches of the validation block begin, cut by its origins over all series."""
-    own = [series.ds[problem.rows(series.unique_id, "validation")] for series in problem.panel.series]
+    """The moments at which the stretches of the validation block begin, cut by its origins over all
+    series.
+    """
+    own = [
+        series.ds[problem.rows(series.unique_id, "validation")] for series in problem.panel.series
+    ]
     times = np.unique(np.concatenate(own))
     return np.array([part[0] for part in np.array_split(times, min(STRETCHES, len(times)))])
 
 
-def _elsewhere(series: Series, rows: np.ndarray, starts: np.ndarray, before: int, after: int) -> np.ndarray:
-    """(stretches, n): which of the origins lie `before` rows or more before each stretch, or `after` behind it."""
+def _elsewhere(
+    series: Series, rows: np.ndarray, starts: np.ndarray, before: int, after: int
+) -> np.ndarray:
+    """(stretches, n): which of the origins lie `before` rows or more before each stretch, or
+    `after` behind it.
+    """
     begin = np.searchsorted(series.ds, starts)[:, None]
     end = np.vstack([begin[1:], [[len(series)]]])
     return np.asarray((rows <= begin - before) | (rows >= end + after))
@@ -239,13 +298,18 @@ def _elsewhere(series: Series, rows: np.ndarray, starts: np.ndarray, before: int
 def looks(
     problem: Problem, horizon: int, *, per_series: int | None = None
 ) -> tuple[list[tuple[Windows, np.ndarray]], np.ndarray]:
-    """The validation windows, with their targets, on which a network is scored while it trains (`MOST_LOOKS`).
+    """The validation windows, with their targets, on which a network is scored while it trains
+    (`MOST_LOOKS`).
 
-    With them which of the n origins count (1 + stretches, n): every one, then those of the other stretches, a horizon
-    away from each; every one too where a stretch leaves none.
+    With them which of the n origins count (1 + stretches, n): every one, then those of the other
+    stretches, a horizon away from each; every one too where a stretch leaves none.
     """
     rows = {s.unique_id: problem.rows(s.unique_id, "validation") for s in problem.panel.series}
-    rows = {uid: own[:: max(-(-len(own) // (per_series or len(own))), 1)] for uid, own in rows.items() if len(own)}
+    rows = {
+        uid: own[:: max(-(-len(own) // (per_series or len(own))), 1)]
+        for uid, own in rows.items()
+        if len(own)
+    }
     ends = np.cumsum([len(own) for own in rows.values()])
     kept = np.ones(ends[-1], dtype=bool)
     if len(kept) > MOST_LOOKS:
@@ -260,25 +324,44 @@ def looks(
             found[-1].append((windows, problem.targets(uid, windows.rows, horizon=horizon)))
     counted = np.concatenate(away, axis=1)
     counted = np.vstack([np.ones_like(counted[:1]), counted | ~counted.any(axis=1, keepdims=True)])
-    return [(Windows.together([w for w, _ in part]), np.concatenate([y for _, y in part])) for part in found], counted
+    return [
+        (Windows.together([w for w, _ in part]), np.concatenate([y for _, y in part]))
+        for part in found
+    ], counted
 
 
-def mean_losses(losses: Sequence[np.ndarray], known: Sequence[np.ndarray], counted: np.ndarray) -> np.ndarray:
-    """The mean of the known losses (n, H, O) of all `looks`, then of those that count of each stretch; NaN of none."""
-    total = np.concatenate([np.where(k, each, 0.0).sum(axis=(1, 2)) for each, k in zip(losses, known, strict=True)])
+def mean_losses(
+    losses: Sequence[np.ndarray], known: Sequence[np.ndarray], counted: np.ndarray
+) -> np.ndarray:
+    """The mean of the known losses (n, H, O) of all `looks`, then of those that count of each
+    stretch; NaN of none.
+    """
+    total = np.concatenate(
+        [np.where(k, each, 0.0).sum(axis=(1, 2)) for each, k in zip(losses, known, strict=True)]
+    )
     count = np.concatenate([k.sum(axis=(1, 2)) for k in known])
-    return np.array([total[own].sum() / count[own].sum() if count[own].any() else np.nan for own in counted])
+    return np.array(
+        [total[own].sum() / count[own].sum() if count[own].any() else np.nan for own in counted]
+    )
 
 
 def looked_at(problem: Problem) -> str:
-    """How many validation origins a training was scored on, where that is not all; for its record."""
+    """How many validation origins a training was scored on, where that is not all; for its
+    record.
+    """
     count = sum(len(problem.rows(s.unique_id, "validation")) for s in problem.panel.series)
-    return f"validation losses are of {MOST_LOOKS} of the {count} origins" if count > MOST_LOOKS else ""
+    return (
+        f"validation losses are of {MOST_LOOKS} of the {count} origins"
+        if count > MOST_LOOKS
+        else ""
+    )
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a fit leaves: `arrays` by name, and `series`: per series the numbers of each output, as JSON."""
+    """What a fit leaves: `arrays` by name, and `series`: per series the numbers of each output, as
+    JSON.
+    """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     series: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -307,10 +390,14 @@ class FittedModel(Protocol):
     def correction(self) -> Skip | None: ...
 
     def predict_windows(self, given: Sequence[Asked]) -> list[np.ndarray]:
-        """(n, H, O) in raw units of each series: `ModelSpec.scaled_forecast` of the windows that end at its rows."""
+        """(n, H, O) in raw units of each series: `ModelSpec.scaled_forecast` of the windows that
+        end at its rows.
+        """
 
     def on_skip(self, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they are one-step."""
+        """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they
+        are one-step.
+        """
 
     def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, H, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""

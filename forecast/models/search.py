@@ -1,6 +1,7 @@
 """What a family lets the tuner choose, as data: no Optuna, no TensorFlow.
 
-A search space is `dict[str, Dimension]`, e.g. `{"units": Choice((16, 32)), "learning_rate": LogUniform(1e-4, 1e-2)}`.
+A search space is `dict[str, Dimension]`, e.g. `{"units": Choice((16, 32)), "learning_rate":
+LogUniform(1e-4, 1e-2)}`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from forecast.system.errors import InputError, nearest
 
 @dataclass(frozen=True)
 class Choice:
-    """One of `options`: numbers, words, truth values or tuples of them, without an order between them."""
+    """One of `options`: numbers, words, truth values or tuples of them, without an order between
+    them.
+    """
 
     options: Sequence[Any]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", tuple(self.options))
         if not self.options or len({repr(option) for option in self.options}) < len(self.options):
-            raise InputError(f"Choice({self.options!r}): wanted at least one option, each of them once.")
+            raise InputError(
+                f"Choice({self.options!r}): wanted at least one option, each of them once."
+            )
 
     def __contains__(self, value: object) -> bool:
         return any(_plain(value) == _plain(option) for option in self.options)
@@ -33,7 +38,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class LogUniform:
-    """A positive real number whose logarithm is uniform, both ends included: for learning rates and penalties."""
+    """A positive real number whose logarithm is uniform, both ends included: for learning rates and
+    penalties.
+    """
 
     low: float
     high: float
@@ -56,14 +63,18 @@ Space = Mapping[str, Dimension]
 
 
 def including(space: Space, defaults: Mapping[str, Any]) -> dict[str, Dimension]:
-    """`space` widened where a default lies outside, so that a user's own setting can always be the first trial.
+    """`space` widened where a default lies outside, so that a user's own setting can always be the
+    first trial.
 
     `InputError` for a name that is no dimension, or a value of the wrong kind.
     """
     for name in defaults:
         if name not in space:
             raise InputError(f"{name!r} is not in the search space.{nearest(name, space)}.")
-    return {name: space[name].including(defaults[name]) if name in defaults else space[name] for name in space}
+    return {
+        name: space[name].including(defaults[name]) if name in defaults else space[name]
+        for name in space
+    }
 
 
 def _is_number(value: object) -> TypeGuard[float]:

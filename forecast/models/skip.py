@@ -3,11 +3,12 @@
 - `none`: zero, the textbook architecture;
 - `last`: the last observed value (random walk);
 - `seasonal`: the value one season before;
-- `linear`: ridge regression on the differences to the last value, the exogenous lags and the known-future
-  inputs, that is on every input the networks get, fitted in float64 by the normal equations (Hoerl & Kennard 1970;
-  NLinear of Zeng et al. 2023 is the same map without exogenous inputs). With `harmonics` also on products of the
-  calendar with itself and with the newest rows, so that the coefficients differ by hour and season. `models.choice`
-  settles penalty, lags, products and which of the past-only inputs are read.
+- `linear`: ridge regression on the differences to the last value, the exogenous lags and the
+  known-future inputs, that is on every input the networks get, fitted in float64 by the normal
+  equations (Hoerl & Kennard 1970; NLinear of Zeng et al. 2023 is the same map without exogenous
+  inputs). With `harmonics` also on products of the calendar with itself and with the newest rows,
+  so that the coefficients differ by hour and season. `models.choice` settles penalty, lags,
+  products and which of the past-only inputs are read.
 
 All work in scaled units on `Windows` and return (B, H, O) float64.
 """
@@ -29,11 +30,20 @@ from forecast.system.errors import ModelFailure
 
 Kind = Literal["none", "last", "seasonal", "linear"]
 Reads = Literal["values", "channels"]
-"""Of the past: the values alone, or, in models saved before 0.2, also how long each has been missing. A line through
-gaps of an hour gives nonsense after a gap of two days."""
+"""Of the past: the values alone, or, in models saved before 0.2, also how long each has been
+missing. A line through gaps of an hour gives nonsense after a gap of two days.
+"""
 PENALTIES = tuple(10.0**k for k in range(-2, 6))
-HARMONICS: dict[CalendarFeature, int] = {"hour_of_day": 2, "day_of_week": 2, "day_of_year": 1, "month_of_year": 1}
-"""Sine pairs of a calendar feature in products. A second one of the year is fitted to one or two years' weather."""
+HARMONICS: dict[CalendarFeature, int] = {
+    "hour_of_day": 2,
+    "day_of_week": 2,
+    "day_of_year": 1,
+    "month_of_year": 1,
+}
+"""Sine pairs of a calendar feature in products.
+
+A second one of the year is fitted to one or two years' weather.
+"""
 PRODUCT_LAGS = 25
 """Rows of the target that the calendar multiplies: a day of hours and the same hour before it."""
 
@@ -45,29 +55,39 @@ Batches = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
 
 @dataclass(frozen=True)
 class Carry:
-    """What a closed loop takes for past-only inputs after the cutoff: a forecast of each, fitted on the train rows.
+    """What a closed loop takes for past-only inputs after the cutoff: a forecast of each, fitted on
+    the train rows.
 
-        x[t + h] - x[t] = a_h (x[t + h - s] - x[t]) + b_h x[t] + c_h        s: the season, as often as it takes
+        x[t + h] - x[t] = a_h (x[t + h - s] - x[t]) + b_h x[t] + c_h        s: the season, as often
+        as it takes
 
-    A one-step map has learnt from measured inputs. Held constant for a day, an input with a daily cycle shows it what
-    training never showed, and so does a growing time since the last observation: the map extrapolates, and each step
-    feeds the next. Given the conditional mean instead, a linear map gives the conditional mean of its own forecast. A
-    column with `difference_inputs` has no level to return to: its b and c are zero.
+    A one-step map has learnt from measured inputs. Held constant for a day, an input with a daily
+    cycle shows it what training never showed, and so does a growing time since the last
+    observation: the map extrapolates, and each step feeds the next. Given the conditional mean
+    instead, a linear map gives the conditional mean of its own forecast. A column with
+    `difference_inputs` has no level to return to: its b and c are zero.
 
-    coefficients (H, inputs, 3): of the change since the season before, of the last value, and the constant.
+    coefficients (H, inputs, 3): of the change since the season before, of the last value, and the
+    constant.
     """
 
     coefficients: np.ndarray
     season_length: int
 
     @classmethod
-    def fit(cls, parts: Iterable[tuple[np.ndarray, np.ndarray]], channels: Layout, season_length: int) -> Carry:
-        """Least squares over pairs of input windows (B, L, inputs) and what followed (B, H, inputs), NaN allowed."""
+    def fit(
+        cls, parts: Iterable[tuple[np.ndarray, np.ndarray]], channels: Layout, season_length: int
+    ) -> Carry:
+        """Least squares over pairs of input windows (B, L, inputs) and what followed (B, H,
+        inputs), NaN allowed.
+        """
         gram = cross = np.zeros(())
         for z, following in parts:
             seen = filled(z)[0]
             change = following - seen[:, -1:]
-            for_step = [_carried(seen, step, season_length) for step in range(1, following.shape[1] + 1)]
+            for_step = [
+                _carried(seen, step, season_length) for step in range(1, following.shape[1] + 1)
+            ]
             terms = np.stack(for_step, axis=1) * np.isfinite(change)[..., None]
             gram = gram + np.einsum("bhci,bhcj->hcij", terms, terms)
             cross = cross + np.einsum("bhci,bhc->hci", terms, np.nan_to_num(change))
@@ -79,7 +99,8 @@ class Carry:
         return cls(np.linalg.solve(damped, (cross * kept)[..., None])[..., 0], season_length)
 
     def path(self, z: np.ndarray, horizon: int) -> np.ndarray:
-        """(B, horizon, inputs) scaled inputs after windows of them, z (B, L, inputs) with NaN; as many steps as asked.
+        """(B, horizon, inputs) scaled inputs after windows of them, z (B, L, inputs) with NaN; as
+        many steps as asked.
 
         Behind the horizon that it was fitted for, what was a season before is repeated.
         """
@@ -105,14 +126,15 @@ def _carried(seen: np.ndarray, step: int, season_length: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Skip:
-    """A fitted skip. `coefficients` (features + 1, H * O) and what shapes the features belong to `linear` alone.
-    Two of one shape are equal, whatever their coefficients.
+    """A fitted skip. `coefficients` (features + 1, H * O) and what shapes the features belong to
+    `linear` alone. Two of one shape are equal, whatever their coefficients.
 
-    harmonics: sine pairs per calendar feature in products; empty: no products, as in every skip of earlier versions.
-    leads: how many columns that speak of later rows it reads (their newest row); 0 where it is better without.
-    unread: the channels of past-only inputs that it leaves out.
-    mean_of: the shapes, with their weights, whose mean it is; empty: it is one ridge, as in earlier versions.
-    carry: what a closed loop of it takes for the past-only inputs after the cutoff; None: it repeats the last ones.
+    harmonics: sine pairs per calendar feature in products; empty: no products, as in every skip of
+    earlier versions. leads: how many columns that speak of later rows it reads (their newest row);
+    0 where it is better without. unread: the channels of past-only inputs that it leaves out.
+    mean_of: the shapes, with their weights, whose mean it is; empty: it is one ridge, as in earlier
+    versions. carry: what a closed loop of it takes for the past-only inputs after the cutoff; None:
+    it repeats the last ones.
     """
 
     kind: Kind
@@ -144,18 +166,33 @@ class Skip:
         return last
 
     def inputs(self, windows: Windows, channels: Layout) -> np.ndarray:
-        """(B, features) of the linear map: the plain ones, what is said of later rows, the products."""
-        plain = features(windows, channels, lags=self.lags, horizon=self.horizon, reads=self.reads, unread=self.unread)
+        """(B, features) of the linear map: the plain ones, what is said of later rows, the
+        products.
+        """
+        plain = features(
+            windows,
+            channels,
+            lags=self.lags,
+            horizon=self.horizon,
+            reads=self.reads,
+            unread=self.unread,
+        )
         parts = [plain]
         if self.leads:
             parts.append(windows.past[:, -1, channels.leads].astype(np.float64))
         if self.harmonics:
-            parts.append(products(windows, channels, self.horizon, self.harmonics, self.product_lags, self.unread))
+            parts.append(
+                products(
+                    windows, channels, self.horizon, self.harmonics, self.product_lags, self.unread
+                )
+            )
         return np.hstack(parts)
 
     def looking_back(self, lags: int) -> Skip:
         """The same over other lags."""
-        return replace(self, lags=lags, product_lags=min(lags, PRODUCT_LAGS) if self.harmonics else 0)
+        return replace(
+            self, lags=lags, product_lags=min(lags, PRODUCT_LAGS) if self.harmonics else 0
+        )
 
     def mean(self, weights: Mapping[Skip, float]) -> Skip:
         """The shape of the weighted mean of some that have no other inputs than this one."""
@@ -175,16 +212,23 @@ class Skip:
     def to_json(self) -> dict[str, Any]:
         names = ("kind", "horizon", "outputs", "season_length", "lags", "penalty", "reads")
         asked = ("harmonics", "product_lags", "leads", "unread")
-        found = {name: getattr(self, name) for name in (*names, *(one for one in asked if getattr(self, one)))}
+        found = {
+            name: getattr(self, name)
+            for name in (*names, *(one for one in asked if getattr(self, one)))
+        }
         mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
         return {**found, "mean_of": mean_of} if mean_of else found
 
     @classmethod
     def from_saved(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
-        renamed = {{"season": "season_length"}.get(name, name): value for name, value in content.items()}
+        renamed = {
+            {"season": "season_length"}.get(name, name): value for name, value in content.items()
+        }
         renamed |= {name: tuple(renamed.get(name, ())) for name in ("harmonics", "unread")}
         none = {"coefficients": np.zeros((0, 0))}
-        renamed["mean_of"] = tuple((cls.from_saved(part, none), weight) for part, weight in content.get("mean_of", ()))
+        renamed["mean_of"] = tuple(
+            (cls.from_saved(part, none), weight) for part, weight in content.get("mean_of", ())
+        )
         carry = Carry(arrays["carry"], renamed["season_length"]) if "carry" in arrays else None
         older = {"reads": "channels"}
         return cls(**{**older, **renamed}, coefficients=arrays["coefficients"], carry=carry)
@@ -195,10 +239,18 @@ class Skip:
 
 
 def features(
-    windows: Windows, channels: Layout, *, lags: int, horizon: int, reads: Reads = "values", unread: Sequence[int] = ()
+    windows: Windows,
+    channels: Layout,
+    *,
+    lags: int,
+    horizon: int,
+    reads: Reads = "values",
+    unread: Sequence[int] = (),
 ) -> np.ndarray:
-    """(B, features) float64: for a fixed-level target the differences to its last value and that value itself,
-    for a drifting one its changes; every other channel over `lags` rows; the known-future inputs of the horizon."""
+    """(B, features) float64: for a fixed-level target the differences to its last value and that
+    value itself, for a drifting one its changes; every other channel over `lags` rows; the
+    known-future inputs of the horizon.
+    """
     past = windows.past[:, -lags:, :].astype(np.float64)
     read = channels.value if reads == "values" else range(past.shape[2])
     left_out = {*channels.target_channels, *channels.leads, *unread}
@@ -223,13 +275,19 @@ def harmonics_of(calendar_features: Sequence[CalendarFeature]) -> tuple[int, ...
 
 
 def products(
-    windows: Windows, channels: Layout, horizon: int, harmonics: tuple[int, ...], product_lags: int,
+    windows: Windows,
+    channels: Layout,
+    horizon: int,
+    harmonics: tuple[int, ...],
+    product_lags: int,
     unread: Sequence[int] = (),
-) -> np.ndarray:  # fmt: skip
-    """(B, features) float64: the calendar of the first forecast step, and that calendar times the newest rows.
+) -> np.ndarray:
+    """(B, features) float64: the calendar of the first forecast step, and that calendar times the
+    newest rows.
 
-    The harmonics of every calendar feature and their products by pairs; then all harmonics, and the products of the
-    first ones, times the last `product_lags` rows of each target (as in `features`) and the newest row of the others.
+    The harmonics of every calendar feature and their products by pairs; then all harmonics, and the
+    products of the first ones, times the last `product_lags` rows of each target (as in `features`)
+    and the newest row of the others.
     """
     moment = windows.future[:, -horizon].astype(np.float64)
     terms = calendar_terms(moment, harmonics)
@@ -238,18 +296,24 @@ def products(
     left_out = {*channels.leads, *unread}
     others = [channel for channel in channels.value[channels.outputs :] if channel not in left_out]
     state = np.hstack([*_target_features(past, channels), past[:, -1, others]])
-    turning = np.hstack([*waves, *(_times(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2))])
+    turning = np.hstack(
+        [*waves, *(_times(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2))]
+    )
     return np.hstack([*terms, _times(turning, state)])
 
 
 def calendar_terms(moment: np.ndarray, harmonics: tuple[int, ...]) -> list[np.ndarray]:
-    """(B, ...) each: the harmonics of every calendar feature of `moment` (B, F), then their products by pairs."""
+    """(B, ...) each: the harmonics of every calendar feature of `moment` (B, F), then their
+    products by pairs.
+    """
     waves = [_harmonics(moment[:, 2 * i : 2 * i + 2], count) for i, count in enumerate(harmonics)]
     return [*waves, *(_times(a, b) for a, b in itertools.combinations(waves, 2))]
 
 
 def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
-    """(B, 2 * count): sine and cosine of 1 .. count times the angle whose sine and cosine are `pair` (B, 2)."""
+    """(B, 2 * count): sine and cosine of 1 .. count times the angle whose sine and cosine are
+    `pair` (B, 2).
+    """
     turn = pair[:, 1] + 1j * pair[:, 0]
     powers = [turn**k for k in range(1, count + 1)]
     return np.stack([part for power in powers for part in (power.imag, power.real)], axis=1)
@@ -261,24 +325,34 @@ def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
-    """The mean of ridges with the lags, inputs and penalties of `shape`; no change where that has none."""
+    """The mean of ridges with the lags, inputs and penalties of `shape`; no change where that has
+    none.
+    """
     if len(shape.coefficients) and not shape.coefficients.any():
         return shape
     batches = iter(train())
     first = next(batches)
-    sums = sums_of(changes_in(shape, *batch, channels) for batch in itertools.chain([first], batches))
+    sums = sums_of(
+        changes_in(shape, *batch, channels) for batch in itertools.chain([first], batches)
+    )
     columns, outputs = columns_in(shape, first[0], channels), shape.horizon * shape.outputs
     coefficients = np.zeros((len(sums) - outputs, outputs))
     for part, weight in shape.mean_of or ((shape, 1.0),):
         own = columns(part)
-        np.add.at(coefficients, [*own, -1], weight * ridge(sums, own, part.penalty, outputs))  # some inputs are equal
+        # some inputs are equal
+        np.add.at(coefficients, [*own, -1], weight * ridge(sums, own, part.penalty, outputs))
     return replace(shape, coefficients=coefficients)
 
 
 def columns_in(largest: Skip, windows: Windows, channels: Layout) -> Callable[[Skip], np.ndarray]:
     """Of a shape whose inputs are among those of `largest`, where they stand there."""
-    draw = np.random.default_rng(0).random  # two windows without equal numbers tell one input from another
-    probe = replace(windows, past=draw((2, *windows.past.shape[1:])), future=1 + draw((2, *windows.future.shape[1:])))
+    # two windows without equal numbers tell one input from another
+    draw = np.random.default_rng(0).random
+    probe = replace(
+        windows,
+        past=draw((2, *windows.past.shape[1:])),
+        future=1 + draw((2, *windows.future.shape[1:])),
+    )
     place = {one.tobytes(): i for i, one in enumerate(largest.inputs(probe, channels).T)}
     return lambda shape: np.array([place[one.tobytes()] for one in shape.inputs(probe, channels).T])
 
@@ -289,16 +363,22 @@ def sums_of(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.nd
 
 
 def products_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The sums over rows of all products of inputs, outputs and one, in this order: all that `ridge` has to know."""
+    """The sums over rows of all products of inputs, outputs and one, in this order: all that
+    `ridge` has to know.
+    """
     every = np.hstack([x, y, np.ones((len(x), 1))])
     return np.asarray(every.T @ every)
 
 
 def ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
-    """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN without a solution."""
+    """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN
+    without a solution.
+    """
     count, last = sums[-1, -1], len(sums) - 1
     if count < 2:
-        raise ModelFailure(f"A linear map found {count:.0f} complete train windows; at least 2 are needed.")
+        raise ModelFailure(
+            f"A linear map found {count:.0f} complete train windows; at least 2 are needed."
+        )
     wanted = np.arange(last - outputs, last)
     x_mean, y_mean = sums[-1, columns] / count, sums[-1, wanted] / count
     gram, cross = sums[np.ix_(columns, columns)], sums[np.ix_(columns, wanted)]
@@ -315,8 +395,9 @@ def ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -
 def changes_in(
     shape: Skip, windows: Windows, target: np.ndarray, channels: Layout
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs, changes (B, H * O), and which of them a fit may use (bool): where `shape` reads leads, origins without
-    one of them are left out."""
+    """Inputs, changes (B, H * O), and which of them a fit may use (bool): where `shape` reads
+    leads, origins without one of them are left out.
+    """
     x = shape.inputs(windows, channels)
     y = (between(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
     known = np.isfinite(y).all(axis=1)
@@ -336,9 +417,11 @@ def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Batc
 
 
 def between(last: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """`target` (B, H, O), a missing step on the line between its observed neighbours, `last` (B, O) before the first.
+    """`target` (B, H, O), a missing step on the line between its observed neighbours, `last` (B, O)
+    before the first.
 
-    Steps behind the last observed one stay NaN. Otherwise 5 % of missing hours leave 29 % of the days to learn from.
+    Steps behind the last observed one stay NaN. Otherwise 5 % of missing hours leave 29 % of the
+    days to learn from.
     """
     values = np.concatenate([last[:, None], target], axis=1)
     known, length = np.isfinite(values), values.shape[1]
@@ -353,7 +436,9 @@ def between(last: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.where(after < length, left + share * (right - left), np.nan)[:, 1:]
 
 
-def _season_before(windows: Windows, channels: Layout, horizon: int, season_length: int) -> np.ndarray:
+def _season_before(
+    windows: Windows, channels: Layout, horizon: int, season_length: int
+) -> np.ndarray:
     """y[t + h - season * ceil(h / season)]; without a full season in the window, the last value."""
     values = filled(windows.z[:, :, : channels.outputs])[0]
     steps = np.arange(1, horizon + 1)

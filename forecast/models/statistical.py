@@ -1,8 +1,10 @@
-"""Statistical models: fitted on the train range by statsforecast, then filtered forward with fixed parameters.
+"""Statistical models: fitted on the train range by statsforecast, then filtered forward with fixed
+parameters.
 
-A family's file has a small frozen dataclass of fitted numbers beside its spec, see `Fitted`: `fit` makes it, and
-`forecasts` runs the fitted recursion once over the whole series and reads the forecasts off at the origins. The state
-at an origin is a function of the rows up to that origin only.
+A family's file has a small frozen dataclass of fitted numbers beside its spec, see `Fitted`: `fit`
+makes it, and `forecasts` runs the fitted recursion once over the whole series and reads the
+forecasts off at the origins. The state at an origin is a function of the rows up to that origin
+only.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ Rows = npt.NDArray[np.int64]
 
 
 class Fitted(Protocol):
-    """A fitted model: plain numbers (`dataclasses.asdict` gives JSON), how they are found, and what they forecast."""
+    """A fitted model: plain numbers (`dataclasses.asdict` gives JSON), how they are found, and what
+    they forecast.
+    """
 
     @classmethod
     def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Fitted:
@@ -38,7 +42,9 @@ class Fitted(Protocol):
 
 
 class StatisticalSpec(FittedSpec):
-    """A statistical model fitted per series at the train end, its state filtered forward to every origin."""
+    """A statistical model fitted per series at the train end, its state filtered forward to every
+    origin.
+    """
 
     kind = "statistical"
     fitted: ClassVar[type[Fitted]]
@@ -50,7 +56,9 @@ class StatisticalSpec(FittedSpec):
         return {}
 
     def options_again(self, season: int, first: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of a second fit, on more rows; `first`: the numbers of the one before, whose form may stay."""
+        """Arguments of a second fit, on more rows; `first`: the numbers of the one before, whose
+        form may stay.
+        """
         return self.options(season)
 
     def modules(self) -> list[str]:
@@ -59,12 +67,15 @@ class StatisticalSpec(FittedSpec):
     def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
         return self.fit(problem, seed=seed, before=chosen.statistical)
 
-    def fit(self, problem: Problem, *, seed: int, before: Mapping[str, Any] = MappingProxyType({})) -> Parameters:
-        """One fit per series and output on the train rows, gaps filled forward; `before`: those of fewer rows, which a
-        series keeps that begins so late that it has no more yet.
+    def fit(
+        self, problem: Problem, *, seed: int, before: Mapping[str, Any] = MappingProxyType({})
+    ) -> Parameters:
+        """One fit per series and output on the train rows, gaps filled forward; `before`: those of
+        fewer rows, which a series keeps that begins so late that it has no more yet.
 
-        In the target's own units where all of them are above zero, so that a season or an error may multiply; scaled
-        elsewhere, which the optimisers inside find easier (`ets_seasonal` on temperatures: 1.40 °C, else 1.46).
+        In the target's own units where all of them are above zero, so that a season or an error may
+        multiply; scaled elsewhere, which the optimisers inside find easier (`ets_seasonal` on
+        temperatures: 1.40 °C, else 1.46).
         """
         season = problem.panel.task.season_length
         result = {}
@@ -81,7 +92,8 @@ class StatisticalSpec(FittedSpec):
                 units = "own" if values.min() > 0 else "scaled"
                 chosen = values if units == "own" else scaled
                 first = before[uid][output] if uid in before else {}
-                same = first.get("units") == units  # in others a form that multiplies may not be allowed
+                # in others a form that multiplies may not be allowed
+                same = first.get("units") == units
                 options = self.options_again(season, first) if same else self.options(season)
                 numbers = describe(self.fitted_to(chosen, season, options))
                 fits.append({**numbers, "begins": str(begins), "units": units})
@@ -92,22 +104,30 @@ class StatisticalSpec(FittedSpec):
         """Fit on all of `y` (T,); `ModelFailure` when the model cannot be fitted."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the optimisers inside: what they found is judged by its errors
+                # of the optimisers inside: what they found is judged by its errors
+                warnings.simplefilter("ignore")
                 return self.fitted.fit(np.array(y, dtype=np.float64), season, dict(options))
         except (InputError, ModelFailure):
             raise
-        except Exception as error:  # statsforecast raises bare Exception, ValueError, NotImplementedError, LinAlgError
+        except Exception as error:
+            # statsforecast raises bare Exception, ValueError, NotImplementedError, LinAlgError
             raise ModelFailure(
                 f"{self.family} cannot be fitted to {len(y)} rows with season {season}: {error}."
             ) from error
 
     def restored(self, description: Mapping[str, Any]) -> Fitted:
         """The fitted model that `describe` wrote down."""
-        values = {key: _tupled(value) for key, value in description.items() if key not in ("name", "begins", "units")}
+        values = {
+            key: _tupled(value)
+            for key, value in description.items()
+            if key not in ("name", "begins", "units")
+        }
         return self.fitted(**values)
 
     def predict(self, model: FittedModel, given: Sequence[Asked]) -> list[np.ndarray]:
-        """(n, H, O) in raw units of each series; `ModelFailure` where the recursion is not finite."""
+        """(n, H, O) in raw units of each series; `ModelFailure` where the recursion is not
+        finite.
+        """
         return [self._run(model, series, rows) for series, rows in given]
 
     def _run(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
@@ -118,26 +138,31 @@ class StatisticalSpec(FittedSpec):
         values = filled(z[None, first:, : model.channels.outputs])[0][0]
         outputs = []
         for o, own in enumerate(numbers):
-            uid, unscaled = series.unique_id, own.get("units") == "own"  # older saved models: all scaled
+            # older saved models: all scaled
+            uid, unscaled = series.unique_id, own.get("units") == "own"
             seen = model.scaling.unscaled(values[:, o], uid, o) if unscaled else values[:, o]
             said = self.restored(own).forecasts(seen, rows - first, model.task.horizon)
             outputs.append(model.scaling.rescaled(said, uid, o) if unscaled else said)
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():
-            raise ModelFailure(f"{self.family} forecasts of series {series.unique_id!r} are not finite.")
+            raise ModelFailure(
+                f"{self.family} forecasts of series {series.unique_id!r} are not finite."
+            )
         return model.raw(forecasts, series, rows)
 
 
 def _first_row(numbers: list[dict[str, Any]], series: Series) -> int:
     """Where the recursion began when it was fitted; 0 for models saved before that was kept.
 
-    `InputError` for a history that begins later: its states would be others, and every forecast wrong in silence.
+    `InputError` for a history that begins later: its states would be others, and every forecast
+    wrong in silence.
     """
     begins = np.datetime64(numbers[0].get("begins", series.ds[0]), "ns")
     if series.ds[0] > begins:
         raise InputError(
-            f"Series {series.unique_id!r}: the history begins at {_second(series.ds[0])}; this model's recursion "
-            f"began at {_second(begins)} and needs every row since. Give the whole history."
+            f"Series {series.unique_id!r}: the history begins at {_second(series.ds[0])}; this"
+            f" model's recursion began at {_second(begins)} and needs every row since. Give the"
+            " whole history."
         )
     return int(np.searchsorted(series.ds, begins))
 

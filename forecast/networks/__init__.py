@@ -2,4 +2,5 @@
 
 import numpy as np
 
-np.empty(2**25 - 2**16, np.uint8)  # once it freed one so large glibc keeps what is freed: a sixth of a step and a pass
+# once it freed one so large glibc keeps what is freed: a sixth of a step and a pass
+np.empty(2**25 - 2**16, np.uint8)

@@ -1,12 +1,13 @@
-"""The description of a network as data: what `layers` builds in Keras and `inference` steps in NumPy.
+"""The description of a network as data: what `layers` builds in Keras and `inference` steps in
+NumPy.
 
 Shapes: B batch, T time, C past channels, F known-future channels, H horizon, O outputs (targets),
 K parameters per forecast value (1 for a point forecast, one per quantile, ...).
 
-A network maps `past (B, T, C)` and `future (B, T+H, F)` to `(B, T, H, O, K)`: a forecast at every step t that
-sees `past[:, :t+1]` and `future[:, :t+H+1]` and nothing later. `future[:, s]` belongs to the same row as
-`past[:, s]`. A network with `every_step=False` (it needs the whole window) returns `(B, 1, H, O, K)`,
-the forecast at the last step alone.
+A network maps `past (B, T, C)` and `future (B, T+H, F)` to `(B, T, H, O, K)`: a forecast at every
+step t that sees `past[:, :t+1]` and `future[:, :t+H+1]` and nothing later. `future[:, s]` belongs
+to the same row as `past[:, s]`. A network with `every_step=False` (it needs the whole window)
+returns `(B, 1, H, O, K)`, the forecast at the last step alone.
 """
 
 from __future__ import annotations
@@ -26,16 +27,20 @@ ALL = 10**9  # rows back: all there are
 Weights = dict[str, Weight]
 Arrays = Mapping[str, np.ndarray]
 States = dict[str, Arrays]
-"""By block path ("name", inside parallel blocks "name/branch/name"), arrays with the batch first: the states
-`(B, size)` of a recurrent block's cell (an encoder-decoder's: of the encoder), or the delay `line`
-`(B, longest delay, columns)` of taps, oldest row first."""
+"""By block path ("name", inside parallel blocks "name/branch/name"), arrays with the batch first:
+the states `(B, size)` of a recurrent block's cell (an encoder-decoder's: of the encoder), or the
+delay `line` `(B, longest delay, columns)` of taps, oldest row first.
+"""
 Activation = Literal["tanh", "sigmoid", "relu", "softplus", "linear"]
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the data fixes. `target_channels`: the past channels that carry the targets, in output order;
-    `change_channels`: those that hold a change instead of a level."""
+    """What the data fixes.
+
+    `target_channels`: the past channels that carry the targets, in output order; `change_channels`:
+    those that hold a change instead of a level.
+    """
 
     channels: int
     future_channels: int
@@ -68,11 +73,17 @@ class Block:
         return 0
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
-        """Its weights by their own names for an input of `width` columns, and the columns that leave it."""
+        """Its weights by their own names for an input of `width` columns, and the columns that
+        leave it.
+        """
         return {}, width
 
-    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
-        """By path what it remembers before the first row, batch first; empty where it remembers nothing."""
+    def first_states(
+        self, path: str, weights: Arrays, width: int, network: Network, batch: int
+    ) -> States:
+        """By path what it remembers before the first row, batch first; empty where it remembers
+        nothing.
+        """
         return {}
 
 
@@ -80,8 +91,8 @@ class Block:
 class Dense(Block):
     """activation(x W + b), the same at every step.
 
-    `principal_of`: past channels, which are then the block's input; W and b are their principal axes on the train rows
-    and are not trained (`forecast.forecaster.trainers`).
+    `principal_of`: past channels, which are then the block's input; W and b are their principal
+    axes on the train rows and are not trained (`forecast.forecaster.trainers`).
     """
 
     units: int
@@ -96,7 +107,8 @@ class Dense(Block):
 
 @dataclass(frozen=True)
 class Taps(Block):
-    """A tapped delay line: concatenates `x[t - d]` over `delays` (0 = now); before the first row it reads zeros.
+    """A tapped delay line: concatenates `x[t - d]` over `delays` (0 = now); before the first row it
+    reads zeros.
 
     `channels` picks input channels (None: all). A causal convolution is Taps followed by Dense.
     """
@@ -110,24 +122,36 @@ class Taps(Block):
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
         columns = range(width) if self.channels is None else self.channels
-        if not self.delays or min(self.delays) < 0 or not columns or not set(columns) <= set(range(width)):
+        if (
+            not self.delays
+            or min(self.delays) < 0
+            or not columns
+            or not set(columns) <= set(range(width))
+        ):
             raise InputError(
-                f"Block {self.name!r}: delays {self.delays} and channels {self.channels} do not fit an input of "
-                f"{counted(width, 'column')}; delays are whole numbers from 0, channels from 0 to {width - 1}."
+                f"Block {self.name!r}: delays {self.delays} and channels {self.channels} do not fit"
+                f" an input of {counted(width, 'column')}; delays are whole numbers from 0,"
+                f" channels from 0 to {width - 1}."
             )
         return {}, len(columns) * len(self.delays)
 
-    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
+    def first_states(
+        self, path: str, weights: Arrays, width: int, network: Network, batch: int
+    ) -> States:
         columns = self.weights(width, network)[1] // len(self.delays)
-        return {path: {"line": np.zeros((batch, self.reach, columns), weights["readout/kernel"].dtype)}}
+        return {
+            path: {"line": np.zeros((batch, self.reach, columns), weights["readout/kernel"].dtype)}
+        }
 
 
 @dataclass(frozen=True)
 class Segments(Block):
-    """Cuts a window's newest `count * length` rows (zeros before its first) into `count`: the network's first block.
+    """Cuts a window's newest `count * length` rows (zeros before its first) into `count`: the
+    network's first block.
 
-    A segment holds the past channels of its rows, oldest first, and at its end what is projected of the future frames.
-    From the channels `relative` their last value of the window is taken off, so a level that drifts is no input.
+    A segment holds the past channels of its rows, oldest first, and at its end what is projected of
+    the future frames. From the channels `relative` their last value of the window is taken off, so
+    a level that drifts is no input.
     """
 
     length: int
@@ -141,8 +165,12 @@ class Segments(Block):
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
         return {}, width + network.shapes.channels * (self.length - 1)
 
-    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
-        return {path: {"line": np.zeros((batch, self.reach, width), weights["readout/kernel"].dtype)}}
+    def first_states(
+        self, path: str, weights: Arrays, width: int, network: Network, batch: int
+    ) -> States:
+        return {
+            path: {"line": np.zeros((batch, self.reach, width), weights["readout/kernel"].dtype)}
+        }
 
 
 @dataclass(frozen=True)
@@ -167,8 +195,9 @@ class CellBlock(Block):
 class Recurrent(CellBlock):
     """A recurrent layer of the named cell, returning its output at every step.
 
-    With `parts` it returns so many steps more instead, side by side from the last state h (Lin et al. 2023): each,
-    `cell(embedding[k], h)`, is one part of the horizon, and the read-out is that of a part, shared by all.
+    With `parts` it returns so many steps more instead, side by side from the last state h (Lin et
+    al. 2023): each, `cell(embedding[k], h)`, is one part of the horizon, and the read-out is that
+    of a part, shared by all.
     """
 
     parts: int = 0
@@ -177,7 +206,9 @@ class Recurrent(CellBlock):
         embedding = {"embedding": Weight((self.parts, width), "normal")} if self.parts else {}
         return self.made.weights(width) | embedding, self.units
 
-    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
+    def first_states(
+        self, path: str, weights: Arrays, width: int, network: Network, batch: int
+    ) -> States:
         return {path: self.made.initial(numpy_namespace, own_weights(weights, path), batch)}
 
 
@@ -200,61 +231,85 @@ class Parallel(Block):
         return max((sum(block.reach for block in branch) for branch in self.branches), default=0)
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
-        found, widths = zip(*(series_weights(branch, width, network) for branch in self.branches), strict=True)
-        joined = {f"{k}/{name}": weight for k, own in enumerate(found) for name, weight in own.items()}
+        found, widths = zip(
+            *(series_weights(branch, width, network) for branch in self.branches), strict=True
+        )
+        joined = {
+            f"{k}/{name}": weight for k, own in enumerate(found) for name, weight in own.items()
+        }
         if self.merge == "concat":
             return joined, sum(widths)
         if len(set(widths)) > 1:
             raise InputError(
-                f"Block {self.name!r} sums branches of widths {list(widths)}; make them equal, or merge by concat."
+                f"Block {self.name!r} sums branches of widths {list(widths)}; make them equal, or"
+                " merge by concat."
             )
         return joined, widths[0]
 
-    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
+    def first_states(
+        self, path: str, weights: Arrays, width: int, network: Network, batch: int
+    ) -> States:
         return {
             name: states
             for k, branch in enumerate(self.branches)
-            for name, states in series_states(branch, f"{path}/{k}/", weights, width, network, batch).items()
+            for name, states in series_states(
+                branch, f"{path}/{k}/", weights, width, network, batch
+            ).items()
         }
 
 
 @dataclass(frozen=True)
 class Bidirectional(CellBlock):
-    """Schuster & Paliwal 1997, inside the window only: concat(forward at the end, backward at the end of its pass)."""
+    """Schuster & Paliwal 1997, inside the window only: concat(forward at the end, backward at the
+    end of its pass).
+    """
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
         own = self.made.weights(width)
-        both = {f"{way}/{name}": weight for way in ("forward", "backward") for name, weight in own.items()}
+        both = {
+            f"{way}/{name}": weight
+            for way in ("forward", "backward")
+            for name, weight in own.items()
+        }
         return both, 2 * self.units
 
 
 @dataclass(frozen=True)
 class EncoderDecoder(CellBlock):
-    """Sequence to sequence (Sutskever, Vinyals & Le 2014; context as in Cho et al. 2014): the network's last block.
+    """Sequence to sequence (Sutskever, Vinyals & Le 2014; context as in Cho et al.
 
-    The encoder, a recurrent cell, reads the block's input up to step t: output e_t and states s_t. From there the
-    decoder, a second cell of the same kind with weights of its own, runs the H steps k = 1 .. H:
+    2014): the network's last block.
 
-        d_k, states_k = decoder(concat(p_{k-1}, e_t, future[t + k]), states_{k-1})       states_0 = s_t
-        p_k = readout_activation(d_k U + b)                                              reshaped to (O, K)
+    The encoder, a recurrent cell, reads the block's input up to step t: output e_t and states s_t.
+    From there the decoder, a second cell of the same kind with weights of its own, runs the H steps
+    k = 1 .. H:
+
+        d_k, states_k = decoder(concat(p_{k-1}, e_t, future[t + k]), states_{k-1})       states_0 =
+        s_t p_k = readout_activation(d_k U + b)
+        reshaped to (O, K)
 
     and the forecast at t is `p_1 .. p_H`. The input's parts, in this order:
-    - p_{k-1} `(O,)`: the forecast of the step before, `p_{k-1}[:, parameter]`, with p_0 = 0. It is in the units of the
-      network's own output, so beside a skip it is the residual. Free run (inference and forecasts): the decoder's own
-      p. Teacher forcing (training only): the value p ought to have had, target minus skip, at step k - 1 in its place,
-      with 0 for a missing target. `feedback=False` leaves this part out: one-to-many from one state.
+    - p_{k-1} `(O,)`: the forecast of the step before, `p_{k-1}[:, parameter]`, with p_0 = 0. It is
+      in the units of the network's own output, so beside a skip it is the residual. Free run
+      (inference and forecasts): the decoder's own p. Teacher forcing (training only): the value p
+      ought to have had, target minus skip, at step k - 1 in its place, with 0 for a missing target.
+      `feedback=False` leaves this part out: one-to-many from one state.
     - e_t `(units,)`, the same at every k;
-    - `future[t + k]` `(F,)`: left out when F = 0. (`future_units` acts on the encoder's input as in any network.)
+    - `future[t + k]` `(F,)`: left out when F = 0. (`future_units` acts on the encoder's input as in
+      any network.)
 
-    The read-out is one step's, shared by all k: `readout/kernel` (units, O*K), `readout/bias` (O*K,), zero at first.
-    Weights: `<name>/encoder/<weight>`, those of the cell with the block's input width; `<name>/decoder/<weight>`, the
-    cell's own ones with width (O if feedback) + units + F: no `initial_<state>`, as the encoder hands over its states.
-    At a network with `every_step` the decoder starts from every t, in one batch of B*T rows.
+    The read-out is one step's, shared by all k: `readout/kernel` (units, O*K), `readout/bias`
+    (O*K,), zero at first. Weights: `<name>/encoder/<weight>`, those of the cell with the block's
+    input width; `<name>/decoder/<weight>`, the cell's own ones with width (O if feedback) + units +
+    F: no `initial_<state>`, as the encoder hands over its states. At a network with `every_step`
+    the decoder starts from every t, in one batch of B*T rows.
     """
 
     feedback: bool = True
     parameter: int = 0
-    """Which of the K parameters is fed back, e.g. the median of the quantiles or the mean of a density."""
+    """Which of the K parameters is fed back, e.g. the median of the quantiles or the mean of a
+    density.
+    """
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
         fed_back = network.shapes.outputs if self.feedback else 0
@@ -262,18 +317,22 @@ class EncoderDecoder(CellBlock):
         encoder = {f"encoder/{name}": weight for name, weight in self.made.weights(width).items()}
         return encoder | {f"decoder/{name}": weight for name, weight in decoder.items()}, self.units
 
-    def first_states(self, path: str, weights: Arrays, width: int, network: Network, batch: int) -> States:
-        return {path: self.made.initial(numpy_namespace, own_weights(weights, f"{path}/encoder"), batch)}
+    def first_states(
+        self, path: str, weights: Arrays, width: int, network: Network, batch: int
+    ) -> States:
+        return {
+            path: self.made.initial(numpy_namespace, own_weights(weights, f"{path}/encoder"), batch)
+        }
 
 
 @dataclass(frozen=True)
 class Network:
     """Blocks in series between the inputs and a zero-initialised linear read-out.
 
-    The first block's input at step t is `concat(past[t], tanh(frames[t] A + a))` where `frames[t]` is the
-    flattened `future[t+1 .. t+H]` and `future_units` the width of that projection (0 or F = 0: left out).
-    The read-out is `U h_t + b`, reshaped to `(H, O, K)`; its weights are named `readout/kernel`, `readout/bias`,
-    those of the projection `future/kernel`, `future/bias`.
+    The first block's input at step t is `concat(past[t], tanh(frames[t] A + a))` where `frames[t]`
+    is the flattened `future[t+1 .. t+H]` and `future_units` the width of that projection (0 or F =
+    0: left out). The read-out is `U h_t + b`, reshaped to `(H, O, K)`; its weights are named
+    `readout/kernel`, `readout/bias`, those of the projection `future/kernel`, `future/bias`.
     """
 
     blocks: tuple[Block, ...]
@@ -296,13 +355,17 @@ class Network:
 
     @property
     def decoder(self) -> EncoderDecoder | None:
-        """The encoder-decoder that it ends with, which reads out by itself; None: it ends with something else."""
+        """The encoder-decoder that it ends with, which reads out by itself; None: it ends with
+        something else.
+        """
         last = self.blocks[-1] if self.blocks else None
         return last if isinstance(last, EncoderDecoder) else None
 
 
 def walk(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str, Block]]:
-    """Every block, those inside of parallel ones as well, with the path that its weights are named by."""
+    """Every block, those inside of parallel ones as well, with the path that its weights are named
+    by.
+    """
     for block in blocks:
         yield prefix + block.name, block
         if isinstance(block, Parallel):
@@ -311,13 +374,17 @@ def walk(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str, Block
 
 
 def warm_up(network: Network, wanted: int) -> int:
-    """Rows before the first that counts in training; a network that needs its whole window gets all of it."""
+    """Rows before the first that counts in training; a network that needs its whole window gets all
+    of it.
+    """
     window = network.shapes.lookback
     return min(wanted, memory(network, window) - 1) if network.every_step else window - 1
 
 
 def memory(network: Network, lookback: int) -> int:
-    """How many rows can influence an output: finite for delay lines, the whole lookback with recurrence."""
+    """How many rows can influence an output: finite for delay lines, the whole lookback with
+    recurrence.
+    """
     return min(lookback, 1 + sum(block.reach for block in network.blocks))
 
 

@@ -1,4 +1,6 @@
-"""The steps of a retraining in its work tree: data, tuned values, weights to begin with, stages, recipes refitted."""
+"""The steps of a retraining in its work tree: data, tuned values, weights to begin with, stages,
+recipes refitted.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,19 @@ from forecast.system import files
 from forecast.system.errors import BusyError, DataError, ForecastError, GateRefused, InputError
 
 Strategy = Literal["scratch", "warm"]
-FAILURES: Mapping[int, type[ForecastError]] = {2: InputError, 3: DataError, 4: GateRefused, 75: BusyError}
+FAILURES: Mapping[int, type[ForecastError]] = {
+    2: InputError,
+    3: DataError,
+    4: GateRefused,
+    75: BusyError,
+}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call. `now` and `as_of` are UTC without zone; `say` is called with each step as it begins."""
+    """One call. `now` and `as_of` are UTC without zone; `say` is called with each step as it
+    begins.
+    """
 
     root: Path
     dataset: str
@@ -52,14 +61,20 @@ class Job:
 
 
 def recipe_of(current: Champion) -> dict[str, Any]:
-    """The champion's recipe as a train stage's record has it; a combination's has those of its members, and its rule
-    where that learns the weights, since these have seen rows that a gate scores."""
+    """The champion's recipe as a train stage's record has it; a combination's has those of its
+    members, and its rule where that learns the weights, since these have seen rows that a gate
+    scores.
+    """
     ensemble = current.ensemble
     if not ensemble.members:
         return _recipe(current.meta.model, ensemble.forecasters[0])
     firsts = dict(zip(reversed(ensemble.members), reversed(ensemble.forecasters), strict=True))
     members = [
-        {"candidate": name, "weight": weight, **_recipe(name.rpartition(".")[0] or name, firsts[name])}
+        {
+            "candidate": name,
+            "weight": weight,
+            **_recipe(name.rpartition(".")[0] or name, firsts[name]),
+        }
         for name, weight in ensemble.weights.items()
     ]
     return {"model": current.meta.model, "members": members, "rule": dict(ensemble.rule)}
@@ -75,9 +90,11 @@ def _recipe(model: str, first: Forecaster) -> dict[str, Any]:
 
 
 def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
-    """Put the tuned values into the work tree; the digest of the configuration that they and the models follow.
+    """Put the tuned values into the work tree; the digest of the configuration that they and the
+    models follow.
 
-    They are made once per configuration, at the committed data and splits: new data retrain without tuning again.
+    They are made once per configuration, at the committed data and splits: new data retrain without
+    tuning again.
     """
     followed = (settings, load_models(tree.paths.configs), load_tuning(tree.paths.configs))
     key = files.sha256_of([part.model_dump(mode="json") for part in followed])[:16]
@@ -94,7 +111,9 @@ def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
 
 
 def begin_with(job: Job, tree: Tree, current: Champion | None) -> None:
-    """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network: none."""
+    """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network:
+    none.
+    """
     folder = tree.paths.warm(job.dataset)
     shutil.rmtree(folder, ignore_errors=True)
     if job.strategy == "scratch" or current is None:
@@ -103,8 +122,13 @@ def begin_with(job: Job, tree: Tree, current: Champion | None) -> None:
         return  # a combination's members are as many recipes; they begin anew
     stored = champion.folder_of(job.root, job.dataset, current.version)
     seeds = load_tuning(tree.paths.configs).seeds
-    sources = {seed: stored / f"member-{number}" / "weights.npz" for number, seed in enumerate(sorted(seeds))}
-    leave_warm(folder, candidate_of(recipe_of(current)), {s: p for s, p in sources.items() if p.exists()})
+    sources = {
+        seed: stored / f"member-{number}" / "weights.npz"
+        for number, seed in enumerate(sorted(seeds))
+    }
+    leave_warm(
+        folder, candidate_of(recipe_of(current)), {s: p for s, p in sources.items() if p.exists()}
+    )
 
 
 def adopt(root: Path, tree: Path) -> None:
@@ -120,35 +144,48 @@ def adopt(root: Path, tree: Path) -> None:
 
 
 def fetch(job: Job, tree: Tree) -> None:
-    """New data into the work tree's own store, from where its last fetch ended; what is joined comes first."""
+    """New data into the work tree's own store, from where its last fetch ended; what is joined
+    comes first.
+    """
     adopt(job.root, tree.path)
     for name in with_joined([job.dataset], tree.paths.configs):
         entry = load_dataset(name, tree.paths.configs)
         for path in entry.source.files:
             source = job.root / path
             if not source.exists():
-                raise InputError(f"{source}: no such file. Restore it, or correct `source` in configs/datasets.yaml.")
+                raise InputError(
+                    f"{source}: no such file. Restore it, or correct `source` in"
+                    " configs/datasets.yaml."
+                )
             worktree.put(source, tree.path / path)
         last = job.home / ("pointer.json" if name == job.dataset else f"pointer-{name}.json")
         continued = entry.source.overlap is not None  # anything else is read whole each time
         if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
             worktree.put(last, tree.paths.pointer(name))
-        ingest.fetch_new(name, entry, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment)
+        ingest.fetch_new(
+            name, entry, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment
+        )
         worktree.put(tree.paths.pointer(name), last)
 
 
 def stages(job: Job, tree: Tree, target: str, *options: str) -> None:
-    repro.repro(tree.path, (target,), worktree.environment(job.root, job.environment), options=options)
+    repro.repro(
+        tree.path, (target,), worktree.environment(job.root, job.environment), options=options
+    )
 
 
 def refit(job: Job, tree: Tree, record: Path, target: Path, *, on: str) -> None:
     """`forecast.operations.refit` in the work tree; its error as ours."""
     if not tree.path.exists():
-        raise ForecastError(f"{tree.path}: the work tree is gone; the next retraining makes it again.")
+        raise ForecastError(
+            f"{tree.path}: the work tree is gone; the next retraining makes it again."
+        )
     command = [sys.executable, "-m", "forecast.operations.refit", job.dataset, "--on", on]
     command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
     env = worktree.environment(job.root, job.environment)
-    done = subprocess.run(command, cwd=tree.path, env=env, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tree.path, env=env, stderr=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode:
         kind = FAILURES.get(done.returncode, ForecastError)
         raise kind(done.stderr.strip() or f"refit ended with {done.returncode} and no message")

@@ -1,12 +1,14 @@
 """The local champion store: what `forecast predict` reads, without MLflow and without TensorFlow.
 
-    .forecast/champions/<dataset>/aliases.json          {"champion": 3, "previous": 2, "challenger": 4}
-    .forecast/champions/<dataset>/history.jsonl         what became of the versions: {"at", "event", "version", ...}
-    .forecast/champions/<dataset>/<version>/            the ensemble, every file with its digest, and in
-                                                        champion.json what is known about it (`Meta`)
+    .forecast/champions/<dataset>/aliases.json          {"champion": 3, "previous": 2, "challenger":
+    4} .forecast/champions/<dataset>/history.jsonl         what became of the versions: {"at",
+    "event", "version", ...} .forecast/champions/<dataset>/<version>/            the ensemble, every
+    file with its digest, and in
+                                                        champion.json what is known about it
+                                                        (`Meta`)
 
-The MLflow registry is the record; this store is a copy that survives without it. A version's folder appears whole
-and never changes; `aliases.json` is the only thing that moves, in one rename.
+The MLflow registry is the record; this store is a copy that survives without it. A version's folder
+appears whole and never changes; `aliases.json` is the only thing that moves, in one rename.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from forecast.system.errors import DataError, ForecastError, InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecast.forecaster.ensemble import Ensemble  # with it comes pandas, which `status` does without
+    # with it comes pandas, which `status` does without
+    from forecast.forecaster.ensemble import Ensemble
 
 SCHEMA = 1
 META = "champion.json"
@@ -39,10 +42,11 @@ KEPT = 3
 class Meta:
     """What is known about one version. Times are UTC in ISO 8601.
 
-    training_cutoff: the last row that choices and weights saw, not what `refit` added; last_target_used: the last
-    actual of fit, tuning or calibration; metrics: the test scores of the ensemble as in the leaderboard; expected: per
-    series the test MAE by step (H,), and `naive` that of the last value: what live errors are set against;
-    refit_of: the version whose recipe was fitted again on all data, unscored.
+    training_cutoff: the last row that choices and weights saw, not what `refit` added;
+    last_target_used: the last actual of fit, tuning or calibration; metrics: the test scores of the
+    ensemble as in the leaderboard; expected: per series the test MAE by step (H,), and `naive` that
+    of the last value: what live errors are set against; refit_of: the version whose recipe was
+    fitted again on all data, unscored.
     """
 
     dataset: str
@@ -81,8 +85,8 @@ class Champion:
 class Live:
     """One version's live accuracy over the actuals known so far.
 
-    error: mean over series of the MAE over that of the test block at the same steps (1: as on test). skill: against
-    the last value. coverage: level in percent → share of actuals inside.
+    error: mean over series of the MAE over that of the test block at the same steps (1: as on
+    test). skill: against the last value. coverage: level in percent → share of actuals inside.
     """
 
     version: int
@@ -96,11 +100,15 @@ class Live:
 def load(root: Path, dataset: str) -> Champion:
     """The champion; when its files are damaged, the previous one with a notice.
 
-    `InputError` when the dataset has none, or when every copy is of another schema; `DataError` when none is intact.
+    `InputError` when the dataset has none, or when every copy is of another schema; `DataError`
+    when none is intact.
     """
     named = aliases(root, dataset)
     if "champion" not in named:
-        raise InputError(f"Dataset {dataset!r} has no champion: `forecast run`, then `forecast promote {dataset}`.")
+        raise InputError(
+            f"Dataset {dataset!r} has no champion: `forecast run`, then `forecast promote"
+            f" {dataset}`."
+        )
     try:
         return load_version(root, dataset, named["champion"])
     except ForecastError as error:
@@ -110,8 +118,13 @@ def load(root: Path, dataset: str) -> Champion:
         try:
             found = load_version(root, dataset, previous)
         except ForecastError as second:
-            raise type(error)(f"{error} The previous version fails as well: {second} {_repair(dataset)}") from None
-        notice = f"Version {named['champion']} cannot be used: {error} Forecasting with version {previous} instead."
+            raise type(error)(
+                f"{error} The previous version fails as well: {second} {_repair(dataset)}"
+            ) from None
+        notice = (
+            f"Version {named['champion']} cannot be used: {error} Forecasting with version"
+            f" {previous} instead."
+        )
         return Champion(found.version, found.ensemble, found.meta, f"{notice} {_repair(dataset)}")
 
 
@@ -127,7 +140,9 @@ def load_version(root: Path, dataset: str, version: int) -> Champion:
 
 
 def verify(root: Path, dataset: str, version: int) -> None:
-    """Raises what `load_version` would for a missing or damaged file, from digests alone: milliseconds."""
+    """Raises what `load_version` would for a missing or damaged file, from digests alone:
+    milliseconds.
+    """
     folder = folder_of(root, dataset, version)
     _require_same(folder / "ensemble.json", _described(folder)["model_sha256"])
     for name, wanted in files.read_json(folder / "ensemble.json")["files"].items():
@@ -140,7 +155,9 @@ def read_meta(root: Path, dataset: str, version: int) -> Meta:
 
 
 def known_meta(root: Path, dataset: str, version: object) -> Meta | None:
-    """The same; None for a version that is not here: one that was pruned, which the registry still has."""
+    """The same; None for a version that is not here: one that was pruned, which the registry still
+    has.
+    """
     try:
         return read_meta(root, dataset, version) if isinstance(version, int) else None
     except ForecastError:
@@ -158,7 +175,11 @@ def write(folder: Path, ensemble: Ensemble, meta: Meta) -> None:
     from forecast.forecaster.ensemble import MANIFEST
 
     ensemble.save(folder)
-    content = {"schema": SCHEMA, "meta": asdict(meta), "model_sha256": files.sha256(folder / MANIFEST)}
+    content = {
+        "schema": SCHEMA,
+        "meta": asdict(meta),
+        "model_sha256": files.sha256(folder / MANIFEST),
+    }
     files.write_json(folder / META, {**content, "digest": files.sha256_of(content)})
 
 
@@ -187,7 +208,9 @@ def versions(root: Path, dataset: str) -> list[int]:
 
 
 def prune(root: Path, dataset: str) -> None:
-    """Remove stored versions that no alias names, except the newest `KEPT`; the registry keeps them all."""
+    """Remove stored versions that no alias names, except the newest `KEPT`; the registry keeps them
+    all.
+    """
     for version in set(versions(root, dataset)[:-KEPT]) - set(aliases(root, dataset).values()):
         shutil.rmtree(folder_of(root, dataset, version))
 
@@ -212,7 +235,10 @@ def _require_same(path: Path, sha256: str) -> None:
 
 
 def _repair(dataset: str) -> str:
-    return f"`forecast doctor --repair` takes it from the registry; `forecast promote {dataset}` makes a new one."
+    return (
+        f"`forecast doctor --repair` takes it from the registry; `forecast promote {dataset}` makes"
+        " a new one."
+    )
 
 
 HISTORY = "history.jsonl"
@@ -240,21 +266,25 @@ def events(root: Path, dataset: str) -> list[dict[str, Any]]:
 
 
 def history(root: Path, dataset: str, kind: str) -> list[dict[str, Any]]:
-    """The events as rows of equal columns, with what is known about the version of each. kind: of the calendar."""
+    """The events as rows of equal columns, with what is known about the version of each. kind: of
+    the calendar.
+    """
     rows = []
     for event in events(root, dataset):
         meta = known_meta(root, dataset, event.get("version"))
         skill = meta.metrics.get("skill") if meta else None
-        rows.append({
-            "at": event.get("at", ""),
-            "event": event.get("event", ""),
-            "version": event.get("version"),
-            "from": event.get("from"),
-            "model": meta.candidate if meta else "",
-            "training_cutoff": written(kind, meta.training_cutoff, 10) if meta else "",
-            "test_skill": round(skill, 4) if skill is not None else None,
-            "reason": event.get("reason", ""),
-        })  # fmt: skip
+        rows.append(
+            {
+                "at": event.get("at", ""),
+                "event": event.get("event", ""),
+                "version": event.get("version"),
+                "from": event.get("from"),
+                "model": meta.candidate if meta else "",
+                "training_cutoff": written(kind, meta.training_cutoff, 10) if meta else "",
+                "test_skill": round(skill, 4) if skill is not None else None,
+                "reason": event.get("reason", ""),
+            }
+        )
     return rows
 
 

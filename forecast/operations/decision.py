@@ -1,8 +1,8 @@
-"""What one retraining decided, and the steps after it: written down first, then carried out, so that a kill between
-any two is finished by the next run.
+"""What one retraining decided, and the steps after it: written down first, then carried out, so
+that a kill between any two is finished by the next run.
 
-    .forecast/retrain/<dataset>/pending/            a decision that is not carried out yet, with the candidate
-    .forecast/retrain/<dataset>/decisions/<key>.json    every finished one
+    .forecast/retrain/<dataset>/pending/            a decision that is not carried out yet, with the
+    candidate .forecast/retrain/<dataset>/decisions/<key>.json    every finished one
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ Refit = Callable[[Path, Path], None]
 
 @dataclass(frozen=True)
 class Decision:
-    """`word`: better, equivalent, first (promoted), kept, or not due. `key`: digest of what made it.
+    """`word`: better, equivalent, first (promoted), kept, or not due. `key`: digest of what made
+    it.
 
-    `numbers` is everything it was decided on; `version` and `refit_version` are what was promoted. `champion` is what
-    it was compared with; `alias` had the alias then: another one where a damaged champion was replaced.
+    `numbers` is everything it was decided on; `version` and `refit_version` are what was promoted.
+    `champion` is what it was compared with; `alias` had the alias then: another one where a damaged
+    champion was replaced.
     """
 
     key: str
@@ -70,7 +72,9 @@ class Decision:
 
 def key_of(of: Decision) -> str:
     """One digest of what decides: the same again is nothing to do."""
-    return files.sha256_of([of.dataset, of.as_of, of.data_sha256, of.config_hash, of.revision, of.strategy])[:24]
+    return files.sha256_of(
+        [of.dataset, of.as_of, of.data_sha256, of.config_hash, of.revision, of.strategy]
+    )[:24]
 
 
 def known(root: Path, dataset: str) -> list[Decision]:
@@ -89,19 +93,28 @@ def from_json(content: Mapping[str, Any]) -> Decision:
 
 def write_pending(root: Path, decision: Decision, candidate: Path, meta: Meta) -> None:
     """The decision and all that carrying it out needs, whole or not at all."""
-    with files.atomic_directory(ProjectPaths.of(root).retraining(decision.dataset) / "pending") as folder:
+    with files.atomic_directory(
+        ProjectPaths.of(root).retraining(decision.dataset) / "pending"
+    ) as folder:
         shutil.copytree(candidate, folder / "candidate")
         files.write_json(folder / "meta.json", asdict(meta))
         files.write_json(folder / "decision.json", asdict(decision))
 
 
 def finish_pending(
-    root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str, refit: Refit | None, say: Callable[[str], None]
+    root: Path,
+    dataset: str,
+    *,
+    now: pd.Timestamp,
+    tracking_uri: str,
+    refit: Refit | None,
+    say: Callable[[str], None],
 ) -> Decision | None:
-    """Carry out the pending decision, every step of which may have been done before; None when there is none.
+    """Carry out the pending decision, every step of which may have been done before; None when
+    there is none.
 
-    A refit that fails is noted and leaves the scored version in service. A decision that another machine's promotion
-    has overtaken becomes "kept".
+    A refit that fails is noted and leaves the scored version in service. A decision that another
+    machine's promotion has overtaken becomes "kept".
     """
     pending = ProjectPaths.of(root).retraining(dataset) / "pending"
     if not (pending / "decision.json").exists():
@@ -109,7 +122,9 @@ def finish_pending(
     decision = from_json(files.read_json(pending / "decision.json"))
     meta = files.remade(Meta, files.read_json(pending / "meta.json"))
     say("register")
-    version = registry.register(root, dataset, pending / "candidate", meta, tracking_uri=tracking_uri)
+    version = registry.register(
+        root, dataset, pending / "candidate", meta, tracking_uri=tracking_uri
+    )
     say("promote")
     decision = replace(decision, version=version)
     against = decision.champion if decision.alias is None else decision.alias
@@ -119,7 +134,9 @@ def finish_pending(
         decision = replace(decision, word="kept", reason=str(error))
     if refit is not None and decision.promotes:
         say("refit")
-        decision = _refitted(root, decision, meta, pending, now=now, tracking_uri=tracking_uri, refit=refit)
+        decision = _refitted(
+            root, decision, meta, pending, now=now, tracking_uri=tracking_uri, refit=refit
+        )
     say("record")
     conclude(root, decision, now=now, tracking_uri=tracking_uri)
     shutil.rmtree(pending)
@@ -127,56 +144,83 @@ def finish_pending(
 
 
 def _refitted(
-    root: Path, decision: Decision, meta: Meta, pending: Path, *, now: pd.Timestamp, tracking_uri: str, refit: Refit
+    root: Path,
+    decision: Decision,
+    meta: Meta,
+    pending: Path,
+    *,
+    now: pd.Timestamp,
+    tracking_uri: str,
+    refit: Refit,
 ) -> Decision:
     folder = pending / "refit"
     try:
         if not (folder / "borders.json").exists():
             refit(pending / "candidate", folder)
     except ForecastError as error:
-        return replace(decision, note=f"the refit on all data failed, the scored version serves: {error}")
+        return replace(
+            decision, note=f"the refit on all data failed, the scored version serves: {error}"
+        )
     borders = files.read_json(folder / "borders.json")
     unscored = replace(
-        meta, training_cutoff=borders["validation_end"], last_target_used=borders["test_end"], metrics={},
+        meta,
+        training_cutoff=borders["validation_end"],
+        last_target_used=borders["test_end"],
+        metrics={},
         refit_of=decision.version,
-    )  # fmt: skip
+    )
     version = registry.register(root, decision.dataset, folder, unscored, tracking_uri=tracking_uri)
     reason = f"version {decision.version} fitted again on all data, unscored"
     try:
-        registry.promote_judged(root, decision.dataset, version, decision.version, now, reason, tracking_uri)
+        registry.promote_judged(
+            root, decision.dataset, version, decision.version, now, reason, tracking_uri
+        )
     except Overtaken as error:
         return replace(decision, note=f"the refit on all data does not serve: {error}")
     return replace(decision, refit_version=version)
 
 
 def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri: str) -> None:
-    """The decision as a finished one: here first, then in MLflow; what MLflow did not take is offered again later."""
+    """The decision as a finished one: here first, then in MLflow; what MLflow did not take is
+    offered again later.
+    """
     folder = ProjectPaths.of(root).retraining(decision.dataset) / "decisions"
     files.write_json(folder / f"{decision.key}.json", asdict(decision))
-    if not any(event.get("decision") == decision.key for event in champion.events(root, decision.dataset)):
+    if not any(
+        event.get("decision") == decision.key for event in champion.events(root, decision.dataset)
+    ):
         drifted = [shift["what"] for shift in decision.drift if shift["drifted"]]
         event = {
-            "event": "gate passed" if decision.promotes else "gate refused", "decision": decision.key,
-            "version": decision.version, "reason": decision.reason, "drift": ", ".join(drifted) or "none",
-        }  # fmt: skip
+            "event": "gate passed" if decision.promotes else "gate refused",
+            "decision": decision.key,
+            "version": decision.version,
+            "reason": decision.reason,
+            "drift": ", ".join(drifted) or "none",
+        }
         champion.record_event(root, decision.dataset, event, now=now)
     offer_again(root, decision.dataset, now=now, tracking_uri=tracking_uri)
 
 
 def offer_again(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str) -> None:
-    """Log every finished decision that MLflow does not have yet; what it still does not take waits for the next."""
+    """Log every finished decision that MLflow does not have yet; what it still does not take waits
+    for the next.
+    """
     for decision in known(root, dataset):
         marker = ProjectPaths.of(root).retraining(dataset) / "decisions" / f"{decision.key}.logged"
         if not marker.exists():
             with contextlib.suppress(ForecastError):
-                run = log_decision(place(root, tracking_uri), dataset, asdict(decision), now=now.timestamp())
+                run = log_decision(
+                    place(root, tracking_uri), dataset, asdict(decision), now=now.timestamp()
+                )
                 files.write_text(marker, run + "\n")
 
 
 def notify(
     hooks: Hooks, event: Event, decision: Mapping[str, Any], *, root: Path, given: Mapping[str, str]
 ) -> list[str]:
-    """Run the command and call the webhook where `event` is asked for; a sentence, no error, for each that failed."""
+    """Run the command and call the webhook where `event` is asked for; a sentence, no error, for
+    each that failed.
+    """
     if event not in hooks.on:
         return []
     content = json.dumps({"event": event, **decision}, default=str) + "\n"
@@ -190,19 +234,31 @@ def _run(hooks: Hooks, event: str, content: str, root: Path, given: Mapping[str,
     name = " ".join(hooks.command)
     try:
         done = subprocess.run(
-            list(hooks.command), cwd=root, env={**given, "FORECAST_EVENT": event}, input=content, text=True,
-            capture_output=True, timeout=hooks.timeout_seconds, check=False,
-        )  # fmt: skip
+            list(hooks.command),
+            cwd=root,
+            env={**given, "FORECAST_EVENT": event},
+            input=content,
+            text=True,
+            capture_output=True,
+            timeout=hooks.timeout_seconds,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"hook {name!r}: {error}"
-    return f"hook {name!r} ended with {done.returncode}: {done.stderr.strip()[:300]}" if done.returncode else ""
+    return (
+        f"hook {name!r} ended with {done.returncode}: {done.stderr.strip()[:300]}"
+        if done.returncode
+        else ""
+    )
 
 
 def _post(address: str, content: str, seconds: float) -> str:
     import httpx
 
     try:
-        answer = httpx.post(address, content=content, headers={"content-type": "application/json"}, timeout=seconds)
+        answer = httpx.post(
+            address, content=content, headers={"content-type": "application/json"}, timeout=seconds
+        )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"webhook: {type(error).__name__}: {error}"  # the address may be a secret
     return f"webhook answered {answer.status_code}" if answer.status_code >= 400 else ""

@@ -1,10 +1,12 @@
-"""What a retraining looks at: which origins are fresh, what each model lost on them, the ledger in which every origin
-is counted once; and is a dataset due for a challenger, is its champion ageing: by age, new rows and drift.
+"""What a retraining looks at: which origins are fresh, what each model lost on them, the ledger in
+which every origin is counted once; and is a dataset due for a challenger, is its champion ageing:
+by age, new rows and drift.
 
-Drift: have the data, or the champion's errors, moved away from what the champion was trained on? Distributions are
-compared on changes over one season (in the transformed scale): the level of a July differs from the year's without any
-drift, and a price's level always does. The population stability index says how large the shift is, the
-Kolmogorov-Smirnov test whether so few independent values can tell; both must agree. The live error needs neither.
+Drift: have the data, or the champion's errors, moved away from what the champion was trained on?
+Distributions are compared on changes over one season (in the transformed scale): the level of a
+July differs from the year's without any drift, and a price's level always does. The population
+stability index says how large the shift is, the Kolmogorov-Smirnov test whether so few independent
+values can tell; both must agree. The live error needs neither.
 """
 
 from __future__ import annotations
@@ -37,10 +39,11 @@ YEAR = pd.Timedelta(365, "D")
 
 
 def blocks(ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int) -> dict[str, Any]:
-    """`splits` for data at the times `ds`: the newest `fresh_steps` origins for the gate, before them calibration and
-    validation as long as they are configured, everything earlier for training.
+    """`splits` for data at the times `ds`: the newest `fresh_steps` origins for the gate, before
+    them calibration and validation as long as they are configured, everything earlier for training.
 
-    Blocks end with a day; those of rows without dates are shares. `DataError` when too little is left to train on.
+    Blocks end with a day; those of rows without dates are shares. `DataError` when too little is
+    left to train on.
     """
     steps = pd.DatetimeIndex(np.unique(ds.to_numpy()))
     first = max(len(steps) - (fresh_steps + dataset.horizon - 1), 0)
@@ -53,9 +56,10 @@ def blocks(ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int) -> d
     trained = stops[-1]
     if trained < dataset.lookback + 2 * dataset.horizon:
         raise DataError(
-            f"Dataset {name!r} has {len(steps)} time steps; {fresh_steps} for the gate and what validation and "
-            f"calibration take leave {trained} to train on, too few. Lower `fresh_steps` in configs/retraining.yaml, "
-            "shorten the blocks in configs/datasets.yaml, or wait for more data."
+            f"Dataset {name!r} has {len(steps)} time steps; {fresh_steps} for the gate and what"
+            f" validation and calibration take leave {trained} to train on, too few. Lower"
+            " `fresh_steps` in configs/retraining.yaml, shorten the blocks in"
+            " configs/datasets.yaml, or wait for more data."
         )
     if rows:
         sizes = np.diff([0, *reversed(stops)]) / len(steps)
@@ -65,12 +69,17 @@ def blocks(ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int) -> d
 
 
 def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, pd.Timedelta]:
-    """How long calibration and validation are: as many days as configured, or the shares of what there is."""
+    """How long calibration and validation are: as many days as configured, or the shares of what
+    there is.
+    """
     splits = dataset.splits
     if isinstance(splits, FractionSplits):
         span = steps[-1] - steps[0]
         return splits.calibration * span, splits.validation * span
-    ends = [pd.Timestamp(day) for day in (splits.train_end, splits.validation_end, splits.calibration_end)]
+    ends = [
+        pd.Timestamp(day)
+        for day in (splits.train_end, splits.validation_end, splits.calibration_end)
+    ]
     return ends[2] - ends[1], ends[1] - ends[0]
 
 
@@ -91,16 +100,21 @@ class Case:
         return cls(panel, borders, _scales(panel, borders))
 
     def rows(self, after: Sequence[pd.Timestamp]) -> dict[str, np.ndarray]:
-        """Per series the origins of the test block whose first target lies after every moment of `after`."""
+        """Per series the origins of the test block whose first target lies after every moment of
+        `after`.
+        """
         found = {}
         last = max(after, default=pd.Timestamp(0))
         for series in self.panel.series:
             rows = origins_of(self.panel.task, cut(series, self.borders), "test")
-            found[series.unique_id] = rows[series.ds[rows + 1] > np.datetime64(last)] if len(rows) else rows
+            found[series.unique_id] = (
+                rows[series.ds[rows + 1] > np.datetime64(last)] if len(rows) else rows
+            )
         return found
 
     def loss(self, ensemble: Ensemble, rows: Mapping[str, np.ndarray]) -> pd.Series:
-        """Mean scaled absolute error over horizon, targets and series at each origin, indexed by its time.
+        """Mean scaled absolute error over horizon, targets and series at each origin, indexed by
+        its time.
 
         An unknown actual is left out; what a model cannot forecast is NaN, never left out.
         """
@@ -117,18 +131,27 @@ class Case:
             forecasts[uid] = np.repeat(known[at][:, None, :], horizon, axis=1)
         return self._mean(forecasts, rows)
 
-    def _mean(self, forecasts: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> pd.Series:
+    def _mean(
+        self, forecasts: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]
+    ) -> pd.Series:
         parts = []
         for uid, at in rows.items():
             series = self.panel.by_id[uid]
             ahead = at[:, None] + np.arange(1, self.panel.task.horizon + 1)
             actual = series.values[ahead, : self.panel.outputs]
             scale = np.array([self.scale[uid, output] for output in range(self.panel.outputs)])
-            error = np.where(np.isfinite(actual), np.abs(actual - forecasts[uid]) / scale, 0.0).sum(axis=(1, 2))
+            error = np.where(np.isfinite(actual), np.abs(actual - forecasts[uid]) / scale, 0.0).sum(
+                axis=(1, 2)
+            )
             count = np.isfinite(actual).sum(axis=(1, 2))
             known = count > 0
             parts.append(pd.Series(error[known] / count[known], index=series.ds[at[known]]))
-        return pd.concat(parts).groupby(level=0).agg(lambda values: values.mean(skipna=False)).sort_index()
+        return (
+            pd.concat(parts)
+            .groupby(level=0)
+            .agg(lambda values: values.mean(skipna=False))
+            .sort_index()
+        )
 
 
 def _scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:
@@ -138,23 +161,33 @@ def _scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:
         for output in range(panel.outputs):
             scale = metrics.insample_scale(train[:, output], season_length=panel.task.season_length)
             if not scale > 0:
-                raise DataError(f"Series {series.unique_id!r} is constant in training; its errors have no scale.")
+                raise DataError(
+                    f"Series {series.unique_id!r} is constant in training; its errors have no"
+                    " scale."
+                )
             found[series.unique_id, output] = float(scale)
     return found
 
 
-def fresh(case: Case, challenger: Ensemble, champion: Ensemble | None, seen: Sequence[pd.Timestamp]) -> pd.DataFrame:
-    """Losses on the fresh origins: index cutoff, columns challenger, naive and, if there is one, champion.
+def fresh(
+    case: Case, challenger: Ensemble, champion: Ensemble | None, seen: Sequence[pd.Timestamp]
+) -> pd.DataFrame:
+    """Losses on the fresh origins: index cutoff, columns challenger, naive and, if there is one,
+    champion.
 
     `seen`: the last target that each model used in fitting, early stopping, tuning or calibration.
     """
     rows = case.rows(seen)
     own = {} if champion is None else {"champion": case.loss(champion, rows)}
-    return pd.DataFrame({"challenger": case.loss(challenger, rows), "naive": case.naive_loss(rows), **own})
+    return pd.DataFrame(
+        {"challenger": case.loss(challenger, rows), "naive": case.naive_loss(rows), **own}
+    )
 
 
 def can_be_judged(champion: Ensemble, task: Task) -> bool:
-    """Whether the champion forecasts what the configuration asks for now: the same columns, steps and lookback."""
+    """Whether the champion forecasts what the configuration asks for now: the same columns, steps
+    and lookback.
+    """
     same = ("target", "past_exogenous", "calendar_features", "horizon", "lookback", "calendar")
     return all(getattr(champion.task, name) == getattr(task, name) for name in same)
 
@@ -162,8 +195,9 @@ def can_be_judged(champion: Ensemble, task: Task) -> bool:
 class Ledger:
     """Every origin that a gate has counted, once: `.forecast/retrain/<dataset>/ledger.json`.
 
-    A row is (origin, champion version, recipe, losses of both, when). Which model stood against which at an origin was
-    settled before its targets were known, so the differences are evidence however often they are looked at.
+    A row is (origin, champion version, recipe, losses of both, when). Which model stood against
+    which at an origin was settled before its targets were known, so the differences are evidence
+    however often they are looked at.
     """
 
     def __init__(self, path: Path) -> None:
@@ -173,7 +207,9 @@ class Ledger:
             try:
                 self.rows = files.read_json(path)["rows"]
             except (ValueError, KeyError, TypeError):
-                raise ForecastError(f"{path}: cannot be read. Delete it: evidence is then gathered anew.") from None
+                raise ForecastError(
+                    f"{path}: cannot be read. Delete it: evidence is then gathered anew."
+                ) from None
 
     def add(self, losses: pd.DataFrame, *, version: int, recipe: str, at: pd.Timestamp) -> None:
         """Count the origins of `losses` that are newer than any this pair has counted."""
@@ -188,8 +224,8 @@ class Ledger:
     def evidence(self, *, version: int, recipe: str) -> Evidence | None:
         """What one pair has gathered, None when nothing.
 
-        `test` counts the pairs begun in the year before it began, itself included; two models that lost the same at
-        every origin were never told apart, so they are no test.
+        `test` counts the pairs begun in the year before it began, itself included; two models that
+        lost the same at every origin were never told apart, so they are no test.
         """
         own = self._own(version, recipe)
         if not own:
@@ -199,9 +235,18 @@ class Ledger:
             if row["champion"] != row["challenger"]:
                 begun.setdefault((row["version"], row["recipe"]), pd.Timestamp(row["at"]))
         mine = pd.Timestamp(own[0]["at"])
-        test = sum(1 for pair, at in begun.items() if mine - YEAR < at <= mine and pair != (version, recipe)) + 1
+        test = (
+            sum(
+                1
+                for pair, at in begun.items()
+                if mine - YEAR < at <= mine and pair != (version, recipe)
+            )
+            + 1
+        )
         first = sum(1 for row in own if row["at"] == own[0]["at"])
-        champion, challenger = (np.array([row[name] for row in own]) for name in ("champion", "challenger"))
+        champion, challenger = (
+            np.array([row[name] for row in own]) for name in ("champion", "challenger")
+        )
         return Evidence(champion, challenger, test=test, first=first)
 
     def save(self) -> None:
@@ -218,7 +263,9 @@ LEAST = 20
 
 @dataclass(frozen=True)
 class Shift:
-    """One column of one series, or the champion's error: what was measured and whether it counts as drift."""
+    """One column of one series, or the champion's error: what was measured and whether it counts as
+    drift.
+    """
 
     what: str
     psi: float | None = None
@@ -228,19 +275,25 @@ class Shift:
 
 
 def psi(reference: ArrayLike, current: ArrayLike, *, bins: int = BINS) -> float:
-    """Population stability index: sum of (q - p) ln(q / p) over the deciles of the reference (Siddiqi 2006).
+    """Population stability index: sum of (q - p) ln(q / p) over the deciles of the reference
+    (Siddiqi 2006).
 
-    0 for equal shares; above 0.1 is called moderate, above 0.25 large. Empty bins count half an observation.
+    0 for equal shares; above 0.1 is called moderate, above 0.25 large. Empty bins count half an
+    observation.
     """
     old, new = np.asarray(reference, dtype=float), np.asarray(current, dtype=float)
     edges = np.unique(np.quantile(old, np.linspace(0, 1, bins + 1)[1:-1]))
-    counts = [np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1) for values in (old, new)]
+    counts = [
+        np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
+        for values in (old, new)
+    ]
     p, q = (np.maximum(count, 0.5) / count.sum() for count in counts)
     return float(np.sum((q - p) * np.log(q / p)))
 
 
 def shifts(panel: Panel, meta: Meta, rules: Retraining, *, recent_steps: int) -> list[Shift]:
-    """Every column of every series: what came after the champion's training against the training rows.
+    """Every column of every series: what came after the champion's training against the training
+    rows.
 
     `recent_steps`: how many of the newest steps are looked at; none of them may be a training row.
     """
@@ -248,23 +301,35 @@ def shifts(panel: Panel, meta: Meta, rules: Retraining, *, recent_steps: int) ->
     cutoff = np.datetime64(pd.Timestamp(meta.training_cutoff))
     for series in panel.series:
         for channel, column in ((i, c) for i, c in enumerate(panel.task.columns) if c.lead <= 1):
-            old, new = _changes(series, channel, column, panel.task.season_length, cutoff, recent_steps)
+            old, new = _changes(
+                series, channel, column, panel.task.season_length, cutoff, recent_steps
+            )
             if min(len(old), len(new)) >= LEAST:
                 size, p = psi(old, new), float(stats.ks_2samp(old, new).pvalue)
                 drifted = size >= rules.psi and p < rules.ks_p
-                found.append(Shift(f"{series.unique_id}: {column.name}", psi=size, ks_p=p, drifted=drifted))
+                found.append(
+                    Shift(f"{series.unique_id}: {column.name}", psi=size, ks_p=p, drifted=drifted)
+                )
     return found
 
 
-def live_error(champion: Ensemble, meta: Meta, panel: Panel, rules: Retraining, *, recent_steps: int) -> Shift | None:
-    """The champion's error on the newest origins after everything it has seen, over what its test block promised.
+def live_error(
+    champion: Ensemble, meta: Meta, panel: Panel, rules: Retraining, *, recent_steps: int
+) -> Shift | None:
+    """The champion's error on the newest origins after everything it has seen, over what its test
+    block promised.
 
-    The mean over series and steps of MAE / expected MAE; None where it has seen all, or too few origins are left.
+    The mean over series and steps of MAE / expected MAE; None where it has seen all, or too few
+    origins are left.
     """
     horizon, step_size = panel.task.horizon, panel.task.step_size
     rows = {}
     for series in panel.series:
-        seen = int(np.searchsorted(series.ds, np.datetime64(pd.Timestamp(meta.last_target_used)), side="right"))
+        seen = int(
+            np.searchsorted(
+                series.ds, np.datetime64(pd.Timestamp(meta.last_target_used)), side="right"
+            )
+        )
         first = max(seen - 1, len(series) - horizon - recent_steps, panel.task.lookback - 1)
         rows[series.unique_id] = np.arange(first, len(series) - horizon, step_size)
     if min(map(len, rows.values())) < 8 or not meta.expected:
@@ -273,11 +338,16 @@ def live_error(champion: Ensemble, meta: Meta, panel: Panel, rules: Retraining, 
     if not ratios:
         return None
     ratio = float(np.mean(ratios))
-    return Shift("live error of the champion", live_error=ratio, drifted=not ratio < rules.live_error)
+    return Shift(
+        "live error of the champion", live_error=ratio, drifted=not ratio < rules.live_error
+    )
 
 
 def _ratios(
-    champion: Ensemble, expected: Mapping[str, list[float | None]], panel: Panel, rows: Mapping[str, NDArray[np.int64]]
+    champion: Ensemble,
+    expected: Mapping[str, list[float | None]],
+    panel: Panel,
+    rows: Mapping[str, NDArray[np.int64]],
 ) -> list[float]:
     names = panel.task.targets
     found = []
@@ -286,7 +356,11 @@ def _ratios(
         for output, name in enumerate(names):
             actual = panel.by_id[uid].values[ahead, output]
             promised = expected.get(series_name(uid, name, names))
-            if promised is None or len(promised) != panel.task.horizon or not np.isfinite(actual).any():
+            if (
+                promised is None
+                or len(promised) != panel.task.horizon
+                or not np.isfinite(actual).any()
+            ):
                 continue
             wanted = np.array([np.nan if value is None else value for value in promised])
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -296,23 +370,33 @@ def _ratios(
 
 
 def _changes(
-    series: Series, channel: int, column: TaskColumn, season_length: int, cutoff: np.datetime64, recent: int
+    series: Series,
+    channel: int,
+    column: TaskColumn,
+    season_length: int,
+    cutoff: np.datetime64,
+    recent: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Changes over one season in training and in the newest rows, a season apart: neighbours share their hours."""
+    """Changes over one season in training and in the newest rows, a season apart: neighbours share
+    their hours.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         values = pd.Series(SCALES.get(column.transform, RAW)[0](series.values[:, channel]))
     change = np.asarray(values.diff(season_length), dtype=np.float64)
     train = series.ds <= cutoff
     newest = np.arange(len(change)) >= len(change) - recent
     parts = [change[train], change[newest & ~train]]
-    step = max(1, season_length // 4)  # a quarter of a season apart: near enough to independence, and enough values
+    # a quarter of a season apart: near enough to independence, and enough values
+    step = max(1, season_length // 4)
     old, new = (part[np.isfinite(part)][::step] for part in parts)
     return old, new
 
 
 @dataclass(frozen=True)
 class Due:
-    """`reasons`: why a challenger is made, empty when it is not; `ageing`: why an equivalent one may take over."""
+    """`reasons`: why a challenger is made, empty when it is not; `ageing`: why an equivalent one
+    may take over.
+    """
 
     reasons: tuple[str, ...]
     ageing: str
@@ -320,14 +404,25 @@ class Due:
 
 
 def due(
-    meta: Meta | None, shifts: list[Shift], dataset: Dataset, rules: Retraining, *, as_of: pd.Timestamp,
-    now: pd.Timestamp, new_steps: int,
-) -> Due:  # fmt: skip
-    """Age by the data, which reach to `as_of`, or by the clock where rows have no dates; drift; steps since a gate."""
+    meta: Meta | None,
+    shifts: list[Shift],
+    dataset: Dataset,
+    rules: Retraining,
+    *,
+    as_of: pd.Timestamp,
+    now: pd.Timestamp,
+    new_steps: int,
+) -> Due:
+    """Age by the data, which reach to `as_of`, or by the clock where rows have no dates; drift;
+    steps since a gate.
+    """
     if meta is None:
         return Due(("there is no champion",), "", {"new_steps": new_steps})
-    # Not below 0: `meta` counts to the end of its last day, the data to the begin of their last step.
-    began, known = (meta.created_at, now) if dataset.calendar.kind == "index" else (meta.as_of, as_of)
+    # Not below 0: `meta` counts to the end of its last day, the data to the begin of their last
+    # step.
+    began, known = (
+        (meta.created_at, now) if dataset.calendar.kind == "index" else (meta.as_of, as_of)
+    )
     age = max(0.0, (known - pd.Timestamp(began)) / pd.Timedelta(1, "D"))
     ageing = []
     if age >= rules.max_age_days:
@@ -339,4 +434,6 @@ def due(
     wanted = rules.new_steps or dataset.horizon
     if new_steps >= wanted:
         reasons.append(f"{new_steps} new steps ({wanted} wanted)")
-    return Due(tuple(reasons), " and ".join(ageing), {"age_days": round(age, 3), "new_steps": new_steps})
+    return Due(
+        tuple(reasons), " and ".join(ageing), {"age_days": round(age, 3), "new_steps": new_steps}
+    )

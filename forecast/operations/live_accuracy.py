@@ -1,10 +1,13 @@
-"""Forecasts as they were issued, kept, and scored when their actuals arrive: the champion's live accuracy.
+"""Forecasts as they were issued, kept, and scored when their actuals arrive: the champion's live
+accuracy.
 
-    .forecast/issued/<dataset>.parquet      every issue, the newest `KEPT`; what was issued once never changes
-    .forecast/issued/<dataset>.json         its scores against the newest data that any command has seen
+    .forecast/issued/<dataset>.parquet      every issue, the newest `KEPT`; what was issued once
+    never changes .forecast/issued/<dataset>.json         its scores against the newest data that
+    any command has seen
 
-An issue is the champion's forecast over its trained horizon with every level its calibration supports, whatever
-`forecast predict` was asked to show. `last` holds the last observed value: what repeating it would have forecast.
+An issue is the champion's forecast over its trained horizon with every level its calibration
+supports, whatever `forecast predict` was asked to show. `last` holds the last observed value: what
+repeating it would have forecast.
 """
 
 from __future__ import annotations
@@ -35,10 +38,18 @@ TIMEOUT = 10.0
 """Seconds to wait for another process that keeps an issue."""
 
 
-def keep(root: Path, found: Champion, table: pd.DataFrame, last: Mapping[str, float], *, now: pd.Timestamp) -> None:
+def keep(
+    root: Path,
+    found: Champion,
+    table: pd.DataFrame,
+    last: Mapping[str, float],
+    *,
+    now: pd.Timestamp,
+) -> None:
     """Add one issue; the same cutoff and version again changes nothing.
 
-    table: `forecast.forecaster.ensemble.latest` over the trained horizon; last: series → last observed value.
+    table: `forecast.forecaster.ensemble.latest` over the trained horizon; last: series → last
+    observed value.
     """
     dataset = found.meta.dataset
     issue = with_series(table)
@@ -52,11 +63,15 @@ def keep(root: Path, found: Champion, table: pd.DataFrame, last: Mapping[str, fl
             return
         every = pd.concat([kept, issue], ignore_index=True) if len(kept) else issue
         newest = every["issue"].drop_duplicates().tail(KEPT)
-        files.write_frame(ProjectPaths.of(root).live_forecasts(dataset), every[every["issue"].isin(newest)])
+        files.write_frame(
+            ProjectPaths.of(root).live_forecasts(dataset), every[every["issue"].isin(newest)]
+        )
 
 
 def issued(root: Path, dataset: str) -> pd.DataFrame:
-    """Every kept issue, in the order they were issued; empty when there is none, `DataError` for a damaged file."""
+    """Every kept issue, in the order they were issued; empty when there is none, `DataError` for a
+    damaged file.
+    """
     path = ProjectPaths.of(root).live_forecasts(dataset)
     try:
         return pd.read_parquet(path)
@@ -64,11 +79,15 @@ def issued(root: Path, dataset: str) -> pd.DataFrame:
         return pd.DataFrame()
     except (OSError, ValueError) as error:  # an Arrow error is a ValueError
         cause = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read ({cause}). Move it away: keeping begins anew.") from None
+        raise DataError(
+            f"{path}: cannot be read ({cause}). Move it away: keeping begins anew."
+        ) from None
 
 
 def scored(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Every value of the `known` issues with an actual in `frame` (the newest prepared one): their columns and `y`."""
+    """Every value of the `known` issues with an actual in `frame` (the newest prepared one): their
+    columns and `y`.
+    """
     if known.empty:
         return known
     targets = [name for name in known["output"].unique() if name in frame.columns]
@@ -89,27 +108,37 @@ def live(root: Path, dataset: str, frame: pd.DataFrame) -> list[Live]:
     for version, count in counts.items():
         rows = table[table["version"] == version]
         error = _against_expected(rows, champion.known_meta(root, dataset, version))
-        found.append(Live(version, count, rows["cutoff"].nunique(), error, _skill(rows), _coverage(rows)))
+        found.append(
+            Live(version, count, rows["cutoff"].nunique(), error, _skill(rows), _coverage(rows))
+        )
     return found
 
 
 def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """`cutoff, version, error, naive` per issue with known actuals, relative to the test error at the same steps.
+    """`cutoff, version, error, naive` per issue with known actuals, relative to the test error at
+    the same steps.
 
-    Issues of a version about which nothing was expected, or nothing is known here any more, are left out.
+    Issues of a version about which nothing was expected, or nothing is known here any more, are
+    left out.
     """
     table, parts = scored(issued(root, dataset), frame), []
     for _, rows in table.groupby("issue", sort=False) if len(table) else ():
         version = int(rows["version"].iloc[0])
         meta = champion.known_meta(root, dataset, version)
-        naive, error = _against_expected(rows.assign(y_hat=rows["last"]), meta), _against_expected(rows, meta)
-        parts.append({"cutoff": rows["cutoff"].max(), "version": version, "error": error, "naive": naive})
+        naive, error = (
+            _against_expected(rows.assign(y_hat=rows["last"]), meta),
+            _against_expected(rows, meta),
+        )
+        parts.append(
+            {"cutoff": rows["cutoff"].max(), "version": version, "error": error, "naive": naive}
+        )
     return pd.DataFrame(parts, columns=["cutoff", "version", "error", "naive"]).dropna()
 
 
 def numbered(table: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Of rows without dates (calendar `index`) their numbers as `cutoff` and `ds`: row n stands n minutes after
-    1970-01-01. Any other table as it is."""
+    """Of rows without dates (calendar `index`) their numbers as `cutoff` and `ds`: row n stands n
+    minutes after 1970-01-01. Any other table as it is.
+    """
     times = [name for name in ("cutoff", "ds") if name in table and kind == "index"]
     return table.assign(**{name: row_numbers(table[name]) for name in times})
 
@@ -147,12 +176,17 @@ def _skill(rows: pd.DataFrame) -> float | None:
 def _coverage(rows: pd.DataFrame) -> dict[str, float]:
     levels = [column.removeprefix("lo_") for column in rows.columns if column.startswith("lo_")]
     known = {level: rows[rows[f"lo_{level}"].notna()] for level in levels}
-    inside = {level: own["y"].between(own[f"lo_{level}"], own[f"hi_{level}"]) for level, own in known.items()}
+    inside = {
+        level: own["y"].between(own[f"lo_{level}"], own[f"hi_{level}"])
+        for level, own in known.items()
+    }
     return {level: float(share.mean()) for level, share in inside.items() if len(share)}
 
 
 def write_page(root: Path, datasets: Sequence[str]) -> Path:
-    """reports/live.html of these datasets; one whose data cannot be read is shown with what was scored before."""
+    """reports/live.html of these datasets; one whose data cannot be read is shown with what was
+    scored before.
+    """
     from forecast.report.page import render_live
 
     path = ProjectPaths.of(root).reports / "live.html"
@@ -179,4 +213,6 @@ def _of(root: Path, dataset: str) -> LiveDataset:
     metas = [champion.known_meta(root, dataset, entry.version) for entry in found]
     names = [meta.candidate if meta else "no longer here" for meta in metas]
     versions = [{**asdict(entry), "model": name} for entry, name in zip(found, names, strict=True)]
-    return LiveDataset(dataset, settings.title, written(settings.calendar.kind, as_of), issues, versions)
+    return LiveDataset(
+        dataset, settings.title, written(settings.calendar.kind, as_of), issues, versions
+    )

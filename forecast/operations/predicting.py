@@ -1,4 +1,6 @@
-"""The champion's forecast from the newest snapshot: NumPy and pandas, neither TensorFlow nor MLflow."""
+"""The champion's forecast from the newest snapshot: NumPy and pandas, neither TensorFlow nor
+MLflow.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ from forecast.system.errors import ForecastError
 
 @dataclass(frozen=True)
 class Forecast:
-    """`table`: see `forecaster.ensemble.latest`, of rows without dates with their numbers; `panel`: the history it was
-    made from; `notices`: sentences."""
+    """`table`: see `forecaster.ensemble.latest`, of rows without dates with their numbers; `panel`:
+    the history it was made from; `notices`: sentences.
+    """
 
     champion: Champion
     table: pd.DataFrame
@@ -38,13 +41,20 @@ class Forecast:
 
 
 def forecast(
-    root: Path, dataset: str, *, now: pd.Timestamp, usual_levels: Sequence[float], horizon: int | None = None,
+    root: Path,
+    dataset: str,
+    *,
+    now: pd.Timestamp,
+    usual_levels: Sequence[float],
+    horizon: int | None = None,
     levels: Sequence[float] | None = None,
-) -> Forecast:  # fmt: skip
-    """Forecast `horizon` steps (the trained ones when None) after the newest snapshot's last rows, and keep the issue.
+) -> Forecast:
+    """Forecast `horizon` steps (the trained ones when None) after the newest snapshot's last rows,
+    and keep the issue.
 
-    levels: interval levels such as 0.8; None takes those of `usual_levels` that calibration and horizon support.
-    `InputError` for a horizon the model cannot reach, and for a given level that cannot be supported.
+    levels: interval levels such as 0.8; None takes those of `usual_levels` that calibration and
+    horizon support. `InputError` for a horizon the model cannot reach, and for a given level that
+    cannot be supported.
     """
     found = champion.load(root, dataset)
     wanted = found.ensemble.task.horizon if horizon is None else horizon
@@ -53,10 +63,16 @@ def forecast(
     panel = from_frame(frame, dataset, ensemble.task)
     kept, notices = (tuple(levels), ()) if levels is not None else supported(ensemble, usual_levels)
     if kept and wanted > (trained := found.ensemble.task.horizon):
-        notices = (*notices, f"Intervals are calibrated for {trained} steps; beyond them there is none.")
+        notices = (
+            *notices,
+            f"Intervals are calibrated for {trained} steps; beyond them there is none.",
+        )
     table = pd.DataFrame(latest(ensemble, panel, horizon=wanted, levels=kept))
     if not np.isfinite(table["y_hat"].to_numpy()).all():
-        raise ForecastError(f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll back.")
+        raise ForecastError(
+            f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll"
+            " back."
+        )
     kept_or_not = _kept(root, found, frame, panel, usual_levels, now, (table, kept))
     notes = [found.notice, *notices, standing_in(panel), *kept_or_not]
     table = live_accuracy.numbered(table, ensemble.task.calendar.kind)
@@ -64,7 +80,9 @@ def forecast(
 
 
 def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
-    """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked as in training."""
+    """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked
+    as in training.
+    """
     entry = load_dataset(dataset, ProjectPaths.of(root).configs).serving(ensemble.task)
     frame = preparation.check_data(dataset, entry, root=newest_data(root, dataset))
     check_transforms(frame, ensemble.task)
@@ -76,22 +94,38 @@ def last_values(panel: Panel) -> dict[str, float]:
     targets = panel.task.targets
     last = {s.unique_id: filled(s.values[None, :, : panel.outputs])[0][0][-1] for s in panel.series}
     pairs = ((uid, zip(targets, values, strict=True)) for uid, values in last.items())
-    return {series_name(uid, name, targets): float(value) for uid, own in pairs for name, value in own}
+    return {
+        series_name(uid, name, targets): float(value) for uid, own in pairs for name, value in own
+    }
 
 
 def _kept(
-    root: Path, found: Champion, frame: pd.DataFrame, panel: Panel, levels: Sequence[float], now: pd.Timestamp,
+    root: Path,
+    found: Champion,
+    frame: pd.DataFrame,
+    panel: Panel,
+    levels: Sequence[float],
+    now: pd.Timestamp,
     shown: tuple[pd.DataFrame, tuple[float, ...]],
-) -> list[str]:  # fmt: skip
-    """Keeps the issue and scores the earlier ones; a full disk must not cost the forecast. `shown`: what was asked
-    for and its levels, made once where both are the usual ones."""
+) -> list[str]:
+    """Keeps the issue and scores the earlier ones; a full disk must not cost the forecast.
+
+    `shown`: what was asked for and its levels, made once where both are the usual ones.
+    """
     ensemble, (table, asked) = found.ensemble, shown
     try:
         given = supported(ensemble, levels)[0]
-        if given != asked or len(table) != len(panel.series) * len(ensemble.task.target) * ensemble.task.horizon:
-            table = pd.DataFrame(latest(ensemble, panel, horizon=ensemble.task.horizon, levels=given))
+        if (
+            given != asked
+            or len(table) != len(panel.series) * len(ensemble.task.target) * ensemble.task.horizon
+        ):
+            table = pd.DataFrame(
+                latest(ensemble, panel, horizon=ensemble.task.horizon, levels=given)
+            )
         live_accuracy.keep(root, found, table, last_values(panel), now=now)
-        as_of = snapshots.read_pointer(newest_data(root, found.meta.dataset), found.meta.dataset).as_of
+        as_of = snapshots.read_pointer(
+            newest_data(root, found.meta.dataset), found.meta.dataset
+        ).as_of
         live_accuracy.refresh(root, found.meta.dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         return [f"This forecast was not kept for scoring: {error}"]
@@ -103,10 +137,14 @@ INK, COLOUR = "#333333", "#d1495b"
 
 
 def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
-    """A PNG with a panel per series and target (the first six), four horizons of history; `units` label the axes."""
+    """A PNG with a panel per series and target (the first six), four horizons of history; `units`
+    label the axes.
+    """
     from matplotlib.figure import Figure
 
-    groups = [(key, rows) for key, rows in found.table.groupby(["unique_id", "output"], sort=True)][:PANELS]
+    groups = [(key, rows) for key, rows in found.table.groupby(["unique_id", "output"], sort=True)][
+        :PANELS
+    ]
     figure = Figure(figsize=(9, 2.8 * len(groups) + 0.4), layout="constrained")
     axes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     for panel, ((unique_id, output), rows) in zip(axes, groups, strict=True):
@@ -127,6 +165,8 @@ def _draw(panel: Any, found: Forecast, unique_id: str, output: str, rows: pd.Dat
     panel.plot(rows["ds"], rows["y_hat"], color=COLOUR, linewidth=1.5, label="forecast")
     for name in map(percent, found.levels):
         low, high = rows[f"lo_{name}"], rows[f"hi_{name}"]
-        panel.fill_between(rows["ds"], low, high, color=COLOUR, alpha=0.18, linewidth=0, label=f"{name} %")
+        panel.fill_between(
+            rows["ds"], low, high, color=COLOUR, alpha=0.18, linewidth=0, label=f"{name} %"
+        )
     panel.set_title(f"{unique_id}: {output}", fontsize=9, loc="left", parse_math=False)
     panel.grid(visible=True, alpha=0.3)

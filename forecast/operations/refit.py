@@ -1,10 +1,11 @@
-"""A recipe fitted again at other borders, in a process of its own inside the work tree: committed code, own memory.
+"""A recipe fitted again at other borders, in a process of its own inside the work tree: committed
+code, own memory.
 
     python -m forecast.operations.refit DATASET --record FILE --target FOLDER --on gate | all
 
-`gate`: at the challenger's borders, with the forecasts a gate needs; `all`: on everything up to the last row, the
-newest rows (as many as the validation block has) kept back to choose steps and penalties, then fitted on too; nothing
-of it can be scored.
+`gate`: at the challenger's borders, with the forecasts a gate needs; `all`: on everything up to the
+last row, the newest rows (as many as the validation block has) kept back to choose steps and
+penalties, then fitted on too; nothing of it can be scored.
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ from forecast.system.errors import InputError
 from forecast.system.stage import run_stage
 
 
-def main(dataset: str, record: str = "", target: str = "", on: str = "gate", root: str = ".", jobs: int = 0) -> None:
+def main(
+    dataset: str,
+    record: str = "",
+    target: str = "",
+    on: str = "gate",
+    root: str = ".",
+    jobs: int = 0,
+) -> None:
     """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>."""
     place, content = Path(root), files.read_json(record)
     if on == "gate":
@@ -42,8 +50,12 @@ def main(dataset: str, record: str = "", target: str = "", on: str = "gate", roo
         raise InputError(f"--on {on!r}: wanted gate or all.")
 
 
-def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, *, jobs: int) -> None:
-    """The recipe at the borders that stage `prepare` wrote; what was trained already comes from the memo."""
+def at_the_gate(
+    root: Path, dataset: str, record: dict[str, Any], target: Path, *, jobs: int
+) -> None:
+    """The recipe at the borders that stage `prepare` wrote; what was trained already comes from the
+    memo.
+    """
     paths = ProjectPaths.of(root)
     settings, budget = load_dataset(dataset, paths.configs), load_tuning(paths.configs)
     run = Run(
@@ -61,21 +73,32 @@ def at_the_gate(root: Path, dataset: str, record: dict[str, Any], target: Path, 
     folder = target.with_name(f"{target.name}-made")
     train(run, planned, {}, folder, jobs=jobs, combined=combined)
     with files.atomic_directory(target) as temporary:
-        shutil.copytree(folder / next(iter(combined), planned[0].name), temporary, dirs_exist_ok=True)
+        shutil.copytree(
+            folder / next(iter(combined), planned[0].name), temporary, dirs_exist_ok=True
+        )
     shutil.rmtree(folder)
 
 
-def on_all_data(root: Path, dataset: str, record: dict, target: Path, *, calibrated: Path, jobs: int) -> None:
-    """The recipe up to the last row, each seed; errors for intervals stay those of the scored version."""
+def on_all_data(
+    root: Path, dataset: str, record: dict, target: Path, *, calibrated: Path, jobs: int
+) -> None:
+    """The recipe up to the last row, each seed; errors for intervals stay those of the scored
+    version.
+    """
     paths = ProjectPaths.of(root)
     settings, budget = load_dataset(dataset, paths.configs), load_tuning(paths.configs)
     frame = files.read_frame(paths.frame(dataset))
     borders = moved_to_the_end(frame, Borders.from_json(files.read_json(paths.borders(dataset))))
-    problem = Problem.of(from_frame(frame, dataset, settings.task), borders, ("train", "validation"))
+    problem = Problem.of(
+        from_frame(frame, dataset, settings.task), borders, ("train", "validation")
+    )
     steps = Budget(budget.final_steps, budget.evaluate_every)
     members = record.get("members", [])
     with files.atomic_directory(target) as temporary:
-        places = [(candidate_of(recipe), temporary / "members" / recipe["candidate"]) for recipe in members]
+        places = [
+            (candidate_of(recipe), temporary / "members" / recipe["candidate"])
+            for recipe in members
+        ]
         tasks = [
             _task(problem, candidate, seed, steps, folder)
             for candidate, folder in places or [(candidate_of(record), temporary)]
@@ -87,11 +110,21 @@ def on_all_data(root: Path, dataset: str, record: dict, target: Path, *, calibra
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")
 
 
-def _task(problem: Problem, candidate: Candidate, seed: int, steps: Budget, folder: Path) -> workers.Task:
+def _task(
+    problem: Problem, candidate: Candidate, seed: int, steps: Budget, folder: Path
+) -> workers.Task:
     network = candidate.spec.uses_tensorflow
-    arguments = (problem, candidate, seed, steps if network else Budget(0, 1), folder / f"seed-{seed}")
+    arguments = (
+        problem,
+        candidate,
+        seed,
+        steps if network else Budget(0, 1),
+        folder / f"seed-{seed}",
+    )
     prepare = load_engine if network else None
-    return workers.Task(f"{candidate.name} seed {seed}", fitted, arguments, prepare, writes=arguments[-1])
+    return workers.Task(
+        f"{candidate.name} seed {seed}", fitted, arguments, prepare, writes=arguments[-1]
+    )
 
 
 def fitted(problem: Problem, candidate: Candidate, seed: int, budget: Budget, folder: Path) -> None:
@@ -100,10 +133,15 @@ def fitted(problem: Problem, candidate: Candidate, seed: int, budget: Budget, fo
 
 
 def moved_to_the_end(frame: pd.DataFrame, borders: Borders) -> Borders:
-    """Validation as long as before at the very end, everything earlier for training; nothing is left to score on."""
+    """Validation as long as before at the very end, everything earlier for training; nothing is
+    left to score on.
+    """
     last = frame["ds"].max()
     length = borders.validation_end - borders.train_end
-    own = {name: moved_to_the_end(frame[frame["unique_id"] == name], one) for name, one in borders.own.items()}
+    own = {
+        name: moved_to_the_end(frame[frame["unique_id"] == name], one)
+        for name, one in borders.own.items()
+    }
     return Borders(last - length, validation_end=last, calibration_end=last, test_end=last, own=own)
 
 

@@ -1,15 +1,18 @@
-"""Versions and aliases of a dataset's champion: the MLflow registry and the local store, moved together.
+"""Versions and aliases of a dataset's champion: the MLflow registry and the local store, moved
+together.
 
-    trained_dir, meta = chosen(project, dataset)            what the last `dvc repro` chose on validation
-    version = register(root, dataset, trained_dir, meta)    a new version, alias `challenger`
-    promote(root, dataset, version)                         it becomes `champion`, the old one `previous`
-    aliases(root, dataset)                                  {"champion": 3, "previous": 2}
-    champion.load(root, dataset)                            the champion's ensemble and meta, without MLflow
+    trained_dir, meta = chosen(project, dataset)            what the last `dvc repro` chose on
+    validation version = register(root, dataset, trained_dir, meta)    a new version, alias
+    `challenger` promote(root, dataset, version)                         it becomes `champion`, the
+    old one `previous` aliases(root, dataset)                                  {"champion": 3,
+    "previous": 2} champion.load(root, dataset)                            the champion's ensemble
+    and meta, without MLflow
 
-Every step can be repeated, and a kill between any two leaves a champion that can be loaded: the registry's aliases
-move first, the local ones last, and until then the local champion is the old one. `repaired` makes the two agree.
-Among all machines that share the store, one process at a time changes a dataset's versions and aliases.
-`tracking_uri` is the value of MLFLOW_TRACKING_URI; empty: the project's own database.
+Every step can be repeated, and a kill between any two leaves a champion that can be loaded: the
+registry's aliases move first, the local ones last, and until then the local champion is the old
+one. `repaired` makes the two agree. Among all machines that share the store, one process at a time
+changes a dataset's versions and aliases. `tracking_uri` is the value of MLFLOW_TRACKING_URI; empty:
+the project's own database.
 """
 
 from __future__ import annotations
@@ -48,12 +51,16 @@ class Overtaken(ForecastError):
     """Another version became the champion after it was decided to promote this one."""
 
 
-def register(root: Path, dataset: str, trained_dir: Path, meta: Meta, *, tracking_uri: str = "") -> int:
-    """Make the candidate in `trained_dir` (data/trained/<dataset>/<candidate>) a version; returns its number.
+def register(
+    root: Path, dataset: str, trained_dir: Path, meta: Meta, *, tracking_uri: str = ""
+) -> int:
+    """Make the candidate in `trained_dir` (data/trained/<dataset>/<candidate>) a version; returns
+    its number.
 
-    The logged copy is loaded as MLflow will and tried on the newest snapshot, where there is one, before it becomes a
-    version. It gets the alias `challenger`; the same candidate again is the same version. `ForecastError` when MLflow
-    cannot be written, `DataError` when the copy forecasts nothing finite.
+    The logged copy is loaded as MLflow will and tried on the newest snapshot, where there is one,
+    before it becomes a version. It gets the alias `challenger`; the same candidate again is the
+    same version. `ForecastError` when MLflow cannot be written, `DataError` when the copy forecasts
+    nothing finite.
     """
     ensemble = ensemble_of(trained_dir)
     sample = _sample(root, dataset, ensemble)
@@ -73,13 +80,22 @@ def register(root: Path, dataset: str, trained_dir: Path, meta: Meta, *, trackin
 
 
 def promote(
-    root: Path, dataset: str, version: int, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = "",
-    event: str = "promoted", judge: Callable[[Registered], None] = lambda known: None,
-) -> None:  # fmt: skip
-    """Make `version` the champion and the champion the previous one; nothing happens when it is the champion.
+    root: Path,
+    dataset: str,
+    version: int,
+    *,
+    now: pd.Timestamp,
+    reason: str = "",
+    tracking_uri: str = "",
+    event: str = "promoted",
+    judge: Callable[[Registered], None] = lambda known: None,
+) -> None:
+    """Make `version` the champion and the champion the previous one; nothing happens when it is the
+    champion.
 
-    Order: registry `previous`, registry `champion`, registry `challenger` away, then the local copy, then the line in
-    the history, which calls it `event`. `InputError` for an unknown version; `judge` may raise before anything moves.
+    Order: registry `previous`, registry `champion`, registry `challenger` away, then the local
+    copy, then the line in the history, which calls it `event`. `InputError` for an unknown version;
+    `judge` may raise before anything moves.
     """
     where = place(root, tracking_uri)
     with _locked(root, dataset, where) as check_lock:
@@ -87,12 +103,16 @@ def promote(
         known = registry.read(where, dataset)
         if version not in {v.number for v in known.versions}:
             numbers = [v.number for v in known.versions]
-            raise InputError(f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}.")
+            raise InputError(
+                f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}."
+            )
         judge(known)
         if not _same(root, dataset, version, known):
             rebuild(root, dataset, version, tracking_uri=tracking_uri)
         old = known.aliases.get("champion")
-        moves: list[tuple[str, int | None]] = [("previous", old)] if old not in (None, version) else []
+        moves: list[tuple[str, int | None]] = (
+            [("previous", old)] if old not in (None, version) else []
+        )
         moves += [("champion", version)]
         moves += [("challenger", None)] if known.aliases.get("challenger") == version else []
         registry.move_aliases(where, dataset, moves, check_lock)
@@ -104,33 +124,62 @@ def promote(
 
 
 def promote_judged(
-    root: Path, dataset: str, version: int, against: int | None, now: pd.Timestamp, reason: str, tracking_uri: str
+    root: Path,
+    dataset: str,
+    version: int,
+    against: int | None,
+    now: pd.Timestamp,
+    reason: str,
+    tracking_uri: str,
 ) -> None:
-    """`promote` for a version that was judged against the champion `against`: `Overtaken` when there is another one.
+    """`promote` for a version that was judged against the champion `against`: `Overtaken` when
+    there is another one.
 
-    No other one is `version` itself, nor its own recipe fitted again: those are left by a promotion that was killed.
+    No other one is `version` itself, nor its own recipe fitted again: those are left by a promotion
+    that was killed.
     """
 
     def judge(known: Registered) -> None:
         current = known.aliases.get("champion")
         tags = next((v.tags for v in known.versions if v.number == current), {})
         if current not in (against, version) and tags.get("refit_of") != str(version):
-            judged = f"against version {against}" if against is not None else "while there was no champion"
-            raise Overtaken(f"version {current} became the champion in the meantime; this one was judged {judged}")
+            judged = (
+                f"against version {against}"
+                if against is not None
+                else "while there was no champion"
+            )
+            raise Overtaken(
+                f"version {current} became the champion in the meantime; this one was judged"
+                f" {judged}"
+            )
 
     promote(root, dataset, version, now=now, reason=reason, tracking_uri=tracking_uri, judge=judge)
 
 
-def rollback(root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = "") -> int:
-    """Make the previous version the champion again; returns its number. `InputError` when there is none."""
+def rollback(
+    root: Path, dataset: str, *, now: pd.Timestamp, reason: str = "", tracking_uri: str = ""
+) -> int:
+    """Make the previous version the champion again; returns its number.
+
+    `InputError` when there is none.
+    """
     named = aliases(root, dataset, tracking_uri=tracking_uri)
     previous = named.get("previous")
     if previous is None or previous == named.get("champion"):
         raise InputError(
-            f"Dataset {dataset!r} has no previous champion to go back to; its versions: "
-            f"{champion.versions(root, dataset) or 'none'}. `forecast promote {dataset} --version N` takes another."
+            f"Dataset {dataset!r} has no previous champion to go back to; its versions:"
+            f" {champion.versions(root, dataset) or 'none'}. `forecast promote {dataset} --version"
+            " N` takes another."
         )
-    promote(root, dataset, previous, now=now, reason=reason, tracking_uri=tracking_uri, event="rolled back")
+    promote(
+        root,
+        dataset,
+        previous,
+        now=now,
+        reason=reason,
+        tracking_uri=tracking_uri,
+        event="rolled back",
+    )
     return previous
 
 
@@ -139,12 +188,16 @@ def aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, in
     return dict(registry.read(place(root, tracking_uri), dataset).aliases)
 
 
-def repaired(root: Path, dataset: str, *, tracking_uri: str = "", timeout: float = TIMEOUT) -> list[str]:
-    """Make registry and local store agree, whichever of them lost something; a sentence for each thing done.
+def repaired(
+    root: Path, dataset: str, *, tracking_uri: str = "", timeout: float = TIMEOUT
+) -> list[str]:
+    """Make registry and local store agree, whichever of them lost something; a sentence for each
+    thing done.
 
-    Versions that the registry lost (its database was deleted) are registered again under their numbers; champion and
-    previous that are damaged, missing or others here are downloaded; the registry's aliases are taken over.
-    `BusyError` when another process moves them for longer than `timeout` seconds.
+    Versions that the registry lost (its database was deleted) are registered again under their
+    numbers; champion and previous that are damaged, missing or others here are downloaded; the
+    registry's aliases are taken over. `BusyError` when another process moves them for longer than
+    `timeout` seconds.
     """
     where = place(root, tracking_uri)
     with _locked(root, dataset, where, timeout):
@@ -166,11 +219,15 @@ def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -
     with files.scratch_folder() as folder:
         found = registry.download(place(root, tracking_uri), dataset, version, folder)
         content = files.read_json(found / champion.META)
-        champion.store(root, dataset, version, Ensemble.load(found), files.remade(Meta, content["meta"]))
+        champion.store(
+            root, dataset, version, Ensemble.load(found), files.remade(Meta, content["meta"])
+        )
 
 
 def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
-    """Register again what this machine has and the registry lost; its aliases too when it has none at all."""
+    """Register again what this machine has and the registry lost; its aliases too when it has none
+    at all.
+    """
     where = place(root, tracking_uri)
     known = registry.read(where, dataset)
     numbers = {version.number for version in known.versions}
@@ -201,7 +258,9 @@ def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None
 
 
 def _same(root: Path, dataset: str, version: int, known: Registered) -> bool:
-    """The local copy is intact, and is what the registry knows under this number: another one's may have the same."""
+    """The local copy is intact, and is what the registry knows under this number: another one's may
+    have the same.
+    """
     if not _intact(root, dataset, version):
         return False
     digest = next((v.digest for v in known.versions if v.number == version), "")
@@ -224,7 +283,9 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
 
 
 @contextmanager
-def _locked(root: Path, dataset: str, where: Place, timeout: float = TIMEOUT) -> Iterator[CheckLock]:
+def _locked(
+    root: Path, dataset: str, where: Place, timeout: float = TIMEOUT
+) -> Iterator[CheckLock]:
     """Here by a lock file, among machines by a lock in the store they share."""
     name, path = f"champion-{dataset}", ProjectPaths.of(root).lock(f"champion-{dataset}")
     about: dict[str, Any] = {"what": f"Moving the champion of {dataset!r}", "timeout": timeout}
@@ -233,22 +294,39 @@ def _locked(root: Path, dataset: str, where: Place, timeout: float = TIMEOUT) ->
 
 
 def chosen(project: Path, dataset: str, *, now: pd.Timestamp, revision: str) -> tuple[Path, Meta]:
-    """Folder and description of the candidate chosen on validation as shipped; `InputError` without a comparison."""
+    """Folder and description of the candidate chosen on validation as shipped; `InputError` without
+    a comparison.
+    """
     results = Results(ProjectPaths.of(project), dataset)
     verdicts = results.paths.compared(dataset) / "verdicts.json"
     if not results.compared:
-        raise InputError(f"{verdicts}: missing; nothing was compared yet. Run `forecast run --dataset {dataset}`.")
+        raise InputError(
+            f"{verdicts}: missing; nothing was compared yet. Run `forecast run --dataset"
+            f" {dataset}`."
+        )
     model = results.chosen("shipped")
     if model is None:
-        raise InputError(f"{verdicts}: no model is chosen as shipped. {' '.join(results.verdicts['sentences'])}")
+        raise InputError(
+            f"{verdicts}: no model is chosen as shipped. {' '.join(results.verdicts['sentences'])}"
+        )
     name = results.candidate(model, "shipped")
     if name is None or results.records[name]["status"] != "ok":
-        raise InputError(f"{verdicts}: {model!r} is chosen, but not in data/trained/{dataset}. Run `forecast run`.")
-    return results.folder(name), describe(project, dataset, results.folder(name), now=now, revision=revision)
+        raise InputError(
+            f"{verdicts}: {model!r} is chosen, but not in data/trained/{dataset}. Run `forecast"
+            " run`."
+        )
+    return results.folder(name), describe(
+        project, dataset, results.folder(name), now=now, revision=revision
+    )
 
 
-def describe(project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, revision: str) -> Meta:
-    """The description of one candidate below data/trained/<dataset>/ of `project`. `now` is UTC without zone."""
+def describe(
+    project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, revision: str
+) -> Meta:
+    """The description of one candidate below data/trained/<dataset>/ of `project`.
+
+    `now` is UTC without zone.
+    """
     results = Results(ProjectPaths.of(project), dataset)
     record = results.records[folder.name]
     score = results.score(record["model"], record["ranking"]) or {}
@@ -272,11 +350,15 @@ def describe(project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, re
 
 
 def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | None]]:
-    """Per series (`uid/output` with several targets) the MAE of the mean over seeds, by step, on the test origins;
-    empty for a candidate without forecasts."""
+    """Per series (`uid/output` with several targets) the MAE of the mean over seeds, by step, on
+    the test origins; empty for a candidate without forecasts.
+    """
     if results.records.get(candidate, {}).get("status") != "ok":
         return {}
     rows = with_series(results.forecasts(candidate, "test"))
     mean = rows.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
     error = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()
-    return {str(name): [files.json_number(v) for v in own] for name, own in error.groupby(level="series")}
+    return {
+        str(name): [files.json_number(v) for v in own]
+        for name, own in error.groupby(level="series")
+    }

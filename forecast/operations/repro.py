@@ -25,15 +25,29 @@ STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
 # What a narrowed run reads beside its own folder, and the finished work it shares with whole runs.
 SHARED = ("configs", "requirements.lock", "data/pointers", "data/snapshots", ".forecast")
-ADVICE = (b"To track the changes with", b"\tgit add", b"To enable auto staging", b"\tdvc config", b"Use `dvc push`")
-"""How lines begin by which DVC says what to do next: true of its users, not of a run or a retraining's work tree."""
+ADVICE = (
+    b"To track the changes with",
+    b"\tgit add",
+    b"To enable auto staging",
+    b"\tdvc config",
+    b"Use `dvc push`",
+)
+"""How lines begin by which DVC says what to do next: true of its users, not of a run or a
+retraining's work tree.
+"""
 UNCACHED = ("reports/leaderboard.csv",)
 
 
 def repro(
-    root: Path, targets: Sequence[str], environment: Mapping[str, str], *, options: Sequence[str] = ("--keep-going",)
+    root: Path,
+    targets: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    options: Sequence[str] = ("--keep-going",),
 ) -> None:
-    """`dvc repro` of everything, or up to the stages `targets`; `ForecastError` naming what failed."""
+    """`dvc repro` of everything, or up to the stages `targets`; `ForecastError` naming what
+    failed.
+    """
     refuse_if_busy(root)
     kept = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
     with files.scratch_folder() as folder:
@@ -41,10 +55,12 @@ def repro(
         own = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
         code = watched([*dvc(), "repro", *options, *targets], root, own, without=ADVICE)
         said = log.read_text(encoding="utf-8") if log.exists() else ""
-    lines = [json.loads(line) for line in said.splitlines() if line.strip()]  # one of each stage that ended by itself
+    # one of each stage that ended by itself
+    lines = [json.loads(line) for line in said.splitlines() if line.strip()]
     _show_times(lines)
     if code:
-        # DVC removes outs before a stage runs; those of a failed stage come back from its cache, or from memory.
+        # DVC removes outs before a stage runs; those of a failed stage come back from its cache, or
+        # from memory.
         open_stages = unfinished(root, targets)
         if open_stages:
             command = [*dvc(), "checkout", "--quiet", "--allow-missing", *open_stages]
@@ -62,7 +78,9 @@ def dvc() -> list[str]:
 
 
 def refuse_if_busy(root: Path) -> None:
-    """`BusyError` naming the PID while a `dvc repro` outside `forecast run` works; a dead one's lock is removed."""
+    """`BusyError` naming the PID while a `dvc repro` outside `forecast run` works; a dead one's
+    lock is removed.
+    """
     lock = root / ".dvc" / "tmp" / "rwlock"
     try:
         writers = [info["pid"] for info in files.read_json(lock).get("write", {}).values()]
@@ -71,16 +89,29 @@ def refuse_if_busy(root: Path) -> None:
         return
     working = [pid for pid in writers if alive(pid, by=written)]
     if working:
-        raise BusyError(f"`dvc repro` is already running here (PID {working[0]}). Wait for it, or stop that process.")
+        raise BusyError(
+            f"`dvc repro` is already running here (PID {working[0]}). Wait for it, or stop that"
+            " process."
+        )
     if writers:
         lock.unlink(missing_ok=True)
 
 
-def watched(command: list[str], root: Path, environment: Mapping[str, str], *, without: tuple[bytes, ...] = ()) -> int:
-    """Runs `command`, passing on all lines that do not begin with one of `without`; Ctrl-C ends it in 5 seconds."""
+def watched(
+    command: list[str],
+    root: Path,
+    environment: Mapping[str, str],
+    *,
+    without: tuple[bytes, ...] = (),
+) -> int:
+    """Runs `command`, passing on all lines that do not begin with one of `without`; Ctrl-C ends it
+    in 5 seconds.
+    """
     piped = subprocess.PIPE if without else None
     env = dict(environment)
-    process = subprocess.Popen(command, cwd=root, env=env, preexec_fn=end_with_this_process, stdout=piped)
+    process = subprocess.Popen(
+        command, cwd=root, env=env, preexec_fn=end_with_this_process, stdout=piped
+    )
     passing = threading.Thread(target=_pass_on, args=(process.stdout, without), daemon=True)
     passing.start()
     try:
@@ -96,7 +127,9 @@ def watched(command: list[str], root: Path, environment: Mapping[str, str], *, w
 
 
 def _pass_on(lines: IO[bytes] | None, without: tuple[bytes, ...]) -> None:
-    """To this process's own standard output; an empty line beside one that is left out goes with it."""
+    """To this process's own standard output; an empty line beside one that is left out goes with
+    it.
+    """
     waiting = b""
     with lines or nullcontext(()) as opened:
         for line in opened:
@@ -117,12 +150,16 @@ def _write(content: bytes) -> None:
 
 
 def stop(parent: psutil.Process, grace: float = 3.0) -> None:
-    """Ends `parent` and what it started: its children may unwind first, while it cannot start another."""
+    """Ends `parent` and what it started: its children may unwind first, while it cannot start
+    another.
+    """
     try:
         parent.suspend()
         descendants = parent.children(recursive=True)
         stages = parent.children()
-        stages += [child for shell in stages if shell.name() in SHELLS for child in shell.children()]
+        stages += [
+            child for shell in stages if shell.name() in SHELLS for child in shell.children()
+        ]
     except psutil.NoSuchProcess:
         return
     send(stages, signal.SIGTERM)
@@ -132,9 +169,13 @@ def stop(parent: psutil.Process, grace: float = 3.0) -> None:
 
 
 def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
-    """Until all have ended: a suspended parent leaves them as zombies, which psutil's own wait takes for running."""
+    """Until all have ended: a suspended parent leaves them as zombies, which psutil's own wait
+    takes for running.
+    """
     end = time.monotonic() + seconds
-    while time.monotonic() < end and any(process.is_running() and alive(process.pid) for process in processes):
+    while time.monotonic() < end and any(
+        process.is_running() and alive(process.pid) for process in processes
+    ):
         time.sleep(0.02)
 
 
@@ -142,18 +183,26 @@ def _show_times(lines: list[dict]) -> None:
     if not lines:
         return
     spent = {line["stage"]: line["ended"] - line["began"] for line in lines}
-    startup, cpu = sum(line["startup_seconds"] for line in lines), sum(line["cpu_seconds"] for line in lines)
+    startup, cpu = (
+        sum(line["startup_seconds"] for line in lines),
+        sum(line["cpu_seconds"] for line in lines),
+    )
     peak = max(line["peak_mb"] for line in lines)
-    print("\nStages: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in spent.items()))
+    print(
+        "\nStages: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in spent.items())
+    )
     share = f"{startup / cpu:.0%}".replace("%", " %") if cpu else "0 %"
-    print(f"Start-up (imports): {share} of {duration(cpu)} CPU time; largest process {peak} MB", flush=True)
+    print(
+        f"Start-up (imports): {share} of {duration(cpu)} CPU time; largest process {peak} MB",
+        flush=True,
+    )
 
 
 def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) -> ForecastError:
     """The error that names every stage that failed and every one that had to wait for it.
 
-    `failed`: the message and exit code of each stage that failed; a killed one has no message, but it is the first of
-    its dataset's `open_stages`.
+    `failed`: the message and exit code of each stage that failed; a killed one has no message, but
+    it is the first of its dataset's `open_stages`.
     """
     named = dict(failed)
     for stage in open_stages:
@@ -164,13 +213,17 @@ def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) ->
     waiting = [stage for stage in open_stages if stage not in named]
     lines = [f"Failed: {stage}: {message}" for stage, (_, message) in named.items()]
     lines += [f"Not made because of that: {', '.join(waiting)}."] if waiting else []
-    error = ForecastError("\n".join([*lines, "The rest is finished. Repair the cause, then the same command again."]))
+    error = ForecastError(
+        "\n".join([*lines, "The rest is finished. Repair the cause, then the same command again."])
+    )
     error.exit_code = next((code for code, _ in named.values() if code not in (0, 1)), 1)
     return error
 
 
 def unfinished(root: Path, targets: Sequence[str]) -> list[str]:
-    """The stages that `dvc status` finds out of date, in the order of the pipeline, the user's own ones last."""
+    """The stages that `dvc status` finds out of date, in the order of the pipeline, the user's own
+    ones last.
+    """
     command = [*dvc(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
     output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
     try:
@@ -178,7 +231,9 @@ def unfinished(root: Path, targets: Sequence[str]) -> list[str]:
     except ValueError:
         return []
     names = {stage: stage.partition("@")[0] for stage in found}
-    return sorted(found, key=lambda stage: (_dataset(stage), (*STAGES, names[stage]).index(names[stage])))
+    return sorted(
+        found, key=lambda stage: (_dataset(stage), (*STAGES, names[stage]).index(names[stage]))
+    )
 
 
 def _dataset(stage: str) -> str:
@@ -186,15 +241,24 @@ def _dataset(stage: str) -> str:
 
 
 def folder_name(dataset: str, models: Sequence[str]) -> str:
-    """Of a narrowed run; many models are told apart by a digest, since file systems take names of 255 bytes."""
+    """Of a narrowed run; many models are told apart by a digest, since file systems take names of
+    255 bytes.
+    """
     name = "-".join([dataset, *models])
-    return name if len(name) <= 100 else f"{dataset}-{len(models)}-models-{files.sha256_of(list(models))[:12]}"
+    return (
+        name
+        if len(name) <= 100
+        else f"{dataset}-{len(models)}-models-{files.sha256_of(list(models))[:12]}"
+    )
 
 
-def narrowed(root: Path, dataset: str, models: Sequence[str], environment: Mapping[str, str]) -> Path:
+def narrowed(
+    root: Path, dataset: str, models: Sequence[str], environment: Mapping[str, str]
+) -> Path:
     """Only `models` (and the baselines they are judged by) in a folder of their own; the folder.
 
-    DVC's outs stay whole; finished tuning and training is shared with whole runs through `.forecast/`.
+    DVC's outs stay whole; finished tuning and training is shared with whole runs through
+    `.forecast/`.
     """
     place = root / "narrowed" / folder_name(dataset, models)
     for name in SHARED:
@@ -203,13 +267,22 @@ def narrowed(root: Path, dataset: str, models: Sequence[str], environment: Mappi
         if not link.is_symlink():
             link.symlink_to(os.path.relpath(root / name, link.parent))
     for stage in STAGES[1:-1]:
-        command = [sys.executable, "-m", f"pipelines.{stage}", dataset, "--root", str(place.relative_to(root))]
+        command = [
+            sys.executable,
+            "-m",
+            f"pipelines.{stage}",
+            dataset,
+            "--root",
+            str(place.relative_to(root)),
+        ]
         if stage in ("tune", "train"):
             command += ["--models", ",".join(models)]
         print(f"Running stage {stage!r} of {dataset}, only {', '.join(models)}", flush=True)
         code = watched(command, root, environment)
         if code:
-            error = ForecastError(f"Stage {stage} of {dataset} failed (exit {code}); its message stands above.")
+            error = ForecastError(
+                f"Stage {stage} of {dataset} failed (exit {code}); its message stands above."
+            )
             error.exit_code = max(code, 1)
             raise error
     return place

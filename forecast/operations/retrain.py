@@ -1,5 +1,6 @@
-"""`forecast retrain`: fetch, check, decide whether a challenger is due, make one beside the person's checkout, ask the
-gate, and move the alias. Every step can be repeated; until the alias moves, the champion is the old one.
+"""`forecast retrain`: fetch, check, decide whether a challenger is due, make one beside the
+person's checkout, ask the gate, and move the alias. Every step can be repeated; until the alias
+moves, the champion is the old one.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ from forecast.tracking import distributed_lock, place
 
 @dataclass(frozen=True)
 class Judged:
-    """A decision that nothing has been done about. Where a challenger was made: the ledger with its fresh origins, not
-    saved yet (None where it had no rival), its `candidate` and `meta`."""
+    """A decision that nothing has been done about.
+
+    Where a challenger was made: the ledger with its fresh origins, not saved yet (None where it had
+    no rival), its `candidate` and `meta`.
+    """
 
     decision: Decision
     rules: Retraining
@@ -46,7 +50,8 @@ class Judged:
 def retrain(job: Job) -> Decision:
     """Finish what an earlier run left, then judge a challenger and carry the decision out.
 
-    `BusyError` while another retraining of the dataset runs, on this machine or on one that shares the store.
+    `BusyError` while another retraining of the dataset runs, on this machine or on one that shares
+    the store.
     """
     with _only_one(job), _only_one_among_machines(job):
         job.say("unfinished")
@@ -74,7 +79,9 @@ def retrain(job: Job) -> Decision:
 
 
 def rehearse(job: Job) -> Decision:
-    """The decision as `retrain` would make it; nothing is recorded, counted, registered or promoted."""
+    """The decision as `retrain` would make it; nothing is recorded, counted, registered or
+    promoted.
+    """
     with _only_one(job):
         return judge(job).decision
 
@@ -94,15 +101,21 @@ def judge(job: Job) -> Judged:
     known = next((d for d in decision.known(job.root, job.dataset) if d.key == about.key), None)
     if known is not None:
         reason = f"the same was decided at {known.at}: {known.word} ({known.reason})"
-        return Judged(replace(known, word="not due", reason=reason, unused_edits=tree.unused), rules, tree)
+        return Judged(
+            replace(known, word="not due", reason=reason, unused_edits=tree.unused), rules, tree
+        )
     job.say("drift")
     current = _champion(job)
-    found, shifts = _due(job, current, from_frame(frame, job.dataset, settings.task), settings, rules)
+    found, shifts = _due(
+        job, current, from_frame(frame, job.dataset, settings.task), settings, rules
+    )
     about = replace(
-        about, champion=current.version if current else None,
+        about,
+        champion=current.version if current else None,
         alias=champion.aliases(job.root, job.dataset).get("champion"),
-        due=found.reasons, drift=tuple(asdict(s) for s in shifts),
-    )  # fmt: skip
+        due=found.reasons,
+        drift=tuple(asdict(s) for s in shifts),
+    )
     if not found.reasons:
         days, new = (found.numbers.get(name, 0) for name in ("age_days", "new_steps"))
         reason = f"not due: champion {days:g} days old, {new} new steps, no drift"
@@ -119,14 +132,25 @@ def judge(job: Job) -> Judged:
 def _about(job: Job, tree: Tree, frame: pd.DataFrame, config: str) -> Decision:
     pointer = snapshots.read_pointer(tree.path, job.dataset)
     bare = Decision(
-        key="", dataset=job.dataset, as_of=pointer.as_of, data_sha256=pointer.sha256,
-        data_end=pd.Timestamp(frame["ds"].max()).isoformat(), config_hash=config, revision=tree.revision,
-        strategy=job.strategy, at=job.now.floor("s").isoformat(), word="not due", reason="", unused_edits=tree.unused,
-    )  # fmt: skip
+        key="",
+        dataset=job.dataset,
+        as_of=pointer.as_of,
+        data_sha256=pointer.sha256,
+        data_end=pd.Timestamp(frame["ds"].max()).isoformat(),
+        config_hash=config,
+        revision=tree.revision,
+        strategy=job.strategy,
+        at=job.now.floor("s").isoformat(),
+        word="not due",
+        reason="",
+        unused_edits=tree.unused,
+    )
     return replace(bare, key=decision.key_of(bare))
 
 
-def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, found: Due, rules: Retraining) -> Judged:
+def _judged(
+    job: Job, tree: Tree, about: Decision, current: Champion | None, found: Due, rules: Retraining
+) -> Judged:
     settings = load_dataset(job.dataset, tree.paths.configs)
     candidate, meta = chosen(tree.path, job.dataset, now=job.now, revision=tree.revision)
     case = evidence.Case.read(tree.path, job.dataset, settings.task)
@@ -135,18 +159,28 @@ def _judged(job: Job, tree: Tree, about: Decision, current: Champion | None, fou
     losses = evidence.fresh(case, ensemble_of(candidate), rival, seen)
     ledger, gathered = None, None
     if current is not None:
-        losses["champion"] = losses.get("champion", np.nan)  # a recipe that cannot be fitted any more
+        # a recipe that cannot be fitted any more
+        losses["champion"] = losses.get("champion", np.nan)
         ledger = evidence.Ledger(job.home / "ledger.json")
         ledger.add(losses, version=current.version, recipe=about.config_hash, at=job.now)
         gathered = ledger.evidence(version=current.version, recipe=about.config_hash)
-    steps = Spacing(horizon=settings.horizon, season_length=settings.season_length, step_size=settings.step_size)
+    steps = Spacing(
+        horizon=settings.horizon, season_length=settings.season_length, step_size=settings.step_size
+    )
     limits = gate.Rules(rules.alpha, rules.margin, rules.wanted_origins(settings))
     looked_at = gate.Fresh(**{str(name): own.to_numpy() for name, own in losses.items()})
     verdict = gate.decide(looked_at, gathered, steps, limits, ageing=found.ageing)
     about = replace(
-        about, word=verdict.word, reason=verdict.reason, candidate=meta.candidate,
-        numbers={**found.numbers, **verdict.numbers, "refitted_champion": int(rival is not None and len(seen) == 1)},
-    )  # fmt: skip
+        about,
+        word=verdict.word,
+        reason=verdict.reason,
+        candidate=meta.candidate,
+        numbers={
+            **found.numbers,
+            **verdict.numbers,
+            "refitted_champion": int(rival is not None and len(seen) == 1),
+        },
+    )
     return Judged(about, rules, tree, ledger, candidate, meta)
 
 
@@ -155,8 +189,8 @@ def _rival(
 ) -> tuple[Ensemble | None, list[pd.Timestamp]]:
     """What the challenger is current against, and the last targets that the two have used.
 
-    The champion as it serves where it has seen none of the challenger's fresh origins and forecasts the same thing;
-    else its recipe, fitted again at the challenger's cutoff; None when that fails.
+    The champion as it serves where it has seen none of the challenger's fresh origins and forecasts
+    the same thing; else its recipe, fitted again at the challenger's cutoff; None when that fails.
     """
     last = pd.Timestamp(meta.last_target_used)
     if current is None:
@@ -179,13 +213,20 @@ def _due(
     if current is not None:
         shifts = evidence.shifts(panel, current.meta, rules, recent_steps=recent)
         if evidence.can_be_judged(current.ensemble, settings.task):
-            live = evidence.live_error(current.ensemble, current.meta, panel, rules, recent_steps=recent)
+            live = evidence.live_error(
+                current.ensemble, current.meta, panel, rules, recent_steps=recent
+            )
             shifts += [live] if live is not None else []
         last = last or current.meta.as_of
     steps = pd.DatetimeIndex(sorted({moment for series in panel.series for moment in series.ds}))
     new = int((steps > pd.Timestamp(last)).sum()) if last else len(steps)
     meta = current.meta if current is not None else None
-    return due(meta, shifts, settings, rules, as_of=pd.Timestamp(steps[-1]), now=job.now, new_steps=new), shifts
+    return (
+        due(
+            meta, shifts, settings, rules, as_of=pd.Timestamp(steps[-1]), now=job.now, new_steps=new
+        ),
+        shifts,
+    )
 
 
 def _finish(job: Job) -> Decision | None:
@@ -199,13 +240,19 @@ def _finish(job: Job) -> Decision | None:
         challenger.refit(job, tree, candidate / "record.json", target, on="all")
 
     return decision.finish_pending(
-        job.root, job.dataset, now=job.now, tracking_uri=job.tracking_uri, say=job.say,
+        job.root,
+        job.dataset,
+        now=job.now,
+        tracking_uri=job.tracking_uri,
+        say=job.say,
         refit=again if rules.after_promotion == "refit" else None,
-    )  # fmt: skip
+    )
 
 
 def _champion(job: Job) -> Champion | None:
-    """The champion, or None while the dataset has none; a damaged one is an error that says what to do."""
+    """The champion, or None while the dataset has none; a damaged one is an error that says what to
+    do.
+    """
     if "champion" not in champion.aliases(job.root, job.dataset):
         return None
     found = champion.load(job.root, job.dataset)
@@ -218,7 +265,9 @@ def _champion(job: Job) -> Champion | None:
 def _only_one_among_machines(job: Job) -> Iterator[None]:
     """From here to the last alias; it begins with the champion that the others may have made."""
     where = place(job.root, job.tracking_uri)
-    with distributed_lock.lock(where, f"retrain-{job.dataset}", what=f"Retraining {job.dataset!r}", timeout=0.0):
+    with distributed_lock.lock(
+        where, f"retrain-{job.dataset}", what=f"Retraining {job.dataset!r}", timeout=0.0
+    ):
         if not where.owned:
             for done in repaired(job.root, job.dataset, tracking_uri=job.tracking_uri):
                 job.say(done)
@@ -227,7 +276,8 @@ def _only_one_among_machines(job: Job) -> Iterator[None]:
 
 @contextmanager
 def _only_one(job: Job) -> Iterator[None]:
-    load_dataset(job.dataset, ProjectPaths.of(job.root).configs)  # a wrong name leaves no folder behind
+    # a wrong name leaves no folder behind
+    load_dataset(job.dataset, ProjectPaths.of(job.root).configs)
     lock = ProjectPaths.of(job.root).lock(f"retrain-{job.dataset}")
     with files.locked(lock, what=f"Retraining {job.dataset!r}"):
         files.remove_leftovers(job.home)

@@ -1,13 +1,15 @@
-"""`forecast schedule run`: one process that starts commands at their times, each in a process of its own.
+"""`forecast schedule run`: one process that starts commands at their times, each in a process of
+its own.
 
-APScheduler keeps the threads. When a job runs is said here (`next_run`), not by the scheduler's cron trigger: that one
-fires twice and more in the hour that a clock repeats. Every configured time of every configured day gives one moment:
-the first of two equal local times, and the moment after the gap for a local time that does not exist. What survives
-this process lies below `.forecast/schedule/`:
+APScheduler keeps the threads. When a job runs is said here (`next_run`), not by the scheduler's
+cron trigger: that one fires twice and more in the hour that a clock repeats. Every configured time
+of every configured day gives one moment: the first of two equal local times, and the moment after
+the gap for a local time that does not exist. What survives this process lies below
+`.forecast/schedule/`:
 
     heartbeat.json      written every few seconds: pid, time, what runs, what comes next
-    <job>.json          the last run: started, ended, exit code; it decides after a restart what was missed
-    <job>.log           what the last runs printed, cut to the newest `LOG_BYTES`
+    <job>.json          the last run: started, ended, exit code; it decides after a restart what was
+    missed <job>.log           what the last runs printed, cut to the newest `LOG_BYTES`
 """
 
 from __future__ import annotations
@@ -45,7 +47,10 @@ STOPPED = 143
 
 @dataclass
 class Scheduler:
-    """The jobs of one project. `say` gets one line per event; `environment` is that of the commands."""
+    """The jobs of one project.
+
+    `say` gets one line per event; `environment` is that of the commands.
+    """
 
     root: Path
     schedule: Schedule
@@ -58,7 +63,9 @@ class Scheduler:
 
     def run(self) -> None:
         """Until `ending` is set; `BusyError` while another scheduler of this project runs."""
-        with files.locked(ProjectPaths.of(self.root).lock("schedule"), what="`forecast schedule run`"):
+        with files.locked(
+            ProjectPaths.of(self.root).lock("schedule"), what="`forecast schedule run`"
+        ):
             pool = ThreadPoolExecutor(max_workers=2 * len(self.schedule.jobs))
             scheduler = BackgroundScheduler(timezone=UTC, executors={"default": pool})
             for name, job in self.schedule.jobs.items():
@@ -107,12 +114,19 @@ class Scheduler:
             files.write_bytes(log, log.read_bytes()[-LOG_BYTES // 2 :])
         command = [sys.executable, "-m", "forecast", *job.run]
         with log.open("ab") as output:
-            output.write(f"\n== {self.clock():%Y-%m-%d %H:%M:%S} UTC forecast {' '.join(job.run)}\n".encode())
+            output.write(
+                f"\n== {self.clock():%Y-%m-%d %H:%M:%S} UTC forecast {' '.join(job.run)}\n".encode()
+            )
             output.flush()
             process = subprocess.Popen(
-                command, cwd=self.root, env=dict(self.environment), stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+                command,
+                cwd=self.root,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
             self._running[name] = process
             try:
                 return self._wait(process, 60 * job.timeout_minutes)
@@ -120,7 +134,9 @@ class Scheduler:
                 del self._running[name]
 
     def _wait(self, process: subprocess.Popen[bytes], seconds: float) -> int:
-        """The exit code; 124 after the timeout, 143 when the scheduler is told to end: both end what it started."""
+        """The exit code; 124 after the timeout, 143 when the scheduler is told to end: both end
+        what it started.
+        """
         until = time.monotonic() + seconds  # the wall clock may be set while a job runs
         while not self.ending.is_set() and time.monotonic() < until:
             try:
@@ -140,7 +156,9 @@ class Scheduler:
             "at": now.isoformat(),
             "state": "ended" if self.ending.is_set() else "running",
             "running": sorted(self._running),
-            "next": {name: moment.isoformat() for name, moment in next_runs(self.schedule, now).items()},
+            "next": {
+                name: moment.isoformat() for name, moment in next_runs(self.schedule, now).items()
+            },
         }
         try:
             files.write_json(ProjectPaths.of(self.root).schedule / "heartbeat.json", content)
@@ -157,7 +175,8 @@ class Times(BaseTrigger):
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         if previous_fire_time is None and self.at_once:
             return now
-        # From the run before, not from now: so that APScheduler sees what was slept through and runs it once.
+        # From the run before, not from now: so that APScheduler sees what was slept through and
+        # runs it once.
         return next_run(self.name, self.job, min(previous_fire_time or now, now))
 
 
@@ -172,7 +191,9 @@ def last_run(root: Path, name: str) -> dict[str, Any]:
 
 
 def _end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
-    """SIGTERM to the command, which unwinds; what is left of it and its descendants after `grace` is killed."""
+    """SIGTERM to the command, which unwinds; what is left of it and its descendants after `grace`
+    is killed.
+    """
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -187,7 +208,14 @@ def _end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
 
 
 def _meaning(code: int) -> str:
-    known = {0: "done", 2: "wrong input", 3: "data", 4: "not promoted", 75: "busy: skipped", TIMED_OUT: "timeout"}
+    known = {
+        0: "done",
+        2: "wrong input",
+        3: "data",
+        4: "not promoted",
+        75: "busy: skipped",
+        TIMED_OUT: "timeout",
+    }
     return known.get(code, "stopped" if code == STOPPED else "failed")
 
 
@@ -196,15 +224,20 @@ def next_run(name: str, job: ScheduledJob, after: datetime) -> datetime:
     return next(moment for moment in _moments(name, job, after) if moment > after)
 
 
-def missed(name: str, job: ScheduledJob, last_started: datetime | None, now: datetime) -> datetime | None:
-    """The newest time that passed without a run; None when there is none, or when the job never ran.
+def missed(
+    name: str, job: ScheduledJob, last_started: datetime | None, now: datetime
+) -> datetime | None:
+    """The newest time that passed without a run; None when there is none, or when the job never
+    ran.
 
-    However many times passed, it is one: they coalesce. A start that lies in the future was written by a clock that
-    has been set back since: then nothing was missed.
+    However many times passed, it is one: they coalesce. A start that lies in the future was written
+    by a clock that has been set back since: then nothing was missed.
     """
     if last_started is None or last_started > now:
         return None
-    past = itertools.takewhile(lambda moment: moment <= now, _moments(name, job, now - timedelta(days=9)))
+    past = itertools.takewhile(
+        lambda moment: moment <= now, _moments(name, job, now - timedelta(days=9))
+    )
     due = list(past)[-1]
     return due if due > last_started else None
 
@@ -220,6 +253,7 @@ def _moments(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetim
 
 def _on(name: str, job: ScheduledJob, day: date) -> Iterator[datetime]:
     for at in job.times:
-        local = datetime.combine(day, at, tzinfo=job.zone)  # fold 0: the first of two equal local times
+        # fold 0: the first of two equal local times
+        local = datetime.combine(day, at, tzinfo=job.zone)
         jitter = random.Random(f"{name} {day} {at}").uniform(0, 60 * job.jitter_minutes)
         yield local.astimezone(UTC) + timedelta(seconds=round(jitter))

@@ -1,7 +1,8 @@
-"""The state of each dataset in under a second: read from small files of this machine, nothing loaded; and faults of
-locks, MLflow's paths and champions, found and repaired for `forecast doctor`.
+"""The state of each dataset in under a second: read from small files of this machine, nothing
+loaded; and faults of locks, MLflow's paths and champions, found and repaired for `forecast doctor`.
 
-Drift and the last run are what retraining wrote into its newest decision; the next run is what the scheduler planned.
+Drift and the last run are what retraining wrote into its newest decision; the next run is what the
+scheduler planned.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from forecast.tracking import place, store
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """One dataset. Times are ISO 8601 in UTC; `live_error` is relative to the test block (1: as expected)."""
+    """One dataset. Times are ISO 8601 in UTC; `live_error` is relative to the test block (1: as
+    expected).
+    """
 
     dataset: str
     champion: int | None
@@ -49,17 +52,25 @@ class DatasetStatus:
 
 
 def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
-    """What this machine knows of one dataset; a fault stands in `state` and is never raised. `now` with its zone."""
+    """What this machine knows of one dataset; a fault stands in `state` and is never raised.
+
+    `now` with its zone.
+    """
     named, meta, faults = _local(root, dataset)
     if not faults and "champion" not in named:
-        faults.append(f"no champion here; `forecast promote {dataset}`, or `forecast status --registry` takes one")
+        faults.append(
+            f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
+            " takes one"
+        )
     newest, kind = newest_data(root, dataset), calendar_kind(root, dataset)
     pointer = files.noted(ProjectPaths.of(newest).pointer(dataset))
     last, known = _last_observation(newest, pointer)
     as_of = last if kind == "index" else str(pointer.get("as_of", ""))
     _, scored = champion.remembered(root, dataset)
     live = next((entry for entry in scored if entry.version == named.get("champion")), None)
-    decisions = map(files.noted, (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json"))
+    decisions = map(
+        files.noted, (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json")
+    )
     decision = max(decisions, key=lambda noted: str(noted.get("at", "")), default={})
     ran, following = _runs(root, dataset, decision)
     return DatasetStatus(
@@ -70,7 +81,9 @@ def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         training_cutoff=written(kind, meta.training_cutoff, 19) if meta else "",
         data_as_of=written(kind, as_of),
         last_observation=written(kind, last),
-        last_observation_age_h=round(24 * _days(now, known), 1) if known and kind != "index" else None,
+        last_observation_age_h=(
+            round(24 * _days(now, known), 1) if known and kind != "index" else None
+        ),
         skill=meta.metrics.get("skill") if meta else None,
         live_error=live.error if live else None,
         live_skill=live.skill if live else None,
@@ -83,7 +96,9 @@ def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
 
 
 def calendar_kind(root: Path, dataset: str) -> str:
-    """The kind of a dataset's calendar; empty where its entry does not say it, which is `check`'s to tell."""
+    """The kind of a dataset's calendar; empty where its entry does not say it, which is `check`'s
+    to tell.
+    """
     try:
         return str(_yaml(root, "datasets.yaml")["datasets"][dataset]["calendar"]["kind"])
     except (KeyError, TypeError):
@@ -91,8 +106,9 @@ def calendar_kind(root: Path, dataset: str) -> str:
 
 
 def _last_observation(project: Path, pointer: Mapping[str, Any]) -> tuple[str, str]:
-    """The time of the newest row of the pointed snapshot and when it became known (a session: its close); both empty
-    where its record does not say them."""
+    """The time of the newest row of the pointed snapshot and when it became known (a session: its
+    close); both empty where its record does not say them.
+    """
     name = str(pointer.get("snapshot", ""))
     content = files.noted((project / name).with_suffix(".json")) if name else {}
     return str(content.get("last", "")), str(content.get("known", content.get("last", "")))
@@ -103,7 +119,11 @@ def _local(root: Path, dataset: str) -> tuple[dict[str, int], champion.Meta | No
         named = champion.aliases(root, dataset)
         if "champion" not in named:
             return named, None, []
-        return named, champion.read_meta(root, dataset, named["champion"]), _damage(root, dataset, named)
+        return (
+            named,
+            champion.read_meta(root, dataset, named["champion"]),
+            _damage(root, dataset, named),
+        )
     except ForecastError as error:
         return {}, None, [str(error)]
 
@@ -135,28 +155,39 @@ def _runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, s
     done = [run for run in (files.noted(folder / f"{name}.json") for name in jobs) if run]
     newest = max(done, key=lambda run: str(run.get("started", "")), default={})
     last = "none"
-    if str(newest.get("started", "")) > str(decision.get("at", "")):  # it ended without a decision, or still runs
+    # it ended without a decision, or still runs
+    if str(newest.get("started", "")) > str(decision.get("at", "")):
         code = newest.get("code")
         last = f"{newest['started'][:19]}: {'running' if code is None else f'exit {code}'}"
     elif decision:
-        last = f"{str(decision.get('at', ''))[:19]}: {decision.get('word', '')} ({decision.get('reason', '')})"
+        last = (
+            f"{str(decision.get('at', ''))[:19]}: {decision.get('word', '')}"
+            f" ({decision.get('reason', '')})"
+        )
     if not planned or beat.get("state") != "running":
         return last, "none planned: no scheduler runs"
     return last, planned[0][:19]
 
 
 def _jobs(root: Path, dataset: str) -> list[str]:
-    """The jobs of configs/schedule.yaml that retrain the dataset; a wrong file is `check`'s to tell."""
+    """The jobs of configs/schedule.yaml that retrain the dataset; a wrong file is `check`'s to
+    tell.
+    """
     try:
         jobs = _yaml(root, "schedule.yaml")["jobs"].items()
-        words = {name: job["run"].split() if isinstance(job["run"], str) else list(job["run"]) for name, job in jobs}
+        words = {
+            name: job["run"].split() if isinstance(job["run"], str) else list(job["run"])
+            for name, job in jobs
+        }
     except (KeyError, TypeError, AttributeError):
         return []
     return [str(name) for name, run in words.items() if run[:1] == ["retrain"] and dataset in run]
 
 
 def _days(now: datetime, earlier: str) -> float:
-    return (now - datetime.fromisoformat(earlier).replace(tzinfo=now.tzinfo)).total_seconds() / 86400
+    return (
+        now - datetime.fromisoformat(earlier).replace(tzinfo=now.tzinfo)
+    ).total_seconds() / 86400
 
 
 def _yaml(root: Path, name: str) -> dict[str, Any]:
@@ -172,9 +203,15 @@ REPAIR = "`forecast doctor --repair`"
 
 
 def findings(root: Path, tracking_uri: str) -> Iterator[Finding]:
-    """(what, found, repair) for locks, MLflow's paths and champions; an empty repair means that all is well."""
+    """(what, found, repair) for locks, MLflow's paths and champions; an empty repair means that all
+    is well.
+    """
     stale = stale_locks(root)
-    yield "locks", f"{len(stale)} name processes that are gone" if stale else "none is stale", REPAIR if stale else ""
+    yield (
+        "locks",
+        f"{len(stale)} name processes that are gone" if stale else "none is stale",
+        REPAIR if stale else "",
+    )
     yield _paths(root, tracking_uri)
     for dataset in datasets(root, tracking_uri):
         yield _champion(root, dataset)
@@ -204,11 +241,17 @@ def _paths(root: Path, tracking_uri: str) -> Finding:
     except ForecastError as error:
         return "MLflow's paths", str(error), REPAIR
     named = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
-    return "MLflow's paths", named if former else "lead into this folder", "`forecast sync`" if former else ""
+    return (
+        "MLflow's paths",
+        named if former else "lead into this folder",
+        "`forecast sync`" if former else "",
+    )
 
 
 def stale_locks(root: Path) -> list[Path]:
-    """Notes of lock holders that ended without taking them away; the locks themselves end with their processes."""
+    """Notes of lock holders that ended without taking them away; the locks themselves end with
+    their processes.
+    """
 
     def gone(note: Path) -> bool:
         try:
@@ -222,12 +265,16 @@ def stale_locks(root: Path) -> list[Path]:
 def datasets(root: Path, tracking_uri: str) -> list[str]:
     """The datasets that have a champion here, or only in the registry."""
     here = {path.name for path in ProjectPaths.of(root).all_champions.glob("*") if path.is_dir()}
-    elsewhere = [name for name in running(root) if name not in here and _registered(root, name, tracking_uri)]
+    elsewhere = [
+        name for name in running(root) if name not in here and _registered(root, name, tracking_uri)
+    ]
     return sorted({*here, *elsewhere})
 
 
 def _registered(root: Path, dataset: str, tracking_uri: str) -> bool:
-    """Whether the registry has a champion; no when it does not answer, which is a finding of its own."""
+    """Whether the registry has a champion; no when it does not answer, which is a finding of its
+    own.
+    """
     from forecast.operations import registry
 
     database = place(root, tracking_uri).database
@@ -240,7 +287,9 @@ def _registered(root: Path, dataset: str, tracking_uri: str) -> bool:
 
 
 def running(root: Path) -> list[str]:
-    """The datasets of `run` in configs/datasets.yaml, the rest of which `forecast check` examines."""
+    """The datasets of `run` in configs/datasets.yaml, the rest of which `forecast check`
+    examines.
+    """
     try:
         return [str(name) for name in _yaml(root, "datasets.yaml")["run"]]
     except (KeyError, TypeError):

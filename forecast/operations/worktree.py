@@ -1,9 +1,11 @@
-"""One git work tree per dataset in which challengers are made: the person's checkout is never touched.
+"""One git work tree per dataset in which challengers are made: the person's checkout is never
+touched.
 
-    .forecast/retrain/<dataset>/tree/    detached at the checkout's commit; its own data, pointer, dvc.lock, .forecast
+    .forecast/retrain/<dataset>/tree/    detached at the checkout's commit; its own data, pointer,
+    dvc.lock, .forecast
 
-DVC's cache is shared, so what the checkout has made already is not made again; the interpreter is the running one.
-What is not committed is not used: `uncommitted` names it.
+DVC's cache is shared, so what the checkout has made already is not made again; the interpreter is
+the running one. What is not committed is not used: `uncommitted` names it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ KEPT = ("data", ".forecast", ".venv", ".dvc/config.local", ".dvc/tmp", "reports"
 
 @dataclass(frozen=True)
 class Tree:
-    """A work tree at `revision`; `unused`: paths with edits in the checkout that are not committed."""
+    """A work tree at `revision`; `unused`: paths with edits in the checkout that are not
+    committed.
+    """
 
     path: Path
     revision: str
@@ -43,7 +47,8 @@ class Tree:
 
 
 def opened(root: Path, dataset: str) -> Tree:
-    """The dataset's work tree at the checkout's commit, made or repaired; edits of an earlier run in it are undone.
+    """The dataset's work tree at the checkout's commit, made or repaired; edits of an earlier run
+    in it are undone.
 
     `InputError` when `root` is no git repository with a commit.
     """
@@ -55,7 +60,8 @@ def opened(root: Path, dataset: str) -> Tree:
         tree.parent.mkdir(parents=True, exist_ok=True)
         _git(root, "worktree", "prune")
         _git(root, "worktree", "add", "--quiet", "--force", "--detach", str(tree), revision)
-    (_git_folder(tree) / "index.lock").unlink(missing_ok=True)  # ours alone: the dataset's lock is held
+    # ours alone: the dataset's lock is held
+    (_git_folder(tree) / "index.lock").unlink(missing_ok=True)
     _git(tree, "checkout", "--quiet", "--force", "--detach", revision)
     _git(tree, "clean", "-ffdq", *(word for name in KEPT for word in ("-e", f"/{name}")))
     _link_interpreter(tree)
@@ -65,24 +71,31 @@ def opened(root: Path, dataset: str) -> Tree:
 
 def uncommitted(root: Path) -> tuple[str, ...]:
     """Paths of code and configuration whose state in the checkout is not the commit's."""
-    said = _git(root, "status", "--porcelain", "--", *(name for name in CODE if (root / name).exists()))
+    said = _git(
+        root, "status", "--porcelain", "--", *(name for name in CODE if (root / name).exists())
+    )
     return tuple(line[3:].strip('"') for line in said.splitlines())
 
 
 def environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """The environment of stages in the work tree: the tracking address is absolute and the checkout's own."""
+    """The environment of stages in the work tree: the tracking address is absolute and the
+    checkout's own.
+    """
     return {**given, "MLFLOW_TRACKING_URI": place(root, given.get("MLFLOW_TRACKING_URI", "")).uri}
 
 
 def configure(tree: Tree, dataset: str, splits: Mapping[str, Any]) -> None:
-    """The work tree's own configuration: one dataset, its blocks at these dates, tuned values as a plain input.
+    """The work tree's own configuration: one dataset, its blocks at these dates, tuned values as a
+    plain input.
 
     Only what can be shipped is trained: the other ranking compares architectures.
 
-    Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file: kept while the
-    person's configuration is, hashed by DVC. So are the weights to begin with, where there are any.
+    Without the stage `tune` in its dvc.yaml, data/tuned/<dataset> is a dependency like any file:
+    kept while the person's configuration is, hashed by DVC. So are the weights to begin with, where
+    there are any.
     """
-    from forecast.config.reading import read_yaml  # with it comes pandas, which `status` does without
+    # with it comes pandas, which `status` does without
+    from forecast.config.reading import read_yaml
 
     path = tree.paths.configs / "datasets.yaml"
     content = read_yaml(path)
@@ -109,10 +122,16 @@ def put(source: Path, target: Path) -> None:
 
 
 def prune(root: Path, tree: Tree, *, snapshots: int) -> None:
-    """Bound what retrainings leave: old snapshots that no commit holds, and finished work of earlier data."""
+    """Bound what retrainings leave: old snapshots that no commit holds, and finished work of
+    earlier data.
+    """
     committed = set(_git(tree.path, "ls-files", "--", "data/snapshots").splitlines())
     for folder in (*tree.paths.snapshots.glob("*"), *tree.paths.snapshots.glob("*/issued")):
-        own = [p for p in sorted(folder.glob("*.parquet")) if p.relative_to(tree.path).as_posix() not in committed]
+        own = [
+            p
+            for p in sorted(folder.glob("*.parquet"))
+            if p.relative_to(tree.path).as_posix() not in committed
+        ]
         for path in own[:-snapshots]:
             for gone in (path, path.with_suffix(".json"), path.with_suffix(".revisions.csv")):
                 gone.unlink(missing_ok=True)
@@ -127,15 +146,17 @@ def _is_tree(tree: Path, root: Path) -> bool:
         return False
     common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
     _link(tree, Path(common) / "worktrees")
-    said = _run(tree, "git", "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel")
+    said = _run(
+        tree, "git", "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel"
+    )
     return said.returncode == 0 and said.stdout.split("\n")[:2] == [common, str(tree.resolve())]
 
 
 def _link(tree: Path, worktrees: Path) -> None:
     """Make the work tree of a moved or copied project this repository's own.
 
-    Git keeps an absolute path at both ends. `git worktree repair` follows them, and so writes into the original of a
-    copy.
+    Git keeps an absolute path at both ends. `git worktree repair` follows them, and so writes into
+    the original of a copy.
     """
     own = worktrees / Path((tree / ".git").read_text().strip()).name
     if (own / "gitdir").is_file():
@@ -151,8 +172,9 @@ def _revision(root: Path) -> str:
     said, top = (_run(root, "git", "rev-parse", asked) for asked in ("HEAD", "--show-toplevel"))
     if said.returncode or Path(top.stdout.strip()).resolve() != root:
         raise InputError(
-            f"{root}: not the root of a git repository with a commit. A challenger is made from committed code: "
-            "`git init`, `git add -A` and `git commit` here, then the same command again."
+            f"{root}: not the root of a git repository with a commit. A challenger is made from"
+            " committed code: `git init`, `git add -A` and `git commit` here, then the same"
+            " command again."
         )
     return said.stdout.strip()
 
@@ -185,18 +207,24 @@ def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def _git(folder: Path, *words: str) -> str:
     done = _run(folder, "git", *words)
     if done.returncode:
-        raise ForecastError(f"git {words[0]} in {folder} failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise ForecastError(
+            f"git {words[0]} in {folder} failed: {done.stderr.strip() or done.stdout.strip()}"
+        )
     return done.stdout
 
 
 def newest_data(root: Path, dataset: str) -> Path:
-    """The folder whose pointer names the later snapshot; the checkout's where both are equal or only it has one."""
+    """The folder whose pointer names the later snapshot; the checkout's where both are equal or
+    only it has one.
+    """
     tree = ProjectPaths.of(root).retraining(dataset) / "tree"
     return tree if _as_of(tree, dataset) > _as_of(root, dataset) else root
 
 
 def _as_of(project: Path, dataset: str) -> datetime:
-    """When the data that `project` points to were known; the beginning of time where it holds none."""
+    """When the data that `project` points to were known; the beginning of time where it holds
+    none.
+    """
     try:
         pointer = files.read_json(ProjectPaths.of(project).pointer(dataset))
         known = datetime.fromisoformat(pointer["as_of"])

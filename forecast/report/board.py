@@ -1,4 +1,6 @@
-"""Tables of scores: the leaderboard of one ranking, the errors of every series, and the scores of distributions."""
+"""Tables of scores: the leaderboard of one ranking, the errors of every series, and the scores of
+distributions.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ from markupsafe import Markup
 
 from forecast.comparison import metrics
 from forecast.comparison.metrics import Metric
-from forecast.data.results import MEAN, RANKING_TITLES, RANKINGS, WHOLE, Results, in_ranking, members_in_words
+from forecast.data.results import (
+    MEAN,
+    RANKING_TITLES,
+    RANKINGS,
+    WHOLE,
+    Results,
+    in_ranking,
+    members_in_words,
+)
 from forecast.report import text
 from forecast.report.charts import strip
 from forecast.report.figures import fitted_skip, headline
@@ -20,23 +30,40 @@ from forecast.report.svg import padded
 from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
 
 WIDEST = 1.25  # times the naive error: what lies beyond is an arrow on the strip
-AGAINST_NAIVE = "Change of error against the naive forecast, on the same origins; word of the corrected test"
-AGAINST_SKIP = "Change of error against the model's own skip connection; a network counts only when it says better"
+AGAINST_NAIVE = (
+    "Change of error against the naive forecast, on the same origins; word of the corrected test"
+)
+AGAINST_SKIP = (
+    "Change of error against the model's own skip connection; a network counts only when it says"
+    " better"
+)
 SPREAD = "of the mean of the seeds' forecasts ± standard deviation over seeds"
-SEEDS = "Each seed a thin mark, their mean a dot; left is better, the vertical line is the fitted skip alone"
-WINKLER = "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times what was missed"
+SEEDS = (
+    "Each seed a thin mark, their mean a dot; left is better, the vertical line is the fitted skip"
+    " alone"
+)
+WINKLER = (
+    "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times what was"
+    " missed"
+)
 HEADS = "Of the head's whole distribution, mean over seeds; of a single number it is the MAE"
 DIRECTION = "Share of moves whose sign was forecast right / share of the commoner sign"
 Scores = dict[str, Any]  # one row of the leaderboard
 
 
 def leaderboard(results: Results, ranking: str) -> Table:
-    """The ranking's own rows with baselines and skip: per model the mean of its seeds' forecasts, ± their spread.
+    """The ranking's own rows with baselines and skip: per model the mean of its seeds' forecasts, ±
+    their spread.
 
-    Of one series, whose unit scores of distributions have, these stand in the last columns of the models' rows.
+    Of one series, whose unit scores of distributions have, these stand in the last columns of the
+    models' rows.
     """
     board, ranked_by = results.board(ranking), headline(results)
-    rest = [m for m in metrics.METRICS if m.own_column and m.name != results.headline and board[m.name].notna().any()]
+    rest = [
+        m
+        for m in metrics.METRICS
+        if m.own_column and m.name != results.headline and board[m.name].notna().any()
+    ]
     columns = [
         ("Model", ""),
         (_title(results, ranked_by), f"{ranked_by.explanation}; {SPREAD}"),
@@ -66,15 +93,24 @@ def _of_distributions(results: Results, ranking: str) -> list[tuple[str, str, di
     for name, scores in scores_of_distributions(results).items():
         level = name.removeprefix("winkler_")
         title, why = (f"Winkler {level} %", WINKLER) if level != name else ("CRPS", HEADS)
-        own = {model: score for (model, place), score in scores.items() if place in (ranking, "baseline")}
+        own = {
+            model: score
+            for (model, place), score in scores.items()
+            if place in (ranking, "baseline")
+        }
         found += [(f"{title}{unit}", why, own)] if own else []
     return found
 
 
 def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
-    """Of each combination its name, and its members with their weights; what was left out behind them."""
+    """Of each combination its name, and its members with their weights; what was left out behind
+    them.
+    """
     found = results.combinations(ranking)
-    return [(m, "; ".join(filter(None, (members_in_words(r), r["reason"])))) for m, r in sorted(found.items())]
+    return [
+        (m, "; ".join(filter(None, (members_in_words(r), r["reason"]))))
+        for m, r in sorted(found.items())
+    ]
 
 
 def _lowest_first(row: Row, column: int = 0) -> tuple[bool, Any]:
@@ -93,17 +129,30 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, rest: list[Metric])
     if mean["status"] != "ok" or text.missing(mean[results.headline]):
         name = results.candidate(str(mean["model"]), str(mean["ranking"]))
         reason = results.records[name].get("reason") if name else ""
-        return Row(str(mean["model"]), [EMPTY], ["failed"], "failed", str(reason or "no reason was recorded"))
+        return Row(
+            str(mean["model"]),
+            [EMPTY],
+            ["failed"],
+            "failed",
+            str(reason or "no reason was recorded"),
+        )
     return _mean_row(results, ranking, mean, by_seed.get("std"), seeds, rest)
 
 
 def _mean_row(
-    results: Results, ranking: str, mean: Scores, std: Scores | None, seeds: list[Scores], rest: list[Metric]
+    results: Results,
+    ranking: str,
+    mean: Scores,
+    std: Scores | None,
+    seeds: list[Scores],
+    rest: list[Metric],
 ) -> Row:
     model, error = str(mean["model"]), float(mean[results.headline])
     chosen = model == results.chosen(ranking)
     spread = (std or {}).get(results.headline) if len(seeds) > 1 else None
-    shown = text.figure(error) if text.missing(spread) else text.plus_minus(error, float(spread or 0))
+    shown = (
+        text.figure(error) if text.missing(spread) else text.plus_minus(error, float(spread or 0))
+    )
     failed = sum(row["status"] != "ok" for row in seeds)
     marks = ["chosen on validation"] if chosen else []
     marks += ["best set"] if model in results.tied(ranking) else []
@@ -118,7 +167,12 @@ def _mean_row(
         Cell(_strip(results, ranking, seeds, error, chosen)),
         *_scores(mean, rest),
     ]
-    return Row(model, cells, marks, "chosen" if chosen else "baseline" if mean["ranking"] == "baseline" else "")
+    return Row(
+        model,
+        cells,
+        marks,
+        "chosen" if chosen else "baseline" if mean["ranking"] == "baseline" else "",
+    )
 
 
 def _scores(row: Scores, rest: list[Metric]) -> list[Cell]:
@@ -145,7 +199,9 @@ def _change(skill: Any) -> Cell:
 
 
 def _skip_cell(results: Results, ranking: str, row: Scores) -> Cell:
-    """The change against the model's own skip; anything but "better" means that the network adds nothing."""
+    """The change against the model's own skip; anything but "better" means that the network adds
+    nothing.
+    """
     test = results.tests(ranking, "skip").get(str(row["model"]))
     if not test:
         return EMPTY
@@ -162,13 +218,22 @@ def _tested(test: dict[str, Any], change: Any, said: str) -> Cell:
     return Cell(content, change, tip, text.word_class(word))
 
 
-def _strip(results: Results, ranking: str, seeds: list[Scores], error: float, chosen: bool) -> Markup:
-    """The seeds on the range of this ranking's networks and the fitted skip; worse rows are an arrow at its end."""
+def _strip(
+    results: Results, ranking: str, seeds: list[Scores], error: float, chosen: bool
+) -> Markup:
+    """The seeds on the range of this ranking's networks and the fitted skip; worse rows are an
+    arrow at its end.
+    """
     board, head = results.board(ranking), results.headline
     values = board.loc[board["seed"] != "std", head].dropna()
     own = board.loc[(board["ranking"] == ranking) & (board["seed"] != "std"), head].dropna()
     line, naive = (results.score(model, ranking) for model in (fitted_skip(results), "naive"))
-    highest = max([float(own.max()) if len(own) else float(values.max()), *([float(line[head])] if line else [])])
+    highest = max(
+        [
+            float(own.max()) if len(own) else float(values.max()),
+            *([float(line[head])] if line else []),
+        ]
+    )
     highest = min(highest, WIDEST * float(naive[head])) if naive else highest
     bounds = padded([float(values.min()), max(highest, float(values.min()))])
     marks = [float(row[head]) for row in seeds if row["status"] == "ok"] if len(seeds) > 1 else []
@@ -177,7 +242,9 @@ def _strip(results: Results, ranking: str, seeds: list[Scores], error: float, ch
 
 
 def series_table(results: Results, ranking: str) -> Table:
-    """MAE of every series in its own unit, for datasets of several series, whose errors are never pooled in units."""
+    """MAE of every series in its own unit, for datasets of several series, whose errors are never
+    pooled in units.
+    """
     names = results.series[:MOST_SERIES]
     columns = [("Model", "")]
     mae = next(metric for metric in metrics.METRICS if metric.name == "mae")
@@ -196,14 +263,17 @@ def series_table(results: Results, ranking: str) -> Table:
 
 
 def _served(table: pd.DataFrame) -> pd.DataFrame:
-    """By model and series the last row: that of the seeds' mean, which stands behind them, or of the only seed."""
+    """By model and series the last row: that of the seeds' mean, which stands behind them, or of
+    the only seed.
+    """
     return table.groupby(["model", "series"]).tail(1).set_index(["model", "series"]).sort_index()
 
 
 @dataclass(frozen=True)
 class ManySeries:
-    """What is said of more series than have a column each: `spread` of every model's MASE over the series, the `worst`
-    of `model`, and `known`, every series' row of it as text, for a search."""
+    """What is said of more series than have a column each: `spread` of every model's MASE over the
+    series, the `worst` of `model`, and `known`, every series' row of it as text, for a search.
+    """
 
     model: str
     count: int
@@ -228,8 +298,16 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     rows.sort(key=partial(_lowest_first, column=1))
     model = results.chosen(ranking) or rows[0].model
     own = mean.loc[[model]].droplevel(0).sort_values("mase", ascending=False, kind="stable")
-    cells = [(str(s), [number(mae), number(mase), _change(skill)]) for s, mae, mase, skill in own.itertuples()]
-    worst = [("Series", ""), ("MAE", "In the unit of the series"), ("MASE", ""), ("Error vs naive", AGAINST_NAIVE)]
+    cells = [
+        (str(s), [number(mae), number(mase), _change(skill)])
+        for s, mae, mase, skill in own.itertuples()
+    ]
+    worst = [
+        ("Series", ""),
+        ("MAE", "In the unit of the series"),
+        ("MASE", ""),
+        ("Error vs naive", AGAINST_NAIVE),
+    ]
     known = [(series, *(str(cell.shown) for cell in row)) for series, row in cells]
     found = Table(worst, [Row(series, row) for series, row in cells[: text.WORST]])
     return ManySeries(model, len(own), Table(columns, rows), found, known)
@@ -240,7 +318,10 @@ DISTRIBUTIONS = [
     ("Ranking", "Which skip connection it was trained with"),
     ("Head", "What the network forecasts besides one number"),
     ("Series", ""),
-    ("CRPS", "Of the whole distribution, in the unit of the series; of a single number it is the MAE"),
+    (
+        "CRPS",
+        "Of the whole distribution, in the unit of the series; of a single number it is the MAE",
+    ),
     ("Log score", "Mean negative log density; lower is better; only of densities"),
     ("Brier", "Mean squared error of the probability of a rise"),
     ("Base rate", "Brier score of always saying how often it rose"),
@@ -248,13 +329,22 @@ DISTRIBUTIONS = [
 
 
 def distribution_table(results: Results) -> Table | None:
-    """One row per candidate with such a head and series, a column per level of its intervals; None without any."""
+    """One row per candidate with such a head and series, a column per level of its intervals; None
+    without any.
+    """
     rows = results.distributions
     if rows.empty:
         return None
-    rows = rows[(rows["step"] == WHOLE) & (rows["seed"] == MEAN) & rows["series"].isin(results.series[:MOST_SERIES])]
+    rows = rows[
+        (rows["step"] == WHOLE)
+        & (rows["seed"] == MEAN)
+        & rows["series"].isin(results.series[:MOST_SERIES])
+    ]
     levels = sorted(rows.loc[rows["metric"] == "coverage", "level"].dropna().unique())
-    covers = [(f"{text.level(level)} covers", "Share of the actual values inside the interval") for level in levels]
+    covers = [
+        (f"{text.level(level)} covers", "Share of the actual values inside the interval")
+        for level in levels
+    ]
     groups = rows.groupby(["ranking", "model", "head", "series"], sort=True)
     found = [_distribution_row(tuple(map(str, key)), part, levels) for key, part in groups]  # type: ignore[arg-type]
     found.sort(key=lambda row: (RANKINGS.index(str(row.cells[0].value)), row.model))
@@ -264,8 +354,15 @@ def distribution_table(results: Results) -> Table | None:
 def _distribution_row(key: tuple[str, ...], part: pd.DataFrame, levels: list[float]) -> Row:
     ranking, model, head, series = key
     plain = part[part["level"].isna()].set_index("metric")["value"]
-    covers, rate = part[part["metric"] == "coverage"].set_index("level")["value"], plain.get("rise_rate")
-    base = None if text.missing(rate) or text.missing(plain.get("brier")) else float(rate) * (1 - float(rate))  # type: ignore[arg-type]
+    covers, rate = (
+        part[part["metric"] == "coverage"].set_index("level")["value"],
+        plain.get("rise_rate"),
+    )
+    base = (
+        None
+        if text.missing(rate) or text.missing(plain.get("brier"))
+        else float(rate) * (1 - float(rate))
+    )  # type: ignore[arg-type]
     cells = [
         Cell(RANKING_TITLES[ranking], ranking),
         Cell(text.name(head), head),

@@ -1,4 +1,6 @@
-"""Intervals: coverage against the nominal level, width and score, of the shown models and of every network."""
+"""Intervals: coverage against the nominal level, width and score, of the shown models and of every
+network.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ ROOM = 0.02  # of the axis of coverage, below the lowest and up to above 100 %
 
 
 def shown_models(results: Results) -> list[str]:
-    """The chosen model (else the best network), its skip alone, naive and seasonal naive, as far as there are any."""
+    """The chosen model (else the best network), its skip alone, naive and seasonal naive, as far as
+    there are any.
+    """
     judged = results.chosen(RANKING) or results.best_network(RANKING)
     wanted = [judged, fitted_skip(results), "naive", "seasonal_naive"]
     return [m for m in dict.fromkeys(wanted) if m and not results.intervals_of(m, RANKING).empty]
@@ -28,11 +32,15 @@ def shown_models(results: Results) -> list[str]:
 
 def levels(results: Results) -> str:
     """`80 % and 95 %`: every level that some interval was made for."""
-    return text.listing([text.level(level) for level in sorted(results.intervals["level"].unique())])
+    return text.listing(
+        [text.level(level) for level in sorted(results.intervals["level"].unique())]
+    )
 
 
 def table(results: Results) -> Table | None:
-    """Pooled over the steps: coverage, width and interval score per series and level; None without any interval."""
+    """Pooled over the steps: coverage, width and interval score per series and level; None without
+    any interval.
+    """
     models, several = shown_models(results), len(results.series) > 1
     units = {results.unit_of(series) for series in results.series[:MOST_SERIES]}
     unit = f" [{units.pop()}]" if len(units) == 1 and all(units) else ""  # of all the series shown
@@ -43,8 +51,14 @@ def table(results: Results) -> Table | None:
         ("Coverage", "What share it did cover, all steps pooled"),
         ("Allowed", "The level, 3 points up or down"),
         (f"Width{unit}", "Mean width; at equal coverage narrower is better"),
-        (f"Winkler score{unit}", "Mean of width plus 2 / (1 - level) times what was missed; lower is better"),
-        ("Calibration origins", "Origins of the calibration block that set the width; at their fewest step"),
+        (
+            f"Winkler score{unit}",
+            "Mean of width plus 2 / (1 - level) times what was missed; lower is better",
+        ),
+        (
+            "Calibration origins",
+            "Origins of the calibration block that set the width; at their fewest step",
+        ),
     ]
     pooled = {model: results.intervals_of(model, RANKING).query("step == 0") for model in models}
     rows = [
@@ -65,7 +79,10 @@ def _row(results: Results, model: str, row: pd.Series, *, several: bool) -> Row:
         *([Cell(str(row["series"]), str(row["series"]))] if several else []),
         Cell(text.level(row["level"]), float(row["level"])),
         Cell(covered, float(row["coverage"]), actuals, "" if inside else "w-worse"),
-        Cell(f"{text.percent(row['low'], decimals=0)} to {text.percent(row['high'], decimals=0)}", float(row["low"])),
+        Cell(
+            f"{text.percent(row['low'], decimals=0)} to {text.percent(row['high'], decimals=0)}",
+            float(row["low"]),
+        ),
         number(row["width"]),
         number(row["winkler"]),
         whole(row["n_calibration"]),
@@ -74,9 +91,15 @@ def _row(results: Results, model: str, row: pd.Series, *, several: bool) -> Row:
 
 
 def panels(results: Results) -> list[Panel]:
-    """Coverage by horizon step of the first shown model, per series: each level against its nominal share."""
+    """Coverage by horizon step of the first shown model, per series: each level against its nominal
+    share.
+    """
     models = shown_models(results)
-    found = (_panel(results, model, series) for model in models[:1] for series in results.series[:MOST_SERIES])
+    found = (
+        _panel(results, model, series)
+        for model in models[:1]
+        for series in results.series[:MOST_SERIES]
+    )
     return list(filter(None, found))
 
 
@@ -87,29 +110,52 @@ def _panel(results: Results, model: str, series: str) -> Panel | None:
         return None
     lines = []
     for level, part in rows.groupby("level"):
-        x, covered, low, high = (floats(part[column]) for column in ("step", "coverage", "low", "high"))
+        x, covered, low, high = (
+            floats(part[column]) for column in ("step", "coverage", "low", "high")
+        )
         name = text.level(float(level))  # type: ignore[arg-type]
-        judged_by = Line(f"{name} nominal", x, np.full_like(x, level), "nominal", "", ((low, high),))
+        judged_by = Line(
+            f"{name} nominal", x, np.full_like(x, level), "nominal", "", ((low, high),)
+        )
         lines += [judged_by, Line(name, x, covered, "chosen", model)]
     title = f"{text.name(model)}{f', {series}' if len(results.series) > 1 else ''}"
-    axes = step_axes(results, f"Coverage by horizon step, {title}", "share of the actual values covered", lines[0].x)
+    axes = step_axes(
+        results,
+        f"Coverage by horizon step, {title}",
+        "share of the actual values covered",
+        lines[0].x,
+    )
     lowest = float(rows[["coverage", "low"]].min().min())
     axes = replace(axes, show=text.level, y_range=(lowest - ROOM, 1 + ROOM / 4))
     outside = int((~rows["inside"].astype(bool)).sum())
-    said = f"{outside} of {len(rows)} points outside the grey bands" if outside else "Every point inside its grey band"
+    said = (
+        f"{outside} of {len(rows)} points outside the grey bands"
+        if outside
+        else "Every point inside its grey band"
+    )
     return Panel(title, line_chart(lines, axes), said, model)
 
 
 def reliability_panels(results: Results) -> list[Panel]:
-    """Nominal against actual coverage of every shown model, all steps pooled, per series; the diagonal is right."""
-    return list(filter(None, (_reliability_panel(results, series) for series in results.series[:MOST_SERIES])))
+    """Nominal against actual coverage of every shown model, all steps pooled, per series; the
+    diagonal is right.
+    """
+    return list(
+        filter(
+            None, (_reliability_panel(results, series) for series in results.series[:MOST_SERIES])
+        )
+    )
 
 
 def _reliability_panel(results: Results, series: str) -> Panel | None:
     rows = results.reliability.query("series == @series")
     lines = []
     for model in shown_models(results):
-        part = in_ranking(rows[rows["model"] == model], RANKING).dropna(subset=["coverage"]).sort_values("level")
+        part = (
+            in_ranking(rows[rows["model"] == model], RANKING)
+            .dropna(subset=["coverage"])
+            .sort_values("level")
+        )
         if len(part) > 1:
             x, y = floats(part["level"]), floats(part["coverage"])
             lines.append(Line(text.name(model), x, y, role_of(results, RANKING, model), model))
@@ -118,10 +164,26 @@ def _reliability_panel(results: Results, series: str) -> Panel | None:
         return None
     levels = lines[-1].x
     lines.append(Line("", levels, levels, "nominal", "", (allowed,)))
-    ticks = [(level, text.level(level)) for level in (0.2, 0.4, 0.6, 0.8, 1.0) if level <= levels.max() + ROOM]
+    ticks = [
+        (level, text.level(level))
+        for level in (0.2, 0.4, 0.6, 0.8, 1.0)
+        if level <= levels.max() + ROOM
+    ]
     title = f"Reliability{f', {series}' if len(results.series) > 1 else ''}"
-    axes = Axes(title, "nominal level", "share of the actual values covered", ticks, (0.0, 1.0), show=text.level)
-    return Panel(title, line_chart(lines, replace(axes, moments=[f"{text.level(level)} nominal" for level in levels])))
+    axes = Axes(
+        title,
+        "nominal level",
+        "share of the actual values covered",
+        ticks,
+        (0.0, 1.0),
+        show=text.level,
+    )
+    return Panel(
+        title,
+        line_chart(
+            lines, replace(axes, moments=[f"{text.level(level)} nominal" for level in levels])
+        ),
+    )
 
 
 def refusals(results: Results) -> list[str]:
@@ -156,35 +218,59 @@ class NetworkIntervals:
 
     @property
     def passes(self) -> bool:
-        return self.inside and not self.steps_outside and all(worse <= 0 for worse in self.worse_than.values())
+        return (
+            self.inside
+            and not self.steps_outside
+            and all(worse <= 0 for worse in self.worse_than.values())
+        )
 
 
 def of_networks(results: Results) -> list[NetworkIntervals]:
     """Every network's intervals, as shipped and alone, the series that the page shows."""
-    networks = {record["model"] for record in results.records.values() if record["kind"] == "network"}
+    networks = {
+        record["model"] for record in results.records.values() if record["kind"] == "network"
+    }
     table = results.intervals
     naive = next((m for m in ("seasonal_naive", "naive") if m in set(table["model"])), None)
-    wanted = table[table["model"].isin(networks) & table["series"].isin(results.series[:MOST_SERIES])]
+    wanted = table[
+        table["model"].isin(networks) & table["series"].isin(results.series[:MOST_SERIES])
+    ]
     keys = ["ranking", "level", "series", "model"]
     found = [
         _network(rows, table, [name for name in (naive, fitted_skip(results)) if name])
-        for _, rows in sorted(wanted.groupby(keys), key=lambda part: (RANKINGS.index(str(part[0][0])), part[0][1:]))
+        for _, rows in sorted(
+            wanted.groupby(keys), key=lambda part: (RANKINGS.index(str(part[0][0])), part[0][1:])
+        )
     ]
     return list(filter(None, found))
 
 
-def _network(rows: pd.DataFrame, table: pd.DataFrame, references: list[str]) -> NetworkIntervals | None:
+def _network(
+    rows: pd.DataFrame, table: pd.DataFrame, references: list[str]
+) -> NetworkIntervals | None:
     pooled, steps = rows[rows["step"] == 0], rows[rows["step"] > 0].dropna(subset=["coverage"])
     if pooled.empty:
         return None
     one = pooled.iloc[0]
-    same = table[(table["series"] == one["series"]) & (table["level"] == one["level"]) & (table["step"] == 0)]
-    scores = {str(row["model"]): float(row["winkler"]) for _, row in same[same["ranking"] == "baseline"].iterrows()}
+    same = table[
+        (table["series"] == one["series"]) & (table["level"] == one["level"]) & (table["step"] == 0)
+    ]
+    scores = {
+        str(row["model"]): float(row["winkler"])
+        for _, row in same[same["ranking"] == "baseline"].iterrows()
+    }
     return NetworkIntervals(
-        **{name: one[name] for name in ("model", "ranking", "series", "level", "coverage", "inside")},
+        **{
+            name: one[name]
+            for name in ("model", "ranking", "series", "level", "coverage", "inside")
+        },
         steps=len(steps),
         steps_outside=int((~steps["inside"].astype(bool)).sum()),
-        worse_than={name: float(one["winkler"]) / scores[name] - 1 for name in references if scores.get(name)},
+        worse_than={
+            name: float(one["winkler"]) / scores[name] - 1
+            for name in references
+            if scores.get(name)
+        },
     )
 
 
@@ -195,9 +281,18 @@ def count_table(found: list[NetworkIntervals], *, several: bool) -> Table | None
     references = list(found[0].worse_than)
     columns = [
         ("Intervals", ""),
-        ("Within 3 points", "Networks whose coverage, all steps pooled, is within 3 points of the level"),
-        ("Every step", "Networks with no step outside the binomial band, at least 6 points either way"),
-        *((f"No worse than {text.name(name)}", "Networks whose Winkler score is no higher") for name in references),
+        (
+            "Within 3 points",
+            "Networks whose coverage, all steps pooled, is within 3 points of the level",
+        ),
+        (
+            "Every step",
+            "Networks with no step outside the binomial band, at least 6 points either way",
+        ),
+        *(
+            (f"No worse than {text.name(name)}", "Networks whose Winkler score is no higher")
+            for name in references
+        ),
         ("All of these", "Networks that pass every check"),
         ("Which do not", ""),
     ]
@@ -210,8 +305,13 @@ def count_table(found: list[NetworkIntervals], *, several: bool) -> Table | None
         missed = [text.name(one.model) for one in own if not one.passes]
         more = [f"{len(missed) - FEW} more"] if len(missed) > FEW else []
         named = text.listing([*missed[:FEW], *more])
-        about = f"{RANKING_TITLES.get(key[0], key[0])}, {text.level(key[1])}{f', {key[2]}' if several else ''}"
-        cells = [Cell(f"{sum(h)} of {len(h)}", sum(h), "", "" if all(h) else "w-worse") for h in passed]
+        about = (
+            f"{RANKING_TITLES.get(key[0], key[0])},"
+            f" {text.level(key[1])}{f', {key[2]}' if several else ''}"
+        )
+        cells = [
+            Cell(f"{sum(h)} of {len(h)}", sum(h), "", "" if all(h) else "w-worse") for h in passed
+        ]
         rows.append(Row(about, [*cells, Cell(named or text.NOTHING, named, "", "reason")]))
     return Table(columns, rows)
 
@@ -227,8 +327,14 @@ def network_table(found: list[NetworkIntervals], *, several: bool) -> Table | No
         *([("Series", "")] if several else []),
         ("Level", ""),
         ("Coverage", "All steps pooled; the level, 3 points up or down, is allowed"),
-        ("Steps outside", "Steps whose coverage lies outside the binomial band, at least 6 points either way"),
-        *((f"Winkler vs {text.name(n)}", "Change of the interval score; below zero is better") for n in references),
+        (
+            "Steps outside",
+            "Steps whose coverage lies outside the binomial band, at least 6 points either way",
+        ),
+        *(
+            (f"Winkler vs {text.name(n)}", "Change of the interval score; below zero is better")
+            for n in references
+        ),
     ]
     return Table(columns, [_network_row(one, references, several=several) for one in found])
 
@@ -240,7 +346,15 @@ def _network_row(one: NetworkIntervals, references: list[str], *, several: bool)
         *([Cell(one.series, one.series)] if several else []),
         Cell(text.level(one.level), one.level),
         share(one.coverage, "" if one.inside else "w-worse"),
-        Cell(f"{one.steps_outside} of {one.steps}", one.steps_outside, "", "w-worse" if one.steps_outside else ""),
-        *(EMPTY if w is None else Cell(text.signed_percent(w), w, "", "w-worse" if w > 0 else "") for w in against),
+        Cell(
+            f"{one.steps_outside} of {one.steps}",
+            one.steps_outside,
+            "",
+            "w-worse" if one.steps_outside else "",
+        ),
+        *(
+            EMPTY if w is None else Cell(text.signed_percent(w), w, "", "w-worse" if w > 0 else "")
+            for w in against
+        ),
     ]
     return Row(one.model, cells)

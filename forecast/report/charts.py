@@ -1,8 +1,10 @@
-"""The kinds of chart on the page: lines, dot with interval, seeds on a strip, scatter. Numbers in, SVG text out.
+"""The kinds of chart on the page: lines, dot with interval, seeds on a strip, scatter.
 
-A role (`chosen`, `naive`, `skip`, `network`, `actual`, `other`) picks colour and dash in the CSS, so a colour means
-the same everywhere and is never the only sign. `data-model` lets the page's filter hide a mark; `data-y` feeds its
-tooltip.
+Numbers in, SVG text out.
+
+A role (`chosen`, `naive`, `skip`, `network`, `actual`, `other`) picks colour and dash in the CSS,
+so a colour means the same everywhere and is never the only sign. `data-model` lets the page's
+filter hide a mark; `data-y` feeds its tooltip.
 """
 
 from __future__ import annotations
@@ -13,7 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.report import text as words
-from forecast.report.svg import CHARACTER, Figure, Floats, Scale, inside, padded, short, spread, tag, text, tick_label
+from forecast.report.svg import (
+    CHARACTER,
+    Figure,
+    Floats,
+    Scale,
+    inside,
+    padded,
+    short,
+    spread,
+    tag,
+    text,
+    tick_label,
+)
 
 WIDTH, HEIGHT = 360.0, 236.0
 ORDER = ("other", "nominal", "seed", "network", "skip", "naive", "seasonal", "chosen", "actual")
@@ -22,7 +36,9 @@ NAMED = ("network", "skip", "naive", "seasonal", "chosen", "actual")
 
 @dataclass(frozen=True)
 class Line:
-    """One line: x and y (n,), optional bands (low, high), widest first, the `model` the page's filter knows it by."""
+    """One line: x and y (n,), optional bands (low, high), widest first, the `model` the page's
+    filter knows it by.
+    """
 
     name: str
     x: Floats
@@ -54,7 +70,10 @@ class Axes:
 
 
 def line_chart(lines: Sequence[Line], axes: Axes) -> str:
-    """Lines over a common x. Named roles get a label at their right end and a place in the tooltip."""
+    """Lines over a common x.
+
+    Named roles get a label at their right end and a place in the tooltip.
+    """
     lines = sorted(lines, key=lambda line: ORDER.index(line.role))
     named = [line for line in lines if line.role in NAMED and np.isfinite(line.y).any()]
     room = max((len(line.name) for line in named), default=0) * CHARACTER + 12 if named else 10.0
@@ -62,11 +81,14 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
     for line in lines:
         figure.add(_drawn(figure, line, axes.show or words.figure))
     ends = [float(figure.y(line.y[np.isfinite(line.y)][-1])) for line in named]
-    places = spread([min(max(end, figure.y.end), figure.y.start) for end in ends], 26, figure.y.start)
+    places = spread(
+        [min(max(end, figure.y.end), figure.y.start) for end in ends], 26, figure.y.start
+    )
     for line, place in zip(named, places, strict=True):
         beside = figure.x.end + 5, place + 4
         figure.add(text(*beside, line.name, f"name {line.role}", data_model=line.model or None))
-    if named and len({len(line.x) for line in named}) == 1:  # else there is no common x for a tooltip
+    # else there is no common x for a tooltip
+    if named and len({len(line.x) for line in named}) == 1:
         figure.attributes["data_x"] = " ".join(short(float(px)) for px in figure.x(named[0].x))
         figure.attributes["data_xl"] = "|".join(axes.moments)
     return figure.render()
@@ -75,7 +97,9 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
 def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
     width, height = axes.size
     height -= 0 if axes.x_title else 14
-    values = np.concatenate([y for line in lines for y in (line.y, *(edge for band in line.bands for edge in band))])
+    values = np.concatenate(
+        [y for line in lines for y in (line.y, *(edge for band in line.bands for edge in band))]
+    )
     low, high = axes.y_range or padded(values)
     xs = np.concatenate([line.x for line in lines])
     y = Scale(low, high, height - (40 if axes.x_title else 26), 22)
@@ -88,9 +112,17 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
     figure.y_axis(axes.y_title, ticks, axes.show)
     figure.x_axis(axes.x_title, axes.x_ticks)
     if axes.level is not None:
-        figure.add(tag("path", d=f"M{short(x.start)} {short(float(y(axes.level)))}H{short(x.end)}", cls="base"))
+        figure.add(
+            tag(
+                "path",
+                d=f"M{short(x.start)} {short(float(y(axes.level)))}H{short(x.end)}",
+                cls="base",
+            )
+        )
     if axes.divide is not None:
-        figure.add(tag("path", d=f"M{short(float(x(axes.divide)))} 22V{short(y.start)}", cls="divide"))
+        figure.add(
+            tag("path", d=f"M{short(float(x(axes.divide)))} 22V{short(y.start)}", cls="divide")
+        )
     return figure
 
 
@@ -106,14 +138,18 @@ def _drawn(figure: Figure, line: Line, show: Callable[[float], str]) -> str:
     if line.dot is not None:
         at = float(figure.x(line.x[line.dot])), float(figure.y(line.y[line.dot]))
         parts.append(tag("circle", cx=at[0], cy=at[1], r=3.2, cls=f"dot {line.role}"))
-    values = "|".join(show(v) if np.isfinite(v) else "" for v in line.y) if line.role in NAMED else None
+    values = (
+        "|".join(show(v) if np.isfinite(v) else "" for v in line.y) if line.role in NAMED else None
+    )
     named = {"data_name": line.name, "data_y": values} if values else {}
     tip = {"data_tip": line.tip} if line.tip else {}
     return tag("g", "".join(parts), cls="s", data_model=line.model or None, **named, **tip)
 
 
 def stem_chart(values: Floats, band: Floats, *, label: str, x_title: str) -> str:
-    """Autocorrelations (lags,) as stems from zero inside the band (lags,) that chance would stay in."""
+    """Autocorrelations (lags,) as stems from zero inside the band (lags,) that chance would stay
+    in.
+    """
     lags = np.arange(1.0, len(values) + 1)
     edge = max(0.1, 1.15 * float(np.nanmax(np.abs(np.concatenate([values, band])))))
     ticks = [(float(lag), str(int(lag))) for lag in lags if len(lags) <= 12 or lag % 4 == 0]
@@ -123,7 +159,13 @@ def stem_chart(values: Floats, band: Floats, *, label: str, x_title: str) -> str
     zero = float(figure.y(0.0))
     for px, py, value, room in zip(figure.x(lags), figure.y(values), values, band, strict=True):
         role = "out" if abs(value) > room else "in"
-        figure.add(tag("path", d=f"M{short(float(px))} {short(zero)}V{short(float(py))}", cls=f"stem {role}"))
+        figure.add(
+            tag(
+                "path",
+                d=f"M{short(float(px))} {short(zero)}V{short(float(py))}",
+                cls=f"stem {role}",
+            )
+        )
         figure.add(tag("circle", cx=float(px), cy=float(py), r=3.2, cls=f"stemhead {role}"))
     return figure.render()
 
@@ -141,7 +183,9 @@ class Interval:
     tip: str
 
 
-def interval_chart(rows: Sequence[Interval], *, label: str, x_title: str, show: Callable[[float], str]) -> str:
+def interval_chart(
+    rows: Sequence[Interval], *, label: str, x_title: str, show: Callable[[float], str]
+) -> str:
     """Dot and interval per row around a line at zero, with the verdict's word at the right."""
     left = max(len(row.name) for row in rows) * CHARACTER + 10
     right = max(len(row.word) for row in rows) * CHARACTER + 14
@@ -172,14 +216,24 @@ def _interval(figure: Figure, row: Interval, py: float) -> str:
     return tag("g", "".join(parts) + hit, cls="s", data_model=row.model, data_tip=row.tip)
 
 
-def strip(values: Sequence[float], mean: float, bounds: tuple[float, float], reference: float | None, cls: str) -> str:
-    """A leaderboard cell: each seed a thin mark, their mean a dot, the reference a line, one scale for all rows."""
+def strip(
+    values: Sequence[float],
+    mean: float,
+    bounds: tuple[float, float],
+    reference: float | None,
+    cls: str,
+) -> str:
+    """A leaderboard cell: each seed a thin mark, their mean a dot, the reference a line, one scale
+    for all rows.
+    """
     x = Scale(*bounds, 4, 116)
     parts = [tag("path", d="M0 9H120", cls="rule")]
     if reference is not None and bounds[0] <= reference <= bounds[1]:
         parts.append(tag("path", d=f"M{short(float(x(reference)))} 0V18", cls="zero"))
     inside = [v for v in values if bounds[0] <= v <= bounds[1]]
-    parts.append(tag("path", d="".join(f"M{short(float(x(v)))} 4v10" for v in inside), cls=f"seedmark {cls}"))
+    parts.append(
+        tag("path", d="".join(f"M{short(float(x(v)))} 4v10" for v in inside), cls=f"seedmark {cls}")
+    )
     if mean <= bounds[1]:
         parts.append(tag("circle", cx=float(x(mean)), cy=9, r=3.6, cls=f"point {cls}"))
     else:
@@ -198,7 +252,9 @@ class Point:
 
 
 def scatter(points: Sequence[Point], axes: Axes, show: Callable[[float], str]) -> str:
-    """Points over a logarithmic x; named roles are labelled, the others show their name on touch."""
+    """Points over a logarithmic x; named roles are labelled, the others show their name on
+    touch.
+    """
     xs = [point.x for point in points]
     x = Scale(min(xs) / 1.6, max(xs) * 1.6, 48, WIDTH - 12, log=True)
     y = Scale(*padded([point.y for point in points]), HEIGHT - 40, 22)
@@ -212,6 +268,8 @@ def scatter(points: Sequence[Point], axes: Axes, show: Callable[[float], str]) -
         if point.role in NAMED:
             end = px + 9 + len(point.name) * CHARACTER > WIDTH
             anchor = {"text_anchor": "end"} if end else {}
-            marks += text(px + (-9 if end else 9), py + 4, point.name, f"name {point.role}", **anchor)
+            marks += text(
+                px + (-9 if end else 9), py + 4, point.name, f"name {point.role}", **anchor
+            )
         figure.add(tag("g", marks, cls="s", data_model=point.model, data_tip=point.tip))
     return figure.render()

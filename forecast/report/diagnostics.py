@@ -1,5 +1,6 @@
-"""Inside the networks: memory, saturation and stability as one table and as curves over lag, row and step. And their
-residuals: autocorrelations of the one-step errors with their band, Ljung-Box, and the mean.
+"""Inside the networks: memory, saturation and stability as one table and as curves over lag, row
+and step. And their residuals: autocorrelations of the one-step errors with their band, Ljung-Box,
+and the mean.
 """
 
 from __future__ import annotations
@@ -32,11 +33,32 @@ BOUND = 30.0
 COLUMNS = [
     ("Model", ""),
     ("Ranking", "Which skip connection it was trained with"),
-    ("Looks back", "Rows back to where the forecast's gradient stays below 1 % of its greatest value"),
-    ("Memory", "Rows until 1 % of a disturbance of the state is left; of the layer that keeps it longest"),
-    ("Spectral radius", "Of W in simple cells, of the state's Jacobian in the others; above 1 disturbances may grow"),
-    ("Lyapunov exponent", "Growth of a disturbance per row, as a power of e; above 0 gradients explode"),
-    ("Saturated", "Share of squashed values where the slope is below 5 % of its maximum; near 1 it hardly learns"),
+    (
+        "Looks back",
+        "Rows back to where the forecast's gradient stays below 1 % of its greatest value",
+    ),
+    (
+        "Memory",
+        "Rows until 1 % of a disturbance of the state is left; of the layer that keeps it longest",
+    ),
+    (
+        "Spectral radius",
+        (
+            "Of W in simple cells, of the state's Jacobian in the others; above 1 disturbances may"
+            " grow"
+        ),
+    ),
+    (
+        "Lyapunov exponent",
+        "Growth of a disturbance per row, as a power of e; above 0 gradients explode",
+    ),
+    (
+        "Saturated",
+        (
+            "Share of squashed values where the slope is below 5 % of its maximum; near 1 it hardly"
+            " learns"
+        ),
+    ),
     ("Closed loop", "Recursive models on their own forecasts, 96 steps on"),
     ("Loop's reach", "Farthest from the last value, in scaled units"),
 ]
@@ -59,7 +81,11 @@ class Inside:
 def examined(results: Results) -> list[Inside]:
     """Every candidate that was looked into, rankings one after another, by name."""
     kept = [(record, record.get("diagnostics")) for record in results.records.values()]
-    found = [Inside(r["model"], r["ranking"], parts["numbers"], parts["arrays"]) for r, parts in kept if parts]
+    found = [
+        Inside(r["model"], r["ranking"], parts["numbers"], parts["arrays"])
+        for r, parts in kept
+        if parts
+    ]
     return sorted(found, key=lambda inside: (RANKINGS.index(inside.ranking), inside.model))
 
 
@@ -88,7 +114,9 @@ def _network_row(inside: Inside) -> Row:
 
 
 def looks_back(inside: Inside) -> int | None:
-    """The last of the lags whose gradient is at least 1 % of the greatest; None without any gradient."""
+    """The last of the lags whose gradient is at least 1 % of the greatest; None without any
+    gradient.
+    """
     arrays = inside.arrays
     gradient = floats(arrays.get("gradient"))
     greatest = np.nanmax(gradient, initial=0.0)
@@ -101,14 +129,17 @@ def alarms(results: Results) -> list[str]:
     """The closed loops that do not hold, one sentence each."""
     verdicts = ((inside, str(inside.loop.get("verdict", "stable"))) for inside in examined(results))
     return [
-        f"{text.name(inside.model)} ({RANKING_TITLES[inside.ranking]}): its closed loop is {found}: it {LOOPS[found]}."
+        f"{text.name(inside.model)} ({RANKING_TITLES[inside.ranking]}): its closed loop is {found}:"
+        f" it {LOOPS[found]}."
         for inside, found in verdicts
         if found not in SAFE
     ]
 
 
 def network_panels(results: Results) -> list[Panel]:
-    """Gradient by lag of every network, decay of the state of the recurrent ones, closed loops; each per ranking."""
+    """Gradient by lag of every network, decay of the state of the recurrent ones, closed loops;
+    each per ranking.
+    """
     found = []
     for drawn, noted in (
         (_gradients, looks_back),
@@ -122,7 +153,11 @@ def network_panels(results: Results) -> list[Panel]:
                 name = f"{RANKING_TITLES[ranking].capitalize()}: {axes.label}"
                 # where each line falls below 1 %, for a reader who cannot touch them
                 values = ((noted(inside), inside) for inside in mine if noted)
-                known = sorted((value, text.name(inside.model)) for value, inside in values if value is not None)
+                known = sorted(
+                    (value, text.name(inside.model))
+                    for value, inside in values
+                    if value is not None
+                )
                 reached = ", ".join(f"{model} {value}" for value, model in known)
                 note = f"1 % is reached after: {reached} rows" if known else ""
                 found.append(Panel(name, line_chart(lines, replace(axes, label=name)), note))
@@ -139,9 +174,16 @@ def _gradients(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
     for inside in mine:
         gradient, lags = floats(inside.arrays.get("gradient")), floats(inside.arrays.get("lags"))
         if np.nanmax(gradient, initial=0.0) > 0:
-            lines.append(_line(results, inside, np.log1p(lags), _powers(gradient / np.nanmax(gradient))))
+            lines.append(
+                _line(results, inside, np.log1p(lags), _powers(gradient / np.nanmax(gradient)))
+            )
     lags = mine[0].arrays.get("lags", []) if mine else []
-    return lines, _axes("how far back the forecast looks", "gradient, of its greatest", "rows before the origin", lags)
+    return lines, _axes(
+        "how far back the forecast looks",
+        "gradient, of its greatest",
+        "rows before the origin",
+        lags,
+    )
 
 
 def _decays(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
@@ -154,7 +196,9 @@ def _decays(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
             slowest = max(layers, key=lambda decay: float(np.nansum(np.clip(decay, 0, 1))))
             lags = [lag for lag in inside.arrays["lags"] if lag < len(slowest)]
             lines.append(_line(results, inside, np.log1p(floats(lags)), _powers(slowest[lags])))
-    return lines, _axes("what is left of a disturbance of the state", "share left", "rows later", lags)
+    return lines, _axes(
+        "what is left of a disturbance of the state", "share left", "rows later", lags
+    )
 
 
 def _loops(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
@@ -162,10 +206,18 @@ def _loops(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
     for inside in mine:
         path = floats(inside.arrays.get("free_run"))
         if len(path) and np.isfinite(path).any():
-            lines.append(_line(results, inside, np.arange(1.0, len(path) + 1), np.minimum(path, BOUND)))
-    lines = [replace(line, role="network" if line.role == "other" else line.role, tip="") for line in lines]
+            lines.append(
+                _line(results, inside, np.arange(1.0, len(path) + 1), np.minimum(path, BOUND))
+            )
+    lines = [
+        replace(line, role="network" if line.role == "other" else line.role, tip="")
+        for line in lines
+    ]
     ticks = [(float(step), str(step)) for step in (1, 24, 48, 72, 96)]
-    label, y_title = "recursive models on their own forecasts", "distance from the last value, scaled units"
+    label, y_title = (
+        "recursive models on their own forecasts",
+        "distance from the last value, scaled units",
+    )
     return lines, Axes(label, "steps of the closed loop", y_title, ticks)
 
 
@@ -175,7 +227,11 @@ def _axes(label: str, y_title: str, x_title: str, lags: list[int]) -> Axes:
         label=label,
         x_title=x_title,
         y_title=y_title,
-        x_ticks=[(float(np.log1p(lag)), str(lag)) for lag in shown if lag >= lags[-1] or 1.4 * lag < lags[-1]],
+        x_ticks=[
+            (float(np.log1p(lag)), str(lag))
+            for lag in shown
+            if lag >= lags[-1] or 1.4 * lag < lags[-1]
+        ],
         y_range=(FLOOR, 0.4),
         moments=[f"{lag} {x_title}" for lag in lags],
         show=lambda power: f"{100 * 10**power:.3g} %",
@@ -194,10 +250,14 @@ Residuals = dict[str, Any]  # one entry of residuals.json
 
 
 def shown(results: Results) -> list[str]:
-    """The chosen model, the best network, its skip alone, naive and seasonal naive, as far as there are any."""
+    """The chosen model, the best network, its skip alone, naive and seasonal naive, as far as there
+    are any.
+    """
     wanted = [results.chosen(RANKING), results.best_network(RANKING), fitted_skip(results), "naive"]
     wanted += ["seasonal_naive"] if results.dataset.season_length > 1 else []
-    known = {found["model"] for found in results.residuals if found["ranking"] in (RANKING, "baseline")}
+    known = {
+        found["model"] for found in results.residuals if found["ranking"] in (RANKING, "baseline")
+    }
     return [model for model in dict.fromkeys(wanted) if model and model in known]
 
 
@@ -209,17 +269,30 @@ def residual_table(results: Results) -> Table | None:
         ("Residuals", "One-step errors of the test block, first seed"),
         ("Mean", "In the units the target was modelled in, ± two standard errors: is it biased?"),
         ("Lags", "How many autocorrelations were looked at together"),
-        ("Ljung-Box p", "Small: the errors are not independent of each other; assumes a constant variance"),
-        ("p, any variance", "The same question without assuming a constant variance; on prices, read this one"),
+        (
+            "Ljung-Box p",
+            "Small: the errors are not independent of each other; assumes a constant variance",
+        ),
+        (
+            "p, any variance",
+            "The same question without assuming a constant variance; on prices, read this one",
+        ),
         ("Largest autocorrelation", "Of those lags, and the lag it is at"),
     ]
-    rows = [_residual_row(results, found, several=several) for found in _residuals_of(results, shown(results))]
+    rows = [
+        _residual_row(results, found, several=several)
+        for found in _residuals_of(results, shown(results))
+    ]
     return Table(columns, rows) if rows else None
 
 
 def _residuals_of(results: Results, models: list[str]) -> list[Residuals]:
     """Those of `models` as shipped, series after series."""
-    own = {(r["series"], r["model"]): r for r in results.residuals if r["ranking"] in (RANKING, "baseline")}
+    own = {
+        (r["series"], r["model"]): r
+        for r in results.residuals
+        if r["ranking"] in (RANKING, "baseline")
+    }
     keys = [(series, model) for series in results.series[:MOST_SERIES] for model in models]
     return [own[key] for key in keys if key in own]
 
@@ -233,18 +306,30 @@ def _residual_row(results: Results, found: Residuals, *, several: bool) -> Row:
     cells = [
         *([Cell(found["series"], found["series"])] if several else []),
         whole(found["n"]),
-        Cell(f"{text.figure(found['mean'], 3)} ± {text.figure(room, 2)}", float(found["mean"]), "", _mark(biased)),
+        Cell(
+            f"{text.figure(found['mean'], 3)} ± {text.figure(room, 2)}",
+            float(found["mean"]),
+            "",
+            _mark(biased),
+        ),
         whole(found["lags"]),
         *[_p(found[key]) for key in ("p", "p_robust")],
         Cell(f"{text.figure(value, 2)} at lag {most + 1}", abs(value)),
     ]
-    return Row(found["model"], cells, cls="chosen" if found["model"] == results.chosen(RANKING) else "")
+    return Row(
+        found["model"], cells, cls="chosen" if found["model"] == results.chosen(RANKING) else ""
+    )
 
 
 def _p(value: float | None) -> Cell:
     if text.missing(value):
         return EMPTY
-    return Cell(text.p_value(value).removeprefix("p = ").removeprefix("p "), value, "", _mark(float(value) < LEVEL))  # type: ignore[arg-type]
+    return Cell(
+        text.p_value(value).removeprefix("p = ").removeprefix("p "),
+        value,
+        "",
+        _mark(float(value) < LEVEL),
+    )  # type: ignore[arg-type]
 
 
 def _mark(bad: bool) -> str:
@@ -263,6 +348,8 @@ def _residual_panel(results: Results, found: Residuals) -> Panel:
     outside = int((np.abs(values) > band).sum())
     unit, step_size = step_unit(results.dataset), results.dataset.step_size
     x_title = f"lag, {unit}" if step_size == 1 else f"lag, in steps of {step_size} {unit}"
-    svg = stem_chart(values, band, label=f"Autocorrelation of one-step errors, {title}", x_title=x_title)
+    svg = stem_chart(
+        values, band, label=f"Autocorrelation of one-step errors, {title}", x_title=x_title
+    )
     usual = f"; {text.figure(LEVEL * len(values), 2)} of {len(values)} would be by chance"
     return Panel(title, svg, f"{outside} of {len(values)} outside the band{usual}", model)

@@ -1,4 +1,6 @@
-"""The leaderboards: of all datasets as reports/leaderboard.csv, and of each in the terminal at the end of a run."""
+"""The leaderboards: of all datasets as reports/leaderboard.csv, and of each in the terminal at the
+end of a run.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 from forecast.comparison import metrics
 from forecast.comparison.sentences import preferred_in_words
 from forecast.config.paths import ProjectPaths
-from forecast.data.results import BASELINE, MEAN, RANKING_TITLES, RANKINGS, SPREAD, WHOLE, Results, Row
+from forecast.data.results import (
+    BASELINE,
+    MEAN,
+    RANKING_TITLES,
+    RANKINGS,
+    SPREAD,
+    WHOLE,
+    Results,
+    Row,
+)
 from forecast.report import text
 from forecast.system.errors import InputError
 
@@ -23,15 +34,23 @@ SEED_ORDER = (MEAN, SPREAD)
 
 
 def combined(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
-    """The rows of all datasets in a stable order: dataset as configured, ranking, model, skip, seeds, their summary.
+    """The rows of all datasets in a stable order: dataset as configured, ranking, model, skip,
+    seeds, their summary.
 
     Cells stay the text that stage `compare` wrote, so no digit is lost or invented on the way.
     """
-    return [row for name in datasets for row in sorted(_with_distributions(Results(paths, name)), key=_place)]
+    return [
+        row
+        for name in datasets
+        for row in sorted(_with_distributions(Results(paths, name)), key=_place)
+    ]
 
 
 def as_csv(rows: list[Row]) -> str:
-    """The table as CSV text with \\n line ends: equal rows are equal bytes. Scores of distributions stand last."""
+    """The table as CSV text with \\n line ends: equal rows are equal bytes.
+
+    Scores of distributions stand last.
+    """
     buffer = io.StringIO()
     beside = sorted({key for row in rows for key in row if key.startswith(OF_DISTRIBUTIONS)})
     columns = [*metrics.leaderboard_columns(), *beside]
@@ -45,16 +64,22 @@ OF_DISTRIBUTIONS = ("crps", "winkler_")
 
 
 def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
-    """`winkler_80`, ..., `crps`: by model and ranking the interval score of the served intervals and a head's CRPS, in
-    the target's unit and so for one series alone."""
+    """`winkler_80`, ..., `crps`: by model and ranking the interval score of the served intervals
+    and a head's CRPS, in the target's unit and so for one series alone.
+    """
     if len(results.series) > 1:
         return {}
     whole = results.intervals[results.intervals["step"] == WHOLE].set_index(["model", "ranking"])
     levels = whole["level"]
-    found = {f"winkler_{100 * x:g}": whole.loc[levels == x, "winkler"].to_dict() for x in sorted(levels.unique())}
+    found = {
+        f"winkler_{100 * x:g}": whole.loc[levels == x, "winkler"].to_dict()
+        for x in sorted(levels.unique())
+    }
     heads = results.distributions
     if not heads.empty:
-        heads = heads[(heads["step"] == WHOLE) & (heads["seed"] == MEAN) & (heads["metric"] == "crps")]
+        heads = heads[
+            (heads["step"] == WHOLE) & (heads["seed"] == MEAN) & (heads["metric"] == "crps")
+        ]
         found["crps"] = heads.set_index(["model", "ranking"])["value"].to_dict()
     return found
 
@@ -70,14 +95,21 @@ def _with_distributions(results: Results) -> list[Row]:
         key = (row["model"], row["ranking"])
         return {name: f"{scores[key]:.12g}" for name, scores in found.items() if key in scores}
 
-    return [{**row, **own(row)} if row["seed"] == MEAN else row for row in results.text_rows("leaderboard")]
+    return [
+        {**row, **own(row)} if row["seed"] == MEAN else row
+        for row in results.text_rows("leaderboard")
+    ]
 
 
 def _place(row: Row) -> tuple[int, str, str, int, str]:
     ranking = row["ranking"]
     rank = RANKING_ORDER.index(ranking) if ranking in RANKING_ORDER else len(RANKING_ORDER)
     seed = row["seed"]
-    seat = int(seed) if seed.isdigit() else 1_000_000 + (SEED_ORDER.index(seed) if seed in SEED_ORDER else 9)
+    seat = (
+        int(seed)
+        if seed.isdigit()
+        else 1_000_000 + (SEED_ORDER.index(seed) if seed in SEED_ORDER else 9)
+    )
     return rank, row["model"], row["skip"], seat, seed
 
 
@@ -85,7 +117,8 @@ HEADS = ("", "model", "MAE", "MASE", "Winkler", "CRPS", "error vs naive", "vs ow
 NUMBERS = HEADS[2:6]
 WIDE = 100
 """Columns of a terminal that has room for the scores of distributions."""
-ONLY_BASELINES = {"baseline": "baselines"}  # nothing was trained: they stand in every ranking, shown once
+# nothing was trained: they stand in every ranking, shown once
+ONLY_BASELINES = {"baseline": "baselines"}
 CHOSEN = "*"
 SCORED = "Errors on test, a network by the mean forecast of its seeds; words from corrected tests."
 LEGEND = f"{CHOSEN} chosen on validation. {SCORED}"
@@ -113,14 +146,16 @@ def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None =
 
 
 def ranks_in_words(verdicts: Mapping[str, Any]) -> list[str]:
-    """With ten and more series: Friedman's test over them and the groups that Nemenyi's difference leaves."""
+    """With ten and more series: Friedman's test over them and the groups that Nemenyi's difference
+    leaves.
+    """
     ranks = verdicts.get("ranks")
     if not ranks:
         return []
     mean = ranks["mean_ranks"]
     said = [
-        f"ranks over {ranks['n_series']} series (Friedman {text.p_value(ranks['p'])}; mean ranks that differ by less "
-        f"than {ranks['critical_difference']:.2f} are one group)"
+        f"ranks over {ranks['n_series']} series (Friedman {text.p_value(ranks['p'])}; mean ranks"
+        f" that differ by less than {ranks['critical_difference']:.2f} are one group)"
     ]
     for number, group in enumerate(ranks["groups"], start=1):
         said.append(f"group {number}: {', '.join(f'{name} {mean[name]:.1f}' for name in group)}")
@@ -128,16 +163,28 @@ def ranks_in_words(verdicts: Mapping[str, Any]) -> list[str]:
 
 
 def lines(rows: Iterable[Row], ranking: str, verdicts: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The ranking's rows and the baselines as text in the order of `HEADS`, lowest error first, failures last.
+    """The ranking's rows and the baselines as text in the order of `HEADS`, lowest error first,
+    failures last.
 
-    `rows` are the leaderboard's, a network by the mean forecast of its seeds. The order is by MASE, which is free of
-    the series' units.
+    `rows` are the leaderboard's, a network by the mean forecast of its seeds. The order is by MASE,
+    which is free of the series' units.
     """
     own = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
-    own.sort(key=lambda row: (row["status"] != "ok" or not row["mase"], float(row["mase"] or 0), row["model"]))
+    own.sort(
+        key=lambda row: (
+            row["status"] != "ok" or not row["mase"],
+            float(row["mase"] or 0),
+            row["model"],
+        )
+    )
     tests = [test for test in verdicts.get("tests", []) if test["ranking"] in (ranking, BASELINE)]
-    undecided = bool(verdicts.get("ranks"))  # the groups of ranks below the table say more than this word
-    words = {(t["family"], t["model"]): t["word"] for t in tests if not (undecided and t["word"] == "undecided")}
+    # the groups of ranks below the table say more than this word
+    undecided = bool(verdicts.get("ranks"))
+    words = {
+        (t["family"], t["model"]): t["word"]
+        for t in tests
+        if not (undecided and t["word"] == "undecided")
+    }
     chosen = verdicts.get("chosen", {})
     best = chosen.get(ranking, next(iter(chosen.values()), None))
     return [_line(row, words, best) for row in own]
@@ -162,8 +209,14 @@ def _print(console: Console, title: str, found: list[tuple[str, ...]]) -> None:
 
     shown = [head for head in HEADS if console.width >= WIDE or head not in ("Winkler", "CRPS")]
     filled = {HEADS[i] for line in found for i, cell in enumerate(line) if cell != text.NOTHING}
-    known = [i for i, head in enumerate(HEADS) if head in shown and (head not in NUMBERS or head in filled)]
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else None)
+    known = [
+        i
+        for i, head in enumerate(HEADS)
+        if head in shown and (head not in NUMBERS or head in filled)
+    ]
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else None
+    )
     for head in (HEADS[i] for i in known):
         table.add_column(head, justify="right" if head in NUMBERS else "left", no_wrap=True)
     for line in found:

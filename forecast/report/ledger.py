@@ -1,5 +1,5 @@
-"""The fair-comparison ledger: what the data were, how time was cut, what every candidate was given and cost; and the
-choice between LSTM and GRU.
+"""The fair-comparison ledger: what the data were, how time was cut, what every candidate was given
+and cost; and the choice between LSTM and GRU.
 """
 
 from __future__ import annotations
@@ -24,14 +24,29 @@ COLUMNS = [
     ("Ranking", "Which skip connection it was trained with"),
     ("Trials", "Tuning trials, scored on validation only"),
     ("Steps, tuning", "Gradient steps of all trials together"),
-    ("Steps, training", "Gradient steps of all seeds: those given, and those taken where a seed stopped early"),
-    ("Targets", "Observed values learnt from, tuning and training: steps x chunks x origins of a chunk x horizon"),
+    (
+        "Steps, training",
+        "Gradient steps of all seeds: those given, and those taken where a seed stopped early",
+    ),
+    (
+        "Targets",
+        (
+            "Observed values learnt from, tuning and training: steps x chunks x origins of a chunk"
+            " x horizon"
+        ),
+    ),
     ("Parameters", "Number of trained weights"),
     ("CPU, tuning", "CPU seconds of the tuning study"),
     ("CPU, training", "CPU seconds of fitting and forecasting, all seeds"),
     ("Seeds", "Seeds that gave a usable model"),
     ("Rows seen", "Rows of train and validation that it was fitted on"),
-    ("Fitted again", "How often in the backtest, on all rows known then; by default of a network its linear part"),
+    (
+        "Fitted again",
+        (
+            "How often in the backtest, on all rows known then; by default of a network its linear"
+            " part"
+        ),
+    ),
 ]
 ORDER = ("baseline", *RANKINGS)
 Costs = Mapping[str, Mapping[str, Any]]
@@ -77,14 +92,22 @@ def _time(spent: float | None) -> Cell:
 
 
 def budget_sentence(results: Results) -> tuple[bool, str]:
-    """Whether all networks had the same budget of trials and gradient steps, and the sentence that says so.
+    """Whether all networks had the same budget of trials and gradient steps, and the sentence that
+    says so.
 
     The exempt (`exempt_from_budget` of verdicts.json) are named with their reason and not compared.
     """
-    exempt = {(e["model"], e["ranking"]): e["why"] for e in results.verdicts.get("exempt_from_budget") or []}
+    exempt = {
+        (e["model"], e["ranking"]): e["why"]
+        for e in results.verdicts.get("exempt_from_budget") or []
+    }
     networks = {name: r for name, r in results.records.items() if r["kind"] == "network"}
-    compared = {name: _budget(r) for name, r in networks.items() if (r["model"], r["ranking"]) not in exempt}
-    apart = [f"{_named({'model': m, 'ranking': r})} is exempt: {why}." for (m, r), why in exempt.items()]
+    compared = {
+        name: _budget(r) for name, r in networks.items() if (r["model"], r["ranking"]) not in exempt
+    }
+    apart = [
+        f"{_named({'model': m, 'ranking': r})} is exempt: {why}." for (m, r), why in exempt.items()
+    ]
     spent = list(compared.values())
     if not spent:
         return True, " ".join(["No networks were trained." if not networks else "", *apart]).strip()
@@ -93,19 +116,28 @@ def budget_sentence(results: Results) -> tuple[bool, str]:
         steps = f"{tuning} gradient steps in tuning, {training} in training over all seeds"
         return True, " ".join([f"Same budget for every network: {trials} trials, {steps}.", *apart])
     usual = max(set(spent), key=lambda budget: (spent.count(budget), budget))
-    odd = text.listing([_named(results.records[name]) for name, budget in compared.items() if budget != usual])
+    odd = text.listing(
+        [_named(results.records[name]) for name, budget in compared.items() if budget != usual]
+    )
     said = f"Not the same budget: {odd} had another than the rest. Compare those rows with care."
     return False, " ".join([said, *apart])
 
 
 def kinds_sentence(results: Results, costs: Costs) -> str:
-    """Which rows came from which kind of machine; empty where all that is known of came from one."""
+    """Which rows came from which kind of machine; empty where all that is known of came from
+    one.
+    """
     rows: dict[str, list[str]] = {}
     for name in costs.keys() & results.records.keys():
         for kind in costs[name].get("kinds", ()):
             rows.setdefault(kind, []).append(_named(results.records[name]))
-    told = "; ".join(f"{text.listing(sorted(names))} on {kind}" for kind, names in sorted(rows.items()))
-    said = f"Computed on {len(rows)} kinds of machines, whose results may differ in the last digits: {told}."
+    told = "; ".join(
+        f"{text.listing(sorted(names))} on {kind}" for kind, names in sorted(rows.items())
+    )
+    said = (
+        f"Computed on {len(rows)} kinds of machines, whose results may differ in the last digits:"
+        f" {told}."
+    )
     return said if len(rows) > 1 else ""
 
 
@@ -120,10 +152,17 @@ def _named(record: dict[str, Any]) -> str:
 
 def cost_panel(results: Results, costs: Costs) -> Panel | None:
     """Accuracy against CPU seconds (tuning and training); None when the costs were not kept."""
-    points = [point for name, cost in costs.items() if (point := _point(results, name, cost)) is not None]
+    points = [
+        point for name, cost in costs.items() if (point := _point(results, name, cost)) is not None
+    ]
     if len(points) < 3:
         return None
-    axes = Axes("Accuracy against cost", "CPU seconds, tuning and training (log scale)", error_title(results), [])
+    axes = Axes(
+        "Accuracy against cost",
+        "CPU seconds, tuning and training (log scale)",
+        error_title(results),
+        [],
+    )
     return Panel("Accuracy against cost", scatter(points, axes, lambda value: f"{value:g}"))
 
 
@@ -138,7 +177,10 @@ def _point(results: Results, name: str, cost: Mapping[str, Any]) -> Point | None
     error = float(score[results.headline])
     alone = record["ranking"] == "architecture"
     role = "other" if alone else role_of(results, "shipped", record["model"])
-    tip = f"{_named(record)}: {error_title(results)} {text.figure(error)}, {text.seconds(spent)} of CPU"
+    tip = (
+        f"{_named(record)}: {error_title(results)} {text.figure(error)}, {text.seconds(spent)}"
+        " of CPU"
+    )
     return Point(text.name(record["model"]), spent, error, role, record["model"], tip)
 
 
@@ -163,7 +205,14 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
     for model, score in scores.items():
         spent = costs.get(str(results.candidate(model, ALONE)), {}).get("cpu_seconds")
         cells = [number(score[results.headline]), whole(score["n_params"]), _time(spent)]
-        rows.append(Row(model, cells, ["taken"] if model == taken else [], "chosen" if model == taken else ""))
+        rows.append(
+            Row(
+                model,
+                cells,
+                ["taken"] if model == taken else [],
+                "chosen" if model == taken else "",
+            )
+        )
     return Table(columns, rows)
 
 
@@ -178,11 +227,14 @@ def choice_sentence(results: Results) -> str:
     scores = [results.score(model, ALONE) for model in PAIR]
     sizes = [int(score["n_params"]) for score in scores if score]
     larger = len(sizes) == len(PAIR) and sizes[1] > sizes[0]
-    warning = " Tuning gave the GRU more weights than the LSTM here, so it saves none." if larger else ""
+    warning = (
+        " Tuning gave the GRU more weights than the LSTM here, so it saves none." if larger else ""
+    )
     shown = "shown" if found["word"] == "equivalent" else "not shown"
     return (
-        f"The GRU's loss against the LSTM's: {change}, upper 95 % bound {upper} on {origins} (wanted: {wanted}). "
-        f"That the GRU costs no more is {shown}: the {text.name(found['take']).upper()} is taken.{warning}"
+        f"The GRU's loss against the LSTM's: {change}, upper 95 % bound {upper} on {origins}"
+        f" (wanted: {wanted}). That the GRU costs no more is {shown}: the"
+        f" {text.name(found['take']).upper()} is taken.{warning}"
     )
 
 
@@ -195,25 +247,34 @@ PURPOSES = {
 
 
 def timeline(results: Results) -> list[dict[str, Any]]:
-    """Of each block first and last day, share of the whole span, number of origins (train has none), purpose."""
+    """Of each block first and last day, share of the whole span, number of origins (train has
+    none), purpose.
+    """
     bounds = _bounds(results)
     origins = results.naive.groupby("block")["cutoff"].nunique().to_dict()
     whole = _seconds(bounds[0][1], bounds[-1][2]) or 1.0
     blocks = []
     for name, first, last in bounds:
-        days = {"first": _written(results, str(first), 10), "last": _written(results, str(last), 10)}
+        days = {
+            "first": _written(results, str(first), 10),
+            "last": _written(results, str(last), 10),
+        }
         counted = {"share": _seconds(first, last) / whole, "origins": int(origins.get(name, 0))}
         blocks.append({"name": name, **days, **counted, "purpose": PURPOSES[name]})
     return blocks
 
 
 def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:
-    """Of spans beyond 292 years too, where nanoseconds overflow: sunspots are counted since 1700."""
+    """Of spans beyond 292 years too, where nanoseconds overflow: sunspots are counted since
+    1700.
+    """
     return float((last.as_unit("s") - first.as_unit("s")).total_seconds())
 
 
 def _bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
-    """(block, first, last): configured days where there are any, else the range of the scored targets."""
+    """(block, first, last): configured days where there are any, else the range of the scored
+    targets.
+    """
     series = results.quality["series"].values()
     start = pd.Timestamp(min(s["first"] for s in series))
     end = pd.Timestamp(max(s["last"] for s in series))
@@ -224,13 +285,18 @@ def _bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
         found = zip(BLOCKS, starts, ends, strict=True)
         return [(block, first, min(last, end)) for block, first, last in found if first <= end]
     scored = {str(block): part["ds"] for block, part in results.naive.groupby("block")}
-    known = [(b, pd.Timestamp(scored[b].min()), pd.Timestamp(scored[b].max())) for b in BLOCKS[1:] if b in scored]
+    known = [
+        (b, pd.Timestamp(scored[b].min()), pd.Timestamp(scored[b].max()))
+        for b in BLOCKS[1:]
+        if b in scored
+    ]
     return [("train", start, known[0][1] if known else end), *known]
 
 
 def quality_table(results: Results) -> Table:
-    """Per series and column: rows, range in time, missing steps, gaps, range of values; of many series those with the
-    most missing steps."""
+    """Per series and column: rows, range in time, missing steps, gaps, range of values; of many
+    series those with the most missing steps.
+    """
     columns = [
         ("Series", ""),
         ("Column", "With its unit; the first one is forecast"),
@@ -245,7 +311,9 @@ def quality_table(results: Results) -> Table:
     ]
     shown = list(results.quality["series"].items())
     if len(shown) > text.WORST:  # a stable sort: of equal ones the first
-        shown.sort(key=lambda series: -sum(column["missing"] for column in series[1]["columns"].values()))
+        shown.sort(
+            key=lambda series: -sum(column["missing"] for column in series[1]["columns"].values())
+        )
         shown = shown[: text.WORST]
     rows = [
         _quality_row(results, unique_id, series, column.column, column.unit)
@@ -256,7 +324,9 @@ def quality_table(results: Results) -> Table:
     return Table(columns, rows)
 
 
-def _quality_row(results: Results, unique_id: str, series: dict[str, Any], column: str, unit: str) -> Row:
+def _quality_row(
+    results: Results, unique_id: str, series: dict[str, Any], column: str, unit: str
+) -> Row:
     found = series["columns"][column]
     shown = f"{column} [{unit}]" if unit else column
     missing = f"{text.count(found['missing'])} ({text.percent(found['missing_share'], decimals=2)})"
@@ -273,8 +343,13 @@ def _quality_row(results: Results, unique_id: str, series: dict[str, Any], colum
 
 def gaps(results: Results) -> list[str]:
     """The gaps the record names, longest first, as sentences."""
-    found = sorted(results.quality.get("gaps_shown", []), key=lambda gap: (-gap["steps"], gap["first"]))
-    return [f"{g['series']}: {counted(g['steps'], 'step')} from {_written(results, g['first'])}" for g in found]
+    found = sorted(
+        results.quality.get("gaps_shown", []), key=lambda gap: (-gap["steps"], gap["first"])
+    )
+    return [
+        f"{g['series']}: {counted(g['steps'], 'step')} from {_written(results, g['first'])}"
+        for g in found
+    ]
 
 
 def _written(results: Results, moment: str, places: int = 16) -> str:
@@ -285,7 +360,10 @@ def _written(results: Results, moment: str, places: int = 16) -> str:
 def findings_table(results: Results) -> Table | None:
     """What the data checks found first, in their words; None when they found nothing."""
     columns = [
-        ("Check", f"The rule that was broken; the first {FINDINGS} findings, all stand in quality.json"),
+        (
+            "Check",
+            f"The rule that was broken; the first {FINDINGS} findings, all stand in quality.json",
+        ),
         ("Found", ""),
         ("Series", ""),
         ("Column", "Empty: all columns"),
@@ -302,18 +380,34 @@ def findings_table(results: Results) -> Table | None:
 def facts(results: Results) -> list[tuple[str, str]]:
     """The dataset in a few words: (what, value)."""
     dataset = results.dataset
-    transform = "" if dataset.target[0].transform == "none" else f", transform {dataset.target[0].transform}"
+    transform = (
+        ""
+        if dataset.target[0].transform == "none"
+        else f", transform {dataset.target[0].transform}"
+    )
     inputs = [c.column for c in dataset.past_exogenous]
     known = [*dataset.calendar_features, *(c.column for c in dataset.future_exogenous)]
     return [
         ("Series", text.abridged(list(results.quality["series"]))),
-        ("Target", f"{dataset.target[0].column}{f' in {results.unit}' if results.unit else ''}{transform}"),
+        (
+            "Target",
+            f"{dataset.target[0].column}{f' in {results.unit}' if results.unit else ''}{transform}",
+        ),
         ("Time steps", _calendar(dataset)),
         ("Inputs known up to the cutoff", text.listing(["the target's own past", *inputs])),
         ("Inputs known in advance", text.listing([text.name(f) for f in known]) or "none"),
-        ("Horizon", f"{counted(dataset.horizon, 'step')}; a forecast every {counted(dataset.step_size, 'step')}"),
+        (
+            "Horizon",
+            (
+                f"{counted(dataset.horizon, 'step')}; a forecast every"
+                f" {counted(dataset.step_size, 'step')}"
+            ),
+        ),
         ("Lookback", f"{counted(dataset.lookback, 'row')}; nothing older influences a forecast"),
-        ("Season", f"{counted(dataset.season_length, 'step')} (seasonal naive forecast, scale of MASE)"),
+        (
+            "Season",
+            f"{counted(dataset.season_length, 'step')} (seasonal naive forecast, scale of MASE)",
+        ),
         ("Data as of", results.as_of),
         ("Licence", dataset.licence.name),
         ("Attribution", dataset.licence.attribution),

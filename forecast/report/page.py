@@ -1,4 +1,6 @@
-"""reports/report.html and reports/live.html: self-contained pages; equal results and costs are equal bytes."""
+"""reports/report.html and reports/live.html: self-contained pages; equal results and costs are
+equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,17 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write(paths: ProjectPaths, datasets: Sequence[str], folder: Path | None = None) -> Path:
-    """leaderboard.csv and report.html in reports/ or `folder`; the page. `InputError` names the stage that lacks."""
+    """leaderboard.csv and report.html in reports/ or `folder`; the page.
+
+    `InputError` names the stage that lacks.
+    """
     found = [Results(paths, name) for name in datasets]
     place = folder or paths.reports
     write_text(place / paths.leaderboard.name, as_csv(combined(paths, datasets)))
-    write_text(place / paths.report.name, render(found, {one.name: read_costs(paths, one.name) for one in found}))
+    write_text(
+        place / paths.report.name,
+        render(found, {one.name: read_costs(paths, one.name) for one in found}),
+    )
     return place / paths.report.name
 
 
@@ -47,7 +55,9 @@ def render(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str:
         "seeds": sorted({len(record["seeds"]) for record in networks}),
         "as_of": text.listing([f"{e.as_of} ({e.name})" for e in found]),
         # each model once: its sentence, equation and source
-        "catalogue": [{key: str(records[model].get(key) or "") for key in KEYS} for model in sorted(records)],
+        "catalogue": [
+            {key: str(records[model].get(key) or "") for key in KEYS} for model in sorted(records)
+        ],
     }
     return str(environment().get_template("page.html.j2").render(content))
 
@@ -58,9 +68,12 @@ def environment() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+    )
     environment.filters.update(name=text.name, count=text.count, listing=text.listing, code=_code)
     return environment
 
@@ -84,7 +97,9 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "as_of": results.as_of,
         "horizon": f"{results.dataset.horizon} {figures.step_unit(results.dataset)} ahead",
         "sentences": results.verdicts.get("sentences", []),
-        "verdict": _grouped([*results.verdicts.get("sentences", []), *results.verdicts.get("warnings", [])]),
+        "verdict": _grouped(
+            [*results.verdicts.get("sentences", []), *results.verdicts.get("warnings", [])]
+        ),
         "tiles": _tiles(results),
         "leaks": alarms(results, "leaks"),
         "copies": alarms(results, "copies"),
@@ -96,7 +111,11 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
                 "tied": results.tied(ranking),
                 "combinations": board.combinations(results, ranking),
                 "series": board.series_table(results, ranking) if len(results.series) > 1 else None,
-                "many": board.many_series(results, ranking) if len(results.series) > text.MOST_SERIES else None,
+                "many": (
+                    board.many_series(results, ranking)
+                    if len(results.series) > text.MOST_SERIES
+                    else None
+                ),
             }
             for ranking in results.rankings
             if not results.board(ranking).empty
@@ -107,7 +126,9 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "forecasts": _safe(panels.forecast_panels(results)),
         "over_time": _safe(panels.time_panels(results)),
         "steps": _safe(figures.step_panels(results)),
-        "curves": [(RANKING_TITLES[r], _safe(figures.curve_panels(results, r))) for r in results.rankings],
+        "curves": [
+            (RANKING_TITLES[r], _safe(figures.curve_panels(results, r))) for r in results.rankings
+        ],
         "skips": _safe(figures.skip_panels(results)),
         "private": panels.is_private(results),
         "memory": [said for r in results.rankings if (said := figures.memory_sentence(results, r))],
@@ -144,7 +165,9 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
 
 
 def _grouped(sentences: list[str]) -> dict[str, list[str]]:
-    """The verdict's sentences under their ranking, whose name they begin with; others under nothing."""
+    """The verdict's sentences under their ranking, whose name they begin with; others under
+    nothing.
+    """
     groups: dict[str, list[str]] = {}
     for sentence in sentences:
         lead, _, rest = sentence.partition(": ")
@@ -164,7 +187,10 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
     score = results.score(model, "shipped")
     if score is None:
         return []
-    error = f"{text.figure(score[results.headline])} {results.unit if results.headline == 'mae' else ''}"
+    error = (
+        f"{text.figure(score[results.headline])}"
+        f" {results.unit if results.headline == 'mae' else ''}"
+    )
     tiles = [
         ("Chosen on validation", text.name(model), "ranking as shipped"),
         (f"Test {figures.headline(results).title}", error, "a network: mean forecast of its seeds"),
@@ -180,12 +206,21 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
 def _limits(results: Results) -> list[str]:
     """What nobody should read into the result, next to the result."""
     market = "No trading cost is counted and no return is claimed"
-    outside = "Not compared with outside forecasts, such as a weather service's, but for a row `service`"
+    outside = (
+        "Not compared with outside forecasts, such as a weather service's, but for a row `service`"
+    )
     networks = (record for record in results.records.values() if record["kind"] == "network")
-    sampled = {r for record in networks for seed in record["seeds"] for r in (seed.get("reason") or "").split("; ")}
+    sampled = {
+        r
+        for record in networks
+        for seed in record["seeds"]
+        for r in (seed.get("reason") or "").split("; ")
+    }
     return [
         *(note.rstrip(".") for note in ledger.notes(results)),
-        *sorted(f"Of the trainings {r}" for r in sampled if r.startswith("validation losses are of")),
+        *sorted(
+            f"Of the trainings {r}" for r in sampled if r.startswith("validation losses are of")
+        ),
         market if isinstance(results.dataset.calendar, SessionCalendar) else outside,
     ]
 
@@ -196,10 +231,19 @@ def alarms(results: Results, kind: str) -> list[str]:
     for ranking in ("baseline", *RANKINGS):
         for model, flags in results.flags(kind, ranking).items():
             own = [flag for flag in flags if flag["ranking"] == ranking]
-            reasons = "; ".join(f"{flag['unique_id']}: {flag['reason']}" for flag in own[: text.WORST])
+            reasons = "; ".join(
+                f"{flag['unique_id']}: {flag['reason']}" for flag in own[: text.WORST]
+            )
             if own:
-                more = f"; and {text.count(len(own) - text.WORST)} more series" if len(own) > text.WORST else ""
-                lines.append(f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')}): {reasons}{more}")
+                more = (
+                    f"; and {text.count(len(own) - text.WORST)} more series"
+                    if len(own) > text.WORST
+                    else ""
+                )
+                lines.append(
+                    f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')}):"
+                    f" {reasons}{more}"
+                )
     return lines
 
 
@@ -213,8 +257,9 @@ class LiveDataset:
 
     A page of its own, since it changes with every forecast whose actuals arrive.
 
-    issues: one row per issue with known actuals: `cutoff, version, error, naive`, both relative to the test error at
-    the same steps (1: as on test). versions: one mapping each: version, model, issues, scored, error, skill, coverage.
+    issues: one row per issue with known actuals: `cutoff, version, error, naive`, both relative to
+    the test error at the same steps (1: as on test). versions: one mapping each: version, model,
+    issues, scored, error, skill, coverage.
     """
 
     name: str
@@ -225,19 +270,24 @@ class LiveDataset:
 
 
 LIVE = (
-    "Every forecast that a champion made, once per cutoff and version, scored when its actual values arrived, beside "
-    "the error on its test block. How the models were chosen is in `report.html`."
+    "Every forecast that a champion made, once per cutoff and version, scored when its actual"
+    " values arrived, beside the error on its test block. How the models were chosen is in"
+    " `report.html`."
 )
 
 
 def render_live(datasets: Sequence[LiveDataset]) -> str:
     """The page's HTML; equal content is equal bytes."""
     parts = ((d, f"Actuals as of {d.as_of}.") for d in datasets)
-    sections = [_section(d.name, d.title, said, _live_panel(d), _live_table(d)) for d, said in parts]
+    sections = [
+        _section(d.name, d.title, said, _live_panel(d), _live_table(d)) for d, said in parts
+    ]
     return _sections("Live accuracy of the champions", LIVE, sections)
 
 
-def _section(name: str, title: str, sentence: str, panel: figures.Panel | None, table: Table) -> dict[str, Any]:
+def _section(
+    name: str, title: str, sentence: str, panel: figures.Panel | None, table: Table
+) -> dict[str, Any]:
     (drawn,) = _safe([panel]) if panel else (None,)
     return {"name": name, "title": title, "sentence": sentence, "panel": drawn, "table": table}
 
@@ -248,37 +298,55 @@ def _sections(title: str, lead: str, sections: Sequence[Mapping[str, Any]]) -> s
 
 
 FREE_RUN = (
-    "Free run: the models see the inputs and no measured output after the first rows. Ranked by the error on the "
-    "validation rows, after training on the rows before them; the test error is that of the same way to a model, "
-    "trained on both, and chooses nothing. Errors are RMSE over the deviation of the output."
+    "Free run: the models see the inputs and no measured output after the first rows. Ranked by the"
+    " error on the validation rows, after training on the rows before them; the test error is that"
+    " of the same way to a model, trained on both, and chooses nothing. Errors are RMSE over the"
+    " deviation of the output."
 )
 
 
 def render_free_runs(results: Mapping[str, Mapping[str, Any]]) -> str:
     """reports/experiments.html from the result.json of every record."""
-    return _sections("Free-run errors", FREE_RUN, [_free_run(name, one) for name, one in results.items()])
+    return _sections(
+        "Free-run errors", FREE_RUN, [_free_run(name, one) for name, one in results.items()]
+    )
 
 
 def _free_run(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
     titles = ("Row", "validation", "test", "test RMSE in units", "CPU s", "model")
     rows = [
-        Row(one["row"], [number(one["validation"]), number(one["test"]),
-                         text.Cell(", ".join(f"{value:.4g}" for value in one["rmse"])),
-                         number(one["seconds"], 3), text.Cell(one["note"], cls="notes")])
+        Row(
+            one["row"],
+            [
+                number(one["validation"]),
+                number(one["test"]),
+                text.Cell(", ".join(f"{value:.4g}" for value in one["rmse"])),
+                number(one["seconds"], 3),
+                text.Cell(one["note"], cls="notes"),
+            ],
+        )
         for one in result["rows"]
-    ]  # fmt: skip
+    ]
     chosen, step, last = rows[0].model, result["sampling_time"], len(result["measured"]) - 1
     runs = (("measured", "actual"), ("run", "chosen"))
-    lines = [Line(word, step * np.arange(last + 1.0), np.array(result[word], float), role) for word, role in runs]
+    lines = [
+        Line(word, step * np.arange(last + 1.0), np.array(result[word], float), role)
+        for word, role in runs
+    ]
     ticks = [(step * row, f"{step * row:.4g}") for row in np.linspace(0, last, 5).round()]
     label = f"Free run of {chosen} on the first test rows of {name}"
     axes = Axes(label, "seconds", result["outputs"][0], ticks, size=SIZE)
-    panel, table = figures.Panel(label, line_chart(lines, axes)), Table([(title, "") for title in titles], rows)
+    panel, table = (
+        figures.Panel(label, line_chart(lines, axes)),
+        Table([(title, "") for title in titles], rows),
+    )
     return _section(name, result["title"] or name, result["sentence"], panel, table)
 
 
 def _live_panel(dataset: LiveDataset) -> figures.Panel | None:
-    """Error of each issue over the error on test, with the last value's; None before the first known actual."""
+    """Error of each issue over the error on test, with the last value's; None before the first
+    known actual.
+    """
     rows = dataset.issues.sort_values("cutoff")
     if rows.empty:
         return None
@@ -289,14 +357,23 @@ def _live_panel(dataset: LiveDataset) -> figures.Panel | None:
     shown = np.unique(np.linspace(0, len(rows) - 1, 5).round().astype(int))
     label = f"Live error of {dataset.name} by cutoff, relative to the test error"
     axes = Axes(
-        label, "cutoff of the forecast (UTC)", "error / test error", [(float(i), moments[i][:10]) for i in shown],
-        level=1.0, moments=moments, size=SIZE,
-    )  # fmt: skip
-    return figures.Panel("Error of each forecast", line_chart(lines, axes), "1 is the error on the test block")
+        label,
+        "cutoff of the forecast (UTC)",
+        "error / test error",
+        [(float(i), moments[i][:10]) for i in shown],
+        level=1.0,
+        moments=moments,
+        size=SIZE,
+    )
+    return figures.Panel(
+        "Error of each forecast", line_chart(lines, axes), "1 is the error on the test block"
+    )
 
 
 def _live_table(dataset: LiveDataset) -> Table:
-    levels = sorted({level for version in dataset.versions for level in version["coverage"]}, key=float)
+    levels = sorted(
+        {level for version in dataset.versions for level in version["coverage"]}, key=float
+    )
     columns = [
         ("Version", "the registry's number, and the model"),
         ("forecasts", "forecasts kept"),

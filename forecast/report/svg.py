@@ -1,4 +1,6 @@
-"""A small SVG kit: scales with readable ticks, lines, bands and labels as compact text. Colours are the page's CSS.
+"""A small SVG kit: scales with readable ticks, lines, bands and labels as compact text.
+
+Colours are the page's CSS.
 
 Sizes are in SVG units, drawn near 1 unit = 1 CSS pixel, so text keeps its size on a phone.
 """
@@ -32,7 +34,9 @@ def short(value: float) -> str:
 
 
 def tag(kind: str, content: str = "", /, **attributes: object) -> str:
-    """One element; `cls` is `class`, an underscore in a name becomes a hyphen, None leaves the attribute out."""
+    """One element; `cls` is `class`, an underscore in a name becomes a hyphen, None leaves the
+    attribute out.
+    """
     parts = [kind]
     for key, value in attributes.items():
         if value is None:
@@ -58,12 +62,15 @@ class Scale:
     log: bool = False
 
     def __call__(self, values: float | Sequence[float] | Floats) -> Floats:
-        low, high, data = (np.log10(v) if self.log else np.asarray(v, float) for v in (self.low, self.high, values))
+        low, high, data = (
+            np.log10(v) if self.log else np.asarray(v, float) for v in (self.low, self.high, values)
+        )
         return np.asarray(self.start + (data - low) / (high - low) * (self.end - self.start))
 
     def ticks(self, wanted: int = 4) -> list[float]:
-        """About `wanted`, 1, 2 or 5 times a power of ten apart; of a logarithmic scale powers of ten, with 2 and 5
-        times them when they are few."""
+        """About `wanted`, 1, 2 or 5 times a power of ten apart; of a logarithmic scale powers of
+        ten, with 2 and 5 times them when they are few.
+        """
         if self.log:
             ends = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             known = [m * 10.0**p for p in range(ends[0], ends[1] + 1) for m in (1, 2, 5)]
@@ -75,7 +82,9 @@ class Scale:
         step = power * min((1, 2, 5, 10), key=lambda m: abs(math.log(m * power / raw)))
         first = math.ceil(self.low / step - 1e-9)
         digits = max(12, 3 - math.floor(math.log10(step)))  # binary noise goes, whatever the unit
-        return [round(i * step, digits) for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+        return [
+            round(i * step, digits) for i in range(first, math.floor(self.high / step + 1e-9) + 1)
+        ]
 
 
 def padded(values: Iterable[float], *, share: float = 0.06) -> tuple[float, float]:
@@ -94,7 +103,9 @@ def tick_label(value: float, ticks: Sequence[float]) -> str:
 
 
 def inside(x: Floats, y: Floats, low: float, high: float) -> tuple[Floats, Floats]:
-    """The line within [low, high]: cut where it crosses a bound, NaN beyond, so that it leaves and comes back."""
+    """The line within [low, high]: cut where it crosses a bound, NaN beyond, so that it leaves and
+    comes back.
+    """
     points: list[tuple[float, float]] = []
     for i in range(len(x)):
         if i and np.isfinite(y[i - 1]) and np.isfinite(y[i]):
@@ -120,7 +131,9 @@ def path(x: Floats, y: Floats) -> str:
 
 
 def spread(wanted: Sequence[float], low: float, high: float, gap: float = LINE) -> list[float]:
-    """Positions near `wanted`, at least `gap` apart and inside [low, high] as far as they fit, order kept."""
+    """Positions near `wanted`, at least `gap` apart and inside [low, high] as far as they fit,
+    order kept.
+    """
     order = sorted(range(len(wanted)), key=lambda i: (wanted[i], i))
     placed: list[float] = []
     for i in order:
@@ -147,11 +160,18 @@ class Figure:
     def add(self, *parts: str) -> None:
         self.parts.extend(parts)
 
-    def y_axis(self, title: str, ticks: list[float] | None = None, show: Callable[[float], str] | None = None) -> None:
+    def y_axis(
+        self,
+        title: str,
+        ticks: list[float] | None = None,
+        show: Callable[[float], str] | None = None,
+    ) -> None:
         """Horizontal grid lines with values at the left; the title stands above, horizontally."""
         ticks = self.y.ticks() if ticks is None else ticks
         for value, py in zip(ticks, self.y(ticks), strict=True):
-            self.add(tag("path", d=f"M{short(self.x.start)} {short(py)}H{short(self.x.end)}", cls="rule"))
+            self.add(
+                tag("path", d=f"M{short(self.x.start)} {short(py)}H{short(self.x.end)}", cls="rule")
+            )
             shown = show(value) if show else tick_label(value, ticks)
             self.add(text(self.x.start - 5, py + 4, shown, "tick", text_anchor="end"))
         self.add(text(2, 11, title, "axis"))
@@ -159,7 +179,9 @@ class Figure:
     def x_axis(self, title: str, ticks: Sequence[tuple[float, str]]) -> None:
         """A base line with labelled ticks; the outer labels are kept inside the figure."""
         base = max(self.y.start, self.y.end)
-        self.add(tag("path", d=f"M{short(self.x.start)} {short(base)}H{short(self.x.end)}", cls="base"))
+        self.add(
+            tag("path", d=f"M{short(self.x.start)} {short(base)}H{short(self.x.end)}", cls="base")
+        )
         for value, shown in ticks:
             px = float(self.x(value))
             half = len(shown) * CHARACTER / 2
@@ -167,7 +189,11 @@ class Figure:
             self.add(tag("path", d=f"M{short(px)} {short(base)}v4", cls="base"))
             self.add(text(px, base + 16, shown, "tick", text_anchor=anchor))
         if title:
-            self.add(text((self.x.start + self.x.end) / 2, base + 31, title, "axis", text_anchor="middle"))
+            self.add(
+                text(
+                    (self.x.start + self.x.end) / 2, base + 31, title, "axis", text_anchor="middle"
+                )
+            )
 
     def line(self, x: Sequence[float] | Floats, y: Sequence[float] | Floats, cls: str) -> str:
         return tag("path", d=path(self.x(x), self.y(y)), cls=f"line {cls}")
@@ -175,8 +201,19 @@ class Figure:
     def band(self, x: Floats, low: Floats, high: Floats, cls: str) -> str:
         px = self.x(x)
         there = np.concatenate([px, px[::-1]])
-        return tag("path", d=path(there, np.concatenate([self.y(low), self.y(high)[::-1]])) + "Z", cls=f"band {cls}")
+        return tag(
+            "path",
+            d=path(there, np.concatenate([self.y(low), self.y(high)[::-1]])) + "Z",
+            cls=f"band {cls}",
+        )
 
     def render(self) -> str:
         box = f"0 0 {short(self.width)} {short(self.height)}"
-        return tag("svg", "".join(self.parts), viewBox=box, role="img", aria_label=self.label, **self.attributes)
+        return tag(
+            "svg",
+            "".join(self.parts),
+            viewBox=box,
+            role="img",
+            aria_label=self.label,
+            **self.attributes,
+        )

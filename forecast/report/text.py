@@ -1,4 +1,6 @@
-"""Numbers, dates and names as a reader sees them, and the cells of a table; a missing value is an en dash."""
+"""Numbers, dates and names as a reader sees them, and the cells of a table; a missing value is an
+en dash.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,20 @@ from typing import Any
 
 from markupsafe import Markup
 
-from forecast.comparison.sentences import listing as listing  # of the comparison's sentences and the page's
+# of the comparison's sentences and the page's
+from forecast.comparison.sentences import listing as listing
 
 MOST_SERIES = 4  # shown of each dataset: more would bury the page
 WORST = 10  # series listed where there are more than `MOST_SERIES`
 NOTHING = "–"
 MINUS = "−"
-WORD_MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "not distinguishable": "≈", "undecided": "?"}
+WORD_MARKS = {
+    "better": "▲",
+    "worse": "▼",
+    "equivalent": "=",
+    "not distinguishable": "≈",
+    "undecided": "?",
+}
 
 
 def missing(value: Any) -> bool:
@@ -63,7 +72,9 @@ def level(share: float) -> str:
 
 
 def signed_percent(share: Any) -> str:
-    """0.123 as `+12.3 %`; one more decimal below 1 %, so that small differences do not read as zero."""
+    """0.123 as `+12.3 %`; one more decimal below 1 %, so that small differences do not read as
+    zero.
+    """
     if missing(share):
         return NOTHING
     value = 100 * float(share)
@@ -99,15 +110,21 @@ def name(model: str) -> str:
 
 
 def relative_interval(test: dict[str, Any]) -> tuple[float, float]:
-    """The interval of the mean difference as a share of the loss of what it is compared with; NaN where unknown."""
+    """The interval of the mean difference as a share of the loss of what it is compared with; NaN
+    where unknown.
+    """
     keys = ("mean_difference", "relative_difference", "ci_low", "ci_high")
-    difference, relative, low, high = (math.nan if test.get(key) is None else float(test[key]) for key in keys)
+    difference, relative, low, high = (
+        math.nan if test.get(key) is None else float(test[key]) for key in keys
+    )
     base = difference / relative if difference and relative else math.nan
     return low / base, high / base
 
 
 def interval(test: dict[str, Any]) -> str:
-    """`, 95 % interval −15.0 % to −9.6 %` of one test's relative difference, or nothing where it has none."""
+    """`, 95 % interval −15.0 % to −9.6 %` of one test's relative difference, or nothing where it
+    has none.
+    """
     low, high = relative_interval(test)
     known = math.isfinite(low) and math.isfinite(high)
     return f", 95 % interval {signed_percent(low)} to {signed_percent(high)}" if known else ""
@@ -135,7 +152,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One row; `model` is what the page's filter knows it by, `note` stands small beside the name."""
+    """One row; `model` is what the page's filter knows it by, `note` stands small beside the
+    name.
+    """
 
     model: str
     cells: list[Cell]

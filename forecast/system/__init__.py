@@ -1,1 +1,3 @@
-"""Errors, files, processes, workers, progress and stages: what runs before anything is installed."""
+"""Errors, files, processes, workers, progress and stages: what runs before anything is
+installed.
+"""

@@ -1,8 +1,8 @@
 """`make setup`: the environment `.venv` from the hashed lock, with nothing but a bare Python 3.11.
 
-It runs before anything is installed, so it imports the standard library only. A stamp holding the digest of what was
-installed is written last: an interrupted install has no stamp and is made anew, a finished one is not touched until
-the lock changes.
+It runs before anything is installed, so it imports the standard library only. A stamp holding the
+digest of what was installed is written last: an interrupted install has no stamp and is made anew,
+a finished one is not touched until the lock changes.
 """
 
 from __future__ import annotations
@@ -59,20 +59,29 @@ def is_current(root: Path) -> bool:
 
 
 def require_python(version: tuple[int, ...]) -> None:
-    """`InputError` in one line, naming the Debian package, unless a virtual environment can be made."""
+    """`InputError` in one line, naming the Debian package, unless a virtual environment can be
+    made.
+    """
     if tuple(version) != WANTED:
         raise InputError(f"Python {'.'.join(map(str, version))} found, wanted 3.11. {_REPAIR}")
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"Python's module {missing[0]!r} is missing: no virtual environment can be made. {_REPAIR}")
+        raise InputError(
+            f"Python's module {missing[0]!r} is missing: no virtual environment can be made."
+            f" {_REPAIR}"
+        )
 
 
-_REPAIR = "On Debian or Ubuntu: `sudo apt-get install python3.11-venv`, then the same command again."
+_REPAIR = (
+    "On Debian or Ubuntu: `sudo apt-get install python3.11-venv`, then the same command again."
+)
 
 
 @contextlib.contextmanager
 def only_one(root: Path) -> Iterator[None]:
-    """The lock of `forecast run`, held without its library; `BusyError` naming the PID when it is taken."""
+    """The lock of `forecast run`, held without its library; `BusyError` naming the PID when it is
+    taken.
+    """
     import fcntl
 
     path = root / RUN_LOCK
@@ -84,7 +93,8 @@ def only_one(root: Path) -> Iterator[None]:
         except BlockingIOError:
             pid = holder.read_text().strip() if holder.exists() else "unknown"
             raise BusyError(
-                f"A set-up or run is already at work here (PID {pid}, lock {path}). Wait for it, or stop that process."
+                f"A set-up or run is already at work here (PID {pid}, lock {path}). Wait for it, or"
+                " stop that process."
             ) from None
         holder.write_text(f"{os.getpid()}\n")
         try:
@@ -94,7 +104,9 @@ def only_one(root: Path) -> Iterator[None]:
 
 
 def _stamp(root: Path) -> dict[str, str]:
-    """What the environment says of itself; empty when it is unfinished or its interpreter is gone."""
+    """What the environment says of itself; empty when it is unfinished or its interpreter is
+    gone.
+    """
     try:
         found: dict[str, str] = json.loads((root / ".venv" / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -125,7 +137,10 @@ def _install(root: Path) -> None:
         print("Making .venv", flush=True)
         _run([sys.executable, "-m", "venv", str(venv)], "make .venv")
         _install_lock(root, venv / "bin" / "python")
-    _run([*_pip(venv), "-q", "--no-deps", "--no-build-isolation", "-e", str(root)], "install the project itself")
+    _run(
+        [*_pip(venv), "-q", "--no-deps", "--no-build-isolation", "-e", str(root)],
+        "install the project itself",
+    )
     stamp = venv / f"{STAMP}.tmp"
     stamp.write_text(json.dumps(wanted, indent=1, sort_keys=True), encoding="utf-8")
     stamp.replace(venv / STAMP)
@@ -133,29 +148,40 @@ def _install(root: Path) -> None:
 
 
 def _install_lock(root: Path, python: Path) -> None:
-    """pip with every hash checked and bytecode compiled: without it importing TensorFlow takes 11 s instead of 4."""
+    """pip with every hash checked and bytecode compiled: without it importing TensorFlow takes 11 s
+    instead of 4.
+    """
     lock = root / "requirements.lock"
-    total = sum("==" in line and not line.startswith((" ", "#")) for line in lock.read_text("utf-8").splitlines())
+    total = sum(
+        "==" in line and not line.startswith((" ", "#"))
+        for line in lock.read_text("utf-8").splitlines()
+    )
     print(f"Installing {total} packages from requirements.lock", flush=True)
     command = [*_pip(python.parent.parent), "--compile", "--require-hashes", "-r", str(lock)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1) as pip:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    ) as pip:
         assert pip.stdout is not None
         errors = _show(pip.stdout, total)
     if pip.returncode:
         raise ForecastError(
             "\n".join(errors[-8:])
-            + "\npip could not install requirements.lock. Check the network and the free disk space, "
+            + "\npip could not install requirements.lock. Check the network and the free disk"
+            " space, "
             "then the same command again."
         )
 
 
 def _show(lines: Iterable[str], total: int) -> list[str]:
-    """One counting line on a terminal, a plain line at every 40th package elsewhere; returns pip's errors."""
+    """One counting line on a terminal, a plain line at every 40th package elsewhere; returns pip's
+    errors.
+    """
     terminal = sys.stdout.isatty()
     collected = 0
     errors: list[str] = []
     for line in lines:
-        if line.startswith(("Collecting ", "Processing ")):  # from an index, or a file that pip was pointed to
+        # from an index, or a file that pip was pointed to
+        if line.startswith(("Collecting ", "Processing ")):
             collected += 1
             name = Path(line.split()[1]).name.split("==")[0]
             if terminal:
@@ -163,21 +189,34 @@ def _show(lines: Iterable[str], total: int) -> list[str]:
             elif collected % 40 == 0:
                 print(f"  {collected} of {total} packages fetched", flush=True)
         elif line.startswith("Installing collected"):
-            print(("\r\033[K" if terminal else "") + "  unpacking and compiling bytecode (about a minute)", flush=True)
+            print(
+                ("\r\033[K" if terminal else "")
+                + "  unpacking and compiling bytecode (about a minute)",
+                flush=True,
+            )
         elif line.startswith("ERROR") or (errors and line.startswith(" ")):
             errors.append(line.rstrip())
     return errors
 
 
 def _pip(venv: Path) -> list[str]:
-    return [str(venv / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    return [
+        str(venv / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+    ]
 
 
 def _run(command: list[str], purpose: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise ForecastError(f"Could not {purpose}: {said[-1] if said else f'exit {done.returncode}'}. {_REPAIR}")
+        raise ForecastError(
+            f"Could not {purpose}: {said[-1] if said else f'exit {done.returncode}'}. {_REPAIR}"
+        )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
     FORECAST_CLUSTER=tcp://host:8786     a scheduler that somebody runs (tls:// with certificates)
     FORECAST_CLUSTER=local:4             four worker processes here, for the time of a stage
 
-Only whole tasks travel: a study, a training, a fit. Where a worker sees this machine's files it reads and writes them;
-where one does not, every worker is sent what a task reads, by content and once, and its files come back as bytes,
-written here by the one process that asked. A worker with other code or other packages would give other numbers and is
-refused. A task whose worker dies is run again on another; one that takes three workers with it has failed.
+Only whole tasks travel: a study, a training, a fit. Where a worker sees this machine's files it
+reads and writes them; where one does not, every worker is sent what a task reads, by content and
+once, and its files come back as bytes, written here by the one process that asked. A worker with
+other code or other packages would give other numbers and is refused. A task whose worker dies is
+run again on another; one that takes three workers with it has failed.
 """
 
 from __future__ import annotations
@@ -42,34 +43,62 @@ if TYPE_CHECKING:
 
 VARIABLE = "FORECAST_CLUSTER"
 WAIT_SECONDS, START_SECONDS = 10, 60
-"""For a scheduler to answer; for the first of its workers, which after a Ctrl-C are just being started again."""
+"""For a scheduler to answer; for the first of its workers, which after a Ctrl-C are just being
+started again.
+"""
 AHEAD = 512
-"""Tasks that the scheduler knows of at most; when half are done, as many follow in one message, the cheapest way."""
+"""Tasks that the scheduler knows of at most; when half are done, as many follow in one message, the
+cheapest way.
+"""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsforecast", "numba", "keras", "tensorflow-cpu", "optuna")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "statsforecast",
+    "numba",
+    "keras",
+    "tensorflow-cpu",
+    "optuna",
+)
 """Those that compute: other versions of them may give other numbers."""
 DIED = (
     "every worker process that ran it died, most likely for want of memory. Give the workers more "
     "(`dask worker --memory-limit`), or fewer of them a machine; the other tasks are finished."
 )
-SAME = "Its numbers would not be those of this machine: install the same version there and start it again."
+SAME = (
+    "Its numbers would not be those of this machine: install the same version there and start it"
+    " again."
+)
 Blob = dict[str, bytes]
 
 
 def address() -> str:
-    """Of the cluster that this command was given; empty: this machine's cores. `InputError` for a malformed one."""
+    """Of the cluster that this command was given; empty: this machine's cores.
+
+    `InputError` for a malformed one.
+    """
     given = os.environ.get(VARIABLE, "").strip()
-    found = re.fullmatch(r"(?:tcp|tls)://(?:[^\s/:]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})|local:[1-9]\d{0,3}", given)
+    found = re.fullmatch(
+        r"(?:tcp|tls)://(?:[^\s/:]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})|local:[1-9]\d{0,3}", given
+    )
     if given and (not found or not 0 < int(found[1] or 1) < 65536):
         wanted = "tcp://host:port, tls://host:port or local:<worker processes>"
-        raise InputError(f"{VARIABLE} (or --cluster): {given!r} is no address of a cluster. Wanted {wanted}.")
+        raise InputError(
+            f"{VARIABLE} (or --cluster): {given!r} is no address of a cluster. Wanted {wanted}."
+        )
     return given
 
 
-def outcomes(function: Callable[[Task], Any], tasks: Sequence[Task], where: str) -> Iterator[tuple[Task, Any]]:
-    """Each task with what `function` returned of it, or with the `ForecastError` that ended it, as they are ready.
+def outcomes(
+    function: Callable[[Task], Any], tasks: Sequence[Task], where: str
+) -> Iterator[tuple[Task, Any]]:
+    """Each task with what `function` returned of it, or with the `ForecastError` that ended it, as
+    they are ready.
 
-    `BusyError` (75) when no scheduler answers or it goes away: what is finished is kept, the command can be repeated.
+    `BusyError` (75) when no scheduler answers or it goes away: what is finished is kept, the
+    command can be repeated.
     """
     kept = "What is finished is kept; start one and run the same command again."
     with _connected(where) as client:
@@ -82,7 +111,9 @@ def outcomes(function: Callable[[Task], Any], tasks: Sequence[Task], where: str)
             if isinstance(error, ConnectionError) or client.status != "running":
                 raise BusyError(f"The scheduler at {where} went away. {kept}") from None
             if isinstance(error, TimeoutError):
-                raise BusyError(f"{where} has no worker after {START_SECONDS} s. {kept} (docs/cluster.md)") from None
+                raise BusyError(
+                    f"{where} has no worker after {START_SECONDS} s. {kept} (docs/cluster.md)"
+                ) from None
             raise
         finally:
             _call_off(client, [future for future in out if not future.done()])
@@ -94,19 +125,35 @@ def _connected(where: str) -> Iterator[Client]:
         import dask
         from distributed import Client, LocalCluster
     except ImportError:
-        raise InputError(f"{VARIABLE} is {where!r}, and Dask is not installed. Install the extra `cluster`.") from None
-    with ExitStack() as stack, dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
+        raise InputError(
+            f"{VARIABLE} is {where!r}, and Dask is not installed. Install the extra `cluster`."
+        ) from None
+    with (
+        ExitStack() as stack,
+        dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}),
+    ):
         if where.startswith("local:"):
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="forecast-cluster-"))
-            about = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-            about |= {"n_workers": int(where.removeprefix("local:")), "local_directory": scratch, "silence_logs": 50}
+            about = {
+                "threads_per_worker": 1,
+                "host": "127.0.0.1",
+                "dashboard_address": "127.0.0.1:0",
+            }
+            about |= {
+                "n_workers": int(where.removeprefix("local:")),
+                "local_directory": scratch,
+                "silence_logs": 50,
+            }
             cluster = stack.enter_context(LocalCluster(processes=True, preload=__name__, **about))
             client = stack.enter_context(Client(cluster, set_as_default=False))
         else:
             _require_scheduler(where)
             client = stack.enter_context(Client(where, timeout=WAIT_SECONDS, set_as_default=False))
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        print(f"cluster {where}: {counted(workers, 'worker')}, dashboard {client.dashboard_link}", file=sys.stderr)
+        print(
+            f"cluster {where}: {counted(workers, 'worker')}, dashboard {client.dashboard_link}",
+            file=sys.stderr,
+        )
         yield client
 
 
@@ -123,18 +170,22 @@ def _require_scheduler(where: str) -> None:
     try:
         with ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own
             found = thread.submit(asyncio.run, asyncio.wait_for(role(), WAIT_SECONDS)).result()
-    except (OSError, MemoryError, TypeError) as error:  # no Dask, whose first bytes are no length; no certificates
+    except (OSError, MemoryError, TypeError) as error:
+        # no Dask, whose first bytes are no length; no certificates
         found = str(error) or type(error).__name__
     if found != "Scheduler":
         raise BusyError(
-            f"No scheduler answers at {where} within {WAIT_SECONDS} s ({found}). Start one (`dask scheduler`; "
-            "for tls://, name certificates in Dask's settings), or leave out --cluster to work on this machine."
+            f"No scheduler answers at {where} within {WAIT_SECONDS} s ({found}). Start one (`dask"
+            " scheduler`; for tls://, name certificates in Dask's settings), or leave out"
+            " --cluster to work on this machine."
         )
 
 
 @cache
 def identity() -> dict[str, str]:
-    """Digests of what must be the same where numbers shall be: the code and the packages as this process began."""
+    """Digests of what must be the same where numbers shall be: the code and the packages as this
+    process began.
+    """
     from forecast.system.code_closure import PROJECT
 
     own = hashlib.sha256()
@@ -144,53 +195,82 @@ def identity() -> dict[str, str]:
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             found.append(f"{name}=={version(name)}")
-    return {"code": own.hexdigest()[:12], "packages": hashlib.sha256(" ".join(found).encode()).hexdigest()[:12]}
+    return {
+        "code": own.hexdigest()[:12],
+        "packages": hashlib.sha256(" ".join(found).encode()).hexdigest()[:12],
+    }
 
 
 def _checked(client: Client, tasks: Sequence[Task]) -> bool:
-    """Whether every worker sees this machine's files; `InputError` for one that computes otherwise or lacks memory."""
+    """Whether every worker sees this machine's files; `InputError` for one that computes otherwise
+    or lacks memory.
+    """
     needed, name = max((_needed(task.reads, task.prepare is not None), task.name) for task in tasks)
-    path = next((path for path in (*tasks[0].reads, tasks[0].writes) if path), Path.cwd() / "any").absolute()
-    disk = next(folder for folder in path.parents if folder.is_dir())  # that of the tasks, which may be none of cwd's
-    with tempfile.TemporaryDirectory(prefix=f"{files.TEMPORARY}seen-", dir=disk, ignore_cleanup_errors=True) as token:
+    path = next(
+        (path for path in (*tasks[0].reads, tasks[0].writes) if path), Path.cwd() / "any"
+    ).absolute()
+    # that of the tasks, which may be none of cwd's
+    disk = next(folder for folder in path.parents if folder.is_dir())
+    with tempfile.TemporaryDirectory(
+        prefix=f"{files.TEMPORARY}seen-", dir=disk, ignore_cleanup_errors=True
+    ) as token:
         client.wait_for_workers(1, timeout=START_SECONDS)
         for worker, there in client.run(identity, on_error="return").items():
             unknown = isinstance(there, Exception)
-            if refused := f"cannot say which code it has ({there})" if unknown else _other(there, identity()):
+            if refused := (
+                f"cannot say which code it has ({there})" if unknown else _other(there, identity())
+            ):
                 raise InputError(f"Worker {worker} {refused}. {SAME}")
         for worker, about in client.scheduler_info(n_workers=-1)["workers"].items():
             if 0 < about["memory_limit"] < needed:
                 raise InputError(
-                    f"Worker {worker} may use {about['memory_limit'] / 1e9:.1f} GB; {name} needs about "
-                    f"{needed / 1e9:.1f} GB. Give it more (`dask worker --memory-limit`), or start fewer workers."
+                    f"Worker {worker} may use {about['memory_limit'] / 1e9:.1f} GB; {name} needs"
+                    f" about {needed / 1e9:.1f} GB. Give it more (`dask worker --memory-limit`), or"
+                    " start fewer workers."
                 )
-        return os.environ.get("FORECAST_CLUSTER_DISK") != "separate" and all(client.run(os.path.isdir, token).values())
+        return os.environ.get("FORECAST_CLUSTER_DISK") != "separate" and all(
+            client.run(os.path.isdir, token).values()
+        )
 
 
 def _other(there: dict[str, str], here: dict[str, str]) -> str:
     """What differs between two identities; empty where nothing does."""
     return " and ".join(
-        f"has other {what} (digest {there[what]}, here {here[what]})" for what in here if there[what] != here[what]
+        f"has other {what} (digest {there[what]}, here {here[what]})"
+        for what in here
+        if there[what] != here[what]
     )
 
 
 @cache
 def _needed(reads: tuple[Path, ...], engine: bool) -> int:
-    """Bytes of a task, about: of the largest table that it reads, and of TensorFlow (figures: docs/cluster.md)."""
+    """Bytes of a task, about: of the largest table that it reads, and of TensorFlow (figures:
+    docs/cluster.md).
+    """
     import pyarrow.parquet
 
-    tables = [table for path in reads for table in ([path] if path.is_file() else path.rglob("*.parquet"))]
+    tables = [
+        table for path in reads for table in ([path] if path.is_file() else path.rglob("*.parquet"))
+    ]
     found = [pyarrow.parquet.read_metadata(table) for table in tables if table.suffix == ".parquet"]
     cells = max((int(one.num_rows) * (int(one.num_columns) - 2) for one in found), default=0)
     return cells and 260 * cells + (700_000_000 if engine else 300_000_000)
 
 
 def _submitted(
-    client: Client, function: Callable[[Task], Any], sent: dict[Path, Future] | None, some: list[tuple[int, Task]]
+    client: Client,
+    function: Callable[[Task], Any],
+    sent: dict[Path, Future] | None,
+    some: list[tuple[int, Task]],
 ) -> list[Future]:
     """`sent`: what the workers were given by now; None where they see this machine's files."""
     tasks = [_moved(task, Path.absolute) for _, task in some]
-    about: dict[str, Any] = {"pure": False, "retries": 2, "priority": -some[0][0], "wanted": identity()}
+    about: dict[str, Any] = {
+        "pure": False,
+        "retries": 2,
+        "priority": -some[0][0],
+        "wanted": identity(),
+    }
     about["key"] = [f"{task.name}-{uuid.uuid4().hex}" for task in tasks]
     if sent is None:
         return client.map(_as_here, tasks, function=function, **about)
@@ -201,14 +281,22 @@ def _submitted(
     return client.map(_as_here, tasks, found, function=partial(_elsewhere, function), **about)
 
 
-def _as_here(*arguments: Any, function: Callable[..., Any], wanted: dict[str, str]) -> tuple[str, Any]:
-    """(why not, what the function returned): this worker may have come after the others were asked what they are."""
+def _as_here(
+    *arguments: Any, function: Callable[..., Any], wanted: dict[str, str]
+) -> tuple[str, Any]:
+    """(why not, what the function returned): this worker may have come after the others were asked
+    what they are.
+    """
     refused = _other(identity(), wanted)
     return refused, None if refused else function(*arguments)
 
 
 def _as_completed(
-    client: Client, submit: Callable[..., list[Future]], tasks: Sequence[Task], out: dict[Future, Task], shared: bool
+    client: Client,
+    submit: Callable[..., list[Future]],
+    tasks: Sequence[Task],
+    out: dict[Future, Task],
+    shared: bool,
 ) -> Iterator[tuple[Task, Any]]:
     """`out` always has what is with the scheduler."""
     from distributed import as_completed
@@ -236,7 +324,8 @@ def _as_completed(
             yield task, result if shared else _written(task, *result)
         for future in set(batch).difference(finished):
             if future.status in ("pending", "lost") and client.status == "running":
-                waiting.add(future)  # its result died with the worker that held it, and is being made again
+                # its result died with the worker that held it, and is being made again
+                waiting.add(future)
                 continue
             _require_killed(future)
             task = out.pop(future)
@@ -260,7 +349,9 @@ def _ready(client: Client, waiting: Any) -> list[Future]:
 
 
 def _require_killed(future: Future) -> None:
-    """Raises what else ended a task that is not finished; `ConnectionError` where nobody works on it any more."""
+    """Raises what else ended a task that is not finished; `ConnectionError` where nobody works on
+    it any more.
+    """
     from distributed.scheduler import KilledWorker
 
     if future.status != "error":
@@ -271,7 +362,9 @@ def _require_killed(future: Future) -> None:
 
 
 def _call_off(client: Client, left: list[Future]) -> None:
-    """Ends what still waits, and the workers that run one of ours: a thread cannot be stopped, its process can."""
+    """Ends what still waits, and the workers that run one of ours: a thread cannot be stopped, its
+    process can.
+    """
     if not left or client.status != "running":
         return
     ours = {future.key for future in left}
@@ -281,8 +374,12 @@ def _call_off(client: Client, left: list[Future]) -> None:
         client.restart_workers(busy, timeout=WAIT_SECONDS, raise_for_error=False)
 
 
-def _elsewhere(function: Callable[[Task], Any], task: Task, sent: list[tuple[str, Blob]]) -> tuple[Any, Blob]:
-    """On a worker without this machine's disk: its copy of the files, the function, and what it wrote."""
+def _elsewhere(
+    function: Callable[[Task], Any], task: Task, sent: list[tuple[str, Blob]]
+) -> tuple[Any, Blob]:
+    """On a worker without this machine's disk: its copy of the files, the function, and what it
+    wrote.
+    """
     from distributed import get_worker
 
     there = Path(get_worker().local_directory) / "files"
@@ -322,18 +419,25 @@ def _moved(value: Any, change: Callable[[Path], Path]) -> Any:
         return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
     if is_dataclass(value) and not isinstance(value, type):
         own = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
-        changed = {name: new for name, part in own.items() if (new := _moved(part, change)) is not part}
+        changed = {
+            name: new for name, part in own.items() if (new := _moved(part, change)) is not part
+        }
         return replace(value, **changed) if changed else value
     return value
 
 
 def dask_setup(worker: Any) -> None:
-    """For `dask worker --preload forecast.system.cluster`: one thread per task, in BLAS as in Dask."""
+    """For `dask worker --preload forecast.system.cluster`: one thread per task, in BLAS as in
+    Dask.
+    """
     identity()
     for name in THREADS:
         os.environ.setdefault(name, "1")
-    with suppress(AttributeError, OSError):  # as glibc adapts itself; Dask has it give back every page at once
+    # as glibc adapts itself; Dask has it give back every page at once
+    with suppress(AttributeError, OSError):
         for threshold, megabytes in ((-1, 64), (-3, 32)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
             ctypes.CDLL(None).mallopt(threshold, megabytes << 20)
     if (threads := getattr(getattr(worker, "state", None), "nthreads", 1)) != 1:
-        raise SystemExit(f"This worker has {threads} threads; TensorFlow and BLAS want --nthreads 1 here.")
+        raise SystemExit(
+            f"This worker has {threads} threads; TensorFlow and BLAS want --nthreads 1 here."
+        )

@@ -1,7 +1,8 @@
-"""Which of the project's files a module runs: the static import graph, function-level imports included.
+"""Which of the project's files a module runs: the static import graph, function-level imports
+included.
 
-Stages run again, and trained models are kept, by a digest of the code that they depend on: an edit costs exactly what
-it can change.
+Stages run again, and trained models are kept, by a digest of the code that they depend on: an edit
+costs exactly what it can change.
 """
 
 from __future__ import annotations
@@ -23,18 +24,24 @@ _FINDS_BY_NAME = ("import_module", "iter_modules")
 
 
 def closure(module: str, root: Path = PROJECT, *, found_by_name: bool = True) -> list[Path]:
-    """Files below `root` that importing and running `module` may execute, sorted, relative to `root`.
+    """Files below `root` that importing and running `module` may execute, sorted, relative to
+    `root`.
 
-    A package that finds its members by file name (`pkgutil.iter_modules`, `importlib.import_module`) brings all of
-    them, unless `found_by_name` is False: then only those imported by statement. `TYPE_CHECKING` imports do not run.
+    A package that finds its members by file name (`pkgutil.iter_modules`,
+    `importlib.import_module`) brings all of them, unless `found_by_name` is False: then only those
+    imported by statement. `TYPE_CHECKING` imports do not run.
     """
     return sorted(_name(file, root) for file in _closure((module,), root, found_by_name))
 
 
-def code_digest(modules: Iterable[str], root: Path = PROJECT, *, found_by_name: bool = False) -> str:
-    """The digest of what the closure of `modules` computes: comments, docstrings and layout do not change it.
+def code_digest(
+    modules: Iterable[str], root: Path = PROJECT, *, found_by_name: bool = False
+) -> str:
+    """The digest of what the closure of `modules` computes: comments, docstrings and layout do not
+    change it.
 
-    Members found by name are not followed by default: name the one that is used, such as `models.families.lstm`.
+    Members found by name are not followed by default: name the one that is used, such as
+    `models.families.lstm`.
     """
     total = hashlib.sha256()
     with without_collecting():
@@ -54,7 +61,8 @@ class _Source:
 
 
 def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> dict[Path, _Source]:
-    located = cache(partial(_file, root=root))  # for this call alone: files may come and go between two
+    # for this call alone: files may come and go between two
+    located = cache(partial(_file, root=root))
     missing = [name for name in modules if located(name) is None]
     if missing:
         raise ValueError(f"no module {missing[0]!r} below {root}")
@@ -65,7 +73,9 @@ def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> dict[
         file = located(name)
         if name in found or file is None:
             continue
-        source = _source(file, file.stat().st_mtime_ns, name if _is_package(file) else name.rpartition(".")[0])
+        source = _source(
+            file, file.stat().st_mtime_ns, name if _is_package(file) else name.rpartition(".")[0]
+        )
         found[name] = file, source
         # `from a import b` names a module of `a` or an attribute of it: both are tried.
         targets = [target for target in source.imported if located(target) is not None]
@@ -91,14 +101,20 @@ def _file(module: str, root: Path) -> Path | None:
 
 
 def _added(module: str, root: Path) -> Path | None:
-    """In a folder that a caller, such as a notebook with a cell of its own, added to the `__path__` of its package."""
+    """In a folder that a caller, such as a notebook with a cell of its own, added to the `__path__`
+    of its package.
+    """
     package, _, name = module.rpartition(".")
     folders = getattr(sys.modules.get(package), "__path__", ()) if root == PROJECT else ()
-    return next((file for file in (Path(folder, f"{name}.py") for folder in folders) if file.exists()), None)
+    return next(
+        (file for file in (Path(folder, f"{name}.py") for folder in folders) if file.exists()), None
+    )
 
 
 def _folder(package: str, root: Path) -> Path:
-    """Where a package lies: below `root`, or, as the stages of a project of one's own, beside what started this."""
+    """Where a package lies: below `root`, or, as the stages of a project of one's own, beside what
+    started this.
+    """
     place = root / package
     if place.exists() or root != PROJECT:
         return place
@@ -125,11 +141,19 @@ def _members(folder: Path) -> list[str]:
 
 @cache
 def _source(file: Path, _changed: int, package: str) -> _Source:
-    """Parsed and walked once: every study and every fit of a stage asks for nearly the same files."""
+    """Parsed and walked once: every study and every fit of a stage asks for nearly the same
+    files.
+    """
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     nodes = list(ast.walk(tree))
-    checked = [node for node in nodes if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
-    not_run = {id(node) for part in checked for statement in part.body for node in ast.walk(statement)}
+    checked = [
+        node
+        for node in nodes
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    ]
+    not_run = {
+        id(node) for part in checked for statement in part.body for node in ast.walk(statement)
+    }
     names: list[str] = []
     for node in nodes:
         if isinstance(node, ast.Import) and id(node) not in not_run:

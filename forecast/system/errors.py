@@ -1,4 +1,6 @@
-"""What can go wrong, by who has to act; every message names what, found, wanted and the next move."""
+"""What can go wrong, by who has to act; every message names what, found, wanted and the next
+move.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def quoted(value: object, most: int = MOST_SHOWN) -> str:
 
 
 def shortened(message: str) -> str:
-    """The message with long values in quotes, and words longer than any name, cut to their two ends."""
+    """The message with long values in quotes, and words longer than any name, cut to their two
+    ends.
+    """
     inside = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", lambda found: quoted(found[1]), message)
     return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", lambda found: quoted(found[0])[1:-1], inside)
 
@@ -61,12 +65,15 @@ def require_short(words: Iterable[str]) -> None:
     for word in words:
         if len(word) > LONGEST_WORD or not word.isprintable():
             raise InputError(
-                f"{quoted(word)}: found {len(word):,} characters, wanted at most {LONGEST_WORD:,}, all printable."
+                f"{quoted(word)}: found {len(word):,} characters, wanted at most {LONGEST_WORD:,},"
+                " all printable."
             )
 
 
 def quote_names(names: object) -> str:
-    """`['a', 'b']` as `'a', 'b'`, sorted, for messages; of very many the first ones and how many more."""
+    """`['a', 'b']` as `'a', 'b'`, sorted, for messages; of very many the first ones and how many
+    more.
+    """
     known = sorted(map(str, names))  # type: ignore[call-overload]
     more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
     return ", ".join(map(quoted, known[:MOST_NAMES])) + more
@@ -78,13 +85,15 @@ def counted(number: float, noun: str) -> str:
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """The message for an error that means too little memory, naming what asked for it; None for any other error."""
+    """The message for an error that means too little memory, naming what asked for it; None for any
+    other error.
+    """
     if not isinstance(error, MemoryError) and getattr(error, "errno", None) != errno.ENOMEM:
         return None
     asked = " ".join(str(error).split()) or "the array that was being made is the largest"
     return (
-        f"Out of memory: {asked}. Take fewer series or rows, a shorter `lookback`, or fewer processes at once "
-        "(`--jobs 1`); then run the same command again."
+        f"Out of memory: {asked}. Take fewer series or rows, a shorter `lookback`, or fewer"
+        " processes at once (`--jobs 1`); then run the same command again."
     )
 
 
@@ -94,12 +103,17 @@ def nearest(name: str, known: object) -> str:
 
 
 def missing_column(name: str, found: object, where: str) -> str:
-    """`mine.csv: column 'x' is missing. Did you mean 'y'? Found 'y'.`: the beginning of an error."""
+    """`mine.csv: column 'x' is missing.
+
+    Did you mean 'y'? Found 'y'.`: the beginning of an error.
+    """
     return f"{where}: column {name!r} is missing.{closest(name, found)} Found {quote_names(found)}."
 
 
 def closest(name: str, known: object) -> str:
-    """` Did you mean 'x'?` when one of `known` is close to `name`, in capitals or not, else an empty string."""
+    """` Did you mean 'x'?` when one of `known` is close to `name`, in capitals or not, else an
+    empty string.
+    """
     import difflib
 
     small = {str(k).lower(): str(k) for k in known}  # type: ignore[attr-defined]

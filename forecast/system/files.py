@@ -57,7 +57,8 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def _replacing(path: Path | str) -> Iterator[tuple[Path, Path]]:
-    """A name beside `path` that nothing has yet, and the target; what was made under it is removed on any error.
+    """A name beside `path` that nothing has yet, and the target; what was made under it is removed
+    on any error.
 
     What `tempfile` makes is the owner's alone; here the user's umask decides.
     """
@@ -67,12 +68,17 @@ def _replacing(path: Path | str) -> Iterator[tuple[Path, Path]]:
     try:
         yield temporary, target
     except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True) if temporary.is_dir() else temporary.unlink(missing_ok=True)
+        (
+            shutil.rmtree(temporary, ignore_errors=True)
+            if temporary.is_dir()
+            else temporary.unlink(missing_ok=True)
+        )
         if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise ForecastError(
-            f"No space left while writing {target}. Nothing was changed; the earlier file is intact. "
-            "Free some space (`forecast clean` removes what can be made again), then run the same command again."
+            f"No space left while writing {target}. Nothing was changed; the earlier file is"
+            " intact. Free some space (`forecast clean` removes what can be made again), then run"
+            " the same command again."
         ) from error
 
 
@@ -87,11 +93,15 @@ def write_text(path: Path | str, content: str) -> None:
 
 def write_json(path: Path | str, content: Any) -> None:
     """JSON with sorted keys, so equal content is equal bytes; NaN and infinity are refused."""
-    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n")
+    write_text(
+        path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n"
+    )
 
 
 def json_number(value: Any) -> Any:
-    """A number, or nested lists or arrays of numbers, for JSON: it has no NaN, so what was not measured is null."""
+    """A number, or nested lists or arrays of numbers, for JSON: it has no NaN, so what was not
+    measured is null.
+    """
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, list | tuple):
         return [json_number(member) for member in value]
@@ -99,7 +109,9 @@ def json_number(value: Any) -> Any:
 
 
 def six_digits(value: Any) -> Any:
-    """A number, or a mapping, list or array of numbers, as `json_number` has it, to six significant digits."""
+    """A number, or a mapping, list or array of numbers, as `json_number` has it, to six significant
+    digits.
+    """
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, Mapping):
         return {key: six_digits(item) for key, item in value.items()}
@@ -122,19 +134,25 @@ def noted(path: Path | str) -> dict[str, Any]:
 
 
 def remade(kind: type[T], content: Mapping[str, Any]) -> T:
-    """A dataclass from what was written of one; fields that another version had besides are left out."""
+    """A dataclass from what was written of one; fields that another version had besides are left
+    out.
+    """
     return kind(**{each.name: content[each.name] for each in fields(kind) if each.name in content})  # type: ignore[arg-type]
 
 
 def read_saved(path: Path, schema: int, *older: int) -> dict[str, Any]:
-    """What this program saved, `older` schemas included: `DataError` unreadable, `InputError` for another schema."""
+    """What this program saved, `older` schemas included: `DataError` unreadable, `InputError` for
+    another schema.
+    """
     try:
         content: dict[str, Any] = read_json(path)
         found = content.get("schema")
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
     if found not in (schema, *older):
-        raise InputError(f"{path}: saved with schema {found!r}, this version reads {schema}. Train it again.")
+        raise InputError(
+            f"{path}: saved with schema {found!r}, this version reads {schema}. Train it again."
+        )
     return content
 
 
@@ -149,8 +167,13 @@ def join_frames(path: Path | str, parts: Sequence[Path]) -> None:
     from pyarrow.parquet import ParquetFile, ParquetWriter
 
     opened = [ParquetFile(part) for part in parts]
-    with atomic_path(path) as temporary, ParquetWriter(temporary, opened[0].schema_arrow, compression="zstd") as whole:
-        for table in (part.read_row_group(number) for part in opened for number in range(part.num_row_groups)):
+    with (
+        atomic_path(path) as temporary,
+        ParquetWriter(temporary, opened[0].schema_arrow, compression="zstd") as whole,
+    ):
+        for table in (
+            part.read_row_group(number) for part in opened for number in range(part.num_row_groups)
+        ):
             whole.write_table(table)
 
 
@@ -165,16 +188,22 @@ def read_frame(path: Path | str) -> Any:
     try:
         frame = pyarrow.parquet.read_table(path).to_pandas(split_blocks=True, self_destruct=True)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; an earlier stage makes it. Run `dvc repro`.") from None
+        raise InputError(
+            f"{path}: no such file; an earlier stage makes it. Run `dvc repro`."
+        ) from None
     except pyarrow.ArrowInvalid as error:
         said = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as Parquet ({said}). Delete it, then run `dvc repro`.") from None
+        raise InputError(
+            f"{path}: cannot be read as Parquet ({said}). Delete it, then run `dvc repro`."
+        ) from None
     pyarrow.default_memory_pool().release_unused()
     return frame
 
 
 def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
-    """NumPy arrays as an uncompressed .npz, which has no time stamps: equal arrays are equal bytes."""
+    """NumPy arrays as an uncompressed .npz, which has no time stamps: equal arrays are equal
+    bytes.
+    """
     import numpy as np
 
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -210,7 +239,8 @@ def locked(path: Path | str, *, what: str, timeout: float = 0.0) -> Iterator[Non
     except filelock.Timeout:
         pid = holder.read_text().strip() if holder.exists() else "unknown"
         raise BusyError(
-            f"{what} is already running (PID {pid}, lock {target}). Wait for it to end, or stop that process."
+            f"{what} is already running (PID {pid}, lock {target}). Wait for it to end, or stop"
+            " that process."
         ) from None
     try:
         holder.write_text(f"{os.getpid()}\n")
@@ -221,7 +251,9 @@ def locked(path: Path | str, *, what: str, timeout: float = 0.0) -> Iterator[Non
 
 
 def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
-    """Remove temporary files and folders that a killed process left below `folder`, of files whose name begins so."""
+    """Remove temporary files and folders that a killed process left below `folder`, of files whose
+    name begins so.
+    """
     found = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     for path in found:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -230,7 +262,9 @@ def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder; gone at the end of the block, or after a kill -9 when the next one is taken."""
+    """A temporary folder; gone at the end of the block, or after a kill -9 when the next one is
+    taken.
+    """
     clear_scratch()
     with tempfile.TemporaryDirectory(prefix=f"{_scratch_prefix()}{os.getpid()}-") as name:
         yield Path(name)

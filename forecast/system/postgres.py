@@ -1,8 +1,10 @@
-"""PostgreSQL, where processes of several machines meet: the one door to its driver, and locks that its server keeps.
+"""PostgreSQL, where processes of several machines meet: the one door to its driver, and locks that
+its server keeps.
 
-A lock is an advisory lock of a session of its own. The server frees it in the moment that session ends, however its
-process did; there is no heartbeat and nothing to take over. Where a machine or the way to it goes silent, both sides
-end the session after `SILENT` seconds. docs/decisions/0018-locks-of-postgresql.md has what was weighed.
+A lock is an advisory lock of a session of its own. The server frees it in the moment that session
+ends, however its process did; there is no heartbeat and nothing to take over. Where a machine or
+the way to it goes silent, both sides end the session after `SILENT` seconds.
+docs/decisions/0018-locks-of-postgresql.md has what was weighed.
 """
 
 from __future__ import annotations
@@ -27,22 +29,32 @@ SILENT = 30
 """Seconds without an answer after which either side takes the other for gone."""
 PROBES = {"keepalives_idle": SILENT // 3, "keepalives_interval": SILENT // 3, "keepalives_count": 2}
 UNANSWERED = {"tcp_user_timeout": 1000 * SILENT}
-SERVER = {f"tcp_{name}": value for name, value in PROBES.items()} | UNANSWERED | {"idle_session_timeout": 0}
+SERVER = (
+    {f"tcp_{name}": value for name, value in PROBES.items()}
+    | UNANSWERED
+    | {"idle_session_timeout": 0}
+)
 HOLDER = """
-    select application_name from pg_locks join pg_stat_activity using (pid) where locktype = 'advisory' and granted
-    and objsubid = 1 and database = (select oid from pg_database where datname = current_database())
+    select application_name from pg_locks join pg_stat_activity using (pid)
+    where locktype = 'advisory' and granted and objsubid = 1
+    and database = (select oid from pg_database where datname = current_database())
     and classid::bigint << 32 | objid::bigint = %s
 """
 CheckLock = Callable[[], object]
-"""Raises `BusyError` when the lock was lost meanwhile; to be called right before each change that needs the lock."""
+"""Raises `BusyError` when the lock was lost meanwhile; to be called right before each change that
+needs the lock.
+"""
 
 
 def of_team() -> str:
-    """The database that FORECAST_DATABASE names, for studies and locks; empty where a machine works alone."""
+    """The database that FORECAST_DATABASE names, for studies and locks; empty where a machine works
+    alone.
+    """
     given = os.environ.get(VARIABLE, "").strip()
     if given and not is_postgres(given):
         raise InputError(
-            f"{VARIABLE}: found {given.partition(':')[0]!r}, wanted postgresql://user:password@host/name."
+            f"{VARIABLE}: found {given.partition(':')[0]!r}, wanted"
+            " postgresql://user:password@host/name."
         )
     return given
 
@@ -53,34 +65,54 @@ def is_postgres(uri: str) -> bool:
 
 
 def connection(uri: str, *, seconds: int, name: str = "forecast") -> psycopg.Connection:
-    """An open connection in autocommit. `InputError` without the driver, `ForecastError` without an answer."""
+    """An open connection in autocommit.
+
+    `InputError` without the driver, `ForecastError` without an answer.
+    """
     try:
         import psycopg
     except ImportError:
         raise InputError(
-            "A postgresql:// address needs the driver psycopg. Install it: `pip install 'rolling-forecast[postgres]'`."
+            "A postgresql:// address needs the driver psycopg. Install it: `pip install"
+            " 'rolling-forecast[postgres]'`."
         ) from None
-    about: dict[str, Any] = {**PROBES, **UNANSWERED, "connect_timeout": seconds, "application_name": name[:63]}
+    about: dict[str, Any] = {
+        **PROBES,
+        **UNANSWERED,
+        "connect_timeout": seconds,
+        "application_name": name[:63],
+    }
     try:
         return psycopg.connect(SCHEME + uri[uri.index("://") :], autocommit=True, **about)
     except psycopg.Error as error:
         raise ForecastError(
-            f"PostgreSQL does not answer: {' '.join(str(error).split())}. Check the address, the server and the "
-            "user's rights."
+            f"PostgreSQL does not answer: {' '.join(str(error).split())}. Check the address, the"
+            " server and the user's rights."
         ) from None
 
 
 @contextmanager
 def locked(uri: str, name: str, *, what: str, timeout: float) -> Iterator[CheckLock]:
-    """The lock `name` of all processes on a PostgreSQL, else none; `BusyError` naming its holder after `timeout` s."""
+    """The lock `name` of all processes on a PostgreSQL, else none; `BusyError` naming its holder
+    after `timeout` s.
+    """
     if not is_postgres(uri):
         yield lambda: None
         return
-    key = int.from_bytes(hashlib.sha256(f"forecast {name}".encode()).digest()[:8], "big", signed=True)
-    me = f"PID {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC on {socket.gethostname()}"
+    key = int.from_bytes(
+        hashlib.sha256(f"forecast {name}".encode()).digest()[:8], "big", signed=True
+    )
+    me = (
+        f"PID {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC on"
+        f" {socket.gethostname()}"
+    )
     with closing(connection(uri, seconds=10, name=me)) as session:
         ask = partial(_answer, session, what)
-        for setting, value in {**SERVER, "statement_timeout": 0, "lock_timeout": max(1, int(1000 * timeout))}.items():
+        for setting, value in {
+            **SERVER,
+            "statement_timeout": 0,
+            "lock_timeout": max(1, int(1000 * timeout)),
+        }.items():
             ask("select set_config(%s, %s, false)", setting, str(value))
         ask("select pg_advisory_lock(%s)", key)
         yield partial(ask, "select 1")
@@ -99,6 +131,7 @@ def _answer(session: psycopg.Connection, what: str, question: str, *values: obje
         ) from None
     except OperationalError as error:
         raise BusyError(
-            f"{what}: its connection to PostgreSQL is gone, and its lock with it ({' '.join(str(error).split())}). "
-            "Nothing more was changed; run the same command again."
+            f"{what}: its connection to PostgreSQL is gone, and its lock with it"
+            f" ({' '.join(str(error).split())}). Nothing more was changed; run the same command"
+            " again."
         ) from None

@@ -1,4 +1,6 @@
-"""Processes that end together: no worker outlives the command that started it, whatever ended that command."""
+"""Processes that end together: no worker outlives the command that started it, whatever ended that
+command.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ CLOCK_ERROR = 5.0  # seconds; psutil knows a process's start from a boot time ro
 
 
 def alive(pid: int, *, by: float | None = None) -> bool:
-    """Whether a process of this number works: no zombie and, with `by`, none that began after that moment.
+    """Whether a process of this number works: no zombie and, with `by`, none that began after that
+    moment.
 
     by: seconds since 1970 at which the number was noted; a later bearer of it is another process.
     """
@@ -36,8 +39,9 @@ def alive(pid: int, *, by: float | None = None) -> bool:
 
 @contextlib.contextmanager
 def without_collecting() -> Iterator[None]:
-    """For work whose objects all stay, such as imports: a quarter of TensorFlow's start-up goes into looking through
-    them for garbage, again and again."""
+    """For work whose objects all stay, such as imports: a quarter of TensorFlow's start-up goes
+    into looking through them for garbage, again and again.
+    """
     collected = gc.isenabled()
     gc.disable()
     try:
@@ -48,23 +52,28 @@ def without_collecting() -> Iterator[None]:
 
 
 def prepare_worker() -> None:
-    """First call inside a worker process: Ctrl-C is left to the parent, and the worker ends when the parent does.
+    """First call inside a worker process: Ctrl-C is left to the parent, and the worker ends when
+    the parent does.
 
-    A terminal sends SIGINT to the whole process group; a worker that answered it would print a traceback of its own.
+    A terminal sends SIGINT to the whole process group; a worker that answered it would print a
+    traceback of its own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
 
 def end_with_parent(grace: float = 0.0) -> None:
-    """Watches the parent from a thread and ends this process, and its children, soon after the parent is gone.
+    """Watches the parent from a thread and ends this process, and its children, soon after the
+    parent is gone.
 
-    A parent killed with -9 cannot say goodbye; without this its workers would go on writing into the next run.
-    With `grace` the process gets SIGTERM first and that many seconds to unwind.
+    A parent killed with -9 cannot say goodbye; without this its workers would go on writing into
+    the next run. With `grace` the process gets SIGTERM first and that many seconds to unwind.
     """
     parent = os.getppid()
     if parent > 1:
-        threading.Thread(target=_watch, args=(parent, grace), name="end-with-parent", daemon=True).start()
+        threading.Thread(
+            target=_watch, args=(parent, grace), name="end-with-parent", daemon=True
+        ).start()
 
 
 def _watch(parent: int, grace: float) -> None:
@@ -89,7 +98,9 @@ def end_children(grace: float = 1.0) -> None:
 
 
 def close_workers() -> None:
-    """Shuts joblib's idle workers down now, so that their memory and CPU time are counted with this process."""
+    """Shuts joblib's idle workers down now, so that their memory and CPU time are counted with this
+    process.
+    """
     executors = sys.modules.get("joblib.externals.loky.reusable_executor")
     executor = getattr(executors, "_executor", None)
     if executor is not None:
@@ -104,7 +115,9 @@ def send(processes: Sequence[psutil.Process], number: int) -> None:
 
 
 def stop_on_signals() -> None:
-    """SIGTERM and Ctrl-C unwind alike and once: locks are released, temporary files removed, a second is ignored."""
+    """SIGTERM and Ctrl-C unwind alike and once: locks are released, temporary files removed, a
+    second is ignored.
+    """
     told = sys.unraisablehook
 
     def stop(_number: int, _frame: object) -> None:
@@ -113,7 +126,9 @@ def stop_on_signals() -> None:
         raise KeyboardInterrupt
 
     def again(lost: Any) -> None:
-        """Python swallows what is raised in a destructor or a weak reference's callback: a little later once more."""
+        """Python swallows what is raised in a destructor or a weak reference's callback: a little
+        later once more.
+        """
         if not issubclass(lost.exc_type, KeyboardInterrupt):
             return told(lost)
         signal.signal(signal.SIGTERM, stop)
@@ -123,12 +138,15 @@ def stop_on_signals() -> None:
 
     sys.unraisablehook = again
     signal.signal(signal.SIGTERM, stop)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup: then Ctrl-C is not meant for us
+    # as under nohup: then Ctrl-C is not meant for us
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, stop)
 
 
 def end_with_this_process() -> None:
-    """For `preexec_fn`: the kernel ends the child when its parent dies, however that happens (Linux only)."""
+    """For `preexec_fn`: the kernel ends the child when its parent dies, however that happens (Linux
+    only).
+    """
     if sys.platform == "linux":
         import ctypes
 
@@ -137,7 +155,9 @@ def end_with_this_process() -> None:
 
 
 def leave(code: int) -> None:
-    """Ends this process now: `atexit` handlers of executors wait for workers that are already gone."""
+    """Ends this process now: `atexit` handlers of executors wait for workers that are already
+    gone.
+    """
     end_children()
     for stream in (sys.stdout, sys.stderr):
         try:

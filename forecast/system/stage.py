@@ -1,9 +1,10 @@
 """The door through which a pipeline stage is entered, and what it shows on its way.
 
-Every `pipelines/<stage>.py` ends with `run_stage(main)`; `main` reads, calls and writes. An expected failure is one
-message and its exit code; a bug keeps its traceback and exits 1; Ctrl-C and SIGTERM end every worker and exit 130.
-`progress` shows what was done last, how many are done, how long is left: a bar on a terminal or in a notebook, plain
-lines elsewhere. Its times are shown and forgotten; nothing of them reaches a result.
+Every `pipelines/<stage>.py` ends with `run_stage(main)`; `main` reads, calls and writes. An
+expected failure is one message and its exit code; a bug keeps its traceback and exits 1; Ctrl-C and
+SIGTERM end every worker and exit 130. `progress` shows what was done last, how many are done, how
+long is left: a bar on a terminal or in a notebook, plain lines elsewhere. Its times are shown and
+forgotten; nothing of them reaches a result.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ JOBS_VARIABLE = "FORECAST_JOBS"
 
 
 def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = None) -> NoReturn:
-    """Call `function` with the command line and exit: 0, the `ForecastError`'s code, 130 after Ctrl-C, 1 for a bug.
+    """Call `function` with the command line and exit: 0, the `ForecastError`'s code, 130 after
+    Ctrl-C, 1 for a bug.
 
-    Its parameters without default are positional, the others options: `main(dataset, root=".", models=())` is
-    `python -m pipelines.tune weather --root . --models lstm,gru`. A parameter `jobs` is filled from `FORECAST_JOBS`,
-    else with the number of cores, unless it is given.
+    Its parameters without default are positional, the others options: `main(dataset, root=".",
+    models=())` is `python -m pipelines.tune weather --root . --models lstm,gru`. A parameter `jobs`
+    is filled from `FORECAST_JOBS`, else with the number of cores, unless it is given.
     """
     began = time.time()
     count_startup(time.process_time())
@@ -60,7 +62,9 @@ _startups: list[float] = []
 
 
 def count_startup(seconds: float) -> None:
-    """Adds CPU seconds spent on imports before the first piece of work; only the log of the run shows them."""
+    """Adds CPU seconds spent on imports before the first piece of work; only the log of the run
+    shows them.
+    """
     _startups.append(seconds)
 
 
@@ -73,7 +77,9 @@ def default_jobs(environment: Mapping[str, str]) -> int:
 
 
 def _parser(function: Callable[..., Any], stage: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m pipelines.{stage}", description=inspect.getdoc(function))
+    parser = argparse.ArgumentParser(
+        prog=f"python -m pipelines.{stage}", description=inspect.getdoc(function)
+    )
     for name, parameter in inspect.signature(function).parameters.items():
         default = parameter.default
         if default is inspect.Parameter.empty:
@@ -95,7 +101,10 @@ def _attempt(function: Callable[..., Any], options: dict[str, Any], stage: str) 
     except ForecastError as error:
         return _shown(f"{stage}: {error}", error.exit_code)
     except KeyboardInterrupt:
-        return _shown(f"{stage}: interrupted; nothing half-written is left. Run the same command again.", INTERRUPTED)
+        return _shown(
+            f"{stage}: interrupted; nothing half-written is left. Run the same command again.",
+            INTERRUPTED,
+        )
     except FileNotFoundError as error:
         advice = "`dvc repro` makes what stages make; restore anything else from git."
         return _shown(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
@@ -104,8 +113,16 @@ def _attempt(function: Callable[..., Any], options: dict[str, Any], stage: str) 
         if memory:
             return _shown(f"{stage}: {memory}", 1)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return _shown(f"{stage}: no space left ({error}). Free some (`forecast clean`), then run it again.", 1)
-        return _shown(f"{stage}: {error}. Check the file, its permissions and the free space, then run it again.", 1)
+            return _shown(
+                f"{stage}: no space left ({error}). Free some (`forecast clean`), then run it"
+                " again.",
+                1,
+            )
+        return _shown(
+            f"{stage}: {error}. Check the file, its permissions and the free space, then run it"
+            " again.",
+            1,
+        )
     except Exception as error:  # noqa: BLE001  (the boundary: a bug is shown whole, recorded, and exits 1)
         import traceback
 
@@ -124,7 +141,9 @@ def _record(code: int, message: str, began: float) -> None:
     log = os.environ.get(LOG_VARIABLE)
     if not log:
         return
-    own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own, workers = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     line = {
         "stage": os.environ.get("DVC_STAGE", Path(sys.argv[0]).stem),
         "code": code,
@@ -133,7 +152,9 @@ def _record(code: int, message: str, began: float) -> None:
         "ended": time.time(),
         "startup_seconds": round(sum(_startups), 3),
         "cpu_seconds": round(own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime, 3),
-        "peak_mb": round(max(own.ru_maxrss, workers.ru_maxrss) / (1024**2 if sys.platform == "darwin" else 1024)),
+        "peak_mb": round(
+            max(own.ru_maxrss, workers.ru_maxrss) / (1024**2 if sys.platform == "darwin" else 1024)
+        ),
     }
     try:
         with Path(log).open("a", encoding="utf-8") as file:
@@ -158,9 +179,15 @@ class Advance:
 
 
 def progress(
-    total: int, label: str, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    total: int,
+    label: str,
+    *,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AbstractContextManager[Advance]:
-    """`with progress(12, "tune weather") as advance: ... advance("lstm")`; goes to standard error by default."""
+    """`with progress(12, "tune weather") as advance: ... advance("lstm")`; goes to standard error
+    by default.
+    """
     out = stream or sys.stderr
     if stream is None and _in_notebook():
         return _cell(total, label, clock)
@@ -170,10 +197,22 @@ def progress(
 @contextmanager
 def _bar(total: int, label: str, out: TextIO) -> Iterator[Advance]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     left, name = TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[name]}")
-    begin = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    begin = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+    )
     with Progress(*begin, left, name, console=Console(file=out)) as bar:
         task = bar.add_task(label, total=total, name="")
         yield Advance(lambda done, name: bar.update(task, completed=done, name=name))
@@ -187,12 +226,16 @@ def _in_notebook() -> bool:
 
 @contextmanager
 def _cell(total: int, label: str, clock: Callable[[], float]) -> Iterator[Advance]:
-    """A bar in the output of the running cell, by HTML alone: it needs no widgets and stays as text when saved."""
+    """A bar in the output of the running cell, by HTML alone: it needs no widgets and stays as text
+    when saved.
+    """
     display = importlib.import_module("IPython.display")
     started = clock()
 
     def bar(done: int, name: str) -> object:
-        said = html.escape(f"{label}: {done} of {total}{_remaining(done, total, clock() - started)} {name}")
+        said = html.escape(
+            f"{label}: {done} of {total}{_remaining(done, total, clock() - started)} {name}"
+        )
         return display.HTML(f'<progress value="{done}" max="{total}"></progress> {said}')
 
     handle = display.display(bar(0, ""), display_id=True)
@@ -211,7 +254,11 @@ def _lines(total: int, label: str, out: TextIO, clock: Callable[[], float]) -> I
             return
         last = now
         named = f" ({name})" if name else ""
-        print(f"{label}: {done} of {total} done{_remaining(done, total, now - started)}{named}", file=out, flush=True)
+        print(
+            f"{label}: {done} of {total} done{_remaining(done, total, now - started)}{named}",
+            file=out,
+            flush=True,
+        )
 
     yield Advance(show)
 
@@ -219,7 +266,8 @@ def _lines(total: int, label: str, out: TextIO, clock: Callable[[], float]) -> I
 def _remaining(done: int, total: int, elapsed: float) -> str:
     if done >= total:
         return f" in {duration(elapsed)}"
-    if elapsed < START_SECONDS or 10 * done < total:  # so far it is imports, and the first task of every worker
+    # so far it is imports, and the first task of every worker
+    if elapsed < START_SECONDS or 10 * done < total:
         return ""
     return f", about {duration(elapsed / done * (total - done))} left"
 

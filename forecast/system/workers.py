@@ -1,4 +1,5 @@
-"""Independent tasks over the cores: one process per core, one thread each, results independent of the schedule.
+"""Independent tasks over the cores: one process per core, one thread each, results independent of
+the schedule.
 
 With FORECAST_CLUSTER the same tasks go to a Dask cluster (`forecast.system.cluster`).
 """
@@ -30,8 +31,9 @@ T = TypeVar("T")
 class Task:
     """A module-level function and its arguments under a name for people.
 
-    `prepare` runs before it and should do its work once per process, such as a long import; it counts as start-up.
-    `reads`: the files and folders that it needs, `writes`: the folder that it fills, for workers without this disk.
+    `prepare` runs before it and should do its work once per process, such as a long import; it
+    counts as start-up. `reads`: the files and folders that it needs, `writes`: the folder that it
+    fills, for workers without this disk.
     """
 
     name: str
@@ -44,9 +46,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task returned, or why it did not: the message of a `ForecastError`, or the traceback of a bug.
+    """What a task returned, or why it did not: the message of a `ForecastError`, or the traceback
+    of a bug.
 
-    `startup`: CPU seconds that its process spent on imports before it; `kind`: `kind_of_machine` there.
+    `startup`: CPU seconds that its process spent on imports before it; `kind`: `kind_of_machine`
+    there.
     """
 
     name: str
@@ -58,7 +62,10 @@ class Outcome:
 
 
 def run(tasks: Sequence[Task], *, jobs: int) -> Iterator[Outcome]:
-    """Outcomes as they are ready. A failing task never stops the others; Ctrl-C stops all at once."""
+    """Outcomes as they are ready.
+
+    A failing task never stops the others; Ctrl-C stops all at once.
+    """
     if not tasks:
         return
     for name in cluster.THREADS:
@@ -79,36 +86,51 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
     about = {"batch_size": 1, "pre_dispatch": "n_jobs", "return_as": "generator_unordered"}
     parallel = joblib.Parallel(n_jobs=min(jobs, len(tasks)), **about)
     with warnings.catch_warnings():
-        # loky replaces a worker that has grown by 300 MB; that keeps memory bounded and loses nothing
+        # loky replaces a worker that has grown by 300 MB; that keeps memory bounded and loses
+        # nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         yield from parallel(joblib.delayed(_in_worker)(task) for task in tasks)
 
 
 def _on_cluster(tasks: Sequence[Task], where: str) -> Iterator[Outcome]:
     for task, found in cluster.outcomes(_attempt, tasks, where):
-        yield found if isinstance(found, Outcome) else Outcome(task.name, error=str(found), exit_code=1)
+        yield (
+            found
+            if isinstance(found, Outcome)
+            else Outcome(task.name, error=str(found), exit_code=1)
+        )
 
 
 @cache
 def kind_of_machine() -> str:
-    """What decides the last digits of a result here: the vector instructions that are used, and the BLAS."""
+    """What decides the last digits of a result here: the vector instructions that are used, and the
+    BLAS.
+    """
     import numpy as np
     from threadpoolctl import threadpool_info
 
     found = (np.show_config(mode="dicts") or {})["SIMD Extensions"]["found"]
-    blas = {f"{one['internal_api']} {one['version']}" for one in threadpool_info() if one["user_api"] == "blas"}
+    blas = {
+        f"{one['internal_api']} {one['version']}"
+        for one in threadpool_info()
+        if one["user_api"] == "blas"
+    }
     return f"{platform.machine()} with {', '.join([*found, *sorted(blas)])}"
 
 
 def in_turn(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
-    """As many groups at a time as there are workers, an item of each and then the next: what a worker takes next is
-    then mostly of a group that it has met, and finds in memory what they share."""
+    """As many groups at a time as there are workers, an item of each and then the next: what a
+    worker takes next is then mostly of a group that it has met, and finds in memory what they
+    share.
+    """
     found: dict[str, list[T]] = {}
     for item in items:
         found.setdefault(group(item), []).append(item)
     groups = list(found.values())
     together = [groups[first : first + at_once] for first in range(0, len(groups), at_once)]
-    return [item for some in together for row in zip_longest(*some) for item in row if item is not None]
+    return [
+        item for some in together for row in zip_longest(*some) for item in row if item is not None
+    ]
 
 
 def close_pool() -> None:
@@ -150,7 +172,9 @@ def _in_worker(task: Task) -> Outcome:
 
 @lru_cache(1)
 def _libraries(modules: int) -> Any:
-    """With threads of their own; looked for again, which takes longer than a trivial task, when modules came."""
+    """With threads of their own; looked for again, which takes longer than a trivial task, when
+    modules came.
+    """
     import scipy.linalg  # noqa: F401  (loaded inside a task, its BLAS would have all threads, and be told by some)
     from threadpoolctl import ThreadpoolController
 
@@ -158,7 +182,9 @@ def _libraries(modules: int) -> Any:
 
 
 def one_thread() -> Any:
-    """The context of every task: the numeric libraries on one thread, for several sum up in another order."""
+    """The context of every task: the numeric libraries on one thread, for several sum up in another
+    order.
+    """
     return _libraries(len(sys.modules)).limit(limits=1)
 
 
@@ -170,7 +196,9 @@ def _attempt(task: Task) -> Outcome:
             task.prepare()
             startup = time.process_time() - before
         with one_thread():
-            return Outcome(task.name, task.function(*task.arguments), startup=startup, kind=kind_of_machine())
+            return Outcome(
+                task.name, task.function(*task.arguments), startup=startup, kind=kind_of_machine()
+            )
     except ForecastError as error:
         return Outcome(task.name, error=str(error), exit_code=error.exit_code, startup=startup)
     except Exception:  # noqa: BLE001  (the boundary of a task: a bug is reported with the others' results kept)

@@ -1,7 +1,7 @@
 """The only door to MLflow: stages write records, this package publishes them idempotently.
 
-The records are the truth and MLflow is a view of them: a wiped database, a new URI or a restored run cache is healed
-by `sync`. Only the parent process calls this.
+The records are the truth and MLflow is a view of them: a wiped database, a new URI or a restored
+run cache is healed by `sync`. Only the parent process calls this.
 """
 
 from forecast.tracking.publishing import Published, sync

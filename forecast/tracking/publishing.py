@@ -1,4 +1,6 @@
-"""Which records are published already, which are not, and which runs no record stands behind any more."""
+"""Which records are published already, which are not, and which runs no record stands behind any
+more.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Published:
-    """What a call changed, by name of run; `unchanged` counts the records that were there already."""
+    """What a call changed, by name of run; `unchanged` counts the records that were there
+    already.
+    """
 
     made: list[str] = field(default_factory=list)
     set_aside: list[str] = field(default_factory=list)
@@ -32,12 +36,14 @@ class Published:
 
 
 def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Published:
-    """Make the store show exactly the records below `root`, whatever happened to it or to an earlier publisher.
+    """Make the store show exactly the records below `root`, whatever happened to it or to an
+    earlier publisher.
 
-    Afterwards each record's candidate has exactly one current parent run; in a store of this project's own any other
-    current run is set aside. `uri` is the value of MLFLOW_TRACKING_URI; `now` in seconds since 1970; `revision` the
-    git commit. Raises `ForecastError` when the store cannot be written; what is published by then stays. `BusyError`
-    while others publish to it for longer than `store.TIMEOUT`.
+    Afterwards each record's candidate has exactly one current parent run; in a store of this
+    project's own any other current run is set aside. `uri` is the value of MLFLOW_TRACKING_URI;
+    `now` in seconds since 1970; `revision` the git commit. Raises `ForecastError` when the store
+    cannot be written; what is published by then stays. `BusyError` while others publish to it for
+    longer than `store.TIMEOUT`.
     """
     where, result = place(root, uri), Published()
     records = {name: read_records(root, name) for name in datasets(root)}
@@ -107,7 +113,9 @@ class _Experiment:
             self._set_aside(run)
 
     def _refresh(self, run: Run, record: Record) -> None:
-        """What may change without the record: its name in the list, and what other candidates decide."""
+        """What may change without the record: its name in the list, and what other candidates
+        decide.
+        """
         run_id, tags = run.info.run_id, run.data.tags
         wanted = {**runs.verdict_tags(record), CURRENT: "true"}
         if tags.get(CURRENT) != "true":
@@ -129,7 +137,9 @@ class _Experiment:
         name = run.info.run_name.partition(", earlier")[0]
         made = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
         self.writer.tag(run.info.run_id, {CURRENT: "false", "chosen": "false"})
-        self.writer.client.update_run(run.info.run_id, name=f"{name}, earlier ({made:%Y-%m-%d %H:%M} UTC)")
+        self.writer.client.update_run(
+            run.info.run_id, name=f"{name}, earlier ({made:%Y-%m-%d %H:%M} UTC)"
+        )
         self.result.set_aside.append(name)
 
     def _mark_trials(self, run: Run, *, current: bool) -> None:
@@ -140,63 +150,92 @@ class _Experiment:
         found, token = [], None
         while True:
             own = [self.writer.experiment_id]
-            page = self.writer.client.search_runs(own, condition, max_results=1000, page_token=token)
+            page = self.writer.client.search_runs(
+                own, condition, max_results=1000, page_token=token
+            )
             found += page
             token = page.token
             if not token:
                 return found
 
 
-# Saved views: MLflow hides every metric column until a user picks it. Its page stores such a choice as a tag of the
-# experiment; the same tag written here appears under `Views`, and `page` is the address that opens it.
+# Saved views: MLflow hides every metric column until a user picks it. Its page stores such a choice
+# as a tag of the experiment; the same tag written here appears under `Views`, and `page` is the
+# address that opens it.
 
 GUIDE = (
-    "Tick runs and press Compare. `test/...` is the mean over the seeds, `test_by_step/...` has the horizon step on "
-    "its x axis, `chosen` marks the best on validation in each ranking. Under Views: Leaderboard, Tuning trials, "
-    "Diagnostics."
+    "Tick runs and press Compare. `test/...` is the mean over the seeds, `test_by_step/...` has the"
+    " horizon step on its x axis, `chosen` marks the best on validation in each ranking. Under"
+    " Views: Leaderboard, Tuning trials, Diagnostics."
 )
 LEADERBOARD = "leaderboard"
 VIEWS = {
     LEADERBOARD: (
-        "Leaderboard", "!= 'trial'", "metrics.test/mae",
-        "tags.ranking tags.chosen metrics.test/mae metrics.test/skill metrics.test/mase metrics.validation/mase "
-        "metrics.test_std/mae metrics.n_params metrics.cpu_seconds "
-        "tags.against_naive tags.against_skip tags.against_best",
+        "Leaderboard",
+        "!= 'trial'",
+        "metrics.test/mae",
+        (
+            "tags.ranking tags.chosen metrics.test/mae metrics.test/skill metrics.test/mase"
+            " metrics.validation/mase metrics.test_std/mae metrics.n_params metrics.cpu_seconds"
+            " tags.against_naive tags.against_skip tags.against_best"
+        ),
     ),
     "trials": (
-        "Tuning trials", "= 'trial'", "metrics.trial/value",
-        "tags.model tags.ranking tags.best_trial metrics.trial/value "
-        "params.units params.layers params.learning_rate params.dropout",
+        "Tuning trials",
+        "= 'trial'",
+        "metrics.trial/value",
+        (
+            "tags.model tags.ranking tags.best_trial metrics.trial/value "
+            "params.units params.layers params.learning_rate params.dropout"
+        ),
     ),
     "diagnostics": (
-        "Diagnostics", "= 'network'", "metrics.diagnostics/spectral_radius",
-        "tags.ranking tags.loop metrics.diagnostics/spectral_radius metrics.diagnostics/lyapunov "
-        "metrics.diagnostics/memory metrics.diagnostics/saturated metrics.diagnostics/loop_reach "
-        "metrics.diagnostics/loop_exponent metrics.residuals/ljung_box_p_robust metrics.test/mae",
+        "Diagnostics",
+        "= 'network'",
+        "metrics.diagnostics/spectral_radius",
+        (
+            "tags.ranking tags.loop metrics.diagnostics/spectral_radius"
+            " metrics.diagnostics/lyapunov metrics.diagnostics/memory metrics.diagnostics/saturated"
+            " metrics.diagnostics/loop_reach metrics.diagnostics/loop_exponent"
+            " metrics.residuals/ljung_box_p_robust metrics.test/mae"
+        ),
     ),
-}  # fmt: skip
+}
 """Title, the kind of run that is shown, the column it is sorted by, the columns."""
 
 
 def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
-    """The verdict as the experiment's description, its kind, and its saved views; `created` in ms since 1970."""
+    """The verdict as the experiment's description, its kind, and its saved views; `created` in ms
+    since 1970.
+    """
     return {
         "mlflow.note.content": "\n\n".join([*sentences, GUIDE]),
-        "mlflow.experimentKind": "custom_model_development",  # otherwise the page opens as one for chat agents
+        # otherwise the page opens as one for chat agents
+        "mlflow.experimentKind": "custom_model_development",
         **{f"mlflow.sharedViewState.{name}": _view(created, *view) for name, view in VIEWS.items()},
     }
 
 
 def page(experiment_id: str) -> str:
     """The part of the address after the server's: the leaderboard of one dataset."""
-    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={LEADERBOARD}&workflowType=machine_learning"
+    return (
+        f"/#/experiments/{experiment_id}/runs?viewStateShareKey={LEADERBOARD}"
+        "&workflowType=machine_learning"
+    )
 
 
 def _view(created: int, title: str, kind: str, order_by: str, columns: str) -> str:
     parts = (column.split(".", 1) for column in [order_by, *columns.split()])
     order_by, *shown = (f"{group}.`{name}`" for group, name in parts)
     condition = f"tags.current = 'true' AND tags.kind {kind}"
-    order = {"searchFilter": condition, "orderByKey": order_by, "orderByAsc": True, "startTime": "ALL"}
+    order = {
+        "searchFilter": condition,
+        "orderByKey": order_by,
+        "orderByAsc": True,
+        "startTime": "ALL",
+    }
     usual = {"lifecycleFilter": "Active", "modelVersionFilter": "All Runs", "datasetsFilter": []}
-    state = json.dumps({**order, **usual, "selectedColumns": shown, "runsHiddenMode": "FIRST_20_RUNS"})
+    state = json.dumps(
+        {**order, **usual, "selectedColumns": shown, "runsHiddenMode": "FIRST_20_RUNS"}
+    )
     return json.dumps({"name": title, "createdAt": created, "updatedAt": created, "state": state})

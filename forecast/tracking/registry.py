@@ -1,8 +1,9 @@
-"""MLflow's model registry: one registered model per dataset, its versions with tags, and the aliases that name them.
+"""MLflow's model registry: one registered model per dataset, its versions with tags, and the
+aliases that name them.
 
-A version's artifact is a folder `forecaster.serving` loads. Every call holds the store's lock (`store.opened`), so
-two processes of one project never make one version twice or move an alias between each other's steps; those of a team
-are kept apart by `distributed_lock.lock`.
+A version's artifact is a folder `forecaster.serving` loads. Every call holds the store's lock
+(`store.opened`), so two processes of one project never make one version twice or move an alias
+between each other's steps; those of a team are kept apart by `distributed_lock.lock`.
 """
 
 from __future__ import annotations
@@ -47,13 +48,20 @@ class Registered:
 
 
 def register(
-    place: Place, name: str, model: Path, tags: Mapping[str, str], *, sample: pd.DataFrame | None = None,
+    place: Place,
+    name: str,
+    model: Path,
+    tags: Mapping[str, str],
+    *,
+    sample: pd.DataFrame | None = None,
     number: int | None = None,
-) -> int:  # fmt: skip
-    """Log `model` (a saved ensemble), try it on `sample`, make it a version of `name` and return its number.
+) -> int:
+    """Log `model` (a saved ensemble), try it on `sample`, make it a version of `name` and return
+    its number.
 
-    Idempotent: a version with this digest is taken as it is. `number` asks for that number exactly, which a registry
-    made anew needs; numbers in between are used up. `DataError` when the logged copy forecasts nothing finite.
+    Idempotent: a version with this digest is taken as it is. `number` asks for that number exactly,
+    which a registry made anew needs; numbers in between are used up. `DataError` when the logged
+    copy forecasts nothing finite.
     """
     digest = digest_of(model)
     with store.opened(place) as client:
@@ -62,30 +70,44 @@ def register(
         for version in known:
             if version.digest == digest and number in (None, version.number):
                 return version.number
-        # A registry never gives a number twice, not even a deleted one's: those before `number` are used up.
+        # A registry never gives a number twice, not even a deleted one's: those before `number` are
+        # used up.
         newest = max((version.number for version in known), default=0)
         while number is not None and newest < number - 1:
-            newest = int(client.create_model_version(name, store.NOWHERE, tags={FILLER: "true"}).version)
+            newest = int(
+                client.create_model_version(name, store.NOWHERE, tags={FILLER: "true"}).version
+            )
             client.delete_model_version(name, str(newest))
         source, model_id = _logged(client, place, name, model, sample)
-        # A server wants the id to see that the source is its own; without one, MLflow would look the model up in its
-        # global store, which need not be this one.
+        # A server wants the id to see that the source is its own; without one, MLflow would look
+        # the model up in its global store, which need not be this one.
         known_by = {"model_id": model_id} if place.artifact_root is None else {}
-        return int(client.create_model_version(name, source, tags={**tags, DIGEST: digest}, **known_by).version)
+        return int(
+            client.create_model_version(
+                name, source, tags={**tags, DIGEST: digest}, **known_by
+            ).version
+        )
 
 
 def read(place: Place, name: str) -> Registered:
     """Versions, oldest first, and aliases; both empty for a dataset that has none."""
     with store.opened(place) as client:
         models = client.search_registered_models(f"name = '{name}'")
-        aliases = {alias: int(version) for alias, version in models[0].aliases.items()} if models else {}
+        aliases = (
+            {alias: int(version) for alias, version in models[0].aliases.items()} if models else {}
+        )
         return Registered(tuple(_versions(client, name)), aliases)
 
 
 def move_aliases(
-    place: Place, name: str, moves: Sequence[tuple[str, int | None]], check_lock: CheckLock = lambda: None
+    place: Place,
+    name: str,
+    moves: Sequence[tuple[str, int | None]],
+    check_lock: CheckLock = lambda: None,
 ) -> None:
-    """Move each alias (None removes it), `check_lock` called before; a kill in between leaves all on real versions."""
+    """Move each alias (None removes it), `check_lock` called before; a kill in between leaves all
+    on real versions.
+    """
     from mlflow.exceptions import MlflowException
 
     with store.opened(place) as client:
@@ -93,7 +115,9 @@ def move_aliases(
         for alias, version in moves:
             check_lock()
             if version is not None and version not in known:
-                raise InputError(f"Model {name!r} has no version {version}; it has {sorted(known)}.")
+                raise InputError(
+                    f"Model {name!r} has no version {version}; it has {sorted(known)}."
+                )
             if version is None:
                 with contextlib.suppress(MlflowException):
                     client.delete_registered_model_alias(name, alias)
@@ -107,14 +131,21 @@ def download(place: Place, name: str, version: int, target: Path) -> Path:
 
     with store.opened(place) as client:
         uri = client.get_model_version_download_uri(name, str(version))
-        found = mlflow.artifacts.download_artifacts(uri, dst_path=str(target), tracking_uri=place.uri)
+        found = mlflow.artifacts.download_artifacts(
+            uri, dst_path=str(target), tracking_uri=place.uri
+        )
     folders = sorted(path.parent for path in Path(found).glob(f"{ARTIFACT}/*/ensemble.json"))
     if not folders:
-        raise DataError(f"Model {name!r}, version {version}: its artifact has no saved ensemble. Train it again.")
+        raise DataError(
+            f"Model {name!r}, version {version}: its artifact has no saved ensemble. Train it"
+            " again."
+        )
     return folders[0]
 
 
-def _logged(client: MlflowClient, at: Place, name: str, model: Path, sample: pd.DataFrame | None) -> tuple[str, str]:
+def _logged(
+    client: MlflowClient, at: Place, name: str, model: Path, sample: pd.DataFrame | None
+) -> tuple[str, str]:
     """Where the store keeps the logged copy of `model`, and its id there."""
     experiment = store.experiment(client, name, at)
     with files.scratch_folder() as folder:

@@ -1,8 +1,9 @@
-"""The records that the stages leave, read for publishing, and what the run of one shows: parameters, metrics, tags and
-a note. Nothing here knows MLflow.
+"""The records that the stages leave, read for publishing, and what the run of one shows:
+parameters, metrics, tags and a note. Nothing here knows MLflow.
 
-Names are those of the record and the leaderboard, one word for one thing. MLflow draws a chart per metric, in
-sections by what stands before the `/`, sorted by name: test errors come first, learning curves after them.
+Names are those of the record and the leaderboard, one word for one thing. MLflow draws a chart per
+metric, in sections by what stands before the `/`, sorted by name: test errors come first, learning
+curves after them.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class Record:
     """One trained candidate of one dataset, with its rows of the comparison.
 
     `rows` maps the leaderboard's seed (`0`, `mean`, `std`, ...) to its row, all values as text;
-    `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts; `residuals` its
-    residual diagnostics, per series; `distributions` its rows of distributions.csv, as by_step's;
-    `intervals` the rows of intervals.parquet over all steps.
+    `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts;
+    `residuals` its residual diagnostics, per series; `distributions` its rows of distributions.csv,
+    as by_step's; `intervals` the rows of intervals.parquet over all steps.
     """
 
     content: dict[str, Any]
@@ -57,9 +58,13 @@ class Record:
 
     @property
     def name(self) -> str:
-        """What a reader of a list sees: the model, and the ranking where it is not the default one."""
+        """What a reader of a list sees: the model, and the ranking where it is not the default
+        one.
+        """
         alone = self.content.get("ranking") == "architecture"
-        return f"{self.content['model']} (architecture alone)" if alone else str(self.content["model"])
+        return (
+            f"{self.content['model']} (architecture alone)" if alone else str(self.content["model"])
+        )
 
     @property
     def failed(self) -> bool:
@@ -67,7 +72,9 @@ class Record:
 
     @property
     def main_row(self) -> dict[str, str]:
-        """What the mean of the seeds' forecasts scores; a candidate with one seed has that row only."""
+        """What the mean of the seeds' forecasts scores; a candidate with one seed has that row
+        only.
+        """
         return self.rows.get("mean") or next(iter(self.rows.values()), {})
 
     @property
@@ -77,7 +84,9 @@ class Record:
 
 def datasets(root: Path) -> list[str]:
     """The datasets below `root` that have records."""
-    return sorted({path.parent.parent.name for path in (root / "data" / "trained").glob("*/*/record.json")})
+    return sorted(
+        {path.parent.parent.name for path in (root / "data" / "trained").glob("*/*/record.json")}
+    )
 
 
 def read_records(root: Path, dataset: str) -> list[Record]:
@@ -87,7 +96,10 @@ def read_records(root: Path, dataset: str) -> list[Record]:
     paths = ProjectPaths.of(root)
     results, costs = Results(paths, dataset), read_costs(paths, dataset)
     compared = _compared(results) if results.compared else {}
-    records = [_record(results.folder(n), r, costs.get(n, {}), compared) for n, r in results.records.items()]
+    records = [
+        _record(results.folder(n), r, costs.get(n, {}), compared)
+        for n, r in results.records.items()
+    ]
     return sorted(records, key=_validation_error, reverse=True)
 
 
@@ -112,30 +124,40 @@ def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
         "distributions": results.text_rows("distributions"),
         "tests": results.verdicts.get("tests", ()),
         "residuals": results.residuals,
-        "intervals": tuple(csv.DictReader(pooled.to_csv(index=False, float_format="%.12g").splitlines())),
+        "intervals": tuple(
+            csv.DictReader(pooled.to_csv(index=False, float_format="%.12g").splitlines())
+        ),
     }
 
 
 def _record(
-    folder: Path, content: dict[str, Any], cost: dict[str, float], compared: Mapping[str, Sequence[dict[str, Any]]]
+    folder: Path,
+    content: dict[str, Any],
+    cost: dict[str, float],
+    compared: Mapping[str, Sequence[dict[str, Any]]],
 ) -> Record:
     mine = (str(content["model"]), str(content["ranking"]))
-    own = {key: tuple(row for row in rows if (row["model"], row["ranking"]) == mine) for key, rows in compared.items()}
+    own = {
+        key: tuple(row for row in rows if (row["model"], row["ranking"]) == mine)
+        for key, rows in compared.items()
+    }
     rows = {row["seed"]: row for row in own.pop("leaderboard", ())}
     own |= {name: _standing_for(own.get(name, ())) for name in ("by_step", "distributions")}
     forecasts = folder / "forecasts.parquet"
     optional = {"distributions": own["distributions"]} if own["distributions"] else {}
-    digest = files.sha256_of({
-        **optional,
-        "format": FORMAT,
-        "record": content,
-        "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
-        # Other candidates can change `chosen`; it is refreshed on the run that is there.
-        "rows": {seed: {k: row[k] for k in row if k != "chosen"} for seed, row in rows.items()},
-        "by_step": own["by_step"],
-        "residuals": own.get("residuals", ()),
-        "intervals": own.get("intervals", ()),
-    })  # fmt: skip
+    digest = files.sha256_of(
+        {
+            **optional,
+            "format": FORMAT,
+            "record": content,
+            "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
+            # Other candidates can change `chosen`; it is refreshed on the run that is there.
+            "rows": {seed: {k: row[k] for k in row if k != "chosen"} for seed, row in rows.items()},
+            "by_step": own["by_step"],
+            "residuals": own.get("residuals", ()),
+            "intervals": own.get("intervals", ()),
+        }
+    )
     return Record(content, folder, digest[:16], rows, cost=cost, **own)
 
 
@@ -170,8 +192,14 @@ class Point(NamedTuple):
 
 def parameters(params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Model parameters with the tuned values in their place; nested ones as `outer.inner`."""
-    known = ((name, value) for name, value in flat({**params, **(tuned or {})}) if value is not None and value != {})
-    return {name: (v if isinstance(v, str) else json.dumps(v, default=str))[:LIMIT] for name, v in known}
+    known = (
+        (name, value)
+        for name, value in flat({**params, **(tuned or {})})
+        if value is not None and value != {}
+    )
+    return {
+        name: (v if isinstance(v, str) else json.dumps(v, default=str))[:LIMIT] for name, v in known
+    }
 
 
 def scores(record: Record) -> list[Point]:
@@ -182,11 +210,15 @@ def scores(record: Record) -> list[Point]:
     by_step = [metric.name for metric in metrics.METRICS if metric.by_step]
     points = [Point(f"test/{metric.name}", main.get(metric.name)) for metric in metrics.METRICS]
     for row in record.by_step:
-        points += [Point(f"test_by_step/{name}", row.get(name), int(row["step"])) for name in by_step]
+        points += [
+            Point(f"test_by_step/{name}", row.get(name), int(row["step"])) for name in by_step
+        ]
     points += [Point(f"test_std/{name}", record.rows.get("std", {}).get(name)) for name in by_step]
     points.append(Point("validation/mase", main.get("validation_mase")))
     points.append(Point("n_origins", main.get("n_origins")))
-    return finite(points + intervals(record) + distributions(record) + ledger(record) + costs(record))
+    return finite(
+        points + intervals(record) + distributions(record) + ledger(record) + costs(record)
+    )
 
 
 def intervals(record: Record) -> list[Point]:
@@ -197,49 +229,77 @@ def intervals(record: Record) -> list[Point]:
         for name in INTERVALS:
             value = _as_float(row[name])
             if value is not None:
-                found.setdefault(f"test_intervals/{row.get('method', 'split')}_{percent}_{name}", []).append(value)
+                found.setdefault(
+                    f"test_intervals/{row.get('method', 'split')}_{percent}_{name}", []
+                ).append(value)
     return [Point(name, sum(values) / len(values)) for name, values in found.items()]
 
 
 def distributions(record: Record) -> list[Point]:
-    """How good the quantiles, densities and probabilities of a head are; step 0 is the whole horizon.
+    """How good the quantiles, densities and probabilities of a head are; step 0 is the whole
+    horizon.
 
-    `distribution/crps`, `distribution/pinball_0.9`, ...; with several series the series' name stands before them, as
-    their units differ.
+    `distribution/crps`, `distribution/pinball_0.9`, ...; with several series the series' name
+    stands before them, as their units differ.
     """
     several = len({row["series"] for row in record.distributions}) > 1
     points = []
     for row in record.distributions:
         series = f"{UNNAMEABLE.sub('_', row['series'])}/" if several else ""
         level = f"_{row['level']}" if row["level"] else ""
-        points.append(Point(f"distribution/{series}{row['metric']}{level}", row["value"], int(row["step"])))
+        points.append(
+            Point(f"distribution/{series}{row['metric']}{level}", row["value"], int(row["step"]))
+        )
     return points
 
 
 def ledger(record: Record) -> list[Point]:
     """What the candidate was given: trials, gradient steps, seeds, weights, rows."""
     content = record.content
-    names = ("n_params", "rows_seen", "gradient_steps", "gradient_steps_taken", "tuning_gradient_steps",
-             "targets_learnt_from")  # fmt: skip
-    counts = {"n_trials": len(content.get("trials") or ()), "n_seeds": len(content.get("seeds") or ())}
-    return [Point(name, content.get(name)) for name in names] + [Point(name, n) for name, n in counts.items()]
+    names = (
+        "n_params",
+        "rows_seen",
+        "gradient_steps",
+        "gradient_steps_taken",
+        "tuning_gradient_steps",
+        "targets_learnt_from",
+    )
+    counts = {
+        "n_trials": len(content.get("trials") or ()),
+        "n_seeds": len(content.get("seeds") or ()),
+    }
+    return [Point(name, content.get(name)) for name in names] + [
+        Point(name, n) for name, n in counts.items()
+    ]
 
 
 def diagnostics(record: Record) -> list[Point]:
     """What goes on inside the first seed's network, and what its one-step residuals still contain.
 
-    The step of `diagnostics_by_lag/...` is the lag in rows, of `diagnostics_free_run` the step of the closed loop, of
-    `residuals/autocorrelation` the lag in residuals (of the first series, as are the numbers).
+    The step of `diagnostics_by_lag/...` is the lag in rows, of `diagnostics_free_run` the step of
+    the closed loop, of `residuals/autocorrelation` the lag in residuals (of the first series, as
+    are the numbers).
     """
     found = record.content.get("diagnostics") or {}
     numbers, arrays = found.get("numbers", {}), found.get("arrays", {})
     points = [Point(f"diagnostics/{name}", numbers.get(name)) for name in DIAGNOSTICS]
-    points += [Point(f"diagnostics/loop_{name}", (numbers.get("loop") or {}).get(name)) for name in LOOP]
+    points += [
+        Point(f"diagnostics/loop_{name}", (numbers.get("loop") or {}).get(name)) for name in LOOP
+    ]
     lags, gradient = arrays.get("lags", ()), arrays.get("gradient", ())
-    points += [Point("diagnostics_by_lag/gradient", v, lag) for lag, v in zip(lags, gradient, strict=True)]
+    points += [
+        Point("diagnostics_by_lag/gradient", v, lag) for lag, v in zip(lags, gradient, strict=True)
+    ]
     for layer, decay in arrays.get("decay", {}).items():
-        points += [Point(f"diagnostics_by_lag/decay_{layer}", decay[lag], lag) for lag in lags if lag < len(decay)]
-    points += [Point("diagnostics_free_run", v, step + 1) for step, v in enumerate(arrays.get("free_run", ()))]
+        points += [
+            Point(f"diagnostics_by_lag/decay_{layer}", decay[lag], lag)
+            for lag in lags
+            if lag < len(decay)
+        ]
+    points += [
+        Point("diagnostics_free_run", v, step + 1)
+        for step, v in enumerate(arrays.get("free_run", ()))
+    ]
     return finite(points + residuals(record))
 
 
@@ -248,7 +308,9 @@ def residuals(record: Record) -> list[Point]:
     points = [Point(f"residuals/ljung_box_{name}", left.get(name)) for name in RESIDUALS]
     points.append(Point("residuals/mean", left.get("mean")))
     correlations = left.get("autocorrelation", ())
-    return points + [Point("residuals/autocorrelation", v, lag + 1) for lag, v in enumerate(correlations)]
+    return points + [
+        Point("residuals/autocorrelation", v, lag + 1) for lag, v in enumerate(correlations)
+    ]
 
 
 def costs(record: Record) -> list[Point]:
@@ -268,7 +330,9 @@ def curves(content: Mapping[str, Any]) -> list[Point]:
 def trial_points(trial: Mapping[str, Any]) -> list[Point]:
     """The trial's validation loss over its gradient steps, and the value Optuna got."""
     points = [Point("trial/value", trial.get("value"))]
-    points += [Point("trial/validation_loss", row[-1], int(row[0])) for row in trial.get("curve") or ()]
+    points += [
+        Point("trial/validation_loss", row[-1], int(row[0])) for row in trial.get("curve") or ()
+    ]
     return finite(points)
 
 
@@ -281,13 +345,20 @@ def finite(points: list[Point]) -> list[Point]:
 def tags(record: Record) -> dict[str, str]:
     """What to filter and group by; see `verdict_tags` for those that may change later."""
     content = record.content
-    shown = {name: content.get(name) for name in ("model", "family", "kind", "ranking", "status", "reason")}
+    shown = {
+        name: content.get(name)
+        for name in ("model", "family", "kind", "ranking", "status", "reason")
+    }
     shown["skip"] = content.get("skip") or "none"
     shown["tuned"] = ", ".join(sorted(content.get("tuned", {})))
     shown["gradient_steps"] = content.get("gradient_steps")
     seeds = content.get("seeds", ())
     shown["seeds"] = ", ".join(str(seed["seed"]) for seed in seeds)
-    failed = (f"seed {seed['seed']}: {seed.get('reason', '')}" for seed in seeds if seed.get("status") != "ok")
+    failed = (
+        f"seed {seed['seed']}: {seed.get('reason', '')}"
+        for seed in seeds
+        if seed.get("status") != "ok"
+    )
     shown["failed_seeds"] = "; ".join(failed)
     shown["loop"] = loop(content)
     shown["data_digest"] = str(content.get("digests", {}).get("data", ""))[:DIGEST_LENGTH]
@@ -295,7 +366,9 @@ def tags(record: Record) -> dict[str, str]:
 
 
 def loop(content: Mapping[str, Any]) -> str:
-    """How a recursive network behaves on its own forecasts: stable, marginal, sensitive, drifting or unstable."""
+    """How a recursive network behaves on its own forecasts: stable, marginal, sensitive, drifting
+    or unstable.
+    """
     numbers = (content.get("diagnostics") or {}).get("numbers", {})
     return str((numbers.get("loop") or {}).get("verdict", ""))
 
@@ -311,7 +384,10 @@ def note(record: Record) -> str:
     from forecast.data.results import members_in_words
 
     content = record.content
-    lines = [content.get("description", ""), f"`{content['equation']}`" if content.get("equation") else ""]
+    lines = [
+        content.get("description", ""),
+        f"`{content['equation']}`" if content.get("equation") else "",
+    ]
     lines += [f"Source: {content['source']}" if content.get("source") else ""]
     lines += [f"Members: {members_in_words(content)}" if content.get("members") else ""]
     if record.failed:
@@ -326,14 +402,18 @@ def note(record: Record) -> str:
 
 def _sentence(test: Mapping[str, Any]) -> str:
     family = test["family"]
-    role = {"naive": "the naive forecast", "skip": "its own skip", "best": "the best"}.get(family, family)
+    role = {"naive": "the naive forecast", "skip": "its own skip", "best": "the best"}.get(
+        family, family
+    )
     relative, p = _as_float(test.get("relative_difference")), _as_float(test.get("p_holm"))
     change = "" if relative is None else f", error {relative:+.1%}"
     evidence = "" if p is None else f", p = {p:.2g} (Holm)"
     return f"Against {role} ({test['against']}): **{test['word']}**{change}{evidence}."
 
 
-def flat(content: Mapping[str, Any], separator: str = ".", prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(
+    content: Mapping[str, Any], separator: str = ".", prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
     """Every value in nested content, named by its path."""
     for name, value in content.items():
         if isinstance(value, Mapping) and value:

@@ -1,10 +1,11 @@
-"""The model as MLflow runs it (models from code): a copy of this file lies beside each logged model.
+"""The model as MLflow runs it (models from code): a copy of this file lies beside each logged
+model.
 
-Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), at least `lookback` rows per series.
-Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95]; empty: no intervals).
-Output: `unique_id, output, cutoff, step, ds, y_hat` and `lo_80, hi_80` per level, in raw units. NumPy only, no
-TensorFlow. It needs an environment in which this project is installed. Whatever is wrong with a request is one
-sentence and status 400.
+Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), at least `lookback`
+rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95];
+empty: no intervals). Output: `unique_id, output, cutoff, step, ds, y_hat` and `lo_80, hi_80` per
+level, in raw units. NumPy only, no TensorFlow. It needs an environment in which this project is
+installed. Whatever is wrong with a request is one sentence and status 400.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ class ServedForecaster(PythonModel):
         self.service = Service.load(Path(context.artifacts["forecaster"]))
         _answer_in_sentences()
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         from forecast.system.errors import ForecastError
 
         try:
             return self.service.answer(model_input, **(params or {}))
-        except ForecastError as error:  # any other exception would reach the caller as a stack trace
+        except ForecastError as error:
+            # any other exception would reach the caller as a stack trace
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
         except Exception:
             logging.getLogger(__name__).exception("The forecast failed")
@@ -45,8 +49,10 @@ class ServedForecaster(PythonModel):
 
 
 def _answer_in_sentences() -> None:
-    """MLflow's server answers JSON that is nested deeper than Python's stack, and numbers of thousands of digits, with
-    500 and a traceback in its log; a table of Parquet that is none with the traceback itself."""
+    """MLflow's server answers JSON that is nested deeper than Python's stack, and numbers of
+    thousands of digits, with 500 and a traceback in its log; a table of Parquet that is none with
+    the traceback itself.
+    """
     server = sys.modules.get("mlflow.pyfunc.scoring_server")
     decode: Any = getattr(server, "_decode_json_input", None)
     if decode is None:
@@ -56,7 +62,10 @@ def _answer_in_sentences() -> None:
         try:
             return decode(text)
         except (RecursionError, ValueError):
-            message = "The request's JSON is nested too deeply, or has a number of too many digits; wanted a table."
+            message = (
+                "The request's JSON is nested too deeply, or has a number of too many digits;"
+                " wanted a table."
+            )
             raise MlflowException(message, error_code=INVALID_PARAMETER_VALUE) from None
 
     server._decode_json_input = shallow  # type: ignore[union-attr]

@@ -1,9 +1,11 @@
-"""Where runs are kept, decided once: absolute URI, absolute artifact root, lock; and opening MLflow there: quiet,
-without telemetry, its database made and migrated by one process at a time. MLflow is imported by what opens it alone.
+"""Where runs are kept, decided once: absolute URI, absolute artifact root, lock; and opening MLflow
+there: quiet, without telemetry, its database made and migrated by one process at a time. MLflow is
+imported by what opens it alone.
 
-MLflow writes absolute artifact paths into its database, which a copied, moved or restored project must not follow, and
-which no call of MLflow's API changes. The database of a project lies in its folder, and so do the artifacts: a path to
-another folder is where the project was before it was moved, or the original that it was copied from.
+MLflow writes absolute artifact paths into its database, which a copied, moved or restored project
+must not follow, and which no call of MLflow's API changes. The database of a project lies in its
+folder, and so do the artifacts: a path to another folder is where the project was before it was
+moved, or the original that it was copied from.
 """
 
 from __future__ import annotations
@@ -44,9 +46,10 @@ LOCATIONS = (
 class Place:
     """One tracking store as seen from one project.
 
-    `artifact_root` is None where a server decides, and beside a database file outside the project. `publisher` names
-    this project on this host: while it holds `lock`, a RUNNING run of that publisher has no living process behind it.
-    `owned`: the store belongs to the project alone, so every RUNNING run in it is dead then.
+    `artifact_root` is None where a server decides, and beside a database file outside the project.
+    `publisher` names this project on this host: while it holds `lock`, a RUNNING run of that
+    publisher has no living process behind it. `owned`: the store belongs to the project alone, so
+    every RUNNING run in it is dead then.
     """
 
     uri: str
@@ -64,8 +67,8 @@ class Place:
 def place(root: Path, uri: str = "") -> Place:
     """The store at `uri` (the value of MLFLOW_TRACKING_URI), by default `<root>/mlflow.db`.
 
-    A relative SQLite path is taken from `root`, not from wherever the process runs. `InputError` for a kind of
-    store that MLflow 3 no longer writes to.
+    A relative SQLite path is taken from `root`, not from wherever the process runs. `InputError`
+    for a kind of store that MLflow 3 no longer writes to.
     """
     root = root.resolve()
     uri = uri or f"{SQLITE}{root}/mlflow.db"
@@ -87,30 +90,47 @@ def place(root: Path, uri: str = "") -> Place:
 
 
 def former_folders(place: Place) -> list[Path]:
-    """The projects that this project's own database takes for itself; empty when it knows its folder, or has none.
+    """The projects that this project's own database takes for itself; empty when it knows its
+    folder, or has none.
 
-    In a database that another project writes to as well, that one's experiments are not mistaken for copies: they have
-    no folder here while others do. `ForecastError` when the file is locked or damaged.
+    In a database that another project writes to as well, that one's experiments are not mistaken
+    for copies: they have no folder here while others do. `ForecastError` when the file is locked or
+    damaged.
     """
-    if place.database is None or not place.owned or place.artifact_root is None or not place.database.exists():
+    if (
+        place.database is None
+        or not place.owned
+        or place.artifact_root is None
+        or not place.database.exists()
+    ):
         return []
     try:
-        with closing(sqlite3.connect(f"file:{place.database}?mode=ro", uri=True, timeout=5)) as connection:
-            if not connection.execute("select 1 from sqlite_master where name = 'experiments'").fetchone():
+        with closing(
+            sqlite3.connect(f"file:{place.database}?mode=ro", uri=True, timeout=5)
+        ) as connection:
+            if not connection.execute(
+                "select 1 from sqlite_master where name = 'experiments'"
+            ).fetchone():
                 return []
             rows = connection.execute("select name, artifact_location from experiments").fetchall()
     except sqlite3.Error as error:
-        raise ForecastError(f"{place.database}: cannot be read ({error}). Run the same command again.") from error
+        raise ForecastError(
+            f"{place.database}: cannot be read ({error}). Run the same command again."
+        ) from error
     folders = {name: _path_of(location) for name, location in rows}
     root = place.artifact_root
-    roots = {name: path.parent for name, path in folders.items() if path.parts[-2:] == (root.name, name)}
+    roots = {
+        name: path.parent for name, path in folders.items() if path.parts[-2:] == (root.name, name)
+    }
     known = root in roots.values()
     former = {path for name, path in roots.items() if not known or (root / name).exists()}
     return sorted(path.parent for path in former - {root})
 
 
 def claim(place: Place) -> list[Path]:
-    """Write today's folder into the database for all `former_folders` (returned) or none; needs the store's lock."""
+    """Write today's folder into the database for all `former_folders` (returned) or none; needs the
+    store's lock.
+    """
     former = former_folders(place)
     if former and place.artifact_root is not None:
         today = place.artifact_root.parent
@@ -127,7 +147,10 @@ def claim(place: Place) -> list[Path]:
 
 
 NOWHERE = "none:/nowhere"
-"""Source of a version that is no model. A server refuses a local path, and any address whose host it does not know."""
+"""Source of a version that is no model.
+
+A server refuses a local path, and any address whose host it does not know.
+"""
 
 TIMEOUT = 300.0
 """Seconds to wait for another process that is publishing to the same store."""
@@ -146,8 +169,8 @@ def opened(place: Place) -> Iterator[MlflowClient]:
     """A client of the store at `place`, for this process alone among all of this project or file.
 
     A database that came here with a copy, a move or a backup is made this project's own first.
-    Raises `InputError` for a file that is no MLflow database, `ForecastError` when the store cannot be reached or
-    written, `BusyError` when another process holds it longer than `TIMEOUT`.
+    Raises `InputError` for a file that is no MLflow database, `ForecastError` when the store cannot
+    be reached or written, `BusyError` when another process holds it longer than `TIMEOUT`.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -156,7 +179,9 @@ def opened(place: Place) -> Iterator[MlflowClient]:
         with quiet(), _explained(place):
             client = _client(place.uri)
             for folder in claim(place):
-                message = "%s: its artifacts were those of %s; from now on they are those of this folder"
+                message = (
+                    "%s: its artifacts were those of %s; from now on they are those of this folder"
+                )
                 logging.getLogger(__name__).warning(message, shown(place.uri), folder)
             try:
                 yield client
@@ -166,7 +191,10 @@ def opened(place: Place) -> Iterator[MlflowClient]:
 
 @contextmanager
 def connected(place: Place) -> Iterator[MlflowClient]:
-    """A client for single calls, from any thread, while others use the store. The database must exist."""
+    """A client for single calls, from any thread, while others use the store.
+
+    The database must exist.
+    """
     from mlflow import MlflowClient
 
     with _explained(place):
@@ -176,18 +204,22 @@ def connected(place: Place) -> Iterator[MlflowClient]:
 def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
     """The experiment `name`, made, restored from the bin, or made anew when its artifacts are gone.
 
-    After mlartifacts/ was deleted its location leads nowhere, and the records can restore everything. In a database
-    that several machines share the artifacts may lie on another one: `InputError`.
+    After mlartifacts/ was deleted its location leads nowhere, and the records can restore
+    everything. In a database that several machines share the artifacts may lie on another one:
+    `InputError`.
     """
     found = client.get_experiment_by_name(name)
     at = found.artifact_location if found is not None else ""
     if found is not None and at.startswith("file:") and not _path_of(at).exists():
         if place.database is None:
             raise InputError(
-                f"MLflow keeps the artifacts of {name!r} in {at}, which this machine does not "
-                "have. Use the address of an MLflow server (http://...), or a folder that all machines share."
+                f"MLflow keeps the artifacts of {name!r} in {at}, which this machine does not have."
+                " Use the address of an MLflow server (http://...), or a folder that all machines"
+                " share."
             )
-        client.rename_experiment(found.experiment_id, f"{name} (artifacts lost, {found.experiment_id})")
+        client.rename_experiment(
+            found.experiment_id, f"{name} (artifacts lost, {found.experiment_id})"
+        )
         if found.lifecycle_stage == "active":
             client.delete_experiment(found.experiment_id)
         found = None
@@ -195,7 +227,11 @@ def experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
         folder = place.artifact_root / name if place.artifact_root is not None else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        _unless_there(lambda: client.create_experiment(name, artifact_location=folder.as_uri() if folder else None))
+        _unless_there(
+            lambda: client.create_experiment(
+                name, artifact_location=folder.as_uri() if folder else None
+            )
+        )
         return client.get_experiment_by_name(name)
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
@@ -226,13 +262,17 @@ def _path_of(location: str) -> Path:
 def _client(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
-    # They announce each migration step and advise on signatures; the run's progress display must not be broken.
+    # They announce each migration step and advise on signatures; the run's progress display must
+    # not be broken.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with postgres.locked(uri, "tables", what=f"Making the tables of {shown(uri)}", timeout=TIMEOUT):
+        with postgres.locked(
+            uri, "tables", what=f"Making the tables of {shown(uri)}", timeout=TIMEOUT
+        ):
             client = MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)  # makes and migrates the database, under the lock
+            # makes and migrates the database, under the lock
+            client.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
         needed = f"{shown(uri)}: needs the driver {error.name!r}, which is not installed."
         raise InputError(f"{needed} A plain postgresql:// takes psycopg.") from None
@@ -240,8 +280,9 @@ def _client(uri: str) -> MlflowClient:
 
 
 def forget(uri: str) -> None:
-    """Close the connections MLflow keeps per URI: a long-lived process would go on writing to a deleted file, or take
-    connections from the others who share a database."""
+    """Close the connections MLflow keeps per URI: a long-lived process would go on writing to a
+    deleted file, or take connections from the others who share a database.
+    """
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Tracking
     from mlflow.tracking._model_registry import utils as registry
@@ -264,13 +305,16 @@ def _require_database(place: Place) -> None:
     with database.open("rb") as file:
         if file.read(16) != b"SQLite format 3\0":
             raise InputError(
-                f"{database}: not an SQLite database. Move it away or delete it; `forecast sync` publishes again."
+                f"{database}: not an SQLite database. Move it away or delete it; `forecast sync`"
+                " publishes again."
             )
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """MLflow calls what SQLAlchemy deprecates, and advises on type hints; neither can be acted on here."""
+    """MLflow calls what SQLAlchemy deprecates, and advises on type hints; neither can be acted on
+    here.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
         for category in (UserWarning, FutureWarning):
@@ -294,7 +338,10 @@ def _explained(place: Place) -> Iterator[None]:
 
 def _advice(message: str) -> str:
     if "out-of-date database schema" in message or "Can't locate revision" in message:
-        return "The database is of another MLflow version: run `.venv/bin/mlflow db upgrade <URI>`, or delete it."
+        return (
+            "The database is of another MLflow version: run `.venv/bin/mlflow db upgrade <URI>`, or"
+            " delete it."
+        )
     if "disk is full" in message or "No space left" in message:
         return "Free some space (`forecast clean` removes what can be made again)."
     return "Check the address, the server and the file's permissions."
@@ -303,4 +350,8 @@ def _advice(message: str) -> str:
 def shown(uri: str) -> str:
     """Without the password of a database URL."""
     head, _, tail = uri.rpartition("@")
-    return f"{head.partition('://')[0]}://...@{tail}" if "://" in head and not uri.startswith(SQLITE) else uri
+    return (
+        f"{head.partition('://')[0]}://...@{tail}"
+        if "://" in head and not uri.startswith(SQLITE)
+        else uri
+    )

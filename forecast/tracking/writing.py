@@ -1,5 +1,5 @@
-"""One record becomes one parent run with the picture of its last forecasts, its trials child runs; a decision of a
-retraining becomes one run.
+"""One record becomes one parent run with the picture of its last forecasts, its trials child runs;
+a decision of a retraining becomes one run.
 
 A few calls each, no global MLflow state.
 """
@@ -28,7 +28,15 @@ CANDIDATE, CURRENT, DIGEST = "candidate", "current", "record"
 PARENT, PUBLISHER = "mlflow.parentRunId", "mlflow.user"
 TRIAL = "trial"
 SERVED = Path(__file__).with_name("served.py")
-REQUIREMENTS = ("numpy", "pandas", "pydantic", "pyyaml", "exchange-calendars", "filelock", "threadpoolctl")
+REQUIREMENTS = (
+    "numpy",
+    "pandas",
+    "pydantic",
+    "pyyaml",
+    "exchange-calendars",
+    "filelock",
+    "threadpoolctl",
+)
 REFUSED = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
 """Marks that MLflow takes in no model's name."""
 BATCH = 1000
@@ -46,7 +54,9 @@ class Writer:
     revision: str = ""
 
     def write(self, record: Record, number: int) -> None:
-        """The parent run with everything under it; it becomes current last, when nothing is missing any more."""
+        """The parent run with everything under it; it becomes current last, when nothing is missing
+        any more.
+        """
         # Lists are sorted by creation: so parents stand above trials, and the best model first.
         start = self.start + 1 + number
         commit = {"mlflow.source.git.commit": self.revision} if self.revision else {}
@@ -81,38 +91,54 @@ class Writer:
         finished = [trial for trial in trials if trial.get("value") is not None]
         best = min(finished, key=lambda trial: trial["value"], default=None)
         for number, trial in enumerate(trials):
-            tags = {PARENT: parent, "model": str(record.content["model"]), CANDIDATE: record.candidate}
+            tags = {
+                PARENT: parent,
+                "model": str(record.content["model"]),
+                CANDIDATE: record.candidate,
+            }
             tags |= {"kind": TRIAL, "ranking": str(record.content.get("ranking"))}
             tags |= {"best_trial": str(trial is best).lower(), CURRENT: "true"}
             tags |= {"reason": str(trial["reason"])[: runs.LIMIT]} if trial.get("reason") else {}
             name = f"trial {trial['number']}{' (best)' if trial is best else ''}: {record.name}"
             start = self.start - number
             with self._run(name, start, tags) as run_id:
-                self._log(run_id, runs.parameters(trial.get("params", {})), runs.trial_points(trial), start)
+                self._log(
+                    run_id,
+                    runs.parameters(trial.get("params", {})),
+                    runs.trial_points(trial),
+                    start,
+                )
                 self._end(run_id, failed=trial.get("value") is None, at=start)
 
     @contextmanager
     def _run(self, name: str, start: int, tags: Mapping[str, str]) -> Iterator[str]:
         """A new run that does not stay RUNNING when publishing it fails or is interrupted."""
         technical = {PUBLISHER: self.publisher, "mlflow.source.name": "forecast"}
-        run = self.client.create_run(self.experiment_id, start, {**tags, **technical}, run_name=name)
+        run = self.client.create_run(
+            self.experiment_id, start, {**tags, **technical}, run_name=name
+        )
         try:
             yield run.info.run_id
         except BaseException:
-            with contextlib.suppress(Exception):  # the store itself may be what failed; `sync` closes it then
+            # the store itself may be what failed; `sync` closes it then
+            with contextlib.suppress(Exception):
                 self.close(run.info.run_id, name)
             raise
 
     def _end(self, run_id: str, *, failed: bool, at: int) -> None:
         self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED", at)
 
-    def _log(self, run_id: str, values: Mapping[str, str], points: list[runs.Point], at: int) -> None:
+    def _log(
+        self, run_id: str, values: Mapping[str, str], points: list[runs.Point], at: int
+    ) -> None:
         from mlflow.entities import Metric, Param
 
         metrics = [Metric(point.name, point.value, at, point.step) for point in points]
         params = [Param(name, value) for name, value in values.items()]
         for first in range(0, max(len(metrics), 1), BATCH):
-            self.client.log_batch(run_id, metrics[first : first + BATCH], params if first == 0 else ())
+            self.client.log_batch(
+                run_id, metrics[first : first + BATCH], params if first == 0 else ()
+            )
 
     def _log_dataset(self, run_id: str, record: Record) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -120,7 +146,9 @@ class Writer:
         digest = str(record.content.get("digests", {}).get("data", ""))[: runs.DIGEST_LENGTH]
         source = f'{{"uri": "data/prepared/{record.dataset}/frame.parquet"}}'
         data = Dataset(record.dataset, digest or "unknown", "local", source)
-        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        self.client.log_inputs(
+            run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
+        )
 
     def _log_files(self, run_id: str, record: Record) -> None:
         with files.scratch_folder() as folder:
@@ -129,7 +157,9 @@ class Writer:
             forecasts = record.folder / "forecasts.parquet"
             mae = record.main_row.get("mae")
             error = f", test MAE {float(mae):.4g}" if mae else ""
-            title = f"{record.name} on {record.dataset}: the last forecasts of the test block{error}"
+            title = (
+                f"{record.name} on {record.dataset}: the last forecasts of the test block{error}"
+            )
             picture = forecast_plot(forecasts, title) if forecasts.exists() else None
             if picture is not None:
                 files.write_bytes(upload / "forecasts.png", picture)
@@ -139,7 +169,9 @@ class Writer:
                 self._log_model(run_id, record, saved, folder / "model")
 
     def _log_model(self, run_id: str, record: Record, saved: Path, folder: Path) -> None:
-        """The forecaster of the first seed, loadable as `models:/<id>` and registrable in the UI."""
+        """The forecaster of the first seed, loadable as `models:/<id>` and registrable in the
+        UI.
+        """
         from mlflow.entities import LoggedModelOutput
 
         save_model(saved, folder)
@@ -151,14 +183,23 @@ class Writer:
 
 
 def save_model(saved: Path, folder: Path) -> None:
-    """An MLflow model in `folder` around a saved forecaster or ensemble; see `forecast.tracking.served`."""
+    """An MLflow model in `folder` around a saved forecaster or ensemble; see
+    `forecast.tracking.served`.
+    """
     import mlflow.pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types import DataType, ParamSchema, ParamSpec
 
-    # Of the input nothing is declared: MLflow would answer a wrong one with the whole table instead of a sentence.
-    specs = [ParamSpec("horizon", DataType.long, 0), ParamSpec("levels", DataType.double, [], shape=(-1,))]
-    about = {"signature": ModelSignature(params=ParamSchema(specs)), "artifacts": {"forecaster": str(saved)}}
+    # Of the input nothing is declared: MLflow would answer a wrong one with the whole table instead
+    # of a sentence.
+    specs = [
+        ParamSpec("horizon", DataType.long, 0),
+        ParamSpec("levels", DataType.double, [], shape=(-1,)),
+    ]
+    about = {
+        "signature": ModelSignature(params=ParamSchema(specs)),
+        "artifacts": {"forecaster": str(saved)},
+    }
     # Given, because MLflow would take seconds to infer them and get them wrong.
     needs = {"pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS]}
     with store.quiet():
@@ -171,17 +212,26 @@ DECISION_LIMIT = 5000
 
 
 def log_decision(place: Place, dataset: str, decision: Mapping[str, Any], *, now: float) -> str:
-    """One finished run in the experiment `<dataset> retraining`; its id. The same `key` again is the same run."""
+    """One finished run in the experiment `<dataset> retraining`; its id.
+
+    The same `key` again is the same run.
+    """
     name = f"{decision['as_of'][:10]} {decision['word']}"
     return log_content(place, f"{dataset} retraining", name, decision, "decision.json", now=now)
 
 
 def log_content(
-    place: Place, experiment: str, name: str, content: Mapping[str, Any], file: str, *, now: float,
+    place: Place,
+    experiment: str,
+    name: str,
+    content: Mapping[str, Any],
+    file: str,
+    *,
+    now: float,
     folder: Path | None = None,
-) -> str:  # fmt: skip
-    """One finished run of `content`: its numbers as metrics, its words as tags, itself as `file`, what lies in
-    `folder` as artifacts; its id. The same `key` again is the same run.
+) -> str:
+    """One finished run of `content`: its numbers as metrics, its words as tags, itself as `file`,
+    what lies in `folder` as artifacts; its id. The same `key` again is the same run.
 
     `now` in seconds since 1970. Raises as `store.opened` does.
     """
@@ -193,11 +243,23 @@ def log_content(
         known = client.search_runs([where], f"tags.{DECISION} = '{content['key']}'", max_results=1)
         if known and known[0].info.status == "FINISHED":
             return str(known[0].info.run_id)
-        run = known[0] if known else client.create_run(where, start, {DECISION: content["key"]}, run_name=name)
+        run = (
+            known[0]
+            if known
+            else client.create_run(where, start, {DECISION: content["key"]}, run_name=name)
+        )
         run_id = run.info.run_id
-        plain = {k: v for k, v in content.items() if isinstance(v, str | int | float) and k != "key"}
-        numbers = [(name, v) for name, v in runs.flat(content.get("numbers", {}), "/") if isinstance(v, int | float)]
-        metrics = [Metric(name, float(v), start, 0) for name, v in numbers if not isinstance(v, bool)]
+        plain = {
+            k: v for k, v in content.items() if isinstance(v, str | int | float) and k != "key"
+        }
+        numbers = [
+            (name, v)
+            for name, v in runs.flat(content.get("numbers", {}), "/")
+            if isinstance(v, int | float)
+        ]
+        metrics = [
+            Metric(name, float(v), start, 0) for name, v in numbers if not isinstance(v, bool)
+        ]
         tags = [RunTag(name, str(value)[:DECISION_LIMIT]) for name, value in plain.items()]
         client.log_batch(run_id, metrics, tags=tags)
         with files.scratch_folder() as scratch:
@@ -216,7 +278,9 @@ INK, FORECAST = "#333333", "#d1495b"
 
 
 def forecast_plot(forecasts: Path, title: str) -> bytes | None:
-    """A PNG of up to two series and the last eight non-overlapping origins, seeds averaged; None without forecasts."""
+    """A PNG of up to two series and the last eight non-overlapping origins, seeds averaged; None
+    without forecasts.
+    """
     import pandas as pd
 
     frame = pd.read_parquet(forecasts, columns=list(PLOTTED), filters=[("block", "==", "test")])
@@ -226,7 +290,9 @@ def forecast_plot(forecasts: Path, title: str) -> bytes | None:
 
 
 def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
-    """The last origins whose horizons do not overlap, oldest first; each with the mean of `y_hat` over seeds."""
+    """The last origins whose horizons do not overlap, oldest first; each with the mean of `y_hat`
+    over seeds.
+    """
     ends = series.groupby("cutoff")["ds"].agg(["min", "max"])
     kept: dict[Any, Any] = {}  # cutoff → its first target
     for cutoff, first, last in ends[::-1].itertuples():
@@ -241,7 +307,9 @@ def _drawn(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 2.9 * len(panels) + 0.4), dpi=90)
-    for axes, (name, origins) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+    for axes, (name, origins) in zip(
+        figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True
+    ):
         _panel(axes, name, origins)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
     inch = 1 / figure.get_figheight()
@@ -259,9 +327,19 @@ def _panel(axes: Any, name: str, origins: list[pd.DataFrame]) -> None:
     actual = pd.concat(origins)
     label = f"forecast, {len(origins[0])} steps from each origin"
     # One line with a break after each origin: drawing is most of what publishing costs.
-    broken = pd.concat([part for origin in origins for part in (origin, origin.tail(1).assign(y_hat=float("nan")))])
+    broken = pd.concat(
+        [part for origin in origins for part in (origin, origin.tail(1).assign(y_hat=float("nan")))]
+    )
     axes.plot(actual["ds"], actual["y"], color=INK, linewidth=1.2, label="actual")
-    axes.plot(broken["ds"], broken["y_hat"], color=FORECAST, linewidth=1.4, marker=".", markersize=3, label=label)
+    axes.plot(
+        broken["ds"],
+        broken["y_hat"],
+        color=FORECAST,
+        linewidth=1.4,
+        marker=".",
+        markersize=3,
+        label=label,
+    )
     axes.set_title(name, fontsize=9, loc="left", parse_math=False)  # `$` is a currency
     axes.tick_params(labelsize=8)
     axes.margins(x=0.01)
@@ -270,4 +348,11 @@ def _panel(axes: Any, name: str, origins: list[pd.DataFrame]) -> None:
     axes.xaxis.set_major_locator(ticks)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(ticks))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.legend(fontsize=8, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+    axes.legend(
+        fontsize=8,
+        frameon=False,
+        ncols=2,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        borderaxespad=0.2,
+    )

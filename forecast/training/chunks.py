@@ -1,7 +1,9 @@
-"""What a training is given and what it returns: chunks of the series, every step supervised, and weights.
+"""What a training is given and what it returns: chunks of the series, every step supervised, and
+weights.
 
-One pass over a chunk gives a loss at each of its steps (the summed loss of back-propagation through time; a chunk
-is the truncation of Williams & Peng 1990). The warm-up before it fills the memory and is not counted.
+One pass over a chunk gives a loss at each of its steps (the summed loss of back-propagation through
+time; a chunk is the truncation of Williams & Peng 1990). The warm-up before it fills the memory and
+is not counted.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ Curve = list[tuple[int, float, float]]
 class TrainingSeries:
     """One series up to its train end. T rows, H horizon, O outputs, all in scaled units.
 
-    past (T, C) float32; future (T + H, F) float32; target (T, H, O) float32: what the network has to add to the
-    skip for the forecasts made at row t, or what its head makes of that; weight (T, H, O) float32, zero where a
-    target is missing or lies outside the train block; offset (T, H, O) float32, where the head has one."""
+    past (T, C) float32; future (T + H, F) float32; target (T, H, O) float32: what the network has
+    to add to the skip for the forecasts made at row t, or what its head makes of that; weight (T,
+    H, O) float32, zero where a target is missing or lies outside the train block; offset (T, H, O)
+    float32, where the head has one.
+    """
 
     past: np.ndarray
     future: np.ndarray
@@ -34,10 +38,12 @@ class TrainingSeries:
 
 @dataclass(frozen=True)
 class Chunks:
-    """All series end to end; `starts` are the rows where a chunk of `length` rows lies inside one series.
+    """All series end to end; `starts` are the rows where a chunk of `length` rows lies inside one
+    series.
 
-    The first `warm_up` rows of a chunk carry no loss. `future` keeps the same row numbers as `past`, so H spare
-    rows stand between the series. `spans`: (first row, rows) of each series."""
+    The first `warm_up` rows of a chunk carry no loss. `future` keeps the same row numbers as
+    `past`, so H spare rows stand between the series. `spans`: (first row, rows) of each series.
+    """
 
     past: np.ndarray
     future: np.ndarray
@@ -50,7 +56,9 @@ class Chunks:
     offset: np.ndarray | None = None
 
     def draw(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
-        """(steps, batch_size) int32 starts: whole permutations one after another, so every row counts alike."""
+        """(steps, batch_size) int32 starts: whole permutations one after another, so every row
+        counts alike.
+        """
         generator = np.random.default_rng(seed)
         needed = steps * batch_size
         rounds = -(-needed // len(self.starts))
@@ -58,10 +66,12 @@ class Chunks:
         return order[:needed].reshape(steps, batch_size).astype(np.int32)
 
     def walk(self, steps: int, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Starts (steps, batch_size) int32 that follow each other in every column, and where one enters a series.
+        """Starts (steps, batch_size) int32 that follow each other in every column, and where one
+        enters a series.
 
-        The columns begin evenly spread over all series and pass through them cyclically: truncated back-propagation
-        with the state carried (Williams & Peng 1990). Rows beyond whole chunks are left out at the ends of a series.
+        The columns begin evenly spread over all series and pass through them cyclically: truncated
+        back-propagation with the state carried (Williams & Peng 1990). Rows beyond whole chunks are
+        left out at the ends of a series.
         """
         generator = np.random.default_rng(seed)
         starts, anew = [], []
@@ -92,11 +102,17 @@ class Trained:
 
 
 def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chunks:
-    """Put the series end to end. Chunks shorter than asked are made when the shortest series demands it."""
+    """Put the series end to end.
+
+    Chunks shorter than asked are made when the shortest series demands it.
+    """
     horizon = series[0].target.shape[1]
     shortest = min(len(s.past) for s in series)
     if shortest < 2:
-        raise InputError(f"A series has {shortest} train rows; training needs at least 2. Move `train_end` later.")
+        raise InputError(
+            f"A series has {shortest} train rows; training needs at least 2. Move `train_end`"
+            " later."
+        )
     warm_up = min(warm_up, shortest - 1)
     length = min(warm_up + supervised, shortest)
     has_offset = any(s.offset is not None for s in series)
@@ -105,7 +121,9 @@ def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chun
         starts.append(first + np.arange(len(s.past) - length + 1))
         spans.append((first, len(s.past)))
         first += len(s.past) + horizon
-    target, weight = (_stacked([getattr(s, name) for s in series], horizon) for name in ("target", "weight"))
+    target, weight = (
+        _stacked([getattr(s, name) for s in series], horizon) for name in ("target", "weight")
+    )
     target[~(weight > 0)] = 0  # zero times the loss of NaN or 1e30 would not be zero
     return Chunks(
         past=_stacked([s.past for s in series], horizon),
@@ -116,25 +134,39 @@ def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chun
         length=length,
         warm_up=warm_up,
         spans=tuple(spans),
-        offset=_stacked([s.offset for s in series if s.offset is not None], horizon) if has_offset else None,
+        offset=(
+            _stacked([s.offset for s in series if s.offset is not None], horizon)
+            if has_offset
+            else None
+        ),
     )
 
 
 def _stacked(parts: list[np.ndarray], spare: int) -> np.ndarray:
-    """End to end, `spare` rows of zeros behind each; parts that `room_for` gave stand so already."""
+    """End to end, `spare` rows of zeros behind each; parts that `room_for` gave stand so
+    already.
+    """
     whole = parts[0].base
-    if whole is not None and len(whole) == sum(len(part) + spare for part in parts) and parts[-1].base is whole:
+    if (
+        whole is not None
+        and len(whole) == sum(len(part) + spare for part in parts)
+        and parts[-1].base is whole
+    ):
         return whole
     gap = np.zeros((spare, *parts[0].shape[1:]), parts[0].dtype)
     return np.concatenate([piece for part in parts for piece in (part, gap)])
 
 
 def room_for(rows: Sequence[int], spare: int, *shape: int) -> list[np.ndarray]:
-    """Zeros (T, *shape) of every series, `rows` (T,) each, in one array with `spare` rows behind each: `join` then
-    copies nothing."""
+    """Zeros (T, *shape) of every series, `rows` (T,) each, in one array with `spare` rows behind
+    each: `join` then copies nothing.
+    """
     whole = np.zeros((sum(rows) + spare * len(rows), *shape), np.float32)
     ends = np.cumsum([count + spare for count in rows])
-    return [whole[end - spare - count : end - spare] for end, count in zip(ends.tolist(), rows, strict=True)]
+    return [
+        whole[end - spare - count : end - spare]
+        for end, count in zip(ends.tolist(), rows, strict=True)
+    ]
 
 
 def _with_loss(
@@ -146,5 +178,7 @@ def _with_loss(
     supervised = total[starts + length] - total[starts + warm_up]
     kept = starts[supervised > 0]
     if len(kept) == 0:
-        raise InputError("No chunk of the train block has an observed target; check the data and `train_end`.")
+        raise InputError(
+            "No chunk of the train block has an observed target; check the data and `train_end`."
+        )
     return kept

@@ -1,8 +1,10 @@
-"""What a gradient step is made of, in TensorFlow: its settings, losses, learning-rate schedules and update rules.
+"""What a gradient step is made of, in TensorFlow: its settings, losses, learning-rate schedules and
+update rules.
 
-The rules work on one flat vector of all weights: the whole update is a dozen operations, however many variables a
-network has. Keras applies its optimisers variable by variable, which for small recurrent nets costs more to trace than
-the network itself. The rules are the same; a test holds them equal to Keras's.
+The rules work on one flat vector of all weights: the whole update is a dozen operations, however
+many variables a network has. Keras applies its optimisers variable by variable, which for small
+recurrent nets costs more to trace than the network itself. The rules are the same; a test holds
+them equal to Keras's.
 """
 
 from __future__ import annotations
@@ -27,22 +29,29 @@ LEAST = 0.01
 POINTWISE: dict[str, Callable[[Any], Any]] = {
     "mse": tf.square,
     "mae": tf.abs,
-    "huber": lambda error: tf.where(tf.abs(error) < 1.0, 0.5 * tf.square(error), tf.abs(error) - 0.5),
+    "huber": lambda error: tf.where(
+        tf.abs(error) < 1.0, 0.5 * tf.square(error), tf.abs(error) - 0.5
+    ),
 }
 
 ValueLoss = Callable[[Any, Any, Any], Any]
-"""(raw output (..., H, O, K), target (..., H, O), offset (..., H, O) or None) -> losses (..., H, O)."""
+"""(raw output (..., H, O, K), target (..., H, O), offset (..., H, O) or None) -> losses (..., H,
+O).
+"""
 
 
 def learning_rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any) -> Any:
-    """A schedule's rate at update number `step`, counted from 0, as a float32 tensor; its numbers may be tensors.
+    """A schedule's rate at update number `step`, counted from 0, as a float32 tensor; its numbers
+    may be tensors.
 
-    Constant, or a linear rise over `rising` updates and then a fall over `falling`: to zero along half a cosine
-    (Loshchilov & Hutter 2017) or a line, or exponentially to `LEAST` of the peak."""
+    Constant, or a linear rise over `rising` updates and then a fall over `falling`: to zero along
+    half a cosine (Loshchilov & Hutter 2017) or a line, or exponentially to `LEAST` of the peak.
+    """
     if shape == "constant":
         return tf.convert_to_tensor(peak, tf.float32)
     t = tf.cast(step, tf.float32)
-    share = tf.clip_by_value((t - rising) / falling, 0.0, 1.0)  # of the way from the peak to the last step
+    # of the way from the peak to the last step
+    share = tf.clip_by_value((t - rising) / falling, 0.0, 1.0)
     if shape == "linear":
         left = 1.0 - share
     elif shape == "exponential":
@@ -54,8 +63,11 @@ def learning_rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any)
 
 @dataclass(frozen=True)
 class Settings:
-    """How one network is trained. `steps` is spent in full, so every model has the same budget, unless `patience`
-    looks at the validation loss in a row bring no new best."""
+    """How one network is trained.
+
+    `steps` is spent in full, so every model has the same budget, unless `patience` looks at the
+    validation loss in a row bring no new best.
+    """
 
     steps: int
     learning_rate: float
@@ -71,14 +83,17 @@ class Settings:
     patience: int | None = None
     teacher_forcing: Teacher = "none"
     change_channels: tuple[int, ...] = ()
-    """Channels to be zeroed at a chunk's first row, as they are at a window's (see `forecast.data.windows`)."""
+    """Channels to be zeroed at a chunk's first row, as they are at a window's (see
+    `forecast.data.windows`).
+    """
     head: FittedHead | None = None
     """What the loss is taken by; None: a point forecast and `loss`."""
 
     @property
     def numbers(self) -> dict[str, float]:
-        """Those of the update rule: of its schedule (it rises over the first twentieth of the steps), the longest
-        gradient, decoupled decay, and mu of mu |w|^2."""
+        """Those of the update rule: of its schedule (it rises over the first twentieth of the
+        steps), the longest gradient, decoupled decay, and mu of mu |w|^2.
+        """
         rising = max(1.0, self.steps // 20)
         return {
             "peak": self.learning_rate,
@@ -91,23 +106,33 @@ class Settings:
 
     def traced(self) -> Settings:
         """What the graph depends on: trainings for which this is equal share a trace."""
-        numbers = {"steps": 0, "learning_rate": 0.0, "weight_decay": 0.0, "clip": 0.0, "l2": float(self.l2 > 0.0)}
+        numbers = {
+            "steps": 0,
+            "learning_rate": 0.0,
+            "weight_decay": 0.0,
+            "clip": 0.0,
+            "l2": float(self.l2 > 0.0),
+        }
         return replace(self, **numbers, evaluate_every=0, patience=None)  # type: ignore[arg-type]
 
 
 class Updater:
-    """Adds the L2 penalty, clips the global norm, applies one rule with decoupled weight decay, writes the weights.
+    """Adds the L2 penalty, clips the global norm, applies one rule with decoupled weight decay,
+    writes the weights.
 
-    The penalty is mu |w|^2 over all weights with mu = `l2`; the gradient g is scaled to g * clip / |g| where |g| is
-    above `clip` (Pascanu, Mikolov & Bengio 2013). Adam (Kingma & Ba 2015) ignores `weight_decay`; with it, it is AdamW
-    (Loshchilov & Hutter 2019). Momentum is Polyak's."""
+    The penalty is mu |w|^2 over all weights with mu = `l2`; the gradient g is scaled to g * clip /
+    |g| where |g| is above `clip` (Pascanu, Mikolov & Bengio 2013). Adam (Kingma & Ba 2015) ignores
+    `weight_decay`; with it, it is AdamW (Loshchilov & Hutter 2019). Momentum is Polyak's.
+    """
 
     def __init__(self, variables: list[Any], first: Settings) -> None:
         self._variables, self._shape = variables, first.schedule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
         self._penalised = bool(first.l2)
         total = sum(self._sizes)
-        self._first, self._second = (tf.Variable(tf.zeros(total), trainable=False) for _ in range(2))
+        self._first, self._second = (
+            tf.Variable(tf.zeros(total), trainable=False) for _ in range(2)
+        )
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         # variables, so that a trace serves other numbers
         self._numbers = {name: tf.Variable(0.0, trainable=False) for name in first.numbers}
@@ -121,8 +146,10 @@ class Updater:
         self.begin(first)
 
     def begin(self, settings: Settings) -> None:
-        """Reset the moments and take these numbers. The rule, the schedule's shape, and whether there is a penalty,
-        stay those of the first."""
+        """Reset the moments and take these numbers.
+
+        The rule, the schedule's shape, and whether there is a penalty, stay those of the first.
+        """
         for variable in (self._first, self._second, self._step):
             variable.assign(tf.zeros_like(variable))
         for name, value in settings.numbers.items():
@@ -131,14 +158,18 @@ class Updater:
     def apply(self, gradients: list[Any]) -> None:
         """One update of all variables; a missing gradient counts as zero."""
         sized = zip(gradients, self._sizes, strict=True)
-        flat = tf.concat([tf.zeros(n) if g is None else tf.reshape(g, [-1]) for g, n in sized], axis=0)
+        flat = tf.concat(
+            [tf.zeros(n) if g is None else tf.reshape(g, [-1]) for g, n in sized], axis=0
+        )
         weights = tf.concat([tf.reshape(v, [-1]) for v in self._variables], axis=0)
         numbers = self._numbers
         if self._penalised:
             flat = flat + 2.0 * numbers["l2"] * weights
         norm = tf.norm(flat)
         flat = flat * tf.minimum(1.0, numbers["clip"] / (norm + 1e-12))
-        rate = learning_rate(self._shape, self._step, numbers["peak"], numbers["rising"], numbers["falling"])
+        rate = learning_rate(
+            self._shape, self._step, numbers["peak"], numbers["rising"], numbers["falling"]
+        )
         change = rate * (self._direction(flat) + numbers["decay"] * weights)
         for variable, part in zip(self._variables, tf.split(change, self._sizes), strict=True):
             variable.assign_sub(tf.reshape(part, variable.shape))
@@ -155,7 +186,9 @@ class Updater:
 class TensorMaths(Maths):
     """The array functions of `forecast.networks.heads.base` in TensorFlow, float32."""
 
-    softplus, log, log1p, lgamma = map(staticmethod, (tf.nn.softplus, tf.math.log, tf.math.log1p, tf.math.lgamma))
+    softplus, log, log1p, lgamma = map(
+        staticmethod, (tf.nn.softplus, tf.math.log, tf.math.log1p, tf.math.lgamma)
+    )
     maximum, minimum = staticmethod(tf.maximum), staticmethod(tf.minimum)
 
     def constant(self, values: np.ndarray) -> tf.Tensor:
@@ -185,7 +218,9 @@ def loss_of(loss: str, head: FittedHead | None) -> ValueLoss:
 
 
 def sampled_loss(network: Network, model: keras.Model) -> ValueLoss:
-    """(hidden (B, T, U), target (B, T, H, O), drawn (m,)) -> `sampled_cross_entropy` of the read-out, (B, T, H, O)."""
+    """(hidden (B, T, U), target (B, T, H, O), drawn (m,)) -> `sampled_cross_entropy` of the
+    read-out, (B, T, H, O).
+    """
     layer, shapes = model.get_layer("readout"), network.shapes
     shape = (shapes.horizon, shapes.outputs, shapes.parameters)
 
@@ -200,23 +235,32 @@ def sampled_loss(network: Network, model: keras.Model) -> ValueLoss:
 def sampled_cross_entropy(
     hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target: tf.Tensor, drawn: tf.Tensor
 ) -> tf.Tensor:
-    """-ln softmax of the target's logit with a partition function estimated from some of the other classes.
+    """-ln softmax of the target's logit with a partition function estimated from some of the other
+    classes.
 
-    hidden (B, T, U); kernel (U, H, O, n), bias (H, O, n); target (B, T, H, O) class numbers; drawn (m,) distinct
-    classes, all equally likely. Z is estimated by e^true + (n - 1) / m' sum of e^logit over the m' drawn classes that
-    are not the target (Bengio & Senecal 2008 with a uniform proposal; Jean et al. 2015): its expectation is Z, and it
-    is Z when every class is drawn. Only the columns needed are multiplied."""
+    hidden (B, T, U); kernel (U, H, O, n), bias (H, O, n); target (B, T, H, O) class numbers; drawn
+    (m,) distinct classes, all equally likely. Z is estimated by e^true + (n - 1) / m' sum of
+    e^logit over the m' drawn classes that are not the target (Bengio & Senecal 2008 with a uniform
+    proposal; Jean et al. 2015): its expectation is Z, and it is Z when every class is drawn. Only
+    the columns needed are multiplied.
+    """
     target, classes = tf.cast(target, tf.int32), kernel.shape[-1]
-    logits = tf.tensordot(hidden, tf.gather(kernel, drawn, axis=-1), 1) + tf.gather(bias, drawn, axis=-1)
+    logits = tf.tensordot(hidden, tf.gather(kernel, drawn, axis=-1), 1) + tf.gather(
+        bias, drawn, axis=-1
+    )
     true = _own_logit(hidden, kernel, bias, target)
     others = tf.not_equal(drawn, target[..., None])
     count = tf.reduce_sum(tf.cast(others, hidden.dtype), axis=-1, keepdims=True)
     weight = tf.math.log(tf.cast(classes - 1, hidden.dtype) / tf.maximum(count, 1.0))
-    negative = tf.where(others, logits + weight, tf.fill(tf.shape(logits), tf.constant(-1e9, hidden.dtype)))
+    negative = tf.where(
+        others, logits + weight, tf.fill(tf.shape(logits), tf.constant(-1e9, hidden.dtype))
+    )
     return tf.reduce_logsumexp(tf.concat([true[..., None], negative], -1), axis=-1) - true
 
 
-def _own_logit(hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+def _own_logit(
+    hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target: tf.Tensor
+) -> tf.Tensor:
     """(B, T, H, O): the logit of each target's own class."""
     units, horizon, outputs, classes = kernel.shape
     place = tf.reshape(tf.range(horizon * outputs) * classes, (horizon, outputs)) + target

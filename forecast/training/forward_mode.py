@@ -1,4 +1,5 @@
-"""Forward-mode derivatives of a network over a series: each block passes on its output and that output's derivatives.
+"""Forward-mode derivatives of a network over a series: each block passes on its output and that
+output's derivatives.
 
 See `network_problem` for the method and its sources.
 """
@@ -14,7 +15,16 @@ import numpy as np
 from forecast.networks.cells.base import Array as AnyArray
 from forecast.networks.cells.base import Cell, Namespace, activate
 from forecast.networks.cells.weights import future_width
-from forecast.networks.description import Block, Dense, Dropout, Network, Parallel, Recurrent, Taps, own_weights
+from forecast.networks.description import (
+    Block,
+    Dense,
+    Dropout,
+    Network,
+    Parallel,
+    Recurrent,
+    Taps,
+    own_weights,
+)
 from forecast.system.errors import InputError
 from forecast.training.levenberg_marquardt import Array
 
@@ -35,9 +45,12 @@ XP = ComplexNamespace()
 
 @dataclass(frozen=True)
 class Signal:
-    """Rows of one block's output: value (R, W); tangent (R, W, q) by the first q weights, 0 where none acts on it.
+    """Rows of one block's output: value (R, W); tangent (R, W, q) by the first q weights, 0 where
+    none acts on it.
 
-    Weights are numbered in the order of their blocks, so those of later blocks, q and on, need no zeros stored."""
+    Weights are numbered in the order of their blocks, so those of later blocks, q and on, need no
+    zeros stored.
+    """
 
     value: Array
     tangent: Array
@@ -50,7 +63,10 @@ class Signal:
 
 @dataclass
 class ForwardMode:
-    """One run over one series, block of rows after block of rows. `places[name]`: a weight's first column of p."""
+    """One run over one series, block of rows after block of rows.
+
+    `places[name]`: a weight's first column of p.
+    """
 
     network: Network
     weights: Mapping[str, Array]
@@ -58,12 +74,17 @@ class ForwardMode:
     memory: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def rows(self, past: Array, frames: Array | None) -> Signal:
-        """The next rows: past (R, C), frames (R, H * F) of what is known ahead; gives (R, H * O * K)."""
+        """The next rows: past (R, C), frames (R, H * F) of what is known ahead; gives (R, H * O *
+        K).
+        """
         signal = Signal.given(past)
         if frames is not None and future_width(self.network):
-            signal = _merged([signal, self._dense("future", Signal.given(frames), "tanh")], SIDE_BY_SIDE)
+            signal = _merged(
+                [signal, self._dense("future", Signal.given(frames), "tanh")], SIDE_BY_SIDE
+            )
         signal = self.series(self.network.blocks, "", signal)
-        return self._dense("readout", signal, self.network.readout_activation)  # the last weights: its q is p
+        # the last weights: its q is p
+        return self._dense("readout", signal, self.network.readout_activation)
 
     def series(self, blocks: Sequence[Block], prefix: str, signal: Signal) -> Signal:
         for block in blocks:
@@ -79,13 +100,17 @@ class ForwardMode:
             case Taps():
                 return self._taps(block, path, signal)
             case Parallel():
-                parts = [self.series(branch, f"{path}/{k}/", signal) for k, branch in enumerate(block.branches)]
+                parts = [
+                    self.series(branch, f"{path}/{k}/", signal)
+                    for k, branch in enumerate(block.branches)
+                ]
                 return _merged(parts, SIDE_BY_SIDE if block.merge == "concat" else np.add.reduce)
             case Recurrent():
                 return self._recurrent(block.made, path, signal)
         raise InputError(
-            f"Levenberg-Marquardt has no derivatives for block {path!r}, a {type(block).__name__}; it trains networks "
-            "of dense, tap, parallel and recurrent blocks. Train this one with Adam."
+            f"Levenberg-Marquardt has no derivatives for block {path!r}, a {type(block).__name__};"
+            " it trains networks of dense, tap, parallel and recurrent blocks. Train this one with"
+            " Adam."
         )
 
     def _dense(self, path: str, signal: Signal, activation: str) -> Signal:
@@ -103,7 +128,11 @@ class ForwardMode:
 
     def _taps(self, block: Taps, path: str, signal: Signal) -> Signal:
         columns = slice(None) if block.channels is None else list(block.channels)
-        value, tangent, longest = signal.value[:, columns], signal.tangent[:, columns], max(block.delays)
+        value, tangent, longest = (
+            signal.value[:, columns],
+            signal.tangent[:, columns],
+            max(block.delays),
+        )
         empty = np.zeros((longest, *value.shape[1:])), np.zeros((longest, *tangent.shape[1:]))
         before, before_tangent = self.memory.get(path, empty)
         line, tangents = np.concatenate([before, value]), np.concatenate([before_tangent, tangent])
@@ -114,11 +143,16 @@ class ForwardMode:
         return Signal(np.concatenate(taps, axis=1), np.concatenate(turned, axis=1))
 
     def _recurrent(self, cell: Cell, path: str, signal: Signal) -> Signal:
-        w = {name: np.asarray(value, dtype=np.float64) for name, value in own_weights(self.weights, path).items()}
+        w = {
+            name: np.asarray(value, dtype=np.float64)
+            for name, value in own_weights(self.weights, path).items()
+        }
         before, tangent = self.memory.get(path) or self._first(cell, w, path)
         states, outputs = _trajectory(cell, w, signal.value, before)
         step = _flat_step(cell)
-        direct = self._by_weights(step, w, path, signal.value, states[:-1], states.shape[1] + cell.units)
+        direct = self._by_weights(
+            step, w, path, signal.value, states[:-1], states.shape[1] + cell.units
+        )
         by_state = _by_columns(lambda s: step(w, signal.value.astype(complex), s), states[:-1])
         if signal.tangent.size:
             by_input = _by_columns(lambda x: step(w, x, states[:-1].astype(complex)), signal.value)
@@ -143,9 +177,17 @@ class ForwardMode:
         return state, tangent
 
     def _by_weights(
-        self, step: FlatStep, w: Mapping[str, Array], path: str, x: Array, states: Array, results: int
+        self,
+        step: FlatStep,
+        w: Mapping[str, Array],
+        path: str,
+        x: Array,
+        states: Array,
+        results: int,
     ) -> Array:
-        """(R, results, q): the derivatives of one step's new states and output by the cell's own weights."""
+        """(R, results, q): the derivatives of one step's new states and output by the cell's own
+        weights.
+        """
         x, states = x.astype(complex), states.astype(complex)
         out = np.zeros((len(x), results, self._reach(path)))
         for name, value in w.items():
@@ -168,7 +210,9 @@ FlatStep = Callable[[Mapping[str, AnyArray], AnyArray, AnyArray], AnyArray]
 
 
 def _flat_step(cell: Cell) -> FlatStep:
-    """The cell's step on one array of all states, (R, S), to one array of new states and output, (R, S + units)."""
+    """The cell's step on one array of all states, (R, S), to one array of new states and output,
+    (R, S + units).
+    """
 
     def step(w: Mapping[str, AnyArray], x: AnyArray, states: AnyArray) -> AnyArray:
         output, new = cell.step(XP, w, x, cell.parted(states))
@@ -189,7 +233,9 @@ def _trajectory(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> 
 
 
 def _by_columns(function: Callable[[AnyArray], AnyArray], at: Array) -> Array:
-    """(R, results, columns): the derivative of every result by every column of `at` (R, columns), row by row."""
+    """(R, results, columns): the derivative of every result by every column of `at` (R, columns),
+    row by row.
+    """
     found = []
     for column in range(at.shape[1]):
         tilted = at.astype(complex)

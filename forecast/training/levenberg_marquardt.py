@@ -1,9 +1,11 @@
-"""Levenberg–Marquardt for small nets (Marquardt 1963; Hagan & Menhaj 1994), in float64, with bounded memory.
+"""Levenberg–Marquardt for small nets (Marquardt 1963; Hagan & Menhaj 1994), in float64, with
+bounded memory.
 
-A step solves  (JᵀJ + (decay + mu n) I) d = -(Jᵀe + decay w)  where J = de/dw is never held whole: the problem hands it
-over in row blocks and only JᵀJ is kept. `mu` moves as in MATLAB's trainlm: down tenfold after a step that lowers the
-objective, up tenfold after one that does not. `bayesian` sets `decay` from the evidence after every step, as trainbr
-does (MacKay 1992; Foresee & Hagan 1997).
+A step solves  (JᵀJ + (decay + mu n) I) d = -(Jᵀe + decay w)  where J = de/dw is never held whole:
+the problem hands it over in row blocks and only JᵀJ is kept. `mu` moves as in MATLAB's trainlm:
+down tenfold after a step that lowers the objective, up tenfold after one that does not. `bayesian`
+sets `decay` from the evidence after every step, as trainbr does (MacKay 1992; Foresee & Hagan
+1997).
 """
 
 from __future__ import annotations
@@ -26,12 +28,15 @@ from forecast.system.errors import InputError, ModelFailure
 
 Array = npt.NDArray[np.float64]
 
-MAX_WEIGHTS = 2_000  # beyond it one step's normal equations cost more than hundreds of steps of Adam
+# beyond it one step's normal equations cost more than hundreds of steps of Adam
+MAX_WEIGHTS = 2_000
 BLOCK_BYTES = 64 * 2**20  # of the Jacobian rows held at once
 
 
 class LeastSquares(Protocol):
-    """A least-squares problem: residuals e (n,) of the counted rows, and their derivatives in row blocks."""
+    """A least-squares problem: residuals e (n,) of the counted rows, and their derivatives in row
+    blocks.
+    """
 
     @property
     def n_weights(self) -> int: ...
@@ -51,8 +56,10 @@ class LeastSquares(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """`patience`: iterations without a new best validation error before the stop; `decay`: weight of |w|² beside the
-    sum of squares; `goal`: mean squared error, scaled, at which to stop; `seconds`: of all starts."""
+    """`patience`: iterations without a new best validation error before the stop; `decay`: weight
+    of |w|² beside the sum of squares; `goal`: mean squared error, scaled, at which to stop;
+    `seconds`: of all starts.
+    """
 
     max_iterations: int = 100
     mu: float = 1e-3
@@ -69,9 +76,12 @@ class Options:
 
 @dataclass
 class Watch:
-    """Follows a training: `show` gets (iteration, train mse, validation error or nan, mu) after every iteration.
+    """Follows a training: `show` gets (iteration, train mse, validation error or nan, mu) after
+    every iteration.
 
-    With a watch, Ctrl-C ends the training and keeps the best weights so far, and `interrupted` says so."""
+    With a watch, Ctrl-C ends the training and keeps the best weights so far, and `interrupted` says
+    so.
+    """
 
     show: Callable[[int, float, float, float], None] | None = None
     interrupted: bool = False
@@ -85,9 +95,14 @@ class Watch:
 
 @contextmanager
 def listening(watch: Watch | None) -> Iterator[None]:
-    """With a watch Ctrl-C is only noted, whatever the work is about just then. A watch may serve for several works."""
-    other = threading.current_thread() is not threading.main_thread()  # another thread never hears it
-    if watch is None or other or signal.getsignal(signal.SIGINT) == watch.heard:  # or it listens already
+    """With a watch Ctrl-C is only noted, whatever the work is about just then.
+
+    A watch may serve for several works.
+    """
+    # another thread never hears it
+    other = threading.current_thread() is not threading.main_thread()
+    # or it listens already
+    if watch is None or other or signal.getsignal(signal.SIGINT) == watch.heard:
         yield
         return
     watch.interrupted = False
@@ -108,10 +123,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Result:
-    """The weights kept, why it stopped, and the curve of (iteration, train mse, validation error or nan, mu).
+    """The weights kept, why it stopped, and the curve of (iteration, train mse, validation error or
+    nan, mu).
 
-    Of Bayesian regularisation, which minimises beta |e|² + alpha |w|²: `decay` = alpha / beta and `effective_weights`,
-    MacKay's gamma, the number of weights that the data determine; alpha and beta are 0 without it."""
+    Of Bayesian regularisation, which minimises beta |e|² + alpha |w|²: `decay` = alpha / beta and
+    `effective_weights`, MacKay's gamma, the number of weights that the data determine; alpha and
+    beta are 0 without it.
+    """
 
     weights: Array
     score: float
@@ -135,9 +153,11 @@ def memory(problem: LeastSquares) -> int:
 
 
 def estimate(problem: LeastSquares, weights: Array, options: Options) -> Estimate:
-    """Memory from the shapes; CPU seconds from the middle of nine iterations of a copy, which are thrown away.
+    """Memory from the shapes; CPU seconds from the middle of nine iterations of a copy, which are
+    thrown away.
 
-    `ModelFailure` where the net diverges."""
+    `ModelFailure` where the net diverges.
+    """
     tried, marks = _Run(copy.deepcopy(problem), weights, options), [time.process_time()]
     for _ in range(9):
         tried.iterate()
@@ -148,8 +168,9 @@ def estimate(problem: LeastSquares, weights: Array, options: Options) -> Estimat
 def too_large(problem: LeastSquares) -> str:
     """Why a net beyond `MAX_WEIGHTS` is refused: the limit, its size and what it would take."""
     return (
-        f"Levenberg-Marquardt is for nets of at most {MAX_WEIGHTS} weights; this one has {problem.n_weights} and "
-        f"would take about {memory(problem) / 2**20:.0f} MB. Use fewer units or delays, or train it with Adam."
+        f"Levenberg-Marquardt is for nets of at most {MAX_WEIGHTS} weights; this one has"
+        f" {problem.n_weights} and would take about {memory(problem) / 2**20:.0f} MB. Use fewer"
+        " units or delays, or train it with Adam."
     )
 
 
@@ -160,18 +181,23 @@ def minimise(
     announce: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Result:
-    """Train from every start (n_weights,) and keep the weights with the lowest validation error seen, or training
-    objective without one.
+    """Train from every start (n_weights,) and keep the weights with the lowest validation error
+    seen, or training objective without one.
 
-    `announce` receives the predicted memory and time before the first step. `InputError` above `MAX_WEIGHTS`,
-    `ModelFailure` when the net diverges at every start."""
+    `announce` receives the predicted memory and time before the first step. `InputError` above
+    `MAX_WEIGHTS`, `ModelFailure` when the net diverges at every start.
+    """
     options = options or Options()
     if problem.n_weights > MAX_WEIGHTS:
         raise InputError(too_large(problem))
     if not problem.n_residuals:
-        raise ModelFailure("No value of y counts, or none behind a y measured over all delays. Take shorter delays.")
+        raise ModelFailure(
+            "No value of y counts, or none behind a y measured over all delays. Take shorter"
+            " delays."
+        )
     runs, reasons = list[Result](), set[str]()
-    with threadpool_limits(1), listening(watch):  # so small a matrix gains nothing from threads that wait
+    # so small a matrix gains nothing from threads that wait
+    with threadpool_limits(1), listening(watch):
         if announce is not None and starts:
             announce(_announcement(problem, starts, options))
         ends = time.perf_counter() + options.seconds
@@ -207,7 +233,10 @@ class _Run:
         self.decay, self.mu = options.decay, options.mu
         self.loss = self._loss(weights)
         if not np.isfinite(self.loss):
-            raise ModelFailure("The net diverges with its initial weights. Start from the open-loop weights instead.")
+            raise ModelFailure(
+                "The net diverges with its initial weights. Start from the open-loop weights"
+                " instead."
+            )
         self.effective = float(problem.n_weights)
         self.alpha = self.beta = 0.0
         self.reason, self.iteration, self.rises = "", 0, 0
@@ -260,7 +289,9 @@ class _Run:
         """Raise mu until a step lowers the objective; False when mu passes its maximum."""
         objective = self.loss + self.decay * self.weights @ self.weights
         while self.mu <= self.options.mu_max:
-            candidate = self.weights + _step(hessian, pull, self.decay + self.mu * self.problem.n_residuals)
+            candidate = self.weights + _step(
+                hessian, pull, self.decay + self.mu * self.problem.n_residuals
+            )
             loss = self._loss(candidate)
             if np.isfinite(loss) and loss + self.decay * candidate @ candidate < objective:
                 self.weights, self.loss = candidate, loss
@@ -277,7 +308,9 @@ class _Run:
             return self.problem.loss(weights)
 
     def _update_decay(self, hessian: Array) -> None:
-        """Evidence: gamma = p - decay tr((JᵀJ + decay I)⁻¹), alpha = gamma / 2|w|², beta = (n - gamma) / 2|e|²."""
+        """Evidence: gamma = p - decay tr((JᵀJ + decay I)⁻¹), alpha = gamma / 2|w|², beta = (n -
+        gamma) / 2|e|².
+        """
         n = self.problem.n_residuals
         if self.iteration > 0:
             values = np.clip(scipy.linalg.eigvalsh(hessian), 0.0, None)
@@ -293,7 +326,8 @@ class _Run:
         score = self.loss / self.problem.n_residuals if error is None else error
         mean = self.loss / self.problem.n_residuals
         self.curve.append((self.iteration, mean, np.nan if error is None else error, self.mu))
-        if score < self.score or error is None or not np.isfinite(self.score):  # no free run has held yet
+        # no free run has held yet
+        if score < self.score or error is None or not np.isfinite(self.score):
             self.best, self.score, self.rises = self.weights, score, 0
         else:
             self.rises += 1

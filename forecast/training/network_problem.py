@@ -1,16 +1,19 @@
-"""Levenberg-Marquardt for the networks of the catalogue: residuals of whole series, and their exact derivatives.
+"""Levenberg-Marquardt for the networks of the catalogue: residuals of whole series, and their exact
+derivatives.
 
-Each series is one run from a reset state; its first `warm_up` rows are not counted. The loss is the squared error, in
-float64, of everything the network forecasts at every step.
+Each series is one run from a reset state; its first `warm_up` rows are not counted. The loss is the
+squared error, in float64, of everything the network forecasts at every step.
 
-The derivatives with respect to all weights go forward in time: every block passes on its output and that output's
-derivatives. A cell's own derivatives come from its one equation by the complex step, f'(x) = Im f(x + ih) / h with
-h = 1e-30, exact to rounding (Squire & Trapp 1998): all rows of a block at once, for the states before them are known.
-Real-time recurrent learning (Williams & Zipser 1989) then joins them:
+The derivatives with respect to all weights go forward in time: every block passes on its output and
+that output's derivatives. A cell's own derivatives come from its one equation by the complex step,
+f'(x) = Im f(x + ih) / h with h = 1e-30, exact to rounding (Squire & Trapp 1998): all rows of a
+block at once, for the states before them are known. Real-time recurrent learning (Williams & Zipser
+1989) then joins them:
 
     ds_t/dw = (df/ds)_t ds_{t-1}/dw + (df/dx)_t dx_t/dw + (df/dw)_t
 
-Where a cell stops its gradient (Elman), the derivatives here are those of the function, not of its training rule.
+Where a cell stops its gradient (Elman), the derivatives here are those of the function, not of its
+training rule.
 """
 
 from __future__ import annotations
@@ -37,12 +40,18 @@ class NetworkProblem:
     """`levenberg_marquardt.LeastSquares` over whole series; `validate` gets weights by name."""
 
     def __init__(
-        self, network: Network, series: Sequence[TrainingSeries], validate: Validate | None = None, *, warm_up: int = 0
+        self,
+        network: Network,
+        series: Sequence[TrainingSeries],
+        validate: Validate | None = None,
+        *,
+        warm_up: int = 0,
     ) -> None:
         if not network.every_step or network.shapes.parameters != 1:
             raise InputError(
-                "Levenberg-Marquardt needs a point forecast at every step; this network forecasts "
-                f"{network.shapes.parameters} parameters, every_step={network.every_step}. Train it with Adam."
+                "Levenberg-Marquardt needs a point forecast at every step; this network forecasts"
+                f" {network.shapes.parameters} parameters, every_step={network.every_step}. Train"
+                " it with Adam."
             )
         self.network, self.validate, self.warm_up = network, validate, warm_up
         self.series = series
@@ -58,7 +67,9 @@ class NetworkProblem:
         self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.weight)
 
     def __deepcopy__(self, memo: object) -> NetworkProblem:
-        """Itself: no training changes it, and a copy of its series would cost as much memory again."""
+        """Itself: no training changes it, and a copy of its series would cost as much memory
+        again.
+        """
         return self
 
     def start(self, seed: int) -> Array:
@@ -80,7 +91,9 @@ class NetworkProblem:
         named, found = self.named(weights), []
         for one, weight in zip(self.series, self.weight, strict=True):
             future = one.future[None].astype(np.float64) if one.future.shape[1] else None
-            output = inference.forward(self.network, named, one.past[None].astype(np.float64), future)[0, ..., 0]
+            output = inference.forward(
+                self.network, named, one.past[None].astype(np.float64), future
+            )[0, ..., 0]
             found.append(((output - one.target) * weight).ravel())
         return np.concatenate(found)
 
@@ -92,11 +105,16 @@ class NetworkProblem:
         rows = max(1, lm.block_rows(self.n_weights, 3 * widest(self.network)))
         for one, weight in zip(self.series, self.weight, strict=True):
             run = ForwardMode(self.network, named, self.places)
-            known = frames_of(one.future[None].astype(np.float64), self.network.shapes.horizon, len(one.past))[..., 0]
-            frames = known.reshape(len(known), -1) if one.future.shape[1] else None  # (T, H * F): rows t + 1 ... t + H
+            known = frames_of(
+                one.future[None].astype(np.float64), self.network.shapes.horizon, len(one.past)
+            )[..., 0]
+            # (T, H * F): rows t + 1 ... t + H
+            frames = known.reshape(len(known), -1) if one.future.shape[1] else None
             for first in range(0, len(one.past), rows):
                 part = slice(first, first + rows)
-                now = run.rows(one.past[part].astype(np.float64), None if frames is None else frames[part])
+                now = run.rows(
+                    one.past[part].astype(np.float64), None if frames is None else frames[part]
+                )
                 counted = weight[part].reshape(now.value.shape)
                 error = (now.value - one.target[part].reshape(now.value.shape)) * counted
                 jacobian = (now.tangent * counted[:, :, None]).reshape(-1, self.n_weights)
@@ -107,24 +125,38 @@ class NetworkProblem:
 
 
 def drawn(network: Network, seed: int) -> Weights:
-    """First weights by name; the read-out gets small random values, or no unit would learn at first."""
+    """First weights by name; the read-out gets small random values, or no unit would learn at
+    first.
+    """
     weights = initialise(network, seed, "float64")
     rng = np.random.default_rng(seed)
     return weights | {"readout/kernel": 0.1 * rng.normal(size=weights["readout/kernel"].shape)}
 
 
 class OneLayerProblem(NetworkProblem):
-    """The same for one hidden layer, or none, over the taps of the past: every row at once, no zero stored twice.
+    """The same for one hidden layer, or none, over the taps of the past: every row at once, no zero
+    stored twice.
 
-    Taps have no weights, so what they pass on is computed once; rows that count nowhere are left out."""
+    Taps have no weights, so what they pass on is computed once; rows that count nowhere are left
+    out.
+    """
 
     def __init__(
-        self, network: Network, series: Sequence[TrainingSeries], validate: Validate | None = None, *, warm_up: int = 0
+        self,
+        network: Network,
+        series: Sequence[TrainingSeries],
+        validate: Validate | None = None,
+        *,
+        warm_up: int = 0,
     ) -> None:
         super().__init__(network, series, validate, warm_up=warm_up)
         taps = network.blocks[: _front(network.blocks)]
-        seen = [ForwardMode(network, {}, {}).series(taps, "", Signal.given(np.asarray(one.past, np.float64))).value
-                for one in series]  # fmt: skip
+        seen = [
+            ForwardMode(network, {}, {})
+            .series(taps, "", Signal.given(np.asarray(one.past, np.float64)))
+            .value
+            for one in series
+        ]
         weight, target = (
             np.concatenate([each.reshape(len(each), -1) for each in parts])
             for parts in (self.weight, [one.target for one in series])
@@ -136,10 +168,13 @@ class OneLayerProblem(NetworkProblem):
         linear = self.shapes["readout/kernel"].shape[0] > hidden
         self.layer = OneLayer(self.z.shape[1], hidden, self.target.shape[1], linear)
         order = self.layer.flat(self.named(np.arange(self.n_weights, dtype=np.float64)), path)
-        self.order = np.asarray(order, np.int64)  # of the layer's weights among those of the network
+        # of the layer's weights among those of the network
+        self.order = np.asarray(order, np.int64)
 
     def residuals(self, weights: Array) -> Array:
-        return ((self.layer.value(weights[self.order], self.z) - self.target) * self.counted).ravel()
+        return (
+            (self.layer.value(weights[self.order], self.z) - self.target) * self.counted
+        ).ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         rows = lm.block_rows(self.n_weights, self.layer.outputs)
@@ -153,7 +188,9 @@ class OneLayerProblem(NetworkProblem):
 
 
 def hidden_layer(network: Network) -> str | None:
-    """The path of the one tanh layer, "" where there is none, None for networks of any other shape."""
+    """The path of the one tanh layer, "" where there is none, None for networks of any other
+    shape.
+    """
     match network.blocks[_front(network.blocks) :]:
         case _ if future_width(network) or network.readout_activation != "linear":
             return None
@@ -161,7 +198,9 @@ def hidden_layer(network: Network) -> str | None:
             return ""
         case (Dense(name, activation="tanh", principal_of=None),):
             return name
-        case (Parallel(name, ((Dense(inner, activation="tanh", principal_of=None),), ()), "concat"),):
+        case (
+            Parallel(name, ((Dense(inner, activation="tanh", principal_of=None),), ()), "concat"),
+        ):
             return f"{name}/0/{inner}"
     return None
 
@@ -170,18 +209,29 @@ def _front(blocks: Sequence[Block]) -> int:
     """How many of the first blocks are taps, side by side or not."""
     for place, block in enumerate(blocks):
         branches = block.branches if isinstance(block, Parallel) else ((block,),)
-        if not all(isinstance(each, Taps) for branch in branches for each in branch) or () in branches:
+        if (
+            not all(isinstance(each, Taps) for branch in branches for each in branch)
+            or () in branches
+        ):
             return place
     return len(blocks)
 
 
 def fit(
-    network: Network, series: Sequence[TrainingSeries], validate: Validate | None = None, *, seed: int,
-    warm_up: int = 0, restarts: int = 1, options: lm.Options | None = None,
-    announce: Callable[[str], None] | None = None, watch: lm.Watch | None = None,
-) -> tuple[Weights, lm.Result]:  # fmt: skip
-    """The weights by name, float64, and the run that found them: the best of `restarts` random starts on validation
-    (on the training loss without one)."""
+    network: Network,
+    series: Sequence[TrainingSeries],
+    validate: Validate | None = None,
+    *,
+    seed: int,
+    warm_up: int = 0,
+    restarts: int = 1,
+    options: lm.Options | None = None,
+    announce: Callable[[str], None] | None = None,
+    watch: lm.Watch | None = None,
+) -> tuple[Weights, lm.Result]:
+    """The weights by name, float64, and the run that found them: the best of `restarts` random
+    starts on validation (on the training loss without one).
+    """
     kind = OneLayerProblem if hidden_layer(network) is not None else NetworkProblem
     problem = kind(network, series, validate, warm_up=warm_up)
     starts = [problem.start(seed + k) for k in range(restarts)]

@@ -21,7 +21,9 @@ def examples(thing: Any) -> str:
     """The typed lines of its docstring, and of its methods' where it is a class."""
     members = vars(thing).values() if inspect.isclass(thing) else ()
     docs = [inspect.getdoc(one) or "" for one in (thing, *members) if one is thing or callable(one)]
-    typed = [example.source for doc in docs for example in doctest.DocTestParser().get_examples(doc)]
+    typed = [
+        example.source for doc in docs for example in doctest.DocTestParser().get_examples(doc)
+    ]
     return "".join(typed)
 
 
@@ -47,7 +49,9 @@ def test_every_public_name_has_an_example_of_itself_and_of_its_methods(name: str
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_examples_run(name: str, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_run(
+    name: str, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(known["folder"])
     trained = forecast.fit
     if name == "Model":  # its network is fitted in four steps: the file is the example
@@ -56,9 +60,14 @@ def test_the_examples_run(name: str, known: dict[str, Any], monkeypatch: pytest.
             return trained(df, model, tuning=QUICK if model == "gru" else None, **options)
 
         monkeypatch.setattr(forecast, "fit", fit, raising=False)
-    for found in doctest.DocTestFinder(exclude_empty=True).find(getattr(forecast, name), name, globs=known):
+    for found in doctest.DocTestFinder(exclude_empty=True).find(
+        getattr(forecast, name), name, globs=known
+    ):
         said: list[str] = []
         doctest.DocTestRunner(verbose=False).run(found, out=said.append)
         assert not said, "".join(said)
     if name == "Board":
-        assert Path("errors.png").stat().st_size > 5000 and "<html" in Path("report.html").read_text()[:500]
+        assert (
+            Path("errors.png").stat().st_size > 5000
+            and "<html" in Path("report.html").read_text()[:500]
+        )

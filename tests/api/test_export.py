@@ -30,9 +30,13 @@ def sales() -> pd.DataFrame:
     """Two series of positive numbers, since sMAPE says nothing where they cross zero."""
     rng = np.random.default_rng(3)
     days = pd.date_range("2024-01-01", periods=240, freq="D")
-    shapes = {"a": 20 + 3 * np.sin(np.arange(240) * 0.9), "b": 9 + np.cos(np.arange(240) * 2 * np.pi / 7)}
+    shapes = {
+        "a": 20 + 3 * np.sin(np.arange(240) * 0.9),
+        "b": 9 + np.cos(np.arange(240) * 2 * np.pi / 7),
+    }
     parts = [
-        pd.DataFrame({"unique_id": n, "ds": days, "y": s + rng.standard_normal(240) / 5}) for n, s in shapes.items()
+        pd.DataFrame({"unique_id": n, "ds": days, "y": s + rng.standard_normal(240) / 5})
+        for n, s in shapes.items()
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -52,7 +56,9 @@ def scored(results: Results, metric: Any, **options: Any) -> dict[str, float]:
     frame = export.cross_validation(results, levels=LEVELS)
     borders = Borders.from_json(read_json(results.paths.borders(results.name)))
     seen = export.observations(results)
-    table = evaluate(frame, [metric], models=MODELS, train_df=seen[seen["ds"] <= borders.train_end], **options)
+    table = evaluate(
+        frame, [metric], models=MODELS, train_df=seen[seen["ds"] <= borders.train_end], **options
+    )
     return {model: float(table[model].mean()) for model in MODELS}
 
 
@@ -62,7 +68,9 @@ def ours(results: Results, metric: str) -> dict[str, float]:
 
 
 def test_mase_of_utilsforecast_is_the_leaderboards(results: Results) -> None:
-    assert scored(results, partial(losses.mase, seasonality=7)) == pytest.approx(ours(results, "mase"), rel=1e-9)
+    assert scored(results, partial(losses.mase, seasonality=7)) == pytest.approx(
+        ours(results, "mase"), rel=1e-9
+    )
 
 
 def test_smape_of_utilsforecast_is_the_leaderboards_over_two_hundred(results: Results) -> None:
@@ -70,7 +78,9 @@ def test_smape_of_utilsforecast_is_the_leaderboards_over_two_hundred(results: Re
     assert found == pytest.approx(ours(results, "smape"), rel=1e-9)
 
 
-def test_twice_the_quantile_loss_of_utilsforecast_is_our_crps_on_the_same_quantiles(results: Results) -> None:
+def test_twice_the_quantile_loss_of_utilsforecast_is_our_crps_on_the_same_quantiles(
+    results: Results,
+) -> None:
     frame = export.cross_validation(results, levels=LEVELS)
     for model, value in scored(results, losses.mqloss, level=LEVELS).items():
         # Both series have as many origins, so the mean over all rows is that of the series' scores.
@@ -81,11 +91,29 @@ def test_twice_the_quantile_loss_of_utilsforecast_is_our_crps_on_the_same_quanti
 
 def test_the_command_writes_the_frames_of_the_last_run(results: Results, tmp_path: Path) -> None:
     root = results.paths.root
-    done = command(root, "export", "df", "--format", "parquet", "--levels", "80", "-o", str(tmp_path / "cv.parquet"))
+    done = command(
+        root,
+        "export",
+        "df",
+        "--format",
+        "parquet",
+        "--levels",
+        "80",
+        "-o",
+        str(tmp_path / "cv.parquet"),
+    )
     assert done.returncode == 0, done.stderr
     found = pd.read_parquet(tmp_path / "cv.parquet")
     pd.testing.assert_frame_equal(found, export.cross_validation(results, levels=[80]))
-    assert list(found.columns[:7]) == ["unique_id", "ds", "cutoff", "y", "arx", "arx-lo-80", "arx-hi-80"]
+    assert list(found.columns[:7]) == [
+        "unique_id",
+        "ds",
+        "cutoff",
+        "y",
+        "arx",
+        "arx-lo-80",
+        "arx-hi-80",
+    ]
     text = command(root, "export", "df", "--models", "ridge").stdout.splitlines()
     assert text[0] == "unique_id,ds,cutoff,y,ridge" and len(text) == len(found) + 1
     wrong = command(root, "export", "df", "--models", "rige")

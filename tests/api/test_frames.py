@@ -1,4 +1,6 @@
-"""Bad input of the door for Python: one sentence with the column, what was found, what was wanted."""
+"""Bad input of the door for Python: one sentence with the column, what was found, what was
+wanted.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ DAYS = pd.date_range("2024-01-01", periods=120, freq="D")
 
 
 def frame(**columns: Any) -> pd.DataFrame:
-    plain = {"unique_id": "a", "ds": DAYS, "y": np.sin(np.arange(120.0)), "wind": np.cos(np.arange(120.0))}
+    plain = {
+        "unique_id": "a",
+        "ds": DAYS,
+        "y": np.sin(np.arange(120.0)),
+        "wind": np.cos(np.arange(120.0)),
+    }
     return pd.DataFrame({**plain, **columns})
 
 
@@ -46,43 +53,85 @@ class LazyFrame:
 
 
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
-    "no target": (lambda: frame().rename(columns={"y": "temp"}), {}, ("'y'", "'temp'", "`target_col`")),
+    "no target": (
+        lambda: frame().rename(columns={"y": "temp"}),
+        {},
+        ("'y'", "'temp'", "`target_col`"),
+    ),
     "no time": (
-        lambda: frame().rename(columns={"ds": "dss"}), {}, ("'ds'", "Did you mean 'dss'?", "`time_col='dss'`")
+        lambda: frame().rename(columns={"ds": "dss"}),
+        {},
+        ("'ds'", "Did you mean 'dss'?", "`time_col='dss'`"),
     ),
     "other names": (
-        lambda: frame().rename(columns={"ds": "Day"}), {}, ("'ds'", "Found 'Day'", "Pass `time_col='Day'`")
+        lambda: frame().rename(columns={"ds": "Day"}),
+        {},
+        ("'ds'", "Found 'Day'", "Pass `time_col='Day'`"),
     ),
-    "flags": (lambda: frame(y=[True, False] * 60), {}, ("'y'", "type bool", "errors='coerce').astype(float)")),
-    "a wrong calendar feature": (frame, {"calendar_features": ["hour"]}, ("calendar_features", "'hour_of_day'")),
-    "an index": (lambda: frame().set_index("ds"), {}, ("'ds'", "the index has it", "`df.reset_index()`")),
+    "flags": (
+        lambda: frame(y=[True, False] * 60),
+        {},
+        ("'y'", "type bool", "errors='coerce').astype(float)"),
+    ),
+    "a wrong calendar feature": (
+        frame,
+        {"calendar_features": ["hour"]},
+        ("calendar_features", "'hour_of_day'"),
+    ),
+    "an index": (
+        lambda: frame().set_index("ds"),
+        {},
+        ("'ds'", "the index has it", "`df.reset_index()`"),
+    ),
     "a nameless index": (
-        lambda: frame().set_index("ds").rename_axis(None), {}, ("'ds'", "`df.reset_index(names='ds')`")
+        lambda: frame().set_index("ds").rename_axis(None),
+        {},
+        ("'ds'", "`df.reset_index(names='ds')`"),
     ),
-    "the series in the index": (lambda: frame().set_index("unique_id"), {}, ("'unique_id'", "`df.reset_index()`")),
+    "the series in the index": (
+        lambda: frame().set_index("unique_id"),
+        {},
+        ("'unique_id'", "`df.reset_index()`"),
+    ),
     "columns in two levels": (
-        lambda: frame().set_axis(pd.MultiIndex.from_product([["x"], frame().columns]), axis=1), {}, ("('x', 'ds')",)
+        lambda: frame().set_axis(pd.MultiIndex.from_product([["x"], frame().columns]), axis=1),
+        {},
+        ("('x', 'ds')",),
     ),
     "a column in two roles": (
-        frame, {"past_exogenous": "wind", "future_exogenous": "wind"}, ("'wind' is asked for 2 times", "wanted once")
+        frame,
+        {"past_exogenous": "wind", "future_exogenous": "wind"},
+        ("'wind' is asked for 2 times", "wanted once"),
     ),
-    "no list of columns": (frame, {"past_exogenous": 3}, ("past_exogenous=3", "a name or a list of names")),
+    "no list of columns": (
+        frame,
+        {"past_exogenous": 3},
+        ("past_exogenous=3", "a name or a list of names"),
+    ),
     "duplicates": (
-        lambda: pd.concat([frame(), frame().head(3)]), {}, (": 3, ", "`unique_id, ds`", "'a' at 2024-01-01", "once")
+        lambda: pd.concat([frame(), frame().head(3)]),
+        {},
+        (": 3, ", "`unique_id, ds`", "'a' at 2024-01-01", "once"),
     ),
     "a finer freq": (frame, {"freq": "1h"}, ("1 days 00:00:00 apart", "freq='1h'", "freq='1D'")),
     "a coarser freq": (hours, {}, ("0 days 01:00:00 apart", "freq='1D'", "freq='1h'")),
     "no weekends": (
-        lambda: frame(ds=pd.bdate_range("2024-01-01", periods=120)), {}, ("no value at 46 of 166", "freq='B'", "XNYS")
+        lambda: frame(ds=pd.bdate_range("2024-01-01", periods=120)),
+        {},
+        ("no value at 46 of 166", "freq='B'", "XNYS"),
     ),
     "a stamp off the grid": (
-        lambda: frame(ds=DAYS.where(DAYS[9] != DAYS, DAYS[9] + pd.Timedelta(1, "h"))), {}, ("row 9", "correct `freq`")
+        lambda: frame(ds=DAYS.where(DAYS[9] != DAYS, DAYS[9] + pd.Timedelta(1, "h"))),
+        {},
+        ("row 9", "correct `freq`"),
     ),
     "no freq": (frame, {"freq": "1x"}, ("freq='1x'", "unknown step", "'1h'")),
     "a number as freq": (frame, {"freq": 1}, ("freq=1", "unknown step", "'1h'")),
     "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "Pass '2h'")),
     "other dates": (
-        lambda: frame(ds=DAYS.strftime("%m/%d/%Y")), {}, ("row 0: `ds` holds '01/01/2024'", 'format="%m/%d/%Y"')
+        lambda: frame(ds=DAYS.strftime("%m/%d/%Y")),
+        {},
+        ("row 0: `ds` holds '01/01/2024'", 'format="%m/%d/%Y"'),
     ),
     "a horizon of text": (frame, {"horizon": "2"}, ("horizon='2'", "whole number")),
     "no lookback": (frame, {"lookback": 0}, ("lookback=0", "whole number of at least 1")),
@@ -91,48 +140,110 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
     "no seed": (frame, {"seeds": []}, ("tuning: key 'seeds'",)),
     "a number as tuning": (frame, {"tuning": 3}, ("tuning=3", "Known: 'full', 'quick'")),
     "a list of splits": (frame, {"splits": [0.5]}, ("key 'splits'", "dictionary")),
-    "a model named as a path": (frame, {"model": {"family": "ridge", "name": "a/b"}}, ("'a/b'", "wanted letters")),
-    "a model named as a column": (frame, {"model": {"family": "ridge", "name": "ds"}}, ("'ds'", "no column's name")),
+    "a model named as a path": (
+        frame,
+        {"model": {"family": "ridge", "name": "a/b"}},
+        ("'a/b'", "wanted letters"),
+    ),
+    "a model named as a column": (
+        frame,
+        {"model": {"family": "ridge", "name": "ds"}},
+        ("'ds'", "no column's name"),
+    ),
     "no family": (frame, {"model": {"units": 3}}, ("{'units': 3}", "'family': 'gru'")),
-    "a wrong key": (frame, {"model": {"family": "gru", "unit": 8}}, ("model 'gru'", "Did you mean 'units'?")),
+    "a wrong key": (
+        frame,
+        {"model": {"family": "gru", "unit": 8}},
+        ("model 'gru'", "Did you mean 'units'?"),
+    ),
     "half of the splits": (frame, {"splits": {"train": 0.9}}, ("splits.validation", "missing")),
     "mixed zones": (mixed, {}, ("'ds'", "with a zone", "without", "utc=True")),
     "mixed zones in text": (
-        lambda: frame(ds=[f"{day:%Y-%m-%dT%H:%M}{'+01:00' * (day.month > 1)}" for day in DAYS]), {},
+        lambda: frame(ds=[f"{day:%Y-%m-%dT%H:%M}{'+01:00' * (day.month > 1)}" for day in DAYS]),
+        {},
         ("row 31", "mixed time zones", "pandas.to_datetime(df['ds'], utc=True)"),
     ),
     "days of a local clock": (
-        lambda: frame(ds=DAYS.tz_localize("Europe/Dublin")), {}, ("'1D' grid", "Europe/Dublin", "dt.tz_localize(None)")
+        lambda: frame(ds=DAYS.tz_localize("Europe/Dublin")),
+        {},
+        ("'1D' grid", "Europe/Dublin", "dt.tz_localize(None)"),
     ),
-    "a series without a name": (lambda: frame(unique_id=None), {}, ("'unique_id' is empty", "wanted a series name")),
-    "spans of time": (lambda: frame(ds=pd.to_timedelta(np.arange(120), "D")), {}, ("'ds'", "pandas.Timestamp")),
+    "a series without a name": (
+        lambda: frame(unique_id=None),
+        {},
+        ("'unique_id' is empty", "wanted a series name"),
+    ),
+    "spans of time": (
+        lambda: frame(ds=pd.to_timedelta(np.arange(120), "D")),
+        {},
+        ("'ds'", "pandas.Timestamp"),
+    ),
     "commas for points": (lambda: frame(y=["1,5"] * 120), {}, ("'1,5'", ".str.replace(',', '.')")),
     "numbers as objects": (
-        lambda: frame(y=pd.Series([1.0, None] * 60, dtype=object)), {}, ("'y' has type object, such as 1.0",)
+        lambda: frame(y=pd.Series([1.0, None] * 60, dtype=object)),
+        {},
+        ("'y' has type object, such as 1.0",),
     ),
-    "numbers as text": (lambda: frame(y=["1.0"] * 120), {}, ("'y'", "wanted numbers", "pandas.to_numeric")),
-    "objects": (lambda: frame(y=pd.Series([1.0, "calm"] * 60, dtype=object)), {}, ("'y'", "'calm'", "row 1")),
-    "times as numbers": (lambda: frame(ds=np.arange(120)), {}, ("'ds'", "numbers such as 0", "pandas.to_datetime")),
-    "a long horizon": (frame, {"horizon": 200}, ("'a'", "120 time steps", "horizon=200", "shorter")),
+    "numbers as text": (
+        lambda: frame(y=["1.0"] * 120),
+        {},
+        ("'y'", "wanted numbers", "pandas.to_numeric"),
+    ),
+    "objects": (
+        lambda: frame(y=pd.Series([1.0, "calm"] * 60, dtype=object)),
+        {},
+        ("'y'", "'calm'", "row 1"),
+    ),
+    "times as numbers": (
+        lambda: frame(ds=np.arange(120)),
+        {},
+        ("'ds'", "numbers such as 0", "pandas.to_datetime"),
+    ),
+    "a long horizon": (
+        frame,
+        {"horizon": 200},
+        ("'a'", "120 time steps", "horizon=200", "shorter"),
+    ),
     "no exogenous": (frame, {"past_exogenous": ["winds"]}, ("'winds'", "Did you mean 'wind'?")),
     "capitals": (frame, {"model": "GRU"}, ("'GRU'", "Did you mean 'gru'?")),
-    "several models": (frame, {"model": ["naive", "ridge"]}, ("['naive', 'ridge']", "`forecast.compare`")),
+    "several models": (
+        frame,
+        {"model": ["naive", "ridge"]},
+        ("['naive', 'ridge']", "`forecast.compare`"),
+    ),
     "unknown model": (frame, {"model": "rigde"}, ("'rigde'", "Did you mean 'ridge'?", "'gru'")),
-    "an unsuited model": (frame, {"model": "seasonal_naive", "season_length": 1}, ("'seasonal_naive'", "season")),
+    "an unsuited model": (
+        frame,
+        {"model": "seasonal_naive", "season_length": 1},
+        ("'seasonal_naive'", "season"),
+    ),
     "a combination": (frame, {"model": "stacked"}, ("'stacked'", "`forecast.compare`")),
     "unknown tuning": (frame, {"tuning": "quik"}, ("'quik'", "Did you mean 'quick'?")),
     "a lazy frame": (LazyFrame, {}, ("LazyFrame", "`df.collect()`")),
     "a series": (lambda: frame()["y"], {}, ("Series", "reset_index()")),
     "a list": (lambda: [1, 2], {}, ("list", "wanted a frame")),
     "no rows": (lambda: frame().head(0), {}, ("no rows", "wanted one per series and time")),
-    "many gaps": (lambda: frame().drop(index=range(20, 60)), {}, ("'a'", "'y'", "40 of 120", "at most 20%")),
-}  # fmt: skip
+    "many gaps": (
+        lambda: frame().drop(index=range(20, 60)),
+        {},
+        ("'a'", "'y'", "40 of 120", "at most 20%"),
+    ),
+}
 
 
 WRITTEN = {
-    "10,005.03": 10005.03, "10.005,03": 10005.03, "1 234.5": 1234.5, "1'234.5": 1234.5, "1,5": 1.5, "-0.25": -0.25,
-    "100.05 kWh": 100.05, "12,5 %": 12.5, "$1,200.50": 1200.5, "1.5e-3": 0.0015, "n/a": np.nan,
-}  # fmt: skip
+    "10,005.03": 10005.03,
+    "10.005,03": 10005.03,
+    "1 234.5": 1234.5,
+    "1'234.5": 1234.5,
+    "1,5": 1.5,
+    "-0.25": -0.25,
+    "100.05 kWh": 100.05,
+    "12,5 %": 12.5,
+    "$1,200.50": 1200.5,
+    "1.5e-3": 0.0015,
+    "n/a": np.nan,
+}
 
 
 @pytest.mark.parametrize("other", ["n/a", None])
@@ -182,7 +293,9 @@ def test_bad_input_is_told_with_the_column_what_was_found_and_what_to_type(name:
     ],
     ids=["years", "days", "seconds", "milliseconds", "counted"],
 )
-def test_what_is_told_to_type_for_numbers_as_times_works(numbers: Any, freq: str, first: str) -> None:
+def test_what_is_told_to_type_for_numbers_as_times_works(
+    numbers: Any, freq: str, first: str
+) -> None:
     df = frame(ds=numbers)
     with pytest.raises(InputError, match="'ds' holds numbers such as") as raised:
         fitted(df, freq=freq)
@@ -196,13 +309,18 @@ def test_what_is_told_to_type_for_numbers_as_times_works(numbers: Any, freq: str
 
 def test_a_series_that_ends_early_is_named() -> None:
     other = frame(unique_id="b").head(60)
-    with pytest.raises(InputError, match=r"series 'b': 60 time steps.*leave out series that begin late or end early"):
+    with pytest.raises(
+        InputError,
+        match=r"series 'b': 60 time steps.*leave out series that begin late or end early",
+    ):
         fitted(pd.concat([frame(), other]))
 
 
 def test_the_later_frame_must_have_the_columns_of_the_fit() -> None:
     model = fitted(past_exogenous=["wind"])
-    with pytest.raises(InputError, match=r"column 'wind'.* not found. Found 'ds', 'unique_id', 'y'"):
+    with pytest.raises(
+        InputError, match=r"column 'wind'.* not found. Found 'ds', 'unique_id', 'y'"
+    ):
         model.predict(frame().drop(columns="wind"))
     with pytest.raises(InputError, match="series 'b' not known; wanted 'a'"):
         model.predict(frame(unique_id="b"))
@@ -217,13 +335,17 @@ def test_a_level_is_percent_and_needs_enough_calibration_origins() -> None:
     assert model.predict(levels=80).equals(model.predict(levels=[80]))
     with pytest.raises(InputError, match=r"cannot support a 99.9 % interval"):
         model.predict(levels=[99.9])
-    with pytest.raises(InputError, match=r"Horizon 4: intervals are calibrated for 2 steps\. .* or for no levels"):
+    with pytest.raises(
+        InputError, match=r"Horizon 4: intervals are calibrated for 2 steps\. .* or for no levels"
+    ):
         fitted(model="naive").predict(horizon=4, levels=[80])
 
 
 @pytest.mark.parametrize("levels", ["80", ["80"], "wide"])
 def test_levels_of_text_are_told(levels: Any) -> None:
-    with pytest.raises(InputError, match=rf"levels={re.escape(repr(levels))}: found '.*', wanted percent"):
+    with pytest.raises(
+        InputError, match=rf"levels={re.escape(repr(levels))}: found '.*', wanted percent"
+    ):
         fitted().predict(levels=levels)
 
 
@@ -246,9 +368,14 @@ def test_models_of_a_comparison_have_names_of_their_own() -> None:
 
 def test_what_numpy_and_pandas_call_a_number_and_a_step_is_taken() -> None:
     theirs = fitted(
-        freq=pd.offsets.Day(), horizon=np.int64(2), lookback=np.int64(7), seeds=0, n_jobs=-1, past_exogenous="wind",
+        freq=pd.offsets.Day(),
+        horizon=np.int64(2),
+        lookback=np.int64(7),
+        seeds=0,
+        n_jobs=-1,
+        past_exogenous="wind",
         calendar_features="day_of_week",
-    )  # fmt: skip
+    )
     ours = fitted(past_exogenous=["wind"], calendar_features=["day_of_week"])
     wanted = ours.predict(levels=[80])
     pd.testing.assert_frame_equal(theirs.predict(horizon=np.int64(2), levels=np.int64(80)), wanted)
@@ -301,7 +428,9 @@ def test_sessions_are_named_by_the_local_date_of_times_with_a_zone() -> None:
     days = pd.bdate_range("2024-01-01", periods=120, tz="America/New_York")
     wanted = fitted(frame(ds=days.tz_localize(None)), freq={"kind": "weekdays"}).predict()
     for ds in (days, pd.Series(list(days), dtype=object)):
-        pd.testing.assert_frame_equal(fitted(frame(ds=ds), freq={"kind": "weekdays"}).predict(), wanted)
+        pd.testing.assert_frame_equal(
+            fitted(frame(ds=ds), freq={"kind": "weekdays"}).predict(), wanted
+        )
 
 
 def test_columns_named_by_numbers_are_named_by_their_text() -> None:

@@ -1,4 +1,6 @@
-"""Columns known ahead through the Python door: the stages' numbers, the plan of a forecast, faults of the plan."""
+"""Columns known ahead through the Python door: the stages' numbers, the plan of a forecast, faults
+of the plan.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,24 @@ from tests.support.frame_project import SPLITS, trained
 
 HORIZON, ROWS = 3, 400
 SPANS = {"horizon": HORIZON, "lookback": 8, "season_length": 1}
-BUDGET = {"n_trials": 1, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0], "base_seed": 0}
+BUDGET = {
+    "n_trials": 1,
+    "trial_steps": 4,
+    "final_steps": 4,
+    "evaluate_every": 2,
+    "seeds": [0],
+    "base_seed": 0,
+}
 BOOSTING = {"family": "sklearn", "base": "last", "rows": 200, "options": {"max_iter": 20}}
 MODELS: dict[str, dict[str, Any]] = {"ridge": {"family": "ridge"}, "boosting": BOOSTING}
 OPTIONS: dict[str, Any] = {
-    "freq": "1h", **SPANS, "future_exogenous": "holiday", "calendar_features": (), "n_jobs": 1, "splits": SPLITS,
-}  # fmt: skip
+    "freq": "1h",
+    **SPANS,
+    "future_exogenous": "holiday",
+    "calendar_features": (),
+    "n_jobs": 1,
+    "splits": SPLITS,
+}
 
 
 def shop() -> pd.DataFrame:
@@ -53,7 +67,11 @@ def plan() -> pd.DataFrame:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The same frame and settings as files, through the stages."""
     holiday = [{"column": "holiday", "known_ahead": True}]
-    entry = {"calendar": {"kind": "regular", "freq": "1h"}, "target": {"column": "y"}, "future_exogenous": holiday}
+    entry = {
+        "calendar": {"kind": "regular", "freq": "1h"},
+        "target": {"column": "y"},
+        "future_exogenous": holiday,
+    }
     return trained(tmp_path_factory.mktemp("project"), shop(), {**entry, **SPANS}, MODELS, BUDGET)
 
 
@@ -63,14 +81,19 @@ def ridge() -> forecast.Model:
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_fit_forecasts_to_the_bit_what_the_stages_made_of_the_model(project: Results, name: str) -> None:
+def test_a_fit_forecasts_to_the_bit_what_the_stages_made_of_the_model(
+    project: Results, name: str
+) -> None:
     model = forecast.fit(shop(), {"name": name, **MODELS[name]}, **OPTIONS)
     ensemble = ensemble_of(project.folder(project.candidate(name, "shipped") or ""))
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
     said = pd.DataFrame(latest(ensemble, panel, horizon=HORIZON, levels=(0.8,)))
     wanted = said[["y_hat", "lo_80", "hi_80"]]
     found = model.predict(levels=80)
-    assert found[[name, f"{name}-lo-80", f"{name}-hi-80"]].to_numpy().tobytes() == wanted.to_numpy().tobytes()
+    assert (
+        found[[name, f"{name}-lo-80", f"{name}-hi-80"]].to_numpy().tobytes()
+        == wanted.to_numpy().tobytes()
+    )
     again = forecast.fit(sold(), {"name": name, **MODELS[name]}, **OPTIONS)
     assert again.predict(future_df=plan(), levels=80).equals(found)
     assert again.predict(sold(), future_df=plan(), levels=80).equals(found)
@@ -82,11 +105,14 @@ def test_the_forecast_follows_the_plan(ridge: forecast.Model) -> None:
     assert np.abs(found["ridge"] - 10 - 5 * plan()["holiday"]).max() < 1
     turned = plan().assign(holiday=1 - plan()["holiday"])
     assert np.abs(ridge.predict(future_df=turned)["ridge"] - 10 - 5 * turned["holiday"]).max() < 1
-    longer = pd.concat([sold().drop(columns="y"), plan()])  # a plan of all times: what is past says nothing new
+    # a plan of all times: what is past says nothing new
+    longer = pd.concat([sold().drop(columns="y"), plan()])
     assert ridge.predict(future_df=longer).equals(found)
 
 
-def test_a_saved_model_and_a_cross_validation_know_it_too(ridge: forecast.Model, tmp_path: Path) -> None:
+def test_a_saved_model_and_a_cross_validation_know_it_too(
+    ridge: forecast.Model, tmp_path: Path
+) -> None:
     ridge.save(tmp_path / "ridge")
     loaded = forecast.load(tmp_path / "ridge")
     assert loaded.predict(sold(), future_df=plan()).equals(ridge.predict(future_df=plan()))
@@ -109,16 +135,33 @@ def hole(frame: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda frame: None, "Series 'a': 'holiday' has no value 1 step after 2024-01-17T15:00, inside"),
+        (
+            lambda frame: None,
+            "Series 'a': 'holiday' has no value 1 step after 2024-01-17T15:00, inside",
+        ),
         (lambda frame: frame.drop(columns="holiday"), "future_df: column 'holiday' not found"),
-        (lambda frame: frame.drop(columns="ds"), r"future_df: column 'ds' \(`time_col`\) not found"),
+        (
+            lambda frame: frame.drop(columns="ds"),
+            r"future_df: column 'ds' \(`time_col`\) not found",
+        ),
         (hole, "series 'a': 'holiday' is `known_ahead` and has no value at 2024-01-17 17:00:00"),
-        (lambda frame: frame.drop(index=2), "'a': 'holiday' has no value 3 steps after .* its values of the whole"),
-        (lambda frame: frame[frame["unique_id"] == "a"], "Series 'b': 'holiday' has no value 1 step after"),
-        (lambda frame: frame.assign(holiday="yes"), "future_df: column 'holiday' has type .* wanted numbers"),
+        (
+            lambda frame: frame.drop(index=2),
+            "'a': 'holiday' has no value 3 steps after .* its values of the whole",
+        ),
+        (
+            lambda frame: frame[frame["unique_id"] == "a"],
+            "Series 'b': 'holiday' has no value 1 step after",
+        ),
+        (
+            lambda frame: frame.assign(holiday="yes"),
+            "future_df: column 'holiday' has type .* wanted numbers",
+        ),
     ],
-)  # fmt: skip
-def test_a_plan_that_is_not_whole_is_told(ridge: forecast.Model, spoil: Callable[..., Any], sentence: str) -> None:
+)
+def test_a_plan_that_is_not_whole_is_told(
+    ridge: forecast.Model, spoil: Callable[..., Any], sentence: str
+) -> None:
     with pytest.raises(InputError, match=sentence):
         ridge.predict(future_df=spoil(plan()))
 
@@ -126,7 +169,9 @@ def test_a_plan_that_is_not_whole_is_told(ridge: forecast.Model, spoil: Callable
 def test_a_column_that_ends_before_the_last_observation_is_told_at_the_fit() -> None:
     frame = sold()
     frame.loc[frame.index[-5:], "holiday"] = np.nan
-    with pytest.raises(InputError, match=r"'b', 2024-01-18 07:00\): 'holiday' is .* has no value where"):
+    with pytest.raises(
+        InputError, match=r"'b', 2024-01-18 07:00\): 'holiday' is .* has no value where"
+    ):
         forecast.fit(frame, "ridge", **OPTIONS)
 
 

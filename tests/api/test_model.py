@@ -23,7 +23,11 @@ def waves(days: int = 200) -> pd.DataFrame:
     noise = np.random.default_rng(0).standard_normal((2, days)) / 10
     parts = [
         pd.DataFrame(
-            {"unique_id": name, "ds": pd.date_range("2024-01-01", periods=days), "y": 5 + np.sin(t) + noise[i]}
+            {
+                "unique_id": name,
+                "ds": pd.date_range("2024-01-01", periods=days),
+                "y": 5 + np.sin(t) + noise[i],
+            }
         )
         for i, name in enumerate(("a", "b"))
     ]
@@ -37,14 +41,31 @@ def ridge() -> forecast.Model:
 
 def test_windows_end_with_the_data_and_stand_step_size_apart(ridge: forecast.Model) -> None:
     found = ridge.cross_validation(step_size=5, n_windows=4, levels=[80])
-    assert list(found.columns) == ["unique_id", "ds", "cutoff", "y", "ridge", "ridge-lo-80", "ridge-hi-80"]
+    assert list(found.columns) == [
+        "unique_id",
+        "ds",
+        "cutoff",
+        "y",
+        "ridge",
+        "ridge-lo-80",
+        "ridge-hi-80",
+    ]
     last = pd.Timestamp("2024-01-01") + pd.Timedelta(199, "D")
     for _, rows in found.groupby("unique_id"):
         assert rows["ds"].max() == last and len(rows) == 4 * 3
-        assert np.diff(rows["cutoff"].unique()).astype("timedelta64[D]").astype(int).tolist() == [5, 5, 5]
+        assert np.diff(rows["cutoff"].unique()).astype("timedelta64[D]").astype(int).tolist() == [
+            5,
+            5,
+            5,
+        ]
     observed = waves().set_index(["unique_id", "ds"])["y"]
-    assert found["y"].tolist() == observed.loc[pd.MultiIndex.from_frame(found[["unique_id", "ds"]])].tolist()
-    assert (found["ridge-lo-80"] < found["ridge"]).all() and (found["ridge"] < found["ridge-hi-80"]).all()
+    assert (
+        found["y"].tolist()
+        == observed.loc[pd.MultiIndex.from_frame(found[["unique_id", "ds"]])].tolist()
+    )
+    assert (found["ridge-lo-80"] < found["ridge"]).all() and (
+        found["ridge"] < found["ridge-hi-80"]
+    ).all()
 
 
 def test_a_window_is_forecast_by_a_model_that_saw_nothing_of_it(ridge: forecast.Model) -> None:
@@ -69,7 +90,8 @@ def test_a_forecast_that_follows_a_hole_in_an_input_warns_that_an_older_value_st
     assert sunny.at[len(sunny) - 1, "unique_id"] == "b"
     sunny.loc[len(sunny) - 1, "sun"] = np.nan
     with pytest.warns(
-        UserWarning, match="last row: 1 input, such as 'sun' of 'b'. Where the model reads one, an older"
+        UserWarning,
+        match="last row: 1 input, such as 'sun' of 'b'. Where the model reads one, an older",
     ):
         model.predict(sunny)
 
@@ -81,11 +103,18 @@ def test_the_forecast_of_a_short_history_is_that_of_the_whole_one(ridge: forecas
         ridge.predict(waves().groupby("unique_id").tail(13))
 
 
-@pytest.mark.parametrize("frame", [waves(), waves(14), waves().query("unique_id == 'a'").drop(columns="unique_id")])
+@pytest.mark.parametrize(
+    "frame", [waves(), waves(14), waves().query("unique_id == 'a'").drop(columns="unique_id")]
+)
 def test_a_plain_frame_and_one_that_needs_mending_give_the_same_forecast_to_the_bit(
     frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {**STEP, "calendar_features": ["day_of_week", "day_of_year"], "season_length": 1, "tuning": None}
+    options = {
+        **STEP,
+        "calendar_features": ["day_of_week", "day_of_year"],
+        "season_length": 1,
+        "tuning": None,
+    }
     training = frame if len(frame) > 30 else waves()
     model = forecast.fit(training, {"family": "ridge"}, **options)
     checked: list[object] = []
@@ -93,17 +122,23 @@ def test_a_plain_frame_and_one_that_needs_mending_give_the_same_forecast_to_the_
     quick = model.predict(frame, levels=[80])
     assert not checked
     monkeypatch.undo()
-    pd.testing.assert_frame_equal(quick, model.predict(frame.sample(frac=1.0), levels=[80]), check_exact=True)
+    pd.testing.assert_frame_equal(
+        quick, model.predict(frame.sample(frac=1.0), levels=[80]), check_exact=True
+    )
 
 
-def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(ridge: forecast.Model, tmp_path: Path) -> None:
+def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(
+    ridge: forecast.Model, tmp_path: Path
+) -> None:
     theirs = waves().rename(columns={"unique_id": "shop", "ds": "day", "y": "sales"})
     model = forecast.fit(theirs, "ridge", **STEP, id_col="shop", time_col="day", target_col="sales")
     model.save(tmp_path / "ridge")
     loaded = forecast.load(tmp_path / "ridge")
     wanted = ridge.predict(levels=[80, 95]).rename(columns={"unique_id": "shop", "ds": "day"})
     pd.testing.assert_frame_equal(loaded.predict(theirs, levels=[80, 95]), wanted)
-    with pytest.raises(InputError, match=r"loaded without its data. Pass a history: `model.predict\(df\)`"):
+    with pytest.raises(
+        InputError, match=r"loaded without its data. Pass a history: `model.predict\(df\)`"
+    ):
         loaded.predict()
     with pytest.raises(InputError, match=r"loaded without its data.*`forecast.fit\(df, ...\)`"):
         loaded.cross_validation()
@@ -114,18 +149,24 @@ def test_a_saved_model_forecasts_what_it_did_and_keeps_the_names(ridge: forecast
         forecast.load(tmp_path / "ridge")
 
 
-def test_saving_never_replaces_what_is_no_saved_model(ridge: forecast.Model, tmp_path: Path) -> None:
+def test_saving_never_replaces_what_is_no_saved_model(
+    ridge: forecast.Model, tmp_path: Path
+) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     for place in ("mine", "mine/notes.txt"):
-        with pytest.raises(InputError, match="found something else there, wanted a new folder or a saved model"):
+        with pytest.raises(
+            InputError, match="found something else there, wanted a new folder or a saved model"
+        ):
             ridge.save(tmp_path / place)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
     for _ in range(2):  # a saved model is replaced
         ridge.save(tmp_path / "ridge")
 
 
-def test_a_rule_goes_on_beyond_its_horizon_and_a_direct_model_does_not(ridge: forecast.Model) -> None:
+def test_a_rule_goes_on_beyond_its_horizon_and_a_direct_model_does_not(
+    ridge: forecast.Model,
+) -> None:
     assert len(forecast.fit(waves(), "naive", **STEP).predict(horizon=7)) == 2 * 7
     with pytest.raises(InputError, match="Horizon 7: the model"):
         ridge.predict(horizon=7)
@@ -139,14 +180,18 @@ def test_several_targets_stand_below_each_other_by_name() -> None:
     assert values["a", "z"].tolist() == (2 * values["a", "y"]).tolist()
 
 
-def test_nothing_is_written_beside_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_beside_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "here").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "work"))
     monkeypatch.chdir(tmp_path / "here")
     board = forecast.compare(waves(), ["naive"], **STEP)
     forecast.fit(waves(), "naive", **STEP).cross_validation(n_windows=2)
-    assert list((tmp_path / "here").iterdir()) == [] and len(list((tmp_path / "work").iterdir())) == 1
+    assert (
+        list((tmp_path / "here").iterdir()) == [] and len(list((tmp_path / "work").iterdir())) == 1
+    )
     report = board.report(tmp_path / "here" / "report.html")
     assert "naive" in report.read_text() and board.plot().axes
     del board
@@ -162,17 +207,44 @@ def test_the_callers_environment_stays_as_it_was(monkeypatch: pytest.MonkeyPatch
 
 def test_an_exchange_calendar_knows_no_weekends() -> None:
     days = pd.bdate_range("2023-01-02", "2023-12-29")
-    days = days[~days.isin(pd.to_datetime(["2023-01-02", "2023-01-16", "2023-02-20", "2023-04-07", "2023-05-29",
-        "2023-06-19", "2023-07-04", "2023-09-04", "2023-11-23", "2023-12-25"]))]  # fmt: skip
+    days = days[
+        ~days.isin(
+            pd.to_datetime(
+                [
+                    "2023-01-02",
+                    "2023-01-16",
+                    "2023-02-20",
+                    "2023-04-07",
+                    "2023-05-29",
+                    "2023-06-19",
+                    "2023-07-04",
+                    "2023-09-04",
+                    "2023-11-23",
+                    "2023-12-25",
+                ]
+            )
+        )
+    ]
     prices = pd.DataFrame({"unique_id": "x", "ds": days, "y": 100.0 + np.arange(len(days))})
     calendar = {"kind": "sessions", "exchange": "XNYS"}
-    found = forecast.fit(prices, "naive", freq=calendar, horizon=2, transform="log", difference_inputs=True).predict()
+    found = forecast.fit(
+        prices, "naive", freq=calendar, horizon=2, transform="log", difference_inputs=True
+    ).predict()
     assert found["ds"].dt.strftime("%Y-%m-%d").tolist() == ["2024-01-02", "2024-01-03"]
 
 
 @pytest.mark.parametrize(
     ("freq", "season"),
-    [("1h", 24), ("15min", 96), ("1D", 7), ("W-SUN", 52), ("MS", 12), ("QS", 4), ("YS", 1), ("B", 5)],
+    [
+        ("1h", 24),
+        ("15min", 96),
+        ("1D", 7),
+        ("W-SUN", 52),
+        ("MS", 12),
+        ("QS", 4),
+        ("YS", 1),
+        ("B", 5),
+    ],
 )
 def test_the_usual_season_follows_from_the_step(freq: str, season: int) -> None:
     times = pd.date_range("1900-01-01", periods=5 * max(season, 60), freq=freq)
@@ -206,4 +278,11 @@ def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
             asked(waves(), again if asked is forecast.fit else [again], **STEP, tuning="quick")
     once, often = ("never", "expanding"), (5, "sliding")
     assert planned[0] == {family: often}
-    assert planned[1] == {"naive": once, "seasonal_naive": once, "ridge": once, "arx": once, family: often, row: often}
+    assert planned[1] == {
+        "naive": once,
+        "seasonal_naive": once,
+        "ridge": once,
+        "arx": once,
+        family: often,
+        row: often,
+    }

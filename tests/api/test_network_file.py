@@ -30,18 +30,29 @@ def waves() -> pd.DataFrame:
     """With two empty cells, so that a window has masks."""
     t = np.arange(150)
     y = 5 + np.sin(t) + np.random.default_rng(0).standard_normal(150) / 10
-    frame = pd.DataFrame({"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=150), "y": y, "x": np.cos(t)})
+    frame = pd.DataFrame(
+        {"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=150), "y": y, "x": np.cos(t)}
+    )
     frame.loc[[60, 120], "y"] = np.nan
     return frame
 
 
 def fitted(model: Any, **options: Any) -> forecast.Model:
-    usual = {"freq": "1D", "horizon": 3, "lookback": 14, "past_exogenous": ["x"], "n_jobs": 1, "tuning": BUDGET}
+    usual = {
+        "freq": "1D",
+        "horizon": 3,
+        "lookback": 14,
+        "past_exogenous": ["x"],
+        "n_jobs": 1,
+        "tuning": BUDGET,
+    }
     return forecast.fit(waves(), model, **{**usual, **options})
 
 
 def of_chance(model: forecast.Model) -> tuple[forecast.Model, Windows, np.ndarray]:
-    """The model with random weights, since two steps of training leave a network near zero; windows, forecasts."""
+    """The model with random weights, since two steps of training leave a network near zero;
+    windows, forecasts.
+    """
     (one,) = model.ensemble.forecasters
     rng = np.random.default_rng(1)
     weights = {name: rng.normal(0, 0.3, w.shape).astype(w.dtype) for name, w in one.weights.items()}
@@ -56,7 +67,9 @@ def given(windows: Windows, *names: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
-@pytest.mark.parametrize(("name", "calendar"), [(name, DAY if name in WITH_DAY else ()) for name in NETWORKS])
+@pytest.mark.parametrize(
+    ("name", "calendar"), [(name, DAY if name in WITH_DAY else ()) for name in NETWORKS]
+)
 def test_a_keras_file_and_a_numpy_file_forecast_what_the_model_does(
     name: str, calendar: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -67,7 +80,8 @@ def test_a_keras_file_and_a_numpy_file_forecast_what_the_model_does(
 
     found = keras.models.load_model(tmp_path / "net.keras")(given(windows, *names)).numpy()
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
-    assert np.abs(wanted - windows.last[:, None]).max() > 0.1  # neither the network nor its line is zero
+    # neither the network nor its line is zero
+    assert np.abs(wanted - windows.last[:, None]).max() > 0.1
     if name != "encoder_decoder":
         model.export(tmp_path / "net.py")
         written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](**given(windows, *names))
@@ -80,7 +94,9 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_
     model, windows, _ = of_chance(fitted("lstm", calendar_features=["day_of_week", "day_of_year"]))
     (one,) = model.ensemble.forecasters
     assert one.skip is not None
-    shaped = replace(one.skip, lags=9, harmonics=(2, 1), product_lags=4, coefficients=np.zeros((0, 0)))
+    shaped = replace(
+        one.skip, lags=9, harmonics=(2, 1), product_lags=4, coefficients=np.zeros((0, 0))
+    )
     size = shaped.inputs(windows, one.channels).shape[1] + 1
     shaped = replace(shaped, coefficients=np.random.default_rng(2).normal(0, 0.3, (size, 3)))
     turned = replace(one, skip=shaped)
@@ -88,7 +104,9 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_
     without[-1 - products(windows, one.channels, 3, (2, 1), 4).shape[1] : -1] = 0.0
     model = replace(model, ensemble=Ensemble((turned,)))
     model.export(tmp_path / "net.py")
-    written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](**given(windows, "past", "future"))
+    written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](
+        **given(windows, "past", "future")
+    )
     np.testing.assert_allclose(written[..., 0], turned.on_skip(windows), rtol=1e-4, atol=1e-5)
     plain = replace(shaped, coefficients=without).forecast(windows, one.channels)
     assert np.abs(plain - shaped.forecast(windows, one.channels)).max() > 0.5
@@ -97,7 +115,8 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None, reason="tf2onnx and onnxruntime are no dependency"
+    importlib.util.find_spec("onnxruntime") is None,
+    reason="tf2onnx and onnxruntime are no dependency",
 )
 @pytest.mark.parametrize("name", NETWORKS)
 def test_an_onnx_file_forecasts_what_the_model_does(name: str, tmp_path: Path) -> None:
@@ -112,7 +131,9 @@ def test_an_onnx_file_forecasts_what_the_model_does(name: str, tmp_path: Path) -
 
 def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> None:
     gru = fitted("gru")
-    with pytest.raises(InputError, match=r"net\.h5: wanted a name that ends in '\.keras', '\.onnx', '\.py'"):
+    with pytest.raises(
+        InputError, match=r"net\.h5: wanted a name that ends in '\.keras', '\.onnx', '\.py'"
+    ):
         gru.export(tmp_path / "net.h5")
     with pytest.raises(InputError, match=r"'ridge' is no network\. Name a network, such as 'gru'"):
         fitted("ridge").export(tmp_path / "net.py")
@@ -127,26 +148,63 @@ def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> No
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forecast.api.export.importlib.util.find_spec", lambda name: None if name == "tf2onnx" else 1)
-    with pytest.raises(InputError, match=r"A \.onnx file needs tf2onnx. Install it: `pip install tf2onnx`"):
+    monkeypatch.setattr(
+        "forecast.api.export.importlib.util.find_spec",
+        lambda name: None if name == "tf2onnx" else 1,
+    )
+    with pytest.raises(
+        InputError, match=r"A \.onnx file needs tf2onnx. Install it: `pip install tf2onnx`"
+    ):
         fitted("gru").export(tmp_path / "net.onnx")
 
 
 def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_path: Path) -> None:
     quick = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "seeds": [0]}
     board = forecast.compare(
-        waves(), ["naive", {"family": "elman", "units": 3}], freq="1D", horizon=2, lookback=7, n_jobs=1, tuning=quick
+        waves(),
+        ["naive", {"family": "elman", "units": 3}],
+        freq="1D",
+        horizon=2,
+        lookback=7,
+        n_jobs=1,
+        tuning=quick,
     )
     root = board._results.paths.root
     done = command(
-        root, "export", "df", "--what", "network", "--models", "elman", "-o", str(tmp_path / "command" / "net.py")
+        root,
+        "export",
+        "df",
+        "--what",
+        "network",
+        "--models",
+        "elman",
+        "-o",
+        str(tmp_path / "command" / "net.py"),
     )
     assert done.returncode == 0, done.stderr
     (tmp_path / "own").mkdir()
     board.model("elman").export(tmp_path / "own" / "net.py")
-    assert (tmp_path / "command" / "net.py").read_bytes() == (tmp_path / "own" / "net.py").read_bytes()
-    for model, said in (("naive", "Model 'naive' is no network"), ("elmann", "Did you mean 'elman'?")):
-        wrong = command(root, "export", "df", "--what", "network", "--models", model, "-o", str(tmp_path / "no.py"))
+    assert (tmp_path / "command" / "net.py").read_bytes() == (
+        tmp_path / "own" / "net.py"
+    ).read_bytes()
+    for model, said in (
+        ("naive", "Model 'naive' is no network"),
+        ("elmann", "Did you mean 'elman'?"),
+    ):
+        wrong = command(
+            root,
+            "export",
+            "df",
+            "--what",
+            "network",
+            "--models",
+            model,
+            "-o",
+            str(tmp_path / "no.py"),
+        )
         assert wrong.returncode == 2 and said in wrong.stderr
     named = command(root, "export", "df", "--what", "network", "--models", "elman")
-    assert named.returncode == 2 and "wanted a name that ends in '.keras', '.onnx', '.py'" in named.stderr
+    assert (
+        named.returncode == 2
+        and "wanted a name that ends in '.keras', '.onnx', '.py'" in named.stderr
+    )

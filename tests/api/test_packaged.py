@@ -24,14 +24,17 @@ def own(tmp_path: Path) -> Path:
 
 def test_a_new_project_is_read_and_checked_at_once(own: Path) -> None:
     assert load_datasets(own / "configs").run == ("weather",)
-    assert "cities" in load_datasets(own / "configs" / "examples").datasets  # which the README says to copy
+    # which the README says to copy
+    assert "cities" in load_datasets(own / "configs" / "examples").datasets
     for read in (load_models, load_tuning, load_evaluation):
         read(own / "configs")
     done = command(own, "check")
     assert done.returncode == 0, done.stderr
 
 
-def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snapshots(own: Path) -> None:
+def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snapshots(
+    own: Path,
+) -> None:
     subprocess.run(["git", "init", "-q"], cwd=own, check=True)
     left_out = [
         "data/mine.csv",
@@ -41,14 +44,25 @@ def test_git_is_told_to_leave_out_data_and_results_and_to_keep_pointers_and_snap
         ".venv/x",
         ".dvc/cache/files/md5/x",
     ]
-    kept = ["data/pointers/mine.json", "data/snapshots/mine/x.parquet", "reports/leaderboard.csv", "dvc.lock"]
+    kept = [
+        "data/pointers/mine.json",
+        "data/snapshots/mine/x.parquet",
+        "reports/leaderboard.csv",
+        "dvc.lock",
+    ]
     found = subprocess.run(
-        ["git", "check-ignore", *left_out, *kept], cwd=own, capture_output=True, text=True, check=False
+        ["git", "check-ignore", *left_out, *kept],
+        cwd=own,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert found.stdout.splitlines() == left_out
 
 
-def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folder(own: Path) -> None:
+def test_its_pipeline_depends_on_the_installed_version_instead_of_a_source_folder(
+    own: Path,
+) -> None:
     stages = yaml.safe_load((own / "dvc.yaml").read_text())["stages"]
     assert stages["settings"]["deps"] == ["configs", "requirements.lock", "pipelines"]
     assert "\nrolling-forecast==" in (own / "requirements.lock").read_text()
@@ -65,8 +79,14 @@ def test_an_upgrade_shows_what_it_changes_and_leaves_the_users_own(own: Path) ->
     (own / "pipelines" / "train.py").write_text("old = True\n")
     (own / "configs" / "tuning.yaml").write_text("mine: 1\n")
     shown = packaged.upgrade_project(own)
-    assert "--- pipelines/train.py (before)" in shown and "-old = True" in shown and "+def main(" in shown
-    assert "tuning.yaml" not in shown and (own / "configs" / "tuning.yaml").read_text() == "mine: 1\n"
+    assert (
+        "--- pipelines/train.py (before)" in shown
+        and "-old = True" in shown
+        and "+def main(" in shown
+    )
+    assert (
+        "tuning.yaml" not in shown and (own / "configs" / "tuning.yaml").read_text() == "mine: 1\n"
+    )
     assert packaged.upgrade_project(own) == ""
 
 

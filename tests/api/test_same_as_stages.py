@@ -1,4 +1,6 @@
-"""`forecast.fit` and `forecast.compare` are the stages: equal data and settings give equal numbers, bit by bit."""
+"""`forecast.fit` and `forecast.compare` are the stages: equal data and settings give equal numbers,
+bit by bit.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,14 @@ from pipelines import compare
 from tests.support.frame_project import SPLITS, trained
 
 SPANS = {"horizon": 2, "lookback": 7, "season_length": 7}
-BUDGET = {"n_trials": 2, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0, 1], "base_seed": 0}
+BUDGET = {
+    "n_trials": 2,
+    "trial_steps": 4,
+    "final_steps": 4,
+    "evaluate_every": 2,
+    "seeds": [0, 1],
+    "base_seed": 0,
+}
 MODELS = {
     "naive": {"family": "naive"},
     "seasonal_naive": {"family": "seasonal_naive"},
@@ -28,7 +37,9 @@ MODELS = {
     "quantiles": {"family": "gru", "units": 4, "head": "quantiles"},
     "stacked": {"family": "combination", "members": "all", "weights": "stacked"},
 }
-"""Rules, linear models, statistical ones, direct and recursive networks, one with a distribution, a combination."""
+"""Rules, linear models, statistical ones, direct and recursive networks, one with a distribution, a
+combination.
+"""
 OPTIONS = {"freq": "1D", "past_exogenous": ["x"], "calendar_features": ["day_of_week"], "n_jobs": 1}
 
 
@@ -38,8 +49,16 @@ def waves() -> pd.DataFrame:
     parts = []
     for number, name in enumerate(("a", "b")):
         days = pd.date_range("2024-01-01", periods=180 + 10 * number, freq="D")
-        y = 10 + np.sin(np.arange(len(days)) * (0.9 + number)) + 0.1 * rng.standard_normal(len(days))
-        parts.append(pd.DataFrame({"unique_id": name, "ds": days, "y": y, "x": rng.standard_normal(len(days))}))
+        y = (
+            10
+            + np.sin(np.arange(len(days)) * (0.9 + number))
+            + 0.1 * rng.standard_normal(len(days))
+        )
+        parts.append(
+            pd.DataFrame(
+                {"unique_id": name, "ds": days, "y": y, "x": rng.standard_normal(len(days))}
+            )
+        )
     frame = pd.concat([part.drop(index=[20, 21, 90]) for part in parts], ignore_index=True)
     frame.loc[[5, 70], "x"] = np.nan
     frame.loc[[40, 200], "y"] = np.nan
@@ -50,9 +69,11 @@ def waves() -> pd.DataFrame:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The same frame and settings as files, and every stage over them."""
     entry = {
-        "calendar": {"kind": "regular", "freq": "1D"}, "target": {"column": "y", "max_missing": 0.2},
-        "past_exogenous": [{"column": "x", "max_missing": 0.2}], "calendar_features": ["day_of_week"],
-    }  # fmt: skip
+        "calendar": {"kind": "regular", "freq": "1D"},
+        "target": {"column": "y", "max_missing": 0.2},
+        "past_exogenous": [{"column": "x", "max_missing": 0.2}],
+        "calendar_features": ["day_of_week"],
+    }
     root = tmp_path_factory.mktemp("project")
     results = trained(root, waves(), {**entry, **SPANS}, MODELS, BUDGET, tuned=True)
     compare.main("df", str(root))
@@ -65,7 +86,9 @@ def board() -> forecast.Board:
     return forecast.compare(waves(), models, **SPANS, **OPTIONS, splits=SPLITS, tuning=BUDGET)
 
 
-def test_every_row_of_the_board_forecasts_what_the_stages_do(project: Results, board: forecast.Board) -> None:
+def test_every_row_of_the_board_forecasts_what_the_stages_do(
+    project: Results, board: forecast.Board
+) -> None:
     assert {record["model"] for record in project.records.values()} == set(MODELS)
     for candidate, record in project.records.items():
         rows = project.forecasts(candidate)
@@ -74,12 +97,15 @@ def test_every_row_of_the_board_forecasts_what_the_stages_do(project: Results, b
         found = board.forecasts(record["model"])
         assert list(found.columns) == ["unique_id", "ds", "cutoff", "y", record["model"]]
         assert (
-            found[["unique_id", "cutoff", "ds"]].to_numpy() == mean[["unique_id", "cutoff", "ds"]].to_numpy()
+            found[["unique_id", "cutoff", "ds"]].to_numpy()
+            == mean[["unique_id", "cutoff", "ds"]].to_numpy()
         ).all()
         assert found[record["model"]].to_numpy().tobytes() == mean["y_hat"].to_numpy().tobytes()
 
 
-def test_the_leaderboard_is_that_of_the_compare_stage(project: Results, board: forecast.Board) -> None:
+def test_the_leaderboard_is_that_of_the_compare_stage(
+    project: Results, board: forecast.Board
+) -> None:
     rows = project.leaderboard
     wanted = rows[rows["seed"] == MEAN].set_index("model")["mase"]
     assert board.leaderboard.set_index("model")["mase"].to_dict() == wanted.to_dict()
@@ -87,20 +113,30 @@ def test_the_leaderboard_is_that_of_the_compare_stage(project: Results, board: f
     assert board.verdicts == (*project.verdicts["sentences"], *project.verdicts["warnings"])
 
 
-def test_the_intervals_of_the_test_block_are_those_of_the_report(project: Results, board: forecast.Board) -> None:
+def test_the_intervals_of_the_test_block_are_those_of_the_report(
+    project: Results, board: forecast.Board
+) -> None:
     keys, model = ["series", "cutoff", "step"], str(board.chosen)
     bands = project.bands[project.bands["model"] == model]
     found = board.forecasts(model, levels=[80, 95]).sort_values(["unique_id", "cutoff", "ds"])
     for level in (80, 95):
         own = bands[np.isclose(bands["level"], level / 100)].drop_duplicates(keys).sort_values(keys)
-        assert found[f"{model}-lo-{level}"].to_numpy().tobytes() == own["lower"].to_numpy().tobytes()
-        assert found[f"{model}-hi-{level}"].to_numpy().tobytes() == own["upper"].to_numpy().tobytes()
+        assert (
+            found[f"{model}-lo-{level}"].to_numpy().tobytes() == own["lower"].to_numpy().tobytes()
+        )
+        assert (
+            found[f"{model}-hi-{level}"].to_numpy().tobytes() == own["upper"].to_numpy().tobytes()
+        )
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "stacked"])
-def test_a_fit_predicts_with_intervals_what_the_stages_made_of_the_model(project: Results, name: str) -> None:
+def test_a_fit_predicts_with_intervals_what_the_stages_made_of_the_model(
+    project: Results, name: str
+) -> None:
     entry = {"name": name, **MODELS[name]}
-    model = forecast.fit(waves(), entry, **SPANS, **OPTIONS, splits=SPLITS, tuning=BUDGET, seeds=(0, 1))
+    model = forecast.fit(
+        waves(), entry, **SPANS, **OPTIONS, splits=SPLITS, tuning=BUDGET, seeds=(0, 1)
+    )
     found = model.predict(levels=[80, 95])
     candidate = project.candidate(name, "shipped")
     ensemble = ensemble_of(project.folder(candidate or ""))

@@ -1,4 +1,6 @@
-"""The built wheel in an environment of its own, away from any clone: what it finds there and what it does without."""
+"""The built wheel in an environment of its own, away from any clone: what it finds there and what
+it does without.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,21 @@ import pytest
 from tests.support.small_project import ROOT
 
 HEAVY = (
-    "apscheduler", "arch", "dvc", "exchange_calendars", "httpx", "keras", "matplotlib", "mlflow", "numba", "optuna",
-    "sklearn", "statsforecast", "tensorflow", "yfinance",
-)  # fmt: skip
+    "apscheduler",
+    "arch",
+    "dvc",
+    "exchange_calendars",
+    "httpx",
+    "keras",
+    "matplotlib",
+    "mlflow",
+    "numba",
+    "optuna",
+    "sklearn",
+    "statsforecast",
+    "tensorflow",
+    "yfinance",
+)
 """What the extras `train` and `pipeline` bring."""
 
 
@@ -36,14 +50,30 @@ sys.meta_path.insert(0, Absent())
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of what is in the tree; built from a copy, since setuptools writes beside what it builds."""
+    """The wheel of what is in the tree; built from a copy, since setuptools writes beside what it
+    builds.
+    """
     folder = tmp_path_factory.mktemp("wheel")
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
     for name in names.stdout.splitlines():
-        if not name.startswith(("tests/", "docs/", "reports/", "bench/")) and (ROOT / name).is_file():
+        if (
+            not name.startswith(("tests/", "docs/", "reports/", "bench/"))
+            and (ROOT / name).is_file()
+        ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(folder / "dist"), str(folder)]
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "-o",
+        str(folder / "dist"),
+        str(folder),
+    ]
     subprocess.run(build, check=True, capture_output=True)
     (made,) = (folder / "dist").glob("*.whl")
     return made
@@ -51,14 +81,31 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with this wheel; other packages are borrowed from that of the tests."""
+    """The interpreter of an environment with this wheel; other packages are borrowed from that of
+    the tests.
+    """
     venv = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     python = venv / "bin" / "python"
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index"]
-    subprocess.run([*install, "--disable-pip-version-check", str(wheel)], check=True, capture_output=True)
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+    ]
+    subprocess.run(
+        [*install, "--disable-pip-version-check", str(wheel)], check=True, capture_output=True
+    )
     site = next(venv.glob("lib/python3*/site-packages"))
-    borrowed = {sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("site-packages"))}
+    borrowed = {
+        sysconfig.get_path("purelib"),
+        *(path for path in sys.path if path.endswith("site-packages")),
+    }
     (site / "borrowed.pth").write_text("\n".join(sorted(borrowed)))
     return python
 
@@ -66,13 +113,18 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def said(python: Path, code: str, folder: Path) -> str:
     """What `code` prints, run in an empty folder without the tests' PYTHONPATH."""
     done = subprocess.run(
-        [str(python), "-I", "-W", "ignore", "-c", textwrap.dedent(code)], cwd=folder, capture_output=True, text=True
+        [str(python), "-I", "-W", "ignore", "-c", textwrap.dedent(code)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(installed: Path, tmp_path: Path) -> None:
+def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(
+    installed: Path, tmp_path: Path
+) -> None:
     code = """
         import forecast
         df = forecast.example().tail(2000)
@@ -81,7 +133,9 @@ def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(ins
             model.save(name)
             assert forecast.load(name).predict(df, levels=[80]).equals(model.predict(levels=[80]))
         sessions = {"kind": "sessions", "exchange": "XNYS"}
-        calls = (("fit", "gru", "1h"), ("compare", ["naive", "ridge"], "1h"), ("fit", "naive", sessions))
+        calls = (
+            ("fit", "gru", "1h"), ("compare", ["naive", "ridge"], "1h"), ("fit", "naive", sessions)
+        )
         for call, model, freq in calls:
             try:
                 getattr(forecast, call)(df, model, freq=freq, horizon=24)
@@ -91,29 +145,44 @@ def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(ins
     """
     lines = said(installed, ABSENT + textwrap.dedent(code), tmp_path).splitlines()
     assert "pip install 'rolling-forecast[train]'" in lines[0] and "'gru'" in lines[0]
-    assert "`forecast.compare` needs arch" in lines[1] and "pip install 'rolling-forecast[train]'" in lines[1]
+    assert (
+        "`forecast.compare` needs arch" in lines[1]
+        and "pip install 'rolling-forecast[train]'" in lines[1]
+    )
     assert "'XNYS'} needs exchange_calendars. Install it: `pip install" in lines[2]
     assert Path(lines[3]).is_relative_to(installed.parents[1])
-    assert {path.name for path in tmp_path.iterdir()} == {"naive", "ridge"}  # nothing that was not asked for
+    # nothing that was not asked for
+    assert {path.name for path in tmp_path.iterdir()} == {"naive", "ridge"}
 
 
 @pytest.mark.slow
-def test_a_network_forecasts_without_tensorflow_what_it_did_with_it(installed: Path, tmp_path: Path) -> None:
-    options = 'freq="1h", horizon=6, lookback=24, tuning={"n_trials": 1, "trial_steps": 5, "final_steps": 5}'
+def test_a_network_forecasts_without_tensorflow_what_it_did_with_it(
+    installed: Path, tmp_path: Path
+) -> None:
+    options = (
+        'freq="1h", horizon=6, lookback=24, tuning={"n_trials": 1, "trial_steps": 5,'
+        ' "final_steps": 5}'
+    )
     show = "print(model.predict(df, levels=[80]).to_json(double_precision=15))"
     data = "import forecast\ndf = forecast.example().tail(1500)\n"
     fit = f'model = forecast.fit(df, "gru", {options})\nmodel.save("gru")\n'
     with_it = said(installed, data + fit + show, tmp_path)
-    assert said(installed, ABSENT + data + 'model = forecast.load("gru")\n' + show, tmp_path) == with_it
+    assert (
+        said(installed, ABSENT + data + 'model = forecast.load("gru")\n' + show, tmp_path)
+        == with_it
+    )
 
 
-def test_importing_takes_less_than_a_third_of_a_second_and_loads_nothing(installed: Path, tmp_path: Path) -> None:
+def test_importing_takes_less_than_a_third_of_a_second_and_loads_nothing(
+    installed: Path, tmp_path: Path
+) -> None:
     code = """
         import json, sys, time
         before, began = set(sys.modules), time.process_time()
         import forecast
         took = time.process_time() - began
-        found = {name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names
+        found = {name.partition(".")[0] for name in set(sys.modules) - before}
+        found -= sys.stdlib_module_names
         print(json.dumps([took, sorted(found), sorted(forecast.__all__)]))
     """
     took, modules, names = json.loads(said(installed, code, tmp_path))
@@ -121,28 +190,46 @@ def test_importing_takes_less_than_a_third_of_a_second_and_loads_nothing(install
     assert names == ["Board", "Model", "__version__", "compare", "example", "fit", "load"]
 
 
-def test_a_type_checker_finds_the_marker_and_the_command_its_version(installed: Path, tmp_path: Path) -> None:
-    found = said(installed, "import forecast, pathlib; print(pathlib.Path(forecast.__file__).parent)", tmp_path)
+def test_a_type_checker_finds_the_marker_and_the_command_its_version(
+    installed: Path, tmp_path: Path
+) -> None:
+    found = said(
+        installed,
+        "import forecast, pathlib; print(pathlib.Path(forecast.__file__).parent)",
+        tmp_path,
+    )
     assert (Path(found.strip()) / "py.typed").exists()
-    shown = subprocess.run([installed.parent / "forecast", "--version"], cwd=tmp_path, capture_output=True, text=True)
+    shown = subprocess.run(
+        [installed.parent / "forecast", "--version"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert shown.stdout.startswith("forecast 0.")
 
 
 @pytest.mark.slow
-def test_the_first_forecast_takes_six_lines_and_twenty_seconds(installed: Path, tmp_path: Path) -> None:
+def test_the_first_forecast_takes_six_lines_and_twenty_seconds(
+    installed: Path, tmp_path: Path
+) -> None:
     code = (
-        'import forecast\ndf = forecast.example()\nmodel = forecast.fit(df, "gru", freq="1h", horizon=24)\n'
-        "print(model.predict(levels=[80, 95]))\n"
+        'import forecast\ndf = forecast.example()\nmodel = forecast.fit(df, "gru", freq="1h",'
+        " horizon=24)\nprint(model.predict(levels=[80, 95]))\n"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     shown = said(installed, code, tmp_path)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)  # its one process computes all the time, others may too
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20 and len(code.splitlines()) <= 6
+    # its one process computes all the time, others may too
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
+        and len(code.splitlines()) <= 6
+    )
     assert "2026-07-01 00:00:00" in shown
 
 
-def test_a_project_of_ones_own_finds_its_stages_and_their_code(installed: Path, tmp_path: Path) -> None:
-    subprocess.run([installed.parent / "forecast", "new", "own"], cwd=tmp_path, check=True, capture_output=True)
+def test_a_project_of_ones_own_finds_its_stages_and_their_code(
+    installed: Path, tmp_path: Path
+) -> None:
+    subprocess.run(
+        [installed.parent / "forecast", "new", "own"], cwd=tmp_path, check=True, capture_output=True
+    )
     command = [str(installed), "-W", "ignore", "-m", "pipelines.settings"]
     environment = {"PATH": "/usr/bin:/bin"}
     subprocess.run(command, cwd=tmp_path / "own", env=environment, check=True, capture_output=True)

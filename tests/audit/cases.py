@@ -1,4 +1,6 @@
-"""A small project to audit, copied for every case; a leak or a clean variant is a change to the copy."""
+"""A small project to audit, copied for every case; a leak or a clean variant is a change to the
+copy.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,15 @@ DATASET: dict[str, Any] = {
 }
 REFERENCES = ("naive", "seasonal_naive", "ridge", "arx")
 FEWEST = ("naive", "ridge")
-"""What every score and every network on the fitted skip needs: enough to catch a leak, not to show its absence."""
+"""What every score and every network on the fitted skip needs: enough to catch a leak, not to show
+its absence.
+"""
 
 
 def wave(seed: int = 0) -> pd.DataFrame:
-    """y has a week's season and an AR(1); x leads it a little, misses some cells, and the frame misses some days."""
+    """y has a week's season and an AR(1); x leads it a little, misses some cells, and the frame
+    misses some days.
+    """
     rng = np.random.default_rng(seed)
     noise, shock = np.zeros(DAYS), rng.normal(0, 1, DAYS)
     for t in range(1, DAYS):
@@ -64,14 +70,24 @@ def write(
     combinations: Mapping[str, dict[str, Any]] | None = None,
     **dataset: Any,
 ) -> Path:
-    """The project in `root`: the code as it is, one dataset with the given settings, `references` and `models`."""
+    """The project in `root`: the code as it is, one dataset with the given settings, `references`
+    and `models`.
+    """
     (root / "configs").mkdir(parents=True)
     (root / "data").mkdir()
     copy_code(root)
-    write_yaml(root / "configs" / "datasets.yaml", {"run": ["wave"], "datasets": {"wave": {**DATASET, **dataset}}})
+    write_yaml(
+        root / "configs" / "datasets.yaml",
+        {"run": ["wave"], "datasets": {"wave": {**DATASET, **dataset}}},
+    )
     grid = [*references, *models]
     entries = {**{name: {"family": name} for name in grid}, **(combinations or {})}
-    content = {"grid": "tiny", "grids": {"tiny": list(entries)}, "rankings": list(rankings), "models": entries}
+    content = {
+        "grid": "tiny",
+        "grids": {"tiny": list(entries)},
+        "rankings": list(rankings),
+        "models": entries,
+    }
     write_yaml(root / "configs" / "models.yaml", content)
     shutil.copy(ROOT / "configs" / "evaluation.yaml", root / "configs" / "evaluation.yaml")
     write_yaml(
@@ -113,7 +129,9 @@ def join(root: Path) -> None:
     other["target"]["max_missing"] = 0.1
     content["datasets"]["other"] = other
     joined = {"dataset": "other", "series": "other", "column": "x", "max_age_days": 3}
-    content["datasets"]["wave"]["past_exogenous"] = [{"column": "x", "max_missing": 0.1, "joined": joined}]
+    content["datasets"]["wave"]["past_exogenous"] = [
+        {"column": "x", "max_missing": 0.1, "joined": joined}
+    ]
     write_yaml(path, content)
     pointer = take_snapshot("other", load_dataset("other", root / "configs"), root=root)
     snapshots.move_pointer(root, "other", pointer)
@@ -136,10 +154,14 @@ def append(root: Path, module: str, code: str) -> None:
 
 
 def rewrite(root: Path, path: str, old: str, new: str) -> None:
-    """A file of the copy with `new` for its one `old`: a plant that finds nothing to change fails here."""
+    """A file of the copy with `new` for its one `old`: a plant that finds nothing to change fails
+    here.
+    """
     file = root / path
     text = file.read_text()
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}; the case plants nothing."
+    assert text.count(old) == 1, (
+        f"{old!r} stands {text.count(old)} times in {path}; the case plants nothing."
+    )
     file.write_text(text.replace(old, new))
 
 
@@ -158,7 +180,9 @@ def derived(root: Path, change: str) -> None:
 
 
 def calibrate(root: Path, block: str) -> None:
-    """The compare stage of the copy calibrates intervals of the ridge on the forecasts of `block`."""
+    """The compare stage of the copy calibrates intervals of the ridge on the forecasts of
+    `block`.
+    """
     append(
         root,
         "pipelines/compare.py",
@@ -200,6 +224,8 @@ def one_of_each_kind(plants: Mapping[Change, str]) -> list[Any]:
     """Parameters of a test: the first plant of each kind of leak, and the others marked as slow."""
     first = {kind: plant for plant, kind in reversed(plants.items())}
     return [
-        pytest.param(plant, kind, id=plant.__name__, marks=() if first[kind] is plant else pytest.mark.slow)
+        pytest.param(
+            plant, kind, id=plant.__name__, marks=() if first[kind] is plant else pytest.mark.slow
+        )
         for plant, kind in plants.items()
     ]

@@ -1,4 +1,5 @@
-"""Audits in processes of their own that start with the libraries loaded: only the project's code is the copy's.
+"""Audits in processes of their own that start with the libraries loaded: only the project's code is
+the copy's.
 
 Nothing of `forecast` may be imported here: a process imports it from the copy it audits.
 """
@@ -17,16 +18,29 @@ from pathlib import Path
 import pytest
 
 LIBRARIES = (
-    "numpy", "pandas", "pyarrow.parquet", "pydantic", "yaml", "scipy.stats", "arch.bootstrap", "joblib",
-    "filelock", "threadpoolctl", "optuna", "tensorflow", "keras",
-)  # fmt: skip
+    "numpy",
+    "pandas",
+    "pyarrow.parquet",
+    "pydantic",
+    "yaml",
+    "scipy.stats",
+    "arch.bootstrap",
+    "joblib",
+    "filelock",
+    "threadpoolctl",
+    "optuna",
+    "tensorflow",
+    "keras",
+)
 BEFORE_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 """As `forecast.networks.layers.quiet` sets them."""
 SECONDS = 900
 
 
 def audit(root: Path, *arguments: str) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of `python -m forecast.audit` with the code of `root`."""
+    """(exit code, standard output, standard error) of `python -m forecast.audit` with the code of
+    `root`.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*LIBRARIES])
     with pytest.MonkeyPatch.context() as patched:

@@ -19,7 +19,10 @@ MOMENT = DAYS[11]
 @pytest.mark.parametrize("change", [shaken, mirrored, shrunk, thinned])
 def test_rows_up_to_the_moment_stay_and_later_ones_change(change) -> None:
     changed = change(FRAME, MOMENT).set_index("ds")["y"]
-    before, after = FRAME.set_index("ds")["y"][:MOMENT], FRAME.set_index("ds")["y"][MOMENT:].iloc[1:]
+    before, after = (
+        FRAME.set_index("ds")["y"][:MOMENT],
+        FRAME.set_index("ds")["y"][MOMENT:].iloc[1:],
+    )
     pd.testing.assert_series_equal(changed[:MOMENT], before, check_freq=False)
     assert (changed[MOMENT:].iloc[1:] != after.reindex(changed[MOMENT:].index[1:])).all()
 
@@ -44,13 +47,22 @@ def test_what_the_audit_takes_for_known_is_what_the_project_does(calendar: Calen
 
 def test_a_moment_inside_a_day_of_an_exchange_is_known_at_the_end_of_a_day() -> None:
     moment = pd.Timestamp("2023-06-30 23:59:59.999")
-    assert known_at(SessionCalendar(kind="sessions", exchange="XNYS"), [moment])[0] == moment + pd.Timedelta("1D")
+    assert known_at(SessionCalendar(kind="sessions", exchange="XNYS"), [moment])[
+        0
+    ] == moment + pd.Timedelta("1D")
 
 
 def test_shares_are_of_the_rows_up_to_the_last_observation() -> None:
     plan = {"column": "plan", "known_ahead": True}
-    settings = dataset(future_exogenous=[plan], splits={"train": 0.5, "validation": 0.2, "calibration": 0.1})
+    settings = dataset(
+        future_exogenous=[plan], splits={"train": 0.5, "validation": 0.2, "calibration": 0.1}
+    )
     hours = pd.date_range("2024-01-01", periods=150, freq="h")
     frame = pd.DataFrame({"unique_id": "a", "ds": hours, "temp": 1.0, "plan": 0.0})
     frame.loc[100:, "temp"] = np.nan
-    assert list(block_ends(frame, settings).values()) == [hours[49], hours[69], hours[79], hours[99]]
+    assert list(block_ends(frame, settings).values()) == [
+        hours[49],
+        hours[69],
+        hours[79],
+        hours[99],
+    ]

@@ -44,7 +44,10 @@ def no_inputs_but_the_target(root: Path) -> None:
 @case
 def two_series_of_unlike_length(root: Path) -> None:
     one, two = wave(0), wave(1).iloc[40:]
-    write(root, frame=pd.concat([one.assign(unique_id="a"), two.assign(unique_id="b")], ignore_index=True))
+    write(
+        root,
+        frame=pd.concat([one.assign(unique_id="a"), two.assign(unique_id="b")], ignore_index=True),
+    )
 
 
 @case
@@ -76,7 +79,11 @@ def a_month_of_lookback(root: Path) -> None:
 @case
 def a_random_walk(root: Path) -> None:
     steps = np.random.default_rng(3).normal(0, 1, cases.DAYS)
-    write(root, frame=wave().assign(y=100 + np.cumsum(steps)), target={"column": "y", "difference_inputs": True})
+    write(
+        root,
+        frame=wave().assign(y=100 + np.cumsum(steps)),
+        target={"column": "y", "difference_inputs": True},
+    )
 
 
 @case
@@ -112,7 +119,9 @@ def a_plan_known_ahead_and_forecasts_of_the_provider(root: Path) -> None:
     lifted = frame.assign(y=frame["y"] + 2 * frame["plan"])
     known = lifted.dropna(subset="y")
     issues = [
-        pd.DataFrame({"ds": known["ds"][row : row + 5], "issued_at": known["ds"].iloc[row], "y": known["y"]}).dropna()
+        pd.DataFrame(
+            {"ds": known["ds"][row : row + 5], "issued_at": known["ds"].iloc[row], "y": known["y"]}
+        ).dropna()
         for row in range(0, len(known), 2)
     ]
     said = pd.concat(issues).assign(y=lambda rows: rows["y"] + rng.normal(0, 1, len(rows)))
@@ -225,7 +234,8 @@ IN_EVERY_RUN = (
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.slow) for name in CASES]
+    "name",
+    [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.slow) for name in CASES],
 )
 def test_a_clean_pipeline_passes(name: str, tmp_path: Path) -> None:
     root = tmp_path / "project"

@@ -17,7 +17,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_project.write_real(tmp_path_factory.mktemp("audit") / "project", models=())
 
 
-def test_the_command_runs_the_audit_in_a_process_of_its_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_runs_the_audit_in_a_process_of_its_own(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
     def run(command, **options):
@@ -43,7 +45,12 @@ def test_an_unknown_dataset_is_one_sentence_and_exit_code_two(
 
 def test_a_clean_project_is_told_with_what_was_checked(project: Path) -> None:
     command = [sys.executable, "-m", "forecast.audit", "wave", "--jobs", "1"]
-    options = {"cwd": project, "env": small_project.environment(PYTHONPATH=str(project)), "text": True, "timeout": 900}
+    options = {
+        "cwd": project,
+        "env": small_project.environment(PYTHONPATH=str(project)),
+        "text": True,
+        "timeout": 900,
+    }
     done = subprocess.run(command, capture_output=True, check=False, **options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("wave: no leak found. Checked: 4 candidates")

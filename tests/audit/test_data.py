@@ -1,4 +1,6 @@
-"""What stands in the data themselves: columns that tell the future, and test rows among the training rows."""
+"""What stands in the data themselves: columns that tell the future, and test rows among the
+training rows.
+"""
 
 from __future__ import annotations
 
@@ -60,10 +62,16 @@ def test_a_column_of_the_past_is_not(name: str) -> None:
     assert not told(CLEAN[name])
 
 
-@pytest.mark.parametrize(("scale", "level", "noise"), [(1.0, 0.0, 0.02), (1.1, 2.0, 0.0), (-0.5, 40.0, 0.01)])
-def test_test_rows_are_found_in_train_whatever_their_level_and_scale(scale: float, level: float, noise: float) -> None:
+@pytest.mark.parametrize(
+    ("scale", "level", "noise"), [(1.0, 0.0, 0.02), (1.1, 2.0, 0.0), (-0.5, 40.0, 0.01)]
+)
+def test_test_rows_are_found_in_train_whatever_their_level_and_scale(
+    scale: float, level: float, noise: float
+) -> None:
     frame, rng = wave(), np.random.default_rng(2)
-    frame.loc[20:59, "y"] = scale * frame.loc[270:309, "y"].to_numpy() + level + rng.normal(0, noise, 40)
+    frame.loc[20:59, "y"] = (
+        scale * frame.loc[270:309, "y"].to_numpy() + level + rng.normal(0, noise, 40)
+    )
     (found,) = alike(panel(frame), block_ends(frame.assign(unique_id="wave"), SETTINGS))
     assert found.kind == "repeated" and "times as closely" in found.text
 
@@ -79,10 +87,16 @@ def test_a_season_and_chance_are_no_copies(seed: int) -> None:
 
 def test_a_snapshot_whose_record_is_damaged_is_named_for_that_alone(tmp_path: Path) -> None:
     frame, day = wave().assign(unique_id="wave"), pd.Timestamp("2024-01-01")
-    old = snapshots.write_snapshot(tmp_path, "wave", frame.assign(y=frame["y"] + 1), as_of=day, provenance={})
-    new = snapshots.write_snapshot(tmp_path, "wave", frame, as_of=day + pd.Timedelta("1D"), provenance={})
+    old = snapshots.write_snapshot(
+        tmp_path, "wave", frame.assign(y=frame["y"] + 1), as_of=day, provenance={}
+    )
+    new = snapshots.write_snapshot(
+        tmp_path, "wave", frame, as_of=day + pd.Timedelta("1D"), provenance={}
+    )
     snapshots.move_pointer(tmp_path, "wave", new)
-    project: Any = SimpleNamespace(paths=ProjectPaths.of(tmp_path), dataset="wave", frame=frame, settings=SETTINGS)
+    project: Any = SimpleNamespace(
+        paths=ProjectPaths.of(tmp_path), dataset="wave", frame=frame, settings=SETTINGS
+    )
     assert [finding.detector for finding in history(project)] == ["comparison of snapshots"]
     (tmp_path / old.snapshot).with_suffix(".json").write_text("{")
     (found,) = history(project)

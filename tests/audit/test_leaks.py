@@ -9,7 +9,17 @@ import pytest
 import yaml
 
 from tests.audit import cases
-from tests.audit.cases import FEWEST, append, audited, derived, one_of_each_kind, replace_data, take, wave, write
+from tests.audit.cases import (
+    FEWEST,
+    append,
+    audited,
+    derived,
+    one_of_each_kind,
+    replace_data,
+    take,
+    wave,
+    write,
+)
 
 
 def scaler_on_all_data(root: Path) -> None:
@@ -22,7 +32,10 @@ def scaler_on_all_data(root: Path) -> None:
         _fit = Scaling.fit.__func__
 
         def _on_all(cls, panel, blocks):
-            rows = {s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s))) for s in panel.series}
+            rows = {
+                s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s)))
+                for s in panel.series
+            }
             return _fit(cls, panel, rows)
 
         Scaling.fit = classmethod(_on_all)
@@ -146,7 +159,8 @@ def windows_one_row_late(root: Path) -> None:
         _gather = gather
 
         def gather(z, future, rows, channels, *, lookback, horizon):
-            later = _gather(z, future, np.minimum(rows + 1, len(z) - 1), channels, lookback=lookback, horizon=horizon)
+            after = np.minimum(rows + 1, len(z) - 1)
+            later = _gather(z, future, after, channels, lookback=lookback, horizon=horizon)
             exact = _gather(z, future, rows, channels, lookback=lookback, horizon=horizon)
             return Windows(exact.z, later.past, exact.future, exact.last, exact.rows)
     """,
@@ -172,7 +186,10 @@ def penalty_chosen_on_test(root: Path) -> None:
         _folds = Problem.folds
 
         def _until_test(self, *asked):
-            blocks = {u: replace(own, validation=(own.validation[0], own.test[1])) for u, own in self.blocks.items()}
+            blocks = {
+                u: replace(own, validation=(own.validation[0], own.test[1]))
+                for u, own in self.blocks.items()
+            }
             return _folds(replace(self, blocks=blocks), *asked)
 
         Problem.folds = _until_test
@@ -221,7 +238,8 @@ def chosen_on_test(root: Path) -> None:
         "forecast/comparison/losses.py",
         """
         def choose(validation):
-            return {"shipped": "naive", "architecture": "naive"}  # as if the test block had favoured it
+            # as if the test block had favoured it
+            return {"shipped": "naive", "architecture": "naive"}
     """,
     )
     append(root, "forecast/comparison/__init__.py", "from forecast.comparison.losses import choose")
@@ -237,7 +255,10 @@ def error_scale_from_the_test_block(root: Path) -> None:
         def references(frame, naive, dataset, borders, block):
             later = frame[frame["ds"] > borders.calibration_end]
             found = _exact(frame, naive, dataset, borders, block)
-            scale = {str(u): metrics.insample_scale(r["y"], season_length=1) for u, r in later.groupby("unique_id")}
+            scale = {
+                str(u): metrics.insample_scale(r["y"], season_length=1)
+                for u, r in later.groupby("unique_id")
+            }
             return Reference(scale, scale, found.last, found.naive, found.naive_whole)
     """,
     )
@@ -308,7 +329,8 @@ def scored_against_the_value_before(root: Path) -> None:
         _exact_long = _long
 
         def _long(problem, block, rows, found, seed):
-            before = {uid: own[:, None] + np.arange(problem.panel.task.horizon) for uid, own in rows.items()}
+            steps = np.arange(problem.panel.task.horizon)
+            before = {uid: own[:, None] + steps for uid, own in rows.items()}
             y = [problem.panel.by_id[uid].values[own, :1].ravel() for uid, own in before.items()]
             return _exact_long(problem, block, rows, found, seed).assign(y=np.concatenate(y))
     """,
@@ -321,7 +343,11 @@ def every_second_origin(root: Path) -> None:
         "forecast/models/problem.py",
         """
         _rows = Problem.rows
-        Problem.rows = lambda self, uid, block: _rows(self, uid, block)[:: 2 if block == "test" else 1]
+
+        def _second(self, uid, block):
+            return _rows(self, uid, block)[:: 2 if block == "test" else 1]
+
+        Problem.rows = _second
     """,
     )
 
@@ -353,7 +379,8 @@ def volatility_of_the_rows_to_come(root: Path) -> None:
         _before = volatility
 
         def volatility(values, rows, task):
-            return _before(values, np.minimum(np.asarray(rows) + task.horizon, len(values) - 1), task)
+            later = np.minimum(np.asarray(rows) + task.horizon, len(values) - 1)
+            return _before(values, later, task)
     """,
     )
 
@@ -369,7 +396,10 @@ def widths_against_the_volatility_of_the_test_block(root: Path) -> None:
 
         def _stack(blocks, pairs, places, levels, scale):
             seen = [cube.volatility for _, cube, _ in pairs]
-            both = [dataclasses.replace(c, volatility=c.volatility + v.mean()) for (c, _, _), v in zip(pairs, seen)]
+            both = [
+                dataclasses.replace(c, volatility=c.volatility + v.mean())
+                for (c, _, _), v in zip(pairs, seen)
+            ]
             pairs = [(c, test, back) for c, (_, test, back) in zip(both, pairs)]
             return _own(blocks, pairs, places, levels, scale)
     """,
@@ -411,7 +441,10 @@ def scaler_of_all_rows_kept_in_memory(root: Path) -> None:
 
         def _once(cls, panel, blocks):
             if panel.name not in _kept:
-                rows = {s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s))) for s in panel.series}
+                rows = {
+                    s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s)))
+                    for s in panel.series
+                }
                 _kept[panel.name] = _fit(cls, panel, rows)
             return _kept[panel.name]
 
@@ -462,7 +495,10 @@ def refitted_on_what_comes_later(root: Path) -> None:
         "forecast/backtest/backtest.py",
         """
         def known_at(problem, spec, moment):
-            blocks = {uid: Blocks((0, b.test[1]), *[(b.test[1],) * 2] * 3) for uid, b in problem.blocks.items()}
+            blocks = {
+                uid: Blocks((0, b.test[1]), *[(b.test[1],) * 2] * 3)
+                for uid, b in problem.blocks.items()
+            }
             return replace(problem, blocks=blocks)
     """,
     )
@@ -497,7 +533,8 @@ def moved_by_their_own_mean_test_error(root: Path) -> None:
         def forecast_blocks(fits, problem, seed):
             table = _exact(fits, problem, seed)
             test = table["block"] == "test"
-            bias = (table["y"] - table["y_hat"])[test].mean() * (fits[0].forecaster.spec.family != "naive")
+            learnt = fits[0].forecaster.spec.family != "naive"
+            bias = (table["y"] - table["y_hat"])[test].mean() * learnt
             return table.assign(y_hat=table["y_hat"] + bias * test)
         """,
     )
@@ -505,7 +542,9 @@ def moved_by_their_own_mean_test_error(root: Path) -> None:
 
 def joined_with_the_nearest_value(root: Path) -> None:
     cases.join(root)
-    cases.rewrite(root, "forecast/data/columns.py", 'on="known", ', 'on="known", direction="nearest", ')
+    cases.rewrite(
+        root, "forecast/data/columns.py", 'on="known", ', 'on="known", direction="nearest", '
+    )
 
 
 def scaler_of_all_rows_from_the_twentieth_call_on(root: Path) -> None:
@@ -519,7 +558,10 @@ def scaler_of_all_rows_from_the_twentieth_call_on(root: Path) -> None:
 
         def _later(cls, panel, blocks):
             _calls.append(panel.name)
-            rows = {s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s))) for s in panel.series}
+            rows = {
+                s.unique_id: _replace(blocks[s.unique_id], train=(0, len(s)))
+                for s in panel.series
+            }
             return _fit(cls, panel, rows if len(_calls) >= 20 else blocks)
 
         Scaling.fit = classmethod(_later)
@@ -561,14 +603,17 @@ def calibrated_on_the_first_test_origins_too(root: Path) -> None:
 
         def _with_first(cube, later):
             y, y_hat = np.vstack([cube.y, later.y[:5]]), np.hstack([cube.y_hat, later.y_hat[:, :5]])
-            last, before = (np.append(getattr(cube, n), getattr(later, n)[:5]) for n in ("last", "volatility"))
+            last = np.append(cube.last, later.last[:5])
+            before = np.append(cube.volatility, later.volatility[:5])
             return replace(cube, y=y, y_hat=y_hat, last=last, volatility=before)
         """,
     )
 
 
 def coarse_means_by_month_over_all_rows(root: Path) -> None:
-    derived(root, 'frame["x"] = frame.groupby(frame["ds"].dt.month)["y"].transform("mean").round(1)')
+    derived(
+        root, 'frame["x"] = frame.groupby(frame["ds"].dt.month)["y"].transform("mean").round(1)'
+    )
 
 
 def refit_that_knows_the_day_after(root: Path) -> None:
@@ -603,7 +648,10 @@ def runner_up_chosen_where_test_prefers_it(root: Path) -> None:
 
         def choose(validation):
             own = validation.groupby("model")["loss"].mean().nsmallest(2)
-            return {ranking: min(own.index, key=_test.__getitem__) for ranking in _first(validation)}
+            return {
+                ranking: min(own.index, key=_test.__getitem__)
+                for ranking in _first(validation)
+            }
         """,
     )
 

@@ -1,4 +1,6 @@
-"""Forecasts around a moment after which the rows change: which have to stay, and which have to move."""
+"""Forecasts around a moment after which the rows change: which have to stay, and which have to
+move.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def problem() -> Problem:
 
 def changed(panel: Panel, after: pd.Timestamp) -> Panel:
     series = panel.series[0]
-    values = np.where((series.ds > after.to_datetime64())[:, None], 0.5 * series.values, series.values)
+    values = np.where(
+        (series.ds > after.to_datetime64())[:, None], 0.5 * series.values, series.values
+    )
     return replace(panel, series=(replace(series, values=values),))
 
 
@@ -49,7 +53,9 @@ def test_an_honest_forecast_stays_before_any_moment_and_moves_after_it(
     assert _unlike_at(forecaster, problem.panel, other, moment, TRAIN_END) == (0, True)
 
 
-def test_a_forecast_that_does_not_follow_the_rows_is_told_from_one_that_does(problem: Problem) -> None:
+def test_a_forecast_that_does_not_follow_the_rows_is_told_from_one_that_does(
+    problem: Problem,
+) -> None:
     spec = models.spec({"family": "naive"}, where="test")
     forecaster = fit(problem, spec=spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
     same = problem.panel

@@ -30,7 +30,11 @@ def refuse() -> None:
 
 
 def test_what_one_run_remembers_no_other_one_knows() -> None:
-    assert isolated(remember, "one") == ["one"] and isolated(remember, "two") == ["two"] and not REMEMBERED
+    assert (
+        isolated(remember, "one") == ["one"]
+        and isolated(remember, "two") == ["two"]
+        and not REMEMBERED
+    )
 
 
 def with_workers() -> list[int]:
@@ -39,7 +43,8 @@ def with_workers() -> list[int]:
 
 
 def with_workers_twice() -> list[int]:
-    return with_workers() + with_workers()  # joblib makes a folder's name for each, and forgets the second's
+    # joblib makes a folder's name for each, and forgets the second's
+    return with_workers() + with_workers()
 
 
 def test_workers_of_a_run_end_with_it_and_are_not_waited_for() -> None:
@@ -54,7 +59,9 @@ def test_a_run_does_not_wait_for_workers_of_the_process_that_starts_it() -> None
 
 
 def blas_threads() -> set[int]:
-    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+    return {
+        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+    }
 
 
 def test_a_fit_that_is_repeated_alone_sums_up_on_one_thread_as_every_task_does() -> None:
@@ -67,7 +74,9 @@ def test_a_run_with_workers_leaves_no_folder_of_theirs_and_no_word_of_one(tmp_pa
     code = "from tests.audit import test_sandbox as t; print(t.isolated(t.with_workers_twice))"
     settings = {**os.environ, "JOBLIB_TEMP_FOLDER": str(tmp_path)}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=settings, cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == ("[0, 1, 2, 0, 1, 2]\n", "")
     assert not list(tmp_path.iterdir())
 
@@ -78,10 +87,19 @@ def test_a_run_with_one_job_notes_what_it_does_whatever_cluster_there_is(
     project = Project.of(small_project.write_real(tmp_path / "project", models=()), "wave")
     monkeypatch.setenv("FORECAST_CLUSTER", "tcp://127.0.0.1:9")  # nobody answers there
     monkeypatch.syspath_prepend(str(project.paths.root))
-    alone = isolated(run, project, project.frame, tmp_path / "alone", stages=("fetch", "prepare", "train"))
+    alone = isolated(
+        run, project, project.frame, tmp_path / "alone", stages=("fetch", "prepare", "train")
+    )
     assert "train" in {asked.stage for asked in alone.asked}
     with pytest.raises(InputError, match="No scheduler answers"):
-        isolated(run, project, project.frame, tmp_path / "there", stages=("fetch", "prepare", "train"), jobs=2)
+        isolated(
+            run,
+            project,
+            project.frame,
+            tmp_path / "there",
+            stages=("fetch", "prepare", "train"),
+            jobs=2,
+        )
 
 
 def test_an_error_comes_back_as_it_was() -> None:

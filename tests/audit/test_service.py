@@ -1,4 +1,6 @@
-"""A dataset with the service's own forecasts under audit: issues of after a moment reach no row of before it."""
+"""A dataset with the service's own forecasts under audit: issues of after a moment reach no row of
+before it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ NOW, MOMENT = pd.Timestamp("2024-06-03 21:00"), pd.Timestamp("2024-05-25 06:00")
 
 def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
     said = [
-        {"column": f"said_{step}", "max_missing": 0.1, "issued": {"column": "temp", "step": step}} for step in (1, 24)
+        {"column": f"said_{step}", "max_missing": 0.1, "issued": {"column": "temp", "step": step}}
+        for step in (1, 24)
     ]
     with serving(Services(now=NOW)) as services:
         source = {
@@ -40,13 +43,26 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
     for number, moment in enumerate((None, MOMENT)):
         change = None if moment is None else shaken
         folder = tmp_path / f"sandbox-{number}"
-        made = run(project, project.frame, folder, after=moment, change=change, stages=("fetch", "prepare"))
-        frames.append(pd.read_parquet(made.prepared / "frame.parquet").set_index("ds")[["said_1", "said_24"]])
-    nudge = run(project, project.frame, tmp_path / "nudged", after=MOMENT, change=nudged, stages=("fetch", "prepare"))
+        made = run(
+            project, project.frame, folder, after=moment, change=change, stages=("fetch", "prepare")
+        )
+        frames.append(
+            pd.read_parquet(made.prepared / "frame.parquet").set_index("ds")[["said_1", "said_24"]]
+        )
+    nudge = run(
+        project,
+        project.frame,
+        tmp_path / "nudged",
+        after=MOMENT,
+        change=nudged,
+        stages=("fetch", "prepare"),
+    )
     moved = pd.read_parquet(nudge.prepared / "frame.parquet").set_index("ds")[["said_1", "said_24"]]
     as_it_is, changed = frames
-    np.testing.assert_allclose(moved, as_it_is, rtol=1e-6)  # a choice between two losses must not turn
-    assert (moved != as_it_is)[MOMENT + pd.Timedelta("2D") :].mean().min() > 0.9  # nothing but a zero stays
+    # a choice between two losses must not turn
+    np.testing.assert_allclose(moved, as_it_is, rtol=1e-6)
+    # nothing but a zero stays
+    assert (moved != as_it_is)[MOMENT + pd.Timedelta("2D") :].mean().min() > 0.9
     assert as_it_is.notna().all(axis=None)
     pd.testing.assert_frame_equal(as_it_is[:MOMENT], changed[:MOMENT])
     later = MOMENT + pd.Timedelta("2D")

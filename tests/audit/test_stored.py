@@ -1,4 +1,6 @@
-"""The finished results of a project, edited after their run: the audit makes them again and says which are not so."""
+"""The finished results of a project, edited after their run: the audit makes them again and says
+which are not so.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +39,19 @@ def fitted_again(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(place: Path, **models: Any) -> Path:
-    two = pd.concat([cases.wave(0).assign(unique_id="a"), cases.wave(1).assign(unique_id="b", y=lambda f: 5 * f["y"])])
+    two = pd.concat(
+        [
+            cases.wave(0).assign(unique_id="a"),
+            cases.wave(1).assign(unique_id="b", y=lambda f: 5 * f["y"]),
+        ]
+    )
     root = cases.write(place, frame=two, models=("elman",), combinations={"mix": MIX})
     path = root / "configs" / "models.yaml"
     cases.write_yaml(path, {**yaml.safe_load(path.read_text()), **models})
     for stage in ("fetch", "prepare", "tune", "train", "compare"):
-        options = {"state": str(root / ".forecast"), "jobs": 1} if stage in ("tune", "train") else {}
+        options = (
+            {"state": str(root / ".forecast"), "jobs": 1} if stage in ("tune", "train") else {}
+        )
         importlib.import_module(f"pipelines.{stage}").main("wave", root=str(root), **options)
     return root
 
@@ -58,7 +67,9 @@ def found_in(root: Path) -> tuple[set[str], tuple[str, ...]]:
 def forecasts_nearer_to_the_actuals(trained: Path, compared: Path) -> None:
     path = trained / "elman.linear" / "forecasts.parquet"
     table = pd.read_parquet(path)
-    table["y_hat"] = table["y_hat"].where(table["block"] != "test", (table["y_hat"] + table["y"]) / 2)
+    table["y_hat"] = table["y_hat"].where(
+        table["block"] != "test", (table["y_hat"] + table["y"]) / 2
+    )
     files.write_frame(path, table)
 
 
@@ -92,7 +103,9 @@ def a_model_saved_by_another_run(trained: Path, compared: Path) -> None:
 
 def another_model_chosen(trained: Path, compared: Path) -> None:
     path = compared / "verdicts.json"
-    files.write_json(path, {**files.read_json(path), "chosen": {"shipped": "naive", "architecture": "naive"}})
+    files.write_json(
+        path, {**files.read_json(path), "chosen": {"shipped": "naive", "architecture": "naive"}}
+    )
 
 
 def naive_of_the_day_before(trained: Path, compared: Path) -> None:
@@ -113,7 +126,9 @@ def other_weights_than_its_forecasts_were_made_with(trained: Path, compared: Pat
     path = trained / "mix" / "record.json"
     record = files.read_json(path)
     record["members"][0]["weight"], record["members"][1]["weight"] = 0.9, 0.1
-    record["weights"] = {"": {member["candidate"]: member["weight"] for member in record["members"]}}
+    record["weights"] = {
+        "": {member["candidate"]: member["weight"] for member in record["members"]}
+    }
     files.write_json(path, record)
 
 
@@ -143,7 +158,9 @@ def test_results_as_they_were_written_are_those_of_their_models(finished: Path) 
 
 
 @pytest.mark.parametrize(("edit", "kind"), EDITS.items(), ids=lambda p: getattr(p, "__name__", ""))
-def test_a_result_edited_after_its_run_is_told(edit: Edit, kind: str, finished: Path, tmp_path: Path) -> None:
+def test_a_result_edited_after_its_run_is_told(
+    edit: Edit, kind: str, finished: Path, tmp_path: Path
+) -> None:
     root = shutil.copytree(finished, tmp_path / "project")
     edit(root / "data" / "trained" / "wave", root / "data" / "compared" / "wave")
     assert kind in found_in(root)[0]
@@ -153,17 +170,23 @@ def test_of_a_row_fitted_again_the_forecasts_of_the_fit_that_serves_are_looked_a
     fitted_again: Path, tmp_path: Path
 ) -> None:
     assert found_in(fitted_again) == (set(), ())
-    record = files.read_json(fitted_again / "data" / "trained" / "wave" / "elman.linear" / "record.json")
+    record = files.read_json(
+        fitted_again / "data" / "trained" / "wave" / "elman.linear" / "record.json"
+    )
     assert record["refits"] > 5 and record["params"]["refit_weights"] == "kept"
     root = shutil.copytree(fitted_again, tmp_path / "project")
-    forecasts_nearer_to_the_actuals(root / "data" / "trained" / "wave", root / "data" / "compared" / "wave")
+    forecasts_nearer_to_the_actuals(
+        root / "data" / "trained" / "wave", root / "data" / "compared" / "wave"
+    )
     assert "stored" in found_in(root)[0]
 
 
 def test_a_fit_that_serves_from_the_first_origin_of_the_test_block_on_is_looked_at(
     fitted_again: Path, tmp_path: Path
 ) -> None:
-    table = pd.read_parquet(fitted_again / "data" / "trained" / "wave" / "ridge" / "forecasts.parquet")
+    table = pd.read_parquet(
+        fitted_again / "data" / "trained" / "wave" / "ridge" / "forecasts.parquet"
+    )
     begin = int(table.loc[table["block"] != "test", "cutoff"].nunique())
     root = run(tmp_path / "project", refit=begin)
     assert found_in(root) == (set(), ())
@@ -173,14 +196,18 @@ def test_a_fit_that_serves_from_the_first_origin_of_the_test_block_on_is_looked_
     assert "stored" in found_in(root)[0]
 
 
-def test_results_of_other_settings_are_left_alone_with_a_note(finished: Path, tmp_path: Path) -> None:
+def test_results_of_other_settings_are_left_alone_with_a_note(
+    finished: Path, tmp_path: Path
+) -> None:
     root = shutil.copytree(finished, tmp_path / "project")
     cases.change_dataset(root, lookback=14)
     kinds, notes = found_in(root)
     assert not kinds and "trained with other settings; run `dvc repro`" in notes[0]
 
 
-def test_a_run_of_an_earlier_version_is_to_be_repeated_and_not_called_wrong(finished: Path, tmp_path: Path) -> None:
+def test_a_run_of_an_earlier_version_is_to_be_repeated_and_not_called_wrong(
+    finished: Path, tmp_path: Path
+) -> None:
     root = shutil.copytree(finished, tmp_path / "project")
     for path in (root / "data" / "trained" / "wave").glob("*/forecasts.parquet"):
         files.write_frame(path, pd.read_parquet(path).drop(columns="volatility"))
@@ -189,7 +216,9 @@ def test_a_run_of_an_earlier_version_is_to_be_repeated_and_not_called_wrong(fini
     assert not kinds and "of an earlier version" in notes[0] and "run `dvc repro`" in notes[0]
 
 
-def test_a_run_of_0_7_which_kept_no_weights_by_time_is_looked_at_as_any_other(finished: Path, tmp_path: Path) -> None:
+def test_a_run_of_0_7_which_kept_no_weights_by_time_is_looked_at_as_any_other(
+    finished: Path, tmp_path: Path
+) -> None:
     root = shutil.copytree(finished, tmp_path / "project")
     path = root / "data" / "trained" / "wave" / "mix" / "record.json"
     record = files.read_json(path)
@@ -208,11 +237,20 @@ def test_without_a_finished_run_the_note_says_so(tmp_path: Path, finished: Path)
 
 
 class Judged:
-    """Four rows with errors 1 (a network), 2 and 4 (combinations) and 3 (a baseline) of one series, and a verdict."""
+    """Four rows with errors 1 (a network), 2 and 4 (combinations) and 3 (a baseline) of one series,
+    and a verdict.
+    """
 
-    kinds = {"gru": "network", "mix": "combination", "other_mix": "combination", "naive": "baseline"}
+    kinds = {
+        "gru": "network",
+        "mix": "combination",
+        "other_mix": "combination",
+        "naive": "baseline",
+    }
 
-    def __init__(self, taken: str, errors: tuple[float, ...] = (1.0, 2.0, 4.0, 3.0), **verdicts: Any) -> None:
+    def __init__(
+        self, taken: str, errors: tuple[float, ...] = (1.0, 2.0, 4.0, 3.0), **verdicts: Any
+    ) -> None:
         self.verdicts, self.errors = {"chosen": {"shipped": taken}, **verdicts}, errors
 
     def table(self, name: str) -> pd.DataFrame:
@@ -238,17 +276,28 @@ class Judged:
 
 
 @pytest.mark.parametrize("key", ["preferred", "simpler"])
-def test_a_preferred_row_is_the_lowest_of_its_kind_and_taken_instead_of_the_lowest_of_all(key: str) -> None:
+def test_a_preferred_row_is_the_lowest_of_its_kind_and_taken_instead_of_the_lowest_of_all(
+    key: str,
+) -> None:
     instead_of_gru = {key: {"shipped": {"instead_of": "gru"}}}
-    assert [Judged(name, **instead_of_gru).found() for name in ("mix", "naive", "other_mix", "gru")] == [0, 0, 1, 1]
+    assert [
+        Judged(name, **instead_of_gru).found() for name in ("mix", "naive", "other_mix", "gru")
+    ] == [0, 0, 1, 1]
     assert [Judged(name).found() for name in ("mix", "naive", "gru")] == [1, 1, 0]
     assert Judged("other_mix", **{key: {"shipped": {"instead_of": "naive"}}}).found() == 1
     best = Judged("mix", **{key: {"shipped": {"instead_of": "naive"}}}, errors=(3.0, 2.0, 4.0, 1.0))
     assert best.found() == 0, "a combination instead of a baseline"
-    assert Judged("gru", **{key: {"shipped": {"instead_of": "naive"}}}, errors=(3.0, 2.0, 4.0, 1.0)).found() == 1
+    assert (
+        Judged(
+            "gru", **{key: {"shipped": {"instead_of": "naive"}}}, errors=(3.0, 2.0, 4.0, 1.0)
+        ).found()
+        == 1
+    )
 
 
-@pytest.mark.parametrize(("best", "errors"), [("mix", (3.0, 2.0, 2.1, 4.0)), ("gru", (1.9, 2.0, 2.1, 4.0))])
+@pytest.mark.parametrize(
+    ("best", "errors"), [("mix", (3.0, 2.0, 2.1, 4.0)), ("gru", (1.9, 2.0, 2.1, 4.0))]
+)
 def test_learnt_weights_are_taken_instead_of_a_combination_too_and_past_one_between(
     best: str, errors: tuple[float, ...]
 ) -> None:

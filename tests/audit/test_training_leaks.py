@@ -20,7 +20,8 @@ def tuning_on_test(root: Path) -> None:
         _load = load_problem
 
         def load_problem(place, needed):
-            problem = _load(_replace(place, frame="frame.parquet"), ("train", "validation", "calibration", "test"))
+            everything = ("train", "validation", "calibration", "test")
+            problem = _load(_replace(place, frame="frame.parquet"), everything)
             blocks = {uid: _replace(b, validation=b.test) for uid, b in problem.blocks.items()}
             return _replace(problem, blocks=blocks, _scaled={})
     """,
@@ -42,10 +43,12 @@ def early_stop_on_test(root: Path) -> None:
                 return getattr(self.problem, name)
 
             def rows(self, uid, block):
-                return self.problem.rows(uid, "test" if "test" in SCORED_NOW(self.problem) else block)
+                scored = "test" if "test" in SCORED_NOW(self.problem) else block
+                return self.problem.rows(uid, scored)
 
         def SCORED_NOW(problem):
-            return {"test"} if all(b.test[1] > b.test[0] + 10 for b in problem.blocks.values()) else set()
+            long = all(b.test[1] > b.test[0] + 10 for b in problem.blocks.values())
+            return {"test"} if long else set()
 
         def window_error(problem, network, skip):
             return _window_error(_OnTest(problem), network, skip)
@@ -64,7 +67,8 @@ def both_directions_across_the_origin(root: Path) -> None:
             exact = _gather(z, future, rows, channels, lookback=lookback, horizon=horizon)
             later = np.minimum(rows + horizon, len(z) - 1)
             ahead = _gather(z, future, later, channels, lookback=lookback, horizon=horizon)
-            return Windows(exact.z, exact.past + 0.1 * ahead.past[:, ::-1], exact.future, exact.last, exact.rows)
+            past = exact.past + 0.1 * ahead.past[:, ::-1]
+            return Windows(exact.z, past, exact.future, exact.last, exact.rows)
     """,
     )
 
@@ -79,7 +83,10 @@ def training_to_the_end_of_validation(root: Path) -> None:
         _series_of = training_series
 
         def training_series(problem, skip):
-            blocks = {uid: _replace(b, train=(b.train[0], b.validation[1])) for uid, b in problem.blocks.items()}
+            blocks = {
+                uid: _replace(b, train=(b.train[0], b.validation[1]))
+                for uid, b in problem.blocks.items()
+            }
             return _series_of(_replace(problem, blocks=blocks), skip)
     """,
     )
@@ -94,7 +101,8 @@ def seed_chosen_on_test(root: Path) -> None:
 
         def cubes(forecasts, last):
             if (forecasts["block"] == "test").any():
-                error = (forecasts["y"] - forecasts["y_hat"]).abs().groupby(forecasts["seed"]).mean()
+                error = (forecasts["y"] - forecasts["y_hat"]).abs()
+                error = error.groupby(forecasts["seed"]).mean()
                 forecasts = forecasts[forecasts["seed"] == error.idxmin()]
             return _every_seed(forecasts, last)
     """,
@@ -110,12 +118,15 @@ def seed_kept_by_its_test_error(root: Path) -> None:
         _once = fit_twice
 
         def fit_twice(problem, candidate, *, seed, **about):
-            made = [_once(problem, candidate, seed=s, **about) for s in (seed, seed + 100, seed + 200, seed + 300)]
-            if not candidate.spec.seeded or any(b.test[0] == b.test[1] for b in problem.blocks.values()):
+            seeds = (seed, seed + 100, seed + 200, seed + 300)
+            made = [_once(problem, candidate, seed=s, **about) for s in seeds]
+            untested = any(b.test[0] == b.test[1] for b in problem.blocks.values())
+            if not candidate.spec.seeded or untested:
                 return made[0]
 
             def error(fits):
-                rows = {s.unique_id: problem.rows(s.unique_id, "test") for s in problem.panel.series}
+                ids = [s.unique_id for s in problem.panel.series]
+                rows = {uid: problem.rows(uid, "test") for uid in ids}
                 found = fits[1].forecaster.predict(problem.panel, rows)
                 series = problem.panel.series[0]
                 actual = series.values[rows[series.unique_id] + 1, 0]
@@ -159,7 +170,9 @@ def _on_test_after(root: Path, *, looks: int) -> None:
 
 
 def _steps(root: Path, steps: int) -> None:
-    cases.rewrite(root, "configs/tuning.yaml", "final_steps: 1", f"final_steps: {steps}\nevaluate_every: 1")
+    cases.rewrite(
+        root, "configs/tuning.yaml", "final_steps: 1", f"final_steps: {steps}\nevaluate_every: 1"
+    )
 
 
 def trial_chosen_on_test(root: Path) -> None:
@@ -167,7 +180,8 @@ def trial_chosen_on_test(root: Path) -> None:
         root,
         "forecast/backtest/studies.py",
         """
-        StudyResult.best = property(lambda self: max(self.trials, key=lambda trial: trial.value))  # as on test
+        # as on test
+        StudyResult.best = property(lambda self: max(self.trials, key=lambda trial: trial.value))
     """,
     )
 
@@ -180,7 +194,8 @@ def weights_learnt_on_test(root: Path) -> None:
         _honest = _combined
 
         def _combined(rule, part_of, rows, values):
-            shifted = rows.assign(block=rows["block"].map({"test": "validation", "validation": "test"}).fillna("x"))
+            swapped = rows["block"].map({"test": "validation", "validation": "test"})
+            shifted = rows.assign(block=swapped.fillna("x"))
             stages, _ = _honest(rule, part_of, shifted, values)
             return stages, rows.assign(seed=np.int32(0), y_hat=weighted(stages[""], values))
         """,
@@ -197,7 +212,8 @@ def members_weighted_as_test_prefers(root: Path) -> None:
         def _combined(rule, part_of, rows, values):
             shares = _honest(rule, part_of, rows, values)[0][""]
             test = (rows["block"] == "test").to_numpy()
-            error = {n: np.abs(rows["y"].to_numpy() - v)[test].mean() for n, v in values.items() if n in shares}
+            y = rows["y"].to_numpy()
+            error = {n: np.abs(y - v)[test].mean() for n, v in values.items() if n in shares}
             best = min(error, key=error.get)
             shares = {name: 0.9 if name == best else 0.1 / (len(shares) - 1) for name in shares}
             return {"": shares}, rows.assign(seed=np.int32(0), y_hat=weighted(shares, values))
@@ -206,7 +222,9 @@ def members_weighted_as_test_prefers(root: Path) -> None:
 
 
 def weights_learnt_again_one_origin_too_late(root: Path) -> None:
-    cases.rewrite(root, "forecast/backtest/combinations.py", "times <= moment, ", "cutoffs <= moment, ")
+    cases.rewrite(
+        root, "forecast/backtest/combinations.py", "times <= moment, ", "cutoffs <= moment, "
+    )
 
 
 LEAKS = {
@@ -223,8 +241,11 @@ LEAKS = {
 
 
 @pytest.mark.parametrize(("plant", "kind"), one_of_each_kind(LEAKS))
-def test_a_leak_in_tuning_or_training_is_caught_and_named(plant: cases.Change, kind: str, tmp_path: Path) -> None:
-    narrow = {"references": FEWEST, "rankings": ("shipped",)}  # both rankings go through the same code
+def test_a_leak_in_tuning_or_training_is_caught_and_named(
+    plant: cases.Change, kind: str, tmp_path: Path
+) -> None:
+    # both rankings go through the same code
+    narrow = {"references": FEWEST, "rankings": ("shipped",)}
     root = write(tmp_path / "project", models=("elman",), **narrow)
     plant(root)
     found = audited(root)
@@ -233,9 +254,15 @@ def test_a_leak_in_tuning_or_training_is_caught_and_named(plant: cases.Change, k
         assert found["findings"][0]["kind"] == kind, found
 
 
-def test_weights_learnt_on_test_are_caught_and_those_learnt_on_validation_are_not(tmp_path: Path) -> None:
+def test_weights_learnt_on_test_are_caught_and_those_learnt_on_validation_are_not(
+    tmp_path: Path,
+) -> None:
     stacked = {"family": "combination", "members": "all", "weights": "stacked"}
-    root = write(tmp_path / "project", references=(*FEWEST, "seasonal_naive"), combinations={"stacked": stacked})
+    root = write(
+        tmp_path / "project",
+        references=(*FEWEST, "seasonal_naive"),
+        combinations={"stacked": stacked},
+    )
     assert audited(root)["clean"]
     weights_learnt_on_test(root)
     found = audited(root)["findings"]
@@ -243,17 +270,27 @@ def test_weights_learnt_on_test_are_caught_and_those_learnt_on_validation_are_no
     assert "forecast" in [finding["kind"] for finding in found]
 
 
-def test_weights_learnt_again_are_clean_and_those_that_saw_one_forecast_too_many_are_caught(tmp_path: Path) -> None:
+def test_weights_learnt_again_are_clean_and_those_that_saw_one_forecast_too_many_are_caught(
+    tmp_path: Path,
+) -> None:
     stacked = {"family": "combination", "members": "all", "weights": "stacked", "refit": "monthly"}
-    root = write(tmp_path / "project", references=(*FEWEST, "seasonal_naive"), combinations={"stacked": stacked})
+    root = write(
+        tmp_path / "project",
+        references=(*FEWEST, "seasonal_naive"),
+        combinations={"stacked": stacked},
+    )
     assert audited(root)["clean"]
     weights_learnt_again_one_origin_too_late(root)
-    assert ("forecast", "stacked") in {(found["kind"], found["where"]) for found in audited(root)["findings"]}
+    assert ("forecast", "stacked") in {
+        (found["kind"], found["where"]) for found in audited(root)["findings"]
+    }
 
 
 def test_weights_that_look_at_test_without_flipping_are_caught(tmp_path: Path) -> None:
     equal = {"family": "combination", "members": "all", "weights": "equal"}
-    root = write(tmp_path / "project", references=(*FEWEST, "seasonal_naive"), combinations={"mix": equal})
+    root = write(
+        tmp_path / "project", references=(*FEWEST, "seasonal_naive"), combinations={"mix": equal}
+    )
     members_weighted_as_test_prefers(root)
     found = audited(root)["findings"]
     assert found[0]["kind"] == "weights" and found[0]["where"] == "mix", found

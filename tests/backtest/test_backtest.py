@@ -1,4 +1,6 @@
-"""Refit policy: when a model is fitted again, on which rows, and that each forecast comes from the newest fit."""
+"""Refit policy: when a model is fitted again, on which rows, and that each forecast comes from the
+newest fit.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,12 @@ def spec(family="theta", **options):
 
 
 def fitted(problem, spec):
-    again = partial(backtest.fit_twice, candidate=Candidate("it", spec, "baseline", None), seed=0, budget=Budget(0, 1))
+    again = partial(
+        backtest.fit_twice,
+        candidate=Candidate("it", spec, "baseline", None),
+        seed=0,
+        budget=Budget(0, 1),
+    )
     return backtest.all_stages(problem, spec, again).stages
 
 
@@ -53,22 +60,30 @@ def predicted(stages, panel, rows):
 
 
 def test_never_and_what_has_no_parameters_is_fitted_once():
-    assert backtest.refit_moments(daily(), spec()) == [] and backtest.refit_moments(daily(), spec("naive")) == []
+    assert (
+        backtest.refit_moments(daily(), spec()) == []
+        and backtest.refit_moments(daily(), spec("naive")) == []
+    )
 
 
 def test_monthly_is_the_first_origin_of_every_month_after_the_first():
     problem = daily()
-    found = [pd.Timestamp(moment) for moment in backtest.refit_moments(problem, spec(refit="monthly"))]
+    found = [
+        pd.Timestamp(moment) for moment in backtest.refit_moments(problem, spec(refit="monthly"))
+    ]
     last = max(problem.rows("a", "test"))
     wanted = pd.date_range("2024-07-01", DAYS[last], freq="MS")
     assert [f"{m:%Y-%m}" for m in found] == [f"{m:%Y-%m}" for m in wanted]
-    assert all(moment.day <= 1 + problems.HORIZON for moment in found)  # the embargo before a border has no origins
+    # the embargo before a border has no origins
+    assert all(moment.day <= 1 + problems.HORIZON for moment in found)
 
 
 def test_every_k_origins_counts_over_all_scored_blocks():
     problem = daily()
     cutoffs = sorted({DAYS[row] for block in backtest.SCORED for row in problem.rows("a", block)})
-    assert [pd.Timestamp(m) for m in backtest.refit_moments(problem, spec(refit=25))] == cutoffs[25::25]
+    assert [pd.Timestamp(m) for m in backtest.refit_moments(problem, spec(refit=25))] == cutoffs[
+        25::25
+    ]
 
 
 @pytest.mark.parametrize("family", ["theta", "ridge"])
@@ -82,32 +97,51 @@ def test_a_later_fit_knows_nothing_after_its_moment(family):
 
 def test_a_later_fit_keeps_what_validation_chose_and_the_units_and_learns_from_later_rows():
     problem, ridge = daily(), Candidate("it", spec("ridge", refit=20), "baseline", None)
-    fits = backtest.all_stages(problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE))
-    later = [stage.forecaster for stage in fits.stages if stage.since in backtest.refit_moments(problem, ridge.spec)]
-    assert len(later) == fits.refits > 2 and all(one.skip == fits.first.forecaster.skip for one in later)
+    fits = backtest.all_stages(
+        problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE)
+    )
+    later = [
+        stage.forecaster
+        for stage in fits.stages
+        if stage.since in backtest.refit_moments(problem, ridge.spec)
+    ]
+    assert len(later) == fits.refits > 2 and all(
+        one.skip == fits.first.forecaster.skip for one in later
+    )
     assert all(one.scaling is problem.scaling for one in later)
     assert len({one.skip.coefficients.tobytes() for one in later}) == len(later)
 
 
 def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_target():
     problem, ridge = daily(), Candidate("it", spec("ridge", refit=1), "baseline", None)
-    fits = backtest.all_stages(problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE))
+    fits = backtest.all_stages(
+        problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE)
+    )
     end = problem.panel.by_id["a"].ds[problem.blocks["a"].calibration[1] - 1]
     stage = next(one for one in fits.stages if one.forecaster is fits.newest)
     assert stage.since <= end < fits.stages[fits.stages.index(stage) + 1].since
-    inside = len(problem.rows("a", "validation")) - 5  # one later fit inside validation, the next in the test block
+    # one later fit inside validation, the next in the test block
+    inside = len(problem.rows("a", "validation")) - 5
     seldom = Candidate("it", spec("ridge", refit=inside), "baseline", None)
     again = partial(backtest.fit_twice, candidate=seldom, seed=0, budget=ONCE)
     older = backtest.all_stages(problem, seldom.spec, again)
-    assert older.refits and older.newest is None  # older than the fit on train and validation, which serves
-    assert backtest.all_stages(
-        problem, spec("ridge"), partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE)
-    ).newest is None  # fmt: skip
+    # older than the fit on train and validation, which serves
+    assert older.refits and older.newest is None
+    assert (
+        backtest.all_stages(
+            problem,
+            spec("ridge"),
+            partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE),
+        ).newest
+        is None
+    )
 
 
 def test_a_sliding_window_keeps_the_length_of_the_first_fit():
     problem = daily()
-    known = backtest.known_at(problem, spec(refit=5, refit_window="sliding"), DAYS[250].to_datetime64())
+    known = backtest.known_at(
+        problem, spec(refit=5, refit_window="sliding"), DAYS[250].to_datetime64()
+    )
     length = problem.blocks["a"].validation[1]
     assert known.blocks["a"].train == (251 - length, 251)
 
@@ -129,7 +163,9 @@ def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
 
 
 @pytest.mark.parametrize("family", ["ridge", "arx", "naive"])
-def test_many_short_series_are_forecast_side_by_side_and_few_as_if_each_stood_alone(family, monkeypatch):
+def test_many_short_series_are_forecast_side_by_side_and_few_as_if_each_stood_alone(
+    family, monkeypatch
+):
     names = [f"s{number:02}" for number in range(MANY)]
     problem = problems.problem_of(problems.frame(dict.fromkeys(names, 120), gaps=False))
     forecaster = fitted(problem, spec(family))[0].forecaster
@@ -166,7 +202,9 @@ def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
 def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw_both():
     problem, ridge = problems.shops(), Candidate("ridge", spec("ridge"), "baseline", None)
     fits = backtest.all_stages(
-        problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=Budget(0, 1))
+        problem,
+        ridge.spec,
+        partial(backtest.fit_twice, candidate=ridge, seed=0, budget=Budget(0, 1)),
     )
     first, final = fits.first, fits.final
     assert fits.refits == 0
@@ -174,8 +212,12 @@ def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw
         for uid in problem.blocks:
             rows = problem.rows(uid, block)
             found = predicted(fits.stages, problem.panel, {uid: rows})[uid]
-            np.testing.assert_array_equal(found, wanted.forecaster.predict(problem.panel, {uid: rows})[uid])
-    assert not np.array_equal(first.forecaster.skip.coefficients, final.forecaster.skip.coefficients)
+            np.testing.assert_array_equal(
+                found, wanted.forecaster.predict(problem.panel, {uid: rows})[uid]
+            )
+    assert not np.array_equal(
+        first.forecaster.skip.coefficients, final.forecaster.skip.coefficients
+    )
 
 
 def apart(hours=150):
@@ -189,10 +231,14 @@ def apart(hours=150):
 
 @pytest.mark.parametrize("hours", [60, 150])
 @pytest.mark.parametrize("family", ["theta", "sklearn"])
-def test_a_series_that_ends_later_is_validated_by_a_fit_that_did_not_learn_from_its_validation(family, hours):
+def test_a_series_that_ends_later_is_validated_by_a_fit_that_did_not_learn_from_its_validation(
+    family, hours
+):
     problem = apart(hours)
     one = Candidate("it", spec(family), "baseline", None)
-    fits = backtest.all_stages(problem, one.spec, partial(backtest.fit_twice, candidate=one, seed=0, budget=ONCE))
+    fits = backtest.all_stages(
+        problem, one.spec, partial(backtest.fit_twice, candidate=one, seed=0, budget=ONCE)
+    )
     for block, wanted in zip(backtest.SCORED, (fits.first, fits.final, fits.final), strict=True):
         rows = {uid: problem.rows(uid, block) for uid in problem.blocks}
         found = predicted(fits.stages, problem.panel, rows)
@@ -206,9 +252,15 @@ def test_where_series_end_apart_each_block_of_each_has_a_network_with_weights_of
     _, fits = network(problem, refit=refit)
     for uid, cut in problem.blocks.items():
         asked = np.concatenate([problem.rows(uid, block) for block in backtest.SCORED])
-        found = backtest.ask_staged(fits.stages, problem.panel, {uid: asked}, lambda one, _, rows: {
-            name: np.repeat(one.weights.get("stretch", [-1])[0], len(own)) for name, own in rows.items()
-        })[uid]  # fmt: skip
+        found = backtest.ask_staged(
+            fits.stages,
+            problem.panel,
+            {uid: asked},
+            lambda one, _, rows: {
+                name: np.repeat(one.weights.get("stretch", [-1])[0], len(own))
+                for name, own in rows.items()
+            },
+        )[uid]
         behind = asked >= cut.validation[1] - 1
         assert (found[behind] == STRETCHES).all() and (found[~behind] < STRETCHES).all()
 
@@ -216,23 +268,34 @@ def test_where_series_end_apart_each_block_of_each_has_a_network_with_weights_of
 def test_a_series_that_begins_late_keeps_its_first_fit_until_it_has_more_rows():
     problem = apart(400)
     one = Candidate("it", spec("theta", refit=5), "baseline", None)
-    fits = backtest.all_stages(problem, one.spec, partial(backtest.fit_twice, candidate=one, seed=0, budget=ONCE))
+    fits = backtest.all_stages(
+        problem, one.spec, partial(backtest.fit_twice, candidate=one, seed=0, budget=ONCE)
+    )
     begin, moments = problem.panel.by_id["south"].ds[0], backtest.refit_moments(problem, one.spec)
-    early = [stage.forecaster for stage in fits.stages if stage.since in moments and stage.since < begin]
+    early = [
+        stage.forecaster for stage in fits.stages if stage.since in moments and stage.since < begin
+    ]
     first = fits.first.forecaster.statistical
     assert early and all(one.statistical["south"] == first["south"] for one in early)
     assert any(one.statistical["north"] != first["north"] for one in early)
 
 
 def crossed(problem, **options):
-    """Fits of a ridge that has, of each stretch of validation, a forecaster with coefficients of its own."""
+    """Fits of a ridge that has, of each stretch of validation, a forecaster with coefficients of
+    its own.
+    """
     ridge = Candidate("ridge", spec("ridge", **options), "baseline", None)
 
     def again(known, **given):
         first, final = backtest.fit_twice(known, ridge, seed=0, budget=Budget(0, 1), **given)
         skip = first.forecaster.skip
-        own = (replace(skip, coefficients=skip.coefficients * (1 + k / 10)) for k in range(STRETCHES))
-        return replace(first, elsewhere=tuple(replace(first.forecaster, skip=one) for one in own)), final
+        own = (
+            replace(skip, coefficients=skip.coefficients * (1 + k / 10)) for k in range(STRETCHES)
+        )
+        return (
+            replace(first, elsewhere=tuple(replace(first.forecaster, skip=one) for one in own)),
+            final,
+        )
 
     return backtest.all_stages(problem, ridge.spec, again)
 
@@ -252,7 +315,9 @@ def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
         for block in ("calibration", "test"):
             rows = problem.rows(uid, block)
             found = predicted(fits.stages, problem.panel, {uid: rows})[uid]
-            np.testing.assert_array_equal(found, fits.final.forecaster.predict(problem.panel, {uid: rows})[uid])
+            np.testing.assert_array_equal(
+                found, fits.final.forecaster.predict(problem.panel, {uid: rows})[uid]
+            )
 
 
 def test_a_later_fit_goes_before_what_the_other_stretches_chose():
@@ -263,27 +328,39 @@ def test_a_later_fit_goes_before_what_the_other_stretches_chose():
     assert fits.refits == len(moments) and moments[0] < problem.panel.by_id["a"].ds[rows[-1]]
     after = rows[problem.panel.by_id["a"].ds[rows] >= moments[0]]
     plain = fitted(problem, spec("ridge", refit=20))
-    found, wanted = (predicted(stages, problem.panel, {"a": after})["a"] for stages in (fits.stages, plain))
+    found, wanted = (
+        predicted(stages, problem.panel, {"a": after})["a"] for stages in (fits.stages, plain)
+    )
     np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize(
-    "entry", [{"family": "window_linear", "form": form} for form in ("nlinear", "dlinear", "climatology")]
+    "entry",
+    [{"family": "window_linear", "form": form} for form in ("nlinear", "dlinear", "climatology")]
     + [{"family": family} for family in ("ridge", "arx", "rectify", "sklearn", "theta")],
-)  # fmt: skip
+)
 def test_every_closed_form_is_fitted_again_with_its_choices_and_other_numbers(entry):
     problem, spec = problems.shops(), models.spec(entry, where="test")
-    first, final = backtest.fit_twice(problem, Candidate("it", spec, "baseline", None), seed=0, budget=Budget(0, 1))
+    first, final = backtest.fit_twice(
+        problem, Candidate("it", spec, "baseline", None), seed=0, budget=Budget(0, 1)
+    )
     rows = {uid: problem.rows(uid, "test") for uid in problem.blocks}
     one, two = (fitted.forecaster.predict(problem.panel, rows) for fitted in (first, final))
-    assert all(np.isfinite(two[uid]).all() for uid in rows) and any((one[uid] != two[uid]).any() for uid in rows)
-    shapes = [{name: array.shape for name, array in f.forecaster.weights.items()} for f in (first, final)]
+    assert all(np.isfinite(two[uid]).all() for uid in rows) and any(
+        (one[uid] != two[uid]).any() for uid in rows
+    )
+    shapes = [
+        {name: array.shape for name, array in f.forecaster.weights.items()} for f in (first, final)
+    ]
     assert entry["family"] == "sklearn" or shapes[0] == shapes[1]
 
 
 def test_a_rule_and_restarts_without_steps_are_not_fitted_again():
     problem = daily()
-    for entry in (spec("naive"), spec("ffnn", trainer="lm", units=2, lm={"restarts": 1, "iterations": 2})):
+    for entry in (
+        spec("naive"),
+        spec("ffnn", trainer="lm", units=2, lm={"restarts": 1, "iterations": 2}),
+    ):
         first, final = backtest.fit_twice(
             problem, Candidate("it", entry, "shipped", "last"), seed=0, budget=Budget(0, 1)
         )
@@ -291,15 +368,21 @@ def test_a_rule_and_restarts_without_steps_are_not_fitted_again():
 
 
 def network(problem, **options):
-    """Stages of a small network, whose weights of each stretch of validation and of the second fit are told apart."""
+    """Stages of a small network, whose weights of each stretch of validation and of the second fit
+    are told apart.
+    """
     one = Candidate("it", spec("ffnn", units=2, **options), "shipped", "linear")
 
     def again(known, **given):
         first, final = backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), **given)
         if "first" in given:
             return first, final
-        own = (replace(first.forecaster, weights={"stretch": np.array([k])}) for k in range(STRETCHES))
-        marked = replace(final, forecaster=replace(final.forecaster, weights={"stretch": np.array([STRETCHES])}))
+        own = (
+            replace(first.forecaster, weights={"stretch": np.array([k])}) for k in range(STRETCHES)
+        )
+        marked = replace(
+            final, forecaster=replace(final.forecaster, weights={"stretch": np.array([STRETCHES])})
+        )
         return replace(first, elsewhere=tuple(own)), marked
 
     return one.spec, backtest.all_stages(problem, one.spec, again)
@@ -311,7 +394,9 @@ def test_a_network_fitted_again_has_the_weights_of_its_time_and_the_newest_linea
     entry, fits = network(problem, refit=often)
     moments, starts = backtest.refit_moments(problem, entry), stretch_starts(problem)
     end = problem.panel.by_id["a"].ds[problem.blocks["a"].validation[1] - 1]
-    assert fits.refits == len(moments) and {*moments, *starts, end} == {stage.since for stage in fits.stages[1:]}
+    assert fits.refits == len(moments) and {*moments, *starts, end} == {
+        stage.since for stage in fits.stages[1:]
+    }
     for stage in fits.stages[1:]:
         stretch = np.searchsorted(starts, stage.since, side="right") - 1
         assert stage.forecaster.weights["stretch"] == (stretch if stage.since < end else STRETCHES)
@@ -328,25 +413,35 @@ def test_a_network_fitted_again_has_the_weights_of_its_time_and_the_newest_linea
 
 def test_a_network_trained_anew_has_other_weights_at_every_moment():
     problem = daily()
-    one = Candidate("it", spec("ffnn", units=2, refit=30, refit_weights="again"), "shipped", "linear")
+    one = Candidate(
+        "it", spec("ffnn", units=2, refit=30, refit_weights="again"), "shipped", "linear"
+    )
     chosen = lambda fit: replace(fit, best_step=2)  # noqa: E731
 
     def again(known, first=None, **given):
-        first = chosen(first or backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), **given)[0])
+        first = chosen(
+            first or backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), **given)[0]
+        )
         return backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), first=first)
 
     fits = backtest.all_stages(problem, one.spec, again)
     later = [
-        stage.forecaster.weights for stage in fits.stages if stage.since in backtest.refit_moments(problem, one.spec)
+        stage.forecaster.weights
+        for stage in fits.stages
+        if stage.since in backtest.refit_moments(problem, one.spec)
     ]
     assert len(later) == fits.refits > 1
-    assert len({b"".join(array.tobytes() for array in weights.values()) for weights in later}) == len(later)
+    assert len(
+        {b"".join(array.tobytes() for array in weights.values()) for weights in later}
+    ) == len(later)
 
 
 def test_the_linear_part_known_at_a_moment_is_fitted_once_for_all_networks(monkeypatch):
     problem, fitted = daily(), []
     linear = type(problem).linear
-    monkeypatch.setattr(type(problem), "linear", lambda self, *given: (fitted.append(1), linear(self, *given))[1])
+    monkeypatch.setattr(
+        type(problem), "linear", lambda self, *given: (fitted.append(1), linear(self, *given))[1]
+    )
     network(problem, refit=60)
     before = len(fitted)
     network(problem, refit=60)
@@ -355,7 +450,9 @@ def test_the_linear_part_known_at_a_moment_is_fitted_once_for_all_networks(monke
 
 @pytest.mark.parametrize("options", [{}, {"refit": "monthly", "trainer": "lm"}])
 def test_weights_are_trained_anew_only_where_a_later_fit_repeats_its_steps(options):
-    with pytest.raises(InputError, match="refit_weights: again needs `refit` and trainer: gradient"):
+    with pytest.raises(
+        InputError, match="refit_weights: again needs `refit` and trainer: gradient"
+    ):
         spec("ffnn", refit_weights="again", **options)
 
 

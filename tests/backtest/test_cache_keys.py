@@ -26,7 +26,9 @@ SPECS = {name: spec(family=name) for name, spec in catalogue().items()}
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
-    shutil.copytree(ROOT / "forecast", root / "forecast", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "forecast", root / "forecast", ignore=shutil.ignore_patterns("__pycache__")
+    )
     return root
 
 
@@ -49,7 +51,9 @@ def changed_by(file, root, engine=ENGINE):
 @pytest.mark.parametrize("engine", [ENGINE, tuning.ENGINE], ids=["train", "tune"])
 @pytest.mark.parametrize("family", ["lstm", "naive", "theta", "narx"])
 def test_an_edit_of_a_familys_file_changes_that_familys_key_alone(copy, family, engine):
-    assert changed_by(copy / "forecast" / "models" / "families" / f"{family}.py", copy, engine) == {family}
+    assert changed_by(copy / "forecast" / "models" / "families" / f"{family}.py", copy, engine) == {
+        family
+    }
 
 
 def test_an_edit_of_a_cell_changes_the_families_made_of_it(copy):
@@ -60,7 +64,10 @@ def test_an_edit_of_a_cell_changes_the_families_made_of_it(copy):
 
 def test_an_edit_of_a_statistical_model_changes_its_own_key_alone(copy):
     assert changed_by(copy / "forecast" / "models" / "families" / "mstl.py", copy) == {"mstl"}
-    assert changed_by(copy / "forecast" / "models" / "families" / "auto_theta.py", copy) == {"theta", "auto_theta"}
+    assert changed_by(copy / "forecast" / "models" / "families" / "auto_theta.py", copy) == {
+        "theta",
+        "auto_theta",
+    }
 
 
 @pytest.mark.parametrize(
@@ -70,11 +77,20 @@ def test_an_edit_of_what_all_models_run_changes_every_key(copy, file):
     assert changed_by(copy / "forecast" / file, copy) == set(SPECS)
 
 
-@pytest.mark.parametrize("family", [name for name, spec in SPECS.items() if isinstance(spec, NetworkSpec)])
+@pytest.mark.parametrize(
+    "family", [name for name, spec in SPECS.items() if isinstance(spec, NetworkSpec)]
+)
 def test_the_code_of_every_layer_and_of_every_cell_it_names_is_in_a_networks_key(family):
     modules = SPECS[family].modules()
-    seen = {path.as_posix() for module in (ENGINE, *modules) for path in closure(module, ROOT, found_by_name=False)}
-    needed = {path.relative_to(ROOT).as_posix() for path in (ROOT / "forecast" / "networks" / "layers").glob("*.py")}
+    seen = {
+        path.as_posix()
+        for module in (ENGINE, *modules)
+        for path in closure(module, ROOT, found_by_name=False)
+    }
+    needed = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "forecast" / "networks" / "layers").glob("*.py")
+    }
     assert needed <= seen
     assert {f"{module.replace('.', '/')}.py" for module in modules} <= seen
 
@@ -88,7 +104,9 @@ DESCRIBES = {
     "licence": {"licence": {"name": "other", "attribution": "somebody", "note": "a note"}},
     "quality threshold": {"quality": {"spikes": {"action": "warn", "limit": 99}, "gaps": "refuse"}},
     "unit": {"target": [{**column, "unit": "EUR"} for column in problems.SHOPS["target"]]},
-    "max_missing": {"target": [{**problems.SHOPS["target"][0], "max_missing": 0.3}, problems.SHOPS["target"][1]]},
+    "max_missing": {
+        "target": [{**problems.SHOPS["target"][0], "max_missing": 0.3}, problems.SHOPS["target"][1]]
+    },
     "source": {"source": {"kind": "file", "path": "data/moved.csv"}},
     "split dates": {"splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1}},
     "a default written out": {"calibration_step_size": 2},
@@ -97,8 +115,9 @@ DESCRIBES = {
 
 @pytest.mark.parametrize("part", DESCRIBES)
 def test_an_edit_of_what_only_describes_a_dataset_changes_no_key(part, tmp_path):
-    """Study, memo and diagnostics lie under keys of task, data, borders, spec, code and lock: the task is the only one
-    that the entry reaches without changing the data."""
+    """Study, memo and diagnostics lie under keys of task, data, borders, spec, code and lock: the
+    task is the only one that the entry reaches without changing the data.
+    """
     plain, edited = problems.dataset(), problems.dataset(**DESCRIBES[part])
     assert edited != plain and edited.task == plain.task
     assert task_digest(edited.task) == task_digest(plain.task)
@@ -127,7 +146,9 @@ COLUMN_CHANGES = {
 @pytest.mark.parametrize("field", Task.model_fields)
 def test_every_field_of_a_task_is_in_every_key(field, tmp_path):
     plain, changed = problems.task(), problems.task(**CHANGES[field])
-    assert {name for name in Task.model_fields if getattr(plain, name) != getattr(changed, name)} == {field}
+    assert {
+        name for name in Task.model_fields if getattr(plain, name) != getattr(changed, name)
+    } == {field}
     assert not set(study_and_memo(plain, tmp_path)) & set(study_and_memo(changed, tmp_path))
 
 
@@ -141,12 +162,16 @@ def test_every_field_of_a_column_is_in_every_key(field, tmp_path):
     else:
         changed = problems.task(target=[{**first, **COLUMN_CHANGES[field]}, *rest])
     one, other = plain.target[0], changed.target[0]
-    assert {name for name in TaskColumn.model_fields if getattr(one, name) != getattr(other, name)} == {field}
+    assert {
+        name for name in TaskColumn.model_fields if getattr(one, name) != getattr(other, name)
+    } == {field}
     assert not set(study_and_memo(plain, tmp_path)) & set(study_and_memo(changed, tmp_path))
 
 
 def study_and_memo(task, folder):
-    """The names under which a study and a trained network lie; the diagnostics lie beside the latter."""
+    """The names under which a study and a trained network lie; the diagnostics lie beside the
+    latter.
+    """
     paths, spec = ProjectPaths.of(folder), SPECS["elman"]
     place, budget = PreparedData(paths, "shops", "frame.parquet", "digest"), Budget(4, 2)
     candidate = Candidate("elman", spec, "shipped", "linear")

@@ -46,8 +46,11 @@ def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
         "narx.last",
     ]
     assert {name: c.ranking for name, c in found.items() if c.spec.on_skip} == {
-        "small.linear": "shipped", "small.last": "architecture", "narx.linear": "shipped", "narx.last": "architecture",
-    }  # fmt: skip
+        "small.linear": "shipped",
+        "small.last": "architecture",
+        "narx.linear": "shipped",
+        "narx.last": "architecture",
+    }
     assert found["small.last"].spec.units == 4
 
 
@@ -87,20 +90,42 @@ def test_a_baseline_says_which_datasets_it_does_not_suit(options, season_length,
 
 def test_the_linear_part_of_the_networks_standing_alone_is_fitted_as_often_as_they_are():
     entries = {**CONFIG.models, "ridge": {"family": "ridge", "refit": "monthly"}}
-    with pytest.raises(InputError, match=r"models\.ridge .* found refit: monthly, and of the networks 'never'\. Give"):
+    with pytest.raises(
+        InputError,
+        match=r"models\.ridge .* found refit: monthly, and of the networks 'never'\. Give",
+    ):
         candidates(CONFIG.model_copy(update={"models": entries}), season_length=24)
     assert candidates(CONFIG.model_copy(update={"refit": "monthly"}), season_length=24)
 
 
 def test_what_the_file_says_of_refits_holds_for_every_entry_that_says_nothing_itself():
-    entries = {**CONFIG.models, "once": {"family": "theta", "refit": "never"}, "often": {"family": "theta"}}
-    update = {"models": entries, "grid": "it", "grids": {"it": ("naive", "once", "often")}, "refit": 30}
-    found = {one.model: one.spec for one in candidates(CONFIG.model_copy(update=update), season_length=24)}
-    assert (found["once"].refit, found["often"].refit) == ("never", 30) and not found["naive"].refitted
+    entries = {
+        **CONFIG.models,
+        "once": {"family": "theta", "refit": "never"},
+        "often": {"family": "theta"},
+    }
+    update = {
+        "models": entries,
+        "grid": "it",
+        "grids": {"it": ("naive", "once", "often")},
+        "refit": 30,
+    }
+    found = {
+        one.model: one.spec
+        for one in candidates(CONFIG.model_copy(update=update), season_length=24)
+    }
+    assert (found["once"].refit, found["often"].refit) == ("never", 30) and not found[
+        "naive"
+    ].refitted
 
 
 def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():
-    assert with_references(("small", "ridge"), CONFIG) == ("naive", "seasonal_naive", "ridge", "small")
+    assert with_references(("small", "ridge"), CONFIG) == (
+        "naive",
+        "seasonal_naive",
+        "ridge",
+        "small",
+    )
     assert with_references((), CONFIG) == ()
 
 
@@ -111,7 +136,9 @@ def test_a_reference_that_is_not_configured_does_not_hide_the_name_that_is_wrong
 
 
 def test_an_unknown_family_is_named_with_the_nearest():
-    with pytest.raises(InputError, match=r"models\.odd: unknown family 'lstn'\. Did you mean 'lstm'\?"):
+    with pytest.raises(
+        InputError, match=r"models\.odd: unknown family 'lstn'\. Did you mean 'lstm'\?"
+    ):
         named(only=("odd",))
 
 
@@ -120,4 +147,7 @@ def test_a_family_of_a_folder_that_is_added_later_is_known(tmp_path, monkeypatch
     own = Path(models.families.__path__[0], "naive.py").read_text(encoding="utf-8")
     (tmp_path / "repeats.py").write_text(own, encoding="utf-8")
     monkeypatch.setattr(models.families, "__path__", [*models.families.__path__, str(tmp_path)])
-    assert models.spec({"family": "repeats"}, where="after").summary == "Repeats the last observed value."
+    assert (
+        models.spec({"family": "repeats"}, where="after").summary
+        == "Repeats the last observed value."
+    )

@@ -1,4 +1,6 @@
-"""Combinations: who is in, with which weight, from validation alone; and the rows that they leave."""
+"""Combinations: who is in, with which weight, from validation alone; and the rows that they
+leave.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,16 @@ BLOCKS = {"validation": 100, "calibration": 20, "test": 30}
 def part(errors: np.ndarray, names: tuple[str, ...], kinds: tuple[str, ...] = ()) -> Part:
     cutoffs = pd.date_range("2024-01-01", periods=len(errors), freq="h").to_numpy()
     given = dict(zip(names, kinds or ("network",) * len(names), strict=True))
-    return Part(names, {name: name for name in names}, given, cutoffs, errors, TASK, model_confidence_set)
+    return Part(
+        names, {name: name for name in names}, given, cutoffs, errors, TASK, model_confidence_set
+    )
 
 
 def noise(*scales: float, rows: int = 400, shared: float = 0.0) -> np.ndarray:
     rng = np.random.default_rng(1)
-    return rng.normal(size=(rows, len(scales))) * np.array(scales) + shared * rng.normal(size=(rows, 1))
+    return rng.normal(size=(rows, len(scales))) * np.array(scales) + shared * rng.normal(
+        size=(rows, 1)
+    )
 
 
 def test_without_a_penalty_independent_errors_are_weighted_by_their_precision():
@@ -37,7 +43,8 @@ def test_without_a_penalty_independent_errors_are_weighted_by_their_precision():
 
 
 def test_a_member_that_only_adds_error_gets_no_weight_and_none_is_negative():
-    square = np.array([[1.0, 2.0], [2.0, 5.0]])  # the second is the first and more: 1.25 and -0.25 without the bound
+    # the second is the first and more: 1.25 and -0.25 without the bound
+    square = np.array([[1.0, 2.0], [2.0, 5.0]])
     assert simplex(square, 0.0) == pytest.approx([1.0, 0.0], abs=1e-6)
 
 
@@ -49,12 +56,15 @@ def test_the_penalty_draws_the_weights_to_equal_ones():
 
 def test_stacking_finds_the_one_that_knows_and_leaves_equal_ones_alike():
     assert stacked(part(noise(0.1, 2.0, 2.0), ("a", "b", "c")))[0] > 0.9
-    assert stacked(part(noise(1.0, 1.0, 1.0), ("a", "b", "c"))) == pytest.approx(np.full(3, 1 / 3), abs=0.05)
+    assert stacked(part(noise(1.0, 1.0, 1.0), ("a", "b", "c"))) == pytest.approx(
+        np.full(3, 1 / 3), abs=0.05
+    )
 
 
 def test_a_few_hard_hours_do_not_outvote_the_many():
     errors = np.tile([0.0, 1.0], (400, 1))
-    errors[::10] = [5.0, 0.0]  # 0.9 (1 - w) + 0.5 w is least at w = 1, 0.9 (1 - w)^2 + 2.5 w^2 at w = 0.9 / 3.4
+    # 0.9 (1 - w) + 0.5 w is least at w = 1, 0.9 (1 - w)^2 + 2.5 w^2 at w = 0.9 / 3.4
+    errors[::10] = [5.0, 0.0]
     assert simplex(errors.T @ errors / 400, 0.0)[0] == pytest.approx(0.9 / 3.4, abs=1e-6)
     assert stacked(part(errors, ("most", "few")))[0] > 0.8
     assert list(stacked(part(0 * errors, ("a", "b")))) == [0.5, 0.5]
@@ -66,7 +76,10 @@ def test_evidence_that_chance_explains_costs_less_than_without_the_penalty():
         rng = np.random.default_rng(seed)
         errors = rng.normal(size=(100, 4)) * [1.0, 1.02, 1.04, 1.06] + 2 * rng.normal(size=(100, 1))
         own = part(errors, ("a", "b", "c", "d"))
-        for found, weights in ((learnt, stacked(own)), (free, simplex(own.errors.T @ own.errors / 100, 0.0))):
+        for found, weights in (
+            (learnt, stacked(own)),
+            (free, simplex(own.errors.T @ own.errors / 100, 0.0)),
+        ):
             found.append(4 + float(weights**2 @ np.array([1.0, 1.02, 1.04, 1.06]) ** 2))
     equal = 4 + np.mean(np.array([1.0, 1.02, 1.04, 1.06]) ** 2) / 4
     assert np.mean(learnt) < 1.02 * equal < np.mean(free)
@@ -76,22 +89,34 @@ def test_a_validation_too_short_to_be_tried_on_gives_equal_weights():
     task = problems.task(horizon=6, step_size=2)
     cutoffs = np.arange(3).astype("datetime64[h]")
     whole = Part(("a", "b"), {}, {}, cutoffs, noise(0.1, 2.0, rows=3), task, everybody)
-    assert sum(other.any() for other, _ in whole.stretches()) < 2 and list(stacked(whole)) == [0.5, 0.5]
+    assert sum(other.any() for other, _ in whole.stretches()) < 2 and list(stacked(whole)) == [
+        0.5,
+        0.5,
+    ]
 
 
 def test_the_groups_name_networks_the_tied_best_and_everybody():
-    errors = part(noise(1.0, 1.01, 9.0, shared=1.0), ("net", "line", "bad"), ("network", "linear", "network"))
+    errors = part(
+        noise(1.0, 1.01, 9.0, shared=1.0), ("net", "line", "bad"), ("network", "linear", "network")
+    )
     assert settle(Combination(members=("networks",)), errors) == {"net": 0.5, "bad": 0.5}
     assert set(settle(Combination(members=("tied",)), errors)) == {"net", "line"}
     assert set(settle(Combination(members=("all",)), errors)) == {"net", "line", "bad"}
-    assert settle(Combination(members=("networks", "line")), errors) == {"net": 0.25, "line": 0.5, "bad": 0.25}
+    assert settle(Combination(members=("networks", "line")), errors) == {
+        "net": 0.25,
+        "line": 0.5,
+        "bad": 0.25,
+    }
 
 
 @pytest.mark.parametrize("weights", ["equal", "stacked"])
-def test_networks_beside_others_count_as_one_however_many_and_whichever_validation_flatters(weights):
+def test_networks_beside_others_count_as_one_however_many_and_whichever_validation_flatters(
+    weights,
+):
     kinds = ("network",) * 5 + ("linear", "linear")
     errors = noise(*np.full(7, 0.1), rows=400)
-    errors[:, :5] += noise(1.0, rows=400)  # they err alike, and the first has the lowest error there
+    # they err alike, and the first has the lowest error there
+    errors[:, :5] += noise(1.0, rows=400)
     errors[:, 0] *= 0.8
     errors[:, 5:] += np.random.default_rng(2).normal(size=(400, 2))
     found = settle(
@@ -132,14 +157,19 @@ def test_rows_that_are_no_networks_keep_their_seats_up_to_two_thirds_of_them():
     kinds = ("linear",) * MOST + ("network",) * MOST
     errors = part(noise(*np.geomspace(5, 50, MOST), *np.linspace(1, 2, MOST)), names, kinds)
     most = 2 * MOST // 3
-    assert list(settle(Combination(members=("all",)), errors)) == [*names[:most], *names[MOST : 2 * MOST - most]]
+    assert list(settle(Combination(members=("all",)), errors)) == [
+        *names[:most],
+        *names[MOST : 2 * MOST - most],
+    ]
     found = settle(Combination(members=("networks", "line_00", "line_11")), errors)
     assert list(found) == ["line_00", "line_11", *names[MOST:-2]]
 
 
 def test_a_member_that_does_not_suit_the_data_is_not_asked_for():
     rule = Combination(members=("networks", "line", "seasonal"), weights="stacked")
-    assert rule.without(["seasonal"]) == Combination(members=("networks", "line"), weights="stacked")
+    assert rule.without(["seasonal"]) == Combination(
+        members=("networks", "line"), weights="stacked"
+    )
 
 
 def test_weights_for_a_member_that_is_gone_are_refused_by_its_name():
@@ -151,15 +181,22 @@ def test_weights_for_a_member_that_is_gone_are_refused_by_its_name():
 
 def test_stretches_of_time_share_no_target():
     task = problems.task(horizon=6, step_size=2)
-    whole = Part(("a",), {}, {}, np.arange(50).astype("datetime64[h]"), noise(1.0, rows=50), task, everybody)
+    whole = Part(
+        ("a",), {}, {}, np.arange(50).astype("datetime64[h]"), noise(1.0, rows=50), task, everybody
+    )
     for other, own in whole.stretches():
         near = np.abs(np.flatnonzero(other)[:, None] - np.flatnonzero(own)[None, :]).min()
-        assert near == 3  # origins 2 steps apart, 6 steps ahead: the targets of the third next begin behind its own
+        # origins 2 steps apart, 6 steps ahead: the targets of the third next begin behind its own
+        assert near == 3
     assert sum(own.sum() for _, own in whole.stretches()) == 50
 
 
 def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest():
-    content = {"grid": "g", "grids": {"g": ["naive", "mix"]}, "models": {"naive": {"family": "naive"}}}
+    content = {
+        "grid": "g",
+        "grids": {"g": ["naive", "mix"]},
+        "models": {"naive": {"family": "naive"}},
+    }
     mix = {"family": "combination", "members": ["nave"]}
     models = Models.model_validate({**content, "models": {**content["models"], "mix": mix}})
     assert list(models.selected()) == ["naive"]
@@ -167,16 +204,26 @@ def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest
         models.combinations()
 
 
-@pytest.mark.parametrize(("mix", "sentence"), [
-    ({"members": ["other", "naive"]}, "unknown member 'other'.*: no combination, no `service`"),
-    ({"members": ["said"]}, "unknown member 'said'"),
-    ({"members": ["nave", "naive", "arks"]}, "unknown members 'arks', 'nave'."),
-    ({"weights": {"networks": 1, "naive": 1}}, "unknown member 'networks'. Wanted names of entries that are fitted"),
-    ({"weights": {"naive": 1}, "members": "all"}, "`weights` name the members already"),
-    ({"weights": {"naive": float("inf")}}, "finite number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mix", "sentence"),
+    [
+        ({"members": ["other", "naive"]}, "unknown member 'other'.*: no combination, no `service`"),
+        ({"members": ["said"]}, "unknown member 'said'"),
+        ({"members": ["nave", "naive", "arks"]}, "unknown members 'arks', 'nave'."),
+        (
+            {"weights": {"networks": 1, "naive": 1}},
+            "unknown member 'networks'. Wanted names of entries that are fitted",
+        ),
+        ({"weights": {"naive": 1}, "members": "all"}, "`weights` name the members already"),
+        ({"weights": {"naive": float("inf")}}, "finite number"),
+    ],
+)
 def test_what_no_combination_can_have_is_refused_before_a_run(mix, sentence):
-    entries = {"naive": {"family": "naive"}, "said": {"family": "service"}, "other": {"family": "combination"}}
+    entries = {
+        "naive": {"family": "naive"},
+        "said": {"family": "service"},
+        "other": {"family": "combination"},
+    }
     models = {**entries, "mix": {"family": "combination"} | mix}
     content = {"grid": "g", "grids": {"g": ["naive", "mix"]}, "models": models}
     with pytest.raises(InputError, match=f"models.mix.*{sentence}"):
@@ -185,20 +232,38 @@ def test_what_no_combination_can_have_is_refused_before_a_run(mix, sentence):
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
-    """Two networks of two seeds, one of them wrong by +1 and the other by -2 at every step; a line; a failed one."""
-    for name, wrong in {"up.linear": 1.0, "down.linear": -2.0, "line": 3.0, "ill.linear": 0.0}.items():
+    """Two networks of two seeds, one of them wrong by +1 and the other by -2 at every step; a line;
+    a failed one.
+    """
+    for name, wrong in {
+        "up.linear": 1.0,
+        "down.linear": -2.0,
+        "line": 3.0,
+        "ill.linear": 0.0,
+    }.items():
         folder = tmp_path / name
         seeds = (0, 1) if "." in name else (0,)
         record = {
-            "dataset": "shops", "model": name.partition(".")[0], "candidate": name, "family": "x", "n_params": 3,
-            "kind": "network" if "." in name else "linear", "skip": "linear" if "." in name else None, "refits": 0,
-            "ranking": "shipped" if "." in name else "baseline", "params": {"units": 1}, "rows_seen": 7,
-            "status": "failed" if name == "ill.linear" else "ok", "digests": {"data": "d", "key": name},
-        }  # fmt: skip
+            "dataset": "shops",
+            "model": name.partition(".")[0],
+            "candidate": name,
+            "family": "x",
+            "n_params": 3,
+            "kind": "network" if "." in name else "linear",
+            "skip": "linear" if "." in name else None,
+            "refits": 0,
+            "ranking": "shipped" if "." in name else "baseline",
+            "params": {"units": 1},
+            "rows_seen": 7,
+            "status": "failed" if name == "ill.linear" else "ok",
+            "digests": {"data": "d", "key": name},
+        }
         files.write_json(folder / "record.json", record)
         for seed in seeds if record["status"] == "ok" else ():
             files.write_json(folder / f"seed-{seed}" / "spec.json", {})
-        table = pd.concat([forecasts(seed, wrong + 0.5 * (2 * seed - 1) * ("." in name)) for seed in seeds])
+        table = pd.concat(
+            [forecasts(seed, wrong + 0.5 * (2 * seed - 1) * ("." in name)) for seed in seeds]
+        )
         if record["status"] == "ok":
             files.write_frame(folder / "forecasts.parquet", table)
     return tmp_path
@@ -210,10 +275,17 @@ def forecasts(seed: int, wrong: float, *, test: float = 0.0) -> pd.DataFrame:
     y = np.random.default_rng(0).normal(size=count)
     block = np.repeat(list(BLOCKS), list(BLOCKS.values()))
     table = {
-        "unique_id": "a", "cutoff": cutoff, "step": 1, "ds": cutoff + pd.Timedelta("1h"), "block": block,
-        "seed": seed, "output": "sales", "y": y + test * (block == "test"), "y_hat": y + wrong,
+        "unique_id": "a",
+        "cutoff": cutoff,
+        "step": 1,
+        "ds": cutoff + pd.Timedelta("1h"),
+        "block": block,
+        "seed": seed,
+        "output": "sales",
+        "y": y + test * (block == "test"),
+        "y_hat": y + wrong,
         "volatility": 1.0,
-    }  # fmt: skip
+    }
     return pd.DataFrame(table)
 
 
@@ -221,13 +293,24 @@ def test_a_combination_averages_seeds_first_then_members_and_keeps_both(trained)
     combine("mix", Combination(members=("networks", "line")), TASK, trained, everybody)
     record = files.read_json(trained / "mix" / "record.json")
     table = pd.read_parquet(trained / "mix" / "forecasts.parquet")
-    assert (table["y_hat"] - table["y"]).to_numpy() == pytest.approx(np.full(len(table), ((1 - 2) / 2 + 3) / 2))
+    assert (table["y_hat"] - table["y"]).to_numpy() == pytest.approx(
+        np.full(len(table), ((1 - 2) / 2 + 3) / 2)
+    )
     assert set(table["seed"]) == {0} and len(table) == sum(BLOCKS.values())
     weights = {m["candidate"]: m["weight"] for m in record["members"]}
     assert weights == {"up.linear": 0.25, "down.linear": 0.25, "line": 0.5}
     assert record["members"][0]["params"] == {"units": 1} and record["n_params"] == 9
-    kept = {str(path.parent.relative_to(trained / "mix" / "members")) for path in trained.glob("mix/members/*/*/*")}
-    assert kept == {"up.linear/seed-0", "up.linear/seed-1", "down.linear/seed-0", "down.linear/seed-1", "line/seed-0"}
+    kept = {
+        str(path.parent.relative_to(trained / "mix" / "members"))
+        for path in trained.glob("mix/members/*/*/*")
+    }
+    assert kept == {
+        "up.linear/seed-0",
+        "up.linear/seed-1",
+        "down.linear/seed-0",
+        "down.linear/seed-1",
+        "line/seed-0",
+    }
     assert (record["status"], record["ranking"], record["kind"]) == ("ok", "shipped", "combination")
 
 
@@ -237,18 +320,30 @@ def test_a_failed_member_is_left_out_and_said(trained):
     assert record["status"] == "ok" and record["reason"] == "left out: ill.linear (failed)"
     combine("other", Combination(weights={"up": 1, "ill": 1}), TASK, trained, everybody)
     refused = files.read_json(trained / "other" / "record.json")
-    assert refused["status"] == "failed" and "'ill'" in refused["reason"] and refused["members"] == []
+    assert (
+        refused["status"] == "failed" and "'ill'" in refused["reason"] and refused["members"] == []
+    )
 
 
 def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained):
     for name in ("up.linear", "line"):
         content = files.read_json(trained / name / "record.json")
-        own = {"model": "up", "candidate": "up.last", "skip": "last", "ranking": "architecture", "kind": "network"}
+        own = {
+            "model": "up",
+            "candidate": "up.last",
+            "skip": "last",
+            "ranking": "architecture",
+            "kind": "network",
+        }
         files.write_json(trained / "up.last" / "record.json", content | own)
         files.write_frame(trained / "up.last" / "forecasts.parquet", forecasts(0, 50.0))
         combine(f"mix_{name}", Combination(members=("up", "line")), TASK, trained, everybody)
-        (trained / "up.linear" / "record.json").unlink(missing_ok=True)  # then only the one without a skip is left
-    both, alone = (files.read_json(trained / f"mix_{n}" / "record.json")["members"] for n in ("up.linear", "line"))
+        # then only the one without a skip is left
+        (trained / "up.linear" / "record.json").unlink(missing_ok=True)
+    both, alone = (
+        files.read_json(trained / f"mix_{n}" / "record.json")["members"]
+        for n in ("up.linear", "line")
+    )
     assert {m["candidate"] for m in both} == {"up.linear", "line"}
     assert {m["candidate"] for m in alone} == {"up.last", "line"}
 
@@ -263,10 +358,13 @@ def test_weights_are_learnt_from_validation_rows_and_no_others(trained):
         table.loc[later, "y"] = -5 * table.loc[later, "y"]
         files.write_frame(path, table)
     combine("after", rule, TASK, trained, everybody)
-    one, two = (files.read_json(trained / name / "record.json")["members"] for name in ("before", "after"))
+    one, two = (
+        files.read_json(trained / name / "record.json")["members"] for name in ("before", "after")
+    )
     assert one == two
     wrong = {"up.linear": 1.0, "down.linear": -2.0, "line": 3.0}
-    assert sum(m["weight"] * wrong[m["candidate"]] for m in one) == pytest.approx(0, abs=0.1)  # where they cancel
+    # where they cancel
+    assert sum(m["weight"] * wrong[m["candidate"]] for m in one) == pytest.approx(0, abs=0.1)
 
 
 def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(trained):
@@ -283,39 +381,66 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
     start = pd.Timestamp("2024-01-01")
     moments = {name: pd.Timestamp(name) - start for name in list(weights)[1:]}
     assert list(moments.values()) == [pd.Timedelta(hours=h) for h in range(100, 150, 5)]
-    shares = [weights[name].get("line", 0) for name, at in moments.items() if at > pd.Timedelta(hours=100 + turn)]
-    known = [own for name, own in weights.items() if name == "" or moments[name] <= pd.Timedelta(hours=100 + turn)]
-    assert all(own.get("line", 0) == pytest.approx(known[0].get("line", 0), abs=0.02) for own in known)
+    shares = [
+        weights[name].get("line", 0)
+        for name, at in moments.items()
+        if at > pd.Timedelta(hours=100 + turn)
+    ]
+    known = [
+        own
+        for name, own in weights.items()
+        if name == "" or moments[name] <= pd.Timedelta(hours=100 + turn)
+    ]
+    assert all(
+        own.get("line", 0) == pytest.approx(known[0].get("line", 0), abs=0.02) for own in known
+    )
     assert shares == sorted(shares) and shares[-1] > 0.6 > known[0].get("line", 0)
-    last = {m["candidate"]: m["weight"] for m in files.read_json(trained / "again" / "record.json")["members"]}
+    last = {
+        m["candidate"]: m["weight"]
+        for m in files.read_json(trained / "again" / "record.json")["members"]
+    }
     test = start + pd.Timedelta(hours=sum(BLOCKS[block] for block in ("validation", "calibration")))
     before = [own for name, own in weights.items() if name == "" or start + moments[name] <= test]
-    assert last == before[-1] != list(weights.values())[-1]  # what serves has seen no target of the test block
-    tables = [pd.read_parquet(trained / name / "forecasts.parquet").set_index("cutoff") for name in ("once", "again")]
+    # what serves has seen no target of the test block
+    assert last == before[-1] != list(weights.values())[-1]
+    tables = [
+        pd.read_parquet(trained / name / "forecasts.parquet").set_index("cutoff")
+        for name in ("once", "again")
+    ]
     same = tables[0].index < start + pd.Timedelta(hours=100)
     assert tables[0]["y_hat"][same].equals(tables[1]["y_hat"][same])
     wrong = [(table["y_hat"] - table["y"]).abs().iloc[-5:].mean() for table in tables]
     assert wrong[1] < wrong[0]
 
 
-def test_the_members_of_weights_learnt_again_are_those_that_validation_could_not_tell_from_the_best(trained):
+def test_the_members_of_weights_learnt_again_are_those_that_validation_could_not_tell_from_the_best(
+    trained,
+):
     asked = []
 
     def best_set(losses, **steps):
         asked.append(len(losses))
-        return ["up.linear", "down.linear"] if len(losses) == BLOCKS["validation"] else ["up.linear"]
+        return (
+            ["up.linear", "down.linear"] if len(losses) == BLOCKS["validation"] else ["up.linear"]
+        )
 
-    combine("again", Combination(members=("tied",), weights="stacked", refit=5), TASK, trained, best_set)
+    combine(
+        "again", Combination(members=("tied",), weights="stacked", refit=5), TASK, trained, best_set
+    )
     assert asked[0] == BLOCKS["validation"] >= max(asked)  # never of rows behind it
     weights = files.read_json(trained / "again" / "record.json")["weights"]
-    assert len(weights) == 11 and all(set(own) == {"up.linear", "down.linear"} for own in weights.values())
+    assert len(weights) == 11 and all(
+        set(own) == {"up.linear", "down.linear"} for own in weights.values()
+    )
     asked.clear()
     combine("once", Combination(members=("tied",)), TASK, trained, best_set)
     assert len(asked) == 1 + combinations.STRETCHES
 
 
 def test_weights_that_nothing_learns_cannot_be_learnt_again():
-    with pytest.raises(ValueError, match="refit: monthly needs weights that are learnt: `weights: stacked`"):
+    with pytest.raises(
+        ValueError, match="refit: monthly needs weights that are learnt: `weights: stacked`"
+    ):
         Combination(weights="equal", refit="monthly")
 
 
@@ -325,7 +450,9 @@ def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(traine
     own = lambda rule, rows, *more: seen.append(rows.cutoffs) or real(rule, rows, *more)  # noqa: E731
     monkeypatch.setattr(combinations, "settle", own)
     combine("mix", Combination(members=("all",), weights="stacked"), TASK, trained, everybody)
-    validation = pd.read_parquet(trained / "mix" / "forecasts.parquet").query("block == 'validation'")["cutoff"]
+    validation = pd.read_parquet(trained / "mix" / "forecasts.parquet").query(
+        "block == 'validation'"
+    )["cutoff"]
     assert len(seen) == 1 + combinations.STRETCHES and set(seen[0]) == set(validation)
     assert not set.intersection(*map(set, seen[1:]))
 

@@ -1,4 +1,6 @@
-"""From a head's forecasts to its table and its scores: each number against its own formula on the same origins."""
+"""From a head's forecasts to its table and its scores: each number against its own formula on the
+same origins.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +27,25 @@ SHOPS = problems.shops()
 
 def distributions(family, head, seed=0):
     model = heads.forecaster(family, head, stirred=1.0 + 0.1 * seed)
-    return with_distributions([Stage(model)], SHOPS, forecast_blocks([Stage(model)], SHOPS, seed), seed=seed)
+    return with_distributions(
+        [Stage(model)], SHOPS, forecast_blocks([Stage(model)], SHOPS, seed), seed=seed
+    )
 
 
 def lasts():
     frame = problems.frame().set_index("ds")
     return {
-        f"{uid}/{target}": rows[target].ffill() for uid, rows in frame.groupby("unique_id") for target in
-        ("sales", "price")
-    }  # fmt: skip
+        f"{uid}/{target}": rows[target].ffill()
+        for uid, rows in frame.groupby("unique_id")
+        for target in ("sales", "price")
+    }
 
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """The scores of a gaussian with two seeds and of an up/down head, beside a point model without a table."""
+    """The scores of a gaussian with two seeds and of an up/down head, beside a point model without
+    a table.
+    """
     results = Results(ProjectPaths.of(tmp_path_factory.mktemp("project")), "shops")
     tables = {
         "gru.linear": [distributions("gru", "gaussian", s) for s in (0, 1)],
@@ -46,15 +53,28 @@ def scored(tmp_path_factory):
     }
     for name, parts in tables.items():
         files.write_frame(results.folder(name) / FILE, pd.concat(parts, ignore_index=True))
-    for name, kind in (("gru.linear", "gaussian"), ("updown.linear", "updown"), ("plain.linear", "point")):
+    for name, kind in (
+        ("gru.linear", "gaussian"),
+        ("updown.linear", "updown"),
+        ("plain.linear", "point"),
+    ):
         record = {"candidate": name, "model": name.split(".")[0], "ranking": "shipped"}
-        files.write_json(results.folder(name) / "record.json", {**record, "params": {"head": {"kind": kind}}})
+        files.write_json(
+            results.folder(name) / "record.json", {**record, "params": {"head": {"kind": kind}}}
+        )
     return distribution_scores(results, lasts(), (0.8, 0.95, 0.99)), tables
 
 
 def value(table, metric, *, model="gru", series="north/sales", seed="0", step=0, level=None):
-    rows = table[(table.model == model) & (table.series == series) & (table.seed == seed) & (table.step == step)]
-    rows = rows[(rows.metric == metric) & (rows.level.isna() if level is None else rows.level == level)]
+    rows = table[
+        (table.model == model)
+        & (table.series == series)
+        & (table.seed == seed)
+        & (table.step == step)
+    ]
+    rows = rows[
+        (rows.metric == metric) & (rows.level.isna() if level is None else rows.level == level)
+    ]
     (found,) = rows["value"]
     return found
 
@@ -64,7 +84,12 @@ def block(part, uid="north", output="sales"):
 
 
 def test_a_point_model_leaves_no_table():
-    assert with_distributions([Stage(point_forecaster("gru", "linear"))], SHOPS, pd.DataFrame(), seed=0) is None
+    assert (
+        with_distributions(
+            [Stage(point_forecaster("gru", "linear"))], SHOPS, pd.DataFrame(), seed=0
+        )
+        is None
+    )
 
 
 def test_the_table_has_the_rows_of_the_forecasts_and_its_median_is_the_forecast():
@@ -74,7 +99,11 @@ def test_the_table_has_the_rows_of_the_forecasts_and_its_median_is_the_forecast(
     keys = ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y"]
     pd.testing.assert_frame_equal(table[keys].reset_index(drop=True), forecasts[keys])
     np.testing.assert_allclose(table["q_0.5"], forecasts["y_hat"], rtol=1e-6)
-    assert list(table.columns[len(keys) :]) == ["p_rise", *map(quantile_column, LEVELS), "log_density"]
+    assert list(table.columns[len(keys) :]) == [
+        "p_rise",
+        *map(quantile_column, LEVELS),
+        "log_density",
+    ]
     assert (np.diff(table[[quantile_column(level) for level in LEVELS]], axis=1) > 0).all()
 
 
@@ -88,7 +117,10 @@ def test_a_recursive_table_is_read_off_paths_that_feed_back_what_was_drawn():
 
 def test_an_up_down_head_has_a_probability_alone():
     table = distributions("gru", "updown")
-    assert not [c for c in table if c.startswith("q_") or c == "log_density"] and table["p_rise"].between(0, 1).all()
+    assert (
+        not [c for c in table if c.startswith("q_") or c == "log_density"]
+        and table["p_rise"].between(0, 1).all()
+    )
 
 
 def test_every_number_is_its_metric_on_the_test_block(scored):
@@ -104,9 +136,13 @@ def test_every_number_is_its_metric_on_the_test_block(scored):
     known = np.isfinite(y)
     missed = np.maximum(lower - y, 0) + np.maximum(y - upper, 0)
     assert value(table, "coverage", level=0.95) == pytest.approx((missed[known] == 0).mean())
-    assert value(table, "winkler", level=0.95) == pytest.approx((upper - lower + 40 * missed)[known].mean())
+    assert value(table, "winkler", level=0.95) == pytest.approx(
+        (upper - lower + 40 * missed)[known].mean()
+    )
     assert value(table, "width", level=0.8) == pytest.approx((rows["q_0.9"] - rows["q_0.1"]).mean())
-    assert value(table, "crps", step=2) == pytest.approx(metrics.crps_quantiles(y[1::3], grid[1::3], EVEN))
+    assert value(table, "crps", step=2) == pytest.approx(
+        metrics.crps_quantiles(y[1::3], grid[1::3], EVEN)
+    )
 
 
 def test_the_log_score_is_that_of_the_normal_in_the_unit_of_the_data(scored):
@@ -126,7 +162,9 @@ def test_the_mean_is_over_seeds_and_the_ensemble_averages_quantiles(scored):
     each = [value(table, "crps", seed=seed) for seed in ("0", "1")]
     assert value(table, "crps", seed="mean") == pytest.approx(np.mean(each)) and each[0] != each[1]
     both = (one["q_0.3"].to_numpy() + two["q_0.3"].to_numpy()) / 2
-    assert value(table, "pinball", level=0.3, seed="ensemble") == pytest.approx(metrics.pinball(one["y"], both, 0.3))
+    assert value(table, "pinball", level=0.3, seed="ensemble") == pytest.approx(
+        metrics.pinball(one["y"], both, 0.3)
+    )
     assert "log_score" not in set(table[table.seed == "ensemble"].metric)
 
 
@@ -155,6 +193,12 @@ def test_without_heads_the_table_has_its_columns_and_no_rows(tmp_path):
 
 
 def test_paths_that_diverge_are_a_failed_model():
-    calm, wild = heads.forecaster("narx", "gaussian"), heads.forecaster("narx", "gaussian", stirred=1e30)
-    with pytest.raises(ModelFailure, match="Quantiles of series 'north' are not finite: the paths of the model diver"):
+    calm, wild = (
+        heads.forecaster("narx", "gaussian"),
+        heads.forecaster("narx", "gaussian", stirred=1e30),
+    )
+    with pytest.raises(
+        ModelFailure,
+        match="Quantiles of series 'north' are not finite: the paths of the model diver",
+    ):
         with_distributions([Stage(wild)], SHOPS, forecast_blocks([Stage(calm)], SHOPS, 0), seed=0)

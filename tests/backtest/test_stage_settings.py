@@ -26,11 +26,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = {
         "grid": "tiny",
         "grids": {"tiny": ["naive", "lstm"]},
-        "models": {"naive": {"family": "naive"}, "lstm": {"family": "lstm"}, "gru": {"family": "gru"}},
+        "models": {
+            "naive": {"family": "naive"},
+            "lstm": {"family": "lstm"},
+            "gru": {"family": "gru"},
+        },
     }
     small_project.write_yaml(root / "configs" / "models.yaml", content)
     datasets = root / "configs" / "datasets.yaml"
-    datasets.write_text(datasets.read_text().replace("column: y", "column: y\n      max_missing: 0.1"))
+    datasets.write_text(
+        datasets.read_text().replace("column: y", "column: y\n      max_missing: 0.1")
+    )
     return root
 
 
@@ -38,9 +44,14 @@ def made(root: Path) -> Files:
     """What the stage writes, run by the code of `root` itself."""
     shutil.rmtree(root / "data" / "settings", ignore_errors=True)
     command = [sys.executable, "-m", "pipelines.settings"]
-    subprocess.run(command, cwd=root, env={**small_project.environment(), "PYTHONPATH": str(root)}, check=True)
+    subprocess.run(
+        command, cwd=root, env={**small_project.environment(), "PYTHONPATH": str(root)}, check=True
+    )
     folder = root / "data" / "settings"
-    return {path.relative_to(folder).as_posix(): json.loads(path.read_text()) for path in folder.rglob("*.json")}
+    return {
+        path.relative_to(folder).as_posix(): json.loads(path.read_text())
+        for path in folder.rglob("*.json")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +97,12 @@ def test_what_is_only_shown_makes_the_report_alone_stale(changed, name: str, edi
     ("name", "edit"),
     [
         ("max_missing", lambda text: text.replace("max_missing: 0.1", "max_missing: 0.2")),
-        ("quality", lambda text: text.replace("title: A wave", "title: A wave\n    quality: {gaps: {limit: 7}}")),
+        (
+            "quality",
+            lambda text: text.replace(
+                "title: A wave", "title: A wave\n    quality: {gaps: {limit: 7}}"
+            ),
+        ),
     ],
 )
 def test_a_threshold_of_the_data_checks_retrains_nothing(changed, name: str, edit) -> None:
@@ -94,7 +110,10 @@ def test_a_threshold_of_the_data_checks_retrains_nothing(changed, name: str, edi
 
 
 def test_a_first_gap_allowed_gives_networks_a_mask_and_retrains(changed) -> None:
-    assert changed(DATASETS, lambda text: text.replace("max_missing: 0.1", "max_missing: 0.0")) >= RETRAINING
+    assert (
+        changed(DATASETS, lambda text: text.replace("max_missing: 0.1", "max_missing: 0.0"))
+        >= RETRAINING
+    )
 
 
 def test_a_comment_in_a_configuration_changes_nothing(changed) -> None:
@@ -103,13 +122,19 @@ def test_a_comment_in_a_configuration_changes_nothing(changed) -> None:
 
 def test_a_docstring_or_comment_of_the_code_changes_nothing(changed) -> None:
     assert (
-        changed("forecast/data/windows.py", lambda text: text.replace('"""', '"""Other words. ', 1) + "# a remark\n")
+        changed(
+            "forecast/data/windows.py",
+            lambda text: text.replace('"""', '"""Other words. ', 1) + "# a remark\n",
+        )
         == set()
     )
 
 
 def test_an_entry_outside_of_the_grid_changes_nothing(changed) -> None:
-    assert changed("configs/models.yaml", lambda text: text.replace("family: gru", "family: rnn")) == set()
+    assert (
+        changed("configs/models.yaml", lambda text: text.replace("family: gru", "family: rnn"))
+        == set()
+    )
 
 
 def test_a_family_outside_of_the_grid_retrains_nothing(changed) -> None:
@@ -129,14 +154,16 @@ def test_the_horizon_makes_every_later_stage_stale(changed) -> None:
 
 
 def test_the_budget_of_the_final_training_leaves_the_studies_alone(changed) -> None:
-    found = changed("configs/tuning.yaml", lambda text: re.sub(r"final_steps: \d+", "final_steps: 7", text))
+    found = changed(
+        "configs/tuning.yaml", lambda text: re.sub(r"final_steps: \d+", "final_steps: 7", text)
+    )
     assert "train.json" in found and "tune.json" not in found
 
 
 def test_the_levels_of_the_intervals_concern_the_comparison_alone(changed) -> None:
-    assert changed("configs/evaluation.yaml", lambda text: text.replace("[0.8, 0.95]", "[0.5, 0.95]")) == {
-        "compare.json"
-    }
+    assert changed(
+        "configs/evaluation.yaml", lambda text: text.replace("[0.8, 0.95]", "[0.5, 0.95]")
+    ) == {"compare.json"}
 
 
 def test_what_no_stage_runs_makes_no_stage_stale(changed) -> None:

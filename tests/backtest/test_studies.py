@@ -29,12 +29,28 @@ DEFAULTS = {"units": 32, "delays": (1, 2), "rate": 1e-2, "dropout": 0.1, "layers
 
 def bowl(params: dict, number: int) -> TrialOutcome:
     """Lowest at 16 units, one layer, no dropout, rate 0.003."""
-    value = params["units"] / 16 + params["layers"] + params["dropout"] + abs(math.log(params["rate"] / 0.003))
+    value = (
+        params["units"] / 16
+        + params["layers"]
+        + params["dropout"]
+        + abs(math.log(params["rate"] / 0.003))
+    )
     return TrialOutcome(value, [[1, 2 * value], [2, value]])
 
 
-def study(folder: Path, objective=bowl, *, n_trials: int = 7, key: str = "study", **options) -> StudyResult:
-    return run_study(SPACE, objective, key=key, n_trials=n_trials, seed=5, folder=folder, defaults=DEFAULTS, **options)
+def study(
+    folder: Path, objective=bowl, *, n_trials: int = 7, key: str = "study", **options
+) -> StudyResult:
+    return run_study(
+        SPACE,
+        objective,
+        key=key,
+        n_trials=n_trials,
+        seed=5,
+        folder=folder,
+        defaults=DEFAULTS,
+        **options,
+    )
 
 
 def test_the_first_trial_is_the_familys_default(tmp_path):
@@ -103,14 +119,20 @@ IN_TRIAL, BETWEEN = "in the objective", "between trials"
     ("moment", "number"), [(IN_TRIAL, 0), (IN_TRIAL, 1), (IN_TRIAL, 5), (BETWEEN, 1), (BETWEEN, 5)]
 )
 def test_a_study_killed_and_resumed_equals_an_uninterrupted_one(tmp_path, moment, number):
-    script = textwrap.dedent(KILLED).format(number=number, moment=moment, folder=str(tmp_path / "killed"))
-    killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    script = textwrap.dedent(KILLED).format(
+        number=number, moment=moment, folder=str(tmp_path / "killed")
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     assert killed.returncode == -signal.SIGKILL
     assert study(tmp_path / "killed") == study(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_exception_stops_the_study_and_the_next_run_continues_to_the_same_result(tmp_path, error):
+def test_an_exception_stops_the_study_and_the_next_run_continues_to_the_same_result(
+    tmp_path, error
+):
     def broken(params, number):
         if number == 4:
             raise error("a bug")
@@ -119,7 +141,9 @@ def test_an_exception_stops_the_study_and_the_next_run_continues_to_the_same_res
     with pytest.raises(error, match="a bug"):
         study(tmp_path / "stopped", broken)
     again = []
-    resumed = study(tmp_path / "stopped", lambda params, number: again.append(number) or bowl(params, number))
+    resumed = study(
+        tmp_path / "stopped", lambda params, number: again.append(number) or bowl(params, number)
+    )
     assert again == [4, 5, 6]
     assert resumed == study(tmp_path / "whole")
 
@@ -158,7 +182,11 @@ def test_a_failed_model_counts_and_keeps_its_reason(tmp_path):
         return bowl(params, number)
 
     result = study(tmp_path, fragile, n_trials=5)
-    assert [trial.to_json()["state"] for trial in result.trials] == ["complete", *["failed"] * 3, "complete"]
+    assert [trial.to_json()["state"] for trial in result.trials] == [
+        "complete",
+        *["failed"] * 3,
+        "complete",
+    ]
     assert [trial.reason for trial in result.trials[1:4]] == [
         "diverged at step 12",
         "the normal equations are singular",
@@ -177,10 +205,17 @@ def test_a_study_of_failed_models_has_no_best(tmp_path):
 def test_equal_studies_write_equal_bytes_of_plain_json(tmp_path):
     for name in ("a", "b"):
         result = study(tmp_path / name, n_trials=3)
-        files.write_json(tmp_path / f"{name}.json", result.to_json(model="lstm", skip="linear", gradient_steps=300))
+        files.write_json(
+            tmp_path / f"{name}.json",
+            result.to_json(model="lstm", skip="linear", gradient_steps=300),
+        )
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     content = files.read_json(tmp_path / "a.json")
-    assert content["model"] == "lstm" and content["gradient_steps"] == 300 and content["study"] == "study"
+    assert (
+        content["model"] == "lstm"
+        and content["gradient_steps"] == 300
+        and content["study"] == "study"
+    )
     assert content["trials"][0]["params"]["delays"] == [1, 2]
     assert content["best"]["number"] == result.best.number
 
@@ -198,7 +233,9 @@ def test_a_default_outside_the_space_widens_it_and_a_misspelt_one_is_refused(tmp
     own = {**DEFAULTS, "units": 48, "dropout": 0.9, "layers": 4}
     result = run_study(SPACE, bowl, key="s", n_trials=3, seed=0, folder=tmp_path, defaults=own)
     assert result.trials[0].params == own
-    with pytest.raises(InputError, match=r"'unit' is not in the search space. Did you mean 'units'"):
+    with pytest.raises(
+        InputError, match=r"'unit' is not in the search space. Did you mean 'units'"
+    ):
         run_study(SPACE, bowl, key="s", n_trials=1, seed=0, folder=tmp_path, defaults={"unit": 3})
 
 

@@ -1,4 +1,6 @@
-"""The train stage: everything once, a failed model is a result, a bug is named with the others kept."""
+"""The train stage: everything once, a failed model is a result, a bug is named with the others
+kept.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ SEEDS = (3, 7)
 
 
 def candidate(family, **options):
-    return Candidate(family, models.spec({"family": family, **options}, where="test"), "baseline", None)
+    return Candidate(
+        family, models.spec({"family": family, **options}, where="test"), "baseline", None
+    )
 
 
 def network(skip="linear", **options):
@@ -39,7 +43,9 @@ NAIVE, DRIFT, RIDGE = candidate("naive"), candidate("drift"), candidate("ridge")
 
 @pytest.fixture(autouse=True)
 def runtime(monkeypatch):
-    """TensorFlow belongs to the whole test process; a worker of its own would set it up as it needs."""
+    """TensorFlow belongs to the whole test process; a worker of its own would set it up as it
+    needs.
+    """
     monkeypatch.setattr("forecast.networks.layers.prepare_runtime", lambda **options: None)
 
 
@@ -53,9 +59,12 @@ def prepared(tmp_path_factory):
     borders = resolve(problems.panel_of(long), problems.dataset().splits).to_json()
     files.write_json(folder / "borders.json", borders)
     files.write_json(folder / "task.json", problems.task().model_dump(mode="json"))
-    return PreparedData(
-        ProjectPaths.of(root), "shops", "frame.parquet", files.sha256(folder / "frame.parquet")
-    ), borders
+    return (
+        PreparedData(
+            ProjectPaths.of(root), "shops", "frame.parquet", files.sha256(folder / "frame.parquet")
+        ),
+        borders,
+    )
 
 
 @pytest.fixture
@@ -85,7 +94,11 @@ def trained(run, planned, target, tuned=None):
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def broken(error):
@@ -99,7 +112,12 @@ def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed
     records = trained(run, [NAIVE, RIDGE, network()], tmp_path / "trained")
     assert list(records) == ["ffnn.linear", "naive", "ridge"]
     net, naive_ = records["ffnn.linear"], records["naive"]
-    assert (net["status"], net["kind"], net["skip"], net["skip_row"]) == ("ok", "network", "linear", "ridge")
+    assert (net["status"], net["kind"], net["skip"], net["skip_row"]) == (
+        "ok",
+        "network",
+        "linear",
+        "ridge",
+    )
     assert (net["ranking"], net["gradient_steps"], net["params"]["units"]) == ("shipped", 8, 3)
     assert net["gradient_steps_taken"] == 8 + sum(fit["best_step"] for fit in net["seeds"])
     spec, taken = network().spec, net["gradient_steps_taken"]
@@ -107,19 +125,31 @@ def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed
     assert naive_["targets_learnt_from"] == 0
     assert [fit["seed"] for fit in net["seeds"]] == list(SEEDS)
     assert [point[0] for point in net["seeds"][0]["curve"]] == [0, 2, 4]
-    assert (naive_["kind"], naive_["skip"], naive_["n_params"], naive_["gradient_steps"]) == ("baseline", None, 0, 0)
+    assert (naive_["kind"], naive_["skip"], naive_["n_params"], naive_["gradient_steps"]) == (
+        "baseline",
+        None,
+        0,
+        0,
+    )
     blocks = problems.shops().blocks.values()
     rows = {"naive": sum(cut.train[1] for cut in blocks)}
     both = sum(cut.validation[1] for cut in blocks)
-    assert {name: record["rows_seen"] for name, record in records.items()} == dict.fromkeys(records, both) | rows
+    assert {name: record["rows_seen"] for name, record in records.items()} == dict.fromkeys(
+        records, both
+    ) | rows
     assert records["ridge"]["n_params"] > 0 and net["n_params"] > 0
     for record in records.values():
         assert set(record["digests"]) == {"data", "config", "code", "key"}
         for text in ("description", "equation", "source"):
             assert record[text]
     assert sorted(p.name for p in (tmp_path / "trained" / "ffnn.linear").iterdir()) == [
-        "chosen-3", "chosen-7", "forecasts.parquet", "record.json", "seed-3", "seed-7",
-    ]  # fmt: skip
+        "chosen-3",
+        "chosen-7",
+        "forecasts.parquet",
+        "record.json",
+        "seed-3",
+        "seed-7",
+    ]
     assert (tmp_path / "trained" / "naive" / "seed-0" / "spec.json").exists()
 
 
@@ -134,12 +164,19 @@ def test_a_step_of_a_network_that_needs_whole_windows_has_one_target_window_a_sa
             {"family": "narx", "trainer": "lm"},
         )
     )
-    assert (direct, whole, one_step, lm) == (4 * 6 * problems.HORIZON * 2, 4 * problems.HORIZON * 2, 4 * 6 * 2, 0)
+    assert (direct, whole, one_step, lm) == (
+        4 * 6 * problems.HORIZON * 2,
+        4 * problems.HORIZON * 2,
+        4 * 6 * 2,
+        0,
+    )
 
 
 def test_steps_that_a_seed_did_not_take_are_not_in_the_record_as_taken(run, tmp_path):
     hurried = replace(run, budget=Budget(40, 2), seeds=(3,))
-    bound_to_rise = network(learning_rate=1.0, training={"rule": "sgd", "schedule": "constant", "patience": 1})
+    bound_to_rise = network(
+        learning_rate=1.0, training={"rule": "sgd", "schedule": "constant", "patience": 1}
+    )
     (record,) = trained(hurried, [bound_to_rise], tmp_path / "trained").values()
     last = record["seeds"][0]["curve"][-1][0]
     assert record["gradient_steps"] == 40 and record["gradient_steps_taken"] == last < 40
@@ -149,8 +186,12 @@ def test_a_head_leaves_what_it_says_of_every_seed_beside_the_forecasts(run, tmp_
     records = trained(run, [network(head="quantiles")], tmp_path / "trained")
     assert records["ffnn.linear"]["params"]["head"]["kind"] == "quantiles"
     folder = tmp_path / "trained" / "ffnn.linear"
-    forecasts, said = (pd.read_parquet(folder / f"{name}.parquet") for name in ("forecasts", "distributions"))
-    pd.testing.assert_frame_equal(said[["cutoff", "step", "seed", "y"]], forecasts[["cutoff", "step", "seed", "y"]])
+    forecasts, said = (
+        pd.read_parquet(folder / f"{name}.parquet") for name in ("forecasts", "distributions")
+    )
+    pd.testing.assert_frame_equal(
+        said[["cutoff", "step", "seed", "y"]], forecasts[["cutoff", "step", "seed", "y"]]
+    )
     np.testing.assert_allclose(said["q_0.5"], forecasts["y_hat"], rtol=1e-6)
     assert (folder / "seed-3" / "head.npz").exists()
 
@@ -164,7 +205,11 @@ def test_a_saved_forecaster_serves_what_the_backtest_forecast(run, prepared, tmp
         for uid, series in problem.panel.by_id.items():
             row = problem.rows(uid, "test")[-1]
             served = problems.latest(forecaster, problems.until(problem.panel, series.ds[row]))[uid]
-            own = table[(table["seed"] == seed) & (table["unique_id"] == uid) & (table["cutoff"] == series.ds[row])]
+            own = table[
+                (table["seed"] == seed)
+                & (table["unique_id"] == uid)
+                & (table["cutoff"] == series.ds[row])
+            ]
             for output, column in enumerate(problem.panel.task.target):
                 wanted = own[own["output"] == column.name].sort_values("step")["y_hat"]
                 np.testing.assert_allclose(served[:, output], wanted, rtol=1e-5)
@@ -173,7 +218,8 @@ def test_a_saved_forecaster_serves_what_the_backtest_forecast(run, prepared, tmp
 def test_the_second_call_computes_nothing_and_gives_the_same_bytes(run, tmp_path, computed):
     planned = [NAIVE, RIDGE, network()]
     trained(run, planned, tmp_path / "trained")
-    assert computed == ["ffnn.linear", "naive", "ridge", "ffnn.linear"]  # a worker begins with a network
+    # a worker begins with a network
+    assert computed == ["ffnn.linear", "naive", "ridge", "ffnn.linear"]
     first, told = tree(tmp_path / "trained"), []
     computed.clear()
     train(run, planned, {}, tmp_path / "trained", jobs=1, advance=told.append)
@@ -184,15 +230,24 @@ def test_the_second_call_computes_nothing_and_gives_the_same_bytes(run, tmp_path
 
 @pytest.mark.parametrize(
     ("workers", "order"),
-    [(1, "a0 naive a1 b0 b1 c0 c1"), (2, "a0 b0 naive a1 b1 c0 c1"), (4, "a0 b0 c0 a1 naive b1 c1")],
+    [
+        (1, "a0 naive a1 b0 b1 c0 c1"),
+        (2, "a0 b0 naive a1 b1 c0 c1"),
+        (4, "a0 b0 c0 a1 naive b1 c1"),
+    ],
 )
 def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers, order):
-    """Each worker begins with a network, and mostly goes on with another seed of one it has traced."""
+    """Each worker begins with a network, and mostly goes on with another seed of one it has
+    traced.
+    """
     planned = [NAIVE, *(replace(network(), model=name) for name in "abc")]
     jobs = [job for candidate in planned for job in training._jobs(run, candidate, None)]
     found = training._longest_first(jobs, workers)
     index = {seed: str(place) for place, seed in enumerate(SEEDS)}
-    said = [job.candidate.model + (index[job.seed] if job.candidate.spec.seeded else "") for job in found]
+    said = [
+        job.candidate.model + (index[job.seed] if job.candidate.spec.seeded else "")
+        for job in found
+    ]
     assert said == order.split()
 
 
@@ -200,7 +255,12 @@ def test_what_is_computed_anew_is_the_same_bytes(run, tmp_path):
     planned = [RIDGE, network()]
     trained(run, planned, tmp_path / "trained")
     trained(
-        replace(run, place=replace(run.place, paths=ProjectPaths.of(run.place.paths.root, tmp_path / "elsewhere"))),
+        replace(
+            run,
+            place=replace(
+                run.place, paths=ProjectPaths.of(run.place.paths.root, tmp_path / "elsewhere")
+            ),
+        ),
         planned,
         tmp_path / "again",
     )
@@ -227,14 +287,18 @@ def test_two_names_for_one_configuration_are_computed_once(run, tmp_path, comput
     assert [records[name]["model"] for name in ("naive", "the_same")] == ["naive", "the_same"]
 
 
-def test_a_bug_in_one_candidate_leaves_the_others_kept_and_is_named(run, tmp_path, computed, monkeypatch):
+def test_a_bug_in_one_candidate_leaves_the_others_kept_and_is_named(
+    run, tmp_path, computed, monkeypatch
+):
     target = tmp_path / "trained"
     with monkeypatch.context() as patch:
         patch.setattr(drift.Spec, "forecast", broken(ZeroDivisionError("a slip")))
         with pytest.raises(ForecastError) as failed:
             train(run, [NAIVE, DRIFT, RIDGE], {}, target, jobs=1)
     message = str(failed.value)
-    assert message.startswith("train shops: 1 of 3 failed; the others are kept.\n- drift: Traceback")
+    assert message.startswith(
+        "train shops: 1 of 3 failed; the others are kept.\n- drift: Traceback"
+    )
     assert "ZeroDivisionError: a slip" in message and failed.value.exit_code == 1
     assert not target.exists()
     computed.clear()
@@ -253,7 +317,9 @@ def test_an_earlier_result_outlives_a_bug(run, tmp_path, monkeypatch):
 
 
 def test_a_model_that_cannot_be_fitted_is_a_record_that_says_so(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(drift.Spec, "forecast", broken(ModelFailure("no line through these points")))
+    monkeypatch.setattr(
+        drift.Spec, "forecast", broken(ModelFailure("no line through these points"))
+    )
     records = trained(run, [NAIVE, DRIFT], tmp_path / "trained")
     assert records["drift"]["status"] == "failed" and records["naive"]["status"] == "ok"
     assert records["drift"]["reason"] == "seed 0: no line through these points"
@@ -267,12 +333,17 @@ def test_forecasts_that_are_not_finite_are_a_model_that_diverged(run, tmp_path, 
     monkeypatch.setattr(naive.Spec, "forecast", diverged)
     (record,) = trained(run, [NAIVE], tmp_path / "trained").values()
     assert record["status"] == "failed"
-    assert "of series 'north' in the validation block are not finite: the model diverged" in record["reason"]
+    assert (
+        "of series 'north' in the validation block are not finite: the model diverged"
+        in record["reason"]
+    )
 
 
 def test_tuned_values_are_used_and_recorded(run, tmp_path):
     trials = [{"number": 0, "state": "complete", "value": 1.0, "params": {"units": 5}, "curve": []}]
-    tuned = {"ffnn.linear": {"best": {"params": {"units": 5}}, "trials": trials, "gradient_steps": 20}}
+    tuned = {
+        "ffnn.linear": {"best": {"params": {"units": 5}}, "trials": trials, "gradient_steps": 20}
+    }
     (record,) = trained(run, [network()], tmp_path / "trained", tuned).values()
     assert record["params"]["units"] == 5 and record["tuned"] == {"units": 5}
     assert record["trials"] == trials and record["tuning_gradient_steps"] == 20
@@ -280,30 +351,59 @@ def test_tuned_values_are_used_and_recorded(run, tmp_path):
     assert saved.weights["dense_0/bias"].shape == (5,)
 
 
-def test_when_every_trial_failed_nothing_is_trained_and_the_record_says_why(run, tmp_path, computed):
-    tuned = {"ffnn.linear": {"best": None, "trials": [{"number": 0, "reason": "it diverged"}], "gradient_steps": 20}}
+def test_when_every_trial_failed_nothing_is_trained_and_the_record_says_why(
+    run, tmp_path, computed
+):
+    tuned = {
+        "ffnn.linear": {
+            "best": None,
+            "trials": [{"number": 0, "reason": "it diverged"}],
+            "gradient_steps": 20,
+        }
+    }
     (record,) = trained(run, [network()], tmp_path / "trained", tuned).values()
-    assert (record["status"], record["reason"]) == ("failed", "every tuning trial failed: it diverged")
+    assert (record["status"], record["reason"]) == (
+        "failed",
+        "every tuning trial failed: it diverged",
+    )
     assert computed == [] and record["seeds"] == []
 
 
 def test_what_it_cost_is_kept_apart_from_the_results(run, tmp_path):
     trained(run, [NAIVE, network()], tmp_path / "trained")
     cost = files.read_json(run.place.paths.cost("shops") / "ffnn.linear.json")
-    assert set(cost) == {"cpu_seconds", "wall_seconds", "tuning_cpu_seconds", "kinds"} and cost["cpu_seconds"] > 0
+    assert (
+        set(cost) == {"cpu_seconds", "wall_seconds", "tuning_cpu_seconds", "kinds"}
+        and cost["cpu_seconds"] > 0
+    )
     assert not [name for name in tree(tmp_path / "trained") if "cost" in name]
 
 
 def test_the_forecasts_of_every_block_stand_in_one_long_frame(prepared):
     problem = load_problem(prepared[0])
-    forecaster = backtest.fit(problem, NAIVE.spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
+    forecaster = backtest.fit(
+        problem, NAIVE.spec, skip=None, seed=0, budget=Budget(0, 1)
+    ).forecaster
     table = backtest.forecast_blocks([Stage(forecaster)], problem, seed=0)
-    names = ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y", "y_hat", "volatility"]
+    names = [
+        "unique_id",
+        "cutoff",
+        "step",
+        "ds",
+        "block",
+        "seed",
+        "output",
+        "y",
+        "y_hat",
+        "volatility",
+    ]
     assert list(table.columns) == names
     assert (table["ds"] - table["cutoff"] == pd.to_timedelta(table["step"], unit="h")).all()
     truth = problems.frame().set_index(["unique_id", "ds"])
     for output, rows in table.groupby("output"):
-        known = truth[output].reindex(pd.MultiIndex.from_frame(rows[["unique_id", "ds"]])).to_numpy()
+        known = (
+            truth[output].reindex(pd.MultiIndex.from_frame(rows[["unique_id", "ds"]])).to_numpy()
+        )
         np.testing.assert_array_equal(rows["y"].to_numpy(), known)
         first = rows[(rows["step"] == 1) & (rows["unique_id"] == "north")]
         last = truth[output]["north"].ffill().reindex(first["cutoff"]).to_numpy()
@@ -319,26 +419,41 @@ def test_a_cluster_trains_the_same_to_the_byte(run, tmp_path, monkeypatch, disk)
     monkeypatch.setenv("FORECAST_CLUSTER", "local:2")
     monkeypatch.setenv("FORECAST_CLUSTER_DISK", disk)
     other = replace(run.place.paths, state=tmp_path / "other")
-    trained(replace(run, place=replace(run.place, paths=other)), [NAIVE, RIDGE, network()], tmp_path / "there")
+    trained(
+        replace(run, place=replace(run.place, paths=other)),
+        [NAIVE, RIDGE, network()],
+        tmp_path / "there",
+    )
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
 
 
-def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted_them(run, tmp_path, monkeypatch):
+def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted_them(
+    run, tmp_path, monkeypatch
+):
     planned = [candidate("theta", refit=20), NAIVE]
     wanted = trained(run, planned, tmp_path / "one")
-    elsewhere = replace(run.place, paths=ProjectPaths.of(run.place.paths.root, tmp_path / "elsewhere"))
+    elsewhere = replace(
+        run.place, paths=ProjectPaths.of(run.place.paths.root, tmp_path / "elsewhere")
+    )
     monkeypatch.setattr(training, "SERIES_A_TASK", 1)
     tasks = []
     real = training.workers.run
-    monkeypatch.setattr(training.workers, "run", lambda given, **about: tasks.extend(given) or real(given, **about))
+    monkeypatch.setattr(
+        training.workers, "run", lambda given, **about: tasks.extend(given) or real(given, **about)
+    )
     assert trained(replace(run, place=elsewhere, series=2), planned, tmp_path / "many") == wanted
-    assert sorted(task.name for task in tasks) == ["naive", "theta from series 0", "theta from series 1"]
+    assert sorted(task.name for task in tasks) == [
+        "naive",
+        "theta from series 0",
+        "theta from series 1",
+    ]
     first, second = tree(tmp_path / "one"), tree(tmp_path / "many")
     forecasts = [name for name in first if name.endswith("forecasts.parquet")]
     for name in forecasts:
         order = ["block", "seed", "unique_id", "cutoff", "step", "output"]
         one, many = (
-            pd.read_parquet(tmp_path / side / name).sort_values(order, ignore_index=True) for side in ("one", "many")
+            pd.read_parquet(tmp_path / side / name).sort_values(order, ignore_index=True)
+            for side in ("one", "many")
         )
         pd.testing.assert_frame_equal(many, one)
         del first[name], second[name]
@@ -347,7 +462,9 @@ def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted
     assert len(list(elsewhere.paths.cost("shops").glob("theta.json"))) == 1
 
 
-def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_its_reason(run, tmp_path, monkeypatch):
+def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_its_reason(
+    run, tmp_path, monkeypatch
+):
     real = auto_theta.Theta.fit
     fitted = []
 
@@ -360,4 +477,7 @@ def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_
     monkeypatch.setattr(auto_theta.Theta, "fit", second_fails)
     monkeypatch.setattr(training, "SERIES_A_TASK", 1)
     record = trained(run, [candidate("theta")], tmp_path / "trained")["theta"]
-    assert (record["status"], record["reason"]) == ("failed", "seed 0: the second shop has no season")
+    assert (record["status"], record["reason"]) == (
+        "failed",
+        "seed 0: the second shop has no season",
+    )

@@ -27,7 +27,9 @@ BORDERS = {
 
 
 def candidate(family, skip="linear", **options):
-    return Candidate(family, models.spec({"family": family, **options}, where="test"), "shipped", skip)
+    return Candidate(
+        family, models.spec({"family": family, **options}, where="test"), "shipped", skip
+    )
 
 
 NET, OTHER, NAIVE = candidate("gru"), candidate("lstm"), candidate("naive", skip=None)
@@ -36,13 +38,18 @@ NET, OTHER, NAIVE = candidate("gru"), candidate("lstm"), candidate("naive", skip
 @pytest.fixture
 def plan(tmp_path):
     place = PreparedData(
-        ProjectPaths.of(tmp_path), "shops", "tuning.parquet", "digest of the rows up to the validation end"
+        ProjectPaths.of(tmp_path),
+        "shops",
+        "tuning.parquet",
+        "digest of the rows up to the validation end",
     )
     return Plan(place, problems.task(), Budget(10, 5), 3, 0, BORDERS)
 
 
 def test_later_rows_and_where_later_blocks_end_are_not_in_a_studys_key(plan):
-    later = replace(plan, borders={**BORDERS, "calibration_end": "2025-01-06", "test_end": "2025-02-07"})
+    later = replace(
+        plan, borders={**BORDERS, "calibration_end": "2025-01-06", "test_end": "2025-02-07"}
+    )
     assert study_key(later, NET) == study_key(plan, NET)
 
 
@@ -64,7 +71,13 @@ def test_what_a_study_depends_on_is_in_its_key(plan, change):
 
 
 def test_candidates_have_keys_of_their_own(plan):
-    different = [NET, OTHER, candidate("gru", skip="last"), candidate("gru", units=7), candidate("gru", batch_size=8)]
+    different = [
+        NET,
+        OTHER,
+        candidate("gru", skip="last"),
+        candidate("gru", units=7),
+        candidate("gru", batch_size=8),
+    ]
     assert len({study_key(plan, c) for c in different}) == len(different)
 
 
@@ -79,7 +92,9 @@ def fake_study(plan, candidate):
 
 @pytest.fixture(autouse=True)
 def no_engine(monkeypatch):
-    """No study here trains, and another test of the process may have begun TensorFlow with threads of its own."""
+    """No study here trains, and another test of the process may have begun TensorFlow with threads
+    of its own.
+    """
     monkeypatch.setattr(tuning, "load_engine", lambda: None)
 
 
@@ -101,13 +116,17 @@ def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch
     target = plan.place.paths.root / "tuned"
     with pytest.raises(ForecastError) as failed:
         tune(plan, [OTHER, NET], target, jobs=1, advance=done.append)
-    assert "tune shops: 1 of 2 failed" in str(failed.value) and "- lstm.linear: " in str(failed.value)
+    assert "tune shops: 1 of 2 failed" in str(failed.value) and "- lstm.linear: " in str(
+        failed.value
+    )
     assert "ZeroDivisionError: a bug in this one" in str(failed.value)
     assert done == ["lstm.linear", "gru.linear"]
     assert not target.exists()
 
 
-def test_a_finished_study_is_read_back_and_two_names_for_one_configuration_are_studied_once(plan, monkeypatch):
+def test_a_finished_study_is_read_back_and_two_names_for_one_configuration_are_studied_once(
+    plan, monkeypatch
+):
     calls = []
 
     def counted(plan, candidate):
@@ -119,4 +138,7 @@ def test_a_finished_study_is_read_back_and_two_names_for_one_configuration_are_s
     for _ in range(2):
         tune(plan, [NET, twin], plan.place.paths.root / "tuned", jobs=1)
     assert calls == ["gru.linear"]
-    assert files.read_json(plan.place.paths.root / "tuned" / "gru_again.linear.json")["model"] == "gru_again"
+    assert (
+        files.read_json(plan.place.paths.root / "tuned" / "gru_again.linear.json")["model"]
+        == "gru_again"
+    )

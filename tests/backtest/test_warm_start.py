@@ -33,7 +33,8 @@ def test_weights_of_another_recipe_are_left_alone(tmp_path: Path) -> None:
     wider = ELMAN.with_values({"units": 7})
     other_skip = Candidate("elman", SPEC, "shipped", "last")
     assert [
-        training.warm_weights(tmp_path / "data" / "warm" / "wave", candidate, 0) for candidate in (wider, other_skip)
+        training.warm_weights(tmp_path / "data" / "warm" / "wave", candidate, 0)
+        for candidate in (wider, other_skip)
     ] == [None, None]
 
 

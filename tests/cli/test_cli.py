@@ -54,11 +54,16 @@ pair,lstm,shipped,linear,mean,ok,,1.8
 VERDICTS = {
     "tests": [
         {
-            "ranking": "shipped", "family": "naive", "model": "lstm", "against": "naive", "word": "better",
-            "relative_difference": -0.25, "p_holm": 0.004,
+            "ranking": "shipped",
+            "family": "naive",
+            "model": "lstm",
+            "against": "naive",
+            "word": "better",
+            "relative_difference": -0.25,
+            "p_holm": 0.004,
         }
     ]
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -80,24 +85,40 @@ def test_a_package_that_only_an_extra_brings_is_named_with_what_to_type(
         cli.main(["check", "--root", str(project)])
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.count("\n") == 1
-    assert "needs pyarrow, which is not installed" in said and "pip install 'rolling-forecast[pipeline]'" in said
+    assert (
+        "needs pyarrow, which is not installed" in said
+        and "pip install 'rolling-forecast[pipeline]'" in said
+    )
 
 
 @pytest.mark.parametrize(
-    "words", [("--help",), ("check",), ("models",), ("compare", "lstm", "naive")], ids=lambda words: words[0]
+    "words",
+    [("--help",), ("check",), ("models",), ("compare", "lstm", "naive")],
+    ids=lambda words: words[0],
 )
-def test_a_command_that_does_not_train_loads_no_training_library(project: Path, words: tuple[str, ...]) -> None:
+def test_a_command_that_does_not_train_loads_no_training_library(
+    project: Path, words: tuple[str, ...]
+) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "forecast", *words]
-    done = subprocess.run(command, cwd=project, env=small_project.environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=project, env=small_project.environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
-    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    loaded = {
+        line.rpartition("|")[2].strip()
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
+    }
     assert not loaded & set(HEAVY)
 
 
 def test_importing_the_package_loads_no_training_library() -> None:
     code = f"import sys, forecast; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=small_project.environment(), capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env=small_project.environment(),
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.strip() == "[]"
 
@@ -117,7 +138,9 @@ def cpu_seconds(*words: str) -> float:
 def test_help_lists_every_command_and_version_is_the_packages(project: Path) -> None:
     said = small_project.command(project, "--help").stdout
     assert all(re.search(rf"^\s+{name}\s", said, re.MULTILINE) for name in COMMANDS)
-    assert small_project.command(project, "--version").stdout == f"forecast {forecast.__version__}\n"
+    assert (
+        small_project.command(project, "--version").stdout == f"forecast {forecast.__version__}\n"
+    )
 
 
 def test_check_says_what_it_found(project: Path) -> None:
@@ -134,7 +157,11 @@ def test_check_of_one_name_looks_at_its_data_alone_whether_it_runs_or_not(tmp_pa
     content["datasets"]["surge"] = content["datasets"]["wave"]
     small_project.write_yaml(datasets, content)
     done = small_project.command(root, "check", "surge")
-    assert done.returncode == 2 and "data/pointers/surge.json" in done.stderr and "dataset wave" not in done.stdout
+    assert (
+        done.returncode == 2
+        and "data/pointers/surge.json" in done.stderr
+        and "dataset wave" not in done.stdout
+    )
     unknown = small_project.command(root, "check", "surg")
     assert unknown.returncode == 2 and "Did you mean 'surge'?" in unknown.stderr
 
@@ -157,7 +184,9 @@ def test_check_misses_the_row_that_every_score_is_taken_against(tmp_path: Path) 
     content = yaml.safe_load(models.read_text())
     small_project.write_yaml(models, {**content, "grids": {"default": ["drift"]}})
     done = small_project.command(root, "run")
-    assert done.returncode == 2 and "grids.default: found drift; wanted `naive` as well" in done.stderr
+    assert (
+        done.returncode == 2 and "grids.default: found drift; wanted `naive` as well" in done.stderr
+    )
 
 
 def test_check_names_every_fault_at_once_without_a_traceback(tmp_path: Path) -> None:
@@ -181,7 +210,9 @@ def test_check_names_every_fault_at_once_without_a_traceback(tmp_path: Path) -> 
     ],
     ids=["too-short", "log-of-negative"],
 )
-@pytest.mark.parametrize("words", [("forecast", "check"), ("pipelines.prepare", "wave")], ids=lambda w: w[0])
+@pytest.mark.parametrize(
+    "words", [("forecast", "check"), ("pipelines.prepare", "wave")], ids=lambda w: w[0]
+)
 def test_what_would_fail_in_tuning_is_told_before(
     words: tuple[str, ...], changes: dict, said: str, tmp_path: Path
 ) -> None:
@@ -191,7 +222,9 @@ def test_what_would_fail_in_tuning_is_told_before(
     (root / "pipelines").symlink_to(small_project.ROOT / "pipelines")
     env = small_project.environment()
     subprocess.run([sys.executable, "-m", "pipelines.fetch", "wave"], cwd=root, env=env, check=True)
-    done = subprocess.run([sys.executable, "-m", *words], cwd=root, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=root, env=env, capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert said in done.stderr and "Traceback" not in done.stderr
 
@@ -207,7 +240,11 @@ def test_what_the_system_refuses_is_one_message(tmp_path: Path) -> None:
     (taken / ".forecast").write_text("a file where the folder of locks should be")
     done = small_project.command(taken, "run")
     assert done.returncode == 1
-    assert ".forecast" in done.stderr and "Check the file" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        ".forecast" in done.stderr
+        and "Check the file" in done.stderr
+        and "Traceback" not in done.stderr
+    )
 
 
 def test_an_unknown_option_exits_2(project: Path) -> None:
@@ -225,18 +262,27 @@ def test_models_lists_the_run_in_its_order_with_equations(project: Path) -> None
 def test_compare_says_who_is_better_and_what_was_tested(project: Path) -> None:
     lines = small_project.command(project, "compare", "lstm", "naive").stdout.splitlines()
     assert lines[0] == "wave, as shipped: lstm 1.5 against naive 2 in test MAE: 25.0 % lower."
-    assert lines[1] == "  lstm against naive: better (-25.0%, p 0.004 after Holm among all against naive)."
-    assert lines[2] == "wave, architecture alone: lstm 1.9 against naive 2 in test MAE: 5.0 % lower."
+    assert (
+        lines[1]
+        == "  lstm against naive: better (-25.0%, p 0.004 after Holm among all against naive)."
+    )
+    assert (
+        lines[2] == "wave, architecture alone: lstm 1.9 against naive 2 in test MAE: 5.0 % lower."
+    )
     assert "not tested" in lines[3]
 
 
 def test_compare_tells_several_series_by_mase(project: Path) -> None:
-    (line, _) = small_project.command(project, "compare", "lstm", "naive", "--dataset", "pair").stdout.splitlines()
+    line, _ = small_project.command(
+        project, "compare", "lstm", "naive", "--dataset", "pair"
+    ).stdout.splitlines()
     assert line == "pair, as shipped: lstm 1.8 against naive 2 in test MASE: 10.0 % lower."
 
 
 def test_compare_puts_two_baselines_side_by_side_once(project: Path) -> None:
-    rows = json.loads(small_project.command(project, "compare", "drift", "naive", "--format", "json").stdout)
+    rows = json.loads(
+        small_project.command(project, "compare", "drift", "naive", "--format", "json").stdout
+    )
     assert [(row["ranking"], row["difference"]) for row in rows] == [("baseline", 0.25)]
 
 
@@ -244,14 +290,19 @@ def test_compare_puts_two_baselines_side_by_side_once(project: Path) -> None:
     ("uri", "said"),
     [
         ("", "After `forecast ui` the leaderboards are at\n  wave: http://127.0.0.1:5000/#/1"),
-        ("http://me:secret@team:8080/", "The leaderboards are at\n  wave: http://...@team:8080/#/1"),
+        (
+            "http://me:secret@team:8080/",
+            "The leaderboards are at\n  wave: http://...@team:8080/#/1",
+        ),
     ],
 )
 def test_the_leaderboards_are_said_to_be_where_they_were_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setattr(tracking, "sync", lambda *_, **__: tracking.Published(pages={"wave": "/#/1"}))
+    monkeypatch.setattr(
+        tracking, "sync", lambda *_, **__: tracking.Published(pages={"wave": "/#/1"})
+    )
     assert run.published(tmp_path).partition("\n")[2] == said
 
 
@@ -259,9 +310,13 @@ def test_a_model_that_is_called_by_a_path_is_refused(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project")
     path = root / "configs" / "models.yaml"
     content = yaml.safe_load(path.read_text())
-    small_project.write_yaml(path, {**content, "models": {**content["models"], "lstm/2": {"family": "naive"}}})
+    small_project.write_yaml(
+        path, {**content, "models": {**content["models"], "lstm/2": {"family": "naive"}}}
+    )
     done = small_project.command(root, "check")
-    assert done.returncode == 2 and "model name 'lstm/2': wanted the name of a folder" in done.stderr
+    assert (
+        done.returncode == 2 and "model name 'lstm/2': wanted the name of a folder" in done.stderr
+    )
 
 
 def test_compare_says_no_share_of_a_model_that_makes_no_error(tmp_path: Path) -> None:
@@ -270,10 +325,12 @@ def test_compare_says_no_share_of_a_model_that_makes_no_error(tmp_path: Path) ->
     files.write_text(root / "reports" / "leaderboard.csv", board)
     verdicts = {"tests": [{**VERDICTS["tests"][0], "word": "worse", "relative_difference": None}]}
     files.write_json(root / "data" / "compared" / "wave" / "verdicts.json", verdicts)
-    (one, _) = run.comparisons(root, "lstm", "naive", "wave")
+    one, _ = run.comparisons(root, "lstm", "naive", "wave")
     assert one["difference"] is None
     assert run.headline(one) == "lstm 1.5 against naive 0 in test MAE: higher."
-    assert one["sentences"] == ["lstm against naive: worse (p 0.004 after Holm among all against naive)."]
+    assert one["sentences"] == [
+        "lstm against naive: worse (p 0.004 after Holm among all against naive)."
+    ]
     both = {**one, "error_a": 0.0}
     assert run.headline(both) == "lstm 0 against naive 0 in test MAE: equal."
 
@@ -299,7 +356,10 @@ def test_a_name_that_does_not_fit_is_answered_with_the_nearest(
 def test_a_run_of_one_data_set_is_stopped_by_its_own_faults_alone(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project", datasets=("wave", "other"))
     entries = yaml.safe_load((root / "configs" / "datasets.yaml").read_text())
-    entries["datasets"]["other"] = {**entries["datasets"]["other"], "past_exogenous": [{"column": "wind"}]}
+    entries["datasets"]["other"] = {
+        **entries["datasets"]["other"],
+        "past_exogenous": [{"column": "wind"}],
+    }
     small_project.write_yaml(root / "configs" / "datasets.yaml", entries)
     run._prepared(root, "wave")
     with pytest.raises(InputError, match="'wind' is missing"):
@@ -317,12 +377,17 @@ def test_an_entry_outside_of_run_has_stages_only_beside_the_pipeline(tmp_path: P
 
 def test_doctor_names_the_repair_for_what_is_wrong(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project")
-    (root / "requirements.lock").write_text("numpy==0.0.1 \\\n    --hash=sha256:0\nno-such-thing==1.0\n")
+    (root / "requirements.lock").write_text(
+        "numpy==0.0.1 \\\n    --hash=sha256:0\nno-such-thing==1.0\n"
+    )
     (root / "data" / ".tmp-half").write_text("")
     done = small_project.command(root, "doctor", "--format", "json")
     found = {row["what"]: row for row in json.loads(done.stdout)}
     assert done.returncode == 1
-    assert "numpy" in found["environment"]["found"] and found["environment"]["repair"] == "`make setup`"
+    assert (
+        "numpy" in found["environment"]["found"]
+        and found["environment"]["repair"] == "`make setup`"
+    )
     assert found["leftovers"]["repair"] == "`forecast doctor --repair`"
     assert "MLflow" in found and found["MLflow"]["repair"] == ""
     small_project.command(root, "doctor", "--repair")
@@ -364,7 +429,9 @@ def test_clean_asks_first_and_never_touches_snapshots_or_records(tmp_path: Path)
     assert not (root / ".forecast" / "memo").exists()
 
 
-def test_doctor_reports_on_a_store_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_on_a_store_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def read_only(path: Path, **options: object) -> object:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 

@@ -36,7 +36,9 @@ def run(*arguments: str, root: Path) -> str:
 
 def test_fetch_takes_a_snapshot_and_says_where(project: Path):
     said = run("fetch", "mine", root=project)
-    assert f"mine: taken {snapshots.read_pointer(project, 'mine').snapshot} (240 rows, +240;" in said
+    assert (
+        f"mine: taken {snapshots.read_pointer(project, 'mine').snapshot} (240 rows, +240;" in said
+    )
 
 
 def test_what_a_dataset_joins_is_fetched_before_it_where_it_is_named_alone(tmp_path: Path):
@@ -44,14 +46,20 @@ def test_what_a_dataset_joins_is_fetched_before_it_where_it_is_named_alone(tmp_p
     joined = {"dataset": "other", "series": "other", "column": "temp", "max_age_days": 1}
     near = {"column": "near", "max_missing": 0.02, "joined": joined}
     write_project(
-        tmp_path, mine={"past_exogenous": [near]}, other={"source": {"kind": "file", "path": "data/other.csv"}}
+        tmp_path,
+        mine={"past_exogenous": [near]},
+        other={"source": {"kind": "file", "path": "data/other.csv"}},
     )
     for rows in (240, 300):
         for name in ("mine", "other"):
-            hourly(rows=rows).drop(columns="unique_id").to_csv(tmp_path / "data" / f"{name}.csv", index=False)
+            hourly(rows=rows).drop(columns="unique_id").to_csv(
+                tmp_path / "data" / f"{name}.csv", index=False
+            )
         said = run("fetch", "mine", root=tmp_path)
         assert [line.partition(":")[0] for line in said.splitlines()] == ["other", "mine"]
-        frame = preparation.check_data("mine", load_datasets(tmp_path / "configs").datasets["mine"], root=tmp_path)
+        frame = preparation.check_data(
+            "mine", load_datasets(tmp_path / "configs").datasets["mine"], root=tmp_path
+        )
         assert frame["near"].equals(frame["temp"].rename("near")) and len(frame) == rows
 
 
@@ -74,7 +82,10 @@ def test_what_is_true_of_many_series_is_one_line(project: Path):
         project / "data" / "mine.csv", index=False
     )
     said = run("fetch", "mine", root=project)
-    assert "warn (stale_repeats): series 'a', 'b', 'c' and 2 more, column 'temp': runs of equal values: 1" in said
+    assert (
+        "warn (stale_repeats): series 'a', 'b', 'c' and 2 more, column 'temp': runs of equal"
+        " values: 1" in said
+    )
     assert said.count("stale_repeats") == 1
 
 
@@ -105,10 +116,16 @@ def test_a_ticker_that_never_gave_a_row_is_left_out_and_one_that_did_is_kept(tmp
     source = {"kind": "yahoo", "tickers": ["AAA", "BBB"], "start": "2024-01-02", "max_failed": 0.5}
     with serving(Services(now=pd.Timestamp("2024-02-01 22:00"), delisted={"BBB"})) as services:
         entry = {"source": {**source, "base_url": services.url}, "target": {"column": "close"}}
-        write_project(tmp_path, shares={**entry, "calendar": {"kind": "sessions", "exchange": "XNYS"}})
-        assert "BBB left out: Yahoo, ticker 'BBB': no prices" in run("fetch", "shares", root=tmp_path)
+        write_project(
+            tmp_path, shares={**entry, "calendar": {"kind": "sessions", "exchange": "XNYS"}}
+        )
+        assert "BBB left out: Yahoo, ticker 'BBB': no prices" in run(
+            "fetch", "shares", root=tmp_path
+        )
         services.delisted = {"AAA"}
-        assert "AAA kept as it was: Yahoo, ticker 'AAA': no prices" in run("fetch", "shares", root=tmp_path)
+        assert "AAA kept as it was: Yahoo, ticker 'AAA': no prices" in run(
+            "fetch", "shares", root=tmp_path
+        )
 
 
 def test_data_shows_a_row_for_each_dataset(project: Path):
@@ -160,9 +177,16 @@ def test_an_unknown_dataset_is_answered_with_the_nearest(project: Path):
 
 def live(root: Path, services: Services) -> Path:
     place = {"latitude": 53.35, "longitude": -6.26}
-    source = {"kind": "open_meteo", "places": {"dublin": place}, "variables": {"temp": "temperature_2m"}}
+    source = {
+        "kind": "open_meteo",
+        "places": {"dublin": place},
+        "variables": {"temp": "temperature_2m"},
+    }
     return write_project(
-        root, city={"source": {**source, "start": "2024-01-01", "base_url": services.url, "deadline_s": 5}}
+        root,
+        city={
+            "source": {**source, "start": "2024-01-01", "base_url": services.url, "deadline_s": 5}
+        },
     )
 
 
@@ -177,7 +201,9 @@ def test_a_service_that_fails_exits_3_and_names_what_is_still_usable(tmp_path: P
             run("fetch", "city", root=tmp_path)
         assert error.value.exit_code == 3
         said = run("fetch", "city", "--allow-stale", root=tmp_path)
-        assert "answered 404" in said and "Going on with the snapshot of 2024-01-19T23:00:00" in said
+        assert (
+            "answered 404" in said and "Going on with the snapshot of 2024-01-19T23:00:00" in said
+        )
 
 
 def test_stale_data_are_no_way_out_when_there_are_none(tmp_path: Path):
@@ -191,7 +217,11 @@ def test_stale_data_are_no_way_out_when_there_are_none(tmp_path: Path):
 def test_one_command_writes_the_entry_of_an_own_file_and_takes_its_data(project: Path):
     configs = project / "configs" / "datasets.yaml"
     configs.write_text(configs.read_text().replace("run:\n- mine", "run: [mine]"))
-    power = hourly(rows=600).assign(ds=lambda f: f["ds"].dt.strftime("%d.%m.%Y %H:%M")).drop(columns="unique_id")
+    power = (
+        hourly(rows=600)
+        .assign(ds=lambda f: f["ds"].dt.strftime("%d.%m.%Y %H:%M"))
+        .drop(columns="unique_id")
+    )
     power.to_csv(project / "data" / "My power.csv", sep=";", decimal=",", index=False)
     said = run("add", "data/My power.csv", root=project)
     assert "  My_power:\n" in said and "forecast run --dataset My_power" in said
@@ -202,7 +232,9 @@ def test_one_command_writes_the_entry_of_an_own_file_and_takes_its_data(project:
 
 
 @pytest.mark.parametrize("moment", range(5))
-def test_add_killed_before_any_of_its_writes_goes_on(project: Path, moment: int, monkeypatch: pytest.MonkeyPatch):
+def test_add_killed_before_any_of_its_writes_goes_on(
+    project: Path, moment: int, monkeypatch: pytest.MonkeyPatch
+):
     hourly(rows=240).drop(columns="unique_id").to_csv(project / "data" / "own.csv", index=False)
     configs = project / "configs" / "datasets.yaml"
     before, replace = configs.read_text(), Path.replace
@@ -215,7 +247,8 @@ def test_add_killed_before_any_of_its_writes_goes_on(project: Path, moment: int,
 
     child = os.fork()
     if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # not pytest's, after which this twin would run the other tests
+        # not pytest's, after which this twin would run the other tests
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(120)
         monkeypatch.setattr(Path, "replace", dying)
         CliRunner().invoke(cli.app, ["add", "data/own.csv", "--root", str(project)])
@@ -233,7 +266,9 @@ def test_add_killed_before_any_of_its_writes_goes_on(project: Path, moment: int,
 
 def test_a_file_whose_data_are_refused_leaves_the_configuration_as_it_was(project: Path):
     before = (project / "configs" / "datasets.yaml").read_text()
-    (project / "data" / "twice.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,1\n2024-01-02,2\n2024-01-03,2\n")
+    (project / "data" / "twice.csv").write_text(
+        "ds,y\n2024-01-01,1\n2024-01-02,1\n2024-01-02,2\n2024-01-03,2\n"
+    )
     with pytest.raises(InputError, match="stands twice"):
         run("add", "data/twice.csv", root=project)
     assert (project / "configs" / "datasets.yaml").read_text() == before
@@ -247,7 +282,12 @@ def test_a_series_without_dates_goes_from_its_file_to_a_checked_dataset(tmp_path
         shutil.copy(Path("configs") / f"{name}.yaml", tmp_path / "configs" / f"{name}.yaml")
     assert "right: 240 rows of 1 series, row 0 to row 239" in run("check", "mine", root=tmp_path)
     (row,) = json.loads(run("data", "--format", "json", root=tmp_path))
-    assert (row["first"], row["last"], row["as_of"], row["age"]) == ("row 0", "row 239", "row 239", None)
+    assert (row["first"], row["last"], row["as_of"], row["age"]) == (
+        "row 0",
+        "row 239",
+        "row 239",
+        None,
+    )
 
 
 def test_findings_of_rows_without_dates_name_the_rows(tmp_path: Path):
@@ -258,4 +298,6 @@ def test_findings_of_rows_without_dates_name_the_rows(tmp_path: Path):
     (tmp_path / "data" / "mine.csv").write_text("\n".join(["ds,temp", *lines]) + "\n")
     run("fetch", "mine", root=tmp_path)
     said = run("data", "mine", root=tmp_path)
-    assert "(row 100)" in said and "(row 120)" in said and "(row 150)" in said and "1970" not in said
+    assert (
+        "(row 100)" in said and "(row 120)" in said and "(row 150)" in said and "1970" not in said
+    )

@@ -1,4 +1,6 @@
-"""Values that no user means: every command answers with one short sentence and exit code 2, and changes nothing."""
+"""Values that no user means: every command answers with one short sentence and exit code 2, and
+changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,17 @@ from forecast.system.errors import shortened
 from tests.support import small_project
 
 HOSTILE = {
-    "long": "x" * 1000, "endless": "x" * 10_000, "control": "wa\x1b[31mve", "nul": "wave\0", "newline": "wave\nwave",
-    "up": "../../etc/passwd", "absolute": "/etc/passwd", "formula": "=cmd|'/c calc'!A1", "at": "@SUM(1)", "empty": " ",
-}  # fmt: skip
+    "long": "x" * 1000,
+    "endless": "x" * 10_000,
+    "control": "wa\x1b[31mve",
+    "nul": "wave\0",
+    "newline": "wave\nwave",
+    "up": "../../etc/passwd",
+    "absolute": "/etc/passwd",
+    "formula": "=cmd|'/c calc'!A1",
+    "at": "@SUM(1)",
+    "empty": " ",
+}
 TAKES_A_NAME = {
     "run --dataset": ("run", "--dataset", "{}"),
     "run --model": ("run", "--dataset", "wave", "--model", "{}"),
@@ -73,7 +83,9 @@ def answered(
 
 
 def everything(root: Path) -> dict[str, bytes]:
-    kept = (path for path in root.rglob("*") if path.is_file() and path.suffix not in (".lock", ".pid"))
+    kept = (
+        path for path in root.rglob("*") if path.is_file() and path.suffix not in (".lock", ".pid")
+    )
     return {str(path): path.read_bytes() for path in kept}
 
 
@@ -86,18 +98,24 @@ def test_a_hostile_value_is_one_short_sentence(words, value, project, capsys, mo
     code, said = answered(words, value, project, capsys, monkeypatch)
     assert code == 2, said
     assert "Traceback" not in said and len(said) < 1500
-    assert all(len(word) <= 500 for word in said.split()) and "\x1b" not in said and "\0" not in said
+    assert (
+        all(len(word) <= 500 for word in said.split()) and "\x1b" not in said and "\0" not in said
+    )
     assert everything(project) == before
 
 
 @pytest.mark.parametrize("words", NUMBERS.values(), ids=NUMBERS)
-@pytest.mark.parametrize("value", ["-1", "1" + "0" * 30, "1e3", "nan", "0x10", "1.5", "", "x" * 1000])
+@pytest.mark.parametrize(
+    "value", ["-1", "1" + "0" * 30, "1e3", "nan", "0x10", "1.5", "", "x" * 1000]
+)
 def test_a_number_out_of_range_is_one_short_sentence(words, value, project, capsys, monkeypatch):
     code, said = answered(words, value, project, capsys, monkeypatch)
     assert code == 2 and "Traceback" not in said and len(said) < 1500
 
 
-@pytest.mark.parametrize("value", ["1600-01-01", "2262-05-01", "9999-12-31", "NaT", "nan", "1e400", "2024-13-01"])
+@pytest.mark.parametrize(
+    "value", ["1600-01-01", "2262-05-01", "9999-12-31", "NaT", "nan", "1e400", "2024-13-01"]
+)
 def test_a_moment_that_cannot_be_held_is_refused(value, project, capsys, monkeypatch):
     code, said = answered(("fetch", "wave", "--as-of", "{}"), value, project, capsys, monkeypatch)
     assert code == 2 and value in said and "1678 to 2199" in said

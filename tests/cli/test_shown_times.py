@@ -34,11 +34,15 @@ def test_rows_without_dates_are_shown_by_their_number():
 
 @pytest.mark.parametrize("name", ["=cmd()|'/c calc'!A1", "+1", "-1", "@sum", "\tx", "\r"])
 def test_a_name_that_a_spreadsheet_would_run_is_text_there(name):
-    table = pd.DataFrame({"unique_id": [name, "dublin"], "output": ["y", "y"], "y_hat": [-1.0, 2.0]})
+    table = pd.DataFrame(
+        {"unique_id": [name, "dublin"], "output": ["y", "y"], "y_hat": [-1.0, 2.0]}
+    )
     assert harmless(table)["unique_id"].tolist() == ["'" + name, "dublin"]
     assert harmless(table)["y_hat"].tolist() == [-1.0, 2.0]
 
 
 def test_an_predicted_csv_runs_nothing_in_a_spreadsheet(tmp_path):
-    predict._write(pd.DataFrame({"unique_id": ["=cmd()|x"], "y": [-1.0]}), "csv", tmp_path / "a.csv")
+    predict._write(
+        pd.DataFrame({"unique_id": ["=cmd()|x"], "y": [-1.0]}), "csv", tmp_path / "a.csv"
+    )
     assert (tmp_path / "a.csv").read_text() == "unique_id,y\n'=cmd()|x,-1.0\n"

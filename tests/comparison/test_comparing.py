@@ -1,4 +1,6 @@
-"""Records and forecasts on disk become a leaderboard and losses; unequal budgets stop the comparison, by name."""
+"""Records and forecasts on disk become a leaderboard and losses; unequal budgets stop the
+comparison, by name.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ from tests.support import example_data
 HOURS = pd.date_range("2024-01-01", periods=12, freq="h").as_unit("ns")
 BORDERS = Borders(HOURS[3], HOURS[6], HOURS[8], HOURS[11])
 TASK = example_data.dataset(season_length=1, horizon=2).task
-FRAME = pd.DataFrame({"unique_id": "a", "ds": HOURS, "temp": [1.0, 2, 4, 7, 7, 8, 8, 9, 9, 10, 12, 14]})
+FRAME = pd.DataFrame(
+    {"unique_id": "a", "ds": HOURS, "temp": [1.0, 2, 4, 7, 7, 8, 8, 9, 9, 10, 12, 14]}
+)
 CUTOFFS = {"validation": HOURS[3:5], "calibration": HOURS[6:7], "test": HOURS[8:10]}
 COLUMNS = (
-    "dataset model ranking skip seed status mae rmse mase rmsse smape direction direction_base skill "
-    "n_params n_origins validation_mase chosen"
+    "dataset model ranking skip seed status mae rmse mase rmsse smape direction direction_base"
+    " skill n_params n_origins validation_mase chosen"
 )
 
 
@@ -39,7 +43,18 @@ def forecasts(error, seeds=(0,)):
                 for seed in seeds:
                     y_hat = y[cutoff] if error is None else y[ds] + error * (seed + 1)
                     rows.append(("a", cutoff, step, ds, block, seed, "temp", y[ds], y_hat, 1.0))
-    names = ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y", "y_hat", "volatility"]
+    names = [
+        "unique_id",
+        "cutoff",
+        "step",
+        "ds",
+        "block",
+        "seed",
+        "output",
+        "y",
+        "y_hat",
+        "volatility",
+    ]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -48,10 +63,27 @@ def write(results, candidate, content, *, status="ok", **record):
     model, _, skip = candidate.partition(".")
     ranking = {"linear": "shipped", "last": "architecture"}.get(skip, "baseline")
     skip_row = {"linear": "ridge", "last": "naive"}.get(skip)
-    entry = {"candidate": candidate, "model": model, "ranking": ranking, "skip": skip or None, "skip_row": skip_row}
-    entry |= {"family": model, "kind": "network" if skip else "baseline", "params": {}, "trials": [{}, {}]}
-    entry |= {"tuning_gradient_steps": 20, "gradient_steps": 60, "seeds": [{"seed": 0}, {"seed": 1}]}
-    files.write_json(folder / candidate / "record.json", {**entry, "status": status, "n_params": 5, **record})
+    entry = {
+        "candidate": candidate,
+        "model": model,
+        "ranking": ranking,
+        "skip": skip or None,
+        "skip_row": skip_row,
+    }
+    entry |= {
+        "family": model,
+        "kind": "network" if skip else "baseline",
+        "params": {},
+        "trials": [{}, {}],
+    }
+    entry |= {
+        "tuning_gradient_steps": 20,
+        "gradient_steps": 60,
+        "seeds": [{"seed": 0}, {"seed": 1}],
+    }
+    files.write_json(
+        folder / candidate / "record.json", {**entry, "status": status, "n_params": 5, **record}
+    )
     if content is not None:
         files.write_frame(folder / candidate / "forecasts.parquet", content)
 
@@ -79,11 +111,15 @@ def test_scales_come_from_the_train_rows_and_naive_from_the_scored_ones():
     assert reference.scale["a"] == 2  # (1 + 2 + 3) / 3
     assert reference.squared_scale["a"] == pytest.approx(np.sqrt(14 / 3))
     assert reference.naive["a"].tolist() == [1.5, 3.5]  # |10-9|, |12-10| and |12-9|, |14-10|
-    assert scores.references(FRAME, forecasts(None), TASK, BORDERS, "validation").naive["a"].tolist() == [0.5, 1]
+    assert scores.references(FRAME, forecasts(None), TASK, BORDERS, "validation").naive[
+        "a"
+    ].tolist() == [0.5, 1]
 
 
 def test_the_leaderboard_has_one_row_per_seed_of_their_mean_and_their_spread(trained):
-    board = comparing.leaderboard(scored(trained), {"shipped": "net", "architecture": "naive"}, "example")
+    board = comparing.leaderboard(
+        scored(trained), {"shipped": "net", "architecture": "naive"}, "example"
+    )
     assert list(board.columns) == COLUMNS.split()
     rows = board.groupby(["model", "ranking"], sort=False)["seed"].agg(list).to_dict()
     assert rows == {
@@ -94,19 +130,31 @@ def test_the_leaderboard_has_one_row_per_seed_of_their_mean_and_their_spread(tra
     }
     net = board[board["ranking"] == "shipped"].set_index("seed")
     assert net["mae"].to_dict() == {
-        "0": 0.5, "1": 1.0, "mean": 0.75, "std": pytest.approx(0.25 * np.sqrt(2)),
-    }  # fmt: skip
-    assert net.loc["mean", ["mase", "validation_mase", "n_params", "n_origins"]].tolist() == [0.375, 0.375, 5, 2]
+        "0": 0.5,
+        "1": 1.0,
+        "mean": 0.75,
+        "std": pytest.approx(0.25 * np.sqrt(2)),
+    }
+    assert net.loc["mean", ["mase", "validation_mase", "n_params", "n_origins"]].tolist() == [
+        0.375,
+        0.375,
+        5,
+        2,
+    ]
     assert net.loc["mean", "skill"] == pytest.approx(1 - 0.75 / 2.5)
     assert board[board["model"] == "naive"]["skill"].tolist() == [0, 0]
 
 
-def test_a_metric_that_is_one_more_row_of_the_table_is_a_column_of_the_leaderboard(trained, monkeypatch):
+def test_a_metric_that_is_one_more_row_of_the_table_is_a_column_of_the_leaderboard(
+    trained, monkeypatch
+):
     bias = metrics.Metric("bias", lambda s: metrics.average(s.y_hat - s.y), "Bias", "Mean error")
     monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, bias))
     board = comparing.leaderboard(scored(trained), {}, "example")
     assert list(board.columns) == COLUMNS.replace("skill", "skill bias").split()
-    assert board.query("model == 'net' and seed == 'mean' and status == 'ok'")["bias"].item() == 0.75
+    assert (
+        board.query("model == 'net' and seed == 'mean' and status == 'ok'")["bias"].item() == 0.75
+    )
 
 
 def test_a_failed_candidate_is_one_row_that_says_so(trained):
@@ -117,11 +165,14 @@ def test_a_failed_candidate_is_one_row_that_says_so(trained):
 
 
 def test_the_choice_is_marked_on_the_mean_alone(trained):
-    board = comparing.leaderboard(scored(trained), {"shipped": "net", "architecture": "naive"}, "example")
+    board = comparing.leaderboard(
+        scored(trained), {"shipped": "net", "architecture": "naive"}, "example"
+    )
     marked = board[board["chosen"]]
     assert marked[["model", "seed"]].apply(tuple, axis=1).tolist() == [
-        ("naive", "mean"), ("net", "mean"),
-    ]  # fmt: skip
+        ("naive", "mean"),
+        ("net", "mean"),
+    ]
 
 
 def test_the_choice_sees_validation_and_no_test_score(trained):
@@ -129,7 +180,9 @@ def test_the_choice_sees_validation_and_no_test_score(trained):
     worse = forecasts(0.5, seeds=(0, 1))
     worse.loc[worse["block"] == "validation", "y_hat"] += 10
     write(trained, "other.linear", worse)
-    board = comparing.leaderboard(scored(trained), {}, "example").query("seed == 'mean' and ranking == 'shipped'")
+    board = comparing.leaderboard(scored(trained), {}, "example").query(
+        "seed == 'mean' and ranking == 'shipped'"
+    )
     net, other = (board[board["model"] == name].iloc[0] for name in ("net", "other"))
     assert net["mase"] == other["mase"] and other["validation_mase"] > net["validation_mase"] + 4
 
@@ -158,16 +211,29 @@ def test_a_missing_actual_leaves_the_rest_of_its_origin(trained):
     assert losses[losses["model"] == "ridge"]["loss"].tolist() == [0.5, 0.5]
 
 
-def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_actuals_are_missing(trained):
+def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_actuals_are_missing(
+    trained,
+):
     """Else a sentence says -67.5 % where its table says -67.6 %."""
-    made = {"naive": forecasts(None), "ridge": forecasts(1.0), "net.linear": forecasts(0.5, seeds=(0, 1))}
+    made = {
+        "naive": forecasts(None),
+        "ridge": forecasts(1.0),
+        "net.linear": forecasts(0.5, seeds=(0, 1)),
+    }
     for name, content in made.items():
-        content.loc[(content["cutoff"] == content["cutoff"].max()) & (content["step"] == 2), "y"] = np.nan
+        content.loc[
+            (content["cutoff"] == content["cutoff"].max()) & (content["step"] == 2), "y"
+        ] = np.nan
         write(trained, name, content)
     everything = scored(trained)
     scale = scores.references(FRAME, made["naive"], TASK, BORDERS, "test").scale
     mean = comparing.losses(everything, scale, "test").groupby("model")["loss"].mean()
-    board = comparing.leaderboard(everything, {}, "example").query("seed in ('0', 'mean')").groupby("model").last()
+    board = (
+        comparing.leaderboard(everything, {}, "example")
+        .query("seed in ('0', 'mean')")
+        .groupby("model")
+        .last()
+    )
     np.testing.assert_allclose(board["mase"], mean[board.index])
     np.testing.assert_allclose(board["skill"], 1 - mean[board.index] / mean["naive"])
     assert np.ptp(comparing.losses(everything, scale, "test").query("model == 'ridge'")["loss"]) > 0
@@ -179,13 +245,22 @@ def test_nothing_that_is_written_depends_on_how_long_it_took(trained):
     found = []
     for seconds in (1.0, 100.0):
         for candidate in ("naive", "net.linear"):
-            files.write_json(trained.paths.cost("example") / f"{candidate}.json", {"cpu_seconds": seconds})
+            files.write_json(
+                trained.paths.cost("example") / f"{candidate}.json", {"cpu_seconds": seconds}
+            )
         found.append(comparing.compared(trained, FRAME, TASK, BORDERS, evaluation, BUDGET))
-    tables = [{name: table.to_csv(index=False) for name, table in one.tables.items()} for one in found]
-    assert tables[0] == tables[1] and found[0].verdicts == found[1].verdicts and found[0].residuals == []
+    tables = [
+        {name: table.to_csv(index=False) for name, table in one.tables.items()} for one in found
+    ]
+    assert (
+        tables[0] == tables[1]
+        and found[0].verdicts == found[1].verdicts
+        and found[0].residuals == []
+    )
     written = " ".join(tables[0].values()) + str(found[0].verdicts)
     assert not [word for word in ("second", "cpu", "wall", "duration") if word in written]
-    assert len(tables[0]["leaderboard"].splitlines()) == 1 + 2 + 4 + 1 + 2  # header, naive, net twice, ridge
+    # header, naive, net twice, ridge
+    assert len(tables[0]["leaderboard"].splitlines()) == 1 + 2 + 4 + 1 + 2
 
 
 def test_without_naive_there_is_nothing_to_score_against(results):
@@ -238,12 +313,19 @@ def test_every_odd_network_is_named_at_once():
 
 
 def test_baselines_and_failed_models_have_no_budget_to_keep():
-    naive = budget_record("naive", kind="baseline", trials=[], gradient_steps=0, seeds=[{"seed": 0}])
+    naive = budget_record(
+        "naive", kind="baseline", trials=[], gradient_steps=0, seeds=[{"seed": 0}]
+    )
     assert check_same_budget([naive, budget_record(status="failed", seeds=[])], BUDGET) == []
 
 
 def test_levenberg_marquardt_is_exempt_from_gradient_steps_openly_and_not_from_the_seeds():
-    own = {"params": {"trainer": "lm"}, "trials": [], "tuning_gradient_steps": 0, "gradient_steps": 0}
+    own = {
+        "params": {"trainer": "lm"},
+        "trials": [],
+        "tuning_gradient_steps": 0,
+        "gradient_steps": 0,
+    }
     (found,) = check_same_budget([budget_record("narx_lm.linear", **own)], BUDGET)
     assert found["model"] == "narx_lm" and "no gradient steps" in found["why"]
     with pytest.raises(InputError, match=r"narx_lm\.linear has seeds"):
@@ -251,8 +333,12 @@ def test_levenberg_marquardt_is_exempt_from_gradient_steps_openly_and_not_from_t
 
 
 def test_the_comparison_makes_no_frame_for_each_series_model_and_level(results, monkeypatch):
-    """Thousands of small frames were most of the time and memory of a comparison of thousands of series."""
-    evaluation = Evaluation(alpha=0.05, bootstrap_repetitions=100, bootstrap_seed=0, levels=(0.5, 0.6))
+    """Thousands of small frames were most of the time and memory of a comparison of thousands of
+    series.
+    """
+    evaluation = Evaluation(
+        alpha=0.05, bootstrap_repetitions=100, bootstrap_seed=0, levels=(0.5, 0.6)
+    )
     made, real = [], pd.DataFrame.__init__
     counts = {}
     for number in (12, 36):
@@ -263,8 +349,13 @@ def test_the_comparison_makes_no_frame_for_each_series_model_and_level(results, 
         frame = pd.concat([FRAME.assign(unique_id=name) for name in names], ignore_index=True)
         made.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(pd.DataFrame, "__init__", lambda self, *a, **k: made.append(1) or real(self, *a, **k))
+            patch.setattr(
+                pd.DataFrame,
+                "__init__",
+                lambda self, *a, **k: made.append(1) or real(self, *a, **k),
+            )
             found = comparing.compared(results, frame, TASK, BORDERS, evaluation, BUDGET)
         assert set(found.tables["by_series"]["series"]) == set(names)
         counts[number] = len(made)
-    assert counts[36] < counts[12] + 24  # one for each of 24 more series, 3 models and 2 levels would be 144
+    # one for each of 24 more series, 3 models and 2 levels would be 144
+    assert counts[36] < counts[12] + 24

@@ -13,7 +13,9 @@ RNG = np.random.default_rng(6)
 H = 5
 
 
-def ar2_levels(n: int, a: float = 0.5, b: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def ar2_levels(
+    n: int, a: float = 0.5, b: float = 0.2, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """A level whose differences are an AR(2), and the differences."""
     noise = np.random.default_rng(seed).normal(0, 1, n)
     change = signal.lfilter([1], [1, -a, -b], noise)
@@ -25,7 +27,9 @@ def windows(level: np.ndarray, h: int) -> tuple[np.ndarray, np.ndarray]:
     return np.lib.stride_tricks.sliding_window_view(level[1:], h), level[:-h]
 
 
-def oracle(level: np.ndarray, change: np.ndarray, h: int, a: float = 0.5, b: float = 0.2) -> np.ndarray:
+def oracle(
+    level: np.ndarray, change: np.ndarray, h: int, a: float = 0.5, b: float = 0.2
+) -> np.ndarray:
     """The conditional mean of the next h levels."""
     now, before = change[:-h].copy(), np.r_[0.0, change[: -h - 1]]
     total, found = np.zeros_like(now), []
@@ -86,7 +90,11 @@ def test_honest_forecasts_of_a_random_walk_raise_no_alarm():
         level = 1000 * np.exp(np.cumsum(rng.standard_t(4, 800) * 0.007 + 0.0003))
         y, last = windows(level, H)
         drift = last[:, None] * np.exp(0.0003 * np.arange(1, H + 1))
-        for honest in (drift, np.repeat(last[:, None], H, axis=1), drift * np.exp(rng.normal(0, 0.002, y.shape))):
+        for honest in (
+            drift,
+            np.repeat(last[:, None], H, axis=1),
+            drift * np.exp(rng.normal(0, 0.002, y.shape)),
+        ):
             assert not leak_alarm(y, honest, last, horizon=H)
 
 
@@ -101,7 +109,9 @@ def test_a_glimpse_of_the_future_raises_the_alarm_with_both_reasons():
 def test_direction_alone_is_enough():
     level = 100 + np.cumsum(RNG.normal(0, 1, 900))
     y, last = windows(level, 1)
-    sign = np.where(RNG.random(y.shape) < 0.7, np.sign(y - last[:, None]), -np.sign(y - last[:, None]))
+    sign = np.where(
+        RNG.random(y.shape) < 0.7, np.sign(y - last[:, None]), -np.sign(y - last[:, None])
+    )
     found = leak_alarm(y, last[:, None] + 0.01 * sign, last, horizon=1)
     assert len(found) == 1 and "direction right" in found[0]
 
@@ -126,7 +136,10 @@ def test_it_equals_statsmodels():
     for values in (NOISE, signal.lfilter([1], [1, -0.2], NOISE)):
         expected = acorr_ljungbox(values, lags=[10]).iloc[0]
         found = ljung_box(values, lags=10)
-        assert (found.statistic, found.p) == (pytest.approx(expected["lb_stat"]), pytest.approx(expected["lb_pvalue"]))
+        assert (found.statistic, found.p) == (
+            pytest.approx(expected["lb_stat"]),
+            pytest.approx(expected["lb_pvalue"]),
+        )
 
 
 def test_noise_passes_and_an_ar_process_does_not():
@@ -175,4 +188,6 @@ def test_prices_give_residuals_of_returns_and_lags_reach_two_seasons():
 
 
 def test_too_few_residuals_say_nothing():
-    assert one_step(NOISE[:29], np.zeros(29), transform="none", season_length=1, step_size=1) is None
+    assert (
+        one_step(NOISE[:29], np.zeros(29), transform="none", season_length=1, step_size=1) is None
+    )

@@ -1,4 +1,6 @@
-"""Split conformal intervals around the seed mean: margins from calibration, scores on test, refusals in words."""
+"""Split conformal intervals around the seed mean: margins from calibration, scores on test,
+refusals in words.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ def cube(y, *, y_hat=0.0, series="a", volatility=1.0):
     actual = np.asarray(y, dtype=float)
     seeds = np.stack([np.full_like(actual, y_hat - 1), np.full_like(actual, y_hat + 1)])
     return Cube(
-        series, actual, seeds, np.zeros(len(actual)), (0, 1), HOURS[: len(actual)], np.full(len(actual), volatility)
+        series,
+        actual,
+        seeds,
+        np.zeros(len(actual)),
+        (0, 1),
+        HOURS[: len(actual)],
+        np.full(len(actual), volatility),
     )
 
 
@@ -69,7 +77,10 @@ def test_a_level_the_calibration_block_cannot_support_is_refused_and_not_invente
     table, refused = split([CALIBRATION], [TEST], [0.8, 0.95])
     assert set(table["level"]) == {0.8}
     assert [(r.model, r.series, r.level) for r in refused] == [("net", "a", 0.95)]
-    assert "9 calibration origins cannot support a 95 % interval; at least 19 are needed" in refused[0].reason
+    assert (
+        "9 calibration origins cannot support a 95 % interval; at least 19 are needed"
+        in refused[0].reason
+    )
 
 
 def test_without_calibration_origins_there_is_no_interval():
@@ -103,7 +114,9 @@ def test_nothing_of_the_test_block_moves_a_margin():
 
 
 def test_a_forecast_that_is_not_finite_is_refused():
-    broken = Cube("a", CALIBRATION.y, np.full((1, 9, 2), np.nan), np.zeros(9), (0,), HOURS[:9], np.ones(9))
+    broken = Cube(
+        "a", CALIBRATION.y, np.full((1, 9, 2), np.nan), np.zeros(9), (0,), HOURS[:9], np.ones(9)
+    )
     table, refused = split([broken], [TEST], [0.8])
     assert table.empty
     assert "not finite" in refused[0].reason
@@ -111,7 +124,9 @@ def test_a_forecast_that_is_not_finite_is_refused():
 
 def test_the_same_refusal_is_said_once_with_those_it_holds_for():
     refused = [
-        refusal for model in ("net", "naive") for refusal in split([CALIBRATION], [TEST], [0.95], model=model)[1]
+        refusal
+        for model in ("net", "naive")
+        for refusal in split([CALIBRATION], [TEST], [0.95], model=model)[1]
     ]
     (entry,) = grouped(refused)
     assert (entry["series"], entry["level"]) == ("a", 0.95)
@@ -132,16 +147,20 @@ def test_errors_of_a_price_are_ratios():
     assert table["width"].tolist() == pytest.approx([1000 * (np.exp(0.08) - np.exp(-0.08))] * 2)
 
 
-def test_an_origin_after_a_lookback_twice_as_volatile_has_intervals_as_much_wider_as_its_width_says():
+def test_an_origin_after_a_lookback_twice_as_volatile_has_intervals_as_much_wider():
     usual, _ = split([CALIBRATION], [TEST], [0.8])
     wide, _ = split([CALIBRATION], [cube(TEST.y, volatility=2.0)], [0.8])
-    assert wide["width"].to_numpy() == pytest.approx(usual["width"].to_numpy() * float(widths(2.0, 1.0, 24)))
+    assert wide["width"].to_numpy() == pytest.approx(
+        usual["width"].to_numpy() * float(widths(2.0, 1.0, 24))
+    )
 
 
 def test_the_bands_are_the_ends_that_the_scores_are_of():
     table = bands(blocks([CALIBRATION], [TEST]), [0.8, 0.95])
     assert tuple(table.columns) == BANDS and len(table) == 8
-    assert table["cutoff"].tolist() == [moment for moment in pd.DatetimeIndex(HOURS[:4]) for _ in range(2)]
+    assert table["cutoff"].tolist() == [
+        moment for moment in pd.DatetimeIndex(HOURS[:4]) for _ in range(2)
+    ]
     assert table.groupby("step")["upper"].first().to_dict() == {1: 8, 2: 80}
     assert bands(blocks([], [TEST]), [0.8]).empty
 
@@ -149,10 +168,20 @@ def test_the_bands_are_the_ends_that_the_scores_are_of():
 def test_the_intervals_scored_are_those_a_served_ensemble_has():
     held, seen = drifting(40, seed=5, spread=(1, 1)), drifting(30, seed=6, spread=(1, 2))
     rows = [
-        {"unique_id": "a", "output": "temp", "seed": seed, "cutoff": origin, "step": 1, "block": "calibration",
-         "y": held.y[origin, 0], "y_hat": held.y_hat[seed, origin, 0], "volatility": held.volatility[origin]}
-        for seed in (0, 1) for origin in range(40)
-    ]  # fmt: skip
+        {
+            "unique_id": "a",
+            "output": "temp",
+            "seed": seed,
+            "cutoff": origin,
+            "step": 1,
+            "block": "calibration",
+            "y": held.y[origin, 0],
+            "y_hat": held.y_hat[seed, origin, 0],
+            "volatility": held.volatility[origin],
+        }
+        for seed in (0, 1)
+        for origin in range(40)
+    ]
     task = dataset().task
     (served,) = calibration_scores(pd.DataFrame(rows), task).values()
     scored = bands(replace(blocks([held], [seen]), lookback=task.lookback), [0.8])
@@ -173,15 +202,21 @@ def many(count, *, n, seed):
 def test_many_series_side_by_side_have_the_rows_that_each_has_alone():
     held, seen = many(12, n=19, seed=7), many(12, n=9, seed=8)
     together, refused = interval_scores(blocks(held, seen), [0.8, 0.95])
-    alone = [interval_scores(blocks([h], [s]), [0.8, 0.95]) for h, s in zip(held, seen, strict=True)]
-    pd.testing.assert_frame_equal(together, pd.concat([table for table, _ in alone], ignore_index=True))
+    alone = [
+        interval_scores(blocks([h], [s]), [0.8, 0.95]) for h, s in zip(held, seen, strict=True)
+    ]
+    pd.testing.assert_frame_equal(
+        together, pd.concat([table for table, _ in alone], ignore_index=True)
+    )
     assert refused == [refusal for _, own in alone for refusal in own]
     assert {r.series for r in refused} == {"s0"}  # 18 of the 19 errors are known at its first step
 
 
 def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
     made, init = [], pd.DataFrame.__init__
-    monkeypatch.setattr(pd.DataFrame, "__init__", lambda self, *a, **k: (made.append(1), init(self, *a, **k))[1])
+    monkeypatch.setattr(
+        pd.DataFrame, "__init__", lambda self, *a, **k: (made.append(1), init(self, *a, **k))[1]
+    )
     counts = []
     for count in (10, 200):
         made.clear()

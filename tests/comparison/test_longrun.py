@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import signal
 
-from forecast.comparison.longrun import Dependence, _bartlett, bartlett_moments, batch_means, dependence, mean_error
+from forecast.comparison.longrun import (
+    Dependence,
+    _bartlett,
+    bartlett_moments,
+    batch_means,
+    dependence,
+    mean_error,
+)
 
 RNG = np.random.default_rng(3)
 
@@ -25,7 +32,9 @@ def test_moments_equal_those_of_the_explicit_quadratic_form(n, lag):
 
 
 @pytest.mark.parametrize("cycles", [(40.0,), (40.0, 7.0), (2.0,)])
-def test_the_degrees_of_freedom_that_harmonics_cost_are_those_of_the_explicit_quadratic_form(cycles):
+def test_the_degrees_of_freedom_that_harmonics_cost_are_those_of_the_explicit_quadratic_form(
+    cycles,
+):
     n, lag = 40, 7
     position = np.arange(n)
     waves = [f(2 * np.pi * position / period) for period in cycles for f in (np.cos, np.sin)]
@@ -40,7 +49,9 @@ def test_a_cycle_that_comes_back_adds_nothing_to_the_standard_error():
     noise, year = RNG.normal(size=1460), 5 * np.sin(2 * np.pi * np.arange(1460) / 1460)
     spacing = {"horizon": 24, "season_length": 24, "step_size": 6}
     plain = mean_error(noise, dependence(1460, **spacing))
-    told = mean_error(noise + year, dependence(1460, cycles={"day": 24.0, "year": 8760.0}, **spacing))
+    told = mean_error(
+        noise + year, dependence(1460, cycles={"day": 24.0, "year": 8760.0}, **spacing)
+    )
     untold = mean_error(noise + year, dependence(1460, **spacing))
     assert told.value == pytest.approx(plain.value, rel=0.1) and untold.value > 10 * plain.value
 
@@ -51,14 +62,27 @@ def test_without_a_lag_it_is_the_harvey_leybourne_newbold_correction_with_its_de
 
 
 def test_a_longer_lag_costs_degrees_of_freedom():
-    assert bartlett_moments(500, 4)[1] > bartlett_moments(500, 30)[1] > bartlett_moments(500, 200)[1] > 1
+    assert (
+        bartlett_moments(500, 4)[1]
+        > bartlett_moments(500, 30)[1]
+        > bartlett_moments(500, 200)[1]
+        > 1
+    )
 
 
 @pytest.mark.parametrize(
     ("n", "horizon", "season_length", "step_size", "run"),
-    [(100, 24, 1, 1, 12), (100, 1, 48, 1, 1), (1457, 24, 24, 6, 8), (753, 5, 1, 1, 10), (2000, 24, 168, 1, 24)],
+    [
+        (100, 24, 1, 1, 12),
+        (100, 1, 48, 1, 1),
+        (1457, 24, 24, 6, 8),
+        (753, 5, 1, 1, 10),
+        (2000, 24, 168, 1, 24),
+    ],
 )
-def test_the_lag_covers_the_horizon_and_a_season_counted_in_origins(n, horizon, season_length, step_size, run):
+def test_the_lag_covers_the_horizon_and_a_season_counted_in_origins(
+    n, horizon, season_length, step_size, run
+):
     allowed = dependence(n, horizon=horizon, season_length=season_length, step_size=step_size)
     assert allowed.run == run
     assert allowed.origins >= max((horizon - 1) / step_size, season_length / step_size)
@@ -68,9 +92,12 @@ def test_the_bartlett_estimate_equals_the_weighted_sum_of_autocovariances():
     values = RNG.normal(size=50)
     centred, lag = values - values.mean(), 6
     weighted = sum(
-        (1 - abs(j) / (lag + 1)) * float(centred[abs(j) :] @ centred[: 50 - abs(j)]) / 50 for j in range(-lag, lag + 1)
+        (1 - abs(j) / (lag + 1)) * float(centred[abs(j) :] @ centred[: 50 - abs(j)]) / 50
+        for j in range(-lag, lag + 1)
     )
-    assert _bartlett(centred, lag, ()).value ** 2 * 50 * bartlett_moments(50, lag)[0] == pytest.approx(weighted)
+    assert _bartlett(centred, lag, ()).value ** 2 * 50 * bartlett_moments(50, lag)[
+        0
+    ] == pytest.approx(weighted)
 
 
 def test_few_origins_shorten_the_runs_and_the_lag_rather_than_leaving_none():
@@ -98,7 +125,10 @@ def test_dependence_widens_the_standard_error_by_the_known_factor(run):
 
 def test_origins_that_fill_no_run_still_count_in_the_mean():
     values = RNG.normal(size=59)
-    all_runs, one_left = mean_error(values[1:], Dependence(2, 5)), mean_error(values, Dependence(2, 5))
+    all_runs, one_left = (
+        mean_error(values[1:], Dependence(2, 5)),
+        mean_error(values, Dependence(2, 5)),
+    )
     assert one_left.value == pytest.approx(all_runs.value * np.sqrt(58 / 59))
 
 
@@ -116,5 +146,7 @@ def test_a_variance_estimate_that_is_not_above_zero_falls_back_to_the_next_and_s
 
 @given(arrays(float, st.integers(8, 60), elements=st.floats(-1e6, 1e6)), st.integers(1, 8))
 def test_no_variance_is_negative_whatever_the_differences(values, horizon):
-    error = mean_error(values, dependence(len(values), horizon=horizon, season_length=1, step_size=1))
+    error = mean_error(
+        values, dependence(len(values), horizon=horizon, season_length=1, step_size=1)
+    )
     assert np.isfinite(error.value) and error.value >= 0

@@ -9,10 +9,16 @@ from forecast.system.errors import InputError
 
 def losses(values, model="m", ranking="shipped", uid="a") -> pd.DataFrame:
     cutoffs = pd.date_range("2024-01-01", periods=len(values))
-    return pd.DataFrame({
-        "model": model, "ranking": ranking, "skip": "last", "unique_id": uid, "cutoff": cutoffs,
-        "loss": np.asarray(values, dtype=float),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "model": model,
+            "ranking": ranking,
+            "skip": "last",
+            "unique_id": uid,
+            "cutoff": cutoffs,
+            "loss": np.asarray(values, dtype=float),
+        }
+    )
 
 
 def test_series_are_averaged_before_dates_are_counted():
@@ -31,7 +37,9 @@ def test_a_model_with_a_nan_or_with_missing_origins_is_left_out_whole_with_the_r
 
 
 def test_an_origin_whose_whole_horizon_is_missing_is_left_out_for_all_and_counted():
-    table = pd.concat([losses([1, np.nan, 3], "a"), losses([2, np.nan, 4], "b"), losses([5, np.nan, np.nan], "c")])
+    table = pd.concat(
+        [losses([1, np.nan, 3], "a"), losses([2, np.nan, 4], "b"), losses([5, np.nan, np.nan], "c")]
+    )
     means, left_out = by_origin(table)
     assert means["a", "shipped"].tolist() == [1, 3] and means["b", "shipped"].tolist() == [2, 4]
     assert left_out == {
@@ -45,7 +53,9 @@ def test_a_series_without_scale_is_left_out_of_all_and_said():
     table = pd.concat([losses([1, 2]), losses([np.nan, np.nan], uid="flat")])
     means, left_out = by_origin(table)
     assert means["m", "shipped"].tolist() == [1.0, 2.0]
-    assert left_out == {("flat", "series"): "its train part is constant or one season, which has no scale"}
+    assert left_out == {
+        ("flat", "series"): "its train part is constant or one season, which has no scale"
+    }
     means, left_out = by_origin(losses([np.nan, np.nan]))
     assert means.empty and ("a", "series") in left_out
     assert choose(losses([np.nan, np.nan])) == {}
@@ -54,25 +64,41 @@ def test_a_series_without_scale_is_left_out_of_all_and_said():
 @pytest.mark.parametrize("fault", ["column", "empty", "twice"])
 def test_a_wrong_loss_table_is_refused(fault):
     table = losses([1, 2])
-    broken = {"column": table.drop(columns="skip"), "empty": table[:0], "twice": pd.concat([table, table])}[fault]
-    with pytest.raises(InputError, match={"column": "lacks", "empty": "no row", "twice": "two rows"}[fault]):
+    broken = {
+        "column": table.drop(columns="skip"),
+        "empty": table[:0],
+        "twice": pd.concat([table, table]),
+    }[fault]
+    with pytest.raises(
+        InputError, match={"column": "lacks", "empty": "no row", "twice": "two rows"}[fault]
+    ):
         by_origin(broken)
 
 
 def test_the_choice_is_the_lowest_mean_and_baselines_stand_in_both_rankings():
-    table = pd.concat([
-        losses([3, 3], "naive", "baseline"), losses([1, 2], "lstm", "shipped"), losses([4, 4], "lstm", "architecture"),
-    ])  # fmt: skip
+    table = pd.concat(
+        [
+            losses([3, 3], "naive", "baseline"),
+            losses([1, 2], "lstm", "shipped"),
+            losses([4, 4], "lstm", "architecture"),
+        ]
+    )
     assert choose(table) == {"shipped": "lstm", "architecture": "naive"}
 
 
-@pytest.mark.parametrize(("origins", "gain", "taken"), [(20, 0.01, "ridge"), (20, 1.0, None), (40, 0.01, None)])
-def test_with_few_validation_origins_the_simpler_row_stands_unless_the_difference_is_distinguishable(
+@pytest.mark.parametrize(
+    ("origins", "gain", "taken"), [(20, 0.01, "ridge"), (20, 1.0, None), (40, 0.01, None)]
+)
+def test_with_few_validation_origins_the_simpler_row_stands_unless_clearly_beaten(
     origins, gain, taken
 ):
     noise = np.random.default_rng(3).normal(0, 0.3, (2, origins))
-    table = pd.concat([losses(5 + noise[0] - noise[0].mean(), "ridge", "baseline"),
-                       losses(5 + noise[1] - noise[1].mean() - gain, "lstm")])  # fmt: skip
+    table = pd.concat(
+        [
+            losses(5 + noise[0] - noise[0].mean(), "ridge", "baseline"),
+            losses(5 + noise[1] - noise[1].mean() - gain, "lstm"),
+        ]
+    )
     assert choose(table) == {"shipped": "lstm"}
     spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
     found = preferred(table, {"shipped": "lstm"}, **spacing)
@@ -87,10 +113,15 @@ def test_with_few_validation_origins_the_simpler_row_stands_unless_the_differenc
 def test_a_combination_stands_instead_of_a_single_row_that_cannot_be_told_from_it(extra, taken):
     noise = np.random.default_rng(3).normal(0, 0.3, (4, 100))
     own = noise - noise.mean(axis=1, keepdims=True)
-    table = pd.concat([
-        losses(5 + own[0], "lstm"), losses(5 + extra + own[1], "mix"), losses(5 + 2 * extra + own[2], "other_mix"),
-        losses(5 + own[0], "line", "baseline"), losses(5 + own[1], "lstm", "architecture"),
-    ])  # fmt: skip
+    table = pd.concat(
+        [
+            losses(5 + own[0], "lstm"),
+            losses(5 + extra + own[1], "mix"),
+            losses(5 + 2 * extra + own[2], "other_mix"),
+            losses(5 + own[0], "line", "baseline"),
+            losses(5 + own[1], "lstm", "architecture"),
+        ]
+    )
     spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
     chosen = {"shipped": "lstm", "architecture": "lstm"}
     found = preferred(table, chosen, ["mix", "other_mix"], **spacing)
@@ -99,8 +130,13 @@ def test_a_combination_stands_instead_of_a_single_row_that_cannot_be_told_from_i
     else:
         about = {"model": taken, "instead_of": "lstm", "because": "several models", "origins": 100}
         assert found == {"shipped": about | {"extra_loss": pytest.approx(extra / 5)}}
-        assert "mix is taken instead of lstm: on the 100 validation origins" in preferred_in_words(found)[0]
-    baseline = preferred(table, {"shipped": "line", "architecture": "line"}, ["mix", "other_mix"], **spacing)
+        assert (
+            "mix is taken instead of lstm: on the 100 validation origins"
+            in preferred_in_words(found)[0]
+        )
+    baseline = preferred(
+        table, {"shipped": "line", "architecture": "line"}, ["mix", "other_mix"], **spacing
+    )
     assert baseline == {key: value | {"instead_of": "line"} for key, value in found.items()}
     assert preferred(table, {"shipped": "other_mix"}, ["mix", "other_mix"], **spacing) == {}
 
@@ -110,14 +146,29 @@ def test_a_combination_stands_instead_of_a_single_row_that_cannot_be_told_from_i
 def test_learnt_weights_stand_instead_of_any_row_up_to_three_standard_errors(lowest, extra, taken):
     noise = np.random.default_rng(3).normal(0, 0.3, 400)
     noise = (noise - noise.mean()) / noise.std(ddof=1) * 0.3
-    table = pd.concat([losses(np.full(400, 5.0), lowest), losses(5 + extra * 0.3 / 20 + noise, "learnt"),
-                       losses(np.full(400, 5.9), "other_mix")])  # fmt: skip
+    table = pd.concat(
+        [
+            losses(np.full(400, 5.0), lowest),
+            losses(5 + extra * 0.3 / 20 + noise, "learnt"),
+            losses(np.full(400, 5.9), "other_mix"),
+        ]
+    )
     spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
-    found = preferred(table, {"shipped": lowest}, ["mix", "learnt", "other_mix"], ["learnt"], **spacing)
+    found = preferred(
+        table, {"shipped": lowest}, ["mix", "learnt", "other_mix"], ["learnt"], **spacing
+    )
     assert found.get("shipped", {}).get("model") == taken
     if taken:
-        assert "is within three standard errors, and a combination with learnt weights" in preferred_in_words(found)[0]
-    assert preferred(table, {"shipped": "learnt"}, ["mix", "learnt", "other_mix"], ["learnt"], **spacing) == {}
+        assert (
+            "is within three standard errors, and a combination with learnt weights"
+            in preferred_in_words(found)[0]
+        )
+    assert (
+        preferred(
+            table, {"shipped": "learnt"}, ["mix", "learnt", "other_mix"], ["learnt"], **spacing
+        )
+        == {}
+    )
 
 
 def test_an_older_verdict_gives_its_reason_too():
@@ -126,7 +177,9 @@ def test_an_older_verdict_gives_its_reason_too():
 
 
 def test_without_networks_on_the_last_value_there_is_one_ranking():
-    assert choose(pd.concat([losses([3, 3], "naive", "baseline"), losses([1, 2], "lstm")])) == {"shipped": "lstm"}
+    assert choose(pd.concat([losses([3, 3], "naive", "baseline"), losses([1, 2], "lstm")])) == {
+        "shipped": "lstm"
+    }
 
 
 def test_a_tie_goes_to_the_name_that_sorts_first():
@@ -141,4 +194,6 @@ def test_seed_spread_and_data_spread_are_told_apart():
     parts = variance_parts(table, {key: [4.9, 5.0, 5.1]}, horizon=1, season_length=1).iloc[0]
     assert (parts["n_seeds"], parts["seed_sd"]) == (3, pytest.approx(0.1))
     assert parts["data_se"] == pytest.approx(1 / np.sqrt(20_000), rel=0.15)
-    assert np.isnan(variance_parts(one, {key: [1.8]}, horizon=1, season_length=1)["seed_sd"].iloc[0])
+    assert np.isnan(
+        variance_parts(one, {key: [1.8]}, horizon=1, season_length=1)["seed_sd"].iloc[0]
+    )

@@ -32,8 +32,12 @@ def test_errors_over_their_scale_equal_utilsforecast(season_length):
     reference = {"seasonality": season_length, "train_df": train_frame()}
     scale = metrics.insample_scale(TRAIN, season_length=season_length)
     squared = metrics.insample_scale(TRAIN, season_length=season_length, squared=True)
-    assert metrics.mae(Y, Y_HAT) / scale == pytest.approx(peers(losses.mase, **reference), rel=1e-12)
-    assert metrics.rmse(Y, Y_HAT) / squared == pytest.approx(peers(losses.rmsse, **reference), rel=1e-12)
+    assert metrics.mae(Y, Y_HAT) / scale == pytest.approx(
+        peers(losses.mase, **reference), rel=1e-12
+    )
+    assert metrics.rmse(Y, Y_HAT) / squared == pytest.approx(
+        peers(losses.rmsse, **reference), rel=1e-12
+    )
 
 
 def test_smape_is_two_hundred_times_the_ratio_of_utilsforecast():

@@ -14,14 +14,18 @@ MEAN, SCALE = RNG.normal(1, 1, 300), RNG.gamma(2, 1, 300) + 0.1
 
 @pytest.mark.parametrize("level", [0.05, 0.5, 0.9])
 def test_pinball_equals_scikit_learn(level):
-    assert metrics.pinball(Y, MEAN, level) == pytest.approx(mean_pinball_loss(Y, MEAN, alpha=level), rel=1e-12)
+    assert metrics.pinball(Y, MEAN, level) == pytest.approx(
+        mean_pinball_loss(Y, MEAN, alpha=level), rel=1e-12
+    )
 
 
 def test_crps_of_quantiles_equals_scoringrules_and_tends_to_the_normal_one():
     levels = (np.arange(500) + 0.5) / 500
     quantiles = stats.norm.ppf(levels, MEAN[:, None], SCALE[:, None])
     found = metrics.crps_quantiles(Y, quantiles, levels)
-    assert found == pytest.approx(scoringrules.crps_quantile(Y, quantiles, levels).mean(), rel=1e-12)
+    assert found == pytest.approx(
+        scoringrules.crps_quantile(Y, quantiles, levels).mean(), rel=1e-12
+    )
     assert found == pytest.approx(scoringrules.crps_normal(Y, MEAN, SCALE).mean(), rel=1e-3)
 
 
@@ -37,7 +41,10 @@ def test_winkler_equals_the_interval_score_of_scoringrules(level):
 def test_coverage_and_width_by_horizon_step():
     y = np.array([[1.0, 5.0], [2.0, np.nan], [9.0, 6.0], [3.0, 7.0]])
     lower, upper = np.zeros((4, 2)), np.array([[3.0, 6.0]] * 4)
-    each = {k: v[0] for k, v in metrics.coverage_by_step(y[None], lower[None], upper[None], level=0.8).items()}
+    each = {
+        k: v[0]
+        for k, v in metrics.coverage_by_step(y[None], lower[None], upper[None], level=0.8).items()
+    }
     assert each["coverage"].tolist() == [pytest.approx(5 / 7), 0.75, pytest.approx(2 / 3)]
     assert each["n"].tolist() == [7, 4, 3]
     assert each["width"].tolist() == [4.5, 3.0, 6.0]
@@ -52,12 +59,22 @@ def test_coverage_of_many_series_is_to_the_bit_that_of_each_cell_on_its_own():
     found = metrics.coverage_by_step(y, lower, upper, level=0.8)
     for one in range(7):
         for step in range(4):
-            part = (slice(one, one + 1), slice(None), slice(None) if step == 0 else slice(step - 1, step))
+            part = (
+                slice(one, one + 1),
+                slice(None),
+                slice(None) if step == 0 else slice(step - 1, step),
+            )
             own = metrics.coverage_by_step(y[part], lower[part], upper[part], level=0.8)
-            assert all(found[name][one, step] == own[name][0, 0] for name in ("coverage", "winkler", "width"))
+            assert all(
+                found[name][one, step] == own[name][0, 0]
+                for name in ("coverage", "winkler", "width")
+            )
             actual, low, high = y[part].ravel(), lower[part].ravel(), upper[part].ravel()
             inside = ((low <= actual) & (actual <= high))[np.isfinite(actual)]
-            assert found["coverage"][one, step] == inside.mean() and found["width"][one, step] == (high - low).mean()
+            assert (
+                found["coverage"][one, step] == inside.mean()
+                and found["width"][one, step] == (high - low).mean()
+            )
 
 
 def test_missing_actuals_are_left_out_and_missing_forecasts_are_not():
@@ -71,14 +88,22 @@ def test_impossible_input_is_refused_with_the_reason():
     with pytest.raises(InputError, match="strictly between 0 and 1"):
         metrics.pinball([1.0], [1.0], 95)
     with pytest.raises(InputError, match="strictly between 0 and 1"):
-        metrics.coverage_by_step(np.ones((1, 1, 1)), np.zeros((1, 1, 1)), np.full((1, 1, 1), 2.0), level=95)
+        metrics.coverage_by_step(
+            np.ones((1, 1, 1)), np.zeros((1, 1, 1)), np.full((1, 1, 1), 2.0), level=95
+        )
     with pytest.raises(InputError, match="lower end above the upper"):
-        metrics.coverage_by_step(np.ones((1, 1, 1)), np.full((1, 1, 1), 2.0), np.zeros((1, 1, 1)), level=0.8)
+        metrics.coverage_by_step(
+            np.ones((1, 1, 1)), np.full((1, 1, 1), 2.0), np.zeros((1, 1, 1)), level=0.8
+        )
     with pytest.raises(InputError, match="differ in shape"):
-        metrics.coverage_by_step(np.ones((1, 2, 1)), np.zeros((1, 1, 1)), np.ones((1, 1, 1)), level=0.8)
+        metrics.coverage_by_step(
+            np.ones((1, 2, 1)), np.zeros((1, 1, 1)), np.ones((1, 1, 1)), level=0.8
+        )
 
 
 def test_an_event_s_probability_is_scored_by_its_square_and_by_its_logarithm():
     assert metrics.brier([True, False, True], [1.0, 0.5, 0.5]) == pytest.approx(0.5 / 3)
-    assert metrics.log_score_event([True, False], [0.5, 0.25]) == pytest.approx(-(np.log(0.5) + np.log(0.75)) / 2)
+    assert metrics.log_score_event([True, False], [0.5, 0.25]) == pytest.approx(
+        -(np.log(0.5) + np.log(0.75)) / 2
+    )
     assert metrics.log_score_event([True], [0.0]) == np.inf

@@ -28,7 +28,9 @@ STEPS = {"horizon": 1, "season_length": 1}
 def losses(**columns) -> pd.DataFrame:
     rng = np.random.default_rng(9)
     common = rng.gamma(4, 1, 300)
-    return pd.DataFrame({name: common + gap + rng.normal(0, 0.5, 300) for name, gap in columns.items()})
+    return pd.DataFrame(
+        {name: common + gap + rng.normal(0, 0.5, 300) for name, gap in columns.items()}
+    )
 
 
 def test_the_clearly_worse_model_leaves_and_the_tied_ones_stay_in_column_order():
@@ -54,7 +56,9 @@ def test_equal_models_with_dependent_losses_mostly_all_stay():
     whole = 0
     for seed in range(40):
         noise = np.random.default_rng(100 + seed).standard_normal((300, 8))
-        frame = pd.DataFrame(signal.lfilter([1], [1, -0.5], noise, axis=0), columns=list("abcdefgh"))
+        frame = pd.DataFrame(
+            signal.lfilter([1], [1, -0.5], noise, axis=0), columns=list("abcdefgh")
+        )
         whole += len(model_confidence_set(frame, reps=200, **STEPS)) == 8
     # 95 % is nominal; without the stretching it is about 75 %
     assert whole >= 34
@@ -69,7 +73,10 @@ def test_stretching_keeps_the_means_and_never_shrinks():
 
 def test_one_model_or_too_few_origins_exclude_nobody():
     assert model_confidence_set(losses(a=0.0), **STEPS) == ["a"]
-    assert model_confidence_set(losses(a=0.0, b=9.0)[:30], horizon=24, season_length=24) == ["a", "b"]
+    assert model_confidence_set(losses(a=0.0, b=9.0)[:30], horizon=24, season_length=24) == [
+        "a",
+        "b",
+    ]
 
 
 def test_missing_losses_are_refused():
@@ -103,13 +110,17 @@ def test_holm_leaves_out_what_could_not_be_tested():
 def test_holm_never_lowers_a_p_value_nor_changes_their_order(p):
     adjusted = holm(p)
     assert all(x >= y for x, y in zip(adjusted, p, strict=True))
-    assert all(adjusted[i] <= adjusted[j] for i in range(len(p)) for j in range(len(p)) if p[i] < p[j])
+    assert all(
+        adjusted[i] <= adjusted[j] for i in range(len(p)) for j in range(len(p)) if p[i] < p[j]
+    )
 
 
 def series_losses(gaps: dict[str, float], n: int = 40, noise: float = 1.0) -> pd.DataFrame:
     rng = np.random.default_rng(14)
     hard = rng.gamma(5, 1, n)
-    return pd.DataFrame({name: hard + gap + noise * rng.normal(size=n) for name, gap in gaps.items()})
+    return pd.DataFrame(
+        {name: hard + gap + noise * rng.normal(size=n) for name, gap in gaps.items()}
+    )
 
 
 def test_the_statistic_is_the_f_form_of_scipys_friedman_chi_square():
@@ -135,7 +146,9 @@ def test_models_that_cannot_be_split_share_a_group():
 
 def test_the_same_order_everywhere_and_ties_everywhere_are_no_errors():
     frame = series_losses({"a": 0.0, "b": 50.0})
-    assert friedman_nemenyi(frame).p == 0.0 and friedman_nemenyi(frame).as_dict()["statistic"] is None
+    assert (
+        friedman_nemenyi(frame).p == 0.0 and friedman_nemenyi(frame).as_dict()["statistic"] is None
+    )
     frame["b"] = frame["a"]
     assert friedman_nemenyi(frame).p == 1.0
 
@@ -179,7 +192,8 @@ def test_a_candidate_without_a_loss_on_some_series_takes_no_rank():
 
 def test_the_first_hypotheses_are_adjusted_without_those_behind_them():
     first, rest = gatekept([0.01, 0.03], [0.001, 0.2])
-    # truncated Holm of two: 1 / (1/4 + 1/4) = 2, then 1 / (1/2 + 1/4) = 4/3; both at 4 %, so the rest has all of alpha
+    # truncated Holm of two: 1 / (1/4 + 1/4) = 2, then 1 / (1/2 + 1/4) = 4/3; both at 4 %, so the
+    # rest has all of alpha
     assert first == pytest.approx([0.02, 0.04]) and rest == pytest.approx([0.02, 0.2])
     assert gatekept([0.01, 0.03], [0.001] * 30)[0] == pytest.approx(first)
     assert gatekept([], [0.01, 0.04]) == ([], holm([0.01, 0.04]))

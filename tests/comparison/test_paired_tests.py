@@ -8,7 +8,12 @@ from scipy import signal, stats
 
 from bench.size_and_power import SPACINGS, power_and_size, with_and_without_a_cycle
 from forecast.comparison.longrun import taken_out
-from forecast.comparison.paired_tests import change_by_step, diebold_mariano, equivalence, non_overlapping
+from forecast.comparison.paired_tests import (
+    change_by_step,
+    diebold_mariano,
+    equivalence,
+    non_overlapping,
+)
 from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(5)
@@ -16,27 +21,47 @@ STEPS = {"horizon": 5, "season_length": 1}
 
 
 def false_alarms(
-    phi: float, *, n: int, horizon: int, season_length: int, runs: int = 1500, gain: float = 0.0, overlap: int = 1
+    phi: float,
+    *,
+    n: int,
+    horizon: int,
+    season_length: int,
+    runs: int = 1500,
+    gain: float = 0.0,
+    overlap: int = 1,
 ) -> float:
-    """Share of rejections at 5 % when the loss differential is an AR(1) with mean `gain` standard errors.
+    """Share of rejections at 5 % when the loss differential is an AR(1) with mean `gain` standard
+    errors.
 
     `overlap` averages it over so many steps, as a loss that is the mean over a horizon does.
     """
     noise = np.random.default_rng([n, horizon, runs]).standard_normal((runs, n + 200))
     differences = signal.lfilter([1], [1, -phi], noise, axis=1)
-    differences = signal.lfilter(np.ones(overlap) / overlap, [1], differences, axis=1)[:, 200:] + gain / (
-        (1 - phi) * np.sqrt(n)
-    )
+    differences = signal.lfilter(np.ones(overlap) / overlap, [1], differences, axis=1)[
+        :, 200:
+    ] + gain / ((1 - phi) * np.sqrt(n))
     zero = np.zeros(n)
-    rejected = [diebold_mariano(d, zero, horizon=horizon, season_length=season_length).p < 0.05 for d in differences]
+    rejected = [
+        diebold_mariano(d, zero, horizon=horizon, season_length=season_length).p < 0.05
+        for d in differences
+    ]
     return float(np.mean(rejected))
 
 
 @pytest.mark.parametrize("phi", [-0.3, 0.0, 0.3, 0.6, 0.8])
-@pytest.mark.parametrize(("n", "horizon", "season_length"), [(100, 1, 1), (300, 24, 24), (800, 1, 1), (800, 24, 24)])
-def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(phi, n, horizon, season_length):
-    # 1,500 runs know the rate to +-1.1 points (95 %), which widens the band asked for by chance alone
-    assert 0.03 - 0.011 < false_alarms(phi, n=n, horizon=horizon, season_length=season_length) < 0.07 + 0.011
+@pytest.mark.parametrize(
+    ("n", "horizon", "season_length"), [(100, 1, 1), (300, 24, 24), (800, 1, 1), (800, 24, 24)]
+)
+def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(
+    phi, n, horizon, season_length
+):
+    # 1,500 runs know the rate to +-1.1 points (95 %), which widens the band asked for by chance
+    # alone
+    assert (
+        0.03 - 0.011
+        < false_alarms(phi, n=n, horizon=horizon, season_length=season_length)
+        < 0.07 + 0.011
+    )
 
 
 @pytest.mark.parametrize("phi", [-0.3, 0.0, 0.5, 0.8])
@@ -46,8 +71,11 @@ def test_the_same_holds_when_horizons_overlap(phi, n, horizon):
     assert 0.03 - 0.011 < found < 0.07 + 0.011
 
 
-# with the variance known, 3.5 standard errors are found in 94 % of the samples; estimating it costs the rest
-@pytest.mark.parametrize(("phi", "n", "horizon"), [(0.0, 300, 1), (0.5, 300, 1), (0.5, 750, 5), (0.5, 1500, 24)])
+# with the variance known, 3.5 standard errors are found in 94 % of the samples; estimating it costs
+# the rest
+@pytest.mark.parametrize(
+    ("phi", "n", "horizon"), [(0.0, 300, 1), (0.5, 300, 1), (0.5, 750, 5), (0.5, 1500, 24)]
+)
 def test_a_difference_of_three_and_a_half_standard_errors_is_mostly_found(phi, n, horizon):
     assert false_alarms(phi, n=n, horizon=horizon, season_length=1, runs=400, gain=3.5) > 0.8
 
@@ -55,7 +83,8 @@ def test_a_difference_of_three_and_a_half_standard_errors_is_mostly_found(phi, n
 @pytest.mark.parametrize(("name", "phi"), [("weather", 0.5), ("weather", 0.98), ("stocks", 0.9)])
 def test_with_a_cycle_the_size_is_three_to_seven_percent_and_the_power_that_without(name, phi):
     found = power_and_size(SPACINGS[name][0], phi, runs=600)
-    assert all(3 - 1.7 < found[size] < 7 + 1.7 for size in ("size", "size with a cycle"))  # 600 runs: +-1.7 points
+    # 600 runs: +-1.7 points
+    assert all(3 - 1.7 < found[size] < 7 + 1.7 for size in ("size", "size with a cycle"))
     assert found["power with a cycle"] > 0.6 * found["power"] > 36
 
 
@@ -71,13 +100,16 @@ def test_half_a_year_is_no_whole_period_and_keeps_its_cycle():
     year = {"year": 8765.82}
     for origins, out in ((1460, ["year"]), (730, []), (1900, []), (2920, ["year"])):
         assert taken_out(origins, year, horizon=24, step_size=6) == out
-    assert taken_out(300, {"day": 24.0}, horizon=24, step_size=1) == []  # 12 runs are too few for a harmonic
+    # 12 runs are too few for a harmonic
+    assert taken_out(300, {"day": 24.0}, horizon=24, step_size=1) == []
 
 
 def test_the_sign_says_who_is_better_and_the_alternatives_agree():
     b = RNG.gamma(4, 1, 200)
     a = b - 0.2 + RNG.normal(0, 0.2, 200)
-    two, less, greater = (diebold_mariano(a, b, alternative=w, **STEPS) for w in ("two-sided", "less", "greater"))
+    two, less, greater = (
+        diebold_mariano(a, b, alternative=w, **STEPS) for w in ("two-sided", "less", "greater")
+    )
     assert two.statistic < 0 and two.mean_difference < 0 and two.relative_difference < 0
     assert less.p == pytest.approx(two.p / 2) and greater.p == pytest.approx(1 - two.p / 2)
     assert two.ci_low < two.mean_difference < two.ci_high < 0
@@ -105,13 +137,18 @@ def test_a_constant_difference_falls_back_to_a_sign_test_on_origins_that_do_not_
 
 
 def test_a_differential_that_alternates_still_has_a_positive_variance():
-    test = diebold_mariano(np.tile([1.0, 0.0], 50), np.tile([0.0, 1.0], 50), horizon=1, season_length=1)
+    test = diebold_mariano(
+        np.tile([1.0, 0.0], 50), np.tile([0.0, 1.0], 50), horizon=1, season_length=1
+    )
     assert 0 <= test.p <= 1 and np.isfinite(test.statistic)
 
 
 def test_a_variance_by_fallback_is_said_with_the_test():
     decay = (-0.32853890905224636) ** np.arange(50)
-    assert diebold_mariano(decay, np.zeros(50), horizon=1, season_length=10).note == "variance by fallback: Bartlett"
+    assert (
+        diebold_mariano(decay, np.zeros(50), horizon=1, season_length=10).note
+        == "variance by fallback: Bartlett"
+    )
 
 
 def test_too_few_origins_are_not_tested_and_the_number_needed_is_named():
@@ -150,7 +187,10 @@ def test_a_narrow_bound_is_evidence_of_equivalence():
 
 
 def test_a_wide_bound_leaves_it_undecided():
-    assert equivalence(SAMPLES.gamma(1, 1, 60), SAMPLES.gamma(1, 1, 60), **ONE_STEP).word == "undecided"
+    assert (
+        equivalence(SAMPLES.gamma(1, 1, 60), SAMPLES.gamma(1, 1, 60), **ONE_STEP).word
+        == "undecided"
+    )
 
 
 def test_equivalence_needs_thirty_origins_that_do_not_overlap():
@@ -166,7 +206,9 @@ def test_the_bound_is_one_sided_and_holds_its_level():
     said = []
     for _ in range(600):
         b = SAMPLES.gamma(9, 1, 200)
-        said.append(equivalence(1.02 * b + SAMPLES.normal(0, 1, 200), b, **ONE_STEP).word == "equivalent")
+        said.append(
+            equivalence(1.02 * b + SAMPLES.normal(0, 1, 200), b, **ONE_STEP).word == "equivalent"
+        )
     assert 0.02 < np.mean(said) < 0.08
 
 

@@ -1,4 +1,6 @@
-"""Scores with every number worked out by hand: two series in units of their own, two seeds, their ensemble."""
+"""Scores with every number worked out by hand: two series in units of their own, two seeds, their
+ensemble.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ REFERENCE = Reference(
     scale={"a": 0.5, "b": 20.0},
     squared_scale={"a": 2.0, "b": 40.0},
     last=LAST,
-    naive={"a": np.array([1.0, 2.0]), "b": np.array([10.0, 15.0])},  # |y - last|, mean over the origins
+    # |y - last|, mean over the origins
+    naive={"a": np.array([1.0, 2.0]), "b": np.array([10.0, 15.0])},
     naive_whole={"a": 1.5, "b": 12.5},
 )
 
@@ -34,7 +37,9 @@ def long(series=("a", "b"), seeds=(3, 7)):
         for i in range(2)
         for step in range(2)
     ]
-    return pd.DataFrame(rows, columns=["unique_id", "cutoff", "step", "seed", "y", "y_hat", "volatility"])
+    return pd.DataFrame(
+        rows, columns=["unique_id", "cutoff", "step", "seed", "y", "y_hat", "volatility"]
+    )
 
 
 def by_series(**options):
@@ -59,7 +64,11 @@ def test_the_long_frame_becomes_arrays_whatever_its_order():
 
 def test_each_series_is_scored_in_its_own_unit():
     table = by_series()
-    a3, a7, b3 = row(table, "3", series="a"), row(table, "7", series="a"), row(table, "3", series="b")
+    a3, a7, b3 = (
+        row(table, "3", series="a"),
+        row(table, "7", series="a"),
+        row(table, "3", series="b"),
+    )
     assert (a3["mae"], a3["rmse"], a7["mae"], b3["mae"]) == (1, 1, 3, 10)
     assert (a3["mase"], a7["mase"], b3["mase"]) == (2, 6, 0.5)
     assert (a3["rmsse"], b3["rmsse"]) == (0.5, 0.25)
@@ -98,7 +107,15 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     names = ["a", "b", "c", "d"]
     cubes = {
         kind: [
-            Cube(n, y[k], forecast[k][None], values[0][k, :, 0], (0,), np.arange(len(y[k])), np.ones(len(y[k])))
+            Cube(
+                n,
+                y[k],
+                forecast[k][None],
+                values[0][k, :, 0],
+                (0,),
+                np.arange(len(y[k])),
+                np.ones(len(y[k])),
+            )
             for k, n in enumerate(names)
         ]
         for kind, forecast in (("naive", values[1]), ("other", values[2]))
@@ -109,7 +126,9 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     steps = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in cubes["naive"]}
     reference = Reference(scale, scale, {n: pd.Series(1.0, times) for n in names}, steps, whole)
     naive, other = (
-        scores.over_series(pd.concat([scores.series_scores([c], reference) for c in own]), ["seed"], reference).iloc[0]
+        scores.over_series(
+            pd.concat([scores.series_scores([c], reference) for c in own]), ["seed"], reference
+        ).iloc[0]
         for own in cubes.values()
     )
     assert naive["skill"] == pytest.approx(0, abs=1e-12)
@@ -128,7 +147,9 @@ def test_the_mean_is_what_serves_and_the_spread_is_over_the_seeds_alone():
     assert row(board, "mean")["mase"] == 1.125
     assert row(board, "std")["mase"] == pytest.approx(1.75 / np.sqrt(2))  # n - 1
     assert (board["n_origins"] == 2).all()
-    one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), [])
+    one = scores.with_mean_and_spread(
+        scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), []
+    )
     assert row(one, "mean")["mae"] == 1 and row(one, "std")["mae"] == pytest.approx(np.sqrt(2))
 
 
@@ -138,7 +159,9 @@ def test_steps_are_scored_against_naive_at_the_same_step():
     assert row(table, "3", step=1)["skill"] == 0
     assert row(table, "3", step=2)["skill"] == 0.5
     assert row(table, "7", step=2)["mase"] == 6
-    board = scores.with_mean_and_spread(scores.over_series(table, ["seed", "step"], REFERENCE), ["step"])
+    board = scores.with_mean_and_spread(
+        scores.over_series(table, ["seed", "step"], REFERENCE), ["step"]
+    )
     assert row(board, "mean", step=1)["mae"] == row(table, "mean", step=1)["mae"]
     assert row(board, "std", step=2)["skill"] == pytest.approx(np.std([0.5, -0.5], ddof=1))
 
@@ -148,7 +171,9 @@ def test_errors_by_step_are_those_of_each_step_to_the_bit(y, missing):
     actual, forecast = np.where(missing, np.nan, y), y[::-1].copy()
     maes, rmses = metrics.errors_by_step(actual, forecast)
     for step, (mae, rmse) in enumerate(zip(maes, rmses, strict=True)):
-        wanted = [metric(actual[:, step], forecast[:, step]) for metric in (metrics.mae, metrics.rmse)]
+        wanted = [
+            metric(actual[:, step], forecast[:, step]) for metric in (metrics.mae, metrics.rmse)
+        ]
         np.testing.assert_array_equal([mae, rmse], wanted)
 
 
@@ -172,25 +197,53 @@ def test_actuals_that_cross_zero_have_no_percentage():
     assert np.isnan(scores.series_scores([cube], REFERENCE)["smape"].iloc[0])
 
 
-def test_a_metric_that_is_one_more_row_of_the_table_is_scored_by_series_by_step_and_over_the_series(monkeypatch):
-    bias = Metric("bias", lambda s: metrics.average(s.y_hat - s.y), "Bias", "Mean error", in_units=True, by_step=True)
+def test_a_metric_that_is_one_more_row_of_the_table_is_scored_by_series_by_step_and_over_the_series(
+    monkeypatch,
+):
+    bias = Metric(
+        "bias",
+        lambda s: metrics.average(s.y_hat - s.y),
+        "Bias",
+        "Mean error",
+        in_units=True,
+        by_step=True,
+    )
     monkeypatch.setattr(metrics, "METRICS", (*METRICS, bias))
     table = by_series()
     assert row(table, "7", series="a")["bias"] == -3 and row(table, "mean", series="b")["bias"] == 5
-    assert row(scores.step_scores(scores.cubes(long(), LAST)[:1], REFERENCE), "7", step=2)["bias"] == -3
-    assert scores.over_series(table, ["seed"], REFERENCE)["bias"].isna().all()  # units are never averaged
-    one = scores.with_mean_and_spread(scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), [])
+    assert (
+        row(scores.step_scores(scores.cubes(long(), LAST)[:1], REFERENCE), "7", step=2)["bias"]
+        == -3
+    )
+    # units are never averaged
+    assert scores.over_series(table, ["seed"], REFERENCE)["bias"].isna().all()
+    one = scores.with_mean_and_spread(
+        scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), []
+    )
     assert row(one, "mean")["bias"] == -1
 
 
 def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
     made, init = [], pd.DataFrame.__init__
-    monkeypatch.setattr(pd.DataFrame, "__init__", lambda self, *a, **k: (made.append(1), init(self, *a, **k))[1])
+    monkeypatch.setattr(
+        pd.DataFrame, "__init__", lambda self, *a, **k: (made.append(1), init(self, *a, **k))[1]
+    )
     counts = []
     for copies in (1, 30):
         names = [f"{name}{k:02}" for k in range(copies) for name in ("a", "b")]
-        frame = pd.concat([long().assign(unique_id=lambda f, k=k: f["unique_id"] + f"{k:02}") for k in range(copies)])
-        facts = (REFERENCE.scale, REFERENCE.squared_scale, LAST, REFERENCE.naive, REFERENCE.naive_whole)
+        frame = pd.concat(
+            [
+                long().assign(unique_id=lambda f, k=k: f["unique_id"] + f"{k:02}")
+                for k in range(copies)
+            ]
+        )
+        facts = (
+            REFERENCE.scale,
+            REFERENCE.squared_scale,
+            LAST,
+            REFERENCE.naive,
+            REFERENCE.naive_whole,
+        )
         reference = Reference(*({name: part[name[0]] for name in names} for part in facts))
         made.clear()
         found = scores.cubes(frame, reference.last)

@@ -45,8 +45,12 @@ def test_a_name_that_is_no_plain_word_is_refused(tmp_path: Path, name: str):
 
 def test_a_column_joined_from_an_unknown_dataset_is_refused(tmp_path: Path):
     joined = {"dataset": "wether", "series": "a", "column": "temp"}
-    write_project(tmp_path, mine={"past_exogenous": [{"column": "warmth", "joined": joined}]}, weather={})
-    with pytest.raises(InputError, match=r"joined from unknown dataset 'wether'. Did you mean 'weather'\?"):
+    write_project(
+        tmp_path, mine={"past_exogenous": [{"column": "warmth", "joined": joined}]}, weather={}
+    )
+    with pytest.raises(
+        InputError, match=r"joined from unknown dataset 'wether'. Did you mean 'weather'\?"
+    ):
         load_datasets(tmp_path / "configs")
 
 
@@ -65,7 +69,9 @@ def test_a_ticker_that_stands_twice_is_refused():
 
 
 def test_a_place_off_the_globe_is_refused():
-    assert "latitude" in refused(source={**CITY, "places": {"rome": {"latitude": 141.9, "longitude": 12.5}}})
+    assert "latitude" in refused(
+        source={**CITY, "places": {"rome": {"latitude": 141.9, "longitude": 12.5}}}
+    )
 
 
 @pytest.mark.parametrize("variable", ["temp&apikey=x", "a,b", "", "1x"])
@@ -78,7 +84,9 @@ def test_an_environment_variable_is_named_and_not_the_key_itself():
 
 
 def test_a_misspelt_key_of_a_source_is_answered_with_the_nearest():
-    assert "Did you mean 'tickers'?" in refused(source={"kind": "yahoo", "ticker": ["MSFT"], "start": "2020-01-01"})
+    assert "Did you mean 'tickers'?" in refused(
+        source={"kind": "yahoo", "ticker": ["MSFT"], "start": "2020-01-01"}
+    )
 
 
 def test_splits_that_do_not_grow_are_refused():
@@ -89,10 +97,16 @@ def test_splits_that_do_not_grow_are_refused():
 
 
 def test_a_fault_names_the_key_as_it_stands_in_the_file():
-    assert refused(calendar={"kind": "sessions", "exchange": "XNYSE"}).startswith("example: key 'calendar.exchange': ")
+    assert refused(calendar={"kind": "sessions", "exchange": "XNYSE"}).startswith(
+        "example: key 'calendar.exchange': "
+    )
     assert refused(source={**CITY, "start": None}).startswith("example: key 'source.start': ")
-    assert "key 'source.tickers' is missing" in refused(source={"kind": "yahoo", "start": "2020-01-01"})
-    assert "unknown key 'splits.trian'. Did you mean 'train'?" in refused(splits={"trian": 0.5, "validation": 0.1})
+    assert "key 'source.tickers' is missing" in refused(
+        source={"kind": "yahoo", "start": "2020-01-01"}
+    )
+    assert "unknown key 'splits.trian'. Did you mean 'train'?" in refused(
+        splits={"trian": 0.5, "validation": 0.1}
+    )
 
 
 def test_only_keys_that_belong_into_a_file_are_offered():
@@ -102,10 +116,17 @@ def test_only_keys_that_belong_into_a_file_are_offered():
 
 
 def test_columns_of_forecasts_that_the_source_has_are_named_where_another_is_asked_for():
-    own = {"kind": "file", "path": "data/a.csv", "issued_path": "data/b.csv", "issued_columns": ["tmp"]}
+    own = {
+        "kind": "file",
+        "path": "data/a.csv",
+        "issued_path": "data/b.csv",
+        "issued_columns": ["tmp"],
+    }
     said = refused(source=own, future_exogenous=[{"column": "temp", "issued": True}])
     assert "no forecasts of 'temp' are kept. Kept are 'tmp';" in said
 
 
 def test_shares_that_leave_no_test_are_refused():
-    assert "leaves nothing to test on" in refused(splits={"train": 0.8, "validation": 0.1, "calibration": 0.1})
+    assert "leaves nothing to test on" in refused(
+        splits={"train": 0.8, "validation": 0.1, "calibration": 0.1}
+    )

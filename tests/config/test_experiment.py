@@ -1,4 +1,6 @@
-"""models.yaml, tuning.yaml and evaluation.yaml: shared and overridden options, one budget, levels that rise."""
+"""models.yaml, tuning.yaml and evaluation.yaml: shared and overridden options, one budget, levels
+that rise.
+"""
 
 from __future__ import annotations
 
@@ -46,21 +48,39 @@ def test_the_shared_block_reaches_every_network_and_an_entrys_own_key_goes_befor
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"family": "gru", "training": {"rul": "sgd"}}, r"unknown key 'training.rul'. Did you mean 'rule'"),
+        (
+            {"family": "gru", "training": {"rul": "sgd"}},
+            r"unknown key 'training.rul'. Did you mean 'rule'",
+        ),
         (
             {"family": "gru", "training": {"rule": "adagrad"}},
             r"key 'training.rule': Input should be 'sgd', 'momentum'",
         ),
         ({"family": "gru", "lm": {"restarts": 2}}, "lm has no effect with trainer: gradient"),
-        ({"family": "narx", "trainer": "lm", "dropout": 0.1}, "dropout has no effect with trainer: lm"),
-        ({"family": "narx", "trainer": "lm", "training": {"rule": "sgd"}}, "training has no effect with trainer: lm"),
-        ({"family": "narx", "trainer": "lm", "lm": {"restart": 2}}, r"'lm.restart'. Did you mean 'restarts'"),
+        (
+            {"family": "narx", "trainer": "lm", "dropout": 0.1},
+            "dropout has no effect with trainer: lm",
+        ),
+        (
+            {"family": "narx", "trainer": "lm", "training": {"rule": "sgd"}},
+            "training has no effect with trainer: lm",
+        ),
+        (
+            {"family": "narx", "trainer": "lm", "lm": {"restart": 2}},
+            r"'lm.restart'. Did you mean 'restarts'",
+        ),
         ({"family": "bidirectional", "trainer": "lm"}, "train this family by gradient"),
         ({"family": "encoder_decoder", "trainer": "lm"}, "train this family by gradient"),
         ({"family": "bidirectional", "training": {"state": "carry"}}, "use state: reset here"),
-        ({"family": "gru", "training": {"teacher_forcing": "always"}}, "needs a decoder that is fed its own output"),
         (
-            {"family": "encoder_decoder", "training": {"state": "carry", "teacher_forcing": "always"}},
+            {"family": "gru", "training": {"teacher_forcing": "always"}},
+            "needs a decoder that is fed its own output",
+        ),
+        (
+            {
+                "family": "encoder_decoder",
+                "training": {"state": "carry", "teacher_forcing": "always"},
+            },
             "teacher_forcing works with `state: reset` only",
         ),
     ],
@@ -71,7 +91,9 @@ def test_what_would_do_nothing_or_cannot_be_done_is_refused(entry, message):
 
 
 def test_a_misspelt_shared_key_is_refused():
-    with pytest.raises(InputError, match=r"unknown key 'training.scedule'. Did you mean 'schedule'"):
+    with pytest.raises(
+        InputError, match=r"unknown key 'training.scedule'. Did you mean 'schedule'"
+    ):
         config_of({"gru": {"family": "gru"}}, training={"scedule": "constant"})
 
 
@@ -86,7 +108,8 @@ def test_an_option_is_in_the_key_of_its_results_and_in_mlflows_parameters():
 
 def test_tuning_varies_what_the_trainer_reads():
     gradient, lm = (
-        models.spec({"family": "narx", **entry}, where="test").search_space() for entry in ({}, {"trainer": "lm"})
+        models.spec({"family": "narx", **entry}, where="test").search_space()
+        for entry in ({}, {"trainer": "lm"})
     )
     assert set(gradient) == {"learning_rate", "dropout", "units", "target_lags"}
     assert set(lm) == {"units", "target_lags"} and max(lm["units"].options) == 16

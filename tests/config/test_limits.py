@@ -1,4 +1,6 @@
-"""Files that nobody writes by hand, and numbers that no run can use, are refused at once and in one sentence."""
+"""Files that nobody writes by hand, and numbers that no run can use, are refused at once and in one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ def bomb(levels: int = 30) -> str:
 
 @pytest.mark.parametrize(
     "text",
-    [bomb(), "[" * 5000 + "]" * 5000, "a: " + "{b: " * 5000 + "1" + "}" * 5000, "a: " + "x" * 1_100_000],
+    [
+        bomb(),
+        "[" * 5000 + "]" * 5000,
+        "a: " + "{b: " * 5000 + "1" + "}" * 5000,
+        "a: " + "x" * 1_100_000,
+    ],
     ids=["aliases", "lists", "mappings", "long"],
 )
 def test_a_file_larger_than_any_configuration_is_refused_in_a_moment(tmp_path, text):
@@ -42,12 +49,22 @@ def test_a_key_that_is_no_name_is_refused(tmp_path):
 
 def test_an_alias_or_two_are_read_as_ever(tmp_path):
     (tmp_path / "good.yaml").write_text("a: &a {x: 1}\nb: *a\nc: [*a, *a]\n")
-    assert read_yaml(tmp_path / "good.yaml") == {"a": {"x": 1}, "b": {"x": 1}, "c": [{"x": 1}, {"x": 1}]}
+    assert read_yaml(tmp_path / "good.yaml") == {
+        "a": {"x": 1},
+        "b": {"x": 1},
+        "c": [{"x": 1}, {"x": 1}],
+    }
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("n_trials", 10**9), ("n_trials", "true"), ("trial_steps", 10**12), ("seeds", [2**32]), ("base_seed", 2**40)],
+    [
+        ("n_trials", 10**9),
+        ("n_trials", "true"),
+        ("trial_steps", 10**12),
+        ("seeds", [2**32]),
+        ("base_seed", 2**40),
+    ],
 )
 def test_a_budget_beyond_measure_is_refused_by_its_key(tmp_path, key, value):
     content = "\n".join(f"{name}: {given}" for name, given in {**BUDGET, key: value}.items())
@@ -57,15 +74,25 @@ def test_a_budget_beyond_measure_is_refused_by_its_key(tmp_path, key, value):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("horizon", "true"), ("horizon", 10**9), ("season_length", 10**9), ("step_size", 10**9)]
+    ("key", "value"),
+    [("horizon", "true"), ("horizon", 10**9), ("season_length", 10**9), ("step_size", 10**9)],
 )
 def test_spans_beyond_measure_and_switches_are_refused_by_their_key(tmp_path, key, value):
     entry = {"horizon": 24, "lookback": 48, "season_length": 24, "step_size": 1, key: value}
     lines = [f"    {name}: {given}" for name, given in entry.items()]
-    lines += ["    title: x", "    source: {kind: file, path: data/x.csv}", "    calendar: {kind: regular, freq: 1h}"]
-    lines += ["    target: {column: y}", "    splits: {train: 0.6, validation: 0.15, calibration: 0.1}"]
+    lines += [
+        "    title: x",
+        "    source: {kind: file, path: data/x.csv}",
+        "    calendar: {kind: regular, freq: 1h}",
+    ]
+    lines += [
+        "    target: {column: y}",
+        "    splits: {train: 0.6, validation: 0.15, calibration: 0.1}",
+    ]
     lines += ["    licence: {name: mine, attribution: me}"]
-    (tmp_path / "datasets.yaml").write_text("run: [mine]\ndatasets:\n  mine:\n" + "\n".join(lines) + "\n")
+    (tmp_path / "datasets.yaml").write_text(
+        "run: [mine]\ndatasets:\n  mine:\n" + "\n".join(lines) + "\n"
+    )
     with pytest.raises(InputError, match=key):
         load_datasets(tmp_path)
 

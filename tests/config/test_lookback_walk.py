@@ -1,4 +1,5 @@
-"""One number from configs/datasets.yaml to a fitted network: the files that name it are few and known.
+"""One number from configs/datasets.yaml to a fitted network: the files that name it are few and
+known.
 
 docs/architecture.md writes the walk down.
 """
@@ -20,11 +21,15 @@ WALK = {
     "forecast/networks/description.py": "the network's shapes, its memory and its warm-up",
 }
 FITS = "forecast.forecaster.fitting"
-"""Everything between the configuration and a fitted network runs inside of what this module imports."""
+"""Everything between the configuration and a fitted network runs inside of what this module
+imports.
+"""
 
 
 def names(path: Path) -> set[str]:
-    """Every name, attribute, parameter, keyword and plain text key of a file; docstrings and messages are none."""
+    """Every name, attribute, parameter, keyword and plain text key of a file; docstrings and
+    messages are none.
+    """
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         for field in ("id", "attr", "arg", "name"):
@@ -36,14 +41,27 @@ def names(path: Path) -> set[str]:
 
 
 def test_lookback_passes_at_most_six_files_from_yaml_to_a_fitted_network():
-    naming = {file.as_posix() for file in closure(FITS, ROOT, found_by_name=False) if "lookback" in names(ROOT / file)}
+    naming = {
+        file.as_posix()
+        for file in closure(FITS, ROOT, found_by_name=False)
+        if "lookback" in names(ROOT / file)
+    }
     assert naming <= WALK.keys() and len(WALK) <= 6
-    assert WALK.keys() <= naming | {"forecast/config/datasets.py"}  # which a fit needs for the splits at most
+    # which a fit needs for the splits at most
+    assert WALK.keys() <= naming | {"forecast/config/datasets.py"}
 
 
 def test_no_dictionary_carries_it_on_the_way():
-    """It is handed on by fields and keywords that a type checker sees; a saved model's old JSON is the exception."""
+    """It is handed on by fields and keywords that a type checker sees; a saved model's old JSON is
+    the exception.
+    """
     for file in closure(FITS, ROOT, found_by_name=False):
         tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-        keys = {ast.unparse(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys if key}
+        keys = {
+            ast.unparse(key)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Dict)
+            for key in node.keys
+            if key
+        }
         assert "'lookback'" not in keys or file.as_posix() == "forecast/config/task.py"

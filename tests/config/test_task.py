@@ -24,9 +24,15 @@ def test_a_task_holds_what_computes_of_an_entry_and_nothing_that_describes_it():
 
 
 def test_origins_of_calibration_are_as_far_apart_as_the_others_unless_configured():
-    assert [problems.task().step_size_in(block) for block in ("train", "validation", "calibration", "test")] == [
-        1, 2, 2, 2,
-    ]  # fmt: skip
+    assert [
+        problems.task().step_size_in(block)
+        for block in ("train", "validation", "calibration", "test")
+    ] == [
+        1,
+        2,
+        2,
+        2,
+    ]
     assert problems.task(calibration_step_size=1).step_size_in("calibration") == 1
 
 
@@ -40,8 +46,12 @@ def test_a_task_survives_its_file(tmp_path):
 
 
 OLD = {
-    "target": [{"column": "y", "level": "drifting", "transform": "log", "max_missing": 0.01, "unit": "EUR"}],
-    "past": [{"column": "x", "level": "fixed", "transform": "none", "max_missing": 0.0, "joined": None}],
+    "target": [
+        {"column": "y", "level": "drifting", "transform": "log", "max_missing": 0.01, "unit": "EUR"}
+    ],
+    "past": [
+        {"column": "x", "level": "fixed", "transform": "none", "max_missing": 0.0, "joined": None}
+    ],
     "future": ["day_of_week"],
     "calendar": {"kind": "regular", "freq": "1D"},
     "title": "An entry",
@@ -55,8 +65,12 @@ OLD = {
 
 def test_the_entry_of_an_old_saved_model_is_read_as_its_task():
     wanted = Task(
-        target=(TaskColumn(name="y", transform="log", difference_inputs=True, may_be_missing=True),),
-        past_exogenous=(TaskColumn(name="x", transform="none", difference_inputs=False, may_be_missing=False),),
+        target=(
+            TaskColumn(name="y", transform="log", difference_inputs=True, may_be_missing=True),
+        ),
+        past_exogenous=(
+            TaskColumn(name="x", transform="none", difference_inputs=False, may_be_missing=False),
+        ),
         calendar_features=("day_of_week",),
         calendar={"kind": "regular", "freq": "1D"},
         horizon=2,
@@ -66,7 +80,12 @@ def test_the_entry_of_an_old_saved_model_is_read_as_its_task():
         calibration_step_size=3,
     )
     assert saved_task({"dataset": OLD}, where="spec.json") == wanted
-    assert saved_task({"dataset": {**OLD, "calibration_stride": 1}}, where="spec.json").calibration_step_size == 1
+    assert (
+        saved_task(
+            {"dataset": {**OLD, "calibration_stride": 1}}, where="spec.json"
+        ).calibration_step_size
+        == 1
+    )
     assert saved_task({"task": wanted.model_dump(mode="json")}, where="spec.json") == wanted
 
 

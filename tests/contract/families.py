@@ -1,7 +1,8 @@
-"""Every family with its default options on the two shops, ready to forecast; a family added later is found here too.
+"""Every family with its default options on the two shops, ready to forecast; a family added later
+is found here too.
 
-Networks get random weights that are nowhere zero: after a short training the read-out is still so small that a fault
-in the network would hide behind the skip.
+Networks get random weights that are nowhere zero: after a short training the read-out is still so
+small that a fault in the network would hide behind the skip.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ CASES = [(name, skip) for name in FAMILIES for skip in (SKIPS if name in NETWORK
 
 
 def over(cases: list[tuple[str, str | None]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(("family", "skip"), cases, ids=[f"{n}-{s}" if s else n for n, s in cases])
+    return pytest.mark.parametrize(
+        ("family", "skip"), cases, ids=[f"{n}-{s}" if s else n for n, s in cases]
+    )
 
 
 EVERY = over(CASES)
 EVERY_WINDOWED = over([(name, s) for name, s in CASES if not FAMILIES[name].starts_at_train_end])
-"""A statistical model's state is filtered from the first row on: it alone may look back beyond the lookback."""
+"""A statistical model's state is filtered from the first row on: it alone may look back beyond the
+lookback.
+"""
 EVERY_NETWORK = pytest.mark.parametrize("family", NETWORKS)
 
 
@@ -44,7 +49,9 @@ def network(family: str) -> Network:
 
 
 def random_weights(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
-    """The initial weights moved a little everywhere: far from zero, and not so far that a recurrence is chaotic."""
+    """The initial weights moved a little everywhere: far from zero, and not so far that a
+    recurrence is chaotic.
+    """
     rng = np.random.default_rng(seed)
     first = initialise(network, seed)
     return {

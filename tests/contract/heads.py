@@ -1,4 +1,6 @@
-"""Every network family under every head, ready to forecast on the two shops; random weights as in `families`."""
+"""Every network family under every head, ready to forecast on the two shops; random weights as in
+`families`.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,21 @@ from forecast.training.chunks import TrainingSeries
 from tests.contract.families import NETWORKS, random_weights
 from tests.support import problems
 
-OPTIONS = {"bins": {"kind": "bins", "count": 7}, "quantiles": {"kind": "quantiles", "levels": [0.1, 0.5, 0.8, 0.9]}}
+OPTIONS = {
+    "bins": {"kind": "bins", "count": 7},
+    "quantiles": {"kind": "quantiles", "levels": [0.1, 0.5, 0.8, 0.9]},
+}
 NAMES = [name for name in HEADS if name != "point"]
 CASES = [(family, head) for family in NETWORKS for head in NAMES]
-EVERY = pytest.mark.parametrize(("family", "head"), CASES, ids=[f"{family}-{head}" for family, head in CASES])
+EVERY = pytest.mark.parametrize(
+    ("family", "head"), CASES, ids=[f"{family}-{head}" for family, head in CASES]
+)
 DIAGONAL = pytest.mark.parametrize(
     ("family", "head"), [(family, NAMES[k % len(NAMES)]) for k, family in enumerate(NETWORKS)]
 )
-"""Every family once and every head several times: for what is dear to compute and does not hang on the pair."""
+"""Every family once and every head several times: for what is dear to compute and does not hang on
+the pair.
+"""
 WITH_DISTRIBUTION = [name for name in NAMES if name != "updown"]
 
 
@@ -50,7 +59,9 @@ def forecaster(family: str, head: str, skip: str = "linear", stirred: float = 1.
     weights = {name: np.float32(stirred) * w for name, w in random_weights(net).items()}
     about = (shops.panel.name, shops.panel.task, spec, shops.scaling)
     model = Forecaster(*about, skip=part, weights=weights, head=fitted)
-    return Forecaster(*about, skip=part, weights=weights, head=fitted, dependence=dependence_of(shops, model))
+    return Forecaster(
+        *about, skip=part, weights=weights, head=fitted, dependence=dependence_of(shops, model)
+    )
 
 
 def some_rows(count: int = 3) -> dict[str, np.ndarray]:

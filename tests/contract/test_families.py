@@ -1,4 +1,6 @@
-"""One contract over every family and skip: what a forecast may see, and what it must not depend on."""
+"""One contract over every family and skip: what a forecast may see, and what it must not depend
+on.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ H, LOOKBACK = problems.HORIZON, problems.LOOKBACK
 def test_a_forecast_has_an_axis_each_for_origin_horizon_and_output(family, skip):
     rows = scored_rows()
     found = forecaster(family, skip).predict(problems.shops().panel, rows)
-    assert {uid: values.shape for uid, values in found.items()} == {uid: (len(at), H, 2) for uid, at in rows.items()}
+    assert {uid: values.shape for uid, values in found.items()} == {
+        uid: (len(at), H, 2) for uid, at in rows.items()
+    }
     assert all(np.isfinite(values).all() for values in found.values())
 
 
@@ -44,7 +48,9 @@ def test_nothing_after_the_origin_changes_a_bit(family, skip, garbage):
         before = forecaster(family, skip).predict(panel, {uid: seen})
         series.values[seen[-1] + 1 :] = garbage
         series.future[seen[-1] + H + 1 :] = garbage
-        np.testing.assert_array_equal(forecaster(family, skip).predict(panel, {uid: seen})[uid], before[uid])
+        np.testing.assert_array_equal(
+            forecaster(family, skip).predict(panel, {uid: seen})[uid], before[uid]
+        )
 
 
 @EVERY
@@ -73,19 +79,25 @@ def test_the_past_alone_up_to_the_origin_gives_the_same_forecast(family, skip):
     for uid, rows in scored_rows().items():
         row = rows[len(rows) // 2]
         served = problems.latest(model, problems.until(panel, panel.by_id[uid].ds[row]))[uid]
-        np.testing.assert_allclose(*(in_scaled_units(model, uid, f) for f in (served, at(model, uid, row))), atol=1e-6)
+        np.testing.assert_allclose(
+            *(in_scaled_units(model, uid, f) for f in (served, at(model, uid, row))), atol=1e-6
+        )
 
 
 @EVERY_WINDOWED
 def test_exactly_the_lookback_is_seen(family, skip):
-    """What a service gets, the last `lookback` rows, gives what the backtest gave from the whole series."""
+    """What a service gets, the last `lookback` rows, gives what the backtest gave from the whole
+    series.
+    """
     model = forecaster(family, skip)
     for uid, rows in scored_rows().items():
         for row in rows[:: len(rows) // 3]:
             served = served_from(model, problems.shops().panel, uid, row)
             backtested = at(model, uid, row)
             np.testing.assert_allclose(
-                in_scaled_units(model, uid, served), in_scaled_units(model, uid, backtested), atol=1e-6
+                in_scaled_units(model, uid, served),
+                in_scaled_units(model, uid, backtested),
+                atol=1e-6,
             )
 
 
@@ -103,14 +115,21 @@ def test_a_difference_over_the_edge_of_the_lookback_is_not_seen(family, skip, tr
 @cache
 def differenced(transform: str) -> Problem:
     target = {"column": "price", "transform": transform}
-    past = [{"column": "wind", "transform": transform, "max_missing": 0.2, "difference_inputs": True}]
+    past = [
+        {"column": "wind", "transform": transform, "max_missing": 0.2, "difference_inputs": True}
+    ]
     return problems.problem_of(problems.frame(), target=target, past_exogenous=past)
 
 
 def served_from(model: Forecaster, panel: Panel, uid: str, row: int) -> np.ndarray:
     """(H, O): the latest forecast of a panel that holds nothing but the lookback of `row`."""
     series, start = panel.by_id[uid], row + 1 - LOOKBACK
-    short = Series(uid, series.ds[start : row + 1], series.values[start : row + 1], series.future[start : row + 1 + H])
+    short = Series(
+        uid,
+        series.ds[start : row + 1],
+        series.values[start : row + 1],
+        series.future[start : row + 1 + H],
+    )
     return problems.latest(model, replace(panel, series=(short,)))[uid]
 
 
@@ -123,7 +142,9 @@ def at(model: Forecaster, uid: str, row: int) -> np.ndarray:
 def test_a_forecast_does_not_depend_on_those_beside_it(family, skip):
     model = forecaster(family, skip)
     for uid, rows in scored_rows().items():
-        together = in_scaled_units(model, uid, model.predict(problems.shops().panel, {uid: rows})[uid])
+        together = in_scaled_units(
+            model, uid, model.predict(problems.shops().panel, {uid: rows})[uid]
+        )
         alone = in_scaled_units(model, uid, np.stack([at(model, uid, row) for row in rows]))
         np.testing.assert_allclose(alone, together, atol=1e-6)
 
@@ -144,7 +165,10 @@ def test_a_saved_model_forecasts_the_same_bits_and_is_the_same_bytes(family, ski
 
 @EVERY
 def test_too_short_a_history_is_refused_with_what_is_needed(family, skip):
-    with pytest.raises(InputError, match=rf"'north': a forecast at row 5 has 6 rows of history; lookback={LOOKBACK}"):
+    with pytest.raises(
+        InputError,
+        match=rf"'north': a forecast at row 5 has 6 rows of history; lookback={LOOKBACK}",
+    ):
         at(forecaster(family, skip), "north", 5)
 
 
@@ -156,4 +180,6 @@ def test_a_family_says_what_it_is_and_where_it_comes_from(family):
         assert len(text) > 8 and text == text.strip()
     assert set(spec.space()) <= set(type(spec).model_fields)
     for name, dimension in spec.space().items():
-        assert getattr(spec, name) in dimension, f"tuning starts from {name}'s default, which lies outside its range"
+        assert getattr(spec, name) in dimension, (
+            f"tuning starts from {name}'s default, which lies outside its range"
+        )

@@ -17,7 +17,10 @@ BUDGET = Budget(steps=5, evaluate_every=5)
 
 @cache
 def twice(family: str) -> tuple[Fitted, Fitted]:
-    once, again = (fit(problems.shops(), spec_of(family), skip="linear", seed=0, budget=BUDGET) for _ in range(2))
+    once, again = (
+        fit(problems.shops(), spec_of(family), skip="linear", seed=0, budget=BUDGET)
+        for _ in range(2)
+    )
     return once, again
 
 
@@ -51,7 +54,9 @@ def test_training_looks_before_the_first_step_and_after_the_last_and_keeps_the_b
 def test_a_trained_model_survives_being_saved(family, tmp_path):
     model, rows = twice(family)[0].forecaster, scored_rows()
     model.save(tmp_path / "seed")
-    found, wanted = (m.predict(problems.shops().panel, rows) for m in (Forecaster.load(tmp_path / "seed"), model))
+    found, wanted = (
+        m.predict(problems.shops().panel, rows) for m in (Forecaster.load(tmp_path / "seed"), model)
+    )
     for uid in rows:
         np.testing.assert_array_equal(found[uid], wanted[uid])
 

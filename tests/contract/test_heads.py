@@ -1,4 +1,6 @@
-"""One contract over every network family and head: what a distribution may see, and what it must not depend on."""
+"""One contract over every network family and head: what a distribution may see, and what it must
+not depend on.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +10,36 @@ import numpy as np
 import pytest
 
 from forecast.data.panel import Panel, Series
-from forecast.forecaster import Forecaster, fit, log_density, predict_quantiles, rise_probability, sample_paths
+from forecast.forecaster import (
+    Forecaster,
+    fit,
+    log_density,
+    predict_quantiles,
+    rise_probability,
+    sample_paths,
+)
 from forecast.forecaster.fitting import Budget
 from forecast.forecaster.loops import parallel
 from forecast.models.base import NetworkSpec
 from forecast.system.errors import InputError
 from tests.contract.families import NETWORKS, in_scaled_units
-from tests.contract.heads import CASES, DIAGONAL, EVERY, WITH_DISTRIBUTION, forecaster, some_rows, spec_of
+from tests.contract.heads import (
+    CASES,
+    DIAGONAL,
+    EVERY,
+    WITH_DISTRIBUTION,
+    forecaster,
+    some_rows,
+    spec_of,
+)
 from tests.support import problems
 
 H, LEVELS, PATHS = problems.HORIZON, (0.025, 0.1, 0.5, 0.9, 0.975), 4
 
 
-def said(model: Forecaster, panel: Panel, rows: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def said(
+    model: Forecaster, panel: Panel, rows: dict[str, np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
     """Everything a model says at `rows`, by kind and series."""
     found = {"point": model.predict(panel, rows), "rise": rise_probability(model, panel, rows)}
     found["paths"] = sample_paths(model, panel, rows, PATHS, seed=1)
@@ -33,7 +52,12 @@ def said(model: Forecaster, panel: Panel, rows: dict[str, np.ndarray]) -> dict[s
 def test_what_is_said_has_an_axis_each_and_is_ordered(family, head):
     found = said(forecaster(family, head), problems.shops().panel, some_rows())
     n = len(some_rows()["north"])
-    wanted = {"point": (n, H, 2), "rise": (n, H, 2), "paths": (n, PATHS, H, 2), "quantiles": (n, H, 2, len(LEVELS))}
+    wanted = {
+        "point": (n, H, 2),
+        "rise": (n, H, 2),
+        "paths": (n, PATHS, H, 2),
+        "quantiles": (n, H, 2, len(LEVELS)),
+    }
     for kind, by_series in found.items():
         for values in by_series.values():
             assert values.shape == wanted[kind] and np.isfinite(values).all()
@@ -64,14 +88,23 @@ def test_what_is_said_does_not_depend_on_the_origins_beside_it(family, head):
             pair = [by_series["north"][0], together[kind]["north"][place]]
             if kind != "rise":
                 axis = -2 if kind == "quantiles" else -1
-                pair = [in_scaled_units(model, "north", np.moveaxis(values, axis, -1)) for values in pair]
+                pair = [
+                    in_scaled_units(model, "north", np.moveaxis(values, axis, -1))
+                    for values in pair
+                ]
             np.testing.assert_allclose(*pair, atol=1e-6)
 
 
 @EVERY
 def test_exactly_the_lookback_is_seen(family, head):
-    """What a service says from the last `lookback` rows is what the backtest said, to the drawn paths."""
-    model, whole, row = forecaster(family, head), problems.shops().panel, int(some_rows()["north"][-1])
+    """What a service says from the last `lookback` rows is what the backtest said, to the drawn
+    paths.
+    """
+    model, whole, row = (
+        forecaster(family, head),
+        problems.shops().panel,
+        int(some_rows()["north"][-1]),
+    )
     series, start = whole.by_id["north"], row + 1 - problems.LOOKBACK
     parts = (series.values[start : row + 1], series.future[start : row + 1 + H])
     short = replace(whole, series=(Series("north", series.ds[start : row + 1], *parts),))
@@ -82,7 +115,11 @@ def test_exactly_the_lookback_is_seen(family, head):
 
 @EVERY
 def test_a_saved_model_says_the_same_bits(family, head, tmp_path):
-    panel, model, rows = problems.shops().panel, forecaster(family, head), {"south": some_rows(1)["south"]}
+    panel, model, rows = (
+        problems.shops().panel,
+        forecaster(family, head),
+        {"south": some_rows(1)["south"]},
+    )
     model.save(tmp_path / "model")
     loaded = Forecaster.load(tmp_path / "model")
     assert loaded.n_params == model.n_params
@@ -92,8 +129,14 @@ def test_a_saved_model_says_the_same_bits(family, head, tmp_path):
 
 @EVERY
 def test_equal_seeds_draw_equal_paths_and_others_do_not(family, head):
-    panel, model, rows = problems.shops().panel, forecaster(family, head), {"north": some_rows(1)["north"]}
-    one, again, other = (sample_paths(model, panel, rows, 30, seed=seed)["north"] for seed in (5, 5, 6))
+    panel, model, rows = (
+        problems.shops().panel,
+        forecaster(family, head),
+        {"north": some_rows(1)["north"]},
+    )
+    one, again, other = (
+        sample_paths(model, panel, rows, 30, seed=seed)["north"] for seed in (5, 5, 6)
+    )
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
 
@@ -102,11 +145,14 @@ def test_equal_seeds_draw_equal_paths_and_others_do_not(family, head):
 def test_an_untrained_head_is_its_skip_with_the_spread_of_the_train_residuals(family, head):
     model, panel, rows = forecaster(family, head, stirred=0.0), problems.shops().panel, some_rows()
     point = forecaster(family, "gaussian", stirred=0.0).predict(panel, rows)["north"]
-    if head not in ("bins", "updown"):  # their medians and means are those of the train residuals, not zero
+    # their medians and means are those of the train residuals, not zero
+    if head not in ("bins", "updown"):
         np.testing.assert_allclose(model.predict(panel, rows)["north"], point, rtol=1e-6)
     if head in WITH_DISTRIBUTION:
         low, high = np.moveaxis(predict_quantiles(model, panel, rows, (0.1, 0.9))["north"], -1, 0)
-        reference = predict_quantiles(forecaster(family, "gaussian", stirred=0.0), panel, rows, (0.1, 0.9))["north"]
+        reference = predict_quantiles(
+            forecaster(family, "gaussian", stirred=0.0), panel, rows, (0.1, 0.9)
+        )["north"]
         ratio = (high - low) / (reference[..., 1] - reference[..., 0])
         assert (ratio > 0.5).all() and (ratio < 1.6).all()
 
@@ -118,8 +164,11 @@ def violent(family: str, head: str) -> Forecaster:
 @pytest.mark.parametrize("head", WITH_DISTRIBUTION)
 @pytest.mark.parametrize("family", ["gru", "tdnn", "encoder_decoder"])
 def test_quantiles_do_not_cross_however_wild_the_network(family, head):
-    found = predict_quantiles(violent(family, head), problems.shops().panel, some_rows(20), np.arange(1, 100) / 100)
-    for values in found.values():  # the second output's log transform may end at infinity, on both sides of a pair
+    found = predict_quantiles(
+        violent(family, head), problems.shops().panel, some_rows(20), np.arange(1, 100) / 100
+    )
+    # the second output's log transform may end at infinity, on both sides of a pair
+    for values in found.values():
         with np.errstate(invalid="ignore"):
             assert not (np.diff(values[..., 0, :], axis=-1) < 0).any()
 
@@ -128,7 +177,9 @@ def test_quantiles_do_not_cross_however_wild_the_network(family, head):
 def test_a_closed_loop_of_any_length_feeds_back_what_is_forecast(head):
     model, rows = forecaster("jordan", head), {"north": some_rows()["north"]}
     longer = parallel(model, problems.shops().panel, rows, horizon=H + 2)["north"]
-    np.testing.assert_array_equal(longer[:, :H], model.predict(problems.shops().panel, rows)["north"])
+    np.testing.assert_array_equal(
+        longer[:, :H], model.predict(problems.shops().panel, rows)["north"]
+    )
 
 
 @DIAGONAL
@@ -138,12 +189,16 @@ def test_the_keras_model_equals_the_forecast_without_tensorflow(family, head):
 
     model, shops = forecaster(family, head), problems.shops()
     net = model.network
-    given = next(shops.windows("north", shops.rows("north", "test")[:4], horizon=net.shapes.horizon))
+    given = next(
+        shops.windows("north", shops.rows("north", "test")[:4], horizon=net.shapes.horizon)
+    )
     keras_model = assemble(net, seed=0)
     set_weights(keras_model, dict(model.weights))
     trained = keras_model({"past": given.past, "future": given.future}, training=False).numpy()
     assert trained.shape[-1] == spec_of(family, head).head.parameters
-    np.testing.assert_allclose(trained, inference.forward(net, model.weights, given.past, given.future), atol=1e-5)
+    np.testing.assert_allclose(
+        trained, inference.forward(net, model.weights, given.past, given.future), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,7 +215,8 @@ def test_the_keras_model_equals_the_forecast_without_tensorflow(family, head):
 def test_equal_seeds_train_to_equal_bits(family, head):
     budget = Budget(steps=2, evaluate_every=2)
     once, again = (
-        fit(problems.shops(), spec_of(family, head), skip="linear", seed=0, budget=budget) for _ in range(2)
+        fit(problems.shops(), spec_of(family, head), skip="linear", seed=0, budget=budget)
+        for _ in range(2)
     )
     assert once.curve[0][2] == again.curve[0][2] and once.curve[1:] == again.curve[1:]
     assert np.isfinite([once.curve[0][2], *once.curve[1][1:]]).all() and not once.note
@@ -173,7 +229,11 @@ def test_a_point_head_is_the_default_and_gives_no_distribution(family):
     from tests.contract.families import forecaster as plain
 
     model = plain(family, "last")
-    assert isinstance(model.spec, NetworkSpec) and model.spec.head.kind == "point" and model.head is None
+    assert (
+        isinstance(model.spec, NetworkSpec)
+        and model.spec.head.kind == "point"
+        and model.head is None
+    )
     for ask in (lambda *a: predict_quantiles(*a, [0.5]), rise_probability, log_density):
         with pytest.raises(InputError, match="has a point head, which gives no distribution"):
             ask(model, problems.shops().panel, some_rows(1))
@@ -181,5 +241,7 @@ def test_a_point_head_is_the_default_and_gives_no_distribution(family):
 
 @pytest.mark.parametrize(("family", "head"), [c for c in CASES if c[1] == "updown"])
 def test_a_class_has_no_quantiles(family, head):
-    with pytest.raises(InputError, match="'updown' gives a probability and no distribution of values"):
+    with pytest.raises(
+        InputError, match="'updown' gives a probability and no distribution of values"
+    ):
         predict_quantiles(forecaster(family, head), problems.shops().panel, some_rows(1), [0.5])

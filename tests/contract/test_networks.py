@@ -1,4 +1,6 @@
-"""One contract over every network family: Keras and NumPy are one function, and no two names are."""
+"""One contract over every network family: Keras and NumPy are one function, and no two names
+are.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,15 @@ from forecast.models.base import NetworkSpec
 from forecast.networks import inference
 from forecast.networks.cells.weights import weight_shapes
 from forecast.networks.description import Network
-from tests.contract.families import CASES, EVERY_NETWORK, NETWORKS, forecaster, network, random_weights, spec_of
+from tests.contract.families import (
+    CASES,
+    EVERY_NETWORK,
+    NETWORKS,
+    forecaster,
+    network,
+    random_weights,
+    spec_of,
+)
 from tests.support import problems
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +47,9 @@ def test_the_keras_model_equals_the_forecast_without_tensorflow(family):
     model, given = assemble(net, seed=0), windows(family)
     set_weights(model, w)
     trained = model({"past": given.past, "future": given.future}, training=False).numpy()
-    np.testing.assert_allclose(trained, inference.forward(net, w, given.past, given.future), atol=1e-5)
+    np.testing.assert_allclose(
+        trained, inference.forward(net, w, given.past, given.future), atol=1e-5
+    )
     assert set(get_weights(model)) == set(weight_shapes(net))
 
 
@@ -50,12 +62,15 @@ def test_an_untrained_network_adds_nothing_to_its_skip(family):
 def test_no_two_names_of_the_catalogue_are_the_same_function():
     """Every family with its default options and every entry of configs/models.yaml.
 
-    The same head and the same shapes of weights are needed for that; then outputs or gradients must differ on the
-    same weights.
+    The same head and the same shapes of weights are needed for that; then outputs or gradients must
+    differ on the same weights.
     """
     specs = {family: spec_of(family) for family in NETWORKS} | configured()
     nets = {name: spec.network(problems.task()) for name, spec in specs.items()}
-    needed = {name: (specs[name].head, [w.shape for w in weight_shapes(net).values()]) for name, net in nets.items()}
+    needed = {
+        name: (specs[name].head, [w.shape for w in weight_shapes(net).values()])
+        for name, net in nets.items()
+    }
     alike = [(a, b) for a, b in itertools.combinations(nets, 2) if needed[a] == needed[b]]
     for a, b in alike:
         values = list(random_weights(nets[a]).values())
@@ -64,7 +79,9 @@ def test_no_two_names_of_the_catalogue_are_the_same_function():
 
 
 def configured():
-    """The networks of configs/models.yaml by name, but those that are a family with its default options."""
+    """The networks of configs/models.yaml by name, but those that are a family with its default
+    options.
+    """
     configs = load_models(ROOT / "configs")
     entries = configs.selected(tuple(configs.models))  # what is fitted: a combination is no network
     specs = {name: models.spec(dict(entry), where=name) for name, entry in entries.items()}
@@ -77,13 +94,17 @@ def test_one_function_under_two_names_would_be_found():
 
 
 def outcome(net: Network, values: list[np.ndarray]) -> list[np.ndarray]:
-    """The forecasts and the gradients of their squared sum, from weights given in the network's own order."""
+    """The forecasts and the gradients of their squared sum, from weights given in the network's own
+    order.
+    """
     import tensorflow as tf
 
     from forecast.networks.layers.assemble import assemble, named_weights, set_weights
 
     shops = problems.shops()
-    given = next(shops.windows("north", shops.rows("north", "test")[:4], horizon=net.shapes.horizon))
+    given = next(
+        shops.windows("north", shops.rows("north", "test")[:4], horizon=net.shapes.horizon)
+    )
     model = assemble(net, seed=0)
     names = list(weight_shapes(net))
     set_weights(model, dict(zip(names, values, strict=True)))
@@ -91,8 +112,13 @@ def outcome(net: Network, values: list[np.ndarray]) -> list[np.ndarray]:
         output = model({"past": given.past, "future": given.future}, training=False)
         loss = tf.reduce_sum(tf.square(output))
     variables = {name: v for name, v in named_weights(model) if v.trainable}
-    gradients = dict(zip(variables, tape.gradient(loss, [v.value for v in variables.values()]), strict=True))
-    return [output.numpy(), *(gradients[name].numpy() for name in names if gradients.get(name) is not None)]
+    gradients = dict(
+        zip(variables, tape.gradient(loss, [v.value for v in variables.values()]), strict=True)
+    )
+    return [
+        output.numpy(),
+        *(gradients[name].numpy() for name in names if gradients.get(name) is not None),
+    ]
 
 
 def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
@@ -122,7 +148,11 @@ def test_every_saved_model_forecasts_the_same_where_tensorflow_was_never_importe
     for family, skip in CASES:
         forecaster(family, skip).save(tmp_path / f"{family}.{skip}")
     run = subprocess.run(
-        [sys.executable, "-c", FORECASTS, tmp_path], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", FORECASTS, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     answer = json.loads(run.stdout)

@@ -24,7 +24,9 @@ def spec_of(name: str, **options):
 
 def windows(net, count=4):
     shops = problems.shops()
-    return next(shops.windows("north", shops.rows("north", "test")[:count], horizon=net.shapes.horizon))
+    return next(
+        shops.windows("north", shops.rows("north", "test")[:count], horizon=net.shapes.horizon)
+    )
 
 
 def forecasts(net, weights, given):
@@ -74,8 +76,9 @@ def test_many_to_many_synced_gives_at_every_step_what_the_rows_up_to_it_give(nam
         np.testing.assert_allclose(every[:, t], cut, atol=1e-6)
 
 
-def test_many_to_many_delayed_writes_the_horizon_after_it_has_read_the_past_each_step_on_the_one_before():
-    net = spec_of("encoder_decoder", future_units=0).network(problems.task())  # the decoder alone sees it
+def test_many_to_many_delayed_reads_the_past_then_writes_each_step_on_the_one_before():
+    # the decoder alone sees it
+    net = spec_of("encoder_decoder", future_units=0).network(problems.task())
     given, w = windows(net), random_weights(net)
     ahead = given.future.copy()
     ahead[:, -1] += 1.0  # the known future of the last step of the horizon alone

@@ -31,24 +31,39 @@ def dates(index: pd.DatetimeIndex) -> list[str]:
 
 
 def test_calendar_features_name_the_cycles_and_how_many_steps_each_lasts():
-    assert cycles(HOURS, ["hour_of_day", "day_of_year"]) == pytest.approx({"day": 24, "year": 8765.82})
-    assert cycles(RegularCalendar(kind="regular", freq="1MS"), ["month_of_year"])["year"] == pytest.approx(
-        12, rel=1e-3
+    assert cycles(HOURS, ["hour_of_day", "day_of_year"]) == pytest.approx(
+        {"day": 24, "year": 8765.82}
     )
+    assert cycles(RegularCalendar(kind="regular", freq="1MS"), ["month_of_year"])[
+        "year"
+    ] == pytest.approx(12, rel=1e-3)
     assert cycles(NEW_YORK, ["day_of_year"])["year"] == pytest.approx(251, abs=1)
-    assert cycles(RegularCalendar(kind="regular", freq="1D"), ["hour_of_day"]) == cycles(HOURS, []) == {}
+    assert (
+        cycles(RegularCalendar(kind="regular", freq="1D"), ["hour_of_day"])
+        == cycles(HOURS, [])
+        == {}
+    )
     assert cycles(RegularCalendar(kind="regular", freq="1YS"), ["day_of_year"]) == {}
 
 
 @pytest.mark.parametrize(
     ("freq", "steps", "features"),
     [
-        ("1h", 22, ["hour_of_day"]), ("1h", 21, []), ("15min", 9000, ["hour_of_day"]), ("12h", 9000, ["day_of_year"]),
-        ("1h", 8760, ["hour_of_day", "day_of_year"]), ("1D", 365, ["day_of_year"]), ("1D", 320, []),
-        ("1MS", 600, []), ("W-SUN", 600, []), ("1YS", 600, []),
+        ("1h", 22, ["hour_of_day"]),
+        ("1h", 21, []),
+        ("15min", 9000, ["hour_of_day"]),
+        ("12h", 9000, ["day_of_year"]),
+        ("1h", 8760, ["hour_of_day", "day_of_year"]),
+        ("1D", 365, ["day_of_year"]),
+        ("1D", 320, []),
+        ("1MS", 600, []),
+        ("W-SUN", 600, []),
+        ("1YS", 600, []),
     ],
-)  # fmt: skip
-def test_day_and_year_are_known_ahead_where_the_rows_show_them(freq: str, steps: int, features: list[str]):
+)
+def test_day_and_year_are_known_ahead_where_the_rows_show_them(
+    freq: str, steps: int, features: list[str]
+):
     assert usual_features(RegularCalendar(kind="regular", freq=freq), steps) == features
 
 
@@ -59,8 +74,12 @@ def test_of_sessions_weekdays_and_rows_without_dates_nothing_is_known_ahead_unas
 
 def test_new_york_is_closed_on_weekends_and_thanksgiving():
     assert dates(grid(NEW_YORK, "2018-11-20", "2018-11-27")) == [
-        "2018-11-20", "2018-11-21", "2018-11-23", "2018-11-26", "2018-11-27",
-    ]  # fmt: skip
+        "2018-11-20",
+        "2018-11-21",
+        "2018-11-23",
+        "2018-11-26",
+        "2018-11-27",
+    ]
 
 
 def test_the_sessions_after_a_friday_start_on_monday():
@@ -105,7 +124,8 @@ def test_following_continues_the_grid(hours: int, n: int):
 
 def test_features_are_the_phase_on_the_circle():
     found = calendar_features(
-        pd.to_datetime(["2024-01-01 00:00", "2024-01-01 06:00", "2024-01-01 12:00"]), ["hour_of_day"]
+        pd.to_datetime(["2024-01-01 00:00", "2024-01-01 06:00", "2024-01-01 12:00"]),
+        ["hour_of_day"],
     )
     assert np.allclose(found, [[0, 1], [1, 0], [0, -1]], atol=1e-12)
 
@@ -143,7 +163,9 @@ def test_a_weekend_is_no_gap_and_a_missing_session_is_one():
 
 def test_a_sunday_is_refused_for_an_exchange():
     frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2018-11-23", "2018-11-25"])})
-    with pytest.raises(InputError, match=r"row 1 \(series 's', 2018-11-25 00:00\): this is no session of XNYS"):
+    with pytest.raises(
+        InputError, match=r"row 1 \(series 's', 2018-11-25 00:00\): this is no session of XNYS"
+    ):
         check_calendar(frame, NEW_YORK, where="x")
 
 
@@ -156,8 +178,14 @@ def test_the_one_odd_row_is_named_even_when_it_comes_first(odd: int):
 
 
 def test_a_list_of_one_s_own_is_its_weekdays_without_its_closures():
-    sundays_off = WeekdayCalendar(kind="weekdays", days=("fri", "sat", "mon"), closures=(date(2024, 1, 6),))
-    assert dates(grid(sundays_off, "2024-01-04 12:00", "2024-01-12")) == ["2024-01-05", "2024-01-08", "2024-01-12"]
+    sundays_off = WeekdayCalendar(
+        kind="weekdays", days=("fri", "sat", "mon"), closures=(date(2024, 1, 6),)
+    )
+    assert dates(grid(sundays_off, "2024-01-04 12:00", "2024-01-12")) == [
+        "2024-01-05",
+        "2024-01-08",
+        "2024-01-12",
+    ]
     assert dates(following(sundays_off, "2024-01-05", 2)) == ["2024-01-08", "2024-01-12"]
     assert ended(sundays_off, pd.to_datetime(["2024-01-05"]))[0] == pd.Timestamp("2024-01-06")
     frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2024-01-05", "2024-01-06"])})
@@ -181,7 +209,9 @@ def test_an_hour_is_known_when_it_has_ended():
         ({"kind": "regular", "freq": "hourly-ish"}, "unknown step"),
     ],
 )
-def test_an_unknown_calendar_is_refused_when_the_configuration_is_read(calendar: dict, message: str):
+def test_an_unknown_calendar_is_refused_when_the_configuration_is_read(
+    calendar: dict, message: str
+):
     with pytest.raises(InputError, match=message.replace("?", r"\?")):
         dataset(calendar=calendar)
 
@@ -189,14 +219,32 @@ def test_an_unknown_calendar_is_refused_when_the_configuration_is_read(calendar:
 @pytest.mark.parametrize(
     ("times", "calendar", "said"),
     [
-        (pd.date_range("2024-01-05", periods=50, freq="W-FRI"), {"kind": "regular", "freq": "W-MON"}, "freq: W-FRI"),
-        (pd.date_range("2020-01-31", periods=50, freq="ME"), {"kind": "regular", "freq": "1MS"}, "freq: 1ME"),
-        (pd.date_range("2024-01-01", periods=50, freq="D"), {"kind": "weekdays"}, "They lie on a weekend"),
-        (pd.date_range("2024-01-01 09:00", periods=50, freq="B"), {"kind": "weekdays"}, "an hour of day"),
+        (
+            pd.date_range("2024-01-05", periods=50, freq="W-FRI"),
+            {"kind": "regular", "freq": "W-MON"},
+            "freq: W-FRI",
+        ),
+        (
+            pd.date_range("2020-01-31", periods=50, freq="ME"),
+            {"kind": "regular", "freq": "1MS"},
+            "freq: 1ME",
+        ),
+        (
+            pd.date_range("2024-01-01", periods=50, freq="D"),
+            {"kind": "weekdays"},
+            "They lie on a weekend",
+        ),
+        (
+            pd.date_range("2024-01-01 09:00", periods=50, freq="B"),
+            {"kind": "weekdays"},
+            "an hour of day",
+        ),
     ],
     ids=["another weekday", "ends of months", "weekends", "hours"],
 )
-def test_rows_off_the_calendar_are_told_with_their_reason_and_the_nearest_one(times, calendar, said):
+def test_rows_off_the_calendar_are_told_with_their_reason_and_the_nearest_one(
+    times, calendar, said
+):
     own = dataset(calendar=calendar).calendar
     frame = pd.DataFrame({"unique_id": "a", "ds": times.as_unit("ns"), "temp": 1.0})
     with pytest.raises(InputError, match="such times in all") as fault:
@@ -206,4 +254,6 @@ def test_rows_off_the_calendar_are_told_with_their_reason_and_the_nearest_one(ti
 
 def test_steps_that_no_memory_holds_are_refused():
     with pytest.raises(InputError, match="more than 100,000,000 steps of 1s"):
-        grid(dataset(calendar={"kind": "regular", "freq": "1s"}).calendar, "1700-01-01", "2199-01-01")
+        grid(
+            dataset(calendar={"kind": "regular", "freq": "1s"}).calendar, "1700-01-01", "2199-01-01"
+        )

@@ -13,7 +13,9 @@ from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly
 
 
-def series(close: list[float], split: list[float], dividend: list[float], name: str = "S") -> pd.DataFrame:
+def series(
+    close: list[float], split: list[float], dividend: list[float], name: str = "S"
+) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "unique_id": name,
@@ -47,7 +49,10 @@ def test_dividends_are_left_out_on_request():
 
 
 def test_series_do_not_touch_each_other():
-    both = pd.concat([series([80, 20], [1, 4], [0, 0], "A"), series([50, 51], [1, 1], [0, 0], "B")], ignore_index=True)
+    both = pd.concat(
+        [series([80, 20], [1, 4], [0, 0], "A"), series([50, 51], [1, 1], [0, 0], "B")],
+        ignore_index=True,
+    )
     assert adjusted(both, "splits")["close"].tolist() == [20, 20, 50, 51]
 
 
@@ -68,9 +73,13 @@ def test_a_frame_without_actions_comes_back_as_it_is():
         max_size=30,
     )
 )
-def test_later_rows_change_the_scale_of_a_history_and_none_of_its_returns(rows: list[tuple[float, float, float]]):
+def test_later_rows_change_the_scale_of_a_history_and_none_of_its_returns(
+    rows: list[tuple[float, float, float]],
+):
     frame = series(*(list(column) for column in zip(*rows, strict=True)))
-    whole, earlier = (adjusted(part, "splits_and_dividends")["close"] for part in (frame, frame.iloc[:-1]))
+    whole, earlier = (
+        adjusted(part, "splits_and_dividends")["close"] for part in (frame, frame.iloc[:-1])
+    )
     ratio = whole.iloc[: len(earlier)] / earlier
     assert np.allclose(ratio, ratio.iloc[0], rtol=1e-9)
 
@@ -78,7 +87,9 @@ def test_later_rows_change_the_scale_of_a_history_and_none_of_its_returns(rows: 
 def test_a_neighbour_of_the_same_dataset_is_seen_in_its_row_and_never_before(tmp_path: Path):
     def beside(frame: pd.DataFrame, name: str = "north") -> pd.Series:
         near = {"column": "near", "max_missing": 0.5, "joined": {"series": name, "column": "temp"}}
-        return joined(frame, dataset(past_exogenous=[near]), root=tmp_path, where="mine.csv")["near"]
+        return joined(frame, dataset(past_exogenous=[near]), root=tmp_path, where="mine.csv")[
+            "near"
+        ]
 
     frame = hourly(50, series=("north", "south"))
     frame["temp"] += 100 * (frame["unique_id"] == "south")
@@ -90,5 +101,7 @@ def test_a_neighbour_of_the_same_dataset_is_seen_in_its_row_and_never_before(tmp
     holes = frame.copy()
     holes.loc[north & (holes.index % 50 > 20), "temp"] = np.nan  # the last known value goes on
     assert beside(holes)[south].to_numpy()[25] == frame["temp"][20]
-    with pytest.raises(InputError, match=r"the dataset itself has no series 'nort'\. Did you mean 'north'"):
+    with pytest.raises(
+        InputError, match=r"the dataset itself has no series 'nort'\. Did you mean 'north'"
+    ):
         beside(frame, "nort")

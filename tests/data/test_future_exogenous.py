@@ -1,4 +1,6 @@
-"""Inputs over the horizon: columns known ahead by declaration, and forecasts kept with the time of their issue."""
+"""Inputs over the horizon: columns known ahead by declaration, and forecasts kept with the time of
+their issue.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def shop(plan: int = HORIZON) -> pd.DataFrame:
 def prepared(raw: pd.DataFrame, settings: Dataset, issues: pd.DataFrame | None = None) -> Panel:
     whole = known_ahead(raw, settings, where="data/shop.csv")
     whole = vintages.with_columns(whole, settings, pd.DataFrame() if issues is None else issues)
-    return panel.from_frame(preparation.prepare(whole, settings, where="data/shop.csv")[0], "shop", settings.task)
+    return panel.from_frame(
+        preparation.prepare(whole, settings, where="data/shop.csv")[0], "shop", settings.task
+    )
 
 
 def problem_of(known: Panel, settings: Dataset) -> Problem:
@@ -67,7 +71,9 @@ def problem_of(known: Panel, settings: Dataset) -> Problem:
 
 def fitted(problem: Problem, **entry: Any) -> Forecaster:
     one = spec(entry, where="test")
-    return fit(problem, one, skip="linear" if one.on_skip else None, seed=0, budget=Budget(20, 10)).forecaster
+    return fit(
+        problem, one, skip="linear" if one.on_skip else None, seed=0, budget=Budget(20, 10)
+    ).forecaster
 
 
 def test_error(forecaster: Forecaster, known: Panel, problem: Problem) -> float:
@@ -75,7 +81,9 @@ def test_error(forecaster: Forecaster, known: Panel, problem: Problem) -> float:
     rows = problem.rows(series.unique_id, "test")
     wanted = series.values[rows[:, None] + np.arange(1, HORIZON + 1), 0]
     return float(
-        np.abs(forecaster.predict(known, {series.unique_id: rows})[series.unique_id][:, :, 0] - wanted).mean()
+        np.abs(
+            forecaster.predict(known, {series.unique_id: rows})[series.unique_id][:, :, 0] - wanted
+        ).mean()
     )
 
 
@@ -88,7 +96,9 @@ def test_a_column_known_ahead_stands_at_each_row_with_its_values_of_the_horizon(
     (series,) = known.series
     assert len(series) == ROWS  # rows with a plan alone are no rows of the series
     for step in range(1, HORIZON + 1):
-        np.testing.assert_array_equal(series.values[:, step], raw["holiday"].to_numpy()[step : ROWS + step])
+        np.testing.assert_array_equal(
+            series.values[:, step], raw["holiday"].to_numpy()[step : ROWS + step]
+        )
     assert [column.lead for column in known.task.columns] == [0, 1, 2, 3, 4]
     assert layout(known.task).leads == [1, 2, 3, 4]
 
@@ -98,13 +108,20 @@ def test_a_column_known_ahead_stands_at_each_row_with_its_values_of_the_horizon(
     [
         {"family": "ridge"},
         {"family": "arx"},
-        {"family": "sklearn", "base": "last", "rows": 1000, "options": {"max_iter": 60, "learning_rate": 0.2}},
+        {
+            "family": "sklearn",
+            "base": "last",
+            "rows": 1000,
+            "options": {"max_iter": 60, "learning_rate": 0.2},
+        },
         {"family": "mlp", "lags": 4, "units": 8, "learning_rate": 0.01},
     ],
     ids=lambda entry: entry["family"],
 )
 def test_skip_loops_regressors_and_networks_use_it(entry: dict[str, Any]) -> None:
-    """A holiday lifts sales by 5 in one hour of five: not to know when costs a mean error of 1.6, noise one of 0.4."""
+    """A holiday lifts sales by 5 in one hour of five: not to know when costs a mean error of 1.6,
+    noise one of 0.4.
+    """
     settings = dataset()
     known = prepared(shop(), settings)
     problem = problem_of(known, settings)
@@ -117,21 +134,29 @@ def test_a_forecast_from_the_last_row_knows_the_plan_and_refuses_to_go_without_i
     raw = shop()
     said = problems.latest(forecaster, prepared(raw, settings))["shop"][:, 0]
     np.testing.assert_allclose(said, 10 + 5 * raw["holiday"].to_numpy()[ROWS:], atol=1.0)
-    with pytest.raises(InputError, match="'holiday' has no value 3 steps after 2024-02-19T23:00, inside the horizon"):
+    with pytest.raises(
+        InputError,
+        match="'holiday' has no value 3 steps after 2024-02-19T23:00, inside the horizon",
+    ):
         problems.latest(forecaster, prepared(shop(plan=2), settings))
 
 
 def test_a_hole_before_the_last_given_value_is_refused_with_its_time() -> None:
     raw = shop()
     raw.loc[ROWS + 1, "holiday"] = np.nan
-    with pytest.raises(InputError, match="'holiday' is `known_ahead` and has no value at 2024-02-20 01:00:00"):
+    with pytest.raises(
+        InputError, match="'holiday' is `known_ahead` and has no value at 2024-02-20 01:00:00"
+    ):
         known_ahead(raw, dataset(), where="data/shop.csv")
 
 
-def test_a_column_known_ahead_that_ends_before_the_observations_is_refused_when_they_are_read() -> None:
+def test_a_column_known_ahead_that_ends_before_the_observations_is_refused_on_reading() -> None:
     raw = shop()
     raw.loc[ROWS - 3 :, "holiday"] = np.nan
-    with pytest.raises(InputError, match=r"2024-02-19 21:00\): 'holiday' is `known_ahead` and has no value where the"):
+    with pytest.raises(
+        InputError,
+        match=r"2024-02-19 21:00\): 'holiday' is `known_ahead` and has no value where the",
+    ):
         prepared(raw, dataset())
 
 
@@ -146,7 +171,8 @@ def test_the_target_is_not_known_ahead_and_a_column_is_given_once() -> None:
         dataset(future_exogenous=[{"column": "sales", "known_ahead": True}])
     with pytest.raises(InputError, match=r"found 'holiday\+1', .* more than once"):
         prepared(shop(), dataset(future_exogenous=[HOLIDAY, HOLIDAY]))
-    past = dataset(past_exogenous=[{"column": "holiday"}])  # as an input of the past too it is no observation
+    # as an input of the past too it is no observation
+    past = dataset(past_exogenous=[{"column": "holiday"}])
     assert len(prepared(shop(), past).series[0]) == ROWS
 
 
@@ -163,7 +189,11 @@ def test_the_audit_leaves_plans_over_the_horizon_and_changes_what_lies_behind() 
     for change in (shaken, thinned):
         changed = with_plans(change(observed(raw, settings), moment), raw, settings, moment)
         assert changed.set_index("ds")["holiday"].loc[:end].equals(plans.loc[:end])
-        assert not changed.set_index("ds")["holiday"].loc[end + pd.Timedelta(1, "h") :].equals(plans.loc[end:][1:])
+        assert (
+            not changed.set_index("ds")["holiday"]
+            .loc[end + pd.Timedelta(1, "h") :]
+            .equals(plans.loc[end:][1:])
+        )
     shaken_rows = with_plans(shaken(observed(raw, settings), moment), raw, settings, moment)
     np.testing.assert_array_equal(prepared(shaken_rows, settings).series[0].values[:701], before)
 
@@ -185,8 +215,13 @@ def test_what_is_looked_up_beside_a_plan_is_no_observation() -> None:
 
 def test_a_plan_changes_neither_age_nor_findings_of_the_data() -> None:
     settings, fresh = dataset(), pd.Timestamp("2024-02-20 00:00")
-    assert preparation.known(shop(plan=200), settings) == {"last": "2024-02-19T23:00:00", "known": fresh.isoformat()}
-    found = quality.findings(preparation.comparable(shop(plan=200), settings), settings, as_of=fresh)
+    assert preparation.known(shop(plan=200), settings) == {
+        "last": "2024-02-19T23:00:00",
+        "known": fresh.isoformat(),
+    }
+    found = quality.findings(
+        preparation.comparable(shop(plan=200), settings), settings, as_of=fresh
+    )
     assert found == []
     late = quality.findings(
         preparation.comparable(shop(plan=200), settings), settings, as_of=fresh + pd.Timedelta("5h")
@@ -194,7 +229,12 @@ def test_a_plan_changes_neither_age_nor_findings_of_the_data() -> None:
     assert [one.rule for one in late] == ["freshness"]
 
 
-ISSUED = {"kind": "file", "path": "data/shop.csv", "issued_path": "data/issued.csv", "issued_columns": ["sales"]}
+ISSUED = {
+    "kind": "file",
+    "path": "data/shop.csv",
+    "issued_path": "data/issued.csv",
+    "issued_columns": ["sales"],
+}
 
 
 def provider(raw: pd.DataFrame, sigma: float) -> pd.DataFrame:
@@ -226,18 +266,24 @@ def persistent(rows: int = 3000) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0, 8.0])
-def test_with_the_providers_forecasts_ridge_is_never_worse_than_the_better_of_the_two(sigma: float) -> None:
+def test_with_the_providers_forecasts_ridge_is_never_worse_than_the_better_of_the_two(
+    sigma: float,
+) -> None:
     raw = persistent()
     issues = provider(raw, sigma)
     alone = dataset(future_exogenous=[])
-    both = dataset(source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.05}])
+    both = dataset(
+        source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.05}]
+    )
     known, with_issues = prepared(raw, alone), prepared(raw, both, issues)
     one, two = problem_of(known, alone), problem_of(with_issues, both)
     ours = test_error(fitted(one, family="ridge"), known, one)
     combined = test_error(fitted(two, family="ridge"), with_issues, two)
     rows = two.rows("shop", "test")
     said = with_issues.series[0].values[rows, 1:]
-    theirs = np.abs(said - with_issues.series[0].values[rows[:, None] + np.arange(1, HORIZON + 1), 0]).mean()
+    theirs = np.abs(
+        said - with_issues.series[0].values[rows[:, None] + np.arange(1, HORIZON + 1), 0]
+    ).mean()
     assert combined <= 1.01 * min(ours, theirs)
     if sigma == 1.0:
         assert combined < 0.9 * min(ours, theirs)  # two errors that differ
@@ -246,13 +292,16 @@ def test_with_the_providers_forecasts_ridge_is_never_worse_than_the_better_of_th
 def test_at_a_cutoff_only_issues_up_to_it_are_read_at_the_lead_times_they_had() -> None:
     raw = persistent(40)
     both = dataset(
-        source=ISSUED, lookback=2, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.5}]
+        source=ISSUED,
+        lookback=2,
+        future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.5}],
     )
     issues = provider(raw, 1.0)
     values = prepared(raw, both, issues).series[0].values
     by = issues.set_index(["issued_at", "ds"])["sales"]
     hour = pd.Timedelta(1, "h")
-    for row in (6, 8, 11):  # known an hour after they begin: the issue of 07:00 counts from row 6 on
+    # known an hour after they begin: the issue of 07:00 counts from row 6 on
+    for row in (6, 8, 11):
         for step in range(1, HORIZON + 1):
             assert values[row, step] == by[raw["ds"].iloc[6] + hour, raw["ds"].iloc[row + step]]
     assert values[5, 1] == by[raw["ds"].iloc[0] + hour, raw["ds"].iloc[6]]
@@ -266,7 +315,9 @@ def written(root: Path, raw: pd.DataFrame, issues: pd.DataFrame) -> Request:
     return Request("shop", entry, root, None)
 
 
-def test_a_file_of_forecasts_with_their_times_of_issue_is_read_beside_the_data(tmp_path: Path) -> None:
+def test_a_file_of_forecasts_with_their_times_of_issue_is_read_beside_the_data(
+    tmp_path: Path,
+) -> None:
     raw = persistent(60)
     read = sources.read(written(tmp_path, raw, provider(raw, 1.0)))
     assert read.vintages is not None
@@ -275,7 +326,9 @@ def test_a_file_of_forecasts_with_their_times_of_issue_is_read_beside_the_data(t
 
 def test_a_snapshot_that_is_absent_is_made_again_with_its_forecasts(tmp_path: Path) -> None:
     written(tmp_path, persistent(60), provider(persistent(60), 1.0))
-    entry = dataset(source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}])
+    entry = dataset(
+        source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}]
+    )
     fetched = fetch_new("shop", entry, root=tmp_path, now=pd.Timestamp("2024-02-01"))
     said = vintages.kept(tmp_path, "shop")
     shutil.rmtree(tmp_path / "data" / "snapshots")
@@ -284,10 +337,13 @@ def test_a_snapshot_that_is_absent_is_made_again_with_its_forecasts(tmp_path: Pa
     pd.testing.assert_frame_equal(vintages.kept(tmp_path, "shop"), said)
 
 
-def test_issues_that_leave_too_much_open_are_told_in_one_line_as_it_is_written(tmp_path: Path) -> None:
+def test_issues_that_leave_too_much_open_are_told_in_one_line_as_it_is_written(
+    tmp_path: Path,
+) -> None:
     request = written(tmp_path, persistent(60), provider(persistent(60), 1.0))
     with pytest.raises(
-        InputError, match=r"column 'sales\+4' misses 9 of 60 .*: \{column: sales, max_missing: 0\.15\}\.$"
+        InputError,
+        match=r"column 'sales\+4' misses 9 of 60 .*: \{column: sales, max_missing: 0\.15\}\.$",
     ):
         fetch_new("shop", request.dataset, root=tmp_path, now=pd.Timestamp("2024-02-01"))
 
@@ -296,38 +352,53 @@ def test_forecasts_issued_after_their_target_are_refused(tmp_path: Path) -> None
     raw = persistent(60)
     swapped = provider(raw, 1.0).rename(columns={"ds": "issued_at", "issued_at": "ds"})
     request = written(tmp_path, raw, swapped)
-    with pytest.raises(InputError, match=r"data/issued\.csv: issued after their target was known: \d+ forecasts"):
+    with pytest.raises(
+        InputError, match=r"data/issued\.csv: issued after their target was known: \d+ forecasts"
+    ):
         sources.read(request)
 
 
-def test_one_issued_after_its_target_is_refused_although_it_lies_behind_the_data(tmp_path: Path) -> None:
+def test_one_issued_after_its_target_is_refused_although_it_lies_behind_the_data(
+    tmp_path: Path,
+) -> None:
     issues = provider(persistent(60), 1.0)
     issues.loc[5, "issued_at"] = pd.Timestamp("2025-01-01")
-    with pytest.raises(InputError, match=r"data/issued\.csv: issued after their target was known: 1 forecast,"):
+    with pytest.raises(
+        InputError, match=r"data/issued\.csv: issued after their target was known: 1 forecast,"
+    ):
         sources.read(written(tmp_path, persistent(60), issues))
 
 
-def test_two_forecasts_of_one_issue_are_refused_by_their_line_and_one_written_twice_is_one(tmp_path: Path) -> None:
+def test_two_forecasts_of_one_issue_are_refused_by_their_line_and_one_written_twice_is_one(
+    tmp_path: Path,
+) -> None:
     issues = provider(persistent(60), 1.0)
     request = written(tmp_path, persistent(60), pd.concat([issues, issues.iloc[[3]]]))
     pd.testing.assert_frame_equal(sources.read(request).vintages, issues, check_dtype=False)
     twice = pd.concat([issues, issues.iloc[[3]].assign(sales=0.0)]).drop(columns="unique_id")
     twice.to_csv(tmp_path / "data" / "issued.csv", index=False)
     with pytest.raises(
-        InputError, match=rf"issued\.csv, line {len(issues) + 2} .*04:00\): two forecasts of one issue"
+        InputError,
+        match=rf"issued\.csv, line {len(issues) + 2} .*04:00\): two forecasts of one issue",
     ):
         sources.read(request)
 
 
-def test_an_edit_of_the_file_of_forecasts_is_noticed_and_the_next_fetch_takes_it(tmp_path: Path) -> None:
+def test_an_edit_of_the_file_of_forecasts_is_noticed_and_the_next_fetch_takes_it(
+    tmp_path: Path,
+) -> None:
     issues = provider(persistent(60), 1.0)
     written(tmp_path, persistent(60), issues)
-    entry = dataset(source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}])
+    entry = dataset(
+        source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}]
+    )
     take = partial(fetch_new, "shop", entry, root=tmp_path)
     take(now=pd.Timestamp("2024-02-01"))
     corrected = issues.assign(sales=issues["sales"] / 1000).drop(columns="unique_id").drop(index=7)
     corrected.to_csv(tmp_path / "data" / "issued.csv", index=False)
-    with pytest.raises(InputError, match=r"data/issued\.csv: changed since its snapshot .* `forecast fetch shop`"):
+    with pytest.raises(
+        InputError, match=r"data/issued\.csv: changed since its snapshot .* `forecast fetch shop`"
+    ):
         preparation.check_data("shop", entry, root=tmp_path)
     take(now=pd.Timestamp("2024-02-02"))
     preparation.check_data("shop", entry, root=tmp_path)
@@ -341,7 +412,9 @@ def test_a_file_of_no_forecasts_is_one_of_none(tmp_path: Path) -> None:
     assert read.vintages is not None and read.vintages.empty
 
 
-def test_a_day_of_the_past_keeps_its_plan_and_what_was_observed_since_is_no_revision(tmp_path: Path) -> None:
+def test_a_day_of_the_past_keeps_its_plan_and_what_was_observed_since_is_no_revision(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "data").mkdir()
     shop().drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
     now, day = pd.Timestamp("2024-03-01"), pd.Timestamp("2024-02-10")
@@ -360,36 +433,56 @@ def test_rows_with_a_plan_alone_do_not_make_the_data_newer_than_they_are(tmp_pat
 
 
 def test_what_is_wrong_with_forecasts_is_told_once_and_not_for_every_step_of_the_horizon() -> None:
-    settings = dataset(source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}])
+    settings = dataset(
+        source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}]
+    )
     raw = persistent()
     issues = provider(raw, 1.0)
     whole = vintages.with_columns(raw, settings, issues[issues["issued_at"] < raw["ds"].iloc[-50]])
     assert whole[["sales+1", "sales+4"]].iloc[-30:].isna().all(axis=None)
-    found = quality.findings(preparation.comparable(whole, settings), settings, as_of=raw["ds"].iloc[-1])
+    found = quality.findings(
+        preparation.comparable(whole, settings), settings, as_of=raw["ds"].iloc[-1]
+    )
     assert [(one.rule, one.column) for one in found] == [("missing_cells", "sales+4")]
 
 
 @pytest.mark.parametrize(("now", "told"), [("2024-02-19 22:59", True), ("2024-02-19 23:00", False)])
-def test_a_last_row_that_begins_after_this_clock_is_told(tmp_path: Path, now: str, told: bool) -> None:
-    """As with a slow clock, or local times of the east that are read as UTC; a day or hour that goes on is none."""
+def test_a_last_row_that_begins_after_this_clock_is_told(
+    tmp_path: Path, now: str, told: bool
+) -> None:
+    """As with a slow clock, or local times of the east that are read as UTC; a day or hour that
+    goes on is none.
+    """
     (tmp_path / "data").mkdir()
     shop(plan=100).drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
     found = fetch_new("shop", dataset(), root=tmp_path, now=pd.Timestamp(now)).findings
     assert [one.rule for one in found] == ["freshness"] * told
     assert not told or "later than this clock's 2024-02-19 22:59 UTC" in found[0].sentence
-    assert not fetch_new("shop", dataset(quality={"freshness": "off"}), root=tmp_path, now=pd.Timestamp(now)).findings
+    assert not fetch_new(
+        "shop", dataset(quality={"freshness": "off"}), root=tmp_path, now=pd.Timestamp(now)
+    ).findings
 
 
-def test_forecasts_in_local_times_are_told_apart_in_the_hour_that_stands_twice(tmp_path: Path) -> None:
-    raw = persistent(60).assign(ds=pd.date_range("2024-10-26 02:00", periods=60, freq="h").as_unit("ns"))
+def test_forecasts_in_local_times_are_told_apart_in_the_hour_that_stands_twice(
+    tmp_path: Path,
+) -> None:
+    raw = persistent(60).assign(
+        ds=pd.date_range("2024-10-26 02:00", periods=60, freq="h").as_unit("ns")
+    )
     issues = provider(raw, 1.0)
 
     def local(times: pd.Series) -> pd.Series:
         return times.dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin").dt.tz_localize(None)
 
-    here = [table.assign(**{c: local(table[c]) for c in table if c in ("ds", "issued_at")}) for table in (raw, issues)]
+    here = [
+        table.assign(**{c: local(table[c]) for c in table if c in ("ds", "issued_at")})
+        for table in (raw, issues)
+    ]
     request = written(tmp_path, *here)
-    entry = dataset(source={**ISSUED, "time_zone": "Europe/Berlin"}, future_exogenous=request.dataset.future_exogenous)
+    entry = dataset(
+        source={**ISSUED, "time_zone": "Europe/Berlin"},
+        future_exogenous=request.dataset.future_exogenous,
+    )
     read = sources.read(Request("shop", entry, tmp_path, None))
     pd.testing.assert_frame_equal(read.vintages, issues, check_dtype=False)
 
@@ -397,5 +490,7 @@ def test_forecasts_in_local_times_are_told_apart_in_the_hour_that_stands_twice(t
 def test_a_file_of_forecasts_that_is_absent_is_named_and_not_the_other(tmp_path: Path) -> None:
     request = written(tmp_path, persistent(60), provider(persistent(60), 1.0))
     (tmp_path / "data" / "issued.csv").unlink()
-    with pytest.raises(InputError, match=r"^data/issued\.csv: no such file\. Correct its path in configs"):
+    with pytest.raises(
+        InputError, match=r"^data/issued\.csv: no such file\. Correct its path in configs"
+    ):
         sources.read(request)

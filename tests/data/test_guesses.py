@@ -1,4 +1,6 @@
-"""The entry that is written for a file of one's own: what stands in the file is found, shown, and read back right."""
+"""The entry that is written for a file of one's own: what stands in the file is found, shown, and
+read back right.
+"""
 
 from __future__ import annotations
 
@@ -33,23 +35,61 @@ def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
     ("times", "calendar", "season"),
     [
         (pd.date_range("2024-01-01", periods=600, freq="h"), {"kind": "regular", "freq": "1h"}, 24),
-        (pd.date_range("2024-01-01", periods=600, freq="15min"), {"kind": "regular", "freq": "15min"}, 96),
+        (
+            pd.date_range("2024-01-01", periods=600, freq="15min"),
+            {"kind": "regular", "freq": "15min"},
+            96,
+        ),
         (pd.date_range("2024-01-01", periods=600, freq="D"), {"kind": "regular", "freq": "1D"}, 7),
         (pd.bdate_range("2022-01-03", periods=600), {"kind": "weekdays"}, 5),
-        (pd.date_range("2010-01-06", periods=600, freq="W-WED"), {"kind": "regular", "freq": "W-WED"}, 52),
-        (pd.date_range("1960-01-01", periods=600, freq="MS"), {"kind": "regular", "freq": "1MS"}, 12),
-        (pd.date_range("1960-01-01", periods=600, freq="ME"), {"kind": "regular", "freq": "1ME"}, 12),
-        (pd.date_range("1900-01-01", periods=400, freq="QE"), {"kind": "regular", "freq": "1QE"}, 4),
-        (pd.date_range("1700-01-01", periods=300, freq="YS"), {"kind": "regular", "freq": "1YS"}, 1),
+        (
+            pd.date_range("2010-01-06", periods=600, freq="W-WED"),
+            {"kind": "regular", "freq": "W-WED"},
+            52,
+        ),
+        (
+            pd.date_range("1960-01-01", periods=600, freq="MS"),
+            {"kind": "regular", "freq": "1MS"},
+            12,
+        ),
+        (
+            pd.date_range("1960-01-01", periods=600, freq="ME"),
+            {"kind": "regular", "freq": "1ME"},
+            12,
+        ),
+        (
+            pd.date_range("1900-01-01", periods=400, freq="QE"),
+            {"kind": "regular", "freq": "1QE"},
+            4,
+        ),
+        (
+            pd.date_range("1700-01-01", periods=300, freq="YS"),
+            {"kind": "regular", "freq": "1YS"},
+            1,
+        ),
     ],
-    ids=["hours", "quarter hours", "days", "weekdays", "weeks", "months", "month ends", "quarters", "years"],
+    ids=[
+        "hours",
+        "quarter hours",
+        "days",
+        "weekdays",
+        "weeks",
+        "months",
+        "month ends",
+        "quarters",
+        "years",
+    ],
 )
 def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season):
     found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[: len(times)]}))
     assert found["calendar"] == calendar and found["season_length"] == season
     assert "max_missing" not in found["target"]
     assert found["step_size"] == max(1, found["horizon"] // 4)
-    assert found["calendar_features"] == {24: ["hour_of_day"], 96: ["hour_of_day"], 7: ["day_of_year"]}.get(season, [])
+    assert found["calendar_features"] == {
+        24: ["hour_of_day"],
+        96: ["hour_of_day"],
+        7: ["day_of_year"],
+    }.get(season, [])
 
 
 def test_trading_days_are_told_from_all_weekdays(tmp_path):
@@ -58,14 +98,18 @@ def test_trading_days_are_told_from_all_weekdays(tmp_path):
     assert found["calendar"] == {"kind": "sessions", "exchange": "XNYS"}
 
 
-@pytest.mark.parametrize("form", ["%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%Y/%m/%d %H:%M:%S"])
+@pytest.mark.parametrize(
+    "form", ["%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%Y/%m/%d %H:%M:%S"]
+)
 @pytest.mark.parametrize(("sep", "decimal"), [(",", "."), (";", ","), ("\t", ",")])
 def test_what_is_written_is_read_back_to_the_number(tmp_path, form, sep, decimal):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     frame = pd.DataFrame({"Zeit": times.strftime(form), "Wert": WAVE})
     found = guessed(tmp_path, frame, sep=sep, decimal=decimal)
     write_project(tmp_path, mine=found)
-    read = sources.read(sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)).frame
+    read = sources.read(
+        sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
+    ).frame
     assert read["ds"].tolist() == times.tolist()
     np.testing.assert_array_equal(read["Wert"], WAVE)
 
@@ -75,13 +119,19 @@ def test_what_is_written_is_read_back_to_the_number(tmp_path, form, sep, decimal
 def test_an_export_for_excel_is_read_back_to_the_number(tmp_path, form, encoding):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     written = [f"{value:,.2f}".translate(str.maketrans(",.", ".,")) for value in 1000 * WAVE]
-    rows = "".join(f"{ds};{value}\n" for ds, value in zip(times.strftime(form), written, strict=True))
+    rows = "".join(
+        f"{ds};{value}\n" for ds, value in zip(times.strftime(form), written, strict=True)
+    )
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.csv").write_text(f"sep=;\nZeit;Größe\n{rows}", encoding=encoding)
-    found = yaml.safe_load(guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine"))["mine"]
+    found = yaml.safe_load(
+        guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    )["mine"]
     assert found["calendar"] == {"kind": "regular", "freq": "1h"}
     write_project(tmp_path, mine=found)
-    read = sources.read(sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)).frame
+    read = sources.read(
+        sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
+    ).frame
     assert read["ds"].tolist() == times.tolist()
     np.testing.assert_allclose(read["Größe"], 1000 * WAVE, atol=0.005)
 
@@ -90,18 +140,25 @@ def test_an_export_for_excel_is_read_back_to_the_number(tmp_path, form, encoding
 def test_weeks_and_quarters_become_their_calendar(tmp_path, form, freq):
     times = pd.date_range("1990-01-01", periods=200, freq=freq.lstrip("1"))
     text = [f"{t.year}Q{t.quarter}" for t in times] if form == "quarter" else times.strftime(form)
-    assert guessed(tmp_path, pd.DataFrame({"when": text, "y": WAVE[:200]}))["calendar"]["freq"] == freq
+    assert (
+        guessed(tmp_path, pd.DataFrame({"when": text, "y": WAVE[:200]}))["calendar"]["freq"] == freq
+    )
 
 
 @pytest.mark.parametrize(
     ("zone", "wanted"),
     [
-        *((f"America/{city}", "America/New_York") for city in ("New_York", "Denver", "Los_Angeles")),
+        *(
+            (f"America/{city}", "America/New_York")
+            for city in ("New_York", "Denver", "Los_Angeles")
+        ),
         ("Europe/Madrid", "Europe/Berlin"),
         ("Europe/Dublin", "Europe/London"),
     ],
 )
-def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_another_place(tmp_path, zone, wanted):
+def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_another_place(
+    tmp_path, zone, wanted
+):
     times = pd.date_range("2024-09-01", periods=600 * 4, freq="h", tz=zone)
     found = guessed(tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)}))
     assert found["source"]["time_zone"] == wanted and "max_missing" not in found["target"]
@@ -112,14 +169,22 @@ def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_anothe
 def test_a_row_that_stands_twice_in_winter_is_explained_by_no_clock(tmp_path):
     times = pd.date_range("2024-01-01", periods=2000, freq="2h")
     found = guessed(tmp_path, pd.DataFrame({"time": [*times, times[1]], "y": np.arange(2001.0)}))
-    assert "time_zone" not in found["source"] and found["calendar"] == {"kind": "regular", "freq": "2h"}
+    assert "time_zone" not in found["source"] and found["calendar"] == {
+        "kind": "regular",
+        "freq": "2h",
+    }
 
 
 @pytest.mark.parametrize("mark", ["-", "n.v.", "21,5 °C"])
 def test_a_cell_without_a_number_is_named_by_its_line_where_its_column_is_wanted(tmp_path, mark):
     times = pd.date_range("2024-01-01", periods=200, freq="h").strftime("%Y-%m-%d %H:%M")
-    frame = pd.DataFrame({"time": times, "temp": [*["1.5"] * 150, mark, *["2.5"] * 49], "remark": "fine"})
-    with pytest.raises(InputError, match=rf"mine\.csv, line 152 .*column 'temp' holds text '{mark}', wanted a number"):
+    frame = pd.DataFrame(
+        {"time": times, "temp": [*["1.5"] * 150, mark, *["2.5"] * 49], "remark": "fine"}
+    )
+    with pytest.raises(
+        InputError,
+        match=rf"mine\.csv, line 152 .*column 'temp' holds text '{mark}', wanted a number",
+    ):
         guessed(tmp_path, frame)
     beside = frame.assign(wind=np.arange(200.0))
     assert guessed(tmp_path, beside)["target"]["column"] == "wind"
@@ -129,14 +194,18 @@ def test_a_cell_without_a_number_is_named_by_its_line_where_its_column_is_wanted
 
 def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
     times = pd.date_range("2024-01-01", periods=200, freq="h")
-    frame = pd.DataFrame({"date": times.strftime("%Y-%m-%d"), "hour": times.hour, "y": np.arange(200.0)})
+    frame = pd.DataFrame(
+        {"date": times.strftime("%Y-%m-%d"), "hour": times.hour, "y": np.arange(200.0)}
+    )
     with pytest.raises(InputError, match=r"'date' and 'hour' tell one time\. Write one column"):
         guessed(tmp_path, frame)
 
 
 def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
-    one = pd.DataFrame({"ds": times, "y": WAVE, "wind": np.where(np.arange(600) < 9, np.nan, 1.0)}).drop(index=[5, 6])
+    one = pd.DataFrame(
+        {"ds": times, "y": WAVE, "wind": np.where(np.arange(600) < 9, np.nan, 1.0)}
+    ).drop(index=[5, 6])
     found = guessed(tmp_path, pd.concat([one.assign(place="rome"), one.assign(place="ulm")]))
     assert found["source"]["columns"] == {"unique_id": "place"}
     assert found["target"] == {"column": "y", "max_missing": 0.01}
@@ -144,7 +213,9 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     assert "# past_exogenous: [{column: wind, max_missing: 0.02}]" in text
 
 
-@pytest.mark.parametrize(("text", "said"), [("ds,b\n2024-01-01,x\n", "found none"), ("a,b\nx,y\n", "may be some")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("ds,b\n2024-01-01,x\n", "found none"), ("a,b\nx,y\n", "may be some")]
+)
 def test_a_file_without_numbers_is_refused(tmp_path, text, said):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError, match=said):
@@ -152,7 +223,9 @@ def test_a_file_without_numbers_is_refused(tmp_path, text, said):
 
 
 @pytest.mark.parametrize("column", [{}, {"t": np.arange(600)}], ids=["none", "counted"])
-@pytest.mark.parametrize("series", [{}, {"place": np.repeat(["rome", "ulm", "bonn"], 200)}], ids=["one", "three"])
+@pytest.mark.parametrize(
+    "series", [{}, {"place": np.repeat(["rome", "ulm", "bonn"], 200)}], ids=["one", "three"]
+)
 def test_rows_without_dates_become_an_index_and_are_read_back(tmp_path, column, series):
     if series and column:
         column = {"t": np.tile(np.arange(200), 3)}
@@ -161,8 +234,13 @@ def test_rows_without_dates_become_an_index_and_are_read_back(tmp_path, column, 
     mapped = ({"ds": "t"} if column else {}) | ({"unique_id": "place"} if series else {})
     assert found["source"].get("columns", {}) == mapped
     write_project(tmp_path, mine=found)
-    read = sources.read(sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)).frame
-    assert read["ds"].nunique() == 600 // read["unique_id"].nunique() and read["y"].tolist() == WAVE.tolist()
+    read = sources.read(
+        sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
+    ).frame
+    assert (
+        read["ds"].nunique() == 600 // read["unique_id"].nunique()
+        and read["y"].tolist() == WAVE.tolist()
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,7 +263,9 @@ def test_what_may_be_times_is_not_counted_in_silence(tmp_path, times):
 @pytest.mark.parametrize("column", ["unique_id", "country"])
 def test_a_series_may_have_the_name_of_a_missing_value(tmp_path, name, column):
     times = pd.date_range("2024-01-01", periods=300, freq="h")
-    both = pd.concat([pd.DataFrame({column: c, "ds": times, "y": WAVE[:300]}) for c in (name, "DE")])
+    both = pd.concat(
+        [pd.DataFrame({column: c, "ds": times, "y": WAVE[:300]}) for c in (name, "DE")]
+    )
     assert guessed(tmp_path, both)["target"] == {"column": "y"}
 
 
@@ -199,15 +279,23 @@ def test_numbers_name_series_where_several_rows_share_their_time(tmp_path):
     one = pd.DataFrame({"Date": days, "sales": np.round(100 * WAVE[:100]).astype(int), "open": 1})
     shops = pd.concat([one.assign(store=n) for n in (7, 3, 12)])
     found = guessed(tmp_path, shops)
-    assert found["source"]["columns"] == {"ds": "Date", "unique_id": "store"} and found["target"]["column"] == "sales"
+    assert (
+        found["source"]["columns"] == {"ds": "Date", "unique_id": "store"}
+        and found["target"]["column"] == "sales"
+    )
 
 
 RUNS = {
-    "flow": "run: [a, b]", "flow with a comment": "run: [a, b] # both", "block": "run:\n- a\n- b", "empty": "run: []",
+    "flow": "run: [a, b]",
+    "flow with a comment": "run: [a, b] # both",
+    "block": "run:\n- a\n- b",
+    "empty": "run: []",
     "flow over lines": "run: [\n  a, # one\n  b, # two\n]",
     "indented block": "run:\n    - a # one\n    # between\n    - b # two",
-    "quoted": "'run': ['a', \"b\"]", "quoted block": 'run:\n  - "a"\n  - \'b\'', "missing": "# no list",
-}  # fmt: skip
+    "quoted": "'run': ['a', \"b\"]",
+    "quoted block": "run:\n  - \"a\"\n  - 'b'",
+    "missing": "# no list",
+}
 ENTRIES = {
     "block": "datasets:\n  a: {x: 1} # one\n  b:\n    x: 2",
     "wide": "datasets: # ours\n\n    # the first\n    a:\n        x: 1\n    b: {x: 2}",
@@ -231,7 +319,11 @@ def test_an_entry_is_added_to_a_file_in_any_form_and_its_comments_stay(names, en
     assert found["run"] == [*(before.get("run") or []), "mine"]
     assert found["datasets"] == {**(before.get("datasets") or {}), "mine": {"x": 3, "y": [1, 2]}}
     comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
-    assert [line.partition("#")[2] for line in after.splitlines() if "#" in line and "guessed" not in line] == comments
+    assert [
+        line.partition("#")[2]
+        for line in after.splitlines()
+        if "#" in line and "guessed" not in line
+    ] == comments
 
 
 @pytest.mark.parametrize(
@@ -252,11 +344,16 @@ def test_a_form_that_would_change_more_is_refused_with_what_to_write(text):
 def test_a_name_that_yaml_reads_as_something_else_is_quoted(tmp_path, name):
     (tmp_path / "mine.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,2\n")
     block = guesses.entry_for(tmp_path / "mine.csv", "mine.csv", name)
-    assert yaml.safe_load(guesses.added("run: [a]\ndatasets: {a: {}}", name, block))["run"] == ["a", name]
+    assert yaml.safe_load(guesses.added("run: [a]\ndatasets: {a: {}}", name, block))["run"] == [
+        "a",
+        name,
+    ]
 
 
 @pytest.mark.parametrize("written", ["{} kWh", "$ {}", "{} %"])
-def test_a_column_of_numbers_with_units_is_named_with_its_cell(tmp_path: Path, written: str) -> None:
+def test_a_column_of_numbers_with_units_is_named_with_its_cell(
+    tmp_path: Path, written: str
+) -> None:
     rows = "".join(f"2024-01-{day:02d},{written.format(day)}\n" for day in range(1, 29))
     (tmp_path / "mine.csv").write_text("Date,Power\n" + rows)
     with pytest.raises(InputError, match=r"line 2.*column 'Power' holds text"):
@@ -266,7 +363,9 @@ def test_a_column_of_numbers_with_units_is_named_with_its_cell(tmp_path: Path, w
 def taken(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> pd.DataFrame:
     """What is read of the file by the entry that is guessed for it."""
     write_project(tmp_path, mine=guessed(tmp_path, frame, **how))
-    return sources.read(sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)).frame
+    return sources.read(
+        sources.Request("mine", load_dataset("mine", tmp_path / "configs"), tmp_path)
+    ).frame
 
 
 @pytest.mark.parametrize("form", ["%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y"])
@@ -280,10 +379,17 @@ def test_a_file_written_newest_first_is_that_written_oldest_first(tmp_path, form
 
 def test_several_series_written_newest_first_are_turned_round_each(tmp_path):
     hours = pd.date_range("2024-01-01", periods=600, freq="h")
-    parts = [pd.DataFrame({"ds": hours, "shop": shop, "y": WAVE + shift}) for shop, shift in (("a", 0), ("b", 5))]
-    first, last = (taken(tmp_path, pd.concat(own)) for own in (parts, [part[::-1] for part in parts]))
+    parts = [
+        pd.DataFrame({"ds": hours, "shop": shop, "y": WAVE + shift})
+        for shop, shift in (("a", 0), ("b", 5))
+    ]
+    first, last = (
+        taken(tmp_path, pd.concat(own)) for own in (parts, [part[::-1] for part in parts])
+    )
     for shop in "ab":
-        one, two = (table[table["unique_id"] == shop].reset_index(drop=True) for table in (first, last))
+        one, two = (
+            table[table["unique_id"] == shop].reset_index(drop=True) for table in (first, last)
+        )
         pd.testing.assert_frame_equal(one, two)
 
 
@@ -291,7 +397,10 @@ def test_local_hours_newest_first_keep_both_halves_of_the_repeated_hour(tmp_path
     instants = pd.date_range("2023-10-20", periods=600, freq="h", tz="UTC")
     local = instants.tz_convert("Europe/Berlin").strftime("%Y-%m-%d %H:%M")
     read = taken(tmp_path, pd.DataFrame({"ds": local, "y": WAVE})[::-1])
-    assert read["ds"].tolist() == instants.tz_localize(None).tolist() and read["y"].tolist() == WAVE.tolist()
+    assert (
+        read["ds"].tolist() == instants.tz_localize(None).tolist()
+        and read["y"].tolist() == WAVE.tolist()
+    )
 
 
 def test_rows_in_no_order_are_still_refused(tmp_path):

@@ -31,15 +31,27 @@ def services() -> Iterator[Services]:
 
 
 def shares(services: Services, *tickers: str, **options: Any) -> Dataset:
-    source = {"kind": "yahoo", "tickers": tickers or ("NVDA",), "start": "2021-01-04", "base_url": services.url}
+    source = {
+        "kind": "yahoo",
+        "tickers": tickers or ("NVDA",),
+        "start": "2021-01-04",
+        "base_url": services.url,
+    }
     return dataset(
-        source={**source, **options}, calendar={"kind": "sessions", "exchange": "XNYS"}, target={"column": "close"}
+        source={**source, **options},
+        calendar={"kind": "sessions", "exchange": "XNYS"},
+        target={"column": "close"},
     )
 
 
 def city(services: Services, **options: Any) -> Dataset:
     places = {"dublin": {"latitude": 53.35, "longitude": -6.26}}
-    source = {"kind": "open_meteo", "places": places, "variables": {"temp": "temperature_2m"}, "start": "2021-05-01"}
+    source = {
+        "kind": "open_meteo",
+        "places": places,
+        "variables": {"temp": "temperature_2m"},
+        "start": "2021-05-01",
+    }
     return dataset(source={**source, "base_url": services.url, **options})
 
 
@@ -56,7 +68,9 @@ def record(root: Path) -> dict[str, Any]:
     return snapshots.provenance(root, "live")
 
 
-def test_a_second_fetch_asks_only_for_what_is_new_and_an_overlap(tmp_path: Path, services: Services):
+def test_a_second_fetch_asks_only_for_what_is_new_and_an_overlap(
+    tmp_path: Path, services: Services
+):
     first = take(tmp_path, shares(services), BEFORE)
     services.now, services.asked[:] = AFTER, []
     second = take(tmp_path, shares(services), AFTER)
@@ -95,11 +109,17 @@ def test_the_holder_s_return_includes_the_dividend(tmp_path: Path, services: Ser
 
 
 def corrected(content: Any) -> Any:
-    """Two closes of an answer, one of them long before what a second fetch asks for, are others now."""
+    """Two closes of an answer, one of them long before what a second fetch asks for, are others
+    now.
+    """
     result = content["chart"]["result"][0]
     stamps = result.get("timestamp", [])
     for day in ("2021-02-01", "2021-05-25"):
-        stamp = int((pd.Timestamp(day) + pd.Timedelta("9h30min")).tz_localize("America/New_York").timestamp())
+        stamp = int(
+            (pd.Timestamp(day) + pd.Timedelta("9h30min"))
+            .tz_localize("America/New_York")
+            .timestamp()
+        )
         if stamp in stamps:
             result["indicators"]["quote"][0]["close"][stamps.index(stamp)] = 55.5
     return content
@@ -117,7 +137,9 @@ def test_a_price_that_is_not_settled_stays_provisional_where_the_overlap_was_rev
     assert record(tmp_path)["provisional_from"] == AFTER.normalize().isoformat()
     services.now = AFTER
     fetched = take(tmp_path, shares(services), AFTER)
-    assert set(fetched.revised["kind"]) == {"provisional"} and set(fetched.revised["ds"]) == {AFTER.normalize()}
+    assert set(fetched.revised["kind"]) == {"provisional"} and set(fetched.revised["ds"]) == {
+        AFTER.normalize()
+    }
 
 
 def test_a_revised_overlap_is_read_again_whole_and_recorded(tmp_path: Path, services: Services):
@@ -141,10 +163,15 @@ def test_for_a_month_every_morning_ends_an_hour_ago_and_becomes_what_the_archive
     kinds = set()
     for morning in pd.date_range("2021-06-02 05:30", periods=30, freq="D"):
         services.now = morning
-        kinds |= set(take(tmp_path, city(services, recent_url=services.url), morning).revised["kind"])
+        kinds |= set(
+            take(tmp_path, city(services, recent_url=services.url), morning).revised["kind"]
+        )
         frame = stored(tmp_path)
-        assert frame["ds"].max() == morning.floor("h") - pd.Timedelta("1h")  # the last hour that has ended
-        assert not frame["ds"].duplicated().any() and set(frame["ds"].diff().dropna()) == {pd.Timedelta("1h")}
+        # the last hour that has ended
+        assert frame["ds"].max() == morning.floor("h") - pd.Timedelta("1h")
+        assert not frame["ds"].duplicated().any() and set(frame["ds"].diff().dropna()) == {
+            pd.Timedelta("1h")
+        }
         assert pd.Timestamp(record(tmp_path)["provisional_from"]) == (morning - LAG).normalize()
         assert record(tmp_path)["last"] == frame["ds"].max().isoformat()
     assert kinds == {"provisional"}
@@ -155,13 +182,17 @@ def test_for_a_month_every_morning_ends_an_hour_ago_and_becomes_what_the_archive
     pd.testing.assert_frame_equal(settled, final[final["ds"].isin(settled["ds"])])
 
 
-def test_without_the_forecast_service_the_data_end_where_the_archive_does(tmp_path: Path, services: Services):
+def test_without_the_forecast_service_the_data_end_where_the_archive_does(
+    tmp_path: Path, services: Services
+):
     services.archive_lag = LAG
     take(tmp_path, city(services), BEFORE)
     assert stored(tmp_path)["ds"].max() == (BEFORE - LAG).floor("h")
 
 
-def test_an_archive_that_answers_less_than_asked_leaves_more_to_the_past_days(tmp_path: Path, services: Services):
+def test_an_archive_that_answers_less_than_asked_leaves_more_to_the_past_days(
+    tmp_path: Path, services: Services
+):
     services.archive_lag = LAG
     take(tmp_path, city(services, recent_url=services.url), BEFORE)
     services.now, services.archive_lag = BEFORE + pd.Timedelta("1D"), pd.Timedelta("9D")
@@ -184,11 +215,16 @@ def test_an_answer_that_ends_too_early_takes_no_row_that_is_stored_behind_it(
     services.now = BEFORE + pd.Timedelta("1D")
 
     def shortened(content: Any) -> Any:
-        return {**content, "hourly": {name: values[:24] for name, values in content["hourly"].items()}}
+        return {
+            **content,
+            "hourly": {name: values[:24] for name, values in content["hourly"].items()},
+        }
 
     services.change(path, shortened)
     fetched = take(tmp_path, settings, services.now)
-    assert "unanswered" in set(fetched.revised["kind"]) and "freshness" in {one.rule for one in fetched.findings}
+    assert "unanswered" in set(fetched.revised["kind"]) and "freshness" in {
+        one.rule for one in fetched.findings
+    }
     assert stored(tmp_path)["ds"].equals(before["ds"])
     services.changes.clear()
     take(tmp_path, settings, services.now)
@@ -198,7 +234,10 @@ def test_an_answer_that_ends_too_early_takes_no_row_that_is_stored_behind_it(
 def test_a_clock_ahead_of_the_service_s_is_refused_before_forecasts_count_as_observed(
     tmp_path: Path, services: Services
 ):
-    with pytest.raises(DataError, match="up to 2021-06-02 01:00 UTC, where the service's clock says 2021-06-01 22:00"):
+    with pytest.raises(
+        DataError,
+        match="up to 2021-06-02 01:00 UTC, where the service's clock says 2021-06-01 22:00",
+    ):
         take(tmp_path, city(services, recent_url=services.url), BEFORE + pd.Timedelta("3h"))
     take(tmp_path, city(services, recent_url=services.url), BEFORE - pd.Timedelta("3h"))
     assert stored(tmp_path)["ds"].max() == BEFORE - pd.Timedelta("4h")
@@ -215,13 +254,18 @@ def test_provisional_days_are_read_again_and_named_as_such(tmp_path: Path, servi
     pd.testing.assert_frame_equal(settled, stored(tmp_path / "whole"))
 
 
-def test_a_row_that_the_service_has_no_more_is_reported_as_vanished(tmp_path: Path, services: Services):
+def test_a_row_that_the_service_has_no_more_is_reported_as_vanished(
+    tmp_path: Path, services: Services
+):
     take(tmp_path, city(services), BEFORE)
 
     def without(content: Any) -> Any:
         hours = content["hourly"]
         keep = [i for i, time in enumerate(hours["time"]) if time != "2021-05-26T03:00"]
-        return {**content, "hourly": {name: [values[i] for i in keep] for name, values in hours.items()}}
+        return {
+            **content,
+            "hourly": {name: [values[i] for i in keep] for name, values in hours.items()},
+        }
 
     services.change("/v1/archive", without)
     later = BEFORE + pd.Timedelta("1h")
@@ -232,7 +276,9 @@ def test_a_row_that_the_service_has_no_more_is_reported_as_vanished(tmp_path: Pa
 
 
 def city_allowing_gaps(services: Services) -> Dataset:
-    return city(services).model_copy(update={"target": dataset(target={"column": "temp", "max_missing": 0.1}).target})
+    return city(services).model_copy(
+        update={"target": dataset(target={"column": "temp", "max_missing": 0.1}).target}
+    )
 
 
 def test_an_earlier_snapshot_is_restored_without_network(tmp_path: Path, services: Services):
@@ -260,10 +306,15 @@ def test_nothing_new_moves_as_of_and_keeps_the_snapshot(tmp_path: Path, services
     first = take(tmp_path, shares(services), BEFORE)
     services.now = BEFORE + pd.Timedelta("3h")
     second = take(tmp_path, shares(services), services.now)
-    assert second.pointer.snapshot == first.pointer.snapshot and second.pointer.as_of > first.pointer.as_of
+    assert (
+        second.pointer.snapshot == first.pointer.snapshot
+        and second.pointer.as_of > first.pointer.as_of
+    )
 
 
-def test_a_damaged_record_is_told_and_stops_a_fetch_that_could_lose_what_it_says(tmp_path: Path, services: Services):
+def test_a_damaged_record_is_told_and_stops_a_fetch_that_could_lose_what_it_says(
+    tmp_path: Path, services: Services
+):
     take(tmp_path, city(services), BEFORE)
     (path,) = (tmp_path / "data" / "snapshots" / "live").glob("*.json")
     whole = path.read_text()
@@ -272,7 +323,9 @@ def test_a_damaged_record_is_told_and_stops_a_fetch_that_could_lose_what_it_says
         record(tmp_path)
     with pytest.raises(DataError, match=r"cannot be read\. Restore it from git, or delete it"):
         take(tmp_path, city(services), AFTER)
-    assert "cannot be read" in summary("live", city(services), root=tmp_path, now=BEFORE)[0]["state"]
+    assert (
+        "cannot be read" in summary("live", city(services), root=tmp_path, now=BEFORE)[0]["state"]
+    )
     path.write_text(whole)
     take(tmp_path, city(services), AFTER)
     assert record(tmp_path)["previous"] is not None
@@ -303,16 +356,22 @@ def test_another_question_is_asked_whole(tmp_path: Path, services: Services):
     assert stored(tmp_path)["ds"].min() == pd.Timestamp("2021-04-01")
 
 
-def test_a_service_that_fails_leaves_snapshot_and_pointer_as_they_are(tmp_path: Path, services: Services):
+def test_a_service_that_fails_leaves_snapshot_and_pointer_as_they_are(
+    tmp_path: Path, services: Services
+):
     first = take(tmp_path, shares(services), BEFORE)
     services.now = AFTER
     services.fail("", answers(500, "no", "text/plain"))
     with pytest.raises(DataError, match="tried 4 times"):
         take(tmp_path, shares(services), AFTER)
-    assert snapshots.read_pointer(tmp_path, "live") == first.pointer and len(stored(tmp_path)) == 103
+    assert (
+        snapshots.read_pointer(tmp_path, "live") == first.pointer and len(stored(tmp_path)) == 103
+    )
 
 
-def test_data_that_break_the_rules_are_refused_and_nothing_moves(tmp_path: Path, services: Services):
+def test_data_that_break_the_rules_are_refused_and_nothing_moves(
+    tmp_path: Path, services: Services
+):
     first = take(tmp_path, city(services), BEFORE)
     services.now = AFTER
 
@@ -338,7 +397,9 @@ def test_a_kill_before_the_pointer_moves_leaves_the_old_snapshot(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(snapshots, "move_pointer", killed)
         take(tmp_path, shares(services), AFTER)
-    assert snapshots.read_pointer(tmp_path, "live") == first.pointer and len(stored(tmp_path)) == 103
+    assert (
+        snapshots.read_pointer(tmp_path, "live") == first.pointer and len(stored(tmp_path)) == 103
+    )
     assert take(tmp_path, shares(services), AFTER).rows == 113
 
 
@@ -375,7 +436,9 @@ def test_a_key_reaches_no_file(tmp_path: Path, services: Services):
     assert len(written) > 3 and not [path for path in written if b"s3cret" in path.read_bytes()]
 
 
-@pytest.mark.parametrize("named", ["../../etc/passwd", "/etc/passwd", "data/snapshots/../pointers/live.json"])
+@pytest.mark.parametrize(
+    "named", ["../../etc/passwd", "/etc/passwd", "data/snapshots/../pointers/live.json"]
+)
 def test_no_pointer_leads_out_of_the_store(tmp_path: Path, services: Services, named: str):
     take(tmp_path, city(services, forecast_url=services.url), BEFORE)
     path = ProjectPaths.of(tmp_path).pointer("live")
@@ -399,10 +462,17 @@ def test_a_changed_file_is_a_new_snapshot_with_its_revisions(tmp_path: Path):
     assert fetched.revised[["before", "after", "kind"]].values.tolist() == [[15.0, 99.0, "changed"]]
 
 
-def test_a_column_of_another_dataset_is_the_last_value_known_when_the_row_is(tmp_path: Path, services: Services):
-    """A session closes at 20:00 UTC: the hour from 19 to 20 is known then, the one from 20 to 21 is not."""
+def test_a_column_of_another_dataset_is_the_last_value_known_when_the_row_is(
+    tmp_path: Path, services: Services
+):
+    """A session closes at 20:00 UTC: the hour from 19 to 20 is known then, the one from 20 to 21 is
+    not.
+    """
     (tmp_path / "configs").mkdir()
-    weather = {"places": {"ny": {"latitude": 40.7, "longitude": -74}}, "variables": {"temp": "temperature_2m"}}
+    weather = {
+        "places": {"ny": {"latitude": 40.7, "longitude": -74}},
+        "variables": {"temp": "temperature_2m"},
+    }
     city_entry = dataset(
         source={"kind": "open_meteo", **weather, "start": "2021-05-01", "base_url": services.url}
     ).model_dump(mode="json")
@@ -413,7 +483,11 @@ def test_a_column_of_another_dataset_is_the_last_value_known_when_the_row_is(tmp
     fetch_new("city", load_dataset("city", tmp_path / "configs"), root=tmp_path, now=BEFORE)
     joined = {"dataset": "city", "series": "ny", "column": "temp"}
     market = shares(services, start="2021-05-03").model_copy(
-        update={"past_exogenous": dataset(past_exogenous=[{"column": "warmth", "joined": joined}]).past_exogenous}
+        update={
+            "past_exogenous": (
+                dataset(past_exogenous=[{"column": "warmth", "joined": joined}]).past_exogenous
+            )
+        }
     )
     take(tmp_path, market, BEFORE)
     frame = preparation.check_data("live", market, root=tmp_path).set_index("ds")
@@ -424,14 +498,18 @@ def test_a_column_of_another_dataset_is_the_last_value_known_when_the_row_is(tmp
 def test_nothing_older_than_its_limit_is_joined(tmp_path: Path, services: Services):
     (tmp_path / "configs").mkdir()
     entry = city(services, start="2021-05-01").model_dump(mode="json")
-    (tmp_path / "configs" / "datasets.yaml").write_text(json.dumps({"run": ["city"], "datasets": {"city": entry}}))
+    (tmp_path / "configs" / "datasets.yaml").write_text(
+        json.dumps({"run": ["city"], "datasets": {"city": entry}})
+    )
     fetch_new("city", city(services), root=tmp_path, now=pd.Timestamp("2021-05-07"))
     joined = {"dataset": "city", "series": "dublin", "column": "temp", "max_age_days": 3}
     market = shares(services, start="2021-05-03").model_copy(
         update={
-            "past_exogenous": dataset(
-                past_exogenous=[{"column": "warmth", "joined": joined, "max_missing": 0.9}]
-            ).past_exogenous
+            "past_exogenous": (
+                dataset(
+                    past_exogenous=[{"column": "warmth", "joined": joined, "max_missing": 0.9}]
+                ).past_exogenous
+            )
         }
     )
     take(tmp_path, market, BEFORE)
@@ -440,14 +518,18 @@ def test_nothing_older_than_its_limit_is_joined(tmp_path: Path, services: Servic
 
 
 CLOSES = {"2021-11-25": None, "2021-11-26": "18:00"}
-"""Thanksgiving, and the early close of the day after; in UTC, in which New York's close moves on November 7."""
+"""Thanksgiving, and the early close of the day after; in UTC, in which New York's close moves on
+November 7.
+"""
 
 
 def last_close(now: pd.Timestamp) -> pd.Timestamp:
     """The newest close up to `now`, written down without the calendar that is tested."""
     days = [now.normalize() - pd.Timedelta(back, "D") for back in range(5)]
     for day in (day for day in days if day.day_of_week < 5):
-        hour = CLOSES.get(f"{day:%Y-%m-%d}", "20:00" if day < pd.Timestamp("2021-11-07") else "21:00")
+        hour = CLOSES.get(
+            f"{day:%Y-%m-%d}", "20:00" if day < pd.Timestamp("2021-11-07") else "21:00"
+        )
         if hour is not None and day + pd.Timedelta(f"{hour}:00") <= now:
             return day + pd.Timedelta(f"{hour}:00")
     raise AssertionError(now)
@@ -460,7 +542,9 @@ def test_through_a_month_the_newest_row_is_the_last_closed_session_and_its_price
     settings, kinds, early = shares(services, start="2021-10-01"), set(), 0
     for day in pd.date_range("2021-11-01", "2021-11-30"):
         early_close = {"2021-11-26": "18:05"}.get(f"{day:%Y-%m-%d}")
-        services.now = day + pd.Timedelta(f"{early_close or ('20:10' if day.day < 7 else '21:20')}:00")
+        services.now = day + pd.Timedelta(
+            f"{early_close or ('20:10' if day.day < 7 else '21:20')}:00"
+        )
         fetched = take(tmp_path, settings, services.now)
         rows, close = stored(tmp_path).set_index("ds")["close"], last_close(services.now)
         assert rows.index[-1] == close.normalize()
@@ -470,14 +554,17 @@ def test_through_a_month_the_newest_row_is_the_last_closed_session_and_its_price
         assert right[-1] == (services.now >= close + services.settles)
         early += int(not right[-1])
         kinds |= set(fetched.revised["kind"])
-    assert early == 21 and kinds == {"provisional"}  # each session of November was seen too early once
+    # each session of November was seen too early once
+    assert early == 21 and kinds == {"provisional"}
     whole = [path for path in services.asked if "period1" in path]
     assert sum("period1=1633" in path for path in whole) == 1  # October is asked for once
 
 
 def test_dollars_in_the_name_of_a_series_are_no_formula(tmp_path: Path):
     frame = hourly(series=("a$^$b", "c$%$"))
-    pointer = snapshots.write_snapshot(tmp_path, "live", frame, as_of=frame["ds"].max(), provenance={})
+    pointer = snapshots.write_snapshot(
+        tmp_path, "live", frame, as_of=frame["ds"].max(), provenance={}
+    )
     snapshots.move_pointer(tmp_path, "live", pointer)
     path = plot("live", dataset(title="in $%$"), root=tmp_path, path=tmp_path / "plot.png")
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -16,11 +16,14 @@ def test_a_step_without_a_row_is_nan_and_no_row_is_invented_elsewhere():
     long = example_data.hourly(rows=6).drop(index=[2, 3])
     (series,) = from_frame(long, "example", example_data.dataset().task).series
     np.testing.assert_array_equal(series.values[:, 0], [10, 11, np.nan, np.nan, 14, 15])
-    np.testing.assert_array_equal(series.ds, pd.date_range("2024-01-01", periods=6, freq="h").to_numpy())
+    np.testing.assert_array_equal(
+        series.ds, pd.date_range("2024-01-01", periods=6, freq="h").to_numpy()
+    )
 
 
 def test_weekends_are_no_gaps_of_an_exchange():
-    sessions = pd.to_datetime(["2024-01-05", "2024-01-08", "2024-01-09"]).as_unit("ns")  # Friday, Monday, Tuesday
+    # Friday, Monday, Tuesday
+    sessions = pd.to_datetime(["2024-01-05", "2024-01-08", "2024-01-09"]).as_unit("ns")
     long = pd.DataFrame({"unique_id": "a", "ds": sessions, "temp": [1.0, 2.0, 3.0]})
     settings = example_data.dataset(calendar={"kind": "sessions", "exchange": "XNYS"})
     (series,) = from_frame(long, "example", settings.task).series
@@ -28,11 +31,15 @@ def test_weekends_are_no_gaps_of_an_exchange():
 
 
 def test_columns_stand_in_the_order_of_the_dataset_targets_first():
-    shops = problems.panel_of(problems.frame(gaps=False)[["rain", "wind", "price", "ds", "unique_id", "sales"]])
+    shops = problems.panel_of(
+        problems.frame(gaps=False)[["rain", "wind", "price", "ds", "unique_id", "sales"]]
+    )
     long = problems.frame(gaps=False)
     for series in shops.series:
         rows = long[long["unique_id"] == series.unique_id]
-        np.testing.assert_array_equal(series.values, rows[["sales", "price", "wind", "rain"]].to_numpy())
+        np.testing.assert_array_equal(
+            series.values, rows[["sales", "price", "wind", "rain"]].to_numpy()
+        )
     assert shops.outputs == 2
 
 
@@ -60,7 +67,10 @@ def test_until_is_as_if_nothing_later_had_been_observed():
 
 
 def test_a_missing_column_is_named_with_those_there_are():
-    with pytest.raises(InputError, match=r"column 'rain' not found; the frame has .*'sales'.* configs/datasets.yaml"):
+    with pytest.raises(
+        InputError,
+        match=r"column 'rain' not found; the frame has .*'sales'.* configs/datasets.yaml",
+    ):
         problems.panel_of(problems.frame().drop(columns="rain"))
 
 

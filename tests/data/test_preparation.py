@@ -21,7 +21,9 @@ def with_file(root: Path, frame: pd.DataFrame) -> Path:
 
 
 def test_the_pointer_of_the_stocks_is_what_the_installed_package_yields(tmp_path: Path):
-    """Nothing of the prices is in the repository; the digest proves that everybody has the same ones."""
+    """Nothing of the prices is in the repository; the digest proves that everybody has the same
+    ones.
+    """
     made = preparation.take_snapshot("stocks", load_dataset("stocks"), root=tmp_path)
     assert made == snapshots.read_pointer(Path(), "stocks")
 
@@ -51,21 +53,34 @@ def test_an_absent_snapshot_whose_source_changed_is_refused(tmp_path: Path):
 
 def test_a_file_that_changed_after_its_snapshot_is_noticed(tmp_path: Path):
     with_file(tmp_path, hourly())
-    snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", dataset(), root=tmp_path))
+    snapshots.move_pointer(
+        tmp_path, "mine", preparation.take_snapshot("mine", dataset(), root=tmp_path)
+    )
     assert len(preparation.check_data("mine", dataset(), root=tmp_path)) == 100
     with_file(tmp_path, hourly(rows=120))
-    with pytest.raises(InputError, match=r"data/mine.csv: changed since its snapshot .* Run `forecast fetch mine`"):
+    with pytest.raises(
+        InputError, match=r"data/mine.csv: changed since its snapshot .* Run `forecast fetch mine`"
+    ):
         preparation.check_data("mine", dataset(), root=tmp_path)
 
 
 def test_a_column_named_after_the_snapshot_was_taken_is_said_to_need_a_fetch(tmp_path: Path):
     with_file(tmp_path, hourly().assign(wind=1.0))
-    snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", dataset(), root=tmp_path))
+    snapshots.move_pointer(
+        tmp_path, "mine", preparation.take_snapshot("mine", dataset(), root=tmp_path)
+    )
     more = dataset(past_exogenous=[{"column": "wind"}])
-    with pytest.raises(InputError, match=r"'wind' is missing.* since the snapshot was taken: `forecast fetch mine`"):
+    with pytest.raises(
+        InputError, match=r"'wind' is missing.* since the snapshot was taken: `forecast fetch mine`"
+    ):
         preparation.check_data("mine", more, root=tmp_path)
     snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", more, root=tmp_path))
-    assert list(preparation.check_data("mine", more, root=tmp_path)) == ["unique_id", "ds", "temp", "wind"]
+    assert list(preparation.check_data("mine", more, root=tmp_path)) == [
+        "unique_id",
+        "ds",
+        "temp",
+        "wind",
+    ]
 
 
 def test_a_file_written_otherwise_with_the_same_rows_is_taken_by_a_fetch(tmp_path: Path):
@@ -81,10 +96,18 @@ def test_a_file_written_otherwise_with_the_same_rows_is_taken_by_a_fetch(tmp_pat
 
 def test_daily_range_is_the_log_of_high_over_low():
     raw = pd.DataFrame(
-        {"unique_id": "s", "ds": pd.to_datetime(["2024-01-02"]), "close": 1.0, "high": np.e, "low": 1.0}
+        {
+            "unique_id": "s",
+            "ds": pd.to_datetime(["2024-01-02"]),
+            "close": 1.0,
+            "high": np.e,
+            "low": 1.0,
+        }
     )
     found = derive_and_select(
-        raw, dataset(target={"column": "close"}, past_exogenous=[{"column": "daily_range"}]), where="x"
+        raw,
+        dataset(target={"column": "close"}, past_exogenous=[{"column": "daily_range"}]),
+        where="x",
     )
     assert list(found.columns) == ["unique_id", "ds", "close", "daily_range"]
     assert found["daily_range"].tolist() == [1.0]
@@ -94,7 +117,9 @@ def test_a_derived_column_without_its_inputs_names_what_is_missing():
     raw = hourly().rename(columns={"temp": "close"})
     with pytest.raises(InputError, match="column 'high' is missing"):
         derive_and_select(
-            raw, dataset(target={"column": "close"}, past_exogenous=[{"column": "daily_range"}]), where="x"
+            raw,
+            dataset(target={"column": "close"}, past_exogenous=[{"column": "daily_range"}]),
+            where="x",
         )
 
 
@@ -102,23 +127,37 @@ def test_a_derived_column_without_its_inputs_names_what_is_missing():
 def test_more_missing_than_allowed_is_refused_with_the_share(drop_rows: bool):
     frame = hourly(rows=100)
     holes = [10, 11, 12]
-    frame = frame.drop(index=holes) if drop_rows else frame.assign(temp=frame["temp"].mask(frame.index.isin(holes)))
+    frame = (
+        frame.drop(index=holes)
+        if drop_rows
+        else frame.assign(temp=frame["temp"].mask(frame.index.isin(holes)))
+    )
     allowing = dataset(target={"column": "temp", "max_missing": 0.03})
     preparation.check_prepared(frame, allowing, where="x")
     with pytest.raises(
-        InputError, match=r"series 'a': column 'temp' misses 3 of 100 steps \(3.00%\), wanted at most 2.00%"
+        InputError,
+        match=r"series 'a': column 'temp' misses 3 of 100 steps \(3.00%\), wanted at most 2.00%",
     ):
-        preparation.check_prepared(frame, dataset(target={"column": "temp", "max_missing": 0.02}), where="x")
+        preparation.check_prepared(
+            frame, dataset(target={"column": "temp", "max_missing": 0.02}), where="x"
+        )
 
 
 def test_of_a_hundred_series_one_that_lacks_too_much_is_named_and_left_out():
     names = [f"s{number:03}" for number in range(100)]
     frame = hourly(rows=20, series=names)
     broken = (frame["unique_id"] == "s007") & frame.index.to_series().mod(20).between(3, 12)
-    kept, left_out = preparation.prepare(frame.assign(temp=frame["temp"].mask(broken)), dataset(), where="x")
+    kept, left_out = preparation.prepare(
+        frame.assign(temp=frame["temp"].mask(broken)), dataset(), where="x"
+    )
     assert sorted(set(names) - set(kept["unique_id"])) == ["s007"] and len(kept) == 99 * 20
     (found,) = left_out
-    assert (found.series, found.column, found.count, found.action) == ("s007", "temp", 10, "left out")
+    assert (found.series, found.column, found.count, found.action) == (
+        "s007",
+        "temp",
+        10,
+        "left out",
+    )
     assert found.sentence == "misses 10 of 20 steps (50.00%), wanted at most 0.00%."
     fewer = frame[frame["unique_id"] != "s050"]
     with pytest.raises(InputError, match="series 's007': column 'temp' misses 10 of 20"):
@@ -143,9 +182,14 @@ def test_an_off_calendar_row_is_named_by_the_line_of_the_file(tmp_path: Path):
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/Dublin"])
 def test_days_by_the_clock_of_a_place_are_told_to_be_written_as_dates(tmp_path: Path, zone: str):
     days = pd.date_range("2024-01-01", periods=300, tz=zone)
-    with_file(tmp_path, pd.DataFrame({"ds": days.tz_convert("UTC").strftime("%Y-%m-%dT%H:%M:%SZ"), "temp": 1.0}))
+    with_file(
+        tmp_path,
+        pd.DataFrame({"ds": days.tz_convert("UTC").strftime("%Y-%m-%dT%H:%M:%SZ"), "temp": 1.0}),
+    )
     daily = dataset(calendar={"kind": "regular", "freq": "1D"})
-    with pytest.raises(InputError, match=r"off the '1D' grid .* write dates alone, such as 2024-01-31"):
+    with pytest.raises(
+        InputError, match=r"off the '1D' grid .* write dates alone, such as 2024-01-31"
+    ):
         preparation.take_snapshot("mine", daily, root=tmp_path)
 
 
@@ -157,7 +201,9 @@ def test_all_columns_that_lack_too_much_stand_in_one_message_with_the_lines_to_p
     with pytest.raises(InputError) as fault:
         preparation.check_prepared(frame, own, where="mine")
     assert "series 'a': column 'temp' misses 6 of 100" in str(fault.value)
-    assert "{column: temp, max_missing: 0.06}, {column: wind, max_missing: 0.03}" in str(fault.value)
+    assert "{column: temp, max_missing: 0.06}, {column: wind, max_missing: 0.03}" in str(
+        fault.value
+    )
     assert "rain" not in str(fault.value)
 
 
@@ -167,5 +213,7 @@ def test_a_column_without_any_value_is_not_to_be_allowed_but_to_be_taken_out():
     own = dataset(past_exogenous=[{"column": "wind"}])
     with pytest.raises(InputError) as fault:
         preparation.check_prepared(frame, own, where="mine")
-    assert "'wind' misses 1000 of 1000" in str(fault.value) and "max_missing" not in str(fault.value)
+    assert "'wind' misses 1000 of 1000" in str(fault.value) and "max_missing" not in str(
+        fault.value
+    )
     assert "take the column out in configs/datasets.yaml." in str(fault.value)

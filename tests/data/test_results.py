@@ -1,4 +1,6 @@
-"""The one reader of a run's results: each part is read when it is asked for, and what is missing names its stage."""
+"""The one reader of a run's results: each part is read when it is asked for, and what is missing
+names its stage.
+"""
 
 from __future__ import annotations
 
@@ -34,19 +36,27 @@ def test_a_part_is_read_when_it_is_asked_for_and_once(own):
     (own.compared("hourly") / "verdicts.json").unlink()
     (own.compared("hourly") / "by_step.csv").unlink()
     assert results.chosen("shipped") == "lstm"
-    with pytest.raises(InputError, match=r"compared/hourly/by_step\.csv: no such file; stage `compare` makes it"):
+    with pytest.raises(
+        InputError, match=r"compared/hourly/by_step\.csv: no such file; stage `compare` makes it"
+    ):
         _ = results.by_step
 
 
-@pytest.mark.parametrize("part", ["leaderboard", "bands", "residuals", "verdicts", "distributions", "quality"])
+@pytest.mark.parametrize(
+    "part", ["leaderboard", "bands", "residuals", "verdicts", "distributions", "quality"]
+)
 def test_before_the_first_run_every_part_names_the_stage_that_makes_it(tmp_path, part):
     results = Results(ProjectPaths.of(tmp_path), "hourly")
     assert not results.compared and results.records == {}
-    with pytest.raises(InputError, match=r"no such file; stage `(compare|prepare)` makes it\. Run `dvc repro`"):
+    with pytest.raises(
+        InputError, match=r"no such file; stage `(compare|prepare)` makes it\. Run `dvc repro`"
+    ):
         getattr(results, part)
 
 
-@pytest.mark.parametrize(("content", "said"), [("{", "not valid JSON"), ("[]", "found list, wanted a mapping")])
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "not valid JSON"), ("[]", "found list, wanted a mapping")]
+)
 def test_a_damaged_file_is_an_error_of_the_data(own, content, said):
     (own.compared("hourly") / "verdicts.json").write_text(content)
     with pytest.raises(DataError, match=said):
@@ -71,7 +81,11 @@ def test_several_targets_are_several_series(own):
 
 def test_units_and_the_ranking_error_are_those_of_the_dataset(paths):
     hourly, daily = (Results(paths, name) for name in ("hourly", "daily"))
-    assert (hourly.unit, hourly.unit_of("town"), daily.unit_of("Alpha & Co")) == ("°C", "°C", "index points")
+    assert (hourly.unit, hourly.unit_of("town"), daily.unit_of("Alpha & Co")) == (
+        "°C",
+        "°C",
+        "index points",
+    )
     assert (hourly.headline, daily.headline) == ("mae", "mase")
 
 
@@ -82,13 +96,20 @@ def test_costs_are_read_apart_from_the_results(paths, own):
 
 def test_without_a_leaderboard_the_next_move_is_named(own):
     with pytest.raises(
-        InputError, match=r"leaderboard\.csv: no such file: nothing was compared yet. Run `forecast run`"
+        InputError,
+        match=r"leaderboard\.csv: no such file: nothing was compared yet. Run `forecast run`",
     ):
         read_leaderboard(own)
 
 
-def test_members_whose_weights_were_learnt_again_are_told_without_a_date_which_rows_without_dates_have_not():
-    members = [{"candidate": name, "model": name, "weight": own} for name, own in (("ridge", 0.75), ("arx", 0.25))]
+def test_members_whose_weights_were_learnt_again_are_told_without_a_date():
+    members = [
+        {"candidate": name, "model": name, "weight": own}
+        for name, own in (("ridge", 0.75), ("arx", 0.25))
+    ]
     weights = {"": {"ridge": 1.0}, "1970-01-01T03:20:00": {"ridge": 0.75, "arx": 0.25}}  # row 200
-    assert members_in_words({"members": members, "weights": weights}) == "ridge 0.75, arx 0.25, learnt 2 times"
+    assert (
+        members_in_words({"members": members, "weights": weights})
+        == "ridge 0.75, arx 0.25, learnt 2 times"
+    )
     assert members_in_words({"members": members}) == "ridge 0.75, arx 0.25"  # of 0.7

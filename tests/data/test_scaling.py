@@ -28,21 +28,28 @@ def column(name="none", **options):
 @EVERY
 @given(values=POSITIVE)
 def test_the_inverse_gives_the_raw_values_back(name, values):
-    """`horizon` transformed values that follow row 0 are the forecast; with them the raw ones are met exactly."""
+    """`horizon` transformed values that follow row 0 are the forecast; with them the raw ones are
+    met exactly.
+    """
     modelled = transform(values, column(name))
     back = inverse(modelled[None, 1:], column(name), values[:1])
-    np.testing.assert_allclose(back[0], values[1:], rtol=1e-9, atol=1e-9)  # sums of up to 1e4 cancel
+    # sums of up to 1e4 cancel
+    np.testing.assert_allclose(back[0], values[1:], rtol=1e-9, atol=1e-9)
 
 
 @EVERY
 def test_scaled_and_unscaled_is_the_same_value(name):
     target = {"column": "sales", "transform": name, "max_missing": 0.2}
-    shops = problems.panel_of(problems.frame(), target=target, past_exogenous=[], calendar_features=[])
+    shops = problems.panel_of(
+        problems.frame(), target=target, past_exogenous=[], calendar_features=[]
+    )
     scaling = Scaling.fit(shops, problems.shops().blocks)
     for uid, series in shops.by_id.items():
         z = scaling.scaled(series, shops.task)
         modelled = transform(series.values[:, 0], shops.task.target[0])
-        np.testing.assert_allclose(scaling.unscaled(z[:, 0], uid, 0), modelled, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            scaling.unscaled(z[:, 0], uid, 0), modelled, rtol=1e-12, atol=1e-12
+        )
 
 
 @EVERY
@@ -64,7 +71,8 @@ def test_known_answers_of_the_transforms():
 @pytest.mark.parametrize("name", ["log", "logdiff"])
 def test_the_logarithm_of_what_has_none_is_refused_with_its_row(name):
     with pytest.raises(
-        InputError, match=rf"'y' of series 'a' has -2 at row 1; `transform: {name}` needs values above"
+        InputError,
+        match=rf"'y' of series 'a' has -2 at row 1; `transform: {name}` needs values above",
     ):
         transform(np.array([1.0, -2.0, 3.0]), column(name), "a")
 
@@ -108,7 +116,9 @@ def test_rows_after_the_train_block_do_not_move_the_scale():
     long = problems.frame()
     shops = problems.problem_of(long)
     later = long["ds"] > shops.borders.train_end
-    changed = long.assign(**{c: long[c].mask(later, long[c] * 1e6 + 1) for c in ("sales", "price", "wind", "rain")})
+    changed = long.assign(
+        **{c: long[c].mask(later, long[c] * 1e6 + 1) for c in ("sales", "price", "wind", "rain")}
+    )
     assert problems.problem_of(changed).scaling.to_json() == shops.scaling.to_json()
 
 
@@ -120,11 +130,15 @@ def test_scaling_survives_json():
 def test_a_series_that_was_never_trained_on_is_named_with_those_that_were():
     scaling = problems.shops().scaling
     other = problems.panel_of(problems.frame({"east": 40}, gaps=False))
-    with pytest.raises(InputError, match=r"'east' was not in the training data; known: \['north', 'south'\]"):
+    with pytest.raises(
+        InputError, match=r"'east' was not in the training data; known: \['north', 'south'\]"
+    ):
         scaling.scaled(other.by_id["east"], other.task)
 
 
 def test_a_series_of_tiny_values_is_scaled_like_any_other():
     long = problems.frame(gaps=False)
     shops = problems.problem_of(long.assign(sales=1e-14 * long["sales"], price=long["price"]))
-    np.testing.assert_allclose(shops.scaled("north")[:, 0], problems.problem_of(long).scaled("north")[:, 0])
+    np.testing.assert_allclose(
+        shops.scaled("north")[:, 0], problems.problem_of(long).scaled("north")[:, 0]
+    )

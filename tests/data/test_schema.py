@@ -24,7 +24,11 @@ def test_a_good_frame_comes_back_in_order_of_series_with_its_types():
     frame["temp"] = frame["temp"].astype("int64")
     checked = check_frame(frame, ["temp"], where="x")
     assert checked["unique_id"].tolist() == ["a", "a", "a", "b", "b", "b"]
-    assert checked.dtypes.astype(str).to_dict() == {"unique_id": "str", "ds": "datetime64[ns]", "temp": "float64"}
+    assert checked.dtypes.astype(str).to_dict() == {
+        "unique_id": "str",
+        "ds": "datetime64[ns]",
+        "temp": "float64",
+    }
     assert list(checked.index) == [0, 1, 2, 3, 4, 5]
 
 
@@ -40,7 +44,11 @@ def test_a_missing_cell_is_allowed_and_stays_missing():
 
 
 def test_columns_nobody_asked_for_are_left_out():
-    assert list(check_frame(hourly().assign(other="text"), ["temp"], where="x").columns) == ["unique_id", "ds", "temp"]
+    assert list(check_frame(hourly().assign(other="text"), ["temp"], where="x").columns) == [
+        "unique_id",
+        "ds",
+        "temp",
+    ]
 
 
 def test_a_missing_column_is_named_with_the_nearest_one_found():
@@ -57,19 +65,28 @@ def test_a_time_that_stands_twice_is_named_with_its_row():
 
 def test_a_time_that_goes_back_is_named_with_its_row():
     frame = hourly(rows=5).iloc[[0, 1, 3, 2, 4]].reset_index(drop=True)
-    assert "row 3 (series 'a', 2024-01-01 02:00): this time is earlier than the one before" in refused(frame)
+    assert (
+        "row 3 (series 'a', 2024-01-01 02:00): this time is earlier than the one before"
+        in refused(frame)
+    )
 
 
 def test_text_in_a_number_column_is_shown():
     frame = hourly(rows=3).astype({"temp": object})
     frame.loc[1, "temp"] = "warm"
-    assert "row 1 (series 'a', 2024-01-01 01:00): column 'temp' holds text 'warm', wanted a number" in refused(frame)
+    assert (
+        "row 1 (series 'a', 2024-01-01 01:00): column 'temp' holds text 'warm', wanted a number"
+        in refused(frame)
+    )
 
 
 def test_a_line_number_is_called_a_line():
     frame = hourly(rows=3).set_index(pd.RangeIndex(2, 5, name="line"))
     frame.loc[4, "temp"] = np.inf
-    assert "line 4 (series 'a', 2024-01-01 02:00): column 'temp' holds inf, wanted a finite number" in refused(frame)
+    assert (
+        "line 4 (series 'a', 2024-01-01 02:00): column 'temp' holds inf, wanted a finite number"
+        in refused(frame)
+    )
 
 
 @pytest.mark.parametrize("column", ["unique_id", "ds"])
@@ -97,7 +114,9 @@ def test_what_a_service_delivered_is_a_data_error():
 
 
 def test_a_long_frame_is_checked_without_another_copy_of_it():
-    """Names are compared once a series: a Python string for every row would take twice the frame."""
+    """Names are compared once a series: a Python string for every row would take twice the
+    frame.
+    """
     long = hourly(rows=100_000, series=("a", "b", "c")).astype({"unique_id": "str"})
     tracemalloc.start()
     try:
@@ -110,7 +129,9 @@ def test_a_long_frame_is_checked_without_another_copy_of_it():
 
 @given(st.text(min_size=1, max_size=300))
 def test_a_series_name_is_printable_and_at_most_200_characters(name):
-    frame = pd.DataFrame({"unique_id": name, "ds": pd.date_range("2024-01-01", periods=2), "y": 1.0})
+    frame = pd.DataFrame(
+        {"unique_id": name, "ds": pd.date_range("2024-01-01", periods=2), "y": 1.0}
+    )
     if name.isprintable() and len(name) <= 200:
         assert check_frame(frame, ["y"], where="mine")["unique_id"].tolist() == [name, name]
     else:

@@ -21,7 +21,9 @@ SINCE = {"a": pd.Timestamp("2024-01-01 06:00")}
 
 @pytest.fixture
 def pointer(tmp_path: Path) -> snapshots.Pointer:
-    made = snapshots.write_snapshot(tmp_path, "mine", hourly(), as_of=AS_OF, provenance={"source": "test"})
+    made = snapshots.write_snapshot(
+        tmp_path, "mine", hourly(), as_of=AS_OF, provenance={"source": "test"}
+    )
     snapshots.move_pointer(tmp_path, "mine", made)
     return made
 
@@ -34,7 +36,11 @@ def test_what_was_written_is_read_back(tmp_path: Path, pointer: snapshots.Pointe
 
 def test_provenance_tells_rows_range_and_digest(tmp_path: Path, pointer: snapshots.Pointer):
     record = snapshots.provenance(tmp_path, "mine")
-    assert record["rows"] == 100 and record["last"] == "2024-01-05T03:00:00" and record["sha256"] == pointer.sha256
+    assert (
+        record["rows"] == 100
+        and record["last"] == "2024-01-05T03:00:00"
+        and record["sha256"] == pointer.sha256
+    )
 
 
 def test_an_equal_snapshot_is_not_written_again(tmp_path: Path, pointer: snapshots.Pointer):
@@ -44,7 +50,9 @@ def test_an_equal_snapshot_is_not_written_again(tmp_path: Path, pointer: snapsho
     assert path.stat().st_mtime_ns == before and len(snapshots.snapshots(tmp_path, "mine")) == 1
 
 
-def test_other_data_are_another_snapshot_and_the_old_one_stays(tmp_path: Path, pointer: snapshots.Pointer):
+def test_other_data_are_another_snapshot_and_the_old_one_stays(
+    tmp_path: Path, pointer: snapshots.Pointer
+):
     made = snapshots.write_snapshot(tmp_path, "mine", hourly(rows=101), as_of=AS_OF, provenance={})
     assert made.sha256 != pointer.sha256
     assert snapshots.read_pointer(tmp_path, "mine") == pointer
@@ -52,7 +60,9 @@ def test_other_data_are_another_snapshot_and_the_old_one_stays(tmp_path: Path, p
 
 
 def test_a_time_within_a_day_is_part_of_the_name(tmp_path: Path):
-    made = snapshots.write_snapshot(tmp_path, "mine", hourly(), as_of=pd.Timestamp("2024-02-01 21:00"), provenance={})
+    made = snapshots.write_snapshot(
+        tmp_path, "mine", hourly(), as_of=pd.Timestamp("2024-02-01 21:00"), provenance={}
+    )
     assert "2024-02-01T210000Z-" in made.snapshot
 
 
@@ -122,7 +132,10 @@ def test_every_nan_is_the_same_and_types_of_text_do_not_matter():
 
 
 def test_names_cannot_be_shifted_into_each_other():
-    digests = {snapshots.content_sha256(pd.DataFrame({"unique_id": names})) for names in (["ab", "c"], ["a", "bc"])}
+    digests = {
+        snapshots.content_sha256(pd.DataFrame({"unique_id": names}))
+        for names in (["ab", "c"], ["a", "bc"])
+    }
     assert len(digests) == 2
 
 
@@ -175,7 +188,9 @@ def test_rows_behind_the_end_of_an_answer_are_kept_and_named_but_not_where_it_is
 
 def test_what_was_provisional_is_called_so():
     new = later().assign(temp=0.0)
-    found = revisions(hourly(rows=10), new, since=SINCE, provisional_from=pd.Timestamp("2024-01-01 08:00"))
+    found = revisions(
+        hourly(rows=10), new, since=SINCE, provisional_from=pd.Timestamp("2024-01-01 08:00")
+    )
     assert found["kind"].tolist() == ["changed", "changed", "provisional", "provisional"]
 
 

@@ -27,7 +27,9 @@ DATES = {
 
 
 def panel(rows=100, series=("a",), **changes):
-    return from_frame(example_data.hourly(rows, series), "example", example_data.dataset(**changes).task)
+    return from_frame(
+        example_data.hourly(rows, series), "example", example_data.dataset(**changes).task
+    )
 
 
 def resolved(rows=100, series=("a",), **changes):
@@ -77,7 +79,9 @@ def test_series_that_end_almost_together_share_their_moments():
 
 def test_a_series_that_begins_later_is_cut_at_the_same_moments():
     borders = resolved(100)
-    assert splits.cut(hours(60, start="2024-01-02 16:00"), borders) == Blocks((0, 20), (20, 35), (35, 45), (45, 60))
+    assert splits.cut(hours(60, start="2024-01-02 16:00"), borders) == Blocks(
+        (0, 20), (20, 35), (35, 45), (45, 60)
+    )
 
 
 def test_borders_survive_json():
@@ -88,9 +92,15 @@ def test_borders_survive_json():
 
 def test_the_first_target_of_a_block_directly_follows_the_row_before_it():
     blocks = Blocks((0, 60), (60, 75), (75, 85), (85, 100))
-    assert splits.origins(blocks, "validation", horizon=3, lookback=10).tolist() == list(range(59, 72))
+    assert splits.origins(blocks, "validation", horizon=3, lookback=10).tolist() == list(
+        range(59, 72)
+    )
     assert splits.origins(blocks, "train", horizon=3, lookback=10).tolist() == list(range(9, 57))
-    assert splits.origins(blocks, "test", horizon=3, lookback=10, step_size=5).tolist() == [84, 89, 94]
+    assert splits.origins(blocks, "test", horizon=3, lookback=10, step_size=5).tolist() == [
+        84,
+        89,
+        94,
+    ]
 
 
 @st.composite
@@ -101,11 +111,15 @@ def cuts(draw):
 
 
 @given(cuts(), st.integers(1, 6), st.integers(1, 12), st.integers(1, 4))
-def test_no_target_lies_outside_its_block_and_every_forecast_has_its_history(blocks, horizon, lookback, step_size):
+def test_no_target_lies_outside_its_block_and_every_forecast_has_its_history(
+    blocks, horizon, lookback, step_size
+):
     claimed: set[int] = set()
     for block in BLOCKS:
         start, stop = blocks.range(block)
-        rows = splits.origins(blocks, block, horizon=horizon, lookback=lookback, step_size=step_size)
+        rows = splits.origins(
+            blocks, block, horizon=horizon, lookback=lookback, step_size=step_size
+        )
         targets = {int(t) + h for t in rows for h in range(1, horizon + 1)}
         assert all(start <= t < stop for t in targets)
         assert not targets & claimed
@@ -118,11 +132,15 @@ def test_no_possible_origin_is_left_out(blocks, horizon, lookback):
     for block in BLOCKS:
         start, stop = blocks.range(block)
         possible = [t for t in range(start - 1, stop) if t >= lookback - 1 and t + horizon < stop]
-        assert splits.origins(blocks, block, horizon=horizon, lookback=lookback).tolist() == possible
+        assert (
+            splits.origins(blocks, block, horizon=horizon, lookback=lookback).tolist() == possible
+        )
 
 
 @pytest.mark.parametrize(
-    ("rows", "block", "found"), [(20, "calibration", 2), (10, "train", 6), (30, "test", 4)], ids=["c", "t", "e"]
+    ("rows", "block", "found"),
+    [(20, "calibration", 2), (10, "train", 6), (30, "test", 4)],
+    ids=["c", "t", "e"],
 )
 def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, found):
     short = panel(rows, horizon=5, lookback=4)
@@ -137,5 +155,7 @@ def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, fou
 
 def test_only_the_blocks_asked_for_must_be_long_enough():
     short = panel(20, horizon=3, lookback=4)
-    blocks = splits.cut_panel(short, resolved(20, horizon=3, lookback=4), needed=("train", "validation"))
+    blocks = splits.cut_panel(
+        short, resolved(20, horizon=3, lookback=4), needed=("train", "validation")
+    )
     assert blocks["a"].train == (0, 12)

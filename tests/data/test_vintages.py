@@ -30,7 +30,9 @@ def issue(at: str, value: float, hours: int = 6) -> pd.DataFrame:
     return pd.DataFrame({"unique_id": "a", "ds": times, "issued_at": start, "temp": value})
 
 
-ISSUES = pd.concat([issue("2024-01-01 00:00", 1.0), issue("2024-01-01 03:00", 2.0)], ignore_index=True)
+ISSUES = pd.concat(
+    [issue("2024-01-01 00:00", 1.0), issue("2024-01-01 03:00", 2.0)], ignore_index=True
+)
 
 
 def rows(*times: str) -> pd.DataFrame:
@@ -38,7 +40,9 @@ def rows(*times: str) -> pd.DataFrame:
 
 
 def test_a_cutoff_is_given_what_had_been_issued_when_it_became_known():
-    """The hour from 1 to 2 is known at 2, the one from 2 to 3 at 3, when the second issue is out."""
+    """The hour from 1 to 2 is known at 2, the one from 2 to 3 at 3, when the second issue is
+    out.
+    """
     found = vintages.forecasts(ISSUES, dataset(), rows("2024-01-01 01:00", "2024-01-01 02:00"))
     assert found[["step", "temp"]].values.tolist() == [[1, 1.0], [2, 1.0], [1, 2.0], [2, 2.0]]
     assert found["ds"].dt.hour.tolist() == [2, 3, 3, 4]
@@ -46,22 +50,38 @@ def test_a_cutoff_is_given_what_had_been_issued_when_it_became_known():
 
 def test_a_cutoff_the_service_said_too_little_about_is_left_out():
     found = vintages.forecasts(ISSUES, dataset(), rows("2023-12-31 20:00", "2024-01-01 07:00"))
-    assert found.empty and list(found.columns) == ["unique_id", "cutoff", "step", "ds", "issued_at", "temp"]
+    assert found.empty and list(found.columns) == [
+        "unique_id",
+        "cutoff",
+        "step",
+        "ds",
+        "issued_at",
+        "temp",
+    ]
 
 
 def test_nothing_issued_after_a_row_reaches_its_columns():
     settings = city(
-        None, past_exogenous=[{"column": "soon", "max_missing": 0.9, "issued": {"column": "temp", "step": 2}}]
+        None,
+        past_exogenous=[
+            {"column": "soon", "max_missing": 0.9, "issued": {"column": "temp", "step": 2}}
+        ],
     )
     frame = hourly(rows=12)
     said = vintages.with_columns(frame, settings, ISSUES)["soon"]
-    assert said.iloc[:7].tolist() == [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0] and said.iloc[7:].isna().all()
-    later = ISSUES.assign(temp=ISSUES["temp"].where(ISSUES["issued_at"] < pd.Timestamp("2024-01-01 03:00"), 99.0))
+    assert (
+        said.iloc[:7].tolist() == [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0] and said.iloc[7:].isna().all()
+    )
+    later = ISSUES.assign(
+        temp=ISSUES["temp"].where(ISSUES["issued_at"] < pd.Timestamp("2024-01-01 03:00"), 99.0)
+    )
     assert vintages.with_columns(frame, settings, later)["soon"].iloc[:2].tolist() == [1.0, 1.0]
 
 
 def test_what_was_kept_of_an_issue_stays_as_it_was():
-    both = vintages.accumulated(ISSUES, pd.concat([ISSUES.assign(temp=5.0), issue("2024-01-01 06:00", 3.0)]))
+    both = vintages.accumulated(
+        ISSUES, pd.concat([ISSUES.assign(temp=5.0), issue("2024-01-01 06:00", 3.0)])
+    )
     assert both.groupby("issued_at")["temp"].unique().map(list).tolist() == [[1.0], [2.0], [3.0]]
 
 
@@ -86,7 +106,9 @@ def services() -> Iterator[Services]:
 
 
 def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> Fetched:
-    return fetch_new("city", settings, root=root, now=now, deadline=Deadline(30, sleep=lambda _: None), **options)
+    return fetch_new(
+        "city", settings, root=root, now=now, deadline=Deadline(30, sleep=lambda _: None), **options
+    )
 
 
 def test_issues_pile_up_with_every_fetch(tmp_path: Path, services: Services):
@@ -105,30 +127,41 @@ def test_a_day_of_the_past_is_given_no_issue_of_today(tmp_path: Path, services: 
     assert vintages.kept(tmp_path, "city")["issued_at"].unique() == [services.now]
 
 
-def test_a_clock_behind_the_service_s_makes_no_issue_earlier_than_it_was(tmp_path: Path, services: Services):
+def test_a_clock_behind_the_service_s_makes_no_issue_earlier_than_it_was(
+    tmp_path: Path, services: Services
+):
     services.now = NOW + pd.Timedelta("5h")
     take(tmp_path, city(services, source={"previous_runs_url": None}), NOW)
     assert vintages.kept(tmp_path, "city")["issued_at"].unique() == [services.now]
 
 
 def test_archived_issues_count_from_when_their_run_was_out(tmp_path: Path, services: Services):
-    """A day before the hour that the archive names, and eight hours later; nothing issued after as_of."""
+    """A day before the hour that the archive names, and eight hours later; nothing issued after
+    as_of.
+    """
     take(tmp_path, city(services, source={"forecast_url": None}), NOW)
     issues = vintages.kept(tmp_path, "city")
     lead = (issues["ds"] - issues["issued_at"]) / pd.Timedelta("1h")
     assert sorted(set(lead)) == [16.0, 40.0] and issues["issued_at"].max() <= NOW
-    assert [path for path in services.asked if "previous_day2" in path and "start_date=2021-05-01" in path]
+    assert [
+        path
+        for path in services.asked
+        if "previous_day2" in path and "start_date=2021-05-01" in path
+    ]
 
 
 def test_every_row_and_origin_of_an_archive_is_covered(tmp_path: Path, services: Services):
-    """What the local service says is 0.1 off a day ahead and 0.2 two days ahead: seen from a row, the newest of it."""
+    """What the local service says is 0.1 off a day ahead and 0.2 two days ahead: seen from a row,
+    the newest of it.
+    """
     said = {"column": "said", "issued": {"column": "temp", "step": 24}}
     settings = city(services, source={"forecast_url": None}, past_exogenous=[said])
     take(tmp_path, settings, NOW)
     frame, issues = snapshots.read_pointed(tmp_path, "city"), vintages.kept(tmp_path, "city")
     whole = vintages.forecasts(issues, settings, frame)
     assert (
-        whole["cutoff"].nunique() == len(frame) and (whole["issued_at"] <= whole["cutoff"] + pd.Timedelta("1h")).all()
+        whole["cutoff"].nunique() == len(frame)
+        and (whole["issued_at"] <= whole["cutoff"] + pd.Timedelta("1h")).all()
     )
     truth = whole.merge(frame[["ds", "temp"]], on="ds", suffixes=("", "_true"))
     truth = truth[truth["ds"] < NOW - pd.Timedelta(6, "D")]
@@ -141,7 +174,9 @@ def test_an_input_of_which_no_forecasts_are_kept_is_refused():
         dataset(past_exogenous=[{"column": "said", "issued": {"column": "temp", "step": 1}}])
 
 
-def test_an_earlier_snapshot_comes_back_with_the_issues_of_its_time(tmp_path: Path, services: Services):
+def test_an_earlier_snapshot_comes_back_with_the_issues_of_its_time(
+    tmp_path: Path, services: Services
+):
     settings = city(services, source={"previous_runs_url": None})
     take(tmp_path, settings, NOW)
     before = vintages.kept(tmp_path, "city")
@@ -163,11 +198,15 @@ def test_issues_that_are_not_those_of_the_pointer_are_refused(tmp_path: Path, se
 def test_the_service_is_a_row_with_what_it_had_said_by_each_origin(tmp_path: Path):
     shops = problems.shops()
     said = problems.vintages(shops.panel)
-    model = fit(problems.with_vintages(shops), SERVICE, skip=None, seed=0, budget=Budget(0, 1)).forecaster
+    model = fit(
+        problems.with_vintages(shops), SERVICE, skip=None, seed=0, budget=Budget(0, 1)
+    ).forecaster
     model.save(tmp_path)
     row = shops.rows("south", "test")[3]
     found = Forecaster.load(tmp_path).predict(shops.panel, {"south": np.array([row])})["south"][0]
-    own = said[(said["unique_id"] == "south") & (said["cutoff"] == shops.panel.by_id["south"].ds[row])]
+    own = said[
+        (said["unique_id"] == "south") & (said["cutoff"] == shops.panel.by_id["south"].ds[row])
+    ]
     np.testing.assert_array_equal(found, own[["sales", "price"]])
     assert model.n_params == 0
 
@@ -177,7 +216,9 @@ def test_the_service_is_refused_where_no_issue_covers_an_origin():
     said = problems.vintages(shops.panel)
     late = problems.with_vintages(shops, said[said["cutoff"] > "2024-01-06"])
     model = fit(late, SERVICE, skip=None, seed=0, budget=Budget(0, 1)).forecaster
-    with pytest.raises(ModelFailure, match=r"has no forecast of the whole horizon at \d+ of \d+ origins"):
+    with pytest.raises(
+        ModelFailure, match=r"has no forecast of the whole horizon at \d+ of \d+ origins"
+    ):
         model.predict(shops.panel, {"south": shops.rows("south", "validation")})
     with pytest.raises(ModelFailure, match="No forecasts of the provider are kept"):
         fit(shops, SERVICE, skip=None, seed=0, budget=Budget(0, 1))

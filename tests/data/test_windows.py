@@ -1,4 +1,6 @@
-"""Windows: exactly `lookback` rows, the first target directly after them, and nothing read under the mask."""
+"""Windows: exactly `lookback` rows, the first target directly after them, and nothing read under
+the mask.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from forecast.data.windows import filled, forget_before, gather, inputs, layout, targets, task_windows
+from forecast.data.windows import (
+    filled,
+    forget_before,
+    gather,
+    inputs,
+    layout,
+    targets,
+    task_windows,
+)
 from tests.support import problems
 
 NAN = np.nan
@@ -16,7 +26,9 @@ MAYBE = st.one_of(st.floats(-1e3, 1e3), st.just(np.nan))
 
 def channels(**column):
     """The layout of one target and nothing else."""
-    return layout(problems.task(target={"column": "y", **column}, past_exogenous=[], calendar_features=[]))
+    return layout(
+        problems.task(target={"column": "y", **column}, past_exogenous=[], calendar_features=[])
+    )
 
 
 def one(values):
@@ -35,13 +47,17 @@ def test_the_first_target_directly_follows_the_last_past_row():
 
 def test_row_s_of_the_future_belongs_to_row_s_of_the_past():
     future = 10.0 * np.arange(11)[:, None]
-    windows = gather(np.arange(8.0)[:, None], future, np.array([2, 7]), channels(), lookback=3, horizon=2)
+    windows = gather(
+        np.arange(8.0)[:, None], future, np.array([2, 7]), channels(), lookback=3, horizon=2
+    )
     assert windows.future[:, :, 0].tolist() == [[0, 10, 20, 30, 40], [50, 60, 70, 80, 90]]
     assert (windows.past[:, :, 0] * 10 == windows.future[:, :3, 0]).all()
 
 
 @given(
-    rows=st.lists(st.integers(4, 19), min_size=1, unique=True), lookback=st.integers(1, 5), horizon=st.integers(1, 4)
+    rows=st.lists(st.integers(4, 19), min_size=1, unique=True),
+    lookback=st.integers(1, 5),
+    horizon=st.integers(1, 4),
 )
 def test_every_window_is_the_slice_that_ends_at_its_row(rows, lookback, horizon):
     z, future = np.arange(24.0)[:, None], np.arange(28.0)[:, None]
@@ -57,7 +73,9 @@ def test_every_window_is_the_slice_that_ends_at_its_row(rows, lookback, horizon)
 def test_slices_of_a_batch_leave_nothing_out_and_repeat_nothing():
     z, future = np.arange(30.0)[:, None], np.zeros((32, 0))
     rows = np.arange(2, 28)
-    task = problems.task(target={"column": "y"}, past_exogenous=[], calendar_features=[], lookback=3)
+    task = problems.task(
+        target={"column": "y"}, past_exogenous=[], calendar_features=[], lookback=3
+    )
     parts = list(task_windows(task, z, future, rows, horizon=2, size=7))
     assert [len(p) for p in parts] == [7, 7, 7, 5]
     assert np.concatenate([p.rows for p in parts]).tolist() == rows.tolist()
@@ -78,13 +96,17 @@ def test_a_drifting_level_enters_as_its_changes():
 
 
 def test_a_window_that_begins_in_a_gap_has_no_jump_where_the_gap_ends():
-    """Before the first observation a level is unknown: a change from zero to wherever it has drifted is none."""
+    """Before the first observation a level is unknown: a change from zero to wherever it has
+    drifted is none.
+    """
     past = inputs(one([NAN, NAN, 500, 501]), channels(difference_inputs=True, max_missing=0.5))[0]
     assert past[:, 0].tolist() == [0, 0, 0, 1]
 
 
 def test_a_difference_over_the_windows_edge_is_not_seen():
-    """A window of the differenced series would otherwise hold what happened before its first row."""
+    """A window of the differenced series would otherwise hold what happened before its first
+    row.
+    """
     settings = channels(transform="diff", max_missing=0.5)
     z = np.array([[9.0], [1.0], [2.0], [3.0]])
     windows = gather(z, np.zeros((5, 0)), np.array([3]), settings, lookback=3, horizon=1)
@@ -108,7 +130,9 @@ def test_columns_that_are_never_missing_have_no_mask():
 
 def test_an_infinite_value_counts_as_missing():
     settings = channels(max_missing=0.5)
-    np.testing.assert_array_equal(inputs(one([1, np.inf, 3]), settings), inputs(one([1, NAN, 3]), settings))
+    np.testing.assert_array_equal(
+        inputs(one([1, np.inf, 3]), settings), inputs(one([1, NAN, 3]), settings)
+    )
 
 
 @given(arrays(np.float64, (1, 12, 2), elements=MAYBE))

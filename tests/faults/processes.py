@@ -14,16 +14,24 @@ import psutil
 from tests.support import small_project
 
 
-def started(root: Path, *words: str, program: str = "forecast", **extra: str) -> subprocess.Popen[str]:
+def started(
+    root: Path, *words: str, program: str = "forecast", **extra: str
+) -> subprocess.Popen[str]:
     """A command in a process group of its own, as a terminal starts it.
 
-    Ctrl-C reaches it even where the tests themselves run in the background, which hands "ignore SIGINT" down.
+    Ctrl-C reaches it even where the tests themselves run in the background, which hands "ignore
+    SIGINT" down.
     """
     return subprocess.Popen(
-        [sys.executable, "-m", program, *words], cwd=root, env=small_project.environment(**extra),
-        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "-m", program, *words],
+        cwd=root,
+        env=small_project.environment(**extra),
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
 
 
 def dvc(root: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:

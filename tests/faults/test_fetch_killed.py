@@ -21,14 +21,22 @@ LONGEST_S = 60.0
 
 def project(root: Path, services: Services) -> Path:
     place = {"latitude": 53.35, "longitude": -6.26}
-    source = {"kind": "open_meteo", "places": {"dublin": place}, "variables": {"temp": "temperature_2m"}}
-    return write_project(root, city={"source": {**source, "start": "2021-01-01", "base_url": services.url}})
+    source = {
+        "kind": "open_meteo",
+        "places": {"dublin": place},
+        "variables": {"temp": "temperature_2m"},
+    }
+    return write_project(
+        root, city={"source": {**source, "start": "2021-01-01", "base_url": services.url}}
+    )
 
 
 def killed_when(root: Path, reached: Callable[[], bool]) -> None:
     words = small_project.arguments("fetch", "city", "--as-of", AFTER)
     quiet = subprocess.DEVNULL
-    fetch = subprocess.Popen(words, cwd=root, env=small_project.environment(), stdout=quiet, stderr=quiet)
+    fetch = subprocess.Popen(
+        words, cwd=root, env=small_project.environment(), stdout=quiet, stderr=quiet
+    )
     end = time.monotonic() + LONGEST_S
     while not reached() and fetch.poll() is None and time.monotonic() < end:
         time.sleep(0.001)
@@ -43,7 +51,10 @@ def test_a_kill_leaves_the_old_snapshot_or_the_new_one(tmp_path: Path):
         assert done.returncode == 0, done.stderr
         store = root / "data" / "snapshots" / "city"
         asked, held = len(services.asked), len(list(store.iterdir()))
-        for reached in (lambda: len(services.asked) > asked, lambda: len(list(store.iterdir())) > held):
+        for reached in (
+            lambda: len(services.asked) > asked,
+            lambda: len(list(store.iterdir())) > held,
+        ):
             killed_when(root, reached)
             last = snapshots.read_pointed(root, "city")["ds"].max()
             assert last in (pd.Timestamp("2021-05-20 11:00"), pd.Timestamp("2021-06-01 11:00"))

@@ -29,10 +29,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
-        pytest.skip("no right to mount a file system here; the file size limit below stands in for it")
+        pytest.skip(
+            "no right to mount a file system here; the file size limit below stands in for it"
+        )
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 
@@ -40,7 +44,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def child(code: str, *words: str, **options: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", textwrap.dedent(code), *words]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=small_project.environment(), **options
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=small_project.environment(),
+        **options,
     )
 
 
@@ -57,7 +66,10 @@ def test_a_full_disk_leaves_the_earlier_folder(small_disk: Path) -> None:
     target = small_disk / "trained"
     with files.atomic_directory(target) as folder:
         (folder / "a").write_text("earlier")
-    with pytest.raises(ForecastError, match="No space left"), files.atomic_directory(target) as folder:
+    with (
+        pytest.raises(ForecastError, match="No space left"),
+        files.atomic_directory(target) as folder,
+    ):
         files.write_arrays(folder / "a.npz", {"w": np.zeros(LIMIT)})
     assert [path.name for path in small_disk.rglob("*")] == ["trained", "a"]
 
@@ -101,7 +113,9 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_earlier_file(tmp_path: Path)
     writer.kill()
     writer.communicate()
     assert target.read_text() == "earlier"
-    assert [path.name.startswith(files.TEMPORARY) for path in files.remove_leftovers(tmp_path)] == [True]
+    assert [path.name.startswith(files.TEMPORARY) for path in files.remove_leftovers(tmp_path)] == [
+        True
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["result.txt"]
 
 
@@ -173,7 +187,9 @@ def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o027, 0o002])
-def test_every_written_file_and_folder_has_the_mode_that_the_umask_says(tmp_path: Path, mask: int) -> None:
+def test_every_written_file_and_folder_has_the_mode_that_the_umask_says(
+    tmp_path: Path, mask: int
+) -> None:
     before = os.umask(mask)
     try:
         files.write_json(tmp_path / "a.json", {})

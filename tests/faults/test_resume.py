@@ -1,4 +1,6 @@
-"""The real stages, killed, interrupted, short of space: the next run ends with the bytes of an untouched one."""
+"""The real stages, killed, interrupted, short of space: the next run ends with the bytes of an
+untouched one.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,10 @@ def test_a_stage_killed_in_the_middle_of_tuning_leaves_no_worker(struck: Path) -
 
 def test_ctrl_c_in_training_ends_every_worker_within_five_seconds(struck: Path) -> None:
     run = started(struck, "run", "--jobs", "2")
-    assert eventually(lambda: finished(struck, "memo") >= 2 and processes_of(struck, running="pipelines.train"), 120)
+    assert eventually(
+        lambda: finished(struck, "memo") >= 2 and processes_of(struck, running="pipelines.train"),
+        120,
+    )
     before = time.monotonic()
     os.killpg(run.pid, signal.SIGINT)
     said, _ = run.communicate(timeout=60)
@@ -69,7 +74,9 @@ def test_ctrl_c_in_training_ends_every_worker_within_five_seconds(struck: Path) 
     assert left_behind(struck) == []
 
 
-def test_the_run_that_goes_on_from_there_gives_the_same_bytes(struck: Path, untouched: Path) -> None:
+def test_the_run_that_goes_on_from_there_gives_the_same_bytes(
+    struck: Path, untouched: Path
+) -> None:
     done = dvc(struck, "repro", FORECAST_JOBS="2")
     assert done.returncode == 0, done.stdout + done.stderr
     name = "reports/leaderboard.csv"
@@ -84,19 +91,27 @@ def test_nothing_is_left_to_do_after_a_run(untouched: Path) -> None:
     assert (untouched / "dvc.lock").read_bytes() == before
 
 
-def test_a_narrowed_run_uses_finished_work_and_leaves_the_whole_run_as_it_is(untouched: Path) -> None:
+def test_a_narrowed_run_uses_finished_work_and_leaves_the_whole_run_as_it_is(
+    untouched: Path,
+) -> None:
     before = finished(untouched, "memo"), finished(untouched, "studies")
-    done = small_project.command(untouched, "run", "--jobs", "1", "--dataset", "wave", "--model", "elman")
+    done = small_project.command(
+        untouched, "run", "--jobs", "1", "--dataset", "wave", "--model", "elman"
+    )
     assert done.returncode == 0, done.stderr
     assert (finished(untouched, "memo"), finished(untouched, "studies")) == before
     compared = "data/compared/wave/leaderboard.csv"
-    assert (untouched / "narrowed/wave-elman" / compared).read_bytes() == (untouched / compared).read_bytes()
+    assert (untouched / "narrowed/wave-elman" / compared).read_bytes() == (
+        untouched / compared
+    ).read_bytes()
     assert "elman" in done.stdout
     _ends_with_its_report(done.stdout, untouched, "narrowed/wave-elman/reports")
     assert "up to date" in dvc(untouched, "status").stdout
 
 
-def test_a_run_of_one_dataset_ends_with_its_own_report_and_leaves_that_of_all(untouched: Path) -> None:
+def test_a_run_of_one_dataset_ends_with_its_own_report_and_leaves_that_of_all(
+    untouched: Path,
+) -> None:
     (untouched / "reports" / "report.html").write_text("of all")
     before = (untouched / "reports" / "leaderboard.csv").read_bytes()
     done = small_project.command(untouched, "run", "--jobs", "1", "--dataset", "wave")
@@ -117,7 +132,11 @@ def _ends_with_its_report(said: str, root: Path, folder: str) -> None:
 
 @pytest.mark.parametrize(
     "stage",
-    ["fetch", "train", *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("prepare", "tune", "compare"))],
+    [
+        "fetch",
+        "train",
+        *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("prepare", "tune", "compare")),
+    ],
 )
 def test_a_stage_on_a_full_disk_says_so_and_leaves_the_earlier_results(
     stage: str, untouched: Path, small_disk: Path
@@ -133,9 +152,13 @@ def test_a_stage_on_a_full_disk_says_so_and_leaves_the_earlier_results(
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     fill(small_disk)
     done = subprocess.run(
-        [sys.executable, "-m", f"pipelines.{stage}", "wave", "--root", str(root)], cwd=untouched,
-        env=small_project.environment(FORECAST_JOBS="1"), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", f"pipelines.{stage}", "wave", "--root", str(root)],
+        cwd=untouched,
+        env=small_project.environment(FORECAST_JOBS="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1, done.stderr
     assert "o space left" in done.stderr and "forecast clean" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,6 @@
-"""`forecast retrain` killed at every step: a champion is always loadable, and the next run finishes what was begun."""
+"""`forecast retrain` killed at every step: a champion is always loadable, and the next run finishes
+what was begun.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ READ_ONLY = ("check", "drift")
 TOKEN = "tOkEn-7f3c9a"
 HOOKS = {"command": ["sh", "told.sh"], "on": ["success", "failure", "promotion"]}
 ONE_WORKER = {"FORECAST_JOBS": "1"}
-"""The challengers are naive and ridge: two workers would take longer to start than both take to fit."""
+"""The challengers are naive and ridge: two workers would take longer to start than both take to
+fit.
+"""
 
 
 def retrain(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +41,9 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Champion naive; then ridge was configured and 30 days passed."""
     root = retraining.write_project(tmp_path_factory.mktemp("operated") / "project")
     small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": {"hooks": HOOKS}})
-    done = small_project.command(root, "retrain", NAME, **ONE_WORKER, FORECAST_WEBHOOK=f"http://127.0.0.1:9/{TOKEN}")
+    done = small_project.command(
+        root, "retrain", NAME, **ONE_WORKER, FORECAST_WEBHOOK=f"http://127.0.0.1:9/{TOKEN}"
+    )
     assert done.returncode == 0, done.stderr
     assert "webhook: ConnectError" in done.stderr and TOKEN not in done.stdout + done.stderr
     assert "first" not in done.stderr and champion.load(root, NAME).meta.candidate == "naive"
@@ -49,14 +55,19 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_token_of_a_webhook_is_in_no_file_log_or_run(operated: Path) -> None:
     """Of a whole retraining, MLflow's database and artifacts too."""
-    told = [json.loads(line) for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines()]
+    told = [
+        json.loads(line)
+        for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines()
+    ]
     assert told[0]["event"] in ("success", "promotion")
     files_ = [path for path in operated.rglob("*") if path.is_file() and not path.is_symlink()]
     assert any(path.name == "mlflow.db" for path in files_)
     assert [str(path) for path in files_ if TOKEN.encode() in path.read_bytes()] == []
 
 
-def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_same(operated: Path) -> None:
+def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_same(
+    operated: Path,
+) -> None:
     checkout = retraining.git(operated, "status", "--porcelain"), pointer(operated)
     words, reached = small_project.arguments("retrain", NAME), []
     steps = [step for step in STEPS if step not in READ_ONLY]
@@ -65,7 +76,9 @@ def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_sam
             reached.append(step)
         held = champion.load(operated, NAME)
         assert not held.notice and held.meta.candidate in ("naive", "ridge")
-        assert eventually(lambda: not processes_of(ProjectPaths.of(operated).retraining(NAME) / "tree"))
+        assert eventually(
+            lambda: not processes_of(ProjectPaths.of(operated).retraining(NAME) / "tree")
+        )
     assert reached == steps and len(steps) == 10
     done = retrain(operated)
     assert done.returncode == 0, done.stderr
@@ -83,7 +96,9 @@ def pointer(root: Path) -> bytes:
     return (root / "data" / "pointers" / f"{NAME}.json").read_bytes()
 
 
-def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refused(operated: Path) -> None:
+def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refused(
+    operated: Path,
+) -> None:
     again = retrain(operated)
     assert again.returncode == 0 and "nothing to do" in again.stdout
     retraining.grow(operated, 2)
@@ -115,7 +130,11 @@ def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(operated: Pat
     done = small_project.command(operated, "retrain", "weave")
     assert done.returncode == 2 and "Did you mean 'wave'?" in done.stderr
     # Hooks of `defaults` are told of every failure.
-    told = [json.loads(line) for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines() if line]
+    told = [
+        json.loads(line)
+        for line in (operated / ".forecast" / "told.jsonl").read_text().splitlines()
+        if line
+    ]
     assert [event["exit_code"] for event in told] == [75, 2]
     assert not ProjectPaths.of(operated).retraining("weave").exists()
 
@@ -142,11 +161,15 @@ def test_killed_ten_times_at_random_moments_the_champion_stays_loadable_and_the_
     assert retrain(operated, "--dry-run").returncode in (0, 4)
     usual, killed = time.monotonic() - rehearsal, 0
     for number in range(10):
-        retraining.grow(operated, 40 + number)  # one that was not killed in time leaves the next nothing to do
+        # one that was not killed in time leaves the next nothing to do
+        retraining.grow(operated, 40 + number)
         process = subprocess.Popen(
-            words, cwd=operated, env=small_project.environment(**ONE_WORKER), stdout=subprocess.DEVNULL,
+            words,
+            cwd=operated,
+            env=small_project.environment(**ONE_WORKER),
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         try:
             process.wait(timeout=dice.uniform(0, usual))
         except subprocess.TimeoutExpired:
@@ -154,7 +177,9 @@ def test_killed_ten_times_at_random_moments_the_champion_stays_loadable_and_the_
         finally:
             process.kill()
             process.wait(timeout=60)
-        assert eventually(lambda: not processes_of(ProjectPaths.of(operated).retraining(NAME) / "tree"))
+        assert eventually(
+            lambda: not processes_of(ProjectPaths.of(operated).retraining(NAME) / "tree")
+        )
         assert not champion.load(operated, NAME).notice
     assert killed >= 5
     done = retrain(operated)

@@ -1,4 +1,6 @@
-"""`forecast run` when stages fail, are killed or interrupted, or it runs already: nothing is lost, nothing is left."""
+"""`forecast run` when stages fail, are killed or interrupted, or it runs already: nothing is lost,
+nothing is left.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,8 @@ from forecast.system import files
 from forecast.system.stage import run_stage
 
 def main():
-    files.write_text("reports/report.html", "".join(p.read_text() for p in sorted(Path("data/trained").glob("*.txt"))))
+    trained = sorted(Path("data/trained").glob("*.txt"))
+    files.write_text("reports/report.html", "".join(p.read_text() for p in trained))
 
 if __name__ == "__main__":
     run_stage(main)
@@ -178,17 +181,23 @@ def test_a_killed_run_leaves_no_worker_and_the_next_one_goes_on(project: Path) -
     assert (project / "reports/report.html").read_text() == "tide 1\nwave 1\n"
 
 
-def test_a_lock_of_dvc_whose_process_is_a_zombie_or_another_one_holds_nothing(project: Path) -> None:
+def test_a_lock_of_dvc_whose_process_is_a_zombie_or_another_one_holds_nothing(
+    project: Path,
+) -> None:
     rwlock = project / ".dvc" / "tmp" / "rwlock"
     rwlock.parent.mkdir(parents=True, exist_ok=True)
     zombie = subprocess.Popen(["true"])  # never waited for, as under an init that does not reap
     assert eventually(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_ZOMBIE)
     for pid, age in ((zombie.pid, 0), (os.getpid(), 86_400)):
-        rwlock.write_text(json.dumps({"write": {str(project / "reports"): {"pid": pid, "cmd": "dvc repro"}}}))
+        rwlock.write_text(
+            json.dumps({"write": {str(project / "reports"): {"pid": pid, "cmd": "dvc repro"}}})
+        )
         os.utime(rwlock, (time.time() - age,) * 2)
         refuse_if_busy(project)
         assert not rwlock.exists()
-    rwlock.write_text(json.dumps({"write": {str(project / "reports"): {"pid": os.getpid(), "cmd": "dvc repro"}}}))
+    rwlock.write_text(
+        json.dumps({"write": {str(project / "reports"): {"pid": os.getpid(), "cmd": "dvc repro"}}})
+    )
     with pytest.raises(BusyError, match=f"PID {os.getpid()}"):
         refuse_if_busy(project)
     zombie.wait()

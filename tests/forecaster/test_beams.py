@@ -16,20 +16,26 @@ BINS, H = 3, 4
 
 @dataclass(frozen=True)
 class Remembering:
-    """The next bins' probabilities are a table of the whole prefix: `seed` and the bins so far draw them."""
+    """The next bins' probabilities are a table of the whole prefix: `seed` and the bins so far draw
+    them.
+    """
 
     prefixes: tuple[tuple[int, ...], ...]
     outputs: int = 1
 
     def row(self, prefix):
-        return special.log_softmax(np.random.default_rng([7, *prefix]).normal(0, 2, (self.outputs, BINS)), axis=-1)
+        return special.log_softmax(
+            np.random.default_rng([7, *prefix]).normal(0, 2, (self.outputs, BINS)), axis=-1
+        )
 
     @property
     def log_p(self):
         return np.stack([self.row(prefix) for prefix in self.prefixes])
 
     def follow(self, parents, bins):
-        grown = tuple((*self.prefixes[p], *map(int, chosen)) for p, chosen in zip(parents, bins, strict=True))
+        grown = tuple(
+            (*self.prefixes[p], *map(int, chosen)) for p, chosen in zip(parents, bins, strict=True)
+        )
         return Remembering(grown, self.outputs)
 
     def chosen(self, parents, bins):
@@ -46,11 +52,15 @@ def log_probability(path, outputs):
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_a_wide_beam_finds_what_trying_every_path_finds_with_the_product_as_its_probability(outputs):
+def test_a_wide_beam_finds_what_trying_every_path_finds_with_the_product_as_its_probability(
+    outputs,
+):
     steps = H if outputs == 1 else 2
     every = list(itertools.product(range(BINS), repeat=steps * outputs))
     best = max(every, key=lambda path: log_probability(path, outputs))
-    values, path, score = most_probable(Remembering(((),), outputs), horizon=steps, width=len(every))
+    values, path, score = most_probable(
+        Remembering(((),), outputs), horizon=steps, width=len(every)
+    )
     assert path.ravel().tolist() == values.ravel().tolist() == list(best)
     assert score == pytest.approx(log_probability(best, outputs))
     total = sum(np.exp(log_probability(path, outputs)) for path in every)

@@ -1,4 +1,6 @@
-"""The closed loop: a one-step map fed with its own forecasts, and with nothing measured after the cutoff."""
+"""The closed loop: a one-step map fed with its own forecasts, and with nothing measured after the
+cutoff.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,11 @@ MAPS = {
 
 
 def setting(**target):
-    """Layout and scaled rows of one target and one past-only input with gaps, and two future channels.
+    """Layout and scaled rows of one target and one past-only input with gaps, and two future
+    channels.
 
-    No window of the tests comes to begin in a gap: the loop still knows the value before it, rows built anew do not.
+    No window of the tests comes to begin in a gap: the loop still knows the value before it, rows
+    built anew do not.
     """
     task = problems.task(
         target={"column": "y", **target},
@@ -43,15 +47,21 @@ def network_of(blocks, channels):
 
 
 def one_by_one(network, weights, skip, z, future, row, channels):
-    """The loop in words: forecast one step from rows built anew, write it down as observed, look again."""
+    """The loop in words: forecast one step from rows built anew, write it down as observed, look
+    again.
+    """
     z = z[: row + 1].copy()
     forecasts = []
     for _ in range(HORIZON):
         at = np.array([len(z) - 1])
         windows = gather(z, future, at, channels, lookback=LOOKBACK, horizon=1)
-        past = inputs(z[None, row + 1 - LOOKBACK :], channels)  # the network goes on from where it started
+        # the network goes on from where it started
+        past = inputs(z[None, row + 1 - LOOKBACK :], channels)
         ahead = future[None, row + 1 - LOOKBACK : len(z) + 1]
-        value = skip.forecast(windows, channels)[0, 0] + inference.last(network, weights, past, ahead)[0, 0, :, 0]
+        value = (
+            skip.forecast(windows, channels)[0, 0]
+            + inference.last(network, weights, past, ahead)[0, 0, :, 0]
+        )
         forecasts.append(value)
         z = np.vstack([z, np.append(value, np.nan)])
     return np.array(forecasts)
@@ -60,9 +70,13 @@ def one_by_one(network, weights, skip, z, future, row, channels):
 @pytest.mark.parametrize("blocks", MAPS.values(), ids=MAPS)
 @pytest.mark.parametrize("kind", ["none", "last", "seasonal", "linear"])
 @pytest.mark.parametrize(
-    "target", [{}, {"difference_inputs": True}, {"max_missing": 0.5}], ids=["fixed", "drifting", "gaps"]
+    "target",
+    [{}, {"difference_inputs": True}, {"max_missing": 0.5}],
+    ids=["fixed", "drifting", "gaps"],
 )
-def test_the_loop_is_one_step_after_another_with_its_own_forecasts_as_observations(blocks, kind, target):
+def test_the_loop_is_one_step_after_another_with_its_own_forecasts_as_observations(
+    blocks, kind, target
+):
     channels, z, future = setting(**target)
     network, weights = network_of(blocks, channels)
     skip = one_step_skip(kind, channels)
@@ -85,7 +99,9 @@ def one_step_skip(kind, channels):
 def test_without_a_network_it_is_the_skip_alone():
     channels, z, future = setting()
     windows = gather(z, future, np.array([20]), channels, lookback=LOOKBACK, horizon=HORIZON)
-    found = Loop(None, {}, Skip("seasonal", 1, 1, season_length=2), windows, channels, horizon=HORIZON).run()
+    found = Loop(
+        None, {}, Skip("seasonal", 1, 1, season_length=2), windows, channels, horizon=HORIZON
+    ).run()
     last, before = z[20, 0], z[19, 0]
     assert found[0, :, 0].tolist() == [before, last, before, last]
 
@@ -118,5 +134,7 @@ def test_a_window_of_one_row_is_enough(blocks):
 
 def test_a_delay_line_remembers_its_longest_delay_and_a_recurrence_the_whole_window():
     channels, _, _ = setting()
-    found = {name: memory(network_of(blocks, channels)[0], LOOKBACK) for name, blocks in MAPS.items()}
+    found = {
+        name: memory(network_of(blocks, channels)[0], LOOKBACK) for name, blocks in MAPS.items()
+    }
     assert found == {"taps": 3, "stacked taps": 5, "recurrent": LOOKBACK}

@@ -1,4 +1,6 @@
-"""What a forecaster with a head says: paths have the frequencies of their probabilities, and the best path is best."""
+"""What a forecaster with a head says: paths have the frequencies of their probabilities, and the
+best path is best.
+"""
 
 from __future__ import annotations
 
@@ -46,17 +48,25 @@ def test_direct_paths_hang_together_as_the_validation_residuals_did():
     model = forecaster("gru", "gaussian")
     together = np.full((2 * H, 2 * H), 0.9) + 0.1 * np.eye(2 * H)
     for dependence in (together, None):
-        paths = sample_paths(replace(model, dependence=dependence), PANEL, NORTH, 2000, seed=0)["north"][0]
+        paths = sample_paths(replace(model, dependence=dependence), PANEL, NORTH, 2000, seed=0)[
+            "north"
+        ][0]
         found = np.corrcoef(in_scaled_units(model, "north", paths).reshape(len(paths), -1).T)
-        np.testing.assert_allclose(found, np.eye(2 * H) if dependence is None else together, atol=0.08)
+        np.testing.assert_allclose(
+            found, np.eye(2 * H) if dependence is None else together, atol=0.08
+        )
 
 
 def test_the_first_step_of_a_recursive_path_has_the_frequencies_of_its_bins():
     model = forecaster("narx", "bins")
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
-    raw, base, _ = Loop(model.network, model.weights, model.skip, windows, model.channels, horizon=1).proposal()
+    raw, base, _ = Loop(
+        model.network, model.weights, model.skip, windows, model.channels, horizon=1
+    ).proposal()
     probability = np.exp(model.head.head.log_probabilities(raw))[0]
-    paths = in_scaled_units(model, "north", sample_paths(model, PANEL, NORTH, 4000, seed=0)["north"][0])
+    paths = in_scaled_units(
+        model, "north", sample_paths(model, PANEL, NORTH, 4000, seed=0)["north"][0]
+    )
     for output in range(2):
         edges = base[0, output] + model.head.constants["edges"][0, output]
         found = np.bincount(np.searchsorted(edges, paths[:, 0, output]), minlength=7) / len(paths)
@@ -65,10 +75,14 @@ def test_the_first_step_of_a_recursive_path_has_the_frequencies_of_its_bins():
 
 @pytest.mark.parametrize("head", ["gaussian", "updown"])
 def test_a_drawn_value_is_what_the_next_step_sees(head):
-    """Two paths that part at the first step part further on too, though their later random numbers are the same."""
+    """Two paths that part at the first step part further on too, though their later random numbers
+    are the same.
+    """
     model = forecaster("jordan", head)
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
-    loop = Loop(model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON)
+    loop = Loop(
+        model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON
+    )
     said = []
     for first in (0.0, 1.0):
         other = loop.picked(np.array([0]))
@@ -89,7 +103,9 @@ def test_the_probability_of_a_rise_is_that_of_a_value_above_the_last():
 
 
 def test_the_log_density_in_raw_units_integrates_to_one():
-    """Of the price, which is modelled as its logarithm: over a grid of prices that could have been observed."""
+    """Of the price, which is modelled as its logarithm: over a grid of prices that could have been
+    observed.
+    """
     model, row = forecaster("gru", "gaussian"), NORTH["north"]
     panel = problems.copied(PANEL)
     low, high = predict_quantiles(model, panel, NORTH, (1e-6, 1 - 1e-6))["north"][0, 0, 1]
@@ -116,13 +132,17 @@ def tiny(family: str) -> Forecaster:
     skip = shops.skip("last", network.shapes.horizon)
     head, _ = fit_head(shops, skip, spec, training_series(shops, skip))
     weights = {name: 6 * w for name, w in random_weights(network).items()}
-    return Forecaster(shops.panel.name, shops.panel.task, spec, shops.scaling, skip, weights, head=head)
+    return Forecaster(
+        shops.panel.name, shops.panel.task, spec, shops.scaling, skip, weights, head=head
+    )
 
 
 def log_probability(model: Forecaster, path: tuple[int, ...]) -> float:
     """Of one path through bins (H * O), by walking it."""
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"], size=1))
-    loop = Loop(model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON)
+    loop = Loop(
+        model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON
+    )
     chain, total = FedBack.of(loop, model.head, np.empty((1, 0, 2))), 0.0
     steps = np.reshape(path, (-1, 2))
     for place, step in enumerate(steps):
@@ -134,7 +154,9 @@ def log_probability(model: Forecaster, path: tuple[int, ...]) -> float:
 @pytest.mark.parametrize("family", ["narx", "jordan"])
 def test_the_most_probable_path_of_a_closed_loop_is_the_best_of_all_paths(family):
     model = tiny(family)
-    every = {path: log_probability(model, path) for path in itertools.product(range(3), repeat=2 * H)}
+    every = {
+        path: log_probability(model, path) for path in itertools.product(range(3), repeat=2 * H)
+    }
     assert sum(np.exp(list(every.values()))) == pytest.approx(1.0)
     best = max(every, key=lambda path: every[path])
     found = most_probable_paths(model, PANEL, NORTH, width=3 ** (2 * H))["north"]
@@ -151,12 +173,17 @@ def test_the_most_probable_path_of_a_direct_head_is_the_best_bin_of_each_step_at
     log_p = model.head.head.log_probabilities(model.raw_parameters(windows).astype(float))[0]
     np.testing.assert_array_equal(found.bins[0], log_p.argmax(axis=-1))
     assert found.probability[0] == pytest.approx(np.exp(log_p.max(axis=-1).sum()))
-    scaled = in_scaled_units(model, "north", found.values[0]) - model.skip.forecast(windows, model.channels)[0]
+    scaled = (
+        in_scaled_units(model, "north", found.values[0])
+        - model.skip.forecast(windows, model.channels)[0]
+    )
     inner = (found.bins[0] > 0) & (found.bins[0] < 6)
     edges = model.head.constants["edges"]
     for step, output in zip(*np.nonzero(inner), strict=True):
         number = found.bins[0, step, output]
-        assert scaled[step, output] == pytest.approx(edges[step, output, number - 1 : number + 1].mean(), abs=1e-6)
+        assert scaled[step, output] == pytest.approx(
+            edges[step, output, number - 1 : number + 1].mean(), abs=1e-6
+        )
 
 
 def differenced(head: str) -> Forecaster:
@@ -167,12 +194,16 @@ def differenced(head: str) -> Forecaster:
     skip = problem.skip("last", H)
     fitted, _ = fit_head(problem, skip, spec, training_series(problem, skip))
     weights = random_weights(network)
-    return Forecaster("shops", problem.panel.task, spec, problem.scaling, skip, weights, head=fitted)
+    return Forecaster(
+        "shops", problem.panel.task, spec, problem.scaling, skip, weights, head=fitted
+    )
 
 
 def test_quantiles_of_a_target_of_changes_are_those_of_paths_that_add_up():
     model = differenced("gaussian")
-    panel = problems.panel_of(problems.frame(), target={"column": "price", "transform": "logdiff"}, past_exogenous=[])
+    panel = problems.panel_of(
+        problems.frame(), target={"column": "price", "transform": "logdiff"}, past_exogenous=[]
+    )
     found = predict_quantiles(model, panel, NORTH, (0.1, 0.9))["north"][0, :, 0]
     width = np.log(found[:, 1] / found[:, 0])
     assert (np.diff(width) > 0).all()  # uncertainty of a sum grows; that of one change would not
@@ -180,14 +211,18 @@ def test_quantiles_of_a_target_of_changes_are_those_of_paths_that_add_up():
 
 
 def test_up_and_down_of_a_target_of_changes_is_refused():
-    with pytest.raises(InputError, match=r"whether the target rises above its last value, but 'price' has"):
+    with pytest.raises(
+        InputError, match=r"whether the target rises above its last value, but 'price' has"
+    ):
         differenced("updown")
 
 
 def test_a_series_that_is_not_there_is_named():
     model = forecaster("gru", "bins")
     for ask in (rise_probability, log_density, most_probable_paths):
-        with pytest.raises(InputError, match=r"No series 'east' in dataset 'shops'; it has 'north', 'south'"):
+        with pytest.raises(
+            InputError, match=r"No series 'east' in dataset 'shops'; it has 'north', 'south'"
+        ):
             ask(model, PANEL, {"east": np.array([20])})
 
 
@@ -204,6 +239,8 @@ def test_a_head_without_bins_has_no_most_probable_path():
 def test_a_saved_head_without_its_constants_is_refused(tmp_path):
     forecaster("gru", "gaussian").save(tmp_path)
     (tmp_path / "head.npz").unlink()
-    with pytest.raises(InputError, match=r"head\.npz is missing, without which 'gaussian' says nothing"):
+    with pytest.raises(
+        InputError, match=r"head\.npz is missing, without which 'gaussian' says nothing"
+    ):
         Forecaster.load(tmp_path)
     assert files.read_json(tmp_path / "spec.json")["spec"]["head"] == {"kind": "gaussian"}

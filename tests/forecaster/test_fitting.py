@@ -1,4 +1,6 @@
-"""Fitting: targets inside the train block, validation measured as a forecast is made, nothing later looked at."""
+"""Fitting: targets inside the train block, validation measured as a forecast is made, nothing later
+looked at.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,14 @@ def spec_of(family, **options):
 def test_a_training_target_is_what_the_network_adds_to_the_skip():
     shops = problems.shops()
     skip = shops.skip("linear", H)
-    for (uid, blocks), series in zip(shops.blocks.items(), training_series(shops, skip), strict=True):
+    for (uid, blocks), series in zip(
+        shops.blocks.items(), training_series(shops, skip), strict=True
+    ):
         rows = shops.rows(uid, "train")
         windows = next(shops.windows(uid, rows))
-        wanted = targets(shops.scaled(uid), rows, horizon=H, outputs=2) - skip.forecast(windows, shops.channels)
+        wanted = targets(shops.scaled(uid), rows, horizon=H, outputs=2) - skip.forecast(
+            windows, shops.channels
+        )
         known = np.isfinite(wanted)
         np.testing.assert_allclose(series.target[rows][known], wanted[known], atol=1e-6)
         np.testing.assert_array_equal(series.weight[rows], known)
@@ -38,11 +44,17 @@ def test_a_training_target_is_what_the_network_adds_to_the_skip():
 
 
 @pytest.mark.parametrize(("most", "times"), [(2**22, 1), (0, 2)])
-def test_training_targets_are_made_once_for_all_seeds_unless_they_are_large(monkeypatch, most, times):
+def test_training_targets_are_made_once_for_all_seeds_unless_they_are_large(
+    monkeypatch, most, times
+):
     shops, made = problems.problem_of(problems.frame()), []
     monkeypatch.setattr(fitting, "MOST_KEPT", most)
-    monkeypatch.setattr(fitting, "training_series", lambda *given: made.append(1) or training_series(*given))
-    first, again = (fit(shops, spec_of("ffnn"), skip="last", seed=0, budget=Budget(2, 2)) for _ in range(2))
+    monkeypatch.setattr(
+        fitting, "training_series", lambda *given: made.append(1) or training_series(*given)
+    )
+    first, again = (
+        fit(shops, spec_of("ffnn"), skip="last", seed=0, budget=Budget(2, 2)) for _ in range(2)
+    )
     assert len(made) == times
     for name, weight in first.forecaster.weights.items():
         np.testing.assert_array_equal(weight, again.forecaster.weights[name])
@@ -50,7 +62,9 @@ def test_training_targets_are_made_once_for_all_seeds_unless_they_are_large(monk
 
 def test_no_training_target_lies_outside_the_train_block():
     shops = problems.shops()
-    for (_, blocks), series in zip(shops.blocks.items(), training_series(shops, NOTHING), strict=True):
+    for (_, blocks), series in zip(
+        shops.blocks.items(), training_series(shops, NOTHING), strict=True
+    ):
         counted = np.flatnonzero(series.weight.any(axis=(1, 2)))
         assert counted.min() >= LOOKBACK - 1
         assert counted.max() + H == blocks.train[1] - 1
@@ -60,7 +74,9 @@ def test_rows_after_the_train_block_are_in_no_training_series():
     long = problems.frame()
     plain = problems.problem_of(long)
     later = long["ds"] > plain.borders.train_end
-    changed = problems.problem_of(long.assign(sales=long["sales"].mask(later, 1e6), wind=long["wind"].mask(later)))
+    changed = problems.problem_of(
+        long.assign(sales=long["sales"].mask(later, 1e6), wind=long["wind"].mask(later))
+    )
     for a, b in zip(*(training_series(p, NOTHING) for p in (plain, changed)), strict=True):
         for name in ("past", "future", "target", "weight"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
@@ -89,7 +105,9 @@ def test_calibration_and_test_rows_change_no_fitted_number(family):
     assert fitted[0].validation_loss == pytest.approx(fitted[1].validation_loss, nan_ok=True)
 
 
-@pytest.mark.parametrize(("family", "error_of"), [("lstm", window_error), ("narx", closed_loop_error)])
+@pytest.mark.parametrize(
+    ("family", "error_of"), [("lstm", window_error), ("narx", closed_loop_error)]
+)
 def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, error_of):
     shops = problems.shops()
     network = spec_of(family).network(shops.panel.task)
@@ -100,8 +118,12 @@ def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, er
     for uid in shops.blocks:
         rows = shops.rows(uid, "validation")
         found = in_scaled_units(forecaster, uid, forecaster.predict(shops.panel, {uid: rows})[uid])
-        errors.append(np.abs(found - targets(shops.scaled(uid), rows, horizon=H, outputs=2)).ravel())
-    assert error_of(shops, network, skip)(weights)[0] == pytest.approx(np.nanmean(np.concatenate(errors)), rel=1e-5)
+        errors.append(
+            np.abs(found - targets(shops.scaled(uid), rows, horizon=H, outputs=2)).ravel()
+        )
+    assert error_of(shops, network, skip)(weights)[0] == pytest.approx(
+        np.nanmean(np.concatenate(errors)), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("family", ["lstm", "narx"])
@@ -110,12 +132,19 @@ def test_weights_that_overflow_are_an_infinite_loss_and_no_warning(family):
     network = spec_of(family).network(shops.panel.task)
     weights = {name: np.full_like(w, 1e38) for name, w in random_weights(network).items()}
     error_of = window_error if family == "lstm" else closed_loop_error
-    assert not np.isfinite(error_of(shops, network, shops.skip("last", network.shapes.horizon))(weights)).any()
+    assert not np.isfinite(
+        error_of(shops, network, shops.skip("last", network.shapes.horizon))(weights)
+    ).any()
 
 
 def test_statistical_models_are_fitted_once_per_series_and_output():
-    fitted = fit(problems.shops(), spec_of("theta"), skip=None, seed=0, budget=Budget(0, 1)).forecaster
-    assert {uid: len(outputs) for uid, outputs in fitted.statistical.items()} == {"north": 2, "south": 2}
+    fitted = fit(
+        problems.shops(), spec_of("theta"), skip=None, seed=0, budget=Budget(0, 1)
+    ).forecaster
+    assert {uid: len(outputs) for uid, outputs in fitted.statistical.items()} == {
+        "north": 2,
+        "south": 2,
+    }
 
 
 def test_parameters_are_counted_where_something_was_fitted():
@@ -130,7 +159,9 @@ def test_parameters_are_counted_where_something_was_fitted():
 def test_a_training_may_begin_with_given_weights() -> None:
     """With a step too small to be seen the weights that come out are those that went in."""
     still = spec_of("elman", learning_rate=1e-12)
-    drawn = fit(problems.shops(), still, skip="linear", seed=0, budget=Budget(1, 1)).forecaster.weights
+    drawn = fit(
+        problems.shops(), still, skip="linear", seed=0, budget=Budget(1, 1)
+    ).forecaster.weights
     given = {name: values + 0.01 for name, values in drawn.items()}
     again = fit(problems.shops(), still, skip="linear", seed=0, budget=Budget(1, 1), initial=given)
     for name, values in again.forecaster.weights.items():
@@ -139,7 +170,9 @@ def test_a_training_may_begin_with_given_weights() -> None:
 
 @pytest.mark.parametrize("family", ["elman", "narx", "gru"])
 def test_the_weights_of_a_stretch_do_not_know_its_targets(family, monkeypatch):
-    """Of the middle one: its own keep every bit, the step of the whole block may go elsewhere and its loss does."""
+    """Of the middle one: its own keep every bit, the step of the whole block may go elsewhere and
+    its loss does.
+    """
     shops = problems.shops()
     begin, end = stretch_starts(shops)[2:4]
     spec = spec_of(family, **({"head": "quantiles"} if family == "gru" else {}))
@@ -152,11 +185,15 @@ def test_the_weights_of_a_stretch_do_not_know_its_targets(family, monkeypatch):
     def changed(self, uid, rows, *, horizon, purpose="training"):
         ds = self.panel.by_id[uid].ds[rows]
         inside = (ds >= begin) & (ds < end)
-        return honest(self, uid, rows, horizon=horizon, purpose=purpose) + 30.0 * inside[:, None, None]
+        return (
+            honest(self, uid, rows, horizon=horizon, purpose=purpose) + 30.0 * inside[:, None, None]
+        )
 
     monkeypatch.setattr(Problem, "targets", changed)
     after = trained()
-    assert after.steps_elsewhere[2] == before.steps_elsewhere[2] and len(after.elsewhere) == STRETCHES
+    assert (
+        after.steps_elsewhere[2] == before.steps_elsewhere[2] and len(after.elsewhere) == STRETCHES
+    )
     for name, values in before.elsewhere[2].weights.items():
         np.testing.assert_array_equal(values, after.elsewhere[2].weights[name])
     assert after.validation_loss > before.validation_loss + 1
@@ -169,7 +206,9 @@ def test_a_training_looks_at_a_fixed_sample_of_series_and_origins_and_says_so(mo
     assert len(every) == 1 and len(every[0][0]) == total  # both series go through a network at once
     monkeypatch.setattr("forecast.models.problem.MOST_LOOKS", 7)
     (some, wanted), (again, _) = looks(shops, H)[0][0], looks(shops, H)[0][0]
-    places = [np.flatnonzero((every[0][0].past == past).all(axis=(1, 2))).item() for past in some.past]
+    places = [
+        np.flatnonzero((every[0][0].past == past).all(axis=(1, 2))).item() for past in some.past
+    ]
     assert len(set(places)) == 7 and np.array_equal(some.past, again.past)
     np.testing.assert_array_equal(every[0][1][places], wanted)
     fitted = fit(shops, spec_of("elman"), skip="linear", seed=0, budget=Budget(1, 1))

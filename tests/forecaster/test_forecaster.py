@@ -28,21 +28,32 @@ def edited(folder, **changes):
 
 
 def test_a_saved_model_is_text_and_plain_arrays(saved):
-    assert sorted(path.name for path in saved.iterdir()) == ["scaling.json", "skip.npz", "spec.json", "weights.npz"]
+    assert sorted(path.name for path in saved.iterdir()) == [
+        "scaling.json",
+        "skip.npz",
+        "spec.json",
+        "weights.npz",
+    ]
     with np.load(saved / "weights.npz", allow_pickle=False) as arrays:
         assert "lstm_0/kernel" in arrays.files
 
 
 def test_another_schema_is_refused(saved):
-    with pytest.raises(InputError, match=r"saved with schema 99, this version reads 2\. Train it again"):
+    with pytest.raises(
+        InputError, match=r"saved with schema 99, this version reads 2\. Train it again"
+    ):
         Forecaster.load(edited(saved, schema=99))
 
 
 OLD = Path(__file__).resolve().parents[1] / "fixtures" / "saved_with_entry"
-"""The ridge regression of `problems.shops()`, saved when models held the whole entry of configs/datasets.yaml."""
+"""The ridge regression of `problems.shops()`, saved when models held the whole entry of
+configs/datasets.yaml.
+"""
 
 
-def test_a_model_saved_with_its_datasets_entry_loads_with_the_task_and_forecasts_the_same_bits(tmp_path):
+def test_a_model_saved_with_its_datasets_entry_loads_with_the_task_and_forecasts_the_same_bits(
+    tmp_path,
+):
     model, shops = Forecaster.load(OLD), problems.shops()
     assert model.task == shops.panel.task
     found = model.predict(shops.panel, {"north": np.array([100])})["north"][0]
@@ -59,14 +70,19 @@ def test_a_model_saved_with_its_datasets_entry_loads_with_the_task_and_forecasts
 
 def test_a_family_that_this_version_does_not_have_any_more_is_told_with_what_to_do(saved):
     spec = {**files.read_json(saved / "spec.json")["spec"], "family": "ces"}
-    said = r"unknown family 'ces'\. It is of another version: train again \(`forecast run`\), or promote another\.$"
+    said = (
+        r"unknown family 'ces'\. It is of another version: train again \(`forecast run`\), or"
+        r" promote another\.$"
+    )
     with pytest.raises(InputError, match=said):
         Forecaster.load(edited(saved, spec=spec))
 
 
 def test_an_option_this_version_does_not_know_is_named(saved):
     spec = {**files.read_json(saved / "spec.json")["spec"], "unitz": 3}
-    with pytest.raises(InputError, match=r"spec.json: spec: unknown key 'unitz'\. Did you mean 'units'\?"):
+    with pytest.raises(
+        InputError, match=r"spec.json: spec: unknown key 'unitz'\. Did you mean 'units'\?"
+    ):
         Forecaster.load(edited(saved, spec=spec))
 
 
@@ -76,17 +92,23 @@ def test_a_network_without_its_skip_is_refused():
 
 
 def test_a_series_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(InputError, match=r"No series 'east' in dataset 'shops'; it has 'north', 'south'"):
+    with pytest.raises(
+        InputError, match=r"No series 'east' in dataset 'shops'; it has 'north', 'south'"
+    ):
         forecaster("naive", None).predict(problems.shops().panel, {"east": np.array([20])})
 
 
 def test_a_row_beyond_the_series_is_refused():
-    with pytest.raises(InputError, match=r"'south': a forecast at row 120 was asked for; its last row is 119"):
+    with pytest.raises(
+        InputError, match=r"'south': a forecast at row 120 was asked for; its last row is 119"
+    ):
         forecaster("naive", None).predict(problems.shops().panel, {"south": np.array([20, 120])})
 
 
 def test_no_rows_are_no_forecasts():
-    found = forecaster("lstm", "last").predict(problems.shops().panel, {"south": np.array([], dtype=int)})
+    found = forecaster("lstm", "last").predict(
+        problems.shops().panel, {"south": np.array([], dtype=int)}
+    )
     assert found["south"].shape == (0, problems.HORIZON, 2)
 
 
@@ -110,9 +132,16 @@ def test_seasonal_naive_repeats_the_last_season():
     panel = problems.copied(problems.shops().panel)
     panel.by_id["north"].values[-4:, 0] = [1, 2, 3, 4]
     assert problems.SEASON == 4
-    np.testing.assert_allclose(problems.latest(forecaster("seasonal_naive", None), panel)["north"][:, 0], [1, 2, 3])
+    np.testing.assert_allclose(
+        problems.latest(forecaster("seasonal_naive", None), panel)["north"][:, 0], [1, 2, 3]
+    )
 
 
 def test_baselines_need_no_skip_and_no_weights():
     model = forecaster("naive", None)
-    assert isinstance(model.spec, BaselineSpec) and model.skip is None and not model.weights and model.network is None
+    assert (
+        isinstance(model.spec, BaselineSpec)
+        and model.skip is None
+        and not model.weights
+        and model.network is None
+    )

@@ -17,7 +17,10 @@ from forecast.forecaster import Budget, Problem, fit
 from forecast.models import spec
 
 ROOT = Path(__file__).resolve().parents[2]
-OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("ridge", "narx", "jordan", "tdnn", "gru")]
+OTHERS = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("ridge", "narx", "jordan", "tdnn", "gru")
+]
 MODELS = pytest.mark.parametrize("family", ["arx", *OTHERS])
 
 
@@ -36,7 +39,10 @@ def weather(change: str) -> tuple[Problem, np.ndarray]:
         for column in (*task["target"], *task["past_exogenous"]):
             column["may_be_missing"] = True
     if change == "sun":
-        hour, cloud = frame["ds"].dt.hour.to_numpy(), np.repeat(rng.uniform(0.2, 1, len(frame) // 24 + 1), 24)
+        hour, cloud = (
+            frame["ds"].dt.hour.to_numpy(),
+            np.repeat(rng.uniform(0.2, 1, len(frame) // 24 + 1), 24),
+        )
         frame["sun"] = np.maximum(np.sin(np.pi * (hour - 6) / 12), 0) * cloud[: len(frame)]
         task["past_exogenous"].append({**task["past_exogenous"][1], "name": "sun"})
     panel = from_frame(frame, "weather", Task.model_validate(task))
@@ -48,7 +54,13 @@ def error(family: str, change: str) -> float:
     """Test MAE against the temperatures as they were."""
     problem, truth = weather(change)
     uid, task = problem.panel.series[0].unique_id, problem.panel.task
-    fitted = fit(problem, spec({"family": family}, where="test"), skip="linear", seed=0, budget=Budget(100, 25))
+    fitted = fit(
+        problem,
+        spec({"family": family}, where="test"),
+        skip="linear",
+        seed=0,
+        budget=Budget(100, 25),
+    )
     rows = problem.rows(uid, "test")
     found = fitted.forecaster.predict(problem.panel, {uid: rows})[uid][:, :, 0]
     return float(np.abs(found - truth[rows[:, None] + np.arange(1, task.horizon + 1)]).mean())

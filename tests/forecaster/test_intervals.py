@@ -61,13 +61,16 @@ def test_the_margin_is_the_ranked_absolute_residual_of_each_step():
 def test_it_covers_what_it_promises_at_every_step(level):
     fitted = SplitConformal.fit(*errors(600, seed=1))
     y, y_hat = errors(4000, seed=2)
-    table = metrics.coverage_by_step(*(a[None] for a in (y, *fitted.interval(level, y_hat))), level=level)
+    table = metrics.coverage_by_step(
+        *(a[None] for a in (y, *fitted.interval(level, y_hat))), level=level
+    )
     assert table["inside"].all() and table["step"].tolist() == [[0, 1, 2, 3]]
     assert np.all(np.diff(table["width"][0, 1:]) > 0)
 
 
 def test_promised_coverage_holds_on_average_over_small_calibration_sets():
-    # the theorem is about the average over calibration sets: at least 80 %, at most 80 % + 1 / (n + 1)
+    # the theorem is about the average over calibration sets: at least 80 %, at most 80 % + 1 / (n +
+    # 1)
     covered = []
     for seed in range(400):
         y, y_hat = errors(29, seed=seed)
@@ -90,7 +93,9 @@ def task_of(*, transform: str = "none", **changes: int) -> Task:
 
 
 def restless(n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A random walk whose steps have the standard deviation (n,): calm and restless stretches of 200 rows."""
+    """A random walk whose steps have the standard deviation (n,): calm and restless stretches of
+    200 rows.
+    """
     size = np.where(np.arange(n) // 200 % 2, 2.0, 1.0)
     return np.cumsum(size * np.random.default_rng(seed).normal(size=n)), size
 
@@ -98,9 +103,12 @@ def restless(n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_volatility_is_the_root_mean_square_of_the_seasonal_differences_in_the_lookback():
     task = task_of(lookback=5, season_length=2)
     values = np.array([[0.0], [10.0], [1.0], [12.0], [4.0], [np.nan], [9.0]])
-    found = volatility(values, [1, 2, 4, 6], task)[:, 0]  # differences: none, none, 1, 2, 3, none, 5
+    # differences: none, none, 1, 2, 3, none, 5
+    found = volatility(values, [1, 2, 4, 6], task)[:, 0]
     assert np.isnan(found[0])
-    assert found[1:].tolist() == pytest.approx([1.0, np.sqrt((1 + 4 + 9) / 3), np.sqrt((9 + 25) / 2)])
+    assert found[1:].tolist() == pytest.approx(
+        [1.0, np.sqrt((1 + 4 + 9) / 3), np.sqrt((9 + 25) / 2)]
+    )
 
 
 def test_the_volatility_of_a_price_is_that_of_its_ratios():
@@ -110,7 +118,9 @@ def test_the_volatility_of_a_price_is_that_of_its_ratios():
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(2, 80), st.integers(0, 10**6))
-def test_rows_older_than_the_lookback_and_rows_to_come_do_not_move_the_volatility(lookback, season, n, seed):
+def test_rows_older_than_the_lookback_and_rows_to_come_do_not_move_the_volatility(
+    lookback, season, n, seed
+):
     task = task_of(lookback=lookback, season_length=season)
     values = np.random.default_rng(seed).normal(size=(n, 1))
     row = n // 2
@@ -127,7 +137,9 @@ def test_a_lookback_no_longer_than_a_season_has_the_volatility_of_one_row_to_the
 
 def test_a_width_is_one_where_the_volatility_is_as_usual_unknown_or_was_zero():
     assert widths([2.0, np.nan], 2.0, 24).tolist() == [1.0, 1.0]
-    assert widths([2.0, 0.0], 0.0, 24).tolist() == widths([2.0], np.nan, 24).tolist() * 2 == [1.0, 1.0]
+    assert (
+        widths([2.0, 0.0], 0.0, 24).tolist() == widths([2.0], np.nan, 24).tolist() * 2 == [1.0, 1.0]
+    )
 
 
 def test_a_width_grows_less_than_the_volatility_and_the_less_the_shorter_the_lookback():

@@ -1,4 +1,6 @@
-"""Fitted and saved forecasters in open and closed loop, told their inputs or not, and the mixed strategy."""
+"""Fitted and saved forecasters in open and closed loop, told their inputs or not, and the mixed
+strategy.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made,
 from tests.support import problems
 
 H = problems.HORIZON
-RECURSIVE = [name for name, spec in FAMILIES.items() if issubclass(spec, NetworkSpec | LinearSpec) and spec.recursive]
+RECURSIVE = [
+    name
+    for name, spec in FAMILIES.items()
+    if issubclass(spec, NetworkSpec | LinearSpec) and spec.recursive
+]
 DIRECT = [name for name in FAMILIES if name not in RECURSIVE]
 recursive = pytest.mark.parametrize("family", RECURSIVE)
 AT = {"north": np.array([110, 120])}
@@ -30,7 +36,9 @@ def skip_of(family):
 
 @cache
 def fixed_levels():
-    """Two shops without gaps, changes or calendar: what a window holds does not depend on where it begins."""
+    """Two shops without gaps, changes or calendar: what a window holds does not depend on where it
+    begins.
+    """
     return problems.problem_of(
         problems.frame(gaps=False),
         target=[{"column": "sales"}, {"column": "price"}],
@@ -53,7 +61,9 @@ def simulate(model, panel, rows, *, horizon):
     """The closed loop from one row, told the past-only inputs that were measured after it."""
     ((uid, (row,)),) = rows.items()
     z = model.scaling.scaled(panel.by_id[uid], model.task)[row + 1 :, model.channels.outputs :]
-    return parallel(replace(model, skip=replace(model.skip, carry=Told(z))), panel, rows, horizon=horizon)
+    return parallel(
+        replace(model, skip=replace(model.skip, carry=Told(z))), panel, rows, horizon=horizon
+    )
 
 
 @recursive
@@ -69,16 +79,21 @@ def test_a_horizon_longer_than_trained_begins_with_the_trained_one(family):
     model = made(problem, family, skip_of(family))
     long = parallel(model, problem.panel, AT, horizon=4 * H)["north"]
     assert long.shape == (2, 4 * H, 2) and np.isfinite(long).all()
-    np.testing.assert_array_equal(long[:, :H], parallel(model, problem.panel, AT, horizon=H)["north"])
+    np.testing.assert_array_equal(
+        long[:, :H], parallel(model, problem.panel, AT, horizon=H)["north"]
+    )
 
 
 @recursive
 def test_the_closed_loop_fed_with_true_values_equals_the_open_loop(family):
-    """Rows after the origin are made to be what the loop says they are: then both loops see the same."""
+    """Rows after the origin are made to be what the loop says they are: then both loops see the
+    same.
+    """
     problem = fixed_levels()
     panel, model = problems.copied(problem.panel), made(problem, family, skip_of(family))
     if family == "jordan":
-        model = replace(model, spec=model.spec.with_values({"alpha": 0.0}))  # its context outlives any window
+        # its context outlives any window
+        model = replace(model, spec=model.spec.with_values({"alpha": 0.0}))
     free = simulate(model, panel, {"north": np.array([110])}, horizon=6)["north"][0]
     panel.by_id["north"].values[111:117, :2] = free
     rows = np.arange(110, 116)
@@ -89,7 +104,9 @@ def test_the_closed_loop_fed_with_true_values_equals_the_open_loop(family):
 
 @recursive
 @pytest.mark.parametrize("garbage", [np.nan, 1e30])
-def test_past_only_inputs_changed_after_the_cutoff_change_no_forecast_in_closed_loop(family, garbage):
+def test_past_only_inputs_changed_after_the_cutoff_change_no_forecast_in_closed_loop(
+    family, garbage
+):
     panel, model = problems.copied(problems.shops().panel), forecaster(family, skip_of(family))
     row = {"north": np.array([110])}
     before = parallel(model, panel, row, horizon=8)["north"]
@@ -115,12 +132,16 @@ def test_simulation_reads_the_inputs_after_the_cutoff_and_the_forecast_carries_t
         units = model.scaling.unscaled(carried[:, i - 2], "north", i)[None]
         series.values[111:119, i] = inverse(units, column, series.values[110:111, i])[0]
     np.testing.assert_allclose(
-        simulate(model, panel, row, horizon=8)["north"], parallel(model, panel, row, horizon=8)["north"], rtol=1e-6
+        simulate(model, panel, row, horizon=8)["north"],
+        parallel(model, panel, row, horizon=8)["north"],
+        rtol=1e-6,
     )
 
 
 def test_simulated_inputs_with_gaps_and_changes_are_those_a_window_would_hold():
-    """One step of a simulation after another, each from rows built anew; no window begins in a gap or at a change."""
+    """One step of a simulation after another, each from rows built anew; no window begins in a gap
+    or at a change.
+    """
     panel, model = problems.shops().panel, forecaster("narx", "none")
     model = replace(model, spec=model.spec.with_values({"target_lags": 3, "input_lags": 3}))
     model = replace(model, weights=_some_weights(model))
@@ -141,7 +162,8 @@ def _some_weights(model: Forecaster):
 @pytest.mark.parametrize("family", DIRECT)
 def test_families_that_cannot_be_closed_refuse_with_a_message(family):
     shops = problems.shops()
-    unfitted = (shops.panel.name, shops.panel.task, spec_of(family), shops.scaling)  # a fit may take a minute
+    # a fit may take a minute
+    unfitted = (shops.panel.name, shops.panel.task, spec_of(family), shops.scaling)
     model = Forecaster(*unfitted)
     message = rf"'{family}' is made for 3 steps at once; it has no loop .*take a recursive family"
     with pytest.raises(InputError, match=message):
@@ -169,14 +191,20 @@ def test_an_unstable_loop_is_named():
     problem = fixed_levels()
     model = made(problem, "arx", None)
     wild = replace(model, skip=replace(model.skip, coefficients=model.skip.coefficients + 50.0))
-    with pytest.raises(ModelFailure, match="closed loop is unstable: its output is no longer finite after"):
+    with pytest.raises(
+        ModelFailure, match="closed loop is unstable: its output is no longer finite after"
+    ):
         parallel(wild, problem.panel, AT, horizon=1000)
 
 
 BAD = {
     "no steps": ({"north": np.array([110])}, 0, "over 0 steps was asked for; wanted at least 1"),
     "beyond what is known": ({"north": np.array([140])}, 40, r"known-future inputs up to row 180"),
-    "too short a past": ({"north": np.array([4])}, 2, "has 5 rows of history; lookback=10 are needed"),
+    "too short a past": (
+        {"north": np.array([4])},
+        2,
+        "has 5 rows of history; lookback=10 are needed",
+    ),
     "unknown series": ({"west": np.array([40])}, 2, "No series 'west'"),
 }
 
@@ -188,7 +216,9 @@ def test_rows_and_horizons_that_cannot_be_run_are_refused(rows, horizon, message
 
 
 def test_no_rows_give_no_forecasts():
-    found = parallel(forecaster("arx", None), problems.shops().panel, {"north": np.array([], int)}, horizon=5)
+    found = parallel(
+        forecaster("arx", None), problems.shops().panel, {"north": np.array([], int)}, horizon=5
+    )
     assert found["north"].shape == (0, 5, 2)
 
 
@@ -225,9 +255,12 @@ def test_a_correction_of_nothing_leaves_the_recursion_alone():
     problem, model = mixed_setting()
     rows = {"north": problem.rows("north", "test")}
     ridge = problem.skip("linear", H)
-    found = replace(model, correction=replace(ridge, coefficients=np.zeros_like(ridge.coefficients)))
+    found = replace(
+        model, correction=replace(ridge, coefficients=np.zeros_like(ridge.coefficients))
+    )
     np.testing.assert_allclose(
-        found.predict(problem.panel, rows)["north"], parallel(model, problem.panel, rows, horizon=H)["north"]
+        found.predict(problem.panel, rows)["north"],
+        parallel(model, problem.panel, rows, horizon=H)["north"],
     )
 
 
@@ -246,7 +279,9 @@ def test_a_corrected_network_is_a_mixed_forecast_too_and_cannot_be_run_on():
     rows = {"north": problem.rows("north", "test")}
     net = made(problem, "narx", "none")
     mixed = corrected(problem, net)
-    assert error(problem, mixed.predict(problem.panel, rows)) < error(problem, net.predict(problem.panel, rows))
+    assert error(problem, mixed.predict(problem.panel, rows)) < error(
+        problem, net.predict(problem.panel, rows)
+    )
     with pytest.raises(InputError, match="'narx' is made for 3 steps at once"):
         parallel(mixed, problem.panel, rows, horizon=5)
 

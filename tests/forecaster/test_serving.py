@@ -1,4 +1,6 @@
-"""A request to a served model: what is served equals what was backtested, or the request is refused in a sentence."""
+"""A request to a served model: what is served equals what was backtested, or the request is refused
+in a sentence.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def test_rows_before_the_first_train_row_change_nothing():
 def test_a_window_model_is_given_no_more_than_it_reads(monkeypatch):
     rows = []
     real = serving.from_frame
-    monkeypatch.setattr(serving, "from_frame", lambda frame, *about: rows.append(len(frame)) or real(frame, *about))
+    monkeypatch.setattr(
+        serving, "from_frame", lambda frame, *about: rows.append(len(frame)) or real(frame, *about)
+    )
     Service(Ensemble((forecaster("ridge", "linear"),))).answer(
         history()
     )  # it has gaps, which the short way does not take
@@ -67,13 +71,17 @@ def test_a_window_model_is_given_no_more_than_it_reads(monkeypatch):
     assert rows == [2 * (task.lookback + task.season_length)]
 
 
-def test_a_request_is_answered_with_one_thread_of_blas_and_those_of_the_caller_come_back(monkeypatch):
+def test_a_request_is_answered_with_one_thread_of_blas_and_those_of_the_caller_come_back(
+    monkeypatch,
+):
     def threads() -> set[int]:
         return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
     seen = []
     real = serving.latest
-    monkeypatch.setattr(serving, "latest", lambda *about, **how: seen.append(threads()) or real(*about, **how))
+    monkeypatch.setattr(
+        serving, "latest", lambda *about, **how: seen.append(threads()) or real(*about, **how)
+    )
     with threadpool_limits(2, user_api="blas"):
         before = threads()
         Service(Ensemble((forecaster("ridge", "linear"),))).answer(history())
@@ -87,13 +95,17 @@ def ready(history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:
 
 @pytest.mark.parametrize("family", ["ridge", "gru", "theta", "seasonal_naive"])
 @pytest.mark.parametrize("unit", ["ns", "us", "s"])
-def test_a_history_that_needs_no_mending_is_taken_as_it_is_with_the_same_forecast(family, unit, monkeypatch):
+def test_a_history_that_needs_no_mending_is_taken_as_it_is_with_the_same_forecast(
+    family, unit, monkeypatch
+):
     ensemble = Ensemble((forecaster(family, "linear" if FAMILIES[family].on_skip else None),))
     complete = problems.frame(gaps=False).assign(ds=lambda t: t["ds"].astype(f"datetime64[{unit}]"))
     found = ready(complete, ensemble)
     assert found is not None and [s.unique_id for s in found.series] == ["north", "south"]
     if not ensemble.reads_all:
-        assert {len(series) for series in found.series} == {ensemble.task.lookback + ensemble.task.season_length}
+        assert {len(series) for series in found.series} == {
+            ensemble.task.lookback + ensemble.task.season_length
+        }
     quick = Service(ensemble).answer(complete)
     monkeypatch.setattr(serving, "ready_panel", lambda *about: None)
     pd.testing.assert_frame_equal(quick, Service(ensemble).answer(complete), check_exact=True)
@@ -113,7 +125,9 @@ def test_whatever_has_a_fault_or_needs_mending_goes_through_every_check():
             ds=good["ds"].where(good["unique_id"] == "north", good["ds"] + pd.Timedelta("30min"))
         ),
         "no time": good.assign(ds=good["ds"].where(good.index != 3)),
-        "too early": good.assign(ds=good["ds"].astype("datetime64[s]") - np.timedelta64(146_097 * 86_400, "s")),
+        "too early": good.assign(
+            ds=good["ds"].astype("datetime64[s]") - np.timedelta64(146_097 * 86_400, "s")
+        ),
         "no name": good.assign(unique_id=good["unique_id"].where(good.index != 3)),
         "names as numbers": good.assign(unique_id=1),
         "numbers as text": good.assign(rain=good["rain"].astype(str)),
@@ -139,14 +153,18 @@ def test_a_history_whose_squares_are_no_finite_numbers_is_refused(value):
 
 def test_a_forecast_that_is_no_finite_number_is_refused_with_the_largest_value_it_was_made_from():
     fitted = forecaster("ridge", "linear")
-    steep = replace(fitted, skip=replace(fitted.skip, coefficients=fitted.skip.coefficients * 1e300))
+    steep = replace(
+        fitted, skip=replace(fitted.skip, coefficients=fitted.skip.coefficients * 1e300)
+    )
     table = history()
     table.loc[table.groupby("unique_id").tail(1).index, "sales"] = 1e90
     with pytest.raises(InputError, match=r"no finite number; its largest value is 1e\+90"):
         Service(Ensemble((steep,))).answer(table)
 
 
-@pytest.mark.parametrize("moment", ["1600-01-01T00:00:00", "9999-12-31T23:00:00", "2262-04-12T00:00:00"])
+@pytest.mark.parametrize(
+    "moment", ["1600-01-01T00:00:00", "9999-12-31T23:00:00", "2262-04-12T00:00:00"]
+)
 def test_a_time_that_no_clock_here_holds_is_refused(moment):
     table = history().assign(ds=lambda t: t["ds"].dt.strftime("%Y-%m-%dT%H:%M:%S"))
     table.loc[0, "ds"] = moment
@@ -177,7 +195,9 @@ def test_a_recursion_saved_without_its_first_row_is_not_served(family):
         for uid, fits in model.statistical.items()
     }
     with pytest.raises(InputError, match="saved without the first row of its recursion"):
-        Service(Ensemble((replace(model, statistical=old),))).answer(history().groupby("unique_id").tail(60))
+        Service(Ensemble((replace(model, statistical=old),))).answer(
+            history().groupby("unique_id").tail(60)
+        )
 
 
 def test_a_recursion_may_be_sent_more_rows_than_a_window_needs(monkeypatch):

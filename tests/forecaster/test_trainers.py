@@ -20,7 +20,13 @@ from tests.support import problems
 NO_STEPS = Budget(steps=1, evaluate_every=1)
 SMALL = {"units": 2, "future_units": 1}
 QUICK = {"iterations": 3, "restarts": 1}
-SUITED = {"narx": {"target_lags": 2, "input_lags": 1}, "jordan": {}, "elman": {}, "ffnn": {}, "tdnn": {"layers": 1}}
+SUITED = {
+    "narx": {"target_lags": 2, "input_lags": 1},
+    "jordan": {},
+    "elman": {},
+    "ffnn": {},
+    "tdnn": {"layers": 1},
+}
 
 
 def fitted(family, skip="linear", announce=None, lm=None, **options):
@@ -36,7 +42,9 @@ def test_a_family_is_trained_saved_and_forecasts(family, tmp_path):
     assert found.validation_loss == min(error for _, _, error in found.curve)
     found.forecaster.save(tmp_path / "seed")
     rows = scored_rows()
-    for uid, values in Forecaster.load(tmp_path / "seed").predict(problems.shops().panel, rows).items():
+    for uid, values in (
+        Forecaster.load(tmp_path / "seed").predict(problems.shops().panel, rows).items()
+    ):
         assert np.isfinite(values).all() and values.shape == (len(rows[uid]), problems.HORIZON, 2)
 
 
@@ -52,16 +60,25 @@ def test_each_iteration_lowers_the_training_error_and_equal_seeds_are_equal_bits
 def test_memory_and_seconds_are_announced_before_it_starts():
     said = []
     fitted("ffnn", announce=said.append)
-    assert len(said) == 1 and "MB and at most" in said[0] and said[0].startswith("Levenberg-Marquardt, ")
+    assert (
+        len(said) == 1
+        and "MB and at most" in said[0]
+        and said[0].startswith("Levenberg-Marquardt, ")
+    )
 
 
 def test_a_net_too_large_is_a_failed_row_with_the_limit_and_the_estimate():
-    with pytest.raises(ModelFailure, match=r"at most 2000 weights; this one has \d+ and would take about \d+ MB"):
+    with pytest.raises(
+        ModelFailure, match=r"at most 2000 weights; this one has \d+ and would take about \d+ MB"
+    ):
         fitted("tdnn", units=60)
 
 
 def test_bayesian_regularisation_is_an_option():
-    plain, bayesian = (fitted("ffnn", skip="last", lm={"bayesian": flag, "iterations": 8}) for flag in (False, True))
+    plain, bayesian = (
+        fitted("ffnn", skip="last", lm={"bayesian": flag, "iterations": 8})
+        for flag in (False, True)
+    )
     assert plain.curve[-1] != bayesian.curve[-1]
 
 
@@ -133,9 +150,14 @@ def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection
     network, falling = spec.network(shops.panel.task), itertools.count(1.0, -0.01)
     series = training_series(shops, Skip("none", problems.HORIZON, 2))
     trained = by_gradient(
-        network, series, lambda _: next(falling), spec, seed=0,
-        budget=Budget(4, 2), change_channels=(),
-    )  # fmt: skip
+        network,
+        series,
+        lambda _: next(falling),
+        spec,
+        seed=0,
+        budget=Budget(4, 2),
+        change_channels=(),
+    )
     start = with_principal_axes(network, initialise(network, 0), [one.past for one in series])
     assert trained.best_step == 4
     assert (not np.array_equal(trained.weights[AXES], start[AXES])) == moves
@@ -147,7 +169,10 @@ def test_the_axes_know_nothing_after_the_train_block():
     later = long["ds"] > problems.shops().borders.train_end
     other = problems.problem_of(long.assign(sales=long["sales"].mask(later, 1e6)))
     network = net()
-    a, b = (with_principal_axes(network, initialise(network, 0), train_rows(p)) for p in (problems.shops(), other))
+    a, b = (
+        with_principal_axes(network, initialise(network, 0), train_rows(p))
+        for p in (problems.shops(), other)
+    )
     np.testing.assert_array_equal(a[AXES], b[AXES])
 
 

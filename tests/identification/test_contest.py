@@ -1,4 +1,6 @@
-"""Rows of models on one record: what trains, validates and tests them, how they are ranked, what a command leaves."""
+"""Rows of models on one record: what trains, validates and tests them, how they are ranked, what a
+command leaves.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,17 @@ import pytest
 
 from forecast.config.operation import Record, load_record
 from forecast.config.reading import validated
-from forecast.identification import Experiment, Model, contest, grunet, lstmnet, narxnet, tank, train, trainlm
+from forecast.identification import (
+    Experiment,
+    Model,
+    contest,
+    grunet,
+    lstmnet,
+    narxnet,
+    tank,
+    train,
+    trainlm,
+)
 from forecast.identification.contest import WARM_UP, compete, split
 from forecast.system.errors import InputError, ModelFailure
 from tests.support import small_project
@@ -24,7 +36,13 @@ PAGE = (small_project.ROOT / "docs" / "identification.md").read_text(encoding="u
 
 
 def record(**changes: object) -> Record:
-    given = {"kind": "experiment", "file": "tank.csv", "inputs": ["u"], "outputs": ["y"], "rows": ["arx", "narx_lm"]}
+    given = {
+        "kind": "experiment",
+        "file": "tank.csv",
+        "inputs": ["u"],
+        "outputs": ["y"],
+        "rows": ["arx", "narx_lm"],
+    }
     return validated(Record, {**given, **changes}, where="here")
 
 
@@ -36,12 +54,16 @@ def test_a_share_is_cut_from_the_end_of_every_record() -> None:
 
 def test_whole_records_are_taken_by_name_and_begin_with_measured_rows() -> None:
     fitted, blocks = split({"a": tank(200), "b": tank(100)}, ("b",))
-    assert list(fitted) == ["a"] and [tuple(map(len, block)) for block in blocks] == [(WARM_UP, 100 - WARM_UP)]
-    with pytest.raises(InputError, match=r"no record \['c'\] to test on; the file has \['a', 'b'\]"):
+    assert list(fitted) == ["a"] and [tuple(map(len, block)) for block in blocks] == [
+        (WARM_UP, 100 - WARM_UP)
+    ]
+    with pytest.raises(
+        InputError, match=r"no record \['c'\] to test on; the file has \['a', 'b'\]"
+    ):
         split({"a": tank(200), "b": tank(100)}, ("c",))
 
 
-def test_a_model_whose_delays_reach_beyond_the_measured_rows_begins_later_and_is_judged_from_there() -> None:
+def test_a_model_whose_delays_exceed_the_measured_rows_is_judged_from_where_it_begins() -> None:
     whole = tank(200)
     model = train(narxnet((1,), (1, WARM_UP + 9), 2), whole, iterations=3)
     (block,) = split({"a": whole, "b": whole}, ("b",))[1]
@@ -49,7 +71,9 @@ def test_a_model_whose_delays_reach_beyond_the_measured_rows_begins_later_and_is
     assert np.isnan(run[:9]).all() and len(run) == 200 - WARM_UP
     free = model.parallel(whole.u, whole.y[: WARM_UP + 9]).y[WARM_UP + 9 :]
     np.testing.assert_array_equal(run[9:], free)
-    np.testing.assert_allclose(errors, np.sqrt(np.mean((free - whole.y[WARM_UP + 9 :]) ** 2, axis=0)))
+    np.testing.assert_allclose(
+        errors, np.sqrt(np.mean((free - whole.y[WARM_UP + 9 :]) ** 2, axis=0))
+    )
 
 
 def test_records_that_are_numbers_are_named_by_numbers() -> None:
@@ -63,7 +87,9 @@ def test_the_validation_error_ranks_and_the_test_rows_change_nothing_of_it() -> 
     assert [entry.row for entry in first] == ["narx_lm", "arx"]
     assert [entry.validation for entry in first] == sorted(entry.validation for entry in first)
     assert first[0].test < 0.1 and second[0].test > 1.0
-    assert [e.model.weights["readout/bias"] for e in first] == [e.model.weights["readout/bias"] for e in second]
+    assert [e.model.weights["readout/bias"] for e in first] == [
+        e.model.weights["readout/bias"] for e in second
+    ]
 
 
 def test_a_row_that_fails_says_why_and_is_the_last() -> None:
@@ -73,7 +99,9 @@ def test_a_row_that_fails_says_why_and_is_the_last() -> None:
     assert "wants inputs" in entries[-1].note
 
 
-def test_ctrl_c_keeps_the_rows_that_are_done_and_the_notes_of_a_row_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_the_rows_that_are_done_and_the_notes_of_a_row_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def pressed(experiments, seed):
         raise KeyboardInterrupt
 
@@ -92,7 +120,9 @@ def test_a_row_whose_last_training_fails_is_not_chosen(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(contest, "ROWS", {**contest.ROWS, "gru": once})
     entries = compete(record(rows=["gru", "arx"]), {"": tank(300)})
-    assert [entry.row for entry in entries] == ["arx", "gru"] and entries[1].validation < entries[0].validation
+    assert [entry.row for entry in entries] == ["arx", "gru"] and entries[1].validation < entries[
+        0
+    ].validation
 
 
 @pytest.mark.parametrize("net", [grunet(4), lstmnet(4)], ids=lambda net: net.kind)
@@ -104,14 +134,20 @@ def test_a_gated_net_simulates_from_its_inputs_alone(net) -> None:
     assert np.sqrt(np.mean((run - whole.y[180:]) ** 2)) < 0.3 * whole.y.std()
 
 
-def test_a_model_without_validation_rows_or_with_a_lost_free_run_is_saved_and_read_again(tmp_path: Path) -> None:
+def test_a_model_without_validation_rows_or_with_a_lost_free_run_is_saved_and_read_again(
+    tmp_path: Path,
+) -> None:
     entries = compete(record(rows=["arx"]), {"": tank(300)})
     entries[0].model.save(tmp_path)
     training = Model.load(tmp_path).training
-    assert np.isnan(training.curve[0][2]) and training.free_run == entries[0].model.training.free_run
+    assert (
+        np.isnan(training.curve[0][2]) and training.free_run == entries[0].model.training.free_run
+    )
 
 
-@pytest.mark.parametrize("change", [{"test": 0.7}, {"rows": ["gr"]}, {"rows": []}, {"seed": -1}, {"sampling_time": 0}])
+@pytest.mark.parametrize(
+    "change", [{"test": 0.7}, {"rows": ["gr"]}, {"rows": []}, {"seed": -1}, {"sampling_time": 0}]
+)
 def test_a_wrong_entry_is_refused_by_the_name_of_its_key(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(change))):
         record(**change)
@@ -123,21 +159,33 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     (tmp_path / "configs" / "experiments.yaml").write_text(short)
     e = tank(300, noise=0.005)
     e.y[290:294] = np.nan  # in the test rows, which the page draws
-    pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0]}).to_csv(tmp_path / "tank.csv", index=False)
+    pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0]}).to_csv(
+        tmp_path / "tank.csv", index=False
+    )
     done = small_project.command(tmp_path, "identify", "tank", "--format", "json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [row["row"] for row in found] == ["narx_lm", "arx"]
     page = (tmp_path / "reports" / "experiments.html").read_text()
-    assert "<h2>tank</h2>" in page and re.search(r'<td class="notes[^>]*>narxnet: [^<]*\nRMSE on the', page)
+    assert "<h2>tank</h2>" in page and re.search(
+        r'<td class="notes[^>]*>narxnet: [^<]*\nRMSE on the', page
+    )
     folder = tmp_path / "data" / "identified" / "tank"
-    assert {path.name for path in folder.iterdir()} == {"result.json", "simulator.py", "narx_lm", "arx"}
+    assert {path.name for path in folder.iterdir()} == {
+        "result.json",
+        "simulator.py",
+        "narx_lm",
+        "arx",
+    }
     code = "import mlflow; r = mlflow.search_runs(experiment_names=['tank'], "
     code += "order_by=['metrics.`validation/free_run`'])\n"
     code += "print(list(zip(r['tags.row'], r['tags.chosen'], r['metrics.test/free_run'].round(9))))"
     uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     said = subprocess.run(
-        [sys.executable, "-c", code], env={**small_project.environment(), **uri}, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env={**small_project.environment(), **uri},
+        capture_output=True,
+        text=True,
     )
     chosen = [("narx_lm", "true"), ("arx", "false")]
     assert said.stdout.strip().endswith(
@@ -146,7 +194,10 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
 
 
 def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
-    assert load_record("tank", small_project.ROOT / "configs" / "examples").rows == Record.model_fields["rows"].default
+    assert (
+        load_record("tank", small_project.ROOT / "configs" / "examples").rows
+        == Record.model_fields["rows"].default
+    )
     (tmp_path / "experiments.yaml").write_text(YAML)
     assert load_record("tank", tmp_path).sampling_time == 4
     with pytest.raises(InputError, match="tank"):

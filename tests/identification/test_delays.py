@@ -36,7 +36,9 @@ def delayed_arx(rows: int, dead: int, seed: int, *, smooth: bool = False) -> Exp
 @pytest.mark.parametrize("smooth", [False, True], ids=["white input", "smooth input"])
 @pytest.mark.parametrize("dead", [1, 5])
 def test_the_dead_time_is_the_first_delay_at_which_an_input_acts(dead, smooth) -> None:
-    chosen = choose_delays(delayed_arx(600, dead, 0, smooth=smooth), delayed_arx(600, dead, 1, smooth=smooth))
+    chosen = choose_delays(
+        delayed_arx(600, dead, 0, smooth=smooth), delayed_arx(600, dead, 1, smooth=smooth)
+    )
     assert chosen.dead_times == (dead,)
     assert chosen.input_delays[0] == dead
 
@@ -84,7 +86,10 @@ def test_a_net_with_the_chosen_delays_beats_one_that_is_blind_to_the_dead_time()
 
 
 def test_short_experiments_are_refused() -> None:
-    with pytest.raises(InputError, match="Delays up to 20 steps were asked of an experiment of 60 rows; at least 80"):
+    with pytest.raises(
+        InputError,
+        match="Delays up to 20 steps were asked of an experiment of 60 rows; at least 80",
+    ):
         choose_delays(tank(200), tank(60))
 
 
@@ -107,11 +112,14 @@ def test_partial_autocorrelation_ends_with_the_order_of_the_law() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [list, tuple, pd.Series, lambda y: pd.DataFrame({"y": y}), lambda y: y[:, None].tolist()]
+    "form",
+    [list, tuple, pd.Series, lambda y: pd.DataFrame({"y": y}), lambda y: y[:, None].tolist()],
 )
 def test_correlations_take_lists_and_frames(form) -> None:
     values = tank(50).y[:, 0]
-    np.testing.assert_array_equal(autocorrelation(form(values), 3).values, autocorrelation(values, 3).values)
+    np.testing.assert_array_equal(
+        autocorrelation(form(values), 3).values, autocorrelation(values, 3).values
+    )
     found = cross_correlation(form(values), form(values), 3)
     np.testing.assert_array_equal(found.values, cross_correlation(values, values, 3).values)
 
@@ -123,7 +131,8 @@ def test_orders_are_not_searched_on_experiments_that_cannot_tell_them() -> None:
             choose(e, Experiment(np.hstack([e.u, e.u]), e.y))
         with pytest.raises(InputError, match="nothing to train on"):
             choose()
-    with pytest.raises(InputError, match="`criterion` is 'BIC'; wanted 'aic' or 'bic'"):  # any other word was 'aic'
+    # any other word was 'aic'
+    with pytest.raises(InputError, match="`criterion` is 'BIC'; wanted 'aic' or 'bic'"):
         arx_order(e, criterion="BIC")
     with pytest.raises(InputError, match="60 whole rows for ARX models of 82 weights"):
         arx_order(e, longest=40)

@@ -1,4 +1,6 @@
-"""Inputs that excite, files that are read, and what a model does around an operating point: known answers."""
+"""Inputs that excite, files that are read, and what a model does around an operating point: known
+answers.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def test_a_multisine_has_its_band_and_nothing_else_at_a_low_crest_factor() -> No
 
 def test_the_crest_factor_of_two_levels_is_one_and_of_a_sine_the_root_of_two() -> None:
     assert crest_factor([-1.0, 1.0, -1.0, 1.0]) == 1.0
-    assert crest_factor(np.sin(2 * np.pi * np.arange(400) / 40)) == pytest.approx(np.sqrt(2), rel=1e-3)
+    assert crest_factor(np.sin(2 * np.pi * np.arange(400) / 40)) == pytest.approx(
+        np.sqrt(2), rel=1e-3
+    )
     with pytest.raises(InputError, match="constant"):
         crest_factor([3.0, 3.0])
 
@@ -64,7 +68,11 @@ def test_steps_are_held_and_a_chirp_sweeps_from_slow_to_fast() -> None:
     bits = prbs(90, 1.0, 4.0, hold=6)
     assert set(bits.tolist()) == {1.0, 4.0} and not np.diff(bits)[np.arange(89) % 6 != 5].any()
     steps = random_steps(95, 1.0, 4.0, hold=10)
-    assert len(steps) == 95 and len(set(steps.tolist())) == 10 and 1.0 <= steps.min() < steps.max() <= 4.0
+    assert (
+        len(steps) == 95
+        and len(set(steps.tolist())) == 10
+        and 1.0 <= steps.min() < steps.max() <= 4.0
+    )
     sweep = chirp(1000, band=(0.0, 0.2))
     turns = np.flatnonzero(np.diff(np.sign(sweep)))
     assert np.diff(turns)[:3].min() > 5 * np.diff(turns)[-3:].max()
@@ -74,7 +82,11 @@ def test_the_static_curve_of_a_linear_model_is_its_gain() -> None:
     levels = np.array([-1.0, 0.0, 3.0])
     settled = static_curve(linear(), levels)
     np.testing.assert_allclose(settled[:, 0], 2.5 * levels, atol=1e-9)
-    growing = Model(linear().net, {**linear().weights, "readout/kernel": np.array([[1.1], [0.5]])}, linear().scaling)
+    growing = Model(
+        linear().net,
+        {**linear().weights, "readout/kernel": np.array([[1.1], [0.5]])},
+        linear().scaling,
+    )
     assert np.isnan(static_curve(growing, [1.0])).all()
     np.testing.assert_array_equal(static_curve(linear(), 3.0), settled[2:])
     assert len(plotstatic(levels, settled).axes) == 1
@@ -85,7 +97,9 @@ POLES = {"fast": 0.8, "slower than the rows": 0.999, "integrates": 1.0}
 
 @pytest.mark.parametrize("pole", POLES.values(), ids=POLES)
 def test_the_frequency_response_is_that_of_the_linear_model_however_long_it_remembers(pole) -> None:
-    """A pulse cut off after 512 rows had 0.4 of the gain of a pole at 0.999, and nothing of an integrator's."""
+    """A pulse cut off after 512 rows had 0.4 of the gain of a pole at 0.999, and nothing of an
+    integrator's.
+    """
     weights = {**linear().weights, "readout/kernel": np.array([[pole], [0.5]])}
     frequencies, found = frequency_response(Model(linear().net, weights, linear().scaling), 0.0)
     z = np.exp(2j * np.pi * frequencies[1:])
@@ -94,10 +108,22 @@ def test_the_frequency_response_is_that_of_the_linear_model_however_long_it_reme
 
 
 WRONG = {
-    "no such column": (lambda: static_curve(linear(), [0.0], column=1), "Column 1 of .* the model has 1 inputs"),
-    "none counted from behind": (lambda: frequency_response(linear(), 0.0, column=-1), "Column -1 of inputs"),
-    "too many inputs": (lambda: frequency_response(linear(), [0.0, 1.0]), "held at 2 values; the model has 1 inputs"),
-    "levels held for no row": (lambda: random_steps(10, hold=0), "`hold` is 0; wanted whole rows from 1 up"),
+    "no such column": (
+        lambda: static_curve(linear(), [0.0], column=1),
+        "Column 1 of .* the model has 1 inputs",
+    ),
+    "none counted from behind": (
+        lambda: frequency_response(linear(), 0.0, column=-1),
+        "Column -1 of inputs",
+    ),
+    "too many inputs": (
+        lambda: frequency_response(linear(), [0.0, 1.0]),
+        "held at 2 values; the model has 1 inputs",
+    ),
+    "levels held for no row": (
+        lambda: random_steps(10, hold=0),
+        "`hold` is 0; wanted whole rows from 1 up",
+    ),
     "half a row": (lambda: prbs(10, hold=2.5), "`hold` is 2.5"),
 }
 
@@ -138,7 +164,11 @@ def test_a_file_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text("run,u,y\na,1,2\na,2,\nb,3,4\nb,4,5\n")
     first, second = read_csv(path, ["y"], ["u"], experiment="run")
-    assert first.u.tolist() == [[1.0], [2.0]] and np.isnan(first.y[1, 0]) and second.y.tolist() == [[4.0], [5.0]]
+    assert (
+        first.u.tolist() == [[1.0], [2.0]]
+        and np.isnan(first.y[1, 0])
+        and second.y.tolist() == [[4.0], [5.0]]
+    )
     (whole,) = read_csv(path, ["y"])
     assert whole.u.shape == (4, 0) and len(whole) == 4
     with pytest.raises(InputError, match=r"has no column \['level'\]; it has \['run', 'u', 'y'\]"):
@@ -161,7 +191,11 @@ def test_a_straight_line_is_taken_out_and_gaps_stay() -> None:
     y = 3 + 0.5 * np.arange(20.0)
     y[7] = np.nan
     flat = detrend(Experiment(np.arange(20.0), y))
-    assert np.isnan(flat.y[7, 0]) and np.nanmax(np.abs(flat.y)) < 1e-12 and np.abs(flat.u).max() < 1e-12
+    assert (
+        np.isnan(flat.y[7, 0])
+        and np.nanmax(np.abs(flat.y)) < 1e-12
+        and np.abs(flat.u).max() < 1e-12
+    )
 
 
 def test_the_error_spectrum_stands_beside_that_of_the_output() -> None:

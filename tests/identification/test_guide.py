@@ -1,4 +1,6 @@
-"""docs/coming-from-matlab.md: every line of its tables does what it says, and so does its script."""
+"""docs/coming-from-matlab.md: every line of its tables does what it says, and so does its
+script.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,21 @@ from tests.support.small_project import ROOT
 PAGE = (ROOT / "docs" / "coming-from-matlab.md").read_text(encoding="utf-8")
 HERE, MISSING = PAGE.split("## Not here")
 LINES = [
-    tuple(part.strip() for part in line.strip("|").split("|")) for line in HERE.splitlines() if line.startswith("| `")
+    tuple(part.strip() for part in line.strip("|").split("|"))
+    for line in HERE.splitlines()
+    if line.startswith("| `")
 ]
 
 TOOLBOX = """
-timedelaynet distdelaynet narxnet narnet elmannet layrecnet linearlayer preparets closeloop openloop removedelay
-adddelay train trainlm trainbr trainscg traingdx trainbfg trainrp view perform mse mae sse sae divideblock divideind
-divideint dividerand dividetrain genFunction gensim ploterrcorr plotinerrcorr plotregression plotresponse ploterrhist
-plotperform plottrainstate con2seq seq2con catsamples catsignals catelements cattimesteps getsamples getsignals
-gettimesteps getelements getsiminit setsiminit numsamples numtimesteps numelements numsignals numfinite numnan nndata
-tonndata fromnndata nndata2sim sim2nndata fixunknowns mapminmax mapstd removeconstantrows configure init sim adapt
-nncorr defaultderiv bttderiv fpderiv staticderiv simplenarx_dataset simpleseries_dataset maglev_dataset ntstool
+timedelaynet distdelaynet narxnet narnet elmannet layrecnet linearlayer preparets closeloop openloop
+removedelay adddelay train trainlm trainbr trainscg traingdx trainbfg trainrp view perform mse mae
+sse sae divideblock divideind divideint dividerand dividetrain genFunction gensim ploterrcorr
+plotinerrcorr plotregression plotresponse ploterrhist plotperform plottrainstate con2seq seq2con
+catsamples catsignals catelements cattimesteps getsamples getsignals gettimesteps getelements
+getsiminit setsiminit numsamples numtimesteps numelements numsignals numfinite numnan nndata
+tonndata fromnndata nndata2sim sim2nndata fixunknowns mapminmax mapstd removeconstantrows configure
+init sim adapt nncorr defaultderiv bttderiv fpderiv staticderiv simplenarx_dataset
+simpleseries_dataset maglev_dataset ntstool
 """
 
 
@@ -42,7 +48,9 @@ def begun() -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize(("matlab", "here", "so_that"), LINES, ids=[line[0].strip("`") for line in LINES])
+@pytest.mark.parametrize(
+    ("matlab", "here", "so_that"), LINES, ids=[line[0].strip("`") for line in LINES]
+)
 def test_a_line_of_the_guide_does_what_it_says(
     matlab: str, here: str, so_that: str, begun: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -63,13 +71,17 @@ def test_what_is_not_here_says_why() -> None:
     assert all(len(row.split("|")[2].split()) > 4 for row in rows)
 
 
-def test_a_narxnet_script_is_ported_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_narxnet_script_is_ported_in_ten_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     script = indented("## A narxnet script")
     assert len(script.strip().splitlines()) <= 10
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(script, names)
-    one_step, free, following = (float(line.strip("[]")) for line in capsys.readouterr().out.splitlines())
+    one_step, free, following = (
+        float(line.strip("[]")) for line in capsys.readouterr().out.splitlines()
+    )
     spread = float(names["y"].var())
     assert one_step < 1e-3 * spread and free < 1e-2 * spread
     assert abs(following - names["y"][-1, 0]) < 0.5

@@ -1,4 +1,6 @@
-"""Trained nets in both loops: alignment, state hand-over, the next step, k steps, saving and exporting."""
+"""Trained nets in both loops: alignment, state hand-over, the next step, k steps, saving and
+exporting.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def model(name: str, outputs: int = 2) -> Model:
     u = np.zeros((len(y), 0)) if u is None else u
     network = net.network(u.shape[1], outputs)
     rng = np.random.default_rng(0)
-    weights = {n: w + 0.3 * rng.normal(size=w.shape) for n, w in initialise(network, 0, "float64").items()}
+    weights = {
+        n: w + 0.3 * rng.normal(size=w.shape) for n, w in initialise(network, 0, "float64").items()
+    }
     return Model(net, weights, Standardization.fit([Experiment(u, y)]))
 
 
@@ -73,7 +77,10 @@ def test_a_narx_forecast_in_words_and_numbers() -> None:
     m = model("narx", 1)
     u, y = data(m.net, outputs=1)
     t, w = 9, m.weights
-    z = np.concatenate([m.scaling.scale_y(y[t - d]) for d in (1, 2)] + [m.scaling.scale_u(u[t - d]) for d in (1, 3)])
+    z = np.concatenate(
+        [m.scaling.scale_y(y[t - d]) for d in (1, 2)]
+        + [m.scaling.scale_u(u[t - d]) for d in (1, 3)]
+    )
     hidden = np.tanh(z @ w["layer_0/kernel"] + w["layer_0/bias"])
     wanted = m.scaling.unscale_y(hidden @ w["readout/kernel"] + w["readout/bias"])
     np.testing.assert_allclose(m.series_parallel(u, y).y[t], wanted, rtol=1e-12)
@@ -103,7 +110,9 @@ def test_the_first_rows_only_fill_the_delays_as_preparets_does(name) -> None:
     u, y = data(m.net)
     run = m.series_parallel(u, y).y
     assert np.isnan(run[: m.start]).all() and np.isfinite(run[m.start :]).all()
-    rest = m.series_parallel(cut(u, m.start, None), y[m.start :], m.prepare(cut(u, 0, m.start), y[: m.start]))
+    rest = m.series_parallel(
+        cut(u, m.start, None), y[m.start :], m.prepare(cut(u, 0, m.start), y[: m.start])
+    )
     np.testing.assert_array_equal(rest.y, run[m.start :])
 
 
@@ -168,7 +177,9 @@ def test_a_model_whose_inputs_act_later_needs_no_next_input() -> None:
     m = model("narx with the input of the same row")
     late = replace(m, net=replace(m.net, dead_times=(2, 3)))
     u, y = data(m.net)
-    np.testing.assert_array_equal(late.removedelay(u[:29], y[:29])[28], late.series_parallel(u, y).y[29])
+    np.testing.assert_array_equal(
+        late.removedelay(u[:29], y[:29])[28], late.series_parallel(u, y).y[29]
+    )
     with pytest.raises(InputError, match="the next step needs `u_next`"):
         replace(m, net=replace(m.net, dead_times=(2, 0))).removedelay(u, y)
 
@@ -205,7 +216,10 @@ def test_a_loop_that_explodes_is_named() -> None:
         {"readout/kernel": np.array([[1e3]]), "readout/bias": np.zeros(1)},
         Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1)),
     )
-    with pytest.raises(ModelFailure, match="closed loop is unstable: its output is no longer finite after 102 of 299"):
+    with pytest.raises(
+        ModelFailure,
+        match="closed loop is unstable: its output is no longer finite after 102 of 299",
+    ):
         m.parallel(None, [1.0], rows=300)
 
 
@@ -215,7 +229,9 @@ def test_saved_and_loaded_it_is_the_same(name, tmp_path) -> None:
     m.save(tmp_path)
     again = Model.load(tmp_path)
     assert again.net == m.net
-    np.testing.assert_array_equal(again.series_parallel(*data(m.net)).y, m.series_parallel(*data(m.net)).y)
+    np.testing.assert_array_equal(
+        again.series_parallel(*data(m.net)).y, m.series_parallel(*data(m.net)).y
+    )
 
 
 def test_a_model_of_which_a_part_is_missing_or_unknown_is_no_model(tmp_path) -> None:
@@ -256,8 +272,10 @@ import sys, json
 sys.path.insert(0, {folder!r})
 import exported as net
 u, y = json.load(open({data!r}))
-print(json.dumps([net.predict(u, y).tolist(), net.simulate(u, y[:{start}], {rows}).tolist() if {closed} else None]))
-assert not [name for name in sys.modules if name.split(".")[0] in ("forecast", "tensorflow", "scipy", "pandas")]
+closed = net.simulate(u, y[:{start}], {rows}).tolist() if {closed} else None
+print(json.dumps([net.predict(u, y).tolist(), closed]))
+heavy = ("forecast", "tensorflow", "scipy", "pandas")
+assert not [name for name in sys.modules if name.split(".")[0] in heavy]
 """
 
 
@@ -269,9 +287,16 @@ def test_the_exported_function_needs_numpy_alone_and_gives_the_same(name, tmp_pa
     u, y = data(m.net)
     export(m, tmp_path / "exported.py")
     (tmp_path / "data.json").write_text(json.dumps([None if u is None else u.tolist(), y.tolist()]))
-    about = {"folder": str(tmp_path), "data": str(tmp_path / "data.json"), "start": m.start, "rows": len(y)}
+    about = {
+        "folder": str(tmp_path),
+        "data": str(tmp_path / "data.json"),
+        "start": m.start,
+        "rows": len(y),
+    }
     code = CALL.format(**about, closed=m.net.feedback)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
+    )
     opened, closed = json.loads(run.stdout)
     np.testing.assert_allclose(np.array(opened, float), m.series_parallel(u, y).y, rtol=1e-9)
     if m.net.feedback:
@@ -284,23 +309,50 @@ BAD = {
         lambda m: m.series_parallel(U[:3], Y[:3]),
         "delays up to 3; the series has 3 rows",
     ),
-    "too few rows to prepare": (lambda m: m.prepare(U[:2], Y[:2]), "delays up to 3; the series has 2 rows"),
-    "too few rows to start from": (lambda m: m.parallel(U, Y[:2]), "measured rows of y: 2; wanted at"),
-    "rank": (lambda m: m.series_parallel(np.zeros((2, 20, 2)), Y), r"`u` has shape \(2, 20, 2\); wanted"),
-    "columns of u": (lambda m: m.series_parallel(U[:, :1], Y), "u has 1 column; this net was trained on 2"),
-    "columns of y": (lambda m: m.series_parallel(U, Y[:, 0]), "y has 1 column; this net was trained on 2"),
+    "too few rows to prepare": (
+        lambda m: m.prepare(U[:2], Y[:2]),
+        "delays up to 3; the series has 2 rows",
+    ),
+    "too few rows to start from": (
+        lambda m: m.parallel(U, Y[:2]),
+        "measured rows of y: 2; wanted at",
+    ),
+    "rank": (
+        lambda m: m.series_parallel(np.zeros((2, 20, 2)), Y),
+        r"`u` has shape \(2, 20, 2\); wanted",
+    ),
+    "columns of u": (
+        lambda m: m.series_parallel(U[:, :1], Y),
+        "u has 1 column; this net was trained on 2",
+    ),
+    "columns of y": (
+        lambda m: m.series_parallel(U, Y[:, 0]),
+        "y has 1 column; this net was trained on 2",
+    ),
     "rows": (lambda m: m.series_parallel(U[:19], Y), "Rows of u: 19, of y: 20"),
-    "NaN in u": (lambda m: m.series_parallel(np.full((20, 2), np.nan), Y), "u is missing in row 0, column 0"),
-    "NaN in the first rows of y": (lambda m: m.parallel(U, np.full((3, 2), np.nan)), "y is missing before row 3"),
+    "NaN in u": (
+        lambda m: m.series_parallel(np.full((20, 2), np.nan), Y),
+        "u is missing in row 0, column 0",
+    ),
+    "NaN in the first rows of y": (
+        lambda m: m.parallel(U, np.full((3, 2), np.nan)),
+        "y is missing before row 3",
+    ),
     "text": (lambda m: m.series_parallel(U, np.full((20, 2), "a")), "`y` is no table of numbers"),
-    "infinite": (lambda m: m.series_parallel(U, np.full((20, 2), np.inf)), "`y` has infinite values"),
+    "infinite": (
+        lambda m: m.series_parallel(U, np.full((20, 2), np.inf)),
+        "`y` has infinite values",
+    ),
     "no inputs": (lambda m: m.parallel(None, Y[:3]), "u has 0 columns; this net was trained on 2"),
     "columns of the next u": (
         lambda m: model("narx with the input of the same row").removedelay(U, Y, [1.0]),
         "u_next has 1 column; this net was trained on 2",
     ),
     "half a step": (lambda m: m.ahead(U, Y, steps=1.5), "`steps` is 1.5, the rows are 17"),
-    "no y for a net that feeds it back": (lambda m: m.series_parallel(U, None), r"`y` has shape \(\)"),
+    "no y for a net that feeds it back": (
+        lambda m: m.series_parallel(U, None),
+        r"`y` has shape \(\)",
+    ),
     "too many steps": (lambda m: m.ahead(U, Y, steps=17), "`steps` is 17, the rows are 17"),
 }
 
@@ -327,12 +379,21 @@ def test_a_free_run_without_inputs_needs_its_number_of_rows() -> None:
 
 
 OPTIONS = {
-    "delays not rising": (lambda: narxnet((2, 1)), r"`input_delays` is \(2, 1\); wanted whole steps from 0"),
-    "feedback without delay": (lambda: narnet((0, 1)), "`feedback_delays` is .* wanted whole steps from 1"),
+    "delays not rising": (
+        lambda: narxnet((2, 1)),
+        r"`input_delays` is \(2, 1\); wanted whole steps from 0",
+    ),
+    "feedback without delay": (
+        lambda: narnet((0, 1)),
+        "`feedback_delays` is .* wanted whole steps from 1",
+    ),
     "no delays": (lambda: timedelaynet(()), r"`input_delays` is \(\)"),
     "sets of delays": (lambda: distdelaynet(((1,),), 5), "1 sets of delays for 1 hidden layers"),
     "half a unit": (lambda: narxnet(hidden=2.7), "`hidden` is 2.7; wanted units per layer"),
-    "half a unit in a layer": (lambda: narxnet(hidden=(2.7,)), r"`hidden` is \(2.7,\); wanted units per layer"),
+    "half a unit in a layer": (
+        lambda: narxnet(hidden=(2.7,)),
+        r"`hidden` is \(2.7,\); wanted units per layer",
+    ),
     "half a delay": (lambda: narxnet(1.5), r"`input_delays` is \(1.5,\); wanted whole steps"),
     "units": (lambda: narxnet(hidden=0), "`hidden` is 0; wanted units per layer"),
     "nothing to feed back": (lambda: layrecnet((1,), ()), "layrecnet without hidden units"),
@@ -355,7 +416,10 @@ def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
 
 
 def test_importing_the_door_does_not_import_tensorflow() -> None:
-    code = "import sys, forecast.identification; assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    code = (
+        "import sys, forecast.identification; assert 'tensorflow' not in sys.modules and 'keras'"
+        " not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

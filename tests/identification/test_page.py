@@ -1,4 +1,6 @@
-"""docs/identification.md: its code runs from top to bottom, in one folder, and its names are all there are."""
+"""docs/identification.md: its code runs from top to bottom, in one folder, and its names are all
+there are.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,19 @@ from tests.support.small_project import ROOT
 
 PAGE = (ROOT / "docs" / "identification.md").read_text(encoding="utf-8")
 OTHER = (ROOT / "docs" / "coming-from-matlab.md").read_text(encoding="utf-8")
-CODE = re.sub(r"^ {4,6}", "", "".join(re.findall(r"^ {4,}\S.*\n|^\n", PAGE, re.MULTILINE)), flags=re.MULTILINE)
+CODE = re.sub(
+    r"^ {4,6}", "", "".join(re.findall(r"^ {4,}\S.*\n|^\n", PAGE, re.MULTILINE)), flags=re.MULTILINE
+)
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     folder = tmp_path_factory.mktemp("page")
     runs = [tank(600, noise=0.005), tank(200, seed=1)]
-    tables = [pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0], "run": k}) for k, e in enumerate(runs)]
+    tables = [
+        pd.DataFrame({"inflow": e.u[:, 0], "level": e.y[:, 0], "run": k})
+        for k, e in enumerate(runs)
+    ]
     tables[0].to_csv(folder / "tank.csv", index=False)
     pd.concat(tables).to_csv(folder / "runs.csv", index=False)
     names: dict[str, Any] = {}
@@ -43,7 +50,9 @@ def test_a_csv_becomes_a_simulator_that_follows_rows_it_has_not_seen(ran) -> Non
     np.savez(folder / "rows.npz", u=test.u, y=test.y)
     code = "import numpy as np, simulator; d = np.load('rows.npz')\n"
     code += "np.save('run.npy', simulator.simulate(d['u'], d['y'][:5]))"
-    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, env={"PYTHONPATH": str(folder)})
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, check=True, env={"PYTHONPATH": str(folder)}
+    )
     np.testing.assert_allclose(np.load(folder / "run.npy"), names["free"].y, rtol=1e-9)
 
 
@@ -53,7 +62,8 @@ def test_what_it_makes_is_what_it_says(ran) -> None:
     assert names["found"].verdict == "stable"
     assert names["handed_on"].y.shape == (100, 1) and names["five"].shape == (195, 5, 1)
     np.testing.assert_array_equal(
-        names["again"].parallel(names["test_record"].u, names["test_record"].y[:5]).y, names["free"].y
+        names["again"].parallel(names["test_record"].u, names["test_record"].y[:5]).y,
+        names["free"].y,
     )
     assert names["spread"].max() < names["test_record"].y.std()
     assert names["closed"].training.free_run["train"] < 0.01 * names["train_record"].y.var()

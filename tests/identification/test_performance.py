@@ -1,4 +1,6 @@
-"""How good a trained net is: its error, the verdict on its loop, and plots that show the numbers behind them."""
+"""How good a trained net is: its error, the verdict on its loop, and plots that show the numbers
+behind them.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def test_the_regression_line_is_fitted_and_its_r_stands_above() -> None:
     assert "2.000 y +1" in axes.get_legend_handles_labels()[1]
 
 
-def test_the_histogram_counts_every_error_and_the_curve_marks_the_weights_kept(model, found) -> None:
+def test_the_histogram_counts_every_error_and_the_curve_marks_the_weights_kept(
+    model, found
+) -> None:
     axes = ploterrhist(E.y - found, LABELS).axes[0]
     assert max(bar.get_y() + bar.get_height() for bar in axes.patches) <= 119
     assert axes.get_legend_handles_labels()[1] == ["train", "validation", "test"]
@@ -80,9 +84,11 @@ def test_the_histogram_counts_every_error_and_the_curve_marks_the_weights_kept(m
     assert curve.get_legend_handles_labels()[1][-1] == f"kept: {best[2]:.3g} at {best[0]}"
 
 
-def test_without_validation_rows_the_last_weights_are_kept_also_where_their_error_is_not_the_lowest() -> None:
+def test_without_validation_rows_the_last_weights_are_kept_even_if_not_the_best() -> None:
     """trainbr may raise the error for smaller weights."""
-    training = TrainingRecord(curve=((0, 1.0, np.nan, 1e-3), (1, 0.1, np.nan, 1e-4), (2, 0.2, np.nan, 1e-5)))
+    training = TrainingRecord(
+        curve=((0, 1.0, np.nan, 1e-3), (1, 0.1, np.nan, 1e-4), (2, 0.2, np.nan, 1e-5))
+    )
     assert plotperform(training).axes[0].get_legend_handles_labels()[1][-1] == "kept: 0.2 at 2"
     assert plottrainstate(training).axes[1].lines[0].get_ydata().tolist() == [0.0, 0.0, 0.0]
 
@@ -128,7 +134,9 @@ def test_a_loop_is_judged_from_measured_rows() -> None:
 
 
 def test_the_word_agrees_with_what_the_free_run_then_does() -> None:
-    """A loop that grows by 2 % per step is finite over the 96 steps once tried, and lost over the record."""
+    """A loop that grows by 2 % per step is finite over the 96 steps once tried, and lost over the
+    record.
+    """
     e = tank(1500)
     model = train(narxnet((1,), (1,), ()), e)
     kernel = model.weights["readout/kernel"].copy()
@@ -138,11 +146,16 @@ def test_the_word_agrees_with_what_the_free_run_then_does() -> None:
     assert found.verdict == "unstable" and found.under == "the record's own inputs"
     with pytest.raises(ModelFailure, match="diverges"):
         wild.parallel(e.u, e.y[:1])
-    assert stability(model, e).verdict == "stable" and np.isfinite(model.parallel(e.u, e.y[:1]).y).all()
+    assert (
+        stability(model, e).verdict == "stable"
+        and np.isfinite(model.parallel(e.u, e.y[:1]).y).all()
+    )
 
 
 def test_a_wide_swing_within_ten_ranges_of_the_record_is_not_lost_for_either() -> None:
-    """y[t] = -y[t-1] from 30 deviations away: far outside the record, and still not ten times its range."""
+    """y[t] = -y[t-1] from 30 deviations away: far outside the record, and still not ten times its
+    range.
+    """
     scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
     weights = {"readout/kernel": np.array([[-1.0]]), "readout/bias": np.zeros(1)}
     model = Model(narnet((1,), ()), weights, scaling, record=np.array([[-2.5], [2.5]]))
@@ -158,7 +171,9 @@ def test_a_set_of_nets_has_no_curve_and_says_so(model) -> None:
 
 
 def test_a_loop_that_only_inputs_not_measured_make_run_away_is_fragile() -> None:
-    """y[t] = (y[t-1] + u[t-1]) / 2 + 10 tanh(200 y[t-1] - 400) + 10: it jumps away where y passes 2."""
+    """y[t] = (y[t-1] + u[t-1]) / 2 + 10 tanh(200 y[t-1] - 400) + 10: it jumps away where y passes
+    2.
+    """
     scaling = Standardization(np.zeros(1), np.ones(1), np.zeros(1), np.ones(1))
     weights = {
         "paths/0/layer_0/kernel": np.array([[200.0], [0.0]]),

@@ -1,4 +1,6 @@
-"""Training of nets on experiments: what is learnt, on which rows, from which sequence, with which weights."""
+"""Training of nets on experiments: what is learnt, on which rows, from which sequence, with which
+weights.
+"""
 
 from __future__ import annotations
 
@@ -96,20 +98,32 @@ def test_two_outputs_are_learnt_together() -> None:
 
 
 def test_several_experiments_are_sequences_of_their_own() -> None:
-    """Their levels differ: a delay that reached from one into another would see a jump that no law explains."""
+    """Their levels differ: a delay that reached from one into another would see a jump that no law
+    explains.
+    """
     parts = [arx(60, 0), arx(60, 1, level=50.0), arx(60, 2, level=-50.0)]
     model = train(narxnet((2,), (1, 2), ()), *parts, divide=dividetrain())
     assert model.training.performance["train"] < 1e-6
     glued = Experiment(np.vstack([p.u for p in parts]), np.vstack([p.y for p in parts]))
-    assert train(narxnet((2,), (1, 2), ()), glued, divide=dividetrain()).training.performance["train"] > 1.0
+    assert (
+        train(narxnet((2,), (1, 2), ()), glued, divide=dividetrain()).training.performance["train"]
+        > 1.0
+    )
 
 
 def test_every_experiment_begins_with_the_delays_filled_from_its_own_first_rows() -> None:
-    """In whatever order they are trained the law is the same, and each free run starts at its own level."""
+    """In whatever order they are trained the law is the same, and each free run starts at its own
+    level.
+    """
     parts = [arx(60, 0), arx(60, 1, level=50.0)]
     net = narxnet((2,), (1, 2), ())
-    one, other = train(net, *parts, divide=dividetrain()), train(net, *parts[::-1], divide=dividetrain())
-    np.testing.assert_allclose(one.weights["readout/kernel"], other.weights["readout/kernel"], atol=1e-6)
+    one, other = (
+        train(net, *parts, divide=dividetrain()),
+        train(net, *parts[::-1], divide=dividetrain()),
+    )
+    np.testing.assert_allclose(
+        one.weights["readout/kernel"], other.weights["readout/kernel"], atol=1e-6
+    )
     for part in parts:
         np.testing.assert_allclose(one.parallel(part.u, part.y[:2]).y, part.y, atol=0.05)
 
@@ -119,34 +133,52 @@ def test_error_weights_decide_which_rows_are_followed() -> None:
     wild = np.array(bad.y)
     wild[::2] += 100.0
     for weight, followed in ((0.0, True), (1.0, False)):
-        model = train(narxnet((2,), (1, 2), ()), good, Experiment(bad.u, wild, np.full(100, weight)))
+        model = train(
+            narxnet((2,), (1, 2), ()), good, Experiment(bad.u, wild, np.full(100, weight))
+        )
         error = perform(good.y[2:], model.series_parallel(good.u, good.y).y[2:])
         assert (error < 1e-4) == followed
 
 
-@pytest.mark.parametrize("net", [narxnet((1, 2), (1, 2), 3), layrecnet((1,), 2)], ids=lambda net: net.kind)
+@pytest.mark.parametrize(
+    "net", [narxnet((1, 2), (1, 2), 3), layrecnet((1,), 2)], ids=lambda net: net.kind
+)
 @pytest.mark.parametrize("size", [1e-18, 1e12])
 def test_weights_in_other_units_train_the_same_net(net, size) -> None:
     """1 / variance of an output in units of 1e9 ended the training at its first gradient."""
     e, ratios = tank(150, noise=0.01), np.linspace(0.5, 1.0, 150)
-    models = [train(net, Experiment(e.u, e.y, weight=w), iterations=8) for w in (ratios, size * ratios)]
+    models = [
+        train(net, Experiment(e.u, e.y, weight=w), iterations=8) for w in (ratios, size * ratios)
+    ]
     curves = [np.array(m.training.curve)[:, :3] for m in models]
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-5)
-    assert curves[0][-1, 1] < 0.2 * curves[0][0, 1] and models[0].training.reason == models[1].training.reason
+    assert (
+        curves[0][-1, 1] < 0.2 * curves[0][0, 1]
+        and models[0].training.reason == models[1].training.reason
+    )
 
 
 @pytest.mark.parametrize("for_use", ["simulation", "prediction", 3])
-def test_the_validation_curve_is_in_the_units_of_the_training_curve_whatever_the_weights(for_use) -> None:
+def test_the_validation_curve_is_in_the_units_of_the_training_curve_whatever_the_weights(
+    for_use,
+) -> None:
     e = tank(150, noise=0.01)
     late = np.where(np.arange(150) < 105, 1.0, 1e-3)
     given, net = (Experiment(e.u, e.y, weight=w) for w in (None, late)), narxnet((1,), (1,), 2)
-    first, second = (train(net, each, iterations=1, for_use=for_use).training.curve[0] for each in given)
+    first, second = (
+        train(net, each, iterations=1, for_use=for_use).training.curve[0] for each in given
+    )
     assert second[2] == pytest.approx(first[2], rel=1e-9)
 
 
 def test_the_error_told_is_that_of_perform_with_the_same_weights() -> None:
     e, weight = tank(200, noise=0.01), np.linspace(0.0, 3.0, 200)
-    model = train(narxnet((1,), (1,), 3), Experiment(e.u, e.y, weight=weight), divide=dividetrain(), iterations=5)
+    model = train(
+        narxnet((1,), (1,), 3),
+        Experiment(e.u, e.y, weight=weight),
+        divide=dividetrain(),
+        iterations=5,
+    )
     found = perform(e.y, model.series_parallel(e.u, e.y).y, weight)
     assert found == pytest.approx(model.training.performance["train"], rel=1e-9)
 
@@ -182,7 +214,9 @@ def test_bayesian_training_uses_the_validation_rows_too() -> None:
     assert model.training.performance["test"] < 4e-4  # the noise alone: 2e-4
 
 
-@pytest.mark.parametrize("net", [timedelaynet((0, 1), 3), elmannet((1,), 2), layrecnet((1, 2), 2), grunet(2)])
+@pytest.mark.parametrize(
+    "net", [timedelaynet((0, 1), 3), elmannet((1,), 2), layrecnet((1, 2), 2), grunet(2)]
+)
 def test_every_kind_of_net_announces_its_training_and_is_trained_as_without(net) -> None:
     said: list[str] = []
     model = train(net, tank(80), iterations=2, announce=said.append)
@@ -220,14 +254,20 @@ def test_closed_loop_training_lowers_the_free_run_error() -> None:
     opened = train(narxnet((1, 2), (1, 2), 4), experiment, divide=divideblock(0.8, 0.2, 0.0))
     closed = train_parallel(opened, experiment, divide=divideblock(0.8, 0.2, 0.0), iterations=30)
     truth = tank(300).y
-    before, after = (perform(truth, m.parallel(experiment.u, experiment.y[:2]).y) for m in (opened, closed))
+    before, after = (
+        perform(truth, m.parallel(experiment.u, experiment.y[:2]).y) for m in (opened, closed)
+    )
     assert after < 0.8 * before
     assert closed.training.loop == "parallel"
 
 
-@pytest.mark.parametrize("net", [narnet((1, 2), 4), narxnet((1, 2), (1, 2), 4)], ids=["nar", "narx"])
+@pytest.mark.parametrize(
+    "net", [narnet((1, 2), 4), narxnet((1, 2), (1, 2), 4)], ids=["nar", "narx"]
+)
 def test_closed_loop_training_takes_several_experiments_with_gaps_and_weights(net) -> None:
-    parts = [sunspots_like(120, seed=s) if net.kind == "narnet" else tank(120, seed=s) for s in (0, 1)]
+    parts = [
+        sunspots_like(120, seed=s) if net.kind == "narnet" else tank(120, seed=s) for s in (0, 1)
+    ]
     y = np.array(parts[1].y)
     y[40:43] = np.nan
     gapped = replace_y(parts[1], y)
@@ -249,7 +289,9 @@ def test_a_free_run_is_trained_on_a_y_that_is_measured_every_third_row() -> None
     closed = train_parallel(begun, gapped, divide=dividetrain(), iterations=30)
     found = closed.parallel(e.u, e.y[:2]).y
     assert perform(e.y, found, measure="rmse") < 0.03 * e.y.std()
-    assert closed.training.free_run["train"] == pytest.approx(perform(gapped.y[2:], found[2:]), rel=1e-6)
+    assert closed.training.free_run["train"] == pytest.approx(
+        perform(gapped.y[2:], found[2:]), rel=1e-6
+    )
 
 
 def test_a_record_without_a_row_behind_filled_delays_is_refused_one_step_ahead() -> None:
@@ -262,7 +304,9 @@ def test_a_record_without_a_row_behind_filled_delays_is_refused_one_step_ahead()
 def test_closed_loop_training_is_refused_for_nets_it_has_no_derivatives_of() -> None:
     experiment = tank(60)
     for net in (timedelaynet((0, 1), 3), narxnet((1,), (1,), (3, 3))):
-        with pytest.raises(InputError, match="Closed-loop training is for narx and nar nets with one hidden layer"):
+        with pytest.raises(
+            InputError, match="Closed-loop training is for narx and nar nets with one hidden layer"
+        ):
             train_parallel(train(net, experiment, iterations=1), experiment)
 
 
@@ -280,14 +324,23 @@ BAD = {
         "best on validation rows; there are none",
     ),
     "nothing": (lambda: train(narxnet()), "at least one experiment"),
-    "arrays": (lambda: train(narxnet(), tank(50).u, tank(50).y), r"Got ndarray .* Give `Experiment\(u, y\)`"),
+    "arrays": (
+        lambda: train(narxnet(), tank(50).u, tank(50).y),
+        r"Got ndarray .* Give `Experiment\(u, y\)`",
+    ),
     "a loop that is none": (
         lambda: train(narxnet(), tank(50), for_use="sim"),
         "`for_use` is 'sim'; wanted 'simulation'",
     ),
     "no step ahead": (lambda: train(narxnet(), tank(50), for_use=0), "`for_use` is 0"),
-    "more steps than rows": (lambda: train(narxnet(), tank(50), for_use=30), r"30; a stretch .* has \d"),
-    "another trainer": (lambda: train(narxnet(), tank(50), trainer="scg"), "`trainer` is 'scg'; wanted 'lm'"),
+    "more steps than rows": (
+        lambda: train(narxnet(), tank(50), for_use=30),
+        r"30; a stretch .* has \d",
+    ),
+    "another trainer": (
+        lambda: train(narxnet(), tank(50), trainer="scg"),
+        "`trainer` is 'scg'; wanted 'lm'",
+    ),
     "delays longer than the series": (
         lambda: train(narxnet(range(1, 13)), tank(50), tank(12)),
         "delays up to 12; experiment 1 has 12 rows, at least 13 are needed",
@@ -296,8 +349,14 @@ BAD = {
         lambda: train(narxnet(), tank(50), Experiment(np.zeros((50, 2)), np.zeros(50))),
         r"have \(inputs, outputs\) \[\(1, 1\), \(2, 1\)\]",
     ),
-    "narx without inputs": (lambda: train(narxnet(), sunspots_like(50)), "narxnet wants inputs .* or use narnet"),
-    "nar with inputs": (lambda: train(narnet(), tank(50)), "narnet wants no inputs .* or use narxnet"),
+    "narx without inputs": (
+        lambda: train(narxnet(), sunspots_like(50)),
+        "narxnet wants inputs .* or use narnet",
+    ),
+    "nar with inputs": (
+        lambda: train(narnet(), tank(50)),
+        "narnet wants no inputs .* or use narxnet",
+    ),
     "no row to train on": (
         lambda: train(narxnet(), tank(50), divide=divideind([0, 1], range(2, 50))),
         "No observed row is left to train on",
@@ -312,14 +371,25 @@ BAD = {
         lambda: train(narxnet(), Experiment(np.arange(50.0), np.ones(50))),
         "Output 0 is constant",
     ),
-    "half an epoch": (lambda: trainlm(epochs=2.5), r"epochs=2\.5.*; wanted whole epochs from 1, mu"),
+    "half an epoch": (
+        lambda: trainlm(epochs=2.5),
+        r"epochs=2\.5.*; wanted whole epochs from 1, mu",
+    ),
     "no number of epochs": (lambda: trainlm(epochs=None), "epochs=None.*; wanted whole epochs"),
-    "half an iteration": (lambda: train(narxnet(), tank(50), iterations=2.5), "wanted whole epochs"),
+    "half an iteration": (
+        lambda: train(narxnet(), tank(50), iterations=2.5),
+        "wanted whole epochs",
+    ),
     "no iteration": (lambda: train(narxnet(), tank(50), iterations=0), "epochs=0"),
     "a damping that never grows": (lambda: trainlm(mu=0.0), "mu=0.0, .* wanted .* mu above 0"),
-    "a damping that does not rise": (lambda: trainbr(mu_inc=1.0), "mu_inc=1.0, .* wanted .* mu_inc above 1"),
+    "a damping that does not rise": (
+        lambda: trainbr(mu_inc=1.0),
+        "mu_inc=1.0, .* wanted .* mu_inc above 1",
+    ),
     "other columns for the closed loop": (
-        lambda: train_parallel(train(narxnet(), tank(50), iterations=1), Experiment(np.zeros((50, 2)), tank(50).y)),
+        lambda: train_parallel(
+            train(narxnet(), tank(50), iterations=1), Experiment(np.zeros((50, 2)), tank(50).y)
+        ),
         "u has 2 columns; this net was trained on 1",
     ),
     "too large for Levenberg-Marquardt": (
@@ -353,18 +423,28 @@ def test_an_excellent_one_step_error_does_not_hide_a_useless_free_run() -> None:
     rng = np.random.default_rng(0)
     walk = Experiment(rng.normal(size=400), np.cumsum(rng.normal(size=400)) * 10)
     model = train(narxnet((1, 2), (1, 2), 3), walk, iterations=20)
-    one, free = (record["validation"] for record in (model.training.performance, model.training.free_run))
+    one, free = (
+        record["validation"] for record in (model.training.performance, model.training.free_run)
+    )
     assert one < 0.1 * walk.y.var() < free
     assert "no simulation" in model.notes[-1]
 
 
 def test_weights_are_kept_that_are_best_in_the_loop_the_net_is_for() -> None:
     experiment, net = tank(300, noise=0.03), narxnet((1, 2), (1, 2), 8)
-    found = {use: train(net, experiment, for_use=use).training for use in ("simulation", "prediction", 5)}
+    found = {
+        use: train(net, experiment, for_use=use).training for use in ("simulation", "prediction", 5)
+    }
     assert found["simulation"].free_run["validation"] <= found["prediction"].free_run["validation"]
-    assert found["prediction"].performance["validation"] <= found["simulation"].performance["validation"]
+    assert (
+        found["prediction"].performance["validation"]
+        <= found["simulation"].performance["validation"]
+    )
     assert [record.for_use for record in found.values()] == ["simulation", "prediction", 5]
-    assert "Weights chosen for 5 steps ahead." in found[5].notes and " 5 steps ahead, " in found[5].notes[-1]
+    assert (
+        "Weights chosen for 5 steps ahead." in found[5].notes
+        and " 5 steps ahead, " in found[5].notes[-1]
+    )
 
 
 def test_a_record_that_begins_with_a_gap_has_its_free_run_reported_from_behind_it() -> None:
@@ -374,13 +454,17 @@ def test_a_record_that_begins_with_a_gap_has_its_free_run_reported_from_behind_i
     free = model.training.free_run
     run = model.parallel(e.u[2:], e.y[2:4]).y[2:]
     labels = divideblock()(200)[4:]
-    assert free["validation"] == pytest.approx(perform(e.y[4:][labels == VALIDATION], run[labels == VALIDATION]))
+    assert free["validation"] == pytest.approx(
+        perform(e.y[4:][labels == VALIDATION], run[labels == VALIDATION])
+    )
 
 
 def test_a_deep_net_whose_free_run_overflows_is_judged_and_not_lost() -> None:
     e = tank(400)
     deep = train(narxnet((1, 2), (1, 2), (3, 2)), e, iterations=2)
-    wild = replace(deep, weights={k: 30 * w if "readout" in k else w for k, w in deep.weights.items()})
+    wild = replace(
+        deep, weights={k: 30 * w if "readout" in k else w for k, w in deep.weights.items()}
+    )
     rows = Rows.of(deep.net, [e], divideblock())
     assert judge(deep.net, rows, deep.scaling, "simulation")(wild.weights) > 1e100
     assert errors(wild, rows, "simulation")["train"] == np.inf
@@ -402,7 +486,8 @@ def test_a_net_whose_free_run_diverges_is_trained_on_longer_and_longer_ones() ->
     net = narxnet((1, 2), (1, 2), 4)
     model = train(net, experiment, iterations=3)
     wild = {name: value.copy() for name, value in model.weights.items()}
-    wild["readout/kernel"][4] += 0.6  # the linear path of y[t-1]: its loop grows by a factor each step
+    # the linear path of y[t-1]: its loop grows by a factor each step
+    wild["readout/kernel"][4] += 0.6
     broken = replace(model, weights=wild)
     with pytest.raises(ModelFailure, match=r"after \d+ of 298 steps on its own"):
         broken.parallel(experiment.u, experiment.y[:2])
@@ -411,8 +496,12 @@ def test_a_net_whose_free_run_diverges_is_trained_on_longer_and_longer_ones() ->
     assert mended.training.free_run["train"] < 0.01 * experiment.y.var()
 
 
-def test_the_time_of_a_closed_loop_training_is_that_of_all_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of up to six growing horizons had the whole time, and the training behind them had it again."""
+def test_the_time_of_a_closed_loop_training_is_that_of_all_its_stages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of up to six growing horizons had the whole time, and the training behind them had it
+    again.
+    """
     experiment, given = tank(300), []
     model = train(narxnet((1, 2), (1, 2), 4), experiment, iterations=3)
     wild = {name: value.copy() for name, value in model.weights.items()}
@@ -432,7 +521,9 @@ def test_a_free_run_beyond_ten_ranges_of_the_record_is_a_failure_with_its_step()
     ramp = np.arange(60.0)
     moved = 1 + 0.01 * np.random.default_rng(0).normal(size=60)
     model = train(narxnet((1,), (1,), ()), Experiment(moved, ramp))
-    with pytest.raises(ModelFailure, match=r"diverges: after \d+ of 999 steps .* 10 ranges of the training record"):
+    with pytest.raises(
+        ModelFailure, match=r"diverges: after \d+ of 999 steps .* 10 ranges of the training record"
+    ):
         model.parallel(np.ones(1000), [0.0])
 
 
@@ -441,15 +532,31 @@ def test_the_options_of_trainlm_and_trainbr_are_taken() -> None:
     assert train(net, experiment, trainer=trainlm(epochs=4)).training.curve[-1][0] == 4
     assert train(net, experiment, trainer=trainlm(goal=0.5)).training.reason == "goal reached"
     assert train(net, experiment, trainer=trainlm(time=0.0)).training.reason == "time used"
-    assert train(net, experiment, trainer=trainlm(min_grad=1e3)).training.reason == "gradient below its minimum"
-    assert train(net, experiment, trainer=trainlm(mu=2.0, mu_max=1.0)).training.reason == "mu above its maximum"
-    assert train(net, experiment, trainer=trainlm(max_fail=1)).training.reason == "validation error rose"
-    slow = train(net, experiment, trainer=trainlm(epochs=3, mu=0.5, mu_dec=0.5, mu_inc=2.0)).training.curve
+    assert (
+        train(net, experiment, trainer=trainlm(min_grad=1e3)).training.reason
+        == "gradient below its minimum"
+    )
+    assert (
+        train(net, experiment, trainer=trainlm(mu=2.0, mu_max=1.0)).training.reason
+        == "mu above its maximum"
+    )
+    assert (
+        train(net, experiment, trainer=trainlm(max_fail=1)).training.reason
+        == "validation error rose"
+    )
+    slow = train(
+        net, experiment, trainer=trainlm(epochs=3, mu=0.5, mu_dec=0.5, mu_inc=2.0)
+    ).training.curve
     assert [mu for *_, mu in slow] == [0.5, 0.25, 0.125, 0.0625]
     smooth = train(net, experiment, trainer=trainbr(epochs=10))
     assert "validation" not in smooth.training.performance
     size = sum(weight.size for weight in smooth.weights.values())
-    assert 0 < smooth.training.effective < train(net, experiment, iterations=1).training.effective == size
+    assert (
+        0
+        < smooth.training.effective
+        < train(net, experiment, iterations=1).training.effective
+        == size
+    )
     on = train_parallel(smooth, experiment, trainer=trainbr(epochs=5))
     assert 0 < on.training.effective < size and on.training.loop == "parallel"
 
@@ -468,11 +575,16 @@ def test_ctrl_c_keeps_the_best_net_so_far_and_progress_is_shown() -> None:
     with pytest.raises(KeyboardInterrupt):
         lm.minimise(Interrupted(), np.zeros(1))
     watch.show = None
-    assert train(narxnet((1,), (1,), 3), tank(150), watch=watch, iterations=2).training.reason == "iterations used"
+    assert (
+        train(narxnet((1,), (1,), 3), tank(150), watch=watch, iterations=2).training.reason
+        == "iterations used"
+    )
 
 
 @pytest.mark.parametrize("way", [train, train_parallel], ids=lambda way: way.__name__)
-def test_ctrl_c_while_the_errors_are_told_loses_no_net(way, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_the_errors_are_told_loses_no_net(
+    way, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watch = Watch()
 
     def pressed(*given):
@@ -504,19 +616,29 @@ class Interrupted:
 
 def test_fewer_rows_than_weights_and_a_constant_input_are_said() -> None:
     part = tank(40)
-    model = train(narxnet((1, 2), (1, 2), 10), Experiment(np.hstack([part.u, 0 * part.u]), part.y), iterations=2)
+    model = train(
+        narxnet((1, 2), (1, 2), 10),
+        Experiment(np.hstack([part.u, 0 * part.u]), part.y),
+        iterations=2,
+    )
     assert "Input 1 is constant in the rows that train: nothing is learnt of it." in model.notes
     assert "28 values of y train 87 weights" in " ".join(model.notes)
 
 
-@pytest.mark.parametrize("option", [{"restarts": 2.5}, {"restarts": None}, {"seed": -1}, {"seed": None}])
-def test_a_number_of_starts_or_a_seed_that_is_none_is_refused_by_its_name(option: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "option", [{"restarts": 2.5}, {"restarts": None}, {"seed": -1}, {"seed": None}]
+)
+def test_a_number_of_starts_or_a_seed_that_is_none_is_refused_by_its_name(
+    option: dict[str, Any],
+) -> None:
     ((name, given),) = option.items()
     with pytest.raises(InputError, match=f"`{name}`( is)? {given!r}.*wanted whole numbers"):
         train(narxnet((1,), (1,), 2), tank(100), iterations=1, **option)
 
 
-def test_the_time_of_a_training_is_that_of_all_its_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_of_a_training_is_that_of_all_its_restarts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shares: list[float] = []
     begun = lm._Run.__init__
 
@@ -528,4 +650,5 @@ def test_the_time_of_a_training_is_that_of_all_its_restarts(monkeypatch: pytest.
     train(narxnet((1,), (1,), 2), tank(100), restarts=4, trainer=trainlm(epochs=1, time=4000.0))
     assert len(shares) == 4
     assert 990 < shares[0] <= 1000
-    assert shares[0] < shares[1] < shares[2] < shares[3] <= 4000  # what an early start leaves goes to the later ones
+    # what an early start leaves goes to the later ones
+    assert shares[0] < shares[1] < shares[2] < shares[3] <= 4000

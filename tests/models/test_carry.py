@@ -1,4 +1,6 @@
-"""What a closed loop takes for its inputs after the cutoff: fitted on what followed each train window, no more."""
+"""What a closed loop takes for its inputs after the cutoff: fitted on what followed each train
+window, no more.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ SEASON, HORIZON, LOOKBACK = 6, 4, 12
 
 def channels(**column):
     column = {"column": "x", **column}
-    return layout(problems.task(target={"column": "y"}, past_exogenous=[column], calendar_features=[]))
+    return layout(
+        problems.task(target={"column": "y"}, past_exogenous=[column], calendar_features=[])
+    )
 
 
 def pairs(values):
@@ -49,7 +53,9 @@ def test_an_autoregression_returns_to_its_mean_as_fast_as_it_does():
     for t in range(1, len(x)):
         x[t] = 0.7 * x[t - 1] + rng.normal()
     carry = Carry.fit(pairs(x), channels(), 1)
-    np.testing.assert_allclose(followed(carry, np.full(LOOKBACK, 2.0)), 2 * 0.7 ** np.arange(1, 5), atol=0.06)
+    np.testing.assert_allclose(
+        followed(carry, np.full(LOOKBACK, 2.0)), 2 * 0.7 ** np.arange(1, 5), atol=0.06
+    )
 
 
 def test_missing_steps_are_left_out_of_the_fit():

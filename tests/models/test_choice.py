@@ -1,4 +1,6 @@
-"""A linear map is the mean of what does well on fifths of the history, forecast from rows that do not touch them."""
+"""A linear map is the mean of what does well on fifths of the history, forecast from rows that do
+not touch them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ H = problems.HORIZON
 
 
 def hours(rows=900, *, turn=0.0, inputs=None, season=0.0):
-    """y follows its last value by a law that turns with the hour, and the inputs of the row before."""
+    """y follows its last value by a law that turns with the hour, and the inputs of the row
+    before.
+    """
     rng, time = np.random.default_rng(3), np.arange(rows)
     inputs = inputs or {}
     columns = {name: rng.normal(size=rows) for name in inputs}
@@ -31,7 +35,9 @@ def hours(rows=900, *, turn=0.0, inputs=None, season=0.0):
         y[t] += sum(weight * columns[name][t - 1] for name, weight in inputs.items())
     ds = pd.date_range("2024-01-01", periods=rows, freq="h").as_unit("ns")
     long = pd.DataFrame({"unique_id": "a", "ds": ds, "y": y, **columns})
-    return problems.problem_of(long, target={"column": "y"}, past_exogenous=[{"column": name} for name in inputs])
+    return problems.problem_of(
+        long, target={"column": "y"}, past_exogenous=[{"column": name} for name in inputs]
+    )
 
 
 def errors_of(problem):
@@ -47,7 +53,8 @@ def test_no_fold_learns_from_an_origin_whose_lookback_or_horizon_touches_what_it
         assert learns.shape == (FOLDS, len(windows)) and learns.any(axis=1).all()
     assert len(asked_for) == 2  # a batch per series
     for rows, learns, fold in asked_for:
-        assert len(np.unique(fold[fold >= 0])) == 1 + np.count_nonzero(np.diff(fold[fold >= 0]))  # contiguous
+        # contiguous
+        assert len(np.unique(fold[fold >= 0])) == 1 + np.count_nonzero(np.diff(fold[fold >= 0]))
         for k in range(FOLDS):
             own, taught = rows[fold == k], rows[learns[k]]
             first, last = taught - task.lookback + 1, taught + task.horizon
@@ -68,7 +75,9 @@ def test_the_error_of_a_shape_is_that_of_a_ridge_fitted_to_what_each_fold_learns
         replace(largest, penalty=0.01, lags=5, product_lags=5),
     ):
         x = np.concatenate([shape.inputs(windows, problem.channels) for windows, *_ in batches])
-        y = np.concatenate([(target - windows.last[:, None])[:, :, 0] for windows, target, *_ in batches])
+        y = np.concatenate(
+            [(target - windows.last[:, None])[:, :, 0] for windows, target, *_ in batches]
+        )
         learns = np.concatenate([learnt for *_, learnt, _ in batches], axis=1)
         fold, errors = np.concatenate([fold for *_, fold in batches]), []
         for k in range(FOLDS):
@@ -82,7 +91,9 @@ def test_the_mean_of_what_was_tried_has_the_best_of_the_whole_grid_and_weights_b
     problem = hours(turn=turn)
     fitted, (largest, error_of) = problem.skip("linear", H), errors_of(problem)
     errors = []
-    for lags, harmonics, penalty in itertools.product(problem.panel.task.candidate_lags(), ((), (2,)), PENALTIES):
+    for lags, harmonics, penalty in itertools.product(
+        problem.panel.task.candidate_lags(), ((), (2,)), PENALTIES
+    ):
         shape = replace(largest, lags=lags, harmonics=harmonics, product_lags=lags, penalty=penalty)
         errors.append(error_of(shape))
     best = min(map(np.mean, errors))
@@ -123,20 +134,27 @@ def test_a_fit_makes_every_batch_of_windows_once():
 
 
 def test_the_steadiest_setting_has_the_largest_penalty_within_a_standard_error():
-    errors = np.array([[5, 5, 5, 5], [4, 4, 4, 4], [9, 9, 9, 9], [2, 3, 2, 3], [2, 3, 3, 3], [3, 4, 3, 4.0]])
-    assert choice.steadiest(errors, 3) == 4  # 0.25 above the lowest with a standard error of 0.25; the last one 1
+    errors = np.array(
+        [[5, 5, 5, 5], [4, 4, 4, 4], [9, 9, 9, 9], [2, 3, 2, 3], [2, 3, 3, 3], [3, 4, 3, 4.0]]
+    )
+    # 0.25 above the lowest with a standard error of 0.25; the last one 1
+    assert choice.steadiest(errors, 3) == 4
     assert choice.steadiest(errors[:3], 3) == 1
 
 
 def test_a_trifle_in_the_errors_moves_no_weight():
     errors = np.random.default_rng(0).uniform(1, 1.1, size=50)
     weights = choice.weights_of(errors)
-    np.testing.assert_array_equal(choice.weights_of(errors * (1 + 1e-7 * np.sin(np.arange(50)))), weights)
+    np.testing.assert_array_equal(
+        choice.weights_of(errors * (1 + 1e-7 * np.sin(np.arange(50)))), weights
+    )
     assert len(np.unique(weights)) > 5
 
 
 def test_errors_of_nothing_have_a_weight():
-    np.testing.assert_array_equal(choice.weights_of(np.array([0.0, 1.0, 0.0, np.inf])), [0.5, 0, 0.5, 0])
+    np.testing.assert_array_equal(
+        choice.weights_of(np.array([0.0, 1.0, 0.0, np.inf])), [0.5, 0, 0.5, 0]
+    )
 
 
 def test_in_the_mean_an_input_that_helps_is_read_and_one_that_does_not_has_less_weight():
@@ -144,7 +162,8 @@ def test_in_the_mean_an_input_that_helps_is_read_and_one_that_does_not_has_less_
     rain, dice, dust = problem.channels.value[1:]
     parts = problem.skip("linear", H).mean_of
     left_out = {
-        channel: sum(weight for part, weight in parts if channel in part.unread) for channel in (rain, dice, dust)
+        channel: sum(weight for part, weight in parts if channel in part.unread)
+        for channel in (rain, dice, dust)
     }
     assert left_out[rain] == 0 and min(left_out[dice], left_out[dust]) > 0.2
 
@@ -171,7 +190,9 @@ def test_rows_too_few_for_five_parts_are_judged_on_validation_alone():
     long = problems.frame({"north": 80, "south": 70})
     short = problems.problem_of(long, step_size=1)
     for windows, _, learns, fold in short.folds(H)():
-        uid = "north" if windows.rows[-1] + H == short.blocks["north"].validation[1] - 1 else "south"
+        uid = (
+            "north" if windows.rows[-1] + H == short.blocks["north"].validation[1] - 1 else "south"
+        )
         assert learns.shape[0] == 1 and set(fold.tolist()) == {-1, 0}
         assert windows.rows[learns[0]].tolist() == short.rows(uid, "train").tolist()
         assert set(windows.rows[fold == 0]) <= set(

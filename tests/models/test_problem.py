@@ -1,4 +1,6 @@
-"""A problem tells its recorder, where one is set, which targets a fit is given and what intervals are made of."""
+"""A problem tells its recorder, where one is set, which targets a fit is given and what intervals
+are made of.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,12 @@ def test_a_skip_is_told_as_such_and_to_the_last_row_of_the_blocks_it_sees():
     shops = recorded(heard)
     shops.skip("linear", H)
     # the last targets of north's and south's train blocks, and of their validation blocks
-    assert {(purpose, last) for purpose, _, last in heard.targets} == {("skip", last) for last in (89, 59, 119, 89)}
-    assert {length for _, length, _ in heard.targets} == {len(series) for series in shops.panel.series}
+    assert {(purpose, last) for purpose, _, last in heard.targets} == {
+        ("skip", last) for last in (89, 59, 119, 89)
+    }
+    assert {length for _, length, _ in heard.targets} == {
+        len(series) for series in shops.panel.series
+    }
 
 
 def test_a_training_is_told_as_such_and_ends_with_the_train_block():
@@ -49,7 +55,10 @@ def test_a_training_is_told_as_such_and_ends_with_the_train_block():
     shops = recorded(heard)
     training_series(shops, Skip("none", H, shops.panel.outputs))
     assert {purpose for purpose, _, _ in heard.targets} == {"training"}
-    assert max(last for _, _, last in heard.targets) == max(b.train[1] for b in shops.blocks.values()) - 1
+    assert (
+        max(last for _, _, last in heard.targets)
+        == max(b.train[1] for b in shops.blocks.values()) - 1
+    )
 
 
 def test_a_conformal_fit_tells_its_actuals_and_forecasts():
@@ -68,18 +77,26 @@ def test_only_a_problem_hands_out_targets():
     """What asks `data.windows` itself would be heard by no recorder."""
     package = Path(forecast.__file__).parent
     asks = re.compile(r"windows import [^\n]*\btargets\b|windows\.targets\(")
-    found = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if asks.search(path.read_text())]
+    found = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if asks.search(path.read_text())
+    ]
     assert found == ["models/problem.py"]
 
 
 def test_an_origin_counts_for_a_stretch_when_none_of_its_targets_is_one_of_the_stretch():
     horizon, lasting = problems.HORIZON, 90
     long = problems.frame({"north": 300, "south": 200})
-    problem = problems.problem_of(long, splits={"train": 0.5, "validation": 0.3, "calibration": 0.1}, step_size=1)
+    problem = problems.problem_of(
+        long, splits={"train": 0.5, "validation": 0.3, "calibration": 0.1}, step_size=1
+    )
     starts = stretch_starts(problem)
     (windows, _), *others = looks(problem, horizon)[0]
     counted = looks(problem, horizon)[1]
-    assert len(starts) == STRETCHES and counted.shape == (1 + STRETCHES, len(windows)) and not others
+    assert (
+        len(starts) == STRETCHES and counted.shape == (1 + STRETCHES, len(windows)) and not others
+    )
     assert counted[0].all() and len(problem.rows("north", "validation")) == lasting - horizon + 1
     begun = 0
     for uid in problem.blocks:

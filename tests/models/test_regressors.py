@@ -1,4 +1,6 @@
-"""Regressors of scikit-learn as arrays: their forecasts are its own; names, options and missing values."""
+"""Regressors of scikit-learn as arrays: their forecasts are its own; names, options and missing
+values.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from tests.models.test_skip import turning
 from tests.support import problems
 
 RNG = np.random.default_rng(1)
-X = RNG.normal(size=(600, 5)).astype(np.float32).astype(np.float64)  # trees of scikit-learn compare in float32
+# trees of scikit-learn compare in float32
+X = RNG.normal(size=(600, 5)).astype(np.float32).astype(np.float64)
 Y = np.where(X[:, 0] > 0, np.sin(2 * X[:, 1]), X[:, 2]) + 0.1 * RNG.normal(size=600)
 BUDGET = Budget(0, 1)
 OPTIONS = {"KNeighborsRegressor": {"weights": "distance"}}
@@ -36,13 +39,22 @@ def made(problem, **entry):
 def test_the_arrays_forecast_what_scikit_learn_forecasts(name):
     module, arrays_of = regressors.KINDS[name]
     with threadpool_limits(1):
-        model = getattr(importlib.import_module(module), name)(**OPTIONS.get(name, {})).fit(X[:400], Y[:400])
-    np.testing.assert_allclose(regressors.predict(arrays_of(model), X), model.predict(X), rtol=1e-6, atol=1e-6)
+        model = getattr(importlib.import_module(module), name)(**OPTIONS.get(name, {})).fit(
+            X[:400], Y[:400]
+        )
+    np.testing.assert_allclose(
+        regressors.predict(arrays_of(model), X), model.predict(X), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_a_backtest_by_neighbours_holds_a_few_rows_of_their_distances_at_a_time():
     points, asked = RNG.normal(size=(20_000, 5)), RNG.normal(size=(2_000, 5))
-    about = {"points": points, "answers": points[:, 0], "count": np.array(50), "by_distance": np.array(False)}
+    about = {
+        "points": points,
+        "answers": points[:, 0],
+        "count": np.array(50),
+        "by_distance": np.array(False),
+    }
     tracemalloc.start()
     try:
         regressors.predict(about, asked)
@@ -66,13 +78,19 @@ def test_the_first_trees_are_the_regressor_as_it_was_after_them():
 @pytest.mark.parametrize("name", regressors.KINDS)
 def test_every_regressor_is_fitted_to_data_with_gaps_and_saved_without_pickle(name, tmp_path):
     problem = problems.shops()
-    quick = {"options": {"max_iter" if name == BOOSTING else "n_estimators": 20}} if name in TREES else {}
+    quick = (
+        {"options": {"max_iter" if name == BOOSTING else "n_estimators": 20}}
+        if name in TREES
+        else {}
+    )
     model = made(problem, regressor=name, rows=300, **quick)
     rows = {"north": problem.rows("north", "test")}
     before = model.predict(problem.panel, rows)["north"]
     model.save(tmp_path)
     assert np.isfinite(before).all()
-    np.testing.assert_array_equal(Forecaster.load(tmp_path).predict(problem.panel, rows)["north"], before)
+    np.testing.assert_array_equal(
+        Forecaster.load(tmp_path).predict(problem.panel, rows)["north"], before
+    )
     with np.load(tmp_path / "weights.npz", allow_pickle=False) as arrays:
         assert all(arrays[name].dtype.kind in "fib" for name in arrays.files)
 
@@ -83,12 +101,18 @@ def test_every_regressor_is_fitted_to_data_with_gaps_and_saved_without_pickle(na
 def test_trees_grown_in_halves_are_those_of_one_fit_and_noise_needs_no_second(law, grown):
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    rng, about = np.random.default_rng(2), {"max_iter": 40, "max_features": 0.5, "early_stopping": False}
+    rng, about = (
+        np.random.default_rng(2),
+        {"max_iter": 40, "max_features": 0.5, "early_stopping": False},
+    )
     later = rng.normal(size=(400, 5)).astype(np.float32).astype(np.float64)
     y, known = law(X) + 0.1 * rng.normal(size=600), law(later) + 0.1 * rng.normal(size=400)
     model, plain = (HistGradientBoostingRegressor(random_state=0, **about) for _ in range(2))
     with threadpool_limits(1):
-        arrays, whole = regressors._grown(model, X, y, later, known), regressors.boosted_trees(plain.fit(X, y))
+        arrays, whole = (
+            regressors._grown(model, X, y, later, known),
+            regressors.boosted_trees(plain.fit(X, y)),
+        )
     assert model.n_iter_ == grown
     expected = regressors.first_trees(whole, regressors._best_count(whole, later, known))
     for name, values in expected.items():
@@ -101,27 +125,40 @@ def test_boosted_trees_take_out_what_a_plain_line_leaves_of_a_law_that_turns():
     last = problem.skip("last", problems.HORIZON)
     model = made(problem, base="last")
     error = np.mean([np.abs(y - model.spec.scaled_forecast(model, w)).mean() for w, y in windows()])
-    assert error < 0.8 * mean_absolute_error(partial(last.forecast, channels=problem.channels), windows)
+    assert error < 0.8 * mean_absolute_error(
+        partial(last.forecast, channels=problem.channels), windows
+    )
 
 
 def test_boosting_keeps_the_trees_that_validation_asks_for():
     noise = problems.problem_of(
-        problems.frame().assign(sales=lambda f: np.random.default_rng(5).normal(size=len(f))), past_exogenous=[]
+        problems.frame().assign(sales=lambda f: np.random.default_rng(5).normal(size=len(f))),
+        past_exogenous=[],
     )
     kept = made(noise, base="ridge", leaf_rows=1).weights["0/roots"]
     assert len(kept) < 200
 
 
 def test_a_wrong_name_is_answered_with_the_nearest():
-    with pytest.raises(InputError, match=r"unknown regressor 'RandomForest'.*Did you mean 'RandomForestRegressor'"):
-        spec({"family": "sklearn", "regressor": "RandomForest"}, where="configs/models.yaml: models.forest")
+    with pytest.raises(
+        InputError, match=r"unknown regressor 'RandomForest'.*Did you mean 'RandomForestRegressor'"
+    ):
+        spec(
+            {"family": "sklearn", "regressor": "RandomForest"},
+            where="configs/models.yaml: models.forest",
+        )
     with pytest.raises(InputError, match=r"SVR has no option 'epsilom'. Did you mean 'epsilon'"):
-        spec({"family": "sklearn", "regressor": "SVR", "options": {"epsilom": 1}}, where="models.svr")
+        spec(
+            {"family": "sklearn", "regressor": "SVR", "options": {"epsilom": 1}}, where="models.svr"
+        )
 
 
 def test_the_spec_of_a_fitted_regressor_is_read_without_scikit_learn():
     code = "import sys; from forecast.models import spec; from forecast.models.base import SAVED; "
-    code += "found = spec({'family': 'sklearn', 'options': {'max_iter': 20}}, where='x', context=SAVED); "
+    code += (
+        "found = spec({'family': 'sklearn', 'options': {'max_iter': 20}}, where='x',"
+        " context=SAVED); "
+    )
     code += "print(found.options, 'sklearn' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split("\n")[0] == "{'max_iter': 20} False"
@@ -146,5 +183,7 @@ def test_tuning_keeps_a_base_of_last_and_tries_it_for_one_of_ridge():
 def test_a_trial_on_the_last_value_has_a_validation_error_of_its_own():
     about = {"regressor": "KNeighborsRegressor", "rows": 500}
     tried = [Spec(**about, base=base) for base in ("ridge", "last")]
-    errors = [fit(turning(1.0), one, skip=None, seed=0, budget=BUDGET).validation_loss for one in tried]
+    errors = [
+        fit(turning(1.0), one, skip=None, seed=0, budget=BUDGET).validation_loss for one in tried
+    ]
     assert np.isfinite(errors).all() and errors[0] != errors[1]

@@ -27,11 +27,20 @@ def error_of(skip, batches, problem):
 def windows_of(values, *, lookback, horizon=HORIZON, **column):
     """The one window that ends at the last row of a single series."""
     settings = layout(
-        problems.task(target={"column": "y", "max_missing": 0.9, **column}, past_exogenous=[], calendar_features=[])
+        problems.task(
+            target={"column": "y", "max_missing": 0.9, **column},
+            past_exogenous=[],
+            calendar_features=[],
+        )
     )
     z = np.array(values, dtype=float)[:, None]
     at = np.array([len(z) - 1])
-    return gather(z, np.zeros((len(z) + horizon, 0)), at, settings, lookback=lookback, horizon=horizon), settings
+    return (
+        gather(
+            z, np.zeros((len(z) + horizon, 0)), at, settings, lookback=lookback, horizon=horizon
+        ),
+        settings,
+    )
 
 
 def both(kind, values, season_length=4, horizon=6):
@@ -46,24 +55,37 @@ def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
         for windows, target in train():
             yield windows, target, np.ones((1, len(windows)), dtype=bool), np.full(len(windows), -1)
         for windows, target in validation():
-            yield windows, target, np.zeros((1, len(windows)), dtype=bool), np.zeros(len(windows), dtype=int)
+            yield (
+                windows,
+                target,
+                np.zeros((1, len(windows)), dtype=bool),
+                np.zeros(len(windows), dtype=int),
+            )
 
-    richest = Skip("linear", horizon, channels.outputs, leads=len(channels.leads), harmonics=harmonics)
+    richest = Skip(
+        "linear", horizon, channels.outputs, leads=len(channels.leads), harmonics=harmonics
+    )
     return fit_linear(folds, train, channels, richest, lags)
 
 
 def gathered(problem, block, horizon, lags, unread=()):
     """Features and changes of every complete window of a block."""
     pairs = list(problem.examples(block, horizon)())
-    x = np.concatenate([features(w, problem.channels, lags=lags, horizon=horizon, unread=unread) for w, _ in pairs])
-    y = np.concatenate([(between(w.last, target) - w.last[:, None, :]).reshape(len(w), -1) for w, target in pairs])
+    x = np.concatenate(
+        [features(w, problem.channels, lags=lags, horizon=horizon, unread=unread) for w, _ in pairs]
+    )
+    y = np.concatenate(
+        [(between(w.last, target) - w.last[:, None, :]).reshape(len(w), -1) for w, target in pairs]
+    )
     complete = np.isfinite(y).all(axis=1)
     return x[complete], y[complete]
 
 
 @cache
 def turning(amplitude):
-    """y[t] = amplitude * sin(2 pi hour / 24) * y[t-1] + noise: a law that turns with the hour of the day."""
+    """y[t] = amplitude * sin(2 pi hour / 24) * y[t-1] + noise: a law that turns with the hour of
+    the day.
+    """
     rng, time = np.random.default_rng(3), np.arange(900)
     y = np.zeros(len(time))
     for t in time[1:]:
@@ -89,7 +111,8 @@ def test_seasonal_takes_the_first_row_where_the_window_is_shorter_than_a_season(
     assert both("seasonal", [5, 6], season_length=4) == [5, 5, 5, 6, 5, 5]
 
 
-@pytest.mark.parametrize("penalty", PENALTIES[:-1])  # with the last the shops' last values are nearer
+# with the last the shops' last values are nearer
+@pytest.mark.parametrize("penalty", PENALTIES[:-1])
 def test_the_fitted_skip_is_the_mean_of_ridges_of_scikit_learn(penalty, monkeypatch):
     monkeypatch.setattr(choice, "PENALTIES", (penalty,))
     problem = problems.shops()
@@ -97,7 +120,13 @@ def test_the_fitted_skip_is_the_mean_of_ridges_of_scikit_learn(penalty, monkeypa
     ours = chosen(train, validation, problem.channels, lags=[5])
     assert len(ours.mean_of) > 1  # with and without each input
     theirs = [
-        (weight, part, Ridge(alpha=penalty, solver="svd").fit(*gathered(problem, "train", HORIZON, 5, part.unread)))
+        (
+            weight,
+            part,
+            Ridge(alpha=penalty, solver="svd").fit(
+                *gathered(problem, "train", HORIZON, 5, part.unread)
+            ),
+        )
         for part, weight in ours.mean_of
     ]
     for windows, _ in problem.examples("test", HORIZON)():
@@ -112,7 +141,11 @@ def test_with_products_the_ridge_follows_a_law_that_turns_with_the_hour():
     problem = turning(0.9)
     fitted, test = problem.skip("linear", 1), problem.examples("test", 1)
     plain = chosen(
-        problem.examples("train", 1), problem.examples("validation", 1), problem.channels, horizon=1, lags=[2, 5, 10]
+        problem.examples("train", 1),
+        problem.examples("validation", 1),
+        problem.channels,
+        horizon=1,
+        lags=[2, 5, 10],
     )
     with_products, without = (error_of(one, test, problem) for one in (fitted, plain))
     assert fitted.harmonics == (2,) and with_products < 0.9 * without
@@ -121,7 +154,9 @@ def test_with_products_the_ridge_follows_a_law_that_turns_with_the_hour():
 def test_known_answer_of_the_products():
     settings = layout(
         problems.task(
-            target={"column": "y"}, past_exogenous=[{"column": "x"}], calendar_features=["hour_of_day", "day_of_year"]
+            target={"column": "y"},
+            past_exogenous=[{"column": "x"}],
+            calendar_features=["hour_of_day", "day_of_year"],
         )
     )
     z = np.array([[1.0, 0.0], [2.0, 0.0], [4.0, 7.0]])
@@ -130,14 +165,17 @@ def test_known_answer_of_the_products():
     hour = np.array([np.sin(0.3), np.cos(0.3), np.sin(0.6), np.cos(0.6)])
     day = np.array([np.sin(0.5), np.cos(0.5)])
     turning, state = np.concatenate([hour, day, np.outer(hour[:2], day).ravel()]), [2 - 4, 4, 7]
-    wanted = np.concatenate([hour, day, np.outer(hour, day).ravel(), np.outer(turning, state).ravel()])
+    wanted = np.concatenate(
+        [hour, day, np.outer(hour, day).ravel(), np.outer(turning, state).ravel()]
+    )
     np.testing.assert_allclose(products(windows, settings, 1, (2, 1), 2)[0], wanted, atol=1e-6)
 
 
 def test_where_the_last_value_is_nearer_on_validation_than_every_ridge_nothing_is_added_to_it():
     problem = problems.shops()
     steady = [
-        (w, np.repeat(w.last[:, None, :], HORIZON, axis=1)) for w, _ in problem.examples("validation", HORIZON)()
+        (w, np.repeat(w.last[:, None, :], HORIZON, axis=1))
+        for w, _ in problem.examples("validation", HORIZON)()
     ]
     train = problem.examples("train", HORIZON)
     fitted = chosen(train, lambda: steady, problem.channels, lags=[5])
@@ -165,12 +203,17 @@ def test_only_train_rows_reach_the_coefficients(harmonics, monkeypatch):
     long = problems.frame()
     before = problems.problem_of(long)
     later = long["ds"] > before.borders.train_end
-    changed = long.assign(sales=long["sales"].mask(later, 1.01 * long["sales"]), rain=long["rain"].mask(later, 0.5))
+    changed = long.assign(
+        sales=long["sales"].mask(later, 1.01 * long["sales"]), rain=long["rain"].mask(later, 0.5)
+    )
     after = problems.problem_of(changed)
     for horizon in (1, HORIZON):
         chosen_on = before.examples("validation", horizon)
         about = {"horizon": horizon, "lags": [3], "harmonics": harmonics}
-        a, b = (chosen(p.examples("train", horizon), chosen_on, p.channels, **about) for p in (before, after))
+        a, b = (
+            chosen(p.examples("train", horizon), chosen_on, p.channels, **about)
+            for p in (before, after)
+        )
         np.testing.assert_array_equal(a.coefficients, b.coefficients)
 
 
@@ -185,16 +228,27 @@ def test_rows_after_validation_change_neither_penalty_nor_coefficients():
 
 
 def test_a_skip_saved_before_there_were_products_is_the_plain_ridge():
-    names = {"kind": "linear", "horizon": HORIZON, "outputs": 2, "season": 4, "lags": 5, "penalty": 1.0}
+    names = {
+        "kind": "linear",
+        "horizon": HORIZON,
+        "outputs": 2,
+        "season": 4,
+        "lags": 5,
+        "penalty": 1.0,
+    }
     windows = next(iter(problems.shops().examples("test", HORIZON)()))[0]
     x = features(windows, problems.shops().channels, lags=5, horizon=HORIZON, reads="channels")
     coefficients = np.random.default_rng(0).normal(size=(x.shape[1] + 1, 2 * HORIZON))
     old = Skip.from_saved(names, {"coefficients": coefficients})
-    wanted = windows.last[:, None] + (x @ coefficients[:-1] + coefficients[-1]).reshape(-1, HORIZON, 2)
+    wanted = windows.last[:, None] + (x @ coefficients[:-1] + coefficients[-1]).reshape(
+        -1, HORIZON, 2
+    )
     np.testing.assert_array_equal(old.forecast(windows, problems.shops().channels), wanted)
 
 
-@pytest.mark.parametrize("problem", [problems.shops(), turning(0.9)], ids=["plain", "with products"])
+@pytest.mark.parametrize(
+    "problem", [problems.shops(), turning(0.9)], ids=["plain", "with products"]
+)
 def test_it_survives_being_saved(problem):
     fitted = problem.skip("linear", HORIZON)
     again = Skip.from_saved(json.loads(json.dumps(fitted.to_json())), fitted.to_arrays())
@@ -229,7 +283,8 @@ def test_how_long_a_value_has_been_missing_is_no_feature_of_the_linear_map():
     long, _ = windows_of([1, 2, 6, np.nan, np.nan, np.nan, np.nan], lookback=6)
     assert features(short, settings, lags=6, horizon=1).shape[1] == 6
     assert (
-        features(long, settings, lags=1, horizon=1).tolist() == features(short, settings, lags=1, horizon=1).tolist()
+        features(long, settings, lags=1, horizon=1).tolist()
+        == features(short, settings, lags=1, horizon=1).tolist()
     )
 
 

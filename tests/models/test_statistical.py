@@ -1,4 +1,6 @@
-"""The statistical models against statsforecast's own `forward`, which filters the history again at every origin."""
+"""The statistical models against statsforecast's own `forward`, which filters the history again at
+every origin.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ ORIGINS = np.array([149, 150, 163, 171, 198])
 def seasonal_series(*, positive: bool, season: int = 8, rows: int = 200) -> np.ndarray:
     rng = np.random.default_rng(3)
     t = np.arange(rows)
-    y = 3 * np.sin(2 * np.pi * t / season) + 0.3 * np.cumsum(rng.normal(size=rows)) + rng.normal(size=rows) * 0.3
+    y = (
+        3 * np.sin(2 * np.pi * t / season)
+        + 0.3 * np.cumsum(rng.normal(size=rows))
+        + rng.normal(size=rows) * 0.3
+    )
     return y - y.min() + 5 if positive else y
 
 
@@ -54,13 +60,21 @@ def forward(model: object, y: np.ndarray, horizon: int) -> np.ndarray:
 
 @pytest.mark.parametrize("season", [1, 8])
 @pytest.mark.parametrize("form", ["ZZZ", "AAA", "MAM", "AAN", "ANN"])
-def test_ets_filtered_in_one_pass_equals_statsforecast_forward_at_every_origin(form: str, season: int) -> None:
+def test_ets_filtered_in_one_pass_equals_statsforecast_forward_at_every_origin(
+    form: str, season: int
+) -> None:
     if season == 1:
         form = form[:2] + "N"
     y = seasonal_series(positive=True, season=season if season > 1 else 8)
     expected = forward(models.AutoETS(season_length=season, model=form), y, 11)
     got = fit_and_forecast(
-        "auto_ets", y, train_end=TRAIN, origins=ORIGINS, horizon=11, season=season, options={"model": form}
+        "auto_ets",
+        y,
+        train_end=TRAIN,
+        origins=ORIGINS,
+        horizon=11,
+        season=season,
+        options={"model": form},
     )
     np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-8)
 
@@ -74,7 +88,13 @@ def test_theta_from_cumulative_sums_equals_statsforecast_forward_at_every_origin
     y = seasonal_series(positive=positive, season=season if season > 1 else 8)
     expected = forward(models.AutoTheta(season_length=season, model=form), y, 11)
     got = fit_and_forecast(
-        "auto_theta", y, train_end=TRAIN, origins=ORIGINS, horizon=11, season=season, options={"model": form}
+        "auto_theta",
+        y,
+        train_end=TRAIN,
+        origins=ORIGINS,
+        horizon=11,
+        season=season,
+        options={"model": form},
     )
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
@@ -84,14 +104,18 @@ def test_theta_from_cumulative_sums_equals_statsforecast_forward_at_every_origin
     [({"d": 1, "max_d": 1}, 0), ({"d": 0, "max_d": 0}, 2), ({"d": 1, "max_p": 3, "max_q": 0}, 3)],
     ids=["integrated", "mean and season", "autoregressive with season"],
 )
-def test_arima_filtered_on_from_the_fit_equals_statsforecast_forward(fixed: dict[str, int], fourier: int) -> None:
+def test_arima_filtered_on_from_the_fit_equals_statsforecast_forward(
+    fixed: dict[str, int], fourier: int
+) -> None:
     y = seasonal_series(positive=False) + 0.02 * np.arange(200)
     options = {**fixed, "approximation": True}
     fitted = fitted_to("auto_arima", y[:TRAIN], season=8, options={**options, "fourier": fourier})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         terms = auto_arima.fourier(np.arange(220), 8, fourier) if fourier else None
-        model = models.AutoARIMA(season_length=1, **options).fit(y[:TRAIN], None if terms is None else terms[:TRAIN])
+        model = models.AutoARIMA(season_length=1, **options).fit(
+            y[:TRAIN], None if terms is None else terms[:TRAIN]
+        )
         expected = [
             model.forward(
                 y[: t + 1],
@@ -105,7 +129,9 @@ def test_arima_filtered_on_from_the_fit_equals_statsforecast_forward(fixed: dict
 
 
 @pytest.mark.parametrize("clean", [True, False])
-def test_mstl_block_by_block_equals_statsforecast_decomposing_the_whole_history(clean: bool) -> None:
+def test_mstl_block_by_block_equals_statsforecast_decomposing_the_whole_history(
+    clean: bool,
+) -> None:
     t = np.arange(200.0)
     noise = np.random.default_rng(3).normal(size=200) * (0.0 if clean else 0.3)
     y = 5 * np.sin(2 * np.pi * t / 8) + 0.1 * t + noise
@@ -115,9 +141,13 @@ def test_mstl_block_by_block_equals_statsforecast_decomposing_the_whole_history(
 
 
 def test_arima_on_the_last_rows_knows_their_place_in_the_season() -> None:
-    y = 5 * np.sin(2 * np.pi * np.arange(200) / 8) + 0.01 * np.random.default_rng(0).normal(size=200)
+    y = 5 * np.sin(2 * np.pi * np.arange(200) / 8) + 0.01 * np.random.default_rng(0).normal(
+        size=200
+    )
     options = {"last": 61, "fourier": 1, "d": 0, "max_d": 0, "approximation": True}
-    got = fit_and_forecast("auto_arima", y, train_end=TRAIN, origins=[149, 170], horizon=9, season=8, options=options)
+    got = fit_and_forecast(
+        "auto_arima", y, train_end=TRAIN, origins=[149, 170], horizon=9, season=8, options=options
+    )
     np.testing.assert_allclose(got, y[np.array([[149], [170]]) + 1 + np.arange(9)], atol=0.06)
 
 
@@ -132,9 +162,14 @@ def test_the_svd_of_fourier_terms_is_thin_and_has_the_right_vectors_to_the_bit()
 def test_a_given_arima_order_is_fitted_as_statsforecast_fits_it() -> None:
     y = seasonal_series(positive=False)
     got = fit_and_forecast(
-        "auto_arima", y, train_end=TRAIN, origins=[TRAIN - 1], horizon=6, season=8,
+        "auto_arima",
+        y,
+        train_end=TRAIN,
+        origins=[TRAIN - 1],
+        horizon=6,
+        season=8,
         options={"orders": [(2, 0, 1)], "fourier": 2},
-    )  # fmt: skip
+    )
     terms = auto_arima.fourier(np.arange(TRAIN + 6), 8, 2)
     theirs = models.ARIMA(order=(2, 0, 1), season_length=1).fit(y[:TRAIN], terms[:TRAIN])
     np.testing.assert_allclose(got[0], theirs.predict(6, X=terms[TRAIN:])["mean"], rtol=1e-6)
@@ -155,7 +190,8 @@ def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
     changed[172:] += 1e6
     early = ORIGINS[ORIGINS < 172]
     before, after = (
-        fit_and_forecast(name, series, train_end=TRAIN, origins=early, horizon=5, season=8) for series in (y, changed)
+        fit_and_forecast(name, series, train_end=TRAIN, origins=early, horizon=5, season=8)
+        for series in (y, changed)
     )
     assert before.tobytes() == after.tobytes()
     alone = fit_and_forecast(name, y[:164], train_end=TRAIN, origins=early[:3], horizon=5, season=8)
@@ -166,12 +202,16 @@ def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
 def test_a_fitted_model_survives_json(name: str) -> None:
     y = seasonal_series(positive=False)
     fitted = fitted_to(name, y[:TRAIN], season=8)
-    again = find({"family": name}, where=name).restored(json.loads(json.dumps(statistical.describe(fitted))))
+    again = find({"family": name}, where=name).restored(
+        json.loads(json.dumps(statistical.describe(fitted)))
+    )
     assert again.forecasts(y, ORIGINS, 4).tobytes() == fitted.forecasts(y, ORIGINS, 4).tobytes()
 
 
 def test_a_series_too_short_is_a_model_failure_with_its_reason() -> None:
-    with pytest.raises(ModelFailure, match="auto_ets cannot be fitted to 3 rows with season 1: tiny datasets"):
+    with pytest.raises(
+        ModelFailure, match="auto_ets cannot be fitted to 3 rows with season 1: tiny datasets"
+    ):
         fitted_to("auto_ets", np.array([1.0, 2.0, 4.0]))
 
 
@@ -182,19 +222,28 @@ def test_a_constant_series_is_forecast_as_that_constant() -> None:
         np.testing.assert_allclose(got, 4.0, rtol=1e-6)
 
 
-def problem_of(y: np.ndarray, ds: pd.DatetimeIndex, freq: str, season: int, horizon: int) -> Problem:
+def problem_of(
+    y: np.ndarray, ds: pd.DatetimeIndex, freq: str, season: int, horizon: int
+) -> Problem:
     """One series, cut into blocks by shares of its rows."""
     entry = problems.dataset(
-        target={"column": "y"}, past_exogenous=[], calendar_features=[], calendar={"kind": "regular", "freq": freq},
-        horizon=horizon, lookback=season, season_length=season,
+        target={"column": "y"},
+        past_exogenous=[],
+        calendar_features=[],
+        calendar={"kind": "regular", "freq": freq},
+        horizon=horizon,
+        lookback=season,
+        season_length=season,
         splits={"train": 0.6, "validation": 0.2, "calibration": 0.1},
-    )  # fmt: skip
+    )
     known = panel.from_frame(pd.DataFrame({"unique_id": "y", "ds": ds, "y": y}), "y", entry.task)
     return Problem.of(known, splits.resolve(known, entry.splits))
 
 
 def seasonal_cases() -> dict[str, tuple[np.ndarray, pd.DatetimeIndex, str, int]]:
-    """AirPassengers, and hours as in M4: a day that grows with the level, and one that is added around zero."""
+    """AirPassengers, and hours as in M4: a day that grows with the level, and one that is added
+    around zero.
+    """
     air = AirPassengersDF
     hours, rng = np.arange(500), np.random.default_rng(1)
     day = np.sin(2 * np.pi * hours / 24) + 0.4 * np.cos(4 * np.pi * hours / 24)
@@ -209,13 +258,17 @@ def seasonal_cases() -> dict[str, tuple[np.ndarray, pd.DatetimeIndex, str, int]]
     }
 
 
-def test_the_second_fit_of_ets_keeps_the_form_that_the_first_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_fit_of_ets_keeps_the_form_that_the_first_chose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """To choose takes fifteen fits of every series, to fit again one."""
     y, ds, freq, season = seasonal_cases()["a day that adds"]
     asked = []
     real = auto_ets.Ets.fit
     monkeypatch.setattr(
-        auto_ets.Ets, "fit", lambda y, season, options: asked.append(options) or real(y, season, options)
+        auto_ets.Ets,
+        "fit",
+        lambda y, season, options: asked.append(options) or real(y, season, options),
     )
     ets = find({"family": "auto_ets", "seasonal": "kept"}, where="test")
     about = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
@@ -234,7 +287,9 @@ def test_ets_chooses_again_where_values_of_validation_forbid_what_could_multiply
     asked = []
     real = auto_ets.Ets.fit
     monkeypatch.setattr(
-        auto_ets.Ets, "fit", lambda y, season, options: asked.append(options) or real(y, season, options)
+        auto_ets.Ets,
+        "fit",
+        lambda y, season, options: asked.append(options) or real(y, season, options),
     )
     y = seasonal_series(positive=True)
     y[130] = -1.0  # a row of validation
@@ -259,8 +314,12 @@ BY_HAND: dict[str, tuple[dict[str, Any], Callable[[int], Any]]] = {
 
 @pytest.mark.parametrize("row", BY_HAND)
 @pytest.mark.parametrize("case", seasonal_cases())
-def test_a_row_says_what_statsforecast_says_of_the_same_numbers_by_hand(case: str, row: str) -> None:
-    """On raw numbers above zero, for a season that multiplies; on scaled ones where nothing can multiply anyway."""
+def test_a_row_says_what_statsforecast_says_of_the_same_numbers_by_hand(
+    case: str, row: str
+) -> None:
+    """On raw numbers above zero, for a season that multiplies; on scaled ones where nothing can
+    multiply anyway.
+    """
     y, ds, freq, season = seasonal_cases()[case]
     options, by_hand = BY_HAND[row]
     problem = problem_of(y, ds, freq, season, horizon=season)
@@ -270,7 +329,9 @@ def test_a_row_says_what_statsforecast_says_of_the_same_numbers_by_hand(case: st
     got = fitted.forecaster.predict(problem.panel, {"y": np.array([last])})["y"][0, :, 0]
     train = y[: last + 1]
     centre, scale = (0.0, 1.0) if train.min() > 0 else (train.mean(), train.std())
-    expected = by_hand(season).fit((train - centre) / scale).predict(season)["mean"] * scale + centre
+    expected = (
+        by_hand(season).fit((train - centre) / scale).predict(season)["mean"] * scale + centre
+    )
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6 * np.abs(y).max())
 
 
@@ -284,10 +345,18 @@ def test_of_a_short_list_of_orders_the_one_of_lowest_aicc_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "orders"), [([2, 1, 2], ((2, 1, 2),)), ([[1, 1, 1], [2, 1, 2]], ((1, 1, 1), (2, 1, 2)))]
+    ("given", "orders"),
+    [([2, 1, 2], ((2, 1, 2),)), ([[1, 1, 1], [2, 1, 2]], ((1, 1, 1), (2, 1, 2)))],
 )
-def test_a_row_takes_one_order_or_a_list_of_one_d(given: list[Any], orders: tuple[tuple[int, ...], ...]) -> None:
-    assert find({"family": "auto_arima", "fourier": 2, "order": given}, where="test").options(24)["orders"] == orders
+def test_a_row_takes_one_order_or_a_list_of_one_d(
+    given: list[Any], orders: tuple[tuple[int, ...], ...]
+) -> None:
+    assert (
+        find({"family": "auto_arima", "fourier": 2, "order": given}, where="test").options(24)[
+            "orders"
+        ]
+        == orders
+    )
 
 
 @pytest.mark.parametrize("given", [[], [[1, 0, 1], [1, 1, 1]]])

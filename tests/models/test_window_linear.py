@@ -31,9 +31,13 @@ def anomalies(rows: int = 6000) -> Problem:
     y = 10 + 5 * np.sin(2 * np.pi * hours / 24) + noise
     ds = pd.date_range("2024-01-01", periods=rows, freq="h")
     entry = problems.dataset(
-        target={"column": "y"}, past_exogenous=[], horizon=6, lookback=24, season_length=24,
+        target={"column": "y"},
+        past_exogenous=[],
+        horizon=6,
+        lookback=24,
+        season_length=24,
         splits={"train": 0.6, "validation": 0.2, "calibration": 0.1},
-    )  # fmt: skip
+    )
     known = panel.from_frame(pd.DataFrame({"unique_id": "y", "ds": ds, "y": y}), "y", entry.task)
     return Problem.of(known, splits.resolve(known, entry.splits))
 
@@ -60,7 +64,10 @@ def test_weights_are_those_of_the_errors_on_the_folds() -> None:
     problem = anomalies(1500)
     batches = list(problem.folds(6)())
     windows = np.concatenate([filled(one.z[:, :, :1])[0][:, :, 0] for one, *_ in batches])
-    x, y = windows - windows[:, -1:], np.concatenate([target[:, :, 0] for _, target, *_ in batches]) - windows[:, -1:]
+    x, y = (
+        windows - windows[:, -1:],
+        np.concatenate([target[:, :, 0] for _, target, *_ in batches]) - windows[:, -1:],
+    )
     learns, fold = (
         np.concatenate([one for *_, one, _ in batches], axis=1),
         np.concatenate([one for *_, one in batches]),
@@ -69,12 +76,21 @@ def test_weights_are_those_of_the_errors_on_the_folds() -> None:
     for lags, penalty in itertools.product(problem.panel.task.candidate_lags(), PENALTIES):
         fits = [Ridge(alpha=penalty, solver="svd").fit(x[own, -lags:], y[own]) for own in learns]
         said = [one.predict(x[fold == k, -lags:]) for k, one in enumerate(fits)]
-        errors[lags, penalty] = np.mean([np.abs(y[fold == k] - one).mean() for k, one in enumerate(said)])
+        errors[lags, penalty] = np.mean(
+            [np.abs(y[fold == k] - one).mean() for k, one in enumerate(said)]
+        )
     lowest = min(errors.values())
-    raw = {shape: np.exp(-0.25 * np.round((error - lowest) / (0.005 * lowest))) for shape, error in errors.items()}
+    raw = {
+        shape: np.exp(-0.25 * np.round((error - lowest) / (0.005 * lowest)))
+        for shape, error in errors.items()
+    }
     kept = {shape: weight for shape, weight in raw.items() if weight >= 0.01 * sum(raw.values())}
-    found = {(lags, penalty): weight for weight, lags, penalty in fitted(problem).weights["0/mean_of"]}
-    assert found == pytest.approx({shape: weight / sum(kept.values()) for shape, weight in kept.items()}, rel=1e-5)
+    found = {
+        (lags, penalty): weight for weight, lags, penalty in fitted(problem).weights["0/mean_of"]
+    }
+    assert found == pytest.approx(
+        {shape: weight / sum(kept.values()) for shape, weight in kept.items()}, rel=1e-5
+    )
 
 
 def test_climatology_lets_a_departure_from_the_usual_day_fade_as_it_does() -> None:
@@ -96,19 +112,31 @@ def test_dlinear_sees_a_moving_average_and_what_it_leaves() -> None:
     np.testing.assert_allclose(mean[0, 0], (0 + 0 + 0 + 1 + 4) / 5)
     problem = anomalies(2000)
     forecaster = fitted(problem, form="dlinear")
-    naive = fit(problem, spec({"family": "naive"}, where="test"), skip=None, seed=0, budget=Budget(1, 1)).forecaster
+    naive = fit(
+        problem, spec({"family": "naive"}, where="test"), skip=None, seed=0, budget=Budget(1, 1)
+    ).forecaster
     rows = {"y": problem.rows("y", "test")}
     wanted = problem.panel.by_id["y"].values[rows["y"][:, None] + np.arange(1, 7), 0]
-    errors = [np.abs(one.predict(problem.panel, rows)["y"][:, :, 0] - wanted).mean() for one in (forecaster, naive)]
+    errors = [
+        np.abs(one.predict(problem.panel, rows)["y"][:, :, 0] - wanted).mean()
+        for one in (forecaster, naive)
+    ]
     assert errors[0] < 0.6 * errors[1]
 
 
 def test_a_climatology_without_a_season_is_left_out() -> None:
-    assert "needs a season" in spec({"family": "window_linear", "form": "climatology"}, where="test").unsuited(1)
+    assert "needs a season" in spec(
+        {"family": "window_linear", "form": "climatology"}, where="test"
+    ).unsuited(1)
 
 
 @pytest.mark.parametrize("form", ["nlinear", "dlinear", "climatology"])
 def test_every_form_forecasts_through_gaps_of_two_targets(form: str) -> None:
     problem = problems.shops()
-    forecasts = fitted(problem, form=form).predict(problem.panel, {"north": problem.rows("north", "test")})
-    assert np.isfinite(forecasts["north"]).all() and forecasts["north"].shape[1:] == (problems.HORIZON, 2)
+    forecasts = fitted(problem, form=form).predict(
+        problem.panel, {"north": problem.rows("north", "test")}
+    )
+    assert np.isfinite(forecasts["north"]).all() and forecasts["north"].shape[1:] == (
+        problems.HORIZON,
+        2,
+    )

@@ -1,4 +1,6 @@
-"""Debian's PostgreSQL in a folder of its own: a private socket, no port, gone with the `with` block."""
+"""Debian's PostgreSQL in a folder of its own: a private socket, no port, gone with the `with`
+block.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def running() -> Iterator[Callable[..., str]]:
     programs = found_programs()
     if programs is None:
         pytest.fail(MISSING) if os.environ.get("CI") == "true" else pytest.skip(MISSING)
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path is at most 107 bytes: pytest's own are too long
+    # a socket's path is at most 107 bytes: pytest's own are too long
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
         with started(programs, folder) as process:
 
@@ -54,13 +57,35 @@ def found_programs() -> Path | None:
 def started(programs: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     identity = other_than_root(folder)
     data, log = folder / "data", folder / "log"
-    make = [programs / "initdb", "-D", data, "-U", "forecast", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+    make = [
+        programs / "initdb",
+        "-D",
+        data,
+        "-U",
+        "forecast",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--no-locale",
+        "--no-sync",
+    ]
     subprocess.run(make, check=True, capture_output=True, timeout=SECONDS, **identity)
-    serve = [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
+    serve = [
+        programs / "postgres",
+        "-D",
+        data,
+        "-k",
+        folder,
+        "-c",
+        "listen_addresses=",
+        "-c",
+        "fsync=off",
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(
             serve, stdout=output, stderr=output, preexec_fn=end_with_this_process, **identity
-        )  # fmt: skip
+        )
     try:
         until = time.monotonic() + SECONDS
         ready = [programs / "pg_isready", "-q", "-h", folder, "-U", "forecast", "-d", "postgres"]

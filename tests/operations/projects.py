@@ -1,4 +1,6 @@
-"""A project after `dvc repro`: one daily wave, four models without networks, everything made by the real stages."""
+"""A project after `dvc repro`: one daily wave, four models without networks, everything made by the
+real stages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A project in a git repository of its own, as an operator has it: real code and stages, one wave that grows."""
+"""A project in a git repository of its own, as an operator has it: real code and stages, one wave
+that grows.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def write_project(root: Path, *, models: Sequence[str] = ("naive",)) -> Path:
     small_project.write_real(root, models=())
     shutil.copy(small_project.ROOT / ".gitignore", root / ".gitignore")
     with (root / ".gitignore").open("a") as file:
-        file.write("/data/wave.csv\n/data/snapshots/\n/.dvc/cache\n/.dvc/tmp\n/.dvc/config.local\n/dvc.lock\n")
+        file.write(
+            "/data/wave.csv\n/data/snapshots/\n/.dvc/cache\n/.dvc/tmp\n/.dvc/config.local\n/dvc.lock\n"
+        )
     configure(root, models)
     told = {"command": ["sh", "told.sh"], "on": ["failure"]}
     small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": {"hooks": told}})

@@ -1,4 +1,5 @@
-"""One machine of a team as a process of its own: it says when it has loaded everything, and begins when it is told.
+"""One machine of a team as a process of its own: it says when it has loaded everything, and begins
+when it is told.
 
 python -m tests.operations.team_worker carry-out | killed    in the project's folder
 """
@@ -21,13 +22,21 @@ def carry_out(root: Path, uri: str) -> None:
     """Publish all records, then carry the pending decision out."""
     writing.forecast_plot = lambda *_: None  # drawing takes seconds and is tested elsewhere
     made = sync(root, uri, now=NOW.timestamp()).made
-    found = decision.finish_pending(root, NAME, now=NOW, tracking_uri=uri, refit=None, say=lambda step: None)
+    found = decision.finish_pending(
+        root, NAME, now=NOW, tracking_uri=uri, refit=None, say=lambda step: None
+    )
     assert found is not None
-    print(json.dumps({"made": made, "word": found.word, "reason": found.reason, "version": found.version}))
+    print(
+        json.dumps(
+            {"made": made, "word": found.word, "reason": found.reason, "version": found.version}
+        )
+    )
 
 
 def killed(root: Path, uri: str) -> None:
-    """Make version 1 the champion, begin to promote version 2, and die by -9 between two moves of aliases."""
+    """Make version 1 the champion, begin to promote version 2, and die by -9 between two moves of
+    aliases.
+    """
     from mlflow import MlflowClient
 
     for candidate in ("ridge", "arx"):

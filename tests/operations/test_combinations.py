@@ -1,4 +1,6 @@
-"""A combination in operation: promoted, served and refitted like any row; a member that is gone is refused by name."""
+"""A combination in operation: promoted, served and refitted like any row; a member that is gone is
+refused by name.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +47,14 @@ def folder(root: Path, candidate: str) -> Path:
 def test_it_is_a_row_with_scores_intervals_and_tests(made: Path) -> None:
     compared = made / "data" / "compared" / NAME
     board = pd.read_csv(compared / "leaderboard.csv", dtype=str).set_index("model")
-    assert set(board.loc[["mix", "even"], "status"]) == {"ok"} and board.loc["mix", "ranking"].unique().tolist() == [
-        "shipped"
-    ]
+    assert set(board.loc[["mix", "even"], "status"]) == {"ok"} and board.loc[
+        "mix", "ranking"
+    ].unique().tolist() == ["shipped"]
     assert {"mix", "even"} <= set(pd.read_parquet(compared / "intervals.parquet")["model"])
     tests = files.read_json(compared / "verdicts.json")["tests"]
-    assert {"naive", "best"} <= {test["family"] for test in tests if test["model"] in ("mix", "even")}
+    assert {"naive", "best"} <= {
+        test["family"] for test in tests if test["model"] in ("mix", "even")
+    }
 
 
 def test_what_is_served_is_the_weighted_mean_of_its_members(project: Path) -> None:
@@ -64,7 +68,9 @@ def test_what_is_served_is_the_weighted_mean_of_its_members(project: Path) -> No
     np.testing.assert_allclose(found.table["y_hat"], np.ravel(wanted))
     assert {"lo_80", "hi_80"} <= set(found.table)
     service = Service.load(champion.folder_of(project, NAME, found.champion.version))
-    np.testing.assert_allclose(service.answer(projects.prepared(project).tail(30))["y_hat"], np.ravel(wanted))
+    np.testing.assert_allclose(
+        service.answer(projects.prepared(project).tail(30))["y_hat"], np.ravel(wanted)
+    )
 
 
 def test_a_served_forecast_is_that_of_the_backtest(made: Path) -> None:
@@ -75,12 +81,16 @@ def test_a_served_forecast_is_that_of_the_backtest(made: Path) -> None:
     np.testing.assert_allclose(ensemble.predict(panel, {NAME: rows})[NAME].ravel(), table["y_hat"])
 
 
-def test_weights_for_a_member_that_is_gone_are_refused_by_name_and_the_equal_row_still_serves(project: Path) -> None:
+def test_weights_for_a_member_that_is_gone_are_refused_by_name_and_the_equal_row_still_serves(
+    project: Path,
+) -> None:
     shutil.rmtree(folder(project, "mix") / "members" / "arx")
     with pytest.raises(DataError, match="weights for 'arx'"):
         projects.register(project, "mix")
     registry.promote(project, NAME, projects.register(project, "even"), now=NOW)
-    assert np.isfinite(predicting.forecast(project, NAME, now=NOW, usual_levels=()).table["y_hat"]).all()
+    assert np.isfinite(
+        predicting.forecast(project, NAME, now=NOW, usual_levels=()).table["y_hat"]
+    ).all()
 
 
 def test_forecasts_of_a_version_that_kept_no_volatility_give_margins_of_one_width(
@@ -97,16 +107,23 @@ def test_forecasts_of_a_version_that_kept_no_volatility_give_margins_of_one_widt
     assert Ensemble.load(tmp_path / "saved").widths(NAME, [1e9]) == 1
 
 
-def test_a_saved_version_that_names_a_member_it_does_not_hold_is_refused_by_name(made: Path, tmp_path: Path) -> None:
+def test_a_saved_version_that_names_a_member_it_does_not_hold_is_refused_by_name(
+    made: Path, tmp_path: Path
+) -> None:
     ensemble_of(folder(made, "mix")).save(tmp_path / "saved")
     manifest = files.read_json(tmp_path / "saved" / MANIFEST)
-    files.write_json(tmp_path / "saved" / MANIFEST, {**manifest, "weights": {**SHARES, "gone": 0.1}})
+    files.write_json(
+        tmp_path / "saved" / MANIFEST, {**manifest, "weights": {**SHARES, "gone": 0.1}}
+    )
     with pytest.raises(DataError, match="weights for 'gone'"):
         Ensemble.load(tmp_path / "saved")
 
 
 def test_a_members_seeds_share_its_weight() -> None:
-    one, two, three = (SimpleNamespace(predict=lambda panel, rows, v=v: {"a": np.array([v])}) for v in (1.0, 3.0, 9.0))
+    one, two, three = (
+        SimpleNamespace(predict=lambda panel, rows, v=v: {"a": np.array([v])})
+        for v in (1.0, 3.0, 9.0)
+    )
     ensemble = Ensemble((one, two, three), {}, ("net", "net", "line"), {"net": 0.5, "line": 0.5})  # type: ignore[arg-type]
     assert ensemble.predict(None, {}) == {"a": [5.5]}  # type: ignore[arg-type]
 
@@ -116,18 +133,24 @@ def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) 
     recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(model="mix")))  # type: ignore[arg-type]
     refit.at_the_gate(project, NAME, recipe, project / "rival", jobs=1)
     again = pd.read_parquet(project / "rival" / "forecasts.parquet")
-    pd.testing.assert_frame_equal(again, pd.read_parquet(folder(project, "mix") / "forecasts.parquet"))
+    pd.testing.assert_frame_equal(
+        again, pd.read_parquet(folder(project, "mix") / "forecasts.parquet")
+    )
     assert ensemble_of(project / "rival").weights == SHARES
     record = files.read_json(folder(project, "mix") / "record.json")
     calibrated = folder(project, "mix") / "forecasts.parquet"
     refit.on_all_data(project, NAME, record, project / "all", calibrated=calibrated, jobs=1)
     panel = from_frame(projects.prepared(project), NAME, ensemble.task)
     rows = {NAME: np.array([len(panel.series[0]) - 1])}
-    newest, before = (e.predict(panel, rows)[NAME] for e in (ensemble_of(project / "all"), ensemble))
+    newest, before = (
+        e.predict(panel, rows)[NAME] for e in (ensemble_of(project / "all"), ensemble)
+    )
     assert np.isfinite(newest).all() and not np.allclose(newest, before)
 
 
-def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gate(made: Path, tmp_path: Path) -> None:
+def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gate(
+    made: Path, tmp_path: Path
+) -> None:
     rule = {"family": "combination", "members": ["ridge", "arx"], "weights": "stacked", "refit": 3}
     root = projects.write_repro(tmp_path / "project", again=rule)
     ensemble = ensemble_of(folder(root, "again"))
@@ -135,19 +158,26 @@ def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gat
     ensemble = Ensemble.load(tmp_path / "saved")
     recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(model="again")))  # type: ignore[arg-type]
     for member in recipe["members"]:
-        member["weight"] = 0.5  # weights that saw the rows of the gate are not what it is scored with
+        # weights that saw the rows of the gate are not what it is scored with
+        member["weight"] = 0.5
     refit.at_the_gate(root, NAME, recipe, tmp_path / "rival", jobs=1)
-    records = [files.read_json(path / "record.json") for path in (tmp_path / "rival", folder(root, "again"))]
+    records = [
+        files.read_json(path / "record.json")
+        for path in (tmp_path / "rival", folder(root, "again"))
+    ]
     again, first = (record["weights"] for record in records)
     assert list(again) == list(first) and len(first) > 2
     assert all(again[since] == pytest.approx(first[since]) for since in first)
     table = pd.read_parquet(folder(root, "again") / "forecasts.parquet")
     start = table.loc[table["block"] == "test", "cutoff"].min()
     known = [own for since, own in first.items() if pd.Timestamp(since or "1970") <= start]
-    assert ensemble.weights == known[-1] and len(known) < len(first)  # weights that saw no target of the test block
+    # weights that saw no target of the test block
+    assert ensemble.weights == known[-1] and len(known) < len(first)
 
 
-def test_a_champion_that_is_no_combination_is_fitted_again_at_a_gate(project: Path, tmp_path: Path) -> None:
+def test_a_champion_that_is_no_combination_is_fitted_again_at_a_gate(
+    project: Path, tmp_path: Path
+) -> None:
     ensemble = ensemble_of(folder(project, "ridge"))
     recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(model="ridge")))  # type: ignore[arg-type]
     refit.at_the_gate(project, NAME, recipe, tmp_path / "rival", jobs=1)

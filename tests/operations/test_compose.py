@@ -1,4 +1,6 @@
-"""docs/templates/compose.yaml: valid by its schema, and its commands started for real beside each other."""
+"""docs/templates/compose.yaml: valid by its schema, and its commands started for real beside each
+other.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +32,34 @@ SECONDS = 240
 
 
 def test_it_is_valid_by_the_schema_of_compose() -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        str(FILE),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_schema_refuses_what_is_no_compose_file(tmp_path: Path) -> None:
     wrong = tmp_path / "compose.yaml"
-    wrong.write_text(FILE.read_text(encoding="utf-8").replace("    command:", "    comand:"), encoding="utf-8")
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(wrong)]
-    assert subprocess.run(command, capture_output=True, timeout=SECONDS, check=False).returncode == 1
+    wrong.write_text(
+        FILE.read_text(encoding="utf-8").replace("    command:", "    comand:"), encoding="utf-8"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        str(wrong),
+    ]
+    assert (
+        subprocess.run(command, capture_output=True, timeout=SECONDS, check=False).returncode == 1
+    )
 
 
 def test_every_part_of_a_team_is_a_service_and_the_page_names_it() -> None:
@@ -97,7 +117,10 @@ class Here:
         return shlex.split(self.put(SERVICES[service]["command"]))
 
     def environment(self, service: str) -> dict[str, str]:
-        given = {name: self.put(str(value)) for name, value in SERVICES[service].get("environment", {}).items()}
+        given = {
+            name: self.put(str(value))
+            for name, value in SERVICES[service].get("environment", {}).items()
+        }
         return small_project.environment(**given)
 
 
@@ -107,9 +130,13 @@ def started(here: Here, service: str, folder: Path) -> Iterator[Path]:
     log = folder / f"{service}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            here.command(service), env=here.environment(service), cwd=folder, stdout=output, stderr=output,
+            here.command(service),
+            env=here.environment(service),
+            cwd=folder,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
-        )  # fmt: skip
+        )
     try:
         yield log
         assert process.poll() is None, log.read_text()[-3000:]
@@ -140,7 +167,9 @@ def healthy(address: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_parts_work_together_when_they_are_started_for_real(tmp_path: Path) -> None:
-    project = small_project.write_real(tmp_path / "project", models=("elman",), rankings=("shipped",))
+    project = small_project.write_real(
+        tmp_path / "project", models=("elman",), rankings=("shipped",)
+    )
     with ExitStack() as stack:
         databases = stack.enter_context(postgres.running())
         (tmp_path / "artifacts").mkdir()
@@ -153,16 +182,28 @@ def test_the_parts_work_together_when_they_are_started_for_real(tmp_path: Path) 
         stack.enter_context(started(here, "worker", project))
         command = [*here.command("forecast"), "--jobs", "2"]
         done = subprocess.run(
-            command, cwd=project, env=here.environment("forecast"), capture_output=True, text=True, timeout=1200,
+            command,
+            cwd=project,
+            env=here.environment("forecast"),
+            capture_output=True,
+            text=True,
+            timeout=1200,
             check=False,
-        )  # fmt: skip
+        )
         said = done.stdout + done.stderr
         assert done.returncode == 0, said[-4000:]
         assert f"cluster tcp://127.0.0.1:{here.scheduler}: 2 workers" in said
-        with psycopg.connect(here.studies, connect_timeout=10, options="-c statement_timeout=10000") as session:
-            trials = session.execute("select count(*) from trials where state = 'COMPLETE'").fetchone()
+        with psycopg.connect(
+            here.studies, connect_timeout=10, options="-c statement_timeout=10000"
+        ) as session:
+            trials = session.execute(
+                "select count(*) from trials where state = 'COMPLETE'"
+            ).fetchone()
         assert trials is not None and trials[0] == 2, "the study of the one network, two trials"
         found = httpx.post(
-            f"{address}/api/2.0/mlflow/experiments/search", json={"max_results": 100}, timeout=30, verify=False
+            f"{address}/api/2.0/mlflow/experiments/search",
+            json={"max_results": 100},
+            timeout=30,
+            verify=False,
         ).json()
         assert "wave" in {experiment["name"] for experiment in found["experiments"]}

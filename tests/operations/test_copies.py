@@ -1,4 +1,6 @@
-"""A project that was copied, moved, restored or cloned writes into its own folder alone, and `doctor` says what is."""
+"""A project that was copied, moved, restored or cloned writes into its own folder alone, and
+`doctor` says what is.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,11 @@ def artifacts(root: Path) -> set[Path]:
 def paths(root: Path) -> list[str]:
     """Every place of an artifact that the database names."""
     with closing(sqlite3.connect(root / "mlflow.db")) as connection:
-        found = [row for table, column in LOCATIONS for row in connection.execute(f"select {column} from {table}")]
+        found = [
+            row
+            for table, column in LOCATIONS
+            for row in connection.execute(f"select {column} from {table}")
+        ]
     return [path for (path,) in found if path and path.startswith("file:")]
 
 
@@ -62,13 +68,19 @@ def use(root: Path) -> None:
 
 
 def diagnosis(root: Path) -> tuple[str, str]:
-    return next((found, repair) for what, found, repair in status.findings(root, "") if what == "MLflow's paths")
+    return next(
+        (found, repair)
+        for what, found, repair in status.findings(root, "")
+        if what == "MLflow's paths"
+    )
 
 
 def assert_its_own(root: Path) -> None:
     assert diagnosis(root) == ("lead into this folder", "")
     assert len(paths(root)) > 10
-    assert [path for path in paths(root) if not path.startswith(f"{root.as_uri()}/mlartifacts/")] == []
+    assert [
+        path for path in paths(root) if not path.startswith(f"{root.as_uri()}/mlartifacts/")
+    ] == []
 
 
 def test_a_copy_beside_its_original_writes_nothing_into_it(original, tmp_path, caplog):
@@ -77,12 +89,16 @@ def test_a_copy_beside_its_original_writes_nothing_into_it(original, tmp_path, c
     shutil.copytree(original, copy)
     found, repair = diagnosis(copy)
     assert (
-        found == f"lead into {original}: this project was copied or moved from there" and repair == "`forecast sync`"
+        found == f"lead into {original}: this project was copied or moved from there"
+        and repair == "`forecast sync`"
     )
     use(copy)
     assert content(original) == before and artifacts(original) == there
     assert_its_own(copy)
-    assert len(artifacts(copy)) > len(there) and caplog.text.count("from now on they are those of this folder") == 1
+    assert (
+        len(artifacts(copy)) > len(there)
+        and caplog.text.count("from now on they are those of this folder") == 1
+    )
     assert champion.aliases(copy, NAME) == {"champion": 2, "previous": 3}
     assert_its_own(original)
 
@@ -120,7 +136,10 @@ def test_a_project_restored_from_a_backup_goes_on_in_another_folder(original, tm
     assert champion.aliases(restored, NAME) == {"champion": 2, "previous": 1}
     use(restored)
     assert_its_own(restored)
-    assert content(original) == before and content(backup)["mlflow.db"] != content(original)["mlflow.db"]
+    assert (
+        content(original) == before
+        and content(backup)["mlflow.db"] != content(original)["mlflow.db"]
+    )
 
 
 def test_a_database_restored_into_the_project_it_came_from_fits_as_it_is(original, tmp_path):
@@ -129,7 +148,11 @@ def test_a_database_restored_into_the_project_it_came_from_fits_as_it_is(origina
     shutil.copy(tmp_path / "backup.db", original / "mlflow.db")
     assert diagnosis(original) == ("lead into this folder", "")
     assert "wave: version 3 registered again" in registry.repaired(original, NAME)
-    assert [version.number for version in versions.read(place(original), NAME).versions] == [1, 2, 3]
+    assert [version.number for version in versions.read(place(original), NAME).versions] == [
+        1,
+        2,
+        3,
+    ]
     assert_its_own(original)
 
 
@@ -153,13 +176,16 @@ def test_an_experiment_of_another_project_in_this_database_stays_where_it_is(ori
     with closing(sqlite3.connect(original / "mlflow.db")) as connection, connection:
         connection.execute(
             "insert into experiments (name, artifact_location, lifecycle_stage, workspace) "
-            "values ('theirs', ?, 'active', 'default')", (other.as_uri(),)
-        )  # fmt: skip
+            "values ('theirs', ?, 'active', 'default')",
+            (other.as_uri(),),
+        )
     use(original)
     assert other.as_uri() in paths(original)
 
 
-def test_a_database_outside_the_project_keeps_artifacts_beside_itself_and_is_not_claimed(original, tmp_path):
+def test_a_database_outside_the_project_keeps_artifacts_beside_itself_and_is_not_claimed(
+    original, tmp_path
+):
     uri = f"sqlite:///{tmp_path}/shared/team.db"
     (tmp_path / "shared").mkdir()
     shutil.copy(original / "mlflow.db", tmp_path / "shared" / "team.db")
@@ -167,12 +193,18 @@ def test_a_database_outside_the_project_keeps_artifacts_beside_itself_and_is_not
     assert where.artifact_root == tmp_path / "shared" / "mlartifacts" and not where.owned
     sync(original, uri, now=1.8e9)
     with closing(sqlite3.connect(tmp_path / "shared" / "team.db")) as connection:
-        found = connection.execute("select artifact_location from experiments where name = ?", (NAME,)).fetchone()
+        found = connection.execute(
+            "select artifact_location from experiments where name = ?", (NAME,)
+        ).fetchone()
     assert found == (f"{original.as_uri()}/mlartifacts/{NAME}",)
 
 
-@pytest.mark.parametrize("head", ["#!{}/.venv/bin/python\n", "#!/bin/sh\n'exec' {}/.venv/bin/python3.11 $0\n"])
-def test_the_scripts_of_a_copied_environment_are_said_to_start_the_original_s_interpreter(tmp_path, head):
+@pytest.mark.parametrize(
+    "head", ["#!{}/.venv/bin/python\n", "#!/bin/sh\n'exec' {}/.venv/bin/python3.11 $0\n"]
+)
+def test_the_scripts_of_a_copied_environment_are_said_to_start_the_original_s_interpreter(
+    tmp_path, head
+):
     here, copy = tmp_path / "here", tmp_path / "copy"
     (here / ".venv" / "bin").mkdir(parents=True)
     (here / ".venv" / "bin" / "forecast").write_text(head.format(here))

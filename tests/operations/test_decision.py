@@ -23,10 +23,16 @@ GONE = "http://127.0.0.1:1"
 
 def decided(word: str, key: str = "a", **more: object) -> Decision:
     common = {
-        "as_of": "2024-07-19", "data_sha256": "d", "data_end": "2024-07-18", "config_hash": "c", "revision": "r",
-        "strategy": "scratch", "at": NOW.isoformat(), "reason": "a test",
+        "as_of": "2024-07-19",
+        "data_sha256": "d",
+        "data_end": "2024-07-18",
+        "config_hash": "c",
+        "revision": "r",
+        "strategy": "scratch",
+        "at": NOW.isoformat(),
+        "reason": "a test",
         "numbers": {"n_fresh": 28, "evidence": {"z": 4.5}},
-    }  # fmt: skip
+    }
     return Decision(key=key, dataset=NAME, word=word, **{**common, **more})  # type: ignore[arg-type]
 
 
@@ -38,14 +44,20 @@ def pending(root: Path, word: str = "better", **more: object) -> None:
 
 def finish(root: Path, refit: decision.Refit | None = None) -> Decision | None:
     steps: list[str] = []
-    found = decision.finish_pending(root, NAME, now=NOW, tracking_uri="", refit=refit, say=steps.append)
+    found = decision.finish_pending(
+        root, NAME, now=NOW, tracking_uri="", refit=refit, say=steps.append
+    )
     assert found is None or (steps[0] == "register" and steps[-1] == "record")
     return found
 
 
 def refit(candidate: Path, target: Path) -> None:
-    shutil.copytree(candidate.parent.parent.parent.parent.parent / "data" / "trained" / NAME / "arx", target)
-    ends = dict.fromkeys(("train_end", "validation_end", "calibration_end", "test_end"), "2024-07-18T00:00:00")
+    shutil.copytree(
+        candidate.parent.parent.parent.parent.parent / "data" / "trained" / NAME / "arx", target
+    )
+    ends = dict.fromkeys(
+        ("train_end", "validation_end", "calibration_end", "test_end"), "2024-07-18T00:00:00"
+    )
     files.write_json(target / "borders.json", ends)
 
 
@@ -57,7 +69,11 @@ def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path)
     assert held.version == 2 and held.meta.refit_of == 1 and not held.meta.metrics
     assert held.meta.last_target_used == "2024-07-18T00:00:00"
     assert finish(project) is None and [d.version for d in decision.known(project, NAME)] == [1]
-    assert [event["event"] for event in champion.events(project, NAME)] == ["promoted", "promoted", "gate passed"]
+    assert [event["event"] for event in champion.events(project, NAME)] == [
+        "promoted",
+        "promoted",
+        "gate passed",
+    ]
 
 
 def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) -> None:
@@ -82,13 +98,21 @@ def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path
     with store.opened(place(project)) as client:
         experiment = client.get_experiment_by_name(f"{NAME} retraining")
         runs = client.search_runs([experiment.experiment_id])
-        assert len(runs) == 1 and runs[0].data.tags["word"] == "kept" and runs[0].data.tags["reason"] == "a test"
+        assert (
+            len(runs) == 1
+            and runs[0].data.tags["word"] == "kept"
+            and runs[0].data.tags["reason"] == "a test"
+        )
         assert runs[0].data.metrics == {"n_fresh": 28.0, "evidence/z": 4.5}
-        assert [file.path for file in client.list_artifacts(runs[0].info.run_id)] == ["decision.json"]
+        assert [file.path for file in client.list_artifacts(runs[0].info.run_id)] == [
+            "decision.json"
+        ]
     assert len([e for e in champion.events(project, NAME) if e["event"] == "gate refused"]) == 1
 
 
-def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(running: Path, tmp_path: Path) -> None:
+def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
+    running: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "copy"
     shutil.copytree(running, root)
     pending(root, champion=1, alias=2)  # the champion was damaged, the previous one stood in for it
@@ -97,7 +121,10 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(runnin
     database.write_bytes(b"this is no database")
     with pytest.raises(Exception, match="not an SQLite database"):
         finish(root)
-    assert champion.load(root, NAME).version == 2 and (ProjectPaths.of(root).retraining(NAME) / "pending").exists()
+    assert (
+        champion.load(root, NAME).version == 2
+        and (ProjectPaths.of(root).retraining(NAME) / "pending").exists()
+    )
     database.write_bytes(kept)
     found = finish(root)
     assert found is not None and champion.load(root, NAME).meta.candidate == "ridge"
@@ -110,14 +137,19 @@ def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_p
     pending(root, champion=1, alias=1)
     found = finish(root, refit)
     assert found is not None and found.word == "kept" and found.refit_version is None
-    assert found.reason == "version 2 became the champion in the meantime; this one was judged against version 1"
+    assert (
+        found.reason
+        == "version 2 became the champion in the meantime; this one was judged against version 1"
+    )
     assert registry.aliases(root, NAME)["champion"] == 2 and champion.load(root, NAME).version == 2
     assert not (ProjectPaths.of(root).retraining(NAME) / "pending").exists()
 
 
 def test_decisions_are_known_by_what_made_them() -> None:
     names = ("as_of", "data_sha256", "config_hash", "revision", "strategy")
-    assert decision.key_of(decided("kept")) == decision.key_of(decided("better", at="later", numbers={}))
+    assert decision.key_of(decided("kept")) == decision.key_of(
+        decided("better", at="later", numbers={})
+    )
     others = [decision.key_of(decided("kept", **{name: "other"})) for name in names]
     assert len({decision.key_of(decided("kept")), *others}) == 6
 

@@ -37,14 +37,19 @@ def days(n: int) -> pd.Series:
 
 def test_the_newest_origins_are_the_gates_and_earlier_blocks_keep_their_length() -> None:
     splits = {
-        "train_end": "2024-02-29", "validation_end": "2024-03-10", "calibration_end": "2024-03-15",
+        "train_end": "2024-02-29",
+        "validation_end": "2024-03-10",
+        "calibration_end": "2024-03-15",
         "test_end": "2024-04-30",
-    }  # fmt: skip
-    found = evidence.blocks(days(200), NAME, wave(splits=splits), fresh_steps=28)  # the last day is 2024-07-18
+    }
+    # the last day is 2024-07-18
+    found = evidence.blocks(days(200), NAME, wave(splits=splits), fresh_steps=28)
     assert found == {
-        "train_end": "2024-06-04", "validation_end": "2024-06-14", "calibration_end": "2024-06-19",
+        "train_end": "2024-06-04",
+        "validation_end": "2024-06-14",
+        "calibration_end": "2024-06-19",
         "test_end": "2024-07-18",
-    }  # fmt: skip
+    }
     assert (pd.Timestamp("2024-07-18") - pd.Timestamp("2024-06-20")).days + 1 == 28 + 2 - 1
 
 
@@ -60,22 +65,32 @@ def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
     assert fresh == 60 and RULES.fresh(wave(calendar={"kind": "index"}, step_size=10)) == 80
     found = evidence.blocks(rows, NAME, settings, fresh_steps=fresh)
     frame = pd.DataFrame({"unique_id": "wave", "ds": rows, "y": np.arange(500.0)})
-    borders = resolve(from_frame(frame, NAME, settings.task), validated(FractionSplits, found, where="wave"))
+    borders = resolve(
+        from_frame(frame, NAME, settings.task), validated(FractionSplits, found, where="wave")
+    )
     ends = [int(end.timestamp()) // 60 for end in borders.ends.values()]
-    assert ends == [288, 388, 438, 499]  # 20 and 10 % of what there is, then 60 origins and the rest of the last one
+    # 20 and 10 % of what there is, then 60 origins and the rest of the last one
+    assert ends == [288, 388, 438, 499]
     with pytest.raises(DataError, match="fresh_steps"):
         evidence.blocks(rows.head(80), NAME, settings, fresh_steps=fresh)
 
 
 def test_rows_without_dates_age_by_the_clock(repro: Path) -> None:
     meta = replace(
-        registry.describe(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision=""),
+        registry.describe(
+            repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision=""
+        ),
         as_of="1970-01-01T03:20:00",
     )
     old = due(
-        meta, [], wave(calendar={"kind": "index"}), RULES, as_of=pd.Timestamp(meta.as_of),
-        now=NOW + pd.Timedelta(31, "D"), new_steps=1,
-    )  # fmt: skip
+        meta,
+        [],
+        wave(calendar={"kind": "index"}),
+        RULES,
+        as_of=pd.Timestamp(meta.as_of),
+        now=NOW + pd.Timedelta(31, "D"),
+        new_steps=1,
+    )
     assert old.numbers["age_days"] == 31 and old.reasons == ("stale (31 days old, 30 allowed)",)
 
 
@@ -84,15 +99,21 @@ def case(repro: Path) -> evidence.Case:
     return evidence.Case.read(repro, NAME, load_dataset(NAME, repro / "configs").task)
 
 
-def test_an_origin_is_fresh_only_when_every_target_lies_after_the_last_one_used(case: evidence.Case) -> None:
-    """The horizon is 2, the test block begins on 2024-06-09 and the last of 200 days is 2024-07-18."""
+def test_an_origin_is_fresh_only_when_every_target_lies_after_the_last_one_used(
+    case: evidence.Case,
+) -> None:
+    """The horizon is 2, the test block begins on 2024-06-09 and the last of 200 days is
+    2024-07-18.
+    """
     whole = case.panel.by_id["wave"].ds[case.rows([])["wave"]]
     assert (str(whole[0])[:10], str(whole[-1])[:10]) == ("2024-06-08", "2024-07-16")
     seen = [pd.Timestamp("2024-06-20"), pd.Timestamp("2024-06-10")]
     assert str(case.panel.by_id["wave"].ds[case.rows(seen)["wave"]][0])[:10] == "2024-06-20"
 
 
-def test_losses_are_those_of_the_leaderboard_on_the_same_origins(repro: Path, case: evidence.Case) -> None:
+def test_losses_are_those_of_the_leaderboard_on_the_same_origins(
+    repro: Path, case: evidence.Case
+) -> None:
     board = pd.read_csv(repro / "data" / "compared" / NAME / "leaderboard.csv").set_index("model")
     trained = repro / "data" / "trained" / NAME
     losses = evidence.fresh(case, ensemble_of(trained / "ridge"), ensemble_of(trained / "arx"), [])
@@ -114,16 +135,26 @@ def test_the_ledger_counts_each_origin_once(tmp_path: Path) -> None:
     again = evidence.Ledger(tmp_path / "ledger.json")
     again.add(losses(1, 30), version=1, recipe="a", at=NOW + pd.Timedelta(2, "D"))
     gathered = again.evidence(version=1, recipe="a")
-    assert gathered is not None and (len(gathered.champion), gathered.first, gathered.test) == (31, 30, 1)
+    assert gathered is not None and (len(gathered.champion), gathered.first, gathered.test) == (
+        31,
+        30,
+        1,
+    )
 
 
-def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(tmp_path: Path) -> None:
+def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(
+    tmp_path: Path,
+) -> None:
     ledger = evidence.Ledger(tmp_path / "ledger.json")
     for number, (version, recipe) in enumerate([(1, "a"), (1, "b"), (2, "b")]):
-        ledger.add(losses(0, 10), version=version, recipe=recipe, at=NOW + pd.Timedelta(number, "D"))
+        ledger.add(
+            losses(0, 10), version=version, recipe=recipe, at=NOW + pd.Timedelta(number, "D")
+        )
     ledger.add(losses(0, 10, champion=0.5), version=9, recipe="same function", at=NOW)
     ledger.add(losses(0, 10), version=3, recipe="b", at=NOW + pd.Timedelta(2 * 365, "D"))
-    found = [ledger.evidence(version=v, recipe=r) for v, r in [(1, "a"), (1, "b"), (2, "b"), (3, "b")]]
+    found = [
+        ledger.evidence(version=v, recipe=r) for v, r in [(1, "a"), (1, "b"), (2, "b"), (3, "b")]
+    ]
     assert [e.test for e in found if e is not None] == [1, 2, 3, 1]
     assert all(e is not None and len(e.champion) == 10 for e in found)
 
@@ -135,14 +166,20 @@ def test_a_loss_that_is_not_finite_is_no_evidence(tmp_path: Path) -> None:
 
 
 def test_psi_of_a_known_shift() -> None:
-    """Half of the values move from the lower to the upper half: (0.75 - 0.5) ln(0.75 / 0.25) in two bins."""
+    """Half of the values move from the lower to the upper half: (0.75 - 0.5) ln(0.75 / 0.25) in two
+    bins.
+    """
     old = np.repeat([0.0, 1.0], 50)
     new = np.repeat([0.0, 1.0], [25, 75])
-    assert evidence.psi(old, new, bins=2) == pytest.approx(0.25 * np.log(0.75 / 0.25 * 1.0), rel=0.05)
+    assert evidence.psi(old, new, bins=2) == pytest.approx(
+        0.25 * np.log(0.75 / 0.25 * 1.0), rel=0.05
+    )
     assert evidence.psi(old, old) == 0
 
 
-def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_does(repro: Path) -> None:
+def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_does(
+    repro: Path,
+) -> None:
     settings = load_dataset(NAME, repro / "configs")
     meta = describe(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
     frame = projects.prepared(repro)
@@ -150,10 +187,18 @@ def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_do
     assert [shift.drifted for shift in calm] == [False]
     wild = frame.assign(y=frame["y"].where(frame["ds"] < "2024-05-20", 5 * frame["y"]))
     panel = from_frame(wild, NAME, settings.task)
-    assert [shift.drifted for shift in evidence.shifts(panel, meta, RULES, recent_steps=60)] == [True]
+    assert [shift.drifted for shift in evidence.shifts(panel, meta, RULES, recent_steps=60)] == [
+        True
+    ]
     champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
-    honest = evidence.live_error(champion, meta, from_frame(frame, NAME, settings.task), RULES, recent_steps=28)
-    assert honest is not None and honest.live_error == pytest.approx(1.0, abs=0.2) and not honest.drifted
+    honest = evidence.live_error(
+        champion, meta, from_frame(frame, NAME, settings.task), RULES, recent_steps=28
+    )
+    assert (
+        honest is not None
+        and honest.live_error == pytest.approx(1.0, abs=0.2)
+        and not honest.drifted
+    )
     found = evidence.live_error(champion, meta, panel, RULES, recent_steps=28)
     assert found is not None and found.drifted
 
@@ -171,7 +216,9 @@ def test_what_makes_a_challenger_due(repro: Path) -> None:
     settings = load_dataset(NAME, repro / "configs")
     drifted = evidence.Shift("wave: y", drifted=True)
 
-    def asked(days_later: float, new_steps: int, *shifts: evidence.Shift) -> tuple[tuple[str, ...], str]:
+    def asked(
+        days_later: float, new_steps: int, *shifts: evidence.Shift
+    ) -> tuple[tuple[str, ...], str]:
         moment = pd.Timestamp(meta.as_of) + pd.Timedelta(days_later, "D")
         found = due(meta, shifts, settings, RULES, as_of=moment, now=NOW, new_steps=new_steps)
         return found.reasons, found.ageing
@@ -182,12 +229,16 @@ def test_what_makes_a_challenger_due(repro: Path) -> None:
     assert asked(31, 0)[0] == ()  # the same data again cannot make another challenger
     assert asked(1, 1, drifted) == (("drifting (wave: y)",), "drifting (wave: y)")
     assert asked(-400, 0) == ((), "")  # a clock that was set back
-    assert due(None, (), settings, RULES, as_of=NOW, now=NOW, new_steps=0).reasons == ("there is no champion",)
+    assert due(None, (), settings, RULES, as_of=NOW, now=NOW, new_steps=0).reasons == (
+        "there is no champion",
+    )
 
 
 def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Path) -> None:
     path = tmp_path / "retraining.yaml"
-    small_project.write_yaml(path, {"defaults": {"alpha": 0.1}, "datasets": {NAME: {"fresh_steps": 40}}})
+    small_project.write_yaml(
+        path, {"defaults": {"alpha": 0.1}, "datasets": {NAME: {"fresh_steps": 40}}}
+    )
     rules = load_retraining(NAME, tmp_path)
     assert (rules.alpha, rules.fresh(wave()), rules.new_steps) == (0.1, 40, None)
     assert load_retraining("other", tmp_path).fresh(wave()) == 28

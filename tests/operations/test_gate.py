@@ -14,7 +14,9 @@ RNG = np.random.default_rng(3)
 NOISE = RNG.uniform(0.9, 1.1, 400)
 
 
-def case(challenger: float, champion: float = 1.0, naive: float = 2.0, n: int = 400) -> tuple[Fresh, Evidence]:
+def case(
+    challenger: float, champion: float = 1.0, naive: float = 2.0, n: int = 400
+) -> tuple[Fresh, Evidence]:
     """Losses around these means; champion and challenger err differently at each origin."""
     own, other = champion * NOISE[:n], challenger * NOISE[::-1][:n]
     return Fresh(other, naive * np.ones(n), own), Evidence(own, other, test=1, first=60)
@@ -34,9 +36,14 @@ def test_an_equal_challenger_takes_over_only_from_an_ageing_champion() -> None:
 
 
 def test_the_same_function_is_equivalent_however_few_origins_there_are() -> None:
-    """60 sessions at horizon 5 are 12 origins that do not overlap; 30 are needed of two different models."""
+    """60 sessions at horizon 5 are 12 origins that do not overlap; 30 are needed of two different
+    models.
+    """
     steps, losses = Spacing(horizon=5, season_length=1), NOISE[:60]
-    same = Fresh(losses, 2 * losses, losses.copy()), Evidence(losses, losses.copy(), test=1, first=60)
+    same = (
+        Fresh(losses, 2 * losses, losses.copy()),
+        Evidence(losses, losses.copy(), test=1, first=60),
+    )
     assert decide(*same, steps, RULES, ageing="stale").word == "equivalent"
     other = decide(*case(1.0, n=60), steps, RULES, ageing="stale")
     assert other.word == "kept" and "12 non-overlapping origins; 30 are needed" in other.reason
@@ -55,7 +62,9 @@ def test_nothing_is_promoted_that_naive_beats(challenger: float, ageing: str) ->
 
 def test_too_few_fresh_origins_keep_the_champion_whatever_they_say() -> None:
     verdict = decide(*case(0.1, n=59), STEPS, RULES)
-    assert verdict.word == "kept" and verdict.reason == "not enough fresh origins (59; 60 are needed)"
+    assert (
+        verdict.word == "kept" and verdict.reason == "not enough fresh origins (59; 60 are needed)"
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -85,7 +94,9 @@ def test_the_first_champion_must_not_be_worse_than_naive() -> None:
 
 
 def test_the_boundary_is_that_of_the_normal_mixture() -> None:
-    """sqrt(2 (ln 2 + 2 ln 10)) at the first look for alpha 0.05; every further pair gets a smaller share of alpha."""
+    """sqrt(2 (ln 2 + 2 ln 10)) at the first look for alpha 0.05; every further pair gets a smaller
+    share of alpha.
+    """
     assert boundary(1.0, 0.05) == pytest.approx(3.2552, abs=1e-4)
     assert boundary(4.0, 0.05) < boundary(1.0, 0.05)
     assert sum(level(0.05, k) for k in range(1, 10_000)) == pytest.approx(0.05, abs=1e-4)
@@ -97,7 +108,9 @@ def test_identical_losses_are_no_evidence() -> None:
     assert standing.z == 0 and not standing.better and standing.note == "identical losses"
 
 
-@pytest.mark.parametrize(("name", "world"), [("stocks", "overlapping horizons"), ("weather", "AR(1), 0.9")])
+@pytest.mark.parametrize(
+    ("name", "world"), [("stocks", "overlapping horizons"), ("weather", "AR(1), 0.9")]
+)
 def test_in_a_year_of_daily_gates_luck_promotes_an_equal_recipe_in_at_most_five_of_a_hundred_years(
     name: str, world: str
 ) -> None:

@@ -40,7 +40,9 @@ def listener() -> Iterator[tuple[str, list[dict[str, object]]]]:
 
 
 def hooks(**keys: object) -> Hooks:
-    return Hooks.model_validate({"on": ["success", "failure", "promotion"], "timeout_seconds": 5, **keys})
+    return Hooks.model_validate(
+        {"on": ["success", "failure", "promotion"], "timeout_seconds": 5, **keys}
+    )
 
 
 @pytest.mark.parametrize("event", ["success", "failure", "promotion"])
@@ -48,7 +50,9 @@ def test_command_and_webhook_get_the_event_and_the_decision(
     tmp_path: Path, listener: tuple[str, list[dict[str, object]]], event: str
 ) -> None:
     address, heard = listener
-    both = hooks(command=["sh", "-c", 'cat > told.json; echo "$FORECAST_EVENT" > event'], webhook=address)
+    both = hooks(
+        command=["sh", "-c", 'cat > told.json; echo "$FORECAST_EVENT" > event'], webhook=address
+    )
     assert notify(both, event, {"dataset": "wave", "version": 3}, root=tmp_path, given=GIVEN) == []  # type: ignore[arg-type]
     assert heard == [{"event": event, "dataset": "wave", "version": 3}]
     assert json.loads((tmp_path / "told.json").read_text()) == heard[0]
@@ -60,27 +64,42 @@ def test_an_address_in_the_environment_goes_before_the_file(
 ) -> None:
     address, heard = listener
     secret = {**GIVEN, "FORECAST_WEBHOOK": address}
-    assert notify(hooks(webhook="http://127.0.0.1:1"), "success", {}, root=tmp_path, given=secret) == []
+    assert (
+        notify(hooks(webhook="http://127.0.0.1:1"), "success", {}, root=tmp_path, given=secret)
+        == []
+    )
     assert len(heard) == 1
 
 
 def test_an_event_nobody_asked_for_is_not_told(tmp_path: Path) -> None:
     quiet = hooks(command=["sh", "-c", "touch told"], on=["failure"])
-    assert notify(quiet, "success", {}, root=tmp_path, given=GIVEN) == [] and not (tmp_path / "told").exists()
+    assert (
+        notify(quiet, "success", {}, root=tmp_path, given=GIVEN) == []
+        and not (tmp_path / "told").exists()
+    )
 
 
 def test_what_goes_wrong_is_a_sentence_and_no_error(
     tmp_path: Path, listener: tuple[str, list[dict[str, object]]]
 ) -> None:
     address, _ = listener
-    assert notify(hooks(command=["sh", "-c", "echo no >&2; exit 3"]), "failure", {}, root=tmp_path, given=GIVEN) == [
-        "hook 'sh -c echo no >&2; exit 3' ended with 3: no"
-    ]
-    assert "No such file" in notify(hooks(command=["./absent"]), "failure", {}, root=tmp_path, given=GIVEN)[0]
+    assert notify(
+        hooks(command=["sh", "-c", "echo no >&2; exit 3"]),
+        "failure",
+        {},
+        root=tmp_path,
+        given=GIVEN,
+    ) == ["hook 'sh -c echo no >&2; exit 3' ended with 3: no"]
+    assert (
+        "No such file"
+        in notify(hooks(command=["./absent"]), "failure", {}, root=tmp_path, given=GIVEN)[0]
+    )
     slow = hooks(command=["sleep", "30"], timeout_seconds=0.1)
     assert "timed out" in notify(slow, "failure", {}, root=tmp_path, given=GIVEN)[0]
     assert notify(hooks(webhook=f"{address}/no"), "failure", {}, root=tmp_path, given=GIVEN) == [
         "webhook answered 500"
     ]
-    gone = notify(hooks(webhook="http://127.0.0.1:1/secret"), "failure", {}, root=tmp_path, given=GIVEN)[0]
+    gone = notify(
+        hooks(webhook="http://127.0.0.1:1/secret"), "failure", {}, root=tmp_path, given=GIVEN
+    )[0]
     assert gone.startswith("webhook: ConnectError") and "secret" not in gone

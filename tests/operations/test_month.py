@@ -1,5 +1,6 @@
-"""A month of both datasets as an operator has them: every time of configs/schedule.yaml through the commands, with the
-clock set to it, from a local Open-Meteo and Yahoo that lag, correct themselves and fail as theirs do.
+"""A month of both datasets as an operator has them: every time of configs/schedule.yaml through the
+commands, with the clock set to it, from a local Open-Meteo and Yahoo that lag, correct themselves
+and fail as theirs do.
 
 What is expected after each command is computed here from what the services say in the end.
 """
@@ -40,11 +41,15 @@ from tests.support.services import Services, answers, serving
 pytestmark = pytest.mark.slow
 
 FIRST, LAST = pd.Timestamp("2023-10-27 06:00"), pd.Timestamp("2023-11-29 12:00")
-"""With the changes of clocks in Dublin (October 29) and New York (November 5), Thanksgiving and the half day after."""
+"""With the changes of clocks in Dublin (October 29) and New York (November 5), Thanksgiving and the
+half day after.
+"""
 HOUR, DAY = pd.Timedelta("1h"), pd.Timedelta("1D")
 LAG = 5 * DAY
 REVISED = pd.date_range("2023-11-12 03:00", periods=4, freq="h")
-"""Hours that the archive has half a degree warmer from November 21 on, when they are no longer provisional."""
+"""Hours that the archive has half a degree warmer from November 21 on, when they are no longer
+provisional.
+"""
 CORRECTED = pd.Timestamp("2023-11-13")
 """The session whose close is corrected by a hundredth from November 20 on."""
 COMMON = {
@@ -52,18 +57,39 @@ COMMON = {
     "licence": {"name": "none", "attribution": "made up"},
 }
 WEATHER = {
-    "title": "Dublin", "calendar": {"kind": "regular", "freq": "1h"}, "horizon": 24, "lookback": 48,
-    "season_length": 24, "step_size": 6, "target": {"column": "temp", "max_missing": 0.001},
-    "past_exogenous": [{"column": "said", "max_missing": 0.05, "issued": {"column": "temp", "step": 24}}], **COMMON,
-}  # fmt: skip
+    "title": "Dublin",
+    "calendar": {"kind": "regular", "freq": "1h"},
+    "horizon": 24,
+    "lookback": 48,
+    "season_length": 24,
+    "step_size": 6,
+    "target": {"column": "temp", "max_missing": 0.001},
+    "past_exogenous": [
+        {"column": "said", "max_missing": 0.05, "issued": {"column": "temp", "step": 24}}
+    ],
+    **COMMON,
+}
 STOCKS = {
-    "title": "Two shares", "calendar": {"kind": "sessions", "exchange": "XNYS"}, "horizon": 5, "lookback": 16,
-    "season_length": 1, "target": {"column": "close", "transform": "log"}, **COMMON,
-    "past_exogenous": [{
-        "column": "warmth", "max_missing": 0.05,
-        "joined": {"dataset": "weather", "series": "dublin", "column": "temp", "max_age_days": 2},
-    }],
-}  # fmt: skip
+    "title": "Two shares",
+    "calendar": {"kind": "sessions", "exchange": "XNYS"},
+    "horizon": 5,
+    "lookback": 16,
+    "season_length": 1,
+    "target": {"column": "close", "transform": "log"},
+    **COMMON,
+    "past_exogenous": [
+        {
+            "column": "warmth",
+            "max_missing": 0.05,
+            "joined": {
+                "dataset": "weather",
+                "series": "dublin",
+                "column": "temp",
+                "max_age_days": 2,
+            },
+        }
+    ],
+}
 RULES = {
     "defaults": {"psi": 100, "live_error": 100, "max_age_days": 11, "fresh_steps": 40},
     "datasets": {"weather": {"new_steps": 240, "fresh_steps": 480}, "stocks": {"new_steps": 12}},
@@ -83,11 +109,22 @@ def configured(root: Path, url: str) -> None:
     small_project.write_real(root, models=())
     shutil.rmtree(root / "data")
     hosts = dict.fromkeys(("base_url", "recent_url", "forecast_url", "previous_runs_url"), url)
-    city = {"places": {"dublin": {"latitude": 53.35, "longitude": -6.26}}, "variables": {"temp": "temperature_2m"}}
+    city = {
+        "places": {"dublin": {"latitude": 53.35, "longitude": -6.26}},
+        "variables": {"temp": "temperature_2m"},
+    }
     hours = {"kind": "open_meteo", **city, "start": "2023-06-01", "deadline_s": 30, **hosts}
-    bars = {"kind": "yahoo", "tickers": ["IBM", "KO"], "start": "2023-06-05", "deadline_s": 30, "base_url": url}
+    bars = {
+        "kind": "yahoo",
+        "tickers": ["IBM", "KO"],
+        "start": "2023-06-05",
+        "deadline_s": 30,
+        "base_url": url,
+    }
     datasets = {"weather": {**WEATHER, "source": hours}, "stocks": {**STOCKS, "source": bars}}
-    small_project.write_yaml(root / "configs" / "datasets.yaml", {"run": ["stocks", "weather"], "datasets": datasets})
+    small_project.write_yaml(
+        root / "configs" / "datasets.yaml", {"run": ["stocks", "weather"], "datasets": datasets}
+    )
     small_project.write_yaml(root / "configs" / "retraining.yaml", RULES)
     retraining.configure(root, ("naive", "ridge"))
     for name in ("configs/schedule.yaml", ".gitignore"):
@@ -106,7 +143,9 @@ def warmth(hours: pd.DatetimeIndex, asked: pd.Timestamp) -> np.ndarray:
 def last_close(now: pd.Timestamp) -> pd.Timestamp:
     """The newest close up to `now`, written down without the calendar that is tested."""
     for day in (now.normalize() - back * DAY for back in range(6)):
-        close = day + HOUR * (20 if day < pd.Timestamp("2023-11-05") else 18 if day.day == 24 else 21)
+        close = day + HOUR * (
+            20 if day < pd.Timestamp("2023-11-05") else 18 if day.day == 24 else 21
+        )
         if day.day_of_week < 5 and day != pd.Timestamp("2023-11-23") and close <= now:
             return close
     raise AssertionError(now)
@@ -114,8 +153,9 @@ def last_close(now: pd.Timestamp) -> pd.Timestamp:
 
 @dataclass
 class Month:
-    """`asked`: when each dataset's last good answer came, `told` by the service's clock; `issued`: every forecast that
-    was shown; `wrong`: whatever was not as expected, in words."""
+    """`asked`: when each dataset's last good answer came, `told` by the service's clock; `issued`:
+    every forecast that was shown; `wrong`: whatever was not as expected, in words.
+    """
 
     root: Path
     services: Services
@@ -150,16 +190,22 @@ class Month:
             self.asked[name], self.told[name] = self.now.floor("s"), self.services.now
             self.judged(name, code, shown_, before)
         else:
-            self.check(champion.aliases(self.root, name) == before, f"{name}: a fault moved the champion")
+            self.check(
+                champion.aliases(self.root, name) == before, f"{name}: a fault moved the champion"
+            )
         if name in self.asked:
             (self.hours if name == "weather" else self.sessions)()
 
     def judged(self, name: str, code: int, shown_: str, before: dict[str, int]) -> None:
         """Exit code, words, record and alias tell the same."""
         after = champion.aliases(self.root, name)
-        made = [d for d in decision.known(self.root, name) if d.at == self.now.floor("s").isoformat()]
+        made = [
+            d for d in decision.known(self.root, name) if d.at == self.now.floor("s").isoformat()
+        ]
         if "nothing to do" in shown_:
-            self.check(not made and after == before, f"{name}: nothing to do, but something was done")
+            self.check(
+                not made and after == before, f"{name}: nothing to do, but something was done"
+            )
             return
         self.check(len(made) == 1, f"{name}: {len(made)} decisions")
         if not made:
@@ -167,51 +213,88 @@ class Month:
         found = made[0]
         losses = [found.numbers[f"{who}_loss"] for who in ("challenger", "naive")]
         if found.word == "kept":
-            self.check(code == 4 and after == before, f"{name}: kept, exit {code}, {before} to {after}")
+            self.check(
+                code == 4 and after == before, f"{name}: kept, exit {code}, {before} to {after}"
+            )
         else:
             serves = found.refit_version or found.version
-            self.check(code == 0 and after["champion"] == serves and found.reason in shown_, f"{name}: {found.word}")
+            self.check(
+                code == 0 and after["champion"] == serves and found.reason in shown_,
+                f"{name}: {found.word}",
+            )
             self.check(losses[0] < losses[1], f"{name}: {losses} promoted")
         same = found.numbers.get("relative_difference") == 0
-        self.check(found.word != "equivalent" or (same and "stale" in found.reason), f"{name}: {found.reason}")
+        self.check(
+            found.word != "equivalent" or (same and "stale" in found.reason),
+            f"{name}: {found.reason}",
+        )
 
     def hours(self) -> None:
-        """Every hour once, to the last that had ended; the archive's where it had them, and not what it took back."""
+        """Every hour once, to the last that had ended; the archive's where it had them, and not
+        what it took back.
+        """
         asked, frame = self.asked["weather"], self.kept("weather").set_index("ds")
         hours = pd.date_range("2023-06-01", asked.floor("h") - HOUR, freq="h")
-        self.check(frame.index.equals(hours), f"{len(frame)} hours of {len(hours)} to {frame.index[-1]}")
+        self.check(
+            frame.index.equals(hours), f"{len(frame)} hours of {len(hours)} to {frame.index[-1]}"
+        )
         later = hours.isin(REVISED) & (asked >= pd.Timestamp("2023-11-21"))
-        off = np.abs(frame["temp"].reindex(hours) - warmth(hours, self.told["weather"]) - 0.5 * later) > 0.006
+        off = (
+            np.abs(frame["temp"].reindex(hours) - warmth(hours, self.told["weather"]) - 0.5 * later)
+            > 0.006
+        )
         self.check(not off.any(), f"{off.sum()} hours differ, first {hours[off.argmax()]}")
         place = newest_data(self.root, "weather")
         table = vintages.kept(place, "weather")
-        now = dict(zip(zip(table["ds"], table["issued_at"], strict=True), table["temp"], strict=True))
+        now = dict(
+            zip(zip(table["ds"], table["issued_at"], strict=True), table["temp"], strict=True)
+        )
         lost = [key for key, value in self.vintages.items() if now.get(key) != value]
-        self.check(not lost and not table.duplicated(["ds", "issued_at"]).any(), f"{len(lost)} issues lost or changed")
-        fresh = table[[key not in self.vintages for key in zip(table["ds"], table["issued_at"], strict=True)]]
+        self.check(
+            not lost and not table.duplicated(["ds", "issued_at"]).any(),
+            f"{len(lost)} issues lost or changed",
+        )
+        fresh = table[
+            [key not in self.vintages for key in zip(table["ds"], table["issued_at"], strict=True)]
+        ]
         self.dated(fresh.dropna())
         self.vintages = now
         self.inputs(place, table)
 
     def dated(self, fresh: pd.DataFrame) -> None:
-        """The answer's own forecasts from when it came, without error here; archived ones of n days before, n tenths
-        off, from eight hours after the hour they name."""
+        """The answer's own forecasts from when it came, without error here; archived ones of n days
+        before, n tenths off, from eight hours after the hour they name.
+        """
         told = self.told["weather"]
         days = (10 * (fresh["temp"] - warmth(pd.DatetimeIndex(fresh["ds"]), told))).round()
         archived = fresh["ds"] - pd.to_timedelta(days, unit="D") + 8 * HOUR
         right = fresh["issued_at"] == archived.where(days > 0, max(told, self.asked["weather"]))
-        self.check(right.all(), f"{(~right).sum()} of {len(fresh)} issues are dated wrong: {fresh[~right].head(1)}")
+        self.check(
+            right.all(),
+            f"{(~right).sum()} of {len(fresh)} issues are dated wrong: {fresh[~right].head(1)}",
+        )
 
     def inputs(self, place: Path, table: pd.DataFrame) -> None:
-        """Of the newest two days: the newest forecast for 24 hours later that was out when the row was known."""
-        frame = preparation.check_data("weather", load_dataset("weather", self.root / "configs"), root=place)
+        """Of the newest two days: the newest forecast for 24 hours later that was out when the row
+        was known.
+        """
+        frame = preparation.check_data(
+            "weather", load_dataset("weather", self.root / "configs"), root=place
+        )
         for row in frame.tail(48).itertuples():
-            about = table[(table["ds"] == row.ds + DAY) & (table["issued_at"] <= row.ds + HOUR)].dropna()
+            about = table[
+                (table["ds"] == row.ds + DAY) & (table["issued_at"] <= row.ds + HOUR)
+            ].dropna()
             wanted = about.sort_values("issued_at")["temp"].iloc[-1] if len(about) else np.nan
-            self.check(np.isclose(row.said, wanted, equal_nan=True), f"said at {row.ds}: {row.said}, wanted {wanted}")
+            self.check(
+                np.isclose(row.said, wanted, equal_nan=True),
+                f"said at {row.ds}: {row.said}, wanted {wanted}",
+            )
 
     def sessions(self) -> None:
-        """Every session once, to the last that had closed; and beside it the last hour known at its close."""
+        """Every session once, to the last that had closed; and beside it the last hour known at its
+        close.
+        """
         asked, kept = self.asked["stocks"], self.kept("stocks")
         day = last_close(asked).normalize()
         for ticker, own in kept.groupby("unique_id"):
@@ -219,13 +302,26 @@ class Month:
             if asked >= pd.Timestamp("2023-11-20"):
                 wanted = wanted.where(wanted.index != CORRECTED, wanted * 1.01)
             rows = own.set_index("ds")["close"]
-            self.check(rows.index.equals(wanted.index), f"{ticker}: {len(rows)} of {len(wanted)} to {rows.index[-1]}")
-            self.check(np.allclose(rows, wanted.reindex(rows.index), rtol=1e-6), f"{ticker}: other prices")
+            self.check(
+                rows.index.equals(wanted.index),
+                f"{ticker}: {len(rows)} of {len(wanted)} to {rows.index[-1]}",
+            )
+            self.check(
+                np.allclose(rows, wanted.reindex(rows.index), rtol=1e-6), f"{ticker}: other prices"
+            )
         place = newest_data(self.root, "stocks")
-        frame = preparation.check_data("stocks", load_dataset("stocks", self.root / "configs"), root=place)
+        frame = preparation.check_data(
+            "stocks", load_dataset("stocks", self.root / "configs"), root=place
+        )
         last = last_close(asked) - HOUR
-        beside, other = frame["warmth"].iloc[-1], snapshots.read_pointed(place, "weather").set_index("ds")["temp"]
-        self.check(beside == other.get(last), f"{beside} stands beside the close, {other.get(last)} was known")
+        beside, other = (
+            frame["warmth"].iloc[-1],
+            snapshots.read_pointed(place, "weather").set_index("ds")["temp"],
+        )
+        self.check(
+            beside == other.get(last),
+            f"{beside} stands beside the close, {other.get(last)} was known",
+        )
 
     def predicted(self, name: str) -> None:
         code, shown_, said = self.command("predict", name, "--format", "json")
@@ -237,16 +333,24 @@ class Month:
         table["ds"] = pd.to_datetime(table["ds"])
         asked = self.asked[name]
         if name == "weather":
-            cutoff, steps = asked.floor("h") - HOUR, pd.date_range(asked.floor("h"), periods=24, freq="h")
+            cutoff, steps = (
+                asked.floor("h") - HOUR,
+                pd.date_range(asked.floor("h"), periods=24, freq="h"),
+            )
         else:
             cutoff = last_close(asked).normalize()
             steps = prices("IBM")[cutoff:].index[1:6]
-        self.check(content["cutoff"] == cutoff.isoformat(), f"{name} follows {content['cutoff']}, wanted {cutoff}")
+        self.check(
+            content["cutoff"] == cutoff.isoformat(),
+            f"{name} follows {content['cutoff']}, wanted {cutoff}",
+        )
         for _, own in table.groupby("unique_id"):
             self.check(list(own["ds"]) == list(steps), f"{name} answers for {list(own['ds'])}")
         last = self.kept(name).groupby("unique_id")[TARGET[name]].last()
         key = (str(content["cutoff"]), int(content["version"]))
-        self.issued.setdefault(name, {}).setdefault(key, table.assign(last=table["unique_id"].map(last)))
+        self.issued.setdefault(name, {}).setdefault(
+            key, table.assign(last=table["unique_id"].map(last))
+        )
         self.status(name)
 
     def status(self, name: str) -> None:
@@ -258,18 +362,32 @@ class Month:
         known = asked.floor("h") if name == "weather" else last_close(asked)
         age = (self.now - known) / HOUR
         self.check(
-            abs(row["last_observation_age_h"] - age) < 0.051, f"{row['last_observation_age_h']} h old, not {age}"
+            abs(row["last_observation_age_h"] - age) < 0.051,
+            f"{row['last_observation_age_h']} h old, not {age}",
         )
-        own = [table for (_, version), table in self.issued[name].items() if version == row["champion"]]
-        self.check(row["live_issues"] == len(own), f"{name}: {row['live_issues']} issues, {len(own)} were shown")
+        own = [
+            table for (_, version), table in self.issued[name].items() if version == row["champion"]
+        ]
+        self.check(
+            row["live_issues"] == len(own),
+            f"{name}: {row['live_issues']} issues, {len(own)} were shown",
+        )
         actual = self.kept(name).set_index(["unique_id", "ds"])[TARGET[name]].rename("y")
-        met = pd.concat(own).join(actual, on=["unique_id", "ds"], how="inner") if own else pd.DataFrame()
+        met = (
+            pd.concat(own).join(actual, on=["unique_id", "ds"], how="inner")
+            if own
+            else pd.DataFrame()
+        )
         skills = []
         for _, rows in met.groupby("unique_id") if len(met) else ():
             ours, naive = ((rows["y"] - rows[column]).abs().sum() for column in ("y_hat", "last"))
             skills.append(1 - ours / naive)
         found = row["live_skill"]
-        wrong = (found is not None) if not skills else found is None or abs(found - np.mean(skills)) > 1e-9
+        wrong = (
+            (found is not None)
+            if not skills
+            else found is None or abs(found - np.mean(skills)) > 1e-9
+        )
         self.check(not wrong, f"{name}: live skill {found}, {skills} by hand")
 
 
@@ -314,7 +432,9 @@ def answered(path: str, change: Callable[[Any], Any], wanted: tuple[int, ...]) -
 
 def hourly(content: Any, value: Callable[[int, Any], Any]) -> Any:
     changed = {
-        name: values if name == "time" else [value(number, one) for number, one in enumerate(values)]
+        name: (
+            values if name == "time" else [value(number, one) for number, one in enumerate(values)]
+        )
         for name, values in content["hourly"].items()
     }
     return {**content, "hourly": changed}
@@ -331,18 +451,27 @@ def behind(month: Month) -> None:
 
 
 def killed(month: Month) -> None:
-    """kill -9 when the promoted recipe is about to be fitted again; the same command goes on from there."""
+    """kill -9 when the promoted recipe is about to be fitted again; the same command goes on from
+    there.
+    """
     words = small_project.arguments("retrain", "weather")
     own = [words[0], "-c", KILLED, f"{month.now.isoformat()}+00:00", "refit", *words[3:]]
     environment = small_project.environment(FORECAST_JOBS="1")
-    done = subprocess.run(own, cwd=month.root, env=environment, capture_output=True, text=True, check=False)
-    month.check(done.returncode == -signal.SIGKILL, f"not killed: {done.returncode}, {done.stderr[-300:]}")
+    done = subprocess.run(
+        own, cwd=month.root, env=environment, capture_output=True, text=True, check=False
+    )
+    month.check(
+        done.returncode == -signal.SIGKILL, f"not killed: {done.returncode}, {done.stderr[-300:]}"
+    )
     month.retrained("weather", wanted=(0,))
 
 
 def revised(content: Any) -> Any:
     times = pd.to_datetime(content["hourly"]["time"])
-    return hourly(content, lambda number, one: one if one is None or times[number] not in REVISED else one + 0.5)
+    return hourly(
+        content,
+        lambda number, one: one if one is None or times[number] not in REVISED else one + 0.5,
+    )
 
 
 def warmer(month: Month) -> None:
@@ -350,26 +479,40 @@ def warmer(month: Month) -> None:
     month.services.change("/v1/archive", revised)
     month.retrained("weather")
     place = newest_data(month.root, "weather")
-    table = pd.read_csv((place / snapshots.read_pointer(place, "weather").snapshot).with_suffix(".revisions.csv"))
+    table = pd.read_csv(
+        (place / snapshots.read_pointer(place, "weather").snapshot).with_suffix(".revisions.csv")
+    )
     final = table[table["kind"] == "changed"]
     month.check(list(pd.to_datetime(final["ds"])) == list(REVISED), f"revisions {table}")
     month.check(np.allclose(final["after"] - final["before"], 0.5), f"revisions {final}")
 
 
 def late(content: Any) -> Any:
-    """The newest run of the archived forecasts is not out yet: nothing of the last day's answer is there."""
+    """The newest run of the archived forecasts is not out yet: nothing of the last day's answer is
+    there.
+    """
     return without(content, lambda number: number < len(content["hourly"]["time"]) - 48)
 
 
 EVENTS: dict[tuple[str, str], Event] = {
-    ("11-01", "stocks"): refused("/finance/chart/", answers(429, "Too Many Requests", "text/plain")),
+    ("11-01", "stocks"): refused(
+        "/finance/chart/", answers(429, "Too Many Requests", "text/plain")
+    ),
     ("11-03", "weather"): refused("/v1/", answers(503)),
-    ("11-04", "weather"): refused("/v1/archive", answers(429, '{"reason": "Hourly API request limit exceeded."}')),
-    ("11-05", "weather"): refused("/v1/forecast", answers(200, "<html>back soon</html>", "text/html")),
-    ("11-07", "weather"): answered("/v1/", lambda content: hourly(content, lambda *_: float("nan")), (3,)),
+    ("11-04", "weather"): refused(
+        "/v1/archive", answers(429, '{"reason": "Hourly API request limit exceeded."}')
+    ),
+    ("11-05", "weather"): refused(
+        "/v1/forecast", answers(200, "<html>back soon</html>", "text/html")
+    ),
+    ("11-07", "weather"): answered(
+        "/v1/", lambda content: hourly(content, lambda *_: float("nan")), (3,)
+    ),
     ("11-08", "weather"): killed,
     ("11-09", "stocks"): refused("/finance/chart/KO", answers(503)),
-    ("11-10", "weather"): answered("/v1/", lambda content: without(content, lambda number: number % 2 == 0), (3,)),
+    ("11-10", "weather"): answered(
+        "/v1/", lambda content: without(content, lambda number: number % 2 == 0), (3,)
+    ),
     ("11-18", "weather"): behind,
     ("11-21", "weather"): warmer,
     ("11-25", "weather"): answered("_previous_day1", late, (0, 4)),
@@ -405,7 +548,10 @@ def lived(month: Month) -> Month:
 @pytest.fixture(scope="module")
 def month(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Month]:
     root = tmp_path_factory.mktemp("month") / "project"
-    with pytest.MonkeyPatch.context() as patch, serving(Services(now=FIRST, archive_lag=LAG)) as services:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        serving(Services(now=FIRST, archive_lag=LAG)) as services,
+    ):
         for name, value in small_project.environment(FORECAST_JOBS="1").items():
             patch.setenv(name, value)
         found = Month(root, services)
@@ -437,7 +583,10 @@ def test_the_month_was_as_long_and_as_bad_as_it_is_meant_to_be(month: Month) -> 
 
 
 def test_each_decision_is_one_run_of_mlflow_and_the_registry_agrees(month: Month) -> None:
-    asked = "SELECT e.name, COUNT(*) FROM runs r JOIN experiments e USING (experiment_id) GROUP BY e.name"
+    asked = (
+        "SELECT e.name, COUNT(*) FROM runs r JOIN experiments e USING (experiment_id) GROUP BY"
+        " e.name"
+    )
     with contextlib.closing(sqlite3.connect(month.root / "mlflow.db")) as database:
         runs = dict(database.execute(asked).fetchall())
     for name in TARGET:

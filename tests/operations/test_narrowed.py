@@ -13,4 +13,6 @@ def test_many_models_give_a_name_that_every_file_system_takes_and_that_tells_the
     models = [f"a_model_with_a_long_name_{n}" for n in range(40)]
     name = folder_name("weather", models)
     assert len(name.encode()) <= 100 and name.startswith("weather-40-models-")
-    assert name != folder_name("weather", models[::-1]) and name == folder_name("weather", list(models))
+    assert name != folder_name("weather", models[::-1]) and name == folder_name(
+        "weather", list(models)
+    )

@@ -1,4 +1,6 @@
-"""The champion's forecast: what was backtested, what Keras gives, at the calendar's dates, or a clear refusal."""
+"""The champion's forecast: what was backtested, what Keras gives, at the calendar's dates, or a
+clear refusal.
+"""
 
 from __future__ import annotations
 
@@ -40,58 +42,82 @@ def test_it_follows_the_last_row_and_equals_the_trained_model(moved):
     assert [f"{ds:%m-%d}" for ds in found.table["ds"]] == ["07-19", "07-20"]
     wanted = problems.latest(found.champion.ensemble.forecasters[0], found.panel)["wave"][:, 0]
     np.testing.assert_array_equal(found.table["y_hat"], wanted)
-    assert (found.table["lo_95"] < found.table["lo_80"]).all() and (found.table["hi_80"] < found.table["hi_95"]).all()
+    assert (found.table["lo_95"] < found.table["lo_80"]).all() and (
+        found.table["hi_80"] < found.table["hi_95"]
+    ).all()
 
 
 def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observation(tmp_path):
     root = small_project.write(tmp_path)
     days = pd.date_range("2024-01-01", periods=small_project.DAYS + 5)
     wave = pd.read_csv(root / "data" / "wave.csv", parse_dates=["ds"])
-    plan = pd.DataFrame({"ds": days, "plan": np.random.default_rng(1).random(len(days)) < 0.3}).astype({"plan": float})
+    plan = pd.DataFrame(
+        {"ds": days, "plan": np.random.default_rng(1).random(len(days)) < 0.3}
+    ).astype({"plan": float})
     plan.loc[[small_project.DAYS, small_project.DAYS + 1], "plan"] = [1.0, 0.0]
     both = plan.merge(wave, how="left").assign(y=lambda rows: rows["y"] + 4 * rows["plan"])
     both.to_csv(root / "data" / "wave.csv", index=False)
     entry = {**small_project.DATASET, "future_exogenous": [{"column": "plan", "known_ahead": True}]}
-    small_project.write_yaml(root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}})
+    small_project.write_yaml(
+        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
+    )
     ingest.fetch_new(NAME, load_dataset(NAME, root / "configs"), root=root, now=NOW)
     projects.gone_through(root)
     registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
     table = forecast(root).table
     assert table["ds"].tolist() == [pd.Timestamp("2024-07-19"), pd.Timestamp("2024-07-20")]
-    np.testing.assert_allclose(table["y_hat"] - 4 * plan["plan"][small_project.DAYS :][:2].to_numpy(), 0, atol=1.5)
+    np.testing.assert_allclose(
+        table["y_hat"] - 4 * plan["plan"][small_project.DAYS :][:2].to_numpy(), 0, atol=1.5
+    )
     assert status_of(root, NAME, now=datetime(2024, 7, 20, tzinfo=UTC)).last_observation_age_h == 24
 
 
 @pytest.mark.parametrize("late", [0, 3])
-def test_a_forecast_without_the_newest_issue_of_its_inputs_says_that_older_values_stand_in(tmp_path, late):
+def test_a_forecast_without_the_newest_issue_of_its_inputs_says_that_older_values_stand_in(
+    tmp_path, late
+):
     root = small_project.write(tmp_path)
     wave = pd.read_csv(root / "data" / "wave.csv", parse_dates=["ds"])
     days = pd.date_range(wave["ds"].iloc[0], periods=len(wave) + 2)
     parts = [
-        pd.DataFrame({"ds": days[n + 1 : n + 3], "issued_at": days[n], "sun": 1.0 + n % 3}) for n in range(len(wave))
+        pd.DataFrame({"ds": days[n + 1 : n + 3], "issued_at": days[n], "sun": 1.0 + n % 3})
+        for n in range(len(wave))
     ]
     pd.concat(parts[: len(parts) - late]).to_csv(root / "data" / "issued.csv", index=False)
-    source = {"kind": "file", "path": "data/wave.csv", "issued_path": "data/issued.csv", "issued_columns": ["sun"]}
+    source = {
+        "kind": "file",
+        "path": "data/wave.csv",
+        "issued_path": "data/issued.csv",
+        "issued_columns": ["sun"],
+    }
     ahead = {"future_exogenous": [{"column": "sun", "issued": True, "max_missing": 0.05}]}
     entry = {**small_project.DATASET, "source": source, **ahead}
-    small_project.write_yaml(root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}})
+    small_project.write_yaml(
+        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
+    )
     ingest.fetch_new(NAME, load_dataset(NAME, root / "configs"), root=root, now=NOW)
     projects.gone_through(root)
     registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
     told = [one for one in forecast(root).notices if "older value stands in" in one]
     assert len(told) == (late > 0)
-    assert not late or told[0].startswith("Without a value in the last row: 2 inputs, such as 'sun+1' of 'wave'.")
+    assert not late or told[0].startswith(
+        "Without a value in the last row: 2 inputs, such as 'sun+1' of 'wave'."
+    )
 
 
 @pytest.mark.parametrize(("options", "times"), [({}, 1), ({"levels": ()}, 2), ({"horizon": 1}, 2)])
-def test_the_issue_that_is_kept_is_the_usual_one_and_is_computed_again_only_where_another_was_asked_for(
+def test_the_usual_issue_is_kept_and_computed_again_only_where_another_was_asked_for(
     moved, monkeypatch, options, times
 ):
     made = []
-    monkeypatch.setattr(predicting, "latest", lambda *given, **about: made.append(about) or latest(*given, **about))
+    monkeypatch.setattr(
+        predicting, "latest", lambda *given, **about: made.append(about) or latest(*given, **about)
+    )
     assert not forecast(moved, **options).notices and len(made) == times
     kept = live_accuracy.issued(moved, NAME)
-    assert kept["step"].tolist()[-2:] == [1, 2] and kept[["lo_80", "hi_95"]].iloc[-2:].notna().all(axis=None)
+    assert kept["step"].tolist()[-2:] == [1, 2] and kept[["lo_80", "hi_95"]].iloc[-2:].notna().all(
+        axis=None
+    )
 
 
 def test_it_is_what_was_backtested_at_the_same_cutoff(moved):
@@ -100,7 +126,9 @@ def test_it_is_what_was_backtested_at_the_same_cutoff(moved):
     ensemble = champion.load(moved, NAME).ensemble
     panel = problems.until(problems_panel(moved, ensemble), cutoff)
     table = pd.DataFrame(latest(ensemble, panel, horizon=2, levels=()))
-    np.testing.assert_allclose(table["y_hat"], backtest[backtest["cutoff"] == cutoff]["y_hat"], rtol=1e-5)
+    np.testing.assert_allclose(
+        table["y_hat"], backtest[backtest["cutoff"] == cutoff]["y_hat"], rtol=1e-5
+    )
 
 
 def problems_panel(root, ensemble):
@@ -154,18 +182,24 @@ def test_a_closed_loop_goes_on_beyond_its_horizon_and_a_direct_model_refuses(mov
     longer = forecast(moved, horizon=9)
     assert longer.table["step"].tolist() == list(range(1, 10))
     np.testing.assert_allclose(longer.table["y_hat"][:2], forecast(moved).table["y_hat"])
-    assert longer.table["lo_80"].notna().sum() == 2 and "calibrated for 2 steps" in longer.notices[0]
+    assert (
+        longer.table["lo_80"].notna().sum() == 2 and "calibrated for 2 steps" in longer.notices[0]
+    )
     with pytest.raises(InputError, match="calibrated for 2 steps"):
         forecast(moved, horizon=9, levels=(0.8,))
     with pytest.raises(InputError, match="at most 20 steps"):
         forecast(moved, horizon=21)
     champion.write_aliases(moved, NAME, {"champion": 1})
-    with pytest.raises(InputError, match=r"Horizon 3: the model \(ridge\) forecasts 2 steps at once"):
+    with pytest.raises(
+        InputError, match=r"Horizon 3: the model \(ridge\) forecasts 2 steps at once"
+    ):
         forecast(moved, horizon=3)
     assert len(forecast(moved, horizon=1).table) == 1
 
 
-def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_out_when_usual(moved):
+def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_out_when_usual(
+    moved,
+):
     with pytest.raises(InputError, match=r"cannot support a 99 % interval; at least 99 are needed"):
         forecast(moved, levels=(0.99,))
     found = predicting.forecast(moved, NAME, now=NOW, usual_levels=(0.8, 0.99))
@@ -175,7 +209,13 @@ def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_
 def test_the_interval_of_a_modelled_ratio_is_a_ratio():
     rows = {"unique_id": "a", "output": "price", "block": "calibration", "step": 1, "seed": 0}
     table = pd.DataFrame(
-        {**rows, "cutoff": range(9), "y_hat": 100.0, "y": 100 * 1.1 ** np.arange(-4, 5), "volatility": 0.2}
+        {
+            **rows,
+            "cutoff": range(9),
+            "y_hat": 100.0,
+            "y": 100 * 1.1 ** np.arange(-4, 5),
+            "volatility": 0.2,
+        }
     )
     task = problems.task(target={"column": "price", "transform": "log"})
     np.testing.assert_allclose(calibration_scores(table, task)["a"].margin(0.8), [4 * np.log(1.1)])
@@ -194,7 +234,9 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     for row in (190, 191, 190):
         seen = problems.until(panel, panel.series[0].ds[row])
         table = pd.DataFrame(latest(ensemble, seen, horizon=2, levels=(0.8,)))
-        live_accuracy.keep(moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW)
+        live_accuracy.keep(
+            moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW
+        )
     (live,) = live_accuracy.refresh(moved, NAME, frame, as_of="then")
     assert (live.version, live.issues, live.scored) == (2, 2, 2)
     rows = live_accuracy.scored(live_accuracy.issued(moved, NAME), frame)
@@ -240,11 +282,27 @@ def told(running, tmp_path_factory):
     root = tmp_path_factory.mktemp("told") / "project"
     shutil.copytree(running, root)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-X", "importtime", "-m", "forecast", "predict", NAME, "--format", "json"]
-    done = subprocess.run(command, cwd=root, env=small_project.environment(), capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "forecast",
+        "predict",
+        NAME,
+        "--format",
+        "json",
+    ]
+    done = subprocess.run(
+        command, cwd=root, env=small_project.environment(), capture_output=True, text=True
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
-    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    loaded = {
+        line.rpartition("|")[2].strip()
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
+    }
     return root, json.loads(done.stdout), loaded, after.ru_utime - before.ru_utime
 
 
@@ -257,7 +315,10 @@ def test_the_command_loads_neither_tensorflow_nor_mlflow_and_is_quick(told):
 def test_the_command_says_which_model_how_old_and_how_good(told):
     root, said, _, _ = told
     assert (said["version"], said["model"], said["cutoff"]) == (2, "arx", "2024-07-18T00:00:00")
-    assert said["test"]["skill"] == champion.read_meta(root, NAME, 2).metrics["skill"] and said["age_days"] > 0
+    assert (
+        said["test"]["skill"] == champion.read_meta(root, NAME, 2).metrics["skill"]
+        and said["age_days"] > 0
+    )
     assert [row["ds"] for row in said["forecast"]] == ["2024-07-19T00:00:00", "2024-07-20T00:00:00"]
 
 

@@ -1,4 +1,6 @@
-"""Registering, promoting and rolling back: aliases, local copies, and what a kill or a loss leaves behind."""
+"""Registering, promoting and rolling back: aliases, local copies, and what a kill or a loss leaves
+behind.
+"""
 
 import shutil
 
@@ -22,7 +24,9 @@ def tried_aliases(root):
 def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(repro):
     folder, meta = registry.chosen(repro, NAME, now=NOW, revision="abc")
     assert folder.name == meta.candidate == "ridge" and meta.created_at == "2024-07-19T06:30:00"
-    assert meta.training_cutoff.startswith("2024-05-19") and meta.last_target_used.startswith("2024-06-08")
+    assert meta.training_cutoff.startswith("2024-05-19") and meta.last_target_used.startswith(
+        "2024-06-08"
+    )
     assert 0 < meta.metrics["skill"] < 1 and len(meta.expected["wave"]) == 2
     assert meta.expected["wave"][0] < meta.naive["wave"][0]
 
@@ -35,9 +39,15 @@ def test_without_a_comparison_there_is_nothing_to_register(project):
 
 def test_where_no_model_is_chosen_the_reason_of_the_comparison_is_told(project):
     path = project / "data" / "compared" / NAME / "verdicts.json"
-    said = {**files.read_json(path), "chosen": {}, "sentences": ["No model can be compared: it is flat."]}
+    said = {
+        **files.read_json(path),
+        "chosen": {},
+        "sentences": ["No model can be compared: it is flat."],
+    }
     files.write_json(path, said)
-    with pytest.raises(InputError, match=r"no model is chosen as shipped\. No model can be compared: it is flat\.$"):
+    with pytest.raises(
+        InputError, match=r"no model is chosen as shipped\. No model can be compared: it is flat\.$"
+    ):
         registry.chosen(project, NAME, now=NOW, revision="")
 
 
@@ -50,7 +60,13 @@ def test_the_first_promotion_makes_a_champion_and_the_second_keeps_it_as_previou
 def test_a_version_carries_what_it_was_made_of_as_tags(running):
     first = mlflow_registry.read(place(running), NAME).versions[0]
     assert first.tags["candidate"] == "ridge" and first.tags["git_revision"] == "abc"
-    assert {"as_of", "data_sha256", "config_hash", "training_cutoff", "test_skill"} <= first.tags.keys()
+    assert {
+        "as_of",
+        "data_sha256",
+        "config_hash",
+        "training_cutoff",
+        "test_skill",
+    } <= first.tags.keys()
 
 
 def test_a_loaded_champion_forecasts_what_its_training_forecast(running):
@@ -61,7 +77,9 @@ def test_a_loaded_champion_forecasts_what_its_training_forecast(running):
 
     saved = Forecaster.load(running / "data" / "trained" / NAME / "ridge" / "seed-0")
     rows = {"wave": np.arange(150, 190)}
-    np.testing.assert_array_equal(ensemble.predict(panel, rows)["wave"], saved.predict(panel, rows)["wave"])
+    np.testing.assert_array_equal(
+        ensemble.predict(panel, rows)["wave"], saved.predict(panel, rows)["wave"]
+    )
 
 
 def test_registering_the_same_candidate_again_is_the_same_version(project):
@@ -75,11 +93,16 @@ def test_registering_the_same_candidate_again_is_the_same_version(project):
 
 def test_a_copy_that_forecasts_nothing_finite_becomes_no_version(project):
     folder = project / "data" / "trained" / NAME / "ridge"
-    broken = {k: np.full_like(v, np.nan) for k, v in files.read_arrays(folder / "seed-0" / "skip.npz").items()}
+    broken = {
+        k: np.full_like(v, np.nan)
+        for k, v in files.read_arrays(folder / "seed-0" / "skip.npz").items()
+    }
     files.write_arrays(folder / "seed-0" / "skip.npz", broken)
     with pytest.raises(DataError, match="forecasts nothing finite; it was not registered"):
         projects.register(project, "ridge")
-    assert not mlflow_registry.read(place(project), NAME).versions and not champion.versions(project, NAME)
+    assert not mlflow_registry.read(place(project), NAME).versions and not champion.versions(
+        project, NAME
+    )
 
 
 def test_a_kill_between_the_alias_moves_leaves_a_champion_and_repair_finishes(project, monkeypatch):
@@ -106,14 +129,20 @@ def test_rolling_back_twice_comes_back_to_where_it_began(project):
     assert registry.rollback(project, NAME, now=NOW, reason="worse") == 1
     assert tried_aliases(project) == ({"champion": 1, "previous": 2},) * 2
     assert registry.rollback(project, NAME, now=NOW) == 2
-    assert [e["event"] for e in champion.events(project, NAME)] == ["promoted"] * 2 + ["rolled back"] * 2
+    assert [e["event"] for e in champion.events(project, NAME)] == ["promoted"] * 2 + [
+        "rolled back"
+    ] * 2
 
 
 def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
     weights = champion.folder_of(moved, NAME, 2) / "member-0" / "skip.npz"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     found = champion.load(moved, NAME)
-    assert found.version == 1 and "Version 2 cannot be used" in found.notice and "sha256 differs" in found.notice
+    assert (
+        found.version == 1
+        and "Version 2 cannot be used" in found.notice
+        and "sha256 differs" in found.notice
+    )
     (champion.folder_of(moved, NAME, 1) / "ensemble.json").unlink()
     with pytest.raises(DataError, match="previous version fails as well"):
         champion.load(moved, NAME)
@@ -131,7 +160,10 @@ def test_a_lost_local_store_is_rebuilt_from_the_registry(running, project):
     shutil.copy(running / "mlflow.db", project)
     shutil.copytree(running / "mlartifacts", project / "mlartifacts", dirs_exist_ok=True)
     assert registry.repaired(project, NAME)
-    assert champion.load(project, NAME).version == 2 and champion.aliases(project, NAME)["previous"] == 1
+    assert (
+        champion.load(project, NAME).version == 2
+        and champion.aliases(project, NAME)["previous"] == 1
+    )
 
 
 def test_a_lost_registry_is_made_again_with_the_same_numbers(repro, moved):

@@ -1,4 +1,6 @@
-"""`forecast retrain --cluster` with a scheduler and two workers of their own, as docs/cluster.md starts them."""
+"""`forecast retrain --cluster` with a scheduler and two workers of their own, as docs/cluster.md
+starts them.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,23 @@ def retrained(root: Path, *words: str) -> str:
 def served(root: Path) -> dict[str, bytes]:
     """Every array of every version, by its name."""
     versions = root / ".forecast" / "champions" / NAME
-    return {str(path.relative_to(versions)): path.read_bytes() for path in sorted(versions.rglob("*.npz"))}
+    return {
+        str(path.relative_to(versions)): path.read_bytes()
+        for path in sorted(versions.rglob("*.npz"))
+    }
 
 
-def test_a_first_champion_and_the_next_come_from_two_workers_as_from_this_machine(tmp_path: Path) -> None:
-    here, there = (retraining.write_project(tmp_path / name, models=("naive", "elman")) for name in ("here", "there"))
+def test_a_first_champion_and_the_next_come_from_two_workers_as_from_this_machine(
+    tmp_path: Path,
+) -> None:
+    here, there = (
+        retraining.write_project(tmp_path / name, models=("naive", "elman"))
+        for name in ("here", "there")
+    )
     for root in (here, there):  # as many as show that a challenger is no worse
-        small_project.write_yaml(root / "configs" / "retraining.yaml", {"defaults": {"fresh_steps": 64}})
+        small_project.write_yaml(
+            root / "configs" / "retraining.yaml", {"defaults": {"fresh_steps": 64}}
+        )
         retraining.commit(root)
     with started(tmp_path, 2, memory="2GB") as (address, *_):
         for root, where in ((here, []), (there, ["--cluster", address])):
@@ -39,6 +51,11 @@ def test_a_first_champion_and_the_next_come_from_two_workers_as_from_this_machin
             said = retrained(root, *where)
             assert (f"cluster {address}: 2 workers" in said) == bool(where), said
         log = (tmp_path / "log").read_text()
-    assert [champion.load(root, NAME).version for root in (here, there)] == [4, 4], "two scored, each fitted again"
+    assert [champion.load(root, NAME).version for root in (here, there)] == [
+        4,
+        4,
+    ], "two scored, each fitted again"
     assert served(there) == served(here) and len(served(there)) > 4
-    assert log.count("'identity'") == 2 * 5, "both workers: for the studies, for two trainings, for two refits"
+    assert log.count("'identity'") == 2 * 5, (
+        "both workers: for the studies, for two trainings, for two refits"
+    )

@@ -39,18 +39,33 @@ def project(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Pat
     root = tmp_path_factory.mktemp("service") / "project"
     small_project.write_real(root, models=())
     source = {
-        "kind": "open_meteo", "places": {"dublin": {"latitude": 53.35, "longitude": -6.26}},
-        "variables": {"temp": "temperature_2m"}, "start": "2021-03-01", "base_url": services.url,
-    }  # fmt: skip
+        "kind": "open_meteo",
+        "places": {"dublin": {"latitude": 53.35, "longitude": -6.26}},
+        "variables": {"temp": "temperature_2m"},
+        "start": "2021-03-01",
+        "base_url": services.url,
+    }
     settings = {
-        **small_project.DATASET, "source": source, "calendar": {"kind": "regular", "freq": "1h"},
-        "target": {"column": "temp"}, "horizon": 6, "lookback": 24, "season_length": 24, "step_size": 6,
-    }  # fmt: skip
-    small_project.write_yaml(root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}})
+        **small_project.DATASET,
+        "source": source,
+        "calendar": {"kind": "regular", "freq": "1h"},
+        "target": {"column": "temp"},
+        "horizon": 6,
+        "lookback": 24,
+        "season_length": 24,
+        "step_size": 6,
+    }
+    small_project.write_yaml(
+        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}}
+    )
     retraining.configure(root, ("naive", "ridge"))
-    rules = {"defaults": {"fresh_steps": 240, "after_promotion": "serve", "psi": 100, "live_error": 100}}
+    rules = {
+        "defaults": {"fresh_steps": 240, "after_promotion": "serve", "psi": 100, "live_error": 100}
+    }
     small_project.write_yaml(root / "configs" / "retraining.yaml", rules)
-    (root / ".gitignore").write_text("/.forecast/\n/.dvc/cache\n/.dvc/tmp\n/mlflow.db*\n/mlartifacts/\n__pycache__/\n")
+    (root / ".gitignore").write_text(
+        "/.forecast/\n/.dvc/cache\n/.dvc/tmp\n/mlflow.db*\n/mlartifacts/\n__pycache__/\n"
+    )
     retraining.git(root, "init", "-q")
     retraining.commit(root)
     return root
@@ -59,11 +74,17 @@ def project(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def job(root: Path, now: pd.Timestamp, steps: list[str] | None = None) -> Job:
     said = steps if steps is not None else []
     return Job(
-        root=root, dataset=NAME, now=now, environment=small_project.environment(FORECAST_JOBS="1"), say=said.append
+        root=root,
+        dataset=NAME,
+        now=now,
+        environment=small_project.environment(FORECAST_JOBS="1"),
+        say=said.append,
     )
 
 
-def test_a_first_champion_a_week_of_failures_and_the_day_after(project: Path, services: Services) -> None:
+def test_a_first_champion_a_week_of_failures_and_the_day_after(
+    project: Path, services: Services
+) -> None:
     first = retrain(job(project, START))
     assert first.word == "first" and (first.version, first.refit_version) == (1, None)
     held = champion.load(project, NAME).version
@@ -76,7 +97,10 @@ def test_a_first_champion_a_week_of_failures_and_the_day_after(project: Path, se
         with pytest.raises(DataError, match="gone"):
             retrain(job(project, services.now))
         assert champion.load(project, NAME).version == held
-    assert read_pointer(newest_data(project, NAME), NAME) == pointer and len(decision.known(project, NAME)) == 1
+    assert (
+        read_pointer(newest_data(project, NAME), NAME) == pointer
+        and len(decision.known(project, NAME)) == 1
+    )
 
     services.faults.clear()
     services.now += pd.Timedelta(1, "D")
@@ -94,18 +118,24 @@ def test_rows_without_dates_are_retrained_as_they_grow(tmp_path: Path) -> None:
     root = tmp_path / "project"
     retraining.write_project(root, models=("naive", "ridge"))
     settings = {**small_project.DATASET, "calendar": {"kind": "index"}}
-    small_project.write_yaml(root / "configs" / "datasets.yaml", {"run": ["wave"], "datasets": {"wave": settings}})
+    small_project.write_yaml(
+        root / "configs" / "datasets.yaml", {"run": ["wave"], "datasets": {"wave": settings}}
+    )
     shutil.rmtree(root / "data" / "pointers")  # of the days that the project was made with
     retraining.commit(root)
     values = np.sin(np.arange(300)) + 0.2 * np.random.default_rng(3).standard_normal(300)
     for rows, word in ((250, "first"), (250, "not due"), (300, "kept")):
-        pd.DataFrame({"y": values[:rows]}).to_csv(root / "data" / "wave.csv", index=False)  # git ignores it
+        # git ignores it
+        pd.DataFrame({"y": values[:rows]}).to_csv(root / "data" / "wave.csv", index=False)
         found = retrain(replace(job(root, START), dataset="wave"))
         assert found.word == word, found.reason
     assert found.due == ("50 new steps (2 wanted)",) and found.numbers["n_fresh"] == 60
     tree = ProjectPaths.of(root).retraining("wave") / "tree"
     borders = read_json(ProjectPaths.of(tree).borders("wave"))
-    assert (borders["calibration_end"], borders["test_end"]) == ("1970-01-01T03:58:00", "1970-01-01T04:59:00")
+    assert (borders["calibration_end"], borders["test_end"]) == (
+        "1970-01-01T03:58:00",
+        "1970-01-01T04:59:00",
+    )
 
 
 def test_a_clock_that_was_set_back_makes_nothing_due(project: Path, services: Services) -> None:

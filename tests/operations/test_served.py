@@ -1,4 +1,6 @@
-"""`mlflow models serve -m models:/wave@champion`, a real process: a right request, every wrong one in a sentence."""
+"""`mlflow models serve -m models:/wave@champion`, a real process: a right request, every wrong one
+in a sentence.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,21 @@ def service(running, tmp_path_factory):
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion"]
     command += ["--env-manager", "local", "--port", str(port)]
-    extra = {"MLFLOW_TRACKING_URI": f"sqlite:///{running}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment = small_project.environment(**extra, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    extra = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{running}/mlflow.db",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    environment = small_project.environment(
+        **extra, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    )
     log = (tmp_path_factory.mktemp("served") / "log").open("w+")
     process = subprocess.Popen(
-        command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=running.parent
+        command,
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        cwd=running.parent,
     )
     try:
         url = f"http://127.0.0.1:{port}"
@@ -79,7 +91,9 @@ def test_a_documented_request_is_answered_with_what_predict_says(service, runnin
     for column in ("y_hat", "lo_80", "hi_80", "lo_95", "hi_95"):
         np.testing.assert_allclose([row[column] for row in rows], ours[column], rtol=1e-9)
     assert [row["ds"] for row in rows] == ["2024-07-19T00:00:00", "2024-07-20T00:00:00"]
-    assert [row["step"] for row in ask(service, history(running), horizon=4).json()["predictions"]] == [1, 2, 3, 4]
+    assert [
+        row["step"] for row in ask(service, history(running), horizon=4).json()["predictions"]
+    ] == [1, 2, 3, 4]
 
 
 def changed(frame, row, column, value):
@@ -90,15 +104,27 @@ def changed(frame, row, column, value):
 
 WRONG = {
     "wrong columns": (lambda f: f.rename(columns={"y": "z"}), {}, "column 'y' is missing"),
-    "text for a number": (lambda f: changed(f, 2, "y", "warm"), {}, "holds text 'warm', wanted a number"),
+    "text for a number": (
+        lambda f: changed(f, 2, "y", "warm"),
+        {},
+        "holds text 'warm', wanted a number",
+    ),
     "text for a time": (lambda f: changed(f, 0, "ds", "yesterday"), {}, "wanted ISO 8601 times"),
     "no rows": (lambda f: f.head(0), {}, "found no rows"),
-    "a missing value": (lambda f: changed(f, 3, "y", float("nan")), {}, "misses 1 of the last 7 steps"),
+    "a missing value": (
+        lambda f: changed(f, 3, "y", float("nan")),
+        {},
+        "misses 1 of the last 7 steps",
+    ),
     "a missing row": (lambda f: f.drop(index=f.index[4]), {}, "misses 1 of the last 7 steps"),
     "infinity": (lambda f: changed(f, 3, "y", "Infinity"), {}, "wanted numbers"),
     "a time twice": (lambda f: changed(f, 1, "ds", f["ds"].iloc[0]), {}, "time"),
     "short history": (lambda f: f.tail(3), {}, "lookback=7"),
-    "unknown series": (lambda f: f.assign(unique_id="mars"), {}, "series 'mars' not known; wanted 'wave'"),
+    "unknown series": (
+        lambda f: f.assign(unique_id="mars"),
+        {},
+        "series 'mars' not known; wanted 'wave'",
+    ),
     "huge horizon": (lambda f: f, {"horizon": 10**6}, "at most 20 steps"),
     "negative horizon": (lambda f: f, {"horizon": -1}, "wanted at least 1 step"),
     "a level too high": (lambda f: f, {"levels": [99.0]}, "at least 99 are needed"),
@@ -119,12 +145,20 @@ def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
         (b'{"dataframe_split": {', "application/json", "valid JSON"),
         (b"[1, 2]", "application/json", "Received a list"),
         (b"{}", "application/json", "input fields"),
-        (b'{"instances": [[1.0, 2.0]]}', "application/json", "wanted a table with one row per series and time"),
+        (
+            b'{"instances": [[1.0, 2.0]]}',
+            "application/json",
+            "wanted a table with one row per series and time",
+        ),
         (b'{"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}', "application/json", ""),
         (b'{"dataframe_records": []}', "application/json", "is missing"),
         (b'{"dataframe_records": ' + b"[" * 20_000, "application/json", "nested too deeply"),
         (b"1" * 50_000, "application/json", "too many digits"),
-        (b'{"dataframe_split": {"columns": ["ds", "ds"], "data": [[1, 2]]}}', "application/json", "more than once"),
+        (
+            b'{"dataframe_split": {"columns": ["ds", "ds"], "data": [[1, 2]]}}',
+            "application/json",
+            "more than once",
+        ),
         (b"unique_id,ds,y\nwave,2024-07-18,1e999\n", "text/csv", "request"),
         (b"ds;y\n\x00,1\n", "text/csv", ""),
         (b"PAR1 and then nothing", "application/vnd.apache.parquet", ""),
@@ -145,7 +179,9 @@ def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
     ],
 )
 def test_malformed_bodies_are_refused_too(service, body, kind, said):
-    answer = httpx.post(f"{service[0]}/invocations", content=body, headers={"Content-Type": kind}, timeout=30)
+    answer = httpx.post(
+        f"{service[0]}/invocations", content=body, headers={"Content-Type": kind}, timeout=30
+    )
     refused(answer, said)
 
 
@@ -153,20 +189,34 @@ def refused(answer, said):
     assert answer.status_code == 400, answer.text
     content = answer.json()
     assert said in content["message"]
-    assert "Traceback" not in answer.text and "stack_trace" not in content and "File " not in answer.text
+    assert (
+        "Traceback" not in answer.text
+        and "stack_trace" not in content
+        and "File " not in answer.text
+    )
 
 
 def test_it_listens_on_loopback_alone(service):
     _, process = service
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    listening = {c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    listening = {
+        c.laddr.ip
+        for p in family
+        for c in p.net_connections("inet")
+        if c.status == psutil.CONN_LISTEN
+    }
     assert listening == {"127.0.0.1"}
 
 
 def test_an_answer_costs_milliseconds(service, running):
-    """Processor time of the server, which a busy machine stretches least; docs/operations.md has the figures."""
+    """Processor time of the server, which a busy machine stretches least; docs/operations.md has
+    the figures.
+    """
     body = {"dataframe_split": json.loads(history(running).to_json(orient="split", index=False))}
-    family = [psutil.Process(service[1].pid), *psutil.Process(service[1].pid).children(recursive=True)]
+    family = [
+        psutil.Process(service[1].pid),
+        *psutil.Process(service[1].pid).children(recursive=True),
+    ]
 
     def spent():
         return sum(sum(process.cpu_times()[:2]) for process in family)

@@ -1,4 +1,6 @@
-"""Five simulated days of operation with kills and faults; `make soak` lives through sixty, on both datasets."""
+"""Five simulated days of operation with kills and faults; `make soak` lives through sixty, on both
+datasets.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,21 @@ from bench.soak import soak
 
 @pytest.mark.slow
 def test_five_days_of_operation_lose_nothing(tmp_path: Path) -> None:
-    found = soak(tmp_path / "project", days=5, seed=3, datasets=("weather",), models=("naive", "ridge"))
+    found = soak(
+        tmp_path / "project", days=5, seed=3, datasets=("weather",), models=("naive", "ridge")
+    )
     assert found.problems == [], dict(found.happened)
     assert found.happened["exit 0"] >= 1
 
 
 @pytest.mark.slow
-def test_five_days_with_kills_at_random_moments_lose_nothing_and_go_on_where_they_stopped(tmp_path: Path) -> None:
+def test_five_days_with_kills_at_random_moments_lose_nothing_and_go_on_where_they_stopped(
+    tmp_path: Path,
+) -> None:
     killing.lived(tmp_path, days=2, kills=2, seed=5)
     found = killing.lived(tmp_path, days=5, kills=10, seed=5)
     assert found.problems == [], dict(found.happened)
-    assert sum(count for what, count in found.happened.items() if what.endswith(("killed", "quicker"))) == 8
+    assert (
+        sum(count for what, count in found.happened.items() if what.endswith(("killed", "quicker")))
+        == 8
+    )

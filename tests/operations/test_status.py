@@ -1,5 +1,6 @@
-"""`forecast status | promote | rollback | history`: where each dataset stands, whatever is broken; and what `forecast
-doctor` finds around champions: notes of dead processes, damaged and missing copies.
+"""`forecast status | promote | rollback | history`: where each dataset stands, whatever is broken;
+and what `forecast doctor` finds around champions: notes of dead processes, damaged and missing
+copies.
 """
 
 from __future__ import annotations
@@ -41,20 +42,29 @@ def test_all_is_well(running):
 
 def test_rows_without_dates_are_named_by_their_number(moved):
     settings = {**small_project.DATASET, "calendar": {"kind": "index"}}
-    small_project.write_yaml(moved / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}})
+    small_project.write_yaml(
+        moved / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}}
+    )
     pointer = moved / "data" / "pointers" / f"{NAME}.json"
     record = (moved / files.read_json(pointer)["snapshot"]).with_suffix(".json")
     files.write_json(record, {**files.read_json(record), "last": "1970-01-01T10:00:00"})
     found = status_of(moved, NAME, now=NOW)
-    assert (found.data_as_of, found.last_observation, found.last_observation_age_h) == ("row 600", "row 600", None)
+    assert (found.data_as_of, found.last_observation, found.last_observation_age_h) == (
+        "row 600",
+        "row 600",
+        None,
+    )
     assert found.training_cutoff.startswith("row ") and found.age_days == 2.0
-    (first, *_) = champion.history(moved, NAME, status.calendar_kind(moved, NAME))
+    first, *_ = champion.history(moved, NAME, status.calendar_kind(moved, NAME))
     assert first["training_cutoff"] == found.training_cutoff
 
 
 def test_without_a_champion_the_next_move_is_named(repro):
     found = status_of(repro, NAME, now=NOW)
-    assert found.champion is None and "`forecast promote wave`, or `forecast status --registry`" in found.state
+    assert (
+        found.champion is None
+        and "`forecast promote wave`, or `forecast status --registry`" in found.state
+    )
 
 
 def test_without_or_with_a_locked_registry_this_machine_s_state_is_known(moved):
@@ -77,7 +87,10 @@ def test_what_another_machine_promoted_is_seen_and_taken_over_when_the_registry_
     assert status_of(moved, NAME, now=NOW).champion == 1
     done = small_project.command(moved, "status", NAME, "--registry", "--format", "json")
     assert done.returncode == 0 and "aliases taken from the registry" in done.stderr
-    assert json.loads(done.stdout)[0]["champion"] == 2 and champion.aliases(moved, NAME)["previous"] == 1
+    assert (
+        json.loads(done.stdout)[0]["champion"] == 2
+        and champion.aliases(moved, NAME)["previous"] == 1
+    )
 
 
 def test_a_registry_that_does_not_answer_is_said_when_it_is_asked(moved):
@@ -99,11 +112,20 @@ def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
     decision = {"at": "2024-07-20T05:31:00", "word": "kept", "reason": "no evidence", "drift": []}
     files.write_json(moved / ".forecast" / "retrain" / NAME / "decisions" / "a.json", decision)
     found = status_of(moved, NAME, now=NOW)
-    assert found.last_run == "2024-07-21T05:30:00: exit 3" and found.next_run == "2024-07-22T05:30:00"
-    drifted = {**decision, "at": "2024-07-21T05:31:00", "drift": [{"what": "wave: y", "drifted": True}]}
+    assert (
+        found.last_run == "2024-07-21T05:30:00: exit 3" and found.next_run == "2024-07-22T05:30:00"
+    )
+    drifted = {
+        **decision,
+        "at": "2024-07-21T05:31:00",
+        "drift": [{"what": "wave: y", "drifted": True}],
+    }
     files.write_json(moved / ".forecast" / "retrain" / NAME / "decisions" / "b.json", drifted)
     found = status_of(moved, NAME, now=NOW)
-    assert found.last_run == "2024-07-21T05:31:00: kept (no evidence)" and found.drift == "wave: y (2024-07-21)"
+    assert (
+        found.last_run == "2024-07-21T05:31:00: kept (no evidence)"
+        and found.drift == "wave: y (2024-07-21)"
+    )
 
 
 def test_the_command_is_quick_and_exits_1_when_something_is_wrong(moved):
@@ -133,7 +155,10 @@ def said_of(root):
 
 def test_nothing_is_wrong_with_a_running_project(running):
     said = said_of(running)
-    assert said["locks"] == ("none is stale", "") and said["champion wave"] == ("version 2, intact", "")
+    assert said["locks"] == ("none is stale", "") and said["champion wave"] == (
+        "version 2, intact",
+        "",
+    )
     assert said["MLflow's paths"] == ("lead into this folder", "")
 
 
@@ -180,11 +205,17 @@ def test_a_configuration_that_is_a_bomb_of_aliases_names_no_dataset(tmp_path):
 @pytest.mark.parametrize(
     ("hours", "said"),
     [
-        (1.4, "1 hour old"), (47.0, "47 hours old"), (12235.0, "510 days old"),
-        (-9.6, "over in 10 hours"), (-2555.0, "over in 106 days"),
+        (1.4, "1 hour old"),
+        (47.0, "47 hours old"),
+        (12235.0, "510 days old"),
+        (-9.6, "over in 10 hours"),
+        (-2555.0, "over in 106 days"),
     ],
-)  # fmt: skip
+)
 def test_the_age_of_the_last_observation_is_told_in_days_from_the_second_on(running, hours, said):
-    row = {**asdict(status_of(running, NAME, now=datetime(2024, 7, 20, tzinfo=UTC))), "last_observation_age_h": hours}
+    row = {
+        **asdict(status_of(running, NAME, now=datetime(2024, 7, 20, tzinfo=UTC))),
+        "last_observation_age_h": hours,
+    }
     (line,) = [line["value"] for line in _lines(row) if line["what"] == "data"]
     assert line.endswith(said)

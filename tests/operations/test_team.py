@@ -1,4 +1,6 @@
-"""Several machines on one PostgreSQL, each a folder and a process: through MLflow's server, and on the database."""
+"""Several machines on one PostgreSQL, each a folder and a process: through MLflow's server, and on
+the database.
+"""
 
 from __future__ import annotations
 
@@ -53,25 +55,50 @@ def direct(databases: Callable[..., str], tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def server(databases: Callable[..., str], direct: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(
+    databases: Callable[..., str], direct: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """MLflow's tracking server, started as docs/operations.md says but on loopback."""
     database = databases("served", template="direct")  # the same tables, in a tenth of a second
     folder = tmp_path_factory.mktemp("server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--port", address.rpartition(":")[2]]
-    env = small_project.environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", MLFLOW_DISABLE_TELEMETRY="true")
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        database,
+        "--workers",
+        "1",
+    ]
+    command += [
+        "--artifacts-destination",
+        str(folder / "artifacts"),
+        "--port",
+        address.rpartition(":")[2],
+    ]
+    env = small_project.environment(
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", MLFLOW_DISABLE_TELEMETRY="true"
+    )
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            command, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True,
+            command,
+            env=env,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
             preexec_fn=end_with_this_process,
-        )  # fmt: skip
+        )
     try:
         until = time.monotonic() + SECONDS
         while not answers(f"{address}/health"):
-            assert process.poll() is None and time.monotonic() < until, (folder / "log").read_text()[-3000:]
+            assert process.poll() is None and time.monotonic() < until, (
+                folder / "log"
+            ).read_text()[-3000:]
             time.sleep(0.1)
         yield address
     finally:
@@ -81,14 +108,17 @@ def server(databases: Callable[..., str], direct: str, tmp_path_factory: pytest.
 
 def answers(address: str) -> bool:
     try:
-        return httpx.get(address, timeout=5, verify=False).status_code == 200  # plain http: no certificates to load
+        # plain http: no certificates to load
+        return httpx.get(address, timeout=5, verify=False).status_code == 200
     except httpx.HTTPError:
         return False
 
 
 @pytest.fixture(scope="module")
 def machines(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two clones of one project, each with a decision that it was about to carry out when there was no champion."""
+    """Two clones of one project, each with a decision that it was about to carry out when there was
+    no champion.
+    """
     found = []
     for name, candidate in (("a", "ridge"), ("b", "arx")):
         root = tmp_path_factory.mktemp(name) / "project"
@@ -104,7 +134,13 @@ def worker(root: Path, work: str, uri: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.operations.team_worker", work]
     env = small_project.environment(MLFLOW_TRACKING_URI=uri)
     return subprocess.Popen(
-        command, cwd=root, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=root,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -112,7 +148,9 @@ def together(*workers: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
     """All begin once every one has loaded; exit code and what each said."""
     try:
         for one in workers:
-            assert one.stdout is not None and select.select([one.stdout], [], [], SECONDS)[0], "it does not load"
+            assert one.stdout is not None and select.select([one.stdout], [], [], SECONDS)[0], (
+                "it does not load"
+            )
             assert one.stdout.readline() == "ready\n", one.communicate(timeout=SECONDS)
         for one in workers:
             assert one.stdin is not None
@@ -136,20 +174,26 @@ def test_two_machines_publish_and_promote_at_once(server: str, machines: tuple[P
     told = [json.loads(said.splitlines()[-1]) for _, said, _ in ended]
     assert sorted(entry["word"] for entry in told) == ["first", "kept"]
     winner, loser = sorted(told, key=lambda entry: entry["word"])
-    assert loser["reason"].startswith(f"version {winner['version']} became the champion in the meantime")
+    assert loser["reason"].startswith(
+        f"version {winner['version']} became the champion in the meantime"
+    )
 
     named = registry.aliases(machines[0], NAME, tracking_uri=server)
     assert named["champion"] == winner["version"] and "previous" not in named
     assert sorted(entry["version"] for entry in told) == [1, 2]
 
-    assert sorted(name for entry in told for name in entry["made"]) == sorted(f"{NAME}: {n}" for n in projects.GRID)
+    assert sorted(name for entry in told for name in entry["made"]) == sorted(
+        f"{NAME}: {n}" for n in projects.GRID
+    )
     with store.opened(place(machines[0], server)) as client:
         experiment = client.get_experiment_by_name(NAME).experiment_id
         runs = client.search_runs([experiment], "tags.current = 'true' AND tags.kind != 'trial'")
     assert Counter(run.data.tags["candidate"] for run in runs) == Counter(projects.GRID)
 
 
-def test_a_machine_takes_over_what_another_one_promoted(server: str, machines: tuple[Path, Path]) -> None:
+def test_a_machine_takes_over_what_another_one_promoted(
+    server: str, machines: tuple[Path, Path]
+) -> None:
     now = datetime(2024, 7, 19, 7, tzinfo=UTC)
     (behind,) = [root for root in machines if "champion" not in champion.aliases(root, NAME)]
     assert status_of(behind, NAME, now=now).state.startswith("no champion here")
@@ -162,12 +206,15 @@ def test_a_machine_takes_over_what_another_one_promoted(server: str, machines: t
     assert first.meta == second.meta and first.version == second.version
 
 
-def test_a_second_retraining_ends_with_75_and_names_the_first(server: str, machines: tuple[Path, Path]) -> None:
+def test_a_second_retraining_ends_with_75_and_names_the_first(
+    server: str, machines: tuple[Path, Path]
+) -> None:
     here, there = machines
     with (
         distributed_lock.lock(place(there, server), f"retrain-{NAME}", what="A test", timeout=0.0),
         pytest.raises(
-            BusyError, match=rf"'{NAME}' is already running \(PID {os.getpid()} on {socket.gethostname()}, "
+            BusyError,
+            match=rf"'{NAME}' is already running \(PID {os.getpid()} on {socket.gethostname()}, ",
         ),
     ):
         retrain(job(here, server))
@@ -179,12 +226,20 @@ def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
 ) -> None:
     (killed,) = together(worker(project, "killed", direct))
     assert killed[0] == -signal.SIGKILL, killed
-    assert registry.aliases(project, NAME, tracking_uri=direct) == {"champion": 1, "previous": 1, "challenger": 2}
-    assert champion.load(project, NAME).version == 1 and champion.aliases(project, NAME) != {"champion": 1}
+    assert registry.aliases(project, NAME, tracking_uri=direct) == {
+        "champion": 1,
+        "previous": 1,
+        "challenger": 2,
+    }
+    assert champion.load(project, NAME).version == 1 and champion.aliases(project, NAME) != {
+        "champion": 1
+    }
 
     done = small_project.command(project, "status", NAME, "--registry", MLFLOW_TRACKING_URI=direct)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "taken over" not in done.stderr, "the server frees a killed process's lock; there is none to take over"
+    assert "taken over" not in done.stderr, (
+        "the server frees a killed process's lock; there is none to take over"
+    )
     assert champion.aliases(project, NAME) == registry.aliases(project, NAME, tracking_uri=direct)
 
     registry.promote(project, NAME, 2, now=NOW, tracking_uri=direct)
@@ -201,7 +256,9 @@ def from_elsewhere(queue: Queue) -> int:
     """A ticket of a process on another machine, whose PID runs here as well."""
     number = queue.join()
     with store.connected(queue.place) as client:
-        client.set_model_version_tag(queue.name, str(number), "process", f"PID {os.getpid()} on elsewhere")
+        client.set_model_version_tag(
+            queue.name, str(number), "process", f"PID {os.getpid()} on elsewhere"
+        )
     return number
 
 
@@ -209,13 +266,17 @@ def test_the_lock_of_a_process_elsewhere_that_stood_still_is_taken_over_with_a_w
     queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead, passed = from_elsewhere(queue), [0.0]
-    clock = SimpleNamespace(monotonic=lambda: passed[0], sleep=lambda seconds: passed.append(passed.pop() + 30))
+    clock = SimpleNamespace(
+        monotonic=lambda: passed[0], sleep=lambda seconds: passed.append(passed.pop() + 30)
+    )
     monkeypatch.setattr(distributed_lock, "time", clock)
     with caplog.at_level(logging.WARNING), queue.locked("A test", 0.0) as check_lock:
         check_lock()
         assert dead not in [ticket.number for ticket in queue.tickets()]
     assert (
-        passed == [distributed_lock.LEASE] and "taken over from PID" in caplog.text and "on elsewhere" in caplog.text
+        passed == [distributed_lock.LEASE]
+        and "taken over from PID" in caplog.text
+        and "on elsewhere" in caplog.text
     )
     assert queue.tickets() == []
 
@@ -230,9 +291,13 @@ def test_the_lock_of_a_process_elsewhere_with_a_heartbeat_is_busy(
         with store.connected(queue.place) as client:
             client.set_model_version_tag(queue.name, str(alive), "beat", str(passed[0]))
 
-    monkeypatch.setattr(distributed_lock, "time", SimpleNamespace(monotonic=lambda: passed[0], sleep=counts))
+    monkeypatch.setattr(
+        distributed_lock, "time", SimpleNamespace(monotonic=lambda: passed[0], sleep=counts)
+    )
     with (
-        pytest.raises(BusyError, match=r"is already running \(PID \d+ on elsewhere, since 20.* UTC\)"),
+        pytest.raises(
+            BusyError, match=r"is already running \(PID \d+ on elsewhere, since 20.* UTC\)"
+        ),
         queue.locked("A test", 600.0),
     ):
         raise AssertionError("two have the lock")
@@ -248,7 +313,9 @@ def test_a_process_that_lost_the_lock_stops_before_its_next_change(queue: Queue)
             check_lock()
 
 
-def test_a_database_that_does_not_answer_is_one_sentence_at_once(direct: str, tmp_path: Path) -> None:
+def test_a_database_that_does_not_answer_is_one_sentence_at_once(
+    direct: str, tmp_path: Path
+) -> None:
     gone = place(tmp_path, f"postgresql://forecast@/mlflow?host={tmp_path}")
     with pytest.raises(ForecastError, match="PostgreSQL does not answer"), store.opened(gone):
         pass

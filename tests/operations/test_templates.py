@@ -1,4 +1,6 @@
-"""docs/templates: each is read by its own verifier where there is one, else by a parser; its commands are ours."""
+"""docs/templates: each is read by its own verifier where there is one, else by a parser; its
+commands are ours.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,18 @@ from forecast.cli import app
 from tests.support.small_project import ROOT
 
 TEMPLATES = ROOT / "docs" / "templates"
-NAMES = ("forecast-retrain@.service", "forecast-retrain@.timer", "crontab", "cronjob.yaml", "retrain.yml")
+NAMES = (
+    "forecast-retrain@.service",
+    "forecast-retrain@.timer",
+    "crontab",
+    "cronjob.yaml",
+    "retrain.yml",
+)
 
 
 def test_these_are_all_templates_and_the_page_of_operations_names_each() -> None:
-    assert sorted(path.name for path in TEMPLATES.iterdir()) == sorted([*NAMES, "compose.yaml"])  # see test_compose.py
+    # see test_compose.py
+    assert sorted(path.name for path in TEMPLATES.iterdir()) == sorted([*NAMES, "compose.yaml"])
     page = (ROOT / "docs" / "operations.md").read_text()
     assert [name for name in NAMES if name not in page] == []
 
@@ -35,18 +44,27 @@ def test_a_template_calls_only_commands_that_exist(name: str) -> None:
 
 
 def crons(text: str) -> list[str]:
-    return re.findall(r"""^\s*(?:- cron: |schedule: )?"?((?:[\d*,/-]+ ){4}[\d*,/-]+)"?""", text, re.MULTILINE)
+    return re.findall(
+        r"""^\s*(?:- cron: |schedule: )?"?((?:[\d*,/-]+ ){4}[\d*,/-]+)"?""", text, re.MULTILINE
+    )
 
 
-@pytest.mark.parametrize(("name", "count"), [("crontab", 2), ("cronjob.yaml", 1), ("retrain.yml", 1)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("crontab", 2), ("cronjob.yaml", 1), ("retrain.yml", 1)]
+)
 def test_cron_expressions_name_a_moment(name: str, count: int) -> None:
     found = crons((TEMPLATES / name).read_text())
     assert len(found) == count
     for expression in found:
-        assert CronTrigger.from_crontab(expression, timezone=UTC).get_next_fire_time(None, datetime.now(UTC))
+        assert CronTrigger.from_crontab(expression, timezone=UTC).get_next_fire_time(
+            None, datetime.now(UTC)
+        )
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here; the next test parses the units")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None,
+    reason="no systemd here; the next test parses the units",
+)
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "forecast" / ".venv" / "bin").mkdir(parents=True)
@@ -59,8 +77,13 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     units = [f"forecast-retrain@weather.{suffix}" for suffix in ("timer", "service")]
     command = ["systemd-analyze", "verify", "--recursive-errors=no", *units]
     env = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, [line for line in done.stderr.splitlines() if "forecast" in line]) == (0, [])
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "forecast" in line]) == (
+        0,
+        [],
+    )
 
 
 def unit(name: str) -> dict[str, dict[str, str]]:
@@ -79,12 +102,18 @@ def test_the_units_say_what_the_page_says() -> None:
     service, timer = unit(NAMES[0]), unit(NAMES[1])
     assert service["Service"]["SuccessExitStatus"].split() == ["4", "75"]
     assert service["Service"]["ExecStart"].endswith("/.venv/bin/forecast retrain %i")
-    assert timer["Timer"]["Persistent"] == "true" and timer["Install"]["WantedBy"] == "timers.target"
+    assert (
+        timer["Timer"]["Persistent"] == "true" and timer["Install"]["WantedBy"] == "timers.target"
+    )
 
 
 def test_the_cron_job_is_one_kubernetes_knows() -> None:
     job: dict[str, Any] = yaml.safe_load((TEMPLATES / "cronjob.yaml").read_text())
-    assert (job["apiVersion"], job["kind"], job["spec"]["concurrencyPolicy"]) == ("batch/v1", "CronJob", "Forbid")
+    assert (job["apiVersion"], job["kind"], job["spec"]["concurrencyPolicy"]) == (
+        "batch/v1",
+        "CronJob",
+        "Forbid",
+    )
     pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     volumes = {volume["name"] for volume in pod["volumes"]}
     assert {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} <= volumes
@@ -107,6 +136,7 @@ def test_the_cron_job_is_one_kubernetes_knows() -> None:
 
 def test_the_workflow_is_one_github_reads() -> None:
     workflow: dict[Any, Any] = yaml.safe_load((TEMPLATES / "retrain.yml").read_text())
-    assert workflow[True]["schedule"] and workflow["concurrency"]["cancel-in-progress"] is False  # `on` is YAML's true
+    # `on` is YAML's true
+    assert workflow[True]["schedule"] and workflow["concurrency"]["cancel-in-progress"] is False
     steps = workflow["jobs"]["weather"]["steps"]
     assert all(("uses" in step) != ("run" in step) for step in steps)

@@ -1,4 +1,6 @@
-"""A project of commit 21f263c under the code of today, in place; tests/fixtures/README.md says what is in it."""
+"""A project of commit 21f263c under the code of today, in place; tests/fixtures/README.md says what
+is in it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ from tests.support import small_project
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "project-21f263c"
 FORECASTS = json.loads((FIXTURE / "forecasts.json").read_text())
 NAME = "wave"
-NEW_NAMES = {"season:": "season_length:", "past:": "past_exogenous:", "future:": "calendar_features:"}
+NEW_NAMES = {
+    "season:": "season_length:",
+    "past:": "past_exogenous:",
+    "future:": "calendar_features:",
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,8 @@ def former(tmp_path_factory) -> Path:
     """Unpacked where the project never was."""
     root = tmp_path_factory.mktemp("former")
     with tarfile.open(FIXTURE / "project.tar.xz") as archive:
-        archive.extractall(root, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # from 3.11.4 on
+        # from 3.11.4 on
+        archive.extractall(root, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     return root / "project"
 
 
@@ -41,7 +48,10 @@ def output(root: Path, *words: str) -> str:
 
 
 def logged(root: Path) -> dict[str, Path]:
-    return {folder.name: folder / "artifacts" for folder in (root / "mlartifacts" / NAME / "models").iterdir()}
+    return {
+        folder.name: folder / "artifacts"
+        for folder in (root / "mlartifacts" / NAME / "models").iterdir()
+    }
 
 
 def prepared(root: Path) -> pd.DataFrame:
@@ -68,7 +78,8 @@ def test_models_logged_by_an_earlier_version_load_and_forecast_in_mlflow(former)
     for name, folder in logged(former).items():
         (saved,) = (folder / "artifacts").iterdir()
         if Service.load(saved).ensemble.forecasters[0].statistical:
-            continue  # their states begin with the first row of a request, which is another one here
+            # their states begin with the first row of a request, which is another one here
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = pyfunc.load_model(str(folder)).predict(prepared(former).tail(14))
@@ -79,21 +90,27 @@ def test_models_logged_by_an_earlier_version_load_and_forecast_in_mlflow(former)
 
 def test_the_modules_that_logged_models_import_are_those_of_today():
     code = (
-        "import sys, forecast; light = set(sys.modules); import forecast.errors, forecast.system.errors as now;"
-        "assert forecast.errors is now and now.__name__ == 'forecast.system.errors';"
-        "from forecast.errors import InputError; from forecast.serving import Service;"
-        "assert InputError is now.InputError and Service.__module__ == 'forecast.forecaster.serving';"
-        "assert not {'numpy', 'pandas', 'pydantic', 'yaml'} & light, light"
+        "import sys, forecast; light = set(sys.modules); import forecast.errors,"
+        " forecast.system.errors as now;assert forecast.errors is now and now.__name__ =="
+        " 'forecast.system.errors';from forecast.errors import InputError; from forecast.serving"
+        " import Service;assert InputError is now.InputError and Service.__module__ =="
+        " 'forecast.forecaster.serving';assert not {'numpy', 'pandas', 'pydantic', 'yaml'} & light,"
+        " light"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=small_project.environment())
 
 
 def test_a_project_of_an_earlier_version_is_used_on_in_place(former):
-    """Status, forecast, history and rollback, as commands; then the registry's own copy of the former champion.
+    """Status, forecast, history and rollback, as commands; then the registry's own copy of the
+    former champion.
 
-    Keys that 0.2 renamed are refused with their place first, and nothing but their names has to change.
+    Keys that 0.2 renamed are refused with their place first, and nothing but their names has to
+    change.
     """
-    refused, entries = small_project.command(former, "predict", NAME), former / "configs" / "datasets.yaml"
+    refused, entries = (
+        small_project.command(former, "predict", NAME),
+        former / "configs" / "datasets.yaml",
+    )
     assert refused.returncode == 2 and "Did you mean 'season_length'?" in refused.stderr
     assert all(f"unknown key 'datasets.wave.{old[:-1]}'" in refused.stderr for old in NEW_NAMES)
     text = entries.read_text()
@@ -104,14 +121,22 @@ def test_a_project_of_an_earlier_version_is_used_on_in_place(former):
     assert (row["champion"], row["model"], row["state"]) == (1, "auto_ets", "good")
     assert row["live_issues"] == 1 and row["live_error"] is None
     told = json.loads(output(former, "predict", NAME, "--format", "json"))
-    np.testing.assert_allclose([entry["y_hat"] for entry in told["forecast"]], [2.27825090069, 1.64862556054])
+    np.testing.assert_allclose(
+        [entry["y_hat"] for entry in told["forecast"]], [2.27825090069, 1.64862556054]
+    )
     assert {"lo_80", "hi_95"} <= told["forecast"][0].keys()
 
-    assert json.loads(output(former, "rollback", NAME, "--format", "json")) == [{"dataset": NAME, "champion": 2}]
+    assert json.loads(output(former, "rollback", NAME, "--format", "json")) == [
+        {"dataset": NAME, "champion": 2}
+    ]
     told = json.loads(output(former, "predict", NAME, "--format", "json"))
-    np.testing.assert_allclose([entry["y_hat"] for entry in told["forecast"]], [2.23959957247, 1.67629320227])
+    np.testing.assert_allclose(
+        [entry["y_hat"] for entry in told["forecast"]], [2.23959957247, 1.67629320227]
+    )
     events = json.loads(output(former, "history", NAME, "--format", "json"))
-    assert [event["event"] for event in events] == ["promoted"] * 2 + ["gate refused"] + ["rolled back"] * 2
+    assert [event["event"] for event in events] == ["promoted"] * 2 + ["gate refused"] + [
+        "rolled back"
+    ] * 2
     assert "0 runs made, 19 already there" in output(former, "sync")
     registry.rebuild(former, NAME, 1)
     assert champion.load_version(former, NAME, 1).meta.candidate == "auto_ets"

@@ -1,4 +1,6 @@
-"""The work tree: the checkout's commit without the checkout's edits, repaired when it was moved or half deleted."""
+"""The work tree: the checkout's commit without the checkout's edits, repaired when it was moved or
+half deleted.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,12 @@ from tests.support.example_data import dataset, hourly
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = small_project.write(tmp_path_factory.mktemp("committed") / "project", stages="stages: {}\n")
-    (root / ".gitignore").write_text("/.forecast/\n/.dvc/cache\n/.dvc/tmp\n/.dvc/config.local\n.venv\n")
+    root = small_project.write(
+        tmp_path_factory.mktemp("committed") / "project", stages="stages: {}\n"
+    )
+    (root / ".gitignore").write_text(
+        "/.forecast/\n/.dvc/cache\n/.dvc/tmp\n/.dvc/config.local\n.venv\n"
+    )
     git(root, "init", "-q")
     commit(root)
     return root
@@ -52,7 +58,9 @@ def test_it_shares_cache_and_interpreter_and_keeps_what_earlier_runs_made(commit
     (tree / "configs" / "models.yaml").write_text("an earlier run's")
     (tree / "stray.txt").write_text("")
     again = worktree.opened(committed, NAME).path
-    assert again == tree and (tree / "data" / "trained").exists() and not (tree / "stray.txt").exists()
+    assert (
+        again == tree and (tree / "data" / "trained").exists() and not (tree / "stray.txt").exists()
+    )
     assert "family" in (tree / "configs" / "models.yaml").read_text()
     assert git(committed, "status", "--porcelain") == ""
 
@@ -76,7 +84,11 @@ def test_a_copied_project_has_a_tree_of_its_own_and_leaves_the_original_s_as_it_
     committed: Path, tmp_path: Path
 ) -> None:
     worktree.opened(committed, NAME)
-    before = {path: path.read_bytes() for path in committed.rglob("*") if path.is_file() and not path.is_symlink()}
+    before = {
+        path: path.read_bytes()
+        for path in committed.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
     copied = tmp_path / "copied"
     shutil.copytree(committed, copied, symlinks=True)
     tree = worktree.opened(copied, NAME).path
@@ -95,7 +107,9 @@ def test_a_moved_project_has_its_tree_repaired(committed: Path, tmp_path: Path) 
     (worktree.opened(there, NAME).path / "data" / "made.txt").write_text("by an earlier run")
     moved = there.rename(tmp_path / "moved")
     tree = worktree.opened(moved, NAME).path
-    assert (tree / "data" / "made.txt").exists() and git(tree, "status", "--porcelain", "--", "configs") == ""
+    assert (tree / "data" / "made.txt").exists() and git(
+        tree, "status", "--porcelain", "--", "configs"
+    ) == ""
     assert worktree._git_folder(tree).is_relative_to(moved)
 
 
@@ -108,16 +122,25 @@ def test_tuned_values_and_weights_become_inputs_of_the_train_stage(tmp_path: Pat
     root = retraining.write_project(tmp_path / "project")
     tree = worktree.opened(root, NAME)
     (tree.path / "data" / "warm" / NAME).mkdir(parents=True)
-    ends = {"train_end": "2024-05-01", "validation_end": "2024-06-01", "calibration_end": "2024-06-10",
-            "test_end": "2024-07-18"}  # fmt: skip
+    ends = {
+        "train_end": "2024-05-01",
+        "validation_end": "2024-06-01",
+        "calibration_end": "2024-06-10",
+        "test_end": "2024-07-18",
+    }
     worktree.configure(tree, NAME, ends)
     from forecast.config.datasets import load_datasets
     from forecast.config.reading import read_yaml
 
     configured = load_datasets(tree.paths.configs)
-    assert configured.run == (NAME,) and configured.datasets[NAME].splits.model_dump(mode="json") == ends
+    assert (
+        configured.run == (NAME,)
+        and configured.datasets[NAME].splits.model_dump(mode="json") == ends
+    )
     stages = read_yaml(tree.path / "dvc.yaml")["stages"]
-    assert "tune" not in stages and {"data/tuned/${item}", "data/warm/${item}"} <= set(stages["train"]["do"]["deps"])
+    assert "tune" not in stages and {"data/tuned/${item}", "data/warm/${item}"} <= set(
+        stages["train"]["do"]["deps"]
+    )
 
 
 def test_the_newest_data_may_lie_in_the_tree(committed: Path) -> None:
@@ -128,14 +151,20 @@ def test_the_newest_data_may_lie_in_the_tree(committed: Path) -> None:
     assert newest_data(committed, NAME) == tree
 
 
-def test_what_the_checkout_s_pointer_names_goes_with_it_the_provider_s_forecasts_as_well(tmp_path: Path) -> None:
+def test_what_the_checkout_s_pointer_names_goes_with_it_the_provider_s_forecasts_as_well(
+    tmp_path: Path,
+) -> None:
     root, tree, as_of = tmp_path / "root", tmp_path / "tree", pd.Timestamp("2024-01-05")
     frame = hourly()
     issues = frame.assign(issued_at=frame["ds"] - pd.Timedelta(1, "h"))[[*vintages.KEYS, "temp"]]
     pointer = snapshots.write_snapshot(root, NAME, frame, as_of=as_of, provenance={})
-    snapshots.move_pointer(root, NAME, replace(pointer, **vintages.write(root, NAME, issues, as_of=as_of)))
+    snapshots.move_pointer(
+        root, NAME, replace(pointer, **vintages.write(root, NAME, issues, as_of=as_of))
+    )
     challenger.adopt(root, tree)
-    pd.testing.assert_frame_equal(snapshots.read_pointed(tree, NAME), snapshots.read_pointed(root, NAME))
+    pd.testing.assert_frame_equal(
+        snapshots.read_pointed(tree, NAME), snapshots.read_pointed(root, NAME)
+    )
     pd.testing.assert_frame_equal(vintages.kept(tree, NAME), vintages.kept(root, NAME))
     assert snapshots.provenance(tree, NAME) == snapshots.provenance(root, NAME)
 
@@ -145,10 +174,20 @@ def test_both_files_of_forecasts_of_one_s_own_go_into_the_tree(tmp_path: Path) -
     frame = hourly().drop(columns="unique_id")
     (root / "data").mkdir(parents=True)
     frame.to_csv(root / "data" / "mine.csv", index=False)
-    frame.assign(issued_at=frame["ds"] - pd.Timedelta("3h")).to_csv(root / "data" / "said.csv", index=False)
-    source = {"kind": "file", "path": "data/mine.csv", "issued_path": "data/said.csv", "issued_columns": ["temp"]}
+    frame.assign(issued_at=frame["ds"] - pd.Timedelta("3h")).to_csv(
+        root / "data" / "said.csv", index=False
+    )
+    source = {
+        "kind": "file",
+        "path": "data/mine.csv",
+        "issued_path": "data/said.csv",
+        "issued_columns": ["temp"],
+    }
     write_entries(
-        path, mine=dataset(source=source, future_exogenous=[{"column": "temp", "issued": True, "max_missing": 0.1}])
+        path,
+        mine=dataset(
+            source=source, future_exogenous=[{"column": "temp", "issued": True, "max_missing": 0.1}]
+        ),
     )
     job = challenger.Job(root=root, dataset="mine", now=pd.Timestamp("2024-02-01"), environment={})
     challenger.fetch(job, worktree.Tree(path, "", ()))
@@ -160,7 +199,10 @@ def test_both_files_of_forecasts_of_one_s_own_go_into_the_tree(tmp_path: Path) -
 
 def write_entries(tree: Path, **entries: Dataset) -> None:
     (tree / "configs").mkdir(parents=True)
-    content = {"run": list(entries), "datasets": {name: e.model_dump(mode="json") for name, e in entries.items()}}
+    content = {
+        "run": list(entries),
+        "datasets": {name: e.model_dump(mode="json") for name, e in entries.items()},
+    }
     small_project.write_yaml(tree / "configs" / "datasets.yaml", content)
 
 
@@ -176,7 +218,9 @@ def test_what_is_joined_is_taken_anew_with_every_retraining(tmp_path: Path) -> N
     job = challenger.Job(root=root, dataset="mine", now=pd.Timestamp("2024-02-01"), environment={})
     for rows in (100, 200):
         for name in sources:
-            hourly(rows).drop(columns="unique_id").to_csv(root / "data" / f"{name}.csv", index=False)
+            hourly(rows).drop(columns="unique_id").to_csv(
+                root / "data" / f"{name}.csv", index=False
+            )
         challenger.fetch(job, worktree.Tree(path, "", ()))
         near_by = preparation.check_data("mine", mine, root=path).set_index("ds")["near"]
         assert near_by.equals(hourly(rows).set_index("ds")["temp"].rename("near"))
@@ -191,7 +235,9 @@ def test_old_snapshots_and_their_forecasts_are_pruned(committed: Path) -> None:
             (folder / f"2030-01-0{day}-abc.parquet").write_text("")
     worktree.prune(committed, tree, snapshots=2)
     for folder in (store, store / "issued"):
-        assert sorted(path.name for path in folder.glob("2030*")) == [f"2030-01-0{day}-abc.parquet" for day in (4, 5)]
+        assert sorted(path.name for path in folder.glob("2030*")) == [
+            f"2030-01-0{day}-abc.parquet" for day in (4, 5)
+        ]
     shutil.rmtree(store / "issued")
     for path in store.glob("2030*"):
         path.unlink()

@@ -32,12 +32,18 @@ def take(root: Path, rows: int, splits: dict | None = None) -> None:
 
 def digests(root: Path) -> dict[str, str]:
     folder = root / "data" / "prepared" / "mine"
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
 
 
 def test_the_stages_leave_the_files_that_later_stages_read(tmp_path: Path):
     take(tmp_path, rows=240)
-    assert " ".join(digests(tmp_path)) == "borders.json frame.parquet quality.json task.json tuning.parquet"
+    assert (
+        " ".join(digests(tmp_path))
+        == "borders.json frame.parquet quality.json task.json tuning.parquet"
+    )
     frame = pd.read_parquet(tmp_path / "data" / "prepared" / "mine" / "frame.parquet")
     pd.testing.assert_frame_equal(frame, hourly(rows=240))
 
@@ -53,7 +59,10 @@ def test_later_data_leave_the_tuning_slice_as_it_is(tmp_path: Path):
     before = digests(tmp_path)
     take(tmp_path, rows=300, splits=DATES)
     after = digests(tmp_path)
-    assert before["tuning.parquet"] == after["tuning.parquet"] and before["borders.json"] == after["borders.json"]
+    assert (
+        before["tuning.parquet"] == after["tuning.parquet"]
+        and before["borders.json"] == after["borders.json"]
+    )
     assert before["frame.parquet"] != after["frame.parquet"]
 
 
@@ -67,7 +76,9 @@ def test_quality_names_the_gaps(tmp_path: Path):
     write_project(tmp_path, mine={"target": {"column": "temp", "max_missing": 0.1}})
     hourly(rows=240).drop(index=[50, 51]).to_csv(tmp_path / "data" / "mine.csv", index=False)
     settings = load_dataset("mine", tmp_path / "configs")
-    snapshots.move_pointer(tmp_path, "mine", preparation.take_snapshot("mine", settings, root=tmp_path))
+    snapshots.move_pointer(
+        tmp_path, "mine", preparation.take_snapshot("mine", settings, root=tmp_path)
+    )
     fetch.main("mine", root=str(tmp_path))
     prepare.main("mine", root=str(tmp_path))
     found = files.read_json(tmp_path / "data" / "prepared" / "mine" / "quality.json")
@@ -84,7 +95,9 @@ def test_a_series_too_short_for_its_blocks_is_told_before_anything_is_tuned(tmp_
 
 
 @pytest.mark.parametrize("content", [None, b"half a file"], ids=["absent", "damaged"])
-def test_a_raw_file_that_cannot_be_read_is_named_with_the_next_move(content: bytes | None, tmp_path: Path):
+def test_a_raw_file_that_cannot_be_read_is_named_with_the_next_move(
+    content: bytes | None, tmp_path: Path
+):
     write_project(tmp_path, mine={})
     if content is not None:
         files.write_bytes(tmp_path / "data" / "raw" / "mine.parquet", content)

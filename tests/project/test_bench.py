@@ -1,4 +1,6 @@
-"""The rules of `make bench`: turns, ratios with a bound, files of one machine, peers that are missing or fail."""
+"""The rules of `make bench`: turns, ratios with a bound, files of one machine, peers that are
+missing or fail.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ def test_rows_of_another_machine_are_not_added_to(tmp_path: Path) -> None:
 def test_a_file_of_another_machine_that_was_put_there_since_is_not_added_to(tmp_path: Path) -> None:
     store = ResultsFile(tmp_path / "race.json", HERE)
     store.write("a", {"s": 1.0})
-    other = {"machine": HERE | {"cores": 4}, "rows": {"b": {"s": 2.0}}}  # a checkout while the command runs
+    # a checkout while the command runs
+    other = {"machine": HERE | {"cores": 4}, "rows": {"b": {"s": 2.0}}}
     write_json(tmp_path / "race.json", other)
     with pytest.raises(InputError, match="another machine"):
         store.write("c", {"s": 3.0})
@@ -77,7 +80,9 @@ def test_a_row_that_was_not_run_is_tried_again(tmp_path: Path) -> None:
     assert not store.done("a") and not store.done("b") and not store.done("c")
 
 
-def test_what_is_done_is_left_out_unless_it_is_asked_for_again_or_has_too_few_seeds(tmp_path: Path) -> None:
+def test_what_is_done_is_left_out_unless_it_is_asked_for_again_or_has_too_few_seeds(
+    tmp_path: Path,
+) -> None:
     store = ResultsFile(tmp_path / "tables.json", HERE)
     for key in ("a/1", "a/2", "b/1"):
         store.write(key, {"s": 1.0})
@@ -88,10 +93,15 @@ def test_what_is_done_is_left_out_unless_it_is_asked_for_again_or_has_too_few_se
     asked = store.missing(keys, options_of(None).parse_args(["--only", "2"]))
     store.write("b/2", {"s": 1.0})  # by another command, since this one began
     assert list(asked) == []
-    assert list(store.missing(keys, options_of(None).parse_args(["--only", "a/", "--again"]))) == keys[:3]
+    assert (
+        list(store.missing(keys, options_of(None).parse_args(["--only", "a/", "--again"])))
+        == keys[:3]
+    )
 
 
-def test_a_measured_row_is_not_replaced_by_a_reason_why_it_was_not_measured_again(tmp_path: Path) -> None:
+def test_a_measured_row_is_not_replaced_by_a_reason_why_it_was_not_measured_again(
+    tmp_path: Path,
+) -> None:
     store = ResultsFile(tmp_path / "race.json", HERE)
     absent = {"not run": "no data"}
     for row in (absent, {"s": 1.0}, absent, {"s": 3.0, "peers": {"torch": absent}}):
@@ -103,26 +113,38 @@ def test_a_measured_row_is_not_replaced_by_a_reason_why_it_was_not_measured_agai
 
 @pytest.mark.parametrize("bench", [beside, race, speed, tables], ids=lambda bench: bench.__name__)
 def test_a_bench_that_cannot_begin_says_so_in_one_line(
-    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bench: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(bench, "RESULTS", tmp_path)
     monkeypatch.setattr("sys.argv", ["bench", "--only", "nonsense"])
     assert bench.main() == 2
-    assert re.fullmatch(r"'nonsense' is part of no row's name; rows are called .*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"'nonsense' is part of no row's name; rows are called .*\n", capsys.readouterr().err
+    )
     kept = tmp_path / f"{bench.__name__.removeprefix('bench.')}.json"
     write_json(kept, {"machine": HERE, "rows": {}})
     assert bench.main() == 2 and read_json(kept)["machine"] == HERE
-    assert re.fullmatch(rf".* another machine .*: mv {kept} {kept}.other\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        rf".* another machine .*: mv {kept} {kept}.other\n", capsys.readouterr().err
+    )
 
 
 def test_a_bench_ends_with_its_whole_table_though_every_row_was_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("docs", "bench/results"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.png", "*.ipynb"))
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.png", "*.ipynb")
+        )
     page.write(tmp_path, show="speed")
     shown = capsys.readouterr().out
-    assert shown.strip() == page.speed(tmp_path).strip() and shown.count("| training step, LSTM |") == 6
+    assert (
+        shown.strip() == page.speed(tmp_path).strip()
+        and shown.count("| training step, LSTM |") == 6
+    )
     page.write(tmp_path)
     assert capsys.readouterr().out == ""
 
@@ -148,7 +170,9 @@ def test_an_interrupted_bench_keeps_what_it_measured_and_goes_on(
     assert asked == [first, others[0], *others]
 
 
-def test_an_absent_peer_becomes_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_absent_peer_becomes_a_row_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(turns, "PEERS", tmp_path / "python")
     task = {"what": "forward", "cell": "LSTM", "size": "small", "units": 2, "steps": 3, "batch": 4}
     row = speed.compared(task, turns=2)
@@ -176,7 +200,11 @@ def test_a_bar_is_met_by_the_bound_and_not_by_the_ratio() -> None:
 
 def test_the_locks_name_no_registry_and_keep_cuda_apart() -> None:
     locks = {path.name: path.read_text() for path in (ROOT / "bench" / "peers").glob("*.lock")}
-    assert not [name for name, lock in locks.items() if re.search(r"://|--(extra-)?index|--find-links", lock)]
+    assert not [
+        name
+        for name, lock in locks.items()
+        if re.search(r"://|--(extra-)?index|--find-links", lock)
+    ]
     assert set(locks) == set(split("torch==1 \\\n    --hash=y\n"))
     assert "nvidia-cublas==" in locks["cuda.lock"] and not re.search(
         "(?m)^(nvidia|torch=)", locks["requirements.lock"]
@@ -184,7 +212,10 @@ def test_the_locks_name_no_registry_and_keep_cuda_apart() -> None:
 
 
 def test_torch_has_one_lock_for_its_cpu_wheel_and_one_for_what_pypi_has() -> None:
-    lock = "darts==1 \\\n    --hash=d\nnvidia-a==1 \\\n    --hash=x\ntorch==2.13.0 \\\n    --hash=y\ntorchmetrics==1\n"
+    lock = (
+        "darts==1 \\\n    --hash=d\nnvidia-a==1 \\\n    --hash=x\ntorch==2.13.0 \\\n   "
+        " --hash=y\ntorchmetrics==1\n"
+    )
     parts = split(lock)
     assert parts["requirements.lock"] == "darts==1 \\\n    --hash=d\ntorchmetrics==1\n"
     assert parts["torch.lock"].startswith("torch==2.13.0") and "--hash=y" not in parts["torch.lock"]
@@ -221,7 +252,11 @@ def test_a_table_prints_ours_the_rows_not_run_the_published_and_the_bar() -> Non
 def test_repetitions_on_the_tanks_are_one_row_with_their_median_and_worst() -> None:
     own = [{"table": "tanks", "value": v, "without 5": v} for v in (0.3, 0.2, 0.5)]
     (found,) = page.own_rows("tanks", own)
-    assert found["cells"]["V"] == 0.3 and "median of 3" in found["note"] and "worst 0.500" in found["note"]
+    assert (
+        found["cells"]["V"] == 0.3
+        and "median of 3" in found["note"]
+        and "worst 0.500" in found["note"]
+    )
 
 
 def test_every_published_row_has_a_value_for_every_column() -> None:
@@ -257,18 +292,26 @@ def test_a_choice_made_before_stands_and_more_seeds_are_asked_for_anew() -> None
 
 def test_a_mean_of_recipes_is_the_mean_of_their_forecasts() -> None:
     data = one_model.Data({"a": np.arange(200.0) % 24}, validation=40, test=30)
-    rules = [one_model.Recipe({"family": family}, lookback=24) for family in ("naive", "seasonal_naive")]
+    rules = [
+        one_model.Recipe({"family": family}, lookback=24) for family in ("naive", "seasonal_naive")
+    ]
     pairs = [one_model.Trial(data, rule, 3).test(1)[0]["a"] for rule in rules]
     row = one_model.mean_of(data, rules, 3, one_model.mse, seeds=1, before={})
-    assert row["value"] == pytest.approx(np.mean(((pairs[0][0] + pairs[1][0]) / 2 - pairs[0][1]) ** 2))
+    assert row["value"] == pytest.approx(
+        np.mean(((pairs[0][0] + pairs[1][0]) / 2 - pairs[0][1]) ** 2)
+    )
     assert "naive" in row["recipe"] and " + seasonal_naive" in row["recipe"]
 
 
 @pytest.mark.parametrize(
     ("values", "weight", "value"),
     [
-        pytest.param(np.sin(np.arange(500) * 2 * np.pi / 24), 1.0, 0.0, id="a correction that is right stays"),
-        pytest.param(np.arange(500.0), 0.0, (1 + 4 + 9) / 3, id="one that points away gives the last value"),
+        pytest.param(
+            np.sin(np.arange(500) * 2 * np.pi / 24), 1.0, 0.0, id="a correction that is right stays"
+        ),
+        pytest.param(
+            np.arange(500.0), 0.0, (1 + 4 + 9) / 3, id="one that points away gives the last value"
+        ),
     ],
 )
 def test_a_correction_is_shrunk_as_blocks_before_the_test_block_ask_for(
@@ -276,11 +319,17 @@ def test_a_correction_is_shrunk_as_blocks_before_the_test_block_ask_for(
 ) -> None:
     last_season = [one_model.Recipe({"family": "seasonal_naive"}, lookback=24)]
     about = {"horizon": 3, "error": one_model.mse, "seeds": 1, "before": {}}
-    row = one_model.shrunk(one_model.Data({"a": values}, validation=60, test=50), last_season, **about)
+    row = one_model.shrunk(
+        one_model.Data({"a": values}, validation=60, test=50), last_season, **about
+    )
     assert (row["weight"], row["value"]) == pytest.approx((weight, value), abs=1e-9)
     later = np.concatenate([values[:450], values[450:][::-1]])  # what the weight may not look at
-    other = one_model.shrunk(one_model.Data({"a": later}, validation=60, test=50), last_season, **about)
-    assert other["weight"] == row["weight"] and other["recipe"].startswith(f"{weight:.2f} of seasonal_naive")
+    other = one_model.shrunk(
+        one_model.Data({"a": later}, validation=60, test=50), last_season, **about
+    )
+    assert other["weight"] == row["weight"] and other["recipe"].startswith(
+        f"{weight:.2f} of seasonal_naive"
+    )
 
 
 def test_a_row_of_ours_says_what_it_is() -> None:
@@ -288,7 +337,11 @@ def test_a_row_of_ours_says_what_it_is() -> None:
     own = [{"table": "m4", "name": "skip alone", "column": "MASE", "value": 1.0, **about}]
     (row,) = page.own_rows("m4", own)
     assert row["note"] == "ours; gru, lookback 9; 1,234 parameters; seeds 2; 3 CPU s"
-    assert not [line for line in page._table("m4", TABLES["m4"], own) if "skip alone" in line and "not run" in line]
+    assert not [
+        line
+        for line in page._table("m4", TABLES["m4"], own)
+        if "skip alone" in line and "not run" in line
+    ]
 
 
 def test_a_day_ahead_is_scored_at_the_origins_that_end_inside_the_test_block() -> None:
@@ -297,9 +350,16 @@ def test_a_day_ahead_is_scored_at_the_origins_that_end_inside_the_test_block() -
     task = {**beside.SETTINGS, **beside.blocks(400)}
     rows = beside.origins(task, 400)
     assert rows[0] == 400 - task["test"] - 1 and rows[-1] + 24 == 399
-    point = np.arange(400.0)[rows[:, None] + np.arange(1, 25)][None] + 2  # two above the truth, at every quantile
-    found = beside.scored(frame, task, {"point": point, "quantiles": np.stack([point] * len(beside.QUANTILES))})
-    assert found["MAE"] == pytest.approx(2) and found["CRPS"] == pytest.approx(2) and len(found["losses"]) == len(rows)
+    # two above the truth, at every quantile
+    point = np.arange(400.0)[rows[:, None] + np.arange(1, 25)][None] + 2
+    found = beside.scored(
+        frame, task, {"point": point, "quantiles": np.stack([point] * len(beside.QUANTILES))}
+    )
+    assert (
+        found["MAE"] == pytest.approx(2)
+        and found["CRPS"] == pytest.approx(2)
+        and len(found["losses"]) == len(rows)
+    )
 
 
 def test_peers_of_a_day_ahead_are_tested_together_and_one_that_is_absent_says_so(
@@ -314,9 +374,14 @@ def test_peers_of_a_day_ahead_are_tested_together_and_one_that_is_absent_says_so
     rows = {name: {"MAE": 1.0, "CPU s": 1.0, "losses": list(own)} for name, own in losses.items()}
     tested = beside_tests.with_tests(rows | {"gone": {"not run": "failed"}})
     assert tested["far"]["p"] < 0.001 < 0.5 < tested["near"]["p"] and "p" not in tested["gone"]
-    assert "< 0.001" in page._beside("far", tested["far"]) and "not run" in page._beside("gone", tested["gone"])
+    assert "< 0.001" in page._beside("far", tested["far"]) and "not run" in page._beside(
+        "gone", tested["gone"]
+    )
     monkeypatch.setattr(beside, "PEERS", tmp_path / "python")
-    assert beside.run({"who": "darts BlockRNN"}, limit=1)["not run"] == "not installed: make bench-setup"
+    assert (
+        beside.run({"who": "darts BlockRNN"}, limit=1)["not run"]
+        == "not installed: make bench-setup"
+    )
     (found,) = beside.measured("beijing", "ours", tmp_path, limit=1).values()
     assert "is not in the data folder" in found["not run"]
 
@@ -329,7 +394,9 @@ def test_a_contender_that_is_stopped_is_a_row_that_says_so_and_leaves_no_pipe_op
 
 def test_a_day_ahead_names_the_versions_of_every_row(tmp_path: Path) -> None:
     store = ResultsFile(tmp_path / "bench" / "results" / "beside.json", HERE)
-    store.write("dublin/far", {"rows": {"far": {"MAE": 1.0, "CPU s": 2.0, "versions": {"torch": "2.1"}}}})
+    store.write(
+        "dublin/far", {"rows": {"far": {"MAE": 1.0, "CPU s": 2.0, "versions": {"torch": "2.1"}}}}
+    )
     store.write("dublin/gone", {"rows": {"gone": {"not run": "failed"}}})
     shown = page.beside(tmp_path).splitlines()
     assert shown[1] == "Versions: torch 2.1." and "| gone | not run | | | | failed |" in shown
@@ -345,7 +412,10 @@ def test_a_search_out_of_time_is_scored_by_the_trials_it_finished(
     frame = pd.DataFrame({"unique_id": "a", "ds": times, "y": wave, "wind": wave[::-1]})
     monkeypatch.setattr(beside, "SCRATCH", tmp_path)
     monkeypatch.setattr(beside, "FRAMES", {"wave": lambda _: frame})
-    who, settings = "neuralforecast AutoLSTM", {**beside.SETTINGS, "search limit": 0, "training limit": 0}
+    who, settings = (
+        "neuralforecast AutoLSTM",
+        {**beside.SETTINGS, "search limit": 0, "training limit": 0},
+    )
     row = beside.measured("wave", who, tmp_path, limit=600, settings=settings)[who]
     assert row["note"] == "1 of 8 trials, none begun after 0 CPU s, a training cut at 0"
     assert 0 < row["CRPS"] < row["MAE"] < 5
@@ -356,7 +426,9 @@ def test_the_airports_are_read_only_after_this_version_has_opened_the_confirmati
 ) -> None:
     file = tmp_path / FILES["airports"].name
     file.parent.mkdir()
-    frame = pd.DataFrame({"origin": ["JFK", "LGA", "JFK"], "temp": [50.0, 32.0, 68.0], "wind_speed": [10, 5, 1048.4]})
+    frame = pd.DataFrame(
+        {"origin": ["JFK", "LGA", "JFK"], "temp": [50.0, 32.0, 68.0], "wind_speed": [10, 5, 1048.4]}
+    )
     frame["time_hour"] = ["2013-01-01T06:00:00Z", "2013-01-01T05:00:00Z", "2013-01-01T08:00:00Z"]
     last = frame.iloc[[1]].assign(time_hour="2013-01-01T08:00:00Z", temp=41.0)
     pd.concat([frame, last]).to_csv(file, index=False)
@@ -366,7 +438,10 @@ def test_the_airports_are_read_only_after_this_version_has_opened_the_confirmati
     monkeypatch.setattr(beside, "__version__", "0.1.0")  # which has
     assert beside.closed("airports", tmp_path) == ""
     read = beside.airports(tmp_path)
-    assert list(read["ds"].dt.hour) == [6, 7, 8] * 2 and list(read["unique_id"]) == ["JFK"] * 3 + ["LGA"] * 3
+    assert (
+        list(read["ds"].dt.hour) == [6, 7, 8] * 2
+        and list(read["unique_id"]) == ["JFK"] * 3 + ["LGA"] * 3
+    )
     np.testing.assert_allclose(read["y"][:3], [10, 10, 20])
     np.testing.assert_allclose(read["wind"][:3], [16.09344] * 3)
 
@@ -375,25 +450,38 @@ def test_the_airports_are_read_only_after_this_version_has_opened_the_confirmati
 def test_the_rows_of_beijing_are_of_one_comparison_and_tested_against_its_best_network() -> None:
     hours = np.arange(700)
     y = np.sin(hours * 2 * np.pi / 24) + 0.1 * np.random.default_rng(0).normal(size=700)
-    frame = pd.DataFrame({"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=700, freq="h"), "y": y})
+    frame = pd.DataFrame(
+        {"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=700, freq="h"), "y": y}
+    )
     tuning = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0]}
     models = ["seasonal_naive", "ridge", "ets_seasonal", "boosting", "rnn"]
     found = beijing.compared(frame.assign(wind=y[::-1]), models, tuning)
     assert set(found) == {beijing.NETWORK, *beijing.MODELS} and found["ridge"]["value"] < 0.2
-    assert found[beijing.NETWORK]["about"] == "rnn, by validation, of rnn" and "p that" in found["ETS"]["about"]
+    assert (
+        found[beijing.NETWORK]["about"] == "rnn, by validation, of rnn"
+        and "p that" in found["ETS"]["about"]
+    )
 
 
-def test_the_quickest_training_that_gets_there_counts_and_what_was_not_run_says_so(tmp_path: Path) -> None:
+def test_the_quickest_training_that_gets_there_counts_and_what_was_not_run_says_so(
+    tmp_path: Path,
+) -> None:
     tried = [{"s": 4.0, "MSE": 0.1}, {"s": 3.0, "MSE": 0.105}, {"s": 70.0, "MSE": 0.06}]
     assert race_page.reached(tried, 0.11) == 3.0 and race_page.reached(tried, 0.05) is None
     assert race_page.best_within(tried, 60) == 0.1
-    rows = {"train/ours": {"tries": tried}, "backtest/ours": {"not run": "failed: no"},
-            "growth/10": {"training s": 2.0, "backtest s": 1.0, "peak MB": 300.4}}  # fmt: skip
+    rows = {
+        "train/ours": {"tries": tried},
+        "backtest/ours": {"not run": "failed: no"},
+        "growth/10": {"training s": 2.0, "backtest s": 1.0, "peak MB": 300.4},
+    }
     lines = race_page.lines(rows)
     assert "| **ours** | 3.0 | 70.0 | 0.100 | not run |  |  | failed: no |" in lines
     assert "| 10 | 2.00 | 200.00 | 1.00 | 100.00 | 300 | |" in lines
     assert "| 100 | not run | | | | | make race |" in lines
-    assert "ETTh1.csv is not in the data folder" in race.measured(race.tasks(1.0)["train/ours"], tmp_path)["not run"]
+    assert (
+        "ETTh1.csv is not in the data folder"
+        in race.measured(race.tasks(1.0)["train/ours"], tmp_path)["not run"]
+    )
 
 
 def test_the_costs_of_a_grid_are_read_from_a_finished_run_networks_apart(tmp_path: Path) -> None:
@@ -418,17 +506,29 @@ def test_what_prepare_takes_is_held_against_its_bar() -> None:
 def test_the_grid_stands_beside_the_search_of_the_same_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    searched = {"neuralforecast AutoLSTM": {"MAE": 1.0, "CPU s": 814.2, "note": "5 of 8 trials", "versions": {}}}
+    searched = {
+        "neuralforecast AutoLSTM": {
+            "MAE": 1.0,
+            "CPU s": 814.2,
+            "note": "5 of 8 trials",
+            "versions": {},
+        }
+    }
     path = tmp_path / "bench" / "results" / "beside.json"
     ResultsFile(path).write("dublin/neuralforecast AutoLSTM", {"rows": searched})
     monkeypatch.setattr(beside, "RESULTS", path.parent)
-    monkeypatch.setattr(beside, "grid", lambda *_: {"CPU s": 9.0, "networks": 3, "networks' CPU s": 6.0})
+    monkeypatch.setattr(
+        beside, "grid", lambda *_: {"CPU s": 9.0, "networks": 3, "networks' CPU s": 6.0}
+    )
     monkeypatch.setattr(page, "write", lambda **_: None)
     monkeypatch.setattr("sys.argv", ["bench", "--only", "grid"])
     assert beside.main() == 0 and capsys.readouterr().out.splitlines() == list(beside.GRIDS)
     shown = page.beside(tmp_path).splitlines()
     assert "| neuralforecast AutoLSTM | 1.000 |  | 814 |  | 5 of 8 trials |" in shown
-    assert any(line.startswith("| **ours, the whole grid of weather** |  |  | 9 |  | 3 networks") for line in shown)
+    assert any(
+        line.startswith("| **ours, the whole grid of weather** |  |  | 9 |  | 3 networks")
+        for line in shown
+    )
     assert summary.beside(read_json(path)["rows"]) == ""
 
 
@@ -439,17 +539,25 @@ def test_a_backtest_is_held_against_its_bar() -> None:
         "backtest/darts BlockRNN": {"s": 3},
     }
     shown = [line.split("|")[5:9] for line in race_page.lines(rows)[3:5]]
-    assert shown == [[" 1.50 ", " 3.0 ", " ≥ 2 ", " met "], [" 3.00 ", " 6.0 ", " ≥ 10 ", " MISSED "]]
+    assert shown == [
+        [" 1.50 ", " 3.0 ", " ≥ 2 ", " met "],
+        [" 3.00 ", " 6.0 ", " ≥ 10 ", " MISSED "],
+    ]
 
 
-def test_the_benchmarks_are_found_in_the_folder_itself_below_it_and_beside_it(tmp_path: Path) -> None:
+def test_the_benchmarks_are_found_in_the_folder_itself_below_it_and_beside_it(
+    tmp_path: Path,
+) -> None:
     files = {name: tmp_path / "benchmarks" / FILES[name].name for name in ("etth1", "m4")}
     files["beijing"] = tmp_path / FILES["beijing"].name
     for file in files.values():
         file.parent.mkdir(exist_ok=True)
         file.touch()
     for data in (tmp_path, tmp_path / "benchmarks"):
-        assert all((folder_of(name, data) / FILES[name].name).samefile(file) for name, file in files.items())
+        assert all(
+            (folder_of(name, data) / FILES[name].name).samefile(file)
+            for name, file in files.items()
+        )
     assert folder_of("exchange", tmp_path) == tmp_path
 
 
@@ -459,13 +567,26 @@ def test_the_first_page_counts_bars_by_their_bound_and_says_what_was_not_run() -
     speeds = {"a": {"what": "step", "peers": {"torch": peer, "keras": {"not run": "no"}}}}
     speeds["b"] = {"what": "step", "peers": {"torch": slower}}
     columns = {"96": 0.360, "192": 0.405, "336": 0.430}
-    own = {c: {"table": "etth1", "name": "skip alone", "column": c, "value": v} for c, v in columns.items()}
-    own["last"] = {"table": "exchange", "name": "repeat the last value", "column": "96", "value": 0.0}
-    own |= {str(v): {"table": "tanks", "name": f"seed {v}", "column": "V", "value": v} for v in (0.1, 0.36, 0.4)}
+    own = {
+        c: {"table": "etth1", "name": "skip alone", "column": c, "value": v}
+        for c, v in columns.items()
+    }
+    own["last"] = {
+        "table": "exchange",
+        "name": "repeat the last value",
+        "column": "96",
+        "value": 0.0,
+    }
+    own |= {
+        str(v): {"table": "tanks", "name": f"seed {v}", "column": "V", "value": v}
+        for v in (0.1, 0.36, 0.4)
+    }
     lines = summary.lines({"speed": speeds, "tables": own})
     assert "0.90 to 1.60 times torch's; 0 of 1 bars met (`make bench`)" in lines[0]
     assert lines[1:4] == [f"- not run (`make {name}`)" for name in ("bench", "race", "beside")]
-    assert "Cascaded tanks, free run: 0 of 1; ETTh1, all channels: 2 of 4 (`make tables`)" in lines[4]
+    assert (
+        "Cascaded tanks, free run: 0 of 1; ETTh1, all channels: 2 of 4 (`make tables`)" in lines[4]
+    )
 
 
 def test_the_first_page_names_the_best_of_the_others_and_who_never_got_there() -> None:
@@ -486,4 +607,9 @@ def test_our_part_of_the_race_runs_in_a_process_of_its_own(tmp_path: Path) -> No
     tried, _ = racer.CONTENDERS["ours", "train"]({**about, "what": "train"})
     assert [one["rate"] for one in tried["tries"]] == list(racer.RATES)
     assert racer.CONTENDERS["ours", "backtest"](about)[0]["s"] > 0
-    assert race.run({"who": "ours", "what": "growth", "series": 2}, 120, module="bench.racer")["peak MB"] > 0
+    assert (
+        race.run({"who": "ours", "what": "growth", "series": 2}, 120, module="bench.racer")[
+            "peak MB"
+        ]
+        > 0
+    )

@@ -1,4 +1,6 @@
-"""docs/decisions: numbered without holes, each with its question, measurement, choice and what would change it."""
+"""docs/decisions: numbered without holes, each with its question, measurement, choice and what
+would change it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ PARTS = {"Question", "Measured", "Chosen", "What would change it"}
 
 
 def test_they_are_numbered_from_one_without_a_hole() -> None:
-    assert [page.name[:5] for page in PAGES] == [f"{number:04}-" for number in range(1, len(PAGES) + 1)]
+    assert [page.name[:5] for page in PAGES] == [
+        f"{number:04}-" for number in range(1, len(PAGES) + 1)
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -36,5 +40,9 @@ def test_every_decision_named_in_code_or_documents_is_there() -> None:
     ]
     for path in [*files, *ROOT.glob("*.md")]:
         if path.suffix in {".py", ".md", ".yaml"}:
-            named = set(re.findall(r"(?:decisions/|\]\()(\d{4}-[\w-]+)\.md", path.read_text(encoding="utf-8")))
+            named = set(
+                re.findall(
+                    r"(?:decisions/|\]\()(\d{4}-[\w-]+)\.md", path.read_text(encoding="utf-8")
+                )
+            )
             assert named <= names, f"{path.relative_to(ROOT)} names {sorted(named - names)}"

@@ -21,7 +21,9 @@ def demo(root: Path, seconds: float) -> str:
     """What the command of the Makefile prints, run in `root` to its end."""
     command = [sys.executable, "-m", "pipelines.demo", "--jobs", "2"]
     env = small_project.environment(PYTHONPATH=str(root))
-    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=seconds, check=False)
+    done = subprocess.run(
+        command, cwd=root, env=env, capture_output=True, text=True, timeout=seconds, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -32,7 +34,9 @@ def with_an_earlier_result(root: Path) -> Path:
     return root
 
 
-def test_it_ends_with_the_leaderboard_and_the_path_of_the_report_and_overwrites_nothing(tmp_path: Path) -> None:
+def test_it_ends_with_the_leaderboard_and_the_path_of_the_report_and_overwrites_nothing(
+    tmp_path: Path,
+) -> None:
     root = with_an_earlier_result(small_project.write_real(tmp_path / "project", models=()))
     shutil.copytree(ROOT / "configs" / "demo", root / "configs" / "demo")
     shown = demo(root, 200)
@@ -40,9 +44,15 @@ def test_it_ends_with_the_leaderboard_and_the_path_of_the_report_and_overwrites_
     report = Path(re.search(r"Report: (\S+)$", shown.strip())[1])
     assert report == Path("demo/reports/report.html") and "gru" in (root / report).read_text()
     board = pd.read_csv(root / "demo" / "reports" / "leaderboard.csv")
-    assert {"naive", "seasonal_naive", "ridge", "ets_seasonal", "elman", "gru"} <= set(board["model"])
+    assert {"naive", "seasonal_naive", "ridge", "ets_seasonal", "elman", "gru"} <= set(
+        board["model"]
+    )
     assert (root / "reports" / "leaderboard.csv").read_text() == BEFORE
-    assert sorted(p.name for p in (root / "data").iterdir()) == ["pointers", "snapshots", "wave.csv"]
+    assert sorted(p.name for p in (root / "data").iterdir()) == [
+        "pointers",
+        "snapshots",
+        "wave.csv",
+    ]
 
 
 @pytest.mark.slow
@@ -58,6 +68,10 @@ def test_on_the_packaged_data_it_takes_less_than_four_minutes(tmp_path: Path) ->
 
 def test_make_demo_is_the_command_of_this_test() -> None:
     shown = subprocess.run(
-        ["make", "-n", "--no-print-directory", "demo", "JOBS="], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "--no-print-directory", "demo", "JOBS="],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert shown.strip().endswith("-m pipelines.demo")

@@ -14,7 +14,9 @@ from tests.support.small_project import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/learn/*.md")])
 DECISIONS = [
-    page for page in sorted(ROOT.glob("docs/decisions/*.md")) if "Superseded" not in page.read_text().splitlines()[2]
+    page
+    for page in sorted(ROOT.glob("docs/decisions/*.md"))
+    if "Superseded" not in page.read_text().splitlines()[2]
 ]
 """Those that hold; one that was superseded names the code of its day."""
 NOT_YET = {
@@ -57,19 +59,30 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 def test_every_command_explains_itself(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "--help"])
     assert shown.exit_code == 0
-    said, output = (re.sub(r"\s+", " ", one or "") for one in (COMMANDS[name].callback.__doc__, shown.output))
+    said, output = (
+        re.sub(r"\s+", " ", one or "") for one in (COMMANDS[name].callback.__doc__, shown.output)
+    )
     assert said.split(".")[0] in output
 
 
-@pytest.mark.parametrize("page", [*PAGES, *DECISIONS], ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "page", [*PAGES, *DECISIONS], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
 def test_every_module_and_path_of_the_package_in_a_document_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     paths = (
-        set(re.findall(r"(?<![.\w/])((?:forecast|tests|pipelines|bench|configs)/[\w/]+(?:\.\w+)?)", text)) - NOT_YET
+        set(
+            re.findall(
+                r"(?<![.\w/])((?:forecast|tests|pipelines|bench|configs)/[\w/]+(?:\.\w+)?)", text
+            )
+        )
+        - NOT_YET
     )
     assert not [path for path in paths if not (ROOT / path).exists()]
     dotted = {
-        name for piece in re.findall(r"`([^`\n]+)`", text) for name in re.findall(r"\bforecast(?:\.\w+)+", piece)
+        name
+        for piece in re.findall(r"`([^`\n]+)`", text)
+        for name in re.findall(r"\bforecast(?:\.\w+)+", piece)
     }
     assert not [name for name in dotted if not found(name)]
 

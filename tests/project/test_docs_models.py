@@ -51,7 +51,11 @@ def assert_names_a_test(cell: str) -> None:
 
 def test_every_role_names_configurations_that_are_there_and_a_test() -> None:
     section = PAGE[PAGE.index("## Roles") : PAGE.index("## Choosing")]
-    rows = [[part.strip() for part in line.strip("|").split("|")] for line in section.splitlines() if "](../" in line]
+    rows = [
+        [part.strip() for part in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if "](../" in line
+    ]
     assert len(rows) == 5
     known = {*load_models(ROOT / "configs").models, *catalogue()}
     for role in rows:

@@ -1,4 +1,6 @@
-"""docs/extending.md, followed to the letter in a project of its own: all five extensions, run from fetch to report."""
+"""docs/extending.md, followed to the letter in a project of its own: all five extensions, run from
+fetch to report.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ from tests.support.small_project import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
-FAMILY, KIND, HEAD = SECTIONS["A network family"], SECTIONS["Another kind of model"], SECTIONS["A head"]
+FAMILY, KIND, HEAD = (
+    SECTIONS["A network family"],
+    SECTIONS["Another kind of model"],
+    SECTIONS["A head"],
+)
 METRIC, SOURCE = SECTIONS["A metric"], SECTIONS["A source"]
 NEW_FILES = {"family": FAMILY, "kind": KIND, "head": HEAD, "source": SOURCE}
 METRICS = "forecast/comparison/metrics.py"
@@ -38,7 +44,9 @@ def place_of(section: str) -> str:
 
 
 ENTRIES = {
-    name: entry for section in (FAMILY, KIND, HEAD) for name, entry in yaml.safe_load(block(section, "yaml")).items()
+    name: entry
+    for section in (FAMILY, KIND, HEAD)
+    for name, entry in yaml.safe_load(block(section, "yaml")).items()
 }
 
 
@@ -50,8 +58,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for section in NEW_FILES.values():
         assert not (root / place_of(section)).exists()
         (root / place_of(section)).write_text(block(section, "python"))
-    before, end, after = (root / METRICS).read_text().rpartition(")  # fmt: skip")
-    (root / METRICS).write_text(f"{before}{block(METRIC, 'python').rstrip()},\n{end}{after}")
+    text = (root / METRICS).read_text()
+    end_of_table = text.index("\n)\n", text.index("METRICS = (")) + 1
+    row = f"{block(METRIC, 'python').rstrip()},\n"
+    (root / METRICS).write_text(text[:end_of_table] + row + text[end_of_table:])
     models = yaml.safe_load((root / "configs" / "models.yaml").read_text())
     models["models"] |= ENTRIES
     models["grids"]["tiny"] += list(ENTRIES)
@@ -81,7 +91,13 @@ def run(root: Path, *words: str) -> str:
     """What `python <words>` says, started in the project; it has to end well."""
     env = small_project.environment(FORECAST_JOBS="1")
     done = subprocess.run(
-        [sys.executable, *words], cwd=root, env=env, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, *words],
+        cwd=root,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -92,7 +108,9 @@ def record(root: Path, candidate: str) -> dict[str, object]:
 
 
 def tuned(root: Path, candidate: str) -> dict[str, object]:
-    return json.loads((root / "data" / "tuned" / "wave" / f"{candidate}.json").read_text())["best"]["params"]
+    return json.loads((root / "data" / "tuned" / "wave" / f"{candidate}.json").read_text())["best"][
+        "params"
+    ]
 
 
 @pytest.mark.parametrize("what", NEW_FILES)
@@ -106,17 +124,27 @@ def test_a_metric_is_one_row() -> None:
 
 def test_families_kinds_and_heads_are_found_and_their_entries_accepted(project: Path) -> None:
     run(project, "-m", "forecast", "check")
-    rows = {row["model"]: row for row in json.loads(run(project, "-m", "forecast", "models", "--format", "json"))}
-    assert {name: rows[name]["family"] for name in ENTRIES} == {n: entry["family"] for n, entry in ENTRIES.items()}
+    rows = {
+        row["model"]: row
+        for row in json.loads(run(project, "-m", "forecast", "models", "--format", "json"))
+    }
+    assert {name: rows[name]["family"] for name in ENTRIES} == {
+        n: entry["family"] for n, entry in ENTRIES.items()
+    }
     assert {name: rows[name]["kind"] for name in ENTRIES} == {
-        "conv_lstm": "network", "pls": "regression", "elman_laplace": "network",
-    }  # fmt: skip
+        "conv_lstm": "network",
+        "pls": "regression",
+        "elman_laplace": "network",
+    }
     assert all(rows[name]["in_run"] == "yes" for name in ENTRIES)
 
 
 @pytest.mark.parametrize(
     ("tests", "names", "least"),
-    [("tests/contract", "conv_lstm or pls", 50), ("tests/contract/test_heads.py", "elman and laplace", 5)],
+    [
+        ("tests/contract", "conv_lstm or pls", 50),
+        ("tests/contract/test_heads.py", "elman and laplace", 5),
+    ],
     ids=["families", "heads"],
 )
 def test_the_contract_holds(project: Path, tests: str, names: str, least: int) -> None:
@@ -126,16 +154,26 @@ def test_the_contract_holds(project: Path, tests: str, names: str, least: int) -
 
 
 def test_a_new_family_is_tuned_backtested_diagnosed_compared_and_reported(finished: Path) -> None:
-    assert tuned(finished, "conv_lstm.linear").keys() == {"units", "taps", "learning_rate", "dropout"}
+    assert tuned(finished, "conv_lstm.linear").keys() == {
+        "units",
+        "taps",
+        "learning_rate",
+        "dropout",
+    }
     found = record(finished, "conv_lstm.linear")
     assert found["status"] == "ok" and found["source"] in block(FAMILY, "python")
     assert set(found["diagnostics"]["numbers"]["layers"]) == {"lstm"}
     board = pd.read_csv(finished / "reports" / "leaderboard.csv")
     assert set(board[board.model == "conv_lstm"].ranking) == {"shipped", "architecture"}
-    assert found["equation"].split(";")[-1].strip() in (finished / "reports" / "report.html").read_text()
+    assert (
+        found["equation"].split(";")[-1].strip()
+        in (finished / "reports" / "report.html").read_text()
+    )
 
 
-def test_a_new_kind_of_model_is_tuned_backtested_with_intervals_and_reported(finished: Path) -> None:
+def test_a_new_kind_of_model_is_tuned_backtested_with_intervals_and_reported(
+    finished: Path,
+) -> None:
     assert tuned(finished, "pls")["components"] in (1, 2, 4)
     found = record(finished, "pls")
     assert found["status"] == "ok" and found["kind"] == "regression" and found["n_params"] > 0
@@ -143,23 +181,28 @@ def test_a_new_kind_of_model_is_tuned_backtested_with_intervals_and_reported(fin
     own = board[board.model == "pls"]
     assert set(own.ranking) == {"baseline"} and (own.status == "ok").all() and (own.mae > 0).all()
     intervals = pd.read_parquet(finished / "data" / "compared" / "wave" / "intervals.parquet")
-    assert intervals[intervals.model == "pls"]["coverage"].notna().all() and "pls" in set(intervals.model)
+    assert intervals[intervals.model == "pls"]["coverage"].notna().all() and "pls" in set(
+        intervals.model
+    )
 
 
 def test_a_new_kind_of_model_is_saved_and_loaded_like_the_rest(finished: Path) -> None:
     code = (
-        "import numpy as np, pandas as pd; from forecast.forecaster import Forecaster;"
-        "from forecast.backtest.backtest import PreparedData, load_problem;"
-        "from forecast.config.paths import ProjectPaths;"
-        "problem = load_problem(PreparedData(ProjectPaths.of('.'), 'wave', 'frame.parquet', ''));"
-        "model = Forecaster.load(__import__('pathlib').Path('data/trained/wave/pls/seed-0'));"
-        "rows = problem.rows('wave', 'test');"
-        "kept = pd.read_parquet('data/trained/wave/pls/forecasts.parquet').query('block == \"test\"');"
-        "found = model.predict(problem.panel, {'wave': rows})['wave'];"
-        "assert found.size and np.array_equal(found.ravel(), kept['y_hat'].to_numpy())"
+        "import numpy as np, pandas as pd; from forecast.forecaster import Forecaster;from"
+        " forecast.backtest.backtest import PreparedData, load_problem;from forecast.config.paths"
+        " import ProjectPaths;problem = load_problem(PreparedData(ProjectPaths.of('.'), 'wave',"
+        " 'frame.parquet', ''));model ="
+        " Forecaster.load(__import__('pathlib').Path('data/trained/wave/pls/seed-0'));rows ="
+        " problem.rows('wave', 'test');kept ="
+        " pd.read_parquet('data/trained/wave/pls/forecasts.parquet').query('block =="
+        " \"test\"');found = model.predict(problem.panel, {'wave': rows})['wave'];assert found.size"
+        " and np.array_equal(found.ravel(), kept['y_hat'].to_numpy())"
     )
     run(finished, "-c", code)
-    assert {path.suffix for path in (finished / "data/trained/wave/pls/seed-0").iterdir()} == {".json", ".npz"}
+    assert {path.suffix for path in (finished / "data/trained/wave/pls/seed-0").iterdir()} == {
+        ".json",
+        ".npz",
+    }
 
 
 def test_a_new_head_gives_quantiles_densities_and_a_row(finished: Path) -> None:

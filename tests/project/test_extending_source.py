@@ -1,4 +1,6 @@
-"""A new source is one file: its settings are checked, its rows are taken and prepared, and no other file changes."""
+"""A new source is one file: its settings are checked, its rows are taken and prepared, and no other
+file changes.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ def read(request: Request) -> RawFrame:
     source = request.dataset.source
     days = pd.date_range("2024-01-01", periods=source.throws)
     values = np.random.default_rng(0).integers(1, 7, source.throws).astype(float)
-    frame, as_of = observed(request, pd.DataFrame({"unique_id": "die", "ds": days, "y": values, "x": values}))
+    thrown = pd.DataFrame({"unique_id": "die", "ds": days, "y": values, "x": values})
+    frame, as_of = observed(request, thrown)
     return RawFrame(frame, as_of, where="the die", provenance={"source": "dice"})
 '''
 TAKE = """
@@ -48,13 +51,16 @@ from pathlib import Path
 
 dataset = load_dataset("wave")
 snapshots.move_pointer(Path(), "wave", preparation.take_snapshot("wave", dataset, root=Path()))
-print(len(preparation.check_data("wave", dataset, root=Path())), dataset.model_dump(mode="json")["source"])
+checked = preparation.check_data("wave", dataset, root=Path())
+print(len(checked), dataset.model_dump(mode="json")["source"])
 """
 
 
 def run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """A command of the copy: its `forecast` and `pipelines` are those of the working folder."""
-    return subprocess.run([sys.executable, *command], cwd=root, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *command], cwd=root, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture
@@ -84,9 +90,18 @@ def test_a_new_source_is_one_file_with_its_settings(copy: Path):
 @pytest.mark.parametrize(
     ("source", "answer"),
     [
-        ({"kind": "dise", "throws": 320}, "unknown kind 'dise'. Did you mean 'dice'? Known: 'dice', 'file',"),
-        ({"kind": "dice", "throw": 320}, "unknown key 'datasets.wave.source.throw'. Did you mean 'throws'?"),
-        ({"kind": "dice", "throws": 3}, "key 'datasets.wave.source.throws': Input should be greater than or equal"),
+        (
+            {"kind": "dise", "throws": 320},
+            "unknown kind 'dise'. Did you mean 'dice'? Known: 'dice', 'file',",
+        ),
+        (
+            {"kind": "dice", "throw": 320},
+            "unknown key 'datasets.wave.source.throw'. Did you mean 'throws'?",
+        ),
+        (
+            {"kind": "dice", "throws": 3},
+            "key 'datasets.wave.source.throws': Input should be greater than or equal",
+        ),
     ],
 )
 def test_its_settings_are_checked_as_those_of_any_other(copy: Path, source: dict, answer: str):
@@ -95,6 +110,8 @@ def test_its_settings_are_checked_as_those_of_any_other(copy: Path, source: dict
 
 
 def test_nothing_outside_its_file_asks_which_source_it_is():
-    asks = re.compile(r"source\.kind (==|!=|in\b)|isinstance\([^\n]*[sS]ource\b|\"(yahoo|open_meteo|packaged)\"")
+    asks = re.compile(
+        r"source\.kind (==|!=|in\b)|isinstance\([^\n]*[sS]ource\b|\"(yahoo|open_meteo|packaged)\""
+    )
     files = [path for path in (ROOT / "forecast").rglob("*.py") if path.parent.name != "sources"]
     assert not [path.name for path in files if asks.search(path.read_text(encoding="utf-8"))]

@@ -1,4 +1,6 @@
-"""The hosted workflows are valid by GitHub's own schema, and call the commands that a developer calls."""
+"""The hosted workflows are valid by GitHub's own schema, and call the commands that a developer
+calls.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,17 @@ RETRAINING = ROOT / "docs" / "templates" / "retrain.yml"
 
 
 def judged(path: Path) -> subprocess.CompletedProcess[str]:
-    """What check-jsonschema says of a workflow, by the schema that it carries; nothing is fetched."""
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)]
+    """What check-jsonschema says of a workflow, by the schema that it carries; nothing is
+    fetched.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.github-workflows",
+        str(path),
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -35,7 +46,9 @@ def test_a_workflow_is_valid_by_the_schema_of_github(path: Path) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("change", [("runs-on:", "runs-at:"), ("- run:", "- runs:"), ("push:", "pushed:")])
+@pytest.mark.parametrize(
+    "change", [("runs-on:", "runs-at:"), ("- run:", "- runs:"), ("push:", "pushed:")]
+)
 def test_a_wrong_key_is_found(change: tuple[str, str], tmp_path: Path) -> None:
     broken = tmp_path / "ci.yml"
     broken.write_text(WORKFLOW.read_text().replace(*change, 1))
@@ -56,13 +69,21 @@ def test_git_works_where_the_checkout_belongs_to_another_user(tmp_path: Path) ->
     shutil.copy(ROOT / ".ci" / "run", project / ".ci" / "run")
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     for name in ("make", "chromium", "chromedriver", "apt-get"):
-        (programs / name).write_text("#!/bin/sh\n" + ("exec git ls-files -o\n" if name == "make" else ""))
+        (programs / name).write_text(
+            "#!/bin/sh\n" + ("exec git ls-files -o\n" if name == "make" else "")
+        )
         (programs / name).chmod(0o755)
     for path in (project, *project.rglob("*")):
         os.chown(path, 12345, 12345)
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     done = subprocess.run(
-        ["bash", ".ci/run"], cwd=project, env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["bash", ".ci/run"],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (0, ".ci/run\n.ci/run\n"), done.stderr
 
@@ -74,5 +95,7 @@ def test_the_site_is_built_by_the_command_of_a_developer() -> None:
 
 def test_every_test_is_run_at_night() -> None:
     assert commands("nightly") == ["bash .ci/run test-slow"]
-    assert re.search(r'^make lint\nmake "\$\{1:-test\}"$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert re.search(
+        r'^make lint\nmake "\$\{1:-test\}"$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE
+    )
     assert re.search(r"^test-slow: setup", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -1,4 +1,6 @@
-"""The notebooks of docs/learn: each runs from its first cell to its last; their site has all of them."""
+"""The notebooks of docs/learn: each runs from its first cell to its last; their site has all of
+them.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last(page: Path, tmp_path: P
     assert shown.count("```text") + shown.count("<table>") >= 2
 
 
-@pytest.mark.skipif(importlib.util.find_spec("sktime") is None, reason="sktime, which pins pandas, is no dependency")
+@pytest.mark.skipif(
+    importlib.util.find_spec("sktime") is None, reason="sktime, which pins pandas, is no dependency"
+)
 def test_the_page_of_sktime_runs_where_sktime_is(tmp_path: Path) -> None:
     shown = run(DOCS / "sktime.md", tmp_path)
     assert shown.count("<table>") == 3 and "<th>seasonal naive</th>" in shown
@@ -64,10 +68,21 @@ Figure()
 echo done
 ```
 """
-    assert [kind for kind, _ in cells(page)] == ["markdown", "python", "markdown", "python", "python", "sh"]
+    assert [kind for kind, _ in cells(page)] == [
+        "markdown",
+        "python",
+        "markdown",
+        "python",
+        "python",
+        "sh",
+    ]
     shown = executed(page, "page", tmp_path, tmp_path)
     assert "```text\nseen\n```\n\n```text\n42\n```" in shown and "<td>1.235</td>" in shown
-    assert "(page-1.png)" in shown and (tmp_path / "page-1.png").exists() and "```text\ndone\n```" in shown
+    assert (
+        "(page-1.png)" in shown
+        and (tmp_path / "page-1.png").exists()
+        and "```text\ndone\n```" in shown
+    )
     kinds = [cell["cell_type"] for cell in json.loads(notebook(page))["cells"]]
     assert kinds == ["markdown", "code", "markdown", "code", "code", "code"]
 
@@ -90,31 +105,45 @@ def test_the_reference_has_every_public_name() -> None:
     pages = reference()
     assert set(re.findall(r"^::: [\w.]+\.(\w+)$", pages["forecast"], re.MULTILINE)) == set(OFFERED)
     listed = set(re.findall(r"^::: [\w.]+\.(\w+)$", pages["identification"], re.MULTILINE))
-    assert {name for name in identification.__all__ if callable(getattr(identification, name))} <= listed | {"Path"}
+    assert {
+        name for name in identification.__all__ if callable(getattr(identification, name))
+    } <= listed | {"Path"}
 
 
 def test_the_search_works_from_the_disk_and_fetches_nothing() -> None:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert "offline" in config["plugins"]
-    (script,) = config["extra"]["polyfills"]  # without a name like it the plugin takes one from the network
-    assert "iframe-worker" in script and (DOCS / script).is_file() and f"*{Path(script).suffix}" in COPIED
+    # without a name like it the plugin takes one from the network
+    (script,) = config["extra"]["polyfills"]
+    assert (
+        "iframe-worker" in script
+        and (DOCS / script).is_file()
+        and f"*{Path(script).suffix}" in COPIED
+    )
 
 
 def test_the_reference_shows_examples_as_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "griffe", SimpleNamespace(Extension=object, Object=object))
     from docs.examples import Examples
 
-    shown = SimpleNamespace(docstring=SimpleNamespace(value="Words.\n\n>>> 1 + 1\n2\n>>> 3\n3\n\nMore."))
+    shown = SimpleNamespace(
+        docstring=SimpleNamespace(value="Words.\n\n>>> 1 + 1\n2\n>>> 3\n3\n\nMore.")
+    )
     Examples().on_object(obj=shown)
     assert shown.docstring.value == "Words.\n\n```pycon\n>>> 1 + 1\n2\n>>> 3\n3\n```\n\nMore."
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    options = next(one["mkdocstrings"] for one in config["plugins"] if isinstance(one, dict))["handlers"]["python"]
+    options = next(one["mkdocstrings"] for one in config["plugins"] if isinstance(one, dict))[
+        "handlers"
+    ]["python"]
     assert options["options"]["extensions"] == ["docs/examples.py"]
 
 
 def test_links_that_leave_the_documents_become_words() -> None:
     page = DOCS / "python.md"
-    found = inside("[a](models.md#x) [b](../README.md) [c](#here) [d](https://x.example/y) [e](generate.py)", page)
+    found = inside(
+        "[a](models.md#x) [b](../README.md) [c](#here) [d](https://x.example/y) [e](generate.py)",
+        page,
+    )
     assert found == "[a](models.md#x) b [c](#here) [d](https://x.example/y) e"
 
 

@@ -1,4 +1,6 @@
-"""configs/examples from the services' answers to the report, through `forecast fetch` and `dvc repro`."""
+"""configs/examples from the services' answers to the report, through `forecast fetch` and `dvc
+repro`.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,27 @@ EXAMPLES = Path("configs/examples/datasets.yaml")
 NOW = pd.Timestamp("2024-06-03 21:00")
 WITH_FORECASTS, WITH_NEIGHBOURS = "rome_and_its_forecasts", "dublin_and_around"
 ORDER = ("indices", "cities", "shares")  # what is joined comes first
-BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0], "base_seed": 0}
+BUDGET = {
+    "n_trials": 1,
+    "trial_steps": 2,
+    "final_steps": 2,
+    "evaluate_every": 1,
+    "seeds": [0],
+    "base_seed": 0,
+}
 
 
 def shortened(url: str, path: Path = EXAMPLES) -> dict[str, Any]:
-    """The examples as they stand, with the local server's address, less history and shorter windows."""
+    """The examples as they stand, with the local server's address, less history and shorter
+    windows.
+    """
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in content["datasets"].values():
-        moved = {key: url for key in ("recent_url", "forecast_url", "previous_runs_url") if key in entry["source"]}
+        moved = {
+            key: url
+            for key in ("recent_url", "forecast_url", "previous_runs_url")
+            if key in entry["source"]
+        }
         entry["source"] |= {**moved, "base_url": url, "start": "2024-01-02", "deadline_s": 60}
         entry |= {"splits": {"train": 0.5, "validation": 0.2, "calibration": 0.15}, "step_size": 6}
         entry["lookback"] = min(24, entry["lookback"] // 4)
@@ -44,19 +59,31 @@ def shortened(url: str, path: Path = EXAMPLES) -> dict[str, Any]:
 def test_the_examples_are_right_as_they_stand():
     datasets = load_datasets("configs/examples").datasets
     assert set(datasets) == {*ORDER, WITH_FORECASTS, WITH_NEIGHBOURS}
-    near = [column.joined for column in datasets[WITH_NEIGHBOURS].past_exogenous if column.joined is not None]
+    near = [
+        column.joined
+        for column in datasets[WITH_NEIGHBOURS].past_exogenous
+        if column.joined is not None
+    ]
     assert {one.series for one in near} <= set(datasets[WITH_NEIGHBOURS].source.places) - {"dublin"}
-    assert len(datasets["shares"].source.tickers) == 10 and len(datasets["cities"].source.variables) == 8
+    assert (
+        len(datasets["shares"].source.tickers) == 10
+        and len(datasets["cities"].source.variables) == 8
+    )
 
 
 def judged() -> dict[str, Any]:
     """configs/evaluation.yaml with a short bootstrap."""
-    return {**yaml.safe_load(Path("configs/evaluation.yaml").read_text()), "bootstrap_repetitions": 100}
+    return {
+        **yaml.safe_load(Path("configs/evaluation.yaml").read_text()),
+        "bootstrap_repetitions": 100,
+    }
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The examples fetched from the local server and gone through every stage by one `dvc repro`."""
+    """The examples fetched from the local server and gone through every stage by one `dvc
+    repro`.
+    """
     root = tmp_path_factory.mktemp("examples")
     small_project.write_real(root, models=("mlp",), rankings=("shipped",))
     small_project.write_yaml(root / "configs" / "tuning.yaml", BUDGET)
@@ -102,7 +129,12 @@ def test_hours_of_every_city_stand_on_one_grid(project: Path):
 
 def edited_as_the_readme_says(text: str) -> str:
     """The examples with every `-` line of the README's list replaced by the `+` line after it."""
-    section = Path("README.md").read_text(encoding="utf-8").split("## Your own tickers and city")[1].split("\n## ")[0]
+    section = (
+        Path("README.md")
+        .read_text(encoding="utf-8")
+        .split("## Your own tickers and city")[1]
+        .split("\n## ")[0]
+    )
     lines = re.findall(r"^    ([-+])(.+)$", section, re.MULTILINE)
     assert [sign for sign, _ in lines] == ["-", "+"] * 3
     for (_, before), (_, after) in zip(lines[::2], lines[1::2], strict=True):
@@ -111,15 +143,21 @@ def edited_as_the_readme_says(text: str) -> str:
     return text
 
 
-def test_the_three_lines_of_the_readme_are_all_that_other_tickers_and_another_city_need(tmp_path: Path):
+def test_the_three_lines_of_the_readme_are_all_that_other_tickers_and_another_city_need(
+    tmp_path: Path,
+):
     (tmp_path / "configs").mkdir()
     place = tmp_path / "configs" / "datasets.yaml"
     with serving(Services(now=NOW)) as services:
         place.write_text(edited_as_the_readme_says(EXAMPLES.read_text(encoding="utf-8")))
         place.write_text(yaml.safe_dump(shortened(services.url, place)), encoding="utf-8")
-        result = CliRunner().invoke(cli.app, ["fetch", "--as-of", NOW.isoformat(), "--root", str(tmp_path)])
+        result = CliRunner().invoke(
+            cli.app, ["fetch", "--as-of", NOW.isoformat(), "--root", str(tmp_path)]
+        )
     assert result.exit_code == 0, result.output
-    assert [line.partition(":")[0] for line in result.output.splitlines() if ": taken " in line] == list(ORDER)
+    assert [
+        line.partition(":")[0] for line in result.output.splitlines() if ": taken " in line
+    ] == list(ORDER)
     for name in ORDER:
         fetch.main(name, root=str(tmp_path))
         prepare.main(name, root=str(tmp_path))
@@ -128,7 +166,9 @@ def test_the_three_lines_of_the_readme_are_all_that_other_tickers_and_another_ci
 
 
 def test_what_the_service_had_forecast_is_an_input_and_a_row(tmp_path: Path):
-    """The local service is 0.1 off up to 17 hours ahead and 0.2 beyond, as its forecasts were out by each cutoff."""
+    """The local service is 0.1 off up to 17 hours ahead and 0.2 beyond, as its forecasts were out
+    by each cutoff.
+    """
     (tmp_path / "configs").mkdir()
     with serving(Services(now=NOW)) as services:
         small_project.write_yaml(tmp_path / "configs" / "datasets.yaml", shortened(services.url))
@@ -141,20 +181,34 @@ def test_what_the_service_had_forecast_is_an_input_and_a_row(tmp_path: Path):
     settled = slice(0, len(frame) - 24 * 7)
     assert np.allclose((frame["temp_said_24"] - later)[settled], 0.2, atol=0.011)
     names = ["naive", "seasonal_naive", "service"]
-    grid = {"grid": "g", "grids": {"g": names}, "models": {name: {"family": name} for name in names}}
+    grid = {
+        "grid": "g",
+        "grids": {"g": names},
+        "models": {name: {"family": name} for name in names},
+    }
     small_project.write_yaml(tmp_path / "configs" / "models.yaml", grid)
     small_project.write_yaml(tmp_path / "configs" / "tuning.yaml", BUDGET)
     small_project.write_yaml(tmp_path / "configs" / "evaluation.yaml", judged())
     (tmp_path / "data" / "tuned" / WITH_FORECASTS).mkdir(parents=True)
     train.main(WITH_FORECASTS, root=str(tmp_path), state=str(tmp_path / ".forecast"), jobs=1)
-    made = pd.read_parquet(tmp_path / "data" / "trained" / WITH_FORECASTS / "service" / "forecasts.parquet")
-    off = (made["y_hat"] - made["y"])[made["ds"] < NOW - pd.Timedelta(7, "D")].groupby(made["step"]).mean().round(2)
+    made = pd.read_parquet(
+        tmp_path / "data" / "trained" / WITH_FORECASTS / "service" / "forecasts.parquet"
+    )
+    off = (
+        (made["y_hat"] - made["y"])[made["ds"] < NOW - pd.Timedelta(7, "D")]
+        .groupby(made["step"])
+        .mean()
+        .round(2)
+    )
     assert off.tolist() == [0.1] * 17 + [0.2] * 7
     compare.main(WITH_FORECASTS, root=str(tmp_path))
     compared = tmp_path / "data" / "compared" / WITH_FORECASTS
-    board = pd.read_csv(compared / "leaderboard.csv", dtype={"seed": str}).set_index(["model", "seed"])["mase"]
+    board = pd.read_csv(compared / "leaderboard.csv", dtype={"seed": str}).set_index(
+        ["model", "seed"]
+    )["mase"]
     assert board["service", "mean"] < board["naive", "mean"] / 3
-    assert files.read_json(compared / "verdicts.json")["chosen"]["shipped"] == "seasonal_naive"  # never the service
+    # never the service
+    assert files.read_json(compared / "verdicts.json")["chosen"]["shipped"] == "seasonal_naive"
 
 
 @pytest.mark.parametrize("folder", ["data/snapshots", "reports"])
@@ -164,15 +218,25 @@ def test_no_price_of_a_service_can_be_committed(folder: str):
 
 
 def test_the_commented_entry_for_one_s_own_file_works_as_it_stands(tmp_path: Path):
-    """The block at the end of configs/datasets.yaml, uncommented; its file in the local time that it states."""
+    """The block at the end of configs/datasets.yaml, uncommented; its file in the local time that
+    it states.
+    """
     text = Path("configs/datasets.yaml").read_text(encoding="utf-8")
     block = text[text.index("  # mine:") :]
-    entry = yaml.safe_load("\n".join(line.replace("  # ", "", 1) for line in block.splitlines() if line.strip()))
+    entry = yaml.safe_load(
+        "\n".join(line.replace("  # ", "", 1) for line in block.splitlines() if line.strip())
+    )
     (tmp_path / "configs").mkdir()
     (tmp_path / "data").mkdir()
-    (tmp_path / "configs" / "datasets.yaml").write_text(yaml.safe_dump({"run": ["mine"], "datasets": entry}))
-    local = pd.date_range("2023-10-01", periods=3000, freq="h", tz="Europe/Dublin").tz_localize(None)
-    pd.DataFrame({"Date": local, "T2M": range(3000)}).to_csv(tmp_path / "data" / "mine.csv", index=False)
+    (tmp_path / "configs" / "datasets.yaml").write_text(
+        yaml.safe_dump({"run": ["mine"], "datasets": entry})
+    )
+    local = pd.date_range("2023-10-01", periods=3000, freq="h", tz="Europe/Dublin").tz_localize(
+        None
+    )
+    pd.DataFrame({"Date": local, "T2M": range(3000)}).to_csv(
+        tmp_path / "data" / "mine.csv", index=False
+    )
     settings = load_datasets(tmp_path / "configs").datasets["mine"]
     ingest.fetch_new("mine", settings, root=tmp_path, now=NOW)
     fetch.main("mine", root=str(tmp_path))

@@ -1,4 +1,6 @@
-"""docs/python.md and the README's section followed line by line, on the newest weeks of the example."""
+"""docs/python.md and the README's section followed line by line, on the newest weeks of the
+example.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def blocks(text: str) -> list[str]:
     """The indented blocks of Python, in their order; commands of a shell left out."""
     found = re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE)
     code = [re.sub(r"^    ", "", block, flags=re.MULTILINE).strip() for block in found]
-    return [block for block in code if not block.startswith(("pip ", "forecast export", "forecast new"))]
+    return [
+        block for block in code if not block.startswith(("pip ", "forecast export", "forecast new"))
+    ]
 
 
 @pytest.fixture

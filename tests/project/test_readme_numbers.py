@@ -19,7 +19,9 @@ def shown() -> list[tuple[str, str, str, list[float]]]:
     for line in README.splitlines():
         if head := re.match(r"    (\w+), (as shipped|architecture alone)$", line):
             place = (head[1], RANKINGS[head[2]])
-        elif place and (row := re.match(r"     [ *] +([a-z_]+)((?: +[\d.]+)+) +[+−]?[\d.]+ %", line)):
+        elif place and (
+            row := re.match(r"     [ *] +([a-z_]+)((?: +[\d.]+)+) +[+−]?[\d.]+ %", line)
+        ):
             rows.append((*place, row[1], [float(figure) for figure in row[2].split()]))
     return rows
 
@@ -38,7 +40,9 @@ def row_of(dataset: str, ranking: str, model: str) -> dict[str, Any]:
 
 def test_the_readme_shows_the_committed_leaderboard() -> None:
     found = shown()
-    assert {row[:2] for row in found} == {(d, r) for d in ("stocks", "weather") for r in RANKINGS.values()}
+    assert {row[:2] for row in found} == {
+        (d, r) for d in ("stocks", "weather") for r in RANKINGS.values()
+    }
     for dataset, ranking, model, figures in found:
         row = row_of(dataset, ranking, model)
         known = [row[name] for name in ("mae", "mase", "winkler_80") if pd.notna(row[name])]
@@ -53,7 +57,8 @@ def test_each_table_has_the_best_the_chosen_and_the_references() -> None:
         references = {"ridge", "naive", "seasonal_naive"} & set(own["model"])
         assert models[0] == own.loc[own["mase"].idxmin(), "model"]
         chosen = own[own["chosen"] & (own["ranking"] == ranking)]
-        chosen = own[own["chosen"]] if chosen.empty else chosen  # a baseline stands in both rankings
+        # a baseline stands in both rankings
+        chosen = own[own["chosen"]] if chosen.empty else chosen
         assert {*references, *chosen["model"]} <= set(models)
 
 
@@ -63,12 +68,19 @@ def test_the_sentences_before_the_tables_give_the_shares_of_the_leaderboard() ->
     lowest = [*re.finditer(nobody, text)]
     for found in lowest:
         assert percent(row_of(found[1], "shipped", found[2])["skill"]) == float(found[3])
-    words = r"[^`]*on validation, `(\w+)`, has an error ([\d.]+) % below [^%]*?([\d.]+) % (below|above)"
-    chosen = [*re.finditer(r"\*\*(\w+)\*\*: \w+ of 11 networks [^.]*\. The row chosen" + words, text)]
+    words = (
+        r"[^`]*on validation, `(\w+)`, has an error ([\d.]+) % below [^%]*?([\d.]+) % (below|above)"
+    )
+    chosen = [
+        *re.finditer(r"\*\*(\w+)\*\*: \w+ of 11 networks [^.]*\. The row chosen" + words, text)
+    ]
     for found in chosen:
         row, ridge = row_of(found[1], "shipped", found[2]), row_of(found[1], "shipped", "ridge")
         share = float(found[4]) * (1 if found[5] == "below" else -1)
-        assert [percent(row["skill"]), percent(1 - row["mase"] / ridge["mase"])] == [float(found[3]), share]
+        assert [percent(row["skill"]), percent(1 - row["mase"] / ridge["mase"])] == [
+            float(found[3]),
+            share,
+        ]
     assert {found[1] for found in (*lowest, *chosen)} == {"stocks", "weather"}
 
 

@@ -14,7 +14,9 @@ PACKAGE = ROOT / "forecast"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 ROOMS = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
-IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+    "importlinter"
+]
 (LAYERS,) = (contract for contract in IMPORTLINTER["contracts"] if contract["type"] == "layers")
 
 MOST_ROOMS = 16
@@ -43,7 +45,11 @@ def test_there_are_at_most_sixteen_rooms_and_no_loose_module() -> None:
 def test_the_import_contract_is_the_list_of_rooms_on_at_most_ten_layers() -> None:
     assert {room for layer in layered() for room in layer} == {*ROOMS, "__main__"}
     assert len(layered()) <= MOST_LAYERS
-    assert LAYERS["exhaustive"] and LAYERS["containers"] == ["forecast"] and "ignore_imports" not in LAYERS
+    assert (
+        LAYERS["exhaustive"]
+        and LAYERS["containers"] == ["forecast"]
+        and "ignore_imports" not in LAYERS
+    )
 
 
 def test_only_the_doors_to_the_big_libraries_are_excepted_from_a_contract() -> None:
@@ -68,12 +74,17 @@ def test_every_module_of_the_picture_is_there() -> None:
     found = re.findall(r"│.*  data/([\w, →]+)", section)
     names = [name for part in found for name in re.split(r", | → ", part)]
     assert len(names) >= 10
-    assert not [n for n in names if not (PACKAGE / "data" / n).is_dir() and f"data/{n}.py" not in MODULES]
+    assert not [
+        n for n in names if not (PACKAGE / "data" / n).is_dir() and f"data/{n}.py" not in MODULES
+    ]
 
 
 def test_the_page_draws_the_layers_of_the_contract() -> None:
     section = PAGE[PAGE.index("## Layers") : PAGE.index("## Where do I change")]
-    drawn = [[room.strip() for room in line.split("|")] for line in re.findall(r"^    (.+)$", section, re.MULTILINE)]
+    drawn = [
+        [room.strip() for room in line.split("|")]
+        for line in re.findall(r"^    (.+)$", section, re.MULTILINE)
+    ]
     assert [sorted(layer) for layer in drawn] == [sorted(layer) for layer in layered()]
 
 
@@ -97,21 +108,31 @@ def test_there_are_few_modules_and_few_lines() -> None:
 
 def test_a_module_is_large_enough_to_be_one() -> None:
     own = [name for name in MODULES if not name.endswith("__init__.py")]
-    judged = {name for name in own if not name.startswith(("models/families/", "config/")) and name != "__main__.py"}
+    judged = {
+        name
+        for name in own
+        if not name.startswith(("models/families/", "config/")) and name != "__main__.py"
+    }
     assert {name for name in judged if lines(name) < FEWEST_LINES} == set()
 
 
 def test_the_kind_of_a_model_is_asked_by_its_methods_and_not_by_its_type() -> None:
-    found = sum(len(re.findall(r"isinstance\([^\n]*Spec\b", path.read_text())) for path in MODULES.values())
+    found = sum(
+        len(re.findall(r"isinstance\([^\n]*Spec\b", path.read_text())) for path in MODULES.values()
+    )
     assert found <= MOST_TYPE_CHECKS
 
 
 def test_the_tests_lie_where_the_modules_lie() -> None:
-    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    folders = {
+        path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("*.py"))
+    }
     assert folders - {"contract", "faults", "fixtures", "pipelines", "project", "support"} <= ROOMS
 
 
 def test_every_long_file_of_the_tests_is_there() -> None:
     conftest = (ROOT / "tests" / "conftest.py").read_text(encoding="utf-8")
-    names = re.findall(r'^    "([\w/]+\.py)",$', conftest[conftest.index("LONG = (") :], re.MULTILINE)
+    names = re.findall(
+        r'^    "([\w/]+\.py)",$', conftest[conftest.index("LONG = (") :], re.MULTILINE
+    )
     assert len(names) > 10 and not [name for name in names if not (ROOT / "tests" / name).exists()]

@@ -1,4 +1,6 @@
-"""The project's own pipeline, models and datasets with little data and few steps: the same bytes however it is run."""
+"""The project's own pipeline, models and datasets with little data and few steps: the same bytes
+however it is run.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,14 @@ SHORT = {
     "stocks": {"rows": 320, "lookback": 16, "step_size": 3},
     "weather": {"rows": 480, "lookback": 48, "step_size": 12},
 }
-BUDGET = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "evaluate_every": 1, "seeds": [0], "base_seed": 0}
+BUDGET = {
+    "n_trials": 1,
+    "trial_steps": 2,
+    "final_steps": 2,
+    "evaluate_every": 1,
+    "seeds": [0],
+    "base_seed": 0,
+}
 LEADERBOARD = "reports/leaderboard.csv"
 
 
@@ -35,13 +44,20 @@ def cut_short(root: Path, name: str) -> dict:
     """The dataset's entry on the last rows of its own data, which go into a CSV file."""
     entry = yaml.safe_load((ROOT / "configs" / "datasets.yaml").read_text())["datasets"][name]
     rows = SHORT[name]["rows"]
-    frame = sources.read(Request(name=name, dataset=load_dataset(name, ROOT / "configs"), root=ROOT)).frame
+    frame = sources.read(
+        Request(name=name, dataset=load_dataset(name, ROOT / "configs"), root=ROOT)
+    ).frame
     frame = frame[frame["ds"] <= frame.groupby("unique_id")["ds"].max().min()]
     path = root / "data" / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.groupby("unique_id").tail(rows).to_csv(path, index=False)
     source = {"kind": "file", "path": f"data/{name}.csv"}
-    return {**entry, "source": source, "splits": SHARES, **{k: SHORT[name][k] for k in ("lookback", "step_size")}}
+    return {
+        **entry,
+        "source": source,
+        "splits": SHARES,
+        **{k: SHORT[name][k] for k in ("lookback", "step_size")},
+    }
 
 
 def write(root: Path) -> Path:
@@ -55,7 +71,9 @@ def write(root: Path) -> Path:
     small_project.write_yaml(root / "configs" / "datasets.yaml", entries)
     small_project.write_yaml(root / "configs" / "tuning.yaml", BUDGET)
     for name in names:
-        move_pointer(root, name, take_snapshot(name, load_dataset(name, root / "configs"), root=root))
+        move_pointer(
+            root, name, take_snapshot(name, load_dataset(name, root / "configs"), root=root)
+        )
     small_project.initialise_dvc(root)
     small_project.use_this_interpreter(root)
     return root
@@ -73,12 +91,17 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def struck(untouched: Path) -> Iterator[Path]:
-    """The same project with its studies and nothing else of what was computed; DVC has no memory of it.
+    """The same project with its studies and nothing else of what was computed; DVC has no memory of
+    it.
 
     Tuning that is killed, and by two workers: test_resume.py.
     """
     root = untouched.with_name("struck")
-    shutil.copytree(untouched, root, ignore=shutil.ignore_patterns("dvc.lock", "cache", "tmp", "memo", "reports"))
+    shutil.copytree(
+        untouched,
+        root,
+        ignore=shutil.ignore_patterns("dvc.lock", "cache", "tmp", "memo", "reports"),
+    )
     for stage in ("raw", "prepared", "tuned", "trained", "compared"):
         shutil.rmtree(root / "data" / stage)
     yield root
@@ -93,7 +116,8 @@ def end_all(root: Path) -> None:
 def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched: Path) -> None:
     board = pd.read_csv(untouched / LEADERBOARD)
     models = load_models(ROOT / "configs")
-    grid = {*models.selected(), *models.combinations()} - {"service"}  # of which these data keep no forecasts
+    # of which these data keep no forecasts
+    grid = {*models.selected(), *models.combinations()} - {"service"}
     found = board.groupby("dataset")["model"].agg(set).to_dict()
     assert found["weather"] == grid - {"auto_arima"}  # it knows no season
     assert found["stocks"] == grid - {
@@ -107,7 +131,9 @@ def test_every_model_of_the_grid_stands_on_the_board_of_every_dataset(untouched:
 
 
 @pytest.mark.slow
-def test_a_run_killed_once_and_resumed_with_more_workers_gives_the_same_bytes(struck: Path, untouched: Path) -> None:
+def test_a_run_killed_once_and_resumed_with_more_workers_gives_the_same_bytes(
+    struck: Path, untouched: Path
+) -> None:
     run = started(struck, "run", "--jobs", "2")
     assert eventually(lambda: len(list((struck / ".forecast" / "memo").glob("*"))) >= 3, 400)
     os.killpg(run.pid, signal.SIGKILL)

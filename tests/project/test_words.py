@@ -32,6 +32,7 @@ REPLACED = {
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page_uses_the_term_of_the_field(page: Path) -> None:
     text = " ".join(page.read_text(encoding="utf-8").split())
-    text = re.sub(r"<!-- generated: .*?<!-- end of|\[[^]]*\]\([^)]*\)", "", text)  # from code, or the name of a test
+    # from code, or the name of a test
+    text = re.sub(r"<!-- generated: .*?<!-- end of|\[[^]]*\]\([^)]*\)", "", text)
     found = {old: new for old, new in REPLACED.items() if re.search(old, text, re.IGNORECASE)}
     assert not found, f"replace {found}"

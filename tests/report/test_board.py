@@ -16,7 +16,17 @@ from tests.support.artifacts import write_project
 
 def test_a_head_has_one_row_per_series_with_the_scores_of_the_whole_horizon(page):
     (row,) = table_rows(page, HOURLY, "distribution-scores")
-    assert row == ["gru", "as shipped", "gaussian", "town", "0.5000", "1.250", "0.2000", "0.2500", "75.0 %"]
+    assert row == [
+        "gru",
+        "as shipped",
+        "gaussian",
+        "town",
+        "0.5000",
+        "1.250",
+        "0.2000",
+        "0.2500",
+        "75.0 %",
+    ]
 
 
 def test_without_such_a_head_there_is_no_section(page):
@@ -27,12 +37,23 @@ def test_without_such_a_head_there_is_no_section(page):
 def test_a_combination_is_listed_with_its_members_their_weights_and_what_was_left_out(project):
     results = Results(ProjectPaths.of(project), HOURLY)
     members = [{"model": "gru", "weight": 0.625}, {"model": "ridge", "weight": 0.375}]
-    record = {"model": "mix", "ranking": "shipped", "reason": "left out: lstm (failed)", "members": members}
+    record = {
+        "model": "mix",
+        "ranking": "shipped",
+        "reason": "left out: lstm (failed)",
+        "members": members,
+    }
     results.records["mix"] = record
-    assert combinations(results, "shipped") == [("mix", "gru 0.62, ridge 0.38; left out: lstm (failed)")]
+    assert combinations(results, "shipped") == [
+        ("mix", "gru 0.62, ridge 0.38; left out: lstm (failed)")
+    ]
     assert combinations(results, "architecture") == []
-    record["members"] = [{"model": "gru", "candidate": f"gru.{skip}", "weight": 0.5} for skip in ("linear", "none")]
-    assert combinations(results, "shipped") == [("mix", "gru.linear 0.50, gru.none 0.50; left out: lstm (failed)")]
+    record["members"] = [
+        {"model": "gru", "candidate": f"gru.{skip}", "weight": 0.5} for skip in ("linear", "none")
+    ]
+    assert combinations(results, "shipped") == [
+        ("mix", "gru.linear 0.50, gru.none 0.50; left out: lstm (failed)")
+    ]
 
 
 def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp_path):
@@ -40,8 +61,15 @@ def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp
     results = Results(ProjectPaths.of(project), HOURLY)
     table = leaderboard(results, "shipped")
     titles = [title for title, _ in table.columns[1:]]
-    rows = {row.model: dict(zip(titles, row.cells, strict=True)) for row in table.rows if row.cls in ("chosen", "")}
-    crps, winkler = (next(title for title in titles if title.startswith(name)) for name in ("CRPS", "Winkler 80 %"))
+    rows = {
+        row.model: dict(zip(titles, row.cells, strict=True))
+        for row in table.rows
+        if row.cls in ("chosen", "")
+    }
+    crps, winkler = (
+        next(title for title in titles if title.startswith(name))
+        for name in ("CRPS", "Winkler 80 %")
+    )
     own = results.intervals_of("lstm", "shipped")
     wanted = own.loc[(own["step"] == 0) & (own["level"] == 0.8), "winkler"].iloc[0]
     assert rows["lstm"][winkler].value == wanted and rows["gru"][crps].value == 0.5
@@ -50,7 +78,9 @@ def test_scores_of_intervals_and_heads_stand_beside_the_errors_of_one_series(tmp
     assert not [title for title, _ in several.columns if title.startswith(("CRPS", "Winkler"))]
 
 
-def test_of_many_series_their_spread_the_worst_and_a_search_are_shown_and_not_every_row(root, monkeypatch):
+def test_of_many_series_their_spread_the_worst_and_a_search_are_shown_and_not_every_row(
+    root, monkeypatch
+):
     names = Results(ProjectPaths.of(root), DAILY).series
     monkeypatch.setattr(text, "MOST_SERIES", 1)
     monkeypatch.setattr(text, "WORST", 1)

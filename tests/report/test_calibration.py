@@ -12,14 +12,18 @@ from tests.support.artifacts import TOO_FEW
 
 
 def calibration_rows(page, dataset):
-    rows = page.xpath(f"//article[@id='{dataset}']//table[contains(@class, 'calibration')]//tbody/tr")
+    rows = page.xpath(
+        f"//article[@id='{dataset}']//table[contains(@class, 'calibration')]//tbody/tr"
+    )
     return [[words(cell) for cell in row] for row in rows]
 
 
 def test_calibration_shows_the_chosen_model_its_skip_and_the_naive_ones_at_both_levels(page):
     rows = calibration_rows(page, HOURLY)
     models = ["lstm", "ridge", "naive", "seasonal naive"]
-    assert [(row[0], row[1]) for row in rows] == [(m, level) for level in ("80 %", "95 %") for m in models]
+    assert [(row[0], row[1]) for row in rows] == [
+        (m, level) for level in ("80 %", "95 %") for m in models
+    ]
     assert rows[0] == ["lstm", "80 %", "80.0 %", "77 % to 83 %", "7.000", "10.50", "40"]
     assert rows[6][2] == "90.0 % (below)"
 
@@ -33,7 +37,9 @@ def test_each_series_is_calibrated_on_its_own_and_a_refused_level_is_said_not_sh
 
 
 def test_coverage_by_step_is_drawn_for_the_chosen_model_against_both_levels(page):
-    (chart,) = page.xpath(f"//article[@id='{HOURLY}']//*[starts-with(@aria-label, 'Coverage by horizon step')]")
+    (chart,) = page.xpath(
+        f"//article[@id='{HOURLY}']//*[starts-with(@aria-label, 'Coverage by horizon step')]"
+    )
     assert chart.get("aria-label") == "Coverage by horizon step, lstm"
     assert len(chart.xpath(".//*[@class='band nominal']")) == 2
     assert [g.get("data-name") for g in chart.xpath(".//*[@data-name]")] == ["80 %", "95 %"]
@@ -51,17 +57,24 @@ def test_the_intervals_of_an_origin_are_its_own_the_widest_level_first(root):
 
 
 def test_forecasts_are_drawn_with_the_intervals_of_the_chosen_model_alone(page):
-    charts = page.xpath(f"//article[@id='{HOURLY}']//*[starts-with(@aria-label, 'typical forecast')]")
-    assert [band.get("class") for band in charts[0].xpath(".//*[contains(@class, 'band')]")] == ["band chosen"] * 2
+    charts = page.xpath(
+        f"//article[@id='{HOURLY}']//*[starts-with(@aria-label, 'typical forecast')]"
+    )
+    assert [band.get("class") for band in charts[0].xpath(".//*[contains(@class, 'band')]")] == [
+        "band chosen"
+    ] * 2
 
 
 def test_without_any_interval_the_seeds_range_is_drawn_and_the_refusals_are_told(project):
     folder = project / "data/compared/hourly"
-    files.write_frame(folder / "intervals.parquet", pd.read_parquet(folder / "intervals.parquet").iloc[:0])
+    files.write_frame(
+        folder / "intervals.parquet", pd.read_parquet(folder / "intervals.parquet").iloc[:0]
+    )
     files.write_frame(folder / "bands.parquet", pd.read_parquet(folder / "bands.parquet").iloc[:0])
     refused = [{"series": "town", "level": 0.8, "reason": TOO_FEW, "candidates": []}]
     files.write_json(
-        folder / "verdicts.json", {**files.read_json(folder / "verdicts.json"), "refused_levels": refused}
+        folder / "verdicts.json",
+        {**files.read_json(folder / "verdicts.json"), "refused_levels": refused},
     )
     page = html.fromstring(rendered(project, HOURLY))
     assert calibration_rows(page, HOURLY) == []
@@ -71,10 +84,17 @@ def test_without_any_interval_the_seeds_range_is_drawn_and_the_refusals_are_told
 
 def test_reliability_is_drawn_against_the_diagonal_for_every_shown_model(page):
     (chart,) = page.xpath(f"//article[@id='{HOURLY}']//*[@aria-label='Reliability']")
-    assert {g.get("data-name") for g in chart.xpath(".//*[@data-name]")} == {"lstm", "ridge", "naive"}
+    assert {g.get("data-name") for g in chart.xpath(".//*[@data-name]")} == {
+        "lstm",
+        "ridge",
+        "naive",
+    }
     assert chart.xpath(".//*[@data-name='naive']")[0].get("data-y") == "15 %|45 %|75 %|90 %"
     assert len(chart.xpath(".//*[@class='band nominal']")) == 1
-    assert len(page.xpath(f"//article[@id='{DAILY}']//*[starts-with(@aria-label, 'Reliability, ')]")) == 2
+    assert (
+        len(page.xpath(f"//article[@id='{DAILY}']//*[starts-with(@aria-label, 'Reliability, ')]"))
+        == 2
+    )
 
 
 def test_how_intervals_are_made_is_said(page):
@@ -82,7 +102,9 @@ def test_how_intervals_are_made_is_said(page):
     assert "from how much the series changed in the lookback, as in a served forecast" in said
 
 
-def test_the_networks_that_pass_each_check_of_their_intervals_are_counted_and_the_others_named(project):
+def test_the_networks_that_pass_each_check_of_their_intervals_are_counted_and_the_others_named(
+    project,
+):
     path = project / "data/compared/hourly/intervals.parquet"
     table = pd.read_parquet(path)
     gru = (table["model"] == "gru") & (table["ranking"] == "shipped") & (table["level"] == 0.8)
@@ -96,7 +118,11 @@ def test_the_networks_that_pass_each_check_of_their_intervals_are_counted_and_th
     assert rows["as shipped, 80 %"] == ["2 of 3", "2 of 3", "2 of 3", "2 of 3", "2 of 3", "gru"]
     assert rows["as shipped, 95 %"] == ["3 of 3"] * 5 + ["–"]
     found = {(one.model, one.ranking, one.level): one for one in calibration.of_networks(found)}
-    pooled = table[(table["step"] == 0) & (table["level"] == 0.8)].set_index(["model", "ranking"])["winkler"]
+    pooled = table[(table["step"] == 0) & (table["level"] == 0.8)].set_index(["model", "ranking"])[
+        "winkler"
+    ]
     worse = found["gru", "shipped", 0.8].worse_than
-    assert worse["ridge"] == pytest.approx(pooled["gru", "shipped"] / pooled["ridge", "baseline"] - 1)
+    assert worse["ridge"] == pytest.approx(
+        pooled["gru", "shipped"] / pooled["ridge", "baseline"] - 1
+    )
     assert list(worse) == ["seasonal_naive", "ridge"]

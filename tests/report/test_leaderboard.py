@@ -1,4 +1,6 @@
-"""reports/leaderboard.csv: all rows, stable order, digits untouched; and the leaderboard at the end of a run."""
+"""reports/leaderboard.csv: all rows, stable order, digits untouched; and the leaderboard at the end
+of a run.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ from tests.support.artifacts import write_project
 
 DATASETS = ("hourly", "daily")
 COLUMNS = (
-    "dataset model ranking skip seed status mae rmse mase rmsse smape direction direction_base skill "
-    "n_params n_origins validation_mase chosen"
+    "dataset model ranking skip seed status mae rmse mase rmsse smape direction direction_base"
+    " skill n_params n_origins validation_mase chosen"
 )
 
 
@@ -33,7 +35,10 @@ def root(tmp_path_factory):
 
 def test_every_row_of_every_dataset_is_there_in_the_configured_order(root):
     rows = combined(ProjectPaths.of(root), DATASETS)
-    written = [len((root / f"data/compared/{d}/leaderboard.csv").read_text().splitlines()) - 1 for d in DATASETS]
+    written = [
+        len((root / f"data/compared/{d}/leaderboard.csv").read_text().splitlines()) - 1
+        for d in DATASETS
+    ]
     assert len(rows) == sum(written)
     assert list(dict.fromkeys(row["dataset"] for row in rows)) == list(DATASETS)
 
@@ -42,7 +47,11 @@ def test_rows_stand_by_ranking_then_model_then_seed_with_summaries_last(root):
     everything = combined(ProjectPaths.of(root), ["hourly"])
     rows = [row for row in everything if row["model"] == "lstm" and row["ranking"] == "shipped"]
     assert [row["seed"] for row in rows] == ["0", "1", "2", "mean", "std"]
-    assert list(dict.fromkeys(row["ranking"] for row in everything)) == ["baseline", "shipped", "architecture"]
+    assert list(dict.fromkeys(row["ranking"] for row in everything)) == [
+        "baseline",
+        "shipped",
+        "architecture",
+    ]
 
 
 def test_the_order_does_not_depend_on_the_order_in_the_files(root, tmp_path):
@@ -50,7 +59,9 @@ def test_the_order_does_not_depend_on_the_order_in_the_files(root, tmp_path):
     path = other / "data/compared/hourly/leaderboard.csv"
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, *reversed(rows)]) + "\n")
-    assert as_csv(combined(ProjectPaths.of(other), DATASETS)) == as_csv(combined(ProjectPaths.of(root), DATASETS))
+    assert as_csv(combined(ProjectPaths.of(other), DATASETS)) == as_csv(
+        combined(ProjectPaths.of(root), DATASETS)
+    )
 
 
 def test_a_score_keeps_every_digit_that_was_written(root):
@@ -76,17 +87,25 @@ def test_winkler_score_and_crps_stand_beside_the_errors_of_the_mean_over_seeds(r
     written = pd.read_parquet(root / "data/compared/hourly/intervals.parquet")
     whole = written[(written["step"] == 0) & (written["level"] == 0.8)]
     scores = whole.set_index(["model", "ranking"])["winkler"].to_dict()
-    means = [row for row in rows if row["seed"] == "mean" and (row["model"], row["ranking"]) in scores]
+    means = [
+        row for row in rows if row["seed"] == "mean" and (row["model"], row["ranking"]) in scores
+    ]
     assert means and not [row for row in rows if row["seed"] != "mean" and "winkler_80" in row]
     for row in means:
         assert float(row["winkler_80"]) == pytest.approx(scores[row["model"], row["ranking"]])
     assert any(row.get("crps") for row in means)
-    heads = [line.split() for line in printed(root, terminal=False, width=120).splitlines() if " model " in line]
+    heads = [
+        line.split()
+        for line in printed(root, terminal=False, width=120).splitlines()
+        if " model " in line
+    ]
     assert heads[0][:6] == ["model", "MAE", "MASE", "Winkler", "CRPS", "error"]
 
 
 def test_a_missing_table_names_the_stage_that_makes_it(tmp_path):
-    with pytest.raises(InputError, match=r"data/compared/hourly/leaderboard.csv: no such file; stage `compare`"):
+    with pytest.raises(
+        InputError, match=r"data/compared/hourly/leaderboard.csv: no such file; stage `compare`"
+    ):
         combined(ProjectPaths.of(tmp_path), ["hourly"])
 
 
@@ -110,19 +129,30 @@ def test_a_pipe_gets_plain_lines_without_rules_or_escapes(root):
 
 def test_both_rankings_of_every_dataset_are_shown_lowest_error_first(root):
     shown = printed(root, terminal=False)
-    titles = [line.strip() for line in shown.splitlines() if line.startswith(("hourly, ", "daily, "))]
+    titles = [
+        line.strip() for line in shown.splitlines() if line.startswith(("hourly, ", "daily, "))
+    ]
     places = ("as shipped", "architecture alone")
     assert titles == [f"{dataset}, {place}" for dataset in ("hourly", "daily") for place in places]
     first = shown[shown.index("hourly, as shipped") :]
-    assert first.index("lstm") < first.index("ridge") < first.index("narx") < first.index("seasonal_naive")
+    assert (
+        first.index("lstm")
+        < first.index("ridge")
+        < first.index("narx")
+        < first.index("seasonal_naive")
+    )
 
 
 def test_the_chosen_row_is_marked_and_the_words_are_the_verdicts(root):
     rows = {
-        line.split()[1]: line for line in printed(root, terminal=False).splitlines() if line.strip().startswith("*  ")
+        line.split()[1]: line
+        for line in printed(root, terminal=False).splitlines()
+        if line.strip().startswith("*  ")
     }
     assert list(rows) == ["lstm"]
-    line = next(line for line in printed(root, terminal=False).splitlines() if line.split()[:1] == ["gru"])
+    line = next(
+        line for line in printed(root, terminal=False).splitlines() if line.split()[:1] == ["gru"]
+    )
     assert line.split()[-2:] == ["not", "distinguishable"]
 
 
@@ -130,33 +160,55 @@ def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
     results = Results(ProjectPaths.of(root), "hourly")
     rows = [row for row in combined(ProjectPaths.of(root), ["hourly"]) if row["seed"] == "mean"]
     shown = {line[1]: line[6].split(" %")[0] for line in lines(rows, "shipped", results.verdicts)}
-    page = {row.model: str(row.cells[1].shown).split(" %")[0] for row in leaderboard(results, "shipped").rows}
+    page = {
+        row.model: str(row.cells[1].shown).split(" %")[0]
+        for row in leaderboard(results, "shipped").rows
+    }
     assert shown == page and shown["lstm"].startswith("−") and shown["drift"].startswith("+")
 
 
 def test_ranks_over_many_series_stand_in_groups_below_the_table_and_no_row_is_undecided():
     ranks = {
-        "statistic": 9.0, "p": 0.0004, "mean_ranks": {"gru (shipped)": 1.2, "naive": 2.8},
-        "critical_difference": 0.9, "groups": [["gru (shipped)"], ["naive"]], "n_series": 12,
-    }  # fmt: skip
+        "statistic": 9.0,
+        "p": 0.0004,
+        "mean_ranks": {"gru (shipped)": 1.2, "naive": 2.8},
+        "critical_difference": 0.9,
+        "groups": [["gru (shipped)"], ["naive"]],
+        "n_series": 12,
+    }
     said = ranks_in_words({"ranks": ranks})
-    assert said[0].startswith("ranks over 12 series (Friedman p < 0.001") and said[2] == "group 2: naive 2.8"
+    assert (
+        said[0].startswith("ranks over 12 series (Friedman p < 0.001")
+        and said[2] == "group 2: naive 2.8"
+    )
     assert ranks_in_words({"ranks": None}) == []
-    row = {"model": "gru", "ranking": "shipped", "status": "ok", "mae": "", "mase": "1.0", "skill": "0.1"}
+    row = {
+        "model": "gru",
+        "ranking": "shipped",
+        "status": "ok",
+        "mae": "",
+        "mase": "1.0",
+        "skill": "0.1",
+    }
     test = {"family": "naive", "model": "gru", "ranking": "shipped", "word": "undecided"}
     assert "undecided" in str(lines([row], "shipped", {"tests": [test]}))
     assert "undecided" not in str(lines([row], "shipped", {"tests": [test], "ranks": ranks}))
 
 
 def test_the_verdict_on_the_chosen_row_stands_below_the_tables(root):
-    said = "hourly: As shipped: lstm, chosen on validation, is better than repeating the last value (error -44.0 %)."
+    said = (
+        "hourly: As shipped: lstm, chosen on validation, is better than repeating the last value"
+        " (error -44.0 %)."
+    )
     assert printed(root, terminal=False, width=200).splitlines().count(said) == 1
 
 
 def test_warnings_stand_below_the_tables(tmp_path):
     root = write_project(tmp_path, datasets=("hourly",))
     path = root / "data" / "compared" / "hourly" / "verdicts.json"
-    files.write_json(path, {**files.read_json(path), "warnings": ["Leak alarm: gru on x: too good."]})
+    files.write_json(
+        path, {**files.read_json(path), "warnings": ["Leak alarm: gru on x: too good."]}
+    )
     console = Console(file=io.StringIO(), width=80, color_system=None)
     show(ProjectPaths.of(root), ["hourly"], console)
     assert "hourly: Leak alarm: gru on x: too good." in console.file.getvalue().splitlines()
@@ -171,7 +223,9 @@ def test_a_failed_model_stands_last_and_says_so(root):
 def test_errors_of_several_series_have_no_column_in_units(root):
     shown = printed(root, terminal=False)
     heads = [line.split() for line in shown.splitlines() if line.split()[:1] == ["model"]]
-    assert [("MAE" in head, "MASE" in head) for head in heads] == [(True, True)] * 2 + [(False, True)] * 2
+    assert [("MAE" in head, "MASE" in head) for head in heads] == [(True, True)] * 2 + [
+        (False, True)
+    ] * 2
 
 
 def test_nothing_is_cut_at_eighty_columns(root):
@@ -186,9 +240,11 @@ def test_baselines_alone_are_one_table_with_the_chosen_one_marked(tmp_path):
     shown = console.file.getvalue()
     titles = [line.strip() for line in shown.splitlines() if line.startswith("hourly, ")]
     assert titles == ["hourly, baselines"]
-    assert [line.split()[1] for line in shown.splitlines() if line.startswith(" *") or line.startswith("*  ")] == [
-        "ridge"
-    ]
+    assert [
+        line.split()[1]
+        for line in shown.splitlines()
+        if line.startswith(" *") or line.startswith("*  ")
+    ] == ["ridge"]
 
 
 def keep_baselines(compared):

@@ -1,4 +1,6 @@
-"""reports/report.html without a browser: what it says, that it is self-contained and the same bytes every time."""
+"""reports/report.html without a browser: what it says, that it is self-contained and the same bytes
+every time.
+"""
 
 import re
 from types import SimpleNamespace
@@ -22,7 +24,20 @@ from pipelines import report
 from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import candidates
 
-GRU_LEDGER = ["gru", "as shipped", "2", "200", "600", "460,800", "1,234", "16 s", "5.5 s", "3 of 3", "480", "–"]
+GRU_LEDGER = [
+    "gru",
+    "as shipped",
+    "2",
+    "200",
+    "600",
+    "460,800",
+    "1,234",
+    "16 s",
+    "5.5 s",
+    "3 of 3",
+    "480",
+    "–",
+]
 
 
 def board(page, dataset, number):
@@ -44,7 +59,10 @@ def test_rows_without_dates_are_called_by_their_number(tmp_path):
     for told in shown.xpath("//td[@class='said'] | //style | //script"):  # a data check tells times
         told.getparent().remove(told)
     seen = words(shown)
-    assert "1970" not in seen.replace("Kennard 1970", "").replace("Jenkins 1970", "") and "1 Jan 1970" not in page
+    assert (
+        "1970" not in seen.replace("Kennard 1970", "").replace("Jenkins 1970", "")
+        and "1 Jan 1970" not in page
+    )
     for said in ("2 steps from row 50", "row 0 to row 175", "row 255 to row 299"):
         assert said in seen, said
     assert "row 255|row 256" in page  # the tooltip of a forecast
@@ -61,7 +79,9 @@ def test_the_stage_writes_the_same_bytes_twice_and_nothing_else(project):
 
 def test_nothing_is_fetched_from_anywhere(root, page):
     text = rendered(root, HOURLY)
-    assert not page.xpath("//link[not(starts-with(@href, 'data:'))] | //script[@src] | //img | //iframe | //object")
+    assert not page.xpath(
+        "//link[not(starts-with(@href, 'data:'))] | //script[@src] | //img | //iframe | //object"
+    )
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", text)
 
 
@@ -99,7 +119,9 @@ def test_every_sentence_of_the_verdict_is_printed(root, page):
 
 
 def test_the_data_are_dated_by_their_pointer_not_by_today(page):
-    assert "Data as of 2025-03-01 (hourly) and 2025-03-01 (daily)" in words(page.xpath("//header")[0])
+    assert "Data as of 2025-03-01 (hourly) and 2025-03-01 (daily)" in words(
+        page.xpath("//header")[0]
+    )
 
 
 def test_the_chosen_row_is_marked_in_both_rankings_and_only_it(page):
@@ -161,8 +183,14 @@ def test_a_row_that_the_test_finds_better_than_the_last_value_is_not_tagged_a_co
     path = ProjectPaths.of(project).compared(HOURLY) / "verdicts.json"
     verdicts = files.read_json(path)
     moved = {"unique_id": "town", "reason": "3 of 3 steps hardly move"}
-    rows = [("lstm", "shipped", "better"), ("gru", "shipped", "equivalent"), ("drift", "baseline", "worse")]
-    verdicts["copies"] += [{"model": model, "ranking": ranking, **moved} for model, ranking, _ in rows]
+    rows = [
+        ("lstm", "shipped", "better"),
+        ("gru", "shipped", "equivalent"),
+        ("drift", "baseline", "worse"),
+    ]
+    verdicts["copies"] += [
+        {"model": model, "ranking": ranking, **moved} for model, ranking, _ in rows
+    ]
     words_of = {(model, ranking): word for model, ranking, word in rows}
     for test in verdicts["tests"]:
         if test["family"] == "naive":
@@ -170,16 +198,26 @@ def test_a_row_that_the_test_finds_better_than_the_last_value_is_not_tagged_a_co
     files.write_json(path, verdicts)
     page = html.fromstring(rendered(project, HOURLY))
     shown = board(page, HOURLY, 0)
-    tagged = {row.get("data-model") for row in shown.xpath(".//tbody/tr[.//span[@class='mark'][.='copy']]")}
+    tagged = {
+        row.get("data-model")
+        for row in shown.xpath(".//tbody/tr[.//span[@class='mark'][.='copy']]")
+    }
     assert tagged == {"gru", "drift", "naive"} and "better" in row_of(shown, "lstm")[2]
     said = words(page.xpath("//section[@class='verdict']//details")[0])
-    assert "4 forecasts move little from the last value" in said and "lstm (as shipped): town: 3 of 3" in said
+    assert (
+        "4 forecasts move little from the last value" in said
+        and "lstm (as shipped): town: 3 of 3" in said
+    )
 
 
 def test_the_worst_origin_is_the_one_with_the_largest_error(root):
     rows = results(root, HOURLY).forecasts_by_series("lstm.linear")
     found = block_test(rows, "town")
-    rows = rows[rows["block"] == "test"].groupby(["cutoff", "step"], as_index=False)[["y", "y_hat"]].mean()
+    rows = (
+        rows[rows["block"] == "test"]
+        .groupby(["cutoff", "step"], as_index=False)[["y", "y_hat"]]
+        .mean()
+    )
     errors = (rows["y"] - rows["y_hat"]).abs().groupby(rows["cutoff"]).mean()
     assert found.cutoffs[int(np.argmax(found.losses))] == errors.idxmax()
     assert found.losses.max() == pytest.approx(errors.max())
@@ -187,9 +225,12 @@ def test_the_worst_origin_is_the_one_with_the_largest_error(root):
 
 def test_the_change_against_naive_has_its_band(page):
     (chart,) = page.xpath(
-        f"//article[@id='{HOURLY}']//*[@aria-label='Error by horizon step, As shipped against naive']"
+        f"//article[@id='{HOURLY}']//*[@aria-label='Error by horizon step, As shipped against"
+        " naive']"
     )
-    assert [band.get("class") for band in chart.xpath(".//*[contains(@class, 'band')]")] == ["band chosen"]
+    assert [band.get("class") for band in chart.xpath(".//*[contains(@class, 'band')]")] == [
+        "band chosen"
+    ]
 
 
 def test_what_memory_is_worth_is_told_against_the_memoryless_network(project):
@@ -206,19 +247,34 @@ def test_what_not_to_read_into_the_result_stands_beside_it(page):
     verdict = "//article[@id='{}']//section[@class='verdict']"
     assert "Gridded reanalysis, not a station" in words(page.xpath(verdict.format(HOURLY))[0])
     assert "outside forecasts" in words(page.xpath(verdict.format(HOURLY))[0])
-    assert "No trading cost is counted and no return is claimed" in words(page.xpath(verdict.format(DAILY))[0])
+    assert "No trading cost is counted and no return is claimed" in words(
+        page.xpath(verdict.format(DAILY))[0]
+    )
 
 
 def test_what_the_data_checks_found_is_listed_and_nothing_where_they_found_nothing(page):
     table = "//article[@id='{}']//table[contains(@class, 'findings')]//tbody/tr"
     (row,) = page.xpath(table.format(HOURLY))
-    said = ["spikes", "1 value beyond 8 robust spreads: 2025-01-05 07:00.", "town", "temperature", "warn"]
+    said = [
+        "spikes",
+        "1 value beyond 8 robust spreads: 2025-01-05 07:00.",
+        "town",
+        "temperature",
+        "warn",
+    ]
     assert [words(cell) for cell in row] == said
     assert not page.xpath(table.format(DAILY))
 
 
 def test_of_ten_thousand_findings_the_first_hundred_are_listed():
-    one = {"rule": "gaps", "series": "s", "column": "", "count": 1, "sentence": "A step is missing.", "action": "warn"}
+    one = {
+        "rule": "gaps",
+        "series": "s",
+        "column": "",
+        "count": 1,
+        "sentence": "A step is missing.",
+        "action": "warn",
+    }
     found = findings_table(SimpleNamespace(quality={"findings": [one] * 10_000}))
     assert len(found.rows) == 100 and "quality.json" in dict(found.columns)["Check"]
 
@@ -242,12 +298,19 @@ def test_the_ledger_says_how_often_a_row_was_fitted_again(project):
     files.write_json(path, {**files.read_json(path), "refits": 14})
     page = html.fromstring(rendered(project, HOURLY))
     rows = page.xpath(f"//article[@id='{HOURLY}']//table[contains(@class, 'ledger')]//tbody/tr")
-    assert words(rows[4][-1]) == "14" and "linear part" in words(page.xpath("//*[@id='protocol']")[0])
+    assert words(rows[4][-1]) == "14" and "linear part" in words(
+        page.xpath("//*[@id='protocol']")[0]
+    )
 
 
 def test_a_network_that_was_never_trained_is_reported_beside_the_others(project):
     path = project / "data/trained/hourly/gru.last/record.json"
-    never = {"status": "failed", "reason": "every tuning trial failed: it diverged", "seeds": [], "n_params": 0}
+    never = {
+        "status": "failed",
+        "reason": "every tuning trial failed: it diverged",
+        "seeds": [],
+        "n_params": 0,
+    }
     files.write_json(path, {**files.read_json(path), **never})
     said = words(html.fromstring(rendered(project, HOURLY)))
     assert "trained from 3 seeds each" in said and "every tuning trial failed" in said
@@ -298,10 +361,15 @@ def test_the_page_is_a_function_of_the_results_and_of_the_costs(root):
 def test_rows_of_machines_that_differ_are_told_apart(root):
     found = [results(root, HOURLY)]
     one, other = "x86_64 with AVX2, openblas 0.3.31", "x86_64 with AVX512, openblas 0.3.31"
-    costs = {"gru.linear": {"cpu_seconds": 7.25, "kinds": [one]}, "naive": {"cpu_seconds": 1.0, "kinds": [one]}}
+    costs = {
+        "gru.linear": {"cpu_seconds": 7.25, "kinds": [one]},
+        "naive": {"cpu_seconds": 1.0, "kinds": [one]},
+    }
     assert "kinds of machines" not in render(found, {HOURLY: costs})
     costs["naive"]["kinds"] = [one, other]
-    (said,) = re.findall(r"<p>(Computed on 2 kinds of machines.*?)</p>", render(found, {HOURLY: costs}))
+    (said,) = re.findall(
+        r"<p>(Computed on 2 kinds of machines.*?)</p>", render(found, {HOURLY: costs})
+    )
     assert said.index("gru") < said.index(one) < said.index(other) and said.count("naive") == 2
 
 
@@ -316,20 +384,25 @@ def test_notes_and_licence_come_from_the_dataset(page):
     assert "Gridded reanalysis, not a station." in said
     protocol = words(page.xpath("//article[@id='protocol']")[0])
     assert all(
-        part in protocol for part in ("numerical weather prediction", "no trading cost", "no return is claimed")
+        part in protocol
+        for part in ("numerical weather prediction", "no trading cost", "no return is claimed")
     )
 
 
 def test_a_dataset_whose_chosen_network_failed_is_still_reported(project):
     path = project / "data/compared/hourly/verdicts.json"
-    files.write_json(path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "narx"}})
+    files.write_json(
+        path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "narx"}}
+    )
     text = rendered(project, HOURLY)
     assert "Typical: town" in text
 
 
 def test_the_best_network_on_validation_is_shown_beside_a_chosen_baseline(project):
     path = project / "data/compared/hourly/verdicts.json"
-    files.write_json(path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "ridge"}})
+    files.write_json(
+        path, {**files.read_json(path), "chosen": {"shipped": "ridge", "architecture": "ridge"}}
+    )
     found = results(project, HOURLY)
     roles = {model: role_of(found, "shipped", model) for model in ("ridge", "lstm", "gru", "naive")}
     assert roles == {"ridge": "chosen", "lstm": "network", "gru": "other", "naive": "naive"}
@@ -354,14 +427,18 @@ def test_a_run_of_baselines_alone_is_still_reported(project):
         lines = (compared / f"{table}.csv").read_text().splitlines(keepends=True)
         kept = [lines[0], *(line for line in lines[1:] if ",baseline," in line)]
         (compared / f"{table}.csv").write_text("".join(kept))
-    files.write_json(compared / "verdicts.json", {"chosen": {"shipped": "ridge"}, "tests": [], "sentences": []})
+    files.write_json(
+        compared / "verdicts.json", {"chosen": {"shipped": "ridge"}, "tests": [], "sentences": []}
+    )
     assert "No verdict was recorded" in rendered(project, HOURLY)
 
 
 def test_a_test_without_numbers_has_no_interval(project):
     path = project / "data/compared/hourly/verdicts.json"
     content = files.read_json(path)
-    empty = dict.fromkeys(("statistic", "p", "p_holm", "mean_difference", "relative_difference", "ci_low", "ci_high"))
+    empty = dict.fromkeys(
+        ("statistic", "p", "p_holm", "mean_difference", "relative_difference", "ci_low", "ci_high")
+    )
     content["tests"] = [{**test, **empty, "word": "undecided"} for test in content["tests"]]
     files.write_json(path, content)
     assert np.isnan(relative_interval(content["tests"][0])).all()
@@ -397,7 +474,10 @@ def test_a_broken_json_is_named(project):
 
 
 def test_steps_are_called_by_their_unit(root):
-    assert [step_unit(results(root, name).dataset) for name in (HOURLY, DAILY)] == ["hours", "sessions"]
+    assert [step_unit(results(root, name).dataset) for name in (HOURLY, DAILY)] == [
+        "hours",
+        "sessions",
+    ]
 
 
 def test_a_series_of_more_than_292_years_has_a_timeline(root):

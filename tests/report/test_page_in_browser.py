@@ -1,4 +1,6 @@
-"""The page in headless Chromium: no console error, tables sort, filters work, nothing wider than a phone."""
+"""The page in headless Chromium: no console error, tables sort, filters work, nothing wider than a
+phone.
+"""
 
 import json
 import os
@@ -11,9 +13,16 @@ from tests.support.artifacts import write_project
 
 PHONE, DESKTOP = 375, 1280
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +65,24 @@ def size(driver, width):
 
 
 def visible(page, selector):
-    script = "return [...document.querySelectorAll(arguments[0])].filter((e) => e.getClientRects().length).length"
+    script = (
+        "return [...document.querySelectorAll(arguments[0])].filter((e) =>"
+        " e.getClientRects().length).length"
+    )
     return page.execute_script(script, selector)
 
 
 def column(page, table, number):
     script = """return [...document.querySelector(arguments[0]).tBodies[0].rows]
-        .map((row) => row.cells[arguments[1]].dataset.v).map((v) => v === undefined ? null : Number(v))"""
+        .map((row) => row.cells[arguments[1]].dataset.v)
+        .map((v) => v === undefined ? null : Number(v))"""
     return page.execute_script(script, table, number)
 
 
 def click(page, selector, number=0):
-    page.execute_script("document.querySelectorAll(arguments[0])[arguments[1]].click()", selector, number)
+    page.execute_script(
+        "document.querySelectorAll(arguments[0])[arguments[1]].click()", selector, number
+    )
 
 
 BOARD = "#hourly table.board"
@@ -78,7 +93,11 @@ def test_the_console_stays_empty_and_nothing_is_requested(page, address):
     page.get_log("performance")  # the browser's own start page is not ours
     page.get(address)
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+    asked = {
+        m["params"]["request"]["url"]
+        for m in messages
+        if m["method"] == "Network.requestWillBeSent"
+    }
     assert {url for url in asked if not url.startswith("data:")} == {address}
 
 
@@ -89,9 +108,11 @@ def test_a_table_wider_than_its_place_says_so_and_scrolls_to_its_last_column(pag
     page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0]))")
     script = """return [...document.querySelectorAll(".scroll")].map((box) => {
             box.scrollLeft = 10000;
-            const last = box.querySelector("thead th:last-child").getBoundingClientRect().right <= window.innerWidth;
+            const end = box.querySelector("thead th:last-child").getBoundingClientRect().right;
+            const last = end <= window.innerWidth;
             const said = getComputedStyle(box, "::before").content.includes("more columns");
-            return [box.firstElementChild.className, box.scrollWidth > box.clientWidth, said, last]; })"""
+            const wide = box.scrollWidth > box.clientWidth;
+            return [box.firstElementChild.className, wide, said, last]; })"""
     tables = page.execute_script(script)
     assert [one for one in tables if one[1] != one[2] or not one[3]] == []
     told = {said for name, _, said, _ in tables if "board" in name}
@@ -125,8 +146,13 @@ def test_a_click_on_a_column_sorts_and_a_second_one_turns_the_order(page):
 
 def test_rows_without_a_value_stay_last_in_both_orders(page):
     click(page, "[data-show=hourly]")
-    last = "return [...document.querySelectorAll(arguments[0])][1].tBodies[0].lastElementChild.className"
-    second = "document.querySelectorAll(arguments[0])[1].querySelectorAll('thead button')[1].click()"
+    last = (
+        "return"
+        " [...document.querySelectorAll(arguments[0])][1].tBodies[0].lastElementChild.className"
+    )
+    second = (
+        "document.querySelectorAll(arguments[0])[1].querySelectorAll('thead button')[1].click()"
+    )
     for _ in range(2):
         page.execute_script(second, BOARD)
         assert page.execute_script(last, BOARD) == "failed"
@@ -135,14 +161,20 @@ def test_rows_without_a_value_stay_last_in_both_orders(page):
 def test_names_sort_as_words(page):
     click(page, f"{BOARD} thead button", 0)
     names = page.execute_script(
-        "return [...document.querySelector(arguments[0]).tBodies[0].rows].map((r) => r.dataset.model)", BOARD
+        "return [...document.querySelector(arguments[0]).tBodies[0].rows].map((r) =>"
+        " r.dataset.model)",
+        BOARD,
     )
     assert names == sorted(names)
 
 
 def test_a_dataset_can_be_shown_alone(page):
     click(page, "[data-show=daily]")
-    assert (visible(page, "#hourly"), visible(page, "#daily"), visible(page, "#protocol")) == (0, 1, 1)
+    assert (visible(page, "#hourly"), visible(page, "#daily"), visible(page, "#protocol")) == (
+        0,
+        1,
+        1,
+    )
     click(page, "[data-show='']")
     assert visible(page, "#hourly") == 1
 
@@ -170,9 +202,11 @@ def test_a_chart_tells_its_values_where_it_is_touched(page):
         const svg = document.querySelector('#hourly svg[data-x]');
         svg.scrollIntoView();
         const box = svg.getBoundingClientRect();
-        const at = {bubbles: true, clientX: box.right - box.width / 4, clientY: box.top + box.height / 2};
+        const [x, y] = [box.right - box.width / 4, box.top + box.height / 2];
+        const at = {bubbles: true, clientX: x, clientY: y};
         svg.dispatchEvent(new PointerEvent('pointermove', at));
-        return document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent;
+        const tip = document.getElementById('tip');
+        return tip.hidden ? '' : tip.textContent;
     """)
     assert "actual: " in said
 
@@ -182,7 +216,9 @@ def test_dark_and_light_are_both_offered(page):
     for scheme in ("light", "dark"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        grounds.append(page.execute_script("return getComputedStyle(document.body).backgroundColor"))
+        grounds.append(
+            page.execute_script("return getComputedStyle(document.body).backgroundColor")
+        )
     assert grounds[0] != grounds[1]
 
 
@@ -201,7 +237,10 @@ def test_on_paper_the_filters_are_gone_and_every_table_is_whole(page):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert visible(page, ".bar") == 0
-        script = "return [...document.querySelectorAll('.scroll')].map((e) => getComputedStyle(e).overflowX)"
+        script = (
+            "return [...document.querySelectorAll('.scroll')].map((e) =>"
+            " getComputedStyle(e).overflowX)"
+        )
         assert set(page.execute_script(script)) == {"visible"}
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -14,11 +14,17 @@ def test_each_series_has_the_origins_that_the_rule_picks_each_once(page):
     titles = [words(c) for c in page.xpath(f"//article[@id='{DAILY}']//figcaption")]
     for series in ("Alpha & Co", "Beta <B>"):
         mine = [t.split(":")[0].lower() for t in titles if f": {series}, " in t]
-        assert sorted(", ".join(mine).split(", ")) == ["best", "largest fall", "largest rise", "typical", "worst"]
+        assert sorted(", ".join(mine).split(", ")) == [
+            "best",
+            "largest fall",
+            "largest rise",
+            "typical",
+            "worst",
+        ]
         assert mine[0].startswith("typical")
 
 
-def test_moves_are_from_the_cutoff_to_the_end_of_the_horizon_and_shares_where_the_logarithm_is_modelled():
+def test_moves_are_from_the_cutoff_to_the_end_of_the_horizon_and_shares_of_logarithms():
     cutoffs = pd.date_range("2020-01-01", periods=3)
     y = np.array([[11.0, 12.0], [1001.0, 1003.0], [9.0, 9.5]])  # +2 (20 %), +3 (0.3 %), -0.5 (5 %)
     history = pd.Series([10.0, 1000.0, 10.0], index=cutoffs)
@@ -33,7 +39,9 @@ def test_where_it_was_furthest_behind_naive_is_shown_if_it_ever_was():
     cutoffs = pd.date_range("2020-01-01", periods=2)
     y = np.array([[1.0], [2.0]])
     history = pd.Series([0.0, 0.0], index=cutoffs)
-    model, naive = (panels.Test(cutoffs, np.empty((2, 1)), y, y[None] + e) for e in (1.0, [[[0.5], [3.0]]]))
+    model, naive = (
+        panels.Test(cutoffs, np.empty((2, 1)), y, y[None] + e) for e in (1.0, [[[0.5], [3.0]]])
+    )
     found = dict(panels.places(model, history, naive=naive, relative=False))
     assert [place for word, place in found.items() if "furthest behind naive" in word] == [0]
     swapped = dict(panels.places(naive, history, naive=naive, relative=False))
@@ -42,7 +50,9 @@ def test_where_it_was_furthest_behind_naive_is_shown_if_it_ever_was():
 
 def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(project):
     text = (project / "configs" / "datasets.yaml").read_text()
-    files.write_text(project / "configs" / "datasets.yaml", text.replace("CC BY 4.0", "personal use"))
+    files.write_text(
+        project / "configs" / "datasets.yaml", text.replace("CC BY 4.0", "personal use")
+    )
     page = html.fromstring(rendered(project, HOURLY))
     labels = page.xpath("//*[@aria-label]/@aria-label")
     assert not [label for label in labels if "against the actual values" in label]
@@ -58,8 +68,14 @@ def test_a_series_without_an_actual_in_its_test_block_has_no_chart_of_errors(tmp
         files.write_frame(path, table)
     path = root / f"data/compared/{DAILY}/reliability.parquet"
     table = pd.read_parquet(path)
-    files.write_frame(path, table.assign(coverage=table["coverage"].where(table["series"] != silent)))
+    files.write_frame(
+        path, table.assign(coverage=table["coverage"].where(table["series"] != silent))
+    )
     labels = html.fromstring(rendered(root, DAILY)).xpath("//*[@aria-label]/@aria-label")
-    of_time, of_intervals = ([own for own in labels if own.startswith(of)] for of in ("Test error", "Reliability"))
-    assert of_time == [f"Test error by period: Alpha & Co{against}" for against in ("", " against naive")]
+    of_time, of_intervals = (
+        [own for own in labels if own.startswith(of)] for of in ("Test error", "Reliability")
+    )
+    assert of_time == [
+        f"Test error by period: Alpha & Co{against}" for against in ("", " against naive")
+    ]
     assert of_intervals == ["Reliability, Alpha & Co"]

@@ -18,7 +18,11 @@ def test_a_scale_maps_its_ends_to_the_pixels_it_was_given():
 
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
-    [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (-3, 12, [0, 5, 10]), (1010, 1090, [1020, 1040, 1060, 1080])],
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-3, 12, [0, 5, 10]),
+        (1010, 1090, [1020, 1040, 1060, 1080]),
+    ],
 )
 def test_ticks_are_round_numbers_inside_the_range(low, high, ticks):
     assert Scale(low, high, 0, 1).ticks() == ticks
@@ -71,8 +75,13 @@ def test_text_from_the_data_cannot_become_markup():
 
 def test_a_line_chart_is_well_formed_and_names_its_lines():
     x = np.arange(1.0, 4.0)
-    lines = [Line("naive", x, x, "naive", "naive"), Line("a<b", x, 2 * x, "chosen", "a<b", ((x, 3 * x),))]
-    found = ET.fromstring(line_chart(lines, Axes("errors", "hours ahead", "MAE, °C", [(1.0, "1"), (3.0, "3")])))
+    lines = [
+        Line("naive", x, x, "naive", "naive"),
+        Line("a<b", x, 2 * x, "chosen", "a<b", ((x, 3 * x),)),
+    ]
+    found = ET.fromstring(
+        line_chart(lines, Axes("errors", "hours ahead", "MAE, °C", [(1.0, "1"), (3.0, "3")]))
+    )
     texts = [element.text for element in found.iter("text")]
     assert {"naive", "a<b", "hours ahead", "MAE, °C"} <= set(texts)
     assert found.get("aria-label") == "errors"

@@ -56,4 +56,9 @@ def test_a_p_value_below_a_thousandth_is_not_spelled_out():
 
 
 def test_names_are_listed_as_in_a_sentence():
-    assert [text.listing(n) for n in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert [text.listing(n) for n in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]

@@ -1,7 +1,8 @@
 """Synthetic results of two tiny datasets, in the formats the pipeline's stages write.
 
-`write_project(root)` fills `root` with configs/datasets.yaml and data/{pointers,prepared,trained,compared}/ as if
-every stage before the report had run: one hourly series, two daily price series, three networks, one failed candidate.
+`write_project(root)` fills `root` with configs/datasets.yaml and
+data/{pointers,prepared,trained,compared}/ as if every stage before the report had run: one hourly
+series, two daily price series, three networks, one failed candidate.
 """
 
 from __future__ import annotations
@@ -23,10 +24,16 @@ FAILED = ("narx", "last")
 TOO_FEW = "9 calibration origins cannot support a 95 % interval; at least 19 are needed."
 # share of the naive error a candidate is left with, so every row has a known place
 SHARE = {
-    "naive": 1.0, "seasonal_naive": 0.9, "drift": 1.02, "ridge": 0.6,
-    "lstm.linear": 0.56, "gru.linear": 0.6, "narx.linear": 0.64,
-    "lstm.last": 0.7, "gru.last": 0.75,
-}  # fmt: skip
+    "naive": 1.0,
+    "seasonal_naive": 0.9,
+    "drift": 1.02,
+    "ridge": 0.6,
+    "lstm.linear": 0.56,
+    "gru.linear": 0.6,
+    "narx.linear": 0.64,
+    "lstm.last": 0.7,
+    "gru.last": 0.75,
+}
 KINDS = {"naive": "baseline", "seasonal_naive": "baseline", "drift": "baseline", "ridge": "linear"}
 BASELINES = tuple(KINDS)
 NETWORKS = ("gru", "lstm", "narx")
@@ -61,7 +68,12 @@ DATASETS: dict[str, Any] = {
         "title": "Two daily closing prices",
         "source": {"kind": "packaged", "name": "daily"},
         "calendar": {"kind": "sessions", "exchange": "XNYS"},
-        "target": {"column": "close", "unit": "index points", "transform": "log", "difference_inputs": True},
+        "target": {
+            "column": "close",
+            "unit": "index points",
+            "transform": "log",
+            "difference_inputs": True,
+        },
         "horizon": 3,
         "lookback": 10,
         "season_length": 1,
@@ -71,18 +83,27 @@ DATASETS: dict[str, Any] = {
             "calibration_end": "2017-06-30",
             "test_end": "2017-10-31",
         },
-        "licence": {"name": "public domain", "attribution": "Some exchange", "note": "No claim of return."},
+        "licence": {
+            "name": "public domain",
+            "attribution": "Some exchange",
+            "note": "No claim of return.",
+        },
     },
 }
 REFUSED = ("daily", "Alpha & Co")
 SERIES = {"hourly": ("town",), "daily": ("Alpha & Co", "Beta <B>")}
 
 
-def write_project(root: Path | str, *, datasets: tuple[str, ...] = ("hourly", "daily"), cost: bool = False) -> Path:
+def write_project(
+    root: Path | str, *, datasets: tuple[str, ...] = ("hourly", "daily"), cost: bool = False
+) -> Path:
     """Write everything the report reads below `root`; returns `root`."""
     root = Path(root)
     content = {"run": list(datasets), "datasets": {name: DATASETS[name] for name in datasets}}
-    files.write_text(root / "configs" / "datasets.yaml", yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
+    files.write_text(
+        root / "configs" / "datasets.yaml",
+        yaml.safe_dump(content, allow_unicode=True, sort_keys=False),
+    )
     for name in datasets:
         write_dataset(root, name)
         if cost:
@@ -92,7 +113,9 @@ def write_project(root: Path | str, *, datasets: tuple[str, ...] = ("hourly", "d
 
 def write_dataset(root: Path, name: str) -> None:
     truth = actuals(name)
-    files.write_json(root / "data" / "pointers" / f"{name}.json", {"as_of": "2025-03-01", "sha256": "0" * 64})
+    files.write_json(
+        root / "data" / "pointers" / f"{name}.json", {"as_of": "2025-03-01", "sha256": "0" * 64}
+    )
     files.write_json(root / "data" / "prepared" / name / "quality.json", quality(name, truth))
     scores = []
     for candidate in candidates():
@@ -136,19 +159,28 @@ def actuals(name: str) -> pd.DataFrame:
 
 
 def forecasts_of(name: str, candidate: str, truth: pd.DataFrame) -> pd.DataFrame:
-    """The record's forecasts.parquet: the naive error shrunk to the candidate's share of it, plus noise."""
+    """The record's forecasts.parquet: the naive error shrunk to the candidate's share of it, plus
+    noise.
+    """
     dataset = DATASETS[name]
     rows = []
     for unique_id, series in truth.groupby("unique_id", sort=False):
         y, ds = series["y"].to_numpy(), series["ds"].to_numpy()
         block = block_of(name, series["ds"])
-        for origin in range(dataset["lookback"], len(y) - dataset["horizon"], dataset.get("step_size", 1)):
+        for origin in range(
+            dataset["lookback"], len(y) - dataset["horizon"], dataset.get("step_size", 1)
+        ):
             steps = np.arange(1, dataset["horizon"] + 1)
             targets = origin + steps
             if block[origin] == "train" or block[origin] != block[targets[-1]]:
                 continue
-            rows.append((unique_id, ds[origin], block[origin], steps, ds[targets], y[targets], y[origin]))
-    return pd.concat([_forecast_of_seed(candidate, seed, rows) for seed in seeds_of(candidate)], ignore_index=True)
+            rows.append(
+                (unique_id, ds[origin], block[origin], steps, ds[targets], y[targets], y[origin])
+            )
+    return pd.concat(
+        [_forecast_of_seed(candidate, seed, rows) for seed in seeds_of(candidate)],
+        ignore_index=True,
+    )
 
 
 def _forecast_of_seed(candidate: str, seed: int, rows: list[Any]) -> pd.DataFrame:
@@ -175,7 +207,8 @@ def _forecast_of_seed(candidate: str, seed: int, rows: list[Any]) -> pd.DataFram
 
 
 def intervals_of(name: str, candidate: str) -> pd.DataFrame:
-    """Rows of `intervals`: each step covers its level, but at 95 % naive is 5 points short; the margin is its step.
+    """Rows of `intervals`: each step covers its level, but at 95 % naive is 5 points short; the
+    margin is its step.
 
     The calibration block of the first daily series supports no 95 % interval.
     """
@@ -187,36 +220,66 @@ def intervals_of(name: str, candidate: str) -> pd.DataFrame:
             for step in range(DATASETS[name]["horizon"] + 1):
                 room = 0.06 if step else 0.03
                 width = (2.0 * step or 7.0) * (2 if level == 0.95 else 1)
-                row = {"model": model, "ranking": RANKINGS.get(skip, "baseline"), "series": series, "level": level}
-                row |= {"step": step, "n_calibration": 40, "n": 60 if step else 360, "coverage": covered}
-                row |= {"low": level - room, "high": level + room, "inside": abs(covered - level) <= room}
+                row = {
+                    "model": model,
+                    "ranking": RANKINGS.get(skip, "baseline"),
+                    "series": series,
+                    "level": level,
+                }
+                row |= {
+                    "step": step,
+                    "n_calibration": 40,
+                    "n": 60 if step else 360,
+                    "coverage": covered,
+                }
+                row |= {
+                    "low": level - room,
+                    "high": level + room,
+                    "inside": abs(covered - level) <= room,
+                }
                 rows.append({**row, "width": width, "winkler": 1.5 * width})
     return pd.DataFrame(rows)
 
 
 def reliability(name: str) -> pd.DataFrame:
-    """Of the chosen model, its skip and naive: every level is covered, but naive falls 5 points short."""
+    """Of the chosen model, its skip and naive: every level is covered, but naive falls 5 points
+    short.
+    """
     rows = []
     for model, ranking in (("lstm", "shipped"), ("ridge", "baseline"), ("naive", "baseline")):
         for series in SERIES[name]:
             for level in (0.2, 0.5, 0.8, 0.95):
                 row = {"model": model, "ranking": ranking, "series": series, "level": level}
                 covered = level - 0.05 * (model == "naive")
-                row |= {"n_calibration": 40, "n": 360, "coverage": covered, "low": level - 0.03, "high": level + 0.03}
+                row |= {
+                    "n_calibration": 40,
+                    "n": 360,
+                    "coverage": covered,
+                    "low": level - 0.03,
+                    "high": level + 0.03,
+                }
                 rows.append({**row, "inside": model != "naive", "width": 10 * level})
     return pd.DataFrame(rows)
 
 
 def bands(trained: Path, name: str) -> pd.DataFrame:
-    """Of the chosen models: the seeds' mean, and half the width that `intervals_of` tells either way."""
+    """Of the chosen models: the seeds' mean, and half the width that `intervals_of` tells either
+    way.
+    """
     parts = []
     for candidate in ("lstm.linear", "lstm.last"):
         rows = pd.read_parquet(trained / candidate / "forecasts.parquet")
         rows = rows[rows["block"] == "test"].rename(columns={"unique_id": "series"})
         mean = rows.groupby(["series", "cutoff", "step"], as_index=False)["y_hat"].mean()
-        widths = intervals_of(name, candidate)[["model", "ranking", "series", "level", "step", "width"]]
+        widths = intervals_of(name, candidate)[
+            ["model", "ranking", "series", "level", "step", "width"]
+        ]
         both = mean.merge(widths, on=["series", "step"])
-        parts.append(both.assign(lower=both["y_hat"] - both["width"] / 2, upper=both["y_hat"] + both["width"] / 2))
+        parts.append(
+            both.assign(
+                lower=both["y_hat"] - both["width"] / 2, upper=both["y_hat"] + both["width"] / 2
+            )
+        )
     columns = ["model", "ranking", "series", "level", "cutoff", "step", "lower", "upper"]
     return pd.concat(parts, ignore_index=True)[columns]
 
@@ -224,7 +287,9 @@ def bands(trained: Path, name: str) -> pd.DataFrame:
 def block_of(name: str, ds: pd.Series) -> np.ndarray:
     ends = [pd.Timestamp(end) + pd.Timedelta("1D") for end in DATASETS[name]["splits"].values()][:3]
     names = np.array(["train", *BLOCKS])
-    return names[np.searchsorted(np.array(ends, dtype="datetime64[ns]"), ds.to_numpy(), side="right")]
+    return names[
+        np.searchsorted(np.array(ends, dtype="datetime64[ns]"), ds.to_numpy(), side="right")
+    ]
 
 
 def seeds_of(candidate: str) -> tuple[int, ...]:
@@ -248,7 +313,8 @@ def write_comparison(folder: Path, name: str, errors: pd.DataFrame) -> None:
     board = pd.DataFrame(rows)
     chosen = {ranking: f"lstm.{skip}" for skip, ranking in RANKINGS.items()}
     board["chosen"] = [
-        f"{row.model}.{row.skip}" in chosen.values() and row.seed == "mean" for row in board.itertuples()
+        f"{row.model}.{row.skip}" in chosen.values() and row.seed == "mean"
+        for row in board.itertuples()
     ]
     by_step = _by_step(test)
     if len(SERIES[name]) > 1:  # errors in units are never pooled over series
@@ -266,12 +332,20 @@ def _rows_of(
     name: str, candidate: str, test: pd.DataFrame, validation: pd.DataFrame, naive: float
 ) -> list[Mapping[str, Any]]:
     model, _, skip = candidate.partition(".")
-    base = {"dataset": name, "model": model, "ranking": RANKINGS.get(skip, "baseline"), "skip": skip}
+    base = {
+        "dataset": name,
+        "model": model,
+        "ranking": RANKINGS.get(skip, "baseline"),
+        "skip": skip,
+    }
     mine = test[test["candidate"] == candidate]
     if mine.empty:
         return [{**base, "seed": "mean", "status": "failed", "n_origins": 0}]
     held = validation[validation["candidate"] == candidate]
-    groups = [(str(seed), mine[mine["seed"] == seed], held[held["seed"] == seed]) for seed in seeds_of(candidate)]
+    groups = [
+        (str(seed), mine[mine["seed"] == seed], held[held["seed"] == seed])
+        for seed in seeds_of(candidate)
+    ]
     groups = [*groups, ("mean", mine, held)]
     rows = [
         {**base, "seed": seed, **_metrics(part, naive), "validation_mase": h["error"].mean()}
@@ -279,7 +353,15 @@ def _rows_of(
     ]
     spread = pd.DataFrame(rows[: len(seeds_of(candidate))])[list(METRICS)].std(ddof=1)
     if skip:
-        rows.append({**base, "seed": "std", "status": "ok", "n_origins": mine["cutoff"].nunique(), **spread.to_dict()})
+        rows.append(
+            {
+                **base,
+                "seed": "std",
+                "status": "ok",
+                "n_origins": mine["cutoff"].nunique(),
+                **spread.to_dict(),
+            }
+        )
     return [{**row, "n_params": 1234 if skip else 0} for row in rows]
 
 
@@ -307,15 +389,30 @@ def _by_step(test: pd.DataFrame) -> pd.DataFrame:
         for seed, mine in [*part.groupby("seed"), ("mean", part)]:
             mae, mase = mine["error"].mean(), mine["scaled"].mean()
             skill = 1 - mae / naive[step]
-            rows.append((model, RANKINGS.get(skip, "baseline"), seed, int(step), mae, 1.3 * mae, mase, skill))
-    return pd.DataFrame(rows, columns=["model", "ranking", "seed", "step", "mae", "rmse", "mase", "skill"])
+            rows.append(
+                (
+                    model,
+                    RANKINGS.get(skip, "baseline"),
+                    seed,
+                    int(step),
+                    mae,
+                    1.3 * mae,
+                    mase,
+                    skill,
+                )
+            )
+    return pd.DataFrame(
+        rows, columns=["model", "ranking", "seed", "step", "mae", "rmse", "mase", "skill"]
+    )
 
 
 def _changes(by_step: pd.DataFrame) -> pd.DataFrame:
     """The change against naive, a band of 5 points either way."""
     mean = by_step[by_step["seed"] == "mean"]
     change = -mean["skill"]
-    return mean[["model", "ranking", "step"]].assign(change=change, low=change - 0.05, high=change + 0.05)
+    return mean[["model", "ranking", "step"]].assign(
+        change=change, low=change - 0.05, high=change + 0.05
+    )
 
 
 def residuals(name: str) -> list[dict[str, Any]]:
@@ -325,18 +422,48 @@ def residuals(name: str) -> list[dict[str, Any]]:
         model, _, skip = candidate.partition(".")
         bad = model == "naive"
         for series in SERIES[name] if (model, skip) != FAILED else ():
-            row = {"model": model, "ranking": RANKINGS.get(skip, "baseline"), "series": series, "seed": 0}
-            row |= {"n": 90, "lags": 3, "spacing": DATASETS[name].get("step_size", 1), "statistic": 3.0}
-            row |= {"p": 0.0004 if bad else 0.4, "p_robust": 0.003 if bad else None, "mean_error": 0.02}
-            row |= {"mean": 0.1 if bad else 0.01, "autocorrelation": [0.5 if bad else 0.05, -0.1, 0.0]}
+            row = {
+                "model": model,
+                "ranking": RANKINGS.get(skip, "baseline"),
+                "series": series,
+                "seed": 0,
+            }
+            row |= {
+                "n": 90,
+                "lags": 3,
+                "spacing": DATASETS[name].get("step_size", 1),
+                "statistic": 3.0,
+            }
+            row |= {
+                "p": 0.0004 if bad else 0.4,
+                "p_robust": 0.003 if bad else None,
+                "mean_error": 0.02,
+            }
+            row |= {
+                "mean": 0.1 if bad else 0.01,
+                "autocorrelation": [0.5 if bad else 0.05, -0.1, 0.0],
+            }
             found.append({**row, "band": [0.2, 0.2, 0.2]})
     return found
 
 
 def distributions(name: str) -> pd.DataFrame:
-    """Of a head on gru, of the first series: CRPS, a density's score, coverage; step 1 and seed 0 beside the whole."""
-    about = {"model": "gru", "ranking": "shipped", "head": "gaussian", "series": SERIES[name][0], "n": 360}
-    numbers = [("crps", None, 0.5), ("log_score", None, 1.25), ("brier", None, 0.2), ("rise_rate", None, 0.5)]
+    """Of a head on gru, of the first series: CRPS, a density's score, coverage; step 1 and seed 0
+    beside the whole.
+    """
+    about = {
+        "model": "gru",
+        "ranking": "shipped",
+        "head": "gaussian",
+        "series": SERIES[name][0],
+        "n": 360,
+    }
+    numbers = [
+        ("crps", None, 0.5),
+        ("log_score", None, 1.25),
+        ("brier", None, 0.2),
+        ("rise_rate", None, 0.5),
+    ]
     numbers += [("coverage", 0.8, 0.75), ("pinball", 0.9, 0.125)]
     rows = [
         {**about, "seed": seed, "step": step, "metric": metric, "level": level, "value": value}
@@ -347,13 +474,25 @@ def distributions(name: str) -> pd.DataFrame:
 
 
 def diagnostics(model: str) -> dict[str, Any]:
-    """lstm: a memory of 7 rows; gru: one longer than the window; narx: no state, and a loop that does not hold."""
+    """lstm: a memory of 7 rows; gru: one longer than the window; narx: no state, and a loop that
+    does not hold.
+    """
     lags = [0, 1, 3, 9]
     if model == "narx":
         loop = {"verdict": "unstable", "reach": None, "exponent": None}
-        arrays = {"lags": lags, "gradient": [1.0, 0.5, 0.0, 0.0], "decay": {}, "free_run": [1.0, 10.0, 1000.0, None]}
+        arrays = {
+            "lags": lags,
+            "gradient": [1.0, 0.5, 0.0, 0.0],
+            "decay": {},
+            "free_run": [1.0, 10.0, 1000.0, None],
+        }
         return {"seed": 0, "numbers": {"layers": {}, "loop": loop}, "arrays": arrays}
-    numbers = {"spectral_radius": 0.9, "lyapunov": -0.2, "saturated": 0.125, "memory": 7 if model == "lstm" else None}
+    numbers = {
+        "spectral_radius": 0.9,
+        "lyapunov": -0.2,
+        "saturated": 0.125,
+        "memory": 7 if model == "lstm" else None,
+    }
     decay = {f"{model}_0": [0.5**row for row in range(25)]}
     arrays = {"lags": lags, "gradient": [1.0, 0.2, 0.02, 0.001], "decay": decay}
     return {"seed": 0, "numbers": {**numbers, "layers": {f"{model}_0": numbers}}, "arrays": arrays}
@@ -366,23 +505,43 @@ def _by_series(test: pd.DataFrame) -> pd.DataFrame:
         model, _, skip = str(candidate).partition(".")
         mae = part["error"].mean()
         rows.append(
-            (model, RANKINGS.get(skip, "baseline"), series, seed, mae, part["scaled"].mean(), 1 - mae / naive[series])
+            (
+                model,
+                RANKINGS.get(skip, "baseline"),
+                series,
+                seed,
+                mae,
+                part["scaled"].mean(),
+                1 - mae / naive[series],
+            )
         )
-    return pd.DataFrame(rows, columns=["model", "ranking", "series", "seed", "mae", "mase", "skill"])
+    return pd.DataFrame(
+        rows, columns=["model", "ranking", "series", "seed", "mae", "mase", "skill"]
+    )
 
 
 def verdicts(name: str) -> dict[str, Any]:
     tests = [
         *[
             _test("shipped", "skip", m, "ridge", d, w)
-            for m, d, w in (("lstm", -0.06, "better"), ("gru", 0.004, "not distinguishable"), ("narx", 0.06, "worse"))
+            for m, d, w in (
+                ("lstm", -0.06, "better"),
+                ("gru", 0.004, "not distinguishable"),
+                ("narx", 0.06, "worse"),
+            )
         ],
-        *[_test("architecture", "skip", m, "naive", d, "better") for m, d in (("lstm", -0.3), ("gru", -0.25))],
+        *[
+            _test("architecture", "skip", m, "naive", d, "better")
+            for m, d in (("lstm", -0.3), ("gru", -0.25))
+        ],
         *[
             _test("shipped", "naive", m, "naive", d, "better")
             for m, d in (("ridge", -0.4), ("lstm", -0.44), ("gru", -0.4), ("narx", -0.36))
         ],
-        *[_test("architecture", "naive", m, "naive", d, "better") for m, d in (("lstm", -0.3), ("gru", -0.25))],
+        *[
+            _test("architecture", "naive", m, "naive", d, "better")
+            for m, d in (("lstm", -0.3), ("gru", -0.25))
+        ],
         _test("baseline", "naive", "drift", "naive", 0.02, "worse"),
         _test("shipped", "best", "gru", "lstm", 0.01, "undecided"),
         _test("shipped", "best", "ridge", "lstm", 0.06, "worse"),
@@ -404,17 +563,31 @@ def verdicts(name: str) -> dict[str, Any]:
         },
         "tied": {"shipped": ["gru", "lstm"], "architecture": ["lstm"]},
         "tests": tests,
-        "copies": [_flag(name, "naive", "baseline", "2 of 3 steps hardly move (variance share 0.0 %)")],
-        "leaks": [_flag(name, "gru", "shipped", "MAE 40.0 % below repeating the last value")]
-        if name == "daily"
-        else [],
-        "refused_levels": [
-            {"series": REFUSED[1], "level": 0.95, "reason": TOO_FEW, "candidates": [{"model": "naive"}]}
-        ]
-        if name == REFUSED[0]
-        else [],
+        "copies": [
+            _flag(name, "naive", "baseline", "2 of 3 steps hardly move (variance share 0.0 %)")
+        ],
+        "leaks": (
+            [_flag(name, "gru", "shipped", "MAE 40.0 % below repeating the last value")]
+            if name == "daily"
+            else []
+        ),
+        "refused_levels": (
+            [
+                {
+                    "series": REFUSED[1],
+                    "level": 0.95,
+                    "reason": TOO_FEW,
+                    "candidates": [{"model": "naive"}],
+                }
+            ]
+            if name == REFUSED[0]
+            else []
+        ),
         "sentences": [
-            "As shipped: lstm, chosen on validation, is better than repeating the last value (error -44.0 %).",
+            (
+                "As shipped: lstm, chosen on validation, is better than repeating the last value"
+                " (error -44.0 %)."
+            ),
             "As shipped: lstm is not alone at the top; the data cannot separate it from gru.",
             "As shipped: skip: the network adds nothing, for gru and narx (worse, +6.0 %).",
             "narx (architecture alone) was not compared: every seed failed.",
@@ -426,7 +599,9 @@ def _flag(name: str, model: str, ranking: str, reason: str) -> dict[str, Any]:
     return {"model": model, "ranking": ranking, "unique_id": SERIES[name][0], "reason": reason}
 
 
-def _test(ranking: str, family: str, model: str, against: str, relative: float, word: str) -> dict[str, Any]:
+def _test(
+    ranking: str, family: str, model: str, against: str, relative: float, word: str
+) -> dict[str, Any]:
     return {
         "ranking": ranking,
         "family": family,
@@ -467,10 +642,14 @@ def quality(name: str, truth: pd.DataFrame) -> dict[str, Any]:
         for unique_id, part in truth.groupby("unique_id")
     }
     first = next(iter(series))
-    shown = [{"series": first, "first": "2025-01-03T04:00:00", "last": "2025-01-03T05:00:00", "steps": 2}]
+    shown = [
+        {"series": first, "first": "2025-01-03T04:00:00", "last": "2025-01-03T05:00:00", "steps": 2}
+    ]
     found = {"rule": "spikes", "series": first, "column": column, "count": 1, "action": "warn"}
     findings = (
-        [{**found, "sentence": "1 value beyond 8 robust spreads: 2025-01-05 07:00."}] if name == "hourly" else []
+        [{**found, "sentence": "1 value beyond 8 robust spreads: 2025-01-05 07:00."}]
+        if name == "hourly"
+        else []
     )
     summary = {"rows": len(truth), "gaps": len(series), "gaps_shown": shown, "findings": findings}
     return {**summary, "series": series}
@@ -490,7 +669,11 @@ def record_of(name: str, candidate: str) -> dict[str, Any]:
         "skip_row": {"linear": "ridge", "last": "naive"}.get(skip),
         "ranking": RANKINGS.get(skip, "baseline"),
         "status": "failed" if failed else "ok",
-        "reason": "The closed loop diverged: forecasts left the float32 range at 2017-02-01." if failed else "",
+        "reason": (
+            "The closed loop diverged: forecasts left the float32 range at 2017-02-01."
+            if failed
+            else ""
+        ),
         "description": f"{model} in one sentence.",
         "equation": "h = tanh(W x + b)",
         "source": "Somebody (1990)",
@@ -524,7 +707,11 @@ def _seed(seed: int, failed: bool) -> dict[str, Any]:
             "curve": [],
         }
     curve = [
-        [10 * step, 0.5 * np.exp(-step / 8) + 0.2, 0.5 * np.exp(-step / 8) + 0.3 + 0.002 * abs(step - 12 - seed)]
+        [
+            10 * step,
+            0.5 * np.exp(-step / 8) + 0.2,
+            0.5 * np.exp(-step / 8) + 0.3 + 0.002 * abs(step - 12 - seed),
+        ]
         for step in range(21)
     ]
     best = min(curve, key=lambda row: row[2])
@@ -540,5 +727,9 @@ def _seed(seed: int, failed: bool) -> dict[str, Any]:
 
 def write_costs(root: Path, name: str) -> None:
     for number, candidate in enumerate(candidates()):
-        cost = {"cpu_seconds": 1.5 + number, "wall_seconds": 1.0 + number, "tuning_cpu_seconds": 4.0 * number}
+        cost = {
+            "cpu_seconds": 1.5 + number,
+            "wall_seconds": 1.0 + number,
+            "tuning_cpu_seconds": 4.0 * number,
+        }
         files.write_json(root / ".forecast" / "cost" / name / f"{candidate}.json", cost)

@@ -30,18 +30,26 @@ def dataset(**changes: Any) -> Dataset:
     return validated(Dataset, {**HOURLY, **changes}, where="example")
 
 
-def hourly(rows: int = 100, series: tuple[str, ...] = ("a",), start: str = "2024-01-01") -> pd.DataFrame:
+def hourly(
+    rows: int = 100, series: tuple[str, ...] = ("a",), start: str = "2024-01-01"
+) -> pd.DataFrame:
     """A long frame: temp = 10 + its row number in the series."""
     times = pd.date_range(start, periods=rows, freq="h").as_unit("ns")
     return pd.concat(
-        [pd.DataFrame({"unique_id": name, "ds": times, "temp": 10.0 + np.arange(rows)}) for name in series],
+        [
+            pd.DataFrame({"unique_id": name, "ds": times, "temp": 10.0 + np.arange(rows)})
+            for name in series
+        ],
         ignore_index=True,
     )
 
 
 def write_project(root: Path, **datasets: Any) -> Path:
     """configs/datasets.yaml with these entries, each the hourly example with its changes."""
-    content = {"run": list(datasets), "datasets": {name: {**HOURLY, **entry} for name, entry in datasets.items()}}
+    content = {
+        "run": list(datasets),
+        "datasets": {name: {**HOURLY, **entry} for name, entry in datasets.items()},
+    }
     (root / "configs").mkdir(parents=True, exist_ok=True)
     (root / "data").mkdir(exist_ok=True)
     (root / "configs" / "datasets.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")

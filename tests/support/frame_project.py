@@ -1,4 +1,6 @@
-"""A frame and the settings of a call of `forecast.fit` as files: the project whose stages make the same numbers."""
+"""A frame and the settings of a call of `forecast.fit` as files: the project whose stages make the
+same numbers.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +23,34 @@ SPLITS = {"train": 0.5, "validation": 0.2, "calibration": 0.2}
 
 
 def trained(
-    root: Path, frame: pd.DataFrame, entry: Mapping[str, Any], models: Mapping[str, Any], budget: Mapping[str, Any],
-    *, tuned: bool = False,
-) -> Results:  # fmt: skip
-    """The stages up to `train`. entry: what datasets.yaml says of the frame besides its source and splits."""
+    root: Path,
+    frame: pd.DataFrame,
+    entry: Mapping[str, Any],
+    models: Mapping[str, Any],
+    budget: Mapping[str, Any],
+    *,
+    tuned: bool = False,
+) -> Results:
+    """The stages up to `train`. entry: what datasets.yaml says of the frame besides its source and
+    splits.
+    """
     for name in ("configs", "data"):
         (root / name).mkdir()
     frame.to_parquet(root / "data" / f"{NAME}.parquet")
     source = {"kind": "file", "path": f"data/{NAME}.parquet"}
     whole = {
-        "title": "y", "source": source, "splits": SPLITS, "licence": {"name": "none", "attribution": ""}, **entry
-    }  # fmt: skip
-    grid = {"grid": "all", "grids": {"all": list(models)}, "rankings": ["shipped"], "models": dict(models)}
+        "title": "y",
+        "source": source,
+        "splits": SPLITS,
+        "licence": {"name": "none", "attribution": ""},
+        **entry,
+    }
+    grid = {
+        "grid": "all",
+        "grids": {"all": list(models)},
+        "rankings": ["shipped"],
+        "models": dict(models),
+    }
     usual = yaml.safe_load(Path("configs/evaluation.yaml").read_text())
     datasets = {"run": [NAME], "datasets": {NAME: whole}}
     contents = {"datasets": datasets, "models": grid, "tuning": dict(budget), "evaluation": usual}

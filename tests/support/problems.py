@@ -1,4 +1,6 @@
-"""A small dataset with everything a model can meet: two series, two targets, gaps, drifting levels, a calendar."""
+"""A small dataset with everything a model can meet: two series, two targets, gaps, drifting levels,
+a calendar.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +54,9 @@ def task(**changes: Any) -> Task:
 
 
 def frame(rows: dict[str, int] | None = None, *, gaps: bool = True, seed: int = 0) -> pd.DataFrame:
-    """A long frame of the two shops, which end together; with `gaps` some sales and wind are missing, and `south`
-    lacks whole rows."""
+    """A long frame of the two shops, which end together; with `gaps` some sales and wind are
+    missing, and `south` lacks whole rows.
+    """
     rng = np.random.default_rng(seed)
     parts = []
     for name, count in (rows or ROWS).items():

@@ -1,4 +1,6 @@
-"""Small records, as the stages write them: a saved ridge forecaster, forecasts, curves, trials and a comparison."""
+"""Small records, as the stages write them: a saved ridge forecaster, forecasts, curves, trials and
+a comparison.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +24,45 @@ RANKINGS = {"linear": "shipped", "last": "architecture"}
 DIAGNOSTICS = {
     "seed": 0,
     "numbers": {
-        "spectral_radius": 1.25, "lyapunov": 0.1, "memory": None, "saturated": 0.0,
+        "spectral_radius": 1.25,
+        "lyapunov": 0.1,
+        "memory": None,
+        "saturated": 0.0,
         "loop": {"verdict": "unstable", "reach": 30.0, "exponent": 0.2},
     },
     "arrays": {
-        "lags": [0, 2], "gradient": [0.5, 0.125], "decay": {"cell": [1.0, 0.75, 0.5]}, "free_run": [1.0, 30.0],
+        "lags": [0, 2],
+        "gradient": [0.5, 0.125],
+        "decay": {"cell": [1.0, 0.75, 0.5]},
+        "free_run": [1.0, 30.0],
     },
-}  # fmt: skip
+}
 RESIDUALS = {
-    "series": "dublin", "seed": 0, "n": 40, "lags": 2, "spacing": 1, "statistic": 3.0, "p": 0.125, "p_robust": 0.25,
-    "mean": 0.5, "mean_error": 0.125, "autocorrelation": [0.5, -0.25], "band": [0.3, 0.3],
-}  # fmt: skip
+    "series": "dublin",
+    "seed": 0,
+    "n": 40,
+    "lags": 2,
+    "spacing": 1,
+    "statistic": 3.0,
+    "p": 0.125,
+    "p_robust": 0.25,
+    "mean": 0.5,
+    "mean_error": 0.125,
+    "autocorrelation": [0.5, -0.25],
+    "band": [0.3, 0.3],
+}
 INTERVALS = [
-    {"series": series, "level": 0.8, "step": step, "coverage": 0.7 + 0.2 * (series == "b"),
-     "width": 2.0, "winkler": 3.0}
+    {
+        "series": series,
+        "level": 0.8,
+        "step": step,
+        "coverage": 0.7 + 0.2 * (series == "b"),
+        "width": 2.0,
+        "winkler": 3.0,
+    }
     for series in "ab"
     for step in (0, 1)
-]  # fmt: skip
+]
 CANDIDATES = ("naive", "lstm.linear", "lstm.last")
 
 
@@ -54,12 +78,23 @@ def write_records(
     seeds: int = 2,
     failed: tuple[str, ...] = (),
 ) -> Path:
-    """Fill `root` with the records of `dataset`; returns `root`. Everything is a function of the arguments."""
+    """Fill `root` with the records of `dataset`; returns `root`.
+
+    Everything is a function of the arguments.
+    """
     for number, candidate in enumerate(candidates):
         write_record(
-            root, dataset, candidate, error=1.0 / (1 + number), horizon=horizon, origins=origins, trials=trials,
-            curve=curve, seeds=seeds, failed=candidate in failed,
-        )  # fmt: skip
+            root,
+            dataset,
+            candidate,
+            error=1.0 / (1 + number),
+            horizon=horizon,
+            origins=origins,
+            trials=trials,
+            curve=curve,
+            seeds=seeds,
+            failed=candidate in failed,
+        )
     write_comparison(root, dataset, candidates, horizon=horizon, seeds=seeds, failed=failed)
     return root
 
@@ -79,49 +114,87 @@ def write_record(
 ) -> None:
     folder = root / "data" / "trained" / dataset / candidate
     network = "." in candidate
-    content = record(dataset, candidate, trials=trials if network else 0, curve=curve, seeds=seeds if network else 1)
+    content = record(
+        dataset,
+        candidate,
+        trials=trials if network else 0,
+        curve=curve,
+        seeds=seeds if network else 1,
+    )
     if failed:
         content |= {"status": "failed", "reason": "the loss became NaN at step 12"}
     files.write_json(folder / "record.json", content)
     if failed:
         return
-    files.write_frame(folder / "forecasts.parquet", forecasts(error, horizon, origins, seeds if network else 1))
+    files.write_frame(
+        folder / "forecasts.parquet", forecasts(error, horizon, origins, seeds if network else 1)
+    )
     files.write_json(folder / "seed-0" / "spec.json", {"schema": 1})
-    files.write_arrays(folder / "seed-0" / "weights.npz", {"readout/kernel": np.zeros((4, horizon))})
+    files.write_arrays(
+        folder / "seed-0" / "weights.npz", {"readout/kernel": np.zeros((4, horizon))}
+    )
     cost = {"cpu_seconds": 2.0, "wall_seconds": 1.5, "tuning_cpu_seconds": 8.0 * network}
     files.write_json(root / ".forecast" / "cost" / dataset / f"{candidate}.json", cost)
 
 
 def record(dataset: str, candidate: str, *, trials: int, curve: int, seeds: int) -> dict[str, Any]:
     model, _, skip = candidate.partition(".")
-    options = {"units": 32, "learning_rate": 0.003, "dropout": 0.1, "layers": 1, "loss": "huber"} if skip else {}
+    options = (
+        {"units": 32, "learning_rate": 0.003, "dropout": 0.1, "layers": 1, "loss": "huber"}
+        if skip
+        else {}
+    )
     return {
-        "dataset": dataset, "model": model, "family": model, "kind": "network" if skip else "baseline",
-        "candidate": candidate, "skip": skip or None, "ranking": RANKINGS.get(skip, "baseline"),
-        "status": "ok", "reason": "", "description": f"{model} in one sentence.",
-        "equation": "h = tanh(V x + W h)", "source": "Somebody (1990)",
-        "params": options, "tuned": {"units": 64, "learning_rate": 0.001} if trials else {},
+        "dataset": dataset,
+        "model": model,
+        "family": model,
+        "kind": "network" if skip else "baseline",
+        "candidate": candidate,
+        "skip": skip or None,
+        "ranking": RANKINGS.get(skip, "baseline"),
+        "status": "ok",
+        "reason": "",
+        "description": f"{model} in one sentence.",
+        "equation": "h = tanh(V x + W h)",
+        "source": "Somebody (1990)",
+        "params": options,
+        "tuned": {"units": 64, "learning_rate": 0.001} if trials else {},
         "trials": [_trial(number, curve) for number in range(trials)],
-        "n_params": 1234 if skip else 0, "gradient_steps": 600 if skip else 0, "rows_seen": 480,
+        "n_params": 1234 if skip else 0,
+        "gradient_steps": 600 if skip else 0,
+        "rows_seen": 480,
         "seeds": [_seed(seed, curve if skip else 0) for seed in range(seeds)],
         "diagnostics": DIAGNOSTICS if skip else {},
         "digests": {"data": "a" * 64, "config": "b" * 64, "code": "c" * 64, "key": "d" * 64},
-    }  # fmt: skip
+    }
 
 
 def _trial(number: int, curve: int) -> dict[str, Any]:
     value = 0.5 + abs(number - 1) / 10
     params = {"units": (16, 32, 64)[number % 3], "learning_rate": 0.001 * (1 + number)}
     points = [[10 * k, value + 1 / (1 + k)] for k in range(curve)]
-    return {"number": number, "state": "complete", "value": value, "params": params, "curve": points}
+    return {
+        "number": number,
+        "state": "complete",
+        "value": value,
+        "params": params,
+        "curve": points,
+    }
 
 
 def _seed(seed: int, curve: int) -> dict[str, Any]:
-    points = [[10 * k, 0.3 + 1 / (1 + k) + seed / 50, 0.4 + 1 / (1 + k) + seed / 50] for k in range(curve)]
+    points = [
+        [10 * k, 0.3 + 1 / (1 + k) + seed / 50, 0.4 + 1 / (1 + k) + seed / 50] for k in range(curve)
+    ]
     best = points[-1] if points else [0, None, None]
     return {
-        "seed": seed, "status": "ok", "reason": "", "best_step": best[0], "validation_loss": best[2], "curve": points,
-    }  # fmt: skip
+        "seed": seed,
+        "status": "ok",
+        "reason": "",
+        "best_step": best[0],
+        "validation_loss": best[2],
+        "curve": points,
+    }
 
 
 def forecasts(error: float, horizon: int, origins: int, seeds: int) -> pd.DataFrame:
@@ -133,55 +206,114 @@ def forecasts(error: float, horizon: int, origins: int, seeds: int) -> pd.DataFr
             ds = pd.date_range(cutoff, periods=horizon + 1, freq="1h")[1:]
             y = 10 + 4 * np.sin(2 * np.pi * ds.hour.to_numpy() / 24)
             block = ("validation", "calibration", "test")[min(2, 3 * origin // max(origins, 1))]
-            keys = {"unique_id": "dublin", "cutoff": cutoff, "step": np.arange(1, horizon + 1), "ds": ds}
+            keys = {
+                "unique_id": "dublin",
+                "cutoff": cutoff,
+                "step": np.arange(1, horizon + 1),
+                "ds": ds,
+            }
             y_hat = y + error * np.sin(np.arange(horizon) + origin + seed)
             parts.append(
-                pd.DataFrame({**keys, "block": block, "seed": seed, "y": y, "y_hat": y_hat, "volatility": 1.0})
+                pd.DataFrame(
+                    {
+                        **keys,
+                        "block": block,
+                        "seed": seed,
+                        "y": y,
+                        "y_hat": y_hat,
+                        "volatility": 1.0,
+                    }
+                )
             )
     return pd.concat(parts, ignore_index=True)
 
 
 def write_comparison(
-    root: Path, dataset: str, candidates: tuple[str, ...], *, horizon: int, seeds: int, failed: tuple[str, ...] = ()
+    root: Path,
+    dataset: str,
+    candidates: tuple[str, ...],
+    *,
+    horizon: int,
+    seeds: int,
+    failed: tuple[str, ...] = (),
 ) -> None:
     folder = root / "data" / "compared" / dataset
     chosen = {ranking: _best(candidates, ranking, failed) for ranking in RANKINGS.values()}
     board, steps = [], []
     for number, candidate in enumerate(candidates):
-        rows = _board(dataset, candidate, 1.0 / (1 + number), seeds, candidate in chosen.values(), candidate in failed)
+        rows = _board(
+            dataset,
+            candidate,
+            1.0 / (1 + number),
+            seeds,
+            candidate in chosen.values(),
+            candidate in failed,
+        )
         board += rows
         if candidate not in failed:
             steps += _steps(candidate, 1.0 / (1 + number), horizon)
     files.write_text(folder / "leaderboard.csv", _csv(COLUMNS, board))
     files.write_text(
-        folder / "by_step.csv", _csv(("model", "ranking", "seed", "step", "mae", "rmse", "mase", "skill"), steps)
+        folder / "by_step.csv",
+        _csv(("model", "ranking", "seed", "step", "mae", "rmse", "mase", "skill"), steps),
     )
     networks = [candidate.partition(".") for candidate in candidates if "." in candidate]
     left = [{"model": model, "ranking": RANKINGS[skip], **RESIDUALS} for model, _, skip in networks]
     files.write_json(folder / "residuals.json", left)
-    bands = [{"model": model, "ranking": RANKINGS[skip], **row} for model, _, skip in networks for row in INTERVALS]
-    files.write_frame(folder / "intervals.parquet", pd.DataFrame(bands, columns=["model", "ranking", *INTERVALS[0]]))
-    files.write_text(folder / "distributions.csv", "model,ranking,head,series,seed,step,metric,level,value,n\n")
-    tests = [_test(candidate, family) for candidate in candidates if "." in candidate for family in ("naive", "skip")]
-    sentences = [f"On {dataset} the network chosen on validation is better than the naive forecast."]
+    bands = [
+        {"model": model, "ranking": RANKINGS[skip], **row}
+        for model, _, skip in networks
+        for row in INTERVALS
+    ]
+    files.write_frame(
+        folder / "intervals.parquet",
+        pd.DataFrame(bands, columns=["model", "ranking", *INTERVALS[0]]),
+    )
+    files.write_text(
+        folder / "distributions.csv", "model,ranking,head,series,seed,step,metric,level,value,n\n"
+    )
+    tests = [
+        _test(candidate, family)
+        for candidate in candidates
+        if "." in candidate
+        for family in ("naive", "skip")
+    ]
+    sentences = [
+        f"On {dataset} the network chosen on validation is better than the naive forecast."
+    ]
     names = {ranking: str(name).partition(".")[0] for ranking, name in chosen.items() if name}
     files.write_json(
-        folder / "verdicts.json", {"dataset": dataset, "chosen": names, "tests": tests, "sentences": sentences}
+        folder / "verdicts.json",
+        {"dataset": dataset, "chosen": names, "tests": tests, "sentences": sentences},
     )
 
 
 def _best(candidates: tuple[str, ...], ranking: str, failed: tuple[str, ...]) -> str | None:
-    mine = [c for c in candidates if RANKINGS.get(c.partition(".")[2]) == ranking and c not in failed]
+    mine = [
+        c for c in candidates if RANKINGS.get(c.partition(".")[2]) == ranking and c not in failed
+    ]
     return mine[-1] if mine else None
 
 
-def _board(dataset: str, candidate: str, error: float, seeds: int, chosen: bool, failed: bool) -> list[dict[str, Any]]:
+def _board(
+    dataset: str, candidate: str, error: float, seeds: int, chosen: bool, failed: bool
+) -> list[dict[str, Any]]:
     model, _, skip = candidate.partition(".")
-    base = {"dataset": dataset, "model": model, "ranking": RANKINGS.get(skip, "baseline"), "skip": skip}
+    base = {
+        "dataset": dataset,
+        "model": model,
+        "ranking": RANKINGS.get(skip, "baseline"),
+        "skip": skip,
+    }
     if failed:
         return [{**base, "seed": "mean", "status": "failed", "chosen": False}]
     scores = {name: error * (1 + k / 10) for k, name in enumerate(METRICS)}
-    scores |= {"status": "ok", "n_params": 1234 if skip else 0, "n_origins": 100, "validation_mase": 0.9 * error}
+    scores |= {
+        "status": "ok",
+        "n_params": 1234 if skip else 0,
+        "n_origins": 100,
+        "validation_mase": 0.9 * error,
+    }
     names = [*(str(seed) for seed in range(seeds)), "mean", "std"] if skip else ["0", "mean"]
     return [{**base, **scores, "seed": name, "chosen": chosen and name == "mean"} for name in names]
 
@@ -190,17 +322,30 @@ def _steps(candidate: str, error: float, horizon: int) -> list[dict[str, Any]]:
     model, _, skip = candidate.partition(".")
     base = {"model": model, "ranking": RANKINGS.get(skip, "baseline"), "seed": "mean"}
     growing = [(step, error * (0.5 + step / horizon)) for step in range(1, horizon + 1)]
-    return [{**base, "step": step, "mae": e, "rmse": 1.2 * e, "mase": 0.8 * e, "skill": 1 - e} for step, e in growing]
+    return [
+        {**base, "step": step, "mae": e, "rmse": 1.2 * e, "mase": 0.8 * e, "skill": 1 - e}
+        for step, e in growing
+    ]
 
 
 def _test(candidate: str, family: str) -> dict[str, Any]:
     model, _, skip = candidate.partition(".")
     return {
-        "ranking": RANKINGS[skip], "family": family, "model": model,
+        "ranking": RANKINGS[skip],
+        "family": family,
+        "model": model,
         "against": "naive" if family == "naive" else "ridge",
-        "statistic": -4.0, "p": 0.001, "p_holm": 0.002, "mean_difference": -0.2, "relative_difference": -0.3,
-        "ci_low": -0.3, "ci_high": -0.1, "n": 100, "lag": 24, "word": "better",
-    }  # fmt: skip
+        "statistic": -4.0,
+        "p": 0.001,
+        "p_holm": 0.002,
+        "mean_difference": -0.2,
+        "relative_difference": -0.3,
+        "ci_low": -0.3,
+        "ci_high": -0.1,
+        "n": 100,
+        "lag": 24,
+        "word": "better",
+    }
 
 
 def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:

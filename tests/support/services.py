@@ -1,6 +1,9 @@
-"""A local server that speaks as Yahoo's chart service and Open-Meteo do, and fails as they fail. Loopback only.
+"""A local server that speaks as Yahoo's chart service and Open-Meteo do, and fails as they fail.
 
-The prices are random walks and the weather is made up; only the shape of the answers is the services' own.
+Loopback only.
+
+The prices are random walks and the weather is made up; only the shape of the answers is the
+services' own.
 """
 
 from __future__ import annotations
@@ -27,7 +30,12 @@ from forecast.data.calendars import ended, grid
 NEW_YORK = SessionCalendar(kind="sessions", exchange="XNYS")
 FIRST = pd.Timestamp("2008-01-02")
 LAST = pd.Timestamp("2026-12-31")
-UNITS = {"temperature_2m": "°C", "precipitation": "mm", "wind_speed_10m": "m/s", "surface_pressure": "hPa"}
+UNITS = {
+    "temperature_2m": "°C",
+    "precipitation": "mm",
+    "wind_speed_10m": "m/s",
+    "surface_pressure": "hPa",
+}
 PROVISIONAL = pd.Timedelta(5, "D")
 # Around which value a variable moves, and how far in degrees of the made-up temperature's swing.
 USUAL = {
@@ -45,9 +53,12 @@ Fault = Callable[["Handler"], None]
 
 @dataclass
 class Services:
-    """What the server knows. `now` is its clock; `faults`: (part of the path, how often, what to do instead).
+    """What the server knows.
 
-    `archive_lag`: how far the weather archive is behind. `settles`: how long after a close the price still moves.
+    `now` is its clock; `faults`: (part of the path, how often, what to do instead).
+
+    `archive_lag`: how far the weather archive is behind. `settles`: how long after a close the
+    price still moves.
     """
 
     now: pd.Timestamp = field(default_factory=lambda: pd.Timestamp("2021-06-01 22:00"))
@@ -86,7 +97,9 @@ def serving(services: Services) -> Iterator[Services]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
     server.daemon_threads = True
     services.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    )
     thread.start()
     try:
         yield services
@@ -102,7 +115,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def handle(self) -> None:
-        with suppress(ConnectionResetError, BrokenPipeError):  # the client has given up, which some tests want
+        # the client has given up, which some tests want
+        with suppress(ConnectionResetError, BrokenPipeError):
             super().handle()
 
     def do_GET(self) -> None:
@@ -137,9 +151,15 @@ class Handler(BaseHTTPRequestHandler):
                 content = change(content)
         self.send_body(json.dumps(content).encode(), "application/json", status)
 
-    def send_body(self, body: bytes, kind: str, status: int = 200, headers: dict[str, str] | None = None) -> None:
+    def send_body(
+        self, body: bytes, kind: str, status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
@@ -222,14 +242,18 @@ def opens(sessions: pd.DatetimeIndex) -> np.ndarray:
 
 
 def bars(services: Services, ticker: str, query: dict[str, str]) -> dict[str, Any]:
-    """One ticker's answer: quotes divided by every split up to the server's `now`, as Yahoo gives them."""
+    """One ticker's answer: quotes divided by every split up to the server's `now`, as Yahoo gives
+    them.
+    """
     close = walk(ticker)
     stamps = opens(close.index)
     now = services.now.timestamp()
     first, last = int(query.get("period1", now - 86_400 * 5)), int(query.get("period2", now))
     chosen = (stamps >= first) & (stamps < last) & (stamps <= now)
     ratios = {pd.Timestamp(day): ratio for day, ratio in services.splits.get(ticker, {}).items()}
-    happened = {day: ratio for day, ratio in ratios.items() if opens(pd.DatetimeIndex([day]))[0] <= now}
+    happened = {
+        day: ratio for day, ratio in ratios.items() if opens(pd.DatetimeIndex([day]))[0] <= now
+    }
     moving = (ended(NEW_YORK, close.index[chosen]) + services.settles).to_numpy() > services.now
     quoted = (close / np.prod(list(happened.values()) or [1.0]))[chosen]
     quoted = quoted * np.where(moving, 1 + 0.001 * (1 + services.now.minute), 1.0)
@@ -237,7 +261,9 @@ def bars(services: Services, ticker: str, query: dict[str, str]) -> dict[str, An
         name: _floats(quoted * factor)
         for name, factor in (("open", 1.001), ("high", 1.01), ("low", 0.99), ("close", 1.0))
     }
-    later = np.array([np.prod([r for d, r in happened.items() if d > day] or [1.0]) for day in quoted.index])
+    later = np.array(
+        [np.prod([r for d, r in happened.items() if d > day] or [1.0]) for day in quoted.index]
+    )
     quote["volume"] = [int(v) for v in (1_000_000 + 1000 * np.flatnonzero(chosen)) * later]
     result: dict[str, Any] = {"meta": _meta(ticker, services), "indicators": {"quote": [quote]}}
     if len(quoted):  # an empty window has no `timestamp` and an empty quote
@@ -250,14 +276,26 @@ def bars(services: Services, ticker: str, query: dict[str, str]) -> dict[str, An
 
 
 def _events(
-    services: Services, ticker: str, splits: dict[pd.Timestamp, float], days: pd.DatetimeIndex, first: int, last: int
+    services: Services,
+    ticker: str,
+    splits: dict[pd.Timestamp, float],
+    days: pd.DatetimeIndex,
+    first: int,
+    last: int,
 ) -> dict[str, Any]:
-    """Splits and dividends inside the window; a dividend is divided by the splits that came after it."""
+    """Splits and dividends inside the window; a dividend is divided by the splits that came after
+    it.
+    """
     found: dict[str, Any] = {"splits": {}, "dividends": {}}
     for day, ratio in splits.items():
         stamp = int(opens(pd.DatetimeIndex([day]))[0])
         if first <= stamp < last:
-            entry = {"date": stamp, "numerator": ratio, "denominator": 1, "splitRatio": f"{ratio:g}:1"}
+            entry = {
+                "date": stamp,
+                "numerator": ratio,
+                "denominator": 1,
+                "splitRatio": f"{ratio:g}:1",
+            }
             found["splits"][str(stamp)] = entry
     for text, amount in services.dividends.get(ticker, {}).items():
         day = pd.Timestamp(text)
@@ -297,7 +335,10 @@ def weather(services: Services, path: str, query: dict[str, str]) -> dict[str, A
     What was forecast n days before is n tenths of a unit off.
     """
     if path == "/v1/archive" or "start_date" in query:
-        start, end = pd.Timestamp(query["start_date"]), pd.Timestamp(query["end_date"]) + pd.Timedelta("23h")
+        start, end = (
+            pd.Timestamp(query["start_date"]),
+            pd.Timestamp(query["end_date"]) + pd.Timedelta("23h"),
+        )
     else:
         start = services.now.normalize()
         end = start + pd.Timedelta(int(query.get("forecast_days", "7")), "D") - pd.Timedelta("1h")
@@ -312,8 +353,13 @@ def weather(services: Services, path: str, query: dict[str, str]) -> dict[str, A
         name, _, lead = asked.partition("_previous_day")
         said = known & (times <= services.now + pd.Timedelta(int(lead or 7), "D"))
         level, scale = USUAL.get(name, (float(query["latitude"]) / 10, 1.0))
-        shown = np.maximum(level + scale * swing, 0.0 if name in NEVER_NEGATIVE else -np.inf) + int(lead or 0) / 10
-        hourly[asked] = [round(float(v), 2) if ok else None for v, ok in zip(shown, said, strict=True)]
+        shown = (
+            np.maximum(level + scale * swing, 0.0 if name in NEVER_NEGATIVE else -np.inf)
+            + int(lead or 0) / 10
+        )
+        hourly[asked] = [
+            round(float(v), 2) if ok else None for v, ok in zip(shown, said, strict=True)
+        ]
     return {
         "latitude": float(query["latitude"]),
         "longitude": float(query["longitude"]),
@@ -322,6 +368,9 @@ def weather(services: Services, path: str, query: dict[str, str]) -> dict[str, A
         "timezone": "GMT",
         "timezone_abbreviation": "GMT",
         "elevation": 10.0,
-        "hourly_units": {"time": "iso8601", **{n: UNITS.get(n, "") for n in query["hourly"].split(",")}},
+        "hourly_units": {
+            "time": "iso8601",
+            **{n: UNITS.get(n, "") for n in query["hourly"].split(",")},
+        },
         "hourly": hourly,
     }

@@ -1,6 +1,8 @@
-"""A small project in a folder of its own: one series from a CSV, one model, and stages that a test can make misbehave.
+"""A small project in a folder of its own: one series from a CSV, one model, and stages that a test
+can make misbehave.
 
-`write(root)` gives configs, data and a snapshot; `command(root, ...)` is `python -m forecast ...` started there.
+`write(root)` gives configs, data and a snapshot; `command(root, ...)` is `python -m forecast ...`
+started there.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ def write(root: Path, *, stages: str = "", datasets: tuple[str, ...] = ("wave",)
     (root / "configs").mkdir(parents=True)
     (root / "data").mkdir()
     write_yaml(
-        root / "configs" / "datasets.yaml", {"run": list(datasets), "datasets": dict.fromkeys(datasets, DATASET)}
+        root / "configs" / "datasets.yaml",
+        {"run": list(datasets), "datasets": dict.fromkeys(datasets, DATASET)},
     )
     write_yaml(root / "configs" / "models.yaml", MODELS)
     for name in ("tuning.yaml", "evaluation.yaml"):
@@ -68,7 +71,9 @@ def write_yaml(path: Path, content: object) -> None:
 
 
 def write_pipeline(root: Path, stages: str) -> None:
-    """dvc.yaml with `${python}`, an initialised DVC, and a package `pipelines` for stages of the test's own."""
+    """dvc.yaml with `${python}`, an initialised DVC, and a package `pipelines` for stages of the
+    test's own.
+    """
     top = yaml.safe_dump({"vars": [{"python": sys.executable}]})
     (root / "dvc.yaml").write_text(top + textwrap.dedent(stages))
     (root / "pipelines").mkdir()
@@ -80,14 +85,20 @@ def initialise_dvc(root: Path) -> None:
     run = [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet", "--force"]
     subprocess.run(run, cwd=root, check=True, capture_output=True)
     (root / ".dvcignore").write_text((ROOT / ".dvcignore").read_text())
-    (root / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text() + "    no_scm = true\n")
+    (root / ".dvc" / "config").write_text(
+        (ROOT / ".dvc" / "config").read_text() + "    no_scm = true\n"
+    )
 
 
 RANKINGS = ("shipped", "architecture")
 
 
-def write_real(root: Path, *, models: tuple[str, ...] = ("elman",), rankings: tuple[str, ...] = RANKINGS) -> Path:
-    """A small project with the real code and stages: the references, `models`, a budget of a few gradient steps."""
+def write_real(
+    root: Path, *, models: tuple[str, ...] = ("elman",), rankings: tuple[str, ...] = RANKINGS
+) -> Path:
+    """A small project with the real code and stages: the references, `models`, a budget of a few
+    gradient steps.
+    """
     write(root)
     copy_code(root)
     for name in ("requirements.lock", "pyproject.toml"):
@@ -95,16 +106,30 @@ def write_real(root: Path, *, models: tuple[str, ...] = ("elman",), rankings: tu
     use_this_interpreter(root)
     grid = ("naive", "seasonal_naive", "ridge", "arx", *models)
     entries = {name: {"family": name} for name in grid}
-    content = {"grid": "tiny", "grids": {"tiny": list(grid)}, "rankings": list(rankings), "models": entries}
+    content = {
+        "grid": "tiny",
+        "grids": {"tiny": list(grid)},
+        "rankings": list(rankings),
+        "models": entries,
+    }
     write_yaml(root / "configs" / "models.yaml", content)
-    budget = {"n_trials": 2, "trial_steps": 4, "final_steps": 4, "evaluate_every": 2, "seeds": [0, 1], "base_seed": 0}
+    budget = {
+        "n_trials": 2,
+        "trial_steps": 4,
+        "final_steps": 4,
+        "evaluate_every": 2,
+        "seeds": [0, 1],
+        "base_seed": 0,
+    }
     write_yaml(root / "configs" / "tuning.yaml", budget)
     initialise_dvc(root)
     return root
 
 
 def copy_code(root: Path) -> None:
-    """The packages as they are, with the bytecode that tests/conftest.py sees to: a project is often used once."""
+    """The packages as they are, with the bytecode that tests/conftest.py sees to: a project is
+    often used once.
+    """
     for name in ("forecast", "pipelines"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".tmp-*"))
 
@@ -113,13 +138,16 @@ def use_this_interpreter(root: Path) -> None:
     """The project's own dvc.yaml, its stages run by the interpreter of the tests."""
     pipeline = (ROOT / "dvc.yaml").read_text()
     assert "python: .venv/bin/python" in pipeline
-    (root / "dvc.yaml").write_text(pipeline.replace("python: .venv/bin/python", f"python: {sys.executable}"))
+    (root / "dvc.yaml").write_text(
+        pipeline.replace("python: .venv/bin/python", f"python: {sys.executable}")
+    )
 
 
 def environment(**extra: str) -> dict[str, str]:
     """This process's environment with the project importable and nothing of a user's MLflow.
 
-    Bytecode is written whatever the environment says: a project is started up to fifty times by one test.
+    Bytecode is written whatever the environment says: a project is started up to fifty times by one
+    test.
     """
     others = ("MLFLOW_", "FORECAST_", "PYTEST_", "PYTHONDONTWRITEBYTECODE")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(others)}
@@ -130,9 +158,17 @@ def arguments(*words: str) -> list[str]:
     return [sys.executable, "-m", "forecast", *words]
 
 
-def command(root: Path, *words: str, seconds: float = 300, **extra: str) -> subprocess.CompletedProcess[str]:
+def command(
+    root: Path, *words: str, seconds: float = 300, **extra: str
+) -> subprocess.CompletedProcess[str]:
     """`forecast <words>` run in `root` to its end."""
     env = environment(**extra)
     return subprocess.run(
-        arguments(*words), cwd=root, env=env, capture_output=True, text=True, timeout=seconds, check=False
+        arguments(*words),
+        cwd=root,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
     )

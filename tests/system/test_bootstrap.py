@@ -1,4 +1,6 @@
-"""`make setup` before anything is installed: what it refuses, what it repeats, what it takes for complete."""
+"""`make setup` before anything is installed: what it refuses, what it repeats, what it takes for
+complete.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,18 @@ from tests.support.small_project import ROOT
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    (tmp_path / "requirements.lock").write_text("a==1 \\\n    --hash=sha256:0\nb==2 \\\n    --hash=sha256:0\n")
+    (tmp_path / "requirements.lock").write_text(
+        "a==1 \\\n    --hash=sha256:0\nb==2 \\\n    --hash=sha256:0\n"
+    )
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     return tmp_path
 
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What would be run, instead of running it: making .venv gives a python, pip installs nothing."""
+    """What would be run, instead of running it: making .venv gives a python, pip installs
+    nothing.
+    """
     said: list[str] = []
 
     def make(command: list[str], purpose: str) -> None:
@@ -40,7 +46,9 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return said
 
 
-def test_a_second_setup_does_nothing_until_the_lock_changes(root: Path, commands: list[str]) -> None:
+def test_a_second_setup_does_nothing_until_the_lock_changes(
+    root: Path, commands: list[str]
+) -> None:
     bootstrap.setup(root)
     assert commands == ["make .venv", "lock", "install the project itself"]
     bootstrap.setup(root)
@@ -79,7 +87,9 @@ def test_an_interrupted_install_is_not_taken_for_complete(
     assert not (root / ".venv" / "half-installed").exists()
 
 
-def test_an_environment_that_is_not_ours_is_added_to_and_not_removed(root: Path, commands: list[str]) -> None:
+def test_an_environment_that_is_not_ours_is_added_to_and_not_removed(
+    root: Path, commands: list[str]
+) -> None:
     (root / ".venv").mkdir()
     (root / ".venv" / "mine").touch()
     bootstrap.setup(root)
@@ -95,7 +105,10 @@ def test_a_moved_folder_is_set_up_again(root: Path, commands: list[str]) -> None
 
 @pytest.mark.parametrize(
     ("version", "absent", "said"),
-    [((3, 12), "", "Python 3.12 found, wanted 3.11"), ((3, 11), "ensurepip", "module 'ensurepip' is missing")],
+    [
+        ((3, 12), "", "Python 3.12 found, wanted 3.11"),
+        ((3, 11), "ensurepip", "module 'ensurepip' is missing"),
+    ],
 )
 def test_what_is_missing_gives_one_line_naming_the_package(
     monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], absent: str, said: str
@@ -109,7 +122,10 @@ def test_what_is_missing_gives_one_line_naming_the_package(
 
 
 def test_two_setups_at_once_and_a_run_share_one_lock(root: Path, commands: list[str]) -> None:
-    with files.locked(root / bootstrap.RUN_LOCK, what="the run"), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
+    with (
+        files.locked(root / bootstrap.RUN_LOCK, what="the run"),
+        pytest.raises(BusyError, match=f"PID {os.getpid()}"),
+    ):
         bootstrap.setup(root)
     with bootstrap.only_one(root), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
         files.locked(root / bootstrap.RUN_LOCK, what="the run").__enter__()
@@ -117,7 +133,10 @@ def test_two_setups_at_once_and_a_run_share_one_lock(root: Path, commands: list[
 
 
 def test_pips_own_error_is_shown(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = "print('Collecting a==1'); print('ERROR: hashes do not match'); print('    a==1'); raise SystemExit(1)"
+    script = (
+        "print('Collecting a==1'); print('ERROR: hashes do not match'); print('    a==1'); raise"
+        " SystemExit(1)"
+    )
     monkeypatch.setattr(bootstrap, "_pip", lambda venv: [sys.executable, "-c", script])
     with pytest.raises(ForecastError, match="hashes do not match\n    a==1\npip could not install"):
         bootstrap._install_lock(root, root / ".venv" / "bin" / "python")
@@ -133,12 +152,18 @@ def test_make_without_python_says_one_line(root: Path) -> None:
     command = ["make", "-f", str(ROOT / "Makefile"), "setup", "PYTHON=python-of-no-version"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("python-of-no-version not found. On Debian or Ubuntu: sudo apt-get install")
+    assert done.stderr.startswith(
+        "python-of-no-version not found. On Debian or Ubuntu: sudo apt-get install"
+    )
 
 
 def test_make_help_lists_every_target() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    rules = [line.partition(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if "##" in line]
+    rules = [
+        line.partition(":")[0]
+        for line in (ROOT / "Makefile").read_text().splitlines()
+        if "##" in line
+    ]
     assert all(f"make {name} " in done.stdout for name in rules if name.isalpha())
     assert {"setup", "run", "test", "lint", "bench", "lock", "ui", "clean"} <= set(rules)
 

@@ -1,4 +1,6 @@
-"""Tasks on a Dask cluster of real worker processes: equal results, and each fault with what was finished kept."""
+"""Tasks on a Dask cluster of real worker processes: equal results, and each fault with what was
+finished kept.
+"""
 
 from __future__ import annotations
 
@@ -28,21 +30,39 @@ from tests.support.small_project import ROOT
 
 
 @contextmanager
-def started(folder: Path, nworkers: int, *, host: str = "127.0.0.1", memory: str = "600MB", **about: str):
+def started(
+    folder: Path, nworkers: int, *, host: str = "127.0.0.1", memory: str = "600MB", **about: str
+):
     """As docs/cluster.md starts them, with the variables `about`: (address, scheduler, nannies)."""
     place, local = folder / "scheduler.json", ["--host", host, "--dashboard-address", "127.0.0.1:0"]
-    preload = ["--preload", "forecast.system.cluster", "--local-directory", str(folder), "--memory-limit", memory]
+    preload = [
+        "--preload",
+        "forecast.system.cluster",
+        "--local-directory",
+        str(folder),
+        "--memory-limit",
+        memory,
+    ]
     with (folder / "log").open("w") as log:
 
         def program(name, *options):
-            command = [sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", str(place), *options]
+            command = [
+                sys.executable,
+                "-m",
+                f"distributed.cli.dask_{name}",
+                "--scheduler-file",
+                str(place),
+                *options,
+            ]
             return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **about})
 
         running = [program("scheduler", "--port", "0", *local)]
         try:
             wait_for(place)
             address = json.loads(place.read_text())["address"]
-            running.append(program("worker", "--nworkers", str(nworkers), "--nthreads", "1", *local, *preload))
+            running.append(
+                program("worker", "--nworkers", str(nworkers), "--nthreads", "1", *local, *preload)
+            )
             yield address, *running
         finally:
             for process in reversed(running):
@@ -79,7 +99,10 @@ def once_killed(marker: Path, value):
 
 
 def hungry():
-    """More than a worker may have; its nanny then ends it. Dask starts no worker again that died as it started."""
+    """More than a worker may have; its nanny then ends it.
+
+    Dask starts no worker again that died as it started.
+    """
     held = []
     while True:
         if len(held) < 16:
@@ -130,8 +153,19 @@ def wait_for(path: Path, seconds: float = 20.0):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("text", ["host:8786", "tcp://", "http://host:1", "local:0", "local:two", "tcp://a b:1",
-    "tcp://host:0", "tcp://host:65536"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "host:8786",
+        "tcp://",
+        "http://host:1",
+        "local:0",
+        "local:two",
+        "tcp://a b:1",
+        "tcp://host:0",
+        "tcp://host:65536",
+    ],
+)
 def test_a_malformed_address_is_refused_with_what_is_wanted(text, monkeypatch):
     monkeypatch.setenv(cluster.VARIABLE, text)
     with pytest.raises(InputError, match="Wanted tcp://host:port"):
@@ -184,13 +218,18 @@ def test_a_cluster_for_the_time_of_a_stage_needs_nobody_who_runs_one(monkeypatch
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
 @pytest.mark.parametrize("where", ["local:1", ""])
 def test_a_worker_keeps_the_memory_that_it_will_want_again(given, monkeypatch, where):
-    """Dask's nanny has glibc give back every free page at once: 350,000 faults instead of hundreds."""
+    """Dask's nanny has glibc give back every free page at once: 350,000 faults instead of
+    hundreds.
+    """
     monkeypatch.setenv(cluster.VARIABLE, where or given)
     assert run(Task("arrays", pages_of_arrays, ()))["arrays"].value < 30_000
 
 
 def test_a_task_whose_worker_is_killed_runs_again_and_the_others_are_kept(given, tmp_path):
-    found = run(Task("killed", once_killed, (tmp_path / "once", 7)), *(Task(f"{n}", square, (n,)) for n in range(6)))
+    found = run(
+        Task("killed", once_killed, (tmp_path / "once", 7)),
+        *(Task(f"{n}", square, (n,)) for n in range(6)),
+    )
     assert found["killed"].value == 7 and found["5"].value == 25
 
 
@@ -202,7 +241,9 @@ def test_a_task_that_runs_out_of_memory_on_every_worker_has_failed_by_name(given
     assert [found[f"{n}"].value for n in range(6)] == [0, 1, 4, 9, 16, 25]
 
 
-def test_workers_without_this_disk_are_sent_what_they_read_and_send_back_what_they_wrote(given, tmp_path, monkeypatch):
+def test_workers_without_this_disk_are_sent_what_they_read_and_send_back_what_they_wrote(
+    given, tmp_path, monkeypatch
+):
     monkeypatch.setenv("FORECAST_CLUSTER_DISK", "separate")
     source, target = tmp_path / "project", tmp_path / "made" / "one"
     (source / "in").mkdir(parents=True)
@@ -213,7 +254,9 @@ def test_workers_without_this_disk_are_sent_what_they_read_and_send_back_what_th
     assert (target / "copy.txt").read_text().startswith("hello ")
 
 
-def test_workers_without_this_disk_never_take_the_files_of_an_earlier_command(given, tmp_path, monkeypatch):
+def test_workers_without_this_disk_never_take_the_files_of_an_earlier_command(
+    given, tmp_path, monkeypatch
+):
     monkeypatch.setenv("FORECAST_CLUSTER_DISK", "separate")
     text = tmp_path / "in" / "text.txt"
     text.parent.mkdir()
@@ -223,11 +266,16 @@ def test_workers_without_this_disk_never_take_the_files_of_an_earlier_command(gi
         assert {outcome.value for outcome in done.values()} == {content}
 
 
-def test_workers_without_this_disk_are_sent_again_what_died_with_one_of_them(given, tmp_path, monkeypatch):
+def test_workers_without_this_disk_are_sent_again_what_died_with_one_of_them(
+    given, tmp_path, monkeypatch
+):
     monkeypatch.setenv("FORECAST_CLUSTER_DISK", "separate")
     text = tmp_path / "text.txt"
     text.write_text("hello")
-    killed = [Task(f"{n}", read_on, (text, Marker(str(tmp_path / f"{n}"))), reads=(text,)) for n in range(2)]
+    killed = [
+        Task(f"{n}", read_on, (text, Marker(str(tmp_path / f"{n}"))), reads=(text,))
+        for n in range(2)
+    ]
     assert {outcome.value or outcome.error for outcome in run(*killed).values()} == {"hello"}
     assert (tmp_path / "0").exists() and (tmp_path / "1").exists()
 
@@ -236,8 +284,23 @@ def test_workers_without_this_disk_are_sent_again_what_died_with_one_of_them(giv
 def joined(address: str, folder: Path, preload: str):
     """One more worker, which begins by running `preload`."""
     (folder / "own.py").write_text(preload)
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
-    command += ["--host", "127.0.0.1", "--preload", str(folder / "own.py"), "--local-directory", str(folder / "own")]
+    command = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        address,
+        "--nthreads",
+        "1",
+        "--no-dashboard",
+    ]
+    command += [
+        "--host",
+        "127.0.0.1",
+        "--preload",
+        str(folder / "own.py"),
+        "--local-directory",
+        str(folder / "own"),
+    ]
     with (folder / "own.log").open("w") as log:
         worker = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -250,7 +313,10 @@ def joined(address: str, folder: Path, preload: str):
 def test_a_worker_with_other_code_that_comes_late_is_refused_as_well(tmp_path, monkeypatch):
     with started(tmp_path, 1) as (address, *_):
         monkeypatch.setenv(cluster.VARIABLE, address)
-        tasks = [Task("fast", square, (2,)), *(Task(f"{n}", slow, (tmp_path / f"{n}", 0.5)) for n in range(60))]
+        tasks = [
+            Task("fast", square, (2,)),
+            *(Task(f"{n}", slow, (tmp_path / f"{n}", 0.5)) for n in range(60)),
+        ]
         loop = workers.run(tasks, jobs=2)
         assert next(loop).value == 4
         with (
@@ -268,37 +334,65 @@ def test_a_worker_without_this_project_is_one_sentence(tmp_path, monkeypatch):
         with joined(address, tmp_path, "import sys; sys.modules['forecast.system.cluster'] = None"):
             with Client(address, set_as_default=False) as client:
                 client.wait_for_workers(2, timeout=30)
-            with pytest.raises(InputError, match=r"cannot say which code it has .*ModuleNotFound.*install the same"):
+            with pytest.raises(
+                InputError, match=r"cannot say which code it has .*ModuleNotFound.*install the same"
+            ):
                 run(Task("two", square, (2,)))
 
 
 def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    subprocess.run(
+        [*made, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60
+    )
     settings = {"CA_FILE": certificate}
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         settings |= {f"{role}__CERT": certificate, f"{role}__KEY": key}
     about = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
-    asks = "from forecast.system.workers import Task, run; from tests.system.test_cluster import square;"
+    asks = (
+        "from forecast.system.workers import Task, run; from tests.system.test_cluster import"
+        " square;"
+    )
     asks += "print([o.value for o in run([Task('four', square, (4,))], jobs=2)])"
     with started(tmp_path, 1, host="tls://127.0.0.1", **about) as (address, *_):
         assert address.startswith("tls://")
 
         def asked(**about: str) -> str:
             env = {**os.environ, cluster.VARIABLE: address, **about}
-            done = subprocess.run([sys.executable, "-c", asks], env=env, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                [sys.executable, "-c", asks], env=env, capture_output=True, text=True, timeout=60
+            )
             return done.stdout + done.stderr
 
         assert "[16]" in asked(**about)
         for without in ({}, {name: str(tmp_path / "none.pem") for name in about}):
-            assert "for tls://, name certificates in Dask's settings" in asked(**without).splitlines()[-1]
+            assert (
+                "for tls://, name certificates in Dask's settings"
+                in asked(**without).splitlines()[-1]
+            )
 
 
 def listening(command: subprocess.Popen[bytes]) -> set[str]:
     """The addresses on which a command and what it started can be reached."""
     ours = [psutil.Process(command.pid), *psutil.Process(command.pid).children(recursive=True)]
-    return {one.laddr.ip for process in ours for one in process.net_connections() if one.status == "LISTEN"}
+    return {
+        one.laddr.ip
+        for process in ours
+        for one in process.net_connections()
+        if one.status == "LISTEN"
+    }
 
 
 def test_the_lines_of_the_page_are_reached_from_this_machine_alone(tmp_path):
@@ -308,12 +402,18 @@ def test_the_lines_of_the_page_are_reached_from_this_machine_alone(tmp_path):
     page = (ROOT / "docs" / "cluster.md").read_text().replace("\\\n", "")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    lines = [line.replace("8786", port).replace("8787", "0") for line in page.splitlines() if line.endswith(" &")]
+    lines = [
+        line.replace("8786", port).replace("8787", "0")
+        for line in page.splitlines()
+        if line.endswith(" &")
+    ]
     names = [name for line in lines if (name := shlex.split(line)[1]) in ("scheduler", "worker")]
     assert names == ["scheduler", "worker"]
     commands = [[sys.executable, "-m", "dask", *shlex.split(line)[1:-1]] for line in lines]
     with (tmp_path / "log").open("w") as log:
-        running = [subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log) for command in commands]
+        running = [
+            subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log) for command in commands
+        ]
     try:
         with Client(f"tcp://127.0.0.1:{port}", set_as_default=False, timeout=30) as client:
             client.wait_for_workers(2, timeout=30)
@@ -328,18 +428,28 @@ def test_the_lines_of_the_page_are_reached_from_this_machine_alone(tmp_path):
 def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatch):
     there = cluster.identity()
     monkeypatch.setattr(cluster, "identity", lambda: {**there, "packages": "of others"})
-    with pytest.raises(InputError, match=f"has other packages .digest {there['packages']}, here of others"):
+    with pytest.raises(
+        InputError, match=f"has other packages .digest {there['packages']}, here of others"
+    ):
         run(Task("two", square, (2,)))
 
 
-def test_a_worker_with_too_little_memory_is_refused_with_both_numbers_before_anything_runs(given, tmp_path):
+def test_a_worker_with_too_little_memory_is_refused_with_both_numbers_before_anything_runs(
+    given, tmp_path
+):
     table, marker = tmp_path / "prepared" / "frame.parquet", tmp_path / "ran"
     table.parent.mkdir()
     rows = 3_000_000
     days = np.zeros(rows, dtype="datetime64[ns]")
-    files.write_frame(table, pd.DataFrame({"unique_id": np.zeros(rows, dtype="int8"), "ds": days, "y": 0.0}))
-    with pytest.raises(InputError, match=r"may use 0\.6 GB; large needs about 1\.1 GB.*--memory-limit"):
-        run(Task("fast", slow, (marker, 0)), Task("large", slow, (marker, 0), reads=(table.parent,)))
+    files.write_frame(
+        table, pd.DataFrame({"unique_id": np.zeros(rows, dtype="int8"), "ds": days, "y": 0.0})
+    )
+    with pytest.raises(
+        InputError, match=r"may use 0\.6 GB; large needs about 1\.1 GB.*--memory-limit"
+    ):
+        run(
+            Task("fast", slow, (marker, 0)), Task("large", slow, (marker, 0), reads=(table.parent,))
+        )
     assert not marker.exists()
 
 
@@ -348,8 +458,14 @@ def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
     from distributed import Client
 
     marker = tmp_path / "late"
-    loop = workers.run([Task("fast", square, (2,)), Task("slow", slow, (marker, 15)), *[Task(f"{n}", slow, (
-        tmp_path / f"{n}", 15)) for n in range(4)]], jobs=2)  # fmt: skip
+    loop = workers.run(
+        [
+            Task("fast", square, (2,)),
+            Task("slow", slow, (marker, 15)),
+            *[Task(f"{n}", slow, (tmp_path / f"{n}", 15)) for n in range(4)],
+        ],
+        jobs=2,
+    )
     assert next(loop).value == 4
     wait_for(marker.with_suffix(".begun"))
     loop.close()
@@ -362,27 +478,39 @@ def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
 
 def test_two_clients_at_once_get_their_own_results(given):
     script = (
-        "from forecast.system.workers import Task, run; from tests.system.test_cluster import square;"
-        "print(sorted(o.value for o in run([Task(str(n), square, (n,)) for n in range(30)], jobs=2)))"
+        "from forecast.system.workers import Task, run; from tests.system.test_cluster import"
+        " square;print(sorted(o.value for o in run([Task(str(n), square, (n,)) for n in range(30)],"
+        " jobs=2)))"
     )
-    others = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert {other.communicate(timeout=60)[0].strip() for other in others} == {str([n * n for n in range(30)])}
+    others = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert {other.communicate(timeout=60)[0].strip() for other in others} == {
+        str([n * n for n in range(30)])
+    }
 
 
 def test_a_scheduler_that_goes_away_ends_the_command_with_what_is_finished(tmp_path, monkeypatch):
     with started(tmp_path, 1) as (address, scheduler, _):
         monkeypatch.setenv(cluster.VARIABLE, address)
-        loop = workers.run([Task("fast", square, (2,)), Task("slow", slow, (tmp_path / "late", 60))], jobs=2)
+        loop = workers.run(
+            [Task("fast", square, (2,)), Task("slow", slow, (tmp_path / "late", 60))], jobs=2
+        )
         assert next(loop).value == 4
         scheduler.kill()
         with pytest.raises(BusyError, match=f"{address} went away. What is finished is kept"):
             next(loop)
 
 
-def test_a_cluster_whose_last_worker_went_for_good_is_not_waited_for_without_end(tmp_path, monkeypatch):
+def test_a_cluster_whose_last_worker_went_for_good_is_not_waited_for_without_end(
+    tmp_path, monkeypatch
+):
     with started(tmp_path, 1) as (address, _, nannies):
         monkeypatch.setenv(cluster.VARIABLE, address)
-        loop = workers.run([Task("fast", square, (2,)), Task("slow", slow, (tmp_path / "late", 60))], jobs=2)
+        loop = workers.run(
+            [Task("fast", square, (2,)), Task("slow", slow, (tmp_path / "late", 60))], jobs=2
+        )
         assert next(loop).value == 4
         wait_for(tmp_path / "late.begun")
         monkeypatch.setattr(cluster, "START_SECONDS", 2)

@@ -1,4 +1,6 @@
-"""Faults of a cluster met by whole commands: slow tests with nannies and real worker processes, two of one thread."""
+"""Faults of a cluster met by whole commands: slow tests with nannies and real worker processes, two
+of one thread.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +33,23 @@ from tests.support import problems
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LONG = 30.0
-"""Seconds of the task that a Ctrl-C meets; a look that long after it must find that it did not end."""
+"""Seconds of the task that a Ctrl-C meets; a look that long after it must find that it did not end.
+"""
 
 
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     from distributed import LocalCluster
 
-    about = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
-    with LocalCluster(n_workers=2, processes=True, local_directory=str(tmp_path / "dask"), **about) as here:
+    about = {
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": 50,
+    }
+    with LocalCluster(
+        n_workers=2, processes=True, local_directory=str(tmp_path / "dask"), **about
+    ) as here:
         monkeypatch.setenv(cluster.VARIABLE, here.scheduler_address)
         yield here.scheduler_address
 
@@ -63,7 +73,10 @@ def wait_for(condition: Callable[[], object], seconds: float) -> None:
 
 
 def test_a_straggler_holds_up_nobody(address: str, tmp_path: Path) -> None:
-    tasks = [Task("straggler", slow, (tmp_path / "late", 10.0)), *(Task(f"{n}", quick, (n,)) for n in range(40))]
+    tasks = [
+        Task("straggler", slow, (tmp_path / "late", 10.0)),
+        *(Task(f"{n}", quick, (n,)) for n in range(40)),
+    ]
     began, ended = time.monotonic(), {}
     for outcome in workers.run(tasks, jobs=2):
         assert outcome.error == ""
@@ -102,7 +115,10 @@ def test_ctrl_c_leaves_no_task_behind(address: str, tmp_path: Path) -> None:
     finally:
         asks.kill()
         asks.wait(30)
-    begun, ended = list(tmp_path.glob("*.begun")), [path for path in tmp_path.glob("?") if path.is_file()]
+    begun, ended = (
+        list(tmp_path.glob("*.begun")),
+        [path for path in tmp_path.glob("?") if path.is_file()],
+    )
     assert (len(begun), ended) == (2, []), "a task went on, or another began"
 
 
@@ -146,7 +162,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, di
     return PreparedData(ProjectPaths.of(root), "shops", "frame.parquet", digest), borders
 
 
-NET = Candidate("ffnn", models.spec({"family": "ffnn", "layers": 1, "units": 3}, where="test"), "shipped", "linear")
+NET = Candidate(
+    "ffnn",
+    models.spec({"family": "ffnn", "layers": 1, "units": 3}, where="test"),
+    "shipped",
+    "linear",
+)
 
 
 def kept_apart(place: PreparedData, state: Path) -> PreparedData:
@@ -154,11 +175,18 @@ def kept_apart(place: PreparedData, state: Path) -> PreparedData:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_a_training_whose_worker_is_killed_ends_equal(
-    prepared: tuple[PreparedData, dict[str, str]], address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: tuple[PreparedData, dict[str, str]],
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place, borders = prepared
 
@@ -176,12 +204,20 @@ def test_a_training_whose_worker_is_killed_ends_equal(
 
 
 def test_a_study_whose_worker_is_killed_ends_equal_and_keeps_its_finished_trials(
-    prepared: tuple[PreparedData, dict[str, str]], address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: tuple[PreparedData, dict[str, str]],
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place, borders = prepared
 
     def tuned(state: Path, target: Path) -> dict[str, bytes]:
-        tune(Plan(kept_apart(place, state), problems.task(), Budget(300, 100), 5, 0, borders), [NET], target, jobs=2)
+        tune(
+            Plan(kept_apart(place, state), problems.task(), Budget(300, 100), 5, 0, borders),
+            [NET],
+            target,
+            jobs=2,
+        )
         return tree(target)
 
     studies = tmp_path / "there" / "studies"

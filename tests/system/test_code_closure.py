@@ -14,13 +14,19 @@ def project(tmp_path: Path) -> Path:
     files = {
         "forecast/__init__.py": "",
         "forecast/errors.py": "class E(Exception): pass\n",
-        "forecast/a.py": '"""A."""\nfrom forecast import errors\nfrom forecast.pack.inner import x\n',
+        "forecast/a.py": (
+            '"""A."""\nfrom forecast import errors\nfrom forecast.pack.inner import x\n'
+        ),
         "forecast/late.py": "def f():\n    import forecast.a\n",
-        "forecast/typed.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from forecast import a\n",
+        "forecast/typed.py": (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from forecast import a\n"
+        ),
         "forecast/near.py": "from .errors import E\n",
         "forecast/pack/__init__.py": "",
         "forecast/pack/inner.py": "x = 1\n",
-        "forecast/shelf/__init__.py": "import pkgutil\nnames = list(pkgutil.iter_modules(__path__))\n",
+        "forecast/shelf/__init__.py": (
+            "import pkgutil\nnames = list(pkgutil.iter_modules(__path__))\n"
+        ),
         "forecast/shelf/one.py": "y = 1\n",
         "forecast/shelf/two.py": "from forecast import errors\n",
         "forecast/user.py": "from forecast.shelf import names\n",
@@ -53,7 +59,9 @@ def test_an_import_for_the_type_checker_does_not_run(project: Path) -> None:
 
 
 def test_a_package_that_finds_members_by_name_brings_all_of_them(project: Path) -> None:
-    assert {"shelf/one.py", "shelf/two.py", "errors.py"} <= set(names(closure("forecast.user", project)))
+    assert {"shelf/one.py", "shelf/two.py", "errors.py"} <= set(
+        names(closure("forecast.user", project))
+    )
     assert "shelf/one.py" not in names(closure("forecast.user", project, found_by_name=False))
 
 

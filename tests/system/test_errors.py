@@ -33,18 +33,28 @@ def test_out_of_memory_names_memory_and_the_array(
     with pytest.raises(SystemExit) as ended:
         main([])
     said = capsys.readouterr().err
-    assert ended.value.code == 1 and "Out of memory" in said and "shape (1000000000, 1000000000)" in said
+    assert (
+        ended.value.code == 1
+        and "Out of memory" in said
+        and "shape (1000000000, 1000000000)" in said
+    )
     assert "permissions" not in said and "Traceback" not in said
 
 
 def test_a_stage_without_memory_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     code, said = stage._attempt(too_large, {}, "prepare")
-    assert code == 1 and said.startswith("prepare: Out of memory: Unable to allocate") and "--jobs" in said
+    assert (
+        code == 1
+        and said.startswith("prepare: Out of memory: Unable to allocate")
+        and "--jobs" in said
+    )
     assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_library_that_gets_no_memory_from_the_system_is_understood() -> None:
-    assert "Cannot allocate memory" in str(out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory")))
+    assert "Cannot allocate memory" in str(
+        out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"))
+    )
     assert out_of_memory(OSError(errno.EACCES, "Permission denied")) is None
 
 

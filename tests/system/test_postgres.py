@@ -1,4 +1,6 @@
-"""Locks that PostgreSQL keeps, with real processes and a connection that is cut; studies in a database of a team."""
+"""Locks that PostgreSQL keeps, with real processes and a connection that is cut; studies in a
+database of a team.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +46,14 @@ def database() -> Iterator[str]:
 @contextmanager
 def held(address: str) -> Iterator[subprocess.Popen[str]]:
     """A process that has the lock."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDING, address], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, address], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None
-        assert select.select([process.stdout], [], [], 60)[0] and process.stdout.readline() == "held\n"
+        assert (
+            select.select([process.stdout], [], [], 60)[0] and process.stdout.readline() == "held\n"
+        )
         yield process
     finally:
         process.kill()
@@ -59,7 +65,9 @@ def locked(address: str, timeout: float = 0.0):
 
 
 class Cut:
-    """A way to the database over TCP that can be cut: what it forwards ends on both sides at once."""
+    """A way to the database over TCP that can be cut: what it forwards ends on both sides at
+    once.
+    """
 
     def __init__(self, address: str) -> None:
         (folder,) = parse_qs(urlsplit(address).query)["host"]
@@ -68,7 +76,9 @@ class Cut:
         self.open: list[socket.socket] = []
         port = self.listener.getsockname()[1]
         name = urlsplit(address).path
-        self.address = f"postgresql://forecast@127.0.0.1:{port}{name}?sslmode=disable&gssencmode=disable"
+        self.address = (
+            f"postgresql://forecast@127.0.0.1:{port}{name}?sslmode=disable&gssencmode=disable"
+        )
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -130,7 +140,8 @@ def test_a_lock_is_free_where_its_block_ended(database: str) -> None:
         pass
     with pytest.raises(KeyError), locked(database):
         raise KeyError
-    with locked(database, timeout=SOON):  # the server ends a session a moment after its client has closed it
+    # the server ends a session a moment after its client has closed it
+    with locked(database, timeout=SOON):
         pass
 
 
@@ -139,7 +150,9 @@ def test_a_holder_whose_connection_is_cut_stops_before_its_next_change(database:
         check_lock = stack.enter_context(locked(way.address))
         check_lock()
         way.cut()
-        gone = pytest.raises(BusyError, match="its connection to PostgreSQL is gone, and its lock with it")
+        gone = pytest.raises(
+            BusyError, match="its connection to PostgreSQL is gone, and its lock with it"
+        )
         with locked(database, timeout=SOON), gone:
             check_lock()
 
@@ -154,19 +167,30 @@ def test_a_connection_that_goes_silent_is_ended_by_either_side(database: str) ->
                 for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
             )
         assert idle + between * count == postgres.SILENT
-    assert {f"tcp_{name}": value for name, value in postgres.PROBES.items()}.items() <= postgres.SERVER.items()
+    assert {
+        f"tcp_{name}": value for name, value in postgres.PROBES.items()
+    }.items() <= postgres.SERVER.items()
 
 
-def test_no_server_and_no_address_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ForecastError, match="PostgreSQL does not answer"), locked(f"postgresql:///x?host={tmp_path}"):
+def test_no_server_and_no_address_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        pytest.raises(ForecastError, match="PostgreSQL does not answer"),
+        locked(f"postgresql:///x?host={tmp_path}"),
+    ):
         pass
     monkeypatch.setenv(postgres.VARIABLE, "mysql://team:secret@host/name")
-    with pytest.raises(InputError, match="FORECAST_DATABASE: found 'mysql', wanted postgresql://") as refused:
+    with pytest.raises(
+        InputError, match="FORECAST_DATABASE: found 'mysql', wanted postgresql://"
+    ) as refused:
         postgres.of_team()
     assert "secret" not in str(refused.value)
 
 
-def test_a_study_in_the_database_of_a_team_is_the_one_in_a_journal(database: str, tmp_path: Path) -> None:
+def test_a_study_in_the_database_of_a_team_is_the_one_in_a_journal(
+    database: str, tmp_path: Path
+) -> None:
     first = study(tmp_path / "here", n_trials=3, storage=database)
     assert first == study(tmp_path / "journal", n_trials=3)
 
@@ -186,14 +210,18 @@ def test_a_study_belongs_to_one_machine_at_a_time(
     monkeypatch.setattr(studies, "LEFT", 0.1)
 
     def meanwhile(params: dict, number: int) -> studies.TrialOutcome:
-        with pytest.raises(BusyError, match=rf"Study shared is already running .PID {os.getpid()} since "):
+        with pytest.raises(
+            BusyError, match=rf"Study shared is already running .PID {os.getpid()} since "
+        ):
             study(tmp_path / "there", key="shared", n_trials=1, storage=database)
         return bowl(params, number)
 
     study(tmp_path / "here", meanwhile, key="shared", n_trials=1, storage=database)
 
 
-def test_a_study_whose_database_goes_away_says_so_in_one_sentence(database: str, tmp_path: Path) -> None:
+def test_a_study_whose_database_goes_away_says_so_in_one_sentence(
+    database: str, tmp_path: Path
+) -> None:
     with Cut(database) as way:
 
         def cutting(params: dict, number: int) -> studies.TrialOutcome:

@@ -11,7 +11,8 @@ def test_a_ctrl_c_that_a_destructor_swallows_comes_once_more():
     code = """
 import signal, sys, time
 from forecast.system import processes
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
+# ignored where the tests run in a shell's background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 processes.stop_on_signals()
 
 class Slow:
@@ -28,7 +29,9 @@ except KeyboardInterrupt:
     sys.exit(7)
 """
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None and process.stdout.readline() == "here\n"
             process.send_signal(signal.SIGINT)

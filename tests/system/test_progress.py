@@ -63,14 +63,17 @@ def test_a_terminal_gets_a_bar() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")]
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
 def test_durations_are_short(seconds: float, said: str) -> None:
     assert duration(seconds) == said
 
 
 class Displayed:
-    """IPython as far as a notebook's cell needs it; what is displayed is kept in `shown`, newest last."""
+    """IPython as far as a notebook's cell needs it; what is displayed is kept in `shown`, newest
+    last.
+    """
 
     def __init__(self) -> None:
         self.shown: list[str] = []
@@ -84,7 +87,9 @@ class Displayed:
         return SimpleNamespace(update=self.shown.append)
 
 
-def test_a_notebook_gets_one_bar_that_moves(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_notebook_gets_one_bar_that_moves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     cell = Displayed()
     monkeypatch.setitem(sys.modules, "IPython", cell)
     monkeypatch.setitem(sys.modules, "IPython.display", cell)

@@ -11,8 +11,12 @@ from forecast.system import stage
 from forecast.system.errors import DataError, InputError
 
 
-def ended(function: object, arguments: list[str], monkeypatch: pytest.MonkeyPatch, log: Path | None = None) -> int:
-    """The exit code of `function` run as a stage, in this process and without touching its signals."""
+def ended(
+    function: object, arguments: list[str], monkeypatch: pytest.MonkeyPatch, log: Path | None = None
+) -> int:
+    """The exit code of `function` run as a stage, in this process and without touching its
+    signals.
+    """
     monkeypatch.setattr(stage, "stop_on_signals", lambda: None)
     monkeypatch.setattr(stage, "end_with_parent", lambda grace: None)
     if log is not None:
@@ -39,9 +43,15 @@ def test_jobs_default_to_the_cores_unless_the_environment_says_otherwise() -> No
     assert stage.default_jobs({stage.JOBS_VARIABLE: "many"}) == stage.default_jobs({})
 
 
-@pytest.mark.parametrize(("error", "code"), [(InputError("key 'x': wrong"), 2), (DataError("late"), 3)])
+@pytest.mark.parametrize(
+    ("error", "code"), [(InputError("key 'x': wrong"), 2), (DataError("late"), 3)]
+)
 def test_an_expected_failure_is_one_message_and_its_code(
-    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    error: Exception,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     def main() -> None:
         raise error
@@ -64,7 +74,9 @@ def test_a_bug_keeps_its_traceback_and_exits_1(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_told_as_such(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def main() -> None:
         raise OSError(28, "No space left on device", "data/x")
 
@@ -84,7 +96,9 @@ def test_an_absent_input_is_named_with_what_makes_it(
     assert "tuning.parquet: no such file. `dvc repro` makes" in said and "Traceback" not in said
 
 
-def test_the_log_tells_time_memory_and_start_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_log_tells_time_memory_and_start_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     log = tmp_path / "stages.jsonl"
     monkeypatch.setenv("DVC_STAGE", "train@weather")
     assert ended(lambda: None, [], monkeypatch, log) == 0

@@ -1,4 +1,6 @@
-"""Tasks over the cores: what fails is told apart, the others are kept, and the schedule changes nothing."""
+"""Tasks over the cores: what fails is told apart, the others are kept, and the schedule changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -82,27 +84,36 @@ def blas_of_scipy() -> list[int]:
     import scipy.linalg  # noqa: F401
     from threadpoolctl import threadpool_info
 
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    return [
+        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+    ]
 
 
-def test_a_task_that_loads_scipy_has_one_thread_and_is_of_the_kind_of_machine_of_one_that_does_not() -> None:
+def test_a_task_that_loads_scipy_has_one_thread_and_the_same_kind_of_machine() -> None:
     code = """
 from forecast.system import workers
 from tests.system.test_workers import blas_of_scipy
 tasks = [workers.Task("plain", abs, (-1,)), workers.Task("scipy", blas_of_scipy, ())]
-plain, scipy = [workers.kind_of_machine.cache_clear() or found for found in workers.run(tasks, jobs=1)]
+clear = workers.kind_of_machine.cache_clear
+plain, scipy = [clear() or found for found in workers.run(tasks, jobs=1)]
 assert set(scipy.value) == {1} and plain.kind == scipy.kind, (scipy, plain.kind)
 """
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
-    ("at_once", "order"), [(1, "a1 a2 a3 b1 c1 c2"), (2, "a1 b1 a2 a3 c1 c2"), (3, "a1 b1 c1 a2 c2 a3")]
+    ("at_once", "order"),
+    [(1, "a1 a2 a3 b1 c1 c2"), (2, "a1 b1 a2 a3 c1 c2"), (3, "a1 b1 c1 a2 c2 a3")],
 )
 def test_as_many_groups_as_workers_are_gone_through_in_turn(at_once, order):
-    assert workers.in_turn(["a1", "a2", "b1", "a3", "c1", "c2"], lambda name: name[0], at_once) == order.split()
+    assert (
+        workers.in_turn(["a1", "a2", "b1", "a3", "c1", "c2"], lambda name: name[0], at_once)
+        == order.split()
+    )
 
 
 def test_without_tasks_nothing_is_started():
@@ -121,7 +132,8 @@ def test_all_failures_are_named_in_one_error_with_the_gravest_exit_code():
     ]
     with pytest.raises(ForecastError) as error:
         workers.raise_failures(failed, what="train shops")
-    assert str(error.value) == (
-        "train shops: 2 of 3 failed; the others are kept.\n- gru: no data\n- lstm: Traceback ..."
+    assert (
+        str(error.value)
+        == "train shops: 2 of 3 failed; the others are kept.\n- gru: no data\n- lstm: Traceback ..."
     )
     assert error.value.exit_code == 3

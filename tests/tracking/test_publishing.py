@@ -1,4 +1,6 @@
-"""Publishing is idempotent: whatever happens to the store or to an earlier publisher, one current run per model."""
+"""Publishing is idempotent: whatever happens to the store or to an earlier publisher, one current
+run per model.
+"""
 
 import os
 import shutil
@@ -65,9 +67,17 @@ def assert_one_current_run_each(root: Path, **options) -> None:
     assert Counter(run.data.tags["candidate"] for run in current(runs)) == Counter(CANDIDATES)
     assert {run.info.run_name for run in current(runs)} == NAMES
     assert not [run for run in runs if run.info.status == "RUNNING"]
-    with_trials = {run.info.run_id for run in current(runs) if run.data.tags["candidate"] != "naive"}
-    trials = [run for run in runs if run.data.tags["kind"] == "trial" and run.data.tags["current"] == "true"]
-    assert Counter(run.data.tags["mlflow.parentRunId"] for run in trials) == dict.fromkeys(with_trials, 2)
+    with_trials = {
+        run.info.run_id for run in current(runs) if run.data.tags["candidate"] != "naive"
+    }
+    trials = [
+        run
+        for run in runs
+        if run.data.tags["kind"] == "trial" and run.data.tags["current"] == "true"
+    ]
+    assert Counter(run.data.tags["mlflow.parentRunId"] for run in trials) == dict.fromkeys(
+        with_trials, 2
+    )
 
 
 def change(root: Path, candidate: str = "lstm.linear", **values) -> None:
@@ -104,7 +114,9 @@ def test_a_changed_record_leaves_exactly_one_current_run_and_keeps_the_earlier_o
     sync(root, now=NOW)
     change(root, n_params=99)
     result = sync(root, now=NOW + 3600)
-    assert result.made == ["weather: lstm"] and result.set_aside == ["lstm"] and result.unchanged == 2
+    assert (
+        result.made == ["weather: lstm"] and result.set_aside == ["lstm"] and result.unchanged == 2
+    )
     assert_one_current_run_each(root)
     earlier = [run for run in parents(runs_of(root)) if run.data.tags["current"] == "false"]
     assert [run.info.run_name for run in earlier] == ["lstm, earlier (2027-01-15 08:00 UTC)"]
@@ -126,12 +138,19 @@ def test_a_new_verdict_is_shown_on_the_run_that_is_there(root):
     verdicts = files.read_json(path)
     for test in verdicts["tests"]:
         test["word"] = "worse"
-    files.write_json(path, verdicts | {"tests": [test for test in verdicts["tests"] if test["family"] == "naive"]})
+    files.write_json(
+        path,
+        verdicts | {"tests": [test for test in verdicts["tests"] if test["family"] == "naive"]},
+    )
     board = root / "data" / "compared" / "weather" / "leaderboard.csv"
     files.write_text(board, board.read_text().replace(",True", ",False"))
     assert sync(root, now=NOW).made == []
     tags = next(run.data.tags for run in runs_of(root) if run.info.run_name == "lstm")
-    assert tags["against_naive"] == "worse" and "against_skip" not in tags and tags["chosen"] == "false"
+    assert (
+        tags["against_naive"] == "worse"
+        and "against_skip" not in tags
+        and tags["chosen"] == "false"
+    )
     assert "**worse**" in tags["mlflow.note.content"]
 
 
@@ -249,7 +268,8 @@ def test_four_processes_on_a_new_database_all_succeed(root):
     (root / "mlflow.db").unlink()
     command = [sys.executable, "-c", FOUR, str(root)]
     started = [
-        subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(4)
+        subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
     ]
     said = [process.communicate()[1] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0, 0], said
@@ -277,7 +297,9 @@ def test_a_database_that_cannot_be_written_is_one_message(root, monkeypatch):
         raise MlflowException("(sqlite3.OperationalError) database or disk is full\n[SQL: insert]")
 
     monkeypatch.setattr("mlflow.MlflowClient.create_run", full)
-    with pytest.raises(ForecastError, match=r"disk is full\. Free some space .* `forecast sync` publishes what is"):
+    with pytest.raises(
+        ForecastError, match=r"disk is full\. Free some space .* `forecast sync` publishes what is"
+    ):
         sync(root, now=NOW)
 
 
@@ -287,7 +309,9 @@ def test_two_datasets_are_two_experiments_with_a_page_each(root):
     assert set(pages) == {"weather", "stocks"} and pages["weather"] != pages["stocks"]
     with store.opened(place(root)) as client:
         tags = client.get_experiment_by_name("stocks").tags
-    assert tags["mlflow.note.content"].startswith("On stocks the network chosen on validation is better")
+    assert tags["mlflow.note.content"].startswith(
+        "On stocks the network chosen on validation is better"
+    )
     assert "mlflow.sharedViewState.leaderboard" in tags
 
 
@@ -305,7 +329,10 @@ def test_nothing_to_publish_makes_no_database(tmp_path):
 
 
 def test_importing_tracking_does_not_import_mlflow():
-    code = "import sys, forecast.tracking; sys.exit('mlflow' in sys.modules or 'matplotlib' in sys.modules)"
+    code = (
+        "import sys, forecast.tracking; sys.exit('mlflow' in sys.modules or 'matplotlib' in"
+        " sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment()).returncode == 0
 
 

@@ -1,4 +1,6 @@
-"""However often the pipeline runs, and whatever is lost in between, MLflow shows each model once."""
+"""However often the pipeline runs, and whatever is lost in between, MLflow shows each model
+once.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def current_parents(root: Path) -> Counter[str]:
     query = """
         select named.value from runs
         join tags as named on named.run_uuid = runs.run_uuid and named.key = 'candidate'
-        join tags as current on current.run_uuid = runs.run_uuid and current.key = 'current' and current.value = 'true'
+        join tags as current on current.run_uuid = runs.run_uuid
+          and current.key = 'current' and current.value = 'true'
         where runs.lifecycle_stage = 'active'
           and runs.run_uuid not in (select run_uuid from tags where key = 'mlflow.parentRunId')
     """

@@ -1,4 +1,6 @@
-"""What a run shows: a record's words and numbers under the same names, nothing a chart cannot draw."""
+"""What a run shows: a record's words and numbers under the same names, nothing a chart cannot
+draw.
+"""
 
 import math
 from dataclasses import replace
@@ -24,7 +26,10 @@ def values(points: list[runs.Point], name: str) -> list[tuple[int, float]]:
 
 
 def test_tuned_values_stand_in_the_place_of_the_defaults():
-    assert runs.parameters({"units": 32, "layers": 1}, {"units": 64}) == {"units": "64", "layers": "1"}
+    assert runs.parameters({"units": 32, "layers": 1}, {"units": 64}) == {
+        "units": "64",
+        "layers": "1",
+    }
 
 
 def test_nested_parameters_are_flat_and_missing_ones_left_out():
@@ -38,28 +43,45 @@ def test_names_tell_the_two_rankings_apart(records):
 
 def test_the_best_on_validation_is_published_last_so_that_it_stands_on_top(tmp_path):
     write_records(tmp_path, failed=("lstm.linear",))
-    assert [r.candidate for r in read_records(tmp_path, "weather")] == ["lstm.linear", "naive", "lstm.last"]
+    assert [r.candidate for r in read_records(tmp_path, "weather")] == [
+        "lstm.linear",
+        "naive",
+        "lstm.last",
+    ]
 
 
 def test_scores_are_those_of_the_leaderboard_by_step_and_over_seeds(records):
     points = runs.scores(records["lstm.linear"])
     assert values(points, "test/mae") == [(0, 0.5)]
-    assert dict(values(points, "test_by_step/mae")) == pytest.approx({1: 0.5 * 5 / 6, 2: 0.5 * 7 / 6, 3: 0.75})
+    assert dict(values(points, "test_by_step/mae")) == pytest.approx(
+        {1: 0.5 * 5 / 6, 2: 0.5 * 7 / 6, 3: 0.75}
+    )
     assert values(points, "test_std/mae") == [(0, 0.5)]
     assert values(points, "validation/mase") == [(0, 0.45)]
     assert values(points, "n_params") == [(0, 1234.0)]
-    assert values(points, "cpu_seconds") == [(0, 2.0)] and values(points, "tuning_cpu_seconds") == [(0, 8.0)]
+    assert values(points, "cpu_seconds") == [(0, 2.0)] and values(points, "tuning_cpu_seconds") == [
+        (0, 8.0)
+    ]
 
 
 def test_a_head_s_scores_are_numbers_by_step_and_by_series_where_there_are_several(records):
     def row(metric, value, series="^gspc", level="", step="0"):
         return {"series": series, "metric": metric, "level": level, "step": step, "value": value}
 
-    one = (row("crps", "0.5"), row("crps", "0.7", step="2"), row("pinball", "0.1", level="0.9"), row("log_score", ""))
+    one = (
+        row("crps", "0.5"),
+        row("crps", "0.7", step="2"),
+        row("pinball", "0.1", level="0.9"),
+        row("log_score", ""),
+    )
     points = runs.scores(replace(records["lstm.linear"], distributions=one))
     assert values(points, "distribution/crps") == [(0, 0.5), (2, 0.7)]
-    assert values(points, "distribution/pinball_0.9") == [(0, 0.1)] and not values(points, "distribution/log_score")
-    points = runs.scores(replace(records["lstm.linear"], distributions=(*one, row("crps", "9", series="ixic"))))
+    assert values(points, "distribution/pinball_0.9") == [(0, 0.1)] and not values(
+        points, "distribution/log_score"
+    )
+    points = runs.scores(
+        replace(records["lstm.linear"], distributions=(*one, row("crps", "9", series="ixic")))
+    )
     assert values(points, "distribution/ixic/crps") == [(0, 9.0)]
     assert values(points, "distribution/_gspc/crps") == [(0, 0.5), (2, 0.7)]
 
@@ -67,8 +89,10 @@ def test_a_head_s_scores_are_numbers_by_step_and_by_series_where_there_are_sever
 def test_the_ledger_is_among_the_numbers(records):
     points = runs.scores(records["lstm.linear"])
     assert [values(points, name) for name in ("n_trials", "n_seeds", "gradient_steps")] == [
-        [(0, 2.0)], [(0, 2.0)], [(0, 600.0)],
-    ]  # fmt: skip
+        [(0, 2.0)],
+        [(0, 2.0)],
+        [(0, 600.0)],
+    ]
 
 
 def test_intervals_are_scored_over_all_steps_and_series_by_method_and_level(records):
@@ -104,10 +128,15 @@ def test_learning_curves_have_one_line_per_seed_over_gradient_steps(records):
 
 @pytest.mark.parametrize(
     ("curve", "drawn"),
-    [([[10, 0.5], [20, 0.25]], [(10, 0.5), (20, 0.25)]), ([[10, 0.9, 0.5], [20, 0.8, None]], [(10, 0.5)])],
+    [
+        ([[10, 0.5], [20, 0.25]], [(10, 0.5), (20, 0.25)]),
+        ([[10, 0.9, 0.5], [20, 0.8, None]], [(10, 0.5)]),
+    ],
 )
 def test_a_trials_curve_is_its_validation_loss_by_step(curve, drawn):
-    assert values(runs.trial_points({"value": 0.25, "curve": curve}), "trial/validation_loss") == drawn
+    assert (
+        values(runs.trial_points({"value": 0.25, "curve": curve}), "trial/validation_loss") == drawn
+    )
 
 
 def test_what_is_missing_or_infinite_is_not_drawn():
@@ -130,7 +159,10 @@ def test_a_failed_model_says_why_first(tmp_path):
 
 def test_a_failed_seed_is_named(records):
     content = records["lstm.last"].content
-    seeds = [content["seeds"][0], {"seed": 1, "status": "failed", "reason": "diverged", "curve": []}]
+    seeds = [
+        content["seeds"][0],
+        {"seed": 1, "status": "failed", "reason": "diverged", "curve": []},
+    ]
     tags = runs.tags(Record({**content, "seeds": seeds}, Path(), ""))
     assert tags["failed_seeds"] == "seed 1: diverged"
 
@@ -142,28 +174,42 @@ def test_what_others_decide_does_not_change_a_records_digest(tmp_path):
     files.write_text(board, board.read_text().replace(",True", ",False"))
     assert {r.candidate: r.digest for r in read_records(tmp_path, "weather")} == before
     files.write_text(
-        board, board.read_text().replace("lstm,shipped,linear,mean,ok,0.5,", "lstm,shipped,linear,mean,ok,0.6,")
+        board,
+        board.read_text().replace(
+            "lstm,shipped,linear,mean,ok,0.5,", "lstm,shipped,linear,mean,ok,0.6,"
+        ),
     )
-    changed = {r.candidate for r in read_records(tmp_path, "weather") if before[r.candidate] != r.digest}
+    changed = {
+        r.candidate for r in read_records(tmp_path, "weather") if before[r.candidate] != r.digest
+    }
     assert changed == {"lstm.linear"}
 
 
 def test_a_torn_record_is_named(tmp_path):
     write_records(tmp_path)
-    (tmp_path / "data" / "trained" / "weather" / "naive" / "record.json").write_text('{"dataset": "wea')
+    (tmp_path / "data" / "trained" / "weather" / "naive" / "record.json").write_text(
+        '{"dataset": "wea'
+    )
     with pytest.raises(DataError, match=r"naive/record\.json: not valid JSON .* run `dvc repro`"):
         read_records(tmp_path, "weather")
 
 
 def test_a_relative_address_is_taken_from_the_project(tmp_path):
-    assert place(tmp_path).uri == place(tmp_path, "sqlite:///mlflow.db").uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert (
+        place(tmp_path).uri
+        == place(tmp_path, "sqlite:///mlflow.db").uri
+        == f"sqlite:///{tmp_path}/mlflow.db"
+    )
     assert place(tmp_path).artifact_root == tmp_path / "mlartifacts"
     assert place(tmp_path).owned and not place(tmp_path, "sqlite:////elsewhere/mlflow.db").owned
 
 
 def test_a_server_keeps_the_artifacts_itself(tmp_path):
     assert place(tmp_path, "http://tracking:5000").artifact_root is None
-    assert place(tmp_path, "postgresql+psycopg://user@host/db").artifact_root == tmp_path / "mlartifacts"
+    assert (
+        place(tmp_path, "postgresql+psycopg://user@host/db").artifact_root
+        == tmp_path / "mlartifacts"
+    )
 
 
 @pytest.mark.parametrize("uri", ["file:///somewhere/mlruns", "./mlruns", "ftp://host"])

@@ -1,4 +1,6 @@
-"""One published run, looked at from all sides: numbers, trials, dataset, picture and a model that forecasts."""
+"""One published run, looked at from all sides: numbers, trials, dataset, picture and a model that
+forecasts.
+"""
 
 import json
 import os
@@ -48,10 +50,14 @@ class Seen:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory) -> Seen:
     """The run of a network whose saved forecaster is a real one."""
-    root = write_records(tmp_path_factory.mktemp("project"), candidates=("lstm.linear",), origins=12)
+    root = write_records(
+        tmp_path_factory.mktemp("project"), candidates=("lstm.linear",), origins=12
+    )
     task = validated(Dataset, DATASET, where="test").task
     scaling = Scaling({"dublin": np.zeros(1)}, {"dublin": np.ones(1)})
-    forecaster = Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), scaling)
+    forecaster = Forecaster(
+        "weather", task, models.spec({"family": "naive"}, where="test"), scaling
+    )
     forecaster.save(root / "data" / "trained" / "weather" / "lstm.linear" / "seed-0")
     sync(root, now=1.8e9, revision="0123456789")
     with store.opened(place(root)) as client:
@@ -61,8 +67,14 @@ def seen(tmp_path_factory) -> Seen:
         histories = {name: client.get_metric_history(parent.info.run_id, name) for name in names}
         return Seen(
             run=parent,
-            trials=list(client.search_runs([experiment], "tags.kind = 'trial'", order_by=["start_time DESC"])),
-            histories={name: [(m.step, m.value) for m in history] for name, history in histories.items()},
+            trials=list(
+                client.search_runs(
+                    [experiment], "tags.kind = 'trial'", order_by=["start_time DESC"]
+                )
+            ),
+            histories={
+                name: [(m.step, m.value) for m in history] for name, history in histories.items()
+            },
             artifacts={file.path for file in client.list_artifacts(parent.info.run_id)},
             folder=Path(client.download_artifacts(parent.info.run_id, "")),
             model=client.get_logged_model(parent.outputs.model_outputs[0].model_id),
@@ -72,12 +84,17 @@ def seen(tmp_path_factory) -> Seen:
 def test_a_model_may_have_marks_in_its_name_that_mlflow_refuses(tmp_path):
     root = write_records(tmp_path, candidates=("lstm.linear",), origins=2)
     folder = root / "data" / "trained" / "weather" / "lstm.linear"
-    files.write_json(folder / "record.json", {**files.read_json(folder / "record.json"), "model": "lstm_1.5, 50%"})
+    files.write_json(
+        folder / "record.json",
+        {**files.read_json(folder / "record.json"), "model": "lstm_1.5, 50%"},
+    )
     task, scaling = (
         validated(Dataset, DATASET, where="test").task,
         Scaling({"dublin": np.zeros(1)}, {"dublin": np.ones(1)}),
     )
-    Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), scaling).save(folder / "seed-0")
+    Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), scaling).save(
+        folder / "seed-0"
+    )
     assert sync(root, now=1.8e9).made == ["weather: lstm_1.5, 50%"]
 
 
@@ -85,7 +102,9 @@ def test_the_run_carries_parameters_scores_size_and_cost(seen):
     assert seen.run.info.run_name == "lstm" and seen.run.info.status == "FINISHED"
     assert seen.run.data.params["units"] == "64" and seen.run.data.params["loss"] == "huber"
     metrics = seen.run.data.metrics
-    assert metrics["test/mae"] == 1.0 and metrics["n_params"] == 1234 and metrics["cpu_seconds"] == 2.0
+    assert (
+        metrics["test/mae"] == 1.0 and metrics["n_params"] == 1234 and metrics["cpu_seconds"] == 2.0
+    )
     assert seen.run.data.tags["mlflow.source.git.commit"] == "0123456789"
     assert seen.run.info.end_time - seen.run.info.start_time == 1500
 
@@ -145,7 +164,9 @@ def test_the_logged_model_forecasts_without_tensorflow_and_refuses_bad_input_in_
 
 def test_the_picture_takes_the_last_origins_whose_horizons_do_not_overlap():
     frame = forecasts(0.1, horizon=4, origins=3, seeds=2)
-    later = frame.assign(cutoff=frame["cutoff"] + pd.Timedelta("2h"), ds=frame["ds"] + pd.Timedelta("2h"))
+    later = frame.assign(
+        cutoff=frame["cutoff"] + pd.Timedelta("2h"), ds=frame["ds"] + pd.Timedelta("2h")
+    )
     kept = writing.last_origins(pd.concat([frame, later]))
     assert [origin["ds"].min().hour for origin in kept] == [3, 7, 11]
     assert all(len(origin) == 4 for origin in kept)

@@ -1,4 +1,6 @@
-"""Tiny training problems: series with a known law, as chunks to train on and as an error to validate with."""
+"""Tiny training problems: series with a known law, as chunks to train on and as an error to
+validate with.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def sine(steps: int, phase: float = 0.0, period: float = 25.0) -> np.ndarray:
 
 
 def training_series(y: np.ndarray, horizon: int = 1) -> TrainingSeries:
-    """What a network without a skip has to learn: the next `horizon` values, from the present one."""
+    """What a network without a skip has to learn: the next `horizon` values, from the present
+    one.
+    """
     ahead = np.arange(len(y))[:, None] + np.arange(1, horizon + 1)[None, :]
     inside = ahead < len(y)
     target = np.where(inside, y[np.minimum(ahead, len(y) - 1)], 0.0)[:, :, None]
@@ -43,19 +47,30 @@ def network_of(*blocks: Block, horizon: int = 1, lookback: int = 30, **options: 
     return Network(blocks, Shapes(1, 0, horizon, 1, lookback), **options)
 
 
-def error_on(network: Network, y: np.ndarray, skipped: int = 30) -> Callable[[dict[str, np.ndarray]], float]:
+def error_on(
+    network: Network, y: np.ndarray, skipped: int = 30
+) -> Callable[[dict[str, np.ndarray]], float]:
     """Weights → mean absolute error over the whole series but its first steps."""
     horizon = network.shapes.horizon
     wanted = np.stack([y[t + 1 : t + 1 + horizon] for t in range(skipped, len(y) - horizon)])
 
     def error(weights: dict[str, np.ndarray]) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
-            found = inference.forward(network, weights, y[None, :, None])[0, skipped : len(y) - horizon, :, 0, 0]
+            found = inference.forward(network, weights, y[None, :, None])[
+                0, skipped : len(y) - horizon, :, 0, 0
+            ]
             return float(np.abs(found - wanted).mean())
 
     return error
 
 
 def settings(**changes: Any) -> Settings:
-    usual = {"steps": 6, "learning_rate": 0.01, "batch_size": 4, "weight_decay": 1e-4, "clip": 1.0, "loss": "mse"}
+    usual = {
+        "steps": 6,
+        "learning_rate": 0.01,
+        "batch_size": 4,
+        "weight_decay": 1e-4,
+        "clip": 1.0,
+        "loss": "mse",
+    }
     return Settings(**{**usual, "evaluate_every": 2, **changes})

@@ -25,7 +25,9 @@ def marked(number, rows, horizon=2, weight=1.0):
     warm_up=st.integers(0, 12),
     horizon=st.integers(1, 4),
 )
-def test_a_chunk_lies_inside_one_series_with_its_own_future_and_targets(rows, supervised, warm_up, horizon):
+def test_a_chunk_lies_inside_one_series_with_its_own_future_and_targets(
+    rows, supervised, warm_up, horizon
+):
     series = [marked(i, n, horizon) for i, n in enumerate(rows)]
     chunks = join(series, supervised=supervised, warm_up=warm_up)
     assert chunks.warm_up < chunks.length <= min(rows)
@@ -108,9 +110,14 @@ def test_series_in_the_room_made_for_them_are_joined_without_a_copy():
     series = []
     for past, target, weight in zip(pasts, targets, weights, strict=True):
         past[:], target[:], weight[:] = 1.0, 2.0, 1.0
-        series.append(TrainingSeries(past, np.zeros((len(past) + horizon, 0), np.float32), target, weight))
+        series.append(
+            TrainingSeries(past, np.zeros((len(past) + horizon, 0), np.float32), target, weight)
+        )
     found = join(series, supervised=4, warm_up=2)
-    apart = [TrainingSeries(*(np.array(a) for a in (s.past, s.future, s.target, s.weight))) for s in series]
+    apart = [
+        TrainingSeries(*(np.array(a) for a in (s.past, s.future, s.target, s.weight)))
+        for s in series
+    ]
     wanted = join(apart, supervised=4, warm_up=2)
     for name in ("past", "target", "weight"):
         assert np.shares_memory(getattr(found, name), getattr(series[0], name))

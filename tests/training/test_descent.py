@@ -1,5 +1,6 @@
-"""A gradient step: losses are one equation in TensorFlow and NumPy, the sampled softmax is the whole one, and the flat
-update rules are Keras's own, variable by variable."""
+"""A gradient step: losses are one equation in TensorFlow and NumPy, the sampled softmax is the
+whole one, and the flat update rules are Keras's own, variable by variable.
+"""
 
 from __future__ import annotations
 
@@ -41,17 +42,25 @@ def test_the_loss_and_its_slope_are_the_same_in_tensorflow_and_numpy(name):
     head = MADE[name]
     raw = RNG.normal(0, 2, (4, 6, 2, 3, head.head.parameters))
     lead = RNG.normal(size=raw.shape[:-1])
-    target, offset = np.nan_to_num(head.target(RNG.normal(0, 2, lead.shape), lead)), head.offset(lead)
+    target, offset = (
+        np.nan_to_num(head.target(RNG.normal(0, 2, lead.shape), lead)),
+        head.offset(lead),
+    )
     x = tf.Variable(raw.astype(np.float32))
     with tf.GradientTape() as tape:
         aside = None if offset is None else tf.constant(offset, tf.float32)
         found = descent.loss_of("huber", head)(x, tf.constant(target, tf.float32), aside)
-    np.testing.assert_allclose(found, head.loss(numpy_maths, raw, target, offset), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        found, head.loss(numpy_maths, raw, target, offset), rtol=1e-4, atol=1e-5
+    )
     slope = tape.gradient(found, x).numpy()
     moved = raw.copy()
     moved[..., 0] += 1e-6
-    numeric = (head.loss(numpy_maths, moved, target, offset) - head.loss(numpy_maths, raw, target, offset)) / 1e-6
-    smooth = np.abs(numeric) < 20  # far out in float32 the slopes are large; their sign and size are the same
+    numeric = (
+        head.loss(numpy_maths, moved, target, offset) - head.loss(numpy_maths, raw, target, offset)
+    ) / 1e-6
+    # far out in float32 the slopes are large; their sign and size are the same
+    smooth = np.abs(numeric) < 20
     np.testing.assert_allclose(slope[..., 0][smooth], numeric[smooth], rtol=2e-3, atol=2e-3)
 
 
@@ -74,7 +83,9 @@ def sampled(drawn, *case):
 
 
 def read_out_case():
-    kernel, bias = (tf.constant(RNG.normal(0, 1, s), tf.float32) for s in ((U, H, OUT, N), (H, OUT, N)))
+    kernel, bias = (
+        tf.constant(RNG.normal(0, 1, s), tf.float32) for s in ((U, H, OUT, N), (H, OUT, N))
+    )
     hidden = tf.constant(RNG.normal(size=(3, 4, U)), tf.float32)
     return kernel, bias, hidden, tf.constant(RNG.integers(0, N, (3, 4, H, OUT)), tf.int32)
 
@@ -99,8 +110,12 @@ def test_with_every_bin_drawn_the_sampled_softmax_is_the_whole_one_in_value_and_
 def test_over_many_draws_the_partition_function_is_the_whole_one():
     """e^loss is Z / e^true, whose mean over draws is that of the whole softmax."""
     case = read_out_case()
-    compiled = tf.function(lambda drawn: tf.exp(descent.sampled_cross_entropy(*swapped(case), drawn)))
-    mean = np.mean([compiled(tf.constant(RNG.permutation(N)[:4], tf.int32)) for _ in range(2000)], axis=0)
+    compiled = tf.function(
+        lambda drawn: tf.exp(descent.sampled_cross_entropy(*swapped(case), drawn))
+    )
+    mean = np.mean(
+        [compiled(tf.constant(RNG.permutation(N)[:4], tf.int32)) for _ in range(2000)], axis=0
+    )
     np.testing.assert_allclose(mean, np.exp(whole_loss(*case).numpy()), rtol=0.12)
 
 
@@ -124,7 +139,11 @@ def test_a_sampled_softmax_gains_most_of_what_the_whole_one_does_in_as_many_step
         settings = series.settings(steps=300, learning_rate=0.03, evaluate_every=300, head=head)
         looked = []
         gradient.fit(
-            network, chunks, lambda w, looked=looked: looked.append(w) or -float(len(looked)), settings, seed=0
+            network,
+            chunks,
+            lambda w, looked=looked: looked.append(w) or -float(len(looked)),
+            settings,
+            seed=0,
         )
         rows = chunks.past[None, :400]
         raw = inference.forward(network, looked[-1], rows)[0, 5:399]
@@ -156,7 +175,9 @@ def test_a_decoder_and_a_carried_state_take_the_whole_softmax():
 
 
 def test_the_steps_below_the_read_out_are_what_it_reads():
-    network = bins_problem(7, blocks=(Taps("taps", (0, 1)), Dense("hidden", 4), Dropout("drop", 0.1)))[0]
+    network = bins_problem(
+        7, blocks=(Taps("taps", (0, 1)), Dense("hidden", 4), Dropout("drop", 0.1))
+    )[0]
     model = assemble(network, seed=0)
     model.get_layer("readout").kernel.assign(RNG.normal(size=(4, 7)).astype(np.float32))
     past = {"past": RNG.normal(size=(2, 6, 1)).astype(np.float32)}
@@ -181,7 +202,9 @@ def keras_rule(rule, rate, decay):
         "adamw": lambda: keras.optimizers.AdamW(rate, weight_decay=decay, global_clipnorm=0.5),
         "adam": lambda: keras.optimizers.Adam(rate, global_clipnorm=0.5),
         "sgd": lambda: keras.optimizers.SGD(rate, weight_decay=decay, global_clipnorm=0.5),
-        "momentum": lambda: keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay, global_clipnorm=0.5),
+        "momentum": lambda: keras.optimizers.SGD(
+            rate, momentum=0.9, weight_decay=decay, global_clipnorm=0.5
+        ),
     }[rule]()
 
 
@@ -204,7 +227,10 @@ def descend(variables, apply):
     """A bent bowl whose gradient is clipped at first and small at the end."""
     for _ in range(STEPS):
         with tf.GradientTape() as tape:
-            loss = sum(tf.reduce_sum(tf.square(tf.cast(k + 1, tf.float32) * v - 1.0)) for k, v in enumerate(variables))
+            loss = sum(
+                tf.reduce_sum(tf.square(tf.cast(k + 1, tf.float32) * v - 1.0))
+                for k, v in enumerate(variables)
+            )
         apply(tape.gradient(loss, variables))
 
 
@@ -224,7 +250,9 @@ def test_the_same_steps_as_keras(rule, decay):
 def test_the_rate_rises_over_a_twentieth_and_falls_to_zero():
     schedule = settings(1.0, 100)
     rates = [rate_of(schedule, step) for step in (0, 4, 5, 52, 99, 100)]
-    np.testing.assert_allclose(rates, [0.2, 1.0, 1.0, 0.5 + 0.5 * np.cos(np.pi * 47 / 95), 0.0003, 0.0], atol=3e-4)
+    np.testing.assert_allclose(
+        rates, [0.2, 1.0, 1.0, 0.5 + 0.5 * np.cos(np.pi * 47 / 95), 0.0003, 0.0], atol=3e-4
+    )
 
 
 def test_a_missing_gradient_counts_as_zero():
@@ -260,7 +288,8 @@ def test_the_l2_penalty_adds_its_gradient_two_mu_w_to_every_rule():
         weights = tf.Variable([2.0])
         Updater([weights], constant(0.1, l2=0.25, rule=rule)).apply([tf.constant([1.0])])
         np.testing.assert_allclose(weights.numpy(), wanted, rtol=1e-5)
-    weights = tf.Variable([2.0])  # no gradient of the loss: the penalty alone, divided by its own size in Adam
+    # no gradient of the loss: the penalty alone, divided by its own size in Adam
+    weights = tf.Variable([2.0])
     Updater([weights], constant(0.1, l2=0.25, rule="adam")).apply([None])
     np.testing.assert_allclose(weights.numpy(), [1.9], rtol=1e-5)
 
@@ -269,7 +298,9 @@ def test_decoupled_decay_acts_beside_the_rule_and_not_through_it():
     decayed, plain = tf.Variable([2.0]), tf.Variable([2.0])
     for rule, weights in (("adamw", decayed), ("adam", plain)):
         Updater([weights], constant(0.1, weight_decay=0.5, rule=rule)).apply([tf.constant([1.0])])
-    np.testing.assert_allclose([decayed.numpy()[0], plain.numpy()[0]], [2.0 - 0.1 * (1.0 + 1.0), 1.9], rtol=1e-5)
+    np.testing.assert_allclose(
+        [decayed.numpy()[0], plain.numpy()[0]], [2.0 - 0.1 * (1.0 + 1.0), 1.9], rtol=1e-5
+    )
 
 
 def test_a_rule_begun_anew_with_other_numbers_does_what_one_made_with_them_does():

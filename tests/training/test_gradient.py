@@ -1,4 +1,6 @@
-"""Gradient descent: the best step is kept, an exploding loss is said, equal seeds are equal bits."""
+"""Gradient descent: the best step is kept, an exploding loss is said, equal seeds are equal
+bits.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,15 @@ NOTHING = {"steps": 3, "evaluate_every": 1}
 
 @pytest.fixture(scope="module")
 def waves():
-    return join([series.training_series(series.ar2(60, seed)) for seed in (0, 1)], supervised=8, warm_up=4)
+    return join(
+        [series.training_series(series.ar2(60, seed)) for seed in (0, 1)], supervised=8, warm_up=4
+    )
 
 
 def said(values):
-    """A validation that gives these values one after another and keeps the weights it was asked about."""
+    """A validation that gives these values one after another and keeps the weights it was asked
+    about.
+    """
     remaining, asked = iter(values), []
 
     def validate(weights):
@@ -48,11 +54,17 @@ def test_the_step_with_the_lowest_validation_loss_is_kept(waves):
 
 
 def test_each_further_loss_keeps_the_step_where_it_is_lowest(waves):
-    looks = [[3.0, 3.0, np.nan, 2.0], [2.0, 1.0, np.nan, 3.0], [1.0, 2.0, np.nan, 3.0], [2.0, 3.0, np.nan, 1.0]]
+    looks = [
+        [3.0, 3.0, np.nan, 2.0],
+        [2.0, 1.0, np.nan, 3.0],
+        [1.0, 2.0, np.nan, 3.0],
+        [2.0, 3.0, np.nan, 1.0],
+    ]
     validate, asked = said([np.array(losses) for losses in looks])
     trained = gradient.fit(TDNN, waves, validate, series.settings(), seed=0)
     assert (trained.best_step, trained.validation_loss, trained.curve[2][2]) == (4, 1.0, 1.0)
-    assert [step for step, _ in trained.elsewhere] == [2, 4, 6]  # the second never was a number: the best of the first
+    # the second never was a number: the best of the first
+    assert [step for step, _ in trained.elsewhere] == [2, 4, 6]
     assert all(equal(weights, asked[step // 2]) for step, weights in trained.elsewhere)
 
 
@@ -72,7 +84,10 @@ def test_the_budget_is_spent_in_full_and_looked_at_at_its_end(waves):
     validate, _ = said([9.0] * 5)
     trained = gradient.fit(TDNN, waves, validate, series.settings(steps=7), seed=0)
     assert [step for step, _, _ in trained.curve] == [0, 2, 4, 6, 7]
-    assert np.isnan(trained.curve[0][1]) and np.isfinite([loss for _, loss, _ in trained.curve[1:]]).all()
+    assert (
+        np.isnan(trained.curve[0][1])
+        and np.isfinite([loss for _, loss, _ in trained.curve[1:]]).all()
+    )
 
 
 def test_training_goes_on_from_given_weights(waves):
@@ -85,7 +100,9 @@ def test_training_goes_on_from_given_weights(waves):
 @pytest.mark.parametrize("network", [TDNN, GRU], ids=["taps", "recurrent"])
 def test_a_training_that_explodes_from_the_start_is_a_failed_model(network, waves):
     explosive = series.settings(steps=400, learning_rate=1e6, evaluate_every=20)
-    with pytest.raises(ModelFailure, match=r"Training diverged: .* Lower `learning_rate` \(now 1e\+06\)"):
+    with pytest.raises(
+        ModelFailure, match=r"Training diverged: .* Lower `learning_rate` \(now 1e\+06\)"
+    ):
         gradient.fit(network, waves, series.error_on(network, series.ar2(80, 9)), explosive, seed=0)
 
 
@@ -93,12 +110,19 @@ def test_a_loss_that_explodes_late_stops_and_keeps_the_best_weights_and_says_so(
     validate, asked = said([3.0, 2.0, float("nan")])
     trained = gradient.fit(TDNN, waves, validate, series.settings(steps=8), seed=0)
     assert [step for step, _, _ in trained.curve] == [0, 2, 4]
-    assert trained.note == "the loss was no longer finite at step 4; the best weights before it are kept"
-    assert (trained.best_step, trained.validation_loss) == (2, 2.0) and equal(trained.weights, asked[1])
+    assert (
+        trained.note
+        == "the loss was no longer finite at step 4; the best weights before it are kept"
+    )
+    assert (trained.best_step, trained.validation_loss) == (2, 2.0) and equal(
+        trained.weights, asked[1]
+    )
 
 
 def test_a_loss_that_was_never_finite_is_a_failed_model(waves):
-    with pytest.raises(ModelFailure, match=r"No finite validation loss up to step 2: .* Lower `learning_rate`"):
+    with pytest.raises(
+        ModelFailure, match=r"No finite validation loss up to step 2: .* Lower `learning_rate`"
+    ):
         gradient.fit(TDNN, waves, lambda weights: float("nan"), series.settings(), seed=0)
 
 
@@ -106,13 +130,17 @@ def test_a_target_that_is_never_finite_is_a_failed_model(waves):
     """The weight says it counts, so the loss is NaN from the first step on."""
     broken = replace(waves, target=np.full_like(waves.target, np.nan))
     with pytest.raises(ModelFailure, match="its loss was nan at step 2"):
-        gradient.fit(TDNN, broken, series.error_on(TDNN, series.ar2(80, 9)), series.settings(), seed=0)
+        gradient.fit(
+            TDNN, broken, series.error_on(TDNN, series.ar2(80, 9)), series.settings(), seed=0
+        )
 
 
 @pytest.mark.parametrize("network", [TDNN, GRU], ids=["taps", "recurrent"])
 def test_equal_seeds_are_equal_bits_and_others_are_not(network, waves):
     validate = series.error_on(network, series.ar2(80, 9))
-    a, b, c = (gradient.fit(network, waves, validate, series.settings(), seed=seed) for seed in (3, 3, 4))
+    a, b, c = (
+        gradient.fit(network, waves, validate, series.settings(), seed=seed) for seed in (3, 3, 4)
+    )
     assert equal(a.weights, b.weights) and a.curve[1:] == b.curve[1:]
     assert not equal(a.weights, c.weights)
 
@@ -136,10 +164,14 @@ NOISY = series.network_of(Recurrent("gru", "gru", 3), Dropout("dropout", 0.5))
 
 
 @pytest.mark.parametrize("state", ["reset", "carry"])
-def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(waves, traced, monkeypatch, state):
+def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(
+    waves, traced, monkeypatch, state
+):
     def weights(seed, **other):
         settings = series.settings(state=state, l2=0.01, **other)
-        return gradient.fit(NOISY, waves, series.error_on(NOISY, series.ar2(80, 9)), settings, seed=seed).weights
+        return gradient.fit(
+            NOISY, waves, series.error_on(NOISY, series.ar2(80, 9)), settings, seed=seed
+        ).weights
 
     first, second = weights(3), weights(4)
     assert len(traced) == 1
@@ -153,9 +185,18 @@ def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(waves,
 def test_other_numbers_of_the_rule_need_no_second_trace_and_count(waves, traced, monkeypatch):
     def weights(**numbers):
         settings = series.settings(**numbers)
-        return gradient.fit(GRU, waves, series.error_on(GRU, series.ar2(80, 9)), settings, seed=0).weights
+        return gradient.fit(
+            GRU, waves, series.error_on(GRU, series.ar2(80, 9)), settings, seed=0
+        ).weights
 
-    others = {"learning_rate": 0.2, "steps": 7, "weight_decay": 0.3, "clip": 0.05, "l2": 0.02, "evaluate_every": 3}
+    others = {
+        "learning_rate": 0.2,
+        "steps": 7,
+        "weight_decay": 0.3,
+        "clip": 0.05,
+        "l2": 0.02,
+        "evaluate_every": 3,
+    }
     weights(l2=0.5)
     each = {name: weights(**{"l2": 0.01, name: value}) for name, value in others.items()}
     assert len(traced) == 1
@@ -190,11 +231,17 @@ def test_only_the_last_traces_are_kept(waves, traced, monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [60, 90])
-def test_other_data_of_any_length_need_no_second_trace_and_leave_nothing_behind(waves, traced, monkeypatch, rows):
-    others = join([series.training_series(series.ar2(rows, seed)) for seed in (2, 3)], supervised=8, warm_up=4)
+def test_other_data_of_any_length_need_no_second_trace_and_leave_nothing_behind(
+    waves, traced, monkeypatch, rows
+):
+    others = join(
+        [series.training_series(series.ar2(rows, seed)) for seed in (2, 3)], supervised=8, warm_up=4
+    )
 
     def weights(chunks):
-        return gradient.fit(GRU, chunks, series.error_on(GRU, series.ar2(80, 9)), series.settings(), seed=0).weights
+        return gradient.fit(
+            GRU, chunks, series.error_on(GRU, series.ar2(80, 9)), series.settings(), seed=0
+        ).weights
 
     first, second = weights(waves), weights(others)
     assert len(traced) == 1 and not equal(first, second)
@@ -204,12 +251,18 @@ def test_other_data_of_any_length_need_no_second_trace_and_leave_nothing_behind(
 
 def test_the_steps_up_to_the_best_one_taken_again_give_its_weights(waves, traced):
     looks = iter([3.0, 2.0, 1.0, 2.0, 3.0])
-    found = gradient.fit(GRU, waves, lambda _: next(looks), series.settings(steps=20, evaluate_every=5), seed=0)
-    again = gradient.fit(GRU, waves, None, series.settings(steps=20, evaluate_every=5), seed=0, stop=10)
+    found = gradient.fit(
+        GRU, waves, lambda _: next(looks), series.settings(steps=20, evaluate_every=5), seed=0
+    )
+    again = gradient.fit(
+        GRU, waves, None, series.settings(steps=20, evaluate_every=5), seed=0, stop=10
+    )
     assert found.best_step == again.best_step == 10 and equal(again.weights, found.weights)
 
 
-@pytest.mark.parametrize("other", [TDNN, series.network_of(Recurrent("gru", "gru", 3, {"reset_after": False}))])
+@pytest.mark.parametrize(
+    "other", [TDNN, series.network_of(Recurrent("gru", "gru", 3, {"reset_after": False}))]
+)
 def test_other_shapes_and_other_options_are_traced_anew(waves, traced, other):
     shorter = join([series.training_series(series.ar2(60, 0))], supervised=6, warm_up=4)
     for network, chunks in ((GRU, waves), (other, waves), (GRU, shorter)):
@@ -228,7 +281,9 @@ def weights_after_training(whole):
 def test_targets_without_weight_change_no_bit(garbage):
     plain = series.training_series(series.ar2(40, 0))
     plain.weight[10:14] = 0
-    hidden = replace(plain, target=np.where(plain.weight > 0, plain.target, garbage).astype(np.float32))
+    hidden = replace(
+        plain, target=np.where(plain.weight > 0, plain.target, garbage).astype(np.float32)
+    )
     a, b = (weights_after_training(join([s], supervised=8, warm_up=4)) for s in (plain, hidden))
     assert equal(a, b)
 
@@ -241,7 +296,9 @@ def test_the_warm_up_carries_no_loss():
     a, b = (join([s], supervised=8, warm_up=4) for s in (plain, other))
     assert equal(weights_after_training(a), weights_after_training(b))
     other.target[4] += 100
-    assert not equal(weights_after_training(a), weights_after_training(join([other], supervised=8, warm_up=4)))
+    assert not equal(
+        weights_after_training(a), weights_after_training(join([other], supervised=8, warm_up=4))
+    )
 
 
 def test_a_change_at_a_chunks_first_row_is_not_seen():

@@ -24,7 +24,9 @@ LEARNT = series.network_of(Recurrent("rnn", "simple_rnn", 3, {"h_init": "learnt"
 GRU = series.network_of(Recurrent("gru", "gru", 3))
 SEQ2SEQ = Network((EncoderDecoder("seq", "gru", 3),), Shapes(1, 0, 4, 1, 30))
 STILL = {"learning_rate": 1e-30, "weight_decay": 0.0, "evaluate_every": 1}
-"""Steps too small to change a weight: the curve shows the loss of the initial weights, chunk by chunk."""
+"""Steps too small to change a weight: the curve shows the loss of the initial weights, chunk by
+chunk.
+"""
 
 
 def shaken(network, seed=0):
@@ -38,7 +40,12 @@ def trained(network, chunks, settings, start=None):
     """The curve of training losses and the weights after every look."""
     seen = []
     found = gradient.fit(
-        network, chunks, lambda w: seen.append(w) or 1.0, settings, seed=0, initial=start or shaken(network)
+        network,
+        chunks,
+        lambda w: seen.append(w) or 1.0,
+        settings,
+        seed=0,
+        initial=start or shaken(network),
     )
     return [loss for _, loss, _ in found.curve[1:]], seen
 
@@ -48,14 +55,17 @@ def one_series(rows, horizon=1):
 
 
 def test_a_carried_state_goes_on_from_chunk_to_chunk_as_in_one_pass():
-    """Two series of three and two chunks: each loss is that of one pass from the series' first row."""
+    """Two series of three and two chunks: each loss is that of one pass from the series' first
+    row.
+    """
     whole = [series.training_series(series.ar2(rows, seed)) for seed, rows in enumerate((15, 10))]
     chunks = join(whole, supervised=LENGTH, warm_up=0)
     weights, settings = shaken(GRU), series.settings(**STILL, steps=5, batch_size=1, state="carry")
     starts = draw(chunks, settings, seed=0)["starts"][:, 0]
     begun, wanted = starts[0], []
     for start in starts:
-        begun = start if start in (0, 16) else begun  # row 16: the second series, behind 15 rows and one spare
+        # row 16: the second series, behind 15 rows and one spare
+        begun = start if start in (0, 16) else begun
         rows = slice(begun, start + LENGTH)
         output = inference.forward(GRU, weights, chunks.past[None, rows])[0, -LENGTH:, ..., 0]
         counted = chunks.weight[start : start + LENGTH]
@@ -70,17 +80,26 @@ def test_a_carried_state_goes_on_from_chunk_to_chunk_as_in_one_pass():
 def test_a_carried_state_of_one_chunk_is_training_from_a_reset_state():
     chunks = join([one_series(12)], supervised=12, warm_up=0)
     carry, reset = (
-        trained(GRU, chunks, series.settings(steps=4, batch_size=1, state=state))[1] for state in ("carry", "reset")
+        trained(GRU, chunks, series.settings(steps=4, batch_size=1, state=state))[1]
+        for state in ("carry", "reset")
     )
     for name, weight in reset[-1].items():
         np.testing.assert_allclose(carry[-1][name], weight, atol=1e-6)
 
 
 def test_the_gradient_ends_where_a_carried_state_comes_in():
-    """The learnt first state gets a gradient from the chunk that begins with it, and from none that goes on."""
+    """The learnt first state gets a gradient from the chunk that begins with it, and from none that
+    goes on.
+    """
     chunks = join([one_series(20)], supervised=LENGTH, warm_up=0)
     settings = series.settings(
-        steps=4, batch_size=1, evaluate_every=1, state="carry", rule="sgd", schedule="constant", weight_decay=0.0
+        steps=4,
+        batch_size=1,
+        evaluate_every=1,
+        state="carry",
+        rule="sgd",
+        schedule="constant",
+        weight_decay=0.0,
     )
     _, seen = trained(LEARNT, chunks, settings)
     anew = draw(chunks, settings, seed=0)["anew"][:, 0]
@@ -106,8 +125,13 @@ def test_every_column_walks_through_all_series_and_begins_anew_at_each():
 def test_patience_stops_after_as_many_looks_without_a_new_best_and_keeps_the_best_weights():
     said, asked = iter([3.0, 2.0, 2.5, 2.5, 0.0]), []
     settings = series.settings(steps=40, evaluate_every=2, patience=2)
-    found = gradient.fit(GRU, join([one_series(30)], supervised=5, warm_up=2), lambda w: asked.append(w) or next(said),
-                         settings, seed=0)  # fmt: skip
+    found = gradient.fit(
+        GRU,
+        join([one_series(30)], supervised=5, warm_up=2),
+        lambda w: asked.append(w) or next(said),
+        settings,
+        seed=0,
+    )
     assert [step for step, _, _ in found.curve] == [0, 2, 4, 6]
     assert (found.best_step, found.validation_loss, found.note) == (2, 2.0, "")
     np.testing.assert_array_equal(found.weights["readout/kernel"], asked[1]["readout/kernel"])
@@ -115,9 +139,16 @@ def test_patience_stops_after_as_many_looks_without_a_new_best_and_keeps_the_bes
 
 def test_a_loss_that_explodes_stops_and_keeps_the_best_weights_and_says_so():
     said, asked = iter([3.0, 2.0, *[1e9] * 30]), []
-    settings = series.settings(steps=60, learning_rate=1e4, schedule="constant", rule="sgd", loss="mse")
-    found = gradient.fit(GRU, join([one_series(30)], supervised=5, warm_up=2), lambda w: asked.append(w) or next(said),
-                         settings, seed=0)  # fmt: skip
+    settings = series.settings(
+        steps=60, learning_rate=1e4, schedule="constant", rule="sgd", loss="mse"
+    )
+    found = gradient.fit(
+        GRU,
+        join([one_series(30)], supervised=5, warm_up=2),
+        lambda w: asked.append(w) or next(said),
+        settings,
+        seed=0,
+    )
     assert found.note.startswith("the loss exploded to ") and found.note.endswith(
         "the best weights before it are kept"
     )
@@ -135,7 +166,9 @@ def test_teacher_forcing_feeds_the_decoder_what_was_measured():
     model = layers.assemble(SEQ2SEQ, seed=0)
     layers.set_weights(model, shaken(SEQ2SEQ))
     index = draw(chunks, settings, seed=0)["starts"][0][:, None] + np.arange(6)
-    taught = Wiring.over(SEQ2SEQ, model).taught(None)({"past": chunks.past[index], "teacher": chunks.target[index]})
+    taught = Wiring.over(SEQ2SEQ, model).taught(None)(
+        {"past": chunks.past[index], "teacher": chunks.target[index]}
+    )
     free = model({"past": chunks.past[index]})
     target, weight = chunks.target[index[:, 2:]], chunks.weight[index[:, 2:]]
     for output, found in ((taught, losses), (free, teacher_losses("none")[0])):
@@ -149,22 +182,34 @@ def test_scheduled_teaching_falls_from_every_update_to_none():
     always, never = teacher_losses("always", steps=20)[0], teacher_losses("none", steps=20)[0]
     teach = draw(chunks, settings, seed=0)["teach"]
     np.testing.assert_allclose(scheduled, np.where(teach, always, never), rtol=1e-5)
-    many = np.mean([draw(chunks, replace(settings, steps=100), seed=seed)["teach"] for seed in range(20)], axis=0)
-    np.testing.assert_allclose([many[:20].mean(), many[40:60].mean(), many[-20:].mean()], [0.9, 0.5, 0.1], atol=0.06)
+    many = np.mean(
+        [draw(chunks, replace(settings, steps=100), seed=seed)["teach"] for seed in range(20)],
+        axis=0,
+    )
+    np.testing.assert_allclose(
+        [many[:20].mean(), many[40:60].mean(), many[-20:].mean()], [0.9, 0.5, 0.1], atol=0.06
+    )
 
 
 def test_dropout_falls_on_v_and_u_and_never_on_w():
-    """Two layers with dropout: the first one's states are untouched, what leaves it and the second one is masked."""
+    """Two layers with dropout: the first one's states are untouched, what leaves it and the second
+    one is masked.
+    """
     blocks = dropped((Recurrent("low", "lstm", 8), Recurrent("high", "lstm", 8)), 0.5)
     net = series.network_of(*blocks)
     model = layers.assemble(net, seed=0)
     layers.set_weights(model, shaken(net))
     cut = Wiring.over(net, model).carrying()
-    x = {"past": tf.constant(series.ar2(6, 0)[None, :, None], tf.float32), "states": layers.first_states(cut, 1)}
+    x = {
+        "past": tf.constant(series.ar2(6, 0)[None, :, None], tf.float32),
+        "states": layers.first_states(cut, 1),
+    }
     plain, noisy = cut(x, training=False)["states"], cut(x, training=True)["states"]
     for state in ("low/h", "low/c"):
-        np.testing.assert_array_equal(plain[state], noisy[state])  # W and the input's V of the first layer
-    assert (plain["high/h"] != noisy["high/h"]).numpy().any()  # V of the second: one mask on what the first gives
+        # W and the input's V of the first layer
+        np.testing.assert_array_equal(plain[state], noisy[state])
+    # V of the second: one mask on what the first gives
+    assert (plain["high/h"] != noisy["high/h"]).numpy().any()
     mask = layers.assemble(series.network_of(*blocks[:2]), seed=0).get_layer("drop_1")
     ratio = mask(tf.ones((1, 6, 8)), training=True).numpy()
     np.testing.assert_array_equal(ratio, np.repeat(ratio[:, :1], 6, axis=1))
@@ -174,5 +219,7 @@ def test_dropout_falls_on_v_and_u_and_never_on_w():
 @pytest.mark.parametrize("cell", ["simple_rnn", "elman", "lstm", "gru"])
 def test_w_begins_with_orthonormal_rows(cell):
     """(units, gates * units): units rows at right angles, so a state keeps its length."""
-    w = inference.initialise(series.network_of(Recurrent("layer", cell, 6)), 0)["layer/recurrent_kernel"]
+    w = inference.initialise(series.network_of(Recurrent("layer", cell, 6)), 0)[
+        "layer/recurrent_kernel"
+    ]
     np.testing.assert_allclose(w @ w.T, np.eye(6), atol=1e-6)

@@ -1,4 +1,6 @@
-"""Each head learns a law that only it can tell: changing noise, a fat tail, a process of bins, a predictable sign."""
+"""Each head learns a law that only it can tell: changing noise, a fat tail, a process of bins, a
+predictable sign.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,12 @@ from tests.training import series
 STEPS = 3000
 
 
-def learnt(head: Head, signal: np.ndarray, y: np.ndarray, steps: int = 400) -> tuple[FittedHead, np.ndarray]:
-    """The head trained on y[t + 1] given signal[t] with no skip, and its raw parameters at every row."""
+def learnt(
+    head: Head, signal: np.ndarray, y: np.ndarray, steps: int = 400
+) -> tuple[FittedHead, np.ndarray]:
+    """The head trained on y[t + 1] given signal[t] with no skip, and its raw parameters at every
+    row.
+    """
     ahead = np.append(y[1:], 0.0)[:, None, None]
     known = np.arange(len(y)) < len(y) - 1
     residual = np.where(known[:, None, None], ahead, np.nan)
@@ -37,8 +43,12 @@ def learnt(head: Head, signal: np.ndarray, y: np.ndarray, steps: int = 400) -> t
         weight=np.isfinite(target).astype(np.float32),
         offset=None if offset is None else offset.astype(np.float32),
     )
-    network = Network((Taps("now", (0,)), Dense("hidden", 8)), Shapes(1, 0, 1, 1, 30, parameters=head.parameters))
-    settings = series.settings(steps=steps, learning_rate=0.02, batch_size=16, evaluate_every=steps, head=fitted)
+    network = Network(
+        (Taps("now", (0,)), Dense("hidden", 8)), Shapes(1, 0, 1, 1, 30, parameters=head.parameters)
+    )
+    settings = series.settings(
+        steps=steps, learning_rate=0.02, batch_size=16, evaluate_every=steps, head=fitted
+    )
     last: list[dict[str, np.ndarray]] = []
 
     def validate(weights: dict[str, np.ndarray]) -> float:
@@ -47,7 +57,9 @@ def learnt(head: Head, signal: np.ndarray, y: np.ndarray, steps: int = 400) -> t
 
     chunks = join([training], supervised=32, warm_up=0)
     trained = gradient.fit(network, chunks, validate, settings, seed=0)
-    return fitted, inference.forward(network, trained.weights, signal[None, :, None])[0].astype(float)
+    return fitted, inference.forward(network, trained.weights, signal[None, :, None])[0].astype(
+        float
+    )
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +87,9 @@ def test_quantiles_find_it_too(loud_and_quiet):
     knots = head.distribution(raw, np.zeros(raw.shape[:-1])).knots[:, 0, 0]
     for s in (-1, 1):
         wanted = stats.norm(0.5 * s, scale[signal == s][0]).ppf(Quantiles().levels)
-        np.testing.assert_allclose(knots[signal == s].mean(axis=0), wanted, atol=0.15 * scale[signal == s][0] + 0.05)
+        np.testing.assert_allclose(
+            knots[signal == s].mean(axis=0), wanted, atol=0.15 * scale[signal == s][0] + 0.05
+        )
 
 
 def test_a_student_t_tells_fat_tails_from_thin_ones():
@@ -127,8 +141,12 @@ def test_missing_targets_teach_a_head_nothing(loud_and_quiet):
     network = Network((Taps("now", (0,)), Dense("hidden", 3)), Shapes(1, 0, 1, 1, 30, parameters=2))
     ends = []
     for garbage in (0.0, 1e30):
-        told = replace(plain, target=np.where(plain.weight > 0, plain.target, garbage).astype(np.float32))
+        told = replace(
+            plain, target=np.where(plain.weight > 0, plain.target, garbage).astype(np.float32)
+        )
         chunks = join([told], supervised=16, warm_up=0)
-        trained = gradient.fit(network, chunks, lambda w: 1.0, series.settings(head=head, evaluate_every=6), seed=0)
+        trained = gradient.fit(
+            network, chunks, lambda w: 1.0, series.settings(head=head, evaluate_every=6), seed=0
+        )
         ends.append(trained.curve[-1][1])
     assert ends[0] == ends[1] and np.isfinite(ends[0])

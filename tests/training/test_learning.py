@@ -47,6 +47,8 @@ def test_without_memory_a_second_order_law_cannot_be_learnt():
 
 @EVERY
 def test_a_sine_is_continued_over_several_steps(blocks):
-    """Two values tell where on the wave one is; repeating the last value errs by 0.46 over these five steps."""
+    """Two values tell where on the wave one is; repeating the last value errs by 0.46 over these
+    five steps.
+    """
     train = [series.sine(200, phase) for phase in (0.0, 1.0)]
     assert trained_error(blocks, train, series.sine(150, 0.5), horizon=5) < 0.05

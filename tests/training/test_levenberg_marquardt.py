@@ -21,7 +21,9 @@ RNG = np.random.default_rng(5)
 class Linear:
     """e = X w - y, in blocks of `rows`; validation on other rows when given."""
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> None:
         self.x, self.y, self.held_out = x, y, held_out
         self.n_residuals, self.n_weights = x.shape
         self.rows = 7
@@ -66,11 +68,15 @@ def least_squares(n: int = 60, p: int = 4, noise: float = 0.3) -> Linear:
 def test_a_linear_problem_is_solved_to_its_least_squares_solution() -> None:
     problem = least_squares()
     found = lm.minimise(problem, np.zeros(4))
-    np.testing.assert_allclose(found.weights, np.linalg.lstsq(problem.x, problem.y, rcond=None)[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        found.weights, np.linalg.lstsq(problem.x, problem.y, rcond=None)[0], rtol=1e-6
+    )
 
 
 def test_the_curved_valley_of_rosenbrock_is_followed_to_its_end() -> None:
-    np.testing.assert_allclose(lm.minimise(Rosenbrock(), np.array([-1.2, 1.0])).weights, [1.0, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(
+        lm.minimise(Rosenbrock(), np.array([-1.2, 1.0])).weights, [1.0, 1.0], rtol=1e-6
+    )
 
 
 def test_normal_equations_do_not_depend_on_the_block_size() -> None:
@@ -95,7 +101,9 @@ def test_bayesian_regularisation_finds_the_decay_that_made_the_data() -> None:
     x = rng.normal(size=(400, 40))
     weights = rng.normal(size=40) * 0.5
     problem = Linear(x, x @ weights + 1.0 * rng.normal(size=400))
-    found = lm.minimise(problem, np.full(40, 0.1), options=lm.Options(bayesian=True, max_iterations=50))
+    found = lm.minimise(
+        problem, np.full(40, 0.1), options=lm.Options(bayesian=True, max_iterations=50)
+    )
     assert 2.0 < found.decay < 8.0  # (1 / 0.25) / 1 = 4
     assert 0.35 < found.beta < 0.65  # 1 / (2 variance of the noise): |e|² counts whole, not halved
     assert found.decay == pytest.approx(found.alpha / found.beta)
@@ -106,7 +114,9 @@ def test_bayesian_regularisation_shrinks_what_the_data_do_not_support() -> None:
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(60, 50)), rng.normal(size=60)
     free = lm.minimise(Linear(x, y), np.full(50, 0.1))
-    bayes = lm.minimise(Linear(x, y), np.full(50, 0.1), options=lm.Options(bayesian=True, max_iterations=50))
+    bayes = lm.minimise(
+        Linear(x, y), np.full(50, 0.1), options=lm.Options(bayesian=True, max_iterations=50)
+    )
     assert bayes.weights @ bayes.weights < 0.25 * (free.weights @ free.weights)
     assert bayes.effective_weights < 35
 
@@ -114,7 +124,9 @@ def test_bayesian_regularisation_shrinks_what_the_data_do_not_support() -> None:
 def test_the_weights_with_the_lowest_validation_error_are_kept() -> None:
     problem = least_squares()
     problem.held_out = (np.eye(4), np.zeros(4))  # wants w = 0, which is where the descent starts
-    found = lm.minimise(problem, np.zeros(4), options=lm.Options(patience=3, mu=10.0, mu_decrease=1.0))
+    found = lm.minimise(
+        problem, np.zeros(4), options=lm.Options(patience=3, mu=10.0, mu_decrease=1.0)
+    )
     assert found.weights.tolist() == [0.0] * 4
     assert found.reason == "validation error rose"
     assert [point[0] for point in found.curve] == [0, 1, 2, 3]
@@ -127,7 +139,10 @@ def test_mu_falls_tenfold_after_a_step_that_helps() -> None:
 
 def test_the_best_of_several_starts_wins() -> None:
     found = lm.minimise(
-        Rosenbrock(), np.array([-1.2, 1.0]), np.array([1.0, 1.0]), options=lm.Options(max_iterations=1)
+        Rosenbrock(),
+        np.array([-1.2, 1.0]),
+        np.array([1.0, 1.0]),
+        options=lm.Options(max_iterations=1),
     )
     np.testing.assert_allclose(found.weights, [1.0, 1.0])
 
@@ -135,7 +150,9 @@ def test_the_best_of_several_starts_wins() -> None:
 def test_memory_and_time_are_announced_before_the_first_step() -> None:
     said: list[str] = []
     lm.minimise(least_squares(), np.zeros(4), announce=said.append)
-    assert said[0].startswith("Levenberg-Marquardt, 4 weights, 60 residuals: about 0 MB and at most ")
+    assert said[0].startswith(
+        "Levenberg-Marquardt, 4 weights, 60 residuals: about 0 MB and at most "
+    )
 
 
 def test_the_time_announced_is_that_of_the_training() -> None:
@@ -161,12 +178,16 @@ def test_the_time_announced_is_that_of_all_restarts() -> None:
 def test_a_net_too_large_is_refused_with_limit_and_estimate() -> None:
     problem = least_squares()
     problem.n_weights, problem.n_residuals = 5_000, 100_000
-    with pytest.raises(InputError, match=r"at most 2000 weights; this one has 5000 and would take about \d+ MB"):
+    with pytest.raises(
+        InputError, match=r"at most 2000 weights; this one has 5000 and would take about \d+ MB"
+    ):
         lm.minimise(problem, np.zeros(5_000))
 
 
 @pytest.mark.parametrize("bayesian", [False, True])
-def test_derivatives_that_overflow_end_the_training_with_the_best_weights_so_far(bayesian: bool) -> None:
+def test_derivatives_that_overflow_end_the_training_with_the_best_weights_so_far(
+    bayesian: bool,
+) -> None:
     """A loop held by its bounds is finite while its derivatives are not."""
 
     class Steep(Rosenbrock):
@@ -176,7 +197,9 @@ def test_derivatives_that_overflow_end_the_training_with_the_best_weights_so_far
 
     start = np.array([-1.2, 1.0])
     found = lm.minimise(Steep(), start, options=lm.Options(bayesian=bayesian))
-    assert found.reason == "derivatives overflow" and Steep().loss(found.weights) < Steep().loss(start)
+    assert found.reason == "derivatives overflow" and Steep().loss(found.weights) < Steep().loss(
+        start
+    )
 
 
 def test_a_start_that_diverges_is_a_model_failure() -> None:

@@ -1,4 +1,6 @@
-"""Levenberg-Marquardt on the networks of the catalogue: their derivatives, and that they learn by them."""
+"""Levenberg-Marquardt on the networks of the catalogue: their derivatives, and that they learn by
+them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from forecast.networks import cells
-from forecast.networks.description import Bidirectional, Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
+from forecast.networks.description import (
+    Bidirectional,
+    Block,
+    Dense,
+    Network,
+    Parallel,
+    Recurrent,
+    Shapes,
+    Taps,
+)
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
@@ -42,7 +53,10 @@ def cell_options(name: str) -> dict[str, object]:
 def check_against_differences(problem: NetworkProblem, weights: np.ndarray) -> None:
     """Along random directions: a wrong derivative of any weight shows in every one of them."""
     parts = list(problem.blocks(weights))
-    error, exact = np.concatenate([e for e, _ in parts]), np.concatenate([j for _, j in parts], axis=1)
+    error, exact = (
+        np.concatenate([e for e, _ in parts]),
+        np.concatenate([j for _, j in parts], axis=1),
+    )
     np.testing.assert_allclose(problem.residuals(weights), error, rtol=1e-10, atol=1e-12)
     for direction in np.random.default_rng(7).normal(size=(3, problem.n_weights)):
         step = 1e-6 * direction
@@ -51,7 +65,9 @@ def check_against_differences(problem: NetworkProblem, weights: np.ndarray) -> N
 
 
 @pytest.mark.parametrize("name", sorted(cells.catalogue()))
-def test_the_jacobian_of_every_cell_equals_central_differences(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_jacobian_of_every_cell_equals_central_differences(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lm, "block_rows", lambda *_: 5)
     network = network_of(Recurrent("cell", name, 3, cell_options(name)), future=name != "jordan")
     series = [series_of(12, 0), series_of(9, 1)]
@@ -64,14 +80,30 @@ def test_the_jacobian_of_every_cell_equals_central_differences(name: str, monkey
 @pytest.mark.parametrize(
     "blocks",
     [
-        (Taps("taps", (0, 1, 3)), Dense("first", 3), Taps("later", (0, 2)), Dense("second", 2, "softplus")),
+        (
+            Taps("taps", (0, 1, 3)),
+            Dense("first", 3),
+            Taps("later", (0, 2)),
+            Dense("second", 2, "softplus"),
+        ),
         (Recurrent("low", "gru", 2), Taps("taps", (0, 2)), Recurrent("high", "lstm", 2)),
-        (Parallel("both", ((Dense("a", 2, "sigmoid"),), (Recurrent("b", "simple_rnn", 2),)), "concat"),),
+        (
+            Parallel(
+                "both", ((Dense("a", 2, "sigmoid"),), (Recurrent("b", "simple_rnn", 2),)), "concat"
+            ),
+        ),
         (Parallel("sum", ((Dense("a", 2, "relu"),), (Taps("t", (1,), (0, 1)),)), "sum"),),
         (Recurrent("learnt", "gru", 2, {"h_init": "learnt"}),),
         (Recurrent("drawn", "gru", 2, {"h_init": "random"}),),
     ],
-    ids=["delays in two layers", "stacked", "parallel", "sum with bare inputs", "learnt state", "drawn state"],
+    ids=[
+        "delays in two layers",
+        "stacked",
+        "parallel",
+        "sum with bare inputs",
+        "learnt state",
+        "drawn state",
+    ],
 )
 def test_the_jacobian_of_composed_networks_equals_central_differences(
     blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
@@ -100,10 +132,15 @@ def test_one_hidden_layer_has_the_derivatives_of_the_general_way(
 ) -> None:
     monkeypatch.setattr(lm, "block_rows", lambda *_: 5)
     network = network_of(*blocks, future=False)
-    series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in (series_of(12, 0), series_of(9, 1))]
+    series = [
+        TrainingSeries(s.past, s.future[:, :0], s.target, s.weight)
+        for s in (series_of(12, 0), series_of(9, 1))
+    ]
     general, own = (kind(network, series, warm_up=2) for kind in (NetworkProblem, OneLayerProblem))
     weights = general.start(3)
-    for found, wanted in zip(lm.normal_equations(own, weights), lm.normal_equations(general, weights), strict=True):
+    for found, wanted in zip(
+        lm.normal_equations(own, weights), lm.normal_equations(general, weights), strict=True
+    ):
         np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
     assert own.loss(weights) == pytest.approx(general.loss(weights), rel=1e-12)
     assert own.n_residuals == general.n_residuals
@@ -113,7 +150,9 @@ def test_one_hidden_layer_has_the_derivatives_of_the_general_way(
 def test_the_short_way_is_many_times_as_fast_on_a_long_record() -> None:
     """5 + 5 taps and 10 tanh units beside a linear path, as a NARX net has."""
     taps = Parallel("delays", tuple((Taps(n, (0, 1, 2, 3, 4), (c,)),) for c, n in enumerate("yx")))
-    network = Network((taps, Parallel("paths", ((Dense("h", 10),), ()))), Shapes(2, 0, 1, 1, lookback=8))
+    network = Network(
+        (taps, Parallel("paths", ((Dense("h", 10),), ()))), Shapes(2, 0, 1, 1, lookback=8)
+    )
     long = series_of(10_000, 0)
     series = [TrainingSeries(long.past, long.future[:, :0], long.target[:, :1], long.weight[:, :1])]
     seconds = []
@@ -128,10 +167,18 @@ def test_the_short_way_is_many_times_as_fast_on_a_long_record() -> None:
 
 
 def test_only_what_has_one_tanh_layer_goes_the_short_way() -> None:
-    others = ((TAPS, Dense("a", 2), Dense("b", 2)), (Dense("a", 2, "relu"),), (Recurrent("r", "elman", 2),))
+    others = (
+        (TAPS, Dense("a", 2), Dense("b", 2)),
+        (Dense("a", 2, "relu"),),
+        (Recurrent("r", "elman", 2),),
+    )
     assert [hidden_layer(network_of(*blocks, future=False)) for blocks in others] == [None] * 3
-    assert hidden_layer(network_of(TAPS, Dense("h", 3))) is None  # known-future columns pass a layer of their own
-    assert hidden_layer(network_of(*ONE_LAYER["tanh beside a linear path"], future=False)) == "paths/0/h"
+    # known-future columns pass a layer of their own
+    assert hidden_layer(network_of(TAPS, Dense("h", 3))) is None
+    assert (
+        hidden_layer(network_of(*ONE_LAYER["tanh beside a linear path"], future=False))
+        == "paths/0/h"
+    )
 
 
 def test_a_small_elman_net_learns_a_product_over_time_that_no_linear_model_can() -> None:
@@ -147,9 +194,16 @@ def test_a_small_elman_net_learns_a_product_over_time_that_no_linear_model_can()
 
 def test_the_best_restart_on_validation_is_returned_by_name() -> None:
     network = network_of(Dense("h", 2), future=False)
-    series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in [series_of(30, 0)]]
+    series = [
+        TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in [series_of(30, 0)]
+    ]
     weights, run = fit(
-        network, series, lambda w: float(np.abs(w["readout/bias"]).sum()), seed=0, restarts=2, options=lm.Options(5)
+        network,
+        series,
+        lambda w: float(np.abs(w["readout/bias"]).sum()),
+        seed=0,
+        restarts=2,
+        options=lm.Options(5),
     )
     assert set(weights) == {"h/kernel", "h/bias", "readout/kernel", "readout/bias"}
     assert run.score == 0.0

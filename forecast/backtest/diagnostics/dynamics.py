@@ -2,10 +2,12 @@
 
 With s_t the layer's states together, J_t = ds_t / ds_{t-1}:
 
-    spectral radius      of W for the simple cells, else of J at the last row; above 1 small disturbances may grow
-    Lyapunov exponent    the mean of ln(|d_t| / |d_{t-1}|) for d_t = J_t d_{t-1}, in the second half of the window,
-                         where d has turned into the direction that grows most: above 0 the layer amplifies and its
-                         gradients explode, far below 0 they vanish (Benettin, Galgani, Giorgilli & Strelcyn 1980)
+    spectral radius      of W for the simple cells, else of J at the last row; above 1 small
+    disturbances may grow Lyapunov exponent    the mean of ln(|d_t| / |d_{t-1}|) for d_t = J_t
+    d_{t-1}, in the second half of the window,
+                         where d has turned into the direction that grows most: above 0 the layer
+                         amplifies and its gradients explode, far below 0 they vanish (Benettin,
+                         Galgani, Giorgilli & Strelcyn 1980)
     decay                |J_k ... J_1| after k rows, the root mean square over directions
     memory               rows until the decay is below 1 %
 
@@ -34,7 +36,9 @@ FLAT = 0.05
 
 @dataclass(frozen=True)
 class Layer:
-    """A recurrent layer and what it reads: `x (T, B, I)`; of the backward pass of a bidirectional one in its order."""
+    """A recurrent layer and what it reads: `x (T, B, I)`; of the backward pass of a bidirectional
+    one in its order.
+    """
 
     path: str
     cell: Cell
@@ -86,7 +90,8 @@ def states_of(layer: Layer, xp: Namespace = numpy_namespace) -> np.ndarray:
 class Walk(Pass):
     """A pass over whole windows that leaves the recurrent layers, with what each read, in `layers`.
 
-    `dense` counts what the dense blocks squash. Of a bidirectional layer the backward pass is in its own order.
+    `dense` counts what the dense blocks squash. Of a bidirectional layer the backward pass is in
+    its own order.
     """
 
     def __init__(self, network: Network, weights: Mapping[str, np.ndarray]) -> None:
@@ -96,7 +101,9 @@ class Walk(Pass):
     def through(self, past: np.ndarray, future: np.ndarray | None) -> np.ndarray:
         """past (B, T, C), future (B, T + H, F): forecasts (T, H * O * K, B)."""
         self.batch, dtype = len(past), self.weights["readout/kernel"].dtype
-        return self.forecasts(past.astype(dtype), None if future is None else future.astype(dtype), ALL)
+        return self.forecasts(
+            past.astype(dtype), None if future is None else future.astype(dtype), ALL
+        )
 
     def started(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
         cell = block.made
@@ -106,7 +113,10 @@ class Walk(Pass):
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Numbers of one layer, and `decay (T + 1,)`. None: does not apply, or does not happen within the window."""
+    """Numbers of one layer, and `decay (T + 1,)`.
+
+    None: does not apply, or does not happen within the window.
+    """
 
     states: int
     spectral_radius: float
@@ -140,7 +150,9 @@ def dynamics(layer: Layer) -> Dynamics:
 
 
 def growth(layer: Layer, visited: np.ndarray) -> np.ndarray:
-    """ln of the length of disturbances (T + 1, B, P), each of length 1 before row 0; -inf once one is exactly gone."""
+    """ln of the length of disturbances (T + 1, B, P), each of length 1 before row 0; -inf once one
+    is exactly gone.
+    """
     steps, batch, size = visited.shape[0] - 1, visited.shape[1], layer.size
     count = min(DIRECTIONS, size)
     directions = np.linalg.qr(np.random.default_rng(0).normal(size=(size, count)))[0].T
@@ -156,20 +168,26 @@ def growth(layer: Layer, visited: np.ndarray) -> np.ndarray:
     return logs
 
 
-def tangent(layer: Layer, projected: np.ndarray, states: np.ndarray, directions: np.ndarray) -> np.ndarray:
+def tangent(
+    layer: Layer, projected: np.ndarray, states: np.ndarray, directions: np.ndarray
+) -> np.ndarray:
     """J d of one row: projected (B, ...), states (B, S), directions d (B, P, S) give (B, P, S)."""
     shape = directions.shape
     inputs = np.repeat(projected, shape[1], axis=0)
     ends = []
     for sign in (1, -1):
         moved = (states[:, None] + sign * STEP * directions).reshape(-1, shape[2])
-        _, new = layer.cell.advance(numpy_namespace, layer.weights, inputs, layer.cell.parted(moved))
+        _, new = layer.cell.advance(
+            numpy_namespace, layer.weights, inputs, layer.cell.parted(moved)
+        )
         ends.append(layer.cell.joined(new))
     return ((ends[0] - ends[1]) / (2 * STEP)).reshape(shape)
 
 
 def jacobians(layer: Layer, visited: np.ndarray) -> np.ndarray:
-    """J at the last row of every window: (B, S, S), `[b, i, j]` the change of state i by state j."""
+    """J at the last row of every window: (B, S, S), `[b, i, j]` the change of state i by state
+    j.
+    """
     batch, size = visited.shape[1], layer.size
     every = np.broadcast_to(np.eye(size), (batch, size, size))
     projected = layer.cell.project(numpy_namespace, layer.weights, layer.x[-1])
@@ -177,15 +195,24 @@ def jacobians(layer: Layer, visited: np.ndarray) -> np.ndarray:
 
 
 def spectral_radius(matrix: np.ndarray) -> float:
-    """The largest modulus of an eigenvalue; infinite where the matrix is not, as with a layer that has overflown."""
-    return float(np.abs(np.linalg.eigvals(matrix)).max()) if np.isfinite(matrix).all() else float("inf")
+    """The largest modulus of an eigenvalue; infinite where the matrix is not, as with a layer that
+    has overflown.
+    """
+    return (
+        float(np.abs(np.linalg.eigvals(matrix)).max())
+        if np.isfinite(matrix).all()
+        else float("inf")
+    )
 
 
 def _radius(layer: Layer, visited: np.ndarray) -> tuple[float, str]:
     w = layer.weights.get("recurrent_kernel")
     if list(layer.cell.states()) == ["h"] and w is not None and w.shape == (layer.size, layer.size):
         return spectral_radius(w), "W"
-    return float(np.mean([spectral_radius(matrix) for matrix in jacobians(layer, visited)])), "Jacobian"
+    return (
+        float(np.mean([spectral_radius(matrix) for matrix in jacobians(layer, visited)])),
+        "Jacobian",
+    )
 
 
 def _lyapunov(logs: np.ndarray) -> float | None:

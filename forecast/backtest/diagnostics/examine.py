@@ -1,18 +1,20 @@
 """All diagnostics of one trained network, as plain numbers and as arrays for figures.
 
-They are kept beside the network under the code that finds them, so an edit there trains nothing. The train stage finds
-them in its own process: 0.05 to 0.3 s a network, and no TensorFlow.
+They are kept beside the network under the code that finds them, so an edit there trains nothing.
+The train stage finds them in its own process: 0.05 to 0.3 s a network, and no TensorFlow.
 
-A recursive model is also left to its own forecasts, far beyond the horizon: does it stay within bounds? Two runs, one
-with its newest observation moved a little, are closed over `STEPS` rows. What is known ahead goes on by repeating the
-window's own rows.
+A recursive model is also left to its own forecasts, far beyond the horizon: does it stay within
+bounds? Two runs, one with its newest observation moved a little, are closed over `STEPS` rows. What
+is known ahead goes on by repeating the window's own rows.
 
-    reach       the farthest forecast from the last observation, in scaled units (train standard deviations)
-    exponent    ln of how the distance between the two runs changes, per step: below 0 the loop forgets, above 0 it
+    reach       the farthest forecast from the last observation, in scaled units (train standard
+    deviations) exponent    ln of how the distance between the two runs changes, per step: below 0
+    the loop forgets, above 0 it
                 amplifies, 0 is a loop that keeps a level as a random walk does
-    verdict     "stable"; "marginal" (keeps disturbances); "sensitive" (amplifies them within bounds, as chaos does);
-                "drifting" (leaves the bounds and amplifies nothing, like a straight line); "unstable" (leaves the
-                bounds and amplifies, or is no longer finite)
+    verdict     "stable"; "marginal" (keeps disturbances); "sensitive" (amplifies them within
+    bounds, as chaos does);
+                "drifting" (leaves the bounds and amplifies nothing, like a straight line);
+                "unstable" (leaves the bounds and amplifies, or is no longer finite)
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ from forecast.system.errors import InputError
 
 ENGINE = "forecast.backtest.diagnostics.examine"
 WINDOWS = 3
-"""Validation windows that a network is examined on, spread evenly over those of the first series."""
+"""Validation windows that a network is examined on, spread evenly over those of the first series.
+"""
 STEP = 1e-5
 DIRECTIONS = 4
 LAGS = 12
@@ -52,15 +55,20 @@ STILL = 0.01
 
 
 def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
-    """What the network does on `windows` (a handful is enough: cost grows with B * L); JSON numbers throughout.
+    """What the network does on `windows` (a handful is enough: cost grows with B * L); JSON numbers
+    throughout.
 
-    numbers: per recurrent layer and, as the worst over layers, for the network (see `backtest.diagnostics.dynamics`);
-    `loop` of a recursive family (`FreeRun`). arrays: `lags`, `gradient` (norm of d forecast / d input by lag),
-    `decay` by layer, `free_run` by step. A key that does not apply is left out. InputError without a network.
+    numbers: per recurrent layer and, as the worst over layers, for the network (see
+    `backtest.diagnostics.dynamics`); `loop` of a recursive family (`FreeRun`). arrays: `lags`,
+    `gradient` (norm of d forecast / d input by lag), `decay` by layer, `free_run` by step. A key
+    that does not apply is left out. InputError without a network.
     """
     network, spec = forecaster.network, forecaster.spec
     if network is None or forecaster.skip is None:
-        raise InputError(f"Model {spec.family!r} is not a network: there is nothing to diagnose. Choose a network.")
+        raise InputError(
+            f"Model {spec.family!r} is not a network: there is nothing to diagnose. Choose a"
+            " network."
+        )
     weights = {name: weight.astype(np.float64) for name, weight in forecaster.weights.items()}
     lookback, ahead = windows.past.shape[1], network.shapes.horizon
     future = windows.future[:, : lookback + ahead] if network.shapes.future_channels else None
@@ -77,26 +85,38 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
     arrays: dict[str, Any] = {"lags": lags, "gradient": gradient}
     arrays["decay"] = {path: found.decay for path, found in layers.items()}
     if spec.recursive:
-        run = free_run(network, weights, forecaster.skip, windows, forecaster.channels, forecaster.fed_back)
+        run = free_run(
+            network, weights, forecaster.skip, windows, forecaster.channels, forecaster.fed_back
+        )
         numbers["loop"] = run.to_json()
         arrays["free_run"] = run.path.max(axis=1)
-    return {"numbers": files.six_digits(numbers), "arrays": files.six_digits(arrays)}  # the differences give no more
+    # the differences give no more
+    return {"numbers": files.six_digits(numbers), "arrays": files.six_digits(arrays)}
 
 
 def _worst(layers: list[Dynamics], dense: float | None) -> dict[str, Any]:
-    """Over layers: the largest radius, exponent and saturated share; memory None if one layer never forgets.
+    """Over layers: the largest radius, exponent and saturated share; memory None if one layer never
+    forgets.
 
     `dense`: the saturated share of the dense layers, which have none of the others.
     """
-    shares = [share for share in (dense, *(layer.saturated for layer in layers)) if share is not None]
+    shares = [
+        share for share in (dense, *(layer.saturated for layer in layers)) if share is not None
+    ]
     saturated = {"saturated": max(shares)} if shares else {}
     if not layers:
         return saturated
     memories = [layer.memory for layer in layers]
     return {
         "spectral_radius": max(layer.spectral_radius for layer in layers),
-        "lyapunov": max((layer.lyapunov for layer in layers if layer.lyapunov is not None), default=None),
-        "memory": max((m for m in memories if m is not None), default=None) if None not in memories else None,
+        "lyapunov": max(
+            (layer.lyapunov for layer in layers if layer.lyapunov is not None), default=None
+        ),
+        "memory": (
+            max((m for m in memories if m is not None), default=None)
+            if None not in memories
+            else None
+        ),
         **saturated,
     }
 
@@ -108,12 +128,17 @@ def lags_of(lookback: int) -> list[int]:
 
 
 def gradient_by_lag(
-    network: Network, weights: Mapping[str, np.ndarray], past: np.ndarray, future: np.ndarray | None, lags: list[int]
+    network: Network,
+    weights: Mapping[str, np.ndarray],
+    past: np.ndarray,
+    future: np.ndarray | None,
+    lags: list[int],
 ) -> np.ndarray:
-    """The Frobenius norm of d forecast / d past[:, -1 - k] for k in `lags`, root mean square over windows.
+    """The Frobenius norm of d forecast / d past[:, -1 - k] for k in `lags`, root mean square over
+    windows.
 
-    past (B, T, C), weights float64. The input is moved along `DIRECTIONS` random orthogonal directions: with at most
-    that many channels the norm is exact, with more an estimate.
+    past (B, T, C), weights float64. The input is moved along `DIRECTIONS` random orthogonal
+    directions: with at most that many channels the norm is exact, with more an estimate.
     """
     batch, _, channels = past.shape
     count = min(channels, DIRECTIONS)
@@ -131,7 +156,9 @@ def gradient_by_lag(
 
 
 def diagnosed(place: PreparedData, folder: Path) -> dict[str, Any]:
-    """`{"numbers", "arrays"}` of the network saved in `folder`/seed; found once and kept next to its fit.json."""
+    """`{"numbers", "arrays"}` of the network saved in `folder`/seed; found once and kept next to
+    its fit.json.
+    """
     kept = folder / f"diagnostics-{code_digest([ENGINE])[:12]}.json"
     if not kept.exists():
         files.write_json(kept, examine(Forecaster.load(folder / "seed"), load_problem(place)))
@@ -199,7 +226,9 @@ def _moved(windows: Windows, channels: Layout, by: float) -> Windows:
 
 
 def _exponent(apart: np.ndarray) -> float | None:
-    """The slope of ln distance (B, STEPS) over the second half, averaged over windows; None once the runs have met."""
+    """The slope of ln distance (B, STEPS) over the second half, averaged over windows; None once
+    the runs have met.
+    """
     half = apart[:, STEPS // 2 :]
     met = (half <= MOVED * 1e-7).any(axis=1)  # what is left there is rounding
     if met.all():

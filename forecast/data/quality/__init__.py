@@ -25,9 +25,14 @@ Check = Callable[[pd.DataFrame, Dataset, float], Iterator[Violation]]
 
 
 def findings(frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp) -> list[Violation]:
-    """What breaks a rule that is not off, refusing ones first. `frame`: checked, adjusted, all of its columns; of
-    those over the horizon the last step stands for the others."""
-    frame = frame.drop(columns=[c.column for c in dataset.leads if c.lead < dataset.horizon], errors="ignore")
+    """What breaks a rule that is not off, refusing ones first.
+
+    `frame`: checked, adjusted, all of its columns; of those over the horizon the last step stands
+    for the others.
+    """
+    frame = frame.drop(
+        columns=[c.column for c in dataset.leads if c.lead < dataset.horizon], errors="ignore"
+    )
     rules: dict[str, Check] = {name: getattr(checks, name) for name in Quality.model_fields}
     rules["freshness"] = partial(checks.freshness, as_of=as_of)
     found = []
@@ -44,13 +49,15 @@ def enforce(found: list[Violation], *, where: str, error: type[ForecastError] = 
     if refused:
         lines = "; ".join(sentences(refused))
         raise error(
-            f"{where}: {lines} Nothing was taken. Correct the data, or set `quality.{refused[0].rule}: warn` in "
-            "configs/datasets.yaml."
+            f"{where}: {lines} Nothing was taken. Correct the data, or set"
+            f" `quality.{refused[0].rule}: warn` in configs/datasets.yaml."
         )
 
 
 def sentences(found: list[Violation]) -> list[str]:
-    """`warn (freshness): series 'a', 'b' and 7 more, column 'ds': …`: one line for all series of which it is true."""
+    """`warn (freshness): series 'a', 'b' and 7 more, column 'ds': …`: one line for all series of
+    which it is true.
+    """
     groups: dict[tuple[str, str, str, str], list[str]] = {}
     for f in found:
         groups.setdefault((f.action, f.rule, f.column, f.sentence), []).append(f.series)
@@ -78,10 +85,17 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
             "first": rows["ds"].iloc[0].isoformat(),
             "last": rows["ds"].iloc[-1].isoformat(),
             "gaps": runs[str(unique_id)],
-            "columns": {c.column: _column(rows[c.column], steps) for c in dataset.columns if c.lead <= 1},
+            "columns": {
+                c.column: _column(rows[c.column], steps) for c in dataset.columns if c.lead <= 1
+            },
         }
     shown = [
-        {"series": g.unique_id, "first": g.first.isoformat(), "last": g.last.isoformat(), "steps": g.steps}
+        {
+            "series": g.unique_id,
+            "first": g.first.isoformat(),
+            "last": g.last.isoformat(),
+            "steps": g.steps,
+        }
         for g in found[:SHOWN_GAPS]
     ]
     return {"rows": len(frame), "series": series, "gaps": len(found), "gaps_shown": shown}
@@ -89,6 +103,9 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
 
 def _column(values: pd.Series, steps: int) -> dict[str, Any]:
     observed = values.dropna()
-    numbers = {name: float(observed.agg(name)) if len(observed) else None for name in ("min", "max", "mean")}
+    numbers = {
+        name: float(observed.agg(name)) if len(observed) else None
+        for name in ("min", "max", "mean")
+    }
     missing = steps - len(observed)
     return {"missing": missing, "missing_share": missing / steps, **numbers}

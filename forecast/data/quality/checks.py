@@ -17,9 +17,14 @@ from forecast.data.schema import KEYS
 
 SAMPLE = 1000
 
-# Quantity → unit → (lowest and highest possible value, lowest and highest usual median of a year on land).
+# Quantity → unit → (lowest and highest possible value, lowest and highest usual median of a year on
+# land).
 UNITS: dict[str, dict[str, tuple[float, float, float, float]]] = {
-    "temperature": {"°C": (-90, 60, -30, 33), "°F": (-130, 140, 33.5, 92), "K": (180, 335, 240, 307)},
+    "temperature": {
+        "°C": (-90, 60, -30, 33),
+        "°F": (-130, 140, 33.5, 92),
+        "K": (180, 335, 240, 307),
+    },
     "wind speed": {"m/s": (0, 75, 0.7, 8.5), "km/h": (0, 270, 8.6, 31), "mph": (0, 170, 5.5, 19)},
     "pressure": {"hPa": (500, 1090, 950, 1035), "Pa": (50_000, 109_000, 95_000, 103_500)},
     "relative humidity": {"%": (0, 100.5, 10, 100)},
@@ -34,7 +39,9 @@ ZONES = ("America/New_York", "Europe/Berlin", "Europe/London", "Australia/Sydney
 
 @dataclass(frozen=True)
 class Violation:
-    """`count` values of `series` and `column` (empty: all) break `rule`; `sentence` says where and what to do."""
+    """`count` values of `series` and `column` (empty: all) break `rule`; `sentence` says where and
+    what to do.
+    """
 
     rule: str
     series: str
@@ -45,10 +52,13 @@ class Violation:
 
 
 def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """A value far from both neighbours on the same side: the smaller step over the 99th percentile of all steps."""
+    """A value far from both neighbours on the same side: the smaller step over the 99th percentile
+    of all steps.
+    """
     for series, column, when, values in _columns(frame, _numbers(frame)):
         step = np.diff(values)
-        if len(step) < 20 or np.mean(values == 0) > 0.5:  # what is zero most of the time comes in bursts, as rain does
+        # what is zero most of the time comes in bursts, as rain does
+        if len(step) < 20 or np.mean(values == 0) > 0.5:
             continue
         usual = np.quantile(np.abs(step), 0.99)
         there, back = step[:-1], -step[1:]
@@ -56,31 +66,55 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
         found = np.flatnonzero(lonely > limit * usual) + 1 if usual > 0 else np.array([], dtype=int)
         if found.size:
             worst = values[found[np.argmax(lonely[found - 1])]]
-            text = f"standing alone: {found.size} ({times(when[found], dataset.calendar)}; the worst is {worst:g})."
-            yield Violation("spikes", series, column, found.size, f"{text} Correct them, or leave the cells empty.")
-        for end in sorted({values.min(), values.max()} - {0.0}):  # as -999, which is often no rare step
+            text = (
+                f"standing alone: {found.size} ({times(when[found], dataset.calendar)}; the worst"
+                f" is {worst:g})."
+            )
+            yield Violation(
+                "spikes",
+                series,
+                column,
+                found.size,
+                f"{text} Correct them, or leave the cells empty.",
+            )
+        # as -999, which is often no rare step
+        for end in sorted({values.min(), values.max()} - {0.0}):
             others, count = values[values != end], int((values == end).sum())
-            again = count > 1 or end in values[[0, -1]]  # a first or last value has no two neighbours
-            if again and len(np.unique(others)) > 20 and np.abs(others - end).min() > 3 * np.ptp(others):
-                text = f"values of {end:g}, far from all others: {count}. If it stands for no value, empty the cells."
+            # a first or last value has no two neighbours
+            again = count > 1 or end in values[[0, -1]]
+            if (
+                again
+                and len(np.unique(others)) > 20
+                and np.abs(others - end).min() > 3 * np.ptp(others)
+            ):
+                text = (
+                    f"values of {end:g}, far from all others: {count}. If it stands for no value,"
+                    " empty the cells."
+                )
                 yield Violation("spikes", series, column, count, text)
 
 
 def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """The same value, not zero, for more than `limit` rows in a row: a stuck sensor or a filled gap."""
+    """The same value, not zero, for more than `limit` rows in a row: a stuck sensor or a filled
+    gap.
+    """
     targets = [column.column for column in dataset.target if column.column in frame.columns]
     for series, column, when, values in _columns(frame, targets):
         starts = np.flatnonzero(np.append(True, np.diff(values) != 0))
         lengths = np.diff(np.append(starts, len(values)))
         found = (lengths > limit) & (values[starts] != 0)
         if found.any():
-            text = f"runs of equal values: {found.sum()}, the longest of {lengths[found].max()} rows"
+            text = (
+                f"runs of equal values: {found.sum()}, the longest of {lengths[found].max()} rows"
+            )
             text += f" ({times(when[starts[found]], dataset.calendar)})."
             yield Violation("stale_repeats", series, column, int(lengths[found].sum()), text)
 
 
 def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Values outside of what the stated unit allows, or a median that another unit of the quantity explains."""
+    """Values outside of what the stated unit allows, or a median that another unit of the quantity
+    explains.
+    """
     for stated in dataset.columns:
         quantity = next((known for known in UNITS.values() if stated.unit in known), None)
         if quantity is None or stated.column not in frame.columns:
@@ -90,7 +124,10 @@ def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
             outside = (values < low) | (values > high)
             if outside.sum() > limit:
                 odd = times(when[outside], dataset.calendar)
-                text = f"values that are no {stated.unit}: {outside.sum()} ({odd}), wanted {low:g} to {high:g}."
+                text = (
+                    f"values that are no {stated.unit}: {outside.sum()} ({odd}), wanted {low:g} to"
+                    f" {high:g}."
+                )
                 yield Violation("units", series, name, int(outside.sum()), text)
             yield from _other_unit(series, name, stated.unit, quantity, float(np.median(values)))
 
@@ -99,13 +136,21 @@ def missing_share(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     """Empty cells as a share of a series' rows."""
     shares = frame[_numbers(frame)].isna().groupby(frame["unique_id"], sort=True).mean()
     for row, column in np.argwhere(shares.to_numpy() > limit):
-        series, name, share = str(shares.index[row]), str(shares.columns[column]), shares.iloc[row, column]
+        series, name, share = (
+            str(shares.index[row]),
+            str(shares.columns[column]),
+            shares.iloc[row, column],
+        )
         count = round(share * (frame["unique_id"] == series).sum())
-        yield Violation("missing_share", series, name, count, f"{share:.1%} of the rows have no value.")
+        yield Violation(
+            "missing_share", series, name, count, f"{share:.1%} of the rows have no value."
+        )
 
 
 def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Rows where a column has no value, named by their times; a larger share is `missing_share`'s to tell."""
+    """Rows where a column has no value, named by their times; a larger share is `missing_share`'s
+    to tell.
+    """
     rows_of = frame["unique_id"].value_counts()
     for column in _numbers(frame):
         empty, said = frame[frame[column].isna()], "empty cells: {count} ({times})."
@@ -115,7 +160,9 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
 
 
 def shared_columns(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """Series with the same values in a column: a split by series would leak. A column common to all is no finding.
+    """Series with the same values in a column: a split by series would leak.
+
+    A column common to all is no finding.
 
     Pairs are compared on a sample of times, and only those equal there on all of them.
     """
@@ -126,38 +173,65 @@ def shared_columns(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Itera
     for column in _numbers(frame):
         groups = _equal_groups(sample.pivot(index="ds", columns="unique_id", values=column), limit)
         for group in groups:
-            rows = frame[frame["unique_id"].isin(group)].pivot(index="ds", columns="unique_id", values=column)
+            rows = frame[frame["unique_id"].isin(group)].pivot(
+                index="ds", columns="unique_id", values=column
+            )
             if len(group) < frame["unique_id"].nunique() and _equal_groups(rows, limit) == [group]:
-                text = f"{', '.join(group)} have the same values; as separate series they leak into each other."
+                text = (
+                    f"{', '.join(group)} have the same values; as separate series they leak into"
+                    " each other."
+                )
                 yield Violation("shared_columns", group[0], column, len(group), text)
 
 
 def _other_unit(
-    series: str, column: str, unit: str, quantity: dict[str, tuple[float, float, float, float]], median: float
+    series: str,
+    column: str,
+    unit: str,
+    quantity: dict[str, tuple[float, float, float, float]],
+    median: float,
 ) -> Iterator[Violation]:
     *_, low, high = quantity[unit]
     if low <= median <= high:
         return
-    fitting = [other for other, (*_, least, most) in quantity.items() if other != unit and least <= median <= most]
+    fitting = [
+        other
+        for other, (*_, least, most) in quantity.items()
+        if other != unit and least <= median <= most
+    ]
     if fitting:
-        text = f"the median is {median:.3g} {unit}, usual for {' or '.join(fitting)}; is the unit right?"
+        text = (
+            f"the median is {median:.3g} {unit}, usual for {' or '.join(fitting)}; is the unit"
+            " right?"
+        )
         yield Violation("units", series, column, 1, text)
 
 
 def _equal_groups(wide: pd.DataFrame, limit: float) -> list[list[str]]:
-    """Groups of two or more columns that differ on at most a share `limit` of the steps both have."""
+    """Groups of two or more columns that differ on at most a share `limit` of the steps both
+    have.
+    """
     groups: list[list[str]] = []
     values = wide.to_numpy()
     known = ~np.isnan(values)
-    varied = [i for i in range(values.shape[1]) if known[:, i].any() and np.ptp(values[known[:, i], i]) > 0]
+    varied = [
+        i
+        for i in range(values.shape[1])
+        if known[:, i].any() and np.ptp(values[known[:, i], i]) > 0
+    ]
     left = np.array(varied, dtype=np.intp)
     probed = np.argsort(-known.sum(axis=1), kind="stable")[: int(limit * len(values)) + 1]
     while len(left) > 1:
         first, others = left[0], left[1:]
-        # who differs on every one of so many steps differs on too many: ten thousand series are told apart by two
+        # who differs on every one of so many steps differs on too many: ten thousand series are
+        # told apart by two
         probe = values[np.ix_(probed, others)]
         others = others[
-            ((probe == values[probed, None, first]) | np.isnan(probe) | ~known[probed, None, first]).any(0)
+            (
+                (probe == values[probed, None, first])
+                | np.isnan(probe)
+                | ~known[probed, None, first]
+            ).any(0)
         ]
         both = known[:, others] & known[:, [first]]
         differ = ((values[:, others] != values[:, [first]]) & both).sum(axis=0)
@@ -178,8 +252,12 @@ def _by_series(
             yield Violation(rule, str(series), column, len(rows), sentence)
 
 
-def _columns(frame: pd.DataFrame, names: list[str]) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """(series, column, times, values) without the empty cells; the rows of a series stand together."""
+def _columns(
+    frame: pd.DataFrame, names: list[str]
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """(series, column, times, values) without the empty cells; the rows of a series stand
+    together.
+    """
     codes, series = pd.factorize(frame["unique_id"])
     borders = np.append(np.flatnonzero(np.append(True, np.diff(codes) != 0)), len(codes))
     when = frame["ds"].to_numpy()
@@ -188,7 +266,12 @@ def _columns(frame: pd.DataFrame, names: list[str]) -> Iterator[tuple[str, str, 
         for start, stop in itertools.pairwise(borders):
             known = ~np.isnan(values[start:stop])
             if known.any():
-                yield str(series[codes[start]]), name, when[start:stop][known], values[start:stop][known]
+                yield (
+                    str(series[codes[start]]),
+                    name,
+                    when[start:stop][known],
+                    values[start:stop][known],
+                )
 
 
 def _numbers(frame: pd.DataFrame) -> list[str]:
@@ -197,15 +280,23 @@ def _numbers(frame: pd.DataFrame) -> list[str]:
 
 def _has_prices(frame: pd.DataFrame, dataset: Dataset) -> bool:
     """Whether the target `close` is declared as a price: only prices split and pay dividends."""
-    return "close" in frame.columns and any(c.column == "close" and c.task.is_price for c in dataset.target)
+    return "close" in frame.columns and any(
+        c.column == "close" and c.task.is_price for c in dataset.target
+    )
 
 
 def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Low ≤ Open, Close ≤ High."""
     if set(BARS) <= set(frame.columns):
         body = frame[["open", "close"]]
-        wrong = (frame["low"] > body.min(axis=1)) | (frame["high"] < body.max(axis=1)) | (frame["high"] < frame["low"])
-        text = "sessions that break low ≤ open, close ≤ high: {count} ({times}); correct or drop them."
+        wrong = (
+            (frame["low"] > body.min(axis=1))
+            | (frame["high"] < body.max(axis=1))
+            | (frame["high"] < frame["low"])
+        )
+        text = (
+            "sessions that break low ≤ open, close ≤ high: {count} ({times}); correct or drop them."
+        )
         yield from _by_series("ohlc_order", dataset, frame[wrong], limit, text)
 
 
@@ -213,31 +304,47 @@ def positive_prices(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iter
     """Above zero, in every bar column."""
     for column in (name for name in BARS if name in frame.columns):
         text = "prices not above zero: {count} ({times}); a log is impossible there."
-        yield from _by_series("positive_prices", dataset, frame[frame[column] <= 0], limit, text, column)
+        yield from _by_series(
+            "positive_prices", dataset, frame[frame[column] <= 0], limit, text, column
+        )
 
 
 def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
-    """A price that falls to 1/2, 1/3, … of the last close, or rises as much, and does not come back at once."""
+    """A price that falls to 1/2, 1/3, … of the last close, or rises as much, and does not come back
+    at once.
+    """
     if not _has_prices(frame, dataset) or "open" not in frame.columns:
         return
     for series, rows in frame.groupby("unique_id", sort=True):
         close = rows["close"].to_numpy()
         with np.errstate(divide="ignore", invalid="ignore"):
-            change = np.where((close[1:] > 0) & (close[:-1] > 0), np.log(close[1:] / close[:-1]), 0.0)
+            change = np.where(
+                (close[1:] > 0) & (close[:-1] > 0), np.log(close[1:] / close[:-1]), 0.0
+            )
         distance = np.abs(np.abs(change)[:, None] - np.log(RATIOS)[None, :]).min(axis=1)
         back = np.append(np.abs(change[1:] + change[:-1]) < JUMP / 2, False)
         found = (np.abs(change) > JUMP) & (distance < limit) & ~back
         if found.any():
             when = times(rows["ds"].iloc[1:][found], dataset.calendar)
-            text = f"jumps that look like splits not undone: {found.sum()} ({when}); adjust the prices."
+            text = (
+                f"jumps that look like splits not undone: {found.sum()} ({when}); adjust the"
+                " prices."
+            )
             yield Violation("unadjusted_split", str(series), "close", int(found.sum()), text)
 
 
 def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Open = high = low = close: no trade, or only one price a day was kept."""
     if set(BARS) <= set(frame.columns):
-        flat = (frame["high"] == frame["low"]) & (frame["open"] == frame["close"]) & (frame["high"] == frame["open"])
-        text = "sessions with one price for open, high, low and close: {count} ({times}); their range says nothing."
+        flat = (
+            (frame["high"] == frame["low"])
+            & (frame["open"] == frame["close"])
+            & (frame["high"] == frame["open"])
+        )
+        text = (
+            "sessions with one price for open, high, low and close: {count} ({times}); their range"
+            " says nothing."
+        )
         yield from _by_series("flat_bars", dataset, frame[flat], limit, text)
 
 
@@ -245,7 +352,10 @@ def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
     """Bars from a file come without dividends: at best they are adjusted for splits."""
     bars = _has_prices(frame, dataset) and set(BARS) <= set(frame.columns)
     if dataset.source.without_dividends and bars and "dividend" not in frame.columns:
-        text = "no column `dividend`: returns leave dividends out unless the prices are adjusted for them."
+        text = (
+            "no column `dividend`: returns leave dividends out unless the prices are adjusted for"
+            " them."
+        )
         yield Violation("dividends", "", "close", int(frame["unique_id"].nunique()), text)
 
 
@@ -256,7 +366,10 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
     for series, own in _in_series(found):
         count = sum(gap.steps for gap in own)
         if count > limit:
-            text = f"steps without a row: {count} ({times((gap.first for gap in own), dataset.calendar)})"
+            text = (
+                f"steps without a row: {count}"
+                f" ({times((gap.first for gap in own), dataset.calendar)})"
+            )
             elsewhere = [gap.first for gap in own if gap.first in known]
             more = f"; other series have {times(elsewhere, dataset.calendar)}" if elsewhere else ""
             yield Violation("gaps", series, "", count, f"{text}{more}.")
@@ -266,19 +379,30 @@ def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterato
     """A gap of one hour where clocks are put forward: the times are local, not UTC."""
     regular = isinstance(dataset.calendar, RegularCalendar)
     found = gaps_of(frame, dataset.calendar) if regular else []
-    for series, own in _in_series([g for g in found if g.steps == 1 and _never_on_a_clock(g.first)]):
+    for series, own in _in_series(
+        [g for g in found if g.steps == 1 and _never_on_a_clock(g.first)]
+    ):
         if len(own) > limit:
             when = times((gap.first for gap in own), dataset.calendar)
-            text = f"hours are missing where clocks are put forward ({when}): these look like local times; "
-            yield Violation("clock_change", series, "ds", len(own), f"{text}state `source.time_zone`.")
+            text = (
+                f"hours are missing where clocks are put forward ({when}): these look like local"
+                " times; "
+            )
+            yield Violation(
+                "clock_change", series, "ds", len(own), f"{text}state `source.time_zone`."
+            )
 
 
 def _in_series(found: list[Gap]) -> Iterator[tuple[str, list[Gap]]]:
     """`gaps` come in the order of their series."""
-    return ((series, list(own)) for series, own in itertools.groupby(found, lambda gap: gap.unique_id))
+    return (
+        (series, list(own)) for series, own in itertools.groupby(found, lambda gap: gap.unique_id)
+    )
 
 
-def freshness(frame: pd.DataFrame, dataset: Dataset, limit: float, as_of: pd.Timestamp) -> Iterator[Violation]:
+def freshness(
+    frame: pd.DataFrame, dataset: Dataset, limit: float, as_of: pd.Timestamp
+) -> Iterator[Violation]:
     """Steps that had ended by `as_of` and have no row at the end of a series."""
     for series, last in frame.groupby("unique_id", sort=True)["ds"].max().items():
         due = following(dataset.calendar, last, int(limit) + 1)
@@ -289,4 +413,6 @@ def freshness(frame: pd.DataFrame, dataset: Dataset, limit: float, as_of: pd.Tim
 
 
 def _never_on_a_clock(moment: pd.Timestamp) -> bool:
-    return any(pd.isna(moment.tz_localize(zone, nonexistent="NaT", ambiguous=True)) for zone in ZONES)
+    return any(
+        pd.isna(moment.tz_localize(zone, nonexistent="NaT", ambiguous=True)) for zone in ZONES
+    )

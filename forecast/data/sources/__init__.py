@@ -1,7 +1,9 @@
-"""Sources of data: each file here is one, named by `source.kind`, and nothing else is in this folder.
+"""Sources of data: each file here is one, named by `source.kind`, and nothing else is in this
+folder.
 
-A source is a class `Settings`, a `forecast.config.sources.Source` that checks its entry and says what the source has,
-and a function `read(request) -> RawFrame`. Whatever holds for one source alone stands in its file.
+A source is a class `Settings`, a `forecast.config.sources.Source` that checks its entry and says
+what the source has, and a function `read(request) -> RawFrame`. Whatever holds for one source alone
+stands in its file.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ from forecast.data.web import Deadline
 
 @dataclass(frozen=True)
 class Request:
-    """`as_of` (UTC, no zone): only sessions closed and intervals ended by then are observations; None means all.
+    """`as_of` (UTC, no zone): only sessions closed and intervals ended by then are observations;
+    None means all.
 
-    `since`: per series the first time wanted; a series that is not named is wanted whole. `environment` holds what
-    may be a secret. Sources without a network ignore `since`, `deadline` and `environment`. `advance` is called with
-    each series of the source when it has been read.
+    `since`: per series the first time wanted; a series that is not named is wanted whole.
+    `environment` holds what may be a secret. Sources without a network ignore `since`, `deadline`
+    and `environment`. `advance` is called with each series of the source when it has been read.
     """
 
     name: str
@@ -46,11 +49,13 @@ class Request:
 
 @dataclass(frozen=True)
 class RawFrame:
-    """`frame`: long, `unique_id, ds` and the source's own number columns, its index labelling the rows of the origin.
+    """`frame`: long, `unique_id, ds` and the source's own number columns, its index labelling the
+    rows of the origin.
 
-    `as_of`: the instant by which every row was known. `provenance`: JSON values only, without secrets or host paths.
-    `failed`: series → reason, for those the source could not give. `provisional_from`: rows from here on may change.
-    `vintages`: the provider's own forecasts, `unique_id, ds, issued_at` and columns, kept apart from observations.
+    `as_of`: the instant by which every row was known. `provenance`: JSON values only, without
+    secrets or host paths. `failed`: series → reason, for those the source could not give.
+    `provisional_from`: rows from here on may change. `vintages`: the provider's own forecasts,
+    `unique_id, ds, issued_at` and columns, kept apart from observations.
     """
 
     frame: pd.DataFrame
@@ -63,8 +68,9 @@ class RawFrame:
 
 
 def observed(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:
-    """The rows known by `as_of`, and the instant itself (without one: when the last observation became known); of
-    later rows what is `known_ahead`, and nothing else."""
+    """The rows known by `as_of`, and the instant itself (without one: when the last observation
+    became known); of later rows what is `known_ahead`, and nothing else.
+    """
     dataset, as_of = request.dataset, request.as_of
     if as_of is None:
         return frame, ended(dataset.calendar, [columns.observed(frame, dataset)["ds"].max()])[0]
@@ -77,9 +83,11 @@ def observed(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Ti
 
 
 def read(request: Request) -> RawFrame:
-    """What the dataset's source offers up to `as_of` (None: all it has), as a raw long frame with provenance.
+    """What the dataset's source offers up to `as_of` (None: all it has), as a raw long frame with
+    provenance.
 
-    Raises `InputError` when the configuration or a file is at fault, `DataError` when a service or package is.
+    Raises `InputError` when the configuration or a file is at fault, `DataError` when a service or
+    package is.
     """
     module = importlib.import_module(f"{__name__}.{request.dataset.source.kind}")
     raw: RawFrame = module.read(request)

@@ -1,4 +1,6 @@
-"""The user's own CSV or Parquet: columns mapped, times in UTC; text among numbers and ambiguous times are refused."""
+"""The user's own CSV or Parquet: columns mapped, times in UTC; text among numbers and ambiguous
+times are refused.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,15 @@ def _text_encoding(name: str) -> str:
             return name
     except LookupError:
         pass
-    raise ValueError("wanted the encoding of the file's text, such as utf-8, utf-16, cp1252 or latin-1")
+    raise ValueError(
+        "wanted the encoding of the file's text, such as utf-8, utf-16, cp1252 or latin-1"
+    )
 
 
 class Settings(Source):
-    """The user's own CSV or Parquet. `columns` maps our names to the file's (`ds`, `unique_id` included).
+    """The user's own CSV or Parquet.
+
+    `columns` maps our names to the file's (`ds`, `unique_id` included).
 
     `time_format`: how times are written where not as ISO 8601, such as `%d.%m.%Y %H:%M`.
     """
@@ -48,7 +54,9 @@ class Settings(Source):
     separator: str = Field(",", min_length=1, max_length=1)
     decimal: Literal[".", ","] = "."
     thousands: str = Field("", max_length=1)
-    issued_path: Path | None = Field(None, description="forecasts of some columns: ds, issued_at and the columns")
+    issued_path: Path | None = Field(
+        None, description="forecasts of some columns: ds, issued_at and the columns"
+    )
     issued_columns: tuple[str, ...] = Field((), description="the columns of `issued_path`")
 
     @property
@@ -69,21 +77,31 @@ def read(request: Request) -> RawFrame:
     assert isinstance(source, Settings)
     path = inside(request.root, source.path)
     where = str(source.path)
-    read = own_files.table(path, where, source.form, names=source.columns.get("unique_id", "unique_id"))
+    read = own_files.table(
+        path, where, source.form, names=source.columns.get("unique_id", "unique_id")
+    )
     table = _named(read, request.dataset, source, where)
     _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
     if request.dataset.calendar.kind == "index":
         table["ds"] = _numbered(table, where)
-    table = oldest_first(table, None if request.dataset.calendar.kind == "index" else source.time_format)
+    table = oldest_first(
+        table, None if request.dataset.calendar.kind == "index" else source.time_format
+    )
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
-    table["ds"] = as_utc(table, source.time_format, time_zone=source.time_zone, wall_clock=wall_clock, where=where)
+    table["ds"] = as_utc(
+        table, source.time_format, time_zone=source.time_zone, wall_clock=wall_clock, where=where
+    )
     numbers = table.columns.drop(["unique_id", "ds"])
     table[numbers] = table[numbers].apply(pd.to_numeric)
     table, as_of = observed(request, table)
     issues = _issues(request, source, as_of)
     provenance = {
         "source": "file",
-        "parameters": {"path": where, "columns": dict(source.columns), "time_zone": source.time_zone},
+        "parameters": {
+            "path": where,
+            "columns": dict(source.columns),
+            "time_zone": source.time_zone,
+        },
         "adjustment": "none",
         "file_sha256": " ".join(files.sha256(inside(request.root, name)) for name in source.files),
         "retrieved_at": None,
@@ -92,7 +110,9 @@ def read(request: Request) -> RawFrame:
 
 
 def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
-    """`unique_id, ds, issued_at, <columns>` of the file of forecasts, those issued by `as_of`; None without one."""
+    """`unique_id, ds, issued_at, <columns>` of the file of forecasts, those issued by `as_of`; None
+    without one.
+    """
     if source.issued_path is None:
         return None
     where = str(source.issued_path)
@@ -101,19 +121,28 @@ def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataF
     wanted = ["ds", "issued_at", *request.dataset.vintage_columns]
     for name in wanted:
         if name not in table.columns:
-            raise InputError(f"{missing_column(name, table.columns, where)} Wanted {quote_names(wanted)}.")
+            raise InputError(
+                f"{missing_column(name, table.columns, where)} Wanted {quote_names(wanted)}."
+            )
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
     table = table[["unique_id", *wanted]].astype({"unique_id": "str"}).drop_duplicates()
     _refuse_text(table, request.dataset.vintage_columns, source, where)
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
     form, zone = source.time_format, source.time_zone
-    issue = table["unique_id"] + table["issued_at"].astype("str")  # in which an hour of autumn stands twice, in order
-    table["ds"] = as_utc(table.assign(unique_id=issue), form, time_zone=zone, wall_clock=wall_clock, where=where)
+    # in which an hour of autumn stands twice, in order
+    issue = table["unique_id"] + table["issued_at"].astype("str")
+    table["ds"] = as_utc(
+        table.assign(unique_id=issue), form, time_zone=zone, wall_clock=wall_clock, where=where
+    )
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
-    table["issued_at"] = as_utc(issued, form, time_zone=zone, wall_clock=False, where=f"{where}, issued_at")
+    table["issued_at"] = as_utc(
+        issued, form, time_zone=zone, wall_clock=False, where=f"{where}, issued_at"
+    )
     if (twice := table.duplicated(vintages.KEYS).to_numpy()).any():
-        raise InputError(f"{where}, {place(table, int(twice.argmax()))}: two forecasts of one issue. Drop one.")
+        raise InputError(
+            f"{where}, {place(table, int(twice.argmax()))}: two forecasts of one issue. Drop one."
+        )
     vintages.check(table, request.dataset, where=where, error=InputError)
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
 
@@ -127,29 +156,40 @@ def _refuse_text(table: pd.DataFrame, columns: Iterable[str], source: Settings, 
 
 
 def _numbered(table: pd.DataFrame, where: str) -> pd.Series:
-    """Times for rows without dates: `ds` counts them, or their order, and then all series end together."""
+    """Times for rows without dates: `ds` counts them, or their order, and then all series end
+    together.
+    """
     behind = table.groupby("unique_id", sort=False).cumcount(ascending=False)
     counts = table["ds"] if "ds" in table else behind.max() - behind
     numbers = pd.to_numeric(counts, errors="coerce")
     wrong = ~numbers.between(0, 10**8) | (numbers % 1 != 0)
     refuse(
-        counts, wrong, where,
-        ", wanted a whole number from 0 to 100,000,000 (`calendar: {kind: index}`). Correct the row, or name a "
-        "calendar with dates.",
-    )  # fmt: skip
+        counts,
+        wrong,
+        where,
+        ", wanted a whole number from 0 to 100,000,000 (`calendar: {kind: index}`). Correct the"
+        " row, or name a calendar with dates.",
+    )
     return pd.to_datetime(numbers.astype("int64") * 60, unit="s").astype("datetime64[ns]")
 
 
 def inside(root: Path, path: Path) -> Path:
-    """The resolved path; `InputError` when it lies outside the project, where a clone would not find it."""
+    """The resolved path; `InputError` when it lies outside the project, where a clone would not
+    find it.
+    """
     resolved = (root / path).resolve()
     if not resolved.is_relative_to(root.resolve()):
-        raise InputError(f"{path}: lies outside the project, wanted a path inside it. Copy it to data/ and name that.")
+        raise InputError(
+            f"{path}: lies outside the project, wanted a path inside it. Copy it to data/ and name"
+            " that."
+        )
     return resolved
 
 
 def _named(table: pd.DataFrame, dataset: Dataset, source: Settings, where: str) -> pd.DataFrame:
-    """Our names for the file's columns, only those the dataset uses; without `unique_id` the file is one series."""
+    """Our names for the file's columns, only those the dataset uses; without `unique_id` the file
+    is one series.
+    """
     used = _wanted(dataset, source, set(table.columns))
     chosen = {}
     for ours, theirs in used.items():
@@ -170,5 +210,11 @@ def _named(table: pd.DataFrame, dataset: Dataset, source: Settings, where: str) 
 
 def _wanted(dataset: Dataset, source: Settings, found: set[str]) -> dict[str, str]:
     ours = {name for name in found if name not in source.columns.values()} | set(source.columns)
-    wanted = ["unique_id", "ds", *(n for c in dataset.columns if c.asked for n in inputs_of(c.asked, ours))]
-    return {name: source.columns.get(name, name) for name in [*dict.fromkeys(wanted), *source.columns]}
+    wanted = [
+        "unique_id",
+        "ds",
+        *(n for c in dataset.columns if c.asked for n in inputs_of(c.asked, ours)),
+    ]
+    return {
+        name: source.columns.get(name, name) for name in [*dict.fromkeys(wanted), *source.columns]
+    }

@@ -1,8 +1,10 @@
-"""Open-Meteo's archive of gridded hourly weather, and its own forecasts kept apart with the time they were issued.
+"""Open-Meteo's archive of gridded hourly weather, and its own forecasts kept apart with the time
+they were issued.
 
-Units are asked for and checked in the answer: °C, mm, m/s, hPa, %, W/m². An hour counts as observed once it has ended
-before `as_of`; the archive's last days are provisional and read again at the next fetch. Hours that it does not have
-yet may come from the forecast service's past days; they are provisional until it has them.
+Units are asked for and checked in the answer: °C, mm, m/s, hPa, %, W/m². An hour counts as observed
+once it has ended before `as_of`; the archive's last days are provisional and read again at the next
+fetch. Hours that it does not have yet may come from the forecast service's past days; they are
+provisional until it has them.
 """
 
 from __future__ import annotations
@@ -40,12 +42,13 @@ class Coordinates(Config):
 class Settings(Service):
     """Hourly weather by Open-Meteo's archive; `variables` maps our column names to the service's.
 
-    Units are °C, mm, m/s, hPa, % and W/m². The last `provisional_days` are read again at the next fetch. With
-    `recent_url` the past days of a forecast service stand in for hours that the archive does not have yet. With
-    `forecast_url` the service's own forecast is kept too, in a table apart, with `previous_runs_url` those it has
-    archived; they count as issued `issue_delay_h` after the hour that the archive names, since a model run takes
-    hours to be published. A paying customer's key is read from the environment variable `api_key_env`.
-    `weight_per_minute`: what the service's rate limit allows.
+    Units are °C, mm, m/s, hPa, % and W/m². The last `provisional_days` are read again at the next
+    fetch. With `recent_url` the past days of a forecast service stand in for hours that the archive
+    does not have yet. With `forecast_url` the service's own forecast is kept too, in a table apart,
+    with `previous_runs_url` those it has archived; they count as issued `issue_delay_h` after the
+    hour that the archive names, since a model run takes hours to be published. A paying customer's
+    key is read from the environment variable `api_key_env`. `weight_per_minute`: what the service's
+    rate limit allows.
     """
 
     kind: Literal["open_meteo"]
@@ -65,7 +68,9 @@ class Settings(Service):
     def _plain_names(cls, value: dict[str, str]) -> dict[str, str]:
         for name in (*value, *value.values()):
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
-                raise ValueError(f"variable {name!r}: wanted letters, digits and _ such as temperature_2m")
+                raise ValueError(
+                    f"variable {name!r}: wanted letters, digits and _ such as temperature_2m"
+                )
         return value
 
     @property
@@ -78,7 +83,8 @@ class Settings(Service):
 
     def question(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
         content = self.model_dump(mode="json", include={"variables", "places"})
-        vintages = {"said": [*vintage_columns, self.previous_runs_url]} if vintage_columns else {}  # its stored name
+        # its stored name
+        vintages = {"said": [*vintage_columns, self.previous_runs_url]} if vintage_columns else {}
         return super().question(vintage_columns) | content | vintages
 
 
@@ -86,7 +92,11 @@ def read(request: Request) -> RawFrame:
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
     client = _Client(request, source)
-    frames, failed, provisional = [], {}, [request.as_of.normalize() - pd.Timedelta(source.provisional_days, "D")]
+    frames, failed, provisional = (
+        [],
+        {},
+        [request.as_of.normalize() - pd.Timedelta(source.provisional_days, "D")],
+    )
     for name in source.places:
         try:
             frames.append(client.history(name))
@@ -100,11 +110,20 @@ def read(request: Request) -> RawFrame:
         raise DataError("; ".join(failed.values()))
     frame, as_of = observed(request, pd.concat(frames, ignore_index=True))
     where, vintages = f"Open-Meteo, dataset {request.name!r}", client.vintages()
-    return RawFrame(frame, as_of, where, _provenance(source), provisional_from=min(provisional), vintages=vintages)
+    return RawFrame(
+        frame,
+        as_of,
+        where,
+        _provenance(source),
+        provisional_from=min(provisional),
+        vintages=vintages,
+    )
 
 
 class _Client:
-    """Asks for one place at a time, and for at most `weight_per_minute` in any minute; waits inside the deadline."""
+    """Asks for one place at a time, and for at most `weight_per_minute` in any minute; waits inside
+    the deadline.
+    """
 
     def __init__(self, request: Request, source: Settings) -> None:
         assert request.as_of is not None
@@ -115,24 +134,42 @@ class _Client:
 
     def history(self, name: str) -> pd.DataFrame:
         """The observed hours of one place."""
-        first, last = self.request.first(name, self.source.start).normalize(), self.as_of.normalize()
+        first, last = (
+            self.request.first(name, self.source.start).normalize(),
+            self.as_of.normalize(),
+        )
         url = f"{self.source.base_url}/v1/archive"
-        frame = pd.concat(self._by_year(name, url, first, last, self.source.variables), ignore_index=True)
-        return _once_each(frame[(frame["ds"] >= first) & (frame["ds"] < last + pd.Timedelta(1, "D"))], name)
+        frame = pd.concat(
+            self._by_year(name, url, first, last, self.source.variables), ignore_index=True
+        )
+        return _once_each(
+            frame[(frame["ds"] >= first) & (frame["ds"] < last + pd.Timedelta(1, "D"))], name
+        )
 
     def recent(self, name: str, after: pd.Timestamp) -> pd.DataFrame:
-        """The hours of one place behind the archive's last one (NaT: all), as the forecast service has them."""
+        """The hours of one place behind the archive's last one (NaT: all), as the forecast service
+        has them.
+        """
         today = self.as_of.normalize()
-        earliest = max(self.request.first(name, self.source.start).normalize(), today - pd.Timedelta(PAST_DAYS, "D"))
+        earliest = max(
+            self.request.first(name, self.source.start).normalize(),
+            today - pd.Timedelta(PAST_DAYS, "D"),
+        )
         first = earliest if pd.isna(after) else max(after.normalize(), earliest)
         window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{today:%Y-%m-%d}"}
         url, days = f"{self.source.recent_url}/v1/forecast", (today - first).days + 1
         frame = self._ask(name, url, window, days, self.source.variables, clock=self.as_of)
-        return _once_each(frame[frame["ds"] >= first] if pd.isna(after) else frame[frame["ds"] > after], name)
+        return _once_each(
+            frame[frame["ds"] >= first] if pd.isna(after) else frame[frame["ds"] > after], name
+        )
 
     def vintages(self) -> pd.DataFrame | None:
-        """`unique_id, ds, issued_at, <their columns>` of every place; None where no forecasts are kept."""
-        wanted = {name: self.source.variables[name] for name in self.request.dataset.vintage_columns}
+        """`unique_id, ds, issued_at, <their columns>` of every place; None where no forecasts are
+        kept.
+        """
+        wanted = {
+            name: self.source.variables[name] for name in self.request.dataset.vintage_columns
+        }
         frames: list[pd.DataFrame] = []
         for name in self.source.places if wanted else ():
             if self.source.previous_runs_url:
@@ -142,31 +179,52 @@ class _Client:
         return pd.concat(frames, ignore_index=True) if frames else None
 
     def _newest(self, name: str, wanted: dict[str, str]) -> pd.DataFrame:
-        """Hours not yet begun, as the service forecasts them: issued when it answers, were `as_of` earlier."""
+        """Hours not yet begun, as the service forecasts them: issued when it answers, were `as_of`
+        earlier.
+        """
         window = {"forecast_days": str(FORECAST_DAYS)}
-        frame = self._ask(name, f"{self.source.forecast_url}/v1/forecast", window, FORECAST_DAYS, wanted)
+        frame = self._ask(
+            name, f"{self.source.forecast_url}/v1/forecast", window, FORECAST_DAYS, wanted
+        )
         frame.insert(2, "issued_at", max(self.as_of, self.told))
         return frame[frame["ds"] >= frame["issued_at"]]
 
     def _archived(self, name: str, wanted: dict[str, str]) -> Iterator[pd.DataFrame]:
-        """Forecasts made one, two, ... days before each hour, as far back as the horizon needs, up to `as_of`."""
+        """Forecasts made one, two, ... days before each hour, as far back as the horizon needs, up
+        to `as_of`.
+        """
         delay = pd.Timedelta(self.source.issue_delay_h, "h")
         # As many days before an hour as cover the whole horizon of a cutoff.
         cutoff, dataset = pd.Timestamp("2024-01-01"), self.request.dataset
         reach = following(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
         leads = range(1, min(FORECAST_DAYS, int(np.ceil(reach / pd.Timedelta(1, "D")))) + 1)
-        asked = {f"{ours}@{lead}": f"{theirs}_previous_day{lead}" for lead in leads for ours, theirs in wanted.items()}
+        asked = {
+            f"{ours}@{lead}": f"{theirs}_previous_day{lead}"
+            for lead in leads
+            for ours, theirs in wanted.items()
+        }
         first = self.request.first(name, self.source.start).normalize()
         last = self.as_of.normalize() + pd.Timedelta(max(leads), "D")
-        for answer in self._by_year(name, f"{self.source.previous_runs_url}/v1/forecast", first, last, asked):
+        for answer in self._by_year(
+            name, f"{self.source.previous_runs_url}/v1/forecast", first, last, asked
+        ):
             for lead in leads:
-                values = answer[[f"{ours}@{lead}" for ours in wanted]].set_axis(list(wanted), axis=1)
-                issue = pd.concat([answer[["unique_id", "ds"]], values], axis=1).dropna(how="all", subset=list(wanted))
+                values = answer[[f"{ours}@{lead}" for ours in wanted]].set_axis(
+                    list(wanted), axis=1
+                )
+                issue = pd.concat([answer[["unique_id", "ds"]], values], axis=1).dropna(
+                    how="all", subset=list(wanted)
+                )
                 issue.insert(2, "issued_at", issue["ds"] - pd.Timedelta(lead, "D") + delay)
                 yield issue[issue["issued_at"] <= self.as_of]
 
     def _by_year(
-        self, name: str, url: str, first: pd.Timestamp, last: pd.Timestamp, variables: dict[str, str]
+        self,
+        name: str,
+        url: str,
+        first: pd.Timestamp,
+        last: pd.Timestamp,
+        variables: dict[str, str],
     ) -> Iterator[pd.DataFrame]:
         while first <= last:
             end = min(first + pd.Timedelta(DAYS_PER_REQUEST - 1, "D"), last)
@@ -175,9 +233,14 @@ class _Client:
             first = end + pd.Timedelta(1, "D")
 
     def _ask(
-        self, name: str, url: str, window: dict[str, str], days: int, variables: dict[str, str],
+        self,
+        name: str,
+        url: str,
+        window: dict[str, str],
+        days: int,
+        variables: dict[str, str],
         clock: pd.Timestamp = pd.Timestamp.min,
-    ) -> pd.DataFrame:  # fmt: skip
+    ) -> pd.DataFrame:
         """`clock`: what must not be later than the service's own, where it says it."""
         what, place = f"Open-Meteo, place {name!r}", self.source.places[name]
         params = {
@@ -188,7 +251,11 @@ class _Client:
             **UNITS,
             **window,
         }
-        key = self.request.environment.get(self.source.api_key_env) if self.source.api_key_env else None
+        key = (
+            self.request.environment.get(self.source.api_key_env)
+            if self.source.api_key_env
+            else None
+        )
         if key:
             params["apikey"] = key
         self._spend(weight(len(variables), days), what)
@@ -204,7 +271,10 @@ class _Client:
         return _frame(deadline.call(what, answered), variables, name, what)
 
     def _spend(self, amount: float, what: str) -> None:
-        while sum(a for _, a in self._recent()) + amount > self.source.weight_per_minute and self._recent():
+        while (
+            sum(a for _, a in self._recent()) + amount > self.source.weight_per_minute
+            and self._recent()
+        ):
             self.deadline.pause(self._recent()[0][0] + 60.0 - self.deadline.clock(), what)
         self.spent.append((self.deadline.clock(), amount))
 
@@ -213,11 +283,14 @@ class _Client:
 
 
 def _require_not_ahead(clock: pd.Timestamp, theirs: pd.Timestamp, what: str) -> None:
-    """`DataError` where `clock` (UTC) is ahead of the service's: hours to come would count as observed."""
+    """`DataError` where `clock` (UTC) is ahead of the service's: hours to come would count as
+    observed.
+    """
     if clock > theirs + SKEW:
         raise DataError(
-            f"{what}: asked for hours up to {clock:%Y-%m-%d %H:%M} UTC, where the service's clock says "
-            f"{theirs:%Y-%m-%d %H:%M}: its forecasts would count as observations. Set this machine's clock."
+            f"{what}: asked for hours up to {clock:%Y-%m-%d %H:%M} UTC, where the service's clock"
+            f" says {theirs:%Y-%m-%d %H:%M}: its forecasts would count as observations. Set this"
+            " machine's clock."
         )
 
 
@@ -226,18 +299,23 @@ def _content(answer: web.Answer, what: str) -> dict[str, Any]:
     if answer.status == 200:
         content = answer.json()
         if not isinstance(content, dict):
-            raise DataError(f"{what}: found {type(content).__name__} in the answer, wanted one place.")
+            raise DataError(
+                f"{what}: found {type(content).__name__} in the answer, wanted one place."
+            )
         return content
     reason = _reason(answer)
     told = web.retry_after(answer.headers)
-    if answer.status == 429:  # minutely and concurrent limits pass soon; hourly and daily ones are not waited for
+    # minutely and concurrent limits pass soon; hourly and daily ones are not waited for
+    if answer.status == 429:
         if "inutely" in reason or "concurrent" in reason or told is not None:
             raise Transient(f"answered 429 ({reason})", told if told is not None else 60.0)
         raise DataError(f"{what}: rate limit reached ({reason}). Fetch again after that.")
     if answer.status >= 500:
         raise Transient(f"answered {answer.status} ({reason})", told)
     if answer.status == 400:
-        raise InputError(f"{what}: refused the question: {reason}. Correct it in configs/datasets.yaml.")
+        raise InputError(
+            f"{what}: refused the question: {reason}. Correct it in configs/datasets.yaml."
+        )
     raise DataError(f"{what}: answered {answer.status} ({reason}).")
 
 
@@ -248,26 +326,47 @@ def _reason(answer: web.Answer) -> str:
         return answer.headers.get("content-type", "no reason given")
 
 
-def _frame(content: dict[str, Any], variables: dict[str, str], name: str, what: str) -> pd.DataFrame:
+def _frame(
+    content: dict[str, Any], variables: dict[str, str], name: str, what: str
+) -> pd.DataFrame:
     if content.get("utc_offset_seconds", 0) != 0:
-        raise DataError(f"{what}: times are {content.get('timezone')!r}, wanted GMT as asked. Nothing was taken.")
+        raise DataError(
+            f"{what}: times are {content.get('timezone')!r}, wanted GMT as asked. Nothing was"
+            " taken."
+        )
     hourly, units = content.get("hourly"), content.get("hourly_units")
     wanted = ["time", *variables.values()]
     absent = [theirs for theirs in wanted if not isinstance(hourly, dict) or theirs not in hourly]
     if absent or not isinstance(hourly, dict):
-        raise DataError(f"{what}: the answer lacks {absent}; the service renamed or dropped it. Nothing was taken.")
+        raise DataError(
+            f"{what}: the answer lacks {absent}; the service renamed or dropped it. Nothing was"
+            " taken."
+        )
     for theirs in variables.values():
         if isinstance(units, dict) and units.get(theirs) in REFUSED_UNITS:
-            raise DataError(f"{what}: {theirs} came in {units[theirs]}, wanted {sorted(UNITS.values())} as asked.")
+            raise DataError(
+                f"{what}: {theirs} came in {units[theirs]}, wanted {sorted(UNITS.values())} as"
+                " asked."
+            )
     try:
         if len({len(hourly[theirs]) for theirs in wanted}) != 1:
-            raise DataError(f"{what}: the columns of the answer differ in length. Nothing was taken.")
-        times = pd.Series(pd.to_datetime(pd.Series(hourly["time"]), format="ISO8601")).astype("datetime64[ns]")
-        columns = {ours: np.asarray(hourly[theirs], dtype=np.float64) for ours, theirs in variables.items()}
+            raise DataError(
+                f"{what}: the columns of the answer differ in length. Nothing was taken."
+            )
+        times = pd.Series(pd.to_datetime(pd.Series(hourly["time"]), format="ISO8601")).astype(
+            "datetime64[ns]"
+        )
+        columns = {
+            ours: np.asarray(hourly[theirs], dtype=np.float64) for ours, theirs in variables.items()
+        }
     except (ValueError, TypeError) as error:
-        raise DataError(f"{what}: the answer holds what is no time or number ({error}). Nothing was taken.") from None
+        raise DataError(
+            f"{what}: the answer holds what is no time or number ({error}). Nothing was taken."
+        ) from None
     # An hour without any value was not observed (the archive is some days behind): no row.
-    return pd.DataFrame({"unique_id": name, "ds": times, **columns}).dropna(how="all", subset=list(columns))
+    return pd.DataFrame({"unique_id": name, "ds": times, **columns}).dropna(
+        how="all", subset=list(columns)
+    )
 
 
 def _once_each(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -275,12 +374,16 @@ def _once_each(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     single = frame.drop_duplicates()
     twice = single["ds"][single["ds"].duplicated()]
     if len(twice):
-        raise DataError(f"Open-Meteo, place {name!r}: {twice.iloc[0]} came twice with different values.")
+        raise DataError(
+            f"Open-Meteo, place {name!r}: {twice.iloc[0]} came twice with different values."
+        )
     return single.sort_values("ds", kind="stable")
 
 
 def weight(variables: int, days: int) -> float:
-    """How many calls the service counts for one place: more than 10 variables or 14 days count more."""
+    """How many calls the service counts for one place: more than 10 variables or 14 days count
+    more.
+    """
     return max(1.0, variables / 10) * max(1.0, days / 14)
 
 

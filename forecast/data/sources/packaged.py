@@ -1,7 +1,9 @@
-"""Series that need no network: prices inside the installed `arch` package, weather inside this project.
+"""Series that need no network: prices inside the installed `arch` package, weather inside this
+project.
 
-`us_indices`: S&P 500 and NASDAQ Composite, daily, 1999-2018, in index points, with the WTI spot price (USD per
-barrel, settled before the exchange closes) of the same session. `dublin_weather`: hourly, 2024-2026, see NOTICE.
+`us_indices`: S&P 500 and NASDAQ Composite, daily, 1999-2018, in index points, with the WTI spot
+price (USD per barrel, settled before the exchange closes) of the same session. `dublin_weather`:
+hourly, 2024-2026, see NOTICE.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def read(request: Request) -> RawFrame:
     assert isinstance(source, Settings)
     if source.name not in _LOADERS:
         known = nearest(source.name, _LOADERS)
-        raise InputError(f"Dataset {request.name!r}: unknown packaged source {source.name!r}.{known}.")
+        raise InputError(
+            f"Dataset {request.name!r}: unknown packaged source {source.name!r}.{known}."
+        )
     frame, provenance = _LOADERS[source.name](request)
     frame, as_of = observed(request, frame)
     return RawFrame(frame, as_of, where=f"packaged source {source.name!r}", provenance=provenance)
@@ -43,7 +47,9 @@ def read(request: Request) -> RawFrame:
 def _us_indices(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
     oil = _arch_table("wti").iloc[:, 0].rename("wti")
     indices = {name: _arch_table(name) for name in ("nasdaq", "sp500")}
-    frame = pd.concat([_index(name, prices, oil) for name, prices in indices.items()], ignore_index=True)
+    frame = pd.concat(
+        [_index(name, prices, oil) for name, prices in indices.items()], ignore_index=True
+    )
     return frame, {
         "source": "packaged",
         "parameters": {"name": "us_indices"},
@@ -64,8 +70,12 @@ def _arch_table(name: str) -> pd.DataFrame:
         raise DataError("The package arch is not installed, wanted its data. Run `make setup`.")
     path = Path(places[0]) / "data" / name / f"{name}.csv.gz"
     if not path.exists():
-        raise DataError(f"{path}: no such file; the installed arch has another layout. Run `make setup`.")
-    return pd.read_csv(path, parse_dates=["Date"], index_col="Date").apply(pd.to_numeric, errors="coerce")
+        raise DataError(
+            f"{path}: no such file; the installed arch has another layout. Run `make setup`."
+        )
+    return pd.read_csv(path, parse_dates=["Date"], index_col="Date").apply(
+        pd.to_numeric, errors="coerce"
+    )
 
 
 def _index(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
@@ -81,11 +91,14 @@ def _index(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
 def _dublin_weather(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The snapshot that ships with the project is itself the source."""
     try:
-        return snapshots.read_pointed(request.root, request.name), snapshots.provenance(request.root, request.name)
+        return snapshots.read_pointed(request.root, request.name), snapshots.provenance(
+            request.root, request.name
+        )
     except (DataError, InputError):
         raise DataError(
-            f"The snapshot of dataset {request.name!r} ships with the project and is missing or changed. Restore it "
-            f"with `git checkout -- data/snapshots/{request.name} data/pointers/{request.name}.json`."
+            f"The snapshot of dataset {request.name!r} ships with the project and is missing or"
+            f" changed. Restore it with `git checkout -- data/snapshots/{request.name}"
+            f" data/pointers/{request.name}.json`."
         ) from None
 
 

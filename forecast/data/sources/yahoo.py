@@ -1,9 +1,9 @@
 """Daily bars of Yahoo! Finance through yfinance, for personal use.
 
-Yahoo's quotes are already divided by every later split. What is stored is what was traded: splits are multiplied back
-in (the answer carries them), so a later split never rewrites history; `corporate_actions` applies splits and dividends
-afterwards. yfinance is given an HTTP session of ours: its hosts only, redirects checked, size bounded, never past the
-deadline.
+Yahoo's quotes are already divided by every later split. What is stored is what was traded: splits
+are multiplied back in (the answer carries them), so a later split never rewrites history;
+`corporate_actions` applies splits and dividends afterwards. yfinance is given an HTTP session of
+ours: its hosts only, redirects checked, size bounded, never past the deadline.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ SETTLES = pd.Timedelta(1, "h")
 
 
 class Settings(Service):
-    """Daily bars through yfinance, for personal use. Stored unadjusted, with their splits and dividends.
+    """Daily bars through yfinance, for personal use.
 
-    The newest session is the last one closed; asked for within an hour of its close, its price is provisional.
-    `adjust` is applied in prepare. `max_failed`: the share of tickers that may fail before nothing is taken.
+    Stored unadjusted, with their splits and dividends.
+
+    The newest session is the last one closed; asked for within an hour of its close, its price is
+    provisional. `adjust` is applied in prepare. `max_failed`: the share of tickers that may fail
+    before nothing is taken.
     """
 
     personal_use: ClassVar[bool] = True
@@ -55,7 +58,9 @@ class Settings(Service):
     def _plain_and_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for ticker in value:
             if not re.fullmatch(r"[A-Z0-9^][A-Z0-9.^=-]{0,19}", ticker):
-                raise ValueError(f"ticker {ticker!r}: wanted capitals, digits and . ^ = - such as MSFT or ^VIX")
+                raise ValueError(
+                    f"ticker {ticker!r}: wanted capitals, digits and . ^ = - such as MSFT or ^VIX"
+                )
         if len(set(value)) < len(value):
             raise ValueError("a ticker stands twice")
         return value
@@ -81,7 +86,9 @@ def read(request: Request) -> RawFrame:
     frames, failed = [], {}
     for ticker in source.tickers:
         try:
-            frames.append(client.history(ticker, request.first(ticker, source.start), request.as_of))
+            frames.append(
+                client.history(ticker, request.first(ticker, source.start), request.as_of)
+            )
         except DataError as error:
             failed[ticker] = str(error)
         request.advance(ticker)
@@ -91,11 +98,15 @@ def read(request: Request) -> RawFrame:
     frame, as_of = observed(request, pd.concat(frames, ignore_index=True))
     late = frame["ds"][ended(request.dataset.calendar, frame["ds"]) > as_of - SETTLES]
     where, unsettled = f"Yahoo, dataset {request.name!r}", late.min() if len(late) else None
-    return RawFrame(frame, as_of, where, _provenance(source), failed=failed, provisional_from=unsettled)
+    return RawFrame(
+        frame, as_of, where, _provenance(source), failed=failed, provisional_from=unsettled
+    )
 
 
 class _Client:
-    """yfinance with our session: every request guarded, every fault sorted into passing and lasting."""
+    """yfinance with our session: every request guarded, every fault sorted into passing and
+    lasting.
+    """
 
     def __init__(self, source: Settings, deadline: Deadline, cache: Path) -> None:
         import yfinance
@@ -111,7 +122,8 @@ class _Client:
 
         self.cache.mkdir(parents=True, exist_ok=True)
         yfinance.set_tz_cache_location(str(self.cache))
-        # Once opened, yfinance stays with the first folder of a process, even where that has been deleted since.
+        # Once opened, yfinance stays with the first folder of a process, even where that has been
+        # deleted since.
         yfinance.cache._TzCacheManager._initialise()
         yfinance.cache._CookieCacheManager._initialise()
 
@@ -122,30 +134,43 @@ class _Client:
         traded = as_traded(_long(bars, ticker, what))
         return traded[traded["ds"] >= first]
 
-    def _attempt(self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp, what: str) -> pd.DataFrame:
+    def _attempt(
+        self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp, what: str
+    ) -> pd.DataFrame:
         import yfinance
         from curl_cffi.requests.exceptions import RequestException
         from peewee import PeeweeException
         from yfinance.data import YfData
         from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingError
 
-        # yfinance keeps answers by URL, failed ones too: without this a retry would be given the same failure.
+        # yfinance keeps answers by URL, failed ones too: without this a retry would be given the
+        # same failure.
         YfData.cache_get.cache_clear()
-        self.session.chart_status, self.session.retry_after = 0, None  # those of the ticker before say nothing of this
-        # To the end of tomorrow and not of `as_of`: quotes are divided by splits up to today, which must be known.
-        end = max(as_of, pd.Timestamp.now("UTC").tz_localize(None).normalize()) + pd.Timedelta(2, "D")
+        # those of the ticker before say nothing of this
+        self.session.chart_status, self.session.retry_after = 0, None
+        # To the end of tomorrow and not of `as_of`: quotes are divided by splits up to today, which
+        # must be known.
+        end = max(as_of, pd.Timestamp.now("UTC").tz_localize(None).normalize()) + pd.Timedelta(
+            2, "D"
+        )
         try:
             with warnings.catch_warnings():
                 # yfinance 1.7 calls pandas in ways that pandas 3.1 announces to change.
                 warnings.simplefilter("ignore", category=DeprecationWarning)
                 return yfinance.Ticker(ticker, session=self.session).history(
-                    start=f"{first:%Y-%m-%d}", end=f"{end:%Y-%m-%d}", auto_adjust=False, timeout=REQUEST_S
+                    start=f"{first:%Y-%m-%d}",
+                    end=f"{end:%Y-%m-%d}",
+                    auto_adjust=False,
+                    timeout=REQUEST_S,
                 )
         except PeeweeException as error:
-            # A cache of time zones that was cut short costs one more request per ticker, never the data.
+            # A cache of time zones that was cut short costs one more request per ticker, never the
+            # data.
             shutil.rmtree(self.cache, ignore_errors=True)
             self._open_cache()
-            raise Transient(f"could not be asked: yfinance's cache {self.cache} was broken ({error})") from None
+            raise Transient(
+                f"could not be asked: yfinance's cache {self.cache} was broken ({error})"
+            ) from None
         except YFRateLimitError:
             raise Transient("answered 429 (too many requests)", self.session.retry_after) from None
         except YFTickerMissingError as error:
@@ -156,8 +181,8 @@ class _Client:
             raise Transient(f"gave no usable answer ({type(error).__name__})") from None
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise DataError(
-                f"{what}: the answer is empty or not in the known shape ({type(error).__name__}: {error}). If this "
-                "lasts, look for a newer yfinance."
+                f"{what}: the answer is empty or not in the known shape ({type(error).__name__}:"
+                f" {error}). If this lasts, look for a newer yfinance."
             ) from None
 
     def _missing(self, what: str, error: Exception) -> Exception:
@@ -165,16 +190,22 @@ class _Client:
         if self.session.chart_status >= 500 or self.session.chart_status == 429:
             return Transient(f"answered {self.session.chart_status}", self.session.retry_after)
         reason = str(error).rpartition("; ")[2].rpartition(": ")[2]
-        return DataError(f"{what}: no prices ({reason}). Delisted, misspelt, or not traded in that time?")
+        return DataError(
+            f"{what}: no prices ({reason}). Delisted, misspelt, or not traded in that time?"
+        )
 
 
 def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_BYTES) -> Any:
-    """A curl_cffi session that sends every Yahoo host to `base_url` when that is not Yahoo itself."""
+    """A curl_cffi session that sends every Yahoo host to `base_url` when that is not Yahoo
+    itself.
+    """
     from curl_cffi import CurlOpt
     from curl_cffi.requests import Session
 
     class Guarded(Session):  # type: ignore[misc]
-        """`chart_status` and `retry_after` (seconds or None) of the last answer about prices: yfinance hides them."""
+        """`chart_status` and `retry_after` (seconds or None) of the last answer about prices:
+        yfinance hides them.
+        """
 
         chart_status = 0
         retry_after: float | None = None
@@ -199,14 +230,18 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
                 self.chart_status = response.status_code
                 self.retry_after = retry_after(dict(response.headers))
             if len(response.content) > max_bytes:
-                raise DataError(f"Yahoo's answer is larger than {max_bytes:,} bytes. Ask for fewer years.")
+                raise DataError(
+                    f"Yahoo's answer is larger than {max_bytes:,} bytes. Ask for fewer years."
+                )
             return response
 
     return Guarded(impersonate="chrome", curl_options={CurlOpt.MAXFILESIZE_LARGE: max_bytes})
 
 
 def directed(url: str, base_url: str) -> str:
-    """`url` itself for Yahoo's own hosts over https, or moved to `base_url`; `DataError` for any other host."""
+    """`url` itself for Yahoo's own hosts over https, or moved to `base_url`; `DataError` for any
+    other host.
+    """
     parts, base = urlsplit(url), urlsplit(base_url)
     host = parts.hostname or ""
     yahoo = parts.scheme == "https" and (host == "yahoo.com" or host.endswith(".yahoo.com"))
@@ -214,13 +249,19 @@ def directed(url: str, base_url: str) -> str:
         return url
     if base_url != YAHOO and (yahoo or parts.netloc == base.netloc):
         return urlunsplit((base.scheme, base.netloc, parts.path, parts.query, ""))
-    raise DataError(f"Yahoo led to {parts.scheme}://{host}, which is not configured. Nothing was taken from there.")
+    raise DataError(
+        f"Yahoo led to {parts.scheme}://{host}, which is not configured. Nothing was taken from"
+        " there."
+    )
 
 
 def _long(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
     absent = [name for name in (*COLUMNS, *ACTIONS) if name not in bars.columns]
     if absent:
-        raise DataError(f"{what}: the answer lacks {absent}; Yahoo or yfinance has renamed it. Nothing was taken.")
+        raise DataError(
+            f"{what}: the answer lacks {absent}; Yahoo or yfinance has renamed it. Nothing was"
+            " taken."
+        )
     if bars.empty:
         raise DataError(f"{what}: no prices in the time asked for.")
     # A session is named by its local date.
@@ -228,12 +269,15 @@ def _long(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
     frame = pd.DataFrame({"unique_id": ticker, "ds": days})
     for theirs, ours in {**COLUMNS, **ACTIONS}.items():
         frame[ours] = bars[theirs].to_numpy(dtype=np.float64)
-    frame["volume"] = frame["volume"].where(frame["volume"] > 0)  # yfinance fills missing volumes with 0
+    # yfinance fills missing volumes with 0
+    frame["volume"] = frame["volume"].where(frame["volume"] > 0)
     return frame.sort_values("ds", kind="stable", ignore_index=True)
 
 
 def as_traded(frame: pd.DataFrame) -> pd.DataFrame:
-    """One series' bars with every later split of the same answer multiplied back in; `split` 0 becomes 1."""
+    """One series' bars with every later split of the same answer multiplied back in; `split` 0
+    becomes 1.
+    """
     ratio = frame["split"].where(frame["split"] > 0, 1.0)
     later = ratio[::-1].cumprod()[::-1] / ratio
     prices = ["open", "high", "low", "close", "dividend"]

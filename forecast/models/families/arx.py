@@ -1,4 +1,6 @@
-"""One-step ridge ARX, iterated to the horizon: the skip of the recursive families, standing alone."""
+"""One-step ridge ARX, iterated to the horizon: the skip of the recursive families, standing
+alone.
+"""
 
 from forecast.models.base import LinearSpec
 

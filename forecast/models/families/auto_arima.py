@@ -1,11 +1,13 @@
-"""ARIMA, its orders given or chosen by AICc, the season by Fourier terms or not at all (statsforecast's AutoARIMA).
+"""ARIMA, its orders given or chosen by AICc, the season by Fourier terms or not at all
+(statsforecast's AutoARIMA).
 
-    phi(B) (1 - B)^d (y_t - c'x_t) = theta(B) e_t,    x_t: a constant or a drift, and Fourier terms if asked
+    phi(B) (1 - B)^d (y_t - c'x_t) = theta(B) e_t,    x_t: a constant or a drift, and Fourier terms
+    if asked
 
-Seasonal orders take a minute or more per thousand hourly rows, `fourier` pairs of sine and cosine a second. Without
-them the season is not modelled, so such an entry is left out where there is one. Long series are best fitted on their
-`last` rows (10,000 take over ten minutes, 2,000 a second or two). The fitted Kalman filter goes on over the rows after
-the fit.
+Seasonal orders take a minute or more per thousand hourly rows, `fourier` pairs of sine and cosine a
+second. Without them the season is not modelled, so such an entry is left out where there is one.
+Long series are best fitted on their `last` rows (10,000 take over ten minutes, 2,000 a second or
+two). The fitted Kalman filter goes on over the rows after the fit.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ SETTLED = 1e-13  # change of the filter's covariance below which its gain is con
 
 @dataclass(frozen=True)
 class Arima:
-    """Fitted on rows [first, rows); state `a`, covariance `p` (d, d) after them; `regressors`: (name, coefficient)."""
+    """Fitted on rows [first, rows); state `a`, covariance `p` (d, d) after them; `regressors`:
+    (name, coefficient).
+    """
 
     orders: tuple[int, ...]
     first: int
@@ -39,20 +43,28 @@ class Arima:
 
     @classmethod
     def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Arima:
-        """`options`: `fourier` (pairs, 0), `last` (rows used, all), `orders` ((p, d, q), ...: the one with the
-        lowest AICc is taken; left out: AutoARIMA searches) and what statsforecast's AutoARIMA knows, or its ARIMA."""
+        """`options`: `fourier` (pairs, 0), `last` (rows used, all), `orders` ((p, d, q), ...: the
+        one with the lowest AICc is taken; left out: AutoARIMA searches) and what statsforecast's
+        AutoARIMA knows, or its ARIMA.
+        """
         from statsforecast.models import ARIMA, AutoARIMA
 
         pairs = int(options.pop("fourier", 0))
         if pairs > 0 and 2 * pairs >= season:
-            raise InputError(f"auto_arima: fourier={pairs} needs a season above {2 * pairs}; the season is {season}.")
+            raise InputError(
+                f"auto_arima: fourier={pairs} needs a season above {2 * pairs}; the season is"
+                f" {season}."
+            )
         first = max(len(y) - int(options.pop("last", len(y))), 0)
         terms = fourier(np.arange(first, len(y)), season, pairs).view(Thin) if pairs else None
         orders = options.pop("orders", None)
         if orders is None:
             found = AutoARIMA(season_length=1, **options).fit(y[first:], terms).model_
         else:
-            tried = [ARIMA(order=tuple(o), season_length=1, **options).fit(y[first:], terms).model_ for o in orders]
+            tried = [
+                ARIMA(order=tuple(o), season_length=1, **options).fit(y[first:], terms).model_
+                for o in orders
+            ]
             found = min(tried, key=lambda one: float(one["aicc"]))
         system, arma = found["model"], [int(order) for order in found["arma"]]
         return cls(
@@ -63,13 +75,17 @@ class Arima:
             phi=_floats(system["phi"]),
             theta=_floats(system["theta"]),
             delta=_floats(system["delta"]),
-            regressors=tuple((str(name), float(c)) for name, c in list(found["coef"].items())[sum(arma[:4]) :]),
+            regressors=tuple(
+                (str(name), float(c)) for name, c in list(found["coef"].items())[sum(arma[:4]) :]
+            ),
             a=_floats(system["a"]),
             p=tuple(_floats(row) for row in system["P"]),
         )
 
     def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
-        """One pass of the filter from the end of the fit; the state at each origin gives its forecasts."""
+        """One pass of the filter from the end of the fit; the state at each origin gives its
+        forecasts.
+        """
         transition, noise, observe = self._system()
         states = self._filtered(y[self.rows : origins[-1] + 1], transition, noise, observe)
         state = states[origins - self.rows + 1].T
@@ -97,7 +113,9 @@ class Arima:
         return states
 
     def _system(self) -> tuple[Array, Array, Array]:
-        """Transition (d, d), noise covariance (d, d) in units of sigma², observation (d,): Harvey's form, as R's."""
+        """Transition (d, d), noise covariance (d, d) in units of sigma², observation (d,): Harvey's
+        form, as R's.
+        """
         r, shift = max(len(self.phi), len(self.theta) + 1), len(self.delta)
         transition = np.zeros((r + shift, r + shift))
         transition[: len(self.phi), 0] = self.phi
@@ -112,7 +130,9 @@ class Arima:
     def _explained(self, rows: Rows) -> Array:
         """c'x_t (rows,): what the regressors say."""
         total = np.zeros(len(rows))
-        harmonic = fourier(rows, self.season, sum(name.startswith("ex_") for name, _ in self.regressors) // 2)
+        harmonic = fourier(
+            rows, self.season, sum(name.startswith("ex_") for name, _ in self.regressors) // 2
+        )
         for name, value in self.regressors:
             if name == "drift":
                 total += value * (rows - self.first + 1.0)
@@ -130,7 +150,9 @@ def fourier(rows: Rows, season: int, pairs: int) -> Array:
 
 
 class Thin(np.ndarray):
-    """(rows, terms): statsforecast takes its whole SVD, rows x rows (6 GB of 20,000), for the right vectors alone."""
+    """(rows, terms): statsforecast takes its whole SVD, rows x rows (6 GB of 20,000), for the right
+    vectors alone.
+    """
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         own = {"full_matrices": False} if func is np.linalg.svd else {}
@@ -146,12 +168,19 @@ Order = tuple[int, int, int]
 
 def _one_d(orders: tuple[Order, ...]) -> tuple[Order, ...]:
     if len({d for _, d, _ in orders}) != 1:
-        raise ValueError(f"found {list(orders)}, wanted at least one order, all with one d: AICc compares no two d")
+        raise ValueError(
+            f"found {list(orders)}, wanted at least one order, all with one d: AICc compares no"
+            " two d"
+        )
     return orders
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, list | tuple) and value and isinstance(value[0], int) else value
+    return (
+        [value]
+        if isinstance(value, list | tuple) and value and isinstance(value[0], int)
+        else value
+    )
 
 
 Orders = Annotated[tuple[Order, ...], BeforeValidator(_listed), AfterValidator(_one_d)]
@@ -163,15 +192,23 @@ class Spec(StatisticalSpec):
     equation = "phi(B) (1-B)^d (y[t] - c'f[t]) = theta(B) e[t]; f: Fourier terms of the season"
     source = "Box & Jenkins 1970; Hyndman & Khandakar 2008"
 
-    fourier: int = Field(0, ge=0, description="pairs of sine and cosine, at most as many as the season has")
-    order: Orders | None = Field(None, description="p, d, q, or a list of such with one d; else AICc searches")
+    fourier: int = Field(
+        0, ge=0, description="pairs of sine and cosine, at most as many as the season has"
+    )
+    order: Orders | None = Field(
+        None, description="p, d, q, or a list of such with one d; else AICc searches"
+    )
     last: int = Field(
-        2000, ge=50, description="rows it is fitted on; choosing an order on ten thousand takes ten minutes"
+        2000,
+        ge=50,
+        description="rows it is fitted on; choosing an order on ten thousand takes ten minutes",
     )
 
     def unsuited(self, season_length: int) -> str:
         if self.fourier and season_length < 3:
-            return f"Fourier terms need a season of at least 3 steps; this dataset has {season_length}"
+            return (
+                f"Fourier terms need a season of at least 3 steps; this dataset has {season_length}"
+            )
         if not self.fourier and season_length > 1:
             return f"an ARIMA without Fourier terms leaves out the season of {season_length} steps"
         return ""

@@ -1,9 +1,11 @@
 """Exponential smoothing with automatic choice of error, trend and season (statsforecast's AutoETS).
 
-    y_t = w(x_{t-1}) + r(x_{t-1}) e_t,    x_t = f(x_{t-1}) + g(x_{t-1}) e_t,    x = (level, trend, seasons)
+    y_t = w(x_{t-1}) + r(x_{t-1}) e_t,    x_t = f(x_{t-1}) + g(x_{t-1}) e_t,    x = (level, trend,
+    seasons)
 
-AICc looks one step ahead only: on hourly data it drops the day for a random walk, which is far worse at every
-longer horizon. `seasonal: kept` keeps the additive season and has the rest chosen: the stronger bar there.
+AICc looks one step ahead only: on hourly data it drops the day for a random walk, which is far
+worse at every longer horizon. `seasonal: kept` keeps the additive season and has the rest chosen:
+the stronger bar there.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from forecast.models.statistical import Array, Rows, StatisticalSpec
 
 @dataclass(frozen=True)
 class Ets:
-    """`components` error, trend, season, damping (as "AADN"); `parameters` alpha, beta, gamma, phi, initial state."""
+    """`components` error, trend, season, damping (as "AADN"); `parameters` alpha, beta, gamma, phi,
+    initial state.
+    """
 
     components: str
     season: int
@@ -27,7 +31,9 @@ class Ets:
 
     @classmethod
     def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Ets:
-        """`options`: `model` ("ZZZ": error, trend, season; Z is chosen), `damped` (None: chosen)."""
+        """`options`: `model` ("ZZZ": error, trend, season; Z is chosen), `damped` (None:
+        chosen).
+        """
         from statsforecast.models import AutoETS
 
         model = AutoETS(season_length=season, **options).fit(y).model_
@@ -35,7 +41,9 @@ class Ets:
         return cls(str(model["components"]), int(model["m"]), parameters)
 
     def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
-        """The states of one pass over y, then statsforecast's own point forecast from the state at each origin."""
+        """The states of one pass over y, then statsforecast's own point forecast from the state at
+        each origin.
+        """
         from statsforecast.ets import etsforecast, switch
 
         states = self.states(y[: origins[-1] + 1])
@@ -47,13 +55,26 @@ class Ets:
         return out
 
     def states(self, y: Array) -> Array:
-        """(T + 1, states): row t is the state before y[t], by statsforecast's recursion with these parameters."""
+        """(T + 1, states): row t is the state before y[t], by statsforecast's recursion with these
+        parameters.
+        """
         from statsforecast.ets import pegelsresid_C
 
         alpha, beta, gamma, phi, *initial = (np.nan if p is None else p for p in self.parameters)
         error, trend, season, damped = tuple(self.components)
         _, _, states, _ = pegelsresid_C(
-            y, self.season, np.array(initial), error, trend, season, damped != "N", alpha, beta, gamma, phi, 1
+            y,
+            self.season,
+            np.array(initial),
+            error,
+            trend,
+            season,
+            damped != "N",
+            alpha,
+            beta,
+            gamma,
+            phi,
+            1,
         )
         return np.asarray(states)
 
@@ -67,7 +88,9 @@ class Spec(StatisticalSpec):
     seasonal: Literal["chosen", "kept"] = "chosen"
 
     def unsuited(self, season_length: int) -> str:
-        return "there is no season to keep" if self.seasonal == "kept" and season_length == 1 else ""
+        return (
+            "there is no season to keep" if self.seasonal == "kept" and season_length == 1 else ""
+        )
 
     def options(self, season_length: int) -> dict[str, Any]:
         return {"model": "ZZA" if self.seasonal == "kept" else "ZZZ"}

@@ -1,12 +1,14 @@
-"""The Theta method with its form chosen: standard, optimised or dynamic (statsforecast's AutoTheta).
+"""The Theta method with its form chosen: standard, optimised or dynamic (statsforecast's
+AutoTheta).
 
     mu_t = l_{t-1} + (1 - 1/theta) [(1 - alpha)^(t-1) A + (1 - (1 - alpha)^t) / alpha B]
     l_t  = alpha y_t + (1 - alpha) l_{t-1}
 
-A + B t is the least-squares line through the (deseasonalised) series up to the origin. statsforecast's `forward`
-decomposes the whole history again at every origin (0.1 s each on hourly data). Level, line and seasonal means are all
-linear in the observations, so here they come from cumulative sums over the whole series, one channel per phase of the
-season: the same numbers at every origin for the price of one pass.
+A + B t is the least-squares line through the (deseasonalised) series up to the origin.
+statsforecast's `forward` decomposes the whole history again at every origin (0.1 s each on hourly
+data). Level, line and seasonal means are all linear in the observations, so here they come from
+cumulative sums over the whole series, one channel per phase of the season: the same numbers at
+every origin for the price of one pass.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from forecast.models.statistical import Array, Rows, StatisticalSpec
 
 @dataclass(frozen=True)
 class Theta:
-    """`form` STM, OTM, DSTM or DOTM; `level` before the first row; `decomposition` none, additive, multiplicative."""
+    """`form` STM, OTM, DSTM or DOTM; `level` before the first row; `decomposition` none, additive,
+    multiplicative.
+    """
 
     form: str
     season: int
@@ -32,20 +36,33 @@ class Theta:
 
     @classmethod
     def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Theta:
-        """`options`: `model` (None: the best of STM, OTM, DSTM, DOTM by squared error), `decomposition_type`."""
+        """`options`: `model` (None: the best of STM, OTM, DSTM, DOTM by squared error),
+        `decomposition_type`.
+        """
         from statsforecast.theta import auto_theta
 
         model = auto_theta(y, m=season, **options)
         decomposition = str(model["decomposition_type"]) if model.get("decompose") else "none"
         values = model["par"]
-        return cls(str(model["modeltype"]), season, float(values["alpha"]), float(values["theta"]),
-                     float(values["initial_smoothed"]), decomposition)  # fmt: skip
+        return cls(
+            str(model["modeltype"]),
+            season,
+            float(values["alpha"]),
+            float(values["theta"]),
+            float(values["initial_smoothed"]),
+            decomposition,
+        )
 
     def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
-        """(n_origins, horizon). The choice of decomposition stays as fitted; its seasonal means follow the data."""
+        """(n_origins, horizon).
+
+        The choice of decomposition stays as fitted; its seasonal means follow the data.
+        """
         y = y[: origins[-1] + 1]
         if self.decomposition == "none":
-            return self._from_states(*self._states(y[:, None], origins), origins, horizon, np.ones((len(origins), 1)))
+            return self._from_states(
+                *self._states(y[:, None], origins), origins, horizon, np.ones((len(origins), 1))
+            )
         pattern = seasonal_means(y, origins, self.season, self.decomposition)
         phase = np.arange(len(y)) % self.season
         indicator = (phase[:, None] == np.arange(self.season)).astype(np.float64)
@@ -60,13 +77,16 @@ class Theta:
         return smooth + seasonal if self.decomposition == "additive" else smooth * seasonal
 
     def _states(self, channels: Array, origins: Rows) -> tuple[Array, Array, Array, Array]:
-        """Level (without its start), mean, intercept, slope of every channel at the origins: (n_origins, channels)."""
+        """Level (without its start), mean, intercept, slope of every channel at the origins:
+        (n_origins, channels).
+        """
         from scipy.signal import lfilter
 
         level = lfilter([self.alpha], [1.0, self.alpha - 1.0], channels, axis=0)[origins]
         count = np.arange(1.0, len(channels) + 1)[:, None]
         mean = np.cumsum(channels, axis=0) / count
-        if self.form.startswith("D"):  # their slope starts at 0 in the second row and leans on the running mean
+        # their slope starts at 0 in the second row and leans on the running mean
+        if self.form.startswith("D"):
             before = np.vstack([channels[:1], mean[:-1]])
             t = count - 1
             with np.errstate(invalid="ignore"):
@@ -80,10 +100,21 @@ class Theta:
         return level, mean[origins], intercept[origins], slope[origins]
 
     def _from_states(
-        self, level: Array, mean: Array, intercept: Array, slope: Array, origins: Rows, horizon: int, mix: Array
+        self,
+        level: Array,
+        mean: Array,
+        intercept: Array,
+        slope: Array,
+        origins: Rows,
+        horizon: int,
+        mix: Array,
     ) -> Array:
-        """Mix the channels of each origin into one series' state, then run its own forecasts through the recursion."""
-        level, mean, a, b = (np.einsum("oc,oc->o", mix, state) for state in (level, mean, intercept, slope))
+        """Mix the channels of each origin into one series' state, then run its own forecasts
+        through the recursion.
+        """
+        level, mean, a, b = (
+            np.einsum("oc,oc->o", mix, state) for state in (level, mean, intercept, slope)
+        )
         decay = 1.0 - self.alpha
         level = level + decay ** (origins + 1.0) * self.level
         out = np.empty((len(origins), horizon))
@@ -100,7 +131,8 @@ class Theta:
 
 
 def seasonal_means(y: Array, origins: Rows, season: int, decomposition: str) -> Array:
-    """(n_origins, season): the classical decomposition's seasonal pattern of y[: origin + 1], phase 0 being row 0.
+    """(n_origins, season): the classical decomposition's seasonal pattern of y[: origin + 1], phase
+    0 being row 0.
 
     Rows within half a season of the origin have no centred moving average yet and take no part.
     """
@@ -122,6 +154,9 @@ def seasonal_means(y: Array, origins: Rows, season: int, decomposition: str) -> 
 
 class Spec(StatisticalSpec):
     fitted = Theta
-    summary = "The Theta form with the lowest squared error on the train range, after removing the season."
+    summary = (
+        "The Theta form with the lowest squared error on the train range, after removing the"
+        " season."
+    )
     equation = "mean of a trend line and a theta line, smoothed; theta and alpha optimised"
     source = "Fiorucci, Pellegrini, Louzada, Petropoulos & Koehler 2016"

@@ -1,4 +1,6 @@
-"""Bidirectional recurrent network: forwards and backwards over the lookback window, never beyond the origin."""
+"""Bidirectional recurrent network: forwards and backwards over the lookback window, never beyond
+the origin.
+"""
 
 from __future__ import annotations
 

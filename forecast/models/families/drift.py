@@ -16,9 +16,14 @@ class Spec(BaselineSpec):
     equation = "y[t+h] = y[t] + h (y[t] - y[t-L+1]) / (L - 1)"
     source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
 
-    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
+    def forecast(
+        self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
+    ) -> np.ndarray:
         z = windows.z[:, :, : channels.outputs]
-        first = np.isfinite(z).argmax(axis=1)  # of all missing: row 0, where `filled` has the same value as at the end
+        # of all missing: row 0, where `filled` has the same value as at the end
+        first = np.isfinite(z).argmax(axis=1)
         start = np.take_along_axis(filled(z)[0], first[:, None], axis=1)[:, 0]
         slope = (windows.last - start) / np.maximum(z.shape[1] - 1 - first, 1)
-        return windows.last[:, None, :] + np.arange(1, horizon + 1)[None, :, None] * slope[:, None, :]
+        return (
+            windows.last[:, None, :] + np.arange(1, horizon + 1)[None, :, None] * slope[:, None, :]
+        )

@@ -1,4 +1,6 @@
-"""Encoder–decoder (sequence to sequence): one recurrent net reads the past, a second one writes the horizon."""
+"""Encoder–decoder (sequence to sequence): one recurrent net reads the past, a second one writes the
+horizon.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,33 @@ from forecast.networks.description import EncoderDecoder, Network, Shapes
 
 class Spec(NetworkSpec):
     summary = "An encoder's state starts a decoder that runs over the horizon on its own output."
-    equation = "s[t] = enc(x[..t]); d[k], s[k] = dec([p[k-1], e[t], f[t+k]], s[k-1]); p[k] = U d[k] + c"
+    equation = (
+        "s[t] = enc(x[..t]); d[k], s[k] = dec([p[k-1], e[t], f[t+k]], s[k-1]); p[k] = U d[k] + c"
+    )
     source = "Sutskever, Vinyals & Le 2014; Cho et al. 2014"
 
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
     units: int = Field(24, ge=1)
-    feedback: bool = Field(True, description="false: one-to-many, the state shared and no output fed back")
-    chunk: int = Field(12, ge=1, description="supervised steps per chunk; each starts a decoder of its own")
+    feedback: bool = Field(
+        True, description="false: one-to-many, the state shared and no output fed back"
+    )
+    chunk: int = Field(
+        12, ge=1, description="supervised steps per chunk; each starts a decoder of its own"
+    )
 
     def build(self, shapes: Shapes) -> Network:
-        location = self.head.fed_back  # a head without a location, such as bins, has nothing to feed back
+        # a head without a location, such as bins, has nothing to feed back
+        location = self.head.fed_back
         feedback = self.feedback and location is not None
-        blocks = (EncoderDecoder("seq", self.cell, self.units, feedback=feedback, parameter=location or 0),)
+        blocks = (
+            EncoderDecoder(
+                "seq", self.cell, self.units, feedback=feedback, parameter=location or 0
+            ),
+        )
         return Network(blocks, shapes, self.future_units)
 
     def space(self) -> Mapping[str, search.Dimension]:
-        return {"learning_rate": search.LogUniform(5e-4, 5e-2), "units": search.Choice((16, 24, 48))}
+        return {
+            "learning_rate": search.LogUniform(5e-4, 5e-2),
+            "units": search.Choice((16, 24, 48)),
+        }

@@ -20,5 +20,7 @@ class Spec(NetworkSpec):
     layers: int = Field(2, ge=1)
 
     def build(self, shapes: Shapes) -> Network:
-        blocks: tuple[Block, ...] = tuple(Dense(f"dense_{i}", self.units) for i in range(self.layers))
+        blocks: tuple[Block, ...] = tuple(
+            Dense(f"dense_{i}", self.units) for i in range(self.layers)
+        )
         return Network(dropped(blocks, self.dropout), shapes, self.future_units)

@@ -1,4 +1,6 @@
-"""LSTM variants: forget gate absent or coupled to the input gate, linear output, diagonal peepholes."""
+"""LSTM variants: forget gate absent or coupled to the input gate, linear output, diagonal
+peepholes.
+"""
 
 from __future__ import annotations
 

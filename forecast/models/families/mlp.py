@@ -1,4 +1,6 @@
-"""Multi-layer perceptron on a fixed window: one dense map of the last `lags` rows, all steps at once."""
+"""Multi-layer perceptron on a fixed window: one dense map of the last `lags` rows, all steps at
+once.
+"""
 
 from __future__ import annotations
 
@@ -22,5 +24,7 @@ class Spec(NetworkSpec):
 
     def build(self, shapes: Shapes) -> Network:
         taps = Taps("window", tuple(range(min(self.lags, shapes.lookback))))
-        dense: tuple[Block, ...] = tuple(Dense(f"dense_{i}", self.units) for i in range(self.layers))
+        dense: tuple[Block, ...] = tuple(
+            Dense(f"dense_{i}", self.units) for i in range(self.layers)
+        )
         return Network((taps, *dropped(dense, self.dropout)), shapes, self.future_units)

@@ -1,9 +1,11 @@
-"""Season and trend by LOESS, exponential smoothing on what is left (statsforecast's MSTL with AutoETS).
+"""Season and trend by LOESS, exponential smoothing on what is left (statsforecast's MSTL with
+AutoETS).
 
-LOESS is local: a row's seasonal part settles once half a window of later rows is there. So the adjusted series is kept
-block by block as it settles, the ETS state runs over it once, and an origin decomposes only its last rows and goes on
-from the state before them. (statsmodels' STL drops the slope of its trend on series beyond some 4,000 rows, a rule
-made for irregular points; short stretches avoid that, too.)
+LOESS is local: a row's seasonal part settles once half a window of later rows is there. So the
+adjusted series is kept block by block as it settles, the ETS state runs over it once, and an origin
+decomposes only its last rows and goes on from the state before them. (statsmodels' STL drops the
+slope of its trend on series beyond some 4,000 rows, a rule made for irregular points; short
+stretches avoid that, too.)
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ class Mstl:
     def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Mstl:
         """`options`: `model` of the ETS ("ZZN": error and trend are chosen)."""
         if season < 2 or len(y) < 2 * season:
-            raise InputError(f"mstl needs a season of at least 2 and two of them; got season {season}, {len(y)} rows.")
+            raise InputError(
+                f"mstl needs a season of at least 2 and two of them; got season {season}, {len(y)}"
+                " rows."
+            )
         _, tail, _ = last_rows(y, season)
         ets = Ets.fit(np.concatenate([settled(y, season), tail]), 1, {"model": "ZZN", **options})
         return cls(season, ets.components, ets.parameters)
@@ -52,7 +57,9 @@ class Mstl:
 
 
 def settled(y: Array, season: int) -> Array:
-    """(begin,): y without its seasonal part, up to where `last_rows` begins; each value uses one later block of y."""
+    """(begin,): y without its seasonal part, up to where `last_rows` begins; each value uses one
+    later block of y.
+    """
     block = BLOCK * season
     parts = [np.empty(0)]
     for first in range(0, _begin(len(y), season), block):
@@ -85,7 +92,9 @@ def _begin(rows: int, season: int) -> int:
 
 class Spec(StatisticalSpec):
     fitted = Mstl
-    summary = "The last season repeated, on exponential smoothing of the seasonally adjusted series."
+    summary = (
+        "The last season repeated, on exponential smoothing of the seasonally adjusted series."
+    )
     equation = "y[t+h] = ETS(y - s)[t+h] + s[t + h - m ceil(h/m)], s: seasonal part by STL"
     source = "Cleveland, Cleveland, McRae & Terpenning 1990; Bandara, Hyndman & Bergmeir 2021"
 

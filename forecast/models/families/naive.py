@@ -14,5 +14,7 @@ class Spec(BaselineSpec):
     equation = "y[t+h] = y[t]"
     source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
 
-    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
+    def forecast(
+        self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
+    ) -> np.ndarray:
         return Skip("last", horizon, channels.outputs).forecast(windows, channels)

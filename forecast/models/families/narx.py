@@ -1,7 +1,8 @@
-"""NARX: a one-step map with separate delays for the target and the exogenous inputs, closed over the horizon.
+"""NARX: a one-step map with separate delays for the target and the exogenous inputs, closed over
+the horizon.
 
-Trained open loop (series-parallel: measured y fed back), forecasting closed loop (parallel: its own output).
-MATLAB's narxnet; without exogenous columns it is NAR.
+Trained open loop (series-parallel: measured y fed back), forecasting closed loop (parallel: its own
+output). MATLAB's narxnet; without exogenous columns it is NAR.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from forecast.networks.description import Block, Dense, Network, Parallel, Shape
 
 class Spec(NetworkSpec):
     recursive = True
-    summary = "One-step map of delayed targets and inputs, fed with its own forecasts to the horizon."
+    summary = (
+        "One-step map of delayed targets and inputs, fed with its own forecasts to the horizon."
+    )
     equation = "y[t+1] = F(y[t], ..., y[t-n+1], x[t-d], ..., x[t-m])"
     source = "Leontaritis & Billings 1985"
     choices: ClassVar[Choices] = {"units": (12, 24, 48), "target_lags": (8, 24, 48)}
@@ -37,6 +40,8 @@ class Spec(NetworkSpec):
         if others and self.input_lags:
             last = min(self.input_delay + self.input_lags, shapes.lookback)
             branches.append((Taps("x", tuple(range(self.input_delay, last)), others),))
-        dense: tuple[Block, ...] = tuple(Dense(f"dense_{i}", self.units) for i in range(self.layers))
+        dense: tuple[Block, ...] = tuple(
+            Dense(f"dense_{i}", self.units) for i in range(self.layers)
+        )
         blocks = (Parallel("delays", tuple(branches)), *dropped(dense, self.dropout))
         return Network(blocks, shapes, self.future_units, feedback=True)

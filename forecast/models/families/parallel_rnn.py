@@ -1,4 +1,6 @@
-"""Parallel recursion: recurrent branches of different kinds side by side on the same input, merged."""
+"""Parallel recursion: recurrent branches of different kinds side by side on the same input,
+merged.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Projection before a recurrent net: few combinations of the inputs in place of many columns.
 
-Learnt P x, linear and trained with the rest, or unsupervised P: the principal axes of the train inputs, not trained.
+Learnt P x, linear and trained with the rest, or unsupervised P: the principal axes of the train
+inputs, not trained.
 """
 
 from __future__ import annotations
@@ -14,20 +15,26 @@ from forecast.networks.description import Block, Dense, Network, Parallel, Recur
 
 
 class Spec(NetworkSpec):
-    summary = "A recurrent layer on a linear projection of its inputs, learnt or principal components."
+    summary = (
+        "A recurrent layer on a linear projection of its inputs, learnt or principal components."
+    )
     equation = "z[t] = P x[t] + p; h[t] = LSTM(z[t], h[t-1]); y = U h + c"
     source = "Pearson 1901; Hotelling 1933; learnt P: Bengio, Ducharme, Vincent & Jauvin 2003"
     choices: ClassVar[Choices] = {"units": (16, 32, 64), "width": (2, 4, 8)}
 
     projection: Literal["learnt", "pca"] = "pca"
-    width: int = Field(4, ge=1, description="columns that are left of the past ones; at most as many as there are")
+    width: int = Field(
+        4, ge=1, description="columns that are left of the past ones; at most as many as there are"
+    )
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
     units: int = Field(32, ge=1)
 
     @model_validator(mode="after")
     def _axes_are_kept(self) -> Spec:
         if self.projection == "pca" and self.trainer == "lm":
-            raise ValueError("projection: pca is trained by gradient; use projection: learnt with trainer: lm")
+            raise ValueError(
+                "projection: pca is trained by gradient; use projection: learnt with trainer: lm"
+            )
         return self
 
     def build(self, shapes: Shapes) -> Network:
@@ -38,5 +45,8 @@ class Spec(NetworkSpec):
         if shapes.future_channels and self.future_units:
             ahead = tuple(range(shapes.channels, shapes.channels + self.future_units))
             branches.append((Taps("ahead", (0,), ahead),))
-        blocks = (Parallel("projection", tuple(branches)), Recurrent(self.cell, self.cell, self.units))
+        blocks = (
+            Parallel("projection", tuple(branches)),
+            Recurrent(self.cell, self.cell, self.units),
+        )
         return Network(dropped(blocks, self.dropout), shapes, self.future_units)

@@ -1,10 +1,15 @@
-"""The mixed strategy in closed form: a one-step ridge iterated, and a direct ridge on what it leaves of each step."""
+"""The mixed strategy in closed form: a one-step ridge iterated, and a direct ridge on what it
+leaves of each step.
+"""
 
 from forecast.models.base import LinearSpec
 
 
 class Spec(LinearSpec):
     corrected = True
-    summary = "One-step ridge ARX fed with its own forecasts, each step of the horizon corrected directly."
+    summary = (
+        "One-step ridge ARX fed with its own forecasts, each step of the horizon corrected"
+        " directly."
+    )
     equation = "y[t+h] = arx[t+h] + C_h' [y[t-k] - y[t], x[t-k], f[t+1..t+H]] + c_h"
     source = "Ben Taieb & Hyndman 2012, RECTIFY"

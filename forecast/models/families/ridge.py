@@ -1,11 +1,17 @@
-"""Ridge regression on everything the networks see: the default skip, standing alone as a row of its own."""
+"""Ridge regression on everything the networks see: the default skip, standing alone as a row of its
+own.
+"""
 
 from forecast.models.base import LinearSpec
 
 
 class Spec(LinearSpec):
-    summary = "Ridge on lookback differences, exogenous lags and calendar, and on products of these: the skip alone."
+    summary = (
+        "Ridge on lookback differences, exogenous lags and calendar, and on products of these: the"
+        " skip alone."
+    )
     equation = (
-        "y[t+h] - y[t] = B_h' [z, f[t+1..t+H], f f', f z'] + b_h, z = y[t-k] - y[t], x[t-k]; the last two if chosen"
+        "y[t+h] - y[t] = B_h' [z, f[t+1..t+H], f f', f z'] + b_h, z = y[t-k] - y[t], x[t-k]; the"
+        " last two if chosen"
     )
     source = "Hoerl & Kennard 1970; NLinear of Zeng et al. 2023 without exogenous inputs"

@@ -17,5 +17,9 @@ class Spec(BaselineSpec):
     def unsuited(self, season_length: int) -> str:
         return "without a season it is naive" if season_length == 1 else ""
 
-    def forecast(self, windows: Windows, channels: Layout, *, horizon: int, season_length: int) -> np.ndarray:
-        return Skip("seasonal", horizon, channels.outputs, season_length).forecast(windows, channels)
+    def forecast(
+        self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
+    ) -> np.ndarray:
+        return Skip("seasonal", horizon, channels.outputs, season_length).forecast(
+            windows, channels
+        )

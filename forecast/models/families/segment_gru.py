@@ -1,4 +1,6 @@
-"""A recurrent layer over segments of the window instead of its rows, all of it relative to the last value."""
+"""A recurrent layer over segments of the window instead of its rows, all of it relative to the last
+value.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,31 @@ from forecast.networks.description import Dense, Dropout, Network, Recurrent, Se
 
 
 class Spec(NetworkSpec):
-    summary = "A GRU that steps from segment to segment of the window, on differences to its last value."
-    equation = "h[k] = GRU(relu(P (segment k of x - x[t]) + b), h[k-1]); part j of y[t+1..t+H] = U GRU(e[j], h[n]) + c"
+    summary = (
+        "A GRU that steps from segment to segment of the window, on differences to its last value."
+    )
+    equation = (
+        "h[k] = GRU(relu(P (segment k of x - x[t]) + b), h[k-1]); part j of y[t+1..t+H] = U"
+        " GRU(e[j], h[n]) + c"
+    )
     source = "Lin, Lin, Wu, Zhao, Mo & Zhang 2023 (SegRNN)"
     choices: ClassVar[Choices] = {"units": (32, 64, 128), "segment": (12, 24, 48)}
 
-    segment: int = Field(24, ge=1, description="rows that are one step of the recurrence; the newest whole ones count")
+    segment: int = Field(
+        24,
+        ge=1,
+        description="rows that are one step of the recurrence; the newest whole ones count",
+    )
     units: int = Field(64, ge=1)
     batch_size: int = Field(128, ge=1, description="windows in a gradient step")
 
     def build(self, shapes: Shapes) -> Network:
         length = min(self.segment, shapes.lookback)
-        parts = next(n for n in range(-(-shapes.horizon // length), shapes.horizon + 1) if shapes.horizon % n == 0)
+        parts = next(
+            n
+            for n in range(-(-shapes.horizon // length), shapes.horizon + 1)
+            if shapes.horizon % n == 0
+        )
         levels = tuple(c for c in shapes.target_channels if c not in shapes.change_channels)
         blocks = (
             Segments("segments", length, shapes.lookback // length, levels),

@@ -25,22 +25,28 @@ class Spec(ModelSpec):
         return 0
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per series the cutoffs `<id>/cutoff` (n,) in ns and the provider's forecasts then, `<id>/said` (n, H, O)."""
+        """Per series the cutoffs `<id>/cutoff` (n,) in ns and the provider's forecasts then,
+        `<id>/said` (n, H, O).
+        """
         if problem.vintages is None or problem.vintages.empty:
             raise ModelFailure(
-                f"No forecasts of the provider are kept for dataset {problem.panel.name!r}. Set `forecast_url` or "
-                "`previous_runs_url` of its source and fetch."
+                f"No forecasts of the provider are kept for dataset {problem.panel.name!r}. Set"
+                " `forecast_url` or `previous_runs_url` of its source and fetch."
             )
         targets = problem.panel.task.targets
         shape = (-1, problem.panel.task.horizon, len(targets))
         found = {}
         for uid, rows in problem.vintages.groupby("unique_id", sort=True):
-            found[f"{uid}/cutoff"] = rows.loc[rows["step"] == 1, "cutoff"].to_numpy("datetime64[ns]").astype(np.int64)
+            found[f"{uid}/cutoff"] = (
+                rows.loc[rows["step"] == 1, "cutoff"].to_numpy("datetime64[ns]").astype(np.int64)
+            )
             found[f"{uid}/said"] = rows[targets].to_numpy(dtype=np.float64).reshape(shape)
         return Parameters(found)
 
     def predict(self, model: FittedModel, given: Sequence[Asked]) -> list[np.ndarray]:
-        """(n, H, O) in raw units, as the provider gave them; `ModelFailure` unless there is one at every origin."""
+        """(n, H, O) in raw units, as the provider gave them; `ModelFailure` unless there is one at
+        every origin.
+        """
         return [self._said(model, series, rows) for series, rows in given]
 
     def _said(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
@@ -51,8 +57,9 @@ class Spec(ModelSpec):
         silent = ~np.isin(cutoffs, kept)
         if silent.any():
             raise ModelFailure(
-                f"The provider has no forecast of the whole horizon at {int(silent.sum())} of {len(rows)} origins "
-                f"of series {series.unique_id!r}, first at {series.ds[rows[silent][0]].astype('datetime64[m]')}. Keep "
-                "more of its forecasts (`previous_runs_url`), or move the dates under `splits`."
+                f"The provider has no forecast of the whole horizon at {int(silent.sum())} of"
+                f" {len(rows)} origins of series {series.unique_id!r}, first at"
+                f" {series.ds[rows[silent][0]].astype('datetime64[m]')}. Keep more of its forecasts"
+                " (`previous_runs_url`), or move the dates under `splits`."
             )
         return model.weights[f"{series.unique_id}/said"][at].copy()

@@ -1,19 +1,20 @@
-"""A regressor of scikit-learn by its name, one for all steps of the horizon: the lead time is an input.
+"""A regressor of scikit-learn by its name, one for all steps of the horizon: the lead time is an
+input.
 
-Per origin t and step h it sees the last `lags` values of the targets as differences to the newest one, their level and
-its averages, the newest rows and averages of the other inputs, the calendar of t + h, h itself, and the values one
-season, two and seven of them before t + h as far as the lookback reaches. It is fitted to the change from the last
-value, or to what the ridge leaves (`base`), on at most `rows` pairs of origin and step. Missing values are carried
-forward before, as for every model, so no regressor meets a NaN.
+Per origin t and step h it sees the last `lags` values of the targets as differences to the newest
+one, their level and its averages, the newest rows and averages of the other inputs, the calendar of
+t + h, h itself, and the values one season, two and seven of them before t + h as far as the
+lookback reaches. It is fitted to the change from the last value, or to what the ridge leaves
+(`base`), on at most `rows` pairs of origin and step. Missing values are carried forward before, as
+for every model, so no regressor meets a NaN.
 
-A pickle runs whatever code is in it when it is loaded, and loads only with the version of scikit-learn that wrote it.
-What each kind of regressor needs for a forecast is a few arrays, so those are saved like the weights of a network, and
-forecasts are made from them with NumPy alone:
+A pickle runs whatever code is in it when it is loaded, and loads only with the version of
+scikit-learn that wrote it. What each kind of regressor needs for a forecast is a few arrays, so
+those are saved like the weights of a network, and forecasts are made from them with NumPy alone:
 
-    trees         feature, threshold, left, right, value (nodes of all trees one after another), roots, start
-    linear        slopes, intercept
-    kernel        vectors, weights, intercept, gamma (radial basis functions)
-    neighbours    points, answers, count, by_distance
+    trees         feature, threshold, left, right, value (nodes of all trees one after another),
+    roots, start linear        slopes, intercept kernel        vectors, weights, intercept, gamma
+    (radial basis functions) neighbours    points, answers, count, by_distance
 """
 
 from __future__ import annotations
@@ -35,12 +36,19 @@ from forecast.system.errors import InputError, ModelFailure, closest, quote_name
 
 Arrays = Mapping[str, np.ndarray]
 ROWS_AT_ONCE, ROWS_NEAR = 2048, 128
-"""Rows forecast at once, and by neighbours: the table of rows and trees, or of rows and points, stays small."""
+"""Rows forecast at once, and by neighbours: the table of rows and trees, or of rows and points,
+stays small.
+"""
 BOOSTING = "HistGradientBoostingRegressor"
 TREES = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
 SEASONS_BACK = (1, 2, 7)
 DEFAULTS: dict[str, dict[str, Any]] = {
-    BOOSTING: {"max_iter": 200, "learning_rate": 0.05, "max_features": 0.3, "early_stopping": False},
+    BOOSTING: {
+        "max_iter": 200,
+        "learning_rate": 0.05,
+        "max_features": 0.3,
+        "early_stopping": False,
+    },
     "RandomForestRegressor": {"n_estimators": 100, "max_features": 0.3},
     "ExtraTreesRegressor": {"n_estimators": 100, "max_features": 0.3},
     "KNeighborsRegressor": {"n_neighbors": 50},
@@ -52,7 +60,14 @@ def boosted_trees(model: Any) -> dict[str, np.ndarray]:
     """Of a HistGradientBoostingRegressor without categories. Inputs hold no NaN."""
     trees = [stage[0].nodes for stage in model._predictors]
     nodes = [
-        (n["feature_idx"], n["num_threshold"], n["left"], n["right"], n["value"], n["is_leaf"].astype(bool))
+        (
+            n["feature_idx"],
+            n["num_threshold"],
+            n["left"],
+            n["right"],
+            n["value"],
+            n["is_leaf"].astype(bool),
+        )
         for n in trees
     ]
     return _forest(nodes, start=float(model._baseline_prediction.ravel()[0]))
@@ -62,7 +77,14 @@ def forest(model: Any) -> dict[str, np.ndarray]:
     """Of a RandomForestRegressor or an ExtraTreesRegressor."""
     trees = [one.tree_ for one in model.estimators_]
     nodes = [
-        (t.feature, t.threshold, t.children_left, t.children_right, t.value[:, 0, 0] / len(trees), t.children_left < 0)
+        (
+            t.feature,
+            t.threshold,
+            t.children_left,
+            t.children_right,
+            t.value[:, 0, 0] / len(trees),
+            t.children_left < 0,
+        )
         for t in trees
     ]
     return _forest(nodes, start=0.0)
@@ -71,7 +93,9 @@ def forest(model: Any) -> dict[str, np.ndarray]:
 def _forest(trees: Sequence[tuple[np.ndarray, ...]], *, start: float) -> dict[str, np.ndarray]:
     """Leaves point at themselves, so that a row may go on down after it has arrived."""
     roots = np.cumsum([0, *(len(tree[0]) for tree in trees)])[:-1]
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("feature", "threshold", "left", "right", "value")}
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("feature", "threshold", "left", "right", "value")
+    }
     for root, (feature, threshold, left, right, value, leaf) in zip(roots, trees, strict=True):
         own = root + np.arange(len(feature))
         parts["feature"].append(np.where(leaf, 0, feature).astype(np.int32))
@@ -84,12 +108,18 @@ def _forest(trees: Sequence[tuple[np.ndarray, ...]], *, start: float) -> dict[st
 
 
 def linear(model: Any) -> dict[str, np.ndarray]:
-    return {"slopes": np.ravel(model.coef_), "intercept": np.array(float(np.ravel(model.intercept_)[0]))}
+    return {
+        "slopes": np.ravel(model.coef_),
+        "intercept": np.array(float(np.ravel(model.intercept_)[0])),
+    }
 
 
 def kernel(model: Any) -> dict[str, np.ndarray]:
     if model.kernel != "rbf":
-        raise InputError(f"regressor SVR: kernel {model.kernel!r} is not supported; wanted 'rbf'. Leave `kernel` out.")
+        raise InputError(
+            f"regressor SVR: kernel {model.kernel!r} is not supported; wanted 'rbf'. Leave `kernel`"
+            " out."
+        )
     return {
         "vectors": model.support_vectors_,
         "weights": np.ravel(model.dual_coef_),
@@ -101,8 +131,8 @@ def kernel(model: Any) -> dict[str, np.ndarray]:
 def neighbours(model: Any) -> dict[str, np.ndarray]:
     if model.effective_metric_ != "euclidean" or model.weights not in ("uniform", "distance"):
         raise InputError(
-            "regressor KNeighborsRegressor: wanted the Euclidean distance and weights 'uniform' or 'distance'; leave "
-            "`metric` and `p` out."
+            "regressor KNeighborsRegressor: wanted the Euclidean distance and weights 'uniform' or"
+            " 'distance'; leave `metric` and `p` out."
         )
     return {
         "points": model._fit_X,
@@ -128,14 +158,18 @@ KINDS: dict[str, tuple[str, Callable[[Any], dict[str, np.ndarray]]]] = {
 def known(name: str) -> str:
     """`name`; ValueError with the nearest one where there is no such regressor."""
     if name not in KINDS:
-        raise ValueError(f"unknown regressor {name!r}.{closest(name, KINDS)} Known: {quote_names(KINDS)}")
+        raise ValueError(
+            f"unknown regressor {name!r}.{closest(name, KINDS)} Known: {quote_names(KINDS)}"
+        )
     return name
 
 
 def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     """(n,) from the arrays of any kind and inputs (n, features)."""
     size = ROWS_NEAR if "points" in arrays else ROWS_AT_ONCE
-    return np.concatenate([_predict(arrays, x[k : k + size]) for k in range(0, max(len(x), 1), size)])
+    return np.concatenate(
+        [_predict(arrays, x[k : k + size]) for k in range(0, max(len(x), 1), size)]
+    )
 
 
 def _predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
@@ -164,7 +198,9 @@ def leaves(arrays: Arrays, x: np.ndarray) -> np.ndarray:
 def first_trees(arrays: Arrays, count: int) -> dict[str, np.ndarray]:
     """A boosted forest cut after `count` trees."""
     stop = int(arrays["roots"][count]) if count < len(arrays["roots"]) else len(arrays["value"])
-    nodes = {name: arrays[name][:stop] for name in ("feature", "threshold", "left", "right", "value")}
+    nodes = {
+        name: arrays[name][:stop] for name in ("feature", "threshold", "left", "right", "value")
+    }
     return {**nodes, "roots": arrays["roots"][:count], "start": arrays["start"]}
 
 
@@ -182,7 +218,9 @@ def _squared_distances(x: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     distances = _squared_distances(x, arrays["points"])
-    nearest = np.argpartition(distances, int(arrays["count"]) - 1, axis=1)[:, : int(arrays["count"])]
+    nearest = np.argpartition(distances, int(arrays["count"]) - 1, axis=1)[
+        :, : int(arrays["count"])
+    ]
     answers = arrays["answers"][nearest]
     if not bool(arrays["by_distance"]):
         return np.asarray(answers.mean(axis=1))
@@ -191,31 +229,45 @@ def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
 
 
 class Spec(RegressorSpec):
-    summary = "A regressor of scikit-learn with the lead time as an input; boosted trees by default."
-    equation = "y[t+h] = b[t+h] + F(y[t-k] - y[t], y[t+h-jm] - y[t], x[t], f[t+h], h), b: y[t] or ridge"
+    summary = (
+        "A regressor of scikit-learn with the lead time as an input; boosted trees by default."
+    )
+    equation = (
+        "y[t+h] = b[t+h] + F(y[t-k] - y[t], y[t+h-jm] - y[t], x[t], f[t+h], h), b: y[t] or ridge"
+    )
     source = "Pedregosa et al. 2011; boosting: Friedman 2001, Ke et al. 2017"
 
     regressor: Annotated[str, AfterValidator(known)] = BOOSTING
     options: dict[str, bool | int | float | str | None] = Field(
-        default_factory=dict, description="arguments of the regressor, by their names in scikit-learn"
+        default_factory=dict,
+        description="arguments of the regressor, by their names in scikit-learn",
     )
-    base: Literal["last", "ridge"] = Field("ridge", description="what it is fitted to the error of; tuning keeps last")
+    base: Literal["last", "ridge"] = Field(
+        "ridge", description="what it is fitted to the error of; tuning keeps last"
+    )
     lags: int = Field(24, ge=2, description="newest rows of the targets; at most the lookback")
     leaves: int = Field(31, ge=2, description="of a tree, at most")
-    leaf_rows: int = Field(300, ge=1, description="pairs in a leaf, at least; fewer where there are few rows")
-    rows: int = Field(60_000, ge=100, description="pairs of origin and step it is fitted on, evenly spread")
+    leaf_rows: int = Field(
+        300, ge=1, description="pairs in a leaf, at least; fewer where there are few rows"
+    )
+    rows: int = Field(
+        60_000, ge=100, description="pairs of origin and step it is fitted on, evenly spread"
+    )
 
     @model_validator(mode="after")
     def _options_are_known(self, info: ValidationInfo) -> Spec:
         asked = {} if info.context == SAVED else self.options
-        names = inspect.signature(self._class()).parameters if asked else {}  # scikit-learn takes a second
+        # scikit-learn takes a second
+        names = inspect.signature(self._class()).parameters if asked else {}
         if unknown := [name for name in asked if name not in names]:
             said = f"{self.regressor} has no option {unknown[0]!r}.{closest(unknown[0], names)}"
             raise ValueError(f"{said} It has {quote_names(names)}")
         fields = type(self).model_fields
         for name in ("leaves", "leaf_rows"):
             if self.regressor not in TREES and getattr(self, name) != fields[name].default:
-                raise ValueError(f"{name} has no effect on {self.regressor}, which has no trees; leave it out")
+                raise ValueError(
+                    f"{name} has no effect on {self.regressor}, which has no trees; leave it out"
+                )
         return self
 
     @property
@@ -223,36 +275,59 @@ class Spec(RegressorSpec):
         return "linear" if self.base == "ridge" else None
 
     def space(self) -> Mapping[str, search.Dimension]:
-        trees = {"leaves": search.Choice((7, 15, 31)), "leaf_rows": search.Choice((300, 1000, 3000))}
-        return {"base": search.Choice(("ridge", "last")), **(trees if self.regressor in TREES else {})}
+        trees = {
+            "leaves": search.Choice((7, 15, 31)),
+            "leaf_rows": search.Choice((300, 1000, 3000)),
+        }
+        return {
+            "base": search.Choice(("ridge", "last")),
+            **(trees if self.regressor in TREES else {}),
+        }
 
     def search_space(self) -> Mapping[str, search.Dimension]:
         """A base of `last` was asked for, and is kept."""
-        return {name: own for name, own in self.space().items() if name != "base" or self.base == "ridge"}
+        return {
+            name: own
+            for name, own in self.space().items()
+            if name != "base" or self.base == "ridge"
+        }
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that validation asks for."""
+        """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that
+        validation asks for.
+        """
         return self._fitted(
-            problem, lambda model, x, y, output: _grown(model, x, y, *self._table(problem, "validation", output))
+            problem,
+            lambda model, x, y, output: _grown(
+                model, x, y, *self._table(problem, "validation", output)
+            ),
         )
 
     def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
         def as_many(model: Any, x: np.ndarray, y: np.ndarray, output: int) -> dict[str, np.ndarray]:
             count = len(chosen.weights[f"{output}/roots"])
-            return first_trees(boosted_trees(model.set_params(max_iter=max(count, 1)).fit(x, y)), count)
+            return first_trees(
+                boosted_trees(model.set_params(max_iter=max(count, 1)).fit(x, y)), count
+            )
 
         return self._fitted(problem, as_many)
 
-    def _fitted(self, problem: Problem, boosted: Callable[..., dict[str, np.ndarray]]) -> Parameters:
+    def _fitted(
+        self, problem: Problem, boosted: Callable[..., dict[str, np.ndarray]]
+    ) -> Parameters:
         from threadpoolctl import threadpool_limits
 
         found: dict[str, np.ndarray] = {}
         for output in range(problem.panel.outputs):
             x, y = self._table(problem, "train", output)
             if len(y) < 2:
-                raise ModelFailure(f"{self.regressor} found {len(y)} observed train targets; at least 2 are needed.")
+                raise ModelFailure(
+                    f"{self.regressor} found {len(y)} observed train targets; at least 2 are"
+                    " needed."
+                )
             model = self._regressor(len(y))
-            with threadpool_limits(1):  # candidates run side by side; spinning threads take ten times as long
+            # candidates run side by side; spinning threads take ten times as long
+            with threadpool_limits(1):
                 if self.regressor == BOOSTING:
                     arrays = boosted(model, x, y, output)
                 else:
@@ -264,7 +339,10 @@ class Spec(RegressorSpec):
         kind = self._class()
         about = dict(DEFAULTS.get(self.regressor, {}))
         if self.regressor in TREES:
-            about |= {"max_leaf_nodes": self.leaves, "min_samples_leaf": max(1, min(self.leaf_rows, rows // 20))}
+            about |= {
+                "max_leaf_nodes": self.leaves,
+                "min_samples_leaf": max(1, min(self.leaf_rows, rows // 20)),
+            }
         if "random_state" in inspect.signature(kind).parameters:
             about["random_state"] = 0
         return kind(**{**about, **self.options})
@@ -273,7 +351,9 @@ class Spec(RegressorSpec):
         return getattr(importlib.import_module(KINDS[self.regressor][0]), self.regressor)
 
     def _table(self, problem: Problem, block: str, output: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs (n, features) and what is left of the targets (n,), over all series; unobserved ones left out."""
+        """Inputs (n, features) and what is left of the targets (n,), over all series; unobserved
+        ones left out.
+        """
         horizon, season = problem.panel.task.horizon, problem.panel.task.season_length
         count = sum(len(problem.rows(uid, block)) for uid in problem.blocks) * horizon
         every = max(1, -(-count // self.rows)) if block == "train" else 1
@@ -292,7 +372,11 @@ class Spec(RegressorSpec):
         steps = x.reshape(-1, x.shape[2])
         parts = []
         for output in range(channels.outputs):
-            own = {name.split("/", 1)[1]: a for name, a in model.weights.items() if name.startswith(f"{output}/")}
+            own = {
+                name.split("/", 1)[1]: a
+                for name, a in model.weights.items()
+                if name.startswith(f"{output}/")
+            }
             parts.append(predict(own, steps).reshape(len(windows), horizon))
         base = np.repeat(windows.last[:, None], horizon, axis=1)
         if self.beside is not None and model.skip is not None:
@@ -308,7 +392,8 @@ class Spec(RegressorSpec):
         ahead.append(np.broadcast_to(steps[None, :, None] / horizon, (len(past), horizon, 1)))
         ahead += _of_seasons(past, channels, steps, season)
         leads = np.array(channels.leads, dtype=int).reshape(-1, horizon)
-        ahead += [past[:, -1, group][:, :, None] for group in leads]  # what was said or given at t of step t + h
+        # what was said or given at t of step t + h
+        ahead += [past[:, -1, group][:, :, None] for group in leads]
         return np.concatenate([np.repeat(origin[:, None], horizon, axis=1), *ahead], axis=2)
 
     def _of_origin(self, past: np.ndarray, channels: Layout, season: int) -> Iterator[np.ndarray]:
@@ -320,12 +405,22 @@ class Spec(RegressorSpec):
             for part in (day, past):
                 level = part[:, :, channel] - newest
                 yield np.stack([level.mean(axis=1), level.min(axis=1), level.max(axis=1)], axis=1)
-        others = [channel for channel in channels.value[channels.outputs :] if channel not in channels.leads]
-        yield np.hstack([past[:, -1, others], past[:, -3:, others].mean(axis=1), day[:, :, others].mean(axis=1)])
+        others = [
+            channel
+            for channel in channels.value[channels.outputs :]
+            if channel not in channels.leads
+        ]
+        yield np.hstack(
+            [past[:, -1, others], past[:, -3:, others].mean(axis=1), day[:, :, others].mean(axis=1)]
+        )
 
 
-def _of_seasons(past: np.ndarray, channels: Layout, steps: np.ndarray, season: int) -> list[np.ndarray]:
-    """(B, H, 1) each: a target's value a number of seasons before t + h, from the newest one; as far as it is seen."""
+def _of_seasons(
+    past: np.ndarray, channels: Layout, steps: np.ndarray, season: int
+) -> list[np.ndarray]:
+    """(B, H, 1) each: a target's value a number of seasons before t + h, from the newest one; as
+    far as it is seen.
+    """
     found = []
     for back in SEASONS_BACK if season > 1 else ():
         at = past.shape[1] - 1 + steps - season * np.maximum(back, -(-steps // season))
@@ -336,9 +431,14 @@ def _of_seasons(past: np.ndarray, channels: Layout, steps: np.ndarray, season: i
     return found
 
 
-def _grown(model: Any, x: np.ndarray, y: np.ndarray, seen: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
-    """The trees with the lowest error where `seen` is known. The second half of them is grown only where the first is
-    still better with more than half of its own: in 32 fits that was tried on, it never took another number."""
+def _grown(
+    model: Any, x: np.ndarray, y: np.ndarray, seen: np.ndarray, known: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The trees with the lowest error where `seen` is known.
+
+    The second half of them is grown only where the first is still better with more than half of its
+    own: in 32 fits that was tried on, it never took another number.
+    """
     for most in (max(model.max_iter // 2, 1), model.max_iter):
         arrays = boosted_trees(model.set_params(max_iter=most, warm_start=True).fit(x, y))
         count = _best_count(arrays, seen, known)
@@ -348,8 +448,12 @@ def _grown(model: Any, x: np.ndarray, y: np.ndarray, seen: np.ndarray, known: np
 
 
 def _best_count(arrays: Arrays, x: np.ndarray, y: np.ndarray) -> int:
-    """The number of trees with the lowest absolute error; all of them without an observed target."""
+    """The number of trees with the lowest absolute error; all of them without an observed
+    target.
+    """
     if not len(y):
         return len(arrays["roots"])
-    slices = zip(staged(arrays, x), np.split(y, range(ROWS_AT_ONCE, len(y), ROWS_AT_ONCE)), strict=True)
+    slices = zip(
+        staged(arrays, x), np.split(y, range(ROWS_AT_ONCE, len(y), ROWS_AT_ONCE)), strict=True
+    )
     return int(np.argmin(sum(np.abs(said - known[:, None]).sum(axis=0) for said, known in slices)))

@@ -1,4 +1,5 @@
-"""Time-delay neural network: delays in the hidden layers too, weights shared over time; a finite response.
+"""Time-delay neural network: delays in the hidden layers too, weights shared over time; a finite
+response.
 
 MATLAB's distdelaynet; with `layers: 1` its timedelaynet.
 """
@@ -20,7 +21,9 @@ class Spec(NetworkSpec):
     choices: ClassVar[Choices] = {"units": (16, 32, 64), "taps": (4, 8, 12)}
 
     taps: int = Field(8, ge=1, description="delays 0..taps-1 of each layer")
-    dilation: int = Field(3, ge=1, description="spacing of the delays, multiplied from layer to layer")
+    dilation: int = Field(
+        3, ge=1, description="spacing of the delays, multiplied from layer to layer"
+    )
     units: int = Field(32, ge=1)
     layers: int = Field(2, ge=1)
 

@@ -1,11 +1,14 @@
-"""Linear maps of each target's own window, fitted in closed form: what long-horizon networks were shown to lose to.
+"""Linear maps of each target's own window, fitted in closed form: what long-horizon networks were
+shown to lose to.
 
 - `nlinear`: the differences to the last value, mapped to the changes from it;
 - `dlinear`: a moving average and what it leaves, each mapped to the values;
-- `climatology`: the departures from harmonics of the calendar, mapped to later departures (an AR, direct by step).
+- `climatology`: the departures from harmonics of the calendar, mapped to later departures (an AR,
+  direct by step).
 
-No other column is seen, and each target has a map of its own, shared by all series. Ridge instead of the papers'
-gradient steps: a mean over penalties and lags, as of the ridge. Where the target drifts `dlinear` has no anchor.
+No other column is seen, and each target has a map of its own, shared by all series. Ridge instead
+of the papers' gradient steps: a mean over penalties and lags, as of the ridge. Where the target
+drifts `dlinear` has no anchor.
 """
 
 from __future__ import annotations
@@ -35,17 +38,25 @@ class Spec(RegressorSpec):
     average: int = Field(25, ge=2, description="rows of dlinear's moving average")
 
     def unsuited(self, season_length: int) -> str:
-        return "a climatology needs a season" if self.form == "climatology" and season_length == 1 else ""
+        return (
+            "a climatology needs a season"
+            if self.form == "climatology" and season_length == 1
+            else ""
+        )
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
-        """Per output `o/map` (lags + 1, H) and `o/mean_of` (settings, 3), the weight, lags and penalty of every map
-        whose mean that is; of the climatology, `harmonics` and `o/climatology`."""
+        """Per output `o/map` (lags + 1, H) and `o/mean_of` (settings, 3), the weight, lags and
+        penalty of every map whose mean that is; of the climatology, `harmonics` and
+        `o/climatology`.
+        """
         return self._fitted(problem, lambda arrays, output: self._chosen(problem, arrays, output))
 
     def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
         return self._fitted(problem, lambda _, output: chosen.weights[f"{output}/mean_of"])
 
-    def _fitted(self, problem: Problem, settings: Callable[[Mapping[str, np.ndarray], int], np.ndarray]) -> Parameters:
+    def _fitted(
+        self, problem: Problem, settings: Callable[[Mapping[str, np.ndarray], int], np.ndarray]
+    ) -> Parameters:
         arrays: dict[str, np.ndarray] = {}
         task, train = problem.panel.task, problem.examples("train", problem.panel.task.horizon)
         if self.form == "climatology":
@@ -63,24 +74,39 @@ class Spec(RegressorSpec):
             arrays[f"{output}/mean_of"] = mean_of
         return Parameters(arrays)
 
-    def _chosen(self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int) -> np.ndarray:
-        """The settings of the mean, by their errors over the folds. The climatology is that of the train rows, which
-        has seen what the folds are asked for and flatters small penalties, so there it is one setting, the steadiest.
+    def _chosen(
+        self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int
+    ) -> np.ndarray:
+        """The settings of the mean, by their errors over the folds.
+
+        The climatology is that of the train rows, which has seen what the folds are asked for and
+        flatters small penalties, so there it is one setting, the steadiest.
         """
         task = problem.panel.task
         cases, _ = cases_of(problem.folds(task.horizon), partial(self._parts, arrays, output))
         pairs = list(itertools.product(task.candidate_lags(), PENALTIES))
-        errors = np.array([errors_of(cases, self._columns(task.lookback, lags), penalty) for lags, penalty in pairs])
+        errors = np.array(
+            [
+                errors_of(cases, self._columns(task.lookback, lags), penalty)
+                for lags, penalty in pairs
+            ]
+        )
         errors[~np.isfinite(errors)] = np.nan
         mean = np.nan_to_num(errors.mean(axis=1), nan=np.inf)
         if not np.isfinite(mean).any():
-            raise ModelFailure("No linear map has a finite error on validation. Check the data, or move the dates.")
+            raise ModelFailure(
+                "No linear map has a finite error on validation. Check the data, or move the dates."
+            )
         alone = np.eye(len(pairs))[steadiest(errors, len(PENALTIES))]
         weights = alone if self.form == "climatology" else weights_of(mean)
         return np.column_stack([weights, pairs])[weights > 0]
 
-    def _parts(self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray) -> Parts:
-        """Of the whole lookback; targets less their base (B, H), to learn from with missing steps on a line."""
+    def _parts(
+        self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray
+    ) -> Parts:
+        """Of the whole lookback; targets less their base (B, H), to learn from with missing steps
+        on a line.
+        """
         x, base = self._inputs(windows, arrays, output, target.shape[1])
         y = between(windows.last, target)[:, :, output] - base
         return x, y, np.isfinite(y).all(axis=1), target[:, :, output] - base
@@ -103,7 +129,9 @@ class Spec(RegressorSpec):
         usual = _usual(windows.future, arrays["harmonics"], arrays[f"{output}/climatology"])
         return window - usual[:, :-horizon], usual[:, -horizon:]
 
-    def forecast(self, parameters: Mapping[str, np.ndarray], windows: Windows, channels: Layout) -> np.ndarray:
+    def forecast(
+        self, parameters: Mapping[str, np.ndarray], windows: Windows, channels: Layout
+    ) -> np.ndarray:
         outputs = []
         for output in range(channels.outputs):
             slopes, intercept = parameters[f"{output}/map"][:-1], parameters[f"{output}/map"][-1]
@@ -122,7 +150,9 @@ def _moving_average(window: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np.ndarray:
-    """(terms + 1,) by least squares on the observed train rows of all series, the intercept last."""
+    """(terms + 1,) by least squares on the observed train rows of all series, the intercept
+    last.
+    """
     xs, ys = [], []
     for series in problem.panel.series:
         start, stop = problem.blocks[series.unique_id].train
@@ -142,5 +172,7 @@ def _usual(future: np.ndarray, harmonics: np.ndarray, coefficients: np.ndarray) 
 
 def _terms(moments: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
     """(n, terms + 1): harmonics of every calendar feature, their products by pairs, and one."""
-    waves = calendar_terms(moments[:, : 2 * len(harmonics)].astype(np.float64), tuple(map(int, harmonics)))
+    waves = calendar_terms(
+        moments[:, : 2 * len(harmonics)].astype(np.float64), tuple(map(int, harmonics))
+    )
     return np.hstack([*waves, np.ones((len(moments), 1))])

@@ -1,7 +1,8 @@
-"""Recurrent cells, found by their files: a new cell is a new file that ends with `CELL = ...`, which has its name.
+"""Recurrent cells, found by their files: a new cell is a new file that ends with `CELL = ...`,
+which has its name.
 
-Files of several cells that are akin end with `CELLS = {name: class, ...}`. No cell imports TensorFlow: each is written
-against `forecast.networks.cells.base.Namespace`.
+Files of several cells that are akin end with `CELLS = {name: class, ...}`. No cell imports
+TensorFlow: each is written against `forecast.networks.cells.base.Namespace`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from typing import Any
 from forecast.networks.cells.base import Array, Cell, Namespace, Weight, activate, numpy_namespace
 from forecast.system.errors import InputError, closest, quote_names
 
-__all__ = ["Array", "Cell", "Namespace", "Weight", "activate", "catalogue", "get", "numpy_namespace"]
+__all__ = [
+    "Array",
+    "Cell",
+    "Namespace",
+    "Weight",
+    "activate",
+    "catalogue",
+    "get",
+    "numpy_namespace",
+]
 
 NOT_CELLS = {"base", "weights"}
 
@@ -31,12 +41,17 @@ def cell_class(name: str) -> type[Cell]:
     """The class behind a cell's name, for its options and docstring."""
     found = catalogue()
     if name not in found:
-        raise InputError(f"Unknown cell {name!r}; known: {quote_names(found)}.{closest(name, found)}")
+        raise InputError(
+            f"Unknown cell {name!r}; known: {quote_names(found)}.{closest(name, found)}"
+        )
     return found[name]
 
 
 def catalogue() -> dict[str, type[Cell]]:
-    """Name → class of every cell. Looked for each time: a caller may have added a folder to this package's path."""
+    """Name → class of every cell.
+
+    Looked for each time: a caller may have added a folder to this package's path.
+    """
     found: dict[str, type[Cell]] = {}
     for name in {module.name for module in pkgutil.iter_modules(__path__)} - NOT_CELLS:
         content = vars(importlib.import_module(f"{__name__}.{name}"))
@@ -51,7 +66,10 @@ def _built(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> Cell:
     unknown = [key for key, _ in options if key not in known]
     if unknown:
         hint = closest(unknown[0], known)
-        raise InputError(f"Cell {name!r} has no option {quote_names(unknown)}; known: {quote_names(known)}.{hint}")
+        raise InputError(
+            f"Cell {name!r} has no option {quote_names(unknown)}; known:"
+            f" {quote_names(known)}.{hint}"
+        )
     return made(units, **dict(options))
 
 

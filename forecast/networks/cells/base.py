@@ -2,9 +2,10 @@
 
     output_t, states_t = step(x_t, states_{t-1})
 
-A cell is written in two halves so that a loop may take the input's half out of it and do all steps in one product:
-`project` (what needs x alone, any number of leading axes) and `advance` (what needs the states). Both use the array
-functions of a `Namespace` alone, which is NumPy's here, TensorFlow's in `forecast.networks.layers.blocks`.
+A cell is written in two halves so that a loop may take the input's half out of it and do all steps
+in one product: `project` (what needs x alone, any number of leading axes) and `advance` (what needs
+the states). Both use the array functions of a `Namespace` alone, which is NumPy's here,
+TensorFlow's in `forecast.networks.layers.blocks`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,18 @@ import numpy as np
 from forecast.system.errors import InputError
 
 Initializer = Literal[
-    "glorot_uniform", "orthogonal", "zeros", "ones", "normal", "forget_bias", "forget_bias_first_third"
+    "glorot_uniform",
+    "orthogonal",
+    "zeros",
+    "ones",
+    "normal",
+    "forget_bias",
+    "forget_bias_first_third",
 ]
 """`forget_bias`: zeros, but ones in the second of four equal parts (gates i, f, c, o);
-`forget_bias_first_third`: ones in the first of three (gates f, c, o); `normal`: standard deviation 0.1."""
+`forget_bias_first_third`: ones in the first of three (gates f, c, o); `normal`: standard deviation
+0.1.
+"""
 
 HiddenActivation = Literal["tanh", "sigmoid", "relu", "softplus"]
 InitialState = Literal["zero", "learnt", "random"]
@@ -36,7 +45,9 @@ class Weight:
     trainable: bool = True
 
 
-def recurrent_layer(inputs: int, states: int, width: int, bias: Initializer = "zeros") -> dict[str, Weight]:
+def recurrent_layer(
+    inputs: int, states: int, width: int, bias: Initializer = "zeros"
+) -> dict[str, Weight]:
     """The weights of `x V + h W + b`: `inputs` columns of x and `states` of h into `width`."""
     return {
         "kernel": Weight((inputs, width), "glorot_uniform"),
@@ -49,8 +60,9 @@ def recurrent_layer(inputs: int, states: int, width: int, bias: Initializer = "z
 class Cell:
     """B batch, I inputs; every array of a step has the batch first.
 
-    `h_init`: the state before the first step is zero, a trained vector (`learnt`), or a vector drawn once with the
-    initial weights (`random`); the last two are weights named `initial_<state>`.
+    `h_init`: the state before the first step is zero, a trained vector (`learnt`), or a vector
+    drawn once with the initial weights (`random`); the last two are weights named
+    `initial_<state>`.
     """
 
     units: int
@@ -69,7 +81,9 @@ class Cell:
         return {"h": self.units}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        """The weights of the equation, for an input of `inputs` columns: one layer unless the cell says otherwise."""
+        """The weights of the equation, for an input of `inputs` columns: one layer unless the cell
+        says otherwise.
+        """
         return recurrent_layer(inputs, self.units, self.units)
 
     def weights(self, inputs: int) -> dict[str, Weight]:
@@ -78,7 +92,10 @@ class Cell:
         if self.h_init == "zero":
             return own
         initializer: Initializer = "zeros" if learnt else "normal"
-        return own | {f"initial_{name}": Weight((size,), initializer, learnt) for name, size in self.states().items()}
+        return own | {
+            f"initial_{name}": Weight((size,), initializer, learnt)
+            for name, size in self.states().items()
+        }
 
     def initial(self, xp: Namespace, w: Arrays, batch: int) -> dict[str, Array]:
         """The states before the first step, each `(B, size)`."""
@@ -88,24 +105,33 @@ class Cell:
         return {name: xp.rows(w[f"initial_{name}"], batch) for name in self.states()}
 
     def data_context(self) -> tuple[tuple[int, ...], float, float] | None:
-        """The columns of x whose decaying sum is the only state, the decay and their share in it; None: the net makes
-        its states itself."""
+        """The columns of x whose decaying sum is the only state, the decay and their share in it;
+        None: the net makes its states itself.
+        """
         return None
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
         """The part of the equation that needs the input alone: x `(..., I)`, result `(..., P)`."""
         return xp.matmul(x, w["kernel"]) + w["bias"]
 
-    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
-        """The rest of a step: projected `(B, P)` and states `(B, size)` give output `(B, units)` and new states."""
+    def advance(
+        self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
+    ) -> tuple[Array, Arrays]:
+        """The rest of a step: projected `(B, P)` and states `(B, size)` give output `(B, units)`
+        and new states.
+        """
         raise NotImplementedError
 
     def step(self, xp: Namespace, w: Arrays, x: Array, states: Arrays) -> tuple[Array, Arrays]:
-        """One time step: x `(B, I)` and states `(B, size)` give the output `(B, units)` and the new states."""
+        """One time step: x `(B, I)` and states `(B, size)` give the output `(B, units)` and the new
+        states.
+        """
         return self.advance(xp, w, self.project(xp, w, x), states)
 
     def joined(self, states: Arrays) -> np.ndarray:
-        """NumPy's states side by side in their order, `(B, sizes)`; `parted` takes them apart again."""
+        """NumPy's states side by side in their order, `(B, sizes)`; `parted` takes them apart
+        again.
+        """
         return np.concatenate([states[name] for name in self.states()], axis=1)
 
     def parted(self, joined: np.ndarray) -> dict[str, np.ndarray]:
@@ -129,7 +155,10 @@ def require(cell: object, option: str, holds: bool, wanted: str) -> None:
     """Raise InputError naming cell, option, value and what is wanted instead, unless `holds`."""
     if not holds:
         found = getattr(cell, option)
-        raise InputError(f"Cell {type(cell).__name__}: `{option}` is {found!r}; wanted: {wanted}. Change `{option}`.")
+        raise InputError(
+            f"Cell {type(cell).__name__}: `{option}` is {found!r}; wanted: {wanted}. Change"
+            f" `{option}`."
+        )
 
 
 def require_one_of(cell: object, option: str, choices: object) -> None:
@@ -146,8 +175,9 @@ Arrays = Mapping[str, Array]
 
 
 class Namespace:
-    """NumPy's form, of the reference loops, the export and the service; TensorFlow's overrides it whole. All functions
-    keep the dtype of their arguments; `axis` is always the last."""
+    """NumPy's form, of the reference loops, the export and the service; TensorFlow's overrides it
+    whole. All functions keep the dtype of their arguments; `axis` is always the last.
+    """
 
     def matmul(self, a: Array, b: Array) -> Array:
         """`a (..., m) @ b (m, n)`: `(..., n)`, whatever the number of leading axes."""

@@ -1,4 +1,6 @@
-"""Recurrent nets with a context of more than the last hidden state: the output, older states, the layers above."""
+"""Recurrent nets with a context of more than the last hidden state: the output, older states, the
+layers above.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +24,22 @@ from forecast.system.errors import InputError
 class Jordan(ActivatedCell):
     """Jordan's network: the context is the fed-back output, with a memory of its own (Jordan 1986).
 
-        mu_t = alpha mu_{t-1} + y_{t-1}                 or, with `average`, alpha mu_{t-1} + (1 - alpha) y_{t-1}
-        h_t  = f(x_t V + mu_t W + b)
-        y_t  = g(h_t U + d)                             the read-out, outside the cell
+        mu_t = alpha mu_{t-1} + y_{t-1}                 or, with `average`, alpha mu_{t-1} + (1 -
+        alpha) y_{t-1} h_t  = f(x_t V + mu_t W + b) y_t  = g(h_t U + d)
+        the read-out, outside the cell
 
-    Here a step's input row already holds the newest observed y among its columns (`targets`, in output order), and the
-    output forecasts the next one. So the row of time s brings y_s into the context and h is the hidden state of time
-    s + 1:
+    Here a step's input row already holds the newest observed y among its columns (`targets`, in
+    output order), and the output forecasts the next one. So the row of time s brings y_s into the
+    context and h is the hidden state of time s + 1:
 
-        mu = alpha mu + y_s;   h = f(u_s V + mu W + b)  u_s: the row's other columns; y_s reaches h through mu alone
+        mu = alpha mu + y_s;   h = f(u_s V + mu W + b)  u_s: the row's other columns; y_s reaches h
+        through mu alone
 
-    The feedback weight is fixed at 1 and not learnt; y is in the scaled units of the input. Series-parallel and
-    parallel use differ in what the caller writes in the target columns: the measured y, or the network's own one-step
-    output. State mu `(B, m)`.
-    Weights for m targets: kernel V (I - m, u), absent when the row holds targets alone; recurrent_kernel W (m, u);
-    bias (u,).
+    The feedback weight is fixed at 1 and not learnt; y is in the scaled units of the input.
+    Series-parallel and parallel use differ in what the caller writes in the target columns: the
+    measured y, or the network's own one-step output. State mu `(B, m)`. Weights for m targets:
+    kernel V (I - m, u), absent when the row holds targets alone; recurrent_kernel W (m, u); bias
+    (u,).
     """
 
     targets: tuple[int, ...] = (0,)
@@ -44,10 +47,25 @@ class Jordan(ActivatedCell):
     average: bool = False
 
     def check(self) -> None:
-        require(self, "alpha", 0 <= self.alpha < 1, "at least 0 and below 1, or the context never forgets")
-        require(self, "h_init", self.h_init == "zero", "'zero', because the context is made of data, not learnt")
+        require(
+            self,
+            "alpha",
+            0 <= self.alpha < 1,
+            "at least 0 and below 1, or the context never forgets",
+        )
+        require(
+            self,
+            "h_init",
+            self.h_init == "zero",
+            "'zero', because the context is made of data, not learnt",
+        )
         unique = len(set(self.targets)) == len(self.targets) > 0
-        require(self, "targets", unique and min(self.targets) >= 0, "different column numbers from 0, at least one")
+        require(
+            self,
+            "targets",
+            unique and min(self.targets) >= 0,
+            "different column numbers from 0, at least one",
+        )
 
     def states(self) -> dict[str, int]:
         return {"mu": len(self.targets)}
@@ -55,8 +73,9 @@ class Jordan(ActivatedCell):
     def own_weights(self, inputs: int) -> dict[str, Weight]:
         if max(self.targets) >= inputs:
             raise InputError(
-                f"Cell Jordan: `targets` {self.targets} asks for column {max(self.targets)}, but its input has only "
-                f"{inputs} (0 is the first). Place the cell first in the network, or change `targets`."
+                f"Cell Jordan: `targets` {self.targets} asks for column {max(self.targets)}, but"
+                f" its input has only {inputs} (0 is the first). Place the cell first in the"
+                " network, or change `targets`."
             )
         others = inputs - len(self.targets)
         kernel = {"kernel": Weight((others, self.units), "glorot_uniform")} if others else {}
@@ -75,7 +94,9 @@ class Jordan(ActivatedCell):
         others = [column for column in range(x.shape[-1]) if column not in self.targets]
         return xp.concat([y, xp.matmul(xp.take(x, others), w["kernel"])])
 
-    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
+    def advance(
+        self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
+    ) -> tuple[Array, Arrays]:
         (_, alpha, share), count = self.data_context(), len(self.targets)
         mu = alpha * states["mu"] + share * projected[..., :count]
         z = xp.matmul(mu, w["recurrent_kernel"]) + w["bias"]
@@ -86,12 +107,14 @@ class Jordan(ActivatedCell):
 
 @dataclass(frozen=True)
 class MultiDelay(ActivatedCell):
-    """A layer-recurrent net whose feedback comes through several delays (MATLAB's `layrecnet(1:2, ...)`).
+    """A layer-recurrent net whose feedback comes through several delays (MATLAB's `layrecnet(1:2,
+    ...)`).
 
         h_t = f(x_t V + sum_d h_{t-d} W_d + b)          d in `delays`
 
-    States h1 (the newest), h2, ... up to the largest delay. Weights: kernel V (I, u), bias (u,), and recurrent_kernel
-    (n u, u): the W_d of the n delays one below the other, in the order of `delays`.
+    States h1 (the newest), h2, ... up to the largest delay. Weights: kernel V (I, u), bias (u,),
+    and recurrent_kernel (n u, u): the W_d of the n delays one below the other, in the order of
+    `delays`.
     """
 
     delays: tuple[int, ...] = (1, 2)
@@ -106,7 +129,9 @@ class MultiDelay(ActivatedCell):
     def own_weights(self, inputs: int) -> dict[str, Weight]:
         return recurrent_layer(inputs, len(self.delays) * self.units, self.units)
 
-    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
+    def advance(
+        self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
+    ) -> tuple[Array, Arrays]:
         delayed = xp.concat([states[f"h{d}"] for d in self.delays])
         h = activate(xp, self.activation, projected + xp.matmul(delayed, w["recurrent_kernel"]))
         older = {f"h{d}": states[f"h{d - 1}"] for d in range(2, self.delays[-1] + 1)}
@@ -119,9 +144,10 @@ class TemporalSkip(ActivatedCell):
 
         h_t = f(x_t V + h_{t-1} W + h_{t-k} S + b)
 
-    From k steps back the gradient passes one matrix instead of k: a remedy against vanishing gradients. It has nothing
-    to do with the skip of the forecast (last value or ridge). States h1 (the newest), h2, ... hk; `skip` is k.
-    Weights: kernel V (I, u), recurrent_kernel W (u, u), skip_kernel S (u, u), bias (u,).
+    From k steps back the gradient passes one matrix instead of k: a remedy against vanishing
+    gradients. It has nothing to do with the skip of the forecast (last value or ridge). States h1
+    (the newest), h2, ... hk; `skip` is k. Weights: kernel V (I, u), recurrent_kernel W (u, u),
+    skip_kernel S (u, u), bias (u,).
     """
 
     skip: int = 12
@@ -133,9 +159,13 @@ class TemporalSkip(ActivatedCell):
         return {f"h{d}": self.units for d in range(1, self.skip + 1)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
-        return super().own_weights(inputs) | {"skip_kernel": Weight((self.units, self.units), "orthogonal")}
+        return super().own_weights(inputs) | {
+            "skip_kernel": Weight((self.units, self.units), "orthogonal")
+        }
 
-    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
+    def advance(
+        self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
+    ) -> tuple[Array, Arrays]:
         near = xp.matmul(states["h1"], w["recurrent_kernel"])
         far = xp.matmul(states[f"h{self.skip}"], w["skip_kernel"])
         h = activate(xp, self.activation, projected + near + far)
@@ -145,14 +175,16 @@ class TemporalSkip(ActivatedCell):
 
 @dataclass(frozen=True)
 class MultiLevel(ActivatedCell):
-    """Stacked layers with feedback across levels: a higher layer's delayed output enters the lower ones
-    (the ungated form of Chung, Gulcehre, Cho & Bengio 2015).
+    """Stacked layers with feedback across levels: a higher layer's delayed output enters the lower
+    ones (the ungated form of Chung, Gulcehre, Cho & Bengio 2015).
 
-        h^l_t = f(h^{l-1}_t V_l + sum_{m >= l} h^m_{t-1} W_{l,m} + b_l)         h^0_t = x_t,  l = 1 ... L
+        h^l_t = f(h^{l-1}_t V_l + sum_{m >= l} h^m_{t-1} W_{l,m} + b_l)         h^0_t = x_t,  l = 1
+        ... L
 
-    States h1 (the lowest layer) ... hL (the output), `units` each; `levels` is L. Weights of level 1: kernel (I, u),
-    recurrent_kernel (L u, u), bias (u,); of a level l > 1: kernel_l (u, u), recurrent_kernel_l ((L - l + 1) u, u),
-    bias_l (u,). The W_{l,m} lie one below the other, m = l first.
+    States h1 (the lowest layer) ... hL (the output), `units` each; `levels` is L. Weights of level
+    1: kernel (I, u), recurrent_kernel (L u, u), bias (u,); of a level l > 1: kernel_l (u, u),
+    recurrent_kernel_l ((L - l + 1) u, u), bias_l (u,). The W_{l,m} lie one below the other, m = l
+    first.
     """
 
     levels: int = 2
@@ -166,17 +198,24 @@ class MultiLevel(ActivatedCell):
     def own_weights(self, inputs: int) -> dict[str, Weight]:
         weights: dict[str, Weight] = {}
         for level in range(1, self.levels + 1):
-            below, above = inputs if level == 1 else self.units, (self.levels - level + 1) * self.units
+            below, above = (
+                inputs if level == 1 else self.units,
+                (self.levels - level + 1) * self.units,
+            )
             layer = recurrent_layer(below, above, self.units)
             weights |= {_at(name, level): weight for name, weight in layer.items()}
         return weights
 
-    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
+    def advance(
+        self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
+    ) -> tuple[Array, Arrays]:
         new: dict[str, Array] = {}
         below = projected
         for level in range(1, self.levels + 1):
             if level > 1:
-                below = xp.matmul(new[f"h{level - 1}"], w[_at("kernel", level)]) + w[_at("bias", level)]
+                below = (
+                    xp.matmul(new[f"h{level - 1}"], w[_at("kernel", level)]) + w[_at("bias", level)]
+                )
             above = xp.concat([states[f"h{m}"] for m in range(level, self.levels + 1)])
             z = below + xp.matmul(above, w[_at("recurrent_kernel", level)])
             new[f"h{level}"] = activate(xp, self.activation, z)
@@ -187,4 +226,9 @@ def _at(name: str, level: int) -> str:
     return name if level == 1 else f"{name}_{level}"
 
 
-CELLS = {"jordan": Jordan, "multi_delay": MultiDelay, "multi_level": MultiLevel, "temporal_skip": TemporalSkip}
+CELLS = {
+    "jordan": Jordan,
+    "multi_delay": MultiDelay,
+    "multi_level": MultiLevel,
+    "temporal_skip": TemporalSkip,
+}

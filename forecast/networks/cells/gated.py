@@ -19,16 +19,18 @@ from forecast.networks.cells.base import (
 
 @dataclass(frozen=True)
 class LSTM(Cell):
-    """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000).
+    """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997; Gers, Schmidhuber &
+    Cummins 2000).
 
         i, f, o = sigmoid(x V + h_{t-1} W + b)        input, forget and output gate
         g       = tanh(x V + h_{t-1} W + b)
         c_t     = f * c_{t-1} + i * g
         h_t     = o * tanh(c_t)
 
-    States h (the output) and c, `units` each. Weights and gate order (i, f, g, o; Keras calls g the candidate c) are
-    those of `keras.layers.LSTM`: kernel (I, 4u), recurrent_kernel (u, 4u), bias (4u,). The forget bias starts at 1
-    (Jozefowicz, Zaremba & Sutskever 2015), so that a new cell remembers.
+    States h (the output) and c, `units` each. Weights and gate order (i, f, g, o; Keras calls g the
+    candidate c) are those of `keras.layers.LSTM`: kernel (I, 4u), recurrent_kernel (u, 4u), bias
+    (4u,). The forget bias starts at 1 (Jozefowicz, Zaremba & Sutskever 2015), so that a new cell
+    remembers.
     """
 
     def states(self) -> dict[str, int]:
@@ -37,7 +39,9 @@ class LSTM(Cell):
     def own_weights(self, inputs: int) -> dict[str, Weight]:
         return recurrent_layer(inputs, self.units, 4 * self.units, "forget_bias")
 
-    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
+    def advance(
+        self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
+    ) -> tuple[Array, Arrays]:
         i, f, g, o = xp.split(projected + xp.matmul(states["h"], w["recurrent_kernel"]), 4)
         c = xp.sigmoid(f) * states["c"] + xp.sigmoid(i) * xp.tanh(g)
         h = xp.sigmoid(o) * xp.tanh(c)
@@ -49,7 +53,11 @@ Output = Literal["tanh", "linear"]
 Peepholes = Literal["none", "current", "previous"]
 
 PARTS = {"gate": ("i", "f", "g", "o"), "none": ("i", "g", "o"), "coupled": ("f", "g", "o")}
-BIAS: dict[str, Initializer] = {"gate": "forget_bias", "none": "zeros", "coupled": "forget_bias_first_third"}
+BIAS: dict[str, Initializer] = {
+    "gate": "forget_bias",
+    "none": "zeros",
+    "coupled": "forget_bias_first_third",
+}
 
 
 @dataclass(frozen=True)
@@ -57,18 +65,18 @@ class LSTMVariant(Cell):
     """LSTM variants, as compared by Greff, Srivastava, Koutnik, Steunebrink & Schmidhuber (2017).
 
         forget: gate      c_t = f * c_{t-1} + i * g             the LSTM
-                none      c_t = c_{t-1} + i * g                 as first published (Hochreiter & Schmidhuber 1997)
-                coupled   c_t = f * c_{t-1} + (1 - f) * g       i = 1 - f
+                none      c_t = c_{t-1} + i * g                 as first published (Hochreiter &
+                Schmidhuber 1997) coupled   c_t = f * c_{t-1} + (1 - f) * g       i = 1 - f
         output: tanh      h_t = o * tanh(c_t)
                 linear    h_t = o * c_t
-        peepholes (Gers & Schmidhuber 2000), diagonal: i and f also see p_i * c_{t-1} and p_f * c_{t-1}
+        peepholes (Gers & Schmidhuber 2000), diagonal: i and f also see p_i * c_{t-1} and p_f *
+        c_{t-1}
                 current   o also sees p_o * c_t
                 previous  o also sees p_o * c_{t-1}
 
-    States h (the output) and c, `units` each. The parts stand in the order i, f, g, o without what the choice of
-    `forget` leaves out: i, g, o or f, g, o; n of them.
-    Weights: kernel (I, n u), recurrent_kernel (u, n u), bias (n u,); with peepholes also peephole (n - 1, u), one row
-    a gate.
+    States h (the output) and c, `units` each. The parts stand in the order i, f, g, o without what
+    the choice of `forget` leaves out: i, g, o or f, g, o; n of them. Weights: kernel (I, n u),
+    recurrent_kernel (u, n u), bias (n u,); with peepholes also peephole (n - 1, u), one row a gate.
     """
 
     forget: Forget = "gate"
@@ -90,7 +98,9 @@ class LSTMVariant(Cell):
             weights["peephole"] = Weight((parts - 1, self.units), "glorot_uniform")
         return weights
 
-    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
+    def advance(
+        self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
+    ) -> tuple[Array, Arrays]:
         names, c = PARTS[self.forget], states["c"]
         z = xp.split(projected + xp.matmul(states["h"], w["recurrent_kernel"]), len(names))
         part = dict(zip(names, z, strict=True))
@@ -120,25 +130,29 @@ class GRU(Cell):
 
         u = sigmoid(x V_u + h_{t-1} W_u + b_u)        update gate (Keras calls it z)
         r = sigmoid(x V_r + h_{t-1} W_r + b_r)        reset gate
-        g = tanh(x V_g + (r * h_{t-1}) W_g + b_g)                   reset_after: false, the paper's form
-        g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))             reset_after: true
-        h_t = (1 - u) * g + u * h_{t-1}
+        g = tanh(x V_g + (r * h_{t-1}) W_g + b_g)                   reset_after: false, the paper's
+        form g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))             reset_after: true h_t = (1
+        - u) * g + u * h_{t-1}
 
-    State h, which is the output. Weights and gate order (z, r, h) are those of `keras.layers.GRU`: kernel (I, 3u),
-    recurrent_kernel (u, 3u), bias (3u,); with `reset_after` the bias is (2, 3u): its first row is added to the input's
-    product, its second to the state's.
+    State h, which is the output. Weights and gate order (z, r, h) are those of `keras.layers.GRU`:
+    kernel (I, 3u), recurrent_kernel (u, 3u), bias (3u,); with `reset_after` the bias is (2, 3u):
+    its first row is added to the input's product, its second to the state's.
     """
 
     reset_after: bool = True
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
         weights = recurrent_layer(inputs, self.units, 3 * self.units)
-        return weights | ({"bias": Weight((2, 3 * self.units), "zeros")} if self.reset_after else {})
+        return weights | (
+            {"bias": Weight((2, 3 * self.units), "zeros")} if self.reset_after else {}
+        )
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
         return xp.matmul(x, w["kernel"]) + (w["bias"][0] if self.reset_after else w["bias"])
 
-    def advance(self, xp: Namespace, w: Arrays, projected: Array, states: Arrays) -> tuple[Array, Arrays]:
+    def advance(
+        self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
+    ) -> tuple[Array, Arrays]:
         h = states["h"]
         u_x, r_x, g_x = xp.split(projected, 3)
         if self.reset_after:

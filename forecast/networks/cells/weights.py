@@ -1,4 +1,6 @@
-"""Names, shapes and first values of a network's weights and states, by NumPy: Keras and NumPy start from the same."""
+"""Names, shapes and first values of a network's weights and states, by NumPy: Keras and NumPy start
+from the same.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from forecast.system.errors import InputError
 
 
 def weight_shapes(network: Network) -> Weights:
-    """Every weight of the network by its full name, in a fixed order; InputError where blocks do not fit together."""
+    """Every weight of the network by its full name, in a fixed order; InputError where blocks do
+    not fit together.
+    """
     _check_order(network)
     shapes = network.shapes
     weights: Weights = {}
@@ -38,15 +42,27 @@ def weight_shapes(network: Network) -> Weights:
         weights["future/kernel"] = Weight((frame, projected), "glorot_uniform")
         weights["future/bias"] = Weight((projected,), "zeros")
     blocks, width = series_weights(network.blocks, shapes.channels + projected, network)
-    size = (1 if network.decoder else shapes.horizon // network.parts) * shapes.outputs * shapes.parameters
-    readout = {"readout/kernel": Weight((width, size), "zeros"), "readout/bias": Weight((size,), "zeros")}
+    size = (
+        (1 if network.decoder else shapes.horizon // network.parts)
+        * shapes.outputs
+        * shapes.parameters
+    )
+    readout = {
+        "readout/kernel": Weight((width, size), "zeros"),
+        "readout/bias": Weight((size,), "zeros"),
+    }
     return weights | blocks | readout
 
 
 def initialise(network: Network, seed: int, dtype: str = "float32") -> dict[str, np.ndarray]:
-    """First values of every weight. They depend on the seed, the weight's name and its shape alone, so changing one
-    block leaves the values of the others as they were."""
-    return {name: draw(weight, name, seed, dtype) for name, weight in weight_shapes(network).items()}
+    """First values of every weight.
+
+    They depend on the seed, the weight's name and its shape alone, so changing one block leaves the
+    values of the others as they were.
+    """
+    return {
+        name: draw(weight, name, seed, dtype) for name, weight in weight_shapes(network).items()
+    }
 
 
 def draw(weight: Weight, name: str, seed: int, dtype: str = "float32") -> np.ndarray:
@@ -65,7 +81,9 @@ def widest(network: Network) -> int:
     shapes = network.shapes
     first = shapes.channels + max(future_width(network), shapes.future_channels * shapes.horizon)
     outputs = shapes.horizon * shapes.outputs * shapes.parameters
-    return max(first, outputs, _widest(network.blocks, shapes.channels + future_width(network), network))
+    return max(
+        first, outputs, _widest(network.blocks, shapes.channels + future_width(network), network)
+    )
 
 
 def _widest(blocks: Sequence[Block], width: int, network: Network) -> int:
@@ -81,26 +99,42 @@ def _widest(blocks: Sequence[Block], width: int, network: Network) -> int:
 def _check_order(network: Network) -> None:
     flat = [block for _, block in walk(network.blocks)]
     names = [block.name for block in flat]
-    if doubled := {name for name in names if names.count(name) > 1} | ({"future", "readout"} & set(names)):
-        raise InputError(f"Block names {sorted(doubled)} are used twice or reserved; give each block its own name.")
+    if doubled := {name for name in names if names.count(name) > 1} | (
+        {"future", "readout"} & set(names)
+    ):
+        raise InputError(
+            f"Block names {sorted(doubled)} are used twice or reserved; give each block its own"
+            " name."
+        )
     for block in flat:
         if isinstance(block, EncoderDecoder) and block is not network.blocks[-1]:
-            raise InputError(f"Block {block.name!r} (encoder-decoder) must be the network's last block.")
+            raise InputError(
+                f"Block {block.name!r} (encoder-decoder) must be the network's last block."
+            )
         if isinstance(block, Bidirectional | Segments):
             _check_windowed(block, network)
 
 
 def _check_windowed(block: Bidirectional | Segments, network: Network) -> None:
-    """One vector per window leaves a bidirectional block: only what needs no other step may follow."""
+    """One vector per window leaves a bidirectional block: only what needs no other step may
+    follow.
+    """
     cut = isinstance(block, Segments)
     allowed = Dense | Dropout | Recurrent if cut else Dense | Dropout
-    where = "stand first, followed by Dense, Dropout and Recurrent" if cut else "be followed by Dense and Dropout"
+    where = (
+        "stand first, followed by Dense, Dropout and Recurrent"
+        if cut
+        else "be followed by Dense and Dropout"
+    )
     place = network.blocks.index(block) if block in network.blocks else None
-    fits = place is not None and all(isinstance(later, allowed) for later in network.blocks[place + 1 :])
+    fits = place is not None and all(
+        isinstance(later, allowed) for later in network.blocks[place + 1 :]
+    )
     if network.every_step or not fits or (cut and place):
         raise InputError(
-            f"Block {block.name!r} ({type(block).__name__}) sees its whole window, so it forecasts at the last step "
-            f"alone: set every_step=False. It may only {where} blocks, and not stand in a parallel branch."
+            f"Block {block.name!r} ({type(block).__name__}) sees its whole window, so it forecasts"
+            f" at the last step alone: set every_step=False. It may only {where} blocks, and not"
+            " stand in a parallel branch."
         )
 
 

@@ -1,4 +1,5 @@
-"""What stands on top of a network: a point, quantiles, a density, value bins, or a class; free of TensorFlow.
+"""What stands on top of a network: a point, quantiles, a density, value bins, or a class; free of
+TensorFlow.
 
 A head is a class with a `kind` in a file here, found when this package is imported.
 """
@@ -21,12 +22,17 @@ __all__ = ["HEADS", "AnyHead", "FittedHead", "Head", "Point"]
 
 def _found() -> dict[str, type[Head]]:
     """Kind → class, of every file in this folder; in the order of the files."""
-    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    modules = [
+        importlib.import_module(f"{__name__}.{found.name}")
+        for found in pkgutil.iter_modules(__path__)
+    ]
     heads = [
         member
         for module in modules
         for member in vars(module).values()
-        if isinstance(member, type) and issubclass(member, Head) and member.__module__ == module.__name__
+        if isinstance(member, type)
+        and issubclass(member, Head)
+        and member.__module__ == module.__name__
     ]
     return {str(head.model_fields["kind"].default): head for head in heads if head is not Head}
 
@@ -35,7 +41,9 @@ HEADS = _found()
 
 
 def _written_out(value: Any) -> Any:
-    """`gaussian` stands for `{kind: gaussian}`; an unknown kind is refused with the nearest right one."""
+    """`gaussian` stands for `{kind: gaussian}`; an unknown kind is refused with the nearest right
+    one.
+    """
     content = {"kind": value} if isinstance(value, str) else value
     kind = content.get("kind") if isinstance(content, dict) else getattr(content, "kind", None)
     if kind not in HEADS:
@@ -47,6 +55,9 @@ if TYPE_CHECKING:
     AnyHead = Head
 else:
     AnyHead = Annotated[
-        Annotated[reduce(or_, HEADS.values()), Field(discriminator="kind")], BeforeValidator(_written_out)
+        Annotated[reduce(or_, HEADS.values()), Field(discriminator="kind")],
+        BeforeValidator(_written_out),
     ]
-    """A head as an entry of configs/models.yaml gives it: a name, or a mapping of `kind` and options."""
+    """A head as an entry of configs/models.yaml gives it: a name, or a mapping of `kind` and
+    options.
+    """

@@ -1,13 +1,15 @@
 """What every head provides. Shapes: N examples, H horizon, O outputs, K raw parameters per value.
 
-A head turns the network's raw parameters into a forecast beside the skip. Its constants are fitted once on the train
-rows, so that raw parameters of zero (an untrained network) stand for the skip with the spread of its train residuals;
-the network then learns how a forecast differs from that. All in scaled units:
+A head turns the network's raw parameters into a forecast beside the skip. Its constants are fitted
+once on the train rows, so that raw parameters of zero (an untrained network) stand for the skip
+with the spread of its train residuals; the network then learns how a forecast differs from that.
+All in scaled units:
 
     residual = y - skip        lead = skip - last observed value
 
-A loss is written in the array functions of `Maths`, and in `+ - * /` and slicing, which both kinds of array share, so
-that each equation stands once: NumPy's form is here, TensorFlow's form in `forecast.training.descent`.
+A loss is written in the array functions of `Maths`, and in `+ - * /` and slicing, which both kinds
+of array share, so that each equation stands once: NumPy's form is here, TensorFlow's form in
+`forecast.training.descent`.
 """
 
 from __future__ import annotations
@@ -23,17 +25,22 @@ from forecast.config.reading import Config
 from forecast.networks.heads.distributions import Distribution
 
 Constants = Mapping[str, np.ndarray]
-"""By name, arrays (H, O) or (H, O, ...); what a head learnt from the train rows without a gradient."""
+"""By name, arrays (H, O) or (H, O, ...); what a head learnt from the train rows without a gradient.
+"""
 
 FLOOR = 0.01
-"""Of the train residuals' spread: no scale or gap between quantiles becomes smaller than this share of it."""
+"""Of the train residuals' spread: no scale or gap between quantiles becomes smaller than this share
+of it.
+"""
 
 LEAST = 1e-6
 """Scaled units: stands for the spread of residuals that have none."""
 
 
 class Head(Config):
-    """Options of one kind of head; `configs/models.yaml` names it as `head: <kind>` or `head: {kind: ..., ...}`."""
+    """Options of one kind of head; `configs/models.yaml` names it as `head: <kind>` or `head:
+    {kind: ..., ...}`.
+    """
 
     summary: ClassVar[str]
     equation: ClassVar[str]
@@ -42,13 +49,20 @@ class Head(Config):
     has_constants: ClassVar[bool] = True
     """False: nothing is fitted on the train rows, and the family's own point loss trains it."""
     compares_with_last: ClassVar[bool] = False
-    """True: it asks how a value lies to the last observed one, which a series of changes does not have."""
+    """True: it asks how a value lies to the last observed one, which a series of changes does not
+    have.
+    """
     is_discrete: ClassVar[bool] = False
-    """True: it gives probabilities of bins (`log_probabilities`, `bin_values`), and so of paths through them."""
+    """True: it gives probabilities of bins (`log_probabilities`, `bin_values`), and so of paths
+    through them.
+    """
     uses_lead: ClassVar[bool] = False
-    """True: what the head learns depends on where the skip lies from the last value, and not on the residual alone."""
+    """True: what the head learns depends on where the skip lies from the last value, and not on the
+    residual alone.
+    """
     has_density: ClassVar[bool] = False
-    """True: a log score says something about the forecast, and not about how quantiles are joined."""
+    """True: a log score says something about the forecast, and not about how quantiles are joined.
+    """
     has_distribution: ClassVar[bool] = True
     """True: `distribution` gives quantiles, probabilities and samples."""
 
@@ -61,12 +75,16 @@ class Head(Config):
 
     @property
     def fed_back(self) -> int | None:
-        """Which raw parameter is the location beside the skip, for an encoder-decoder to feed back; None: none is."""
+        """Which raw parameter is the location beside the skip, for an encoder-decoder to feed back;
+        None: none is.
+        """
         return 0
 
     @property
     def drawn(self) -> int:
-        """Classes drawn per gradient step in a sampled softmax over `parameters`; 0: the whole loss is taken."""
+        """Classes drawn per gradient step in a sampled softmax over `parameters`; 0: the whole loss
+        is taken.
+        """
         return 0
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
@@ -78,18 +96,24 @@ class Head(Config):
         return residual
 
     def offset(self, lead: np.ndarray, constants: Constants) -> np.ndarray | None:
-        """(N, H, O) added to the first raw parameter: what the skip says in the head's own terms; None: nothing."""
+        """(N, H, O) added to the first raw parameter: what the skip says in the head's own terms;
+        None: nothing.
+        """
         return None
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
-        """(..., H, O): the loss of each value, from raw (..., H, O, K), the offset already in it."""
+        """(..., H, O): the loss of each value, from raw (..., H, O, K), the offset already in
+        it.
+        """
         raise NotImplementedError
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         """Of y in scaled units: raw (B, H, O, K), base (B, H, O) the skip's forecast."""
         raise NotImplementedError
 
-    def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
+    def point(
+        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
+    ) -> np.ndarray:
         """(B, H, O), the location, or the median of a head without one; last (B, 1, O)."""
         if self.fed_back is not None:
             return np.asarray(base + raw[..., self.fed_back])
@@ -102,7 +126,12 @@ class Head(Config):
         return 1.0 - self.distribution(raw, base, constants).cdf(np.broadcast_to(last, base.shape))
 
     def sample(
-        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants, u: np.ndarray
+        self,
+        raw: np.ndarray,
+        base: np.ndarray,
+        last: np.ndarray,
+        constants: Constants,
+        u: np.ndarray,
     ) -> np.ndarray:
         """(B, H, O): the values that the probabilities u (B, H, O) in (0, 1) stand for."""
         return self.distribution(raw, base, constants).inverse(u)
@@ -131,7 +160,9 @@ class Point(Head):
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A `Head` with the constants learnt from the train rows; `raw` is the network's own output without the offset."""
+    """A `Head` with the constants learnt from the train rows; `raw` is the network's own output
+    without the offset.
+    """
 
     head: Head
     constants: Constants
@@ -152,11 +183,18 @@ class FittedHead:
         shifted = raw if offset is None else raw + offset[..., None]
         return self.head.loss(xp, shifted, target, self.constants)
 
-    def losses(self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def losses(
+        self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(B, H, O): the loss of every value in float64, and which of them are known."""
         target = self.target(residual, lead)
         known = np.isfinite(target)
-        return self.loss(numpy_maths, raw.astype(np.float64), np.where(known, target, 0.0), self.offset(lead)), known
+        return (
+            self.loss(
+                numpy_maths, raw.astype(np.float64), np.where(known, target, 0.0), self.offset(lead)
+            ),
+            known,
+        )
 
     def distribution(self, raw: np.ndarray, base: np.ndarray) -> Distribution:
         return self.head.distribution(raw.astype(np.float64), base, self.constants)
@@ -165,12 +203,16 @@ class FittedHead:
         """(B, H, O): P(y > last); arguments as in `point`."""
         return self.head.rise_probability(raw.astype(np.float64), base, last, self.constants)
 
-    def sample(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, u: np.ndarray) -> np.ndarray:
+    def sample(
+        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, u: np.ndarray
+    ) -> np.ndarray:
         """(B, H, O): the values that the probabilities u stand for; arguments as in `point`."""
         return self.head.sample(raw.astype(np.float64), base, last, self.constants, u)
 
     def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """(B, H, O) in scaled units: raw (B, H, O, K), base (B, H, O) the skip's forecast, last (B, 1, O)."""
+        """(B, H, O) in scaled units: raw (B, H, O, K), base (B, H, O) the skip's forecast, last (B,
+        1, O).
+        """
         return self.head.point(raw.astype(np.float64), base, last, self.constants)
 
 
@@ -186,10 +228,16 @@ Array = Any
 
 
 class Maths:
-    """NumPy's form, in float64, for validation losses and tests; TensorFlow's overrides it whole. All functions keep
-    the dtype of their arguments; an axis is always the last."""
+    """NumPy's form, in float64, for validation losses and tests; TensorFlow's overrides it whole.
 
-    log, log1p, lgamma = staticmethod(np.log), staticmethod(np.log1p), staticmethod(lambda x: scipy.special.gammaln(x))
+    All functions keep the dtype of their arguments; an axis is always the last.
+    """
+
+    log, log1p, lgamma = (
+        staticmethod(np.log),
+        staticmethod(np.log1p),
+        staticmethod(lambda x: scipy.special.gammaln(x)),
+    )
     maximum, minimum = staticmethod(np.maximum), staticmethod(np.minimum)
 
     def constant(self, values: np.ndarray) -> Array:
@@ -210,8 +258,12 @@ class Maths:
         return np.mean(x, axis=-1)
 
     def cross_entropy(self, logits: Array, index: Array) -> Array:
-        """-ln softmax(logits)[index]: logits (..., n), index (...) whole numbers in any dtype; result (...)."""
-        chosen = np.take_along_axis(logits, np.asarray(index, dtype=int)[..., None], axis=-1)[..., 0]
+        """-ln softmax(logits)[index]: logits (..., n), index (...) whole numbers in any dtype;
+        result (...).
+        """
+        chosen = np.take_along_axis(logits, np.asarray(index, dtype=int)[..., None], axis=-1)[
+            ..., 0
+        ]
         return scipy.special.logsumexp(logits, axis=-1) - chosen
 
 

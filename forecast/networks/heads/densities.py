@@ -1,4 +1,6 @@
-"""Densities around skip + network, by their negative log likelihood: normal, and Student t for heavier tails."""
+"""Densities around skip + network, by their negative log likelihood: normal, and Student t for
+heavier tails.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +8,30 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from forecast.networks.heads.base import Array, Constants, Head, Maths, inverse_softplus, numpy_maths, spread_of, width
+from forecast.networks.heads.base import (
+    Array,
+    Constants,
+    Head,
+    Maths,
+    inverse_softplus,
+    numpy_maths,
+    spread_of,
+    width,
+)
 from forecast.networks.heads.distributions import Distribution, Normal, Student
 
 LEAST_DOF, FIRST_DOF, MOST_DOF = 2.1, 8.0, 200.0
-"""Above 2 the variance exists; at the upper end the density is all but normal and ln Gamma still good in float32."""
+"""Above 2 the variance exists; at the upper end the density is all but normal and ln Gamma still
+good in float32.
+"""
 SHIFT = inverse_softplus(FIRST_DOF - LEAST_DOF)
 
 
 class Gaussian(Head):
     summary: ClassVar[str] = "A normal density: location and scale."
-    equation: ClassVar[str] = "y ~ N(skip + p1, (s (0.01 + softplus(p2 + c)))^2), s the train residuals' spread"
+    equation: ClassVar[str] = (
+        "y ~ N(skip + p1, (s (0.01 + softplus(p2 + c)))^2), s the train residuals' spread"
+    )
     source: ClassVar[str] = "Nix & Weigend 1994"
     has_density: ClassVar[bool] = True
     parameters: ClassVar[int] = 2
@@ -40,7 +55,9 @@ class Gaussian(Head):
 
 class StudentT(Head):
     summary: ClassVar[str] = "A Student t density: location, scale, degrees of freedom above 2."
-    equation: ClassVar[str] = "y ~ skip + p1 + s k (0.01 + softplus(p2 + c)) t(nu), nu = 2.1 + softplus(p3 + d)"
+    equation: ClassVar[str] = (
+        "y ~ skip + p1 + s k (0.01 + softplus(p2 + c)) t(nu), nu = 2.1 + softplus(p3 + d)"
+    )
     source: ClassVar[str] = "Lange, Little & Taylor 1989"
     has_density: ClassVar[bool] = True
     parameters: ClassVar[int] = 3
@@ -53,7 +70,9 @@ class StudentT(Head):
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
         scale, dof = self._shape(xp, raw, constants)
         error = (target - raw[..., 0]) / scale
-        constant = xp.lgamma(0.5 * dof) - xp.lgamma(0.5 * dof + 0.5) + 0.5 * xp.log(float(np.pi) * dof)
+        constant = (
+            xp.lgamma(0.5 * dof) - xp.lgamma(0.5 * dof + 0.5) + 0.5 * xp.log(float(np.pi) * dof)
+        )
         return constant + xp.log(scale) + (0.5 * dof + 0.5) * xp.log1p(error * error / dof)
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:

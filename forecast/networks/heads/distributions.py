@@ -1,12 +1,14 @@
-"""Predictive distributions of many values at once, each with its own parameters: quantile, probability, density.
+"""Predictive distributions of many values at once, each with its own parameters: quantile,
+probability, density.
 
 All arrays are float64. A distribution of shape (...) has one value per forecast, e.g. (B, H, O).
 
-A direct head gives one distribution per step and says nothing about their dependence: that is a Gaussian copula (Sklar
-1959; Nelsen 2006, 2.3), estimated from the validation residuals. The probability that each actual was given becomes a
-normal score, and the correlation of these scores over steps and outputs is the copula. It is shrunk towards
-independence by d / (n + d) for d scores on n origins, since validation origins are few. A recursive family needs none:
-its paths feed what was drawn back.
+A direct head gives one distribution per step and says nothing about their dependence: that is a
+Gaussian copula (Sklar 1959; Nelsen 2006, 2.3), estimated from the validation residuals. The
+probability that each actual was given becomes a normal score, and the correlation of these scores
+over steps and outputs is the copula. It is shrunk towards independence by d / (n + d) for d scores
+on n origins, since validation origins are few. A recursive family needs none: its paths feed what
+was drawn back.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ class Distribution(Protocol):
     """Continuous: `inverse` and `cdf` undo each other; `inverse` never decreases in u."""
 
     def inverse(self, u: np.ndarray) -> np.ndarray:
-        """The value below which a share u of the probability lies: u (...) in (0, 1), result (...)."""
+        """The value below which a share u of the probability lies: u (...) in (0, 1), result
+        (...).
+        """
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
         """The probability of a value up to x (...)."""
@@ -34,7 +38,10 @@ class Distribution(Protocol):
 
 def quantiles(distribution: Distribution, levels: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     """(*shape, Q): the quantiles of a distribution of `shape` at `levels` (Q,)."""
-    each = [distribution.inverse(np.full(shape, float(level))) for level in np.asarray(levels, dtype=float)]
+    each = [
+        distribution.inverse(np.full(shape, float(level)))
+        for level in np.asarray(levels, dtype=float)
+    ]
     return np.stack(each, axis=-1)
 
 
@@ -56,7 +63,9 @@ class Normal:
 
 @dataclass(frozen=True)
 class Student:
-    """`scale` multiplies a standard t with `dof` degrees of freedom, so it is not the standard deviation."""
+    """`scale` multiplies a standard t with `dof` degrees of freedom, so it is not the standard
+    deviation.
+    """
 
     location: np.ndarray
     scale: np.ndarray
@@ -70,7 +79,11 @@ class Student:
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         nu, z = self.dof, (x - self.location) / self.scale
-        constant = scipy.special.gammaln((nu + 1) / 2) - scipy.special.gammaln(nu / 2) - 0.5 * np.log(nu * np.pi)
+        constant = (
+            scipy.special.gammaln((nu + 1) / 2)
+            - scipy.special.gammaln(nu / 2)
+            - 0.5 * np.log(nu * np.pi)
+        )
         return constant - np.log(self.scale) - (nu + 1) / 2 * np.log1p(z**2 / nu)
 
 
@@ -78,8 +91,8 @@ class Student:
 class Piecewise:
     """Uniform between neighbouring knots, exponential tails beyond the outer ones.
 
-    knots (..., m) increasing, cumulative (..., m) increasing inside (0, 1): the probability up to each knot;
-    low, high (...): the mean distances of the tails from the first and the last knot.
+    knots (..., m) increasing, cumulative (..., m) increasing inside (0, 1): the probability up to
+    each knot; low, high (...): the mean distances of the tails from the first and the last knot.
     """
 
     knots: np.ndarray
@@ -99,25 +112,39 @@ class Piecewise:
         x0, f0, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
         inside = f0 + mass * np.clip((x - x0) / width, 0.0, 1.0)
         below, above = self._tails(x)
-        result = np.where(x < self.knots[..., 0], below, np.where(x > self.knots[..., -1], 1.0 - above, inside))
+        result = np.where(
+            x < self.knots[..., 0], below, np.where(x > self.knots[..., -1], 1.0 - above, inside)
+        )
         return np.where(np.isnan(x), np.nan, result)
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         _, _, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
         below, above = self._tails(x)
         with np.errstate(divide="ignore"):
-            inside, left, right = np.log(mass / width), np.log(below / self.low), np.log(above / self.high)
-        result = np.where(x < self.knots[..., 0], left, np.where(x > self.knots[..., -1], right, inside))
+            inside, left, right = (
+                np.log(mass / width),
+                np.log(below / self.low),
+                np.log(above / self.high),
+            )
+        result = np.where(
+            x < self.knots[..., 0], left, np.where(x > self.knots[..., -1], right, inside)
+        )
         return np.where(np.isnan(x), np.nan, result)
 
     def _tails(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The probability below x and above x, as if x lay in the lower and in the upper tail."""
-        below = self.cumulative[..., 0] * np.exp(np.minimum((x - self.knots[..., 0]) / self.low, 0.0))
-        above = (1.0 - self.cumulative[..., -1]) * np.exp(np.minimum((self.knots[..., -1] - x) / self.high, 0.0))
+        below = self.cumulative[..., 0] * np.exp(
+            np.minimum((x - self.knots[..., 0]) / self.low, 0.0)
+        )
+        above = (1.0 - self.cumulative[..., -1]) * np.exp(
+            np.minimum((self.knots[..., -1] - x) / self.high, 0.0)
+        )
         return below, above
 
     def _piece(self, right: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Left knot, probability up to it, width and mass of the piece whose right knot is number `right`."""
+        """Left knot, probability up to it, width and mass of the piece whose right knot is number
+        `right`.
+        """
         right = np.clip(right, 1, self.knots.shape[-1] - 1)[..., None]
         x0, x1, f0, f1 = (
             np.take_along_axis(values, where, axis=-1)[..., 0]
@@ -133,7 +160,9 @@ EDGE = 1e-6
 
 
 def correlation(probabilities: np.ndarray) -> np.ndarray:
-    """(D, D) from the probability of each actual (N, D), D = H * O; NaN where an actual is missing."""
+    """(D, D) from the probability of each actual (N, D), D = H * O; NaN where an actual is
+    missing.
+    """
     size = probabilities.shape[1]
     complete = probabilities[np.isfinite(probabilities).all(axis=1)]
     if len(complete) < FEWEST:
@@ -147,8 +176,12 @@ def correlation(probabilities: np.ndarray) -> np.ndarray:
     return (1 - share) * found + share * np.eye(size)
 
 
-def uniforms(dependence: np.ndarray | None, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """(*shape, D) draws in (0, 1), dependent over the last axis as `dependence` (D, D) says; None: independent."""
+def uniforms(
+    dependence: np.ndarray | None, shape: tuple[int, ...], rng: np.random.Generator
+) -> np.ndarray:
+    """(*shape, D) draws in (0, 1), dependent over the last axis as `dependence` (D, D) says; None:
+    independent.
+    """
     if dependence is None:
         return np.clip(rng.random(shape), EDGE, 1 - EDGE)
     drawn = rng.standard_normal(shape) @ np.linalg.cholesky(dependence).T

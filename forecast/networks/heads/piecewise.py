@@ -1,4 +1,6 @@
-"""Heads with any shape of distribution, in pieces between quantiles of the train residuals: quantiles, value bins."""
+"""Heads with any shape of distribution, in pieces between quantiles of the train residuals:
+quantiles, value bins.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ import numpy as np
 import scipy
 from pydantic import Field, field_validator
 
-from forecast.networks.heads.base import LEAST, Array, Constants, Head, Maths, numpy_maths, spread_of, width
+from forecast.networks.heads.base import (
+    LEAST,
+    Array,
+    Constants,
+    Head,
+    Maths,
+    numpy_maths,
+    spread_of,
+    width,
+)
 from forecast.networks.heads.distributions import Distribution, Piecewise
 
 MANY, DRAWN = 128, 64
@@ -20,20 +31,24 @@ LIGHTEST = 1e-9
 
 
 class Quantiles(Head):
-    """Quantiles that cannot cross: the median, and steps away from it that are positive by construction.
+    """Quantiles that cannot cross: the median, and steps away from it that are positive by
+    construction.
 
-    With levels t_1 < .. < 0.5 < .. < t_Q, gaps g_j between the train residuals' quantiles, and steps
-    d_j = g_j (0.01 + softplus(p_j + c)), which are above zero whatever p_j is:
+    With levels t_1 < .. < 0.5 < .. < t_Q, gaps g_j between the train residuals' quantiles, and
+    steps d_j = g_j (0.01 + softplus(p_j + c)), which are above zero whatever p_j is:
 
-        q(0.5) = skip + p(0.5)     q above it: + d, one after another     q below it: - d, one after another
+        q(0.5) = skip + p(0.5)     q above it: + d, one after another     q below it: - d, one after
+        another
 
-    Between the levels the quantile function is a straight line, beyond the outer ones the tails are exponential with
-    the slope that joins the two outermost levels (Park et al. 2022): every probability has its value, and paths can be
-    drawn.
+    Between the levels the quantile function is a straight line, beyond the outer ones the tails are
+    exponential with the slope that joins the two outermost levels (Park et al. 2022): every
+    probability has its value, and paths can be drawn.
     """
 
     summary: ClassVar[str] = "Quantiles that cannot cross, by the pinball loss."
-    equation: ClassVar[str] = "q(0.5) = skip + p; q(t_j) = q(t_{j-1}) + g_j (0.01 + softplus(p_j + c)), likewise down"
+    equation: ClassVar[str] = (
+        "q(0.5) = skip + p; q(t_j) = q(t_{j-1}) + g_j (0.01 + softplus(p_j + c)), likewise down"
+    )
     source: ClassVar[str] = "Koenker & Bassett 1978; Park et al. 2022 for the tails"
 
     kind: Literal["quantiles"] = "quantiles"
@@ -44,8 +59,8 @@ class Quantiles(Head):
     def _ordered_around_the_median(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
         if not all(a < b for a, b in pairwise((0.0, *levels, 1.0))) or 0.5 not in levels[1:-1]:
             raise ValueError(
-                "wanted increasing levels between 0 and 1 with 0.5 inside, such as [0.1, 0.5, 0.9]; "
-                "0.5 is the point forecast"
+                "wanted increasing levels between 0 and 1 with 0.5 inside, such as [0.1, 0.5, 0.9];"
+                " 0.5 is the point forecast"
             )
         return levels
 
@@ -88,15 +103,19 @@ class Quantiles(Head):
 
 
 class Bins(Head):
-    """Softmax over value bins of the difference from the skip: any shape of density, learnt as a classification.
+    """Softmax over value bins of the difference from the skip: any shape of density, learnt as a
+    classification.
 
-    The edges are quantiles of the train residuals, one set per step and output, so the bins are equally full on train
-    and logits of zero stand for the train residuals' own distribution. Inside a bin the density is uniform; the two
-    outer bins have exponential tails with the mean distance found on train (its maximum likelihood).
+    The edges are quantiles of the train residuals, one set per step and output, so the bins are
+    equally full on train and logits of zero stand for the train residuals' own distribution. Inside
+    a bin the density is uniform; the two outer bins have exponential tails with the mean distance
+    found on train (its maximum likelihood).
     """
 
     summary: ClassVar[str] = "Probabilities of value bins, by cross-entropy."
-    equation: ClassVar[str] = "P(y - skip in bin j) = softmax(p)_j; edges: quantiles of the train residuals"
+    equation: ClassVar[str] = (
+        "P(y - skip in bin j) = softmax(p)_j; edges: quantiles of the train residuals"
+    )
     source: ClassVar[str] = "Weigend & Srivastava 1995; Jean et al. 2015 for the sampled softmax"
     has_density: ClassVar[bool] = True
     is_discrete: ClassVar[bool] = True
@@ -105,7 +124,11 @@ class Bins(Head):
     kind: Literal["bins"] = "bins"
     count: int = Field(32, ge=3, le=4096, description="number of bins")
     sampled: int | None = Field(
-        None, ge=0, description="bins drawn per gradient step instead of all; 0: all; default: 64 above 128 bins"
+        None,
+        ge=0,
+        description=(
+            "bins drawn per gradient step instead of all; 0: all; default: 64 above 128 bins"
+        ),
     )
 
     @property
@@ -137,7 +160,9 @@ class Bins(Head):
         return np.asarray(scipy.special.log_softmax(raw, axis=-1))
 
     def bin_values(self, base: np.ndarray, constants: Constants) -> np.ndarray:
-        """(..., n): the median of every bin, which stands for it in the most probable path; base (..., H, O)."""
+        """(..., n): the median of every bin, which stands for it in the most probable path; base
+        (..., H, O).
+        """
         edges = constants["edges"]
         first = edges[..., :1] - constants["low"][..., None] * np.log(2)
         last = edges[..., -1:] + constants["high"][..., None] * np.log(2)
@@ -160,7 +185,9 @@ def _mean_excess(beyond: np.ndarray) -> np.ndarray:
 
 
 def quantiles_of(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """(H, O, Q): quantiles over the examples, made strictly increasing (equal values are no bin of their own)."""
+    """(H, O, Q): quantiles over the examples, made strictly increasing (equal values are no bin of
+    their own).
+    """
     _, horizon, outputs = residual.shape
     apart = 1e-3 * spread_of(residual)
     found = np.empty((horizon, outputs, len(levels)))

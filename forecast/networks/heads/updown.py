@@ -1,9 +1,9 @@
 """Up or down: the probability that the value rises above the last observed one, by cross-entropy.
 
-The skip speaks first: a logistic regression of the class on its lead (skip - last), fitted in closed loop on the train
-rows (Newton's method), gives the log-odds that an untrained network forecasts; the network adds to them. The head
-gives no distribution of values. Its point forecast is the mean of a two-point one: up by the mean rise of the train
-rows, or down by their mean fall.
+The skip speaks first: a logistic regression of the class on its lead (skip - last), fitted in
+closed loop on the train rows (Newton's method), gives the log-odds that an untrained network
+forecasts; the network adds to them. The head gives no distribution of values. Its point forecast is
+the mean of a two-point one: up by the mean rise of the train rows, or down by their mean fall.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from forecast.networks.heads.base import Array, Constants, Head, Maths
 
 TIE = 1e-5
 """Scaled units: a smaller change is rounding, and no change at all."""
-PENALTY = 1e-3  # per example, on standardised leads: a class told apart without error has finite log-odds
+# per example, on standardised leads: a class told apart without error has finite log-odds
+PENALTY = 1e-3
 NEWTON = 12
 
 
 class UpDown(Head):
     summary: ClassVar[str] = "The probability of a rise, by cross-entropy."
-    equation: ClassVar[str] = "P(y > last) = s(a + b (skip - last) + p); y = last + P rise - (1 - P) fall"
+    equation: ClassVar[str] = (
+        "P(y > last) = s(a + b (skip - last) + p); y = last + P rise - (1 - P) fall"
+    )
     source: ClassVar[str] = "Leitch & Tanner 1991; Cox 1958"
 
     uses_lead: ClassVar[bool] = True
@@ -58,20 +61,33 @@ class UpDown(Head):
     ) -> np.ndarray:
         return np.asarray(scipy.special.expit(raw[..., 0] + self.offset(base - last, constants)))
 
-    def point(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants) -> np.ndarray:
+    def point(
+        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
+    ) -> np.ndarray:
         up = self.rise_probability(raw, base, last, constants)
         return last + up * constants["rise"] - (1.0 - up) * constants["fall"]
 
     def sample(
-        self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants, u: np.ndarray
+        self,
+        raw: np.ndarray,
+        base: np.ndarray,
+        last: np.ndarray,
+        constants: Constants,
+        u: np.ndarray,
     ) -> np.ndarray:
-        """(B, H, O): one of the two points each, up where u (uniform in (0, 1)) falls below the probability."""
+        """(B, H, O): one of the two points each, up where u (uniform in (0, 1)) falls below the
+        probability.
+        """
         up = u < self.rise_probability(raw, base, last, constants)
         return np.where(up, last + constants["rise"], last - constants["fall"])
 
 
-def _logistic(lead: np.ndarray, rose: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intercept and slope (H, O) of the log-odds of `rose` given `lead`, over the `known` examples."""
+def _logistic(
+    lead: np.ndarray, rose: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intercept and slope (H, O) of the log-odds of `rose` given `lead`, over the `known`
+    examples.
+    """
     count = np.maximum(known.sum(axis=0), 1)
     scale = np.sqrt(np.square(np.where(known, lead, 0.0)).sum(axis=0) / count)
     scale = np.where(scale > 0, scale, 1.0)
@@ -80,7 +96,10 @@ def _logistic(lead: np.ndarray, rose: np.ndarray, known: np.ndarray) -> tuple[np
     for _ in range(NEWTON):
         p = scipy.special.expit(a + b * x)
         error, weight = np.where(known, rose - p, 0.0), np.where(known, p * (1 - p), 0.0)
-        ga, gb = error.sum(axis=0) - PENALTY * count * a, (error * x).sum(axis=0) - PENALTY * count * b
+        ga, gb = (
+            error.sum(axis=0) - PENALTY * count * a,
+            (error * x).sum(axis=0) - PENALTY * count * b,
+        )
         haa, hab, hbb = (
             (weight * power).sum(axis=0) + add
             for power, add in ((1.0, PENALTY * count), (x, 0.0), (x * x, PENALTY * count))

@@ -1,4 +1,5 @@
-"""Networks in plain NumPy: the reference of the tests, the service without TensorFlow, closed loops and the export.
+"""Networks in plain NumPy: the reference of the tests, the service without TensorFlow, closed loops
+and the export.
 
 forward       forecasts at every step of many windows
 last          forecasts at the end of each window alone

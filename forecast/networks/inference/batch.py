@@ -1,8 +1,10 @@
-"""Forecasts of many windows at once in NumPy: `forward` at every step, `last` at the end of each window.
+"""Forecasts of many windows at once in NumPy: `forward` at every step, `last` at the end of each
+window.
 
-Inside, arrays are step-first and batch-last, `(steps, columns, windows)`. A slice of windows passes through all blocks
-before the next one starts. Each block is given only as many trailing steps as the later blocks look back: for the last
-forecast of a network of taps that is its memory and not the whole window.
+Inside, arrays are step-first and batch-last, `(steps, columns, windows)`. A slice of windows passes
+through all blocks before the next one starts. Each block is given only as many trailing steps as
+the later blocks look back: for the last forecast of a network of taps that is its memory and not
+the whole window.
 """
 
 from __future__ import annotations
@@ -30,33 +32,49 @@ from forecast.networks.description import (
     Taps,
     own_weights,
 )
-from forecast.networks.inference.steppers import Stepper, decode, first_states, side_by_side, stepper
+from forecast.networks.inference.steppers import (
+    Stepper,
+    decode,
+    first_states,
+    side_by_side,
+    stepper,
+)
 from forecast.system.errors import InputError, quote_names
 
 WINDOWS = 256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
-VALUES = 2**23  # and at most so many values in the widest array of a slice (a long delay line at every step)
+# and at most so many values in the widest array of a slice (a long delay line at every step)
+VALUES = 2**23
 
 Weights = Mapping[str, np.ndarray]
 
 
-def forward(network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None) -> np.ndarray:
+def forward(
+    network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
+) -> np.ndarray:
     """Forecasts at every step: past `(B, T, C)`, future `(B, T + H, F)` give `(B, T, H, O, K)`.
 
-    The forecast at t depends on `past[:, : t + 1]` and `future[:, : t + H + 1]` alone, bit for bit. A network with
-    `every_step=False` gives `(B, 1, H, O, K)`. The result has the dtype of the weights.
+    The forecast at t depends on `past[:, : t + 1]` and `future[:, : t + H + 1]` alone, bit for bit.
+    A network with `every_step=False` gives `(B, 1, H, O, K)`. The result has the dtype of the
+    weights.
     """
     return _passed(network, weights, past, future, ALL if network.every_step else 1)
 
 
-def last(network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None) -> np.ndarray:
-    """Forecasts at the last step alone, `(B, H, O, K)`: `forward(...)[:, -1]` without the work for the other steps."""
+def last(
+    network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
+) -> np.ndarray:
+    """Forecasts at the last step alone, `(B, H, O, K)`: `forward(...)[:, -1]` without the work for
+    the other steps.
+    """
     return _passed(network, weights, past, future, 1)[:, 0]
 
 
 def final_states(
     network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The states of all blocks after the last step, batch first, by block path (see `networks.cells.weights`)."""
+    """The states of all blocks after the last step, batch first, by block path (see
+    `networks.cells.weights`).
+    """
     dtype = check_weights(network, weights)
     past, future = check_windows(network, past, future, dtype)
     parts = []
@@ -72,10 +90,15 @@ def each(
 ) -> dict[str, dict[str, np.ndarray]]:
     """`change` of every array of the `states`, which are alike, by block path and name."""
     first = states[0].items()
-    return {path: {name: change(*(one[path][name] for one in states)) for name in own} for path, own in first}
+    return {
+        path: {name: change(*(one[path][name] for one in states)) for name in own}
+        for path, own in first
+    }
 
 
-def _passed(network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None, keep: int) -> np.ndarray:
+def _passed(
+    network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None, keep: int
+) -> np.ndarray:
     dtype = check_weights(network, weights)
     past, future = check_windows(network, past, future, dtype)
     shapes = network.shapes
@@ -96,13 +119,16 @@ def _slices(network: Network, batch: int, steps: int, keep: int) -> Iterator[sli
 
 
 def reach(blocks: Sequence[Block], keep: int) -> int:
-    """How many trailing steps of their input blocks in series need to give `keep` trailing steps of output."""
+    """How many trailing steps of their input blocks in series need to give `keep` trailing steps of
+    output.
+    """
     return min(keep + sum(block.reach for block in blocks), ALL)
 
 
 def frames_of(future: np.ndarray, horizon: int, keep: int) -> np.ndarray:
-    """What is known ahead at the last `keep` steps: future `(B, T + H, F)` gives `(keep, H, F, B)`, a view;
-    `frames[t]` holds the future rows t + 1 ... t + H."""
+    """What is known ahead at the last `keep` steps: future `(B, T + H, F)` gives `(keep, H, F, B)`,
+    a view; `frames[t]` holds the future rows t + 1 ... t + H.
+    """
     windows = np.lib.stride_tricks.sliding_window_view(future, horizon, axis=1)[:, 1:]
     return windows[:, -keep:].transpose(1, 3, 2, 0)
 
@@ -129,7 +155,9 @@ class Pass:
         if network.decoder:
             return x
         z = self.weights["readout/kernel"].T @ x + self.weights["readout/bias"][:, None]
-        return activate(numpy_namespace, network.readout_activation, z).reshape(len(x), -1, self.batch)
+        return activate(numpy_namespace, network.readout_activation, z).reshape(
+            len(x), -1, self.batch
+        )
 
     def _first_input(self, past: np.ndarray) -> np.ndarray:
         x = np.ascontiguousarray(past.transpose(1, 2, 0))
@@ -143,18 +171,27 @@ class Pass:
         if self.batch == keep == 1 and (out := self._layers(blocks, prefix, x)) is not None:
             return out
         for place, block in enumerate(blocks):
-            x = self._block(block, prefix + block.name, x, min(reach(blocks[place + 1 :], keep), len(x)))
+            x = self._block(
+                block, prefix + block.name, x, min(reach(blocks[place + 1 :], keep), len(x))
+            )
         return x[-keep:]
 
     def _layers(self, blocks: Sequence[Block], prefix: str, x: np.ndarray) -> np.ndarray | None:
-        """Recurrent layers on one window, each a step behind the one below; None for other blocks."""
+        """Recurrent layers on one window, each a step behind the one below; None for other
+        blocks.
+        """
         layers = [block for block in blocks if not isinstance(block, Dropout)]
-        late, deep = len(layers) - 1, [block for block in layers if isinstance(block, Recurrent) and not block.parts]
+        late, deep = (
+            len(layers) - 1,
+            [block for block in layers if isinstance(block, Recurrent) and not block.parts],
+        )
         if not 0 < late == len(deep) - 1 < len(x) - 1:
             return None
         ends, inputs = np.cumsum([0, *(block.units for block in deep)]), x.shape[1]
         weights = [own_weights(self.weights, prefix + block.name) for block in deep]
-        run = side_by_side([block.made for block in deep], weights, [0, *(inputs + ends[:-2])], inputs)
+        run = side_by_side(
+            [block.made for block in deep], weights, [0, *(inputs + ends[:-2])], inputs
+        )
         if run is None:
             return None
         first = {name: state.copy() for name, state in run.states().items()}
@@ -174,7 +211,9 @@ class Pass:
         match block:
             case Dense():
                 w = own_weights(self.weights, path)
-                return activate(self.xp, block.activation, w["kernel"].T @ x[-keep:] + w["bias"][:, None])
+                return activate(
+                    self.xp, block.activation, w["kernel"].T @ x[-keep:] + w["bias"][:, None]
+                )
             case Dropout():
                 return x[-keep:]
             case Segments():
@@ -182,15 +221,24 @@ class Pass:
             case Taps():
                 return self._taps(block, path, x, keep)
             case Parallel():
-                parts = [self._series(b, f"{path}/{k}/", x, keep) for k, b in enumerate(block.branches)]
-                return np.concatenate(parts, axis=1) if block.merge == "concat" else np.add.reduce(parts)
+                parts = [
+                    self._series(b, f"{path}/{k}/", x, keep) for k, b in enumerate(block.branches)
+                ]
+                return (
+                    np.concatenate(parts, axis=1)
+                    if block.merge == "concat"
+                    else np.add.reduce(parts)
+                )
             case Recurrent():
                 return self._recurrent(block, path, x, keep)
             case Bidirectional():
                 return self._bidirectional(block, path, x)
             case EncoderDecoder():
                 return self._encoder_decoder(block, path, x, keep)
-        raise InputError(f"Block {path!r} is a {type(block).__name__}, which forecast.networks.inference cannot run.")
+        raise InputError(
+            f"Block {path!r} is a {type(block).__name__}, which forecast.networks.inference cannot"
+            " run."
+        )
 
     def _segments(self, block: Segments, x: np.ndarray) -> np.ndarray:
         before = np.zeros((block.reach + 1, *x.shape[1:]), x.dtype)
@@ -205,7 +253,9 @@ class Pass:
         first = len(x) - keep  # the row of x that belongs to the first row of out
         for place, delay in enumerate(block.delays):
             missing = min(max(delay - first, 0), keep)
-            out[missing:, place * width : (place + 1) * width] = columns[first - delay + missing : len(x) - delay]
+            out[missing:, place * width : (place + 1) * width] = columns[
+                first - delay + missing : len(x) - delay
+            ]
         line = np.zeros((self.batch, longest, width), x.dtype)
         seen = min(longest, len(x))
         line[:, longest - seen :] = columns[len(x) - seen :].transpose(2, 0, 1)
@@ -225,20 +275,30 @@ class Pass:
 
     def _bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
         out = np.empty((2, 1, block.units, self.batch), x.dtype)
-        weights = [own_weights(self.weights, f"{path}/{direction}") for direction in ("forward", "backward")]
+        weights = [
+            own_weights(self.weights, f"{path}/{direction}")
+            for direction in ("forward", "backward")
+        ]
         both = [x, x[::-1]]
-        if self.batch == 1 and (run := side_by_side([block.made] * 2, weights, [0, x.shape[1]], 2 * x.shape[1])):
+        if self.batch == 1 and (
+            run := side_by_side([block.made] * 2, weights, [0, x.shape[1]], 2 * x.shape[1])
+        ):
             run.over(np.concatenate(both, axis=1), out.reshape(1, -1, 1))
             return out.reshape(1, -1, 1)
         for end, w, steps in zip(out, weights, both, strict=True):
             stepper(block.made, w, first_states(block.made, w, self.batch)).over(steps, end)
         return out.reshape(1, -1, self.batch)
 
-    def _encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray, keep: int) -> np.ndarray:
+    def _encoder_decoder(
+        self, block: EncoderDecoder, path: str, x: np.ndarray, keep: int
+    ) -> np.ndarray:
         run = self.started(block, f"{path}/encoder", x)
         encoded = np.empty((block.units, keep, self.batch), x.dtype)
         run.over(x[: len(x) - keep], encoded.swapaxes(0, 1)[:0])
-        states = {name: np.empty((len(state), keep, self.batch), x.dtype) for name, state in run.states().items()}
+        states = {
+            name: np.empty((len(state), keep, self.batch), x.dtype)
+            for name, state in run.states().items()
+        }
         for place, row in enumerate(x[-keep:]):
             encoded[:, place] = run(row)
             for name, state in run.states().items():
@@ -246,8 +306,12 @@ class Pass:
         self.final[path] = _batch_first(run.states())
         return self._decoded(block, path, encoded, states)
 
-    def _decoded(self, block: EncoderDecoder, path: str, encoded: np.ndarray, states: Arrays) -> np.ndarray:
-        """Every kept step of every window is a row of the decoder's batch: `(keep, H * O * K, B)`."""
+    def _decoded(
+        self, block: EncoderDecoder, path: str, encoded: np.ndarray, states: Arrays
+    ) -> np.ndarray:
+        """Every kept step of every window is a row of the decoder's batch: `(keep, H * O * K,
+        B)`.
+        """
         keep = encoded.shape[1]
         frames = None
         if self.frames is not None:
@@ -256,18 +320,28 @@ class Pass:
         rows = {name: state.reshape(len(state), -1) for name, state in states.items()}
         encoded = encoded.reshape(block.units, -1)
         out = decode(
-            self.network, block, self.weights, own_weights(self.weights, f"{path}/decoder"), encoded, rows, frames
+            self.network,
+            block,
+            self.weights,
+            own_weights(self.weights, f"{path}/decoder"),
+            encoded,
+            rows,
+            frames,
         )
         return out.reshape(len(out), keep, self.batch).transpose(1, 0, 2)
 
     def started(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
-        """The cell with the weights at `path` before the first row of its input `x (steps, columns, B)`."""
+        """The cell with the weights at `path` before the first row of its input `x (steps, columns,
+        B)`.
+        """
         cell, w = block.made, own_weights(self.weights, path)
         return stepper(cell, w, first_states(cell, w, self.batch))
 
 
 def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[int]) -> np.ndarray:
-    """What `networks.description.Segments` makes of `rows (B, count * length, columns)`, batch first."""
+    """What `networks.description.Segments` makes of `rows (B, count * length, columns)`, batch
+    first.
+    """
     rows = rows.copy()
     rows[..., list(relative)] -= rows[:, -1:, list(relative)]
     cut = rows.reshape(len(rows), -1, length, rows.shape[2])
@@ -283,31 +357,41 @@ def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dty
     """The dtype of the weights; InputError unless names and shapes are those of the network."""
     wanted = weight_shapes(network)
     if missing := wanted.keys() - weights.keys():
-        raise InputError(f"Weights {quote_names(missing)} are missing; the network has {quote_names(wanted)}.")
+        raise InputError(
+            f"Weights {quote_names(missing)} are missing; the network has {quote_names(wanted)}."
+        )
     if unknown := weights.keys() - wanted.keys():
-        raise InputError(f"Weights {quote_names(unknown)} belong to no block of the network: {quote_names(wanted)}.")
+        raise InputError(
+            f"Weights {quote_names(unknown)} belong to no block of the network:"
+            f" {quote_names(wanted)}."
+        )
     for name, weight in wanted.items():
         if weights[name].shape != weight.shape:
             raise InputError(
-                f"Weight {name!r} has shape {weights[name].shape}; this network wants {weight.shape}. "
-                "Load the weights that were saved with this network."
+                f"Weight {name!r} has shape {weights[name].shape}; this network wants"
+                f" {weight.shape}. Load the weights that were saved with this network."
             )
     dtypes = {array.dtype for array in weights.values()}
     if len(dtypes) > 1 or not all(dtype.kind == "f" for dtype in dtypes):
         found = quote_names(dtypes)
-        raise InputError(f"Weights have dtypes {found}; wanted one floating dtype. Convert them with `astype`.")
+        raise InputError(
+            f"Weights have dtypes {found}; wanted one floating dtype. Convert them with `astype`."
+        )
     return dtypes.pop()
 
 
 def check_windows(
     network: Network, past: np.ndarray, future: np.ndarray | None, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """`past (B, T, C)` and `future (B, T + H, F)` in `dtype`; a network without future channels takes no `future`."""
+    """`past (B, T, C)` and `future (B, T + H, F)` in `dtype`; a network without future channels
+    takes no `future`.
+    """
     shapes = network.shapes
     past = np.asarray(past, dtype)
     if past.ndim != 3 or past.shape[2] != shapes.channels or past.shape[1] < 1:
         raise InputError(
-            f"`past` has shape {past.shape}; wanted (batch, steps, {shapes.channels}) with at least one step."
+            f"`past` has shape {past.shape}; wanted (batch, steps, {shapes.channels}) with at least"
+            " one step."
         )
     rows = past.shape[1] + shapes.horizon
     return past, check_future(network, future, (past.shape[0], rows), dtype)
@@ -322,13 +406,14 @@ def check_future(
     if channels == 0:
         if future is not None and np.asarray(future).size:
             raise InputError(
-                f"`future` has shape {np.shape(future)}, but the network has no future channels; leave it out."
+                f"`future` has shape {np.shape(future)}, but the network has no future channels;"
+                " leave it out."
             )
         return None
     if future is None or np.shape(future) != wanted:
         found = "missing" if future is None else f"of shape {np.shape(future)}"
         raise InputError(
-            f"`future` is {found}; wanted {wanted}: batch, rows up to H = {network.shapes.horizon} steps past the "
-            "last past row, future channels."
+            f"`future` is {found}; wanted {wanted}: batch, rows up to H = {network.shapes.horizon}"
+            " steps past the last past row, future channels."
         )
     return np.asarray(future, dtype)

@@ -1,15 +1,18 @@
-"""A trained network as one Python file that needs nothing but NumPy (what MATLAB's genFunction is for its toolbox).
+"""A trained network as one Python file that needs nothing but NumPy (what MATLAB's genFunction is
+for its toolbox).
 
-The file holds the network written out block by block, the cells' equations as they stand in `networks.cells`, and the
-weights. Its functions:
+The file holds the network written out block by block, the cells' equations as they stand in
+`networks.cells`, and the weights. Its functions:
 
     forecast(past, future=None)               the forecast at the last row of each window
-    series_parallel(past, future=None)        the forecast at every row, measured values in every row (open loop)
-    parallel(past, steps, future, ahead)      a one-step network fed with its own forecasts (closed loop, free run)
-    initial(batch), step(state, row, ...)     one row at a time, the state in the caller's hands
+    series_parallel(past, future=None)        the forecast at every row, measured values in every
+    row (open loop) parallel(past, steps, future, ahead)      a one-step network fed with its own
+    forecasts (closed loop, free run) initial(batch), step(state, row, ...)     one row at a time,
+    the state in the caller's hands
 
-Without `Units` the file works in the network's scaled units; with them in those of the data. What a network was
-trained beside, a ridge regression or the last value, goes into the file as a `Linear` part.
+Without `Units` the file works in the network's scaled units; with them in those of the data. What a
+network was trained beside, a ridge regression or the last value, goes into the file as a `Linear`
+part.
 """
 
 from __future__ import annotations
@@ -49,9 +52,11 @@ from forecast.system.errors import InputError
 
 @dataclass(frozen=True)
 class Units:
-    """How the data's units become the network's: `(past - centre) / scale`, and `forecast * scale + centre` back.
+    """How the data's units become the network's: `(past - centre) / scale`, and `forecast * scale +
+    centre` back.
 
-    `centre`, `scale` `(C,)` belong to the past channels; a forecast has those of its target channel.
+    `centre`, `scale` `(C,)` belong to the past channels; a forecast has those of its target
+    channel.
     """
 
     centre: Sequence[float]
@@ -60,11 +65,13 @@ class Units:
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear map added to the network's forecast, in scaled units: the skip that the network was trained beside.
+    """A linear map added to the network's forecast, in scaled units: the skip that the network was
+    trained beside.
 
-    kernel `(lags * C, H*O*K)`: the last `lags` rows flattened, oldest first, rows before the first count as zero;
-    future `(H * F, H*O*K)`: the H future rows flattened, None without future channels; bias `(H*O*K,)`.
-    products `(P, H*O*K)`: of the P columns that the function `products_of(rows, the H future rows)` in `code` gives.
+    kernel `(lags * C, H*O*K)`: the last `lags` rows flattened, oldest first, rows before the first
+    count as zero; future `(H * F, H*O*K)`: the H future rows flattened, None without future
+    channels; bias `(H*O*K,)`. products `(P, H*O*K)`: of the P columns that the function
+    `products_of(rows, the H future rows)` in `code` gives.
     """
 
     kernel: np.ndarray
@@ -75,16 +82,25 @@ class Linear:
 
 
 def export(
-    network: Network, weights: Mapping[str, np.ndarray], path: Path | str, *, description: str,
-    units: Units | None = None, linear: Linear | None = None,
-) -> None:  # fmt: skip
-    """Write `path` (.py) with the weights in it; `InputError` for a bidirectional network: it cannot go row by row."""
+    network: Network,
+    weights: Mapping[str, np.ndarray],
+    path: Path | str,
+    *,
+    description: str,
+    units: Units | None = None,
+    linear: Linear | None = None,
+) -> None:
+    """Write `path` (.py) with the weights in it; `InputError` for a bidirectional network: it
+    cannot go row by row.
+    """
     target = Path(path)
     if target.suffix != ".py":
         raise InputError(f"Export to {target.name!r}: wanted a name that ends in .py. Rename it.")
     source = _source(network, weights, description, units, linear)
     about = {name: getattr(linear, name, None) for name in ("kernel", "bias", "future", "products")}
-    arrays = dict(weights) | {f"{LINEAR}/{name}": own for name, own in about.items() if own is not None}
+    arrays = dict(weights) | {
+        f"{LINEAR}/{name}": own for name, own in about.items() if own is not None
+    }
     with files.scratch_folder() as folder:
         files.write_arrays(folder / "weights.npz", arrays)
         encoded = base64.b64encode((folder / "weights.npz").read_bytes()).decode()
@@ -94,19 +110,27 @@ def export(
 
 
 def _source(
-    network: Network, weights: Mapping[str, np.ndarray], description: str, units: Units | None, linear: Linear | None
+    network: Network,
+    weights: Mapping[str, np.ndarray],
+    description: str,
+    units: Units | None,
+    linear: Linear | None,
 ) -> str:
     """The file's text, with `<WEIGHTS>` where the weights are loaded."""
     dtype = check_weights(network, weights)
     shapes = network.shapes
     state = initial(network, weights, batch=1)  # refuses what cannot be streamed
-    used = {path: block.made for path, block in walk(network.blocks) if isinstance(block, CellBlock)}
+    used = {
+        path: block.made for path, block in walk(network.blocks) if isinstance(block, CellBlock)
+    }
     first, code = _first_states(state.blocks, weights), ""
     if linear is not None:
         lags = len(linear.kernel) // shapes.channels
         first[LINEAR], code = f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}", linear.code
     cut = [bare(parsed(segments))] * network.segmented
-    centre, scale = (units.centre, units.scale) if units else ([0.0] * shapes.channels, [1.0] * shapes.channels)
+    centre, scale = (
+        (units.centre, units.scale) if units else ([0.0] * shapes.channels, [1.0] * shapes.channels)
+    )
     parts = {
         "DESCRIPTION": textwrap.fill(description.replace('"""', "'''").replace("\\", "/"), 116),
         "NAMESPACE": bare(parsed(Namespace)),
@@ -122,18 +146,25 @@ def _source(
     }
     sizes = ("channels", "future_channels", "horizon", "outputs", "parameters", "lookback")
     text = TEMPLATE
-    for name, part in (parts | {name.upper(): repr(getattr(shapes, name)) for name in sizes}).items():
+    for name, part in (
+        parts | {name.upper(): repr(getattr(shapes, name)) for name in sizes}
+    ).items():
         text = text.replace(f"<{name}>", part)
     return text
 
 
-def _first_states(blocks: Mapping[str, Mapping[str, np.ndarray]], weights: Mapping[str, np.ndarray]) -> dict[str, str]:
+def _first_states(
+    blocks: Mapping[str, Mapping[str, np.ndarray]], weights: Mapping[str, np.ndarray]
+) -> dict[str, str]:
     """Code for the first state of every block that has one: zeros, or the weight that holds it."""
     found = {}
     for path, states in blocks.items():
         parts = []
         for name, value in states.items():
-            holder = next((own for own in (path, f"{path}/encoder") if f"{own}/initial_{name}" in weights), None)
+            holder = next(
+                (own for own in (path, f"{path}/encoder") if f"{own}/initial_{name}" in weights),
+                None,
+            )
             learnt = f"np.repeat(W[{holder!r}]['initial_{name}'][None], batch, axis=0)"
             zeros = f"np.zeros((batch, {', '.join(map(str, value.shape[1:]))}), DTYPE)"
             parts.append(f"{name!r}: {learnt if holder else zeros}")
@@ -153,7 +184,10 @@ LINEAR = "linear part"  # its key among the blocks
 def step_lines(network: Network, linear: Linear | None) -> Iterator[str]:
     """The body of `step` between the scaled row `x` and the scaled forecast `out`."""
     if linear is not None:
-        yield f"line = np.concatenate([state[{LINEAR!r}]['line'], x[:, None]], axis=1)  # oldest row first"
+        yield (
+            f"line = np.concatenate([state[{LINEAR!r}]['line'], x[:, None]], axis=1)  # oldest row"
+            " first"
+        )
         yield f"after[{LINEAR!r}] = {{'line': line[:, 1:]}}"
         yield f"linear = line.reshape(len(x), -1) @ W[{LINEAR!r}]['kernel'] + W[{LINEAR!r}]['bias']"
         if linear.future is not None:
@@ -186,15 +220,27 @@ def _block_lines(block: Block, path: str, network: Network) -> Iterator[str]:
             return
         case Taps():
             now = "x" if block.channels is None else f"x[:, {list(block.channels)}]"
-            yield f"line = np.concatenate([state[{path!r}]['line'], {now}[:, None]], axis=1)  # oldest row first"
+            yield (
+                f"line = np.concatenate([state[{path!r}]['line'], {now}[:, None]], axis=1)  #"
+                " oldest row first"
+            )
             yield f"after[{path!r}] = {{'line': line[:, 1:]}}"
-            yield f"x = np.concatenate([line[:, -1 - delay] for delay in {list(block.delays)}], axis=1)"
+            yield (
+                f"x = np.concatenate([line[:, -1 - delay] for delay in {list(block.delays)}],"
+                " axis=1)"
+            )
         case Segments():
-            yield f"line = np.concatenate([state[{path!r}]['line'], x[:, None]], axis=1)  # oldest row first"
+            yield (
+                f"line = np.concatenate([state[{path!r}]['line'], x[:, None]], axis=1)  # oldest"
+                " row first"
+            )
             yield f"after[{path!r}] = {{'line': line[:, 1:]}}"
             yield f"x = segments(line, {block.length}, CHANNELS, {list(block.relative)})"
         case Recurrent() if network.segmented:
-            yield f"running, outputs = state[{path!r}], []  # over segments: it begins anew at every row"
+            yield (
+                f"running, outputs = state[{path!r}], []  # over segments: it begins anew at"
+                " every row"
+            )
             yield f"after[{path!r}] = running"
             yield "for row in x.swapaxes(0, 1):"
             yield f"    row, running = CELLS[{path!r}].step(W[{path!r}], row, running)"
@@ -219,7 +265,11 @@ def _parallel_lines(block: Parallel, path: str, network: Network) -> Iterator[st
         yield f"x = {shared}"
         yield from _series_lines(branch, f"{path}/{k}/", network)
         yield f"{parts}.append(x)"
-    yield f"x = np.concatenate({parts}, axis=1)" if block.merge == "concat" else f"x = np.add.reduce({parts})"
+    yield (
+        f"x = np.concatenate({parts}, axis=1)"
+        if block.merge == "concat"
+        else f"x = np.add.reduce({parts})"
+    )
 
 
 def _decoder_lines(block: EncoderDecoder, path: str, network: Network) -> Iterator[str]:
@@ -228,13 +278,20 @@ def _decoder_lines(block: EncoderDecoder, path: str, network: Network) -> Iterat
     yield f"running, forecasts = after[{path!r}], []"
     if block.feedback:
         yield "fed_back = np.zeros((len(x), OUTPUTS), DTYPE)"
-    inputs = ["fed_back"] * block.feedback + ["encoded"] + ["ahead[:, k]"] * bool(network.shapes.future_channels)
+    inputs = (
+        ["fed_back"] * block.feedback
+        + ["encoded"]
+        + ["ahead[:, k]"] * bool(network.shapes.future_channels)
+    )
     yield "for k in range(HORIZON):"
     yield f"    d = np.concatenate([{', '.join(inputs)}], axis=1)"
     yield f"    d, running = CELLS[{path!r}].step(W[{decoder!r}], d, running)"
     yield f"    forecasts.append({_activated(network.readout_activation, _affine('d', 'readout'))})"
     if block.feedback:
-        yield f"    fed_back = forecasts[-1].reshape(len(x), OUTPUTS, PARAMETERS)[:, :, {block.parameter}]"
+        yield (
+            "    fed_back = forecasts[-1].reshape(len(x), OUTPUTS, PARAMETERS)[:, :,"
+            f" {block.parameter}]"
+        )
     yield "x = np.stack(forecasts, axis=1)"
 
 
@@ -247,21 +304,37 @@ def _activated(name: str, code: str) -> str:
 
 
 def cell_sources(made: Iterable[type[Cell]]) -> str:
-    """The classes of the cells, with their equations but without what only building needs, and their helpers."""
+    """The classes of the cells, with their equations but without what only building needs, and
+    their helpers.
+    """
     helpers: dict[str, str] = {}
     classes = []
     for cell in dict.fromkeys(made):
         if not set(cell.__bases__) <= {Cell, ActivatedCell}:
             raise InputError(
-                f"Cell {cell.__name__} cannot be exported: it inherits from another cell. Derive from Cell."
+                f"Cell {cell.__name__} cannot be exported: it inherits from another cell. Derive"
+                " from Cell."
             )
         tree = ast.parse(Path(inspect.getfile(cell)).read_text(encoding="utf-8"))
-        own = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cell.__name__)
-        methods = [node for node in own.body if isinstance(node, ast.FunctionDef) and node.name not in NOT_EXPORTED]
+        own = next(
+            node
+            for node in tree.body
+            if isinstance(node, ast.ClassDef) and node.name == cell.__name__
+        )
+        methods = [
+            node
+            for node in own.body
+            if isinstance(node, ast.FunctionDef) and node.name not in NOT_EXPORTED
+        ]
         for name, helper in _helpers(tree, methods).items():
             if helpers.setdefault(name, bare(helper)) != bare(helper):
-                raise InputError(f"Two cells of this network have helpers named {name!r} that differ. Rename one.")
-        equation = textwrap.indent(f'"""{ast.get_docstring(own) or ast.get_docstring(tree)}\n"""', "    ")
+                raise InputError(
+                    f"Two cells of this network have helpers named {name!r} that differ. Rename"
+                    " one."
+                )
+        equation = textwrap.indent(
+            f'"""{ast.get_docstring(own) or ast.get_docstring(tree)}\n"""', "    "
+        )
         code = [textwrap.indent(bare(method), "    ") for method in methods]
         classes.append(f"class {cell.__name__}(Cell):\n" + "\n\n".join([equation, *code]))
     return "\n\n\n".join([*helpers.values(), *classes])
@@ -280,7 +353,9 @@ def parsed(thing: object) -> ast.stmt:
 
 
 def bare(node: ast.stmt) -> str:
-    """The code without type annotations, whose names the exported file does not have, and without comments."""
+    """The code without type annotations, whose names the exported file does not have, and without
+    comments.
+    """
     return ast.unparse(ast.fix_missing_locations(_Bare().visit(node)))
 
 
@@ -298,7 +373,9 @@ class _Bare(ast.NodeTransformer):
 
 
 def _helpers(tree: ast.Module, users: Sequence[ast.AST]) -> dict[str, ast.stmt]:
-    """The module's own functions and constants that `users` name, and those that these name in turn."""
+    """The module's own functions and constants that `users` name, and those that these name in
+    turn.
+    """
     defined: dict[str, ast.stmt] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):

@@ -1,16 +1,21 @@
-"""The text of an exported network; `forecast.networks.inference.export` fills in what stands in angle brackets."""
+"""The text of an exported network; `forecast.networks.inference.export` fills in what stands in
+angle brackets.
+"""
 
 TEMPLATE = '''\
 """<DESCRIPTION>
 
-Written by `forecast`; needs NumPy alone. B windows, T rows, C = CHANNELS, F = FUTURE_CHANNELS, H = HORIZON,
-O = OUTPUTS, K = PARAMETERS (values per forecast: 1, or one per quantile, ...).
+Written by `forecast`; needs NumPy alone. B windows, T rows, C = CHANNELS, F = FUTURE_CHANNELS,
+H = HORIZON, O = OUTPUTS, K = PARAMETERS (values per forecast: 1, or one per quantile, ...).
 
-    forecast(past, future=None)         past (B, T, C), future (B, T + H, F): forecasts at the last row, (B, H, O, K)
+    forecast(past, future=None)         past (B, T, C), future (B, T + H, F): forecasts at the last
+                                        row, (B, H, O, K)
     series_parallel(past, future=None)  the same at every row, (B, T, H, O, K)
-    parallel(past, steps, ...)          closed loop of a one-step network after `past`: (B, steps, O)
+    parallel(past, steps, ...)          closed loop of a one-step network after `past`:
+                                        (B, steps, O)
     initial(batch), step(state, row, ahead=None)
-                                        row by row: row (B, C), ahead (B, H, F) the H future rows after it
+                                        row by row: row (B, C), ahead (B, H, F) the H future rows
+                                        after it
 
 The network was made for windows of LOOKBACK rows; it starts each from its first state.
 """
@@ -62,7 +67,9 @@ def initial(batch):
 
 
 def step(state, row, ahead=None):
-    """One row further: the forecast at this row (B, H, O, K), and the new state; `state` itself is left as it was."""
+    """One row further: the forecast at this row (B, H, O, K), and the new state; `state` itself is
+    left as it was.
+    """
     x = ((np.asarray(row) - CENTRE) / SCALE).astype(DTYPE)
     if FUTURE_CHANNELS:
         ahead = np.asarray(ahead, DTYPE)
@@ -77,19 +84,24 @@ def forecast(past, future=None):
 
 
 def series_parallel(past, future=None):
-    """Open loop: every row is measured. The forecast at row t, of (B, T, H, O, K), sees no past row after t and no
-    future row after t + H."""
+    """Open loop: every row is measured. The forecast at row t, of (B, T, H, O, K), sees no past row
+    after t and no future row after t + H.
+    """
     return _open(past, future)[0]
 
 
 def parallel(past, steps, future=None, ahead=None):
-    """Closed loop: after the measured rows `past` (B, T, C) the network is fed with its own forecasts.
+    """Closed loop: after the measured rows `past` (B, T, C) the network is fed with its own
+    forecasts.
 
-    future (B, T + steps, F). ahead (B, steps - 1, C): the other channels' rows after `past` when they are known
-    (simulation; its target channels are not read); without it their last row is repeated. Returns (B, steps, O).
+    future (B, T + steps, F). ahead (B, steps - 1, C): the other channels' rows after `past` when
+    they are known (simulation; its target channels are not read); without it their last row is
+    repeated. Returns (B, steps, O).
     """
     if HORIZON != 1:
-        raise ValueError(f"This network forecasts {HORIZON} steps at once: no closed loop. Use forecast.")
+        raise ValueError(
+            f"This network forecasts {HORIZON} steps at once: no closed loop. Use forecast."
+        )
     past = np.asarray(past, float)
     measured = None if future is None else np.asarray(future)[:, : past.shape[1] + 1]
     forecasts, state = _open(past, measured)
@@ -99,7 +111,8 @@ def parallel(past, steps, future=None, ahead=None):
         row = (row if ahead is None else np.asarray(ahead, float)[:, k]).copy()
         row[:, TARGET_CHANNELS] = newest
         t = past.shape[1] + k
-        out, state = step(state, row, None if future is None else np.asarray(future)[:, t + 1 : t + 2])
+        further = None if future is None else np.asarray(future)[:, t + 1 : t + 2]
+        out, state = step(state, row, further)
         newest = out[:, 0, :, 0]
         run.append(newest)
     return np.stack(run, axis=1)
@@ -111,7 +124,9 @@ def _open(past, future):
         raise ValueError(f"past has shape {past.shape}; wanted (windows, rows, {CHANNELS}).")
     wanted = (past.shape[0], past.shape[1] + HORIZON, FUTURE_CHANNELS)
     if FUTURE_CHANNELS and np.shape(future) != wanted:
-        raise ValueError(f"future has shape {np.shape(future)}; wanted {wanted}: H rows more than past.")
+        raise ValueError(
+            f"future has shape {np.shape(future)}; wanted {wanted}: H rows more than past."
+        )
     state, forecasts = initial(len(past)), []
     for t in range(past.shape[1]):
         ahead = np.asarray(future)[:, t + 1 : t + 1 + HORIZON] if FUTURE_CHANNELS else None

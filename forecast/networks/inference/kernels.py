@@ -1,8 +1,10 @@
-"""Steps of the LSTM, the GRU and the simple net, there and back, as machine code of numba: one pass over the values.
+"""Steps of the LSTM, the GRU and the simple net, there and back, as machine code of numba: one pass
+over the values.
 
-Arrays are float32. In training they have windows before values, as OpenBLAS copies no factor of such products.
-Imported where a net is trained or many windows are forecast: .4 s, with what was compiled before; compiling takes 5 s.
-That is kept beside this file or, failing that, in the user's cache.
+Arrays are float32. In training they have windows before values, as OpenBLAS copies no factor of
+such products. Imported where a net is trained or many windows are forecast: .4 s, with what was
+compiled before; compiling takes 5 s. That is kept beside this file or, failing that, in the user's
+cache.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from numba.np.linalg import _BLAS
 
 if config.DISABLE_JIT:  # intrinsics and products of OpenBLAS are machine code alone
     raise ImportError("NUMBA_DISABLE_JIT is set")
-OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "arcp", "reassoc", "nsz"}}  # NaN and infinity stay
-# Inlined: a call is bound by name to the form loaded first, and the process that compiles has more than one.
+# NaN and infinity stay
+OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "arcp", "reassoc", "nsz"}}
+# Inlined: a call is bound by name to the form loaded first, and the process that compiles has more
+# than one.
 compiled: Callable[..., Any] = njit(no_cpython_wrapper=True, forceinline=True, **OPTIONS)
 
 inlined: Callable[..., Any] = njit(inline="always", **OPTIONS)
@@ -30,13 +34,16 @@ class Ignored(contextlib.suppress, contextlib.ContextDecorator):
 
 
 def stored(function: Callable[..., Any]) -> Any:
-    """Compiled and kept; where that fails, for want of a folder, space or a whole file, every process compiles it."""
+    """Compiled and kept; where that fails, for want of a folder, space or a whole file, every
+    process compiles it.
+    """
     try:
         found = njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no folder
         return compiled(function)
     cache = getattr(found, "_cache", None)
-    for name in ("load_overload", "save_overload") if cache else ():  # numba lets their OSError end a training
+    # numba lets their OSError end a training
+    for name in ("load_overload", "save_overload") if cache else ():
         setattr(cache, name, Ignored(Exception)(getattr(cache, name)))
     return found
 
@@ -46,16 +53,28 @@ BLOCKS = np.array([4, 4, 1])  # sums of a step, in units
 KINDS = np.array([-1, SIMPLE, -1, GRU, LSTM])  # by columns of the weights, in units
 HALF, ONE, END = np.float32(0.5), np.float32(1), np.float32(7.8)
 
-# tanh by x (A + B s + C s^2 + D s^3) / (1 + P s + Q s^2 + R s^3 + S s^4), s = x^2: of all such functions that with the
-# smallest relative error up to END, 1.2e-7; in float32 it is exact to 5e-7.
+# tanh by x (A + B s + C s^2 + D s^3) / (1 + P s + Q s^2 + R s^3 + S s^4), s = x^2: of all such
+# functions that with the smallest relative error up to END, 1.2e-7; in float32 it is exact to 5e-7.
 A, B, C, D, P, Q, R, S = np.array(
-    [0.99999988, 0.12943116, 0.0029698892, 1.16357196e-05, 0.46276352, 0.023892397, 2.4135462e-04, 2.5262364e-07],
-    np.float32)  # fmt: skip
+    [
+        0.99999988,
+        0.12943116,
+        0.0029698892,
+        1.16357196e-05,
+        0.46276352,
+        0.023892397,
+        2.4135462e-04,
+        2.5262364e-07,
+    ],
+    np.float32,
+)
 
 
 @compiled
 def fraction(x: Any) -> Any:
-    """tanh(x) as a numerator and a denominator between 1 and 180, of which products of three stay in range."""
+    """tanh(x) as a numerator and a denominator between 1 and 180, of which products of three stay
+    in range.
+    """
     x = END if x > END else (-END if x < -END else x)  # NaN stays
     s = x * x
     return x * (((D * s + C) * s + B) * s + A), (((S * s + R) * s + Q) * s + P) * s + ONE
@@ -78,10 +97,29 @@ FACTORS = np.array([0, 1], np.float32)
 
 
 @compiled
-def product(order: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any, shape: Any, add: Any) -> None:
-    """`c (rows, columns) = a b`, added to what is there if `add`; TURNED: a is given as `(inner, rows)`."""
+def product(
+    order: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any, shape: Any, add: Any
+) -> None:
+    """`c (rows, columns) = a b`, added to what is there if `add`; TURNED: a is given as `(inner,
+    rows)`.
+    """
     (rows, columns, inner), one, beta = shape, FACTORS[1:].ctypes, FACTORS[add:].ctypes
-    gemm(KIND, PLAIN, order, columns, rows, inner, one, b.ctypes, ldb, a.ctypes, lda, beta, c.ctypes, ldc)
+    gemm(
+        KIND,
+        PLAIN,
+        order,
+        columns,
+        rows,
+        inner,
+        one,
+        b.ctypes,
+        ldb,
+        a.ctypes,
+        lda,
+        beta,
+        c.ctypes,
+        ldc,
+    )
 
 
 @compiled
@@ -97,7 +135,9 @@ def lstm_step(kept: Any, before: Any, c: Any, h: Any) -> None:
 
 @compiled
 def lstm_step_back(kept: Any, before: Any, c: Any, dh: Any, d_c: Any) -> None:
-    """The gradients of h and c after a step to those of the sums, in place of `kept`, and of c before it, of `d_c`."""
+    """The gradients of h and c after a step to those of the sums, in place of `kept`, and of c
+    before it, of `d_c`.
+    """
     for k in range(before.size):
         i, f, g, o, squashed = kept[0, k], kept[1, k], kept[2, k], kept[3, k], tanh(c[k])
         d_h = dh[k]
@@ -109,7 +149,9 @@ def lstm_step_back(kept: Any, before: Any, c: Any, dh: Any, d_c: Any) -> None:
 
 @compiled
 def gru_step(kept: Any, h: Any) -> None:
-    """The sums of z, r, g and g's of h in `kept`, and h before, to z, r, g and g's of h, and h, in their place."""
+    """The sums of z, r, g and g's of h in `kept`, and h before, to z, r, g and g's of h, and h, in
+    their place.
+    """
     widest()
     for k in range(h.size):
         u, r, q = sigmoid(kept[0, k]), sigmoid(kept[1, k]), kept[3, k]
@@ -120,7 +162,9 @@ def gru_step(kept: Any, h: Any) -> None:
 
 @compiled
 def gru_step_back(kept: Any, before: Any, dh: Any, past: Any) -> None:
-    """The gradient of h after a step to those of the sums, in place of `kept`, and before past them, of `past`."""
+    """The gradient of h after a step to those of the sums, in place of `kept`, and before past
+    them, of `past`.
+    """
     for k in range(before.size):
         u, r, g, q = kept[0, k], kept[1, k], kept[2, k], kept[3, k]
         d_h = dh[k] + past[k]
@@ -144,7 +188,9 @@ def simple_step_back(kept: Any, dh: Any) -> None:
 
 @compiled
 def of_block(kind: int, k: int, inputs: int, units: int, rows: int) -> Any:
-    """Of one block of sums: its first column in the weights, and the first row of them and the one after the last."""
+    """Of one block of sums: its first column in the weights, and the first row of them and the one
+    after the last.
+    """
     if kind == GRU and k > 1:
         return (2 * units, 0, inputs + 1) if k == 2 else (2 * units, inputs + 1, rows)
     return k * units, 0, rows
@@ -174,13 +220,23 @@ def few(units: int, rows: int, batch: int) -> int:
 def there(kind: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape: Any) -> None:
     """All steps of `x (B, T, I)`: `h (B, T, U)`, and in `tape` what `back` needs.
 
-    `weights (I + biases + U, columns)`: the rows of [x; 1; h], of a GRU of [x; 1; 1; h]. A row of the tape holds these
-    of every window, of an LSTM c before the step, and the step's own values in blocks of (B, U).
+    `weights (I + biases + U, columns)`: the rows of [x; 1; h], of a GRU of [x; 1; 1; h]. A row of
+    the tape holds these of every window, of an LSTM c before the step, and the step's own values in
+    blocks of (B, U).
     """
     widest()
     (batch, steps, inputs), (rows, columns), units = x.shape, weights.shape, h.shape[2]
-    size, first, flat, part = batch * units, rows - units, weights.reshape(-1), few(units, rows, batch)
-    of_c, own, now = batch * rows, batch * rows + (size if kind == LSTM else 0), h0.copy().reshape(-1)
+    size, first, flat, part = (
+        batch * units,
+        rows - units,
+        weights.reshape(-1),
+        few(units, rows, batch),
+    )
+    of_c, own, now = (
+        batch * rows,
+        batch * rows + (size if kind == LSTM else 0),
+        h0.copy().reshape(-1),
+    )
     if kind == LSTM:
         copy(tape[0, of_c:own], c0.reshape(-1))
     for t in range(steps):
@@ -195,9 +251,16 @@ def there(kind: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape: Any) 
             column, low, high = of_block(kind, k, inputs, units, rows)
             for b in range(0, batch, part):
                 product(
-                    PLAIN, seen[b * rows + low :], rows, flat[low * columns + column :], columns,
-                    kept[k, b * units :], units, (min(part, batch - b), units, high - low), 0,
-                )  # fmt: skip
+                    PLAIN,
+                    seen[b * rows + low :],
+                    rows,
+                    flat[low * columns + column :],
+                    columns,
+                    kept[k, b * units :],
+                    units,
+                    (min(part, batch - b), units, high - low),
+                    0,
+                )
         if kind == LSTM:
             lstm_step(kept, tape[t, of_c:own], tape[t + 1, of_c:own], now)
         elif kind == GRU:
@@ -209,15 +272,27 @@ def there(kind: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape: Any) 
 
 
 @inlined
-def back(kind: int, recurrent: Any, tape: Any, dh: Any, dc: Any, d_weights: Any, d_first: Any) -> None:
-    """Fills in the gradients of the weights, which begin at 0, and of the states before the first step.
+def back(
+    kind: int, recurrent: Any, tape: Any, dh: Any, dc: Any, d_weights: Any, d_first: Any
+) -> None:
+    """Fills in the gradients of the weights, which begin at 0, and of the states before the first
+    step.
 
-    Those of the sums replace the steps' own values in the tape. `dc (B, n, U)` is that of c after the n last steps.
+    Those of the sums replace the steps' own values in the tape. `dc (B, n, U)` is that of c after
+    the n last steps.
     """
-    (batch, steps, units), (rows, columns), first = dh.shape, d_weights.shape, len(d_weights) - dh.shape[2]
+    (batch, steps, units), (rows, columns), first = (
+        dh.shape,
+        d_weights.shape,
+        len(d_weights) - dh.shape[2],
+    )
     size, part, inputs = batch * units, few(units, rows, batch), first - (2 if kind == GRU else 1)
     of_c, own = batch * rows, batch * rows + (size if kind == LSTM else 0)
-    carried, passed, before = np.zeros(size, dh.dtype), np.zeros(size, dh.dtype), np.empty(size, dh.dtype)
+    carried, passed, before = (
+        np.zeros(size, dh.dtype),
+        np.zeros(size, dh.dtype),
+        np.empty(size, dh.dtype),
+    )
     turned, d_flat = recurrent.T.copy().reshape(-1), d_weights.reshape(-1)
     for t in range(steps - 1, -1, -1):
         seen, kept, of_dc = tape[t, :of_c], tape[t, own:].reshape(-1, size), t - steps + dc.shape[1]
@@ -239,13 +314,27 @@ def back(kind: int, recurrent: Any, tape: Any, dh: Any, dc: Any, d_weights: Any,
                 count, made = min(part, batch - b), kept[k, b * units :]
                 if high == rows:
                     product(
-                        PLAIN, made, units, turned[column * units :], units,
-                        carried[b * units :], units, (count, units, units), min(k, 1),
-                    )  # fmt: skip
+                        PLAIN,
+                        made,
+                        units,
+                        turned[column * units :],
+                        units,
+                        carried[b * units :],
+                        units,
+                        (count, units, units),
+                        min(k, 1),
+                    )
                 product(
-                    TURNED, seen[b * rows + low :], rows, made, units,
-                    d_flat[low * columns + column :], columns, (high - low, units, count), 1,
-                )  # fmt: skip
+                    TURNED,
+                    seen[b * rows + low :],
+                    rows,
+                    made,
+                    units,
+                    d_flat[low * columns + column :],
+                    columns,
+                    (high - low, units, count),
+                    1,
+                )
     if kind == GRU:
         add(carried, passed)
     copy(d_first.reshape(-1), carried)
@@ -255,10 +344,13 @@ def back(kind: int, recurrent: Any, tape: Any, dh: Any, dc: Any, d_weights: Any,
 
 @intrinsic  # type: ignore[untyped-decorator]
 def widest(_: Any) -> tuple[Any, Callable[..., Any]]:
-    """Tells LLVM that a function may use registers of 512 bits, where the processor has them: a quarter faster."""
+    """Tells LLVM that a function may use registers of 512 bits, where the processor has them: a
+    quarter faster.
+    """
 
     def mark(context: Any, builder: Any, *_: Any) -> Any:
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')  # `add` of its own knows few names
+        # `add` of its own knows few names
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
     return types.void(), mark
@@ -266,7 +358,9 @@ def widest(_: Any) -> tuple[Any, Callable[..., Any]]:
 
 @stored
 def lstm(z: Any, _: Any, h: Any) -> None:
-    """z: in rows the halved sums of i, f and o, the sum of g, and c, which is replaced; h is filled in."""
+    """z: in rows the halved sums of i, f and o, the sum of g, and c, which is replaced; h is filled
+    in.
+    """
     widest()
     out = h.reshape(-1)
     for k in range(out.size):
@@ -280,7 +374,9 @@ def lstm(z: Any, _: Any, h: Any) -> None:
 
 @stored
 def gru(z: Any, before: Any, after: Any) -> None:
-    """z: in rows the halved sums of u and r, the sum of g and what r is multiplied with; h before and after."""
+    """z: in rows the halved sums of u and r, the sum of g and what r is multiplied with; h before
+    and after.
+    """
     widest()
     old, out = before.reshape(-1), after.reshape(-1)
     for k in range(out.size):
@@ -291,11 +387,17 @@ def gru(z: Any, before: Any, after: Any) -> None:
 
 WORD, INT, NONE, MEMORY = types.uintp, types.intc, types.void, types.voidptr
 INTERFACE = {
-    "GetInput": NONE(WORD, INT, MEMORY, WORD), "TensorData": MEMORY(WORD), "NumDims": INT(WORD),
+    "GetInput": NONE(WORD, INT, MEMORY, WORD),
+    "TensorData": MEMORY(WORD),
+    "NumDims": INT(WORD),
     "ForwardInputOrAllocateOutput": WORD(WORD, MEMORY, INT, INT, MEMORY, INT, MEMORY, WORD),
-    "Dim": types.int64(WORD, INT), "DeleteTensor": NONE(WORD),
-    "NewStatus": WORD(), "DeleteStatus": NONE(WORD), "GetCode": INT(WORD), "OpKernelContext_Failure": NONE(WORD, WORD),
-}  # fmt: skip
+    "Dim": types.int64(WORD, INT),
+    "DeleteTensor": NONE(WORD),
+    "NewStatus": WORD(),
+    "DeleteStatus": NONE(WORD),
+    "GetCode": INT(WORD),
+    "OpKernelContext_Failure": NONE(WORD, WORD),
+}
 """What an operation may call of TensorFlow's C interface; `layers.fused` says where it is."""
 give, data, axes, make, size, release, new_status, end, code, fail = (
     types.ExternalFunction(f"TF_{name}", signature) for name, signature in INTERFACE.items()
@@ -304,7 +406,10 @@ give, data, axes, make, size, release, new_status, end, code, fail = (
 
 @compiled
 def seen(tensor: Any) -> Any:
-    """What lies in a tensor, with three axes: of length 1 before its own. The operation goes on holding it."""
+    """What lies in a tensor, with three axes: of length 1 before its own.
+
+    The operation goes on holding it.
+    """
     sizes, rank = np.ones(3, np.int64), axes(tensor)
     for axis in range(rank):
         sizes[3 - rank + axis] = size(tensor, axis)
@@ -324,7 +429,9 @@ def given(context: Any, k: int, status: Any) -> Any:
 def made(context: Any, k: int, shape: Any, rank: int, status: Any, of: int = -1) -> Any:
     """Output k: in the memory of input `of`, unless something else will read that."""
     sizes, known = np.array(shape), np.array([of, 0], np.intc)
-    tensor = make(context, known.ctypes, of >= 0, k, sizes[3 - rank :].ctypes, rank, known[1:].ctypes, status)
+    tensor = make(
+        context, known.ctypes, of >= 0, k, sizes[3 - rank :].ctypes, rank, known[1:].ctypes, status
+    )
     if code(status):
         fail(context, status)
         raise MemoryError
@@ -332,16 +439,27 @@ def made(context: Any, k: int, shape: Any, rank: int, status: Any, of: int = -1)
 
 
 def forward(_: Any, context: Any) -> None:
-    """From x, the kernel, the bias, the recurrent kernel, the first h and c, and a tensor with or without rows: h of
-    every step, every c or the last, and the tape."""
+    """From x, the kernel, the bias, the recurrent kernel, the first h and c, and a tensor with or
+    without rows: h of every step, every c or the last, and the tape.
+    """
     status = new_status()
-    x, kernel, bias = given(context, 0, status), given(context, 1, status)[0], given(context, 2, status)[0]
-    weights, first = np.concatenate((kernel, bias, given(context, 3, status)[0])), given(context, 4, status)
+    x, kernel, bias = (
+        given(context, 0, status),
+        given(context, 1, status)[0],
+        given(context, 2, status)[0],
+    )
+    weights, first = (
+        np.concatenate((kernel, bias, given(context, 3, status)[0])),
+        given(context, 4, status),
+    )
     (batch, steps, _), (rows, columns), units = x.shape, weights.shape, first.shape[2]
     kind = KINDS[columns // units]
     count = (steps if len(given(context, 5, status)) else 1) if kind == LSTM else 0
     of_c, blocks = batch * rows, BLOCKS[kind] + len(first) - 1
-    h, c = made(context, 0, (batch, steps, units), 3, status), made(context, 1, (batch, count, units), 3, status)
+    h, c = (
+        made(context, 0, (batch, steps, units), 3, status),
+        made(context, 1, (batch, count, units), 3, status),
+    )
     tape = made(context, 2, (1, steps + 1, of_c + batch * blocks * units), 3, status)[0]
     there(kind, x, weights, first[0], first[-1], h, tape)
     for b in range(batch):
@@ -351,10 +469,15 @@ def forward(_: Any, context: Any) -> None:
 
 
 def backward(_: Any, context: Any) -> None:
-    """From the kernel, the bias, the recurrent kernel, the tape and the gradients of h and c: those of the weights and
-    the first states, and the tape for `to_data`."""
+    """From the kernel, the bias, the recurrent kernel, the tape and the gradients of h and c: those
+    of the weights and the first states, and the tape for `to_data`.
+    """
     status = new_status()
-    weights = given(context, 0, status)[0], given(context, 1, status)[0], given(context, 2, status)[0]
+    weights = (
+        given(context, 0, status)[0],
+        given(context, 1, status)[0],
+        given(context, 2, status)[0],
+    )
     tape, dh, dc = given(context, 3, status), given(context, 4, status), given(context, 5, status)
     changed = made(context, 4, tape.shape, 3, status, 3)
     if changed.ctypes.data != tape.ctypes.data:
@@ -365,7 +488,9 @@ def backward(_: Any, context: Any) -> None:
     back(kind, weights[2], changed[0], dh, dc, d_weights, d_first)
     for k, part in enumerate(weights):
         rank = len(part) if k == 1 else 2  # a bias that is alone is a vector
-        made(context, k, (1, len(part), columns), rank, status)[0][:] = d_weights[row : row + len(part)]
+        made(context, k, (1, len(part), columns), rank, status)[0][:] = d_weights[
+            row : row + len(part)
+        ]
         row += len(part)
     end(status)
 
@@ -373,23 +498,42 @@ def backward(_: Any, context: Any) -> None:
 def to_data(_: Any, context: Any) -> None:
     """From the kernel, the tape after `backward` and the gradient of h: that of x."""
     status = new_status()
-    kernel, tape, dh = given(context, 0, status)[0], given(context, 1, status)[0], given(context, 2, status)
-    (batch, steps, units), (inputs, columns), turned = dh.shape, kernel.shape, kernel.T.copy().reshape(-1)
-    dx, part = made(context, 0, (batch, steps, inputs), 3, status).reshape(-1), few(units, inputs, batch)
+    kernel, tape, dh = (
+        given(context, 0, status)[0],
+        given(context, 1, status)[0],
+        given(context, 2, status),
+    )
+    (batch, steps, units), (inputs, columns), turned = (
+        dh.shape,
+        kernel.shape,
+        kernel.T.copy().reshape(-1),
+    )
+    dx, part = (
+        made(context, 0, (batch, steps, inputs), 3, status).reshape(-1),
+        few(units, inputs, batch),
+    )
     own = tape.shape[1] - BLOCKS[KINDS[columns // units]] * batch * units
     for t in range(steps):
         for column in range(0, columns, units):
             for b in range(0, batch, part):
                 product(
-                    PLAIN, tape[t, own + column * batch + b * units :], units, turned[column * inputs :], inputs,
-                    dx[(b * steps + t) * inputs :], steps * inputs, (min(part, batch - b), inputs, units),
+                    PLAIN,
+                    tape[t, own + column * batch + b * units :],
+                    units,
+                    turned[column * inputs :],
+                    inputs,
+                    dx[(b * steps + t) * inputs :],
+                    steps * inputs,
+                    (min(part, batch - b), inputs, units),
                     min(column, 1),
-                )  # fmt: skip
+                )
     end(status)
 
 
 def callback(function: Callable[..., None]) -> Any:
-    """The function for a caller in C, compiled and kept; where that fails, every process compiles it."""
+    """The function for a caller in C, compiled and kept; where that fails, every process compiles
+    it.
+    """
     with contextlib.suppress(Exception):  # as many kinds as a folder, a disk and a cut file have
         return cfunc(NONE(WORD, WORD), cache=True, **OPTIONS)(function)
     return cfunc(NONE(WORD, WORD), **OPTIONS)(function)

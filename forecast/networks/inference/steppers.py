@@ -1,8 +1,10 @@
-"""Recurrent cells stepped through time in NumPy, feature-first: x `(I, B)` in, output `(units, B)` out.
+"""Recurrent cells stepped through time in NumPy, feature-first: x `(I, B)` in, output `(units, B)`
+out.
 
-With the batch as last axis the gates of a cell are contiguous blocks, so each step is one matrix product and a few
-in-place operations, or one pass of `kernels`. The product takes input, state and a row of ones at once: the inputs'
-share of all steps in one large product, before the loop, takes as long. Any other cell runs its own `step`.
+With the batch as last axis the gates of a cell are contiguous blocks, so each step is one matrix
+product and a few in-place operations, or one pass of `kernels`. The product takes input, state and
+a row of ones at once: the inputs' share of all steps in one large product, before the loop, takes
+as long. Any other cell runs its own `step`.
 """
 
 from __future__ import annotations
@@ -20,19 +22,29 @@ from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import Elman, SimpleRNN
 from forecast.networks.description import Arrays, EncoderDecoder, Network
 
-BLOCK = 32  # rows of the matrix in one product: whole, 128 windows and 64 units take a quarter longer (OpenBLAS)
-STEPS = 8  # steps held at once, of one window eight times as many: their inputs and outputs are copied together
-COMPILED = 64  # windows from which on numba runs what follows the product, in float32: fewer never load it
+# rows of the matrix in one product: whole, 128 windows and 64 units take a quarter longer
+# (OpenBLAS)
+BLOCK = 32
+# steps held at once, of one window eight times as many: their inputs and outputs are copied
+# together
+STEPS = 8
+# windows from which on numba runs what follows the product, in float32: fewer never load it
+COMPILED = 64
 
 
 class Stepper(Protocol):
-    """A cell with its weights and its running states. The arrays it returns are overwritten by the next step."""
+    """A cell with its weights and its running states.
+
+    The arrays it returns are overwritten by the next step.
+    """
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """One time step: x `(I, B)`, output `(units, B)`."""
 
     def over(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """One step for each of `rows (T, I, B)`; the last outputs go into `out (keep, units, B)`."""
+        """One step for each of `rows (T, I, B)`; the last outputs go into `out (keep, units,
+        B)`.
+        """
 
     def states(self) -> Arrays:
         """The states after the newest step, each `(size, B)`."""
@@ -56,19 +68,26 @@ def kind_of(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[SimpleSte
 def side_by_side(
     cells: Sequence[Cell], weights: Sequence[Arrays], reads: Sequence[int], inputs: int
 ) -> Stepper | None:
-    """Nets of one kind on one window as one net with the units of all, as a step costs by its operations; else None.
+    """Nets of one kind on one window as one net with the units of all, as a step costs by its
+    operations; else None.
 
-    `reads[k]`: the row of `[x; h of each; 1]`, x of `inputs` rows, from which on the k-th reads its input.
+    `reads[k]`: the row of `[x; h of each; 1]`, x of `inputs` rows, from which on the k-th reads its
+    input.
     """
     kind = kind_of(cells[0])
     if kind is None or len({replace(cell, units=1) for cell in cells}) > 1:
         return None
     every, units = [kind.rows(w) for w in weights], [cell.units for cell in cells]
-    rows = np.zeros((inputs + sum(units) + 1, every[0].shape[1] // units[0], sum(units)), every[0].dtype)
+    rows = np.zeros(
+        (inputs + sum(units) + 1, every[0].shape[1] // units[0], sum(units)), every[0].dtype
+    )
     for own, read, u, end in zip(every, reads, units, np.cumsum(units), strict=True):
         parts, place = own.reshape(len(own), -1, u), slice(end - u, end)
         rows[read : read + len(own) - u - 1, :, place] = parts[: -u - 1]
-        rows[inputs + end - u : inputs + end, :, place], rows[-1, :, place] = parts[-u - 1 : -1], parts[-1]
+        rows[inputs + end - u : inputs + end, :, place], rows[-1, :, place] = (
+            parts[-u - 1 : -1],
+            parts[-1],
+        )
     states = [first_states(cell, w, 1) for cell, w in zip(cells, weights, strict=True)]
     joined = {name: np.concatenate([own[name] for own in states]) for name in states[0]}
     return kind(rows.reshape(len(rows), -1), joined, cells[0])
@@ -80,15 +99,17 @@ def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
 
 
 class _Stacked:
-    """Holds `[x; h; 1]` of some steps in one array, so that one product, `z`, gives all that a step needs; `advance`
-    makes of it and of the h before the next h. What a step takes is bound beforehand: with one window it is ten
-    operations of a quarter of a microsecond.
+    """Holds `[x; h; 1]` of some steps in one array, so that one product, `z`, gives all that a step
+    needs; `advance` makes of it and of the h before the next h. What a step takes is bound
+    beforehand: with one window it is ten operations of a quarter of a microsecond.
     """
 
     advance: Callable[[np.ndarray, np.ndarray], object]
 
     def __init__(self, weights: np.ndarray, h: np.ndarray, below: int = 0) -> None:
-        """`weights`: a row for each of `[x; h; 1]`; `below`: rows that the cell wants behind those of the product."""
+        """`weights`: a row for each of `[x; h; 1]`; `below`: rows that the cell wants behind those
+        of the product.
+        """
         (units, batch), (columns, rows) = h.shape, weights.shape
         block = BLOCK if rows % BLOCK == 0 and batch > 1 else rows
         matrix = aligned((rows // block, columns, block), weights.dtype)
@@ -99,10 +120,14 @@ class _Stacked:
         stacked[:, -1], stacked[0, -units - 1 : -1] = 1, h
         self.x, self.h = stacked[:, : -units - 1], stacked[:, -units - 1 : -1]
         if batch == 1:  # the product of a vector has less to look up
-            products = [functools.partial(own.dot, matrix[0], self.z[:rows, 0]) for own in stacked[:, :, 0]]
+            products = [
+                functools.partial(own.dot, matrix[0], self.z[:rows, 0]) for own in stacked[:, :, 0]
+            ]
         else:
             product = self.z[:rows].reshape(-1, block, batch)
-            products = [functools.partial(np.matmul, matrix.swapaxes(1, 2), own, product) for own in stacked]
+            products = [
+                functools.partial(np.matmul, matrix.swapaxes(1, 2), own, product) for own in stacked
+            ]
         self.slots = list(zip(products, self.h, self.h[1:], strict=False))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -130,7 +155,10 @@ class _Stacked:
 
 
 class LSTMStepper(_Stacked):
-    """The LSTM; its gates' rows are halved, as sigmoid(z) = tanh(z/2)/2 + 1/2: one tanh serves all. Below them: c."""
+    """The LSTM; its gates' rows are halved, as sigmoid(z) = tanh(z/2)/2 + 1/2: one tanh serves all.
+
+    Below them: c.
+    """
 
     @staticmethod
     def rows(w: Arrays) -> np.ndarray:
@@ -141,7 +169,8 @@ class LSTMStepper(_Stacked):
     def __init__(self, rows: np.ndarray, states: Arrays, _: Cell) -> None:
         u = len(states["h"])
         super().__init__(rows, states["h"], u)
-        z, half = self.z, np.array(0.5, rows.dtype)  # as an array: NumPy converts a number anew at every step
+        # as an array: NumPy converts a number anew at every step
+        z, half = self.z, np.array(0.5, rows.dtype)
         parts = (0, 2), (0, 3), (0, 4), (2, 3), (3, 4), (3, 5), (4, 5)
         i_f, gates, all_four, o, g, g_c, c = (z[a * u : b * u] for a, b in parts)
         c[:] = states["c"]
@@ -162,7 +191,9 @@ class LSTMStepper(_Stacked):
 
 
 class GRUStepper(_Stacked):
-    """The GRU with reset_after; the candidate's products of x and of h stay apart: four row blocks."""
+    """The GRU with reset_after; the candidate's products of x and of h stay apart: four row
+    blocks.
+    """
 
     @staticmethod
     def rows(w: Arrays) -> np.ndarray:
@@ -170,7 +201,10 @@ class GRUStepper(_Stacked):
         u, columns = len(recurrent), len(kernel)
         rows = np.zeros((columns + u + 1, 4 * u), kernel.dtype)
         rows[:columns, : 3 * u] = kernel
-        rows[columns:-1, : 2 * u], rows[columns:-1, 3 * u :] = recurrent[:, : 2 * u], recurrent[:, 2 * u :]
+        rows[columns:-1, : 2 * u], rows[columns:-1, 3 * u :] = (
+            recurrent[:, : 2 * u],
+            recurrent[:, 2 * u :],
+        )
         rows[-1] = np.concatenate([b[: 2 * u] + d[: 2 * u], b[2 * u :], d[2 * u :]])
         rows[:, : 2 * u] *= 0.5
         return rows
@@ -178,7 +212,9 @@ class GRUStepper(_Stacked):
     def __init__(self, rows: np.ndarray, states: Arrays, _: Cell) -> None:
         super().__init__(rows, states["h"])
         u, z, half = len(states["h"]), self.z, np.array(0.5, rows.dtype)
-        gates, keep, r, g, g_h = (z[a:b] for a, b in ((0, 2 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u)))
+        gates, keep, r, g, g_h = (
+            z[a:b] for a, b in ((0, 2 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u))
+        )
 
         def advance(before: np.ndarray, after: np.ndarray) -> None:
             np.tanh(gates, gates)
@@ -232,8 +268,12 @@ class AnyStepper:
         return {name: state.T for name, state in self.running.items()}
 
 
-def compiled(name: str, z: np.ndarray, parts: int) -> Callable[[np.ndarray, np.ndarray], object] | None:
-    """What makes the next h of the sums `z (rows, B)`: a matter of the windows asked for, not of what is loaded."""
+def compiled(
+    name: str, z: np.ndarray, parts: int
+) -> Callable[[np.ndarray, np.ndarray], object] | None:
+    """What makes the next h of the sums `z (rows, B)`: a matter of the windows asked for, not of
+    what is loaded.
+    """
     if z.shape[1] < COMPILED or z.dtype != np.float32:
         return None
     try:
@@ -244,7 +284,9 @@ def compiled(name: str, z: np.ndarray, parts: int) -> Callable[[np.ndarray, np.n
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An empty array that begins on a line of the cache: the product of 64 units takes a fifth longer off it."""
+    """An empty array that begins on a line of the cache: the product of 64 units takes a fifth
+    longer off it.
+    """
     size = math.prod(shape)
     room = np.empty(size + 64 // dtype.itemsize, dtype)
     first = -room.ctypes.data % 64 // dtype.itemsize
@@ -255,10 +297,16 @@ ROWS = 2048  # rows decoded at once: the arrays of a step stay in the cache
 
 
 def decode(
-    network: Network, block: EncoderDecoder, weights: Arrays, w: Arrays, encoded: np.ndarray, states: Arrays,
+    network: Network,
+    block: EncoderDecoder,
+    weights: Arrays,
+    w: Arrays,
+    encoded: np.ndarray,
+    states: Arrays,
     frames: np.ndarray | None,
-) -> np.ndarray:  # fmt: skip
-    """Forecasts `(H*O*K, R)` of R rows: `encoded (units, R)`, `states` each `(size, R)`, `frames (H, F, R)` or None.
+) -> np.ndarray:
+    """Forecasts `(H*O*K, R)` of R rows: `encoded (units, R)`, `states` each `(size, R)`, `frames
+    (H, F, R)` or None.
 
     `w` holds the decoder's weights, `weights` the read-out's. A row is one window at one step t.
     """
@@ -270,13 +318,19 @@ def decode(
     for start in range(0, rows, ROWS):
         part = slice(start, start + ROWS)
         out = forecasts[:, :, part]
-        x = np.zeros((columns + (0 if frames is None else frames.shape[1]), out.shape[2]), encoded.dtype)
+        x = np.zeros(
+            (columns + (0 if frames is None else frames.shape[1]), out.shape[2]), encoded.dtype
+        )
         x[fed_back:columns] = encoded[:, part]
         decoder = stepper(block.made, w, {name: state[:, part] for name, state in states.items()})
         for k in range(shapes.horizon):
             if frames is not None:
                 x[columns:] = frames[k, :, part]
-            out[k] = activate(numpy_namespace, network.readout_activation, kernel @ decoder(x) + bias)
+            out[k] = activate(
+                numpy_namespace, network.readout_activation, kernel @ decoder(x) + bias
+            )
             if block.feedback:
-                x[:fed_back] = out[k].reshape(shapes.outputs, shapes.parameters, -1)[:, block.parameter]
+                x[:fed_back] = out[k].reshape(shapes.outputs, shapes.parameters, -1)[
+                    :, block.parameter
+                ]
     return forecasts.reshape(-1, rows)

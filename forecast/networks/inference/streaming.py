@@ -1,14 +1,18 @@
-"""Forecasts one row at a time in NumPy, and both loops of a one-step network, with the state in the caller's hands.
+"""Forecasts one row at a time in NumPy, and both loops of a one-step network, with the state in the
+caller's hands.
 
-A state belongs to its caller: `step` returns a new one and leaves the old as it was, so a run can be continued twice.
-A network whose forecast is fed back sees, in the row of time t, y of the time before and what drives it:
+A state belongs to its caller: `step` returns a new one and leaves the old as it was, so a run can
+be continued twice. A network whose forecast is fed back sees, in the row of time t, y of the time
+before and what drives it:
 
     y^[t] = F(y[t-1], drive[t]; memory)     open loop (series-parallel): y[t-1] is measured
-                                            closed loop (parallel, free run): y[t-1] is the network's own y^[t-1]
+                                            closed loop (parallel, free run): y[t-1] is the
+                                            network's own y^[t-1]
 
-`drive` are its other past channels in their order, the values that are known when y[t] is forecast. A `LoopState`
-stands between two rows and belongs to neither loop, so either one goes on where the other stopped and nothing is lost:
-a closed loop that is handed every measured y is the open loop. All values are in scaled units.
+`drive` are its other past channels in their order, the values that are known when y[t] is forecast.
+A `LoopState` stands between two rows and belongs to neither loop, so either one goes on where the
+other stopped and nothing is lost: a closed loop that is handed every measured y is the open loop.
+All values are in scaled units.
 """
 
 from __future__ import annotations
@@ -34,14 +38,22 @@ from forecast.networks.description import (
     Taps,
     own_weights,
 )
-from forecast.networks.inference.batch import Weights, check_future, check_weights, each, final_states
+from forecast.networks.inference.batch import (
+    Weights,
+    check_future,
+    check_weights,
+    each,
+    final_states,
+)
 from forecast.networks.inference.steppers import decode
 from forecast.system.errors import InputError, ModelFailure
 
 
 @dataclass(frozen=True)
 class State:
-    """`blocks`: what every block remembers, by block path (see `forecast.networks.description.States`)."""
+    """`blocks`: what every block remembers, by block path (see
+    `forecast.networks.description.States`).
+    """
 
     blocks: Mapping[str, Arrays]
     batch: int
@@ -59,14 +71,24 @@ def initial(network: Network, weights: Weights, batch: int) -> State:
     return State(first_states(network, weights, batch), batch, dtype)
 
 
-def absorb(network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None) -> State:
-    """The state after a whole window, past `(B, T, C)` and future `(B, T + H, F)`: where a closed loop takes over."""
+def absorb(
+    network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
+) -> State:
+    """The state after a whole window, past `(B, T, C)` and future `(B, T + H, F)`: where a closed
+    loop takes over.
+    """
     refuse_windowed(network.blocks)
-    return State(final_states(network, weights, past, future), len(past), check_weights(network, weights))
+    return State(
+        final_states(network, weights, past, future), len(past), check_weights(network, weights)
+    )
 
 
 def step(
-    network: Network, weights: Weights, state: State, past_t: np.ndarray, future_window: np.ndarray | None = None
+    network: Network,
+    weights: Weights,
+    state: State,
+    past_t: np.ndarray,
+    future_window: np.ndarray | None = None,
 ) -> tuple[np.ndarray, State]:
     """One row further: `past_t (B, C)`, and the H future rows after it `future_window (B, H, F)`.
 
@@ -75,7 +97,9 @@ def step(
     shapes = network.shapes
     x = np.asarray(past_t, state.dtype)
     if x.shape != (state.batch, shapes.channels):
-        raise InputError(f"`past_t` has shape {x.shape}; this state wants ({state.batch}, {shapes.channels}).")
+        raise InputError(
+            f"`past_t` has shape {x.shape}; this state wants ({state.batch}, {shapes.channels})."
+        )
     frame = check_future(network, future_window, (state.batch, shapes.horizon), state.dtype)
     if frame is not None and future_width(network):
         z = frame.reshape(state.batch, -1) @ weights["future/kernel"] + weights["future/bias"]
@@ -95,8 +119,9 @@ def refuse_windowed(blocks: Sequence[Block]) -> None:
     for block in blocks:
         if isinstance(block, Bidirectional):
             raise InputError(
-                f"Block {block.name!r} is bidirectional: it reads its window from both ends and cannot take one row "
-                "at a time. Forecast with `last` on whole windows, or use a Recurrent block."
+                f"Block {block.name!r} is bidirectional: it reads its window from both ends and"
+                " cannot take one row at a time. Forecast with `last` on whole windows, or use a"
+                " Recurrent block."
             )
 
 
@@ -125,13 +150,22 @@ class _Step:
             case Taps():
                 return self._taps(block, path, x)
             case Parallel():
-                parts = [self.series(branch, f"{path}/{k}/", x) for k, branch in enumerate(block.branches)]
-                return np.concatenate(parts, axis=1) if block.merge == "concat" else np.add.reduce(parts)
+                parts = [
+                    self.series(branch, f"{path}/{k}/", x)
+                    for k, branch in enumerate(block.branches)
+                ]
+                return (
+                    np.concatenate(parts, axis=1)
+                    if block.merge == "concat"
+                    else np.add.reduce(parts)
+                )
             case Recurrent():
                 return self._recurrent(block, path, path, x)
             case EncoderDecoder():
                 return self._encoder_decoder(block, path, x)
-        raise InputError(f"Block {path!r} is a {type(block).__name__}, which cannot take one row at a time.")
+        raise InputError(
+            f"Block {path!r} is a {type(block).__name__}, which cannot take one row at a time."
+        )
 
     def _taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
         now = x if block.channels is None else x[:, list(block.channels)]
@@ -139,9 +173,13 @@ class _Step:
         self.after[path] = {"line": line[:, 1:]}
         return np.concatenate([line[:, -1 - delay] for delay in block.delays], axis=1)
 
-    def _recurrent(self, block: Recurrent | EncoderDecoder, path: str, own: str, x: np.ndarray) -> np.ndarray:
+    def _recurrent(
+        self, block: Recurrent | EncoderDecoder, path: str, own: str, x: np.ndarray
+    ) -> np.ndarray:
         cell = block.made
-        output, self.after[path] = cell.step(numpy_namespace, own_weights(self.weights, own), x, self.before[path])
+        output, self.after[path] = cell.step(
+            numpy_namespace, own_weights(self.weights, own), x, self.before[path]
+        )
         return output
 
     def _encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
@@ -154,44 +192,65 @@ class _Step:
 
 @dataclass(frozen=True)
 class LoopState:
-    """Before row t: what the network remembers of the rows before, and y of row t - 1, `last (B, O)`."""
+    """Before row t: what the network remembers of the rows before, and y of row t - 1, `last (B,
+    O)`.
+    """
 
     memory: State
     last: np.ndarray
 
 
 def begin(network: Network, weights: Weights, last: np.ndarray) -> LoopState:
-    """The state of a network that remembers nothing, `last (B, O)` being y of the row before the first."""
+    """The state of a network that remembers nothing, `last (B, O)` being y of the row before the
+    first.
+    """
     _check_one_step(network)
     last = np.asarray(last, np.float64)
     if last.ndim != 2 or last.shape[1] != network.shapes.outputs:
-        raise InputError(f"`last` has shape {last.shape}; wanted (batch, {network.shapes.outputs}).")
+        raise InputError(
+            f"`last` has shape {last.shape}; wanted (batch, {network.shapes.outputs})."
+        )
     return LoopState(initial(network, weights, len(last)), last)
 
 
 def series_parallel(
-    network: Network, weights: Weights, state: LoopState, drive: np.ndarray, y: np.ndarray,
+    network: Network,
+    weights: Weights,
+    state: LoopState,
+    drive: np.ndarray,
+    y: np.ndarray,
     future: np.ndarray | None = None,
-) -> tuple[np.ndarray, LoopState]:  # fmt: skip
-    """Open loop: the forecast of every row of y `(B, T, O)` from the measured row before it, and the state after.
+) -> tuple[np.ndarray, LoopState]:
+    """Open loop: the forecast of every row of y `(B, T, O)` from the measured row before it, and
+    the state after.
 
-    drive (B, T, D); future (B, T, F), known-future values of the same rows. Where y is missing (NaN), the network's
-    own forecast stands in for it as the value to feed back.
+    drive (B, T, D); future (B, T, F), known-future values of the same rows. Where y is missing
+    (NaN), the network's own forecast stands in for it as the value to feed back.
     """
     _check_rows(network, state, drive, future)
     y = np.asarray(y, np.float64)
     wanted = (*np.shape(drive)[:2], network.shapes.outputs)
     if y.shape != wanted:
-        raise InputError(f"`y` has shape {y.shape}; wanted {wanted}: a row for every row of `drive`.")
+        raise InputError(
+            f"`y` has shape {y.shape}; wanted {wanted}: a row for every row of `drive`."
+        )
     if np.isinf(y).any():
-        raise InputError("`y` has infinite values; wanted numbers, or NaN for a missing one. Clean the series first.")
+        raise InputError(
+            "`y` has infinite values; wanted numbers, or NaN for a missing one. Clean the series"
+            " first."
+        )
     return _run(network, weights, state, drive, y, future)
 
 
 def parallel(
-    network: Network, weights: Weights, state: LoopState, drive: np.ndarray, future: np.ndarray | None = None
+    network: Network,
+    weights: Weights,
+    state: LoopState,
+    drive: np.ndarray,
+    future: np.ndarray | None = None,
 ) -> tuple[np.ndarray, LoopState]:
-    """Closed loop: `(B, T, O)`, every forecast fed back as y, and the state after, from which either loop goes on.
+    """Closed loop: `(B, T, O)`, every forecast fed back as y, and the state after, from which
+    either loop goes on.
 
     `ModelFailure` names the row at which an unstable loop leaves what numbers can hold.
     """
@@ -205,17 +264,27 @@ def parallel(
 
 
 def ahead(
-    network: Network, weights: Weights, state: LoopState, drive: np.ndarray, y: np.ndarray, *, steps: int
+    network: Network,
+    weights: Weights,
+    state: LoopState,
+    drive: np.ndarray,
+    y: np.ndarray,
+    *,
+    steps: int,
 ) -> np.ndarray:
-    """`(B, T - steps, steps, O)`: at every row t the forecasts of t + 1 ... t + steps, y measured up to t alone.
+    """`(B, T - steps, steps, O)`: at every row t the forecasts of t + 1 ... t + steps, y measured
+    up to t alone.
 
-    The drive of those rows is taken as known (simulation). For networks without known-future channels.
+    The drive of those rows is taken as known (simulation). For networks without known-future
+    channels.
     """
     refuse_open(network)
     _check_rows(network, state, drive, None)
     batch, rows = np.shape(drive)[:2]
     if not 1 <= steps < rows:
-        raise InputError(f"`steps` is {steps}, the rows are {rows}; wanted at least 1 and fewer than the rows.")
+        raise InputError(
+            f"`steps` is {steps}, the rows are {rows}; wanted at least 1 and fewer than the rows."
+        )
     states = []
     for t in range(rows - steps):
         _, state = series_parallel(network, weights, state, drive[:, t : t + 1], y[:, t : t + 1])
@@ -230,8 +299,8 @@ def refuse_open(network: Network) -> None:
     _check_one_step(network)
     if not network.feedback:
         raise InputError(
-            "This network feeds no forecast back: there is no loop to close. Run it in open loop, or use a family "
-            "with feedback (narx, nar, jordan)."
+            "This network feeds no forecast back: there is no loop to close. Run it in open loop,"
+            " or use a family with feedback (narx, nar, jordan)."
         )
 
 
@@ -240,9 +309,9 @@ def require_finite(run: np.ndarray) -> None:
     lost = ~np.isfinite(run).all(axis=(0, 2))
     if lost.any():
         raise ModelFailure(
-            f"The closed loop is unstable: its output is no longer finite after {int(np.argmax(lost))} of "
-            f"{run.shape[1]} steps on its own. Train it in closed loop, give it fewer delays or units, or use its "
-            "one-step forecasts alone."
+            "The closed loop is unstable: its output is no longer finite after"
+            f" {int(np.argmax(lost))} of {run.shape[1]} steps on its own. Train it in closed loop,"
+            " give it fewer delays or units, or use its one-step forecasts alone."
         )
 
 
@@ -250,39 +319,51 @@ def _check_one_step(network: Network) -> None:
     shapes = network.shapes
     if not network.every_step:
         raise InputError(
-            "This network reads its whole window at once (bidirectional, or decoding at the end), so it takes no row "
-            "after another and its loop cannot be closed. Forecast it on windows, or use a recurrent family."
+            "This network reads its whole window at once (bidirectional, or decoding at the end),"
+            " so it takes no row after another and its loop cannot be closed. Forecast it on"
+            " windows, or use a recurrent family."
         )
     if shapes.horizon != 1 or shapes.parameters != 1:
         raise InputError(
-            f"This network forecasts {shapes.horizon} steps of {shapes.parameters} values at once (a direct head); a "
-            "loop needs one step and one value. Use its forecasts as they are, or a recursive family (narx, jordan)."
+            f"This network forecasts {shapes.horizon} steps of {shapes.parameters} values at once"
+            " (a direct head); a loop needs one step and one value. Use its forecasts as they are,"
+            " or a recursive family (narx, jordan)."
         )
 
 
-def _check_rows(network: Network, state: LoopState, drive: np.ndarray, future: np.ndarray | None) -> None:
+def _check_rows(
+    network: Network, state: LoopState, drive: np.ndarray, future: np.ndarray | None
+) -> None:
     shapes, batch = network.shapes, len(state.last)
     others = shapes.channels - len(shapes.target_channels)
     found = np.shape(drive)
     if len(found) != 3 or found[0] != batch or found[2] != others:
         raise InputError(
-            f"`drive` has shape {found}; wanted ({batch}, rows, {others}): batch, rows, driving channels."
+            f"`drive` has shape {found}; wanted ({batch}, rows, {others}): batch, rows, driving"
+            " channels."
         )
     finite = np.isfinite(drive).all(axis=2)
     if not finite.all():
         sequence, row = np.argwhere(~finite)[0]
         raise InputError(
-            f"`drive` is missing or infinite in row {row} of sequence {sequence}; a loop cannot go on without it. "
-            "Fill it, or cut the sequence there."
+            f"`drive` is missing or infinite in row {row} of sequence {sequence}; a loop cannot go"
+            " on without it. Fill it, or cut the sequence there."
         )
     wanted = (batch, found[1], shapes.future_channels)
     known = (0, 0, 0) if future is None else np.shape(future)
     if shapes.future_channels and known != wanted:
-        raise InputError(f"`future` has shape {known}; wanted {wanted}: a row for every row of `drive`.")
+        raise InputError(
+            f"`future` has shape {known}; wanted {wanted}: a row for every row of `drive`."
+        )
 
 
 def _run(
-    network: Network, weights: Weights, state: LoopState, drive: np.ndarray, y: np.ndarray, future: np.ndarray | None
+    network: Network,
+    weights: Weights,
+    state: LoopState,
+    drive: np.ndarray,
+    y: np.ndarray,
+    future: np.ndarray | None,
 ) -> tuple[np.ndarray, LoopState]:
     """Row after row; y (B, T, O) is fed back where it is a number, the forecast elsewhere."""
     channels = list(network.shapes.target_channels)

@@ -1,4 +1,6 @@
-"""Keras layers and models on TensorFlow, imported here, and how it runs: threads, determinism, quiet logs."""
+"""Keras layers and models on TensorFlow, imported here, and how it runs: threads, determinism,
+quiet logs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ EXTRAS = ("matplotlib", "sklearn")
 
 @contextmanager
 def without_extras() -> Iterator[None]:
-    """In it Keras does not find what it would import for plots and wrappers of its own: a fifth of its start-up."""
+    """In it Keras does not find what it would import for plots and wrappers of its own: a fifth of
+    its start-up.
+    """
     absent = [name for name in EXTRAS if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: the import fails as if not installed
     try:
@@ -27,29 +31,37 @@ def without_extras() -> Iterator[None]:
 
 
 def quiet() -> None:
-    """Silence what TensorFlow's libraries print when they load, unless loaded already; what the user has set stays."""
+    """Silence what TensorFlow's libraries print when they load, unless loaded already; what the
+    user has set stays.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The message that oneDNN is in use ignores the level above. Without oneDNN small products are faster.
+    # The message that oneDNN is in use ignores the level above. Without oneDNN small products are
+    # faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def prepare_runtime(threads: int = 1) -> None:
-    """Set TensorFlow's threads and determinism; call it at the start of a worker, before the first tensor exists.
+    """Set TensorFlow's threads and determinism; call it at the start of a worker, before the first
+    tensor exists.
 
-    Small recurrent nets run fastest with one thread per process and one process per core. Every operation gives the
-    same bits for the same input. On a GPU, memory is taken as needed instead of all at once.
-    Calling it again with the same arguments does nothing; TensorFlow cannot change its threads after the first tensor,
-    which gives a RuntimeWarning.
+    Small recurrent nets run fastest with one thread per process and one process per core. Every
+    operation gives the same bits for the same input. On a GPU, memory is taken as needed instead of
+    all at once. Calling it again with the same arguments does nothing; TensorFlow cannot change its
+    threads after the first tensor, which gives a RuntimeWarning.
     """
     quiet()
     import tensorflow as tf
 
-    # One traced function per network is the design; TensorFlow takes it for careless retracing and warns each trial.
+    # One traced function per network is the design; TensorFlow takes it for careless retracing and
+    # warns each trial.
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
     threading = tf.config.threading
     wanted = (threads, threads)
-    found = (threading.get_intra_op_parallelism_threads(), threading.get_inter_op_parallelism_threads())
+    found = (
+        threading.get_intra_op_parallelism_threads(),
+        threading.get_inter_op_parallelism_threads(),
+    )
     if found == wanted:
         return
     try:
@@ -59,8 +71,8 @@ def prepare_runtime(threads: int = 1) -> None:
             tf.config.experimental.set_memory_growth(device, True)
     except RuntimeError:
         warnings.warn(
-            f"TensorFlow already runs with (intra, inter) threads {found}, wanted {wanted} (0: one per core). "
-            "Call prepare_runtime before the first tensor is made.",
+            f"TensorFlow already runs with (intra, inter) threads {found}, wanted {wanted} (0: one"
+            " per core). Call prepare_runtime before the first tensor is made.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -71,4 +83,5 @@ quiet()  # TensorFlow reads the environment while it is imported, so this comes 
 with without_extras(), without_collecting():
     import forecast.networks.layers.assemble  # noqa: F401
 
-gc.freeze()  # nor need TensorFlow's objects be looked through for garbage at every full collection after it
+# nor need TensorFlow's objects be looked through for garbage at every full collection after it
+gc.freeze()

@@ -1,8 +1,9 @@
 """From the description of a network to a Keras model.
 
-The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see `description`. Batch and
-time are open, so chunks for training and windows for validation share one model. Layers are named after their blocks
-("parallel.0.hidden"), weights after both ("parallel/0/hidden/kernel"), the same names `networks.inference` uses.
+The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see
+`description`. Batch and time are open, so chunks for training and windows for validation share one
+model. Layers are named after their blocks ("parallel.0.hidden"), weights after both
+("parallel/0/hidden/kernel"), the same names `networks.inference` uses.
 """
 
 from __future__ import annotations
@@ -23,9 +24,16 @@ from forecast.networks.layers.wiring import FRAMES, Wiring, dropout_seed
 from forecast.system.errors import InputError, quote_names
 
 for _layer in (
-    blocks.Dense, blocks.DelayedDense, blocks.DelayLine, blocks.FutureFrames, blocks.Joined, blocks.ReadOut,
-    blocks.Segments, decoder.Decoder, Scan,
-):  # fmt: skip
+    blocks.Dense,
+    blocks.DelayedDense,
+    blocks.DelayLine,
+    blocks.FutureFrames,
+    blocks.Joined,
+    blocks.ReadOut,
+    blocks.Segments,
+    decoder.Decoder,
+    Scan,
+):
     keras.saving.register_keras_serializable("forecast")(_layer)  # a .keras file names them
 
 
@@ -37,7 +45,8 @@ def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Mo
 
 
 def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
-    """The states before the first row, "<block path>/<state>", as a carrying model (`Wiring`) takes them; batch first.
+    """The states before the first row, "<block path>/<state>", as a carrying model (`Wiring`) takes
+    them; batch first.
 
     Tensors: zeros, or the cell's learnt or random initial state, through which a gradient can pass.
     """
@@ -51,11 +60,15 @@ def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
     return found
 
 
-def write(network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np.ndarray], path: Path) -> None:
-    """The whole forecast `(B, H, O)` of `{"past": (B, L, C), "future": (B, L + H, F)}` as a .keras or .onnx file.
+def write(
+    network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np.ndarray], path: Path
+) -> None:
+    """The whole forecast `(B, H, O)` of `{"past": (B, L, C), "future": (B, L + H, F)}` as a .keras
+    or .onnx file.
 
-    skip: kernel `(L * C, H * O)`, bias `(H * O,)` and, with future channels, their kernel `(H * F, H * O)`, of the
-    linear map that the network stands on. A .keras file is read after `import forecast.networks.layers.assemble`.
+    skip: kernel `(L * C, H * O)`, bias `(H * O,)` and, with future channels, their kernel `(H * F,
+    H * O)`, of the linear map that the network stands on. A .keras file is read after `import
+    forecast.networks.layers.assemble`.
     """
     shapes, model = network.shapes, assemble(network, seed=0)
     set_weights(model, weights)
@@ -65,16 +78,28 @@ def write(network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np
         given["future"] = keras.Input(shapes.future, name="future")
         lines.append((given["future"][:, -shapes.horizon :], skip[2:]))
     parts = [Wiring.over(network, model).model(1)(given)[:, 0, :, :, 0]]
-    maps = [keras.layers.Dense(shapes.horizon * shapes.outputs, use_bias=len(own) == 2) for _, own in lines]
+    maps = [
+        keras.layers.Dense(shapes.horizon * shapes.outputs, use_bias=len(own) == 2)
+        for _, own in lines
+    ]
     for (rows, own), line in zip(lines, maps, strict=True):
-        parts.append(keras.layers.Reshape((shapes.horizon, shapes.outputs))(line(keras.layers.Flatten()(rows))))
+        parts.append(
+            keras.layers.Reshape((shapes.horizon, shapes.outputs))(
+                line(keras.layers.Flatten()(rows))
+            )
+        )
         line.set_weights(list(own))
     whole = keras.Model(given, keras.layers.Add()(parts))
-    whole({name: np.zeros((1, *rows.shape[1:]), rows.dtype) for name, rows in given.items()})  # export asks for a call
+    # export asks for a call
+    whole({name: np.zeros((1, *rows.shape[1:]), rows.dtype) for name, rows in given.items()})
     token = PORTABLE.set(0 if path.suffix == ".keras" else shapes.past[0])
     try:
         with warnings.catch_warnings(action="ignore"):  # of Keras and tf2onnx about NumPy 2
-            whole.save(path) if path.suffix == ".keras" else whole.export(path, format="onnx", verbose=False)
+            (
+                whole.save(path)
+                if path.suffix == ".keras"
+                else whole.export(path, format="onnx", verbose=False)
+            )
     finally:
         PORTABLE.reset(token)
 
@@ -85,25 +110,30 @@ def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Give every weight of the model the value of its name; InputError unless names and shapes match exactly."""
+    """Give every weight of the model the value of its name; InputError unless names and shapes
+    match exactly.
+    """
     variables = dict(named_weights(model))
     if weights.keys() != variables.keys():
         missing, unknown = variables.keys() - weights.keys(), weights.keys() - variables.keys()
         raise InputError(
-            f"The weights do not belong to this model: missing {quote_names(missing) or 'none'}, unknown "
-            f"{quote_names(unknown) or 'none'}. Load the weights that were saved with this network."
+            f"The weights do not belong to this model: missing {quote_names(missing) or 'none'},"
+            f" unknown {quote_names(unknown) or 'none'}. Load the weights that were saved with this"
+            " network."
         )
     for name, variable in variables.items():
         if variable.shape != weights[name].shape:
             raise InputError(
-                f"Weight {name!r} has shape {weights[name].shape}, the model wants {tuple(variable.shape)}. "
-                "Load the weights that were saved with this network."
+                f"Weight {name!r} has shape {weights[name].shape}, the model wants"
+                f" {tuple(variable.shape)}. Load the weights that were saved with this network."
             )
         variable.assign(weights[name])
 
 
 def set_seed(model: keras.Model, seed: int) -> None:
-    """Begin every random generator of the model anew, as if `assemble` had made it with `seed`; weights stay."""
+    """Begin every random generator of the model anew, as if `assemble` had made it with `seed`;
+    weights stay.
+    """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             state = layer.seed_generator.state
@@ -111,8 +141,9 @@ def set_seed(model: keras.Model, seed: int) -> None:
 
 
 def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
-    """Every weight as "<block path>/<weight>" and variable; one whose own name has a path (the decoder's read-out)
-    keeps that. Random generators' states are no weights."""
+    """Every weight as "<block path>/<weight>" and variable; one whose own name has a path (the
+    decoder's read-out) keeps that. Random generators' states are no weights.
+    """
     for layer in model.layers:
         block = "future" if layer.name == FRAMES else _path(layer)
         for variable in layer.weights:

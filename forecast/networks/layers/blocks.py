@@ -1,10 +1,13 @@
-"""The Keras layers of a network that are not recurrent: dense map, delay line, future frames, read-out.
+"""The Keras layers of a network that are not recurrent: dense map, delay line, future frames,
+read-out.
 
-Their weights start at zero and get their values from `assemble`. Shapes: B batch, T time, C channels.
+Their weights start at zero and get their values from `assemble`. Shapes: B batch, T time, C
+channels.
 
-`DelayedDense` is what a delay line and the dense layer behind it compute, as a convolution: laying the delayed rows
-side by side copies every row as often as there are delays, and the gradient adds as many padded copies again, which
-costs four to eight times the convolution, whose products are the same.
+`DelayedDense` is what a delay line and the dense layer behind it compute, as a convolution: laying
+the delayed rows side by side copies every row as often as there are delays, and the gradient adds
+as many padded copies again, which costs four to eight times the convolution, whose products are the
+same.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ class Affine(keras.Layer):
         self.activation = activation
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.units), initializer="zeros")
+        self.kernel = self.add_weight(
+            name="kernel", shape=(input_shape[-1], self.units), initializer="zeros"
+        )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -44,24 +49,33 @@ class Dense(Affine):
 
 
 class ReadOut(Affine):
-    """`g(h U + b)` as a forecast, `(B, T, C)` to `(B, T, H, O, K)`, or of the `last` steps; `parts` steps make one."""
+    """`g(h U + b)` as a forecast, `(B, T, C)` to `(B, T, H, O, K)`, or of the `last` steps; `parts`
+    steps make one.
+    """
 
-    def __init__(self, shape: Sequence[int], activation: str = "linear", parts: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self, shape: Sequence[int], activation: str = "linear", parts: int = 1, **kwargs: Any
+    ) -> None:
         self.shape, self.parts = tuple(shape), parts
-        super().__init__(self.shape[0] // parts * self.shape[1] * self.shape[2], activation, **kwargs)
+        super().__init__(
+            self.shape[0] // parts * self.shape[1] * self.shape[2], activation, **kwargs
+        )
 
     def call(self, x: tf.Tensor, last: int | None = None) -> tf.Tensor:
         x = last_rows(x, last * self.parts) if last else x
         return tf.reshape(super().call(x), tf.concat([tf.shape(x)[:1], [-1], self.shape], 0))
 
-    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, input_shape: Sequence[int | None], *_: Any
+    ) -> tuple[int | None, ...]:
         return (input_shape[0], None, *self.shape)
 
 
 class FutureFrames(Affine):
     """What the known future of the next H steps tells: `tanh(flatten(future[t+1 .. t+H]) A + a)`.
 
-    `(B, T + H, F)` to `(B, T, units)`. The product is a convolution over time, so no frame is ever copied out.
+    `(B, T + H, F)` to `(B, T, units)`. The product is a convolution over time, so no frame is ever
+    copied out.
     """
 
     def __init__(self, horizon: int, units: int, activation: str = "tanh", **kwargs: Any) -> None:
@@ -82,23 +96,32 @@ class FutureFrames(Affine):
 
 
 def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
-    """`x[:, -count:]` of `(B, T, ...)`: the gradient of that goes value by value and takes seven times as long."""
+    """`x[:, -count:]` of `(B, T, ...)`: the gradient of that goes value by value and takes seven
+    times as long.
+    """
     first = tf.maximum(tf.shape(x)[1] - count, 0)
     return tf.split(x, [first, tf.shape(x)[1] - first], 1)[1]  # ONNX knows no size of -1
 
 
 def preceded(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:
-    """`x` after the rows that a delay of `longest` needs before its first: those given, else zeros."""
-    return tf.pad(x, [[0, 0], [longest, 0], [0, 0]]) if earlier is None else tf.concat([earlier, x], 1)
+    """`x` after the rows that a delay of `longest` needs before its first: those given, else
+    zeros.
+    """
+    return (
+        tf.pad(x, [[0, 0], [longest, 0], [0, 0]]) if earlier is None else tf.concat([earlier, x], 1)
+    )
 
 
 class DelayLine(keras.Layer):
-    """Concatenates `x[t - d]` over `delays`: `(B, T, C)` to `(B, T, n C)`, and the rows the next chunk needs.
+    """Concatenates `x[t - d]` over `delays`: `(B, T, C)` to `(B, T, n C)`, and the rows the next
+    chunk needs.
 
     The rows before the first, `earlier (B, max(delays), C)`, are zeros unless given.
     """
 
-    def __init__(self, delays: Sequence[int], channels: Sequence[int] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, delays: Sequence[int], channels: Sequence[int] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.delays = tuple(delays)
         self.channels = None if channels is None else tuple(channels)
@@ -111,30 +134,45 @@ class DelayLine(keras.Layer):
         taps = [padded[:, longest - d : longest - d + steps] for d in self.delays]
         return tf.concat(taps, -1), padded[:, steps:]
 
-    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[tuple[int | None, ...], ...]:
+    def compute_output_shape(
+        self, input_shape: Sequence[int | None], *_: Any
+    ) -> tuple[tuple[int | None, ...], ...]:
         batch, steps, width = input_shape
         width = width if self.channels is None else len(self.channels)
         return (batch, steps, len(self.delays) * int(width or 0)), (batch, max(self.delays), width)
 
 
 class Segments(keras.Layer):
-    """`(B, T, channels + projected)` to `(B, count, length * channels + projected)`; see `networks.description`."""
+    """`(B, T, channels + projected)` to `(B, count, length * channels + projected)`; see
+    `networks.description`.
+    """
 
-    def __init__(self, length: int, count: int, channels: int, relative: Sequence[int], **kwargs: Any) -> None:
+    def __init__(
+        self, length: int, count: int, channels: int, relative: Sequence[int], **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.length, self.count, self.channels, self.relative = length, count, channels, tuple(relative)
+        self.length, self.count, self.channels, self.relative = (
+            length,
+            count,
+            channels,
+            tuple(relative),
+        )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         width, rows = x.shape[-1], self.length * self.count
         level = [float(column in self.relative) for column in range(width)]
-        newest = last_rows(preceded(x, rows, None), rows) - last_rows(x, 1) * tf.constant(level, x.dtype)
+        newest = last_rows(preceded(x, rows, None), rows) - last_rows(x, 1) * tf.constant(
+            level, x.dtype
+        )
         cut = tf.reshape(newest, [-1, self.count, self.length, width])
         past = tf.reshape(cut[..., : self.channels], [-1, self.count, self.length * self.channels])
         return tf.concat([past, cut[:, :, -1, self.channels :]], -1)
 
 
 class Joined(keras.Layer):
-    """Several `(B, T, ...)` side by side (`concat`), or added (`sum`), or of all the `last` steps alone."""
+    """Several `(B, T, ...)` side by side (`concat`), or added (`sum`), or of all the `last` steps
+    alone.
+    """
 
     def __init__(self, merge: str = "concat", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -144,13 +182,21 @@ class Joined(keras.Layer):
         parts = [last_rows(part, last) if last else part for part in parts]
         return tf.concat(parts, -1) if self.merge == "concat" else tf.add_n(parts)
 
-    def compute_output_shape(self, shapes: Sequence[Sequence[int | None]], *_: Any) -> tuple[int | None, ...]:
-        width = sum(int(shape[-1] or 0) for shape in shapes) if self.merge == "concat" else shapes[0][-1]
+    def compute_output_shape(
+        self, shapes: Sequence[Sequence[int | None]], *_: Any
+    ) -> tuple[int | None, ...]:
+        width = (
+            sum(int(shape[-1] or 0) for shape in shapes)
+            if self.merge == "concat"
+            else shapes[0][-1]
+        )
         return (*shapes[0][:-1], width)
 
 
 class TensorNamespace(Namespace):
-    """The TensorFlow form of `networks.cells.Namespace`; gradients flow through everything but `stop_gradient`."""
+    """The TensorFlow form of `networks.cells.Namespace`; gradients flow through everything but
+    `stop_gradient`.
+    """
 
     tanh, sigmoid, relu = staticmethod(tf.tanh), staticmethod(tf.sigmoid), staticmethod(tf.nn.relu)
     softplus, stop_gradient = staticmethod(tf.nn.softplus), staticmethod(tf.stop_gradient)
@@ -195,21 +241,27 @@ def evenly_spaced(delays: Sequence[int]) -> bool:
 
 
 class DelayedDense(Affine):
-    """`activation(sum_d x[t - d] W_d + b)` over the delays of one or several lines, `(B, T, C)` to `(B, T, units)`.
+    """`activation(sum_d x[t - d] W_d + b)` over the delays of one or several lines, `(B, T, C)` to
+    `(B, T, units)`.
 
-    The rows of W go by line, then delay, then channel, as after `DelayLine` and `Joined`. Returns the output and, for
-    every line, the rows that the next chunk needs. Those before the first, `earlier (B, longest delay, channels)`
-    of each line, are zeros unless given. `last`: the output at so many last steps alone.
+    The rows of W go by line, then delay, then channel, as after `DelayLine` and `Joined`. Returns
+    the output and, for every line, the rows that the next chunk needs. Those before the first,
+    `earlier (B, longest delay, channels)` of each line, are zeros unless given. `last`: the output
+    at so many last steps alone.
     """
 
-    def __init__(self, units: int, lines: Sequence[Line], activation: str = "linear", **kwargs: Any) -> None:
+    def __init__(
+        self, units: int, lines: Sequence[Line], activation: str = "linear", **kwargs: Any
+    ) -> None:
         super().__init__(units, activation, **kwargs)
         self.lines = tuple((tuple(d), None if c is None else tuple(c)) for d, c in lines)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         width = int(input_shape[-1] or 0)
         self.widths = [width if channels is None else len(channels) for _, channels in self.lines]
-        self.sizes = [len(delays) * width for (delays, _), width in zip(self.lines, self.widths, strict=True)]
+        self.sizes = [
+            len(delays) * width for (delays, _), width in zip(self.lines, self.widths, strict=True)
+        ]
         super().build((sum(self.sizes),))
 
     def call(
@@ -229,20 +281,30 @@ class DelayedDense(Affine):
 
     def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> Any:
         batch, width = input_shape[0], input_shape[-1]
-        lines = [(max(delays), width if channels is None else len(channels)) for delays, channels in self.lines]
+        lines = [
+            (max(delays), width if channels is None else len(channels))
+            for delays, channels in self.lines
+        ]
         return (batch, None, self.units), *((batch, longest, own) for longest, own in lines)
 
 
-def _delayed(known: tf.Tensor, filters: tf.Tensor, delays: tuple[int, ...], steps: Any) -> tf.Tensor:
-    """`sum_d known[t - d] filters[d]` at the last `steps`; `known` begins `max(delays)` rows before the first."""
+def _delayed(
+    known: tf.Tensor, filters: tf.Tensor, delays: tuple[int, ...], steps: Any
+) -> tf.Tensor:
+    """`sum_d known[t - d] filters[d]` at the last `steps`; `known` begins `max(delays)` rows before
+    the first.
+    """
     spacing = delays[1] - delays[0] if len(delays) > 1 else 1
     seen = known[:, : tf.shape(known)[1] - delays[0]] if delays[0] else known
-    return _spaced(last_rows(seen, steps + delays[-1] - delays[0]), tf.reverse(filters, [0]), spacing)
+    return _spaced(
+        last_rows(seen, steps + delays[-1] - delays[0]), tf.reverse(filters, [0]), spacing
+    )
 
 
 def _spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tensor:
-    """A convolution over every `spacing`-th row, from each row: TensorFlow has no gradient of it on a CPU, so the rows
-    of each remainder become a series of their own."""
+    """A convolution over every `spacing`-th row, from each row: TensorFlow has no gradient of it on
+    a CPU, so the rows of each remainder become a series of their own.
+    """
     if spacing == 1:
         return tf.nn.conv1d(x, filters, stride=1, padding="VALID")
     width, units = filters.shape[1], filters.shape[2]

@@ -1,4 +1,5 @@
-"""The decoder of `forecast.networks.description.EncoderDecoder`: H steps from the encoder's states at every t.
+"""The decoder of `forecast.networks.description.EncoderDecoder`: H steps from the encoder's states
+at every t.
 
     d_k, states_k = decoder(concat(p_{k-1}, e_t, future[t + k]), states_{k-1}),   p_k = g(d_k U + b)
 
@@ -26,11 +27,12 @@ READOUT = ("readout.kernel", "readout.bias")
 
 
 class Decoder(keras.Layer):
-    """Encoder outputs `(B, T, units)`, its states `(B, T, size)` and the known future `(B, T + H, F)` to forecasts
-    `(B, T, H, O, K)`.
+    """Encoder outputs `(B, T, units)`, its states `(B, T, size)` and the known future `(B, T + H,
+    F)` to forecasts `(B, T, H, O, K)`.
 
-    Free run unless `teacher (B, T, H, O)` is given: what each forecast ought to have been, fed back in its place.
-    The read-out's weights are the layer's own, because each step needs them; they are named "readout/...".
+    Free run unless `teacher (B, T, H, O)` is given: what each forecast ought to have been, fed back
+    in its place. The read-out's weights are the layer's own, because each step needs them; they are
+    named "readout/...".
     """
 
     def __init__(
@@ -45,7 +47,12 @@ class Decoder(keras.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.shape, self.feedback, self.parameter, self.activation = tuple(shape), feedback, parameter, activation
+        self.shape, self.feedback, self.parameter, self.activation = (
+            tuple(shape),
+            feedback,
+            parameter,
+            activation,
+        )
         self.cell: Cell = cells.get(cell, units, options)
 
     def build(self, input_shape: Mapping[str, Sequence[int | None]]) -> None:
@@ -53,7 +60,9 @@ class Decoder(keras.Layer):
         future = input_shape.get("future", (0,))[-1]
         width = outputs * self.feedback + int(input_shape["encoded"][-1] or 0) + int(future or 0)
         self.w = {
-            name: self.add_weight(name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable)
+            name: self.add_weight(
+                name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable
+            )
             for name, weight in self.cell.own_weights(width).items()
         }
         size = outputs * parameters
@@ -61,7 +70,9 @@ class Decoder(keras.Layer):
             self.w[name] = self.add_weight(name=name, shape=shape, initializer="zeros")
 
     def call(self, inputs: Mapping[str, Any]) -> tf.Tensor:
-        """`inputs`: "encoded", "states" (a dict), and, where there are any, "future" and "teacher"."""
+        """`inputs`: "encoded", "states" (a dict), and, where there are any, "future" and
+        "teacher".
+        """
         encoded, (horizon, outputs, parameters) = inputs["encoded"], self.shape
         leading = tf.shape(encoded)[:2]
         w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
@@ -74,7 +85,9 @@ class Decoder(keras.Layer):
         else:
             taught = [shifted_targets(inputs["teacher"])] if self.feedback else []
             own = {name: value for name, value in w.items() if name not in READOUT}
-            y = read_out(w, run(self.cell, own, tf.concat(taught + parts, -1), first)[0], self.activation)
+            y = read_out(
+                w, run(self.cell, own, tf.concat(taught + parts, -1), first)[0], self.activation
+            )
         return tf.reshape(y, tf.concat([leading, [horizon, outputs, parameters]], 0))
 
     def _free_run(self, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
@@ -86,11 +99,15 @@ class Decoder(keras.Layer):
         y, _ = scan(steps, w, tf.transpose(x, [1, 0, 2]), {**first, FED: no_forecast(x, outputs)})
         return tf.transpose(y, [1, 0, 2])
 
-    def _folded(self, w: Tensors, x: tf.Tensor, first: Tensors, columns: tuple[int, ...]) -> tf.Tensor:
-        """A linear read-out fed back into the sum of a gate is one more recurrent product: W + U V, b + c V.
+    def _folded(
+        self, w: Tensors, x: tf.Tensor, first: Tensors, columns: tuple[int, ...]
+    ) -> tf.Tensor:
+        """A linear read-out fed back into the sum of a gate is one more recurrent product: W + U V,
+        b + c V.
 
-        U, c: the read-out's fed-back columns; V: the rows of the input kernel that take them. Hence the plain kernel
-        of the cell does the loop. Only at the first step, where nothing is fed back yet, the cell is as it stands.
+        U, c: the read-out's fed-back columns; V: the rows of the input kernel that take them. Hence
+        the plain kernel of the cell does the loop. Only at the first step, where nothing is fed
+        back yet, the cell is as it stands.
         """
         read_in, given = tf.split(w["kernel"], [len(columns), x.shape[-1]])
         back, constant = (tf.gather(w[name], columns, axis=-1) for name in READOUT)
@@ -99,7 +116,8 @@ class Decoder(keras.Layer):
             "recurrent_kernel": w["recurrent_kernel"] + tf.matmul(back, read_in),
             "bias": w["bias"] + tf.linalg.matvec(read_in, constant, transpose_a=True),
         }
-        now, rest = tf.split(x, [1, self.shape[0] - 1], 1)  # the gradient of a slice is slow, see `last_rows`
+        # the gradient of a slice is slow, see `last_rows`
+        now, rest = tf.split(x, [1, self.shape[0] - 1], 1)
         start = tf.concat([no_forecast(x, len(columns)), now[:, 0]], -1)
         d, states = self.cell.step(tensor_namespace, w, start, first)
         later = [run(self.cell, folded, rest, states)[0]] if x.shape[1] != 1 else []
@@ -130,7 +148,9 @@ class FedBack:
     def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
         return x
 
-    def advance(self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors) -> tuple[tf.Tensor, Tensors]:
+    def advance(
+        self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
+    ) -> tuple[tf.Tensor, Tensors]:
         d, new = self.cell.step(xp, w, xp.concat([states[FED], projected]), states)
         y = read_out(w, d, self.activation)
         return y, {**new, FED: xp.take(y, self.columns)}
@@ -153,12 +173,18 @@ def flat(x: tf.Tensor) -> tf.Tensor:
 
 
 def frames(future: tf.Tensor, steps: tf.Tensor, horizon: int) -> tf.Tensor:
-    """The future row k steps ahead of each of `steps`: `(B, T + H, F)` to `(B * T, H, F)`, k = 1 ... H."""
+    """The future row k steps ahead of each of `steps`: `(B, T + H, F)` to `(B * T, H, F)`, k = 1
+    ...
+
+    H.
+    """
     ahead = tf.range(steps)[:, None] + tf.range(1, horizon + 1)
     return tf.reshape(tf.gather(future, ahead, axis=1), [-1, horizon, future.shape[-1]])
 
 
 def shifted_targets(teacher: tf.Tensor) -> tf.Tensor:
-    """What is fed back at step k is the target of step k - 1, zero at first: `(B, T, H, O)` to `(B * T, H, O)`."""
+    """What is fed back at step k is the target of step k - 1, zero at first: `(B, T, H, O)` to `(B
+    * T, H, O)`.
+    """
     before = tf.pad(teacher[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
     return tf.reshape(before, [-1, *teacher.shape[2:]])

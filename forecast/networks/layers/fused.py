@@ -1,13 +1,17 @@
-"""The recurrences of the commonest cells over time, faster than `scan` on a CPU: the plain LSTM, GRU and simple net.
+"""The recurrences of the commonest cells over time, faster than `scan` on a CPU: the plain LSTM,
+GRU and simple net.
 
     simple  h_t = tanh(x_t V + h_{t-1} W + b)
     lstm    i, f, o = sigmoid(x V + h_{t-1} W + b),  g = tanh(x V + h_{t-1} W + b)
-            c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t)          (Hochreiter & Schmidhuber 1997; Gers et al. 2000)
+            c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t)          (Hochreiter & Schmidhuber 1997;
+            Gers et al. 2000)
     gru     z, r = sigmoid(x V + h_{t-1} W + b),  h_t = (1 - z) * g + z * h_{t-1}
-            g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))          reset_after: true (cuDNN, Keras, torch)
+            g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))          reset_after: true (cuDNN,
+            Keras, torch)
 
-They run in numba (`kernels`), as operations registered through TensorFlow's C interface: without Python a step
-is one product and one pass over its values. In a loop of TensorFlow every operation takes several microseconds.
+They run in numba (`kernels`), as operations registered through TensorFlow's C interface: without
+Python a step is one product and one pass over its values. In a loop of TensorFlow every operation
+takes several microseconds.
 """
 
 from __future__ import annotations
@@ -31,11 +35,13 @@ Tensors = Mapping[str, tf.Tensor]
 
 @functools.lru_cache(maxsize=256)
 def compiled(function: Callable[..., Any], dtype: tf.DType, *ranks: int) -> Callable[..., Any]:
-    """A function that returns its results and their gradient, traced once for all models of the process.
+    """A function that returns its results and their gradient, traced once for all models of the
+    process.
 
-    TensorFlow keeps the graph of every traced `tf.custom_gradient` for ever, `keras.backend.clear_session()` or not.
-    Traced into each model anew that is a leak of several MB a model; and in a short training, tracing is
-    most of the time. Hence one `tf.function` with all sizes open; `ranks` are the arguments' numbers of axes.
+    TensorFlow keeps the graph of every traced `tf.custom_gradient` for ever,
+    `keras.backend.clear_session()` or not. Traced into each model anew that is a leak of several MB
+    a model; and in a short training, tracing is most of the time. Hence one `tf.function` with all
+    sizes open; `ranks` are the arguments' numbers of axes.
     """
     signature = [tf.TensorSpec([None] * rank, dtype) for rank in ranks]
     return tf.function(tf.custom_gradient(function), input_signature=signature, autograph=False)
@@ -53,16 +59,29 @@ def steps_of(sequence: tf.Tensor) -> tf.TensorArray:
 
 def collector(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
     """An empty array for `steps` results of one loop, matrices of the dtype of `like`."""
-    return tf.TensorArray(like.dtype, size=steps, element_shape=[None, None], clear_after_read=False)
+    return tf.TensorArray(
+        like.dtype, size=steps, element_shape=[None, None], clear_after_read=False
+    )
 
 
 def traced(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, whole: bool) -> list[tf.Tensor]:
-    """From x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step or, unless `whole`, after the last."""
+    """From x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step or, unless `whole`,
+    after the last.
+    """
     weights = [w[name] for name in ("kernel", "bias", "recurrent_kernel")]
-    given = x, *weights, tf.stack([first[name] for name in cell.states()]), tf.zeros([int(whole), 1, 1], x.dtype)
-    found: list[tf.Tensor] = compiled(recur, x.dtype, 3, *(one.shape.rank for one in weights), 3, 3)(*given)
+    given = (
+        x,
+        *weights,
+        tf.stack([first[name] for name in cell.states()]),
+        tf.zeros([int(whole), 1, 1], x.dtype),
+    )
+    found: list[tf.Tensor] = compiled(
+        recur, x.dtype, 3, *(one.shape.rank for one in weights), 3, 3
+    )(*given)
     shapes = [[x.shape[0], count, cell.units] for count in (x.shape[1], x.shape[1] if whole else 1)]
-    return [tf.ensure_shape(one, shape) for one, shape in zip(found[: len(first)], shapes, strict=False)]
+    return [
+        tf.ensure_shape(one, shape) for one, shape in zip(found[: len(first)], shapes, strict=False)
+    ]
 
 
 def recur(*given: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
@@ -76,22 +95,33 @@ def recur(*given: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
     return states, gradient
 
 
-FORWARD, BACKWARD = ("ForecastRecurrence", 6, 3), ("ForecastRecurrenceBack", 6, 5)  # inputs and outputs
-TO_DATA = "ForecastRecurrenceToData", 3, 1  # of its own: left out where nobody asks for the gradient of the data
+# inputs and outputs
+FORWARD, BACKWARD = ("ForecastRecurrence", 6, 3), ("ForecastRecurrenceBack", 6, 5)
+# of its own: left out where nobody asks for the gradient of the data
+TO_DATA = "ForecastRecurrenceToData", 3, 1
 
 
 @functools.cache
 def native() -> list[Any]:
-    """What TensorFlow calls from now on; nothing where numba or TensorFlow's C interface is absent."""
+    """What TensorFlow calls from now on; nothing where numba or TensorFlow's C interface is
+    absent.
+    """
     try:
         import llvmlite.binding as llvm
 
         from forecast.networks.inference import kernels
 
-        library = ctypes.CDLL(str(next(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*"))))
+        library = ctypes.CDLL(
+            str(next(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*")))
+        )
         for name in kernels.INTERFACE:
-            llvm.add_symbol(f"TF_{name}", ctypes.cast(getattr(library, f"TF_{name}"), ctypes.c_void_p).value)
-        found = [kernels.callback(function) for function in (kernels.forward, kernels.backward, kernels.to_data)]
+            llvm.add_symbol(
+                f"TF_{name}", ctypes.cast(getattr(library, f"TF_{name}"), ctypes.c_void_p).value
+            )
+        found = [
+            kernels.callback(function)
+            for function in (kernels.forward, kernels.backward, kernels.to_data)
+        ]
         for function, about in zip(found, (FORWARD, BACKWARD, TO_DATA), strict=True):
             _register(library, function.address, *about)
             tf.no_gradient(about[0])  # of its own: `recur` gives it
@@ -109,7 +139,11 @@ def _register(library: ctypes.CDLL, address: int, name: str, given: int, made: i
     for kind, count in (("Input", given), ("Output", made)):
         for k in range(count):
             call(f"OpDefinitionBuilderAdd{kind}", about, f"{kind.lower()}{k}: float".encode())
-    call("OpDefinitionBuilderSetShapeInferenceFunction", about, library.TF_ShapeInferenceContextSetUnknownShape)
+    call(
+        "OpDefinitionBuilderSetShapeInferenceFunction",
+        about,
+        library.TF_ShapeInferenceContextSetUnknownShape,
+    )
     call("RegisterOpDefinition", about, status)
     kernel = call("NewKernelBuilder", name.encode(), b"CPU", None, ctypes.c_void_p(address), None)
     call("RegisterKernelBuilder", name.encode(), kernel, status)

@@ -15,11 +15,24 @@ import tensorflow as tf
 from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace
 from forecast.networks.layers.blocks import last_rows, tensor_namespace
-from forecast.networks.layers.fused import CELLS, Array, Tensors, collector, compiled, native, rows, steps_of, traced
+from forecast.networks.layers.fused import (
+    CELLS,
+    Array,
+    Tensors,
+    collector,
+    compiled,
+    native,
+    rows,
+    steps_of,
+    traced,
+)
 
-ALONE = threading.Lock()  # around `native`: TensorFlow ends the process where a second thread registers a name again
+# around `native`: TensorFlow ends the process where a second thread registers a name again
+ALONE = threading.Lock()
 PORTABLE = ContextVar("PORTABLE", default=0)
-"""The steps of a window, where a graph is built for a runtime without Python and loops that keep all states."""
+"""The steps of a window, where a graph is built for a runtime without Python and loops that keep
+all states.
+"""
 
 
 class Steps(Protocol):
@@ -40,11 +53,13 @@ class Steps(Protocol):
 
 
 class Scan(keras.Layer):
-    """`(B, T, C)` to outputs `(B, T, units)` and the last states, in the order of the cell's `states()`.
+    """`(B, T, C)` to outputs `(B, T, units)` and the last states, in the order of the cell's
+    `states()`.
 
-    Without `initial_state` it starts from the cell's own initial states (zero, learnt or random). With `go_backwards`
-    it reads the sequence from its end, and its outputs are in that order. With `all_states` the states of every step
-    `(B, T, size)` come between the outputs and the last states. With `parts` the outputs are `(B, parts, units)`.
+    Without `initial_state` it starts from the cell's own initial states (zero, learnt or random).
+    With `go_backwards` it reads the sequence from its end, and its outputs are in that order. With
+    `all_states` the states of every step `(B, T, size)` come between the outputs and the last
+    states. With `parts` the outputs are `(B, parts, units)`.
     """
 
     def __init__(
@@ -63,13 +78,19 @@ class Scan(keras.Layer):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         self.w = {
-            name: self.add_weight(name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable)
+            name: self.add_weight(
+                name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable
+            )
             for name, weight in self.cell.weights(int(input_shape[-1] or 0)).items()
         }
         if self.parts:
-            self.w["embedding"] = self.add_weight(name="embedding", shape=(self.parts, input_shape[-1]))
+            self.w["embedding"] = self.add_weight(
+                name="embedding", shape=(self.parts, input_shape[-1])
+            )
 
-    def call(self, x: tf.Tensor, initial_state: Sequence[tf.Tensor] | None = None) -> tuple[tf.Tensor, ...]:
+    def call(
+        self, x: tf.Tensor, initial_state: Sequence[tf.Tensor] | None = None
+    ) -> tuple[tf.Tensor, ...]:
         w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
         if initial_state is None:
             first = self.cell.initial(tensor_namespace, w, tf.shape(x)[0])
@@ -78,30 +99,44 @@ class Scan(keras.Layer):
         x = tf.reverse(x, [1]) if self.go_backwards else x
         outputs, sequences, last = run(self.cell, w, x, first, self.all_states)
         if self.parts:
-            return self.cell.step(tensor_namespace, w, w["embedding"], {"h": last[0][:, None]})[0], *last
+            return (
+                self.cell.step(tensor_namespace, w, w["embedding"], {"h": last[0][:, None]})[0],
+                *last,
+            )
         return outputs, *sequences, *last
 
-    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> tuple[tuple[int | None, ...], ...]:
+    def compute_output_shape(
+        self, input_shape: Sequence[int | None], *_: Any
+    ) -> tuple[tuple[int | None, ...], ...]:
         batch, steps, _width = input_shape
         sizes = self.cell.states().values()
         sequences = [(batch, steps, size) for size in sizes] if self.all_states else []
-        return (batch, self.parts or steps, self.cell.units), *sequences, *((batch, size) for size in sizes)
+        return (
+            (batch, self.parts or steps, self.cell.units),
+            *sequences,
+            *((batch, size) for size in sizes),
+        )
 
 
 def run(
     cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool = False
 ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
-    """x `(B, T, C)`: outputs `(B, T, units)`, the states of every step if asked for, and the last states.
+    """x `(B, T, C)`: outputs `(B, T, units)`, the states of every step if asked for, and the last
+    states.
 
-    The fastest way for the cell: numba for the plain LSTM, GRU and simple net, one convolution for a context that is
-    made of data, and `scan` for all others.
+    The fastest way for the cell: numba for the plain LSTM, GRU and simple net, one convolution for
+    a context that is made of data, and `scan` for all others.
     """
     if PORTABLE.get():
         outputs, *kept = unrolled(cell, w, x, first)
         return outputs, kept if all_states else [], [sequence[:, -1] for sequence in kept]
     if known(cell, x.dtype):
         kept = traced(cell, w, x, first, all_states)
-        return kept[0], kept if all_states else [], [last_rows(sequence, 1)[:, 0] for sequence in kept]
+        return (
+            kept[0],
+            kept if all_states else [],
+            [last_rows(sequence, 1)[:, 0] for sequence in kept],
+        )
     x, made_of = tf.transpose(x, [1, 0, 2]), cell.data_context()
     if made_of is not None:
         before = {name: contexts(x, state, *made_of) for name, state in first.items()}
@@ -117,17 +152,29 @@ def run(
 
 
 def known(cell: Cell, dtype: tf.DType) -> bool:
-    """Whether there is a recurrence in numba for the cell: it has no other option, and the machine no GPU."""
+    """Whether there is a recurrence in numba for the cell: it has no other option, and the machine
+    no GPU.
+    """
     plain = type(cell) in CELLS and cell == type(cell)(cell.units, cell.h_init)
     with ALONE:
-        return plain and dtype == tf.float32 and not tf.config.list_logical_devices("GPU") and bool(native())
+        return (
+            plain
+            and dtype == tf.float32
+            and not tf.config.list_logical_devices("GPU")
+            and bool(native())
+        )
 
 
-def contexts(x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float, share: float) -> tf.Tensor:
-    """The context before every step, `(T, B, m)`: made of data, so one convolution gives it, without a gradient."""
+def contexts(
+    x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float, share: float
+) -> tf.Tensor:
+    """The context before every step, `(T, B, m)`: made of data, so one convolution gives it,
+    without a gradient.
+    """
     steps, count = tf.shape(x)[0], len(columns)
     y = share * tf.stop_gradient(tensor_namespace.take(x, columns))
-    line = tf.concat([tf.zeros_like(y[1:]), first[None], y[:-1]], 0)  # no row after t in the sum for t: it may be NaN
+    # no row after t in the sum for t: it may be NaN
+    line = tf.concat([tf.zeros_like(y[1:]), first[None], y[:-1]], 0)
     powers = decay ** tf.cast(tf.range(steps)[::-1], x.dtype)
     past = tf.transpose(tf.reshape(line, [-1, tf.shape(first)[0] * count]))[..., None]
     found = tf.nn.conv1d(past, powers[:, None, None], stride=1, padding="VALID")
@@ -135,9 +182,13 @@ def contexts(x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: floa
 
 
 def unrolled(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor]:
-    """The outputs, then every state, `(B, T, size)`, step after step without a loop: x has `PORTABLE` steps."""
+    """The outputs, then every state, `(B, T, size)`, step after step without a loop: x has
+    `PORTABLE` steps.
+    """
     states, kept = first, []
-    for row in tf.unstack(cell.project(tensor_namespace, w, x), x.shape[1] or PORTABLE.get(), axis=1):
+    for row in tf.unstack(
+        cell.project(tensor_namespace, w, x), x.shape[1] or PORTABLE.get(), axis=1
+    ):
         y, states = cell.advance(tensor_namespace, w, row, states)
         kept.append([y, *(states[name] for name in cell.states())])
     return [tf.stack(parts, 1) for parts in zip(*kept, strict=True)]
@@ -159,21 +210,31 @@ class Revealed:
     def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
         return self.cell.project(xp, w, x)
 
-    def advance(self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors) -> tuple[tf.Tensor, Tensors]:
+    def advance(
+        self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
+    ) -> tuple[tf.Tensor, Tensors]:
         y, new = self.cell.advance(xp, w, projected, states)
         return xp.concat([y, *(new[name] for name in self.states())]), new
 
 
-def scan(cell: Steps, w: Tensors, x: tf.Tensor, first: Tensors) -> tuple[tf.Tensor, list[tf.Tensor]]:
+def scan(
+    cell: Steps, w: Tensors, x: tf.Tensor, first: Tensors
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """x `(T, B, C)` and the first states: outputs `(T, B, units)` and the last states.
 
-    The gradient is not left to TensorFlow's loop, which stores every intermediate result of every step and adds up the
-    weights' gradients step by step. Here only the states are stored. The backward loop takes the gradient through the
-    states alone, and the weights' gradient is that of one `advance` on all steps as rows of one batch.
+    The gradient is not left to TensorFlow's loop, which stores every intermediate result of every
+    step and adds up the weights' gradients step by step. Here only the states are stored. The
+    backward loop takes the gradient through the states alone, and the weights' gradient is that of
+    one `advance` on all steps as rows of one batch.
     """
-    states, projected = [first[name] for name in cell.states()], cell.project(tensor_namespace, w, x)
+    states, projected = (
+        [first[name] for name in cell.states()],
+        cell.project(tensor_namespace, w, x),
+    )
     ranks = (3, *(2 for _ in states), *(weight.shape.rank for weight in w.values()))
-    outputs, *last = compiled(_recurrence(cell, tuple(w)), x.dtype, *ranks)(projected, *states, *w.values())
+    outputs, *last = compiled(_recurrence(cell, tuple(w)), x.dtype, *ranks)(
+        projected, *states, *w.values()
+    )
     outputs.set_shape([*x.shape[:2], cell.units])
     for state, size in zip(last, cell.states().values(), strict=True):
         state.set_shape([x.shape[1], size])
@@ -202,26 +263,46 @@ def _recur(
         y, new = cell.advance(tensor_namespace, w, at, dict(zip(names, states, strict=True)))
         return [y, *(new[name] for name in names)]
 
-    def step(t: tf.Tensor, states: Sequence[tf.Tensor], ys: Array, kept: Sequence[Array]) -> tuple[Any, ...]:
+    def step(
+        t: tf.Tensor, states: Sequence[tf.Tensor], ys: Array, kept: Sequence[Array]
+    ) -> tuple[Any, ...]:
         y, *new = advance(inputs.read(t), states)
-        return t + 1, new, ys.write(t, y), [array.write(t, s) for array, s in zip(kept, states, strict=True)]
+        return (
+            t + 1,
+            new,
+            ys.write(t, y),
+            [array.write(t, s) for array, s in zip(kept, states, strict=True)],
+        )
 
-    start = (0, list(first), collector(steps, projected), [collector(steps, projected) for _ in first])
-    _, last, outputs, kept = tf.while_loop(lambda t, *_: t < steps, step, start, parallel_iterations=1)
+    start = (
+        0,
+        list(first),
+        collector(steps, projected),
+        [collector(steps, projected) for _ in first],
+    )
+    _, last, outputs, kept = tf.while_loop(
+        lambda t, *_: t < steps, step, start, parallel_iterations=1
+    )
 
     def gradient(d_outputs: tf.Tensor, *d_last: tf.Tensor) -> tuple[Any, ...]:
         d_ys = steps_of(d_outputs)
 
-        def step_back(t: tf.Tensor, d_new: Sequence[tf.Tensor], ds: Sequence[Array]) -> tuple[Any, ...]:
+        def step_back(
+            t: tf.Tensor, d_new: Sequence[tf.Tensor], ds: Sequence[Array]
+        ) -> tuple[Any, ...]:
             before = [array.read(t) for array in kept]
             with tf.GradientTape() as tape:
                 tape.watch(before)
                 made = advance(inputs.read(t), before)
-            d_before = tape.gradient(made, before, [d_ys.read(t), *d_new], unconnected_gradients="zero")
+            d_before = tape.gradient(
+                made, before, [d_ys.read(t), *d_new], unconnected_gradients="zero"
+            )
             return t - 1, d_before, [array.write(t, d) for array, d in zip(ds, d_new, strict=True)]
 
         start = (steps - 1, list(d_last), [collector(steps, projected) for _ in first])
-        _, d_first, ds = tf.while_loop(lambda t, *_: t >= 0, step_back, start, parallel_iterations=1)
+        _, d_first, ds = tf.while_loop(
+            lambda t, *_: t >= 0, step_back, start, parallel_iterations=1
+        )
         all_at, all_before = rows(projected), [rows(array.stack()) for array in kept]
         with tf.GradientTape() as tape:
             tape.watch([all_at, w])

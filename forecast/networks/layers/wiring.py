@@ -30,20 +30,26 @@ from forecast.networks.layers.scan import Scan
 from forecast.system.errors import InputError
 
 FRAMES = "future.frames"
-"""The layer of the weights "future/..."; the input of that name is a layer too, and no two may share one."""
+"""The layer of the weights "future/..."; the input of that name is a layer too, and no two may
+share one.
+"""
 
 Tensor = Any
 States = dict[str, Tensor]
 
 
 def dropout_seed(seed: int, path: str) -> int:
-    """What the masks of the dropout at `path` are drawn from; the masks of no two layers are alike."""
+    """What the masks of the dropout at `path` are drawn from; the masks of no two layers are
+    alike.
+    """
     return zlib.crc32(f"{seed}/{path}".encode())
 
 
 @dataclass
 class Wiring:
-    """Makes layers once by name and connects them; a second graph over a model's layers shares its weights."""
+    """Makes layers once by name and connects them; a second graph over a model's layers shares its
+    weights.
+    """
 
     network: Network
     dtype: str
@@ -54,32 +60,45 @@ class Wiring:
 
     @classmethod
     def over(cls, network: Network, model: keras.Model) -> Wiring:
-        """A wiring that uses the layers of a model of the same network, and so shares its weights."""
-        known = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
+        """A wiring that uses the layers of a model of the same network, and so shares its
+        weights.
+        """
+        known = {
+            layer.name: layer
+            for layer in model.layers
+            if not isinstance(layer, keras.layers.InputLayer)
+        }
         return cls(network, model.get_layer("past").dtype, layers=known)
 
     def model(self, read: int | None = None) -> keras.Model:
-        """The Keras model, read out at so many last steps alone (None: at all): `(B, T, H, O, K)`. For windows, whose
-        last step is the forecast, and for chunks, whose warm-up is not counted."""
+        """The Keras model, read out at so many last steps alone (None: at all): `(B, T, H, O, K)`.
+
+        For windows, whose last step is the forecast, and for chunks, whose warm-up is not counted.
+        """
         inputs = self._inputs()
         return keras.Model(inputs, self._forecast(inputs, read))
 
     def taught(self, read: int | None) -> keras.Model:
-        """The same, its decoder fed what the forecasts ought to have been: one more input, "teacher" `(B, T, H, O)`,
-        target minus skip, 0 where the target is missing."""
+        """The same, its decoder fed what the forecasts ought to have been: one more input,
+        "teacher" `(B, T, H, O)`, target minus skip, 0 where the target is missing.
+        """
         inputs, shapes = self._inputs(), self.network.shapes
         inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
         return keras.Model(inputs, self._forecast(inputs, read))
 
     def carrying(self) -> keras.Model:
-        """The model with its states in and out, so that one pass can be cut into chunks: inputs `{"past", "future",
-        "states"}`, outputs `{"forecast", "states"}`; before the first row stand `assemble.first_states`."""
+        """The model with its states in and out, so that one pass can be cut into chunks: inputs
+        `{"past", "future", "states"}`, outputs `{"forecast", "states"}`; before the first row stand
+        `assemble.first_states`.
+        """
         inputs = self._inputs()
         inputs["states"] = self.before = self._state_inputs()
         return keras.Model(inputs, {"forecast": self._forecast(inputs, None), "states": self.after})
 
     def hidden(self) -> keras.Model:
-        """The model without its read-out, `(B, T, units)`: for a loss that needs some of the read-out's columns."""
+        """The model without its read-out, `(B, T, units)`: for a loss that needs some of the
+        read-out's columns.
+        """
         inputs = self._inputs()
         return keras.Model(inputs, self._series(self.network.blocks, "", self._first(inputs, None)))
 
@@ -104,38 +123,61 @@ class Wiring:
 
     def _forecast(self, inputs: Mapping[str, Tensor], read: int | None) -> Tensor:
         blocks, s = self.network.blocks, self.network.shapes
-        read_out = {"shape": (s.horizon, s.outputs, s.parameters), "activation": self.network.readout_activation}
+        read_out = {
+            "shape": (s.horizon, s.outputs, s.parameters),
+            "activation": self.network.readout_activation,
+        }
         if decoder := self.network.decoder:
             return self._encoder_decoder(decoder, inputs, read, read_out)
         read = read if self.network.every_step else 1
         first, *needed = _needed(blocks, read)
         x = self._series(blocks, "", self._first(inputs, first), needed)
-        return self._layer("readout", layers.ReadOut, **read_out, parts=self.network.parts)(x, last=read)
+        return self._layer("readout", layers.ReadOut, **read_out, parts=self.network.parts)(
+            x, last=read
+        )
 
     def _encoder_decoder(
-        self, block: EncoderDecoder, inputs: Mapping[str, Tensor], read: int | None, read_out: dict[str, Any]
+        self,
+        block: EncoderDecoder,
+        inputs: Mapping[str, Tensor],
+        read: int | None,
+        read_out: dict[str, Any],
     ) -> Tensor:
         x = self._series(self.network.blocks[:-1], "", self._first(inputs, None))
         own = {"cell": block.cell, "units": block.units, "options": dict(block.options)}
         encoder = self._layer(f"{block.name}/encoder", Scan, **own, all_states=True)
         encoded, *states = self._run(encoder, block, block.name, x)
-        found = {"encoded": encoded, **{key: inputs[key] for key in ("future", "teacher") if key in inputs}}
+        found = {
+            "encoded": encoded,
+            **{key: inputs[key] for key in ("future", "teacher") if key in inputs},
+        }
         sequences = dict(zip(block.made.states(), states, strict=False))
-        if read:  # a decoder runs from every step that is read: H steps each, most of this network's cost
+        # a decoder runs from every step that is read: H steps each, most of this network's cost
+        if read:
             ahead = self.network.shapes.horizon + read
-            found = {key: value[:, -ahead if key == "future" else -read :] for key, value in found.items()}
+            found = {
+                key: value[:, -ahead if key == "future" else -read :]
+                for key, value in found.items()
+            }
             sequences = {name: state[:, -read:] for name, state in sequences.items()}
         how = {"feedback": block.feedback, "parameter": block.parameter}
         decoder = self._layer(f"{block.name}/decoder", Decoder, **own, **how, **read_out)
         return decoder({**found, "states": sequences})
 
     def _series(
-        self, blocks: Sequence[Block], prefix: str, x: Tensor, needed: Sequence[int | None] | None = None
+        self,
+        blocks: Sequence[Block],
+        prefix: str,
+        x: Tensor,
+        needed: Sequence[int | None] | None = None,
     ) -> Tensor:
         """`needed`: for every block the last steps of its output that matter; None: all."""
         at = 0
         while at < len(blocks):
-            lines, dense = _lines(blocks[at], prefix), blocks[at + 1] if at + 1 < len(blocks) else None
+            lines, dense = (
+                _lines(blocks[at], prefix),
+                blocks[at + 1] if at + 1 < len(blocks) else None,
+            )
             if lines and isinstance(dense, Dense) and dense.principal_of is None:
                 x = self._delayed(lines, dense, prefix, x, needed[at + 1] if needed else None)
                 at += 2
@@ -144,7 +186,9 @@ class Wiring:
                 at += 1
         return x
 
-    def _delayed(self, lines: Mapping[str, Taps], dense: Dense, prefix: str, x: Tensor, last: int | None) -> Tensor:
+    def _delayed(
+        self, lines: Mapping[str, Taps], dense: Dense, prefix: str, x: Tensor, last: int | None
+    ) -> Tensor:
         """Delay lines and the dense layer behind them in one, under the name of the dense layer."""
         how = {"units": dense.units, "activation": dense.activation}
         delays = [(taps.delays, taps.channels) for taps in lines.values()]
@@ -162,18 +206,27 @@ class Wiring:
             case Taps():
                 return self._taps(block, path, x)
             case Recurrent():
-                return self._run(self._recurrence(block, path, parts=block.parts), block, path, x)[0]
+                return self._run(self._recurrence(block, path, parts=block.parts), block, path, x)[
+                    0
+                ]
             case Dropout():
                 return self._dropout(block, path, x)
             case Segments():
-                sizes = {"length": block.length, "count": block.count, "channels": self.network.shapes.channels}
+                sizes = {
+                    "length": block.length,
+                    "count": block.count,
+                    "channels": self.network.shapes.channels,
+                }
                 return self._layer(path, layers.Segments, **sizes, relative=block.relative)(x)
             case Parallel():
                 parts = [self._series(b, f"{path}/{k}/", x) for k, b in enumerate(block.branches)]
                 return self._layer(path, layers.Joined, merge=block.merge)(parts)
             case Bidirectional():
                 return self._bidirectional(block, path, x)
-        raise InputError(f"Block {path!r} is a {type(block).__name__}, which forecast.networks.layers cannot build.")
+        raise InputError(
+            f"Block {path!r} is a {type(block).__name__}, which forecast.networks.layers cannot"
+            " build."
+        )
 
     def _taps(self, block: Taps, path: str, x: Tensor) -> Tensor:
         layer = self._layer(path, layers.DelayLine, delays=block.delays, channels=block.channels)
@@ -182,7 +235,9 @@ class Wiring:
         return taps
 
     def _run(self, layer: keras.Layer, block: CellBlock, path: str, x: Tensor) -> Sequence[Tensor]:
-        """All that a layer of the block's cell returns from the states before; its last states are the last of it."""
+        """All that a layer of the block's cell returns from the states before; its last states are
+        the last of it.
+        """
         names = [f"{path}/{name}" for name in block.made.states()]
         given = None if self.before is None else [self.before[name] for name in names]
         found: Sequence[Tensor] = layer(x, initial_state=given)
@@ -190,7 +245,10 @@ class Wiring:
         return found
 
     def _bidirectional(self, block: Bidirectional, path: str, x: Tensor) -> Tensor:
-        ends = [self._recurrence(block, f"{path}/{way}", reverse=way == "backward") for way in ("forward", "backward")]
+        ends = [
+            self._recurrence(block, f"{path}/{way}", reverse=way == "backward")
+            for way in ("forward", "backward")
+        ]
         return self._layer(path, layers.Joined)([layer(x)[0] for layer in ends], last=1)
 
     def _recurrence(
@@ -202,8 +260,13 @@ class Wiring:
     def _dropout(self, block: Dropout, path: str, x: Tensor) -> Tensor:
         if not block.rate:
             return x
-        # One mask for all steps of a sequence: noise that changed with time would be a second, faster signal.
-        own = {"rate": block.rate, "noise_shape": (None, 1, None), "seed": dropout_seed(self.seed, path)}
+        # One mask for all steps of a sequence: noise that changed with time would be a second,
+        # faster signal.
+        own = {
+            "rate": block.rate,
+            "noise_shape": (None, 1, None),
+            "seed": dropout_seed(self.seed, path),
+        }
         return self._layer(path, keras.layers.Dropout, **own)(x)
 
     def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:
@@ -219,25 +282,37 @@ class Wiring:
         """One input for each state, with the shapes a plain pass ends with."""
         probe = Wiring(self.network, self.dtype, layers=self.layers)
         probe.model()
-        return {path: self._input(f"states/{path}", tuple(state.shape[1:])) for path, state in probe.after.items()}
+        return {
+            path: self._input(f"states/{path}", tuple(state.shape[1:]))
+            for path, state in probe.after.items()
+        }
 
 
 def _lines(block: Block, prefix: str) -> dict[str, Taps]:
-    """The delay lines that a block consists of, by path, side by side; none where it is anything else."""
+    """The delay lines that a block consists of, by path, side by side; none where it is anything
+    else.
+    """
     match block:
         case Taps():
             found = {prefix + block.name: block}
         case Parallel(merge="concat"):
-            alone = [branch[0] for branch in block.branches if len(branch) == 1 and isinstance(branch[0], Taps)]
+            alone = [
+                branch[0]
+                for branch in block.branches
+                if len(branch) == 1 and isinstance(branch[0], Taps)
+            ]
             paths = [f"{prefix}{block.name}/{k}/{taps.name}" for k, taps in enumerate(alone)]
-            found = dict(zip(paths, alone, strict=True)) if len(alone) == len(block.branches) else {}
+            found = (
+                dict(zip(paths, alone, strict=True)) if len(alone) == len(block.branches) else {}
+            )
         case _:
             found = {}
     return found if all(evenly_spaced(taps.delays) for taps in found.values()) else {}
 
 
 def _needed(blocks: Sequence[Block], read: int | None) -> list[int | None]:
-    """How many last steps matter of the network's input and of every block's output, where `read` are read out.
+    """How many last steps matter of the network's input and of every block's output, where `read`
+    are read out.
 
     A block with a memory of its own needs all of them.
     """

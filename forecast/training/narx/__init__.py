@@ -1,1 +1,3 @@
-"""NARX nets with one hidden layer: numerics, least-squares problems, and the automatic identification procedure."""
+"""NARX nets with one hidden layer: numerics, least-squares problems, and the automatic
+identification procedure.
+"""

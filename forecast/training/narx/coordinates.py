@@ -1,18 +1,21 @@
-"""Other coordinates for the past outputs of a NARX net, and other rows: the same nets, other steps and weight decay.
+"""Other coordinates for the past outputs of a NARX net, and other rows: the same nets, other steps
+and weight decay.
 
-A system that integrates, or is sampled much faster than it moves, has nearly equal y_{t-1}, y_{t-2}, ...: what tells
-them apart is their differences, small beside the level. In `differences` a net sees instead, each of unit size,
+A system that integrates, or is sampled much faster than it moves, has nearly equal y_{t-1},
+y_{t-2}, ...: what tells them apart is their differences, small beside the level. In `differences` a
+net sees instead, each of unit size,
 
     y_{t-1},  y_{t-1} - y_{t-2},  y_{t-1} - 2 y_{t-2} + y_{t-3},  ...
 
-and its linear path begins at y_t = y_{t-1}, so that what is learnt is the difference of the output. In `increments` it
-does not see y_{t-1}: the differenced output, of a system that moves alike wherever it is. All are linear in z, so the
-trained net is a plain `Narx`; Levenberg-Marquardt's damping and the weight decay act in the new coordinates.
+and its linear path begins at y_t = y_{t-1}, so that what is learnt is the difference of the output.
+In `increments` it does not see y_{t-1}: the differenced output, of a system that moves alike
+wherever it is. All are linear in z, so the trained net is a plain `Narx`; Levenberg-Marquardt's
+damping and the weight decay act in the new coordinates.
 
-A record sampled much faster still is treated, and nets simulate it as it is: `decimation` shows them every k-th row of
-y and the means of u over the k rows up to it, which at the rate of the record is k interleaved loops and interpolates
-nothing; `prefilter` lets them begin from a one-step fit to means of k rows of u and y, whose errors weigh where the
-system moves.
+A record sampled much faster still is treated, and nets simulate it as it is: `decimation` shows
+them every k-th row of y and the means of u over the k rows up to it, which at the rate of the
+record is k interleaved loops and interpolates nothing; `prefilter` lets them begin from a one-step
+fit to means of k rows of u and y, whose errors weigh where the system moves.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ class Coordinates:
 
 
 class InCoordinates:
-    """A least-squares problem of a NARX net with a linear path, its weights in other coordinates."""
+    """A least-squares problem of a NARX net with a linear path, its weights in other
+    coordinates.
+    """
 
     def __init__(self, problem: LeastSquares, coordinates: Coordinates) -> None:
         self.problem, self.coordinates = problem, coordinates
@@ -70,14 +75,18 @@ class InCoordinates:
 
 
 def differences(net: Narx, experiments: Sequence[Experiment], left_out: int = 0) -> Coordinates:
-    """The level and the differences of the past outputs, each in its own standard deviations, without the first
-    `left_out` of them: 1 leaves the level out, for a system that integrates has none."""
+    """The level and the differences of the past outputs, each in its own standard deviations,
+    without the first `left_out` of them: 1 leaves the level out, for a system that integrates has
+    none.
+    """
     seen = _differences(net, experiments)[left_out * net.measured_outputs :]
     o, k = net.outputs, net.hidden
     others = np.eye(k + o * k + o)  # the weights that no column of z goes through
     matrix = block_diag(np.kron(np.eye(k), seen.T), others, np.kron(np.eye(o), seen.T))
     offset = np.zeros(net.n_weights)
-    offset[-o * net.regressors :].reshape(o, -1)[: net.measured_outputs, :o] = np.eye(net.measured_outputs, o)
+    offset[-o * net.regressors :].reshape(o, -1)[: net.measured_outputs, :o] = np.eye(
+        net.measured_outputs, o
+    )
     return Coordinates(matrix, offset)
 
 
@@ -97,7 +106,9 @@ def _differences(net: Narx, experiments: Sequence[Experiment]) -> Array:
 
 @dataclass(frozen=True)
 class Treatment:
-    """Every `stride`-th row for the nets, means of `smooth` rows for the one-step fit that they begin from."""
+    """Every `stride`-th row for the nets, means of `smooth` rows for the one-step fit that they
+    begin from.
+    """
 
     name: str = ""
     stride: int = 1
@@ -106,17 +117,23 @@ class Treatment:
     def rows(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         """What the nets follow: all interleaved records."""
         driven = [e.changed(u=means(e.u, self.stride)) for e in experiments]
-        return [e.part(slice(phase, None, self.stride)) for e in driven for phase in range(self.stride)]
+        return [
+            e.part(slice(phase, None, self.stride)) for e in driven for phase in range(self.stride)
+        ]
 
     def opened(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         """The same rows for the one-step fit."""
-        return [e.changed(u=means(e.u, self.smooth), y=means(e.y, self.smooth)) for e in experiments]
+        return [
+            e.changed(u=means(e.u, self.smooth), y=means(e.y, self.smooth)) for e in experiments
+        ]
 
     def at_rate(self, net: Narx, weights: Array) -> tuple[Narx, Array]:
         """The net at the rate of the record: each mean of u becomes the rows it is of."""
         k, past = self.stride, net.past_outputs
         w1, b1, w2, b2, w3 = net.layer.split(weights)
-        spread = np.kron(np.kron(np.eye(len(net.u_delays)), np.full((1, k), 1 / k)), np.eye(net.inputs))
+        spread = np.kron(
+            np.kron(np.eye(len(net.u_delays)), np.full((1, k), 1 / k)), np.eye(net.inputs)
+        )
         w1, w3 = (np.hstack([w[:, :past], w[:, past:] @ spread]) for w in (w1, w3))
         rows = tuple(k * delay + row for delay in net.u_delays for row in range(k))
         plain = replace(net, y_delays=tuple(k * delay for delay in net.y_delays), u_delays=rows)
@@ -124,13 +141,15 @@ class Treatment:
 
 
 UNTREATED = Treatment()
-COORDINATES = {"differences": 0, "increments": 1, "integrating states": 1}  # and what they leave out
+# and what they leave out
+COORDINATES = {"differences": 0, "increments": 1, "integrating states": 1}
 
 
 @dataclass(frozen=True)
 class Member:
-    """One net of the ensemble and its free-run RMSE on its held-out block, in the units of y (mean over outputs);
-    `behind`: times that of the best net of its fold."""
+    """One net of the ensemble and its free-run RMSE on its held-out block, in the units of y (mean
+    over outputs); `behind`: times that of the best net of its fold.
+    """
 
     net: Narx
     weights: Array
@@ -146,7 +165,9 @@ class Member:
         return f"{self.coordinates if self.net.states else 'delays'} {self.treatment.name}".strip()
 
     def expected(self, rows: int) -> float:
-        """The error over other rows (Akaike 1969): the more weights, the more of `train_rmse` is chance."""
+        """The error over other rows (Akaike 1969): the more weights, the more of `train_rmse` is
+        chance.
+        """
         return self.train_rmse * (1 + self.net.n_weights / rows)
 
     def at_rate(self, held: tuple[int, ...]) -> Member:
@@ -154,8 +175,12 @@ class Member:
         net, weights = self.treatment.at_rate(self.net, self.weights)
         return replace(self, net=replace(net, dead_times=held), weights=weights)
 
-    def stays_within(self, experiments: Sequence[Experiment], inputs: Sequence[Array], start: int) -> bool:
-        """Whether the free run never reaches the outer bounds under bounded inputs that the net has not seen."""
+    def stays_within(
+        self, experiments: Sequence[Experiment], inputs: Sequence[Array], start: int
+    ) -> bool:
+        """Whether the free run never reaches the outer bounds under bounded inputs that the net has
+        not seen.
+        """
         net, low, high = self.net, np.array(self.net.low), np.array(self.net.high)
         y, seen = np.concatenate([e.y for e in experiments]), net.measured_outputs
         never_reached = (np.nanmin(y, axis=0) > low[:seen]) & (np.nanmax(y, axis=0) < high[:seen])
@@ -177,19 +202,25 @@ def offered(names: Sequence[str] | None, experiments: Sequence[Experiment]) -> l
     }
     names = (list(known) if times >= OVERSAMPLED else []) if names is None else names
     if unknown := set(names) - set(known):
-        raise InputError(f"There is no treatment {sorted(unknown)} of a record; wanted some of {sorted(known)}.")
+        raise InputError(
+            f"There is no treatment {sorted(unknown)} of a record; wanted some of {sorted(known)}."
+        )
     return [UNTREATED, *map(known.__getitem__, names)]
 
 
 def oversampling(experiment: Experiment) -> float:
-    """How many times the widest band of an output fits into the frequencies up to half a cycle a row."""
+    """How many times the widest band of an output fits into the frequencies up to half a cycle a
+    row.
+    """
     widest, rows = 0.0, np.arange(len(experiment))
     for y in experiment.y.T:
         seen = np.isfinite(y)
         filled = np.interp(rows, rows[seen], y[seen])
         power = np.abs(np.fft.rfft((filled - filled.mean()) * np.hanning(len(rows)))) ** 2
         power = np.maximum(power - 3 * np.median(power[len(power) // 2 :]), 0.0)  # of noise
-        widest = max(widest, (np.searchsorted(np.cumsum(power), SHARE * power.sum()) + 1) / len(power))
+        widest = max(
+            widest, (np.searchsorted(np.cumsum(power), SHARE * power.sum()) + 1) / len(power)
+        )
     return 1 / widest
 
 

@@ -1,7 +1,7 @@
 """Measured experiments: their type, their scaling, and what they show before any net is trained.
 
-`saturation` finds bounds the output sits on, `dead_times` and `memory` the range of delays at which the inputs act.
-Arrays have time down the rows: u (T, I), y (T, O).
+`saturation` finds bounds the output sits on, `dead_times` and `memory` the range of delays at which
+the inputs act. Arrays have time down the rows: u (T, I), y (T, O).
 """
 
 from __future__ import annotations
@@ -25,27 +25,35 @@ LEAST_DEAD_TIME = 3  # steps
 CLEAR_GAIN = 1.5  # times the gain of the nearest delays: less is no dead time
 PAST_OUTPUTS = 3  # delays of y in the ARX model that looks for dead times
 MEMORY_OUTPUTS = 5  # delays of y in the ARX model that looks for the longest input delay
-UNSEEN = 1e200  # large enough for any value over it to vanish, small enough for it to be no denormal number
+# large enough for any value over it to vanish, small enough for it to be no denormal number
+UNSEEN = 1e200
 MAX_ROWS = 10_000  # of an ARX model: enough to choose its delays
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One measured sequence: u (T, I), None without inputs; y (T, O), NaN where missing; a single column also as (T,).
+    """One measured sequence: u (T, I), None without inputs; y (T, O), NaN where missing; a single
+    column also as (T,).
 
-    `weight` (T, O) or (T,) multiplies the squared errors (MATLAB's EW). Several experiments are several sequences:
-    the first rows of each fill its delays, and no delay reaches from one into another.
+    `weight` (T, O) or (T,) multiplies the squared errors (MATLAB's EW). Several experiments are
+    several sequences: the first rows of each fill its delays, and no delay reaches from one into
+    another.
     """
 
     u: Array
     y: Array
     weight: Array | None = None
 
-    def __init__(self, u: npt.ArrayLike | None, y: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> None:
+    def __init__(
+        self, u: npt.ArrayLike | None, y: npt.ArrayLike, weight: npt.ArrayLike | None = None
+    ) -> None:
         outputs = columns("y", y)
         inputs = np.zeros((len(outputs), 0)) if u is None else columns("u", u)
         if len(inputs) != len(outputs):
-            raise InputError(f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every time.")
+            raise InputError(
+                f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
+                " time."
+            )
         refuse_gaps(inputs)
         if not np.isfinite(outputs).any(axis=0).all():
             raise InputError("A column of y has no observed value at all. Leave it out.")
@@ -68,25 +76,37 @@ class Experiment:
         return made
 
     def part(self, rows: Any) -> Experiment:
-        """The chosen rows (a slice, numbers or a mask); a column of y may have no observed value among them."""
+        """The chosen rows (a slice, numbers or a mask); a column of y may have no observed value
+        among them.
+        """
         weight = None if self.weight is None else self.weight[rows]
         return self.changed(u=self.u[rows], y=self.y[rows], weight=weight)
 
 
 def columns(name: str, values: npt.ArrayLike) -> Array:
-    """(T,) or (T, columns) as (T, columns) float64; `InputError` for other ranks, for text and for infinite values."""
+    """(T,) or (T, columns) as (T, columns) float64; `InputError` for other ranks, for text and for
+    infinite values.
+    """
     try:
-        if np.asarray(values).dtype.kind in "mMc":  # NumPy would make nanoseconds of dates, and drop imaginary parts
+        # NumPy would make nanoseconds of dates, and drop imaginary parts
+        if np.asarray(values).dtype.kind in "mMc":
             raise TypeError("dates, times or complex numbers")
         found = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"`{name}` is no table of numbers ({error}). Give one row of numbers per time.") from error
+        raise InputError(
+            f"`{name}` is no table of numbers ({error}). Give one row of numbers per time."
+        ) from error
     if found.ndim == 1:
         found = found[:, None]
     if found.ndim != 2:
-        raise InputError(f"`{name}` has shape {found.shape}; wanted (rows, columns) or (rows,), each sequence alone.")
+        raise InputError(
+            f"`{name}` has shape {found.shape}; wanted (rows, columns) or (rows,), each sequence"
+            " alone."
+        )
     if np.isinf(found).any():
-        raise InputError(f"`{name}` has infinite values; wanted numbers, or NaN for a missing y. Clean it first.")
+        raise InputError(
+            f"`{name}` has infinite values; wanted numbers, or NaN for a missing y. Clean it first."
+        )
     return found
 
 
@@ -94,7 +114,10 @@ def refuse_gaps(u: Array) -> None:
     """`InputError` that names the first missing input."""
     if np.isnan(u).any():
         row, column = np.argwhere(np.isnan(u))[0]
-        raise InputError(f"u is missing in row {row}, column {column}; only y may have gaps. Fill it, or cut there.")
+        raise InputError(
+            f"u is missing in row {row}, column {column}; only y may have gaps. Fill it, or cut"
+            " there."
+        )
 
 
 def _weights(weight: npt.ArrayLike, y: Array) -> Array:
@@ -102,7 +125,9 @@ def _weights(weight: npt.ArrayLike, y: Array) -> Array:
     if found.shape == (len(y), 1):
         found = np.repeat(found, y.shape[1], axis=1)
     if found.shape != y.shape or np.isnan(found).any() or (found < 0).any():
-        raise InputError(f"`weight` has shape {found.shape}; wanted {y.shape} or ({len(y)},), numbers from 0 up.")
+        raise InputError(
+            f"`weight` has shape {found.shape}; wanted {y.shape} or ({len(y)},), numbers from 0 up."
+        )
     return found
 
 
@@ -112,14 +137,20 @@ def sizes_of(experiments: Sequence[Experiment]) -> tuple[int, int]:
         raise InputError(f"Got {other[0]} where an experiment was wanted. Give `Experiment(u, y)`.")
     sizes = {(e.u.shape[1], e.y.shape[1]) for e in experiments}
     if not sizes:
-        raise InputError("There is nothing to train on; wanted at least one experiment. Give `Experiment(u, y)`.")
+        raise InputError(
+            "There is nothing to train on; wanted at least one experiment. Give `Experiment(u, y)`."
+        )
     if len(sizes) > 1:
-        raise InputError(f"The experiments have (inputs, outputs) {sorted(sizes)}; wanted the same for all.")
+        raise InputError(
+            f"The experiments have (inputs, outputs) {sorted(sizes)}; wanted the same for all."
+        )
     return sizes.pop()
 
 
 def balanced(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """With weights that are 1 on average where they count: only their ratios are to act, not their size."""
+    """With weights that are 1 on average where they count: only their ratios are to act, not their
+    size.
+    """
     sizes_of(experiments)
     counted = np.concatenate([e.counted.ravel() for e in experiments])
     mean = float(counted.sum()) / (np.count_nonzero(counted) or 1) or 1.0
@@ -127,19 +158,28 @@ def balanced(experiments: Sequence[Experiment]) -> list[Experiment]:
 
 
 def cautions(experiments: Sequence[Experiment], n_weights: int) -> tuple[str, ...]:
-    """What the user of a model of so many weights should know of the rows that it is trained on, a sentence each."""
+    """What the user of a model of so many weights should know of the rows that it is trained on, a
+    sentence each.
+    """
     u = np.concatenate([e.u for e in experiments])
     rows = sum(int(np.count_nonzero(e.counted)) for e in experiments)
-    found = [f"Input {column} is constant in the rows that train: nothing is learnt of it."
-             for column in np.flatnonzero(np.ptp(u, axis=0) == 0 if len(u) else [])]  # fmt: skip
+    found = [
+        f"Input {column} is constant in the rows that train: nothing is learnt of it."
+        for column in np.flatnonzero(np.ptp(u, axis=0) == 0 if len(u) else [])
+    ]
     if rows < n_weights:
-        found.append(f"{rows} values of y train {n_weights} weights: take fewer units or delays, or a longer record.")
+        found.append(
+            f"{rows} values of y train {n_weights} weights: take fewer units or delays, or a longer"
+            " record."
+        )
     return tuple(found)
 
 
 @dataclass(frozen=True)
 class Standardization:
-    """Mean and deviation of every input (I,) and output (O,); a constant input has `UNSEEN`, and so never acts."""
+    """Mean and deviation of every input (I,) and output (O,); a constant input has `UNSEEN`, and so
+    never acts.
+    """
 
     u_mean: Array
     u_scale: Array
@@ -148,14 +188,22 @@ class Standardization:
 
     @classmethod
     def fit(cls, experiments: Sequence[Experiment]) -> Standardization:
-        """Over the rows of all experiments, missing y left out; `InputError` for an output that says nothing."""
+        """Over the rows of all experiments, missing y left out; `InputError` for an output that
+        says nothing.
+        """
         u = np.concatenate([e.u for e in experiments])
         y = np.concatenate([e.y for e in experiments])
         if not np.isfinite(y).any(axis=0).all():
-            raise InputError("A column of y has no observed value among the rows that train. Divide them otherwise.")
+            raise InputError(
+                "A column of y has no observed value among the rows that train. Divide them"
+                " otherwise."
+            )
         for column in np.flatnonzero(np.nanmax(y, axis=0) == np.nanmin(y, axis=0)):
-            raise InputError(f"Output {column} is constant: there is nothing to identify. Leave it out.")
-        size = np.where(np.ptp(u, axis=0) > 0, u.std(axis=0), UNSEEN)  # rounding gives a constant a deviation too
+            raise InputError(
+                f"Output {column} is constant: there is nothing to identify. Leave it out."
+            )
+        # rounding gives a constant a deviation too
+        size = np.where(np.ptp(u, axis=0) > 0, u.std(axis=0), UNSEEN)
         return cls(u.mean(axis=0), size, np.nanmean(y, axis=0), np.nanstd(y, axis=0))
 
     def scale_u(self, u: Array) -> Array:
@@ -173,7 +221,8 @@ class Standardization:
 
 
 def saturation(experiments: Sequence[Experiment]) -> tuple[Array, Array]:
-    """Bounds low (O,), high (O,): the extreme where the output sits on it, else `MARGIN` ranges beyond the data.
+    """Bounds low (O,), high (O,): the extreme where the output sits on it, else `MARGIN` ranges
+    beyond the data.
 
     The second kind never acts on a net that follows the data; it keeps a diverging free run finite.
     """
@@ -192,10 +241,13 @@ def _is_bound(on: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def dead_times(experiments: Sequence[Experiment], deepest: int = 40) -> tuple[int, ...]:
-    """(I,) steps to hold each input back: its dead time less one, 0 where two tests do not both find one.
+    """(I,) steps to hold each input back: its dead time less one, 0 where two tests do not both
+    find one.
 
-    1. Delays within the dead time can be left out of an ARX model with all delays (Schwarz's criterion).
-    2. Neighbouring delays of a smooth input replace each other in the first test, so the two delays that alone lower
+    1. Delays within the dead time can be left out of an ARX model with all delays (Schwarz's
+    criterion).
+    2. Neighbouring delays of a smooth input replace each other in the first test, so the two delays
+    that alone lower
        the error most beside past y must lie beyond the dead time, and clearly (`CLEAR_GAIN`).
     """
     last = min(deepest, min(map(len, experiments)) // 20)
@@ -205,17 +257,19 @@ def dead_times(experiments: Sequence[Experiment], deepest: int = 40) -> tuple[in
     x, y = arx_regressors(experiments, last)
     chosen = []
     for column in range(inputs):
-        delays = PAST_OUTPUTS * outputs + column + inputs * np.arange(last + 1)  # columns of x, nearest delay first
+        # columns of x, nearest delay first
+        delays = PAST_OUTPUTS * outputs + column + inputs * np.arange(last + 1)
         dead = min(_superfluous(x, y, delays), _best_pair(x, y, delays))
         chosen.append(dead - 1 if dead >= LEAST_DEAD_TIME else 0)
     return tuple(chosen)
 
 
 def memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
-    """The number of input delays, from 0 on, of the linear ARX model with the least Schwarz criterion.
+    """The number of input delays, from 0 on, of the linear ARX model with the least Schwarz
+    criterion.
 
-    A nonlinear dependence shows in a linear model too as long as the nearest delays matter at all; 0 where the
-    experiments are too short to tell.
+    A nonlinear dependence shows in a linear model too as long as the nearest delays matter at all;
+    0 where the experiments are too short to tell.
     """
     last = min(deepest, min(map(len, experiments)) // 20) - 1
     if last < 0:
@@ -229,16 +283,22 @@ def memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
 
 def _superfluous(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
     """How many of the nearest delays a model with all others does without."""
-    errors = np.array([deviance(np.delete(x, delays[:dead], axis=1), y) for dead in range(len(delays))])
+    errors = np.array(
+        [deviance(np.delete(x, delays[:dead], axis=1), y) for dead in range(len(delays))]
+    )
     worse = errors - errors[0] > np.log(len(y)) * y.shape[1] * np.arange(len(delays))
     return int(np.argmax(worse)) - 1 if worse.any() else 0
 
 
 def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
-    """The first of the two neighbouring delays that lower the error most beside past y; 0 where the nearest do."""
+    """The first of the two neighbouring delays that lower the error most beside past y; 0 where the
+    nearest do.
+    """
     past = x[:, [*range(PAST_OUTPUTS * y.shape[1]), -1]]
     pairs = (list(pair) for pair in itertools.pairwise(delays))
-    gains = deviance(past, y) - np.array([deviance(np.hstack([past, x[:, pair]]), y) for pair in pairs])
+    gains = deviance(past, y) - np.array(
+        [deviance(np.hstack([past, x[:, pair]]), y) for pair in pairs]
+    )
     best = int(np.argmax(gains))
     return best if gains[best] > CLEAR_GAIN * gains[:2].max() else 0
 
@@ -246,7 +306,8 @@ def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
 def arx_regressors(
     experiments: Sequence[Experiment], last: int, past_outputs: int = PAST_OUTPUTS
 ) -> tuple[Array, Array]:
-    """Regressors (rows, past_outputs * O + (last + 1) * I + 1) and y (rows, O) of the first `MAX_ROWS` observed rows.
+    """Regressors (rows, past_outputs * O + (last + 1) * I + 1) and y (rows, O) of the first
+    `MAX_ROWS` observed rows.
 
     Columns: y at delays 1 ... past_outputs, all inputs at delays 0 ... last, a one.
     """
@@ -269,14 +330,17 @@ def deviance(x: Array, y: Array) -> float:
 
 
 def delayed(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:
-    """u (T, I) with column i held back by lags[i] rows; the first value stands in before the first row."""
+    """u (T, I) with column i held back by lags[i] rows; the first value stands in before the first
+    row.
+    """
     rows, held = np.arange(len(u))[:, None], np.asarray(lags, np.int64)
     return np.asarray(u[np.maximum(rows - held, 0), np.arange(len(held))])
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int = 1000) -> Iterator[Array]:
-    """Bounded inputs (rows, I) to test a free run on: a measured one backwards, a tenth larger, and random steps
-    between its extremes."""
+    """Bounded inputs (rows, I) to test a free run on: a measured one backwards, a tenth larger, and
+    random steps between its extremes.
+    """
     u = experiments[0].u[: 2 * rows]
     yield u[::-1]
     middle = u.mean(axis=0)
@@ -290,14 +354,20 @@ def unseen_inputs(experiments: Sequence[Experiment], rows: int = 1000) -> Iterat
 def fold_of(
     experiments: list[Experiment], number: int, folds: int, start: int
 ) -> tuple[list[Experiment], list[Experiment]]:
-    """(train, held out): all rows of both, y missing in the first in block `number` of every experiment, in the other
-    elsewhere, both behind the `start` rows of a free run. Of as many experiments as folds, whole ones are held out.
+    """(train, held out): all rows of both, y missing in the first in block `number` of every
+    experiment, in the other elsewhere, both behind the `start` rows of a free run. Of as many
+    experiments as folds, whole ones are held out.
     """
     train, judged = list[Experiment](), list[Experiment]()
     for k, e in enumerate(experiments):
         behind = np.arange(len(e)) >= start
-        seen = np.cumsum(behind & np.isfinite(e.y).any(axis=1))  # a block in a long gap would judge nothing
-        block = (seen - 1) * folds // seen[-1] if len(experiments) < folds else np.full(len(e), k % folds)
+        # a block in a long gap would judge nothing
+        seen = np.cumsum(behind & np.isfinite(e.y).any(axis=1))
+        block = (
+            (seen - 1) * folds // seen[-1]
+            if len(experiments) < folds
+            else np.full(len(e), k % folds)
+        )
         for part, hidden in ((train, block == number), (judged, block != number)):
             part.append(e.changed(y=np.where((hidden & behind)[:, None], np.nan, e.y)))
     return train, judged

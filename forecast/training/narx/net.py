@@ -1,10 +1,13 @@
-"""The NARX net with one hidden layer in float64: both loops and exact derivatives (Leontaritis & Billings 1985).
+"""The NARX net with one hidden layer in float64: both loops and exact derivatives (Leontaritis &
+Billings 1985).
 
-    v_t = W2 tanh(W1 z_t + b1) + W3 z_t + b2,     z_t = [y_{t-d} for d in y_delays, u_{t-d} for d in u_delays]
-    y_t = min(max(v_t, low), high)                where the output is known to saturate, else y_t = v_t
+    v_t = W2 tanh(W1 z_t + b1) + W3 z_t + b2,     z_t = [y_{t-d} for d in y_delays, u_{t-d} for d in
+    u_delays] y_t = min(max(v_t, low), high)                where the output is known to saturate,
+    else y_t = v_t
 
-Open loop (series-parallel): the y in z_t is measured. Closed loop (parallel, free run): it is the net's own bounded
-output. All values are scaled. NumPy alone, for nets small enough for Levenberg-Marquardt.
+Open loop (series-parallel): the y in z_t is measured. Closed loop (parallel, free run): it is the
+net's own bounded output. All values are scaled. NumPy alone, for nets small enough for
+Levenberg-Marquardt.
 """
 
 from __future__ import annotations
@@ -20,14 +23,16 @@ from forecast.training.narx.experiment import Array, Experiment, delayed
 
 @dataclass(frozen=True)
 class OneLayer:
-    """The map of every net with one hidden layer, and its exact derivative: the one Jacobian that all of them share.
+    """The map of every net with one hidden layer, and its exact derivative: the one Jacobian that
+    all of them share.
 
         v = W2 tanh(W1 z + b1) + W3 z + b2
 
-    z is what the net sees in a row: delayed y and u, or the taps of a network of the catalogue (`network_problem`);
-    `regressors` d, `hidden` K (0: none), `outputs` O.
+    z is what the net sees in a row: delayed y and u, or the taps of a network of the catalogue
+    (`network_problem`); `regressors` d, `hidden` K (0: none), `outputs` O.
 
-    Its weights are one flat vector (n_weights,): W1 (K, d), b1 (K,), W2 (O, K), b2 (O,) and, if `linear`, W3 (O, d).
+    Its weights are one flat vector (n_weights,): W1 (K, d), b1 (K,), W2 (O, K), b2 (O,) and, if
+    `linear`, W3 (O, d).
     """
 
     regressors: int
@@ -37,17 +42,29 @@ class OneLayer:
 
     @property
     def n_weights(self) -> int:
-        return self.hidden * (self.regressors + 1 + self.outputs) + self.outputs * (1 + self.linear * self.regressors)
+        return self.hidden * (self.regressors + 1 + self.outputs) + self.outputs * (
+            1 + self.linear * self.regressors
+        )
 
     def split(self, weights: Array) -> tuple[Array, Array, Array, Array, Array]:
         """Views W1, b1, W2, b2, W3 of the flat vector; zeros for W3 without a linear path."""
         k, d, o = self.hidden, self.regressors, self.outputs
         a, b = k * (d + 1), k * (d + 1 + o)  # where W2 and b2 begin
-        w3 = weights[b + o :].reshape(o, d) if self.linear else np.zeros((o, d), dtype=weights.dtype)
-        return weights[: k * d].reshape(k, d), weights[k * d : a], weights[a:b].reshape(o, k), weights[b : b + o], w3
+        w3 = (
+            weights[b + o :].reshape(o, d) if self.linear else np.zeros((o, d), dtype=weights.dtype)
+        )
+        return (
+            weights[: k * d].reshape(k, d),
+            weights[k * d : a],
+            weights[a:b].reshape(o, k),
+            weights[b : b + o],
+            w3,
+        )
 
     def flat(self, named: Mapping[str, Array], layer: str) -> Array:
-        """The flat vector of the weights by name of a network whose hidden layer has the path `layer`."""
+        """The flat vector of the weights by name of a network whose hidden layer has the path
+        `layer`.
+        """
         readout = named["readout/kernel"]
         first, linear = readout[: self.hidden], readout[self.hidden :]
         hidden = [named[f"{layer}/kernel"].T, named[f"{layer}/bias"]] if self.hidden else []
@@ -59,7 +76,10 @@ class OneLayer:
         w1, b1, w2, b2, w3 = self.split(flat)
         readout = np.concatenate([w2.T, w3.T]) if self.linear else w2.T
         hidden = {f"{layer}/kernel": w1.T, f"{layer}/bias": b1} if self.hidden else {}
-        return {name: np.array(w) for name, w in {**hidden, "readout/kernel": readout, "readout/bias": b2}.items()}
+        return {
+            name: np.array(w)
+            for name, w in {**hidden, "readout/kernel": readout, "readout/bias": b2}.items()
+        }
 
     def value(self, weights: Array, z: Array) -> Array:
         """v (rows, O) from z (rows, d)."""
@@ -72,7 +92,9 @@ class OneLayer:
         h = np.tanh(w1 @ z + b1[:, None])
         through = (w2[:, None, :] * w1.T[:columns]).reshape(self.outputs * columns, self.hidden)
         found = through @ (1.0 - h**2) + w3[:, :columns].reshape(-1, 1)
-        return np.asarray(w2 @ h + w3 @ z + b2[:, None]), np.asarray(found.reshape(self.outputs, columns, -1))
+        return np.asarray(w2 @ h + w3 @ z + b2[:, None]), np.asarray(
+            found.reshape(self.outputs, columns, -1)
+        )
 
     def jacobian(self, weights: Array, z: Array) -> Array:
         """dv/dw at fixed z, transposed: (n_weights, rows, O)."""
@@ -97,7 +119,9 @@ class OneLayer:
 
 @dataclass(frozen=True)
 class Memory:
-    """The state before a row, oldest rows first: y (longest y delay, O) and u (longest u delay, I)."""
+    """The state before a row, oldest rows first: y (longest y delay, O) and u (longest u delay,
+    I).
+    """
 
     y: Array
     u: Array
@@ -105,11 +129,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class Narx:
-    """`y_delays` from 1, `u_delays` from 0; `low`, `high`: bounds (O,) the output cannot pass, None without.
+    """`y_delays` from 1, `u_delays` from 0; `low`, `high`: bounds (O,) the output cannot pass, None
+    without.
 
     `dead_times` (I,): steps by which every input is held back besides; none given: 0.
-    `states`: how many of the `outputs`, the last ones, are the net's own state, never measured; the others are y.
-    Its weights are one flat vector (n_weights,), in the order of `OneLayer`."""
+    `states`: how many of the `outputs`, the last ones, are the net's own state, never measured; the
+    others are y. Its weights are one flat vector (n_weights,), in the order of `OneLayer`.
+    """
 
     inputs: int
     outputs: int
@@ -123,7 +149,11 @@ class Narx:
     states: int = 0
 
     def __post_init__(self) -> None:
-        if not self.y_delays or min(self.y_delays) < 1 or (self.u_delays and min(self.u_delays) < 0):
+        if (
+            not self.y_delays
+            or min(self.y_delays) < 1
+            or (self.u_delays and min(self.u_delays) < 0)
+        ):
             wanted = "NARX delays must be whole steps, from 1 for y and from 0 for u"
             found = f"got y {self.y_delays}, u {self.u_delays}"
             raise InputError(f"{wanted}; {found}. For a net without feedback use the TDNN.")
@@ -153,7 +183,9 @@ class Narx:
         return self.layer.n_weights
 
     def flat(self, named: Mapping[str, Array]) -> Array:
-        """The flat vector of the weights by name that a `networks` description of the same net has."""
+        """The flat vector of the weights by name that a `networks` description of the same net
+        has.
+        """
         return self.layer.flat(named, self._layer)
 
     def named(self, flat: Array) -> dict[str, Array]:
@@ -167,22 +199,32 @@ class Narx:
     def bounded(self, v: Array) -> Array:
         """y of v."""
         shown = v.shape[-1]
-        return v if self.low is None or self.high is None else np.clip(v, self.low[:shown], self.high[:shown])
+        return (
+            v
+            if self.low is None or self.high is None
+            else np.clip(v, self.low[:shown], self.high[:shown])
+        )
 
     def beside_states(self, y: Array) -> Array:
         """(T, O): y with NaN for the states, which nobody measures."""
         return np.hstack([y, np.full((len(y), self.states), np.nan)]) if self.states else y
 
     def begun(self, e: Experiment, start: int) -> Experiment:
-        """The experiment of a net with states behind the row that `begin` stands for; of another as it is."""
+        """The experiment of a net with states behind the row that `begin` stands for; of another as
+        it is.
+        """
         if not self.states:
             return e
         u, y = np.concatenate([e.u[:1], e.u]), np.concatenate([np.zeros((1, e.y.shape[1])), e.y])
         weight = np.concatenate([np.zeros((start + 1, e.y.shape[1])), e.counted[start:]])
-        return e.changed(u=u, y=self.beside_states(y), weight=np.nan_to_num(self.beside_states(weight)))
+        return e.changed(
+            u=u, y=self.beside_states(y), weight=np.nan_to_num(self.beside_states(weight))
+        )
 
     def error(self, v: Array, y: Array) -> Array:
-        """v - y; none where y sits on a bound and v lies beyond it, for the truth may lie there too."""
+        """v - y; none where y sits on a bound and v lies beyond it, for the truth may lie there
+        too.
+        """
         error = np.asarray(v - y)
         if self.low is None or self.high is None:
             return error
@@ -190,13 +232,17 @@ class Narx:
         return np.where(beyond, 0.0, error)
 
     def past_inputs(self, u: Array, start: int) -> Array:
-        """(T - start, u_delays * I): the columns of z_t that hold u, from row `start`; before row 0 u is its first."""
+        """(T - start, u_delays * I): the columns of z_t that hold u, from row `start`; before row 0
+        u is its first.
+        """
         held = np.array(self.dead_times or (0,) * self.inputs, np.int64)
         columns = [delayed(u, delay + held)[start:] for delay in self.u_delays]
         return np.concatenate(columns, axis=1) if columns else np.zeros((len(u[start:]), 0))
 
     def measured(self, experiment: Experiment, start: int) -> Array:
-        """(T - start, d): z_t of the open loop from row `start`; NaN where a needed y is missing."""
+        """(T - start, d): z_t of the open loop from row `start`; NaN where a needed y is
+        missing.
+        """
         if start < max(self.y_delays):
             found = f"The rows before row {start} cannot fill y delays up to {max(self.y_delays)}"
             raise InputError(f"{found}. Start later, or take shorter delays.")
@@ -205,26 +251,36 @@ class Narx:
         return np.concatenate([*past, self.past_inputs(experiment.u, start)], axis=1)
 
     def begin(self, weights: Array, u: Array) -> Memory:
-        """Before the first row of u (T, I): zeros for y whatever the weights, the first u for all before it."""
+        """Before the first row of u (T, I): zeros for y whatever the weights, the first u for all
+        before it.
+        """
         rows = max(self.u_delays, default=0) + max(self.dead_times, default=0)
         past = np.repeat(u[:1], rows, axis=0) if len(u) else np.zeros((rows, self.inputs))
         return Memory(np.zeros((max(self.y_delays), self.outputs)), past)
 
     def free_run(self, weights: Array, u: Array, y_start: Array) -> Array:
-        """v (T, O) under u (T, I): its first rows are `y_start`, from there on the net feeds itself."""
+        """v (T, O) under u (T, I): its first rows are `y_start`, from there on the net feeds
+        itself.
+        """
         y = np.full((len(u), self.outputs), np.nan)
         y[: len(y_start), : y_start.shape[1]] = y_start
         run = self._loop(weights, self.begin(weights, u), u, y)[0]
         return np.where(np.isnan(y), run, y)
 
-    def loop(self, weights: Array, before: Memory, u: Array, y: Array | None = None) -> tuple[Array, Memory]:
+    def loop(
+        self, weights: Array, before: Memory, u: Array, y: Array | None = None
+    ) -> tuple[Array, Memory]:
         """v without the states under u (T, I), row after row, and the memory after the last row.
 
-        y is fed back where it is a number, the net's own bounded output elsewhere; None: everywhere."""
+        y is fed back where it is a number, the net's own bounded output elsewhere; None:
+        everywhere.
+        """
         v, memory = self._loop(weights, before, u, None if y is None else self.beside_states(y))
         return v[:, : self.measured_outputs], memory
 
-    def _loop(self, weights: Array, before: Memory, u: Array, y: Array | None = None) -> tuple[Array, Memory]:
+    def _loop(
+        self, weights: Array, before: Memory, u: Array, y: Array | None = None
+    ) -> tuple[Array, Memory]:
         """The same with the states in v and y (T, O)."""
         w1, b1, w2, b2, w3 = self.layer.split(weights)
         both, n = np.vstack([w1, w3]), self.past_outputs
@@ -235,12 +291,16 @@ class Narx:
             recent[at : at + o] = both[:, place * o : (place + 1) * o].T
         inputs = np.concatenate([before.u, u])
         with np.errstate(over="ignore", invalid="ignore"):
-            drive = _product(self.past_inputs(inputs, len(before.u)), both[:, n:].T) + np.concatenate([b1, b2])
+            drive = _product(
+                self.past_inputs(inputs, len(before.u)), both[:, n:].T
+            ) + np.concatenate([b1, b2])
             v, fed = self._steps(before.y, drive, recent, np.ascontiguousarray(w2.T), y)
         return v, Memory(fed[-deepest:], inputs[len(inputs) - len(before.u) :])
 
     def ahead(self, weights: Array, before: Memory, u: Array, y: Array, steps: int) -> Array:
-        """y (T - steps, steps, O): after every row but the last `steps`, the closed loop over the next `steps`."""
+        """y (T - steps, steps, O): after every row but the last `steps`, the closed loop over the
+        next `steps`.
+        """
         y = self.beside_states(y)
         run = self.bounded(self._loop(weights, before, u, y)[0])
         measured = np.concatenate([before.y, np.where(np.isnan(y), run, y)])
@@ -249,14 +309,20 @@ class Narx:
         found = np.empty((cutoffs, steps, self.outputs))
         for step in range(1, steps + 1):
             past = (
-                found[:, step - 1 - d] if d < step else measured[deepest + step - d : deepest + step - d + cutoffs]
+                (
+                    found[:, step - 1 - d]
+                    if d < step
+                    else measured[deepest + step - d : deepest + step - d + cutoffs]
+                )
                 for d in self.y_delays
             )
             z = np.concatenate([*past, drive[step : step + cutoffs]], axis=1)
             found[:, step - 1] = self.bounded(self.layer.value(weights, z))
         return found[..., : self.measured_outputs]
 
-    def _steps(self, past: Array, drive: Array, recent: Array, w2: Array, y: Array | None) -> tuple[Array, Array]:
+    def _steps(
+        self, past: Array, drive: Array, recent: Array, w2: Array, y: Array | None
+    ) -> tuple[Array, Array]:
         """v (T, O), and what is fed back, (len(past) + T, O)."""
         o, k, reach = self.outputs, self.hidden, len(recent)
         v = np.empty((len(past) + len(drive)) * o, dtype=drive.dtype)
@@ -277,11 +343,18 @@ class Narx:
 def initial(net: Narx, rng: np.random.Generator) -> Array:
     """Random hidden units over inputs of about unit size, a small read-out, no linear path yet."""
     w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
-    b1, w2 = rng.uniform(-1.0, 1.0, size=net.hidden), 0.1 * rng.normal(size=net.outputs * net.hidden)
+    b1, w2 = (
+        rng.uniform(-1.0, 1.0, size=net.hidden),
+        0.1 * rng.normal(size=net.outputs * net.hidden),
+    )
     return np.concatenate([w1, b1, w2, np.zeros(net.n_weights - len(w1) - len(b1) - len(w2))])
 
 
 def _product(rows: Array, matrix: Array) -> Array:
-    """rows @ matrix. A single row goes in twice: BLAS sums a vector's product in another order than a matrix's, and a
-    loop that is handed on row by row would differ from one in one piece in its last bit."""
-    return np.asarray((np.repeat(rows, 2, axis=0) @ matrix)[:1] if len(rows) == 1 else rows @ matrix)
+    """rows @ matrix. A single row goes in twice: BLAS sums a vector's product in another order than
+    a matrix's, and a loop that is handed on row by row would differ from one in one piece in its
+    last bit.
+    """
+    return np.asarray(
+        (np.repeat(rows, 2, axis=0) @ matrix)[:1] if len(rows) == 1 else rows @ matrix
+    )

@@ -1,12 +1,14 @@
-"""The least-squares problems of a NARX net: one-step errors (open loop) and free-run errors (closed loop).
+"""The least-squares problems of a NARX net: one-step errors (open loop) and free-run errors (closed
+loop).
 
-In closed loop the outputs solve v_t = F(z_t(v)) for all t at once, and their derivatives obey the linear recursion of
-real-time recurrent learning (Williams & Zipser 1989)
+In closed loop the outputs solve v_t = F(z_t(v)) for all t at once, and their derivatives obey the
+linear recursion of real-time recurrent learning (Williams & Zipser 1989)
 
     dv_t/dw = dF/dw(z_t) + sum_d dF/dy_{t-d}(z_t) dy_{t-d}/dw.
 
-Both are unit lower triangular banded systems: the second is solved for all weights at once, block after block of time;
-the first by Newton's method from the run before, a handful of vectorised steps instead of one Python step per sample.
+Both are unit lower triangular banded systems: the second is solved for all weights at once, block
+after block of time; the first by Newton's method from the run before, a handful of vectorised steps
+instead of one Python step per sample.
 """
 
 from __future__ import annotations
@@ -26,18 +28,27 @@ NEWTON_LOST = 1e6  # in scaled units: no net that is worth keeping leaves this r
 
 
 class _Problem:
-    """What both problems share: the errors over the experiments, whose first `start` rows only fill the delays.
+    """What both problems share: the errors over the experiments, whose first `start` rows only fill
+    the delays.
 
-    The weights are kept by what `validate` says of them: the error of the free run over held-out experiments."""
+    The weights are kept by what `validate` says of them: the error of the free run over held-out
+    experiments.
+    """
 
     weight: Array
     """(rows, O) multiplies the errors: the root of what a squared error counts."""
 
     def __init__(
-        self, net: Narx, experiments: Sequence[Experiment], start: int, held_out: Sequence[Experiment] = ()
+        self,
+        net: Narx,
+        experiments: Sequence[Experiment],
+        start: int,
+        held_out: Sequence[Experiment] = (),
     ) -> None:
         self.net = net
-        self.validate: Callable[[Array], float] | None = Stack(net, held_out, start).mean_square if held_out else None
+        self.validate: Callable[[Array], float] | None = (
+            Stack(net, held_out, start).mean_square if held_out else None
+        )
         self._lay(experiments, start)
         self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(self.weight))
 
@@ -103,14 +114,20 @@ class ClosedLoop(_Problem):
         before: Array | None = None
         for part in train.parts(net.n_weights):
             gain = train.gain(slopes, free, part)
-            total = solve_feedback(net.layer.jacobian(weights, z[:, part].T), gain, net.y_delays, before)
+            total = solve_feedback(
+                net.layer.jacobian(weights, z[:, part].T), gain, net.y_delays, before
+            )
             before = total[:, -max(net.y_delays) :].copy()
             seen = total[..., :shown] * counted[part]
             yield (error[part, :shown] * counted[part]).ravel(), seen.reshape(net.n_weights, -1)
 
 
-def continued(net: Narx, experiments: Sequence[Experiment], held_out: Sequence[Experiment], start: int) -> ClosedLoop:
-    """One free run through all rows, judged on those held out: a piece behind them would begin in an unknown state."""
+def continued(
+    net: Narx, experiments: Sequence[Experiment], held_out: Sequence[Experiment], start: int
+) -> ClosedLoop:
+    """One free run through all rows, judged on those held out: a piece behind them would begin in
+    an unknown state.
+    """
     problem, judge = ClosedLoop(net, experiments, start), Stack(net, held_out, start)
     own = problem.train  # without the problem itself, which would keep every net in memory
     problem.validate = lambda weights: judge.error_of(own.free_run(weights))
@@ -118,20 +135,25 @@ def continued(net: Narx, experiments: Sequence[Experiment], held_out: Sequence[E
 
 
 class Stack:
-    """Experiments stacked into one system of rows: none of its couplings crosses the start of one."""
+    """Experiments stacked into one system of rows: none of its couplings crosses the start of
+    one.
+    """
 
     def __init__(self, net: Narx, experiments: Sequence[Experiment], start: int) -> None:
         self.net, self.experiments, self.start = net, experiments, start
-        self._first = 0 if net.states else start  # a state runs over the rows that only fill the delays of y, too
+        # a state runs over the rows that only fill the delays of y, too
+        self._first = 0 if net.states else start
         longer, first = [net.begun(e, start) for e in experiments], max(self._first, 1)
         self.y = np.nan_to_num(np.concatenate([e.y[first:] for e in longer]))
         self.weight = np.concatenate([np.sqrt(e.counted[first:]) for e in longer])
         filled = np.where(np.arange(net.outputs) < net.measured_outputs, start - self._first, 0)
         back = np.array(net.y_delays)[:, None, None]
         own = [np.arange(len(e) - first) - back >= filled[:, None] for e in longer]
-        self.inside = np.concatenate(own, axis=-1).astype(np.float64)  # 1 where y_{t-d} is its own, 0 where measured
+        # 1 where y_{t-d} is its own, 0 where measured
+        self.inside = np.concatenate(own, axis=-1).astype(np.float64)
         self.fixed = np.concatenate([net.measured(e, first) for e in longer]).T.copy()
-        self.fixed[: net.past_outputs][self.inside.reshape(-1, len(self.y)) > 0] = 0.0  # left to the net
+        # left to the net
+        self.fixed[: net.past_outputs][self.inside.reshape(-1, len(self.y)) > 0] = 0.0
         self.fixed = np.nan_to_num(self.fixed)
         far = (np.inf,) * net.outputs
         self._low, self._high = np.array([net.low or np.negative(far), net.high or far])[..., None]
@@ -153,7 +175,9 @@ class Stack:
         return self._run
 
     def follow(self, run: Array) -> None:
-        """From here on a step is refused that is so long that Newton's method does not find its run from this one."""
+        """From here on a step is refused that is so long that Newton's method does not find its run
+        from this one.
+        """
         self.followed, self._guess = True, run
 
     def mean_square(self, weights: Array) -> float:
@@ -182,7 +206,8 @@ class Stack:
                 if not worst < (NEWTON_LOST if left else NEWTON_TOLERANCE):
                     return None
                 run = run + self._correction(slopes, free, miss)
-                if worst < NEWTON_TOLERANCE:  # of the run before: the error after a step is that of its square
+                # of the run before: the error after a step is that of its square
+                if worst < NEWTON_TOLERANCE:
                     return run
         return None
 
@@ -190,10 +215,14 @@ class Stack:
         """Blocks of rows, so that `columns` derivatives of them and their couplings stay small."""
         deepest, o = max(self.net.y_delays), self.net.outputs
         rows = max(block_rows(max(columns, 3 * deepest * o), o), deepest)
-        return [slice(first, min(first + rows, len(self.y))) for first in range(0, len(self.y), rows)]
+        return [
+            slice(first, min(first + rows, len(self.y))) for first in range(0, len(self.y), rows)
+        ]
 
     def _correction(self, slopes: Array, free: Array, miss: Array) -> Array:
-        """Newton's step (rows, O): the solution of the linearised system for what the run misses."""
+        """Newton's step (rows, O): the solution of the linearised system for what the run
+        misses.
+        """
         before, out = None, np.empty_like(miss)
         for part in self.parts(1):
             gain = self.gain(slopes, free, part)
@@ -203,16 +232,21 @@ class Stack:
         return out
 
     def regressors(self, run: Array) -> tuple[Array, Array]:
-        """z (d, rows) of the closed loop given all outputs v, and whether they are within their bounds (O, rows)."""
+        """z (d, rows) of the closed loop given all outputs v, and whether they are within their
+        bounds (O, rows).
+        """
         v, z, o = np.ascontiguousarray(run.T), self.fixed.copy(), self.net.outputs
         fed = np.minimum(np.maximum(v, self._low), self._high)
         for place, delay in enumerate(self.net.y_delays):
-            z[place * o : (place + 1) * o, delay:] += fed[:, :-delay] * self.inside[place, :, delay:]
+            z[place * o : (place + 1) * o, delay:] += (
+                fed[:, :-delay] * self.inside[place, :, delay:]
+            )
         return z, fed == v
 
     def gain(self, slopes: Array, free: Array, part: slice) -> Array:
-        """dv_t/dv_{t-d} (O, delays, O, rows of the part): 0 across the start of an experiment, and from
-        an output on its bound."""
+        """dv_t/dv_{t-d} (O, delays, O, rows of the part): 0 across the start of an experiment, and
+        from an output on its bound.
+        """
         o, n = self.net.outputs, len(self.net.y_delays)
         gain = slopes[..., part].reshape(o, n, o, -1) * self.inside[..., part]
         for place, delay in enumerate(() if free.all() else self.net.y_delays):
@@ -221,29 +255,40 @@ class Stack:
         return gain
 
 
-def solve_feedback(direct: Array, gain: Array, delays: tuple[int, ...], before: Array | None) -> Array:
-    """D (p, rows, O) with D_t = direct_t + sum_d gain_{t,d} D_{t-d}; direct (p, rows, O) is overwritten.
+def solve_feedback(
+    direct: Array, gain: Array, delays: tuple[int, ...], before: Array | None
+) -> Array:
+    """D (p, rows, O) with D_t = direct_t + sum_d gain_{t,d} D_{t-d}; direct (p, rows, O) is
+    overwritten.
 
-    gain (O, delays, O, rows); before (p, deepest, O): D of the rows just before, None: zeros."""
+    gain (O, delays, O, rows); before (p, deepest, O): D of the rows just before, None: zeros.
+    """
     p, rows, o = direct.shape
     deepest = max(delays)
-    band = np.zeros((rows, o, deepest * o + o))  # [t, i, k]: minus the coefficient of y_{t,i} k places further on
+    # [t, i, k]: minus the coefficient of y_{t,i} k places further on
+    band = np.zeros((rows, o, deepest * o + o))
     for place, delay in enumerate(delays):
         if before is not None:
             reach = min(delay, rows)  # rows of this block whose y_{t-d} lies in the block before
             earlier = before[:, deepest - delay : deepest - delay + reach]
             direct[:, :reach] += np.einsum("pri,oir->pro", earlier, gain[:, place, :, :reach])
         for source, target in np.ndindex(o, o):
-            band[: max(rows - delay, 0), source, delay * o - source + target] = -gain[target, place, source, delay:]
+            band[: max(rows - delay, 0), source, delay * o - source + target] = -gain[
+                target, place, source, delay:
+            ]
     columns = direct.reshape(p, rows * o).T
-    total, info = lapack.dtbtrs(band.reshape(rows * o, -1).T, columns, uplo="L", diag="U", overwrite_b=True)
+    total, info = lapack.dtbtrs(
+        band.reshape(rows * o, -1).T, columns, uplo="L", diag="U", overwrite_b=True
+    )
     if info != 0:
         raise ArithmeticError(f"dtbtrs refused argument {-info}")
     return np.asarray(total.T.reshape(p, rows, o))
 
 
 def segments(experiments: Sequence[Experiment], start: int, steps: int) -> list[Experiment]:
-    """Stretches of `start` measured rows and the `steps` rows after them, one behind the other (multiple shooting)."""
+    """Stretches of `start` measured rows and the `steps` rows after them, one behind the other
+    (multiple shooting).
+    """
     found = []
     for e in experiments:
         for first in range(0, len(e) - start, steps):

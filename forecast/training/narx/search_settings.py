@@ -14,12 +14,14 @@ Order = tuple[int, int, int, int]
 """y delays, first u delay, u delays, hidden units."""
 
 SHORT: tuple[Order, ...] = ((2, 0, 3, 6), (3, 0, 4, 6), (3, 1, 3, 8), (5, 0, 6, 6))
-# Half of them linear: some hundred rows determine few weights, and the held-out blocks say whether they are enough.
+# Half of them linear: some hundred rows determine few weights, and the held-out blocks say whether
+# they are enough.
 BRIEF: tuple[Order, ...] = ((3, 0, 6, 0), (3, 0, 4, 4), (2, 2, 4, 0), (2, 0, 3, 6))
 BRIEF_ROWS = 250
 # The largest first, for very long experiments leave time for few starts.
 LONG: tuple[Order, ...] = ((5, 0, 10, 10), (5, 0, 6, 6), (3, 0, 4, 6), (2, 0, 3, 6))
-LONG_ROWS = 5_000  # of all experiments together: enough for the largest order's 186 weights with one input and output
+# of all experiments together: enough for the largest order's 186 weights with one input and output
+LONG_ROWS = 5_000
 
 StateOrder = tuple[int, int]
 """Order of the linear model that the states begin as, hidden units."""
@@ -31,21 +33,24 @@ INTEGRATING: tuple[StateOrder, ...] = ((4, 4), (4, 4))
 BRIEF_INTEGRATING: tuple[StateOrder, ...] = ((3, 0), (2, 4))
 """The same of the nets whose state drives the increments of y."""
 
-ROW_ITERATIONS = 50_000_000  # closed-loop iterations times rows, over all folds: longer experiments get fewer starts
-# An iteration of three outputs costs about twenty times that of one: it counts as the square of the outputs.
+# closed-loop iterations times rows, over all folds: longer experiments get fewer starts
+ROW_ITERATIONS = 50_000_000
+# An iteration of three outputs costs about twenty times that of one: it counts as the square of the
+# outputs.
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """`start`: rows of each experiment that only fill the delays, the same for every order, so that errors compare.
-    `orders`: tried in turn by the starts of a fold; empty: `BRIEF`, `SHORT` or `LONG`, by the rows of the experiments,
-    with as many input delays as `memory` finds where that is more.
-    `folds`: at most; fewer where a block would be shorter than eight times `start`. `coordinates`: of the past
-    outputs, tried in turn by the starts (`narx.coordinates`).
-    `states`: orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
-    `integrating`: of those that see the increments of y alone.
-    `treatments`: of the record, tried beside it as it is (`narx.coordinates`); None: all, where it is oversampled.
-    `rounds`: (iterations, how many of a family go on) of the halving. `refit_iterations`: then, thrice for the better.
+    """`start`: rows of each experiment that only fill the delays, the same for every order, so that
+    errors compare. `orders`: tried in turn by the starts of a fold; empty: `BRIEF`, `SHORT` or
+    `LONG`, by the rows of the experiments, with as many input delays as `memory` finds where that
+    is more. `folds`: at most; fewer where a block would be shorter than eight times `start`.
+    `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`). `states`:
+    orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
+    `integrating`: of those that see the increments of y alone. `treatments`: of the record, tried
+    beside it as it is (`narx.coordinates`); None: all, where it is oversampled. `rounds`:
+    (iterations, how many of a family go on) of the halving. `refit_iterations`: then, thrice for
+    the better.
     """
 
     start: int = 5
@@ -66,27 +71,42 @@ def delay_net(order: Order, settings: SearchSettings, experiment: Experiment) ->
     y_order, first, width, hidden = order
     y_delays = tuple(range(1, min(y_order, settings.start) + 1))
     inputs, outputs = experiment.u.shape[1], experiment.y.shape[1]
-    return Narx(inputs, outputs, y_delays, tuple(range(first, first + width)) if inputs else (), hidden)
+    return Narx(
+        inputs, outputs, y_delays, tuple(range(first, first + width)) if inputs else (), hidden
+    )
 
 
 def iterations_of(settings: SearchSettings) -> int:
     """Of all folds, where one family is enough."""
     own = len((*(settings.states or ()), *settings.integrating))
     survivors = [settings.starts + own, *(keep for _, keep in settings.rounds)]
-    searched = sum(count * iterations for count, (iterations, _) in zip(survivors, settings.rounds, strict=False))
-    opened = settings.starts * settings.open_iterations // 3  # one step ahead costs about a third of a free run
+    searched = sum(
+        count * iterations
+        for count, (iterations, _) in zip(survivors, settings.rounds, strict=False)
+    )
+    # one step ahead costs about a third of a free run
+    opened = settings.starts * settings.open_iterations // 3
     return settings.folds * (opened + searched + 2 * survivors[-1] * settings.refit_iterations)
 
 
 def affordable(settings: SearchSettings, experiments: list[Experiment]) -> SearchSettings:
-    """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, for many rows."""
+    """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, for
+    many rows.
+    """
     rows = sum(map(len, experiments))
     brief = rows < BRIEF_ROWS
-    by_rows = BRIEF if brief else LONG if rows >= LONG_ROWS else SHORT  # what so many rows can tell apart
+    # what so many rows can tell apart
+    by_rows = BRIEF if brief else LONG if rows >= LONG_ROWS else SHORT
     orders = settings.orders or _orders(by_rows, experiments)
-    small = [order for order in orders if delay_net(order, settings, experiments[0]).n_weights <= lm.MAX_WEIGHTS]
+    small = [
+        order
+        for order in orders
+        if delay_net(order, settings, experiments[0]).n_weights <= lm.MAX_WEIGHTS
+    ]
     own = (BRIEF_STATES if brief else STATES) if settings.states is None else settings.states
-    drifts = BRIEF_INTEGRATING if brief and settings.integrating == INTEGRATING else settings.integrating
+    drifts = (
+        BRIEF_INTEGRATING if brief and settings.integrating == INTEGRATING else settings.integrating
+    )
     orders = tuple(small) or orders  # none: the trainer says what is too large
     settings = replace(settings, orders=orders, states=own, integrating=drifts)
     work = rows * experiments[0].y.shape[1] ** 2
@@ -98,9 +118,13 @@ def affordable(settings: SearchSettings, experiments: list[Experiment]) -> Searc
 
 
 def folded(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
-    """With no more folds than leave blocks long enough to judge a free run by; whole experiments stay whole."""
+    """With no more folds than leave blocks long enough to judge a free run by; whole experiments
+    stay whole.
+    """
     if settings.folds < 2:
-        raise InputError(f"SearchSettings: folds is {settings.folds}; wanted 2 at least: one is held out.")
+        raise InputError(
+            f"SearchSettings: folds is {settings.folds}; wanted 2 at least: one is held out."
+        )
     if not experiments or len(experiments) >= settings.folds:
         return settings
     most = min(map(len, experiments)) // (8 * settings.start)
@@ -108,7 +132,9 @@ def folded(settings: SearchSettings, experiments: Sequence[Experiment]) -> Searc
 
 
 def _orders(orders: tuple[Order, ...], experiments: list[Experiment]) -> tuple[Order, ...]:
-    """As they are, or all with as many input delays as `memory` finds where that is more than any has."""
+    """As they are, or all with as many input delays as `memory` finds where that is more than any
+    has.
+    """
     delays = memory(experiments)
     if delays <= max(first + width for _, first, width, _ in orders):
         return orders
@@ -116,10 +142,17 @@ def _orders(orders: tuple[Order, ...], experiments: list[Experiment]) -> tuple[O
 
 
 def check(experiments: Sequence[Experiment], settings: SearchSettings) -> None:
-    """`InputError` where the experiments differ in their columns, or one is too short for its folds."""
+    """`InputError` where the experiments differ in their columns, or one is too short for its
+    folds.
+    """
     sizes_of(experiments)
     need = (1 if len(experiments) >= settings.folds else settings.folds) * 4 * settings.start
     for number, rows in enumerate(map(len, experiments)):
         if rows < need:
-            wanted = f"{settings.folds} folds that start from {settings.start} measured rows need {need}"
-            raise InputError(f"Experiment {number} has {rows} rows; {wanted}. Use fewer folds or a longer experiment.")
+            wanted = (
+                f"{settings.folds} folds that start from {settings.start} measured rows need {need}"
+            )
+            raise InputError(
+                f"Experiment {number} has {rows} rows; {wanted}. Use fewer folds or a longer"
+                " experiment."
+            )

@@ -5,7 +5,8 @@ An ARX model of order n has the same outputs as n - 1 states per output that are
     y_t   = A_1 y_{t-1} + B_0 u_t + B_1 u_{t-1} + x1_{t-1}
     xk_t  = A_{k+1} y_{t-1} + B_{k+1} u_{t-1} + x{k+1}_{t-1}
 
-From there training on the free run bends both equations by the tanh units. A few measured rows settle such a state.
+From there training on the free run bends both equations by the tanh units. A few measured rows
+settle such a state.
 """
 
 from __future__ import annotations
@@ -21,11 +22,27 @@ FARTHEST = 20.0  # deviations: where a state is held
 
 
 def with_states(net: Narx, order: int, hidden: int) -> Narx:
-    """A net on y_{t-1}, u_t, u_{t-1} and `order` - 1 states for every output, otherwise like the one given."""
+    """A net on y_{t-1}, u_t, u_{t-1} and `order` - 1 states for every output, otherwise like the
+    one given.
+    """
     extra = net.outputs * (order - 1)
-    low, high = ((*(bound or ()), *(far,) * extra) for bound, far in ((net.low, -FARTHEST), (net.high, FARTHEST)))
+    low, high = (
+        (*(bound or ()), *(far,) * extra)
+        for bound, far in ((net.low, -FARTHEST), (net.high, FARTHEST))
+    )
     delays = (0, 1) if net.inputs else ()
-    return Narx(net.inputs, net.outputs + extra, (1,), delays, hidden, True, low, high, net.dead_times, extra)
+    return Narx(
+        net.inputs,
+        net.outputs + extra,
+        (1,),
+        delays,
+        hidden,
+        True,
+        low,
+        high,
+        net.dead_times,
+        extra,
+    )
 
 
 def linear(net: Narx, experiments: Sequence[Experiment]) -> Array:
@@ -33,7 +50,9 @@ def linear(net: Narx, experiments: Sequence[Experiment]) -> Array:
     o, width, inputs = net.measured_outputs, net.outputs, net.inputs
     order = width // o
     x, y = arx_regressors(experiments, order, order)
-    *parts, one = np.split(np.linalg.lstsq(x, y, rcond=None)[0].T, [*range(o, width + 1, o), x.shape[1] - 1], axis=1)
+    *parts, one = np.split(
+        np.linalg.lstsq(x, y, rcond=None)[0].T, [*range(o, width + 1, o), x.shape[1] - 1], axis=1
+    )
     now, *ahead = np.split(parts.pop(), order + 1, axis=1)
     path, bias = np.zeros((width, net.regressors)), np.zeros(width)
     path[:, :o] = np.vstack(parts)
@@ -45,8 +64,10 @@ def linear(net: Narx, experiments: Sequence[Experiment]) -> Array:
 
 
 def whitened(net: Narx, weights: Array, experiments: Sequence[Experiment], beside: int) -> Array:
-    """The same linear net, its states of mean 0 and deviation 1, uncorrelated with each other and with the first
-    `beside` outputs: in observer form the states of a system that is sampled fast are nearly equal."""
+    """The same linear net, its states of mean 0 and deviation 1, uncorrelated with each other and
+    with the first `beside` outputs: in observer form the states of a system that is sampled fast
+    are nearly equal.
+    """
     o, width = net.measured_outputs, net.outputs
     bias, path = weights[:width], weights[width:].reshape(width, -1)
     runs = np.concatenate([net.free_run(weights, e.u, e.y) for e in experiments])
@@ -64,4 +85,6 @@ def whitened(net: Narx, weights: Array, experiments: Sequence[Experiment], besid
 def bent(net: Narx, weights: Array, rng: np.random.Generator) -> Array:
     """The linear net with random tanh units that do not act yet."""
     w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
-    return np.concatenate([w1, rng.uniform(-1.0, 1.0, size=net.hidden), np.zeros(net.outputs * net.hidden), weights])
+    return np.concatenate(
+        [w1, rng.uniform(-1.0, 1.0, size=net.hidden), np.zeros(net.outputs * net.hidden), weights]
+    )

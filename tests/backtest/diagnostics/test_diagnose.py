@@ -1,4 +1,6 @@
-"""All diagnostics of a network at once; loops that are stable, drift or explode are told apart and named."""
+"""All diagnostics of a network at once; loops that are stable, drift or explode are told apart and
+named.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ LOOKBACK = 6
 
 
 def loop(factor, constant=0.0):
-    """y[t+1] = factor y[t] + constant, started from three positive values; ReLU passes them as they are."""
+    """y[t+1] = factor y[t] + constant, started from three positive values; ReLU passes them as they
+    are.
+    """
     net = Network((Dense("through", 1, "relu"),), Shapes(1, 0, 1, 1, LOOKBACK), feedback=True)
     weights = {
         "through/kernel": np.ones((1, 1)),
@@ -30,7 +34,9 @@ def loop(factor, constant=0.0):
         "readout/bias": np.full(1, constant),
     }
     z = np.linspace(0.5, 1.5, 3 * LOOKBACK).reshape(3, LOOKBACK, 1)
-    start = Windows(z, z.astype(np.float32), np.zeros((3, LOOKBACK + 1, 0), np.float32), z[:, -1], np.arange(3))
+    start = Windows(
+        z, z.astype(np.float32), np.zeros((3, LOOKBACK + 1, 0), np.float32), z[:, -1], np.arange(3)
+    )
     return free_run(net, weights, Skip("none", 1, 1), start, ONE)
 
 
@@ -75,7 +81,9 @@ def windows():
 @pytest.mark.parametrize("skip", ["linear", "last"])
 def test_every_family_gives_json_numbers_and_the_same_ones_again(family, skip):
     found = diagnose(forecaster(family, skip), windows())
-    assert json.loads(json.dumps(found, allow_nan=False)) == diagnose(forecaster(family, skip), windows())
+    assert json.loads(json.dumps(found, allow_nan=False)) == diagnose(
+        forecaster(family, skip), windows()
+    )
     numbers, arrays = found["numbers"], found["arrays"]
     assert len(arrays["lags"]) == len(arrays["gradient"])
     assert ("loop" in numbers) == ("free_run" in arrays) == FAMILIES[family].recursive
@@ -94,7 +102,9 @@ def test_of_several_layers_the_worst_stands_for_the_network():
 def test_dense_layers_saturate_too():
     mlp = forecaster("mlp", "last")
     calm = diagnose(mlp, windows())["numbers"]
-    driven = {name: 50 * w if name.startswith("dense_0/kernel") else w for name, w in mlp.weights.items()}
+    driven = {
+        name: 50 * w if name.startswith("dense_0/kernel") else w for name, w in mlp.weights.items()
+    }
     assert calm["layers"] == {} and calm["saturated"] < 0.2
     assert diagnose(replace(mlp, weights=driven), windows())["numbers"]["saturated"] > 0.4
 

@@ -1,4 +1,6 @@
-"""Diagnostics of a trained network: found once, kept under the code that finds them, in its record."""
+"""Diagnostics of a trained network: found once, kept under the code that finds them, in its
+record.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_they_are_those_of_the_saved_network_on_validation_windows(folder):
-    assert examine.diagnosed(PLACE, folder) == examine.examine(forecaster("narx", "last"), problems.shops())
+    assert examine.diagnosed(PLACE, folder) == examine.examine(
+        forecaster("narx", "last"), problems.shops()
+    )
 
 
 def test_they_are_found_once(folder, monkeypatch):
@@ -46,5 +50,9 @@ def test_they_are_plain_json(folder):
     (kept,) = folder.glob("diagnostics-*.json")
     assert json.loads(kept.read_text()) == files.read_json(kept)
     assert files.read_json(kept)["numbers"]["loop"]["verdict"] in (
-        "stable", "marginal", "sensitive", "drifting", "unstable",
-    )  # fmt: skip
+        "stable",
+        "marginal",
+        "sensitive",
+        "drifting",
+        "unstable",
+    )

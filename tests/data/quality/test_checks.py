@@ -64,10 +64,14 @@ PRICE = {"column": "close", "transform": "log", "difference_inputs": True}
 
 
 def shares(**changes: Any) -> Dataset:
-    return dataset(**{"calendar": NEW_YORK, "target": PRICE, "quality": {"dividends": "off"}, **changes})
+    return dataset(
+        **{"calendar": NEW_YORK, "target": PRICE, "quality": {"dividends": "off"}, **changes}
+    )
 
 
-def found(frame: pd.DataFrame, given: Dataset, as_of: pd.Timestamp | None = None) -> list[Violation]:
+def found(
+    frame: pd.DataFrame, given: Dataset, as_of: pd.Timestamp | None = None
+) -> list[Violation]:
     return quality.findings(frame, given, as_of=as_of or frame["ds"].max() + pd.Timedelta("1h"))
 
 
@@ -101,7 +105,9 @@ def test_a_number_that_stands_for_no_value_is_told_however_often_it_stands(code:
     frame = weather()
     frame.loc[::every, "wind"] = code
     count = len(frame.loc[::every])
-    said = [f.sentence for f in found(frame, settings(quality={"units": "off"})) if f.rule == "spikes"]
+    said = [
+        f.sentence for f in found(frame, settings(quality={"units": "off"})) if f.rule == "spikes"
+    ]
     assert f"values of {code:g}, far from all others: {count}." in said[-1]
 
 
@@ -110,7 +116,9 @@ def test_a_number_that_stands_for_no_value_is_told_however_often_it_stands(code:
 def test_a_first_or_last_value_far_from_all_others_is_a_spike(row: int, value: float):
     frame = weather()
     frame.loc[row, "wind"] = value
-    (said,) = (f.sentence for f in found(frame, settings(quality={"units": "off"})) if f.rule == "spikes")
+    (said,) = (
+        f.sentence for f in found(frame, settings(quality={"units": "off"})) if f.rule == "spikes"
+    )
     assert f"values of {value:g}, far from all others: 1." in said
 
 
@@ -149,7 +157,9 @@ def test_rain_is_no_spike():
         (1, 273.15, "temp", "that are no °C"),
     ],
 )
-def test_another_unit_than_stated_is_recognised(factor: float, shift: float, column: str, expected: str):
+def test_another_unit_than_stated_is_recognised(
+    factor: float, shift: float, column: str, expected: str
+):
     frame = weather()
     frame[column] = frame[column] * factor + shift
     assert any(f.rule == "units" and expected in f.sentence for f in found(frame, settings()))
@@ -158,7 +168,9 @@ def test_another_unit_than_stated_is_recognised(factor: float, shift: float, col
 def test_metres_per_second_called_miles_per_hour_are_recognised():
     frame = weather(wind=3.0)
     finding = next(
-        f for f in found(frame, settings(past_exogenous=[{"column": "wind", "unit": "mph"}])) if f.rule == "units"
+        f
+        for f in found(frame, settings(past_exogenous=[{"column": "wind", "unit": "mph"}]))
+        if f.rule == "units"
     )
     assert "usual for m/s" in finding.sentence
 
@@ -250,14 +262,18 @@ def test_a_crash_is_no_split():
 def test_a_price_that_does_not_move_is_stale():
     frame = bars()
     frame.loc[20:40, "close"] = frame.loc[20, "close"]
-    frame.loc[20:40, ["open", "high", "low"]] = frame.loc[20, ["open", "high", "low"]].to_numpy(dtype=float)
+    frame.loc[20:40, ["open", "high", "low"]] = frame.loc[20, ["open", "high", "low"]].to_numpy(
+        dtype=float
+    )
     assert "the longest of 21 rows" in only(frame, shares(), "stale_repeats").sentence
 
 
 def test_a_column_close_that_is_not_declared_as_a_price_neither_splits_nor_pays_dividends():
     index = shares(target={"column": "close", "transform": "log"}, quality={})
     rules = {f.rule for f in found(bars(), index)}
-    assert "dividends" not in rules and "dividends" in {f.rule for f in found(bars(), shares(quality={}))}
+    assert "dividends" not in rules and "dividends" in {
+        f.rule for f in found(bars(), shares(quality={}))
+    }
 
 
 def test_bars_from_a_file_without_dividends_are_named():
@@ -267,7 +283,9 @@ def test_bars_from_a_file_without_dividends_are_named():
 def test_old_data_are_named():
     frame = weather()
     assert found(frame, settings(), as_of=frame["ds"].max() + pd.Timedelta("3h")) == []
-    assert [f.rule for f in found(frame, settings(), as_of=frame["ds"].max() + pd.Timedelta("6h"))] == ["freshness"]
+    assert [
+        f.rule for f in found(frame, settings(), as_of=frame["ds"].max() + pd.Timedelta("6h"))
+    ] == ["freshness"]
 
 
 def test_a_weekend_does_not_make_sessions_old():
@@ -303,7 +321,9 @@ def test_findings_are_json():
     assert found(frame, shares())[0].rule == "positive_prices"
 
 
-@pytest.mark.parametrize(("level", "odd"), [(835.0, False), (640.0, False), (550.0, False), (300.0, True)])
+@pytest.mark.parametrize(
+    ("level", "odd"), [(835.0, False), (640.0, False), (550.0, False), (300.0, True)]
+)
 def test_the_pressure_at_the_surface_of_a_high_city_is_possible(level: float, odd: bool):
     frame = weather()
     frame["wind"] += level - frame["wind"].mean()

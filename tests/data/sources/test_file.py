@@ -34,14 +34,19 @@ def refused(tmp_path: Path, text: str, **changes: Any) -> str:
 def test_the_shortest_file_is_one_series_named_after_it(tmp_path: Path):
     frame = read(tmp_path, "ds,temp\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n")
     assert frame["unique_id"].tolist() == ["mine", "mine"]
-    assert frame["ds"].tolist() == [pd.Timestamp("2024-01-01 00:00"), pd.Timestamp("2024-01-01 01:00")]
+    assert frame["ds"].tolist() == [
+        pd.Timestamp("2024-01-01 00:00"),
+        pd.Timestamp("2024-01-01 01:00"),
+    ]
     assert list(frame.index) == [2, 3]
 
 
 def test_columns_are_mapped_and_others_ignored(tmp_path: Path):
     source = {**MINE, "columns": {"ds": "Date", "unique_id": "Place", "temp": "T2M"}}
     frame = read(tmp_path, "Place,Date,T2M,remark\nrome,2024-01-01,5,sunny\n", source=source)
-    assert frame.to_dict("records") == [{"unique_id": "rome", "ds": pd.Timestamp("2024-01-01"), "temp": 5}]
+    assert frame.to_dict("records") == [
+        {"unique_id": "rome", "ds": pd.Timestamp("2024-01-01"), "temp": 5}
+    ]
 
 
 def test_numbers_that_name_series_are_names(tmp_path: Path):
@@ -53,17 +58,24 @@ def test_parquet_is_read_like_csv(tmp_path: Path):
     times = pd.date_range("2024-01-01", periods=2, freq="h", tz="Europe/Paris")
     pd.DataFrame({"ds": times, "temp": [1, 2]}).to_parquet(tmp_path / "data" / "mine.parquet")
     raw = sources.read(
-        sources.Request("mine", dataset(source={"kind": "file", "path": "data/mine.parquet"}), tmp_path)
+        sources.Request(
+            "mine", dataset(source={"kind": "file", "path": "data/mine.parquet"}), tmp_path
+        )
     )
     assert raw.frame["ds"].iloc[0] == pd.Timestamp("2023-12-31 23:00")
 
 
 @pytest.mark.parametrize("name", [None, "ds", "when"])
 def test_times_in_the_index_of_a_parquet_file_are_a_column(tmp_path: Path, name):
-    table = pd.DataFrame({"temp": [1.0, 2.0]}, pd.date_range("2024-01-01", periods=2, freq="h", name=name))
+    table = pd.DataFrame(
+        {"temp": [1.0, 2.0]}, pd.date_range("2024-01-01", periods=2, freq="h", name=name)
+    )
     table.to_parquet(tmp_path / "mine.parquet")
     found = own_files.table(tmp_path / "mine.parquet", "mine.parquet")
-    assert found[name or "index"].tolist() == list(table.index) and found["temp"].tolist() == [1.0, 2.0]
+    assert found[name or "index"].tolist() == list(table.index) and found["temp"].tolist() == [
+        1.0,
+        2.0,
+    ]
     table.assign(ds=table.index).to_parquet(tmp_path / "mine.parquet")
     both = own_files.table(tmp_path / "mine.parquet", "mine.parquet")
     assert sorted(both) == sorted({"ds", "temp", *([name or "index"] if name != "ds" else [])})
@@ -96,11 +108,17 @@ def test_the_repeated_hour_of_autumn_is_told_apart_by_order(tmp_path: Path):
 
 @pytest.mark.parametrize("local", ["2024-11-03 01:30", "2024-03-10 02:30"])
 def test_an_hour_that_stands_twice_or_never_is_refused(tmp_path: Path, local: str):
-    message = refused(tmp_path, f"ds,temp\n{local},1\n", source={**MINE, "time_zone": "America/New_York"})
-    assert "line 2" in message and "stands twice or never on the clocks of America/New_York" in message
+    message = refused(
+        tmp_path, f"ds,temp\n{local},1\n", source={**MINE, "time_zone": "America/New_York"}
+    )
+    assert (
+        "line 2" in message and "stands twice or never on the clocks of America/New_York" in message
+    )
 
 
-@pytest.mark.parametrize("second", ["2024-01-01T01:00+01:00", "2024-01-01T01:00"], ids=["another offset", "no offset"])
+@pytest.mark.parametrize(
+    "second", ["2024-01-01T01:00+01:00", "2024-01-01T01:00"], ids=["another offset", "no offset"]
+)
 def test_mixed_time_zones_are_refused_with_their_line(tmp_path: Path, second: str):
     message = refused(tmp_path, f"ds,temp\n2024-01-01T00:00Z,1\n{second},2\n")
     assert "line 3" in message and "mixed time zones" in message and second in message
@@ -127,11 +145,17 @@ def test_sessions_keep_their_local_date(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("ds,temp\n2024-01-01,1\n2024-01-02,warm\n", ["line 3", "'temp' holds text 'warm', wanted a number"]),
+        (
+            "ds,temp\n2024-01-01,1\n2024-01-02,warm\n",
+            ["line 3", "'temp' holds text 'warm', wanted a number"],
+        ),
         ("ds,temp\nyesterday,1\n", ["line 2: `ds` holds 'yesterday'"]),
         ("ds,temp\n20240101,1\n", ["`ds` holds '20240101', a number"]),
         ("ds,temp\n,1\n", ["line 2: `ds` is empty"]),
-        ("ds,tmep\n2024-01-01,1\n", ["column 'temp' is missing. Did you mean 'tmep'?", "source.columns"]),
+        (
+            "ds,tmep\n2024-01-01,1\n",
+            ["column 'temp' is missing. Did you mean 'tmep'?", "source.columns"],
+        ),
         ("", ["cannot be read as CSV"]),
         ('ds,temp\n2024-01-01,"1\n', ["cannot be read as CSV"]),
     ],
@@ -148,7 +172,8 @@ def test_empty_lines_are_passed_over_and_the_count_stays_right(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"PK\x03\x04\x00\x00\x00\x01\xff\x81", b"\xff\xfe\x00ds", b"ds,temp\n\x00,\x00\n\x00"]
+    "content",
+    [b"PK\x03\x04\x00\x00\x00\x01\xff\x81", b"\xff\xfe\x00ds", b"ds,temp\n\x00,\x00\n\x00"],
 )
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes):
     (tmp_path / "data").mkdir()
@@ -161,7 +186,11 @@ def test_half_a_parquet_file_is_refused(tmp_path: Path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
-        sources.read(sources.Request("mine", dataset(source={"kind": "file", "path": "data/mine.parquet"}), tmp_path))
+        sources.read(
+            sources.Request(
+                "mine", dataset(source={"kind": "file", "path": "data/mine.parquet"}), tmp_path
+            )
+        )
 
 
 def test_an_absent_file_is_named(tmp_path: Path):
@@ -172,7 +201,9 @@ def test_an_absent_file_is_named(tmp_path: Path):
 @pytest.mark.parametrize("path", ["../secret.csv", "/etc/passwd"])
 def test_a_path_that_leaves_the_project_is_refused(tmp_path: Path, path: str):
     with pytest.raises(InputError, match="outside the project"):
-        sources.read(sources.Request("mine", dataset(source={"kind": "file", "path": path}), tmp_path))
+        sources.read(
+            sources.Request("mine", dataset(source={"kind": "file", "path": path}), tmp_path)
+        )
 
 
 def test_a_link_that_leaves_the_project_is_refused(tmp_path: Path):
@@ -192,13 +223,17 @@ def test_an_unknown_time_zone_is_refused_with_the_nearest():
 def test_only_what_ended_by_as_of_is_an_observation(tmp_path: Path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.csv").write_text("ds,temp\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n")
-    raw = sources.read(sources.Request("mine", dataset(), tmp_path, as_of=pd.Timestamp("2024-01-01 01:30")))
+    raw = sources.read(
+        sources.Request("mine", dataset(), tmp_path, as_of=pd.Timestamp("2024-01-01 01:30"))
+    )
     assert raw.frame["temp"].tolist() == [1]
 
 
 @pytest.mark.parametrize("packed", [gzip, bz2, lzma], ids=lambda module: module.__name__)
 @pytest.mark.parametrize("block", [b"\0" * 1000, b"\n" * 1000], ids=["zeros", "empty lines"])
-def test_a_file_that_expands_like_no_table_is_refused_before_it_is_read(tmp_path, monkeypatch, packed, block):
+def test_a_file_that_expands_like_no_table_is_refused_before_it_is_read(
+    tmp_path, monkeypatch, packed, block
+):
     monkeypatch.setattr(own_files, "FREE_EXPANSION", 4 * 1024**2)
     path = tmp_path / f"mine.csv.{ {'gzip': 'gz', 'bz2': 'bz2', 'lzma': 'xz'}[packed.__name__] }"
     with packed.open(path, "wb") as file:
@@ -216,7 +251,9 @@ def test_a_packed_table_is_read(tmp_path):
 
 @pytest.mark.parametrize("outside", ["1600-01-01", "1677-12-31T23:00", "2262-04-12", "9999-12-31"])
 @pytest.mark.parametrize("zone", ["", "Z", "+02:00"])
-@pytest.mark.parametrize("calendar", [{"kind": "regular", "freq": "1D"}, {"kind": "weekdays"}], ids=["steps", "days"])
+@pytest.mark.parametrize(
+    "calendar", [{"kind": "regular", "freq": "1D"}, {"kind": "weekdays"}], ids=["steps", "days"]
+)
 def test_a_time_that_cannot_be_held_is_refused_with_its_line(tmp_path, outside, zone, calendar):
     hours = "" if "T" in outside or not zone else "T00:00"
     text = f"ds,temp\n2024-01-01T00:00{zone},1\n{outside}{hours}{zone},2\n"
@@ -227,7 +264,9 @@ def test_a_time_that_cannot_be_held_is_refused_with_its_line(tmp_path, outside, 
 @pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
 def test_a_time_in_parquet_that_cannot_be_held_is_refused_with_its_row(tmp_path, zone):
     (tmp_path / "data").mkdir()
-    times = pd.Series(np.array(["2024-01-01", "1600-01-01"], dtype="datetime64[s]")).dt.tz_localize(zone)
+    times = pd.Series(np.array(["2024-01-01", "1600-01-01"], dtype="datetime64[s]")).dt.tz_localize(
+        zone
+    )
     pd.DataFrame({"ds": times, "temp": [1, 2]}).to_parquet(tmp_path / "data" / "mine.parquet")
     with pytest.raises(InputError, match=r"row 1: .*1600-01-01.*1678 to 2199"):
         own = dataset(source={"kind": "file", "path": "data/mine.parquet"})
@@ -244,11 +283,17 @@ def test_a_time_in_parquet_that_cannot_be_held_is_refused_with_its_row(tmp_path,
     ],
     ids=["semicolon and decimal comma", "semicolon", "tab", "bar"],
 )
-def test_another_separator_is_named_with_the_settings_to_add_and_then_read(tmp_path, text, settings):
+def test_another_separator_is_named_with_the_settings_to_add_and_then_read(
+    tmp_path, text, settings
+):
     message = refused(tmp_path, text)
-    assert all(setting in message for setting in settings) and ("decimal" in message) == (len(settings) == 2)
+    assert all(setting in message for setting in settings) and ("decimal" in message) == (
+        len(settings) == 2
+    )
     added = yaml.safe_load("{" + ", ".join(settings) + "}")
-    assert read(tmp_path, text, source={**MINE, **added})["temp"].tolist() == [1.5 if "5" in text else 1]
+    assert read(tmp_path, text, source={**MINE, **added})["temp"].tolist() == [
+        1.5 if "5" in text else 1
+    ]
 
 
 def test_decimal_commas_under_the_right_separator_are_named(tmp_path):
@@ -260,7 +305,9 @@ def test_times_in_their_own_format(tmp_path):
     source = {**MINE, "time_format": "%d.%m.%Y %H:%M", "time_zone": "Europe/Berlin"}
     frame = read(tmp_path, "ds,temp\n31.01.2024 13:00,1\n", source=source)
     assert frame["ds"].tolist() == [pd.Timestamp("2024-01-31 12:00")]
-    assert "line 2: `ds` holds '2024-01-31'" in refused(tmp_path, "ds,temp\n2024-01-31,1\n", source=source)
+    assert "line 2: `ds` holds '2024-01-31'" in refused(
+        tmp_path, "ds,temp\n2024-01-31,1\n", source=source
+    )
 
 
 @pytest.mark.parametrize("name", ["nan", "NA", "null", "None"])
@@ -288,10 +335,14 @@ def test_a_long_cell_is_quoted_by_its_ends(tmp_path):
     assert len(refused(tmp_path, f"ds,{'x' * 10**5}\n2024-01-01,1\n")) < 400
 
 
-@pytest.mark.parametrize("text", ["temp\n5\n6\n7\n", "ds,temp\n0,5\n1,6\n2,7\n"], ids=["no ds", "counted"])
+@pytest.mark.parametrize(
+    "text", ["temp\n5\n6\n7\n", "ds,temp\n0,5\n1,6\n2,7\n"], ids=["no ds", "counted"]
+)
 def test_rows_without_dates_are_counted(tmp_path, text):
     frame = read(tmp_path, text, calendar={"kind": "index"})
-    assert frame["ds"].tolist() == [pd.Timestamp("1970-01-01 00:00") + pd.Timedelta(n, "min") for n in range(3)]
+    assert frame["ds"].tolist() == [
+        pd.Timestamp("1970-01-01 00:00") + pd.Timedelta(n, "min") for n in range(3)
+    ]
     assert frame["temp"].tolist() == [5, 6, 7]
 
 
@@ -308,17 +359,30 @@ def test_a_count_that_is_no_row_number_is_refused_with_its_line(tmp_path, wrong)
     assert "line 3" in message and wrong in message and "whole number" in message
 
 
-@pytest.mark.parametrize(("text", "place"), [("temp\n5\nx\n", "'mine')"), ("ds,temp\n4,5\n7,x\n", "'mine', 7)")])
+@pytest.mark.parametrize(
+    ("text", "place"), [("temp\n5\nx\n", "'mine')"), ("ds,temp\n4,5\n7,x\n", "'mine', 7)")]
+)
 def test_text_in_rows_without_dates_is_told_without_a_date(tmp_path, text, place):
     assert f"line 3 (series {place}: column 'temp' holds text 'x'" in refused(
         tmp_path, text, calendar={"kind": "index"}
     )
 
 
-ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "latin-1")
+ENCODINGS = (
+    "utf-8",
+    "utf-8-sig",
+    "utf-16",
+    "utf-16-le",
+    "utf-16-be",
+    "utf-32",
+    "cp1252",
+    "latin-1",
+)
 
 
-def encoded(tmp_path: Path, encoding: str, *, header: str = "Größe", rows: int = 3, name: str = "Málaga") -> Path:
+def encoded(
+    tmp_path: Path, encoding: str, *, header: str = "Größe", rows: int = 3, name: str = "Málaga"
+) -> Path:
     """A file whose first line or whose last cell is not ASCII."""
     (tmp_path / "data").mkdir(exist_ok=True)
     times = pd.date_range("2024-01-01", periods=rows, freq="h").strftime("%Y-%m-%d %H:%M")
@@ -333,17 +397,23 @@ def encoded(tmp_path: Path, encoding: str, *, header: str = "Größe", rows: int
         + "\n".join(["", *lines, ""]).encode(encoding)
     )
     if encoding in ("utf-8-sig", "utf-16", "utf-32"):  # `encode` writes the mark at each beginning
-        path.write_text(f"unique_id,ds,{header},remark" + "\n".join(["", *lines, ""]), encoding=encoding)
+        path.write_text(
+            f"unique_id,ds,{header},remark" + "\n".join(["", *lines, ""]), encoding=encoding
+        )
     return path
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize(("header", "rows"), [("Größe", 3), ("temp", 1_200)], ids=["header", "after a megabyte"])
+@pytest.mark.parametrize(
+    ("header", "rows"), [("Größe", 3), ("temp", 1_200)], ids=["header", "after a megabyte"]
+)
 def test_an_encoding_is_named_with_the_line_to_add_and_then_read(tmp_path, encoding, header, rows):
     path = encoded(tmp_path, encoding, header=header, rows=rows)
     wanted = {"utf-8-sig": "utf-8"}.get(encoding, encoding)
     assert own_files.guessed(path, "mine.csv") == own_files.Format(encoding=wanted)
-    own: dict[str, Any] = {"source": {**MINE, "columns": {"temp": header + ("\x81" if encoding == "latin-1" else "")}}}
+    own: dict[str, Any] = {
+        "source": {**MINE, "columns": {"temp": header + ("\x81" if encoding == "latin-1" else "")}}
+    }
     if wanted != "utf-8":
         with pytest.raises(InputError, match=rf"add `encoding: {wanted}` under `source`") as fault:
             sources.read(sources.Request("mine", dataset(**own), tmp_path))
@@ -392,14 +462,20 @@ def test_thousands_are_named_and_then_read_and_a_wrong_cell_stays_a_fault(tmp_pa
     text = 'ds,temp\n2024-01-01,"1,234,567.5"\n2024-01-02,-12\n2024-01-03,"{}"\n'
     assert '`thousands: ","`' in refused(tmp_path, text.format("1,234"))
     source = {**MINE, "thousands": ","}
-    assert read(tmp_path, text.format("1,234"), source=source)["temp"].tolist() == [1_234_567.5, -12, 1234]
+    assert read(tmp_path, text.format("1,234"), source=source)["temp"].tolist() == [
+        1_234_567.5,
+        -12,
+        1234,
+    ]
     assert "line 4" in refused(tmp_path, text.format("12,34"), source=source)
 
 
 def test_dates_with_dots_are_no_thousands(tmp_path):
     source = {**MINE, "separator": ";", "decimal": ",", "thousands": ".", "time_format": "%d.%m.%Y"}
     frame = read(tmp_path, "ds;temp\n31.12.2024;1.234,5\n", source=source)
-    assert frame["ds"].tolist() == [pd.Timestamp("2024-12-31")] and frame["temp"].tolist() == [1234.5]
+    assert frame["ds"].tolist() == [pd.Timestamp("2024-12-31")] and frame["temp"].tolist() == [
+        1234.5
+    ]
 
 
 @pytest.mark.parametrize(
@@ -422,7 +498,9 @@ def test_quarters_months_and_iso_weeks_are_their_first_day(tmp_path, written, fi
 
 @pytest.mark.parametrize("wrong", ["2020Q5", "2020-W54", "2020M13", "Q0 2020"])
 def test_a_quarter_or_week_that_is_none_is_refused_with_its_line(tmp_path, wrong):
-    message = refused(tmp_path, f"ds,temp\n2020Q1,1\n{wrong},2\n", calendar={"kind": "regular", "freq": "1QS"})
+    message = refused(
+        tmp_path, f"ds,temp\n2020Q1,1\n{wrong},2\n", calendar={"kind": "regular", "freq": "1QS"}
+    )
     assert "line 3" in message and wrong in message
 
 

@@ -28,7 +28,8 @@ def test_oil_is_joined_by_session_and_its_holidays_stay_missing(indices: sources
     oil = indices.frame.set_index(["unique_id", "ds"])["wti"]
     assert oil["sp500"].equals(oil["nasdaq"])
     assert oil["sp500"].isna().sum() == 19
-    assert np.isnan(oil["sp500", pd.Timestamp("2018-12-24")])  # the exchange was open, the oil market was not
+    # the exchange was open, the oil market was not
+    assert np.isnan(oil["sp500", pd.Timestamp("2018-12-24")])
 
 
 def test_a_volume_of_zero_is_missing(indices: sources.RawFrame):
@@ -38,7 +39,9 @@ def test_a_volume_of_zero_is_missing(indices: sources.RawFrame):
 
 def test_as_of_cuts_the_sessions_that_had_not_closed():
     raw = sources.read(
-        sources.Request("stocks", load_dataset("stocks"), Path(), as_of=pd.Timestamp("2018-11-23 17:59"))
+        sources.Request(
+            "stocks", load_dataset("stocks"), Path(), as_of=pd.Timestamp("2018-11-23 17:59")
+        )
     )
     assert raw.frame["ds"].max() == pd.Timestamp("2018-11-21")
 
@@ -55,7 +58,11 @@ def test_weather_that_is_gone_is_restored_from_git(tmp_path: Path):
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(InputError, match=r"'us_indexes'.*Did you mean 'us_indices'\?"):
-        sources.read(sources.Request("mine", dataset(source={"kind": "packaged", "name": "us_indexes"}), Path()))
+        sources.read(
+            sources.Request(
+                "mine", dataset(source={"kind": "packaged", "name": "us_indexes"}), Path()
+            )
+        )
 
 
 @pytest.mark.parametrize("name", ["sp500", "nasdaq", "wti"])

@@ -23,11 +23,22 @@ from tests.support.services import Services, answers
 CHART = "/v8/finance/chart"
 
 
-def read(tmp_path: Path, services: Services, tickers: tuple[str, ...] = ("MSFT",), **options: Any) -> RawFrame:
-    deadline = options.pop("deadline", None) or Deadline(20, sleep=options.pop("waits", []).append, chance=lambda: 0)
-    source = {"kind": "yahoo", "tickers": list(tickers), "start": "2021-05-03", "base_url": services.url}
+def read(
+    tmp_path: Path, services: Services, tickers: tuple[str, ...] = ("MSFT",), **options: Any
+) -> RawFrame:
+    deadline = options.pop("deadline", None) or Deadline(
+        20, sleep=options.pop("waits", []).append, chance=lambda: 0
+    )
+    source = {
+        "kind": "yahoo",
+        "tickers": list(tickers),
+        "start": "2021-05-03",
+        "base_url": services.url,
+    }
     settings = dataset(
-        source={**source, **options}, calendar={"kind": "sessions", "exchange": "XNYS"}, target={"column": "close"}
+        source={**source, **options},
+        calendar={"kind": "sessions", "exchange": "XNYS"},
+        target={"column": "close"},
     )
     return sources.read(Request("shares", settings, tmp_path, services.now, deadline=deadline))
 
@@ -40,7 +51,10 @@ def refused(*args: Any, **options: Any) -> str:
 
 def test_sessions_come_with_the_date_of_the_exchange(tmp_path: Path, services: Services):
     raw = read(tmp_path, services)
-    assert raw.frame["ds"].iloc[[0, -1]].tolist() == [pd.Timestamp("2021-05-03"), pd.Timestamp("2021-06-01")]
+    assert raw.frame["ds"].iloc[[0, -1]].tolist() == [
+        pd.Timestamp("2021-05-03"),
+        pd.Timestamp("2021-06-01"),
+    ]
     assert len(raw.frame) == 21
     assert np.allclose(raw.frame["close"], fake.walk("MSFT")["2021-05-03":"2021-06-01"], rtol=1e-6)
 
@@ -60,7 +74,9 @@ def test_a_broken_cache_of_time_zones_is_begun_anew(tmp_path: Path, services: Se
     assert cache.read_bytes().startswith(b"SQLite format 3")
 
 
-def test_429_without_retry_after_is_tried_again_with_growing_waits(tmp_path: Path, services: Services):
+def test_429_without_retry_after_is_tried_again_with_growing_waits(
+    tmp_path: Path, services: Services
+):
     services.fail(CHART, answers(429, "Edge: Too Many Requests", "text/html"), times=4)
     waits: list[float] = []
     assert len(read(tmp_path, services, waits=waits).frame) == 21
@@ -74,9 +90,14 @@ def test_429_with_retry_after_waits_as_long_as_asked(tmp_path: Path, services: S
     assert waits == [7.0]
 
 
-def test_429_with_a_retry_after_beyond_the_deadline_is_not_waited_for(tmp_path: Path, services: Services):
+def test_429_with_a_retry_after_beyond_the_deadline_is_not_waited_for(
+    tmp_path: Path, services: Services
+):
     services.fail(CHART, answers(429, "", "text/html", Retry_After="3600"))
-    assert "429" in (message := refused(tmp_path, services)) and "the next try would be in 3600 s" in message
+    assert (
+        "429" in (message := refused(tmp_path, services))
+        and "the next try would be in 3600 s" in message
+    )
 
 
 def test_500_is_tried_again(tmp_path: Path, services: Services):
@@ -89,7 +110,9 @@ def test_500_that_lasts_is_a_data_error_after_four_tries(tmp_path: Path, service
     assert "tried 4 times" in refused(tmp_path, services)
 
 
-def test_500_with_a_json_error_is_not_taken_for_a_missing_ticker(tmp_path: Path, services: Services):
+def test_500_with_a_json_error_is_not_taken_for_a_missing_ticker(
+    tmp_path: Path, services: Services
+):
     body = '{"chart": {"result": null, "error": {"code": "Internal", "description": "busy"}}}'
     services.fail(CHART, answers(500, body))
     assert "tried 4 times" in (message := refused(tmp_path, services)) and "Delisted" not in message
@@ -158,7 +181,8 @@ def test_a_refused_connection_is_a_data_error(tmp_path: Path, services: Services
 
 
 def test_a_name_that_cannot_be_resolved_is_a_data_error(tmp_path: Path, services: Services):
-    services.url = f"http://{'x' * 64}.invalid"  # a label too long for DNS: no query leaves the machine
+    # a label too long for DNS: no query leaves the machine
+    services.url = f"http://{'x' * 64}.invalid"
     assert "gave no usable answer (DNSError)" in refused(tmp_path, services)
 
 
@@ -171,7 +195,9 @@ def test_the_wrong_time_zone_shows_as_days_that_are_no_sessions(tmp_path: Path, 
     from forecast.data import preparation
 
     raw = read(tmp_path, services, ("KIWI",))
-    settings = dataset(calendar={"kind": "sessions", "exchange": "XNYS"}, target={"column": "close"})
+    settings = dataset(
+        calendar={"kind": "sessions", "exchange": "XNYS"}, target={"column": "close"}
+    )
     with pytest.raises(DataError, match="no session of XNYS"):
         preparation.checked_raw(raw, settings, error=DataError)
 
@@ -184,12 +210,16 @@ def rows(content: Any, keep: list[int]) -> Any:
     result["timestamp"] = [result["timestamp"][i] for i in keep]
     for group in ("quote", "adjclose"):
         columns = result["indicators"][group][0]
-        result["indicators"][group][0] = {name: [values[i] for i in keep] for name, values in columns.items()}
+        result["indicators"][group][0] = {
+            name: [values[i] for i in keep] for name, values in columns.items()
+        }
     return content
 
 
 def test_missing_days_stay_missing(tmp_path: Path, services: Services):
-    services.change("period1", lambda content: rows(content, [i for i in range(21) if i not in (5, 6)]))
+    services.change(
+        "period1", lambda content: rows(content, [i for i in range(21) if i not in (5, 6)])
+    )
     assert len(read(tmp_path, services).frame) == 19
 
 
@@ -200,10 +230,15 @@ def test_duplicate_days_are_one(tmp_path: Path, services: Services):
 
 def test_an_over_long_answer_is_cut_to_what_was_asked(tmp_path: Path, services: Services):
     services.now = pd.Timestamp("2021-05-10 22:00")
-    long = fake.bars(Services(now=pd.Timestamp("2021-06-01 22:00")), "MSFT", {"period1": "1600000000"})
+    long = fake.bars(
+        Services(now=pd.Timestamp("2021-06-01 22:00")), "MSFT", {"period1": "1600000000"}
+    )
     services.change("period1", lambda _: {"chart": {"result": [long], "error": None}})
     frame = read(tmp_path, services).frame
-    assert frame["ds"].iloc[[0, -1]].tolist() == [pd.Timestamp("2021-05-03"), pd.Timestamp("2021-05-10")]
+    assert frame["ds"].iloc[[0, -1]].tolist() == [
+        pd.Timestamp("2021-05-03"),
+        pd.Timestamp("2021-05-10"),
+    ]
 
 
 def test_a_split_in_the_middle_leaves_what_was_traded(tmp_path: Path, services: Services):
@@ -213,7 +248,9 @@ def test_a_split_in_the_middle_leaves_what_was_traded(tmp_path: Path, services: 
     walk = fake.walk("MSFT")
     assert frame.loc["2021-05-13", "close"] == pytest.approx(walk["2021-05-13"], rel=1e-6)
     assert frame.loc["2021-05-14", "close"] == pytest.approx(walk["2021-05-14"] / 4, rel=1e-6)
-    assert frame.loc["2021-05-14", "split"] == 4 and frame.loc["2021-05-07", "dividend"] == pytest.approx(0.8)
+    assert frame.loc["2021-05-14", "split"] == 4 and frame.loc[
+        "2021-05-07", "dividend"
+    ] == pytest.approx(0.8)
 
 
 def test_renamed_columns_are_named_and_nothing_is_taken(tmp_path: Path, services: Services):
@@ -242,13 +279,16 @@ def test_bars_of_a_clock_in_the_future_are_left_out(tmp_path: Path, services: Se
     services.now += pd.Timedelta(10, "D")
     services.change("", lambda content: content)
     source = {"kind": "yahoo", "tickers": ["MSFT"], "start": "2021-05-03", "base_url": services.url}
-    settings = dataset(source=source, calendar={"kind": "sessions", "exchange": "XNYS"}, target={"column": "close"})
+    settings = dataset(
+        source=source, calendar={"kind": "sessions", "exchange": "XNYS"}, target={"column": "close"}
+    )
     raw = sources.read(Request("shares", settings, tmp_path, late))
     assert raw.frame["ds"].max() == pd.Timestamp("2021-06-01")
 
 
 def test_an_unfinished_bar_of_today_is_left_out(tmp_path: Path, services: Services):
-    services.now = pd.Timestamp("2021-06-01 15:00")  # the exchange has been open for an hour and a half
+    # the exchange has been open for an hour and a half
+    services.now = pd.Timestamp("2021-06-01 15:00")
     assert read(tmp_path, services).frame["ds"].max() == pd.Timestamp("2021-05-28")
 
 
@@ -260,21 +300,29 @@ def test_an_answer_without_end_is_cut(services: Services, answer: fake.Fault):
         session.get(f"{YAHOO}{CHART}/MSFT")
 
 
-@pytest.mark.parametrize("target", ["http://evil.example/x", "https://yahoo.com.evil.example/", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "target", ["http://evil.example/x", "https://yahoo.com.evil.example/", "file:///etc/passwd"]
+)
 def test_a_redirect_to_another_host_is_refused(tmp_path: Path, services: Services, target: str):
     services.fail(CHART, fake.redirects(target))
     assert "which is not configured" in refused(tmp_path, services)
 
 
 def test_a_redirect_within_the_service_is_followed(tmp_path: Path, services: Services):
-    services.fail("range=1d", fake.redirects(f"{YAHOO}{CHART}/HOPS?range=1d&interval=1d&again=1"), times=1)
+    services.fail(
+        "range=1d", fake.redirects(f"{YAHOO}{CHART}/HOPS?range=1d&interval=1d&again=1"), times=1
+    )
     assert len(read(tmp_path, services, ("HOPS",)).frame) == 21
     assert any("again=1" in path for path in services.asked)
 
 
 def test_without_another_address_only_yahoo_is_asked():
     assert directed(f"{YAHOO}/x?y=1", YAHOO) == f"{YAHOO}/x?y=1"
-    for url in ("http://query2.finance.yahoo.com/x", "https://notyahoo.com/x", "http://127.0.0.1/x"):
+    for url in (
+        "http://query2.finance.yahoo.com/x",
+        "https://notyahoo.com/x",
+        "http://127.0.0.1/x",
+    ):
         with pytest.raises(DataError):
             directed(url, YAHOO)
 

@@ -56,7 +56,9 @@ def test_jordan_refuses_a_target_column_its_input_does_not_have():
 
 
 def test_lists_and_tuples_are_the_same_options():
-    assert cells.get("multi_delay", 4, {"delays": [1, 2]}) == cells.get("multi_delay", 4, {"delays": (1, 2)})
+    assert cells.get("multi_delay", 4, {"delays": [1, 2]}) == cells.get(
+        "multi_delay", 4, {"delays": (1, 2)}
+    )
 
 
 @pytest.mark.parametrize("name", sorted(cells.catalogue()))
@@ -74,7 +76,9 @@ def test_states_and_outputs_have_the_promised_sizes(name):
     states = cell.initial(numpy_namespace, w, 5)
     output, after = cell.step(numpy_namespace, w, np.ones((5, 2)), states)
     assert output.shape == (5, 3)
-    assert {key: state.shape for key, state in after.items()} == {k: (5, size) for k, size in cell.states().items()}
+    assert {key: state.shape for key, state in after.items()} == {
+        k: (5, size) for k, size in cell.states().items()
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(cells.catalogue()) if name != "jordan"])

@@ -27,7 +27,9 @@ def test_names_and_shapes_follow_the_blocks():
     network = Network(
         (
             Recurrent("low", "gru", 5),
-            Parallel("both", ((Taps("near", (0, 2)), Dense("map", 6)), (Recurrent("deep", "lstm", 7),))),
+            Parallel(
+                "both", ((Taps("near", (0, 2)), Dense("map", 6)), (Recurrent("deep", "lstm", 7),))
+            ),
             Dropout("drop", 0.1),
         ),
         SHAPES,
@@ -53,11 +55,14 @@ def test_encoder_and_decoder_have_weights_of_their_own_and_share_a_one_step_read
     options = {"h_init": "learnt"}
     shapes = weight_shapes(Network((EncoderDecoder("talk", "simple_rnn", 5, options),), SHAPES))
     assert shapes["talk/encoder/kernel"].shape == (3, 5)
-    assert shapes["talk/decoder/kernel"].shape == (2 + 5 + 2, 5)  # fed-back outputs, encoded, future row
+    # fed-back outputs, encoded, future row
+    assert shapes["talk/decoder/kernel"].shape == (2 + 5 + 2, 5)
     assert "talk/encoder/initial_h" in shapes
     assert "talk/decoder/initial_h" not in shapes
     assert shapes["readout/kernel"].shape == (5, 6)
-    without = weight_shapes(Network((EncoderDecoder("talk", "simple_rnn", 5, options, feedback=False),), SHAPES))
+    without = weight_shapes(
+        Network((EncoderDecoder("talk", "simple_rnn", 5, options, feedback=False),), SHAPES)
+    )
     assert without["talk/decoder/kernel"].shape == (5 + 2, 5)
 
 
@@ -87,14 +92,18 @@ def test_first_values_are_glorot_orthogonal_zero_and_one_for_the_forget_bias():
     w = initialise(Network((Recurrent("a", "lstm", 6),), SHAPES), seed=0, dtype="float64")
     limit = np.sqrt(6 / (3 + 24))
     assert 0.8 * limit < np.abs(w["a/kernel"]).max() <= limit
-    np.testing.assert_allclose(w["a/recurrent_kernel"] @ w["a/recurrent_kernel"].T, np.eye(6), atol=1e-12)
+    np.testing.assert_allclose(
+        w["a/recurrent_kernel"] @ w["a/recurrent_kernel"].T, np.eye(6), atol=1e-12
+    )
     assert w["a/bias"].reshape(4, 6).tolist() == [[0] * 6, [1] * 6, [0] * 6, [0] * 6]
     assert not w["readout/kernel"].any()
     assert all(array.dtype == np.float64 for array in w.values())
 
 
 def test_a_tall_recurrent_kernel_has_orthonormal_columns():
-    w = initialise(Network((Recurrent("a", "multi_delay", 4),), SHAPES), seed=0, dtype="float64")["a/recurrent_kernel"]
+    w = initialise(Network((Recurrent("a", "multi_delay", 4),), SHAPES), seed=0, dtype="float64")[
+        "a/recurrent_kernel"
+    ]
     assert w.shape == (8, 4)
     np.testing.assert_allclose(w.T @ w, np.eye(4), atol=1e-12)
 
@@ -105,7 +114,9 @@ def test_coupled_gates_keep_the_forget_bias_in_their_first_part():
 
 
 def test_a_random_first_state_is_not_trained():
-    shapes = weight_shapes(Network((Recurrent("a", "simple_rnn", 5, {"h_init": "random"}),), Shapes(3, 0, 1, 1, 10)))
+    shapes = weight_shapes(
+        Network((Recurrent("a", "simple_rnn", 5, {"h_init": "random"}),), Shapes(3, 0, 1, 1, 10))
+    )
     trained = [np.prod(weight.shape) for weight in shapes.values() if weight.trainable]
     assert sum(trained) == 3 * 5 + 5 * 5 + 5 + 5 + 1
 
@@ -122,14 +133,30 @@ def test_output_width_of_taps_is_columns_times_delays():
         ((Dense("a", 2), Dense("a", 3)), True, "'a'.*twice"),
         ((Dense("readout", 2),), True, "'readout'.*reserved"),
         ((EncoderDecoder("e", "lstm", 2), Dense("d", 2)), True, "must be the network's last"),
-        ((Parallel("p", ((EncoderDecoder("e", "lstm", 2),),)),), True, "must be the network's last"),
+        (
+            (Parallel("p", ((EncoderDecoder("e", "lstm", 2),),)),),
+            True,
+            "must be the network's last",
+        ),
         ((Bidirectional("b", "lstm", 2),), True, "every_step=False"),
-        ((Bidirectional("b", "lstm", 2), Recurrent("r", "lstm", 2)), False, "followed by Dense and Dropout"),
+        (
+            (Bidirectional("b", "lstm", 2), Recurrent("r", "lstm", 2)),
+            False,
+            "followed by Dense and Dropout",
+        ),
         ((Parallel("p", ((Bidirectional("b", "lstm", 2),),)),), False, "not stand in a parallel"),
         ((Segments("s", 2, 2), Recurrent("r", "gru", 2)), True, "'s'.*every_step=False"),
         ((Dense("d", 2), Segments("s", 2, 2)), False, "'s'.*stand first"),
-        ((Segments("s", 2, 2), Taps("t", (0, 1))), False, "'s'.*followed by Dense, Dropout and Recurrent"),
-        ((Parallel("p", ((Dense("x", 2),), (Dense("y", 3),)), merge="sum"),), True, r"widths \[2, 3\]"),
+        (
+            (Segments("s", 2, 2), Taps("t", (0, 1))),
+            False,
+            "'s'.*followed by Dense, Dropout and Recurrent",
+        ),
+        (
+            (Parallel("p", ((Dense("x", 2),), (Dense("y", 3),)), merge="sum"),),
+            True,
+            r"widths \[2, 3\]",
+        ),
         ((Taps("t", ()),), True, "delays"),
         ((Taps("t", (-1,)),), True, "whole numbers from 0"),
         ((Taps("t", (0,), channels=(3,)),), True, "channels from 0 to 2"),

@@ -28,7 +28,8 @@ def test_few_origins_are_shrunk_towards_independence_and_fewer_are_independent()
     n = 27
     found, u = correlation(drawn(n)), drawn(n)
     scores = special.ndtri(u)
-    np.testing.assert_allclose(found, 0.9 * np.corrcoef(scores.T) + 0.1 * np.eye(3), atol=1e-9)  # 27 / (27 + 3)
+    # 27 / (27 + 3)
+    np.testing.assert_allclose(found, 0.9 * np.corrcoef(scores.T) + 0.1 * np.eye(3), atol=1e-9)
     np.testing.assert_array_equal(correlation(drawn(FEWEST - 1)), np.eye(3))
 
 

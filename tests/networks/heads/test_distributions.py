@@ -1,4 +1,6 @@
-"""Predictive distributions against scipy and against themselves: densities integrate, quantiles come back."""
+"""Predictive distributions against scipy and against themselves: densities integrate, quantiles
+come back.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,17 @@ RNG = np.random.default_rng(0)
 def from_bins() -> Piecewise:
     residual = RNG.normal(size=(400, 2, 1)) * [[[1.0], [3.0]]]
     head = Bins(count=9)
-    return head.distribution(RNG.normal(size=(2, 2, 1, 9)), RNG.normal(size=(2, 2, 1)), head.fit(residual, residual))
+    return head.distribution(
+        RNG.normal(size=(2, 2, 1, 9)), RNG.normal(size=(2, 2, 1)), head.fit(residual, residual)
+    )
 
 
 def from_quantiles() -> Piecewise:
     residual = RNG.normal(size=(400, 2, 1)) * [[[1.0], [3.0]]]
     head = Quantiles()
-    return head.distribution(RNG.normal(size=(2, 2, 1, 7)), RNG.normal(size=(2, 2, 1)), head.fit(residual, residual))
+    return head.distribution(
+        RNG.normal(size=(2, 2, 1, 7)), RNG.normal(size=(2, 2, 1)), head.fit(residual, residual)
+    )
 
 
 CENTRE, WIDTH = RNG.normal(size=(2, 2, 1)), RNG.uniform(0.2, 2, (2, 2, 1))
@@ -56,7 +62,9 @@ def test_the_density_integrates_to_the_probability_between_two_values(distributi
     low, high = (distribution.inverse(np.full((2, 2, 1), u)) for u in (1e-3, 0.999))
     grid = np.linspace(low, high, 20_001)
     parts = {field.name: getattr(distribution, field.name) for field in fields(distribution)}
-    beside = type(distribution)(**{k: np.broadcast_to(v, (len(grid), *v.shape)) for k, v in parts.items()})
+    beside = type(distribution)(
+        **{k: np.broadcast_to(v, (len(grid), *v.shape)) for k, v in parts.items()}
+    )
     mass = integrate.trapezoid(np.exp(beside.log_density(grid)), grid, axis=0)
     np.testing.assert_allclose(mass, 0.998, atol=5e-4)
 
@@ -64,7 +72,10 @@ def test_the_density_integrates_to_the_probability_between_two_values(distributi
 @EVERY
 def test_a_missing_value_has_no_density_and_no_probability(distribution):
     nothing = np.full((2, 2, 1), np.nan)
-    assert np.isnan(distribution.log_density(nothing)).all() and np.isnan(distribution.cdf(nothing)).all()
+    assert (
+        np.isnan(distribution.log_density(nothing)).all()
+        and np.isnan(distribution.cdf(nothing)).all()
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,11 +88,15 @@ def test_densities_probabilities_and_quantiles_are_those_of_scipy(ours, theirs):
     np.testing.assert_allclose(ours.log_density(x), theirs.logpdf(x), rtol=1e-10)
     np.testing.assert_allclose(ours.cdf(x), theirs.cdf(x), rtol=1e-9)
     for level in LEVELS:
-        np.testing.assert_allclose(ours.inverse(np.full((2, 2, 1), level)), theirs.ppf(level), rtol=1e-8)
+        np.testing.assert_allclose(
+            ours.inverse(np.full((2, 2, 1), level)), theirs.ppf(level), rtol=1e-8
+        )
 
 
 def test_between_two_knots_the_probability_is_shared_evenly_and_tails_are_exponential():
-    made = Piecewise(np.array([0.0, 1.0, 3.0]), np.array([0.2, 0.6, 0.9]), np.array(2.0), np.array(0.5))
+    made = Piecewise(
+        np.array([0.0, 1.0, 3.0]), np.array([0.2, 0.6, 0.9]), np.array(2.0), np.array(0.5)
+    )
     assert made.cdf(np.array(2.0)) == pytest.approx(0.75)
     assert made.inverse(np.array(0.4)) == pytest.approx(0.5)
     assert np.exp(made.log_density(np.array(2.0))) == pytest.approx(0.15)

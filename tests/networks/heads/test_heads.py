@@ -36,7 +36,9 @@ def test_a_gaussian_of_zeros_has_the_spread_of_the_train_residuals():
 def test_a_scale_has_a_floor():
     raw = np.array([[[[0.0, -1e4]], [[0.0, -1e4]]]])
     made = fitted(Gaussian()).distribution(raw, BASE)
-    np.testing.assert_allclose(made.scale[0, :, 0], 0.01 * np.sqrt((RESIDUAL[..., 0] ** 2).mean(axis=0)))
+    np.testing.assert_allclose(
+        made.scale[0, :, 0], 0.01 * np.sqrt((RESIDUAL[..., 0] ** 2).mean(axis=0))
+    )
 
 
 def test_degrees_of_freedom_stay_above_two_and_end_at_200():
@@ -63,7 +65,9 @@ def test_bins_are_equally_full_on_train_and_zeros_are_their_distribution():
     assert np.bincount(number[:, 0, 0].astype(int)).tolist() == [500] * 8
     made = head.distribution(zeros(head.head), BASE)
     np.testing.assert_allclose(made.cumulative[0, 0, 0], np.arange(1, 8) / 8)
-    np.testing.assert_allclose(made.knots[0, 1, 0] - 10, np.quantile(RESIDUAL[:, 1, 0], np.arange(1, 8) / 8))
+    np.testing.assert_allclose(
+        made.knots[0, 1, 0] - 10, np.quantile(RESIDUAL[:, 1, 0], np.arange(1, 8) / 8)
+    )
 
 
 def test_equal_residuals_give_bins_that_still_lie_apart():
@@ -72,14 +76,18 @@ def test_equal_residuals_give_bins_that_still_lie_apart():
 
 
 def test_the_skip_speaks_first_in_up_and_down():
-    """The class depends on the lead alone, with log-odds 0.5 + 2 lead: the logistic regression finds them."""
+    """The class depends on the lead alone, with log-odds 0.5 + 2 lead: the logistic regression
+    finds them.
+    """
     lead = RNG.normal(size=(20_000, 1, 1))
     rises = RNG.random(lead.shape) < special.expit(0.5 + 2 * lead)
     change = np.where(rises, 1.5, -0.5)
     head = FittedHead.fit(UpDown(), change - lead, lead)
     assert head.constants["intercept"].item() == pytest.approx(0.5, abs=0.06)
     assert head.constants["slope"].item() == pytest.approx(2.0, abs=0.08)
-    assert (head.constants["rise"].item(), head.constants["fall"].item()) == pytest.approx((1.5, 0.5))
+    assert (head.constants["rise"].item(), head.constants["fall"].item()) == pytest.approx(
+        (1.5, 0.5)
+    )
     last, up = np.full((1, 1, 1), 4.0), special.expit(0.5 + 2 * 0.3)
     assert head.point(np.zeros((1, 1, 1, 1)), last + 0.3, last).item() == pytest.approx(
         4 + up * 1.5 - (1 - up) * 0.5, abs=0.02
@@ -87,7 +95,9 @@ def test_the_skip_speaks_first_in_up_and_down():
 
 
 def test_no_change_is_neither_up_nor_down():
-    target = UpDown().target(np.array([[[0.1]], [[-0.2]], [[0.05]]]), np.array([[[-0.1]], [[0.1]], [[0.1]]]), {})
+    target = UpDown().target(
+        np.array([[[0.1]], [[-0.2]], [[0.05]]]), np.array([[[-0.1]], [[0.1]], [[0.1]]]), {}
+    )
     np.testing.assert_array_equal(target.ravel(), [np.nan, 0.0, 1.0])
 
 
@@ -111,14 +121,18 @@ def test_quantiles_are_trained_by_twice_the_mean_pinball_loss():
     raw, y = RNG.normal(size=(5, 2, 1, 3)), RNG.normal(size=(5, 2, 1))
     made = head.distribution(raw, np.zeros((5, 2, 1)))
     errors = y[..., None] - made.knots
-    each = np.where(errors > 0, np.array([0.1, 0.5, 0.9]) * errors, (np.array([0.1, 0.5, 0.9]) - 1) * errors)
+    each = np.where(
+        errors > 0, np.array([0.1, 0.5, 0.9]) * errors, (np.array([0.1, 0.5, 0.9]) - 1) * errors
+    )
     np.testing.assert_allclose(head.loss(numpy_maths, raw, y, None), 2 * each.mean(axis=-1))
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_a_head_says_what_it_is_and_can_be_named_alone(head):
     spec = models.spec({"family": "gru", "head": head}, where="test")
-    assert spec.head.kind == head and models.spec(spec.model_dump(mode="json"), where="again") == spec
+    assert (
+        spec.head.kind == head and models.spec(spec.model_dump(mode="json"), where="again") == spec
+    )
     for text in (spec.head.summary, spec.head.equation, spec.head.source):
         assert len(text) > 8
 
@@ -129,7 +143,10 @@ def test_a_head_says_what_it_is_and_can_be_named_alone(head):
         ("gausian", r"unknown head 'gausian'\. Did you mean 'gaussian'\? Known: "),
         ({"levels": [0.5]}, "unknown head None"),
         ({"kind": "quantiles", "levels": [0.1, 0.9, 0.95]}, "0.5 is the point forecast"),
-        ({"kind": "quantiles", "levels": [0.5, 0.4, 0.9]}, "wanted increasing levels between 0 and 1"),
+        (
+            {"kind": "quantiles", "levels": [0.5, 0.4, 0.9]},
+            "wanted increasing levels between 0 and 1",
+        ),
         ({"kind": "bins", "count": 2}, "greater than or equal to 3"),
         ({"kind": "gaussian", "levels": [0.5]}, "levels"),
     ],

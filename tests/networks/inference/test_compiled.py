@@ -1,4 +1,6 @@
-"""Many windows at once in numba: the same forecasts as NumPy's alone, and only where they are asked for."""
+"""Many windows at once in numba: the same forecasts as NumPy's alone, and only where they are asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from tests.support import problems
 
 GATED = {
     name: NETWORKS[name]
-    for name in ("cell lstm", "cell gru", "stacked", "encoder-decoder", "bidirectional", "learnt first state lstm")
+    for name in (
+        "cell lstm",
+        "cell gru",
+        "stacked",
+        "encoder-decoder",
+        "bidirectional",
+        "learnt first state lstm",
+    )
 }
 NETS = pytest.mark.parametrize("network", GATED.values(), ids=GATED)
 
@@ -44,7 +53,8 @@ def test_many_windows_have_the_forecasts_of_numpy_alone(network: Network) -> Non
     np.testing.assert_allclose(found, exact, atol=3 * max(np.abs(plain - exact).max(), 1e-6))
 
 
-@pytest.mark.parametrize("name", [name for name in GATED if name != "encoder-decoder"])  # decodes steps side by side
+# decodes steps side by side
+@pytest.mark.parametrize("name", [name for name in GATED if name != "encoder-decoder"])
 def test_fewer_windows_and_float64_are_left_to_numpy(name: str) -> None:
     network = GATED[name]
     for dtype, batch in (("float32", steppers.COMPILED - 1), ("float64", 2 * steppers.COMPILED)):
@@ -53,7 +63,9 @@ def test_fewer_windows_and_float64_are_left_to_numpy(name: str) -> None:
 
 
 @NETS
-def test_an_installation_without_numba_forecasts_many_windows(network: Network, without_numba: None) -> None:
+def test_an_installation_without_numba_forecasts_many_windows(
+    network: Network, without_numba: None
+) -> None:
     w, given = weights_of(network, "float32"), inputs_of(batch=steppers.COMPILED)
     np.testing.assert_array_equal(forward(network, w, *given), plainly(network, w, *given))
 
@@ -68,7 +80,9 @@ model = forecast.fit(frame, "lstm", freq="1h", horizon=2, lookback=8, tuning=tun
 print(len(model.predict()), len(model.cross_validation(n_windows=70)))
 """
     given = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=given, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "2 140\n"), done.stderr
 
 
@@ -89,7 +103,9 @@ def test_gates_far_out_are_exactly_open_or_shut() -> None:
 
     sums = np.linspace(-30, 30, 6001, dtype="float32")
     c, h = np.ones((1, sums.size), "float32"), np.empty((1, sums.size), "float32")
-    z = np.concatenate([np.full_like(c, -1e9), sums[None] / 2, np.full_like(c, 1e9), np.zeros_like(c), c])
+    z = np.concatenate(
+        [np.full_like(c, -1e9), sums[None] / 2, np.full_like(c, 1e9), np.zeros_like(c), c]
+    )
     kernels.lstm(z, h, h)
     np.testing.assert_allclose(z[4], 1 / (1 + np.exp(-sums.astype(float))), atol=5e-7)
     np.testing.assert_allclose(h[0], np.tanh(z[4].astype(float)), atol=1e-6)
@@ -100,11 +116,16 @@ def test_one_forecast_of_each_of_many_series_loads_nothing(monkeypatch: pytest.M
     loaded: list[bool] = []
     asked = steppers.compiled
     monkeypatch.setattr(steppers, "compiled", lambda *given: loaded.append(bool(asked(*given))))
-    problem = problems.problem_of(problems.frame({f"s{n:03}": 60 for n in range(2 * steppers.COMPILED)}, gaps=False))
+    problem = problems.problem_of(
+        problems.frame({f"s{n:03}": 60 for n in range(2 * steppers.COMPILED)}, gaps=False)
+    )
     model = replace(forecaster("lstm", "linear"), scaling=problem.scaling)
     found = problems.latest(model, problem.panel)
     assert loaded and not any(loaded)
-    rows = {uid: np.array([len(series) - 2, len(series) - 1]) for uid, series in problem.panel.by_id.items()}
+    rows = {
+        uid: np.array([len(series) - 2, len(series) - 1])
+        for uid, series in problem.panel.by_id.items()
+    }
     again = model.predict(problem.panel, rows)
     assert any(loaded)
     for uid, values in found.items():

@@ -28,11 +28,13 @@ def test_the_forecast_has_an_axis_each_for_step_horizon_output_and_parameter(net
 def test_the_last_forecast_is_the_last_of_all(network):
     past, future = inputs_of()
     w = weights_of(network)
-    np.testing.assert_allclose(last(network, w, past, future), forward(network, w, past, future)[:, -1], atol=1e-13)
+    np.testing.assert_allclose(
+        last(network, w, past, future), forward(network, w, past, future)[:, -1], atol=1e-13
+    )
 
 
 @STREAMS
-@pytest.mark.parametrize(("garbage"), [np.nan, 1e30])
+@pytest.mark.parametrize("garbage", [np.nan, 1e30])
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
 def test_nothing_after_a_step_changes_a_bit_of_its_forecast(network, garbage):
     past, future = inputs_of()
@@ -41,7 +43,9 @@ def test_nothing_after_a_step_changes_a_bit_of_its_forecast(network, garbage):
         before = forward(network, w, past, future)[:, : t + 1]
         later_past, later_future = past.copy(), future.copy()
         later_past[:, t + 1 :], later_future[:, t + H + 1 :] = garbage, garbage
-        np.testing.assert_array_equal(forward(network, w, later_past, later_future)[:, : t + 1], before)
+        np.testing.assert_array_equal(
+            forward(network, w, later_past, later_future)[:, : t + 1], before
+        )
 
 
 @STREAMS
@@ -50,7 +54,9 @@ def test_the_future_rows_up_to_the_horizon_do_matter(network):
     w = weights_of(network)
     changed = future.copy()
     changed[:, 4 + H] += 1
-    assert (forward(network, w, past, changed)[:, 4] != forward(network, w, past, future)[:, 4]).any()
+    assert (
+        forward(network, w, past, changed)[:, 4] != forward(network, w, past, future)[:, 4]
+    ).any()
 
 
 @STREAMS
@@ -93,7 +99,9 @@ def test_streaming_row_by_row_equals_one_pass(network):
     for t in range(STEPS):
         output, state = step(network, w, state, past[:, t], future[:, t + 1 : t + 1 + H])
         outputs.append(output)
-    np.testing.assert_allclose(np.stack(outputs, axis=1), forward(network, w, past, future), atol=1e-12)
+    np.testing.assert_allclose(
+        np.stack(outputs, axis=1), forward(network, w, past, future), atol=1e-12
+    )
 
 
 @STREAMS
@@ -121,7 +129,9 @@ def test_a_step_leaves_the_old_state_as_it_was(network):
 def test_float32_is_close_to_float64(network):
     past, future = inputs_of()
     exact = forward(network, weights_of(network, "float64"), past, future)
-    np.testing.assert_allclose(forward(network, weights_of(network, "float32"), past, future), exact, atol=2e-5)
+    np.testing.assert_allclose(
+        forward(network, weights_of(network, "float32"), past, future), exact, atol=2e-5
+    )
 
 
 @ALL

@@ -16,10 +16,15 @@ from forecast.networks.inference.export import Linear, Units, export
 from forecast.system.errors import InputError
 from tests.networks.inference.nets import NETWORKS, SEGMENTED, STREAMED, inputs_of, weights_of
 
-ONE_STEP = Shapes(channels=3, future_channels=2, horizon=1, outputs=2, lookback=9, target_channels=(2, 0))
+ONE_STEP = Shapes(
+    channels=3, future_channels=2, horizon=1, outputs=2, lookback=9, target_channels=(2, 0)
+)
 NARX = Network(
     (
-        Parallel("delays", ((Taps("y", (0, 1, 3), (2, 0)),), (Taps("x", (1, 2), (1, 3, 4)), Dense("squeeze", 2)))),
+        Parallel(
+            "delays",
+            ((Taps("y", (0, 1, 3), (2, 0)),), (Taps("x", (1, 2), (1, 3, 4)), Dense("squeeze", 2))),
+        ),
         Recurrent("memory", "jordan", 3, {"targets": [0, 1]}),
         Dense("hidden", 5),
     ),
@@ -40,20 +45,33 @@ if module.HORIZON == 1:
     results["closed"] = module.parallel(given["past"], 4, given["further"])
     results["simulated"] = module.parallel(given["past"], 4, given["further"], given["ahead"])
 np.savez(folder + "/results.npz", **results)
-foreign = {key.split(".")[0] for key in sys.modules} - set(sys.stdlib_module_names) - {"numpy", "__main__", name}
-print(sorted(foreign))
+foreign = {key.split(".")[0] for key in sys.modules} - set(sys.stdlib_module_names)
+print(sorted(foreign - {"numpy", "__main__", name}))
 """
 
 
 def run_isolated(folder: Path, name: str = "net", **given: np.ndarray) -> dict[str, np.ndarray]:
-    """What the exported file computes in a process whose path holds the standard library, NumPy and the file."""
+    """What the exported file computes in a process whose path holds the standard library, NumPy and
+    the file.
+    """
     site = folder / "site"
     site.mkdir()
     for package in Path(np.__file__).parent.parent.glob("numpy*"):
         (site / package.name).symlink_to(package)
     np.savez(folder / "given.npz", **given)
     environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-I", "-S", "-W", "error", "-c", ISOLATED, str(site), str(folder), name]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-W",
+        "error",
+        "-c",
+        ISOLATED,
+        str(site),
+        str(folder),
+        name,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
@@ -98,8 +116,14 @@ def test_it_runs_with_nothing_but_numpy_in_open_and_closed_loop(tmp_path):
     np.testing.assert_allclose(found["open"], forward(NARX, w, past, further[:, :7]), atol=1e-12)
     np.testing.assert_allclose(found["closed"], closed_loop(w, past, further, None), atol=1e-12)
     np.testing.assert_allclose(found["simulated"], closed_loop(w, past, further, ahead), atol=1e-12)
-    # The inputs come in through delays of 1 and 2: known ones change the forecasts from the third on.
-    assert (found["closed"] != found["simulated"]).all(axis=(0, 2)).tolist() == [False, False, True, True]
+    # The inputs come in through delays of 1 and 2: known ones change the forecasts from the third
+    # on.
+    assert (found["closed"] != found["simulated"]).all(axis=(0, 2)).tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def closed_loop(w, past, further, ahead):
@@ -119,11 +143,15 @@ def test_units_take_and_give_the_units_of_the_data(tmp_path):
     w, rng = weights_of(NARX), np.random.default_rng(0)
     past, further = rng.normal(size=(3, 6, 3)), rng.normal(size=(3, 10, 2))
     centre, scale = np.array([10.0, -5.0, 2.0]), np.array([3.0, 0.5, 7.0])
-    export(NARX, w, tmp_path / "net.py", description="x", units=Units(centre.tolist(), scale.tolist()))
+    export(
+        NARX, w, tmp_path / "net.py", description="x", units=Units(centre.tolist(), scale.tolist())
+    )
     names = loaded(tmp_path / "net.py")
     targets = [2, 0]
     expected = closed_loop(w, past, further, None) * scale[targets] + centre[targets]
-    np.testing.assert_allclose(names["parallel"](past * scale + centre, 4, further), expected, atol=1e-11)
+    np.testing.assert_allclose(
+        names["parallel"](past * scale + centre, 4, further), expected, atol=1e-11
+    )
 
 
 def test_a_linear_part_is_added_to_the_forecast(tmp_path):
@@ -134,7 +162,9 @@ def test_a_linear_part_is_added_to_the_forecast(tmp_path):
     window = np.concatenate([past[:, -2], past[:, -1]], axis=1)
     added = window @ linear.kernel + future[:, -4:].reshape(3, -1) @ linear.future + linear.bias
     expected = forward(network, w, past, future)[:, -1] + added.reshape(3, 4, 2, 2)
-    np.testing.assert_allclose(loaded(tmp_path / "net.py")["forecast"](past, future), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        loaded(tmp_path / "net.py")["forecast"](past, future), expected, atol=1e-12
+    )
 
 
 def test_a_network_that_forecasts_many_steps_has_no_closed_loop(tmp_path):
@@ -148,7 +178,9 @@ def test_the_exported_file_names_wrong_shapes(tmp_path):
     network, (past, future) = STREAMED["dense"], inputs_of()
     export(network, weights_of(network), tmp_path / "net.py", description="x")
     names = loaded(tmp_path / "net.py")
-    with pytest.raises(ValueError, match=r"past has shape \(3, 9, 2\); wanted \(windows, rows, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"past has shape \(3, 9, 2\); wanted \(windows, rows, 3\)"
+    ):
         names["forecast"](past[..., :2], future)
     with pytest.raises(ValueError, match=r"future has shape \(3, 12, 2\); wanted \(3, 13, 2\)"):
         names["forecast"](past, future[:, 1:])
@@ -157,7 +189,12 @@ def test_the_exported_file_names_wrong_shapes(tmp_path):
 def test_equal_networks_give_equal_files_with_their_description_on_top(tmp_path):
     network = STREAMED["parallel"]
     for name in ("a.py", "b.py"):
-        export(network, weights_of(network, "float32"), tmp_path / name, description="Dublin, 24 hours ahead.")
+        export(
+            network,
+            weights_of(network, "float32"),
+            tmp_path / name,
+            description="Dublin, 24 hours ahead.",
+        )
     text = (tmp_path / "a.py").read_text(encoding="utf-8")
     assert text == (tmp_path / "b.py").read_text(encoding="utf-8")
     assert text.startswith('"""Dublin, 24 hours ahead.\n')

@@ -32,7 +32,9 @@ ONE = Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=4)
 
 def passed(network, past, future=None, **weights):
     """forward with the weights given by name, `__` for `/`, in float64; one window."""
-    named = {name.replace("__", "/"): np.array(value, dtype=float) for name, value in weights.items()}
+    named = {
+        name.replace("__", "/"): np.array(value, dtype=float) for name, value in weights.items()
+    }
     future = None if future is None else np.array([future], dtype=float)
     return forward(network, named, np.array([past], dtype=float), future)[0]
 
@@ -80,9 +82,13 @@ def test_a_dense_block_and_the_readout_apply_their_activations():
     np.testing.assert_allclose(out.ravel(), [tanh(3), 0])
 
 
-@pytest.mark.parametrize(("merge", "kernel", "expected"), [("concat", [[1], [10]], [23, 46]), ("sum", [[1]], [5, 10])])
+@pytest.mark.parametrize(
+    ("merge", "kernel", "expected"), [("concat", [[1], [10]], [23, 46]), ("sum", [[1]], [5, 10])]
+)
 def test_parallel_branches_see_the_same_input_and_are_merged(merge, kernel, expected):
-    network = Network((Parallel("p", ((Dense("a", 1, "linear"),), (Dense("b", 1, "linear"),)), merge),), ONE)
+    network = Network(
+        (Parallel("p", ((Dense("a", 1, "linear"),), (Dense("b", 1, "linear"),)), merge),), ONE
+    )
     weights = {f"p__{k}__{name}__bias": [0] for k, name in enumerate("ab")}
     weights |= {"p__0__a__kernel": [[3]], "p__1__b__kernel": [[2]]}
     out = passed(network, [[1], [2]], **weights, readout__kernel=kernel, readout__bias=[0])
@@ -90,7 +96,8 @@ def test_parallel_branches_see_the_same_input_and_are_merged(merge, kernel, expe
 
 
 def test_a_recurrence_over_segments_reads_the_newest_whole_ones_relative_to_the_last_value():
-    # Rows 1 ... 7 in segments of 3: the first row is left out, and 7 is taken off: [-5, -4, -3], [-2, -1, 0].
+    # Rows 1 ... 7 in segments of 3: the first row is left out, and 7 is taken off: [-5, -4, -3],
+    # [-2, -1, 0].
     blocks = (Segments("s", 3, 2, (0,)), Recurrent("r", "simple_rnn", 1, {"activation": "relu"}))
     network = Network(blocks, ONE, every_step=False)
     weights = {"r__kernel": [[-1], [-10], [-100]], "r__recurrent_kernel": [[1000]], "r__bias": [0]}
@@ -100,7 +107,8 @@ def test_a_recurrence_over_segments_reads_the_newest_whole_ones_relative_to_the_
 
 
 def test_every_part_of_the_horizon_is_one_step_from_the_last_state_with_a_read_out_for_all():
-    # h = relu(x + 10 h) over the segments 1 + 2 and 3 + 4 ends at 37; the parts are 370 + 5 and 370 + 6.
+    # h = relu(x + 10 h) over the segments 1 + 2 and 3 + 4 ends at 37; the parts are 370 + 5 and 370
+    # + 6.
     blocks = (Segments("s", 2, 2), Recurrent("r", "simple_rnn", 1, {"activation": "relu"}, parts=2))
     network = Network(blocks, Shapes(1, 0, horizon=4, outputs=1, lookback=4), every_step=False)
     weights = {
@@ -109,31 +117,45 @@ def test_every_part_of_the_horizon_is_one_step_from_the_last_state_with_a_read_o
         "r__bias": [0],
         "r__embedding": [[2, 3], [0, 6]],
     }
-    out = passed(network, [[1], [2], [3], [4]], **weights, readout__kernel=[[1, 1000]], readout__bias=[0, 1])
+    out = passed(
+        network, [[1], [2], [3], [4]], **weights, readout__kernel=[[1, 1000]], readout__bias=[0, 1]
+    )
     assert out.ravel().tolist() == [375, 375_001, 376, 376_001]
 
 
 def test_bidirectional_joins_the_forward_end_and_the_backward_end():
     # h = relu(x + h / 2): forward over 1, 2, 4 ends at 5.25, backward over 4, 2, 1 at 3.
-    network = Network((Bidirectional("b", "simple_rnn", 1, {"activation": "relu"}),), ONE, every_step=False)
+    network = Network(
+        (Bidirectional("b", "simple_rnn", 1, {"activation": "relu"}),), ONE, every_step=False
+    )
     weights = {}
     for direction in ("forward", "backward"):
         weights |= {f"b__{direction}__kernel": [[1]], f"b__{direction}__recurrent_kernel": [[0.5]]}
         weights[f"b__{direction}__bias"] = [0]
-    out = passed(network, [[1], [2], [4]], **weights, readout__kernel=[[100], [1]], readout__bias=[0])
+    out = passed(
+        network, [[1], [2], [4]], **weights, readout__kernel=[[100], [1]], readout__bias=[0]
+    )
     assert out.ravel().tolist() == [528]
 
 
-TALK = {"talk__encoder__kernel": [[1]], "talk__encoder__recurrent_kernel": [[1]], "talk__encoder__bias": [0]}
+TALK = {
+    "talk__encoder__kernel": [[1]],
+    "talk__encoder__recurrent_kernel": [[1]],
+    "talk__encoder__bias": [0],
+}
 
 
 def test_the_decoder_sees_its_own_forecast_the_encoded_window_and_the_future_row():
-    # Encoder relu sum e = 1, 3. Decoder d_k = relu(p_{k-1} + 10 e + 100 f_k + d_{k-1}), d_0 = e; p_k = d_k + 0.5.
+    # Encoder relu sum e = 1, 3. Decoder d_k = relu(p_{k-1} + 10 e + 100 f_k + d_{k-1}), d_0 = e;
+    # p_k = d_k + 0.5.
     network = Network(
         (EncoderDecoder("talk", "simple_rnn", 1, {"activation": "relu"}),),
         Shapes(1, 1, horizon=2, outputs=1, lookback=4),
     )
-    decoder = {"talk__decoder__kernel": [[1], [10], [100]], "talk__decoder__recurrent_kernel": [[1]]}
+    decoder = {
+        "talk__decoder__kernel": [[1], [10], [100]],
+        "talk__decoder__recurrent_kernel": [[1]],
+    }
     out = passed(
         network,
         [[1], [2]],
@@ -144,8 +166,9 @@ def test_the_decoder_sees_its_own_forecast_the_encoded_window_and_the_future_row
         readout__kernel=[[1]],
         readout__bias=[0.5],
     )
-    # t = 0: d_1 = 0 + 10 + 100 + 1 = 111, p_1 = 111.5; d_2 = 111.5 + 10 + 200 + 111 = 432.5, p_2 = 433
-    # t = 1: d_1 = 0 + 30 + 200 + 3 = 233, p_1 = 233.5; d_2 = 233.5 + 30 + 300 + 233 = 796.5, p_2 = 797
+    # t = 0: d_1 = 0 + 10 + 100 + 1 = 111, p_1 = 111.5; d_2 = 111.5 + 10 + 200 + 111 = 432.5, p_2 =
+    # 433 t = 1: d_1 = 0 + 30 + 200 + 3 = 233, p_1 = 233.5; d_2 = 233.5 + 30 + 300 + 233 = 796.5,
+    # p_2 = 797
     assert out[:, :, 0, 0].tolist() == [[111.5, 433], [233.5, 797]]
 
 
@@ -154,20 +177,33 @@ def test_one_to_many_runs_from_one_state_without_feeding_back():
         (EncoderDecoder("talk", "simple_rnn", 1, {"activation": "relu"}, feedback=False),),
         Shapes(1, 0, horizon=3, outputs=1, lookback=4),
     )
-    decoder = {"talk__decoder__kernel": [[0]], "talk__decoder__recurrent_kernel": [[2]], "talk__decoder__bias": [0]}
+    decoder = {
+        "talk__decoder__kernel": [[0]],
+        "talk__decoder__recurrent_kernel": [[2]],
+        "talk__decoder__bias": [0],
+    }
     out = passed(network, [[1], [2]], **TALK, **decoder, readout__kernel=[[1]], readout__bias=[5])
     assert out[:, :, 0, 0].tolist() == [[7, 9, 13], [11, 17, 29]]
 
 
 def test_the_chosen_parameter_is_the_one_fed_back():
-    # p = (d, -d): feeding back the second one gives d_k = relu(-d_{k-1} ... ) = 0 after the first step.
+    # p = (d, -d): feeding back the second one gives d_k = relu(-d_{k-1} ... ) = 0 after the first
+    # step.
     shapes = Shapes(1, 0, horizon=2, outputs=1, lookback=4, parameters=2)
     decoder = {"talk__decoder__kernel": [[1], [1]], "talk__decoder__recurrent_kernel": [[0]]}
     found = []
     for parameter in (0, 1):
         block = EncoderDecoder("talk", "simple_rnn", 1, {"activation": "relu"}, parameter=parameter)
-        weights = {"talk__decoder__bias": [0], "readout__kernel": [[1, -1]], "readout__bias": [0, 0]}
-        found.append(passed(Network((block,), shapes), [[3]], **TALK, **decoder, **weights)[0, :, 0, 0].tolist())
+        weights = {
+            "talk__decoder__bias": [0],
+            "readout__kernel": [[1, -1]],
+            "readout__bias": [0, 0],
+        }
+        found.append(
+            passed(Network((block,), shapes), [[3]], **TALK, **decoder, **weights)[
+                0, :, 0, 0
+            ].tolist()
+        )
     assert found == [[3, 6], [3, 0]]
 
 
@@ -184,7 +220,10 @@ VARIED = [(name, {}) for name in sorted(cells.catalogue())] + [
 def test_the_fast_steppers_are_the_cells(name, options):
     cell, rng = cells.get(name, 3, options), np.random.default_rng(0)
     w = {key: rng.normal(size=weight.shape) for key, weight in cell.weights(2).items()}
-    fast, plain = (make(cell, w, first_states(cell, w, 5)) for make in (lambda c, *a: stepper(c, *a), AnyStepper))
+    fast, plain = (
+        make(cell, w, first_states(cell, w, 5))
+        for make in (lambda c, *a: stepper(c, *a), AnyStepper)
+    )
     for x in rng.normal(size=(6, 2, 5)):
         np.testing.assert_allclose(fast(x), plain(x), atol=1e-14)
     for state, value in plain.states().items():
@@ -211,7 +250,9 @@ def test_streaming_a_bidirectional_network_is_refused_with_what_to_use_instead()
 def test_wrong_inputs_are_refused_with_the_shape_wanted():
     network = NETWORKS["dense"]
     w, (past, future) = weights_of(network), inputs_of()
-    with pytest.raises(InputError, match=r"`past` has shape \(3, 9, 2\); wanted \(batch, steps, 3\)"):
+    with pytest.raises(
+        InputError, match=r"`past` has shape \(3, 9, 2\); wanted \(batch, steps, 3\)"
+    ):
         forward(network, w, past[..., :2], future)
     with pytest.raises(InputError, match=r"`past` has shape \(3, 0, 3\)"):
         last(network, w, past[:, :0], future)
@@ -245,24 +286,43 @@ def test_wrong_weights_are_refused_by_name():
 
 DEEP = {
     "lstm": (recurrent("a", "lstm", 3), Dropout("drop", 0.5), recurrent("b", "lstm", 5)),
-    "gru, three": (recurrent("a", "gru", 4), recurrent("b", "gru", 2, h_init="learnt"), recurrent("c", "gru", 3)),
+    "gru, three": (
+        recurrent("a", "gru", 4),
+        recurrent("b", "gru", 2, h_init="learnt"),
+        recurrent("c", "gru", 3),
+    ),
     "gru, learnt": tuple(recurrent(name, "gru", 3, h_init="learnt") for name in "abc"),
-    "simple": (recurrent("a", "simple_rnn", 3, activation="relu"), recurrent("b", "simple_rnn", 4, activation="relu")),
-    "two activations": (recurrent("a", "elman", 3), recurrent("b", "elman", 4, activation="sigmoid")),
-    "no stepper": (recurrent("a", "gru", 3, reset_after=False), recurrent("b", "gru", 4, reset_after=False)),
+    "simple": (
+        recurrent("a", "simple_rnn", 3, activation="relu"),
+        recurrent("b", "simple_rnn", 4, activation="relu"),
+    ),
+    "two activations": (
+        recurrent("a", "elman", 3),
+        recurrent("b", "elman", 4, activation="sigmoid"),
+    ),
+    "no stepper": (
+        recurrent("a", "gru", 3, reset_after=False),
+        recurrent("b", "gru", 4, reset_after=False),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", DEEP)
 @pytest.mark.parametrize("steps", [1, 2, 3, 9])
-def test_layers_run_a_step_behind_each_other_on_one_window_as_one_after_the_other_on_two(name, steps):
+def test_layers_run_a_step_behind_each_other_on_one_window_as_one_after_the_other_on_two(
+    name, steps
+):
     network = Network(DEEP[name], SHAPES, future_units=3)
     w, (past, future) = weights_of(network), inputs_of(batch=2, steps=steps)
-    np.testing.assert_allclose(last(network, w, past[:1], future[:1]), last(network, w, past, future)[:1], atol=1e-12)
+    np.testing.assert_allclose(
+        last(network, w, past[:1], future[:1]), last(network, w, past, future)[:1], atol=1e-12
+    )
     alone, both = absorb(network, w, past[:1], future[:1]), absorb(network, w, past, future)
     for path, states in both.blocks.items():
         for state, values in states.items():
-            np.testing.assert_allclose(alone.blocks[path][state], values[:1], atol=1e-12, err_msg=f"{path} {state}")
+            np.testing.assert_allclose(
+                alone.blocks[path][state], values[:1], atol=1e-12, err_msg=f"{path} {state}"
+            )
 
 
 def test_layers_of_one_kind_take_one_loop_on_one_window(monkeypatch):
@@ -276,6 +336,10 @@ def test_layers_of_one_kind_take_one_loop_on_one_window(monkeypatch):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 def test_both_directions_run_side_by_side_on_one_window(cell):
-    network = Network((Bidirectional("b", cell, 4, {"h_init": "learnt"}),), SHAPES, 3, every_step=False)
+    network = Network(
+        (Bidirectional("b", cell, 4, {"h_init": "learnt"}),), SHAPES, 3, every_step=False
+    )
     w, (past, future) = weights_of(network), inputs_of(batch=2)
-    np.testing.assert_allclose(last(network, w, past[:1], future[:1]), last(network, w, past, future)[:1], atol=1e-12)
+    np.testing.assert_allclose(
+        last(network, w, past[:1], future[:1]), last(network, w, past, future)[:1], atol=1e-12
+    )

@@ -1,4 +1,6 @@
-"""Networks as Keras models: equal to `forecast.networks.inference`, causal bit for bit, cuttable into chunks."""
+"""Networks as Keras models: equal to `forecast.networks.inference`, causal bit for bit, cuttable
+into chunks.
+"""
 
 from __future__ import annotations
 
@@ -31,24 +33,60 @@ from forecast.networks.layers.wiring import Wiring
 from forecast.system.errors import InputError
 
 BATCH, STEPS, HORIZON = 3, 10, 4
-SHAPES = Shapes(channels=3, future_channels=2, horizon=HORIZON, outputs=2, lookback=STEPS, target_channels=(0, 1))
+SHAPES = Shapes(
+    channels=3,
+    future_channels=2,
+    horizon=HORIZON,
+    outputs=2,
+    lookback=STEPS,
+    target_channels=(0, 1),
+)
 BLOCKS: dict[str, tuple[Block, ...]] = {
     "read-out alone": (),
     "dense": (Dense("hidden", 5), Dense("second", 4, "softplus")),
-    "taps": (Taps("taps", (0, 2, 3)), Dense("hidden", 6), Taps("more", (0, 2), (0, 4)), Dense("last", 4, "relu")),
+    "taps": (
+        Taps("taps", (0, 2, 3)),
+        Dense("hidden", 6),
+        Taps("more", (0, 2), (0, 4)),
+        Dense("last", 4, "relu"),
+    ),
     "lstm": (Recurrent("low", "lstm", 6), Dropout("drop", 0.3), Recurrent("high", "lstm", 5)),
     "gru": (Recurrent("low", "gru", 6), Recurrent("high", "gru", 5, {"reset_after": False})),
-    "simple": (Recurrent("low", "simple_rnn", 6, {"activation": "softplus"}), Recurrent("high", "elman", 4)),
-    "learnt": (Recurrent("low", "lstm", 4, {"h_init": "learnt"}), Recurrent("high", "jordan", 4, {"targets": (0, 1)})),
+    "simple": (
+        Recurrent("low", "simple_rnn", 6, {"activation": "softplus"}),
+        Recurrent("high", "elman", 4),
+    ),
+    "learnt": (
+        Recurrent("low", "lstm", 4, {"h_init": "learnt"}),
+        Recurrent("high", "jordan", 4, {"targets": (0, 1)}),
+    ),
     "parallel": (
-        Parallel("both", ((Dense("a", 3), Recurrent("r", "lstm", 4)), (Taps("t", (0, 1)), Recurrent("g", "gru", 4)))),
+        Parallel(
+            "both",
+            (
+                (Dense("a", 3), Recurrent("r", "lstm", 4)),
+                (Taps("t", (0, 1)), Recurrent("g", "gru", 4)),
+            ),
+        ),
         Dense("hidden", 3),
     ),
     "sum": (Parallel("both", ((Dense("a", 4),), (Recurrent("r", "multi_level", 4),)), "sum"),),
-    "bidirectional": (Recurrent("low", "gru", 3), Bidirectional("both", "lstm", 4), Dense("hidden", 3)),
-    "segments": (Segments("cut", 3, 3, (1,)), Dense("hidden", 5, "relu"), Recurrent("low", "gru", 4)),
+    "bidirectional": (
+        Recurrent("low", "gru", 3),
+        Bidirectional("both", "lstm", 4),
+        Dense("hidden", 3),
+    ),
+    "segments": (
+        Segments("cut", 3, 3, (1,)),
+        Dense("hidden", 5, "relu"),
+        Recurrent("low", "gru", 4),
+    ),
     "segments beyond": (Segments("cut", 4, 3, (0,)), Recurrent("low", "lstm", 4)),
-    "segments ahead": (Segments("cut", 3, 3, (1,)), Recurrent("low", "gru", 5, parts=2), Dropout("drop", 0.3)),
+    "segments ahead": (
+        Segments("cut", 3, 3, (1,)),
+        Recurrent("low", "gru", 5, parts=2),
+        Dropout("drop", 0.3),
+    ),
     "encoder-decoder": (Dense("first", 3), EncoderDecoder("seq", "lstm", 4)),
     "one to many": (EncoderDecoder("seq", "gru", 4, feedback=False),),
     "encoder-decoder, learnt": (EncoderDecoder("seq", "simple_rnn", 4, {"h_init": "learnt"}),),
@@ -58,7 +96,9 @@ EVERY_STEP = [name for name in BLOCKS if name != "bidirectional" and "segments" 
 
 
 def network(name: str, **more: object) -> Network:
-    return Network(BLOCKS[name], SHAPES, **{"future_units": 3, "every_step": name in EVERY_STEP, **more})
+    return Network(
+        BLOCKS[name], SHAPES, **{"future_units": 3, "every_step": name in EVERY_STEP, **more}
+    )
 
 
 def model_of(net: Network, dtype: str = "float32") -> keras.Model:
@@ -66,7 +106,9 @@ def model_of(net: Network, dtype: str = "float32") -> keras.Model:
     model = layers.assemble(net, seed=1, dtype=dtype)
     rng = np.random.default_rng(2)
     weights = layers.get_weights(model)
-    layers.set_weights(model, {key: (w + rng.normal(0, 0.3, w.shape)).astype(dtype) for key, w in weights.items()})
+    layers.set_weights(
+        model, {key: (w + rng.normal(0, 0.3, w.shape)).astype(dtype) for key, w in weights.items()}
+    )
     return model
 
 
@@ -80,7 +122,9 @@ def drawn(steps: int = STEPS, dtype: str = "float32", batch: int = BATCH) -> dic
 def test_model_equals_the_numpy_forward_pass(name: str) -> None:
     net = network(name)
     model, x = model_of(net), drawn()
-    wanted = inference.forward(net, layers.get_weights(model), x["past"].numpy(), x["future"].numpy())
+    wanted = inference.forward(
+        net, layers.get_weights(model), x["past"].numpy(), x["future"].numpy()
+    )
     np.testing.assert_allclose(model(x), wanted, atol=1e-5)
     assert model(x).shape == (BATCH, STEPS if net.every_step else 1, HORIZON, 2, 1)
 
@@ -89,12 +133,18 @@ def test_model_equals_the_numpy_forward_pass(name: str) -> None:
 def test_model_in_float64_equals_numpy_to_1e_10(name: str) -> None:
     net = network(name, future_units=0)
     model, x = model_of(net, "float64"), drawn(dtype="float64")
-    wanted = inference.forward(net, layers.get_weights(model), x["past"].numpy(), x["future"].numpy())
+    wanted = inference.forward(
+        net, layers.get_weights(model), x["past"].numpy(), x["future"].numpy()
+    )
     np.testing.assert_allclose(model(x), wanted, atol=1e-10)
 
 
 def test_model_without_future_channels_takes_the_past_alone() -> None:
-    net = Network(BLOCKS["lstm"], Shapes(3, 0, HORIZON, 2, STEPS, (0, 1), parameters=3), readout_activation="softplus")
+    net = Network(
+        BLOCKS["lstm"],
+        Shapes(3, 0, HORIZON, 2, STEPS, (0, 1), parameters=3),
+        readout_activation="softplus",
+    )
     model, past = model_of(net), drawn()["past"]
     wanted = inference.forward(net, layers.get_weights(model), past.numpy())
     np.testing.assert_allclose(model({"past": past}), wanted, atol=1e-5)
@@ -106,7 +156,9 @@ def test_weights_have_the_names_and_shapes_of_the_network(name: str) -> None:
     net = network(name)
     model = layers.assemble(net, seed=1)
     weights, wanted = layers.get_weights(model), weight_shapes(net)
-    assert {key: w.shape for key, w in weights.items()} == {key: w.shape for key, w in wanted.items()}
+    assert {key: w.shape for key, w in weights.items()} == {
+        key: w.shape for key, w in wanted.items()
+    }
     trainable = {key for key, w in wanted.items() if w.trainable}
     assert {key for key, v in layers.named_weights(model) if v.trainable} == trainable
 
@@ -177,7 +229,9 @@ def test_states_are_those_that_inference_streams() -> None:
     model = model_of(net)
     ours = layers.first_states(Wiring.over(net, model).carrying(), BATCH)
     theirs = inference.initial(net, layers.get_weights(model), BATCH).blocks
-    flat = {f"{path}/{name}": state for path, states in theirs.items() for name, state in states.items()}
+    flat = {
+        f"{path}/{name}": state for path, states in theirs.items() for name, state in states.items()
+    }
     assert ours.keys() == flat.keys()
     for key, state in flat.items():
         np.testing.assert_array_equal(ours[key], state)
@@ -204,7 +258,9 @@ def test_same_seed_builds_and_trains_the_same_bits() -> None:
         def step() -> None:
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean((model(x, training=True) - 1) ** 2)
-            optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+            optimizer.apply(
+                tape.gradient(loss, model.trainable_variables), model.trainable_variables
+            )
 
         for _ in range(3):
             step()

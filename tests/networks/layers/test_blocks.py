@@ -24,7 +24,9 @@ LINES: dict[str, list[Line]] = {
 }
 
 
-def side_by_side(x: tf.Tensor, kernel: tf.Tensor, lines: Sequence[Line], earlier: Sequence[tf.Tensor]) -> tf.Tensor:
+def side_by_side(
+    x: tf.Tensor, kernel: tf.Tensor, lines: Sequence[Line], earlier: Sequence[tf.Tensor]
+) -> tf.Tensor:
     columns = []
     for (delays, channels), before in zip(lines, earlier, strict=True):
         known = tf.concat([before, x if channels is None else tf.gather(x, channels, axis=-1)], 1)
@@ -45,7 +47,9 @@ def drawn(lines: Sequence[Line], *, rest: bool) -> tuple[tf.Tensor, DelayedDense
 
 @pytest.mark.parametrize("last", [None, 1, 5])
 @pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
-def test_output_and_gradients_are_those_of_the_rows_side_by_side(lines: list[Line], last: int | None) -> None:
+def test_output_and_gradients_are_those_of_the_rows_side_by_side(
+    lines: list[Line], last: int | None
+) -> None:
     x, layer, earlier = drawn(lines, rest=True)
     kernel = layer.kernel.value
     with tf.GradientTape(persistent=True) as tape:
@@ -55,7 +59,9 @@ def test_output_and_gradients_are_those_of_the_rows_side_by_side(lines: list[Lin
         losses = [tf.reduce_sum(output**2) for output in (found, wanted)]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     for source in (x, kernel, *earlier):
-        ours, theirs = (tape.gradient(loss, source, unconnected_gradients="zero") for loss in losses)
+        ours, theirs = (
+            tape.gradient(loss, source, unconnected_gradients="zero") for loss in losses
+        )
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -95,11 +101,15 @@ def test_steps_read_alone_are_those_of_the_whole_pass_however_blocks_follow_each
             variable.assign(rng.normal(size=variable.shape) * 0.5)
         given = {"past": rng.normal(size=(2, 12, 3)), "future": rng.normal(size=(2, 14, 2))}
         given = {name: tf.constant(value, tf.float32) for name, value in given.items()}
-        np.testing.assert_allclose(Wiring.over(network, model).model(4)(given), model(given)[:, -4:], atol=1e-5)
+        np.testing.assert_allclose(
+            Wiring.over(network, model).model(4)(given), model(given)[:, -4:], atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("count", [1, 3, STEPS, STEPS + 2])
-def test_the_last_rows_and_their_gradient_are_those_of_the_plain_slice_to_the_bit(count: int) -> None:
+def test_the_last_rows_and_their_gradient_are_those_of_the_plain_slice_to_the_bit(
+    count: int,
+) -> None:
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(BATCH, STEPS, CHANNELS)), tf.float32)
     factor = tf.constant(rng.normal(size=(BATCH, min(count, STEPS), CHANNELS)), tf.float32)

@@ -12,7 +12,9 @@ from forecast.networks.layers.decoder import frames, shifted_targets
 from forecast.networks.layers.wiring import Wiring
 
 HORIZON, STEPS, BATCH = 3, 5, 2
-SHAPES = Shapes(channels=2, future_channels=1, horizon=HORIZON, outputs=2, lookback=STEPS, parameters=3)
+SHAPES = Shapes(
+    channels=2, future_channels=1, horizon=HORIZON, outputs=2, lookback=STEPS, parameters=3
+)
 
 
 def network(**more: object) -> Network:
@@ -31,7 +33,9 @@ def model_with_weights(net: Network):
     model = layers.assemble(net, seed=0)
     rng = np.random.default_rng(1)
     weights = layers.get_weights(model)
-    layers.set_weights(model, {key: rng.normal(0, 0.5, w.shape).astype("float32") for key, w in weights.items()})
+    layers.set_weights(
+        model, {key: rng.normal(0, 0.5, w.shape).astype("float32") for key, w in weights.items()}
+    )
     return model
 
 
@@ -69,11 +73,15 @@ def test_gradient_of_the_free_run_equals_finite_differences() -> None:
     variables = dict(layers.named_weights(model))
     with tf.GradientTape() as tape:
         value = tf.reduce_sum(model(x) ** 2)
-    gradients = dict(zip(variables, tape.gradient(value, [v.value for v in variables.values()]), strict=True))
+    gradients = dict(
+        zip(variables, tape.gradient(value, [v.value for v in variables.values()]), strict=True)
+    )
     for name, weight in weights.items():
         direction = rng.normal(size=weight.shape)
         up, down = (loss(weights | {name: weight + sign * 1e-6 * direction}) for sign in (1, -1))
-        assert (up - down) / 2e-6 == pytest.approx(float(np.sum(gradients[name] * direction)), rel=1e-5), name
+        assert (up - down) / 2e-6 == pytest.approx(
+            float(np.sum(gradients[name] * direction)), rel=1e-5
+        ), name
 
 
 def test_frames_are_the_future_rows_one_to_h_steps_ahead() -> None:

@@ -1,4 +1,6 @@
-"""The recurrences with a kernel of their own against `keras.layers` with equal weights: results, gradients, states."""
+"""The recurrences with a kernel of their own against `keras.layers` with equal weights: results,
+gradients, states.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ PAIRS = {
     "LSTM backwards": ("lstm", keras.layers.LSTM, {"go_backwards": True}),
     "GRU reset after": ("gru", keras.layers.GRU, {}),
     "GRU reset before": ("gru", keras.layers.GRU, {"reset_after": False}),
-    "GRU reset before, backwards": ("gru", keras.layers.GRU, {"reset_after": False, "go_backwards": True}),
+    "GRU reset before, backwards": (
+        "gru",
+        keras.layers.GRU,
+        {"reset_after": False, "go_backwards": True},
+    ),
 } | {
     f"SimpleRNN {name}": ("simple_rnn", keras.layers.SimpleRNN, {"activation": name})
     for name in ("tanh", "sigmoid", "relu", "softplus")
@@ -35,21 +41,28 @@ def pair(name: str, units: int = UNITS, channels: int = CHANNELS) -> tuple[Scan,
     for layer in layers:
         layer.build((None, None, channels))
     values = [
-        drawn(k, *weight.shape, scale=0.3 * (UNITS / units) ** 0.5) for k, weight in enumerate(own.get_weights())
+        drawn(k, *weight.shape, scale=0.3 * (UNITS / units) ** 0.5)
+        for k, weight in enumerate(own.get_weights())
     ]
     for layer in layers:
         layer.set_weights(values)
     return layers
 
 
-def outputs_and_gradients(layer: keras.Layer, x: np.ndarray, states: list[np.ndarray]) -> list[np.ndarray]:
-    """Every output and the gradient of everything differentiable, of a loss that weighs all outputs differently."""
+def outputs_and_gradients(
+    layer: keras.Layer, x: np.ndarray, states: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Every output and the gradient of everything differentiable, of a loss that weighs all outputs
+    differently.
+    """
     x, states = tf.constant(x), [tf.constant(state) for state in states]
     with tf.GradientTape() as tape:
         tape.watch([x, *states])
         made = layer(x, initial_state=states)
         loss = tf.add_n([tf.reduce_sum(m * drawn(50 + k, *m.shape)) for k, m in enumerate(made)])
-    return [m.numpy() for m in [*made, *tape.gradient(loss, [x, *states, *layer.trainable_variables])]]
+    return [
+        m.numpy() for m in [*made, *tape.gradient(loss, [x, *states, *layer.trainable_variables])]
+    ]
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -103,7 +116,9 @@ def test_two_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["LSTM", "GRU reset after", "GRU reset before", "SimpleRNN softplus"])
+@pytest.mark.parametrize(
+    "name", ["LSTM", "GRU reset after", "GRU reset before", "SimpleRNN softplus"]
+)
 @pytest.mark.parametrize("rubbish", [np.nan, 1e30])
 def test_nothing_after_t_changes_a_bit_before_it(name: str, rubbish: float) -> None:
     layer, _ = pair(name)

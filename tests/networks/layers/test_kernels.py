@@ -1,4 +1,6 @@
-"""What numba compiles of the commonest cells: large nets, numbers that are none, and where it is kept."""
+"""What numba compiles of the commonest cells: large nets, numbers that are none, and where it is
+kept.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ import hashlib, numpy as np, tensorflow as tf
 from forecast.networks.layers.fused import native
 from forecast.networks.layers.scan import Scan
 assert native()
-layer, x = Scan("lstm", 7), tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32"))
+values = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
+layer, x = Scan("lstm", 7), tf.constant(values)
 layer.build(x.shape)
 layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
 with tf.GradientTape() as tape:
@@ -50,10 +53,19 @@ print(len(found))
 
 
 def begun(cache: Path, **environment: str) -> subprocess.Popen[str]:
-    given = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    given = {
+        **os.environ,
+        "NUMBA_CACHE_DIR": str(cache),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        **environment,
+    }
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PROGRAM], env=given, stdout=pipe, stderr=pipe, text=True
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        env=given,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
     )
 
 
@@ -119,14 +131,17 @@ def test_where_no_operation_can_be_registered_the_loop_gives_the_same(
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
-def test_no_windows_have_empty_outputs_and_gradients_of_zero(cell: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_windows_have_empty_outputs_and_gradients_of_zero(
+    cell: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     layer, x = Scan(cell, 3), tf.ones((0, 5, 4))
     layer.build((None, None, 4))
     with tf.GradientTape() as tape:
         found = layer(x)[0]
     assert found.shape == (0, 5, 3)
     assert not any(np.any(part) for part in tape.gradient(found, layer.trainable_variables))
-    assert "Exception ignored" not in capfd.readouterr().err  # an error in a callback of C is told there alone
+    # an error in a callback of C is told there alone
+    assert "Exception ignored" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
@@ -141,13 +156,17 @@ def test_no_python_runs_in_a_step(cell: str) -> None:
         return tape.gradient(found, layer.trainable_variables)
 
     graph = step.get_concrete_function().graph.as_graph_def()
-    nodes = [node.op for part in graph.library.function for node in part.node_def] + [node.op for node in graph.node]
+    nodes = [node.op for part in graph.library.function for node in part.node_def] + [
+        node.op for node in graph.node
+    ]
     assert "ForecastRecurrence" in nodes and not [op for op in nodes if "PyFunc" in op]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 @pytest.mark.parametrize("way", [tf.function, lambda function: function])
-def test_a_gradient_leaves_what_a_second_one_of_the_same_pass_reads(cell: str, way: Callable[..., Any]) -> None:
+def test_a_gradient_leaves_what_a_second_one_of_the_same_pass_reads(
+    cell: str, way: Callable[..., Any]
+) -> None:
     layer, x = Scan(cell, 3), tf.random.stateless_normal((2, 5, 4), (0, 1))
     layer.build(x.shape)
     layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
@@ -165,7 +184,9 @@ def test_a_gradient_leaves_what_a_second_one_of_the_same_pass_reads(cell: str, w
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
-def test_the_gradient_of_the_data_is_computed_only_where_it_is_asked_for(cell: str, tmp_path: Path) -> None:
+def test_the_gradient_of_the_data_is_computed_only_where_it_is_asked_for(
+    cell: str, tmp_path: Path
+) -> None:
     layers, x = [Scan(cell, 3), Scan(cell, 3)], tf.ones((2, 5, 4))
 
     def passed() -> tf.Tensor:
@@ -185,7 +206,9 @@ def test_the_gradient_of_the_data_is_computed_only_where_it_is_asked_for(cell: s
         return tape.gradient(found, x)
 
     passed()
-    assert [run_operations(one, tmp_path).count("ForecastRecurrenceToData") for one in (step, asked)] == [1, 2]
+    assert [
+        run_operations(one, tmp_path).count("ForecastRecurrenceToData") for one in (step, asked)
+    ] == [1, 2]
 
 
 def run_operations(function: Callable[[], Any], folder: Path) -> list[str]:
@@ -196,7 +219,12 @@ def run_operations(function: Callable[[], Any], folder: Path) -> list[str]:
     tf.profiler.experimental.stop()
     file = max(folder.rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime_ns)
     planes = xplane_pb2.XSpace.FromString(file.read_bytes()).planes
-    names = [p.event_metadata[event.metadata_id].name for p in planes for line in p.lines for event in line.events]
+    names = [
+        p.event_metadata[event.metadata_id].name
+        for p in planes
+        for line in p.lines
+        for event in line.events
+    ]
     return [name.rpartition(":")[2] for name in names]
 
 
@@ -214,4 +242,6 @@ def test_a_number_that_is_none_or_huge_stays_in_its_window(cell: str, value: flo
 
 
 def test_a_net_too_large_for_one_fast_product_is_taken_window_by_window() -> None:
-    assert [kernels.few.py_func(*sizes) for sizes in ((32, 65, 64), (160, 225, 41), (2000, 3000, 3))] == [64, 21, 1]
+    assert [
+        kernels.few.py_func(*sizes) for sizes in ((32, 65, 64), (160, 225, 41), (2000, 3000, 3))
+    ] == [64, 21, 1]

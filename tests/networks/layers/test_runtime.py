@@ -23,14 +23,22 @@ network = Network((Recurrent("a", "lstm", 2),), Shapes(1, 0, 1, 1, 3))
 assemble(network, seed=0)({"past": tf.zeros([1, 3, 1])})
 prepare_runtime(threads=1)
 import importlib.util, sys
-print([name for name in ("matplotlib", "sklearn") if name in sys.modules or not importlib.util.find_spec(name)])
-print(tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads())
+gone = lambda name: name in sys.modules or not importlib.util.find_spec(name)
+print([name for name in ("matplotlib", "sklearn") if gone(name)])
+threading = tf.config.threading
+print(
+    threading.get_intra_op_parallelism_threads(), threading.get_inter_op_parallelism_threads()
+)
 """
 
 
 def test_program_that_uses_a_network_prints_nothing_but_its_own_words() -> None:
-    """Nor does it load what Keras imports for its own plots; that can still be imported afterwards."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    """Nor does it load what Keras imports for its own plots; that can still be imported
+    afterwards.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.stderr, done.returncode) == ("[]\n1 1\n", "", 0)
 
 

@@ -28,7 +28,9 @@ LEARNT = [
 ]
 
 
-def built(name: str, options: dict[str, object], dtype: str = "float32") -> tuple[Scan, dict[str, np.ndarray]]:
+def built(
+    name: str, options: dict[str, object], dtype: str = "float32"
+) -> tuple[Scan, dict[str, np.ndarray]]:
     """The layer and its weights, none of them zero."""
     layer = Scan(name, UNITS, options, dtype=dtype)
     layer.build((None, None, CHANNELS))
@@ -48,7 +50,9 @@ def inputs(dtype: str = "float32") -> np.ndarray:
 
 @pytest.mark.parametrize(("name", "options"), CELLS + LEARNT, ids=str)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
-def test_layer_equals_the_cell_stepped_in_numpy(name: str, options: dict, dtype: str, tolerance: float) -> None:
+def test_layer_equals_the_cell_stepped_in_numpy(
+    name: str, options: dict, dtype: str, tolerance: float
+) -> None:
     layer, weights = built(name, options, dtype)
     x = inputs(dtype)
     states = layer.cell.initial(numpy_namespace, weights, BATCH)
@@ -68,7 +72,9 @@ def test_gradient_equals_that_of_the_unrolled_equation(name: str, options: dict)
     cell, x = layer.cell, tf.constant(inputs("float64"))
     w = {key: tf.constant(value) for key, value in weights.items()}
     rng = np.random.default_rng(7)
-    first = {key: tf.constant(rng.normal(size=(BATCH, size))) for key, size in cell.states().items()}
+    first = {
+        key: tf.constant(rng.normal(size=(BATCH, size))) for key, size in cell.states().items()
+    }
     weigh = rng.normal(size=(STEPS, BATCH, UNITS))
 
     def unrolled(x: tf.Tensor, w: dict, states: dict) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -85,14 +91,16 @@ def test_gradient_equals_that_of_the_unrolled_equation(name: str, options: dict)
         with tf.GradientTape() as tape:
             tape.watch([x, w, first])
             outputs, last = run(x, w, first)
-            loss = tf.reduce_sum(outputs * weigh) + tf.add_n([tf.reduce_sum(state**2) for state in last])
+            loss = tf.reduce_sum(outputs * weigh) + tf.add_n(
+                [tf.reduce_sum(state**2) for state in last]
+            )
         return keras.tree.flatten(tape.gradient(loss, [x, w, first], unconnected_gradients="zero"))
 
     for ours, wanted in zip(gradients(scanned), gradients(unrolled), strict=True):
         np.testing.assert_allclose(ours, wanted, atol=1e-12)
 
 
-def test_gradient_of_elman_stops_at_the_previous_state_and_that_of_the_simple_net_does_not() -> None:
+def test_gradient_of_elman_stops_at_the_previous_state_but_not_that_of_the_simple_net() -> None:
     def reaches_the_first_row(name: str) -> bool:
         layer, _ = built(name, {})
         x = tf.constant(inputs())

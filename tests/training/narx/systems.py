@@ -1,4 +1,6 @@
-"""Simulated systems with a known law, u (T, 1) and y (T, 1), and nets with weights that are not trained."""
+"""Simulated systems with a known law, u (T, 1) and y (T, 1), and nets with weights that are not
+trained.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,12 @@ import numpy as np
 from forecast.training.narx.net import Narx
 
 
-def tank(rows: int, seed: int, *, full: float = np.inf, dead: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A tank that empties with the root of its level, in raw units (1,000 of level, 50 of inflow); it may overflow."""
+def tank(
+    rows: int, seed: int, *, full: float = np.inf, dead: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """A tank that empties with the root of its level, in raw units (1,000 of level, 50 of inflow);
+    it may overflow.
+    """
     rng = np.random.default_rng(seed)
     u = np.repeat(rng.uniform(0.2, 1.0, size=rows // 10 + 1), 10)[:rows]
     level = np.empty(rows)
@@ -20,7 +26,9 @@ def tank(rows: int, seed: int, *, full: float = np.inf, dead: int = 0) -> tuple[
 
 
 def remembering(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """y moves with the product of the input now and 9 rows ago, as in NARMA-10 (Atiya & Parlos 2000)."""
+    """y moves with the product of the input now and 9 rows ago, as in NARMA-10 (Atiya & Parlos
+    2000).
+    """
     u = np.random.default_rng(seed).uniform(0.0, 0.5, size=rows)
     y = np.zeros(rows)
     for t in range(9, rows - 1):

@@ -15,7 +15,9 @@ from forecast.training.narx.states import with_states
 
 def experiment(outputs: int = 1) -> Experiment:
     rng = np.random.default_rng(0)
-    return Experiment(rng.normal(size=(60, 2)), np.cumsum(0.1 * rng.normal(size=(60, outputs)), axis=0))
+    return Experiment(
+        rng.normal(size=(60, 2)), np.cumsum(0.1 * rng.normal(size=(60, outputs)), axis=0)
+    )
 
 
 @pytest.mark.parametrize(("outputs", "hidden"), [(1, 3), (2, 3), (1, 0)])
@@ -32,24 +34,33 @@ def test_the_jacobian_in_coordinates_equals_central_differences(
     error = np.concatenate([e for e, _ in within.blocks(weights)])
     assert within.loss(weights) == pytest.approx(error @ error, rel=1e-12)
     steps = 1e-6 * np.eye(len(weights))
-    ends = ([np.concatenate([e for e, _ in within.blocks(weights + s)]) for s in sign * steps] for sign in (1, -1))
+    ends = (
+        [np.concatenate([e for e, _ in within.blocks(weights + s)]) for s in sign * steps]
+        for sign in (1, -1)
+    )
     numeric = (np.array(next(ends)) - np.array(next(ends))) / 2e-6
     assert np.abs(exact - numeric).max() < 1e-7 * (1 + np.abs(exact).max())
 
 
-def test_a_net_with_states_on_increments_sees_no_level_and_its_jacobian_equals_central_differences() -> None:
+def test_a_net_with_states_on_increments_sees_no_level_and_has_the_exact_jacobian() -> None:
     e = experiment()
     net = with_states(Narx(2, 1, (1,), (0,), 1, True, (-9.0,), (9.0,)), 3, 3)
     seen = differences(net, [e], 1)
     within = InCoordinates(ClosedLoop(net, [e], 3), seen)
     weights = 0.05 * np.random.default_rng(1).normal(size=within.n_weights)
     exact = np.concatenate([jacobian for _, jacobian in within.blocks(weights)], axis=1)
-    ends = ([np.concatenate([r for r, _ in within.blocks(weights + s)]) for s in sign * 1e-6 * np.eye(len(weights))]
-            for sign in (1, -1))  # fmt: skip
+    ends = (
+        [
+            np.concatenate([r for r, _ in within.blocks(weights + s)])
+            for s in sign * 1e-6 * np.eye(len(weights))
+        ]
+        for sign in (1, -1)
+    )
     numeric = (np.array(next(ends)) - np.array(next(ends))) / 2e-6
     assert np.abs(exact - numeric).max() < 1e-7 * (1 + np.abs(exact).max())
     low, high = (
-        net.layer.value(seen.outward(weights), np.r_[y, np.zeros(net.regressors - 1)][None]) for y in (0.0, 5.0)
+        net.layer.value(seen.outward(weights), np.r_[y, np.zeros(net.regressors - 1)][None])
+        for y in (0.0, 5.0)
     )
     np.testing.assert_allclose(high - low, [[5.0, 0.0, 0.0]], atol=1e-12)
 
@@ -58,10 +69,12 @@ def test_weights_go_in_and_out_unchanged() -> None:
     net = Narx(2, 2, (1, 2, 3), (0, 2), 3)
     weights = np.random.default_rng(2).normal(size=net.n_weights)
     coordinates = differences(net, [experiment(2)])
-    np.testing.assert_allclose(coordinates.outward(coordinates.inward(weights)), weights, atol=1e-12)
+    np.testing.assert_allclose(
+        coordinates.outward(coordinates.inward(weights)), weights, atol=1e-12
+    )
 
 
-def test_what_is_learnt_is_the_difference_of_the_output_and_its_path_begins_at_the_last_one() -> None:
+def test_the_difference_of_the_output_is_learnt_and_its_path_begins_at_the_last_one() -> None:
     net, e = Narx(2, 1, (1, 2, 3), (0, 2), 3), experiment()
     weights = differences(net, [e]).outward(np.zeros(net.n_weights))
     z = net.measured(e, 3)
@@ -69,7 +82,9 @@ def test_what_is_learnt_is_the_difference_of_the_output_and_its_path_begins_at_t
 
 
 def test_a_mass_with_friction_sampled_fast_is_followed_better_in_differences() -> None:
-    """200 rows a second: neighbouring outputs differ in the third digit, and the free run integrates twice."""
+    """200 rows a second: neighbouring outputs differ in the third digit, and the free run
+    integrates twice.
+    """
     rng = np.random.default_rng(0)
     force = np.repeat(rng.normal(size=60), 20)
     place, speed = np.zeros(len(force)), 0.0

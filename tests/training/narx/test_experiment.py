@@ -1,11 +1,20 @@
-"""Experiments, and what they show before any net is trained: bounds, dead times, memory of the inputs."""
+"""Experiments, and what they show before any net is trained: bounds, dead times, memory of the
+inputs.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from forecast.training.narx.experiment import Experiment, Standardization, dead_times, delayed, memory, saturation
+from forecast.training.narx.experiment import (
+    Experiment,
+    Standardization,
+    dead_times,
+    delayed,
+    memory,
+    saturation,
+)
 from tests.training.narx.systems import remembering, tank
 
 
@@ -15,8 +24,11 @@ def test_a_part_of_an_experiment_keeps_its_weights_and_may_have_no_observed_row(
     assert whole.part(np.array([False, True, True, False])).counted.tolist() == [[0.0], [3.0]]
 
 
-def test_a_standardized_experiment_has_mean_0_and_deviation_1_and_a_constant_column_stays_finite() -> None:
-    u, y = np.column_stack([np.arange(5.0), np.full(5, 7.0)]), np.array([1.0, np.nan, 3.0, 5.0, 7.0])
+def test_a_standardized_experiment_has_mean_0_and_deviation_1_and_stays_finite() -> None:
+    u, y = (
+        np.column_stack([np.arange(5.0), np.full(5, 7.0)]),
+        np.array([1.0, np.nan, 3.0, 5.0, 7.0]),
+    )
     experiment = Experiment(u, y)
     scaling = Standardization.fit([experiment])
     scaled = scaling.scale(experiment)

@@ -32,7 +32,9 @@ def test_delays_that_are_not_in_the_past_are_refused() -> None:
 
 @pytest.mark.parametrize("bound", [None, 0.4])
 @pytest.mark.parametrize("lengths", [[30], [1] * 30, [7, 1, 22]], ids=str)
-def test_a_free_run_in_pieces_is_the_same_to_the_last_bit(lengths: list[int], bound: float | None) -> None:
+def test_a_free_run_in_pieces_is_the_same_to_the_last_bit(
+    lengths: list[int], bound: float | None
+) -> None:
     net = net_of(2, 3, bound)
     weights, u = weights_of(net), np.random.default_rng(3).normal(size=(35, 2))
     whole = net.free_run(weights, u, np.full((5, 3), 0.1))
@@ -48,7 +50,9 @@ def test_a_loop_feeds_back_y_where_it_is_measured_and_its_own_bounded_output_els
     net = Narx(0, 1, (1,), (), 0, True, (-1.0,), (1.0,))
     double = np.array([0.0, 2.0])  # b2, W3: v[t] = 2 y[t-1]
     before = net.begin(double, np.zeros((4, 0)))
-    run, after = net.loop(double, before, np.zeros((4, 0)), np.array([[0.25], [np.nan], [np.nan], [3.0]]))
+    run, after = net.loop(
+        double, before, np.zeros((4, 0)), np.array([[0.25], [np.nan], [np.nan], [3.0]])
+    )
     assert run[:, 0].tolist() == [0.0, 0.5, 1.0, 2.0]
     assert after.y.tolist() == [[3.0]]
     assert net.loop(double, after, np.zeros((2, 0)))[0][:, 0].tolist() == [6.0, 2.0]

@@ -1,4 +1,6 @@
-"""The least-squares problems of a NARX net: exact derivatives of both loops, weights, gaps, memory."""
+"""The least-squares problems of a NARX net: exact derivatives of both loops, weights, gaps,
+memory.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,12 @@ def numeric_jacobian(problem: OpenLoop | ClosedLoop, weights: np.ndarray) -> np.
 @pytest.mark.parametrize("kind", [OpenLoop, ClosedLoop])
 @pytest.mark.parametrize(("inputs", "outputs", "bound"), SHAPES)
 def test_the_jacobian_equals_central_differences(
-    kind: type, inputs: int, outputs: int, bound: float | None, rows_per_block: int, monkeypatch: pytest.MonkeyPatch
+    kind: type,
+    inputs: int,
+    outputs: int,
+    bound: float | None,
+    rows_per_block: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(problems, "block_rows", lambda *_: rows_per_block)
     net = net_of(inputs, outputs, bound)
@@ -57,14 +64,20 @@ def test_the_one_output_jacobian_equals_the_complex_step_to_rounding() -> None:
     experiment = experiments_of(net)[0]
     experiment = Experiment(experiment.u, np.nan_to_num(experiment.y))
     weights = weights_of(net)
-    exact = np.concatenate([jacobian for _, jacobian in ClosedLoop(net, [experiment], 5).blocks(weights)], axis=1)
+    exact = np.concatenate(
+        [jacobian for _, jacobian in ClosedLoop(net, [experiment], 5).blocks(weights)], axis=1
+    )
     tilted = weights + 1e-30j * np.eye(len(weights))
-    complex_step = [net.free_run(w, experiment.u, experiment.y[:5])[5:].ravel().imag / 1e-30 for w in tilted]
+    complex_step = [
+        net.free_run(w, experiment.u, experiment.y[:5])[5:].ravel().imag / 1e-30 for w in tilted
+    ]
     np.testing.assert_allclose(exact, complex_step, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "bound"), SHAPES)
-def test_the_loss_is_the_sum_over_the_blocks(inputs: int, outputs: int, bound: float | None) -> None:
+def test_the_loss_is_the_sum_over_the_blocks(
+    inputs: int, outputs: int, bound: float | None
+) -> None:
     net = net_of(inputs, outputs, bound)
     weights = weights_of(net)
     for problem in (OpenLoop(net, experiments_of(net), 5), ClosedLoop(net, experiments_of(net), 5)):
@@ -73,7 +86,9 @@ def test_the_loss_is_the_sum_over_the_blocks(inputs: int, outputs: int, bound: f
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "bound"), SHAPES)
-def test_newton_and_step_by_step_give_the_same_free_run(inputs: int, outputs: int, bound: float | None) -> None:
+def test_newton_and_step_by_step_give_the_same_free_run(
+    inputs: int, outputs: int, bound: float | None
+) -> None:
     net = net_of(inputs, outputs, bound)
     stack = ClosedLoop(net, experiments_of(net), 5).train
     newton = stack.newton(weights_of(net))
@@ -97,7 +112,9 @@ def test_the_weights_of_an_experiment_multiply_squared_errors(kind: type) -> Non
     net = net_of(2, 1, None)
     rng = np.random.default_rng(2)
     u, y = rng.normal(size=(20, 2)), rng.normal(size=(20, 1))
-    once, twice = (kind(net, [Experiment(u, y, np.full(20, w))], 5).loss(weights_of(net)) for w in (1.0, 2.0))
+    once, twice = (
+        kind(net, [Experiment(u, y, np.full(20, w))], 5).loss(weights_of(net)) for w in (1.0, 2.0)
+    )
     assert twice == pytest.approx(2 * once)
     assert kind(net, [Experiment(u, y)], 5).loss(weights_of(net)) == once
 
@@ -134,19 +151,24 @@ rng = np.random.default_rng(0)
 net = Narx(1, 24, (1,), (0,), 1, linear=False)
 experiment = Experiment(rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 24)))
 for kind in (OpenLoop, ClosedLoop):
-    lm.minimise(kind(net, [experiment], 1), 0.1 * rng.normal(size=net.n_weights), options=lm.Options(max_iterations=1))
+    weights = 0.1 * rng.normal(size=net.n_weights)
+    lm.minimise(kind(net, [experiment], 1), weights, options=lm.Options(max_iterations=1))
 # ru_maxrss would count the process this one was forked from; VmHWM is its own peak
 print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))
 """
 
 
 def test_twenty_thousand_steps_of_24_outputs_stay_below_one_gigabyte() -> None:
-    run = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
+    )
     assert int(run.stdout) < 1_000_000  # kB
 
 
 def test_held_out_rows_are_judged_by_the_same_free_run_and_train_nothing() -> None:
-    """As if the whole record were run once from its start: nothing is begun anew behind the block."""
+    """As if the whole record were run once from its start: nothing is begun anew behind the
+    block.
+    """
     net, whole = net_of(1, 1, None), experiments_of(net_of(1, 1, None))[0]
     within = (np.arange(len(whole)) >= 15) & (np.arange(len(whole)) < 25)
     train, held_out = (
@@ -155,8 +177,12 @@ def test_held_out_rows_are_judged_by_the_same_free_run_and_train_nothing() -> No
     )
     problem, weights = continued(net, [train], [held_out], 5), weights_of(net)
     run = net.free_run(weights, whole.u, whole.y[:5])
-    assert problem.validation(weights) == pytest.approx(np.nanmean((run - whole.y)[within] ** 2), rel=1e-9)
+    assert problem.validation(weights) == pytest.approx(
+        np.nanmean((run - whole.y)[within] ** 2), rel=1e-9
+    )
     other = whole.changed(y=np.where(within[:, None], 9.0, whole.y))
     hidden = other.changed(y=np.where(within[:, None], np.nan, other.y))
-    assert problem.loss(weights) == pytest.approx(ClosedLoop(net, [hidden], 5).loss(weights), rel=1e-9)
+    assert problem.loss(weights) == pytest.approx(
+        ClosedLoop(net, [hidden], 5).loss(weights), rel=1e-9
+    )
     assert problem.n_residuals == np.count_nonzero(np.isfinite(whole.y[5:, 0]) & ~within[5:])

@@ -1,4 +1,6 @@
-"""Nets with a state of their own: exact derivatives, their beginning as the linear model, and what they are for."""
+"""Nets with a state of their own: exact derivatives, their beginning as the linear model, and what
+they are for.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def net_of(inputs: int, outputs: int, order: int, hidden: int = 3, bound: float 
 def begun(net: Narx, experiments: list[Experiment], seed: int) -> np.ndarray:
     """The ARX model in states that are uncorrelated, with tanh units that do not act yet."""
     plain = replace(net, hidden=0)
-    weights = states.whitened(plain, states.linear(plain, experiments), experiments, net.measured_outputs)
+    weights = states.whitened(
+        plain, states.linear(plain, experiments), experiments, net.measured_outputs
+    )
     return states.bent(net, weights, np.random.default_rng(seed))
 
 
@@ -38,8 +42,12 @@ def experiment(inputs: int, outputs: int, rows: int = 40) -> Experiment:
     return Experiment(u, y + 0.01 * rng.normal(size=y.shape))
 
 
-@pytest.mark.parametrize(("inputs", "outputs", "order"), [(1, 1, 2), (2, 1, 3), (1, 2, 2), (0, 1, 3)])
-def test_the_jacobian_of_the_free_run_equals_central_differences(inputs: int, outputs: int, order: int) -> None:
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "order"), [(1, 1, 2), (2, 1, 3), (1, 2, 2), (0, 1, 3)]
+)
+def test_the_jacobian_of_the_free_run_equals_central_differences(
+    inputs: int, outputs: int, order: int
+) -> None:
     net, e = net_of(inputs, outputs, order), experiment(inputs, outputs)
     problem = ClosedLoop(net, [e, e.part(slice(20))], START)
     rng = np.random.default_rng(1)
@@ -48,7 +56,8 @@ def test_the_jacobian_of_the_free_run_equals_central_differences(inputs: int, ou
     steps = 1e-6 * np.eye(len(weights))
     new = [ClosedLoop(net, [e, e.part(slice(20))], START) for _ in range(2)]
     up, down = (
-        np.array([p.residuals(weights + s) for s in sign * steps]) for p, sign in zip(new, (1, -1), strict=True)
+        np.array([p.residuals(weights + s) for s in sign * steps])
+        for p, sign in zip(new, (1, -1), strict=True)
     )
     assert np.abs(exact - (up - down) / 2e-6).max() < 1e-7 * (1 + np.abs(exact).max())
 
@@ -61,7 +70,9 @@ def test_newtons_run_is_that_of_one_row_after_another_and_of_the_loops() -> None
     assert newton is not None
     np.testing.assert_allclose(newton[START:], stack.stepwise(weights)[START:], atol=1e-10)
     before = net.loop(weights, net.begin(weights, e.u), e.u[:START], e.y[:START])[1]
-    np.testing.assert_allclose(net.loop(weights, before, e.u[START:])[0], newton[START:, :1], atol=1e-10)
+    np.testing.assert_allclose(
+        net.loop(weights, before, e.u[START:])[0], newton[START:, :1], atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
@@ -88,9 +99,14 @@ def test_other_states_leave_the_outputs_as_they_were() -> None:
     before = states.linear(net, [e])
     after = states.whitened(net, before, [e], 1)
     paths = [weights[2:].reshape(2, -1) for weights in (before, after)]
-    responses = [[(np.linalg.matrix_power(p[:, :2], k) @ p[:, 2:])[0] for k in range(100)] for p in paths]
+    responses = [
+        [(np.linalg.matrix_power(p[:, :2], k) @ p[:, 2:])[0] for k in range(100)] for p in paths
+    ]
     np.testing.assert_allclose(responses[1], responses[0], atol=1e-9)
-    rests = [np.linalg.solve(np.eye(2) - p[:, :2], w[:2])[0] for p, w in zip(paths, (before, after), strict=True)]
+    rests = [
+        np.linalg.solve(np.eye(2) - p[:, :2], w[:2])[0]
+        for p, w in zip(paths, (before, after), strict=True)
+    ]
     assert rests[1] == pytest.approx(rests[0], abs=1e-9)
 
 
@@ -106,7 +122,11 @@ def test_a_system_whose_state_nobody_measures_is_followed_to_its_noise() -> None
     first, last = whole.part(slice(360)), whole.part(slice(360, None))
     net = net_of(1, 1, 2, bound=10.0)
     start = begun(net, [first], 0)
-    found = lm.minimise(ClosedLoop(net, [first], START), start, options=lm.Options(max_iterations=40))
-    runs = [net.free_run(weights, last.u, last.y[:START])[20:, 0] for weights in (start, found.weights)]
+    found = lm.minimise(
+        ClosedLoop(net, [first], START), start, options=lm.Options(max_iterations=40)
+    )
+    runs = [
+        net.free_run(weights, last.u, last.y[:START])[20:, 0] for weights in (start, found.weights)
+    ]
     linear, trained = (float(np.sqrt(np.mean((run - y[380:]) ** 2))) for run in runs)
     assert trained < 0.04 < linear

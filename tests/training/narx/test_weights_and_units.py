@@ -1,4 +1,6 @@
-"""Unusual weights and units: only ratios of weights act, constants never, and dates are no numbers."""
+"""Unusual weights and units: only ratios of weights act, constants never, and dates are no
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from forecast.training.narx.experiment import Experiment, Standardization, balan
 
 
 @pytest.mark.parametrize("value", [0.1, 0.3, 1e9 + 0.1, 0.0])
-def test_an_input_that_is_constant_to_all_digits_never_acts_although_its_deviation_is_not_exactly_0(value) -> None:
+def test_an_input_that_is_constant_to_all_digits_never_acts_although_its_deviation_is_not_exactly_0(
+    value,
+) -> None:
     u = np.full((421, 1), value)
     scaling = Standardization.fit([Experiment(u, np.arange(421.0))])
     assert np.abs(scaling.scale_u(np.append(u, [[2 * value + 1]], axis=0))).max() < 1e-150
@@ -18,14 +22,18 @@ def test_an_input_that_is_constant_to_all_digits_never_acts_although_its_deviati
 
 def test_only_the_ratios_of_weights_are_left_of_them_over_all_experiments() -> None:
     y = [0.0, np.nan, 1.0, 2.0]
-    first, second = balanced([Experiment(None, y, [1e-9, 5.0, 3e-9, 0.0]), Experiment(None, y, [2e-9] * 4)])
+    first, second = balanced(
+        [Experiment(None, y, [1e-9, 5.0, 3e-9, 0.0]), Experiment(None, y, [2e-9] * 4)]
+    )
     np.testing.assert_allclose(first.counted[:, 0], [0.5, 0.0, 1.5, 0.0])
     np.testing.assert_allclose(second.counted[:, 0], [1.0, 0.0, 1.0, 1.0])
     alone = Experiment(None, y)
     assert balanced([alone])[0] is alone
 
 
-@pytest.mark.parametrize("values", [np.array(["2020-01-01", "2020-01-02"], "M8[ns]"), [1 + 1j, 2.0]])
+@pytest.mark.parametrize(
+    "values", [np.array(["2020-01-01", "2020-01-02"], "M8[ns]"), [1 + 1j, 2.0]]
+)
 def test_dates_and_complex_numbers_are_no_series(values) -> None:
     with pytest.raises(InputError, match="`u` is no table of numbers"):
         Experiment(values, [0.0, 1.0])
