@@ -358,11 +358,9 @@ def _distribution_row(key: tuple[str, ...], part: pd.DataFrame, levels: list[flo
         part[part["metric"] == "coverage"].set_index("level")["value"],
         plain.get("rise_rate"),
     )
-    base = (
-        None
-        if text.missing(rate) or text.missing(plain.get("brier"))
-        else float(rate) * (1 - float(rate))
-    )  # type: ignore[arg-type]
+    base = None
+    if rate is not None and not text.missing(rate) and not text.missing(plain.get("brier")):
+        base = float(rate) * (1 - float(rate))
     cells = [
         Cell(RANKING_TITLES[ranking], ranking),
         Cell(text.name(head), head),

@@ -322,14 +322,10 @@ def _residual_row(results: Results, found: Residuals, *, several: bool) -> Row:
 
 
 def _p(value: float | None) -> Cell:
-    if text.missing(value):
+    if value is None or text.missing(value):
         return EMPTY
-    return Cell(
-        text.p_value(value).removeprefix("p = ").removeprefix("p "),
-        value,
-        "",
-        _mark(float(value) < LEVEL),
-    )  # type: ignore[arg-type]
+    shown = text.p_value(value).removeprefix("p = ").removeprefix("p ")
+    return Cell(shown, value, "", _mark(float(value) < LEVEL))
 
 
 def _mark(bad: bool) -> str:
