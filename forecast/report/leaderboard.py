@@ -49,18 +49,38 @@ def combined(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
 def as_csv(rows: list[Row]) -> str:
     """The table as CSV text with \\n line ends: equal rows are equal bytes.
 
-    Scores of distributions stand last.
+    Scores of distributions stand last. Measured values have `DIGITS` significant digits, so that
+    the rounding errors of another kind of processor leave the committed file as it is.
     """
     buffer = io.StringIO()
     beside = sorted({key for row in rows for key in row if key.startswith(OF_DISTRIBUTIONS)})
     columns = [*metrics.leaderboard_columns(), *beside]
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({column: rounded(row.get(column, "")) for column in columns})
     return buffer.getvalue()
 
 
 OF_DISTRIBUTIONS = ("crps", "winkler_")
+
+DIGITS = 5
+"""Significant digits of a measured value in reports/leaderboard.csv; the files of stage `compare`
+keep them all.
+"""
+
+
+def rounded(cell: str) -> str:
+    """A cell with `DIGITS` significant digits where it is a number with decimals; any other as it
+    is.
+    """
+    try:
+        value = float(cell)
+    except ValueError:
+        return cell
+    if cell.lstrip("-").isdigit():  # a count, such as the parameters, is exact
+        return cell
+    return f"{value:.{DIGITS}g}"
 
 
 def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:

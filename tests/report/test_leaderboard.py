@@ -16,7 +16,7 @@ from forecast.comparison.metrics import leaderboard_columns
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.report.board import leaderboard
-from forecast.report.leaderboard import as_csv, combined, lines, ranks_in_words, show
+from forecast.report.leaderboard import as_csv, combined, lines, ranks_in_words, rounded, show
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support.artifacts import write_project
@@ -69,6 +69,33 @@ def test_a_score_keeps_every_digit_that_was_written(root):
     maes = {row["mae"] for row in combined(ProjectPaths.of(root), ["hourly"]) if row["mae"]}
     assert maes <= set(re.split(r"[,\n]", source))
     assert max(len(m.replace(".", "").lstrip("0")) for m in maes) >= 10
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("1.23649871234", "1.2365"),
+        ("0.00012345678", "0.00012346"),
+        ("-2.00000000001", "-2"),
+        ("123456", "123456"),
+        ("1234567.25", "1.2346e+06"),
+        ("", ""),
+        ("False", "False"),
+        ("lstm", "lstm"),
+    ],
+)
+def test_a_measured_value_is_committed_with_five_significant_digits_and_a_count_exactly(
+    written, shown
+):
+    assert rounded(written) == shown
+
+
+def test_rounding_errors_of_another_processor_leave_the_committed_table_as_it_is(root):
+    rows = combined(ProjectPaths.of(root), DATASETS)
+    measured = float(rows[0]["mase"])
+    elsewhere = [{**rows[0], "mase": f"{measured * (1 + 1e-9):.12g}"}, *rows[1:]]
+    assert elsewhere[0]["mase"] != rows[0]["mase"]
+    assert as_csv(elsewhere) == as_csv(rows)
 
 
 def test_the_table_has_the_agreed_columns_and_no_timing(root):
