@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 
@@ -21,9 +22,9 @@ IMPORTLINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8
 
 MOST_ROOMS = 16
 MOST_LAYERS = 10
-MOST_MODULES = 239
-MOST_LINES = 40_000
-"""The aim of the house; what is added is paid for by what goes."""
+MOST_MODULES = 250
+MOST_NODES = 220_000
+"""Nodes of the syntax trees, which no formatting changes; what is new is paid for by what goes."""
 FEWEST_LINES = 40
 MOST_TYPE_CHECKS = 5
 DOORS = ("tensorflow", "keras", "optuna", "mlflow")
@@ -101,9 +102,35 @@ def test_the_page_walks_through_the_files_that_name_lookback() -> None:
     assert walked == list(WALK) and len(walked) <= 6
 
 
-def test_there_are_few_modules_and_few_lines() -> None:
+def count_nodes(tree: ast.Module) -> int:
+    """Nodes of a syntax tree, without annotations, docstrings and the contexts of names."""
+    uncounted: set[int] = set()
+    for node in ast.walk(tree):
+        roots = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else []:
+            value = statement.value if isinstance(statement, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                roots.append(statement)
+        for root in filter(None, roots):
+            uncounted |= {id(inner) for inner in ast.walk(root)}
+    return sum(
+        id(node) not in uncounted and not isinstance(node, ast.expr_context)
+        for node in ast.walk(tree)
+    )
+
+
+def test_types_docstrings_and_formatting_cost_no_node() -> None:
+    plain = ast.parse("def f(x):\n    return x + 1")
+    typed = ast.parse('def f(\n    x: int,\n) -> int:\n    """One more."""\n    return x + 1')
+    assert count_nodes(plain) == count_nodes(typed)
+    assert count_nodes(ast.parse("x = 1 + 1")) > count_nodes(ast.parse("x = 1"))
+
+
+def test_there_are_few_modules_and_few_nodes() -> None:
     assert len(MODULES) <= MOST_MODULES
-    assert sum(map(lines, MODULES)) <= MOST_LINES
+    nodes = [count_nodes(ast.parse(path.read_text("utf-8"))) for path in MODULES.values()]
+    assert sum(nodes) <= MOST_NODES
 
 
 def test_a_module_is_large_enough_to_be_one() -> None:
