@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from docs import notebooks
-from forecast import OFFERED, identification
+from forecast import PUBLIC_MODULES, identification
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -79,7 +79,7 @@ def learnt(path: Path, folder: Path, *, run: bool) -> None:
 
 def reference() -> dict[str, str]:
     """Name → page of the public names, which mkdocstrings fills."""
-    functions = "\n\n".join(f"::: {module}.{name}" for name, module in OFFERED.items())
+    functions = "\n\n".join(f"::: {module}.{name}" for name, module in PUBLIC_MODULES.items())
     first = (
         "# forecast\n\n`import forecast` offers these names, which stay as they are"
         f" described.\n\n{functions}\n"

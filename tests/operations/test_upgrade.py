@@ -5,10 +5,7 @@ is in it.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tarfile
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -68,36 +65,6 @@ def test_every_family_saved_by_an_earlier_version_forecasts_what_it_did(former):
     assert last.keys() == FORECASTS.keys() and len(last) == 21
     for name, values in last.items():
         np.testing.assert_allclose(values, FORECASTS[name], rtol=1e-9, err_msg=name)
-
-
-def test_models_logged_by_an_earlier_version_load_and_forecast_in_mlflow(former):
-    answered = 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's advice on its own type hints
-        from mlflow import pyfunc
-    for name, folder in logged(former).items():
-        (saved,) = (folder / "artifacts").iterdir()
-        if Service.load(saved).ensemble.forecasters[0].statistical:
-            # their states begin with the first row of a request, which is another one here
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = pyfunc.load_model(str(folder)).predict(prepared(former).tail(14))
-        np.testing.assert_allclose(found["y_hat"], FORECASTS[name], rtol=1e-9, err_msg=name)
-        answered += 1
-    assert answered == 17
-
-
-def test_the_modules_that_logged_models_import_are_those_of_today():
-    code = (
-        "import sys, forecast; light = set(sys.modules); import forecast.errors,"
-        " forecast.system.errors as now;assert forecast.errors is now and now.__name__ =="
-        " 'forecast.system.errors';from forecast.errors import InputError; from forecast.serving"
-        " import Service;assert InputError is now.InputError and Service.__module__ =="
-        " 'forecast.forecaster.serving';assert not {'numpy', 'pandas', 'pydantic', 'yaml'} & light,"
-        " light"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, env=small_project.environment())
 
 
 def test_a_project_of_an_earlier_version_is_used_on_in_place(former):
