@@ -1,0 +1,259 @@
+"""What stages `tune` and `train` write of a candidate: typed records, each with one file format.
+
+    RunRecord     data/trained/<dataset>/<candidate>/record.json: how the candidate was trained
+    SeedFit       fit.json of one seed beside its forecasts, and an entry of `RunRecord.seeds`
+    StudyRecord   data/tuned/<dataset>/<candidate>.json: every tuning trial and the best of them
+
+A record is written by `write` and read by `read`, nowhere else. Numbers that are not finite are
+None, since JSON has neither NaN nor infinity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from forecast.system import files
+from forecast.system.errors import DataError
+
+RunStatus = Literal["ok", "failed"]
+Ranking = Literal["shipped", "architecture", "baseline"]
+Number = Annotated[float | None, BeforeValidator(files.json_number)]
+"""A finite number; None where it was not measured or is not finite."""
+
+
+class Record(BaseModel):
+    """Base of everything that a stage writes for the next: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values, by field name."""
+        return self.model_dump(mode="json")
+
+    def write(self, path: Path) -> None:
+        """Write the record to `path`; equal records give equal bytes."""
+        files.write_json(path, self.to_json())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The record in `path`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DataError: the file holds something else.
+        """
+        try:
+            return cls.model_validate(files.read_json(path))
+        except FileNotFoundError:
+            raise
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the file"
+            reason = f"{place}: {first['msg']}"
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path}: no {cls.__name__} of this version ({reason}). Delete it and run"
+            " `dvc repro` to make it again."
+        ) from None
+
+
+class SeedFit(Record):
+    """How one seed of a candidate was fitted."""
+
+    seed: int
+    status: RunStatus = "ok"
+    reason: str = ""
+    """Why it failed; of one that succeeded, a remark."""
+    best_step: int = 0
+    """The training step with the lowest validation loss; 0 where no steps are taken."""
+    repeated_steps: int = 0
+    """Steps taken once more on train and validation rows together."""
+    steps_by_fold: tuple[int, ...] = ()
+    """By fold of the validation block, the step that the other folds have lowest."""
+    validation_loss: Number = None
+    curve: tuple[tuple[int, Number, Number], ...] = ()
+    """(step, train loss, validation loss) in scaled units."""
+    n_params: int = 0
+    refits: int = 0
+    """How often it was fitted again in the backtest, after the validation block."""
+    rows_seen: int = 0
+    """Train rows of all series that the fit which serves has seen."""
+
+    @property
+    def steps_taken(self) -> int:
+        """Training steps up to the last look at the validation loss, and those repeated."""
+        return self.curve[-1][0] + self.repeated_steps if self.curve else 0
+
+
+class TrainingCost(Record):
+    """What training a candidate took, over all seeds, in counts that do not depend on a machine."""
+
+    gradient_steps: int = 0
+    """Gradient steps that were allowed."""
+    gradient_steps_taken: int = 0
+    tuning_gradient_steps: int = 0
+    """Gradient steps that were allowed to all tuning trials together."""
+    targets_learnt_from: int = 0
+    """Target values in all batches of training and tuning."""
+
+
+class Digests(Record):
+    """sha256 digests of everything that a result depends on."""
+
+    data: str = ""
+    config: str = ""
+    code: str = ""
+    key: str = ""
+
+
+class Diagnostics(Record):
+    """What the network of one seed does (`forecast.backtest.diagnostics.examine`)."""
+
+    seed: int
+    numbers: dict[str, Any]
+    arrays: dict[str, Any]
+
+    @property
+    def loop(self) -> dict[str, Any]:
+        """Of a recursive network the closed loop's verdict, reach and exponent; else empty."""
+        return self.numbers.get("loop") or {}
+
+
+class Trial(Record):
+    """One finished tuning trial; failed trials have a reason and no value."""
+
+    number: int
+    """Counts the finished trials of a study from 0."""
+    params: dict[str, Any] = {}
+    """The tuned fields of the model and their values."""
+    value: Number = None
+    """The validation loss."""
+    curve: tuple[tuple[Number, ...], ...] = ()
+    """Rows of step and losses; the last column is the validation loss."""
+    reason: str = ""
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """The trial with the lowest value, the earliest of equals; None when every trial failed."""
+    finished = [trial for trial in trials if trial.value is not None]
+    return min(finished, key=lambda trial: trial.value or 0.0, default=None)
+
+
+class StudyRecord(Record):
+    """The finished trials of one study and the number of the best one."""
+
+    model: str
+    skip: str | None
+    study: str
+    """The key of the study: the digest of everything that its result depends on."""
+    n_trials: int
+    gradient_steps: int
+    """Gradient steps that one trial was allowed."""
+    best: int | None
+    """The number of the trial with the lowest value; None when every trial failed."""
+    trials: tuple[Trial, ...]
+
+    @property
+    def best_params(self) -> dict[str, Any] | None:
+        """The values of the best trial; None when every trial failed."""
+        return None if self.best is None else self.trials[self.best].params
+
+
+class Recipe(Record):
+    """What it takes to train a candidate again, tuned values filled in."""
+
+    candidate: str
+    """Its name: that of the model, with `.linear` or `.last` for a network's skip."""
+    model: str
+    params: dict[str, Any]
+    """The entry of configs/models.yaml, complete; a combination's rule."""
+    ranking: Ranking
+    skip: str | None = None
+    """The skip that a network is added to; None for everything that has none."""
+
+
+class Member(Recipe):
+    """The recipe of a combination's member, and its weight."""
+
+    weight: float
+
+
+class FullRecipe(Recipe):
+    """A recipe, and of a combination those of its members, the largest weight first."""
+
+    members: tuple[Member, ...] = ()
+
+
+class DatedWeights(Record):
+    """Member weights, and the last target that they were learnt from."""
+
+    weights: dict[str, float]
+    """Candidate to its weight; they sum to 1."""
+    learnt_until: datetime
+
+
+def newest_weights(history: Sequence[DatedWeights], cutoff: datetime) -> DatedWeights:
+    """The newest of `history` (rising in time) learnt without looking past `cutoff`.
+
+    The first, those of the validation block, where none is that old.
+    """
+    usable = [dated for dated in history if dated.learnt_until <= cutoff]
+    return usable[-1] if usable else history[0]
+
+
+class RunRecord(FullRecipe):
+    """What stage `train` leaves of one candidate."""
+
+    dataset: str
+    family: str
+    kind: str
+    """The kind of model: baseline, linear, regression, statistical, network or combination."""
+    status: RunStatus
+    reason: str = ""
+    """Why it failed, by seed; of a combination also which members it is made without."""
+    skip_model: str | None = None
+    """The model that is this candidate's skip standing alone."""
+    description: str = ""
+    equation: str = ""
+    source: str = ""
+    """The publication that the model is from."""
+    tuned: dict[str, Any] = {}
+    """The values that tuning selected, by field."""
+    trials: tuple[Trial, ...] = ()
+    seeds: tuple[SeedFit, ...] = ()
+    cost: TrainingCost = TrainingCost()
+    n_params: int = 0
+    """Numbers fitted to data; of a combination, those of all members."""
+    refits: int = 0
+    rows_seen: int = 0
+    weights: tuple[DatedWeights, ...] = ()
+    """Of a combination its weights through the blocks, rising in time, validation first."""
+    diagnostics: Diagnostics | None = None
+    digests: Digests = Digests()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a seed failed, or no member was left; it has no forecasts then."""
+        return self.status != "ok"
+
+    @property
+    def is_network(self) -> bool:
+        """Whether the candidate is a neural network."""
+        return self.kind == "network"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Model and ranking, which name a candidate's rows in every table."""
+        return {"model": self.model, "ranking": self.ranking}
+
+
+def read_run_records(trained: Path) -> dict[str, RunRecord]:
+    """Every record in data/trained/<dataset> by candidate, in the order of the names."""
+    paths = sorted(trained.glob("*/record.json"), key=lambda path: path.parent.name)
+    return {path.parent.name: RunRecord.read(path) for path in paths}
