@@ -9,7 +9,6 @@ both the entry that makes it and every room that computes may import it from her
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -193,36 +192,3 @@ class Task(Config):
 def load_task(path: Path) -> Task:
     """The task that the prepare stage wrote; `InputError` for a file that holds something else."""
     return validated(Task, read_json(path), where=str(path))
-
-
-def saved_task(content: Mapping[str, Any], *, where: str) -> Task:
-    """The task of a saved model.
-
-    One saved before there were tasks holds the whole entry of configs/datasets.yaml.
-    """
-    if "task" in content:
-        return validated(Task, content["task"], where=f"{where}: task")
-    return validated(Task, _of_old_entry(content["dataset"]), where=f"{where}: dataset")
-
-
-def _of_old_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a task from the entry, whose keys were named otherwise then."""
-
-    def column(old: Mapping[str, Any]) -> dict[str, Any]:
-        drifts, gaps = old.get("level") == "drifting", old.get("max_missing", 0) > 0
-        named = {"name": old["column"], "transform": old.get("transform", "none")}
-        return {**named, "difference_inputs": drifts, "may_be_missing": gaps}
-
-    step_size = entry.get("stride", 1)
-
-    return {
-        "target": [column(old) for old in entry["target"]],
-        "past_exogenous": [column(old) for old in entry.get("past", ())],
-        "calendar_features": entry.get("future", ()),
-        "calendar": entry["calendar"],
-        "horizon": entry["horizon"],
-        "lookback": entry["lookback"],
-        "season_length": entry["season"],
-        "step_size": step_size,
-        "calibration_step_size": entry.get("calibration_stride") or step_size,
-    }

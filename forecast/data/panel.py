@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -68,14 +67,6 @@ def with_series(forecasts: pd.DataFrame) -> pd.DataFrame:
     several = forecasts["output"].nunique() > 1 if "output" in forecasts else False
     ids = forecasts["unique_id"].astype(str)
     return forecasts.assign(series=ids + "/" + forecasts["output"].astype(str) if several else ids)
-
-
-def read_forecasts(path: Path, block: str = "") -> pd.DataFrame:
-    """A forecasts.parquet or a block of it; versions up to 0.1 kept no volatility, so it is unknown
-    there.
-    """
-    frame = pd.read_parquet(path, filters=[("block", "==", block)] if block else None)
-    return frame if "volatility" in frame else frame.assign(volatility=float("nan"))
 
 
 def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:

@@ -216,7 +216,7 @@ def _check_files_are_those_taken(name: str, dataset: Dataset, root: Path) -> Non
     results.
     """
     taken = snapshots.provenance(root, name).get("file_sha256", "") if dataset.source.files else ""
-    # one of two in older records
+    # one of two where `issued_path` came later
     for path, digest in zip(dataset.source.files, taken.split(), strict=False):
         if (root / path).is_file() and files.sha256(root / path) != digest:
             old = (

@@ -20,7 +20,7 @@ import pandas as pd
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import written
-from forecast.data.panel import read_forecasts, with_series
+from forecast.data.panel import with_series
 from forecast.system.errors import DataError, InputError
 from forecast.system.files import read_json
 
@@ -46,11 +46,9 @@ def _table(name: str) -> cached_property[pd.DataFrame]:
     """A table of stage `compare`, read from its file."""
 
     def read(results: Results) -> pd.DataFrame:
+        if name in PER_SERIES:
+            return _read(results._compared(f"{name}.parquet"), "compare", pd.read_parquet)
         path = results._compared(f"{name}.csv")
-        whole = path.with_suffix(".parquet")
-        # up to 0.1 they were .csv as well
-        if name in PER_SERIES and (whole.exists() or not path.exists()):
-            return _read(whole, "compare", pd.read_parquet)
         return _read(path, "compare", lambda file: pd.read_csv(file, dtype=TEXT))
 
     return cached_property(read)
@@ -114,8 +112,9 @@ class Results:
         """forecasts.parquet or a block: unique_id, output, cutoff, step, ds, block, seed, y, y_hat,
         in raw units, and volatility in those of the model.
         """
-        part = partial(read_forecasts, block=block)
-        return _read(self.folder(candidate) / "forecasts.parquet", "train", part)
+        filters = [("block", "==", block)] if block else None
+        read = partial(pd.read_parquet, filters=filters)
+        return _read(self.folder(candidate) / "forecasts.parquet", "train", read)
 
     def forecasts_by_series(self, candidate: str) -> pd.DataFrame:
         """FORECAST_COLUMNS of `forecasts`; with several targets unique_id is series/column."""
@@ -158,12 +157,6 @@ class Results:
     """Intervals of the chosen models on test: model, ranking, series, level, cutoff, step, lower,
     upper.
     """
-
-    @property
-    def recorded_intervals(self) -> pd.DataFrame:
-        """What MLflow's records hold: `intervals`, and up to 0.1 those of two methods."""
-        earlier = self._compared("interval_methods.csv")
-        return pd.read_csv(earlier, dtype=TEXT) if earlier.exists() else self.intervals
 
     @cached_property
     def residuals(self) -> list[dict[str, Any]]:

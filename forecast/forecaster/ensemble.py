@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from forecast.config.task import Task
 from forecast.data import calendars
-from forecast.data.panel import Panel, read_forecasts, series_name, with_series
+from forecast.data.panel import Panel, series_name, with_series
 from forecast.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     RAW,
@@ -237,7 +237,7 @@ def ensemble_of(folder: Path) -> Ensemble:
         raise InputError(
             f"{folder}: has no saved forecaster; its training failed. Choose another candidate."
         )
-    forecasts = read_forecasts(folder / "forecasts.parquet")
+    forecasts = pd.read_parquet(folder / "forecasts.parquet")
     loaded = tuple(Forecaster.load(seed) for seed in seeds)
     task, names = loaded[0].task, tuple(name for name, _ in saved)
     return Ensemble(loaded, calibration_scores(forecasts, task), names, weights, rule)

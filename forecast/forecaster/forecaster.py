@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from forecast import models
-from forecast.config.task import Task, saved_task
+from forecast.config.reading import validated
+from forecast.config.task import Task
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse
 from forecast.data.windows import Layout, Windows, filled, layout, require_rows, task_windows
@@ -31,9 +32,8 @@ from forecast.networks.inference.steppers import COMPILED
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
-SCHEMA, OLDER = 2, (1,)
-"""Schema 1 holds the whole entry of configs/datasets.yaml where schema 2 holds the task made of it.
-"""
+SCHEMA = 2
+"""Of a saved model's files; `files.read_saved` refuses every other."""
 MANY, FEW = 20, 64
 """So many series of so few rows are forecast side by side; of less each to the bit as if it were
 asked for alone.
@@ -212,13 +212,13 @@ class Forecaster:
     @classmethod
     def load(cls, folder: Path) -> Forecaster:
         """The saved forecaster; `InputError` when the folder holds another schema."""
-        content = files.read_saved(folder / "spec.json", SCHEMA, *OLDER)
+        content = files.read_saved(folder / "spec.json", SCHEMA)
         skip, correction = content["skip"], content.get("correction")
         spec = models.spec(content["spec"], where=f"{folder}/spec.json: spec", context=SAVED)
         dependence = folder / "dependence.npz"
         return cls(
             dataset_name=content["dataset_name"],
-            task=saved_task(content, where=f"{folder}/spec.json"),
+            task=validated(Task, content["task"], where=f"{folder}/spec.json: task"),
             spec=spec,
             scaling=Scaling.from_json(files.read_json(folder / "scaling.json")),
             skip=Skip.from_saved(skip, files.read_arrays(folder / "skip.npz")) if skip else None,

@@ -117,7 +117,7 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
 
 
 def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
-    pooled = results.recorded_intervals.loc[lambda table: table["step"] == 0]
+    pooled = results.intervals.loc[lambda table: table["step"] == 0]
     return {
         "leaderboard": results.text_rows("leaderboard"),
         "by_step": results.text_rows("by_step"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forecast.config.task import Task, TaskColumn, load_task, saved_task
+from forecast.config.task import TaskColumn, load_task
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support import problems
@@ -43,50 +43,6 @@ def test_a_task_survives_its_file(tmp_path):
     files.write_json(tmp_path / "task.json", {**task.model_dump(mode="json"), "title": "Two shops"})
     with pytest.raises(InputError, match=r"task\.json: unknown key 'title'"):
         load_task(tmp_path / "task.json")
-
-
-OLD = {
-    "target": [
-        {"column": "y", "level": "drifting", "transform": "log", "max_missing": 0.01, "unit": "EUR"}
-    ],
-    "past": [
-        {"column": "x", "level": "fixed", "transform": "none", "max_missing": 0.0, "joined": None}
-    ],
-    "future": ["day_of_week"],
-    "calendar": {"kind": "regular", "freq": "1D"},
-    "title": "An entry",
-    "horizon": 2,
-    "lookback": 7,
-    "season": 7,
-    "stride": 3,
-    "calibration_stride": None,
-}
-
-
-def test_the_entry_of_an_old_saved_model_is_read_as_its_task():
-    wanted = Task(
-        target=(
-            TaskColumn(name="y", transform="log", difference_inputs=True, may_be_missing=True),
-        ),
-        past_exogenous=(
-            TaskColumn(name="x", transform="none", difference_inputs=False, may_be_missing=False),
-        ),
-        calendar_features=("day_of_week",),
-        calendar={"kind": "regular", "freq": "1D"},
-        horizon=2,
-        lookback=7,
-        season_length=7,
-        step_size=3,
-        calibration_step_size=3,
-    )
-    assert saved_task({"dataset": OLD}, where="spec.json") == wanted
-    assert (
-        saved_task(
-            {"dataset": {**OLD, "calibration_stride": 1}}, where="spec.json"
-        ).calibration_step_size
-        == 1
-    )
-    assert saved_task({"task": wanted.model_dump(mode="json")}, where="spec.json") == wanted
 
 
 def test_an_entry_for_a_served_model_has_the_columns_that_model_was_fitted_on():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,29 +42,6 @@ def test_another_schema_is_refused(saved):
         InputError, match=r"saved with schema 99, this version reads 2\. Train it again"
     ):
         Forecaster.load(edited(saved, schema=99))
-
-
-OLD = Path(__file__).resolve().parents[1] / "fixtures" / "saved_with_entry"
-"""The ridge regression of `problems.shops()`, saved when models held the whole entry of
-configs/datasets.yaml.
-"""
-
-
-def test_a_model_saved_with_its_datasets_entry_loads_with_the_task_and_forecasts_the_same_bits(
-    tmp_path,
-):
-    model, shops = Forecaster.load(OLD), problems.shops()
-    assert model.task == shops.panel.task
-    found = model.predict(shops.panel, {"north": np.array([100])})["north"][0]
-    wanted = [
-        [22.167161845104015, 89.95299401250895],
-        [20.128983429397515, 89.86586951509096],
-        [17.886889535344697, 89.78753621737866],
-    ]
-    assert found.tolist() == wanted
-    model.save(tmp_path / "model")
-    assert Forecaster.load(tmp_path / "model").task == model.task
-    assert "dataset" not in files.read_json(tmp_path / "model" / "spec.json")
 
 
 def test_a_family_that_this_version_does_not_have_any_more_is_told_with_what_to_do(saved):

@@ -154,7 +154,7 @@ def test_the_tests_lie_where_the_modules_lie() -> None:
     folders = {
         path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("*.py"))
     }
-    assert folders - {"contract", "faults", "fixtures", "pipelines", "project", "support"} <= ROOMS
+    assert folders - {"contract", "faults", "pipelines", "project", "support"} <= ROOMS
 
 
 def test_every_long_file_of_the_tests_is_there() -> None:

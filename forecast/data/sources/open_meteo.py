@@ -83,8 +83,8 @@ class Settings(Service):
 
     def question(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
         content = self.model_dump(mode="json", include={"variables", "places"})
-        # its stored name
-        vintages = {"said": [*vintage_columns, self.previous_runs_url]} if vintage_columns else {}
+        kept = [*vintage_columns, self.previous_runs_url]
+        vintages = {"vintages": kept} if vintage_columns else {}
         return super().question(vintage_columns) | content | vintages
 
 
