@@ -11,7 +11,7 @@ SITE    := .forecast/site
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run confirm test test-slow docs site lint format bench-setup bench tables beside race soak lock ui clean
+.PHONY: help setup demo run confirm test test-slow test-fallback docs site lint format bench-setup bench tables beside race soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -41,6 +41,9 @@ test: setup  ## the tests a change needs, on all cores; TESTS=tests/cli for some
 
 test-slow: setup  ## every test, the slow ones too
 	@$(PY) -m pytest -m '' -n $(or $(JOBS),logical) $(TESTS)
+
+test-fallback: setup  ## every test with native kernels switched off: NumPy and TensorFlow alone (docs/native-kernels.md)
+	@FORECAST_NATIVE_KERNELS=0 $(PY) -m pytest -m '' -n $(or $(JOBS),logical) $(TESTS)
 
 docs: setup  ## the parts of the documents that are made from code and from the last run
 	@$(PY) -m docs.generate

@@ -2,9 +2,9 @@
 out.
 
 With the batch as last axis the gates of a cell are contiguous blocks, so each step is one matrix
-product and a few in-place operations, or one pass of `kernels`. The product takes input, state and
-a row of ones at once: the inputs' share of all steps in one large product, before the loop, takes
-as long. Any other cell runs its own `step`.
+product and a few in-place operations, or one pass of `native.stepping`. The product takes input,
+state and a row of ones at once: the inputs' share of all steps in one large product, before the
+loop, takes as long. Any other cell runs its own `step`.
 """
 
 from __future__ import annotations
@@ -277,10 +277,10 @@ def compiled(
     if z.shape[1] < COMPILED or z.dtype != np.float32:
         return None
     try:
-        from forecast.networks.inference import kernels
-    except ImportError:  # without the extra `train`, or with NUMBA_DISABLE_JIT=1
+        from forecast.networks.native import stepping
+    except ImportError:  # without the extra `train`, or switched off
         return None
-    return functools.partial(getattr(kernels, name), z.reshape(parts, -1))
+    return functools.partial(getattr(stepping, name), z.reshape(parts, -1))
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -9,18 +9,17 @@ GRU and simple net.
             g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))          reset_after: true (cuDNN,
             Keras, torch)
 
-They run in numba (`kernels`), as operations registered through TensorFlow's C interface: without
-Python a step is one product and one pass over its values. In a loop of TensorFlow every operation
-takes several microseconds.
+They run as machine code (`forecast.networks.native`), as operations registered through TensorFlow's
+C interface: without Python a step is one product and one pass over its values. In a loop of
+TensorFlow every operation takes several microseconds.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -34,7 +33,9 @@ Tensors = Mapping[str, tf.Tensor]
 
 
 @functools.lru_cache(maxsize=256)
-def compiled(function: Callable[..., Any], dtype: tf.DType, *ranks: int) -> Callable[..., Any]:
+def traced_function(
+    function: Callable[..., Any], dtype: tf.DType, *ranks: int
+) -> Callable[..., Any]:
     """A function that returns its results and their gradient, traced once for all models of the
     process.
 
@@ -64,93 +65,81 @@ def collector(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
     )
 
 
-def traced(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, whole: bool) -> list[tf.Tensor]:
-    """From x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step or, unless `whole`,
-    after the last.
+class Operation(NamedTuple):
+    """An operation that `register_recurrences` makes known to TensorFlow."""
+
+    name: str
+    inputs: int
+    outputs: int
+
+
+FORWARD = Operation("ForecastRecurrence", inputs=6, outputs=3)
+BACKWARD = Operation("ForecastRecurrenceBack", inputs=6, outputs=5)
+# apart from BACKWARD: left out where nobody asks for the gradient of the data
+DATA_GRADIENT = Operation("ForecastRecurrenceToData", inputs=3, outputs=1)
+
+
+def run_fused(
+    cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool
+) -> list[tf.Tensor]:
+    """From x `(B, T, C)`: h `(B, T, U)` and, of an LSTM, c after every step or, unless
+    `all_states`, after the last.
     """
     weights = [w[name] for name in ("kernel", "bias", "recurrent_kernel")]
-    given = (
-        x,
-        *weights,
-        tf.stack([first[name] for name in cell.states()]),
-        tf.zeros([int(whole), 1, 1], x.dtype),
-    )
-    found: list[tf.Tensor] = compiled(
-        recur, x.dtype, 3, *(one.shape.rank for one in weights), 3, 3
-    )(*given)
-    shapes = [[x.shape[0], count, cell.units] for count in (x.shape[1], x.shape[1] if whole else 1)]
+    first_states = tf.stack([first[name] for name in cell.states()])
+    every_c = tf.zeros([int(all_states), 1, 1], x.dtype)
+    ranks = (3, *(weight.shape.rank for weight in weights), 3, 3)
+    states = traced_function(recur, x.dtype, *ranks)(x, *weights, first_states, every_c)
+    steps = x.shape[1]
+    shapes = [[x.shape[0], count, cell.units] for count in (steps, steps if all_states else 1)]
     return [
-        tf.ensure_shape(one, shape) for one, shape in zip(found[: len(first)], shapes, strict=False)
+        tf.ensure_shape(state, shape)
+        for state, shape in zip(states[: len(first)], shapes, strict=False)
     ]
 
 
-def recur(*given: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
-    """For `traced`: h and c, and their gradient."""
-    *states, tape = operation(*FORWARD, *given)
+def recur(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
+    """h and c of `run_fused`, and the function of their gradient."""
+    *states, tape = run_operation(FORWARD, *arguments)
 
     def gradient(dh: tf.Tensor, dc: tf.Tensor) -> tuple[Any, ...]:
-        *d_weights, d_first, changed = operation(*BACKWARD, *given[1:4], tape, dh, dc)
-        return *operation(*TO_DATA, given[1], changed, dh), *d_weights, d_first, None
+        weights = arguments[1:4]
+        *d_weights, d_first, changed = run_operation(BACKWARD, *weights, tape, dh, dc)
+        dx = run_operation(DATA_GRADIENT, weights[0], changed, dh)
+        return *dx, *d_weights, d_first, None
 
     return states, gradient
 
 
-# inputs and outputs
-FORWARD, BACKWARD = ("ForecastRecurrence", 6, 3), ("ForecastRecurrenceBack", 6, 5)
-# of its own: left out where nobody asks for the gradient of the data
-TO_DATA = "ForecastRecurrenceToData", 3, 1
-
-
 @functools.cache
-def native() -> list[Any]:
-    """What TensorFlow calls from now on; nothing where numba or TensorFlow's C interface is
-    absent.
+def register_recurrences() -> bool:
+    """Whether TensorFlow has the operations of `forecast.networks.native.recurrence` from now on:
+    not where native kernels are switched off, or numba or TensorFlow's C interface is absent.
     """
     try:
-        import llvmlite.binding as llvm
+        from forecast.networks.native import door, recurrence
 
-        from forecast.networks.inference import kernels
-
-        library = ctypes.CDLL(
-            str(next(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*")))
-        )
-        for name in kernels.INTERFACE:
-            llvm.add_symbol(
-                f"TF_{name}", ctypes.cast(getattr(library, f"TF_{name}"), ctypes.c_void_p).value
-            )
-        found = [
-            kernels.callback(function)
-            for function in (kernels.forward, kernels.backward, kernels.to_data)
-        ]
-        for function, about in zip(found, (FORWARD, BACKWARD, TO_DATA), strict=True):
-            _register(library, function.address, *about)
-            tf.no_gradient(about[0])  # of its own: `recur` gives it
+        library = door.load_tensorflow(Path(tf.sysconfig.get_lib()))
     except (ImportError, StopIteration, OSError, AttributeError):
-        return []
-    return found
+        return False
+    functions = (recurrence.forward, recurrence.backward, recurrence.data_gradient)
+    # all are compiled before the first is registered, as only once is possible
+    callbacks = [door.compile_callback(function) for function in functions]
+    for operation, callback in zip((FORWARD, BACKWARD, DATA_GRADIENT), callbacks, strict=True):
+        CALLBACKS.append(callback)
+        door.register_operation(
+            library, callback.address, operation.name, operation.inputs, operation.outputs
+        )
+        tf.no_gradient(operation.name)  # `recur` gives it
+    return True
 
 
-def _register(library: ctypes.CDLL, address: int, name: str, given: int, made: int) -> None:
-    def call(what: str, *arguments: Any) -> ctypes.c_void_p:
-        (function := getattr(library, f"TF_{what}")).restype = ctypes.c_void_p
-        return ctypes.c_void_p(function(*arguments))
-
-    status, about = call("NewStatus"), call("NewOpDefinitionBuilder", name.encode())
-    for kind, count in (("Input", given), ("Output", made)):
-        for k in range(count):
-            call(f"OpDefinitionBuilderAdd{kind}", about, f"{kind.lower()}{k}: float".encode())
-    call(
-        "OpDefinitionBuilderSetShapeInferenceFunction",
-        about,
-        library.TF_ShapeInferenceContextSetUnknownShape,
-    )
-    call("RegisterOpDefinition", about, status)
-    kernel = call("NewKernelBuilder", name.encode(), b"CPU", None, ctypes.c_void_p(address), None)
-    call("RegisterKernelBuilder", name.encode(), kernel, status)
-    call("DeleteStatus", status)
+CALLBACKS: list[Any] = []
+"""The machine code that TensorFlow calls; it has to stay in memory."""
 
 
-def operation(name: str, _: int, made: int, *given: tf.Tensor) -> list[tf.Tensor]:
-    """A registered operation in the graph that is being traced."""
+def run_operation(operation: Operation, *arguments: tf.Tensor) -> list[tf.Tensor]:
+    """The outputs of a registered operation in the graph that is being traced."""
     graph: Any = tf.compat.v1.get_default_graph()
-    return list(graph.create_op(name, given, [tf.float32] * made).outputs)
+    kinds = [tf.float32] * operation.outputs
+    return list(graph.create_op(operation.name, arguments, kinds).outputs)

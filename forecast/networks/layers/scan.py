@@ -20,15 +20,15 @@ from forecast.networks.layers.fused import (
     Array,
     Tensors,
     collector,
-    compiled,
-    native,
+    register_recurrences,
     rows,
+    run_fused,
     steps_of,
-    traced,
+    traced_function,
 )
 
-# around `native`: TensorFlow ends the process where a second thread registers a name again
-ALONE = threading.Lock()
+# TensorFlow ends the process where a second thread registers a name again
+REGISTERING = threading.Lock()
 PORTABLE = ContextVar("PORTABLE", default=0)
 """The steps of a window, where a graph is built for a runtime without Python and loops that keep
 all states.
@@ -131,7 +131,7 @@ def run(
         outputs, *kept = unrolled(cell, w, x, first)
         return outputs, kept if all_states else [], [sequence[:, -1] for sequence in kept]
     if known(cell, x.dtype):
-        kept = traced(cell, w, x, first, all_states)
+        kept = run_fused(cell, w, x, first, all_states)
         return (
             kept[0],
             kept if all_states else [],
@@ -156,12 +156,12 @@ def known(cell: Cell, dtype: tf.DType) -> bool:
     no GPU.
     """
     plain = type(cell) in CELLS and cell == type(cell)(cell.units, cell.h_init)
-    with ALONE:
+    with REGISTERING:
         return (
             plain
             and dtype == tf.float32
             and not tf.config.list_logical_devices("GPU")
-            and bool(native())
+            and register_recurrences()
         )
 
 
@@ -232,7 +232,7 @@ def scan(
         cell.project(tensor_namespace, w, x),
     )
     ranks = (3, *(2 for _ in states), *(weight.shape.rank for weight in w.values()))
-    outputs, *last = compiled(_recurrence(cell, tuple(w)), x.dtype, *ranks)(
+    outputs, *last = traced_function(_recurrence(cell, tuple(w)), x.dtype, *ranks)(
         projected, *states, *w.values()
     )
     outputs.set_shape([*x.shape[:2], cell.units])

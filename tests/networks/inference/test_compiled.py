@@ -29,6 +29,9 @@ GATED = {
         "learnt first state lstm",
     )
 }
+SWITCHED_ON = pytest.mark.skipif(
+    os.environ.get("FORECAST_NATIVE_KERNELS") == "0", reason="native kernels are switched off"
+)
 NETS = pytest.mark.parametrize("network", GATED.values(), ids=GATED)
 
 
@@ -40,10 +43,11 @@ def plainly(network: Network, weights: dict[str, np.ndarray], *given: np.ndarray
 
 @pytest.fixture
 def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "forecast.networks.inference.kernels", None)
-    monkeypatch.delattr("forecast.networks.inference.kernels", raising=False)
+    monkeypatch.setitem(sys.modules, "forecast.networks.native.stepping", None)
+    monkeypatch.delattr("forecast.networks.native.stepping", raising=False)
 
 
+@SWITCHED_ON
 @NETS
 def test_many_windows_have_the_forecasts_of_numpy_alone(network: Network) -> None:
     w, given = weights_of(network, "float32"), inputs_of(batch=steppers.COMPILED)
@@ -98,20 +102,22 @@ def test_a_number_that_is_none_or_huge_stays_in_its_window(network: Network, val
     np.testing.assert_array_equal(np.delete(found, 7, 0), np.delete(plain, 7, 0))
 
 
+@SWITCHED_ON
 def test_gates_far_out_are_exactly_open_or_shut() -> None:
-    from forecast.networks.inference import kernels
+    from forecast.networks.native import stepping
 
     sums = np.linspace(-30, 30, 6001, dtype="float32")
     c, h = np.ones((1, sums.size), "float32"), np.empty((1, sums.size), "float32")
     z = np.concatenate(
         [np.full_like(c, -1e9), sums[None] / 2, np.full_like(c, 1e9), np.zeros_like(c), c]
     )
-    kernels.lstm(z, h, h)
+    stepping.lstm(z, h, h)
     np.testing.assert_allclose(z[4], 1 / (1 + np.exp(-sums.astype(float))), atol=5e-7)
     np.testing.assert_allclose(h[0], np.tanh(z[4].astype(float)), atol=1e-6)
     assert z[4].min() >= 0 and z[4].max() <= 1
 
 
+@SWITCHED_ON
 def test_one_forecast_of_each_of_many_series_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[bool] = []
     asked = steppers.compiled

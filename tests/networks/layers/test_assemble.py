@@ -28,7 +28,7 @@ from forecast.networks.description import (
     Taps,
 )
 from forecast.networks.layers import assemble as layers
-from forecast.networks.layers.fused import compiled
+from forecast.networks.layers.fused import traced_function
 from forecast.networks.layers.wiring import Wiring
 from forecast.system.errors import InputError
 
@@ -299,6 +299,6 @@ def test_second_model_of_the_same_cells_traces_no_recurrence_again(name: str) ->
     def build_and_run() -> int:
         keras.backend.clear_session(free_memory=False)
         layers.assemble(network(name), seed=0)(drawn())
-        return compiled.cache_info().misses
+        return traced_function.cache_info().misses
 
     assert build_and_run() == build_and_run()

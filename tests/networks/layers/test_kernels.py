@@ -16,15 +16,18 @@ import pytest
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from forecast.networks.inference import kernels
 from forecast.networks.layers import fused, scan
 from forecast.networks.layers.scan import Scan
 
+recurrence = pytest.importorskip(
+    "forecast.networks.native.recurrence", reason="switched off", exc_type=ImportError
+)
+
 PROGRAM = """
 import hashlib, numpy as np, tensorflow as tf
-from forecast.networks.layers.fused import native
+from forecast.networks.layers.fused import register_recurrences
 from forecast.networks.layers.scan import Scan
-assert native()
+assert register_recurrences()
 values = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
 layer, x = Scan("lstm", 7), tf.constant(values)
 layer.build(x.shape)
@@ -86,7 +89,11 @@ def test_processes_that_compile_at_once_or_keep_nothing_find_the_same_bytes(tmp_
     first = results([begun(tmp_path), begun(tmp_path), begun(tmp_path, **nowhere)])
     compiled = sorted(path.name.split("-")[0] for path in tmp_path.rglob("*.nbc"))
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")}
-    assert compiled == ["kernels.backward", "kernels.forward", "kernels.to_data"]
+    assert compiled == [
+        "recurrence.backward",
+        "recurrence.data_gradient",
+        "recurrence.forward",
+    ]
     assert len(first) == 1 and results([begun(tmp_path)]) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")} == stamps
 
@@ -122,12 +129,12 @@ def test_where_no_operation_can_be_registered_the_loop_gives_the_same(
     layer.build(x.shape)
     layer.set_weights([np.full(weight.shape, 0.3, "float32") for weight in layer.get_weights()])
     compiled = trained()
-    monkeypatch.setattr(scan, "native", list)
+    monkeypatch.setattr(scan, "register_recurrences", lambda: False)
     for one, other in zip(compiled, trained(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     monkeypatch.undo()
     monkeypatch.setattr(tf.sysconfig, "get_lib", lambda: "/nowhere")
-    assert fused.native.__wrapped__() == []
+    assert fused.register_recurrences.__wrapped__() is False
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
@@ -243,5 +250,6 @@ def test_a_number_that_is_none_or_huge_stays_in_its_window(cell: str, value: flo
 
 def test_a_net_too_large_for_one_fast_product_is_taken_window_by_window() -> None:
     assert [
-        kernels.few.py_func(*sizes) for sizes in ((32, 65, 64), (160, 225, 41), (2000, 3000, 3))
+        recurrence.windows_per_product.py_func(*sizes)
+        for sizes in ((32, 65, 64), (160, 225, 41), (2000, 3000, 3))
     ] == [64, 21, 1]

@@ -1,0 +1,233 @@
+"""The one module that uses numba and TensorFlow beyond their public Python interfaces.
+
+Of numba: its BLAS wrapper, the cache of compiled functions, attributes of LLVM functions. Of
+TensorFlow: the C interface for operations of one's own, called from machine code. Importing it
+raises ImportError where numba is absent or `NUMBA_DISABLE_JIT` is set; callers then compute the
+same in NumPy or TensorFlow. docs/native-kernels.md has the reasons, and what to check when upstream
+moves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from numba import carray, cfunc, config, njit, types
+from numba.extending import intrinsic
+from numba.np.linalg import _BLAS
+
+if config.DISABLE_JIT:  # intrinsics and products of OpenBLAS are machine code alone
+    raise ImportError("Native kernels are switched off by NUMBA_DISABLE_JIT=1.")
+
+# NaN and infinity stay
+OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "arcp", "reassoc", "nsz"}}
+
+# Inlined: a call is bound by name to the form loaded first, and the process that compiles has more
+# than one.
+compile_inlined: Callable[..., Any] = njit(no_cpython_wrapper=True, forceinline=True, **OPTIONS)
+
+expand_inline: Callable[..., Any] = njit(inline="always", **OPTIONS)
+
+
+class IgnoredErrors(contextlib.suppress, contextlib.ContextDecorator):
+    """`contextlib.suppress` as a decorator."""
+
+
+def compile_cached(function: Callable[..., Any]) -> Any:
+    """The function compiled and stored on disk; where that fails, for want of a folder, space or a
+    whole file, every process compiles it.
+    """
+    try:
+        dispatcher = njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # no folder
+        return compile_inlined(function)
+    cache = getattr(dispatcher, "_cache", None)
+    # numba lets their OSError end a training
+    for name in ("load_overload", "save_overload") if cache else ():
+        setattr(cache, name, IgnoredErrors(Exception)(getattr(cache, name)))
+    return dispatcher
+
+
+def compile_callback(function: Callable[..., None]) -> Any:
+    """The function for a caller in C, compiled and stored on disk; where that fails, every process
+    compiles it.
+    """
+    with contextlib.suppress(Exception):  # as many kinds as a folder, a disk and a cut file have
+        return cfunc(NONE(WORD, WORD), cache=True, **OPTIONS)(function)
+    return cfunc(NONE(WORD, WORD), **OPTIONS)(function)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefer_wide_registers(_: Any) -> tuple[Any, Callable[..., Any]]:
+    """Tells LLVM that a function may use registers of 512 bits, where the processor has them: a
+    quarter faster.
+    """
+
+    def mark(context: Any, builder: Any, *_: Any) -> Any:
+        # the attributes' own `add` knows few names
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), mark
+
+
+try:
+    # behind numba's np.dot: OpenBLAS, with strides and sums
+    gemm = _BLAS.numba_xxgemm(types.float32)
+except AttributeError as error:
+    raise ImportError("This version of numba has another BLAS wrapper.") from error
+KIND, PLAIN, TRANSPOSED = ord("s"), ord("n"), ord("t")
+FACTORS = np.array([0, 1], np.float32)
+
+
+@compile_inlined
+def multiply(
+    order: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any, shape: Any, add: Any
+) -> None:
+    """`c (rows, columns) = a b`, added to what is there if `add`; TRANSPOSED: a is given as
+    `(inner, rows)`. The `ld` are BLAS's leading dimensions, `shape` is (rows, columns, inner).
+    """
+    rows, columns, inner = shape
+    one = FACTORS[1:].ctypes
+    beta = FACTORS[add:].ctypes
+    # row-major c = a b is column-major c' = b' a'
+    gemm(
+        KIND,
+        PLAIN,
+        order,
+        columns,
+        rows,
+        inner,
+        one,
+        b.ctypes,
+        ldb,
+        a.ctypes,
+        lda,
+        beta,
+        c.ctypes,
+        ldc,
+    )
+
+
+WORD, INT, NONE, MEMORY = types.uintp, types.intc, types.void, types.voidptr
+TENSORFLOW_FUNCTIONS = {
+    "GetInput": NONE(WORD, INT, MEMORY, WORD),
+    "TensorData": MEMORY(WORD),
+    "NumDims": INT(WORD),
+    "ForwardInputOrAllocateOutput": WORD(WORD, MEMORY, INT, INT, MEMORY, INT, MEMORY, WORD),
+    "Dim": types.int64(WORD, INT),
+    "DeleteTensor": NONE(WORD),
+    "NewStatus": WORD(),
+    "DeleteStatus": NONE(WORD),
+    "GetCode": INT(WORD),
+    "OpKernelContext_Failure": NONE(WORD, WORD),
+}
+"""Name without `TF_` → signature, of all that an operation calls of TensorFlow's C interface."""
+(
+    get_input,
+    tensor_data,
+    num_dims,
+    forward_input_or_allocate_output,
+    dim,
+    delete_tensor,
+    new_status,
+    delete_status,
+    get_code,
+    fail,
+) = (
+    types.ExternalFunction(f"TF_{name}", signature)
+    for name, signature in TENSORFLOW_FUNCTIONS.items()
+)
+
+
+@compile_inlined
+def view_tensor(tensor: Any) -> Any:
+    """The values of a tensor as an array with three axes: of length 1 before its own.
+
+    The operation goes on holding the memory.
+    """
+    sizes, rank = np.ones(3, np.int64), num_dims(tensor)
+    for axis in range(rank):
+        sizes[3 - rank + axis] = dim(tensor, axis)
+    array = carray(tensor_data(tensor), (sizes[0], sizes[1], sizes[2]), np.float32)
+    delete_tensor(tensor)
+    return array
+
+
+@compile_inlined
+def read_input(context: Any, number: int, status: Any) -> Any:
+    """Input `number` of the running operation, with three axes."""
+    tensor = np.empty(1, np.uintp)
+    get_input(context, number, tensor.ctypes, status)
+    return view_tensor(tensor[0])
+
+
+@compile_inlined
+def allocate_output(
+    context: Any, number: int, shape: Any, rank: int, status: Any, reused_input: int = -1
+) -> Any:
+    """Output `number`: in the memory of `reused_input`, unless something else will read that.
+
+    shape: three sizes, of which the last `rank` are those of the tensor.
+    """
+    sizes, candidates = np.array(shape), np.array([reused_input, 0], np.intc)
+    tensor = forward_input_or_allocate_output(
+        context,
+        candidates.ctypes,
+        reused_input >= 0,
+        number,
+        sizes[3 - rank :].ctypes,
+        rank,
+        candidates[1:].ctypes,
+        status,
+    )
+    if get_code(status):
+        fail(context, status)
+        raise MemoryError
+    return view_tensor(tensor)
+
+
+def load_tensorflow(folder: Path) -> ctypes.CDLL:
+    """TensorFlow's library in `folder`, its C functions made known to numba's linker.
+
+    StopIteration, OSError or AttributeError where the library or a function is absent.
+    """
+    library = ctypes.CDLL(str(next(folder.glob("libtensorflow_framework.*"))))
+    for name in TENSORFLOW_FUNCTIONS:
+        address = ctypes.cast(getattr(library, f"TF_{name}"), ctypes.c_void_p).value
+        llvm.add_symbol(f"TF_{name}", address)
+    return library
+
+
+def register_operation(
+    library: ctypes.CDLL, address: int, name: str, inputs: int, outputs: int
+) -> None:
+    """Make the machine code at `address` an operation of TensorFlow for the CPU, all tensors being
+    float32; once in a process, or TensorFlow ends it.
+    """
+
+    def call(function_name: str, *arguments: Any) -> ctypes.c_void_p:
+        function = getattr(library, f"TF_{function_name}")
+        function.restype = ctypes.c_void_p
+        return ctypes.c_void_p(function(*arguments))
+
+    status = call("NewStatus")
+    definition = call("NewOpDefinitionBuilder", name.encode())
+    for kind, count in (("Input", inputs), ("Output", outputs)):
+        for number in range(count):
+            argument = f"{kind.lower()}{number}: float"
+            call(f"OpDefinitionBuilderAdd{kind}", definition, argument.encode())
+    call(
+        "OpDefinitionBuilderSetShapeInferenceFunction",
+        definition,
+        library.TF_ShapeInferenceContextSetUnknownShape,
+    )
+    call("RegisterOpDefinition", definition, status)
+    kernel = call("NewKernelBuilder", name.encode(), b"CPU", None, ctypes.c_void_p(address), None)
+    call("RegisterKernelBuilder", name.encode(), kernel, status)
+    call("DeleteStatus", status)

@@ -1,0 +1,328 @@
+"""All steps of the LSTM, the GRU and the simple net over a training batch, and their gradients.
+
+The three functions at the end become operations of TensorFlow (`forecast.networks.layers.fused`).
+Arrays are float32, with windows before values, as OpenBLAS copies no factor of such products.
+Letters: B batch, T steps, I inputs, U units. The tape is what the forward pass leaves for the
+backward one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from forecast.networks.native.activations import ONE, sigmoid, tanh
+from forecast.networks.native.door import (
+    PLAIN,
+    TRANSPOSED,
+    allocate_output,
+    compile_inlined,
+    delete_status,
+    expand_inline,
+    multiply,
+    new_status,
+    prefer_wide_registers,
+    read_input,
+)
+
+LSTM, GRU, SIMPLE = range(3)
+GATE_BLOCKS = np.array([4, 4, 1])  # by cell: sums of a step, in units
+CELL_BY_COLUMNS = np.array([-1, SIMPLE, -1, GRU, LSTM])  # by columns of the weights, in units
+
+
+@compile_inlined
+def lstm_step(gates: Any, c_before: Any, c: Any, h: Any) -> None:
+    """The sums of i, f, g, o in `gates`, and c before, to i, f, g, o in their place, c and h."""
+    prefer_wide_registers()
+    for k in range(c.size):
+        i, f = sigmoid(gates[0, k]), sigmoid(gates[1, k])
+        g, o = tanh(gates[2, k]), sigmoid(gates[3, k])
+        new_c = i * g + f * c_before[k]
+        c[k], h[k] = new_c, o * tanh(new_c)
+        gates[0, k], gates[1, k], gates[2, k], gates[3, k] = i, f, g, o
+
+
+@compile_inlined
+def lstm_step_back(gates: Any, c_before: Any, c: Any, dh: Any, dc: Any) -> None:
+    """The gradients of h and c after a step to those of the sums, in place of `gates`, and of c
+    before it, of `dc`.
+    """
+    for k in range(c_before.size):
+        i, f, g, o, squashed = gates[0, k], gates[1, k], gates[2, k], gates[3, k], tanh(c[k])
+        d_h = dh[k]
+        d_new_c = dc[k] + d_h * o * (ONE - squashed * squashed)
+        gates[0, k], gates[1, k] = (
+            d_new_c * g * i * (ONE - i),
+            d_new_c * c_before[k] * f * (ONE - f),
+        )
+        gates[2, k], gates[3, k] = d_new_c * i * (ONE - g * g), d_h * squashed * o * (ONE - o)
+        dc[k] = d_new_c * f
+
+
+@compile_inlined
+def gru_step(gates: Any, h: Any) -> None:
+    """The sums of z, r, g and g's of h in `gates`, and h before, to z, r, g and g's of h, and h, in
+    their place.
+    """
+    prefer_wide_registers()
+    for k in range(h.size):
+        u, r, q = sigmoid(gates[0, k]), sigmoid(gates[1, k]), gates[3, k]
+        g = tanh(gates[2, k] + r * q)
+        h[k] = u * (h[k] - g) + g
+        gates[0, k], gates[1, k], gates[2, k] = u, r, g
+
+
+@compile_inlined
+def gru_step_back(gates: Any, h_before: Any, dh: Any, past: Any) -> None:
+    """The gradient of h after a step to those of the sums, in place of `gates`, and before past
+    them, of `past`.
+    """
+    for k in range(h_before.size):
+        u, r, g, q = gates[0, k], gates[1, k], gates[2, k], gates[3, k]
+        d_h = dh[k] + past[k]
+        d_g = d_h * (ONE - u) * (ONE - g * g)
+        gates[0, k], gates[1, k] = d_h * (h_before[k] - g) * u * (ONE - u), d_g * q * r * (ONE - r)
+        gates[2, k], gates[3, k] = d_g, d_g * r
+        past[k] = d_h * u
+
+
+@compile_inlined
+def simple_step(gates: Any, h: Any) -> None:
+    """The sum in `gates` to tanh of it, there and in h."""
+    for k in range(h.size):
+        h[k] = gates[0, k] = tanh(gates[0, k])
+
+
+@compile_inlined
+def simple_step_back(gates: Any, dh: Any) -> None:
+    """The gradient of h after a step to that of the sum, in place of h."""
+    for k in range(dh.size):
+        gates[0, k] = dh[k] * (ONE - gates[0, k] * gates[0, k])
+
+
+@compile_inlined
+def weight_range(cell: int, block: int, inputs: int, units: int, rows: int) -> Any:
+    """Of one block of sums: its first column in the weights, and the first row of them and the one
+    after the last.
+    """
+    if cell == GRU and block > 1:
+        return (2 * units, 0, inputs + 1) if block == 2 else (2 * units, inputs + 1, rows)
+    return block * units, 0, rows
+
+
+@compile_inlined
+def copy(target: Any, source: Any) -> None:
+    """The values of `source` into the beginning of `target`."""
+    for k in range(source.size):
+        target[k] = source[k]
+
+
+@compile_inlined
+def add(target: Any, source: Any) -> None:
+    """The values of `source` added to the beginning of `target`."""
+    for k in range(source.size):
+        target[k] += source[k]
+
+
+@compile_inlined
+def windows_per_product(units: int, rows: int, batch: int) -> int:
+    """Windows in one product: OpenBLAS has its fast way for a million multiplications at most."""
+    while units * rows * batch > 10**6 and batch > 1:
+        batch = (batch + 1) // 2
+    return max(batch, 1)
+
+
+@expand_inline
+def run_forward(cell: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape: Any) -> None:
+    """All steps of `x (B, T, I)`: fills `h (B, T, U)`, and `tape` with what `run_backward` needs.
+
+    `weights (I + biases + U, columns)`: the rows of [x; 1; h], of a GRU of [x; 1; 1; h]. A row of
+    the tape holds these of every window, of an LSTM c before the step, and the step's own values in
+    blocks of (B, U).
+    """
+    prefer_wide_registers()
+    (batch, steps, inputs), (rows, columns), units = x.shape, weights.shape, h.shape[2]
+    size, first_h = batch * units, rows - units
+    flat, part = weights.reshape(-1), windows_per_product(units, rows, batch)
+    c_start = batch * rows
+    gates_start = c_start + (size if cell == LSTM else 0)
+    now = h0.copy().reshape(-1)
+    if cell == LSTM:
+        copy(tape[0, c_start:gates_start], c0.reshape(-1))
+    for t in range(steps):
+        for b in range(batch):
+            row = tape[t, b * rows : (b + 1) * rows]
+            copy(row, x[b, t])
+            for k in range(inputs, first_h):
+                row[k] = ONE
+            copy(row[first_h:], now[b * units : (b + 1) * units])
+        stacked, gates = tape[t, :c_start], tape[t, gates_start:].reshape(-1, size)
+        for block in range(GATE_BLOCKS[cell]):
+            column, low, high = weight_range(cell, block, inputs, units, rows)
+            for b in range(0, batch, part):
+                multiply(
+                    PLAIN,
+                    stacked[b * rows + low :],
+                    rows,
+                    flat[low * columns + column :],
+                    columns,
+                    gates[block, b * units :],
+                    units,
+                    (min(part, batch - b), units, high - low),
+                    0,
+                )
+        if cell == LSTM:
+            lstm_step(gates, tape[t, c_start:gates_start], tape[t + 1, c_start:gates_start], now)
+        elif cell == GRU:
+            gru_step(gates, now)
+        else:
+            simple_step(gates, now)
+        for b in range(batch):
+            copy(h[b, t], now[b * units : (b + 1) * units])
+
+
+@expand_inline
+def run_backward(
+    cell: int, recurrent: Any, tape: Any, dh: Any, dc: Any, d_weights: Any, d_first: Any
+) -> None:
+    """Fills in the gradients of the weights, which begin at 0, and of the states before the first
+    step.
+
+    Those of the sums replace the steps' own values in the tape. `dc (B, n, U)` is that of c after
+    the n last steps.
+    """
+    (batch, steps, units), (rows, columns) = dh.shape, d_weights.shape
+    first_h = len(d_weights) - dh.shape[2]
+    size, part = batch * units, windows_per_product(units, rows, batch)
+    inputs = first_h - (2 if cell == GRU else 1)
+    c_start = batch * rows
+    gates_start = c_start + (size if cell == LSTM else 0)
+    d_h, d_past = np.zeros(size, dh.dtype), np.zeros(size, dh.dtype)
+    h_before = np.empty(size, dh.dtype)
+    transposed, d_flat = recurrent.T.copy().reshape(-1), d_weights.reshape(-1)
+    for t in range(steps - 1, -1, -1):
+        stacked, gates = tape[t, :c_start], tape[t, gates_start:].reshape(-1, size)
+        dc_step = t - steps + dc.shape[1]
+        for b in range(batch):
+            add(d_h[b * units :], dh[b, t])
+            if cell == LSTM and dc_step >= 0:
+                add(d_past[b * units :], dc[b, dc_step])
+            if cell == GRU:
+                copy(h_before[b * units :], stacked[b * rows + first_h : (b + 1) * rows])
+        if cell == LSTM:
+            c_before, c = tape[t, c_start:gates_start], tape[t + 1, c_start:gates_start]
+            lstm_step_back(gates, c_before, c, d_h, d_past)
+        elif cell == GRU:
+            gru_step_back(gates, h_before, d_h, d_past)
+        else:
+            simple_step_back(gates, d_h)
+        for block in range(GATE_BLOCKS[cell]):
+            column, low, high = weight_range(cell, block, inputs, units, rows)
+            for b in range(0, batch, part):
+                count, d_gates = min(part, batch - b), gates[block, b * units :]
+                if high == rows:
+                    multiply(
+                        PLAIN,
+                        d_gates,
+                        units,
+                        transposed[column * units :],
+                        units,
+                        d_h[b * units :],
+                        units,
+                        (count, units, units),
+                        min(block, 1),
+                    )
+                multiply(
+                    TRANSPOSED,
+                    stacked[b * rows + low :],
+                    rows,
+                    d_gates,
+                    units,
+                    d_flat[low * columns + column :],
+                    columns,
+                    (high - low, units, count),
+                    1,
+                )
+    if cell == GRU:
+        add(d_h, d_past)
+    copy(d_first.reshape(-1), d_h)
+    if cell == LSTM:
+        copy(d_first.reshape(-1)[size:], d_past)
+
+
+def forward(_: Any, context: Any) -> None:
+    """From x, the kernel, the bias, the recurrent kernel, the first h and c, and a tensor with or
+    without rows: h of every step, every c or the last, and the tape.
+    """
+    status = new_status()
+    x = read_input(context, 0, status)
+    kernel, bias = read_input(context, 1, status)[0], read_input(context, 2, status)[0]
+    weights = np.concatenate((kernel, bias, read_input(context, 3, status)[0]))
+    first = read_input(context, 4, status)
+    (batch, steps, _), (rows, columns), units = x.shape, weights.shape, first.shape[2]
+    cell = CELL_BY_COLUMNS[columns // units]
+    c_steps = (steps if len(read_input(context, 5, status)) else 1) if cell == LSTM else 0
+    c_start, blocks = batch * rows, GATE_BLOCKS[cell] + len(first) - 1
+    h = allocate_output(context, 0, (batch, steps, units), 3, status)
+    c = allocate_output(context, 1, (batch, c_steps, units), 3, status)
+    tape_shape = (1, steps + 1, c_start + batch * blocks * units)
+    tape = allocate_output(context, 2, tape_shape, 3, status)[0]
+    run_forward(cell, x, weights, first[0], first[-1], h, tape)
+    for b in range(batch):
+        for t in range(c_steps):
+            row = tape[steps + 1 - c_steps + t]
+            copy(c[b, t], row[c_start + b * units : c_start + (b + 1) * units])
+    delete_status(status)
+
+
+def backward(_: Any, context: Any) -> None:
+    """From the kernel, the bias, the recurrent kernel, the tape and the gradients of h and c: those
+    of the weights and the first states, and the tape for `data_gradient`.
+    """
+    status = new_status()
+    kernel, bias = read_input(context, 0, status)[0], read_input(context, 1, status)[0]
+    weights = (kernel, bias, read_input(context, 2, status)[0])
+    tape = read_input(context, 3, status)
+    dh, dc = read_input(context, 4, status), read_input(context, 5, status)
+    changed = allocate_output(context, 4, tape.shape, 3, status, 3)
+    if changed.ctypes.data != tape.ctypes.data:
+        copy(changed.reshape(-1), tape.reshape(-1))
+    (units, columns), d_weights = weights[2].shape, np.zeros_like(np.concatenate(weights))
+    cell = CELL_BY_COLUMNS[columns // units]
+    d_first = allocate_output(context, 3, (2 if cell == LSTM else 1, len(dh), units), 3, status)
+    run_backward(cell, weights[2], changed[0], dh, dc, d_weights, d_first)
+    row = 0
+    for k, weight in enumerate(weights):
+        rank = len(weight) if k == 1 else 2  # a bias that is alone is a vector
+        gradient = allocate_output(context, k, (1, len(weight), columns), rank, status)[0]
+        gradient[:] = d_weights[row : row + len(weight)]
+        row += len(weight)
+    delete_status(status)
+
+
+def data_gradient(_: Any, context: Any) -> None:
+    """From the kernel, the tape after `backward` and the gradient of h: that of x."""
+    status = new_status()
+    kernel, tape = read_input(context, 0, status)[0], read_input(context, 1, status)[0]
+    dh = read_input(context, 2, status)
+    (batch, steps, units), (inputs, columns) = dh.shape, kernel.shape
+    transposed = kernel.T.copy().reshape(-1)
+    dx = allocate_output(context, 0, (batch, steps, inputs), 3, status).reshape(-1)
+    part = windows_per_product(units, inputs, batch)
+    gates_start = tape.shape[1] - GATE_BLOCKS[CELL_BY_COLUMNS[columns // units]] * batch * units
+    for t in range(steps):
+        for column in range(0, columns, units):
+            for b in range(0, batch, part):
+                multiply(
+                    PLAIN,
+                    tape[t, gates_start + column * batch + b * units :],
+                    units,
+                    transposed[column * inputs :],
+                    inputs,
+                    dx[(b * steps + t) * inputs :],
+                    steps * inputs,
+                    (min(part, batch - b), inputs, units),
+                    min(column, 1),
+                )
+    delete_status(status)

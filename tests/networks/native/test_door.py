@@ -1,0 +1,45 @@
+"""The switch of the native kernels: on unless somebody turned it, and off without a trace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from forecast.networks.inference import steppers
+from forecast.networks.layers.fused import register_recurrences
+
+SWITCH = "FORECAST_NATIVE_KERNELS"
+PROGRAM = """
+import sys
+import numpy as np
+from forecast.networks.inference.steppers import compiled
+from forecast.networks.layers.fused import register_recurrences
+step = compiled("lstm", np.zeros((5, 64), np.float32), 5)
+print(step is not None, register_recurrences(), "numba" in sys.modules)
+"""
+
+
+def answer(value: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, SWITCH: value},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_native_kernels_are_in_use_unless_they_are_switched_off() -> None:
+    assert register_recurrences() is (os.environ.get(SWITCH) != "0")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("1", "True True True"), ("0", "False False False")]
+)
+def test_the_switch_turns_inference_and_training(value: str, expected: str) -> None:
+    assert answer(value) == expected
+    assert steppers.COMPILED == 64
