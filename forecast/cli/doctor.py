@@ -204,15 +204,15 @@ def dvc(root: Path) -> Check:
 
 def mlflow(root: Path) -> Check:
     """The tracking store answers; a store that was not made yet is well too."""
-    from forecast.tracking.store import shown
+    from forecast.tracking.tracking_store import hide_password
 
     uri = tracking_uri() or f"sqlite:///{root / 'mlflow.db'}"
     try:
-        return "MLflow", f"{shown(uri)}: {_answer(uri)}", ""
+        return "MLflow", f"{hide_password(uri)}: {_answer(uri)}", ""
     except (OSError, sqlite3.Error, ForecastError) as error:
         return (
             "MLflow",
-            f"{shown(uri)}: {error}",
+            f"{hide_password(uri)}: {error}",
             "start the server or repair the address; then `forecast sync`",
         )
 

@@ -148,11 +148,11 @@ def ui(
     ),
 ) -> None:
     """Open MLflow's pages on 127.0.0.1."""
-    from forecast.tracking.store import place, shown
+    from forecast.tracking.tracking_store import hide_password, place
 
     store = place(require_project(root), tracking_uri()).uri
     if store.startswith("http"):
-        print(f"MLflow runs at {shown(store)} (MLFLOW_TRACKING_URI).")
+        print(f"MLflow runs at {hide_password(store)} (MLFLOW_TRACKING_URI).")
         return
     server = f"mlflow ui --workers 1 --host 127.0.0.1 --port {port} --backend-store-uri".split()
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -163,14 +163,14 @@ def ui(
 def published(root: Path) -> str:
     """Publishes; says what was done and where the leaderboards are in MLflow's pages."""
     from forecast import tracking
-    from forecast.tracking.store import shown
+    from forecast.tracking.tracking_store import hide_password
 
     done = tracking.sync(root, tracking_uri(), now=time.time(), revision=revision(root))
     counts = (
         f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)}"
         " set aside."
     )
-    server = shown(tracking.place(root, tracking_uri()).uri)
+    server = hide_password(tracking.place(root, tracking_uri()).uri)
     head, at = "After `forecast ui` the leaderboards are at", "http://127.0.0.1:5000"
     if server.startswith("http"):
         head, at = "The leaderboards are at", server.rstrip("/")

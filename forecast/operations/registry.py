@@ -39,7 +39,7 @@ from forecast.operations.predicting import newest
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 from forecast.system.postgres import CheckLock
-from forecast.tracking import Place, distributed_lock, place, registry
+from forecast.tracking import Place, locks, place, registry
 from forecast.tracking.registry import Registered
 
 TIMEOUT = 120.0
@@ -289,7 +289,7 @@ def _locked(
     """Here by a lock file, among machines by a lock in the store they share."""
     name, path = f"champion-{dataset}", ProjectPaths.of(root).lock(f"champion-{dataset}")
     about: dict[str, Any] = {"what": f"Moving the champion of {dataset!r}", "timeout": timeout}
-    with files.locked(path, **about), distributed_lock.lock(where, name, **about) as check_lock:
+    with files.locked(path, **about), locks.store_lock(where, name, **about) as check_lock:
         yield check_lock
 
 

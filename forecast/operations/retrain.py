@@ -28,7 +28,7 @@ from forecast.operations.evidence import Due, due
 from forecast.operations.registry import chosen, repaired
 from forecast.operations.worktree import Tree
 from forecast.system import files
-from forecast.tracking import distributed_lock, place
+from forecast.tracking import locks, place
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def _champion(job: Job) -> Champion | None:
 def _only_one_among_machines(job: Job) -> Iterator[None]:
     """From here to the last alias; it begins with the champion that the others may have made."""
     where = place(job.root, job.tracking_uri)
-    with distributed_lock.lock(
+    with locks.store_lock(
         where, f"retrain-{job.dataset}", what=f"Retraining {job.dataset!r}", timeout=0.0
     ):
         if not where.owned:

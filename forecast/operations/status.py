@@ -20,7 +20,7 @@ from forecast.operations import champion
 from forecast.operations.worktree import newest_data
 from forecast.system import files, processes
 from forecast.system.errors import ForecastError, InputError
-from forecast.tracking import place, store
+from forecast.tracking import mlflow_client, moved_database, place
 
 
 @dataclass(frozen=True)
@@ -225,8 +225,8 @@ def repaired(root: Path, tracking_uri: str) -> Iterator[str]:
         path.unlink(missing_ok=True)
         yield f"Removed {path.relative_to(root)}: its process is gone"
     where = place(root, tracking_uri)
-    if store.former_folders(where):
-        with store.opened(where):
+    if moved_database.former_folders(where):
+        with mlflow_client.connect(where):
             yield "MLflow's paths lead into this folder again"
     for dataset in datasets(root, tracking_uri):
         try:
@@ -237,7 +237,7 @@ def repaired(root: Path, tracking_uri: str) -> Iterator[str]:
 
 def _paths(root: Path, tracking_uri: str) -> Finding:
     try:
-        former = store.former_folders(place(root, tracking_uri))
+        former = moved_database.former_folders(place(root, tracking_uri))
     except ForecastError as error:
         return "MLflow's paths", str(error), REPAIR
     named = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"

@@ -6,6 +6,6 @@ run cache is healed by `sync`. Only the parent process calls this.
 
 from forecast.tracking.publishing import Published, sync
 from forecast.tracking.runs import Record, read_records
-from forecast.tracking.store import Place, place
+from forecast.tracking.tracking_store import Place, place
 
 __all__ = ["Place", "Published", "Record", "place", "read_records", "sync"]

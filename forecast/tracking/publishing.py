@@ -12,9 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecast.tracking import distributed_lock, runs, store
+from forecast.tracking import locks, mlflow_client, runs
+from forecast.tracking.moved_database import former_folders
 from forecast.tracking.runs import Record, datasets, read_records, verdict_sentences
-from forecast.tracking.store import Place, former_folders, place
+from forecast.tracking.tracking_store import Place, hide_password, place
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
 
 if TYPE_CHECKING:
@@ -43,18 +44,18 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Publis
     project's own any other current run is set aside. `uri` is the value of MLFLOW_TRACKING_URI;
     `now` in seconds since 1970; `revision` the git commit. Raises `ForecastError` when the store
     cannot be written; what is published by then stays. `BusyError` while others publish to it for
-    longer than `store.TIMEOUT`.
+    longer than `mlflow_client.TIMEOUT`.
     """
     where, result = place(root, uri), Published()
     records = {name: read_records(root, name) for name in datasets(root)}
     sentences = {name: verdict_sentences(root, name) for name in records}
     if not records and not former_folders(where):
         return result
-    what = f"Publishing to {store.shown(where.uri)}"
-    lock = distributed_lock.lock(where, "publishing", what=what, timeout=store.TIMEOUT)
-    with lock, store.opened(where) as client:
+    what = f"Publishing to {hide_password(where.uri)}"
+    lock = locks.store_lock(where, "publishing", what=what, timeout=mlflow_client.TIMEOUT)
+    with lock, mlflow_client.connect(where) as client:
         for name, mine in records.items():
-            experiment_id = store.experiment(client, name, where).experiment_id
+            experiment_id = mlflow_client.ensure_experiment(client, name, where).experiment_id
             writer = Writer(client, experiment_id, where.publisher, int(1000 * now), revision)
             target = _Experiment.of(writer, where, result)
             target.describe(sentences[name])

@@ -2,8 +2,8 @@
 aliases that name them.
 
 A version's artifact is a folder `forecaster.serving` loads. Every call holds the store's lock
-(`store.opened`), so two processes of one project never make one version twice or move an alias
-between each other's steps; those of a team are kept apart by `distributed_lock.lock`.
+(`mlflow_client.connect`), so two processes of one project never make one version twice or move an
+alias between each other's steps; those of a team are kept apart by `locks.store_lock`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.system.postgres import CheckLock
-from forecast.tracking import store
-from forecast.tracking.store import Place
+from forecast.tracking import mlflow_client
+from forecast.tracking.tracking_store import Place
 from forecast.tracking.writing import save_model
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def register(
     copy forecasts nothing finite.
     """
     digest = digest_of(model)
-    with store.opened(place) as client:
-        store.ensure_model(client, name, f"Champions and challengers of dataset {name}")
+    with mlflow_client.connect(place) as client:
+        mlflow_client.ensure_model(client, name, f"Champions and challengers of dataset {name}")
         known = _versions(client, name)
         for version in known:
             if version.digest == digest and number in (None, version.number):
@@ -74,9 +74,8 @@ def register(
         # used up.
         newest = max((version.number for version in known), default=0)
         while number is not None and newest < number - 1:
-            newest = int(
-                client.create_model_version(name, store.NOWHERE, tags={FILLER: "true"}).version
-            )
+            filler = client.create_model_version(name, mlflow_client.NOWHERE, tags={FILLER: "true"})
+            newest = int(filler.version)
             client.delete_model_version(name, str(newest))
         source, model_id = _logged(client, place, name, model, sample)
         # A server wants the id to see that the source is its own; without one, MLflow would look
@@ -91,7 +90,7 @@ def register(
 
 def read(place: Place, name: str) -> Registered:
     """Versions, oldest first, and aliases; both empty for a dataset that has none."""
-    with store.opened(place) as client:
+    with mlflow_client.connect(place) as client:
         models = client.search_registered_models(f"name = '{name}'")
         aliases = (
             {alias: int(version) for alias, version in models[0].aliases.items()} if models else {}
@@ -110,7 +109,7 @@ def move_aliases(
     """
     from mlflow.exceptions import MlflowException
 
-    with store.opened(place) as client:
+    with mlflow_client.connect(place) as client:
         known = {version.number for version in _versions(client, name)}
         for alias, version in moves:
             check_lock()
@@ -129,7 +128,7 @@ def download(place: Place, name: str, version: int, target: Path) -> Path:
     """The version's ensemble folder, copied below `target`."""
     import mlflow.artifacts
 
-    with store.opened(place) as client:
+    with mlflow_client.connect(place) as client:
         uri = client.get_model_version_download_uri(name, str(version))
         found = mlflow.artifacts.download_artifacts(
             uri, dst_path=str(target), tracking_uri=place.uri
@@ -147,7 +146,7 @@ def _logged(
     client: MlflowClient, at: Place, name: str, model: Path, sample: pd.DataFrame | None
 ) -> tuple[str, str]:
     """Where the store keeps the logged copy of `model`, and its id there."""
-    experiment = store.experiment(client, name, at)
+    experiment = mlflow_client.ensure_experiment(client, name, at)
     with files.scratch_folder() as folder:
         saved = folder / "model"
         save_model(model, saved)

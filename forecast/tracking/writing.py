@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.system import files
-from forecast.tracking import runs, store
+from forecast.tracking import mlflow_client, runs
 from forecast.tracking.runs import Record
-from forecast.tracking.store import Place
+from forecast.tracking.tracking_store import Place
 
 if TYPE_CHECKING:
     import pandas as pd  # not at import: a look at the store does without it
@@ -202,7 +202,7 @@ def save_model(saved: Path, folder: Path) -> None:
     }
     # Given, because MLflow would take seconds to infer them and get them wrong.
     needs = {"pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS]}
-    with store.quiet():
+    with mlflow_client.silence_warnings():
         mlflow.pyfunc.save_model(str(folder), python_model=str(SERVED), **about, **needs)
 
 
@@ -233,13 +233,13 @@ def log_content(
     """One finished run of `content`: its numbers as metrics, its words as tags, itself as `file`,
     what lies in `folder` as artifacts; its id. The same `key` again is the same run.
 
-    `now` in seconds since 1970. Raises as `store.opened` does.
+    `now` in seconds since 1970. Raises as `mlflow_client.connect` does.
     """
     from mlflow.entities import Metric, RunTag
 
     start = int(1000 * now)
-    with store.opened(place) as client:
-        where = store.experiment(client, experiment, place).experiment_id
+    with mlflow_client.connect(place) as client:
+        where = mlflow_client.ensure_experiment(client, experiment, place).experiment_id
         known = client.search_runs([where], f"tags.{DECISION} = '{content['key']}'", max_results=1)
         if known and known[0].info.status == "FINISHED":
             return str(known[0].info.run_id)

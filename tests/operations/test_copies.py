@@ -16,7 +16,7 @@ from forecast.operations import champion, registry, status
 from forecast.system.files import sha256
 from forecast.tracking import place, sync, writing
 from forecast.tracking import registry as versions
-from forecast.tracking.store import LOCATIONS
+from forecast.tracking.moved_database import PATH_COLUMNS
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 
@@ -54,7 +54,7 @@ def paths(root: Path) -> list[str]:
     with closing(sqlite3.connect(root / "mlflow.db")) as connection:
         found = [
             row
-            for table, column in LOCATIONS
+            for table, column in PATH_COLUMNS
             for row in connection.execute(f"select {column} from {table}")
         ]
     return [path for (path,) in found if path and path.startswith("file:")]

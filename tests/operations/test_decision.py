@@ -15,7 +15,7 @@ from forecast.operations.decision import Decision
 from forecast.operations.registry import describe
 from forecast.system import files
 from forecast.system.errors import ModelFailure
-from forecast.tracking import place, store
+from forecast.tracking import mlflow_client, place
 from tests.operations.projects import NAME, NOW
 
 GONE = "http://127.0.0.1:1"
@@ -95,7 +95,7 @@ def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path
     (marker,) = folder.glob("*.logged")
     marker.unlink()  # a kill after logging, before the marker
     decision.conclude(project, decided("kept"), now=NOW, tracking_uri="")
-    with store.opened(place(project)) as client:
+    with mlflow_client.connect(place(project)) as client:
         experiment = client.get_experiment_by_name(f"{NAME} retraining")
         runs = client.search_runs([experiment.experiment_id])
         assert (

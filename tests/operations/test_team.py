@@ -5,7 +5,6 @@ the database.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import select
 import shutil
@@ -18,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -30,8 +28,7 @@ from forecast.operations.retrain import retrain
 from forecast.operations.status import status_of
 from forecast.system.errors import BusyError, ForecastError, InputError
 from forecast.system.processes import end_with_this_process
-from forecast.tracking import distributed_lock, place, store
-from forecast.tracking.distributed_lock import Queue
+from forecast.tracking import locks, mlflow_client, place
 from tests.operations import postgres, projects
 from tests.operations.projects import NAME, NOW
 from tests.operations.test_decision import decided
@@ -50,7 +47,7 @@ def databases() -> Iterator[Callable[..., str]]:
 def direct(databases: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """Spoken to without a server; MLflow has made its tables."""
     address = databases("direct")
-    with store.opened(place(tmp_path_factory.mktemp("direct"), address)):
+    with mlflow_client.connect(place(tmp_path_factory.mktemp("direct"), address)):
         return address
 
 
@@ -100,7 +97,9 @@ def server(
                 folder / "log"
             ).read_text()[-3000:]
             time.sleep(0.1)
-        yield address
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("FORECAST_DATABASE", database)
+            yield address
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -130,9 +129,17 @@ def machines(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return found[0], found[1]
 
 
+def addresses(uri: str) -> dict[str, str]:
+    """What every machine of a team is given; a `direct` address keeps the locks itself."""
+    return {
+        "MLFLOW_TRACKING_URI": uri,
+        "FORECAST_DATABASE": os.environ.get("FORECAST_DATABASE", ""),
+    }
+
+
 def worker(root: Path, work: str, uri: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.operations.team_worker", work]
-    env = small_project.environment(MLFLOW_TRACKING_URI=uri)
+    env = small_project.environment(**addresses(uri))
     return subprocess.Popen(
         command,
         cwd=root,
@@ -185,7 +192,7 @@ def test_two_machines_publish_and_promote_at_once(server: str, machines: tuple[P
     assert sorted(name for entry in told for name in entry["made"]) == sorted(
         f"{NAME}: {n}" for n in projects.GRID
     )
-    with store.opened(place(machines[0], server)) as client:
+    with mlflow_client.connect(place(machines[0], server)) as client:
         experiment = client.get_experiment_by_name(NAME).experiment_id
         runs = client.search_runs([experiment], "tags.current = 'true' AND tags.kind != 'trial'")
     assert Counter(run.data.tags["candidate"] for run in runs) == Counter(projects.GRID)
@@ -198,7 +205,7 @@ def test_a_machine_takes_over_what_another_one_promoted(
     (behind,) = [root for root in machines if "champion" not in champion.aliases(root, NAME)]
     assert status_of(behind, NAME, now=now).state.startswith("no champion here")
     for root in machines:
-        done = small_project.command(root, "status", "--registry", MLFLOW_TRACKING_URI=server)
+        done = small_project.command(root, "status", "--registry", **addresses(server))
         assert done.returncode == 0, done.stdout + done.stderr
         assert root != behind or "aliases taken from the registry" in done.stderr
         assert status_of(root, NAME, now=now).state == "good"
@@ -211,10 +218,11 @@ def test_a_second_retraining_ends_with_75_and_names_the_first(
 ) -> None:
     here, there = machines
     with (
-        distributed_lock.lock(place(there, server), f"retrain-{NAME}", what="A test", timeout=0.0),
+        locks.store_lock(place(there, server), f"retrain-{NAME}", what="A test", timeout=0.0),
         pytest.raises(
             BusyError,
-            match=rf"'{NAME}' is already running \(PID {os.getpid()} on {socket.gethostname()}, ",
+            match=rf"'{NAME}' is already running \(PID {os.getpid()} since .* UTC on"
+            rf" {socket.gethostname()}",
         ),
     ):
         retrain(job(here, server))
@@ -235,7 +243,7 @@ def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
         "champion": 1
     }
 
-    done = small_project.command(project, "status", NAME, "--registry", MLFLOW_TRACKING_URI=direct)
+    done = small_project.command(project, "status", NAME, "--registry", **addresses(direct))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "taken over" not in done.stderr, (
         "the server frees a killed process's lock; there is none to take over"
@@ -247,78 +255,45 @@ def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
     assert champion.load(project, NAME).version == 2
 
 
-@pytest.fixture
-def queue(direct: str, tmp_path: Path) -> Queue:
-    return Queue(place(tmp_path, direct), "a test (lock)")
-
-
-def from_elsewhere(queue: Queue) -> int:
-    """A ticket of a process on another machine, whose PID runs here as well."""
-    number = queue.join()
-    with store.connected(queue.place) as client:
-        client.set_model_version_tag(
-            queue.name, str(number), "process", f"PID {os.getpid()} on elsewhere"
-        )
-    return number
-
-
-def test_the_lock_of_a_process_elsewhere_that_stood_still_is_taken_over_with_a_warning(
-    queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_other_machines_reach_is_refused_without_postgresql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead, passed = from_elsewhere(queue), [0.0]
-    clock = SimpleNamespace(
-        monotonic=lambda: passed[0], sleep=lambda seconds: passed.append(passed.pop() + 30)
-    )
-    monkeypatch.setattr(distributed_lock, "time", clock)
-    with caplog.at_level(logging.WARNING), queue.locked("A test", 0.0) as check_lock:
-        check_lock()
-        assert dead not in [ticket.number for ticket in queue.tickets()]
-    assert (
-        passed == [distributed_lock.LEASE]
-        and "taken over from PID" in caplog.text
-        and "on elsewhere" in caplog.text
-    )
-    assert queue.tickets() == []
-
-
-def test_the_lock_of_a_process_elsewhere_with_a_heartbeat_is_busy(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alive, passed = from_elsewhere(queue), [0.0]
-
-    def counts(seconds: float) -> None:
-        passed.append(passed.pop() + 60)
-        with store.connected(queue.place) as client:
-            client.set_model_version_tag(queue.name, str(alive), "beat", str(passed[0]))
-
-    monkeypatch.setattr(
-        distributed_lock, "time", SimpleNamespace(monotonic=lambda: passed[0], sleep=counts)
-    )
+    monkeypatch.delenv("FORECAST_DATABASE", raising=False)
+    where = place(tmp_path, "https://somebody:secret@mlflow.example.org")
     with (
-        pytest.raises(
-            BusyError, match=r"is already running \(PID \d+ on elsewhere, since 20.* UTC\)"
-        ),
-        queue.locked("A test", 600.0),
+        pytest.raises(InputError, match=r"example\.org'.*Found no FORECAST_DATABASE") as refused,
+        locks.store_lock(where, "publishing", what="A test", timeout=0.0),
+    ):
+        raise AssertionError("nothing keeps two machines apart")
+    assert "secret" not in str(refused.value)
+
+
+def test_projects_of_one_machine_that_share_its_server_are_kept_apart_by_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FORECAST_DATABASE", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    first, second = (place(tmp_path / name, "http://127.0.0.1:5000") for name in ("a", "b"))
+    with (
+        locks.store_lock(first, "publishing", what="A test", timeout=0.0),
+        pytest.raises(BusyError, match=rf"already running \(PID {os.getpid()}, "),
+        locks.store_lock(second, "publishing", what="A test", timeout=0.0),
     ):
         raise AssertionError("two have the lock")
-    assert passed == [600.0] and [ticket.number for ticket in queue.tickets()] == [alive]
-    queue.leave(alive)
-
-
-def test_a_process_that_lost_the_lock_stops_before_its_next_change(queue: Queue) -> None:
-    with queue.locked("A test", 0.0) as check_lock:
-        check_lock()
-        queue.leave(queue.tickets()[0].number)
-        with pytest.raises(BusyError, match="stood still for over 90 s"):
-            check_lock()
 
 
 def test_a_database_that_does_not_answer_is_one_sentence_at_once(
     direct: str, tmp_path: Path
 ) -> None:
     gone = place(tmp_path, f"postgresql://forecast@/mlflow?host={tmp_path}")
-    with pytest.raises(ForecastError, match="PostgreSQL does not answer"), store.opened(gone):
+    with (
+        pytest.raises(ForecastError, match="PostgreSQL does not answer"),
+        mlflow_client.connect(gone),
+    ):
         pass
     other = place(tmp_path, direct.replace("://", "+psycopg2://"))
-    with pytest.raises(InputError, match="needs the driver 'psycopg2'"), store.opened(other):
+    with (
+        pytest.raises(InputError, match="needs the driver 'psycopg2'"),
+        mlflow_client.connect(other),
+    ):
         pass

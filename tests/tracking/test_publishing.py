@@ -14,7 +14,7 @@ import pytest
 
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, InputError
-from forecast.tracking import place, publishing, store, sync, writing
+from forecast.tracking import mlflow_client, place, publishing, sync, writing
 from tests.support.records import CANDIDATES, write_comparison, write_records
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def no_pictures(monkeypatch) -> None:
 def empty_database(tmp_path_factory) -> Path:
     """A migrated database without runs; making one takes longer than everything else here."""
     root = tmp_path_factory.mktemp("empty")
-    with store.opened(place(root)):
+    with mlflow_client.connect(place(root)):
         pass
     return root / "mlflow.db"
 
@@ -48,7 +48,7 @@ def runs_of(root: Path, *, uri: str = "", dataset: str = "weather", deleted: boo
     """Every run of the dataset's experiment, trials included."""
     from mlflow.entities import ViewType
 
-    with store.opened(place(root, uri)) as client:
+    with mlflow_client.connect(place(root, uri)) as client:
         experiment = client.get_experiment_by_name(dataset)
         view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
         return list(client.search_runs([experiment.experiment_id], run_view_type=view))
@@ -157,7 +157,7 @@ def test_a_new_verdict_is_shown_on_the_run_that_is_there(root):
 def test_a_run_deleted_by_hand_is_made_again(root):
     sync(root, now=NOW)
     victim = next(run for run in runs_of(root) if run.info.run_name == "lstm")
-    with store.opened(place(root)) as client:
+    with mlflow_client.connect(place(root)) as client:
         client.delete_run(victim.info.run_id)
     assert sync(root, now=NOW).made == ["weather: lstm"]
     assert len(current(runs_of(root))) == 3
@@ -165,7 +165,7 @@ def test_a_run_deleted_by_hand_is_made_again(root):
 
 def test_a_deleted_experiment_is_restored(root):
     sync(root, now=NOW)
-    with store.opened(place(root)) as client:
+    with mlflow_client.connect(place(root)) as client:
         client.delete_experiment(client.get_experiment_by_name("weather").experiment_id)
     sync(root, now=NOW)
     assert len(current(runs_of(root))) == 3
@@ -233,11 +233,11 @@ def test_a_run_left_running_by_kill_9_is_closed_by_sync(root):
 
 def test_any_dead_running_run_of_the_projects_own_store_is_closed(root):
     sync(root, now=NOW)
-    with store.opened(place(root)) as client:
+    with mlflow_client.connect(place(root)) as client:
         experiment = client.get_experiment_by_name("weather").experiment_id
         run_id = client.create_run(experiment, run_name="left").info.run_id
     assert sync(root, now=NOW).closed == ["left"]
-    with store.opened(place(root)) as client:
+    with mlflow_client.connect(place(root)) as client:
         assert client.get_run(run_id).info.status == "FAILED"
 
 
@@ -247,7 +247,7 @@ def test_a_run_of_somebody_else_in_a_shared_store_stays_running(root, tmp_path, 
     sync(root, uri, now=NOW)
     shared = place(root, uri)
     assert not shared.owned
-    with store.opened(shared) as client:
+    with mlflow_client.connect(shared) as client:
         experiment = client.get_experiment_by_name("weather").experiment_id
         client.create_run(experiment, run_name="theirs", tags={"mlflow.user": "elsewhere:1"})
         client.create_run(experiment, run_name="mine", tags={"mlflow.user": shared.publisher})
@@ -279,8 +279,8 @@ def test_four_processes_on_a_new_database_all_succeed(root):
 
 
 def test_a_store_held_by_another_process_is_reported_busy(root, monkeypatch):
-    monkeypatch.setattr(store, "TIMEOUT", 0.05)
-    with store.opened(place(root)), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
+    monkeypatch.setattr(mlflow_client, "TIMEOUT", 0.05)
+    with mlflow_client.connect(place(root)), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
         sync(root, now=NOW)
 
 
@@ -307,7 +307,7 @@ def test_two_datasets_are_two_experiments_with_a_page_each(root):
     write_records(root, "stocks")
     pages = sync(root, now=NOW).pages
     assert set(pages) == {"weather", "stocks"} and pages["weather"] != pages["stocks"]
-    with store.opened(place(root)) as client:
+    with mlflow_client.connect(place(root)) as client:
         tags = client.get_experiment_by_name("stocks").tags
     assert tags["mlflow.note.content"].startswith(
         "On stocks the network chosen on validation is better"

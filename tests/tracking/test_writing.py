@@ -20,7 +20,7 @@ from forecast.config.reading import validated
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
 from forecast.system import files
-from forecast.tracking import place, store, sync, writing
+from forecast.tracking import mlflow_client, place, sync, writing
 from tests.support.records import forecasts, write_records
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def seen(tmp_path_factory) -> Seen:
     )
     forecaster.save(root / "data" / "trained" / "weather" / "lstm.linear" / "seed-0")
     sync(root, now=1.8e9, revision="0123456789")
-    with store.opened(place(root)) as client:
+    with mlflow_client.connect(place(root)) as client:
         experiment = client.get_experiment_by_name("weather").experiment_id
         parent = client.search_runs([experiment], "tags.kind = 'network'")[0]
         names = ("test_by_step/mae", "validation_loss/seed_0")

@@ -1,0 +1,191 @@
+"""Opening MLflow: quiet, without telemetry, its database made and migrated by one process at a
+time.
+
+MLflow is imported by what opens it alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from forecast.system import files, postgres
+from forecast.system.errors import ForecastError, InputError
+from forecast.tracking import moved_database
+from forecast.tracking.tracking_store import Place, hide_password, path_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+NOWHERE = "none:/nowhere"
+"""Source of a version that is no model.
+
+A server refuses a local path, and any address whose host it does not know.
+"""
+
+TIMEOUT = 300.0
+"""Seconds to wait for another process that is publishing to the same store."""
+
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # without it a process would keep writing to a database file that was deleted meanwhile, and
+    # keep connections that others who share a server need
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
+}
+"""What MLflow reads from the environment; a value the user has set stays."""
+
+
+@contextmanager
+def connect(place: Place) -> Iterator[MlflowClient]:
+    """A client of the store at `place`, for this process alone among all of this project or file.
+
+    A database that came here with a copy, a move or a backup is made this project's own first.
+    Raises `InputError` for a file that is no MLflow database, `ForecastError` when the store cannot
+    be reached or written, `BusyError` when another process holds it longer than `TIMEOUT`.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    purpose = f"Publishing to {hide_password(place.uri)}"
+    with files.locked(place.lock, what=purpose, timeout=TIMEOUT):
+        _require_database(place)
+        with silence_warnings(), _explain_errors(place):
+            client = _client(place.uri)
+            for folder in moved_database.claim_artifacts(place):
+                logging.getLogger(__name__).warning(
+                    "%s: its artifacts were those of %s; from now on they are those of this folder",
+                    hide_password(place.uri),
+                    folder,
+                )
+            yield client
+
+
+def ensure_experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
+    """The experiment `name`, made, restored from the bin, or made anew when its artifacts are gone.
+
+    After mlartifacts/ was deleted its location leads nowhere, and the records can restore
+    everything. In a database that several machines share the artifacts may lie on another one:
+    `InputError`.
+    """
+    found = client.get_experiment_by_name(name)
+    at = found.artifact_location if found is not None else ""
+    if found is not None and at.startswith("file:") and not path_of(at).exists():
+        if place.database is None:
+            raise InputError(
+                f"MLflow keeps the artifacts of {name!r} in {at}, which this machine does not have."
+                " Use the address of an MLflow server (http://...), or a folder that all machines"
+                " share."
+            )
+        client.rename_experiment(
+            found.experiment_id, f"{name} (artifacts lost, {found.experiment_id})"
+        )
+        if found.lifecycle_stage == "active":
+            client.delete_experiment(found.experiment_id)
+        found = None
+    if found is None:
+        folder = place.artifact_root / name if place.artifact_root is not None else None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        _unless_there(
+            lambda: client.create_experiment(
+                name, artifact_location=folder.as_uri() if folder else None
+            )
+        )
+        return client.get_experiment_by_name(name)
+    if found.lifecycle_stage != "active":
+        client.restore_experiment(found.experiment_id)
+    return found
+
+
+def ensure_model(client: MlflowClient, name: str, description: str) -> None:
+    """The registered model `name`, made by whoever comes first."""
+    if not client.search_registered_models(f"name = '{name}'"):
+        _unless_there(lambda: client.create_registered_model(name, description=description))
+
+
+def _unless_there(make: Callable[[], object]) -> None:
+    """`make`, unless another machine was faster."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        make()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _client(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    # They announce each migration step and advise on signatures; the run's progress display must
+    # not be broken.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with postgres.locked(
+            uri, "tables", what=f"Making the tables of {hide_password(uri)}", timeout=TIMEOUT
+        ):
+            client = MlflowClient(tracking_uri=uri)
+            # makes and migrates the database, under the lock
+            client.search_experiments(max_results=1)
+    except ModuleNotFoundError as error:
+        needed = f"{hide_password(uri)}: needs the driver {error.name!r}, which is not installed."
+        raise InputError(f"{needed} A plain postgresql:// takes psycopg.") from None
+    return client
+
+
+def _require_database(place: Place) -> None:
+    """MLflow would retry for more than a minute, then show a traceback."""
+    database = place.database
+    if database is None or not database.exists() or database.stat().st_size == 0:
+        return
+    with database.open("rb") as file:
+        if file.read(16) != b"SQLite format 3\0":
+            raise InputError(
+                f"{database}: not an SQLite database. Move it away or delete it; `forecast sync`"
+                " publishes again."
+            )
+
+
+@contextmanager
+def silence_warnings() -> Iterator[None]:
+    """MLflow calls what SQLAlchemy deprecates, and advises on type hints; neither can be acted on
+    here.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
+        for category in (UserWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        yield
+
+
+@contextmanager
+def _explain_errors(place: Place) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ForecastError(
+            f"MLflow at {hide_password(place.uri)}: {lines[0]}. {_advice(str(error))} "
+            "The records in data/ are complete; `forecast sync` publishes what is missing."
+        ) from error
+
+
+def _advice(message: str) -> str:
+    if "out-of-date database schema" in message or "Can't locate revision" in message:
+        return (
+            "The database is of another MLflow version: run `.venv/bin/mlflow db upgrade <URI>`, or"
+            " delete it."
+        )
+    if "disk is full" in message or "No space left" in message:
+        return "Free some space (`forecast clean` removes what can be made again)."
+    return "Check the address, the server and the file's permissions."

@@ -1,0 +1,79 @@
+"""Where runs are kept, decided once per command: absolute URI, absolute artifact root, lock.
+
+MLflow is not imported here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from forecast.config.paths import ProjectPaths
+from forecast.system.errors import InputError
+
+SQLITE = "sqlite:///"
+SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One tracking store as seen from one project.
+
+    `artifact_root` is None where a server decides, and beside a database file outside the project.
+    `publisher` names this project on this host: while it holds `lock`, a RUNNING run of that
+    publisher has no living process behind it. `owned`: the store belongs to the project alone, so
+    every RUNNING run in it is dead then.
+    """
+
+    uri: str
+    artifact_root: Path | None
+    lock: Path
+    publisher: str
+    owned: bool
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file, if the store is one."""
+        return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
+
+
+def place(root: Path, uri: str = "") -> Place:
+    """The store at `uri` (the value of MLFLOW_TRACKING_URI), by default `<root>/mlflow.db`.
+
+    A relative SQLite path is taken from `root`, not from wherever the process runs. `InputError`
+    for a kind of store that MLflow 3 no longer writes to.
+    """
+    root = root.resolve()
+    uri = uri or f"{SQLITE}{root}/mlflow.db"
+    publisher = f"{socket.gethostname()}:{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
+    if uri.startswith(SQLITE):
+        database = (root / uri.removeprefix(SQLITE)).resolve()
+        owned = database.is_relative_to(root)
+        artifacts = (root if owned else database.parent) / "mlartifacts"
+        return Place(f"{SQLITE}{database}", artifacts, Path(f"{database}.lock"), publisher, owned)
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme not in SERVERS:
+        found = f"a {scheme}: URI" if scheme else "a path"
+        raise InputError(
+            f"MLFLOW_TRACKING_URI={hide_password(uri)!r}: found {found}, wanted sqlite:///<file>, "
+            f"http(s)://<server> or a database URL. Unset it to use {SQLITE}<project>/mlflow.db."
+        )
+    has_server = scheme in ("http", "https", "databricks")
+    artifact_root = None if has_server else root / "mlartifacts"
+    return Place(uri, artifact_root, ProjectPaths.of(root).lock("tracking"), publisher, owned=False)
+
+
+def hide_password(uri: str) -> str:
+    """The address without the user and password of a server or a database."""
+    head, _, tail = uri.rpartition("@")
+    if "://" not in head or uri.startswith(SQLITE):
+        return uri
+    return f"{head.partition('://')[0]}://...@{tail}"
+
+
+def path_of(location: str) -> Path:
+    """The folder that a `file:` location of an artifact names."""
+    return Path(unquote(urlsplit(location).path))
