@@ -43,8 +43,7 @@ def plainly(network: Network, weights: dict[str, np.ndarray], *given: np.ndarray
 
 @pytest.fixture
 def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "forecast.networks.native.stepping", None)
-    monkeypatch.delattr("forecast.networks.native.stepping", raising=False)
+    monkeypatch.setitem(sys.modules, "forecast.networks.native", None)
 
 
 @SWITCHED_ON
