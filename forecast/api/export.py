@@ -43,7 +43,7 @@ def cross_validation(
     rows = [
         name
         for name in candidates(results, ranking, models)
-        if results.records[name]["status"] == "ok"
+        if not results.records[name].has_failed
     ]
     found = [_own(results, name, levels) for name in rows]
     if not found:
@@ -87,11 +87,7 @@ def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[st
     """Of these models, or of all, the names of their records; `InputError` for one that is not
     there.
     """
-    own = {
-        r["model"]: name
-        for name, r in results.records.items()
-        if r["ranking"] in (ranking, BASELINE)
-    }
+    own = {r.model: name for name, r in results.records.items() if r.ranking in (ranking, BASELINE)}
     for model in models:
         if model not in own:
             where = f"ranking {ranking!r} of dataset {results.name!r}"
@@ -102,7 +98,7 @@ def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[st
 def _own(results: Results, candidate: str, levels: float | Sequence[float]) -> pd.DataFrame:
     """One model's part: `unique_id, ds, cutoff, y`, its name, its intervals."""
     model, ensemble = (
-        str(results.records[candidate]["model"]),
+        results.records[candidate].model,
         ensemble_of(results.folder(candidate)),
     )
     table, columns = windows(results.forecasts(candidate, "test"), ensemble, model, levels)

@@ -104,8 +104,6 @@ def of_candidate(results: Results, candidate: str, asked: Question, recipe: Reci
     fitted.
     """
     record = results.records[candidate]
-    if record["status"] != "ok":
-        raise ModelFailure(f"Model {record['model']!r} could not be fitted: {record['reason']}")
-    return Model(
-        record["model"], ensemble_of(results.folder(candidate)), asked.names, asked, recipe
-    )
+    if record.has_failed:
+        raise ModelFailure(f"Model {record.model!r} could not be fitted: {record.reason}")
+    return Model(record.model, ensemble_of(results.folder(candidate)), asked.names, asked, recipe)

@@ -124,7 +124,7 @@ def audit(
         say("the stored results of the project")
         told, said = stored.stored(project, whole, full)
     checked = {
-        "candidates": len(list(base.records())),
+        "candidates": len(base.records()),
         "forecasters": len(list(trained.glob("*/seed-*"))),
         "moments": len(cuts),
         "calls for targets": len(base.asked),
@@ -234,9 +234,9 @@ def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
     if not len(cutoffs):
         return ends["calibration"]
     every = [
-        record["params"]["refit"]
-        for _, record in base.records()
-        if record["params"].get("refit", "never") != "never"
+        record.params["refit"]
+        for record in base.records().values()
+        if record.params.get("refit", "never") != "never"
     ]
     fits = np.sort(table["cutoff"].unique())[every[0] :: every[0]] if every else cutoffs[:0]
     known = cutoffs[np.isin(cutoffs, fits)]
@@ -244,7 +244,7 @@ def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
 
 
 def _notes(base: Sandbox) -> tuple[str, ...]:
-    failed = [name for name, record in base.records() if record["status"] != "ok"]
+    failed = [name for name, record in base.records().items() if record.has_failed]
     notes = (
         [f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}."]
         if failed

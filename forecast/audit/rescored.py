@@ -24,7 +24,7 @@ from forecast.comparison.losses import LEARNT
 from forecast.config.experiment import Combination
 from forecast.config.task import Task
 from forecast.data.panel import Panel, Series, series_name
-from forecast.system import files
+from forecast.data.records import RunRecord, StudyRecord
 
 EXACT = 1e-8
 BLOCKS = ("validation", "calibration", "test")
@@ -65,14 +65,18 @@ def rescored(
     A later question is asked only where the one before it found nothing: its answer would be a
     consequence.
     """
-    tables = {name: (r, base.forecasts(name)) for name, r in base.records() if r["status"] == "ok"}
+    tables = {
+        name: (r, base.forecasts(name)) for name, r in base.records().items() if not r.has_failed
+    }
     found = []
     for name, (record, table) in tables.items():
-        wanted = seeds if record["kind"] == "network" else [0]
+        wanted = seeds if record.is_network else [0]
         found += list(_complete(table, panel, ends, wanted, name, detector))
     if found:
         return found
-    about = {(str(r["model"]), str(r["ranking"])): table for r, table in tables.values()}
+    about: dict[tuple[str, str], pd.DataFrame] = {
+        (r.model, r.ranking): table for r, table in tables.values()
+    }
     tested = {
         (*key, name): errors for key, t in about.items() for name, errors in _of(t, panel, "test")
     }
@@ -146,12 +150,12 @@ def _complete(
 
 
 def _naive(
-    tables: dict[str, tuple[dict[str, Any], pd.DataFrame]], panel: Panel, detector: str
+    tables: dict[str, tuple[RunRecord, pd.DataFrame]], panel: Panel, detector: str
 ) -> Iterator[Finding]:
     """What every skill is measured against does repeat the last observed value (of differences the
     last change).
     """
-    _, table = tables.get(NAIVE, ({}, pd.DataFrame()))
+    table = tables[NAIVE][1] if NAIVE in tables else pd.DataFrame()
     for series, output in _named(panel).values() if len(table) else ():
         column = panel.task.target[output]
         if "diff" in column.transform:
@@ -276,9 +280,9 @@ def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
     losses = {about: _loss(errors, scale) for about, errors in held.items() if about[0] != SERVICE}
     baselines = {model for model, ranking in losses if ranking == "baseline"}
     rules = {
-        record["model"]: record["params"]
-        for _, record in base.records()
-        if record["kind"] == Combination.kind
+        record.model: record.params
+        for record in base.records().values()
+        if record.kind == Combination.kind
     }
     learnt = {name for name, rule in rules.items() if Combination(**rule).learnt}
     preferred = base.verdict("preferred") or base.verdict("simpler") or {}
@@ -334,24 +338,17 @@ def kept_the_best(base: Sandbox, detector: str) -> Iterator[Finding]:
     other.
     """
     for path in sorted(base.tuned.glob("*.json")):
-        study = files.read_json(path)
-        values = {
-            t["number"]: t["value"] for t in study.get("trials", []) if t.get("value") is not None
-        }
-        best = study.get("best")
-        if best and values and values.get(best["number"]) != min(values.values()):
-            text = (
-                f"trial {best['number']} was kept with {values.get(best['number'])}, not the lowest"
-                f" of {path.stem}"
-            )
+        study = StudyRecord.read(path)
+        values = {trial.number: trial.value for trial in study.trials if trial.value is not None}
+        best = study.best
+        if best is not None and values and values.get(best) != min(values.values()):
+            text = f"trial {best} was kept with {values.get(best)}, not the lowest of {path.stem}"
             yield Finding("tuning", detector, path.stem, text)
-    for name, record in base.records():
-        for seed in record.get("seeds", []):
-            looks = {step: loss for step, _, loss in seed.get("curve") or [] if loss is not None}
-            if looks and looks.get(seed["best_step"]) != min(looks.values()):
-                text = (
-                    f"seed {seed['seed']} of {name} kept step {seed['best_step']}, not the lowest"
-                )
+    for name, record in base.records().items():
+        for fit in record.seeds:
+            looks = {step: loss for step, _, loss in fit.curve if loss is not None}
+            if looks and looks.get(fit.best_step) != min(looks.values()):
+                text = f"seed {fit.seed} of {name} kept step {fit.best_step}, not the lowest"
                 yield Finding("training", detector, name, text)
 
 
@@ -371,11 +368,9 @@ def intervals_again(base: Sandbox, panel: Panel, detector: str) -> Iterator[Find
     if shown.empty:
         return
     pooled = _pooled(shown)
-    for name, record in base.records():
+    for name, record in base.records().items():
         mine = {
-            key: row
-            for key, row in pooled.items()
-            if key[:2] == (record["model"], record["ranking"])
+            key: row for key, row in pooled.items() if key[:2] == (record.model, record.ranking)
         }
         table = base.forecasts(name) if mine else pd.DataFrame()
         for key, row in mine.items():

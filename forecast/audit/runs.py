@@ -13,6 +13,7 @@ from forecast.audit import Finding
 from forecast.audit.changes import rows_until
 from forecast.audit.sandbox import Sandbox
 from forecast.data.panel import Panel
+from forecast.data.records import RunRecord
 from forecast.data.scaling import transform
 from forecast.data.splits import Borders
 from forecast.forecaster import Problem
@@ -53,19 +54,19 @@ def chosen_before(
     for path in sorted(base.tuned.glob("*.json")):
         if _study(path) != _study(other.tuned / path.name):
             yield Finding("tuning", detector, path.stem, f"the study of {path.stem} {since}")
-    later = dict(other.records())
+    later = other.records()
     kinds = (
         ("training", _outcome, "the training of {} (its validation curve or best step)"),
         # those of validation: later ones may follow what changed
         (
             "weights",
-            lambda record: record.get("weights", {}).get(""),
+            lambda record: record.weights[0].weights if record.weights else None,
             "the members of {}, or their weights,",
         ),
     )
-    for name, record in base.records():
+    for name, record in base.records().items():
         for kind, part, what in kinds:
-            if part(record) != part(later.get(name, {})):
+            if name not in later or part(record) != part(later[name]):
                 yield Finding(kind, detector, name, f"{what.format(name)} {since}")
     one, two = (s.verdict("chosen") for s in (base, other))
     if one != two:
@@ -270,10 +271,10 @@ def _made_before(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
     return rows.drop(columns=["y", "ds", "log_density"], errors="ignore").select_dtypes("number")
 
 
-def _outcome(record: dict[str, Any]) -> Any:
-    keys = ("seed", "status", "best_step", "steps_elsewhere", "validation_loss", "curve")
-    seeds = [{key: seed.get(key) for key in keys} for seed in record.get("seeds", [])]
-    return seeds, record.get("tuned"), record.get("params")
+def _outcome(record: RunRecord) -> Any:
+    fields = {"seed", "status", "best_step", "steps_by_fold", "validation_loss", "curve"}
+    seeds = [fit.model_dump(include=fields) for fit in record.seeds]
+    return seeds, record.tuned, record.params
 
 
 def _study(path: Path) -> dict[str, Any]:
@@ -285,7 +286,7 @@ def every_fit(base: Sandbox) -> list[str]:
     """The folders of all saved models, as chosen and as fitted again; the provider's kept forecasts
     are no fit.
     """
-    names = [name for name, record in base.records() if record["family"] != "service"]
+    names = [name for name, record in base.records().items() if record.family != "service"]
     found = (
         p
         for kind in ("chosen", "seed")

@@ -33,6 +33,7 @@ from forecast.config.experiment import load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots, vintages
 from forecast.data.columns import observed, other_datasets
+from forecast.data.records import RunRecord, read_run_records
 from forecast.models.problem import Purpose, recorded_by
 from forecast.networks import layers
 from forecast.system import cluster, files
@@ -124,10 +125,9 @@ class Sandbox:
     def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
         self.calibrated.append({"y": y, "y_hat": y_hat})
 
-    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every candidate and the record of its training."""
-        for path in sorted(self.trained.glob("*/record.json")):
-            yield path.parent.name, files.read_json(path)
+    def records(self) -> dict[str, RunRecord]:
+        """The record of every candidate's training, by name."""
+        return read_run_records(self.trained)
 
     def forecasts(self, candidate: str) -> pd.DataFrame:
         return pd.read_parquet(self.trained / candidate / "forecasts.parquet")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
 from forecast.data import splits
 from forecast.data.panel import Panel, from_frame
+from forecast.data.records import RunRecord, SeedFit, StudyRecord, newest_weights
 from forecast.forecaster import Budget, Fitted, Forecaster, Problem
 from forecast.system import files
 from forecast.system.errors import ModelFailure
@@ -81,8 +81,8 @@ def stored(
 def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Finding]:
     scaling = Problem.of(whole, splits.resolve(whole, project.settings.splits), ("train",)).scaling
     found: list[Finding] = []
-    for candidate, record in base.records():
-        if record["status"] != "ok":
+    for candidate, record in base.records().items():
+        if record.has_failed:
             continue
         found += _settings(record, base.tuned / f"{candidate}.json", base.trained / candidate)
         table = base.forecasts(candidate)
@@ -100,17 +100,17 @@ def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Findin
                     found.append(Finding("scaling", DETECTOR, name, text))
             seed = int(folder.name.removeprefix("seed-"))
             own, newest = table[table["seed"] == seed], folder.with_name(f"newest-{seed}")
-            if record.get("refits"):
+            if record.refits:
                 own = _before_later_fits(own, record)
                 forecaster = Forecaster.load(newest if newest.exists() else folder)
             found += _foretold(forecaster, own, whole, name)
     return found
 
 
-def _before_later_fits(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:
+def _before_later_fits(table: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
     """What a row that is fitted again forecasts in the test block with the fit that serves."""
     test = table[table["block"] == "test"]
-    spec = models.spec(record["params"], where="record.json: params")
+    spec = models.spec(record.params, where="record.json: params")
     moments = spec.refit_moments(np.sort(table["cutoff"].unique()))
     later = [moment for moment in moments if moment > test["cutoff"].min()]
     return test[test["cutoff"] < later[0]] if later else test
@@ -139,20 +139,16 @@ def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> 
     panel = from_frame(frame[frame["ds"] <= end], base.dataset, load_task(paths.task(base.dataset)))
     borders = splits.Borders.from_json(files.read_json(paths.borders(base.dataset)))
     problem, found = Problem.of(panel, borders, ("train", "validation")), list[Finding]()
-    for name, record in base.records():
-        spec = (
-            None
-            if record.get("members")
-            else models.spec(record["params"], where=f"record of {name}")
-        )
-        if record["status"] != "ok" or spec is None or spec.needs_vintages:
+    for name, record in base.records().items():
+        spec = None if record.members else models.spec(record.params, where=f"record of {name}")
+        if record.has_failed or spec is None or spec.needs_vintages:
             continue
         if spec.uses_tensorflow:
             load_engine()
-        candidate = Candidate(record["model"], spec, record["ranking"], record["skip"])
-        for entry in record["seeds"]:
+        candidate = Candidate(record.model, spec, record.ranking, record.skip)
+        for entry in record.seeds:
             try:
-                fits = fit_twice(problem, candidate, seed=entry["seed"], budget=budget)
+                fits = fit_twice(problem, candidate, seed=entry.seed, budget=budget)
             except (ModelFailure, LookupError, ValueError) as error:
                 # whatever a fit says that misses its rows
                 kind, text = (
@@ -161,7 +157,7 @@ def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> 
                 )
                 found.append(Finding(kind, WITHHELD, name, text))
                 continue
-            found += _as_saved(fits, entry, base.trained / name, folder / f"{name}-{entry['seed']}")
+            found += _as_saved(fits, entry, base.trained / name, folder / f"{name}-{entry.seed}")
     return found
 
 
@@ -175,9 +171,9 @@ def at_full_budget(
     first is kept.
     """
     sizes = {
-        record["model"]: record["n_params"]
-        for _, record in base.records()
-        if record["gradient_steps"]
+        record.model: record.n_params
+        for record in base.records().values()
+        if record.cost.gradient_steps
     }
     if not sizes:
         return []
@@ -200,36 +196,32 @@ def at_full_budget(
 
 
 def _as_saved(
-    fits: tuple[Fitted, Fitted], entry: dict[str, Any], saved: Path, folder: Path
+    fits: tuple[Fitted, Fitted], entry: SeedFit, saved: Path, folder: Path
 ) -> Iterator[Finding]:
     about = (
-        f"{saved.name}, seed {entry['seed']}, differs when it is fitted without the rows after"
+        f"{saved.name}, seed {entry.seed}, differs when it is fitted without the rows after"
         " validation"
     )
     for fitted, kept in zip(fits, ("chosen", "seed"), strict=True):
-        twin = saved / f"{kept}-{entry['seed']}"
+        twin = saved / f"{kept}-{entry.seed}"
         if twin.exists():  # one that is not fitted again has no first fit beside it
             fitted.forecaster.save(folder / kept)
             for name in runs.unlike_parts(twin, folder / kept):
                 yield Finding(runs.PARTS[name], WITHHELD, saved.name, f"{name} of {about}")
     curve = files.json_number(fits[0].curve)
-    steps = list(fits[0].steps_elsewhere)
-    if curve != entry["curve"] or steps != entry.get("steps_elsewhere", steps):
+    if curve != files.json_number(entry.curve) or fits[0].steps_elsewhere != entry.steps_by_fold:
         yield Finding("training", WITHHELD, saved.name, f"the validation curve of {about}")
 
 
-def _settings(record: dict[str, Any], study: Path, folder: Path) -> Iterator[Finding]:
+def _settings(record: RunRecord, study: Path, folder: Path) -> Iterator[Finding]:
     """The settings told are those tuning found and those of the saved models."""
     name = folder.name
-    best = (files.read_json(study).get("best") or {}).get("params", {}) if study.exists() else {}
-    if record.get("tuned", {}) != best:
-        text = (
-            f"the record of {name} says it was tuned to {record.get('tuned')}; its study found"
-            f" {best}"
-        )
+    best = (StudyRecord.read(study).best_params or {}) if study.exists() else {}
+    if record.tuned != best:
+        text = f"the record of {name} says it was tuned to {record.tuned}; its study found {best}"
         yield Finding("stored", DETECTOR, name, text)
     for path in sorted(folder.glob("seed-*/spec.json")):
-        if files.read_json(path)["spec"] != record.get("params"):
+        if files.read_json(path)["spec"] != record.params:
             text = (
                 f"the model saved in {name}/{path.parent.name} has other settings than its record"
             )
@@ -237,39 +229,32 @@ def _settings(record: dict[str, Any], study: Path, folder: Path) -> Iterator[Fin
 
 
 def _averaged(
-    name: str, record: dict[str, Any], table: pd.DataFrame, base: Sandbox
+    name: str, record: RunRecord, table: pd.DataFrame, base: Sandbox
 ) -> Iterator[Finding]:
-    """After validation, inside which its stretches have weights of their own, a combination is its
-    members' mean.
+    """Whether a combination's forecasts behind validation are the weighted means of its members'
+    forecasts, and whether the weights that serve have seen no target of the test block.
     """
-    if not record.get("members"):
+    if not record.members:
         return
-    last = {member["candidate"]: member["weight"] for member in record["members"]}
-    stages = record.get("weights", {"": last})  # 0.7 learnt none again
-    tables = {member: base.forecasts(member) for member in set().union(*stages.values())}
-    later = {member: rows[rows["block"] != "validation"] for member, rows in tables.items()}
-    means = {
-        member: rows.groupby(ORIGIN, sort=True)["y_hat"].mean() for member, rows in later.items()
-    }
+    members = {member for dated in record.weights for member in dated.weights}
+    means = {}
+    for member in members:
+        rows = base.forecasts(member)
+        later = rows[rows["block"] != "validation"]
+        means[member] = later.groupby(ORIGIN, sort=True)["y_hat"].mean()
     wanted = 0 * next(iter(means.values()))
-    for moment, weights in stages.items():
-        before = wanted.index.get_level_values("cutoff") < pd.Timestamp(moment or pd.Timestamp.min)
-        wanted = wanted.where(
-            before, sum(weight * means[member] for member, weight in weights.items())
-        )
-    own = table[table["block"] != "validation"].set_index(ORIGIN)["y_hat"].sort_index()
-    same = own.index.equals(wanted.index) and np.allclose(own, wanted, rtol=1e-9)
-    # what serves has seen no target behind it
-    start = table.loc[table["block"] == "test", "cutoff"].min()
-    known = [
-        weights
-        for moment, weights in stages.items()
-        if not pd.Timestamp(moment or pd.Timestamp.min) > start
-    ]
-    if not same:
+    cutoffs = wanted.index.get_level_values("cutoff")
+    for number, dated in enumerate(record.weights):
+        mean = sum(weight * means[member] for member, weight in dated.weights.items())
+        is_earlier = (cutoffs < dated.learnt_until) & (number > 0)
+        wanted = wanted.where(is_earlier, mean)
+    kept = table[table["block"] != "validation"].set_index(ORIGIN)["y_hat"].sort_index()
+    if not (kept.index.equals(wanted.index) and np.allclose(kept, wanted, rtol=1e-9)):
         text = f"the forecasts kept of {name} are not the weighted mean of its members' forecasts"
         yield Finding("stored", DETECTOR, name, text)
-    if last != known[-1]:
+    test_start = table.loc[table["block"] == "test", "cutoff"].min()
+    serving = {member.candidate: member.weight for member in record.members}
+    if serving != newest_weights(record.weights, test_start).weights:
         text = (
             f"the weights that serve in {name} are not the last ones learnt before the test block"
         )

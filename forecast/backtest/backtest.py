@@ -37,6 +37,7 @@ from forecast.backtest.candidates import Candidate
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
 from forecast.data.panel import Panel, from_frame
+from forecast.data.records import SeedFit
 from forecast.data.splits import Blocks, Borders
 from forecast.forecaster import (
     Budget,
@@ -139,9 +140,8 @@ def fit_and_forecast(
             forecasts = forecast_blocks(fits.stages, problem, seed)
             distributions = with_distributions(fits.stages, problem, forecasts, seed=seed)
         except ModelFailure as error:
-            files.write_json(
-                temporary / "fit.json", {"seed": seed, "status": "failed", "reason": str(error)}
-            )
+            failed = SeedFit(seed=seed, status="failed", reason=str(error))
+            failed.write(temporary / "fit.json")
         else:
             _keep(temporary, seed, fits, problem, forecasts, distributions)
     return {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
@@ -166,20 +166,19 @@ def _keep(
     if distributions is not None:
         files.write_frame(folder / DISTRIBUTIONS, distributions)
     train = [cut.train for cut in (problem if final is first else problem.joined).blocks.values()]
-    content = {
-        "seed": seed,
-        "status": "ok",
-        "reason": first.note,
-        "best_step": first.best_step,
-        "repeated_steps": 0 if final is first else first.best_step,
-        "steps_elsewhere": first.steps_elsewhere,
-        "validation_loss": files.json_number(first.validation_loss),
-        "curve": files.json_number(first.curve),
-        "n_params": final.forecaster.n_params,
-        "refits": fits.refits,
-        "rows_seen": sum(stop - start for start, stop in train),
-    }
-    files.write_json(folder / "fit.json", content)
+    record = SeedFit(
+        seed=seed,
+        reason=first.note,
+        best_step=first.best_step,
+        repeated_steps=0 if final is first else first.best_step,
+        steps_by_fold=first.steps_elsewhere,
+        validation_loss=first.validation_loss,
+        curve=tuple(first.curve),
+        n_params=final.forecaster.n_params,
+        refits=fits.refits,
+        rows_seen=sum(stop - start for start, stop in train),
+    )
+    record.write(folder / "fit.json")
 
 
 def fit_twice(

@@ -34,6 +34,16 @@ from scipy.optimize import nnls
 
 from forecast.config.experiment import COMBINATION, GROUPS, Combination
 from forecast.config.task import Task
+from forecast.data.records import (
+    DatedWeights,
+    Digests,
+    Member,
+    Recipe,
+    RunRecord,
+    SeedFit,
+    newest_weights,
+    read_run_records,
+)
 from forecast.data.results import BASELINE
 from forecast.forecaster.ensemble import served_seeds
 from forecast.models.base import refit_moments
@@ -82,7 +92,7 @@ class Part:
         cls,
         rows: pd.DataFrame,
         values: Mapping[str, np.ndarray],
-        records: Mapping[str, Any],
+        records: Mapping[str, RunRecord],
         task: Task,
         best_set: BestSet,
     ) -> Part:
@@ -93,11 +103,10 @@ class Part:
         )
         scaled = errors / size.transform("mean").replace(0.0, 1.0).to_numpy()[:, None]
         known = np.isfinite(scaled).all(axis=1)
-        about = [{name: str(records[name][key]) for name in values} for key in ("model", "kind")]
         return cls(
             tuple(values),
-            about[0],
-            about[1],
+            {name: records[name].model for name in values},
+            {name: records[name].kind for name in values},
             rows["cutoff"].to_numpy()[known],
             scaled[known],
             task,
@@ -258,102 +267,101 @@ def combine(name: str, rule: Combination, task: Task, trained: Path, best_set: B
     """Fill trained/<name>/ from the candidates beside it: record.json, forecasts.parquet and the
     saved members.
     """
-    records = {
-        path.parent.name: files.read_json(path) for path in sorted(trained.glob("*/record.json"))
-    }
-    eligible, left_out = _eligible(rule, records)
+    records = read_run_records(trained)
+    eligible, omissions = _eligible_members(rule, records)
     folder = trained / name
     folder.mkdir(parents=True)
     try:
-        part_of = partial(Part.of, records=eligible, task=task, best_set=best_set)
-        stages, table = _combined(rule, part_of, *_forecasts(eligible, trained))
+        errors_of = partial(Part.of, records=eligible, task=task, best_set=best_set)
+        history, table = _combined(rule, errors_of, *_forecasts(eligible, trained))
     except ModelFailure as error:
-        files.write_json(
-            folder / "record.json", _record(name, rule, {"": {}}, {}, records, str(error))
-        )
-        return
-    shares = _served(stages, table)
-    for member in shares:
-        for seed in served_seeds(trained / member):
-            shutil.copytree(seed, folder / "members" / member / seed.name)
-    files.write_frame(folder / "forecasts.parquet", table)
-    files.write_json(folder / "record.json", _record(name, rule, stages, shares, records, left_out))
+        record = _failed_record(name, rule, records, str(error))
+    else:
+        test_start = table.loc[table["block"] == "test", "cutoff"].min()
+        weights = newest_weights(history, test_start).weights
+        record = _run_record(name, rule, history, weights, records, omissions)
+        for member in weights:
+            for seed in served_seeds(trained / member):
+                shutil.copytree(seed, folder / "members" / member / seed.name)
+        files.write_frame(folder / "forecasts.parquet", table)
+    record.write(folder / "record.json")
 
 
-def _served(stages: Mapping[str, Shares], table: pd.DataFrame) -> Shares:
-    """The last weights that have seen no target of the test block, as no saved model has: a gate
-    scores there.
+def _eligible_members(
+    rule: Combination, records: Mapping[str, RunRecord]
+) -> tuple[dict[str, RunRecord], str]:
+    """The candidates that can be served, and a sentence on what the rule names and is left out.
+
+    Of a network it is the candidate of the ranking as shipped, where there is one.
     """
-    start = table.loc[table["block"] == "test", "cutoff"].min()
-    return [
-        own
-        for moment, own in stages.items()
-        if not pd.Timestamp(moment or pd.Timestamp.min) > start
-    ][-1]
-
-
-def _eligible(rule: Combination, records: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """What can be served, of a network its row with a skip where it has one, and a sentence on what
-    the rule names and was left out.
-    """
-    rows = {
-        n: r for n, r in records.items() if r["kind"] != COMBINATION and r["family"] != "service"
+    servable = {
+        name: record
+        for name, record in records.items()
+        if record.kind != COMBINATION and record.family != "service"
     }
-    shipped = {
-        record["model"] for record in rows.values() if record["ranking"] in (RANKING, BASELINE)
-    }
-    rows = {
-        n: r
-        for n, r in rows.items()
-        if r["ranking"] in (RANKING, BASELINE) or r["model"] not in shipped
+    as_shipped = (RANKING, BASELINE)
+    shipped = {record.model for record in servable.values() if record.ranking in as_shipped}
+    ranked = {
+        name: record
+        for name, record in servable.items()
+        if record.ranking in as_shipped or record.model not in shipped
     }
     failed = [
-        n
-        for n, r in rows.items()
-        if r["status"] != "ok" and ({n, r["model"], r["kind"] + "s"} & set(rule.members))
+        name
+        for name, record in ranked.items()
+        if record.has_failed and {name, record.model, record.kind + "s"} & set(rule.members)
     ]
-    known = {record["model"] for record in rows.values()}
-    absent = [member for member in rule.members if member not in (*GROUPS, *known)]
-    said = [f"left out: {', '.join(failed)} (failed)"] if failed else []
-    said += [f"left out: {', '.join(absent)} (not in this run)"] if absent else []
-    return {n: r for n, r in rows.items() if r["status"] == "ok"}, "; ".join(said)
+    models = {record.model for record in ranked.values()}
+    absent = [member for member in rule.members if member not in (*GROUPS, *models)]
+    sentences = [f"left out: {', '.join(failed)} (failed)"] if failed else []
+    sentences += [f"left out: {', '.join(absent)} (not in this run)"] if absent else []
+    eligible = {name: record for name, record in ranked.items() if not record.has_failed}
+    return eligible, "; ".join(sentences)
 
 
 def _combined(
     rule: Combination,
-    part_of: Callable[..., Part],
+    errors_of: Callable[..., Part],
     rows: pd.DataFrame,
     values: Mapping[str, np.ndarray],
-) -> tuple[dict[str, Shares], pd.DataFrame]:
-    """The weights by the time from which on they hold, those of validation by ""; and the table of
-    forecasts.
+) -> tuple[list[DatedWeights], pd.DataFrame]:
+    """The weights through the blocks, those of validation first, and the table of forecasts.
+
+    Inside validation each fold is forecast with the weights that the other folds settle.
     """
-    inside = (rows["block"] == "validation").to_numpy()
-    on_validation = part_of(rows[inside], {name: own[inside] for name, own in values.items()})
-    stages = {"": settle(rule, on_validation)}
-    y_hat = weighted(stages[""], values)
+    in_validation = (rows["block"] == "validation").to_numpy()
     cutoffs, times = rows["cutoff"].to_numpy(), rows["ds"].to_numpy()
-    for other, own in on_validation.stretches():
-        if other.any():
-            here = inside & np.isin(cutoffs, on_validation.cutoffs[own])
-            elsewhere = settle(rule, on_validation.where(other))
-            y_hat[here] = weighted(elsewhere, {name: values[name][here] for name in elsewhere})
-    moments = [
-        moment
-        for moment in refit_moments(rule.refit, np.unique(cutoffs))
-        if moment > cutoffs[inside].max()
-    ]
-    members = on_validation.best(_members(rule, on_validation)) if moments else ()
-    same = rule.model_copy(
-        update={"members": tuple("all" if one == "tied" else one for one in rule.members)}
+    on_validation = errors_of(
+        rows[in_validation], {name: y_hat[in_validation] for name, y_hat in values.items()}
     )
-    for moment in moments:
-        known, here = times <= moment, cutoffs >= moment
-        then = part_of(rows[known], {name: values[name][known] for name in members})
-        again = settle(same, then, PENALTY * len(on_validation.errors) / len(then.errors))
-        y_hat[here] = weighted(again, {name: values[name][here] for name in again})
-        stages[pd.Timestamp(moment).isoformat()] = again
-    return stages, rows.assign(seed=np.int32(0), y_hat=y_hat)
+    history = [_dated(settle(rule, on_validation), times[in_validation].max())]
+    y_hat = weighted(history[0].weights, values)
+    for learns, forecasts in on_validation.stretches():
+        if learns.any():
+            fold = in_validation & np.isin(cutoffs, on_validation.cutoffs[forecasts])
+            weights = settle(rule, on_validation.where(learns))
+            y_hat[fold] = weighted(weights, {name: values[name][fold] for name in weights})
+    last_validated = cutoffs[in_validation].max()
+    refits = [
+        cutoff
+        for cutoff in refit_moments(rule.refit, np.unique(cutoffs))
+        if cutoff > last_validated
+    ]
+    members = on_validation.best(_members(rule, on_validation)) if refits else ()
+    same_members = tuple("all" if member == "tied" else member for member in rule.members)
+    later_rule = rule.model_copy(update={"members": same_members})
+    for refit in refits:
+        known, later = times <= refit, cutoffs >= refit
+        errors = errors_of(rows[known], {name: values[name][known] for name in members})
+        penalty = PENALTY * len(on_validation.errors) / len(errors.errors)
+        weights = settle(later_rule, errors, penalty)
+        y_hat[later] = weighted(weights, {name: values[name][later] for name in weights})
+        history.append(_dated(weights, refit))
+    return history, rows.assign(seed=np.int32(0), y_hat=y_hat)
+
+
+def _dated(weights: Shares, learnt_until: np.datetime64) -> DatedWeights:
+    return DatedWeights(weights=weights, learnt_until=pd.Timestamp(learnt_until).to_pydatetime())
 
 
 def weighted(shares: Shares, values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -362,7 +370,7 @@ def weighted(shares: Shares, values: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _forecasts(
-    records: Mapping[str, Any], trained: Path
+    records: Mapping[str, RunRecord], trained: Path
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """KEYS of every origin, and each candidate's forecasts there, the mean over its seeds."""
     rows, values = pd.DataFrame(), dict[str, np.ndarray]()
@@ -379,67 +387,68 @@ def _forecasts(
     return rows, values
 
 
-def _record(
+def _run_record(
     name: str,
     rule: Combination,
-    stages: Mapping[str, Shares],
-    shares: Shares,
-    records: Mapping[str, Any],
-    reason: str,
-) -> dict[str, Any]:
-    """As stage `train` leaves it of every candidate; `members`: the recipes with `shares`, largest
+    history: Sequence[DatedWeights],
+    weights: Shares,
+    records: Mapping[str, RunRecord],
+    omissions: str,
+) -> RunRecord:
+    """As stage `train` leaves it of every candidate; members with their `weights`, the largest
     first.
     """
-    members = [
-        {
-            "weight": weight,
-            **{
-                key: records[member][key]
-                for key in ("candidate", "model", "params", "ranking", "skip")
-            },
-        }
-        for member, weight in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    own = [records[member] for member in shares]
-    numbers = {
-        "n_params": sum(record["n_params"] for record in own),
-        **{key: max((record[key] for record in own), default=0) for key in ("refits", "rows_seen")},
-        "weights": stages,
-    }
-    empty: dict[str, Any] = {
-        "skip": None,
-        "skip_row": None,
-        "tuned": {},
-        "trials": [],
-        "diagnostics": {},
-    }
-    spent = dict.fromkeys(
-        ("gradient_steps", "gradient_steps_taken", "tuning_gradient_steps", "targets_learnt_from"),
-        0,
+    members = []
+    for member, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
+        recipe = {field: getattr(records[member], field) for field in Recipe.model_fields}
+        members.append(Member(**recipe, weight=weight))
+    parts = [records[member] for member in weights]
+    return RunRecord(
+        **_description(name, rule, records),
+        status="ok",
+        reason=omissions,
+        members=tuple(members),
+        n_params=sum(record.n_params for record in parts),
+        refits=max(record.refits for record in parts),
+        rows_seen=max(record.rows_seen for record in parts),
+        seeds=(SeedFit(seed=0, reason=omissions),),
+        weights=tuple(history),
+        digests=_digests(rule, parts),
     )
+
+
+def _failed_record(
+    name: str, rule: Combination, records: Mapping[str, RunRecord], reason: str
+) -> RunRecord:
+    return RunRecord(
+        **_description(name, rule, records),
+        status="failed",
+        reason=reason,
+        seeds=(SeedFit(seed=0, status="failed", reason=reason),),
+        digests=_digests(rule, []),
+    )
+
+
+def _description(name: str, rule: Combination, records: Mapping[str, RunRecord]) -> dict[str, Any]:
+    """The fields of a record that the rule alone decides, by name."""
     return {
-        **empty,
-        **spent,
-        **numbers,
-        "dataset": next((record["dataset"] for record in records.values()), ""),
-        "model": name,
+        "dataset": next((record.dataset for record in records.values()), ""),
         "candidate": name,
+        "model": name,
         "ranking": RANKING,
         "family": rule.family,
         "kind": rule.kind,
-        "status": "ok" if shares else "failed",
-        "reason": reason,
         "description": rule.summary,
         "equation": rule.equation,
         "source": rule.source,
         "params": rule.model_dump(mode="json"),
-        "members": members,
-        "seeds": [{"seed": 0, "status": "ok" if shares else "failed", "reason": reason}],
-        "digests": {
-            "data": next((record["digests"]["data"] for record in own), ""),
-            "config": files.sha256_of(rule.model_dump(mode="json")),
-            "key": files.sha256_of(
-                [rule.model_dump(mode="json"), [record["digests"] for record in own]]
-            ),
-        },
     }
+
+
+def _digests(rule: Combination, parts: Sequence[RunRecord]) -> Digests:
+    options = rule.model_dump(mode="json")
+    return Digests(
+        data=parts[0].digests.data if parts else "",
+        config=files.sha256_of(options),
+        key=files.sha256_of([options, [record.digests.to_json() for record in parts]]),
+    )

@@ -14,11 +14,12 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forecast.data.records import SkipKind, StudyRecord, Trial, best_trial
 from forecast.models.search import Choice, Dimension, Space, including
 from forecast.system import files, postgres
 from forecast.system.errors import ForecastError, InputError, ModelFailure
@@ -51,25 +52,6 @@ class TrialOutcome:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One finished trial; `number` counts finished trials from 0, whatever was interrupted in
-    between.
-    """
-
-    number: int
-    value: float
-    params: dict[str, Any]
-    curve: list[Any] = field(default_factory=list)
-    reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        content = {"number": self.number, "params": self.params, "curve": self.curve}
-        if self.reason:
-            return {**content, "state": "failed", "value": None, "reason": self.reason}
-        return {**content, "state": "complete", "value": self.value}
-
-
-@dataclass(frozen=True)
 class StudyResult:
     """The first `n_trials` finished trials of the study `key`, in order."""
 
@@ -79,28 +61,21 @@ class StudyResult:
 
     @property
     def best(self) -> Trial | None:
-        """The lowest value, the earliest of equals; None when every trial failed."""
-        succeeded = [trial for trial in self.trials if not trial.reason]
-        return min(succeeded, key=lambda trial: trial.value, default=None)
+        """The trial with the lowest value, the earliest of equals; None when every trial failed."""
+        return best_trial(self.trials)
 
-    def to_json(self, *, model: str, skip: str | None, gradient_steps: int) -> dict[str, Any]:
-        """The content of data/tuned/<dataset>/<model>.<skip>.json; equal studies give equal
-        bytes.
-        """
+    def to_record(self, *, model: str, skip: SkipKind | None, gradient_steps: int) -> StudyRecord:
+        """The content of data/tuned/<dataset>/<model>.<skip>.json."""
         best = self.best
-        return {
-            "model": model,
-            "skip": skip,
-            "study": self.key,
-            "n_trials": self.n_trials,
-            "gradient_steps": gradient_steps,
-            "best": (
-                None
-                if best is None
-                else {"number": best.number, "value": best.value, "params": best.params}
-            ),
-            "trials": [trial.to_json() for trial in self.trials],
-        }
+        return StudyRecord(
+            model=model,
+            skip=skip,
+            study=self.key,
+            n_trials=self.n_trials,
+            gradient_steps=gradient_steps,
+            best=None if best is None else best.number,
+            trials=self.trials,
+        )
 
 
 Objective = Callable[[dict[str, Any], int], TrialOutcome]
@@ -267,7 +242,13 @@ def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
 def _as_trial(number: int, trial: optuna.trial.FrozenTrial, space: Space) -> Trial:
     outcome = trial.user_attrs["outcome"]
     params = {name: _option(space[name], trial.params[name]) for name in space}
-    return Trial(number, float(trial.values[0]), params, outcome["curve"], outcome["reason"])
+    return Trial(
+        number=number,
+        params=params,
+        value=trial.values[0],
+        curve=outcome["curve"],
+        reason=outcome["reason"],
+    )
 
 
 def _label(value: Any) -> Any:

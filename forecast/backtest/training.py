@@ -37,13 +37,21 @@ from forecast.config.datasets import load_dataset
 from forecast.config.experiment import Combination, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, load_task
+from forecast.data.records import (
+    Diagnostics,
+    Digests,
+    RunRecord,
+    SeedFit,
+    StudyRecord,
+    TrainingCost,
+)
 from forecast.forecaster import Budget, Forecaster
 from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
+from forecast.models.base import ModelSpec
 from forecast.system import files, workers
 from forecast.system.stage import progress
 
 ENGINE = "forecast.backtest.backtest"
-OF_ALL_SEEDS = ("n_params", "refits", "rows_seen")
 BY_SERIES, SERIES_A_TASK = "statistical", 500
 """What is fitted to each series alone, and how many a task has: neither hours of one nor thousands
 of moments.
@@ -90,8 +98,8 @@ def train_dataset(
         borders=files.read_json(paths.borders(dataset)),
         series=len(files.read_json(paths.quality(dataset))["series"]),
     )
-    tuned = {
-        path.stem: files.read_json(path) for path in sorted(paths.tuned(dataset).glob("*.json"))
+    studies = {
+        path.stem: StudyRecord.read(path) for path in sorted(paths.tuned(dataset).glob("*.json"))
     }
     parts = -(-run.series // SERIES_A_TASK)
     total = sum(
@@ -102,7 +110,7 @@ def train_dataset(
         train(
             run,
             planned,
-            tuned,
+            studies,
             paths.trained(dataset),
             jobs=jobs,
             advance=advance,
@@ -114,7 +122,7 @@ def train_dataset(
 def train(
     run: Run,
     planned: list[Candidate],
-    tuned: Mapping[str, dict[str, Any]],
+    studies: Mapping[str, StudyRecord],
     target: Path,
     *,
     jobs: int,
@@ -122,7 +130,7 @@ def train(
     best_set: BestSet = everybody,
     advance: Callable[[str], None] = lambda name: None,
 ) -> None:
-    """Fit and backtest `planned` with the values of `tuned` (by candidate name) and fill `target`.
+    """Fit and backtest `planned` with the values of `studies` (by candidate name); fill `target`.
 
     `combined`: rows made of them, by name; `best_set` says who is in the set that such a rule may
     name.
@@ -131,13 +139,13 @@ def train(
     that cannot be fitted is a record with `status: failed`.
     """
     jobs_list = [
-        job for candidate in planned for job in _jobs(run, candidate, tuned.get(candidate.name))
+        job for candidate in planned for job in _jobs(run, candidate, studies.get(candidate.name))
     ]
     _compute(run, jobs_list, jobs, advance)
     with files.atomic_directory(target) as temporary:
         for candidate in planned:
             own = [job for job in jobs_list if job.candidate.name == candidate.name]
-            _assemble(run, candidate, tuned.get(candidate.name), own, temporary / candidate.name)
+            _assemble(run, candidate, studies.get(candidate.name), own, temporary / candidate.name)
         for name, rule in combined.items():
             combine(name, rule, run.task, temporary, best_set)
     _collect_costs(run, jobs_list)
@@ -195,8 +203,8 @@ def _compute(
 
 def _join(folder: Path, parts: list[Path]) -> None:
     """Fill `folder` as one task with all the series would have, and remove the parts."""
-    fits = [files.read_json(part / "fit.json") for part in parts]
-    failed = next((fit for fit in fits if fit["status"] != "ok"), None)
+    fits = [SeedFit.read(part / "fit.json") for part in parts]
+    failed = next((fit for fit in fits if fit.status != "ok"), None)
     with files.atomic_directory(folder) as temporary:
         if failed is None:
             files.join_frames(
@@ -206,10 +214,9 @@ def _join(folder: Path, parts: list[Path]) -> None:
                 own = [Forecaster.load(part / name) for part in parts]
                 numbers = {uid: found for one in own for uid, found in one.statistical.items()}
                 replace(own[0], statistical=numbers).save(temporary / name)
-        files.write_json(
-            temporary / "fit.json",
-            failed or {**fits[0], "rows_seen": sum(f["rows_seen"] for f in fits)},
-        )
+        rows_seen = sum(fit.rows_seen for fit in fits)
+        joined = failed or fits[0].model_copy(update={"rows_seen": rows_seen})
+        joined.write(temporary / "fit.json")
     for part in parts:
         shutil.rmtree(part)
 
@@ -236,7 +243,7 @@ class TrainingJob:
     seed: int
     budget: Budget
     folder: Path
-    digest: dict[str, str]
+    digests: Digests
     start: Path | None = None
     series: slice | None = None
 
@@ -259,12 +266,12 @@ class TrainingJob:
         ]
 
 
-def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[TrainingJob]:
-    best = (tuned or {}).get("best")
-    filled = candidate.with_values(best["params"]) if best else candidate
+def _jobs(run: Run, candidate: Candidate, study: StudyRecord | None) -> list[TrainingJob]:
+    best = study.best_params if study is not None else None
+    filled = candidate.with_values(best) if best is not None else candidate
     budget = run.budget if filled.spec.uses_tensorflow else Budget(0, 1)
     seeds = run.seeds if filled.spec.seeded else (0,)
-    if tuned is not None and best is None:
+    if study is not None and best is None:
         seeds = ()  # every trial failed: the record says so, nothing is left to train
     spec = filled.spec
     place = run.place
@@ -289,7 +296,7 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
         )
         result.append(
             TrainingJob(
-                filled, seed, budget, run.place.paths.memo / key, {**digest, "key": key}, start
+                filled, seed, budget, run.place.paths.memo / key, Digests(**digest, key=key), start
             )
         )
     return result
@@ -298,84 +305,96 @@ def _jobs(run: Run, candidate: Candidate, tuned: dict[str, Any] | None) -> list[
 def _assemble(
     run: Run,
     candidate: Candidate,
-    tuned: dict[str, Any] | None,
+    study: StudyRecord | None,
     jobs: list[TrainingJob],
     folder: Path,
 ) -> None:
     """record.json, forecasts.parquet and the forecasters of one candidate."""
     folder.mkdir(parents=True)
-    fits = [files.read_json(job.folder / "fit.json") for job in jobs]
-    good = [(job, fit) for job, fit in zip(jobs, fits, strict=True) if fit["status"] == "ok"]
+    fits = [SeedFit.read(job.folder / "fit.json") for job in jobs]
+    good = [(job, fit) for job, fit in zip(jobs, fits, strict=True) if fit.status == "ok"]
     if good:
         for name in ("forecasts.parquet", DISTRIBUTIONS):
             found = [job.folder / name for job, _ in good if (job.folder / name).exists()]
             if found:
                 files.join_frames(folder / name, found)
     for job, fit in good:
-        shutil.copytree(job.folder / "seed", folder / f"seed-{fit['seed']}")
+        shutil.copytree(job.folder / "seed", folder / f"seed-{fit.seed}")
         for kept in ("chosen", "newest"):
             if (job.folder / kept).exists():
-                shutil.copytree(job.folder / kept, folder / f"{kept}-{fit['seed']}")
-    files.write_json(folder / "record.json", _record(run, candidate, tuned, jobs, fits))
+                shutil.copytree(job.folder / kept, folder / f"{kept}-{fit.seed}")
+    _run_record(run, candidate, study, jobs, fits).write(folder / "record.json")
 
 
-def _record(
+def _run_record(
     run: Run,
     candidate: Candidate,
-    tuned: dict[str, Any] | None,
+    study: StudyRecord | None,
     jobs: list[TrainingJob],
-    fits: list[dict[str, Any]],
-) -> dict[str, Any]:
-    failed = [fit for fit in fits if fit["status"] != "ok"]
-    reason = "; ".join(f"seed {fit['seed']}: {fit['reason']}" for fit in failed)
-    if not jobs:
-        reason = "every tuning trial failed: " + str(
-            (tuned or {}).get("trials", [{}])[0].get("reason", "")
-        )
-    spec = jobs[0].candidate.spec if jobs else candidate.spec
-    trials = (tuned or {}).get("trials", [])
-    by_gradient = spec.by_gradient
-    good = (job for job, fit in zip(jobs, fits, strict=True) if fit["status"] == "ok")
-    first = next(good, None) if spec.uses_tensorflow else None
-    steps = (
-        run.budget.steps * len(jobs),
-        len(trials) * int((tuned or {}).get("gradient_steps", 0)),
-    )
-    return {
-        "dataset": run.place.dataset,
-        "model": candidate.model,
-        "family": spec.family,
-        "kind": spec.kind,
-        "candidate": candidate.name,
-        "skip": candidate.skip,
-        "skip_row": candidate.skip_row(),
-        "ranking": candidate.ranking,
-        "status": "failed" if failed or not jobs else "ok",
-        "reason": reason,
-        "description": spec.summary,
-        "equation": spec.equation,
-        "source": spec.source,
-        "params": spec.model_dump(mode="json"),
-        "tuned": ((tuned or {}).get("best") or {}).get("params", {}),
-        "trials": trials,
-        "gradient_steps": steps[0] if by_gradient else 0,
-        "gradient_steps_taken": _steps_taken(fits) if by_gradient else 0,
-        "tuning_gradient_steps": steps[1] if by_gradient else 0,
-        "targets_learnt_from": (_steps_taken(fits) + steps[1]) * spec.targets_per_step(run.task),
-        **{key: max((fit.get(key, 0) for fit in fits), default=0) for key in OF_ALL_SEEDS},
-        "seeds": [{k: v for k, v in fit.items() if k not in OF_ALL_SEEDS} for fit in fits],
-        "diagnostics": {"seed": first.seed, **diagnosed(run.place, first.folder)} if first else {},
-        "digests": jobs[0].digest if jobs else {},
-    }
-
-
-def _steps_taken(fits: list[dict[str, Any]]) -> int:
-    """Up to each seed's last look at its validation loss: fewer than given with `patience`, or
-    after an explosion; and once more up to its best step, with the validation rows.
+    fits: list[SeedFit],
+) -> RunRecord:
+    """The record of one candidate from the fits of its `jobs`, which are none where every tuning
+    trial failed.
     """
-    return sum(
-        int(fit["curve"][-1][0]) + int(fit["repeated_steps"]) for fit in fits if fit.get("curve")
+    failed = [fit for fit in fits if fit.status != "ok"]
+    reason = "; ".join(f"seed {fit.seed}: {fit.reason}" for fit in failed)
+    trials = study.trials if study is not None else ()
+    if not jobs:
+        reason = f"every tuning trial failed: {trials[0].reason if trials else ''}"
+    spec = jobs[0].candidate.spec if jobs else candidate.spec
+    return RunRecord(
+        dataset=run.place.dataset,
+        candidate=candidate.name,
+        model=candidate.model,
+        family=spec.family,
+        kind=spec.kind,
+        ranking=candidate.ranking,
+        skip=candidate.skip,
+        skip_model=candidate.skip_row(),
+        status="failed" if failed or not jobs else "ok",
+        reason=reason,
+        description=spec.summary,
+        equation=spec.equation,
+        source=spec.source,
+        params=spec.model_dump(mode="json"),
+        tuned=(study.best_params if study is not None else None) or {},
+        trials=trials,
+        seeds=tuple(fits),
+        cost=_training_cost(run, spec, study, fits),
+        n_params=max((fit.n_params for fit in fits), default=0),
+        refits=max((fit.refits for fit in fits), default=0),
+        rows_seen=max((fit.rows_seen for fit in fits), default=0),
+        diagnostics=_first_diagnostics(run, jobs, fits),
+        digests=jobs[0].digests if jobs else Digests(),
     )
+
+
+def _training_cost(
+    run: Run, spec: ModelSpec, study: StudyRecord | None, fits: list[SeedFit]
+) -> TrainingCost:
+    """Steps taken end at each seed's last look at its validation loss: fewer than allowed with
+    `patience`, or after an explosion.
+    """
+    if not spec.by_gradient:
+        return TrainingCost()
+    steps_taken = sum(fit.steps_taken for fit in fits)
+    tuning_steps = len(study.trials) * study.gradient_steps if study is not None else 0
+    return TrainingCost(
+        gradient_steps=run.budget.steps * len(fits),
+        gradient_steps_taken=steps_taken,
+        tuning_gradient_steps=tuning_steps,
+        targets_learnt_from=(steps_taken + tuning_steps) * spec.targets_per_step(run.task),
+    )
+
+
+def _first_diagnostics(
+    run: Run, jobs: list[TrainingJob], fits: list[SeedFit]
+) -> Diagnostics | None:
+    """Of the first seed whose fit succeeded; None for models that are no network."""
+    for job, fit in zip(jobs, fits, strict=True):
+        if fit.status == "ok" and job.candidate.spec.uses_tensorflow:
+            return Diagnostics(seed=job.seed, **diagnosed(run.place, job.folder))
+    return None
 
 
 def _cost_path(run: Run, job: TrainingJob) -> Path:

@@ -23,6 +23,7 @@ from forecast.backtest.studies import TrialOutcome, run_study
 from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, load_task
+from forecast.data.records import StudyRecord
 from forecast.forecaster import Budget, fit
 from forecast.system import files, postgres, workers
 from forecast.system.stage import progress
@@ -107,23 +108,23 @@ def tune(
     for outcome in workers.run(tasks, jobs=jobs):
         outcomes.append(outcome)
         if not outcome.error:
+            record, cpu_seconds = outcome.value
             # a complete study keeps the cost of when it was made
-            if spent := outcome.value.pop("cpu_seconds", 0.0):
+            if cpu_seconds:
                 cost = plan.place.paths.cost(plan.place.dataset) / f"{outcome.name}.tuning.json"
-                files.write_json(cost, {"cpu_seconds": spent, "kind": outcome.kind})
-            files.write_json(places[outcome.name], outcome.value)
+                files.write_json(cost, {"cpu_seconds": cpu_seconds, "kind": outcome.kind})
+            record.write(places[outcome.name])
         advance(outcome.name)
     workers.raise_failures(outcomes, what=f"tune {plan.place.dataset}")
     with files.atomic_directory(target) as temporary:
         for c in tunable:
-            files.write_json(
-                temporary / f"{c.name}.json", {**files.read_json(places[c.name]), "model": c.model}
-            )
+            record = StudyRecord.read(places[c.name]).model_copy(update={"model": c.model})
+            record.write(temporary / f"{c.name}.json")
 
 
-def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
-    """One study in this process, as JSON, and its CPU seconds: trials train on the train rows;
-    validation scores.
+def study(plan: Plan, candidate: Candidate) -> tuple[StudyRecord, float]:
+    """One study in this process and the CPU seconds of its trials, which train on the train rows
+    and are scored on validation.
     """
     space = candidate.spec.search_space()
     defaults = {name: getattr(candidate.spec, name) for name in space}
@@ -158,11 +159,10 @@ def study(plan: Plan, candidate: Candidate) -> dict[str, Any]:
         defaults=defaults,
         storage=plan.storage,
     )
-    steps = plan.budget.steps
-    return {
-        "cpu_seconds": spent,
-        **result.to_json(model=candidate.model, skip=candidate.skip, gradient_steps=steps),
-    }
+    record = result.to_record(
+        model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps
+    )
+    return record, spent
 
 
 LATER = {"refit", "refit_window", "refit_weights"}

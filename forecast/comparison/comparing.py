@@ -38,6 +38,7 @@ from forecast.config.experiment import (
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar, Task, load_task
 from forecast.data.calendars import cycles
+from forecast.data.records import RunRecord
 from forecast.data.results import MEAN, PER_SERIES, SPREAD, Results
 from forecast.data.splits import Borders
 from forecast.system import files
@@ -95,22 +96,16 @@ def compared(
     scored, references = scores.score(results, frame, task, borders)
     reference = references["test"]
     exempt = check_same_budget(results.records.values(), tuning)
-    ours = [s for s in scored if s.record["family"] != SERVICE]  # its row cannot be served
+    ours = [s for s in scored if s.record.family != SERVICE]  # its row cannot be served
     validation = losses(ours, reference.scale, "validation")
     chosen = choose(validation)
-    rules = {
-        s.record["model"]: s.record["params"] for s in ours if s.record["kind"] == Combination.kind
-    }
+    rules = {s.record.model: s.record.params for s in ours if s.record.kind == Combination.kind}
     learnt = [name for name, rule in rules.items() if Combination(**rule).learnt]
     rather = preferred(validation, chosen, rules, learnt, **_spacing(task))
     chosen |= {ranking: found["model"] for ranking, found in rather.items()}
     test = losses(scored, reference.scale, "test")
     intervals = interval_tables(scored, reference.last, task, evaluation.levels, chosen)
-    sizes = {
-        s.record["model"]: s.record["n_params"]
-        for s in ours
-        if s.record["ranking"] == "architecture"
-    }
+    sizes = {s.record.model: s.record.n_params for s in ours if s.record.ranking == "architecture"}
     verdicts = _verdicts(results.name, test, chosen, task, evaluation, sizes)
     tables = {
         "leaderboard": leaderboard(scored, chosen, results.name),
@@ -146,9 +141,7 @@ def compared(
 
 def _boards(scored: list[Scored]) -> dict[tuple[str, str], pd.DataFrame]:
     """The boards by model and ranking, without the candidates that failed."""
-    return {
-        (s.record["model"], s.record["ranking"]): s.board for s in scored if s.board is not None
-    }
+    return {(s.record.model, s.record.ranking): s.board for s in scored if s.board is not None}
 
 
 def _skill(scored: list[Scored]) -> dict[tuple[str, str], float]:
@@ -171,9 +164,9 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
         record = candidate.record
         common = {
             "dataset": dataset,
-            "model": record["model"],
-            "ranking": record["ranking"],
-            "skip": record["skip"],
+            "model": record.model,
+            "ranking": record.ranking,
+            "skip": record.skip,
         }
         if candidate.board is None or candidate.validation is None:
             parts.append(
@@ -181,7 +174,7 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
             )
             continue
         board = candidate.board.assign(status="ok", **common)
-        board["n_params"] = record["n_params"]
+        board["n_params"] = record.n_params
         scaled = candidate.validation.set_index("seed")["mase"]
         board["validation_mase"] = board["seed"].map(scaled)
         board["chosen"] = is_chosen(candidate, chosen) & (board["seed"] == MEAN)
@@ -210,9 +203,7 @@ def losses(scored: list[Scored], scale: Mapping[str, float], block: str) -> pd.D
             own = pd.DataFrame({"unique_id": names, "cutoff": cutoffs, "loss": loss})
             record = candidate.record
             parts.append(
-                own.assign(
-                    model=record["model"], ranking=record["ranking"], skip=record["skip_row"]
-                )
+                own.assign(model=record.model, ranking=record.ranking, skip=record.skip_model)
             )
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
@@ -262,11 +253,7 @@ def _spacing(task: Task) -> Spacing:
 
 def _labelled(tables: list[tuple[Scored, pd.DataFrame | None]]) -> pd.DataFrame:
     about = ["model", "ranking"]
-    parts = [
-        table.assign(**{key: one.record[key] for key in about})
-        for one, table in tables
-        if table is not None
-    ]
+    parts = [table.assign(**one.record.labels) for one, table in tables if table is not None]
     joined = pd.concat(parts, ignore_index=True)
     return joined[[*about, *joined.columns.drop(about)]]
 
@@ -289,7 +276,7 @@ def _changes(scored: list[Scored], task: Task) -> pd.DataFrame:
         tested = candidate.blocks.get("test", ())
         pairs = [(abs(c.ensemble - c.y), naive[c.series]) for c in tested if c.series in naive]
         if len({errors.shape for pair in pairs for errors in pair}) == 1:
-            about = {key: candidate.record[key] for key in ("model", "ranking")}
+            about = candidate.record.labels
             found = zip(*change_by_step(pairs, **spacing), strict=True)
             rows += [
                 {**about, "step": k, "change": c, "low": a, "high": b}
@@ -317,7 +304,7 @@ def _residuals(scored: list[Scored], task: Task) -> list[dict[str, Any]]:
 
 def _tested(scored: list[Scored]) -> Iterator[tuple[dict[str, str], Cube]]:
     for candidate in scored:
-        about = {key: candidate.record[key] for key in ("model", "ranking")}
+        about = candidate.record.labels
         yield from ((about, cube) for cube in candidate.blocks.get("test", ()))
 
 
@@ -339,7 +326,7 @@ def _alarms(scored: list[Scored], task: Task) -> dict[str, list[dict[str, Any]]]
     return found
 
 
-def check_same_budget(records: Iterable[Mapping[str, Any]], tuning: Tuning) -> list[dict[str, str]]:
+def check_same_budget(records: Iterable[RunRecord], tuning: Tuning) -> list[dict[str, str]]:
     """The networks exempt from a part of the check, `{"model", "ranking", "why"}`; `InputError`
     naming every other.
 
@@ -350,11 +337,11 @@ def check_same_budget(records: Iterable[Mapping[str, Any]], tuning: Tuning) -> l
     """
     exempt, faults = [], []
     for record in records:
-        if record["kind"] != "network" or record["status"] != "ok":
+        if not record.is_network or record.has_failed:
             continue
-        by_gradient = record["params"].get("trainer", "gradient") == "gradient"
+        by_gradient = record.params.get("trainer", "gradient") == "gradient"
         if not by_gradient:
-            about = {key: str(record[key]) for key in ("model", "ranking")}
+            about = record.labels
             exempt.append(
                 {
                     **about,
@@ -362,7 +349,7 @@ def check_same_budget(records: Iterable[Mapping[str, Any]], tuning: Tuning) -> l
                 }
             )
         faults += [
-            f"{record['candidate']} has {fault}"
+            f"{record.candidate} has {fault}"
             for fault in _faults(record, tuning, by_gradient=by_gradient)
         ]
     if faults:
@@ -374,22 +361,22 @@ def check_same_budget(records: Iterable[Mapping[str, Any]], tuning: Tuning) -> l
     return exempt
 
 
-def _faults(record: Mapping[str, Any], tuning: Tuning, *, by_gradient: bool) -> list[str]:
+def _faults(record: RunRecord, tuning: Tuning, *, by_gradient: bool) -> list[str]:
     """What this network was given and should not have been, in words."""
-    seeds = sorted(int(seed["seed"]) for seed in record["seeds"])
+    seeds = sorted(seed.seed for seed in record.seeds)
     found = (
         [] if seeds == sorted(tuning.seeds) else [f"seeds {seeds}, wanted {sorted(tuning.seeds)}"]
     )
     if not by_gradient:
         return found
     given = {
-        "tuning trials": (len(record["trials"]), tuning.n_trials),
+        "tuning trials": (len(record.trials), tuning.n_trials),
         "gradient steps in tuning": (
-            record["tuning_gradient_steps"],
+            record.cost.tuning_gradient_steps,
             tuning.n_trials * tuning.trial_steps,
         ),
         "gradient steps in training": (
-            record["gradient_steps"],
+            record.cost.gradient_steps,
             tuning.final_steps * len(tuning.seeds),
         ),
     }

@@ -46,8 +46,8 @@ def distribution_scores(
         if path.exists():
             table = pd.read_parquet(path)
             rows = pd.DataFrame(_candidate(table[table["block"] == "test"], last, levels))
-            about = {key: record[key] for key in ("model", "ranking")}
-            parts.append(rows.assign(**about, head=record["params"]["head"]["kind"]))
+            about = record.labels
+            parts.append(rows.assign(**about, head=record.params["head"]["kind"]))
     return pd.concat(parts[1:] or parts, ignore_index=True)[list(COLUMNS)]
 
 

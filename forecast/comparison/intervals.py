@@ -25,6 +25,7 @@ from forecast.comparison.metrics import coverage_by_step
 from forecast.comparison.scores import Cube, Scored
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
+from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
     RAW,
     SCALES,
@@ -87,7 +88,7 @@ class Blocks:
     `transforms`: by series, that of the target.
     """
 
-    record: Mapping[str, Any]
+    record: RunRecord
     calibration: Sequence[Cube]
     test: Sequence[Cube]
     lookback: int
@@ -95,7 +96,7 @@ class Blocks:
 
     @property
     def about(self) -> dict[str, str]:
-        return {key: str(self.record[key]) for key in ("model", "ranking")}
+        return self.record.labels
 
     def pairs(self) -> list[tuple[Cube | None, Cube, Scale]]:
         """Of every series that has origins to cover."""
@@ -325,9 +326,9 @@ def interval_tables(
 def is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
     """A baseline is chosen in whichever ranking it leads."""
     record = candidate.record
-    if record["ranking"] == "baseline":
-        return record["model"] in chosen.values()
-    return chosen.get(record["ranking"]) == record["model"]
+    if record.ranking == "baseline":
+        return record.model in chosen.values()
+    return chosen.get(record.ranking) == record.model
 
 
 def _blocks(candidate: Scored, last: Mapping[str, pd.Series], task: Task) -> Blocks:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from forecast.comparison import metrics
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task
 from forecast.data.panel import series_name, with_series
+from forecast.data.records import RunRecord
 from forecast.data.results import MEAN, SPREAD, Results
 from forecast.data.splits import BLOCKS, Borders
 from forecast.system.errors import InputError
@@ -223,7 +223,7 @@ class Scored:
     on test.
     """
 
-    record: dict[str, Any]
+    record: RunRecord
     blocks: Mapping[str, tuple[Cube, ...]] = field(default_factory=dict)
     board: pd.DataFrame | None = None
     by_step: pd.DataFrame | None = None
@@ -235,7 +235,7 @@ class Scored:
 
     @property
     def name(self) -> str:
-        return str(self.record["candidate"])
+        return self.record.candidate
 
 
 def score(
@@ -244,8 +244,8 @@ def score(
     """All candidates scored on test, and on validation for the choice; by block what errors are
     measured against.
     """
-    naive = results.records.get(NAIVE, {"status": "missing"})
-    if naive["status"] != "ok":
+    naive = results.records.get(NAIVE)
+    if naive is None or naive.has_failed:
         raise InputError(
             f"{results.paths.trained(results.name)} has no forecasts of {NAIVE!r}; every score is"
             " taken against it. Put `naive` into the grid of configs/models.yaml."
@@ -255,11 +255,11 @@ def score(
     return [_scored(record, results, reference) for record in results.records.values()], reference
 
 
-def _scored(record: dict[str, Any], results: Results, reference: Mapping[str, Reference]) -> Scored:
-    if record["status"] != "ok":
+def _scored(record: RunRecord, results: Results, reference: Mapping[str, Reference]) -> Scored:
+    if record.has_failed:
         return Scored(record)
     last = reference["test"].last
-    blocks = {b: tuple(cubes(results.forecasts(record["candidate"], b), last)) for b in BLOCKS[1:]}
+    blocks = {b: tuple(cubes(results.forecasts(record.candidate, b), last)) for b in BLOCKS[1:]}
     by_series = series_scores(blocks["test"], reference["test"])
     by_step = step_scores(blocks["test"], reference["test"])
     on_validation = series_scores(blocks["validation"], reference["validation"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from forecast.comparison.longrun import NO_CYCLES, Spacing, taken_out
 from forecast.comparison.losses import ERRORS, FEW, LEARNT, NO_ACTUALS, SEVERAL
 from forecast.config.experiment import COMBINATION, NAIVE
+from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES
 
 if TYPE_CHECKING:
@@ -181,11 +182,9 @@ def warnings_in_words(
     ]
 
 
-def left_out_in_words(records: Iterable[Mapping[str, Any]]) -> list[str]:
+def left_out_in_words(records: Iterable[RunRecord]) -> list[str]:
     """Of every combination the members that it was made without, or why it could not be made."""
-    return [
-        f"{r['model']}: {r['reason']}." for r in records if r["kind"] == COMBINATION and r["reason"]
-    ]
+    return [f"{r.model}: {r.reason}." for r in records if r.kind == COMBINATION and r.reason]
 
 
 def _missed(model: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -22,6 +22,7 @@ from forecast.system.errors import DataError
 
 RunStatus = Literal["ok", "failed"]
 Ranking = Literal["shipped", "architecture", "baseline"]
+SkipKind = Literal["none", "last", "seasonal", "linear"]
 Number = Annotated[float | None, BeforeValidator(files.json_number)]
 """A finite number; None where it was not measured or is not finite."""
 
@@ -149,7 +150,7 @@ class StudyRecord(Record):
     """The finished trials of one study and the number of the best one."""
 
     model: str
-    skip: str | None
+    skip: SkipKind | None
     study: str
     """The key of the study: the digest of everything that its result depends on."""
     n_trials: int
@@ -174,7 +175,7 @@ class Recipe(Record):
     params: dict[str, Any]
     """The entry of configs/models.yaml, complete; a combination's rule."""
     ranking: Ranking
-    skip: str | None = None
+    skip: SkipKind | None = None
     """The skip that a network is added to; None for everything that has none."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import written
 from forecast.data.panel import with_series
+from forecast.data.records import RunRecord, read_run_records
 from forecast.system.errors import DataError, InputError
 from forecast.system.files import read_json
 
@@ -96,14 +97,11 @@ class Results:
     # What stage `train` wrote.
 
     @cached_property
-    def records(self) -> dict[str, dict[str, Any]]:
+    def records(self) -> dict[str, RunRecord]:
         """Every candidate's record by its name (`naive`, `lstm.linear`), in the order of the
         names.
         """
-        folders = sorted(
-            path.parent for path in self.paths.trained(self.name).glob("*/record.json")
-        )
-        return {folder.name: _json(folder / "record.json", "train", dict) for folder in folders}
+        return read_run_records(self.paths.trained(self.name))
 
     def folder(self, candidate: str) -> Path:
         return self.paths.trained(self.name) / candidate
@@ -206,7 +204,7 @@ class Results:
         is one.
         """
         for name, record in self.records.items():
-            if record["model"] == model and record["ranking"] in (ranking, BASELINE):
+            if record.model == model and record.ranking in (ranking, BASELINE):
                 return name
         return None
 
@@ -233,20 +231,19 @@ class Results:
         baseline was chosen.
         """
         board = self.leaderboard
-        networks = {
-            record["model"] for record in self.records.values() if record["kind"] == "network"
-        }
+        networks = {record.model for record in self.records.values() if record.is_network}
         board = board[(board["ranking"] == ranking) & board["model"].isin(networks)]
         rows = board[(board["seed"] == MEAN) & (board["status"] == "ok")]
         rows = rows.dropna(subset=["validation_mase"]).sort_values(["validation_mase", "model"])
         return None if rows.empty else str(rows["model"].iloc[0])
 
-    def combinations(self, ranking: str) -> dict[str, dict[str, Any]]:
-        """The records of the rows of `ranking` that are made of others."""
-        found = {
-            record["model"]: record for record in self.records.values() if record.get("members")
+    def combinations(self, ranking: str) -> dict[str, RunRecord]:
+        """By model, the records of `ranking` that combine others."""
+        return {
+            record.model: record
+            for record in self.records.values()
+            if record.members and record.ranking == ranking
         }
-        return {model: record for model, record in found.items() if record["ranking"] == ranking}
 
     def tests(self, ranking: str, family: str) -> dict[str, dict[str, Any]]:
         """The significance tests of one family (`naive`, `skip`, `best`) by model; a missing number
@@ -278,21 +275,20 @@ class Results:
         return in_ranking(self.intervals[self.intervals["model"] == model], ranking)
 
 
-def members_in_words(record: Mapping[str, Any]) -> str:
+def members_in_words(record: RunRecord) -> str:
     """`gru 0.60, ridge 0.40`: the members of a combination with their last weights; empty for any
     other record. Two rows of one model, with and without its skip, are told by their candidates:
     `gru.linear 0.60, gru.none 0.40`.
     """
-    members = record.get("members", ())
-    rows = Counter(member["model"] for member in members)
-    named = [
-        (member["candidate" if rows[member["model"]] > 1 else "model"], member["weight"])
-        for member in members
-    ]
+    candidates_of_model = Counter(member.model for member in record.members)
+    parts = []
+    for member in record.members:
+        is_unique = candidates_of_model[member.model] == 1
+        name = member.model if is_unique else member.candidate
+        parts.append(f"{name} {member.weight:.2f}")
     # without the last date, which rows without dates have not
-    times = len(record.get("weights", ()))
-    again = f", learnt {times} times" if times > 1 else ""
-    return ", ".join(f"{name} {weight:.2f}" for name, weight in named) + again
+    times = len(record.weights)
+    return ", ".join(parts) + (f", learnt {times} times" if times > 1 else "")
 
 
 def in_ranking(table: pd.DataFrame, ranking: str) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from forecast.config.task import Task
 from forecast.data import calendars
 from forecast.data.panel import Panel, series_name, with_series
+from forecast.data.records import RunRecord
 from forecast.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     RAW,
@@ -224,12 +225,9 @@ def require_members(weights: Iterable[str], present: Iterable[str], *, where: st
 
 def ensemble_of(folder: Path) -> Ensemble:
     """The forecasters of one trained candidate with the calibration errors of their mean."""
-    path = folder / "record.json"
-    record = files.read_json(path) if path.exists() else {}
-    weights = {
-        str(member["candidate"]): float(member["weight"]) for member in record.get("members", [])
-    }
-    rule = record["params"] if len(record.get("weights", {})) > 1 else {}
+    record = RunRecord.read(folder / "record.json")
+    weights = {member.candidate: member.weight for member in record.members}
+    rule = record.params if len(record.weights) > 1 else {}
     saved = [(name, seed) for name in weights for seed in served_seeds(folder / "members" / name)]
     require_members(weights, (name for name, _ in saved), where=str(folder))
     seeds = [seed for _, seed in saved] or served_seeds(folder)

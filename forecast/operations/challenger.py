@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data import ingest, snapshots
 from forecast.data.columns import with_joined
+from forecast.data.records import FullRecipe, Member, Recipe
 from forecast.forecaster import Forecaster
 from forecast.operations import champion, repro, worktree
 from forecast.operations.champion import Champion
@@ -60,33 +61,38 @@ class Job:
         return ProjectPaths.of(self.root).retraining(self.dataset)
 
 
-def recipe_of(current: Champion) -> dict[str, Any]:
+def recipe_of(current: Champion) -> FullRecipe:
     """The champion's recipe as a train stage's record has it; a combination's has those of its
     members, and its rule where that learns the weights, since these have seen rows that a gate
     scores.
     """
     ensemble = current.ensemble
     if not ensemble.members:
-        return _recipe(current.meta.model, ensemble.forecasters[0])
-    firsts = dict(zip(reversed(ensemble.members), reversed(ensemble.forecasters), strict=True))
-    members = [
-        {
-            "candidate": name,
-            "weight": weight,
-            **_recipe(name.rpartition(".")[0] or name, firsts[name]),
-        }
-        for name, weight in ensemble.weights.items()
-    ]
-    return {"model": current.meta.model, "members": members, "rule": dict(ensemble.rule)}
+        meta = current.meta
+        first = _recipe(meta.candidate, ensemble.forecasters[0])
+        return FullRecipe(**{**first.to_json(), "model": meta.model})
+    first_seeds = dict(zip(reversed(ensemble.members), reversed(ensemble.forecasters), strict=True))
+    members = []
+    for name, weight in ensemble.weights.items():
+        members.append(Member(**_recipe(name, first_seeds[name]).to_json(), weight=weight))
+    return FullRecipe(
+        candidate=current.meta.candidate,
+        model=current.meta.model,
+        params=dict(ensemble.rule),
+        ranking="shipped",
+        members=tuple(members),
+    )
 
 
-def _recipe(model: str, first: Forecaster) -> dict[str, Any]:
-    return {
-        "model": model,
-        "params": first.spec.model_dump(mode="json"),
-        "ranking": "shipped" if first.spec.on_skip else "baseline",
-        "skip": first.skip.kind if first.spec.on_skip and first.skip else None,
-    }
+def _recipe(candidate: str, forecaster: Forecaster) -> Recipe:
+    spec, skip = forecaster.spec, forecaster.skip
+    return Recipe(
+        candidate=candidate,
+        model=candidate.rpartition(".")[0] or candidate,
+        params=spec.model_dump(mode="json"),
+        ranking="shipped" if spec.on_skip else "baseline",
+        skip=skip.kind if spec.on_skip and skip else None,
+    )
 
 
 def tuned(job: Job, tree: Tree, settings: Dataset) -> str:

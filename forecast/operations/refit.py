@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -24,6 +23,7 @@ from forecast.config.datasets import load_dataset
 from forecast.config.experiment import Combination, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import from_frame
+from forecast.data.records import FullRecipe, Recipe, RunRecord
 from forecast.data.splits import Borders
 from forecast.forecaster import Budget, Problem
 from forecast.system import files, workers
@@ -40,19 +40,18 @@ def main(
     jobs: int = 0,
 ) -> None:
     """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>."""
-    place, content = Path(root), files.read_json(record)
+    place, recipe_file = Path(root), Path(record)
     if on == "gate":
-        at_the_gate(place, dataset, content, Path(target), jobs=jobs)
+        at_the_gate(place, dataset, FullRecipe.read(recipe_file), Path(target), jobs=jobs)
     elif on == "all":
-        calibrated = Path(record).with_name("forecasts.parquet")
-        on_all_data(place, dataset, content, Path(target), calibrated=calibrated, jobs=jobs)
+        trained = RunRecord.read(recipe_file)
+        calibrated = recipe_file.with_name("forecasts.parquet")
+        on_all_data(place, dataset, trained, Path(target), calibrated=calibrated, jobs=jobs)
     else:
         raise InputError(f"--on {on!r}: wanted gate or all.")
 
 
-def at_the_gate(
-    root: Path, dataset: str, record: dict[str, Any], target: Path, *, jobs: int
-) -> None:
+def at_the_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, jobs: int) -> None:
     """The recipe at the borders that stage `prepare` wrote; what was trained already comes from the
     memo.
     """
@@ -65,11 +64,12 @@ def at_the_gate(
         seeds=budget.seeds,
         borders=files.read_json(paths.borders(dataset)),
     )
-    members = record.get("members", [])
-    weights = {member["candidate"]: member["weight"] for member in members}
-    rule = record.get("rule") or {"members": "all", "weights": weights}
-    combined = {record["model"]: Combination.model_validate(rule)} if members else {}
-    planned = [candidate_of(recipe) for recipe in members or [record]]
+    combined = {}
+    if recipe.members:
+        weights = {member.candidate: member.weight for member in recipe.members}
+        rule = recipe.params or {"members": "all", "weights": weights}
+        combined[recipe.model] = Combination.model_validate(rule)
+    planned = [candidate_of(part) for part in recipe.members or (recipe,)]
     folder = target.with_name(f"{target.name}-made")
     train(run, planned, {}, folder, jobs=jobs, combined=combined)
     with files.atomic_directory(target) as temporary:
@@ -80,7 +80,7 @@ def at_the_gate(
 
 
 def on_all_data(
-    root: Path, dataset: str, record: dict, target: Path, *, calibrated: Path, jobs: int
+    root: Path, dataset: str, record: RunRecord, target: Path, *, calibrated: Path, jobs: int
 ) -> None:
     """The recipe up to the last row, each seed; errors for intervals stay those of the scored
     version.
@@ -93,11 +93,10 @@ def on_all_data(
         from_frame(frame, dataset, settings.task), borders, ("train", "validation")
     )
     steps = Budget(budget.final_steps, budget.evaluate_every)
-    members = record.get("members", [])
     with files.atomic_directory(target) as temporary:
         places = [
-            (candidate_of(recipe), temporary / "members" / recipe["candidate"])
-            for recipe in members
+            (candidate_of(recipe), temporary / "members" / recipe.candidate)
+            for recipe in record.members
         ]
         tasks = [
             _task(problem, candidate, seed, steps, folder)
@@ -105,7 +104,7 @@ def on_all_data(
             for seed in (budget.seeds if candidate.spec.seeded else (0,))
         ]
         workers.raise_failures(list(workers.run(tasks, jobs=jobs)), what=f"refit {dataset}")
-        files.write_json(temporary / "record.json", record)
+        record.write(temporary / "record.json")
         files.write_json(temporary / "borders.json", borders.to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")
 
@@ -145,11 +144,11 @@ def moved_to_the_end(frame: pd.DataFrame, borders: Borders) -> Borders:
     return Borders(last - length, validation_end=last, calibration_end=last, test_end=last, own=own)
 
 
-def candidate_of(record: dict[str, Any]) -> Candidate:
-    """The recipe in a train stage's record, tuned values filled in."""
-    spec = models.spec(record["params"], where="record.json: params")
-    skip = record["skip"] if spec.on_skip else None
-    return Candidate(record["model"], spec, record["ranking"], skip)
+def candidate_of(recipe: Recipe) -> Candidate:
+    """The candidate that a recipe trains, tuned values filled in."""
+    spec = models.spec(recipe.params, where="record.json: params")
+    skip = recipe.skip if spec.on_skip else None
+    return Candidate(recipe.model, spec, recipe.ranking, skip)
 
 
 if __name__ == "__main__":

@@ -310,7 +310,7 @@ def chosen(project: Path, dataset: str, *, now: pd.Timestamp, revision: str) -> 
             f"{verdicts}: no model is chosen as shipped. {' '.join(results.verdicts['sentences'])}"
         )
     name = results.candidate(model, "shipped")
-    if name is None or results.records[name]["status"] != "ok":
+    if name is None or results.records[name].has_failed:
         raise InputError(
             f"{verdicts}: {model!r} is chosen, but not in data/trained/{dataset}. Run `forecast"
             " run`."
@@ -329,18 +329,18 @@ def describe(
     """
     results = Results(ProjectPaths.of(project), dataset)
     record = results.records[folder.name]
-    score = results.score(record["model"], record["ranking"]) or {}
+    score = results.score(record.model, record.ranking) or {}
     borders = Borders.from_json(files.read_json(results.paths.borders(dataset)))
     pointer = snapshots.read_pointer(project, dataset)
     return Meta(
         dataset=dataset,
-        candidate=record["candidate"],
-        model=record["model"],
+        candidate=record.candidate,
+        model=record.model,
         training_cutoff=borders.validation_end.isoformat(),
         last_target_used=borders.calibration_end.isoformat(),
         as_of=pointer.as_of,
         data_sha256=pointer.sha256,
-        config_hash=record.get("digests", {}).get("config", ""),
+        config_hash=record.digests.config,
         git_revision=revision,
         created_at=now.floor("s").isoformat(),
         metrics={name: score[name] for name in SCORES if np.isfinite(score.get(name, np.nan))},
@@ -353,7 +353,8 @@ def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | N
     """Per series (`uid/output` with several targets) the MAE of the mean over seeds, by step, on
     the test origins; empty for a candidate without forecasts.
     """
-    if results.records.get(candidate, {}).get("status") != "ok":
+    record = results.records.get(candidate)
+    if record is None or record.has_failed:
         return {}
     rows = with_series(results.forecasts(candidate, "test"))
     mean = rows.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()

@@ -19,6 +19,7 @@ from forecast.config.operation import Retraining, load_retraining
 from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame
+from forecast.data.records import RunRecord
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import challenger, champion, decision, evidence, gate, worktree
 from forecast.operations.challenger import Job
@@ -198,10 +199,10 @@ def _rival(
     own = pd.Timestamp(current.meta.last_target_used)
     if own <= last and evidence.can_be_judged(current.ensemble, settings.task):
         return current.ensemble, [last, own]
-    files.write_json(job.home / "rival.json", challenger.recipe_of(current))
+    challenger.recipe_of(current).write(job.home / "rival.json")
     challenger.refit(job, tree, job.home / "rival.json", job.home / "rival", on="gate")
-    record = files.read_json(job.home / "rival" / "record.json")
-    return (ensemble_of(job.home / "rival") if record["status"] == "ok" else None), [last]
+    record = RunRecord.read(job.home / "rival" / "record.json")
+    return (None if record.has_failed else ensemble_of(job.home / "rival")), [last]
 
 
 def _due(

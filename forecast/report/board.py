@@ -108,7 +108,7 @@ def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
     """
     found = results.combinations(ranking)
     return [
-        (m, "; ".join(filter(None, (members_in_words(r), r["reason"]))))
+        (m, "; ".join(filter(None, (members_in_words(r), r.reason))))
         for m, r in sorted(found.items())
     ]
 
@@ -128,7 +128,7 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, rest: list[Metric])
     mean = by_seed.get("mean") or next(iter(by_seed.values()))
     if mean["status"] != "ok" or text.missing(mean[results.headline]):
         name = results.candidate(str(mean["model"]), str(mean["ranking"]))
-        reason = results.records[name].get("reason") if name else ""
+        reason = results.records[name].reason if name else ""
         return Row(
             str(mean["model"]),
             [EMPTY],

@@ -227,9 +227,7 @@ class NetworkIntervals:
 
 def of_networks(results: Results) -> list[NetworkIntervals]:
     """Every network's intervals, as shipped and alone, the series that the page shows."""
-    networks = {
-        record["model"] for record in results.records.values() if record["kind"] == "network"
-    }
+    networks = {record.model for record in results.records.values() if record.is_network}
     table = results.intervals
     naive = next((m for m in ("seasonal_naive", "naive") if m in set(table["model"])), None)
     wanted = table[

@@ -80,11 +80,10 @@ class Inside:
 
 def examined(results: Results) -> list[Inside]:
     """Every candidate that was looked into, rankings one after another, by name."""
-    kept = [(record, record.get("diagnostics")) for record in results.records.values()]
     found = [
-        Inside(r["model"], r["ranking"], parts["numbers"], parts["arrays"])
-        for r, parts in kept
-        if parts
+        Inside(r.model, r.ranking, r.diagnostics.numbers, r.diagnostics.arrays)
+        for r in results.records.values()
+        if r.diagnostics is not None
     ]
     return sorted(found, key=lambda inside: (RANKINGS.index(inside.ranking), inside.model))
 

@@ -12,6 +12,7 @@ import numpy as np
 from forecast.comparison.metrics import METRICS, Metric
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar, SessionCalendar
+from forecast.data.records import RunRecord, SeedFit
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
@@ -81,7 +82,7 @@ def role_of(results: Results, ranking: str, model: str) -> str:
     )
     chosen = results.candidate(results.chosen(ranking) or "", ranking)
     if model == results.best_network(ranking) and (
-        chosen is None or results.records[chosen]["kind"] != "network"
+        chosen is None or not results.records[chosen].is_network
     ):
         return "network"
     return parts.get(model, "other")
@@ -90,9 +91,9 @@ def role_of(results: Results, ranking: str, model: str) -> str:
 def fitted_skip(results: Results) -> str:
     """The skip alone that the charts show: that of the chosen network, else of the best network."""
     name = results.candidate(results.chosen("shipped") or "", "shipped")
-    if name is None or results.records[name]["kind"] != "network":
+    if name is None or not results.records[name].is_network:
         name = results.candidate(results.best_network("shipped") or "", "shipped")
-    row = results.records[name].get("skip_row") if name else None
+    row = results.records[name].skip_model if name else None
     return str(row or "ridge")
 
 
@@ -174,13 +175,9 @@ def memory_sentence(results: Results, ranking: str) -> str:
     """What memory is worth: the memoryless network beside the network with memory that validation
     prefers.
     """
-    networks = [
-        r["model"]
-        for r in results.records.values()
-        if r["ranking"] == ranking and r["kind"] == "network"
-    ]
+    networks = [r.model for r in results.records.values() if r.ranking == ranking and r.is_network]
     scores = {m: s for m in networks if (s := results.score(m, ranking)) is not None}
-    without = next((r["model"] for r in results.records.values() if r["family"] == MEMORYLESS), "")
+    without = next((r.model for r in results.records.values() if r.family == MEMORYLESS), "")
     others = {
         m: s for m, s in scores.items() if m != without and not text.missing(s["validation_mase"])
     }
@@ -205,11 +202,9 @@ def curve_panels(results: Results, ranking: str) -> list[Panel]:
     worth. Training loss is left out: it is of another block and of other weights of the steps, and
     the two would not share an axis.
     """
-    records = [
-        r for r in results.records.values() if r["kind"] == "network" and r["ranking"] == ranking
-    ]
+    records = [r for r in results.records.values() if r.is_network and r.ranking == ranking]
     curves = {
-        r["model"]: [c for seed in r["seeds"] if (c := _curve(r["model"], seed)) is not None]
+        r.model: [c for seed in r.seeds if (c := _curve(r.model, seed)) is not None]
         for r in records
     }
     values = [line.y for lines in curves.values() for line in lines]
@@ -219,23 +214,23 @@ def curve_panels(results: Results, ranking: str) -> list[Panel]:
     bounds = padded(
         [0.0, deepest, min(highest, max(CURVE_ABOVE * -deepest, CURVE_LEAST))], share=0.08
     )
-    records.sort(key=lambda record: record["model"])
-    return [_curve_panel(record, curves[record["model"]], bounds) for record in records]
+    records.sort(key=lambda record: record.model)
+    return [_curve_panel(record, curves[record.model], bounds) for record in records]
 
 
-def _curve(model: str, seed: dict[str, Any]) -> Line | None:
+def _curve(model: str, seed: SeedFit) -> Line | None:
     """One seed's validation loss as a share above or below its start, its best step marked; None
     without a curve.
     """
-    rows = np.array(seed.get("curve") or np.empty((0, 3)), float)  # None becomes NaN
+    rows = np.array(seed.curve, float).reshape(-1, 3)  # None becomes NaN
     rows = rows[np.isfinite(rows[:, 2])]
     if len(rows) < 2 or rows[0, 2] <= 0:
         return None
     steps, change = rows[:, 0], rows[:, 2] / rows[0, 2] - 1
-    best = int(np.argmin(np.abs(steps - seed["best_step"])))
+    best = int(np.argmin(np.abs(steps - seed.best_step)))
     keep = np.unique(np.append(np.linspace(0, len(steps) - 1, CURVE_POINTS).astype(int), best))
-    said = f"{text.signed_percent(change[best])} at its best, step {text.count(seed['best_step'])}"
-    tip = f"{text.name(model)}, seed {seed['seed']}: {said}"
+    said = f"{text.signed_percent(change[best])} at its best, step {text.count(seed.best_step)}"
+    tip = f"{text.name(model)}, seed {seed.seed}: {said}"
     return Line(
         "seed",
         steps[keep],
@@ -247,10 +242,10 @@ def _curve(model: str, seed: dict[str, Any]) -> Line | None:
     )
 
 
-def _curve_panel(record: dict[str, Any], lines: list[Line], bounds: tuple[float, float]) -> Panel:
-    model = record["model"]
+def _curve_panel(record: RunRecord, lines: list[Line], bounds: tuple[float, float]) -> Panel:
+    model = record.model
     if not lines:
-        return Panel(text.name(model), "", record.get("reason") or "no curve recorded", model)
+        return Panel(text.name(model), "", record.reason or "no curve recorded", model)
     last = max(float(line.x[-1]) for line in lines)
     ticks = [(0.0, "0"), (last, text.count(last))]
     axes = Axes(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset, Splits
 from forecast.config.task import SessionCalendar, WeekdayCalendar, written
+from forecast.data.records import RunRecord, TrainingCost
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.data.splits import BLOCKS
 from forecast.report import text
@@ -59,31 +60,28 @@ def ledger(results: Results, costs: Costs) -> Table:
     return Table(COLUMNS, rows)
 
 
-def _row(cost: Mapping[str, Any], record: dict[str, Any]) -> Row:
-    seeds = record.get("seeds") or []
-    usable = sum(seed.get("status") == "ok" for seed in seeds)
-    trials = len(record.get("trials") or [])
-    ranking = str(record["ranking"])
+def _row(cost: Mapping[str, Any], record: RunRecord) -> Row:
+    usable = sum(seed.status == "ok" for seed in record.seeds)
+    trials = len(record.trials)
     cells = [
-        Cell(RANKING_TITLES.get(ranking, "baseline"), ranking),
+        Cell(RANKING_TITLES.get(record.ranking, "baseline"), record.ranking),
         whole(trials or None),
-        whole(record.get("tuning_gradient_steps") or None),
-        _steps(record),
-        whole(record.get("targets_learnt_from") or None),
-        whole(record.get("n_params")),
+        whole(record.cost.tuning_gradient_steps or None),
+        _steps(record.cost),
+        whole(record.cost.targets_learnt_from or None),
+        whole(record.n_params),
         _time(cost.get("tuning_cpu_seconds") if trials else None),
         _time(cost.get("cpu_seconds")),
-        Cell(f"{usable} of {len(seeds)}", usable),
-        whole(record.get("rows_seen")),
-        whole(record.get("refits") or None),
+        Cell(f"{usable} of {len(record.seeds)}", usable),
+        whole(record.rows_seen),
+        whole(record.refits or None),
     ]
-    marks = ["failed"] if record["status"] != "ok" else []
-    return Row(str(record["model"]), cells, marks)
+    marks = ["failed"] if record.has_failed else []
+    return Row(record.model, cells, marks)
 
 
-def _steps(record: dict[str, Any]) -> Cell:
-    given = int(record.get("gradient_steps") or 0)
-    taken = int(record.get("gradient_steps_taken", given))
+def _steps(cost: TrainingCost) -> Cell:
+    given, taken = cost.gradient_steps, cost.gradient_steps_taken
     return Cell(f"{taken:,} of {given:,}", taken) if taken < given else whole(given or None)
 
 
@@ -101,13 +99,11 @@ def budget_sentence(results: Results) -> tuple[bool, str]:
         (e["model"], e["ranking"]): e["why"]
         for e in results.verdicts.get("exempt_from_budget") or []
     }
-    networks = {name: r for name, r in results.records.items() if r["kind"] == "network"}
+    networks = {name: r for name, r in results.records.items() if r.is_network}
     compared = {
-        name: _budget(r) for name, r in networks.items() if (r["model"], r["ranking"]) not in exempt
+        name: _budget(r) for name, r in networks.items() if (r.model, r.ranking) not in exempt
     }
-    apart = [
-        f"{_named({'model': m, 'ranking': r})} is exempt: {why}." for (m, r), why in exempt.items()
-    ]
+    apart = [f"{_name_row(m, r)} is exempt: {why}." for (m, r), why in exempt.items()]
     spent = list(compared.values())
     if not spent:
         return True, " ".join(["No networks were trained." if not networks else "", *apart]).strip()
@@ -117,7 +113,11 @@ def budget_sentence(results: Results) -> tuple[bool, str]:
         return True, " ".join([f"Same budget for every network: {trials} trials, {steps}.", *apart])
     usual = max(set(spent), key=lambda budget: (spent.count(budget), budget))
     odd = text.listing(
-        [_named(results.records[name]) for name, budget in compared.items() if budget != usual]
+        [
+            _name_row(**results.records[name].labels)
+            for name, budget in compared.items()
+            if budget != usual
+        ]
     )
     said = f"Not the same budget: {odd} had another than the rest. Compare those rows with care."
     return False, " ".join([said, *apart])
@@ -130,7 +130,7 @@ def kinds_sentence(results: Results, costs: Costs) -> str:
     rows: dict[str, list[str]] = {}
     for name in costs.keys() & results.records.keys():
         for kind in costs[name].get("kinds", ()):
-            rows.setdefault(kind, []).append(_named(results.records[name]))
+            rows.setdefault(kind, []).append(_name_row(**results.records[name].labels))
     told = "; ".join(
         f"{text.listing(sorted(names))} on {kind}" for kind, names in sorted(rows.items())
     )
@@ -141,13 +141,13 @@ def kinds_sentence(results: Results, costs: Costs) -> str:
     return said if len(rows) > 1 else ""
 
 
-def _budget(record: dict[str, Any]) -> tuple[int, int, int]:
-    steps = (int(record.get(key) or 0) for key in ("tuning_gradient_steps", "gradient_steps"))
-    return (len(record.get("trials") or []), *steps)  # type: ignore[return-value]
+def _budget(record: RunRecord) -> tuple[int, int, int]:
+    """Tuning trials, and the gradient steps allowed in tuning and in training."""
+    return len(record.trials), record.cost.tuning_gradient_steps, record.cost.gradient_steps
 
 
-def _named(record: dict[str, Any]) -> str:
-    return f"{text.name(record['model'])} ({RANKING_TITLES.get(record['ranking'], 'baseline')})"
+def _name_row(model: str, ranking: str) -> str:
+    return f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')})"
 
 
 def cost_panel(results: Results, costs: Costs) -> Panel | None:
@@ -171,17 +171,17 @@ def _point(results: Results, name: str, cost: Mapping[str, Any]) -> Point | None
     spent = float(cost.get("cpu_seconds") or 0) + float(cost.get("tuning_cpu_seconds") or 0)
     if record is None or spent <= 0:
         return None
-    score = results.score(record["model"], record["ranking"])
+    score = results.score(record.model, record.ranking)
     if score is None:
         return None
     error = float(score[results.headline])
-    alone = record["ranking"] == "architecture"
-    role = "other" if alone else role_of(results, "shipped", record["model"])
+    alone = record.ranking == "architecture"
+    role = "other" if alone else role_of(results, "shipped", record.model)
     tip = (
-        f"{_named(record)}: {error_title(results)} {text.figure(error)}, {text.seconds(spent)}"
-        " of CPU"
+        f"{_name_row(**record.labels)}: {error_title(results)} {text.figure(error)},"
+        f" {text.seconds(spent)} of CPU"
     )
-    return Point(text.name(record["model"]), spent, error, role, record["model"], tip)
+    return Point(text.name(record.model), spent, error, role, record.model, tip)
 
 
 ALONE, FINDINGS = "architecture", 100

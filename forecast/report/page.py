@@ -44,19 +44,19 @@ def write(paths: ProjectPaths, datasets: Sequence[str], folder: Path | None = No
 
 def render(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str:
     """The page's HTML. `costs`: by dataset and candidate, as far as they were kept."""
-    records = {record["model"]: record for e in found for record in e.records.values()}
-    networks = [r for e in found for r in e.records.values() if r["kind"] == "network"]
+    records = {record.model: record for e in found for record in e.records.values()}
+    networks = [r for e in found for r in e.records.values() if r.is_network]
     content = {
         "style": _own("style.css"),
         "script": _own("script.js"),
         "datasets": [_dataset(e, costs.get(e.name, {})) for e in found],
         "models": sorted(records),
-        "networks": sorted({record["model"] for record in networks}),
-        "seeds": sorted({len(record["seeds"]) for record in networks}),
+        "networks": sorted({record.model for record in networks}),
+        "seeds": sorted({len(record.seeds) for record in networks}),
         "as_of": text.listing([f"{e.as_of} ({e.name})" for e in found]),
         # each model once: its sentence, equation and source
         "catalogue": [
-            {key: str(records[model].get(key) or "") for key in KEYS} for model in sorted(records)
+            {key: getattr(records[model], key) for key in KEYS} for model in sorted(records)
         ],
     }
     return str(environment().get_template("page.html.j2").render(content))
@@ -209,13 +209,8 @@ def _limits(results: Results) -> list[str]:
     outside = (
         "Not compared with outside forecasts, such as a weather service's, but for a row `service`"
     )
-    networks = (record for record in results.records.values() if record["kind"] == "network")
-    sampled = {
-        r
-        for record in networks
-        for seed in record["seeds"]
-        for r in (seed.get("reason") or "").split("; ")
-    }
+    networks = (record for record in results.records.values() if record.is_network)
+    sampled = {r for record in networks for seed in record.seeds for r in seed.reason.split("; ")}
     return [
         *(note.rstrip(".") for note in ledger.notes(results)),
         *sorted(

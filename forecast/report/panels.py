@@ -65,7 +65,7 @@ def compared(results: Results, ranking: str = "shipped") -> dict[str, tuple[str,
     found = {}
     for model in dict.fromkeys(m for m in wanted if m):
         name, role = results.candidate(model, ranking), role_of(results, ranking, model)
-        if name and role != "other" and results.records[name]["status"] == "ok":
+        if name and role != "other" and not results.records[name].has_failed:
             found[role] = (model, results.forecasts_by_series(name))
     return found
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forecast.config.paths import ProjectPaths
+from forecast.data.records import RunRecord, Trial
 from forecast.system import files
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Record:
     as by_step's; `intervals` the rows of intervals.parquet over all steps.
     """
 
-    content: dict[str, Any]
+    content: RunRecord
     folder: Path
     digest: str
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -50,25 +51,24 @@ class Record:
 
     @property
     def dataset(self) -> str:
-        return str(self.content["dataset"])
+        return self.content.dataset
 
     @property
     def candidate(self) -> str:
-        return str(self.content["candidate"])
+        return self.content.candidate
 
     @property
     def name(self) -> str:
         """What a reader of a list sees: the model, and the ranking where it is not the default
         one.
         """
-        alone = self.content.get("ranking") == "architecture"
-        return (
-            f"{self.content['model']} (architecture alone)" if alone else str(self.content["model"])
-        )
+        if self.content.ranking == "architecture":
+            return f"{self.content.model} (architecture alone)"
+        return self.content.model
 
     @property
     def failed(self) -> bool:
-        return self.content.get("status") != "ok"
+        return self.content.has_failed
 
     @property
     def main_row(self) -> dict[str, str]:
@@ -132,11 +132,11 @@ def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
 
 def _record(
     folder: Path,
-    content: dict[str, Any],
+    content: RunRecord,
     cost: dict[str, float],
     compared: Mapping[str, Sequence[dict[str, Any]]],
 ) -> Record:
-    mine = (str(content["model"]), str(content["ranking"]))
+    mine = (content.model, content.ranking)
     own = {
         key: tuple(row for row in rows if (row["model"], row["ranking"]) == mine)
         for key, rows in compared.items()
@@ -149,7 +149,7 @@ def _record(
         {
             **optional,
             "format": FORMAT,
-            "record": content,
+            "record": content.to_json(),
             "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
             # Other candidates can change `chosen`; it is refreshed on the run that is there.
             "rows": {seed: {k: row[k] for k in row if k != "chosen"} for seed, row in rows.items()},
@@ -256,21 +256,14 @@ def distributions(record: Record) -> list[Point]:
 def ledger(record: Record) -> list[Point]:
     """What the candidate was given: trials, gradient steps, seeds, weights, rows."""
     content = record.content
-    names = (
-        "n_params",
-        "rows_seen",
-        "gradient_steps",
-        "gradient_steps_taken",
-        "tuning_gradient_steps",
-        "targets_learnt_from",
-    )
     counts = {
-        "n_trials": len(content.get("trials") or ()),
-        "n_seeds": len(content.get("seeds") or ()),
+        "n_params": content.n_params,
+        "rows_seen": content.rows_seen,
+        **content.cost.to_json(),
+        "n_trials": len(content.trials),
+        "n_seeds": len(content.seeds),
     }
-    return [Point(name, content.get(name)) for name in names] + [
-        Point(name, n) for name, n in counts.items()
-    ]
+    return [Point(name, count) for name, count in counts.items()]
 
 
 def diagnostics(record: Record) -> list[Point]:
@@ -280,12 +273,12 @@ def diagnostics(record: Record) -> list[Point]:
     the closed loop, of `residuals/autocorrelation` the lag in residuals (of the first series, as
     are the numbers).
     """
-    found = record.content.get("diagnostics") or {}
-    numbers, arrays = found.get("numbers", {}), found.get("arrays", {})
+    examined = record.content.diagnostics
+    if examined is None:
+        return finite(residuals(record))
+    numbers, arrays = examined.numbers, examined.arrays
     points = [Point(f"diagnostics/{name}", numbers.get(name)) for name in DIAGNOSTICS]
-    points += [
-        Point(f"diagnostics/loop_{name}", (numbers.get("loop") or {}).get(name)) for name in LOOP
-    ]
+    points += [Point(f"diagnostics/loop_{name}", examined.loop.get(name)) for name in LOOP]
     lags, gradient = arrays.get("lags", ()), arrays.get("gradient", ())
     points += [
         Point("diagnostics_by_lag/gradient", v, lag) for lag, v in zip(lags, gradient, strict=True)
@@ -317,22 +310,20 @@ def costs(record: Record) -> list[Point]:
     return [Point(name, record.cost[name]) for name in COSTS if name in record.cost]
 
 
-def curves(content: Mapping[str, Any]) -> list[Point]:
+def curves(content: RunRecord) -> list[Point]:
     """The learning curves of the final trainings: loss over gradient steps, per seed."""
     points = []
-    for seed in content.get("seeds", ()):
-        for step, train, validation in seed.get("curve") or ():
-            points.append(Point(f"train_loss/seed_{seed['seed']}", train, int(step)))
-            points.append(Point(f"validation_loss/seed_{seed['seed']}", validation, int(step)))
+    for fit in content.seeds:
+        for step, train, validation in fit.curve:
+            points.append(Point(f"train_loss/seed_{fit.seed}", train, step))
+            points.append(Point(f"validation_loss/seed_{fit.seed}", validation, step))
     return finite(points)
 
 
-def trial_points(trial: Mapping[str, Any]) -> list[Point]:
+def trial_points(trial: Trial) -> list[Point]:
     """The trial's validation loss over its gradient steps, and the value Optuna got."""
-    points = [Point("trial/value", trial.get("value"))]
-    points += [
-        Point("trial/validation_loss", row[-1], int(row[0])) for row in trial.get("curve") or ()
-    ]
+    points = [Point("trial/value", trial.value)]
+    points += [Point("trial/validation_loss", row[-1], int(row[0] or 0)) for row in trial.curve]
     return finite(points)
 
 
@@ -345,32 +336,31 @@ def finite(points: list[Point]) -> list[Point]:
 def tags(record: Record) -> dict[str, str]:
     """What to filter and group by; see `verdict_tags` for those that may change later."""
     content = record.content
+    failed = [f"seed {fit.seed}: {fit.reason}" for fit in content.seeds if fit.status != "ok"]
     shown = {
-        name: content.get(name)
-        for name in ("model", "family", "kind", "ranking", "status", "reason")
+        "model": content.model,
+        "family": content.family,
+        "kind": content.kind,
+        "ranking": content.ranking,
+        "status": content.status,
+        "reason": content.reason,
+        "skip": content.skip or "none",
+        "tuned": ", ".join(sorted(content.tuned)),
+        "gradient_steps": content.cost.gradient_steps,
+        "seeds": ", ".join(str(fit.seed) for fit in content.seeds),
+        "failed_seeds": "; ".join(failed),
+        "loop": loop(content),
+        "data_digest": content.digests.data[:DIGEST_LENGTH],
     }
-    shown["skip"] = content.get("skip") or "none"
-    shown["tuned"] = ", ".join(sorted(content.get("tuned", {})))
-    shown["gradient_steps"] = content.get("gradient_steps")
-    seeds = content.get("seeds", ())
-    shown["seeds"] = ", ".join(str(seed["seed"]) for seed in seeds)
-    failed = (
-        f"seed {seed['seed']}: {seed.get('reason', '')}"
-        for seed in seeds
-        if seed.get("status") != "ok"
-    )
-    shown["failed_seeds"] = "; ".join(failed)
-    shown["loop"] = loop(content)
-    shown["data_digest"] = str(content.get("digests", {}).get("data", ""))[:DIGEST_LENGTH]
     return {name: str(value)[:LIMIT] for name, value in shown.items() if value}
 
 
-def loop(content: Mapping[str, Any]) -> str:
+def loop(content: RunRecord) -> str:
     """How a recursive network behaves on its own forecasts: stable, marginal, sensitive, drifting
     or unstable.
     """
-    numbers = (content.get("diagnostics") or {}).get("numbers", {})
-    return str((numbers.get("loop") or {}).get("verdict", ""))
+    examined = content.diagnostics
+    return "" if examined is None else str(examined.loop.get("verdict", ""))
 
 
 def verdict_tags(record: Record) -> dict[str, str]:
@@ -384,14 +374,12 @@ def note(record: Record) -> str:
     from forecast.data.results import members_in_words
 
     content = record.content
-    lines = [
-        content.get("description", ""),
-        f"`{content['equation']}`" if content.get("equation") else "",
-    ]
-    lines += [f"Source: {content['source']}" if content.get("source") else ""]
-    lines += [f"Members: {members_in_words(content)}" if content.get("members") else ""]
+    lines = [content.description]
+    lines += [f"`{content.equation}`"] if content.equation else []
+    lines += [f"Source: {content.source}"] if content.source else []
+    lines += [f"Members: {members_in_words(content)}"] if content.members else []
     if record.failed:
-        lines.insert(0, f"**Failed:** {content.get('reason', '')}")
+        lines.insert(0, f"**Failed:** {content.reason}")
     if record.chosen:
         lines.insert(0, "**Chosen on validation in its ranking.**")
     if loop(content) and loop(content) not in SAFE_LOOPS:

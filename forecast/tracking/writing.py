@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forecast.data.records import best_trial
 from forecast.system import files
 from forecast.tracking import mlflow_client, runs
 from forecast.tracking.runs import Record
@@ -63,7 +64,7 @@ class Writer:
         own = {CANDIDATE: record.candidate, CURRENT: "false", **runs.tags(record), **commit}
         with self._run(record.name, start, own) as run_id:
             points = runs.scores(record) + runs.curves(record.content) + runs.diagnostics(record)
-            values = runs.parameters(record.content.get("params", {}), record.content.get("tuned"))
+            values = runs.parameters(record.content.params, record.content.tuned)
             self._log(run_id, values, points, start)
             self._log_dataset(run_id, record)
             self._write_trials(record, run_id)
@@ -87,28 +88,27 @@ class Writer:
         self._end(run_id, failed=True, at=self.start)
 
     def _write_trials(self, record: Record, parent: str) -> None:
-        trials = record.content.get("trials", ())
-        finished = [trial for trial in trials if trial.get("value") is not None]
-        best = min(finished, key=lambda trial: trial["value"], default=None)
+        trials = record.content.trials
+        best = best_trial(trials)
         for number, trial in enumerate(trials):
             tags = {
                 PARENT: parent,
-                "model": str(record.content["model"]),
+                "model": record.content.model,
                 CANDIDATE: record.candidate,
             }
-            tags |= {"kind": TRIAL, "ranking": str(record.content.get("ranking"))}
+            tags |= {"kind": TRIAL, "ranking": record.content.ranking}
             tags |= {"best_trial": str(trial is best).lower(), CURRENT: "true"}
-            tags |= {"reason": str(trial["reason"])[: runs.LIMIT]} if trial.get("reason") else {}
-            name = f"trial {trial['number']}{' (best)' if trial is best else ''}: {record.name}"
+            tags |= {"reason": trial.reason[: runs.LIMIT]} if trial.reason else {}
+            name = f"trial {trial.number}{' (best)' if trial is best else ''}: {record.name}"
             start = self.start - number
             with self._run(name, start, tags) as run_id:
                 self._log(
                     run_id,
-                    runs.parameters(trial.get("params", {})),
+                    runs.parameters(trial.params),
                     runs.trial_points(trial),
                     start,
                 )
-                self._end(run_id, failed=trial.get("value") is None, at=start)
+                self._end(run_id, failed=trial.value is None, at=start)
 
     @contextmanager
     def _run(self, name: str, start: int, tags: Mapping[str, str]) -> Iterator[str]:
@@ -143,7 +143,7 @@ class Writer:
     def _log_dataset(self, run_id: str, record: Record) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        digest = str(record.content.get("digests", {}).get("data", ""))[: runs.DIGEST_LENGTH]
+        digest = record.content.digests.data[: runs.DIGEST_LENGTH]
         source = f'{{"uri": "data/prepared/{record.dataset}/frame.parquet"}}'
         data = Dataset(record.dataset, digest or "unknown", "local", source)
         self.client.log_inputs(
@@ -153,7 +153,7 @@ class Writer:
     def _log_files(self, run_id: str, record: Record) -> None:
         with files.scratch_folder() as folder:
             upload = folder / "files"
-            files.write_json(upload / "record.json", record.content)
+            record.content.write(upload / "record.json")
             forecasts = record.folder / "forecasts.parquet"
             mae = record.main_row.get("mae")
             error = f", test MAE {float(mae):.4g}" if mae else ""

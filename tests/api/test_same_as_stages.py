@@ -89,18 +89,18 @@ def board() -> forecast.Board:
 def test_every_row_of_the_board_forecasts_what_the_stages_do(
     project: Results, board: forecast.Board
 ) -> None:
-    assert {record["model"] for record in project.records.values()} == set(MODELS)
+    assert {record.model for record in project.records.values()} == set(MODELS)
     for candidate, record in project.records.items():
         rows = project.forecasts(candidate)
         rows = rows[rows["block"] == "test"]
         mean = rows.groupby(["unique_id", "cutoff", "ds"], sort=False)["y_hat"].mean().reset_index()
-        found = board.forecasts(record["model"])
-        assert list(found.columns) == ["unique_id", "ds", "cutoff", "y", record["model"]]
+        found = board.forecasts(record.model)
+        assert list(found.columns) == ["unique_id", "ds", "cutoff", "y", record.model]
         assert (
             found[["unique_id", "cutoff", "ds"]].to_numpy()
             == mean[["unique_id", "cutoff", "ds"]].to_numpy()
         ).all()
-        assert found[record["model"]].to_numpy().tobytes() == mean["y_hat"].to_numpy().tobytes()
+        assert found[record.model].to_numpy().tobytes() == mean["y_hat"].to_numpy().tobytes()
 
 
 def test_the_leaderboard_is_that_of_the_compare_stage(

@@ -126,9 +126,8 @@ def other_weights_than_its_forecasts_were_made_with(trained: Path, compared: Pat
     path = trained / "mix" / "record.json"
     record = files.read_json(path)
     record["members"][0]["weight"], record["members"][1]["weight"] = 0.9, 0.1
-    record["weights"] = {
-        "": {member["candidate"]: member["weight"] for member in record["members"]}
-    }
+    weights = {member["candidate"]: member["weight"] for member in record["members"]}
+    record["weights"] = [{**record["weights"][0], "weights": weights}]
     files.write_json(path, record)
 
 
@@ -214,20 +213,6 @@ def test_a_run_of_an_earlier_version_is_to_be_repeated_and_not_called_wrong(
     narrower_intervals(root / "data" / "trained" / "wave", root / "data" / "compared" / "wave")
     kinds, notes = found_in(root)
     assert not kinds and "of an earlier version" in notes[0] and "run `dvc repro`" in notes[0]
-
-
-def test_a_run_of_0_7_which_kept_no_weights_by_time_is_looked_at_as_any_other(
-    finished: Path, tmp_path: Path
-) -> None:
-    root = shutil.copytree(finished, tmp_path / "project")
-    path = root / "data" / "trained" / "wave" / "mix" / "record.json"
-    record = files.read_json(path)
-    del record["weights"]
-    files.write_json(path, record)
-    assert found_in(root) == (set(), ())
-    record["members"][0]["weight"], record["members"][1]["weight"] = 0.9, 0.1
-    files.write_json(path, record)
-    assert found_in(root)[0] == {"stored"}
 
 
 def test_without_a_finished_run_the_note_says_so(tmp_path: Path, finished: Path) -> None:

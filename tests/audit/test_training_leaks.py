@@ -196,8 +196,9 @@ def weights_learnt_on_test(root: Path) -> None:
         def _combined(rule, part_of, rows, values):
             swapped = rows["block"].map({"test": "validation", "validation": "test"})
             shifted = rows.assign(block=swapped.fillna("x"))
-            stages, _ = _honest(rule, part_of, shifted, values)
-            return stages, rows.assign(seed=np.int32(0), y_hat=weighted(stages[""], values))
+            history, _ = _honest(rule, part_of, shifted, values)
+            y_hat = weighted(history[0].weights, values)
+            return history, rows.assign(seed=np.int32(0), y_hat=y_hat)
         """,
     )
 
@@ -210,20 +211,22 @@ def members_weighted_as_test_prefers(root: Path) -> None:
         _honest = _combined
 
         def _combined(rule, part_of, rows, values):
-            shares = _honest(rule, part_of, rows, values)[0][""]
+            history, _ = _honest(rule, part_of, rows, values)
+            shares = history[0].weights
             test = (rows["block"] == "test").to_numpy()
             y = rows["y"].to_numpy()
             error = {n: np.abs(y - v)[test].mean() for n, v in values.items() if n in shares}
             best = min(error, key=error.get)
             shares = {name: 0.9 if name == best else 0.1 / (len(shares) - 1) for name in shares}
-            return {"": shares}, rows.assign(seed=np.int32(0), y_hat=weighted(shares, values))
+            swayed = [history[0].model_copy(update={"weights": shares})]
+            return swayed, rows.assign(seed=np.int32(0), y_hat=weighted(shares, values))
         """,
     )
 
 
 def weights_learnt_again_one_origin_too_late(root: Path) -> None:
     cases.rewrite(
-        root, "forecast/backtest/combinations.py", "times <= moment, ", "cutoffs <= moment, "
+        root, "forecast/backtest/combinations.py", "times <= refit, ", "cutoffs <= refit, "
     )
 
 

@@ -14,9 +14,11 @@ from forecast.backtest import combinations
 from forecast.backtest.combinations import MOST, Part, combine, everybody, settle, simplex, stacked
 from forecast.comparison.multiple_comparisons import model_confidence_set
 from forecast.config.experiment import Combination, Models
+from forecast.data.records import Digests, RunRecord
 from forecast.system import files
 from forecast.system.errors import InputError, ModelFailure
 from tests.support import problems
+from tests.support.records import run_record
 
 TASK = problems.task(horizon=1, step_size=1)
 BLOCKS = {"validation": 100, "calibration": 20, "test": 30}
@@ -140,7 +142,7 @@ def test_where_nobody_errs_the_members_count_alike(members):
     times = pd.date_range("2024-01-01", periods=50, freq="h")
     rows = pd.DataFrame({"unique_id": "flat", "output": "y", "cutoff": times, "y": 3.0})
     values = {name: rows["y"].to_numpy() for name in "ab"}
-    records = {name: {"model": name, "kind": "network"} for name in "ab"}
+    records = {name: run_record(name, kind="network") for name in "ab"}
     own = Part.of(rows, values, records, TASK, model_confidence_set)
     assert settle(Combination(members=members, weights="stacked"), own) == {"a": 0.5, "b": 0.5}
 
@@ -243,28 +245,22 @@ def trained(tmp_path: Path) -> Path:
     }.items():
         folder = tmp_path / name
         seeds = (0, 1) if "." in name else (0,)
-        record = {
-            "dataset": "shops",
-            "model": name.partition(".")[0],
-            "candidate": name,
-            "family": "x",
-            "n_params": 3,
-            "kind": "network" if "." in name else "linear",
-            "skip": "linear" if "." in name else None,
-            "refits": 0,
-            "ranking": "shipped" if "." in name else "baseline",
-            "params": {"units": 1},
-            "rows_seen": 7,
-            "status": "failed" if name == "ill.linear" else "ok",
-            "digests": {"data": "d", "key": name},
-        }
-        files.write_json(folder / "record.json", record)
-        for seed in seeds if record["status"] == "ok" else ():
+        record = run_record(
+            name,
+            n_params=3,
+            kind="network" if "." in name else "linear",
+            params={"units": 1},
+            rows_seen=7,
+            status="failed" if name == "ill.linear" else "ok",
+            digests=Digests(data="d", key=name),
+        )
+        record.write(folder / "record.json")
+        for seed in () if record.has_failed else seeds:
             files.write_json(folder / f"seed-{seed}" / "spec.json", {})
         table = pd.concat(
             [forecasts(seed, wrong + 0.5 * (2 * seed - 1) * ("." in name)) for seed in seeds]
         )
-        if record["status"] == "ok":
+        if not record.has_failed:
             files.write_frame(folder / "forecasts.parquet", table)
     return tmp_path
 
@@ -377,20 +373,14 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
     rule = Combination(members=("up", "line"), weights="stacked")
     combine("once", rule, TASK, trained, everybody)
     combine("again", rule.model_copy(update={"refit": 5}), TASK, trained, everybody)
-    weights = files.read_json(trained / "again" / "record.json")["weights"]
+    weights = RunRecord.read(trained / "again" / "record.json").weights
     start = pd.Timestamp("2024-01-01")
-    moments = {name: pd.Timestamp(name) - start for name in list(weights)[1:]}
-    assert list(moments.values()) == [pd.Timedelta(hours=h) for h in range(100, 150, 5)]
-    shares = [
-        weights[name].get("line", 0)
-        for name, at in moments.items()
-        if at > pd.Timedelta(hours=100 + turn)
-    ]
-    known = [
-        own
-        for name, own in weights.items()
-        if name == "" or moments[name] <= pd.Timedelta(hours=100 + turn)
-    ]
+    ages = [dated.learnt_until - start for dated in weights]
+    assert ages[1:] == [pd.Timedelta(hours=h) for h in range(100, 150, 5)]
+    turned = pd.Timedelta(hours=100 + turn)
+    dated = list(zip(ages, (each.weights for each in weights), strict=True))
+    shares = [own.get("line", 0) for age, own in dated if age > turned]
+    known = [own for age, own in dated if age <= turned]
     assert all(
         own.get("line", 0) == pytest.approx(known[0].get("line", 0), abs=0.02) for own in known
     )
@@ -400,9 +390,9 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
         for m in files.read_json(trained / "again" / "record.json")["members"]
     }
     test = start + pd.Timedelta(hours=sum(BLOCKS[block] for block in ("validation", "calibration")))
-    before = [own for name, own in weights.items() if name == "" or start + moments[name] <= test]
+    before = [own for age, own in dated if start + age <= test]
     # what serves has seen no target of the test block
-    assert last == before[-1] != list(weights.values())[-1]
+    assert last == before[-1] != weights[-1].weights
     tables = [
         pd.read_parquet(trained / name / "forecasts.parquet").set_index("cutoff")
         for name in ("once", "again")
@@ -428,9 +418,9 @@ def test_the_members_of_weights_learnt_again_are_those_that_validation_could_not
         "again", Combination(members=("tied",), weights="stacked", refit=5), TASK, trained, best_set
     )
     assert asked[0] == BLOCKS["validation"] >= max(asked)  # never of rows behind it
-    weights = files.read_json(trained / "again" / "record.json")["weights"]
+    weights = RunRecord.read(trained / "again" / "record.json").weights
     assert len(weights) == 11 and all(
-        set(own) == {"up.linear", "down.linear"} for own in weights.values()
+        set(dated.weights) == {"up.linear", "down.linear"} for dated in weights
     )
     asked.clear()
     combine("once", Combination(members=("tied",)), TASK, trained, best_set)

@@ -21,6 +21,7 @@ from forecast.system.errors import ModelFailure
 from tests.contract import heads
 from tests.contract.families import forecaster as point_forecaster
 from tests.support import problems
+from tests.support.records import run_record
 
 SHOPS = problems.shops()
 
@@ -58,10 +59,8 @@ def scored(tmp_path_factory):
         ("updown.linear", "updown"),
         ("plain.linear", "point"),
     ):
-        record = {"candidate": name, "model": name.split(".")[0], "ranking": "shipped"}
-        files.write_json(
-            results.folder(name) / "record.json", {**record, "params": {"head": {"kind": kind}}}
-        )
+        record = run_record(name, params={"head": {"kind": kind}})
+        record.write(results.folder(name) / "record.json")
     return distribution_scores(results, lasts(), (0.8, 0.95, 0.99)), tables
 
 
@@ -187,7 +186,7 @@ def test_an_interval_between_quantiles_that_are_not_kept_has_no_value(scored):
 
 def test_without_heads_the_table_has_its_columns_and_no_rows(tmp_path):
     results = Results(ProjectPaths.of(tmp_path), "shops")
-    files.write_json(results.folder("naive") / "record.json", {"candidate": "naive"})
+    run_record("naive").write(results.folder("naive") / "record.json")
     empty = distribution_scores(results, {}, (0.8,))
     assert list(empty.columns) == list(COLUMNS) and empty.empty
 

@@ -17,6 +17,7 @@ from forecast.backtest.backtest import PreparedData, Stage, load_problem
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.training import Run, train
 from forecast.config.paths import ProjectPaths
+from forecast.data.records import StudyRecord, Trial
 from forecast.data.splits import resolve
 from forecast.forecaster import Budget, Forecaster
 from forecast.models.families import auto_theta, drift, naive
@@ -93,6 +94,18 @@ def trained(run, planned, target, tuned=None):
     return {path.name: files.read_json(path / "record.json") for path in sorted(target.iterdir())}
 
 
+def study_of(trial: Trial, best: int | None) -> StudyRecord:
+    return StudyRecord(
+        model="ffnn",
+        skip="linear",
+        study="key",
+        n_trials=1,
+        gradient_steps=20,
+        best=best,
+        trials=(trial,),
+    )
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -112,25 +125,26 @@ def test_every_candidate_leaves_a_record_its_forecasts_and_a_forecaster_per_seed
     records = trained(run, [NAIVE, RIDGE, network()], tmp_path / "trained")
     assert list(records) == ["ffnn.linear", "naive", "ridge"]
     net, naive_ = records["ffnn.linear"], records["naive"]
-    assert (net["status"], net["kind"], net["skip"], net["skip_row"]) == (
+    assert (net["status"], net["kind"], net["skip"], net["skip_model"]) == (
         "ok",
         "network",
         "linear",
         "ridge",
     )
-    assert (net["ranking"], net["gradient_steps"], net["params"]["units"]) == ("shipped", 8, 3)
-    assert net["gradient_steps_taken"] == 8 + sum(fit["best_step"] for fit in net["seeds"])
-    spec, taken = network().spec, net["gradient_steps_taken"]
-    assert net["targets_learnt_from"] == taken * spec.batch_size * spec.chunk * problems.HORIZON * 2
-    assert naive_["targets_learnt_from"] == 0
+    assert (net["ranking"], net["cost"]["gradient_steps"], net["params"]["units"]) == (
+        "shipped",
+        8,
+        3,
+    )
+    assert net["cost"]["gradient_steps_taken"] == 8 + sum(fit["best_step"] for fit in net["seeds"])
+    spec, taken = network().spec, net["cost"]["gradient_steps_taken"]
+    learnt_from = net["cost"]["targets_learnt_from"]
+    assert learnt_from == taken * spec.batch_size * spec.chunk * problems.HORIZON * 2
+    assert naive_["cost"]["targets_learnt_from"] == 0
     assert [fit["seed"] for fit in net["seeds"]] == list(SEEDS)
     assert [point[0] for point in net["seeds"][0]["curve"]] == [0, 2, 4]
-    assert (naive_["kind"], naive_["skip"], naive_["n_params"], naive_["gradient_steps"]) == (
-        "baseline",
-        None,
-        0,
-        0,
-    )
+    assert (naive_["kind"], naive_["skip"], naive_["n_params"]) == ("baseline", None, 0)
+    assert naive_["cost"]["gradient_steps"] == 0
     blocks = problems.shops().blocks.values()
     rows = {"naive": sum(cut.train[1] for cut in blocks)}
     both = sum(cut.validation[1] for cut in blocks)
@@ -179,7 +193,8 @@ def test_steps_that_a_seed_did_not_take_are_not_in_the_record_as_taken(run, tmp_
     )
     (record,) = trained(hurried, [bound_to_rise], tmp_path / "trained").values()
     last = record["seeds"][0]["curve"][-1][0]
-    assert record["gradient_steps"] == 40 and record["gradient_steps_taken"] == last < 40
+    assert record["cost"]["gradient_steps"] == 40
+    assert record["cost"]["gradient_steps_taken"] == last < 40
 
 
 def test_a_head_leaves_what_it_says_of_every_seed_beside_the_forecasts(run, tmp_path):
@@ -340,13 +355,12 @@ def test_forecasts_that_are_not_finite_are_a_model_that_diverged(run, tmp_path, 
 
 
 def test_tuned_values_are_used_and_recorded(run, tmp_path):
-    trials = [{"number": 0, "state": "complete", "value": 1.0, "params": {"units": 5}, "curve": []}]
-    tuned = {
-        "ffnn.linear": {"best": {"params": {"units": 5}}, "trials": trials, "gradient_steps": 20}
-    }
+    trial = Trial(number=0, value=1.0, params={"units": 5})
+    tuned = {"ffnn.linear": study_of(trial, best=0)}
     (record,) = trained(run, [network()], tmp_path / "trained", tuned).values()
     assert record["params"]["units"] == 5 and record["tuned"] == {"units": 5}
-    assert record["trials"] == trials and record["tuning_gradient_steps"] == 20
+    assert record["trials"] == [trial.to_json()]
+    assert record["cost"]["tuning_gradient_steps"] == 20
     saved = Forecaster.load(tmp_path / "trained" / "ffnn.linear" / "seed-3")
     assert saved.weights["dense_0/bias"].shape == (5,)
 
@@ -354,13 +368,7 @@ def test_tuned_values_are_used_and_recorded(run, tmp_path):
 def test_when_every_trial_failed_nothing_is_trained_and_the_record_says_why(
     run, tmp_path, computed
 ):
-    tuned = {
-        "ffnn.linear": {
-            "best": None,
-            "trials": [{"number": 0, "reason": "it diverged"}],
-            "gradient_steps": 20,
-        }
-    }
+    tuned = {"ffnn.linear": study_of(Trial(number=0, reason="it diverged"), best=None)}
     (record,) = trained(run, [network()], tmp_path / "trained", tuned).values()
     assert (record["status"], record["reason"]) == (
         "failed",

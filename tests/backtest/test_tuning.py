@@ -10,9 +10,10 @@ from forecast import models
 from forecast.backtest import tuning
 from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import Candidate
-from forecast.backtest.studies import StudyResult, Trial
+from forecast.backtest.studies import StudyResult
 from forecast.backtest.tuning import Plan, study_key, tune
 from forecast.config.paths import ProjectPaths
+from forecast.data.records import Trial
 from forecast.forecaster import Budget
 from forecast.system import files
 from forecast.system.errors import ForecastError
@@ -82,12 +83,16 @@ def test_candidates_have_keys_of_their_own(plan):
 
 
 def fake_study(plan, candidate):
-    trials = (Trial(0, 0.5, {"units": 16}), Trial(1, 0.25, {"units": 32}))
+    trials = (
+        Trial(number=0, value=0.5, params={"units": 16}),
+        Trial(number=1, value=0.25, params={"units": 32}),
+    )
     if candidate.model == "lstm":
         raise ZeroDivisionError("a bug in this one")
-    return StudyResult("key", 2, trials).to_json(
+    record = StudyResult("key", 2, trials).to_record(
         model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps
     )
+    return record, 0.0
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +111,9 @@ def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monke
     assert sorted(path.name for path in target.iterdir()) == ["gru.last.json", "gru.linear.json"]
     assert done == ["gru.linear", "gru.last"]
     content = files.read_json(target / "gru.linear.json")
-    assert content["best"] == {"number": 1, "value": 0.25, "params": {"units": 32}}
+    assert content["best"] == 1
+    assert content["trials"][1]["value"] == 0.25
+    assert content["trials"][1]["params"] == {"units": 32}
     assert (content["model"], content["skip"], content["gradient_steps"]) == ("gru", "linear", 10)
 
 

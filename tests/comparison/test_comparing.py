@@ -18,6 +18,7 @@ from forecast.data.splits import Borders
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support import example_data
+from tests.support.records import run_record
 
 HOURS = pd.date_range("2024-01-01", periods=12, freq="h").as_unit("ns")
 BORDERS = Borders(HOURS[3], HOURS[6], HOURS[8], HOURS[11])
@@ -68,17 +69,17 @@ def write(results, candidate, content, *, status="ok", **record):
         "model": model,
         "ranking": ranking,
         "skip": skip or None,
-        "skip_row": skip_row,
+        "skip_model": skip_row,
     }
     entry |= {
         "family": model,
         "kind": "network" if skip else "baseline",
         "params": {},
-        "trials": [{}, {}],
+        "trials": [{"number": 0}, {"number": 1}],
     }
     entry |= {
-        "tuning_gradient_steps": 20,
-        "gradient_steps": 60,
+        "dataset": results.name,
+        "cost": {"tuning_gradient_steps": 20, "gradient_steps": 60},
         "seeds": [{"seed": 0}, {"seed": 1}],
     }
     files.write_json(
@@ -274,18 +275,18 @@ BUDGET = Tuning(n_trials=2, trial_steps=10, final_steps=30, seeds=(0, 1), base_s
 
 def budget_record(candidate="gru.linear", **changed):
     fair = {
-        "candidate": candidate,
-        "model": candidate.partition(".")[0],
         "ranking": "shipped",
         "kind": "network",
-        "status": "ok",
         "params": {"trainer": "gradient"},
-        "trials": [{}, {}],
-        "tuning_gradient_steps": 20,
-        "gradient_steps": 60,
+        "trials": [{"number": 0}, {"number": 1}],
+        "cost": steps(),
         "seeds": [{"seed": 0}, {"seed": 1}],
     }
-    return {**fair, **changed}
+    return run_record(candidate, **{**fair, **changed})
+
+
+def steps(tuning_gradient_steps=20, gradient_steps=60):
+    return {"tuning_gradient_steps": tuning_gradient_steps, "gradient_steps": gradient_steps}
 
 
 def test_networks_with_the_configured_budget_pass_without_exemption():
@@ -295,9 +296,9 @@ def test_networks_with_the_configured_budget_pass_without_exemption():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"trials": [{}, {}, {}]}, "3 tuning trials, wanted 2"),
-        ({"tuning_gradient_steps": 40}, "40 gradient steps in tuning, wanted 20"),
-        ({"gradient_steps": 90}, "90 gradient steps in training, wanted 60"),
+        ({"trials": [{"number": k} for k in range(3)]}, "3 tuning trials, wanted 2"),
+        ({"cost": steps(tuning_gradient_steps=40)}, "40 gradient steps in tuning, wanted 20"),
+        ({"cost": steps(gradient_steps=90)}, "90 gradient steps in training, wanted 60"),
         ({"seeds": [{"seed": 0}, {"seed": 7}]}, r"seeds \[0, 7\], wanted \[0, 1\]"),
     ],
 )
@@ -307,14 +308,17 @@ def test_another_budget_is_refused_by_name(changed, said):
 
 
 def test_every_odd_network_is_named_at_once():
-    odd = [budget_record("a.linear", gradient_steps=1), budget_record("b.linear", trials=[])]
+    odd = [
+        budget_record("a.linear", cost=steps(gradient_steps=1)),
+        budget_record("b.linear", trials=[]),
+    ]
     with pytest.raises(InputError, match=r"a\.linear has .*; b\.linear has 0 tuning trials"):
         check_same_budget(odd, BUDGET)
 
 
 def test_baselines_and_failed_models_have_no_budget_to_keep():
     naive = budget_record(
-        "naive", kind="baseline", trials=[], gradient_steps=0, seeds=[{"seed": 0}]
+        "naive", kind="baseline", trials=[], cost=steps(20, 0), seeds=[{"seed": 0}]
     )
     assert check_same_budget([naive, budget_record(status="failed", seeds=[])], BUDGET) == []
 
@@ -323,8 +327,7 @@ def test_levenberg_marquardt_is_exempt_from_gradient_steps_openly_and_not_from_t
     own = {
         "params": {"trainer": "lm"},
         "trials": [],
-        "tuning_gradient_steps": 0,
-        "gradient_steps": 0,
+        "cost": steps(0, 0),
     }
     (found,) = check_same_budget([budget_record("narx_lm.linear", **own)], BUDGET)
     assert found["model"] == "narx_lm" and "no gradient steps" in found["why"]

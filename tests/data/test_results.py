@@ -12,6 +12,7 @@ from forecast.data.results import Results, members_in_words, read_costs, read_le
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from tests.support.artifacts import candidates, write_project
+from tests.support.records import run_record
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def own(tmp_path):
 def test_records_stand_by_candidate_in_the_order_of_their_names(paths):
     records = Results(paths, "hourly").records
     assert list(records) == sorted(candidates())
-    assert records["lstm.linear"]["ranking"] == "shipped"
+    assert records["lstm.linear"].ranking == "shipped"
 
 
 def test_a_part_is_read_when_it_is_asked_for_and_once(own):
@@ -104,12 +105,13 @@ def test_without_a_leaderboard_the_next_move_is_named(own):
 
 def test_members_whose_weights_were_learnt_again_are_told_without_a_date():
     members = [
-        {"candidate": name, "model": name, "weight": own}
-        for name, own in (("ridge", 0.75), ("arx", 0.25))
+        {"candidate": name, "model": name, "params": {}, "ranking": "baseline", "weight": weight}
+        for name, weight in (("ridge", 0.75), ("arx", 0.25))
     ]
-    weights = {"": {"ridge": 1.0}, "1970-01-01T03:20:00": {"ridge": 0.75, "arx": 0.25}}  # row 200
-    assert (
-        members_in_words({"members": members, "weights": weights})
-        == "ridge 0.75, arx 0.25, learnt 2 times"
-    )
+    weights = [
+        {"weights": {"ridge": 1.0}, "learnt_until": "1970-01-01T03:00:00"},
+        {"weights": {"ridge": 0.75, "arx": 0.25}, "learnt_until": "1970-01-01T03:20:00"},
+    ]
+    record = run_record("mix", members=members, weights=weights)
+    assert members_in_words(record) == "ridge 0.75, arx 0.25, learnt 2 times"
     assert members_in_words({"members": members}) == "ridge 0.75, arx 0.25"  # of 0.7

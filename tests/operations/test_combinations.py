@@ -14,6 +14,7 @@ import pytest
 
 from forecast.config.experiment import load_models
 from forecast.data.panel import from_frame
+from forecast.data.records import RunRecord
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, ensemble_of
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, predicting, refit, registry, worktree
@@ -130,14 +131,16 @@ def test_a_members_seeds_share_its_weight() -> None:
 
 def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) -> None:
     ensemble = ensemble_of(folder(project, "mix"))
-    recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(model="mix")))  # type: ignore[arg-type]
+    recipe = recipe_of(
+        SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(candidate="mix", model="mix"))
+    )  # type: ignore[arg-type]
     refit.at_the_gate(project, NAME, recipe, project / "rival", jobs=1)
     again = pd.read_parquet(project / "rival" / "forecasts.parquet")
     pd.testing.assert_frame_equal(
         again, pd.read_parquet(folder(project, "mix") / "forecasts.parquet")
     )
     assert ensemble_of(project / "rival").weights == SHARES
-    record = files.read_json(folder(project, "mix") / "record.json")
+    record = RunRecord.read(folder(project, "mix") / "record.json")
     calibrated = folder(project, "mix") / "forecasts.parquet"
     refit.on_all_data(project, NAME, record, project / "all", calibrated=calibrated, jobs=1)
     panel = from_frame(projects.prepared(project), NAME, ensemble.task)
@@ -156,21 +159,24 @@ def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gat
     ensemble = ensemble_of(folder(root, "again"))
     ensemble.save(tmp_path / "saved")
     ensemble = Ensemble.load(tmp_path / "saved")
-    recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(model="again")))  # type: ignore[arg-type]
-    for member in recipe["members"]:
-        # weights that saw the rows of the gate are not what it is scored with
-        member["weight"] = 0.5
+    recipe = recipe_of(
+        SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(candidate="again", model="again"))
+    )  # type: ignore[arg-type]
+    # weights that saw the rows of the gate are not what it is scored with
+    swayed = tuple(member.model_copy(update={"weight": 0.5}) for member in recipe.members)
+    recipe = recipe.model_copy(update={"members": swayed})
     refit.at_the_gate(root, NAME, recipe, tmp_path / "rival", jobs=1)
-    records = [
-        files.read_json(path / "record.json")
+    again, first = (
+        RunRecord.read(path / "record.json").weights
         for path in (tmp_path / "rival", folder(root, "again"))
-    ]
-    again, first = (record["weights"] for record in records)
-    assert list(again) == list(first) and len(first) > 2
-    assert all(again[since] == pytest.approx(first[since]) for since in first)
+    )
+    assert len(first) > 2
+    for one, other in zip(again, first, strict=True):
+        assert one.learnt_until == other.learnt_until
+        assert one.weights == pytest.approx(other.weights)
     table = pd.read_parquet(folder(root, "again") / "forecasts.parquet")
     start = table.loc[table["block"] == "test", "cutoff"].min()
-    known = [own for since, own in first.items() if pd.Timestamp(since or "1970") <= start]
+    known = [dated.weights for dated in first if dated.learnt_until <= start]
     # weights that saw no target of the test block
     assert ensemble.weights == known[-1] and len(known) < len(first)
 

@@ -108,9 +108,9 @@ def record(root: Path, candidate: str) -> dict[str, object]:
 
 
 def tuned(root: Path, candidate: str) -> dict[str, object]:
-    return json.loads((root / "data" / "tuned" / "wave" / f"{candidate}.json").read_text())["best"][
-        "params"
-    ]
+    path = root / "data" / "tuned" / "wave" / f"{candidate}.json"
+    study = json.loads(path.read_text())
+    return study["trials"][study["best"]]["params"]
 
 
 @pytest.mark.parametrize("what", NEW_FILES)

@@ -7,11 +7,13 @@ import json
 from lxml import html
 
 from forecast.config.paths import ProjectPaths
+from forecast.data.records import Member
 from forecast.data.results import Results
 from forecast.report import text
 from forecast.report.board import combinations, leaderboard, many_series
 from tests.report.reading import DAILY, HOURLY, rendered, table_rows
 from tests.support.artifacts import write_project
+from tests.support.records import run_record
 
 
 def test_a_head_has_one_row_per_series_with_the_scores_of_the_whole_horizon(page):
@@ -34,23 +36,30 @@ def test_without_such_a_head_there_is_no_section(page):
     assert not page.xpath(f"//article[@id='{DAILY}']//h3[contains(., 'Distribution scores')]")
 
 
+def member(candidate: str, weight: float) -> Member:
+    model, _, skip = candidate.partition(".")
+    ranking = "shipped" if skip else "baseline"
+    return Member(
+        candidate=candidate,
+        model=model,
+        params={},
+        ranking=ranking,
+        skip=skip or None,
+        weight=weight,
+    )
+
+
 def test_a_combination_is_listed_with_its_members_their_weights_and_what_was_left_out(project):
     results = Results(ProjectPaths.of(project), HOURLY)
-    members = [{"model": "gru", "weight": 0.625}, {"model": "ridge", "weight": 0.375}]
-    record = {
-        "model": "mix",
-        "ranking": "shipped",
-        "reason": "left out: lstm (failed)",
-        "members": members,
-    }
+    members = (member("gru.linear", 0.625), member("ridge", 0.375))
+    record = run_record("mix", ranking="shipped", reason="left out: lstm (failed)", members=members)
     results.records["mix"] = record
     assert combinations(results, "shipped") == [
         ("mix", "gru 0.62, ridge 0.38; left out: lstm (failed)")
     ]
     assert combinations(results, "architecture") == []
-    record["members"] = [
-        {"model": "gru", "candidate": f"gru.{skip}", "weight": 0.5} for skip in ("linear", "none")
-    ]
+    twins = (member("gru.linear", 0.5), member("gru.none", 0.5))
+    results.records["mix"] = record.model_copy(update={"members": twins})
     assert combinations(results, "shipped") == [
         ("mix", "gru.linear 0.50, gru.none 0.50; left out: lstm (failed)")
     ]

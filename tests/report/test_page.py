@@ -3,7 +3,9 @@ every time.
 """
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -285,9 +287,15 @@ def test_the_ledger_has_a_row_for_every_candidate_and_its_cost(page):
     assert [words(cell) for cell in rows[4]] == GRU_LEDGER
 
 
+def with_cost(path: Path, **counts: int) -> dict[str, Any]:
+    """The content of a record with other counts of steps."""
+    content = files.read_json(path)
+    return {**content, "cost": {**content["cost"], **counts}}
+
+
 def test_the_ledger_says_where_a_seed_took_fewer_steps_than_it_was_given(project):
     path = project / "data/trained/hourly/gru.linear/record.json"
-    files.write_json(path, {**files.read_json(path), "gradient_steps_taken": 450})
+    files.write_json(path, with_cost(path, gradient_steps_taken=450))
     page = html.fromstring(rendered(project, HOURLY))
     rows = page.xpath(f"//article[@id='{HOURLY}']//table[contains(@class, 'ledger')]//tbody/tr")
     assert words(rows[4][4]) == "450 of 600"
@@ -327,7 +335,7 @@ def test_an_unequal_budget_is_named_aloud(project):
 
 def test_a_network_exempt_from_the_budget_is_named_with_its_reason(project):
     path = project / "data/trained/hourly/gru.last/record.json"
-    files.write_json(path, {**files.read_json(path), "gradient_steps": 0})
+    files.write_json(path, with_cost(path, gradient_steps=0))
     verdicts = project / "data/compared/hourly/verdicts.json"
     exempt = [{"model": "gru", "ranking": "architecture", "why": "it takes no gradient steps"}]
     files.write_json(verdicts, {**files.read_json(verdicts), "exempt_from_budget": exempt})

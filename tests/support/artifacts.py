@@ -666,7 +666,7 @@ def record_of(name: str, candidate: str) -> dict[str, Any]:
         "kind": KINDS.get(model, "network"),
         "candidate": candidate,
         "skip": skip or None,
-        "skip_row": {"linear": "ridge", "last": "naive"}.get(skip),
+        "skip_model": {"linear": "ridge", "last": "naive"}.get(skip),
         "ranking": RANKINGS.get(skip, "baseline"),
         "status": "failed" if failed else "ok",
         "reason": (
@@ -681,18 +681,21 @@ def record_of(name: str, candidate: str) -> dict[str, Any]:
         "tuned": {"learning_rate": 0.01} if network else {},
         "trials": [_trial(n) for n in range(2 * network)],
         "n_params": 1234 if network else 0,
-        "gradient_steps": 600 if network else 0,
         "rows_seen": 480,
-        "tuning_gradient_steps": 200 if network else 0,
-        "targets_learnt_from": 460_800 if network else 0,
+        "cost": {
+            "gradient_steps": 600 if network else 0,
+            "gradient_steps_taken": 600 if network else 0,
+            "tuning_gradient_steps": 200 if network else 0,
+            "targets_learnt_from": 460_800 if network else 0,
+        },
         "seeds": [_seed(seed, failed) for seed in (SEEDS if network else (0,))],
-        "diagnostics": diagnostics(model) if network and not failed else {},
+        "diagnostics": diagnostics(model) if network and not failed else None,
         "digests": {"data": "a" * 64, "config": "b" * 64, "code": "c" * 64, "key": "d" * 64},
     }
 
 
 def _trial(number: int) -> dict[str, Any]:
-    return {"number": number, "state": "COMPLETE", "value": 0.5 - 0.01 * number, "params": {}}
+    return {"number": number, "value": 0.5 - 0.01 * number, "params": {}}
 
 
 def _seed(seed: int, failed: bool) -> dict[str, Any]:

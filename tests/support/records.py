@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.data.records import RunRecord
 from forecast.system import files
 
 METRICS = ("mae", "rmse", "mase", "rmsse", "smape", "direction", "direction_base", "skill")
@@ -137,6 +138,23 @@ def write_record(
     files.write_json(root / ".forecast" / "cost" / dataset / f"{candidate}.json", cost)
 
 
+def run_record(candidate: str, **fields: Any) -> RunRecord:
+    """The record of a candidate that stage `train` fitted, with `fields` of its own."""
+    model, _, skip = candidate.partition(".")
+    named = {
+        "candidate": candidate,
+        "model": model,
+        "params": {},
+        "ranking": RANKINGS.get(skip, "baseline"),
+        "skip": skip or None,
+        "dataset": "shops",
+        "family": model,
+        "kind": "network" if skip else "baseline",
+        "status": "ok",
+    }
+    return RunRecord(**{**named, **fields})
+
+
 def record(dataset: str, candidate: str, *, trials: int, curve: int, seeds: int) -> dict[str, Any]:
     model, _, skip = candidate.partition(".")
     options = (
@@ -161,10 +179,10 @@ def record(dataset: str, candidate: str, *, trials: int, curve: int, seeds: int)
         "tuned": {"units": 64, "learning_rate": 0.001} if trials else {},
         "trials": [_trial(number, curve) for number in range(trials)],
         "n_params": 1234 if skip else 0,
-        "gradient_steps": 600 if skip else 0,
+        "cost": {"gradient_steps": 600 if skip else 0, "gradient_steps_taken": 0},
         "rows_seen": 480,
         "seeds": [_seed(seed, curve if skip else 0) for seed in range(seeds)],
-        "diagnostics": DIAGNOSTICS if skip else {},
+        "diagnostics": DIAGNOSTICS if skip else None,
         "digests": {"data": "a" * 64, "config": "b" * 64, "code": "c" * 64, "key": "d" * 64},
     }
 
@@ -175,7 +193,6 @@ def _trial(number: int, curve: int) -> dict[str, Any]:
     points = [[10 * k, value + 1 / (1 + k)] for k in range(curve)]
     return {
         "number": number,
-        "state": "complete",
         "value": value,
         "params": params,
         "curve": points,

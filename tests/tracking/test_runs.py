@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from forecast.data.records import SeedFit, Trial
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.tracking import place, publishing, read_records, runs
@@ -135,7 +136,8 @@ def test_learning_curves_have_one_line_per_seed_over_gradient_steps(records):
 )
 def test_a_trials_curve_is_its_validation_loss_by_step(curve, drawn):
     assert (
-        values(runs.trial_points({"value": 0.25, "curve": curve}), "trial/validation_loss") == drawn
+        values(runs.trial_points(Trial(number=0, value=0.25, curve=curve)), "trial/validation_loss")
+        == drawn
     )
 
 
@@ -159,11 +161,8 @@ def test_a_failed_model_says_why_first(tmp_path):
 
 def test_a_failed_seed_is_named(records):
     content = records["lstm.last"].content
-    seeds = [
-        content["seeds"][0],
-        {"seed": 1, "status": "failed", "reason": "diverged", "curve": []},
-    ]
-    tags = runs.tags(Record({**content, "seeds": seeds}, Path(), ""))
+    seeds = (content.seeds[0], SeedFit(seed=1, status="failed", reason="diverged"))
+    tags = runs.tags(Record(content.model_copy(update={"seeds": seeds}), Path(), ""))
     assert tags["failed_seeds"] == "seed 1: diverged"
 
 
@@ -190,7 +189,9 @@ def test_a_torn_record_is_named(tmp_path):
     (tmp_path / "data" / "trained" / "weather" / "naive" / "record.json").write_text(
         '{"dataset": "wea'
     )
-    with pytest.raises(DataError, match=r"naive/record\.json: not valid JSON .* run `dvc repro`"):
+    with pytest.raises(
+        DataError, match=r"naive/record\.json: no RunRecord of this version .* run `dvc repro`"
+    ):
         read_records(tmp_path, "weather")
 
 
