@@ -114,4 +114,3 @@ def test_members_whose_weights_were_learnt_again_are_told_without_a_date():
     ]
     record = run_record("mix", members=members, weights=weights)
     assert members_in_words(record) == "ridge 0.75, arx 0.25, learnt 2 times"
-    assert members_in_words({"members": members}) == "ridge 0.75, arx 0.25"  # of 0.7
