@@ -20,8 +20,10 @@ from forecast.audit.changes import block_ends
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import stored
 from forecast.data.panel import from_frame
+from forecast.data.records import RunRecord
 from forecast.system import files
 from tests.audit import cases
+from tests.support.records import run_record
 
 MIX = {"family": "combination", "members": ["networks", "naive"]}
 Edit = Callable[[Path, Path], None]
@@ -244,12 +246,12 @@ class Judged:
     def verdict(self, name: str) -> Any:
         return self.verdicts.get(name) or {}
 
-    def records(self) -> list[tuple[str, dict[str, Any]]]:
+    def records(self) -> dict[str, RunRecord]:
         weights = {"other_mix": "stacked"}
-        return [
-            (name, {"model": name, "kind": kind, "params": {"weights": weights.get(name, "equal")}})
+        return {
+            name: run_record(name, kind=kind, params={"weights": weights.get(name, "equal")})
             for name, kind in self.kinds.items()
-        ]
+        }
 
     def found(self) -> int:
         held = {}

@@ -94,20 +94,6 @@ def test_weights_for_a_member_that_is_gone_are_refused_by_name_and_the_equal_row
     ).all()
 
 
-def test_forecasts_of_a_version_that_kept_no_volatility_give_margins_of_one_width(
-    project: Path, tmp_path: Path
-) -> None:
-    path = folder(project, "mix") / "forecasts.parquet"
-    now = ensemble_of(path.parent)
-    files.write_frame(path, pd.read_parquet(path).drop(columns="volatility"))
-    before = ensemble_of(path.parent)
-    assert now.widths(NAME, [1e9]) > 10 and before.widths(NAME, [1e9]) == 1
-    y = pd.read_parquet(path).query("block == 'calibration' and step == 1")
-    assert before.margin(NAME, 0.5)[0] in (y["y"] - y["y_hat"]).abs().to_numpy()
-    before.save(tmp_path / "saved")  # as a champion is
-    assert Ensemble.load(tmp_path / "saved").widths(NAME, [1e9]) == 1
-
-
 def test_a_saved_version_that_names_a_member_it_does_not_hold_is_refused_by_name(
     made: Path, tmp_path: Path
 ) -> None:
@@ -185,7 +171,8 @@ def test_a_champion_that_is_no_combination_is_fitted_again_at_a_gate(
     project: Path, tmp_path: Path
 ) -> None:
     ensemble = ensemble_of(folder(project, "ridge"))
-    recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(model="ridge")))  # type: ignore[arg-type]
+    meta = SimpleNamespace(candidate="ridge", model="ridge")
+    recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=meta))  # type: ignore[arg-type]
     refit.at_the_gate(project, NAME, recipe, tmp_path / "rival", jobs=1)
     places = (tmp_path / "rival", folder(project, "ridge"))
     again, first = (pd.read_parquet(path / "forecasts.parquet") for path in places)
