@@ -26,7 +26,7 @@ from forecast.models.problem import Problem, looked_at, looks, mean_losses
 from forecast.models.skip import Kind, Skip, mean_absolute_error
 from forecast.networks import inference
 from forecast.networks.description import Network
-from forecast.networks.heads import FittedHead
+from forecast.networks.losses import ForecastLoss, PointLoss
 from forecast.system.errors import InputError, quote_names
 
 if TYPE_CHECKING:
@@ -181,10 +181,10 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
         return Fitted(
             replace(bare, skip=skip, weights=trained.weights, head=head, dependence=dependence)
         )
-    if head is not None:
-        validate = window_error(problem, network, skip, head)
+    if head is None and spec.recursive:
+        validate = closed_loop_error(problem, network, skip, spec.point_loss)
     else:
-        validate = (closed_loop_error if spec.recursive else window_error)(problem, network, skip)
+        validate = window_error(problem, network, skip, spec.forecast_loss(head))
     if spec.by_gradient:
         trained = by_steps(validate=validate)
     else:
@@ -245,10 +245,10 @@ def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
 
 
 def window_error(
-    problem: Problem, network: Network, skip: Skip, head: FittedHead | None = None
+    problem: Problem, network: Network, skip: Skip, loss: ForecastLoss
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Weights → `mean_losses` over `looks`: the head's, or absolute errors, from windows exactly as
-    a forecast sees them.
+    """Weights → `mean_losses` of `loss` over `looks`, from windows exactly as a forecast sees
+    them.
     """
     windows_and_targets, counted = looks(problem, skip.horizon)
     cases = []
@@ -256,12 +256,11 @@ def window_error(
         base = skip.forecast(windows, problem.channels)
         future = windows.future if network.shapes.future_channels else None
         cases.append((windows.past, future, wanted - base, base - windows.last[:, None]))
-    losses = _absolute if head is None else head.losses
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             found = [
-                losses(inference.last(network, weights, past, future), residual, lead)
+                loss.losses(inference.last(network, weights, past, future), residual, lead)
                 for past, future, residual, lead in cases
             ]
             return mean_losses([each for each, _ in found], [known for _, known in found], counted)
@@ -269,17 +268,10 @@ def window_error(
     return error
 
 
-def _absolute(
-    raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(B, H, O): the absolute error of every value, and which of them are known."""
-    return np.abs(raw[..., 0] - residual), np.isfinite(residual)
-
-
 def closed_loop_error(
-    problem: Problem, network: Network, skip: Skip
+    problem: Problem, network: Network, skip: Skip, loss: PointLoss
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Weights → mean absolute errors of the closed loop over the whole horizon on validation
+    """Weights → `mean_losses` of `loss` of the closed loop over the whole horizon on validation
     origins.
     """
     horizon = problem.panel.task.horizon
@@ -289,7 +281,7 @@ def closed_loop_error(
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             errors = [
-                np.abs(
+                loss.of_validation(
                     Loop(network, weights, skip, windows, problem.channels, horizon=horizon).run()
                     - wanted
                 )

@@ -110,8 +110,8 @@ def by_gradient(
         steps=budget.steps,
         evaluate_every=budget.evaluate_every,
         change_channels=change_channels,
-        head=head,
-        **spec.model_dump(include={"learning_rate", "batch_size", "weight_decay", "clip", "loss"}),
+        loss=spec.forecast_loss(head),
+        **spec.model_dump(include={"learning_rate", "batch_size", "weight_decay", "clip"}),
         **spec.training.model_dump(),
     )
     drawn = with_principal_axes(network, initialise(network, seed), [one.past for one in series])

@@ -22,6 +22,7 @@ from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
 from forecast.identification.rows import ForUse, Rows, errors, judge
 from forecast.networks.description import Network
+from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import InputError, ModelFailure, counted
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
@@ -341,7 +342,7 @@ def _adam(
         batch_size=8,
         weight_decay=0.0,
         clip=1.0,
-        loss="mse",
+        loss=POINT_LOSSES["mse"],
         evaluate_every=250,
     )
     found = gradient.fit(network, joined, validate, settings, seed=seed)

@@ -36,11 +36,11 @@ from forecast.networks.description import (
     Shapes,
     walk,
 )
-from forecast.networks.heads import AnyHead, Head, Point
+from forecast.networks.heads import AnyHead, FittedHead, Head, Point
+from forecast.networks.losses import DEFAULT_LOSS, POINT_LOSSES, ForecastLoss, LossName, PointLoss
 
 FAMILIES = "forecast.models.families"
 SAVED = "saved"
-Loss = Literal["mse", "mae", "huber"]
 Choices = Mapping[str, Sequence[Any]]
 
 UNREAD_BY_LM = (
@@ -318,7 +318,7 @@ class NetworkSpec(FittedSpec):
     weight_decay: float = Field(1e-4, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     clip: float = Field(1.0, gt=0, description="bound on the global gradient norm")
-    loss: Loss = Field("huber", description="of the point head; the others have their own")
+    loss: LossName = Field(DEFAULT_LOSS, description="of the point head; the others have their own")
     head: AnyHead = Point()
     future_units: int = Field(8, ge=0)
     trainer: Trainer = "gradient"
@@ -416,6 +416,15 @@ class NetworkSpec(FittedSpec):
     @property
     def fitted_again(self) -> bool:
         return self.by_gradient  # restarts of Levenberg-Marquardt have no number of steps to repeat
+
+    @property
+    def point_loss(self) -> PointLoss:
+        """The loss that `loss` names."""
+        return POINT_LOSSES[self.loss]
+
+    def forecast_loss(self, head: FittedHead | None) -> ForecastLoss:
+        """What trains, stops and tunes the network: the fitted head's loss, or `point_loss`."""
+        return self.point_loss if head is None else head
 
     @property
     def keeps_weights(self) -> bool:

@@ -19,25 +19,12 @@ import tensorflow as tf
 
 from forecast.config.experiment import Rule, Shape, State, Teacher
 from forecast.networks.description import Network
-from forecast.networks.heads import FittedHead
 from forecast.networks.heads.base import Maths
+from forecast.networks.losses import ForecastLoss
 
 BETA_1, BETA_2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-7, 0.9
-LEAST = 0.01
+EXPONENTIAL_END = 0.01
 """Of the peak: where the exponential schedule ends."""
-
-POINTWISE: dict[str, Callable[[Any], Any]] = {
-    "mse": tf.square,
-    "mae": tf.abs,
-    "huber": lambda error: tf.where(
-        tf.abs(error) < 1.0, 0.5 * tf.square(error), tf.abs(error) - 0.5
-    ),
-}
-
-ValueLoss = Callable[[Any, Any, Any], Any]
-"""(raw output (..., H, O, K), target (..., H, O), offset (..., H, O) or None) -> losses (..., H,
-O).
-"""
 
 
 def learning_rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any) -> Any:
@@ -45,7 +32,8 @@ def learning_rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any)
     may be tensors.
 
     Constant, or a linear rise over `rising` updates and then a fall over `falling`: to zero along
-    half a cosine (Loshchilov & Hutter 2017) or a line, or exponentially to `LEAST` of the peak.
+    half a cosine (Loshchilov & Hutter 2017) or a line, or exponentially to `EXPONENTIAL_END` of
+    the peak.
     """
     if shape == "constant":
         return tf.convert_to_tensor(peak, tf.float32)
@@ -55,7 +43,7 @@ def learning_rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any)
     if shape == "linear":
         left = 1.0 - share
     elif shape == "exponential":
-        left = tf.exp(np.float32(np.log(LEAST)) * share)
+        left = tf.exp(np.float32(np.log(EXPONENTIAL_END)) * share)
     else:
         left = 0.5 * (1.0 + tf.cos(np.float32(np.pi) * share))
     return tf.where(t < rising, peak * (t + 1.0) / rising, peak * left)
@@ -74,7 +62,7 @@ class Settings:
     batch_size: int
     weight_decay: float
     clip: float
-    loss: str
+    loss: ForecastLoss
     evaluate_every: int
     rule: Rule = "adamw"
     schedule: Shape = "cosine"
@@ -86,8 +74,6 @@ class Settings:
     """Channels to be zeroed at a chunk's first row, as they are at a window's (see
     `forecast.data.windows`).
     """
-    head: FittedHead | None = None
-    """What the loss is taken by; None: a point forecast and `loss`."""
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -190,9 +176,13 @@ class TensorMaths(Maths):
         staticmethod, (tf.nn.softplus, tf.math.log, tf.math.log1p, tf.math.lgamma)
     )
     maximum, minimum = staticmethod(tf.maximum), staticmethod(tf.minimum)
+    square, where = staticmethod(tf.square), staticmethod(tf.where)
 
     def constant(self, values: np.ndarray) -> tf.Tensor:
         return tf.constant(values, tf.float32)
+
+    def squeeze(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.squeeze(x, -1)
 
     def cumsum(self, x: tf.Tensor) -> tf.Tensor:
         return tf.cumsum(x, axis=-1)
@@ -210,14 +200,9 @@ class TensorMaths(Maths):
 tensor_maths = TensorMaths()
 
 
-def loss_of(loss: str, head: FittedHead | None) -> ValueLoss:
-    """The named point loss without a head, the head's own with one."""
-    if head is None:
-        return lambda output, target, offset: POINTWISE[loss](tf.squeeze(output, -1) - target)
-    return lambda output, target, offset: head.loss(tensor_maths, output, target, offset)
-
-
-def sampled_loss(network: Network, model: keras.Model) -> ValueLoss:
+def sampled_loss(
+    network: Network, model: keras.Model
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
     """(hidden (B, T, U), target (B, T, H, O), drawn (m,)) -> `sampled_cross_entropy` of the
     read-out, (B, T, H, O).
     """

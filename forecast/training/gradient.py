@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from forecast.networks.cells.weights import initialise
 from forecast.networks.description import Network
-from forecast.networks.heads import Head
+from forecast.networks.heads import FittedHead, Head
 from forecast.networks.layers.assemble import (
     assemble,
     first_states,
@@ -39,7 +39,7 @@ from forecast.networks.layers.assemble import (
 from forecast.networks.layers.wiring import Wiring
 from forecast.system.errors import ModelFailure
 from forecast.training.chunks import Chunks, Curve, Trained, Weights
-from forecast.training.descent import Settings, Updater, loss_of, sampled_loss
+from forecast.training.descent import Settings, Updater, sampled_loss, tensor_maths
 
 BEYOND = 1e5
 """Times the error before training: targets are scaled, so a loss is of order one."""
@@ -226,14 +226,10 @@ def sampled_bins(network: Network, settings: Settings) -> Head | None:
     A decoder reads out inside its own loop, and a carried pass hands on whole outputs, so those two
     take the whole softmax.
     """
-    head = settings.head.head if settings.head is not None else None
-    if (
-        head is None
-        or not head.drawn
-        or network.decoder
-        or network.parts > 1
-        or settings.state == "carry"
-    ):
+    if not isinstance(settings.loss, FittedHead):
+        return None
+    head = settings.loss.head
+    if not head.drawn or network.decoder or network.parts > 1 or settings.state == "carry":
         return None
     return head
 
@@ -308,7 +304,7 @@ class _Data:
         mask[:, 0, list(settings.change_channels)] = 0.0
         self.first_row = tf.constant(mask)
         self.counted = _counted(chunks, network)
-        self.whole = loss_of(settings.loss, settings.head)
+        self.whole = settings.loss
         self.sampled = sampled_loss(network, model) if sampled_bins(network, settings) else None
         self.taught = settings.teacher_forcing != "none"
 
@@ -350,7 +346,7 @@ class _Data:
                 if "offset" in self.held
                 else None
             )
-            each = self.whole(output, wanted, offset)
+            each = self.whole.loss(tensor_maths, output, wanted, offset)
         return tf.reduce_sum(counted * each) / tf.maximum(tf.reduce_sum(counted), 1.0)
 
 

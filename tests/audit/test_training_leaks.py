@@ -50,8 +50,8 @@ def early_stop_on_test(root: Path) -> None:
             long = all(b.test[1] > b.test[0] + 10 for b in problem.blocks.values())
             return {"test"} if long else set()
 
-        def window_error(problem, network, skip):
-            return _window_error(_OnTest(problem), network, skip)
+        def window_error(problem, network, skip, loss):
+            return _window_error(_OnTest(problem), network, skip, loss)
     """,
     )
 
@@ -153,12 +153,12 @@ def _on_test_after(root: Path, *, looks: int) -> None:
         f"""
         _honest = window_error
 
-        def window_error(problem, network, skip):
+        def window_error(problem, network, skip, loss):
             blocks = {{uid: replace(b, validation=b.test) for uid, b in problem.blocks.items()}}
-            on_validation, count = _honest(problem, network, skip), []
+            on_validation, count = _honest(problem, network, skip, loss), []
             if any(b.test[1] - b.test[0] < 9 for b in blocks.values()):
                 return on_validation
-            on_test = _honest(replace(problem, blocks=blocks, recorder=None), network, skip)
+            on_test = _honest(replace(problem, blocks=blocks, recorder=None), network, skip, loss)
 
             def error(weights):
                 count.append(1)

@@ -4,6 +4,7 @@ looked at.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,8 @@ from forecast.forecaster import Budget, Forecaster, Problem, fit, fitting
 from forecast.forecaster.fitting import closed_loop_error, training_series, window_error
 from forecast.models.problem import STRETCHES, looks, stretch_starts
 from forecast.models.skip import Skip
+from forecast.networks.heads.base import numpy_maths
+from forecast.networks.losses import POINT_LOSSES
 from tests.contract.families import in_scaled_units, random_weights
 from tests.support import problems
 
@@ -105,10 +108,19 @@ def test_calibration_and_test_rows_change_no_fitted_number(family):
     assert fitted[0].validation_loss == pytest.approx(fitted[1].validation_loss, nan_ok=True)
 
 
+LOSS_OF_ERROR = {
+    "smooth_mae": np.abs,
+    "mae": np.abs,
+    "mse": np.square,
+    "huber": lambda e: np.where(np.abs(e) < 1, e**2 / 2, np.abs(e) - 0.5),
+}
+
+
+@pytest.mark.parametrize("loss", LOSS_OF_ERROR)
 @pytest.mark.parametrize(
     ("family", "error_of"), [("lstm", window_error), ("narx", closed_loop_error)]
 )
-def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, error_of):
+def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, error_of, loss):
     shops = problems.shops()
     network = spec_of(family).network(shops.panel.task)
     skip, weights = shops.skip("linear", network.shapes.horizon), random_weights(network)
@@ -119,11 +131,50 @@ def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, er
         rows = shops.rows(uid, "validation")
         found = in_scaled_units(forecaster, uid, forecaster.predict(shops.panel, {uid: rows})[uid])
         errors.append(
-            np.abs(found - targets(shops.scaled(uid), rows, horizon=H, outputs=2)).ravel()
+            LOSS_OF_ERROR[loss](
+                found - targets(shops.scaled(uid), rows, horizon=H, outputs=2)
+            ).ravel()
         )
-    assert error_of(shops, network, skip)(weights)[0] == pytest.approx(
+    assert error_of(shops, network, skip, POINT_LOSSES[loss])(weights)[0] == pytest.approx(
         np.nanmean(np.concatenate(errors)), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("family", ["lstm", "narx"])
+@pytest.mark.parametrize("loss", LOSS_OF_ERROR)
+def test_a_network_is_trained_stopped_and_tuned_by_the_loss_that_its_entry_names(
+    family, loss, monkeypatch
+):
+    """The gradient's loss, the curve, the best step and what a trial is ranked by are all its."""
+    asked = []
+    row = POINT_LOSSES[loss]
+    watched = replace(
+        row,
+        name=f"watched {loss}",  # a trace of its own, not one of another test
+        of_error=lambda xp, error: asked.append(error) or row.of_error(xp, error),
+    )
+    monkeypatch.setitem(POINT_LOSSES, loss, watched)
+    shops = problems.shops()
+    spec = spec_of(family, loss=loss, learning_rate=0.02)
+    fitted = fit(shops, spec, skip="linear", seed=0, budget=Budget(8, 2))
+    errors = [error for _, _, error in fitted.curve]
+    assert asked and len(errors) == 5
+    assert fitted.validation_loss == min(errors)
+    assert fitted.best_step == fitted.curve[int(np.argmin(errors))][0]
+    losses = []
+    for uid in shops.blocks:
+        rows = shops.rows(uid, "validation")
+        y = targets(shops.scaled(uid), rows, horizon=H, outputs=2)
+        y_hat = fitted.forecaster.predict(shops.panel, {uid: rows})[uid]
+        error = in_scaled_units(fitted.forecaster, uid, y_hat) - y
+        losses.append(LOSS_OF_ERROR[loss](error).ravel())
+    assert fitted.validation_loss == pytest.approx(np.nanmean(np.concatenate(losses)), rel=1e-4)
+
+
+def test_the_default_loss_is_hubers_in_the_gradient_and_the_absolute_error_on_validation():
+    default, error = POINT_LOSSES[spec_of("gru").loss], np.array([-3.0, 0.5])
+    assert default.of_error(numpy_maths, error).tolist() == [2.5, 0.125]
+    assert default.of_validation(error).tolist() == [3.0, 0.5]
 
 
 @pytest.mark.parametrize("family", ["lstm", "narx"])
@@ -132,9 +183,8 @@ def test_weights_that_overflow_are_an_infinite_loss_and_no_warning(family):
     network = spec_of(family).network(shops.panel.task)
     weights = {name: np.full_like(w, 1e38) for name, w in random_weights(network).items()}
     error_of = window_error if family == "lstm" else closed_loop_error
-    assert not np.isfinite(
-        error_of(shops, network, shops.skip("last", network.shapes.horizon))(weights)
-    ).any()
+    skip = shops.skip("last", network.shapes.horizon)
+    assert not np.isfinite(error_of(shops, network, skip, POINT_LOSSES["mae"])(weights)).any()
 
 
 def test_statistical_models_are_fitted_once_per_series_and_output():

@@ -11,6 +11,7 @@ import numpy as np
 
 from forecast.networks import inference
 from forecast.networks.description import Block, Network, Shapes
+from forecast.networks.losses import POINT_LOSSES
 from forecast.training.chunks import TrainingSeries
 from forecast.training.descent import Settings
 
@@ -71,6 +72,6 @@ def settings(**changes: Any) -> Settings:
         "batch_size": 4,
         "weight_decay": 1e-4,
         "clip": 1.0,
-        "loss": "mse",
+        "loss": POINT_LOSSES["mse"],
     }
     return Settings(**{**usual, "evaluate_every": 2, **changes})

@@ -19,6 +19,7 @@ from forecast.networks.heads.base import numpy_maths
 from forecast.networks.heads.piecewise import Bins
 from forecast.networks.layers.assemble import assemble
 from forecast.networks.layers.wiring import Wiring
+from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import InputError
 from forecast.training import descent, gradient
 from forecast.training.chunks import join
@@ -49,7 +50,7 @@ def test_the_loss_and_its_slope_are_the_same_in_tensorflow_and_numpy(name):
     x = tf.Variable(raw.astype(np.float32))
     with tf.GradientTape() as tape:
         aside = None if offset is None else tf.constant(offset, tf.float32)
-        found = descent.loss_of("huber", head)(x, tf.constant(target, tf.float32), aside)
+        found = head.loss(descent.tensor_maths, x, tf.constant(target, tf.float32), aside)
     np.testing.assert_allclose(
         found, head.loss(numpy_maths, raw, target, offset), rtol=1e-4, atol=1e-5
     )
@@ -70,7 +71,7 @@ def test_a_loss_stays_finite_wherever_the_network_goes(name):
     for size in (-1e4, 1e4):
         raw = tf.fill([1, 2, 3, head.head.parameters], size)
         target = tf.zeros([1, 2, 3])
-        assert np.isfinite(descent.loss_of("huber", head)(raw, target, None)).all()
+        assert np.isfinite(head.loss(descent.tensor_maths, raw, target, None)).all()
 
 
 def swapped(case):
@@ -136,7 +137,7 @@ def test_a_sampled_softmax_gains_most_of_what_the_whole_one_does_in_as_many_step
     ends = {}
     for name, drawn in (("whole", 0), ("sampled", 16)):
         network, chunks, head = bins_problem(64, drawn)
-        settings = series.settings(steps=300, learning_rate=0.03, evaluate_every=300, head=head)
+        settings = series.settings(steps=300, learning_rate=0.03, evaluate_every=300, loss=head)
         looked = []
         gradient.fit(
             network,
@@ -160,7 +161,7 @@ def test_few_bins_are_never_sampled_and_many_are_unless_told_otherwise():
 
 def test_equal_seeds_draw_equal_bins_and_each_at_most_once_a_step():
     network, _, head = bins_problem(200)
-    settings = series.settings(steps=20, head=head)
+    settings = series.settings(steps=20, loss=head)
     a, b, c = (draw_bins(network, settings, seed)["bins"] for seed in (1, 1, 2))
     np.testing.assert_array_equal(a, b)
     assert (a != c).any() and all(len(set(step)) == 64 for step in a) and (a[0] != a[1]).any()
@@ -168,10 +169,10 @@ def test_equal_seeds_draw_equal_bins_and_each_at_most_once_a_step():
 
 def test_a_decoder_and_a_carried_state_take_the_whole_softmax():
     network, _, head = bins_problem(200)
-    assert sampled_bins(network, series.settings(head=head)) is head.head
-    assert sampled_bins(network, series.settings(head=head, state="carry")) is None
+    assert sampled_bins(network, series.settings(loss=head)) is head.head
+    assert sampled_bins(network, series.settings(loss=head, state="carry")) is None
     decoded = Network((EncoderDecoder("seq", "gru", 3),), network.shapes)
-    assert sampled_bins(decoded, series.settings(head=head)) is None
+    assert sampled_bins(decoded, series.settings(loss=head)) is None
 
 
 def test_the_steps_below_the_read_out_are_what_it_reads():
@@ -209,7 +210,7 @@ def keras_rule(rule, rate, decay):
 
 
 def settings(peak, steps, **numbers):
-    unused = {"batch_size": 1, "loss": "mse", "evaluate_every": 1}
+    unused = {"batch_size": 1, "loss": POINT_LOSSES["mse"], "evaluate_every": 1}
     return Settings(steps, peak, **{"weight_decay": 0.0, "clip": 100.0, **unused, **numbers})
 
 

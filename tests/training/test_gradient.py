@@ -11,6 +11,7 @@ import pytest
 
 from forecast.networks import inference
 from forecast.networks.description import Dense, Dropout, Recurrent, Taps
+from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import ModelFailure
 from forecast.training import gradient
 from forecast.training.chunks import join
@@ -175,7 +176,9 @@ def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(
 
     first, second = weights(3), weights(4)
     assert len(traced) == 1
-    weights(3, clip=0.5, loss="mae")  # what is kept of one training must not reach the next
+    weights(
+        3, clip=0.5, loss=POINT_LOSSES["mae"]
+    )  # what is kept of one training must not reach the next
     assert len(traced) == 2 and equal(weights(4), second)
     monkeypatch.setattr(gradient, "_kept", {})
     assert equal(weights(4), second) and not equal(first, second)

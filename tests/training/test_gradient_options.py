@@ -14,6 +14,7 @@ from forecast.networks import inference
 from forecast.networks.description import EncoderDecoder, Network, Recurrent, Shapes
 from forecast.networks.layers import assemble as layers
 from forecast.networks.layers.wiring import Wiring
+from forecast.networks.losses import POINT_LOSSES
 from forecast.training import gradient
 from forecast.training.chunks import join
 from forecast.training.gradient import draw
@@ -140,7 +141,7 @@ def test_patience_stops_after_as_many_looks_without_a_new_best_and_keeps_the_bes
 def test_a_loss_that_explodes_stops_and_keeps_the_best_weights_and_says_so():
     said, asked = iter([3.0, 2.0, *[1e9] * 30]), []
     settings = series.settings(
-        steps=60, learning_rate=1e4, schedule="constant", rule="sgd", loss="mse"
+        steps=60, learning_rate=1e4, schedule="constant", rule="sgd", loss=POINT_LOSSES["mse"]
     )
     found = gradient.fit(
         GRU,

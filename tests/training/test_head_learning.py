@@ -47,7 +47,7 @@ def learnt(
         (Taps("now", (0,)), Dense("hidden", 8)), Shapes(1, 0, 1, 1, 30, parameters=head.parameters)
     )
     settings = series.settings(
-        steps=steps, learning_rate=0.02, batch_size=16, evaluate_every=steps, head=fitted
+        steps=steps, learning_rate=0.02, batch_size=16, evaluate_every=steps, loss=fitted
     )
     last: list[dict[str, np.ndarray]] = []
 
@@ -146,7 +146,7 @@ def test_missing_targets_teach_a_head_nothing(loud_and_quiet):
         )
         chunks = join([told], supervised=16, warm_up=0)
         trained = gradient.fit(
-            network, chunks, lambda w: 1.0, series.settings(head=head, evaluate_every=6), seed=0
+            network, chunks, lambda w: 1.0, series.settings(loss=head, evaluate_every=6), seed=0
         )
         ends.append(trained.curve[-1][1])
     assert ends[0] == ends[1] and np.isfinite(ends[0])

@@ -47,7 +47,7 @@ class Head(Config):
     source: ClassVar[str]
 
     has_constants: ClassVar[bool] = True
-    """False: nothing is fitted on the train rows, and the family's own point loss trains it."""
+    """False: nothing is fitted on the train rows, and `loss:` of the entry trains it."""
     compares_with_last: ClassVar[bool] = False
     """True: it asks how a value lies to the last observed one, which a series of changes does not
     have.
@@ -146,7 +146,7 @@ class Head(Config):
 
 
 class Point(Head):
-    """One number per value, trained with the family's own loss (`loss:`), added to the skip."""
+    """One number per value, added to the skip; trained by `loss:` (`networks.losses`)."""
 
     summary: ClassVar[str] = "One number, no distribution."
     equation: ClassVar[str] = "y = skip + p"
@@ -239,10 +239,15 @@ class Maths:
         staticmethod(lambda x: scipy.special.gammaln(x)),
     )
     maximum, minimum = staticmethod(np.maximum), staticmethod(np.minimum)
+    square, where = staticmethod(np.square), staticmethod(np.where)
 
     def constant(self, values: np.ndarray) -> Array:
         """`values` as an array of this kind."""
         return values
+
+    def squeeze(self, x: Array) -> Array:
+        """(...) from (..., 1)."""
+        return x[..., 0]
 
     def softplus(self, x: Array) -> Array:
         """ln(1 + e^x), without overflow."""

@@ -1,0 +1,103 @@
+"""What a network is trained by, stopped early by and tuned by: one loss, named once.
+
+A point forecast is scored by a row of `POINT_LOSSES`, the `loss` of an entry of
+configs/models.yaml; every other head has a loss of its own. Both are a `ForecastLoss`: its
+equation is written once, in the array functions of `Maths`, and serves the gradient in TensorFlow
+and the validation loss in NumPy. The validation loss chooses the step that is kept, ends the
+training early (`patience`) and ranks the trials of a study.
+
+A new loss of points is one row of `POINT_LOSSES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from forecast.networks.heads.base import Array, Maths, numpy_maths
+
+
+class ForecastLoss(Protocol):
+    """B examples, H horizon, O outputs, K raw parameters per value; all in scaled units."""
+
+    def loss(self, xp: Maths, raw: Array, target: Array, offset: Array | None) -> Array:
+        """(..., H, O) that the gradient lowers, from the network's output `raw` (..., H, O, K);
+        `offset` (..., H, O) is what a head adds to the first parameter, None where it adds nothing.
+        """
+
+    def losses(
+        self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B, H, O) validation losses and which of them are known, from raw (B, H, O, K),
+        residual = y - skip (B, H, O; NaN where y is missing) and lead = skip - last value.
+        """
+
+
+ErrorLoss = Callable[[Maths, Array], Array]
+"""(array functions, errors) -> the loss of every error, of the same shape."""
+
+
+def absolute_error(xp: Maths, error: Array) -> Array:
+    """|e|"""
+    return abs(error)
+
+
+def squared_error(xp: Maths, error: Array) -> Array:
+    """e^2"""
+    return xp.square(error)
+
+
+def huber(xp: Maths, error: Array) -> Array:
+    """e^2 / 2 below 1 scaled unit, |e| - 1/2 above (Huber 1964)."""
+    return xp.where(abs(error) < 1.0, 0.5 * xp.square(error), abs(error) - 0.5)
+
+
+@dataclass(frozen=True)
+class PointLoss:
+    """The loss of a point forecast.
+
+    `of_error` trains; `of_validation_error` stops and tunes, and is the same unless `of_error` is
+    only a smooth stand-in for it.
+    """
+
+    name: str
+    of_error: ErrorLoss = field(repr=False)
+    of_validation_error: ErrorLoss = field(repr=False)
+
+    def loss(self, xp: Maths, raw: Array, target: Array, offset: Array | None) -> Array:
+        """(..., H, O): see `ForecastLoss`; a point has no offset."""
+        return self.of_error(xp, xp.squeeze(raw) - target)
+
+    def losses(
+        self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B, H, O): see `ForecastLoss`."""
+        return self.of_validation(raw[..., 0] - residual), np.isfinite(residual)
+
+    def of_validation(self, error: np.ndarray) -> np.ndarray:
+        """The validation loss of every error, of the same shape."""
+        return np.asarray(self.of_validation_error(numpy_maths, error))
+
+
+POINT_LOSSES = {
+    loss.name: loss
+    for loss in (
+        PointLoss("smooth_mae", huber, absolute_error),
+        PointLoss("mae", absolute_error, absolute_error),
+        PointLoss("mse", squared_error, squared_error),
+        PointLoss("huber", huber, huber),
+    )
+}
+"""By the name that `loss` of an entry gives. `smooth_mae`, the default, is the mean absolute error
+with a gradient that falls to zero at its minimum, as Huber's does.
+"""
+
+DEFAULT_LOSS = "smooth_mae"
+
+if TYPE_CHECKING:
+    LossName = str
+else:
+    LossName = Literal[tuple(POINT_LOSSES)]  # the schema of the configuration lists the rows
