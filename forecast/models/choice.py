@@ -21,9 +21,10 @@ from forecast.data.windows import Layout, Windows
 from forecast.models.skip import (
     PENALTIES,
     Batches,
+    FeatureColumns,
     Skip,
+    UnchangedSkip,
     changes_in,
-    columns_in,
     fit_shape,
     products_of,
     ridge,
@@ -85,12 +86,9 @@ def fit_linear(
         )
     weights = weights_of(np.array([*tried.values()]))
     near = {shape: float(weight) for shape, weight in zip(tried, weights, strict=True) if weight}
-    fitted = fit_shape(train, channels, largest.mean(near))
-    return (
-        replace(fitted, coefficients=np.zeros_like(fitted.coefficients))
-        if unchanged < error(best)
-        else fitted
-    )
+    if unchanged < error(best):
+        return UnchangedSkip("linear", richest.horizon, richest.outputs, richest.season_length)
+    return fit_shape(train, channels, largest.mean(near))
 
 
 def weights_of(errors: np.ndarray) -> np.ndarray:
@@ -123,21 +121,20 @@ def _errors(
         return *changes_in(largest, windows, target, channels), change
 
     cases, windows = cases_of(folds, parts)
-    columns = columns_in(largest, windows, channels)
+    design = FeatureColumns(largest, channels, windows.future.shape[2])
 
     @cache
     def errors(shape: Skip) -> np.ndarray:
-        return errors_of(cases, columns(shape), shape.penalty)
+        return errors_of(cases, design.columns_of(shape), shape.penalty)
 
-    return errors, float(
-        np.mean([float(np.nanmean(np.abs(change))) for *_, change in cases] or [np.inf])
-    )
+    errors_of_last = [float(np.nanmean(np.abs(change))) for *_, change in cases]
+    return errors, float(np.mean(errors_of_last or [np.inf]))
 
 
 def cases_of(
     folds: Folds, parts: Callable[[Windows, np.ndarray], Parts]
 ) -> tuple[list[Case], Windows]:
-    """What each fold learns from and is asked for; and some windows.
+    """What each fold learns from and is asked for; and the windows of one batch.
 
     Rows that the same folds learn from are added up once.
     """

@@ -28,7 +28,15 @@ from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, targets, task_windows
 from forecast.models.choice import Folds, fit_linear
-from forecast.models.skip import Batches, Carry, Kind, Skip, fit_shape, harmonics_of
+from forecast.models.skip import (
+    Batches,
+    Carry,
+    Kind,
+    Skip,
+    UnchangedSkip,
+    fit_shape,
+    harmonics_of,
+)
 
 Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model
@@ -247,6 +255,8 @@ class Problem:
         that was `chosen` before, or of one chosen here over `lags`.
         """
         task, train = self.panel.task, self.examples("train", horizon, purpose="skip", aim=aim)
+        if isinstance(chosen, UnchangedSkip):
+            return chosen
         if chosen is not None:
             return fit_shape(train, self.channels, chosen)
         richest = Skip(

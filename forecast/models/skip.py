@@ -19,7 +19,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy  # its parts are loaded where they are first used: a saved map needs none
@@ -29,10 +29,6 @@ from forecast.data.windows import Layout, Windows, filled
 from forecast.system.errors import ModelFailure
 
 Kind = Literal["none", "last", "seasonal", "linear"]
-Reads = Literal["values", "channels"]
-"""Of the past: the values alone, or, in models saved before 0.2, also how long each has been
-missing. A line through gaps of an hour gives nonsense after a gap of two days.
-"""
 PENALTIES = tuple(10.0**k for k in range(-2, 6))
 HARMONICS: dict[CalendarFeature, int] = {
     "hour_of_day": 2,
@@ -124,17 +120,21 @@ def _carried(seen: np.ndarray, step: int, season_length: int) -> np.ndarray:
     return np.stack([before - last, last, np.ones_like(last)], axis=-1)
 
 
+def _no_coefficients() -> np.ndarray:
+    """Of a skip that is no linear map, or a shape that is not fitted yet."""
+    return np.zeros((0, 0))
+
+
 @dataclass(frozen=True)
 class Skip:
     """A fitted skip. `coefficients` (features + 1, H * O) and what shapes the features belong to
     `linear` alone. Two of one shape are equal, whatever their coefficients.
 
-    harmonics: sine pairs per calendar feature in products; empty: no products, as in every skip of
-    earlier versions. leads: how many columns that speak of later rows it reads (their newest row);
-    0 where it is better without. unread: the channels of past-only inputs that it leaves out.
-    mean_of: the shapes, with their weights, whose mean it is; empty: it is one ridge, as in earlier
-    versions. carry: what a closed loop of it takes for the past-only inputs after the cutoff; None:
-    it repeats the last ones.
+    harmonics: sine pairs per calendar feature in products; empty: no products. leads: how many
+    columns that speak of later rows it reads (their newest row); 0 where it is better without.
+    unread: the channels of past-only inputs that it leaves out. mean_of: the shapes, with their
+    weights, whose mean it is; empty: it is one ridge. carry: what a closed loop of it takes for the
+    past-only inputs after the cutoff; None: it repeats the last ones.
     """
 
     kind: Kind
@@ -148,8 +148,7 @@ class Skip:
     leads: int = 0
     unread: tuple[int, ...] = ()
     mean_of: tuple[tuple[Skip, float], ...] = ()
-    coefficients: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)), compare=False)
-    reads: Reads = "values"
+    coefficients: np.ndarray = field(default_factory=_no_coefficients, compare=False)
     carry: Carry | None = field(default=None, compare=False)
 
     def forecast(self, windows: Windows, channels: Layout) -> np.ndarray:
@@ -174,7 +173,6 @@ class Skip:
             channels,
             lags=self.lags,
             horizon=self.horizon,
-            reads=self.reads,
             unread=self.unread,
         )
         parts = [plain]
@@ -210,32 +208,51 @@ class Skip:
         return {"coefficients": self.coefficients, **carried}
 
     def to_json(self) -> dict[str, Any]:
-        names = ("kind", "horizon", "outputs", "season_length", "lags", "penalty", "reads")
-        asked = ("harmonics", "product_lags", "leads", "unread")
-        found = {
-            name: getattr(self, name)
-            for name in (*names, *(one for one in asked if getattr(self, one)))
-        }
+        """All but the arrays, for `from_saved`."""
+        shape = {name: getattr(self, name) for name in SHAPE_FIELDS}
         mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
-        return {**found, "mean_of": mean_of} if mean_of else found
+        return {**shape, "is_unchanged": isinstance(self, UnchangedSkip), "mean_of": mean_of}
 
-    @classmethod
-    def from_saved(cls, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
-        renamed = {
-            {"season": "season_length"}.get(name, name): value for name, value in content.items()
-        }
-        renamed |= {name: tuple(renamed.get(name, ())) for name in ("harmonics", "unread")}
-        none = {"coefficients": np.zeros((0, 0))}
-        renamed["mean_of"] = tuple(
-            (cls.from_saved(part, none), weight) for part, weight in content.get("mean_of", ())
-        )
-        carry = Carry(arrays["carry"], renamed["season_length"]) if "carry" in arrays else None
-        older = {"reads": "channels"}
-        return cls(**{**older, **renamed}, coefficients=arrays["coefficients"], carry=carry)
+    @staticmethod
+    def from_saved(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
+        """What `to_json` and `to_arrays` gave."""
+        shape = {name: content[name] for name in SHAPE_FIELDS}
+        for name in ("harmonics", "unread"):
+            shape[name] = tuple(content[name])
+        parts = [(Skip.from_saved(part, {}), weight) for part, weight in content["mean_of"]]
+        carry = Carry(arrays["carry"], shape["season_length"]) if "carry" in arrays else None
+        coefficients = arrays.get("coefficients", _no_coefficients())
+        kind = UnchangedSkip if content["is_unchanged"] else Skip
+        return kind(**shape, mean_of=tuple(parts), coefficients=coefficients, carry=carry)
 
     @property
     def n_params(self) -> int:
+        """Fitted coefficients."""
         return int(self.coefficients.size)
+
+
+SHAPE_FIELDS = (
+    "kind",
+    "horizon",
+    "outputs",
+    "season_length",
+    "lags",
+    "penalty",
+    "harmonics",
+    "product_lags",
+    "leads",
+    "unread",
+)
+"""Of `Skip`: what JSON keeps as it is."""
+
+
+@dataclass(frozen=True)
+class UnchangedSkip(Skip):
+    """A linear skip without a map: on validation the last value was nearer than every ridge."""
+
+    def forecast(self, windows: Windows, channels: Layout) -> np.ndarray:
+        """(B, H, O) in scaled units: the last value."""
+        return np.repeat(windows.last[:, None, :], self.horizon, axis=1)
 
 
 def features(
@@ -244,22 +261,31 @@ def features(
     *,
     lags: int,
     horizon: int,
-    reads: Reads = "values",
     unread: Sequence[int] = (),
 ) -> np.ndarray:
     """(B, features) float64: for a fixed-level target the differences to its last value and that
-    value itself, for a drifting one its changes; every other channel over `lags` rows; the
+    value itself, for a drifting one its changes; every other input over `lags` rows; the
     known-future inputs of the horizon.
+
+    Values alone: a line through how long each has been missing, learnt from gaps of an hour, gives
+    nonsense after a gap of two days.
     """
     past = windows.past[:, -lags:, :].astype(np.float64)
-    read = channels.value if reads == "values" else range(past.shape[2])
-    left_out = {*channels.target_channels, *channels.leads, *unread}
-    others = past[:, :, [c for c in read if c not in left_out]].reshape(len(past), -1)
+    others = past[:, :, read_channels(channels, unread)].reshape(len(past), -1)
     future = windows.future[:, -horizon:, :].reshape(len(past), -1).astype(np.float64)
     return np.concatenate([*_target_features(past, channels), others, future], axis=1)
 
 
+def read_channels(channels: Layout, unread: Sequence[int]) -> list[int]:
+    """The past-only inputs of a linear map: values but those of the targets, of columns that speak
+    of later rows, and of `unread`.
+    """
+    left_out = {*channels.leads, *unread}
+    return [channel for channel in channels.value[channels.outputs :] if channel not in left_out]
+
+
 def _target_features(past: np.ndarray, channels: Layout) -> list[np.ndarray]:
+    """(B, columns) each, of the rows `past` (B, lags, C): see `features`."""
     parts = []
     for i, channel in enumerate(channels.target_channels):
         if channels.difference_inputs[i]:
@@ -293,12 +319,10 @@ def products(
     terms = calendar_terms(moment, harmonics)
     waves = terms[: len(harmonics)]
     past = windows.past[:, -product_lags:, :].astype(np.float64)
-    left_out = {*channels.leads, *unread}
-    others = [channel for channel in channels.value[channels.outputs :] if channel not in left_out]
-    state = np.hstack([*_target_features(past, channels), past[:, -1, others]])
-    turning = np.hstack(
-        [*waves, *(_times(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2))]
-    )
+    newest = past[:, -1, read_channels(channels, unread)]
+    state = np.hstack([*_target_features(past, channels), newest])
+    pairs = [_times(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2)]
+    turning = np.hstack([*waves, *pairs])
     return np.hstack([*terms, _times(turning, state)])
 
 
@@ -324,37 +348,119 @@ def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
 
 
-def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
-    """The mean of ridges with the lags, inputs and penalties of `shape`; no change where that has
-    none.
+class Wave(NamedTuple):
+    """The sine or cosine of `multiple` times the angle of a calendar feature, by its position."""
+
+    feature: int
+    multiple: int
+    is_sine: bool
+
+
+class FeatureName(NamedTuple):
+    """What one input of the linear map is; inputs of one name have equal values.
+
+    quantity: `change`, of a target: the row less the newest value, or, where the target drifts, the
+    row's own change; `level`, the newest value of a target; `input`, a row of another column;
+    `lead`, the newest row of a column that speaks of later rows; `calendar`, one.
+    channel, lag: of the past; lag 0 is the cutoff.
+    waves: of the calendar at forecast step `step`, which multiply it.
     """
-    if len(shape.coefficients) and not shape.coefficients.any():
-        return shape
+
+    quantity: Literal["change", "level", "input", "lead", "calendar"]
+    channel: int = -1
+    lag: int = 0
+    waves: tuple[Wave, ...] = ()
+    step: int = 1
+
+
+def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[FeatureName]:
+    """The names of the columns of `Skip.inputs`, in their order; `future_columns`: known-future
+    inputs of a row, a sine and a cosine for each calendar feature.
+    """
+    others = read_channels(channels, shape.unread)
+    names = _target_names(channels, shape.lags)
+    for lag in reversed(range(shape.lags)):
+        names += [FeatureName("input", channel, lag) for channel in others]
+    for step in range(1, shape.horizon + 1):
+        for column in range(future_columns):
+            wave = Wave(column // 2, 1, is_sine=column % 2 == 0)
+            names.append(FeatureName("calendar", waves=(wave,), step=step))
+    if shape.leads:
+        names += [FeatureName("lead", channel) for channel in channels.leads]
+    if shape.harmonics:
+        names += _product_names(shape, channels, others)
+    return names
+
+
+def _target_names(channels: Layout, lags: int) -> list[FeatureName]:
+    """Of `_target_features` over `lags` rows."""
+    names = []
+    for channel, drifts in zip(channels.target_channels, channels.difference_inputs, strict=False):
+        newest = 0 if drifts else 1
+        oldest = lags - 2 if drifts else lags - 1
+        names += [FeatureName("change", channel, lag) for lag in range(oldest, newest - 1, -1)]
+        if not drifts:
+            names.append(FeatureName("level", channel))
+    return names
+
+
+def _product_names(shape: Skip, channels: Layout, others: Sequence[int]) -> list[FeatureName]:
+    """Of `products`."""
+    waves = [_wave_names(feature, count) for feature, count in enumerate(shape.harmonics)]
+    names = list(itertools.chain(*waves))
+    turning = list(names)
+    for a, b in itertools.combinations(waves, 2):
+        names += _multiplied_names(a, b)
+        turning += _multiplied_names(a[:2], b[:2])
+    newest = [FeatureName("input", channel) for channel in others]
+    state = [*_target_names(channels, shape.product_lags), *newest]
+    return names + _multiplied_names(turning, state)
+
+
+def _wave_names(feature: int, count: int) -> list[FeatureName]:
+    """Of `_harmonics`."""
+    waves = itertools.product(range(1, count + 1), (True, False))
+    return [FeatureName("calendar", waves=(Wave(feature, k, sine),)) for k, sine in waves]
+
+
+def _multiplied_names(
+    calendar: Sequence[FeatureName], factors: Sequence[FeatureName]
+) -> list[FeatureName]:
+    """Of `_times`: every name of `calendar` times every one of `factors`."""
+    pairs = itertools.product(calendar, factors)
+    return [factor._replace(waves=wave.waves + factor.waves) for wave, factor in pairs]
+
+
+class FeatureColumns:
+    """Where the inputs of a shape stand among those of a larger one."""
+
+    def __init__(self, largest: Skip, channels: Layout, future_columns: int) -> None:
+        self._channels, self._future_columns = channels, future_columns
+        names = feature_names(largest, channels, future_columns)
+        self._column_of = {name: column for column, name in enumerate(names)}
+
+    def columns_of(self, shape: Skip) -> np.ndarray:
+        """(features of `shape`,) column numbers; every input of `shape` is one of the larger."""
+        names = feature_names(shape, self._channels, self._future_columns)
+        return np.array([self._column_of[name] for name in names])
+
+
+def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
+    """The mean of ridges with the lags, inputs and penalties of `shape`, on the train rows."""
     batches = iter(train())
     first = next(batches)
     sums = sums_of(
         changes_in(shape, *batch, channels) for batch in itertools.chain([first], batches)
     )
-    columns, outputs = columns_in(shape, first[0], channels), shape.horizon * shape.outputs
+    design = FeatureColumns(shape, channels, first[0].future.shape[2])
+    outputs = shape.horizon * shape.outputs
     coefficients = np.zeros((len(sums) - outputs, outputs))
     for part, weight in shape.mean_of or ((shape, 1.0),):
-        own = columns(part)
-        # some inputs are equal
-        np.add.at(coefficients, [*own, -1], weight * ridge(sums, own, part.penalty, outputs))
+        columns = design.columns_of(part)
+        slopes = ridge(sums, columns, part.penalty, outputs)
+        # `add.at`: the calendar of the first step stands in a ridge with products twice
+        np.add.at(coefficients, [*columns, -1], weight * slopes)
     return replace(shape, coefficients=coefficients)
-
-
-def columns_in(largest: Skip, windows: Windows, channels: Layout) -> Callable[[Skip], np.ndarray]:
-    """Of a shape whose inputs are among those of `largest`, where they stand there."""
-    # two windows without equal numbers tell one input from another
-    draw = np.random.default_rng(0).random
-    probe = replace(
-        windows,
-        past=draw((2, *windows.past.shape[1:])),
-        future=1 + draw((2, *windows.future.shape[1:])),
-    )
-    place = {one.tobytes(): i for i, one in enumerate(largest.inputs(probe, channels).T)}
-    return lambda shape: np.array([place[one.tobytes()] for one in shape.inputs(probe, channels).T])
 
 
 def sums_of(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:

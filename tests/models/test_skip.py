@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,7 +14,17 @@ from sklearn.linear_model import Ridge
 from forecast.data.windows import gather, layout
 from forecast.models import choice
 from forecast.models.choice import fit_linear
-from forecast.models.skip import PENALTIES, Skip, between, features, mean_absolute_error, products
+from forecast.models.skip import (
+    PENALTIES,
+    FeatureColumns,
+    Skip,
+    UnchangedSkip,
+    between,
+    feature_names,
+    features,
+    mean_absolute_error,
+    products,
+)
 from forecast.system.errors import ModelFailure
 from tests.support import problems
 
@@ -180,7 +191,8 @@ def test_where_the_last_value_is_nearer_on_validation_than_every_ridge_nothing_i
     train = problem.examples("train", HORIZON)
     fitted = chosen(train, lambda: steady, problem.channels, lags=[5])
     assert error_of(fitted, lambda: steady, problem) == 0.0
-    assert fitted.kind == "linear" and not fitted.coefficients.any()
+    assert fitted.kind == "linear" and isinstance(fitted, UnchangedSkip)
+    assert isinstance(Skip.from_saved(fitted.to_json(), fitted.to_arrays()), UnchangedSkip)
 
 
 def test_it_sees_every_column_over_its_lags_and_the_calendar_ahead():
@@ -195,6 +207,54 @@ def test_known_answer_of_the_features():
     assert features(windows, settings, lags=3, horizon=HORIZON)[0, :3].tolist() == [-6, -4, 8]
     windows, settings = windows_of([1, 2, 4, 8], lookback=3, difference_inputs=True)
     assert features(windows, settings, lags=3, horizon=HORIZON)[0, :2].tolist() == [2, 4]
+
+
+NAMED = {
+    "change": lambda w, name, drifts: (
+        w.past[:, -1 - name.lag, name.channel]
+        - (0 if drifts[name.channel] else w.past[:, -1, name.channel])
+    ),
+    "level": lambda w, name, drifts: w.past[:, -1, name.channel],
+    "input": lambda w, name, drifts: w.past[:, -1 - name.lag, name.channel],
+    "calendar": lambda w, name, drifts: np.ones(len(w)),
+}
+
+
+@pytest.mark.parametrize("drifts", [False, True])
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("calendar", [(), ("hour_of_day", "day_of_year", "day_of_week")])
+def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, calendar):
+    targets = [{"column": f"y{i}", "difference_inputs": drifts} for i in range(outputs)]
+    task = problems.task(
+        target=targets,
+        past_exogenous=[{"column": "rain"}, {"column": "wind"}],
+        calendar_features=list(calendar),
+    )
+    settings, rng = layout(task), np.random.default_rng(0)
+    z, angle = rng.normal(size=(30, len(task.columns))), rng.uniform(0, 6, (34, len(calendar)))
+    future = np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(34, -1)
+    windows = gather(z, future, np.arange(12, 20), settings, lookback=8, horizon=4)
+    largest = Skip(
+        "linear", 4, outputs, lags=8, harmonics=(2, 1, 2)[: len(calendar)], product_lags=3
+    )
+    x = largest.inputs(windows, settings)
+    names = feature_names(largest, settings, windows.future.shape[2])
+    assert len(names) == x.shape[1]
+    drifting = dict(zip(settings.value, settings.difference_inputs, strict=True))
+    for name, column in zip(names, x.T, strict=True):
+        value = NAMED[name.quantity](windows, name, drifting).astype(float)
+        for feature, multiple, is_sine in name.waves:
+            turn = angle[windows.rows + name.step, feature] * multiple
+            value = value * (np.sin(turn) if is_sine else np.cos(turn))
+        np.testing.assert_allclose(column, value, atol=1e-5)
+    columns = FeatureColumns(largest, settings, windows.future.shape[2])
+    for smaller in (
+        Skip("linear", 4, outputs, lags=3, unread=(settings.value[-1],)),
+        replace(largest, lags=5, product_lags=2),
+    ):
+        np.testing.assert_array_equal(
+            x[:, columns.columns_of(smaller)], smaller.inputs(windows, settings)
+        )
 
 
 @pytest.mark.parametrize("harmonics", [(), (2,)])
@@ -225,25 +285,6 @@ def test_rows_after_validation_change_neither_penalty_nor_coefficients():
     a, b = (p.skip("linear", HORIZON) for p in (before, after))
     assert a.to_json() == b.to_json()
     np.testing.assert_array_equal(a.coefficients, b.coefficients)
-
-
-def test_a_skip_saved_before_there_were_products_is_the_plain_ridge():
-    names = {
-        "kind": "linear",
-        "horizon": HORIZON,
-        "outputs": 2,
-        "season": 4,
-        "lags": 5,
-        "penalty": 1.0,
-    }
-    windows = next(iter(problems.shops().examples("test", HORIZON)()))[0]
-    x = features(windows, problems.shops().channels, lags=5, horizon=HORIZON, reads="channels")
-    coefficients = np.random.default_rng(0).normal(size=(x.shape[1] + 1, 2 * HORIZON))
-    old = Skip.from_saved(names, {"coefficients": coefficients})
-    wanted = windows.last[:, None] + (x @ coefficients[:-1] + coefficients[-1]).reshape(
-        -1, HORIZON, 2
-    )
-    np.testing.assert_array_equal(old.forecast(windows, problems.shops().channels), wanted)
 
 
 @pytest.mark.parametrize(
@@ -286,13 +327,3 @@ def test_how_long_a_value_has_been_missing_is_no_feature_of_the_linear_map():
         features(long, settings, lags=1, horizon=1).tolist()
         == features(short, settings, lags=1, horizon=1).tolist()
     )
-
-
-def test_a_skip_saved_before_reads_what_it_was_fitted_to():
-    windows, settings = windows_of([1, 2, 3, np.nan], lookback=4, horizon=1)
-    count = features(windows, settings, lags=4, horizon=1, reads="channels").shape[1]
-    arrays = {"coefficients": np.ones((count + 1, 1))}
-    old = {"kind": "linear", "horizon": 1, "outputs": 1, "season": 4, "lags": 4, "penalty": 1.0}
-    skip = Skip.from_saved(old, arrays)
-    assert skip.carry is None
-    assert np.isfinite(skip.forecast(windows, settings)).all()
