@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 
 from forecast.identification import identify
+from forecast.identification.experiment import Experiment, Standardization, saturation
+from forecast.identification.narx import Narx, initial
+from forecast.identification.problems import ClosedLoop, OpenLoop
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.experiment import Experiment, Standardization, saturation
-from forecast.training.narx.net import Narx, initial
-from forecast.training.narx.problems import ClosedLoop, OpenLoop
 
 START = 5
 HELD_OUT = 0.25  # of the train record, its end: where the single nets are stopped

@@ -38,6 +38,7 @@ from forecast.identification.design import (
     random_steps,
     static_curve,
 )
+from forecast.identification.experiment import Experiment
 from forecast.identification.export import export
 from forecast.identification.loops import State
 from forecast.identification.model import LoopRun, Model, TrainingRecord
@@ -65,11 +66,10 @@ from forecast.identification.performance import (
     plotstatic,
     plottrainstate,
 )
+from forecast.identification.search_settings import SearchSettings
 from forecast.identification.stability import Stability, stability
 from forecast.identification.training import train, train_parallel, trainbr, trainlm
 from forecast.training.levenberg_marquardt import Watch
-from forecast.training.narx.experiment import Experiment
-from forecast.training.narx.search_settings import SearchSettings
 
 __all__ = [
     "DelayChoice",

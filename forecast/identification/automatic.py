@@ -10,17 +10,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from forecast.identification import search
+from forecast.identification.coordinates import Member
 from forecast.identification.data import dividetrain
+from forecast.identification.experiment import Experiment, balanced, cautions
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
 from forecast.identification.rows import Rows, errors
+from forecast.identification.search import Identified
+from forecast.identification.search_settings import SearchSettings
 from forecast.identification.training import POOR
 from forecast.training.levenberg_marquardt import Watch, listening
-from forecast.training.narx import identify as search
-from forecast.training.narx.coordinates import Member
-from forecast.training.narx.experiment import Experiment, balanced, cautions
-from forecast.training.narx.identify import Identified
-from forecast.training.narx.search_settings import SearchSettings
 
 FAR = 2.0  # times the one-step error: more than white noise on y leaves in a free run
 
@@ -38,7 +38,7 @@ def identify(
     y may have gaps (NaN), u may not. A free run of it begins with `Model.start` measured rows.
     `announce` receives the predicted memory and time before the work starts; with a `watch`, Ctrl-C
     keeps the nets found so far. `ModelFailure` when no net follows any held-out block. The method:
-    `training.narx.identify`.
+    `identification.search`.
     """
     with listening(watch):
         found = search.identify(

@@ -20,11 +20,11 @@ from forecast.config.operation import Record
 from forecast.identification.automatic import identify
 from forecast.identification.data import divideblock, dividetrain
 from forecast.identification.delays import arx_order
+from forecast.identification.experiment import Array, Experiment
 from forecast.identification.model import Model
 from forecast.identification.nets import Net, grunet, lstmnet, narxnet
 from forecast.identification.training import train, train_parallel, trainlm
 from forecast.system.errors import ForecastError, InputError, ModelFailure
-from forecast.training.narx.experiment import Array, Experiment
 
 Fit = Callable[[Sequence[Experiment], int], Model]
 

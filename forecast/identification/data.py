@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from forecast.identification.coordinates import means
+from forecast.identification.experiment import Experiment
 from forecast.system.errors import InputError
-from forecast.training.narx.coordinates import means
-from forecast.training.narx.experiment import Experiment
 
 Labels = npt.NDArray[np.int64]
 Divide = Callable[[int], Labels]

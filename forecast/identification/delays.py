@@ -26,8 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from forecast.system.errors import InputError
-from forecast.training.narx.experiment import (
+from forecast.identification.experiment import (
     Array,
     Experiment,
     arx_regressors,
@@ -35,6 +34,7 @@ from forecast.training.narx.experiment import (
     deviance,
     sizes_of,
 )
+from forecast.system.errors import InputError
 
 NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 

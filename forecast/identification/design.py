@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from forecast.identification.experiment import Array
 from forecast.identification.model import Model
 from forecast.system.errors import InputError, ModelFailure
-from forecast.training.narx.experiment import Array
 
 
 def multisine(

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from forecast.identification.experiment import Array
+from forecast.identification.narx import Memory
 from forecast.networks.description import Network, own_weights
 from forecast.networks.inference import streaming
-from forecast.training.narx.experiment import Array
-from forecast.training.narx.net import Memory
 
 Named = Mapping[str, Array]
 

@@ -17,13 +17,13 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from forecast.identification.experiment import Array, Standardization, columns, refuse_gaps
 from forecast.identification.loops import State
 from forecast.identification.nets import Net, NetSet, check_first
 from forecast.networks.description import Network, own_weights
 from forecast.networks.inference import streaming
 from forecast.system import files
 from forecast.system.errors import DataError, InputError, ModelFailure, counted
-from forecast.training.narx.experiment import Array, Standardization, columns, refuse_gaps
 
 SCHEMA = 2
 RANGES = 10.0  # of the training record: a free run that goes so far from its middle has left it

@@ -29,9 +29,9 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.identification.loops import NetworkLoop, SetLoop
+from forecast.identification.narx import Narx
 from forecast.networks.description import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.system.errors import InputError, counted
-from forecast.training.narx.net import Narx
 
 Delays = tuple[int, ...]
 GATED = ("grunet", "lstmnet")
@@ -97,7 +97,7 @@ class Net:
     @property
     def is_narx(self) -> bool:
         """Whether it feeds y back and has one hidden layer at most: then its numerics are those of
-        `training.narx`.
+        `identification.narx`.
         """
         return self.feedback and len(self.hidden) <= 1
 

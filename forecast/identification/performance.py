@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from forecast.identification.data import NAMES, Labels
 from forecast.identification.delays import Correlation, autocorrelation, cross_correlation
+from forecast.identification.experiment import columns
 from forecast.identification.model import TrainingRecord
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import columns
 
 Figure = Any
 Measure = Literal["mse", "mae", "sse", "sae", "rmse"]

@@ -10,12 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.identification.data import NAMES, TRAIN, VALIDATION, Divide, Labels
-from forecast.identification.model import Model
-from forecast.identification.nets import Net, NetSet, check_rows
-from forecast.networks.description import Network
-from forecast.system.errors import InputError
-from forecast.training.chunks import TrainingSeries
-from forecast.training.narx.experiment import (
+from forecast.identification.experiment import (
     Array,
     Experiment,
     Standardization,
@@ -23,6 +18,11 @@ from forecast.training.narx.experiment import (
     places,
     sizes_of,
 )
+from forecast.identification.model import Model
+from forecast.identification.nets import Net, NetSet, check_rows
+from forecast.networks.description import Network
+from forecast.system.errors import InputError
+from forecast.training.chunks import TrainingSeries
 
 ForUse = Literal["simulation", "prediction"] | int
 

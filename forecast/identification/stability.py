@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecast.identification.experiment import Array, Experiment, unseen_inputs
 from forecast.identification.model import Model
 from forecast.identification.nets import check_first
-from forecast.training.narx.experiment import Array, Experiment, unseen_inputs
 
 MOVED = 1e-6  # deviations by which the neighbouring run is moved
 STILL = 0.01  # an exponent nearer to 0 cannot be told from it

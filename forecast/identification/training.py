@@ -18,8 +18,10 @@ from typing import Any, Literal
 import numpy as np
 
 from forecast.identification.data import TRAIN, VALIDATION, Divide, divideblock
+from forecast.identification.experiment import Array, Experiment, Standardization, cautions
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
+from forecast.identification.problems import ClosedLoop, OpenLoop, segments
 from forecast.identification.rows import ForUse, Rows, errors, judge
 from forecast.networks.description import Network
 from forecast.networks.losses import POINT_LOSSES
@@ -28,8 +30,6 @@ from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
 from forecast.training.levenberg_marquardt import Watch, listening
-from forecast.training.narx.experiment import Array, Experiment, Standardization, cautions
-from forecast.training.narx.problems import ClosedLoop, OpenLoop, segments
 
 Trainer = Literal["lm", "bayesian", "adam"] | lm.Options
 Announce = Callable[[str], None]

@@ -31,7 +31,7 @@ from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries, Weights
 from forecast.training.forward_mode import ForwardMode, Signal
 from forecast.training.levenberg_marquardt import Array
-from forecast.training.narx.net import OneLayer
+from forecast.training.one_layer import OneLayer
 
 Validate = Callable[[Weights], float]
 

@@ -28,16 +28,14 @@ from forecast.identification import (
     identify,
     narxnet,
     random_steps,
+    search,
     train,
 )
 from forecast.identification import tank as simulated
+from forecast.identification.coordinates import Member
 from forecast.identification.loops import middle
-from forecast.system.errors import InputError
-from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx import identify as search
-from forecast.training.narx.coordinates import Member
-from forecast.training.narx.net import Narx
-from forecast.training.narx.search_settings import (
+from forecast.identification.narx import Narx
+from forecast.identification.search_settings import (
     BRIEF,
     LONG,
     SHORT,
@@ -46,7 +44,9 @@ from forecast.training.narx.search_settings import (
     affordable,
     folded,
 )
-from tests.training.narx.systems import remembering, tank
+from forecast.system.errors import InputError
+from forecast.training import levenberg_marquardt as lm
+from tests.identification.systems import remembering, tank
 
 SMALL = SearchSettings(
     start=3,

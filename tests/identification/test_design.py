@@ -32,8 +32,8 @@ from forecast.identification import (
     timedelaynet,
     train,
 )
+from forecast.identification.experiment import Standardization
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Standardization
 
 
 def linear() -> Model:

@@ -28,9 +28,9 @@ from forecast.identification import (
     timedelaynet,
     train,
 )
+from forecast.identification.experiment import Standardization
 from forecast.networks.cells.weights import initialise
 from forecast.system.errors import DataError, InputError, ModelFailure
-from forecast.training.narx.experiment import Standardization
 
 NETS = {
     "narx": narxnet((1, 3), (1, 2), 4, linear=False),

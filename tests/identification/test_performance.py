@@ -29,8 +29,8 @@ from forecast.identification import (
     timedelaynet,
     train,
 )
+from forecast.identification.experiment import Standardization
 from forecast.system.errors import InputError, ModelFailure
-from forecast.training.narx.experiment import Standardization
 
 E = tank(120, noise=0.01)
 LABELS = divideblock()(120)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from forecast.identification.experiment import Experiment
+from forecast.identification.narx import Narx
+from forecast.identification.problems import OpenLoop
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.experiment import Experiment
-from forecast.training.narx.net import Narx
-from forecast.training.narx.problems import OpenLoop
 
 RNG = np.random.default_rng(5)
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forecast.training.narx.experiment import Array, Experiment, arx_regressors
-from forecast.training.narx.net import Narx
+from forecast.identification.experiment import Array, Experiment, arx_regressors
+from forecast.identification.narx import Narx
 
 FARTHEST = 20.0  # deviations: where a state is held
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from forecast.training.narx.net import Narx
+from forecast.identification.narx import Narx
 
 
 def tank(

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from scipy.linalg import lapack
 
+from forecast.identification.experiment import Array, Experiment
+from forecast.identification.narx import Narx
 from forecast.training.levenberg_marquardt import block_rows, finite_sum
-from forecast.training.narx.experiment import Array, Experiment
-from forecast.training.narx.net import Narx
 
 NEWTON_STEPS = 8
 NEWTON_TOLERANCE = 1e-6

@@ -12,9 +12,9 @@ import pytest
 from bench.simulated_systems import SYSTEMS, oversampled, simulated
 from forecast.identification import Experiment, SearchSettings, identify, random_steps
 from forecast.identification import tank as level
+from forecast.identification.coordinates import OVERSAMPLED, Treatment, offered, oversampling
+from forecast.identification.narx import Narx
 from forecast.system.errors import InputError
-from forecast.training.narx.coordinates import OVERSAMPLED, Treatment, offered, oversampling
-from forecast.training.narx.net import Narx
 
 
 def mass(rows: int, seed: int) -> Experiment:

@@ -10,13 +10,13 @@ import sys
 import numpy as np
 import pytest
 
+from forecast.identification import problems
+from forecast.identification.experiment import Experiment
+from forecast.identification.narx import Narx
+from forecast.identification.problems import ClosedLoop, OpenLoop, continued
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx import problems
-from forecast.training.narx.experiment import Experiment
-from forecast.training.narx.net import Narx
-from forecast.training.narx.problems import ClosedLoop, OpenLoop, continued
-from tests.training.narx.systems import net_of, weights_of
+from tests.identification.systems import net_of, weights_of
 
 SHAPES = [(1, 1, None), (2, 1, 0.5), (2, 3, None), (2, 3, 0.4)]
 
@@ -144,9 +144,9 @@ MEASURE = """
 import resource
 import numpy as np
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.experiment import Experiment
-from forecast.training.narx.net import Narx
-from forecast.training.narx.problems import ClosedLoop, OpenLoop, continued
+from forecast.identification.experiment import Experiment
+from forecast.identification.narx import Narx
+from forecast.identification.problems import ClosedLoop, OpenLoop, continued
 rng = np.random.default_rng(0)
 net = Narx(1, 24, (1,), (0,), 1, linear=False)
 experiment = Experiment(rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 24)))

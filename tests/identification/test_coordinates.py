@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from forecast.identification.coordinates import InCoordinates, differences
+from forecast.identification.experiment import Experiment
+from forecast.identification.narx import Narx
+from forecast.identification.problems import ClosedLoop, OpenLoop
+from forecast.identification.states import with_states
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.coordinates import InCoordinates, differences
-from forecast.training.narx.experiment import Experiment
-from forecast.training.narx.net import Narx
-from forecast.training.narx.problems import ClosedLoop, OpenLoop
-from forecast.training.narx.states import with_states
 
 
 def experiment(outputs: int = 1) -> Experiment:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from forecast.identification.experiment import Experiment, memory, sizes_of
+from forecast.identification.narx import Narx
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx.experiment import Experiment, memory, sizes_of
-from forecast.training.narx.net import Narx
 
 Order = tuple[int, int, int, int]
 """y delays, first u delay, u delays, hidden units."""
@@ -45,10 +45,10 @@ class SearchSettings:
     errors compare. `orders`: tried in turn by the starts of a fold; empty: `BRIEF`, `SHORT` or
     `LONG`, by the rows of the experiments, with as many input delays as `memory` finds where that
     is more. `folds`: at most; fewer where a block would be shorter than eight times `start`.
-    `coordinates`: of the past outputs, tried in turn by the starts (`narx.coordinates`). `states`:
-    orders of the nets with a state of their own (`narx.states`), a start each; None: by the rows.
+    `coordinates`: of the past outputs, tried in turn by the starts (`coordinates`). `states`:
+    orders of the nets with a state of their own (`states`), a start each; None: by the rows.
     `integrating`: of those that see the increments of y alone. `treatments`: of the record, tried
-    beside it as it is (`narx.coordinates`); None: all, where it is oversampled. `rounds`:
+    beside it as it is (`coordinates`); None: all, where it is oversampled. `rounds`:
     (iterations, how many of a family go on) of the halving. `refit_iterations`: then, thrice for
     the better.
     """

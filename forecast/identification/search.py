@@ -31,10 +31,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from forecast.system.errors import InputError, ModelFailure
-from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx import states
-from forecast.training.narx.coordinates import (
+from forecast.identification import states
+from forecast.identification.coordinates import (
     COORDINATES,
     InCoordinates,
     Member,
@@ -42,7 +40,7 @@ from forecast.training.narx.coordinates import (
     differences,
     offered,
 )
-from forecast.training.narx.experiment import (
+from forecast.identification.experiment import (
     Array,
     Experiment,
     Standardization,
@@ -53,9 +51,9 @@ from forecast.training.narx.experiment import (
     startable,
     unseen_inputs,
 )
-from forecast.training.narx.net import initial
-from forecast.training.narx.problems import ClosedLoop, OpenLoop, continued
-from forecast.training.narx.search_settings import (
+from forecast.identification.narx import initial
+from forecast.identification.problems import ClosedLoop, OpenLoop, continued
+from forecast.identification.search_settings import (
     SearchSettings,
     affordable,
     check,
@@ -63,6 +61,8 @@ from forecast.training.narx.search_settings import (
     folded,
     iterations_of,
 )
+from forecast.system.errors import InputError, ModelFailure
+from forecast.training import levenberg_marquardt as lm
 
 CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
 AS_WELL = 1.1  # times the error of the best net over the whole record: it follows it as well

@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from forecast.identification.experiment import Experiment, Standardization, balanced
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Experiment, Standardization, balanced
 
 
 @pytest.mark.parametrize("value", [0.1, 0.3, 1e9 + 0.1, 0.0])

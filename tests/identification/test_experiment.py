@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.training.narx.experiment import (
+from forecast.identification.experiment import (
     Experiment,
     Standardization,
     dead_times,
@@ -15,7 +15,7 @@ from forecast.training.narx.experiment import (
     memory,
     saturation,
 )
-from tests.training.narx.systems import remembering, tank
+from tests.identification.systems import remembering, tank
 
 
 def test_a_part_of_an_experiment_keeps_its_weights_and_may_have_no_observed_row() -> None:

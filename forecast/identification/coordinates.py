@@ -27,10 +27,10 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.special import binom
 
+from forecast.identification.experiment import Array, Experiment
+from forecast.identification.narx import Narx
 from forecast.system.errors import InputError
 from forecast.training.levenberg_marquardt import LeastSquares
-from forecast.training.narx.experiment import Array, Experiment
-from forecast.training.narx.net import Narx
 
 SHARE = 0.99  # of the power of y above its noise lies in its band
 OVERSAMPLED = 40.0  # bands of y up to half a cycle a row: more rows than any net needs

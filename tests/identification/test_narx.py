@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from forecast.identification.experiment import Experiment
+from forecast.identification.narx import Narx
 from forecast.system.errors import InputError
-from forecast.training.narx.experiment import Experiment
-from forecast.training.narx.net import Narx
-from tests.training.narx.systems import net_of, weights_of
+from tests.identification.systems import net_of, weights_of
 
 
 def test_a_closed_loop_fed_with_its_own_output_equals_the_open_loop() -> None:

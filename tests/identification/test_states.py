@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from forecast.identification import states
+from forecast.identification.experiment import Experiment
+from forecast.identification.narx import Narx
+from forecast.identification.problems import ClosedLoop, Stack
 from forecast.training import levenberg_marquardt as lm
-from forecast.training.narx import states
-from forecast.training.narx.experiment import Experiment
-from forecast.training.narx.net import Narx
-from forecast.training.narx.problems import ClosedLoop, Stack
 
 START = 4
 

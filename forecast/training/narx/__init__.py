@@ -1,3 +1,0 @@
-"""NARX nets with one hidden layer: numerics, least-squares problems, and the automatic
-identification procedure.
-"""
