@@ -13,7 +13,7 @@ from scipy import signal
 
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.paired_tests import diebold_mariano
-from forecast.operations.gate import Evidence, always_valid, level
+from forecast.operations.gate import PairEvidence, pair_alpha, sequential_test
 
 LOOKS, ALPHA = 250, 0.05
 SETTINGS = {
@@ -62,8 +62,8 @@ def promoted(
     zero = np.zeros_like(difference)
     for look in range(looks):
         n = first + look * per_look
-        evidence = Evidence(difference[:n], zero[:n], test=1, first=first)
-        if always_valid(evidence, steps, alpha=level(ALPHA, 1)).better:
+        evidence = PairEvidence(difference[:n], zero[:n], pair_number=1, n_first=first)
+        if sequential_test(evidence, steps, alpha=pair_alpha(ALPHA, 1)).better:
             return look
     return -1
 

@@ -167,7 +167,7 @@ class Killing(Soak):
         """
         try:
             snapshots.read_pointed(self.root, NAME)
-            issued = len(live_accuracy.issued(self.root, NAME))
+            issued = len(live_accuracy.read_issues(self.root, NAME))
             if champion.load(self.root, NAME).notice:
                 self.problems.append(f"{when}: the champion is damaged")
         except ForecastError as error:

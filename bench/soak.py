@@ -113,7 +113,7 @@ class Soak:
             check=False,
         )
         self.happened[f"exit {done.returncode}"] += 1
-        known = decision.known(self.root, dataset)
+        known = decision.read_decisions(self.root, dataset)
         if known:
             self.happened[f"last decision {known[-1].word}"] += 1
         if done.returncode not in fine:
@@ -130,12 +130,12 @@ class Soak:
                 self.problems.append(f"{when}: {held.notice}")
         except ForecastError as error:
             self.problems.append(f"{when}: no champion: {error}")
-        named = registry.aliases(self.root, dataset)
+        named = registry.registry_aliases(self.root, dataset)
         if {k: v for k, v in named.items() if k != "challenger"} != self._local(dataset):
             self.problems.append(
-                f"{when}: registry {named}, here {champion.aliases(self.root, dataset)}"
+                f"{when}: registry {named}, here {champion.read_aliases(self.root, dataset)}"
             )
-        numbers = {d.version for d in decision.known(self.root, dataset)} - {None}
+        numbers = {d.version for d in decision.read_decisions(self.root, dataset)} - {None}
         lost = self.seen.get(dataset, set()) - numbers
         if lost:
             self.problems.append(f"{when}: versions {lost} are lost")
@@ -167,7 +167,9 @@ class Soak:
         return self.root.parent / "temporary"
 
     def _local(self, dataset: str) -> dict[str, int]:
-        return {k: v for k, v in champion.aliases(self.root, dataset).items() if k != "challenger"}
+        return {
+            k: v for k, v in champion.read_aliases(self.root, dataset).items() if k != "challenger"
+        }
 
     def _words(self, dataset: str, as_of: str) -> list[str]:
         return [sys.executable, "-m", "forecast", "retrain", dataset, "--as-of", as_of]
@@ -294,15 +296,15 @@ def damaged(soak: Soak, dataset: str, as_of: str) -> None:
     """A byte of the champion is changed: the previous one takes over with a notice, until the
     repair.
     """
-    version = champion.aliases(soak.root, dataset).get("champion")
+    version = champion.read_aliases(soak.root, dataset).get("champion")
     if version is None:
         return quiet(soak, dataset, as_of)
-    path = champion.folder_of(soak.root, dataset, version) / "calibration.npz"
+    path = champion.version_folder(soak.root, dataset, version) / "calibration.npz"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
     soak.retrain(dataset, as_of, fine={0, 3, 4})
-    registry.repaired(soak.root, dataset)
+    registry.repair_registry(soak.root, dataset)
     return None
 
 

@@ -182,9 +182,9 @@ def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
     from forecast.system.errors import ForecastError
 
     try:
-        if live_accuracy.issued(root, dataset).empty:
+        if live_accuracy.read_issues(root, dataset).empty:
             return
-        live_accuracy.refresh(
+        live_accuracy.update_live_accuracy(
             root, dataset, preparation.check_data(dataset, settings, root=root), as_of=as_of
         )
     except (ForecastError, OSError) as error:

@@ -65,7 +65,7 @@ def doctor(
                 f"Removed {path.relative_to(project) if path.is_relative_to(project) else path}",
                 file=sys.stderr,
             )
-        for sentence in status.repaired(project, tracking_uri()):
+        for sentence in status.repair_faults(project, tracking_uri()):
             print(sentence, file=sys.stderr)
     rows = [
         {"what": what, "found": found, "repair": advice}
@@ -100,7 +100,7 @@ def findings(root: Path) -> Iterator[Check]:
 def operation(root: Path) -> Iterator[Check]:
     from forecast.operations import status
 
-    return status.findings(root, tracking_uri())
+    return status.find_faults(root, tracking_uri())
 
 
 def interpreter(root: Path) -> Check:

@@ -118,7 +118,7 @@ def _publish(
     root: Path, name: str, settings: dict[str, Any], rows: Sequence[dict[str, Any]], folder: Path
 ) -> None:
     """A run per row in the experiment of the record's name."""
-    from forecast.tracking import place
+    from forecast.tracking import tracking_store
     from forecast.tracking.writing import log_content
 
     for row in rows:
@@ -132,7 +132,7 @@ def _publish(
             "key": files.sha256_of([settings, row["row"], errors]),
         }
         log_content(
-            place(root, tracking_uri()),
+            tracking_store(root, tracking_uri()),
             name,
             row["row"],
             content,

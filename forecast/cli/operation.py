@@ -34,7 +34,7 @@ from forecast.system.processes import stop_on_signals
 from forecast.system.stage import duration
 
 if TYPE_CHECKING:
-    from forecast.operations.challenger import Job
+    from forecast.operations.challenger import RetrainingJob
     from forecast.operations.decision import Decision
 
 REASON = typer.Option("", "--reason", help="Why; kept in the history.")
@@ -55,8 +55,10 @@ def promote(
 
     project, uri = _project(root, dataset), tracking_uri()
     if not version:
-        folder, meta = registry.chosen(project, dataset, now=now(), revision=revision(project))
-        version = registry.register(project, dataset, folder, meta, tracking_uri=uri)
+        folder, meta = registry.selected_candidate(
+            project, dataset, now=now(), revision=revision(project)
+        )
+        version = registry.register_candidate(project, dataset, folder, meta, tracking_uri=uri)
     registry.promote(
         project, dataset, version, now=now(), reason=reason or "by hand", tracking_uri=uri
     )
@@ -93,10 +95,10 @@ def status(
     """Show each champion, its age, live error, drift, last and next run; exits 1 when something is
     wrong.
     """
-    from forecast.operations.status import running, status_of
+    from forecast.operations.status import read_status, run_datasets
 
     project = require_project(root)
-    names = [dataset] if dataset else running(project)
+    names = [dataset] if dataset else run_datasets(project)
     if dataset:
         _project(root, dataset)
     if page:
@@ -106,11 +108,11 @@ def status(
     found = []
     for name in names:
         fault = _taken_over(project, name) if registry else ""
-        own = status_of(project, name, now=datetime.now(UTC))
-        found.append(replace(own, state=f"registry: {fault}") if fault and own.good else own)
+        own = read_status(project, name, now=datetime.now(UTC))
+        found.append(replace(own, state=f"registry: {fault}") if fault and own.is_good else own)
     rows = [asdict(entry) for entry in found]
     show(rows if form is Format.json else [row for entry in rows for row in _lines(entry)], form)
-    if not all(entry.good for entry in found):
+    if not all(entry.is_good for entry in found):
         raise typer.Exit(1)
 
 
@@ -119,7 +121,7 @@ def history(dataset: str = DATASET, root: Path = ROOT, form: Format = FORMAT) ->
     from forecast.operations import champion, status
 
     project = _project(root, dataset)
-    rows = champion.history(project, dataset, status.calendar_kind(project, dataset))
+    rows = champion.history_rows(project, dataset, status.calendar_kind(project, dataset))
     if not rows and form is Format.table:
         print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
         return
@@ -133,7 +135,7 @@ def _taken_over(project: Path, dataset: str) -> str:
     from forecast.operations import registry
 
     try:
-        for sentence in registry.repaired(
+        for sentence in registry.repair_registry(
             project, dataset, tracking_uri=tracking_uri(), timeout=0.0
         ):
             print(sentence, file=sys.stderr)
@@ -145,7 +147,7 @@ def _taken_over(project: Path, dataset: str) -> str:
 def _print_champion(project: Path, dataset: str, version: int) -> None:
     from forecast.operations import champion
 
-    meta = champion.read_meta(project, dataset, version)
+    meta = champion.read_card(project, dataset, version)
     skill = f", test skill {100 * meta.metrics['skill']:+.1f} %" if "skill" in meta.metrics else ""
     print(
         f"{dataset}: version {version} ({meta.candidate}{skill}) is the champion. `forecast predict"
@@ -230,7 +232,7 @@ def retrain(
     was refused, 75 when a retraining of the data set runs already.
     """
     from forecast.operations import retrain as work
-    from forecast.operations.challenger import Job
+    from forecast.operations.challenger import RetrainingJob
 
     def said(step: str) -> None:
         print(
@@ -240,14 +242,14 @@ def retrain(
     stop_on_signals()
     shown.work_on(on)
     place = require_project(root).resolve()
-    job = Job(
+    job = RetrainingJob(
         root=place,
         dataset=dataset,
         now=now(),
         environment=dict(os.environ),
         as_of=shown.as_of_moment(as_of) if as_of else None,
         strategy=strategy,
-        say=said,
+        log_step=said,
     )
     started = time.monotonic()
     try:
@@ -293,14 +295,14 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     print(f"Data up to {reach}, decision {decision.key}; took {duration(took)}")
 
 
-def _tell(job: Job, event: str, content: dict[str, object]) -> None:
+def _tell(job: RetrainingJob, event: str, content: dict[str, object]) -> None:
     """Hooks of the checkout's configuration; whatever is wrong with them changes nothing."""
     from forecast.config.operation import load_retraining
     from forecast.operations.decision import notify
 
     try:
         hooks = load_retraining(job.dataset, ProjectPaths.of(job.root).configs).hooks
-        faults = notify(hooks, event, content, root=job.root, given=job.environment)  # type: ignore[arg-type]
+        faults = notify(hooks, event, content, root=job.root, environment=job.environment)  # type: ignore[arg-type]
     except ForecastError as error:
         faults = [f"hooks: {error}"]
     for fault in faults:
@@ -320,7 +322,7 @@ def run(root: Path = ROOT) -> None:
 
     place = require_project(root).resolve()
     jobs = load_schedule(place / "configs")
-    scheduler = Scheduler(place, jobs, dict(os.environ), say=_say)
+    scheduler = Scheduler(place, jobs, dict(os.environ), log_event=_say)
 
     def end(_number: int, _frame: object) -> None:
         scheduler.ending.set()

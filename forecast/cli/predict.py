@@ -48,7 +48,7 @@ def predict(
     entry = load_dataset(dataset, project / "configs")
     asked = shares_of(levels)
     usual = load_evaluation(project / "configs").levels
-    found = predicting.forecast(
+    found = predicting.forecast_champion(
         project, dataset, now=now(), usual_levels=usual, horizon=horizon or None, levels=asked
     )
     for notice in found.notices:
@@ -66,7 +66,7 @@ def predict(
         _table(found, entry)
     if plot:
         path = project / ".forecast" / "plots" / f"{dataset}-forecast.png"
-        print(predicting.draw(found, path, entry.units), file=sys.stderr)
+        print(predicting.draw_forecast(found, path, entry.units), file=sys.stderr)
 
 
 def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
 
     from forecast.config.task import written
 
-    meta = found.champion.meta
+    meta = found.champion.card
     return {
         "dataset": meta.dataset,
         "model": meta.candidate,

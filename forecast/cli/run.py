@@ -68,11 +68,11 @@ def run(
             environment = {**os.environ, JOBS_VARIABLE: str(jobs or default_jobs(os.environ))}
             if models:
                 for name in datasets:
-                    paths = ProjectPaths.of(repro.narrowed(project, name, models, environment))
+                    paths = ProjectPaths.of(repro.run_narrowed(project, name, models, environment))
                     made.append((paths, [name], page.write(paths, [name])))
             else:
                 paths = ProjectPaths.of(project)
-                repro.repro(
+                repro.run_dvc(
                     project, [f"compare@{name}" for name in datasets if dataset], environment
                 )
                 report = paths.report
@@ -148,9 +148,9 @@ def ui(
     ),
 ) -> None:
     """Open MLflow's pages on 127.0.0.1."""
-    from forecast.tracking.tracking_store import hide_password, place
+    from forecast.tracking.tracking_store import hide_password, tracking_store
 
-    store = place(require_project(root), tracking_uri()).uri
+    store = tracking_store(require_project(root), tracking_uri()).uri
     if store.startswith("http"):
         print(f"MLflow runs at {hide_password(store)} (MLFLOW_TRACKING_URI).")
         return
@@ -170,7 +170,7 @@ def published(root: Path) -> str:
         f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)}"
         " set aside."
     )
-    server = hide_password(tracking.place(root, tracking_uri()).uri)
+    server = hide_password(tracking.tracking_store(root, tracking_uri()).uri)
     head, at = "After `forecast ui` the leaderboards are at", "http://127.0.0.1:5000"
     if server.startswith("http"):
         head, at = "The leaderboards are at", server.rstrip("/")

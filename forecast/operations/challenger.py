@@ -24,8 +24,8 @@ from forecast.data.records import FullRecipe, Member, Recipe
 from forecast.forecaster import Forecaster
 from forecast.operations import champion, repro, worktree
 from forecast.operations.champion import Champion
-from forecast.operations.refit import candidate_of
-from forecast.operations.worktree import Tree
+from forecast.operations.refit import recipe_candidate
+from forecast.operations.worktree import WorkTree
 from forecast.system import files
 from forecast.system.errors import BusyError, DataError, ForecastError, GateRefused, InputError
 
@@ -39,7 +39,7 @@ FAILURES: Mapping[int, type[ForecastError]] = {
 
 
 @dataclass(frozen=True)
-class Job:
+class RetrainingJob:
     """One call. `now` and `as_of` are UTC without zone; `say` is called with each step as it
     begins.
     """
@@ -50,25 +50,25 @@ class Job:
     environment: Mapping[str, str]
     as_of: pd.Timestamp | None = None
     strategy: Strategy = "scratch"
-    say: Callable[[str], None] = lambda step: None
+    log_step: Callable[[str], None] = lambda step: None
 
     @property
     def tracking_uri(self) -> str:
         return self.environment.get("MLFLOW_TRACKING_URI", "")
 
     @property
-    def home(self) -> Path:
+    def folder(self) -> Path:
         return ProjectPaths.of(self.root).retraining(self.dataset)
 
 
-def recipe_of(current: Champion) -> FullRecipe:
+def champion_recipe(current: Champion) -> FullRecipe:
     """The champion's recipe as a train stage's record has it; a combination's has those of its
     members, and its rule where that learns the weights, since these have seen rows that a gate
     scores.
     """
     ensemble = current.ensemble
     if not ensemble.members:
-        meta = current.meta
+        meta = current.card
         first = _recipe(meta.candidate, ensemble.forecasters[0])
         return FullRecipe(**{**first.to_json(), "model": meta.model})
     first_seeds = dict(zip(reversed(ensemble.members), reversed(ensemble.forecasters), strict=True))
@@ -76,8 +76,8 @@ def recipe_of(current: Champion) -> FullRecipe:
     for name, weight in ensemble.weights.items():
         members.append(Member(**_recipe(name, first_seeds[name]).to_json(), weight=weight))
     return FullRecipe(
-        candidate=current.meta.candidate,
-        model=current.meta.model,
+        candidate=current.card.candidate,
+        model=current.card.model,
         params=dict(ensemble.rule),
         ranking="shipped",
         members=tuple(members),
@@ -95,7 +95,7 @@ def _recipe(candidate: str, forecaster: Forecaster) -> Recipe:
     )
 
 
-def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
+def provide_tuned_values(job: RetrainingJob, tree: WorkTree, settings: Dataset) -> str:
     """Put the tuned values into the work tree; the digest of the configuration that they and the
     models follow.
 
@@ -104,19 +104,19 @@ def tuned(job: Job, tree: Tree, settings: Dataset) -> str:
     """
     followed = (settings, load_models(tree.paths.configs), load_tuning(tree.paths.configs))
     key = files.sha256_of([part.model_dump(mode="json") for part in followed])[:16]
-    kept = job.home / "tuned" / key
+    kept = job.folder / "tuned" / key
     if not kept.exists():
-        job.say("tune")
-        adopt(job.root, tree.path)
+        job.log_step("tune")
+        copy_snapshots(job.root, tree.path)
         if not tree.paths.pointer(job.dataset).exists():
-            fetch(job, tree)
-        stages(job, tree, f"tune@{job.dataset}")
-        worktree.put(tree.paths.tuned(job.dataset), kept)
-    worktree.put(kept, tree.paths.tuned(job.dataset))
+            fetch_data(job, tree)
+        run_stages(job, tree, f"tune@{job.dataset}")
+        worktree.copy_whole(tree.paths.tuned(job.dataset), kept)
+    worktree.copy_whole(kept, tree.paths.tuned(job.dataset))
     return key
 
 
-def begin_with(job: Job, tree: Tree, current: Champion | None) -> None:
+def provide_warm_weights(job: RetrainingJob, tree: WorkTree, current: Champion | None) -> None:
     """`warm`: the champion's weights as an input of the train stage; `scratch`, or no network:
     none.
     """
@@ -126,34 +126,36 @@ def begin_with(job: Job, tree: Tree, current: Champion | None) -> None:
         return
     if current.ensemble.members or not current.ensemble.forecasters[0].spec.uses_tensorflow:
         return  # a combination's members are as many recipes; they begin anew
-    stored = champion.folder_of(job.root, job.dataset, current.version)
+    stored = champion.version_folder(job.root, job.dataset, current.version)
     seeds = load_tuning(tree.paths.configs).seeds
     sources = {
         seed: stored / f"member-{number}" / "weights.npz"
         for number, seed in enumerate(sorted(seeds))
     }
     leave_warm(
-        folder, candidate_of(recipe_of(current)), {s: p for s, p in sources.items() if p.exists()}
+        folder,
+        recipe_candidate(champion_recipe(current)),
+        {s: p for s, p in sources.items() if p.exists()},
     )
 
 
-def adopt(root: Path, tree: Path) -> None:
+def copy_snapshots(root: Path, tree: Path) -> None:
     """Copy what the checkout's pointers name and the work tree lacks; the checkout is only read."""
     for source in sorted(ProjectPaths.of(root).pointers.glob("*.json")):
         if not (tree / source.relative_to(root)).exists():
-            worktree.put(source, tree / source.relative_to(root))
+            worktree.copy_whole(source, tree / source.relative_to(root))
         pointer = snapshots.read_pointer(tree, source.stem)
         named = [Path(name) for name in (pointer.snapshot, pointer.issued) if name]
         for path in (*named, named[0].with_suffix(".json")):
             if (root / path).exists() and not (tree / path).exists():
-                worktree.put(root / path, tree / path)
+                worktree.copy_whole(root / path, tree / path)
 
 
-def fetch(job: Job, tree: Tree) -> None:
+def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
     """New data into the work tree's own store, from where its last fetch ended; what is joined
     comes first.
     """
-    adopt(job.root, tree.path)
+    copy_snapshots(job.root, tree.path)
     for name in with_joined([job.dataset], tree.paths.configs):
         entry = load_dataset(name, tree.paths.configs)
         for path in entry.source.files:
@@ -163,24 +165,24 @@ def fetch(job: Job, tree: Tree) -> None:
                     f"{source}: no such file. Restore it, or correct `source` in"
                     " configs/datasets.yaml."
                 )
-            worktree.put(source, tree.path / path)
-        last = job.home / ("pointer.json" if name == job.dataset else f"pointer-{name}.json")
+            worktree.copy_whole(source, tree.path / path)
+        last = job.folder / ("pointer.json" if name == job.dataset else f"pointer-{name}.json")
         continued = entry.source.overlap is not None  # anything else is read whole each time
         if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
-            worktree.put(last, tree.paths.pointer(name))
+            worktree.copy_whole(last, tree.paths.pointer(name))
         ingest.fetch_new(
             name, entry, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment
         )
-        worktree.put(tree.paths.pointer(name), last)
+        worktree.copy_whole(tree.paths.pointer(name), last)
 
 
-def stages(job: Job, tree: Tree, target: str, *options: str) -> None:
-    repro.repro(
-        tree.path, (target,), worktree.environment(job.root, job.environment), options=options
+def run_stages(job: RetrainingJob, tree: WorkTree, target: str, *options: str) -> None:
+    repro.run_dvc(
+        tree.path, (target,), worktree.stage_environment(job.root, job.environment), options=options
     )
 
 
-def refit(job: Job, tree: Tree, record: Path, target: Path, *, on: str) -> None:
+def run_refit(job: RetrainingJob, tree: WorkTree, record: Path, target: Path, *, on: str) -> None:
     """`forecast.operations.refit` in the work tree; its error as ours."""
     if not tree.path.exists():
         raise ForecastError(
@@ -188,7 +190,7 @@ def refit(job: Job, tree: Tree, record: Path, target: Path, *, on: str) -> None:
         )
     command = [sys.executable, "-m", "forecast.operations.refit", job.dataset, "--on", on]
     command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
-    env = worktree.environment(job.root, job.environment)
+    env = worktree.stage_environment(job.root, job.environment)
     done = subprocess.run(
         command, cwd=tree.path, env=env, stderr=subprocess.PIPE, text=True, check=False
     )

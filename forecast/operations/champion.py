@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from forecast.forecaster.ensemble import Ensemble
 
 SCHEMA = 1
-META = "champion.json"
-KEPT = 3
+CARD_FILE = "champion.json"
+KEPT_VERSIONS = 3
 """Newest versions that stay on disk besides those an alias names."""
 
 
 @dataclass(frozen=True)
-class Meta:
+class ChampionCard:
     """What is known about one version. Times are UTC in ISO 8601.
 
     training_cutoff: the last row that choices and weights saw, not what `refit` added;
@@ -64,7 +64,7 @@ class Meta:
     naive: Mapping[str, list[float | None]] = field(default_factory=dict)
     refit_of: int | None = None
 
-    def tags(self) -> dict[str, str]:
+    def registry_tags(self) -> dict[str, str]:
         """For the registry: everything that is one value."""
         plain = {k: v for k, v in asdict(self).items() if not isinstance(v, dict) and v is not None}
         scores = {f"test_{name}": f"{value:.6g}" for name, value in self.metrics.items()}
@@ -77,12 +77,12 @@ class Champion:
 
     version: int
     ensemble: Ensemble
-    meta: Meta
+    card: ChampionCard
     notice: str = ""
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveAccuracy:
     """One version's live accuracy over the actuals known so far.
 
     error: mean over series of the MAE over that of the test block at the same steps (1: as on
@@ -103,7 +103,7 @@ def load(root: Path, dataset: str) -> Champion:
     `InputError` when the dataset has none, or when every copy is of another schema; `DataError`
     when none is intact.
     """
-    named = aliases(root, dataset)
+    named = read_aliases(root, dataset)
     if "champion" not in named:
         raise InputError(
             f"Dataset {dataset!r} has no champion: `forecast run`, then `forecast promote"
@@ -125,67 +125,69 @@ def load(root: Path, dataset: str) -> Champion:
             f"Version {named['champion']} cannot be used: {error} Forecasting with version"
             f" {previous} instead."
         )
-        return Champion(found.version, found.ensemble, found.meta, f"{notice} {_repair(dataset)}")
+        return Champion(found.version, found.ensemble, found.card, f"{notice} {_repair(dataset)}")
 
 
 def load_version(root: Path, dataset: str, version: int) -> Champion:
     """One stored version, every file checked against its digest."""
     from forecast.forecaster.ensemble import MANIFEST, Ensemble
 
-    folder = folder_of(root, dataset, version)
+    folder = version_folder(root, dataset, version)
     content = _described(folder)
     ensemble = Ensemble.load(folder)
     _require_same(folder / MANIFEST, content["model_sha256"])
-    return Champion(version, ensemble, files.remade(Meta, content["meta"]))
+    return Champion(version, ensemble, files.remade(ChampionCard, content["meta"]))
 
 
-def verify(root: Path, dataset: str, version: int) -> None:
+def verify_version(root: Path, dataset: str, version: int) -> None:
     """Raises what `load_version` would for a missing or damaged file, from digests alone:
     milliseconds.
     """
-    folder = folder_of(root, dataset, version)
+    folder = version_folder(root, dataset, version)
     _require_same(folder / "ensemble.json", _described(folder)["model_sha256"])
     for name, wanted in files.read_json(folder / "ensemble.json")["files"].items():
         _require_same(folder / name, wanted)
 
 
-def read_meta(root: Path, dataset: str, version: int) -> Meta:
+def read_card(root: Path, dataset: str, version: int) -> ChampionCard:
     """What is known about a stored version, without loading its model."""
-    return files.remade(Meta, _described(folder_of(root, dataset, version))["meta"])
+    return files.remade(ChampionCard, _described(version_folder(root, dataset, version))["meta"])
 
 
-def known_meta(root: Path, dataset: str, version: object) -> Meta | None:
+def find_card(root: Path, dataset: str, version: object) -> ChampionCard | None:
     """The same; None for a version that is not here: one that was pruned, which the registry still
     has.
     """
     try:
-        return read_meta(root, dataset, version) if isinstance(version, int) else None
+        return read_card(root, dataset, version) if isinstance(version, int) else None
     except ForecastError:
         return None
 
 
-def store(root: Path, dataset: str, version: int, ensemble: Ensemble, meta: Meta) -> None:
+def store_version(
+    root: Path, dataset: str, version: int, ensemble: Ensemble, card: ChampionCard
+) -> None:
     """Write one version whole. No alias moves."""
-    with files.atomic_directory(folder_of(root, dataset, version)) as temporary:
-        write(temporary, ensemble, meta)
+    with files.atomic_directory(version_folder(root, dataset, version)) as temporary:
+        write_version(temporary, ensemble, card)
 
 
-def write(folder: Path, ensemble: Ensemble, meta: Meta) -> None:
+def write_version(folder: Path, ensemble: Ensemble, card: ChampionCard) -> None:
     """The ensemble and champion.json; this is also what the registry's artifact holds."""
     from forecast.forecaster.ensemble import MANIFEST
 
     ensemble.save(folder)
     content = {
         "schema": SCHEMA,
-        "meta": asdict(meta),
+        "meta": asdict(card),
         "model_sha256": files.sha256(folder / MANIFEST),
     }
-    files.write_json(folder / META, {**content, "digest": files.sha256_of(content)})
+    files.write_json(folder / CARD_FILE, {**content, "digest": files.sha256_of(content)})
 
 
-def aliases(root: Path, dataset: str) -> dict[str, int]:
+def read_aliases(root: Path, dataset: str) -> dict[str, int]:
     """Alias → version as this machine knows it; empty before the first registration."""
-    path = folder_of(root, dataset) / "aliases.json"
+    path = version_folder(root, dataset) / "aliases.json"
     try:
         return {str(name): int(version) for name, version in files.read_json(path).items()}
     except FileNotFoundError:
@@ -197,31 +199,35 @@ def aliases(root: Path, dataset: str) -> dict[str, int]:
         ) from None
 
 
-def write_aliases(root: Path, dataset: str, named: Mapping[str, int]) -> None:
+def write_aliases(root: Path, dataset: str, aliases: Mapping[str, int]) -> None:
     """The one step that changes which version forecasts; atomic."""
-    files.write_json(folder_of(root, dataset) / "aliases.json", dict(named))
+    files.write_json(version_folder(root, dataset) / "aliases.json", dict(aliases))
 
 
-def versions(root: Path, dataset: str) -> list[int]:
+def stored_versions(root: Path, dataset: str) -> list[int]:
     """The stored versions, oldest first."""
-    return sorted(int(path.parent.name) for path in folder_of(root, dataset).glob(f"[0-9]*/{META}"))
+    return sorted(
+        int(path.parent.name) for path in version_folder(root, dataset).glob(f"[0-9]*/{CARD_FILE}")
+    )
 
 
-def prune(root: Path, dataset: str) -> None:
+def prune_versions(root: Path, dataset: str) -> None:
     """Remove stored versions that no alias names, except the newest `KEPT`; the registry keeps them
     all.
     """
-    for version in set(versions(root, dataset)[:-KEPT]) - set(aliases(root, dataset).values()):
-        shutil.rmtree(folder_of(root, dataset, version))
+    for version in set(stored_versions(root, dataset)[:-KEPT_VERSIONS]) - set(
+        read_aliases(root, dataset).values()
+    ):
+        shutil.rmtree(version_folder(root, dataset, version))
 
 
-def folder_of(root: Path, dataset: str, version: int | None = None) -> Path:
+def version_folder(root: Path, dataset: str, version: int | None = None) -> Path:
     folder = ProjectPaths.of(root).champions(dataset)
     return folder if version is None else folder / str(version)
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    path = folder / META
+    path = folder / CARD_FILE
     content = files.read_saved(path, SCHEMA)
     digest = content.pop("digest", None)
     if digest != files.sha256_of(content):
@@ -242,20 +248,20 @@ def _repair(dataset: str) -> str:
 
 
 HISTORY = "history.jsonl"
-LONGEST = 1000
+MAX_EVENTS = 1000
 """Events kept: three years of daily ones."""
 
 
 def record_event(root: Path, dataset: str, event: Mapping[str, Any], *, now: pd.Timestamp) -> None:
     """Append one event; the file is replaced whole, so a kill leaves the old one or the new one."""
-    lines = [*events(root, dataset), {"at": now.floor("s").isoformat(), **event}][-LONGEST:]
+    lines = [*read_events(root, dataset), {"at": now.floor("s").isoformat(), **event}][-MAX_EVENTS:]
     text = "".join(json.dumps(line, sort_keys=True, default=str) + "\n" for line in lines)
-    files.write_text(folder_of(root, dataset) / HISTORY, text)
+    files.write_text(version_folder(root, dataset) / HISTORY, text)
 
 
-def events(root: Path, dataset: str) -> list[dict[str, Any]]:
+def read_events(root: Path, dataset: str) -> list[dict[str, Any]]:
     """All events, oldest first; a line that cannot be read is left out."""
-    path = folder_of(root, dataset) / HISTORY
+    path = version_folder(root, dataset) / HISTORY
     if not path.exists():
         return []
     found = []
@@ -265,13 +271,13 @@ def events(root: Path, dataset: str) -> list[dict[str, Any]]:
     return found
 
 
-def history(root: Path, dataset: str, kind: str) -> list[dict[str, Any]]:
+def history_rows(root: Path, dataset: str, kind: str) -> list[dict[str, Any]]:
     """The events as rows of equal columns, with what is known about the version of each. kind: of
     the calendar.
     """
     rows = []
-    for event in events(root, dataset):
-        meta = known_meta(root, dataset, event.get("version"))
+    for event in read_events(root, dataset):
+        meta = find_card(root, dataset, event.get("version"))
         skill = meta.metrics.get("skill") if meta else None
         rows.append(
             {
@@ -288,10 +294,12 @@ def history(root: Path, dataset: str, kind: str) -> list[dict[str, Any]]:
     return rows
 
 
-def remembered(root: Path, dataset: str) -> tuple[str, list[Live]]:
+def read_live_accuracy(root: Path, dataset: str) -> tuple[str, list[LiveAccuracy]]:
     """The scores as last written, and the `as_of` of their data; empty when there are none."""
     content = files.noted(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"))
     try:
-        return str(content["as_of"]), [files.remade(Live, entry) for entry in content["live"]]
+        return str(content["as_of"]), [
+            files.remade(LiveAccuracy, entry) for entry in content["live"]
+        ]
     except (TypeError, KeyError):
         return "", []

@@ -21,11 +21,11 @@ import pandas as pd
 from forecast.config.operation import Event, Hooks
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, registry
-from forecast.operations.champion import Meta
-from forecast.operations.registry import Overtaken
+from forecast.operations.champion import ChampionCard
+from forecast.operations.registry import ChampionChanged
 from forecast.system import files
 from forecast.system.errors import ForecastError
-from forecast.tracking import place
+from forecast.tracking import tracking_store
 from forecast.tracking.writing import log_decision
 
 PROMOTING = ("better", "equivalent", "first")
@@ -55,7 +55,7 @@ class Decision:
     word: str
     reason: str
     champion: int | None = None
-    alias: int | None = None
+    served_version: int | None = None
     candidate: str = ""
     version: int | None = None
     refit_version: int | None = None
@@ -70,14 +70,14 @@ class Decision:
         return self.word in PROMOTING
 
 
-def key_of(of: Decision) -> str:
+def decision_key(of: Decision) -> str:
     """One digest of what decides: the same again is nothing to do."""
     return files.sha256_of(
         [of.dataset, of.as_of, of.data_sha256, of.config_hash, of.revision, of.strategy]
     )[:24]
 
 
-def known(root: Path, dataset: str) -> list[Decision]:
+def read_decisions(root: Path, dataset: str) -> list[Decision]:
     """Every finished decision, oldest first; one that cannot be read is left out."""
     found = []
     for path in (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json"):
@@ -91,13 +91,13 @@ def from_json(content: Mapping[str, Any]) -> Decision:
     return files.remade(Decision, {**content, **lists})
 
 
-def write_pending(root: Path, decision: Decision, candidate: Path, meta: Meta) -> None:
+def write_pending(root: Path, decision: Decision, candidate: Path, card: ChampionCard) -> None:
     """The decision and all that carrying it out needs, whole or not at all."""
     with files.atomic_directory(
         ProjectPaths.of(root).retraining(decision.dataset) / "pending"
     ) as folder:
         shutil.copytree(candidate, folder / "candidate")
-        files.write_json(folder / "meta.json", asdict(meta))
+        files.write_json(folder / "meta.json", asdict(card))
         files.write_json(folder / "decision.json", asdict(decision))
 
 
@@ -108,7 +108,7 @@ def finish_pending(
     now: pd.Timestamp,
     tracking_uri: str,
     refit: Refit | None,
-    say: Callable[[str], None],
+    log_step: Callable[[str], None],
 ) -> Decision | None:
     """Carry out the pending decision, every step of which may have been done before; None when
     there is none.
@@ -120,24 +120,24 @@ def finish_pending(
     if not (pending / "decision.json").exists():
         return None
     decision = from_json(files.read_json(pending / "decision.json"))
-    meta = files.remade(Meta, files.read_json(pending / "meta.json"))
-    say("register")
-    version = registry.register(
+    meta = files.remade(ChampionCard, files.read_json(pending / "meta.json"))
+    log_step("register")
+    version = registry.register_candidate(
         root, dataset, pending / "candidate", meta, tracking_uri=tracking_uri
     )
-    say("promote")
+    log_step("promote")
     decision = replace(decision, version=version)
-    against = decision.champion if decision.alias is None else decision.alias
+    against = decision.champion if decision.served_version is None else decision.served_version
     try:
         registry.promote_judged(root, dataset, version, against, now, decision.reason, tracking_uri)
-    except Overtaken as error:
+    except ChampionChanged as error:
         decision = replace(decision, word="kept", reason=str(error))
     if refit is not None and decision.promotes:
-        say("refit")
+        log_step("refit")
         decision = _refitted(
             root, decision, meta, pending, now=now, tracking_uri=tracking_uri, refit=refit
         )
-    say("record")
+    log_step("record")
     conclude(root, decision, now=now, tracking_uri=tracking_uri)
     shutil.rmtree(pending)
     return decision
@@ -146,7 +146,7 @@ def finish_pending(
 def _refitted(
     root: Path,
     decision: Decision,
-    meta: Meta,
+    meta: ChampionCard,
     pending: Path,
     *,
     now: pd.Timestamp,
@@ -169,13 +169,15 @@ def _refitted(
         metrics={},
         refit_of=decision.version,
     )
-    version = registry.register(root, decision.dataset, folder, unscored, tracking_uri=tracking_uri)
+    version = registry.register_candidate(
+        root, decision.dataset, folder, unscored, tracking_uri=tracking_uri
+    )
     reason = f"version {decision.version} fitted again on all data, unscored"
     try:
         registry.promote_judged(
             root, decision.dataset, version, decision.version, now, reason, tracking_uri
         )
-    except Overtaken as error:
+    except ChampionChanged as error:
         return replace(decision, note=f"the refit on all data does not serve: {error}")
     return replace(decision, refit_version=version)
 
@@ -187,7 +189,8 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
     folder = ProjectPaths.of(root).retraining(decision.dataset) / "decisions"
     files.write_json(folder / f"{decision.key}.json", asdict(decision))
     if not any(
-        event.get("decision") == decision.key for event in champion.events(root, decision.dataset)
+        event.get("decision") == decision.key
+        for event in champion.read_events(root, decision.dataset)
     ):
         drifted = [shift["what"] for shift in decision.drift if shift["drifted"]]
         event = {
@@ -198,25 +201,33 @@ def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri:
             "drift": ", ".join(drifted) or "none",
         }
         champion.record_event(root, decision.dataset, event, now=now)
-    offer_again(root, decision.dataset, now=now, tracking_uri=tracking_uri)
+    log_unlogged(root, decision.dataset, now=now, tracking_uri=tracking_uri)
 
 
-def offer_again(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str) -> None:
+def log_unlogged(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: str) -> None:
     """Log every finished decision that MLflow does not have yet; what it still does not take waits
     for the next.
     """
-    for decision in known(root, dataset):
+    for decision in read_decisions(root, dataset):
         marker = ProjectPaths.of(root).retraining(dataset) / "decisions" / f"{decision.key}.logged"
         if not marker.exists():
             with contextlib.suppress(ForecastError):
                 run = log_decision(
-                    place(root, tracking_uri), dataset, asdict(decision), now=now.timestamp()
+                    tracking_store(root, tracking_uri),
+                    dataset,
+                    asdict(decision),
+                    now=now.timestamp(),
                 )
                 files.write_text(marker, run + "\n")
 
 
 def notify(
-    hooks: Hooks, event: Event, decision: Mapping[str, Any], *, root: Path, given: Mapping[str, str]
+    hooks: Hooks,
+    event: Event,
+    decision: Mapping[str, Any],
+    *,
+    root: Path,
+    environment: Mapping[str, str],
 ) -> list[str]:
     """Run the command and call the webhook where `event` is asked for; a sentence, no error, for
     each that failed.
@@ -224,8 +235,8 @@ def notify(
     if event not in hooks.on:
         return []
     content = json.dumps({"event": event, **decision}, default=str) + "\n"
-    address = given.get("FORECAST_WEBHOOK") or hooks.webhook
-    faults = [_run(hooks, event, content, root, given)] if hooks.command else []
+    address = environment.get("FORECAST_WEBHOOK") or hooks.webhook
+    faults = [_run(hooks, event, content, root, environment)] if hooks.command else []
     faults += [_post(address, content, hooks.timeout_seconds)] if address else []
     return list(filter(None, faults))
 

@@ -30,15 +30,15 @@ from forecast.data.panel import Panel, Series, from_frame, series_name
 from forecast.data.splits import Borders, cut, origins_of
 from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.intervals import RAW, SCALES
-from forecast.operations.champion import Meta
-from forecast.operations.gate import Evidence
+from forecast.operations.champion import ChampionCard
+from forecast.operations.gate import PairEvidence
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError
 
 YEAR = pd.Timedelta(365, "D")
 
 
-def blocks(ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int) -> dict[str, Any]:
+def gate_splits(ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int) -> dict[str, Any]:
     """`splits` for data at the times `ds`: the newest `fresh_steps` origins for the gate, before
     them calibration and validation as long as they are configured, everything earlier for training.
 
@@ -84,7 +84,7 @@ def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, p
 
 
 @dataclass(frozen=True)
-class Case:
+class GateData:
     """The prepared data of one gate. `scale`: per series and target what errors are divided by."""
 
     panel: Panel
@@ -92,14 +92,14 @@ class Case:
     scale: Mapping[tuple[str, int], float]
 
     @classmethod
-    def read(cls, project: Path, name: str, task: Task) -> Case:
+    def read(cls, project: Path, name: str, task: Task) -> GateData:
         """What stage `prepare` wrote below `project`."""
         paths = ProjectPaths.of(project)
         panel = from_frame(files.read_frame(paths.frame(name)), name, task)
         borders = Borders.from_json(files.read_json(paths.borders(name)))
-        return cls(panel, borders, _scales(panel, borders))
+        return cls(panel, borders, _error_scales(panel, borders))
 
-    def rows(self, after: Sequence[pd.Timestamp]) -> dict[str, np.ndarray]:
+    def fresh_rows(self, after: Sequence[pd.Timestamp]) -> dict[str, np.ndarray]:
         """Per series the origins of the test block whose first target lies after every moment of
         `after`.
         """
@@ -112,7 +112,7 @@ class Case:
             )
         return found
 
-    def loss(self, ensemble: Ensemble, rows: Mapping[str, np.ndarray]) -> pd.Series:
+    def model_loss(self, ensemble: Ensemble, rows: Mapping[str, np.ndarray]) -> pd.Series:
         """Mean scaled absolute error over horizon, targets and series at each origin, indexed by
         its time.
 
@@ -120,7 +120,7 @@ class Case:
         """
         with np.errstate(all="ignore"):
             forecasts = ensemble.predict(self.panel, rows)
-        return self._mean(forecasts, rows)
+        return self._mean_loss(forecasts, rows)
 
     def naive_loss(self, rows: Mapping[str, np.ndarray]) -> pd.Series:
         """The same of repeating the last observed value."""
@@ -129,9 +129,9 @@ class Case:
         for uid, at in rows.items():
             known = pd.DataFrame(self.panel.by_id[uid].values[:, :outputs]).ffill().to_numpy()
             forecasts[uid] = np.repeat(known[at][:, None, :], horizon, axis=1)
-        return self._mean(forecasts, rows)
+        return self._mean_loss(forecasts, rows)
 
-    def _mean(
+    def _mean_loss(
         self, forecasts: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]
     ) -> pd.Series:
         parts = []
@@ -154,7 +154,7 @@ class Case:
         )
 
 
-def _scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:
+def _error_scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:
     found = {}
     for series in panel.series:
         train = series.values[: cut(series, borders).train[1]]
@@ -169,22 +169,22 @@ def _scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:
     return found
 
 
-def fresh(
-    case: Case, challenger: Ensemble, champion: Ensemble | None, seen: Sequence[pd.Timestamp]
+def fresh_losses(
+    case: GateData, challenger: Ensemble, champion: Ensemble | None, seen: Sequence[pd.Timestamp]
 ) -> pd.DataFrame:
     """Losses on the fresh origins: index cutoff, columns challenger, naive and, if there is one,
     champion.
 
     `seen`: the last target that each model used in fitting, early stopping, tuning or calibration.
     """
-    rows = case.rows(seen)
-    own = {} if champion is None else {"champion": case.loss(champion, rows)}
+    rows = case.fresh_rows(seen)
+    own = {} if champion is None else {"champion": case.model_loss(champion, rows)}
     return pd.DataFrame(
-        {"challenger": case.loss(challenger, rows), "naive": case.naive_loss(rows), **own}
+        {"challenger": case.model_loss(challenger, rows), "naive": case.naive_loss(rows), **own}
     )
 
 
-def can_be_judged(champion: Ensemble, task: Task) -> bool:
+def has_same_task(champion: Ensemble, task: Task) -> bool:
     """Whether the champion forecasts what the configuration asks for now: the same columns, steps
     and lookback.
     """
@@ -202,10 +202,10 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[dict[str, Any]] = []
+        self.entries: list[dict[str, Any]] = []
         if path.exists():
             try:
-                self.rows = files.read_json(path)["rows"]
+                self.entries = files.read_json(path)["rows"]
             except (ValueError, KeyError, TypeError):
                 raise ForecastError(
                     f"{path}: cannot be read. Delete it: evidence is then gathered anew."
@@ -213,25 +213,25 @@ class Ledger:
 
     def add(self, losses: pd.DataFrame, *, version: int, recipe: str, at: pd.Timestamp) -> None:
         """Count the origins of `losses` that are newer than any this pair has counted."""
-        own = self._own(version, recipe)
+        own = self._entries_of(version, recipe)
         last = max((pd.Timestamp(row["origin"]) for row in own), default=pd.Timestamp.min)
         pair = {"version": version, "recipe": recipe, "at": at.isoformat()}
         finite = losses[np.isfinite(losses[["champion", "challenger"]]).all(axis=1)]
         for origin, row in finite[finite.index > last].iterrows():
             both = {"champion": float(row["champion"]), "challenger": float(row["challenger"])}
-            self.rows.append({"origin": pd.Timestamp(str(origin)).isoformat(), **both, **pair})
+            self.entries.append({"origin": pd.Timestamp(str(origin)).isoformat(), **both, **pair})
 
-    def evidence(self, *, version: int, recipe: str) -> Evidence | None:
+    def evidence(self, *, version: int, recipe: str) -> PairEvidence | None:
         """What one pair has gathered, None when nothing.
 
         `test` counts the pairs begun in the year before it began, itself included; two models that
         lost the same at every origin were never told apart, so they are no test.
         """
-        own = self._own(version, recipe)
+        own = self._entries_of(version, recipe)
         if not own:
             return None
         begun: dict[tuple[int, str], pd.Timestamp] = {}
-        for row in self.rows:
+        for row in self.entries:
             if row["champion"] != row["challenger"]:
                 begun.setdefault((row["version"], row["recipe"]), pd.Timestamp(row["at"]))
         mine = pd.Timestamp(own[0]["at"])
@@ -247,17 +247,19 @@ class Ledger:
         champion, challenger = (
             np.array([row[name] for row in own]) for name in ("champion", "challenger")
         )
-        return Evidence(champion, challenger, test=test, first=first)
+        return PairEvidence(champion, challenger, pair_number=test, n_first=first)
 
     def save(self) -> None:
-        files.write_json(self.path, {"rows": self.rows})
+        files.write_json(self.path, {"rows": self.entries})
 
-    def _own(self, version: int, recipe: str) -> list[dict[str, Any]]:
-        return [row for row in self.rows if row["version"] == version and row["recipe"] == recipe]
+    def _entries_of(self, version: int, recipe: str) -> list[dict[str, Any]]:
+        return [
+            row for row in self.entries if row["version"] == version and row["recipe"] == recipe
+        ]
 
 
 BINS = 10
-LEAST = 20
+MIN_VALUES = 20
 """Independent values below which a distribution is not compared."""
 
 
@@ -291,7 +293,9 @@ def psi(reference: ArrayLike, current: ArrayLike, *, bins: int = BINS) -> float:
     return float(np.sum((q - p) * np.log(q / p)))
 
 
-def shifts(panel: Panel, meta: Meta, rules: Retraining, *, recent_steps: int) -> list[Shift]:
+def measure_shifts(
+    panel: Panel, meta: ChampionCard, rules: Retraining, *, recent_steps: int
+) -> list[Shift]:
     """Every column of every series: what came after the champion's training against the training
     rows.
 
@@ -301,10 +305,10 @@ def shifts(panel: Panel, meta: Meta, rules: Retraining, *, recent_steps: int) ->
     cutoff = np.datetime64(pd.Timestamp(meta.training_cutoff))
     for series in panel.series:
         for channel, column in ((i, c) for i, c in enumerate(panel.task.columns) if c.lead <= 1):
-            old, new = _changes(
+            old, new = _seasonal_changes(
                 series, channel, column, panel.task.season_length, cutoff, recent_steps
             )
-            if min(len(old), len(new)) >= LEAST:
+            if min(len(old), len(new)) >= MIN_VALUES:
                 size, p = psi(old, new), float(stats.ks_2samp(old, new).pvalue)
                 drifted = size >= rules.psi and p < rules.ks_p
                 found.append(
@@ -313,8 +317,8 @@ def shifts(panel: Panel, meta: Meta, rules: Retraining, *, recent_steps: int) ->
     return found
 
 
-def live_error(
-    champion: Ensemble, meta: Meta, panel: Panel, rules: Retraining, *, recent_steps: int
+def measure_live_error(
+    champion: Ensemble, meta: ChampionCard, panel: Panel, rules: Retraining, *, recent_steps: int
 ) -> Shift | None:
     """The champion's error on the newest origins after everything it has seen, over what its test
     block promised.
@@ -334,7 +338,7 @@ def live_error(
         rows[series.unique_id] = np.arange(first, len(series) - horizon, step_size)
     if min(map(len, rows.values())) < 8 or not meta.expected:
         return None
-    ratios = _ratios(champion, meta.expected, panel, rows)
+    ratios = _error_ratios(champion, meta.expected, panel, rows)
     if not ratios:
         return None
     ratio = float(np.mean(ratios))
@@ -343,7 +347,7 @@ def live_error(
     )
 
 
-def _ratios(
+def _error_ratios(
     champion: Ensemble,
     expected: Mapping[str, list[float | None]],
     panel: Panel,
@@ -369,7 +373,7 @@ def _ratios(
     return found
 
 
-def _changes(
+def _seasonal_changes(
     series: Series,
     channel: int,
     column: TaskColumn,
@@ -393,7 +397,7 @@ def _changes(
 
 
 @dataclass(frozen=True)
-class Due:
+class DueDecision:
     """`reasons`: why a challenger is made, empty when it is not; `ageing`: why an equivalent one
     may take over.
     """
@@ -403,8 +407,8 @@ class Due:
     numbers: dict[str, Any]
 
 
-def due(
-    meta: Meta | None,
+def judge_due(
+    meta: ChampionCard | None,
     shifts: list[Shift],
     dataset: Dataset,
     rules: Retraining,
@@ -412,12 +416,12 @@ def due(
     as_of: pd.Timestamp,
     now: pd.Timestamp,
     new_steps: int,
-) -> Due:
+) -> DueDecision:
     """Age by the data, which reach to `as_of`, or by the clock where rows have no dates; drift;
     steps since a gate.
     """
     if meta is None:
-        return Due(("there is no champion",), "", {"new_steps": new_steps})
+        return DueDecision(("there is no champion",), "", {"new_steps": new_steps})
     # Not below 0: `meta` counts to the end of its last day, the data to the begin of their last
     # step.
     began, known = (
@@ -434,6 +438,6 @@ def due(
     wanted = rules.new_steps or dataset.horizon
     if new_steps >= wanted:
         reasons.append(f"{new_steps} new steps ({wanted} wanted)")
-    return Due(
+    return DueDecision(
         tuple(reasons), " and ".join(ageing), {"age_days": round(age, 3), "new_steps": new_steps}
     )

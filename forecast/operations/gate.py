@@ -24,22 +24,22 @@ from forecast.comparison.sentences import percent
 from forecast.system import files
 
 Array = NDArray[np.float64]
-Word = Literal["better", "equivalent", "first", "kept"]
+Outcome = Literal["better", "equivalent", "first", "kept"]
 
 
 @dataclass(frozen=True)
-class Rules:
+class GateRules:
     """alpha: chance of any "better" without a reason, over all looks; margin: of "equivalent",
     relative loss.
     """
 
     alpha: float = 0.05
     margin: float = MARGIN
-    least_fresh: int = 60
+    min_fresh: int = 60
 
 
 @dataclass(frozen=True)
-class Fresh:
+class FreshLosses:
     """Mean loss over horizon and series at each fresh origin (n,), time order: the champion's
     recipe, the challenger, repeating the last value. `champion` is None while there is none.
     """
@@ -50,7 +50,7 @@ class Fresh:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PairEvidence:
     """Losses of one (champion, recipe) pair over every origin counted so far (m,), each once, the
     fresh ones included.
 
@@ -60,25 +60,30 @@ class Evidence:
 
     champion: Array
     challenger: Array
-    test: int
-    first: int
+    pair_number: int
+    n_first: int
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """`word`: better, equivalent and first promote; kept does not.
 
     `numbers`: everything it was decided on.
     """
 
-    word: Word
+    word: Outcome
     reason: str
     numbers: dict[str, Any]
 
 
 def decide(
-    fresh: Fresh, evidence: Evidence | None, steps: Spacing, rules: Rules, *, ageing: str = ""
-) -> Verdict:
+    fresh: FreshLosses,
+    evidence: PairEvidence | None,
+    steps: Spacing,
+    rules: GateRules,
+    *,
+    ageing: str = "",
+) -> GateVerdict:
     """The verdict. `ageing`: why the champion is stale or drifting, empty while it is neither.
 
     Promotes when the challenger is better (`always_valid`), or equivalent to an ageing champion; in
@@ -87,33 +92,33 @@ def decide(
     """
     numbers: dict[str, Any] = {
         "n_fresh": len(fresh.challenger),
-        "least_fresh": rules.least_fresh,
+        "least_fresh": rules.min_fresh,
         "ageing": ageing,
     }
     if not np.isfinite(fresh.challenger).all():
         bad = int((~np.isfinite(fresh.challenger)).sum())
-        return Verdict("kept", f"the challenger's loss is not finite at {bad} origins", numbers)
-    if len(fresh.challenger) < rules.least_fresh:
-        few = f"not enough fresh origins ({len(fresh.challenger)}; {rules.least_fresh} are needed)"
-        return Verdict("kept", few, numbers)
+        return GateVerdict("kept", f"the challenger's loss is not finite at {bad} origins", numbers)
+    if len(fresh.challenger) < rules.min_fresh:
+        few = f"not enough fresh origins ({len(fresh.challenger)}; {rules.min_fresh} are needed)"
+        return GateVerdict("kept", few, numbers)
     numbers |= _means(fresh)
     skill = numbers["challenger_skill"]
     if fresh.champion is None:
         if skill >= 0:
-            return Verdict(
+            return GateVerdict(
                 "first", f"there is no champion; skill against naive {percent(skill)}", numbers
             )
-        return Verdict(
+        return GateVerdict(
             "kept", f"worse than naive ({percent(skill)} skill); there is no champion yet", numbers
         )
     if evidence is None or not np.isfinite(fresh.champion).all():
         return _without_a_champion(skill, numbers)
-    sequence = always_valid(evidence, steps, alpha=level(rules.alpha, evidence.test))
+    sequence = sequential_test(evidence, steps, alpha=pair_alpha(rules.alpha, evidence.pair_number))
     same = equivalence(evidence.challenger, evidence.champion, margin=rules.margin, **steps)
     # Two models with the same loss at every origin are one function: no number of origins is needed
     # to see it.
     word = "equivalent" if np.array_equal(fresh.challenger, fresh.champion) else same.word
-    numbers |= {"evidence": asdict(sequence), "test": evidence.test}
+    numbers |= {"evidence": asdict(sequence), "test": evidence.pair_number}
     numbers["equivalence"] = {
         "word": word,
         "upper": files.json_number(same.upper),
@@ -124,26 +129,28 @@ def decide(
 
 def _judged(
     sequence: SequentialTest, same: str, skill: float, numbers: dict[str, Any], ageing: str
-) -> Verdict:
+) -> GateVerdict:
     ahead = numbers["relative_difference"] < 0
     if sequence.better and ahead and skill > 0:
-        return Verdict("better", f"better than the champion: {_shown(sequence)}", numbers)
+        return GateVerdict(
+            "better", f"better than the champion: {_describe_test(sequence)}", numbers
+        )
     if ageing and same == "equivalent" and skill > 0:
-        return Verdict("equivalent", f"no worse than the champion, which is {ageing}", numbers)
+        return GateVerdict("equivalent", f"no worse than the champion, which is {ageing}", numbers)
     if (sequence.better or (ageing and same == "equivalent")) and not skill > 0:
-        return Verdict(
+        return GateVerdict(
             "kept", f"no better than repeating the last value ({percent(skill)} skill)", numbers
         )
-    reason = f"not shown to be better: {_shown(sequence)}"
+    reason = f"not shown to be better: {_describe_test(sequence)}"
     if ageing:
         reason += (
             f"; nor to be no worse (the champion is {ageing};"
             f" {numbers['equivalence']['note'] or same})"
         )
-    return Verdict("kept", reason, numbers)
+    return GateVerdict("kept", reason, numbers)
 
 
-def _without_a_champion(skill: float, numbers: dict[str, Any]) -> Verdict:
+def _without_a_champion(skill: float, numbers: dict[str, Any]) -> GateVerdict:
     """The champion forecasts what is not finite: whatever has skill is better."""
     numbers = {
         name: value
@@ -151,8 +158,8 @@ def _without_a_champion(skill: float, numbers: dict[str, Any]) -> Verdict:
         if not name.startswith(("champion", "relative"))
     }
     if skill > 0:
-        return Verdict("better", "the champion's forecasts are not finite", numbers)
-    return Verdict(
+        return GateVerdict("better", "the champion's forecasts are not finite", numbers)
+    return GateVerdict(
         "kept", f"the champion's forecasts are not finite, but skill is {percent(skill)}", numbers
     )
 
@@ -175,7 +182,7 @@ class SequentialTest:
         return self.z >= self.boundary
 
 
-def always_valid(evidence: Evidence, steps: Spacing, *, alpha: float) -> SequentialTest:
+def sequential_test(evidence: PairEvidence, steps: Spacing, *, alpha: float) -> SequentialTest:
     """Is the mean of champion - challenger above zero, whenever and however often this is asked?
 
     z is the normal quantile of the t ratio with the standard error and degrees of freedom of
@@ -186,7 +193,7 @@ def always_valid(evidence: Evidence, steps: Spacing, *, alpha: float) -> Sequent
     difference = evidence.champion - evidence.challenger
     n = len(difference)
     mean = float(difference.mean()) if n else math.nan
-    limit = boundary(n / max(evidence.first, 1), alpha)
+    limit = boundary(n / max(evidence.n_first, 1), alpha)
     if n < MINIMUM:
         return SequentialTest(0.0, limit, n, mean, alpha, f"{n} origins; {MINIMUM} are needed")
     if not np.any(difference):
@@ -206,7 +213,7 @@ def boundary(information: float, alpha: float) -> float:
     return math.sqrt((1 + 1 / v) * (math.log1p(v) + 2 * math.log(1 / (2 * alpha))))
 
 
-def level(alpha: float, test: int) -> float:
+def pair_alpha(alpha: float, test: int) -> float:
     """alpha's share of the `test`-th pair (from 1): 6 / (pi k)^2, which sum to alpha over all k."""
     return alpha * 6 / (math.pi * test) ** 2
 
@@ -219,7 +226,7 @@ def normal_score(t: float, dof: float) -> float:
     return math.copysign(-float(special.ndtri(tail)), t)
 
 
-def _means(fresh: Fresh) -> dict[str, Any]:
+def _means(fresh: FreshLosses) -> dict[str, Any]:
     naive, challenger = float(fresh.naive.mean()), float(fresh.challenger.mean())
     found = {"naive_loss": naive, "challenger_loss": challenger}
     found["challenger_skill"] = 1 - challenger / naive if naive > 0 else 0.0
@@ -232,6 +239,6 @@ def _means(fresh: Fresh) -> dict[str, Any]:
     return found
 
 
-def _shown(sequence: SequentialTest) -> str:
+def _describe_test(sequence: SequentialTest) -> str:
     note = f" ({sequence.note})" if sequence.note else ""
     return f"z = {sequence.z:.2f} over {sequence.n} origins, {sequence.boundary:.2f} needed{note}"

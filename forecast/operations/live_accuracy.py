@@ -24,21 +24,21 @@ from forecast.config.task import written
 from forecast.data.calendars import row_numbers
 from forecast.data.panel import with_series
 from forecast.operations import champion
-from forecast.operations.champion import Champion, Live, Meta, remembered
-from forecast.operations.worktree import newest_data
+from forecast.operations.champion import Champion, ChampionCard, LiveAccuracy, read_live_accuracy
+from forecast.operations.worktree import newest_data_root
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError
 
 if TYPE_CHECKING:
     from forecast.report.page import LiveDataset
 
-KEPT = 2000
+KEPT_ISSUES = 2000
 """Issues kept per dataset, newest first: years of daily ones."""
 TIMEOUT = 10.0
 """Seconds to wait for another process that keeps an issue."""
 
 
-def keep(
+def store_issue(
     root: Path,
     found: Champion,
     table: pd.DataFrame,
@@ -51,24 +51,24 @@ def keep(
     table: `forecast.forecaster.ensemble.latest` over the trained horizon; last: series → last
     observed value.
     """
-    dataset = found.meta.dataset
+    dataset = found.card.dataset
     issue = with_series(table)
     label = f"{table['cutoff'].max().isoformat()} v{found.version}"
     issue = issue.assign(last=issue["series"].map(dict(last)), version=found.version)
     issue = issue.assign(issue=label, issued_at=now.floor("s"))
     lock = ProjectPaths.of(root).lock(f"issued-{dataset}")
     with files.locked(lock, what=f"Keeping a forecast of {dataset!r}", timeout=TIMEOUT):
-        kept = issued(root, dataset)
+        kept = read_issues(root, dataset)
         if len(kept) and (kept["issue"] == label).any():
             return
         every = pd.concat([kept, issue], ignore_index=True) if len(kept) else issue
-        newest = every["issue"].drop_duplicates().tail(KEPT)
+        newest = every["issue"].drop_duplicates().tail(KEPT_ISSUES)
         files.write_frame(
             ProjectPaths.of(root).live_forecasts(dataset), every[every["issue"].isin(newest)]
         )
 
 
-def issued(root: Path, dataset: str) -> pd.DataFrame:
+def read_issues(root: Path, dataset: str) -> pd.DataFrame:
     """Every kept issue, in the order they were issued; empty when there is none, `DataError` for a
     damaged file.
     """
@@ -84,7 +84,7 @@ def issued(root: Path, dataset: str) -> pd.DataFrame:
         ) from None
 
 
-def scored(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+def join_actuals(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Every value of the `known` issues with an actual in `frame` (the newest prepared one): their
     columns and `y`.
     """
@@ -98,33 +98,35 @@ def scored(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     return joined[joined["y"].notna()].reset_index(drop=True)
 
 
-def live(root: Path, dataset: str, frame: pd.DataFrame) -> list[Live]:
+def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAccuracy]:
     """Live accuracy per version, oldest first."""
-    every = issued(root, dataset)
+    every = read_issues(root, dataset)
     if every.empty:
         return []
-    table, found = scored(every, frame), []
+    table, found = join_actuals(every, frame), []
     counts: dict[int, int] = every.groupby("version")["issue"].nunique().to_dict()  # type: ignore[assignment]
     for version, count in counts.items():
         rows = table[table["version"] == version]
-        error = _against_expected(rows, champion.known_meta(root, dataset, version))
+        error = _against_expected(rows, champion.find_card(root, dataset, version))
         found.append(
-            Live(version, count, rows["cutoff"].nunique(), error, _skill(rows), _coverage(rows))
+            LiveAccuracy(
+                version, count, rows["cutoff"].nunique(), error, _skill(rows), _coverage(rows)
+            )
         )
     return found
 
 
-def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
+def score_issues(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
     """`cutoff, version, error, naive` per issue with known actuals, relative to the test error at
     the same steps.
 
     Issues of a version about which nothing was expected, or nothing is known here any more, are
     left out.
     """
-    table, parts = scored(issued(root, dataset), frame), []
+    table, parts = join_actuals(read_issues(root, dataset), frame), []
     for _, rows in table.groupby("issue", sort=False) if len(table) else ():
         version = int(rows["version"].iloc[0])
-        meta = champion.known_meta(root, dataset, version)
+        meta = champion.find_card(root, dataset, version)
         naive, error = (
             _against_expected(rows.assign(y_hat=rows["last"]), meta),
             _against_expected(rows, meta),
@@ -135,7 +137,7 @@ def by_issue(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(parts, columns=["cutoff", "version", "error", "naive"]).dropna()
 
 
-def numbered(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+def with_row_numbers(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Of rows without dates (calendar `index`) their numbers as `cutoff` and `ds`: row n stands n
     minutes after 1970-01-01. Any other table as it is.
     """
@@ -143,15 +145,17 @@ def numbered(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     return table.assign(**{name: row_numbers(table[name]) for name in times})
 
 
-def refresh(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> list[Live]:
+def update_live_accuracy(
+    root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str
+) -> list[LiveAccuracy]:
     """`live`, written down with the data's `as_of`, so that `status` need not read a snapshot."""
-    found = live(root, dataset, frame)
+    found = score_versions(root, dataset, frame)
     content = {"as_of": as_of, "live": [asdict(entry) for entry in found]}
     files.write_json(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"), content)
     return found
 
 
-def _against_expected(rows: pd.DataFrame, meta: Meta | None) -> float | None:
+def _against_expected(rows: pd.DataFrame, meta: ChampionCard | None) -> float | None:
     """Mean over series of MAE / expected MAE at the same steps; None where nothing was expected."""
     ratios = []
     for series, own in rows.groupby("series"):
@@ -190,27 +194,27 @@ def write_page(root: Path, datasets: Sequence[str]) -> Path:
     from forecast.report.page import render_live
 
     path = ProjectPaths.of(root).reports / "live.html"
-    files.write_text(path, render_live([_of(root, dataset) for dataset in datasets]))
+    files.write_text(path, render_live([_live_dataset(root, dataset) for dataset in datasets]))
     return path
 
 
-def _of(root: Path, dataset: str) -> LiveDataset:
+def _live_dataset(root: Path, dataset: str) -> LiveDataset:
     from forecast.config.datasets import load_dataset
     from forecast.data import preparation, snapshots
     from forecast.report.page import LiveDataset
 
     settings = load_dataset(dataset, ProjectPaths.of(root).configs)
     try:
-        place = newest_data(root, dataset)
+        place = newest_data_root(root, dataset)
         frame = preparation.check_data(dataset, settings, root=place)
         as_of = snapshots.read_pointer(place, dataset).as_of
-        found = refresh(root, dataset, frame, as_of=as_of)
-        issues = numbered(by_issue(root, dataset, frame), settings.calendar.kind)
+        found = update_live_accuracy(root, dataset, frame, as_of=as_of)
+        issues = with_row_numbers(score_issues(root, dataset, frame), settings.calendar.kind)
         as_of = frame["ds"].max().isoformat() if settings.calendar.kind == "index" else as_of
     except ForecastError:
-        as_of, found = remembered(root, dataset)
+        as_of, found = read_live_accuracy(root, dataset)
         issues = pd.DataFrame(columns=["cutoff", "version", "error", "naive"])
-    metas = [champion.known_meta(root, dataset, entry.version) for entry in found]
+    metas = [champion.find_card(root, dataset, entry.version) for entry in found]
     names = [meta.candidate if meta else "no longer here" for meta in metas]
     versions = [{**asdict(entry), "model": name} for entry, name in zip(found, names, strict=True)]
     return LiveDataset(

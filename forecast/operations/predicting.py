@@ -22,7 +22,7 @@ from forecast.forecaster.ensemble import Ensemble, latest, percent, supported
 from forecast.forecaster.serving import standing_in
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
-from forecast.operations.worktree import newest_data
+from forecast.operations.worktree import newest_data_root
 from forecast.system import files
 from forecast.system.errors import ForecastError
 
@@ -40,7 +40,7 @@ class Forecast:
     notices: tuple[str, ...]
 
 
-def forecast(
+def forecast_champion(
     root: Path,
     dataset: str,
     *,
@@ -59,7 +59,7 @@ def forecast(
     found = champion.load(root, dataset)
     wanted = found.ensemble.task.horizon if horizon is None else horizon
     ensemble = found.ensemble.reaching(wanted, levels or ())
-    frame = newest(root, dataset, ensemble)
+    frame = prepare_newest(root, dataset, ensemble)
     panel = from_frame(frame, dataset, ensemble.task)
     kept, notices = (tuple(levels), ()) if levels is not None else supported(ensemble, usual_levels)
     if kept and wanted > (trained := found.ensemble.task.horizon):
@@ -73,18 +73,18 @@ def forecast(
             f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll"
             " back."
         )
-    kept_or_not = _kept(root, found, frame, panel, usual_levels, now, (table, kept))
+    kept_or_not = _store_issue(root, found, frame, panel, usual_levels, now, (table, kept))
     notes = [found.notice, *notices, standing_in(panel), *kept_or_not]
-    table = live_accuracy.numbered(table, ensemble.task.calendar.kind)
+    table = live_accuracy.with_row_numbers(table, ensemble.task.calendar.kind)
     return Forecast(found, table, panel, kept, tuple(filter(None, notes)))
 
 
-def newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
+def prepare_newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
     """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked
     as in training.
     """
     entry = load_dataset(dataset, ProjectPaths.of(root).configs).serving(ensemble.task)
-    frame = preparation.check_data(dataset, entry, root=newest_data(root, dataset))
+    frame = preparation.check_data(dataset, entry, root=newest_data_root(root, dataset))
     check_transforms(frame, ensemble.task)
     return frame
 
@@ -99,7 +99,7 @@ def last_values(panel: Panel) -> dict[str, float]:
     }
 
 
-def _kept(
+def _store_issue(
     root: Path,
     found: Champion,
     frame: pd.DataFrame,
@@ -122,11 +122,11 @@ def _kept(
             table = pd.DataFrame(
                 latest(ensemble, panel, horizon=ensemble.task.horizon, levels=given)
             )
-        live_accuracy.keep(root, found, table, last_values(panel), now=now)
+        live_accuracy.store_issue(root, found, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(
-            newest_data(root, found.meta.dataset), found.meta.dataset
+            newest_data_root(root, found.card.dataset), found.card.dataset
         ).as_of
-        live_accuracy.refresh(root, found.meta.dataset, frame, as_of=as_of)
+        live_accuracy.update_live_accuracy(root, found.card.dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         return [f"This forecast was not kept for scoring: {error}"]
     return []
@@ -136,7 +136,7 @@ PANELS = 6
 INK, COLOUR = "#333333", "#d1495b"
 
 
-def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
+def draw_forecast(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
     """A PNG with a panel per series and target (the first six), four horizons of history; `units`
     label the axes.
     """
@@ -148,7 +148,7 @@ def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
     figure = Figure(figsize=(9, 2.8 * len(groups) + 0.4), layout="constrained")
     axes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     for panel, ((unique_id, output), rows) in zip(axes, groups, strict=True):
-        _draw(panel, found, str(unique_id), str(output), rows)
+        _draw_panel(panel, found, str(unique_id), str(output), rows)
         panel.set_ylabel(units.get(str(output), ""), fontsize=9, parse_math=False)
     axes[0].legend(fontsize=8, frameon=False, ncols=4, loc="upper left")
     with files.atomic_path(path) as temporary:
@@ -156,11 +156,15 @@ def draw(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
     return path
 
 
-def _draw(panel: Any, found: Forecast, unique_id: str, output: str, rows: pd.DataFrame) -> None:
+def _draw_panel(
+    panel: Any, found: Forecast, unique_id: str, output: str, rows: pd.DataFrame
+) -> None:
     task, series = found.panel.task, found.panel.by_id[unique_id]
     column = task.targets.index(output)
     seen = slice(-max(4 * len(rows), task.lookback // 2), None)
-    past = live_accuracy.numbered(pd.DataFrame({"ds": series.ds[seen]}), task.calendar.kind)["ds"]
+    past = live_accuracy.with_row_numbers(
+        pd.DataFrame({"ds": series.ds[seen]}), task.calendar.kind
+    )["ds"]
     panel.plot(past, series.values[seen, column], color=INK, linewidth=1.0, label="observed")
     panel.plot(rows["ds"], rows["y_hat"], color=COLOUR, linewidth=1.5, label="forecast")
     for name in map(percent, found.levels):

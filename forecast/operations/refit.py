@@ -42,16 +42,16 @@ def main(
     """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>."""
     place, recipe_file = Path(root), Path(record)
     if on == "gate":
-        at_the_gate(place, dataset, FullRecipe.read(recipe_file), Path(target), jobs=jobs)
+        refit_at_gate(place, dataset, FullRecipe.read(recipe_file), Path(target), jobs=jobs)
     elif on == "all":
         trained = RunRecord.read(recipe_file)
         calibrated = recipe_file.with_name("forecasts.parquet")
-        on_all_data(place, dataset, trained, Path(target), calibrated=calibrated, jobs=jobs)
+        refit_on_all_data(place, dataset, trained, Path(target), calibrated=calibrated, jobs=jobs)
     else:
         raise InputError(f"--on {on!r}: wanted gate or all.")
 
 
-def at_the_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, jobs: int) -> None:
+def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, jobs: int) -> None:
     """The recipe at the borders that stage `prepare` wrote; what was trained already comes from the
     memo.
     """
@@ -69,7 +69,7 @@ def at_the_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, j
         weights = {member.candidate: member.weight for member in recipe.members}
         rule = recipe.params or {"members": "all", "weights": weights}
         combined[recipe.model] = Combination.model_validate(rule)
-    planned = [candidate_of(part) for part in recipe.members or (recipe,)]
+    planned = [recipe_candidate(part) for part in recipe.members or (recipe,)]
     folder = target.with_name(f"{target.name}-made")
     train(run, planned, {}, folder, jobs=jobs, combined=combined)
     with files.atomic_directory(target) as temporary:
@@ -79,7 +79,7 @@ def at_the_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, j
     shutil.rmtree(folder)
 
 
-def on_all_data(
+def refit_on_all_data(
     root: Path, dataset: str, record: RunRecord, target: Path, *, calibrated: Path, jobs: int
 ) -> None:
     """The recipe up to the last row, each seed; errors for intervals stay those of the scored
@@ -88,19 +88,19 @@ def on_all_data(
     paths = ProjectPaths.of(root)
     settings, budget = load_dataset(dataset, paths.configs), load_tuning(paths.configs)
     frame = files.read_frame(paths.frame(dataset))
-    borders = moved_to_the_end(frame, Borders.from_json(files.read_json(paths.borders(dataset))))
+    borders = move_to_end(frame, Borders.from_json(files.read_json(paths.borders(dataset))))
     problem = Problem.of(
         from_frame(frame, dataset, settings.task), borders, ("train", "validation")
     )
     steps = Budget(budget.final_steps, budget.evaluate_every)
     with files.atomic_directory(target) as temporary:
         places = [
-            (candidate_of(recipe), temporary / "members" / recipe.candidate)
+            (recipe_candidate(recipe), temporary / "members" / recipe.candidate)
             for recipe in record.members
         ]
         tasks = [
             _task(problem, candidate, seed, steps, folder)
-            for candidate, folder in places or [(candidate_of(record), temporary)]
+            for candidate, folder in places or [(recipe_candidate(record), temporary)]
             for seed in (budget.seeds if candidate.spec.seeded else (0,))
         ]
         workers.raise_failures(list(workers.run(tasks, jobs=jobs)), what=f"refit {dataset}")
@@ -122,29 +122,31 @@ def _task(
     )
     prepare = load_engine if network else None
     return workers.Task(
-        f"{candidate.name} seed {seed}", fitted, arguments, prepare, writes=arguments[-1]
+        f"{candidate.name} seed {seed}", fit_seed, arguments, prepare, writes=arguments[-1]
     )
 
 
-def fitted(problem: Problem, candidate: Candidate, seed: int, budget: Budget, folder: Path) -> None:
+def fit_seed(
+    problem: Problem, candidate: Candidate, seed: int, budget: Budget, folder: Path
+) -> None:
     """One seed, saved in `folder`; it runs in a worker."""
     fit_twice(problem, candidate, seed=seed, budget=budget)[1].forecaster.save(folder)
 
 
-def moved_to_the_end(frame: pd.DataFrame, borders: Borders) -> Borders:
+def move_to_end(frame: pd.DataFrame, borders: Borders) -> Borders:
     """Validation as long as before at the very end, everything earlier for training; nothing is
     left to score on.
     """
     last = frame["ds"].max()
     length = borders.validation_end - borders.train_end
     own = {
-        name: moved_to_the_end(frame[frame["unique_id"] == name], one)
+        name: move_to_end(frame[frame["unique_id"] == name], one)
         for name, one in borders.own.items()
     }
     return Borders(last - length, validation_end=last, calibration_end=last, test_end=last, own=own)
 
 
-def candidate_of(recipe: Recipe) -> Candidate:
+def recipe_candidate(recipe: Recipe) -> Candidate:
     """The candidate that a recipe trains, tuned values filled in."""
     spec = models.spec(recipe.params, where="record.json: params")
     skip = recipe.skip if spec.on_skip else None

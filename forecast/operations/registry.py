@@ -34,25 +34,25 @@ from forecast.data.results import Results
 from forecast.data.splits import Borders
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import champion
-from forecast.operations.champion import Meta
-from forecast.operations.predicting import newest
+from forecast.operations.champion import ChampionCard
+from forecast.operations.predicting import prepare_newest
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 from forecast.system.postgres import CheckLock
-from forecast.tracking import Place, locks, place, registry
-from forecast.tracking.registry import Registered
+from forecast.tracking import TrackingStore, locks, registry, tracking_store
+from forecast.tracking.registry import RegisteredModel
 
 TIMEOUT = 120.0
 """Seconds to wait for another process that moves aliases of the same dataset."""
 SCORES = (*(metric.name for metric in metrics.METRICS), "n_origins")
 
 
-class Overtaken(ForecastError):
+class ChampionChanged(ForecastError):
     """Another version became the champion after it was decided to promote this one."""
 
 
-def register(
-    root: Path, dataset: str, trained_dir: Path, meta: Meta, *, tracking_uri: str = ""
+def register_candidate(
+    root: Path, dataset: str, trained_dir: Path, card: ChampionCard, *, tracking_uri: str = ""
 ) -> int:
     """Make the candidate in `trained_dir` (data/trained/<dataset>/<candidate>) a version; returns
     its number.
@@ -63,16 +63,18 @@ def register(
     nothing finite.
     """
     ensemble = ensemble_of(trained_dir)
-    sample = _sample(root, dataset, ensemble)
-    where = place(root, tracking_uri)
-    with _locked(root, dataset, where) as check_lock, files.scratch_folder() as folder:
+    sample = _sample_request(root, dataset, ensemble)
+    where = tracking_store(root, tracking_uri)
+    with _alias_lock(root, dataset, where) as check_lock, files.scratch_folder() as folder:
         model = folder / "champion"
-        champion.write(model, ensemble, meta)
+        champion.write_version(model, ensemble, card)
         _restore(root, dataset, tracking_uri)
-        version = registry.register(where, dataset, model, meta.tags(), sample=sample)
-        if version not in champion.versions(root, dataset):
-            champion.store(root, dataset, version, ensemble, meta)
-        named = champion.aliases(root, dataset)
+        version = registry.register_version(
+            where, dataset, model, card.registry_tags(), sample=sample
+        )
+        if version not in champion.stored_versions(root, dataset):
+            champion.store_version(root, dataset, version, ensemble, card)
+        named = champion.read_aliases(root, dataset)
         if named.get("champion") != version:
             registry.move_aliases(where, dataset, [("challenger", version)], check_lock)
             champion.write_aliases(root, dataset, {**named, "challenger": version})
@@ -88,7 +90,7 @@ def promote(
     reason: str = "",
     tracking_uri: str = "",
     event: str = "promoted",
-    judge: Callable[[Registered], None] = lambda known: None,
+    judge: Callable[[RegisteredModel], None] = lambda known: None,
 ) -> None:
     """Make `version` the champion and the champion the previous one; nothing happens when it is the
     champion.
@@ -97,18 +99,18 @@ def promote(
     copy, then the line in the history, which calls it `event`. `InputError` for an unknown version;
     `judge` may raise before anything moves.
     """
-    where = place(root, tracking_uri)
-    with _locked(root, dataset, where) as check_lock:
+    where = tracking_store(root, tracking_uri)
+    with _alias_lock(root, dataset, where) as check_lock:
         _restore(root, dataset, tracking_uri)
-        known = registry.read(where, dataset)
+        known = registry.read_registry(where, dataset)
         if version not in {v.number for v in known.versions}:
             numbers = [v.number for v in known.versions]
             raise InputError(
                 f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}."
             )
         judge(known)
-        if not _same(root, dataset, version, known):
-            rebuild(root, dataset, version, tracking_uri=tracking_uri)
+        if not _matches_registry(root, dataset, version, known):
+            download_version(root, dataset, version, tracking_uri=tracking_uri)
         old = known.aliases.get("champion")
         moves: list[tuple[str, int | None]] = (
             [("previous", old)] if old not in (None, version) else []
@@ -116,11 +118,11 @@ def promote(
         moves += [("champion", version)]
         moves += [("challenger", None)] if known.aliases.get("challenger") == version else []
         registry.move_aliases(where, dataset, moves, check_lock)
-        champion.write_aliases(root, dataset, registry.read(where, dataset).aliases)
+        champion.write_aliases(root, dataset, registry.read_registry(where, dataset).aliases)
         if old != version:
             entry = {"event": event, "version": version, "from": old, "reason": reason}
             champion.record_event(root, dataset, entry, now=now)
-        champion.prune(root, dataset)
+        champion.prune_versions(root, dataset)
 
 
 def promote_judged(
@@ -139,7 +141,7 @@ def promote_judged(
     that was killed.
     """
 
-    def judge(known: Registered) -> None:
+    def judge(known: RegisteredModel) -> None:
         current = known.aliases.get("champion")
         tags = next((v.tags for v in known.versions if v.number == current), {})
         if current not in (against, version) and tags.get("refit_of") != str(version):
@@ -148,7 +150,7 @@ def promote_judged(
                 if against is not None
                 else "while there was no champion"
             )
-            raise Overtaken(
+            raise ChampionChanged(
                 f"version {current} became the champion in the meantime; this one was judged"
                 f" {judged}"
             )
@@ -163,13 +165,13 @@ def rollback(
 
     `InputError` when there is none.
     """
-    named = aliases(root, dataset, tracking_uri=tracking_uri)
+    named = registry_aliases(root, dataset, tracking_uri=tracking_uri)
     previous = named.get("previous")
     if previous is None or previous == named.get("champion"):
+        versions = champion.stored_versions(root, dataset) or "none"
         raise InputError(
-            f"Dataset {dataset!r} has no previous champion to go back to; its versions:"
-            f" {champion.versions(root, dataset) or 'none'}. `forecast promote {dataset} --version"
-            " N` takes another."
+            f"Dataset {dataset!r} has no previous champion to go back to; its versions: {versions}."
+            f" `forecast promote {dataset} --version N` takes another."
         )
     promote(
         root,
@@ -183,12 +185,12 @@ def rollback(
     return previous
 
 
-def aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, int]:
+def registry_aliases(root: Path, dataset: str, *, tracking_uri: str = "") -> dict[str, int]:
     """Alias → version in the registry."""
-    return dict(registry.read(place(root, tracking_uri), dataset).aliases)
+    return dict(registry.read_registry(tracking_store(root, tracking_uri), dataset).aliases)
 
 
-def repaired(
+def repair_registry(
     root: Path, dataset: str, *, tracking_uri: str = "", timeout: float = TIMEOUT
 ) -> list[str]:
     """Make registry and local store agree, whichever of them lost something; a sentence for each
@@ -199,14 +201,14 @@ def repaired(
     registry's aliases are taken over. `BusyError` when another process moves them for longer than
     `timeout` seconds.
     """
-    where = place(root, tracking_uri)
-    with _locked(root, dataset, where, timeout):
+    where = tracking_store(root, tracking_uri)
+    with _alias_lock(root, dataset, where, timeout):
         done = _restore(root, dataset, tracking_uri)
-        known = registry.read(where, dataset)
+        known = registry.read_registry(where, dataset)
         for alias in ("champion", "previous"):
             version = known.aliases.get(alias)
-            if version is not None and not _same(root, dataset, version, known):
-                rebuild(root, dataset, version, tracking_uri=tracking_uri)
+            if version is not None and not _matches_registry(root, dataset, version, known):
+                download_version(root, dataset, version, tracking_uri=tracking_uri)
                 done.append(f"{dataset}: version {version} ({alias}) taken from the registry")
         if known.aliases and dict(known.aliases) != _readable_aliases(root, dataset):
             champion.write_aliases(root, dataset, known.aliases)
@@ -214,13 +216,19 @@ def repaired(
     return done
 
 
-def rebuild(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
+def download_version(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
     """The local copy of one version, made from the registry's artifact and tags."""
     with files.scratch_folder() as folder:
-        found = registry.download(place(root, tracking_uri), dataset, version, folder)
-        content = files.read_json(found / champion.META)
-        champion.store(
-            root, dataset, version, Ensemble.load(found), files.remade(Meta, content["meta"])
+        found = registry.download_version(
+            tracking_store(root, tracking_uri), dataset, version, folder
+        )
+        content = files.read_json(found / champion.CARD_FILE)
+        champion.store_version(
+            root,
+            dataset,
+            version,
+            Ensemble.load(found),
+            files.remade(ChampionCard, content["meta"]),
         )
 
 
@@ -228,27 +236,27 @@ def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
     """Register again what this machine has and the registry lost; its aliases too when it has none
     at all.
     """
-    where = place(root, tracking_uri)
-    known = registry.read(where, dataset)
+    where = tracking_store(root, tracking_uri)
+    known = registry.read_registry(where, dataset)
     numbers = {version.number for version in known.versions}
     done = []
-    for version in champion.versions(root, dataset):
-        if version not in numbers and _intact(root, dataset, version):
-            model = champion.folder_of(root, dataset, version)
-            tags = champion.read_meta(root, dataset, version).tags()
-            registry.register(where, dataset, model, tags, number=version)
+    for version in champion.stored_versions(root, dataset):
+        if version not in numbers and _is_intact(root, dataset, version):
+            model = champion.version_folder(root, dataset, version)
+            tags = champion.read_card(root, dataset, version).registry_tags()
+            registry.register_version(where, dataset, model, tags, number=version)
             done.append(f"{dataset}: version {version} registered again")
     if done and not known.aliases:
-        present = {version.number for version in registry.read(where, dataset).versions}
+        present = {version.number for version in registry.read_registry(where, dataset).versions}
         named = {k: v for k, v in _readable_aliases(root, dataset).items() if v in present}
         registry.move_aliases(where, dataset, list(named.items()))
     return done
 
 
-def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
+def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
     """What the model would forecast from today; None without a snapshot that fits it."""
     try:
-        frame = newest(root, dataset, ensemble)
+        frame = prepare_newest(root, dataset, ensemble)
     except ForecastError:
         return None
     known = ensemble.forecasters[0].scaling.centre
@@ -257,17 +265,17 @@ def _sample(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None
     return rows if len(lengths) == len(known) and lengths.min() >= ensemble.task.lookback else None
 
 
-def _same(root: Path, dataset: str, version: int, known: Registered) -> bool:
+def _matches_registry(root: Path, dataset: str, version: int, known: RegisteredModel) -> bool:
     """The local copy is intact, and is what the registry knows under this number: another one's may
     have the same.
     """
-    if not _intact(root, dataset, version):
+    if not _is_intact(root, dataset, version):
         return False
     digest = next((v.digest for v in known.versions if v.number == version), "")
-    return digest in ("", registry.digest_of(champion.folder_of(root, dataset, version)))
+    return digest in ("", registry.model_digest(champion.version_folder(root, dataset, version)))
 
 
-def _intact(root: Path, dataset: str, version: int) -> bool:
+def _is_intact(root: Path, dataset: str, version: int) -> bool:
     try:
         champion.load_version(root, dataset, version)
     except Exception:  # noqa: BLE001  (whatever is wrong with the copy, it is made again)
@@ -277,14 +285,14 @@ def _intact(root: Path, dataset: str, version: int) -> bool:
 
 def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
     try:
-        return champion.aliases(root, dataset)
+        return champion.read_aliases(root, dataset)
     except DataError:
         return {}
 
 
 @contextmanager
-def _locked(
-    root: Path, dataset: str, where: Place, timeout: float = TIMEOUT
+def _alias_lock(
+    root: Path, dataset: str, where: TrackingStore, timeout: float = TIMEOUT
 ) -> Iterator[CheckLock]:
     """Here by a lock file, among machines by a lock in the store they share."""
     name, path = f"champion-{dataset}", ProjectPaths.of(root).lock(f"champion-{dataset}")
@@ -293,7 +301,9 @@ def _locked(
         yield check_lock
 
 
-def chosen(project: Path, dataset: str, *, now: pd.Timestamp, revision: str) -> tuple[Path, Meta]:
+def selected_candidate(
+    project: Path, dataset: str, *, now: pd.Timestamp, revision: str
+) -> tuple[Path, ChampionCard]:
     """Folder and description of the candidate chosen on validation as shipped; `InputError` without
     a comparison.
     """
@@ -315,14 +325,14 @@ def chosen(project: Path, dataset: str, *, now: pd.Timestamp, revision: str) -> 
             f"{verdicts}: {model!r} is chosen, but not in data/trained/{dataset}. Run `forecast"
             " run`."
         )
-    return results.folder(name), describe(
+    return results.folder(name), make_card(
         project, dataset, results.folder(name), now=now, revision=revision
     )
 
 
-def describe(
+def make_card(
     project: Path, dataset: str, folder: Path, *, now: pd.Timestamp, revision: str
-) -> Meta:
+) -> ChampionCard:
     """The description of one candidate below data/trained/<dataset>/ of `project`.
 
     `now` is UTC without zone.
@@ -332,7 +342,7 @@ def describe(
     score = results.score(record.model, record.ranking) or {}
     borders = Borders.from_json(files.read_json(results.paths.borders(dataset)))
     pointer = snapshots.read_pointer(project, dataset)
-    return Meta(
+    return ChampionCard(
         dataset=dataset,
         candidate=record.candidate,
         model=record.model,

@@ -38,7 +38,7 @@ retraining's work tree.
 UNCACHED = ("reports/leaderboard.csv",)
 
 
-def repro(
+def run_dvc(
     root: Path,
     targets: Sequence[str],
     environment: Mapping[str, str],
@@ -53,7 +53,7 @@ def repro(
     with files.scratch_folder() as folder:
         log = folder / "stages.jsonl"
         own = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
-        code = watched([*dvc(), "repro", *options, *targets], root, own, without=ADVICE)
+        code = run_watched([*dvc_command(), "repro", *options, *targets], root, own, without=ADVICE)
         said = log.read_text(encoding="utf-8") if log.exists() else ""
     # one of each stage that ended by itself
     lines = [json.loads(line) for line in said.splitlines() if line.strip()]
@@ -61,18 +61,18 @@ def repro(
     if code:
         # DVC removes outs before a stage runs; those of a failed stage come back from its cache, or
         # from memory.
-        open_stages = unfinished(root, targets)
+        open_stages = unfinished_stages(root, targets)
         if open_stages:
-            command = [*dvc(), "checkout", "--quiet", "--allow-missing", *open_stages]
+            command = [*dvc_command(), "checkout", "--quiet", "--allow-missing", *open_stages]
             subprocess.run(command, cwd=root, capture_output=True, check=False)
         for name, content in kept.items():
             if not (root / name).exists():
                 files.write_bytes(root / name, content)
         failed = {line["stage"]: (line["code"], line["message"]) for line in lines if line["code"]}
-        raise explained(failed, open_stages)
+        raise explain_failures(failed, open_stages)
 
 
-def dvc() -> list[str]:
+def dvc_command() -> list[str]:
     """DVC of this environment, whatever PATH says."""
     return [sys.executable, "-m", "dvc"]
 
@@ -97,7 +97,7 @@ def refuse_if_busy(root: Path) -> None:
         lock.unlink(missing_ok=True)
 
 
-def watched(
+def run_watched(
     command: list[str],
     root: Path,
     environment: Mapping[str, str],
@@ -120,7 +120,7 @@ def watched(
         return code
     except KeyboardInterrupt:
         with suppress(psutil.NoSuchProcess):  # Ctrl-C in a terminal is meant for it too
-            stop(psutil.Process(process.pid))
+            stop_process_tree(psutil.Process(process.pid))
         process.wait()
         refuse_if_busy(root)
         raise
@@ -149,7 +149,7 @@ def _write(content: bytes) -> None:
         content = content[os.write(1, content) :]
 
 
-def stop(parent: psutil.Process, grace: float = 3.0) -> None:
+def stop_process_tree(parent: psutil.Process, grace: float = 3.0) -> None:
     """Ends `parent` and what it started: its children may unwind first, while it cannot start
     another.
     """
@@ -198,7 +198,9 @@ def _show_times(lines: list[dict]) -> None:
     )
 
 
-def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) -> ForecastError:
+def explain_failures(
+    failed: dict[str, tuple[int, str]], open_stages: Sequence[str]
+) -> ForecastError:
     """The error that names every stage that failed and every one that had to wait for it.
 
     `failed`: the message and exit code of each stage that failed; a killed one has no message, but
@@ -220,11 +222,11 @@ def explained(failed: dict[str, tuple[int, str]], open_stages: Sequence[str]) ->
     return error
 
 
-def unfinished(root: Path, targets: Sequence[str]) -> list[str]:
+def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
     """The stages that `dvc status` finds out of date, in the order of the pipeline, the user's own
     ones last.
     """
-    command = [*dvc(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
+    command = [*dvc_command(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
     output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
     try:
         found = list(json.loads(output[output.index("{") :]))
@@ -240,7 +242,7 @@ def _dataset(stage: str) -> str:
     return stage.partition("@")[2]
 
 
-def folder_name(dataset: str, models: Sequence[str]) -> str:
+def narrowed_name(dataset: str, models: Sequence[str]) -> str:
     """Of a narrowed run; many models are told apart by a digest, since file systems take names of
     255 bytes.
     """
@@ -252,7 +254,7 @@ def folder_name(dataset: str, models: Sequence[str]) -> str:
     )
 
 
-def narrowed(
+def run_narrowed(
     root: Path, dataset: str, models: Sequence[str], environment: Mapping[str, str]
 ) -> Path:
     """Only `models` (and the baselines they are judged by) in a folder of their own; the folder.
@@ -260,7 +262,7 @@ def narrowed(
     DVC's outs stay whole; finished tuning and training is shared with whole runs through
     `.forecast/`.
     """
-    place = root / "narrowed" / folder_name(dataset, models)
+    place = root / "narrowed" / narrowed_name(dataset, models)
     for name in SHARED:
         link = place / name
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -278,7 +280,7 @@ def narrowed(
         if stage in ("tune", "train"):
             command += ["--models", ",".join(models)]
         print(f"Running stage {stage!r} of {dataset}, only {', '.join(models)}", flush=True)
-        code = watched(command, root, environment)
+        code = run_watched(command, root, environment)
         if code:
             error = ForecastError(
                 f"Stage {stage} of {dataset} failed (exit {code}); its message stands above."

@@ -55,7 +55,7 @@ class Scheduler:
     root: Path
     schedule: Schedule
     environment: Mapping[str, str]
-    say: Callable[[str], None]
+    log_event: Callable[[str], None]
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ending: threading.Event = field(default_factory=threading.Event)
@@ -69,45 +69,49 @@ class Scheduler:
             pool = ThreadPoolExecutor(max_workers=2 * len(self.schedule.jobs))
             scheduler = BackgroundScheduler(timezone=UTC, executors={"default": pool})
             for name, job in self.schedule.jobs.items():
-                self._add(scheduler, name, job)
+                self._add_job(scheduler, name, job)
             scheduler.start()
             try:
-                self._beat()
+                self._write_heartbeat()
                 while not self.ending.wait(self.heartbeat_seconds):
-                    self._beat()
+                    self._write_heartbeat()
             finally:
                 self.ending.set()
                 scheduler.shutdown(wait=True)
-                self._beat()
+                self._write_heartbeat()
 
-    def tick(self, name: str) -> int:
+    def run_job(self, name: str) -> int:
         """Run one job to its end or its timeout; the exit code, also kept in `<job>.json`."""
         job = self.schedule.jobs[name]
         started = self.clock()
-        self._keep(name, {"started": started.isoformat(), "ended": None, "code": None})
-        code = self._to_the_end(name, job)
+        self._write_run(name, {"started": started.isoformat(), "ended": None, "code": None})
+        code = self._run_command(name, job)
         ended = self.clock()
-        self._keep(name, {"started": started.isoformat(), "ended": ended.isoformat(), "code": code})
-        self.say(f"{name}: `forecast {' '.join(job.run)}` ended with {code} ({_meaning(code)})")
+        self._write_run(
+            name, {"started": started.isoformat(), "ended": ended.isoformat(), "code": code}
+        )
+        self.log_event(
+            f"{name}: `forecast {' '.join(job.run)}` ended with {code} ({_explain_code(code)})"
+        )
         return code
 
-    def _add(self, scheduler: BackgroundScheduler, name: str, job: ScheduledJob) -> None:
+    def _add_job(self, scheduler: BackgroundScheduler, name: str, job: ScheduledJob) -> None:
         common: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         last = last_run(self.root, name).get("started")
-        due = missed(name, job, datetime.fromisoformat(last) if last else None, self.clock())
+        due = missed_run(name, job, datetime.fromisoformat(last) if last else None, self.clock())
         if due is not None:
-            self.say(f"{name}: missed {due:%Y-%m-%d %H:%M} UTC; running once now")
-        trigger = Times(name, job, at_once=due is not None)
-        scheduler.add_job(self._tick_alone, trigger, args=(name,), id=name, **common)
+            self.log_event(f"{name}: missed {due:%Y-%m-%d %H:%M} UTC; running once now")
+        trigger = JobTrigger(name, job, at_once=due is not None)
+        scheduler.add_job(self._run_unless_ending, trigger, args=(name,), id=name, **common)
 
-    def _tick_alone(self, name: str) -> None:
+    def _run_unless_ending(self, name: str) -> None:
         if self.ending.is_set():
             return
-        self._beat()
-        self.tick(name)
-        self._beat()
+        self._write_heartbeat()
+        self.run_job(name)
+        self._write_heartbeat()
 
-    def _to_the_end(self, name: str, job: ScheduledJob) -> int:
+    def _run_command(self, name: str, job: ScheduledJob) -> int:
         log = ProjectPaths.of(self.root).schedule / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.exists() and log.stat().st_size > LOG_BYTES:
@@ -143,13 +147,13 @@ class Scheduler:
                 return process.wait(timeout=min(0.5, max(0.0, until - time.monotonic())))
             except subprocess.TimeoutExpired:
                 continue
-        _end(process)
+        _end_process(process)
         return STOPPED if self.ending.is_set() else TIMED_OUT
 
-    def _keep(self, name: str, content: dict[str, Any]) -> None:
+    def _write_run(self, name: str, content: dict[str, Any]) -> None:
         files.write_json(ProjectPaths.of(self.root).schedule / f"{name}.json", content)
 
-    def _beat(self) -> None:
+    def _write_heartbeat(self) -> None:
         now = self.clock()
         content = {
             "pid": os.getpid(),
@@ -163,10 +167,10 @@ class Scheduler:
         try:
             files.write_json(ProjectPaths.of(self.root).schedule / "heartbeat.json", content)
         except Exception as error:  # noqa: BLE001  (a full disk for a while must not end the scheduler)
-            self.say(f"heartbeat could not be written: {error}")
+            self.log_event(f"heartbeat could not be written: {error}")
 
 
-class Times(BaseTrigger):
+class JobTrigger(BaseTrigger):
     """`next_run` for APScheduler. `at_once`: the first run is now, to make up for a missed one."""
 
     def __init__(self, name: str, job: ScheduledJob, *, at_once: bool) -> None:
@@ -190,7 +194,7 @@ def last_run(root: Path, name: str) -> dict[str, Any]:
     return files.noted(ProjectPaths.of(root).schedule / f"{name}.json")
 
 
-def _end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
+def _end_process(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
     """SIGTERM to the command, which unwinds; what is left of it and its descendants after `grace`
     is killed.
     """
@@ -207,7 +211,7 @@ def _end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
     send(family, signal.SIGKILL)
 
 
-def _meaning(code: int) -> str:
+def _explain_code(code: int) -> str:
     known = {
         0: "done",
         2: "wrong input",
@@ -221,10 +225,10 @@ def _meaning(code: int) -> str:
 
 def next_run(name: str, job: ScheduledJob, after: datetime) -> datetime:
     """The first moment (UTC) at which `job` runs after `after` (any zone), its jitter included."""
-    return next(moment for moment in _moments(name, job, after) if moment > after)
+    return next(moment for moment in _run_times(name, job, after) if moment > after)
 
 
-def missed(
+def missed_run(
     name: str, job: ScheduledJob, last_started: datetime | None, now: datetime
 ) -> datetime | None:
     """The newest time that passed without a run; None when there is none, or when the job never
@@ -236,22 +240,22 @@ def missed(
     if last_started is None or last_started > now:
         return None
     past = itertools.takewhile(
-        lambda moment: moment <= now, _moments(name, job, now - timedelta(days=9))
+        lambda moment: moment <= now, _run_times(name, job, now - timedelta(days=9))
     )
     due = list(past)[-1]
     return due if due > last_started else None
 
 
-def _moments(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetime]:
+def _run_times(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetime]:
     """Every moment of the job from two days before `around` on, rising."""
     day = around.astimezone(job.zone).date() - timedelta(days=2)
     while True:
         if WEEKDAYS[day.weekday()] in job.days:
-            yield from sorted(_on(name, job, day))
+            yield from sorted(_run_times_on(name, job, day))
         day += timedelta(days=1)
 
 
-def _on(name: str, job: ScheduledJob, day: date) -> Iterator[datetime]:
+def _run_times_on(name: str, job: ScheduledJob, day: date) -> Iterator[datetime]:
     for at in job.times:
         # fold 0: the first of two equal local times
         local = datetime.combine(day, at, tzinfo=job.zone)

@@ -17,10 +17,10 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.reading import read_yaml
 from forecast.config.task import written
 from forecast.operations import champion
-from forecast.operations.worktree import newest_data
+from forecast.operations.worktree import newest_data_root
 from forecast.system import files, processes
 from forecast.system.errors import ForecastError, InputError
-from forecast.tracking import mlflow_client, moved_database, place
+from forecast.tracking import mlflow_client, moved_database, tracking_store
 
 
 @dataclass(frozen=True)
@@ -47,32 +47,32 @@ class DatasetStatus:
     state: str
 
     @property
-    def good(self) -> bool:
+    def is_good(self) -> bool:
         return self.state == "good"
 
 
-def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
+def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     """What this machine knows of one dataset; a fault stands in `state` and is never raised.
 
     `now` with its zone.
     """
-    named, meta, faults = _local(root, dataset)
+    named, meta, faults = _read_local(root, dataset)
     if not faults and "champion" not in named:
         faults.append(
             f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
             " takes one"
         )
-    newest, kind = newest_data(root, dataset), calendar_kind(root, dataset)
+    newest, kind = newest_data_root(root, dataset), calendar_kind(root, dataset)
     pointer = files.noted(ProjectPaths.of(newest).pointer(dataset))
     last, known = _last_observation(newest, pointer)
     as_of = last if kind == "index" else str(pointer.get("as_of", ""))
-    _, scored = champion.remembered(root, dataset)
+    _, scored = champion.read_live_accuracy(root, dataset)
     live = next((entry for entry in scored if entry.version == named.get("champion")), None)
     decisions = map(
         files.noted, (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json")
     )
     decision = max(decisions, key=lambda noted: str(noted.get("at", "")), default={})
-    ran, following = _runs(root, dataset, decision)
+    ran, following = _describe_runs(root, dataset, decision)
     return DatasetStatus(
         dataset=dataset,
         champion=named.get("champion"),
@@ -88,7 +88,7 @@ def status_of(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         live_error=live.error if live else None,
         live_skill=live.skill if live else None,
         live_issues=live.issues if live else 0,
-        drift=_drift(decision),
+        drift=_describe_drift(decision),
         last_run=ran,
         next_run=following,
         state="; ".join(faults) or "good",
@@ -114,39 +114,41 @@ def _last_observation(project: Path, pointer: Mapping[str, Any]) -> tuple[str, s
     return str(content.get("last", "")), str(content.get("known", content.get("last", "")))
 
 
-def _local(root: Path, dataset: str) -> tuple[dict[str, int], champion.Meta | None, list[str]]:
+def _read_local(
+    root: Path, dataset: str
+) -> tuple[dict[str, int], champion.ChampionCard | None, list[str]]:
     try:
-        named = champion.aliases(root, dataset)
+        named = champion.read_aliases(root, dataset)
         if "champion" not in named:
             return named, None, []
         return (
             named,
-            champion.read_meta(root, dataset, named["champion"]),
-            _damage(root, dataset, named),
+            champion.read_card(root, dataset, named["champion"]),
+            _find_damage(root, dataset, named),
         )
     except ForecastError as error:
         return {}, None, [str(error)]
 
 
-def _damage(root: Path, dataset: str, named: Mapping[str, int]) -> list[str]:
+def _find_damage(root: Path, dataset: str, named: Mapping[str, int]) -> list[str]:
     """What would make a forecast fail; digests of small files, so it costs nothing."""
     found = []
     for alias in {"champion", "previous"} & named.keys():
         try:
-            champion.verify(root, dataset, named[alias])
+            champion.verify_version(root, dataset, named[alias])
         except ForecastError as error:
             found.append(f"{alias}: {error}")
     return sorted(found)
 
 
-def _drift(decision: Mapping[str, Any]) -> str:
+def _describe_drift(decision: Mapping[str, Any]) -> str:
     if not decision:
         return "not examined yet"
     moved = [str(shift.get("what")) for shift in decision.get("drift", ()) if shift.get("drifted")]
     return f"{', '.join(moved) or 'none'} ({str(decision.get('at', ''))[:10]})"
 
 
-def _runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, str]:
+def _describe_runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, str]:
     """The newest scheduled or recorded retraining, and the next planned one."""
     folder = ProjectPaths.of(root).schedule
     jobs = _jobs(root, dataset)
@@ -202,7 +204,7 @@ Finding = tuple[str, str, str]
 REPAIR = "`forecast doctor --repair`"
 
 
-def findings(root: Path, tracking_uri: str) -> Iterator[Finding]:
+def find_faults(root: Path, tracking_uri: str) -> Iterator[Finding]:
     """(what, found, repair) for locks, MLflow's paths and champions; an empty repair means that all
     is well.
     """
@@ -212,32 +214,32 @@ def findings(root: Path, tracking_uri: str) -> Iterator[Finding]:
         f"{len(stale)} name processes that are gone" if stale else "none is stale",
         REPAIR if stale else "",
     )
-    yield _paths(root, tracking_uri)
-    for dataset in datasets(root, tracking_uri):
-        yield _champion(root, dataset)
+    yield _check_paths(root, tracking_uri)
+    for dataset in champion_datasets(root, tracking_uri):
+        yield _check_champion(root, dataset)
 
 
-def repaired(root: Path, tracking_uri: str) -> Iterator[str]:
+def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
     """Repairs what `findings` names; a sentence for each thing done or not possible."""
     from forecast.operations import registry
 
     for path in stale_locks(root):
         path.unlink(missing_ok=True)
         yield f"Removed {path.relative_to(root)}: its process is gone"
-    where = place(root, tracking_uri)
+    where = tracking_store(root, tracking_uri)
     if moved_database.former_folders(where):
         with mlflow_client.connect(where):
             yield "MLflow's paths lead into this folder again"
-    for dataset in datasets(root, tracking_uri):
+    for dataset in champion_datasets(root, tracking_uri):
         try:
-            yield from registry.repaired(root, dataset, tracking_uri=tracking_uri)
+            yield from registry.repair_registry(root, dataset, tracking_uri=tracking_uri)
         except ForecastError as error:
             yield f"{dataset}: not repaired: {error}"
 
 
-def _paths(root: Path, tracking_uri: str) -> Finding:
+def _check_paths(root: Path, tracking_uri: str) -> Finding:
     try:
-        former = moved_database.former_folders(place(root, tracking_uri))
+        former = moved_database.former_folders(tracking_store(root, tracking_uri))
     except ForecastError as error:
         return "MLflow's paths", str(error), REPAIR
     named = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
@@ -262,11 +264,13 @@ def stale_locks(root: Path) -> list[Path]:
     return list(filter(gone, [*ProjectPaths.of(root).locks.glob("*.pid"), *root.glob("*.pid")]))
 
 
-def datasets(root: Path, tracking_uri: str) -> list[str]:
+def champion_datasets(root: Path, tracking_uri: str) -> list[str]:
     """The datasets that have a champion here, or only in the registry."""
     here = {path.name for path in ProjectPaths.of(root).all_champions.glob("*") if path.is_dir()}
     elsewhere = [
-        name for name in running(root) if name not in here and _registered(root, name, tracking_uri)
+        name
+        for name in run_datasets(root)
+        if name not in here and _registered(root, name, tracking_uri)
     ]
     return sorted({*here, *elsewhere})
 
@@ -277,16 +281,16 @@ def _registered(root: Path, dataset: str, tracking_uri: str) -> bool:
     """
     from forecast.operations import registry
 
-    database = place(root, tracking_uri).database
+    database = tracking_store(root, tracking_uri).database
     if database is not None and not database.exists():
         return False
     try:
-        return "champion" in registry.aliases(root, dataset, tracking_uri=tracking_uri)
+        return "champion" in registry.registry_aliases(root, dataset, tracking_uri=tracking_uri)
     except ForecastError:
         return False
 
 
-def running(root: Path) -> list[str]:
+def run_datasets(root: Path) -> list[str]:
     """The datasets of `run` in configs/datasets.yaml, the rest of which `forecast check`
     examines.
     """
@@ -296,8 +300,8 @@ def running(root: Path) -> list[str]:
         return []
 
 
-def _champion(root: Path, dataset: str) -> Finding:
-    named, _, faults = _local(root, dataset)
+def _check_champion(root: Path, dataset: str) -> Finding:
+    named, _, faults = _read_local(root, dataset)
     if faults or "champion" not in named:
         return f"champion {dataset}", "; ".join(faults) or "not on this machine", REPAIR
     return f"champion {dataset}", f"version {named['champion']}, intact", ""

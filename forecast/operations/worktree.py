@@ -24,29 +24,29 @@ import yaml
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
-from forecast.tracking import place
+from forecast.tracking import tracking_store
 
 CODE = ("forecast", "pipelines", "configs", "dvc.yaml", "requirements.lock", "pyproject.toml")
-KEPT = ("data", ".forecast", ".venv", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
+UNCLEANED = ("data", ".forecast", ".venv", ".dvc/config.local", ".dvc/tmp", "reports", "dvc.lock")
 """What `git clean` leaves: data and finished work of earlier retrainings."""
 
 
 @dataclass(frozen=True)
-class Tree:
+class WorkTree:
     """A work tree at `revision`; `unused`: paths with edits in the checkout that are not
     committed.
     """
 
     path: Path
     revision: str
-    unused: tuple[str, ...]
+    unused_edits: tuple[str, ...]
 
     @property
     def paths(self) -> ProjectPaths:
         return ProjectPaths.of(self.path)
 
 
-def opened(root: Path, dataset: str) -> Tree:
+def open_tree(root: Path, dataset: str) -> WorkTree:
     """The dataset's work tree at the checkout's commit, made or repaired; edits of an earlier run
     in it are undone.
 
@@ -63,13 +63,13 @@ def opened(root: Path, dataset: str) -> Tree:
     # ours alone: the dataset's lock is held
     (_git_folder(tree) / "index.lock").unlink(missing_ok=True)
     _git(tree, "checkout", "--quiet", "--force", "--detach", revision)
-    _git(tree, "clean", "-ffdq", *(word for name in KEPT for word in ("-e", f"/{name}")))
+    _git(tree, "clean", "-ffdq", *(word for name in UNCLEANED for word in ("-e", f"/{name}")))
     _link_interpreter(tree)
     _share_cache(root, tree)
-    return Tree(tree, revision, uncommitted(root))
+    return WorkTree(tree, revision, uncommitted_paths(root))
 
 
-def uncommitted(root: Path) -> tuple[str, ...]:
+def uncommitted_paths(root: Path) -> tuple[str, ...]:
     """Paths of code and configuration whose state in the checkout is not the commit's."""
     said = _git(
         root, "status", "--porcelain", "--", *(name for name in CODE if (root / name).exists())
@@ -77,14 +77,17 @@ def uncommitted(root: Path) -> tuple[str, ...]:
     return tuple(line[3:].strip('"') for line in said.splitlines())
 
 
-def environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
+def stage_environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
     """The environment of stages in the work tree: the tracking address is absolute and the
     checkout's own.
     """
-    return {**given, "MLFLOW_TRACKING_URI": place(root, given.get("MLFLOW_TRACKING_URI", "")).uri}
+    return {
+        **given,
+        "MLFLOW_TRACKING_URI": tracking_store(root, given.get("MLFLOW_TRACKING_URI", "")).uri,
+    }
 
 
-def configure(tree: Tree, dataset: str, splits: Mapping[str, Any]) -> None:
+def write_configuration(tree: WorkTree, dataset: str, splits: Mapping[str, Any]) -> None:
     """The work tree's own configuration: one dataset, its blocks at these dates, tuned values as a
     plain input.
 
@@ -111,7 +114,7 @@ def configure(tree: Tree, dataset: str, splits: Mapping[str, Any]) -> None:
     _write_yaml(tree.path / "dvc.yaml", pipeline)
 
 
-def put(source: Path, target: Path) -> None:
+def copy_whole(source: Path, target: Path) -> None:
     """A copy of a file or a folder at `target`, whole or not at all."""
     if source.is_dir():
         with files.atomic_directory(target) as temporary:
@@ -121,7 +124,7 @@ def put(source: Path, target: Path) -> None:
             shutil.copyfile(source, path)
 
 
-def prune(root: Path, tree: Tree, *, snapshots: int) -> None:
+def prune_tree(root: Path, tree: WorkTree, *, snapshots: int) -> None:
     """Bound what retrainings leave: old snapshots that no commit holds, and finished work of
     earlier data.
     """
@@ -213,7 +216,7 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def newest_data(root: Path, dataset: str) -> Path:
+def newest_data_root(root: Path, dataset: str) -> Path:
     """The folder whose pointer names the later snapshot; the checkout's where both are equal or
     only it has one.
     """

@@ -4,8 +4,15 @@ The records are the truth and MLflow is a view of them: a wiped database, a new 
 run cache is healed by `sync`. Only the parent process calls this.
 """
 
-from forecast.tracking.publishing import Published, sync
-from forecast.tracking.runs import Record, read_records
-from forecast.tracking.tracking_store import Place, place
+from forecast.tracking.publishing import SyncResult, sync
+from forecast.tracking.runs import CandidateRun, read_candidate_runs
+from forecast.tracking.tracking_store import TrackingStore, tracking_store
 
-__all__ = ["Place", "Published", "Record", "place", "read_records", "sync"]
+__all__ = [
+    "CandidateRun",
+    "SyncResult",
+    "TrackingStore",
+    "read_candidate_runs",
+    "sync",
+    "tracking_store",
+]

@@ -18,47 +18,49 @@ from urllib.parse import urlsplit
 from forecast.system import files, postgres
 from forecast.system.errors import InputError
 from forecast.system.postgres import CheckLock
-from forecast.tracking.tracking_store import Place, hide_password
+from forecast.tracking.tracking_store import TrackingStore, hide_password
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @contextmanager
-def store_lock(place: Place, name: str, *, what: str, timeout: float) -> Iterator[CheckLock]:
+def store_lock(
+    store: TrackingStore, name: str, *, what: str, timeout: float
+) -> Iterator[CheckLock]:
     """Hold the lock `name` of the store at `place`; yields the check that it is still held.
 
     Nothing is locked for a store of this project's own. `InputError` where no lock can keep several
     machines apart, `BusyError` naming the holder when another process has it after `timeout`
     seconds.
     """
-    if place.owned:
+    if store.owned:
         yield lambda: None
-    elif place.database is None and (database := _lock_database(place)):
+    elif store.database is None and (database := _lock_database(store)):
         with postgres.locked(database, name, what=what, timeout=timeout) as check_lock:
             yield check_lock
     else:
-        with files.locked(_lock_file(place, name), what=what, timeout=timeout):
+        with files.locked(_lock_file(store, name), what=what, timeout=timeout):
             yield lambda: None
 
 
-def _lock_database(place: Place) -> str:
+def _lock_database(store: TrackingStore) -> str:
     """The address of the PostgreSQL that keeps the locks of a store; empty where there is none."""
-    return place.uri if postgres.is_postgres(place.uri) else postgres.of_team()
+    return store.uri if postgres.is_postgres(store.uri) else postgres.of_team()
 
 
-def _lock_file(place: Place, name: str) -> Path:
+def _lock_file(store: TrackingStore, name: str) -> Path:
     """Where this machine locks a store outside of the project: beside its file, or by its address.
 
     `InputError` for a server that other machines reach as well.
     """
-    if place.database is not None:
-        return Path(f"{place.database}.{name}.lock")
-    if urlsplit(place.uri).hostname not in LOOPBACK:
+    if store.database is not None:
+        return Path(f"{store.database}.{name}.lock")
+    if urlsplit(store.uri).hostname not in LOOPBACK:
         raise InputError(
-            f"MLFLOW_TRACKING_URI={hide_password(place.uri)!r}: several machines may write to this"
+            f"MLFLOW_TRACKING_URI={hide_password(store.uri)!r}: several machines may write to this"
             f" server, and nothing keeps them apart. Found no {postgres.VARIABLE}, wanted the"
             " address of a PostgreSQL, the same on every machine (docs/team.md). Without a team"
             " start the server on 127.0.0.1, or unset MLFLOW_TRACKING_URI."
         )
-    digest = hashlib.sha256(place.uri.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(store.uri.encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"forecast-store-{digest}.{name}.lock"

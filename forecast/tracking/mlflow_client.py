@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from forecast.system import files, postgres
 from forecast.system.errors import ForecastError, InputError
 from forecast.tracking import moved_database
-from forecast.tracking.tracking_store import Place, hide_password, path_of
+from forecast.tracking.tracking_store import TrackingStore, hide_password, path_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,7 +44,7 @@ SETTINGS = {
 
 
 @contextmanager
-def connect(place: Place) -> Iterator[MlflowClient]:
+def connect(store: TrackingStore) -> Iterator[MlflowClient]:
     """A client of the store at `place`, for this process alone among all of this project or file.
 
     A database that came here with a copy, a move or a backup is made this project's own first.
@@ -53,21 +53,21 @@ def connect(place: Place) -> Iterator[MlflowClient]:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    purpose = f"Publishing to {hide_password(place.uri)}"
-    with files.locked(place.lock, what=purpose, timeout=TIMEOUT):
-        _require_database(place)
-        with silence_warnings(), _explain_errors(place):
-            client = _client(place.uri)
-            for folder in moved_database.claim_artifacts(place):
+    purpose = f"Publishing to {hide_password(store.uri)}"
+    with files.locked(store.lock, what=purpose, timeout=TIMEOUT):
+        _require_database(store)
+        with silence_warnings(), _explain_errors(store):
+            client = _migrated_client(store.uri)
+            for folder in moved_database.claim_artifacts(store):
                 logging.getLogger(__name__).warning(
                     "%s: its artifacts were those of %s; from now on they are those of this folder",
-                    hide_password(place.uri),
+                    hide_password(store.uri),
                     folder,
                 )
             yield client
 
 
-def ensure_experiment(client: MlflowClient, name: str, place: Place) -> Experiment:
+def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> Experiment:
     """The experiment `name`, made, restored from the bin, or made anew when its artifacts are gone.
 
     After mlartifacts/ was deleted its location leads nowhere, and the records can restore
@@ -77,7 +77,7 @@ def ensure_experiment(client: MlflowClient, name: str, place: Place) -> Experime
     found = client.get_experiment_by_name(name)
     at = found.artifact_location if found is not None else ""
     if found is not None and at.startswith("file:") and not path_of(at).exists():
-        if place.database is None:
+        if store.database is None:
             raise InputError(
                 f"MLflow keeps the artifacts of {name!r} in {at}, which this machine does not have."
                 " Use the address of an MLflow server (http://...), or a folder that all machines"
@@ -90,10 +90,10 @@ def ensure_experiment(client: MlflowClient, name: str, place: Place) -> Experime
             client.delete_experiment(found.experiment_id)
         found = None
     if found is None:
-        folder = place.artifact_root / name if place.artifact_root is not None else None
+        folder = store.artifact_root / name if store.artifact_root is not None else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        _unless_there(
+        _ignore_existing(
             lambda: client.create_experiment(
                 name, artifact_location=folder.as_uri() if folder else None
             )
@@ -107,10 +107,10 @@ def ensure_experiment(client: MlflowClient, name: str, place: Place) -> Experime
 def ensure_model(client: MlflowClient, name: str, description: str) -> None:
     """The registered model `name`, made by whoever comes first."""
     if not client.search_registered_models(f"name = '{name}'"):
-        _unless_there(lambda: client.create_registered_model(name, description=description))
+        _ignore_existing(lambda: client.create_registered_model(name, description=description))
 
 
-def _unless_there(make: Callable[[], object]) -> None:
+def _ignore_existing(make: Callable[[], object]) -> None:
     """`make`, unless another machine was faster."""
     from mlflow.exceptions import MlflowException
 
@@ -121,7 +121,7 @@ def _unless_there(make: Callable[[], object]) -> None:
             raise
 
 
-def _client(uri: str) -> MlflowClient:
+def _migrated_client(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     # They announce each migration step and advise on signatures; the run's progress display must
@@ -141,9 +141,9 @@ def _client(uri: str) -> MlflowClient:
     return client
 
 
-def _require_database(place: Place) -> None:
+def _require_database(store: TrackingStore) -> None:
     """MLflow would retry for more than a minute, then show a traceback."""
-    database = place.database
+    database = store.database
     if database is None or not database.exists() or database.stat().st_size == 0:
         return
     with database.open("rb") as file:
@@ -167,7 +167,7 @@ def silence_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def _explain_errors(place: Place) -> Iterator[None]:
+def _explain_errors(store: TrackingStore) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -175,12 +175,12 @@ def _explain_errors(place: Place) -> Iterator[None]:
     except MlflowException as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise ForecastError(
-            f"MLflow at {hide_password(place.uri)}: {lines[0]}. {_advice(str(error))} "
+            f"MLflow at {hide_password(store.uri)}: {lines[0]}. {_advise(str(error))} "
             "The records in data/ are complete; `forecast sync` publishes what is missing."
         ) from error
 
 
-def _advice(message: str) -> str:
+def _advise(message: str) -> str:
     if "out-of-date database schema" in message or "Can't locate revision" in message:
         return (
             "The database is of another MLflow version: run `.venv/bin/mlflow db upgrade <URI>`, or"

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from forecast.system.errors import ForecastError
-from forecast.tracking.tracking_store import Place, path_of
+from forecast.tracking.tracking_store import TrackingStore, path_of
 
 PATH_COLUMNS = (
     ("experiments", "artifact_location"),
@@ -26,19 +26,19 @@ PATH_COLUMNS = (
 """Every (table, column) in which MLflow keeps the path of an artifact."""
 
 
-def former_folders(place: Place) -> list[Path]:
+def former_folders(store: TrackingStore) -> list[Path]:
     """The folders in which the project of this database was before; empty when it was in no other.
 
     In a database that another project writes to as well, that one's experiments are not mistaken
     for copies: they have no folder here while others do. `ForecastError` when the file is locked or
     damaged.
     """
-    root = place.artifact_root
-    if place.database is None or root is None or not place.owned or not place.database.exists():
+    root = store.artifact_root
+    if store.database is None or root is None or not store.owned or not store.database.exists():
         return []
     roots = {
         name: folder.parent
-        for name, folder in _experiment_folders(place.database).items()
+        for name, folder in _experiment_folders(store.database).items()
         if folder.parts[-2:] == (root.name, name)
     }
     former = set(roots.values()) - {root}
@@ -62,15 +62,15 @@ def _experiment_folders(database: Path) -> dict[str, Path]:
     return {name: path_of(location) for name, location in rows}
 
 
-def claim_artifacts(place: Place) -> list[Path]:
+def claim_artifacts(store: TrackingStore) -> list[Path]:
     """Write today's folder into the database for all `former_folders`, or for none; returns them.
 
     Needs the store's lock.
     """
-    former = former_folders(place)
-    if former and place.artifact_root is not None:
-        today = place.artifact_root.parent
-        with closing(sqlite3.connect(str(place.database), timeout=30)) as writer, writer:
+    former = former_folders(store)
+    if former and store.artifact_root is not None:
+        today = store.artifact_root.parent
+        with closing(sqlite3.connect(str(store.database), timeout=30)) as writer, writer:
             for folder in former:
                 _replace_prefix(writer, folder.as_uri(), today.as_uri())
                 _replace_prefix(writer, str(folder), str(today))

@@ -14,8 +14,13 @@ from typing import TYPE_CHECKING
 
 from forecast.tracking import locks, mlflow_client, runs
 from forecast.tracking.moved_database import former_folders
-from forecast.tracking.runs import Record, datasets, read_records, verdict_sentences
-from forecast.tracking.tracking_store import Place, hide_password, place
+from forecast.tracking.runs import (
+    CandidateRun,
+    list_datasets,
+    read_candidate_runs,
+    verdict_sentences,
+)
+from forecast.tracking.tracking_store import TrackingStore, hide_password, tracking_store
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Published:
+class SyncResult:
     """What a call changed, by name of run; `unchanged` counts the records that were there
     already.
     """
@@ -36,7 +41,7 @@ class Published:
     """Per dataset, the part of the address after the server's that opens its leaderboard."""
 
 
-def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Published:
+def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> SyncResult:
     """Make the store show exactly the records below `root`, whatever happened to it or to an
     earlier publisher.
 
@@ -46,8 +51,8 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Publis
     cannot be written; what is published by then stays. `BusyError` while others publish to it for
     longer than `mlflow_client.TIMEOUT`.
     """
-    where, result = place(root, uri), Published()
-    records = {name: read_records(root, name) for name in datasets(root)}
+    where, result = tracking_store(root, uri), SyncResult()
+    records = {name: read_candidate_runs(root, name) for name in list_datasets(root)}
     sentences = {name: verdict_sentences(root, name) for name in records}
     if not records and not former_folders(where):
         return result
@@ -59,7 +64,7 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> Publis
             writer = Writer(client, experiment_id, where.publisher, int(1000 * now), revision)
             target = _Experiment.of(writer, where, result)
             target.describe(sentences[name])
-            result.pages[name] = page(experiment_id)
+            result.pages[name] = leaderboard_page(experiment_id)
             for number, record in enumerate(mine):
                 target.put(record, number)
             if where.owned:
@@ -72,11 +77,11 @@ class _Experiment:
     """The runs of one experiment, as they are and as they should be."""
 
     writer: Writer
-    result: Published
+    result: SyncResult
     current: dict[str, list[Run]]
 
     @classmethod
-    def of(cls, writer: Writer, where: Place, result: Published) -> _Experiment:
+    def of(cls, writer: Writer, where: TrackingStore, result: SyncResult) -> _Experiment:
         target = cls(writer, result, {})
         for run in target._search("attributes.status = 'RUNNING'"):
             if where.owned or run.data.tags.get(PUBLISHER) == where.publisher:
@@ -95,7 +100,7 @@ class _Experiment:
             if there.tags.get(name) != value:
                 client.set_experiment_tag(experiment_id, name, value)
 
-    def put(self, record: Record, number: int) -> None:
+    def put(self, record: CandidateRun, number: int) -> None:
         current = self.current.get(record.candidate, [])
         known = next((run for run in current if run.data.tags.get(DIGEST) == record.digest), None)
         known = known or next(iter(self._search(f"tags.{DIGEST} = '{record.digest}'")), None)
@@ -113,7 +118,7 @@ class _Experiment:
         for run in chain(*(own for name, own in self.current.items() if name not in candidates)):
             self._set_aside(run)
 
-    def _refresh(self, run: Run, record: Record) -> None:
+    def _refresh(self, run: Run, record: CandidateRun) -> None:
         """What may change without the record: its name in the list, and what other candidates
         decide.
         """
@@ -129,7 +134,7 @@ class _Experiment:
                 self.writer.client.delete_tag(run_id, name)
         if run.info.run_name != record.name:
             self.writer.client.update_run(run_id, name=record.name)
-        if runs.costs(record) and "cpu_seconds" not in run.data.metrics:
+        if runs.cost_points(record) and "cpu_seconds" not in run.data.metrics:
             self.writer.log_costs(run_id, record)
 
     def _set_aside(self, run: Run) -> None:
@@ -213,11 +218,14 @@ def experiment_tags(sentences: Sequence[str], created: int) -> dict[str, str]:
         "mlflow.note.content": "\n\n".join([*sentences, GUIDE]),
         # otherwise the page opens as one for chat agents
         "mlflow.experimentKind": "custom_model_development",
-        **{f"mlflow.sharedViewState.{name}": _view(created, *view) for name, view in VIEWS.items()},
+        **{
+            f"mlflow.sharedViewState.{name}": _view_json(created, *view)
+            for name, view in VIEWS.items()
+        },
     }
 
 
-def page(experiment_id: str) -> str:
+def leaderboard_page(experiment_id: str) -> str:
     """The part of the address after the server's: the leaderboard of one dataset."""
     return (
         f"/#/experiments/{experiment_id}/runs?viewStateShareKey={LEADERBOARD}"
@@ -225,7 +233,7 @@ def page(experiment_id: str) -> str:
     )
 
 
-def _view(created: int, title: str, kind: str, order_by: str, columns: str) -> str:
+def _view_json(created: int, title: str, kind: str, order_by: str, columns: str) -> str:
     parts = (column.split(".", 1) for column in [order_by, *columns.split()])
     order_by, *shown = (f"{group}.`{name}`" for group, name in parts)
     condition = f"tags.current = 'true' AND tags.kind {kind}"

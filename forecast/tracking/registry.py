@@ -18,7 +18,7 @@ from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from forecast.system.postgres import CheckLock
 from forecast.tracking import mlflow_client
-from forecast.tracking.tracking_store import Place
+from forecast.tracking.tracking_store import TrackingStore
 from forecast.tracking.writing import save_model
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ARTIFACT = "artifacts"
 
 
 @dataclass(frozen=True)
-class Version:
+class RegisteredVersion:
     """One registered version; `digest` is the sha256 of its ensemble's manifest."""
 
     number: int
@@ -40,15 +40,15 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredModel:
     """One dataset in the registry."""
 
-    versions: tuple[Version, ...]
+    versions: tuple[RegisteredVersion, ...]
     aliases: Mapping[str, int]
 
 
-def register(
-    place: Place,
+def register_version(
+    store: TrackingStore,
     name: str,
     model: Path,
     tags: Mapping[str, str],
@@ -63,10 +63,10 @@ def register(
     which a registry made anew needs; numbers in between are used up. `DataError` when the logged
     copy forecasts nothing finite.
     """
-    digest = digest_of(model)
-    with mlflow_client.connect(place) as client:
+    digest = model_digest(model)
+    with mlflow_client.connect(store) as client:
         mlflow_client.ensure_model(client, name, f"Champions and challengers of dataset {name}")
-        known = _versions(client, name)
+        known = _list_versions(client, name)
         for version in known:
             if version.digest == digest and number in (None, version.number):
                 return version.number
@@ -77,10 +77,10 @@ def register(
             filler = client.create_model_version(name, mlflow_client.NOWHERE, tags={FILLER: "true"})
             newest = int(filler.version)
             client.delete_model_version(name, str(newest))
-        source, model_id = _logged(client, place, name, model, sample)
+        source, model_id = _log_model_copy(client, store, name, model, sample)
         # A server wants the id to see that the source is its own; without one, MLflow would look
         # the model up in its global store, which need not be this one.
-        known_by = {"model_id": model_id} if place.artifact_root is None else {}
+        known_by = {"model_id": model_id} if store.artifact_root is None else {}
         return int(
             client.create_model_version(
                 name, source, tags={**tags, DIGEST: digest}, **known_by
@@ -88,18 +88,18 @@ def register(
         )
 
 
-def read(place: Place, name: str) -> Registered:
+def read_registry(store: TrackingStore, name: str) -> RegisteredModel:
     """Versions, oldest first, and aliases; both empty for a dataset that has none."""
-    with mlflow_client.connect(place) as client:
+    with mlflow_client.connect(store) as client:
         models = client.search_registered_models(f"name = '{name}'")
         aliases = (
             {alias: int(version) for alias, version in models[0].aliases.items()} if models else {}
         )
-        return Registered(tuple(_versions(client, name)), aliases)
+        return RegisteredModel(tuple(_list_versions(client, name)), aliases)
 
 
 def move_aliases(
-    place: Place,
+    store: TrackingStore,
     name: str,
     moves: Sequence[tuple[str, int | None]],
     check_lock: CheckLock = lambda: None,
@@ -109,8 +109,8 @@ def move_aliases(
     """
     from mlflow.exceptions import MlflowException
 
-    with mlflow_client.connect(place) as client:
-        known = {version.number for version in _versions(client, name)}
+    with mlflow_client.connect(store) as client:
+        known = {version.number for version in _list_versions(client, name)}
         for alias, version in moves:
             check_lock()
             if version is not None and version not in known:
@@ -124,14 +124,14 @@ def move_aliases(
                 client.set_registered_model_alias(name, alias, str(version))
 
 
-def download(place: Place, name: str, version: int, target: Path) -> Path:
+def download_version(store: TrackingStore, name: str, version: int, target: Path) -> Path:
     """The version's ensemble folder, copied below `target`."""
     import mlflow.artifacts
 
-    with mlflow_client.connect(place) as client:
+    with mlflow_client.connect(store) as client:
         uri = client.get_model_version_download_uri(name, str(version))
         found = mlflow.artifacts.download_artifacts(
-            uri, dst_path=str(target), tracking_uri=place.uri
+            uri, dst_path=str(target), tracking_uri=store.uri
         )
     folders = sorted(path.parent for path in Path(found).glob(f"{ARTIFACT}/*/ensemble.json"))
     if not folders:
@@ -142,8 +142,8 @@ def download(place: Place, name: str, version: int, target: Path) -> Path:
     return folders[0]
 
 
-def _logged(
-    client: MlflowClient, at: Place, name: str, model: Path, sample: pd.DataFrame | None
+def _log_model_copy(
+    client: MlflowClient, at: TrackingStore, name: str, model: Path, sample: pd.DataFrame | None
 ) -> tuple[str, str]:
     """Where the store keeps the logged copy of `model`, and its id there."""
     experiment = mlflow_client.ensure_experiment(client, name, at)
@@ -151,14 +151,14 @@ def _logged(
         saved = folder / "model"
         save_model(model, saved)
         if sample is not None:
-            _try(saved, sample)
+            _try_forecast(saved, sample)
         made = client.create_logged_model(experiment.experiment_id, name="champion-candidate")
         client.log_model_artifacts(made.model_id, str(saved))
         client.finalize_logged_model(made.model_id, "READY")
         return str(client.get_logged_model(made.model_id).artifact_location), str(made.model_id)
 
 
-def _try(saved: Path, sample: pd.DataFrame) -> None:
+def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
     """Load the saved model as MLflow will, and forecast once."""
     import mlflow.pyfunc
     import numpy as np
@@ -173,12 +173,12 @@ def _try(saved: Path, sample: pd.DataFrame) -> None:
         raise DataError(refused)
 
 
-def _versions(client: MlflowClient, name: str) -> list[Version]:
+def _list_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:
     found = client.search_model_versions(f"name = '{name}'", max_results=10_000)
-    made = [Version(int(v.version), v.tags.get(DIGEST, ""), dict(v.tags)) for v in found]
+    made = [RegisteredVersion(int(v.version), v.tags.get(DIGEST, ""), dict(v.tags)) for v in found]
     return sorted((v for v in made if FILLER not in v.tags), key=lambda version: version.number)
 
 
-def digest_of(model: Path) -> str:
+def model_digest(model: Path) -> str:
     """Different for any two different saved ensembles."""
     return files.sha256(model / "ensemble.json")

@@ -29,7 +29,7 @@ FORMAT = 2
 
 
 @dataclass(frozen=True)
-class Record:
+class CandidateRun:
     """One trained candidate of one dataset, with its rows of the comparison.
 
     `rows` maps the leaderboard's seed (`0`, `mean`, `std`, ...) to its row, all values as text;
@@ -82,28 +82,28 @@ class Record:
         return any(row.get("chosen", "").lower() in ("true", "1") for row in self.rows.values())
 
 
-def datasets(root: Path) -> list[str]:
+def list_datasets(root: Path) -> list[str]:
     """The datasets below `root` that have records."""
     return sorted(
         {path.parent.parent.name for path in (root / "data" / "trained").glob("*/*/record.json")}
     )
 
 
-def read_records(root: Path, dataset: str) -> list[Record]:
+def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
     """Every record of `dataset`, the best validation error last, failed and unscored ones first."""
     from forecast.data.results import Results, read_costs
 
     paths = ProjectPaths.of(root)
     results, costs = Results(paths, dataset), read_costs(paths, dataset)
-    compared = _compared(results) if results.compared else {}
+    compared = _read_comparison(results) if results.compared else {}
     records = [
-        _record(results.folder(n), r, costs.get(n, {}), compared)
+        _candidate_run(results.folder(n), r, costs.get(n, {}), compared)
         for n, r in results.records.items()
     ]
     return sorted(records, key=_validation_error, reverse=True)
 
 
-def _validation_error(record: Record) -> float:
+def _validation_error(record: CandidateRun) -> float:
     error = _as_float(record.main_row.get("validation_mase"))
     return math.inf if error is None else error
 
@@ -116,7 +116,7 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
     return tuple(results.verdicts.get("sentences", ())) if results.compared else ()
 
 
-def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
+def _read_comparison(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
     pooled = results.intervals.loc[lambda table: table["step"] == 0]
     return {
         "leaderboard": results.text_rows("leaderboard"),
@@ -130,19 +130,19 @@ def _compared(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
     }
 
 
-def _record(
+def _candidate_run(
     folder: Path,
     content: RunRecord,
     cost: dict[str, float],
     compared: Mapping[str, Sequence[dict[str, Any]]],
-) -> Record:
+) -> CandidateRun:
     mine = (content.model, content.ranking)
     own = {
         key: tuple(row for row in rows if (row["model"], row["ranking"]) == mine)
         for key, rows in compared.items()
     }
     rows = {row["seed"]: row for row in own.pop("leaderboard", ())}
-    own |= {name: _standing_for(own.get(name, ())) for name in ("by_step", "distributions")}
+    own |= {name: _rows_of_serving_seed(own.get(name, ())) for name in ("by_step", "distributions")}
     forecasts = folder / "forecasts.parquet"
     optional = {"distributions": own["distributions"]} if own["distributions"] else {}
     digest = files.sha256_of(
@@ -158,10 +158,10 @@ def _record(
             "intervals": own.get("intervals", ()),
         }
     )
-    return Record(content, folder, digest[:16], rows, cost=cost, **own)
+    return CandidateRun(content, folder, digest[:16], rows, cost=cost, **own)
 
 
-def _standing_for(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
+def _rows_of_serving_seed(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
     """One row per step: of the mean of the seeds, where there is one."""
     seed = min((row["seed"] for row in rows), key=lambda seed: (seed != "mean", seed), default="")
     return tuple(row for row in rows if row["seed"] == seed)
@@ -174,15 +174,15 @@ SAFE_LOOPS = ("stable", "marginal")
 INTERVALS = ("coverage", "width", "winkler")
 COSTS = ("cpu_seconds", "wall_seconds", "tuning_cpu_seconds")
 DIGEST_LENGTH = 12
-LIMIT = 500
+MAX_TEXT = 500
 """Characters of a parameter or tag; MLflow refuses a run over one that is much longer."""
 
 
-UNNAMEABLE = re.compile(r"[^\w.\- /]")
+REFUSED_CHARACTERS = re.compile(r"[^\w.\- /]")
 """Characters that MLflow takes in no metric's name."""
 
 
-class Point(NamedTuple):
+class MetricPoint(NamedTuple):
     """One value of a metric; `step` is a horizon step, a gradient step, or 0."""
 
     name: str
@@ -190,38 +190,49 @@ class Point(NamedTuple):
     step: int = 0
 
 
-def parameters(params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None) -> dict[str, str]:
+def parameter_texts(
+    params: Mapping[str, Any], tuned: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """Model parameters with the tuned values in their place; nested ones as `outer.inner`."""
     known = (
         (name, value)
-        for name, value in flat({**params, **(tuned or {})})
+        for name, value in flatten({**params, **(tuned or {})})
         if value is not None and value != {}
     )
     return {
-        name: (v if isinstance(v, str) else json.dumps(v, default=str))[:LIMIT] for name, v in known
+        name: (v if isinstance(v, str) else json.dumps(v, default=str))[:MAX_TEXT]
+        for name, v in known
     }
 
 
-def scores(record: Record) -> list[Point]:
+def score_points(record: CandidateRun) -> list[MetricPoint]:
     """Test errors of what serves, by horizon step, their spread over seeds; size and cost."""
     main = record.main_row
     from forecast.comparison import metrics  # with it comes pandas, which `status` does without
 
     by_step = [metric.name for metric in metrics.METRICS if metric.by_step]
-    points = [Point(f"test/{metric.name}", main.get(metric.name)) for metric in metrics.METRICS]
+    points = [
+        MetricPoint(f"test/{metric.name}", main.get(metric.name)) for metric in metrics.METRICS
+    ]
     for row in record.by_step:
         points += [
-            Point(f"test_by_step/{name}", row.get(name), int(row["step"])) for name in by_step
+            MetricPoint(f"test_by_step/{name}", row.get(name), int(row["step"])) for name in by_step
         ]
-    points += [Point(f"test_std/{name}", record.rows.get("std", {}).get(name)) for name in by_step]
-    points.append(Point("validation/mase", main.get("validation_mase")))
-    points.append(Point("n_origins", main.get("n_origins")))
-    return finite(
-        points + intervals(record) + distributions(record) + ledger(record) + costs(record)
+    points += [
+        MetricPoint(f"test_std/{name}", record.rows.get("std", {}).get(name)) for name in by_step
+    ]
+    points.append(MetricPoint("validation/mase", main.get("validation_mase")))
+    points.append(MetricPoint("n_origins", main.get("n_origins")))
+    return finite_points(
+        points
+        + interval_points(record)
+        + distribution_points(record)
+        + count_points(record)
+        + cost_points(record)
     )
 
 
-def intervals(record: Record) -> list[Point]:
+def interval_points(record: CandidateRun) -> list[MetricPoint]:
     """Coverage, width and interval score by level, all steps pooled, mean over the series."""
     found: dict[str, list[float]] = {}
     for row in record.intervals:
@@ -232,10 +243,10 @@ def intervals(record: Record) -> list[Point]:
                 found.setdefault(
                     f"test_intervals/{row.get('method', 'split')}_{percent}_{name}", []
                 ).append(value)
-    return [Point(name, sum(values) / len(values)) for name, values in found.items()]
+    return [MetricPoint(name, sum(values) / len(values)) for name, values in found.items()]
 
 
-def distributions(record: Record) -> list[Point]:
+def distribution_points(record: CandidateRun) -> list[MetricPoint]:
     """How good the quantiles, densities and probabilities of a head are; step 0 is the whole
     horizon.
 
@@ -245,15 +256,17 @@ def distributions(record: Record) -> list[Point]:
     several = len({row["series"] for row in record.distributions}) > 1
     points = []
     for row in record.distributions:
-        series = f"{UNNAMEABLE.sub('_', row['series'])}/" if several else ""
+        series = f"{REFUSED_CHARACTERS.sub('_', row['series'])}/" if several else ""
         level = f"_{row['level']}" if row["level"] else ""
         points.append(
-            Point(f"distribution/{series}{row['metric']}{level}", row["value"], int(row["step"]))
+            MetricPoint(
+                f"distribution/{series}{row['metric']}{level}", row["value"], int(row["step"])
+            )
         )
     return points
 
 
-def ledger(record: Record) -> list[Point]:
+def count_points(record: CandidateRun) -> list[MetricPoint]:
     """What the candidate was given: trials, gradient steps, seeds, weights, rows."""
     content = record.content
     counts = {
@@ -263,10 +276,10 @@ def ledger(record: Record) -> list[Point]:
         "n_trials": len(content.trials),
         "n_seeds": len(content.seeds),
     }
-    return [Point(name, count) for name, count in counts.items()]
+    return [MetricPoint(name, count) for name, count in counts.items()]
 
 
-def diagnostics(record: Record) -> list[Point]:
+def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
     """What goes on inside the first seed's network, and what its one-step residuals still contain.
 
     The step of `diagnostics_by_lag/...` is the lag in rows, of `diagnostics_free_run` the step of
@@ -275,65 +288,68 @@ def diagnostics(record: Record) -> list[Point]:
     """
     examined = record.content.diagnostics
     if examined is None:
-        return finite(residuals(record))
+        return finite_points(residual_points(record))
     numbers, arrays = examined.numbers, examined.arrays
-    points = [Point(f"diagnostics/{name}", numbers.get(name)) for name in DIAGNOSTICS]
-    points += [Point(f"diagnostics/loop_{name}", examined.loop.get(name)) for name in LOOP]
+    points = [MetricPoint(f"diagnostics/{name}", numbers.get(name)) for name in DIAGNOSTICS]
+    points += [MetricPoint(f"diagnostics/loop_{name}", examined.loop.get(name)) for name in LOOP]
     lags, gradient = arrays.get("lags", ()), arrays.get("gradient", ())
     points += [
-        Point("diagnostics_by_lag/gradient", v, lag) for lag, v in zip(lags, gradient, strict=True)
+        MetricPoint("diagnostics_by_lag/gradient", v, lag)
+        for lag, v in zip(lags, gradient, strict=True)
     ]
     for layer, decay in arrays.get("decay", {}).items():
         points += [
-            Point(f"diagnostics_by_lag/decay_{layer}", decay[lag], lag)
+            MetricPoint(f"diagnostics_by_lag/decay_{layer}", decay[lag], lag)
             for lag in lags
             if lag < len(decay)
         ]
     points += [
-        Point("diagnostics_free_run", v, step + 1)
+        MetricPoint("diagnostics_free_run", v, step + 1)
         for step, v in enumerate(arrays.get("free_run", ()))
     ]
-    return finite(points + residuals(record))
+    return finite_points(points + residual_points(record))
 
 
-def residuals(record: Record) -> list[Point]:
+def residual_points(record: CandidateRun) -> list[MetricPoint]:
     left = record.residuals[0] if record.residuals else {}
-    points = [Point(f"residuals/ljung_box_{name}", left.get(name)) for name in RESIDUALS]
-    points.append(Point("residuals/mean", left.get("mean")))
+    points = [MetricPoint(f"residuals/ljung_box_{name}", left.get(name)) for name in RESIDUALS]
+    points.append(MetricPoint("residuals/mean", left.get("mean")))
     correlations = left.get("autocorrelation", ())
     return points + [
-        Point("residuals/autocorrelation", v, lag + 1) for lag, v in enumerate(correlations)
+        MetricPoint("residuals/autocorrelation", v, lag + 1) for lag, v in enumerate(correlations)
     ]
 
 
-def costs(record: Record) -> list[Point]:
-    return [Point(name, record.cost[name]) for name in COSTS if name in record.cost]
+def cost_points(record: CandidateRun) -> list[MetricPoint]:
+    return [MetricPoint(name, record.cost[name]) for name in COSTS if name in record.cost]
 
 
-def curves(content: RunRecord) -> list[Point]:
+def curve_points(content: RunRecord) -> list[MetricPoint]:
     """The learning curves of the final trainings: loss over gradient steps, per seed."""
     points = []
     for fit in content.seeds:
         for step, train, validation in fit.curve:
-            points.append(Point(f"train_loss/seed_{fit.seed}", train, step))
-            points.append(Point(f"validation_loss/seed_{fit.seed}", validation, step))
-    return finite(points)
+            points.append(MetricPoint(f"train_loss/seed_{fit.seed}", train, step))
+            points.append(MetricPoint(f"validation_loss/seed_{fit.seed}", validation, step))
+    return finite_points(points)
 
 
-def trial_points(trial: Trial) -> list[Point]:
+def trial_points(trial: Trial) -> list[MetricPoint]:
     """The trial's validation loss over its gradient steps, and the value Optuna got."""
-    points = [Point("trial/value", trial.value)]
-    points += [Point("trial/validation_loss", row[-1], int(row[0] or 0)) for row in trial.curve]
-    return finite(points)
+    points = [MetricPoint("trial/value", trial.value)]
+    points += [
+        MetricPoint("trial/validation_loss", row[-1], int(row[0] or 0)) for row in trial.curve
+    ]
+    return finite_points(points)
 
 
-def finite(points: list[Point]) -> list[Point]:
+def finite_points(points: list[MetricPoint]) -> list[MetricPoint]:
     """Without what is missing, not a number or infinite; a chart can show none of it."""
     read = [(point, _as_float(point.value)) for point in points]
     return [point._replace(value=value) for point, value in read if value is not None]
 
 
-def tags(record: Record) -> dict[str, str]:
+def run_tags(record: CandidateRun) -> dict[str, str]:
     """What to filter and group by; see `verdict_tags` for those that may change later."""
     content = record.content
     failed = [f"seed {fit.seed}: {fit.reason}" for fit in content.seeds if fit.status != "ok"]
@@ -349,13 +365,13 @@ def tags(record: Record) -> dict[str, str]:
         "gradient_steps": content.cost.gradient_steps,
         "seeds": ", ".join(str(fit.seed) for fit in content.seeds),
         "failed_seeds": "; ".join(failed),
-        "loop": loop(content),
+        "loop": loop_verdict(content),
         "data_digest": content.digests.data[:DIGEST_LENGTH],
     }
-    return {name: str(value)[:LIMIT] for name, value in shown.items() if value}
+    return {name: str(value)[:MAX_TEXT] for name, value in shown.items() if value}
 
 
-def loop(content: RunRecord) -> str:
+def loop_verdict(content: RunRecord) -> str:
     """How a recursive network behaves on its own forecasts: stable, marginal, sensitive, drifting
     or unstable.
     """
@@ -363,13 +379,13 @@ def loop(content: RunRecord) -> str:
     return "" if examined is None else str(examined.loop.get("verdict", ""))
 
 
-def verdict_tags(record: Record) -> dict[str, str]:
+def verdict_tags(record: CandidateRun) -> dict[str, str]:
     """Tags that depend on the other candidates: refreshed in place."""
     words = {f"against_{test['family']}": str(test["word"]) for test in record.tests}
-    return {"chosen": str(record.chosen).lower(), **words, "mlflow.note.content": note(record)}
+    return {"chosen": str(record.chosen).lower(), **words, "mlflow.note.content": run_note(record)}
 
 
-def note(record: Record) -> str:
+def run_note(record: CandidateRun) -> str:
     """The run's page in words: what the model is, and what the comparison says."""
     from forecast.data.results import members_in_words
 
@@ -382,13 +398,13 @@ def note(record: Record) -> str:
         lines.insert(0, f"**Failed:** {content.reason}")
     if record.chosen:
         lines.insert(0, "**Chosen on validation in its ranking.**")
-    if loop(content) and loop(content) not in SAFE_LOOPS:
-        lines.append(f"**Closed loop {loop(content)}**: see `diagnostics_free_run`.")
-    lines += [_sentence(test) for test in record.tests]
+    if loop_verdict(content) and loop_verdict(content) not in SAFE_LOOPS:
+        lines.append(f"**Closed loop {loop_verdict(content)}**: see `diagnostics_free_run`.")
+    lines += [_verdict_sentence(test) for test in record.tests]
     return "\n\n".join(line for line in lines if line)
 
 
-def _sentence(test: Mapping[str, Any]) -> str:
+def _verdict_sentence(test: Mapping[str, Any]) -> str:
     family = test["family"]
     role = {"naive": "the naive forecast", "skip": "its own skip", "best": "the best"}.get(
         family, family
@@ -399,13 +415,13 @@ def _sentence(test: Mapping[str, Any]) -> str:
     return f"Against {role} ({test['against']}): **{test['word']}**{change}{evidence}."
 
 
-def flat(
+def flatten(
     content: Mapping[str, Any], separator: str = ".", prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
     """Every value in nested content, named by its path."""
     for name, value in content.items():
         if isinstance(value, Mapping) and value:
-            yield from flat(value, separator, f"{prefix}{name}{separator}")
+            yield from flatten(value, separator, f"{prefix}{name}{separator}")
         else:
             yield f"{prefix}{name}", value
 

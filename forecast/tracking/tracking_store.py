@@ -19,7 +19,7 @@ SERVERS = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 
 
 @dataclass(frozen=True)
-class Place:
+class TrackingStore:
     """One tracking store as seen from one project.
 
     `artifact_root` is None where a server decides, and beside a database file outside the project.
@@ -40,7 +40,7 @@ class Place:
         return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
 
 
-def place(root: Path, uri: str = "") -> Place:
+def tracking_store(root: Path, uri: str = "") -> TrackingStore:
     """The store at `uri` (the value of MLFLOW_TRACKING_URI), by default `<root>/mlflow.db`.
 
     A relative SQLite path is taken from `root`, not from wherever the process runs. `InputError`
@@ -53,7 +53,9 @@ def place(root: Path, uri: str = "") -> Place:
         database = (root / uri.removeprefix(SQLITE)).resolve()
         owned = database.is_relative_to(root)
         artifacts = (root if owned else database.parent) / "mlartifacts"
-        return Place(f"{SQLITE}{database}", artifacts, Path(f"{database}.lock"), publisher, owned)
+        return TrackingStore(
+            f"{SQLITE}{database}", artifacts, Path(f"{database}.lock"), publisher, owned
+        )
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme not in SERVERS:
         found = f"a {scheme}: URI" if scheme else "a path"
@@ -63,7 +65,9 @@ def place(root: Path, uri: str = "") -> Place:
         )
     has_server = scheme in ("http", "https", "databricks")
     artifact_root = None if has_server else root / "mlartifacts"
-    return Place(uri, artifact_root, ProjectPaths.of(root).lock("tracking"), publisher, owned=False)
+    return TrackingStore(
+        uri, artifact_root, ProjectPaths.of(root).lock("tracking"), publisher, owned=False
+    )
 
 
 def hide_password(uri: str) -> str:

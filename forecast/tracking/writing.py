@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from forecast.data.records import best_trial
 from forecast.system import files
 from forecast.tracking import mlflow_client, runs
-from forecast.tracking.runs import Record
-from forecast.tracking.tracking_store import Place
+from forecast.tracking.runs import CandidateRun
+from forecast.tracking.tracking_store import TrackingStore
 
 if TYPE_CHECKING:
     import pandas as pd  # not at import: a look at the store does without it
@@ -38,7 +38,7 @@ REQUIREMENTS = (
     "filelock",
     "threadpoolctl",
 )
-REFUSED = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
+NAME_REPLACEMENTS = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
 """Marks that MLflow takes in no model's name."""
 BATCH = 1000
 """Metrics that MLflow takes in one call."""
@@ -54,17 +54,21 @@ class Writer:
     start: int
     revision: str = ""
 
-    def write(self, record: Record, number: int) -> None:
+    def write(self, record: CandidateRun, number: int) -> None:
         """The parent run with everything under it; it becomes current last, when nothing is missing
         any more.
         """
         # Lists are sorted by creation: so parents stand above trials, and the best model first.
         start = self.start + 1 + number
         commit = {"mlflow.source.git.commit": self.revision} if self.revision else {}
-        own = {CANDIDATE: record.candidate, CURRENT: "false", **runs.tags(record), **commit}
+        own = {CANDIDATE: record.candidate, CURRENT: "false", **runs.run_tags(record), **commit}
         with self._run(record.name, start, own) as run_id:
-            points = runs.scores(record) + runs.curves(record.content) + runs.diagnostics(record)
-            values = runs.parameters(record.content.params, record.content.tuned)
+            points = (
+                runs.score_points(record)
+                + runs.curve_points(record.content)
+                + runs.diagnostic_points(record)
+            )
+            values = runs.parameter_texts(record.content.params, record.content.tuned)
             self._log(run_id, values, points, start)
             self._log_dataset(run_id, record)
             self._write_trials(record, run_id)
@@ -73,8 +77,8 @@ class Writer:
             seconds = record.cost.get("wall_seconds", 0.0)
             self._end(run_id, failed=record.failed, at=start + int(1000 * seconds))
 
-    def log_costs(self, run_id: str, record: Record) -> None:
-        self._log(run_id, {}, runs.costs(record), self.start)
+    def log_costs(self, run_id: str, record: CandidateRun) -> None:
+        self._log(run_id, {}, runs.cost_points(record), self.start)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
@@ -87,7 +91,7 @@ class Writer:
         self.client.update_run(run_id, status="FAILED", name=f"{name} (interrupted)")
         self._end(run_id, failed=True, at=self.start)
 
-    def _write_trials(self, record: Record, parent: str) -> None:
+    def _write_trials(self, record: CandidateRun, parent: str) -> None:
         trials = record.content.trials
         best = best_trial(trials)
         for number, trial in enumerate(trials):
@@ -98,13 +102,13 @@ class Writer:
             }
             tags |= {"kind": TRIAL, "ranking": record.content.ranking}
             tags |= {"best_trial": str(trial is best).lower(), CURRENT: "true"}
-            tags |= {"reason": trial.reason[: runs.LIMIT]} if trial.reason else {}
+            tags |= {"reason": trial.reason[: runs.MAX_TEXT]} if trial.reason else {}
             name = f"trial {trial.number}{' (best)' if trial is best else ''}: {record.name}"
             start = self.start - number
             with self._run(name, start, tags) as run_id:
                 self._log(
                     run_id,
-                    runs.parameters(trial.params),
+                    runs.parameter_texts(trial.params),
                     runs.trial_points(trial),
                     start,
                 )
@@ -129,7 +133,7 @@ class Writer:
         self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED", at)
 
     def _log(
-        self, run_id: str, values: Mapping[str, str], points: list[runs.Point], at: int
+        self, run_id: str, values: Mapping[str, str], points: list[runs.MetricPoint], at: int
     ) -> None:
         from mlflow.entities import Metric, Param
 
@@ -140,7 +144,7 @@ class Writer:
                 run_id, metrics[first : first + BATCH], params if first == 0 else ()
             )
 
-    def _log_dataset(self, run_id: str, record: Record) -> None:
+    def _log_dataset(self, run_id: str, record: CandidateRun) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         digest = record.content.digests.data[: runs.DIGEST_LENGTH]
@@ -150,7 +154,7 @@ class Writer:
             run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
         )
 
-    def _log_files(self, run_id: str, record: Record) -> None:
+    def _log_files(self, run_id: str, record: CandidateRun) -> None:
         with files.scratch_folder() as folder:
             upload = folder / "files"
             record.content.write(upload / "record.json")
@@ -160,7 +164,7 @@ class Writer:
             title = (
                 f"{record.name} on {record.dataset}: the last forecasts of the test block{error}"
             )
-            picture = forecast_plot(forecasts, title) if forecasts.exists() else None
+            picture = draw_last_forecasts(forecasts, title) if forecasts.exists() else None
             if picture is not None:
                 files.write_bytes(upload / "forecasts.png", picture)
             self.client.log_artifacts(run_id, str(upload))
@@ -168,14 +172,16 @@ class Writer:
             if saved.exists():
                 self._log_model(run_id, record, saved, folder / "model")
 
-    def _log_model(self, run_id: str, record: Record, saved: Path, folder: Path) -> None:
+    def _log_model(self, run_id: str, record: CandidateRun, saved: Path, folder: Path) -> None:
         """The forecaster of the first seed, loadable as `models:/<id>` and registrable in the
         UI.
         """
         from mlflow.entities import LoggedModelOutput
 
         save_model(saved, folder)
-        name = record.name.replace(" (architecture alone)", "-architecture").translate(REFUSED)
+        name = record.name.replace(" (architecture alone)", "-architecture").translate(
+            NAME_REPLACEMENTS
+        )
         model = self.client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
         self.client.log_model_artifacts(model.model_id, str(folder))
         self.client.finalize_logged_model(model.model_id, "READY")
@@ -211,17 +217,19 @@ DECISION_LIMIT = 5000
 """Characters of a tag that every store takes."""
 
 
-def log_decision(place: Place, dataset: str, decision: Mapping[str, Any], *, now: float) -> str:
+def log_decision(
+    store: TrackingStore, dataset: str, decision: Mapping[str, Any], *, now: float
+) -> str:
     """One finished run in the experiment `<dataset> retraining`; its id.
 
     The same `key` again is the same run.
     """
     name = f"{decision['as_of'][:10]} {decision['word']}"
-    return log_content(place, f"{dataset} retraining", name, decision, "decision.json", now=now)
+    return log_content(store, f"{dataset} retraining", name, decision, "decision.json", now=now)
 
 
 def log_content(
-    place: Place,
+    store: TrackingStore,
     experiment: str,
     name: str,
     content: Mapping[str, Any],
@@ -238,8 +246,8 @@ def log_content(
     from mlflow.entities import Metric, RunTag
 
     start = int(1000 * now)
-    with mlflow_client.connect(place) as client:
-        where = mlflow_client.ensure_experiment(client, experiment, place).experiment_id
+    with mlflow_client.connect(store) as client:
+        where = mlflow_client.ensure_experiment(client, experiment, store).experiment_id
         known = client.search_runs([where], f"tags.{DECISION} = '{content['key']}'", max_results=1)
         if known and known[0].info.status == "FINISHED":
             return str(known[0].info.run_id)
@@ -254,7 +262,7 @@ def log_content(
         }
         numbers = [
             (name, v)
-            for name, v in runs.flat(content.get("numbers", {}), "/")
+            for name, v in runs.flatten(content.get("numbers", {}), "/")
             if isinstance(v, int | float)
         ]
         metrics = [
@@ -277,7 +285,7 @@ ORIGINS = 8
 INK, FORECAST = "#333333", "#d1495b"
 
 
-def forecast_plot(forecasts: Path, title: str) -> bytes | None:
+def draw_last_forecasts(forecasts: Path, title: str) -> bytes | None:
     """A PNG of up to two series and the last eight non-overlapping origins, seeds averaged; None
     without forecasts.
     """
@@ -286,7 +294,7 @@ def forecast_plot(forecasts: Path, title: str) -> bytes | None:
     frame = pd.read_parquet(forecasts, columns=list(PLOTTED), filters=[("block", "==", "test")])
     series = list(dict.fromkeys(frame["unique_id"]))[:SERIES]
     panels = [(name, last_origins(frame[frame["unique_id"] == name])) for name in series]
-    return _drawn(panels, title) if panels else None
+    return _draw_figure(panels, title) if panels else None
 
 
 def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
@@ -303,14 +311,14 @@ def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
     return [origin for _, origin in means.groupby("cutoff")]
 
 
-def _drawn(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> bytes:
+def _draw_figure(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 2.9 * len(panels) + 0.4), dpi=90)
     for axes, (name, origins) in zip(
         figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True
     ):
-        _panel(axes, name, origins)
+        _draw_panel(axes, name, origins)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
     inch = 1 / figure.get_figheight()
     figure.subplots_adjust(left=0.09, right=0.98, top=1 - 0.6 * inch, bottom=0.4 * inch, hspace=0.4)
@@ -319,7 +327,7 @@ def _drawn(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> bytes:
     return buffer.getvalue()
 
 
-def _panel(axes: Any, name: str, origins: list[pd.DataFrame]) -> None:
+def _draw_panel(axes: Any, name: str, origins: list[pd.DataFrame]) -> None:
     import pandas as pd
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import MaxNLocator

@@ -301,7 +301,7 @@ def test_the_leaderboards_are_said_to_be_where_they_were_published(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr(
-        tracking, "sync", lambda *_, **__: tracking.Published(pages={"wave": "/#/1"})
+        tracking, "sync", lambda *_, **__: tracking.SyncResult(pages={"wave": "/#/1"})
     )
     assert run.published(tmp_path).partition("\n")[2] == said
 

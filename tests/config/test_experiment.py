@@ -14,7 +14,7 @@ from forecast.config.experiment import Models, Training, Tuning, load_evaluation
 from forecast.config.reading import validated
 from forecast.system import files
 from forecast.system.errors import InputError
-from forecast.tracking.runs import parameters
+from forecast.tracking.runs import parameter_texts
 
 
 def config_of(entries, **shared):
@@ -103,7 +103,7 @@ def test_an_option_is_in_the_key_of_its_results_and_in_mlflows_parameters():
         for training in ({}, {"schedule": "constant"})
     )
     assert result_key(spec=plain) != result_key(spec=changed)
-    assert parameters(changed)["training.schedule"] == "constant"
+    assert parameter_texts(changed)["training.schedule"] == "constant"
 
 
 def test_tuning_varies_what_the_trainer_reads():

@@ -46,7 +46,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     assert "webhook: ConnectError" in done.stderr and TOKEN not in done.stdout + done.stderr
-    assert "first" not in done.stderr and champion.load(root, NAME).meta.candidate == "naive"
+    assert "first" not in done.stderr and champion.load(root, NAME).card.candidate == "naive"
     retraining.configure(root, ("naive", "ridge"))
     retraining.commit(root)
     retraining.grow(root, 30)
@@ -75,7 +75,7 @@ def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_sam
         if killed_at(step, words, operated, small_project.environment(**ONE_WORKER)):
             reached.append(step)
         held = champion.load(operated, NAME)
-        assert not held.notice and held.meta.candidate in ("naive", "ridge")
+        assert not held.notice and held.card.candidate in ("naive", "ridge")
         assert eventually(
             lambda: not processes_of(ProjectPaths.of(operated).retraining(NAME) / "tree")
         )
@@ -83,10 +83,10 @@ def test_killed_at_every_step_the_champion_stays_loadable_and_the_end_is_the_sam
     done = retrain(operated)
     assert done.returncode == 0, done.stderr
     held = champion.load(operated, NAME)
-    assert held.meta.candidate == "ridge" and held.meta.refit_of == held.version - 1
-    assert held.meta.last_target_used.startswith("2024-08-17")  # all 230 days
-    assert registry.aliases(operated, NAME) == champion.aliases(operated, NAME)
-    assert [d.word for d in decision.known(operated, NAME)] == ["first", "better"]
+    assert held.card.candidate == "ridge" and held.card.refit_of == held.version - 1
+    assert held.card.last_target_used.startswith("2024-08-17")  # all 230 days
+    assert registry.registry_aliases(operated, NAME) == champion.read_aliases(operated, NAME)
+    assert [d.word for d in decision.read_decisions(operated, NAME)] == ["first", "better"]
     assert (retraining.git(operated, "status", "--porcelain"), pointer(operated)) == checkout
     assert left_behind(operated) == []
     assert not (ProjectPaths.of(operated).retraining(NAME) / "pending").exists()
@@ -104,16 +104,16 @@ def test_afterwards_the_same_again_is_nothing_to_do_and_an_equal_recipe_is_refus
     retraining.grow(operated, 2)
     full = on_a_full_disk(operated)
     assert full.returncode == 1 and "Traceback" not in full.stderr
-    assert champion.load(operated, NAME).meta.candidate == "ridge"
+    assert champion.load(operated, NAME).card.candidate == "ridge"
     (operated / "configs" / "evaluation.yaml").write_text("alpha: 0.1\n")
     rehearsed = retrain(operated, "--dry-run")
-    assert rehearsed.returncode == 4 and len(decision.known(operated, NAME)) == 2
+    assert rehearsed.returncode == 4 and len(decision.read_decisions(operated, NAME)) == 2
     done = retrain(operated)
     retraining.git(operated, "checkout", "configs")
     assert done.returncode == 4, done.stderr
     assert "the champion stays" in done.stderr and "identical losses" in done.stderr
     assert "Not used, because it is not committed: configs/evaluation.yaml" in done.stderr
-    assert champion.load(operated, NAME).meta.candidate == "ridge"
+    assert champion.load(operated, NAME).card.candidate == "ridge"
 
 
 def on_a_full_disk(root: Path) -> subprocess.CompletedProcess[str]:
@@ -147,7 +147,7 @@ def test_without_its_data_file_the_champion_stays_and_says_so(operated: Path) ->
     assert done.returncode == 2 and "wave.csv" in done.stderr
     with pytest.raises(ForecastError):
         champion.load(operated, "weave")
-    assert champion.load(operated, NAME).meta.candidate == "ridge"
+    assert champion.load(operated, NAME).card.candidate == "ridge"
 
 
 @pytest.mark.slow
@@ -185,4 +185,4 @@ def test_killed_ten_times_at_random_moments_the_champion_stays_loadable_and_the_
     done = retrain(operated)
     assert done.returncode in (0, 4), done.stderr
     assert champion.load(operated, NAME).version >= before and left_behind(operated) == []
-    assert registry.aliases(operated, NAME) == champion.aliases(operated, NAME)
+    assert registry.registry_aliases(operated, NAME) == champion.read_aliases(operated, NAME)

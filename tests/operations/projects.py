@@ -36,15 +36,17 @@ def gone_through(root: Path, **more: dict[str, Any]) -> Path:
         stage.main(NAME, root=str(root))
     train.main(NAME, root=str(root), state=str(root / ".forecast"), jobs=1)
     compare.main(NAME, root=str(root))
-    registry.aliases(root, NAME)  # makes the database: seconds, once instead of in every copy
+    registry.registry_aliases(
+        root, NAME
+    )  # makes the database: seconds, once instead of in every copy
     return root
 
 
 def register(root: Path, candidate: str, tracking_uri: str = "") -> int:
     """One trained candidate as a version of the registry."""
     folder = root / "data" / "trained" / NAME / candidate
-    meta = registry.describe(root, NAME, folder, now=NOW, revision="abc")
-    return registry.register(root, NAME, folder, meta, tracking_uri=tracking_uri)
+    meta = registry.make_card(root, NAME, folder, now=NOW, revision="abc")
+    return registry.register_candidate(root, NAME, folder, meta, tracking_uri=tracking_uri)
 
 
 def prepared(root: Path) -> pd.DataFrame:

@@ -20,10 +20,10 @@ from tests.operations.projects import NAME, NOW
 
 def carry_out(root: Path, uri: str) -> None:
     """Publish all records, then carry the pending decision out."""
-    writing.forecast_plot = lambda *_: None  # drawing takes seconds and is tested elsewhere
+    writing.draw_last_forecasts = lambda *_: None  # drawing takes seconds and is tested elsewhere
     made = sync(root, uri, now=NOW.timestamp()).made
     found = decision.finish_pending(
-        root, NAME, now=NOW, tracking_uri=uri, refit=None, say=lambda step: None
+        root, NAME, now=NOW, tracking_uri=uri, refit=None, log_step=lambda step: None
     )
     assert found is not None
     print(

@@ -18,7 +18,7 @@ from forecast.data.records import RunRecord
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, ensemble_of
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, predicting, refit, registry, worktree
-from forecast.operations.challenger import recipe_of
+from forecast.operations.challenger import champion_recipe
 from forecast.system import files
 from forecast.system.errors import DataError
 from tests.operations import projects
@@ -60,15 +60,15 @@ def test_it_is_a_row_with_scores_intervals_and_tests(made: Path) -> None:
 
 def test_what_is_served_is_the_weighted_mean_of_its_members(project: Path) -> None:
     registry.promote(project, NAME, projects.register(project, "mix"), now=NOW)
-    found = predicting.forecast(project, NAME, now=NOW, usual_levels=(0.8,))
-    assert found.champion.ensemble.weights == SHARES and found.champion.meta.model == "mix"
+    found = predicting.forecast_champion(project, NAME, now=NOW, usual_levels=(0.8,))
+    assert found.champion.ensemble.weights == SHARES and found.champion.card.model == "mix"
     single = {name: ensemble_of(folder(project, name)) for name in SHARES}
     panel = from_frame(projects.prepared(project), NAME, found.champion.ensemble.task)
     rows = {NAME: np.array([len(panel.series[0]) - 1])}
     wanted = sum(share * single[name].predict(panel, rows)[NAME] for name, share in SHARES.items())
     np.testing.assert_allclose(found.table["y_hat"], np.ravel(wanted))
     assert {"lo_80", "hi_80"} <= set(found.table)
-    service = Service.load(champion.folder_of(project, NAME, found.champion.version))
+    service = Service.load(champion.version_folder(project, NAME, found.champion.version))
     np.testing.assert_allclose(
         service.answer(projects.prepared(project).tail(30))["y_hat"], np.ravel(wanted)
     )
@@ -90,7 +90,7 @@ def test_weights_for_a_member_that_is_gone_are_refused_by_name_and_the_equal_row
         projects.register(project, "mix")
     registry.promote(project, NAME, projects.register(project, "even"), now=NOW)
     assert np.isfinite(
-        predicting.forecast(project, NAME, now=NOW, usual_levels=()).table["y_hat"]
+        predicting.forecast_champion(project, NAME, now=NOW, usual_levels=()).table["y_hat"]
     ).all()
 
 
@@ -117,10 +117,10 @@ def test_a_members_seeds_share_its_weight() -> None:
 
 def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) -> None:
     ensemble = ensemble_of(folder(project, "mix"))
-    recipe = recipe_of(
-        SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(candidate="mix", model="mix"))
+    recipe = champion_recipe(
+        SimpleNamespace(ensemble=ensemble, card=SimpleNamespace(candidate="mix", model="mix"))
     )  # type: ignore[arg-type]
-    refit.at_the_gate(project, NAME, recipe, project / "rival", jobs=1)
+    refit.refit_at_gate(project, NAME, recipe, project / "rival", jobs=1)
     again = pd.read_parquet(project / "rival" / "forecasts.parquet")
     pd.testing.assert_frame_equal(
         again, pd.read_parquet(folder(project, "mix") / "forecasts.parquet")
@@ -128,7 +128,7 @@ def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) 
     assert ensemble_of(project / "rival").weights == SHARES
     record = RunRecord.read(folder(project, "mix") / "record.json")
     calibrated = folder(project, "mix") / "forecasts.parquet"
-    refit.on_all_data(project, NAME, record, project / "all", calibrated=calibrated, jobs=1)
+    refit.refit_on_all_data(project, NAME, record, project / "all", calibrated=calibrated, jobs=1)
     panel = from_frame(projects.prepared(project), NAME, ensemble.task)
     rows = {NAME: np.array([len(panel.series[0]) - 1])}
     newest, before = (
@@ -145,13 +145,13 @@ def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gat
     ensemble = ensemble_of(folder(root, "again"))
     ensemble.save(tmp_path / "saved")
     ensemble = Ensemble.load(tmp_path / "saved")
-    recipe = recipe_of(
-        SimpleNamespace(ensemble=ensemble, meta=SimpleNamespace(candidate="again", model="again"))
+    recipe = champion_recipe(
+        SimpleNamespace(ensemble=ensemble, card=SimpleNamespace(candidate="again", model="again"))
     )  # type: ignore[arg-type]
     # weights that saw the rows of the gate are not what it is scored with
     swayed = tuple(member.model_copy(update={"weight": 0.5}) for member in recipe.members)
     recipe = recipe.model_copy(update={"members": swayed})
-    refit.at_the_gate(root, NAME, recipe, tmp_path / "rival", jobs=1)
+    refit.refit_at_gate(root, NAME, recipe, tmp_path / "rival", jobs=1)
     again, first = (
         RunRecord.read(path / "record.json").weights
         for path in (tmp_path / "rival", folder(root, "again"))
@@ -172,15 +172,15 @@ def test_a_champion_that_is_no_combination_is_fitted_again_at_a_gate(
 ) -> None:
     ensemble = ensemble_of(folder(project, "ridge"))
     meta = SimpleNamespace(candidate="ridge", model="ridge")
-    recipe = recipe_of(SimpleNamespace(ensemble=ensemble, meta=meta))  # type: ignore[arg-type]
-    refit.at_the_gate(project, NAME, recipe, tmp_path / "rival", jobs=1)
+    recipe = champion_recipe(SimpleNamespace(ensemble=ensemble, card=meta))  # type: ignore[arg-type]
+    refit.refit_at_gate(project, NAME, recipe, tmp_path / "rival", jobs=1)
     places = (tmp_path / "rival", folder(project, "ridge"))
     again, first = (pd.read_parquet(path / "forecasts.parquet") for path in places)
     pd.testing.assert_frame_equal(again, first)
 
 
 def test_a_retraining_keeps_the_combinations_of_the_grid(project: Path) -> None:
-    tree = worktree.Tree(project, "", ())
+    tree = worktree.WorkTree(project, "", ())
     (project / "dvc.yaml").write_text("stages: {tune: {}, train: {}}\n")
-    worktree.configure(tree, NAME, {"train_end": "2024-05-01"})
+    worktree.write_configuration(tree, NAME, {"train_end": "2024-05-01"})
     assert list(load_models(project / "configs").combinations()) == ["mix", "even"]

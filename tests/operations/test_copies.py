@@ -14,8 +14,8 @@ import pytest
 from forecast.cli import doctor
 from forecast.operations import champion, registry, status
 from forecast.system.files import sha256
-from forecast.tracking import place, sync, writing
 from forecast.tracking import registry as versions
+from forecast.tracking import sync, tracking_store, writing
 from forecast.tracking.moved_database import PATH_COLUMNS
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
@@ -27,7 +27,7 @@ def published(running, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("published") / "project"
     shutil.copytree(running, root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "forecast_plot", lambda *_: None)
+        patch.setattr(writing, "draw_last_forecasts", lambda *_: None)
         assert len(sync(root, now=1.8e9).made) == len(projects.GRID)
     return root
 
@@ -37,7 +37,7 @@ def original(published, tmp_path) -> Path:
     """A project that knows its folder; the tests may damage it."""
     root = tmp_path / "original"
     shutil.copytree(published, root)
-    registry.aliases(root, NAME)
+    registry.registry_aliases(root, NAME)
     return root
 
 
@@ -70,7 +70,7 @@ def use(root: Path) -> None:
 def diagnosis(root: Path) -> tuple[str, str]:
     return next(
         (found, repair)
-        for what, found, repair in status.findings(root, "")
+        for what, found, repair in status.find_faults(root, "")
         if what == "MLflow's paths"
     )
 
@@ -99,7 +99,7 @@ def test_a_copy_beside_its_original_writes_nothing_into_it(original, tmp_path, c
         len(artifacts(copy)) > len(there)
         and caplog.text.count("from now on they are those of this folder") == 1
     )
-    assert champion.aliases(copy, NAME) == {"champion": 2, "previous": 3}
+    assert champion.read_aliases(copy, NAME) == {"champion": 2, "previous": 3}
     assert_its_own(original)
 
 
@@ -117,8 +117,10 @@ def test_a_moved_project_finds_its_artifacts_and_publishes_nothing_twice(origina
     assert diagnosis(moved)[1] == "`forecast sync`"
     assert sync(moved, now=1.8e9).made == []
     assert_its_own(moved)
-    shutil.rmtree(champion.folder_of(moved, NAME, 1))
-    assert registry.repaired(moved, NAME) == ["wave: version 1 (previous) taken from the registry"]
+    shutil.rmtree(champion.version_folder(moved, NAME, 1))
+    assert registry.repair_registry(moved, NAME) == [
+        "wave: version 1 (previous) taken from the registry"
+    ]
     use(moved)
     assert not original.exists()
 
@@ -131,9 +133,9 @@ def test_a_project_restored_from_a_backup_goes_on_in_another_folder(original, tm
     restored = tmp_path / "restored"
     shutil.copytree(backup, restored)
     shutil.rmtree(restored / ".forecast")
-    done = list(status.repaired(restored, ""))
+    done = list(status.repair_faults(restored, ""))
     assert done[0] == "MLflow's paths lead into this folder again"
-    assert champion.aliases(restored, NAME) == {"champion": 2, "previous": 1}
+    assert champion.read_aliases(restored, NAME) == {"champion": 2, "previous": 1}
     use(restored)
     assert_its_own(restored)
     assert (
@@ -147,8 +149,11 @@ def test_a_database_restored_into_the_project_it_came_from_fits_as_it_is(origina
     registry.promote(original, NAME, projects.register(original, "seasonal_naive"), now=NOW)
     shutil.copy(tmp_path / "backup.db", original / "mlflow.db")
     assert diagnosis(original) == ("lead into this folder", "")
-    assert "wave: version 3 registered again" in registry.repaired(original, NAME)
-    assert [version.number for version in versions.read(place(original), NAME).versions] == [
+    assert "wave: version 3 registered again" in registry.repair_registry(original, NAME)
+    assert [
+        version.number
+        for version in versions.read_registry(tracking_store(original), NAME).versions
+    ] == [
         1,
         2,
         3,
@@ -166,8 +171,8 @@ def test_two_clones_side_by_side_keep_to_themselves(original, tmp_path):
     assert content(clones[0]) == first and content(original) == before
     for clone in clones:
         assert_its_own(clone)
-        shutil.rmtree(champion.folder_of(clone, NAME))
-        registry.repaired(clone, NAME)
+        shutil.rmtree(champion.version_folder(clone, NAME))
+        registry.repair_registry(clone, NAME)
         assert champion.load(clone, NAME).version == 2
 
 
@@ -189,7 +194,7 @@ def test_a_database_outside_the_project_keeps_artifacts_beside_itself_and_is_not
     uri = f"sqlite:///{tmp_path}/shared/team.db"
     (tmp_path / "shared").mkdir()
     shutil.copy(original / "mlflow.db", tmp_path / "shared" / "team.db")
-    where = place(original, uri)
+    where = tracking_store(original, uri)
     assert where.artifact_root == tmp_path / "shared" / "mlartifacts" and not where.owned
     sync(original, uri, now=1.8e9)
     with closing(sqlite3.connect(tmp_path / "shared" / "team.db")) as connection:

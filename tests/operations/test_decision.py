@@ -12,10 +12,10 @@ import pytest
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, decision, registry
 from forecast.operations.decision import Decision
-from forecast.operations.registry import describe
+from forecast.operations.registry import make_card
 from forecast.system import files
 from forecast.system.errors import ModelFailure
-from forecast.tracking import mlflow_client, place
+from forecast.tracking import mlflow_client, tracking_store
 from tests.operations.projects import NAME, NOW
 
 GONE = "http://127.0.0.1:1"
@@ -38,14 +38,14 @@ def decided(word: str, key: str = "a", **more: object) -> Decision:
 
 def pending(root: Path, word: str = "better", **more: object) -> None:
     folder = root / "data" / "trained" / NAME / "ridge"
-    meta = describe(root, NAME, folder, now=NOW, revision="abc")
+    meta = make_card(root, NAME, folder, now=NOW, revision="abc")
     decision.write_pending(root, decided(word, **more), folder, meta)
 
 
 def finish(root: Path, refit: decision.Refit | None = None) -> Decision | None:
     steps: list[str] = []
     found = decision.finish_pending(
-        root, NAME, now=NOW, tracking_uri="", refit=refit, say=steps.append
+        root, NAME, now=NOW, tracking_uri="", refit=refit, log_step=steps.append
     )
     assert found is None or (steps[0] == "register" and steps[-1] == "record")
     return found
@@ -66,10 +66,12 @@ def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path)
     found = finish(project, refit)
     assert found is not None and (found.version, found.refit_version) == (1, 2)
     held = champion.load(project, NAME)
-    assert held.version == 2 and held.meta.refit_of == 1 and not held.meta.metrics
-    assert held.meta.last_target_used == "2024-07-18T00:00:00"
-    assert finish(project) is None and [d.version for d in decision.known(project, NAME)] == [1]
-    assert [event["event"] for event in champion.events(project, NAME)] == [
+    assert held.version == 2 and held.card.refit_of == 1 and not held.card.metrics
+    assert held.card.last_target_used == "2024-07-18T00:00:00"
+    assert finish(project) is None and [
+        d.version for d in decision.read_decisions(project, NAME)
+    ] == [1]
+    assert [event["event"] for event in champion.read_events(project, NAME)] == [
         "promoted",
         "promoted",
         "gate passed",
@@ -88,14 +90,14 @@ def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) 
 
 def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path) -> None:
     decision.conclude(project, decided("kept"), now=NOW, tracking_uri=GONE)
-    assert [d.word for d in decision.known(project, NAME)] == ["kept"]
+    assert [d.word for d in decision.read_decisions(project, NAME)] == ["kept"]
     folder = ProjectPaths.of(project).retraining(NAME) / "decisions"
     assert not list(folder.glob("*.logged"))
-    decision.offer_again(project, NAME, now=NOW, tracking_uri="")
+    decision.log_unlogged(project, NAME, now=NOW, tracking_uri="")
     (marker,) = folder.glob("*.logged")
     marker.unlink()  # a kill after logging, before the marker
     decision.conclude(project, decided("kept"), now=NOW, tracking_uri="")
-    with mlflow_client.connect(place(project)) as client:
+    with mlflow_client.connect(tracking_store(project)) as client:
         experiment = client.get_experiment_by_name(f"{NAME} retraining")
         runs = client.search_runs([experiment.experiment_id])
         assert (
@@ -107,7 +109,9 @@ def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path
         assert [file.path for file in client.list_artifacts(runs[0].info.run_id)] == [
             "decision.json"
         ]
-    assert len([e for e in champion.events(project, NAME) if e["event"] == "gate refused"]) == 1
+    assert (
+        len([e for e in champion.read_events(project, NAME) if e["event"] == "gate refused"]) == 1
+    )
 
 
 def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
@@ -115,7 +119,9 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
 ) -> None:
     root = tmp_path / "copy"
     shutil.copytree(running, root)
-    pending(root, champion=1, alias=2)  # the champion was damaged, the previous one stood in for it
+    pending(
+        root, champion=1, served_version=2
+    )  # the champion was damaged, the previous one stood in for it
     database = root / "mlflow.db"
     kept = database.read_bytes()
     database.write_bytes(b"this is no database")
@@ -127,31 +133,34 @@ def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
     )
     database.write_bytes(kept)
     found = finish(root)
-    assert found is not None and champion.load(root, NAME).meta.candidate == "ridge"
-    assert registry.aliases(root, NAME)["champion"] == found.version
+    assert found is not None and champion.load(root, NAME).card.candidate == "ridge"
+    assert registry.registry_aliases(root, NAME)["champion"] == found.version
 
 
 def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(running, root)
-    pending(root, champion=1, alias=1)
+    pending(root, champion=1, served_version=1)
     found = finish(root, refit)
     assert found is not None and found.word == "kept" and found.refit_version is None
     assert (
         found.reason
         == "version 2 became the champion in the meantime; this one was judged against version 1"
     )
-    assert registry.aliases(root, NAME)["champion"] == 2 and champion.load(root, NAME).version == 2
+    assert (
+        registry.registry_aliases(root, NAME)["champion"] == 2
+        and champion.load(root, NAME).version == 2
+    )
     assert not (ProjectPaths.of(root).retraining(NAME) / "pending").exists()
 
 
 def test_decisions_are_known_by_what_made_them() -> None:
     names = ("as_of", "data_sha256", "config_hash", "revision", "strategy")
-    assert decision.key_of(decided("kept")) == decision.key_of(
+    assert decision.decision_key(decided("kept")) == decision.decision_key(
         decided("better", at="later", numbers={})
     )
-    others = [decision.key_of(decided("kept", **{name: "other"})) for name in names]
-    assert len({decision.key_of(decided("kept")), *others}) == 6
+    others = [decision.decision_key(decided("kept", **{name: "other"})) for name in names]
+    assert len({decision.decision_key(decided("kept")), *others}) == 6
 
 
 def test_a_decision_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
@@ -159,5 +168,5 @@ def test_a_decision_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     files.write_json(folder / "b.json", asdict(decided("kept", key="b")))
     files.write_text(folder / "a.json", '{"half": ')
     files.write_json(folder / "c.json", {"key": "c", "word": "kept"})
-    assert [d.key for d in decision.known(tmp_path, NAME)] == ["b"]
-    assert pd.Timestamp(decision.known(tmp_path, NAME)[0].at) == NOW
+    assert [d.key for d in decision.read_decisions(tmp_path, NAME)] == ["b"]
+    assert pd.Timestamp(decision.read_decisions(tmp_path, NAME)[0].at) == NOW

@@ -17,8 +17,8 @@ from forecast.data.splits import resolve
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import evidence, registry
-from forecast.operations.evidence import due
-from forecast.operations.registry import describe
+from forecast.operations.evidence import judge_due
+from forecast.operations.registry import make_card
 from forecast.system.errors import DataError, InputError
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
@@ -43,7 +43,7 @@ def test_the_newest_origins_are_the_gates_and_earlier_blocks_keep_their_length()
         "test_end": "2024-04-30",
     }
     # the last day is 2024-07-18
-    found = evidence.blocks(days(200), NAME, wave(splits=splits), fresh_steps=28)
+    found = evidence.gate_splits(days(200), NAME, wave(splits=splits), fresh_steps=28)
     assert found == {
         "train_end": "2024-06-04",
         "validation_end": "2024-06-14",
@@ -55,7 +55,7 @@ def test_the_newest_origins_are_the_gates_and_earlier_blocks_keep_their_length()
 
 def test_too_short_a_history_says_what_to_change() -> None:
     with pytest.raises(DataError, match="fresh_steps"):
-        evidence.blocks(days(45), NAME, wave(), fresh_steps=28)
+        evidence.gate_splits(days(45), NAME, wave(), fresh_steps=28)
 
 
 def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
@@ -63,7 +63,7 @@ def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
     rows = pd.Series(pd.to_datetime(60 * np.arange(500), unit="s"))
     fresh = RULES.fresh(settings)
     assert fresh == 60 and RULES.fresh(wave(calendar={"kind": "index"}, step_size=10)) == 80
-    found = evidence.blocks(rows, NAME, settings, fresh_steps=fresh)
+    found = evidence.gate_splits(rows, NAME, settings, fresh_steps=fresh)
     frame = pd.DataFrame({"unique_id": "wave", "ds": rows, "y": np.arange(500.0)})
     borders = resolve(
         from_frame(frame, NAME, settings.task), validated(FractionSplits, found, where="wave")
@@ -72,17 +72,17 @@ def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
     # 20 and 10 % of what there is, then 60 origins and the rest of the last one
     assert ends == [288, 388, 438, 499]
     with pytest.raises(DataError, match="fresh_steps"):
-        evidence.blocks(rows.head(80), NAME, settings, fresh_steps=fresh)
+        evidence.gate_splits(rows.head(80), NAME, settings, fresh_steps=fresh)
 
 
 def test_rows_without_dates_age_by_the_clock(repro: Path) -> None:
     meta = replace(
-        registry.describe(
+        registry.make_card(
             repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision=""
         ),
         as_of="1970-01-01T03:20:00",
     )
-    old = due(
+    old = judge_due(
         meta,
         [],
         wave(calendar={"kind": "index"}),
@@ -95,28 +95,30 @@ def test_rows_without_dates_age_by_the_clock(repro: Path) -> None:
 
 
 @pytest.fixture
-def case(repro: Path) -> evidence.Case:
-    return evidence.Case.read(repro, NAME, load_dataset(NAME, repro / "configs").task)
+def case(repro: Path) -> evidence.GateData:
+    return evidence.GateData.read(repro, NAME, load_dataset(NAME, repro / "configs").task)
 
 
 def test_an_origin_is_fresh_only_when_every_target_lies_after_the_last_one_used(
-    case: evidence.Case,
+    case: evidence.GateData,
 ) -> None:
     """The horizon is 2, the test block begins on 2024-06-09 and the last of 200 days is
     2024-07-18.
     """
-    whole = case.panel.by_id["wave"].ds[case.rows([])["wave"]]
+    whole = case.panel.by_id["wave"].ds[case.fresh_rows([])["wave"]]
     assert (str(whole[0])[:10], str(whole[-1])[:10]) == ("2024-06-08", "2024-07-16")
     seen = [pd.Timestamp("2024-06-20"), pd.Timestamp("2024-06-10")]
-    assert str(case.panel.by_id["wave"].ds[case.rows(seen)["wave"]][0])[:10] == "2024-06-20"
+    assert str(case.panel.by_id["wave"].ds[case.fresh_rows(seen)["wave"]][0])[:10] == "2024-06-20"
 
 
 def test_losses_are_those_of_the_leaderboard_on_the_same_origins(
-    repro: Path, case: evidence.Case
+    repro: Path, case: evidence.GateData
 ) -> None:
     board = pd.read_csv(repro / "data" / "compared" / NAME / "leaderboard.csv").set_index("model")
     trained = repro / "data" / "trained" / NAME
-    losses = evidence.fresh(case, ensemble_of(trained / "ridge"), ensemble_of(trained / "arx"), [])
+    losses = evidence.fresh_losses(
+        case, ensemble_of(trained / "ridge"), ensemble_of(trained / "arx"), []
+    )
     assert losses["challenger"].mean() == pytest.approx(board.loc["ridge", "mase"].max(), rel=1e-6)
     assert losses["champion"].mean() == pytest.approx(board.loc["arx", "mase"].max(), rel=1e-6)
     assert losses["naive"].mean() == pytest.approx(board.loc["naive", "mase"].max(), rel=1e-6)
@@ -135,7 +137,11 @@ def test_the_ledger_counts_each_origin_once(tmp_path: Path) -> None:
     again = evidence.Ledger(tmp_path / "ledger.json")
     again.add(losses(1, 30), version=1, recipe="a", at=NOW + pd.Timedelta(2, "D"))
     gathered = again.evidence(version=1, recipe="a")
-    assert gathered is not None and (len(gathered.champion), gathered.first, gathered.test) == (
+    assert gathered is not None and (
+        len(gathered.champion),
+        gathered.n_first,
+        gathered.pair_number,
+    ) == (
         31,
         30,
         1,
@@ -155,7 +161,7 @@ def test_a_further_champion_or_recipe_begins_anew_with_a_smaller_share_of_alpha(
     found = [
         ledger.evidence(version=v, recipe=r) for v, r in [(1, "a"), (1, "b"), (2, "b"), (3, "b")]
     ]
-    assert [e.test for e in found if e is not None] == [1, 2, 3, 1]
+    assert [e.pair_number for e in found if e is not None] == [1, 2, 3, 1]
     assert all(e is not None and len(e.champion) == 10 for e in found)
 
 
@@ -181,17 +187,19 @@ def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_do
     repro: Path,
 ) -> None:
     settings = load_dataset(NAME, repro / "configs")
-    meta = describe(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
+    meta = make_card(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
     frame = projects.prepared(repro)
-    calm = evidence.shifts(from_frame(frame, NAME, settings.task), meta, RULES, recent_steps=60)
+    calm = evidence.measure_shifts(
+        from_frame(frame, NAME, settings.task), meta, RULES, recent_steps=60
+    )
     assert [shift.drifted for shift in calm] == [False]
     wild = frame.assign(y=frame["y"].where(frame["ds"] < "2024-05-20", 5 * frame["y"]))
     panel = from_frame(wild, NAME, settings.task)
-    assert [shift.drifted for shift in evidence.shifts(panel, meta, RULES, recent_steps=60)] == [
-        True
-    ]
+    assert [
+        shift.drifted for shift in evidence.measure_shifts(panel, meta, RULES, recent_steps=60)
+    ] == [True]
     champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
-    honest = evidence.live_error(
+    honest = evidence.measure_live_error(
         champion, meta, from_frame(frame, NAME, settings.task), RULES, recent_steps=28
     )
     assert (
@@ -199,7 +207,7 @@ def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_do
         and honest.live_error == pytest.approx(1.0, abs=0.2)
         and not honest.drifted
     )
-    found = evidence.live_error(champion, meta, panel, RULES, recent_steps=28)
+    found = evidence.measure_live_error(champion, meta, panel, RULES, recent_steps=28)
     assert found is not None and found.drifted
 
 
@@ -207,12 +215,12 @@ def test_a_champion_of_another_horizon_or_other_columns_cannot_be_judged(repro: 
     champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
     assert isinstance(champion, Ensemble) and isinstance(champion.forecasters[0], Forecaster)
     settings = load_dataset(NAME, repro / "configs")
-    assert evidence.can_be_judged(champion, settings.task)
-    assert not evidence.can_be_judged(champion, settings.task.model_copy(update={"horizon": 3}))
+    assert evidence.has_same_task(champion, settings.task)
+    assert not evidence.has_same_task(champion, settings.task.model_copy(update={"horizon": 3}))
 
 
 def test_what_makes_a_challenger_due(repro: Path) -> None:
-    meta = describe(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
+    meta = make_card(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
     settings = load_dataset(NAME, repro / "configs")
     drifted = evidence.Shift("wave: y", drifted=True)
 
@@ -220,7 +228,7 @@ def test_what_makes_a_challenger_due(repro: Path) -> None:
         days_later: float, new_steps: int, *shifts: evidence.Shift
     ) -> tuple[tuple[str, ...], str]:
         moment = pd.Timestamp(meta.as_of) + pd.Timedelta(days_later, "D")
-        found = due(meta, shifts, settings, RULES, as_of=moment, now=NOW, new_steps=new_steps)
+        found = judge_due(meta, shifts, settings, RULES, as_of=moment, now=NOW, new_steps=new_steps)
         return found.reasons, found.ageing
 
     assert asked(1, 1) == ((), "")
@@ -229,7 +237,7 @@ def test_what_makes_a_challenger_due(repro: Path) -> None:
     assert asked(31, 0)[0] == ()  # the same data again cannot make another challenger
     assert asked(1, 1, drifted) == (("drifting (wave: y)",), "drifting (wave: y)")
     assert asked(-400, 0) == ((), "")  # a clock that was set back
-    assert due(None, (), settings, RULES, as_of=NOW, now=NOW, new_steps=0).reasons == (
+    assert judge_due(None, (), settings, RULES, as_of=NOW, now=NOW, new_steps=0).reasons == (
         "there is no champion",
     )
 

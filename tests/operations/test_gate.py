@@ -7,19 +7,29 @@ import pytest
 
 from bench.gate_asked_daily import SETTINGS, differences, promoted
 from forecast.comparison.longrun import Spacing
-from forecast.operations.gate import Evidence, Fresh, Rules, always_valid, boundary, decide, level
+from forecast.operations.gate import (
+    FreshLosses,
+    GateRules,
+    PairEvidence,
+    boundary,
+    decide,
+    pair_alpha,
+    sequential_test,
+)
 
-STEPS, RULES = Spacing(horizon=1, season_length=1), Rules(least_fresh=60)
+STEPS, RULES = Spacing(horizon=1, season_length=1), GateRules(min_fresh=60)
 RNG = np.random.default_rng(3)
 NOISE = RNG.uniform(0.9, 1.1, 400)
 
 
 def case(
     challenger: float, champion: float = 1.0, naive: float = 2.0, n: int = 400
-) -> tuple[Fresh, Evidence]:
+) -> tuple[FreshLosses, PairEvidence]:
     """Losses around these means; champion and challenger err differently at each origin."""
     own, other = champion * NOISE[:n], challenger * NOISE[::-1][:n]
-    return Fresh(other, naive * np.ones(n), own), Evidence(own, other, test=1, first=60)
+    return FreshLosses(other, naive * np.ones(n), own), PairEvidence(
+        own, other, pair_number=1, n_first=60
+    )
 
 
 def test_a_challenger_with_a_clearly_lower_loss_is_better() -> None:
@@ -41,8 +51,8 @@ def test_the_same_function_is_equivalent_however_few_origins_there_are() -> None
     """
     steps, losses = Spacing(horizon=5, season_length=1), NOISE[:60]
     same = (
-        Fresh(losses, 2 * losses, losses.copy()),
-        Evidence(losses, losses.copy(), test=1, first=60),
+        FreshLosses(losses, 2 * losses, losses.copy()),
+        PairEvidence(losses, losses.copy(), pair_number=1, n_first=60),
     )
     assert decide(*same, steps, RULES, ageing="stale").word == "equivalent"
     other = decide(*case(1.0, n=60), steps, RULES, ageing="stale")
@@ -89,8 +99,8 @@ def test_a_champion_that_is_not_finite_gives_way_to_what_has_skill() -> None:
 
 
 def test_the_first_champion_must_not_be_worse_than_naive() -> None:
-    assert decide(Fresh(np.ones(60), np.ones(60)), None, STEPS, RULES).word == "first"
-    assert decide(Fresh(1.1 * np.ones(60), np.ones(60)), None, STEPS, RULES).word == "kept"
+    assert decide(FreshLosses(np.ones(60), np.ones(60)), None, STEPS, RULES).word == "first"
+    assert decide(FreshLosses(1.1 * np.ones(60), np.ones(60)), None, STEPS, RULES).word == "kept"
 
 
 def test_the_boundary_is_that_of_the_normal_mixture() -> None:
@@ -99,12 +109,14 @@ def test_the_boundary_is_that_of_the_normal_mixture() -> None:
     """
     assert boundary(1.0, 0.05) == pytest.approx(3.2552, abs=1e-4)
     assert boundary(4.0, 0.05) < boundary(1.0, 0.05)
-    assert sum(level(0.05, k) for k in range(1, 10_000)) == pytest.approx(0.05, abs=1e-4)
+    assert sum(pair_alpha(0.05, k) for k in range(1, 10_000)) == pytest.approx(0.05, abs=1e-4)
 
 
 def test_identical_losses_are_no_evidence() -> None:
     losses = NOISE[:100]
-    standing = always_valid(Evidence(losses, losses, test=1, first=60), STEPS, alpha=0.05)
+    standing = sequential_test(
+        PairEvidence(losses, losses, pair_number=1, n_first=60), STEPS, alpha=0.05
+    )
     assert standing.z == 0 and not standing.better and standing.note == "identical losses"
 
 

@@ -32,7 +32,7 @@ from forecast.config.operation import load_schedule
 from forecast.data import preparation, snapshots, vintages
 from forecast.operations import champion, decision, registry
 from forecast.operations.schedule import next_run
-from forecast.operations.worktree import newest_data
+from forecast.operations.worktree import newest_data_root
 from tests.operations import retraining
 from tests.support import services as fake
 from tests.support import small_project
@@ -180,10 +180,10 @@ class Month:
         return code, result.stdout, said
 
     def kept(self, name: str) -> pd.DataFrame:
-        return snapshots.read_pointed(newest_data(self.root, name), name)
+        return snapshots.read_pointed(newest_data_root(self.root, name), name)
 
     def retrained(self, name: str, *, wanted: tuple[int, ...] = (0, 4)) -> None:
-        before = champion.aliases(self.root, name)
+        before = champion.read_aliases(self.root, name)
         code, shown_, said = self.command("retrain", name)
         self.check(code in wanted, f"retrain {name} ended with {code}: {said[-600:]}")
         if code in (0, 4):
@@ -191,16 +191,19 @@ class Month:
             self.judged(name, code, shown_, before)
         else:
             self.check(
-                champion.aliases(self.root, name) == before, f"{name}: a fault moved the champion"
+                champion.read_aliases(self.root, name) == before,
+                f"{name}: a fault moved the champion",
             )
         if name in self.asked:
             (self.hours if name == "weather" else self.sessions)()
 
     def judged(self, name: str, code: int, shown_: str, before: dict[str, int]) -> None:
         """Exit code, words, record and alias tell the same."""
-        after = champion.aliases(self.root, name)
+        after = champion.read_aliases(self.root, name)
         made = [
-            d for d in decision.known(self.root, name) if d.at == self.now.floor("s").isoformat()
+            d
+            for d in decision.read_decisions(self.root, name)
+            if d.at == self.now.floor("s").isoformat()
         ]
         if "nothing to do" in shown_:
             self.check(
@@ -244,7 +247,7 @@ class Month:
             > 0.006
         )
         self.check(not off.any(), f"{off.sum()} hours differ, first {hours[off.argmax()]}")
-        place = newest_data(self.root, "weather")
+        place = newest_data_root(self.root, "weather")
         table = vintages.kept(place, "weather")
         now = dict(
             zip(zip(table["ds"], table["issued_at"], strict=True), table["temp"], strict=True)
@@ -309,7 +312,7 @@ class Month:
             self.check(
                 np.allclose(rows, wanted.reindex(rows.index), rtol=1e-6), f"{ticker}: other prices"
             )
-        place = newest_data(self.root, "stocks")
+        place = newest_data_root(self.root, "stocks")
         frame = preparation.check_data(
             "stocks", load_dataset("stocks", self.root / "configs"), root=place
         )
@@ -478,7 +481,7 @@ def warmer(month: Month) -> None:
     """The archive corrects hours that were final; each is in the table of revisions."""
     month.services.change("/v1/archive", revised)
     month.retrained("weather")
-    place = newest_data(month.root, "weather")
+    place = newest_data_root(month.root, "weather")
     table = pd.read_csv(
         (place / snapshots.read_pointer(place, "weather").snapshot).with_suffix(".revisions.csv")
     )
@@ -590,7 +593,9 @@ def test_each_decision_is_one_run_of_mlflow_and_the_registry_agrees(month: Month
     with contextlib.closing(sqlite3.connect(month.root / "mlflow.db")) as database:
         runs = dict(database.execute(asked).fetchall())
     for name in TARGET:
-        decisions = decision.known(month.root, name)
+        decisions = decision.read_decisions(month.root, name)
         assert runs[f"{name} retraining"] == len(decisions) >= 3
         assert {d.word for d in decisions} >= {"first", "equivalent"}
-        assert registry.aliases(month.root, name) == champion.aliases(month.root, name)
+        assert registry.registry_aliases(month.root, name) == champion.read_aliases(
+            month.root, name
+        )

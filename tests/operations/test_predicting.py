@@ -21,7 +21,7 @@ from forecast.data import ingest
 from forecast.forecaster.ensemble import Ensemble, calibration_scores, latest
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
-from forecast.operations.status import status_of
+from forecast.operations.status import read_status
 from forecast.system.errors import InputError
 from tests.contract import families
 from tests.operations import projects
@@ -33,7 +33,7 @@ HEAVY |= {"sklearn", "scipy.linalg", "scipy.special", "scipy.stats"}
 
 
 def forecast(root, **options):
-    return predicting.forecast(root, NAME, now=NOW, usual_levels=(0.8, 0.95), **options)
+    return predicting.forecast_champion(root, NAME, now=NOW, usual_levels=(0.8, 0.95), **options)
 
 
 def test_it_follows_the_last_row_and_equals_the_trained_model(moved):
@@ -69,7 +69,9 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     np.testing.assert_allclose(
         table["y_hat"] - 4 * plan["plan"][small_project.DAYS :][:2].to_numpy(), 0, atol=1.5
     )
-    assert status_of(root, NAME, now=datetime(2024, 7, 20, tzinfo=UTC)).last_observation_age_h == 24
+    assert (
+        read_status(root, NAME, now=datetime(2024, 7, 20, tzinfo=UTC)).last_observation_age_h == 24
+    )
 
 
 @pytest.mark.parametrize("late", [0, 3])
@@ -114,7 +116,7 @@ def test_the_usual_issue_is_kept_and_computed_again_only_where_another_was_asked
         predicting, "latest", lambda *given, **about: made.append(about) or latest(*given, **about)
     )
     assert not forecast(moved, **options).notices and len(made) == times
-    kept = live_accuracy.issued(moved, NAME)
+    kept = live_accuracy.read_issues(moved, NAME)
     assert kept["step"].tolist()[-2:] == [1, 2] and kept[["lo_80", "hi_95"]].iloc[-2:].notna().all(
         axis=None
     )
@@ -202,7 +204,7 @@ def test_a_level_that_calibration_cannot_support_is_refused_when_asked_and_left_
 ):
     with pytest.raises(InputError, match=r"cannot support a 99 % interval; at least 99 are needed"):
         forecast(moved, levels=(0.99,))
-    found = predicting.forecast(moved, NAME, now=NOW, usual_levels=(0.8, 0.99))
+    found = predicting.forecast_champion(moved, NAME, now=NOW, usual_levels=(0.8, 0.99))
     assert found.levels == (0.8,) and "99 are needed" in found.notices[0]
 
 
@@ -222,7 +224,7 @@ def test_the_interval_of_a_modelled_ratio_is_a_ratio():
 
 
 def test_a_damaged_champion_forecasts_with_the_previous_one_and_says_so(moved):
-    (champion.folder_of(moved, NAME, 2) / "member-0" / "weights.npz").write_bytes(b"")
+    (champion.version_folder(moved, NAME, 2) / "member-0" / "weights.npz").write_bytes(b"")
     found = forecast(moved)
     assert found.champion.version == 1 and found.notices[0].startswith("Version 2 cannot be used")
 
@@ -234,19 +236,19 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     for row in (190, 191, 190):
         seen = problems.until(panel, panel.series[0].ds[row])
         table = pd.DataFrame(latest(ensemble, seen, horizon=2, levels=(0.8,)))
-        live_accuracy.keep(
+        live_accuracy.store_issue(
             moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW
         )
-    (live,) = live_accuracy.refresh(moved, NAME, frame, as_of="then")
+    (live,) = live_accuracy.update_live_accuracy(moved, NAME, frame, as_of="then")
     assert (live.version, live.issues, live.scored) == (2, 2, 2)
-    rows = live_accuracy.scored(live_accuracy.issued(moved, NAME), frame)
+    rows = live_accuracy.join_actuals(live_accuracy.read_issues(moved, NAME), frame)
     np.testing.assert_array_equal(rows["y"], frame["y"].to_numpy()[[191, 192, 192, 193]])
     error = (rows["y"] - rows["y_hat"]).abs()
-    expected = champion.load(moved, NAME).meta.expected["wave"]
+    expected = champion.load(moved, NAME).card.expected["wave"]
     assert live.error == pytest.approx(error.sum() / (2 * sum(expected)))
     assert live.skill == pytest.approx(1 - error.sum() / (rows["y"] - rows["last"]).abs().sum())
-    assert live_accuracy.remembered(moved, NAME) == ("then", [live])
-    issues = live_accuracy.by_issue(moved, NAME, frame)
+    assert live_accuracy.read_live_accuracy(moved, NAME) == ("then", [live])
+    issues = live_accuracy.score_issues(moved, NAME, frame)
     assert issues["error"].mean() == pytest.approx(live.error)
     page = live_accuracy.write_page(moved, [NAME]).read_text()
     assert "2 (arx)" in page and "error / test error" in page and page.count("<svg") == 1
@@ -255,9 +257,9 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
 def test_forecasts_of_a_target_that_was_renamed_since_are_kept_and_not_scored(moved):
     forecast(moved)
     frame = projects.prepared(moved).rename(columns={"y": "wind"})
-    (live,) = live_accuracy.refresh(moved, NAME, frame, as_of="then")
+    (live,) = live_accuracy.update_live_accuracy(moved, NAME, frame, as_of="then")
     assert (live.issues, live.scored, live.error, live.coverage) == (1, 0, None, {})
-    assert live_accuracy.by_issue(moved, NAME, frame).empty
+    assert live_accuracy.score_issues(moved, NAME, frame).empty
 
 
 def test_the_live_page_says_when_there_is_nothing_to_draw_yet(moved):
@@ -316,7 +318,7 @@ def test_the_command_says_which_model_how_old_and_how_good(told):
     root, said, _, _ = told
     assert (said["version"], said["model"], said["cutoff"]) == (2, "arx", "2024-07-18T00:00:00")
     assert (
-        said["test"]["skill"] == champion.read_meta(root, NAME, 2).metrics["skill"]
+        said["test"]["skill"] == champion.read_card(root, NAME, 2).metrics["skill"]
         and said["age_days"] > 0
     )
     assert [row["ds"] for row in said["forecast"]] == ["2024-07-19T00:00:00", "2024-07-20T00:00:00"]
@@ -353,7 +355,7 @@ def test_wrong_words_are_one_sentence_and_exit_2(told, words, said):
 def test_a_new_version_is_tried_on_the_rows_that_predict_reads(moved):
     """What `register` sends through the served model is what `forecast predict` says."""
     found = forecast(moved, levels=())
-    sample = registry._sample(moved, NAME, found.champion.ensemble)
+    sample = registry._sample_request(moved, NAME, found.champion.ensemble)
     served = Service(found.champion.ensemble).answer(sample)
     np.testing.assert_array_equal(served["y_hat"], found.table["y_hat"])
     assert served["ds"].tolist() == found.table["ds"].dt.strftime("%Y-%m-%dT%H:%M:%S").tolist()

@@ -11,18 +11,18 @@ from forecast.data.panel import from_frame
 from forecast.operations import champion, registry
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
-from forecast.tracking import place
 from forecast.tracking import registry as mlflow_registry
+from forecast.tracking import tracking_store
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 
 
 def tried_aliases(root):
-    return registry.aliases(root, NAME), champion.aliases(root, NAME)
+    return registry.registry_aliases(root, NAME), champion.read_aliases(root, NAME)
 
 
 def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(repro):
-    folder, meta = registry.chosen(repro, NAME, now=NOW, revision="abc")
+    folder, meta = registry.selected_candidate(repro, NAME, now=NOW, revision="abc")
     assert folder.name == meta.candidate == "ridge" and meta.created_at == "2024-07-19T06:30:00"
     assert meta.training_cutoff.startswith("2024-05-19") and meta.last_target_used.startswith(
         "2024-06-08"
@@ -34,7 +34,7 @@ def test_the_candidate_chosen_on_validation_is_described_with_its_test_scores(re
 def test_without_a_comparison_there_is_nothing_to_register(project):
     shutil.rmtree(project / "data" / "compared")
     with pytest.raises(InputError, match="nothing was compared yet"):
-        registry.chosen(project, NAME, now=NOW, revision="")
+        registry.selected_candidate(project, NAME, now=NOW, revision="")
 
 
 def test_where_no_model_is_chosen_the_reason_of_the_comparison_is_told(project):
@@ -48,17 +48,17 @@ def test_where_no_model_is_chosen_the_reason_of_the_comparison_is_told(project):
     with pytest.raises(
         InputError, match=r"no model is chosen as shipped\. No model can be compared: it is flat\.$"
     ):
-        registry.chosen(project, NAME, now=NOW, revision="")
+        registry.selected_candidate(project, NAME, now=NOW, revision="")
 
 
 def test_the_first_promotion_makes_a_champion_and_the_second_keeps_it_as_previous(running):
     assert tried_aliases(running) == ({"champion": 2, "previous": 1},) * 2
-    assert champion.load(running, NAME).meta.candidate == "arx"
-    assert [e["version"] for e in champion.events(running, NAME)] == [1, 2]
+    assert champion.load(running, NAME).card.candidate == "arx"
+    assert [e["version"] for e in champion.read_events(running, NAME)] == [1, 2]
 
 
 def test_a_version_carries_what_it_was_made_of_as_tags(running):
-    first = mlflow_registry.read(place(running), NAME).versions[0]
+    first = mlflow_registry.read_registry(tracking_store(running), NAME).versions[0]
     assert first.tags["candidate"] == "ridge" and first.tags["git_revision"] == "abc"
     assert {
         "as_of",
@@ -100,9 +100,9 @@ def test_a_copy_that_forecasts_nothing_finite_becomes_no_version(project):
     files.write_arrays(folder / "seed-0" / "skip.npz", broken)
     with pytest.raises(DataError, match="forecasts nothing finite; it was not registered"):
         projects.register(project, "ridge")
-    assert not mlflow_registry.read(place(project), NAME).versions and not champion.versions(
-        project, NAME
-    )
+    assert not mlflow_registry.read_registry(
+        tracking_store(project), NAME
+    ).versions and not champion.stored_versions(project, NAME)
 
 
 def test_a_kill_between_the_alias_moves_leaves_a_champion_and_repair_finishes(project, monkeypatch):
@@ -119,7 +119,7 @@ def test_a_kill_between_the_alias_moves_leaves_a_champion_and_repair_finishes(pr
         registry.promote(project, NAME, 2, now=NOW)
     monkeypatch.setattr(champion, "write_aliases", real)
     assert champion.load(project, NAME).version == 1
-    assert registry.repaired(project, NAME)
+    assert registry.repair_registry(project, NAME)
     assert tried_aliases(project) == ({"champion": 2, "previous": 1},) * 2
 
 
@@ -129,13 +129,13 @@ def test_rolling_back_twice_comes_back_to_where_it_began(project):
     assert registry.rollback(project, NAME, now=NOW, reason="worse") == 1
     assert tried_aliases(project) == ({"champion": 1, "previous": 2},) * 2
     assert registry.rollback(project, NAME, now=NOW) == 2
-    assert [e["event"] for e in champion.events(project, NAME)] == ["promoted"] * 2 + [
+    assert [e["event"] for e in champion.read_events(project, NAME)] == ["promoted"] * 2 + [
         "rolled back"
     ] * 2
 
 
 def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
-    weights = champion.folder_of(moved, NAME, 2) / "member-0" / "skip.npz"
+    weights = champion.version_folder(moved, NAME, 2) / "member-0" / "skip.npz"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     found = champion.load(moved, NAME)
     assert (
@@ -143,14 +143,14 @@ def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
         and "Version 2 cannot be used" in found.notice
         and "sha256 differs" in found.notice
     )
-    (champion.folder_of(moved, NAME, 1) / "ensemble.json").unlink()
+    (champion.version_folder(moved, NAME, 1) / "ensemble.json").unlink()
     with pytest.raises(DataError, match="previous version fails as well"):
         champion.load(moved, NAME)
 
 
 def test_a_champion_of_an_older_schema_is_refused_in_one_sentence(moved):
     champion.write_aliases(moved, NAME, {"champion": 2})
-    path = champion.folder_of(moved, NAME, 2) / "ensemble.json"
+    path = champion.version_folder(moved, NAME, 2) / "ensemble.json"
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 0'))
     with pytest.raises(InputError, match=r"schema 0, this version reads 1\. Train it again"):
         champion.load(moved, NAME)
@@ -159,25 +159,25 @@ def test_a_champion_of_an_older_schema_is_refused_in_one_sentence(moved):
 def test_a_lost_local_store_is_rebuilt_from_the_registry(running, project):
     shutil.copy(running / "mlflow.db", project)
     shutil.copytree(running / "mlartifacts", project / "mlartifacts", dirs_exist_ok=True)
-    assert registry.repaired(project, NAME)
+    assert registry.repair_registry(project, NAME)
     assert (
         champion.load(project, NAME).version == 2
-        and champion.aliases(project, NAME)["previous"] == 1
+        and champion.read_aliases(project, NAME)["previous"] == 1
     )
 
 
 def test_a_lost_registry_is_made_again_with_the_same_numbers(repro, moved):
     shutil.copy(repro / "mlflow.db", moved)  # a new one: it knows nothing
-    shutil.rmtree(champion.folder_of(moved, NAME, 1))
+    shutil.rmtree(champion.version_folder(moved, NAME, 1))
     champion.write_aliases(moved, NAME, {"champion": 2})
-    assert registry.repaired(moved, NAME) == ["wave: version 2 registered again"]
-    assert registry.aliases(moved, NAME) == {"champion": 2}
+    assert registry.repair_registry(moved, NAME) == ["wave: version 2 registered again"]
+    assert registry.registry_aliases(moved, NAME) == {"champion": 2}
 
 
 def test_old_versions_leave_the_disk_but_not_those_an_alias_names(moved):
-    source = champion.folder_of(moved, NAME, 2)
+    source = champion.version_folder(moved, NAME, 2)
     for version in (3, 4, 5, 6):
-        shutil.copytree(source, champion.folder_of(moved, NAME, version))
+        shutil.copytree(source, champion.version_folder(moved, NAME, version))
     champion.write_aliases(moved, NAME, {"champion": 6, "previous": 1})
-    champion.prune(moved, NAME)
-    assert champion.versions(moved, NAME) == [1, 4, 5, 6]
+    champion.prune_versions(moved, NAME)
+    assert champion.stored_versions(moved, NAME) == [1, 4, 5, 6]

@@ -31,7 +31,7 @@ def test_advice_of_dvc_is_left_out_and_all_else_passes_in_order(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = [sys.executable, "-c", f"print({SAID!r}, end='')"]
-    assert repro.watched(command, tmp_path, dict(os.environ), without=repro.ADVICE) == 0
+    assert repro.run_watched(command, tmp_path, dict(os.environ), without=repro.ADVICE) == 0
     assert capfd.readouterr().out == SAID[: SAID.index("To track")]
 
 
@@ -39,7 +39,7 @@ def test_the_code_of_the_command_comes_back(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = [sys.executable, "-c", "import sys; sys.stderr.write('why'); sys.exit(7)"]
-    assert repro.watched(command, tmp_path, dict(os.environ), without=repro.ADVICE) == 7
+    assert repro.run_watched(command, tmp_path, dict(os.environ), without=repro.ADVICE) == 7
     assert capfd.readouterr().err == "why"
 
 
@@ -49,7 +49,7 @@ def test_a_process_that_outlives_the_command_does_not_hold_up_its_end(tmp_path: 
         " time.sleep(8)'])"
     )
     assert (
-        repro.watched(
+        repro.run_watched(
             [sys.executable, "-c", left], tmp_path, dict(os.environ), without=repro.ADVICE
         )
         == 0
@@ -80,7 +80,7 @@ def test_a_stage_of_the_users_own_is_named_behind_those_of_the_pipeline(
     )
     done = subprocess.CompletedProcess([], 0, stdout=f"a warning\n{said}")
     monkeypatch.setattr(repro.subprocess, "run", lambda *_, **__: done)
-    assert repro.unfinished(tmp_path, ()) == [
+    assert repro.unfinished_stages(tmp_path, ()) == [
         "report",
         "upload",
         "data/mine.csv.dvc",

@@ -14,9 +14,9 @@ import pytest
 from forecast.config.paths import ProjectPaths
 from forecast.data.snapshots import read_pointer
 from forecast.operations import champion, decision
-from forecast.operations.challenger import Job
+from forecast.operations.challenger import RetrainingJob
 from forecast.operations.retrain import rehearse, retrain
-from forecast.operations.worktree import newest_data
+from forecast.operations.worktree import newest_data_root
 from forecast.system.errors import DataError
 from forecast.system.files import read_json
 from tests.operations import retraining
@@ -71,14 +71,14 @@ def project(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return root
 
 
-def job(root: Path, now: pd.Timestamp, steps: list[str] | None = None) -> Job:
+def job(root: Path, now: pd.Timestamp, steps: list[str] | None = None) -> RetrainingJob:
     said = steps if steps is not None else []
-    return Job(
+    return RetrainingJob(
         root=root,
         dataset=NAME,
         now=now,
         environment=small_project.environment(FORECAST_JOBS="1"),
-        say=said.append,
+        log_step=said.append,
     )
 
 
@@ -88,8 +88,8 @@ def test_a_first_champion_a_week_of_failures_and_the_day_after(
     first = retrain(job(project, START))
     assert first.word == "first" and (first.version, first.refit_version) == (1, None)
     held = champion.load(project, NAME).version
-    assert newest_data(project, NAME) != project  # the data were taken beside the checkout
-    pointer = read_pointer(newest_data(project, NAME), NAME)
+    assert newest_data_root(project, NAME) != project  # the data were taken beside the checkout
+    pointer = read_pointer(newest_data_root(project, NAME), NAME)
 
     services.fail("", answers(404, '{"error": true, "reason": "gone"}'))
     for day in range(1, 8):
@@ -98,8 +98,8 @@ def test_a_first_champion_a_week_of_failures_and_the_day_after(
             retrain(job(project, services.now))
         assert champion.load(project, NAME).version == held
     assert (
-        read_pointer(newest_data(project, NAME), NAME) == pointer
-        and len(decision.known(project, NAME)) == 1
+        read_pointer(newest_data_root(project, NAME), NAME) == pointer
+        and len(decision.read_decisions(project, NAME)) == 1
     )
 
     services.faults.clear()
@@ -109,7 +109,7 @@ def test_a_first_champion_a_week_of_failures_and_the_day_after(
     assert after.word == "kept" and after.due == ("192 new steps (6 wanted)",)
     assert after.numbers["n_fresh"] >= 32 and after.numbers["evidence"]["note"] == ""
     assert steps[:2] == ["work tree", "fetch"] and "tune" not in steps  # tuned values are kept
-    assert len(decision.known(project, NAME)) == 1
+    assert len(decision.read_decisions(project, NAME)) == 1
     assert retraining.git(project, "status", "--porcelain") == ""
 
 

@@ -21,10 +21,10 @@ from forecast.config.reading import validated
 from forecast.operations.schedule import (
     STOPPED,
     TIMED_OUT,
+    JobTrigger,
     Scheduler,
-    Times,
     last_run,
-    missed,
+    missed_run,
     next_run,
 )
 from forecast.system.errors import BusyError, InputError
@@ -84,12 +84,12 @@ def test_jitter_puts_off_by_at_most_what_is_allowed_and_by_the_same_each_time_it
     ids=["ran", "one missed", "a month missed is one run", "clock set back"],
 )
 def test_what_was_missed_is_made_up_for_once(last: str, expected: str | None) -> None:
-    found = missed("a", job(), moment(last), moment("2026-01-05T12:00"))
+    found = missed_run("a", job(), moment(last), moment("2026-01-05T12:00"))
     assert found == (moment(expected) if expected else None)
 
 
 def test_times_slept_through_coalesce_into_one_run() -> None:
-    times = Times("a", job(), at_once=False)
+    times = JobTrigger("a", job(), at_once=False)
     first = times.get_next_fire_time(None, moment("2026-01-01T00:00"))
     assert times.get_next_fire_time(first, moment("2026-01-09T12:00")) == moment("2026-01-02T05:30")
     assert times.get_next_fire_time(
@@ -132,7 +132,7 @@ def scheduler(root: Path, *, timeout: float = 1.0, **environment: str) -> Schedu
     package.mkdir(exist_ok=True)
     (package / "__main__.py").write_text(COMMAND)
     return Scheduler(
-        root, schedule, {**os.environ, "PYTHONPATH": "", **environment}, say=lambda line: None
+        root, schedule, {**os.environ, "PYTHONPATH": "", **environment}, log_event=lambda line: None
     )
 
 
@@ -156,14 +156,14 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @pytest.mark.parametrize("code", [0, 4, 75])
 def test_a_tick_keeps_the_exit_code_and_what_was_printed(tmp_path: Path, code: int) -> None:
-    assert scheduler(tmp_path, CODE=str(code)).tick("a") == code
+    assert scheduler(tmp_path, CODE=str(code)).run_job("a") == code
     kept = last_run(tmp_path, "a")
     assert kept["code"] == code and kept["started"] <= kept["ended"]
     assert "told ['status']" in (tmp_path / ".forecast" / "schedule" / "a.log").read_text()
 
 
 def test_a_command_that_takes_too_long_is_ended_and_may_unwind(tmp_path: Path) -> None:
-    assert scheduler(tmp_path, timeout=0.02, SLOW="1").tick("a") == TIMED_OUT
+    assert scheduler(tmp_path, timeout=0.02, SLOW="1").run_job("a") == TIMED_OUT
     assert "unwound" in (tmp_path / ".forecast" / "schedule" / "a.log").read_text()
 
 
@@ -172,7 +172,7 @@ def test_a_missed_run_is_started_at_once_and_the_end_of_the_scheduler_ends_it(
 ) -> None:
     own = scheduler(tmp_path, SLOW="1")
     own.heartbeat_seconds = 0.05
-    own._keep("a", {"started": "2026-01-01T00:00:00+00:00"})
+    own._write_run("a", {"started": "2026-01-01T00:00:00+00:00"})
     thread = threading.Thread(target=own.run)
     thread.start()
     until((tmp_path / "started").exists)

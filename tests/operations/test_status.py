@@ -20,7 +20,7 @@ import pytest
 
 from forecast.cli.operation import _lines
 from forecast.operations import champion, registry, status
-from forecast.operations.status import status_of
+from forecast.operations.status import read_status
 from forecast.system import files
 from tests.config.test_limits import bomb
 from tests.operations.projects import NAME
@@ -30,7 +30,7 @@ NOW = datetime(2024, 7, 21, 6, 30, tzinfo=UTC)
 
 
 def test_all_is_well(running):
-    found = status_of(running, NAME, now=NOW)
+    found = read_status(running, NAME, now=NOW)
     assert (found.champion, found.model, found.age_days, found.state) == (2, "arx", 2.0, "good")
     assert found.live_error is None and found.drift == "not examined yet"
     assert (found.last_run, found.next_run) == ("none", "none planned: no scheduler runs")
@@ -48,19 +48,19 @@ def test_rows_without_dates_are_named_by_their_number(moved):
     pointer = moved / "data" / "pointers" / f"{NAME}.json"
     record = (moved / files.read_json(pointer)["snapshot"]).with_suffix(".json")
     files.write_json(record, {**files.read_json(record), "last": "1970-01-01T10:00:00"})
-    found = status_of(moved, NAME, now=NOW)
+    found = read_status(moved, NAME, now=NOW)
     assert (found.data_as_of, found.last_observation, found.last_observation_age_h) == (
         "row 600",
         "row 600",
         None,
     )
     assert found.training_cutoff.startswith("row ") and found.age_days == 2.0
-    first, *_ = champion.history(moved, NAME, status.calendar_kind(moved, NAME))
+    first, *_ = champion.history_rows(moved, NAME, status.calendar_kind(moved, NAME))
     assert first["training_cutoff"] == found.training_cutoff
 
 
 def test_without_a_champion_the_next_move_is_named(repro):
-    found = status_of(repro, NAME, now=NOW)
+    found = read_status(repro, NAME, now=NOW)
     assert (
         found.champion is None
         and "`forecast promote wave`, or `forecast status --registry`" in found.state
@@ -70,26 +70,26 @@ def test_without_a_champion_the_next_move_is_named(repro):
 def test_without_or_with_a_locked_registry_this_machine_s_state_is_known(moved):
     with closing(sqlite3.connect(moved / "mlflow.db", isolation_level=None)) as other:
         other.execute("begin exclusive")
-        assert status_of(moved, NAME, now=NOW).state == "good"
+        assert read_status(moved, NAME, now=NOW).state == "good"
     (moved / "mlflow.db").unlink()
-    assert status_of(moved, NAME, now=NOW).state == "good"
+    assert read_status(moved, NAME, now=NOW).state == "good"
 
 
 def test_a_damaged_champion_is_said(moved):
-    (champion.folder_of(moved, NAME, 2) / "calibration.npz").write_bytes(b"")
-    assert "champion: " in status_of(moved, NAME, now=NOW).state
-    files.write_text(champion.folder_of(moved, NAME) / "aliases.json", "{")
-    assert "aliases.json: cannot be read" in status_of(moved, NAME, now=NOW).state
+    (champion.version_folder(moved, NAME, 2) / "calibration.npz").write_bytes(b"")
+    assert "champion: " in read_status(moved, NAME, now=NOW).state
+    files.write_text(champion.version_folder(moved, NAME) / "aliases.json", "{")
+    assert "aliases.json: cannot be read" in read_status(moved, NAME, now=NOW).state
 
 
 def test_what_another_machine_promoted_is_seen_and_taken_over_when_the_registry_is_asked(moved):
     champion.write_aliases(moved, NAME, {"champion": 1})
-    assert status_of(moved, NAME, now=NOW).champion == 1
+    assert read_status(moved, NAME, now=NOW).champion == 1
     done = small_project.command(moved, "status", NAME, "--registry", "--format", "json")
     assert done.returncode == 0 and "aliases taken from the registry" in done.stderr
     assert (
         json.loads(done.stdout)[0]["champion"] == 2
-        and champion.aliases(moved, NAME)["previous"] == 1
+        and champion.read_aliases(moved, NAME)["previous"] == 1
     )
 
 
@@ -111,7 +111,7 @@ def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
     files.write_json(folder / "nightly.json", {"started": "2024-07-21T05:30:00+00:00", "code": 3})
     decision = {"at": "2024-07-20T05:31:00", "word": "kept", "reason": "no evidence", "drift": []}
     files.write_json(moved / ".forecast" / "retrain" / NAME / "decisions" / "a.json", decision)
-    found = status_of(moved, NAME, now=NOW)
+    found = read_status(moved, NAME, now=NOW)
     assert (
         found.last_run == "2024-07-21T05:30:00: exit 3" and found.next_run == "2024-07-22T05:30:00"
     )
@@ -121,7 +121,7 @@ def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
         "drift": [{"what": "wave: y", "drifted": True}],
     }
     files.write_json(moved / ".forecast" / "retrain" / NAME / "decisions" / "b.json", drifted)
-    found = status_of(moved, NAME, now=NOW)
+    found = read_status(moved, NAME, now=NOW)
     assert (
         found.last_run == "2024-07-21T05:31:00: kept (no evidence)"
         and found.drift == "wave: y (2024-07-21)"
@@ -150,7 +150,7 @@ def test_a_model_is_promoted_rolled_back_and_remembered_by_hand(project):
 
 
 def said_of(root):
-    return {what: (said, repair) for what, said, repair in status.findings(root, "")}
+    return {what: (said, repair) for what, said, repair in status.find_faults(root, "")}
 
 
 def test_nothing_is_wrong_with_a_running_project(running):
@@ -165,7 +165,7 @@ def test_nothing_is_wrong_with_a_running_project(running):
 def test_a_champion_that_only_the_registry_has_is_fetched(moved):
     shutil.rmtree(moved / ".forecast" / "champions")
     assert said_of(moved)["champion wave"] == ("not on this machine", "`forecast doctor --repair`")
-    assert len(list(status.repaired(moved, ""))) == 3  # two versions and the aliases
+    assert len(list(status.repair_faults(moved, ""))) == 3  # two versions and the aliases
     assert said_of(moved)["champion wave"] == ("version 2, intact", "")
 
 
@@ -176,18 +176,18 @@ def test_notes_of_dead_processes_are_taken_away_and_those_of_living_ones_stay(mo
     (folder / "dead.pid").write_text(f"{gone.pid}\n")
     (folder / "alive.pid").write_text(f"{os.getpid()}\n")
     assert said_of(moved)["locks"][0] == "1 name processes that are gone"
-    assert "dead.pid" in next(status.repaired(moved, ""))
+    assert "dead.pid" in next(status.repair_faults(moved, ""))
     assert not (folder / "dead.pid").exists() and (folder / "alive.pid").exists()
 
 
 def test_the_command_repairs_a_damaged_champion(moved):
-    (champion.folder_of(moved, NAME, 2) / "member-0" / "spec.json").write_text("{}")
+    (champion.version_folder(moved, NAME, 2) / "member-0" / "spec.json").write_text("{}")
     said = small_project.command(moved, "doctor", "--repair", "--format", "json")
     assert "version 2 (champion) taken from the registry" in said.stderr
     rows = {row["what"]: row for row in json.loads(said.stdout)}
     assert rows["champion wave"]["found"] == "version 2, intact"
     assert champion.load(moved, NAME).version == 2
-    assert registry.aliases(moved, NAME) == {"champion": 2, "previous": 1}
+    assert registry.registry_aliases(moved, NAME) == {"champion": 2, "previous": 1}
 
 
 def test_a_database_that_cannot_be_read_is_one_finding(moved):
@@ -199,7 +199,7 @@ def test_a_database_that_cannot_be_read_is_one_finding(moved):
 def test_a_configuration_that_is_a_bomb_of_aliases_names_no_dataset(tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "datasets.yaml").write_text(f"{bomb(6)}\nrun: *a5\n")
-    assert status.running(tmp_path) == []
+    assert status.run_datasets(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_configuration_that_is_a_bomb_of_aliases_names_no_dataset(tmp_path):
 )
 def test_the_age_of_the_last_observation_is_told_in_days_from_the_second_on(running, hours, said):
     row = {
-        **asdict(status_of(running, NAME, now=datetime(2024, 7, 20, tzinfo=UTC))),
+        **asdict(read_status(running, NAME, now=datetime(2024, 7, 20, tzinfo=UTC))),
         "last_observation_age_h": hours,
     }
     (line,) = [line["value"] for line in _lines(row) if line["what"] == "data"]

@@ -22,13 +22,13 @@ import httpx
 import pytest
 
 from forecast.operations import champion, decision, registry
-from forecast.operations.challenger import Job
-from forecast.operations.registry import describe
+from forecast.operations.challenger import RetrainingJob
+from forecast.operations.registry import make_card
 from forecast.operations.retrain import retrain
-from forecast.operations.status import status_of
+from forecast.operations.status import read_status
 from forecast.system.errors import BusyError, ForecastError, InputError
 from forecast.system.processes import end_with_this_process
-from forecast.tracking import locks, mlflow_client, place
+from forecast.tracking import locks, mlflow_client, tracking_store
 from tests.operations import postgres, projects
 from tests.operations.projects import NAME, NOW
 from tests.operations.test_decision import decided
@@ -47,7 +47,7 @@ def databases() -> Iterator[Callable[..., str]]:
 def direct(databases: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """Spoken to without a server; MLflow has made its tables."""
     address = databases("direct")
-    with mlflow_client.connect(place(tmp_path_factory.mktemp("direct"), address)):
+    with mlflow_client.connect(tracking_store(tmp_path_factory.mktemp("direct"), address)):
         return address
 
 
@@ -123,7 +123,7 @@ def machines(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         root = tmp_path_factory.mktemp(name) / "project"
         shutil.copytree(repro, root)
         folder = root / "data" / "trained" / NAME / candidate
-        meta = describe(root, NAME, folder, now=NOW, revision="abc")
+        meta = make_card(root, NAME, folder, now=NOW, revision="abc")
         decision.write_pending(root, decided("first", key=name), folder, meta)
         found.append(root)
     return found[0], found[1]
@@ -171,8 +171,8 @@ def together(*workers: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
     return [(one.returncode, *texts) for one, texts in zip(workers, said, strict=True)]
 
 
-def job(root: Path, uri: str) -> Job:
-    return Job(root=root, dataset=NAME, now=NOW, environment={"MLFLOW_TRACKING_URI": uri})
+def job(root: Path, uri: str) -> RetrainingJob:
+    return RetrainingJob(root=root, dataset=NAME, now=NOW, environment={"MLFLOW_TRACKING_URI": uri})
 
 
 def test_two_machines_publish_and_promote_at_once(server: str, machines: tuple[Path, Path]) -> None:
@@ -185,14 +185,14 @@ def test_two_machines_publish_and_promote_at_once(server: str, machines: tuple[P
         f"version {winner['version']} became the champion in the meantime"
     )
 
-    named = registry.aliases(machines[0], NAME, tracking_uri=server)
+    named = registry.registry_aliases(machines[0], NAME, tracking_uri=server)
     assert named["champion"] == winner["version"] and "previous" not in named
     assert sorted(entry["version"] for entry in told) == [1, 2]
 
     assert sorted(name for entry in told for name in entry["made"]) == sorted(
         f"{NAME}: {n}" for n in projects.GRID
     )
-    with mlflow_client.connect(place(machines[0], server)) as client:
+    with mlflow_client.connect(tracking_store(machines[0], server)) as client:
         experiment = client.get_experiment_by_name(NAME).experiment_id
         runs = client.search_runs([experiment], "tags.current = 'true' AND tags.kind != 'trial'")
     assert Counter(run.data.tags["candidate"] for run in runs) == Counter(projects.GRID)
@@ -202,15 +202,15 @@ def test_a_machine_takes_over_what_another_one_promoted(
     server: str, machines: tuple[Path, Path]
 ) -> None:
     now = datetime(2024, 7, 19, 7, tzinfo=UTC)
-    (behind,) = [root for root in machines if "champion" not in champion.aliases(root, NAME)]
-    assert status_of(behind, NAME, now=now).state.startswith("no champion here")
+    (behind,) = [root for root in machines if "champion" not in champion.read_aliases(root, NAME)]
+    assert read_status(behind, NAME, now=now).state.startswith("no champion here")
     for root in machines:
         done = small_project.command(root, "status", "--registry", **addresses(server))
         assert done.returncode == 0, done.stdout + done.stderr
         assert root != behind or "aliases taken from the registry" in done.stderr
-        assert status_of(root, NAME, now=now).state == "good"
+        assert read_status(root, NAME, now=now).state == "good"
     first, second = (champion.load(root, NAME) for root in machines)
-    assert first.meta == second.meta and first.version == second.version
+    assert first.card == second.card and first.version == second.version
 
 
 def test_a_second_retraining_ends_with_75_and_names_the_first(
@@ -218,7 +218,9 @@ def test_a_second_retraining_ends_with_75_and_names_the_first(
 ) -> None:
     here, there = machines
     with (
-        locks.store_lock(place(there, server), f"retrain-{NAME}", what="A test", timeout=0.0),
+        locks.store_lock(
+            tracking_store(there, server), f"retrain-{NAME}", what="A test", timeout=0.0
+        ),
         pytest.raises(
             BusyError,
             match=rf"'{NAME}' is already running \(PID {os.getpid()} since .* UTC on"
@@ -234,12 +236,12 @@ def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
 ) -> None:
     (killed,) = together(worker(project, "killed", direct))
     assert killed[0] == -signal.SIGKILL, killed
-    assert registry.aliases(project, NAME, tracking_uri=direct) == {
+    assert registry.registry_aliases(project, NAME, tracking_uri=direct) == {
         "champion": 1,
         "previous": 1,
         "challenger": 2,
     }
-    assert champion.load(project, NAME).version == 1 and champion.aliases(project, NAME) != {
+    assert champion.load(project, NAME).version == 1 and champion.read_aliases(project, NAME) != {
         "champion": 1
     }
 
@@ -248,10 +250,15 @@ def test_a_kill_between_two_alias_moves_leaves_a_champion_and_status_repairs(
     assert "taken over" not in done.stderr, (
         "the server frees a killed process's lock; there is none to take over"
     )
-    assert champion.aliases(project, NAME) == registry.aliases(project, NAME, tracking_uri=direct)
+    assert champion.read_aliases(project, NAME) == registry.registry_aliases(
+        project, NAME, tracking_uri=direct
+    )
 
     registry.promote(project, NAME, 2, now=NOW, tracking_uri=direct)
-    assert registry.aliases(project, NAME, tracking_uri=direct) == {"champion": 2, "previous": 1}
+    assert registry.registry_aliases(project, NAME, tracking_uri=direct) == {
+        "champion": 2,
+        "previous": 1,
+    }
     assert champion.load(project, NAME).version == 2
 
 
@@ -259,7 +266,7 @@ def test_a_server_that_other_machines_reach_is_refused_without_postgresql(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FORECAST_DATABASE", raising=False)
-    where = place(tmp_path, "https://somebody:secret@mlflow.example.org")
+    where = tracking_store(tmp_path, "https://somebody:secret@mlflow.example.org")
     with (
         pytest.raises(InputError, match=r"example\.org'.*Found no FORECAST_DATABASE") as refused,
         locks.store_lock(where, "publishing", what="A test", timeout=0.0),
@@ -273,7 +280,9 @@ def test_projects_of_one_machine_that_share_its_server_are_kept_apart_by_a_file(
 ) -> None:
     monkeypatch.delenv("FORECAST_DATABASE", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    first, second = (place(tmp_path / name, "http://127.0.0.1:5000") for name in ("a", "b"))
+    first, second = (
+        tracking_store(tmp_path / name, "http://127.0.0.1:5000") for name in ("a", "b")
+    )
     with (
         locks.store_lock(first, "publishing", what="A test", timeout=0.0),
         pytest.raises(BusyError, match=rf"already running \(PID {os.getpid()}, "),
@@ -285,13 +294,13 @@ def test_projects_of_one_machine_that_share_its_server_are_kept_apart_by_a_file(
 def test_a_database_that_does_not_answer_is_one_sentence_at_once(
     direct: str, tmp_path: Path
 ) -> None:
-    gone = place(tmp_path, f"postgresql://forecast@/mlflow?host={tmp_path}")
+    gone = tracking_store(tmp_path, f"postgresql://forecast@/mlflow?host={tmp_path}")
     with (
         pytest.raises(ForecastError, match="PostgreSQL does not answer"),
         mlflow_client.connect(gone),
     ):
         pass
-    other = place(tmp_path, direct.replace("://", "+psycopg2://"))
+    other = tracking_store(tmp_path, direct.replace("://", "+psycopg2://"))
     with (
         pytest.raises(InputError, match="needs the driver 'psycopg2'"),
         mlflow_client.connect(other),

@@ -16,7 +16,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots, vintages
 from forecast.operations import challenger, worktree
-from forecast.operations.worktree import newest_data
+from forecast.operations.worktree import newest_data_root
 from forecast.system.errors import InputError
 from tests.operations import retraining
 from tests.operations.retraining import NAME, commit, git
@@ -42,8 +42,8 @@ def test_what_is_not_committed_is_named_and_not_used(committed: Path) -> None:
     before = path.read_text()
     path.write_text(before + "# an edit\n")
     (committed / "pipelines" / "new.py").write_text("")
-    tree = worktree.opened(committed, NAME)
-    assert tree.unused == ("configs/models.yaml", "pipelines/new.py")
+    tree = worktree.open_tree(committed, NAME)
+    assert tree.unused_edits == ("configs/models.yaml", "pipelines/new.py")
     assert (tree.path / "configs" / "models.yaml").read_text() == before
     assert not (tree.path / "pipelines" / "new.py").exists()
     git(committed, "checkout", "configs")
@@ -51,13 +51,13 @@ def test_what_is_not_committed_is_named_and_not_used(committed: Path) -> None:
 
 
 def test_it_shares_cache_and_interpreter_and_keeps_what_earlier_runs_made(committed: Path) -> None:
-    tree = worktree.opened(committed, NAME).path
+    tree = worktree.open_tree(committed, NAME).path
     assert (tree / ".venv").readlink() == Path(sys.prefix)
     assert str(committed / ".dvc" / "cache") in (tree / ".dvc" / "config.local").read_text()
     (tree / "data" / "trained").mkdir()
     (tree / "configs" / "models.yaml").write_text("an earlier run's")
     (tree / "stray.txt").write_text("")
-    again = worktree.opened(committed, NAME).path
+    again = worktree.open_tree(committed, NAME).path
     assert (
         again == tree and (tree / "data" / "trained").exists() and not (tree / "stray.txt").exists()
     )
@@ -67,7 +67,7 @@ def test_it_shares_cache_and_interpreter_and_keeps_what_earlier_runs_made(commit
 
 @pytest.mark.parametrize("damage", ["deleted", "half deleted", "lock left", "not a tree"])
 def test_a_damaged_tree_is_made_again(committed: Path, damage: str) -> None:
-    tree = worktree.opened(committed, NAME).path
+    tree = worktree.open_tree(committed, NAME).path
     if damage == "lock left":
         (worktree._git_folder(tree) / "index.lock").write_text("")
     elif damage == "half deleted":
@@ -77,13 +77,13 @@ def test_a_damaged_tree_is_made_again(committed: Path, damage: str) -> None:
         if damage == "not a tree":
             tree.mkdir()
             (tree / ".git").write_text("gitdir: /nowhere\n")
-    assert (worktree.opened(committed, NAME).path / "configs" / "models.yaml").exists()
+    assert (worktree.open_tree(committed, NAME).path / "configs" / "models.yaml").exists()
 
 
 def test_a_copied_project_has_a_tree_of_its_own_and_leaves_the_original_s_as_it_is(
     committed: Path, tmp_path: Path
 ) -> None:
-    worktree.opened(committed, NAME)
+    worktree.open_tree(committed, NAME)
     before = {
         path: path.read_bytes()
         for path in committed.rglob("*")
@@ -91,7 +91,7 @@ def test_a_copied_project_has_a_tree_of_its_own_and_leaves_the_original_s_as_it_
     }
     copied = tmp_path / "copied"
     shutil.copytree(committed, copied, symlinks=True)
-    tree = worktree.opened(copied, NAME).path
+    tree = worktree.open_tree(copied, NAME).path
     assert (
         tree == ProjectPaths.of(copied).retraining(NAME) / "tree"
         and git(tree, "status", "--porcelain", "--", "configs") == ""
@@ -103,10 +103,10 @@ def test_a_copied_project_has_a_tree_of_its_own_and_leaves_the_original_s_as_it_
 def test_a_moved_project_has_its_tree_repaired(committed: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     shutil.copytree(committed, there, symlinks=True)
-    (worktree.opened(there, NAME).path / "data").mkdir(exist_ok=True)
-    (worktree.opened(there, NAME).path / "data" / "made.txt").write_text("by an earlier run")
+    (worktree.open_tree(there, NAME).path / "data").mkdir(exist_ok=True)
+    (worktree.open_tree(there, NAME).path / "data" / "made.txt").write_text("by an earlier run")
     moved = there.rename(tmp_path / "moved")
-    tree = worktree.opened(moved, NAME).path
+    tree = worktree.open_tree(moved, NAME).path
     assert (tree / "data" / "made.txt").exists() and git(
         tree, "status", "--porcelain", "--", "configs"
     ) == ""
@@ -115,12 +115,12 @@ def test_a_moved_project_has_its_tree_repaired(committed: Path, tmp_path: Path) 
 
 def test_without_a_repository_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="git init"):
-        worktree.opened(tmp_path, NAME)
+        worktree.open_tree(tmp_path, NAME)
 
 
 def test_tuned_values_and_weights_become_inputs_of_the_train_stage(tmp_path: Path) -> None:
     root = retraining.write_project(tmp_path / "project")
-    tree = worktree.opened(root, NAME)
+    tree = worktree.open_tree(root, NAME)
     (tree.path / "data" / "warm" / NAME).mkdir(parents=True)
     ends = {
         "train_end": "2024-05-01",
@@ -128,7 +128,7 @@ def test_tuned_values_and_weights_become_inputs_of_the_train_stage(tmp_path: Pat
         "calibration_end": "2024-06-10",
         "test_end": "2024-07-18",
     }
-    worktree.configure(tree, NAME, ends)
+    worktree.write_configuration(tree, NAME, ends)
     from forecast.config.datasets import load_datasets
     from forecast.config.reading import read_yaml
 
@@ -144,11 +144,11 @@ def test_tuned_values_and_weights_become_inputs_of_the_train_stage(tmp_path: Pat
 
 
 def test_the_newest_data_may_lie_in_the_tree(committed: Path) -> None:
-    tree = worktree.opened(committed, NAME).path
-    assert newest_data(committed, NAME) == committed
+    tree = worktree.open_tree(committed, NAME).path
+    assert newest_data_root(committed, NAME) == committed
     pointer = tree / "data" / "pointers" / f"{NAME}.json"
     pointer.write_text(pointer.read_text().replace('"as_of": "2024-07-19', '"as_of": "2024-07-20'))
-    assert newest_data(committed, NAME) == tree
+    assert newest_data_root(committed, NAME) == tree
 
 
 def test_what_the_checkout_s_pointer_names_goes_with_it_the_provider_s_forecasts_as_well(
@@ -161,7 +161,7 @@ def test_what_the_checkout_s_pointer_names_goes_with_it_the_provider_s_forecasts
     snapshots.move_pointer(
         root, NAME, replace(pointer, **vintages.write(root, NAME, issues, as_of=as_of))
     )
-    challenger.adopt(root, tree)
+    challenger.copy_snapshots(root, tree)
     pd.testing.assert_frame_equal(
         snapshots.read_pointed(tree, NAME), snapshots.read_pointed(root, NAME)
     )
@@ -189,12 +189,14 @@ def test_both_files_of_forecasts_of_one_s_own_go_into_the_tree(tmp_path: Path) -
             source=source, future_exogenous=[{"column": "temp", "issued": True, "max_missing": 0.1}]
         ),
     )
-    job = challenger.Job(root=root, dataset="mine", now=pd.Timestamp("2024-02-01"), environment={})
-    challenger.fetch(job, worktree.Tree(path, "", ()))
+    job = challenger.RetrainingJob(
+        root=root, dataset="mine", now=pd.Timestamp("2024-02-01"), environment={}
+    )
+    challenger.fetch_data(job, worktree.WorkTree(path, "", ()))
     assert len(vintages.kept(path, "mine")) == 100
     (root / "data" / "said.csv").unlink()
     with pytest.raises(InputError, match=r"said\.csv: no such file"):
-        challenger.fetch(job, worktree.Tree(path, "", ()))
+        challenger.fetch_data(job, worktree.WorkTree(path, "", ()))
 
 
 def write_entries(tree: Path, **entries: Dataset) -> None:
@@ -215,25 +217,27 @@ def test_what_is_joined_is_taken_anew_with_every_retraining(tmp_path: Path) -> N
     sources = {name: {"kind": "file", "path": f"data/{name}.csv"} for name in ("mine", "other")}
     mine = dataset(source=sources["mine"], past_exogenous=[near])
     write_entries(path, mine=mine, other=dataset(source=sources["other"]))
-    job = challenger.Job(root=root, dataset="mine", now=pd.Timestamp("2024-02-01"), environment={})
+    job = challenger.RetrainingJob(
+        root=root, dataset="mine", now=pd.Timestamp("2024-02-01"), environment={}
+    )
     for rows in (100, 200):
         for name in sources:
             hourly(rows).drop(columns="unique_id").to_csv(
                 root / "data" / f"{name}.csv", index=False
             )
-        challenger.fetch(job, worktree.Tree(path, "", ()))
+        challenger.fetch_data(job, worktree.WorkTree(path, "", ()))
         near_by = preparation.check_data("mine", mine, root=path).set_index("ds")["near"]
         assert near_by.equals(hourly(rows).set_index("ds")["temp"].rename("near"))
 
 
 def test_old_snapshots_and_their_forecasts_are_pruned(committed: Path) -> None:
-    tree = worktree.opened(committed, NAME)
+    tree = worktree.open_tree(committed, NAME)
     store = tree.paths.snapshots / NAME
     for day in range(1, 6):
         for folder in (store, store / "issued"):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"2030-01-0{day}-abc.parquet").write_text("")
-    worktree.prune(committed, tree, snapshots=2)
+    worktree.prune_tree(committed, tree, snapshots=2)
     for folder in (store, store / "issued"):
         assert sorted(path.name for path in folder.glob("2030*")) == [
             f"2030-01-0{day}-abc.parquet" for day in (4, 5)

@@ -14,7 +14,7 @@ import pytest
 
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, InputError
-from forecast.tracking import mlflow_client, place, publishing, sync, writing
+from forecast.tracking import mlflow_client, publishing, sync, tracking_store, writing
 from tests.support.records import CANDIDATES, write_comparison, write_records
 
 ROOT = Path(__file__).parents[2]
@@ -25,14 +25,14 @@ NAMES = {"naive", "lstm", "lstm (architecture alone)"}
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch) -> None:
     """Drawing takes most of the time here and is tested elsewhere."""
-    monkeypatch.setattr(writing, "forecast_plot", lambda *_: None)
+    monkeypatch.setattr(writing, "draw_last_forecasts", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory) -> Path:
     """A migrated database without runs; making one takes longer than everything else here."""
     root = tmp_path_factory.mktemp("empty")
-    with mlflow_client.connect(place(root)):
+    with mlflow_client.connect(tracking_store(root)):
         pass
     return root / "mlflow.db"
 
@@ -48,7 +48,7 @@ def runs_of(root: Path, *, uri: str = "", dataset: str = "weather", deleted: boo
     """Every run of the dataset's experiment, trials included."""
     from mlflow.entities import ViewType
 
-    with mlflow_client.connect(place(root, uri)) as client:
+    with mlflow_client.connect(tracking_store(root, uri)) as client:
         experiment = client.get_experiment_by_name(dataset)
         view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
         return list(client.search_runs([experiment.experiment_id], run_view_type=view))
@@ -157,7 +157,7 @@ def test_a_new_verdict_is_shown_on_the_run_that_is_there(root):
 def test_a_run_deleted_by_hand_is_made_again(root):
     sync(root, now=NOW)
     victim = next(run for run in runs_of(root) if run.info.run_name == "lstm")
-    with mlflow_client.connect(place(root)) as client:
+    with mlflow_client.connect(tracking_store(root)) as client:
         client.delete_run(victim.info.run_id)
     assert sync(root, now=NOW).made == ["weather: lstm"]
     assert len(current(runs_of(root))) == 3
@@ -165,7 +165,7 @@ def test_a_run_deleted_by_hand_is_made_again(root):
 
 def test_a_deleted_experiment_is_restored(root):
     sync(root, now=NOW)
-    with mlflow_client.connect(place(root)) as client:
+    with mlflow_client.connect(tracking_store(root)) as client:
         client.delete_experiment(client.get_experiment_by_name("weather").experiment_id)
     sync(root, now=NOW)
     assert len(current(runs_of(root))) == 3
@@ -202,7 +202,7 @@ def test_an_interrupt_leaves_no_running_run_and_the_next_sync_completes(root, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "forecast_plot", interrupted)
+        patch.setattr(writing, "draw_last_forecasts", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sync(root, now=NOW)
     stopped = runs_of(root)
@@ -217,7 +217,7 @@ import os, signal, sys
 from pathlib import Path
 from forecast.tracking import sync, writing
 
-writing.forecast_plot = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+writing.draw_last_forecasts = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sync(Path(sys.argv[1]), now=1.8e9)
 """
 
@@ -233,11 +233,11 @@ def test_a_run_left_running_by_kill_9_is_closed_by_sync(root):
 
 def test_any_dead_running_run_of_the_projects_own_store_is_closed(root):
     sync(root, now=NOW)
-    with mlflow_client.connect(place(root)) as client:
+    with mlflow_client.connect(tracking_store(root)) as client:
         experiment = client.get_experiment_by_name("weather").experiment_id
         run_id = client.create_run(experiment, run_name="left").info.run_id
     assert sync(root, now=NOW).closed == ["left"]
-    with mlflow_client.connect(place(root)) as client:
+    with mlflow_client.connect(tracking_store(root)) as client:
         assert client.get_run(run_id).info.status == "FAILED"
 
 
@@ -245,7 +245,7 @@ def test_a_run_of_somebody_else_in_a_shared_store_stays_running(root, tmp_path, 
     shutil.copy(empty_database, tmp_path / "shared.db")
     uri = f"sqlite:///{tmp_path}/shared.db"
     sync(root, uri, now=NOW)
-    shared = place(root, uri)
+    shared = tracking_store(root, uri)
     assert not shared.owned
     with mlflow_client.connect(shared) as client:
         experiment = client.get_experiment_by_name("weather").experiment_id
@@ -259,7 +259,7 @@ import sys
 from pathlib import Path
 from forecast.tracking import sync, writing
 
-writing.forecast_plot = lambda *_: None
+writing.draw_last_forecasts = lambda *_: None
 sync(Path(sys.argv[1]), now=1.8e9)
 """
 
@@ -280,7 +280,10 @@ def test_four_processes_on_a_new_database_all_succeed(root):
 
 def test_a_store_held_by_another_process_is_reported_busy(root, monkeypatch):
     monkeypatch.setattr(mlflow_client, "TIMEOUT", 0.05)
-    with mlflow_client.connect(place(root)), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
+    with (
+        mlflow_client.connect(tracking_store(root)),
+        pytest.raises(BusyError, match=f"PID {os.getpid()}"),
+    ):
         sync(root, now=NOW)
 
 
@@ -307,7 +310,7 @@ def test_two_datasets_are_two_experiments_with_a_page_each(root):
     write_records(root, "stocks")
     pages = sync(root, now=NOW).pages
     assert set(pages) == {"weather", "stocks"} and pages["weather"] != pages["stocks"]
-    with mlflow_client.connect(place(root)) as client:
+    with mlflow_client.connect(tracking_store(root)) as client:
         tags = client.get_experiment_by_name("stocks").tags
     assert tags["mlflow.note.content"].startswith(
         "On stocks the network chosen on validation is better"
@@ -324,7 +327,7 @@ def test_records_without_a_comparison_can_be_published(root):
 
 
 def test_nothing_to_publish_makes_no_database(tmp_path):
-    assert sync(tmp_path, now=NOW) == publishing.Published()
+    assert sync(tmp_path, now=NOW) == publishing.SyncResult()
     assert not (tmp_path / "mlflow.db").exists()
 
 

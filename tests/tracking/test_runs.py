@@ -11,23 +11,23 @@ import pytest
 from forecast.data.records import SeedFit, Trial
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
-from forecast.tracking import place, publishing, read_records, runs
-from forecast.tracking.runs import Record
+from forecast.tracking import publishing, read_candidate_runs, runs, tracking_store
+from forecast.tracking.runs import CandidateRun
 from tests.support.records import CANDIDATES, write_records
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory) -> dict[str, Record]:
+def records(tmp_path_factory) -> dict[str, CandidateRun]:
     root = write_records(tmp_path_factory.mktemp("project"))
-    return {record.candidate: record for record in read_records(root, "weather")}
+    return {record.candidate: record for record in read_candidate_runs(root, "weather")}
 
 
-def values(points: list[runs.Point], name: str) -> list[tuple[int, float]]:
+def values(points: list[runs.MetricPoint], name: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in points if point.name == name]
 
 
 def test_tuned_values_stand_in_the_place_of_the_defaults():
-    assert runs.parameters({"units": 32, "layers": 1}, {"units": 64}) == {
+    assert runs.parameter_texts({"units": 32, "layers": 1}, {"units": 64}) == {
         "units": "64",
         "layers": "1",
     }
@@ -35,7 +35,7 @@ def test_tuned_values_stand_in_the_place_of_the_defaults():
 
 def test_nested_parameters_are_flat_and_missing_ones_left_out():
     nested = {"lags": {"y": [1, 2], "x": {}}, "clip": None, "bias": True, "rule": "adam"}
-    assert runs.parameters(nested) == {"lags.y": "[1, 2]", "bias": "true", "rule": "adam"}
+    assert runs.parameter_texts(nested) == {"lags.y": "[1, 2]", "bias": "true", "rule": "adam"}
 
 
 def test_names_tell_the_two_rankings_apart(records):
@@ -44,7 +44,7 @@ def test_names_tell_the_two_rankings_apart(records):
 
 def test_the_best_on_validation_is_published_last_so_that_it_stands_on_top(tmp_path):
     write_records(tmp_path, failed=("lstm.linear",))
-    assert [r.candidate for r in read_records(tmp_path, "weather")] == [
+    assert [r.candidate for r in read_candidate_runs(tmp_path, "weather")] == [
         "lstm.linear",
         "naive",
         "lstm.last",
@@ -52,7 +52,7 @@ def test_the_best_on_validation_is_published_last_so_that_it_stands_on_top(tmp_p
 
 
 def test_scores_are_those_of_the_leaderboard_by_step_and_over_seeds(records):
-    points = runs.scores(records["lstm.linear"])
+    points = runs.score_points(records["lstm.linear"])
     assert values(points, "test/mae") == [(0, 0.5)]
     assert dict(values(points, "test_by_step/mae")) == pytest.approx(
         {1: 0.5 * 5 / 6, 2: 0.5 * 7 / 6, 3: 0.75}
@@ -75,12 +75,12 @@ def test_a_head_s_scores_are_numbers_by_step_and_by_series_where_there_are_sever
         row("pinball", "0.1", level="0.9"),
         row("log_score", ""),
     )
-    points = runs.scores(replace(records["lstm.linear"], distributions=one))
+    points = runs.score_points(replace(records["lstm.linear"], distributions=one))
     assert values(points, "distribution/crps") == [(0, 0.5), (2, 0.7)]
     assert values(points, "distribution/pinball_0.9") == [(0, 0.1)] and not values(
         points, "distribution/log_score"
     )
-    points = runs.scores(
+    points = runs.score_points(
         replace(records["lstm.linear"], distributions=(*one, row("crps", "9", series="ixic")))
     )
     assert values(points, "distribution/ixic/crps") == [(0, 9.0)]
@@ -88,7 +88,7 @@ def test_a_head_s_scores_are_numbers_by_step_and_by_series_where_there_are_sever
 
 
 def test_the_ledger_is_among_the_numbers(records):
-    points = runs.scores(records["lstm.linear"])
+    points = runs.score_points(records["lstm.linear"])
     assert [values(points, name) for name in ("n_trials", "n_seeds", "gradient_steps")] == [
         [(0, 2.0)],
         [(0, 2.0)],
@@ -97,13 +97,13 @@ def test_the_ledger_is_among_the_numbers(records):
 
 
 def test_intervals_are_scored_over_all_steps_and_series_by_method_and_level(records):
-    points = runs.scores(records["lstm.linear"])
+    points = runs.score_points(records["lstm.linear"])
     assert values(points, "test_intervals/split_80_coverage") == [(0, pytest.approx(0.8))]
     assert values(points, "test_intervals/split_80_winkler") == [(0, 3.0)]
 
 
 def test_diagnostics_are_numbers_and_what_depends_on_the_lag_has_it_as_its_step(records):
-    points = runs.diagnostics(records["lstm.linear"])
+    points = runs.diagnostic_points(records["lstm.linear"])
     assert values(points, "diagnostics/spectral_radius") == [(0, 1.25)]
     assert values(points, "diagnostics/memory") == []  # it never forgets: null
     assert values(points, "diagnostics_by_lag/gradient") == [(0, 0.5), (2, 0.125)]
@@ -111,18 +111,18 @@ def test_diagnostics_are_numbers_and_what_depends_on_the_lag_has_it_as_its_step(
     assert values(points, "diagnostics_free_run") == [(1, 1.0), (2, 30.0)]
     assert values(points, "residuals/ljung_box_p_robust") == [(0, 0.25)]
     assert values(points, "residuals/autocorrelation") == [(1, 0.5), (2, -0.25)]
-    assert runs.diagnostics(records["naive"]) == []
+    assert runs.diagnostic_points(records["naive"]) == []
 
 
 def test_a_closed_loop_that_does_not_hold_is_named(records):
     record = records["lstm.linear"]
-    assert runs.tags(record)["loop"] == "unstable"
-    assert "**Closed loop unstable**" in runs.note(record)
-    assert "loop" not in runs.tags(records["naive"])
+    assert runs.run_tags(record)["loop"] == "unstable"
+    assert "**Closed loop unstable**" in runs.run_note(record)
+    assert "loop" not in runs.run_tags(records["naive"])
 
 
 def test_learning_curves_have_one_line_per_seed_over_gradient_steps(records):
-    points = runs.curves(records["lstm.linear"].content)
+    points = runs.curve_points(records["lstm.linear"].content)
     assert [step for step, _ in values(points, "train_loss/seed_0")] == [0, 10, 20, 30]
     assert values(points, "validation_loss/seed_1")[0] == (0, pytest.approx(0.4 + 1 + 0.02))
 
@@ -142,36 +142,36 @@ def test_a_trials_curve_is_its_validation_loss_by_step(curve, drawn):
 
 
 def test_what_is_missing_or_infinite_is_not_drawn():
-    points = [runs.Point("a", value) for value in (None, "", "x", math.nan, math.inf, "0.5")]
-    assert runs.finite(points) == [runs.Point("a", 0.5)]
+    points = [runs.MetricPoint("a", value) for value in (None, "", "x", math.nan, math.inf, "0.5")]
+    assert runs.finite_points(points) == [runs.MetricPoint("a", 0.5)]
 
 
 def test_the_note_says_what_the_model_is_and_how_it_compares(records):
-    note = runs.note(records["lstm.last"])
+    note = runs.run_note(records["lstm.last"])
     assert note.startswith("**Chosen on validation in its ranking.**")
     assert "Against the naive forecast (naive): **better**, error -30.0%, p = 0.002 (Holm)." in note
 
 
 def test_a_failed_model_says_why_first(tmp_path):
     write_records(tmp_path, failed=("lstm.last",))
-    failed = next(record for record in read_records(tmp_path, "weather") if record.failed)
-    assert runs.note(failed).startswith("**Failed:** the loss became NaN at step 12")
-    assert runs.tags(failed)["reason"] == "the loss became NaN at step 12"
+    failed = next(record for record in read_candidate_runs(tmp_path, "weather") if record.failed)
+    assert runs.run_note(failed).startswith("**Failed:** the loss became NaN at step 12")
+    assert runs.run_tags(failed)["reason"] == "the loss became NaN at step 12"
 
 
 def test_a_failed_seed_is_named(records):
     content = records["lstm.last"].content
     seeds = (content.seeds[0], SeedFit(seed=1, status="failed", reason="diverged"))
-    tags = runs.tags(Record(content.model_copy(update={"seeds": seeds}), Path(), ""))
+    tags = runs.run_tags(CandidateRun(content.model_copy(update={"seeds": seeds}), Path(), ""))
     assert tags["failed_seeds"] == "seed 1: diverged"
 
 
 def test_what_others_decide_does_not_change_a_records_digest(tmp_path):
     write_records(tmp_path)
-    before = {r.candidate: r.digest for r in read_records(tmp_path, "weather")}
+    before = {r.candidate: r.digest for r in read_candidate_runs(tmp_path, "weather")}
     board = tmp_path / "data" / "compared" / "weather" / "leaderboard.csv"
     files.write_text(board, board.read_text().replace(",True", ",False"))
-    assert {r.candidate: r.digest for r in read_records(tmp_path, "weather")} == before
+    assert {r.candidate: r.digest for r in read_candidate_runs(tmp_path, "weather")} == before
     files.write_text(
         board,
         board.read_text().replace(
@@ -179,7 +179,9 @@ def test_what_others_decide_does_not_change_a_records_digest(tmp_path):
         ),
     )
     changed = {
-        r.candidate for r in read_records(tmp_path, "weather") if before[r.candidate] != r.digest
+        r.candidate
+        for r in read_candidate_runs(tmp_path, "weather")
+        if before[r.candidate] != r.digest
     }
     assert changed == {"lstm.linear"}
 
@@ -192,23 +194,26 @@ def test_a_torn_record_is_named(tmp_path):
     with pytest.raises(
         DataError, match=r"naive/record\.json: no RunRecord of this version .* run `dvc repro`"
     ):
-        read_records(tmp_path, "weather")
+        read_candidate_runs(tmp_path, "weather")
 
 
 def test_a_relative_address_is_taken_from_the_project(tmp_path):
     assert (
-        place(tmp_path).uri
-        == place(tmp_path, "sqlite:///mlflow.db").uri
+        tracking_store(tmp_path).uri
+        == tracking_store(tmp_path, "sqlite:///mlflow.db").uri
         == f"sqlite:///{tmp_path}/mlflow.db"
     )
-    assert place(tmp_path).artifact_root == tmp_path / "mlartifacts"
-    assert place(tmp_path).owned and not place(tmp_path, "sqlite:////elsewhere/mlflow.db").owned
+    assert tracking_store(tmp_path).artifact_root == tmp_path / "mlartifacts"
+    assert (
+        tracking_store(tmp_path).owned
+        and not tracking_store(tmp_path, "sqlite:////elsewhere/mlflow.db").owned
+    )
 
 
 def test_a_server_keeps_the_artifacts_itself(tmp_path):
-    assert place(tmp_path, "http://tracking:5000").artifact_root is None
+    assert tracking_store(tmp_path, "http://tracking:5000").artifact_root is None
     assert (
-        place(tmp_path, "postgresql+psycopg://user@host/db").artifact_root
+        tracking_store(tmp_path, "postgresql+psycopg://user@host/db").artifact_root
         == tmp_path / "mlartifacts"
     )
 
@@ -216,11 +221,13 @@ def test_a_server_keeps_the_artifacts_itself(tmp_path):
 @pytest.mark.parametrize("uri", ["file:///somewhere/mlruns", "./mlruns", "ftp://host"])
 def test_an_address_mlflow_cannot_write_to_is_refused(tmp_path, uri):
     with pytest.raises(InputError, match="wanted sqlite:///<file>"):
-        place(tmp_path, uri)
+        tracking_store(tmp_path, uri)
 
 
 def test_saved_views_fit_into_a_tag():
     tags = publishing.experiment_tags(["The verdict."], 0)
     assert all(len(value) <= 5000 for value in tags.values())
     assert tags["mlflow.note.content"].startswith("The verdict.")
-    assert publishing.page("7").startswith("/#/experiments/7/runs?viewStateShareKey=leaderboard")
+    assert publishing.leaderboard_page("7").startswith(
+        "/#/experiments/7/runs?viewStateShareKey=leaderboard"
+    )

@@ -20,7 +20,7 @@ from forecast.config.reading import validated
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
 from forecast.system import files
-from forecast.tracking import mlflow_client, place, sync, writing
+from forecast.tracking import mlflow_client, sync, tracking_store, writing
 from tests.support.records import forecasts, write_records
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def seen(tmp_path_factory) -> Seen:
     )
     forecaster.save(root / "data" / "trained" / "weather" / "lstm.linear" / "seed-0")
     sync(root, now=1.8e9, revision="0123456789")
-    with mlflow_client.connect(place(root)) as client:
+    with mlflow_client.connect(tracking_store(root)) as client:
         experiment = client.get_experiment_by_name("weather").experiment_id
         parent = client.search_runs([experiment], "tags.kind = 'network'")[0]
         names = ("test_by_step/mae", "validation_loss/seed_0")
@@ -175,11 +175,11 @@ def test_the_picture_takes_the_last_origins_whose_horizons_do_not_overlap():
 def test_without_test_forecasts_there_is_no_picture(tmp_path):
     frame = forecasts(0.1, horizon=2, origins=1, seeds=1)
     frame.to_parquet(tmp_path / "forecasts.parquet")
-    assert writing.forecast_plot(tmp_path / "forecasts.parquet", "lstm") is None
+    assert writing.draw_last_forecasts(tmp_path / "forecasts.parquet", "lstm") is None
 
 
 def test_dollars_in_a_name_are_no_formula(tmp_path):
     frame = forecasts(0.1, horizon=2, origins=12, seeds=1).assign(unique_id="a$^$b", block="test")
     frame.to_parquet(tmp_path / "forecasts.parquet")
-    picture = writing.forecast_plot(tmp_path / "forecasts.parquet", "lstm on US$%$")
+    picture = writing.draw_last_forecasts(tmp_path / "forecasts.parquet", "lstm on US$%$")
     assert picture is not None and picture.startswith(b"\x89PNG")
