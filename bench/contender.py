@@ -162,9 +162,9 @@ def torch_forward(task: Task) -> tuple[Call, tuple[str, ...]]:
 
 
 def own_forward(task: Task) -> tuple[Call, tuple[str, ...]]:
-    from forecast.networks.cells.weights import initialise
     from forecast.networks.description import Network, Recurrent, Shapes
     from forecast.networks.inference.batch import forward
+    from forecast.networks.weights import initialise
 
     cell, options = OURS[task["cell"]]
     shapes = Shapes(

@@ -18,10 +18,10 @@ from forecast.forecaster.forecaster import Forecaster
 from forecast.models.base import NetworkSpec
 from forecast.models.problem import Problem
 from forecast.models.skip import Skip
-from forecast.networks.cells.weights import initialise
 from forecast.networks.description import Dense, Network, walk, warm_up
 from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import correlation
+from forecast.networks.weights import initialise
 from forecast.system.errors import InputError, ModelFailure, quote_names
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem

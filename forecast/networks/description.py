@@ -230,32 +230,10 @@ class Parallel(Block):
     def reach(self) -> int:
         return max((sum(block.reach for block in branch) for branch in self.branches), default=0)
 
-    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
-        found, widths = zip(
-            *(series_weights(branch, width, network) for branch in self.branches), strict=True
-        )
-        joined = {
-            f"{k}/{name}": weight for k, own in enumerate(found) for name, weight in own.items()
-        }
-        if self.merge == "concat":
-            return joined, sum(widths)
-        if len(set(widths)) > 1:
-            raise InputError(
-                f"Block {self.name!r} sums branches of widths {list(widths)}; make them equal, or"
-                " merge by concat."
-            )
-        return joined, widths[0]
-
-    def first_states(
-        self, path: str, weights: Arrays, width: int, network: Network, batch: int
-    ) -> States:
-        return {
-            name: states
-            for k, branch in enumerate(self.branches)
-            for name, states in series_states(
-                branch, f"{path}/{k}/", weights, width, network, batch
-            ).items()
-        }
+    def prefixed_branches(self, path: str) -> Iterator[tuple[str, tuple[Block, ...]]]:
+        """Its branches, each with what stands before the names of its blocks in their paths."""
+        for number, branch in enumerate(self.branches):
+            yield f"{path}/{number}/", branch
 
 
 @dataclass(frozen=True)
@@ -369,8 +347,8 @@ def walk(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str, Block
     for block in blocks:
         yield prefix + block.name, block
         if isinstance(block, Parallel):
-            for k, branch in enumerate(block.branches):
-                yield from walk(branch, f"{prefix}{block.name}/{k}/")
+            for inner_prefix, branch in block.prefixed_branches(prefix + block.name):
+                yield from walk(branch, inner_prefix)
 
 
 def warm_up(network: Network, wanted: int) -> int:
@@ -392,23 +370,3 @@ def own_weights(weights: Arrays, path: str) -> dict[str, np.ndarray]:
     """The weights of the block at `path` by their own names."""
     start = len(path) + 1
     return {name[start:]: weight for name, weight in weights.items() if name.startswith(f"{path}/")}
-
-
-def series_weights(blocks: Sequence[Block], width: int, network: Network) -> tuple[Weights, int]:
-    """The weights of blocks one after the other, and the width of what leaves the last."""
-    weights: Weights = {}
-    for block in blocks:
-        own, width = block.weights(width, network)
-        weights |= {f"{block.name}/{name}": weight for name, weight in own.items()}
-    return weights, width
-
-
-def series_states(
-    blocks: Sequence[Block], prefix: str, weights: Arrays, width: int, network: Network, batch: int
-) -> States:
-    """What blocks one after the other remember before the first row, by path."""
-    states: States = {}
-    for block in blocks:
-        states |= block.first_states(prefix + block.name, weights, width, network, batch)
-        width = block.weights(width, network)[1]
-    return states

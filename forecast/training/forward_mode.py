@@ -14,17 +14,17 @@ import numpy as np
 
 from forecast.networks.cells.base import Array as AnyArray
 from forecast.networks.cells.base import Cell, Namespace, activate
-from forecast.networks.cells.weights import future_width
 from forecast.networks.description import (
     Block,
     Dense,
-    Dropout,
     Network,
     Parallel,
     Recurrent,
     Taps,
     own_weights,
 )
+from forecast.networks.visitor import BlockVisitor
+from forecast.networks.weights import future_width
 from forecast.system.errors import InputError
 from forecast.training.levenberg_marquardt import Array
 
@@ -62,7 +62,7 @@ class Signal:
 
 
 @dataclass
-class ForwardMode:
+class ForwardMode(BlockVisitor[Signal]):
     """One run over one series, block of rows after block of rows.
 
     `places[name]`: a weight's first column of p.
@@ -82,31 +82,19 @@ class ForwardMode:
             signal = _merged(
                 [signal, self._dense("future", Signal.given(frames), "tanh")], SIDE_BY_SIDE
             )
-        signal = self.series(self.network.blocks, "", signal)
+        signal = self.visit_series(self.network.blocks, "", signal)
         # the last weights: its q is p
         return self._dense("readout", signal, self.network.readout_activation)
 
-    def series(self, blocks: Sequence[Block], prefix: str, signal: Signal) -> Signal:
-        for block in blocks:
-            signal = self._block(block, prefix + block.name, signal)
-        return signal
+    def visit_dense(self, block: Dense, path: str, x: Signal) -> Signal:
+        return self._dense(path, x, block.activation)
 
-    def _block(self, block: Block, path: str, signal: Signal) -> Signal:
-        match block:
-            case Dense():
-                return self._dense(path, signal, block.activation)
-            case Dropout():
-                return signal
-            case Taps():
-                return self._taps(block, path, signal)
-            case Parallel():
-                parts = [
-                    self.series(branch, f"{path}/{k}/", signal)
-                    for k, branch in enumerate(block.branches)
-                ]
-                return _merged(parts, SIDE_BY_SIDE if block.merge == "concat" else np.add.reduce)
-            case Recurrent():
-                return self._recurrent(block.made, path, signal)
+    def join_branches(self, block: Parallel, path: str, outputs: list[Signal]) -> Signal:
+        if block.merge == "concat":
+            return _merged(outputs, SIDE_BY_SIDE)
+        return _merged(outputs, np.add.reduce)
+
+    def visit_other(self, block: Block, path: str, x: Signal) -> Signal:
         raise InputError(
             f"Levenberg-Marquardt has no derivatives for block {path!r}, a {type(block).__name__};"
             " it trains networks of dense, tap, parallel and recurrent blocks. Train this one with"
@@ -126,13 +114,10 @@ class ForwardMode:
         tangent *= (tilted.imag / STEP)[:, :, None]
         return Signal(tilted.real.copy(), tangent)
 
-    def _taps(self, block: Taps, path: str, signal: Signal) -> Signal:
+    def visit_taps(self, block: Taps, path: str, x: Signal) -> Signal:
         columns = slice(None) if block.channels is None else list(block.channels)
-        value, tangent, longest = (
-            signal.value[:, columns],
-            signal.tangent[:, columns],
-            max(block.delays),
-        )
+        value, tangent = x.value[:, columns], x.tangent[:, columns]
+        longest = max(block.delays)
         empty = np.zeros((longest, *value.shape[1:])), np.zeros((longest, *tangent.shape[1:]))
         before, before_tangent = self.memory.get(path, empty)
         line, tangents = np.concatenate([before, value]), np.concatenate([before_tangent, tangent])
@@ -142,7 +127,8 @@ class ForwardMode:
         turned = [tangents[start : start + len(value)] for start in starts]
         return Signal(np.concatenate(taps, axis=1), np.concatenate(turned, axis=1))
 
-    def _recurrent(self, cell: Cell, path: str, signal: Signal) -> Signal:
+    def visit_recurrent(self, block: Recurrent, path: str, x: Signal) -> Signal:
+        cell, signal = block.made, x
         w = {
             name: np.asarray(value, dtype=np.float64)
             for name, value in own_weights(self.weights, path).items()

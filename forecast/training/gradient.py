@@ -26,7 +26,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from forecast.networks.cells.weights import initialise
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead, Head
 from forecast.networks.layers.assemble import (
@@ -37,6 +36,7 @@ from forecast.networks.layers.assemble import (
     set_weights,
 )
 from forecast.networks.layers.wiring import Wiring
+from forecast.networks.weights import initialise
 from forecast.system.errors import ModelFailure
 from forecast.training.chunks import Chunks, Curve, Trained, Weights
 from forecast.training.descent import Settings, Updater, sampled_loss, tensor_maths

@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from forecast.networks import inference
-from forecast.networks.cells.weights import future_width, initialise, weight_shapes, widest
 from forecast.networks.description import Block, Dense, Network, Parallel, Taps
 from forecast.networks.inference.batch import frames_of
+from forecast.networks.weights import future_width, initialise, weight_shapes, widest
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries, Weights
@@ -153,7 +153,7 @@ class OneLayerProblem(NetworkProblem):
         taps = network.blocks[: _front(network.blocks)]
         seen = [
             ForwardMode(network, {}, {})
-            .series(taps, "", Signal.given(np.asarray(one.past, np.float64)))
+            .visit_series(taps, "", Signal.given(np.asarray(one.past, np.float64)))
             .value
             for one in series
         ]

@@ -16,8 +16,8 @@ from forecast.data.scaling import transform
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.models import catalogue
 from forecast.models.base import ModelSpec, NetworkSpec
-from forecast.networks.cells.weights import initialise, weight_shapes
 from forecast.networks.description import Network
+from forecast.networks.weights import initialise, weight_shapes
 from tests.support import problems
 
 FAMILIES = catalogue()

@@ -16,8 +16,8 @@ from forecast import models
 from forecast.config.experiment import load_models
 from forecast.models.base import NetworkSpec
 from forecast.networks import inference
-from forecast.networks.cells.weights import weight_shapes
 from forecast.networks.description import Network
+from forecast.networks.weights import weight_shapes
 from tests.contract.families import (
     CASES,
     EVERY_NETWORK,

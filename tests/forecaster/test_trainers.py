@@ -12,7 +12,7 @@ from forecast.forecaster import Budget, Forecaster, fit
 from forecast.forecaster.fitting import training_series
 from forecast.forecaster.trainers import by_gradient, with_principal_axes
 from forecast.models.skip import Skip
-from forecast.networks.cells.weights import initialise
+from forecast.networks.weights import initialise
 from forecast.system.errors import ModelFailure
 from tests.contract.families import scored_rows
 from tests.support import problems

@@ -29,7 +29,7 @@ from forecast.identification import (
     train,
 )
 from forecast.identification.experiment import Standardization
-from forecast.networks.cells.weights import initialise
+from forecast.networks.weights import initialise
 from forecast.system.errors import DataError, InputError, ModelFailure
 
 NETS = {

@@ -28,7 +28,7 @@ __all__ = [
     "numpy_namespace",
 ]
 
-NOT_CELLS = {"base", "weights"}
+NOT_CELLS = {"base"}
 
 
 def get(name: str, units: int, options: Mapping[str, Any] | None = None) -> Cell:

@@ -9,8 +9,8 @@ absorb        the state after a window, from which `step` goes on
 
 from __future__ import annotations
 
-from forecast.networks.cells.weights import initialise, weight_shapes
 from forecast.networks.inference.batch import forward, last
 from forecast.networks.inference.streaming import State, absorb, initial, step
+from forecast.networks.weights import initialise, weight_shapes
 
 __all__ = ["State", "absorb", "forward", "initial", "initialise", "last", "step", "weight_shapes"]

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forecast.networks.cells.base import Namespace, activate, numpy_namespace
-from forecast.networks.cells.weights import future_width, weight_shapes, widest
 from forecast.networks.description import (
     ALL,
     Arrays,
@@ -39,6 +38,8 @@ from forecast.networks.inference.steppers import (
     side_by_side,
     stepper,
 )
+from forecast.networks.visitor import BlockVisitor
+from forecast.networks.weights import future_width, weight_shapes, widest
 from forecast.system.errors import InputError, quote_names
 
 WINDOWS = 256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
@@ -73,7 +74,7 @@ def final_states(
     network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
     """The states of all blocks after the last step, batch first, by block path (see
-    `networks.cells.weights`).
+    `networks.weights`).
     """
     dtype = check_weights(network, weights)
     past, future = check_windows(network, past, future, dtype)
@@ -133,25 +134,43 @@ def frames_of(future: np.ndarray, horizon: int, keep: int) -> np.ndarray:
     return windows[:, -keep:].transpose(1, 3, 2, 0)
 
 
+def wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:
+    """By block path, how many trailing steps of its output matter, where `steps` of the last do."""
+    wanted: dict[str, int] = {}
+    for block in reversed(blocks):
+        path = prefix + block.name
+        wanted[path] = steps
+        if isinstance(block, Parallel):
+            for inner_prefix, branch in block.prefixed_branches(path):
+                wanted |= wanted_steps(branch, inner_prefix, steps)
+        steps = min(steps + block.reach, ALL)
+    return wanted
+
+
 @dataclass
-class Pass:
-    """One slice of windows on its way through the network."""
+class Pass(BlockVisitor[np.ndarray]):
+    """One slice of windows on its way through the network, as arrays `(steps, columns, B)`.
+
+    xp: where the dense blocks' activations come from; final: the states of all blocks after the
+    last step; frames: the known future at every step.
+    """
 
     network: Network
     weights: Weights
     batch: int
     xp: Namespace = numpy_namespace
-    """What the dense blocks' activations are taken from."""
     final: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     frames: np.ndarray | None = None
+    wanted: dict[str, int] = field(default_factory=dict)
 
-    def forecasts(self, past: np.ndarray, future: np.ndarray | None, keep: int) -> np.ndarray:
-        """`(keep, H * O * K, B)`."""
+    def forecasts(self, past: np.ndarray, future: np.ndarray | None, steps: int) -> np.ndarray:
+        """The forecasts at the last `steps`, `(steps, H * O * K, B)`."""
         network = self.network
-        needed = min(reach(network.blocks, keep), past.shape[1])
+        self.wanted = wanted_steps(network.blocks, "", steps)
+        needed = min(reach(network.blocks, steps), past.shape[1])
         if future is not None:
             self.frames = frames_of(future, network.shapes.horizon, needed)
-        x = self._series(network.blocks, "", self._first_input(past[:, -needed:]), keep)
+        x = self.visit_series(network.blocks, "", self._first_input(past[:, -needed:]))[-steps:]
         if network.decoder:
             return x
         z = self.weights["readout/kernel"].T @ x + self.weights["readout/bias"][:, None]
@@ -167,104 +186,83 @@ class Pass:
         projected = self.weights["future/kernel"].T @ frames + self.weights["future/bias"][:, None]
         return np.concatenate([x, np.tanh(projected, out=projected)], axis=1)
 
-    def _series(self, blocks: Sequence[Block], prefix: str, x: np.ndarray, keep: int) -> np.ndarray:
-        if self.batch == keep == 1 and (out := self._layers(blocks, prefix, x)) is not None:
-            return out
-        for place, block in enumerate(blocks):
-            x = self._block(
-                block, prefix + block.name, x, min(reach(blocks[place + 1 :], keep), len(x))
-            )
-        return x[-keep:]
+    def visit_series(self, blocks: Sequence[Block], prefix: str, x: np.ndarray) -> np.ndarray:
+        """The output of blocks in series; recurrent layers on one window run side by side."""
+        if self.batch == 1 and blocks and self.wanted[prefix + blocks[-1].name] == 1:
+            output = self._run_stacked(blocks, prefix, x)
+            if output is not None:
+                return output
+        return super().visit_series(blocks, prefix, x)
 
-    def _layers(self, blocks: Sequence[Block], prefix: str, x: np.ndarray) -> np.ndarray | None:
-        """Recurrent layers on one window, each a step behind the one below; None for other
-        blocks.
+    def _run_stacked(
+        self, blocks: Sequence[Block], prefix: str, x: np.ndarray
+    ) -> np.ndarray | None:
+        """The last output of recurrent layers on one window, each a step behind the one below; None
+        for other blocks.
         """
         layers = [block for block in blocks if not isinstance(block, Dropout)]
-        late, deep = (
-            len(layers) - 1,
-            [block for block in layers if isinstance(block, Recurrent) and not block.parts],
-        )
-        if not 0 < late == len(deep) - 1 < len(x) - 1:
+        stacked = [block for block in layers if isinstance(block, Recurrent) and not block.parts]
+        delay = len(layers) - 1
+        if not 0 < delay == len(stacked) - 1 < len(x) - 1:
             return None
-        ends, inputs = np.cumsum([0, *(block.units for block in deep)]), x.shape[1]
-        weights = [own_weights(self.weights, prefix + block.name) for block in deep]
-        run = side_by_side(
-            [block.made for block in deep], weights, [0, *(inputs + ends[:-2])], inputs
-        )
+        inputs, ends = x.shape[1], np.cumsum([0, *(block.units for block in stacked)])
+        weights = [own_weights(self.weights, prefix + block.name) for block in stacked]
+        reads = [0, *(inputs + ends[:-2])]
+        run = side_by_side([block.made for block in stacked], weights, reads, inputs)
         if run is None:
             return None
         first = {name: state.copy() for name, state in run.states().items()}
-        for k in range(late):
-            run(x[k])
+        for step in range(delay):
+            run(x[step])
             for name, state in run.states().items():  # the layers above have not begun
-                state[ends[k + 1] :] = first[name][ends[k + 1] :]
-        run.over(x[late:], np.empty((0, ends[-1], 1), x.dtype))
-        for k, block in enumerate(deep):
-            out = run(x[-1]) if k else run.states()["h"]
-            own = {name: state[ends[k] : ends[k + 1]] for name, state in run.states().items()}
-            self.final[prefix + block.name] = _batch_first(own)
-        return out[None, ends[-2] :].copy()
+                state[ends[step + 1] :] = first[name][ends[step + 1] :]
+        run.over(x[delay:], np.empty((0, ends[-1], 1), x.dtype))
+        for level, block in enumerate(stacked):
+            # each call brings the layers above one step further
+            output = run(x[-1]) if level else run.states()["h"]
+            rows = slice(ends[level], ends[level + 1])
+            states = {name: state[rows] for name, state in run.states().items()}
+            self.final[prefix + block.name] = _batch_first(states)
+        return output[None, ends[-2] :].copy()
 
-    def _block(self, block: Block, path: str, x: np.ndarray, keep: int) -> np.ndarray:
-        """The block's output at the last `keep` steps of `x (steps, columns, B)`."""
-        match block:
-            case Dense():
-                w = own_weights(self.weights, path)
-                return activate(
-                    self.xp, block.activation, w["kernel"].T @ x[-keep:] + w["bias"][:, None]
-                )
-            case Dropout():
-                return x[-keep:]
-            case Segments():
-                return self._segments(block, x)
-            case Taps():
-                return self._taps(block, path, x, keep)
-            case Parallel():
-                parts = [
-                    self._series(b, f"{path}/{k}/", x, keep) for k, b in enumerate(block.branches)
-                ]
-                return (
-                    np.concatenate(parts, axis=1)
-                    if block.merge == "concat"
-                    else np.add.reduce(parts)
-                )
-            case Recurrent():
-                return self._recurrent(block, path, x, keep)
-            case Bidirectional():
-                return self._bidirectional(block, path, x)
-            case EncoderDecoder():
-                return self._encoder_decoder(block, path, x, keep)
-        raise InputError(
-            f"Block {path!r} is a {type(block).__name__}, which forecast.networks.inference cannot"
-            " run."
-        )
+    def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
+        w = own_weights(self.weights, path)
+        z = w["kernel"].T @ x[-self.wanted[path] :] + w["bias"][:, None]
+        return activate(self.xp, block.activation, z)
 
-    def _segments(self, block: Segments, x: np.ndarray) -> np.ndarray:
+    def visit_dropout(self, block: Dropout, path: str, x: np.ndarray) -> np.ndarray:
+        return x[-self.wanted[path] :]
+
+    def visit_segments(self, block: Segments, path: str, x: np.ndarray) -> np.ndarray:
         before = np.zeros((block.reach + 1, *x.shape[1:]), x.dtype)
         rows = np.concatenate([before, x])[-1 - block.reach :].transpose(2, 0, 1)
         cut = segments(rows, block.length, self.network.shapes.channels, block.relative)
         return np.ascontiguousarray(cut.transpose(1, 2, 0))
 
-    def _taps(self, block: Taps, path: str, x: np.ndarray, keep: int) -> np.ndarray:
+    def visit_taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
         columns = x if block.channels is None else x[:, list(block.channels)]
         width, longest = columns.shape[1], max(block.delays)
-        out = np.zeros((keep, width * len(block.delays), self.batch), x.dtype)
-        first = len(x) - keep  # the row of x that belongs to the first row of out
-        for place, delay in enumerate(block.delays):
-            missing = min(max(delay - first, 0), keep)
-            out[missing:, place * width : (place + 1) * width] = columns[
-                first - delay + missing : len(x) - delay
-            ]
+        steps = min(self.wanted[path], len(x))
+        out = np.zeros((steps, width * len(block.delays), self.batch), x.dtype)
+        first = len(x) - steps  # the row of x that belongs to the first row of out
+        for number, delay in enumerate(block.delays):
+            missing = min(max(delay - first, 0), steps)
+            delayed = columns[first - delay + missing : len(x) - delay]
+            out[missing:, number * width : (number + 1) * width] = delayed
         line = np.zeros((self.batch, longest, width), x.dtype)
-        seen = min(longest, len(x))
-        line[:, longest - seen :] = columns[len(x) - seen :].transpose(2, 0, 1)
+        known = min(longest, len(x))
+        line[:, longest - known :] = columns[len(x) - known :].transpose(2, 0, 1)
         self.final[path] = {"line": line}
         return out
 
-    def _recurrent(self, block: Recurrent, path: str, x: np.ndarray, keep: int) -> np.ndarray:
+    def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
+        # a branch without blocks passes on all of its input
+        parts = [output[-self.wanted[path] :] for output in outputs]
+        return merge_columns(block, parts)
+
+    def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
         run = self.started(block, path, x)
-        out = np.empty((keep, block.units, self.batch), x.dtype)
+        out = np.empty((min(self.wanted[path], len(x)), block.units, self.batch), x.dtype)
         run.over(x, out)
         self.final[path] = _batch_first(run.states())
         if not block.parts:
@@ -273,62 +271,56 @@ class Pass:
         parts, _ = block.made.step(numpy_namespace, w, w["embedding"], {"h": out[-1].T[:, None]})
         return parts.transpose(1, 2, 0)[None]  # one more axis: parts are no steps
 
-    def _bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
+    def visit_bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
         out = np.empty((2, 1, block.units, self.batch), x.dtype)
-        weights = [
-            own_weights(self.weights, f"{path}/{direction}")
-            for direction in ("forward", "backward")
-        ]
+        weights = [own_weights(self.weights, f"{path}/{way}") for way in ("forward", "backward")]
         both = [x, x[::-1]]
-        if self.batch == 1 and (
-            run := side_by_side([block.made] * 2, weights, [0, x.shape[1]], 2 * x.shape[1])
-        ):
-            run.over(np.concatenate(both, axis=1), out.reshape(1, -1, 1))
-            return out.reshape(1, -1, 1)
+        if self.batch == 1:
+            run = side_by_side([block.made] * 2, weights, [0, x.shape[1]], 2 * x.shape[1])
+            if run is not None:
+                run.over(np.concatenate(both, axis=1), out.reshape(1, -1, 1))
+                return out.reshape(1, -1, 1)
         for end, w, steps in zip(out, weights, both, strict=True):
             stepper(block.made, w, first_states(block.made, w, self.batch)).over(steps, end)
         return out.reshape(1, -1, self.batch)
 
-    def _encoder_decoder(
-        self, block: EncoderDecoder, path: str, x: np.ndarray, keep: int
-    ) -> np.ndarray:
+    def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
         run = self.started(block, f"{path}/encoder", x)
-        encoded = np.empty((block.units, keep, self.batch), x.dtype)
-        run.over(x[: len(x) - keep], encoded.swapaxes(0, 1)[:0])
+        steps = min(self.wanted[path], len(x))
+        encoded = np.empty((block.units, steps, self.batch), x.dtype)
+        run.over(x[: len(x) - steps], encoded.swapaxes(0, 1)[:0])
         states = {
-            name: np.empty((len(state), keep, self.batch), x.dtype)
+            name: np.empty((len(state), steps, self.batch), x.dtype)
             for name, state in run.states().items()
         }
-        for place, row in enumerate(x[-keep:]):
-            encoded[:, place] = run(row)
+        for number, row in enumerate(x[-steps:]):
+            encoded[:, number] = run(row)
             for name, state in run.states().items():
-                states[name][:, place] = state
+                states[name][:, number] = state
         self.final[path] = _batch_first(run.states())
-        return self._decoded(block, path, encoded, states)
+        return self._decode(block, path, encoded, states)
 
-    def _decoded(
+    def _decode(
         self, block: EncoderDecoder, path: str, encoded: np.ndarray, states: Arrays
     ) -> np.ndarray:
-        """Every kept step of every window is a row of the decoder's batch: `(keep, H * O * K,
+        """Every wanted step of every window is a row of the decoder's batch: `(steps, H * O * K,
         B)`.
         """
-        keep = encoded.shape[1]
+        steps = encoded.shape[1]
         frames = None
         if self.frames is not None:
             _, horizon, channels, _ = self.frames.shape
-            frames = self.frames[-keep:].transpose(1, 2, 0, 3).reshape(horizon, channels, -1)
-        rows = {name: state.reshape(len(state), -1) for name, state in states.items()}
-        encoded = encoded.reshape(block.units, -1)
+            frames = self.frames[-steps:].transpose(1, 2, 0, 3).reshape(horizon, channels, -1)
         out = decode(
             self.network,
             block,
             self.weights,
             own_weights(self.weights, f"{path}/decoder"),
-            encoded,
-            rows,
+            encoded.reshape(block.units, -1),
+            {name: state.reshape(len(state), -1) for name, state in states.items()},
             frames,
         )
-        return out.reshape(len(out), keep, self.batch).transpose(1, 0, 2)
+        return out.reshape(len(out), steps, self.batch).transpose(1, 0, 2)
 
     def started(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
         """The cell with the weights at `path` before the first row of its input `x (steps, columns,
@@ -336,6 +328,14 @@ class Pass:
         """
         cell, w = block.made, own_weights(self.weights, path)
         return stepper(cell, w, first_states(cell, w, self.batch))
+
+
+def merge_columns(block: Parallel, parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The outputs of the branches side by side on axis 1, or added."""
+    if block.merge == "concat":
+        return np.concatenate(parts, axis=1)
+    merged: np.ndarray = np.add.reduce(parts)
+    return merged
 
 
 def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[int]) -> np.ndarray:

@@ -22,19 +22,16 @@ import base64
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from forecast.networks.cells.base import ActivatedCell, Cell, Namespace, activate
-from forecast.networks.cells.weights import future_width
 from forecast.networks.description import (
-    Block,
     CellBlock,
     Dense,
-    Dropout,
     EncoderDecoder,
     Network,
     Parallel,
@@ -46,6 +43,8 @@ from forecast.networks.description import (
 from forecast.networks.inference.batch import check_weights, segments
 from forecast.networks.inference.export_template import TEMPLATE
 from forecast.networks.inference.streaming import initial
+from forecast.networks.visitor import BlockVisitor
+from forecast.networks.weights import future_width
 from forecast.system import files
 from forecast.system.errors import InputError
 
@@ -104,7 +103,7 @@ def export(
     with files.scratch_folder() as folder:
         files.write_arrays(folder / "weights.npz", arrays)
         encoded = base64.b64encode((folder / "weights.npz").read_bytes()).decode()
-    text = "\n".join(textwrap.wrap(encoded, 116))
+    text = "\n".join(textwrap.wrap(encoded, 100))
     loaded = f'np.load(io.BytesIO(base64.b64decode("""\n{text}\n""")))'
     files.write_text(target, source.replace("<WEIGHTS>", loaded))
 
@@ -132,13 +131,13 @@ def _source(
         (units.centre, units.scale) if units else ([0.0] * shapes.channels, [1.0] * shapes.channels)
     )
     parts = {
-        "DESCRIPTION": textwrap.fill(description.replace('"""', "'''").replace("\\", "/"), 116),
+        "DESCRIPTION": textwrap.fill(description.replace('"""', "'''").replace("\\", "/"), 96),
         "NAMESPACE": bare(parsed(Namespace)),
         "ACTIVATE": bare(parsed(activate)),
         "CELLS": "\n\n\n".join([cell_sources(type(cell) for cell in used.values()) + code, *cut]),
         "USED": _dictionary({path: repr(cell) for path, cell in used.items()}),
         "INITIAL": _dictionary(first, indent=4),
-        "STEP": textwrap.indent("\n".join(step_lines(network, linear)), "    "),
+        "STEP": textwrap.indent(StepWriter(network).write_step(linear), "    "),
         "DTYPE": repr(dtype.name),
         "TARGETS": repr(list(shapes.target_channels)),
         "CENTRE": repr([float(value) for value in centre]),
@@ -181,125 +180,149 @@ NOT_EXPORTED = {"check", "states", "own_weights"}  # what a cell needs before it
 LINEAR = "linear part"  # its key among the blocks
 
 
-def step_lines(network: Network, linear: Linear | None) -> Iterator[str]:
-    """The body of `step` between the scaled row `x` and the scaled forecast `out`."""
-    if linear is not None:
-        yield (
-            f"line = np.concatenate([state[{LINEAR!r}]['line'], x[:, None]], axis=1)  # oldest row"
-            " first"
-        )
-        yield f"after[{LINEAR!r}] = {{'line': line[:, 1:]}}"
-        yield f"linear = line.reshape(len(x), -1) @ W[{LINEAR!r}]['kernel'] + W[{LINEAR!r}]['bias']"
+class StepWriter(BlockVisitor[str]):
+    """Writes the body of `step` between the scaled row `x` and the scaled forecast `out`.
+
+    The value that flows between blocks is the name of the variable that holds it, always `x`.
+    """
+
+    refusal = "which cannot be exported"
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.lines: list[str] = []
+
+    def write(self, *lines: str) -> None:
+        """Add lines of code."""
+        self.lines += lines
+
+    def write_step(self, linear: Linear | None) -> str:
+        """The whole body."""
+        network = self.network
+        if linear is not None:
+            self.write_linear(linear)
+        if future_width(network):
+            self.write(
+                "frame = ahead.reshape(len(x), -1)",
+                f"x = np.concatenate([x, np.tanh({_affine('frame', 'future')})], axis=1)",
+            )
+        x = self.visit_series(network.blocks, "", "x")
+        if network.segmented:
+            self.write(f"{x} = {x}[:, -{network.parts}:]")
+        if not network.decoder:
+            self.write(f"{x} = {_activated(network.readout_activation, _affine(x, 'readout'))}")
+        self.write(f"out = {x}.reshape(len({x}), HORIZON, OUTPUTS, PARAMETERS)")
+        if linear is not None:
+            self.write("out = out + linear.reshape(out.shape)")
+        return "\n".join(self.lines)
+
+    def write_linear(self, linear: Linear) -> None:
+        """The map beside the network, of the newest rows and the known future."""
+        w = f"W[{LINEAR!r}]"
+        self.write_line(LINEAR, "x")
+        self.write(f"linear = line.reshape(len(x), -1) @ {w}['kernel'] + {w}['bias']")
         if linear.future is not None:
-            yield f"linear = linear + ahead.reshape(len(x), -1) @ W[{LINEAR!r}]['future']"
+            self.write(f"linear = linear + ahead.reshape(len(x), -1) @ {w}['future']")
         if linear.products is not None:
-            yield f"linear = linear + products_of(line, ahead) @ W[{LINEAR!r}]['products']"
-    if future_width(network):
-        yield "frame = ahead.reshape(len(x), -1)"
-        yield f"x = np.concatenate([x, np.tanh({_affine('frame', 'future')})], axis=1)"
-    yield from _series_lines(network.blocks, "", network)
-    if network.segmented:
-        yield f"x = x[:, -{network.parts}:]"
-    if not network.decoder:
-        yield f"x = {_activated(network.readout_activation, _affine('x', 'readout'))}"
-    yield "out = x.reshape(len(x), HORIZON, OUTPUTS, PARAMETERS)"
-    if linear is not None:
-        yield "out = out + linear.reshape(out.shape)"
+            self.write(f"linear = linear + products_of(line, ahead) @ {w}['products']")
 
-
-def _series_lines(blocks: Sequence[Block], prefix: str, network: Network) -> Iterator[str]:
-    for block in blocks:
-        yield from _block_lines(block, prefix + block.name, network)
-
-
-def _block_lines(block: Block, path: str, network: Network) -> Iterator[str]:
-    match block:
-        case Dense():
-            yield f"x = {_activated(block.activation, _affine('x', path))}"
-        case Dropout():
-            return
-        case Taps():
-            now = "x" if block.channels is None else f"x[:, {list(block.channels)}]"
-            yield (
-                f"line = np.concatenate([state[{path!r}]['line'], {now}[:, None]], axis=1)  #"
-                " oldest row first"
-            )
-            yield f"after[{path!r}] = {{'line': line[:, 1:]}}"
-            yield (
-                f"x = np.concatenate([line[:, -1 - delay] for delay in {list(block.delays)}],"
-                " axis=1)"
-            )
-        case Segments():
-            yield (
-                f"line = np.concatenate([state[{path!r}]['line'], x[:, None]], axis=1)  # oldest"
-                " row first"
-            )
-            yield f"after[{path!r}] = {{'line': line[:, 1:]}}"
-            yield f"x = segments(line, {block.length}, CHANNELS, {list(block.relative)})"
-        case Recurrent() if network.segmented:
-            yield (
-                f"running, outputs = state[{path!r}], []  # over segments: it begins anew at"
-                " every row"
-            )
-            yield f"after[{path!r}] = running"
-            yield "for row in x.swapaxes(0, 1):"
-            yield f"    row, running = CELLS[{path!r}].step(W[{path!r}], row, running)"
-            yield "    outputs.append(row)"
-            yield "x = np.stack(outputs, axis=1)"
-            if block.parts:
-                own = f"W[{path!r}]"
-                yield f"x, _ = CELLS[{path!r}].step({own}, {own}['embedding'], {{'h': x[:, -1:]}})"
-        case Recurrent():
-            yield f"x, after[{path!r}] = CELLS[{path!r}].step(W[{path!r}], x, state[{path!r}])"
-        case Parallel():
-            yield from _parallel_lines(block, path, network)
-        case EncoderDecoder():
-            yield from _decoder_lines(block, path, network)
-
-
-def _parallel_lines(block: Parallel, path: str, network: Network) -> Iterator[str]:
-    name = re.sub(r"\W", "_", path)
-    shared, parts = f"shared_{name}", f"parts_{name}"
-    yield f"{shared}, {parts} = x, []"
-    for k, branch in enumerate(block.branches):
-        yield f"x = {shared}"
-        yield from _series_lines(branch, f"{path}/{k}/", network)
-        yield f"{parts}.append(x)"
-    yield (
-        f"x = np.concatenate({parts}, axis=1)"
-        if block.merge == "concat"
-        else f"x = np.add.reduce({parts})"
-    )
-
-
-def _decoder_lines(block: EncoderDecoder, path: str, network: Network) -> Iterator[str]:
-    encoder, decoder = f"{path}/encoder", f"{path}/decoder"
-    yield f"encoded, after[{path!r}] = CELLS[{path!r}].step(W[{encoder!r}], x, state[{path!r}])"
-    yield f"running, forecasts = after[{path!r}], []"
-    if block.feedback:
-        yield "fed_back = np.zeros((len(x), OUTPUTS), DTYPE)"
-    inputs = (
-        ["fed_back"] * block.feedback
-        + ["encoded"]
-        + ["ahead[:, k]"] * bool(network.shapes.future_channels)
-    )
-    yield "for k in range(HORIZON):"
-    yield f"    d = np.concatenate([{', '.join(inputs)}], axis=1)"
-    yield f"    d, running = CELLS[{path!r}].step(W[{decoder!r}], d, running)"
-    yield f"    forecasts.append({_activated(network.readout_activation, _affine('d', 'readout'))})"
-    if block.feedback:
-        yield (
-            "    fed_back = forecasts[-1].reshape(len(x), OUTPUTS, PARAMETERS)[:, :,"
-            f" {block.parameter}]"
+    def write_line(self, path: str, now: str) -> None:
+        """The newest rows that a block remembers, as `line`, and what it remembers after them."""
+        self.write(
+            "# oldest row first",
+            f"line = np.concatenate([state[{path!r}]['line'], {now}[:, None]], axis=1)",
+            f"after[{path!r}] = {{'line': line[:, 1:]}}",
         )
-    yield "x = np.stack(forecasts, axis=1)"
+
+    def visit_dense(self, block: Dense, path: str, x: str) -> str:
+        """One affine map and its activation."""
+        self.write(f"{x} = {_activated(block.activation, _affine(x, path))}")
+        return x
+
+    def visit_taps(self, block: Taps, path: str, x: str) -> str:
+        """The delayed rows side by side."""
+        self.write_line(path, x if block.channels is None else f"{x}[:, {list(block.channels)}]")
+        rows = f"[line[:, -1 - delay] for delay in {list(block.delays)}]"
+        self.write(f"{x} = np.concatenate({rows}, axis=1)")
+        return x
+
+    def visit_segments(self, block: Segments, path: str, x: str) -> str:
+        """The segments of the newest rows."""
+        self.write_line(path, x)
+        self.write(f"{x} = segments(line, {block.length}, CHANNELS, {list(block.relative)})")
+        return x
+
+    def visit_recurrent(self, block: Recurrent, path: str, x: str) -> str:
+        """A step of the cell, or, over segments, a loop over all of them."""
+        cell, w = f"CELLS[{path!r}]", f"W[{path!r}]"
+        if not self.network.segmented:
+            self.write(f"{x}, after[{path!r}] = {cell}.step({w}, {x}, state[{path!r}])")
+            return x
+        self.write(
+            f"running, outputs = state[{path!r}], []  # over segments: it begins anew at every row",
+            f"after[{path!r}] = running",
+            f"for row in {x}.swapaxes(0, 1):",
+            f"    row, running = {cell}.step({w}, row, running)",
+            "    outputs.append(row)",
+            f"{x} = np.stack(outputs, axis=1)",
+        )
+        if block.parts:
+            self.write(f"{x}, _ = {cell}.step({w}, {w}['embedding'], {{'h': {x}[:, -1:]}})")
+        return x
+
+    def visit_parallel(self, block: Parallel, path: str, x: str) -> str:
+        """The branches one after the other on the same input, and what joins them."""
+        name = re.sub(r"\W", "_", path)
+        shared, parts = f"shared_{name}", f"parts_{name}"
+        self.write(f"{shared}, {parts} = {x}, []")
+        for prefix, branch in block.prefixed_branches(path):
+            self.write(f"{x} = {shared}")
+            self.visit_series(branch, prefix, x)
+            self.write(f"{parts}.append({x})")
+        if block.merge == "concat":
+            self.write(f"{x} = np.concatenate({parts}, axis=1)")
+        else:
+            self.write(f"{x} = np.add.reduce({parts})")
+        return x
+
+    def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: str) -> str:
+        """A step of the encoder and the H steps of the decoder after it."""
+        cell, state = f"CELLS[{path!r}]", f"state[{path!r}]"
+        encoder, decoder = f"W[{f'{path}/encoder'!r}]", f"W[{f'{path}/decoder'!r}]"
+        inputs = ["encoded"]
+        if block.feedback:
+            inputs.insert(0, "fed_back")
+        if self.network.shapes.future_channels:
+            inputs.append("ahead[:, k]")
+        forecast = _activated(self.network.readout_activation, _affine("d", "readout"))
+        self.write(
+            f"encoded, after[{path!r}] = {cell}.step({encoder}, {x}, {state})",
+            f"running, forecasts = after[{path!r}], []",
+        )
+        if block.feedback:
+            self.write(f"fed_back = np.zeros((len({x}), OUTPUTS), DTYPE)")
+        self.write(
+            "for k in range(HORIZON):",
+            f"    d = np.concatenate([{', '.join(inputs)}], axis=1)",
+            f"    d, running = {cell}.step({decoder}, d, running)",
+            f"    forecasts.append({forecast})",
+        )
+        if block.feedback:
+            self.write(
+                f"    parameters = forecasts[-1].reshape(len({x}), OUTPUTS, PARAMETERS)",
+                f"    fed_back = parameters[:, :, {block.parameter}]",
+            )
+        self.write(f"{x} = np.stack(forecasts, axis=1)")
+        return x
 
 
 def _affine(x: str, path: str) -> str:
+    """Code for `x W + b` with the weights at `path`."""
     return f"{x} @ W[{path!r}]['kernel'] + W[{path!r}]['bias']"
 
 
 def _activated(name: str, code: str) -> str:
+    """Code for an activation function of what `code` computes."""
     return code if name == "linear" else f"activate(xp, {name!r}, {code})"
 
 

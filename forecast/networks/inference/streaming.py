@@ -23,13 +23,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.networks.cells.base import activate, numpy_namespace
-from forecast.networks.cells.weights import first_states, future_width
 from forecast.networks.description import (
     Arrays,
     Bidirectional,
     Block,
+    CellBlock,
     Dense,
-    Dropout,
     EncoderDecoder,
     Network,
     Parallel,
@@ -44,8 +43,11 @@ from forecast.networks.inference.batch import (
     check_weights,
     each,
     final_states,
+    merge_columns,
 )
 from forecast.networks.inference.steppers import decode
+from forecast.networks.visitor import BlockVisitor
+from forecast.networks.weights import first_states, future_width
 from forecast.system.errors import InputError, ModelFailure
 
 
@@ -105,8 +107,7 @@ def step(
         z = frame.reshape(state.batch, -1) @ weights["future/kernel"] + weights["future/bias"]
         x = np.concatenate([x, np.tanh(z)], axis=1)
     blocks: States = {}
-    walk = _Step(network, weights, state.blocks, blocks, frame)
-    x = walk.series(network.blocks, "", x)
+    x = Step(network, weights, state.blocks, blocks, frame).visit_series(network.blocks, "", x)
     if not network.decoder:
         z = x @ weights["readout/kernel"] + weights["readout/bias"]
         x = activate(numpy_namespace, network.readout_activation, z)
@@ -126,8 +127,10 @@ def refuse_windowed(blocks: Sequence[Block]) -> None:
 
 
 @dataclass
-class _Step:
-    """One row on its way through the network: reads the states `before`, fills `after`."""
+class Step(BlockVisitor[np.ndarray]):
+    """One row `(B, columns)` on its way through the network: reads the states `before`, fills
+    `after`; `frame (B, H, F)` is the known future after the row.
+    """
 
     network: Network
     weights: Weights
@@ -135,55 +138,31 @@ class _Step:
     after: States
     frame: np.ndarray | None
 
-    def series(self, blocks: Sequence[Block], prefix: str, x: np.ndarray) -> np.ndarray:
-        for block in blocks:
-            x = self._block(block, prefix + block.name, x)
-        return x
+    refusal = "which cannot take one row at a time"
 
-    def _block(self, block: Block, path: str, x: np.ndarray) -> np.ndarray:
-        match block:
-            case Dense():
-                w = own_weights(self.weights, path)
-                return activate(numpy_namespace, block.activation, x @ w["kernel"] + w["bias"])
-            case Dropout():
-                return x
-            case Taps():
-                return self._taps(block, path, x)
-            case Parallel():
-                parts = [
-                    self.series(branch, f"{path}/{k}/", x)
-                    for k, branch in enumerate(block.branches)
-                ]
-                return (
-                    np.concatenate(parts, axis=1)
-                    if block.merge == "concat"
-                    else np.add.reduce(parts)
-                )
-            case Recurrent():
-                return self._recurrent(block, path, path, x)
-            case EncoderDecoder():
-                return self._encoder_decoder(block, path, x)
-        raise InputError(
-            f"Block {path!r} is a {type(block).__name__}, which cannot take one row at a time."
-        )
+    def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
+        w = own_weights(self.weights, path)
+        return activate(numpy_namespace, block.activation, x @ w["kernel"] + w["bias"])
 
-    def _taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
+    def visit_taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
         now = x if block.channels is None else x[:, list(block.channels)]
         line = np.concatenate([self.before[path]["line"], now[:, None]], axis=1)
         self.after[path] = {"line": line[:, 1:]}
         return np.concatenate([line[:, -1 - delay] for delay in block.delays], axis=1)
 
-    def _recurrent(
-        self, block: Recurrent | EncoderDecoder, path: str, own: str, x: np.ndarray
-    ) -> np.ndarray:
-        cell = block.made
-        output, self.after[path] = cell.step(
-            numpy_namespace, own_weights(self.weights, own), x, self.before[path]
-        )
+    def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
+        return merge_columns(block, outputs)
+
+    def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
+        return self._step_cell(block, path, own_weights(self.weights, path), x)
+
+    def _step_cell(self, block: CellBlock, path: str, w: Arrays, x: np.ndarray) -> np.ndarray:
+        output, self.after[path] = block.made.step(numpy_namespace, w, x, self.before[path])
         return output
 
-    def _encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
-        encoded = self._recurrent(block, path, f"{path}/encoder", x)
+    def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
+        encoder_weights = own_weights(self.weights, f"{path}/encoder")
+        encoded = self._step_cell(block, path, encoder_weights, x)
         states = {name: state.T for name, state in self.after[path].items()}
         frames = None if self.frame is None else self.frame.transpose(1, 2, 0)
         w = own_weights(self.weights, f"{path}/decoder")

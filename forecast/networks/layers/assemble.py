@@ -16,11 +16,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from forecast.networks.cells.weights import initialise
 from forecast.networks.description import Network
 from forecast.networks.layers import blocks, decoder
 from forecast.networks.layers.scan import PORTABLE, Scan
 from forecast.networks.layers.wiring import FRAMES, Wiring, dropout_seed
+from forecast.networks.weights import initialise
 from forecast.system.errors import InputError, quote_names
 
 for _layer in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,6 @@ from typing import Any
 
 import keras
 
-from forecast.networks.cells.weights import future_width, weight_shapes
 from forecast.networks.description import (
     Bidirectional,
     Block,
@@ -27,7 +27,8 @@ from forecast.networks.layers import blocks as layers
 from forecast.networks.layers.blocks import DelayedDense, evenly_spaced
 from forecast.networks.layers.decoder import Decoder
 from forecast.networks.layers.scan import Scan
-from forecast.system.errors import InputError
+from forecast.networks.visitor import BlockVisitor
+from forecast.networks.weights import future_width, weight_shapes
 
 FRAMES = "future.frames"
 """The layer of the weights "future/..."; the input of that name is a layer too, and no two may
@@ -46,7 +47,7 @@ def dropout_seed(seed: int, path: str) -> int:
 
 
 @dataclass
-class Wiring:
+class Wiring(BlockVisitor[Tensor]):
     """Makes layers once by name and connects them; a second graph over a model's layers shares its
     weights.
     """
@@ -57,6 +58,7 @@ class Wiring:
     layers: dict[str, keras.Layer] = field(default_factory=dict)
     before: States | None = None
     after: States = field(default_factory=dict)
+    needed: dict[str, int | None] = field(default_factory=dict)
 
     @classmethod
     def over(cls, network: Network, model: keras.Model) -> Wiring:
@@ -100,7 +102,9 @@ class Wiring:
         read-out's columns.
         """
         inputs = self._inputs()
-        return keras.Model(inputs, self._series(self.network.blocks, "", self._first(inputs, None)))
+        return keras.Model(
+            inputs, self.visit_series(self.network.blocks, "", self._first(inputs, None))
+        )
 
     def _inputs(self) -> dict[str, Any]:
         weight_shapes(self.network)  # refuses blocks that do not fit together
@@ -122,152 +126,153 @@ class Wiring:
         return self._layer("past.future", layers.Joined)([past, frames])
 
     def _forecast(self, inputs: Mapping[str, Tensor], read: int | None) -> Tensor:
-        blocks, s = self.network.blocks, self.network.shapes
-        read_out = {
-            "shape": (s.horizon, s.outputs, s.parameters),
+        """The forecasts at the last `read` steps, or at all."""
+        network = self.network
+        if network.decoder:
+            return self._encoder_decoder(network.decoder, inputs, read)
+        read = read if network.every_step else 1
+        self.needed = needed_steps(network.blocks, read)
+        x = self.visit_series(network.blocks, "", self._first(inputs, self.needed[INPUT]))
+        layer = self._layer("readout", layers.ReadOut, **self._readout(), parts=network.parts)
+        return layer(x, last=read)
+
+    def _readout(self) -> dict[str, Any]:
+        """The shape and activation of a forecast."""
+        shapes = self.network.shapes
+        return {
+            "shape": (shapes.horizon, shapes.outputs, shapes.parameters),
             "activation": self.network.readout_activation,
         }
-        if decoder := self.network.decoder:
-            return self._encoder_decoder(decoder, inputs, read, read_out)
-        read = read if self.network.every_step else 1
-        first, *needed = _needed(blocks, read)
-        x = self._series(blocks, "", self._first(inputs, first), needed)
-        return self._layer("readout", layers.ReadOut, **read_out, parts=self.network.parts)(
-            x, last=read
-        )
 
     def _encoder_decoder(
-        self,
-        block: EncoderDecoder,
-        inputs: Mapping[str, Tensor],
-        read: int | None,
-        read_out: dict[str, Any],
+        self, block: EncoderDecoder, inputs: Mapping[str, Tensor], read: int | None
     ) -> Tensor:
-        x = self._series(self.network.blocks[:-1], "", self._first(inputs, None))
-        own = {"cell": block.cell, "units": block.units, "options": dict(block.options)}
-        encoder = self._layer(f"{block.name}/encoder", Scan, **own, all_states=True)
+        """The forecasts of the network's last block, at the last `read` steps or at all."""
+        x = self.visit_series(self.network.blocks[:-1], "", self._first(inputs, None))
+        cell = cell_arguments(block)
+        encoder = self._layer(f"{block.name}/encoder", Scan, **cell, all_states=True)
         encoded, *states = self._run(encoder, block, block.name, x)
-        found = {
-            "encoded": encoded,
-            **{key: inputs[key] for key in ("future", "teacher") if key in inputs},
-        }
         sequences = dict(zip(block.made.states(), states, strict=False))
+        rows = {"encoded": encoded}
+        rows |= {name: inputs[name] for name in ("future", "teacher") if name in inputs}
         # a decoder runs from every step that is read: H steps each, most of this network's cost
         if read:
-            ahead = self.network.shapes.horizon + read
-            found = {
-                key: value[:, -ahead if key == "future" else -read :]
-                for key, value in found.items()
-            }
+            steps = {"future": self.network.shapes.horizon + read}
+            rows = {name: values[:, -steps.get(name, read) :] for name, values in rows.items()}
             sequences = {name: state[:, -read:] for name, state in sequences.items()}
-        how = {"feedback": block.feedback, "parameter": block.parameter}
-        decoder = self._layer(f"{block.name}/decoder", Decoder, **own, **how, **read_out)
-        return decoder({**found, "states": sequences})
+        decoder = self._layer(
+            f"{block.name}/decoder",
+            Decoder,
+            **cell,
+            **self._readout(),
+            feedback=block.feedback,
+            parameter=block.parameter,
+        )
+        return decoder({**rows, "states": sequences})
 
-    def _series(
-        self,
-        blocks: Sequence[Block],
-        prefix: str,
-        x: Tensor,
-        needed: Sequence[int | None] | None = None,
-    ) -> Tensor:
-        """`needed`: for every block the last steps of its output that matter; None: all."""
-        at = 0
-        while at < len(blocks):
-            lines, dense = (
-                _lines(blocks[at], prefix),
-                blocks[at + 1] if at + 1 < len(blocks) else None,
-            )
-            if lines and isinstance(dense, Dense) and dense.principal_of is None:
-                x = self._delayed(lines, dense, prefix, x, needed[at + 1] if needed else None)
-                at += 2
-            else:
-                x = self._block(blocks[at], prefix + blocks[at].name, x)
-                at += 1
+    def visit_series(self, blocks: Sequence[Block], prefix: str, x: Tensor) -> Tensor:
+        """The output of blocks in series; delay lines and a dense layer after them are one
+        layer.
+        """
+        lines: dict[str, Taps] = {}
+        for block, following in itertools.zip_longest(blocks, blocks[1:]):
+            path = prefix + block.name
+            if lines and isinstance(block, Dense):
+                x = self._delayed(lines, block, path, x)
+                lines = {}
+                continue
+            if isinstance(following, Dense) and following.principal_of is None:
+                lines = delay_lines(block, path)
+            if not lines:
+                x = self.visit_block(block, path, x)
         return x
 
-    def _delayed(
-        self, lines: Mapping[str, Taps], dense: Dense, prefix: str, x: Tensor, last: int | None
-    ) -> Tensor:
-        """Delay lines and the dense layer behind them in one, under the name of the dense layer."""
-        how = {"units": dense.units, "activation": dense.activation}
-        delays = [(taps.delays, taps.channels) for taps in lines.values()]
-        layer = self._layer(prefix + dense.name, DelayedDense, **how, lines=delays)
-        given = None if self.before is None else [self.before[f"{path}/line"] for path in lines]
-        output, *rows = layer(x, earlier=given, last=last)
-        self.after |= {f"{path}/line": line for path, line in zip(lines, rows, strict=True)}
+    def _delayed(self, lines: Mapping[str, Taps], dense: Dense, path: str, x: Tensor) -> Tensor:
+        """Delay lines and the dense layer after them in one, under the name of the dense layer."""
+        layer = self._layer(
+            path,
+            DelayedDense,
+            units=dense.units,
+            activation=dense.activation,
+            lines=[(taps.delays, taps.channels) for taps in lines.values()],
+        )
+        names = [f"{line}/line" for line in lines]
+        earlier = None if self.before is None else [self.before[name] for name in names]
+        output, *rows = layer(x, earlier=earlier, last=self.needed.get(path))
+        self.after |= dict(zip(names, rows, strict=True))
         return output
 
-    def _block(self, block: Block, path: str, x: Tensor) -> Tensor:
-        match block:
-            case Dense():
-                how = {"activation": block.activation, "trainable": block.principal_of is None}
-                return self._layer(path, layers.Dense, units=block.units, **how)(x)
-            case Taps():
-                return self._taps(block, path, x)
-            case Recurrent():
-                return self._run(self._recurrence(block, path, parts=block.parts), block, path, x)[
-                    0
-                ]
-            case Dropout():
-                return self._dropout(block, path, x)
-            case Segments():
-                sizes = {
-                    "length": block.length,
-                    "count": block.count,
-                    "channels": self.network.shapes.channels,
-                }
-                return self._layer(path, layers.Segments, **sizes, relative=block.relative)(x)
-            case Parallel():
-                parts = [self._series(b, f"{path}/{k}/", x) for k, b in enumerate(block.branches)]
-                return self._layer(path, layers.Joined, merge=block.merge)(parts)
-            case Bidirectional():
-                return self._bidirectional(block, path, x)
-        raise InputError(
-            f"Block {path!r} is a {type(block).__name__}, which forecast.networks.layers cannot"
-            " build."
+    def visit_dense(self, block: Dense, path: str, x: Tensor) -> Tensor:
+        """A layer over every step."""
+        layer = self._layer(
+            path,
+            layers.Dense,
+            units=block.units,
+            activation=block.activation,
+            trainable=block.principal_of is None,
         )
+        return layer(x)
 
-    def _taps(self, block: Taps, path: str, x: Tensor) -> Tensor:
+    def visit_taps(self, block: Taps, path: str, x: Tensor) -> Tensor:
+        """A delay line that no dense layer follows."""
         layer = self._layer(path, layers.DelayLine, delays=block.delays, channels=block.channels)
         earlier = () if self.before is None else (self.before[f"{path}/line"],)
         taps, self.after[f"{path}/line"] = layer(x, *earlier)
         return taps
+
+    def visit_segments(self, block: Segments, path: str, x: Tensor) -> Tensor:
+        """A layer that cuts the window."""
+        layer = self._layer(
+            path,
+            layers.Segments,
+            length=block.length,
+            count=block.count,
+            channels=self.network.shapes.channels,
+            relative=block.relative,
+        )
+        return layer(x)
+
+    def visit_recurrent(self, block: Recurrent, path: str, x: Tensor) -> Tensor:
+        """The outputs of a recurrent layer at every step."""
+        layer = self._layer(path, Scan, **cell_arguments(block), parts=block.parts)
+        return self._run(layer, block, path, x)[0]
 
     def _run(self, layer: keras.Layer, block: CellBlock, path: str, x: Tensor) -> Sequence[Tensor]:
         """All that a layer of the block's cell returns from the states before; its last states are
         the last of it.
         """
         names = [f"{path}/{name}" for name in block.made.states()]
-        given = None if self.before is None else [self.before[name] for name in names]
-        found: Sequence[Tensor] = layer(x, initial_state=given)
-        self.after |= dict(zip(names, found[-len(names) :], strict=True))
-        return found
+        initial = None if self.before is None else [self.before[name] for name in names]
+        results: Sequence[Tensor] = layer(x, initial_state=initial)
+        self.after |= dict(zip(names, results[-len(names) :], strict=True))
+        return results
 
-    def _bidirectional(self, block: Bidirectional, path: str, x: Tensor) -> Tensor:
-        ends = [
-            self._recurrence(block, f"{path}/{way}", reverse=way == "backward")
-            for way in ("forward", "backward")
-        ]
-        return self._layer(path, layers.Joined)([layer(x)[0] for layer in ends], last=1)
+    def visit_bidirectional(self, block: Bidirectional, path: str, x: Tensor) -> Tensor:
+        """The last outputs of both directions side by side."""
+        cell = cell_arguments(block)
+        forward = self._layer(f"{path}/forward", Scan, **cell)
+        backward = self._layer(f"{path}/backward", Scan, **cell, go_backwards=True)
+        ends = [layer(x)[0] for layer in (forward, backward)]
+        return self._layer(path, layers.Joined)(ends, last=1)
 
-    def _recurrence(
-        self, block: Recurrent | Bidirectional, path: str, reverse: bool = False, parts: int = 0
-    ) -> keras.Layer:
-        own = {"cell": block.cell, "units": block.units, "options": dict(block.options)}
-        return self._layer(path, Scan, **own, go_backwards=reverse, parts=parts)
-
-    def _dropout(self, block: Dropout, path: str, x: Tensor) -> Tensor:
+    def visit_dropout(self, block: Dropout, path: str, x: Tensor) -> Tensor:
+        """Dropout with one mask for all steps of a sequence: noise that changed with time would be
+        a second, faster signal.
+        """
         if not block.rate:
             return x
-        # One mask for all steps of a sequence: noise that changed with time would be a second,
-        # faster signal.
-        own = {
-            "rate": block.rate,
-            "noise_shape": (None, 1, None),
-            "seed": dropout_seed(self.seed, path),
-        }
-        return self._layer(path, keras.layers.Dropout, **own)(x)
+        layer = self._layer(
+            path,
+            keras.layers.Dropout,
+            rate=block.rate,
+            noise_shape=(None, 1, None),
+            seed=dropout_seed(self.seed, path),
+        )
+        return layer(x)
+
+    def join_branches(self, block: Parallel, path: str, outputs: list[Tensor]) -> Tensor:
+        """The branches' outputs, concatenated or added."""
+        return self._layer(path, layers.Joined, merge=block.merge)(outputs)
 
     def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:
         name = path.replace("/", ".")
@@ -288,38 +293,42 @@ class Wiring:
         }
 
 
-def _lines(block: Block, prefix: str) -> dict[str, Taps]:
-    """The delay lines that a block consists of, by path, side by side; none where it is anything
-    else.
+def cell_arguments(block: CellBlock) -> dict[str, Any]:
+    """What `Scan` and `Decoder` need to know of the block's cell."""
+    return {"cell": block.cell, "units": block.units, "options": dict(block.options)}
+
+
+def delay_lines(block: Block, path: str) -> dict[str, Taps]:
+    """The delay lines side by side that a block consists of, by path; none where it is anything
+    else, or where a convolution cannot stand for them.
     """
+    lines: dict[str, Taps] = {}
     match block:
         case Taps():
-            found = {prefix + block.name: block}
+            lines[path] = block
         case Parallel(merge="concat"):
-            alone = [
-                branch[0]
-                for branch in block.branches
-                if len(branch) == 1 and isinstance(branch[0], Taps)
-            ]
-            paths = [f"{prefix}{block.name}/{k}/{taps.name}" for k, taps in enumerate(alone)]
-            found = (
-                dict(zip(paths, alone, strict=True)) if len(alone) == len(block.branches) else {}
-            )
-        case _:
-            found = {}
-    return found if all(evenly_spaced(taps.delays) for taps in found.values()) else {}
+            for prefix, branch in block.prefixed_branches(path):
+                if len(branch) != 1 or not isinstance(branch[0], Taps):
+                    return {}
+                lines[prefix + branch[0].name] = branch[0]
+    return lines if all(evenly_spaced(taps.delays) for taps in lines.values()) else {}
 
 
-def _needed(blocks: Sequence[Block], read: int | None) -> list[int | None]:
-    """How many last steps matter of the network's input and of every block's output, where `read`
-    are read out.
+INPUT = ""
+"""Among the names of blocks: the network's input."""
 
-    A block with a memory of its own needs all of them.
+
+def needed_steps(blocks: Sequence[Block], read: int | None) -> dict[str, int | None]:
+    """By name, how many last steps matter of every block's output and of the network's `INPUT`,
+    where `read` are read out; None: all, as a block with a memory of its own needs.
     """
-    needed: list[int | None] = [read]
+    needed: dict[str, int | None] = {}
     for block in reversed(blocks):
-        later, lines = needed[0], _lines(block, "")
-        reach = max((max(taps.delays) for taps in lines.values()), default=0)
-        remembers = not lines and not isinstance(block, Dense | Dropout)
-        needed.insert(0, None if later is None or remembers else later + reach)
+        needed[block.name] = read
+        lines = delay_lines(block, block.name)
+        if lines and read is not None:
+            read += max(max(taps.delays) for taps in lines.values())
+        elif not lines and not isinstance(block, Dense | Dropout):
+            read = None
+    needed[INPUT] = read
     return needed

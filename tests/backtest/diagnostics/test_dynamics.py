@@ -17,8 +17,8 @@ from forecast.backtest.diagnostics.dynamics import (
 )
 from forecast.backtest.diagnostics.examine import gradient_by_lag, lags_of
 from forecast.networks import cells, inference
-from forecast.networks.cells.weights import weight_shapes
 from forecast.networks.description import Dense, Network, Recurrent, Shapes, Taps
+from forecast.networks.weights import weight_shapes
 from tests.contract.families import EVERY_NETWORK, network, random_weights
 from tests.support import problems
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from forecast.networks import cells
-from forecast.networks.cells.weights import initialise, weight_shapes
 from forecast.networks.description import (
     Bidirectional,
     Block,
@@ -21,6 +20,7 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
+from forecast.networks.weights import initialise, weight_shapes
 
 SHAPES = Shapes(
     channels=3,

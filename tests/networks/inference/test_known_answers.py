@@ -9,7 +9,6 @@ import pytest
 
 from forecast.networks import cells
 from forecast.networks.cells import numpy_namespace as xp
-from forecast.networks.cells.weights import initialise
 from forecast.networks.description import (
     Bidirectional,
     Dense,
@@ -24,6 +23,7 @@ from forecast.networks.description import (
 )
 from forecast.networks.inference import absorb, batch, forward, initial, last, step
 from forecast.networks.inference.steppers import AnyStepper, first_states, stepper
+from forecast.networks.weights import initialise
 from forecast.system.errors import InputError
 from tests.networks.inference.nets import NETWORKS, SHAPES, inputs_of, recurrent, weights_of
 

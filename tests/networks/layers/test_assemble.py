@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 
 from forecast.networks import inference
-from forecast.networks.cells.weights import weight_shapes
 from forecast.networks.description import (
     Bidirectional,
     Block,
@@ -30,6 +29,7 @@ from forecast.networks.description import (
 from forecast.networks.layers import assemble as layers
 from forecast.networks.layers.fused import traced_function
 from forecast.networks.layers.wiring import Wiring
+from forecast.networks.weights import weight_shapes
 from forecast.system.errors import InputError
 
 BATCH, STEPS, HORIZON = 3, 10, 4

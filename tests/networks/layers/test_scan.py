@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from forecast.networks import cells
 from forecast.networks.cells import numpy_namespace
-from forecast.networks.cells.weights import draw
 from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.scan import Scan, scan
+from forecast.networks.weights import draw
 
 UNITS, STEPS, BATCH, CHANNELS = 3, 6, 2, 4
 OPTIONS = {

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,11 +24,57 @@ from forecast.networks.description import (
     Segments,
     States,
     Weights,
-    series_states,
-    series_weights,
     walk,
 )
+from forecast.networks.visitor import BlockVisitor
 from forecast.system.errors import InputError
+
+
+@dataclass
+class Layout(BlockVisitor[int]):
+    """The weights of all blocks, and the columns that flow between them.
+
+    `input_widths`: by block path, the columns of its input; `widest`: the most columns that leave a
+    block; `output_width`: those that leave the last.
+    """
+
+    network: Network
+    weights: Weights = field(default_factory=dict)
+    input_widths: dict[str, int] = field(default_factory=dict)
+    widest: int = 0
+    output_width: int = 0
+
+    @classmethod
+    def of_network(cls, network: Network) -> Layout:
+        """The layout of the blocks between the inputs and the read-out."""
+        layout = cls(network)
+        width = network.shapes.channels + future_width(network)
+        layout.output_width = layout.visit_series(network.blocks, "", width)
+        return layout
+
+    def visit_other(self, block: Block, path: str, x: int) -> int:
+        """Note the weights of a block for an input of `x` columns; returns the columns that leave
+        it.
+        """
+        self.input_widths[path] = x
+        weights, width = block.weights(x, self.network)
+        self.weights |= {f"{path}/{name}": weight for name, weight in weights.items()}
+        self.widest = max(self.widest, width)
+        return width
+
+    def join_branches(self, block: Parallel, path: str, outputs: list[int]) -> int:
+        """The columns that leave a parallel block; InputError where branches of different widths
+        are to be added.
+        """
+        if block.merge == "concat":
+            self.widest = max(self.widest, sum(outputs))
+            return sum(outputs)
+        if len(set(outputs)) > 1:
+            raise InputError(
+                f"Block {block.name!r} sums branches of widths {outputs}; make them equal, or merge"
+                " by concat."
+            )
+        return outputs[0]
 
 
 def weight_shapes(network: Network) -> Weights:
@@ -41,17 +88,14 @@ def weight_shapes(network: Network) -> Weights:
         frame = shapes.horizon * shapes.future_channels
         weights["future/kernel"] = Weight((frame, projected), "glorot_uniform")
         weights["future/bias"] = Weight((projected,), "zeros")
-    blocks, width = series_weights(network.blocks, shapes.channels + projected, network)
-    size = (
-        (1 if network.decoder else shapes.horizon // network.parts)
-        * shapes.outputs
-        * shapes.parameters
-    )
+    layout = Layout.of_network(network)
+    steps = 1 if network.decoder else shapes.horizon // network.parts
+    size = steps * shapes.outputs * shapes.parameters
     readout = {
-        "readout/kernel": Weight((width, size), "zeros"),
+        "readout/kernel": Weight((layout.output_width, size), "zeros"),
         "readout/bias": Weight((size,), "zeros"),
     }
-    return weights | blocks | readout
+    return weights | layout.weights | readout
 
 
 def initialise(network: Network, seed: int, dtype: str = "float32") -> dict[str, np.ndarray]:
@@ -81,19 +125,7 @@ def widest(network: Network) -> int:
     shapes = network.shapes
     first = shapes.channels + max(future_width(network), shapes.future_channels * shapes.horizon)
     outputs = shapes.horizon * shapes.outputs * shapes.parameters
-    return max(
-        first, outputs, _widest(network.blocks, shapes.channels + future_width(network), network)
-    )
-
-
-def _widest(blocks: Sequence[Block], width: int, network: Network) -> int:
-    found = width
-    for block in blocks:
-        inner = block.branches if isinstance(block, Parallel) else ()
-        found = max(found, *(_widest(branch, width, network) for branch in inner), 1)
-        width = block.weights(width, network)[1]
-        found = max(found, width)
-    return found
+    return max(first, outputs, Layout.of_network(network).widest)
 
 
 def _check_order(network: Network) -> None:
@@ -170,6 +202,12 @@ INITIALIZERS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndar
 
 
 def first_states(network: Network, weights: Mapping[str, np.ndarray], batch: int) -> States:
-    """Zeros, or the weights that hold a first state, in the dtype of the weights."""
-    width = network.shapes.channels + future_width(network)
-    return series_states(network.blocks, "", weights, width, network, batch)
+    """What every block remembers before the first row: zeros, or the weights that hold a first
+    state, in the dtype of the weights.
+    """
+    states: States = {}
+    input_widths = Layout.of_network(network).input_widths
+    for path, block in walk(network.blocks):
+        if path in input_widths:
+            states |= block.first_states(path, weights, input_widths[path], network, batch)
+    return states

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.networks.cells.weights import initialise, weight_shapes
 from forecast.networks.description import (
     Bidirectional,
     Dense,
@@ -18,6 +17,7 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
+from forecast.networks.weights import initialise, weight_shapes
 from forecast.system.errors import InputError
 
 SHAPES = Shapes(channels=3, future_channels=2, horizon=4, outputs=2, lookback=10, parameters=3)
