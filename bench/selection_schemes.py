@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import PreparedData, load_engine, load_problem
+from forecast.backtest.backtest import load_engine, load_problem
+from forecast.backtest.prepared_data import PreparedData
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import validated

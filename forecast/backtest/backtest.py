@@ -34,11 +34,10 @@ import numpy as np
 import pandas as pd
 
 from forecast.backtest.candidates import Candidate
-from forecast.config.paths import ProjectPaths
-from forecast.config.task import load_task
+from forecast.backtest.prepared_data import PreparedData
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import SeedFit
-from forecast.data.splits import Blocks, Borders
+from forecast.data.splits import Blocks
 from forecast.forecaster import (
     Budget,
     Fitted,
@@ -67,33 +66,12 @@ Since = tuple[np.datetime64, Forecaster]
 FIRST, NEVER = np.datetime64(1 - 2**63, "ns"), np.datetime64(2**63 - 1, "ns")
 
 
-@dataclass(frozen=True)
-class PreparedData:
-    """Where one dataset's prepared data lie.
-
-    `digest` is that of the frame, so a cached problem is never stale; `vintages` that of the
-    provider's forecasts, which one model alone reads.
-    """
-
-    paths: ProjectPaths
-    dataset: str
-    frame: str
-    digest: str
-    vintages: str = ""
-
-    @property
-    def reads(self) -> tuple[Path, ...]:
-        """What a task on these data reads."""
-        return (self.paths.prepared(self.dataset), self.paths.vintages(self.dataset))
-
-
 @lru_cache(maxsize=2)
 def load_problem(place: PreparedData, needed: tuple[str, ...] = ("train", *SCORED)) -> Problem:
     """The prepared frame as a problem, once per process."""
-    paths, name = place.paths, place.dataset
-    frame = pd.read_parquet(paths.prepared(name) / place.frame)
-    panel = from_frame(frame, name, load_task(paths.task(name)))
-    return Problem.of(panel, Borders.from_json(files.read_json(paths.borders(name))), needed)
+    rows = place.load()
+    panel = from_frame(rows.frame, place.dataset, rows.task)
+    return Problem.of(panel, rows.borders, needed)
 
 
 def load_engine() -> None:

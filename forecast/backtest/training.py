@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from forecast.backtest.backtest import PreparedData, fit_and_forecast, load_engine
+from forecast.backtest.backtest import fit_and_forecast, load_engine
 from forecast.backtest.candidates import (
     Candidate,
     candidate_digest,
@@ -33,10 +33,11 @@ from forecast.backtest.candidates import (
 )
 from forecast.backtest.combinations import BestSet, combine, everybody
 from forecast.backtest.diagnostics.examine import diagnosed
-from forecast.config.datasets import load_dataset
-from forecast.config.experiment import Combination, load_models, load_tuning
+from forecast.backtest.experiment import Experiment, read_training_experiment
+from forecast.backtest.prepared_data import PreparedData
+from forecast.config.experiment import Combination
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import Task, load_task
+from forecast.config.task import Task
 from forecast.data.records import (
     Diagnostics,
     Digests,
@@ -78,25 +79,33 @@ def train_dataset(
 
     best_set: the comparison's, for the combinations; this room stands beside that one.
     """
-    budget, config = load_tuning(paths.configs), load_models(paths.configs)
-    task = load_task(paths.task(dataset))
-    vintages = bool(load_dataset(dataset, paths.configs).vintage_columns)
+    experiment = read_training_experiment(paths, dataset)
+    train_experiment(experiment, models, jobs=jobs, best_set=best_set)
+
+
+def train_experiment(
+    experiment: Experiment, models: tuple[str, ...] = (), *, jobs: int, best_set: BestSet
+) -> None:
+    """Train every model of the grid, or `models` and references, with the values that tuning left.
+
+    best_set: as in `train_dataset`.
+    """
+    data, config, task = experiment.data, experiment.models, experiment.task
+    budget, vintages = experiment.tuning, experiment.has_vintages
+    paths, dataset = data.paths, data.dataset
     only = with_references(models, config)
     planned = candidates(config, only, season_length=task.season_length, vintages=vintages)
     unsuited = left_out(config, only, season_length=task.season_length, vintages=vintages)
     combined = {name: rule.without(unsuited) for name, rule in config.combinations(only).items()}
     for name, why in unsuited.items():
         print(f"train {dataset}: {name} is left out: {why}", flush=True)
-    digest = files.sha256(paths.vintages(dataset)) if vintages else ""
     run = Run(
-        place=PreparedData(
-            paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset)), vintages=digest
-        ),
+        place=data,
         task=task,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,
-        borders=files.read_json(paths.borders(dataset)),
-        series=len(files.read_json(paths.quality(dataset))["series"]),
+        borders=experiment.borders,
+        series=experiment.n_series,
     )
     studies = {
         path.stem: StudyRecord.read(path) for path in sorted(paths.tuned(dataset).glob("*.json"))

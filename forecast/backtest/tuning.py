@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forecast.backtest.backtest import PreparedData, load_engine, load_problem, tell
+from forecast.backtest.backtest import load_engine, load_problem, tell
 from forecast.backtest.candidates import (
     Candidate,
     candidate_digest,
@@ -19,10 +19,11 @@ from forecast.backtest.candidates import (
     task_digest,
     with_references,
 )
+from forecast.backtest.experiment import Experiment, read_tuning_experiment
+from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.studies import TrialOutcome, run_study
-from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import Task, load_task
+from forecast.config.task import Task
 from forecast.data.records import StudyRecord
 from forecast.forecaster import Budget, fit
 from forecast.system import files, postgres, workers
@@ -51,26 +52,27 @@ def tune_dataset(
     """Stage `tune`: data/tuned/<dataset>/<candidate>.json for every network of the grid (or of
     `models`).
     """
-    budget, config = load_tuning(paths.configs), load_models(paths.configs)
-    task = load_task(paths.task(dataset))
+    tune_experiment(read_tuning_experiment(paths, dataset), models, jobs=jobs)
+
+
+def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, jobs: int) -> None:
+    """Study every network of the grid (or of `models` and references) on the tuning slice."""
+    data, config, task = experiment.data, experiment.models, experiment.task
+    budget = experiment.tuning
     grid = candidates(config, with_references(models, config), season_length=task.season_length)
     planned = [c for c in grid if c.spec.search_space()]
     plan = Plan(
-        place=PreparedData(
-            paths,
-            dataset,
-            "tuning.parquet",
-            files.sha256(paths.prepared(dataset) / "tuning.parquet"),
-        ),
+        place=data,
         task=task,
         budget=Budget(budget.trial_steps, budget.evaluate_every),
         n_trials=budget.n_trials,
         seed=budget.base_seed,
-        borders=files.read_json(paths.borders(dataset)),
+        borders=experiment.borders,
         storage=postgres.of_team(),
     )
-    with progress(len(planned), f"tune {dataset}") as advance:
-        tune(plan, planned, paths.tuned(dataset), jobs=jobs, advance=advance)
+    target = data.paths.tuned(data.dataset)
+    with progress(len(planned), f"tune {data.dataset}") as advance:
+        tune(plan, planned, target, jobs=jobs, advance=advance)
 
 
 def tune(

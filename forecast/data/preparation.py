@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from forecast.data.quality import Violation
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEYS, MAP_IT, check_frame
 from forecast.data.sources import RawFrame, Request
-from forecast.data.splits import borders_of
+from forecast.data.splits import Borders, borders_of
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 
@@ -34,41 +34,65 @@ BROKEN = 0.01
 """Of the series: so many may lack more than they may, and the others go on without them."""
 
 
+@dataclass(frozen=True)
+class PreparedDataset:
+    """What stage `prepare` makes of a raw frame."""
+
+    frame: pd.DataFrame
+    """`unique_id, ds, *Dataset.columns`, every series in order of time."""
+    borders: Borders
+    findings: list[Violation]
+    """Series left out of the frame, and what the rules for suspicious values found."""
+    quality: dict[str, Any]
+    """The content of quality.json: the findings, and by series its rows and missing values."""
+
+    @property
+    def tuning_frame(self) -> pd.DataFrame:
+        """The rows that tuning may see: up to the end of each series' validation block."""
+        series = self.frame["unique_id"]
+        ends = {name: self.borders.of(name).validation_end for name in series.unique()}
+        return self.frame[self.frame["ds"] <= series.map(ends)]
+
+
 def prepare_dataset(paths: ProjectPaths, dataset: str) -> None:
     """Stage `prepare`: frame.parquet, tuning.parquet (rows up to validation_end); borders, task,
     quality as JSON.
     """
     settings = load_dataset(dataset, paths.configs)
-    frame, findings = _checked(paths, dataset, settings)
+    prepared = prepare_frame(files.read_frame(paths.raw(dataset)), dataset, settings)
+    with files.atomic_directory(paths.prepared(dataset)) as folder:
+        files.write_frame(folder / "frame.parquet", prepared.frame)
+        files.write_frame(folder / "tuning.parquet", prepared.tuning_frame)
+        files.write_json(folder / "borders.json", prepared.borders.to_json())
+        files.write_json(folder / "task.json", settings.task.model_dump(mode="json"))
+        files.write_json(folder / "quality.json", prepared.quality)
+
+
+def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> PreparedDataset:
+    """Check a raw frame against the dataset's rules and split its time axis.
+
+    Raises `InputError` for data that break a rule, or that are too short for a block.
+    """
+    frame, findings = _checked(raw, dataset, settings)
+    del raw  # it may be large
     borders = borders_of(frame, dataset, settings)
     check_transforms(frame, settings.task)
-    ends = {name: borders.of(name).validation_end for name in frame["unique_id"].unique()}
-    with files.atomic_directory(paths.prepared(dataset)) as folder:
-        files.write_frame(folder / "frame.parquet", frame)
-        files.write_frame(
-            folder / "tuning.parquet", frame[frame["ds"] <= frame["unique_id"].map(ends)]
-        )
-        files.write_json(folder / "borders.json", borders.to_json())
-        files.write_json(folder / "task.json", settings.task.model_dump(mode="json"))
-        files.write_json(
-            folder / "quality.json", {**quality.describe(frame, settings), "findings": findings}
-        )
+    described = quality.describe(frame, settings)
+    described["findings"] = [asdict(finding) for finding in findings]
+    return PreparedDataset(frame, borders, findings, described)
 
 
 def _checked(
-    paths: ProjectPaths, dataset: str, settings: Dataset
-) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """The prepared frame and what the data checks found; the raw frame is let go here, it may be
-    large.
-    """
-    raw = files.read_frame(paths.raw(dataset))
+    raw: pd.DataFrame, dataset: str, settings: Dataset
+) -> tuple[pd.DataFrame, list[Violation]]:
+    """The prepared frame and what the data checks found."""
     rows = comparable(raw, settings)
     # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to
     # tell.
     as_of = ended(settings.calendar, [rows["ds"].max()])[0]
     found = quality.findings(rows, settings, as_of=as_of)
     frame, left_out = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
-    return frame, [asdict(finding) for finding in (*left_out, *found)]
+    return frame, [*left_out, *found]
 
 
 def take_snapshot(

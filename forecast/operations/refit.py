@@ -16,8 +16,9 @@ from pathlib import Path
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import PreparedData, fit_twice, load_engine
+from forecast.backtest.backtest import fit_twice, load_engine
 from forecast.backtest.candidates import Candidate
+from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.training import Run, train
 from forecast.config.datasets import load_dataset
 from forecast.config.experiment import Combination, load_tuning

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from forecast.backtest import training, tuning
-from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import Candidate, candidate_digest, lock_digest, task_digest
+from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.training import ENGINE
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, TaskColumn

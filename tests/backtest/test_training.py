@@ -13,8 +13,9 @@ import pytest
 
 from forecast import models
 from forecast.backtest import backtest, training
-from forecast.backtest.backtest import PreparedData, Stage, load_problem
+from forecast.backtest.backtest import Stage, load_problem
 from forecast.backtest.candidates import Candidate
+from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.training import Run, train
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import StudyRecord, Trial

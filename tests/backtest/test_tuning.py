@@ -8,8 +8,8 @@ import pytest
 
 from forecast import models
 from forecast.backtest import tuning
-from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import Candidate
+from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.studies import StudyResult
 from forecast.backtest.tuning import Plan, study_key, tune
 from forecast.config.paths import ProjectPaths

@@ -188,15 +188,18 @@ def test_a_new_kind_of_model_is_tuned_backtested_with_intervals_and_reported(
 
 def test_a_new_kind_of_model_is_saved_and_loaded_like_the_rest(finished: Path) -> None:
     code = (
-        "import numpy as np, pandas as pd; from forecast.forecaster import Forecaster;from"
-        " forecast.backtest.backtest import PreparedData, load_problem;from forecast.config.paths"
-        " import ProjectPaths;problem = load_problem(PreparedData(ProjectPaths.of('.'), 'wave',"
-        " 'frame.parquet', ''));model ="
-        " Forecaster.load(__import__('pathlib').Path('data/trained/wave/pls/seed-0'));rows ="
-        " problem.rows('wave', 'test');kept ="
-        " pd.read_parquet('data/trained/wave/pls/forecasts.parquet').query('block =="
-        " \"test\"');found = model.predict(problem.panel, {'wave': rows})['wave'];assert found.size"
-        " and np.array_equal(found.ravel(), kept['y_hat'].to_numpy())"
+        "import numpy as np, pandas as pd; from forecast.forecaster import Forecaster;"
+        "from forecast.backtest.backtest import load_problem;"
+        "from forecast.backtest.prepared_data import PreparedData;"
+        "from forecast.config.paths import ProjectPaths;"
+        "data = PreparedData(ProjectPaths.of('.'), 'wave', 'frame.parquet', '');"
+        "problem = load_problem(data);"
+        "model = Forecaster.load(__import__('pathlib').Path('data/trained/wave/pls/seed-0'));"
+        "rows = problem.rows('wave', 'test');"
+        "kept = pd.read_parquet('data/trained/wave/pls/forecasts.parquet')"
+        ".query('block == \"test\"');"
+        "found = model.predict(problem.panel, {'wave': rows})['wave'];"
+        "assert found.size and np.array_equal(found.ravel(), kept['y_hat'].to_numpy())"
     )
     run(finished, "-c", code)
     assert {path.suffix for path in (finished / "data/trained/wave/pls/seed-0").iterdir()} == {

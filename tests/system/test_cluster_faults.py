@@ -20,8 +20,8 @@ import psutil
 import pytest
 
 from forecast import models
-from forecast.backtest.backtest import PreparedData
 from forecast.backtest.candidates import Candidate
+from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.training import Run, train
 from forecast.backtest.tuning import Plan, tune
 from forecast.config.paths import ProjectPaths

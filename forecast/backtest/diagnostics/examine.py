@@ -26,8 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from forecast.backtest.backtest import PreparedData, load_problem
+from forecast.backtest.backtest import load_problem
 from forecast.backtest.diagnostics.dynamics import Dynamics, Walk, dynamics
+from forecast.backtest.prepared_data import PreparedData
 from forecast.data.windows import Layout, Windows
 from forecast.forecaster import Forecaster, Problem
 from forecast.forecaster.loops import Choice, Loop, added

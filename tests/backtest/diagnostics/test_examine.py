@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from forecast.backtest.backtest import PreparedData
 from forecast.backtest.diagnostics import examine
+from forecast.backtest.prepared_data import PreparedData
 from forecast.config.paths import ProjectPaths
 from forecast.system import files
 from tests.contract.families import forecaster

@@ -1,0 +1,66 @@
+"""What stages `tune` and `train` compute with: the settings of an experiment and its data.
+
+A stage reads them from a project's files; `forecast.fit` and `compare` have them in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from forecast.backtest.prepared_data import PreparedData
+from forecast.config.datasets import load_dataset
+from forecast.config.experiment import Models, Tuning, load_models, load_tuning
+from forecast.config.paths import ProjectPaths
+from forecast.config.task import Task, load_task
+from forecast.system import files
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The settings and the data of one dataset's tuning or training."""
+
+    data: PreparedData
+    task: Task
+    borders: Mapping[str, str]
+    """End of each block, as `Borders.to_json` has it: a part of every cache key."""
+    models: Models
+    tuning: Tuning
+    n_series: int = 1
+    """How many series training fits; tuning does not ask."""
+
+    @property
+    def has_vintages(self) -> bool:
+        """Whether the provider's own forecasts are stored, so that they can be a candidate."""
+        return bool(self.data.vintages)
+
+
+def read_tuning_experiment(paths: ProjectPaths, dataset: str) -> Experiment:
+    """What stage `tune` computes with, from the files that lie before it."""
+    digest = files.sha256(paths.prepared(dataset) / "tuning.parquet")
+    return _experiment(PreparedData(paths, dataset, "tuning.parquet", digest))
+
+
+def read_training_experiment(paths: ProjectPaths, dataset: str) -> Experiment:
+    """What stage `train` computes with, from the files that lie before it."""
+    has_vintages = bool(load_dataset(dataset, paths.configs).vintage_columns)
+    data = PreparedData(
+        paths,
+        dataset,
+        "frame.parquet",
+        digest=files.sha256(paths.frame(dataset)),
+        vintages=files.sha256(paths.vintages(dataset)) if has_vintages else "",
+    )
+    n_series = len(files.read_json(paths.quality(dataset))["series"])
+    return replace(_experiment(data), n_series=n_series)
+
+
+def _experiment(data: PreparedData) -> Experiment:
+    paths, dataset = data.paths, data.dataset
+    return Experiment(
+        data=data,
+        task=load_task(paths.task(dataset)),
+        borders=files.read_json(paths.borders(dataset)),
+        models=load_models(paths.configs),
+        tuning=load_tuning(paths.configs),
+    )

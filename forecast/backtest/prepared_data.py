@@ -1,0 +1,72 @@
+"""The prepared data of one dataset as a task finds them: in the files of stage `prepare`, or in
+memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from forecast.config.paths import ProjectPaths
+from forecast.config.task import Task, load_task
+from forecast.data.splits import Borders
+from forecast.system import files
+
+PreparedFile = Literal["frame.parquet", "tuning.parquet"]
+"""A file of data/prepared/<dataset>: all rows, or those that tuning may see."""
+
+
+@dataclass(frozen=True)
+class PreparedRows:
+    """The prepared rows of one dataset, their task, and where the blocks of the time axis end."""
+
+    frame: pd.DataFrame
+    task: Task
+    borders: Borders
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Where one dataset's prepared data lie, and the folders for what is computed from them.
+
+    `digest` is that of the frame, so a cached problem is never stale; `vintages` that of the
+    provider's forecasts, which one model alone reads.
+    """
+
+    paths: ProjectPaths
+    dataset: str
+    frame: PreparedFile
+    digest: str
+    vintages: str = ""
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """The files and folders that a task on these data reads."""
+        return (self.paths.prepared(self.dataset), self.paths.vintages(self.dataset))
+
+    def load(self) -> PreparedRows:
+        """The rows as stage `prepare` wrote them."""
+        return PreparedRows(
+            frame=pd.read_parquet(self.paths.prepared(self.dataset) / self.frame),
+            task=load_task(self.paths.task(self.dataset)),
+            borders=Borders.from_json(files.read_json(self.paths.borders(self.dataset))),
+        )
+
+
+@dataclass(frozen=True)
+class DataInMemory(PreparedData):
+    """Prepared data that go to a worker with its task; `paths` has folders for results alone."""
+
+    rows: PreparedRows = field(kw_only=True, compare=False)
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """No file."""
+        return ()
+
+    def load(self) -> PreparedRows:
+        """The rows that came with the task."""
+        return self.rows
