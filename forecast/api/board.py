@@ -13,19 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from forecast.api import project
 from forecast.api.export import candidates, leaderboard
-from forecast.api.fitting import of_candidate
-from forecast.api.frames import NAME, Names, require_whole, several
-from forecast.api.model import Model, Recipe, windows_of
-from forecast.api.packaged import require_installed
-from forecast.api.project import Question
+from forecast.api.frame_dataset import FrameDataset, frame_dataset
+from forecast.api.frames import NAME, Names, as_tuple, require_whole
+from forecast.api.model import Model, windows_of
+from forecast.api.packaged import packaged, require_installed
+from forecast.api.stages import (
+    FrameResults,
+    Recipe,
+    model_entries,
+    run_stages,
+    trained_ensemble,
+    tuning_budget,
+)
 from forecast.backtest.candidates import REFERENCES
 from forecast.comparison import metrics
-from forecast.comparison.comparing import compare_dataset
-from forecast.config.experiment import COMBINATION
-from forecast.config.paths import ProjectPaths
-from forecast.data.results import MEAN, Results, read_costs
+from forecast.comparison.comparing import compared, write_compared
+from forecast.config.experiment import COMBINATION, Tuning, load_evaluation
+from forecast.data.results import MEAN, read_costs
 from forecast.models import spec
 from forecast.report import page
 from forecast.system import files
@@ -35,8 +40,10 @@ if TYPE_CHECKING:
 
 RANKING = "shipped"
 TEST_SHARE = 0.15
-LEAST_ORIGINS = 20
+MIN_CUTOFFS = 20
 """Of the test block, where the series are long enough."""
+SELECTED_LINE = {"color": "#d1495b", "linewidth": 2.0, "zorder": 3}
+OTHER_LINE = {"linewidth": 1.0}
 
 
 class Board:
@@ -55,17 +62,20 @@ class Board:
     >>> path = board.report("report.html")
     """
 
-    def __init__(self, folder: Path, asked: Question, recipes: Mapping[str, Recipe]) -> None:
-        self._asked, self._recipes = asked, recipes
-        self._results = Results(ProjectPaths.of(folder), NAME)
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+    def __init__(
+        self, results: FrameResults, dataset: FrameDataset, recipes: Mapping[str, Recipe]
+    ) -> None:
+        self._results = results
+        self._dataset = dataset
+        self._recipes = recipes
+        weakref.finalize(self, shutil.rmtree, results.paths.root, ignore_errors=True)
 
     def __repr__(self) -> str:
         table = self.leaderboard[
             ["model", "status", "mae", "mase", "skill", "chosen", "vs_naive", "vs_skip"]
         ]
-        about = "errors on test, a network by the mean forecast of its seeds"
-        return f"{self.chosen!r} was chosen on validation; {about}:\n{table.to_string()}"
+        errors = "errors on test, a network by the mean forecast of its seeds"
+        return f"{self.chosen!r} was chosen on validation; {errors}:\n{table.to_string()}"
 
     def _repr_html_(self) -> str:
         return str(self.leaderboard.to_html())
@@ -77,21 +87,14 @@ class Board:
         tests against repeating the last value and against its own linear part alone.
         """
         rows = leaderboard(self._results, ranking=RANKING)
-        table = rows[
-            [
-                "model",
-                "status",
-                *(metric.name for metric in metrics.METRICS),
-                "n_params",
-                "n_origins",
-            ]
-        ]
-        tests = {family: self._results.tests(RANKING, family) for family in ("naive", "skip")}
-        words = {
-            f"vs_{f}": [str(own.get(m, {}).get("word", "")) for m in rows["model"]]
-            for f, own in tests.items()
-        }
-        return table.assign(chosen=rows["model"] == self.chosen, **words).reset_index(drop=True)
+        metric_names = [metric.name for metric in metrics.METRICS]
+        table = rows[["model", "status", *metric_names, "n_params", "n_origins"]]
+        table = table.assign(chosen=rows["model"] == self.chosen)
+        for family in ("naive", "skip"):
+            tests = self._results.tests(RANKING, family)
+            words = [str(tests.get(model, {}).get("word", "")) for model in rows["model"]]
+            table[f"vs_{family}"] = words
+        return table.reset_index(drop=True)
 
     @property
     def chosen(self) -> str | None:
@@ -107,8 +110,8 @@ class Board:
         """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of
         `Model.cross_validation`.
         """
-        (found,) = candidates(self._results, RANKING, [model])
-        return windows_of(self.model(model), self._results.forecasts(found), levels)
+        (candidate,) = candidates(self._results, RANKING, [model])
+        return windows_of(self.model(model), self._results.forecasts(candidate), levels)
 
     def model(self, name: str | None = None) -> Model:
         """A compared model, fitted on the train block alone; None: the chosen one.
@@ -116,8 +119,9 @@ class Board:
         To forecast with all rows, fit it again: `forecast.fit(df, board.chosen, ...)`.
         """
         model = name or str(self.chosen)
-        (found,) = candidates(self._results, RANKING, [model])
-        return of_candidate(self._results, found, self._asked, self._recipes[model])
+        (candidate,) = candidates(self._results, RANKING, [model])
+        ensemble = trained_ensemble(self._results, candidate)
+        return Model(model, ensemble, self._dataset.names, self._dataset, self._recipes[model])
 
     def plot(self) -> Figure:
         """Mean absolute error on the test block by horizon step, a line per model; the chosen one
@@ -131,12 +135,8 @@ class Board:
         table = table[(table["seed"] == MEAN) & table["ranking"].isin([RANKING, "baseline"])]
         metric = "mae" if table["mae"].notna().any() else "mase"
         for model, rows in table.groupby("model"):
-            own = (
-                {"color": "#d1495b", "linewidth": 2.0, "zorder": 3}
-                if model == self.chosen
-                else {"linewidth": 1.0}
-            )
-            axes.plot(rows["step"], rows[metric], label=str(model), **own)
+            style = SELECTED_LINE if model == self.chosen else OTHER_LINE
+            axes.plot(rows["step"], rows[metric], label=str(model), **style)
         axes.set_xlabel("horizon step")
         axes.set_ylabel(metric.upper())
         axes.legend(fontsize=8, frameon=False)
@@ -183,7 +183,7 @@ def compare(
     """
     require_installed("arch", "`forecast.compare`")
     require_whole(step_size=step_size)
-    asked = project.question(
+    dataset = frame_dataset(
         df,
         freq=freq,
         horizon=horizon,
@@ -194,39 +194,62 @@ def compare(
         calendar_features=calendar_features,
         transform=transform,
         difference_inputs=difference_inputs,
-        names=Names(id_col, time_col, several("target_col", target_col)),
+        names=Names(id_col, time_col, as_tuple("target_col", target_col)),
     )
-    asked = asked if step_size is None else asked.with_steps(step_size)
-    asked = asked.with_splits(splits) if splits else asked.cut(_test_steps(asked))
-    entries, budget = project.entries(models), project.budget(tuning)
-    season, beside = asked.dataset.season_length, project.entries(REFERENCES)
-    suited = {
+    if step_size is not None:
+        dataset = dataset.with_step_size(step_size)
+    if splits:
+        dataset = dataset.with_splits(splits)
+    else:
+        dataset = dataset.with_test_block(_n_test_steps(dataset))
+    entries = model_entries(models)
+    budget = tuning_budget(tuning)
+    entries = {**_reference_entries(entries, dataset.settings.season_length), **entries}
+    folder = Path(tempfile.mkdtemp(prefix="forecast-"))
+    try:
+        results = run_stages(folder, dataset, entries, budget, n_jobs=n_jobs, is_tuned=True)
+        _compare(results, budget)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    recipes = {name: Recipe(entry, budget, True, n_jobs) for name, entry in entries.items()}
+    return Board(results, dataset, recipes)
+
+
+def _reference_entries(
+    entries: Mapping[str, dict[str, Any]], season_length: int
+) -> dict[str, dict[str, Any]]:
+    """The entries of the reference models that suit the data, by name.
+
+    A linear one is refitted as often as the networks whose skip it is.
+    """
+    references = {
         name: entry
-        for name, entry in beside.items()
-        if not spec(entry, where=name).unsuited(season)
+        for name, entry in model_entries(REFERENCES).items()
+        if not spec(entry, where=name).unsuited(season_length)
     }
     for name, entry in entries.items():
-        if entry["family"] != COMBINATION and (own := spec(entry, where=name)).on_skip:
-            # its linear part standing alone, fitted as often
-            row = "arx" if own.recursive else "ridge"
-            suited[row] = suited[row] | {
-                key: entry[key] for key in ("refit", "refit_window") if key in entry
-            }
-    everyone = {**suited, **entries}
-    folder = Path(tempfile.mkdtemp(prefix="forecast-"))
-    board = Board(
-        folder,
-        asked,
-        {name: Recipe(entry, budget, True, n_jobs) for name, entry in everyone.items()},
-    )
-    results = project.run(folder, asked, everyone, budget, n_jobs=n_jobs, tuned=True)
-    compare_dataset(results.paths, NAME)
-    return board
+        if entry["family"] == COMBINATION:
+            continue
+        family = spec(entry, where=name)
+        if family.on_skip:
+            skip_model = "arx" if family.recursive else "ridge"
+            policy = {key: entry[key] for key in ("refit", "refit_window") if key in entry}
+            references[skip_model] = references[skip_model] | policy
+    return references
 
 
-def _test_steps(asked: Question) -> int:
-    """15 % of the time steps, or enough for twenty origins where that is less than a quarter."""
-    horizon, step_size = asked.dataset.horizon, asked.dataset.step_size
-    steps = asked.steps
-    wanted = max(round(TEST_SHARE * steps), horizon + (LEAST_ORIGINS - 1) * step_size)
-    return max(min(wanted, steps // 4), horizon)
+def _compare(results: FrameResults, budget: Tuning) -> None:
+    """Stage `compare` on the results of the others, with the packaged evaluation settings."""
+    evaluation = load_evaluation(packaged() / "configs")
+    prepared, task = results.prepared, results.settings.task
+    tables = compared(results, prepared.frame, task, prepared.borders, evaluation, budget)
+    write_compared(results.paths.compared(NAME), tables)
+
+
+def _n_test_steps(dataset: FrameDataset) -> int:
+    """15 % of the time steps, or enough for twenty cutoffs where that is less than a quarter."""
+    horizon, step_size = dataset.settings.horizon, dataset.settings.step_size
+    n_steps = dataset.n_steps
+    wanted = max(round(TEST_SHARE * n_steps), horizon + (MIN_CUTOFFS - 1) * step_size)
+    return max(min(wanted, n_steps // 4), horizon)

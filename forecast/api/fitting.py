@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from forecast.api import project
-from forecast.api.frames import Names, several
-from forecast.api.model import Model, Recipe
-from forecast.api.project import Question
+from forecast.api.frame_dataset import frame_dataset
+from forecast.api.frames import Names, as_tuple
+from forecast.api.model import Model
+from forecast.api.stages import Recipe, fit_ensemble, model_entries, tuning_budget
 from forecast.config.experiment import COMBINATION
-from forecast.data.results import Results
-from forecast.forecaster.ensemble import ensemble_of
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError
 
 
 def fit(
@@ -60,7 +54,7 @@ def fit(
     >>> forecast.fit(df, "ridge", freq="1h", horizon=24, past_exogenous=["wind"])
     Model('ridge', horizon=24, lookback=168, series=1)
     """
-    asked = project.question(
+    dataset = frame_dataset(
         df,
         freq=freq,
         horizon=horizon,
@@ -71,39 +65,16 @@ def fit(
         calendar_features=calendar_features,
         transform=transform,
         difference_inputs=difference_inputs,
-        names=Names(id_col, time_col, several("target_col", target_col)),
+        names=Names(id_col, time_col, as_tuple("target_col", target_col)),
     )
-    asked = asked.with_splits(splits) if splits else asked.cut(horizon)
-    ((name, entry),) = project.entries([model]).items()
+    dataset = dataset.with_splits(splits) if splits else dataset.with_test_block(horizon)
+    ((name, entry),) = model_entries([model]).items()
     if entry.get("family") == COMBINATION:
         raise InputError(
             f"Model {name!r} is a combination of fitted rows, of which `fit` has one. Pass it to"
             " `forecast.compare` beside its members."
         )
-    budget = project.budget(tuning, seeds=[seeds] if isinstance(seeds, int) else seeds)
-    return fitted(name, asked, Recipe(entry, budget, tuning is not None, n_jobs))[0]
-
-
-def fitted(name: str, asked: Question, recipe: Recipe) -> tuple[Model, pd.DataFrame]:
-    """The model that the stages make, and its forecasts of every origin (forecasts.parquet)."""
-    with tempfile.TemporaryDirectory(prefix="forecast-") as folder:
-        results = project.run(
-            Path(folder),
-            asked,
-            {name: recipe.entry},
-            recipe.tuning,
-            n_jobs=recipe.n_jobs,
-            tuned=recipe.tuned,
-        )
-        (candidate,) = results.records
-        return of_candidate(results, candidate, asked, recipe), results.forecasts(candidate)
-
-
-def of_candidate(results: Results, candidate: str, asked: Question, recipe: Recipe) -> Model:
-    """A trained candidate as a model; `ModelFailure` with its reason where it could not be
-    fitted.
-    """
-    record = results.records[candidate]
-    if record.has_failed:
-        raise ModelFailure(f"Model {record.model!r} could not be fitted: {record.reason}")
-    return Model(record.model, ensemble_of(results.folder(candidate)), asked.names, asked, recipe)
+    budget = tuning_budget(tuning, seeds=[seeds] if isinstance(seeds, int) else seeds)
+    recipe = Recipe(entry, budget, tuning is not None, n_jobs)
+    ensemble, _ = fit_ensemble(name, dataset, recipe)
+    return Model(name, ensemble, dataset.names, dataset, recipe)

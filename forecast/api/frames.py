@@ -53,29 +53,26 @@ class Names:
     target_col: tuple[str, ...] = ("y",)
 
 
-def several(option: str, given: Any) -> tuple[Any, ...]:
+def as_tuple(option: str, value: Any) -> tuple[Any, ...]:
     """One name or entry, or a list of them, as a tuple; `InputError` for what is neither."""
-    found = (
-        (given,)
-        if isinstance(given, str | Mapping)
-        else tuple(given)
-        if isinstance(given, Iterable)
-        else (given,)
-    )
-    if wrong := [one for one in found if not isinstance(one, str | Mapping)]:
-        raise InputError(
-            f"{option}={given!r}: found {wrong[0]!r}, wanted a name or a list of names."
-        )
-    return found
+    is_single = isinstance(value, str | Mapping) or not isinstance(value, Iterable)
+    entries = (value,) if is_single else tuple(value)
+    for entry in entries:
+        if not isinstance(entry, str | Mapping):
+            raise InputError(
+                f"{option}={value!r}: found {entry!r}, wanted a name or a list of names."
+            )
+    return entries
 
 
 def require_whole(**options: Any) -> None:
     """`InputError` for an option that is neither None nor a whole number of at least 1."""
-    for option, found in options.items():
-        if found is not None and (
-            isinstance(found, bool) or not isinstance(found, Integral) or int(found) < 1
-        ):
-            raise InputError(f"{option}={found!r}: wanted a whole number of at least 1.")
+    for option, value in options.items():
+        if value is None:
+            continue
+        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not is_whole or int(value) < 1:
+            raise InputError(f"{option}={value!r}: wanted a whole number of at least 1.")
 
 
 def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar) -> pd.DataFrame:

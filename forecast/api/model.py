@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ import pandas as pd
 from forecast.api import frames
 from forecast.api.frames import NAME, SERIES, WHERE, Names, require_whole
 from forecast.api.packaged import require_installed
-from forecast.config.experiment import Tuning
 from forecast.data.panel import Panel, from_frame, with_series
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEYS
@@ -29,20 +28,11 @@ from forecast.system import files
 from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
-    from forecast.api.project import Question
+    from forecast.api.frame_dataset import FrameDataset
+    from forecast.api.stages import Recipe
 
 SCHEMA = 1
 ABOUT = "model.json"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model was made, so that it can be made again on fewer rows."""
-
-    entry: Mapping[str, Any]
-    tuning: Tuning
-    tuned: bool
-    n_jobs: int | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ class Model:
     name: str
     ensemble: Ensemble
     names: Names
-    question: Question | None = None
+    dataset: FrameDataset | None = None
     recipe: Recipe | None = None
 
     def __repr__(self) -> str:
@@ -116,18 +106,19 @@ class Model:
         has `refit: monthly` or a number, as often as that says); intervals are calibrated there as
         well.
         """
-        if self.question is None or self.recipe is None:
+        if self.dataset is None or self.recipe is None:
             raise InputError(
                 f"Model {self.name!r} was loaded without its data. Ask the model of"
                 " `forecast.fit(df, ...)`."
             )
         require_whole(step_size=step_size, n_windows=n_windows)
         horizon = self.ensemble.task.horizon
-        asked = self.question.with_steps(step_size).cut(horizon + (n_windows - 1) * step_size)
-        from forecast.api.fitting import fitted  # with it comes all that training needs
+        n_test_steps = horizon + (n_windows - 1) * step_size
+        dataset = self.dataset.with_step_size(step_size).with_test_block(n_test_steps)
+        from forecast.api.stages import fit_ensemble  # with it comes all that training needs
 
-        again, forecasts = fitted(self.name, asked, self.recipe)
-        return windows_of(again, forecasts, levels)
+        ensemble, forecasts = fit_ensemble(self.name, dataset, self.recipe)
+        return windows_of(replace(self, ensemble=ensemble), forecasts, levels)
 
     def save(self, folder: str | Path) -> None:
         """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no
@@ -156,9 +147,9 @@ class Model:
 
         >>> forecast.fit(df, "gru", freq="1h", horizon=3).export("gru.py")
         """
-        from forecast.api.export import network_file
+        from forecast.api.network_file import write_network
 
-        network_file(self.ensemble, Path(path), member=seed)
+        write_network(self.ensemble, Path(path), member=seed)
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
         given, panel, key = None if df is None else frames.as_pandas(df), None, self.names.id_col
@@ -183,8 +174,8 @@ class Model:
         plans = [column.name.removesuffix("+1") for column in task.columns if column.lead == 1]
         if df is not None:
             frame = frames.long_frame(df, self.names, [*observed, *plans], task.calendar)
-        elif self.question is not None:
-            frame = self.question.frame
+        elif self.dataset is not None:
+            frame = self.dataset.frame
         else:
             raise InputError(
                 f"Model {self.name!r} was loaded without its data. Pass a history:"

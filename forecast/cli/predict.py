@@ -191,6 +191,7 @@ def export(
     Or the network of `--models` (of the row that validation chose) as a file for other tools.
     """
     from forecast.api import export as frames
+    from forecast.api.network_file import write_network
     from forecast.config.datasets import load_dataset
     from forecast.config.paths import ProjectPaths
     from forecast.data.results import Results
@@ -202,7 +203,7 @@ def export(
     if what == "observations":
         _write(frames.observations(results), form, output)
     elif what == "network":
-        frames.network_file(frames.trained(results, models, ranking), output)
+        write_network(frames.load_ensemble(results, models, ranking), output)
     elif what == "leaderboard":
         _write(frames.leaderboard(results, ranking=ranking), form, output)
     else:

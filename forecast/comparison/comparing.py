@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,12 @@ def compare_dataset(paths: ProjectPaths, dataset: str) -> None:
     found = compared(
         Results(paths, dataset), frame, load_task(paths.task(dataset)), borders, evaluation, tuning
     )
-    with files.atomic_directory(paths.compared(dataset)) as folder:
+    write_compared(paths.compared(dataset), found)
+
+
+def write_compared(target: Path, found: Compared) -> None:
+    """Fill data/compared/<dataset> with the tables, the residuals and the verdicts."""
+    with files.atomic_directory(target) as folder:
         for name, table in found.tables.items():
             if name in PER_SERIES:
                 files.write_frame(folder / f"{name}.parquet", table)

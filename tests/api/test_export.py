@@ -12,18 +12,20 @@ import pytest
 from utilsforecast import losses
 from utilsforecast.evaluation import evaluate
 
-import forecast
 from forecast.api import export
 from forecast.comparison import metrics
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.data.splits import Borders
 from forecast.system.files import read_json
+from pipelines import compare
+from tests.support.frame_project import trained
 from tests.support.small_project import command
 
 MODELS = ["naive", "seasonal_naive", "ridge", "arx"]
 LEVELS = [80, 90]
 QUANTILES = [0.05, 0.1, 0.9, 0.95]
+BUDGET = {"n_trials": 1, "trial_steps": 1, "final_steps": 1, "seeds": [0], "base_seed": 0}
 
 
 def sales() -> pd.DataFrame:
@@ -42,13 +44,20 @@ def sales() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def board() -> forecast.Board:
-    return forecast.compare(sales(), MODELS, freq="1D", horizon=3, lookback=14, n_jobs=1)
-
-
-@pytest.fixture(scope="module")
-def results(board: forecast.Board) -> Results:
-    return board._results
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Of a project: `forecast export` reads its files."""
+    entry = {
+        "calendar": {"kind": "regular", "freq": "1D"},
+        "target": {"column": "y"},
+        "horizon": 3,
+        "lookback": 14,
+        "season_length": 7,
+    }
+    models = {name: {"family": name} for name in MODELS}
+    root = tmp_path_factory.mktemp("project")
+    results = trained(root, sales(), entry, models, BUDGET, tuned=True)
+    compare.main("df", str(root))
+    return results
 
 
 def scored(results: Results, metric: Any, **options: Any) -> dict[str, float]:

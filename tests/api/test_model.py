@@ -11,8 +11,7 @@ import pytest
 
 import forecast
 from forecast.backtest.candidates import candidates
-from forecast.config.experiment import load_models
-from forecast.config.paths import ProjectPaths
+from forecast.backtest.experiment import Experiment
 from forecast.system.errors import DataError, InputError
 
 STEP = {"freq": "1D", "horizon": 3, "lookback": 14, "n_jobs": 1}
@@ -266,12 +265,12 @@ def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
 ) -> None:
     planned: list[dict[str, object]] = []
 
-    def planning(paths: ProjectPaths, *_: object, **__: object) -> None:
-        found = candidates(load_models(paths.configs), season_length=7)
+    def planning(experiment: Experiment, *_: object, **__: object) -> None:
+        found = candidates(experiment.models, season_length=7)
         planned.append({one.model: one.spec.policy for one in found})
         raise InputError("planned")
 
-    monkeypatch.setattr("forecast.api.project.tune_dataset", planning)
+    monkeypatch.setattr("forecast.api.stages.tune_experiment", planning)
     again = {"family": family, "units": 2, "refit": 5, "refit_window": "sliding"}
     for asked in (forecast.fit, forecast.compare):
         with pytest.raises(InputError, match="planned"):

@@ -149,7 +149,7 @@ def test_what_is_no_single_pass_is_refused_with_what_to_do(tmp_path: Path) -> No
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "forecast.api.export.importlib.util.find_spec",
+        "forecast.api.network_file.importlib.util.find_spec",
         lambda name: None if name == "tf2onnx" else 1,
     )
     with pytest.raises(

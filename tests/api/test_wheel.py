@@ -139,7 +139,7 @@ def test_rules_and_linear_models_need_neither_a_clone_nor_the_heavy_packages(
         for call, model, freq in calls:
             try:
                 getattr(forecast, call)(df, model, freq=freq, horizon=24)
-            except forecast.api.project.InputError as error:
+            except forecast.api.stages.InputError as error:
                 print(error)
         print(forecast.__file__)
     """

@@ -1,0 +1,257 @@
+"""A caller's frame as a dataset: its rows, and what the call amounts to in datasets.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.api.frames import (
+    NAME,
+    WHERE,
+    Names,
+    as_tuple,
+    long_frame,
+    over_horizon,
+    require_whole,
+)
+from forecast.api.packaged import require_installed
+from forecast.config.datasets import Dataset
+from forecast.config.reading import Config, validated
+from forecast.config.task import Calendar, RegularCalendar
+from forecast.data.calendars import grid, lengths, usual_features
+from forecast.data.guesses import spans
+from forecast.system.errors import InputError, counted
+
+MAX_MISSING_SHARE = 0.2
+"""Of a series' time steps: so many may lack a value of a column."""
+MAX_CALIBRATION_CUTOFFS = 1000
+FORMER_STEPS = {"H": "h", "T": "min", "S": "s", "M": "MS", "Q": "QS", "Y": "YS", "A": "YS"}
+"""What pandas called its steps before version 3, and calls them now (of a month's end ME, and so
+on).
+"""
+
+
+class Step(Config):
+    """What `freq` may be beside a step: a calendar of sessions or weekdays."""
+
+    freq: Calendar
+
+
+@dataclass(frozen=True)
+class FrameDataset:
+    """A checked frame, its entry of datasets.yaml, and the caller's names of its columns."""
+
+    frame: pd.DataFrame
+    entry: Mapping[str, Any]
+    names: Names
+
+    @cached_property
+    def settings(self) -> Dataset:
+        """The entry, checked; `InputError` for an option that is not as datasets.yaml wants it."""
+        return validated(Dataset, dict(self.entry), where="forecast")
+
+    @property
+    def n_steps(self) -> int:
+        """The time steps of all series, each counted once."""
+        return len(_time_steps(self.frame, self.settings.calendar))
+
+    def with_splits(self, splits: Mapping[str, Any]) -> FrameDataset:
+        """With the caller's splits; `InputError` for shares or dates that are not as wanted."""
+        dataset = replace(self, entry={**self.entry, "splits": splits})
+        _ = dataset.settings  # checked at once
+        return dataset
+
+    def with_step_size(self, step_size: int) -> FrameDataset:
+        """With an origin every `step_size` rows."""
+        return replace(self, entry={**self.entry, "step_size": int(step_size)})
+
+    def with_test_block(self, n_steps: int) -> FrameDataset:
+        """With the last `n_steps` as test block and the steps before it in the three others.
+
+        At most `MAX_CALIBRATION_CUTOFFS` cutoffs calibrate the intervals.
+        """
+        task = self.settings.task
+        splits = block_shares(self.frame, task.calendar, task.lookback, task.horizon, n_steps)
+        calibration_steps = round(splits["calibration"] * self.n_steps)
+        step_size = max(1, calibration_steps // MAX_CALIBRATION_CUTOFFS)
+        entry = {**self.entry, "splits": splits, "calibration_step_size": step_size}
+        return replace(self, entry=entry)
+
+
+def frame_dataset(
+    df: Any,
+    *,
+    freq: str | Mapping[str, Any],
+    horizon: int,
+    lookback: int | None,
+    season_length: int | None,
+    past_exogenous: str | Sequence[str | Mapping[str, Any]],
+    future_exogenous: str | Sequence[str | Mapping[str, Any]],
+    calendar_features: Sequence[str] | None,
+    names: Names,
+    **target_options: Any,
+) -> FrameDataset:
+    """A call of `fit` or `compare` as a dataset.
+
+    target_options: `transform` and `difference_inputs` of the target.
+
+    Raises `InputError` for a frame or an option that is not as wanted.
+    """
+    require_whole(horizon=horizon, lookback=lookback, season_length=season_length)
+    calendar = _calendar(freq)
+    target = [{"column": name, **target_options} for name in names.target_col]
+    past = _column_entries("past_exogenous", past_exogenous)
+    future = [
+        {"known_ahead": True, **column}
+        for column in _column_entries("future_exogenous", future_exogenous)
+    ]
+    observed_columns = [str(column.get("column")) for column in (*target, *past)]
+    future_columns = [str(column.get("column")) for column in future]
+    frame = long_frame(df, names, [*observed_columns, *future_columns], calendar)
+    if future_columns:
+        frame = over_horizon(
+            frame, future_columns, observed_columns, horizon, calendar, where=WHERE
+        )
+    n_steps = len(_time_steps(frame, calendar))
+    if calendar_features is None:
+        calendar_features = usual_features(calendar, n_steps)
+    season = season_length or _usual_season(calendar, n_steps)
+    entry = {
+        "title": ", ".join(names.target_col),
+        "source": {"kind": "file", "path": f"data/{NAME}.parquet"},
+        "calendar": calendar.model_dump(mode="json"),
+        "target": [_with_missing_allowed(column, frame, calendar) for column in target],
+        "past_exogenous": [_with_missing_allowed(column, frame, calendar) for column in past],
+        "future_exogenous": future,
+        "calendar_features": list(as_tuple("calendar_features", calendar_features)),
+        "horizon": int(horizon),
+        "lookback": int(lookback or _usual_lookback(season, horizon, n_steps)),
+        "season_length": int(season),
+        "step_size": max(1, horizon // 4),
+        "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},
+        "licence": {"name": "the caller's", "attribution": "handed in as a frame"},
+    }
+    dataset = FrameDataset(frame, entry, names)
+    _ = dataset.settings  # a wrong option is reported before anything is computed
+    return dataset
+
+
+def _column_entries(
+    option: str, columns: str | Sequence[str | Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Entries of datasets.yaml of one name, or of names and entries."""
+    return [
+        {"column": column} if isinstance(column, str) else dict(column)
+        for column in as_tuple(option, columns)
+    ]
+
+
+def _calendar(freq: str | Mapping[str, Any]) -> Calendar:
+    """`InputError` for a step that pandas does not know, with today's name of one it knew."""
+    if isinstance(freq, Mapping):
+        if freq.get("kind") == "sessions":
+            require_installed("exchange_calendars", f"freq={dict(freq)}")
+        return validated(Step, {"freq": dict(freq)}, where="forecast").freq
+    step = str(getattr(freq, "freqstr", freq))  # or an offset of pandas
+    try:
+        return validated(RegularCalendar, {"kind": "regular", "freq": step}, where="freq")
+    except InputError:
+        cure = "Wanted a step such as '15min', '1h', '1D', 'B', 'W-SUN' or 'MS'"
+        if present_name := FORMER_STEPS.get(step.lstrip("0123456789")):
+            cure = f"Pass '{step[:-1]}{present_name}'"
+        raise InputError(f"freq={freq!r}: unknown step. {cure}.") from None
+
+
+def _usual_season(calendar: Calendar, n_steps: int) -> int:
+    """The usual season of the step, a day of minutes at most; none (1) of sessions, and where fewer
+    than four of them were observed.
+    """
+    season = spans(calendar)[0] if isinstance(calendar, RegularCalendar) else 1
+    return season if season <= min(n_steps // 4, 1440) else 1
+
+
+def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
+    """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series
+    or a season.
+    """
+    wanted = max(7 * season, 2 * horizon, 32)
+    return max(min(wanted, n_steps // 8), season, 2)
+
+
+def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
+    """The steps of the calendar that some series spans, rising, each once."""
+    ends = frame.groupby("unique_id")["ds"].agg(["first", "last"])
+    by_series = [grid(calendar, first, last).to_numpy() for first, last in ends.to_numpy()]
+    return np.unique(np.concatenate(by_series))
+
+
+def _with_missing_allowed(
+    column: Mapping[str, Any], frame: pd.DataFrame, calendar: Calendar
+) -> dict[str, Any]:
+    """The column's entry with room for the values that it misses.
+
+    Raises `InputError` where a series misses more than `MAX_MISSING_SHARE`.
+    """
+    n_steps = lengths(frame, calendar)
+    n_missing = n_steps - frame.groupby("unique_id")[column["column"]].count()
+    too_many = n_missing.index[n_missing > MAX_MISSING_SHARE * n_steps]
+    if len(too_many) and "max_missing" not in column:
+        unique_id = too_many[0]
+        cure = "Fill them, begin later, or pass a `freq` that fits."
+        if frame["ds"][frame["unique_id"] == unique_id].dt.day_of_week.max() < 5:
+            sessions = "{'kind': 'sessions', 'exchange': 'XNYS'}"
+            cure = (
+                "No row is of a weekend: pass freq='B', or the sessions of an exchange,"
+                f" freq={sessions}."
+            )
+        raise InputError(
+            f"{WHERE}, series {unique_id!r}: column {column['column']!r} has no value at"
+            f" {n_missing[unique_id]} of {n_steps[unique_id]} time steps; wanted at most"
+            f" {MAX_MISSING_SHARE:.0%}. {cure}"
+        )
+    max_missing = MAX_MISSING_SHARE if (n_missing > 0).any() else 0.0
+    return {"max_missing": max_missing, **column}
+
+
+def block_shares(
+    frame: pd.DataFrame, calendar: Calendar, lookback: int, horizon: int, n_test_steps: int
+) -> dict[str, float]:
+    """Of all steps but the last `n_test_steps`: a tenth to calibrate intervals on, 15 % to choose
+    on, the rest to fit.
+
+    Short series give calibration more, up to a quarter: 39 cutoffs support an interval of 97.5 %.
+    Raises `InputError` where a series is too short for a block.
+    """
+    steps = _time_steps(frame, calendar)
+    n_rest = len(steps) - n_test_steps
+    calibration = min(max(n_rest // 10, horizon + 38), n_rest // 4)
+    validation = min(max(3 * n_rest // 20, 2 * horizon), n_rest // 4)
+    lengths_of_blocks = [n_rest - validation - calibration, validation, calibration]
+    stops = np.maximum(np.cumsum(lengths_of_blocks), 1)
+    required_rows = {
+        "train": lookback + horizon,
+        "validation": horizon,
+        "calibration": horizon,
+        "test": horizon,
+    }
+    for unique_id, rows in frame.groupby("unique_id", sort=True):
+        series_steps = grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]).to_numpy()
+        block_stops = np.searchsorted(series_steps, steps[stops - 1], side="right")
+        edges = [0, *block_stops, len(series_steps)]
+        for (block, required), n_rows in zip(required_rows.items(), np.diff(edges), strict=True):
+            if n_rows < required:
+                raise InputError(
+                    f"{WHERE}, series {unique_id!r}: {len(series_steps)} time steps are too few"
+                    f" for horizon={horizon}, lookback={lookback} and"
+                    f" {counted(n_test_steps, 'step')} of test: {n_rows} of them fall into the"
+                    f" {block} block, wanted at least {required}. Pass a shorter `horizon` or"
+                    " `lookback` or fewer windows, or leave out series that begin late or end"
+                    " early."
+                )
+    shares = (np.array(lengths_of_blocks) / len(steps)).tolist()
+    return dict(zip(("train", "validation", "calibration"), shares, strict=True))

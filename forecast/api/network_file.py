@@ -1,0 +1,159 @@
+"""A trained network as one file for NumPy, Keras or ONNX, with a description of its inputs beside
+it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from forecast.data.windows import Windows
+from forecast.forecaster import Forecaster
+from forecast.forecaster.ensemble import Ensemble
+from forecast.models.skip import Skip, products
+from forecast.networks.inference.export import Linear, export, with_helpers
+from forecast.system import files
+from forecast.system.errors import InputError, quote_names
+
+PACKAGES_BY_SUFFIX = {".py": (), ".keras": ("tensorflow",), ".onnx": ("tensorflow", "tf2onnx")}
+"""Ending of a network's file → the packages that write it."""
+
+
+def write_network(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
+    """One forecaster of the ensemble (one seed) as `path`: .py (NumPy alone), .keras or .onnx;
+    beside it a .json.
+
+    The file forecasts in scaled units from windows of input channels; the .json has their names and
+    the scaling. `InputError` for a model that is more than one pass of a network and a linear map,
+    and for a missing package.
+    """
+    _require_packages(path)
+    forecaster = ensemble.forecasters[member]
+    if forecaster.network is None or ensemble.members:
+        described = repr(forecaster.spec.family)
+        if ensemble.members:
+            described = f"the combination of {quote_names(ensemble.members)}"
+        raise InputError(
+            f"Model {described} is no network. Name a network, such as 'gru' or 'lstm'."
+        )
+    network, weights = forecaster.network, forecaster.weights
+    linear = _linear_map(forecaster)
+    if path.suffix == ".py":
+        export(network, weights, path, description=forecaster.spec.equation, linear=linear)
+    elif linear.products is None:
+        from forecast.networks.layers.assemble import write
+
+        parts = (linear.kernel, linear.bias, linear.future)
+        write(network, weights, [array for array in parts if array is not None], path)
+    else:
+        raise InputError(
+            f"Model {forecaster.spec.family!r} stands on products with the calendar, which a"
+            f" {path.suffix} file has not. Export to a .py file, or fit with"
+            " `calendar_features=()`."
+        )
+    description = {
+        "past": _channel_names(forecaster),
+        "scaling": forecaster.scaling.to_json(),
+        "task": forecaster.task.model_dump(mode="json"),
+    }
+    files.write_json(path.with_suffix(".json"), description)
+
+
+def _require_packages(path: Path) -> None:
+    """`InputError` for another suffix, and for a package that writes the file and is missing."""
+    if path.suffix not in PACKAGES_BY_SUFFIX:
+        endings = quote_names(PACKAGES_BY_SUFFIX)
+        raise InputError(f"{path.name}: wanted a name that ends in {endings}. Rename it.")
+    for package in PACKAGES_BY_SUFFIX[path.suffix]:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(
+                f"A {path.suffix} file needs {package}. Install it: `pip install {package}`."
+            )
+
+
+def _channel_names(forecaster: Forecaster) -> list[str]:
+    """The input channels of a window, in their order."""
+    names = []
+    for column in forecaster.task.columns:
+        names.append(column.name)
+        if column.may_be_missing:
+            names += [f"{column.name} observed", f"{column.name} since"]
+    return names
+
+
+def _linear_skip(forecaster: Forecaster) -> Skip:
+    """The skip; `InputError` for a forecaster that is not the sum of one network and a skip."""
+    if forecaster.task.target[0].difference_inputs:
+        obstacle = "changes of the target; fit without `difference_inputs`"
+    elif forecaster.spec.recursive:
+        obstacle = "its own forecasts fed back; fit a direct network, such as 'gru'"
+    elif forecaster.head is not None:
+        obstacle = "a distribution; fit without `head`"
+    elif forecaster.skip is None or forecaster.correction is not None:
+        obstacle = "no skip"
+    else:
+        return forecaster.skip
+    raise InputError(
+        f"Model {forecaster.spec.family!r} is not one network and a line: it has {obstacle}."
+    )
+
+
+def _linear_map(forecaster: Forecaster) -> Linear:
+    """The skip as a linear map of a flattened window, and of products with the calendar where it
+    has them.
+
+    Its columns are what the skip forecasts from windows of which one number is 1: whatever kind the
+    skip is, as long as it is linear.
+    """
+    skip = _linear_skip(forecaster)
+    task, channels = forecaster.task, forecaster.channels
+    n_calendar = 2 * len(task.calendar_features)
+    n_past, n_future = task.lookback * channels.channels, task.horizon * n_calendar
+    windows = _unit_windows(forecaster, n_past, n_future)
+    product_map, code = None, ""
+    if skip.harmonics:
+        arguments = (task.horizon, skip.harmonics, skip.product_lags, skip.unread)
+        n_products = products(windows, channels, *arguments).shape[1]
+        columns = slice(-1 - n_products, -1)  # before the constant
+        product_map = skip.coefficients[columns]
+        without_products = np.delete(skip.coefficients, columns, axis=0)
+        code = _products_code(forecaster, arguments)
+        skip = replace(skip, harmonics=(), coefficients=without_products)
+    forecasts = skip.forecast(windows, channels).reshape(1 + n_past + n_future, -1)
+    bias = forecasts[0]
+    slopes = forecasts[1:] - bias
+    future_slopes = slopes[n_past:] if n_future else None
+    return Linear(slopes[:n_past], bias, future_slopes, product_map, code)
+
+
+def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows:
+    """A window of zeros, then for each of its `n_past + n_future` numbers one where it is 1."""
+    task, channels = forecaster.task, forecaster.channels
+    basis = np.vstack([np.zeros(n_past + n_future), np.eye(n_past + n_future)])
+    n_windows = len(basis)
+    past = basis[:, :n_past].reshape(n_windows, task.lookback, -1)
+    n_calendar = 2 * len(task.calendar_features)
+    future = np.zeros((n_windows, task.lookback + task.horizon, n_calendar))
+    future[:, task.lookback :] = basis[:, n_past:].reshape(n_windows, task.horizon, -1)
+    values = past[:, :, list(channels.value)]
+    last = past[:, -1, list(channels.target_channels)]
+    return Windows(values, past, future, last, np.arange(n_windows))
+
+
+def _products_code(forecaster: Forecaster, arguments: tuple[object, ...]) -> str:
+    """Python source of `products_of(past, future)`, which needs nothing of this package."""
+    channels = {
+        **vars(forecaster.channels),
+        "leads": forecaster.channels.leads,
+        "target_channels": forecaster.channels.target_channels,
+    }
+    call = (
+        f"products(SimpleNamespace(past=past, future=future), SimpleNamespace(**{channels}),"
+        f" *{arguments})"
+    )
+    imports = "import itertools\nfrom types import SimpleNamespace"
+    function = f"def products_of(past, future):\n    return {call}"
+    return "\n\n\n".join(["", imports, with_helpers(products), function])

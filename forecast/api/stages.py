@@ -1,0 +1,265 @@
+"""The stages prepare, tune and train on settings and a frame in memory.
+
+They are those of `dvc repro`, so the same data and settings give the same numbers. Files are
+written only by the workers that fit, into the folder that the caller names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forecast.api.frame_dataset import FrameDataset
+from forecast.api.frames import NAME, WHERE, require_whole
+from forecast.api.packaged import packaged, require_installed
+from forecast.backtest.candidates import left_out
+from forecast.backtest.experiment import Experiment
+from forecast.backtest.prepared_data import DataInMemory, PreparedFile, PreparedRows
+from forecast.backtest.training import train_experiment
+from forecast.backtest.tuning import tune_experiment
+from forecast.comparison.multiple_comparisons import model_confidence_set
+from forecast.config.datasets import Dataset
+from forecast.config.experiment import COMBINATION, Models, Tuning, load_models, load_tuning
+from forecast.config.paths import ProjectPaths
+from forecast.config.reading import validated
+from forecast.data import quality
+from forecast.data.preparation import PreparedDataset, prepare_frame
+from forecast.data.results import Results
+from forecast.forecaster.ensemble import Ensemble, ensemble_of
+from forecast.models import catalogue, spec
+from forecast.system.errors import InputError, ModelFailure, nearest
+from forecast.system.stage import default_jobs
+
+BUDGET_FOLDERS = {"quick": "demo", "full": "."}
+"""Folder of the packaged configs whose tuning.yaml is meant."""
+EXTRA_PACKAGES = {"statistical": ["statsforecast"], "regression": ["sklearn"]}
+"""Packages of the extras by the kind of a family."""
+WARNED_RULES = ("spikes", "clock_change")
+"""Rules for suspicious values whose findings are a `UserWarning`: no option of a call tells."""
+RESERVED_NAMES = ("unique_id", "ds", "cutoff", "y", "output")
+"""Columns of the frames that are returned, which no model may be called."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model was made, so that it can be made again on fewer rows."""
+
+    entry: Mapping[str, Any]
+    """Its entry of models.yaml."""
+    tuning: Tuning
+    is_tuned: bool
+    n_jobs: int | None
+
+
+@dataclass(frozen=True)
+class FrameResults(Results):
+    """The results of stages that ran on a caller's frame.
+
+    What was fitted lies in a temporary folder; settings and prepared data are in memory.
+    """
+
+    settings: Dataset
+    prepared: PreparedDataset
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset's settings."""
+        return self.settings
+
+    @cached_property
+    def quality(self) -> dict[str, Any]:
+        """What stage `prepare` says of the data, as quality.json holds it."""
+        return self.prepared.quality
+
+
+def model_entries(models: str | Sequence[str | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Name → entry of models.yaml, of names of the packaged catalogue and families, and of entries
+    of the caller's own.
+
+    An entry of the caller's own is named by its key `name`, else by its family.
+    """
+    catalogued = load_models(packaged() / "configs").models
+    entries: dict[str, dict[str, Any]] = {}
+    if isinstance(models, str | Mapping) or not isinstance(models, Iterable):
+        models = (models,)
+    for model in models:
+        name, entry = _named_entry(model, catalogued)
+        if not re.fullmatch(r"\w[^/\\\0]{0,63}", name) or name in RESERVED_NAMES:
+            raise InputError(
+                f"Model name {name!r}: wanted letters, digits, '_' and '-', and no column's name."
+            )
+        if entries.setdefault(name, entry) != entry:
+            raise InputError(
+                f"Two models are called {name!r}; wanted a name each. Give an entry its own:"
+                " `name`."
+            )
+    for name, entry in entries.items():
+        if entry.get("family") != COMBINATION:
+            spec(entry, where=f"model {name!r}")  # reports a wrong key with the nearest right one
+    return entries
+
+
+def _named_entry(
+    model: str | Mapping[str, Any], catalogued: Mapping[str, dict[str, Any]]
+) -> tuple[str, dict[str, Any]]:
+    """A model's name and entry; `InputError` for an unknown name and for what is neither."""
+    if isinstance(model, str):
+        if model not in catalogued and model not in catalogue():
+            known = {*catalogued, *catalogue()}
+            raise InputError(f"Model {model!r} is unknown.{nearest(model, known)}.")
+        return model, dict(catalogued.get(model, {"family": model}))
+    if not isinstance(model, Mapping) or "family" not in model:
+        raise InputError(
+            f"Model {model!r}: wanted a name such as 'gru', or an entry such as {{'family':"
+            " 'gru', 'units': 16}. Several models go to `forecast.compare`."
+        )
+    entry = dict(model)
+    return str(entry.pop("name", entry["family"])), entry
+
+
+def tuning_budget(tuning: str | Mapping[str, Any] | None, **overrides: Any) -> Tuning:
+    """`quick`, `full`, or the keys of tuning.yaml that differ from `full`; None is `full` without
+    its trials.
+    """
+    changes = dict(tuning) if isinstance(tuning, Mapping) else {}
+    if not isinstance(tuning, Mapping | None) and str(tuning) not in BUDGET_FOLDERS:
+        raise InputError(f"tuning={tuning!r} is unknown.{nearest(str(tuning), BUDGET_FOLDERS)}.")
+    folder = BUDGET_FOLDERS.get(str(tuning), ".")
+    defaults = load_tuning(packaged() / "configs" / folder).model_dump()
+    return validated(Tuning, {**defaults, **changes, **overrides}, where="tuning")
+
+
+def fit_ensemble(name: str, dataset: FrameDataset, recipe: Recipe) -> tuple[Ensemble, pd.DataFrame]:
+    """One model by the stages: all its seeds, and their forecasts of every origin.
+
+    The forecasts are those of `Results.forecasts`. Raises `ModelFailure` with the reason where the
+    model cannot be fitted.
+    """
+    with tempfile.TemporaryDirectory(prefix="forecast-") as folder:
+        results = run_stages(
+            Path(folder),
+            dataset,
+            {name: recipe.entry},
+            recipe.tuning,
+            n_jobs=recipe.n_jobs,
+            is_tuned=recipe.is_tuned,
+        )
+        (candidate,) = results.records
+        return trained_ensemble(results, candidate), results.forecasts(candidate)
+
+
+def trained_ensemble(results: Results, candidate: str) -> Ensemble:
+    """What training left of a candidate; `ModelFailure` with its reason where it failed."""
+    record = results.records[candidate]
+    if record.has_failed:
+        raise ModelFailure(f"Model {record.model!r} could not be fitted: {record.reason}")
+    return ensemble_of(results.folder(candidate))
+
+
+def run_stages(
+    folder: Path,
+    dataset: FrameDataset,
+    entries: Mapping[str, Mapping[str, Any]],
+    tuning: Tuning,
+    *,
+    n_jobs: int | None,
+    is_tuned: bool,
+) -> FrameResults:
+    """Prepare the frame, tune (where `is_tuned`) and train the models of `entries`.
+
+    folder: for what each fit leaves; empty before.
+    """
+    settings, models = dataset.settings, _models_to_run(entries)
+    unsuited = left_out(models, season_length=settings.season_length)
+    for name, reason in unsuited.items():
+        raise InputError(
+            f"Model {name!r} does not suit these data: {reason}. Leave it out, or pass"
+            " `season_length`."
+        )
+    _require_packages(models, is_tuned=is_tuned)
+    require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)
+    jobs = n_jobs or default_jobs(os.environ)
+    with _restored_environment():
+        prepared = prepare_frame(dataset.frame, NAME, settings)
+        warned = [finding for finding in prepared.findings if finding.rule in WARNED_RULES]
+        for sentence in quality.sentences(warned):
+            warnings.warn(f"{WHERE}: {sentence.removeprefix('warn ')}", stacklevel=5)
+        experiment = Experiment(
+            data=_in_memory(folder, "frame.parquet", settings, prepared),
+            task=settings.task,
+            borders=prepared.borders.to_json(),
+            models=models,
+            tuning=tuning,
+            n_series=prepared.frame["unique_id"].nunique(),
+        )
+        if is_tuned:
+            slice_to_tune = _in_memory(folder, "tuning.parquet", settings, prepared)
+            tune_experiment(replace(experiment, data=slice_to_tune), jobs=jobs)
+        train_experiment(experiment, jobs=jobs, best_set=model_confidence_set)
+    return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
+
+
+def _models_to_run(entries: Mapping[str, Mapping[str, Any]]) -> Models:
+    """The packaged models.yaml with these entries as its grid, fitted once, as shipped."""
+    packaged_models = load_models(packaged() / "configs")
+    return packaged_models.model_copy(
+        update={
+            "grid": "asked",
+            "grids": {"asked": tuple(entries)},
+            "rankings": ("shipped",),
+            "refit": "never",
+            # a combination may name models that are not to be fitted
+            "models": {**packaged_models.models, **entries},
+        }
+    )
+
+
+def _in_memory(
+    folder: Path, file: PreparedFile, settings: Dataset, prepared: PreparedDataset
+) -> DataInMemory:
+    """The rows that stage `prepare` would write to `file`; results go to `folder`."""
+    frame = prepared.tuning_frame if file == "tuning.parquet" else prepared.frame
+    return DataInMemory(
+        ProjectPaths.of(folder),
+        NAME,
+        file,
+        digest="",  # the folder is new, so nothing in it was computed from other rows
+        rows=PreparedRows(frame, settings.task, prepared.borders),
+    )
+
+
+def _require_packages(models: Models, *, is_tuned: bool) -> None:
+    """`InputError` with what to type where a model needs a package that only an extra brings."""
+    for name, entry in models.selected().items():
+        family = catalogue()[str(entry["family"])]
+        packages = list(EXTRA_PACKAGES.get(family.kind, ()))
+        if family.uses_tensorflow:
+            packages = ["tensorflow", "numba"]
+        if is_tuned and (family.on_skip or family.kind == "regression"):
+            packages.append("optuna")
+        for package in packages:
+            require_installed(package, f"Model {name!r}")
+
+
+@contextlib.contextmanager
+def _restored_environment() -> Iterator[None]:
+    """What stages set for their own process, such as one thread for BLAS, is not left to the
+    caller's.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
