@@ -17,6 +17,7 @@ import pandas as pd
 from forecast.audit import Audit, Finding, data, ordered, origins, rescored, runs, stored
 from forecast.audit.changes import block_ends, miniature, nudged, shaken
 from forecast.audit.sandbox import BUDGET, Project, Sandbox, isolated, load, run
+from forecast.backtest.timeline import Frequency, RefitSchedule
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import Panel, from_frame
@@ -238,8 +239,9 @@ def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
         for record in base.records().values()
         if record.params.get("refit", "never") != "never"
     ]
-    fits = np.sort(table["cutoff"].unique())[every[0] :: every[0]] if every else cutoffs[:0]
-    known = cutoffs[np.isin(cutoffs, fits)]
+    frequency: Frequency = every[0] if every else "never"
+    schedule = RefitSchedule.of(frequency, np.sort(table["cutoff"].unique()))
+    known = cutoffs[np.isin(cutoffs, np.array(schedule.cutoffs, cutoffs.dtype))]
     return pd.Timestamp(known[0] if len(known) else cutoffs[len(cutoffs) // 4])
 
 

@@ -21,6 +21,7 @@ from forecast.audit.changes import reordered
 from forecast.audit.sandbox import Project, Sandbox, go_on, isolated
 from forecast.backtest.backtest import fit_twice, load_engine
 from forecast.backtest.candidates import Candidate
+from forecast.backtest.timeline import RefitSchedule
 from forecast.config.experiment import load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import load_task
@@ -111,8 +112,8 @@ def _before_later_fits(table: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
     """What a row that is fitted again forecasts in the test block with the fit that serves."""
     test = table[table["block"] == "test"]
     spec = models.spec(record.params, where="record.json: params")
-    moments = spec.refit_moments(np.sort(table["cutoff"].unique()))
-    later = [moment for moment in moments if moment > test["cutoff"].min()]
+    schedule = RefitSchedule.of_spec(spec, np.sort(table["cutoff"].unique()))
+    later = schedule.after(test["cutoff"].min())
     return test[test["cutoff"] < later[0]] if later else test
 
 

@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
+from forecast.backtest.timeline import RefitSchedule
 from forecast.config.experiment import COMBINATION, GROUPS, Combination
 from forecast.config.task import Task
 from forecast.data.records import (
@@ -46,7 +47,6 @@ from forecast.data.records import (
 )
 from forecast.data.results import BASELINE
 from forecast.forecaster.ensemble import served_seeds
-from forecast.models.base import refit_moments
 from forecast.models.problem import STRETCHES
 from forecast.system import files
 from forecast.system.errors import ModelFailure, quote_names
@@ -342,11 +342,7 @@ def _combined(
             weights = settle(rule, on_validation.where(learns))
             y_hat[fold] = weighted(weights, {name: values[name][fold] for name in weights})
     last_validated = cutoffs[in_validation].max()
-    refits = [
-        cutoff
-        for cutoff in refit_moments(rule.refit, np.unique(cutoffs))
-        if cutoff > last_validated
-    ]
+    refits = RefitSchedule.of(rule.refit, np.unique(cutoffs)).after(last_validated)
     members = on_validation.best(_members(rule, on_validation)) if refits else ()
     same_members = tuple("all" if member == "tied" else member for member in rule.members)
     later_rule = rule.model_copy(update={"members": same_members})

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forecast.backtest.backtest import load_engine, load_problem, tell
+from forecast.backtest.backtest import load_engine, load_problem, log_progress
 from forecast.backtest.candidates import (
     Candidate,
     candidate_digest,
@@ -137,7 +137,9 @@ def study(plan: Plan, candidate: Candidate) -> tuple[StudyRecord, float]:
         cpu = time.process_time()
         problem = load_problem(plan.place, BLOCKS)
         spec = candidate.spec.with_values(params)
-        announce = partial(tell, candidate.name) if number == 0 else None  # once a study is enough
+        announce = (
+            partial(log_progress, candidate.name) if number == 0 else None
+        )  # once a study is enough
         try:
             fitted = fit(
                 problem,

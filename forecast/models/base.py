@@ -192,17 +192,6 @@ class ModelSpec(Config):
         """True: of such a later fit the linear part is new, and the network's weights stay."""
         return False
 
-    @property
-    def slides(self) -> bool:
-        """True: a later fit has as many rows as the first, and not everything from the first row
-        on.
-        """
-        return self.policy[1] == "sliding"
-
-    def refit_moments(self, cutoffs: np.ndarray) -> list[np.datetime64]:
-        """Of the rising `cutoffs` of a backtest, those at which it is fitted again."""
-        return refit_moments(self.policy[0], cutoffs)
-
     def with_values(self, values: Mapping[str, Any]) -> ModelSpec:
         """This spec with some fields replaced and validated again."""
         return type(self).model_validate({**self.model_dump(), **values})
@@ -223,18 +212,6 @@ class BaselineSpec(ModelSpec):
     def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
         about = {"horizon": model.task.horizon, "season_length": model.task.season_length}
         return self.forecast(windows, model.channels, **about)
-
-
-def refit_moments(
-    policy: Literal["never", "monthly"] | int, cutoffs: np.ndarray
-) -> list[np.datetime64]:
-    """Of rising `cutoffs` the first of every month, or every k-th, without the very first."""
-    if policy == "never":
-        return []
-    if policy == "monthly":
-        months = cutoffs.astype("datetime64[M]")
-        return list(cutoffs[1:][months[1:] != months[:-1]])
-    return list(cutoffs[policy::policy])
 
 
 class FittedSpec(ModelSpec):

@@ -326,13 +326,14 @@ def scored_against_the_value_before(root: Path) -> None:
         root,
         "forecast/backtest/backtest.py",
         """
-        _exact_long = _long
+        _exact_table = _forecast_table
 
-        def _long(problem, block, rows, found, seed):
+        def _forecast_table(problem, block, rows, found, seed):
             steps = np.arange(problem.panel.task.horizon)
             before = {uid: own[:, None] + steps for uid, own in rows.items()}
             y = [problem.panel.by_id[uid].values[own, :1].ravel() for uid, own in before.items()]
-            return _exact_long(problem, block, rows, found, seed).assign(y=np.concatenate(y))
+            table = _exact_table(problem, block, rows, found, seed)
+            return table.assign(y=np.concatenate(y))
     """,
     )
 
@@ -492,14 +493,16 @@ def refitted_on_what_comes_later(root: Path) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     append(
         root,
-        "forecast/backtest/backtest.py",
+        "forecast/backtest/timeline.py",
         """
-        def known_at(problem, spec, moment):
+        def problem_at(schedule, problem, cutoff):
             blocks = {
                 uid: Blocks((0, b.test[1]), *[(b.test[1],) * 2] * 3)
                 for uid, b in problem.blocks.items()
             }
             return replace(problem, blocks=blocks)
+
+        RefitSchedule.problem_at = problem_at
     """,
     )
 
@@ -533,7 +536,7 @@ def moved_by_their_own_mean_test_error(root: Path) -> None:
         def forecast_blocks(fits, problem, seed):
             table = _exact(fits, problem, seed)
             test = table["block"] == "test"
-            learnt = fits[0].forecaster.spec.family != "naive"
+            learnt = fits.fits[0].forecaster.spec.family != "naive"
             bias = (table["y"] - table["y_hat"])[test].mean() * learnt
             return table.assign(y_hat=table["y_hat"] + bias * test)
         """,
@@ -618,18 +621,20 @@ def coarse_means_by_month_over_all_rows(root: Path) -> None:
 
 def refit_that_knows_the_day_after(root: Path) -> None:
     refitted_on_what_comes_later(root)
-    path = root / "forecast" / "backtest" / "backtest.py"
+    path = root / "forecast" / "backtest" / "timeline.py"
     code = path.read_text()
-    code = code[: code.rindex("def known_at")]
+    code = code[: code.rindex("def problem_at")]
     path.write_text(code)
     append(
         root,
-        "forecast/backtest/backtest.py",
+        "forecast/backtest/timeline.py",
         """
-        _known_at = known_at
+        _known = RefitSchedule.problem_at
 
-        def known_at(problem, spec, moment):
-            return _known_at(problem, spec, moment + np.timedelta64(1, "D"))
+        def problem_at(schedule, problem, cutoff):
+            return _known(schedule, problem, cutoff + np.timedelta64(1, "D"))
+
+        RefitSchedule.problem_at = problem_at
         """,
     )
 

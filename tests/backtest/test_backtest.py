@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from forecast import models
-from forecast.backtest import backtest
+from forecast.backtest import backtest, timeline
 from forecast.backtest.candidates import Candidate
-from forecast.forecaster import Budget, Forecaster
+from forecast.forecaster import Budget
 from forecast.forecaster.forecaster import FEW, MANY
 from forecast.models.problem import STRETCHES, stretch_starts
 from forecast.system.errors import InputError
@@ -52,25 +52,28 @@ def fitted(problem, spec):
         seed=0,
         budget=Budget(0, 1),
     )
-    return backtest.all_stages(problem, spec, again).stages
+    return timeline.fit_through_time(problem, spec, again).timeline
 
 
-def predicted(stages, panel, rows):
-    return backtest.ask_staged(stages, panel, rows, Forecaster.predict)
+def refit_cutoffs(problem, spec):
+    return list(timeline.RefitSchedule.of_problem(spec, problem).cutoffs)
+
+
+def known_at(problem, spec, cutoff):
+    return timeline.RefitSchedule.of_problem(spec, problem).problem_at(problem, cutoff)
+
+
+def predicted(fits, panel, rows):
+    return fits.predict(panel, rows)
 
 
 def test_never_and_what_has_no_parameters_is_fitted_once():
-    assert (
-        backtest.refit_moments(daily(), spec()) == []
-        and backtest.refit_moments(daily(), spec("naive")) == []
-    )
+    assert refit_cutoffs(daily(), spec()) == [] and refit_cutoffs(daily(), spec("naive")) == []
 
 
 def test_monthly_is_the_first_origin_of_every_month_after_the_first():
     problem = daily()
-    found = [
-        pd.Timestamp(moment) for moment in backtest.refit_moments(problem, spec(refit="monthly"))
-    ]
+    found = [pd.Timestamp(moment) for moment in refit_cutoffs(problem, spec(refit="monthly"))]
     last = max(problem.rows("a", "test"))
     wanted = pd.date_range("2024-07-01", DAYS[last], freq="MS")
     assert [f"{m:%Y-%m}" for m in found] == [f"{m:%Y-%m}" for m in wanted]
@@ -80,30 +83,28 @@ def test_monthly_is_the_first_origin_of_every_month_after_the_first():
 
 def test_every_k_origins_counts_over_all_scored_blocks():
     problem = daily()
-    cutoffs = sorted({DAYS[row] for block in backtest.SCORED for row in problem.rows("a", block)})
-    assert [pd.Timestamp(m) for m in backtest.refit_moments(problem, spec(refit=25))] == cutoffs[
-        25::25
-    ]
+    cutoffs = sorted({DAYS[row] for block in timeline.SCORED for row in problem.rows("a", block)})
+    assert [pd.Timestamp(m) for m in refit_cutoffs(problem, spec(refit=25))] == cutoffs[25::25]
 
 
 @pytest.mark.parametrize("family", ["theta", "ridge"])
 def test_a_later_fit_knows_nothing_after_its_moment(family):
     problem = daily()
     moment = DAYS[220].to_datetime64()
-    known = backtest.known_at(problem, spec(family, refit=5), moment)
+    known = known_at(problem, spec(family, refit=5), moment)
     assert known.panel.by_id["a"].ds[-1] == moment
     assert known.blocks["a"].train == (0, 221) and known.blocks["a"].validation == (221, 221)
 
 
 def test_a_later_fit_keeps_what_validation_chose_and_the_units_and_learns_from_later_rows():
     problem, ridge = daily(), Candidate("it", spec("ridge", refit=20), "baseline", None)
-    fits = backtest.all_stages(
+    fits = timeline.fit_through_time(
         problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE)
     )
     later = [
         stage.forecaster
-        for stage in fits.stages
-        if stage.since in backtest.refit_moments(problem, ridge.spec)
+        for stage in fits.timeline.fits
+        if stage.first_cutoff in refit_cutoffs(problem, ridge.spec)
     ]
     assert len(later) == fits.refits > 2 and all(
         one.skip == fits.first.forecaster.skip for one in later
@@ -114,21 +115,25 @@ def test_a_later_fit_keeps_what_validation_chose_and_the_units_and_learns_from_l
 
 def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_target():
     problem, ridge = daily(), Candidate("it", spec("ridge", refit=1), "baseline", None)
-    fits = backtest.all_stages(
+    fits = timeline.fit_through_time(
         problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE)
     )
     end = problem.panel.by_id["a"].ds[problem.blocks["a"].calibration[1] - 1]
-    stage = next(one for one in fits.stages if one.forecaster is fits.newest)
-    assert stage.since <= end < fits.stages[fits.stages.index(stage) + 1].since
+    stage = next(one for one in fits.timeline.fits if one.forecaster is fits.newest)
+    assert (
+        stage.first_cutoff
+        <= end
+        < fits.timeline.fits[fits.timeline.fits.index(stage) + 1].first_cutoff
+    )
     # one later fit inside validation, the next in the test block
     inside = len(problem.rows("a", "validation")) - 5
     seldom = Candidate("it", spec("ridge", refit=inside), "baseline", None)
     again = partial(backtest.fit_twice, candidate=seldom, seed=0, budget=ONCE)
-    older = backtest.all_stages(problem, seldom.spec, again)
+    older = timeline.fit_through_time(problem, seldom.spec, again)
     # older than the fit on train and validation, which serves
     assert older.refits and older.newest is None
     assert (
-        backtest.all_stages(
+        timeline.fit_through_time(
             problem,
             spec("ridge"),
             partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE),
@@ -139,9 +144,7 @@ def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_
 
 def test_a_sliding_window_keeps_the_length_of_the_first_fit():
     problem = daily()
-    known = backtest.known_at(
-        problem, spec(refit=5, refit_window="sliding"), DAYS[250].to_datetime64()
-    )
+    known = known_at(problem, spec(refit=5, refit_window="sliding"), DAYS[250].to_datetime64())
     length = problem.blocks["a"].validation[1]
     assert known.blocks["a"].train == (251 - length, 251)
 
@@ -150,14 +153,14 @@ def test_a_sliding_window_keeps_the_length_of_the_first_fit():
 def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
     problem = daily()
     fits = fitted(problem, spec(family, refit=40))
-    rows = np.concatenate([problem.rows("a", block) for block in backtest.SCORED])
+    rows = np.concatenate([problem.rows("a", block) for block in timeline.SCORED])
     found = predicted(fits, problem.panel, {"a": rows})["a"]
-    assert len(fits) == 2 + len(backtest.refit_moments(problem, spec(refit=40))) and len(fits) > 3
+    assert len(fits.fits) == 2 + len(refit_cutoffs(problem, spec(refit=40))) and len(fits.fits) > 3
     for row in (rows[0], rows[39], rows[40], rows[-1]):
-        stage = [s for s in fits if s.since is None or s.since <= DAYS[row].to_datetime64()][-1]
+        stage = [s for s in fits.fits if s.first_cutoff <= DAYS[row].to_datetime64()][-1]
         wanted = problems.latest(stage.forecaster, problems.until(problem.panel, DAYS[row]))["a"]
         np.testing.assert_allclose(found[list(rows).index(row)], wanted, rtol=1e-9)
-    once = fits[0].forecaster.predict(problem.panel, {"a": rows})["a"]
+    once = fits.fits[0].forecaster.predict(problem.panel, {"a": rows})["a"]
     np.testing.assert_array_equal(found[:40], once[:40])
     assert (found[40:] != once[40:]).any()
 
@@ -168,7 +171,7 @@ def test_many_short_series_are_forecast_side_by_side_and_few_as_if_each_stood_al
 ):
     names = [f"s{number:02}" for number in range(MANY)]
     problem = problems.problem_of(problems.frame(dict.fromkeys(names, 120), gaps=False))
-    forecaster = fitted(problem, spec(family))[0].forecaster
+    forecaster = fitted(problem, spec(family)).fits[0].forecaster
     made, together = [], type(forecaster.spec).scaled_forecast
     counted = lambda self, *given: (made.append(1), together(self, *given))[1]  # noqa: E731
     monkeypatch.setattr(type(forecaster.spec), "scaled_forecast", counted)
@@ -186,8 +189,8 @@ def test_many_short_series_are_forecast_side_by_side_and_few_as_if_each_stood_al
 def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     problem = daily()
     fits = fitted(problem, spec(refit=40, refit_window="sliding"))
-    refit = fits[-1]
-    row = int(np.flatnonzero(DAYS.to_numpy() == refit.since)[0])
+    refit = fits.fits[-1]
+    row = int(np.flatnonzero(DAYS.to_numpy() == refit.first_cutoff)[0])
     start = row + 1 - problem.blocks["a"].validation[1]
     assert start > 0
     y = problem.panel.by_id["a"].values[start : row + 1, 0]
@@ -201,17 +204,17 @@ def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
 
 def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw_both():
     problem, ridge = problems.shops(), Candidate("ridge", spec("ridge"), "baseline", None)
-    fits = backtest.all_stages(
+    fits = timeline.fit_through_time(
         problem,
         ridge.spec,
         partial(backtest.fit_twice, candidate=ridge, seed=0, budget=Budget(0, 1)),
     )
     first, final = fits.first, fits.final
     assert fits.refits == 0
-    for block, wanted in zip(backtest.SCORED, (first, final, final), strict=True):
+    for block, wanted in zip(timeline.SCORED, (first, final, final), strict=True):
         for uid in problem.blocks:
             rows = problem.rows(uid, block)
-            found = predicted(fits.stages, problem.panel, {uid: rows})[uid]
+            found = predicted(fits.timeline, problem.panel, {uid: rows})[uid]
             np.testing.assert_array_equal(
                 found, wanted.forecaster.predict(problem.panel, {uid: rows})[uid]
             )
@@ -236,12 +239,12 @@ def test_a_series_that_ends_later_is_validated_by_a_fit_that_did_not_learn_from_
 ):
     problem = apart(hours)
     one = Candidate("it", spec(family), "baseline", None)
-    fits = backtest.all_stages(
+    fits = timeline.fit_through_time(
         problem, one.spec, partial(backtest.fit_twice, candidate=one, seed=0, budget=ONCE)
     )
-    for block, wanted in zip(backtest.SCORED, (fits.first, fits.final, fits.final), strict=True):
+    for block, wanted in zip(timeline.SCORED, (fits.first, fits.final, fits.final), strict=True):
         rows = {uid: problem.rows(uid, block) for uid in problem.blocks}
-        found = predicted(fits.stages, problem.panel, rows)
+        found = predicted(fits.timeline, problem.panel, rows)
         made = wanted.forecaster.predict(problem.panel, rows)
         assert all(np.allclose(found[uid], made[uid], rtol=1e-9) for uid in rows)
 
@@ -251,9 +254,8 @@ def test_where_series_end_apart_each_block_of_each_has_a_network_with_weights_of
     problem = apart()
     _, fits = network(problem, refit=refit)
     for uid, cut in problem.blocks.items():
-        asked = np.concatenate([problem.rows(uid, block) for block in backtest.SCORED])
-        found = backtest.ask_staged(
-            fits.stages,
+        asked = np.concatenate([problem.rows(uid, block) for block in timeline.SCORED])
+        found = fits.timeline.predict(
             problem.panel,
             {uid: asked},
             lambda one, _, rows: {
@@ -268,12 +270,14 @@ def test_where_series_end_apart_each_block_of_each_has_a_network_with_weights_of
 def test_a_series_that_begins_late_keeps_its_first_fit_until_it_has_more_rows():
     problem = apart(400)
     one = Candidate("it", spec("theta", refit=5), "baseline", None)
-    fits = backtest.all_stages(
+    fits = timeline.fit_through_time(
         problem, one.spec, partial(backtest.fit_twice, candidate=one, seed=0, budget=ONCE)
     )
-    begin, moments = problem.panel.by_id["south"].ds[0], backtest.refit_moments(problem, one.spec)
+    begin, moments = problem.panel.by_id["south"].ds[0], refit_cutoffs(problem, one.spec)
     early = [
-        stage.forecaster for stage in fits.stages if stage.since in moments and stage.since < begin
+        stage.forecaster
+        for stage in fits.timeline.fits
+        if stage.first_cutoff in moments and stage.first_cutoff < begin
     ]
     first = fits.first.forecaster.statistical
     assert early and all(one.statistical["south"] == first["south"] for one in early)
@@ -297,7 +301,7 @@ def crossed(problem, **options):
             final,
         )
 
-    return backtest.all_stages(problem, ridge.spec, again)
+    return timeline.fit_through_time(problem, ridge.spec, again)
 
 
 def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
@@ -306,7 +310,7 @@ def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
     for uid in problem.blocks:
         rows = problem.rows(uid, "validation")
         stretch = np.searchsorted(starts, problem.panel.by_id[uid].ds[rows], side="right") - 1
-        found = predicted(fits.stages, problem.panel, {uid: rows})[uid]
+        found = predicted(fits.timeline, problem.panel, {uid: rows})[uid]
         assert set(stretch) == set(range(STRETCHES))
         for number in range(STRETCHES):
             own = rows[stretch == number]
@@ -314,7 +318,7 @@ def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
             np.testing.assert_allclose(found[stretch == number], wanted, rtol=1e-12)
         for block in ("calibration", "test"):
             rows = problem.rows(uid, block)
-            found = predicted(fits.stages, problem.panel, {uid: rows})[uid]
+            found = predicted(fits.timeline, problem.panel, {uid: rows})[uid]
             np.testing.assert_array_equal(
                 found, fits.final.forecaster.predict(problem.panel, {uid: rows})[uid]
             )
@@ -324,12 +328,12 @@ def test_a_later_fit_goes_before_what_the_other_stretches_chose():
     problem = daily()
     rows = problem.rows("a", "validation")
     fits = crossed(problem, refit=20)
-    moments = backtest.refit_moments(problem, spec("ridge", refit=20))
+    moments = refit_cutoffs(problem, spec("ridge", refit=20))
     assert fits.refits == len(moments) and moments[0] < problem.panel.by_id["a"].ds[rows[-1]]
     after = rows[problem.panel.by_id["a"].ds[rows] >= moments[0]]
     plain = fitted(problem, spec("ridge", refit=20))
     found, wanted = (
-        predicted(stages, problem.panel, {"a": after})["a"] for stages in (fits.stages, plain)
+        predicted(stages, problem.panel, {"a": after})["a"] for stages in (fits.timeline, plain)
     )
     np.testing.assert_array_equal(found, wanted)
 
@@ -385,25 +389,27 @@ def network(problem, **options):
         )
         return replace(first, elsewhere=tuple(own)), marked
 
-    return one.spec, backtest.all_stages(problem, one.spec, again)
+    return one.spec, timeline.fit_through_time(problem, one.spec, again)
 
 
 @pytest.mark.parametrize("often", [7, 20, 90])
 def test_a_network_fitted_again_has_the_weights_of_its_time_and_the_newest_linear_part(often):
     problem = daily()
     entry, fits = network(problem, refit=often)
-    moments, starts = backtest.refit_moments(problem, entry), stretch_starts(problem)
+    moments, starts = refit_cutoffs(problem, entry), stretch_starts(problem)
     end = problem.panel.by_id["a"].ds[problem.blocks["a"].validation[1] - 1]
     assert fits.refits == len(moments) and {*moments, *starts, end} == {
-        stage.since for stage in fits.stages[1:]
+        stage.first_cutoff for stage in fits.timeline.fits[1:]
     }
-    for stage in fits.stages[1:]:
-        stretch = np.searchsorted(starts, stage.since, side="right") - 1
-        assert stage.forecaster.weights["stretch"] == (stretch if stage.since < end else STRETCHES)
-        fit, known = (fits.first, starts[0]) if stage.since < end else (fits.final, end)
-        newest = max((m for m in moments if known < m <= stage.since), default=None)
+    for stage in fits.timeline.fits[1:]:
+        stretch = np.searchsorted(starts, stage.first_cutoff, side="right") - 1
+        assert stage.forecaster.weights["stretch"] == (
+            stretch if stage.first_cutoff < end else STRETCHES
+        )
+        fit, known = (fits.first, starts[0]) if stage.first_cutoff < end else (fits.final, end)
+        newest = max((m for m in moments if known < m <= stage.first_cutoff), default=None)
         skip = (
-            backtest.known_at(problem, entry, newest).skip("linear", problems.HORIZON)
+            known_at(problem, entry, newest).skip("linear", problems.HORIZON)
             if newest
             else fit.forecaster.skip
         )
@@ -424,11 +430,11 @@ def test_a_network_trained_anew_has_other_weights_at_every_moment():
         )
         return backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), first=first)
 
-    fits = backtest.all_stages(problem, one.spec, again)
+    fits = timeline.fit_through_time(problem, one.spec, again)
     later = [
         stage.forecaster.weights
-        for stage in fits.stages
-        if stage.since in backtest.refit_moments(problem, one.spec)
+        for stage in fits.timeline.fits
+        if stage.first_cutoff in refit_cutoffs(problem, one.spec)
     ]
     assert len(later) == fits.refits > 1
     assert len(
@@ -459,3 +465,21 @@ def test_weights_are_trained_anew_only_where_a_later_fit_repeats_its_steps(optio
 def test_a_window_without_a_policy_is_refused():
     with pytest.raises(InputError, match="refit_window: sliding has no effect with refit: never"):
         spec(refit_window="sliding")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"family": "ridge", "refit": 20},
+        {"family": "ridge"},
+        {"family": "ffnn", "units": 2, "refit": 20},
+    ],
+)
+def test_no_fit_of_the_timeline_has_seen_a_row_behind_a_cutoff_that_it_forecasts(options):
+    problem = daily()
+    one = Candidate("it", spec(**options), "shipped", "linear")
+    again = partial(backtest.fit_twice, candidate=one, seed=0, budget=Budget(2, 1))
+    fits = timeline.fit_through_time(problem, one.spec, again).timeline
+    rows = np.concatenate([problem.rows("a", block) for block in timeline.SCORED])
+    for cutoff in problem.panel.by_id["a"].ds[rows]:
+        assert fits.fit_at("a", cutoff).fitted_until["a"] <= cutoff

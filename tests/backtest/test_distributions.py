@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import scoringrules
 
-from forecast.backtest.backtest import Stage, forecast_blocks, with_distributions
+from forecast.backtest.backtest import forecast_blocks, forecast_distributions
+from forecast.backtest.timeline import FitTimeline
 from forecast.comparison import metrics
 from forecast.comparison.distribution_scores import COLUMNS, FILE, distribution_scores
 from forecast.config.paths import ProjectPaths
@@ -26,10 +27,18 @@ from tests.support.records import run_record
 SHOPS = problems.shops()
 
 
+def single(forecaster):
+    """A timeline of one fit."""
+    return FitTimeline.of_single(forecaster, SHOPS.panel)
+
+
 def distributions(family, head, seed=0):
     model = heads.forecaster(family, head, stirred=1.0 + 0.1 * seed)
-    return with_distributions(
-        [Stage(model)], SHOPS, forecast_blocks([Stage(model)], SHOPS, seed), seed=seed
+    return forecast_distributions(
+        single(model),
+        SHOPS,
+        forecast_blocks(single(model), SHOPS, seed),
+        seed=seed,
     )
 
 
@@ -84,8 +93,11 @@ def block(part, uid="north", output="sales"):
 
 def test_a_point_model_leaves_no_table():
     assert (
-        with_distributions(
-            [Stage(point_forecaster("gru", "linear"))], SHOPS, pd.DataFrame(), seed=0
+        forecast_distributions(
+            single(point_forecaster("gru", "linear")),
+            SHOPS,
+            pd.DataFrame(),
+            seed=0,
         )
         is None
     )
@@ -93,8 +105,8 @@ def test_a_point_model_leaves_no_table():
 
 def test_the_table_has_the_rows_of_the_forecasts_and_its_median_is_the_forecast():
     model = heads.forecaster("gru", "gaussian")
-    forecasts = forecast_blocks([Stage(model)], SHOPS, 0)
-    table = with_distributions([Stage(model)], SHOPS, forecasts, seed=0)
+    forecasts = forecast_blocks(single(model), SHOPS, 0)
+    table = forecast_distributions(single(model), SHOPS, forecasts, seed=0)
     keys = ["unique_id", "cutoff", "step", "ds", "block", "seed", "output", "y"]
     pd.testing.assert_frame_equal(table[keys].reset_index(drop=True), forecasts[keys])
     np.testing.assert_allclose(table["q_0.5"], forecasts["y_hat"], rtol=1e-6)
@@ -200,4 +212,9 @@ def test_paths_that_diverge_are_a_failed_model():
         ModelFailure,
         match="Quantiles of series 'north' are not finite: the paths of the model diver",
     ):
-        with_distributions([Stage(wild)], SHOPS, forecast_blocks([Stage(calm)], SHOPS, 0), seed=0)
+        forecast_distributions(
+            single(wild),
+            SHOPS,
+            forecast_blocks(single(calm), SHOPS, 0),
+            seed=0,
+        )

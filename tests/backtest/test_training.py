@@ -13,9 +13,10 @@ import pytest
 
 from forecast import models
 from forecast.backtest import backtest, training
-from forecast.backtest.backtest import Stage, load_problem
+from forecast.backtest.backtest import load_problem
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
+from forecast.backtest.timeline import FitTimeline
 from forecast.backtest.training import Run, train
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import StudyRecord, Trial
@@ -393,7 +394,9 @@ def test_the_forecasts_of_every_block_stand_in_one_long_frame(prepared):
     forecaster = backtest.fit(
         problem, NAIVE.spec, skip=None, seed=0, budget=Budget(0, 1)
     ).forecaster
-    table = backtest.forecast_blocks([Stage(forecaster)], problem, seed=0)
+    table = backtest.forecast_blocks(
+        FitTimeline.of_single(forecaster, problem.panel), problem, seed=0
+    )
     names = [
         "unique_id",
         "cutoff",

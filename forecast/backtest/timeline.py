@@ -1,0 +1,314 @@
+"""When a model is fitted again in a backtest, and which of its fits forecasts a cutoff.
+
+A fit at a cutoff is given a problem that ends there, so nothing later can enter it. How often a
+model is fitted again is its policy (`refit` in configs/models.yaml):
+
+    never      not again
+    monthly    at the first cutoff of every calendar month
+    k          at every k-th cutoff
+
+`expanding` fits on everything from the first row on, `sliding` on as many rows as the first fit on
+train and validation had. What the first fit selected on validation (lags, penalties, steps, trees)
+and its units stay.
+
+    train      | validation                | calibration | test ...
+    first fit ─► until the first refit; by fold: a fit stopped on the other folds
+    final fit, on train and validation ────► until the first refit
+    refit at a cutoff ──────────────────────────────► until the next refit
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from forecast.data.panel import Panel
+from forecast.data.splits import Blocks
+from forecast.forecaster import Fitted, Forecaster, Problem
+from forecast.models.base import ModelSpec
+from forecast.models.problem import stretch_starts
+
+SCORED = ("validation", "calibration", "test")
+"""The blocks whose every cutoff is forecast."""
+BEGINNING, NEVER = np.datetime64(1 - 2**63, "ns"), np.datetime64(2**63 - 1, "ns")
+"""Before and after every cutoff."""
+
+Frequency = Literal["never", "monthly"] | int
+Predictor = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
+"""(forecaster, panel, rows by series) -> values by series, the first axis that of the rows."""
+FitTwice = Callable[..., tuple[Fitted, Fitted]]
+"""(problem, initial=weights or first=fit) -> the fit on its train rows (or `first`), and the fit on
+train and validation rows together; the same object where the model is not fitted again.
+"""
+Step = tuple[np.datetime64, Forecaster]
+"""The first cutoff that a forecaster forecasts, and the forecaster."""
+
+
+@dataclass(frozen=True)
+class RefitSchedule:
+    """The rising cutoffs at which a model is fitted again, and what data it may see there."""
+
+    cutoffs: tuple[np.datetime64, ...]
+    is_sliding: bool = False
+
+    @classmethod
+    def of(
+        cls, frequency: Frequency, cutoffs: np.ndarray, *, is_sliding: bool = False
+    ) -> RefitSchedule:
+        """Of rising `cutoffs` the first of every month, or every k-th, without the very first."""
+        if frequency == "never":
+            refits = cutoffs[:0]
+        elif frequency == "monthly":
+            months = cutoffs.astype("datetime64[M]")
+            refits = cutoffs[1:][months[1:] != months[:-1]]
+        else:
+            refits = cutoffs[frequency::frequency]
+        return cls(tuple(refits), is_sliding)
+
+    @classmethod
+    def of_spec(cls, spec: ModelSpec, cutoffs: np.ndarray) -> RefitSchedule:
+        """By the policy of `spec`, over the rising `cutoffs` of a backtest."""
+        frequency, window = spec.policy
+        return cls.of(frequency, cutoffs, is_sliding=window == "sliding")
+
+    @classmethod
+    def of_problem(cls, spec: ModelSpec, problem: Problem) -> RefitSchedule:
+        """By the policy of `spec`, over every cutoff of the scored blocks of all series."""
+        cutoffs = [
+            series.ds[problem.rows(series.unique_id, block)]
+            for series in problem.panel.series
+            for block in SCORED
+        ]
+        return cls.of_spec(spec, np.unique(np.concatenate(cutoffs)))
+
+    @property
+    def first(self) -> np.datetime64:
+        """The first refit; `NEVER` where there is none."""
+        return self.cutoffs[0] if self.cutoffs else NEVER
+
+    def after(self, cutoff: np.datetime64) -> tuple[np.datetime64, ...]:
+        """The refits that come after `cutoff`."""
+        return tuple(refit for refit in self.cutoffs if refit > cutoff)
+
+    def problem_at(self, problem: Problem, cutoff: np.datetime64) -> Problem:
+        """The problem as it was known at `cutoff`: every row up to it, or the window of them, as
+        train rows; no other blocks; the same choices and units.
+        """
+        known_series, blocks = [], {}
+        for series in problem.panel.series:
+            stop = int((series.ds <= cutoff).sum())
+            whole = problem.blocks[series.unique_id]
+            start = 0
+            if self.is_sliding:
+                start = max(stop - (whole.validation[1] - whole.train[0]), 0)
+            planned = len(series.future) - len(series)
+            known_series.append(
+                replace(
+                    series,
+                    ds=series.ds[:stop],
+                    values=series.values[:stop],
+                    future=series.future[: stop + planned],
+                )
+            )
+            blocks[series.unique_id] = Blocks((start, stop), *[(stop, stop)] * 3)
+        panel = replace(problem.panel, series=tuple(known_series))
+        return problem.with_rows(panel, blocks, (cutoff, self.is_sliding))
+
+    def last_rows(
+        self, problem: Problem, cutoff: np.datetime64, before: Mapping[str, np.datetime64]
+    ) -> dict[str, np.datetime64]:
+        """By series the time of the last row that a fit in use at `cutoff` has seen: that of the
+        newest refit, or of `before`, the rows of the fit that it follows.
+        """
+        known = [refit for refit in self.cutoffs if refit <= cutoff]
+        last_rows = dict(before)
+        for series in problem.panel.series if known else ():
+            uid, stop = series.unique_id, int((series.ds <= known[-1]).sum())
+            if stop:
+                last_rows[uid] = max(series.ds[stop - 1], before.get(uid, BEGINNING))
+        return last_rows
+
+
+@dataclass(frozen=True)
+class DatedFit:
+    """A fitted model, the data that entered it, and the cutoffs that it forecasts."""
+
+    forecaster: Forecaster
+    first_cutoffs: Mapping[str, np.datetime64]
+    """By series the first cutoff that it forecasts; it forecasts none of a series that is not
+    named.
+    """
+    fitted_until: Mapping[str, np.datetime64]
+    """By series the last row that its parameters were fitted to."""
+    is_for_validation: bool = False
+    """Whether it forecasts the validation block alone."""
+
+    @property
+    def first_cutoff(self) -> np.datetime64:
+        """The first cutoff that it forecasts of any series."""
+        return min(self.first_cutoffs.values())
+
+
+@dataclass(frozen=True)
+class FitTimeline:
+    """Which fit forecasts a cutoff of a series: of those that begin there or earlier, the one that
+    begins last.
+
+    `fits`: in the order of their first cutoffs; of two that begin together the later one counts.
+    """
+
+    fits: tuple[DatedFit, ...]
+
+    @classmethod
+    def of_single(cls, forecaster: Forecaster, panel: Panel) -> FitTimeline:
+        """One forecaster for every cutoff of `panel`."""
+        first_cutoffs = dict.fromkeys(panel.by_id, BEGINNING)
+        return cls((DatedFit(forecaster, first_cutoffs, fitted_until={}),))
+
+    def fit_numbers(self, unique_id: str, cutoffs: np.ndarray) -> np.ndarray:
+        """(n,): the place in `fits` of the fit that forecasts each of `cutoffs` (n,)."""
+        places = [i for i, fit in enumerate(self.fits) if unique_id in fit.first_cutoffs]
+        begins = np.array([self.fits[i].first_cutoffs[unique_id] for i in places])
+        order = np.argsort(begins, kind="stable")
+        newest = np.searchsorted(begins[order], cutoffs, side="right") - 1
+        return np.array(places)[order[newest]]
+
+    def fit_at(self, unique_id: str, cutoff: np.datetime64) -> DatedFit:
+        """The fit that forecasts `cutoff` of a series."""
+        return self.fits[self.fit_numbers(unique_id, np.array([cutoff]))[0]]
+
+    def serving_fit(self, test_start: np.datetime64) -> DatedFit:
+        """The newest fit that begins by `test_start`, so that it has seen no target after it."""
+        begun = [
+            fit for fit in self.fits if not fit.is_for_validation and fit.first_cutoff <= test_start
+        ]
+        return begun[-1]
+
+    def predict(
+        self,
+        panel: Panel,
+        rows: Mapping[str, np.ndarray],
+        predictor: Predictor = Forecaster.predict,
+    ) -> dict[str, np.ndarray]:
+        """(n, ...) by series: what `predictor` makes at `rows` (n,) with the fit of each cutoff.
+
+        Without a predictor the point forecasts (n, H, O) in raw units.
+        """
+        numbers = {
+            uid: self.fit_numbers(uid, panel.by_id[uid].ds[cutoff_rows])
+            for uid, cutoff_rows in rows.items()
+        }
+        values = dict[str, np.ndarray]()
+        for number, fit in enumerate(self.fits):
+            fit_rows = {uid: each[numbers[uid] == number] for uid, each in rows.items()}
+            if number > 0:  # the first predicts for every series, so that each has its shape
+                fit_rows = {uid: each for uid, each in fit_rows.items() if len(each)}
+            for uid, part in predictor(fit.forecaster, panel, fit_rows).items():
+                if uid not in values:
+                    values[uid] = np.empty((len(rows[uid]), *part.shape[1:]), part.dtype)
+                values[uid][numbers[uid] == number] = part
+        return values
+
+
+@dataclass(frozen=True)
+class SeedFits:
+    """Every fit of one candidate and seed in a backtest.
+
+    `first` saw the train rows, `final` train and validation rows; they are the same object where
+    the model is not fitted again.
+    """
+
+    first: Fitted
+    final: Fitted
+    timeline: FitTimeline
+    refits: int
+    newest: Forecaster | None = None
+    """What serves where it is a refit: the newest fit that has seen no target of the test block."""
+
+
+def fit_through_time(
+    problem: Problem,
+    spec: ModelSpec,
+    fit_twice: FitTwice,
+    *,
+    initial: dict[str, np.ndarray] | None = None,
+) -> SeedFits:
+    """Fit `spec` on the train rows, on train and validation rows, and at each of its refits.
+
+    The first fit forecasts the validation block, each fold with the weights that the other folds
+    selected; the second what follows in each series; a refit everything from its cutoff on. A
+    network that keeps its weights goes on with those of the first two fits, and has a newer linear
+    skip from each refit on.
+    """
+    first, final = fit_twice(problem, initial=initial)
+    schedule = RefitSchedule.of_problem(spec, problem)
+    validation_ends = block_ends(problem, "validation")
+    has_final = final is not first
+
+    def refit(cutoff: np.datetime64, forecaster: Forecaster) -> Forecaster:
+        known = schedule.problem_at(problem, cutoff)
+        return fit_twice(known, first=replace(first, forecaster=forecaster))[1].forecaster
+
+    in_validation: list[Step] = [(BEGINNING, first.forecaster)]
+    in_validation += zip(stretch_starts(problem), first.elsewhere, strict=False)
+    behind = [(min(validation_ends.values()), final.forecaster)] if has_final else []
+    whole_refits: list[Step] = []
+    if spec.keeps_weights:
+        last_end = max(validation_ends.values())
+        early = [cutoff for cutoff in schedule.cutoffs if not has_final or cutoff < last_end]
+        late = schedule.after(min(validation_ends.values()))
+        in_validation = _renew_skips(in_validation, early, refit)
+        behind = _renew_skips(behind, late, refit)
+    else:
+        whole_refits = [(cutoff, refit(cutoff, first.forecaster)) for cutoff in schedule.cutoffs]
+        in_validation = [step for step in in_validation if step[0] < schedule.first]
+
+    fits = []
+    for begin, forecaster in in_validation:
+        begins = dict.fromkeys(validation_ends, begin)
+        if has_final:
+            begins = {uid: begin for uid, end in validation_ends.items() if begin < end}
+        fitted_until = schedule.last_rows(problem, begin, block_ends(problem, "train"))
+        fits.append(DatedFit(forecaster, begins, fitted_until, is_for_validation=has_final))
+    for begin, forecaster in behind:
+        begins = {uid: max(begin, end) for uid, end in validation_ends.items()}
+        fitted_until = schedule.last_rows(problem, begin, validation_ends)
+        fits.append(DatedFit(forecaster, begins, fitted_until))
+    for begin, forecaster in whole_refits:
+        begins = dict.fromkeys(validation_ends, begin)
+        fitted_until = schedule.last_rows(problem, begin, {})
+        fits.append(DatedFit(forecaster, begins, fitted_until))
+    timeline = FitTimeline(tuple(sorted(fits, key=lambda fit: fit.first_cutoff)))
+    newest = None
+    if schedule.cutoffs:
+        test_start = min(block_ends(problem, "calibration").values())
+        serving = timeline.serving_fit(test_start).forecaster
+        newest = serving if serving is not final.forecaster else None
+    return SeedFits(first, final, timeline, len(schedule.cutoffs), newest)
+
+
+def _renew_skips(
+    steps: Sequence[Step],
+    refits: Sequence[np.datetime64],
+    refit: Callable[[np.datetime64, Forecaster], Forecaster],
+) -> list[Step]:
+    """The rising `steps`, and one more at each of `refits`, with the skip of the newest refit."""
+    if not steps:
+        return []
+    renewed = []
+    for cutoff in sorted({*refits, *(begin for begin, _ in steps)}):
+        forecaster = [forecaster for begin, forecaster in steps if begin <= cutoff][-1]
+        known = [refit_cutoff for refit_cutoff in refits if refit_cutoff <= cutoff]
+        renewed.append((cutoff, refit(known[-1], forecaster) if known else forecaster))
+    return renewed
+
+
+def block_ends(problem: Problem, block: str) -> dict[str, np.datetime64]:
+    """By series the time of the last row of `block`."""
+    return {
+        uid: problem.panel.by_id[uid].ds[blocks.range(block)[1] - 1]
+        for uid, blocks in problem.blocks.items()
+    }
