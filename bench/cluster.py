@@ -34,6 +34,7 @@ from distributed import LocalCluster
 
 from bench.results_file import ROOT
 from forecast.system import cluster, files, workers
+from forecast.system.work import WorkItem, WorkOutcome
 
 WORKERS = 16
 IDEAL = 20.0
@@ -63,7 +64,7 @@ def durations(folder: Path | None) -> np.ndarray:
     return np.sort(known)[::-1]
 
 
-def timed(tasks: list[workers.Task]) -> tuple[float, list[workers.Outcome]]:
+def timed(tasks: list[WorkItem]) -> tuple[float, list[WorkOutcome]]:
     begun = time.perf_counter()
     done = list(workers.run(tasks, jobs=2))
     assert not any(outcome.error for outcome in done)
@@ -75,8 +76,8 @@ def trivial(number: int) -> None:
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
     ) as here:
         os.environ[cluster.VARIABLE] = here.scheduler_address
-        start, _ = timed([workers.Task("first", nothing, (0,))])
-        took, _ = timed([workers.Task(str(n), nothing, (n,)) for n in range(number)])
+        start, _ = timed([WorkItem("first", nothing, (0,))])
+        took, _ = timed([WorkItem(str(n), nothing, (n,)) for n in range(number)])
     print(
         f"{number} trivial tasks on two workers: {took:.1f} s, {1e3 * (took - start) / number:.2f}"
         " ms a task"
@@ -94,10 +95,8 @@ def sixteen(seconds: np.ndarray, drawn: Path) -> None:
     }
     with LocalCluster(n_workers=WORKERS, threads_per_worker=1, **about) as here:
         os.environ[cluster.VARIABLE] = here.scheduler_address
-        timed([workers.Task(f"warm {n}", sleeping, (0.1,)) for n in range(WORKERS)])
-        took, done = timed(
-            [workers.Task(str(n), sleeping, (float(s),)) for n, s in enumerate(seconds)]
-        )
+        timed([WorkItem(f"warm {n}", sleeping, (0.1,)) for n in range(WORKERS)])
+        took, done = timed([WorkItem(str(n), sleeping, (float(s),)) for n, s in enumerate(seconds)])
     print(
         f"{len(seconds)} tasks on {WORKERS} workers: {took:.2f} s, {IDEAL / took:.2f} of the ideal"
     )

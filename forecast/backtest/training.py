@@ -51,6 +51,7 @@ from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
 from forecast.models.base import ModelSpec
 from forecast.system import files, workers
 from forecast.system.stage import progress
+from forecast.system.work import WorkItem
 
 ENGINE = "forecast.backtest.backtest"
 BY_SERIES, SERIES_A_TASK = "statistical", 500
@@ -177,7 +178,7 @@ def _compute(
     ordered = [part for part in found if not (part.folder / "fit.json").exists()]
     by_title = {job.title: job for job in ordered}
     tasks = [
-        workers.Task(
+        WorkItem(
             name=job.title,
             function=fit_and_forecast,
             arguments=(

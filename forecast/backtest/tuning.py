@@ -28,6 +28,7 @@ from forecast.data.records import StudyRecord
 from forecast.forecaster import Budget, fit
 from forecast.system import files, postgres, workers
 from forecast.system.stage import progress
+from forecast.system.work import WorkItem
 
 ENGINE = "forecast.forecaster.fitting"
 BLOCKS = ("train", "validation")
@@ -101,9 +102,7 @@ def tune(
     # the lock is a part of a study's key
     reads = (*plan.place.reads, plan.place.paths.requirements)
     tasks = [
-        workers.Task(
-            c.name, study, (plan, c), load_engine if c.spec.uses_tensorflow else None, reads
-        )
+        WorkItem(c.name, study, (plan, c), load_engine if c.spec.uses_tensorflow else None, reads)
         for c in ordered
     ]
     outcomes = []

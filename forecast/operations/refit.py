@@ -30,6 +30,7 @@ from forecast.forecaster import Budget, Problem
 from forecast.system import files, workers
 from forecast.system.errors import InputError
 from forecast.system.stage import run_stage
+from forecast.system.work import WorkItem
 
 
 def main(
@@ -112,7 +113,7 @@ def refit_on_all_data(
 
 def _task(
     problem: Problem, candidate: Candidate, seed: int, steps: Budget, folder: Path
-) -> workers.Task:
+) -> WorkItem:
     network = candidate.spec.uses_tensorflow
     arguments = (
         problem,
@@ -122,7 +123,7 @@ def _task(
         folder / f"seed-{seed}",
     )
     prepare = load_engine if network else None
-    return workers.Task(
+    return WorkItem(
         f"{candidate.name} seed {seed}", fit_seed, arguments, prepare, writes=arguments[-1]
     )
 

@@ -39,7 +39,7 @@ from forecast.system.errors import BusyError, ForecastError, InputError, counted
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-    from forecast.system.workers import Task
+    from forecast.system.work import WorkItem
 
 VARIABLE = "FORECAST_CLUSTER"
 WAIT_SECONDS, START_SECONDS = 10, 60
@@ -92,8 +92,8 @@ def address() -> str:
 
 
 def outcomes(
-    function: Callable[[Task], Any], tasks: Sequence[Task], where: str
-) -> Iterator[tuple[Task, Any]]:
+    function: Callable[[WorkItem], Any], tasks: Sequence[WorkItem], where: str
+) -> Iterator[tuple[WorkItem, Any]]:
     """Each task with what `function` returned of it, or with the `ForecastError` that ended it, as
     they are ready.
 
@@ -102,7 +102,7 @@ def outcomes(
     """
     kept = "What is finished is kept; start one and run the same command again."
     with _connected(where) as client:
-        out: dict[Future, Task] = {}
+        out: dict[Future, WorkItem] = {}
         try:
             shared = _checked(client, tasks)
             submit = partial(_submitted, client, function, None if shared else {})
@@ -201,7 +201,7 @@ def identity() -> dict[str, str]:
     }
 
 
-def _checked(client: Client, tasks: Sequence[Task]) -> bool:
+def _checked(client: Client, tasks: Sequence[WorkItem]) -> bool:
     """Whether every worker sees this machine's files; `InputError` for one that computes otherwise
     or lacks memory.
     """
@@ -259,9 +259,9 @@ def _needed(reads: tuple[Path, ...], engine: bool) -> int:
 
 def _submitted(
     client: Client,
-    function: Callable[[Task], Any],
+    function: Callable[[WorkItem], Any],
     sent: dict[Path, Future] | None,
-    some: list[tuple[int, Task]],
+    some: list[tuple[int, WorkItem]],
 ) -> list[Future]:
     """`sent`: what the workers were given by now; None where they see this machine's files."""
     tasks = [_moved(task, Path.absolute) for _, task in some]
@@ -294,10 +294,10 @@ def _as_here(
 def _as_completed(
     client: Client,
     submit: Callable[..., list[Future]],
-    tasks: Sequence[Task],
-    out: dict[Future, Task],
+    tasks: Sequence[WorkItem],
+    out: dict[Future, WorkItem],
     shared: bool,
-) -> Iterator[tuple[Task, Any]]:
+) -> Iterator[tuple[WorkItem, Any]]:
     """`out` always has what is with the scheduler."""
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
@@ -375,7 +375,7 @@ def _call_off(client: Client, left: list[Future]) -> None:
 
 
 def _elsewhere(
-    function: Callable[[Task], Any], task: Task, sent: list[tuple[str, Blob]]
+    function: Callable[[WorkItem], Any], task: WorkItem, sent: list[tuple[str, Blob]]
 ) -> tuple[Any, Blob]:
     """On a worker without this machine's disk: its copy of the files, the function, and what it
     wrote.
@@ -396,7 +396,7 @@ def _elsewhere(
     return value, blob
 
 
-def _written(task: Task, value: Any, blob: Blob) -> Any:
+def _written(task: WorkItem, value: Any, blob: Blob) -> Any:
     if task.writes is not None and blob:
         with files.atomic_directory(task.writes) as temporary:
             for name, content in blob.items():

@@ -13,55 +13,21 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any, TypeVar
 
 from forecast.system import cluster
 from forecast.system.errors import ForecastError
 from forecast.system.processes import prepare_worker
 from forecast.system.stage import count_startup
+from forecast.system.work import WorkItem, WorkOutcome
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Task:
-    """A module-level function and its arguments under a name for people.
-
-    `prepare` runs before it and should do its work once per process, such as a long import; it
-    counts as start-up. `reads`: the files and folders that it needs, `writes`: the folder that it
-    fills, for workers without this disk.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    prepare: Callable[[], None] | None = None
-    reads: tuple[Path, ...] = ()
-    writes: Path | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a task returned, or why it did not: the message of a `ForecastError`, or the traceback
-    of a bug.
-
-    `startup`: CPU seconds that its process spent on imports before it; `kind`: `kind_of_machine`
-    there.
-    """
-
-    name: str
-    value: Any = None
-    error: str = ""
-    exit_code: int = 0
-    startup: float = 0.0
-    kind: str = ""
-
-
-def run(tasks: Sequence[Task], *, jobs: int) -> Iterator[Outcome]:
+def run(tasks: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
     """Outcomes as they are ready.
 
     A failing task never stops the others; Ctrl-C stops all at once.
@@ -77,7 +43,7 @@ def run(tasks: Sequence[Task], *, jobs: int) -> Iterator[Outcome]:
         yield outcome
 
 
-def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
+def _outcomes(tasks: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
     if min(jobs, len(tasks)) == 1:  # no process to prepare: Ctrl-C stays with the one that is here
         yield from (_attempt(task) for task in tasks)
         return
@@ -92,12 +58,12 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
         yield from parallel(joblib.delayed(_in_worker)(task) for task in tasks)
 
 
-def _on_cluster(tasks: Sequence[Task], where: str) -> Iterator[Outcome]:
+def _on_cluster(tasks: Sequence[WorkItem], where: str) -> Iterator[WorkOutcome]:
     for task, found in cluster.outcomes(_attempt, tasks, where):
         yield (
             found
-            if isinstance(found, Outcome)
-            else Outcome(task.name, error=str(found), exit_code=1)
+            if isinstance(found, WorkOutcome)
+            else WorkOutcome(task.name, error=str(found), exit_code=1)
         )
 
 
@@ -144,7 +110,7 @@ def close_pool() -> None:
         executor.terminate(kill_workers=True)
 
 
-def raise_failures(outcomes: Sequence[Outcome], *, what: str) -> None:
+def raise_failures(outcomes: Sequence[WorkOutcome], *, what: str) -> None:
     """One error naming every task that failed, after all the others have finished."""
     failed = [o for o in outcomes if o.error]
     if not failed:
@@ -159,7 +125,7 @@ def raise_failures(outcomes: Sequence[Outcome], *, what: str) -> None:
 _prepared = False
 
 
-def _in_worker(task: Task) -> Outcome:
+def _in_worker(task: WorkItem) -> WorkOutcome:
     global _prepared
     started = 0.0
     if not _prepared:
@@ -188,7 +154,7 @@ def one_thread() -> Any:
     return _libraries(len(sys.modules)).limit(limits=1)
 
 
-def _attempt(task: Task) -> Outcome:
+def _attempt(task: WorkItem) -> WorkOutcome:
     before = time.process_time()
     startup = 0.0
     try:
@@ -196,10 +162,10 @@ def _attempt(task: Task) -> Outcome:
             task.prepare()
             startup = time.process_time() - before
         with one_thread():
-            return Outcome(
+            return WorkOutcome(
                 task.name, task.function(*task.arguments), startup=startup, kind=kind_of_machine()
             )
     except ForecastError as error:
-        return Outcome(task.name, error=str(error), exit_code=error.exit_code, startup=startup)
+        return WorkOutcome(task.name, error=str(error), exit_code=error.exit_code, startup=startup)
     except Exception:  # noqa: BLE001  (the boundary of a task: a bug is reported with the others' results kept)
-        return Outcome(task.name, error=traceback.format_exc(), exit_code=1)
+        return WorkOutcome(task.name, error=traceback.format_exc(), exit_code=1)

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from forecast.audit.sandbox import Project, file_access, isolated, run
 from forecast.system import workers
 from forecast.system.errors import InputError
+from forecast.system.work import WorkItem
 from tests.support import small_project
 from tests.support.small_project import ROOT
 
@@ -38,7 +39,7 @@ def test_what_one_run_remembers_no_other_one_knows() -> None:
 
 
 def with_workers() -> list[int]:
-    tasks = [workers.Task(str(number), abs, (-number,)) for number in range(3)]
+    tasks = [WorkItem(str(number), abs, (-number,)) for number in range(3)]
     return sorted(outcome.value for outcome in workers.run(tasks, jobs=2))
 
 

@@ -25,7 +25,7 @@ import pytest
 
 from forecast.system import cluster, files, workers
 from forecast.system.errors import BusyError, InputError
-from forecast.system.workers import Task
+from forecast.system.work import WorkItem
 from tests.support.small_project import ROOT
 
 
@@ -194,13 +194,13 @@ def test_where_no_scheduler_answers_it_says_so_within_its_time(answer, monkeypat
             threading.Thread(target=answered, args=(there, answer), daemon=True).start()
         began = time.monotonic()
         with pytest.raises(BusyError, match=f"No scheduler answers at {address} within 1 s"):
-            run(Task("two", square, (2,)))
+            run(WorkItem("two", square, (2,)))
         assert time.monotonic() - began < 6
 
 
 def test_results_and_failures_are_those_of_the_cores_of_this_machine(given, monkeypatch):
     monkeypatch.setattr(cluster, "AHEAD", 6)
-    tasks = [*(Task(f"{n}", square, (n,)) for n in range(20)), Task("wrong", refuse, ())]
+    tasks = [*(WorkItem(f"{n}", square, (n,)) for n in range(20)), WorkItem("wrong", refuse, ())]
     there = run(*tasks)
     monkeypatch.delenv(cluster.VARIABLE)
     here = {o.name: o for o in workers.run(tasks, jobs=1)}
@@ -211,7 +211,7 @@ def test_results_and_failures_are_those_of_the_cores_of_this_machine(given, monk
 
 def test_a_cluster_for_the_time_of_a_stage_needs_nobody_who_runs_one(monkeypatch, capfd):
     monkeypatch.setenv(cluster.VARIABLE, "local:1")
-    assert run(Task("three", square, (3,)))["three"].value == 9
+    assert run(WorkItem("three", square, (3,)))["three"].value == 9
     assert "cluster local:1: 1 worker, dashboard http://127.0.0.1:" in capfd.readouterr().err
 
 
@@ -222,20 +222,22 @@ def test_a_worker_keeps_the_memory_that_it_will_want_again(given, monkeypatch, w
     hundreds.
     """
     monkeypatch.setenv(cluster.VARIABLE, where or given)
-    assert run(Task("arrays", pages_of_arrays, ()))["arrays"].value < 30_000
+    assert run(WorkItem("arrays", pages_of_arrays, ()))["arrays"].value < 30_000
 
 
 def test_a_task_whose_worker_is_killed_runs_again_and_the_others_are_kept(given, tmp_path):
     found = run(
-        Task("killed", once_killed, (tmp_path / "once", 7)),
-        *(Task(f"{n}", square, (n,)) for n in range(6)),
+        WorkItem("killed", once_killed, (tmp_path / "once", 7)),
+        *(WorkItem(f"{n}", square, (n,)) for n in range(6)),
     )
     assert found["killed"].value == 7 and found["5"].value == 25
 
 
 @pytest.mark.slow
 def test_a_task_that_runs_out_of_memory_on_every_worker_has_failed_by_name(given):
-    found = run(Task("too large", hungry, ()), *(Task(f"{n}", square, (n,)) for n in range(6)))
+    found = run(
+        WorkItem("too large", hungry, ()), *(WorkItem(f"{n}", square, (n,)) for n in range(6))
+    )
     assert "too large: every worker process that ran it died" in found["too large"].error
     assert "--memory-limit" in found["too large"].error
     assert [found[f"{n}"].value for n in range(6)] == [0, 1, 4, 9, 16, 25]
@@ -248,7 +250,7 @@ def test_workers_without_this_disk_are_sent_what_they_read_and_send_back_what_th
     source, target = tmp_path / "project", tmp_path / "made" / "one"
     (source / "in").mkdir(parents=True)
     (source / "in" / "text.txt").write_text("hello ")
-    done = run(Task("copy", copied, (source, target), reads=(source,), writes=target))["copy"]
+    done = run(WorkItem("copy", copied, (source, target), reads=(source,), writes=target))["copy"]
     assert done.error == ""
     assert done.value != str(target) and not Path(done.value).exists()
     assert (target / "copy.txt").read_text().startswith("hello ")
@@ -262,7 +264,7 @@ def test_workers_without_this_disk_never_take_the_files_of_an_earlier_command(
     text.parent.mkdir()
     for content in ("first", "other"):
         text.write_text(content)
-        done = run(*(Task(f"{n}", read_on, (text,), reads=(text,)) for n in range(6)))
+        done = run(*(WorkItem(f"{n}", read_on, (text,), reads=(text,)) for n in range(6)))
         assert {outcome.value for outcome in done.values()} == {content}
 
 
@@ -273,7 +275,7 @@ def test_workers_without_this_disk_are_sent_again_what_died_with_one_of_them(
     text = tmp_path / "text.txt"
     text.write_text("hello")
     killed = [
-        Task(f"{n}", read_on, (text, Marker(str(tmp_path / f"{n}"))), reads=(text,))
+        WorkItem(f"{n}", read_on, (text, Marker(str(tmp_path / f"{n}"))), reads=(text,))
         for n in range(2)
     ]
     assert {outcome.value or outcome.error for outcome in run(*killed).values()} == {"hello"}
@@ -314,8 +316,8 @@ def test_a_worker_with_other_code_that_comes_late_is_refused_as_well(tmp_path, m
     with started(tmp_path, 1) as (address, *_):
         monkeypatch.setenv(cluster.VARIABLE, address)
         tasks = [
-            Task("fast", square, (2,)),
-            *(Task(f"{n}", slow, (tmp_path / f"{n}", 0.5)) for n in range(60)),
+            WorkItem("fast", square, (2,)),
+            *(WorkItem(f"{n}", slow, (tmp_path / f"{n}", 0.5)) for n in range(60)),
         ]
         loop = workers.run(tasks, jobs=2)
         assert next(loop).value == 4
@@ -337,7 +339,7 @@ def test_a_worker_without_this_project_is_one_sentence(tmp_path, monkeypatch):
             with pytest.raises(
                 InputError, match=r"cannot say which code it has .*ModuleNotFound.*install the same"
             ):
-                run(Task("two", square, (2,)))
+                run(WorkItem("two", square, (2,)))
 
 
 def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
@@ -362,10 +364,10 @@ def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
         settings |= {f"{role}__CERT": certificate, f"{role}__KEY": key}
     about = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
     asks = (
-        "from forecast.system.workers import Task, run; from tests.system.test_cluster import"
-        " square;"
+        "from forecast.system.work import WorkItem; from forecast.system.workers import run; from"
+        " tests.system.test_cluster import square;"
     )
-    asks += "print([o.value for o in run([Task('four', square, (4,))], jobs=2)])"
+    asks += "print([o.value for o in run([WorkItem('four', square, (4,))], jobs=2)])"
     with started(tmp_path, 1, host="tls://127.0.0.1", **about) as (address, *_):
         assert address.startswith("tls://")
 
@@ -431,7 +433,7 @@ def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatc
     with pytest.raises(
         InputError, match=f"has other packages .digest {there['packages']}, here of others"
     ):
-        run(Task("two", square, (2,)))
+        run(WorkItem("two", square, (2,)))
 
 
 def test_a_worker_with_too_little_memory_is_refused_with_both_numbers_before_anything_runs(
@@ -448,7 +450,8 @@ def test_a_worker_with_too_little_memory_is_refused_with_both_numbers_before_any
         InputError, match=r"may use 0\.6 GB; large needs about 1\.1 GB.*--memory-limit"
     ):
         run(
-            Task("fast", slow, (marker, 0)), Task("large", slow, (marker, 0), reads=(table.parent,))
+            WorkItem("fast", slow, (marker, 0)),
+            WorkItem("large", slow, (marker, 0), reads=(table.parent,)),
         )
     assert not marker.exists()
 
@@ -460,9 +463,9 @@ def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
     marker = tmp_path / "late"
     loop = workers.run(
         [
-            Task("fast", square, (2,)),
-            Task("slow", slow, (marker, 15)),
-            *[Task(f"{n}", slow, (tmp_path / f"{n}", 15)) for n in range(4)],
+            WorkItem("fast", square, (2,)),
+            WorkItem("slow", slow, (marker, 15)),
+            *[WorkItem(f"{n}", slow, (tmp_path / f"{n}", 15)) for n in range(4)],
         ],
         jobs=2,
     )
@@ -472,14 +475,15 @@ def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
     with Client(given, set_as_default=False) as client:
         assert not any(client.processing().values())
     time.sleep(1)
-    assert run(Task("two", square, (2,)))["two"].value == 4
+    assert run(WorkItem("two", square, (2,)))["two"].value == 4
     assert not marker.exists()
 
 
 def test_two_clients_at_once_get_their_own_results(given):
     script = (
-        "from forecast.system.workers import Task, run; from tests.system.test_cluster import"
-        " square;print(sorted(o.value for o in run([Task(str(n), square, (n,)) for n in range(30)],"
+        "from forecast.system.work import WorkItem; from forecast.system.workers import run;"
+        "from tests.system.test_cluster import square;"
+        "print(sorted(o.value for o in run([WorkItem(str(n), square, (n,)) for n in range(30)],"
         " jobs=2)))"
     )
     others = [
@@ -495,7 +499,8 @@ def test_a_scheduler_that_goes_away_ends_the_command_with_what_is_finished(tmp_p
     with started(tmp_path, 1) as (address, scheduler, _):
         monkeypatch.setenv(cluster.VARIABLE, address)
         loop = workers.run(
-            [Task("fast", square, (2,)), Task("slow", slow, (tmp_path / "late", 60))], jobs=2
+            [WorkItem("fast", square, (2,)), WorkItem("slow", slow, (tmp_path / "late", 60))],
+            jobs=2,
         )
         assert next(loop).value == 4
         scheduler.kill()
@@ -509,7 +514,8 @@ def test_a_cluster_whose_last_worker_went_for_good_is_not_waited_for_without_end
     with started(tmp_path, 1) as (address, _, nannies):
         monkeypatch.setenv(cluster.VARIABLE, address)
         loop = workers.run(
-            [Task("fast", square, (2,)), Task("slow", slow, (tmp_path / "late", 60))], jobs=2
+            [WorkItem("fast", square, (2,)), WorkItem("slow", slow, (tmp_path / "late", 60))],
+            jobs=2,
         )
         assert next(loop).value == 4
         wait_for(tmp_path / "late.begun")

@@ -28,7 +28,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.splits import resolve
 from forecast.forecaster import Budget
 from forecast.system import cluster, files, workers
-from forecast.system.workers import Task
+from forecast.system.work import WorkItem
 from tests.support import problems
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -74,8 +74,8 @@ def wait_for(condition: Callable[[], object], seconds: float) -> None:
 
 def test_a_straggler_holds_up_nobody(address: str, tmp_path: Path) -> None:
     tasks = [
-        Task("straggler", slow, (tmp_path / "late", 10.0)),
-        *(Task(f"{n}", quick, (n,)) for n in range(40)),
+        WorkItem("straggler", slow, (tmp_path / "late", 10.0)),
+        *(WorkItem(f"{n}", quick, (n,)) for n in range(40)),
     ]
     began, ended = time.monotonic(), {}
     for outcome in workers.run(tasks, jobs=2):
@@ -89,11 +89,11 @@ ASKS = """
 import sys
 from pathlib import Path
 from forecast.system import processes, workers
-from forecast.system.workers import Task
+from forecast.system.work import WorkItem
 from tests.system.test_cluster_faults import slow
 processes.stop_on_signals()
 folder = Path(sys.argv[1])
-tasks = [Task(f"{n}", slow, (folder / f"{n}", float(sys.argv[2]))) for n in range(6)]
+tasks = [WorkItem(f"{n}", slow, (folder / f"{n}", float(sys.argv[2]))) for n in range(6)]
 list(workers.run(tasks, jobs=2))
 """
 

@@ -13,7 +13,7 @@ import pytest
 
 from forecast.system import workers
 from forecast.system.errors import DataError, ForecastError, InputError
-from forecast.system.workers import Outcome, Task
+from forecast.system.work import WorkItem, WorkOutcome
 
 
 def square(x):
@@ -35,10 +35,10 @@ def threads():
 
 
 TASKS = [
-    Task("two", square, (2,)),
-    Task("wrong", refuse, ()),
-    Task("bug", break_down, ()),
-    Task("three", square, (3,)),
+    WorkItem("two", square, (2,)),
+    WorkItem("wrong", refuse, ()),
+    WorkItem("bug", break_down, ()),
+    WorkItem("three", square, (3,)),
 ]
 
 
@@ -50,8 +50,8 @@ def test_a_value_an_expected_error_and_a_bug_are_told_apart():
     found = outcomes(jobs=1)
     assert all(outcome.kind for outcome in found.values() if outcome.value is not None)
     found = {name: replace(outcome, kind="") for name, outcome in found.items()}
-    assert found["two"] == Outcome("two", 4)
-    assert found["wrong"] == Outcome("wrong", error="the file is wrong", exit_code=2)
+    assert found["two"] == WorkOutcome("two", 4)
+    assert found["wrong"] == WorkOutcome("wrong", error="the file is wrong", exit_code=2)
     bug = found["bug"]
     assert bug.exit_code == 1
     assert "Traceback" in bug.error and bug.error.endswith("ZeroDivisionError: a bug\n")
@@ -75,9 +75,13 @@ def test_one_process_and_two_give_the_same():
 
 
 def test_two_jobs_are_other_processes_with_one_thread_each():
-    pids = {o.value for o in workers.run([Task(str(i), os.getpid, ()) for i in range(4)], jobs=2)}
+    pids = {
+        o.value for o in workers.run([WorkItem(str(i), os.getpid, ()) for i in range(4)], jobs=2)
+    }
     assert os.getpid() not in pids
-    assert set(outcomes(2, [Task("t", threads, ()), Task("u", threads, ())])["t"].value) <= {1}
+    assert set(
+        outcomes(2, [WorkItem("t", threads, ()), WorkItem("u", threads, ())])["t"].value
+    ) <= {1}
 
 
 def blas_of_scipy() -> list[int]:
@@ -92,8 +96,9 @@ def blas_of_scipy() -> list[int]:
 def test_a_task_that_loads_scipy_has_one_thread_and_the_same_kind_of_machine() -> None:
     code = """
 from forecast.system import workers
+from forecast.system.work import WorkItem
 from tests.system.test_workers import blas_of_scipy
-tasks = [workers.Task("plain", abs, (-1,)), workers.Task("scipy", blas_of_scipy, ())]
+tasks = [WorkItem("plain", abs, (-1,)), WorkItem("scipy", blas_of_scipy, ())]
 clear = workers.kind_of_machine.cache_clear
 plain, scipy = [clear() or found for found in workers.run(tasks, jobs=1)]
 assert set(scipy.value) == {1} and plain.kind == scipy.kind, (scipy, plain.kind)
@@ -121,14 +126,14 @@ def test_without_tasks_nothing_is_started():
 
 
 def test_outcomes_without_a_failure_raise_nothing():
-    workers.raise_failures([Outcome("two", 4)], what="train shops")
+    workers.raise_failures([WorkOutcome("two", 4)], what="train shops")
 
 
 def test_all_failures_are_named_in_one_error_with_the_gravest_exit_code():
     failed = [
-        Outcome("two", 4),
-        Outcome("gru", error="no data", exit_code=DataError.exit_code),
-        Outcome("lstm", error="Traceback ...", exit_code=1),
+        WorkOutcome("two", 4),
+        WorkOutcome("gru", error="no data", exit_code=DataError.exit_code),
+        WorkOutcome("lstm", error="Traceback ...", exit_code=1),
     ]
     with pytest.raises(ForecastError) as error:
         workers.raise_failures(failed, what="train shops")
