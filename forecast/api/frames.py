@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Later
 from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data.calendars import check_calendar, grid, nearest
-from forecast.data.columns import require_given, until_seen, with_leads
+from forecast.data.columns import add_future_steps, require_given, until_seen
 from forecast.data.own_files import NUMBER, number_marks
 from forecast.data.schema import KEYS, check_frame, first_text
 from forecast.data.written_times import as_utc
@@ -123,13 +122,9 @@ def over_horizon(
     """A long frame up to its last observations, with what `plans` hold of each row's horizon as
     `<column>+<step>`.
     """
-    wanted = {
-        f"{name}+{step}": Later(column=name, step=step)
-        for name in plans
-        for step in range(1, horizon + 1)
-    }
     require_given(frame, plans, observed, where=where)
-    return until_seen(with_leads(frame, wanted, calendar, where=where), observed)
+    whole = add_future_steps(frame, plans, horizon, calendar, where=where)
+    return until_seen(whole, observed)
 
 
 def with_future(

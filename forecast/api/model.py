@@ -170,8 +170,8 @@ class Model:
         is known ahead.
         """
         task = ensemble.task
-        observed = [column.name for column in task.columns if not column.lead]
-        plans = [column.name.removesuffix("+1") for column in task.columns if column.lead == 1]
+        observed = [column.name for column in (*task.target, *task.past_exogenous)]
+        plans = [column.name for column in task.future_exogenous]
         if df is not None:
             frame = frames.long_frame(df, self.names, [*observed, *plans], task.calendar)
         elif self.dataset is not None:
@@ -186,7 +186,7 @@ class Model:
             frame = frames.with_future(frame, future_df, self.names, plans, observed, task.calendar)
         if plans and (df is not None or future_df is not None):
             where = WHERE if future_df is None else f"{WHERE} with future_df"
-            reach = max(column.lead for column in task.columns)
+            reach = max(column.steps for column in task.future_exogenous)
             frame = frames.over_horizon(frame, plans, observed, reach, task.calendar, where=where)
         if df is not None:
             check_transforms(frame, task)

@@ -77,10 +77,11 @@ def _require_packages(path: Path) -> None:
 def _channel_names(forecaster: Forecaster) -> list[str]:
     """The input channels of a window, in their order."""
     names = []
-    for column in forecaster.task.columns:
-        names.append(column.name)
-        if column.may_be_missing:
-            names += [f"{column.name} observed", f"{column.name} since"]
+    masks = forecaster.channels.mask
+    for name, mask in zip(forecaster.task.frame_names, masks, strict=True):
+        names.append(name)
+        if mask >= 0:
+            names += [f"{name} observed", f"{name} since"]
     return names
 
 
@@ -147,7 +148,7 @@ def _products_code(forecaster: Forecaster, arguments: tuple[object, ...]) -> str
     """Python source of `products_of(past, future)`, which needs nothing of this package."""
     channels = {
         **vars(forecaster.channels),
-        "leads": forecaster.channels.leads,
+        "past_channels": forecaster.channels.past_channels,
         "target_channels": forecaster.channels.target_channels,
     }
     call = (

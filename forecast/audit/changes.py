@@ -59,7 +59,7 @@ def with_plans(
     A row that `changed` lacks has none of its observations; of a plan it has zero, for a plan has
     no holes.
     """
-    names = [column.column for column in dataset.future_exogenous if column.known_ahead]
+    names = dataset.known_ahead
     if not names:
         return changed
     end = calendars.following(dataset.calendar, after, dataset.horizon)[-1]

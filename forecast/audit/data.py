@@ -119,7 +119,7 @@ def columns(panel: Panel) -> Iterator[Finding]:
     for series in panel.series:
         target = series.values[:, 0]
         for position in range(len(task.target), len(task.columns)):
-            name, column = task.columns[position].name, series.values[:, position]
+            name, column = task.frame_names[position], series.values[:, position]
             shift = _is_target(target, column)
             if shift is not None:
                 text = (
@@ -264,15 +264,15 @@ def other_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timest
     }
     for series in base.series:
         rows = raw.get(series.unique_id)
-        for position, column in enumerate(base.task.columns):
-            if rows is None or column.name not in rows:
+        for position, column in enumerate(base.task.frame_names):
+            if rows is None or column not in rows:
                 continue
-            wanted = rows[column.name].dropna()
+            wanted = rows[column].dropna()
             found = pd.Series(series.values[:, position], pd.DatetimeIndex(series.ds)).reindex(
                 wanted.index
             )
             for at in wanted.index[found.to_numpy() != wanted.to_numpy(dtype=np.float64)]:
-                yield series.unique_id, pd.Timestamp(at), column.name
+                yield series.unique_id, pd.Timestamp(at), column
 
 
 def actuals(project: Project, base: Panel) -> Iterator[Finding]:

@@ -1,9 +1,8 @@
-"""configs/datasets.yaml: one entry is one dataset, from its source and the checks of its data to
-its splits.
-"""
+"""configs/datasets.yaml: one entry is one dataset, its source, checks and splits."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +11,15 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator,
 
 from forecast.config.reading import Config, load, plain_names
 from forecast.config.sources import Source
-from forecast.config.task import Calendar, CalendarFeature, Task, TaskColumn, Transform
+from forecast.config.task import (
+    Calendar,
+    CalendarFeature,
+    FutureInput,
+    Task,
+    TaskColumn,
+    Transform,
+    future_frame_name,
+)
 from forecast.system.errors import InputError, nearest, quote_names
 
 MOST_STEPS = 100_000
@@ -85,9 +92,9 @@ class Joined(Config):
     max_age_days: float = Field(7.0, gt=0)
 
 
-class Later(Config):
-    """`column` as it is `step` steps later: `issued`, forecast by its own service by the time a row
-    was known, or `ahead`, declared to be known by then.
+class IssuedForecast(Config):
+    """The provider's forecast of `column` for `step` steps later, as issued by the time a row was
+    known.
     """
 
     column: str
@@ -103,44 +110,28 @@ class Column(Config):
     max_missing: float = Field(0.0, ge=0.0, lt=1.0)
     unit: str = ""
     joined: Joined | None = None
-    issued: Later | None = None
-    # not for a file, and not named among its keys
-    ahead: Later | None = Field(default=None, repr=False)
-    lead: int = Field(default=0, repr=False)
-
-    @model_validator(mode="after")
-    def _speaks_of_a_later_row(self) -> Column:
-        steps = [found.step for found in (self.ahead, self.issued) if found is not None]
-        if self.lead not in (0, *steps) or (self.ahead is not None and not self.lead):
-            raise ValueError(
-                f"column {self.column!r}: `ahead` and `lead` are made from `future_exogenous`; use"
-                " that"
-            )
-        return self
+    issued: IssuedForecast | None = None
 
     @property
-    def asked(self) -> str | None:
-        """The column that the source is asked for; None for what is looked up elsewhere."""
-        if self.ahead is not None:
-            return self.ahead.column
-        return self.column if self.joined is None and self.issued is None else None
+    def is_from_source(self) -> bool:
+        """Whether the dataset's source delivers it; what is joined or issued is looked up."""
+        return self.joined is None and self.issued is None
 
     @property
     def task(self) -> TaskColumn:
-        """What a model is told of this column."""
+        """What a model needs to know of this column."""
         return TaskColumn(
             name=self.column,
             transform=self.transform,
             difference_inputs=self.difference_inputs,
             may_be_missing=self.max_missing > 0,
-            lead=self.lead,
         )
 
 
 class FutureColumn(Config):
     """An input over the horizon: `known_ahead`, the data hold it for later rows too; or `issued`,
-    the forecasts of it that are kept with the time of their issue. A model sees its value of every
-    step, `<column>+1` .. `+horizon`.
+    the forecasts of it that are stored with the time of their issue. A model sees its value of
+    every step of the horizon.
     """
 
     column: str
@@ -167,19 +158,40 @@ class FutureColumn(Config):
             )
         return self
 
-    def columns(self, horizon: int) -> tuple[Column, ...]:
-        return tuple(
-            Column(
-                column=f"{self.column}+{step}",
-                transform=self.transform,
-                max_missing=self.max_missing,
-                unit=self.unit,
-                ahead=Later(column=self.column, step=step) if self.known_ahead else None,
-                issued=Later(column=self.column, step=step) if self.issued else None,
-                lead=step,
-            )
-            for step in range(1, horizon + 1)
+    def task(self, horizon: int) -> FutureInput:
+        """What a model that forecasts `horizon` steps needs to know of this column."""
+        return FutureInput(
+            name=self.column,
+            transform=self.transform,
+            may_be_missing=self.max_missing > 0,
+            steps=horizon,
         )
+
+
+@dataclass(frozen=True)
+class FrameColumn:
+    """One column of the prepared frame: an entry's column in its own row (`step` 0), or a future
+    input `step` rows later.
+    """
+
+    entry: Column | FutureColumn
+    step: int = 0
+
+    @property
+    def name(self) -> str:
+        """In the frame."""
+        if self.step:
+            return future_frame_name(self.entry.column, self.step)
+        return self.entry.column
+
+    @property
+    def issued(self) -> IssuedForecast | None:
+        """The provider's forecast that it holds; None for what is observed, joined or planned."""
+        if isinstance(self.entry, Column):
+            return self.entry.issued
+        if self.entry.issued:
+            return IssuedForecast(column=self.entry.column, step=self.step)
+        return None
 
 
 class Splits(Config):
@@ -267,7 +279,7 @@ class Dataset(Config):
         return [value] if isinstance(value, dict) else value
 
     @model_validator(mode="after")
-    def _issued_is_kept(self) -> Dataset:
+    def _columns_can_be_read(self) -> Dataset:
         for column in self.columns:
             if column.column in ("unique_id", "ds"):
                 raise ValueError(
@@ -275,49 +287,72 @@ class Dataset(Config):
                     " Map the file's under another name, such as `source.columns: {value:"
                     f" {column.column}}}`"
                 )
-            if column.issued is not None and column.issued.column not in self.vintage_columns:
+            if column.issued is not None:
+                self._require_vintages(column.column, column.issued.column)
+                if column.issued.step > self.horizon:
+                    raise ValueError(
+                        f"column {column.column!r}: step {column.issued.step} is beyond the horizon"
+                    )
+        for future in self.future_exogenous:
+            if future.issued:
+                self._require_vintages(future.column, future.column)
+            elif future.column in self.units:
                 raise ValueError(
-                    f"column {column.column!r}: no forecasts of {column.issued.column!r} are kept."
-                    f" Kept are {quote_names(self.source.vintage_columns) or 'none'}; wanted a"
-                    " variable of a source with `forecast_url` or `previous_runs_url`, or one of"
-                    " the `issued_columns` of a file"
-                )
-            if column.ahead is not None and column.ahead.column in self.units:
-                raise ValueError(
-                    f"future_exogenous {column.ahead.column!r} is the target, not known ahead."
-                    " Drop it"
-                )
-            if column.issued is not None and column.issued.step > self.horizon:
-                raise ValueError(
-                    f"column {column.column!r}: step {column.issued.step} is beyond the horizon"
+                    f"future_exogenous {future.column!r} is the target, not known ahead. Drop it"
                 )
         return self
 
+    def _require_vintages(self, name: str, provided: str) -> None:
+        """`ValueError` where the source stores no forecasts of `provided`, which column `name`
+        reads.
+        """
+        if provided not in self.vintage_columns:
+            raise ValueError(
+                f"column {name!r}: no forecasts of {provided!r} are kept."
+                f" Kept are {quote_names(self.source.vintage_columns) or 'none'}; wanted a"
+                " variable of a source with `forecast_url` or `previous_runs_url`, or one of"
+                " the `issued_columns` of a file"
+            )
+
     @property
     def vintage_columns(self) -> tuple[str, ...]:
-        """The columns of which the provider's forecasts are kept: targets, and what `issued`
+        """The columns of which the provider's forecasts are stored: targets, and what `issued`
         columns name.
         """
-        named = [
-            c.issued.column if c.issued else c.column
-            for c in self.columns
-            if c.issued or c in self.target
-        ]
-        return tuple(name for name in dict.fromkeys(named) if name in self.source.vintage_columns)
+        targets = [column.column for column in self.target if column.issued is None]
+        past = [column.issued.column for column in self.columns if column.issued is not None]
+        future = [column.column for column in self.future_exogenous if column.issued]
+        names = dict.fromkeys([*targets, *past, *future])
+        return tuple(name for name in names if name in self.source.vintage_columns)
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Targets first, then the past exogenous columns, then the leads: the channel order
-        everywhere.
-        """
-        return (*self.target, *self.past_exogenous, *self.leads)
+        """Targets first, then the past exogenous columns."""
+        return (*self.target, *self.past_exogenous)
 
     @property
-    def leads(self) -> tuple[Column, ...]:
-        """What is known of every step of the horizon, as columns of the row where it is known."""
-        return tuple(
-            one for column in self.future_exogenous for one in column.columns(self.horizon)
-        )
+    def known_ahead(self) -> list[str]:
+        """The future inputs that the data hold for later rows too."""
+        return [column.column for column in self.future_exogenous if column.known_ahead]
+
+    @property
+    def source_columns(self) -> list[str]:
+        """What the source is asked for: all but what is joined or issued."""
+        own = [column.column for column in self.columns if column.is_from_source]
+        return [*own, *self.known_ahead]
+
+    @property
+    def frame_columns(self) -> tuple[FrameColumn, ...]:
+        """Targets, past exogenous columns, then every step of the future ones: the channel order
+        everywhere.
+        """
+        observed = [FrameColumn(column) for column in self.columns]
+        future = [
+            FrameColumn(column, step)
+            for column in self.future_exogenous
+            for step in range(1, self.horizon + 1)
+        ]
+        return (*observed, *future)
 
     @property
     def units(self) -> dict[str, str]:
@@ -329,7 +364,8 @@ class Dataset(Config):
         """What computing needs of this entry."""
         return Task(
             target=tuple(column.task for column in self.target),
-            past_exogenous=tuple(column.task for column in (*self.past_exogenous, *self.leads)),
+            past_exogenous=tuple(column.task for column in self.past_exogenous),
+            future_exogenous=tuple(column.task(self.horizon) for column in self.future_exogenous),
             calendar_features=self.calendar_features,
             calendar=self.calendar,
             horizon=self.horizon,
@@ -345,16 +381,23 @@ class Dataset(Config):
         taken from the source as it is.
         """
         known = {column.column: column for column in self.columns}
+        future = {column.column: column for column in self.future_exogenous}
 
-        def column(wanted: TaskColumn) -> Column:
-            most = 1 - 1e-9 if wanted.may_be_missing else 0.0
-            return known.get(wanted.name, Column(column=wanted.name, max_missing=most))
+        def column_of(wanted: TaskColumn) -> Column:
+            max_missing = 1 - 1e-9 if wanted.may_be_missing else 0.0
+            return known.get(wanted.name, Column(column=wanted.name, max_missing=max_missing))
 
+        def future_column_of(wanted: FutureInput) -> FutureColumn:
+            plan = FutureColumn(column=wanted.name, known_ahead=True, max_missing=0.0)
+            return future.get(wanted.name, plan)
+
+        steps = [column.steps for column in task.future_exogenous]
         return self.model_copy(
             update={
-                "target": tuple(map(column, task.target)),
-                "past_exogenous": tuple(map(column, task.past_exogenous)),
-                "future_exogenous": (),
+                "target": tuple(map(column_of, task.target)),
+                "past_exogenous": tuple(map(column_of, task.past_exogenous)),
+                "future_exogenous": tuple(map(future_column_of, task.future_exogenous)),
+                "horizon": max(steps, default=self.horizon),
                 "calendar": task.calendar,
             }
         )

@@ -200,7 +200,7 @@ def known_keys(model: type[BaseModel], location: tuple[Any, ...], content: Any =
         else:  # the key of a mapping, the place in a list, or the name of an alternative
             current = next((m for m, name in inside if name == part), current)
     found = _alternatives(current)
-    return [key for key, field in found[0][0].model_fields.items() if field.repr] if found else []
+    return list(found[0][0].model_fields) if found else []
 
 
 def _alternatives(annotation: Any) -> list[tuple[type[BaseModel], Any]]:

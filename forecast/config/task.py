@@ -10,6 +10,7 @@ both the entry that makes it and every room that computes may import it from her
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import available_timezones
@@ -128,15 +129,18 @@ class TaskColumn(Config):
 
     difference_inputs: networks see its changes instead of its level. may_be_missing: the inputs get
     a mask and the time since the last observation beside it; the share that may be missing is the
-    data checks' concern alone. lead: steps after its row of which it speaks (a forecast, a plan);
-    the newest row says all that is known. 0: of it.
+    data checks' concern alone.
     """
 
     name: str
     transform: Transform
     difference_inputs: bool
     may_be_missing: bool
-    lead: int = 0
+
+    @property
+    def frame_name(self) -> str:
+        """Its column in the prepared frame."""
+        return self.name
 
     @property
     def is_price(self) -> bool:
@@ -145,6 +149,54 @@ class TaskColumn(Config):
         An index that returns to a mean has a fixed level, and its direction may well be forecast.
         """
         return self.transform == "logdiff" or (self.transform == "log" and self.difference_inputs)
+
+
+def future_frame_name(name: str, step: int) -> str:
+    """The column of the prepared frame that holds a future input `step` steps after each row."""
+    return f"{name}+{step}"
+
+
+class FutureStep(TaskColumn):
+    """A future input at one step: at each row its value `step` rows later, as known at the row."""
+
+    step: int = Field(ge=1)
+
+    @property
+    def frame_name(self) -> str:
+        """Its column in the prepared frame."""
+        return future_frame_name(self.name, self.step)
+
+
+class FutureInput(Config):
+    """One column that is known over the horizon: a calendar, a plan, a provider's forecast.
+
+    steps: how many rows after the cutoff a model reads, 1 to `steps`; the horizon it was fitted
+    for.
+    """
+
+    name: str
+    transform: Transform
+    may_be_missing: bool
+    steps: int = Field(ge=1)
+
+    @property
+    def columns(self) -> tuple[FutureStep, ...]:
+        """One for every step, the next first."""
+        return _future_steps(self)
+
+
+@lru_cache(maxsize=256)
+def _future_steps(column: FutureInput) -> tuple[FutureStep, ...]:
+    return tuple(
+        FutureStep(
+            name=column.name,
+            transform=column.transform,
+            difference_inputs=False,
+            may_be_missing=column.may_be_missing,
+            step=step,
+        )
+        for step in range(1, column.steps + 1)
+    )
 
 
 class Task(Config):
@@ -157,6 +209,7 @@ class Task(Config):
 
     target: tuple[TaskColumn, ...] = Field(min_length=1)
     past_exogenous: tuple[TaskColumn, ...]
+    future_exogenous: tuple[FutureInput, ...]
     calendar_features: tuple[CalendarFeature, ...]
     calendar: Calendar
     horizon: int = Field(ge=1)
@@ -167,8 +220,20 @@ class Task(Config):
 
     @property
     def columns(self) -> tuple[TaskColumn, ...]:
-        """Targets first, then the past exogenous columns: the channel order everywhere."""
-        return (*self.target, *self.past_exogenous)
+        """Targets, past exogenous columns, then every step of the future ones: the channel order
+        everywhere.
+        """
+        return (*self.target, *self.past_exogenous, *self.future_steps)
+
+    @property
+    def future_steps(self) -> tuple[FutureStep, ...]:
+        """The future inputs column by column, each with its steps 1, 2, ... in turn."""
+        return tuple(step for column in self.future_exogenous for step in column.columns)
+
+    @property
+    def frame_names(self) -> list[str]:
+        """The columns of a prepared frame, in the channel order."""
+        return [column.frame_name for column in self.columns]
 
     @property
     def targets(self) -> list[str]:

@@ -8,16 +8,16 @@ dataset: at each row the last value that was known when the row itself was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Column, Dataset, Later, load_dataset
+from forecast.config.datasets import Column, Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment
-from forecast.config.task import Calendar
+from forecast.config.task import Calendar, future_frame_name
 from forecast.data import snapshots
 from forecast.data.calendars import ended, grid
 from forecast.data.schema import KEYS, MAP_IT, check_frame, place
@@ -93,36 +93,35 @@ def require(found: Collection[str], dataset: Dataset, *, where: str, mend: str =
     """Raises `InputError`, which ends in `mend`, for the first column of the dataset neither there
     nor computable.
     """
-    for column in dataset.columns:
-        for name in () if column.asked is None else inputs_of(column.asked, found):
+    for column in dataset.source_columns:
+        for name in inputs_of(column, found):
             if name not in found:
                 raise InputError(f"{missing_column(name, found, where)} {mend}")
 
 
 def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
-    """`unique_id, ds, *Dataset.columns` of a raw frame; what the dataset does not use is
+    """`unique_id, ds` and `Dataset.frame_columns` of a raw frame; what the dataset does not use is
     dropped.
     """
     require([str(name) for name in raw.columns], dataset, where=where)
     frame = raw[list(KEYS)].copy(deep=False)
-    for column in dataset.columns:
-        name = column.column
+    names = [column.name for column in dataset.frame_columns]
+    for name in names:
         if name in raw.columns:
             frame[name] = raw[name]
         else:
             inputs, compute = DERIVED[name]
             frame[name] = compute(*(raw[name] for name in inputs))
-    return check_frame(frame, [c.column for c in dataset.columns], where=where)
+    return check_frame(frame, names, where=where)
 
 
-def known_ahead(frame: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
-    """`frame` with a column for each `ahead` one of the dataset, as `with_leads`."""
-    names = [column.column for column in dataset.target if column.column in frame]
-    require_given(
-        frame, [c.column for c in dataset.future_exogenous if c.known_ahead], names, where=where
+def add_known_ahead(frame: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
+    """`frame` with every step of the dataset's `known_ahead` inputs, as `add_future_steps`."""
+    targets = [column.column for column in dataset.target if column.column in frame]
+    require_given(frame, dataset.known_ahead, targets, where=where)
+    return add_future_steps(
+        frame, dataset.known_ahead, dataset.horizon, dataset.calendar, where=where
     )
-    wanted = {column.column: column.ahead for column in dataset.columns if column.ahead is not None}
-    return with_leads(frame, wanted, dataset.calendar, where=where)
 
 
 def require_given(
@@ -141,44 +140,52 @@ def require_given(
             )
 
 
-def with_leads(
-    frame: pd.DataFrame, wanted: Mapping[str, Later], calendar: Calendar, *, where: str
+def add_future_steps(
+    frame: pd.DataFrame, names: Sequence[str], horizon: int, calendar: Calendar, *, where: str
 ) -> pd.DataFrame:
-    """`frame` with a column for each of `wanted`: at each row the value of the row a number of
-    steps later.
+    """`frame` with `horizon` columns for each of `names`: at each row the value 1, 2, ... steps
+    later.
 
     Rows behind the last observation may hold such values alone, so that a forecast from there knows
     its horizon. `InputError` for a hole before a series' last value; what lies behind it is not
     known.
     """
+    if not names:
+        return frame
     parts = []
-    for unique_id, rows in frame.groupby("unique_id", sort=False) if wanted else ():
-        values = rows.set_index("ds").reindex(
-            grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
+    for unique_id, rows in frame.groupby("unique_id", sort=False):
+        steps = grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
+        values = rows.set_index("ds").reindex(steps)
+        shifted = {}
+        for name in names:
+            _require_no_hole(values[name], f"{where}, series {unique_id!r}: {name!r}")
+            for step in range(1, horizon + 1):
+                shifted[future_frame_name(name, step)] = values[name].shift(-step)
+        parts.append(pd.DataFrame(shifted).reindex(rows["ds"]).set_axis(rows.index))
+    return frame.join(pd.concat(parts))
+
+
+def _require_no_hole(values: pd.Series, subject: str) -> None:
+    """`InputError` for the first step without a value before the last one that has one."""
+    has_later_value = values[::-1].notna().cummax()[::-1]
+    holes = values.isna() & has_later_value
+    if holes.any():
+        raise InputError(
+            f"{subject} is `known_ahead` and has no value at {holes.idxmax()}, before its last"
+            " one. Complete it: a horizon with a hole cannot be forecast."
         )
-        part = {}
-        for name, ahead in wanted.items():
-            own = values[ahead.column]
-            holes = own.isna() & own[::-1].notna().cummax()[::-1]
-            if holes.any():
-                raise InputError(
-                    f"{where}, series {unique_id!r}: {ahead.column!r} is `known_ahead` and has no"
-                    f" value at {holes.idxmax()}, before its last one. Complete it: a horizon with"
-                    " a hole cannot be forecast."
-                )
-            part[name] = own.shift(-ahead.step)
-        parts.append(pd.DataFrame(part).reindex(rows["ds"]).set_axis(rows.index))
-    return frame.join(pd.concat(parts)) if parts else frame
 
 
 def observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """`frame` up to each series' last row with an observation: what is planned or looked up behind
     it is none.
     """
-    plans = {c.ahead.column for c in dataset.columns if c.ahead is not None}
-    own = [c.asked for c in dataset.columns if c.asked is not None and c.asked not in plans]
-    names = [name for column in own for name in inputs_of(column, frame.columns) if name in frame]
-    return until_seen(frame, names) if plans else frame
+    plans = dataset.known_ahead
+    if not plans:
+        return frame
+    measured = [name for name in dataset.source_columns if name not in plans]
+    inputs = [name for column in measured for name in inputs_of(column, frame.columns)]
+    return until_seen(frame, [name for name in inputs if name in frame])
 
 
 def until_seen(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:

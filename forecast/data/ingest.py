@@ -20,7 +20,7 @@ from forecast.config.sources import Source
 from forecast.config.task import written
 from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import ended, grid, row_numbers
-from forecast.data.columns import joined, known_ahead, observed
+from forecast.data.columns import add_known_ahead, joined, observed
 from forecast.data.quality import Violation
 from forecast.data.snapshots import NO_REVISION, merged, revisions
 from forecast.data.sources import RawFrame, Request
@@ -139,8 +139,8 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
     if request.as_of is not None and request.as_of < now.floor("s"):
         known = known[known["issued_at"] <= request.as_of].reset_index(drop=True)
     vintages.check(known, dataset, where=raw.where, error=_blame(dataset))
-    whole = vintages.with_columns(frame, dataset, known)
-    looked_up = known_ahead(
+    whole = vintages.add_issued(frame, dataset, known)
+    looked_up = add_known_ahead(
         joined(whole, dataset, root=root, where=raw.where), dataset, where=raw.where
     )
     _, left_out = preparation.prepare(looked_up, dataset, where=raw.where, error=_blame(dataset))
@@ -335,13 +335,14 @@ def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     frame = preparation.check_data(name, dataset, root=root)
-    shown = [column for column in dataset.columns if column.lead <= 1]
-    names = [column.column for column in shown]
+    shown = [column for column in dataset.frame_columns if column.step <= 1]
+    names = [column.name for column in shown]
     figure = Figure(figsize=(11, 2.2 * len(names) + 0.6), layout="constrained")
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for column, panel in zip(shown, panels, strict=True):
-        _draw(panel, frame, dataset, column.column)
-        panel.set_ylabel(f"{column.column}\n{column.unit}".strip(), fontsize=9, parse_math=False)
+        _draw(panel, frame, dataset, column.name)
+        label = f"{column.name}\n{column.entry.unit}".strip()
+        panel.set_ylabel(label, fontsize=9, parse_math=False)
     count = frame["unique_id"].nunique()
     some = f" (the first {MAX_SERIES} of {count} series)" if count > MAX_SERIES else ""
     title = f"{dataset.title}{some}. {dataset.licence.attribution}"

@@ -71,7 +71,7 @@ def with_series(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
     """The checked long frame (`unique_id, ds`, then the task's columns) as a panel."""
-    wanted = [column.name for column in task.columns]
+    wanted = task.frame_names
     missing = [c for c in ("unique_id", "ds", *wanted) if c not in frame.columns]
     if missing:
         raise InputError(

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Dataset, load_dataset
+from forecast.config.datasets import Dataset, FutureColumn, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import quality, snapshots, sources, vintages
 from forecast.data.calendars import check_calendar, ended, lengths
 from forecast.data.columns import (
+    add_known_ahead,
     adjusted,
     derive_and_select,
     joined,
-    known_ahead,
     observed,
     require,
 )
@@ -103,10 +103,10 @@ def take_snapshot(
     """
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
     frame, said = checked_raw(raw, dataset), vintages.accumulated(None, raw.vintages)
-    whole = known_ahead(
+    whole = add_known_ahead(
         joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where
     )
-    prepare(vintages.with_columns(whole, dataset, said), dataset, where=raw.where)
+    prepare(vintages.add_issued(whole, dataset, said), dataset, where=raw.where)
     record = {"licence": dataset.licence.model_dump(), **raw.provenance, **known(frame, dataset)}
     pointer = snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
     return replace(pointer, **vintages.write(root, name, said, as_of=raw.as_of))
@@ -146,15 +146,15 @@ def looked_up(
     """A raw frame with the columns that come from other datasets and from the provider's
     forecasts.
     """
-    frame = known_ahead(joined(frame, dataset, root=root, where=where), dataset, where=where)
-    return vintages.with_columns(frame, dataset, vintages.kept(root, name))
+    frame = add_known_ahead(joined(frame, dataset, root=root, where=where), dataset, where=where)
+    return vintages.add_issued(frame, dataset, vintages.kept(root, name))
 
 
 def prepare(
     raw: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> tuple[pd.DataFrame, list[Violation]]:
-    """`unique_id, ds, *Dataset.columns` of a raw frame, `looked_up`, checked against the dataset's
-    rules; and the series that were left out of it, with the reason.
+    """`unique_id, ds` and `Dataset.frame_columns` of a raw frame, `looked_up`, checked against the
+    dataset's rules; and the series that were left out of it, with the reason.
     """
     frame = derive_and_select(comparable(raw, dataset), dataset, where=where)
     left_out = check_prepared(frame, dataset, where=where, error=error)
@@ -217,19 +217,19 @@ def check_prepared(
     series, of_series = frame.groupby("unique_id", sort=True), lengths(frame, dataset.calendar)
     steps = of_series.to_numpy()
     found: list[tuple[float, Violation]] = []
-    # what is given ahead has been checked
-    for column in (c for c in dataset.columns if c.ahead is None):
-        missing = steps - series[column.column].count().to_numpy()
-        for row in np.flatnonzero(missing > column.max_missing * steps).tolist():
-            share, about = (
-                missing[row] / steps[row],
-                (str(of_series.index[row]), column.column, int(missing[row])),
+    for column in dataset.frame_columns:
+        if isinstance(column.entry, FutureColumn) and column.entry.known_ahead:
+            continue  # checked where its steps were made
+        limit = column.entry.max_missing
+        missing = steps - series[column.name].count().to_numpy()
+        for row in np.flatnonzero(missing > limit * steps).tolist():
+            share, count = missing[row] / steps[row], int(missing[row])
+            sentence = (
+                f"misses {count} of {steps[row]} steps ({share:.2%}), wanted at most {limit:.2%}."
             )
-            said = (
-                f"misses {about[2]} of {steps[row]} steps ({share:.2%}), wanted at most"
-                f" {column.max_missing:.2%}."
-            )
-            found.append((share, Violation("missing", *about, said, "left out")))
+            unique_id = str(of_series.index[row])
+            violation = Violation("missing", unique_id, column.name, count, sentence, "left out")
+            found.append((share, violation))
     if len({one.series for _, one in found}) > BROKEN * len(steps):
         raise error(_too_many_missing(where, found, dataset))
     return [one for _, one in found]
@@ -256,9 +256,7 @@ def _too_many_missing(where: str, found: list[tuple[float, Violation]], dataset:
     """Every column, as the entry names it, that lacks too much: its worst series, and the line that
     would allow it.
     """
-    written_as = {
-        c.column: c.issued.column if c.lead and c.issued else c.column for c in dataset.columns
-    }
+    written_as = {column.name: column.entry.column for column in dataset.frame_columns}
     names = dict.fromkeys(written_as[one.column] for _, one in found)
     worst = [
         max((p for p in found if written_as[p[1].column] == name), key=lambda pair: pair[0])

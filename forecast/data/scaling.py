@@ -29,9 +29,9 @@ def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np
     if name in LOWEST and np.nanmin(values, initial=np.inf) <= LOWEST[name]:
         row = int(np.nanargmin(values))
         raise InputError(
-            f"Column {column.name!r} of series {unique_id!r} has {values[row]:g} at row {row};"
-            f" `transform: {name}` needs values above {LOWEST[name]:g}. Use `none` or `diff`, or"
-            " correct the data."
+            f"Column {column.frame_name!r} of series {unique_id!r} has {values[row]:g} at row"
+            f" {row}; `transform: {name}` needs values above {LOWEST[name]:g}. Use `none` or"
+            " `diff`, or correct the data."
         )
     result = {"log": np.log, "logdiff": np.log, "log1p": np.log1p}.get(name, np.asarray)(values)
     if name in DIFFERENCED:
@@ -46,7 +46,7 @@ def check_transforms(frame: pd.DataFrame, task: Task) -> None:
     columns = [column for column in task.columns if column.transform != "none"]
     for unique_id, rows in frame.groupby("unique_id", sort=True) if columns else ():
         for column in columns:
-            transform(rows[column.name].to_numpy(dtype=np.float64), column, str(unique_id))
+            transform(rows[column.frame_name].to_numpy(dtype=np.float64), column, str(unique_id))
 
 
 def inverse(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:

@@ -106,18 +106,18 @@ def newest(
     return found.sort_values("row")[["ds", "issued_at", "value"]].reset_index(drop=True)
 
 
-def with_columns(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with every `issued` column of the dataset."""
+def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with every column of the dataset that holds the provider's forecasts."""
     result = frame.copy(deep=False)
-    for name, issued in (
-        (column.column, column.issued) for column in dataset.columns if column.issued
-    ):
-        found = (
-            [np.nan]
-            if table.empty
-            else newest(table, dataset, frame, issued.column, step=issued.step)["value"]
-        )
-        result[name] = np.broadcast_to(np.asarray(found, dtype=np.float64), len(frame))
+    for column in dataset.frame_columns:
+        issued = column.issued
+        if issued is None:
+            continue
+        if table.empty:
+            result[column.name] = np.full(len(frame), np.nan)
+        else:
+            values = newest(table, dataset, frame, issued.column, step=issued.step)["value"]
+            result[column.name] = values.to_numpy(dtype=np.float64)
     return result
 
 

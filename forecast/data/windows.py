@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.config.task import Task, written
+from forecast.config.task import FutureStep, Task, written
 from forecast.data.panel import Series
 from forecast.data.scaling import DIFFERENCED
 from forecast.system.errors import InputError, counted
@@ -24,10 +24,11 @@ from forecast.system.errors import InputError, counted
 
 @dataclass(frozen=True)
 class Layout:
-    """Which channel carries what.
+    """Which channel of a window's `past` carries what, by column of `Task.columns`.
 
-    `value[i]` is the channel of column i; `mask[i]`, `since[i]` or -1; `lead[i]` as in
-    `TaskColumn`, where the newest row says everything and no mask is kept.
+    value[i]: the channel of column i. mask[i], since[i]: those beside it, or -1. step[i]: of a
+    future input how many rows later, 0 of what is observed. A future input has no mask: the newest
+    row holds all that is known of the horizon.
     """
 
     value: tuple[int, ...]
@@ -36,12 +37,18 @@ class Layout:
     difference_inputs: tuple[bool, ...]
     differenced: tuple[bool, ...]
     outputs: int
-    lead: tuple[int, ...] = ()
+    step: tuple[int, ...]
 
     @property
-    def leads(self) -> list[int]:
-        """The channels that speak of later rows."""
-        return [value for value, lead in zip(self.value, self.lead, strict=False) if lead]
+    def future_channels(self) -> list[int]:
+        """The channels of the future inputs, column by column in the order of their steps."""
+        return [value for value, step in zip(self.value, self.step, strict=True) if step]
+
+    @property
+    def past_channels(self) -> list[int]:
+        """The channels of the past exogenous columns' values."""
+        columns = list(zip(self.value, self.step, strict=True))[self.outputs :]
+        return [value for value, step in columns if not step]
 
     @property
     def channels(self) -> int:
@@ -65,13 +72,14 @@ def layout(task: Task) -> Layout:
     channel = 0
     for column in task.columns:
         value.append(channel)
-        gaps = column.may_be_missing and not column.lead
+        gaps = column.may_be_missing and not isinstance(column, FutureStep)
         mask.append(channel + 1 if gaps else -1)
         since.append(channel + 2 if gaps else -1)
         channel += 3 if gaps else 1
     difference_inputs = tuple(c.difference_inputs for c in task.columns)
     differenced = tuple(c.transform in DIFFERENCED for c in task.columns)
-    lead = tuple(c.lead for c in task.columns)
+    observed = len(task.target) + len(task.past_exogenous)
+    step = (*[0] * observed, *(column.step for column in task.future_steps))
     return Layout(
         tuple(value),
         tuple(mask),
@@ -79,7 +87,7 @@ def layout(task: Task) -> Layout:
         difference_inputs,
         differenced,
         len(task.target),
-        lead,
+        step,
     )
 
 
@@ -146,6 +154,12 @@ class Windows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def future_exogenous(self, channels: Layout) -> np.ndarray:
+        """(B, K, S) float32: the K future inputs over the next S steps, known at the newest row."""
+        steps = max(channels.step, default=0) or 1
+        newest = self.past[:, -1, channels.future_channels]
+        return newest.reshape(len(newest), newest.shape[1] // steps, steps)
+
     @classmethod
     def together(cls, parts: Sequence[Windows]) -> Windows:
         """Those of several batches, of several series too: `rows` are then those of each."""
@@ -209,17 +223,15 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
             f"Series {series.unique_id!r}: a forecast at row {int(beyond[0])} was asked for; its"
             f" last row is {len(series) - 1}. Give newer data or an earlier cutoff."
         )
-    for position, column in enumerate(task.columns):
-        if (
-            column.lead
-            and not column.may_be_missing
-            and np.isnan(series.values[rows, position]).any()
-        ):
-            row = int(rows[np.isnan(series.values[rows, position])][0])
+    known = np.isfinite(series.values[rows])
+    observed = len(task.target) + len(task.past_exogenous)
+    for position, column in enumerate(task.future_steps, start=observed):
+        if not column.may_be_missing and not known[:, position].all():
+            row = int(rows[~known[:, position]][0])
             moment = written(task.calendar.kind, str(series.ds[row]), 16)
             raise InputError(
-                f"Series {series.unique_id!r}: {column.name.rsplit('+', 1)[0]!r} has no value"
-                f" {counted(column.lead, 'step')} after {moment}, inside the horizon of"
+                f"Series {series.unique_id!r}: {column.name!r} has no value"
+                f" {counted(column.step, 'step')} after {moment}, inside the horizon of"
                 f" {task.horizon}. Give its values of the whole horizon, in rows that hold it and"
                 " no target (in Python also as `future_df`)."
             )

@@ -146,7 +146,7 @@ def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     linear = replace(bare, skip=skip)
     shape = start.chosen.forecaster.correction if start.chosen is not None else None
     columns = zip(problem.channels.value, problem.panel.task.columns, strict=True)
-    unread = [column.name for channel, column in columns if channel in skip.unread]
+    unread = [column.frame_name for channel, column in columns if channel in skip.unread]
     note = (
         f"does not read {quote_names(unread)}: the error by which it was chosen is lower without"
         if unread

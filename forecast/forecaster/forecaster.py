@@ -32,7 +32,7 @@ from forecast.networks.inference.steppers import COMPILED
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
-SCHEMA = 2
+SCHEMA = 3
 """Of a saved model's files; `files.read_saved` refuses every other."""
 MANY, FEW = 20, 64
 """So many series of so few rows are forecast side by side; of less each to the bit as if it were

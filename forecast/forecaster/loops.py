@@ -62,9 +62,9 @@ class Loop:
         carried = None
         if skip.carry is not None:
             carried = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
-            if any(channels.lead):
+            if any(channels.step):
                 _keep_what_was_said(
-                    carried, windows.z[:, -1, channels.outputs :], channels.lead[channels.outputs :]
+                    carried, windows.z[:, -1, channels.outputs :], channels.step[channels.outputs :]
                 )
         self._network, self._weights, self._skip = network, weights, skip
         self._rolling = _Rolling(windows, channels, carried)
@@ -118,13 +118,13 @@ class Loop:
         return other
 
 
-def _keep_what_was_said(path: np.ndarray, newest: np.ndarray, leads: tuple[int, ...]) -> None:
-    """In `path` (B, H, inputs), in place: k rows on, what speaks of h rows later is what spoke of k
-    + h at the cutoff, `newest` (B, inputs), as far as that was said.
+def _keep_what_was_said(path: np.ndarray, newest: np.ndarray, steps: tuple[int, ...]) -> None:
+    """Fill future inputs in `path` (B, H, inputs), in place, from `newest` (B, inputs): at row k of
+    the horizon the input h steps ahead is what the cutoff knew of step k + h, where it knew it.
     """
-    lead = np.array(leads, dtype=int)
+    ahead = np.array(steps, dtype=int)
     for step in range(1, path.shape[1] + 1):
-        known = np.flatnonzero((lead > 0) & (lead + step <= lead.max(initial=0)))
+        known = np.flatnonzero((ahead > 0) & (ahead + step <= ahead.max(initial=0)))
         said = newest[:, known + step]
         path[:, step - 1, known] = np.where(np.isfinite(said), said, path[:, step - 1, known])
 

@@ -72,9 +72,7 @@ class Service:
             )
         given = _frame(history, ensemble)
         if (panel := ready_panel(given, KEYS, ensemble)) is None:
-            checked = check_frame(
-                _times(given), [column.name for column in ensemble.task.columns], where=WHERE
-            )
+            checked = check_frame(_times(given), ensemble.task.frame_names, where=WHERE)
             calendars.check_calendar(checked, ensemble.task.calendar, where=WHERE)
             panel = from_frame(ensemble.newest(checked), ensemble.dataset_name, ensemble.task)
         require_known(panel, ensemble)
@@ -87,7 +85,7 @@ def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
     step of the calendar once, numbers. None for any other, which `check_frame` mends or tells of;
     the panel is the same, in a tenth of the time. keys: its columns of names and of times.
     """
-    task, columns = ensemble.task, [*keys, *(column.name for column in ensemble.task.columns)]
+    task, columns = ensemble.task, [*keys, *ensemble.task.frame_names]
     if (
         not len(history)
         or not history.columns.is_unique
@@ -186,7 +184,7 @@ def standing_in(panel: Panel) -> str:
     """A sentence on the inputs without a value in a row that the forecast follows, as when no new
     issue came in.
     """
-    names = [column.name for column in panel.task.columns]
+    names = panel.task.frame_names
     holes = [
         (names[at], s.unique_id)
         for s in panel.series
@@ -208,8 +206,8 @@ def require_observed(panel: Panel, *, where: str = WHERE) -> None:
             missing = int((~observed).sum())
             if missing and (not column.may_be_missing or missing == len(observed)):
                 raise InputError(
-                    f"{where}, series {series.unique_id!r}: column {column.name!r} misses {missing}"
-                    f" of the last {len(observed)} steps (a row left out counts), wanted"
+                    f"{where}, series {series.unique_id!r}: column {column.frame_name!r} misses"
+                    f" {missing} of the last {len(observed)} steps (a row left out counts), wanted"
                     f" {'none' if not column.may_be_missing else 'some value'}. Complete the"
                     " history."
                 )

@@ -173,9 +173,7 @@ def _neighbours(
     alone.
     """
     at, place = lags.index(shape.lags), PENALTIES.index(shape.penalty)
-    inputs = {
-        channel for channel in channels.value[channels.outputs :] if channel not in channels.leads
-    }
+    inputs = set(channels.past_channels)
     changed = [
         shape,
         *(shape.looking_back(n) for n in lags[max(at - 1, 0) : at + 2] if n != shape.lags),

@@ -244,7 +244,8 @@ class Problem:
             if kind == "linear":
                 chosen = self.choices.skip("linear", horizon) if self.choices is not None else None
                 fitted = self.linear(horizon, task.candidate_lags(), chosen)
-            carry = self._carry() if horizon < task.horizon and task.past_exogenous else None
+            exogenous = task.past_exogenous or task.future_exogenous
+            carry = self._carry() if horizon < task.horizon and exogenous else None
             self._skips[kind, horizon] = replace(fitted, carry=carry)
         return self._skips[kind, horizon]
 
@@ -264,7 +265,7 @@ class Problem:
             horizon,
             self.panel.outputs,
             task.season_length,
-            leads=len(self.channels.leads),
+            leads=len(self.channels.future_channels),
         )
         richest = replace(richest, harmonics=harmonics_of(task.calendar_features))
         return fit_linear(self.folds(horizon, aim), train, self.channels, richest, lags)

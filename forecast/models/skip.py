@@ -177,7 +177,8 @@ class Skip:
         )
         parts = [plain]
         if self.leads:
-            parts.append(windows.past[:, -1, channels.leads].astype(np.float64))
+            future = windows.future_exogenous(channels).reshape(len(windows.past), -1)
+            parts.append(future.astype(np.float64))
         if self.harmonics:
             parts.append(
                 products(
@@ -280,8 +281,7 @@ def read_channels(channels: Layout, unread: Sequence[int]) -> list[int]:
     """The past-only inputs of a linear map: values but those of the targets, of columns that speak
     of later rows, and of `unread`.
     """
-    left_out = {*channels.leads, *unread}
-    return [channel for channel in channels.value[channels.outputs :] if channel not in left_out]
+    return [channel for channel in channels.past_channels if channel not in unread]
 
 
 def _target_features(past: np.ndarray, channels: Layout) -> list[np.ndarray]:
@@ -386,7 +386,7 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
             wave = Wave(column // 2, 1, is_sine=column % 2 == 0)
             names.append(FeatureName("calendar", waves=(wave,), step=step))
     if shape.leads:
-        names += [FeatureName("lead", channel) for channel in channels.leads]
+        names += [FeatureName("lead", channel) for channel in channels.future_channels]
     if shape.harmonics:
         names += _product_names(shape, channels, others)
     return names
@@ -508,7 +508,7 @@ def changes_in(
     y = (between(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
     known = np.isfinite(y).all(axis=1)
     if shape.leads:
-        known &= np.isfinite(windows.z[:, -1, np.array(channels.lead) > 0]).all(axis=1)
+        known &= np.isfinite(windows.z[:, -1, np.array(channels.step) > 0]).all(axis=1)
     return x, y, known
 
 

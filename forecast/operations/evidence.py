@@ -25,7 +25,7 @@ from forecast.comparison import metrics
 from forecast.config.datasets import Dataset, FractionSplits
 from forecast.config.operation import Retraining
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import Task, TaskColumn
+from forecast.config.task import FutureStep, Task, TaskColumn
 from forecast.data.panel import Panel, Series, from_frame, series_name
 from forecast.data.splits import Borders, cut, origins_of
 from forecast.forecaster.ensemble import Ensemble
@@ -188,7 +188,15 @@ def has_same_task(champion: Ensemble, task: Task) -> bool:
     """Whether the champion forecasts what the configuration asks for now: the same columns, steps
     and lookback.
     """
-    same = ("target", "past_exogenous", "calendar_features", "horizon", "lookback", "calendar")
+    same = (
+        "target",
+        "past_exogenous",
+        "future_exogenous",
+        "calendar_features",
+        "horizon",
+        "lookback",
+        "calendar",
+    )
     return all(getattr(champion.task, name) == getattr(task, name) for name in same)
 
 
@@ -304,7 +312,9 @@ def measure_shifts(
     found = []
     cutoff = np.datetime64(pd.Timestamp(meta.training_cutoff))
     for series in panel.series:
-        for channel, column in ((i, c) for i, c in enumerate(panel.task.columns) if c.lead <= 1):
+        for channel, column in enumerate(panel.task.columns):
+            if isinstance(column, FutureStep) and column.step > 1:
+                continue
             old, new = _seasonal_changes(
                 series, channel, column, panel.task.season_length, cutoff, recent_steps
             )
@@ -312,7 +322,12 @@ def measure_shifts(
                 size, p = psi(old, new), float(stats.ks_2samp(old, new).pvalue)
                 drifted = size >= rules.psi and p < rules.ks_p
                 found.append(
-                    Shift(f"{series.unique_id}: {column.name}", psi=size, ks_p=p, drifted=drifted)
+                    Shift(
+                        f"{series.unique_id}: {column.frame_name}",
+                        psi=size,
+                        ks_p=p,
+                        drifted=drifted,
+                    )
                 )
     return found
 

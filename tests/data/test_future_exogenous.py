@@ -17,7 +17,7 @@ from forecast.audit.changes import shaken, thinned, with_plans
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validated
 from forecast.data import panel, preparation, quality, snapshots, sources, splits, vintages
-from forecast.data.columns import known_ahead, observed
+from forecast.data.columns import add_known_ahead, observed
 from forecast.data.ingest import fetch_new
 from forecast.data.panel import Panel
 from forecast.data.sources import Request
@@ -58,8 +58,8 @@ def shop(plan: int = HORIZON) -> pd.DataFrame:
 
 
 def prepared(raw: pd.DataFrame, settings: Dataset, issues: pd.DataFrame | None = None) -> Panel:
-    whole = known_ahead(raw, settings, where="data/shop.csv")
-    whole = vintages.with_columns(whole, settings, pd.DataFrame() if issues is None else issues)
+    whole = add_known_ahead(raw, settings, where="data/shop.csv")
+    whole = vintages.add_issued(whole, settings, pd.DataFrame() if issues is None else issues)
     return panel.from_frame(
         preparation.prepare(whole, settings, where="data/shop.csv")[0], "shop", settings.task
     )
@@ -99,8 +99,9 @@ def test_a_column_known_ahead_stands_at_each_row_with_its_values_of_the_horizon(
         np.testing.assert_array_equal(
             series.values[:, step], raw["holiday"].to_numpy()[step : ROWS + step]
         )
-    assert [column.lead for column in known.task.columns] == [0, 1, 2, 3, 4]
-    assert layout(known.task).leads == [1, 2, 3, 4]
+    assert [column.step for column in known.task.future_steps] == [1, 2, 3, 4]
+    assert layout(known.task).step == (0, 1, 2, 3, 4)
+    assert layout(known.task).future_channels == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_a_hole_before_the_last_given_value_is_refused_with_its_time() -> None:
     with pytest.raises(
         InputError, match="'holiday' is `known_ahead` and has no value at 2024-02-20 01:00:00"
     ):
-        known_ahead(raw, dataset(), where="data/shop.csv")
+        add_known_ahead(raw, dataset(), where="data/shop.csv")
 
 
 def test_a_column_known_ahead_that_ends_before_the_observations_is_refused_on_reading() -> None:
@@ -438,7 +439,7 @@ def test_what_is_wrong_with_forecasts_is_told_once_and_not_for_every_step_of_the
     )
     raw = persistent()
     issues = provider(raw, 1.0)
-    whole = vintages.with_columns(raw, settings, issues[issues["issued_at"] < raw["ds"].iloc[-50]])
+    whole = vintages.add_issued(raw, settings, issues[issues["issued_at"] < raw["ds"].iloc[-50]])
     assert whole[["sales+1", "sales+4"]].iloc[-30:].isna().all(axis=None)
     found = quality.findings(
         preparation.comparable(whole, settings), settings, as_of=raw["ds"].iloc[-1]

@@ -68,14 +68,14 @@ def test_nothing_issued_after_a_row_reaches_its_columns():
         ],
     )
     frame = hourly(rows=12)
-    said = vintages.with_columns(frame, settings, ISSUES)["soon"]
+    said = vintages.add_issued(frame, settings, ISSUES)["soon"]
     assert (
         said.iloc[:7].tolist() == [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0] and said.iloc[7:].isna().all()
     )
     later = ISSUES.assign(
         temp=ISSUES["temp"].where(ISSUES["issued_at"] < pd.Timestamp("2024-01-01 03:00"), 99.0)
     )
-    assert vintages.with_columns(frame, settings, later)["soon"].iloc[:2].tolist() == [1.0, 1.0]
+    assert vintages.add_issued(frame, settings, later)["soon"].iloc[:2].tolist() == [1.0, 1.0]
 
 
 def test_what_was_kept_of_an_issue_stays_as_it_was():

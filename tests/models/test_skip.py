@@ -74,7 +74,11 @@ def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
             )
 
     richest = Skip(
-        "linear", horizon, channels.outputs, leads=len(channels.leads), harmonics=harmonics
+        "linear",
+        horizon,
+        channels.outputs,
+        leads=len(channels.future_channels),
+        harmonics=harmonics,
     )
     return fit_linear(folds, train, channels, richest, lags)
 

@@ -30,9 +30,10 @@ def findings(frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp) -> l
     `frame`: checked, adjusted, all of its columns; of those over the horizon the last step stands
     for the others.
     """
-    frame = frame.drop(
-        columns=[c.column for c in dataset.leads if c.lead < dataset.horizon], errors="ignore"
-    )
+    earlier_steps = [
+        column.name for column in dataset.frame_columns if 0 < column.step < dataset.horizon
+    ]
+    frame = frame.drop(columns=earlier_steps, errors="ignore")
     rules: dict[str, Check] = {name: getattr(checks, name) for name in Quality.model_fields}
     rules["freshness"] = partial(checks.freshness, as_of=as_of)
     found = []
@@ -86,7 +87,9 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
             "last": rows["ds"].iloc[-1].isoformat(),
             "gaps": runs[str(unique_id)],
             "columns": {
-                c.column: _column(rows[c.column], steps) for c in dataset.columns if c.lead <= 1
+                column.name: _column(rows[column.name], steps)
+                for column in dataset.frame_columns
+                if column.step <= 1
             },
         }
     shown = [

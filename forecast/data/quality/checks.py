@@ -115,21 +115,22 @@ def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
     """Values outside of what the stated unit allows, or a median that another unit of the quantity
     explains.
     """
-    for stated in dataset.columns:
-        quantity = next((known for known in UNITS.values() if stated.unit in known), None)
-        if quantity is None or stated.column not in frame.columns:
+    for stated in dataset.frame_columns:
+        unit = stated.entry.unit
+        quantity = next((known for known in UNITS.values() if unit in known), None)
+        if quantity is None or stated.name not in frame.columns:
             continue
-        low, high, *_ = quantity[stated.unit]
-        for series, name, when, values in _columns(frame, [stated.column]):
+        low, high, *_ = quantity[unit]
+        for series, name, when, values in _columns(frame, [stated.name]):
             outside = (values < low) | (values > high)
             if outside.sum() > limit:
                 odd = times(when[outside], dataset.calendar)
                 text = (
-                    f"values that are no {stated.unit}: {outside.sum()} ({odd}), wanted {low:g} to"
+                    f"values that are no {unit}: {outside.sum()} ({odd}), wanted {low:g} to"
                     f" {high:g}."
                 )
                 yield Violation("units", series, name, int(outside.sum()), text)
-            yield from _other_unit(series, name, stated.unit, quantity, float(np.median(values)))
+            yield from _other_unit(series, name, unit, quantity, float(np.median(values)))
 
 
 def missing_share(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:

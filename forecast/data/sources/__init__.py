@@ -75,7 +75,7 @@ def observed(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Ti
     if as_of is None:
         return frame, ended(dataset.calendar, [columns.observed(frame, dataset)["ds"].max()])[0]
     late = ended(dataset.calendar, frame["ds"]) > as_of
-    plans = [column.column for column in dataset.future_exogenous if column.known_ahead]
+    plans = dataset.known_ahead
     if not plans:
         return frame[~late], as_of
     seen = frame.columns.drop([*KEYS, *plans], errors="ignore")

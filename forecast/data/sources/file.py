@@ -213,7 +213,7 @@ def _wanted(dataset: Dataset, source: Settings, found: set[str]) -> dict[str, st
     wanted = [
         "unique_id",
         "ds",
-        *(n for c in dataset.columns if c.asked for n in inputs_of(c.asked, ours)),
+        *(name for column in dataset.source_columns for name in inputs_of(column, ours)),
     ]
     return {
         name: source.columns.get(name, name) for name in [*dict.fromkeys(wanted), *source.columns]

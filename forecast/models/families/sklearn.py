@@ -391,9 +391,8 @@ class Spec(RegressorSpec):
         ahead = [windows.future[:, -horizon:].astype(np.float64)]
         ahead.append(np.broadcast_to(steps[None, :, None] / horizon, (len(past), horizon, 1)))
         ahead += _of_seasons(past, channels, steps, season)
-        leads = np.array(channels.leads, dtype=int).reshape(-1, horizon)
-        # what was said or given at t of step t + h
-        ahead += [past[:, -1, group][:, :, None] for group in leads]
+        future = windows.future_exogenous(channels).astype(np.float64)
+        ahead += [future[:, column, :, None] for column in range(future.shape[1])]
         return np.concatenate([np.repeat(origin[:, None], horizon, axis=1), *ahead], axis=2)
 
     def _of_origin(self, past: np.ndarray, channels: Layout, season: int) -> Iterator[np.ndarray]:
@@ -405,11 +404,7 @@ class Spec(RegressorSpec):
             for part in (day, past):
                 level = part[:, :, channel] - newest
                 yield np.stack([level.mean(axis=1), level.min(axis=1), level.max(axis=1)], axis=1)
-        others = [
-            channel
-            for channel in channels.value[channels.outputs :]
-            if channel not in channels.leads
-        ]
+        others = channels.past_channels
         yield np.hstack(
             [past[:, -1, others], past[:, -3:, others].mean(axis=1), day[:, :, others].mean(axis=1)]
         )

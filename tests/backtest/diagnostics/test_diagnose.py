@@ -18,7 +18,7 @@ from forecast.system.errors import InputError
 from tests.contract.families import EVERY_NETWORK, FAMILIES, forecaster
 from tests.support import problems
 
-ONE = Layout((0,), (-1,), (-1,), (False,), (False,), 1)
+ONE = Layout((0,), (-1,), (-1,), (False,), (False,), 1, (0,))
 LOOKBACK = 6
 
 
