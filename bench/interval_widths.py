@@ -22,7 +22,7 @@ import pandas as pd
 
 from forecast.comparison import metrics
 from forecast.config.datasets import Dataset
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.config.task import Task
 from forecast.forecaster.intervals import SplitConformal, root_mean, volatility, widths
 
@@ -70,12 +70,12 @@ class Piece:
 
 def hourly(name: str, y: np.ndarray) -> Piece:
     keys = {"horizon": 24, "lookback": 168, "season_length": 24, "step_size": 6}
-    return Piece(name, y, validated(Dataset, {**ABOUT, **keys}, where=name).task, 2)
+    return Piece(name, y, validate_config(Dataset, {**ABOUT, **keys}, where=name).task, 2)
 
 
 def daily(name: str, y: np.ndarray) -> Piece:
     keys = {"horizon": 5, "lookback": 64, "season_length": 1, "step_size": 1}
-    return Piece(name, y, validated(Dataset, {**ABOUT, **keys}, where=name).task, 1)
+    return Piece(name, y, validate_config(Dataset, {**ABOUT, **keys}, where=name).task, 1)
 
 
 def hours(folder: Path) -> Iterator[Piece]:

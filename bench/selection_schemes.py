@@ -27,7 +27,7 @@ from forecast.backtest.backtest import load_engine, load_problem
 from forecast.backtest.prepared_data import PreparedData
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.data import panel, splits
 from forecast.data.splits import Blocks
 from forecast.forecaster import Budget, Fitted, Forecaster, Problem, fit, fit_again
@@ -101,7 +101,7 @@ def data(name: str, folder: Path) -> Problem:
         "past_exogenous": about[1:],
         "calendar_features": calendar,
     }
-    task = validated(Dataset, {**entry, "splits": shares}, where=name)
+    task = validate_config(Dataset, {**entry, "splits": shares}, where=name)
     found = panel.from_frame(frame, name, task.task)
     return Problem.of(found, splits.resolve(found, task.splits))
 

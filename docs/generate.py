@@ -179,7 +179,9 @@ def _references(rows: list[dict[str, Any]]) -> set[str]:
 
 def _families() -> dict[str, str]:
     models = load_models(ROOT / "configs")
-    return {name: entry["family"] for name, entry in models.selected(tuple(models.models)).items()}
+    return {
+        name: entry["family"] for name, entry in models.fitted_entries(tuple(models.models)).items()
+    }
 
 
 def _wrapped(sentence: str, width: int, indent: str = "") -> list[str]:

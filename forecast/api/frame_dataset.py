@@ -21,7 +21,7 @@ from forecast.api.frames import (
 )
 from forecast.api.packaged import require_installed
 from forecast.config.datasets import Dataset
-from forecast.config.reading import Config, validated
+from forecast.config.reading import Config, validate_config
 from forecast.config.task import Calendar, RegularCalendar
 from forecast.data.calendars import grid, lengths, usual_features
 from forecast.data.guesses import spans
@@ -53,7 +53,7 @@ class FrameDataset:
     @cached_property
     def settings(self) -> Dataset:
         """The entry, checked; `InputError` for an option that is not as datasets.yaml wants it."""
-        return validated(Dataset, dict(self.entry), where="forecast")
+        return validate_config(Dataset, dict(self.entry), where="forecast")
 
     @property
     def n_steps(self) -> int:
@@ -156,10 +156,10 @@ def _calendar(freq: str | Mapping[str, Any]) -> Calendar:
     if isinstance(freq, Mapping):
         if freq.get("kind") == "sessions":
             require_installed("exchange_calendars", f"freq={dict(freq)}")
-        return validated(Step, {"freq": dict(freq)}, where="forecast").freq
+        return validate_config(Step, {"freq": dict(freq)}, where="forecast").freq
     step = str(getattr(freq, "freqstr", freq))  # or an offset of pandas
     try:
-        return validated(RegularCalendar, {"kind": "regular", "freq": step}, where="freq")
+        return validate_config(RegularCalendar, {"kind": "regular", "freq": step}, where="freq")
     except InputError:
         cure = "Wanted a step such as '15min', '1h', '1D', 'B', 'W-SUN' or 'MS'"
         if present_name := FORMER_STEPS.get(step.lstrip("0123456789")):

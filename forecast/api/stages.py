@@ -31,7 +31,7 @@ from forecast.comparison.multiple_comparisons import model_confidence_set
 from forecast.config.datasets import Dataset
 from forecast.config.experiment import COMBINATION, Models, Tuning, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.data import quality
 from forecast.data.preparation import PreparedDataset, prepare_frame
 from forecast.data.results import Results
@@ -136,7 +136,7 @@ def tuning_budget(tuning: str | Mapping[str, Any] | None, **overrides: Any) -> T
         raise InputError(f"tuning={tuning!r} is unknown.{nearest(str(tuning), BUDGET_FOLDERS)}.")
     folder = BUDGET_FOLDERS.get(str(tuning), ".")
     defaults = load_tuning(packaged() / "configs" / folder).model_dump()
-    return validated(Tuning, {**defaults, **changes, **overrides}, where="tuning")
+    return validate_config(Tuning, {**defaults, **changes, **overrides}, where="tuning")
 
 
 def fit_ensemble(name: str, dataset: FrameDataset, recipe: Recipe) -> tuple[Ensemble, pd.DataFrame]:
@@ -240,7 +240,7 @@ def _in_memory(
 
 def _require_packages(models: Models, *, is_tuned: bool) -> None:
     """`InputError` with what to type where a model needs a package that only an extra brings."""
-    for name, entry in models.selected().items():
+    for name, entry in models.fitted_entries().items():
         family = catalogue()[str(entry["family"])]
         packages = list(EXTRA_PACKAGES.get(family.kind, ()))
         if family.uses_tensorflow:

@@ -284,7 +284,7 @@ def _choice(base: Sandbox, held: Held, detector: str) -> Iterator[Finding]:
         for record in base.records().values()
         if record.kind == Combination.kind
     }
-    learnt = {name for name, rule in rules.items() if Combination(**rule).learnt}
+    learnt = {name for name, rule in rules.items() if Combination(**rule).is_learnt}
     preferred = base.verdict("preferred") or base.verdict("simpler") or {}
     for ranking, model in chosen.items():
         own = {

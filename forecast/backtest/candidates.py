@@ -106,7 +106,7 @@ def _unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
 
 
 def _specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:
-    for name, entry in config.selected(only).items():
+    for name, entry in config.fitted_entries(only).items():
         yield name, _spec(config, name, entry)
 
 

@@ -33,7 +33,7 @@ import pandas as pd
 from scipy.optimize import nnls
 
 from forecast.backtest.timeline import RefitSchedule
-from forecast.config.experiment import COMBINATION, GROUPS, Combination
+from forecast.config.experiment import COMBINATION, MEMBER_GROUPS, Combination
 from forecast.config.task import Task
 from forecast.data.records import (
     DatedWeights,
@@ -312,7 +312,7 @@ def _eligible_members(
         if record.has_failed and {name, record.model, record.kind + "s"} & set(rule.members)
     ]
     models = {record.model for record in ranked.values()}
-    absent = [member for member in rule.members if member not in (*GROUPS, *models)]
+    absent = [member for member in rule.members if member not in (*MEMBER_GROUPS, *models)]
     sentences = [f"left out: {', '.join(failed)} (failed)"] if failed else []
     sentences += [f"left out: {', '.join(absent)} (not in this run)"] if absent else []
     eligible = {name: record for name, record in ranked.items() if not record.has_failed}

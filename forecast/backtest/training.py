@@ -97,7 +97,9 @@ def train_experiment(
     only = with_references(models, config)
     planned = candidates(config, only, season_length=task.season_length, vintages=vintages)
     unsuited = left_out(config, only, season_length=task.season_length, vintages=vintages)
-    combined = {name: rule.without(unsuited) for name, rule in config.combinations(only).items()}
+    combined = {
+        name: rule.without_members(unsuited) for name, rule in config.combinations(only).items()
+    }
     for name, why in unsuited.items():
         print(f"train {dataset}: {name} is left out: {why}", flush=True)
     run = Run(

@@ -104,8 +104,8 @@ def load_specs(models: Any, folder: Path) -> dict[str, Any]:
     from forecast.models import spec
 
     place = folder / "models.yaml"
-    if NAIVE not in models.selected():
-        found = ", ".join(models.selected())
+    if NAIVE not in models.fitted_entries():
+        found = ", ".join(models.fitted_entries())
         raise InputError(
             f"{place}: grids.{models.grid}: found {found}; wanted `{NAIVE}` as well, which every"
             f" score is taken against. Add it to the list, and `{NAIVE}: {{family: naive}}` to"
@@ -117,7 +117,7 @@ def load_specs(models: Any, folder: Path) -> dict[str, Any]:
             f"{place}: model name {odd[0]!r}: wanted the name of a folder, one without `/`."
             " Rename it."
         )
-    fitted = models.selected(every).items()
+    fitted = models.fitted_entries(every).items()
     shared = {"training": models.training, "refit": models.refit}
     specs: dict[str, Any] = {
         name: spec(entry, where=f"{place}: {name}", **shared) for name, entry in fitted
@@ -133,10 +133,11 @@ def _tried(read: Callable[[], Any]) -> tuple[Any, ForecastError | None]:
 
 
 def _span(frame: Any, kind: str) -> str:
-    from forecast.config.task import written
+    from forecast.config.task import format_time
 
     first, last = (
-        written(kind, moment.isoformat(), 10) for moment in (frame["ds"].min(), frame["ds"].max())
+        format_time(kind, moment.isoformat(), 10)
+        for moment in (frame["ds"].min(), frame["ds"].max())
     )
     return (
         f"right: {counted(len(frame), 'row')} of {frame['unique_id'].nunique()} series, {first} to"
@@ -184,7 +185,7 @@ def catalogue(root: Path) -> list[dict[str, str]]:
     folder = ProjectPaths.of(root).configs
     models = load_models(folder)
     specs = load_specs(models, folder)
-    grid = [*models.selected(), *models.combinations()]
+    grid = [*models.fitted_entries(), *models.combinations()]
     order = [*grid, *(name for name in specs if name not in grid)]
     return [_row(name, type(specs[name]), specs[name].family, name in grid) for name in order]
 

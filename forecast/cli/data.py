@@ -78,7 +78,7 @@ def add(
 
     from forecast.config.datasets import Datasets
     from forecast.config.paths import ProjectPaths
-    from forecast.config.reading import read_yaml, validated
+    from forecast.config.reading import read_yaml, validate_config
     from forecast.data import guesses
     from forecast.data.sources.file import inside
     from forecast.system import files
@@ -100,7 +100,7 @@ def add(
         )
     block = guesses.entry_for(path, path.relative_to(place).as_posix(), entry, target=target)
     after = guesses.added(configs.read_text(encoding="utf-8"), entry, block)
-    settings = validated(Datasets, yaml.safe_load(after), where=str(configs)).datasets[entry]
+    settings = validate_config(Datasets, yaml.safe_load(after), where=str(configs)).datasets[entry]
     print(block, end="")
     _fetch_one(entry, place, None, settings)
     # last: whatever ends this command before, the same command does it again
@@ -192,14 +192,14 @@ def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
 
 
 def _report(dataset: str, found: Fetched, root: Path, kind: str) -> None:
-    from forecast.config.task import written
+    from forecast.config.task import format_time
     from forecast.data import snapshots
     from forecast.data.quality import sentences
 
     verb = "restored" if found.restored else "taken"
     new = found.rows - found.rows_before
     record = snapshots.provenance(root, dataset)
-    reach = written(kind, record["last"]) if kind == "index" else f"{found.pointer.as_of} UTC"
+    reach = format_time(kind, record["last"]) if kind == "index" else f"{found.pointer.as_of} UTC"
     print(
         f"{dataset}: {verb} {found.pointer.snapshot} ({counted(found.rows, 'row')}, {new:+d}; as of"
         f" {reach})"

@@ -30,14 +30,14 @@ def identify(
     """Model an input-output record: rank simulators by their free run on validation rows, report
     them on test.
     """
-    from forecast.config.operation import load_record
+    from forecast.config.operation import load_experiment
     from forecast.config.paths import ProjectPaths
     from forecast.identification import contest
     from forecast.identification.data import read_named
     from forecast.report.page import render_free_runs
 
     paths = ProjectPaths.of(root)
-    record = load_record(experiment, paths.configs)
+    record = load_experiment(experiment, paths.configs)
     experiments = read_named(root / record.file, record.outputs, record.inputs, record.record)
     print(
         f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",

@@ -276,7 +276,7 @@ def retrain(
 
 
 def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
-    from forecast.config.task import written
+    from forecast.config.task import format_time
     from forecast.operations.status import calendar_kind
 
     for path in decision.unused_edits[:5]:
@@ -291,7 +291,7 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
         )
     if decision.note:
         print(decision.note, file=sys.stderr)
-    reach = written(calendar_kind(root, decision.dataset), decision.data_end)
+    reach = format_time(calendar_kind(root, decision.dataset), decision.data_end)
     print(f"Data up to {reach}, decision {decision.key}; took {duration(took)}")
 
 

@@ -73,7 +73,7 @@ def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
     """What stands beside a forecast: which model, how old, how good."""
     import pandas as pd
 
-    from forecast.config.task import written
+    from forecast.config.task import format_time
 
     meta = found.champion.card
     return {
@@ -82,7 +82,7 @@ def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
         "version": found.champion.version,
         "trained": meta.created_at,
         "age_days": round((moment - pd.Timestamp(meta.created_at)) / pd.Timedelta(1, "D"), 1),
-        "training_cutoff": written(found.panel.task.calendar.kind, meta.training_cutoff, 19),
+        "training_cutoff": format_time(found.panel.task.calendar.kind, meta.training_cutoff, 19),
         "cutoff": max(_dated(found.table, ISO)["cutoff"].tolist()),
         "test": dict(meta.metrics),
     }

@@ -105,7 +105,7 @@ def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple
 
     models = tuple(name.strip() for name in model.split(",") if name.strip())
     folder = ProjectPaths.of(root).configs
-    load_models(folder).selected(models)
+    load_models(folder).fitted_entries(models)
     datasets = load_datasets(folder).run
     if not dataset:
         return datasets, models

@@ -106,7 +106,7 @@ def compared(
     validation = losses(ours, reference.scale, "validation")
     chosen = choose(validation)
     rules = {s.record.model: s.record.params for s in ours if s.record.kind == Combination.kind}
-    learnt = [name for name, rule in rules.items() if Combination(**rule).learnt]
+    learnt = [name for name, rule in rules.items() if Combination(**rule).is_learnt]
     rather = preferred(validation, chosen, rules, learnt, **_spacing(task))
     chosen |= {ranking: found["model"] for ranking, found in rather.items()}
     test = losses(scored, reference.scale, "test")

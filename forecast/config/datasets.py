@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
 
-from forecast.config.reading import Config, load, plain_names
+from forecast.config.reading import Config, load_config, require_plain_names
 from forecast.config.sources import Source
 from forecast.config.task import (
     Calendar,
@@ -22,13 +22,13 @@ from forecast.config.task import (
 )
 from forecast.system.errors import InputError, nearest, quote_names
 
-MOST_STEPS = 100_000
+MAX_STEPS = 100_000
 """Of a horizon, a season or a step: more would want more memory than any machine has, long after
 the typing error.
 """
 
 
-class Rule(Config):
+class QualityRule(Config):
     """`limit`: what the check compares with; what it means stands beside each rule of `Quality`."""
 
     action: Literal["off", "warn", "refuse"]
@@ -41,25 +41,33 @@ class Quality(Config):
     """
 
     # sessions with Low > Open, Close or High < Open, Close
-    ohlc_order: Rule = Rule(action="warn", limit=0)
-    positive_prices: Rule = Rule(action="refuse", limit=0)  # prices at or below zero
+    ohlc_order: QualityRule = QualityRule(action="warn", limit=0)
+    # prices at or below zero
+    positive_prices: QualityRule = QualityRule(action="refuse", limit=0)
     # distance of a jump from 2:1, 3:1, ... as a share
-    unadjusted_split: Rule = Rule(action="warn", limit=0.03)
+    unadjusted_split: QualityRule = QualityRule(action="warn", limit=0.03)
     # sessions whose open, high, low and close are one number
-    flat_bars: Rule = Rule(action="warn", limit=0)
-    dividends: Rule = Rule(action="warn", limit=0)  # prices of a file that carries no dividends
+    flat_bars: QualityRule = QualityRule(action="warn", limit=0)
+    # prices of a file that carries no dividends
+    dividends: QualityRule = QualityRule(action="warn", limit=0)
     # a step there and back, in 99th percentiles of a step
-    spikes: Rule = Rule(action="warn", limit=15)
-    stale_repeats: Rule = Rule(action="warn", limit=12)  # equal values in a row, zeros not counted
-    units: Rule = Rule(action="warn", limit=0)  # values that another unit explains better
-    missing_share: Rule = Rule(action="warn", limit=0.05)  # steps without a value, as a share
-    missing_cells: Rule = Rule(action="warn", limit=0)  # rows with an empty cell
+    spikes: QualityRule = QualityRule(action="warn", limit=15)
+    # equal values in a row, zeros not counted
+    stale_repeats: QualityRule = QualityRule(action="warn", limit=12)
+    # values that another unit explains better
+    units: QualityRule = QualityRule(action="warn", limit=0)
+    # steps without a value, as a share
+    missing_share: QualityRule = QualityRule(action="warn", limit=0.05)
+    # rows with an empty cell
+    missing_cells: QualityRule = QualityRule(action="warn", limit=0)
     # share of steps on which two series may differ
-    shared_columns: Rule = Rule(action="warn", limit=0.001)
-    gaps: Rule = Rule(action="warn", limit=0)  # missing steps inside a series
+    shared_columns: QualityRule = QualityRule(action="warn", limit=0.001)
+    # missing steps inside a series
+    gaps: QualityRule = QualityRule(action="warn", limit=0)
     # hours missing where local clocks are put forward
-    clock_change: Rule = Rule(action="warn", limit=0)
-    freshness: Rule = Rule(action="warn", limit=3)  # steps of the calendar since the last row
+    clock_change: QualityRule = QualityRule(action="warn", limit=0)
+    # steps of the calendar since the last row
+    freshness: QualityRule = QualityRule(action="warn", limit=3)
 
     @model_validator(mode="before")
     @classmethod
@@ -79,7 +87,7 @@ def _as_rule(value: Any) -> dict[str, Any]:
     return {"action": "off" if value is False else value}
 
 
-class Joined(Config):
+class JoinedColumn(Config):
     """A column of another series: the last value known when this row is, at most `max_age_days`
     old.
     """
@@ -109,7 +117,7 @@ class Column(Config):
     difference_inputs: bool = False
     max_missing: float = Field(0.0, ge=0.0, lt=1.0)
     unit: str = ""
-    joined: Joined | None = None
+    joined: JoinedColumn | None = None
     issued: IssuedForecast | None = None
 
     @property
@@ -264,11 +272,11 @@ class Dataset(Config):
     past_exogenous: tuple[Column, ...] = ()
     future_exogenous: tuple[FutureColumn, ...] = ()
     calendar_features: tuple[CalendarFeature, ...] = ()
-    horizon: int = Field(ge=1, le=MOST_STEPS)
+    horizon: int = Field(ge=1, le=MAX_STEPS)
     lookback: int = Field(ge=1)
-    season_length: int = Field(ge=1, le=MOST_STEPS)
-    step_size: int = Field(1, ge=1, le=MOST_STEPS)
-    calibration_step_size: int | None = Field(None, ge=1, le=MOST_STEPS)
+    season_length: int = Field(ge=1, le=MAX_STEPS)
+    step_size: int = Field(1, ge=1, le=MAX_STEPS)
+    calibration_step_size: int | None = Field(None, ge=1, le=MAX_STEPS)
     splits: AnySplits
     licence: Licence
     quality: Quality = Field(default_factory=lambda: Quality.model_validate({}))
@@ -375,7 +383,7 @@ class Dataset(Config):
             calibration_step_size=self.calibration_step_size or self.step_size,
         )
 
-    def serving(self, task: Task) -> Dataset:
+    def with_columns_of(self, task: Task) -> Dataset:
         """This entry with the columns and the calendar of a fitted model's task: the model still
         forecasts after the entry's columns were changed. A column that the entry no longer names is
         taken from the source as it is.
@@ -407,7 +415,7 @@ class Datasets(Config):
     """The whole file: `run` names the datasets of `dvc repro`."""
 
     run: tuple[str, ...] = Field(min_length=1)
-    datasets: Annotated[dict[str, Dataset], plain_names("dataset")]
+    datasets: Annotated[dict[str, Dataset], require_plain_names("dataset")]
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Datasets:
@@ -429,7 +437,7 @@ class Datasets(Config):
 
 
 def load_datasets(folder: Path | str = "configs") -> Datasets:
-    return load(Datasets, Path(folder) / "datasets.yaml")
+    return load_config(Datasets, Path(folder) / "datasets.yaml")
 
 
 def load_dataset(name: str, folder: Path | str = "configs") -> Dataset:

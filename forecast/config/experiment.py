@@ -10,37 +10,37 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from forecast.config.reading import Config, load, validated
+from forecast.config.reading import Config, load_config, validate_config
 from forecast.system.errors import InputError, closest, nearest, quote_names
 
 Trainer = Literal["gradient", "lm"]
-Rule = Literal["sgd", "momentum", "adam", "adamw"]
-Shape = Literal["constant", "linear", "exponential", "cosine"]
-State = Literal["reset", "carry"]
-Teacher = Literal["none", "always", "scheduled"]
+OptimizerName = Literal["sgd", "momentum", "adam", "adamw"]
+LearningRateSchedule = Literal["constant", "linear", "exponential", "cosine"]
+StateMode = Literal["reset", "carry"]
+TeacherForcing = Literal["none", "always", "scheduled"]
 
 
 class Training(Config):
     """Options of gradient descent; what is left out is what every entry gets that says nothing."""
 
-    rule: Rule = Field(
+    rule: OptimizerName = Field(
         default="adamw", description="only sgd, momentum and adamw apply `weight_decay`"
     )
-    schedule: Shape = Field(
+    schedule: LearningRateSchedule = Field(
         default="cosine",
         description="of the learning rate over the steps; `learning_rate` is its peak",
     )
     l2: float = Field(
         default=0.0, ge=0, description="mu of the penalty mu |w|^2, through the gradient"
     )
-    state: State = Field(
+    state: StateMode = Field(
         default="reset",
         description="carry: truncated BPTT, the state handed on from chunk to chunk",
     )
     patience: int | None = Field(
         default=None, ge=1, description="looks at validation without a new best before the stop"
     )
-    teacher_forcing: Teacher = Field(
+    teacher_forcing: TeacherForcing = Field(
         default="none", description="what a decoder is fed in training: its own output, or y"
     )
 
@@ -70,9 +70,9 @@ class LevenbergMarquardt(Config):
 
 
 COMBINATION = "combination"
-GROUPS = ("networks", "tied", "all")
+MEMBER_GROUPS = ("networks", "tied", "all")
 """Members that a combination may name together; of each the best on validation, at most twelve."""
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MemberWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Combination(Config):
@@ -92,7 +92,7 @@ class Combination(Config):
         ("networks",),
         description="`networks`, `tied` (the best set on validation), `all`, or names of entries",
     )
-    weights: Literal["equal", "stacked"] | dict[str, Weight] = Field(
+    weights: Literal["equal", "stacked"] | dict[str, MemberWeight] = Field(
         "equal",
         description=(
             "stacked: learnt on validation, shrunk towards equal; or a number for each member"
@@ -115,7 +115,7 @@ class Combination(Config):
     def _weights_are_some(self) -> Combination:
         if isinstance(self.weights, dict) and not sum(self.weights.values()) > 0:
             raise ValueError("weights: every one is 0; give at least one member a weight above 0")
-        if self.refit != "never" and not self.learnt:
+        if self.refit != "never" and not self.is_learnt:
             raise ValueError(
                 f"refit: {self.refit} needs weights that are learnt: `weights: stacked`; or leave"
                 " it out"
@@ -123,11 +123,11 @@ class Combination(Config):
         return self
 
     @property
-    def learnt(self) -> bool:
+    def is_learnt(self) -> bool:
         """Whether validation settles the weights."""
         return self.weights == "stacked"
 
-    def without(self, names: Collection[str]) -> Combination:
+    def without_members(self, names: Collection[str]) -> Combination:
         """The rule where entries of these names do not suit the data."""
         return self.model_copy(
             update={"members": tuple(name for name in self.members if name not in names)}
@@ -169,7 +169,7 @@ class Models(Config):
                     )
         return self
 
-    def selected(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    def fitted_entries(self, only: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
         """The entries of the grid to fit, in its order, or of `only`; no combinations.
 
         `InputError` if unknown.
@@ -192,11 +192,11 @@ class Models(Config):
         fitted = [name for name, entry in self.models.items() if entry.get("family") not in unfit]
         for name, entry in entries.items():
             where = f"configs/models.yaml: models.{name}"
-            found[name] = rule = validated(Combination, entry, where=where)
+            found[name] = rule = validate_config(Combination, entry, where=where)
             names = rule.weights if isinstance(rule.weights, dict) else rule.members
             if names is rule.weights and "members" in entry:
                 raise InputError(f"{where}: `weights` name the members already. Drop `members`.")
-            groups = () if names is rule.weights else GROUPS
+            groups = () if names is rule.weights else MEMBER_GROUPS
             if unknown := sorted(member for member in names if member not in (*groups, *fitted)):
                 named = (
                     f"member{'s' if unknown[1:] else ''}"
@@ -217,7 +217,7 @@ class Models(Config):
 
 
 def load_models(folder: Path | str = "configs") -> Models:
-    return load(Models, Path(folder) / "models.yaml")
+    return load_config(Models, Path(folder) / "models.yaml")
 
 
 class Tuning(Config):
@@ -244,7 +244,7 @@ class Tuning(Config):
 
 
 def load_tuning(folder: Path | str = "configs") -> Tuning:
-    return load(Tuning, Path(folder) / "tuning.yaml")
+    return load_config(Tuning, Path(folder) / "tuning.yaml")
 
 
 Level = Annotated[float, Field(gt=0, lt=1)]
@@ -273,4 +273,4 @@ class Evaluation(Config):
 
 
 def load_evaluation(folder: Path | str = "configs") -> Evaluation:
-    return load(Evaluation, Path(folder) / "evaluation.yaml")
+    return load_config(Evaluation, Path(folder) / "evaluation.yaml")

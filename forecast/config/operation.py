@@ -14,13 +14,19 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator
 
 from forecast.config.datasets import Dataset
-from forecast.config.reading import Config, load, plain_names, read_yaml, validated
+from forecast.config.reading import (
+    Config,
+    load_config,
+    read_yaml,
+    require_plain_names,
+    validate_config,
+)
 from forecast.config.task import WEEKDAYS, TimeZone, Weekday
 from forecast.system.errors import InputError, nearest
 
-SESSIONS = 60
-FRESH_DAYS = 28
-Event = Literal["success", "failure", "promotion"]
+DEFAULT_GATE_SESSIONS = 60
+DEFAULT_GATE_DAYS = 28
+HookEvent = Literal["success", "failure", "promotion"]
 
 
 class Hooks(Config):
@@ -32,7 +38,7 @@ class Hooks(Config):
 
     command: tuple[str, ...] = ()
     webhook: str = ""
-    on: tuple[Event, ...] = ("failure", "promotion")
+    on: tuple[HookEvent, ...] = ("failure", "promotion")
     timeout_seconds: float = Field(30.0, gt=0)
 
 
@@ -60,25 +66,25 @@ class Retraining(Config):
     keep_snapshots: int = Field(10, ge=1)
     hooks: Hooks = Field(default_factory=lambda: Hooks.model_validate({}))
 
-    def fresh(self, dataset: Dataset) -> int:
+    def gate_steps(self, dataset: Dataset) -> int:
         """Time steps of the gate's block."""
         if self.fresh_steps is not None:
             return self.fresh_steps
-        steps = SESSIONS
+        steps = DEFAULT_GATE_SESSIONS
         if dataset.calendar.kind == "regular":
             import pandas as pd
 
             begin = pd.Timestamp("2001-01-01")
-            end = begin + pd.Timedelta(FRESH_DAYS, "D")
+            end = begin + pd.Timedelta(DEFAULT_GATE_DAYS, "D")
             steps = len(pd.date_range(begin, end, freq=dataset.calendar.freq)) - 1
         return max(steps, 8 * dataset.step_size)
 
-    def wanted_origins(self, dataset: Dataset) -> int:
+    def min_gate_origins(self, dataset: Dataset) -> int:
         """The fewest origins a gate decides on."""
-        return max(self.fresh(dataset) // dataset.step_size, 8)
+        return max(self.gate_steps(dataset) // dataset.step_size, 8)
 
 
-class _File(Config):
+class _RetrainingFile(Config):
     """Every key is optional everywhere, so an entry is checked as if it stood alone."""
 
     defaults: Retraining = Field(default_factory=lambda: Retraining.model_validate({}))
@@ -91,20 +97,20 @@ def load_retraining(name: str, folder: Path | str = "configs") -> Retraining:
     if not path.exists():
         return Retraining.model_validate({})
     content: dict[str, Any] = read_yaml(path) or {}
-    validated(_File, content, where=str(path))
+    validate_config(_RetrainingFile, content, where=str(path))
     entry = {**(content.get("defaults") or {}), **((content.get("datasets") or {}).get(name) or {})}
-    return validated(Retraining, entry, where=f"{path}: {name}")
+    return validate_config(Retraining, entry, where=f"{path}: {name}")
 
 
 def check_retraining(names: Iterable[str], folder: Path | str = "configs") -> None:
     """`InputError` for a wrong key or value, and for an entry of a dataset that does not exist."""
     path, known = Path(folder) / "retraining.yaml", list(names)
-    for name in validated(_File, read_yaml(path) or {}, where=str(path)).datasets:
+    for name in validate_config(_RetrainingFile, read_yaml(path) or {}, where=str(path)).datasets:
         if name not in known:
             raise InputError(f"{path}: unknown dataset {name!r}.{nearest(name, known)}.")
 
 
-COMMANDS = ("retrain", "fetch", "predict", "status", "check", "run", "sync")
+SCHEDULED_COMMANDS = ("retrain", "fetch", "predict", "status", "check", "run", "sync")
 
 
 class ScheduledJob(Config):
@@ -130,8 +136,10 @@ class ScheduledJob(Config):
     @field_validator("run")
     @classmethod
     def _known_command(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value[0] not in COMMANDS:
-            raise ValueError(f"unknown command {value[0]!r}.{nearest(value[0], COMMANDS)}")
+        if value[0] not in SCHEDULED_COMMANDS:
+            raise ValueError(
+                f"unknown command {value[0]!r}.{nearest(value[0], SCHEDULED_COMMANDS)}"
+            )
         return value
 
     @field_validator("at", mode="before")
@@ -165,18 +173,18 @@ class ScheduledJob(Config):
 class Schedule(Config):
     """Jobs by name; a name becomes a file name."""
 
-    jobs: Annotated[dict[str, ScheduledJob], plain_names("job")] = Field(min_length=1)
+    jobs: Annotated[dict[str, ScheduledJob], require_plain_names("job")] = Field(min_length=1)
 
 
 def load_schedule(folder: Path | str = "configs") -> Schedule:
-    return load(Schedule, Path(folder) / "schedule.yaml")
+    return load_config(Schedule, Path(folder) / "schedule.yaml")
 
 
 Share = Annotated[float, Field(gt=0, le=0.4)]
 Simulator = Literal["identify", "narx_lm", "gru", "lstm", "arx"]
 
 
-class Record(Config):
+class ExperimentEntry(Config):
     """One entry. `file`: a CSV with a row per time, relative to the project; `record`: its column
     whose values tell several records apart; `sampling_time` in seconds.
 
@@ -197,15 +205,15 @@ class Record(Config):
     seed: int = Field(0, ge=0)
 
 
-class Records(Config):
+class Experiments(Config):
     """The whole file."""
 
-    experiments: Annotated[dict[str, Record], plain_names("experiment")]
+    experiments: Annotated[dict[str, ExperimentEntry], require_plain_names("experiment")]
 
 
-def load_record(name: str, folder: Path | str = "configs") -> Record:
+def load_experiment(name: str, folder: Path | str = "configs") -> ExperimentEntry:
     """One entry; `InputError` with the nearest name when it is unknown."""
-    known = load(Records, Path(folder) / "experiments.yaml").experiments
+    known = load_config(Experiments, Path(folder) / "experiments.yaml").experiments
     if name not in known:
         raise InputError(f"Unknown experiment {name!r}.{nearest(name, known)}.")
     return known[name]

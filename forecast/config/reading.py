@@ -29,7 +29,7 @@ class Config(BaseModel):
         return value
 
 
-def plain_names(kind: str) -> AfterValidator:
+def require_plain_names(kind: str) -> AfterValidator:
     """For a mapping whose keys become the names of files or folders: nothing in one may lead
     elsewhere.
     """
@@ -98,7 +98,7 @@ def read_yaml(path: Path | str) -> Any:
         raise InputError(f"{target}: not valid YAML. {' '.join(str(error).split())}") from error
 
 
-MOST_CHARACTERS, MOST_VALUES, DEEPEST = 1_000_000, 100_000, 50
+MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 1_000_000, 100_000, 50
 """Of one file, aliases written out: what nobody writes by hand, and what would otherwise take
 minutes to say so.
 """
@@ -108,36 +108,38 @@ def _require_plain(text: str, target: Path) -> None:
     """`InputError` for a file that is too long, nested too deep, or grows beyond measure by its
     aliases.
     """
-    too_much = len(text) > MOST_CHARACTERS
+    too_much = len(text) > MAX_CHARACTERS
     sizes: dict[str, int] = {}
     open_blocks: list[tuple[str, int]] = []
     count = 0
     for event in () if too_much else yaml.parse(text, Loader=_UniqueKeyLoader):
         if isinstance(event, yaml.AliasEvent):
-            count += sizes.get(str(event.anchor), MOST_VALUES)
+            count += sizes.get(str(event.anchor), MAX_VALUES)
         elif isinstance(event, yaml.CollectionStartEvent):
             open_blocks.append((event.anchor or "", count))
         elif isinstance(event, yaml.CollectionEndEvent):
             name, before = open_blocks.pop()
             sizes[name] = count - before
         count += 1
-        if count > MOST_VALUES or len(open_blocks) > DEEPEST:
+        if count > MAX_VALUES or len(open_blocks) > MAX_DEPTH:
             too_much = True
             break
     if too_much:
         raise InputError(
-            f"{target}: larger than any configuration (more than {MOST_CHARACTERS:,} characters,"
-            f" {MOST_VALUES:,} values with aliases written out, or {DEEPEST} levels). Name a YAML"
+            f"{target}: larger than any configuration (more than {MAX_CHARACTERS:,} characters,"
+            f" {MAX_VALUES:,} values with aliases written out, or {MAX_DEPTH} levels). Name a YAML"
             " file of this project."
         )
 
 
-def load(model: type[ConfigT], path: Path | str) -> ConfigT:
+def load_config(model: type[ConfigT], path: Path | str) -> ConfigT:
     """The file as `model`; every fault is one `InputError` naming file, key, found and wanted."""
-    return validated(model, read_yaml(path), where=str(path))
+    return validate_config(model, read_yaml(path), where=str(path))
 
 
-def validated(model: type[ConfigT], content: Any, *, where: str, context: Any = None) -> ConfigT:
+def validate_config(
+    model: type[ConfigT], content: Any, *, where: str, context: Any = None
+) -> ConfigT:
     if not isinstance(content, dict):
         raise InputError(
             f"{where}: found {type(content).__name__}, wanted a mapping of keys to values."
@@ -146,12 +148,12 @@ def validated(model: type[ConfigT], content: Any, *, where: str, context: Any = 
         return model.model_validate(content, context=context)
     except ValidationError as error:
         raise InputError(
-            f"{where}: " + "; ".join(_sentence(model, e, content) for e in error.errors())
+            f"{where}: " + "; ".join(_describe_fault(model, e, content) for e in error.errors())
         ) from None
 
 
-def _sentence(model: type[BaseModel], error: Any, content: Any) -> str:
-    key = ".".join(_written(error["loc"], content, missing=error["type"] == "missing"))
+def _describe_fault(model: type[BaseModel], error: Any, content: Any) -> str:
+    key = ".".join(_location_in_file(error["loc"], content, missing=error["type"] == "missing"))
     if error["type"] == "extra_forbidden":
         known = known_keys(model, error["loc"][:-1], content)
         name = str(error["loc"][-1])
@@ -164,7 +166,7 @@ def _sentence(model: type[BaseModel], error: Any, content: Any) -> str:
     return f"key {key!r}: {message}{shown}" if key else f"{message}"
 
 
-def _written(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[str]:
+def _location_in_file(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[str]:
     """The location as it stands in the file: pydantic adds the names of alternatives, which are no
     keys.
     """

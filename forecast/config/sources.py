@@ -40,13 +40,13 @@ class Source(Config):
     """
 
     kind: str
-    remote: ClassVar[bool] = False
+    is_remote: ClassVar[bool] = False
     """Whether it is asked over the network: its faults are then the service's, not the user's."""
     origin: ClassVar[str] = "the source"
     """What its rows come from, in messages."""
-    personal_use: ClassVar[bool] = False
+    is_for_personal_use: ClassVar[bool] = False
     """Whether its terms forbid to show values in a page that may be passed on."""
-    without_dividends: ClassVar[bool] = False
+    has_no_dividends: ClassVar[bool] = False
     """Whether its prices come without the dividends that belong to them."""
 
     @model_validator(mode="wrap")
@@ -60,7 +60,7 @@ class Source(Config):
         """The class of an entry's `kind`; `ValueError` with the nearest name when there is no such
         file.
         """
-        kind, known = str(value.get("kind")), kinds()
+        kind, known = str(value.get("kind")), source_kinds()
         if kind not in known:
             raise ValueError(f"unknown kind {kind!r}.{nearest(kind, known)}")
         found: type[Source] = importlib.import_module(f"{PACKAGE}.{kind}").Settings
@@ -93,14 +93,14 @@ class Source(Config):
         """The user's own files that it reads, from the project's root; that of the rows first."""
         return ()
 
-    def question(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
+    def identity(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
         """What has to stay the same for a stored history, and the forecasts kept beside it, to be
         continued.
         """
         content = self.model_dump(mode="json")
         return {key: content[key] for key in ("kind", "base_url", "start") if key in content}
 
-    def again(self, revised: Collection[str]) -> Source | None:
+    def narrowed_to(self, revised: Collection[str]) -> Source | None:
         """The source narrowed to the `revised` series whose older rows may have changed too; None
         without one.
         """
@@ -123,7 +123,7 @@ class Service(Source):
         return timedelta(days=self.overlap_days)
 
 
-def kinds() -> list[str]:
+def source_kinds() -> list[str]:
     """The names of the files in forecast/data/sources/."""
     folder = Path(__file__).resolve().parents[1] / "data" / "sources"
     return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))

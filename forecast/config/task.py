@@ -17,7 +17,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from forecast.config.reading import Config, validated
+from forecast.config.reading import Config, validate_config
 from forecast.system.errors import closest
 from forecast.system.files import read_json
 
@@ -27,7 +27,7 @@ WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
 
 
-def _known_zone(value: str) -> str:
+def _require_known_zone(value: str) -> str:
     known = available_timezones()
     if value not in known:
         raise ValueError(
@@ -36,7 +36,7 @@ def _known_zone(value: str) -> str:
     return value
 
 
-TimeZone = Annotated[str, AfterValidator(_known_zone)]
+TimeZone = Annotated[str, AfterValidator(_require_known_zone)]
 
 
 class SessionCalendar(Config):
@@ -115,7 +115,7 @@ Calendar = Annotated[
 ]
 
 
-def written(kind: str, moment: str, places: int | None = None) -> str:
+def format_time(kind: str, moment: str, places: int | None = None) -> str:
     """`moment` (ISO 8601) to so many places; `row 600` where the calendar is of the kind `index`,
     without dates.
     """
@@ -256,4 +256,4 @@ class Task(Config):
 
 def load_task(path: Path) -> Task:
     """The task that the prepare stage wrote; `InputError` for a file that holds something else."""
-    return validated(Task, read_json(path), where=str(path))
+    return validate_config(Task, read_json(path), where=str(path))

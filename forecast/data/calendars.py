@@ -20,7 +20,7 @@ from forecast.config.task import (
     RegularCalendar,
     SessionCalendar,
     WeekdayCalendar,
-    written,
+    format_time,
 )
 from forecast.data.schema import place
 from forecast.system.errors import ForecastError, InputError, counted
@@ -320,12 +320,13 @@ def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestam
 
 def times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:
     """The first few moments, for a sentence; midnights as dates, rows without dates by number."""
-    found = [pd.Timestamp(moment) for moment in moments]
-    places = [10 if moment == moment.normalize() else 16 for moment in found[:MOST_SHOWN]]
-    shown = [written(calendar.kind, str(m), most) for m, most in zip(found, places, strict=False)]
-    return ", ".join(shown) + (
-        f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
-    )
+    stamps = [pd.Timestamp(moment) for moment in moments]
+    texts = []
+    for stamp in stamps[:MOST_SHOWN]:
+        characters = 10 if stamp == stamp.normalize() else 16
+        texts.append(format_time(calendar.kind, str(stamp), characters))
+    more = f" and {len(stamps) - MOST_SHOWN} more" if len(stamps) > MOST_SHOWN else ""
+    return ", ".join(texts) + more
 
 
 def row_numbers(moments: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ import pandas as pd
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Source
-from forecast.config.task import written
+from forecast.config.task import format_time
 from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import ended, grid, row_numbers
 from forecast.data.columns import add_known_ahead, joined, observed
@@ -88,7 +88,7 @@ def fetch_new(
         kept = restored(name, root, as_of) if as_of is not None else None
         if kept is not None:
             return kept
-        asked = now.floor("s") if as_of is None and dataset.source.remote else as_of
+        asked = now.floor("s") if as_of is None and dataset.source.is_remote else as_of
         return _taken(
             Request(name, dataset, root, asked, {}, deadline, environment or {}, advance), now
         )
@@ -125,14 +125,14 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
         )
         revised = compared(fresh, since=since)
         final = revised[~revised["kind"].isin(["provisional", "unanswered"])]
-        again = dataset.source.again(set(final["unique_id"])) if since else None
+        again = dataset.source.narrowed_to(set(final["unique_id"])) if since else None
         if again is not None:
             raw, fresh, since = _again_whole(request, again, raw, fresh, since)
             revised = compared(fresh, since=since)
         frame = merged(stored.frame, fresh, since=since, keep=dataset.source.series)
     before = (
         vintages.kept(root, request.name)
-        if stored and stored.same_question and dataset.source.remote
+        if stored and stored.same_question and dataset.source.is_remote
         else None
     )
     known = vintages.accumulated(before, raw.vintages)
@@ -211,7 +211,7 @@ def _write(
             "retrieved_at": now.isoformat(),
             **raw.provenance,
             "licence": request.dataset.licence.model_dump(),
-            "question": request.dataset.source.question(request.dataset.vintage_columns),
+            "question": request.dataset.source.identity(request.dataset.vintage_columns),
             "previous": stored.pointer.sha256 if stored is not None else None,
             "revised_values": len(revised),
             "failed": raw.failed,
@@ -252,7 +252,7 @@ def _stored(request: Request) -> Stored | None:
         frame = frame[ended(request.dataset.calendar, frame["ds"]) <= request.as_of]
     provisional = record.get("provisional_from")
     earlier = request.as_of is None or pd.Timestamp(pointer.as_of) <= request.as_of
-    same = record.get("question") == request.dataset.source.question(
+    same = record.get("question") == request.dataset.source.identity(
         request.dataset.vintage_columns
     )
     return Stored(
@@ -276,7 +276,7 @@ def _since(stored: Stored, dataset: Dataset) -> dict[str, pd.Timestamp]:
 
 
 def _blame(dataset: Dataset) -> type[DataError] | type[InputError]:
-    return DataError if dataset.source.remote else InputError
+    return DataError if dataset.source.is_remote else InputError
 
 
 def summary(
@@ -303,11 +303,11 @@ def summary(
         "source": dataset.source.kind,
         "series": len(described["series"]),
         "rows": described["rows"],
-        "first": written(kind, frame["ds"].min().isoformat()),
-        "last": written(kind, last.isoformat()),
+        "first": format_time(kind, frame["ds"].min().isoformat()),
+        "last": format_time(kind, last.isoformat()),
         "gaps": described["gaps"],
         "age": None if kind == "index" else age(dataset, last, now),
-        "as_of": written(kind, last.isoformat()) if kind == "index" else pointer.as_of,
+        "as_of": format_time(kind, last.isoformat()) if kind == "index" else pointer.as_of,
         "sha256": pointer.sha256[:12],
         "snapshots": len(snapshots.snapshots(root, name)),
         "revised": record.get("revised_values", 0),

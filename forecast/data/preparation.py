@@ -126,7 +126,7 @@ def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     An absent one is made again where that needs no network, and must be equal.
     """
     pointer = snapshots.read_pointer(root, name)
-    if not snapshots.inside(root, pointer.snapshot).exists() and not dataset.source.remote:
+    if not snapshots.inside(root, pointer.snapshot).exists() and not dataset.source.is_remote:
         made = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         if made.sha256 != pointer.sha256:
             raise DataError(
@@ -178,7 +178,7 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     """
     pointer = snapshots.read_pointer(root, name)
     _check_files_are_those_taken(name, dataset, root)
-    if snapshots.inside(root, pointer.snapshot).exists() or dataset.source.remote:
+    if snapshots.inside(root, pointer.snapshot).exists() or dataset.source.is_remote:
         raw = snapshots.read_pointed(root, name)
     else:
         request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))

@@ -19,7 +19,7 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import written
+from forecast.config.task import format_time
 from forecast.data.panel import with_series
 from forecast.data.records import RunRecord, read_run_records
 from forecast.system.errors import DataError, InputError
@@ -92,7 +92,7 @@ class Results:
         )
         kind = self.dataset.calendar.kind
         taken = "" if kind == "index" else self.pointer.get("as_of")
-        return written(kind, str(taken or last), 10) or "unknown"
+        return format_time(kind, str(taken or last), 10) or "unknown"
 
     # What stage `train` wrote.
 

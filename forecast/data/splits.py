@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import AnySplits, Dataset, FractionSplits, Splits
-from forecast.config.task import Task, written
+from forecast.config.task import Task, format_time
 from forecast.data.calendars import grid
 from forecast.data.panel import Panel, Series
 from forecast.system.errors import InputError, counted
@@ -177,7 +177,8 @@ def _too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
     start, stop = blocks.range(block)
     need = task.horizon + (task.lookback if block == "train" else 0)
     ends = [
-        written(task.calendar.kind, str(pd.Timestamp(moment)), 16) for moment in series.ds[[0, -1]]
+        format_time(task.calendar.kind, str(pd.Timestamp(moment)), 16)
+        for moment in series.ds[[0, -1]]
     ]
     span = f"{counted(len(series), 'step')} from {ends[0]} to {ends[1]}"
     return (

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.config.task import FutureStep, Task, written
+from forecast.config.task import FutureStep, Task, format_time
 from forecast.data.panel import Series
 from forecast.data.scaling import DIFFERENCED
 from forecast.system.errors import InputError, counted
@@ -228,7 +228,7 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
     for position, column in enumerate(task.future_steps, start=observed):
         if not column.may_be_missing and not known[:, position].all():
             row = int(rows[~known[:, position]][0])
-            moment = written(task.calendar.kind, str(series.ds[row]), 16)
+            moment = format_time(task.calendar.kind, str(series.ds[row]), 16)
             raise InputError(
                 f"Series {series.unique_id!r}: {column.name!r} has no value"
                 f" {counted(column.step, 'step')} after {moment}, inside the horizon of"

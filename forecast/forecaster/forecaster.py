@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from forecast import models
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.config.task import Task
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse
@@ -218,7 +218,7 @@ class Forecaster:
         dependence = folder / "dependence.npz"
         return cls(
             dataset_name=content["dataset_name"],
-            task=validated(Task, content["task"], where=f"{folder}/spec.json: task"),
+            task=validate_config(Task, content["task"], where=f"{folder}/spec.json: task"),
             spec=spec,
             scaling=Scaling.from_json(files.read_json(folder / "scaling.json")),
             skip=Skip.from_saved(skip, files.read_arrays(folder / "skip.npz")) if skip else None,

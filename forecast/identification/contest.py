@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from forecast.config.operation import Record
+from forecast.config.operation import ExperimentEntry
 from forecast.identification.automatic import identify
 from forecast.identification.data import divideblock, dividetrain
 from forecast.identification.delays import arx_order
@@ -53,7 +53,7 @@ class Entry:
     run: Array | None = None
 
 
-def compete(record: Record, experiments: Mapping[str, Experiment]) -> list[Entry]:
+def compete(record: ExperimentEntry, experiments: Mapping[str, Experiment]) -> list[Entry]:
     """The rows, the lowest validation error first and those without a model last; Ctrl-C keeps
     those that are done.
     """

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from forecast.config.experiment import Training
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.models import families
 from forecast.models.base import ModelSpec, NetworkSpec
 from forecast.system.errors import InputError, nearest
@@ -59,4 +59,4 @@ def spec(
         and isinstance(own, dict)
     ):
         entry = {**entry, "training": {**training.model_dump(exclude_unset=True), **own}}
-    return validated(family, entry, where=where, context=context)
+    return validate_config(family, entry, where=where, context=context)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import written
+from forecast.config.task import format_time
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 
@@ -286,7 +286,7 @@ def history_rows(root: Path, dataset: str, kind: str) -> list[dict[str, Any]]:
                 "version": event.get("version"),
                 "from": event.get("from"),
                 "model": meta.candidate if meta else "",
-                "training_cutoff": written(kind, meta.training_cutoff, 10) if meta else "",
+                "training_cutoff": format_time(kind, meta.training_cutoff, 10) if meta else "",
                 "test_skill": round(skill, 4) if skill is not None else None,
                 "reason": event.get("reason", ""),
             }

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from forecast.config.operation import Event, Hooks
+from forecast.config.operation import HookEvent, Hooks
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, registry
 from forecast.operations.champion import ChampionCard
@@ -223,7 +223,7 @@ def log_unlogged(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: s
 
 def notify(
     hooks: Hooks,
-    event: Event,
+    event: HookEvent,
     decision: Mapping[str, Any],
     *,
     root: Path,

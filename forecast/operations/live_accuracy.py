@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from forecast.config.paths import ProjectPaths
-from forecast.config.task import written
+from forecast.config.task import format_time
 from forecast.data.calendars import row_numbers
 from forecast.data.panel import with_series
 from forecast.operations import champion
@@ -218,5 +218,5 @@ def _live_dataset(root: Path, dataset: str) -> LiveDataset:
     names = [meta.candidate if meta else "no longer here" for meta in metas]
     versions = [{**asdict(entry), "model": name} for entry, name in zip(found, names, strict=True)]
     return LiveDataset(
-        dataset, settings.title, written(settings.calendar.kind, as_of), issues, versions
+        dataset, settings.title, format_time(settings.calendar.kind, as_of), issues, versions
     )

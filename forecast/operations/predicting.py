@@ -83,7 +83,7 @@ def prepare_newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame
     """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked
     as in training.
     """
-    entry = load_dataset(dataset, ProjectPaths.of(root).configs).serving(ensemble.task)
+    entry = load_dataset(dataset, ProjectPaths.of(root).configs).with_columns_of(ensemble.task)
     frame = preparation.check_data(dataset, entry, root=newest_data_root(root, dataset))
     check_transforms(frame, ensemble.task)
     return frame

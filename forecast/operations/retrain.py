@@ -126,7 +126,7 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
         reason = f"not due: champion {days:g} days old, {new} new steps, no drift"
         return JudgedChallenger(replace(about, reason=reason, numbers=found.numbers), rules, tree)
     ends = evidence.gate_splits(
-        frame["ds"], job.dataset, settings, fresh_steps=rules.fresh(settings)
+        frame["ds"], job.dataset, settings, fresh_steps=rules.gate_steps(settings)
     )
     challenger.provide_warm_weights(job, tree, current)
     worktree.write_configuration(tree, job.dataset, ends)
@@ -183,7 +183,7 @@ def _judge_challenger(
     steps = Spacing(
         horizon=settings.horizon, season_length=settings.season_length, step_size=settings.step_size
     )
-    limits = gate.GateRules(rules.alpha, rules.margin, rules.wanted_origins(settings))
+    limits = gate.GateRules(rules.alpha, rules.margin, rules.min_gate_origins(settings))
     looked_at = gate.FreshLosses(**{str(name): own.to_numpy() for name, own in losses.items()})
     verdict = gate.decide(looked_at, gathered, steps, limits, ageing=found.ageing)
     about = replace(
@@ -227,7 +227,7 @@ def _rival_model(
 def _judge_due(
     job: RetrainingJob, current: Champion | None, panel: Panel, settings: Dataset, rules: Retraining
 ) -> tuple[DueDecision, list[evidence.Shift]]:
-    recent = rules.fresh(settings)
+    recent = rules.gate_steps(settings)
     shifts: list[evidence.Shift] = []
     last = max((d.data_end for d in decision.read_decisions(job.root, job.dataset)), default="")
     if current is not None:

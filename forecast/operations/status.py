@@ -15,7 +15,7 @@ from typing import Any
 
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import read_yaml
-from forecast.config.task import written
+from forecast.config.task import format_time
 from forecast.operations import champion
 from forecast.operations.worktree import newest_data_root
 from forecast.system import files, processes
@@ -78,9 +78,9 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
         champion=named.get("champion"),
         model=meta.candidate if meta else "",
         age_days=round(_days(now, meta.created_at), 1) if meta else None,
-        training_cutoff=written(kind, meta.training_cutoff, 19) if meta else "",
-        data_as_of=written(kind, as_of),
-        last_observation=written(kind, last),
+        training_cutoff=format_time(kind, meta.training_cutoff, 19) if meta else "",
+        data_as_of=format_time(kind, as_of),
+        last_observation=format_time(kind, last),
         last_observation_age_h=(
             round(24 * _days(now, known), 1) if known and kind != "index" else None
         ),

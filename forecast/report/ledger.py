@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from forecast.config.datasets import Dataset, Splits
-from forecast.config.task import SessionCalendar, WeekdayCalendar, written
+from forecast.config.task import SessionCalendar, WeekdayCalendar, format_time
 from forecast.data.records import RunRecord, TrainingCost
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.data.splits import BLOCKS
@@ -354,7 +354,7 @@ def gaps(results: Results) -> list[str]:
 
 def _written(results: Results, moment: str, places: int = 16) -> str:
     """ISO 8601 to its minute (16 places) or day (10); the number of a row without a date."""
-    return written(results.dataset.calendar.kind, moment, places).replace("T", " ")
+    return format_time(results.dataset.calendar.kind, moment, places).replace("T", " ")
 
 
 def findings_table(results: Results) -> Table | None:

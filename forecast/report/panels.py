@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from forecast.config.task import written
+from forecast.config.task import format_time
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
@@ -73,7 +73,7 @@ def compared(results: Results, ranking: str = "shipped") -> dict[str, tuple[str,
 def is_private(results: Results) -> bool:
     """Whether the data's terms forbid to show their values in a page that may be passed on."""
     dataset = results.dataset
-    return dataset.source.personal_use or "personal use" in dataset.licence.name.lower()
+    return dataset.source.is_for_personal_use or "personal use" in dataset.licence.name.lower()
 
 
 Bands = tuple[tuple[Floats, Floats], ...]
@@ -226,7 +226,7 @@ def _writing(results: Results) -> Callable[[datetime], str]:
     date by number.
     """
     if results.dataset.calendar.kind == "index":
-        return lambda moment: written("index", moment.isoformat())
+        return lambda moment: format_time("index", moment.isoformat())
     times = pd.DatetimeIndex(results.naive["ds"])
     return partial(text.moment, hours=bool((times != times.normalize()).any()))
 

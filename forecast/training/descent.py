@@ -17,7 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from forecast.config.experiment import Rule, Shape, State, Teacher
+from forecast.config.experiment import (
+    LearningRateSchedule,
+    OptimizerName,
+    StateMode,
+    TeacherForcing,
+)
 from forecast.networks.description import Network
 from forecast.networks.heads.base import Maths
 from forecast.networks.losses import ForecastLoss
@@ -27,7 +32,9 @@ EXPONENTIAL_END = 0.01
 """Of the peak: where the exponential schedule ends."""
 
 
-def learning_rate(shape: Shape, step: Any, peak: Any, rising: Any, falling: Any) -> Any:
+def learning_rate(
+    shape: LearningRateSchedule, step: Any, peak: Any, rising: Any, falling: Any
+) -> Any:
     """A schedule's rate at update number `step`, counted from 0, as a float32 tensor; its numbers
     may be tensors.
 
@@ -64,12 +71,12 @@ class Settings:
     clip: float
     loss: ForecastLoss
     evaluate_every: int
-    rule: Rule = "adamw"
-    schedule: Shape = "cosine"
+    rule: OptimizerName = "adamw"
+    schedule: LearningRateSchedule = "cosine"
     l2: float = 0.0
-    state: State = "reset"
+    state: StateMode = "reset"
     patience: int | None = None
-    teacher_forcing: Teacher = "none"
+    teacher_forcing: TeacherForcing = "none"
     change_channels: tuple[int, ...] = ()
     """Channels to be zeroed at a chunk's first row, as they are at a window's (see
     `forecast.data.windows`).
@@ -122,7 +129,7 @@ class Updater:
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         # variables, so that a trace serves other numbers
         self._numbers = {name: tf.Variable(0.0, trainable=False) for name in first.numbers}
-        rules: dict[Rule, Callable[[Any], Any]] = {
+        rules: dict[OptimizerName, Callable[[Any], Any]] = {
             "adam": self._adam,
             "adamw": self._adam,
             "sgd": lambda gradient: gradient,

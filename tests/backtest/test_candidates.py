@@ -9,10 +9,10 @@ import pytest
 from forecast import models
 from forecast.backtest.candidates import candidates, left_out, with_references
 from forecast.config.experiment import Models
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.system.errors import InputError
 
-CONFIG = validated(
+CONFIG = validate_config(
     Models,
     {
         "grid": "default",

@@ -169,7 +169,7 @@ def test_rows_that_are_no_networks_keep_their_seats_up_to_two_thirds_of_them():
 
 def test_a_member_that_does_not_suit_the_data_is_not_asked_for():
     rule = Combination(members=("networks", "line", "seasonal"), weights="stacked")
-    assert rule.without(["seasonal"]) == Combination(
+    assert rule.without_members(["seasonal"]) == Combination(
         members=("networks", "line"), weights="stacked"
     )
 
@@ -201,7 +201,7 @@ def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest
     }
     mix = {"family": "combination", "members": ["nave"]}
     models = Models.model_validate({**content, "models": {**content["models"], "mix": mix}})
-    assert list(models.selected()) == ["naive"]
+    assert list(models.fitted_entries()) == ["naive"]
     with pytest.raises(InputError, match=r"models.mix: unknown member 'nave'.*naive"):
         models.combinations()
 

@@ -11,7 +11,7 @@ import pytest
 from forecast import models
 from forecast.backtest.candidates import candidates, result_key
 from forecast.config.experiment import Models, Training, Tuning, load_evaluation, load_tuning
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.system import files
 from forecast.system.errors import InputError
 from forecast.tracking.runs import parameter_texts
@@ -19,7 +19,7 @@ from forecast.tracking.runs import parameter_texts
 
 def config_of(entries, **shared):
     content = {"grid": "g", "grids": {"g": list(entries)}, "models": entries, **shared}
-    return validated(Models, content, where="configs/models.yaml")
+    return validate_config(Models, content, where="configs/models.yaml")
 
 
 def specs_of(entries, **shared):
@@ -134,7 +134,7 @@ def test_the_projects_budget_is_valid_and_has_three_seeds():
 )
 def test_a_wrong_budget_is_named(change, message):
     with pytest.raises(InputError, match=message):
-        validated(Tuning, GIVEN | change, where="configs/tuning.yaml")
+        validate_config(Tuning, GIVEN | change, where="configs/tuning.yaml")
 
 
 ROOT = Path(__file__).resolve().parent.parent.parent

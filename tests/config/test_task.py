@@ -52,7 +52,7 @@ def test_an_entry_for_a_served_model_has_the_columns_that_model_was_fitted_on():
         past_exogenous=[{"column": "snow"}],
         calendar={"kind": "regular", "freq": "1D"},
     )
-    entry = edited.serving(task)
+    entry = edited.with_columns_of(task)
     assert [column.column for column in entry.columns] == ["sales", "price", "wind", "rain"]
     assert (
         entry.target[0].max_missing == 0.5

@@ -83,7 +83,9 @@ def configured():
     options.
     """
     configs = load_models(ROOT / "configs")
-    entries = configs.selected(tuple(configs.models))  # what is fitted: a combination is no network
+    entries = configs.fitted_entries(
+        tuple(configs.models)
+    )  # what is fitted: a combination is no network
     specs = {name: models.spec(dict(entry), where=name) for name, entry in entries.items()}
     return {n: s for n, s in specs.items() if isinstance(s, NetworkSpec) and s != spec_of(s.family)}
 

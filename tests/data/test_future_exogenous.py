@@ -15,7 +15,7 @@ import pytest
 
 from forecast.audit.changes import shaken, thinned, with_plans
 from forecast.config.datasets import Dataset
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.data import panel, preparation, quality, snapshots, sources, splits, vintages
 from forecast.data.columns import add_known_ahead, observed
 from forecast.data.ingest import fetch_new
@@ -44,7 +44,9 @@ HOLIDAY = {"column": "holiday", "known_ahead": True}
 
 
 def dataset(**changes: Any) -> Dataset:
-    return validated(Dataset, {**ENTRY, "future_exogenous": [HOLIDAY], **changes}, where="shop")
+    return validate_config(
+        Dataset, {**ENTRY, "future_exogenous": [HOLIDAY], **changes}, where="shop"
+    )
 
 
 def shop(plan: int = HORIZON) -> pd.DataFrame:
@@ -202,7 +204,7 @@ def test_the_audit_leaves_plans_over_the_horizon_and_changes_what_lies_behind() 
 def test_a_fitted_model_is_given_rows_up_to_the_last_observation() -> None:
     """As `forecast predict` and `promote` read the data: by the columns of the model's task."""
     raw, settings = shop(plan=3 * HORIZON), dataset()
-    (series,) = prepared(raw, settings.serving(settings.task)).series
+    (series,) = prepared(raw, settings.with_columns_of(settings.task)).series
     np.testing.assert_array_equal(series.values, prepared(raw, settings).series[0].values)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.config.operation import Record, load_record
-from forecast.config.reading import validated
+from forecast.config.operation import ExperimentEntry, load_experiment
+from forecast.config.reading import validate_config
 from forecast.identification import (
     Experiment,
     Model,
@@ -35,7 +35,7 @@ PAGE = (small_project.ROOT / "docs" / "identification.md").read_text(encoding="u
 (YAML,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
-def record(**changes: object) -> Record:
+def record(**changes: object) -> ExperimentEntry:
     given = {
         "kind": "experiment",
         "file": "tank.csv",
@@ -43,7 +43,7 @@ def record(**changes: object) -> Record:
         "outputs": ["y"],
         "rows": ["arx", "narx_lm"],
     }
-    return validated(Record, {**given, **changes}, where="here")
+    return validate_config(ExperimentEntry, {**given, **changes}, where="here")
 
 
 def test_a_share_is_cut_from_the_end_of_every_record() -> None:
@@ -195,10 +195,10 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
 
 def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
     assert (
-        load_record("tank", small_project.ROOT / "configs" / "examples").rows
-        == Record.model_fields["rows"].default
+        load_experiment("tank", small_project.ROOT / "configs" / "examples").rows
+        == ExperimentEntry.model_fields["rows"].default
     )
     (tmp_path / "experiments.yaml").write_text(YAML)
-    assert load_record("tank", tmp_path).sampling_time == 4
+    assert load_experiment("tank", tmp_path).sampling_time == 4
     with pytest.raises(InputError, match="tank"):
-        load_record("tonk", tmp_path)
+        load_experiment("tonk", tmp_path)

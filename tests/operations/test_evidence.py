@@ -11,7 +11,7 @@ import pytest
 
 from forecast.config.datasets import Dataset, FractionSplits, load_dataset
 from forecast.config.operation import Retraining, load_retraining
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.data.panel import from_frame
 from forecast.data.splits import resolve
 from forecast.forecaster import Forecaster
@@ -28,7 +28,7 @@ RULES = Retraining.model_validate({})
 
 
 def wave(**changes: object) -> Dataset:
-    return validated(Dataset, {**small_project.DATASET, **changes}, where="wave")
+    return validate_config(Dataset, {**small_project.DATASET, **changes}, where="wave")
 
 
 def days(n: int) -> pd.Series:
@@ -61,12 +61,12 @@ def test_too_short_a_history_says_what_to_change() -> None:
 def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
     settings = wave(calendar={"kind": "index"})
     rows = pd.Series(pd.to_datetime(60 * np.arange(500), unit="s"))
-    fresh = RULES.fresh(settings)
-    assert fresh == 60 and RULES.fresh(wave(calendar={"kind": "index"}, step_size=10)) == 80
+    fresh = RULES.gate_steps(settings)
+    assert fresh == 60 and RULES.gate_steps(wave(calendar={"kind": "index"}, step_size=10)) == 80
     found = evidence.gate_splits(rows, NAME, settings, fresh_steps=fresh)
     frame = pd.DataFrame({"unique_id": "wave", "ds": rows, "y": np.arange(500.0)})
     borders = resolve(
-        from_frame(frame, NAME, settings.task), validated(FractionSplits, found, where="wave")
+        from_frame(frame, NAME, settings.task), validate_config(FractionSplits, found, where="wave")
     )
     ends = [int(end.timestamp()) // 60 for end in borders.ends.values()]
     # 20 and 10 % of what there is, then 60 origins and the rest of the last one
@@ -248,10 +248,10 @@ def test_rules_of_a_dataset_go_before_the_defaults_and_a_typo_stops(tmp_path: Pa
         path, {"defaults": {"alpha": 0.1}, "datasets": {NAME: {"fresh_steps": 40}}}
     )
     rules = load_retraining(NAME, tmp_path)
-    assert (rules.alpha, rules.fresh(wave()), rules.new_steps) == (0.1, 40, None)
-    assert load_retraining("other", tmp_path).fresh(wave()) == 28
+    assert (rules.alpha, rules.gate_steps(wave()), rules.new_steps) == (0.1, 40, None)
+    assert load_retraining("other", tmp_path).gate_steps(wave()) == 28
     small_project.write_yaml(path, {"defaults": {"alhpa": 0.1}})
     with pytest.raises(InputError, match="alpha"):
         load_retraining(NAME, tmp_path)
     sessions = wave(calendar={"kind": "weekdays"})
-    assert RULES.fresh(sessions) == 60
+    assert RULES.gate_steps(sessions) == 60

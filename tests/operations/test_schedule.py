@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from forecast.config.operation import Schedule, ScheduledJob, load_schedule
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.operations.schedule import (
     STOPPED,
     TIMED_OUT,
@@ -34,7 +34,7 @@ CONFIGS = small_project.ROOT / "configs"
 
 
 def job(**keys: object) -> ScheduledJob:
-    return validated(ScheduledJob, {"run": "status", "at": "05:30", **keys}, where="job")
+    return validate_config(ScheduledJob, {"run": "status", "at": "05:30", **keys}, where="job")
 
 
 def moment(text: str) -> datetime:
@@ -123,7 +123,7 @@ def test_the_projects_own_schedule_is_right() -> None:
 
 
 def scheduler(root: Path, *, timeout: float = 1.0, **environment: str) -> Scheduler:
-    schedule = validated(
+    schedule = validate_config(
         Schedule,
         {"jobs": {"a": {"run": "status", "at": "05:30", "timeout_minutes": timeout}}},
         where="schedule",

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from forecast.config.datasets import Dataset
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 
 HOURLY: dict[str, Any] = {
     "title": "Hourly example",
@@ -27,7 +27,7 @@ HOURLY: dict[str, Any] = {
 
 def dataset(**changes: Any) -> Dataset:
     """The hourly example with some keys changed."""
-    return validated(Dataset, {**HOURLY, **changes}, where="example")
+    return validate_config(Dataset, {**HOURLY, **changes}, where="example")
 
 
 def hourly(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.datasets import Dataset
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.config.task import Task
 from forecast.data import panel, splits
 from forecast.data.panel import Panel
@@ -45,7 +45,7 @@ SHOPS: dict[str, Any] = {
 
 def dataset(**changes: Any) -> Dataset:
     """The two shops with some keys changed."""
-    return validated(Dataset, {**SHOPS, **changes}, where="shops")
+    return validate_config(Dataset, {**SHOPS, **changes}, where="shops")
 
 
 def task(**changes: Any) -> Task:

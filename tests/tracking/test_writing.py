@@ -16,7 +16,7 @@ import pytest
 
 from forecast import models
 from forecast.config.datasets import Dataset
-from forecast.config.reading import validated
+from forecast.config.reading import validate_config
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
 from forecast.system import files
@@ -53,7 +53,7 @@ def seen(tmp_path_factory) -> Seen:
     root = write_records(
         tmp_path_factory.mktemp("project"), candidates=("lstm.linear",), origins=12
     )
-    task = validated(Dataset, DATASET, where="test").task
+    task = validate_config(Dataset, DATASET, where="test").task
     scaling = Scaling({"dublin": np.zeros(1)}, {"dublin": np.ones(1)})
     forecaster = Forecaster(
         "weather", task, models.spec({"family": "naive"}, where="test"), scaling
@@ -89,7 +89,7 @@ def test_a_model_may_have_marks_in_its_name_that_mlflow_refuses(tmp_path):
         {**files.read_json(folder / "record.json"), "model": "lstm_1.5, 50%"},
     )
     task, scaling = (
-        validated(Dataset, DATASET, where="test").task,
+        validate_config(Dataset, DATASET, where="test").task,
         Scaling({"dublin": np.zeros(1)}, {"dublin": np.ones(1)}),
     )
     Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), scaling).save(

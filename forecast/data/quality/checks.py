@@ -352,7 +352,7 @@ def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
 def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Bars from a file come without dividends: at best they are adjusted for splits."""
     bars = _has_prices(frame, dataset) and set(BARS) <= set(frame.columns)
-    if dataset.source.without_dividends and bars and "dividend" not in frame.columns:
+    if dataset.source.has_no_dividends and bars and "dividend" not in frame.columns:
         text = (
             "no column `dividend`: returns leave dividends out unless the prices are adjusted for"
             " them."

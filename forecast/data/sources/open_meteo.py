@@ -85,7 +85,7 @@ class Settings(Service):
         content = self.model_dump(mode="json", include={"variables", "places"})
         kept = [*vintage_columns, self.previous_runs_url]
         vintages = {"vintages": kept} if vintage_columns else {}
-        return super().question(vintage_columns) | content | vintages
+        return super().identity(vintage_columns) | content | vintages
 
 
 def read(request: Request) -> RawFrame:
