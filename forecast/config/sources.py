@@ -112,7 +112,7 @@ class Service(Source):
     dataset.
     """
 
-    remote: ClassVar[bool] = True
+    is_remote: ClassVar[bool] = True
     start: date
     base_url: Url
     deadline_s: float = Field(300.0, gt=0)

@@ -44,7 +44,7 @@ class Settings(Source):
     """
 
     origin: ClassVar[str] = "the file"
-    without_dividends: ClassVar[bool] = True
+    has_no_dividends: ClassVar[bool] = True
     kind: Literal["file"]
     path: Path
     columns: dict[str, str] = Field(default_factory=dict)

@@ -81,7 +81,7 @@ class Settings(Service):
     def vintage_columns(self) -> tuple[str, ...]:
         return tuple(self.variables) if self.forecast_url or self.previous_runs_url else ()
 
-    def question(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
+    def identity(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
         content = self.model_dump(mode="json", include={"variables", "places"})
         kept = [*vintage_columns, self.previous_runs_url]
         vintages = {"vintages": kept} if vintage_columns else {}

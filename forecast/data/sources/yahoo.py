@@ -46,7 +46,7 @@ class Settings(Service):
     before nothing is taken.
     """
 
-    personal_use: ClassVar[bool] = True
+    is_for_personal_use: ClassVar[bool] = True
     kind: Literal["yahoo"]
     tickers: tuple[str, ...] = Field(min_length=1)
     adjust: Adjustment = "splits_and_dividends"
@@ -73,7 +73,7 @@ class Settings(Service):
     def adjustment(self) -> Adjustment:
         return self.adjust
 
-    def again(self, revised: Collection[str]) -> Settings | None:
+    def narrowed_to(self, revised: Collection[str]) -> Settings | None:
         tickers = tuple(ticker for ticker in self.tickers if ticker in revised)
         return self.model_copy(update={"tickers": tickers}) if tickers else None
 
