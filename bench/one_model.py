@@ -26,7 +26,7 @@ from forecast.forecaster import Budget, Fitted, fit, fit_again
 from forecast.forecaster.ensemble import Ensemble
 from forecast.models import spec
 from forecast.models.problem import Problem
-from forecast.models.skip import Kind
+from forecast.models.skip import SkipKind
 
 END = pd.Timestamp("2020-01-01")
 """Of every series: published rows without times are hours or days that end together."""
@@ -73,7 +73,7 @@ class Recipe:
     """What is fitted: an entry of models.yaml, its skip, what it sees, and its gradient steps."""
 
     entry: Mapping[str, Any]
-    skip: Kind = "none"
+    skip: SkipKind = "none"
     lookback: int = 336
     difference_inputs: bool = False
     transform: str = "none"
@@ -146,14 +146,14 @@ class Trial:
         """Of the mean of `seeds` forecasts, each fitted once more on train and validation; with
         what they are.
         """
-        used = range(seeds if self.spec.seeded else 1)
+        used = range(seeds if self.spec.is_seeded else 1)
         about = {"skip": self.recipe.skip, "seed": 0, "budget": self.budget}
         final = [
             fit_again(self.problem, self.spec, self.first(seed), **{**about, "seed": seed})
             for seed in used
         ]
         row: Row = {"recipe": self.recipe.shown, "parameters": final[0].forecaster.n_params}
-        if self.spec.seeded:
+        if self.spec.is_seeded:
             row |= {"seeds": len(final), "best steps": [one.best_step for one in final]}
         return self._forecasts(final, "test"), row
 

@@ -154,7 +154,7 @@ def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
     for name, entry in ROWS.items():
         spec = models.spec(entry, where=name)
         about: dict[str, Any] = {
-            "skip": "linear" if spec.on_skip else None,
+            "skip": "linear" if spec.has_skip else None,
             "seed": 0,
             "budget": BUDGET,
         }
@@ -168,7 +168,7 @@ def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
             )
         )
         joined = {uid: cut.joined() for uid, cut in problem.blocks.items()}
-        parts[-1].__dict__["joined"] = replace(problem, blocks=joined, choices=parts[-1], made={})
+        parts[-1].__dict__["joined"] = replace(problem, blocks=joined, chosen_by=parts[-1])
         final = fit_again(parts[-1], spec, fits[-1], **about).forecaster
         later = (error(problem, final, "calibration") + 2 * error(problem, final, "test")) / 3
         rows[name] = {"choice": choice, "later": later}

@@ -232,8 +232,8 @@ def _reference_entries(
         if entry["family"] == COMBINATION:
             continue
         family = spec(entry, where=name)
-        if family.on_skip:
-            skip_model = "arx" if family.recursive else "ridge"
+        if family.has_skip:
+            skip_model = "arx" if family.is_recursive else "ridge"
             policy = {key: entry[key] for key in ("refit", "refit_window") if key in entry}
             references[skip_model] = references[skip_model] | policy
     return references

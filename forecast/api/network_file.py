@@ -13,7 +13,7 @@ import numpy as np
 from forecast.data.windows import Windows
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble
-from forecast.models.skip import Skip, products
+from forecast.models.skip import Skip, calendar_products
 from forecast.networks.inference.export import Linear, export, with_helpers
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
@@ -89,7 +89,7 @@ def _linear_skip(forecaster: Forecaster) -> Skip:
     """The skip; `InputError` for a forecaster that is not the sum of one network and a skip."""
     if forecaster.task.target[0].difference_inputs:
         obstacle = "changes of the target; fit without `difference_inputs`"
-    elif forecaster.spec.recursive:
+    elif forecaster.spec.is_recursive:
         obstacle = "its own forecasts fed back; fit a direct network, such as 'gru'"
     elif forecaster.head is not None:
         obstacle = "a distribution; fit without `head`"
@@ -117,7 +117,7 @@ def _linear_map(forecaster: Forecaster) -> Linear:
     product_map, code = None, ""
     if skip.harmonics:
         arguments = (task.horizon, skip.harmonics, skip.product_lags, skip.unread)
-        n_products = products(windows, channels, *arguments).shape[1]
+        n_products = calendar_products(windows, channels, *arguments).shape[1]
         columns = slice(-1 - n_products, -1)  # before the constant
         product_map = skip.coefficients[columns]
         without_products = np.delete(skip.coefficients, columns, axis=0)
@@ -152,9 +152,10 @@ def _products_code(forecaster: Forecaster, arguments: tuple[object, ...]) -> str
         "target_channels": forecaster.channels.target_channels,
     }
     call = (
-        f"products(SimpleNamespace(past=past, future=future), SimpleNamespace(**{channels}),"
+        "calendar_products(SimpleNamespace(past=past, future=future),"
+        f" SimpleNamespace(**{channels}),"
         f" *{arguments})"
     )
     imports = "import itertools\nfrom types import SimpleNamespace"
     function = f"def products_of(past, future):\n    return {call}"
-    return "\n\n\n".join(["", imports, with_helpers(products), function])
+    return "\n\n\n".join(["", imports, with_helpers(calendar_products), function])

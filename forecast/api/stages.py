@@ -245,7 +245,7 @@ def _require_packages(models: Models, *, is_tuned: bool) -> None:
         packages = list(EXTRA_PACKAGES.get(family.kind, ()))
         if family.uses_tensorflow:
             packages = ["tensorflow", "numba"]
-        if is_tuned and (family.on_skip or family.kind == "regression"):
+        if is_tuned and (family.has_skip or family.kind == "regression"):
             packages.append("optuna")
         for package in packages:
             require_installed(package, f"Model {name!r}")

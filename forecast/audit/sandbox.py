@@ -34,7 +34,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots, vintages
 from forecast.data.columns import observed, other_datasets
 from forecast.data.records import RunRecord, read_run_records
-from forecast.models.problem import Purpose, recorded_by
+from forecast.models.problem import Purpose, record_with
 from forecast.networks import layers
 from forecast.system import cluster, files
 from forecast.system.code_closure import code_digest
@@ -206,7 +206,7 @@ def go_on(
     if jobs == 1:
         # one job is this forked process alone, which notes what it does
         os.environ.pop(cluster.VARIABLE, None)
-    with file_access(project.paths.root, sandbox.paths.root) as opened, recorded_by(sandbox):
+    with file_access(project.paths.root, sandbox.paths.root) as opened, record_with(sandbox):
         for name in stages:
             sandbox.stage = name
             options: dict[str, Any] = {"root": str(sandbox.paths.root)}

@@ -84,13 +84,13 @@ def fit_and_forecast(
     wall_start, cpu_start = time.perf_counter(), time.process_time()
 
     def fit_part_twice(known: Problem, **options: Any) -> tuple[Fitted, Fitted]:
-        return fit_twice(known.only(part), candidate, seed=seed, budget=budget, **options)
+        return fit_twice(known.with_series(part), candidate, seed=seed, budget=budget, **options)
 
     with files.atomic_directory(folder) as temporary:
         try:
             initial = files.read_arrays(start) if start is not None else None
             fits = fit_through_time(problem, candidate.spec, fit_part_twice, initial=initial)
-            problem = problem.only(part)
+            problem = problem.with_series(part)
             forecasts = forecast_blocks(fits.timeline, problem, seed)
             distributions = forecast_distributions(fits.timeline, problem, forecasts, seed=seed)
         except ModelFailure as error:

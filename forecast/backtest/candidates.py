@@ -16,13 +16,13 @@ from forecast.config.experiment import NAIVE, Models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.models.base import ModelSpec
-from forecast.models.skip import Kind
+from forecast.models.skip import SkipKind
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError, quote_names
 from forecast.system.files import sha256, sha256_of
 
 Ranking = Literal["shipped", "architecture", "baseline"]
-SKIP_OF: dict[Ranking, Kind] = {"shipped": "linear", "architecture": "last"}
+SKIP_OF: dict[Ranking, SkipKind] = {"shipped": "linear", "architecture": "last"}
 """As shipped, a network stands on the fitted skip; architecture alone, it has the last value and
 nothing else.
 """
@@ -37,7 +37,7 @@ class Candidate:
     model: str
     spec: ModelSpec
     ranking: Ranking
-    skip: Kind | None
+    skip: SkipKind | None
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ class Candidate:
     def skip_row(self) -> str | None:
         """The model that is this candidate's skip standing alone."""
         if self.skip == "linear":
-            return "arx" if self.spec.recursive else "ridge"
+            return "arx" if self.spec.is_recursive else "ridge"
         return NAIVE if self.skip == "last" else None
 
     def with_values(self, values: Mapping[str, Any]) -> Candidate:
@@ -65,7 +65,7 @@ def candidates(
     for name, spec in _specs(config, only):
         if _unsuited(spec, season_length, vintages):
             continue
-        if spec.on_skip:
+        if spec.has_skip:
             wanted = (
                 (ranking, skip) for ranking, skip in SKIP_OF.items() if ranking in config.rankings
             )

@@ -47,7 +47,7 @@ from forecast.data.records import (
 )
 from forecast.data.results import BASELINE
 from forecast.forecaster.ensemble import served_seeds
-from forecast.models.problem import STRETCHES
+from forecast.models.problem import VALIDATION_FOLDS
 from forecast.system import files
 from forecast.system.errors import ModelFailure, quote_names
 
@@ -142,7 +142,7 @@ class Part:
         times = np.unique(self.cutoffs)
         at = np.searchsorted(times, self.cutoffs)
         gap = ceil(self.task.horizon / self.task.step_size_in("validation")) - 1
-        for own in np.array_split(np.arange(len(times)), STRETCHES):
+        for own in np.array_split(np.arange(len(times)), VALIDATION_FOLDS):
             if len(own):
                 yield (at < own[0] - gap) | (at > own[-1] + gap), (at >= own[0]) & (at <= own[-1])
 

@@ -29,7 +29,7 @@ from forecast.data.panel import Panel
 from forecast.data.splits import Blocks
 from forecast.forecaster import Fitted, Forecaster, Problem
 from forecast.models.base import ModelSpec
-from forecast.models.problem import stretch_starts
+from forecast.models.problem import validation_fold_starts
 
 SCORED = ("validation", "calibration", "test")
 """The blocks whose every cutoff is forecast."""
@@ -253,7 +253,7 @@ def fit_through_time(
         return fit_twice(known, first=replace(first, forecaster=forecaster))[1].forecaster
 
     in_validation: list[Step] = [(BEGINNING, first.forecaster)]
-    in_validation += zip(stretch_starts(problem), first.elsewhere, strict=False)
+    in_validation += zip(validation_fold_starts(problem), first.elsewhere, strict=False)
     behind = [(min(validation_ends.values()), final.forecaster)] if has_final else []
     whole_refits: list[Step] = []
     if spec.keeps_weights:

@@ -115,7 +115,7 @@ def train_experiment(
     }
     parts = -(-run.series // SERIES_A_TASK)
     total = sum(
-        len(budget.seeds) if c.spec.seeded else parts if c.spec.kind == BY_SERIES else 1
+        len(budget.seeds) if c.spec.is_seeded else parts if c.spec.kind == BY_SERIES else 1
         for c in planned
     )
     with progress(total, f"train {dataset}") as advance:
@@ -264,7 +264,7 @@ class TrainingJob:
         part = f" from series {self.series.start}" if self.series else ""
         return (
             self.candidate.name
-            + (f" seed {self.seed}" if self.candidate.spec.seeded else "")
+            + (f" seed {self.seed}" if self.candidate.spec.is_seeded else "")
             + part
         )
 
@@ -282,7 +282,7 @@ def _jobs(run: Run, candidate: Candidate, study: StudyRecord | None) -> list[Tra
     best = study.best_params if study is not None else None
     filled = candidate.with_values(best) if best is not None else candidate
     budget = run.budget if filled.spec.uses_tensorflow else Budget(0, 1)
-    seeds = run.seeds if filled.spec.seeded else (0,)
+    seeds = run.seeds if filled.spec.is_seeded else (0,)
     if study is not None and best is None:
         seeds = ()  # every trial failed: the record says so, nothing is left to train
     spec = filled.spec
@@ -387,7 +387,7 @@ def _training_cost(
     """Steps taken end at each seed's last look at its validation loss: fewer than allowed with
     `patience`, or after an explosion.
     """
-    if not spec.by_gradient:
+    if not spec.is_trained_by_gradient:
         return TrainingCost()
     steps_taken = sum(fit.steps_taken for fit in fits)
     tuning_steps = len(study.trials) * study.gradient_steps if study is not None else 0

@@ -71,7 +71,7 @@ def _best(
     """Scaled values (H, O), bins (H, O) and log probability of one origin's best path."""
     assert forecaster.skip is not None
     horizon = forecaster.task.horizon
-    if forecaster.spec.recursive:
+    if forecaster.spec.is_recursive:
         about = (
             forecaster.network,
             forecaster.weights,

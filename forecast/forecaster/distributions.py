@@ -152,7 +152,7 @@ def has_formula(forecaster: Forecaster) -> bool:
     """True: every step has a distribution in closed form; False: steps beyond the first come from
     drawn paths.
     """
-    return not forecaster.spec.recursive and not any(
+    return not forecaster.spec.is_recursive and not any(
         c.transform in DIFFERENCED for c in forecaster.task.target
     )
 
@@ -215,7 +215,7 @@ def _paths(
         ]
     ).reshape(len(windows) * count, horizon, outputs)
     several = repeated(windows, count)
-    if forecaster.spec.recursive:
+    if forecaster.spec.is_recursive:
         paths = _drawn_loop(forecaster, several, drawn)
     else:
         raw, base = (np.repeat(part, count, axis=0) for part in _direct(forecaster, windows))

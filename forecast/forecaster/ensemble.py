@@ -121,7 +121,9 @@ class Ensemble:
             raise InputError(f"Horizon {horizon}: wanted at least 1 step.")
         if horizon <= trained:
             return self
-        fixed = [f for f in self.forecasters if not f.spec.continues or f.correction is not None]
+        fixed = [
+            f for f in self.forecasters if not f.spec.can_extend_horizon or f.correction is not None
+        ]
         if fixed:
             raise InputError(
                 f"Horizon {horizon}: the model ({fixed[0].spec.family}) forecasts {trained} steps"

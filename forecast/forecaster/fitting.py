@@ -22,8 +22,13 @@ from forecast.forecaster.trainers import (
     fit_head,
 )
 from forecast.models.base import ModelSpec
-from forecast.models.problem import Problem, looked_at, looks, mean_losses
-from forecast.models.skip import Kind, Skip, mean_absolute_error
+from forecast.models.problem import (
+    Problem,
+    describe_validation_sample,
+    mean_losses_by_fold,
+    sample_validation_windows,
+)
+from forecast.models.skip import Skip, SkipKind, mean_absolute_error
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.losses import ForecastLoss, PointLoss
@@ -60,7 +65,7 @@ def fit(
     problem: Problem,
     spec: ModelSpec,
     *,
-    skip: Kind | None,
+    skip: SkipKind | None,
     seed: int,
     budget: Budget,
     announce: Callable[[str], None] | None = None,
@@ -85,7 +90,7 @@ def fit_again(
     spec: ModelSpec,
     first: Fitted,
     *,
-    skip: Kind | None,
+    skip: SkipKind | None,
     seed: int,
     budget: Budget,
     initial: Mapping[str, np.ndarray] | None = None,
@@ -95,7 +100,7 @@ def fit_again(
     `first`. On later rows a network may keep its weights: its linear part alone is fitted then.
     """
     before = first.forecaster.skip
-    if spec.keeps_weights and problem.choices is not None and before is not None:
+    if spec.keeps_weights and problem.chosen_by is not None and before is not None:
         newer = replace(first.forecaster, skip=problem.skip(before.kind, before.horizon))
         return replace(first, forecaster=newer)
     if not spec.fitted_again:
@@ -113,7 +118,7 @@ def fit_again(
 class Start:
     """What a fit begins with, as `fit` is given it. `chosen`: of a second fit, the first."""
 
-    skip: Kind
+    skip: SkipKind
     seed: int
     budget: Budget
     announce: Callable[[str], None] | None
@@ -123,7 +128,7 @@ class Start:
 
 def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     """Every family whose spec fits itself; one that is tuned gets its validation error as well."""
-    spec, beside = bare.spec, bare.spec.beside
+    spec, beside = bare.spec, bare.spec.base_skip
     if start.chosen is not None:
         found = spec.fit_again(problem, start.chosen.forecaster, seed=start.seed)
     else:
@@ -141,7 +146,7 @@ def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
 
 def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     spec = bare.spec
-    horizon = 1 if spec.recursive or spec.corrected else problem.panel.task.horizon
+    horizon = 1 if spec.is_recursive or spec.is_corrected else problem.panel.task.horizon
     skip = problem.skip("linear", horizon)
     linear = replace(bare, skip=skip)
     shape = start.chosen.forecaster.correction if start.chosen is not None else None
@@ -152,7 +157,7 @@ def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
         if unread
         else ""
     )
-    return Fitted(corrected(problem, linear, shape) if spec.corrected else linear, note=note)
+    return Fitted(corrected(problem, linear, shape) if spec.is_corrected else linear, note=note)
 
 
 def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
@@ -181,11 +186,11 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
         return Fitted(
             replace(bare, skip=skip, weights=trained.weights, head=head, dependence=dependence)
         )
-    if head is None and spec.recursive:
+    if head is None and spec.is_recursive:
         validate = closed_loop_error(problem, network, skip, spec.point_loss)
     else:
         validate = window_error(problem, network, skip, spec.forecast_loss(head))
-    if spec.by_gradient:
+    if spec.is_trained_by_gradient:
         trained = by_steps(validate=validate)
     else:
         trained = by_levenberg_marquardt(
@@ -193,9 +198,9 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
         )
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=dependence_of(problem, forecaster))
-    note = "; ".join(filter(None, (trained.note, looked_at(problem))))
-    own = [replace(forecaster, weights=weights) for _, weights in trained.elsewhere]
-    steps = tuple(step for step, _ in trained.elsewhere)
+    note = "; ".join(filter(None, (trained.note, describe_validation_sample(problem))))
+    own = [replace(forecaster, weights=weights) for _, weights in trained.best_by_fold]
+    steps = tuple(step for step, _ in trained.best_by_fold)
     return Fitted(
         forecaster,
         trained.best_step,
@@ -219,12 +224,12 @@ def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
     """Per series the inputs up to the train end and, at every train origin, what the network adds
     to the skip.
     """
-    from forecast.training.chunks import TrainingSeries, room_for
+    from forecast.training.chunks import TrainingSeries, allocate_series
 
     horizon, outputs = skip.horizon, problem.panel.outputs
     stops = [problem.blocks[series.unique_id].train[1] for series in problem.panel.series]
-    pasts = room_for(stops, horizon, problem.channels.channels)
-    targets, weights = (room_for(stops, horizon, horizon, outputs) for _ in range(2))
+    pasts = allocate_series(stops, horizon, problem.channels.channels)
+    targets, weights = (allocate_series(stops, horizon, horizon, outputs) for _ in range(2))
     result = []
     for series, stop, past, target, weight in zip(
         problem.panel.series, stops, pasts, targets, weights, strict=True
@@ -247,10 +252,10 @@ def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
 def window_error(
     problem: Problem, network: Network, skip: Skip, loss: ForecastLoss
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Weights → `mean_losses` of `loss` over `looks`, from windows exactly as a forecast sees
-    them.
+    """Weights → `mean_losses_by_fold` of `loss` over `sample_validation_windows`, which are exactly
+    as a forecast sees them.
     """
-    windows_and_targets, counted = looks(problem, skip.horizon)
+    windows_and_targets, counted = sample_validation_windows(problem, skip.horizon)
     cases = []
     for windows, wanted in windows_and_targets:
         base = skip.forecast(windows, problem.channels)
@@ -263,7 +268,9 @@ def window_error(
                 loss.losses(inference.last(network, weights, past, future), residual, lead)
                 for past, future, residual, lead in cases
             ]
-            return mean_losses([each for each, _ in found], [known for _, known in found], counted)
+            return mean_losses_by_fold(
+                [each for each, _ in found], [known for _, known in found], counted
+            )
 
     return error
 
@@ -271,11 +278,11 @@ def window_error(
 def closed_loop_error(
     problem: Problem, network: Network, skip: Skip, loss: PointLoss
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Weights → `mean_losses` of `loss` of the closed loop over the whole horizon on validation
-    origins.
+    """Weights → `mean_losses_by_fold` of `loss` of the closed loop over the whole horizon, on
+    validation origins.
     """
     horizon = problem.panel.task.horizon
-    cases, counted = looks(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
+    cases, counted = sample_validation_windows(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
     observed = [np.isfinite(wanted) for _, wanted in cases]
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
@@ -287,7 +294,7 @@ def closed_loop_error(
                 )
                 for windows, wanted in cases
             ]
-            return mean_losses(errors, observed, counted)
+            return mean_losses_by_fold(errors, observed, counted)
 
     return error
 
@@ -310,7 +317,7 @@ def corrected(problem: Problem, recursive: Forecaster, shape: Skip | None = None
     is this on arx; any other recursive forecaster (narx, jordan) can have it too.
     """
     spec = recursive.spec
-    if recursive.skip is None or not (spec.recursive or spec.corrected):
+    if recursive.skip is None or not (spec.is_recursive or spec.is_corrected):
         raise InputError(
             f"Model {spec.family!r} has no closed loop to correct. Take a recursive family (arx,"
             " narx, jordan)."
@@ -322,4 +329,6 @@ def corrected(problem: Problem, recursive: Forecaster, shape: Skip | None = None
         return target - recursive.closed(windows, task.horizon) + windows.last[:, None]
 
     lags = task.candidate_lags()[-1:]
-    return replace(recursive, correction=problem.linear(task.horizon, lags, shape, left_over))
+    return replace(
+        recursive, correction=problem.fit_linear_skip(task.horizon, lags, shape, left_over)
+    )

@@ -23,7 +23,7 @@ from forecast.data.scaling import Scaling, inverse
 from forecast.data.windows import Layout, Windows, filled, layout, require_rows, task_windows
 from forecast.forecaster.loops import Choice, Loop, added
 from forecast.models.base import SAVED, ModelSpec
-from forecast.models.problem import TOGETHER, Asked
+from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
@@ -96,7 +96,7 @@ class Forecaster:
                 f" {quote_names(panel.by_id)}. Ask for one of them."
             )
 
-    def predict_windows(self, given: Sequence[Asked]) -> list[np.ndarray]:
+    def predict_windows(self, given: Sequence[ForecastRequest]) -> list[np.ndarray]:
         """(n, H, O) in raw units of each series: the scaled forecasts of the windows that end at
         its rows.
         """
@@ -127,7 +127,7 @@ class Forecaster:
         """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they
         are one-step.
         """
-        if self.spec.recursive or self.correction is not None:
+        if self.spec.is_recursive or self.correction is not None:
             run = self.closed(windows, self.task.horizon)
             if self.correction is None:
                 return run
@@ -233,14 +233,14 @@ class Forecaster:
         )
 
 
-def _together(given: Sequence[Asked]) -> Iterator[list[Asked]]:
-    """`MANY` series of at most `FEW` rows: `TOGETHER` windows at a time, of one row too few to
-    compile. Else each.
+def _together(given: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest]]:
+    """`MANY` series of at most `FEW` rows: `WINDOWS_PER_BATCH` windows at a time, of one row
+    too few to compile. Else each.
     """
     sizes = [len(rows) for _, rows in given]
     alone, most = (
         len(sizes) < MANY or max(sizes) > FEW,
-        TOGETHER if sum(sizes) > len(sizes) else COMPILED - 1,
+        WINDOWS_PER_BATCH if sum(sizes) > len(sizes) else COMPILED - 1,
     )
     numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, given, strict=True)
     for _, some in itertools.groupby(numbered, key=lambda pair: pair[0]):

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forecast.config.task import Task
-from forecast.models.problem import tell_of_calibration
+from forecast.models.problem import record_calibration
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
@@ -122,7 +122,7 @@ class SplitConformal:
         actual, forecast = np.asarray(y), np.asarray(y_hat)
         steps = horizon or actual.shape[-1]
         for first in range(0, actual.shape[-1], steps):
-            tell_of_calibration(
+            record_calibration(
                 actual[..., first : first + steps], forecast[..., first : first + steps]
             )
         scores = scores_of(y, y_hat) / np.asarray(widths)

@@ -264,7 +264,7 @@ def parallel(
 
 def is_recursive(forecaster: Forecaster) -> bool:
     """Whether the model is a one-step map alone, whose loop can be closed over any horizon."""
-    return forecaster.spec.recursive and forecaster.correction is None
+    return forecaster.spec.is_recursive and forecaster.correction is None
 
 
 def _windows(

@@ -25,7 +25,7 @@ from forecast.networks.weights import initialise
 from forecast.system.errors import InputError, ModelFailure, quote_names
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
-from forecast.training.chunks import Trained, Weights
+from forecast.training.chunks import TrainedNetwork, Weights
 
 if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries
@@ -68,7 +68,7 @@ def _axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 Validate = Callable[[Weights], np.ndarray]
-"""As `forecast.models.problem.mean_losses`: over all of validation first."""
+"""As `forecast.models.problem.mean_losses_by_fold`: over all of validation first."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def by_gradient(
     initial: Mapping[str, np.ndarray] | None = None,
     head: FittedHead | None = None,
     stop: int = 0,
-) -> Trained:
+) -> TrainedNetwork:
     """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is
     known.
 
@@ -101,7 +101,7 @@ def by_gradient(
     from forecast.training import chunks, gradient
     from forecast.training.descent import Settings
 
-    joined = chunks.join(
+    joined = chunks.join_series(
         series,
         supervised=spec.chunk if network.every_step else 1,
         warm_up=0 if spec.training.state == "carry" else warm_up(network, spec.warm_up),
@@ -127,7 +127,7 @@ def by_levenberg_marquardt(
     *,
     seed: int,
     announce: Callable[[str], None] | None = None,
-) -> Trained:
+) -> TrainedNetwork:
     """Restarts of Levenberg-Marquardt in float64; step 0 is the skip alone, which stays when no
     iteration beats it.
 
@@ -156,7 +156,7 @@ def by_levenberg_marquardt(
     curve += [(iteration + 1, train, error) for iteration, train, error, _ in run.curve]
     step, _, error = min(curve, key=lambda look: look[2] if np.isfinite(look[2]) else np.inf)
     weights = {name: value.astype(np.float32) for name, value in found.items()} if step else alone
-    return Trained(weights, step, error, curve)
+    return TrainedNetwork(weights, step, error, curve)
 
 
 def fit_head(
@@ -215,7 +215,12 @@ def _leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
 def dependence_of(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:
     """(H * O, H * O) over the validation origins of all series; None where it is not needed."""
     head, skip = forecaster.head, forecaster.skip
-    if head is None or skip is None or forecaster.spec.recursive or not head.head.has_distribution:
+    if (
+        head is None
+        or skip is None
+        or forecaster.spec.is_recursive
+        or not head.head.has_distribution
+    ):
         return None
     parts = []
     for windows, wanted in problem.examples("validation", skip.horizon)():

@@ -332,7 +332,7 @@ def _adam(
     float32 = [
         TrainingSeries(*(np.asarray(array, np.float32) for array in each)) for each in arrays
     ]
-    joined = chunks.join(
+    joined = chunks.join_series(
         float32, supervised=min(64, shortest - start), warm_up=min(start, shortest - 2)
     )
     steps = 1000 * iterations

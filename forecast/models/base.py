@@ -24,8 +24,8 @@ from forecast.config.reading import Config
 from forecast.config.task import Task
 from forecast.data.windows import Layout, Windows, layout
 from forecast.models import search
-from forecast.models.problem import Asked, FittedModel, Parameters, Problem
-from forecast.models.skip import Kind
+from forecast.models.problem import FittedForecaster, ForecastRequest, Parameters, Problem
+from forecast.models.skip import SkipKind
 from forecast.networks import cells
 from forecast.networks.description import (
     Block,
@@ -72,16 +72,16 @@ class ModelSpec(Config):
 
     fitted_as: ClassVar[Literal["parameters", "ridge", "network"]] = "parameters"
     """Which procedure of `forecast.forecaster.fitting` fits it: `parameters` calls `fit` here."""
-    seeded: ClassVar[bool] = False
+    is_seeded: ClassVar[bool] = False
     """True: a fit draws random numbers, so a backtest fits it once per seed."""
-    on_skip: ClassVar[bool] = False
+    has_skip: ClassVar[bool] = False
     """True: it stands on a closed-form skip, and is a row of its own in either ranking."""
     uses_tensorflow: ClassVar[bool] = False
-    corrected: ClassVar[bool] = False
+    is_corrected: ClassVar[bool] = False
     """True: a one-step map closed over the horizon, with a direct correction of every step (the
     mixed strategy).
     """
-    recursive: ClassVar[bool] = False
+    is_recursive: ClassVar[bool] = False
     """True: a one-step map whose forecast is fed back up to the horizon (closed loop)."""
     starts_at_train_end: ClassVar[bool] = False
     """True: a recursion from its first train row on, which forecasts from no row before the end of
@@ -117,25 +117,27 @@ class ModelSpec(Config):
         """Its parameters from the train rows (`fitted_as: parameters`); a rule has none."""
         return Parameters()
 
-    def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
+    def fit_again(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         """The same on the rows of `problem.joined`; `chosen`: the model of the train rows, with
         what was chosen.
         """
         return self.fit(problem, seed=seed)
 
-    def predict(self, model: FittedModel, given: Sequence[Asked]) -> list[np.ndarray]:
+    def predict(
+        self, model: FittedForecaster, given: Sequence[ForecastRequest]
+    ) -> list[np.ndarray]:
         """(n, H, O) in raw units of each series at its rows: from windows, unless the family reads
         more.
         """
         return model.predict_windows(given)
 
-    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
+    def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: of the skip and its network, unless the family says
         otherwise.
         """
         return model.on_skip(windows)
 
-    def n_params(self, model: FittedModel) -> int:
+    def n_params(self, model: FittedForecaster) -> int:
         """Numbers fitted to data."""
         return int(sum(w.size for w in model.weights.values()))
 
@@ -157,17 +159,17 @@ class ModelSpec(Config):
         return None
 
     @property
-    def beside(self) -> Kind | None:
+    def base_skip(self) -> SkipKind | None:
         """The skip that it reads though it is no network (`fitted_as: parameters`); None: none."""
         return None
 
     @property
-    def continues(self) -> bool:
+    def can_extend_horizon(self) -> bool:
         """True: it can be run beyond the horizon that it was fitted for."""
-        return self.recursive
+        return self.is_recursive
 
     @property
-    def by_gradient(self) -> bool:
+    def is_trained_by_gradient(self) -> bool:
         """True: gradient steps train it."""
         return False
 
@@ -201,7 +203,7 @@ class BaselineSpec(ModelSpec):
     """A rule without fitted parameters."""
 
     kind = "baseline"
-    continues: ClassVar[bool] = True
+    can_extend_horizon: ClassVar[bool] = True
 
     def forecast(
         self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
@@ -209,12 +211,12 @@ class BaselineSpec(ModelSpec):
         """(B, H, O) in scaled units."""
         raise NotImplementedError
 
-    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
+    def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
         about = {"horizon": model.task.horizon, "season_length": model.task.season_length}
         return self.forecast(windows, model.channels, **about)
 
 
-class FittedSpec(ModelSpec):
+class TrainableSpec(ModelSpec):
     """A model with parameters: fitted at the train end and, in a backtest, again as often as its
     policy says.
     """
@@ -235,7 +237,7 @@ class FittedSpec(ModelSpec):
         return self.refit, self.refit_window
 
     @model_validator(mode="after")
-    def _window_is_used(self) -> FittedSpec:
+    def _window_is_used(self) -> TrainableSpec:
         if not self.refitted and self.refit_window != "expanding":
             raise ValueError(
                 f"refit_window: {self.refit_window} has no effect with refit: never; leave it out"
@@ -243,7 +245,7 @@ class FittedSpec(ModelSpec):
         return self
 
 
-class RegressorSpec(FittedSpec):
+class RegressorSpec(TrainableSpec):
     """Parameters as arrays, fitted on the train windows and saved as they are: another library's
     regressor.
     """
@@ -259,29 +261,29 @@ class RegressorSpec(FittedSpec):
         """(B, H, O) in scaled units, from the arrays that `fit` left."""
         raise NotImplementedError
 
-    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
+    def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
         return self.forecast(model.weights, windows, model.channels)
 
 
-class LinearSpec(FittedSpec):
+class LinearSpec(TrainableSpec):
     """The fitted skip as a model of its own."""
 
     kind = "linear"
     fitted_as = "ridge"
 
-    def n_params(self, model: FittedModel) -> int:
+    def n_params(self, model: FittedForecaster) -> int:
         return sum(part.n_params for part in (model.skip, model.correction) if part is not None)
 
 
-class NetworkSpec(FittedSpec):
+class NetworkSpec(TrainableSpec):
     """A Keras network trained with supervision at every step (see
     `forecast.networks.description`).
     """
 
     kind = "network"
     fitted_as = "network"
-    seeded = True
-    on_skip = True
+    is_seeded = True
+    has_skip = True
     uses_tensorflow = True
     choices: ClassVar[Choices] = {}
     """What tuning tries of a field, beside learning rates and dropout."""
@@ -317,7 +319,7 @@ class NetworkSpec(FittedSpec):
                 call_default_factory=True
             ):
                 raise ValueError(f"{name} has no effect with trainer: {self.trainer}; leave it out")
-        if self.refit_weights == "again" and not (self.refitted and self.by_gradient):
+        if self.refit_weights == "again" and not (self.refitted and self.is_trained_by_gradient):
             raise ValueError(
                 "refit_weights: again needs `refit` and trainer: gradient, whose steps can be"
                 " repeated"
@@ -360,7 +362,7 @@ class NetworkSpec(FittedSpec):
         shapes = Shapes(
             channels=channels.channels,
             future_channels=2 * len(task.calendar_features),
-            horizon=1 if self.recursive else task.horizon,
+            horizon=1 if self.is_recursive else task.horizon,
             outputs=channels.outputs,
             lookback=task.lookback,
             target_channels=channels.target_channels,
@@ -370,9 +372,11 @@ class NetworkSpec(FittedSpec):
         return self.build(shapes)
 
     def targets_per_step(self, task: Task) -> int:
+        if not self.is_trained_by_gradient:
+            return 0
         network = self.network(task)
-        origins = self.batch_size * (self.chunk if network.every_step else 1)
-        return origins * network.shapes.horizon * network.shapes.outputs if self.by_gradient else 0
+        n_cutoffs = self.batch_size * (self.chunk if network.every_step else 1)
+        return n_cutoffs * network.shapes.horizon * network.shapes.outputs
 
     def modules(self) -> list[str]:
         network = self.build(
@@ -387,12 +391,13 @@ class NetworkSpec(FittedSpec):
         return self.head if self.head.has_constants else None
 
     @property
-    def by_gradient(self) -> bool:
+    def is_trained_by_gradient(self) -> bool:
         return self.trainer == "gradient"
 
     @property
     def fitted_again(self) -> bool:
-        return self.by_gradient  # restarts of Levenberg-Marquardt have no number of steps to repeat
+        # restarts of Levenberg-Marquardt have no number of steps to repeat
+        return self.is_trained_by_gradient
 
     @property
     def point_loss(self) -> PointLoss:
@@ -419,7 +424,7 @@ class NetworkSpec(FittedSpec):
         return {"learning_rate": search.LogUniform(5e-4, 5e-2), **own}
 
 
-def dropped(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:
+def add_dropout(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:
     """`blocks` with dropout before each of them and before the read-out: on V and U, never on W."""
     if rate == 0:
         return blocks
@@ -454,4 +459,4 @@ class RecurrentSpec(NetworkSpec):
             Recurrent(f"{self.cell}_{i}", self.cell, self.units, self.options())
             for i in range(self.layers)
         )
-        return Network(dropped(layers, self.dropout), shapes, self.future_units)
+        return Network(add_dropout(layers, self.dropout), shapes, self.future_units)

@@ -20,12 +20,12 @@ import numpy as np
 from forecast.data.windows import Layout, Windows
 from forecast.models.skip import (
     PENALTIES,
-    Batches,
+    Examples,
     FeatureColumns,
     Skip,
     UnchangedSkip,
-    changes_in,
-    fit_shape,
+    design_of,
+    fit_linear_map,
     products_of,
     ridge,
 )
@@ -52,8 +52,8 @@ LEAST = 0.01
 """Weight from which on a setting is in the mean."""
 
 
-def fit_linear(
-    folds: Folds, train: Batches, channels: Layout, richest: Skip, lags: Sequence[int]
+def choose_linear_map(
+    folds: Folds, train: Examples, channels: Layout, richest: Skip, lags: Sequence[int]
 ) -> Skip:
     """The mean of ridges on the train rows, of `richest` over any of the `lags`, weighted by the
     errors over `folds`; `ModelFailure` when none is finite. The search goes from the best of a few
@@ -62,9 +62,9 @@ def fit_linear(
     Without any change where that is nearer: least squares goes for the mean, which on a series that
     mostly stays where it is (steps, stocks of spare parts) is further off than the last value.
     """
-    largest = richest.looking_back(max(lags))
+    largest = richest.with_lags(max(lags))
     plain = [largest, replace(largest, harmonics=())] if largest.harmonics else [largest]
-    first = [shape.looking_back(n) for shape in plain for n in lags]
+    first = [shape.with_lags(n) for shape in plain for n in lags]
     errors, unchanged = _errors(folds, largest, channels)
     tried: dict[Skip, float] = {}
 
@@ -84,14 +84,14 @@ def fit_linear(
             "The linear skip has no finite error on validation: that block has no observed target,"
             " or an input overflows. Check the data, or move the dates under `splits`."
         )
-    weights = weights_of(np.array([*tried.values()]))
+    weights = mean_weights(np.array([*tried.values()]))
     near = {shape: float(weight) for shape, weight in zip(tried, weights, strict=True) if weight}
     if unchanged < error(best):
         return UnchangedSkip("linear", richest.horizon, richest.outputs, richest.season_length)
-    return fit_shape(train, channels, largest.mean(near))
+    return fit_linear_map(train, channels, largest.with_mean_of(near))
 
 
-def weights_of(errors: np.ndarray) -> np.ndarray:
+def mean_weights(errors: np.ndarray) -> np.ndarray:
     """Of settings in a mean, by their errors; the sum is 1."""
     steps = np.round((errors - errors.min()) / max(STEP * errors.min(), np.finfo(float).tiny))
     weights = np.exp(-steps * STEP / NEAR)
@@ -99,7 +99,7 @@ def weights_of(errors: np.ndarray) -> np.ndarray:
     return np.asarray(weights / weights.sum())
 
 
-def steadiest(errors: np.ndarray, penalties: int) -> int:
+def steadiest_setting(errors: np.ndarray, penalties: int) -> int:
     """Of settings (shapes * penalties, folds) the one with the largest penalty, of the shape with
     the lowest error, whose errors by fold stay within one standard error of the lowest.
     """
@@ -118,20 +118,20 @@ def _errors(
 
     def parts(windows: Windows, target: np.ndarray) -> Parts:
         change = (target - windows.last[:, None, :]).reshape(len(windows), -1)
-        return *changes_in(largest, windows, target, channels), change
+        return *design_of(largest, windows, target, channels), change
 
-    cases, windows = cases_of(folds, parts)
+    cases, windows = fold_cases(folds, parts)
     design = FeatureColumns(largest, channels, windows.future.shape[2])
 
     @cache
     def errors(shape: Skip) -> np.ndarray:
-        return errors_of(cases, design.columns_of(shape), shape.penalty)
+        return fold_errors(cases, design.columns_of(shape), shape.penalty)
 
     errors_of_last = [float(np.nanmean(np.abs(change))) for *_, change in cases]
     return errors, float(np.mean(errors_of_last or [np.inf]))
 
 
-def cases_of(
+def fold_cases(
     folds: Folds, parts: Callable[[Windows, np.ndarray], Parts]
 ) -> tuple[list[Case], Windows]:
     """What each fold learns from and is asked for; and the windows of one batch.
@@ -155,7 +155,7 @@ def cases_of(
     return [(learnt_by[k], x, wanted) for k, (x, wanted) in joined.items()], windows
 
 
-def errors_of(cases: Sequence[Case], columns: np.ndarray, penalty: float) -> np.ndarray:
+def fold_errors(cases: Sequence[Case], columns: np.ndarray, penalty: float) -> np.ndarray:
     """By fold the mean absolute error of the ridge that reads these columns of the inputs."""
     wrong = []
     for sums, x, wanted in cases:
@@ -176,11 +176,11 @@ def _neighbours(
     inputs = set(channels.past_channels)
     changed = [
         shape,
-        *(shape.looking_back(n) for n in lags[max(at - 1, 0) : at + 2] if n != shape.lags),
+        *(shape.with_lags(n) for n in lags[max(at - 1, 0) : at + 2] if n != shape.lags),
     ]
     if largest.harmonics:
         turned = replace(shape, harmonics=() if shape.harmonics else largest.harmonics)
-        changed.append(turned.looking_back(shape.lags))
+        changed.append(turned.with_lags(shape.lags))
     if largest.leads:
         changed.append(replace(shape, leads=largest.leads - shape.leads))
     if inputs:

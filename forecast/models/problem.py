@@ -1,11 +1,11 @@
-"""What a fit is given and what it leaves: `Problem` and `Parameters`; `FittedModel` is what a
+"""What a fit is given and what it leaves: `Problem` and `Parameters`; `FittedForecaster` is what a
 forecast may then ask.
 
 A problem is a dataset made ready for any model: panel, blocks, scaling and origins, computed once
 and shared.
 
 Fits ask a problem for targets, so a problem can tell a recorder which rows they have seen. The leak
-audit sets one for the time of a run (`recorded_by`); without it nothing is told.
+audit sets one for the time of a run (`record_with`); without it nothing is told.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, targets, task_windows
-from forecast.models.choice import Folds, fit_linear
+from forecast.models.choice import Folds, choose_linear_map
 from forecast.models.skip import (
-    Batches,
     Carry,
-    Kind,
+    Examples,
     Skip,
+    SkipKind,
     UnchangedSkip,
-    fit_shape,
+    fit_linear_map,
     harmonics_of,
 )
 
@@ -42,24 +42,24 @@ Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model
 beside it.
 """
-MOST_LOOKS = 4096
+MAX_VALIDATION_ORIGINS = 4096
 """Origins, over all series, that score a network while it trains or choose a linear map: of more a
 random sample.
 """
-STRETCHES = 5
+VALIDATION_FOLDS = 5
 """Contiguous parts of the validation block; each is forecast with what the others chose."""
-FOLDS = 5
+HISTORY_FOLDS = 5
 """A linear map is chosen on this many parts of the history, each in turn what the others have not
 seen.
 """
-TOGETHER = 256
+WINDOWS_PER_BATCH = 256
 """Windows of several short blocks that go through a model at once."""
-Aim = Callable[[Windows, np.ndarray], np.ndarray]
+TargetTransform = Callable[[Windows, np.ndarray], np.ndarray]
 """From windows and their scaled targets (B, H, O) to what a map is fitted to."""
 
 
 class Recorder(Protocol):
-    """Is told what fits are given while it is set with `recorded_by`."""
+    """Is told what fits are given while it is set with `record_with`."""
 
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
         """Targets up to row `last` of a series of `length` rows."""
@@ -72,7 +72,7 @@ _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 
 @contextmanager
-def recorded_by(recorder: Recorder) -> Iterator[None]:
+def record_with(recorder: Recorder) -> Iterator[None]:
     """Every problem made and every interval calibrated in this context, in this process, tells
     `recorder`.
     """
@@ -83,7 +83,7 @@ def recorded_by(recorder: Recorder) -> Iterator[None]:
         _recorder.reset(token)
 
 
-def tell_of_calibration(y: ArrayLike, y_hat: ArrayLike) -> None:
+def record_calibration(y: ArrayLike, y_hat: ArrayLike) -> None:
     """Called by every conformal fit with what it was given."""
     recorder = _recorder.get()
     if recorder is not None:
@@ -96,7 +96,8 @@ class Problem:
     validation.
 
     vintages: the provider's own forecasts at each cutoff (`data.vintages.forecasts`), where they
-    are wanted. choices: where the validation block is fitted on too, the problem on which it chose.
+    are wanted. chosen_by: where the validation block is fitted on too, the problem without it,
+    whose choices stay.
     training: by skip and horizon the series that a network is trained on
     (`forecast.forecaster.fitting`). They and the fitted skips follow from all the rest, and are
     asked for by every seed and trial.
@@ -108,12 +109,12 @@ class Problem:
     scaling: Scaling
     channels: Layout
     vintages: pd.DataFrame | None = None
-    choices: Problem | None = None
+    chosen_by: Problem | None = None
     recorder: Recorder | None = field(default_factory=_recorder.get, repr=False)
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
-    training: dict[tuple[Kind, int], Any] = field(default_factory=dict, init=False, repr=False)
-    _skips: dict[tuple[Kind, int], Skip] = field(default_factory=dict, init=False, repr=False)
-    _later: dict[Any, dict[tuple[Kind, int], Skip]] = field(
+    training: dict[tuple[SkipKind, int], Any] = field(default_factory=dict, init=False, repr=False)
+    _skips: dict[tuple[SkipKind, int], Skip] = field(default_factory=dict, init=False, repr=False)
+    _skips_by_rows: dict[Any, dict[tuple[SkipKind, int], Skip]] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -127,25 +128,25 @@ class Problem:
         """The train and validation rows as one block to fit on, in the same units, with what
         validation chose; itself where that is so already.
         """
-        if self.choices is not None:
+        if self.chosen_by is not None:
             return self
         blocks = {uid: cut.joined() for uid, cut in self.blocks.items()}
-        return replace(self, blocks=blocks, choices=self)
+        return replace(self, blocks=blocks, chosen_by=self)
 
     def with_rows(self, panel: Panel, blocks: dict[str, Blocks], key: Any) -> Problem:
         """Other rows in the same units, with what was chosen here.
 
         Its fitted skips are kept under `key` for the next who asks for the same rows.
         """
-        other = replace(self, panel=panel, blocks=blocks, choices=self, _scaled={})
-        other._skips = self._later.setdefault(key, {})
+        other = replace(self, panel=panel, blocks=blocks, chosen_by=self, _scaled={})
+        other._skips = self._skips_by_rows.setdefault(key, {})
         return other
 
-    def only(self, part: slice | None) -> Problem:
+    def with_series(self, series: slice | None) -> Problem:
         """Of some of the series alone (None: of all), in the same units."""
-        if part is None:
+        if series is None:
             return self
-        panel = replace(self.panel, series=self.panel.series[part])
+        panel = replace(self.panel, series=self.panel.series[series])
         return replace(self, panel=panel, blocks={uid: self.blocks[uid] for uid in panel.by_id})
 
     def scaled(self, unique_id: str) -> np.ndarray:
@@ -179,8 +180,13 @@ class Problem:
         return targets(z, rows, horizon=horizon, outputs=self.panel.outputs)
 
     def examples(
-        self, block: str, horizon: int, *, purpose: Purpose = "training", aim: Aim | None = None
-    ) -> Batches:
+        self,
+        block: str,
+        horizon: int,
+        *,
+        purpose: Purpose = "training",
+        aim: TargetTransform | None = None,
+    ) -> Examples:
         """Windows and their scaled targets (B, horizon, O) over all series, for closed-form fits;
         with `aim` what it makes of these.
         """
@@ -194,7 +200,7 @@ class Problem:
 
         return pairs
 
-    def folds(self, horizon: int, aim: Aim | None = None) -> Folds:
+    def folds(self, horizon: int, aim: TargetTransform | None = None) -> Folds:
         """The train and validation rows in contiguous parts, one for each fold: of a year each is a
         season that its fold has not seen. A fold learns from no origin whose lookback or horizon
         touches the part it is asked for. Of rows too few for that: train, asked for validation.
@@ -207,15 +213,15 @@ class Problem:
             np.concatenate([self.panel.by_id[uid].ds[own] for uid, own in rows.items()])
         )
         common = (
-            [part[0] for part in np.array_split(times, FOLDS)]
-            if len(times) >= FOLDS * splits.reach(task)
+            [part[0] for part in np.array_split(times, HISTORY_FOLDS)]
+            if len(times) >= HISTORY_FOLDS * splits.reach(task)
             else []
         )
         shares = {}
         for uid, own in rows.items():
             series = self.panel.by_id[uid]
             starts = np.array(common or [series.ds[self.blocks[uid].validation[0] - 1]])
-            learns = _elsewhere(series, own, starts, task.horizon, splits.reach(task))
+            learns = _outside_folds(series, own, starts, task.horizon, splits.reach(task))
             part = np.searchsorted(starts, series.ds[own], side="right") - 1
             shares[uid] = own, learns, np.where(np.arange(len(own)) % task.step_size > 0, -1, part)
         asked = sum(int((fold >= 0).sum()) for *_, fold in shares.values())
@@ -223,7 +229,7 @@ class Problem:
         def batches() -> Iterator[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]:
             rng = np.random.default_rng(0)
             for uid, (own, learns, fold) in shares.items():
-                sampled = np.where(rng.random(len(fold)) * asked < MOST_LOOKS, fold, -1)
+                sampled = np.where(rng.random(len(fold)) * asked < MAX_VALIDATION_ORIGINS, fold, -1)
                 for windows in self.windows(uid, own, horizon=horizon):
                     part = np.searchsorted(own, windows.rows)
                     target = self.targets(uid, windows.rows, horizon=horizon, purpose="skip")
@@ -236,21 +242,27 @@ class Problem:
 
         return batches
 
-    def skip(self, kind: Kind, horizon: int) -> Skip:
+    def skip(self, kind: SkipKind, horizon: int) -> Skip:
         """The fitted skip, cached: it depends on the data alone, not on the network beside it."""
         if (kind, horizon) not in self._skips:
             task = self.panel.task
             fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)
             if kind == "linear":
-                chosen = self.choices.skip("linear", horizon) if self.choices is not None else None
-                fitted = self.linear(horizon, task.candidate_lags(), chosen)
+                chosen = (
+                    self.chosen_by.skip("linear", horizon) if self.chosen_by is not None else None
+                )
+                fitted = self.fit_linear_skip(horizon, task.candidate_lags(), chosen)
             exogenous = task.past_exogenous or task.future_exogenous
-            carry = self._carry() if horizon < task.horizon and exogenous else None
+            carry = self._fit_carry() if horizon < task.horizon and exogenous else None
             self._skips[kind, horizon] = replace(fitted, carry=carry)
         return self._skips[kind, horizon]
 
-    def linear(
-        self, horizon: int, lags: Sequence[int], chosen: Skip | None = None, aim: Aim | None = None
+    def fit_linear_skip(
+        self,
+        horizon: int,
+        lags: Sequence[int],
+        chosen: Skip | None = None,
+        aim: TargetTransform | None = None,
     ) -> Skip:
         """The ridge fitted on the train rows to what `aim` makes of their targets: of the shape
         that was `chosen` before, or of one chosen here over `lags`.
@@ -259,7 +271,7 @@ class Problem:
         if isinstance(chosen, UnchangedSkip):
             return chosen
         if chosen is not None:
-            return fit_shape(train, self.channels, chosen)
+            return fit_linear_map(train, self.channels, chosen)
         richest = Skip(
             "linear",
             horizon,
@@ -268,9 +280,9 @@ class Problem:
             leads=len(self.channels.future_channels),
         )
         richest = replace(richest, harmonics=harmonics_of(task.calendar_features))
-        return fit_linear(self.folds(horizon, aim), train, self.channels, richest, lags)
+        return choose_linear_map(self.folds(horizon, aim), train, self.channels, richest, lags)
 
-    def _carry(self) -> Carry:
+    def _fit_carry(self) -> Carry:
         """How a closed loop carries the past-only inputs over the horizon."""
         task, outputs = self.panel.task, self.panel.outputs
 
@@ -284,7 +296,7 @@ class Problem:
         return Carry.fit(parts(), self.channels, task.season_length)
 
 
-def stretch_starts(problem: Problem) -> np.ndarray:
+def validation_fold_starts(problem: Problem) -> np.ndarray:
     """The moments at which the stretches of the validation block begin, cut by its origins over all
     series.
     """
@@ -292,10 +304,10 @@ def stretch_starts(problem: Problem) -> np.ndarray:
         series.ds[problem.rows(series.unique_id, "validation")] for series in problem.panel.series
     ]
     times = np.unique(np.concatenate(own))
-    return np.array([part[0] for part in np.array_split(times, min(STRETCHES, len(times)))])
+    return np.array([part[0] for part in np.array_split(times, min(VALIDATION_FOLDS, len(times)))])
 
 
-def _elsewhere(
+def _outside_folds(
     series: Series, rows: np.ndarray, starts: np.ndarray, before: int, after: int
 ) -> np.ndarray:
     """(stretches, n): which of the origins lie `before` rows or more before each stretch, or
@@ -306,11 +318,11 @@ def _elsewhere(
     return np.asarray((rows <= begin - before) | (rows >= end + after))
 
 
-def looks(
+def sample_validation_windows(
     problem: Problem, horizon: int, *, per_series: int | None = None
 ) -> tuple[list[tuple[Windows, np.ndarray]], np.ndarray]:
     """The validation windows, with their targets, on which a network is scored while it trains
-    (`MOST_LOOKS`).
+    (`MAX_VALIDATION_ORIGINS`).
 
     With them which of the n origins count (1 + stretches, n): every one, then those of the other
     stretches, a horizon away from each; every one too where a stretch leaves none.
@@ -323,14 +335,14 @@ def looks(
     }
     ends = np.cumsum([len(own) for own in rows.values()])
     kept = np.ones(ends[-1], dtype=bool)
-    if len(kept) > MOST_LOOKS:
-        kept[np.random.default_rng(0).permutation(len(kept))[MOST_LOOKS:]] = False
+    if len(kept) > MAX_VALIDATION_ORIGINS:
+        kept[np.random.default_rng(0).permutation(len(kept))[MAX_VALIDATION_ORIGINS:]] = False
     found: list[list[tuple[Windows, np.ndarray]]] = [[]]
-    away, starts, gap = [], stretch_starts(problem), problem.panel.task.horizon
+    away, starts, gap = [], validation_fold_starts(problem), problem.panel.task.horizon
     for (uid, own), mask in zip(rows.items(), np.split(kept, ends[:-1]), strict=True):
-        away.append(_elsewhere(problem.panel.by_id[uid], own[mask], starts, gap, gap))
+        away.append(_outside_folds(problem.panel.by_id[uid], own[mask], starts, gap, gap))
         for windows in problem.windows(uid, own[mask], horizon=horizon):
-            if sum(len(w) for w, _ in found[-1]) + len(windows) > TOGETHER and found[-1]:
+            if sum(len(w) for w, _ in found[-1]) + len(windows) > WINDOWS_PER_BATCH and found[-1]:
                 found.append([])
             found[-1].append((windows, problem.targets(uid, windows.rows, horizon=horizon)))
     counted = np.concatenate(away, axis=1)
@@ -341,11 +353,11 @@ def looks(
     ], counted
 
 
-def mean_losses(
+def mean_losses_by_fold(
     losses: Sequence[np.ndarray], known: Sequence[np.ndarray], counted: np.ndarray
 ) -> np.ndarray:
-    """The mean of the known losses (n, H, O) of all `looks`, then of those that count of each
-    stretch; NaN of none.
+    """(1 + folds,): the mean of the `known` losses (n, H, O) of all sampled windows, then for each
+    fold of those that count for it (`sample_validation_windows`); NaN where none does.
     """
     total = np.concatenate(
         [np.where(k, each, 0.0).sum(axis=(1, 2)) for each, k in zip(losses, known, strict=True)]
@@ -356,14 +368,14 @@ def mean_losses(
     )
 
 
-def looked_at(problem: Problem) -> str:
+def describe_validation_sample(problem: Problem) -> str:
     """How many validation origins a training was scored on, where that is not all; for its
     record.
     """
     count = sum(len(problem.rows(s.unique_id, "validation")) for s in problem.panel.series)
     return (
-        f"validation losses are of {MOST_LOOKS} of the {count} origins"
-        if count > MOST_LOOKS
+        f"validation losses are of {MAX_VALIDATION_ORIGINS} of the {count} origins"
+        if count > MAX_VALIDATION_ORIGINS
         else ""
     )
 
@@ -378,11 +390,11 @@ class Parameters:
     series: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
-Asked = tuple[Series, np.ndarray]
+ForecastRequest = tuple[Series, np.ndarray]
 """A series, and the rows at which it is to be forecast."""
 
 
-class FittedModel(Protocol):
+class FittedForecaster(Protocol):
     """What a spec may ask of the model that it is part of (`forecast.forecaster.Forecaster`)."""
 
     @property
@@ -400,7 +412,7 @@ class FittedModel(Protocol):
     @property
     def correction(self) -> Skip | None: ...
 
-    def predict_windows(self, given: Sequence[Asked]) -> list[np.ndarray]:
+    def predict_windows(self, given: Sequence[ForecastRequest]) -> list[np.ndarray]:
         """(n, H, O) in raw units of each series: `ModelSpec.scaled_forecast` of the windows that
         end at its rows.
         """

@@ -28,7 +28,7 @@ from forecast.config.task import CalendarFeature
 from forecast.data.windows import Layout, Windows, filled
 from forecast.system.errors import ModelFailure
 
-Kind = Literal["none", "last", "seasonal", "linear"]
+SkipKind = Literal["none", "last", "seasonal", "linear"]
 PENALTIES = tuple(10.0**k for k in range(-2, 6))
 HARMONICS: dict[CalendarFeature, int] = {
     "hour_of_day": 2,
@@ -45,7 +45,7 @@ PRODUCT_LAGS = 25
 
 DAMPING = 1e-6
 """Of the mean square of a term: an input that never moves has no slope."""
-Batches = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
+Examples = Callable[[], Iterable[tuple[Windows, np.ndarray]]]
 """Gives pairs of windows and their scaled targets (B, H, O); called once per pass over the data."""
 
 
@@ -137,7 +137,7 @@ class Skip:
     past-only inputs after the cutoff; None: it repeats the last ones.
     """
 
-    kind: Kind
+    kind: SkipKind
     horizon: int
     outputs: int
     season_length: int = 1
@@ -168,7 +168,7 @@ class Skip:
         """(B, features) of the linear map: the plain ones, what is said of later rows, the
         products.
         """
-        plain = features(
+        plain = linear_features(
             windows,
             channels,
             lags=self.lags,
@@ -181,19 +181,19 @@ class Skip:
             parts.append(future.astype(np.float64))
         if self.harmonics:
             parts.append(
-                products(
+                calendar_products(
                     windows, channels, self.horizon, self.harmonics, self.product_lags, self.unread
                 )
             )
         return np.hstack(parts)
 
-    def looking_back(self, lags: int) -> Skip:
+    def with_lags(self, lags: int) -> Skip:
         """The same over other lags."""
         return replace(
             self, lags=lags, product_lags=min(lags, PRODUCT_LAGS) if self.harmonics else 0
         )
 
-    def mean(self, weights: Mapping[Skip, float]) -> Skip:
+    def with_mean_of(self, weights: Mapping[Skip, float]) -> Skip:
         """The shape of the weighted mean of some that have no other inputs than this one."""
         return replace(
             self,
@@ -202,7 +202,7 @@ class Skip:
             leads=max(part.leads for part in weights),
             unread=tuple(sorted(set.intersection(*({*part.unread} for part in weights)))),
             mean_of=tuple(weights.items()),
-        ).looking_back(max(part.lags for part in weights))
+        ).with_lags(max(part.lags for part in weights))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         carried = {} if self.carry is None else {"carry": self.carry.coefficients}
@@ -256,7 +256,7 @@ class UnchangedSkip(Skip):
         return np.repeat(windows.last[:, None, :], self.horizon, axis=1)
 
 
-def features(
+def linear_features(
     windows: Windows,
     channels: Layout,
     *,
@@ -300,7 +300,7 @@ def harmonics_of(calendar_features: Sequence[CalendarFeature]) -> tuple[int, ...
     return tuple(HARMONICS[name] for name in calendar_features)
 
 
-def products(
+def calendar_products(
     windows: Windows,
     channels: Layout,
     horizon: int,
@@ -445,12 +445,12 @@ class FeatureColumns:
         return np.array([self._column_of[name] for name in names])
 
 
-def fit_shape(train: Batches, channels: Layout, shape: Skip) -> Skip:
+def fit_linear_map(train: Examples, channels: Layout, shape: Skip) -> Skip:
     """The mean of ridges with the lags, inputs and penalties of `shape`, on the train rows."""
     batches = iter(train())
     first = next(batches)
     sums = sums_of(
-        changes_in(shape, *batch, channels) for batch in itertools.chain([first], batches)
+        design_of(shape, *batch, channels) for batch in itertools.chain([first], batches)
     )
     design = FeatureColumns(shape, channels, first[0].future.shape[2])
     outputs = shape.horizon * shape.outputs
@@ -498,21 +498,21 @@ def ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -
     return np.vstack([slopes, y_mean - x_mean @ slopes])
 
 
-def changes_in(
+def design_of(
     shape: Skip, windows: Windows, target: np.ndarray, channels: Layout
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Inputs, changes (B, H * O), and which of them a fit may use (bool): where `shape` reads
     leads, origins without one of them are left out.
     """
     x = shape.inputs(windows, channels)
-    y = (between(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
+    y = (interpolate_missing(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
     known = np.isfinite(y).all(axis=1)
     if shape.leads:
         known &= np.isfinite(windows.z[:, -1, np.array(channels.step) > 0]).all(axis=1)
     return x, y, known
 
 
-def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Batches) -> float:
+def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Examples) -> float:
     """Of (B, H, O) forecasts over every observed target of the batches, in scaled units."""
     total, count = 0.0, 0
     for windows, target in batches():
@@ -522,7 +522,7 @@ def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Batc
     return total / count if count else float("nan")
 
 
-def between(last: np.ndarray, target: np.ndarray) -> np.ndarray:
+def interpolate_missing(last: np.ndarray, target: np.ndarray) -> np.ndarray:
     """`target` (B, H, O), a missing step on the line between its observed neighbours, `last` (B, O)
     before the first.
 

@@ -1,8 +1,8 @@
 """Statistical models: fitted on the train range by statsforecast, then filtered forward with fixed
 parameters.
 
-A family's file has a small frozen dataclass of fitted numbers beside its spec, see `Fitted`: `fit`
-makes it, and `forecasts` runs the fitted recursion once over the whole series and reads the
+A family's file has a small frozen dataclass of fitted numbers beside its spec, see `SeriesModel`:
+`fit` makes it, and `forecasts` runs the fitted recursion once over the whole series and reads the
 forecasts off at the origins. The state at an origin is a function of the rows up to that origin
 only.
 """
@@ -20,36 +20,36 @@ import numpy.typing as npt
 
 from forecast.data.panel import Series
 from forecast.data.windows import filled, require_rows
-from forecast.models.base import FittedSpec
-from forecast.models.problem import Asked, FittedModel, Parameters, Problem
+from forecast.models.base import TrainableSpec
+from forecast.models.problem import FittedForecaster, ForecastRequest, Parameters, Problem
 from forecast.system.errors import InputError, ModelFailure
 
 Array = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 
 
-class Fitted(Protocol):
+class SeriesModel(Protocol):
     """A fitted model: plain numbers (`dataclasses.asdict` gives JSON), how they are found, and what
     they forecast.
     """
 
     @classmethod
-    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Fitted:
+    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> SeriesModel:
         """On all of `y`; `options` as `StatisticalSpec.options` has them."""
 
-    def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
+    def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
         """(n_origins, horizon): row k sees y[: origins[k] + 1] and nothing after it."""
 
 
-class StatisticalSpec(FittedSpec):
+class StatisticalSpec(TrainableSpec):
     """A statistical model fitted per series at the train end, its state filtered forward to every
     origin.
     """
 
     kind = "statistical"
-    fitted: ClassVar[type[Fitted]]
+    series_model: ClassVar[type[SeriesModel]]
     starts_at_train_end = True
-    continues: ClassVar[bool] = True
+    can_extend_horizon: ClassVar[bool] = True
 
     def options(self, season: int) -> dict[str, Any]:
         """Arguments of the fit, given the dataset's season."""
@@ -62,9 +62,9 @@ class StatisticalSpec(FittedSpec):
         return self.options(season)
 
     def modules(self) -> list[str]:
-        return [*super().modules(), self.fitted.__module__]
+        return [*super().modules(), self.series_model.__module__]
 
-    def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
+    def fit_again(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         return self.fit(problem, seed=seed, before=chosen.statistical)
 
     def fit(
@@ -81,7 +81,11 @@ class StatisticalSpec(FittedSpec):
         result = {}
         for uid, blocks in problem.blocks.items():
             start, stop = blocks.train
-            if uid in before and problem.choices and stop < problem.choices.blocks[uid].train[1]:
+            if (
+                uid in before
+                and problem.chosen_by
+                and stop < problem.chosen_by.blocks[uid].train[1]
+            ):
                 result[uid] = before[uid]
                 continue
             begins = np.datetime_as_string(problem.panel.by_id[uid].ds[start], unit="s")
@@ -95,18 +99,18 @@ class StatisticalSpec(FittedSpec):
                 # in others a form that multiplies may not be allowed
                 same = first.get("units") == units
                 options = self.options_again(season, first) if same else self.options(season)
-                numbers = describe(self.fitted_to(chosen, season, options))
+                numbers = series_model_numbers(self.fitted_to(chosen, season, options))
                 fits.append({**numbers, "begins": str(begins), "units": units})
             result[uid] = fits
         return Parameters(series=result)
 
-    def fitted_to(self, y: Array, season: int, options: Mapping[str, Any]) -> Fitted:
+    def fitted_to(self, y: Array, season: int, options: Mapping[str, Any]) -> SeriesModel:
         """Fit on all of `y` (T,); `ModelFailure` when the model cannot be fitted."""
         try:
             with warnings.catch_warnings():
                 # of the optimisers inside: what they found is judged by its errors
                 warnings.simplefilter("ignore")
-                return self.fitted.fit(np.array(y, dtype=np.float64), season, dict(options))
+                return self.series_model.fit(np.array(y, dtype=np.float64), season, dict(options))
         except (InputError, ModelFailure):
             raise
         except Exception as error:
@@ -115,22 +119,24 @@ class StatisticalSpec(FittedSpec):
                 f"{self.family} cannot be fitted to {len(y)} rows with season {season}: {error}."
             ) from error
 
-    def restored(self, description: Mapping[str, Any]) -> Fitted:
+    def restored(self, description: Mapping[str, Any]) -> SeriesModel:
         """The fitted model that `describe` wrote down."""
         values = {
             key: _tupled(value)
             for key, value in description.items()
             if key not in ("name", "begins", "units")
         }
-        return self.fitted(**values)
+        return self.series_model(**values)
 
-    def predict(self, model: FittedModel, given: Sequence[Asked]) -> list[np.ndarray]:
+    def predict(
+        self, model: FittedForecaster, given: Sequence[ForecastRequest]
+    ) -> list[np.ndarray]:
         """(n, H, O) in raw units of each series; `ModelFailure` where the recursion is not
         finite.
         """
         return [self._run(model, series, rows) for series, rows in given]
 
-    def _run(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
+    def _run(self, model: FittedForecaster, series: Series, rows: np.ndarray) -> np.ndarray:
         require_rows(model.task, series, rows)
         numbers = model.statistical[series.unique_id]
         first = _first_row(numbers, series)
@@ -171,7 +177,7 @@ def _second(moment: np.datetime64) -> str:
     return str(np.datetime_as_string(moment, unit="s"))
 
 
-def describe(fitted: Fitted) -> dict[str, Any]:
+def series_model_numbers(fitted: SeriesModel) -> dict[str, Any]:
     """The fitted numbers as JSON: for the record, and for `StatisticalSpec.restored`."""
     return {"name": type(fitted).__module__.rsplit(".", 1)[-1], **asdict(fitted)}  # type: ignore[call-overload]
 

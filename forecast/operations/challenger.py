@@ -90,8 +90,8 @@ def _recipe(candidate: str, forecaster: Forecaster) -> Recipe:
         candidate=candidate,
         model=candidate.rpartition(".")[0] or candidate,
         params=spec.model_dump(mode="json"),
-        ranking="shipped" if spec.on_skip else "baseline",
-        skip=skip.kind if spec.on_skip and skip else None,
+        ranking="shipped" if spec.has_skip else "baseline",
+        skip=skip.kind if spec.has_skip and skip else None,
     )
 
 

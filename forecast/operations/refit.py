@@ -103,7 +103,7 @@ def refit_on_all_data(
         tasks = [
             _task(problem, candidate, seed, steps, folder)
             for candidate, folder in places or [(recipe_candidate(record), temporary)]
-            for seed in (budget.seeds if candidate.spec.seeded else (0,))
+            for seed in (budget.seeds if candidate.spec.is_seeded else (0,))
         ]
         workers.raise_failures(list(workers.run(tasks, jobs=jobs)), what=f"refit {dataset}")
         record.write(temporary / "record.json")
@@ -151,7 +151,7 @@ def move_to_end(frame: pd.DataFrame, borders: Borders) -> Borders:
 def recipe_candidate(recipe: Recipe) -> Candidate:
     """The candidate that a recipe trains, tuned values filled in."""
     spec = models.spec(recipe.params, where="record.json: params")
-    skip = recipe.skip if spec.on_skip else None
+    skip = recipe.skip if spec.has_skip else None
     return Candidate(recipe.model, spec, recipe.ranking, skip)
 
 

@@ -88,7 +88,7 @@ class Chunks:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
     """The weights with the lowest validation loss. `curve`: (step, train loss, validation loss).
 
     `elsewhere`: step and weights with the lowest of each further loss that validation gave."""
@@ -98,10 +98,10 @@ class Trained:
     validation_loss: float
     curve: Curve = field(repr=False)
     note: str = ""
-    elsewhere: tuple[tuple[int, Weights], ...] = field(default=(), repr=False)
+    best_by_fold: tuple[tuple[int, Weights], ...] = field(default=(), repr=False)
 
 
-def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chunks:
+def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chunks:
     """Put the series end to end.
 
     Chunks shorter than asked are made when the shortest series demands it.
@@ -143,7 +143,7 @@ def join(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chun
 
 
 def _stacked(parts: list[np.ndarray], spare: int) -> np.ndarray:
-    """End to end, `spare` rows of zeros behind each; parts that `room_for` gave stand so
+    """End to end, `spare` rows of zeros behind each; parts that `allocate_series` gave stand so
     already.
     """
     whole = parts[0].base
@@ -157,7 +157,7 @@ def _stacked(parts: list[np.ndarray], spare: int) -> np.ndarray:
     return np.concatenate([piece for part in parts for piece in (part, gap)])
 
 
-def room_for(rows: Sequence[int], spare: int, *shape: int) -> list[np.ndarray]:
+def allocate_series(rows: Sequence[int], spare: int, *shape: int) -> list[np.ndarray]:
     """Zeros (T, *shape) of every series, `rows` (T,) each, in one array with `spare` rows behind
     each: `join` then copies nothing.
     """

@@ -38,13 +38,13 @@ from forecast.networks.layers.assemble import (
 from forecast.networks.layers.wiring import Wiring
 from forecast.networks.weights import initialise
 from forecast.system.errors import ModelFailure
-from forecast.training.chunks import Chunks, Curve, Trained, Weights
+from forecast.training.chunks import Chunks, Curve, TrainedNetwork, Weights
 from forecast.training.descent import Settings, Updater, sampled_loss, tensor_maths
 
 BEYOND = 1e5
 """Times the error before training: targets are scaled, so a loss is of order one."""
 
-Validate = Callable[[Weights], float | np.ndarray]
+ValidationLosses = Callable[[Weights], float | np.ndarray]
 """The loss that decides; of an array the first, and each further one decides on weights of its own.
 """
 Kept = tuple[float, int, Weights]
@@ -67,13 +67,13 @@ _kept: dict[str, Updates] = {}
 def fit(
     network: Network,
     chunks: Chunks,
-    validate: Validate | None,
+    validate: ValidationLosses | None,
     settings: Settings,
     *,
     seed: int,
     initial: Weights | None = None,
     stop: int = 0,
-) -> Trained:
+) -> TrainedNetwork:
     """Train from the seed (or from `initial`) and keep the best validation step, step 0 (the skip
     alone) included.
 
@@ -83,7 +83,7 @@ def fit(
     training diverged without having improved on its beginning once. Without `validate` the first
     `stop` updates are taken, and the weights after them are kept.
     """
-    drawn = draw(chunks, settings, seed) | draw_bins(network, settings, seed)
+    drawn = draw_chunks(chunks, settings, seed) | draw_bins(network, settings, seed)
     with _traced(network, chunks, settings, drawn) as updates:
         states = updates.begin(
             seed, initialise(network, seed) if initial is None else initial, chunks, settings
@@ -93,7 +93,7 @@ def fit(
         return _descended(updates, drawn, states, validate, settings)
 
 
-def _repeated(updates: Updates, drawn: Drawn, states: States, stop: int) -> Trained:
+def _repeated(updates: Updates, drawn: Drawn, states: States, stop: int) -> TrainedNetwork:
     """A known number of updates; `ModelFailure` where they diverge."""
     if stop:
         updates.take({name: tf.constant(values[:stop]) for name, values in drawn.items()}, states)
@@ -103,12 +103,12 @@ def _repeated(updates: Updates, drawn: Drawn, states: States, stop: int) -> Trai
             f"Training on train and validation rows diverged in {stop} steps. Lower"
             " `learning_rate`."
         )
-    return Trained(weights, stop, float("nan"), [])
+    return TrainedNetwork(weights, stop, float("nan"), [])
 
 
 def _descended(
-    updates: Updates, drawn: Drawn, states: States, validate: Validate, settings: Settings
-) -> Trained:
+    updates: Updates, drawn: Drawn, states: States, validate: ValidationLosses, settings: Settings
+) -> TrainedNetwork:
     """Block after block of updates, the validation loss after each."""
     curve: Curve = []
     kept: list[Kept | None] = []
@@ -142,7 +142,7 @@ def _descended(
             f" {settings.learning_rate:g})."
         )
     elsewhere = tuple((one or best)[1:] for one in kept[1:])
-    return Trained(best[2], best[1], best[0], curve, note, elsewhere)
+    return TrainedNetwork(best[2], best[1], best[0], curve, note, elsewhere)
 
 
 def _lower(before: Kept | None, now: Kept) -> Kept | None:
@@ -194,7 +194,7 @@ def _diverged(curve: Curve) -> bool:
     return len(curve) > 1 and not loss < BEYOND * max(1.0, curve[0][2])
 
 
-def draw(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]:
+def draw_chunks(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]:
     """The random choices of all steps of a training, by step; they depend on the seed alone."""
     steps = settings.steps
     if settings.state == "carry":

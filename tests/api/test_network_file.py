@@ -17,7 +17,7 @@ import forecast
 from forecast.data.panel import from_frame
 from forecast.data.windows import Windows
 from forecast.forecaster.ensemble import Ensemble
-from forecast.models.skip import products
+from forecast.models.skip import calendar_products
 from forecast.system.errors import InputError
 from tests.support.small_project import command
 
@@ -101,7 +101,7 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_
     shaped = replace(shaped, coefficients=np.random.default_rng(2).normal(0, 0.3, (size, 3)))
     turned = replace(one, skip=shaped)
     without = shaped.coefficients.copy()
-    without[-1 - products(windows, one.channels, 3, (2, 1), 4).shape[1] : -1] = 0.0
+    without[-1 - calendar_products(windows, one.channels, 3, (2, 1), 4).shape[1] : -1] = 0.0
     model = replace(model, ensemble=Ensemble((turned,)))
     model.export(tmp_path / "net.py")
     written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](

@@ -121,7 +121,7 @@ def seed_kept_by_its_test_error(root: Path) -> None:
             seeds = (seed, seed + 100, seed + 200, seed + 300)
             made = [_once(problem, candidate, seed=s, **about) for s in seeds]
             untested = any(b.test[0] == b.test[1] for b in problem.blocks.values())
-            if not candidate.spec.seeded or untested:
+            if not candidate.spec.is_seeded or untested:
                 return made[0]
 
             def error(fits):

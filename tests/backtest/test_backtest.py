@@ -16,7 +16,7 @@ from forecast.backtest import backtest, timeline
 from forecast.backtest.candidates import Candidate
 from forecast.forecaster import Budget
 from forecast.forecaster.forecaster import FEW, MANY
-from forecast.models.problem import STRETCHES, stretch_starts
+from forecast.models.problem import VALIDATION_FOLDS, validation_fold_starts
 from forecast.system.errors import InputError
 from tests.support import problems
 
@@ -264,7 +264,9 @@ def test_where_series_end_apart_each_block_of_each_has_a_network_with_weights_of
             },
         )[uid]
         behind = asked >= cut.validation[1] - 1
-        assert (found[behind] == STRETCHES).all() and (found[~behind] < STRETCHES).all()
+        assert (found[behind] == VALIDATION_FOLDS).all() and (
+            found[~behind] < VALIDATION_FOLDS
+        ).all()
 
 
 def test_a_series_that_begins_late_keeps_its_first_fit_until_it_has_more_rows():
@@ -294,7 +296,8 @@ def crossed(problem, **options):
         first, final = backtest.fit_twice(known, ridge, seed=0, budget=Budget(0, 1), **given)
         skip = first.forecaster.skip
         own = (
-            replace(skip, coefficients=skip.coefficients * (1 + k / 10)) for k in range(STRETCHES)
+            replace(skip, coefficients=skip.coefficients * (1 + k / 10))
+            for k in range(VALIDATION_FOLDS)
         )
         return (
             replace(first, elsewhere=tuple(replace(first.forecaster, skip=one) for one in own)),
@@ -306,13 +309,13 @@ def crossed(problem, **options):
 
 def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
     problem = problems.shops()
-    fits, starts = crossed(problem), stretch_starts(problem)
+    fits, starts = crossed(problem), validation_fold_starts(problem)
     for uid in problem.blocks:
         rows = problem.rows(uid, "validation")
         stretch = np.searchsorted(starts, problem.panel.by_id[uid].ds[rows], side="right") - 1
         found = predicted(fits.timeline, problem.panel, {uid: rows})[uid]
-        assert set(stretch) == set(range(STRETCHES))
-        for number in range(STRETCHES):
+        assert set(stretch) == set(range(VALIDATION_FOLDS))
+        for number in range(VALIDATION_FOLDS):
             own = rows[stretch == number]
             wanted = fits.first.elsewhere[number].predict(problem.panel, {uid: own})[uid]
             np.testing.assert_allclose(found[stretch == number], wanted, rtol=1e-12)
@@ -382,10 +385,12 @@ def network(problem, **options):
         if "first" in given:
             return first, final
         own = (
-            replace(first.forecaster, weights={"stretch": np.array([k])}) for k in range(STRETCHES)
+            replace(first.forecaster, weights={"stretch": np.array([k])})
+            for k in range(VALIDATION_FOLDS)
         )
         marked = replace(
-            final, forecaster=replace(final.forecaster, weights={"stretch": np.array([STRETCHES])})
+            final,
+            forecaster=replace(final.forecaster, weights={"stretch": np.array([VALIDATION_FOLDS])}),
         )
         return replace(first, elsewhere=tuple(own)), marked
 
@@ -396,7 +401,7 @@ def network(problem, **options):
 def test_a_network_fitted_again_has_the_weights_of_its_time_and_the_newest_linear_part(often):
     problem = daily()
     entry, fits = network(problem, refit=often)
-    moments, starts = refit_cutoffs(problem, entry), stretch_starts(problem)
+    moments, starts = refit_cutoffs(problem, entry), validation_fold_starts(problem)
     end = problem.panel.by_id["a"].ds[problem.blocks["a"].validation[1] - 1]
     assert fits.refits == len(moments) and {*moments, *starts, end} == {
         stage.first_cutoff for stage in fits.timeline.fits[1:]
@@ -404,7 +409,7 @@ def test_a_network_fitted_again_has_the_weights_of_its_time_and_the_newest_linea
     for stage in fits.timeline.fits[1:]:
         stretch = np.searchsorted(starts, stage.first_cutoff, side="right") - 1
         assert stage.forecaster.weights["stretch"] == (
-            stretch if stage.first_cutoff < end else STRETCHES
+            stretch if stage.first_cutoff < end else VALIDATION_FOLDS
         )
         fit, known = (fits.first, starts[0]) if stage.first_cutoff < end else (fits.final, end)
         newest = max((m for m in moments if known < m <= stage.first_cutoff), default=None)
@@ -444,9 +449,11 @@ def test_a_network_trained_anew_has_other_weights_at_every_moment():
 
 def test_the_linear_part_known_at_a_moment_is_fitted_once_for_all_networks(monkeypatch):
     problem, fitted = daily(), []
-    linear = type(problem).linear
+    linear = type(problem).fit_linear_skip
     monkeypatch.setattr(
-        type(problem), "linear", lambda self, *given: (fitted.append(1), linear(self, *given))[1]
+        type(problem),
+        "fit_linear_skip",
+        lambda self, *given: (fitted.append(1), linear(self, *given))[1],
     )
     network(problem, refit=60)
     before = len(fitted)

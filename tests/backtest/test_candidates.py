@@ -45,7 +45,7 @@ def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
         "narx.linear",
         "narx.last",
     ]
-    assert {name: c.ranking for name, c in found.items() if c.spec.on_skip} == {
+    assert {name: c.ranking for name, c in found.items() if c.spec.has_skip} == {
         "small.linear": "shipped",
         "small.last": "architecture",
         "narx.linear": "shipped",
@@ -56,7 +56,7 @@ def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
 
 def test_only_the_configured_rankings_are_trained():
     shipped = candidates(CONFIG.model_copy(update={"rankings": ("shipped",)}), season_length=24)
-    assert [c.name for c in shipped if c.spec.on_skip] == ["small.linear", "narx.linear"]
+    assert [c.name for c in shipped if c.spec.has_skip] == ["small.linear", "narx.linear"]
 
 
 def test_each_network_is_compared_with_its_own_skip_standing_alone():

@@ -424,7 +424,7 @@ def test_the_members_of_weights_learnt_again_are_those_that_validation_could_not
     )
     asked.clear()
     combine("once", Combination(members=("tied",)), TASK, trained, best_set)
-    assert len(asked) == 1 + combinations.STRETCHES
+    assert len(asked) == 1 + combinations.VALIDATION_FOLDS
 
 
 def test_weights_that_nothing_learns_cannot_be_learnt_again():
@@ -443,7 +443,7 @@ def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(traine
     validation = pd.read_parquet(trained / "mix" / "forecasts.parquet").query(
         "block == 'validation'"
     )["cutoff"]
-    assert len(seen) == 1 + combinations.STRETCHES and set(seen[0]) == set(validation)
+    assert len(seen) == 1 + combinations.VALIDATION_FOLDS and set(seen[0]) == set(validation)
     assert not set.intersection(*map(set, seen[1:]))
 
 

@@ -262,7 +262,7 @@ def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers
     found = training._longest_first(jobs, workers)
     index = {seed: str(place) for place, seed in enumerate(SEEDS)}
     said = [
-        job.candidate.model + (index[job.seed] if job.candidate.spec.seeded else "")
+        job.candidate.model + (index[job.seed] if job.candidate.spec.is_seeded else "")
         for job in found
     ]
     assert said == order.split()

@@ -74,7 +74,7 @@ def problem_of(known: Panel, settings: Dataset) -> Problem:
 def fitted(problem: Problem, **entry: Any) -> Forecaster:
     one = spec(entry, where="test")
     return fit(
-        problem, one, skip="linear" if one.on_skip else None, seed=0, budget=Budget(20, 10)
+        problem, one, skip="linear" if one.has_skip else None, seed=0, budget=Budget(20, 10)
     ).forecaster
 
 

@@ -14,7 +14,11 @@ from forecast import models
 from forecast.data.windows import targets
 from forecast.forecaster import Budget, Forecaster, Problem, fit, fitting
 from forecast.forecaster.fitting import closed_loop_error, training_series, window_error
-from forecast.models.problem import STRETCHES, looks, stretch_starts
+from forecast.models.problem import (
+    VALIDATION_FOLDS,
+    sample_validation_windows,
+    validation_fold_starts,
+)
 from forecast.models.skip import Skip
 from forecast.networks.heads.base import numpy_maths
 from forecast.networks.losses import POINT_LOSSES
@@ -224,7 +228,7 @@ def test_the_weights_of_a_stretch_do_not_know_its_targets(family, monkeypatch):
     its loss does.
     """
     shops = problems.shops()
-    begin, end = stretch_starts(shops)[2:4]
+    begin, end = validation_fold_starts(shops)[2:4]
     spec = spec_of(family, **({"head": "quantiles"} if family == "gru" else {}))
 
     def trained():
@@ -242,7 +246,8 @@ def test_the_weights_of_a_stretch_do_not_know_its_targets(family, monkeypatch):
     monkeypatch.setattr(Problem, "targets", changed)
     after = trained()
     assert (
-        after.steps_elsewhere[2] == before.steps_elsewhere[2] and len(after.elsewhere) == STRETCHES
+        after.steps_elsewhere[2] == before.steps_elsewhere[2]
+        and len(after.elsewhere) == VALIDATION_FOLDS
     )
     for name, values in before.elsewhere[2].weights.items():
         np.testing.assert_array_equal(values, after.elsewhere[2].weights[name])
@@ -251,11 +256,14 @@ def test_the_weights_of_a_stretch_do_not_know_its_targets(family, monkeypatch):
 
 def test_a_training_looks_at_a_fixed_sample_of_series_and_origins_and_says_so(monkeypatch):
     shops = problems.shops()
-    every, _ = looks(shops, H)
+    every, _ = sample_validation_windows(shops, H)
     total = sum(len(shops.rows(uid, "validation")) for uid in shops.blocks)
     assert len(every) == 1 and len(every[0][0]) == total  # both series go through a network at once
-    monkeypatch.setattr("forecast.models.problem.MOST_LOOKS", 7)
-    (some, wanted), (again, _) = looks(shops, H)[0][0], looks(shops, H)[0][0]
+    monkeypatch.setattr("forecast.models.problem.MAX_VALIDATION_ORIGINS", 7)
+    (some, wanted), (again, _) = (
+        sample_validation_windows(shops, H)[0][0],
+        sample_validation_windows(shops, H)[0][0],
+    )
     places = [
         np.flatnonzero((every[0][0].past == past).all(axis=(1, 2))).item() for past in some.past
     ]

@@ -23,7 +23,7 @@ H = problems.HORIZON
 RECURSIVE = [
     name
     for name, spec in FAMILIES.items()
-    if issubclass(spec, NetworkSpec | LinearSpec) and spec.recursive
+    if issubclass(spec, NetworkSpec | LinearSpec) and spec.is_recursive
 ]
 DIRECT = [name for name in FAMILIES if name not in RECURSIVE]
 recursive = pytest.mark.parametrize("family", RECURSIVE)

@@ -98,7 +98,7 @@ def ready(history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:
 def test_a_history_that_needs_no_mending_is_taken_as_it_is_with_the_same_forecast(
     family, unit, monkeypatch
 ):
-    ensemble = Ensemble((forecaster(family, "linear" if FAMILIES[family].on_skip else None),))
+    ensemble = Ensemble((forecaster(family, "linear" if FAMILIES[family].has_skip else None),))
     complete = problems.frame(gaps=False).assign(ds=lambda t: t["ds"].astype(f"datetime64[{unit}]"))
     found = ready(complete, ensemble)
     assert found is not None and [s.unique_id for s in found.series] == ["north", "south"]

@@ -15,8 +15,8 @@ from sklearn.linear_model import Ridge
 from forecast import models
 from forecast.forecaster import Budget, fit
 from forecast.models import choice
-from forecast.models.problem import FOLDS
-from forecast.models.skip import PENALTIES, Skip, fit_shape
+from forecast.models.problem import HISTORY_FOLDS
+from forecast.models.skip import PENALTIES, Skip, fit_linear_map
 from tests.support import problems
 
 H = problems.HORIZON
@@ -50,17 +50,17 @@ def test_no_fold_learns_from_an_origin_whose_lookback_or_horizon_touches_what_it
     task, asked_for = problem.panel.task, []
     for windows, _, learns, fold in problem.folds(H)():
         asked_for.append((windows.rows, learns, fold))
-        assert learns.shape == (FOLDS, len(windows)) and learns.any(axis=1).all()
+        assert learns.shape == (HISTORY_FOLDS, len(windows)) and learns.any(axis=1).all()
     assert len(asked_for) == 2  # a batch per series
     for rows, learns, fold in asked_for:
         # contiguous
         assert len(np.unique(fold[fold >= 0])) == 1 + np.count_nonzero(np.diff(fold[fold >= 0]))
-        for k in range(FOLDS):
+        for k in range(HISTORY_FOLDS):
             own, taught = rows[fold == k], rows[learns[k]]
             first, last = taught - task.lookback + 1, taught + task.horizon
             targets = own[:, None] + np.arange(1, task.horizon + 1)
             assert not ((targets[:, :, None] >= first) & (targets[:, :, None] <= last)).any()
-    assert {k for *_, fold in asked_for for k in fold} == set(range(FOLDS))
+    assert {k for *_, fold in asked_for for k in fold} == set(range(HISTORY_FOLDS))
     ends = {uid: cut.validation[1] - 1 for uid, cut in problem.blocks.items()}
     assert [int(rows[-1]) + H for rows, *_ in asked_for] == list(ends.values())
 
@@ -80,7 +80,7 @@ def test_the_error_of_a_shape_is_that_of_a_ridge_fitted_to_what_each_fold_learns
         )
         learns = np.concatenate([learnt for *_, learnt, _ in batches], axis=1)
         fold, errors = np.concatenate([fold for *_, fold in batches]), []
-        for k in range(FOLDS):
+        for k in range(HISTORY_FOLDS):
             ridge = Ridge(alpha=shape.penalty, solver="svd").fit(x[learns[k]], y[learns[k]])
             errors.append(np.abs(y[fold == k] - ridge.predict(x[fold == k])).mean())
         np.testing.assert_allclose(error_of(shape), errors, rtol=1e-6)
@@ -114,7 +114,7 @@ def test_a_second_fit_is_the_mean_of_the_same_settings_on_more_rows():
     train = problem.joined.examples("train", H)
     windows = next(iter(problem.examples("test", H)()))[0]
     said = sum(
-        weight * fit_shape(train, problem.channels, part).forecast(windows, problem.channels)
+        weight * fit_linear_map(train, problem.channels, part).forecast(windows, problem.channels)
         for part, weight in chosen.mean_of
     )
     np.testing.assert_allclose(again.forecast(windows, problem.channels), said, atol=1e-9)
@@ -128,7 +128,7 @@ def test_a_fit_makes_every_batch_of_windows_once():
             made.append(len(batch[0]))
             yield batch
 
-    fitted = fit_shape(train, problem.channels, Skip("linear", H, 1, lags=5, penalty=1.0))
+    fitted = fit_linear_map(train, problem.channels, Skip("linear", H, 1, lags=5, penalty=1.0))
     assert made == [len(windows) for windows, _ in problem.examples("train", H)()]
     assert np.isfinite(fitted.coefficients).all() and fitted.coefficients.any()
 
@@ -138,22 +138,22 @@ def test_the_steadiest_setting_has_the_largest_penalty_within_a_standard_error()
         [[5, 5, 5, 5], [4, 4, 4, 4], [9, 9, 9, 9], [2, 3, 2, 3], [2, 3, 3, 3], [3, 4, 3, 4.0]]
     )
     # 0.25 above the lowest with a standard error of 0.25; the last one 1
-    assert choice.steadiest(errors, 3) == 4
-    assert choice.steadiest(errors[:3], 3) == 1
+    assert choice.steadiest_setting(errors, 3) == 4
+    assert choice.steadiest_setting(errors[:3], 3) == 1
 
 
 def test_a_trifle_in_the_errors_moves_no_weight():
     errors = np.random.default_rng(0).uniform(1, 1.1, size=50)
-    weights = choice.weights_of(errors)
+    weights = choice.mean_weights(errors)
     np.testing.assert_array_equal(
-        choice.weights_of(errors * (1 + 1e-7 * np.sin(np.arange(50)))), weights
+        choice.mean_weights(errors * (1 + 1e-7 * np.sin(np.arange(50)))), weights
     )
     assert len(np.unique(weights)) > 5
 
 
 def test_errors_of_nothing_have_a_weight():
     np.testing.assert_array_equal(
-        choice.weights_of(np.array([0.0, 1.0, 0.0, np.inf])), [0.5, 0, 0.5, 0]
+        choice.mean_weights(np.array([0.0, 1.0, 0.0, np.inf])), [0.5, 0, 0.5, 0]
     )
 
 

@@ -13,7 +13,13 @@ import forecast
 from forecast.forecaster import Problem
 from forecast.forecaster.fitting import training_series
 from forecast.forecaster.intervals import SplitConformal
-from forecast.models.problem import STRETCHES, looks, mean_losses, recorded_by, stretch_starts
+from forecast.models.problem import (
+    VALIDATION_FOLDS,
+    mean_losses_by_fold,
+    record_with,
+    sample_validation_windows,
+    validation_fold_starts,
+)
 from forecast.models.skip import Skip
 from tests.support import problems
 
@@ -33,7 +39,7 @@ class Heard:
 
 def recorded(heard: Heard) -> Problem:
     shops = problems.shops()
-    with recorded_by(heard):
+    with record_with(heard):
         return Problem(shops.panel, shops.borders, shops.blocks, shops.scaling, shops.channels)
 
 
@@ -63,7 +69,7 @@ def test_a_training_is_told_as_such_and_ends_with_the_train_block():
 
 def test_a_conformal_fit_tells_its_actuals_and_forecasts():
     heard, y = Heard(), np.arange(40.0).reshape(20, 2)
-    with recorded_by(heard):
+    with record_with(heard):
         SplitConformal.fit(y, y - 1, widths=2.0)
     SplitConformal.fit(y, y)
     assert heard.calibrations == [(y.tolist(), (y - 1).tolist())]
@@ -91,11 +97,13 @@ def test_an_origin_counts_for_a_stretch_when_none_of_its_targets_is_one_of_the_s
     problem = problems.problem_of(
         long, splits={"train": 0.5, "validation": 0.3, "calibration": 0.1}, step_size=1
     )
-    starts = stretch_starts(problem)
-    (windows, _), *others = looks(problem, horizon)[0]
-    counted = looks(problem, horizon)[1]
+    starts = validation_fold_starts(problem)
+    (windows, _), *others = sample_validation_windows(problem, horizon)[0]
+    counted = sample_validation_windows(problem, horizon)[1]
     assert (
-        len(starts) == STRETCHES and counted.shape == (1 + STRETCHES, len(windows)) and not others
+        len(starts) == VALIDATION_FOLDS
+        and counted.shape == (1 + VALIDATION_FOLDS, len(windows))
+        and not others
     )
     assert counted[0].all() and len(problem.rows("north", "validation")) == lasting - horizon + 1
     begun = 0
@@ -110,12 +118,12 @@ def test_an_origin_counts_for_a_stretch_when_none_of_its_targets_is_one_of_the_s
 
 
 def test_a_validation_block_too_short_for_stretches_is_looked_at_whole(monkeypatch):
-    monkeypatch.setattr("forecast.models.problem.STRETCHES", 1)
-    assert looks(problems.shops(), problems.HORIZON)[1].all()
+    monkeypatch.setattr("forecast.models.problem.VALIDATION_FOLDS", 1)
+    assert sample_validation_windows(problems.shops(), problems.HORIZON)[1].all()
 
 
 def test_losses_are_means_of_what_is_known_and_counts():
     losses = [np.array([[[1.0, 9.0]], [[2.0, 4.0]]]), np.array([[[np.inf, 6.0]]])]
     known = [np.array([[[True, False]], [[True, True]]]), np.array([[[False, False]]])]
     counted = np.array([[True, True, True], [True, False, True], [False, False, True]])
-    np.testing.assert_allclose(mean_losses(losses, known, counted), [7 / 3, 1.0, np.nan])
+    np.testing.assert_allclose(mean_losses_by_fold(losses, known, counted), [7 / 3, 1.0, np.nan])

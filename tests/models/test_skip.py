@@ -13,17 +13,17 @@ from sklearn.linear_model import Ridge
 
 from forecast.data.windows import gather, layout
 from forecast.models import choice
-from forecast.models.choice import fit_linear
+from forecast.models.choice import choose_linear_map
 from forecast.models.skip import (
     PENALTIES,
     FeatureColumns,
     Skip,
     UnchangedSkip,
-    between,
+    calendar_products,
     feature_names,
-    features,
+    interpolate_missing,
+    linear_features,
     mean_absolute_error,
-    products,
 )
 from forecast.system.errors import ModelFailure
 from tests.support import problems
@@ -60,7 +60,7 @@ def both(kind, values, season_length=4, horizon=6):
 
 
 def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
-    """`fit_linear` with one fold: learnt from `train`, asked for `validation`."""
+    """`choose_linear_map` with one fold: learnt from `train`, asked for `validation`."""
 
     def folds():
         for windows, target in train():
@@ -80,17 +80,23 @@ def chosen(train, validation, channels, *, lags, horizon=HORIZON, harmonics=()):
         leads=len(channels.future_channels),
         harmonics=harmonics,
     )
-    return fit_linear(folds, train, channels, richest, lags)
+    return choose_linear_map(folds, train, channels, richest, lags)
 
 
 def gathered(problem, block, horizon, lags, unread=()):
     """Features and changes of every complete window of a block."""
     pairs = list(problem.examples(block, horizon)())
     x = np.concatenate(
-        [features(w, problem.channels, lags=lags, horizon=horizon, unread=unread) for w, _ in pairs]
+        [
+            linear_features(w, problem.channels, lags=lags, horizon=horizon, unread=unread)
+            for w, _ in pairs
+        ]
     )
     y = np.concatenate(
-        [(between(w.last, target) - w.last[:, None, :]).reshape(len(w), -1) for w, target in pairs]
+        [
+            (interpolate_missing(w.last, target) - w.last[:, None, :]).reshape(len(w), -1)
+            for w, target in pairs
+        ]
     )
     complete = np.isfinite(y).all(axis=1)
     return x[complete], y[complete]
@@ -147,7 +153,9 @@ def test_the_fitted_skip_is_the_mean_of_ridges_of_scikit_learn(penalty, monkeypa
     for windows, _ in problem.examples("test", HORIZON)():
         wanted = np.repeat(windows.last[:, None, :], HORIZON, axis=1)
         for weight, part, one in theirs:
-            x = features(windows, problem.channels, lags=5, horizon=HORIZON, unread=part.unread)
+            x = linear_features(
+                windows, problem.channels, lags=5, horizon=HORIZON, unread=part.unread
+            )
             wanted = wanted + weight * one.predict(x).reshape(len(x), HORIZON, 2)
         np.testing.assert_allclose(ours.forecast(windows, problem.channels), wanted, atol=1e-6)
 
@@ -183,7 +191,9 @@ def test_known_answer_of_the_products():
     wanted = np.concatenate(
         [hour, day, np.outer(hour, day).ravel(), np.outer(turning, state).ravel()]
     )
-    np.testing.assert_allclose(products(windows, settings, 1, (2, 1), 2)[0], wanted, atol=1e-6)
+    np.testing.assert_allclose(
+        calendar_products(windows, settings, 1, (2, 1), 2)[0], wanted, atol=1e-6
+    )
 
 
 def test_where_the_last_value_is_nearer_on_validation_than_every_ridge_nothing_is_added_to_it():
@@ -201,16 +211,20 @@ def test_where_the_last_value_is_nearer_on_validation_than_every_ridge_nothing_i
 
 def test_it_sees_every_column_over_its_lags_and_the_calendar_ahead():
     windows = next(iter(problems.shops().examples("train", HORIZON)()))[0]
-    x = features(windows, problems.shops().channels, lags=5, horizon=HORIZON)
+    x = linear_features(windows, problems.shops().channels, lags=5, horizon=HORIZON)
     sales, price, others, calendar = 5, 4, len(problems.task().past_exogenous) * 5, 2 * HORIZON
     assert x.shape == (len(windows), sales + price + others + calendar)
 
 
 def test_known_answer_of_the_features():
     windows, settings = windows_of([1, 2, 4, 8], lookback=3)
-    assert features(windows, settings, lags=3, horizon=HORIZON)[0, :3].tolist() == [-6, -4, 8]
+    assert linear_features(windows, settings, lags=3, horizon=HORIZON)[0, :3].tolist() == [
+        -6,
+        -4,
+        8,
+    ]
     windows, settings = windows_of([1, 2, 4, 8], lookback=3, difference_inputs=True)
-    assert features(windows, settings, lags=3, horizon=HORIZON)[0, :2].tolist() == [2, 4]
+    assert linear_features(windows, settings, lags=3, horizon=HORIZON)[0, :2].tolist() == [2, 4]
 
 
 NAMED = {
@@ -318,7 +332,7 @@ def test_without_an_observed_validation_target_no_penalty_can_be_chosen():
 def test_a_missing_target_lies_between_its_neighbours_and_one_behind_the_last_stays_missing():
     nan = np.nan
     target = np.array([[[nan], [3.0], [nan], [nan], [6.0], [nan]]])
-    found = between(np.array([[1.0]]), target)[0, :, 0]
+    found = interpolate_missing(np.array([[1.0]]), target)[0, :, 0]
     np.testing.assert_array_equal(found, [2, 3, 4, 5, 6, nan])
 
 
@@ -326,8 +340,8 @@ def test_how_long_a_value_has_been_missing_is_no_feature_of_the_linear_map():
     """A line through gaps of an hour gives nonsense after a gap of two days."""
     short, settings = windows_of([1, 2, 3, 4, 5, 6, np.nan], lookback=6)
     long, _ = windows_of([1, 2, 6, np.nan, np.nan, np.nan, np.nan], lookback=6)
-    assert features(short, settings, lags=6, horizon=1).shape[1] == 6
+    assert linear_features(short, settings, lags=6, horizon=1).shape[1] == 6
     assert (
-        features(long, settings, lags=1, horizon=1).tolist()
-        == features(short, settings, lags=1, horizon=1).tolist()
+        linear_features(long, settings, lags=1, horizon=1).tolist()
+        == linear_features(short, settings, lags=1, horizon=1).tolist()
     )

@@ -178,9 +178,9 @@ def test_a_given_arima_order_is_fitted_as_statsforecast_fits_it() -> None:
 def test_theta_is_the_standard_form() -> None:
     y = seasonal_series(positive=True)
     fitted = fitted_to("auto_theta", y[:TRAIN], season=8, options=THETA.options(8))
-    assert statistical.describe(fitted)["theta"] == 2.0
-    assert statistical.describe(fitted)["form"] == "STM"
-    assert statistical.describe(fitted)["decomposition"] == "multiplicative"
+    assert statistical.series_model_numbers(fitted)["theta"] == 2.0
+    assert statistical.series_model_numbers(fitted)["form"] == "STM"
+    assert statistical.series_model_numbers(fitted)["decomposition"] == "multiplicative"
 
 
 @pytest.mark.parametrize("name", ["auto_arima", "auto_ets", "mstl", "auto_theta"])
@@ -203,7 +203,7 @@ def test_a_fitted_model_survives_json(name: str) -> None:
     y = seasonal_series(positive=False)
     fitted = fitted_to(name, y[:TRAIN], season=8)
     again = find({"family": name}, where=name).restored(
-        json.loads(json.dumps(statistical.describe(fitted)))
+        json.loads(json.dumps(statistical.series_model_numbers(fitted)))
     )
     assert again.forecasts(y, ORIGINS, 4).tobytes() == fitted.forecasts(y, ORIGINS, 4).tobytes()
 
@@ -341,7 +341,11 @@ def test_of_a_short_list_of_orders_the_one_of_lowest_aicc_is_taken() -> None:
     orders = [(1, 0, 0), (2, 0, 0), (0, 0, 1)]
     fitted = fitted_to("auto_arima", y, options={"orders": orders})
     aicc = {order: models.ARIMA(order=order).fit(y).model_["aicc"] for order in orders}
-    assert statistical.describe(fitted)["orders"] == min(aicc, key=aicc.__getitem__) == (2, 0, 0)
+    assert (
+        statistical.series_model_numbers(fitted)["orders"]
+        == min(aicc, key=aicc.__getitem__)
+        == (2, 0, 0)
+    )
 
 
 @pytest.mark.parametrize(

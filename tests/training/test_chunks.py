@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.system.errors import InputError
-from forecast.training.chunks import TrainingSeries, join, room_for
+from forecast.training.chunks import TrainingSeries, allocate_series, join_series
 
 
 def marked(number, rows, horizon=2, weight=1.0):
@@ -29,7 +29,7 @@ def test_a_chunk_lies_inside_one_series_with_its_own_future_and_targets(
     rows, supervised, warm_up, horizon
 ):
     series = [marked(i, n, horizon) for i, n in enumerate(rows)]
-    chunks = join(series, supervised=supervised, warm_up=warm_up)
+    chunks = join_series(series, supervised=supervised, warm_up=warm_up)
     assert chunks.warm_up < chunks.length <= min(rows)
     for start in chunks.starts:
         past = chunks.past[start : start + chunks.length, 0]
@@ -45,13 +45,15 @@ def test_a_chunk_lies_inside_one_series_with_its_own_future_and_targets(
 
 @given(rows=st.lists(st.integers(5, 30), min_size=1, max_size=3), supervised=st.integers(1, 5))
 def test_every_row_of_every_series_is_supervised_by_some_chunk(rows, supervised):
-    chunks = join([marked(i, n) for i, n in enumerate(rows)], supervised=supervised, warm_up=0)
+    chunks = join_series(
+        [marked(i, n) for i, n in enumerate(rows)], supervised=supervised, warm_up=0
+    )
     reached = {float(chunks.past[s + k, 0]) for s in chunks.starts for k in range(chunks.length)}
     assert reached == {1000.0 * i + t for i, n in enumerate(rows) for t in range(n)}
 
 
 def test_every_chunk_is_drawn_equally_often():
-    chunks = join([marked(0, 20), marked(1, 13)], supervised=3, warm_up=2)
+    chunks = join_series([marked(0, 20), marked(1, 13)], supervised=3, warm_up=2)
     drawn = chunks.draw(steps=3 * len(chunks.starts), batch_size=4, seed=0)
     assert drawn.shape == (3 * len(chunks.starts), 4) and drawn.dtype == np.int32
     found, counts = np.unique(drawn, return_counts=True)
@@ -60,19 +62,19 @@ def test_every_chunk_is_drawn_equally_often():
 
 
 def test_no_chunk_comes_twice_before_all_have_come_once():
-    chunks = join([marked(0, 20)], supervised=3, warm_up=2)
+    chunks = join_series([marked(0, 20)], supervised=3, warm_up=2)
     first = chunks.draw(steps=4, batch_size=4, seed=1).ravel()
     assert len(set(first.tolist())) == len(first) == len(chunks.starts)
 
 
 def test_equal_seeds_draw_equally_and_others_do_not():
-    chunks = join([marked(0, 40)], supervised=3, warm_up=2)
+    chunks = join_series([marked(0, 40)], supervised=3, warm_up=2)
     a, b, c = (chunks.draw(steps=5, batch_size=4, seed=seed) for seed in (7, 7, 8))
     assert a.tolist() == b.tolist() != c.tolist()
 
 
 def test_the_shortest_series_sets_the_length():
-    chunks = join([marked(0, 40), marked(1, 6)], supervised=10, warm_up=8)
+    chunks = join_series([marked(0, 40), marked(1, 6)], supervised=10, warm_up=8)
     assert (chunks.length, chunks.warm_up) == (6, 5)
     assert 1000.0 in chunks.past[chunks.starts, 0]
 
@@ -80,7 +82,7 @@ def test_the_shortest_series_sets_the_length():
 def test_chunks_whose_supervised_steps_have_no_target_are_left_out():
     series = marked(0, 12)
     series.weight[4:9] = 0
-    chunks = join([series], supervised=2, warm_up=1)
+    chunks = join_series([series], supervised=2, warm_up=1)
     assert chunks.starts.tolist() == [0, 1, 2, 7, 8, 9]
 
 
@@ -89,36 +91,36 @@ def test_what_lies_where_the_weight_is_zero_is_not_kept(garbage):
     series = marked(0, 12)
     series.weight[3:5] = 0
     series.target[3:5] = garbage
-    chunks = join([series], supervised=4, warm_up=2)
+    chunks = join_series([series], supervised=4, warm_up=2)
     assert np.isfinite(chunks.target).all() and chunks.target.max() < 100
 
 
 def test_one_row_cannot_be_trained_on():
     with pytest.raises(InputError, match="has 1 train rows; training needs at least 2"):
-        join([marked(0, 9), marked(1, 1)], supervised=3, warm_up=2)
+        join_series([marked(0, 9), marked(1, 1)], supervised=3, warm_up=2)
 
 
 def test_without_any_target_there_is_nothing_to_learn():
     with pytest.raises(InputError, match="No chunk of the train block has an observed target"):
-        join([marked(0, 12, weight=0.0)], supervised=3, warm_up=2)
+        join_series([marked(0, 12, weight=0.0)], supervised=3, warm_up=2)
 
 
 def test_series_in_the_room_made_for_them_are_joined_without_a_copy():
     rows, horizon = [12, 9], 2
-    targets, weights = (room_for(rows, horizon, horizon, 1) for _ in range(2))
-    pasts = room_for(rows, horizon, 3)
+    targets, weights = (allocate_series(rows, horizon, horizon, 1) for _ in range(2))
+    pasts = allocate_series(rows, horizon, 3)
     series = []
     for past, target, weight in zip(pasts, targets, weights, strict=True):
         past[:], target[:], weight[:] = 1.0, 2.0, 1.0
         series.append(
             TrainingSeries(past, np.zeros((len(past) + horizon, 0), np.float32), target, weight)
         )
-    found = join(series, supervised=4, warm_up=2)
+    found = join_series(series, supervised=4, warm_up=2)
     apart = [
         TrainingSeries(*(np.array(a) for a in (s.past, s.future, s.target, s.weight)))
         for s in series
     ]
-    wanted = join(apart, supervised=4, warm_up=2)
+    wanted = join_series(apart, supervised=4, warm_up=2)
     for name in ("past", "target", "weight"):
         assert np.shares_memory(getattr(found, name), getattr(series[0], name))
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))

@@ -22,7 +22,7 @@ from forecast.networks.layers.wiring import Wiring
 from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import InputError
 from forecast.training import descent, gradient
-from forecast.training.chunks import join
+from forecast.training.chunks import join_series
 from forecast.training.descent import Settings, Updater, learning_rate
 from forecast.training.gradient import draw_bins, sampled_bins
 from tests.training import series
@@ -130,7 +130,7 @@ def bins_problem(count, sampled=None, blocks=BLOCKS):
     head = FittedHead.fit(Bins(count=count, sampled=sampled), residual, residual)
     target = np.nan_to_num(head.target(residual, residual)).astype(np.float32)
     network = Network(tuple(blocks), Shapes(1, 0, 1, 1, 30, parameters=count))
-    return network, join([replace(plain, target=target)], supervised=20, warm_up=5), head
+    return network, join_series([replace(plain, target=target)], supervised=20, warm_up=5), head
 
 
 def test_a_sampled_softmax_gains_most_of_what_the_whole_one_does_in_as_many_steps():

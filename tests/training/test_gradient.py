@@ -14,7 +14,7 @@ from forecast.networks.description import Dense, Dropout, Recurrent, Taps
 from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import ModelFailure
 from forecast.training import gradient
-from forecast.training.chunks import join
+from forecast.training.chunks import join_series
 from tests.training import series
 
 TDNN = series.network_of(Taps("taps", (0, 1, 2)), Dense("hidden", 4))
@@ -24,7 +24,7 @@ NOTHING = {"steps": 3, "evaluate_every": 1}
 
 @pytest.fixture(scope="module")
 def waves():
-    return join(
+    return join_series(
         [series.training_series(series.ar2(60, seed)) for seed in (0, 1)], supervised=8, warm_up=4
     )
 
@@ -65,8 +65,8 @@ def test_each_further_loss_keeps_the_step_where_it_is_lowest(waves):
     trained = gradient.fit(TDNN, waves, validate, series.settings(), seed=0)
     assert (trained.best_step, trained.validation_loss, trained.curve[2][2]) == (4, 1.0, 1.0)
     # the second never was a number: the best of the first
-    assert [step for step, _ in trained.elsewhere] == [2, 4, 6]
-    assert all(equal(weights, asked[step // 2]) for step, weights in trained.elsewhere)
+    assert [step for step, _ in trained.best_by_fold] == [2, 4, 6]
+    assert all(equal(weights, asked[step // 2]) for step, weights in trained.best_by_fold)
 
 
 def test_when_nothing_improves_the_network_stays_as_it_began(waves):
@@ -237,7 +237,7 @@ def test_only_the_last_traces_are_kept(waves, traced, monkeypatch):
 def test_other_data_of_any_length_need_no_second_trace_and_leave_nothing_behind(
     waves, traced, monkeypatch, rows
 ):
-    others = join(
+    others = join_series(
         [series.training_series(series.ar2(rows, seed)) for seed in (2, 3)], supervised=8, warm_up=4
     )
 
@@ -267,7 +267,7 @@ def test_the_steps_up_to_the_best_one_taken_again_give_its_weights(waves, traced
     "other", [TDNN, series.network_of(Recurrent("gru", "gru", 3, {"reset_after": False}))]
 )
 def test_other_shapes_and_other_options_are_traced_anew(waves, traced, other):
-    shorter = join([series.training_series(series.ar2(60, 0))], supervised=6, warm_up=4)
+    shorter = join_series([series.training_series(series.ar2(60, 0))], supervised=6, warm_up=4)
     for network, chunks in ((GRU, waves), (other, waves), (GRU, shorter)):
         validate = series.error_on(network, series.ar2(80, 9))
         gradient.fit(network, chunks, validate, series.settings(steps=2, evaluate_every=1), seed=0)
@@ -287,7 +287,9 @@ def test_targets_without_weight_change_no_bit(garbage):
     hidden = replace(
         plain, target=np.where(plain.weight > 0, plain.target, garbage).astype(np.float32)
     )
-    a, b = (weights_after_training(join([s], supervised=8, warm_up=4)) for s in (plain, hidden))
+    a, b = (
+        weights_after_training(join_series([s], supervised=8, warm_up=4)) for s in (plain, hidden)
+    )
     assert equal(a, b)
 
 
@@ -296,11 +298,12 @@ def test_the_warm_up_carries_no_loss():
     plain = series.training_series(series.ar2(12, 0))
     other = replace(plain, target=plain.target.copy())
     other.target[:4] += 100
-    a, b = (join([s], supervised=8, warm_up=4) for s in (plain, other))
+    a, b = (join_series([s], supervised=8, warm_up=4) for s in (plain, other))
     assert equal(weights_after_training(a), weights_after_training(b))
     other.target[4] += 100
     assert not equal(
-        weights_after_training(a), weights_after_training(join([other], supervised=8, warm_up=4))
+        weights_after_training(a),
+        weights_after_training(join_series([other], supervised=8, warm_up=4)),
     )
 
 
@@ -313,6 +316,6 @@ def test_a_change_at_a_chunks_first_row_is_not_seen():
     results = []
     for s in (plain, other):
         validate, asked = said([1.0] * 4)
-        gradient.fit(TDNN, join([s], supervised=12, warm_up=0), validate, blind, seed=0)
+        gradient.fit(TDNN, join_series([s], supervised=12, warm_up=0), validate, blind, seed=0)
         results.append(asked[-1])
     assert equal(*results)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from forecast.models.base import dropped
+from forecast.models.base import add_dropout
 from forecast.networks import inference
 from forecast.networks.description import EncoderDecoder, Network, Recurrent, Shapes
 from forecast.networks.layers import assemble as layers
 from forecast.networks.layers.wiring import Wiring
 from forecast.networks.losses import POINT_LOSSES
 from forecast.training import gradient
-from forecast.training.chunks import join
-from forecast.training.gradient import draw
+from forecast.training.chunks import join_series
+from forecast.training.gradient import draw_chunks
 from tests.training import series
 
 LENGTH = 5
@@ -60,9 +60,9 @@ def test_a_carried_state_goes_on_from_chunk_to_chunk_as_in_one_pass():
     row.
     """
     whole = [series.training_series(series.ar2(rows, seed)) for seed, rows in enumerate((15, 10))]
-    chunks = join(whole, supervised=LENGTH, warm_up=0)
+    chunks = join_series(whole, supervised=LENGTH, warm_up=0)
     weights, settings = shaken(GRU), series.settings(**STILL, steps=5, batch_size=1, state="carry")
-    starts = draw(chunks, settings, seed=0)["starts"][:, 0]
+    starts = draw_chunks(chunks, settings, seed=0)["starts"][:, 0]
     begun, wanted = starts[0], []
     for start in starts:
         # row 16: the second series, behind 15 rows and one spare
@@ -79,7 +79,7 @@ def test_a_carried_state_goes_on_from_chunk_to_chunk_as_in_one_pass():
 
 
 def test_a_carried_state_of_one_chunk_is_training_from_a_reset_state():
-    chunks = join([one_series(12)], supervised=12, warm_up=0)
+    chunks = join_series([one_series(12)], supervised=12, warm_up=0)
     carry, reset = (
         trained(GRU, chunks, series.settings(steps=4, batch_size=1, state=state))[1]
         for state in ("carry", "reset")
@@ -92,7 +92,7 @@ def test_the_gradient_ends_where_a_carried_state_comes_in():
     """The learnt first state gets a gradient from the chunk that begins with it, and from none that
     goes on.
     """
-    chunks = join([one_series(20)], supervised=LENGTH, warm_up=0)
+    chunks = join_series([one_series(20)], supervised=LENGTH, warm_up=0)
     settings = series.settings(
         steps=4,
         batch_size=1,
@@ -103,7 +103,7 @@ def test_the_gradient_ends_where_a_carried_state_comes_in():
         weight_decay=0.0,
     )
     _, seen = trained(LEARNT, chunks, settings)
-    anew = draw(chunks, settings, seed=0)["anew"][:, 0]
+    anew = draw_chunks(chunks, settings, seed=0)["anew"][:, 0]
     moved = [(a["rnn/initial_h"] != b["rnn/initial_h"]).any() for a, b in pairwise(seen)]
     assert moved == anew.tolist() and 0 < sum(moved) < 4
     others = [(a["rnn/kernel"] != b["rnn/kernel"]).any() for a, b in pairwise(seen)]
@@ -111,8 +111,8 @@ def test_the_gradient_ends_where_a_carried_state_comes_in():
 
 
 def test_every_column_walks_through_all_series_and_begins_anew_at_each():
-    chunks = join([one_series(17), one_series(11)], supervised=LENGTH, warm_up=0)
-    drawn = draw(chunks, series.settings(steps=10, batch_size=2, state="carry"), seed=3)
+    chunks = join_series([one_series(17), one_series(11)], supervised=LENGTH, warm_up=0)
+    drawn = draw_chunks(chunks, series.settings(steps=10, batch_size=2, state="carry"), seed=3)
     starts, anew = drawn["starts"], drawn["anew"]
     assert anew[0].all()
     for column in range(2):
@@ -128,7 +128,7 @@ def test_patience_stops_after_as_many_looks_without_a_new_best_and_keeps_the_bes
     settings = series.settings(steps=40, evaluate_every=2, patience=2)
     found = gradient.fit(
         GRU,
-        join([one_series(30)], supervised=5, warm_up=2),
+        join_series([one_series(30)], supervised=5, warm_up=2),
         lambda w: asked.append(w) or next(said),
         settings,
         seed=0,
@@ -145,7 +145,7 @@ def test_a_loss_that_explodes_stops_and_keeps_the_best_weights_and_says_so():
     )
     found = gradient.fit(
         GRU,
-        join([one_series(30)], supervised=5, warm_up=2),
+        join_series([one_series(30)], supervised=5, warm_up=2),
         lambda w: asked.append(w) or next(said),
         settings,
         seed=0,
@@ -157,7 +157,7 @@ def test_a_loss_that_explodes_stops_and_keeps_the_best_weights_and_says_so():
 
 
 def teacher_losses(teacher_forcing, steps=1):
-    chunks = join([one_series(16, horizon=4)], supervised=4, warm_up=2)
+    chunks = join_series([one_series(16, horizon=4)], supervised=4, warm_up=2)
     settings = series.settings(**STILL, steps=steps, batch_size=2, teacher_forcing=teacher_forcing)
     return trained(SEQ2SEQ, chunks, settings)[0], chunks, settings
 
@@ -166,7 +166,7 @@ def test_teacher_forcing_feeds_the_decoder_what_was_measured():
     losses, chunks, settings = teacher_losses("always")
     model = layers.assemble(SEQ2SEQ, seed=0)
     layers.set_weights(model, shaken(SEQ2SEQ))
-    index = draw(chunks, settings, seed=0)["starts"][0][:, None] + np.arange(6)
+    index = draw_chunks(chunks, settings, seed=0)["starts"][0][:, None] + np.arange(6)
     taught = Wiring.over(SEQ2SEQ, model).taught(None)(
         {"past": chunks.past[index], "teacher": chunks.target[index]}
     )
@@ -181,10 +181,13 @@ def test_teacher_forcing_feeds_the_decoder_what_was_measured():
 def test_scheduled_teaching_falls_from_every_update_to_none():
     scheduled, chunks, settings = teacher_losses("scheduled", steps=20)
     always, never = teacher_losses("always", steps=20)[0], teacher_losses("none", steps=20)[0]
-    teach = draw(chunks, settings, seed=0)["teach"]
+    teach = draw_chunks(chunks, settings, seed=0)["teach"]
     np.testing.assert_allclose(scheduled, np.where(teach, always, never), rtol=1e-5)
     many = np.mean(
-        [draw(chunks, replace(settings, steps=100), seed=seed)["teach"] for seed in range(20)],
+        [
+            draw_chunks(chunks, replace(settings, steps=100), seed=seed)["teach"]
+            for seed in range(20)
+        ],
         axis=0,
     )
     np.testing.assert_allclose(
@@ -196,7 +199,7 @@ def test_dropout_falls_on_v_and_u_and_never_on_w():
     """Two layers with dropout: the first one's states are untouched, what leaves it and the second
     one is masked.
     """
-    blocks = dropped((Recurrent("low", "lstm", 8), Recurrent("high", "lstm", 8)), 0.5)
+    blocks = add_dropout((Recurrent("low", "lstm", 8), Recurrent("high", "lstm", 8)), 0.5)
     net = series.network_of(*blocks)
     model = layers.assemble(net, seed=0)
     layers.set_weights(model, shaken(net))

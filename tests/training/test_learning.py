@@ -7,7 +7,7 @@ import pytest
 
 from forecast.networks.description import Dense, Recurrent, Taps
 from forecast.training import gradient
-from forecast.training.chunks import join
+from forecast.training.chunks import join_series
 from tests.training import series
 
 NETWORKS = {
@@ -23,7 +23,9 @@ BUDGET = series.settings(steps=300, learning_rate=0.02, batch_size=16, evaluate_
 
 def trained_error(blocks, train, test, horizon=1):
     network = series.network_of(*blocks, horizon=horizon)
-    chunks = join([series.training_series(y, horizon) for y in train], supervised=20, warm_up=15)
+    chunks = join_series(
+        [series.training_series(y, horizon) for y in train], supervised=20, warm_up=15
+    )
     validate = series.error_on(network, test)
     return gradient.fit(network, chunks, validate, BUDGET, seed=0).validation_loss
 

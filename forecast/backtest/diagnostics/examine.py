@@ -85,7 +85,7 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
     }
     arrays: dict[str, Any] = {"lags": lags, "gradient": gradient}
     arrays["decay"] = {path: found.decay for path, found in layers.items()}
-    if spec.recursive:
+    if spec.is_recursive:
         run = free_run(
             network, weights, forecaster.skip, windows, forecaster.channels, forecaster.fed_back
         )

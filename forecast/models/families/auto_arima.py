@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from forecast.models.statistical import Array, Rows, StatisticalSpec
+from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
 from forecast.system.errors import InputError
 
 SETTLED = 1e-13  # change of the filter's covariance below which its gain is constant
@@ -82,7 +82,7 @@ class Arima:
             p=tuple(_floats(row) for row in system["P"]),
         )
 
-    def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
+    def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
         """One pass of the filter from the end of the fit; the state at each origin gives its
         forecasts.
         """
@@ -127,7 +127,7 @@ class Arima:
         push = np.concatenate([[1.0], self.theta, np.zeros(r - 1 - len(self.theta) + shift)])
         return transition, np.outer(push, push), observe
 
-    def _explained(self, rows: Rows) -> Array:
+    def _explained(self, rows: RowNumbers) -> Array:
         """c'x_t (rows,): what the regressors say."""
         total = np.zeros(len(rows))
         harmonic = fourier(
@@ -143,7 +143,7 @@ class Arima:
         return total
 
 
-def fourier(rows: Rows, season: int, pairs: int) -> Array:
+def fourier(rows: RowNumbers, season: int, pairs: int) -> Array:
     """(rows, 2 pairs): the sines, then the cosines, of the first harmonics of the season."""
     angle = 2 * np.pi * np.asarray(rows)[:, None] * np.arange(1, pairs + 1) / season
     return np.hstack([np.sin(angle), np.cos(angle)])
@@ -187,7 +187,7 @@ Orders = Annotated[tuple[Order, ...], BeforeValidator(_listed), AfterValidator(_
 
 
 class Spec(StatisticalSpec):
-    fitted = Arima
+    series_model = Arima
     summary = "ARIMA, orders given or chosen by AICc on the last rows of the train range."
     equation = "phi(B) (1-B)^d (y[t] - c'f[t]) = theta(B) e[t]; f: Fourier terms of the season"
     source = "Box & Jenkins 1970; Hyndman & Khandakar 2008"

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from forecast.models.statistical import Array, Rows, StatisticalSpec
+from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Ets:
         parameters = tuple(None if np.isnan(p) else float(p) for p in model["par"])
         return cls(str(model["components"]), int(model["m"]), parameters)
 
-    def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
+    def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
         """The states of one pass over y, then statsforecast's own point forecast from the state at
         each origin.
         """
@@ -80,7 +80,7 @@ class Ets:
 
 
 class Spec(StatisticalSpec):
-    fitted = Ets
+    series_model = Ets
     summary = "Exponential smoothing, form chosen by AICc on the train range."
     equation = "l[t] = l[t-1] + b[t-1] + alpha e[t], ... (innovations state space)"
     source = "Hyndman, Koehler, Snyder & Grose 2002"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from forecast.models.statistical import Array, Rows, StatisticalSpec
+from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Theta:
             decomposition,
         )
 
-    def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
+    def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
         """(n_origins, horizon).
 
         The choice of decomposition stays as fitted; its seasonal means follow the data.
@@ -76,7 +76,7 @@ class Theta:
         seasonal = np.take_along_axis(pattern, ahead, axis=1)
         return smooth + seasonal if self.decomposition == "additive" else smooth * seasonal
 
-    def _states(self, channels: Array, origins: Rows) -> tuple[Array, Array, Array, Array]:
+    def _states(self, channels: Array, origins: RowNumbers) -> tuple[Array, Array, Array, Array]:
         """Level (without its start), mean, intercept, slope of every channel at the origins:
         (n_origins, channels).
         """
@@ -105,7 +105,7 @@ class Theta:
         mean: Array,
         intercept: Array,
         slope: Array,
-        origins: Rows,
+        origins: RowNumbers,
         horizon: int,
         mix: Array,
     ) -> Array:
@@ -130,7 +130,7 @@ class Theta:
         return out
 
 
-def seasonal_means(y: Array, origins: Rows, season: int, decomposition: str) -> Array:
+def seasonal_means(y: Array, origins: RowNumbers, season: int, decomposition: str) -> Array:
     """(n_origins, season): the classical decomposition's seasonal pattern of y[: origin + 1], phase
     0 being row 0.
 
@@ -153,7 +153,7 @@ def seasonal_means(y: Array, origins: Rows, season: int, decomposition: str) -> 
 
 
 class Spec(StatisticalSpec):
-    fitted = Theta
+    series_model = Theta
     summary = (
         "The Theta form with the lowest squared error on the train range, after removing the"
         " season."

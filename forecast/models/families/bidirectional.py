@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, add_dropout
 from forecast.networks.description import Bidirectional, Network, Shapes
 
 
@@ -24,4 +24,6 @@ class Spec(NetworkSpec):
 
     def build(self, shapes: Shapes) -> Network:
         blocks = (Bidirectional("bidirectional", self.cell, self.units),)
-        return Network(dropped(blocks, self.dropout), shapes, self.future_units, every_step=False)
+        return Network(
+            add_dropout(blocks, self.dropout), shapes, self.future_units, every_step=False
+        )

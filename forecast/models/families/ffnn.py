@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, add_dropout
 from forecast.networks.description import Block, Dense, Network, Shapes
 
 
@@ -23,4 +23,4 @@ class Spec(NetworkSpec):
         blocks: tuple[Block, ...] = tuple(
             Dense(f"dense_{i}", self.units) for i in range(self.layers)
         )
-        return Network(dropped(blocks, self.dropout), shapes, self.future_units)
+        return Network(add_dropout(blocks, self.dropout), shapes, self.future_units)

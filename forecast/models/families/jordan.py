@@ -9,12 +9,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, add_dropout
 from forecast.networks.description import Network, Recurrent, Shapes
 
 
 class Spec(NetworkSpec):
-    recursive = True
+    is_recursive = True
     summary = "Hidden layer on a decaying memory of the outputs, fed with its own forecasts."
     equation = "mu[t] = alpha mu[t-1] + y[t-1]; h[t] = f(V x[t] + W mu[t] + b); y[t] = U h[t] + c"
     source = "Jordan 1986"
@@ -33,4 +33,6 @@ class Spec(NetworkSpec):
             "activation": self.activation,
         }
         layer = Recurrent("jordan", "jordan", self.units, options)
-        return Network(dropped((layer,), self.dropout), shapes, self.future_units, feedback=True)
+        return Network(
+            add_dropout((layer,), self.dropout), shapes, self.future_units, feedback=True
+        )

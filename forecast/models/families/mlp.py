@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, add_dropout
 from forecast.networks.description import Block, Dense, Network, Shapes, Taps
 
 
@@ -27,4 +27,4 @@ class Spec(NetworkSpec):
         dense: tuple[Block, ...] = tuple(
             Dense(f"dense_{i}", self.units) for i in range(self.layers)
         )
-        return Network((taps, *dropped(dense, self.dropout)), shapes, self.future_units)
+        return Network((taps, *add_dropout(dense, self.dropout)), shapes, self.future_units)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from forecast.models.families.auto_ets import Ets
-from forecast.models.statistical import Array, Rows, StatisticalSpec
+from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
 from forecast.system.errors import InputError
 
 SEASONAL = 11  # width of the seasonal LOESS in seasons, statsforecast's choice for one season
@@ -43,7 +43,7 @@ class Mstl:
         ets = Ets.fit(np.concatenate([settled(y, season), tail]), 1, {"model": "ZZN", **options})
         return cls(season, ets.components, ets.parameters)
 
-    def forecasts(self, y: Array, origins: Rows, horizon: int) -> Array:
+    def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
         ets = Ets(self.components, 1, self.parameters)
         states = ets.states(settled(y[: origins[-1] + 1], self.season))
         out = np.empty((len(origins), horizon))
@@ -91,7 +91,7 @@ def _begin(rows: int, season: int) -> int:
 
 
 class Spec(StatisticalSpec):
-    fitted = Mstl
+    series_model = Mstl
     summary = (
         "The last season repeated, on exponential smoothing of the seasonally adjusted series."
     )

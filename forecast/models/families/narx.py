@@ -11,12 +11,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, add_dropout
 from forecast.networks.description import Block, Dense, Network, Parallel, Shapes, Taps
 
 
 class Spec(NetworkSpec):
-    recursive = True
+    is_recursive = True
     summary = (
         "One-step map of delayed targets and inputs, fed with its own forecasts to the horizon."
     )
@@ -43,5 +43,5 @@ class Spec(NetworkSpec):
         dense: tuple[Block, ...] = tuple(
             Dense(f"dense_{i}", self.units) for i in range(self.layers)
         )
-        blocks = (Parallel("delays", tuple(branches)), *dropped(dense, self.dropout))
+        blocks = (Parallel("delays", tuple(branches)), *add_dropout(dense, self.dropout))
         return Network(blocks, shapes, self.future_units, feedback=True)

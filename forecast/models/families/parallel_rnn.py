@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, add_dropout
 from forecast.networks.description import Block, Network, Parallel, Recurrent, Shapes
 
 
@@ -27,4 +27,4 @@ class Spec(NetworkSpec):
             (Recurrent(f"{cell}_{i}", cell, self.units),) for i, cell in enumerate(self.branches)
         )
         blocks = (Parallel("parallel", branches, self.merge),)
-        return Network(dropped(blocks, self.dropout), shapes, self.future_units)
+        return Network(add_dropout(blocks, self.dropout), shapes, self.future_units)

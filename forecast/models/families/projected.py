@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from forecast.models.base import Choices, NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, add_dropout
 from forecast.networks.description import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
 
 
@@ -49,4 +49,4 @@ class Spec(NetworkSpec):
             Parallel("projection", tuple(branches)),
             Recurrent(self.cell, self.cell, self.units),
         )
-        return Network(dropped(blocks, self.dropout), shapes, self.future_units)
+        return Network(add_dropout(blocks, self.dropout), shapes, self.future_units)

@@ -6,7 +6,7 @@ from forecast.models.base import LinearSpec
 
 
 class Spec(LinearSpec):
-    corrected = True
+    is_corrected = True
     summary = (
         "One-step ridge ARX fed with its own forecasts, each step of the horizon corrected"
         " directly."

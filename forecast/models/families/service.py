@@ -9,7 +9,7 @@ import numpy as np
 from forecast.data.panel import Series
 from forecast.data.windows import require_rows
 from forecast.models.base import ModelSpec
-from forecast.models.problem import Asked, FittedModel, Parameters, Problem
+from forecast.models.problem import FittedForecaster, ForecastRequest, Parameters, Problem
 from forecast.system.errors import ModelFailure
 
 
@@ -21,7 +21,7 @@ class Spec(ModelSpec):
     equation = "y[t+h] = s(t+h; u), u the newest issue <= t"
     source = "the service's own archive of forecasts, with the time of their issue"
 
-    def n_params(self, model: FittedModel) -> int:
+    def n_params(self, model: FittedForecaster) -> int:
         return 0
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
@@ -43,13 +43,15 @@ class Spec(ModelSpec):
             found[f"{uid}/said"] = rows[targets].to_numpy(dtype=np.float64).reshape(shape)
         return Parameters(found)
 
-    def predict(self, model: FittedModel, given: Sequence[Asked]) -> list[np.ndarray]:
+    def predict(
+        self, model: FittedForecaster, given: Sequence[ForecastRequest]
+    ) -> list[np.ndarray]:
         """(n, H, O) in raw units, as the provider gave them; `ModelFailure` unless there is one at
         every origin.
         """
         return [self._said(model, series, rows) for series, rows in given]
 
-    def _said(self, model: FittedModel, series: Series, rows: np.ndarray) -> np.ndarray:
+    def _said(self, model: FittedForecaster, series: Series, rows: np.ndarray) -> np.ndarray:
         require_rows(model.task, series, rows)
         cutoffs = series.ds[rows].astype("datetime64[ns]").astype(np.int64)
         kept = model.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))

@@ -30,8 +30,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from forecast.data.windows import Layout, Windows
 from forecast.models import search
 from forecast.models.base import SAVED, RegressorSpec
-from forecast.models.problem import FittedModel, Parameters, Problem
-from forecast.models.skip import Kind
+from forecast.models.problem import FittedForecaster, Parameters, Problem
+from forecast.models.skip import SkipKind
 from forecast.system.errors import InputError, ModelFailure, closest, quote_names
 
 Arrays = Mapping[str, np.ndarray]
@@ -271,7 +271,7 @@ class Spec(RegressorSpec):
         return self
 
     @property
-    def beside(self) -> Kind | None:
+    def base_skip(self) -> SkipKind | None:
         return "linear" if self.base == "ridge" else None
 
     def space(self) -> Mapping[str, search.Dimension]:
@@ -303,7 +303,7 @@ class Spec(RegressorSpec):
             ),
         )
 
-    def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
+    def fit_again(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         def as_many(model: Any, x: np.ndarray, y: np.ndarray, output: int) -> dict[str, np.ndarray]:
             count = len(chosen.weights[f"{output}/roots"])
             return first_trees(
@@ -357,7 +357,7 @@ class Spec(RegressorSpec):
         horizon, season = problem.panel.task.horizon, problem.panel.task.season_length
         count = sum(len(problem.rows(uid, block)) for uid in problem.blocks) * horizon
         every = max(1, -(-count // self.rows)) if block == "train" else 1
-        skip = problem.skip(self.beside or "last", horizon)
+        skip = problem.skip(self.base_skip or "last", horizon)
         xs, ys = [], []
         for windows, target in problem.examples(block, horizon)():
             left = (target - skip.forecast(windows, problem.channels))[:, :, output]
@@ -366,7 +366,7 @@ class Spec(RegressorSpec):
             ys.append(left[kept])
         return np.concatenate(xs), np.concatenate(ys)
 
-    def scaled_forecast(self, model: FittedModel, windows: Windows) -> np.ndarray:
+    def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
         horizon, channels = model.task.horizon, model.channels
         x = self.inputs(windows, channels, horizon, model.task.season_length)
         steps = x.reshape(-1, x.shape[2])
@@ -379,7 +379,7 @@ class Spec(RegressorSpec):
             }
             parts.append(predict(own, steps).reshape(len(windows), horizon))
         base = np.repeat(windows.last[:, None], horizon, axis=1)
-        if self.beside is not None and model.skip is not None:
+        if self.base_skip is not None and model.skip is not None:
             base = model.skip.forecast(windows, channels)
         return base + np.stack(parts, axis=2)
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, dropped
+from forecast.models.base import Choices, NetworkSpec, add_dropout
 from forecast.networks.description import Block, Dense, Network, Shapes, Taps
 
 
@@ -33,4 +33,4 @@ class Spec(NetworkSpec):
             spacing = self.dilation**i
             delays = tuple(d * spacing for d in range(self.taps) if d * spacing < shapes.lookback)
             blocks += [Taps(f"taps_{i}", delays), Dense(f"dense_{i}", self.units)]
-        return Network(dropped(tuple(blocks), self.dropout), shapes, self.future_units)
+        return Network(add_dropout(tuple(blocks), self.dropout), shapes, self.future_units)

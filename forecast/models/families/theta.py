@@ -9,7 +9,7 @@ from forecast.models.statistical import StatisticalSpec
 
 
 class Spec(StatisticalSpec):
-    fitted = Theta
+    series_model = Theta
     summary = "Simple exponential smoothing with half the linear trend, after removing the season."
     equation = "mean of the theta lines 0 (trend) and 2 (smoothed)"
     source = "Assimakopoulos & Nikolopoulos 2000; Fiorucci et al. 2016"

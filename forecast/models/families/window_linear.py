@@ -23,9 +23,16 @@ from pydantic import Field
 
 from forecast.data.windows import Layout, Windows, filled
 from forecast.models.base import RegressorSpec
-from forecast.models.choice import Parts, cases_of, errors_of, steadiest, weights_of
-from forecast.models.problem import FittedModel, Parameters, Problem
-from forecast.models.skip import PENALTIES, between, calendar_terms, harmonics_of, ridge, sums_of
+from forecast.models.choice import Parts, fold_cases, fold_errors, mean_weights, steadiest_setting
+from forecast.models.problem import FittedForecaster, Parameters, Problem
+from forecast.models.skip import (
+    PENALTIES,
+    calendar_terms,
+    harmonics_of,
+    interpolate_missing,
+    ridge,
+    sums_of,
+)
 from forecast.system.errors import ModelFailure
 
 
@@ -51,7 +58,7 @@ class Spec(RegressorSpec):
         """
         return self._fitted(problem, lambda arrays, output: self._chosen(problem, arrays, output))
 
-    def fit_again(self, problem: Problem, chosen: FittedModel, *, seed: int) -> Parameters:
+    def fit_again(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         return self._fitted(problem, lambda _, output: chosen.weights[f"{output}/mean_of"])
 
     def _fitted(
@@ -83,11 +90,11 @@ class Spec(RegressorSpec):
         flatters small penalties, so there it is one setting, the steadiest.
         """
         task = problem.panel.task
-        cases, _ = cases_of(problem.folds(task.horizon), partial(self._parts, arrays, output))
+        cases, _ = fold_cases(problem.folds(task.horizon), partial(self._parts, arrays, output))
         pairs = list(itertools.product(task.candidate_lags(), PENALTIES))
         errors = np.array(
             [
-                errors_of(cases, self._columns(task.lookback, lags), penalty)
+                fold_errors(cases, self._columns(task.lookback, lags), penalty)
                 for lags, penalty in pairs
             ]
         )
@@ -97,8 +104,8 @@ class Spec(RegressorSpec):
             raise ModelFailure(
                 "No linear map has a finite error on validation. Check the data, or move the dates."
             )
-        alone = np.eye(len(pairs))[steadiest(errors, len(PENALTIES))]
-        weights = alone if self.form == "climatology" else weights_of(mean)
+        alone = np.eye(len(pairs))[steadiest_setting(errors, len(PENALTIES))]
+        weights = alone if self.form == "climatology" else mean_weights(mean)
         return np.column_stack([weights, pairs])[weights > 0]
 
     def _parts(
@@ -108,7 +115,7 @@ class Spec(RegressorSpec):
         on a line.
         """
         x, base = self._inputs(windows, arrays, output, target.shape[1])
-        y = between(windows.last, target)[:, :, output] - base
+        y = interpolate_missing(windows.last, target)[:, :, output] - base
         return x, y, np.isfinite(y).all(axis=1), target[:, :, output] - base
 
     def _columns(self, lookback: int, lags: int) -> np.ndarray:

@@ -86,7 +86,7 @@ def test_every_family_gives_json_numbers_and_the_same_ones_again(family, skip):
     )
     numbers, arrays = found["numbers"], found["arrays"]
     assert len(arrays["lags"]) == len(arrays["gradient"])
-    assert ("loop" in numbers) == ("free_run" in arrays) == FAMILIES[family].recursive
+    assert ("loop" in numbers) == ("free_run" in arrays) == FAMILIES[family].is_recursive
     assert set(numbers["layers"]) == set(arrays["decay"])
     assert ("spectral_radius" in numbers) == bool(numbers["layers"])
 
