@@ -22,9 +22,10 @@ import base64
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,10 @@ from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import future_width
 from forecast.system import files
 from forecast.system.errors import InputError
+
+WIDTH = 100  # columns of the file
+NOT_EXPORTED = {"check", "states", "own_weights"}  # what a cell needs before it has weights
+LINEAR = "linear part"  # its key among the blocks
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,16 @@ class Linear:
     products: np.ndarray | None = None
     code: str = ""
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that are there, by their names in the file."""
+        optional = {
+            "kernel": self.kernel,
+            "bias": self.bias,
+            "future": self.future,
+            "products": self.products,
+        }
+        return {f"{LINEAR}/{name}": array for name, array in optional.items() if array is not None}
+
 
 def export(
     network: Network,
@@ -96,16 +111,15 @@ def export(
     if target.suffix != ".py":
         raise InputError(f"Export to {target.name!r}: wanted a name that ends in .py. Rename it.")
     source = _source(network, weights, description, units, linear)
-    about = {name: getattr(linear, name, None) for name in ("kernel", "bias", "future", "products")}
-    arrays = dict(weights) | {
-        f"{LINEAR}/{name}": own for name, own in about.items() if own is not None
-    }
+    arrays = dict(weights)
+    if linear is not None:
+        arrays |= linear.arrays()
     with files.scratch_folder() as folder:
         files.write_arrays(folder / "weights.npz", arrays)
         encoded = base64.b64encode((folder / "weights.npz").read_bytes()).decode()
-    text = "\n".join(textwrap.wrap(encoded, 100))
-    loaded = f'np.load(io.BytesIO(base64.b64decode("""\n{text}\n""")))'
-    files.write_text(target, source.replace("<WEIGHTS>", loaded))
+    text = "\n".join(textwrap.wrap(encoded, WIDTH))
+    weights_code = f'np.load(io.BytesIO(base64.b64decode("""\n{text}\n""")))'
+    files.write_text(target, source.replace("<WEIGHTS>", weights_code))
 
 
 def _source(
@@ -119,65 +133,96 @@ def _source(
     dtype = check_weights(network, weights)
     shapes = network.shapes
     state = initial(network, weights, batch=1)  # refuses what cannot be streamed
-    used = {
+    cells = {
         path: block.made for path, block in walk(network.blocks) if isinstance(block, CellBlock)
     }
-    first, code = _first_states(state.blocks, weights), ""
+    first = _first_states(state.blocks, weights)
+    code = [cell_sources(type(cell) for cell in cells.values())]
     if linear is not None:
         lags = len(linear.kernel) // shapes.channels
-        first[LINEAR], code = f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}", linear.code
-    cut = [bare(parsed(segments))] * network.segmented
-    centre, scale = (
-        (units.centre, units.scale) if units else ([0.0] * shapes.channels, [1.0] * shapes.channels)
-    )
+        first[LINEAR] = f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}"
+        code[0] += linear.code
+    if network.segmented:
+        code.append(bare(parsed(segments)))
+    if units is None:
+        units = Units([0.0] * shapes.channels, [1.0] * shapes.channels)
     parts = {
-        "DESCRIPTION": textwrap.fill(description.replace('"""', "'''").replace("\\", "/"), 96),
+        "DESCRIPTION": textwrap.fill(
+            description.replace('"""', "'''").replace("\\", "/"), WIDTH - 3
+        ),
         "NAMESPACE": bare(parsed(Namespace)),
         "ACTIVATE": bare(parsed(activate)),
-        "CELLS": "\n\n\n".join([cell_sources(type(cell) for cell in used.values()) + code, *cut]),
-        "USED": _dictionary({path: repr(cell) for path, cell in used.items()}),
+        "CELLS": "\n\n\n".join(code),
+        "USED": _dictionary({path: repr(cell) for path, cell in cells.items()}),
         "INITIAL": _dictionary(first, indent=4),
         "STEP": textwrap.indent(StepWriter(network).write_step(linear), "    "),
         "DTYPE": repr(dtype.name),
         "TARGETS": repr(list(shapes.target_channels)),
-        "CENTRE": repr([float(value) for value in centre]),
-        "SCALE": repr([float(value) for value in scale]),
+        "CENTRE": repr([float(value) for value in units.centre]),
+        "SCALE": repr([float(value) for value in units.scale]),
     }
-    sizes = ("channels", "future_channels", "horizon", "outputs", "parameters", "lookback")
+    for size in ("channels", "future_channels", "horizon", "outputs", "parameters", "lookback"):
+        parts[size.upper()] = repr(getattr(shapes, size))
     text = TEMPLATE
-    for name, part in (
-        parts | {name.upper(): repr(getattr(shapes, name)) for name in sizes}
-    ).items():
+    for name, part in parts.items():
         text = text.replace(f"<{name}>", part)
-    return text
+    return "\n".join(map(fold_line, text.split("\n")))
+
+
+def fold_line(line: str) -> str:
+    """A line of code in lines of at most `WIDTH` columns, broken at spaces inside brackets."""
+    indent = " " * (len(line) - len(line.lstrip()) + 8)
+    spaces = list(_spaces_in_brackets(line))
+    pieces: list[str] = []
+    start, width = 0, WIDTH
+    while len(line) - start > width:
+        fitting = [space for space in spaces if start < space <= start + width]
+        if not fitting:
+            break
+        pieces.append(line[start : fitting[-1]])
+        start, width = fitting[-1] + 1, WIDTH - len(indent)
+    return f"\n{indent}".join([*pieces, line[start:]])
+
+
+def _spaces_in_brackets(line: str) -> Iterator[int]:
+    """Positions where a line of code may be broken: spaces inside brackets and outside strings."""
+    depth = 0
+    quote = ""
+    for position, character in enumerate(line):
+        if quote:
+            if character == quote:
+                quote = ""
+        elif character in "'\"":
+            quote = character
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        elif character == " " and depth:
+            yield position
 
 
 def _first_states(
     blocks: Mapping[str, Mapping[str, np.ndarray]], weights: Mapping[str, np.ndarray]
 ) -> dict[str, str]:
     """Code for the first state of every block that has one: zeros, or the weight that holds it."""
-    found = {}
+    codes = {}
     for path, states in blocks.items():
         parts = []
         for name, value in states.items():
-            holder = next(
-                (own for own in (path, f"{path}/encoder") if f"{own}/initial_{name}" in weights),
-                None,
-            )
-            learnt = f"np.repeat(W[{holder!r}]['initial_{name}'][None], batch, axis=0)"
-            zeros = f"np.zeros((batch, {', '.join(map(str, value.shape[1:]))}), DTYPE)"
-            parts.append(f"{name!r}: {learnt if holder else zeros}")
-        found[path] = "{" + ", ".join(parts) + "}"
-    return found
+            code = f"np.zeros((batch, {', '.join(map(str, value.shape[1:]))}), DTYPE)"
+            for holder in (f"{path}/encoder", path):
+                if f"{holder}/initial_{name}" in weights:
+                    code = f"np.repeat(W[{holder!r}]['initial_{name}'][None], batch, axis=0)"
+            parts.append(f"{name!r}: {code}")
+        codes[path] = "{" + ", ".join(parts) + "}"
+    return codes
 
 
 def _dictionary(items: Mapping[str, str], indent: int = 0) -> str:
+    """Code for a dictionary with one line for each key and the code of its value."""
     inner = "".join(f"{' ' * (indent + 4)}{key!r}: {value},\n" for key, value in items.items())
     return "{\n" + inner + " " * indent + "}" if items else "{}"
-
-
-NOT_EXPORTED = {"check", "states", "own_weights"}  # what a cell needs before it has weights
-LINEAR = "linear part"  # its key among the blocks
 
 
 class StepWriter(BlockVisitor[str]):
@@ -326,91 +371,90 @@ def _activated(name: str, code: str) -> str:
     return code if name == "linear" else f"activate(xp, {name!r}, {code})"
 
 
-def cell_sources(made: Iterable[type[Cell]]) -> str:
+def cell_sources(cells: Iterable[type[Cell]]) -> str:
     """The classes of the cells, with their equations but without what only building needs, and
     their helpers.
     """
     helpers: dict[str, str] = {}
     classes = []
-    for cell in dict.fromkeys(made):
+    for cell in dict.fromkeys(cells):
         if not set(cell.__bases__) <= {Cell, ActivatedCell}:
             raise InputError(
                 f"Cell {cell.__name__} cannot be exported: it inherits from another cell. Derive"
                 " from Cell."
             )
-        tree = ast.parse(Path(inspect.getfile(cell)).read_text(encoding="utf-8"))
-        own = next(
-            node
-            for node in tree.body
-            if isinstance(node, ast.ClassDef) and node.name == cell.__name__
-        )
+        module = parsed_module(cell)
+        definition = parsed(cell)
         methods = [
             node
-            for node in own.body
+            for node in definition.body
             if isinstance(node, ast.FunctionDef) and node.name not in NOT_EXPORTED
         ]
-        for name, helper in _helpers(tree, methods).items():
+        for name, helper in _helpers(module, methods).items():
             if helpers.setdefault(name, bare(helper)) != bare(helper):
                 raise InputError(
                     f"Two cells of this network have helpers named {name!r} that differ. Rename"
                     " one."
                 )
-        equation = textwrap.indent(
-            f'"""{ast.get_docstring(own) or ast.get_docstring(tree)}\n"""', "    "
-        )
-        code = [textwrap.indent(bare(method), "    ") for method in methods]
-        classes.append(f"class {cell.__name__}(Cell):\n" + "\n\n".join([equation, *code]))
+        equation = ast.get_docstring(definition) or ast.get_docstring(module)
+        parts = [f'"""{equation}\n"""', *(bare(method) for method in methods)]
+        body = "\n\n".join(textwrap.indent(part, "    ") for part in parts)
+        classes.append(f"class {cell.__name__}(Cell):\n{body}")
     return "\n\n\n".join([*helpers.values(), *classes])
 
 
 def with_helpers(function: Callable[..., object]) -> str:
     """The code of a function and of what it calls in its module."""
-    tree = ast.parse(Path(inspect.getfile(function)).read_text(encoding="utf-8"))
-    node = parsed(function)
-    return "\n\n\n".join(bare(own) for own in (*_helpers(tree, [node]).values(), node))
+    definition = parsed(function)
+    nodes = [*_helpers(parsed_module(function), [definition]).values(), definition]
+    return "\n\n\n".join(map(bare, nodes))
 
 
-def parsed(thing: object) -> ast.stmt:
-    """The definition of a class or function."""
-    return ast.parse(inspect.getsource(thing)).body[0]  # type: ignore[arg-type]
+def parsed_module(definition: Any) -> ast.Module:
+    """The syntax tree of the file that defines a class or function."""
+    return ast.parse(Path(inspect.getfile(definition)).read_text(encoding="utf-8"))
+
+
+def parsed(definition: Any) -> Any:
+    """The syntax tree of a class or function."""
+    return ast.parse(inspect.getsource(definition)).body[0]
 
 
 def bare(node: ast.stmt) -> str:
     """The code without type annotations, whose names the exported file does not have, and without
     comments.
     """
-    return ast.unparse(ast.fix_missing_locations(_Bare().visit(node)))
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.arg):
+            inner.annotation = None
+        elif isinstance(inner, ast.FunctionDef):
+            inner.returns = None
+            inner.body = [_without_annotation(statement) for statement in inner.body]
+    return ast.unparse(ast.fix_missing_locations(node))
 
 
-class _Bare(ast.NodeTransformer):
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
-        return self.generic_visit(node)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
-        return ast.Assign(targets=[node.target], value=node.value) if node.value else None
+def _without_annotation(statement: ast.stmt) -> ast.stmt:
+    """`x: T = value` as `x = value`."""
+    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        return ast.Assign(targets=[statement.target], value=statement.value)
+    return statement
 
 
-def _helpers(tree: ast.Module, users: Sequence[ast.AST]) -> dict[str, ast.stmt]:
+def _helpers(module: ast.Module, users: Sequence[ast.AST]) -> dict[str, ast.stmt]:
     """The module's own functions and constants that `users` name, and those that these name in
-    turn.
+    turn; in the module's order.
     """
     defined: dict[str, ast.stmt] = {}
-    for node in tree.body:
+    for node in module.body:
         if isinstance(node, ast.FunctionDef):
             defined[node.name] = node
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             defined[node.targets[0].id] = node
-    found: dict[str, ast.stmt] = {}
+    needed: set[str] = set()
     waiting: list[ast.AST] = list(users)
     while waiting:
-        names = [inner.id for inner in ast.walk(waiting.pop()) if isinstance(inner, ast.Name)]
-        for name in names:
-            if name in defined and name not in found:
-                found[name] = defined[name]
-                waiting.append(defined[name])
-    return {name: node for name, node in defined.items() if name in found}  # in the module's order
+        for inner in ast.walk(waiting.pop()):
+            if isinstance(inner, ast.Name) and inner.id in defined.keys() - needed:
+                needed.add(inner.id)
+                waiting.append(defined[inner.id])
+    return {name: node for name, node in defined.items() if name in needed}
