@@ -58,6 +58,7 @@ class Shapes:
 
     @property
     def future(self) -> tuple[int, int]:
+        """Rows and columns of a window's known future, beside its past and after it."""
         return self.lookback + self.horizon, self.future_channels
 
 
@@ -100,6 +101,7 @@ class Dense(Block):
     principal_of: tuple[int, ...] | None = None
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        """Kernel and bias, and `units`."""
         learnt = self.principal_of is None
         kernel = Weight((width, self.units), "glorot_uniform", learnt)
         return {"kernel": kernel, "bias": Weight((self.units,), "zeros", learnt)}, self.units
@@ -118,9 +120,13 @@ class Taps(Block):
 
     @property
     def reach(self) -> int:
+        """The longest delay."""
         return max(self.delays, default=0)
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        """No weights, and a column for each delay of each channel; InputError where they do not fit
+        the input.
+        """
         columns = range(width) if self.channels is None else self.channels
         if (
             not self.delays
@@ -138,6 +144,7 @@ class Taps(Block):
     def first_states(
         self, path: str, weights: Arrays, width: int, network: Network, batch: int
     ) -> States:
+        """Zeros for the rows before the first."""
         columns = self.weights(width, network)[1] // len(self.delays)
         return {
             path: {"line": np.zeros((batch, self.reach, columns), weights["readout/kernel"].dtype)}
@@ -160,14 +167,17 @@ class Segments(Block):
 
     @property
     def reach(self) -> int:
+        """All rows of the segments but the present one."""
         return self.length * self.count - 1
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        """No weights, and the columns of a segment."""
         return {}, width + network.shapes.channels * (self.length - 1)
 
     def first_states(
         self, path: str, weights: Arrays, width: int, network: Network, batch: int
     ) -> States:
+        """Zeros for the rows before the first."""
         return {
             path: {"line": np.zeros((batch, self.reach, width), weights["readout/kernel"].dtype)}
         }
@@ -188,6 +198,7 @@ class CellBlock(Block):
 
     @property
     def reach(self) -> int:
+        """All rows: a state forgets nothing for certain."""
         return ALL
 
 
@@ -203,12 +214,14 @@ class Recurrent(CellBlock):
     parts: int = 0
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        """The cell's weights, those of the parts' embedding, and `units`."""
         embedding = {"embedding": Weight((self.parts, width), "normal")} if self.parts else {}
         return self.made.weights(width) | embedding, self.units
 
     def first_states(
         self, path: str, weights: Arrays, width: int, network: Network, batch: int
     ) -> States:
+        """The cell's first states: zeros, learnt or random."""
         return {path: self.made.initial(numpy_namespace, own_weights(weights, path), batch)}
 
 
@@ -228,6 +241,7 @@ class Parallel(Block):
 
     @property
     def reach(self) -> int:
+        """The longest of the branches'."""
         return max((sum(block.reach for block in branch) for branch in self.branches), default=0)
 
     def prefixed_branches(self, path: str) -> Iterator[tuple[str, tuple[Block, ...]]]:
@@ -243,6 +257,7 @@ class Bidirectional(CellBlock):
     """
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        """The cell's weights twice, forward and backward, and twice the units."""
         own = self.made.weights(width)
         both = {
             f"{way}/{name}": weight
@@ -290,6 +305,7 @@ class EncoderDecoder(CellBlock):
     """
 
     def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+        """The cell's weights twice, of the encoder and of the decoder, and `units`."""
         fed_back = network.shapes.outputs if self.feedback else 0
         decoder = self.made.own_weights(fed_back + self.units + network.shapes.future_channels)
         encoder = {f"encoder/{name}": weight for name, weight in self.made.weights(width).items()}
@@ -298,6 +314,7 @@ class EncoderDecoder(CellBlock):
     def first_states(
         self, path: str, weights: Arrays, width: int, network: Network, batch: int
     ) -> States:
+        """The encoder's first states."""
         return {
             path: self.made.initial(numpy_namespace, own_weights(weights, f"{path}/encoder"), batch)
         }

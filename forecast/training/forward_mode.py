@@ -36,6 +36,7 @@ class ComplexNamespace(Namespace):
     """The NumPy namespace, its smoothed ReLU in a form that takes complex numbers."""
 
     def softplus(self, x: AnyArray) -> AnyArray:
+        """ln(1 + e^x) of complex numbers, without overflow."""
         positive = x.real > 0
         return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
 
@@ -87,14 +88,17 @@ class ForwardMode(BlockVisitor[Signal]):
         return self._dense("readout", signal, self.network.readout_activation)
 
     def visit_dense(self, block: Dense, path: str, x: Signal) -> Signal:
+        """The dense layer and its derivatives."""
         return self._dense(path, x, block.activation)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[Signal]) -> Signal:
+        """The branches' outputs with their derivatives, concatenated or added."""
         if block.merge == "concat":
             return _merged(outputs, SIDE_BY_SIDE)
         return _merged(outputs, np.add.reduce)
 
     def visit_other(self, block: Block, path: str, x: Signal) -> Signal:
+        """Refuses a block whose derivatives are not written here."""
         raise InputError(
             f"Levenberg-Marquardt has no derivatives for block {path!r}, a {type(block).__name__};"
             " it trains networks of dense, tap, parallel and recurrent blocks. Train this one with"
@@ -115,6 +119,7 @@ class ForwardMode(BlockVisitor[Signal]):
         return Signal(tilted.real.copy(), tangent)
 
     def visit_taps(self, block: Taps, path: str, x: Signal) -> Signal:
+        """The delayed rows and their derivatives."""
         columns = slice(None) if block.channels is None else list(block.channels)
         value, tangent = x.value[:, columns], x.tangent[:, columns]
         longest = max(block.delays)
@@ -128,6 +133,7 @@ class ForwardMode(BlockVisitor[Signal]):
         return Signal(np.concatenate(taps, axis=1), np.concatenate(turned, axis=1))
 
     def visit_recurrent(self, block: Recurrent, path: str, x: Signal) -> Signal:
+        """The outputs of the cell, and their derivatives carried forward in time."""
         cell, signal = block.made, x
         w = {
             name: np.asarray(value, dtype=np.float64)

@@ -135,6 +135,7 @@ class Cell:
         return np.concatenate([states[name] for name in self.states()], axis=1)
 
     def parted(self, joined: np.ndarray) -> dict[str, np.ndarray]:
+        """The states by name, from all side by side `(B, sizes)`."""
         sizes = self.states()
         parts = np.split(joined, np.cumsum(list(sizes.values()))[:-1], axis=1)
         return dict(zip(sizes, parts, strict=True))
@@ -185,6 +186,7 @@ class Namespace:
         return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
 
     def tanh(self, x: Array) -> Array:
+        """tanh of every value."""
         return np.tanh(x)
 
     def sigmoid(self, x: Array) -> Array:
@@ -193,6 +195,7 @@ class Namespace:
         return half * np.tanh(half * x) + half
 
     def relu(self, x: Array) -> Array:
+        """max(x, 0) of every value."""
         return np.maximum(x, x.dtype.type(0))
 
     def softplus(self, x: Array) -> Array:
@@ -200,6 +203,7 @@ class Namespace:
         return np.logaddexp(x, x.dtype.type(0))
 
     def concat(self, parts: Sequence[Array]) -> Array:
+        """Arrays side by side on the last axis."""
         return np.concatenate(parts, axis=-1)
 
     def split(self, x: Array, parts: int) -> Sequence[Array]:

@@ -47,6 +47,7 @@ class Jordan(ActivatedCell):
     average: bool = False
 
     def check(self) -> None:
+        """InputError on options that make no sense."""
         require(
             self,
             "alpha",
@@ -68,9 +69,11 @@ class Jordan(ActivatedCell):
         )
 
     def states(self) -> dict[str, int]:
+        """Name and size of every state."""
         return {"mu": len(self.targets)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
+        """The weights of the equation, for an input of `inputs` columns."""
         if max(self.targets) >= inputs:
             raise InputError(
                 f"Cell Jordan: `targets` {self.targets} asks for column {max(self.targets)}, but"
@@ -85,9 +88,11 @@ class Jordan(ActivatedCell):
         }
 
     def data_context(self) -> tuple[tuple[int, ...], float, float]:
+        """Target columns, decay of the context, and the share of y in it."""
         return self.targets, self.alpha, 1 - self.alpha if self.average else 1.0
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
+        """The equation's part that needs the input alone, for all steps at once."""
         y = xp.take(x, self.targets)
         if "kernel" not in w:
             return y
@@ -97,6 +102,7 @@ class Jordan(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         (_, alpha, share), count = self.data_context(), len(self.targets)
         mu = alpha * states["mu"] + share * projected[..., :count]
         z = xp.matmul(mu, w["recurrent_kernel"]) + w["bias"]
@@ -120,18 +126,22 @@ class MultiDelay(ActivatedCell):
     delays: tuple[int, ...] = (1, 2)
 
     def check(self) -> None:
+        """InputError on options that make no sense."""
         rising = all(a < b for a, b in pairwise(self.delays)) and min(self.delays, default=0) >= 1
         require(self, "delays", rising, "rising whole numbers from 1, e.g. [1, 2]")
 
     def states(self) -> dict[str, int]:
+        """Name and size of every state."""
         return {f"h{d}": self.units for d in range(1, self.delays[-1] + 1)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
+        """The weights of the equation, for an input of `inputs` columns."""
         return recurrent_layer(inputs, len(self.delays) * self.units, self.units)
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         delayed = xp.concat([states[f"h{d}"] for d in self.delays])
         h = activate(xp, self.activation, projected + xp.matmul(delayed, w["recurrent_kernel"]))
         older = {f"h{d}": states[f"h{d - 1}"] for d in range(2, self.delays[-1] + 1)}
@@ -153,12 +163,15 @@ class TemporalSkip(ActivatedCell):
     skip: int = 12
 
     def check(self) -> None:
+        """InputError on options that make no sense."""
         require(self, "skip", self.skip >= 2, "at least 2 steps (1 is the cell `simple_rnn`)")
 
     def states(self) -> dict[str, int]:
+        """Name and size of every state."""
         return {f"h{d}": self.units for d in range(1, self.skip + 1)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
+        """The weights of the equation, for an input of `inputs` columns."""
         return super().own_weights(inputs) | {
             "skip_kernel": Weight((self.units, self.units), "orthogonal")
         }
@@ -166,6 +179,7 @@ class TemporalSkip(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         near = xp.matmul(states["h1"], w["recurrent_kernel"])
         far = xp.matmul(states[f"h{self.skip}"], w["skip_kernel"])
         h = activate(xp, self.activation, projected + near + far)
@@ -190,12 +204,15 @@ class MultiLevel(ActivatedCell):
     levels: int = 2
 
     def check(self) -> None:
+        """InputError on options that make no sense."""
         require(self, "levels", self.levels >= 2, "at least 2 (1 is the cell `simple_rnn`)")
 
     def states(self) -> dict[str, int]:
+        """Name and size of every state."""
         return {f"h{level}": self.units for level in range(1, self.levels + 1)}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
+        """The weights of the equation, for an input of `inputs` columns."""
         weights: dict[str, Weight] = {}
         for level in range(1, self.levels + 1):
             below, above = (
@@ -209,6 +226,7 @@ class MultiLevel(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         new: dict[str, Array] = {}
         below = projected
         for level in range(1, self.levels + 1):

@@ -34,14 +34,17 @@ class LSTM(Cell):
     """
 
     def states(self) -> dict[str, int]:
+        """Name and size of every state."""
         return {"h": self.units, "c": self.units}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
+        """The weights of the equation, for an input of `inputs` columns."""
         return recurrent_layer(inputs, self.units, 4 * self.units, "forget_bias")
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         i, f, g, o = xp.split(projected + xp.matmul(states["h"], w["recurrent_kernel"]), 4)
         c = xp.sigmoid(f) * states["c"] + xp.sigmoid(i) * xp.tanh(g)
         h = xp.sigmoid(o) * xp.tanh(c)
@@ -84,14 +87,17 @@ class LSTMVariant(Cell):
     peepholes: Peepholes = "current"
 
     def check(self) -> None:
+        """InputError on an unknown variant."""
         require_one_of(self, "forget", Forget)
         require_one_of(self, "output", Output)
         require_one_of(self, "peepholes", Peepholes)
 
     def states(self) -> dict[str, int]:
+        """Name and size of every state."""
         return {"h": self.units, "c": self.units}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
+        """The weights of the equation, for an input of `inputs` columns."""
         parts = len(PARTS[self.forget])
         weights = recurrent_layer(inputs, self.units, parts * self.units, BIAS[self.forget])
         if self.peepholes != "none":
@@ -101,6 +107,7 @@ class LSTMVariant(Cell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         names, c = PARTS[self.forget], states["c"]
         z = xp.split(projected + xp.matmul(states["h"], w["recurrent_kernel"]), len(names))
         part = dict(zip(names, z, strict=True))
@@ -142,17 +149,20 @@ class GRU(Cell):
     reset_after: bool = True
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
+        """The weights of the equation, for an input of `inputs` columns."""
         weights = recurrent_layer(inputs, self.units, 3 * self.units)
         return weights | (
             {"bias": Weight((2, 3 * self.units), "zeros")} if self.reset_after else {}
         )
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
+        """The equation's part that needs the input alone, for all steps at once."""
         return xp.matmul(x, w["kernel"]) + (w["bias"][0] if self.reset_after else w["bias"])
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         h = states["h"]
         u_x, r_x, g_x = xp.split(projected, 3)
         if self.reset_after:

@@ -34,6 +34,7 @@ class SimpleRNN(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         h = activate(xp, self.activation, projected + xp.matmul(states["h"], w["recurrent_kernel"]))
         return h, {"h": h}
 
@@ -57,6 +58,7 @@ class Elman(ActivatedCell):
     """
 
     def check(self) -> None:
+        """InputError on options that make no sense."""
         # The gradient stops at h_{t-1}, so a learnt first state would never learn.
         wanted = "'zero' or 'random', because no gradient reaches a first state"
         require(self, "h_init", self.h_init != "learnt", wanted)
@@ -64,6 +66,7 @@ class Elman(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         context = xp.stop_gradient(states["h"])
         h = activate(xp, self.activation, projected + xp.matmul(context, w["recurrent_kernel"]))
         return h, {"h": h}
@@ -86,17 +89,21 @@ class FullyConnected(ActivatedCell):
     hidden: int = 16
 
     def check(self) -> None:
+        """InputError on options that make no sense."""
         require(self, "hidden", self.hidden >= 1, "at least 1 (with 0 it is the cell `simple_rnn`)")
 
     def states(self) -> dict[str, int]:
+        """Name and size of every state."""
         return {"h": self.units + self.hidden}
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
+        """The weights of the equation, for an input of `inputs` columns."""
         return recurrent_layer(inputs, self.units + self.hidden, self.units + self.hidden)
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         h = activate(xp, self.activation, projected + xp.matmul(states["h"], w["recurrent_kernel"]))
         return h[:, : self.units], {"h": h}
 
@@ -118,10 +125,12 @@ class StateSpace(ActivatedCell):
     hidden: tuple[int, ...] = (32,)
 
     def check(self) -> None:
+        """InputError on options that make no sense."""
         wanted = "at least one width of 1 or more (without one it is the cell `simple_rnn`)"
         require(self, "hidden", len(self.hidden) > 0 and min(self.hidden) >= 1, wanted)
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
+        """The weights of the equation, for an input of `inputs` columns."""
         weights = recurrent_layer(inputs, self.units, self.hidden[0])
         for level, (before, after) in enumerate(pairwise((*self.hidden, self.units)), start=2):
             weights[f"kernel_{level}"] = Weight((before, after), "glorot_uniform")
@@ -131,6 +140,7 @@ class StateSpace(ActivatedCell):
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
+        """The equation's part that needs the states: output `(B, units)` and new states."""
         a = activate(xp, self.activation, projected + xp.matmul(states["h"], w["recurrent_kernel"]))
         for level in range(2, len(self.hidden) + 2):
             a = activate(

@@ -173,9 +173,11 @@ class FittedHead:
         return cls(head, head.fit(residual, lead))
 
     def target(self, residual: np.ndarray, lead: np.ndarray) -> np.ndarray:
+        """What the loss compares with, (N, H, O); NaN where it has nothing to say."""
         return self.head.target(residual, lead, self.constants)
 
     def offset(self, lead: np.ndarray) -> np.ndarray | None:
+        """(N, H, O) added to the first raw parameter, or None."""
         return self.head.offset(lead, self.constants)
 
     def loss(self, xp: Maths, raw: Array, target: Array, offset: Array | None) -> Array:
@@ -197,6 +199,7 @@ class FittedHead:
         )
 
     def distribution(self, raw: np.ndarray, base: np.ndarray) -> Distribution:
+        """The distribution of y: raw (B, H, O, K), base (B, H, O) the skip's forecast."""
         return self.head.distribution(raw.astype(np.float64), base, self.constants)
 
     def rise_probability(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -254,12 +257,15 @@ class Maths:
         return np.logaddexp(x, 0.0)
 
     def cumsum(self, x: Array) -> Array:
+        """Cumulative sums, (..., n)."""
         return np.cumsum(x, axis=-1)
 
     def concat(self, parts: Sequence[Array]) -> Array:
+        """Arrays side by side on the last axis."""
         return np.concatenate(parts, axis=-1)
 
     def mean(self, x: Array) -> Array:
+        """(...) from (..., n)."""
         return np.mean(x, axis=-1)
 
     def cross_entropy(self, logits: Array, index: Array) -> Array:

@@ -28,6 +28,8 @@ SHIFT = inverse_softplus(FIRST_DOF - LEAST_DOF)
 
 
 class Gaussian(Head):
+    """A normal density with its location beside the skip."""
+
     summary: ClassVar[str] = "A normal density: location and scale."
     equation: ClassVar[str] = (
         "y ~ N(skip + p1, (s (0.01 + softplus(p2 + c)))^2), s the train residuals' spread"
@@ -39,14 +41,17 @@ class Gaussian(Head):
     kind: Literal["gaussian"] = "gaussian"
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
+        """The scale, (H, O), of the train residuals."""
         return {"scale": spread_of(residual)}
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
+        """The negative log likelihood of every value, (..., H, O)."""
         scale = self._scale(xp, raw, constants)
         error = (target - raw[..., 0]) / scale
         return 0.5 * error * error + xp.log(scale) + 0.5 * float(np.log(2 * np.pi))
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
+        """The density's distribution of y, each value with its own parameters."""
         return Normal(base + raw[..., 0], self._scale(numpy_maths, raw, constants))
 
     def _scale(self, xp: Maths, raw: Array, constants: Constants) -> Array:
@@ -54,6 +59,8 @@ class Gaussian(Head):
 
 
 class StudentT(Head):
+    """A Student t density with its location beside the skip."""
+
     summary: ClassVar[str] = "A Student t density: location, scale, degrees of freedom above 2."
     equation: ClassVar[str] = (
         "y ~ skip + p1 + s k (0.01 + softplus(p2 + c)) t(nu), nu = 2.1 + softplus(p3 + d)"
@@ -65,9 +72,11 @@ class StudentT(Head):
     kind: Literal["student_t"] = "student_t"
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
+        """The scale, (H, O), of the train residuals."""
         return {"scale": spread_of(residual) * np.sqrt((FIRST_DOF - 2) / FIRST_DOF)}
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
+        """The negative log likelihood of every value, (..., H, O)."""
         scale, dof = self._shape(xp, raw, constants)
         error = (target - raw[..., 0]) / scale
         constant = (
@@ -76,6 +85,7 @@ class StudentT(Head):
         return constant + xp.log(scale) + (0.5 * dof + 0.5) * xp.log1p(error * error / dof)
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
+        """The density's distribution of y, each value with its own parameters."""
         return Student(base + raw[..., 0], *self._shape(numpy_maths, raw, constants))
 
     def _shape(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:

@@ -47,16 +47,21 @@ def quantiles(distribution: Distribution, levels: ArrayLike, shape: tuple[int, .
 
 @dataclass(frozen=True)
 class Normal:
+    """Normal distributions by location and standard deviation."""
+
     location: np.ndarray
     scale: np.ndarray
 
     def inverse(self, u: np.ndarray) -> np.ndarray:
+        """The value below which a share u of the probability lies."""
         return self.location + self.scale * scipy.special.ndtri(u)
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
+        """The probability of a value up to x."""
         return np.asarray(scipy.special.ndtr((x - self.location) / self.scale))
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
+        """ln of the density at x."""
         z = (x - self.location) / self.scale
         return -0.5 * z**2 - np.log(self.scale) - 0.5 * np.log(2 * np.pi)
 
@@ -72,12 +77,15 @@ class Student:
     dof: np.ndarray
 
     def inverse(self, u: np.ndarray) -> np.ndarray:
+        """The value below which a share u of the probability lies."""
         return self.location + self.scale * scipy.special.stdtrit(self.dof, u)
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
+        """The probability of a value up to x."""
         return np.asarray(scipy.special.stdtr(self.dof, (x - self.location) / self.scale))
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
+        """ln of the density at x."""
         nu, z = self.dof, (x - self.location) / self.scale
         constant = (
             scipy.special.gammaln((nu + 1) / 2)
@@ -101,6 +109,7 @@ class Piecewise:
     high: np.ndarray
 
     def inverse(self, u: np.ndarray) -> np.ndarray:
+        """The value below which a share u of the probability lies."""
         first, last = self.cumulative[..., 0], self.cumulative[..., -1]
         x0, f0, width, mass = self._piece((self.cumulative < u[..., None]).sum(axis=-1))
         inside = x0 + width * np.clip((u - f0) / mass, 0.0, 1.0)
@@ -109,6 +118,7 @@ class Piecewise:
         return np.where(u < first, below, np.where(u > last, above, inside))
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
+        """The probability of a value up to x."""
         x0, f0, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
         inside = f0 + mass * np.clip((x - x0) / width, 0.0, 1.0)
         below, above = self._tails(x)
@@ -118,6 +128,7 @@ class Piecewise:
         return np.where(np.isnan(x), np.nan, result)
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
+        """ln of the density at x."""
         _, _, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
         below, above = self._tails(x)
         with np.errstate(divide="ignore"):

@@ -66,26 +66,34 @@ class Quantiles(Head):
 
     @property
     def parameters(self) -> int:
+        """K, one for each level."""
         return len(self.levels)
 
     @property
     def fed_back(self) -> int | None:
+        """The median is the location."""
         return self.median
 
     @property
     def median(self) -> int:
+        """The number of the median among the levels."""
         return self.levels.index(0.5)
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
+        """The gaps between the train residuals' quantiles, (H, O, Q - 1)."""
         gaps = np.diff(quantiles_of(residual, np.array(self.levels)), axis=-1)
         return {"gaps": np.maximum(gaps, LEAST)}
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
+        """Twice the mean pinball loss over the levels, (..., H, O): at the median alone the
+        absolute error.
+        """
         error = target[..., None] - self._quantiles(xp, raw, constants)
         levels = xp.constant(np.array(self.levels))
         return 2.0 * xp.mean(xp.maximum(levels * error, (levels - 1.0) * error))
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
+        """Straight between the quantiles, exponential beyond the outer ones."""
         knots = base[..., None] + self._quantiles(numpy_maths, raw, constants)
         levels = np.array(self.levels)
         low = (knots[..., 1] - knots[..., 0]) / np.log(levels[1] / levels[0])
@@ -133,14 +141,17 @@ class Bins(Head):
 
     @property
     def parameters(self) -> int:
+        """K, one logit for each bin."""
         return self.count
 
     @property
     def drawn(self) -> int:
+        """Bins drawn per gradient step; 0: all are used."""
         wanted = (DRAWN if self.count > MANY else 0) if self.sampled is None else self.sampled
         return wanted if wanted < self.count - 1 else 0
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
+        """Edges (H, O, count - 1) and mean distances of the tails (H, O) of the train residuals."""
         edges = quantiles_of(residual, np.arange(1, self.count) / self.count)
         least = np.maximum(FALLBACK * spread_of(residual), LEAST)
         low = np.maximum(_mean_excess(edges[..., 0] - residual), least)
@@ -153,6 +164,7 @@ class Bins(Head):
         return np.where(np.isfinite(residual), number, np.nan)
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
+        """The cross-entropy of every value's bin, (..., H, O)."""
         return xp.cross_entropy(raw, target)
 
     def log_probabilities(self, raw: np.ndarray) -> np.ndarray:
@@ -170,6 +182,7 @@ class Bins(Head):
         return base[..., None] + np.concatenate([first, middle, last], axis=-1)
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
+        """Uniform inside the bins, exponential in the outer two."""
         probability = np.maximum(np.exp(self.log_probabilities(raw)), LIGHTEST)
         cumulative = np.cumsum(probability, axis=-1)
         cumulative = cumulative[..., :-1] / cumulative[..., -1:]

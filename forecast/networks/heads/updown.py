@@ -23,6 +23,8 @@ NEWTON = 12
 
 
 class UpDown(Head):
+    """The probability that a value rises above the last observed one."""
+
     summary: ClassVar[str] = "The probability of a rise, by cross-entropy."
     equation: ClassVar[str] = (
         "P(y > last) = s(a + b (skip - last) + p); y = last + P rise - (1 - P) fall"
@@ -38,6 +40,7 @@ class UpDown(Head):
     kind: Literal["updown"] = "updown"
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
+        """Intercept and slope of the log-odds given the lead; mean rise and fall; each (H, O)."""
         change = residual + lead
         rose, fell = change > TIE, change < -TIE
         rise = np.where(rose, change, 0.0).sum(axis=0) / np.maximum(rose.sum(axis=0), 1)
@@ -51,19 +54,23 @@ class UpDown(Head):
         return np.where(change > TIE, 1.0, np.where(change < -TIE, 0.0, np.nan))
 
     def offset(self, lead: np.ndarray, constants: Constants) -> np.ndarray | None:
+        """The log-odds of the skip, (N, H, O)."""
         return np.asarray(constants["intercept"] + constants["slope"] * lead)
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
+        """The cross-entropy of every class, (..., H, O)."""
         return xp.softplus((1.0 - 2.0 * target) * raw[..., 0])
 
     def rise_probability(
         self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
     ) -> np.ndarray:
+        """(B, H, O): P(y > last)."""
         return np.asarray(scipy.special.expit(raw[..., 0] + self.offset(base - last, constants)))
 
     def point(
         self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
     ) -> np.ndarray:
+        """(B, H, O): the mean of the two points."""
         up = self.rise_probability(raw, base, last, constants)
         return last + up * constants["rise"] - (1.0 - up) * constants["fall"]
 

@@ -226,20 +226,24 @@ class Pass(BlockVisitor[np.ndarray]):
         return output[None, ends[-2] :].copy()
 
     def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
+        """The dense layer at the wanted steps."""
         w = own_weights(self.weights, path)
         z = w["kernel"].T @ x[-self.wanted[path] :] + w["bias"][:, None]
         return activate(self.xp, block.activation, z)
 
     def visit_dropout(self, block: Dropout, path: str, x: np.ndarray) -> np.ndarray:
+        """The wanted steps as they are."""
         return x[-self.wanted[path] :]
 
     def visit_segments(self, block: Segments, path: str, x: np.ndarray) -> np.ndarray:
+        """The segments of the newest rows, as steps."""
         before = np.zeros((block.reach + 1, *x.shape[1:]), x.dtype)
         rows = np.concatenate([before, x])[-1 - block.reach :].transpose(2, 0, 1)
         cut = segments(rows, block.length, self.network.shapes.channels, block.relative)
         return np.ascontiguousarray(cut.transpose(1, 2, 0))
 
     def visit_taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
+        """The delayed rows side by side at the wanted steps; zeros before the window."""
         columns = x if block.channels is None else x[:, list(block.channels)]
         width, longest = columns.shape[1], max(block.delays)
         steps = min(self.wanted[path], len(x))
@@ -256,11 +260,13 @@ class Pass(BlockVisitor[np.ndarray]):
         return out
 
     def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
+        """The branches' wanted steps, concatenated or added."""
         # a branch without blocks passes on all of its input
         parts = [output[-self.wanted[path] :] for output in outputs]
         return merge_columns(block, parts)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
+        """The layer's outputs at the wanted steps; its parts instead, where it has any."""
         run = self.started(block, path, x)
         out = np.empty((min(self.wanted[path], len(x)), block.units, self.batch), x.dtype)
         run.over(x, out)
@@ -272,6 +278,7 @@ class Pass(BlockVisitor[np.ndarray]):
         return parts.transpose(1, 2, 0)[None]  # one more axis: parts are no steps
 
     def visit_bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
+        """The last outputs of both directions side by side, as one step."""
         out = np.empty((2, 1, block.units, self.batch), x.dtype)
         weights = [own_weights(self.weights, f"{path}/{way}") for way in ("forward", "backward")]
         both = [x, x[::-1]]
@@ -285,6 +292,7 @@ class Pass(BlockVisitor[np.ndarray]):
         return out.reshape(1, -1, self.batch)
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
+        """The forecasts from every wanted step."""
         run = self.started(block, f"{path}/encoder", x)
         steps = min(self.wanted[path], len(x))
         encoded = np.empty((block.units, steps, self.batch), x.dtype)

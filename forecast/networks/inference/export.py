@@ -234,6 +234,7 @@ class StepWriter(BlockVisitor[str]):
     refusal = "which cannot be exported"
 
     def __init__(self, network: Network) -> None:
+        """A writer without lines."""
         self.network = network
         self.lines: list[str] = []
 

@@ -131,6 +131,7 @@ class _Stacked:
         self.slots = list(zip(products, self.h, self.h[1:], strict=False))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
+        """One time step: x `(I, B)`, output `(units, B)`."""
         multiply, h, _ = self.slots[0]
         self.x[0] = x
         multiply()
@@ -138,6 +139,7 @@ class _Stacked:
         return h
 
     def over(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """One step for each of `rows`; the last outputs go into `out`."""
         advance = self.advance
         for start in range(0, len(rows), self.steps):
             part = rows[start : start + self.steps]
@@ -162,11 +164,13 @@ class LSTMStepper(_Stacked):
 
     @staticmethod
     def rows(w: Arrays) -> np.ndarray:
+        """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         rows = np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
         i_f, g, o = np.split(rows, [rows.shape[1] // 2, 3 * rows.shape[1] // 4], axis=1)
         return np.concatenate([0.5 * i_f, 0.5 * o, g], axis=1)
 
     def __init__(self, rows: np.ndarray, states: Arrays, _: Cell) -> None:
+        """Weights as `rows` gives them, and the states before the first step."""
         u = len(states["h"])
         super().__init__(rows, states["h"], u)
         # as an array: NumPy converts a number anew at every step
@@ -187,6 +191,7 @@ class LSTMStepper(_Stacked):
         self.advance, self.c = compiled("lstm", z, 5) or advance, c
 
     def states(self) -> Arrays:
+        """h and c, each `(size, B)`."""
         return {"h": self.h[0], "c": self.c}
 
 
@@ -197,6 +202,7 @@ class GRUStepper(_Stacked):
 
     @staticmethod
     def rows(w: Arrays) -> np.ndarray:
+        """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         kernel, recurrent, (b, d) = w["kernel"], w["recurrent_kernel"], w["bias"]
         u, columns = len(recurrent), len(kernel)
         rows = np.zeros((columns + u + 1, 4 * u), kernel.dtype)
@@ -210,6 +216,7 @@ class GRUStepper(_Stacked):
         return rows
 
     def __init__(self, rows: np.ndarray, states: Arrays, _: Cell) -> None:
+        """Weights as `rows` gives them, and the states before the first step."""
         super().__init__(rows, states["h"])
         u, z, half = len(states["h"]), self.z, np.array(0.5, rows.dtype)
         gates, keep, r, g, g_h = (
@@ -235,9 +242,11 @@ class SimpleStepper(_Stacked):
 
     @staticmethod
     def rows(w: Arrays) -> np.ndarray:
+        """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
     def __init__(self, rows: np.ndarray, states: Arrays, cell: Cell) -> None:
+        """Weights as `rows` gives them, and the states before the first step."""
         super().__init__(rows, states["h"])
         z, activation = self.z, getattr(cell, "activation", "tanh")
 
@@ -251,20 +260,24 @@ class AnyStepper:
     """Any cell by its own `step`, batch first."""
 
     def __init__(self, cell: Cell, w: Arrays, states: Arrays) -> None:
+        """The cell's weights by name, and the states before the first step."""
         self.cell, self.w = cell, w
         self.running: Arrays = {name: state.T for name, state in states.items()}
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
+        """One time step: x `(I, B)`, output `(units, B)`."""
         output, self.running = self.cell.step(numpy_namespace, self.w, x.T, self.running)
         return output.T
 
     def over(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """One step for each of `rows`; the last outputs go into `out`."""
         for place, row in enumerate(rows, len(out) - len(rows)):
             output = self(row)
             if place >= 0:
                 out[place] = output
 
     def states(self) -> Arrays:
+        """The states after the newest step, each `(size, B)`."""
         return {name: state.T for name, state in self.running.items()}
 
 

@@ -141,19 +141,23 @@ class Step(BlockVisitor[np.ndarray]):
     refusal = "which cannot take one row at a time"
 
     def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
+        """The dense layer on one row."""
         w = own_weights(self.weights, path)
         return activate(numpy_namespace, block.activation, x @ w["kernel"] + w["bias"])
 
     def visit_taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
+        """The delayed rows side by side, from the line that the state holds."""
         now = x if block.channels is None else x[:, list(block.channels)]
         line = np.concatenate([self.before[path]["line"], now[:, None]], axis=1)
         self.after[path] = {"line": line[:, 1:]}
         return np.concatenate([line[:, -1 - delay] for delay in block.delays], axis=1)
 
     def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
+        """The branches' outputs, concatenated or added."""
         return merge_columns(block, outputs)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
+        """One step of the cell."""
         return self._step_cell(block, path, own_weights(self.weights, path), x)
 
     def _step_cell(self, block: CellBlock, path: str, w: Arrays, x: np.ndarray) -> np.ndarray:
@@ -161,6 +165,7 @@ class Step(BlockVisitor[np.ndarray]):
         return output
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
+        """One step of the encoder, and the H steps of the decoder from there."""
         encoder_weights = own_weights(self.weights, f"{path}/encoder")
         encoded = self._step_cell(block, path, encoder_weights, x)
         states = {name: state.T for name, state in self.after[path].items()}

@@ -26,21 +26,25 @@ class Affine(keras.Layer):
     """`activation(x W + b)` at every step: `(B, T, C)` to `(B, T, units)`."""
 
     def __init__(self, units: int, activation: str = "linear", **kwargs: Any) -> None:
+        """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
         self.units = units
         self.activation = activation
 
     def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make the weights, zero until `assemble` gives them values."""
         self.kernel = self.add_weight(
             name="kernel", shape=(input_shape[-1], self.units), initializer="zeros"
         )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        """The layer's output, see the class."""
         z = tensor_namespace.matmul(x, tf.convert_to_tensor(self.kernel)) + self.bias
         return activate(tensor_namespace, self.activation, z)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Shape of the output, None where it is open."""
         return (*input_shape[:-1], self.units)
 
 
@@ -56,18 +60,21 @@ class ReadOut(Affine):
     def __init__(
         self, shape: Sequence[int], activation: str = "linear", parts: int = 1, **kwargs: Any
     ) -> None:
+        """The layer's settings; `kwargs` are Keras's own."""
         self.shape, self.parts = tuple(shape), parts
         super().__init__(
             self.shape[0] // parts * self.shape[1] * self.shape[2], activation, **kwargs
         )
 
     def call(self, x: tf.Tensor, last: int | None = None) -> tf.Tensor:
+        """The layer's output, see the class."""
         x = last_rows(x, last * self.parts) if last else x
         return tf.reshape(super().call(x), tf.concat([tf.shape(x)[:1], [-1], self.shape], 0))
 
     def compute_output_shape(
         self, input_shape: Sequence[int | None], *_: Any
     ) -> tuple[int | None, ...]:
+        """Shape of the output, None where it is open."""
         return (input_shape[0], None, *self.shape)
 
 
@@ -79,18 +86,22 @@ class FutureFrames(Affine):
     """
 
     def __init__(self, horizon: int, units: int, activation: str = "tanh", **kwargs: Any) -> None:
+        """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(units, activation, **kwargs)
         self.horizon = horizon
 
     def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make the weights, zero until `assemble` gives them values."""
         super().build((int(self.horizon * input_shape[-1]),))  # type: ignore[operator]
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        """The layer's output, see the class."""
         filters = tf.reshape(tf.convert_to_tensor(self.kernel), [self.horizon, -1, self.units])
         z = tf.nn.conv1d(x[:, 1:], filters, stride=1, padding="VALID") + self.bias
         return activate(tensor_namespace, self.activation, z)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Shape of the output, None where it is open."""
         steps = None if input_shape[1] is None else input_shape[1] - self.horizon
         return (input_shape[0], steps, self.units)
 
@@ -122,11 +133,13 @@ class DelayLine(keras.Layer):
     def __init__(
         self, delays: Sequence[int], channels: Sequence[int] | None = None, **kwargs: Any
     ) -> None:
+        """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
         self.delays = tuple(delays)
         self.channels = None if channels is None else tuple(channels)
 
     def call(self, x: tf.Tensor, earlier: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """The layer's output, see the class."""
         if self.channels is not None:
             x = tf.gather(x, self.channels, axis=-1)
         steps, longest = tf.shape(x)[1], max(self.delays)
@@ -137,6 +150,7 @@ class DelayLine(keras.Layer):
     def compute_output_shape(
         self, input_shape: Sequence[int | None], *_: Any
     ) -> tuple[tuple[int | None, ...], ...]:
+        """Shape of the output, None where it is open."""
         batch, steps, width = input_shape
         width = width if self.channels is None else len(self.channels)
         return (batch, steps, len(self.delays) * int(width or 0)), (batch, max(self.delays), width)
@@ -150,6 +164,7 @@ class Segments(keras.Layer):
     def __init__(
         self, length: int, count: int, channels: int, relative: Sequence[int], **kwargs: Any
     ) -> None:
+        """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
         self.length, self.count, self.channels, self.relative = (
             length,
@@ -159,6 +174,7 @@ class Segments(keras.Layer):
         )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        """The layer's output, see the class."""
         width, rows = x.shape[-1], self.length * self.count
         level = [float(column in self.relative) for column in range(width)]
         newest = last_rows(preceded(x, rows, None), rows) - last_rows(x, 1) * tf.constant(
@@ -175,16 +191,19 @@ class Joined(keras.Layer):
     """
 
     def __init__(self, merge: str = "concat", **kwargs: Any) -> None:
+        """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
         self.merge = merge
 
     def call(self, parts: Sequence[tf.Tensor], last: int | None = None) -> tf.Tensor:
+        """The layer's output, see the class."""
         parts = [last_rows(part, last) if last else part for part in parts]
         return tf.concat(parts, -1) if self.merge == "concat" else tf.add_n(parts)
 
     def compute_output_shape(
         self, shapes: Sequence[Sequence[int | None]], *_: Any
     ) -> tuple[int | None, ...]:
+        """Shape of the output, None where it is open."""
         width = (
             sum(int(shape[-1] or 0) for shape in shapes)
             if self.merge == "concat"
@@ -202,6 +221,7 @@ class TensorNamespace(Namespace):
     softplus, stop_gradient = staticmethod(tf.nn.softplus), staticmethod(tf.stop_gradient)
 
     def matmul(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        """`a (..., m) @ b (m, n)` as one product."""
         if a.shape.rank == 2:
             return tf.matmul(a, b)
         # One large product: a batched one with a broadcast second factor is many small ones.
@@ -211,19 +231,24 @@ class TensorNamespace(Namespace):
         return out
 
     def concat(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Tensors side by side on the last axis."""
         return tf.concat(parts, -1)
 
     def split(self, x: tf.Tensor, parts: int) -> Sequence[tf.Tensor]:
+        """`parts` equal pieces of the last axis."""
         pieces: Sequence[tf.Tensor] = tf.split(x, parts, -1)
         return pieces
 
     def take(self, x: tf.Tensor, columns: Sequence[int]) -> tf.Tensor:
+        """The given columns of the last axis."""
         return tf.gather(x, tuple(columns), axis=-1)
 
     def zeros(self, batch: Any, size: int, like: tf.Tensor) -> tf.Tensor:
+        """Zeros `(batch, size)` in the dtype of `like`."""
         return tf.zeros([batch, size], like.dtype)
 
     def rows(self, vector: tf.Tensor, batch: Any) -> tf.Tensor:
+        """`vector (size,)` repeated in every row."""
         return tf.repeat(vector[None], batch, axis=0)
 
 
@@ -253,10 +278,12 @@ class DelayedDense(Affine):
     def __init__(
         self, units: int, lines: Sequence[Line], activation: str = "linear", **kwargs: Any
     ) -> None:
+        """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(units, activation, **kwargs)
         self.lines = tuple((tuple(d), None if c is None else tuple(c)) for d, c in lines)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make the weights, zero until `assemble` gives them values."""
         width = int(input_shape[-1] or 0)
         self.widths = [width if channels is None else len(channels) for _, channels in self.lines]
         self.sizes = [
@@ -267,6 +294,7 @@ class DelayedDense(Affine):
     def call(
         self, x: tf.Tensor, earlier: Sequence[tf.Tensor] | None = None, last: int | None = None
     ) -> tuple[tf.Tensor, ...]:
+        """The layer's output, see the class."""
         steps, parts, after = tf.shape(x)[1], [], []
         kernels = tf.split(tf.convert_to_tensor(self.kernel), self.sizes)
         for number, (delays, channels) in enumerate(self.lines):
@@ -280,6 +308,7 @@ class DelayedDense(Affine):
         return activate(tensor_namespace, self.activation, z), *after
 
     def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> Any:
+        """Shape of the output, None where it is open."""
         batch, width = input_shape[0], input_shape[-1]
         lines = [
             (max(delays), width if channels is None else len(channels))

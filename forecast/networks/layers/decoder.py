@@ -46,6 +46,7 @@ class Decoder(keras.Layer):
         activation: str = "linear",
         **kwargs: Any,
     ) -> None:
+        """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
         self.shape, self.feedback, self.parameter, self.activation = (
             tuple(shape),
@@ -56,6 +57,7 @@ class Decoder(keras.Layer):
         self.cell: Cell = cells.get(cell, units, options)
 
     def build(self, input_shape: Mapping[str, Sequence[int | None]]) -> None:
+        """Make the weights, zero until `assemble` gives them values."""
         _, outputs, parameters = self.shape
         future = input_shape.get("future", (0,))[-1]
         width = outputs * self.feedback + int(input_shape["encoded"][-1] or 0) + int(future or 0)
@@ -124,6 +126,7 @@ class Decoder(keras.Layer):
         return read_out(w, tf.concat([d[:, None], *later], 1), self.activation)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, ...]:
+        """Shape of the output, None where it is open."""
         return (*input_shape["encoded"][:2], *self.shape)
 
 
@@ -143,14 +146,17 @@ class FedBack:
     columns: tuple[int, ...]
 
     def states(self) -> dict[str, int]:
+        """Name and size of every state."""
         return {**self.cell.states(), FED: len(self.columns)}
 
     def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
+        """What a step needs of the input alone, for all steps at once."""
         return x
 
     def advance(
         self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
     ) -> tuple[tf.Tensor, Tensors]:
+        """One step from what `project` gave: output and new states."""
         d, new = self.cell.step(xp, w, xp.concat([states[FED], projected]), states)
         y = read_out(w, d, self.activation)
         return y, {**new, FED: xp.take(y, self.columns)}

@@ -38,18 +38,23 @@ all states.
 class Steps(Protocol):
     """What `scan` needs of a cell; equal cells are the same function."""
 
-    def __hash__(self) -> int: ...
+    def __hash__(self) -> int:
+        """Equal cells share one traced function."""
 
     @property
-    def units(self) -> int: ...
+    def units(self) -> int:
+        """Columns of a step's output."""
 
-    def states(self) -> dict[str, int]: ...
+    def states(self) -> dict[str, int]:
+        """Name and size of every state."""
 
-    def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor: ...
+    def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
+        """What a step needs of the input alone, for all steps at once."""
 
     def advance(
         self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
-    ) -> tuple[tf.Tensor, Tensors]: ...
+    ) -> tuple[tf.Tensor, Tensors]:
+        """One step from what `project` gave: output and new states."""
 
 
 class Scan(keras.Layer):
@@ -72,11 +77,13 @@ class Scan(keras.Layer):
         parts: int = 0,
         **kwargs: Any,
     ) -> None:
+        """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
         self.go_backwards, self.all_states, self.parts = go_backwards, all_states, parts
         self.cell: Cell = cells.get(cell, units, options)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make the weights, zero until `assemble` gives them values."""
         self.w = {
             name: self.add_weight(
                 name=name, shape=weight.shape, initializer="zeros", trainable=weight.trainable
@@ -91,6 +98,7 @@ class Scan(keras.Layer):
     def call(
         self, x: tf.Tensor, initial_state: Sequence[tf.Tensor] | None = None
     ) -> tuple[tf.Tensor, ...]:
+        """The layer's output, see the class."""
         w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
         if initial_state is None:
             first = self.cell.initial(tensor_namespace, w, tf.shape(x)[0])
@@ -108,6 +116,7 @@ class Scan(keras.Layer):
     def compute_output_shape(
         self, input_shape: Sequence[int | None], *_: Any
     ) -> tuple[tuple[int | None, ...], ...]:
+        """Shape of the output, None where it is open."""
         batch, steps, _width = input_shape
         sizes = self.cell.states().values()
         sequences = [(batch, steps, size) for size in sizes] if self.all_states else []
@@ -202,17 +211,21 @@ class Revealed:
 
     @property
     def units(self) -> int:
+        """Columns of the output and of all states."""
         return self.cell.units + sum(self.cell.states().values())
 
     def states(self) -> dict[str, int]:
+        """Name and size of every state."""
         return self.cell.states()
 
     def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
+        """What a step needs of the input alone, for all steps at once."""
         return self.cell.project(xp, w, x)
 
     def advance(
         self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
     ) -> tuple[tf.Tensor, Tensors]:
+        """One step from what `project` gave: output and new states."""
         y, new = self.cell.advance(xp, w, projected, states)
         return xp.concat([y, *(new[name] for name in self.states())]), new
 

@@ -86,12 +86,12 @@ FACTORS = np.array([0, 1], np.float32)
 
 
 @compile_inlined
-def multiply(
-    order: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any, shape: Any, add: Any
-) -> None:
+def multiply(order: Any, a: Any, b: Any, c: Any, shape: Any, add: Any) -> None:
     """`c (rows, columns) = a b`, added to what is there if `add`; TRANSPOSED: a is given as
-    `(inner, rows)`. The `ld` are BLAS's leading dimensions, `shape` is (rows, columns, inner).
+    `(inner, rows)`. Each matrix is its flat values and the length of its rows in memory (BLAS's
+    leading dimension); `shape` is (rows, columns, inner).
     """
+    (a_values, a_length), (b_values, b_length), (c_values, c_length) = a, b, c
     rows, columns, inner = shape
     one = FACTORS[1:].ctypes
     beta = FACTORS[add:].ctypes
@@ -104,13 +104,13 @@ def multiply(
         rows,
         inner,
         one,
-        b.ctypes,
-        ldb,
-        a.ctypes,
-        lda,
+        b_values.ctypes,
+        b_length,
+        a_values.ctypes,
+        a_length,
         beta,
-        c.ctypes,
-        ldc,
+        c_values.ctypes,
+        c_length,
     )
 
 

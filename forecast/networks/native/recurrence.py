@@ -163,12 +163,9 @@ def run_forward(cell: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape:
             for b in range(0, batch, part):
                 multiply(
                     PLAIN,
-                    stacked[b * rows + low :],
-                    rows,
-                    flat[low * columns + column :],
-                    columns,
-                    gates[block, b * units :],
-                    units,
+                    (stacked[b * rows + low :], rows),
+                    (flat[low * columns + column :], columns),
+                    (gates[block, b * units :], units),
                     (min(part, batch - b), units, high - low),
                     0,
                 )
@@ -183,6 +180,40 @@ def run_forward(cell: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape:
 
 
 @expand_inline
+def add_step_products(
+    cell: int, stacked: Any, d_gates: Any, transposed: Any, d_h: Any, d_flat: Any, sizes: Any
+) -> None:
+    """From the gradients of a step's sums, in blocks: that of h before the step, and what the step
+    adds to those of the weights. `sizes`: batch, inputs, columns of the weights.
+    """
+    batch, inputs, columns = sizes
+    units, rows = d_gates.shape[1] // batch, stacked.size // batch
+    part = windows_per_product(units, rows, batch)
+    for block in range(GATE_BLOCKS[cell]):
+        column, low, high = weight_range(cell, block, inputs, units, rows)
+        for b in range(0, batch, part):
+            count = min(part, batch - b)
+            d_block = d_gates[block, b * units :]
+            if high == rows:
+                multiply(
+                    PLAIN,
+                    (d_block, units),
+                    (transposed[column * units :], units),
+                    (d_h[b * units :], units),
+                    (count, units, units),
+                    min(block, 1),
+                )
+            multiply(
+                TRANSPOSED,
+                (stacked[b * rows + low :], rows),
+                (d_block, units),
+                (d_flat[low * columns + column :], columns),
+                (high - low, units, count),
+                1,
+            )
+
+
+@expand_inline
 def run_backward(
     cell: int, recurrent: Any, tape: Any, dh: Any, dc: Any, d_weights: Any, d_first: Any
 ) -> None:
@@ -194,7 +225,7 @@ def run_backward(
     """
     (batch, steps, units), (rows, columns) = dh.shape, d_weights.shape
     first_h = len(d_weights) - dh.shape[2]
-    size, part = batch * units, windows_per_product(units, rows, batch)
+    size = batch * units
     inputs = first_h - (2 if cell == GRU else 1)
     c_start = batch * rows
     gates_start = c_start + (size if cell == LSTM else 0)
@@ -217,33 +248,7 @@ def run_backward(
             gru_step_back(gates, h_before, d_h, d_past)
         else:
             simple_step_back(gates, d_h)
-        for block in range(GATE_BLOCKS[cell]):
-            column, low, high = weight_range(cell, block, inputs, units, rows)
-            for b in range(0, batch, part):
-                count, d_gates = min(part, batch - b), gates[block, b * units :]
-                if high == rows:
-                    multiply(
-                        PLAIN,
-                        d_gates,
-                        units,
-                        transposed[column * units :],
-                        units,
-                        d_h[b * units :],
-                        units,
-                        (count, units, units),
-                        min(block, 1),
-                    )
-                multiply(
-                    TRANSPOSED,
-                    stacked[b * rows + low :],
-                    rows,
-                    d_gates,
-                    units,
-                    d_flat[low * columns + column :],
-                    columns,
-                    (high - low, units, count),
-                    1,
-                )
+        add_step_products(cell, stacked, gates, transposed, d_h, d_flat, (batch, inputs, columns))
     if cell == GRU:
         add(d_h, d_past)
     copy(d_first.reshape(-1), d_h)
@@ -316,12 +321,9 @@ def data_gradient(_: Any, context: Any) -> None:
             for b in range(0, batch, part):
                 multiply(
                     PLAIN,
-                    tape[t, gates_start + column * batch + b * units :],
-                    units,
-                    transposed[column * inputs :],
-                    inputs,
-                    dx[(b * steps + t) * inputs :],
-                    steps * inputs,
+                    (tape[t, gates_start + column * batch + b * units :], units),
+                    (transposed[column * inputs :], inputs),
+                    (dx[(b * steps + t) * inputs :], steps * inputs),
                     (min(part, batch - b), inputs, units),
                     min(column, 1),
                 )
