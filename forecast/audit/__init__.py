@@ -74,39 +74,41 @@ class Audit:
     notes: tuple[str, ...] = ()
 
     @property
-    def clean(self) -> bool:
+    def is_clean(self) -> bool:
         return not self.findings
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "clean": self.clean}
+        return {**asdict(self), "clean": self.is_clean}
 
     def lines(self) -> list[str]:
         """For a terminal: the verdict, the findings with the cause first, what was checked."""
-        counted = ", ".join(f"{count} {what}" for what, count in self.checked.items())
-        if self.clean:
-            return [f"{self.dataset}: no leak found. Checked: {counted}.", *self.notes]
+        checked_counts = ", ".join(f"{count} {what}" for what, count in self.checked.items())
+        if self.is_clean:
+            return [f"{self.dataset}: no leak found. Checked: {checked_counts}.", *self.notes]
         kinds = list(dict.fromkeys(finding.kind for finding in self.findings))
         head = f"{self.dataset}: LEAK: {KINDS[kinds[0]]}"
         head += (
             f"; with it: {', '.join(KINDS[kind] for kind in kinds[1:])}." if len(kinds) > 1 else "."
         )
-        body = [
+        finding_lines = [
             f"- {KINDS[f.kind]} ({f.where}), caught by {f.detector}: {f.text}"
             for f in self.findings
         ]
-        return [head, *body, f"Checked: {counted}.", *self.notes]
+        return [head, *finding_lines, f"Checked: {checked_counts}.", *self.notes]
 
 
-def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
+def order_findings(findings: list[Finding]) -> tuple[Finding, ...]:
     """Causes first; equal findings of several models or origins once, with the number of the
     others.
     """
     rank = list(KINDS)
-    merged: dict[tuple[str, str], list[Finding]] = {}
+    findings_by_check: dict[tuple[str, str], list[Finding]] = {}
     for finding in sorted(findings, key=lambda f: (rank.index(f.kind), f.detector)):
-        merged.setdefault((finding.kind, finding.detector), []).append(finding)
-    found = []
-    for first, *same in merged.values():
-        others = len({finding.where for finding in (first, *same)}) - 1
-        found.append(replace(first, where=f"{first.where} and {others} more") if others else first)
-    return tuple(found)
+        findings_by_check.setdefault((finding.kind, finding.detector), []).append(finding)
+    merged_findings = []
+    for first, *repeats in findings_by_check.values():
+        others = len({finding.where for finding in (first, *repeats)}) - 1
+        merged_findings.append(
+            replace(first, where=f"{first.where} and {others} more") if others else first
+        )
+    return tuple(merged_findings)

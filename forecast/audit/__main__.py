@@ -14,9 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.audit import Audit, Finding, data, ordered, origins, rescored, runs, stored
-from forecast.audit.changes import block_ends, miniature, nudged, shaken
-from forecast.audit.sandbox import BUDGET, Project, Sandbox, isolated, load, run
+from forecast.audit import Audit, Finding, data, order_findings, origins, rescored, runs, stored
+from forecast.audit.changes import block_ends, cut_around_borders, nudge, shake
+from forecast.audit.sandbox import (
+    SMALL_BUDGET,
+    Project,
+    Sandbox,
+    import_stages,
+    run_isolated,
+    run_stages,
+)
 from forecast.backtest.timeline import Frequency, RefitSchedule
 from forecast.config.datasets import load_dataset
 from forecast.config.paths import ProjectPaths
@@ -25,9 +32,9 @@ from forecast.forecaster import Budget
 from forecast.system import cluster, files
 from forecast.system.errors import ForecastError, InputError
 
-LEAK = 1
-BESIDE = "the stages opened {} of the project itself, beside the data they were given"
-Say = Callable[[str], None]
+EXIT_CODE_LEAK = 1
+OPENED_PROJECT_FILE = "the stages opened {} of the project itself, beside the data they were given"
+LogProgress = Callable[[str], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,26 +42,30 @@ def main(arguments: list[str] | None = None) -> int:
     made.
     """
     options = _parser().parse_args(arguments)
-    say = (
+    log_progress = (
         (lambda line: None)
         if options.quiet
         else (lambda line: print(line, file=sys.stderr, flush=True))
     )
     try:
         with files.scratch_folder() as folder:
-            found = audit(
+            finished_audit = audit(
                 Path(options.root),
                 options.dataset,
                 folder,
                 models=options.models,
                 jobs=options.jobs,
-                say=say,
+                log_progress=log_progress,
             )
     except ForecastError as error:
         print(f"audit: {error}", file=sys.stderr)
         return error.exit_code
-    print(json.dumps(found.to_json(), indent=1) if options.json else "\n".join(found.lines()))
-    return 0 if found.clean else LEAK
+    print(
+        json.dumps(finished_audit.to_json(), indent=1)
+        if options.json
+        else "\n".join(finished_audit.lines())
+    )
+    return 0 if finished_audit.is_clean else EXIT_CODE_LEAK
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,7 +90,7 @@ def audit(
     *,
     models: tuple[str, ...] = (),
     jobs: int = 1,
-    say: Say = lambda line: None,
+    log_progress: LogProgress = lambda line: None,
 ) -> Audit:
     """Audit the project in `root`; `folder` is an empty one for the runs, `models` narrows the
     grid.
@@ -88,143 +99,187 @@ def audit(
     data with a budget of a few steps, since what a fit may see does not depend on how long it goes
     on.
     """
-    project, least = Project.of(root, dataset), 2 if cluster.address() else 1
-    small = miniature(project.frame, project.settings, block_ends(project.frame, project.settings))
-    ends = block_ends(small, project.settings)
+    project, fewest_jobs = Project.of(root, dataset), 2 if cluster.address() else 1
+    small_frame = cut_around_borders(
+        project.frame, project.settings, block_ends(project.frame, project.settings)
+    )
+    ends = block_ends(small_frame, project.settings)
     # All runs come first, each forked from a process that has not used the audited code and so
     # remembers nothing.
-    say("the pipeline on the data as they are")
-    opened = load(project, folder, models)
+    log_progress("the pipeline on the data as they are")
+    opened = import_stages(project, folder, models)
     # one job, so that all it opens is noted
-    base = isolated(run, project, small, folder / "base", models=models)
-    base.opened += opened
+    base = run_isolated(run_stages, project, small_frame, folder / "base", models=models)
+    base.opened_files += opened
     if "own" in files.read_json(base.prepared / "borders.json"):
-        why = (
+        reason = (
             "Blocks are shares of each series' own rows here, and an audit changes all rows after"
             " one moment."
         )
-        raise InputError(f"{why} Audit the series one by one, or those that end together.")
+        raise InputError(f"{reason} Audit the series one by one, or those that end together.")
 
-    def changed(place: Path, **change: Any) -> Sandbox:
-        return isolated(run, project, small, place, models=models, jobs=max(jobs, least), **change)
+    def run_changed(place: Path, **change: Any) -> Sandbox:
+        return run_isolated(
+            run_stages,
+            project,
+            small_frame,
+            place,
+            models=models,
+            jobs=max(jobs, fewest_jobs),
+            **change,
+        )
 
-    found = _other_runs(changed, base, ends, folder, say)
-    found += _other_fits(project, base, ends, folder, models, say)
-    whole = isolated(origins.prepared, project, project.frame, folder / "whole", None).panel
-    full = block_ends(project.frame, project.settings)
-    cuts = origins.moments(project, whole, full)
+    findings = _audit_changed_runs(run_changed, base, ends, folder, log_progress)
+    findings += _audit_other_fits(project, base, ends, folder, models, log_progress)
+    whole_panel = run_isolated(
+        origins.prepare, project, project.frame, folder / "whole", None
+    ).panel
+    whole_ends = block_ends(project.frame, project.settings)
+    moments = origins.select_moments(project, whole_panel, whole_ends)
     trained = project.paths.trained(dataset)
     trained = trained if any(trained.glob("*/seed-*")) else base.trained
-    say(f"forecasts at {len(cuts)} moments, everything after each changed")
-    found += origins.audit_origins(project, whole, cuts, trained, folder / "origins")
-    found += origins.audit_ends(project, whole, cuts[-2:], trained, folder / "origins")
-    found += _of_one_run(base, ends)
-    found += _of_the_data(project, whole, full, Sandbox(ProjectPaths.of(folder / "whole"), dataset))
-    told, said = list[Finding](), tuple[str, ...]()
-    if not any(finding.kind == "history" for finding in found):
-        say("the stored results of the project")
-        told, said = stored.stored(project, whole, full)
+    log_progress(f"forecasts at {len(moments)} moments, everything after each changed")
+    findings += origins.audit_changed_moments(
+        project, whole_panel, moments, trained, folder / "origins"
+    )
+    findings += origins.audit_cut_moments(
+        project, whole_panel, moments[-2:], trained, folder / "origins"
+    )
+    findings += _audit_first_run(base, ends)
+    findings += _audit_data(
+        project, whole_panel, whole_ends, Sandbox(ProjectPaths.of(folder / "whole"), dataset)
+    )
+    stored_findings, stored_notes = list[Finding](), tuple[str, ...]()
+    if not any(finding.kind == "history" for finding in findings):
+        log_progress("the stored results of the project")
+        stored_findings, stored_notes = stored.audit_stored_results(
+            project, whole_panel, whole_ends
+        )
     checked = {
         "candidates": len(base.records()),
         "forecasters": len(list(trained.glob("*/seed-*"))),
-        "moments": len(cuts),
-        "calls for targets": len(base.asked),
-        "calibration calls": len(base.calibrated),
+        "moments": len(moments),
+        "calls for targets": len(base.target_requests),
+        "calibration calls": len(base.calibration_calls),
     }
-    return Audit(dataset, ordered([*found, *told]), checked, _notes(base) + said)
+    return Audit(
+        dataset,
+        order_findings([*findings, *stored_findings]),
+        checked,
+        _describe_unaudited(base) + stored_notes,
+    )
 
 
-def _other_fits(
+def _audit_other_fits(
     project: Project,
     base: Sandbox,
     ends: dict[str, pd.Timestamp],
     folder: Path,
     models: tuple[str, ...],
-    say: Say,
+    log_progress: LogProgress,
 ) -> list[Finding]:
     """What was chosen when other fits are the better ones on test, and the fits once more without
     later rows.
     """
-    say("members, weights, choices and intervals with the order of test errors reversed")
-    turned = isolated(stored.turned, project, base, folder / "turned", models=models)
-    found = list(
-        runs.chosen_before(base, turned, ends["calibration"], "test errors in the reversed order")
+    log_progress("members, weights, choices and intervals with the order of test errors reversed")
+    reversed_run = run_isolated(
+        stored.run_with_reversed_test_errors, project, base, folder / "turned", models=models
     )
-    found += runs.calibrated(base, turned, ends["calibration"], "test errors in the reversed order")
-    say("fits without the rows after the validation block, one of them with all of its steps")
-    few = Budget(BUDGET["final_steps"], BUDGET["evaluate_every"])
-    found += isolated(stored.withheld, base, ends["validation"], few, folder / "withheld")
-    found += stored.at_full_budget(project, base, ends["validation"], folder / "full")
-    return found
+    findings = list(
+        runs.compare_choices(
+            base, reversed_run, ends["calibration"], "test errors in the reversed order"
+        )
+    )
+    findings += runs.compare_calibrations(
+        base, reversed_run, ends["calibration"], "test errors in the reversed order"
+    )
+    log_progress(
+        "fits without the rows after the validation block, one of them with all of its steps"
+    )
+    small_budget = Budget(SMALL_BUDGET["final_steps"], SMALL_BUDGET["evaluate_every"])
+    findings += run_isolated(
+        stored.refit_without_later_rows, base, ends["validation"], small_budget, folder / "withheld"
+    )
+    findings += stored.audit_at_full_budget(project, base, ends["validation"], folder / "full")
+    return findings
 
 
-def _of_one_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
+def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Finding]:
     """What the run on the data as they are did and wrote."""
     frame = pd.read_parquet(base.prepared / "frame.parquet")
     panel = from_frame(frame, base.dataset, load_dataset(base.dataset, base.paths.configs).task)
     return [
         *(
-            Finding("beside", "files opened meanwhile", path, BESIDE.format(path))
-            for path in base.opened[:1]
+            Finding("beside", "files opened meanwhile", path, OPENED_PROJECT_FILE.format(path))
+            for path in base.opened_files[:1]
         ),
-        *runs.blocks_in_order(base, ends, "labels of the forecasts"),
-        *runs.origins_in_order(base, panel, ends, "origins of every block"),
-        *runs.targets_asked_for(base, panel, ends, "targets asked for"),
-        *rescored.rescored(base, panel, ends, BUDGET["seeds"], "scores computed again"),
-        *rescored.kept_the_best(base, "validation losses of trials and steps"),
-        *rescored.intervals_again(base, panel, "intervals made again"),
-        *runs.calibration_rows(base, panel, ends, "rows of the calibration calls"),
+        *runs.check_blocks(base, ends, "labels of the forecasts"),
+        *runs.check_origins(base, panel, ends, "origins of every block"),
+        *runs.check_requested_targets(base, panel, ends, "targets asked for"),
+        *rescored.rescore(base, panel, ends, SMALL_BUDGET["seeds"], "scores computed again"),
+        *rescored.check_best_kept(base, "validation losses of trials and steps"),
+        *rescored.check_intervals(base, panel, "intervals made again"),
+        *runs.check_calibration_rows(base, panel, ends, "rows of the calibration calls"),
     ]
 
 
-def _of_the_data(
-    project: Project, whole: Panel, ends: dict[str, pd.Timestamp], again: Sandbox
+def _audit_data(
+    project: Project, whole_panel: Panel, ends: dict[str, pd.Timestamp], repeated_run: Sandbox
 ) -> list[Finding]:
     """What stands in the data themselves; `again`: what the stages make of the snapshot now."""
     return [
-        *data.history(project),
-        *data.same_frame(project, again),
-        *data.actuals(project, whole),
-        *data.columns(whole),
-        *(list(data.repeated(whole, ends)) or data.alike(whole, ends)),
+        *data.check_history(project),
+        *data.compare_with_stages(project, repeated_run),
+        *data.check_actuals(project, whole_panel),
+        *data.check_columns(whole_panel),
+        *(
+            list(data.find_repeated_stretches(whole_panel, ends))
+            or data.find_copied_stretches(whole_panel, ends)
+        ),
     ]
 
 
-def _other_runs(
-    changed: Callable[..., Sandbox],
+def _audit_changed_runs(
+    run_changed: Callable[..., Sandbox],
     base: Sandbox,
     ends: dict[str, pd.Timestamp],
     folder: Path,
-    say: Say,
+    log_progress: LogProgress,
 ) -> list[Finding]:
     """The pipeline on three changed copies of the data, made by `changed`, each compared with the
     first run.
     """
-    say("the pipeline with the rows after the train block moved by a ten-millionth")
+    log_progress("the pipeline with the rows after the train block moved by a ten-millionth")
     moment, fits = ends["train"], ("fetch", "prepare", "train")
-    other = changed(folder / "nudged", after=moment, change=nudged, stages=fits, tuned=base.tuned)
-    every = runs.every_fit(base)
-    twice = {folder.replace("/chosen-", "/seed-") for folder in every if "/chosen-" in folder}
-    # of what was fitted again the fit before
-    first = [folder for folder in every if folder not in twice]
-    found = list(runs.fitted_before(base, other, first, moment, "nudge after the train block"))
-    say("the pipeline with the rows after the validation block changed")
-    moment, detector = ends["validation"], "change after the validation block"
-    other = changed(folder / "later", after=moment, change=shaken)
-    found += runs.fitted_before(base, other, runs.every_fit(base), moment, detector)
-    found += runs.chosen_before(base, other, moment, detector)
-    found += runs.forecasts_before(base, other, moment, detector)
-    say("the pipeline with the later part of the test block changed")
-    moment, detector = _inside_test(base, ends), "change inside the test block"
-    other = changed(
-        folder / "test", after=moment, change=shaken, stages=(*fits, "compare"), tuned=base.tuned
+    other = run_changed(
+        folder / "nudged", after=moment, change=nudge, stages=fits, tuned=base.tuned
     )
-    found += runs.calibrated(base, other, moment, detector)
-    found += runs.forecasts_before(base, other, moment, detector)
-    return found
+    fit_folders = runs.list_fit_folders(base)
+    refitted_folders = {
+        folder.replace("/chosen-", "/seed-") for folder in fit_folders if "/chosen-" in folder
+    }
+    # of what was fitted again the fit before
+    first_fit_folders = [folder for folder in fit_folders if folder not in refitted_folders]
+    findings = list(
+        runs.compare_fits(base, other, first_fit_folders, moment, "nudge after the train block")
+    )
+    log_progress("the pipeline with the rows after the validation block changed")
+    moment, detector = ends["validation"], "change after the validation block"
+    other = run_changed(folder / "later", after=moment, change=shake)
+    findings += runs.compare_fits(base, other, runs.list_fit_folders(base), moment, detector)
+    findings += runs.compare_choices(base, other, moment, detector)
+    findings += runs.compare_forecasts(base, other, moment, detector)
+    log_progress("the pipeline with the later part of the test block changed")
+    moment, detector = _moment_in_test_block(base, ends), "change inside the test block"
+    other = run_changed(
+        folder / "test", after=moment, change=shake, stages=(*fits, "compare"), tuned=base.tuned
+    )
+    findings += runs.compare_calibrations(base, other, moment, detector)
+    findings += runs.compare_forecasts(base, other, moment, detector)
+    return findings
 
 
-def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
+def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
     """The cutoff of an origin of the test block at which a model is fitted again, or of one in its
     first quarter: one row seen too many is then one changed.
     """
@@ -234,25 +289,27 @@ def _inside_test(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Timestamp:
     cutoffs = np.sort(table.loc[table["block"] == "test", "cutoff"].unique())
     if not len(cutoffs):
         return ends["calibration"]
-    every = [
+    refit_intervals = [
         record.params["refit"]
         for record in base.records().values()
         if record.params.get("refit", "never") != "never"
     ]
-    frequency: Frequency = every[0] if every else "never"
+    frequency: Frequency = refit_intervals[0] if refit_intervals else "never"
     schedule = RefitSchedule.of(frequency, np.sort(table["cutoff"].unique()))
-    known = cutoffs[np.isin(cutoffs, np.array(schedule.cutoffs, cutoffs.dtype))]
-    return pd.Timestamp(known[0] if len(known) else cutoffs[len(cutoffs) // 4])
+    refit_cutoffs = cutoffs[np.isin(cutoffs, np.array(schedule.cutoffs, cutoffs.dtype))]
+    if len(refit_cutoffs):
+        return pd.Timestamp(refit_cutoffs[0])
+    return pd.Timestamp(cutoffs[len(cutoffs) // 4])
 
 
-def _notes(base: Sandbox) -> tuple[str, ...]:
+def _describe_unaudited(base: Sandbox) -> tuple[str, ...]:
     failed = [name for name, record in base.records().items() if record.has_failed]
     notes = (
         [f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}."]
         if failed
         else []
     )
-    if not base.calibrated:
+    if not base.calibration_calls:
         notes.append(
             "No interval was calibrated in this pipeline; there was nothing to audit there."
         )

@@ -17,40 +17,42 @@ from forecast.data.calendars import Calendar
 from forecast.data.columns import observed
 from forecast.data.schema import KEYS
 
-FACTOR = 0.93
+SHAKE_FACTOR = 0.93
 """Applied to what is shaken: a mean or a spread over all rows changes, bounds such as 0 or 100 %
 hold.
 """
-TENTH = 0.1
-DROPPED = (1, 3, 4)
+SHRINK_FACTOR = 0.1
+DROPPED_ROWS = (1, 3, 4)
 """Which of the rows after a moment are absent where rows may be: what reads a gap ahead of time
 then changes.
 """
-TURNED = (0.05, 0.5)
+REVERSED_ERROR_RANGE = (0.05, 0.5)
 """Test errors of the best and the worst fit of the reversed order, in those of the best before: far
 below the errors of the calibration block, so margins that adapt win as well.
 """
-NUDGE = 1e-7
+NUDGE_SHARE = 1e-7
 """Relative. Any sum over nudged rows changes its last bits; no choice between two losses changes.
 """
 
 
-def shaken(frame: pd.DataFrame, after: pd.Timestamp, *, factor: float = FACTOR) -> pd.DataFrame:
+def shake(
+    frame: pd.DataFrame, after: pd.Timestamp, *, factor: float = SHAKE_FACTOR
+) -> pd.DataFrame:
     """`frame` with the rows after `after` in reverse order within their series, times `factor`.
 
     Whole rows move, so what holds inside a row (low below high) still does; their times stay.
     """
-    return _later_changed(frame, after, lambda rows: factor * rows.to_numpy()[::-1])
+    return _change_later_rows(frame, after, lambda rows: factor * rows.to_numpy()[::-1])
 
 
-def shrunk(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
+def shrink(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     """The same at a tenth: a jump from one row to the next, such as a threshold on later values
     waits for.
     """
-    return shaken(frame, after, factor=TENTH)
+    return shake(frame, after, factor=SHRINK_FACTOR)
 
 
-def with_plans(
+def restore_plans(
     changed: pd.DataFrame, frame: pd.DataFrame, dataset: Dataset, after: pd.Timestamp
 ) -> pd.DataFrame:
     """`changed` with what `frame` holds of `known_ahead` columns over the horizon behind `after`,
@@ -66,82 +68,88 @@ def with_plans(
     plans = frame.loc[(frame["ds"] > after) & (frame["ds"] <= end), [*KEYS, *names]].set_index(
         list(KEYS)
     )
-    own = changed.set_index(list(KEYS))
+    restored = changed.set_index(list(KEYS))
     dropped = (
-        frame[frame["ds"] <= changed["ds"].max()].set_index(list(KEYS)).index.difference(own.index)
+        frame[frame["ds"] <= changed["ds"].max()]
+        .set_index(list(KEYS))
+        .index.difference(restored.index)
     )
-    own = own.reindex(own.index.union(plans.index).union(dropped))
-    own.loc[dropped, names] = 0.0
-    own.loc[plans.index, names] = plans
-    return own.reset_index()
+    restored = restored.reindex(restored.index.union(plans.index).union(dropped))
+    restored.loc[dropped, names] = 0.0
+    restored.loc[plans.index, names] = plans
+    return restored.reset_index()
 
 
-def thinned(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
+def thin_out(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     """`shaken`, without some of the rows that follow `after` at once."""
-    changed = shaken(frame, after)
-    later = changed[changed["ds"] > after].groupby("unique_id", sort=False)
-    return changed.drop(index=later.nth(list(DROPPED)).index).reset_index(drop=True)
+    shaken = shake(frame, after)
+    later_rows = shaken[shaken["ds"] > after].groupby("unique_id", sort=False)
+    return shaken.drop(index=later_rows.nth(list(DROPPED_ROWS)).index).reset_index(drop=True)
 
 
-def mirrored(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
+def mirror(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     """`frame` with the values after `after` turned upside down, within the range they have there: a
     rise is a fall.
 
     What says no more of a later value than its sign changes too; what holds inside a row (low below
     high) may not.
     """
-    return _later_changed(frame, after, lambda rows: rows.max() + rows.min() - rows)
+    return _change_later_rows(frame, after, lambda rows: rows.max() + rows.min() - rows)
 
 
-def nudged(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
+def nudge(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     """`frame` with the values after `after` moved by about a ten-millionth of themselves, each by
     its own share.
     """
-    changed, names = _floats(frame)
-    later = (changed["ds"] > after).to_numpy()
+    changed, names = _copy_as_float64(frame)
+    is_later = (changed["ds"] > after).to_numpy()
     rng = np.random.default_rng(0)
-    share = rng.uniform(0.5, 1.0, (int(later.sum()), len(names))) * rng.choice(
-        [-1.0, 1.0], (int(later.sum()), 1)
+    share = rng.uniform(0.5, 1.0, (int(is_later.sum()), len(names))) * rng.choice(
+        [-1.0, 1.0], (int(is_later.sum()), 1)
     )
-    changed.loc[later, names] = changed.loc[later, names].to_numpy() * (1 + NUDGE * share)
+    changed.loc[is_later, names] = changed.loc[is_later, names].to_numpy() * (
+        1 + NUDGE_SHARE * share
+    )
     return changed
 
 
-def reordered(memo: Path) -> None:
+def reverse_order_of_test_errors(cache: Path) -> None:
     """The test forecasts of every finished fit in `memo` moved towards the actuals, so far that the
     order of the fits by test error is reversed: of two of them the other is now the better one, for
     whoever looks at the test block.
 
     A forecast stays between what it was and the actual, so within any bound that both hold.
     """
-    tables = {path: pd.read_parquet(path) for path in sorted(memo.glob("*/forecasts.parquet"))}
+    tables = {path: pd.read_parquet(path) for path in sorted(cache.glob("*/forecasts.parquet"))}
     errors = {
         path: float((t["y"] - t["y_hat"])[t["block"] == "test"].abs().mean())
         for path, t in tables.items()
     }
     worst_first = sorted(tables, key=lambda path: -errors[path])
-    wanted = min(errors.values()) * np.linspace(*TURNED, len(tables))
-    for path, error in zip(worst_first, wanted, strict=True):
+    new_errors = min(errors.values()) * np.linspace(*REVERSED_ERROR_RANGE, len(tables))
+    for path, error in zip(worst_first, new_errors, strict=True):
         table = tables[path]
         share = (table["block"] == "test") * (1 - error / (errors[path] or 1.0))
         nearer = table["y_hat"] + share * (table["y"] - table["y_hat"])
         table.assign(y_hat=nearer.fillna(table["y_hat"])).to_parquet(path)
 
 
-def miniature(frame: pd.DataFrame, dataset: Dataset, ends: dict[str, pd.Timestamp]) -> pd.DataFrame:
+def cut_around_borders(
+    frame: pd.DataFrame, dataset: Dataset, ends: dict[str, pd.Timestamp]
+) -> pd.DataFrame:
     """The rows around the borders, enough to fit every family: the code paths of a full run at a
     part of its cost.
     """
     if isinstance(dataset.splits, FractionSplits):
         return frame
     steps = max(12 * dataset.lookback, 16 * dataset.season_length, 400) + dataset.horizon
-    kept = []
+    parts = []
     for _, rows in frame.groupby("unique_id", sort=False):
         times = rows["ds"].to_numpy()
-        first = max(0, rows_until(times, ends["train"]) - steps)
-        last = rows_until(times, ends["calibration"]) + steps // 2
-        kept.append(rows.iloc[first:last])
-    return pd.concat(kept, ignore_index=True)
+        first = max(0, count_rows_until(times, ends["train"]) - steps)
+        last = count_rows_until(times, ends["calibration"]) + steps // 2
+        parts.append(rows.iloc[first:last])
+    return pd.concat(parts, ignore_index=True)
 
 
 def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]:
@@ -167,12 +175,12 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
     }
 
 
-def rows_until(times: np.ndarray, moment: pd.Timestamp) -> int:
+def count_rows_until(times: np.ndarray, moment: pd.Timestamp) -> int:
     """How many of the rising `times` are not after `moment`."""
     return int((times <= moment.to_datetime64()).sum())
 
 
-def known_at(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
+def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
     """When each step may be known (UTC), by the calendar's definition and apart from the code that
     is audited.
     """
@@ -195,20 +203,20 @@ def known_at(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
         first = max(first, kind.bound_min() or first)
         last = min(last, kind.bound_max() or last)
         closes = exchange_calendars.get_calendar(calendar.exchange, start=first, end=last).closes
-    found = closes.dt.tz_localize(None).reindex(steps).to_numpy()
-    return pd.DatetimeIndex(np.where(np.isnat(found), ends.to_numpy(), found))
+    closing_times = closes.dt.tz_localize(None).reindex(steps).to_numpy()
+    return pd.DatetimeIndex(np.where(np.isnat(closing_times), ends.to_numpy(), closing_times))
 
 
-def _later_changed(
+def _change_later_rows(
     frame: pd.DataFrame, after: pd.Timestamp, change: Callable[[pd.DataFrame], Any]
 ) -> pd.DataFrame:
-    changed, names = _floats(frame)
+    changed, names = _copy_as_float64(frame)
     for _, rows in changed[changed["ds"] > after].groupby("unique_id", sort=False):
         changed.loc[rows.index, names] = change(rows[names])
     return changed
 
 
-def _floats(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _copy_as_float64(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """A copy whose values are float64, with a plain index; and the names of their columns."""
     names = frame.columns.drop(list(KEYS)).to_list()
     return frame.reset_index(drop=True).astype(dict.fromkeys(names, np.float64)), names

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.audit import Finding
-from forecast.audit.changes import rows_until
+from forecast.audit.changes import count_rows_until
 from forecast.audit.sandbox import Project, Sandbox
 from forecast.data import snapshots
 from forecast.data.columns import observed
@@ -22,35 +22,35 @@ from forecast.data.panel import Panel
 from forecast.data.snapshots import revisions
 from forecast.system import files
 
-LAGS = 24
-LEFT = 0.05
+MOST_LAGS = 24
+UNEXPLAINED_LIMIT = 0.05
 """Share of what the past leaves unexplained of a later value.
 
 Honest columns of real series leave 90 % and more, an input that drives a system 15 %; a column that
 leaves under 5 % is taken to contain the value.
 """
-SAME = 0.9
+SAME_CORRELATION = 0.9
 """Correlation of changes from which a column is taken for the later target itself; honest ones have
 below 0.3.
 """
-LEVELS = 12
+MOST_CLASSES = 12
 """Most values of a column that is read as a few classes; each has to occur `OFTEN` times to be
 believed.
 """
-OFTEN = 10
-STRETCH = 12
-DISTINCT = 8
-LONG = 24
-ALIKE = 0.02
+FEWEST_PER_CLASS = 10
+REPEAT_LENGTH = 12
+FEWEST_DISTINCT = 8
+MATCH_LENGTH = 24
+COPY_LIMIT = 0.02
 """A stretch is a copy when what its best match leaves unexplained is under this share of what it
 leaves at best between stretches of the train block itself. The best of unrelated stretches differ
 by a factor of two or three.
 """
-PERIODIC = 1e-9
-PAIRS = 100_000_000
+PERIODIC_LIMIT = 1e-9
+MOST_PAIRS = 100_000_000
 
 
-def history(project: Project) -> Iterator[Finding]:
+def check_history(project: Project) -> Iterator[Finding]:
     """Snapshots of one dataset agree on what both hold, except for values stored as provisional."""
     root = project.paths.root
     pointed = snapshots.inside(root, snapshots.read_pointer(root, project.dataset).snapshot)
@@ -69,12 +69,12 @@ def history(project: Project) -> Iterator[Finding]:
             yield Finding("history", "digest of the snapshot", path.name, text)
         if path == pointed:
             continue
-        since = (
+        provisional_from = (
             pd.Timestamp(content["provisional_from"]) if content.get("provisional_from") else None
         )
-        older, newer = sorted((frame, project.frame), key=lambda one: one["ds"].max())
+        older, newer = sorted((frame, project.frame), key=lambda candidate: candidate["ds"].max())
         changed = revisions(
-            observed(older, project.settings), newer, since={}, provisional_from=since
+            observed(older, project.settings), newer, since={}, provisional_from=provisional_from
         )
         final = changed[changed["kind"] != "provisional"]
         if len(final):
@@ -87,18 +87,20 @@ def history(project: Project) -> Iterator[Finding]:
             yield Finding("history", "comparison of snapshots", str(row["column"]), text)
 
 
-def same_frame(project: Project, again: Sandbox) -> Iterator[Finding]:
+def compare_with_stages(project: Project, repeated_run: Sandbox) -> Iterator[Finding]:
     """What the stages wrote is what they make of the snapshot now; a file edited in between is
     not.
     """
     for name in ("raw", "frame"):
-        path, made = (
-            getattr(paths, name)(project.dataset) for paths in (project.paths, again.paths)
+        path, new_path = (
+            getattr(paths, name)(project.dataset) for paths in (project.paths, repeated_run.paths)
         )
         if path.exists():
-            one, two = pd.read_parquet(path), pd.read_parquet(made)
-            same = list(one.columns) == list(two.columns)
-            if not same or snapshots.content_sha256(one) != snapshots.content_sha256(two):
+            stored_table, new_table = pd.read_parquet(path), pd.read_parquet(new_path)
+            same = list(stored_table.columns) == list(new_table.columns)
+            if not same or snapshots.content_sha256(stored_table) != snapshots.content_sha256(
+                new_table
+            ):
                 part = path.relative_to(project.paths.root).as_posix()
                 text = (
                     f"{part} is not what the stages make of the snapshot; run `dvc repro` before"
@@ -107,7 +109,7 @@ def same_frame(project: Project, again: Sandbox) -> Iterator[Finding]:
                 yield Finding("history", "the stages run again", part, text)
 
 
-def columns(panel: Panel) -> Iterator[Finding]:
+def check_columns(panel: Panel) -> Iterator[Finding]:
     """Past inputs that, with their own past and the target's, give a later target value nearly
     exactly.
 
@@ -120,7 +122,7 @@ def columns(panel: Panel) -> Iterator[Finding]:
         target = series.values[:, 0]
         for position in range(len(task.target), len(task.columns)):
             name, column = task.frame_names[position], series.values[:, position]
-            shift = _is_target(target, column)
+            shift = _shift_to_target(target, column)
             if shift is not None:
                 text = (
                     f"{name} of series {series.unique_id} is {task.target[0].name} {shift} steps"
@@ -128,21 +130,27 @@ def columns(panel: Panel) -> Iterator[Finding]:
                 )
                 yield Finding("target", "correlation with later values", name, text)
             ahead = next(
-                (k for k in range(1, min(task.horizon, LAGS) + 1) if _decides(target, column, k)),
+                (
+                    k
+                    for k in range(1, min(task.horizon, MOST_LAGS) + 1)
+                    if _decides_change(target, column, k)
+                ),
                 None,
             )
             if ahead is not None:
-                about = f"{name} of series {series.unique_id}"
-                text = f"{about} decides how {task.target[0].name} changes over {ahead} steps"
+                subject = f"{name} of series {series.unique_id}"
+                text = f"{subject} decides how {task.target[0].name} changes over {ahead} steps"
                 yield Finding("column", "classes against later changes", name, text)
-            for what, one, two in _views(target, column):
-                told = _tells(one, two, min(task.horizon, LAGS))
-                if told is not None:
-                    step, left = told
+            for view, target_view, column_view in _views(target, column):
+                explained = _explains_later_target(
+                    target_view, column_view, min(task.horizon, MOST_LAGS)
+                )
+                if explained is not None:
+                    step, unexplained = explained
                     text = (
-                        f"{name} of series {series.unique_id} explains all but {100 * left:.2g} %"
-                        f" of what the past leaves unexplained of {what}{task.target[0].name}"
-                        f" {step} steps later"
+                        f"{name} of series {series.unique_id} explains all but"
+                        f" {100 * unexplained:.2g} % of what the past leaves unexplained of"
+                        f" {view}{task.target[0].name} {step} steps later"
                     )
                     yield Finding("column", "regression on later values", name, text)
                     break
@@ -162,16 +170,18 @@ def _views(target: np.ndarray, column: np.ndarray) -> Iterator[tuple[str, np.nda
     yield "the size of the change of ", np.abs(np.diff(target, prepend=np.nan)), column
 
 
-def _is_target(target: np.ndarray, column: np.ndarray) -> int | None:
+def _shift_to_target(target: np.ndarray, column: np.ndarray) -> int | None:
     """The shift at which the changes of a column are those of the later target, up to a factor;
     None without one.
     """
     changes = np.diff(target), np.diff(column)
-    known = range(-LAGS, LAGS + 1)
-    strength = {shift: abs(_correlation(*changes, shift)) for shift in known}
-    best = max(known, key=lambda shift: strength[shift])
-    later = best > 0 and strength[best] > max(SAME, *(strength[s] for s in known if s <= 0))
-    return best if later else None
+    shifts = range(-MOST_LAGS, MOST_LAGS + 1)
+    strength = {shift: abs(_correlation(*changes, shift)) for shift in shifts}
+    best = max(shifts, key=lambda shift: strength[shift])
+    is_ahead = best > 0 and strength[best] > max(
+        SAME_CORRELATION, *(strength[s] for s in shifts if s <= 0)
+    )
+    return best if is_ahead else None
 
 
 def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
@@ -179,11 +189,11 @@ def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
     still.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = pd.Series(target).shift(-shift).corr(pd.Series(column), min_periods=LAGS)
-    return 0.0 if np.isnan(found) else float(found)
+        correlation = pd.Series(target).shift(-shift).corr(pd.Series(column), min_periods=MOST_LAGS)
+    return 0.0 if np.isnan(correlation) else float(correlation)
 
 
-def _decides(target: np.ndarray, column: np.ndarray, steps: int) -> bool:
+def _decides_change(target: np.ndarray, column: np.ndarray, steps: int) -> bool:
     """Whether each of a few values of the column goes with one sign of the change that follows, and
     not all with one;
 
@@ -192,55 +202,61 @@ def _decides(target: np.ndarray, column: np.ndarray, steps: int) -> bool:
     """
     if len(target) <= 2 * steps:
         return False
-    change, known = target[steps:] - target[:-steps], column[:-steps]
-    use = np.isfinite(change) & np.isfinite(known) & (change != 0)
-    sign, last = np.sign(change), np.sign(np.r_[np.full(steps, np.nan), change[:-steps]])
-    by_sign = _each_has_one(known[use], sign[use]) and not _each_has_one(last[use], sign[use])
-    sizes = _ranges(known[use], np.abs(change[use]))
-    apart = len(sizes) > 1 and all(one[1] < two[0] for one, two in itertools.pairwise(sizes))
-    return by_sign or apart
+    change, classes = target[steps:] - target[:-steps], column[:-steps]
+    is_usable = np.isfinite(change) & np.isfinite(classes) & (change != 0)
+    sign, last_sign = np.sign(change), np.sign(np.r_[np.full(steps, np.nan), change[:-steps]])
+    is_by_sign = _has_one_sign_per_class(
+        classes[is_usable], sign[is_usable]
+    ) and not _has_one_sign_per_class(last_sign[is_usable], sign[is_usable])
+    sizes = _ranges_by_class(classes[is_usable], np.abs(change[is_usable]))
+    is_by_size = len(sizes) > 1 and all(
+        smaller[1] < larger[0] for smaller, larger in itertools.pairwise(sizes)
+    )
+    return is_by_sign or is_by_size
 
 
-def _each_has_one(classes: np.ndarray, signs: np.ndarray) -> bool:
-    ranges = _ranges(classes, signs)
+def _has_one_sign_per_class(classes: np.ndarray, signs: np.ndarray) -> bool:
+    ranges = _ranges_by_class(classes, signs)
     return all(low == high for low, high in ranges) and len(set(ranges)) > 1
 
 
-def _ranges(classes: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
+def _ranges_by_class(classes: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
     """From the least to the greatest value of each of a few classes that occur often, in order;
     else none.
     """
-    own = pd.Series(values).groupby(classes).agg(["min", "max", "size"])
-    if not 2 <= len(own) <= LEVELS or own["size"].min() < OFTEN:
+    statistics = pd.Series(values).groupby(classes).agg(["min", "max", "size"])
+    if not 2 <= len(statistics) <= MOST_CLASSES or statistics["size"].min() < FEWEST_PER_CLASS:
         return []
-    return sorted(own[["min", "max"]].itertuples(index=False, name=None))
+    return sorted(statistics[["min", "max"]].itertuples(index=False, name=None))
 
 
-def _tells(target: np.ndarray, column: np.ndarray, steps: int) -> tuple[int, float] | None:
-    lags = min(LAGS, max(2, len(target) // 20))
+def _explains_later_target(
+    target: np.ndarray, column: np.ndarray, steps: int
+) -> tuple[int, float] | None:
+    lags = min(MOST_LAGS, max(2, len(target) // 20))
     usable = np.arange(lags, len(target) - steps)
     if len(usable) < 4 * lags:
         return None
-    own = np.stack([target[usable - lag] for lag in range(lags)], axis=1)
-    both = np.concatenate(
-        [own, np.stack([column[usable - lag] for lag in range(lags)], axis=1)], axis=1
+    target_lags = np.stack([target[usable - lag] for lag in range(lags)], axis=1)
+    all_lags = np.concatenate(
+        [target_lags, np.stack([column[usable - lag] for lag in range(lags)], axis=1)], axis=1
     )
-    later = np.stack([target[usable + step] for step in range(1, steps + 1)], axis=1)
-    known = np.isfinite(both).all(axis=1) & np.isfinite(later).all(axis=1)
-    if known.sum() < 4 * lags:
+    later_targets = np.stack([target[usable + step] for step in range(1, steps + 1)], axis=1)
+    is_known = np.isfinite(all_lags).all(axis=1) & np.isfinite(later_targets).all(axis=1)
+    if is_known.sum() < 4 * lags:
         return None
     alone, with_column = (
-        _unexplained(own[known], later[known]),
-        _unexplained(both[known], later[known]),
+        _residual_variance(target_lags[is_known], later_targets[is_known]),
+        _residual_variance(all_lags[is_known], later_targets[is_known]),
     )
     # a target that its own past gives nearly exactly leaves nothing for a column to tell
-    open_questions = alone > 1e-6 * np.var(later[known], axis=0)
-    share = np.where(open_questions, with_column / np.where(alone > 0, alone, 1.0), 1.0)
+    is_open = alone > 1e-6 * np.var(later_targets[is_known], axis=0)
+    share = np.where(is_open, with_column / np.where(alone > 0, alone, 1.0), 1.0)
     step = int(np.argmin(share))
-    return (step + 1, float(share[step])) if share[step] < LEFT else None
+    return (step + 1, float(share[step])) if share[step] < UNEXPLAINED_LIMIT else None
 
 
-def _unexplained(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+def _residual_variance(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Residual variance of each output on all inputs."""
     x = inputs - inputs.mean(axis=0)
     spread = x.std(axis=0)
@@ -250,7 +266,7 @@ def _unexplained(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     return np.asarray(np.var(y - x @ coefficients, axis=0))
 
 
-def other_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:
+def differing_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timestamp, str]]:
     """(series, time, column) of every value of the source that the prepared rows lack or hold
     otherwise.
 
@@ -267,31 +283,34 @@ def other_values(project: Project, base: Panel) -> Iterator[tuple[str, pd.Timest
         for position, column in enumerate(base.task.frame_names):
             if rows is None or column not in rows:
                 continue
-            wanted = rows[column].dropna()
-            found = pd.Series(series.values[:, position], pd.DatetimeIndex(series.ds)).reindex(
-                wanted.index
-            )
-            for at in wanted.index[found.to_numpy() != wanted.to_numpy(dtype=np.float64)]:
-                yield series.unique_id, pd.Timestamp(at), column
+            source_values = rows[column].dropna()
+            times = pd.DatetimeIndex(series.ds)
+            all_prepared = pd.Series(series.values[:, position], times)
+            prepared_values = all_prepared.reindex(source_values.index).to_numpy()
+            differs = prepared_values != source_values.to_numpy(dtype=np.float64)
+            for time in source_values.index[differs]:
+                yield series.unique_id, pd.Timestamp(time), column
 
 
-def actuals(project: Project, base: Panel) -> Iterator[Finding]:
+def check_actuals(project: Project, base: Panel) -> Iterator[Finding]:
     """What forecasts are scored against is what the source says, with no value mended, bounded or
     left out.
     """
     targets = base.task.targets
     for name in targets:
-        found = [(uid, at) for uid, at, column in other_values(project, base) if column == name]
-        if found:
-            uid, at = found[0]
+        differing = [
+            (uid, time) for uid, time, column in differing_values(project, base) if column == name
+        ]
+        if differing:
+            uid, time = differing[0]
             text = (
-                f"{len(found)} values of {name} are not those of the source, such as series {uid}"
-                f" at {at}"
+                f"{len(differing)} values of {name} are not those of the source, such as series"
+                f" {uid} at {time}"
             )
             yield Finding("actuals", "comparison with the source", name, text)
 
 
-def repeated(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
+def find_repeated_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
     """Stretches of the test block that stand, value for value, in train rows of any series.
 
     Nothing measured repeats a dozen values exactly. A series that is periodic by construction does
@@ -302,69 +321,75 @@ def repeated(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
     test: list[tuple[str, pd.Timestamp, bytes]] = []
     for series in panel.series:
         values = series.values[:, 0]
-        for row in range(len(values) - STRETCH + 1):
-            stretch = values[row : row + STRETCH]
-            if not np.isfinite(stretch).all() or len(np.unique(stretch)) < DISTINCT:
+        for row in range(len(values) - REPEAT_LENGTH + 1):
+            stretch = values[row : row + REPEAT_LENGTH]
+            if not np.isfinite(stretch).all() or len(np.unique(stretch)) < FEWEST_DISTINCT:
                 continue
-            if series.ds[row + STRETCH - 1] <= ends["train"].to_datetime64():
+            if series.ds[row + REPEAT_LENGTH - 1] <= ends["train"].to_datetime64():
                 train[stretch.tobytes()] += 1
             elif series.ds[row] > ends["calibration"].to_datetime64():
                 test.append((series.unique_id, pd.Timestamp(series.ds[row]), stretch.tobytes()))
-    found = [(uid, at) for uid, at, stretch in test if stretch in train]
-    periodic = sum(count for count in train.values() if count > 1) > train.total() / 2
-    if found and not periodic:
-        uid, at = found[0]
+    repeats = [(uid, time) for uid, time, stretch in test if stretch in train]
+    is_periodic = sum(count for count in train.values() if count > 1) > train.total() / 2
+    if repeats and not is_periodic:
+        uid, time = repeats[0]
         text = (
-            f"{len(found)} stretches of {STRETCH} test values stand in the training rows, such as"
-            f" {uid} from {at}"
+            f"{len(repeats)} stretches of {REPEAT_LENGTH} test values stand in the training rows,"
+            f" such as {uid} from {time}"
         )
         yield Finding("repeated", "search for equal stretches", uid, text)
 
 
-def alike(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
+def find_copied_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterator[Finding]:
     """Stretches of the test block that match train rows, level and scale aside, far better than
     train's halves do.
     """
     shapes = []
     for series in panel.series:
         values = series.values[:, 0]
-        until, since = (rows_until(series.ds, ends[name]) for name in ("train", "calibration"))
+        until, since = (
+            count_rows_until(series.ds, ends[name]) for name in ("train", "calibration")
+        )
         parts = (slice(until // 2), slice(until // 2, until), slice(until), slice(since, None))
-        shapes.append([_shapes(values[part]) for part in parts])
+        shapes.append([_normed_stretches(values[part]) for part in parts])
     early, late, train, test = map(np.concatenate, zip(*shapes, strict=True))
-    usual, found = _best_match(early, late), _best_match(train, test)
-    if found < ALIKE * usual and usual > PERIODIC:
+    usual_rest, least_rest = (
+        _unexplained_by_best_match(early, late),
+        _unexplained_by_best_match(train, test),
+    )
+    if least_rest < COPY_LIMIT * usual_rest and usual_rest > PERIODIC_LIMIT:
         text = (
-            f"a stretch of {LONG} test values matches train rows {usual / max(found, 1e-12):.0f}"
-            " times as closely as stretches of the train block match each other"
+            f"a stretch of {MATCH_LENGTH} test values matches train rows"
+            f" {usual_rest / max(least_rest, 1e-12):.0f} times as closely as stretches of the train"
+            " block match each other"
         )
         yield Finding("repeated", "search for alike stretches", panel.series[0].unique_id, text)
 
 
-def _shapes(values: np.ndarray) -> np.ndarray:
+def _normed_stretches(values: np.ndarray) -> np.ndarray:
     """(n, LONG) every stretch without a gap, centred and of length one; those with few distinct
     values left out.
     """
-    if len(values) < LONG:
-        return np.empty((0, LONG))
-    stretches = np.lib.stride_tricks.sliding_window_view(values, LONG)
+    if len(values) < MATCH_LENGTH:
+        return np.empty((0, MATCH_LENGTH))
+    stretches = np.lib.stride_tricks.sliding_window_view(values, MATCH_LENGTH)
     stretches = stretches[np.isfinite(stretches).all(axis=1)]
-    varied = (np.diff(np.sort(stretches, axis=1), axis=1) != 0).sum(axis=1) >= LONG // 2
+    varied = (np.diff(np.sort(stretches, axis=1), axis=1) != 0).sum(axis=1) >= MATCH_LENGTH // 2
     centred = stretches[varied] - stretches[varied].mean(axis=1, keepdims=True)
     return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True))
 
 
-def _best_match(one: np.ndarray, two: np.ndarray) -> float:
+def _unexplained_by_best_match(stretches: np.ndarray, others: np.ndarray) -> float:
     """The least share of a stretch of `two` that its best match in `one` leaves unexplained; 1
     without a pair.
     """
-    if not len(one) or not len(two):
+    if not len(stretches) or not len(others):
         return 1.0
     # a copy is longer than one stretch, so some may be left out
-    step = max(1, -(-len(one) * len(two) // PAIRS))
+    step = max(1, -(-len(stretches) * len(others) // MOST_PAIRS))
     best = max(
-        float(np.abs(part @ one.T).max())
-        for part in np.array_split(two[::step], -(-len(two) // 512))
+        float(np.abs(part @ stretches.T).max())
+        for part in np.array_split(others[::step], -(-len(others) // 512))
         if len(part)
     )
     return 1.0 - best**2

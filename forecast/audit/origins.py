@@ -13,15 +13,15 @@ import pandas as pd
 from forecast.audit import Finding, data
 from forecast.audit.changes import (
     block_ends,
-    known_at,
-    mirrored,
-    rows_until,
-    shaken,
-    shrunk,
-    thinned,
-    with_plans,
+    count_rows_until,
+    mirror,
+    restore_plans,
+    shake,
+    shrink,
+    thin_out,
+    times_known,
 )
-from forecast.audit.sandbox import Change, Project, file_access, isolated, run
+from forecast.audit.sandbox import Change, Project, record_file_access, run_isolated, run_stages
 from forecast.config.datasets import load_dataset
 from forecast.data import calendars, splits
 from forecast.data.columns import observed
@@ -30,16 +30,16 @@ from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
 from forecast.system.errors import InputError
 
-CHANGES = (shaken, mirrored, shrunk, thinned)
-RANDOM = 6
-BESIDE_GAPS = 6
-MENDED = 4
-CALLS = 25
+ROW_CHANGES = (shake, mirror, shrink, thin_out)
+MOST_RANDOM_MOMENTS = 6
+MOST_GAP_MOMENTS = 6
+MOST_MENDED_MOMENTS = 4
+SCALING_CALLS = 25
 """Of the scaling, the last of which counts: one may be honest as often as a run asks for it."""
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedPanel:
     """The panel that the stages make of some rows, and the scaling of its train block where that
     was asked for.
     """
@@ -48,55 +48,82 @@ class Prepared:
     scaling: Scaling | None = None
 
 
-def moments(project: Project, base: Panel, ends: dict[str, pd.Timestamp]) -> list[pd.Timestamp]:
+def select_moments(
+    project: Project, base: Panel, ends: dict[str, pd.Timestamp]
+) -> list[pd.Timestamp]:
     """Moments to cut at: block ends, some between, and where the pipeline may have looked ahead.
 
     That is at the ends of gaps, whose every row a look ahead would fill, of the longest stretches
     in which nothing new of a joined dataset is known, and where `base` has another value than the
     source. In the order of time.
     """
-    seen = observed(project.frame, project.settings)
-    times = np.sort(seen["ds"].unique())
+    observed_rows = observed(project.frame, project.settings)
+    times = np.sort(observed_rows["ds"].unique())
     scored = times[(times > ends["train"].to_datetime64()) & (times < times[-1])]
     rng = np.random.default_rng(0)
-    some = rng.choice(scored, min(RANDOM, len(scored)), replace=False) if len(scored) else scored
+    random_times = (
+        rng.choice(scored, min(MOST_RANDOM_MOMENTS, len(scored)), replace=False)
+        if len(scored)
+        else scored
+    )
     borders = [ends[name] for name in ("train", "validation", "calibration")]
     # The last moment of every run of missing rows or cells, before the value that follows it.
-    missing = seen.drop(columns=["unique_id", "ds"]).isna()
-    ends_of = missing & ~missing.groupby(seen["unique_id"], sort=False).shift(-1, fill_value=False)
-    rows = {gap.last for gap in calendars.gaps(seen, project.settings.calendar)}
-    beside = _some(sorted(rows | set(seen["ds"][ends_of.any(axis=1)])), BESIDE_GAPS, rng)
+    missing = observed_rows.drop(columns=["unique_id", "ds"]).isna()
+    ends_missing_run = missing & ~missing.groupby(observed_rows["unique_id"], sort=False).shift(
+        -1, fill_value=False
+    )
+    gap_ends = {gap.last for gap in calendars.gaps(observed_rows, project.settings.calendar)}
+    extra_moments = _draw(
+        sorted(gap_ends | set(observed_rows["ds"][ends_missing_run.any(axis=1)])),
+        MOST_GAP_MOMENTS,
+        rng,
+    )
     others = sorted(set(project.raw) - {project.dataset})
-    beside += [at for name in others for at in stale(project, name)[: BESIDE_GAPS // len(others)]]
-    mended = _some(sorted({at for _, at, _ in data.other_values(project, base)}), MENDED, rng)
+    extra_moments += [
+        at
+        for name in others
+        for at in find_stale_moments(project, name)[: MOST_GAP_MOMENTS // len(others)]
+    ]
+    mended_moments = _draw(
+        sorted({at for _, at, _ in data.differing_values(project, base)}), MOST_MENDED_MOMENTS, rng
+    )
     first, last = pd.Timestamp(times[0]), pd.Timestamp(times[-1])
-    wanted = {pd.Timestamp(moment) for moment in (*some, *borders, *beside, *mended)}
-    return sorted(moment for moment in wanted if first < moment < last)
+    candidates = {
+        pd.Timestamp(moment)
+        for moment in (*random_times, *borders, *extra_moments, *mended_moments)
+    }
+    return sorted(moment for moment in candidates if first < moment < last)
 
 
-def _some(found: list[pd.Timestamp], most: int, rng: np.random.Generator) -> list[pd.Timestamp]:
+def _draw(moments: list[pd.Timestamp], count: int, rng: np.random.Generator) -> list[pd.Timestamp]:
     """At most so many of them, in order."""
     return (
-        found
-        if len(found) <= most
-        else [found[i] for i in sorted(rng.choice(len(found), most, replace=False))]
+        moments
+        if len(moments) <= count
+        else [moments[i] for i in sorted(rng.choice(len(moments), count, replace=False))]
     )
 
 
-def stale(project: Project, other: str) -> list[pd.Timestamp]:
+def find_stale_moments(project: Project, other: str) -> list[pd.Timestamp]:
     """The last rows of the stretches in which no row of a joined dataset becomes known, the longest
     first.
     """
     times = pd.DatetimeIndex(np.sort(observed(project.frame, project.settings)["ds"].unique()))
     calendar = load_dataset(other, project.paths.configs).calendar
-    known = np.unique(known_at(calendar, project.raw[other].dropna()["ds"]))
-    rows = np.searchsorted(known, known_at(project.settings.calendar, times), side="right")
-    last = np.flatnonzero(np.diff(rows, append=rows[-1:] + 1))
-    length = np.diff(last, prepend=-1)
-    return [times[last[place]] for place in np.argsort(-length, kind="stable") if length[place] > 1]
+    known_times = np.unique(times_known(calendar, project.raw[other].dropna()["ds"]))
+    known_rows = np.searchsorted(
+        known_times, times_known(project.settings.calendar, times), side="right"
+    )
+    last_steps = np.flatnonzero(np.diff(known_rows, append=known_rows[-1:] + 1))
+    run_lengths = np.diff(last_steps, prepend=-1)
+    return [
+        times[last_steps[position]]
+        for position in np.argsort(-run_lengths, kind="stable")
+        if run_lengths[position] > 1
+    ]
 
 
-def audit_origins(
+def audit_changed_moments(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
     """Every moment: all later rows changed, then prepared rows, known-future inputs, scaling and
@@ -105,84 +132,89 @@ def audit_origins(
     `base`: the panel of the data as they are; `trained`: the folder of saved forecasters.
     """
 
-    def changed(number: int, moment: pd.Timestamp, borders: splits.Borders | None) -> Prepared:
+    def prepare_changed(
+        number: int, moment: pd.Timestamp, borders: splits.Borders | None
+    ) -> PreparedPanel:
         """In one way after the other, where rows stay valid so."""
-        for change in (CHANGES[number % len(CHANGES)], shaken):
+        for change in (ROW_CHANGES[number % len(ROW_CHANGES)], shake):
             place = folder / f"origin-{number}" / change.__name__
-            with contextlib.nullcontext() if change is shaken else contextlib.suppress(InputError):
-                return isolated(prepared, project, project.frame, place, moment, change, borders)
+            with contextlib.nullcontext() if change is shake else contextlib.suppress(InputError):
+                return run_isolated(prepare, project, project.frame, place, moment, change, borders)
         raise AssertionError("not reached")
 
-    yield from _examined(project, base, moments, changed, trained)
+    yield from _compare_at_moments(project, base, moments, prepare_changed, trained)
 
 
-def audit_ends(
+def audit_cut_moments(
     project: Project, base: Panel, moments: list[pd.Timestamp], trained: Path, folder: Path
 ) -> Iterator[Finding]:
     """The same with the later rows not changed but absent, as on the day itself."""
 
-    def short(number: int, moment: pd.Timestamp, borders: splits.Borders | None) -> Prepared | None:
+    def prepare_cut(
+        number: int, moment: pd.Timestamp, borders: splits.Borders | None
+    ) -> PreparedPanel | None:
         frame = project.frame[project.frame["ds"] <= moment].reset_index(drop=True)
-        frame = with_plans(frame, project.frame, project.settings, moment)
+        frame = restore_plans(frame, project.frame, project.settings, moment)
         # one too short for the blocks, or with too large a share of gaps: no pipeline for that day
         with contextlib.suppress(InputError):
-            return isolated(
-                prepared, project, frame, folder / f"end-{number}", None, borders=borders
+            return run_isolated(
+                prepare, project, frame, folder / f"end-{number}", None, borders=borders
             )
         return None
 
-    yield from _examined(project, base, moments, short, trained)
+    yield from _compare_at_moments(project, base, moments, prepare_cut, trained)
 
 
-def _examined(
+def _compare_at_moments(
     project: Project,
     base: Panel,
     moments: list[pd.Timestamp],
-    make: Callable[[int, pd.Timestamp, splits.Borders | None], Prepared | None],
+    make: Callable[[int, pd.Timestamp, splits.Borders | None], PreparedPanel | None],
     trained: Path,
 ) -> Iterator[Finding]:
     """`make`: what the stages make at a moment; with the borders, where the train block has ended,
     its scaling too.
     """
-    known = set(project.frame.set_index(["unique_id", "ds"]).stack().dropna().index)
+    source_values = set(project.frame.set_index(["unique_id", "ds"]).stack().dropna().index)
     ends = block_ends(project.frame, project.settings)
-    borders = isolated(splits.resolve, base, project.settings.splits)
-    made = [
-        (m, make(number, m, borders if m >= ends["train"] else None))
-        for number, m in enumerate(moments)
-    ]
-    same = []
-    for moment, other in made:
+    borders = run_isolated(splits.resolve, base, project.settings.splits)
+    prepared_panels = []
+    for number, moment in enumerate(moments):
+        borders_known = borders if moment >= ends["train"] else None
+        prepared_panels.append((moment, make(number, moment, borders_known)))
+    with_equal_inputs = []
+    for moment, other in prepared_panels:
         if other is None:
             continue
-        found = [
-            finding
-            for series in base.series
-            for finding in _inputs(
-                project, series, other.panel.by_id.get(series.unique_id), moment, known
-            )
-        ]
-        yield from found
+        findings: list[Finding] = []
+        for series in base.series:
+            other_series = other.panel.by_id.get(series.unique_id)
+            findings += _compare_inputs(project, series, other_series, moment, source_values)
+        yield from findings
         # a forecast from inputs that differ must differ; that is no second leak
-        if not found:
-            same.append((moment, other))
-    yield from _scalings(isolated(_scaling, base, borders), same)
-    panels = [(moment, other.panel) for moment, other in same]
-    yield from isolated(_forecasts, project.paths.root, trained, base, panels, ends["validation"])
+        if not findings:
+            with_equal_inputs.append((moment, other))
+    yield from _compare_scalings(run_isolated(_fit_scaling, base, borders), with_equal_inputs)
+    panels = [(moment, other.panel) for moment, other in with_equal_inputs]
+    yield from run_isolated(
+        _compare_forecasts, project.paths.root, trained, base, panels, ends["validation"]
+    )
 
 
-def _scalings(one: Scaling, others: list[tuple[pd.Timestamp, Prepared]]) -> Iterator[Finding]:
+def _compare_scalings(
+    base_scaling: Scaling, others: list[tuple[pd.Timestamp, PreparedPanel]]
+) -> Iterator[Finding]:
     """Centres and spreads of the train block, whatever comes after it and however much that is
     changed.
     """
     for moment, other in others:
-        two = other.scaling
-        if two is None:
+        other_scaling = other.scaling
+        if other_scaling is None:
             continue
-        for uid in one.centre:
+        for uid in base_scaling.centre:
             if (
-                unlike(one.centre[uid], two.centre[uid]).any()
-                or unlike(one.scale[uid], two.scale[uid]).any()
+                bits_differ(base_scaling.centre[uid], other_scaling.centre[uid]).any()
+                or bits_differ(base_scaling.scale[uid], other_scaling.scale[uid]).any()
             ):
                 text = (
                     f"the scaling of series {uid} changes with rows after {moment:%Y-%m-%d %H:%M}"
@@ -191,78 +223,87 @@ def _scalings(one: Scaling, others: list[tuple[pd.Timestamp, Prepared]]) -> Iter
                 return
 
 
-def _scaling(panel: Panel, borders: splits.Borders) -> Scaling:
+def _fit_scaling(panel: Panel, borders: splits.Borders) -> Scaling:
     blocks = splits.cut_panel(panel, borders, ("train",))
-    return [Scaling.fit(panel, blocks) for _ in range(CALLS)][-1]
+    return [Scaling.fit(panel, blocks) for _ in range(SCALING_CALLS)][-1]
 
 
-def prepared(
+def prepare(
     project: Project,
     frame: pd.DataFrame,
     folder: Path,
     moment: pd.Timestamp | None,
-    change: Change = shaken,
+    change: Change = shake,
     borders: splits.Borders | None = None,
-) -> Prepared:
+) -> PreparedPanel:
     """What the stages fetch and prepare make of `frame`, with what is later than `moment` changed;
     with `borders` the scaling as well. To be `isolated`, all in one process, which knows no other
     frame.
     """
-    sandbox = run(project, frame, folder, after=moment, change=change, stages=("fetch", "prepare"))
+    sandbox = run_stages(
+        project, frame, folder, after=moment, change=change, stages=("fetch", "prepare")
+    )
     panel = from_frame(
         pd.read_parquet(sandbox.prepared / "frame.parquet"), project.dataset, project.settings.task
     )
-    return Prepared(panel, None if borders is None else _scaling(panel, borders))
+    return PreparedPanel(panel, None if borders is None else _fit_scaling(panel, borders))
 
 
-def _inputs(
+def _compare_inputs(
     project: Project,
-    one: Series,
-    two: Series | None,
+    base_series: Series,
+    other_series: Series | None,
     moment: pd.Timestamp,
-    known: set[tuple[str, pd.Timestamp, str]],
+    source_values: set[tuple[str, pd.Timestamp, str]],
 ) -> Iterator[Finding]:
     detector = f"change after {moment:%Y-%m-%d %H:%M}"
-    rows = rows_until(one.ds, moment)
-    if two is None or len(two) < rows or not np.array_equal(one.ds[:rows], two.ds[:rows]):
-        text = f"series {one.unique_id} has other rows when later ones change"
-        yield Finding("features", "change after an origin", one.unique_id, text)
+    rows = count_rows_until(base_series.ds, moment)
+    if (
+        other_series is None
+        or len(other_series) < rows
+        or not np.array_equal(base_series.ds[:rows], other_series.ds[:rows])
+    ):
+        text = f"series {base_series.unique_id} has other rows when later ones change"
+        yield Finding("features", "change after an origin", base_series.unique_id, text)
         return
     for position, column in enumerate(project.settings.columns):
-        differ = unlike(one.values[:rows, position], two.values[:rows, position])
+        differ = bits_differ(
+            base_series.values[:rows, position], other_series.values[:rows, position]
+        )
         if differ.any():
             row = int(np.flatnonzero(differ)[-1])
-            at = pd.Timestamp(one.ds[row])
+            time = pd.Timestamp(base_series.ds[row])
             missing = (
-                column.column in project.frame and (one.unique_id, at, column.column) not in known
+                column.column in project.frame
+                and (base_series.unique_id, time, column.column) not in source_values
             )
             text = (
-                f"{column.column} at {at}{', missing in the source,' * missing} uses rows after it:"
-                f" {detector}"
+                f"{column.column} at {time}{', missing in the source,' * missing} uses rows after"
+                f" it: {detector}"
             )
             yield Finding(
                 "gap" if missing else "features", "change after an origin", column.column, text
             )
-    both = min(len(one.future), len(two.future))
-    if unlike(one.future[:both], two.future[:both]).any():
+    common_rows = min(len(base_series.future), len(other_series.future))
+    if bits_differ(base_series.future[:common_rows], other_series.future[:common_rows]).any():
         text = f"the inputs known in advance change with observations: {detector}"
-        yield Finding("known future", "change after an origin", one.unique_id, text)
+        yield Finding("known future", "change after an origin", base_series.unique_id, text)
 
 
-def load(trained: Path) -> dict[str, Forecaster]:
+def load_forecasters(trained: Path) -> dict[str, Forecaster]:
     """Every saved forecaster below `trained`, and each network once more with its weights moved
     away from zero.
     """
-    found = {}
+    forecasters = {}
     for path in sorted(trained.glob("*/seed-*")):
         name = path.relative_to(trained).as_posix()
-        found[name] = Forecaster.load(path)
-        if found[name].network is not None:
-            found[f"{name}, stirred"] = stirred(found[name])
-    return found
+        forecasters[name] = Forecaster.load(path)
+        if forecasters[name].network is not None:
+            forecasters[f"{name}, stirred"] = perturb_weights(forecasters[name])
+    return forecasters
 
 
-def _forecasts(
+def _compare_forecasts(
     root: Path,
     trained: Path,
     base: Panel,
@@ -270,32 +311,34 @@ def _forecasts(
     fitted_until: pd.Timestamp,
 ) -> list[Finding]:
     """Forecasts up to each moment are the same, and one made a lookback later is not."""
-    found, detector = [], "change after an origin"
-    for name, forecaster in load(trained).items():
-        followed = not forecaster.spec.reads_history or not others
-        with file_access(root, trained) as opened:
+    findings, detector = [], "change after an origin"
+    for name, forecaster in load_forecasters(trained).items():
+        follows_history = not forecaster.spec.reads_history or not others
+        with record_file_access(root, trained) as opened:
             for moment, other in others:
-                differ, later = _unlike_at(forecaster, base, other, moment, fitted_until)
-                followed |= later
-                if differ:
+                early_differences, later_differ = _count_differences(
+                    forecaster, base, other, moment, fitted_until
+                )
+                follows_history |= later_differ
+                if early_differences:
                     text = (
-                        f"{differ} forecasts of {name} made at or before {moment} change with the"
-                        " rows after it"
+                        f"{early_differences} forecasts of {name} made at or before {moment} change"
+                        " with the rows after it"
                     )
-                    found.append(Finding("forecast", detector, name, text))
+                    findings.append(Finding("forecast", detector, name, text))
         if opened:
             text = f"forecasting with {name} opened {opened[0]}, beside the rows it was given"
-            found.append(Finding("beside", "files opened meanwhile", name, text))
-        if not followed:
+            findings.append(Finding("beside", "files opened meanwhile", name, text))
+        if not follows_history:
             text = (
                 f"no forecast of {name} changes with the rows before its cutoff, so nothing can be"
                 " said about it"
             )
-            found.append(Finding("forecast", "change before an origin", name, text))
-    return found
+            findings.append(Finding("forecast", "change before an origin", name, text))
+    return findings
 
 
-def _unlike_at(
+def _count_differences(
     forecaster: Forecaster,
     base: Panel,
     other: Panel,
@@ -308,26 +351,39 @@ def _unlike_at(
     A statistical model's state begins where its fit ends; it forecasts from no earlier row.
     """
     lookback, horizon = base.task.lookback, base.task.horizon
-    before, after = {}, {}
+    early_rows, late_rows = {}, {}
     for series in base.series:
-        last = rows_until(series.ds, moment) - 1
-        wanted = np.array([last - horizon, last - 1, last])
-        held = forecaster.spec.starts_at_train_end
-        fitted = rows_until(series.ds, fitted_until) if held else 0
-        first = max(lookback, fitted) - 1
-        before[series.unique_id] = wanted[wanted >= first]
+        last = count_rows_until(series.ds, moment) - 1
+        last_rows = np.array([last - horizon, last - 1, last])
+        starts_at_train_end = forecaster.spec.starts_at_train_end
+        fitted_rows = count_rows_until(series.ds, fitted_until) if starts_at_train_end else 0
+        first = max(lookback, fitted_rows) - 1
+        early_rows[series.unique_id] = last_rows[last_rows >= first]
         end = min(len(series), len(other.by_id[series.unique_id])) - 1
-        after[series.unique_id] = np.array(
+        late_rows[series.unique_id] = np.array(
             [min(last + lookback, end)] if end > last >= first else [], dtype=int
         )
-    one, two = forecaster.predict(base, before), forecaster.predict(other, before)
-    differ = sum(int(unlike(one[uid], two[uid]).any(axis=(1, 2)).sum()) for uid in one)
-    one, two = forecaster.predict(base, after), forecaster.predict(other, after)
-    late = [unlike(one[uid], two[uid]).any() for uid in one if len(one[uid])]
-    return differ, not late or any(late)
+    base_forecasts, other_forecasts = (
+        forecaster.predict(base, early_rows),
+        forecaster.predict(other, early_rows),
+    )
+    differ = sum(
+        int(bits_differ(base_forecasts[uid], other_forecasts[uid]).any(axis=(1, 2)).sum())
+        for uid in base_forecasts
+    )
+    base_forecasts, other_forecasts = (
+        forecaster.predict(base, late_rows),
+        forecaster.predict(other, late_rows),
+    )
+    late_differences = [
+        bits_differ(base_forecasts[uid], other_forecasts[uid]).any()
+        for uid in base_forecasts
+        if len(base_forecasts[uid])
+    ]
+    return differ, not late_differences or any(late_differences)
 
 
-def stirred(forecaster: Forecaster) -> Forecaster:
+def perturb_weights(forecaster: Forecaster) -> Forecaster:
     """The same network with weights away from zero: an untrained read-out is zero and would hide
     what it reads.
     """
@@ -339,6 +395,6 @@ def stirred(forecaster: Forecaster) -> Forecaster:
     return replace(forecaster, weights=weights)
 
 
-def unlike(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+def bits_differ(values: np.ndarray, other_values: np.ndarray) -> np.ndarray:
     """Where the bits differ; NaN equals NaN."""
-    return ~((one == two) | (np.isnan(one) & np.isnan(two)))
+    return ~((values == other_values) | (np.isnan(values) & np.isnan(other_values)))

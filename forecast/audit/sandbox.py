@@ -26,7 +26,7 @@ import pandas as pd
 import yaml
 
 from forecast import models
-from forecast.audit.changes import NUDGE, block_ends, known_at, nudged, with_plans
+from forecast.audit.changes import NUDGE_SHARE, block_ends, nudge, restore_plans, times_known
 from forecast.backtest.candidates import candidates
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models
@@ -41,15 +41,15 @@ from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
 from forecast.system.workers import close_pool, one_thread
 
-STEPS = {"n_trials": 2, "trial_steps": 2, "final_steps": 3, "evaluate_every": 1}
-BUDGET: dict[str, Any] = {**STEPS, "seeds": [0, 1], "base_seed": 0}
-REFIT = 0.6
+SMALL_STEPS = {"n_trials": 2, "trial_steps": 2, "final_steps": 3, "evaluate_every": 1}
+SMALL_BUDGET: dict[str, Any] = {**SMALL_STEPS, "seeds": [0, 1], "base_seed": 0}
+REFIT_SHARE = 0.6
 """Share of the origins of validation and calibration between two fits of a model with a refit
 policy: seldom, but one fit is made before the test block, whose rows it may not see.
 """
 STAGES = ("fetch", "prepare", "tune", "train", "compare")
 Change = Callable[[pd.DataFrame, pd.Timestamp], pd.DataFrame]
-KEPT = ("data", ".forecast", "reports", "mlruns", "mlartifacts")
+RESULT_FOLDERS = ("data", ".forecast", "reports", "mlruns", "mlartifacts")
 """Folders of a project that hold data or results; its code and settings may be read at any time."""
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,13 +81,13 @@ class Project:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TargetRequest:
     """Targets of rows up to `last` of a series known for `rows` rows, on behalf of a stage's skip
     or training.
     """
 
     stage: str
-    by: str
+    purpose: str
     rows: int
     last: int
 
@@ -104,9 +104,9 @@ class Sandbox:
 
     paths: ProjectPaths
     dataset: str
-    calibrated: list[dict[str, np.ndarray]] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
-    opened: list[str] = field(default_factory=list)
+    calibration_calls: list[dict[str, np.ndarray]] = field(default_factory=list)
+    target_requests: list[TargetRequest] = field(default_factory=list)
+    opened_files: list[str] = field(default_factory=list)
     stage: str = ""
 
     def __post_init__(self) -> None:
@@ -120,10 +120,10 @@ class Sandbox:
         )
 
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
-        self.asked.append(Asked(self.stage, purpose, length, last))
+        self.target_requests.append(TargetRequest(self.stage, purpose, length, last))
 
     def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
-        self.calibrated.append({"y": y, "y_hat": y_hat})
+        self.calibration_calls.append({"y": y, "y_hat": y_hat})
 
     def records(self) -> dict[str, RunRecord]:
         """The record of every candidate's training, by name."""
@@ -147,11 +147,11 @@ class Sandbox:
         return files.read_json(path).get(name) or {} if path.exists() else {}
 
 
-def load(project: Project, own: Path, only: tuple[str, ...] = ()) -> list[str]:
+def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) -> list[str]:
     """Imports the stages and reads their code, once for all runs; returns what that opened of the
     project.
     """
-    with file_access(project.paths.root, own) as opened:
+    with record_file_access(project.paths.root, folder) as opened:
         for name in STAGES:
             importlib.import_module(f"pipelines.{name}")
         models.catalogue()
@@ -164,7 +164,7 @@ def load(project: Project, own: Path, only: tuple[str, ...] = ()) -> list[str]:
     return list(dict.fromkeys(opened))
 
 
-def run(
+def run_stages(
     project: Project,
     frame: pd.DataFrame,
     folder: Path,
@@ -180,13 +180,13 @@ def run(
 
     `change`: of all that became known after `after`; `tuned`: earlier.
     """
-    _lay_out(project, frame, folder, after, change)
-    own = Sandbox(ProjectPaths.of(folder), project.dataset)
+    _write_project(project, frame, folder, after, change)
+    sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
     if tuned is not None and tuned.exists():
-        shutil.copytree(tuned, own.tuned)
-    return go_on(
+        shutil.copytree(tuned, sandbox.tuned)
+    return continue_stages(
         project,
-        own,
+        sandbox,
         stages,
         models,
         jobs,
@@ -194,7 +194,7 @@ def run(
     )
 
 
-def go_on(
+def continue_stages(
     project: Project,
     sandbox: Sandbox,
     stages: tuple[str, ...],
@@ -206,7 +206,7 @@ def go_on(
     if jobs == 1:
         # one job is this forked process alone, which notes what it does
         os.environ.pop(cluster.VARIABLE, None)
-    with file_access(project.paths.root, sandbox.paths.root) as opened, record_with(sandbox):
+    with record_file_access(project.paths.root, sandbox.paths.root) as opened, record_with(sandbox):
         for name in stages:
             sandbox.stage = name
             options: dict[str, Any] = {"root": str(sandbox.paths.root)}
@@ -222,11 +222,11 @@ def go_on(
                     f" {type(error).__name__}: {error}. Nothing can be said about leaks; make the"
                     " stage run first."
                 ) from error
-    sandbox.opened += dict.fromkeys(opened)
+    sandbox.opened_files += dict.fromkeys(opened)
     return sandbox
 
 
-def _lay_out(
+def _write_project(
     project: Project,
     frame: pd.DataFrame,
     folder: Path,
@@ -234,31 +234,37 @@ def _lay_out(
     change: Change | None,
 ) -> None:
     shutil.copytree(project.paths.configs, folder / "configs")
-    files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(BUDGET))
+    files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(SMALL_BUDGET))
     _refit_seldom(folder / "configs" / "models.yaml", frame, project.settings)
     if project.paths.requirements.exists():
         shutil.copy(project.paths.requirements, folder)
     for name, stored in project.raw.items():
-        own, known = frame if name == project.dataset else stored, None
+        changed_frame, known_until = frame if name == project.dataset else stored, None
         if change is not None and after is not None:
-            known = _known(project, after)
+            known_until = _time_known(project, after)
             if name == project.dataset:
                 # what was observed later is changed; what is known ahead of the horizon behind it
                 # stays as it is
-                own = with_plans(
-                    change(observed(own, project.settings), after), own, project.settings, after
+                changed_frame = restore_plans(
+                    change(observed(changed_frame, project.settings), after),
+                    changed_frame,
+                    project.settings,
+                    after,
                 )
             else:
-                own = change(own, _last_known(project, name, after))
+                changed_frame = change(changed_frame, _last_row_known(project, name, after))
         as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
-        pointer = snapshots.write_snapshot(folder, name, own, as_of=as_of, provenance={})
-        beside = vintages.write(
-            folder, name, _vintages(project.paths.root, name, known, change), as_of=as_of
+        pointer = snapshots.write_snapshot(folder, name, changed_frame, as_of=as_of, provenance={})
+        vintage_fields = vintages.write(
+            folder,
+            name,
+            _change_vintages(project.paths.root, name, known_until, change),
+            as_of=as_of,
         )
-        snapshots.move_pointer(folder, name, replace(pointer, **beside))
+        snapshots.move_pointer(folder, name, replace(pointer, **vintage_fields))
 
 
-def _vintages(
+def _change_vintages(
     root: Path, name: str, after: pd.Timestamp | None, change: Change | None
 ) -> pd.DataFrame:
     """The provider's own forecasts; those issued after `after` are nonsense, or nudged where the
@@ -267,9 +273,11 @@ def _vintages(
     table = vintages.kept(root, name)
     if after is not None and len(table):
         values = table.columns.drop(vintages.KEYS)
-        later = table["issued_at"] > after
-        said = table.loc[later, values]
-        table.loc[later, values] = said * (1 + NUDGE) if change is nudged else 1000.0 - said
+        is_later = table["issued_at"] > after
+        issued_values = table.loc[is_later, values]
+        table.loc[is_later, values] = (
+            issued_values * (1 + NUDGE_SHARE) if change is nudge else 1000.0 - issued_values
+        )
     return table
 
 
@@ -284,30 +292,32 @@ def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in (content, *content["models"].values()):
         if entry.get("refit", "never") != "never":
-            entry["refit"] = max(2, int(REFIT * origins))
+            entry["refit"] = max(2, int(REFIT_SHARE * origins))
     files.write_text(path, yaml.safe_dump(content, sort_keys=False))
 
 
-def _known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
+def _time_known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
     """When the audited dataset's last row up to `after`, which need not be a step of its calendar,
     was known.
     """
     rows = project.frame["ds"][project.frame["ds"] <= after]
     return pd.Timestamp(
-        known_at(project.settings.calendar, [rows.max() if len(rows) else after])[0]
+        times_known(project.settings.calendar, [rows.max() if len(rows) else after])[0]
     )
 
 
-def _last_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:
+def _last_row_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:
     """The last row of a joined dataset that was known when row `after` of the audited one was."""
-    known = _known(project, after)
+    known_until = _time_known(project, after)
     calendar = load_dataset(other, project.paths.configs).calendar
     times = project.raw[other]["ds"]
-    before = times[np.asarray(known_at(calendar, times) <= known)]
-    return pd.Timestamp(before.max()) if len(before) else times.min() - pd.Timedelta(1, "ns")
+    known_times = times[np.asarray(times_known(calendar, times) <= known_until)]
+    return (
+        pd.Timestamp(known_times.max()) if len(known_times) else times.min() - pd.Timedelta(1, "ns")
+    )
 
 
-def isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+def run_isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     """`work(...)` in a forked process: whatever it or an earlier run keeps in memory ends with its
     own process.
 
@@ -318,10 +328,10 @@ def isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T
     close_pool()
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_with_its_workers_ended, partial(work, *arguments, **options)).result()
+        return pool.submit(_end_workers_after, partial(work, *arguments, **options)).result()
 
 
-def _with_its_workers_ended(work: Callable[[], T]) -> T:
+def _end_workers_after(work: Callable[[], T]) -> T:
     """A forked process ends without what joblib leaves to its exit: it would wait 300 s for idle
     workers to end, and warn of folders. What it inherits to be done at exit is its parent's to do.
     """
@@ -336,7 +346,9 @@ def _with_its_workers_ended(work: Callable[[], T]) -> T:
 
 
 @contextmanager
-def file_access(root: str | os.PathLike[str], own: str | os.PathLike[str]) -> Iterator[list[str]]:
+def record_file_access(
+    root: str | os.PathLike[str], folder: str | os.PathLike[str]
+) -> Iterator[list[str]]:
     """Data and results of the project in `root` that are opened meanwhile, and files written there,
     save below `own`.
 
@@ -347,10 +359,10 @@ def file_access(root: str | os.PathLike[str], own: str | os.PathLike[str]) -> It
         _hooked.append(os.getpid())
         # cannot be taken away again; without a listener it does nothing
         sys.addaudithook(_on_access)
-    found: list[str] = []
-    _listeners.append((_absolute(root), _absolute(own), found))
+    opened_files: list[str] = []
+    _listeners.append((_absolute(root), _absolute(folder), opened_files))
     try:
-        yield found
+        yield opened_files
     finally:
         _listeners.pop()
 
@@ -361,24 +373,31 @@ def _on_access(event: str, arguments: tuple[Any, ...]) -> None:
     path = arguments[0]
     if not isinstance(path, str | bytes | os.PathLike):
         return
-    full = _absolute(path)
-    for root, own, found in _listeners:
-        part = "" if _below(full, own) is not None else _below(full, root)
-        if part and (part.partition(os.sep)[0] in KEPT or _written(event, arguments, full)):
-            found.append(part)
+    absolute_path = _absolute(path)
+    for root, folder, opened_files in _listeners:
+        part = (
+            ""
+            if _relative_to(absolute_path, folder) is not None
+            else _relative_to(absolute_path, root)
+        )
+        if part and (
+            part.partition(os.sep)[0] in RESULT_FOLDERS
+            or _is_project_write(event, arguments, absolute_path)
+        ):
+            opened_files.append(part)
 
 
 def _absolute(path: str | bytes | os.PathLike[Any]) -> str:
     return os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (a resolved path would open more files, and be noted)
 
 
-def _below(path: str, folder: str) -> str | None:
+def _relative_to(path: str, folder: str) -> str | None:
     """`path` relative to `folder`; None where it is not inside."""
     return path[len(folder) + 1 :] if path == folder or path.startswith(folder + os.sep) else None
 
 
-def _written(event: str, arguments: tuple[Any, ...], path: str) -> bool:
-    if event != "open" or "__pycache__" in path or _below(path, sys.prefix) is not None:
+def _is_project_write(event: str, arguments: tuple[Any, ...], path: str) -> bool:
+    if event != "open" or "__pycache__" in path or _relative_to(path, sys.prefix) is not None:
         return False
     mode, flags = arguments[1], arguments[2]
     return (

@@ -17,8 +17,8 @@ import yaml
 
 from forecast import models
 from forecast.audit import Finding, rescored, runs
-from forecast.audit.changes import reordered
-from forecast.audit.sandbox import Project, Sandbox, go_on, isolated
+from forecast.audit.changes import reverse_order_of_test_errors
+from forecast.audit.sandbox import Project, Sandbox, continue_stages, run_isolated
 from forecast.backtest.backtest import fit_twice, load_engine
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.timeline import RefitSchedule
@@ -32,16 +32,16 @@ from forecast.forecaster import Budget, Fitted, Forecaster, Problem
 from forecast.system import files
 from forecast.system.errors import ModelFailure
 
-WITHHELD = "fit without the later rows"
-DETECTOR = "stored results computed again"
-ORIGINS = 3
-ORIGIN = ["unique_id", "output", "cutoff", "step"]
-CLOSE = 1e-5
+REFIT_DETECTOR = "fit without the later rows"
+STORED_DETECTOR = "stored results computed again"
+CUTOFFS_PER_BLOCK = 3
+FORECAST_KEYS = ["unique_id", "output", "cutoff", "step"]
+FORECAST_TOLERANCE = 1e-5
 """Of the spread of a forecast: batches of another size change its last digits."""
 
 
-def stored(
-    project: Project, whole: Panel, ends: dict[str, pd.Timestamp]
+def audit_stored_results(
+    project: Project, panel: Panel, ends: dict[str, pd.Timestamp]
 ) -> tuple[list[Finding], tuple[str, ...]]:
     """Findings, and notes on what could not be looked at; `whole` is what the stages make of the
     snapshot now.
@@ -68,56 +68,58 @@ def stored(
                 " to repeat it."
             ),
         )
-    found = [
-        *isolated(_of_the_models, base, project, whole),
-        *rescored.rescored(
-            base, whole, ends, list(load_tuning(project.paths.configs).seeds), DETECTOR
+    findings = [
+        *run_isolated(_audit_saved_models, base, project, panel),
+        *rescored.rescore(
+            base, panel, ends, list(load_tuning(project.paths.configs).seeds), STORED_DETECTOR
         ),
-        *rescored.kept_the_best(base, DETECTOR),
-        *rescored.intervals_again(base, whole, DETECTOR),
+        *rescored.check_best_kept(base, STORED_DETECTOR),
+        *rescored.check_intervals(base, panel, STORED_DETECTOR),
     ]
-    return found, ()
+    return findings, ()
 
 
-def _of_the_models(base: Sandbox, project: Project, whole: Panel) -> list[Finding]:
-    scaling = Problem.of(whole, splits.resolve(whole, project.settings.splits), ("train",)).scaling
-    found: list[Finding] = []
+def _audit_saved_models(base: Sandbox, project: Project, panel: Panel) -> list[Finding]:
+    scaling = Problem.of(panel, splits.resolve(panel, project.settings.splits), ("train",)).scaling
+    findings: list[Finding] = []
     for candidate, record in base.records().items():
         if record.has_failed:
             continue
-        found += _settings(record, base.tuned / f"{candidate}.json", base.trained / candidate)
+        findings += _compare_settings(
+            record, base.tuned / f"{candidate}.json", base.trained / candidate
+        )
         table = base.forecasts(candidate)
-        found += _averaged(candidate, record, table, base)
+        findings += _check_weighted_mean(candidate, record, table, base)
         for folder in sorted((base.trained / candidate).glob("seed-*")):
             forecaster = Forecaster.load(folder)
             name = f"{candidate}/{folder.name}"
             for uid in scaling.centre:
                 parts = [
-                    np.stack([one.centre[uid], one.scale[uid]])
-                    for one in (forecaster.scaling, scaling)
+                    np.stack([scaled_by.centre[uid], scaled_by.scale[uid]])
+                    for scaled_by in (forecaster.scaling, scaling)
                 ]
                 if not np.allclose(parts[0], parts[1], rtol=1e-9):
                     text = f"the scaling of {name} for series {uid} is not that of the train block"
-                    found.append(Finding("scaling", DETECTOR, name, text))
+                    findings.append(Finding("scaling", STORED_DETECTOR, name, text))
             seed = int(folder.name.removeprefix("seed-"))
-            own, newest = table[table["seed"] == seed], folder.with_name(f"newest-{seed}")
+            seed_rows, newest = table[table["seed"] == seed], folder.with_name(f"newest-{seed}")
             if record.refits:
-                own = _before_later_fits(own, record)
+                seed_rows = _rows_before_refits(seed_rows, record)
                 forecaster = Forecaster.load(newest if newest.exists() else folder)
-            found += _foretold(forecaster, own, whole, name)
-    return found
+            findings += _compare_forecasts(forecaster, seed_rows, panel, name)
+    return findings
 
 
-def _before_later_fits(table: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
+def _rows_before_refits(table: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
     """What a row that is fitted again forecasts in the test block with the fit that serves."""
     test = table[table["block"] == "test"]
     spec = models.spec(record.params, where="record.json: params")
     schedule = RefitSchedule.of_spec(spec, np.sort(table["cutoff"].unique()))
-    later = schedule.after(test["cutoff"].min())
-    return test[test["cutoff"] < later[0]] if later else test
+    later_moments = schedule.after(test["cutoff"].min())
+    return test[test["cutoff"] < later_moments[0]] if later_moments else test
 
 
-def turned(
+def run_with_reversed_test_errors(
     project: Project, base: Sandbox, folder: Path, *, models: tuple[str, ...] = ()
 ) -> Sandbox:
     """`base` once more from its finished fits on, whose order by test error is reversed
@@ -125,13 +127,15 @@ def turned(
     """
     shutil.copytree(base.paths.root, folder)
     sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
-    reordered(sandbox.paths.memo)
-    return go_on(
+    reverse_order_of_test_errors(sandbox.paths.memo)
+    return continue_stages(
         project, sandbox, ("train", "compare"), models, 1, "with the order of test errors reversed"
     )
 
 
-def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> list[Finding]:
+def refit_without_later_rows(
+    base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path
+) -> list[Finding]:
     """Every model of `base` fitted once more from rows that end with the validation block, at
     `end`: it must be the one that was saved, of its seed, with its curve. What is not there cannot
     be looked at, however late.
@@ -139,7 +143,7 @@ def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> 
     frame, paths = pd.read_parquet(base.prepared / "frame.parquet"), base.paths
     panel = from_frame(frame[frame["ds"] <= end], base.dataset, load_task(paths.task(base.dataset)))
     borders = splits.Borders.from_json(files.read_json(paths.borders(base.dataset)))
-    problem, found = Problem.of(panel, borders, ("train", "validation")), list[Finding]()
+    problem, findings = Problem.of(panel, borders, ("train", "validation")), list[Finding]()
     for name, record in base.records().items():
         spec = None if record.members else models.spec(record.params, where=f"record of {name}")
         if record.has_failed or spec is None or spec.needs_vintages:
@@ -156,13 +160,15 @@ def withheld(base: Sandbox, end: pd.Timestamp, budget: Budget, folder: Path) -> 
                     "skip" if spec.fitted_as == "ridge" else "training",
                     f"{name} needs later rows: {error}",
                 )
-                found.append(Finding(kind, WITHHELD, name, text))
+                findings.append(Finding(kind, REFIT_DETECTOR, name, text))
                 continue
-            found += _as_saved(fits, entry, base.trained / name, folder / f"{name}-{entry.seed}")
-    return found
+            findings += _compare_with_saved(
+                fits, entry, base.trained / name, folder / f"{name}-{entry.seed}"
+            )
+    return findings
 
 
-def at_full_budget(
+def audit_at_full_budget(
     project: Project, base: Sandbox, end: pd.Timestamp, folder: Path
 ) -> list[Finding]:
     """The same of the smallest network, tuned and trained in `folder` with all the steps and looks
@@ -179,57 +185,80 @@ def at_full_budget(
     if not sizes:
         return []
     shutil.copytree(base.paths.root, folder)
-    own, tuning = Sandbox(ProjectPaths.of(folder), base.dataset), load_tuning(project.paths.configs)
-    about = {"final_steps": tuning.final_steps, "evaluate_every": tuning.evaluate_every}
-    for name, change in (("tuning.yaml", about), ("models.yaml", {"rankings": ["architecture"]})):
-        path = own.paths.configs / name
+    sandbox, tuning = (
+        Sandbox(ProjectPaths.of(folder), base.dataset),
+        load_tuning(project.paths.configs),
+    )
+    tuning_change = {"final_steps": tuning.final_steps, "evaluate_every": tuning.evaluate_every}
+    for name, change in (
+        ("tuning.yaml", tuning_change),
+        ("models.yaml", {"rankings": ["architecture"]}),
+    ):
+        path = sandbox.paths.configs / name
         files.write_text(
             path, yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **change})
         )
     smallest = min(sizes, key=lambda name: sizes[name])
-    isolated(
-        go_on, project, own, ("tune", "train"), (smallest,), 1, "as they are, with all of its steps"
+    run_isolated(
+        continue_stages,
+        project,
+        sandbox,
+        ("tune", "train"),
+        (smallest,),
+        1,
+        "as they are, with all of its steps",
     )
-    found = isolated(
-        withheld, own, end, Budget(tuning.final_steps, tuning.evaluate_every), folder / "again"
+    findings = run_isolated(
+        refit_without_later_rows,
+        sandbox,
+        end,
+        Budget(tuning.final_steps, tuning.evaluate_every),
+        folder / "again",
     )
-    return [*rescored.kept_the_best(own, "validation losses of trials and steps"), *found]
+    return [*rescored.check_best_kept(sandbox, "validation losses of trials and steps"), *findings]
 
 
-def _as_saved(
+def _compare_with_saved(
     fits: tuple[Fitted, Fitted], entry: SeedFit, saved: Path, folder: Path
 ) -> Iterator[Finding]:
-    about = (
+    change_text = (
         f"{saved.name}, seed {entry.seed}, differs when it is fitted without the rows after"
         " validation"
     )
-    for fitted, kept in zip(fits, ("chosen", "seed"), strict=True):
-        twin = saved / f"{kept}-{entry.seed}"
-        if twin.exists():  # one that is not fitted again has no first fit beside it
-            fitted.forecaster.save(folder / kept)
-            for name in runs.unlike_parts(twin, folder / kept):
-                yield Finding(runs.PARTS[name], WITHHELD, saved.name, f"{name} of {about}")
+    for fitted, kind in zip(fits, ("chosen", "seed"), strict=True):
+        saved_fit = saved / f"{kind}-{entry.seed}"
+        if saved_fit.exists():  # one that is not fitted again has no first fit beside it
+            fitted.forecaster.save(folder / kind)
+            for name in runs.differing_files(saved_fit, folder / kind):
+                yield Finding(
+                    runs.FINDING_KIND_BY_FILE[name],
+                    REFIT_DETECTOR,
+                    saved.name,
+                    f"{name} of {change_text}",
+                )
     curve = files.json_number(fits[0].curve)
     if curve != files.json_number(entry.curve) or fits[0].steps_elsewhere != entry.steps_by_fold:
-        yield Finding("training", WITHHELD, saved.name, f"the validation curve of {about}")
+        yield Finding(
+            "training", REFIT_DETECTOR, saved.name, f"the validation curve of {change_text}"
+        )
 
 
-def _settings(record: RunRecord, study: Path, folder: Path) -> Iterator[Finding]:
+def _compare_settings(record: RunRecord, study: Path, folder: Path) -> Iterator[Finding]:
     """The settings told are those tuning found and those of the saved models."""
     name = folder.name
     best = (StudyRecord.read(study).best_params or {}) if study.exists() else {}
     if record.tuned != best:
         text = f"the record of {name} says it was tuned to {record.tuned}; its study found {best}"
-        yield Finding("stored", DETECTOR, name, text)
+        yield Finding("stored", STORED_DETECTOR, name, text)
     for path in sorted(folder.glob("seed-*/spec.json")):
         if files.read_json(path)["spec"] != record.params:
             text = (
                 f"the model saved in {name}/{path.parent.name} has other settings than its record"
             )
-            yield Finding("stored", DETECTOR, name, text)
+            yield Finding("stored", STORED_DETECTOR, name, text)
 
 
-def _averaged(
+def _check_weighted_mean(
     name: str, record: RunRecord, table: pd.DataFrame, base: Sandbox
 ) -> Iterator[Finding]:
     """Whether a combination's forecasts behind validation are the weighted means of its members'
@@ -241,61 +270,63 @@ def _averaged(
     means = {}
     for member in members:
         rows = base.forecasts(member)
-        later = rows[rows["block"] != "validation"]
-        means[member] = later.groupby(ORIGIN, sort=True)["y_hat"].mean()
-    wanted = 0 * next(iter(means.values()))
-    cutoffs = wanted.index.get_level_values("cutoff")
+        later_rows = rows[rows["block"] != "validation"]
+        means[member] = later_rows.groupby(FORECAST_KEYS, sort=True)["y_hat"].mean()
+    expected = 0 * next(iter(means.values()))
+    cutoffs = expected.index.get_level_values("cutoff")
     for number, dated in enumerate(record.weights):
         mean = sum(weight * means[member] for member, weight in dated.weights.items())
         is_earlier = (cutoffs < dated.learnt_until) & (number > 0)
-        wanted = wanted.where(is_earlier, mean)
-    kept = table[table["block"] != "validation"].set_index(ORIGIN)["y_hat"].sort_index()
-    if not (kept.index.equals(wanted.index) and np.allclose(kept, wanted, rtol=1e-9)):
+        expected = expected.where(is_earlier, mean)
+    kept = table[table["block"] != "validation"].set_index(FORECAST_KEYS)["y_hat"].sort_index()
+    if not (kept.index.equals(expected.index) and np.allclose(kept, expected, rtol=1e-9)):
         text = f"the forecasts kept of {name} are not the weighted mean of its members' forecasts"
-        yield Finding("stored", DETECTOR, name, text)
+        yield Finding("stored", STORED_DETECTOR, name, text)
     test_start = table.loc[table["block"] == "test", "cutoff"].min()
     serving = {member.candidate: member.weight for member in record.members}
     if serving != newest_weights(record.weights, test_start).weights:
         text = (
             f"the weights that serve in {name} are not the last ones learnt before the test block"
         )
-        yield Finding("stored", DETECTOR, name, text)
+        yield Finding("stored", STORED_DETECTOR, name, text)
 
 
-def _foretold(
-    forecaster: Forecaster, table: pd.DataFrame, whole: Panel, name: str
+def _compare_forecasts(
+    forecaster: Forecaster, table: pd.DataFrame, panel: Panel, name: str
 ) -> Iterator[Finding]:
     """At a few origins of every later block the saved model forecasts what stands in the table of
     one seed.
     """
-    for series in whole.series:
-        mine = table[table["unique_id"] == series.unique_id]
+    for series in panel.series:
+        series_rows = table[table["unique_id"] == series.unique_id]
         # of the model before it was fitted on that block too
-        mine = mine[mine["block"] != "validation"]
-        if mine.empty:
+        series_rows = series_rows[series_rows["block"] != "validation"]
+        if series_rows.empty:
             continue
-        ordered = (np.sort(rows["cutoff"].unique()) for _, rows in mine.groupby("block"))
+        cutoffs_of_blocks = (
+            np.sort(rows["cutoff"].unique()) for _, rows in series_rows.groupby("block")
+        )
         # the first, the last and some between
-        some = [
-            o[np.unique(np.linspace(0, len(o) - 1, min(ORIGINS, len(o))).astype(int))]
-            for o in ordered
+        cutoffs_by_block = [
+            o[np.unique(np.linspace(0, len(o) - 1, min(CUTOFFS_PER_BLOCK, len(o))).astype(int))]
+            for o in cutoffs_of_blocks
         ]
-        cutoffs = np.sort(np.concatenate(some))
+        cutoffs = np.sort(np.concatenate(cutoffs_by_block))
         rows = np.searchsorted(series.ds, cutoffs)
-        made = forecaster.predict(whole, {series.unique_id: rows})[series.unique_id]
-        kept = mine[mine["cutoff"].isin(cutoffs)].assign(
-            order=lambda t: t["output"].map(whole.task.targets.index)
+        new_forecasts = forecaster.predict(panel, {series.unique_id: rows})[series.unique_id]
+        stored_rows = series_rows[series_rows["cutoff"].isin(cutoffs)].assign(
+            order=lambda t: t["output"].map(panel.task.targets.index)
         )
-        told, wanted = (
-            kept.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy(),
-            made.ravel(),
+        stored_values, new_values = (
+            stored_rows.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy(),
+            new_forecasts.ravel(),
         )
-        spread = float(np.nanstd(series.values[:, : whole.outputs])) or 1.0
-        if len(told) != len(wanted) or not np.allclose(
-            told, wanted, rtol=CLOSE, atol=CLOSE * spread
+        spread = float(np.nanstd(series.values[:, : panel.outputs])) or 1.0
+        if len(stored_values) != len(new_values) or not np.allclose(
+            stored_values, new_values, rtol=FORECAST_TOLERANCE, atol=FORECAST_TOLERANCE * spread
         ):
             text = (
                 f"the forecasts kept of {name} for series {series.unique_id} are not those of the"
                 " saved model"
             )
-            yield Finding("stored", DETECTOR, name, text)
+            yield Finding("stored", STORED_DETECTOR, name, text)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.audit.changes import block_ends, known_at, mirrored, shaken, shrunk, thinned
+from forecast.audit.changes import block_ends, mirror, shake, shrink, thin_out, times_known
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data.calendars import Calendar, ended
 from tests.support.example_data import dataset
@@ -16,7 +16,7 @@ FRAME = pd.DataFrame({"unique_id": "a", "ds": DAYS, "y": np.arange(20.0) ** 2})
 MOMENT = DAYS[11]
 
 
-@pytest.mark.parametrize("change", [shaken, mirrored, shrunk, thinned])
+@pytest.mark.parametrize("change", [shake, mirror, shrink, thin_out])
 def test_rows_up_to_the_moment_stay_and_later_ones_change(change) -> None:
     changed = change(FRAME, MOMENT).set_index("ds")["y"]
     before, after = (
@@ -28,8 +28,8 @@ def test_rows_up_to_the_moment_stay_and_later_ones_change(change) -> None:
 
 
 def test_a_tenth_is_a_jump_and_thinned_rows_are_missing() -> None:
-    assert shrunk(FRAME, MOMENT)["y"].iloc[12] == pytest.approx(0.1 * 19**2)
-    assert set(DAYS) - set(thinned(FRAME, MOMENT)["ds"]) == {DAYS[13], DAYS[15], DAYS[16]}
+    assert shrink(FRAME, MOMENT)["y"].iloc[12] == pytest.approx(0.1 * 19**2)
+    assert set(DAYS) - set(thin_out(FRAME, MOMENT)["ds"]) == {DAYS[13], DAYS[15], DAYS[16]}
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_a_tenth_is_a_jump_and_thinned_rows_are_missing() -> None:
 )
 def test_what_the_audit_takes_for_known_is_what_the_project_does(calendar: Calendar) -> None:
     times = pd.bdate_range("2023-06-30", "2023-07-10")
-    assert (known_at(calendar, times) == ended(calendar, times)).all()
+    assert (times_known(calendar, times) == ended(calendar, times)).all()
 
 
 def test_a_moment_inside_a_day_of_an_exchange_is_known_at_the_end_of_a_day() -> None:
     moment = pd.Timestamp("2023-06-30 23:59:59.999")
-    assert known_at(SessionCalendar(kind="sessions", exchange="XNYS"), [moment])[
+    assert times_known(SessionCalendar(kind="sessions", exchange="XNYS"), [moment])[
         0
     ] == moment + pd.Timedelta("1D")
 

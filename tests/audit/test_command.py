@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from forecast.audit import KINDS, Audit, Finding, ordered
+from forecast.audit import KINDS, Audit, Finding, order_findings
 from forecast.audit.__main__ import main
 from forecast.cli import app
 from tests.support import small_project
@@ -64,7 +64,7 @@ def test_causes_stand_before_effects_and_equal_findings_are_counted() -> None:
         Finding("scaling", "nudge", "ridge", "the scaling of ridge"),
         Finding("scaling", "nudge", "lstm", "the scaling of lstm"),
     ]
-    audited = Audit("wave", ordered(found), {"candidates": 2})
+    audited = Audit("wave", order_findings(found), {"candidates": 2})
     lines = audited.lines()
     assert lines[0] == f"wave: LEAK: {KINDS['scaling']}; with it: {KINDS['forecast']}."
     assert "(ridge and 1 more), caught by nudge" in lines[1] and len(audited.findings) == 2

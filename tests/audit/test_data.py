@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from forecast.audit.changes import block_ends
-from forecast.audit.data import alike, columns, history
+from forecast.audit.data import check_columns, check_history, find_copied_stretches
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots
@@ -32,7 +32,7 @@ def panel(frame: pd.DataFrame) -> Panel:
 def told(x: Callable[[pd.Series], pd.Series]) -> list[str]:
     """The detectors that name the column x made of the target."""
     frame = wave()
-    return [finding.detector for finding in columns(panel(frame.assign(x=x(frame["y"]))))]
+    return [finding.detector for finding in check_columns(panel(frame.assign(x=x(frame["y"]))))]
 
 
 CLASSES, REGRESSION = "classes against later changes", "regression on later values"
@@ -72,7 +72,9 @@ def test_test_rows_are_found_in_train_whatever_their_level_and_scale(
     frame.loc[20:59, "y"] = (
         scale * frame.loc[270:309, "y"].to_numpy() + level + rng.normal(0, noise, 40)
     )
-    (found,) = alike(panel(frame), block_ends(frame.assign(unique_id="wave"), SETTINGS))
+    (found,) = find_copied_stretches(
+        panel(frame), block_ends(frame.assign(unique_id="wave"), SETTINGS)
+    )
     assert found.kind == "repeated" and "times as closely" in found.text
 
 
@@ -82,7 +84,9 @@ def test_a_season_and_chance_are_no_copies(seed: int) -> None:
     walk = frame.assign(y=np.random.default_rng(seed).normal(0, 1, len(frame)).cumsum())
     flat = frame.assign(y=np.sin(2 * np.pi * np.arange(len(frame)) / 7))
     for one in (frame, walk, flat):
-        assert not list(alike(panel(one), block_ends(one.assign(unique_id="wave"), SETTINGS)))
+        assert not list(
+            find_copied_stretches(panel(one), block_ends(one.assign(unique_id="wave"), SETTINGS))
+        )
 
 
 def test_a_snapshot_whose_record_is_damaged_is_named_for_that_alone(tmp_path: Path) -> None:
@@ -97,7 +101,7 @@ def test_a_snapshot_whose_record_is_damaged_is_named_for_that_alone(tmp_path: Pa
     project: Any = SimpleNamespace(
         paths=ProjectPaths.of(tmp_path), dataset="wave", frame=frame, settings=SETTINGS
     )
-    assert [finding.detector for finding in history(project)] == ["comparison of snapshots"]
+    assert [finding.detector for finding in check_history(project)] == ["comparison of snapshots"]
     (tmp_path / old.snapshot).with_suffix(".json").write_text("{")
-    (found,) = history(project)
+    (found,) = check_history(project)
     assert found.detector == "digest of the snapshot" and "cannot be read" in found.text

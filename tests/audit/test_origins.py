@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from forecast import models
-from forecast.audit.origins import _unlike_at
+from forecast.audit.origins import _count_differences
 from forecast.data.panel import Panel
 from forecast.forecaster import Budget, Problem, fit
 from tests.support import problems
@@ -50,7 +50,7 @@ def test_an_honest_forecast_stays_before_any_moment_and_moves_after_it(
     spec = models.spec({"family": family}, where="test")
     forecaster = fit(problem, spec=spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
     other = changed(problem.panel, moment)
-    assert _unlike_at(forecaster, problem.panel, other, moment, TRAIN_END) == (0, True)
+    assert _count_differences(forecaster, problem.panel, other, moment, TRAIN_END) == (0, True)
 
 
 def test_a_forecast_that_does_not_follow_the_rows_is_told_from_one_that_does(
@@ -59,5 +59,8 @@ def test_a_forecast_that_does_not_follow_the_rows_is_told_from_one_that_does(
     spec = models.spec({"family": "naive"}, where="test")
     forecaster = fit(problem, spec=spec, skip=None, seed=0, budget=Budget(0, 1)).forecaster
     same = problem.panel
-    assert _unlike_at(forecaster, same, same, DAYS[150], TRAIN_END) == (0, False)
-    assert _unlike_at(forecaster, same, changed(same, DAYS[149]), DAYS[150], TRAIN_END) == (1, True)
+    assert _count_differences(forecaster, same, same, DAYS[150], TRAIN_END) == (0, False)
+    assert _count_differences(forecaster, same, changed(same, DAYS[149]), DAYS[150], TRAIN_END) == (
+        1,
+        True,
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from forecast.audit.sandbox import Project, file_access, isolated, run
+from forecast.audit.sandbox import Project, record_file_access, run_isolated, run_stages
 from forecast.system import workers
 from forecast.system.errors import InputError
 from forecast.system.work import WorkItem
@@ -32,8 +32,8 @@ def refuse() -> None:
 
 def test_what_one_run_remembers_no_other_one_knows() -> None:
     assert (
-        isolated(remember, "one") == ["one"]
-        and isolated(remember, "two") == ["two"]
+        run_isolated(remember, "one") == ["one"]
+        and run_isolated(remember, "two") == ["two"]
         and not REMEMBERED
     )
 
@@ -50,13 +50,13 @@ def with_workers_twice() -> list[int]:
 
 def test_workers_of_a_run_end_with_it_and_are_not_waited_for() -> None:
     begun = time.monotonic()
-    assert isolated(with_workers) == isolated(with_workers) == [0, 1, 2]
+    assert run_isolated(with_workers) == run_isolated(with_workers) == [0, 1, 2]
     assert time.monotonic() - begun < 120  # joblib's idle workers go on for 300 s
 
 
 def test_a_run_does_not_wait_for_workers_of_the_process_that_starts_it() -> None:
     """A forked process has the pool of its parent, without the thread that serves it."""
-    assert with_workers() == isolated(with_workers) == with_workers() == [0, 1, 2]
+    assert with_workers() == run_isolated(with_workers) == with_workers() == [0, 1, 2]
 
 
 def blas_threads() -> set[int]:
@@ -68,7 +68,7 @@ def blas_threads() -> set[int]:
 def test_a_fit_that_is_repeated_alone_sums_up_on_one_thread_as_every_task_does() -> None:
     """On several the last digits differ, and the audit takes that for a fit that saw later rows."""
     with threadpool_limits(2):
-        assert isolated(blas_threads) == {1}
+        assert run_isolated(blas_threads) == {1}
 
 
 def test_a_run_with_workers_leaves_no_folder_of_theirs_and_no_word_of_one(tmp_path: Path) -> None:
@@ -88,13 +88,13 @@ def test_a_run_with_one_job_notes_what_it_does_whatever_cluster_there_is(
     project = Project.of(small_project.write_real(tmp_path / "project", models=()), "wave")
     monkeypatch.setenv("FORECAST_CLUSTER", "tcp://127.0.0.1:9")  # nobody answers there
     monkeypatch.syspath_prepend(str(project.paths.root))
-    alone = isolated(
-        run, project, project.frame, tmp_path / "alone", stages=("fetch", "prepare", "train")
+    alone = run_isolated(
+        run_stages, project, project.frame, tmp_path / "alone", stages=("fetch", "prepare", "train")
     )
-    assert "train" in {asked.stage for asked in alone.asked}
+    assert "train" in {asked.stage for asked in alone.target_requests}
     with pytest.raises(InputError, match="No scheduler answers"):
-        isolated(
-            run,
+        run_isolated(
+            run_stages,
             project,
             project.frame,
             tmp_path / "there",
@@ -105,7 +105,7 @@ def test_a_run_with_one_job_notes_what_it_does_whatever_cluster_there_is(
 
 def test_an_error_comes_back_as_it_was() -> None:
     with pytest.raises(InputError, match="not this"):
-        isolated(refuse)
+        run_isolated(refuse)
 
 
 def test_reads_of_the_projects_data_and_writes_into_it_are_heard(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_reads_of_the_projects_data_and_writes_into_it_are_heard(tmp_path: Path)
     own.mkdir(parents=True)
     (tmp_path / "configs.yaml").write_text("")
     kept.write_text("1")
-    with file_access(tmp_path, own) as opened:
+    with record_file_access(tmp_path, own) as opened:
         (own / "mine").write_text("heard is what is not the run's own")
         (tmp_path / "configs.yaml").read_text()
         Path(__file__).read_text()

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.audit.changes import nudged, shaken
-from forecast.audit.sandbox import Project, run
+from forecast.audit.changes import nudge, shake
+from forecast.audit.sandbox import Project, run_stages
 from forecast.config.datasets import load_dataset
 from forecast.data.ingest import fetch_new
 from tests.support.example_data import write_project
@@ -41,23 +41,25 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
     project = Project.of(tmp_path, "rome")
     frames = []
     for number, moment in enumerate((None, MOMENT)):
-        change = None if moment is None else shaken
+        change = None if moment is None else shake
         folder = tmp_path / f"sandbox-{number}"
-        made = run(
+        made = run_stages(
             project, project.frame, folder, after=moment, change=change, stages=("fetch", "prepare")
         )
         frames.append(
             pd.read_parquet(made.prepared / "frame.parquet").set_index("ds")[["said_1", "said_24"]]
         )
-    nudge = run(
+    nudged = run_stages(
         project,
         project.frame,
         tmp_path / "nudged",
         after=MOMENT,
-        change=nudged,
+        change=nudge,
         stages=("fetch", "prepare"),
     )
-    moved = pd.read_parquet(nudge.prepared / "frame.parquet").set_index("ds")[["said_1", "said_24"]]
+    moved = pd.read_parquet(nudged.prepared / "frame.parquet").set_index("ds")[
+        ["said_1", "said_24"]
+    ]
     as_it_is, changed = frames
     # a choice between two losses must not turn
     np.testing.assert_allclose(moved, as_it_is, rtol=1e-6)

@@ -18,7 +18,7 @@ import yaml
 from forecast.audit import rescored
 from forecast.audit.changes import block_ends
 from forecast.audit.sandbox import Project
-from forecast.audit.stored import stored
+from forecast.audit.stored import audit_stored_results
 from forecast.data.panel import from_frame
 from forecast.data.records import RunRecord
 from forecast.system import files
@@ -62,7 +62,7 @@ def found_in(root: Path) -> tuple[set[str], tuple[str, ...]]:
     project = Project.of(root, "wave")
     frame = pd.read_parquet(root / "data" / "prepared" / "wave" / "frame.parquet")
     whole = from_frame(frame, "wave", project.settings.task)
-    found, notes = stored(project, whole, block_ends(project.frame, project.settings))
+    found, notes = audit_stored_results(project, whole, block_ends(project.frame, project.settings))
     return {finding.kind for finding in found}, notes
 
 
@@ -259,7 +259,7 @@ class Judged:
             errors = np.full((5, 2), error)
             one = rescored.Errors((0,), errors[None], errors, np.arange(5))
             held[name, "baseline" if kind == "baseline" else "shipped"] = {"a": one}
-        return len(list(rescored._choice(self, held, "test")))
+        return len(list(rescored._check_choice(self, held, "test")))
 
 
 @pytest.mark.parametrize("key", ["preferred", "simpler"])

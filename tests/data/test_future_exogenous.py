@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.audit.changes import shaken, thinned, with_plans
+from forecast.audit.changes import restore_plans, shake, thin_out
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.data import panel, preparation, quality, snapshots, sources, splits, vintages
@@ -189,15 +189,15 @@ def test_the_audit_leaves_plans_over_the_horizon_and_changes_what_lies_behind() 
     moment = raw["ds"].iloc[700]
     end = moment + pd.Timedelta(HORIZON, "h")
     before, plans = prepared(raw, settings).series[0].values[:701], raw.set_index("ds")["holiday"]
-    for change in (shaken, thinned):
-        changed = with_plans(change(observed(raw, settings), moment), raw, settings, moment)
+    for change in (shake, thin_out):
+        changed = restore_plans(change(observed(raw, settings), moment), raw, settings, moment)
         assert changed.set_index("ds")["holiday"].loc[:end].equals(plans.loc[:end])
         assert (
             not changed.set_index("ds")["holiday"]
             .loc[end + pd.Timedelta(1, "h") :]
             .equals(plans.loc[end:][1:])
         )
-    shaken_rows = with_plans(shaken(observed(raw, settings), moment), raw, settings, moment)
+    shaken_rows = restore_plans(shake(observed(raw, settings), moment), raw, settings, moment)
     np.testing.assert_array_equal(prepared(shaken_rows, settings).series[0].values[:701], before)
 
 
