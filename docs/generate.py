@@ -20,11 +20,13 @@ from bench import page as measured
 from forecast.cli import app
 from forecast.config.datasets import load_datasets
 from forecast.config.experiment import load_models
-from forecast.data.results import RANKING_TITLES
+from forecast.config.paths import ProjectPaths
+from forecast.data.comparison_records import Verdicts
+from forecast.data.results import RANKING_TITLES, Results
 from forecast.models import catalogue
 from forecast.report import text
 from forecast.report.leaderboard import HEADS, NUMBERS, lines
-from forecast.system.files import read_json, write_text
+from forecast.system.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCES = ("ridge", "seasonal_naive", "naive")
@@ -75,7 +77,7 @@ def _first(docstring: str) -> str:
     return sentence[0].lower() + sentence[1:]
 
 
-def results(board: pd.DataFrame, verdicts: Mapping[str, Mapping[str, Any]]) -> str:
+def results(board: pd.DataFrame, verdicts: Mapping[str, Verdicts]) -> str:
     """Per dataset a sentence and, per ranking, the chosen and the best model, the references and
     the tied set.
     """
@@ -91,7 +93,7 @@ def results(board: pd.DataFrame, verdicts: Mapping[str, Mapping[str, Any]]) -> s
     for dataset, verdict in verdicts.items():
         rows = own[dataset]
         for ranking, title in RANKING_TITLES.items():
-            table = lines(rows, ranking, dict(verdict))
+            table = lines(rows, ranking, verdict)
             parts.append(
                 "\n".join(
                     [f"    {dataset}, {title}", *_shown(table, rows, _tied(verdict, ranking))]
@@ -100,12 +102,12 @@ def results(board: pd.DataFrame, verdicts: Mapping[str, Mapping[str, Any]]) -> s
     return "\n\n".join(parts)
 
 
-def finding(dataset: str, rows: list[dict[str, Any]], verdict: Mapping[str, Any]) -> str:
+def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
     """One sentence on the first ranking: what was chosen, beside naive and beside its own skip."""
     words = {
-        (t["family"], t["model"]): t["word"]
-        for t in verdict["tests"]
-        if t["ranking"] in ("shipped", "baseline")
+        (test.family, test.model): test.word
+        for test in verdict.tests
+        if test.ranking in ("shipped", "baseline")
     }
     scored = {
         row["model"]: row
@@ -118,7 +120,7 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Mapping[str, Any]
             f"**{dataset}**: as shipped, no model is told apart from repeating the last value. The"
             f" lowest error, of `{best['model']}`, is {text.percent(best['skill'])} below it."
         )
-    chosen = scored[verdict["chosen"]["shipped"]]
+    chosen = scored[verdict.chosen["shipped"]]
     share = 1 - chosen["mase"] / scored["ridge"]["mase"]
     about = _about_skips([word for (family, _), word in words.items() if family == "skip"])
     return (
@@ -137,9 +139,9 @@ def _about_skips(words: list[str]) -> str:
     return f"{better} of {len(words)} networks {verb} better than the linear model that {those} on."
 
 
-def _tied(verdict: Mapping[str, Any], ranking: str) -> list[str]:
-    chosen = verdict.get("chosen", {}).get(ranking)
-    return [name for name in verdict.get("tied", {}).get(ranking, []) if name != chosen]
+def _tied(verdict: Verdicts, ranking: str) -> list[str]:
+    chosen = verdict.chosen.get(ranking)
+    return [name for name in verdict.tied.get(ranking, ()) if name != chosen]
 
 
 def _shown(table: list[tuple[str, ...]], rows: list[dict[str, Any]], tied: list[str]) -> list[str]:
@@ -190,15 +192,13 @@ def _wrapped(sentence: str, width: int, indent: str = "") -> list[str]:
     )
 
 
-def verdicts_of(root: Path) -> dict[str, dict[str, Any]]:
-    """Per dataset of the last whole run its verdicts.json; empty where one is missing."""
+def verdicts_of(root: Path) -> dict[str, Verdicts]:
+    """Per dataset of the last whole run its verdicts; empty where some are missing."""
     names = load_datasets(root / "configs").run
-    paths = {name: root / "data" / "compared" / name / "verdicts.json" for name in names}
-    return (
-        {n: read_json(p) for n, p in paths.items()}
-        if all(p.exists() for p in paths.values())
-        else {}
-    )
+    results = {name: Results(ProjectPaths.of(root), name) for name in names}
+    if not all(of_dataset.compared for of_dataset in results.values()):
+        return {}
+    return {name: of_dataset.verdicts for name, of_dataset in results.items()}
 
 
 def replaced(page: str, name: str, part: str) -> str:

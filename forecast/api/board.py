@@ -28,8 +28,9 @@ from forecast.api.stages import (
 )
 from forecast.backtest.candidates import REFERENCES
 from forecast.comparison import metrics
-from forecast.comparison.comparing import compared, write_compared
+from forecast.comparison.comparing import compare_candidates, write_comparison
 from forecast.config.experiment import COMBINATION, Tuning, load_evaluation
+from forecast.data.comparison_records import TestFamily
 from forecast.data.results import MEAN, read_costs
 from forecast.models import spec
 from forecast.report import page
@@ -90,9 +91,10 @@ class Board:
         metric_names = [metric.name for metric in metrics.METRICS]
         table = rows[["model", "status", *metric_names, "n_params", "n_origins"]]
         table = table.assign(chosen=rows["model"] == self.chosen)
-        for family in ("naive", "skip"):
+        families: tuple[TestFamily, ...] = ("naive", "skip")
+        for family in families:
             tests = self._results.tests(RANKING, family)
-            words = [str(tests.get(model, {}).get("word", "")) for model in rows["model"]]
+            words = [tests[m].word if m in tests else "" for m in rows["model"]]
             table[f"vs_{family}"] = words
         return table.reset_index(drop=True)
 
@@ -104,7 +106,7 @@ class Board:
     @property
     def verdicts(self) -> tuple[str, ...]:
         """What the tests say, and what a reader must not miss, in sentences."""
-        return (*self._results.verdicts["sentences"], *self._results.verdicts["warnings"])
+        return (*self._results.verdicts.sentences, *self._results.verdicts.warnings)
 
     def forecasts(self, model: str, *, levels: float | Sequence[float] = ()) -> pd.DataFrame:
         """`unique_id, ds, cutoff, y, <model>, …` of every origin of the test block, as of
@@ -243,8 +245,10 @@ def _compare(results: FrameResults, budget: Tuning) -> None:
     """Stage `compare` on the results of the others, with the packaged evaluation settings."""
     evaluation = load_evaluation(packaged() / "configs")
     prepared, task = results.prepared, results.settings.task
-    tables = compared(results, prepared.frame, task, prepared.borders, evaluation, budget)
-    write_compared(results.paths.compared(NAME), tables)
+    comparison = compare_candidates(
+        results, prepared.frame, task, prepared.borders, evaluation, budget
+    )
+    write_comparison(results.paths.compared(NAME), comparison)
 
 
 def _n_test_steps(dataset: FrameDataset) -> int:

@@ -317,7 +317,7 @@ def _check_choice(
     or, where the comparison says that it preferred another, of the baselines or of the combinations
     with learnt weights instead of all, of the combinations instead of single rows.
     """
-    chosen, scale = base.verdict("chosen"), _scale_by_series(base.table("by_series.parquet"))
+    chosen, scale = base.verdicts.chosen, _scale_by_series(base.table("by_series.parquet"))
     losses = {
         row: _validation_loss(errors, scale)
         for row, errors in validation_errors.items()
@@ -330,7 +330,6 @@ def _check_choice(
         if record.kind == Combination.kind
     }
     learnt = {name for name, rule in rules.items() if Combination(**rule).is_learnt}
-    preferred = base.verdict("preferred") or base.verdict("simpler") or {}
     for ranking, model in chosen.items():
         losses_in_ranking = {
             m: loss
@@ -338,9 +337,10 @@ def _check_choice(
             if r in (ranking, "baseline") and np.isfinite(loss)
         }
         best = min(losses_in_ranking, key=lambda name: losses_in_ranking[name], default=model)
-        preference = preferred.get(ranking, {})
-        if preference.get("instead_of") == best and (model in rules or best not in baselines):
-            combined = learnt if preference.get("because") == LEARNT else set(rules)
+        preference = base.verdicts.preferred.get(ranking)
+        may_replace = model in rules or best not in baselines
+        if preference is not None and preference.instead_of == best and may_replace:
+            combined = learnt if preference.because == LEARNT else set(rules)
             group = combined if model in combined and best not in combined else baselines
             losses_in_ranking = {m: loss for m, loss in losses_in_ranking.items() if m in group}
             best = min(losses_in_ranking, key=lambda name: losses_in_ranking[name], default=model)

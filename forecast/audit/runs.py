@@ -68,7 +68,7 @@ def compare_choices(
         for kind, select_part, description in record_parts:
             if name not in other_records or select_part(record) != select_part(other_records[name]):
                 yield Finding(kind, detector, name, f"{description.format(name)} {change_text}")
-    base_choice, other_choice = (s.verdict("chosen") for s in (base, other))
+    base_choice, other_choice = (s.verdicts.chosen for s in (base, other))
     if base_choice != other_choice:
         yield Finding(
             "choice",

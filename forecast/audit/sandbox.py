@@ -33,6 +33,7 @@ from forecast.config.experiment import load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots, vintages
 from forecast.data.columns import observed, other_datasets
+from forecast.data.comparison_records import Verdicts
 from forecast.data.records import RunRecord, read_run_records
 from forecast.models.problem import Purpose, record_with
 from forecast.networks import layers
@@ -141,10 +142,11 @@ class Sandbox:
             return pd.read_parquet(path)
         return pd.read_csv(path, dtype={"seed": str, "series": str, "model": str})
 
-    def verdict(self, name: str) -> Any:
-        """An entry of verdicts.json; empty where there is none."""
+    @property
+    def verdicts(self) -> Verdicts:
+        """What the stage compare decided; empty where it has not run."""
         path = self.compared / "verdicts.json"
-        return files.read_json(path).get(name) or {} if path.exists() else {}
+        return Verdicts.read(path) if path.exists() else Verdicts()
 
 
 def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) -> list[str]:

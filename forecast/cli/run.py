@@ -31,6 +31,7 @@ from forecast.system.processes import stop_on_signals
 from forecast.system.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs, duration
 
 if TYPE_CHECKING:
+    from forecast.data.comparison_records import PairedTest
     from forecast.data.results import Results, Row
 
 WRITTEN = ("data", "reports", "narrowed", ".forecast/memo", ".forecast/studies", ".forecast/cost")
@@ -301,7 +302,7 @@ def titles() -> dict[str, str]:
 
 
 def _on(results: Results, a: str, b: str, rows: list[Row]) -> list[dict[str, Any]]:
-    tests = results.verdicts["tests"] if results.compared else []
+    tests = results.verdicts.tests if results.compared else ()
     found = []
     for ranking in titles():
         row_a, row_b = _row(rows, a, ranking), _row(rows, b, ranking)
@@ -332,17 +333,20 @@ def _row(rows: list[Row], model: str, ranking: str) -> Row | None:
     return next((row for seed in ("mean", "0") for row in known if row["seed"] == seed), None)
 
 
-def _sentences(tests: list[dict[str, Any]], a: str, b: str, ranking: str) -> list[str]:
-    found = []
+def _sentences(tests: Sequence[PairedTest], a: str, b: str, ranking: str) -> list[str]:
+    """The tests of one pair in words."""
+    sentences = []
     for test in tests:
-        pair = (test["model"], test["against"])
-        if pair in ((a, b), (b, a)) and test.get("ranking") in (ranking, None, "baseline"):
-            change, p = test["relative_difference"], test.get("p_holm")
-            said = [] if change is None else [f"{change:+.1%}"]
-            said += [] if p is None else [f"p {p:.3g} after Holm among {FAMILIES[test['family']]}"]
-            about = f" ({', '.join(said)})" if said else ""
-            found.append(f"{pair[0]} against {pair[1]}: {test['word']}{about}.")
-    return found or ["This pair was not tested: a difference of the means alone says little."]
+        if {test.model, test.against} != {a, b} or test.ranking not in (ranking, "baseline"):
+            continue
+        numbers = []
+        if test.relative_difference is not None:
+            numbers.append(f"{test.relative_difference:+.1%}")
+        if test.p_holm is not None:
+            numbers.append(f"p {test.p_holm:.3g} after Holm among {FAMILIES[test.family]}")
+        size = f" ({', '.join(numbers)})" if numbers else ""
+        sentences.append(f"{test.model} against {test.against}: {test.word}{size}.")
+    return sentences or ["This pair was not tested: a difference of the means alone says little."]
 
 
 def _require(name: str, known: set[str], what: str) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +14,7 @@ from scipy import special
 from forecast.comparison import metrics
 from forecast.comparison.longrun import Array, dependence, mean_error
 from forecast.comparison.paired_tests import MINIMUM
+from forecast.data.comparison_records import ResidualStatistics
 from forecast.forecaster.intervals import RAW, SCALES
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -25,8 +25,8 @@ GAIN = 0.05  # more than this below naive's MAE is not believed of daily closes
 # 0.95^10 = 40 %).
 ALARM_LEVEL = 0.001
 LAGS = 10
-MOST = 48
-LEAST = 30
+MAX_LAGS = 48
+MIN_RESIDUALS = 30
 """Fewest residuals of a diagnosis."""
 BAND = 1.96
 
@@ -149,10 +149,6 @@ class LjungBox:
     band: Array
     p_robust: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Six significant digits; what does not exist is null."""
-        return dict(files.six_digits(vars(self)))
-
 
 def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
     """Are one-step residuals (n,) free of autocorrelation up to `lags`? (Ljung & Box 1978)
@@ -181,7 +177,7 @@ def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
     return LjungBox(statistic, p, lags, n, correlation, BAND * np.sqrt(variance), p_robust)
 
 
-def one_step(
+def diagnose_residuals(
     y: ArrayLike,
     y_hat: ArrayLike,
     *,
@@ -189,26 +185,27 @@ def one_step(
     season_length: int,
     step_size: int,
     lags: int = LAGS,
-) -> dict[str, Any] | None:
-    """The one-step residuals (n,) of one series, `step_size` steps apart, as plain numbers; None
-    with too few of them.
+) -> ResidualStatistics | None:
+    """Statistics of the one-step residuals (n,) of one series, `step_size` steps apart; None with
+    too few of them.
 
     In the units that the target was modelled in, so that prices give errors of returns. `mean` is
     their mean with its standard error of independent values; lags count residuals, at least two
     seasons of them (Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.4), at most a
-    fifth of what there is.
+    fifth of what there is. Numbers have six significant digits.
     """
-    undo, _ = SCALES.get(transform, RAW)
-    residuals = np.asarray(undo(np.asarray(y, float)) - undo(np.asarray(y_hat, float)))
+    to_model_units, _ = SCALES.get(transform, RAW)
+    actual = to_model_units(np.asarray(y, float))
+    forecast = to_model_units(np.asarray(y_hat, float))
+    residuals = np.asarray(actual - forecast)
     known = residuals[np.isfinite(residuals)]
     seasons = 2 * math.ceil(season_length / step_size) if season_length > 1 else 0
-    wanted = min(max(lags, seasons), MOST, len(known) // 5)
-    if wanted < 1 or len(known) < LEAST:
+    n_lags = min(max(lags, seasons), MAX_LAGS, len(known) // 5)
+    if n_lags < 1 or len(known) < MIN_RESIDUALS:
         return None
-    found = ljung_box(residuals, lags=wanted).to_json()
-    error = float(known.std(ddof=1)) / math.sqrt(len(known))
-    return {
-        **found,
-        "spacing": step_size,
-        **files.six_digits({"mean": float(known.mean()), "mean_error": error}),
+    numbers = {
+        **vars(ljung_box(residuals, lags=n_lags)),
+        "mean": float(known.mean()),
+        "mean_error": float(known.std(ddof=1)) / math.sqrt(len(known)),
     }
+    return ResidualStatistics(**files.six_digits(numbers), spacing=step_size)

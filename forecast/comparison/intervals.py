@@ -25,6 +25,7 @@ from forecast.comparison.metrics import coverage_by_step
 from forecast.comparison.scores import Cube, Scored
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
+from forecast.data.comparison_records import CandidateLabel, RefusedLevel
 from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
     RAW,
@@ -38,7 +39,7 @@ from forecast.forecaster.intervals import (
 )
 from forecast.system.errors import InputError
 
-COLUMNS = (
+INTERVAL_COLUMNS = (
     "model",
     "ranking",
     "series",
@@ -59,7 +60,7 @@ COLUMNS = (
 any step, and all); `low` and `high` bound what the level allows for the coverage; `width` (mean
 over the origins) and `winkler` are in the series' unit.
 """
-BANDS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "upper")
+BAND_COLUMNS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "upper")
 GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of the reliability diagram: how often the intervals of each level hold."""
 SHOWN = (NAIVE, "seasonal_naive", "ridge")
@@ -206,13 +207,15 @@ def _refusal(calibration: Cube | None, level: float) -> str:
 
 
 def interval_scores(blocks: Blocks, levels: Sequence[float]) -> tuple[pd.DataFrame, list[Refusal]]:
-    """The rows of one candidate (COLUMNS), and the levels refused instead of invented.
+    """The rows of one candidate (INTERVAL_COLUMNS), and the levels refused instead of invented.
 
     A series without calibration origins has every level refused; one without test origins has no
     row.
     """
     found, refused = stacks(blocks, levels)
-    return _in_order([(stack.places, _scored(stack)) for stack in found], blocks, COLUMNS), refused
+    return _in_order(
+        [(stack.places, _scored(stack)) for stack in found], blocks, INTERVAL_COLUMNS
+    ), refused
 
 
 def _scored(stack: Stack) -> Columns:
@@ -251,7 +254,7 @@ def _in_order(
 
 
 def bands(blocks: Blocks, levels: Sequence[float]) -> pd.DataFrame:
-    """The intervals themselves (BANDS), one row per origin and step."""
+    """The intervals themselves (BAND_COLUMNS), one row per origin and step."""
     parts = []
     for stack in stacks(blocks, levels)[0]:
         lower, upper = (np.moveaxis(end, 0, 1) for end in stack.ends())
@@ -270,34 +273,31 @@ def bands(blocks: Blocks, levels: Sequence[float]) -> pd.DataFrame:
                 {k: np.broadcast_to(v, shape).reshape(shape[0], -1) for k, v in found.items()},
             )
         )
-    return _in_order(parts, blocks, BANDS)
+    return _in_order(parts, blocks, BAND_COLUMNS)
 
 
-def grouped(refused: Iterable[Refusal]) -> list[dict[str, Any]]:
-    """For verdicts.json: one entry per series, level and reason, with the candidates it holds
-    for.
-    """
-    found: dict[tuple[str, float, str], list[dict[str, str]]] = {}
+def group_refusals(refused: Iterable[Refusal]) -> list[RefusedLevel]:
+    """One entry per series, level and reason, with the candidates it holds for."""
+    groups: dict[tuple[str, float, str], list[CandidateLabel]] = {}
     for refusal in refused:
-        candidates = found.setdefault((refusal.series, refusal.level, refusal.reason), [])
-        candidates.append({"model": refusal.model, "ranking": refusal.ranking})
+        candidates = groups.setdefault((refusal.series, refusal.level, refusal.reason), [])
+        candidates.append(CandidateLabel(model=refusal.model, ranking=refusal.ranking))
     return [
-        {"series": s, "level": level, "reason": why, "candidates": c}
-        for (s, level, why), c in found.items()
+        RefusedLevel(series=series, level=level, reason=reason, candidates=tuple(candidates))
+        for (series, level, reason), candidates in groups.items()
     ]
 
 
 @dataclass(frozen=True)
 class IntervalTables:
-    """`intervals`: their scores (`COLUMNS`); `reliability`: over `GRID`, all steps pooled, of the
-    chosen models and the references; `bands`: those of the chosen models on test. `refused` goes
-    into verdicts.json.
+    """`intervals`: their scores (`INTERVAL_COLUMNS`); `reliability`: over `GRID`, all steps
+    pooled, of the chosen models and the references; `bands`: those of the chosen models on test.
     """
 
     intervals: pd.DataFrame
     reliability: pd.DataFrame
     bands: pd.DataFrame
-    refused: list[dict[str, Any]]
+    refused: list[RefusedLevel]
 
 
 def interval_tables(
@@ -319,7 +319,7 @@ def interval_tables(
         intervals=_joined([table for table, _ in found]),
         reliability=reliability.drop(columns=["step", "winkler"], errors="ignore"),
         bands=_joined([bands(_blocks(c, last, task), levels) for c in best]),
-        refused=grouped(refusal for _, refused in found for refusal in refused),
+        refused=group_refusals(refusal for _, refused in found for refusal in refused),
     )
 
 

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 
 from forecast.comparison.longrun import Spacing, dependence, mean_error
 from forecast.comparison.paired_tests import ORIGINS, non_overlapping
+from forecast.data.comparison_records import Preference, PreferenceReason
 from forecast.system.errors import InputError
 
 Key = tuple[str, str]  # model, ranking
 KEY = ["model", "ranking"]
 NO_ACTUALS: Key = ("", "origins")
-FEW, LEARNT, SEVERAL = "few origins", "learnt weights", "several models"
-"""Why a row is preferred to the one with the lowest loss."""
-ERRORS = {FEW: 1, LEARNT: 3, SEVERAL: 2}
+FEW: PreferenceReason = "few origins"
+LEARNT: PreferenceReason = "learnt weights"
+SEVERAL: PreferenceReason = "several models"
+ERRORS: dict[PreferenceReason, int] = {FEW: 1, LEARNT: 3, SEVERAL: 2}
 """How many standard errors more it may cost.
 
 They are of the days of one season; the season itself is one more doubt, which combinations depend
 on less: docs/protocol.md has what each number scored later.
 """
-COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]
+LOSS_COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]
 
 
 def keys(means: pd.DataFrame) -> list[Key]:
@@ -39,10 +41,10 @@ def members(means: pd.DataFrame, ranking: str) -> list[Key]:
 def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     """One row per cutoff, one column per (model, ranking); and who was left out, with the reason.
 
-    `losses` long (COLUMNS). The series of a cutoff are averaged: origins of the same date are one
-    cluster, not independent evidence. A model with a loss that is not finite, or without some of
-    the origins the others have, is left out whole. A series no model has a loss for (its train part
-    is constant, so it has no scale) is left out of all, listed as (series, "series"); so are
+    `losses` long (LOSS_COLUMNS). The series of a cutoff are averaged: origins of the same date are
+    one cluster, not independent evidence. A model with a loss that is not finite, or without some
+    of the origins the others have, is left out whole. A series no model has a loss for (its train
+    part is constant, so it has no scale) is left out of all, listed as (series, "series"); so are
     origins whose horizon has no actual at all, counted under `NO_ACTUALS`.
     """
     _checked(losses)
@@ -82,41 +84,48 @@ def preferred(
     combined: Collection[str] = (),
     learnt: Collection[str] = (),
     **spacing: Unpack[Spacing],
-) -> dict[str, dict[str, Any]]:
-    """By ranking the row to take instead of the chosen one, where validation cannot tell them
+) -> dict[str, Preference]:
+    """By ranking the model to select instead of the chosen one, where validation cannot tell them
     apart.
 
     The one-standard-error rule (Breiman, Friedman, Olshen & Stone 1984) on paired differences: a
-    row stands when it costs at most some standard errors (`ERRORS`) more than the one with the
-    lowest loss. The first that stands is taken: with fewer than 30 origins whose horizons do not
-    overlap the best baseline; the best of `learnt`, the combinations with learnt weights; instead
-    of a single row, the best of `combined`. `validation` as in `choose`. Values: `{"model",
-    "instead_of", "because", "origins", "extra_loss"}`.
+    candidate stands when it costs at most some standard errors (`ERRORS`) more than the one with
+    the lowest loss. The first that stands is selected: with fewer than 30 origins whose horizons do
+    not overlap the best baseline; the best of `learnt`, the combinations with learnt weights;
+    instead of a single model, the best of `combined`. `validation` as in `choose`.
     """
     means, _ = by_origin(validation)
-    mean = {key: float(means[key].mean()) for key in keys(means)}
+    mean_loss = {key: float(means[key].mean()) for key in keys(means)}
     n = len(means)
-    few = n > 0 and non_overlapping(n, **spacing) < ORIGINS
-    baselines = [key for key in mean if few and key[1] == "baseline"]
-    found: dict[str, dict[str, Any]] = {}
+    has_few_origins = n > 0 and non_overlapping(n, **spacing) < ORIGINS
+    preferences: dict[str, Preference] = {}
     for ranking, model in chosen.items():
-        own = (model, ranking) if (model, ranking) in mean else (model, "baseline")
-        if few and own in baselines:
+        best = (model, ranking) if (model, ranking) in mean_loss else (model, "baseline")
+        if has_few_origins and best[1] == "baseline" and best in mean_loss:
             continue
-        own_learnt, several = (
-            [(name, ranking) for name in names if (name, ranking) in mean and model not in names]
-            for names in (learnt, combined)
-        )
-        for because, rows in ((FEW, baselines), (LEARNT, own_learnt), (SEVERAL, several)):
-            if not rows or ranking in found:
+        alternatives: dict[PreferenceReason, list[Key]] = {}
+        if has_few_origins:
+            alternatives[FEW] = [key for key in mean_loss if key[1] == "baseline"]
+        for reason, models in ((LEARNT, learnt), (SEVERAL, combined)):
+            if model not in models:
+                rivals = [(name, ranking) for name in models]
+                alternatives[reason] = [key for key in rivals if key in mean_loss]
+        for reason, candidates in alternatives.items():
+            if not candidates:
                 continue
-            taken = min(rows, key=lambda key: (mean[key], key))
-            extra = (means[taken] - means[own]).to_numpy(dtype=float)
+            rival = min(candidates, key=lambda key: (mean_loss[key], key))
+            extra = (means[rival] - means[best]).to_numpy(dtype=float)
             error = mean_error(extra, dependence(n, **spacing)).value if n > 3 else np.inf
-            if float(extra.mean()) <= ERRORS[because] * error:
-                about = {"model": taken[0], "instead_of": model, "because": because, "origins": n}
-                found[ranking] = {**about, "extra_loss": float(extra.mean()) / mean[own]}
-    return found
+            if float(extra.mean()) <= ERRORS[reason] * error:
+                preferences[ranking] = Preference(
+                    model=rival[0],
+                    instead_of=model,
+                    because=reason,
+                    origins=n,
+                    extra_loss=float(extra.mean()) / mean_loss[best],
+                )
+                break
+    return preferences
 
 
 def variance_parts(
@@ -143,9 +152,9 @@ def variance_parts(
 
 
 def _checked(losses: pd.DataFrame) -> None:
-    missing = [name for name in COLUMNS if name not in losses]
+    missing = [name for name in LOSS_COLUMNS if name not in losses]
     if missing:
-        raise InputError(f"The loss table lacks {missing}; wanted {COLUMNS}.")
+        raise InputError(f"The loss table lacks {missing}; wanted {LOSS_COLUMNS}.")
     if losses.empty:
         raise InputError(
             "The loss table has no row: no model has a scored forecast. Check the test block's"

@@ -7,8 +7,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from forecast.comparison.longrun import (
     dependence,
     mean_error,
 )
+from forecast.data.comparison_records import Ranks
 from forecast.system.errors import InputError
 
 # between Bonferroni's and Holm's procedure on the first hypotheses: what is left for the others
@@ -213,27 +213,6 @@ def _included(values: Array, size: float, reps: int, block: int, seed: int) -> l
     return sorted(test.included)
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """Friedman's test, mean ranks by model (best first), Nemenyi's critical difference and the
-    groups it leaves.
-    """
-
-    statistic: float
-    p: float
-    mean_ranks: dict[str, float]
-    critical_difference: float
-    groups: tuple[tuple[str, ...], ...]
-    n_series: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON: a statistic without bound (the same order on every series) is null."""
-        return {
-            **asdict(self),
-            "statistic": self.statistic if math.isfinite(self.statistic) else None,
-        }
-
-
 def friedman_nemenyi(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks:
     """`losses`: one row per series, one column per model, lower is better; at least 10 series and 2
     models.
@@ -258,7 +237,14 @@ def friedman_nemenyi(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks:
     statistic, p = _iman_davenport(ranks.to_numpy(), n, k)
     difference = nemenyi_difference(k, n, alpha)
     named = {str(name): float(value) for name, value in means.items()}
-    return Ranks(statistic, p, named, difference, _groups(named, difference), n)
+    return Ranks(
+        statistic=statistic,
+        p=p,
+        mean_ranks=named,
+        critical_difference=difference,
+        groups=_groups(named, difference),
+        n_series=n,
+    )
 
 
 def ranked(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks | None:

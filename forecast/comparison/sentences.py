@@ -2,120 +2,144 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
 
 from forecast.comparison.longrun import NO_CYCLES, Spacing, taken_out
 from forecast.comparison.losses import ERRORS, FEW, LEARNT, NO_ACTUALS, SEVERAL
 from forecast.config.experiment import COMBINATION, NAIVE
+from forecast.data.comparison_records import (
+    Alarm,
+    ArchitectureChoice,
+    MonthlyGain,
+    PairedTest,
+    Preference,
+    RefusedLevel,
+)
 from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES
 
-if TYPE_CHECKING:
-    from forecast.comparison.verdicts import Test
-
-TITLES = {ranking: title.capitalize() for ranking, title in RANKING_TITLES.items()}
 LAST_VALUE = "repeating the last value"
-
 OWN_BLOCKS = (
     "Blocks are shares of each series' own rows: a model may have learnt from later days of other"
     " series."
 )
 
 
-def sentences_of(
+def title_of(ranking: str) -> str:
+    """`As shipped`: the title of a ranking at the begin of a sentence."""
+    title = RANKING_TITLES.get(ranking)
+    return ranking if title is None else title.capitalize()
+
+
+def describe_tests(
     dataset: str,
     chosen: Mapping[str, str],
-    tests: Sequence[Test],
+    tests: Sequence[PairedTest],
     tied: Mapping[str, Sequence[str]],
-    left_out: Mapping[tuple[str, str], str],
     *,
     networks: Collection[str],
 ) -> list[str]:
-    """The result of one dataset by `tests`, most important first; `networks` names the models that
-    are one.
+    """The result of each ranking, most important first; `networks` names the models that are
+    one.
     """
-    found: list[str] = []
+    sentences: list[str] = []
     for ranking, best in chosen.items():
-        found += _about_the_choice(ranking, best, tests, tied.get(ranking, []))
-        own = [t for t in tests if t.ranking == ranking and t.model in networks]
-        found += _about_networks(dataset, ranking, [t for t in own if t.family == "naive"])
-        found += _about_skips(
-            ranking, [t for t in tests if t.family == "skip" and t.ranking == ranking]
-        )
-    found += [
-        (
-            f"Left out for all models: {reason}."
-            if key == NO_ACTUALS
-            else f"{key[0]} ({TITLES.get(key[1], key[1]).lower()}) was not compared: {reason}."
-        )
-        for key, reason in left_out.items()
-    ]
-    notes = Counter(t.note for t in tests if t.note)
-    return found + [
-        f"{count} of the {len(tests)} tests: {note}." for note, count in sorted(notes.items())
-    ]
+        sentences += _describe_selected(ranking, best, tests)
+        sentences += _describe_confidence_set(ranking, best, tied.get(ranking, ()))
+        of_ranking = [test for test in tests if test.ranking == ranking]
+        against_naive = [t for t in of_ranking if t.family == "naive" and t.model in networks]
+        sentences += _describe_networks(dataset, ranking, against_naive)
+        sentences += _describe_skips(ranking, [t for t in of_ranking if t.family == "skip"])
+    return sentences
 
 
-def choice_in_words(choice: Mapping[str, Any]) -> list[str]:
+def describe_left_out(left_out: Mapping[tuple[str, str], str]) -> list[str]:
+    """Who was not compared, and why: `left_out` of `losses.by_origin`."""
+    sentences = []
+    for (model, ranking), reason in left_out.items():
+        if (model, ranking) == NO_ACTUALS:
+            sentences.append(f"Left out for all models: {reason}.")
+        else:
+            title = title_of(ranking).lower()
+            sentences.append(f"{model} ({title}) was not compared: {reason}.")
+    return sentences
+
+
+def describe_notes(tests: Sequence[PairedTest]) -> list[str]:
+    """How many tests could not be made as usual, by reason."""
+    notes = Counter(test.note for test in tests if test.note)
+    return [f"{count} of the {len(tests)} tests: {note}." for note, count in sorted(notes.items())]
+
+
+def describe_choice(choice: ArchitectureChoice | None) -> list[str]:
     """The choice between LSTM and GRU as one sentence; none when one of the two was not
     compared.
     """
-    if not choice:
+    if choice is None:
         return []
-    bound = f"upper 95 % bound of its extra error {percent(choice['upper'])}"
-    sizes = "{gru:,} weights as tuned against {lstm:,}".format(
-        **{"gru": 0, "lstm": 0, **choice["weights"]}
+    bound = f"upper 95 % bound of its extra error {percent(choice.upper)}"
+    sizes = (
+        f"{choice.weights.get('gru', 0):,} weights as tuned against"
+        f" {choice.weights.get('lstm', 0):,}"
     )
-    if choice["take"] == "gru":
+    if choice.take == "gru":
         return [f"LSTM or GRU: take the GRU: {sizes}, and no worse ({bound}, wanted below +2 %)."]
-    if choice["word"] == "equivalent":
+    if choice.word == "equivalent":
         return [f"LSTM or GRU: keep the LSTM: the GRU is no worse ({bound}), but has {sizes}."]
     return [
         "LSTM or GRU: keep the LSTM; that the GRU is no worse was not shown"
-        f" ({choice['note'] or bound})."
+        f" ({choice.note or bound})."
     ]
 
 
-def cycles_in_words(n: int, spacing: Spacing) -> list[str]:
+def describe_cycles(n: int, spacing: Spacing) -> list[str]:
     """Which known cycles the tests took out of the losses of n origins, and which they could
     not.
     """
-    step_size, cycles = spacing.get("step_size", 1), spacing.get("cycles", NO_CYCLES)
-    known = taken_out(n, cycles, horizon=spacing["horizon"], step_size=step_size)
-    said = [f"Tests take one harmonic of the {listing(known)} out of the losses."] if known else []
-    for name in sorted(set(cycles) - set(known)):
+    step_size = spacing.get("step_size", 1)
+    cycles = spacing.get("cycles", NO_CYCLES)
+    removed = taken_out(n, cycles, horizon=spacing["horizon"], step_size=step_size)
+    sentences = []
+    if removed:
+        sentences.append(f"Tests take one harmonic of the {listing(removed)} out of the losses.")
+    for name in sorted(set(cycles) - set(removed)):
         covered = n * step_size / cycles[name]
-        said.append(
+        sentences.append(
             f"The test block is {covered:.2f} {name}s long, no whole number of them or too few"
             f" origins: no harmonic of the {name} is taken out, and the tests count that cycle as"
             " dependence."
         )
-    return said
+    return sentences
 
 
-def drift_in_words(drift: Iterable[Mapping[str, Any]]) -> list[str]:
-    """In how many months of the test block a chosen row gains on the hardest reference, where most
-    and least.
+def describe_drift(drift: Sequence[MonthlyGain]) -> list[str]:
+    """In how many months of the test block a selected model gains on the hardest reference, where
+    most and least.
     """
-    said = []
-    for _, (one, *_) in itertools.groupby(drift, key=lambda one: one["ranking"]):
-        gains = one["months"]
-        most, least = max(gains, key=gains.__getitem__), min(gains, key=gains.__getitem__)
-        turns = (
-            f" Without {' or without '.join(one['turns'])} the difference has the other sign."
-            * bool(one["turns"])
+    hardest: dict[str, MonthlyGain] = {}
+    for gain in drift:
+        hardest.setdefault(gain.ranking, gain)
+    sentences = []
+    for ranking, gain in hardest.items():
+        months = gain.months
+        most = max(months, key=months.__getitem__)
+        least = min(months, key=months.__getitem__)
+        positive = sum(share > 0 for share in months.values())
+        sentence = (
+            f"{title_of(ranking)}: {gain.model} has a lower error than {gain.against} in"
+            f" {positive} of {len(months)} months, most in {most} ({percent(-months[most])}),"
+            f" least in {least} ({percent(-months[least])})."
         )
-        said.append(
-            f"{TITLES.get(one['ranking'], one['ranking'])}: {one['model']} has a lower error than"
-            f" {one['against']} in {sum(gain > 0 for gain in gains.values())} of {len(gains)}"
-            f" months, most in {most} ({percent(-gains[most])}), least in {least}"
-            f" ({percent(-gains[least])}).{turns}"
-        )
-    return said
+        if gain.turns:
+            without = " or without ".join(gain.turns)
+            sentence += f" Without {without} the difference has the other sign."
+        sentences.append(sentence)
+    return sentences
 
 
 REASONS = {
@@ -126,22 +150,22 @@ REASONS = {
 WITHIN = {1: "one standard error", 2: "two standard errors", 3: "three standard errors"}
 
 
-def preferred_in_words(preferred: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def describe_preferences(preferred: Mapping[str, Preference]) -> list[str]:
     """The rankings in which a row was taken although another one has the lower validation loss."""
     return [
-        f"{TITLES.get(ranking, ranking)}: {found['model']} is taken instead of"
-        f" {found['instead_of']}: on the {found['origins']} validation origins its extra error"
-        f" ({percent(found['extra_loss'])}) is within {WITHIN[ERRORS[found.get('because', FEW)]]},"
-        f" and {REASONS[found.get('because', FEW)]}."
-        for ranking, found in preferred.items()
+        f"{title_of(ranking)}: {preference.model} is taken instead of {preference.instead_of}: on"
+        f" the {preference.origins} validation origins its extra error"
+        f" ({percent(preference.extra_loss)}) is within {WITHIN[ERRORS[preference.because]]}, and"
+        f" {REASONS[preference.because]}."
+        for ranking, preference in preferred.items()
     ]
 
 
-def gain_in_words(relative: float, mean: float, low: float, high: float) -> str:
-    """`-12.3 %, 95 % interval -15.0 % to -9.6 %`: a relative difference with the limits of its
-    mean, in its units.
-    """
-    if not all(map(math.isfinite, (relative, mean, low, high))) or mean == 0:
+def describe_difference(test: PairedTest) -> str:
+    """`-12.3 %, 95 % interval -15.0 % to -9.6 %`: a relative difference with its limits."""
+    relative = test.relative_difference
+    mean, low, high = test.mean_difference, test.ci_low, test.ci_high
+    if relative is None or mean is None or low is None or high is None or mean == 0:
         return percent(relative)
     return (
         f"{percent(relative)}, 95 % interval {percent(low * relative / mean)} to"
@@ -149,152 +173,173 @@ def gain_in_words(relative: float, mean: float, low: float, high: float) -> str:
     )
 
 
-def warnings_in_words(
+def describe_warnings(
     chosen: Mapping[str, str],
     skill: Mapping[tuple[str, str], float],
-    intervals: Sequence[Mapping[str, Any]],
-    leaks: Sequence[Mapping[str, Any]],
-    refused: Sequence[Mapping[str, Any]],
+    intervals: pd.DataFrame,
+    leaks: Sequence[Alarm],
+    refused: Sequence[RefusedLevel],
 ) -> list[str]:
-    """What a reader must not miss: a chosen row that loses to naive on test, leak alarms, intervals
-    of a chosen row that cover too little or too much, levels refused with the origins they need.
+    """What a reader must not miss: a selected model that loses to naive on test, leak alarms,
+    its intervals that cover too little or too much, levels refused with the origins they need.
 
-    `skill` by model and ranking, against naive on test; `intervals`: the rows of all steps pooled.
+    `skill` by model and ranking, against naive on test; `intervals`: the rows of all steps pooled
+    (`intervals.INTERVAL_COLUMNS`).
     """
-    said = []
+    sentences = []
     for ranking, model in chosen.items():
         gain = skill.get((model, ranking), skill.get((model, "baseline"), 0.0))
         if gain < 0:
-            title = TITLES.get(ranking, ranking)
-            said.append(
-                f"{title}: {model}, chosen on validation, loses to {LAST_VALUE} on the test block"
-                f" ({percent(-gain)})."
+            sentences.append(
+                f"{title_of(ranking)}: {model}, chosen on validation, loses to {LAST_VALUE} on the"
+                f" test block ({percent(-gain)})."
             )
-    said += [
-        f"Leak alarm: {leak['model']} on {leak['unique_id']}: {leak['reason']}." for leak in leaks
-    ]
+    sentences += [f"Leak alarm: {leak.model} on {leak.unique_id}: {leak.reason}." for leak in leaks]
     for model in dict.fromkeys(chosen.values()):
-        said += _missed(model, [row for row in intervals if row["model"] == model])
-    reasons = Counter((entry["level"], entry["reason"]) for entry in refused)
-    return said + [
-        f"Refused: the {100 * level:g} % interval of {count} series: {reason}"
-        for (level, reason), count in sorted(reasons.items())
-    ]
+        sentences += _describe_missed_levels(model, intervals)
+    counts = Counter((refusal.level, refusal.reason) for refusal in refused)
+    for (level, reason), count in sorted(counts.items()):
+        sentences.append(f"Refused: the {100 * level:g} % interval of {count} series: {reason}")
+    return sentences
 
 
-def left_out_in_words(records: Iterable[RunRecord]) -> list[str]:
+def describe_missing_members(records: Iterable[RunRecord]) -> list[str]:
     """Of every combination the members that it was made without, or why it could not be made."""
     return [f"{r.model}: {r.reason}." for r in records if r.kind == COMBINATION and r.reason]
 
 
-def _missed(model: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _describe_missed_levels(model: str, intervals: pd.DataFrame) -> list[str]:
     """One sentence per level whose intervals are off by more than is allowed, with the series that
     is furthest off.
     """
-    said = []
-    for level in sorted({float(row["level"]) for row in rows}):
-        own = [row for row in rows if row["level"] == level]
-        missed = sorted(
-            (row for row in own if not row["inside"]), key=lambda row: -abs(row["coverage"] - level)
-        )
-        if missed:
-            covered = f"{100 * missed[0]['coverage']:.1f} % of {missed[0]['series']}"
-            where = f", the furthest of {len(missed)} series" if len(missed) > 1 else ""
-            said.append(f"The {100 * level:g} % intervals of {model} cover {covered}{where}.")
-    return said
+    if intervals.empty:
+        return []
+    missed = intervals[(intervals["model"] == model) & ~intervals["inside"].astype(bool)]
+    sentences = []
+    for level in sorted(missed["level"].unique()):
+        rows = missed[missed["level"] == level]
+        distances = np.abs(rows["coverage"].to_numpy(dtype=float) - level)
+        furthest = rows.iloc[int(np.argsort(-distances, kind="stable")[0])]
+        covered = f"{100 * furthest['coverage']:.1f} % of {furthest['series']}"
+        where = f", the furthest of {len(rows)} series" if len(rows) > 1 else ""
+        sentences.append(f"The {100 * level:g} % intervals of {model} cover {covered}{where}.")
+    return sentences
 
 
-def _about_the_choice(
-    ranking: str, best: str, tests: Sequence[Test], tied: Sequence[str]
-) -> list[str]:
-    title = TITLES.get(ranking, ranking)
-    nothing = (
-        f"{title}: {LAST_VALUE} had the lowest validation error, so nothing is claimed over it."
-    )
-    lines = [nothing] if best == NAIVE else []
-    own = [
-        t
-        for t in tests
-        if t.family == "naive" and t.model == best and t.ranking in (ranking, "baseline")
-    ]
-    lines += [
-        f"{title}: {best}, chosen on validation, is {_against(test, LAST_VALUE)}." for test in own
-    ]
-    lines[:1] = [f"{line}{_others(ranking, best, tests)}" for line in lines[:1]]
-    others = [name for name in tied if name != best]
-    if best in tied and others:
+def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest]) -> list[str]:
+    """The selected model against naive, the lowest of the others and the hardest skip."""
+    title = title_of(ranking)
+    lines = []
+    if best == NAIVE:
         lines.append(
-            f"{title}: {best} is not alone at the top; the data cannot separate it from"
-            f" {listing(others)}."
+            f"{title}: {LAST_VALUE} had the lowest validation error, so nothing is claimed over it."
         )
-    elif best in tied:
-        lines.append(
-            f"{title}: {best} is alone at the top; every other model was told apart from it."
-        )
-    elif tied:
-        lines.append(
-            f"{title}: {best} is not among the best on the test block; the best set is"
-            f" {listing(tied)}."
-        )
+    for test in tests:
+        is_shown = test.ranking in (ranking, "baseline")
+        if test.family == "naive" and test.model == best and is_shown:
+            outcome = _outcome(test, LAST_VALUE)
+            lines.append(f"{title}: {best}, chosen on validation, is {outcome}.")
+    if lines:
+        lines[0] += _describe_rivals(ranking, best, tests)
     return lines
 
 
-def _others(ranking: str, best: str, tests: Sequence[Test]) -> str:
-    """The lowest other row on test, and the hardest model that networks stand on, against the
-    chosen row.
+def _describe_confidence_set(ranking: str, best: str, tied: Sequence[str]) -> list[str]:
+    """Whether the selected model is in the confidence set, and with whom."""
+    title = title_of(ranking)
+    others = [name for name in tied if name != best]
+    if best in tied and others:
+        return [
+            f"{title}: {best} is not alone at the top; the data cannot separate it from"
+            f" {listing(others)}."
+        ]
+    if best in tied:
+        return [f"{title}: {best} is alone at the top; every other model was told apart from it."]
+    if tied:
+        return [
+            f"{title}: {best} is not among the best on the test block; the best set is"
+            f" {listing(tied)}."
+        ]
+    return []
+
+
+def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest]) -> str:
+    """The lowest other model on test, and the hardest model that networks stand on, against the
+    selected one; empty without any.
     """
-    found = [t for t in tests if t.family == "best" and (t.ranking, t.against) == (ranking, best)]
-    found.sort(key=lambda t: t.mean_difference)
-    skips = {t.against for t in tests if t.family == "skip"} - {NAIVE}
-    above = [t for t in found if t.model in skips][: best not in skips]
-    said = [f"{t.model}, the lowest of the others, is {_against(t, 'it')}" for t in found[:1]]
-    said += [f"{t.model} is {_against(t, 'it')}" for t in above if t is not found[0]]
-    return f" {'; '.join(said)}." if said else ""
+    rivals = [t for t in tests if t.family == "best" and (t.ranking, t.against) == (ranking, best)]
+    if not rivals:
+        return ""
+    rivals.sort(key=_mean_difference)
+    skips = {test.against for test in tests if test.family == "skip"} - {NAIVE}
+    lowest = rivals[0]
+    parts = [f"{lowest.model}, the lowest of the others, is {_outcome(lowest, 'it')}"]
+    hardest_skip = next((test for test in rivals if test.model in skips), None)
+    if best not in skips and hardest_skip is not None and hardest_skip is not lowest:
+        parts.append(f"{hardest_skip.model} is {_outcome(hardest_skip, 'it')}")
+    return f" {'; '.join(parts)}."
 
 
-def _about_networks(dataset: str, ranking: str, tests: Sequence[Test]) -> list[str]:
+def _mean_difference(test: PairedTest) -> float:
+    return math.nan if test.mean_difference is None else test.mean_difference
+
+
+def _describe_networks(dataset: str, ranking: str, tests: Sequence[PairedTest]) -> list[str]:
+    """Which networks are better and which worse than naive; `tests`: theirs against it."""
     if not tests:
         return []
-    title = TITLES.get(ranking, ranking)
-    better, worse = ([t for t in tests if t.word == word] for word in ("better", "worse"))
-    origins = f"{max(t.n for t in tests)} origins"
-    looked_at = f"{len(tests)} network{'s' * (len(tests) > 1)}, {origins}"
+    title = title_of(ranking)
+    better = [test for test in tests if test.word == "better"]
+    worse = [test for test in tests if test.word == "worse"]
+    origins = f"{max(test.n for test in tests)} origins"
+    plural = "" if len(tests) == 1 else "s"
+    looked_at = f"{len(tests)} network{plural}, {origins}"
     if not better and not worse:
-        known = [t.p_holm for t in tests if not math.isnan(t.p_holm)]
-        smallest = f"smallest adjusted {p_text(min(known))}" if known else "too few origins to test"
+        pvalues = [test.p_holm for test in tests if test.p_holm is not None]
+        smallest = "too few origins to test"
+        if pvalues:
+            smallest = f"smallest adjusted {p_text(min(pvalues))}"
         return [
             f"{title}: no network on {dataset} is distinguishable from {LAST_VALUE} ({looked_at},"
             f" {smallest})."
         ]
-    some = (
-        f"{_count(len(better), len(tests))} on {dataset} beat {LAST_VALUE}: {_with_gain(better)}"
-        f" (Holm, {origins})"
-    )
-    lines = [
-        f"{title}:"
-        f" {some if better else f'no network on {dataset} beats {LAST_VALUE} ({looked_at})'}."
-    ]
-    return lines + [f"{title}: worse than {LAST_VALUE}: {_with_gain(worse)}."] * bool(worse)
-
-
-def _about_skips(ranking: str, tests: Sequence[Test]) -> list[str]:
-    title, lines = TITLES.get(ranking, ranking), []
-    better = [t for t in tests if t.word == "better"]
-    rest = [t for t in tests if t.word != "better"]
+    lines = [f"{title}: no network on {dataset} beats {LAST_VALUE} ({looked_at})."]
     if better:
-        lines.append(
-            f"{title}: better than the skip alone ({listing(sorted({t.against for t in better}))}):"
-            f" {_with_gain(better)} (one-sided, Holm)."
-        )
-    if rest:
-        lines.append(
-            f"{title}: skip: the network adds nothing, for {listing([_noted(t) for t in rest])}."
-        )
+        count = _count_of(len(better), len(tests))
+        lines = [
+            f"{title}: {count} on {dataset} beat {LAST_VALUE}: {_list_differences(better)} (Holm,"
+            f" {origins})."
+        ]
+    if worse:
+        lines.append(f"{title}: worse than {LAST_VALUE}: {_list_differences(worse)}.")
     return lines
 
 
-def _against(test: Test, other: str) -> str:
-    size = gain_in_words(test.relative_difference, test.mean_difference, test.ci_low, test.ci_high)
+def _describe_skips(ranking: str, tests: Sequence[PairedTest]) -> list[str]:
+    """Which networks are better than their skip alone; `tests`: theirs against it."""
+    title = title_of(ranking)
+    better = [test for test in tests if test.word == "better"]
+    lines = []
+    if better:
+        skips = listing(sorted({test.against for test in better}))
+        lines.append(
+            f"{title}: better than the skip alone ({skips}): {_list_differences(better)}"
+            " (one-sided, Holm)."
+        )
+    others = []
+    for test in tests:
+        if test.word == "worse":
+            others.append(f"{test.model} (worse, {percent(test.relative_difference)})")
+        elif test.word != "better":
+            others.append(test.model)
+    if others:
+        lines.append(f"{title}: skip: the network adds nothing, for {listing(others)}.")
+    return lines
+
+
+def _outcome(test: PairedTest, other: str) -> str:
+    """`better than it (error -2.0 %, p = 0.013, 300 origins)`."""
+    size = describe_difference(test)
     p = p_text(test.p_holm)
     if test.word in ("better", "worse"):
         return f"{test.word} than {other} (error {size}, {p}, {test.n} origins)"
@@ -305,38 +350,36 @@ def _against(test: Test, other: str) -> str:
     return f"not distinguishable from {other} (error {size}, {p}, {test.n} origins)"
 
 
-def _noted(test: Test) -> str:
-    return (
-        f"{test.model} (worse, {percent(test.relative_difference)})"
-        if test.word == "worse"
-        else test.model
-    )
+def _list_differences(tests: Sequence[PairedTest]) -> str:
+    """`gru (-3.1 %) and lstm (-2.0 %)`, lowest first."""
+    ordered = sorted(tests, key=lambda test: (test.relative_difference or 0.0, test.model))
+    return listing([f"{test.model} ({percent(test.relative_difference)})" for test in ordered])
 
 
-def _with_gain(tests: Sequence[Test]) -> str:
-    ordered = sorted(tests, key=lambda t: (t.relative_difference, t.model))
-    return listing([f"{t.model} ({percent(t.relative_difference)})" for t in ordered])
-
-
-def _count(some: int, total: int) -> str:
-    if some == total:
-        return "the one network" if total == 1 else f"all {total} networks"
-    return f"{some} of {total} networks"
+def _count_of(some: int, total: int) -> str:
+    if some < total:
+        return f"{some} of {total} networks"
+    return "the one network" if total == 1 else f"all {total} networks"
 
 
 def listing(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return (
-        names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
-    )
+    """`a`, `a and b`, `a, b and c`; empty without any name."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def percent(share: float) -> str:
+def percent(share: float | None) -> str:
     """`-12.3 %` with its sign; a dash when it does not exist."""
-    return f"{100 * share:+.1f} %" if math.isfinite(share) else "-"
+    if share is None or not math.isfinite(share):
+        return "-"
+    return f"{100 * share:+.1f} %"
 
 
-def p_text(p: float) -> str:
-    if math.isnan(p):
+def p_text(p: float | None) -> str:
+    """`p = 0.013`, `p < 0.001`, or `no p`."""
+    if p is None:
         return "no p"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"

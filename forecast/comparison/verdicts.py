@@ -1,4 +1,4 @@
-"""One dataset's losses to its verdicts: three families of tests, the tied-best set, and
+"""One dataset's losses to its verdicts: three families of tests, the confidence sets, and
 sentences.
 """
 
@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Literal, NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
 
-from forecast.comparison import paired_tests
+from forecast.comparison import paired_tests, sentences
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import Key, by_origin, keys, members
 from forecast.comparison.multiple_comparisons import gatekept, model_confidence_set
@@ -24,66 +24,28 @@ from forecast.comparison.paired_tests import (
     equivalence,
     non_overlapping,
 )
-from forecast.comparison.sentences import (
-    choice_in_words,
-    cycles_in_words,
-    drift_in_words,
-    sentences_of,
-)
 from forecast.config.experiment import NAIVE
+from forecast.data.comparison_records import (
+    ArchitectureChoice,
+    MonthlyGain,
+    PairedTest,
+    TestFamily,
+    TestWord,
+    Verdicts,
+)
 from forecast.data.results import RANKINGS
 from forecast.system.errors import InputError
-from forecast.system.files import json_number
 
-Family = Literal["naive", "skip", "best"]
-Word = Literal["better", "worse", "not distinguishable", "equivalent", "undecided"]
 ALPHA = 0.05
 REFERENCE: Key = (NAIVE, "baseline")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Test(DieboldMariano):
-    """One row of verdicts.json.
-
-    `p_holm` is adjusted within the family (`gatekept`), the confidence limits are not.
-    """
+class Hypothesis(NamedTuple):
+    """`candidate` and `against` have the same loss; shown in `ranking`."""
 
     ranking: str
-    family: Family
-    model: str
-    against: str
-    p_holm: float
-    word: Word
-
-    __test__ = False  # pytest must not collect it
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What data/compared/<dataset>/verdicts.json holds; `tied` is the model confidence set of each
-    ranking.
-
-    `choice`: the numbers behind the rule "LSTM, then GRU when equivalent and no larger"; empty when
-    one of the two was not compared. `drift`: by month the gain of each chosen row over the
-    references (`drift_by_month`).
-    """
-
-    dataset: str
-    chosen: dict[str, str]
-    tests: tuple[Test, ...]
-    tied: dict[str, list[str]]
-    sentences: tuple[str, ...]
-    choice: dict[str, Any] = field(default_factory=dict)
-    drift: tuple[dict[str, Any], ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON: a number that does not exist is null."""
-        content = asdict(self)
-        content["tests"] = [
-            {k: json_number(v) for k, v in t.items() if k != "dof"} for t in content["tests"]
-        ]
-        content["choice"] = {k: json_number(v) for k, v in self.choice.items()}
-        return content
+    candidate: Key
+    against: Key
 
 
 def compare(
@@ -100,76 +62,66 @@ def compare(
     """Every test of the protocol on the test block's losses.
 
     `losses` long: model, ranking (shipped | architecture | baseline), skip (of a network the
-    baseline row that is its skip alone), unique_id, cutoff, loss = mean over the horizon at that
+    baseline that is its skip alone), unique_id, cutoff, loss = mean over the horizon at that
     origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
     validation loss. `weights`: of the tuned LSTM and GRU, architecture alone. Within each family
-    the chosen rows and the references are corrected first (`gatekept`), a hypothesis that stands in
-    both rankings counted once. The skip family is one-sided.
+    the selected candidates and the references are corrected first (`gatekept`), a hypothesis that
+    stands in both rankings counted once. The skip family is one-sided.
+
+    Raises:
+        InputError: the losses of naive, to which every verdict refers, are missing or incomplete.
     """
     means, left_out = by_origin(losses)
     if means.empty and all(kind == "series" for _, kind in left_out):
-        reasons = sentences_of(dataset, {}, [], {}, left_out, networks=())
-        return Verdicts(
-            dataset, {}, (), {}, ("No model can be compared: no series has a scale.", *reasons)
-        )
+        reasons = sentences.describe_left_out(left_out)
+        without_scale = "No model can be compared: no series has a scale."
+        return Verdicts(dataset=dataset, sentences=(without_scale, *reasons))
     if REFERENCE not in means:
         reason = left_out.get(REFERENCE, "it has no row")
         raise InputError(
             f"The reference {NAIVE!r} cannot be compared with on {dataset}: {reason}. Every verdict"
             " needs it."
         )
-    skips = _skips(losses)
-    tops = {
-        ranking: find(means, chosen[ranking], ranking) for ranking in RANKINGS if ranking in chosen
+    skips = _skip_by_network(losses)
+    selected = {
+        ranking: find_candidate(means, chosen[ranking], ranking)
+        for ranking in RANKINGS
+        if ranking in chosen
     }
     references = list(dict.fromkeys((REFERENCE, *skips.values())))
-    first = {*tops.values(), *references}
-    families: tuple[tuple[Family, list[Hypothesis]], ...] = (
-        ("naive", [(key[1], key, REFERENCE) for key in keys(means) if key != REFERENCE]),
-        (
-            "skip",
-            [
-                (key[1], key, skips[key])
-                for key in keys(means)
-                if key in skips and skips[key] in means
-            ],
-        ),
-        (
-            "best",
-            [
-                (r, key, top)
-                for r, top in tops.items()
-                if top
-                for key in members(means, r)
-                if key != top
-            ],
-        ),
-    )
-    tests = [
-        test
-        for name, rows in families
-        for test in _family(name, rows, first, means, alpha, spacing)
-    ]
+    gate = {*selected.values(), *references}
+    tests: list[PairedTest] = []
+    for family, hypotheses in _hypotheses(means, skips, selected).items():
+        tests += _test_family(family, hypotheses, gate, means, alpha, spacing)
+    tied: dict[str, tuple[str, ...]] = {}
+    for ranking in selected:
+        ranked = means[members(means, ranking)].droplevel("ranking", axis=1)
+        confidence_set = model_confidence_set(ranked, size=alpha, reps=reps, seed=seed, **spacing)
+        tied[ranking] = tuple(confidence_set)
+    drift = gains_by_month(means, chosen, references)
+    choice = _choose_architecture(means, spacing, weights or {})
     networks = {model for model, _ in skips}  # a combination is none
-    tied = {}
-    for ranking in tops:
-        own = means[members(means, ranking)].droplevel("ranking", axis=1)
-        tied[ranking] = model_confidence_set(own, size=alpha, reps=reps, seed=seed, **spacing)
-    sentences = sentences_of(dataset, dict(chosen), tests, tied, left_out, networks=networks)
-    drift = drift_by_month(means, chosen, references)
-    choice = _lstm_or_gru(means, spacing, weights or {})
-    sentences += [
-        *drift_in_words(drift),
-        *choice_in_words(choice),
-        *cycles_in_words(len(means), spacing),
+    lines = [
+        *sentences.describe_tests(dataset, chosen, tests, tied, networks=networks),
+        *sentences.describe_left_out(left_out),
+        *sentences.describe_notes(tests),
+        *sentences.describe_drift(drift),
+        *sentences.describe_choice(choice),
+        *sentences.describe_cycles(len(means), spacing),
     ]
     return Verdicts(
-        dataset, dict(chosen), tuple(tests), tied, tuple(sentences), choice, tuple(drift)
+        dataset=dataset,
+        chosen=dict(chosen),
+        tests=tuple(tests),
+        tied=tied,
+        choice=choice,
+        drift=tuple(drift),
+        sentences=tuple(lines),
     )
 
 
-def _skips(losses: pd.DataFrame) -> dict[Key, Key]:
-    """Every network's skip alone."""
+def _skip_by_network(losses: pd.DataFrame) -> dict[Key, Key]:
+    """Every network to the baseline that is its skip alone."""
     networks = losses[["model", "ranking", "skip"]].dropna().drop_duplicates()
     return {
         (model, ranking): (skip, "baseline")
@@ -177,67 +129,98 @@ def _skips(losses: pd.DataFrame) -> dict[Key, Key]:
     }
 
 
-Hypothesis = tuple[str, Key, Key]  # ranking shown, a, b
-
-
-def find(means: pd.DataFrame, model: str, ranking: str) -> Key | None:
+def find_candidate(means: pd.DataFrame, model: str, ranking: str) -> Key | None:
+    """The column of `means` that stands for `model` in `ranking`; None where it was left out."""
     return next((key for key in members(means, ranking) if key[0] == model), None)
 
 
-def _family(
-    family: Family,
-    rows: list[Hypothesis],
-    first: set[Key | None],
+def _hypotheses(
+    means: pd.DataFrame, skips: Mapping[Key, Key], selected: Mapping[str, Key | None]
+) -> dict[TestFamily, list[Hypothesis]]:
+    """What each family tests: everybody against naive, networks against their skip, everybody
+    against the selected candidate of the ranking.
+    """
+    candidates = keys(means)
+    naive = [Hypothesis(key[1], key, REFERENCE) for key in candidates if key != REFERENCE]
+    networks = [key for key in candidates if key in skips and skips[key] in means]
+    skip = [Hypothesis(key[1], key, skips[key]) for key in networks]
+    best: list[Hypothesis] = []
+    for ranking, winner in selected.items():
+        if winner is None:
+            continue
+        rivals = [key for key in members(means, ranking) if key != winner]
+        best += [Hypothesis(ranking, key, winner) for key in rivals]
+    return {"naive": naive, "skip": skip, "best": best}
+
+
+def _test_family(
+    family: TestFamily,
+    hypotheses: Sequence[Hypothesis],
+    gate: set[Key | None],
     means: pd.DataFrame,
     alpha: float,
     spacing: Spacing,
-) -> list[Test]:
-    """The tests of one family; those of the rows in `first` are corrected before the others and
-    without them.
+) -> list[PairedTest]:
+    """The tests of one family; those of the candidates in `gate` are corrected before the others
+    and without them.
     """
-    unique = sorted(
-        dict.fromkeys((a, b) for _, a, b in rows), key=lambda pair: pair[0] not in first
-    )
-    ahead = sum(a in first for a, _ in unique)
+    distinct = dict.fromkeys((each.candidate, each.against) for each in hypotheses)
+    pairs = sorted(distinct, key=lambda pair: pair[0] not in gate)
+    n_first = sum(candidate in gate for candidate, _ in pairs)
     alternative: Literal["less", "two-sided"] = "less" if family == "skip" else "two-sided"
-    raw = {
-        (a, b): paired_tests.diebold_mariano(
-            _values(means, a), _values(means, b), alternative=alternative, **spacing
+    measured = {
+        (candidate, against): paired_tests.diebold_mariano(
+            _losses_of(means, candidate),
+            _losses_of(means, against),
+            alternative=alternative,
+            **spacing,
         )
-        for a, b in unique
+        for candidate, against in pairs
     }
-    adjusted, worse = (
-        dict(zip(unique, itertools.chain(*gatekept(p[:ahead], p[ahead:])), strict=True))
-        for p in ([raw[pair].p for pair in unique], [_two_sided(raw[pair]) for pair in unique])
-    )
+    p_holm = _adjust([measured[pair].p for pair in pairs], n_first)
+    p_worse = p_holm
+    if family == "skip":
+        p_worse = _adjust([_two_sided_p(measured[pair]) for pair in pairs], n_first)
+    place = {pair: number for number, pair in enumerate(pairs)}
     tests = []
-    for ranking, a, b in rows:
-        measured = raw[a, b]
+    for ranking, candidate, against in hypotheses:
+        number = place[candidate, against]
+        test = measured[candidate, against]
         word = verdict(
-            measured.mean_difference,
-            adjusted[a, b],
-            equivalent=_equivalent(_values(means, a), _values(means, b), spacing),
-            enough=non_overlapping(measured.n, **spacing) >= ORIGINS,
-            p_worse=worse[a, b] if family == "skip" else None,
+            test.mean_difference,
+            p_holm[number],
+            equivalent=_are_equivalent(
+                _losses_of(means, candidate), _losses_of(means, against), spacing
+            ),
+            enough=non_overlapping(test.n, **spacing) >= ORIGINS,
+            p_worse=p_worse[number],
             alpha=alpha,
         )
-        about: dict[str, Any] = {
-            "ranking": ranking,
-            "family": family,
-            "model": a[0],
-            "against": b[0],
-            "word": word,
-        }
-        tests.append(Test(**asdict(measured), **about, p_holm=adjusted[a, b]))
+        numbers = asdict(test)
+        del numbers["dof"]
+        tests.append(
+            PairedTest(
+                ranking=ranking,
+                family=family,
+                model=candidate[0],
+                against=against[0],
+                word=word,
+                p_holm=p_holm[number],
+                **numbers,
+            )
+        )
     return tests
 
 
-def _two_sided(test: DieboldMariano) -> float:
-    return (
-        paired_tests.tail(test.statistic, test.dof, "two-sided")
-        if math.isfinite(test.statistic)
-        else test.p
-    )
+def _adjust(pvalues: Sequence[float], n_first: int) -> list[float]:
+    """p adjusted by `gatekept`, the first `n_first` hypotheses before the others."""
+    return list(itertools.chain(*gatekept(pvalues[:n_first], pvalues[n_first:])))
+
+
+def _two_sided_p(test: DieboldMariano) -> float:
+    if not math.isfinite(test.statistic):
+        return test.p
+    return paired_tests.tail(test.statistic, test.dof, "two-sided")
 
 
 def verdict(
@@ -248,7 +231,7 @@ def verdict(
     enough: bool,
     p_worse: float | None = None,
     alpha: float = ALPHA,
-) -> Word:
+) -> TestWord:
     """The word for a against b.
 
     `difference` of the means: below zero it favours a. "better" or "worse" when `p`, adjusted, is
@@ -266,66 +249,69 @@ def verdict(
     return "not distinguishable" if enough and not math.isnan(p) else "undecided"
 
 
-def _equivalent(a: np.ndarray, b: np.ndarray, spacing: Spacing) -> bool:
+def _are_equivalent(a: np.ndarray, b: np.ndarray, spacing: Spacing) -> bool:
     """Neither costs more than the margin over the other: both halves of the two one-sided tests."""
     return all(equivalence(x, y, **spacing).word == "equivalent" for x, y in ((a, b), (b, a)))
 
 
-def _lstm_or_gru(
+def _choose_architecture(
     means: pd.DataFrame, spacing: Spacing, weights: Mapping[str, int]
-) -> dict[str, Any]:
-    """The choice rule: the GRU, where as tuned it has no more weights and is shown to cost no more
-    than the margin.
+) -> ArchitectureChoice | None:
+    """The GRU, where as tuned it has no more weights and is shown to cost no more than the
+    margin; else the LSTM.
     """
     lstm, gru = ("lstm", "architecture"), ("gru", "architecture")
     if lstm not in means or gru not in means:
-        return {}
-    found = equivalence(_values(means, gru), _values(means, lstm), **spacing)
-    smaller = weights.get("gru", 0) <= weights.get("lstm", 0)
-    take = "gru" if found.word == "equivalent" and smaller else "lstm"
-    return {
-        "take": take,
-        "margin": MARGIN,
-        "wanted_origins": ORIGINS,
-        "weights": dict(weights),
-        **asdict(found),
-    }
+        return None
+    test = equivalence(_losses_of(means, gru), _losses_of(means, lstm), **spacing)
+    is_smaller = weights.get("gru", 0) <= weights.get("lstm", 0)
+    return ArchitectureChoice(
+        take="gru" if test.word == "equivalent" and is_smaller else "lstm",
+        margin=MARGIN,
+        wanted_origins=ORIGINS,
+        weights=dict(weights),
+        **asdict(test),
+    )
 
 
-def drift_by_month(
+def gains_by_month(
     means: pd.DataFrame, chosen: Mapping[str, str], references: Iterable[Key]
-) -> list[dict[str, Any]]:
-    """The share of each reference's loss that a chosen row saves in every month of cutoffs, hardest
-    reference first.
+) -> list[MonthlyGain]:
+    """The share of each reference's loss that a selected candidate saves in every month of
+    cutoffs, hardest reference first.
 
-    `turns`: the months without any one of which the sign of the whole difference turns. A month
-    with less than half of the usual origins is left out; nothing of fewer than four months.
+    A month with less than half of the usual origins is left out; nothing of fewer than four months.
     """
     months = pd.DatetimeIndex(means.index).strftime("%Y-%m")
     sizes = months.value_counts()
-    whole = months.isin(sizes.index[2 * sizes >= sizes.median()])
-    means, months = means[whole], months[whole]
-    found: list[dict[str, Any]] = []
-    order = sorted(
-        (key for key in references if key in means), key=lambda key: _values(means, key).mean()
-    )
-    pairs = [
-        (r, best, key)
-        for r, m in chosen.items()
-        if (best := find(means, m, r))
-        for key in order
-        if key != best
-    ]
-    for ranking, best, against in pairs if months.nunique() > 3 else ():
-        gain, loss = (
-            part.groupby(months).sum() for part in (means[against] - means[best], means[against])
-        )
-        turns = gain.index[(gain.sum() - gain) * gain.sum() < 0].to_list()
-        shares = (gain / loss.where(loss > 0)).fillna(0.0).to_dict()
-        rows = {"ranking": ranking, "model": best[0], "against": against[0]}
-        found.append({**rows, "months": shares, "turns": turns})
-    return found
+    is_whole = months.isin(sizes.index[2 * sizes >= sizes.median()])
+    means = means[is_whole]
+    months = months[is_whole]
+    if months.nunique() <= 3:
+        return []
+    compared = [key for key in references if key in means]
+    compared.sort(key=lambda key: _losses_of(means, key).mean())
+    gains = []
+    for ranking, model in chosen.items():
+        selected = find_candidate(means, model, ranking)
+        for reference in compared:
+            if selected is None or selected == reference:
+                continue
+            gain = (means[reference] - means[selected]).groupby(months).sum()
+            loss = means[reference].groupby(months).sum()
+            shares = (gain / loss.where(loss > 0)).fillna(0.0)
+            turns = gain.index[(gain.sum() - gain) * gain.sum() < 0]
+            gains.append(
+                MonthlyGain(
+                    ranking=ranking,
+                    model=selected[0],
+                    against=reference[0],
+                    months={str(month): float(share) for month, share in shares.items()},
+                    turns=tuple(turns),
+                )
+            )
+    return gains
 
 
-def _values(means: pd.DataFrame, key: Key) -> np.ndarray:
+def _losses_of(means: pd.DataFrame, key: Key) -> np.ndarray:
     return means[key].to_numpy(dtype=float)

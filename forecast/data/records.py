@@ -49,19 +49,33 @@ class Record(BaseModel):
             DataError: the file holds something else.
         """
         try:
-            return cls.model_validate(files.read_json(path))
+            content = files.read_json(path)
         except FileNotFoundError:
             raise
+        except (OSError, ValueError) as error:
+            raise cls._damaged(path, " ".join(str(error).split())) from None
+        return cls.parse(content, path)
+
+    @classmethod
+    def parse(cls, content: Any, source: Path) -> Self:
+        """The record that the JSON values `content` of the file `source` are.
+
+        Raises:
+            DataError: they are none.
+        """
+        try:
+            return cls.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the file"
-            reason = f"{place}: {first['msg']}"
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-        raise DataError(
+            raise cls._damaged(source, f"{place}: {first['msg']}") from None
+
+    @classmethod
+    def _damaged(cls, path: Path, reason: str) -> DataError:
+        return DataError(
             f"{path}: no {cls.__name__} of this version ({reason}). Delete it and run"
             " `dvc repro` to make it again."
-        ) from None
+        )
 
 
 class SeedFit(Record):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,6 +20,13 @@ import pandas as pd
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
+from forecast.data.comparison_records import (
+    Alarm,
+    PairedTest,
+    ResidualDiagnosis,
+    TestFamily,
+    Verdicts,
+)
 from forecast.data.panel import with_series
 from forecast.data.records import RunRecord, read_run_records
 from forecast.system.errors import DataError, InputError
@@ -157,13 +164,16 @@ class Results:
     """
 
     @cached_property
-    def residuals(self) -> list[dict[str, Any]]:
+    def residuals(self) -> list[ResidualDiagnosis]:
         """Residual diagnostics per candidate and series."""
-        return _json(self._compared("residuals.json"), "compare", list)
+        path = self._compared("residuals.json")
+        return [ResidualDiagnosis.parse(entry, path) for entry in _json(path, "compare", list)]
 
     @cached_property
-    def verdicts(self) -> dict[str, Any]:
-        return _json(self._compared("verdicts.json"), "compare", dict)
+    def verdicts(self) -> Verdicts:
+        """What the tests decided, in numbers and sentences."""
+        path = self._compared("verdicts.json")
+        return Verdicts.parse(_json(path, "compare", dict), path)
 
     def text_rows(self, table: str) -> tuple[Row, ...]:
         """The rows of a table as the text that stage `compare` wrote, so that no digit is lost on
@@ -222,9 +232,8 @@ class Results:
         return found[0] if found else None
 
     def chosen(self, ranking: str) -> str | None:
-        """The model that validation chose in `ranking`."""
-        name = self.verdicts.get("chosen", {}).get(ranking)
-        return str(name) if name else None
+        """The model that validation selected in `ranking`."""
+        return self.verdicts.chosen.get(ranking)
 
     def best_network(self, ranking: str) -> str | None:
         """The network with the lowest validation error in `ranking`: what to look at when a
@@ -245,30 +254,27 @@ class Results:
             if record.members and record.ranking == ranking
         }
 
-    def tests(self, ranking: str, family: str) -> dict[str, dict[str, Any]]:
-        """The significance tests of one family (`naive`, `skip`, `best`) by model; a missing number
-        is None.
-        """
-        found = self.verdicts.get("tests", [])
+    def tests(self, ranking: str, family: TestFamily) -> dict[str, PairedTest]:
+        """The significance tests of one family by model."""
         return {
-            t["model"]: t
-            for t in found
-            if t["family"] == family and t["ranking"] in (ranking, BASELINE)
+            test.model: test
+            for test in self.verdicts.tests
+            if test.family == family and test.ranking in (ranking, BASELINE)
         }
 
     def tied(self, ranking: str) -> tuple[str, ...]:
         """The model confidence set of `ranking`: the models the data cannot tell from the best."""
-        return tuple(self.verdicts.get("tied", {}).get(ranking, ()))
+        return self.verdicts.tied.get(ranking, ())
 
-    def flags(self, kind: str, ranking: str) -> dict[str, list[dict[str, Any]]]:
-        """The alarms of one kind (`copies`, `leaks`) in `ranking` and of the baselines, by
+    def alarms(self, alarms: Iterable[Alarm], ranking: str) -> dict[str, list[Alarm]]:
+        """Those of `verdicts.copies` or `verdicts.leaks` in `ranking` and of the baselines, by
         model.
         """
-        found: dict[str, list[dict[str, Any]]] = {}
-        for flag in self.verdicts.get(kind) or []:
-            if flag["ranking"] in (ranking, BASELINE):
-                found.setdefault(str(flag["model"]), []).append(flag)
-        return found
+        by_model: dict[str, list[Alarm]] = {}
+        for alarm in alarms:
+            if alarm.ranking in (ranking, BASELINE):
+                by_model.setdefault(alarm.model, []).append(alarm)
+        return by_model
 
     def intervals_of(self, model: str, ranking: str) -> pd.DataFrame:
         """The rows of `intervals` of `model` in `ranking`."""

@@ -317,7 +317,7 @@ def selected_candidate(
     model = results.chosen("shipped")
     if model is None:
         raise InputError(
-            f"{verdicts}: no model is chosen as shipped. {' '.join(results.verdicts['sentences'])}"
+            f"{verdicts}: no model is chosen as shipped. {' '.join(results.verdicts.sentences)}"
         )
     name = results.candidate(model, "shipped")
     if name is None or results.records[name].has_failed:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from forecast.comparison import metrics
 from forecast.comparison.metrics import Metric
+from forecast.data.comparison_records import PairedTest
 from forecast.data.results import (
     MEAN,
     RANKING_TITLES,
@@ -156,9 +157,12 @@ def _mean_row(
     failed = sum(row["status"] != "ok" for row in seeds)
     marks = ["chosen on validation"] if chosen else []
     marks += ["best set"] if model in results.tied(ranking) else []
-    better = results.tests(ranking, "naive").get(model, {}).get("word") == "better"
-    marks += ["copy"] if model in results.flags("copies", ranking) and not better else []
-    marks += ["leak alarm"] if model in results.flags("leaks", ranking) else []
+    against_naive = results.tests(ranking, "naive").get(model)
+    is_better = against_naive is not None and against_naive.word == "better"
+    if model in results.alarms(results.verdicts.copies, ranking) and not is_better:
+        marks.append("copy")
+    if model in results.alarms(results.verdicts.leaks, ranking):
+        marks.append("leak alarm")
     marks += [f"{failed} of {len(seeds)} seeds failed"] if failed else []
     cells = [
         Cell(shown, error),
@@ -190,7 +194,7 @@ def _scores(row: Scores, rest: list[Metric]) -> list[Cell]:
 
 def _naive_cell(results: Results, ranking: str, row: Scores) -> Cell:
     test = results.tests(ranking, "naive").get(str(row["model"]))
-    return _tested(test, -row["skill"], test["word"]) if test else _change(row["skill"])
+    return _tested(test, -row["skill"], test.word) if test else _change(row["skill"])
 
 
 def _change(skill: Any) -> Cell:
@@ -205,16 +209,16 @@ def _skip_cell(results: Results, ranking: str, row: Scores) -> Cell:
     test = results.tests(ranking, "skip").get(str(row["model"]))
     if not test:
         return EMPTY
-    said = "better" if test["word"] == "better" else f"adds nothing ({test['word']})"
-    return _tested(test, test["relative_difference"], said)
+    said = "better" if test.word == "better" else f"adds nothing ({test.word})"
+    return _tested(test, test.relative_difference, said)
 
 
-def _tested(test: dict[str, Any], change: Any, said: str) -> Cell:
-    word, shown = test["word"], text.signed_percent(change)
+def _tested(test: PairedTest, change: Any, said: str) -> Cell:
+    word, shown = test.word, text.signed_percent(change)
     content = Markup('{} <span class="word"><i aria-hidden="true">{}</i> {}</span>').format(
         shown, text.WORD_MARKS.get(word, ""), said
     )
-    tip = f"against {text.name(str(test['against']))}{text.interval(test)}{text.holm(test)}"
+    tip = f"against {text.name(test.against)}{text.interval(test)}{text.holm(test)}"
     return Cell(content, change, tip, text.word_class(word))
 
 

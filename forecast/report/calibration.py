@@ -188,11 +188,11 @@ def _reliability_panel(results: Results, series: str) -> Panel | None:
 
 def refusals(results: Results) -> list[str]:
     """The levels refused, one sentence per series and reason; of many series one per reason."""
-    refused = results.verdicts.get("refused_levels") or []
-    said = list(dict.fromkeys(f"{refusal['series']}: {refusal['reason']}" for refusal in refused))
-    if len(said) <= text.WORST:
-        return said
-    counts = Counter(str(refusal["reason"]) for refusal in refused)
+    refused = results.verdicts.refused_levels
+    sentences = list(dict.fromkeys(f"{level.series}: {level.reason}" for level in refused))
+    if len(sentences) <= text.WORST:
+        return sentences
+    counts = Counter(level.reason for level in refused)
     return [f"{text.count(series)} series: {reason}" for reason, series in counts.items()]
 
 

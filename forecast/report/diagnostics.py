@@ -10,12 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from forecast.data.comparison_records import ResidualDiagnosis
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart, stem_chart
 from forecast.report.figures import Panel, fitted_skip, role_of, step_unit
 from forecast.report.svg import Floats, floats
-from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
+from forecast.report.text import (
+    EMPTY,
+    MOST_SERIES,
+    Cell,
+    Row,
+    Table,
+    chosen_class,
+    number,
+    share,
+    whole,
+)
 
 SAFE = ("stable", "marginal")
 LOOPS = {
@@ -245,26 +256,30 @@ def _powers(values: Floats) -> Floats:
 RANKING = "shipped"
 """What residuals are shown of."""
 LEVEL = 0.05
-Residuals = dict[str, Any]  # one entry of residuals.json
 
 
-def shown(results: Results) -> list[str]:
-    """The chosen model, the best network, its skip alone, naive and seasonal naive, as far as there
-    are any.
+def shown_models(results: Results) -> list[str]:
+    """The selected model, the best network, its skip alone, naive and seasonal naive, as far as
+    there are residuals of them.
     """
     wanted = [results.chosen(RANKING), results.best_network(RANKING), fitted_skip(results), "naive"]
-    wanted += ["seasonal_naive"] if results.dataset.season_length > 1 else []
-    known = {
-        found["model"] for found in results.residuals if found["ranking"] in (RANKING, "baseline")
-    }
-    return [model for model in dict.fromkeys(wanted) if model and model in known]
+    if results.dataset.season_length > 1:
+        wanted.append("seasonal_naive")
+    diagnosed = {diagnosis.model for diagnosis in _shipped(results)}
+    return [model for model in dict.fromkeys(wanted) if model and model in diagnosed]
+
+
+def _shipped(results: Results) -> list[ResidualDiagnosis]:
+    """Those of the ranking `RANKING`, baselines included."""
+    return [d for d in results.residuals if d.ranking in (RANKING, "baseline")]
 
 
 def residual_table(results: Results) -> Table | None:
-    several = len(results.series) > 1
+    """One row per series and shown model; None without any residuals."""
+    has_several = len(results.series) > 1
     columns = [
         ("Model", ""),
-        *([("Series", "")] if several else []),
+        ("Series", ""),
         ("Residuals", "One-step errors of the test block, first seed"),
         ("Mean", "In the units the target was modelled in, ± two standard errors: is it biased?"),
         ("Lags", "How many autocorrelations were looked at together"),
@@ -278,73 +293,81 @@ def residual_table(results: Results) -> Table | None:
         ),
         ("Largest autocorrelation", "Of those lags, and the lag it is at"),
     ]
-    rows = [
-        _residual_row(results, found, several=several)
-        for found in _residuals_of(results, shown(results))
-    ]
-    return Table(columns, rows) if rows else None
+    if not has_several:
+        columns.remove(("Series", ""))
+    diagnoses = _diagnoses_of(results, shown_models(results))
+    if not diagnoses:
+        return None
+    chosen = results.chosen(RANKING)
+    rows = []
+    for diagnosis in diagnoses:
+        cells = _residual_cells(diagnosis)
+        if has_several:
+            cells.insert(0, Cell(diagnosis.series, diagnosis.series))
+        rows.append(Row(diagnosis.model, cells, cls=chosen_class(diagnosis.model == chosen)))
+    return Table(columns, rows)
 
 
-def _residuals_of(results: Results, models: list[str]) -> list[Residuals]:
+def _diagnoses_of(results: Results, models: list[str]) -> list[ResidualDiagnosis]:
     """Those of `models` as shipped, series after series."""
-    own = {
-        (r["series"], r["model"]): r
-        for r in results.residuals
-        if r["ranking"] in (RANKING, "baseline")
-    }
-    keys = [(series, model) for series in results.series[:MOST_SERIES] for model in models]
-    return [own[key] for key in keys if key in own]
+    by_key = {(diagnosis.series, diagnosis.model): diagnosis for diagnosis in _shipped(results)}
+    diagnoses = []
+    for series in results.series[:MOST_SERIES]:
+        diagnoses += [by_key[series, model] for model in models if (series, model) in by_key]
+    return diagnoses
 
 
-def _residual_row(results: Results, found: Residuals, *, several: bool) -> Row:
-    correlations = np.abs(found["autocorrelation"])
-    most = int(np.argmax(correlations))
-    value = float(found["autocorrelation"][most])
-    room = 2 * float(found["mean_error"])
-    biased = abs(float(found["mean"])) > room
-    cells = [
-        *([Cell(found["series"], found["series"])] if several else []),
-        whole(found["n"]),
-        Cell(
-            f"{text.figure(found['mean'], 3)} ± {text.figure(room, 2)}",
-            float(found["mean"]),
-            "",
-            _mark(biased),
-        ),
-        whole(found["lags"]),
-        *[_p(found[key]) for key in ("p", "p_robust")],
-        Cell(f"{text.figure(value, 2)} at lag {most + 1}", abs(value)),
+def _residual_cells(diagnosis: ResidualDiagnosis) -> list[Cell]:
+    correlations = floats(diagnosis.autocorrelation)
+    lag = int(np.argmax(np.abs(correlations)))
+    largest = float(correlations[lag])
+    mean = diagnosis.mean or 0.0
+    two_errors = 2 * (diagnosis.mean_error or 0.0)
+    shown_mean = f"{text.figure(mean, 3)} ± {text.figure(two_errors, 2)}"
+    return [
+        whole(diagnosis.n),
+        Cell(shown_mean, mean, "", _worse_class(abs(mean) > two_errors)),
+        whole(diagnosis.lags),
+        _p_cell(diagnosis.p),
+        _p_cell(diagnosis.p_robust),
+        Cell(f"{text.figure(largest, 2)} at lag {lag + 1}", abs(largest)),
     ]
-    return Row(
-        found["model"], cells, cls="chosen" if found["model"] == results.chosen(RANKING) else ""
-    )
 
 
-def _p(value: float | None) -> Cell:
-    if value is None or text.missing(value):
+def _p_cell(value: float | None) -> Cell:
+    if value is None:
         return EMPTY
     shown = text.p_value(value).removeprefix("p = ").removeprefix("p ")
-    return Cell(shown, value, "", _mark(float(value) < LEVEL))
+    return Cell(shown, value, "", _worse_class(value < LEVEL))
 
 
-def _mark(bad: bool) -> str:
-    return "w-worse" if bad else ""
+def _worse_class(is_worse: bool) -> str:
+    """The CSS class of a cell that a reader should worry about."""
+    return "w-worse" if is_worse else ""
 
 
 def residual_panels(results: Results) -> list[Panel]:
     """The autocorrelations of the first shown model's residuals, per series."""
-    return [_residual_panel(results, found) for found in _residuals_of(results, shown(results)[:1])]
+    diagnoses = _diagnoses_of(results, shown_models(results)[:1])
+    return [_residual_panel(results, diagnosis) for diagnosis in diagnoses]
 
 
-def _residual_panel(results: Results, found: Residuals) -> Panel:
-    model, series = found["model"], found["series"]
-    title = f"{text.name(model)}{f', {series}' if len(results.series) > 1 else ''}"
-    values, band = (np.array(found[key], float) for key in ("autocorrelation", "band"))
+def _residual_panel(results: Results, diagnosis: ResidualDiagnosis) -> Panel:
+    title = text.name(diagnosis.model)
+    if len(results.series) > 1:
+        title += f", {diagnosis.series}"
+    values = floats(diagnosis.autocorrelation)
+    band = floats(diagnosis.band)
     outside = int((np.abs(values) > band).sum())
-    unit, step_size = step_unit(results.dataset), results.dataset.step_size
+    unit = step_unit(results.dataset)
+    step_size = results.dataset.step_size
     x_title = f"lag, {unit}" if step_size == 1 else f"lag, in steps of {step_size} {unit}"
     svg = stem_chart(
         values, band, label=f"Autocorrelation of one-step errors, {title}", x_title=x_title
     )
-    usual = f"; {text.figure(LEVEL * len(values), 2)} of {len(values)} would be by chance"
-    return Panel(title, svg, f"{outside} of {len(values)} outside the band{usual}", model)
+    by_chance = text.figure(LEVEL * len(values), 2)
+    note = (
+        f"{outside} of {len(values)} outside the band; {by_chance} of {len(values)} would be by"
+        " chance"
+    )
+    return Panel(title, svg, note, diagnosis.model)

@@ -5,13 +5,13 @@ chart.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from forecast.comparison.metrics import METRICS, Metric
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar, SessionCalendar
+from forecast.data.comparison_records import PairedTest
 from forecast.data.records import RunRecord, SeedFit
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
@@ -262,12 +262,10 @@ def skip_panels(results: Results) -> list[Panel]:
     panels = []
     for ranking in RANKINGS:
         tests = [
-            t
-            for t in results.tests(ranking, "skip").values()
-            if t["relative_difference"] is not None
+            t for t in results.tests(ranking, "skip").values() if t.relative_difference is not None
         ]
-        skips = sorted({text.name(str(test["against"])) for test in tests})
-        tests.sort(key=lambda test: test["relative_difference"])
+        skips = sorted({text.name(test.against) for test in tests})
+        tests.sort(key=lambda test: test.relative_difference or 0.0)
         rows = [_interval(test, several=len(skips) > 1) for test in tests]
         if not rows:
             continue
@@ -285,13 +283,14 @@ def change(share: float) -> str:
     return f"{100 * share:+.3g} %".replace("-", text.MINUS) if share else "0"
 
 
-def _interval(test: dict[str, Any], *, several: bool) -> Interval:
+def _interval(test: PairedTest, *, several: bool) -> Interval:
     """The row of one network; it names its skip where the networks have different ones."""
-    value = float(test["relative_difference"])
-    name, against = (text.name(str(test[key])) for key in ("model", "against"))
+    value = test.relative_difference or 0.0
+    name = text.name(test.model)
+    against = text.name(test.against)
     tip = (
         f"{name} against {against}:"
         f" {text.signed_percent(value)}{text.interval(test)}{text.holm(test)}"
     )
     shown = f"{name} on {against}" if several else name
-    return Interval(shown, value, *text.relative_interval(test), test["word"], test["model"], tip)
+    return Interval(shown, value, *text.relative_interval(test), test.word, test.model, tip)

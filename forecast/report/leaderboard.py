@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forecast.comparison import metrics
-from forecast.comparison.sentences import preferred_in_words
+from forecast.comparison.sentences import describe_preferences
 from forecast.config.paths import ProjectPaths
+from forecast.data.comparison_records import Ranks, TestFamily, TestWord, Verdicts
 from forecast.data.results import (
     BASELINE,
     MEAN,
@@ -157,60 +158,62 @@ def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None =
         ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if ranking in present}
         for ranking, title in (ranked or ONLY_BASELINES).items():
             _print(console, f"{dataset}, {title}", lines(rows, ranking, results.verdicts))
-        said = [*results.verdicts.get("sentences", [])[:1], *ranks_in_words(results.verdicts)]
-        said += preferred_in_words(results.verdicts.get("preferred") or {})
-        for line in [*said, *results.verdicts.get("warnings", [])]:
-            console.print(f"{dataset}: {line}", highlight=False, markup=False)
+        verdicts = results.verdicts
+        sentences = [
+            *verdicts.sentences[:1],
+            *describe_ranks(verdicts.ranks),
+            *describe_preferences(verdicts.preferred),
+            *verdicts.warnings,
+        ]
+        for sentence in sentences:
+            console.print(f"{dataset}: {sentence}", highlight=False, markup=False)
     beside = " Winkler: of the served 80 % intervals." if console.width >= WIDE else ""
     console.print(LEGEND + beside, highlight=False, markup=False)
 
 
-def ranks_in_words(verdicts: Mapping[str, Any]) -> list[str]:
+def describe_ranks(ranks: Ranks | None) -> list[str]:
     """With ten and more series: Friedman's test over them and the groups that Nemenyi's difference
     leaves.
     """
-    ranks = verdicts.get("ranks")
-    if not ranks:
+    if ranks is None:
         return []
-    mean = ranks["mean_ranks"]
-    said = [
-        f"ranks over {ranks['n_series']} series (Friedman {text.p_value(ranks['p'])}; mean ranks"
-        f" that differ by less than {ranks['critical_difference']:.2f} are one group)"
+    sentences = [
+        f"ranks over {ranks.n_series} series (Friedman {text.p_value(ranks.p)}; mean ranks that"
+        f" differ by less than {ranks.critical_difference:.2f} are one group)"
     ]
-    for number, group in enumerate(ranks["groups"], start=1):
-        said.append(f"group {number}: {', '.join(f'{name} {mean[name]:.1f}' for name in group)}")
-    return said
+    for number, group in enumerate(ranks.groups, start=1):
+        members = [f"{name} {ranks.mean_ranks[name]:.1f}" for name in group]
+        sentences.append(f"group {number}: {', '.join(members)}")
+    return sentences
 
 
-def lines(rows: Iterable[Row], ranking: str, verdicts: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def lines(rows: Iterable[Row], ranking: str, verdicts: Verdicts) -> list[tuple[str, ...]]:
     """The ranking's rows and the baselines as text in the order of `HEADS`, lowest error first,
     failures last.
 
     `rows` are the leaderboard's, a network by the mean forecast of its seeds. The order is by MASE,
     which is free of the series' units.
     """
-    own = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
-    own.sort(
-        key=lambda row: (
-            row["status"] != "ok" or not row["mase"],
-            float(row["mase"] or 0),
-            row["model"],
-        )
-    )
-    tests = [test for test in verdicts.get("tests", []) if test["ranking"] in (ranking, BASELINE)]
-    # the groups of ranks below the table say more than this word
-    undecided = bool(verdicts.get("ranks"))
-    words = {
-        (t["family"], t["model"]): t["word"]
-        for t in tests
-        if not (undecided and t["word"] == "undecided")
-    }
-    chosen = verdicts.get("chosen", {})
-    best = chosen.get(ranking, next(iter(chosen.values()), None))
-    return [_line(row, words, best) for row in own]
+    shown = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
+    shown.sort(key=_by_mase)
+    words = {}
+    for test in verdicts.tests:
+        # the groups of ranks below the table say more than this word
+        is_superseded = verdicts.ranks is not None and test.word == "undecided"
+        if test.ranking in (ranking, BASELINE) and not is_superseded:
+            words[test.family, test.model] = test.word
+    best = verdicts.chosen.get(ranking, next(iter(verdicts.chosen.values()), None))
+    return [_line(row, words, best) for row in shown]
 
 
-def _line(row: Row, words: Mapping[tuple[str, str], str], chosen: str | None) -> tuple[str, ...]:
+def _by_mase(row: Row) -> tuple[bool, float, str]:
+    has_none = row["status"] != "ok" or not row["mase"]
+    return has_none, float(row["mase"] or 0), row["model"]
+
+
+def _line(
+    row: Row, words: Mapping[tuple[TestFamily, str], TestWord], chosen: str | None
+) -> tuple[str, ...]:
     model = row["model"]
     mark = CHOSEN if model == chosen else ""
     if row["status"] != "ok":

@@ -95,10 +95,7 @@ def budget_sentence(results: Results) -> tuple[bool, str]:
 
     The exempt (`exempt_from_budget` of verdicts.json) are named with their reason and not compared.
     """
-    exempt = {
-        (e["model"], e["ranking"]): e["why"]
-        for e in results.verdicts.get("exempt_from_budget") or []
-    }
+    exempt = {(e.model, e.ranking): e.why for e in results.verdicts.exempt_from_budget}
     networks = {name: r for name, r in results.records.items() if r.is_network}
     compared = {
         name: _budget(r) for name, r in networks.items() if (r.model, r.ranking) not in exempt
@@ -191,9 +188,10 @@ PAIR = ("lstm", "gru")
 def choice_table(results: Results, costs: Costs) -> Table | None:
     """What the rule weighs; None where one of the two was not compared."""
     scores = {model: score for model in PAIR if (score := results.score(model, ALONE)) is not None}
-    taken = results.verdicts.get("choice", {}).get("take")
-    if not taken or len(scores) < len(PAIR):
+    choice = results.verdicts.choice
+    if choice is None or len(scores) < len(PAIR):
         return None
+    taken = choice.take
     title = headline(results).title
     columns = [
         ("Network", "On top of the last value only, so that no fitted skip hides the architecture"),
@@ -217,24 +215,24 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
 
 
 def choice_sentence(results: Results) -> str:
-    """The numbers in words: the change, its bound, what was wanted, on how much results."""
-    found = results.verdicts.get("choice") or {}
-    if not found:
+    """The numbers of the choice between LSTM and GRU in words; empty where there was none."""
+    choice = results.verdicts.choice
+    if choice is None:
         return ""
-    change, upper = (text.signed_percent(found[key]) for key in ("relative_difference", "upper"))
-    wanted = f"below {text.signed_percent(found['margin'])}, on at least {found['wanted_origins']}"
-    origins = f"{text.count(found['non_overlapping'])} origins whose horizons do not overlap"
+    change = text.signed_percent(choice.relative_difference)
+    upper = text.signed_percent(choice.upper)
+    margin = text.signed_percent(choice.margin)
     scores = [results.score(model, ALONE) for model in PAIR]
     sizes = [int(score["n_params"]) for score in scores if score]
-    larger = len(sizes) == len(PAIR) and sizes[1] > sizes[0]
-    warning = (
-        " Tuning gave the GRU more weights than the LSTM here, so it saves none." if larger else ""
-    )
-    shown = "shown" if found["word"] == "equivalent" else "not shown"
+    warning = ""
+    if len(sizes) == len(PAIR) and sizes[1] > sizes[0]:
+        warning = " Tuning gave the GRU more weights than the LSTM here, so it saves none."
+    shown = "shown" if choice.word == "equivalent" else "not shown"
     return (
-        f"The GRU's loss against the LSTM's: {change}, upper 95 % bound {upper} on {origins}"
-        f" (wanted: {wanted}). That the GRU costs no more is {shown}: the"
-        f" {text.name(found['take']).upper()} is taken.{warning}"
+        f"The GRU's loss against the LSTM's: {change}, upper 95 % bound {upper} on"
+        f" {text.count(choice.non_overlapping)} origins whose horizons do not overlap (wanted:"
+        f" below {margin}, on at least {choice.wanted_origins}). That the GRU costs no more is"
+        f" {shown}: the {text.name(choice.take).upper()} is taken.{warning}"
     )
 
 

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar
+from forecast.data.comparison_records import Alarm
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import board, calibration, diagnostics, figures, ledger, panels, text
 from forecast.report.charts import Axes, Line, line_chart
@@ -96,13 +97,11 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "title": results.dataset.title,
         "as_of": results.as_of,
         "horizon": f"{results.dataset.horizon} {figures.step_unit(results.dataset)} ahead",
-        "sentences": results.verdicts.get("sentences", []),
-        "verdict": _grouped(
-            [*results.verdicts.get("sentences", []), *results.verdicts.get("warnings", [])]
-        ),
+        "sentences": results.verdicts.sentences,
+        "verdict": _grouped([*results.verdicts.sentences, *results.verdicts.warnings]),
         "tiles": _tiles(results),
-        "leaks": alarms(results, "leaks"),
-        "copies": alarms(results, "copies"),
+        "leaks": describe_alarms(results.verdicts.leaks),
+        "copies": describe_alarms(results.verdicts.copies),
         "boards": [
             {
                 "ranking": ranking,
@@ -195,11 +194,16 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
         ("Chosen on validation", text.name(model), "ranking as shipped"),
         (f"Test {figures.headline(results).title}", error, "a network: mean forecast of its seeds"),
     ]
-    for family, what in (("naive", "Error against naive"), ("skip", "Error against its own skip")):
-        test = results.tests("shipped", family).get(model)
-        if test:
-            value = -score["skill"] if family == "naive" else test["relative_difference"]
-            tiles.append((what, text.signed_percent(value), test["word"] + text.holm(test)))
+    against_naive = results.tests("shipped", "naive").get(model)
+    if against_naive:
+        change = text.signed_percent(-score["skill"])
+        remark = against_naive.word + text.holm(against_naive)
+        tiles.append(("Error against naive", change, remark))
+    against_skip = results.tests("shipped", "skip").get(model)
+    if against_skip:
+        change = text.signed_percent(against_skip.relative_difference)
+        remark = against_skip.word + text.holm(against_skip)
+        tiles.append(("Error against its own skip", change, remark))
     return tiles
 
 
@@ -220,25 +224,21 @@ def _limits(results: Results) -> list[str]:
     ]
 
 
-def alarms(results: Results, kind: str) -> list[str]:
-    """The flags of one kind (`copies`, `leaks`), one line per model and ranking."""
+def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:
+    """One line per model and ranking: the series it is about, each with its reason."""
     lines = []
     for ranking in ("baseline", *RANKINGS):
-        for model, flags in results.flags(kind, ranking).items():
-            own = [flag for flag in flags if flag["ranking"] == ranking]
-            reasons = "; ".join(
-                f"{flag['unique_id']}: {flag['reason']}" for flag in own[: text.WORST]
-            )
-            if own:
-                more = (
-                    f"; and {text.count(len(own) - text.WORST)} more series"
-                    if len(own) > text.WORST
-                    else ""
-                )
-                lines.append(
-                    f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')}):"
-                    f" {reasons}{more}"
-                )
+        title = RANKING_TITLES.get(ranking, "baseline")
+        by_model: dict[str, list[Alarm]] = {}
+        for alarm in alarms:
+            if alarm.ranking == ranking:
+                by_model.setdefault(alarm.model, []).append(alarm)
+        for model, of_model in by_model.items():
+            reasons = [f"{alarm.unique_id}: {alarm.reason}" for alarm in of_model[: text.WORST]]
+            hidden = len(of_model) - text.WORST
+            if hidden > 0:
+                reasons.append(f"and {text.count(hidden)} more series")
+            lines.append(f"{text.name(model)} ({title}): {'; '.join(reasons)}")
     return lines
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 # of the comparison's sentences and the page's
 from forecast.comparison.sentences import listing as listing
+from forecast.data.comparison_records import PairedTest
 
 MOST_SERIES = 4  # shown of each dataset: more would bury the page
 WORST = 10  # series listed where there are more than `MOST_SERIES`
@@ -109,35 +110,41 @@ def name(model: str) -> str:
     return model.replace("_", " ")
 
 
-def relative_interval(test: dict[str, Any]) -> tuple[float, float]:
+def relative_interval(test: PairedTest) -> tuple[float, float]:
     """The interval of the mean difference as a share of the loss of what it is compared with; NaN
     where unknown.
     """
-    keys = ("mean_difference", "relative_difference", "ci_low", "ci_high")
-    difference, relative, low, high = (
-        math.nan if test.get(key) is None else float(test[key]) for key in keys
-    )
-    base = difference / relative if difference and relative else math.nan
-    return low / base, high / base
+    if not test.mean_difference or not test.relative_difference:
+        return math.nan, math.nan
+    if test.ci_low is None or test.ci_high is None:
+        return math.nan, math.nan
+    base = test.mean_difference / test.relative_difference
+    return test.ci_low / base, test.ci_high / base
 
 
-def interval(test: dict[str, Any]) -> str:
+def interval(test: PairedTest) -> str:
     """`, 95 % interval −15.0 % to −9.6 %` of one test's relative difference, or nothing where it
     has none.
     """
     low, high = relative_interval(test)
-    known = math.isfinite(low) and math.isfinite(high)
-    return f", 95 % interval {signed_percent(low)} to {signed_percent(high)}" if known else ""
+    if not math.isfinite(low) or not math.isfinite(high):
+        return ""
+    return f", 95 % interval {signed_percent(low)} to {signed_percent(high)}"
 
 
-def holm(test: dict[str, Any]) -> str:
+def holm(test: PairedTest) -> str:
     """`, Holm p = 0.012` of one test, or nothing when it has no p."""
-    return "" if missing(test["p_holm"]) else f", Holm {p_value(test['p_holm'])}"
+    return "" if test.p_holm is None else f", Holm {p_value(test.p_holm)}"
 
 
 def word_class(word: str) -> str:
     """The CSS class of a verdict's word."""
     return "w-" + word.replace(" ", "-")
+
+
+def chosen_class(is_chosen: bool) -> str:
+    """The CSS class of the row of a selected model."""
+    return "chosen" if is_chosen else ""
 
 
 @dataclass(frozen=True)

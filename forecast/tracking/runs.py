@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forecast.config.paths import ProjectPaths
+from forecast.data.comparison_records import PairedTest, ResidualDiagnosis, TestFamily
 from forecast.data.records import RunRecord, Trial
 from forecast.system import files
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 """Part of every digest: raise it when published runs should be made anew from the same records."""
+
+
+TextRow = dict[str, str]
+"""A row of a table of stage `compare`, every value as text."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,9 @@ class CandidateRun:
     digest: str
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     by_step: tuple[dict[str, str], ...] = ()
-    tests: tuple[dict[str, Any], ...] = ()
+    tests: tuple[PairedTest, ...] = ()
     cost: dict[str, float] = field(default_factory=dict)
-    residuals: tuple[dict[str, Any], ...] = ()
+    residuals: tuple[ResidualDiagnosis, ...] = ()
     distributions: tuple[dict[str, str], ...] = ()
     intervals: tuple[dict[str, str], ...] = ()
 
@@ -95,7 +100,7 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
 
     paths = ProjectPaths.of(root)
     results, costs = Results(paths, dataset), read_costs(paths, dataset)
-    compared = _read_comparison(results) if results.compared else {}
+    compared = _read_comparison(results) if results.compared else _ComparisonRows()
     records = [
         _candidate_run(results.folder(n), r, costs.get(n, {}), compared)
         for n, r in results.records.items()
@@ -113,52 +118,82 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
     from forecast.data.results import Results
 
     results = Results(ProjectPaths.of(root), dataset)
-    return tuple(results.verdicts.get("sentences", ())) if results.compared else ()
+    return results.verdicts.sentences if results.compared else ()
 
 
-def _read_comparison(results: Results) -> dict[str, Sequence[dict[str, Any]]]:
+@dataclass(frozen=True)
+class _ComparisonRows:
+    """What stage `compare` says of all candidates, or of one; rows of tables are text."""
+
+    leaderboard: tuple[TextRow, ...] = ()
+    by_step: tuple[TextRow, ...] = ()
+    distributions: tuple[TextRow, ...] = ()
+    intervals: tuple[TextRow, ...] = ()
+    tests: tuple[PairedTest, ...] = ()
+    residuals: tuple[ResidualDiagnosis, ...] = ()
+
+    def of_candidate(self, model: str, ranking: str) -> _ComparisonRows:
+        """Those of one candidate."""
+
+        def select(rows: tuple[TextRow, ...]) -> tuple[TextRow, ...]:
+            return tuple(row for row in rows if (row["model"], row["ranking"]) == (model, ranking))
+
+        label = (model, ranking)
+        return _ComparisonRows(
+            leaderboard=select(self.leaderboard),
+            by_step=_rows_of_serving_seed(select(self.by_step)),
+            distributions=_rows_of_serving_seed(select(self.distributions)),
+            intervals=select(self.intervals),
+            tests=tuple(test for test in self.tests if (test.model, test.ranking) == label),
+            residuals=tuple(d for d in self.residuals if (d.model, d.ranking) == label),
+        )
+
+
+def _read_comparison(results: Results) -> _ComparisonRows:
+    """Of all candidates; of intervals the rows of all steps pooled."""
     pooled = results.intervals.loc[lambda table: table["step"] == 0]
-    return {
-        "leaderboard": results.text_rows("leaderboard"),
-        "by_step": results.text_rows("by_step"),
-        "distributions": results.text_rows("distributions"),
-        "tests": results.verdicts.get("tests", ()),
-        "residuals": results.residuals,
-        "intervals": tuple(
-            csv.DictReader(pooled.to_csv(index=False, float_format="%.12g").splitlines())
-        ),
-    }
+    text = pooled.to_csv(index=False, float_format="%.12g")
+    return _ComparisonRows(
+        leaderboard=results.text_rows("leaderboard"),
+        by_step=results.text_rows("by_step"),
+        distributions=results.text_rows("distributions"),
+        intervals=tuple(csv.DictReader(text.splitlines())),
+        tests=results.verdicts.tests,
+        residuals=tuple(results.residuals),
+    )
 
 
 def _candidate_run(
-    folder: Path,
-    content: RunRecord,
-    cost: dict[str, float],
-    compared: Mapping[str, Sequence[dict[str, Any]]],
+    folder: Path, content: RunRecord, cost: dict[str, float], compared: _ComparisonRows
 ) -> CandidateRun:
-    mine = (content.model, content.ranking)
-    own = {
-        key: tuple(row for row in rows if (row["model"], row["ranking"]) == mine)
-        for key, rows in compared.items()
-    }
-    rows = {row["seed"]: row for row in own.pop("leaderboard", ())}
-    own |= {name: _rows_of_serving_seed(own.get(name, ())) for name in ("by_step", "distributions")}
+    of_candidate = compared.of_candidate(content.model, content.ranking)
+    rows = {row["seed"]: row for row in of_candidate.leaderboard}
     forecasts = folder / "forecasts.parquet"
-    optional = {"distributions": own["distributions"]} if own["distributions"] else {}
     digest = files.sha256_of(
         {
-            **optional,
             "format": FORMAT,
             "record": content.to_json(),
             "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
             # Other candidates can change `chosen`; it is refreshed on the run that is there.
             "rows": {seed: {k: row[k] for k in row if k != "chosen"} for seed, row in rows.items()},
-            "by_step": own["by_step"],
-            "residuals": own.get("residuals", ()),
-            "intervals": own.get("intervals", ()),
+            "by_step": of_candidate.by_step,
+            "distributions": of_candidate.distributions,
+            "residuals": [diagnosis.to_json() for diagnosis in of_candidate.residuals],
+            "intervals": of_candidate.intervals,
         }
     )
-    return CandidateRun(content, folder, digest[:16], rows, cost=cost, **own)
+    return CandidateRun(
+        content,
+        folder,
+        digest[:16],
+        rows,
+        by_step=of_candidate.by_step,
+        tests=of_candidate.tests,
+        cost=cost,
+        residuals=of_candidate.residuals,
+        distributions=of_candidate.distributions,
+        intervals=of_candidate.intervals,
+    )
 
 
 def _rows_of_serving_seed(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
@@ -169,7 +204,6 @@ def _rows_of_serving_seed(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str
 
 DIAGNOSTICS = ("spectral_radius", "lyapunov", "memory", "saturated")
 LOOP = ("reach", "exponent")
-RESIDUALS = ("p", "p_robust", "statistic")
 SAFE_LOOPS = ("stable", "marginal")
 INTERVALS = ("coverage", "width", "winkler")
 COSTS = ("cpu_seconds", "wall_seconds", "tuning_cpu_seconds")
@@ -311,13 +345,19 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
 
 
 def residual_points(record: CandidateRun) -> list[MetricPoint]:
-    left = record.residuals[0] if record.residuals else {}
-    points = [MetricPoint(f"residuals/ljung_box_{name}", left.get(name)) for name in RESIDUALS]
-    points.append(MetricPoint("residuals/mean", left.get("mean")))
-    correlations = left.get("autocorrelation", ())
-    return points + [
-        MetricPoint("residuals/autocorrelation", v, lag + 1) for lag, v in enumerate(correlations)
+    """Of the first series' one-step residuals: Ljung and Box, mean, autocorrelation by lag."""
+    if not record.residuals:
+        return []
+    diagnosis = record.residuals[0]
+    points = [
+        MetricPoint("residuals/ljung_box_p", diagnosis.p),
+        MetricPoint("residuals/ljung_box_p_robust", diagnosis.p_robust),
+        MetricPoint("residuals/ljung_box_statistic", diagnosis.statistic),
+        MetricPoint("residuals/mean", diagnosis.mean),
     ]
+    for lag, value in enumerate(diagnosis.autocorrelation, start=1):
+        points.append(MetricPoint("residuals/autocorrelation", value, lag))
+    return points
 
 
 def cost_points(record: CandidateRun) -> list[MetricPoint]:
@@ -381,7 +421,7 @@ def loop_verdict(content: RunRecord) -> str:
 
 def verdict_tags(record: CandidateRun) -> dict[str, str]:
     """Tags that depend on the other candidates: refreshed in place."""
-    words = {f"against_{test['family']}": str(test["word"]) for test in record.tests}
+    words = {f"against_{test.family}": test.word for test in record.tests}
     return {"chosen": str(record.chosen).lower(), **words, "mlflow.note.content": run_note(record)}
 
 
@@ -404,15 +444,18 @@ def run_note(record: CandidateRun) -> str:
     return "\n\n".join(line for line in lines if line)
 
 
-def _verdict_sentence(test: Mapping[str, Any]) -> str:
-    family = test["family"]
-    role = {"naive": "the naive forecast", "skip": "its own skip", "best": "the best"}.get(
-        family, family
-    )
-    relative, p = _as_float(test.get("relative_difference")), _as_float(test.get("p_holm"))
+AGAINST: dict[TestFamily, str] = {
+    "naive": "the naive forecast",
+    "skip": "its own skip",
+    "best": "the best",
+}
+
+
+def _verdict_sentence(test: PairedTest) -> str:
+    relative, p = test.relative_difference, test.p_holm
     change = "" if relative is None else f", error {relative:+.1%}"
     evidence = "" if p is None else f", p = {p:.2g} (Holm)"
-    return f"Against {role} ({test['against']}): **{test['word']}**{change}{evidence}."
+    return f"Against {AGAINST[test.family]} ({test.against}): **{test.word}**{change}{evidence}."
 
 
 def flatten(

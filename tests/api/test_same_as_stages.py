@@ -110,7 +110,7 @@ def test_the_leaderboard_is_that_of_the_compare_stage(
     wanted = rows[rows["seed"] == MEAN].set_index("model")["mase"]
     assert board.leaderboard.set_index("model")["mase"].to_dict() == wanted.to_dict()
     assert board.chosen == project.chosen("shipped")
-    assert board.verdicts == (*project.verdicts["sentences"], *project.verdicts["warnings"])
+    assert board.verdicts == (*project.verdicts.sentences, *project.verdicts.warnings)
 
 
 def test_the_intervals_of_the_test_block_are_those_of_the_report(

@@ -19,6 +19,7 @@ from forecast.audit import rescored
 from forecast.audit.changes import block_ends
 from forecast.audit.sandbox import Project
 from forecast.audit.stored import audit_stored_results
+from forecast.data.comparison_records import Preference, PreferenceReason, Verdicts
 from forecast.data.panel import from_frame
 from forecast.data.records import RunRecord
 from forecast.system import files
@@ -236,15 +237,22 @@ class Judged:
     }
 
     def __init__(
-        self, taken: str, errors: tuple[float, ...] = (1.0, 2.0, 4.0, 3.0), **verdicts: Any
+        self,
+        taken: str,
+        errors: tuple[float, ...] = (1.0, 2.0, 4.0, 3.0),
+        instead_of: str = "",
+        because: PreferenceReason = "several models",
     ) -> None:
-        self.verdicts, self.errors = {"chosen": {"shipped": taken}, **verdicts}, errors
+        preferred = {}
+        if instead_of:
+            preferred["shipped"] = Preference(
+                model=taken, instead_of=instead_of, because=because, origins=5, extra_loss=0.1
+            )
+        self.verdicts = Verdicts(chosen={"shipped": taken}, preferred=preferred)
+        self.errors = errors
 
     def table(self, name: str) -> pd.DataFrame:
         return pd.DataFrame({"series": ["a"], "mae": [1.0], "mase": [1.0]})
-
-    def verdict(self, name: str) -> Any:
-        return self.verdicts.get(name) or {}
 
     def records(self) -> dict[str, RunRecord]:
         weights = {"other_mix": "stacked"}
@@ -262,24 +270,16 @@ class Judged:
         return len(list(rescored._check_choice(self, held, "test")))
 
 
-@pytest.mark.parametrize("key", ["preferred", "simpler"])
-def test_a_preferred_row_is_the_lowest_of_its_kind_and_taken_instead_of_the_lowest_of_all(
-    key: str,
-) -> None:
-    instead_of_gru = {key: {"shipped": {"instead_of": "gru"}}}
+def test_a_preferred_row_is_the_lowest_of_its_kind_and_taken_instead_of_the_lowest_of_all() -> None:
     assert [
-        Judged(name, **instead_of_gru).found() for name in ("mix", "naive", "other_mix", "gru")
+        Judged(name, instead_of="gru").found() for name in ("mix", "naive", "other_mix", "gru")
     ] == [0, 0, 1, 1]
     assert [Judged(name).found() for name in ("mix", "naive", "gru")] == [1, 1, 0]
-    assert Judged("other_mix", **{key: {"shipped": {"instead_of": "naive"}}}).found() == 1
-    best = Judged("mix", **{key: {"shipped": {"instead_of": "naive"}}}, errors=(3.0, 2.0, 4.0, 1.0))
+    assert Judged("other_mix", instead_of="naive").found() == 1
+    errors = (3.0, 2.0, 4.0, 1.0)
+    best = Judged("mix", errors, "naive")
     assert best.found() == 0, "a combination instead of a baseline"
-    assert (
-        Judged(
-            "gru", **{key: {"shipped": {"instead_of": "naive"}}}, errors=(3.0, 2.0, 4.0, 1.0)
-        ).found()
-        == 1
-    )
+    assert Judged("gru", errors, "naive").found() == 1
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,5 @@ def test_a_preferred_row_is_the_lowest_of_its_kind_and_taken_instead_of_the_lowe
 def test_learnt_weights_are_taken_instead_of_a_combination_too_and_past_one_between(
     best: str, errors: tuple[float, ...]
 ) -> None:
-    learnt = {"preferred": {"shipped": {"instead_of": best, "because": "learnt weights"}}}
-    assert Judged("other_mix", errors=errors, **learnt).found() == 0
-    several = {"preferred": {"shipped": {"instead_of": best, "because": "several models"}}}
-    assert Judged("other_mix", errors=errors, **several).found() == 1
+    assert Judged("other_mix", errors, best, "learnt weights").found() == 0
+    assert Judged("other_mix", errors, best, "several models").found() == 1

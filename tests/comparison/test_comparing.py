@@ -10,7 +10,7 @@ import pytest
 
 from forecast.comparison import comparing, metrics, scores
 from forecast.comparison.comparing import check_same_budget
-from forecast.comparison.losses import COLUMNS as LOSS_COLUMNS
+from forecast.comparison.losses import LOSS_COLUMNS
 from forecast.config.experiment import Evaluation, Tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
@@ -191,7 +191,7 @@ def test_the_choice_sees_validation_and_no_test_score(trained):
 def test_a_loss_is_the_scaled_error_averaged_over_the_horizon(trained):
     everything = scored(trained)
     scale = scores.references(FRAME, forecasts(None), TASK, BORDERS, "test").scale
-    losses = comparing.losses(everything, scale, "test")
+    losses = comparing.block_losses(everything, scale, "test")
     assert list(losses.columns) == LOSS_COLUMNS
     assert set(losses["model"]) == {"naive", "ridge", "net"}
     naive = losses[losses["model"] == "naive"].sort_values("cutoff")
@@ -208,7 +208,7 @@ def test_a_missing_actual_leaves_the_rest_of_its_origin(trained):
     write(trained, "ridge", content)
     everything = scored(trained)
     scale = scores.references(FRAME, forecasts(None), TASK, BORDERS, "test").scale
-    losses = comparing.losses(everything, scale, "test")
+    losses = comparing.block_losses(everything, scale, "test")
     assert losses[losses["model"] == "ridge"]["loss"].tolist() == [0.5, 0.5]
 
 
@@ -228,7 +228,7 @@ def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_ac
         write(trained, name, content)
     everything = scored(trained)
     scale = scores.references(FRAME, made["naive"], TASK, BORDERS, "test").scale
-    mean = comparing.losses(everything, scale, "test").groupby("model")["loss"].mean()
+    mean = comparing.block_losses(everything, scale, "test").groupby("model")["loss"].mean()
     board = (
         comparing.leaderboard(everything, {}, "example")
         .query("seed in ('0', 'mean')")
@@ -237,7 +237,10 @@ def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_ac
     )
     np.testing.assert_allclose(board["mase"], mean[board.index])
     np.testing.assert_allclose(board["skill"], 1 - mean[board.index] / mean["naive"])
-    assert np.ptp(comparing.losses(everything, scale, "test").query("model == 'ridge'")["loss"]) > 0
+    assert (
+        np.ptp(comparing.block_losses(everything, scale, "test").query("model == 'ridge'")["loss"])
+        > 0
+    )
 
 
 def test_nothing_that_is_written_depends_on_how_long_it_took(trained):
@@ -249,7 +252,9 @@ def test_nothing_that_is_written_depends_on_how_long_it_took(trained):
             files.write_json(
                 trained.paths.cost("example") / f"{candidate}.json", {"cpu_seconds": seconds}
             )
-        found.append(comparing.compared(trained, FRAME, TASK, BORDERS, evaluation, BUDGET))
+        found.append(
+            comparing.compare_candidates(trained, FRAME, TASK, BORDERS, evaluation, BUDGET)
+        )
     tables = [
         {name: table.to_csv(index=False) for name, table in one.tables.items()} for one in found
     ]
@@ -330,7 +335,7 @@ def test_levenberg_marquardt_is_exempt_from_gradient_steps_openly_and_not_from_t
         "cost": steps(0, 0),
     }
     (found,) = check_same_budget([budget_record("narx_lm.linear", **own)], BUDGET)
-    assert found["model"] == "narx_lm" and "no gradient steps" in found["why"]
+    assert found.model == "narx_lm" and "no gradient steps" in found.why
     with pytest.raises(InputError, match=r"narx_lm\.linear has seeds"):
         check_same_budget([budget_record("narx_lm.linear", **own, seeds=[{"seed": 0}])], BUDGET)
 
@@ -357,7 +362,7 @@ def test_the_comparison_makes_no_frame_for_each_series_model_and_level(results, 
                 "__init__",
                 lambda self, *a, **k: made.append(1) or real(self, *a, **k),
             )
-            found = comparing.compared(results, frame, TASK, BORDERS, evaluation, BUDGET)
+            found = comparing.compare_candidates(results, frame, TASK, BORDERS, evaluation, BUDGET)
         assert set(found.tables["by_series"]["series"]) == set(names)
         counts[number] = len(made)
     # one for each of 24 more series, 3 models and 2 levels would be 144

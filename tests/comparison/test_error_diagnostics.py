@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from forecast.comparison.error_diagnostics import copy_check, leak_alarm, ljung_box, one_step
+from forecast.comparison.error_diagnostics import (
+    copy_check,
+    diagnose_residuals,
+    leak_alarm,
+    ljung_box,
+)
 from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(6)
@@ -181,13 +186,16 @@ def test_the_band_of_white_noise_is_that_of_the_textbook():
 
 def test_prices_give_residuals_of_returns_and_lags_reach_two_seasons():
     y = 100 * np.exp(np.cumsum(NOISE / 100))
-    found = one_step(y, y * np.exp(NOISE / 50), transform="log", season_length=24, step_size=2)
-    assert found["mean"] == pytest.approx(-NOISE.mean() / 50, rel=1e-4)
-    assert (found["lags"], found["spacing"], found["n"]) == (24, 2, 300)
-    assert len(found["autocorrelation"]) == len(found["band"]) == 24
+    found = diagnose_residuals(
+        y, y * np.exp(NOISE / 50), transform="log", season_length=24, step_size=2
+    )
+    assert found.mean == pytest.approx(-NOISE.mean() / 50, rel=1e-4)
+    assert (found.lags, found.spacing, found.n) == (24, 2, 300)
+    assert len(found.autocorrelation) == len(found.band) == 24
 
 
 def test_too_few_residuals_say_nothing():
     assert (
-        one_step(NOISE[:29], np.zeros(29), transform="none", season_length=1, step_size=1) is None
+        diagnose_residuals(NOISE[:29], np.zeros(29), transform="none", season_length=1, step_size=1)
+        is None
     )

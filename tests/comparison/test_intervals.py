@@ -10,13 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.intervals import BANDS, COLUMNS, Blocks, bands, grouped, interval_scores
+from forecast.comparison.intervals import (
+    BAND_COLUMNS,
+    INTERVAL_COLUMNS,
+    Blocks,
+    bands,
+    group_refusals,
+    interval_scores,
+)
 from forecast.comparison.scores import Cube
 from forecast.forecaster.ensemble import calibration_scores
 from forecast.forecaster.intervals import widths
 from tests.support.example_data import dataset
+from tests.support.records import run_record
 
-RECORD = {"model": "net", "ranking": "shipped"}
 HOURS = pd.date_range("2024-01-01", periods=1000, freq="h").to_numpy()
 
 
@@ -41,7 +48,9 @@ def split(calibration, test, levels, *, model="net", **transforms):
 
 
 def blocks(calibration, test, *, model="net", **transforms):
-    return Blocks({**RECORD, "model": model}, calibration, test, 24, transforms)
+    return Blocks(
+        run_record(f"{model}.linear", ranking="shipped"), calibration, test, 24, transforms
+    )
 
 
 # errors of the ensemble: 1..9 at step 1, ten times as large at step 2; the signs do not matter
@@ -51,7 +60,7 @@ TEST = cube([[8, 0], [-8, 80], [8.5, -81], [0, 100]])
 
 def test_the_margin_is_the_eighth_of_nine_errors_at_80_percent_for_each_step_on_its_own():
     table, refused = split([CALIBRATION], [TEST], [0.8])
-    assert (tuple(table.columns), refused) == (COLUMNS, [])
+    assert (tuple(table.columns), refused) == (INTERVAL_COLUMNS, [])
     assert table["step"].tolist() == [0, 1, 2]
     assert table["width"].tolist() == [88, 16, 160]  # ranks ceil(10 * 0.8) = 8: margins 8 and 80
     assert table["coverage"].tolist() == [5 / 8, 3 / 4, 2 / 4]
@@ -86,7 +95,7 @@ def test_a_level_the_calibration_block_cannot_support_is_refused_and_not_invente
 def test_without_calibration_origins_there_is_no_interval():
     table, refused = split([], [TEST], [0.8])
     assert table.empty
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == INTERVAL_COLUMNS
     assert "0 calibration origins" in refused[0].reason
 
 
@@ -128,9 +137,9 @@ def test_the_same_refusal_is_said_once_with_those_it_holds_for():
         for model in ("net", "naive")
         for refusal in split([CALIBRATION], [TEST], [0.95], model=model)[1]
     ]
-    (entry,) = grouped(refused)
-    assert (entry["series"], entry["level"]) == ("a", 0.95)
-    assert [c["model"] for c in entry["candidates"]] == ["net", "naive"]
+    (entry,) = group_refusals(refused)
+    assert (entry.series, entry.level) == ("a", 0.95)
+    assert [candidate.model for candidate in entry.candidates] == ["net", "naive"]
 
 
 def drifting(n, *, seed, spread):
@@ -157,7 +166,7 @@ def test_an_origin_after_a_lookback_twice_as_volatile_has_intervals_as_much_wide
 
 def test_the_bands_are_the_ends_that_the_scores_are_of():
     table = bands(blocks([CALIBRATION], [TEST]), [0.8, 0.95])
-    assert tuple(table.columns) == BANDS and len(table) == 8
+    assert tuple(table.columns) == BAND_COLUMNS and len(table) == 8
     assert table["cutoff"].tolist() == [
         moment for moment in pd.DatetimeIndex(HOURS[:4]) for _ in range(2)
     ]

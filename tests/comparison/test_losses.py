@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from forecast.comparison.losses import NO_ACTUALS, by_origin, choose, preferred, variance_parts
-from forecast.comparison.sentences import preferred_in_words
+from forecast.comparison.sentences import describe_preferences
+from forecast.data.comparison_records import Preference
 from forecast.system.errors import InputError
 
 
@@ -102,11 +103,11 @@ def test_with_few_validation_origins_the_simpler_row_stands_unless_clearly_beate
     assert choose(table) == {"shipped": "lstm"}
     spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
     found = preferred(table, {"shipped": "lstm"}, **spacing)
-    assert found.get("shipped", {}).get("model") == taken
+    assert (found["shipped"].model if found else None) == taken
     assert preferred(table, {"shipped": "ridge"}, **spacing) == {}
     beside = pd.concat([table, losses(5 + noise.mean(axis=0) - noise.mean() - gain + 1e-6, "mix")])
     found = preferred(beside, {"shipped": "lstm"}, ["mix"], **spacing)
-    assert found["shipped"]["model"] == (taken or "mix")
+    assert found["shipped"].model == (taken or "mix")
 
 
 @pytest.mark.parametrize(("extra", "taken"), [(0.01, "mix"), (1.0, None)])
@@ -128,16 +129,21 @@ def test_a_combination_stands_instead_of_a_single_row_that_cannot_be_told_from_i
     if taken is None:
         assert found == {}
     else:
-        about = {"model": taken, "instead_of": "lstm", "because": "several models", "origins": 100}
-        assert found == {"shipped": about | {"extra_loss": pytest.approx(extra / 5)}}
+        preference = found["shipped"]
+        assert list(found) == ["shipped"] and preference.model == taken
+        assert preference.instead_of == "lstm" and preference.because == "several models"
+        assert preference.origins == 100 and preference.extra_loss == pytest.approx(extra / 5)
         assert (
             "mix is taken instead of lstm: on the 100 validation origins"
-            in preferred_in_words(found)[0]
+            in describe_preferences(found)[0]
         )
     baseline = preferred(
         table, {"shipped": "line", "architecture": "line"}, ["mix", "other_mix"], **spacing
     )
-    assert baseline == {key: value | {"instead_of": "line"} for key, value in found.items()}
+    assert baseline == {
+        ranking: preference.model_copy(update={"instead_of": "line"})
+        for ranking, preference in found.items()
+    }
     assert preferred(table, {"shipped": "other_mix"}, ["mix", "other_mix"], **spacing) == {}
 
 
@@ -157,11 +163,11 @@ def test_learnt_weights_stand_instead_of_any_row_up_to_three_standard_errors(low
     found = preferred(
         table, {"shipped": lowest}, ["mix", "learnt", "other_mix"], ["learnt"], **spacing
     )
-    assert found.get("shipped", {}).get("model") == taken
+    assert (found["shipped"].model if found else None) == taken
     if taken:
         assert (
             "is within three standard errors, and a combination with learnt weights"
-            in preferred_in_words(found)[0]
+            in describe_preferences(found)[0]
         )
     assert (
         preferred(
@@ -171,9 +177,12 @@ def test_learnt_weights_stand_instead_of_any_row_up_to_three_standard_errors(low
     )
 
 
-def test_an_older_verdict_gives_its_reason_too():
-    found = {"shipped": {"model": "ridge", "instead_of": "lstm", "origins": 9, "extra_loss": 0.01}}
-    assert "with so few the simpler row is preferred" in preferred_in_words(found)[0]
+def test_few_origins_are_given_as_the_reason():
+    preference = Preference(
+        model="ridge", instead_of="lstm", because="few origins", origins=9, extra_loss=0.01
+    )
+    sentence = describe_preferences({"shipped": preference})[0]
+    assert "with so few the simpler row is preferred" in sentence
 
 
 def test_without_networks_on_the_last_value_there_is_one_ranking():

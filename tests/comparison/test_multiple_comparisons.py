@@ -146,9 +146,7 @@ def test_models_that_cannot_be_split_share_a_group():
 
 def test_the_same_order_everywhere_and_ties_everywhere_are_no_errors():
     frame = series_losses({"a": 0.0, "b": 50.0})
-    assert (
-        friedman_nemenyi(frame).p == 0.0 and friedman_nemenyi(frame).as_dict()["statistic"] is None
-    )
+    assert friedman_nemenyi(frame).p == 0.0 and friedman_nemenyi(frame).statistic is None
     frame["b"] = frame["a"]
     assert friedman_nemenyi(frame).p == 1.0
 

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.sentences import left_out_in_words, warnings_in_words
+from forecast.comparison.sentences import describe_missing_members, describe_warnings
 from forecast.comparison.verdicts import compare, verdict
+from forecast.data.comparison_records import Alarm, RefusedLevel
 from forecast.system.errors import InputError
+from tests.support.records import run_record
 
 SKIP_OF = {"shipped": "ridge", "architecture": "naive", "baseline": None}
 
@@ -96,7 +98,7 @@ def test_the_sentences_tell_it_in_plain_words():
     found = verdicts(BETTER, CHOSEN)
     text = "\n".join(found.sentences)
     assert "As shipped: lstm, chosen on validation, is better than repeating the last value" in text
-    assert "As shipped: lstm is alone at the top" in text and found.tied["shipped"] == ["lstm"]
+    assert "As shipped: lstm is alone at the top" in text and found.tied["shipped"] == ("lstm",)
     assert "As shipped: skip: the network adds nothing, for gru." in text
     assert "Architecture alone: worse than repeating the last value: lstm" in text
 
@@ -184,17 +186,17 @@ def test_a_dataset_without_any_scale_is_a_sentence_not_a_crash():
     losses = table(BETTER).assign(loss=np.nan)
     found = compare(losses, dataset="weather", chosen={}, horizon=1, season_length=1, reps=200)
     assert found.sentences[0] == "No model can be compared: no series has a scale."
-    assert found.as_dict()["tests"] == [] and "a (series) was not compared" in found.sentences[1]
+    assert found.to_json()["tests"] == [] and "a (series) was not compared" in found.sentences[1]
 
 
 def test_too_few_origins_leave_every_word_undecided_and_the_json_without_nan():
     found = verdicts(BETTER, CHOSEN, n=6)
     assert {t.word for t in found.tests} == {"undecided"}
-    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["tests"][0]["p"] is None
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["tests"][0]["p"] is None
 
 
 def test_the_json_has_the_agreed_keys():
-    content = verdicts(BETTER, CHOSEN).as_dict()
+    content = verdicts(BETTER, CHOSEN).to_json()
     assert {"dataset", "chosen", "tests", "sentences"} <= set(content)
     assert {
         "ranking",
@@ -219,20 +221,20 @@ def test_the_gru_is_taken_when_it_is_shown_to_be_no_worse(gap, said):
     gaps = {("naive", "baseline"): 0.0, ("lstm", "architecture"): 0.0, ("gru", "architecture"): gap}
     found = verdicts(gaps, {"architecture": "lstm"})
     assert said in found.sentences[-1]
-    assert found.choice["take"].upper() in said
-    assert found.choice["margin"] == 0.02
-    assert (found.choice["upper"] < 0.02) == (said == "take the GRU")
+    assert found.choice.take.upper() in said
+    assert found.choice.margin == 0.02
+    assert (found.choice.upper < 0.02) == (said == "take the GRU")
 
 
 def test_a_gru_that_is_no_worse_but_larger_as_tuned_is_not_taken():
     gaps = {("naive", "baseline"): 0.0, ("lstm", "architecture"): 0.0, ("gru", "architecture"): 0.0}
     sizes = {"gru": 42_080, "lstm": 7_200}
     found = verdicts(gaps, {"architecture": "lstm"}, weights=sizes)
-    assert found.choice["take"] == "lstm"
+    assert found.choice.take == "lstm"
     assert "keep the LSTM: the GRU is no worse" in found.sentences[-1]
     assert "42,080 weights as tuned against 7,200" in found.sentences[-1]
     turned = verdicts(gaps, {"architecture": "lstm"}, weights={"gru": 7_200, "lstm": 42_080})
-    assert turned.choice["take"] == "gru"
+    assert turned.choice.take == "gru"
 
 
 def test_without_its_reference_there_is_no_verdict():
@@ -302,13 +304,27 @@ def test_what_a_reader_must_not_miss_is_said():
         for name, covered in (("a", 0.79), ("b", 0.7), ("c", 0.6))
     ]
     refused = [
-        {"series": name, "level": 0.95, "reason": "10 calibration origins ... at least 19"}
+        RefusedLevel(
+            series=name,
+            level=0.95,
+            reason="10 calibration origins ... at least 19",
+            candidates=(),
+        )
         for name in "ab"
     ]
-    leak = {"model": "gru", "unique_id": "a", "reason": "MAE 40.0 % below repeating the last value"}
+    leak = Alarm(
+        model="gru",
+        ranking="shipped",
+        unique_id="a",
+        reason="MAE 40.0 % below repeating the last value",
+    )
     skill = {("lstm", "shipped"): -0.021, ("ridge", "baseline"): 0.4}
-    assert warnings_in_words(
-        {"shipped": "lstm", "architecture": "ridge"}, skill, intervals, [leak], refused
+    assert describe_warnings(
+        {"shipped": "lstm", "architecture": "ridge"},
+        skill,
+        pd.DataFrame(intervals),
+        [leak],
+        refused,
     ) == [
         (
             "As shipped: lstm, chosen on validation, loses to repeating the last value on the test"
@@ -318,7 +334,7 @@ def test_what_a_reader_must_not_miss_is_said():
         "The 80 % intervals of lstm cover 60.0 % of c, the furthest of 2 series.",
         "Refused: the 95 % interval of 2 series: 10 calibration origins ... at least 19",
     ]
-    assert warnings_in_words({"shipped": "ridge"}, skill, [], [], []) == []
+    assert describe_warnings({"shipped": "ridge"}, skill, pd.DataFrame(), [], []) == []
 
 
 def test_the_interval_of_the_gain_stands_beside_the_word():
@@ -330,12 +346,11 @@ def test_the_interval_of_the_gain_stands_beside_the_word():
 
 
 def test_a_combination_made_without_a_failed_member_says_so_by_its_name():
-    mix = {"model": "mix", "kind": "combination", "reason": "left out: lstm.linear (failed)"}
-    rest = [
-        {**mix, "reason": ""},
-        {"model": "lstm", "kind": "network", "reason": "seed 0: no number"},
-    ]
-    assert left_out_in_words([mix, *rest]) == ["mix: left out: lstm.linear (failed)."]
+    mix = run_record("mix", kind="combination", reason="left out: lstm.linear (failed)")
+    complete = run_record("mix", kind="combination")
+    network = run_record("lstm.linear", reason="seed 0: no number")
+    sentences = describe_missing_members([mix, complete, network])
+    assert sentences == ["mix: left out: lstm.linear (failed)."]
 
 
 def by_month(of_month: dict[int, float]) -> tuple[dict, str]:
@@ -348,7 +363,7 @@ def by_month(of_month: dict[int, float]) -> tuple[dict, str]:
     losses["skip"] = losses["skip"].replace("ridge", "naive")
     found = compare(
         losses, dataset="one", chosen={"shipped": "lstm"}, horizon=1, season_length=1
-    ).as_dict()
+    ).to_json()
     (drift,) = found["drift"]
     (sentence,) = (sentence for sentence in found["sentences"] if "months" in sentence)
     return drift, sentence
@@ -378,4 +393,4 @@ def test_fewer_than_four_months_have_no_drift():
 
 def test_a_month_of_few_origins_is_no_month_of_the_drift():
     found = verdicts(BETTER, CHOSEN, n=366 + 5).drift
-    assert {len(one["months"]) for one in found} == {12} and "2025-01" not in found[0]["months"]
+    assert {len(gain.months) for gain in found} == {12} and "2025-01" not in found[0].months

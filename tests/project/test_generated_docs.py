@@ -9,8 +9,10 @@ import pytest
 
 from docs import generate
 from forecast.config.experiment import load_models
+from forecast.data.comparison_records import Verdicts
 from forecast.models import catalogue
 from forecast.system import errors
+from tests.support.records import paired_test
 from tests.support.small_project import ROOT
 
 BOARD = pd.DataFrame(
@@ -38,11 +40,11 @@ BOARD = pd.DataFrame(
     ]
 )
 WORDS = [("naive", "gru", "better"), ("skip", "lstm", "equivalent"), ("naive", "lstm", "better")]
-VERDICT = {
-    "chosen": {"shipped": "lstm"},
-    "tied": {"shipped": ["lstm", "gru", "mlp"]},
-    "tests": [{"family": f, "model": m, "word": w, "ranking": "shipped"} for f, m, w in WORDS],
-}
+VERDICT = Verdicts(
+    chosen={"shipped": "lstm"},
+    tied={"shipped": ("lstm", "gru", "mlp")},
+    tests=tuple(paired_test(model, family, word) for family, model, word in WORDS),
+)
 
 
 @pytest.mark.parametrize("name", generate.PARTS)

@@ -116,7 +116,7 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
 
 def test_every_sentence_of_the_verdict_is_printed(root, page):
     said = words(page.xpath(f"//article[@id='{HOURLY}']//section[@class='verdict']")[0])
-    sentences = results(root, HOURLY).verdicts["sentences"]
+    sentences = results(root, HOURLY).verdicts.sentences
     assert all(sentence.removeprefix("As shipped: ") in said for sentence in sentences)
 
 
@@ -449,7 +449,7 @@ def test_a_test_without_numbers_has_no_interval(project):
     )
     content["tests"] = [{**test, **empty, "word": "undecided"} for test in content["tests"]]
     files.write_json(path, content)
-    assert np.isnan(relative_interval(content["tests"][0])).all()
+    assert np.isnan(relative_interval(results(project, HOURLY).verdicts.tests[0])).all()
     text = rendered(project, HOURLY)
     assert "undecided" in text
     assert ">nan" not in text.lower()

@@ -577,7 +577,7 @@ def verdicts(name: str) -> dict[str, Any]:
                     "series": REFUSED[1],
                     "level": 0.95,
                     "reason": TOO_FEW,
-                    "candidates": [{"model": "naive"}],
+                    "candidates": [{"model": "naive", "ranking": "baseline"}],
                 }
             ]
             if name == REFUSED[0]

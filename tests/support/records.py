@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.data.comparison_records import PairedTest, TestFamily, TestWord
 from forecast.data.records import RunRecord
 from forecast.system import files
 
@@ -343,6 +344,12 @@ def _steps(candidate: str, error: float, horizon: int) -> list[dict[str, Any]]:
         {**base, "step": step, "mae": e, "rmse": 1.2 * e, "mase": 0.8 * e, "skill": 1 - e}
         for step, e in growing
     ]
+
+
+def paired_test(model: str, family: TestFamily, word: TestWord, **changed: Any) -> PairedTest:
+    """A test as shipped against naive, without numbers but for those in `changed`."""
+    content = {"ranking": "shipped", "against": "naive", **changed}
+    return PairedTest(model=model, family=family, word=word, **content)
 
 
 def _test(candidate: str, family: str) -> dict[str, Any]:

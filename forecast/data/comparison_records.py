@@ -1,0 +1,208 @@
+"""What stage `compare` writes beside its tables: typed records, each with one file format.
+
+    Verdicts           data/compared/<dataset>/verdicts.json: tests, choice, alarms and sentences
+    ResidualDiagnosis  an entry of residuals.json: one series of one candidate
+
+Written by `forecast.comparison`, read through `forecast.data.results.Results`. Numbers that are not
+finite are None, since JSON has neither NaN nor infinity. In every record `ranking` is "shipped",
+"architecture" or "baseline" (a baseline stands in both others).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from forecast.data.records import Number, Record
+
+TestFamily = Literal["naive", "skip", "best"]
+"""What a candidate is tested against: naive, its own skip alone, or the selected candidate."""
+TestWord = Literal["better", "worse", "not distinguishable", "equivalent", "undecided"]
+PreferenceReason = Literal["few origins", "learnt weights", "several models"]
+
+
+class PairedTest(Record):
+    """A Diebold-Mariano test of one candidate against another on the origins of the test block.
+
+    Differences are those of the mean loss: below zero `model` is better than `against`.
+    """
+
+    ranking: str
+    family: TestFamily
+    model: str
+    against: str
+    word: TestWord
+    """The verdict after correction for the number of tests."""
+    statistic: Number = None
+    p: Number = None
+    """Not corrected; None where nothing can be said."""
+    p_holm: Number = None
+    """Adjusted within the family (`multiple_comparisons.gatekept`)."""
+    mean_difference: Number = None
+    relative_difference: Number = None
+    """As a share of the mean loss of `against`."""
+    ci_low: Number = None
+    ci_high: Number = None
+    """95 % confidence limits of `mean_difference`, not adjusted."""
+    lag: int = 0
+    """The furthest pair of origins whose dependence the variance counts, in origins."""
+    n: int = 0
+    """Origins."""
+    note: str = ""
+    """Why there is no p, or how the variance was estimated instead."""
+
+
+class ArchitectureChoice(Record):
+    """The numbers behind "LSTM, or the GRU where it is equivalent and no larger"."""
+
+    take: Literal["lstm", "gru"]
+    word: Literal["equivalent", "undecided"]
+    relative_difference: Number
+    """Mean loss of the GRU over that of the LSTM, minus 1."""
+    upper: Number
+    """One-sided 95 % bound of `relative_difference`."""
+    margin: float
+    """The bound below which the two are equivalent."""
+    n: int
+    """Origins."""
+    non_overlapping: int
+    """Origins whose horizons share no target."""
+    wanted_origins: int
+    """Fewest `non_overlapping` origins of an equivalence."""
+    weights: dict[str, int]
+    """Number of weights as tuned, by model."""
+    note: str = ""
+
+
+class MonthlyGain(Record):
+    """By month of cutoffs the share of a reference's loss that the selected candidate saves."""
+
+    ranking: str
+    model: str
+    against: str
+    months: dict[str, float]
+    """`2024-03` to the share saved; below zero the reference is better."""
+    turns: tuple[str, ...]
+    """Months without any one of which the whole difference has the other sign."""
+
+
+class Preference(Record):
+    """Another candidate than the one with the lowest validation loss was selected."""
+
+    model: str
+    instead_of: str
+    because: PreferenceReason
+    origins: int
+    """Origins of the validation block."""
+    extra_loss: float
+    """As a share of the lowest validation loss."""
+
+
+class Ranks(Record):
+    """Friedman's test of the candidates' ranks over series, and the groups Nemenyi's test leaves.
+
+    `model` is named with its ranking in parentheses unless it is a baseline.
+    """
+
+    statistic: Number
+    """None where every series has the same order: it is without bound."""
+    p: float
+    mean_ranks: dict[str, float]
+    """Best first."""
+    critical_difference: float
+    """Mean ranks that differ by less stand in one group."""
+    groups: tuple[tuple[str, ...], ...]
+    n_series: int
+
+
+class Alarm(Record):
+    """A candidate's forecasts of one series look like a copy of the last value, or like a leak."""
+
+    model: str
+    ranking: str
+    unique_id: str
+    """The series; series/column where a dataset has several targets."""
+    reason: str
+
+
+class BudgetExemption(Record):
+    """A network to which a part of the common training budget does not apply."""
+
+    model: str
+    ranking: str
+    why: str
+
+
+class CandidateLabel(Record):
+    """Names a candidate's rows in every table of stage `compare`."""
+
+    model: str
+    ranking: str
+
+
+class RefusedLevel(Record):
+    """An interval level that the calibration block of one series cannot support."""
+
+    series: str
+    level: float
+    reason: str
+    candidates: tuple[CandidateLabel, ...]
+
+
+class Verdicts(Record):
+    """Everything that the tests of one dataset decided, in numbers and in sentences."""
+
+    dataset: str = ""
+    chosen: dict[str, str] = Field(default_factory=dict)
+    """Ranking to the model that validation selected."""
+    tests: tuple[PairedTest, ...] = ()
+    tied: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Ranking to its model confidence set."""
+    choice: ArchitectureChoice | None = None
+    """None where LSTM or GRU was not compared."""
+    drift: tuple[MonthlyGain, ...] = ()
+    preferred: dict[str, Preference] = Field(default_factory=dict)
+    """By ranking, where the selected model is not the one with the lowest validation loss."""
+    ranks: Ranks | None = None
+    """None below ten series."""
+    copies: tuple[Alarm, ...] = ()
+    leaks: tuple[Alarm, ...] = ()
+    refused_levels: tuple[RefusedLevel, ...] = ()
+    exempt_from_budget: tuple[BudgetExemption, ...] = ()
+    sentences: tuple[str, ...] = ()
+    """The result in plain words, most important first."""
+    warnings: tuple[str, ...] = ()
+    """What a reader must not miss."""
+
+
+class ResidualStatistics(Record):
+    """What the one-step errors of one series still contain, in the units it is modelled in.
+
+    `statistic` and `p` are those of Ljung and Box; `p_robust` does without a constant variance.
+    """
+
+    statistic: Number
+    p: Number
+    p_robust: Number
+    lags: int
+    n: int
+    """Residuals."""
+    autocorrelation: tuple[Number, ...]
+    """By lag, from 1."""
+    band: tuple[Number, ...]
+    """By lag, where 95 % of the autocorrelations of uncorrelated residuals lie, either way."""
+    spacing: int
+    """Rows between two residuals."""
+    mean: Number
+    mean_error: Number
+    """Standard error of `mean`."""
+
+
+class ResidualDiagnosis(ResidualStatistics):
+    """The statistics of one series of the test block, for the first seed of a candidate."""
+
+    model: str
+    ranking: str
+    series: str
+    seed: int
