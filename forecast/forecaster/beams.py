@@ -6,6 +6,7 @@ al.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from forecast.data.panel import Panel
 from forecast.data.windows import Windows
 from forecast.forecaster.forecaster import Forecaster
-from forecast.forecaster.loops import Loop, Rows
+from forecast.forecaster.loops import Loop
 from forecast.networks.heads import FittedHead
 from forecast.system.errors import InputError
 
@@ -32,7 +33,7 @@ class BestPaths:
 
 
 def most_probable_paths(
-    forecaster: Forecaster, panel: Panel, rows: Rows, *, width: int = WIDTH
+    forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], *, width: int = WIDTH
 ) -> dict[str, BestPaths]:
     """Per series, made at `rows`, by beam search over the bins; a bin stands in a path with its
     median.

@@ -9,7 +9,7 @@ with `transform: diff` or `logdiff`, whose steps add up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import DIFFERENCED, log_slope
 from forecast.data.windows import Windows, filled
 from forecast.forecaster.forecaster import Forecaster
-from forecast.forecaster.loops import Rows
 from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import Distribution, quantiles, uniforms
 from forecast.system.errors import InputError
@@ -44,7 +43,12 @@ def quantile_column(level: float) -> str:
 
 
 def predict_quantiles(
-    forecaster: Forecaster, panel: Panel, rows: Rows, levels: Sequence[float], *, seed: int = 0
+    forecaster: Forecaster,
+    panel: Panel,
+    rows: Mapping[str, np.ndarray],
+    levels: Sequence[float],
+    *,
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """(n, H, O, Q) in raw units per series, made at `rows`, never crossing; exact where steps have
     a formula.
@@ -75,7 +79,7 @@ def predict_quantiles(
 
 
 def sample_paths(
-    forecaster: Forecaster, panel: Panel, rows: Rows, count: int, *, seed: int
+    forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], count: int, *, seed: int
 ) -> dict[str, np.ndarray]:
     """(n, count, H, O) paths in raw units per series, made at `rows`; equal seeds give equal paths.
 
@@ -101,7 +105,7 @@ def sample_paths(
 
 
 def rise_probability(
-    forecaster: Forecaster, panel: Panel, rows: Rows, *, seed: int = 0
+    forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], *, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """(n, H, O): the probability that the value lies above the last observed one."""
     head = _asked(forecaster, panel, rows)
@@ -123,7 +127,9 @@ def rise_probability(
     return result
 
 
-def log_density(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, np.ndarray]:
+def log_density(
+    forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """(n, H, O): ln of the density, in raw units, at what was observed; NaN where it is missing or
     has no formula.
     """
@@ -167,7 +173,7 @@ def _head(forecaster: Forecaster) -> FittedHead:
     return forecaster.head
 
 
-def _asked(forecaster: Forecaster, panel: Panel, rows: Rows) -> FittedHead:
+def _asked(forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray]) -> FittedHead:
     """The head that answers; `InputError` for a point head and for series that are not there."""
     forecaster.check_known(panel, rows)
     return _head(forecaster)

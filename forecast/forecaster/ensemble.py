@@ -23,7 +23,7 @@ from forecast.config.task import Task
 from forecast.data import calendars
 from forecast.data.panel import Panel, series_name, with_series
 from forecast.data.records import RunRecord
-from forecast.forecaster import Forecaster
+from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     RAW,
     SCALES,
@@ -89,16 +89,6 @@ class Ensemble:
     def reads_all(self) -> bool:
         """Whether a model is a recursion, which needs every row since its first."""
         return any(forecaster.spec.starts_at_train_end for forecaster in self.forecasters)
-
-    @property
-    def keeps_its_start(self) -> bool:
-        """Whether every recursion was saved with its first row: earlier versions took a history's
-        first for it.
-        """
-        recursions = (f for f in self.forecasters if f.spec.starts_at_train_end)
-        return all(
-            "begins" in own for f in recursions for fits in f.statistical.values() for own in fits
-        )
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts, or the
@@ -203,10 +193,10 @@ class Ensemble:
             raise DataError(f"{folder}: {damaged[0]} {said}.")
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
-        typical = manifest.get("typical_volatility", {})
+        typical = manifest["typical_volatility"]
         calibrated = {
             name: SplitConformal(
-                tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]), typical.get(name) or 0.0
+                tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]), typical[name] or 0.0
             )
             for i, name in enumerate(manifest["series"])
         }

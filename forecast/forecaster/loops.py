@@ -1,36 +1,20 @@
-"""The loops of a one-step map in NumPy: fed with what was measured, or with its own forecasts up to
-any horizon.
+"""The closed loop of a one-step map in NumPy: fed with its own forecasts up to any horizon.
 
-series_parallel   the next row, from rows that were all measured
-parallel          any number of rows, also more than it was trained for: the forecasts fed back,
-nothing measured
-                  after the origin read
-
-These two are of a fitted forecaster; what closes the loop is `Loop`. Past-only inputs are not known
-after the cutoff: the loop is fed the forecasts of them that its skip carries (its `Carry`) as if
-they were measured.
+Past-only inputs are not known after the cutoff: the loop is fed the forecasts of them that its skip
+carries (its `Carry`) as if they were measured.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from forecast.data.panel import Panel, Series
-from forecast.data.windows import Layout, Windows, filled, forget_before, require_rows, task_windows
+from forecast.data.windows import Layout, Windows, filled, forget_before
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
-from forecast.networks.inference.streaming import require_finite
-from forecast.system.errors import InputError
-
-if TYPE_CHECKING:
-    from forecast.forecaster.forecaster import Forecaster
-
-Rows = Mapping[str, np.ndarray]
 
 Choice = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(the network's raw output (B, O, K), the skip's forecast (B, O), the newest value (B, O)) -> the
@@ -219,70 +203,3 @@ class _Rolling:
             row[:, channels.mask[i]] = observed
             longer = np.log1p(np.expm1(self._past[:, -1, channels.since[i]]) + 1.0)
             row[:, channels.since[i]] = np.where(observed, 0.0, longer)
-
-
-def series_parallel(forecaster: Forecaster, panel: Panel, rows: Rows) -> dict[str, np.ndarray]:
-    """(n, O) raw forecasts of the row after each of `rows`, per series; every family has them."""
-    if is_recursive(forecaster):
-        return {
-            uid: values[:, 0]
-            for uid, values in parallel(forecaster, panel, rows, horizon=1).items()
-        }
-    return {uid: values[:, 0] for uid, values in forecaster.predict(panel, rows).items()}
-
-
-def parallel(
-    forecaster: Forecaster, panel: Panel, rows: Rows, *, horizon: int
-) -> dict[str, np.ndarray]:
-    """(n, horizon, O) raw forecasts per series, closed loop from the last row each may see.
-
-    `InputError` for a family that cannot be closed, `ModelFailure` for a loop that explodes.
-    """
-    if not is_recursive(forecaster):
-        raise InputError(
-            f"Model {forecaster.spec.family!r} is made for {forecaster.task.horizon} steps at once;"
-            " it has no loop that could be closed and run on. Use `predict` for those steps, train"
-            " it with a longer `horizon`, or take a recursive family (arx, narx, jordan)."
-        )
-    if horizon < 1:
-        raise InputError(f"A closed loop over {horizon} steps was asked for; wanted at least 1.")
-    forecaster.check_known(panel, rows)
-    found = {}
-    for uid, at in rows.items():
-        series, at = panel.by_id[uid], np.asarray(at)
-        require_rows(forecaster.task, series, at)
-        scaled = [np.empty((0, horizon, forecaster.channels.outputs))]
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled += [
-                forecaster.closed(part, horizon)
-                for part in _windows(forecaster, series, at, horizon)
-            ]
-        require_finite(run := np.concatenate(scaled))
-        found[uid] = forecaster.raw(run, series, at)
-    return found
-
-
-def is_recursive(forecaster: Forecaster) -> bool:
-    """Whether the model is a one-step map alone, whose loop can be closed over any horizon."""
-    return forecaster.spec.is_recursive and forecaster.correction is None
-
-
-def _windows(
-    forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int
-) -> Iterator[Windows]:
-    """The windows that end at the rows `at`, with what is known ahead up to the end of the longest
-    run.
-    """
-    if not len(at):
-        return iter(())
-    needed, future = int(at.max()) + horizon + 1, series.future
-    if future.shape[1] == 0:  # without such inputs there is no end
-        future = np.zeros((needed, 0))
-    if needed > len(future):
-        raise InputError(
-            f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} need"
-            f" known-future inputs up to row {needed - 1}; they are known up to row"
-            f" {len(future) - 1}. Start earlier, or ask for fewer."
-        )
-    z = forecaster.scaling.scaled(series, forecaster.task)
-    return task_windows(forecaster.task, z, future, at, horizon=horizon)

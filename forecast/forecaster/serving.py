@@ -17,8 +17,8 @@ from forecast.data import calendars
 from forecast.data.panel import Panel, Series, from_frame, future_features
 from forecast.data.scaling import LOWEST
 from forecast.data.schema import EARLIEST, KEYS, LARGEST, LATEST, check_frame, first_outside
-from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, latest
+from forecast.forecaster.forecaster import Forecaster
 from forecast.system.errors import InputError, counted, quote_names, quoted
 
 WHERE = "request"
@@ -64,12 +64,6 @@ class Service:
         )
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
-        if not ensemble.keeps_its_start:
-            raise InputError(
-                "This version was saved without the first row of its recursion, so that a forecast"
-                " from another first row would be wrong in silence. Train it again (`forecast"
-                " retrain`), or forecast from the stored snapshot (`forecast predict`)."
-            )
         given = _frame(history, ensemble)
         if (panel := ready_panel(given, KEYS, ensemble)) is None:
             checked = check_frame(_times(given), ensemble.task.frame_names, where=WHERE)

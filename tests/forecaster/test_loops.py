@@ -13,7 +13,7 @@ import pytest
 from forecast.data.scaling import inverse
 from forecast.forecaster import Forecaster
 from forecast.forecaster.fitting import corrected
-from forecast.forecaster.loops import parallel, series_parallel
+from forecast.forecaster.free_run import parallel, series_parallel
 from forecast.models.base import LinearSpec, NetworkSpec
 from forecast.system.errors import InputError, ModelFailure
 from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made, spec_of

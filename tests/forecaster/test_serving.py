@@ -187,19 +187,6 @@ def test_a_frame_of_seconds_may_hold_a_time_that_nanoseconds_cannot():
         Service(Ensemble((forecaster("ridge", "linear"),))).answer(table)
 
 
-@pytest.mark.parametrize("family", STATISTICAL)
-def test_a_recursion_saved_without_its_first_row_is_not_served(family):
-    model = forecaster(family, None)
-    old = {
-        uid: [{k: v for k, v in own.items() if k != "begins"} for own in fits]
-        for uid, fits in model.statistical.items()
-    }
-    with pytest.raises(InputError, match="saved without the first row of its recursion"):
-        Service(Ensemble((replace(model, statistical=old),))).answer(
-            history().groupby("unique_id").tail(60)
-        )
-
-
 def test_a_recursion_may_be_sent_more_rows_than_a_window_needs(monkeypatch):
     monkeypatch.setattr(serving, "MOST_ROWS", 10)
     assert len(service("theta").answer(history()))
