@@ -22,7 +22,7 @@ from forecast.config.task import Task
 from forecast.data import splits
 from forecast.data.panel import Panel, from_frame
 from forecast.data.splits import Borders
-from forecast.forecaster import Budget, Fitted, fit, fit_again
+from forecast.forecaster import Budget, FitResult, fit, fit_again
 from forecast.forecaster.ensemble import Ensemble
 from forecast.models import spec
 from forecast.models.problem import Problem
@@ -120,7 +120,7 @@ class Trial:
     data: Data
     recipe: Recipe
     horizon: int
-    fitted: dict[int, Fitted] = field(default_factory=dict)
+    fitted: dict[int, FitResult] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.problem = problem(self.data, self.recipe, self.horizon)
@@ -131,7 +131,7 @@ class Trial:
             prepare_runtime(threads=1)
         self.budget = Budget(self.recipe.steps, max(self.recipe.steps // 12, 1))
 
-    def first(self, seed: int) -> Fitted:
+    def first(self, seed: int) -> FitResult:
         if seed not in self.fitted:
             self.fitted[seed] = fit(
                 self.problem, self.spec, skip=self.recipe.skip, seed=seed, budget=self.budget
@@ -157,7 +157,7 @@ class Trial:
             row |= {"seeds": len(final), "best steps": [one.best_step for one in final]}
         return self._forecasts(final, "test"), row
 
-    def _forecasts(self, fitted: Sequence[Fitted], block: str) -> Pairs:
+    def _forecasts(self, fitted: Sequence[FitResult], block: str) -> Pairs:
         """In the series' own units, the mean over `fitted`; every row of the test block is an
         origin.
         """

@@ -30,7 +30,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.reading import validate_config
 from forecast.data import panel, splits
 from forecast.data.splits import Blocks
-from forecast.forecaster import Budget, Fitted, Forecaster, Problem, fit, fit_again
+from forecast.forecaster import Budget, FitResult, Forecaster, Problem, fit, fit_again
 
 ROWS = {
     name: {"family": name}
@@ -158,7 +158,7 @@ def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
             "seed": 0,
             "budget": BUDGET,
         }
-        fits: list[Fitted] = [fit(part, spec, **about) for part in parts]
+        fits: list[FitResult] = [fit(part, spec, **about) for part in parts]
         choice = float(
             np.mean(
                 [

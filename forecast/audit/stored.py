@@ -28,7 +28,7 @@ from forecast.config.task import load_task
 from forecast.data import splits
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord, SeedFit, StudyRecord, newest_weights
-from forecast.forecaster import Budget, Fitted, Forecaster, Problem
+from forecast.forecaster import Budget, FitResult, Forecaster, Problem
 from forecast.system import files
 from forecast.system.errors import ModelFailure
 
@@ -219,7 +219,7 @@ def audit_at_full_budget(
 
 
 def _compare_with_saved(
-    fits: tuple[Fitted, Fitted], entry: SeedFit, saved: Path, folder: Path
+    fits: tuple[FitResult, Fitted], entry: SeedFit, saved: Path, folder: Path
 ) -> Iterator[Finding]:
     change_text = (
         f"{saved.name}, seed {entry.seed}, differs when it is fitted without the rows after"
@@ -237,7 +237,7 @@ def _compare_with_saved(
                     f"{name} of {change_text}",
                 )
     curve = files.json_number(fits[0].curve)
-    if curve != files.json_number(entry.curve) or fits[0].steps_elsewhere != entry.steps_by_fold:
+    if curve != files.json_number(entry.curve) or fits[0].steps_by_fold != entry.steps_by_fold:
         yield Finding(
             "training", REFIT_DETECTOR, saved.name, f"the validation curve of {change_text}"
         )

@@ -28,7 +28,7 @@ from forecast.data.panel import from_frame
 from forecast.data.records import SeedFit
 from forecast.forecaster import (
     Budget,
-    Fitted,
+    FitResult,
     Problem,
     fit,
     fit_again,
@@ -36,8 +36,13 @@ from forecast.forecaster import (
     predict_quantiles,
     rise_probability,
 )
-from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
-from forecast.forecaster.distributions import LEVELS, LOG_DENSITY, RISE, quantile_column
+from forecast.forecaster.distributions import DISTRIBUTIONS_FILE as DISTRIBUTIONS
+from forecast.forecaster.distributions import (
+    LOG_DENSITY_COLUMN,
+    RISE_COLUMN,
+    STORED_LEVELS,
+    quantile_column,
+)
 from forecast.forecaster.intervals import volatility
 from forecast.system import files
 from forecast.system.errors import ModelFailure
@@ -83,7 +88,7 @@ def fit_and_forecast(
         problem = replace(problem, vintages=pd.read_parquet(data.paths.vintages(data.dataset)))
     wall_start, cpu_start = time.perf_counter(), time.process_time()
 
-    def fit_part_twice(known: Problem, **options: Any) -> tuple[Fitted, Fitted]:
+    def fit_part_twice(known: Problem, **options: Any) -> tuple[FitResult, FitResult]:
         return fit_twice(known.with_series(part), candidate, seed=seed, budget=budget, **options)
 
     with files.atomic_directory(folder) as temporary:
@@ -127,7 +132,7 @@ def _seed_fit(seed: int, fits: SeedFits, problem: Problem) -> SeedFit:
         reason=first.note,
         best_step=first.best_step,
         repeated_steps=first.best_step if is_refitted else 0,
-        steps_by_fold=first.steps_elsewhere,
+        steps_by_fold=first.steps_by_fold,
         validation_loss=first.validation_loss,
         curve=tuple(first.curve),
         n_params=fits.final.forecaster.n_params,
@@ -143,8 +148,8 @@ def fit_twice(
     seed: int,
     budget: Budget,
     initial: dict[str, np.ndarray] | None = None,
-    first: Fitted | None = None,
-) -> tuple[Fitted, Fitted]:
+    first: FitResult | None = None,
+) -> tuple[FitResult, FitResult]:
     """The fit on the train rows, with what validation selects (or `first`, which was fitted so),
     and the fit of the same choices on train and validation rows.
 
@@ -242,15 +247,15 @@ def forecast_distributions(
         cutoffs = rows["cutoff"].drop_duplicates().to_numpy()
         cutoff_rows = {series_id: np.searchsorted(problem.panel.by_id[series_id].ds, cutoffs)}
         predict = partial(timeline.predict, problem.panel, cutoff_rows)
-        columns = {RISE: predict(partial(rise_probability, seed=seed))[series_id].ravel()}
+        columns = {RISE_COLUMN: predict(partial(rise_probability, seed=seed))[series_id].ravel()}
         if head.head.has_distribution:
-            grid = predict(partial(predict_quantiles, levels=LEVELS, seed=seed))[series_id]
+            grid = predict(partial(predict_quantiles, levels=STORED_LEVELS, seed=seed))[series_id]
             if not np.isfinite(grid).all():
                 raise ModelFailure(
                     f"Quantiles of series {uid!r} are not finite: the paths of the model diverge."
                 )
-            for place, level in enumerate(LEVELS):
+            for place, level in enumerate(STORED_LEVELS):
                 columns[quantile_column(level)] = grid[..., place].ravel()
-            columns[LOG_DENSITY] = predict(log_density)[series_id].ravel()
+            columns[LOG_DENSITY_COLUMN] = predict(log_density)[series_id].ravel()
         tables.append(rows.drop(columns=["y_hat", "volatility"]).assign(**columns))
     return pd.concat(tables, ignore_index=True)

@@ -27,7 +27,7 @@ import numpy as np
 
 from forecast.data.panel import Panel
 from forecast.data.splits import Blocks
-from forecast.forecaster import Fitted, Forecaster, Problem
+from forecast.forecaster import FitResult, Forecaster, Problem
 from forecast.models.base import ModelSpec
 from forecast.models.problem import validation_fold_starts
 
@@ -39,7 +39,7 @@ BEGINNING, NEVER = np.datetime64(1 - 2**63, "ns"), np.datetime64(2**63 - 1, "ns"
 Frequency = Literal["never", "monthly"] | int
 Predictor = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
 """(forecaster, panel, rows by series) -> values by series, the first axis that of the rows."""
-FitTwice = Callable[..., tuple[Fitted, Fitted]]
+FitTwice = Callable[..., tuple[FitResult, FitResult]]
 """(problem, initial=weights or first=fit) -> the fit on its train rows (or `first`), and the fit on
 train and validation rows together; the same object where the model is not fitted again.
 """
@@ -221,8 +221,8 @@ class SeedFits:
     the model is not fitted again.
     """
 
-    first: Fitted
-    final: Fitted
+    first: FitResult
+    final: FitResult
     timeline: FitTimeline
     refits: int
     newest: Forecaster | None = None
@@ -253,7 +253,7 @@ def fit_through_time(
         return fit_twice(known, first=replace(first, forecaster=forecaster))[1].forecaster
 
     in_validation: list[Step] = [(BEGINNING, first.forecaster)]
-    in_validation += zip(validation_fold_starts(problem), first.elsewhere, strict=False)
+    in_validation += zip(validation_fold_starts(problem), first.forecasters_by_fold, strict=False)
     behind = [(min(validation_ends.values()), final.forecaster)] if has_final else []
     whole_refits: list[Step] = []
     if spec.keeps_weights:

@@ -47,7 +47,7 @@ from forecast.data.records import (
     TrainingCost,
 )
 from forecast.forecaster import Budget, Forecaster
-from forecast.forecaster.distributions import FILE as DISTRIBUTIONS
+from forecast.forecaster.distributions import DISTRIBUTIONS_FILE as DISTRIBUTIONS
 from forecast.models.base import ModelSpec
 from forecast.system import files, workers
 from forecast.system.stage import progress

@@ -17,7 +17,14 @@ import pandas as pd
 from forecast.comparison import metrics
 from forecast.data.panel import with_series
 from forecast.data.results import ENSEMBLE, MEAN, Results
-from forecast.forecaster.distributions import EVEN, FILE, LEVELS, LOG_DENSITY, RISE, quantile_column
+from forecast.forecaster.distributions import (
+    DISTRIBUTIONS_FILE,
+    EVEN_LEVELS,
+    LOG_DENSITY_COLUMN,
+    RISE_COLUMN,
+    STORED_LEVELS,
+    quantile_column,
+)
 
 COLUMNS = ("model", "ranking", "head", "series", "seed", "step", "metric", "level", "value", "n")
 """One row per number.
@@ -42,7 +49,7 @@ def distribution_scores(
     """
     parts = [pd.DataFrame(columns=list(COLUMNS))]
     for name, record in results.records.items():
-        path = results.folder(name) / FILE
+        path = results.folder(name) / DISTRIBUTIONS_FILE
         if path.exists():
             table = pd.read_parquet(path)
             rows = pd.DataFrame(_candidate(table[table["block"] == "test"], last, levels))
@@ -75,7 +82,7 @@ def _candidate(
         yield from found
         yield from _means(found)
         if len(seeds) > 1:
-            joined = {c: v.mean(axis=0) for c, v in columns.items() if c != LOG_DENSITY}
+            joined = {c: v.mean(axis=0) for c, v in columns.items() if c != LOG_DENSITY_COLUMN}
             for score in _over_steps(y, before, joined, levels):
                 yield {"series": str(name), "seed": ENSEMBLE, **score}
 
@@ -102,7 +109,7 @@ def _over_steps(
     """
     intervals = (
         {level: _interval(y, own, level) for level in levels}
-        if quantile_column(EVEN[0]) in own
+        if quantile_column(EVEN_LEVELS[0]) in own
         else {}
     )
     for step in range(y.shape[1] + 1):
@@ -110,7 +117,7 @@ def _over_steps(
         columns = {name: values[:, part] for name, values in own.items()}
         n = int(np.isfinite(y[:, part]).sum())
         if step == 0:
-            for quantile in (level for level in LEVELS if quantile_column(level) in own):
+            for quantile in (level for level in STORED_LEVELS if quantile_column(level) in own):
                 loss = metrics.pinball(y, own[quantile_column(quantile)], quantile)
                 yield {"step": 0, "metric": "pinball", "level": quantile, "value": loss, "n": n}
         for metric, level, value in _scores(y[:, part], last, columns, intervals, step):
@@ -120,16 +127,16 @@ def _over_steps(
 def _scores(
     y: np.ndarray, last: np.ndarray, own: Columns, intervals: Intervals, step: int
 ) -> Iterator[Score]:
-    if quantile_column(EVEN[0]) in own:
-        grid = np.stack([own[quantile_column(level)] for level in EVEN], axis=-1)
-        yield "crps", None, metrics.crps_quantiles(y, grid, EVEN)
+    if quantile_column(EVEN_LEVELS[0]) in own:
+        grid = np.stack([own[quantile_column(level)] for level in EVEN_LEVELS], axis=-1)
+        yield "crps", None, metrics.crps_quantiles(y, grid, EVEN_LEVELS)
         for level, found in intervals.items():
             yield from ((metric, level, float(found[metric][step])) for metric in INTERVAL)
-    if LOG_DENSITY in own and np.isfinite(own[LOG_DENSITY]).any():
-        yield "log_score", None, -metrics.average(own[LOG_DENSITY][np.isfinite(y)])
-    if RISE in own:
+    if LOG_DENSITY_COLUMN in own and np.isfinite(own[LOG_DENSITY_COLUMN]).any():
+        yield "log_score", None, -metrics.average(own[LOG_DENSITY_COLUMN][np.isfinite(y)])
+    if RISE_COLUMN in own:
         moved = np.isfinite(y) & (y != last)
-        rose, probability = (y > last)[moved], own[RISE][moved]
+        rose, probability = (y > last)[moved], own[RISE_COLUMN][moved]
         yield "brier", None, metrics.brier(rose, probability)
         yield "rise_log_score", None, metrics.log_score_event(rose, probability)
         yield "rise_rate", None, metrics.average(rose.astype(float))

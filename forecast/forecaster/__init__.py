@@ -7,7 +7,7 @@ from forecast.forecaster.distributions import (
     rise_probability,
     sample_paths,
 )
-from forecast.forecaster.fitting import Fitted, fit, fit_again
+from forecast.forecaster.fitting import FitResult, fit, fit_again
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.trainers import Budget
 from forecast.models.problem import Problem
@@ -15,7 +15,7 @@ from forecast.models.problem import Problem
 __all__ = [
     "BestPaths",
     "Budget",
-    "Fitted",
+    "FitResult",
     "Forecaster",
     "Problem",
     "fit",

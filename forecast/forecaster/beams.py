@@ -18,7 +18,7 @@ from forecast.forecaster.loops import Loop
 from forecast.networks.heads import FittedHead
 from forecast.system.errors import InputError
 
-WIDTH = 16
+BEAM_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class BestPaths:
 
 
 def most_probable_paths(
-    forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], *, width: int = WIDTH
+    forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], *, width: int = BEAM_WIDTH
 ) -> dict[str, BestPaths]:
     """Per series, made at `rows`, by beam search over the bins; a bin stands in a path with its
     median.
@@ -48,25 +48,25 @@ def most_probable_paths(
             f"Model {forecaster.spec.family!r} has no bins, whose paths alone have probabilities to"
             " compare. Give its entry in configs/models.yaml `head: bins`, and train it."
         )
-    forecaster.check_known(panel, rows)
+    forecaster.require_series(panel, rows)
     result = {}
-    for uid, at in rows.items():
-        series, at = panel.by_id[uid], np.asarray(at)
-        found = [
-            _best(forecaster, head, windows, width)
-            for windows in forecaster.windows(series, at, size=1)
+    for uid, cutoff_rows in rows.items():
+        series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
+        paths = [
+            _search_one_cutoff(forecaster, head, windows, width)
+            for windows in forecaster.windows(series, cutoff_rows, size=1)
         ]
-        shape = (len(at), forecaster.task.horizon, forecaster.channels.outputs)
-        values = np.array([values for values, _, _ in found]).reshape(shape)
+        shape = (len(cutoff_rows), forecaster.task.horizon, forecaster.channels.outputs)
+        values = np.array([values for values, _, _ in paths]).reshape(shape)
         result[uid] = BestPaths(
-            forecaster.raw(values, series, at),
-            np.array([bins for _, bins, _ in found], dtype=int).reshape(shape),
-            np.exp([score for _, _, score in found]),
+            forecaster.to_raw_units(values, series, cutoff_rows),
+            np.array([bins for _, bins, _ in paths], dtype=int).reshape(shape),
+            np.exp([score for _, _, score in paths]),
         )
     return result
 
 
-def _best(
+def _search_one_cutoff(
     forecaster: Forecaster, head: FittedHead, windows: Windows, width: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Scaled values (H, O), bins (H, O) and log probability of one origin's best path."""
@@ -81,10 +81,10 @@ def _best(
             forecaster.channels,
         )
         loop = Loop(*about, horizon=horizon)
-        start = FedBack.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
-        return most_probable(start, horizon=horizon, width=width)
-    log_p = head.head.log_probabilities(forecaster.raw_parameters(windows)[0].astype(np.float64))
-    path, score = best_bins(log_p)
+        start = BeamState.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
+        return search_paths(start, horizon=horizon, width=width)
+    log_p = head.head.log_probabilities(forecaster.network_output(windows)[0].astype(np.float64))
+    path, score = select_best_bins(log_p)
     values = head.head.bin_values(
         forecaster.skip.forecast(windows, forecaster.channels), head.constants
     )[0]
@@ -92,7 +92,7 @@ def _best(
 
 
 @dataclass(frozen=True)
-class FedBack:
+class BeamState:
     """Closed loops side by side, each fed with the medians of the bins of its prefix; `path` (P, k,
     O) so far.
 
@@ -106,33 +106,33 @@ class FedBack:
     values: np.ndarray
 
     @classmethod
-    def of(cls, loop: Loop, head: FittedHead, path: np.ndarray) -> FedBack:
-        raw, base, _ = loop.proposal()
+    def of(cls, loop: Loop, head: FittedHead, path: np.ndarray) -> BeamState:
+        raw, base, _ = loop.propose()
         values = head.head.bin_values(base[:, None], head.constants)[:, 0]
         return cls(loop, head, path, head.head.log_probabilities(raw), values)
 
-    def chosen(self, parents: np.ndarray, bins: np.ndarray) -> np.ndarray:
+    def extend_paths(self, parents: np.ndarray, bins: np.ndarray) -> np.ndarray:
         """(P', k + 1, O): the values of the prefixes `parents`, one step longer."""
         newest = np.take_along_axis(self.values[parents], bins[..., None], axis=-1)[..., 0]
         return np.concatenate([self.path[parents], newest[:, None]], axis=1)
 
-    def follow(self, parents: np.ndarray, bins: np.ndarray) -> FedBack:
+    def extend(self, parents: np.ndarray, bins: np.ndarray) -> BeamState:
         """The prefixes `parents` (P',) each one step longer, by `bins` (P', O)."""
-        path = self.chosen(parents, bins)
-        loop = self.loop.picked(parents)
+        path = self.extend_paths(parents, bins)
+        loop = self.loop.select(parents)
         loop.advance(path[:, -1])
-        return FedBack.of(loop, self.head, path)
+        return BeamState.of(loop, self.head, path)
 
 
-def best_bins(log_p: np.ndarray) -> tuple[np.ndarray, float]:
-    """As `most_probable`, of steps that do not depend on the bins before: log probabilities (H, O,
+def select_best_bins(log_p: np.ndarray) -> tuple[np.ndarray, float]:
+    """As `search_paths`, of steps that do not depend on the bins before: log probabilities (H, O,
     n).
     """
     return log_p.argmax(axis=-1), float(np.cumsum(log_p.max(axis=-1))[-1])
 
 
-def most_probable(
-    chain: FedBack, *, horizon: int, width: int
+def search_paths(
+    chain: BeamState, *, horizon: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Values and bins (H, O) of the best path found and the natural logarithm of its probability.
 
@@ -142,15 +142,15 @@ def most_probable(
     paths = np.zeros((1, 0, 0), dtype=int)
     scores = np.zeros(1)
     for step in range(horizon):
-        parents, bins, scores = _extended(scores, chain.log_p, width)
-        kept = paths[parents].reshape(len(parents), step, bins.shape[1])
-        paths = np.concatenate([kept, bins[:, None]], axis=1)
+        parents, bins, scores = _extend_prefixes(scores, chain.log_p, width)
+        prefixes = paths[parents].reshape(len(parents), step, bins.shape[1])
+        paths = np.concatenate([prefixes, bins[:, None]], axis=1)
         if step + 1 < horizon:
-            chain = chain.follow(parents, bins)
-    return chain.chosen(parents, bins)[0], paths[0], float(scores[0])
+            chain = chain.extend(parents, bins)
+    return chain.extend_paths(parents, bins)[0], paths[0], float(scores[0])
 
 
-def _extended(
+def _extend_prefixes(
     scores: np.ndarray, log_p: np.ndarray, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The best `width` prefixes one step longer: their parents (P',), bins (P', O) and log
@@ -162,7 +162,7 @@ def _extended(
     for output in range(log_p.shape[1]):
         total = scores[:, None] + log_p[parents, output]
         best = np.argsort(-total, axis=None, kind="stable")[:width]
-        rows, chosen = np.unravel_index(best, total.shape)
-        scores = total[rows, chosen]
-        parents, bins = parents[rows], np.concatenate([bins[rows], chosen[:, None]], axis=1)
+        rows, step_bins = np.unravel_index(best, total.shape)
+        scores = total[rows, step_bins]
+        parents, bins = parents[rows], np.concatenate([bins[rows], step_bins[:, None]], axis=1)
     return parents, bins, scores

@@ -21,21 +21,21 @@ from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import Distribution, quantiles, uniforms
 from forecast.system.errors import InputError
 
-PATHS = 200
+N_PATHS = 200
 """Drawn where no formula gives a quantile or a probability."""
-ROWS = 4096
+MAX_LOOPS_AT_ONCE = 4096
 """Closed loops that run side by side; bounds the memory of drawing."""
 
-FILE = "distributions.parquet"
+DISTRIBUTIONS_FILE = "distributions.parquet"
 """What the train stage keeps of a head, with the keys of `forecasts.parquet`: `p_rise`, the
 probability of a value above the last one; `q_0.025` to `q_0.975`, quantiles in raw units;
 `log_density`, ln of the density at the actual, for heads that are densities and steps that have a
 formula.
 """
-EVEN = tuple(round(0.05 * k, 2) for k in range(1, 20))
-LEVELS = (0.025, *EVEN, 0.975)
+EVEN_LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
+STORED_LEVELS = (0.025, *EVEN_LEVELS, 0.975)
 """Quantiles that are kept: an even grid for the CRPS, and the ends of the 95 % interval."""
-RISE, LOG_DENSITY = "p_rise", "log_density"
+RISE_COLUMN, LOG_DENSITY_COLUMN = "p_rise", "log_density"
 
 
 def quantile_column(level: float) -> str:
@@ -59,7 +59,7 @@ def predict_quantiles(
         raise InputError(
             f"Quantile levels {list(levels)}; wanted each strictly between 0 and 1 (0.9 = 90 %)."
         )
-    head = _asked(forecaster, panel, rows)
+    head = _check_request(forecaster, panel, rows)
     if not head.head.has_distribution:
         raise InputError(
             f"Head {head.head.kind!r} gives a probability and no distribution of values, so no"
@@ -67,13 +67,13 @@ def predict_quantiles(
             " `student_t`, `quantiles` or `bins`."
         )
     if not has_formula(forecaster):
-        paths = sample_paths(forecaster, panel, rows, PATHS, seed=seed)
+        paths = sample_paths(forecaster, panel, rows, N_PATHS, seed=seed)
         with np.errstate(invalid="ignore"):
             return {
                 uid: np.moveaxis(np.quantile(p, levels, axis=1), 0, -1) for uid, p in paths.items()
             }
     return {
-        uid: _quantiles(forecaster, panel.by_id[uid], np.asarray(at), levels)
+        uid: _exact_quantiles(forecaster, panel.by_id[uid], np.asarray(at), levels)
         for uid, at in rows.items()
     }
 
@@ -86,17 +86,21 @@ def sample_paths(
     Every cutoff has random numbers of its own, so its paths depend neither on the origins beside it
     nor on how much history comes with it.
     """
-    _asked(forecaster, panel, rows)
+    _check_request(forecaster, panel, rows)
     result = {}
-    for uid, at in rows.items():
-        series, at = panel.by_id[uid], np.asarray(at)
+    for uid, cutoff_rows in rows.items():
+        series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
         shape = (count, forecaster.task.horizon, forecaster.channels.outputs)
         parts = [np.empty((0, *shape))]
-        for windows in forecaster.windows(series, at, size=max(ROWS // count, 1)):
+        for windows in forecaster.windows(
+            series, cutoff_rows, size=max(MAX_LOOPS_AT_ONCE // count, 1)
+        ):
             # a diverging loop is seen by who asks
             with np.errstate(over="ignore", invalid="ignore"):
-                scaled = _paths(forecaster, windows, series.ds[windows.rows], count, seed)
-                flat = forecaster.raw(
+                scaled = _sample_scaled_paths(
+                    forecaster, windows, series.ds[windows.rows], count, seed
+                )
+                flat = forecaster.to_raw_units(
                     scaled.reshape(-1, *shape[1:]), series, np.repeat(windows.rows, count)
                 )
             parts.append(flat.reshape(-1, *shape))
@@ -108,20 +112,20 @@ def rise_probability(
     forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], *, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """(n, H, O): the probability that the value lies above the last observed one."""
-    head = _asked(forecaster, panel, rows)
+    head = _check_request(forecaster, panel, rows)
     result = {}
-    for uid, at in rows.items():
-        series, at = panel.by_id[uid], np.asarray(at)
+    for uid, cutoff_rows in rows.items():
+        series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
         if not has_formula(forecaster):
-            last = filled(series.values[None, :, : forecaster.channels.outputs])[0][0][at]
-            paths = sample_paths(forecaster, panel, {uid: at}, PATHS, seed=seed)[uid]
+            last = filled(series.values[None, :, : forecaster.channels.outputs])[0][0][cutoff_rows]
+            paths = sample_paths(forecaster, panel, {uid: cutoff_rows}, N_PATHS, seed=seed)[uid]
             above = (paths > last[:, None, None, :]).sum(axis=1)
             # no number of paths makes an event impossible
-            result[uid] = (above + 0.5) / (PATHS + 1)
+            result[uid] = (above + 0.5) / (N_PATHS + 1)
             continue
         parts = [np.empty((0, forecaster.task.horizon, forecaster.channels.outputs))]
-        for windows in forecaster.windows(series, at):
-            raw, base = _direct(forecaster, windows)
+        for windows in forecaster.windows(series, cutoff_rows):
+            raw, base = _network_and_skip(forecaster, windows)
             parts.append(head.rise_probability(raw, base, windows.last[:, None]))
         result[uid] = np.concatenate(parts)
     return result
@@ -134,19 +138,19 @@ def log_density(
     has no formula.
     """
     head, horizon, outputs = (
-        _asked(forecaster, panel, rows),
+        _check_request(forecaster, panel, rows),
         forecaster.task.horizon,
         forecaster.channels.outputs,
     )
     result = {}
-    for uid, at in rows.items():
-        series, at = panel.by_id[uid], np.asarray(at)
+    for uid, cutoff_rows in rows.items():
+        series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
         if not (has_formula(forecaster) and head.head.has_density):
-            result[uid] = np.full((len(at), horizon, outputs), np.nan)
+            result[uid] = np.full((len(cutoff_rows), horizon, outputs), np.nan)
             continue
-        z = _prolonged(forecaster.scaling.scaled(series, forecaster.task), horizon)
+        z = _extend_with_missing(forecaster.scaling.scaled(series, forecaster.task), horizon)
         parts = [np.empty((0, horizon, outputs))]
-        for windows in forecaster.windows(series, at):
+        for windows in forecaster.windows(series, cutoff_rows):
             ahead = windows.rows[:, None] + np.arange(1, horizon + 1)
             density = _distribution(forecaster, windows).log_density(z[ahead, :outputs])
             parts.append(density + _log_slope(forecaster, series, ahead))
@@ -163,7 +167,7 @@ def has_formula(forecaster: Forecaster) -> bool:
     )
 
 
-def _head(forecaster: Forecaster) -> FittedHead:
+def _require_head(forecaster: Forecaster) -> FittedHead:
     if forecaster.head is None:
         raise InputError(
             f"Model {forecaster.spec.family!r} has a point head, which gives no distribution. Give"
@@ -173,44 +177,47 @@ def _head(forecaster: Forecaster) -> FittedHead:
     return forecaster.head
 
 
-def _asked(forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray]) -> FittedHead:
+def _check_request(
+    forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray]
+) -> FittedHead:
     """The head that answers; `InputError` for a point head and for series that are not there."""
-    forecaster.check_known(panel, rows)
-    return _head(forecaster)
+    forecaster.require_series(panel, rows)
+    return _require_head(forecaster)
 
 
-def _direct(forecaster: Forecaster, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+def _network_and_skip(forecaster: Forecaster, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     """The network's raw parameters (B, H, O, K) and the skip's forecast (B, H, O)."""
     assert forecaster.skip is not None
-    return forecaster.raw_parameters(windows), forecaster.skip.forecast(
+    return forecaster.network_output(windows), forecaster.skip.forecast(
         windows, forecaster.channels
     )
 
 
 def _distribution(forecaster: Forecaster, windows: Windows) -> Distribution:
-    return _head(forecaster).distribution(*_direct(forecaster, windows))
+    return _require_head(forecaster).distribution(*_network_and_skip(forecaster, windows))
 
 
-def _quantiles(
+def _exact_quantiles(
     forecaster: Forecaster, series: Series, rows: np.ndarray, levels: Sequence[float]
 ) -> np.ndarray:
     shape = (forecaster.task.horizon, forecaster.channels.outputs)
     parts = [np.empty((0, *shape, len(levels)))]
     for windows in forecaster.windows(series, rows):
         scaled = quantiles(_distribution(forecaster, windows), levels, (len(windows), *shape))
-        each = [
-            forecaster.raw(scaled[..., place], series, windows.rows) for place in range(len(levels))
+        raw_quantiles = [
+            forecaster.to_raw_units(scaled[..., place], series, windows.rows)
+            for place in range(len(levels))
         ]
-        parts.append(np.stack(each, axis=-1))
+        parts.append(np.stack(raw_quantiles, axis=-1))
     return np.concatenate(parts)
 
 
-def _paths(
+def _sample_scaled_paths(
     forecaster: Forecaster, windows: Windows, cutoffs: np.ndarray, count: int, seed: int
 ) -> np.ndarray:
     """(B, count, H, O) in scaled units; cutoffs (B,) are the times of the windows' last rows."""
     horizon, outputs = forecaster.task.horizon, forecaster.channels.outputs
-    drawn = np.stack(
+    uniform_numbers = np.stack(
         [
             uniforms(
                 forecaster.dependence,
@@ -220,34 +227,40 @@ def _paths(
             for time in cutoffs.astype("datetime64[ns]").astype(np.uint64)
         ]
     ).reshape(len(windows) * count, horizon, outputs)
-    several = repeated(windows, count)
+    repeated_windows = repeat_windows(windows, count)
     if forecaster.spec.is_recursive:
-        paths = _drawn_loop(forecaster, several, drawn)
+        paths = _sample_loop(forecaster, repeated_windows, uniform_numbers)
     else:
-        raw, base = (np.repeat(part, count, axis=0) for part in _direct(forecaster, windows))
-        paths = _head(forecaster).sample(raw, base, several.last[:, None], drawn)
+        raw, base = (
+            np.repeat(part, count, axis=0) for part in _network_and_skip(forecaster, windows)
+        )
+        paths = _require_head(forecaster).sample(
+            raw, base, repeated_windows.last[:, None], uniform_numbers
+        )
     return paths.reshape(len(windows), count, horizon, outputs)
 
 
-def _drawn_loop(forecaster: Forecaster, windows: Windows, drawn: np.ndarray) -> np.ndarray:
+def _sample_loop(
+    forecaster: Forecaster, windows: Windows, uniform_numbers: np.ndarray
+) -> np.ndarray:
     """Closed loops fed with what is drawn at each step: drawn (B, H, O)."""
-    head, steps = _head(forecaster), iter(range(drawn.shape[1]))
+    head, steps = _require_head(forecaster), iter(range(uniform_numbers.shape[1]))
 
-    def choice(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
+    def feedback(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         step = next(steps)
-        return head.sample(raw[:, None], base[:, None], last[:, None], drawn[:, step : step + 1])[
-            :, 0
-        ]
+        return head.sample(
+            raw[:, None], base[:, None], last[:, None], uniform_numbers[:, step : step + 1]
+        )[:, 0]
 
-    return forecaster.closed(windows, drawn.shape[1], choice=choice)
+    return forecaster.run_closed_loop(windows, uniform_numbers.shape[1], feedback=feedback)
 
 
-def repeated(windows: Windows, count: int) -> Windows:
+def repeat_windows(windows: Windows, count: int) -> Windows:
     """Every window `count` times, one copy after another."""
     return Windows(*(np.repeat(part, count, axis=0) for part in vars(windows).values()))
 
 
-def _prolonged(values: np.ndarray, steps: int) -> np.ndarray:
+def _extend_with_missing(values: np.ndarray, steps: int) -> np.ndarray:
     """(T + steps, C): nothing is known yet behind the last row."""
     return np.concatenate([values, np.full((steps, values.shape[1]), np.nan)])
 
@@ -256,7 +269,7 @@ def _log_slope(forecaster: Forecaster, series: Series, ahead: np.ndarray) -> np.
     """(n, H, O): ln of how fast the scaled value grows with the raw one: from a scaled density to a
     raw one.
     """
-    values, parts = _prolonged(series.values, forecaster.task.horizon)[ahead], []
+    values, parts = _extend_with_missing(series.values, forecaster.task.horizon)[ahead], []
     for output, column in enumerate(forecaster.task.target):
         scale = forecaster.scaling.scale[series.unique_id][output]
         parts.append(log_slope(values[..., output], column) - np.log(scale))

@@ -16,10 +16,10 @@ from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.loops import Loop
 from forecast.forecaster.trainers import (
     Budget,
-    by_gradient,
-    by_levenberg_marquardt,
-    dependence_of,
+    estimate_dependence,
     fit_head,
+    train_by_gradient,
+    train_by_levenberg_marquardt,
 )
 from forecast.models.base import ModelSpec
 from forecast.models.problem import (
@@ -37,14 +37,14 @@ from forecast.system.errors import InputError, quote_names
 if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries
 
-MOST_KEPT = 2**22
+MAX_CACHED_BYTES = 2**22
 """Bytes of targets up to which they are kept for the next seed or trial."""
 CLOSED_LOOP_ORIGINS = 256
 """Validation origins per series on which a closed loop is scored while it trains; spread evenly."""
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """A forecaster and how it came about. `curve`: (step, train loss, validation loss) in scaled
     units.
 
@@ -57,8 +57,8 @@ class Fitted:
     validation_loss: float = float("nan")
     curve: list[tuple[int, float, float]] = field(default_factory=list, repr=False)
     note: str = ""
-    elsewhere: tuple[Forecaster, ...] = ()
-    steps_elsewhere: tuple[int, ...] = ()
+    forecasters_by_fold: tuple[Forecaster, ...] = ()
+    steps_by_fold: tuple[int, ...] = ()
 
 
 def fit(
@@ -70,7 +70,7 @@ def fit(
     budget: Budget,
     announce: Callable[[str], None] | None = None,
     initial: Mapping[str, np.ndarray] | None = None,
-) -> Fitted:
+) -> FitResult:
     """Fit `spec` on the train rows; early stopping and penalties look at validation alone.
 
     skip: the closed-form part beside a network; ignored by models that have none. `announce` is
@@ -80,42 +80,42 @@ def fit(
     """
     panel = problem.panel
     bare = Forecaster(dataset_name=panel.name, task=panel.task, spec=spec, scaling=problem.scaling)
-    return PROCEDURES[spec.fitted_as](
-        problem, bare, Start(skip or "none", seed, budget, announce, initial)
+    return FIT_PROCEDURES[spec.fitted_as](
+        problem, bare, FitOptions(skip or "none", seed, budget, announce, initial)
     )
 
 
 def fit_again(
     problem: Problem,
     spec: ModelSpec,
-    first: Fitted,
+    first: FitResult,
     *,
     skip: SkipKind | None,
     seed: int,
     budget: Budget,
     initial: Mapping[str, np.ndarray] | None = None,
-) -> Fitted:
+) -> FitResult:
     """`first`, which `fit` made, fitted once more on train and validation together; what it chose
     on validation (lags, penalties, steps, trees) stays. Its curve and validation loss are those of
     `first`. On later rows a network may keep its weights: its linear part alone is fitted then.
     """
-    before = first.forecaster.skip
-    if spec.keeps_weights and problem.chosen_by is not None and before is not None:
-        newer = replace(first.forecaster, skip=problem.skip(before.kind, before.horizon))
+    first_skip = first.forecaster.skip
+    if spec.keeps_weights and problem.chosen_by is not None and first_skip is not None:
+        newer = replace(first.forecaster, skip=problem.skip(first_skip.kind, first_skip.horizon))
         return replace(first, forecaster=newer)
     if not spec.fitted_again:
         return first
     bare = replace(
         first.forecaster, skip=None, weights={}, statistical={}, head=None, correction=None
     )
-    start = Start(skip or "none", seed, budget, None, initial, first)
+    start = FitOptions(skip or "none", seed, budget, None, initial, first)
     return replace(
-        first, forecaster=PROCEDURES[spec.fitted_as](problem.joined, bare, start).forecaster
+        first, forecaster=FIT_PROCEDURES[spec.fitted_as](problem.joined, bare, start).forecaster
     )
 
 
 @dataclass(frozen=True)
-class Start:
+class FitOptions:
     """What a fit begins with, as `fit` is given it. `chosen`: of a second fit, the first."""
 
     skip: SkipKind
@@ -123,33 +123,33 @@ class Start:
     budget: Budget
     announce: Callable[[str], None] | None
     initial: Mapping[str, np.ndarray] | None
-    chosen: Fitted | None = None
+    first: FitResult | None = None
 
 
-def _fit_parameters(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
+def _fit_parameters(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
     """Every family whose spec fits itself; one that is tuned gets its validation error as well."""
     spec, beside = bare.spec, bare.spec.base_skip
-    if start.chosen is not None:
-        found = spec.fit_again(problem, start.chosen.forecaster, seed=start.seed)
+    if options.first is not None:
+        parameters = spec.fit_again(problem, options.first.forecaster, seed=options.seed)
     else:
-        found = spec.fit(problem, seed=start.seed)
+        parameters = spec.fit(problem, seed=options.seed)
     skip = problem.skip(beside, problem.panel.task.horizon) if beside else None
-    forecaster = replace(bare, weights=found.arrays, statistical=found.series, skip=skip)
-    if start.chosen is not None or not spec.space():
-        return Fitted(forecaster)
+    forecaster = replace(bare, weights=parameters.arrays, statistical=parameters.series, skip=skip)
+    if options.first is not None or not spec.space():
+        return FitResult(forecaster)
     examples = problem.examples("validation", problem.panel.task.horizon)
-    return Fitted(
+    return FitResult(
         forecaster,
         validation_loss=mean_absolute_error(partial(spec.scaled_forecast, forecaster), examples),
     )
 
 
-def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
+def _fit_ridge(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
     spec = bare.spec
     horizon = 1 if spec.is_recursive or spec.is_corrected else problem.panel.task.horizon
     skip = problem.skip("linear", horizon)
     linear = replace(bare, skip=skip)
-    shape = start.chosen.forecaster.correction if start.chosen is not None else None
+    shape = options.first.forecaster.correction if options.first is not None else None
     columns = zip(problem.channels.value, problem.panel.task.columns, strict=True)
     unread = [column.frame_name for channel, column in columns if channel in skip.unread]
     note = (
@@ -157,33 +157,37 @@ def _fit_ridge(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
         if unread
         else ""
     )
-    return Fitted(corrected(problem, linear, shape) if spec.is_corrected else linear, note=note)
+    return FitResult(
+        fit_correction(problem, linear, shape) if spec.is_corrected else linear, note=note
+    )
 
 
-def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
+def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
     spec: Any = bare.spec
     network: Network = spec.network(problem.panel.task)
-    skip = problem.skip(start.skip, network.shapes.horizon)
-    series = problem.training.get((start.skip, skip.horizon)) or training_series(problem, skip)
-    if sum(one.target.nbytes for one in series) <= MOST_KEPT:
-        problem.training[start.skip, skip.horizon] = series
+    skip = problem.skip(options.skip, network.shapes.horizon)
+    series = problem.training.get((options.skip, skip.horizon)) or build_training_series(
+        problem, skip
+    )
+    if sum(one.target.nbytes for one in series) <= MAX_CACHED_BYTES:
+        problem.training[options.skip, skip.horizon] = series
     head, series = fit_head(problem, skip, spec, series)
-    by_steps = partial(
-        by_gradient,
+    train_steps = partial(
+        train_by_gradient,
         network,
         series,
         spec=spec,
-        seed=start.seed,
-        budget=start.budget,
+        seed=options.seed,
+        budget=options.budget,
         change_channels=problem.channels.change_channels,
-        initial=start.initial,
+        initial=options.initial,
         head=head,
     )
     # the steps up to the best one, on more rows; how steps hang together stays
-    if start.chosen is not None:
-        trained = by_steps(validate=None, stop=start.chosen.best_step)
-        dependence = start.chosen.forecaster.dependence
-        return Fitted(
+    if options.first is not None:
+        trained = train_steps(validate=None, stop=options.first.best_step)
+        dependence = options.first.forecaster.dependence
+        return FitResult(
             replace(bare, skip=skip, weights=trained.weights, head=head, dependence=dependence)
         )
     if head is None and spec.is_recursive:
@@ -191,17 +195,17 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     else:
         validate = window_error(problem, network, skip, spec.forecast_loss(head))
     if spec.is_trained_by_gradient:
-        trained = by_steps(validate=validate)
+        trained = train_steps(validate=validate)
     else:
-        trained = by_levenberg_marquardt(
-            network, series, validate, spec, seed=start.seed, announce=start.announce
+        trained = train_by_levenberg_marquardt(
+            network, series, validate, spec, seed=options.seed, announce=options.announce
         )
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
-    forecaster = replace(forecaster, dependence=dependence_of(problem, forecaster))
+    forecaster = replace(forecaster, dependence=estimate_dependence(problem, forecaster))
     note = "; ".join(filter(None, (trained.note, describe_validation_sample(problem))))
     own = [replace(forecaster, weights=weights) for _, weights in trained.best_by_fold]
     steps = tuple(step for step, _ in trained.best_by_fold)
-    return Fitted(
+    return FitResult(
         forecaster,
         trained.best_step,
         trained.validation_loss,
@@ -212,7 +216,7 @@ def _fit_network(problem: Problem, bare: Forecaster, start: Start) -> Fitted:
     )
 
 
-PROCEDURES: dict[str, Callable[[Problem, Forecaster, Start], Fitted]] = {
+FIT_PROCEDURES: dict[str, Callable[[Problem, Forecaster, FitOptions], FitResult]] = {
     "parameters": _fit_parameters,
     "ridge": _fit_ridge,
     "network": _fit_network,
@@ -220,7 +224,7 @@ PROCEDURES: dict[str, Callable[[Problem, Forecaster, Start], Fitted]] = {
 """By `ModelSpec.fitted_as`."""
 
 
-def training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
+def build_training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
     """Per series the inputs up to the train end and, at every train origin, what the network adds
     to the skip.
     """
@@ -299,7 +303,9 @@ def closed_loop_error(
     return error
 
 
-def corrected(problem: Problem, recursive: Forecaster, shape: Skip | None = None) -> Forecaster:
+def fit_correction(
+    problem: Problem, recursive: Forecaster, shape: Skip | None = None
+) -> Forecaster:
     """The one-step forecaster with a correction fitted on what its closed loop leaves of the train
     rows.
 
@@ -324,11 +330,11 @@ def corrected(problem: Problem, recursive: Forecaster, shape: Skip | None = None
         )
     task = problem.panel.task
 
-    def left_over(windows: Windows, target: np.ndarray) -> np.ndarray:
+    def residual_target(windows: Windows, target: np.ndarray) -> np.ndarray:
         """Of the targets what the recursion leaves, written as a change from the last value."""
-        return target - recursive.closed(windows, task.horizon) + windows.last[:, None]
+        return target - recursive.run_closed_loop(windows, task.horizon) + windows.last[:, None]
 
     lags = task.candidate_lags()[-1:]
     return replace(
-        recursive, correction=problem.fit_linear_skip(task.horizon, lags, shape, left_over)
+        recursive, correction=problem.fit_linear_skip(task.horizon, lags, shape, residual_target)
     )

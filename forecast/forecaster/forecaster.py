@@ -21,7 +21,7 @@ from forecast.config.task import Task
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse
 from forecast.data.windows import Layout, Windows, filled, layout, require_rows, task_windows
-from forecast.forecaster.loops import Choice, Loop, added
+from forecast.forecaster.loops import Feedback, Loop, add_network
 from forecast.models.base import SAVED, ModelSpec
 from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
 from forecast.models.skip import Skip
@@ -34,7 +34,7 @@ from forecast.system.errors import InputError, quote_names
 
 SCHEMA = 3
 """Of a saved model's files; `files.read_saved` refuses every other."""
-MANY, FEW = 20, 64
+MIN_SERIES_IN_GROUP, MAX_ROWS_IN_GROUP = 20, 64
 """So many series of so few rows are forecast side by side; of less each to the bit as if it were
 asked for alone.
 """
@@ -81,13 +81,13 @@ class Forecaster:
         """(n, H, O) forecasts in raw units per series, made at `rows` (the last row each may
         see).
         """
-        self.check_known(panel, rows)
+        self.require_series(panel, rows)
         none = np.empty((0, self.task.horizon, self.channels.outputs))
         asked = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
         found = dict(zip(asked, self.spec.predict(self, list(asked.values())), strict=True))
         return {uid: found.get(uid, none) for uid in rows}
 
-    def check_known(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
+    def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
         unknown = [uid for uid in rows if uid not in panel.by_id]
         if unknown:
@@ -101,7 +101,7 @@ class Forecaster:
         its rows.
         """
         found = []
-        for some in _together(given):
+        for some in _group_requests(given):
             batches = (windows for series, rows in some for windows in self.windows(series, rows))
             joined = [Windows.together(list(batches))] if len(some) > 1 else batches
             scaled = np.concatenate(
@@ -109,7 +109,7 @@ class Forecaster:
             )
             ends = np.cumsum([len(rows) for _, rows in some])[:-1]
             found += [
-                self.raw(own, *asked)
+                self.to_raw_units(own, *asked)
                 for own, asked in zip(np.split(scaled, ends), some, strict=True)
             ]
         return found
@@ -123,40 +123,42 @@ class Forecaster:
             self.task, self.scaling.scaled(series, self.task), series.future, rows, size=size
         )
 
-    def on_skip(self, windows: Windows) -> np.ndarray:
+    def forecast_with_skip(self, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they
         are one-step.
         """
         if self.spec.is_recursive or self.correction is not None:
-            run = self.closed(windows, self.task.horizon)
+            run = self.run_closed_loop(windows, self.task.horizon)
             if self.correction is None:
                 return run
             return run + self.correction.forecast(windows, self.channels) - windows.last[:, None]
-        forecast = self._known_skip().forecast(windows, self.channels)
+        forecast = self._require_skip().forecast(windows, self.channels)
         if self.network is None:
             return forecast
-        raw = self.raw_parameters(windows)
+        raw = self.network_output(windows)
         return (
             forecast + raw[..., 0]
             if self.head is None
             else self.head.point(raw, forecast, windows.last[:, None])
         )
 
-    def closed(self, windows: Windows, horizon: int, *, choice: Choice | None = None) -> np.ndarray:
+    def run_closed_loop(
+        self, windows: Windows, horizon: int, *, feedback: Feedback | None = None
+    ) -> np.ndarray:
         """(B, horizon, O) in scaled units: the closed `Loop`, fed with the point forecast unless
-        `choice` is given.
+        `feedback` is given.
         """
-        about = (self.network, self.weights, self._known_skip(), windows, self.channels)
-        return Loop(*about, horizon=horizon).run(choice or self.fed_back)
+        about = (self.network, self.weights, self._require_skip(), windows, self.channels)
+        return Loop(*about, horizon=horizon).run(feedback or self.point_step)
 
-    def _known_skip(self) -> Skip:
+    def _require_skip(self) -> Skip:
         if self.skip is None:
             raise InputError(
                 f"Model {self.spec.family!r} was saved without its skip; train it again."
             )
         return self.skip
 
-    def raw_parameters(self, windows: Windows) -> np.ndarray:
+    def network_output(self, windows: Windows) -> np.ndarray:
         """(B, H, O, K): what a direct network says at the end of each window."""
         network = self.network
         if network is None:
@@ -164,15 +166,15 @@ class Forecaster:
         future = windows.future if network.shapes.future_channels else None
         return inference.last(network, self.weights, windows.past, future)
 
-    def fed_back(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
+    def point_step(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         """(B, O): the head's point forecast of one step of a closed loop, see
         `forecaster.loops.Choice`.
         """
         if self.head is None:
-            return added(raw, base, last)
+            return add_network(raw, base, last)
         return self.head.point(raw[:, None], base[:, None], last[:, None])[:, 0]
 
-    def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
+    def to_raw_units(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, any number of steps, O) forecasts in scaled units, made at `rows` (n,), in raw
         ones.
         """
@@ -224,7 +226,7 @@ class Forecaster:
             skip=Skip.from_saved(skip, files.read_arrays(folder / "skip.npz")) if skip else None,
             weights=files.read_arrays(folder / "weights.npz"),
             statistical=content["statistical"],
-            head=_saved_head(spec, folder),
+            head=_load_head(spec, folder),
             dependence=(
                 files.read_arrays(dependence)["correlation"] if dependence.exists() else None
             ),
@@ -233,13 +235,13 @@ class Forecaster:
         )
 
 
-def _together(given: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest]]:
+def _group_requests(given: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest]]:
     """`MANY` series of at most `FEW` rows: `WINDOWS_PER_BATCH` windows at a time, of one row
     too few to compile. Else each.
     """
     sizes = [len(rows) for _, rows in given]
     alone, most = (
-        len(sizes) < MANY or max(sizes) > FEW,
+        len(sizes) < MIN_SERIES_IN_GROUP or max(sizes) > MAX_ROWS_IN_GROUP,
         WINDOWS_PER_BATCH if sum(sizes) > len(sizes) else COMPILED - 1,
     )
     numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, given, strict=True)
@@ -247,7 +249,7 @@ def _together(given: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest
         yield [asked for _, asked in some]
 
 
-def _saved_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
+def _load_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
     head = spec.distribution_head
     if head is None:
         return None

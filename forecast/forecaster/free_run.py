@@ -45,20 +45,20 @@ def parallel(
         )
     if horizon < 1:
         raise InputError(f"A closed loop over {horizon} steps was asked for; wanted at least 1.")
-    forecaster.check_known(panel, rows)
-    found = {}
-    for uid, at in rows.items():
-        series, at = panel.by_id[uid], np.asarray(at)
-        require_rows(forecaster.task, series, at)
+    forecaster.require_series(panel, rows)
+    forecasts = {}
+    for uid, cutoff_rows in rows.items():
+        series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
+        require_rows(forecaster.task, series, cutoff_rows)
         scaled = [np.empty((0, horizon, forecaster.channels.outputs))]
         with np.errstate(over="ignore", invalid="ignore"):
             scaled += [
-                forecaster.closed(part, horizon)
-                for part in _windows(forecaster, series, at, horizon)
+                forecaster.run_closed_loop(part, horizon)
+                for part in _windows(forecaster, series, cutoff_rows, horizon)
             ]
         require_finite(run := np.concatenate(scaled))
-        found[uid] = forecaster.raw(run, series, at)
-    return found
+        forecasts[uid] = forecaster.to_raw_units(run, series, cutoff_rows)
+    return forecasts
 
 
 def is_recursive(forecaster: Forecaster) -> bool:
@@ -67,21 +67,21 @@ def is_recursive(forecaster: Forecaster) -> bool:
 
 
 def _windows(
-    forecaster: Forecaster, series: Series, at: np.ndarray, horizon: int
+    forecaster: Forecaster, series: Series, cutoff_rows: np.ndarray, horizon: int
 ) -> Iterator[Windows]:
     """The windows that end at the rows `at`, with what is known ahead up to the end of the longest
     run.
     """
-    if not len(at):
+    if not len(cutoff_rows):
         return iter(())
-    needed, future = int(at.max()) + horizon + 1, series.future
+    rows_needed, future = int(cutoff_rows.max()) + horizon + 1, series.future
     if future.shape[1] == 0:  # without such inputs there is no end
-        future = np.zeros((needed, 0))
-    if needed > len(future):
+        future = np.zeros((rows_needed, 0))
+    if rows_needed > len(future):
         raise InputError(
-            f"Series {series.unique_id!r}: {horizon} steps from row {int(at.max())} need"
-            f" known-future inputs up to row {needed - 1}; they are known up to row"
+            f"Series {series.unique_id!r}: {horizon} steps from row {int(cutoff_rows.max())} need"
+            f" known-future inputs up to row {rows_needed - 1}; they are known up to row"
             f" {len(future) - 1}. Start earlier, or ask for fewer."
         )
     z = forecaster.scaling.scaled(series, forecaster.task)
-    return task_windows(forecaster.task, z, future, at, horizon=horizon)
+    return task_windows(forecaster.task, z, future, cutoff_rows, horizon=horizon)

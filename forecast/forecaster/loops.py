@@ -16,13 +16,13 @@ from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
 
-Choice = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Feedback = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(the network's raw output (B, O, K), the skip's forecast (B, O), the newest value (B, O)) -> the
 next value.
 """
 
 
-def added(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
+def add_network(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
     """The point forecast: skip + network."""
     return base + raw[..., 0]
 
@@ -47,27 +47,27 @@ class Loop:
         if skip.carry is not None:
             carried = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
             if any(channels.step):
-                _keep_what_was_said(
+                _hold_issued_values(
                     carried, windows.z[:, -1, channels.outputs :], channels.step[channels.outputs :]
                 )
         self._network, self._weights, self._skip = network, weights, skip
-        self._rolling = _Rolling(windows, channels, carried)
+        self._rolling = _RollingWindow(windows, channels, carried)
         self._future, self._lookback = windows.future, windows.past.shape[1]
-        self._raw, self._state = _warmed_up(network, weights, windows)
+        self._raw, self._state = _warm_up(network, weights, windows)
         self._row: np.ndarray | None = None
         self._step, self._horizon = 1, horizon
 
-    def run(self, choice: Choice = added) -> np.ndarray:
-        """(B, H, O) scaled forecasts; `choice`: what is fed back at each step, e.g. a value drawn
+    def run(self, feedback: Feedback = add_network) -> np.ndarray:
+        """(B, H, O) scaled forecasts; `feedback`: what is fed back at each step, e.g. a value drawn
         from a density.
         """
         forecasts = []
         for _ in range(self._horizon):
-            forecasts.append(choice(*self.proposal()))
+            forecasts.append(feedback(*self.propose()))
             self.advance(forecasts[-1])
         return np.stack(forecasts, axis=1)
 
-    def proposal(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def propose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The network's raw output (B, O, K), the skip's forecast (B, O) and the newest value (B,
         O).
         """
@@ -90,30 +90,30 @@ class Loop:
         self._row = self._rolling.append(values, self._step)
         self._step += 1
 
-    def picked(self, index: np.ndarray) -> Loop:
+    def select(self, index: np.ndarray) -> Loop:
         """The loops number `index` (B',), each as often as it is named; this one stays as it
         was.
         """
         other = copy.copy(self)
-        other._rolling = self._rolling.picked(index)
+        other._rolling = self._rolling.select(index)
         other._future, other._raw = self._future[index], self._raw[index]
         other._row = None if self._row is None else self._row[index]
         other._state = None if self._state is None else self._state.picked(index)
         return other
 
 
-def _keep_what_was_said(path: np.ndarray, newest: np.ndarray, steps: tuple[int, ...]) -> None:
+def _hold_issued_values(path: np.ndarray, newest: np.ndarray, steps: tuple[int, ...]) -> None:
     """Fill future inputs in `path` (B, H, inputs), in place, from `newest` (B, inputs): at row k of
     the horizon the input h steps ahead is what the cutoff knew of step k + h, where it knew it.
     """
     ahead = np.array(steps, dtype=int)
     for step in range(1, path.shape[1] + 1):
         known = np.flatnonzero((ahead > 0) & (ahead + step <= ahead.max(initial=0)))
-        said = newest[:, known + step]
-        path[:, step - 1, known] = np.where(np.isfinite(said), said, path[:, step - 1, known])
+        issued = newest[:, known + step]
+        path[:, step - 1, known] = np.where(np.isfinite(issued), issued, path[:, step - 1, known])
 
 
-def _warmed_up(
+def _warm_up(
     network: Network | None, weights: Mapping[str, np.ndarray], windows: Windows
 ) -> tuple[np.ndarray, inference.State | None]:
     """The network's raw output (B, O, K) at the last measured row, and its state after it."""
@@ -132,7 +132,7 @@ def _warmed_up(
     return output[:, 0].astype(np.float64), state
 
 
-class _Rolling:
+class _RollingWindow:
     """The last `lookback` rows, forecasts appended as if they had been observed."""
 
     def __init__(self, windows: Windows, channels: Layout, carried: np.ndarray | None) -> None:
@@ -146,7 +146,7 @@ class _Rolling:
         # NaN: never observed
         self._input = np.where(np.isfinite(z).any(axis=1), filled(z)[0][:, -1], np.nan)
 
-    def picked(self, index: np.ndarray) -> _Rolling:
+    def select(self, index: np.ndarray) -> _RollingWindow:
         other = copy.copy(self)
         other._z, other._past = self._z[index], self._past[index]
         other._last, other._rows = self._last[index], self._rows[index]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from forecast.training.chunks import TrainingSeries
 
 
-def with_principal_axes(
+def set_principal_axes(
     network: Network, weights: Mapping[str, np.ndarray], pasts: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
     """`weights` with those of every block `principal_of` some channels set from `pasts`, the train
@@ -48,13 +48,13 @@ def with_principal_axes(
         rows = np.concatenate([past[:, list(block.principal_of)] for past in pasts]).astype(
             np.float64
         )
-        mean, axes = _axes(rows, block.units)
+        mean, axes = _principal_axes(rows, block.units)
         result[f"{path}/kernel"] = axes.astype(weights[f"{path}/kernel"].dtype)
         result[f"{path}/bias"] = (-mean @ axes).astype(weights[f"{path}/bias"].dtype)
     return result
 
 
-def _axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
+def _principal_axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
     mean = rows.mean(axis=0)
     variances, directions = np.linalg.eigh(
         np.cov(rows - mean, rowvar=False, ddof=0).reshape(rows.shape[1], -1)
@@ -67,7 +67,7 @@ def _axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.concatenate([axes, spare], axis=1)[:, :units]
 
 
-Validate = Callable[[Weights], np.ndarray]
+ValidationLosses = Callable[[Weights], np.ndarray]
 """As `forecast.models.problem.mean_losses_by_fold`: over all of validation first."""
 
 
@@ -79,10 +79,10 @@ class Budget:
     evaluate_every: int
 
 
-def by_gradient(
+def train_by_gradient(
     network: Network,
     series: list[TrainingSeries],
-    validate: Validate | None,
+    validate: ValidationLosses | None,
     spec: NetworkSpec,
     *,
     seed: int,
@@ -114,15 +114,15 @@ def by_gradient(
         **spec.model_dump(include={"learning_rate", "batch_size", "weight_decay", "clip"}),
         **spec.training.model_dump(),
     )
-    drawn = with_principal_axes(network, initialise(network, seed), [one.past for one in series])
+    drawn = set_principal_axes(network, initialise(network, seed), [one.past for one in series])
     start = dict(initial) if initial is not None else drawn
     return gradient.fit(network, joined, validate, settings, seed=seed, initial=start, stop=stop)
 
 
-def by_levenberg_marquardt(
+def train_by_levenberg_marquardt(
     network: Network,
     series: list[TrainingSeries],
-    validate: Validate,
+    validate: ValidationLosses,
     spec: NetworkSpec,
     *,
     seed: int,
@@ -177,17 +177,21 @@ def fit_head(
             " `difference_inputs`, or another head."
         )
     residuals = [np.where(s.weight > 0, s.target, np.nan).astype(np.float64) for s in series]
-    leads = _leads(problem, skip) if head.uses_lead else [np.zeros_like(r) for r in residuals]
+    leads = (
+        _skip_changes(problem, skip) if head.uses_lead else [np.zeros_like(r) for r in residuals]
+    )
     known = [np.isfinite(r).any(axis=(1, 2)) for r in residuals]
     fitted = FittedHead.fit(
         head,
         np.concatenate([r[k] for r, k in zip(residuals, known, strict=True)]),
         np.concatenate([lead[k] for lead, k in zip(leads, known, strict=True)]),
     )
-    return fitted, [_aimed(fitted, *parts) for parts in zip(series, residuals, leads, strict=True)]
+    return fitted, [
+        _set_head_targets(fitted, *parts) for parts in zip(series, residuals, leads, strict=True)
+    ]
 
 
-def _aimed(
+def _set_head_targets(
     head: FittedHead, series: TrainingSeries, residual: np.ndarray, lead: np.ndarray
 ) -> TrainingSeries:
     target = head.target(residual, lead)
@@ -200,7 +204,7 @@ def _aimed(
     )
 
 
-def _leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
+def _skip_changes(problem: Problem, skip: Skip) -> list[np.ndarray]:
     """Per series skip - last (T, H, O) at every train origin, 0 elsewhere."""
     result = []
     for series in problem.panel.series:
@@ -212,7 +216,7 @@ def _leads(problem: Problem, skip: Skip) -> list[np.ndarray]:
     return result
 
 
-def dependence_of(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:
+def estimate_dependence(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:
     """(H * O, H * O) over the validation origins of all series; None where it is not needed."""
     head, skip = forecaster.head, forecaster.skip
     if (
@@ -225,6 +229,6 @@ def dependence_of(problem: Problem, forecaster: Forecaster) -> np.ndarray | None
     parts = []
     for windows, wanted in problem.examples("validation", skip.horizon)():
         base = skip.forecast(windows, problem.channels)
-        distribution = head.distribution(forecaster.raw_parameters(windows), base)
+        distribution = head.distribution(forecaster.network_output(windows), base)
         parts.append(distribution.cdf(wanted).reshape(len(windows), -1))
     return correlation(np.concatenate(parts))

@@ -135,7 +135,7 @@ class ModelSpec(Config):
         """(B, H, O) in scaled units: of the skip and its network, unless the family says
         otherwise.
         """
-        return model.on_skip(windows)
+        return model.forecast_with_skip(windows)
 
     def n_params(self, model: FittedForecaster) -> int:
         """Numbers fitted to data."""

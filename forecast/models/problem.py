@@ -417,10 +417,10 @@ class FittedForecaster(Protocol):
         end at its rows.
         """
 
-    def on_skip(self, windows: Windows) -> np.ndarray:
+    def forecast_with_skip(self, windows: Windows) -> np.ndarray:
         """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they
         are one-step.
         """
 
-    def raw(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
+    def to_raw_units(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
         """(n, H, O) forecasts in scaled units, made at `rows` (n,), in raw ones."""

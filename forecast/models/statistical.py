@@ -154,7 +154,7 @@ class StatisticalSpec(TrainableSpec):
             raise ModelFailure(
                 f"{self.family} forecasts of series {series.unique_id!r} are not finite."
             )
-        return model.raw(forecasts, series, rows)
+        return model.to_raw_units(forecasts, series, rows)
 
 
 def _first_row(numbers: list[dict[str, Any]], series: Series) -> int:

@@ -59,7 +59,7 @@ def of_chance(model: forecast.Model) -> tuple[forecast.Model, Windows, np.ndarra
     one = replace(one, weights=weights)
     series = from_frame(waves(), "df", one.task).by_id["a"]
     (windows,) = one.windows(series, np.arange(100, 140))
-    return replace(model, ensemble=Ensemble((one,))), windows, one.on_skip(windows)
+    return replace(model, ensemble=Ensemble((one,))), windows, one.forecast_with_skip(windows)
 
 
 def given(windows: Windows, *names: str) -> dict[str, np.ndarray]:
@@ -107,7 +107,9 @@ def test_a_numpy_file_has_the_products_of_the_linear_part_with_the_calendar(tmp_
     written = runpy.run_path(str(tmp_path / "net.py"))["forecast"](
         **given(windows, "past", "future")
     )
-    np.testing.assert_allclose(written[..., 0], turned.on_skip(windows), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        written[..., 0], turned.forecast_with_skip(windows), rtol=1e-4, atol=1e-5
+    )
     plain = replace(shaped, coefficients=without).forecast(windows, one.channels)
     assert np.abs(plain - shaped.forecast(windows, one.channels)).max() > 0.5
     with pytest.raises(InputError, match=r"products with the calendar.*Export to a \.py file"):

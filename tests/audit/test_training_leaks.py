@@ -80,9 +80,9 @@ def training_to_the_end_of_validation(root: Path) -> None:
         """
         from dataclasses import replace as _replace
 
-        _series_of = training_series
+        _series_of = build_training_series
 
-        def training_series(problem, skip):
+        def build_training_series(problem, skip):
             blocks = {
                 uid: _replace(b, train=(b.train[0], b.validation[1]))
                 for uid, b in problem.blocks.items()

@@ -15,7 +15,7 @@ from forecast import models
 from forecast.backtest import backtest, timeline
 from forecast.backtest.candidates import Candidate
 from forecast.forecaster import Budget
-from forecast.forecaster.forecaster import FEW, MANY
+from forecast.forecaster.forecaster import MAX_ROWS_IN_GROUP, MIN_SERIES_IN_GROUP
 from forecast.models.problem import VALIDATION_FOLDS, validation_fold_starts
 from forecast.system.errors import InputError
 from tests.support import problems
@@ -169,16 +169,16 @@ def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
 def test_many_short_series_are_forecast_side_by_side_and_few_as_if_each_stood_alone(
     family, monkeypatch
 ):
-    names = [f"s{number:02}" for number in range(MANY)]
+    names = [f"s{number:02}" for number in range(MIN_SERIES_IN_GROUP)]
     problem = problems.problem_of(problems.frame(dict.fromkeys(names, 120), gaps=False))
     forecaster = fitted(problem, spec(family)).fits[0].forecaster
     made, together = [], type(forecaster.spec).scaled_forecast
     counted = lambda self, *given: (made.append(1), together(self, *given))[1]  # noqa: E731
     monkeypatch.setattr(type(forecaster.spec), "scaled_forecast", counted)
     rows = {uid: problem.rows(uid, "test") for uid in names}
-    assert all(len(own) <= FEW for own in rows.values())
+    assert all(len(own) <= MAX_ROWS_IN_GROUP for own in rows.values())
     found, calls = forecaster.predict(problem.panel, rows), len(made)
-    assert calls <= MANY / 4
+    assert calls <= MIN_SERIES_IN_GROUP / 4
     alone = {uid: forecaster.predict(problem.panel, {uid: own})[uid] for uid, own in rows.items()}
     for uid in names:
         np.testing.assert_allclose(found[uid], alone[uid], rtol=1e-9)
@@ -317,7 +317,7 @@ def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
         assert set(stretch) == set(range(VALIDATION_FOLDS))
         for number in range(VALIDATION_FOLDS):
             own = rows[stretch == number]
-            wanted = fits.first.elsewhere[number].predict(problem.panel, {uid: own})[uid]
+            wanted = fits.first.forecasters_by_fold[number].predict(problem.panel, {uid: own})[uid]
             np.testing.assert_allclose(found[stretch == number], wanted, rtol=1e-12)
         for block in ("calibration", "test"):
             rows = problem.rows(uid, block)

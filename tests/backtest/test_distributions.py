@@ -12,11 +12,11 @@ import scoringrules
 from forecast.backtest.backtest import forecast_blocks, forecast_distributions
 from forecast.backtest.timeline import FitTimeline
 from forecast.comparison import metrics
-from forecast.comparison.distribution_scores import COLUMNS, FILE, distribution_scores
+from forecast.comparison.distribution_scores import COLUMNS, DISTRIBUTIONS_FILE, distribution_scores
 from forecast.config.paths import ProjectPaths
 from forecast.data.results import Results
 from forecast.forecaster import sample_paths
-from forecast.forecaster.distributions import EVEN, LEVELS, quantile_column
+from forecast.forecaster.distributions import EVEN_LEVELS, STORED_LEVELS, quantile_column
 from forecast.system import files
 from forecast.system.errors import ModelFailure
 from tests.contract import heads
@@ -62,7 +62,9 @@ def scored(tmp_path_factory):
         "updown.linear": [distributions("gru", "updown")],
     }
     for name, parts in tables.items():
-        files.write_frame(results.folder(name) / FILE, pd.concat(parts, ignore_index=True))
+        files.write_frame(
+            results.folder(name) / DISTRIBUTIONS_FILE, pd.concat(parts, ignore_index=True)
+        )
     for name, kind in (
         ("gru.linear", "gaussian"),
         ("updown.linear", "updown"),
@@ -112,10 +114,10 @@ def test_the_table_has_the_rows_of_the_forecasts_and_its_median_is_the_forecast(
     np.testing.assert_allclose(table["q_0.5"], forecasts["y_hat"], rtol=1e-6)
     assert list(table.columns[len(keys) :]) == [
         "p_rise",
-        *map(quantile_column, LEVELS),
+        *map(quantile_column, STORED_LEVELS),
         "log_density",
     ]
-    assert (np.diff(table[[quantile_column(level) for level in LEVELS]], axis=1) > 0).all()
+    assert (np.diff(table[[quantile_column(level) for level in STORED_LEVELS]], axis=1) > 0).all()
 
 
 def test_a_recursive_table_is_read_off_paths_that_feed_back_what_was_drawn():
@@ -138,11 +140,11 @@ def test_every_number_is_its_metric_on_the_test_block(scored):
     table, parts = scored
     rows = block(parts["gru.linear"][0])
     y = rows["y"].to_numpy()
-    for level in LEVELS:
+    for level in STORED_LEVELS:
         wanted = metrics.pinball(y, rows[quantile_column(level)], level)
         assert value(table, "pinball", level=level) == pytest.approx(wanted)
-    grid = rows[[quantile_column(level) for level in EVEN]].to_numpy()
-    assert value(table, "crps") == pytest.approx(metrics.crps_quantiles(y, grid, EVEN))
+    grid = rows[[quantile_column(level) for level in EVEN_LEVELS]].to_numpy()
+    assert value(table, "crps") == pytest.approx(metrics.crps_quantiles(y, grid, EVEN_LEVELS))
     lower, upper = rows["q_0.025"], rows["q_0.975"]
     known = np.isfinite(y)
     missed = np.maximum(lower - y, 0) + np.maximum(y - upper, 0)
@@ -152,7 +154,7 @@ def test_every_number_is_its_metric_on_the_test_block(scored):
     )
     assert value(table, "width", level=0.8) == pytest.approx((rows["q_0.9"] - rows["q_0.1"]).mean())
     assert value(table, "crps", step=2) == pytest.approx(
-        metrics.crps_quantiles(y[1::3], grid[1::3], EVEN)
+        metrics.crps_quantiles(y[1::3], grid[1::3], EVEN_LEVELS)
     )
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from forecast import models
 from forecast.forecaster import Forecaster
-from forecast.forecaster.fitting import training_series
-from forecast.forecaster.trainers import dependence_of, fit_head
+from forecast.forecaster.fitting import build_training_series
+from forecast.forecaster.trainers import estimate_dependence, fit_head
 from forecast.models.base import NetworkSpec
 from forecast.networks.heads import HEADS
 from forecast.training.chunks import TrainingSeries
@@ -46,7 +46,7 @@ def spec_of(family: str, head: str) -> NetworkSpec:
 @cache
 def targets_beside(skip: str, horizon: int) -> list[TrainingSeries]:
     shops = problems.shops()
-    return training_series(shops, shops.skip(skip, horizon))
+    return build_training_series(shops, shops.skip(skip, horizon))
 
 
 @cache
@@ -60,7 +60,11 @@ def forecaster(family: str, head: str, skip: str = "linear", stirred: float = 1.
     about = (shops.panel.name, shops.panel.task, spec, shops.scaling)
     model = Forecaster(*about, skip=part, weights=weights, head=fitted)
     return Forecaster(
-        *about, skip=part, weights=weights, head=fitted, dependence=dependence_of(shops, model)
+        *about,
+        skip=part,
+        weights=weights,
+        head=fitted,
+        dependence=estimate_dependence(shops, model),
     )
 
 

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from forecast.forecaster import Budget, Fitted, Forecaster, fit
+from forecast.forecaster import Budget, FitResult, Forecaster, fit
 from forecast.networks import inference
 from tests.contract.families import EVERY_NETWORK, network, scored_rows, spec_of
 from tests.support import problems
@@ -16,7 +16,7 @@ BUDGET = Budget(steps=5, evaluate_every=5)
 
 
 @cache
-def twice(family: str) -> tuple[Fitted, Fitted]:
+def twice(family: str) -> tuple[FitResult, FitResult]:
     once, again = (
         fit(problems.shops(), spec_of(family), skip="linear", seed=0, budget=BUDGET)
         for _ in range(2)

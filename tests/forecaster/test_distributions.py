@@ -20,8 +20,8 @@ from forecast.forecaster import (
     rise_probability,
     sample_paths,
 )
-from forecast.forecaster.beams import FedBack
-from forecast.forecaster.fitting import training_series
+from forecast.forecaster.beams import BeamState
+from forecast.forecaster.fitting import build_training_series
 from forecast.forecaster.loops import Loop
 from forecast.forecaster.trainers import fit_head
 from forecast.system import files
@@ -62,7 +62,7 @@ def test_the_first_step_of_a_recursive_path_has_the_frequencies_of_its_bins():
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
     raw, base, _ = Loop(
         model.network, model.weights, model.skip, windows, model.channels, horizon=1
-    ).proposal()
+    ).propose()
     probability = np.exp(model.head.head.log_probabilities(raw))[0]
     paths = in_scaled_units(
         model, "north", sample_paths(model, PANEL, NORTH, 4000, seed=0)["north"][0]
@@ -85,10 +85,10 @@ def test_a_drawn_value_is_what_the_next_step_sees(head):
     )
     said = []
     for first in (0.0, 1.0):
-        other = loop.picked(np.array([0]))
-        other.proposal()
+        other = loop.select(np.array([0]))
+        other.propose()
         other.advance(np.full((1, 2), first))
-        said.append(other.proposal()[0])
+        said.append(other.propose()[0])
     assert (said[0] != said[1]).all()
 
 
@@ -130,7 +130,7 @@ def tiny(family: str) -> Forecaster:
     spec = models.spec({"family": family, "head": {"kind": "bins", "count": 3}}, where="test")
     network = spec.network(shops.panel.task)
     skip = shops.skip("last", network.shapes.horizon)
-    head, _ = fit_head(shops, skip, spec, training_series(shops, skip))
+    head, _ = fit_head(shops, skip, spec, build_training_series(shops, skip))
     weights = {name: 6 * w for name, w in random_weights(network).items()}
     return Forecaster(
         shops.panel.name, shops.panel.task, spec, shops.scaling, skip, weights, head=head
@@ -143,10 +143,10 @@ def log_probability(model: Forecaster, path: tuple[int, ...]) -> float:
     loop = Loop(
         model.network, model.weights, model.skip, windows, model.channels, horizon=problems.HORIZON
     )
-    chain, total = FedBack.of(loop, model.head, np.empty((1, 0, 2))), 0.0
+    chain, total = BeamState.of(loop, model.head, np.empty((1, 0, 2))), 0.0
     steps = np.reshape(path, (-1, 2))
     for place, step in enumerate(steps):
-        chain = chain.follow(np.array([0]), steps[place - 1][None]) if place else chain
+        chain = chain.extend(np.array([0]), steps[place - 1][None]) if place else chain
         total += sum(chain.log_p[0, output, chosen] for output, chosen in enumerate(step))
     return total
 
@@ -170,7 +170,7 @@ def test_the_most_probable_path_of_a_direct_head_is_the_best_bin_of_each_step_at
     model = forecaster("gru", "bins")
     found = most_probable_paths(model, PANEL, NORTH)["north"]
     windows = next(model.windows(PANEL.by_id["north"], NORTH["north"]))
-    log_p = model.head.head.log_probabilities(model.raw_parameters(windows).astype(float))[0]
+    log_p = model.head.head.log_probabilities(model.network_output(windows).astype(float))[0]
     np.testing.assert_array_equal(found.bins[0], log_p.argmax(axis=-1))
     assert found.probability[0] == pytest.approx(np.exp(log_p.max(axis=-1).sum()))
     scaled = (
@@ -192,7 +192,7 @@ def differenced(head: str) -> Forecaster:
     spec = models.spec({"family": "mlp", "head": head}, where="test")
     network = spec.network(problem.panel.task)
     skip = problem.skip("last", H)
-    fitted, _ = fit_head(problem, skip, spec, training_series(problem, skip))
+    fitted, _ = fit_head(problem, skip, spec, build_training_series(problem, skip))
     weights = random_weights(network)
     return Forecaster(
         "shops", problem.panel.task, spec, problem.scaling, skip, weights, head=fitted

@@ -13,7 +13,7 @@ import pytest
 from forecast import models
 from forecast.data.windows import targets
 from forecast.forecaster import Budget, Forecaster, Problem, fit, fitting
-from forecast.forecaster.fitting import closed_loop_error, training_series, window_error
+from forecast.forecaster.fitting import build_training_series, closed_loop_error, window_error
 from forecast.models.problem import (
     VALIDATION_FOLDS,
     sample_validation_windows,
@@ -37,7 +37,7 @@ def test_a_training_target_is_what_the_network_adds_to_the_skip():
     shops = problems.shops()
     skip = shops.skip("linear", H)
     for (uid, blocks), series in zip(
-        shops.blocks.items(), training_series(shops, skip), strict=True
+        shops.blocks.items(), build_training_series(shops, skip), strict=True
     ):
         rows = shops.rows(uid, "train")
         windows = next(shops.windows(uid, rows))
@@ -55,9 +55,11 @@ def test_training_targets_are_made_once_for_all_seeds_unless_they_are_large(
     monkeypatch, most, times
 ):
     shops, made = problems.problem_of(problems.frame()), []
-    monkeypatch.setattr(fitting, "MOST_KEPT", most)
+    monkeypatch.setattr(fitting, "MAX_CACHED_BYTES", most)
     monkeypatch.setattr(
-        fitting, "training_series", lambda *given: made.append(1) or training_series(*given)
+        fitting,
+        "build_training_series",
+        lambda *given: made.append(1) or build_training_series(*given),
     )
     first, again = (
         fit(shops, spec_of("ffnn"), skip="last", seed=0, budget=Budget(2, 2)) for _ in range(2)
@@ -70,7 +72,7 @@ def test_training_targets_are_made_once_for_all_seeds_unless_they_are_large(
 def test_no_training_target_lies_outside_the_train_block():
     shops = problems.shops()
     for (_, blocks), series in zip(
-        shops.blocks.items(), training_series(shops, NOTHING), strict=True
+        shops.blocks.items(), build_training_series(shops, NOTHING), strict=True
     ):
         counted = np.flatnonzero(series.weight.any(axis=(1, 2)))
         assert counted.min() >= LOOKBACK - 1
@@ -84,7 +86,7 @@ def test_rows_after_the_train_block_are_in_no_training_series():
     changed = problems.problem_of(
         long.assign(sales=long["sales"].mask(later, 1e6), wind=long["wind"].mask(later))
     )
-    for a, b in zip(*(training_series(p, NOTHING) for p in (plain, changed)), strict=True):
+    for a, b in zip(*(build_training_series(p, NOTHING) for p in (plain, changed)), strict=True):
         for name in ("past", "future", "target", "weight"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
@@ -246,11 +248,11 @@ def test_the_weights_of_a_stretch_do_not_know_its_targets(family, monkeypatch):
     monkeypatch.setattr(Problem, "targets", changed)
     after = trained()
     assert (
-        after.steps_elsewhere[2] == before.steps_elsewhere[2]
-        and len(after.elsewhere) == VALIDATION_FOLDS
+        after.steps_by_fold[2] == before.steps_by_fold[2]
+        and len(after.forecasters_by_fold) == VALIDATION_FOLDS
     )
-    for name, values in before.elsewhere[2].weights.items():
-        np.testing.assert_array_equal(values, after.elsewhere[2].weights[name])
+    for name, values in before.forecasters_by_fold[2].weights.items():
+        np.testing.assert_array_equal(values, after.forecasters_by_fold[2].weights[name])
     assert after.validation_loss > before.validation_loss + 1
 
 

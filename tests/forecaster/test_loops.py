@@ -12,7 +12,7 @@ import pytest
 
 from forecast.data.scaling import inverse
 from forecast.forecaster import Forecaster
-from forecast.forecaster.fitting import corrected
+from forecast.forecaster.fitting import fit_correction
 from forecast.forecaster.free_run import parallel, series_parallel
 from forecast.models.base import LinearSpec, NetworkSpec
 from forecast.system.errors import InputError, ModelFailure
@@ -240,7 +240,7 @@ def error(problem, predicted):
 def test_the_mixed_strategy_takes_the_bias_out_of_a_recursion(tmp_path):
     problem, biased = mixed_setting()
     rows = {"north": problem.rows("north", "test")}
-    mixed = corrected(problem, biased)
+    mixed = fit_correction(problem, biased)
     direct = made(problem, "ridge", None)
     recursive_error = error(problem, parallel(biased, problem.panel, rows, horizon=H))
     mixed_error = error(problem, mixed.predict(problem.panel, rows))
@@ -267,7 +267,7 @@ def test_a_correction_of_nothing_leaves_the_recursion_alone():
 def test_the_family_rectify_is_arx_with_a_correction():
     problem = fixed_levels()
     mixed, rows = made(problem, "rectify", None), {"north": problem.rows("north", "test")}
-    by_hand = corrected(problem, made(problem, "arx", None))
+    by_hand = fit_correction(problem, made(problem, "arx", None))
     np.testing.assert_array_equal(
         mixed.predict(problem.panel, rows)["north"], by_hand.predict(problem.panel, rows)["north"]
     )
@@ -278,7 +278,7 @@ def test_a_corrected_network_is_a_mixed_forecast_too_and_cannot_be_run_on():
     problem = fixed_levels()
     rows = {"north": problem.rows("north", "test")}
     net = made(problem, "narx", "none")
-    mixed = corrected(problem, net)
+    mixed = fit_correction(problem, net)
     assert error(problem, mixed.predict(problem.panel, rows)) < error(
         problem, net.predict(problem.panel, rows)
     )
@@ -288,4 +288,4 @@ def test_a_corrected_network_is_a_mixed_forecast_too_and_cannot_be_run_on():
 
 def test_only_a_recursive_forecaster_can_be_corrected():
     with pytest.raises(InputError, match="'ridge' has no closed loop to correct"):
-        corrected(problems.shops(), forecaster("ridge", None))
+        fit_correction(problems.shops(), forecaster("ridge", None))

@@ -9,8 +9,8 @@ import pytest
 
 from forecast import models
 from forecast.forecaster import Budget, Forecaster, fit
-from forecast.forecaster.fitting import training_series
-from forecast.forecaster.trainers import by_gradient, with_principal_axes
+from forecast.forecaster.fitting import build_training_series
+from forecast.forecaster.trainers import set_principal_axes, train_by_gradient
 from forecast.models.skip import Skip
 from forecast.networks.weights import initialise
 from forecast.system.errors import ModelFailure
@@ -120,14 +120,14 @@ def net(**options):
 
 
 def train_rows(problem):
-    return [one.past for one in training_series(problem, Skip("none", problems.HORIZON, 2))]
+    return [one.past for one in build_training_series(problem, Skip("none", problems.HORIZON, 2))]
 
 
 def test_the_projection_is_that_of_scikit_learn_up_to_the_sign_of_each_axis():
     from sklearn.decomposition import PCA
 
     network, rows = net(width=3), train_rows(problems.shops())
-    w = with_principal_axes(network, initialise(network, 0), rows)
+    w = set_principal_axes(network, initialise(network, 0), rows)
     joined = np.concatenate(rows).astype(float)
     found = joined @ w[AXES] + w[MEAN]
     expected = PCA(3).fit_transform(joined)
@@ -139,7 +139,7 @@ def test_axes_without_variance_are_zero():
     network = net(width=3)
     channels = network.shapes.channels
     line = np.outer(np.linspace(0, 1, 50), np.ones(channels)).astype(np.float32)
-    w = with_principal_axes(network, initialise(network, 0), [line])
+    w = set_principal_axes(network, initialise(network, 0), [line])
     assert w[AXES][:, 0] == pytest.approx(np.full(channels, channels**-0.5))
     assert not w[AXES][:, 1:].any()
 
@@ -148,8 +148,8 @@ def test_axes_without_variance_are_zero():
 def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection, moves):
     shops, spec = problems.shops(), spec_of(projection=projection)
     network, falling = spec.network(shops.panel.task), itertools.count(1.0, -0.01)
-    series = training_series(shops, Skip("none", problems.HORIZON, 2))
-    trained = by_gradient(
+    series = build_training_series(shops, Skip("none", problems.HORIZON, 2))
+    trained = train_by_gradient(
         network,
         series,
         lambda _: next(falling),
@@ -158,7 +158,7 @@ def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection
         budget=Budget(4, 2),
         change_channels=(),
     )
-    start = with_principal_axes(network, initialise(network, 0), [one.past for one in series])
+    start = set_principal_axes(network, initialise(network, 0), [one.past for one in series])
     assert trained.best_step == 4
     assert (not np.array_equal(trained.weights[AXES], start[AXES])) == moves
     assert (not np.array_equal(trained.weights[MEAN], start[MEAN])) == moves
@@ -170,7 +170,7 @@ def test_the_axes_know_nothing_after_the_train_block():
     other = problems.problem_of(long.assign(sales=long["sales"].mask(later, 1e6)))
     network = net()
     a, b = (
-        with_principal_axes(network, initialise(network, 0), train_rows(p))
+        set_principal_axes(network, initialise(network, 0), train_rows(p))
         for p in (problems.shops(), other)
     )
     np.testing.assert_array_equal(a[AXES], b[AXES])

@@ -11,7 +11,7 @@ import numpy as np
 
 import forecast
 from forecast.forecaster import Problem
-from forecast.forecaster.fitting import training_series
+from forecast.forecaster.fitting import build_training_series
 from forecast.forecaster.intervals import SplitConformal
 from forecast.models.problem import (
     VALIDATION_FOLDS,
@@ -59,7 +59,7 @@ def test_a_skip_is_told_as_such_and_to_the_last_row_of_the_blocks_it_sees():
 def test_a_training_is_told_as_such_and_ends_with_the_train_block():
     heard = Heard()
     shops = recorded(heard)
-    training_series(shops, Skip("none", H, shops.panel.outputs))
+    build_training_series(shops, Skip("none", H, shops.panel.outputs))
     assert {purpose for purpose, _, _ in heard.targets} == {"training"}
     assert (
         max(last for _, _, last in heard.targets)

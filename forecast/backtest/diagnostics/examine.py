@@ -31,7 +31,7 @@ from forecast.backtest.diagnostics.dynamics import Dynamics, Walk, dynamics
 from forecast.backtest.prepared_data import PreparedData
 from forecast.data.windows import Layout, Windows
 from forecast.forecaster import Forecaster, Problem
-from forecast.forecaster.loops import Choice, Loop, added
+from forecast.forecaster.loops import Feedback, Loop, add_network
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
@@ -87,7 +87,7 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
     arrays["decay"] = {path: found.decay for path, found in layers.items()}
     if spec.is_recursive:
         run = free_run(
-            network, weights, forecaster.skip, windows, forecaster.channels, forecaster.fed_back
+            network, weights, forecaster.skip, windows, forecaster.channels, forecaster.point_step
         )
         numbers["loop"] = run.to_json()
         arrays["free_run"] = run.path.max(axis=1)
@@ -193,7 +193,7 @@ def free_run(
     skip: Skip,
     windows: Windows,
     channels: Layout,
-    choice: Choice = added,
+    choice: Feedback = add_network,
 ) -> FreeRun:
     """`skip + network`, both one-step, closed over `STEPS` rows; weights in float64."""
     runs = []
