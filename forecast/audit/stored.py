@@ -219,7 +219,7 @@ def audit_at_full_budget(
 
 
 def _compare_with_saved(
-    fits: tuple[FitResult, Fitted], entry: SeedFit, saved: Path, folder: Path
+    fits: tuple[FitResult, FitResult], entry: SeedFit, saved: Path, folder: Path
 ) -> Iterator[Finding]:
     change_text = (
         f"{saved.name}, seed {entry.seed}, differs when it is fitted without the rows after"
