@@ -67,11 +67,11 @@ import os, sys
 from datetime import datetime
 from pathlib import Path
 moment = datetime.fromisoformat(sys.argv.pop(1))
-from forecast.cli import main, shown
+from forecast.cli import common, main
 class Clock(datetime):
     @classmethod
     def now(cls, tz=None): return moment
-shown.datetime = Clock
+common.datetime = Clock
 if len(sys.argv) > 1: main()
 from forecast.config.operation import load_schedule
 from forecast.operations.schedule import Scheduler

@@ -33,8 +33,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
         typer.echo(f"forecast {forecast.__version__}")
         raise typer.Exit
 
@@ -42,7 +42,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: bool = typer.Option(
-        False, "--version", help="Print the version.", callback=_version, is_eager=True
+        False, "--version", help="Print the version.", callback=_print_version, is_eager=True
     ),
 ) -> None:
     """Train, compare, record and keep retraining forecasters on stock and weather series."""
@@ -76,14 +76,19 @@ app.add_typer(operation.schedule, name="schedule")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs one command and ends the process; an expected failure is one message on standard error
-    and its code.
+    """Run one command and end the process.
+
+    An expected failure is one message on standard error and its exit code.
     """
     for stream in (sys.stdout, sys.stderr):
-        # an ASCII or Latin-1 terminal: no result is lost to a degree sign
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
-    words = list(sys.argv[1:] if arguments is None else arguments)
+            # an ASCII or Latin-1 terminal: no result is lost to a degree sign
+            stream.reconfigure(errors="replace")
+            if not stream.isatty():
+                stream.reconfigure(encoding="utf-8", errors="replace")
+    if arguments is None:
+        arguments = sys.argv[1:]
+    words = list(arguments)
     try:
         require_short(words)
         code = app(args=words, prog_name="forecast", standalone_mode=False)
@@ -91,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         print(shortened(str(error)), file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
     except ModuleNotFoundError as missing:
-        if (package := str(missing.name).partition(".")[0]) in ("forecast", "pipelines"):
+        package = str(missing.name).partition(".")[0]
+        if package in ("forecast", "pipelines"):
             raise
         extra = "`pip install 'rolling-forecast[pipeline]'`"
         print(
@@ -106,11 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except typer.Abort:
         sys.exit("Aborted.")
     except (MemoryError, OSError) as error:
-        memory = out_of_memory(error)
-        advice = (
-            "Check the file, its permissions and the free space (`forecast clean`), then the same"
-            " command again."
+        message = out_of_memory(error) or (
+            f"{error}. Check the file, its permissions and the free space (`forecast clean`), then"
+            " the same command again."
         )
-        print(shortened(memory or f"{error}. {advice}"), file=sys.stderr, flush=True)
-        sys.exit(2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
+        print(shortened(message), file=sys.stderr, flush=True)
+        is_name_too_long = getattr(error, "errno", None) == errno.ENAMETOOLONG
+        sys.exit(InputError.exit_code if is_name_too_long else 1)
     sys.exit(code or 0)

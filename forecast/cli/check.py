@@ -7,17 +7,30 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from forecast.cli.shown import CLUSTER, FORMAT, ROOT, Format, require_project, show, work_on
+from forecast.cli.common import (
+    CLUSTER,
+    FORMAT,
+    ROOT,
+    Format,
+    print_rows,
+    require_project,
+    use_cluster,
+)
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, InputError, counted
 from forecast.system.stage import default_jobs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forecast.config.datasets import Dataset
 
 
 def check(
@@ -25,42 +38,71 @@ def check(
         "", help="Only the data of this entry of configs/datasets.yaml, in `run` or not."
     ),
     root: Path = ROOT,
-    form: Format = FORMAT,
+    output_format: Format = FORMAT,
 ) -> None:
     """Check all configs, names and data, and name every fault."""
-    findings = list(checked(require_project(root), dataset))
-    show([{"what": name, "found": found} for name, found, _ in findings], form)
-    faults = [error for *_, error in findings if error is not None]
-    if faults:
-        raise all_of(faults)
+    checks = list(check_project(require_project(root), dataset))
+    print_rows([{"what": check.subject, "found": check.finding} for check in checks], output_format)
+    raise_faults(checks)
 
 
-def checked(root: Path, dataset: str = "") -> Iterator[tuple[str, str, ForecastError | None]]:
-    """(what, finding, error or None) for each thing that can be wrong; of the data, those that run
-    or of `dataset`.
-    """
+@dataclass(frozen=True)
+class Check:
+    """A configuration file or a dataset, what reading it gave in words, and its fault."""
+
+    subject: str
+    finding: str
+    fault: ForecastError | None = None
+
+
+def check_project(root: Path, dataset: str = "") -> Iterator[Check]:
+    """A check of every configuration file, then of the data that run, or those of `dataset`."""
     from forecast.config.datasets import load_dataset
 
     datasets = None
-    for name, read in configs(root).items():
-        found, error = _tried(read)
+    for name, read in config_readers(root).items():
+        try:
+            content = read()
+        except ForecastError as fault:
+            yield Check(f"configs/{name}", "wrong", fault)
+            continue
         if name == "datasets.yaml":
-            datasets = found
-        names = found if isinstance(found, dict) else getattr(found, "run", None)
-        right = f"right: {', '.join(names)}" if names else "right"
-        yield f"configs/{name}", "wrong" if error else right, error
+            datasets = content
+        yield Check(f"configs/{name}", _described(content))
     if datasets is None:
         return
+    names = datasets.run
     if dataset:
         # an unknown name is answered with the nearest one
         load_dataset(dataset, ProjectPaths.of(root).configs)
-    for name in (dataset,) if dataset else datasets.run:
-        frame, error = _tried(partial(_data, name, datasets.datasets[name], root))
-        kind = datasets.datasets[name].calendar.kind
-        yield f"dataset {name}", "wrong" if error else _span(frame, kind), error
+        names = (dataset,)
+    for name in names:
+        settings = datasets.datasets[name]
+        try:
+            frame = _read_data(name, settings, root)
+        except ForecastError as fault:
+            yield Check(f"dataset {name}", "wrong", fault)
+        else:
+            yield Check(f"dataset {name}", _described_rows(frame, settings.calendar.kind))
 
 
-def _data(name: str, dataset: Any, root: Path) -> Any:
+def raise_faults(checks: Sequence[Check]) -> None:
+    """Raise one error with the message of every fault, where there is one.
+
+    It has the exit code of the first, since what the user can repair stands first.
+    """
+    faults = [check.fault for check in checks if check.fault is not None]
+    if faults:
+        raise type(faults[0])("\n".join(map(str, faults)))
+
+
+def _described(content: Any) -> str:
+    """`right: stocks, weather`: the names that a configuration file has, where it has some."""
+    names = content if isinstance(content, dict) else getattr(content, "run", None)
+    return f"right: {', '.join(names)}" if names else "right"
+
+
+def _read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
     """The prepared frame, whose series are long enough for their blocks and fit their
     transforms.
     """
@@ -74,9 +116,10 @@ def _data(name: str, dataset: Any, root: Path) -> Any:
     return frame
 
 
-def configs(root: Path) -> dict[str, Callable[[], Any]]:
-    """File name → what reads it, for every file below configs/; those only operations read may be
-    absent.
+def config_readers(root: Path) -> dict[str, Callable[[], Any]]:
+    """The function that reads and checks each file of configs/, by its name.
+
+    Files that only operations read are left out where they are absent.
     """
     from forecast.config.datasets import load_datasets
     from forecast.config.experiment import load_evaluation, load_models, load_tuning
@@ -97,86 +140,85 @@ def configs(root: Path) -> dict[str, Callable[[], Any]]:
 
 
 def load_specs(models: Any, folder: Path) -> dict[str, Any]:
-    """Every entry of configs/models.yaml as its family's spec; the grid must have the reference of
-    all scores.
+    """Every entry of configs/models.yaml as its family's spec or as a combination, by name.
+
+    Raises `InputError` for a wrong entry, and for a grid without the reference of all scores.
     """
     from forecast.config.experiment import NAIVE
     from forecast.models import spec
 
-    place = folder / "models.yaml"
+    path = folder / "models.yaml"
     if NAIVE not in models.fitted_entries():
-        found = ", ".join(models.fitted_entries())
+        names = ", ".join(models.fitted_entries())
         raise InputError(
-            f"{place}: grids.{models.grid}: found {found}; wanted `{NAIVE}` as well, which every"
+            f"{path}: grids.{models.grid}: found {names}; wanted `{NAIVE}` as well, which every"
             f" score is taken against. Add it to the list, and `{NAIVE}: {{family: naive}}` to"
             " `models`."
         )
-    every = tuple(models.models)
-    if odd := [name for name in every if "/" in name or name in (".", "..")]:
-        raise InputError(
-            f"{place}: model name {odd[0]!r}: wanted the name of a folder, one without `/`."
-            " Rename it."
-        )
-    fitted = models.fitted_entries(every).items()
+    all_names = tuple(models.models)
+    for name in all_names:
+        if "/" in name or name in (".", ".."):
+            raise InputError(
+                f"{path}: model name {name!r}: wanted the name of a folder, one without `/`."
+                " Rename it."
+            )
     shared = {"training": models.training, "refit": models.refit}
     specs: dict[str, Any] = {
-        name: spec(entry, where=f"{place}: {name}", **shared) for name, entry in fitted
+        name: spec(entry, where=f"{path}: {name}", **shared)
+        for name, entry in models.fitted_entries(all_names).items()
     }
-    return {**specs, **models.combinations(every)}
+    return {**specs, **models.combinations(all_names)}
 
 
-def _tried(read: Callable[[], Any]) -> tuple[Any, ForecastError | None]:
-    try:
-        return read(), None
-    except ForecastError as error:
-        return None, error
-
-
-def _span(frame: Any, kind: str) -> str:
+def _described_rows(frame: pd.DataFrame, kind: str) -> str:
+    """`right: 900 rows of 3 series, 2020-01-01 to 2022-06-18`; `kind`: of the calendar."""
     from forecast.config.task import format_time
 
-    first, last = (
-        format_time(kind, moment.isoformat(), 10)
-        for moment in (frame["ds"].min(), frame["ds"].max())
-    )
-    return (
-        f"right: {counted(len(frame), 'row')} of {frame['unique_id'].nunique()} series, {first} to"
-        f" {last}"
-    )
-
-
-def all_of(faults: list[ForecastError]) -> ForecastError:
-    """One error with every message; the exit code of the first, for what the user can repair stands
-    first.
-    """
-    return type(faults[0])("\n".join(map(str, faults)))
+    first = format_time(kind, frame["ds"].min().isoformat(), 10)
+    last = format_time(kind, frame["ds"].max().isoformat(), 10)
+    n_series = frame["unique_id"].nunique()
+    return f"right: {counted(len(frame), 'row')} of {n_series} series, {first} to {last}"
 
 
 def models(
     root: Path = ROOT,
-    form: Format = FORMAT,
-    every: bool = typer.Option(
+    output_format: Format = FORMAT,
+    with_unused: bool = typer.Option(
         False, "--all", help="Families as well that configs/models.yaml does not use."
     ),
 ) -> None:
     """List the models and what they are; `--format json` adds equation and source."""
-    rows = catalogue(require_project(root))
-    if every:
-        from forecast.models import catalogue as families
+    rows = model_rows(require_project(root))
+    if with_unused:
+        from forecast.models import catalogue
 
-        used = {row["family"] for row in rows}
+        families_used = {row.family for row in rows}
         rows += [
-            _row("", family, name, False) for name, family in families().items() if name not in used
+            _model_row("", family, name, in_run="")
+            for name, family in catalogue().items()
+            if name not in families_used
         ]
-    if form is Format.table:  # equation and source would leave a terminal no room
-        rows = [
-            {key: row[key] for key in ("model", "in_run", "family", "kind", "summary")}
-            for row in rows
-        ]
-    show(rows, form)
+    if output_format is Format.json:
+        print_rows([asdict(row) for row in rows], output_format)
+        return
+    columns = ("model", "in_run", "family", "kind", "summary")  # a terminal has no room for more
+    print_rows([{name: getattr(row, name) for name in columns} for row in rows], output_format)
 
 
-def catalogue(root: Path) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class ModelRow:
+    """An entry of configs/models.yaml, or a family that has none; `in_run`: `yes` or empty."""
+
+    model: str
+    in_run: str
+    family: str
+    kind: str
+    summary: str
+    equation: str
+    source: str
+
+
+def model_rows(root: Path) -> list[ModelRow]:
     """One row per entry of configs/models.yaml: first those of the grid that a run compares, in its
     order.
     """
@@ -186,13 +228,16 @@ def catalogue(root: Path) -> list[dict[str, str]]:
     models = load_models(folder)
     specs = load_specs(models, folder)
     grid = [*models.fitted_entries(), *models.combinations()]
-    order = [*grid, *(name for name in specs if name not in grid)]
-    return [_row(name, type(specs[name]), specs[name].family, name in grid) for name in order]
+    others = [name for name in specs if name not in grid]
+    return [
+        *(_model_row(name, type(specs[name]), specs[name].family, in_run="yes") for name in grid),
+        *(_model_row(name, type(specs[name]), specs[name].family, in_run="") for name in others),
+    ]
 
 
-def _row(name: str, family: type, family_name: str, in_run: bool) -> dict[str, str]:
-    described = {key: getattr(family, key, "") for key in ("kind", "summary", "equation", "source")}
-    return {"model": name, "in_run": "yes" if in_run else "", "family": family_name, **described}
+def _model_row(name: str, family: type, family_name: str, *, in_run: str) -> ModelRow:
+    descriptions = [getattr(family, key, "") for key in ("kind", "summary", "equation", "source")]
+    return ModelRow(name, in_run, family_name, *descriptions)
 
 
 def audit(
@@ -202,22 +247,14 @@ def audit(
         0, "--jobs", min=0, max=1024, help="Worker processes.", show_default="as many as cores"
     ),
     root: Path = ROOT,
-    form: Format = FORMAT,
-    place: str = CLUSTER,
+    output_format: Format = FORMAT,
+    cluster: str = CLUSTER,
 ) -> None:
     """Look for leaks in a pipeline. Exits 1 when one is found."""
-    work_on(place)
+    use_cluster(cluster)
     project = require_project(root).resolve()
-    command = [
-        sys.executable,
-        "-m",
-        "forecast.audit",
-        dataset,
-        "--root",
-        str(project),
-        "--models",
-        models,
-    ]
-    command += ["--jobs", str(jobs or default_jobs(os.environ))]
-    command += ["--json", "--quiet"] if form is Format.json else []
+    command = [sys.executable, "-m", "forecast.audit", dataset, "--root", str(project)]
+    command += ["--models", models, "--jobs", str(jobs or default_jobs(os.environ))]
+    if output_format is Format.json:
+        command += ["--json", "--quiet"]
     raise typer.Exit(subprocess.run(command, cwd=project, check=False).returncode)

@@ -1,17 +1,27 @@
-"""`forecast fetch` and `forecast data`: take new data, and summarise the stored snapshots."""
+"""`forecast add`, `fetch` and `data`: take new data, and summarise the stored snapshots."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from forecast.cli.shown import AS_OF, FORMAT, ROOT, Format, as_of_moment, now, require_project, show
+from forecast.cli.common import (
+    AS_OF,
+    FORMAT,
+    ROOT,
+    Format,
+    now,
+    parse_as_of,
+    print_rows,
+    require_project,
+)
 from forecast.system.errors import DataError, InputError, counted
 
 if TYPE_CHECKING:
@@ -39,28 +49,26 @@ def fetch(
     from forecast.data import ingest
     from forecast.data.columns import with_joined
 
-    place = require_project(root)
-    known = load_datasets(place / "configs")
-    moment = as_of_moment(as_of) if as_of else None
-    failed = []
-    for name in with_joined(datasets or known.run, place / "configs"):
-        settings = load_dataset(name, place / "configs")
+    project = require_project(root)
+    known = load_datasets(project / "configs")
+    moment = parse_as_of(as_of) if as_of else None
+    faults = []
+    for name in with_joined(datasets or known.run, project / "configs"):
+        settings = load_dataset(name, project / "configs")
         try:
-            _fetch_one(name, place, moment, settings)
+            _fetch_one(name, project, moment, settings)
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
-            row, _ = ingest.summary(name, settings, root=place, now=now())
-            stored = f"{row['last']} ({row['age']} old)" if row["rows"] else None
-            if not allow_stale or stored is None:
-                usable = (
-                    f" The snapshot of {stored} is untouched and usable (--allow-stale)."
-                    if stored
-                    else ""
-                )
-                failed.append(f"{error}{usable}")
+            row, _ = ingest.summary(name, settings, root=project, now=now())
+            if not row["rows"]:
+                faults.append(str(error))
+                continue
+            snapshot = f"snapshot of {row['last']} ({row['age']} old)"
+            if allow_stale:
+                print(f"{error}\nGoing on with the {snapshot}.", file=sys.stderr)
             else:
-                print(f"{error}\nGoing on with the snapshot of {stored}.", file=sys.stderr)
-    if failed:
-        raise DataError("\n".join(failed))
+                faults.append(f"{error} The {snapshot} is untouched and usable (--allow-stale).")
+    if faults:
+        raise DataError("\n".join(faults))
 
 
 def add(
@@ -83,58 +91,68 @@ def add(
     from forecast.data.sources.file import inside
     from forecast.system import files
 
-    place = require_project(root).resolve()
-    path = inside(place, file if file.is_absolute() or not file.exists() else file.resolve())
+    project = require_project(root).resolve()
+    if file.exists() and not file.is_absolute():
+        file = file.resolve()
+    path = inside(project, file)
     if not path.is_file():
         raise InputError(
             f"{file}: no such file. Name a CSV or Parquet inside the project, such as"
             " data/mine.csv."
         )
-    entry = (
-        name or re.sub(r"[^A-Za-z0-9_-]+", "_", path.name.partition(".")[0]).strip("_-") or "mine"
-    )
-    configs = ProjectPaths.of(place).datasets_yaml
-    if entry in ((read_yaml(configs) or {}).get("datasets") or {}):
+    entry = name or _entry_name(path)
+    config = ProjectPaths.of(project).datasets_yaml
+    if entry in ((read_yaml(config) or {}).get("datasets") or {}):
         raise InputError(
-            f"{configs}: has an entry {entry!r} already. Give this one another name with --name."
+            f"{config}: has an entry {entry!r} already. Give this one another name with --name."
         )
-    block = guesses.entry_for(path, path.relative_to(place).as_posix(), entry, target=target)
-    after = guesses.added(configs.read_text(encoding="utf-8"), entry, block)
-    settings = validate_config(Datasets, yaml.safe_load(after), where=str(configs)).datasets[entry]
+    block = guesses.entry_for(path, path.relative_to(project).as_posix(), entry, target=target)
+    new_text = guesses.added(config.read_text(encoding="utf-8"), entry, block)
+    settings = validate_config(Datasets, yaml.safe_load(new_text), where=str(config)).datasets[
+        entry
+    ]
     print(block, end="")
-    _fetch_one(entry, place, None, settings)
+    _fetch_one(entry, project, None, settings)
     # last: whatever ends this command before, the same command does it again
-    files.write_text(configs, after)
+    files.write_text(config, new_text)
     print(f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.")
     print(f"Else correct it there, then `forecast fetch {entry}`.")
 
 
-def _fetch_one(name: str, place: Path, moment: pd.Timestamp | None, settings: Dataset) -> None:
+def _entry_name(path: Path) -> str:
+    """A name for the entry of a file: the file's own, as far as it may be one."""
+    stem = path.name.partition(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-") or "mine"
+
+
+def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: Dataset) -> None:
+    """Take a new snapshot of one dataset, report it, and score the forecasts issued before."""
     from forecast.data import ingest
     from forecast.system.stage import progress
 
-    asked = settings.source.series
-    with (
-        progress(len(asked), f"fetch {name}") if asked else nullcontext(lambda name: None)
-    ) as advance:
-        found = ingest.fetch_new(
+    series = settings.source.series
+    bar: AbstractContextManager[Callable[[str], None]] = nullcontext(lambda name: None)
+    if series:
+        bar = progress(len(series), f"fetch {name}")
+    with bar as advance:
+        fetched = ingest.fetch_new(
             name,
             settings,
-            root=place,
+            root=project,
             now=now(),
             as_of=moment,
             environment=dict(os.environ),
             advance=advance,
         )
-    _report(name, found, place, settings.calendar.kind)
-    _score_issued(name, settings, place, found.pointer.as_of)
+    _report(name, fetched, project, settings.calendar.kind)
+    _score_issued(name, settings, project, fetched.pointer.as_of)
 
 
 def data(
     dataset: str = typer.Argument("", help="Only this one."),
     plot: bool = typer.Option(False, "--plot", help="Write a picture of it."),
     root: Path = ROOT,
-    form: Format = FORMAT,
+    output_format: Format = FORMAT,
 ) -> None:
     """Summarise the stored snapshot of each data set: rows, range, gaps, freshness, digest, last
     revision.
@@ -143,39 +161,43 @@ def data(
     from forecast.data import ingest
     from forecast.data.quality import sentences
 
-    place = require_project(root)
+    project = require_project(root)
     if plot and not dataset:
         raise InputError(
             "--plot needs the name of a data set, such as `forecast data weather --plot`."
         )
     if plot:
-        path = place / ".forecast" / "plots" / f"{dataset}.png"
-        print(ingest.plot(dataset, load_dataset(dataset, place / "configs"), root=place, path=path))
+        path = project / ".forecast" / "plots" / f"{dataset}.png"
+        settings = load_dataset(dataset, project / "configs")
+        print(ingest.plot(dataset, settings, root=project, path=path))
         return
-    configs = place / "configs"
-    chosen = (
-        {dataset: load_dataset(dataset, configs)} if dataset else load_datasets(configs).datasets
-    )
-    known = [
-        ingest.summary(name, settings, root=place, now=now()) for name, settings in chosen.items()
-    ]
-    rows = [row for row, _ in known]
-    if form is Format.table:
-        rows = [{key: _short(value) for key, value in row.items()} for row in rows]
-    if dataset and form is Format.table:
-        show(
-            [{"what": key.replace("_", " "), "value": value} for key, value in rows[0].items()],
-            form,
-        )
-        for line in sentences(known[0][1]):
-            print(line)
+    if dataset:
+        datasets = {dataset: load_dataset(dataset, project / "configs")}
     else:
-        show(rows, form)
+        datasets = load_datasets(project / "configs").datasets
+    summaries = [
+        ingest.summary(name, settings, root=project, now=now())
+        for name, settings in datasets.items()
+    ]
+    rows = [row for row, _ in summaries]
+    if output_format is Format.json:
+        print_rows(rows, output_format)
+        return
+    rows = [{key: _short_time(value) for key, value in row.items()} for row in rows]
+    if not dataset:
+        print_rows(rows, output_format)
+        return
+    lines = [{"what": key.replace("_", " "), "value": value} for key, value in rows[0].items()]
+    print_rows(lines, output_format)
+    violations = summaries[0][1]
+    for line in sentences(violations):
+        print(line)
 
 
-def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
-    """Forecasts issued earlier meet their actuals; a fault there must not fail a fetch that
-    succeeded.
+def _score_issued(dataset: str, settings: Dataset, root: Path, as_of: str) -> None:
+    """Score the forecasts issued earlier whose actuals are known now.
+
+    A fault is reported and fails no fetch that succeeded.
     """
     from forecast.data import preparation
     from forecast.operations import live_accuracy
@@ -184,41 +206,43 @@ def _score_issued(dataset: str, settings: Any, root: Path, as_of: str) -> None:
     try:
         if live_accuracy.read_issues(root, dataset).empty:
             return
-        live_accuracy.update_live_accuracy(
-            root, dataset, preparation.check_data(dataset, settings, root=root), as_of=as_of
-        )
+        frame = preparation.check_data(dataset, settings, root=root)
+        live_accuracy.update_live_accuracy(root, dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
 
 
-def _report(dataset: str, found: Fetched, root: Path, kind: str) -> None:
+def _report(dataset: str, fetched: Fetched, root: Path, kind: str) -> None:
+    """Print what a fetch took and what is wrong with it; `kind`: of the calendar."""
     from forecast.config.task import format_time
     from forecast.data import snapshots
     from forecast.data.quality import sentences
 
-    verb = "restored" if found.restored else "taken"
-    new = found.rows - found.rows_before
+    verb = "restored" if fetched.restored else "taken"
+    snapshot = fetched.pointer.snapshot
+    new_rows = fetched.rows - fetched.rows_before
     record = snapshots.provenance(root, dataset)
-    reach = format_time(kind, record["last"]) if kind == "index" else f"{found.pointer.as_of} UTC"
-    print(
-        f"{dataset}: {verb} {found.pointer.snapshot} ({counted(found.rows, 'row')}, {new:+d}; as of"
-        f" {reach})"
-    )
-    if not found.revised.empty:
-        kinds = ", ".join(
-            f"{count} {kind}" for kind, count in found.revised["kind"].value_counts().items()
-        )
-        table = Path(found.pointer.snapshot).with_suffix(".revisions.csv")
+    as_of = f"{fetched.pointer.as_of} UTC"
+    if kind == "index":
+        as_of = format_time(kind, record["last"])
+    rows = counted(fetched.rows, "row")
+    print(f"{dataset}: {verb} {snapshot} ({rows}, {new_rows:+d}; as of {as_of})")
+    if not fetched.revised.empty:
+        counts = fetched.revised["kind"].value_counts()
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        table = Path(snapshot).with_suffix(".revisions.csv")
         print(f"  revised history: {kinds} values, listed in {table}")
-    for series, reason in found.failed.items():
-        done = "kept as it was" if series in record.get("series", ()) else "left out"
-        print(f"  {series} {done}: {reason}", file=sys.stderr)
-    for line in sentences(found.findings):
+    for series, reason in fetched.failed.items():
+        outcome = "kept as it was" if series in record.get("series", ()) else "left out"
+        print(f"  {series} {outcome}: {reason}", file=sys.stderr)
+    for line in sentences(fetched.findings):
         print(f"  {line}", file=sys.stderr)
 
 
-def _short(value: Any) -> Any:
+def _short_time(value: Any) -> Any:
     """Times as people write them: `2024-06-03`, `2024-06-03 21:00`."""
     if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", value):
         return value
-    return value[:10] if value.endswith("T00:00:00") else value[:16].replace("T", " ")
+    if value.endswith("T00:00:00"):
+        return value[:10]
+    return value[:16].replace("T", " ")

@@ -11,19 +11,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import typer
 
-from forecast.cli.run import WRITTEN
-from forecast.cli.shown import FORMAT, ROOT, Format, require_project, show, tracking_uri
+from forecast.cli.common import FORMAT, ROOT, Format, print_rows, require_project, tracking_uri
+from forecast.cli.run import FOLDERS_OF_A_RUN
 from forecast.system import files, postgres
 from forecast.system.bootstrap import RUN_LOCK, WANTED
 from forecast.system.errors import BusyError, ForecastError, InputError
 from forecast.system.files import TEMPORARY, locked, remove_leftovers
-
-if TYPE_CHECKING:
-    from forecast.operations.status import Finding as Check
 
 CACHES = (
     ".mypy_cache",
@@ -33,18 +30,36 @@ CACHES = (
     ".import_linter_cache",
     "build",
 )
-STAGES_WROTE = tuple(
-    f"data/{folder}" for folder in ("raw", "prepared", "tuned", "trained", "compared")
+STAGE_OUTPUTS = (
+    "data/raw",
+    "data/prepared",
+    "data/tuned",
+    "data/trained",
+    "data/compared",
+    "narrowed",
+    "demo",
+    "reports/*/",
+    "reports/report.html",
 )
-OUTPUTS = (*STAGES_WROTE, "narrowed", "demo", "reports/*/", "reports/report.html")
-WORK = (".forecast/memo", ".forecast/studies", ".forecast/cost", ".dvc/cache", ".dvc/tmp")
-SKIPPED = (".venv", ".git", ".dvc")
-LEAST_FREE = 3e9  # bytes: environment, DVC's cache and MLflow's artifacts of one run
+FINISHED_WORK = (".forecast/memo", ".forecast/studies", ".forecast/cost", ".dvc/cache", ".dvc/tmp")
+FOLDERS_NOT_CLEANED = (".venv", ".git", ".dvc")
+FOLDERS_WRITTEN = (*FOLDERS_OF_A_RUN, ".forecast/champions", ".forecast/issued")
+MIN_FREE_BYTES = 3e9  # environment, DVC's cache and MLflow's artifacts of one run
+LOCKED_VERSION = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", re.MULTILINE)
+"""A line of requirements.lock: package, version, condition."""
+
+
+class Finding(NamedTuple):
+    """One check: what was examined, what was found, and the repair; empty where all is well."""
+
+    what: str
+    found: str
+    repair: str = ""
 
 
 def doctor(
     root: Path = ROOT,
-    form: Format = FORMAT,
+    output_format: Format = FORMAT,
     repair: bool = typer.Option(
         False,
         "--repair",
@@ -52,172 +67,164 @@ def doctor(
     ),
 ) -> None:
     """Examine environment, disk, locks, DVC, MLflow and champions."""
-    from forecast.operations import status
-
     project = require_project(root).resolve()
     if repair:
-        with locked(project / RUN_LOCK, what="`forecast run`"):
-            gone = [
-                path for folder in _WRITTEN for path in remove_leftovers(project / folder)
-            ] + files.clear_scratch()
-        for path in gone:
-            print(
-                f"Removed {path.relative_to(project) if path.is_relative_to(project) else path}",
-                file=sys.stderr,
-            )
-        for sentence in status.repair_faults(project, tracking_uri()):
-            print(sentence, file=sys.stderr)
-    rows = [
-        {"what": what, "found": found, "repair": advice}
-        for what, found, advice in findings(project)
-    ]
-    show(rows, form)
-    if any(row["repair"] for row in rows):
+        _repair(project)
+    findings = list(examine_project(project))
+    print_rows([finding._asdict() for finding in findings], output_format)
+    if any(finding.repair for finding in findings):
         raise typer.Exit(1)
 
 
-def findings(root: Path) -> Iterator[Check]:
-    """Every check, in the order they are shown."""
-    for examine in (
-        interpreter,
-        home,
-        environment,
-        disk,
-        running,
-        leftovers,
-        dvc,
-        mlflow,
-        operation,
-    ):
-        try:
-            yield from examine(root) if examine is operation else [examine(root)]  # type: ignore[misc]
-        except OSError as error:
-            # what could not be looked at is a finding: the rest is wanted all the more
-            said = f"{error.strerror or error}: {error.filename or 'this project'}"
-            yield examine.__name__, said, "make it readable and writable"
-
-
-def operation(root: Path) -> Iterator[Check]:
+def _repair(project: Path) -> None:
+    """Remove what killed runs left and mend what operation can; each repair is a line."""
     from forecast.operations import status
 
-    return status.find_faults(root, tracking_uri())
+    removed = []
+    with locked(project / RUN_LOCK, what="`forecast run`"):
+        for folder in FOLDERS_WRITTEN:
+            removed += remove_leftovers(project / folder)
+        removed += files.clear_scratch()
+    for path in removed:
+        shown = path.relative_to(project) if path.is_relative_to(project) else path
+        print(f"Removed {shown}", file=sys.stderr)
+    for sentence in status.repair_faults(project, tracking_uri()):
+        print(sentence, file=sys.stderr)
 
 
-def interpreter(root: Path) -> Check:
-    found = ".".join(map(str, sys.version_info[:3]))
-    wrong = sys.version_info[:2] != WANTED
-    return (
-        "interpreter",
-        f"Python {found}",
-        "python3.11 is wanted: `make setup PYTHON=python3.11`" if wrong else "",
-    )
+def examine_project(root: Path) -> Iterator[Finding]:
+    """Every check, in the order in which they are printed."""
+    for check in (interpreter, scripts, environment, disk, running, leftovers, dvc, mlflow):
+        try:
+            yield check(root)
+        except OSError as error:
+            yield _unreadable(check.__name__, error)
+    try:
+        yield from operation(root)
+    except OSError as error:
+        yield _unreadable("operation", error)
 
 
-def home(root: Path) -> Check:
-    """The scripts of a virtual environment name its interpreter by an absolute path: a copy's start
-    the original's.
+def _unreadable(what: str, error: OSError) -> Finding:
+    """What could not be examined is a finding: the others are wanted all the more."""
+    reason = f"{error.strerror or error}: {error.filename or 'this project'}"
+    return Finding(what, reason, "make it readable and writable")
+
+
+def operation(root: Path) -> Iterator[Finding]:
+    """Locks, MLflow's paths and champions."""
+    from forecast.operations import status
+
+    for what, found, repair in status.find_faults(root, tracking_uri()):
+        yield Finding(what, found, repair)
+
+
+def interpreter(root: Path) -> Finding:
+    """The version of Python."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    repair = ""
+    if sys.version_info[:2] != WANTED:
+        repair = "python3.11 is wanted: `make setup PYTHON=python3.11`"
+    return Finding("interpreter", f"Python {version}", repair)
+
+
+def scripts(root: Path) -> Finding:
+    """Whether the scripts of the virtual environment start its own interpreter.
+
+    They name it by an absolute path: those of a copied project start the original's.
     """
     script = root / ".venv" / "bin" / "forecast"
     if not script.exists():
-        return "scripts", "no .venv/bin/forecast here", ""
+        return Finding("scripts", "no .venv/bin/forecast here")
     text = script.read_text(encoding="utf-8", errors="replace")
-    named = re.search(r"(/[^'\"\n]*)/python[\d.]*", text)  # a long path stands in the second line
-    wrong = named is not None and Path(named[1]).resolve() != script.parent.resolve()
-    shown = (
-        f"name an interpreter in {named[1]}, of another folder"
-        if named and wrong
-        else "name this folder's own"
+    path = re.search(r"(/[^'\"\n]*)/python[\d.]*", text)  # a long path stands in the second line
+    if path is None or Path(path[1]).resolve() == script.parent.resolve():
+        return Finding("scripts", "name this folder's own")
+    return Finding(
+        "scripts",
+        f"name an interpreter in {path[1]}, of another folder",
+        "remove .venv, then `make setup`",
     )
-    return "scripts", shown, "remove .venv, then `make setup`" if wrong else ""
 
 
-def environment(root: Path) -> Check:
+def environment(root: Path) -> Finding:
     """Versions installed against requirements.lock."""
-    if not (root / "requirements.lock").exists():
-        return "environment", "no requirements.lock here", "restore it from git"
+    lock = root / "requirements.lock"
+    if not lock.exists():
+        return Finding("environment", "no requirements.lock here", "restore it from git")
     from packaging.markers import Marker
     from packaging.utils import canonicalize_name
 
-    text = (root / "requirements.lock").read_text(encoding="utf-8")
     installed = {
-        canonicalize_name(d.name): d.version for d in importlib.metadata.distributions() if d.name
+        canonicalize_name(package.name): package.version
+        for package in importlib.metadata.distributions()
+        if package.name
     }
-    wrong = []
-    for name, version, condition in re.findall(
-        r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", text, re.MULTILINE
-    ):
-        here, marker = installed.get(canonicalize_name(name), ""), condition.strip("; ")
-        if here != version and (not marker or Marker(marker).evaluate()):
-            wrong.append(f"{name} {here or 'missing'}, wanted {version}")
-    shown = (
-        f"{len(wrong)} packages differ: {'; '.join(wrong[:3])}"
-        if wrong
-        else "matches requirements.lock"
-    )
-    return "environment", shown, "`make setup`" if wrong else ""
+    differences = []
+    for name, version, condition in LOCKED_VERSION.findall(lock.read_text(encoding="utf-8")):
+        marker = condition.strip("; ")
+        if marker and not Marker(marker).evaluate():
+            continue
+        present = installed.get(canonicalize_name(name), "")
+        if present != version:
+            differences.append(f"{name} {present or 'missing'}, wanted {version}")
+    if not differences:
+        return Finding("environment", "matches requirements.lock")
+    found = f"{len(differences)} packages differ: {'; '.join(differences[:3])}"
+    return Finding("environment", found, "`make setup`")
 
 
-def disk(root: Path) -> Check:
+def disk(root: Path) -> Finding:
+    """Free space on the disk of the project."""
     free = shutil.disk_usage(root).free
-    return (
-        "disk",
-        f"{free / 1e9:.1f} GB free",
-        "" if free >= LEAST_FREE else "free some space, or `forecast clean`",
-    )
+    repair = "" if free >= MIN_FREE_BYTES else "free some space, or `forecast clean`"
+    return Finding("disk", f"{free / 1e9:.1f} GB free", repair)
 
 
-def running(root: Path) -> Check:
+def running(root: Path) -> Finding:
+    """Whether a run holds the project's lock."""
     try:
         with locked(root / RUN_LOCK, what="`forecast run`"):
-            return "runs", "none is running", ""
+            return Finding("runs", "none is running")
     except BusyError:
-        pid = (root / RUN_LOCK).with_suffix(".pid")
-        return (
-            "runs",
-            f"PID {pid.read_text().strip() if pid.exists() else 'unknown'} is running",
-            "",
-        )
+        file = (root / RUN_LOCK).with_suffix(".pid")
+        pid = file.read_text().strip() if file.exists() else "unknown"
+        return Finding("runs", f"PID {pid} is running")
 
 
-def leftovers(root: Path) -> Check:
-    found = [path for folder in _WRITTEN for path in (root / folder).rglob(f"{TEMPORARY}*")]
-    return (
-        "leftovers",
-        *(
-            (f"{len(found)} temporary files", "`forecast doctor --repair`")
-            if found
-            else ("none", "")
-        ),
-    )
+def leftovers(root: Path) -> Finding:
+    """Temporary files of killed processes."""
+    count = 0
+    for folder in FOLDERS_WRITTEN:
+        count += sum(1 for _ in (root / folder).rglob(f"{TEMPORARY}*"))
+    if not count:
+        return Finding("leftovers", "none")
+    return Finding("leftovers", f"{count} temporary files", "`forecast doctor --repair`")
 
 
-def dvc(root: Path) -> Check:
+def dvc(root: Path) -> Finding:
+    """Whether DVC is installed and set up."""
     if not (root / ".dvc" / "config").exists():
-        return "DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`"
-    present = importlib.util.find_spec("dvc") is not None and (root / "dvc.yaml").exists()
-    return (
-        "DVC",
-        importlib.metadata.version("dvc") if present else "missing",
-        "" if present else "`make setup`",
-    )
+        return Finding("DVC", "no .dvc here", "restore .dvc from git, or `.venv/bin/dvc init`")
+    if importlib.util.find_spec("dvc") is None or not (root / "dvc.yaml").exists():
+        return Finding("DVC", "missing", "`make setup`")
+    return Finding("DVC", importlib.metadata.version("dvc"))
 
 
-def mlflow(root: Path) -> Check:
-    """The tracking store answers; a store that was not made yet is well too."""
+def mlflow(root: Path) -> Finding:
+    """Whether the tracking store answers; a store that was not made yet is well too."""
     from forecast.tracking.tracking_store import hide_password
 
     uri = tracking_uri() or f"sqlite:///{root / 'mlflow.db'}"
     try:
-        return "MLflow", f"{hide_password(uri)}: {_answer(uri)}", ""
+        return Finding("MLflow", f"{hide_password(uri)}: {_answer(uri)}")
     except (OSError, sqlite3.Error, ForecastError) as error:
-        return (
-            "MLflow",
-            f"{hide_password(uri)}: {error}",
-            "start the server or repair the address; then `forecast sync`",
-        )
+        advice = "start the server or repair the address; then `forecast sync`"
+        return Finding("MLflow", f"{hide_password(uri)}: {error}", advice)
 
 
 def _answer(uri: str) -> str:
+    """What a tracking store answers; raises the error of the one that does not."""
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///"))
         if not path.exists():
@@ -238,9 +245,6 @@ def _answer(uri: str) -> str:
     return "not examined"
 
 
-_WRITTEN = (*WRITTEN, ".forecast/champions", ".forecast/issued")
-
-
 def clean(
     root: Path = ROOT,
     work: bool = typer.Option(
@@ -250,19 +254,12 @@ def clean(
 ) -> None:
     """Remove what can be made again; asks first."""
     project = require_project(root)
-    found = list(removable(project, work=work))
-    if not found:
+    paths = list(removable_paths(project, with_work=work))
+    if not paths:
         print("Nothing to remove.")
         return
-    for path in found:
-        inside = (
-            [path]
-            if path.is_file()
-            else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
-        )
-        print(
-            f"  {path.relative_to(project)}  ({sum(p.stat().st_size for p in inside) / 1e6:.1f} MB)"
-        )
+    for path in paths:
+        print(f"  {path.relative_to(project)}  ({_size_in_bytes(path) / 1e6:.1f} MB)")
     if not yes and not sys.stdin.isatty():
         raise InputError(
             "Nothing was removed: there is no terminal to ask at. Add --yes to remove the list"
@@ -271,21 +268,32 @@ def clean(
     if not yes and not typer.confirm("Remove all of this?"):
         return
     with locked(project / RUN_LOCK, what="`forecast run`"):
-        for path in found:
-            (
+        for path in paths:
+            if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
-                if path.is_dir()
-                else path.unlink(missing_ok=True)
-            )
-    print(f"Removed {len(found)} files and folders; `forecast run` makes them again.")
+            else:
+                path.unlink(missing_ok=True)
+    print(f"Removed {len(paths)} files and folders; `forecast run` makes them again.")
 
 
-def removable(root: Path, *, work: bool) -> Iterator[Path]:
-    """What can be made again: caches, stage outputs and, with `work`, finished studies, training
-    and DVC's cache.
+def _size_in_bytes(path: Path) -> int:
+    """Of a file, or of all files below a folder; links count nothing."""
+    if path.is_file():
+        return path.stat().st_size
+    below = (file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+    return sum(file.stat().st_size for file in below)
+
+
+def removable_paths(root: Path, *, with_work: bool) -> Iterator[Path]:
+    """What can be made again: caches and stage outputs.
+
+    with_work: also finished studies, training and DVC's cache.
     """
-    for name in (*CACHES, *OUTPUTS, *(WORK if work else ())):
-        yield from sorted(root.glob(name))
+    patterns = [*CACHES, *STAGE_OUTPUTS]
+    if with_work:
+        patterns += FINISHED_WORK
+    for pattern in patterns:
+        yield from sorted(root.glob(pattern))
     for folder in sorted(root.iterdir()):
-        if folder.is_dir() and folder.name not in SKIPPED and not folder.is_symlink():
-            yield from sorted(p for p in folder.rglob("__pycache__") if p.is_dir())
+        if folder.is_dir() and not folder.is_symlink() and folder.name not in FOLDERS_NOT_CLEANED:
+            yield from sorted(path for path in folder.rglob("__pycache__") if path.is_dir())

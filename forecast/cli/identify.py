@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from forecast.cli.shown import FORMAT, ROOT, Format, now, show, tracking_uri
+from forecast.cli.common import FORMAT, ROOT, Format, now, print_rows, tracking_uri
 from forecast.system import files
 from forecast.system.errors import ModelFailure
 
 if TYPE_CHECKING:
     from forecast.identification.contest import Entry
 
-SHOWN = ("row", "validation", "test", "rmse", "seconds")
+JSON_KEYS = ("row", "validation", "test", "rmse", "seconds")
+"""Of a result's rows, what `--format json` prints."""
 
 
 def identify(
     experiment: str = typer.Argument(help="An entry of configs/experiments.yaml."),
     root: Path = ROOT,
-    form: Format = FORMAT,
+    output_format: Format = FORMAT,
 ) -> None:
     """Model an input-output record: rank simulators by their free run on validation rows, report
     them on test.
@@ -52,55 +53,60 @@ def identify(
         "measured": [files.json_number(value) for value in measured],
     }
     folder, page = paths.identified(experiment), paths.reports / "experiments.html"
-    with files.atomic_directory(folder) as made:
-        _save(entries, made, result)
-    every = sorted(folder.parent.glob("*/result.json"))
-    files.write_text(
-        page, render_free_runs({one.parent.name: files.read_json(one) for one in every})
-    )
-    if form is Format.json:
-        show([{key: row[key] for key in SHOWN} for row in result["rows"]], form)
+    with files.atomic_directory(folder) as temporary:
+        _save(entries, temporary, result)
+    results = {
+        path.parent.name: files.read_json(path)
+        for path in sorted(folder.parent.glob("*/result.json"))
+    }
+    files.write_text(page, render_free_runs(results))
+    if output_format is Format.json:
+        rows = [{key: row[key] for key in JSON_KEYS} for row in result["rows"]]
+        print_rows(rows, output_format)
     else:
-        names = ("validation", "test", "seconds")
-        rows = [
-            {key: "lost" if row[key] is None else f"{row[key]:.4g}" for key in names}
-            for row in result["rows"]
-        ]
-        show(
-            [{"row": row["row"]} | shown for row, shown in zip(result["rows"], rows, strict=True)],
-            form,
-        )
-        told = [
-            f"{one.row}: {one.note}" for one in entries if one is entries[0] or one.model is None
-        ]
-        print(
-            "\n".join(
-                [*told, result["sentence"], f"Simulator: {folder / 'simulator.py'}. Page: {page}."]
-            )
-        )
+        _print_result(result, entries)
+        print(f"Simulator: {folder / 'simulator.py'}. Page: {page}.")
     if importlib.util.find_spec("mlflow") is not None:
         _publish(root, experiment, settings, result["rows"], folder)
 
 
+def _print_result(result: dict[str, Any], entries: Sequence[Entry]) -> None:
+    """Print the errors as a table, then the notes of the first row and of those without a model."""
+    rows = []
+    for row in result["rows"]:
+        cells = {key: _four_digits(row[key]) for key in ("validation", "test", "seconds")}
+        rows.append({"row": row["row"], **cells})
+    print_rows(rows, Format.table)
+    for entry in entries:
+        if entry is entries[0] or entry.model is None:
+            print(f"{entry.row}: {entry.note}")
+    print(result["sentence"])
+
+
+def _four_digits(value: float | None) -> str:
+    return "lost" if value is None else f"{value:.4g}"
+
+
 def _result(entries: Sequence[Entry]) -> dict[str, Any]:
-    first = next(iter(entries), None)
-    if first is None or first.run is None:
-        raise ModelFailure(
-            "No row gave a model. " + " ".join(f"{entry.row}: {entry.note}" for entry in entries)
-        )
+    """The part of result.json that the contest gives: its rows, a sentence, the first free run.
+
+    Raises `ModelFailure` where no row gave a model.
+    """
+    if not entries or entries[0].run is None:
+        notes = " ".join(f"{entry.row}: {entry.note}" for entry in entries)
+        raise ModelFailure(f"No row gave a model. {notes}")
+    first = entries[0]
     best = min(entries, key=lambda entry: entry.test)
     sentence = f"Chosen on validation: `{first.row}`, free-run error {first.test:.3g} on test"
     sentence += "." if best is first else f"; `{best.row}` has the lowest there, {best.test:.3g}."
-    rows = [
-        {key: value for key, value in vars(one).items() if key not in ("model", "run")}
-        | {part: files.json_number(getattr(one, part)) for part in ("validation", "test")}
-        for one in entries
-    ]
-    return {
-        "sentence": sentence,
-        "rows": rows,
-        "run": [files.json_number(value) for value in first.run[:, 0]],
-    }
+    rows = []
+    for entry in entries:
+        row = {key: value for key, value in vars(entry).items() if key not in ("model", "run")}
+        row["validation"] = files.json_number(entry.validation)
+        row["test"] = files.json_number(entry.test)
+        rows.append(row)
+    free_run = [files.json_number(value) for value in entries[0].run[:, 0]]
+    return {"sentence": sentence, "rows": rows, "run": free_run}
 
 
 def _save(entries: Sequence[Entry], folder: Path, result: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
-"""`forecast promote | rollback | status | history`: which model serves, how it does, what became of
-the others; and `forecast retrain` and `forecast schedule run | next`: gated retrainings, by hand
-and at their times.
+"""`forecast promote | rollback | status | history`: which model serves, and what became of others;
+`forecast retrain` and `forecast schedule run | next`: gated retrainings, by hand or at set times.
 """
 
 from __future__ import annotations
@@ -16,18 +15,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from forecast.cli import shown
-from forecast.cli.run import revision
-from forecast.cli.shown import (
+from forecast.cli.common import (
+    AS_OF,
+    CLUSTER,
     DATASET,
     FORMAT,
     ROOT,
     Format,
     now,
+    parse_as_of,
+    print_rows,
     require_project,
-    show,
     tracking_uri,
+    use_cluster,
 )
+from forecast.cli.run import revision
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import ForecastError, GateRefused, InputError, counted, nearest
 from forecast.system.processes import stop_on_signals
@@ -36,6 +38,7 @@ from forecast.system.stage import duration
 if TYPE_CHECKING:
     from forecast.operations.challenger import RetrainingJob
     from forecast.operations.decision import Decision
+    from forecast.operations.status import DatasetStatus
 
 REASON = typer.Option("", "--reason", help="Why; kept in the history.")
 
@@ -53,7 +56,7 @@ def promote(
     """
     from forecast.operations import registry
 
-    project, uri = _project(root, dataset), tracking_uri()
+    project, uri = _project_with(root, dataset), tracking_uri()
     if not version:
         folder, meta = registry.selected_candidate(
             project, dataset, now=now(), revision=revision(project)
@@ -66,17 +69,20 @@ def promote(
 
 
 def rollback(
-    dataset: str = DATASET, reason: str = REASON, root: Path = ROOT, form: Format = FORMAT
+    dataset: str = DATASET,
+    reason: str = REASON,
+    root: Path = ROOT,
+    output_format: Format = FORMAT,
 ) -> None:
     """Make the previous champion the champion again; a second rollback undoes the first."""
     from forecast.operations import registry
 
-    project = _project(root, dataset)
+    project = _project_with(root, dataset)
     version = registry.rollback(
         project, dataset, now=now(), reason=reason or "by hand", tracking_uri=tracking_uri()
     )
-    if form is Format.json:
-        show([{"dataset": dataset, "champion": version}], form)
+    if output_format is Format.json:
+        print_rows([{"dataset": dataset, "champion": version}], output_format)
     else:
         _print_champion(project, dataset, version)
 
@@ -90,7 +96,7 @@ def status(
         False, "--page", help="Also draw live accuracy into reports/live.html."
     ),
     root: Path = ROOT,
-    form: Format = FORMAT,
+    output_format: Format = FORMAT,
 ) -> None:
     """Show each champion, its age, live error, drift, last and next run; exits 1 when something is
     wrong.
@@ -100,44 +106,51 @@ def status(
     project = require_project(root)
     names = [dataset] if dataset else run_datasets(project)
     if dataset:
-        _project(root, dataset)
+        _project_with(root, dataset)
     if page:
         from forecast.operations import live_accuracy
 
         print(live_accuracy.write_page(project, names), file=sys.stderr)
-    found = []
+    statuses = []
     for name in names:
-        fault = _taken_over(project, name) if registry else ""
-        own = read_status(project, name, now=datetime.now(UTC))
-        found.append(replace(own, state=f"registry: {fault}") if fault and own.is_good else own)
-    rows = [asdict(entry) for entry in found]
-    show(rows if form is Format.json else [row for entry in rows for row in _lines(entry)], form)
-    if not all(entry.is_good for entry in found):
+        fault = _take_over_promotions(project, name) if registry else ""
+        one_status = read_status(project, name, now=datetime.now(UTC))
+        if fault and one_status.is_good:
+            one_status = replace(one_status, state=f"registry: {fault}")
+        statuses.append(one_status)
+    if output_format is Format.json:
+        print_rows([asdict(one_status) for one_status in statuses], output_format)
+    else:
+        lines = []
+        for one_status in statuses:
+            lines += _status_lines(one_status)
+        print_rows(lines, output_format)
+    if not all(one_status.is_good for one_status in statuses):
         raise typer.Exit(1)
 
 
-def history(dataset: str = DATASET, root: Path = ROOT, form: Format = FORMAT) -> None:
+def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = FORMAT) -> None:
     """List what became of a data set's versions, oldest first."""
     from forecast.operations import champion, status
 
-    project = _project(root, dataset)
+    project = _project_with(root, dataset)
     rows = champion.history_rows(project, dataset, status.calendar_kind(project, dataset))
-    if not rows and form is Format.table:
+    if not rows and output_format is Format.table:
         print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
         return
-    show(rows, form)
+    print_rows(rows, output_format)
 
 
-def _taken_over(project: Path, dataset: str) -> str:
-    """Aliases and versions of the registry, a sentence on standard error for each thing done; what
-    kept it from being done is returned.
+def _take_over_promotions(project: Path, dataset: str) -> str:
+    """Take over what was promoted in the registry, and print a sentence for each change.
+
+    Returns the fault that prevented it, or nothing.
     """
     from forecast.operations import registry
 
     try:
-        for sentence in registry.repair_registry(
-            project, dataset, tracking_uri=tracking_uri(), timeout=0.0
-        ):
+        uri = tracking_uri()
+        for sentence in registry.repair_registry(project, dataset, tracking_uri=uri, timeout=0.0):
             print(sentence, file=sys.stderr)
     except ForecastError as error:
         return str(error)
@@ -147,61 +160,58 @@ def _taken_over(project: Path, dataset: str) -> str:
 def _print_champion(project: Path, dataset: str, version: int) -> None:
     from forecast.operations import champion
 
-    meta = champion.read_card(project, dataset, version)
-    skill = f", test skill {100 * meta.metrics['skill']:+.1f} %" if "skill" in meta.metrics else ""
-    print(
-        f"{dataset}: version {version} ({meta.candidate}{skill}) is the champion. `forecast predict"
-        f" {dataset}`"
-    )
+    card = champion.read_card(project, dataset, version)
+    model = card.candidate
+    if "skill" in card.metrics:
+        model += f", test skill {100 * card.metrics['skill']:+.1f} %"
+    print(f"{dataset}: version {version} ({model}) is the champion. `forecast predict {dataset}`")
 
 
-def _lines(row: dict[str, Any]) -> list[dict[str, str]]:
-    """One entry as lines of what and value: fourteen columns are too many for a terminal."""
-    ratio, age, fitted = (
-        row["live_error"],
-        row["age_days"],
-        row["training_cutoff"].partition("T")[0],
-    )
-    live = (
-        "no issued forecast has met its actuals yet"
-        if ratio is None
-        else f"{ratio:.2f} x the test error"
-    )
-    hours, last = row["last_observation_age_h"], row["last_observation"][:16]
-    old = (
-        ""
-        if hours is None
-        else counted(abs(hours), "hour")
-        if abs(hours) < 48
-        else counted(abs(hours) / 24, "day")
-    )
-    observed = (
-        f"; last observation {last}, {f'{old} old' if hours >= 0 else f'over in {old}'}"
-        if old
-        else ""
-    )
+def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
+    """A status as lines of what and value: fourteen columns are too many for a terminal."""
+    champion, age, live_error = "none", "", "no issued forecast has met its actuals yet"
+    if row.champion:
+        champion = f"version {row.champion} ({row.model})"
+    if row.age_days is not None:
+        fitted_until = row.training_cutoff.partition("T")[0]
+        age = f"{counted(row.age_days, 'day')}, fitted on data up to {fitted_until}"
+    if row.live_error is not None:
+        live_error = f"{row.live_error:.2f} x the test error"
     values = {
-        "champion": f"version {row['champion']} ({row['model']})" if row["champion"] else "none",
-        "age": f"{counted(age, 'day')}, fitted on data up to {fitted}" if age is not None else "",
-        "test skill": _percent(row["skill"]),
-        "live error": f"{live} ({counted(row['live_issues'], 'issue')})",
-        "live skill": _percent(row["live_skill"]),
-        "data": f"as of {row['data_as_of']}{observed}",
-        "drift": row["drift"],
-        "last run": row["last_run"],
-        "next run": row["next_run"],
-        "state": row["state"],
+        "champion": champion,
+        "age": age,
+        "test skill": _percent(row.skill),
+        "live error": f"{live_error} ({counted(row.live_issues, 'issue')})",
+        "live skill": _percent(row.live_skill),
+        "data": f"as of {row.data_as_of}{_last_observation(row)}",
+        "drift": row.drift,
+        "last run": row.last_run,
+        "next run": row.next_run,
+        "state": row.state,
     }
     return [
-        {"dataset": row["dataset"], "what": what, "value": value} for what, value in values.items()
+        {"dataset": row.dataset, "what": what, "value": value} for what, value in values.items()
     ]
+
+
+def _last_observation(row: DatasetStatus) -> str:
+    """`; last observation 2024-06-03T21:00, 5 hours old`; nothing where none is known."""
+    hours = row.last_observation_age_h
+    if hours is None:
+        return ""
+    span = counted(abs(hours), "hour")
+    if abs(hours) >= 48:
+        span = counted(abs(hours) / 24, "day")
+    age = f"{span} old" if hours >= 0 else f"over in {span}"
+    return f"; last observation {row.last_observation[:16]}, {age}"
 
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:+.1f} %"
 
 
-def _project(root: Path, dataset: str) -> Path:
+def _project_with(root: Path, dataset: str) -> Path:
+    """The project's folder; `InputError` with the nearest name for a dataset that it has not."""
     from forecast.config.reading import read_yaml
 
     project = require_project(root)
@@ -218,12 +228,12 @@ STRATEGY = typer.Option(
 
 def retrain(
     dataset: str = DATASET,
-    as_of: str = shown.AS_OF,
+    as_of: str = AS_OF,
     strategy: Literal["scratch", "warm"] = STRATEGY,
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Decide, but record and promote nothing."
     ),
-    on: str = shown.CLUSTER,
+    cluster: str = CLUSTER,
     root: Path = ROOT,
 ) -> None:
     """Fetch, train a challenger beside your checkout, and promote it if the gate finds it better.
@@ -234,33 +244,29 @@ def retrain(
     from forecast.operations import retrain as work
     from forecast.operations.challenger import RetrainingJob
 
-    def said(step: str) -> None:
-        print(
-            f"{datetime.now(UTC):%H:%M:%S} retrain {dataset}: {step}", file=sys.stderr, flush=True
-        )
+    def log_step(step: str) -> None:
+        time_of_day = f"{datetime.now(UTC):%H:%M:%S}"
+        print(f"{time_of_day} retrain {dataset}: {step}", file=sys.stderr, flush=True)
 
     stop_on_signals()
-    shown.work_on(on)
-    place = require_project(root).resolve()
+    use_cluster(cluster)
+    project = require_project(root).resolve()
     job = RetrainingJob(
-        root=place,
+        root=project,
         dataset=dataset,
         now=now(),
         environment=dict(os.environ),
-        as_of=shown.as_of_moment(as_of) if as_of else None,
+        as_of=parse_as_of(as_of) if as_of else None,
         strategy=strategy,
-        log_step=said,
+        log_step=log_step,
     )
     started = time.monotonic()
     try:
         decision = work.rehearse(job) if dry_run else work.retrain(job)
     except ForecastError as error:
         if not dry_run:
-            _tell(
-                job,
-                "failure",
-                {"dataset": dataset, "exit_code": error.exit_code, "reason": str(error)},
-            )
+            content = {"dataset": dataset, "exit_code": error.exit_code, "reason": str(error)}
+            _notify(job, "failure", content)
         raise
     except KeyboardInterrupt:
         print(
@@ -268,9 +274,10 @@ def retrain(
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
-    _print_decision(decision, place, took=time.monotonic() - started)
+    _print_decision(decision, project, took=time.monotonic() - started)
     if not dry_run:
-        _tell(job, "promotion" if decision.promotes else "success", asdict(decision))
+        event = "promotion" if decision.promotes else "success"
+        _notify(job, event, asdict(decision))
     if decision.word == "kept":
         raise GateRefused(f"{dataset}: the champion stays: {decision.reason}.")
 
@@ -291,12 +298,12 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
         )
     if decision.note:
         print(decision.note, file=sys.stderr)
-    reach = format_time(calendar_kind(root, decision.dataset), decision.data_end)
-    print(f"Data up to {reach}, decision {decision.key}; took {duration(took)}")
+    data_end = format_time(calendar_kind(root, decision.dataset), decision.data_end)
+    print(f"Data up to {data_end}, decision {decision.key}; took {duration(took)}")
 
 
-def _tell(job: RetrainingJob, event: str, content: dict[str, object]) -> None:
-    """Hooks of the checkout's configuration; whatever is wrong with them changes nothing."""
+def _notify(job: RetrainingJob, event: str, content: dict[str, object]) -> None:
+    """Call the hooks of the checkout's configuration; what is wrong with them is only printed."""
     from forecast.config.operation import load_retraining
     from forecast.operations.decision import notify
 
@@ -320,9 +327,9 @@ def run(root: Path = ROOT) -> None:
     from forecast.config.operation import load_schedule
     from forecast.operations.schedule import Scheduler, next_runs
 
-    place = require_project(root).resolve()
-    jobs = load_schedule(place / "configs")
-    scheduler = Scheduler(place, jobs, dict(os.environ), log_event=_say)
+    project = require_project(root).resolve()
+    jobs = load_schedule(project / "configs")
+    scheduler = Scheduler(project, jobs, dict(os.environ), log_event=_log)
 
     def end(_number: int, _frame: object) -> None:
         scheduler.ending.set()
@@ -330,35 +337,34 @@ def run(root: Path = ROOT) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     for name, moment in next_runs(jobs, datetime.now(UTC)).items():
-        _say(f"{name}: next at {moment:%Y-%m-%d %H:%M:%S} UTC")
+        _log(f"{name}: next at {moment:%Y-%m-%d %H:%M:%S} UTC")
     scheduler.run()
-    _say("ended")
+    _log("ended")
 
 
 @schedule.command("next")
-def upcoming(root: Path = ROOT, form: Format = FORMAT) -> None:
+def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
     """When each job runs next, and how its last run ended."""
     from forecast.config.operation import load_schedule
     from forecast.operations.schedule import last_run, next_runs
 
-    place = require_project(root).resolve()
-    jobs = load_schedule(place / "configs")
-    found: list[dict[str, Any]] = []
+    project = require_project(root).resolve()
+    jobs = load_schedule(project / "configs")
+    rows: list[dict[str, Any]] = []
     for name, moment in next_runs(jobs, datetime.now(UTC)).items():
-        job, last = jobs.jobs[name], last_run(place, name)
-        following = {
-            "command": " ".join(job.run),
-            "next": f"{moment.astimezone(job.zone):%a %Y-%m-%d %H:%M %Z}",
-        }
-        found.append(
+        job, last = jobs.jobs[name], last_run(project, name)
+        rows.append(
             {
                 "job": name,
-                **following,
-                **{f"last_{key}": last.get(key) for key in ("started", "code")},
+                "command": " ".join(job.run),
+                "next": f"{moment.astimezone(job.zone):%a %Y-%m-%d %H:%M %Z}",
+                "last_started": last.get("started"),
+                "last_code": last.get("code"),
             }
         )
-    show(found, form)
+    print_rows(rows, output_format)
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
+    """Print a line of the scheduler with the time, UTC."""
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)

@@ -6,12 +6,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from forecast.cli.shown import ROOT, Format, harmless, now, require_project, show
+from forecast.cli.common import (
+    ROOT,
+    Format,
+    escape_formulas,
+    now,
+    print_rows,
+    require_project,
+    split_names,
+)
 from forecast.system.errors import InputError, counted
 
 if TYPE_CHECKING:
@@ -22,8 +31,8 @@ if TYPE_CHECKING:
 
 
 ISO = "%Y-%m-%dT%H:%M:%S"
-Form = Literal["table", "csv", "json", "parquet"]
-FORM = typer.Option("table", "--format", help="parquet needs a file or pipe behind it.")
+ForecastFormat = Literal["table", "csv", "json", "parquet"]
+FORECAST_FORMAT = typer.Option("table", "--format", help="parquet needs a file or pipe behind it.")
 
 
 def predict(
@@ -34,7 +43,7 @@ def predict(
     levels: str = typer.Option(
         "", "--levels", help="Intervals in percent, such as 80,95; `none` for none."
     ),
-    form: Form = FORM,
+    output_format: ForecastFormat = FORECAST_FORMAT,
     plot: bool = typer.Option(False, "--plot", help="Also write a picture of it."),
     root: Path = ROOT,
 ) -> None:
@@ -44,94 +53,123 @@ def predict(
     from forecast.operations import predicting
 
     project = require_project(root)
-    # a misspelt name is told here, with the nearest right one
-    entry = load_dataset(dataset, project / "configs")
-    asked = shares_of(levels)
-    usual = load_evaluation(project / "configs").levels
-    found = predicting.forecast_champion(
-        project, dataset, now=now(), usual_levels=usual, horizon=horizon or None, levels=asked
+    # a misspelt name is reported here, with the nearest right one
+    settings = load_dataset(dataset, project / "configs")
+    forecast = predicting.forecast_champion(
+        project,
+        dataset,
+        now=now(),
+        usual_levels=load_evaluation(project / "configs").levels,
+        horizon=horizon or None,
+        levels=parse_levels(levels),
     )
-    for notice in found.notices:
+    for notice in forecast.notices:
         print(notice, file=sys.stderr)
-    if form in ("csv", "parquet"):
-        _write(_dated(found.table) if form == "csv" else found.table, form)
-    elif form == "json":
-        rows = _dated(found.table, ISO).to_dict("records")
-        own = [
-            {name: None if value != value else value for name, value in row.items()} for row in rows
-        ]
-        content = {**about(found, now()), "notices": list(found.notices), "forecast": own}
-        print(json.dumps(content, indent=1, ensure_ascii=False))
+    if output_format == "csv":
+        _write(_with_written_times(forecast.table), "csv")
+    elif output_format == "parquet":
+        _write(forecast.table, "parquet")
+    elif output_format == "json":
+        print(json.dumps(_json_content(forecast), indent=1, ensure_ascii=False))
     else:
-        _table(found, entry)
+        _print_table(forecast, settings)
     if plot:
         path = project / ".forecast" / "plots" / f"{dataset}-forecast.png"
-        print(predicting.draw_forecast(found, path, entry.units), file=sys.stderr)
+        print(predicting.draw_forecast(forecast, path, settings.units), file=sys.stderr)
 
 
-def about(found: Forecast, moment: pd.Timestamp) -> dict[str, Any]:
-    """What stands beside a forecast: which model, how old, how good."""
+@dataclass(frozen=True)
+class ForecastOrigin:
+    """Which model made a forecast, how old and how good it is, and after which row it begins."""
+
+    dataset: str
+    model: str
+    version: int
+    trained: str
+    age_days: float
+    training_cutoff: str
+    cutoff: str | int
+    test: dict[str, float]
+    """Metrics on the test block."""
+
+
+def describe_origin(forecast: Forecast, moment: pd.Timestamp) -> ForecastOrigin:
+    """The origin of a forecast, its age as of `moment`."""
     import pandas as pd
 
     from forecast.config.task import format_time
 
-    meta = found.champion.card
-    return {
-        "dataset": meta.dataset,
-        "model": meta.candidate,
-        "version": found.champion.version,
-        "trained": meta.created_at,
-        "age_days": round((moment - pd.Timestamp(meta.created_at)) / pd.Timedelta(1, "D"), 1),
-        "training_cutoff": format_time(found.panel.task.calendar.kind, meta.training_cutoff, 19),
-        "cutoff": max(_dated(found.table, ISO)["cutoff"].tolist()),
-        "test": dict(meta.metrics),
-    }
+    card = forecast.champion.card
+    age = moment - pd.Timestamp(card.created_at)
+    return ForecastOrigin(
+        dataset=card.dataset,
+        model=card.candidate,
+        version=forecast.champion.version,
+        trained=card.created_at,
+        age_days=round(age / pd.Timedelta(1, "D"), 1),
+        training_cutoff=format_time(forecast.panel.task.calendar.kind, card.training_cutoff, 19),
+        cutoff=max(_with_written_times(forecast.table, ISO)["cutoff"].tolist()),
+        test=dict(card.metrics),
+    )
 
 
-def _table(found: Forecast, entry: Dataset) -> None:
-    known = about(found, now())
-    units = [entry.units.get(name, "") for name in found.panel.task.targets]
-    table = _dated(found.table)
-    several = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
+def _json_content(forecast: Forecast) -> dict[str, Any]:
+    """What `--format json` prints: the origin, the notices, and a row per step without NaN."""
+    rows = _with_written_times(forecast.table, ISO).to_dict("records")
+    for row in rows:
+        for name, value in row.items():
+            if value != value:
+                row[name] = None
+    origin = asdict(describe_origin(forecast, now()))
+    return {**origin, "notices": list(forecast.notices), "forecast": rows}
+
+
+def _print_table(forecast: Forecast, settings: Dataset) -> None:
+    table = _with_written_times(forecast.table)
+    keys = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
     for name in numbers:
-        table[name] = table[name].map(lambda value: "" if value != value else f"{value:.6g}")
-    rows = table[[*several, "ds", *numbers]].to_dict("records")
-    unit = units[0] if len(units) == 1 else ""
-    after = table["cutoff"].max()
-    after = f"{after} UTC" if isinstance(after, str) else f"row {after}"
-    print(f"{entry.title}{f' ({unit})' if unit else ''}, after {after}")
-    show(rows, Format.table)  # type: ignore[arg-type]
-    print(_sentence(known))
+        table[name] = table[name].map(_six_digits)
+    targets = forecast.panel.task.targets
+    title = settings.title
+    if len(targets) == 1 and settings.units.get(targets[0]):
+        title += f" ({settings.units[targets[0]]})"
+    cutoff = table["cutoff"].max()
+    after = f"{cutoff} UTC" if isinstance(cutoff, str) else f"row {cutoff}"
+    print(f"{title}, after {after}")
+    print_rows(table[[*keys, "ds", *numbers]].to_dict("records"), Format.table)  # type: ignore[arg-type]
+    print(_origin_sentence(describe_origin(forecast, now())))
 
 
-def _sentence(known: dict[str, Any]) -> str:
-    """`Version 2 (gru.linear), trained 3 days ago on data up to 2025-02-28; on test MAE 1.28, skill
-    +40.7 % ...`
+def _six_digits(value: float) -> str:
+    """A number of a table; nothing for NaN."""
+    return "" if value != value else f"{value:.6g}"
+
+
+def _origin_sentence(origin: ForecastOrigin) -> str:
+    """`Version 2 (gru.linear), made 3 days ago, fitted on data up to 2025-02-28; on test MAE 1.28,
+    skill +40.7 % ...`
     """
-    test = known["test"]
-    error = (
-        f"MAE {test['mae']:.4g}"
-        if "mae" in test
-        else f"MASE {test['mase']:.3g}"
-        if "mase" in test
-        else ""
+    scores = []
+    if "mae" in origin.test:
+        scores.append(f"MAE {origin.test['mae']:.4g}")
+    elif "mase" in origin.test:
+        scores.append(f"MASE {origin.test['mase']:.3g}")
+    if "skill" in origin.test:
+        skill = 100 * origin.test["skill"]
+        scores.append(f"skill {skill:+.1f} % against repeating the last value")
+    age = counted(max(origin.age_days, 0), "day")
+    fitted_until = origin.training_cutoff.partition("T")[0]
+    sentence = (
+        f"Version {origin.version} ({origin.model}), made {age} ago, fitted on data up to"
+        f" {fitted_until}"
     )
-    skill = (
-        f"skill {100 * test['skill']:+.1f} % against repeating the last value"
-        if "skill" in test
-        else ""
-    )
-    scores = ", ".join(part for part in (error, skill) if part)
-    fitted = known["training_cutoff"].partition("T")[0]
-    made = f"made {counted(max(known['age_days'], 0), 'day')} ago, fitted on data up to {fitted}"
-    return (
-        f"Version {known['version']} ({known['model']}),"
-        f" {made}{f'; on test {scores}' if scores else ''}."
-    )
+    if scores:
+        sentence += f"; on test {', '.join(scores)}"
+    return f"{sentence}."
 
 
-def _dated(table: pd.DataFrame, style: str = "") -> pd.DataFrame:
+def _with_written_times(table: pd.DataFrame, style: str = "") -> pd.DataFrame:
     """Times as people write them: a session is a date, an hour is an hour (UTC), a row without a
     date its number.
     """
@@ -140,15 +178,21 @@ def _dated(table: pd.DataFrame, style: str = "") -> pd.DataFrame:
     times = pd.concat([table["cutoff"], table["ds"]])
     if times.dtype.kind != "M":
         return table
-    whole = (times == times.dt.normalize()).all()
-    style = style or ("%Y-%m-%d" if whole else "%Y-%m-%d %H:%M")
+    if not style:
+        are_dates = (times == times.dt.normalize()).all()
+        style = "%Y-%m-%d" if are_dates else "%Y-%m-%d %H:%M"
     return table.assign(**{name: table[name].dt.strftime(style) for name in ("cutoff", "ds")})
 
 
-def shares_of(text: str) -> tuple[float, ...] | None:
-    """`80,95` → (0.8, 0.95); `none` → (); empty → None, the usual ones."""
-    if text in ("", "none"):
-        return () if text else None
+def parse_levels(text: str) -> tuple[float, ...] | None:
+    """`80,95` → (0.8, 0.95); `none` → (); empty → None, the usual ones.
+
+    Raises `InputError` for anything else.
+    """
+    if not text:
+        return None
+    if text == "none":
+        return ()
     try:
         shares = tuple(float(part) / 100 for part in text.split(","))
     except ValueError:
@@ -161,8 +205,8 @@ def shares_of(text: str) -> tuple[float, ...] | None:
     return tuple(dict.fromkeys(shares))
 
 
-File = Literal["parquet", "csv"]
-FILE = typer.Option("csv", "--format", help="parquet needs a file or pipe behind it.")
+FileFormat = Literal["parquet", "csv"]
+FILE_FORMAT = typer.Option("csv", "--format", help="parquet needs a file or pipe behind it.")
 STANDARD_OUTPUT = Path("-")
 OUTPUT = typer.Option(STANDARD_OUTPUT, "--output", "-o", help="The file; - is standard output.")
 
@@ -174,7 +218,7 @@ def export(
         "--what",
         help="Which frame; or a network, as -o FILE.py (NumPy), .keras or .onnx.",
     ),
-    form: File = FILE,
+    file_format: FileFormat = FILE_FORMAT,
     models: str = typer.Option(
         "", "--models", help="Only these, separated by commas; of networks one."
     ),
@@ -197,38 +241,36 @@ def export(
     from forecast.data.results import Results
 
     project = require_project(root)
-    # a misspelt name is told here, with the nearest right one
+    # a misspelt name is reported here, with the nearest right one
     load_dataset(dataset, project / "configs")
     results = Results(ProjectPaths.of(project), dataset)
     if what == "observations":
-        _write(frames.observations(results), form, output)
+        _write(frames.observations(results), file_format, output)
     elif what == "network":
         write_network(frames.load_ensemble(results, models, ranking), output)
     elif what == "leaderboard":
-        _write(frames.leaderboard(results, ranking=ranking), form, output)
+        _write(frames.leaderboard(results, ranking=ranking), file_format, output)
     else:
-        wanted = tuple(name.strip() for name in models.split(",") if name.strip())
-        percent = [100 * share for share in shares_of(levels) or ()]
-        _write(
-            frames.cross_validation(results, ranking=ranking, models=wanted, levels=percent),
-            form,
-            output,
-        )
+        names = split_names(models)
+        percent = [100 * level for level in parse_levels(levels) or ()]
+        table = frames.cross_validation(results, ranking=ranking, models=names, levels=percent)
+        _write(table, file_format, output)
 
 
-def _write(frame: pd.DataFrame, form: File, output: Path = STANDARD_OUTPUT) -> None:
+def _write(frame: pd.DataFrame, file_format: FileFormat, output: Path = STANDARD_OUTPUT) -> None:
+    """Write the frame to a file or to standard output; text safe for a spreadsheet."""
     from forecast.system import files
 
-    if form == "parquet" and output == STANDARD_OUTPUT:
+    if file_format == "parquet" and output == STANDARD_OUTPUT:
         if sys.stdout.isatty():
             raise InputError(
                 "--format parquet writes bytes: send them into a file, such as `>"
                 " forecast.parquet`."
             )
         frame.to_parquet(sys.stdout.buffer, index=False, compression="zstd")
-    elif form == "parquet":
+    elif file_format == "parquet":
         files.write_frame(output, frame)
     elif output == STANDARD_OUTPUT:
-        print(harmless(frame).to_csv(index=False), end="")
+        print(escape_formulas(frame).to_csv(index=False), end="")
     else:
-        files.write_text(output, harmless(frame).to_csv(index=False))
+        files.write_text(output, escape_formulas(frame).to_csv(index=False))

@@ -1,7 +1,8 @@
-"""`forecast run | sync | ui`: check, `dvc repro`, publish, leaderboard; what `make run` and `make
-ui` call. Before it `forecast new`, a project of one's own that needs no clone, and its upgrade to
-the installed version; after it `forecast compare A B`, two models of the last run in words, with
-the tests that were made.
+"""`forecast run | sync | ui | new | compare`: a project from its folder to its leaderboard.
+
+`run` checks, calls `dvc repro`, publishes and shows the leaderboard; `new` makes a project that
+needs no clone, or brings one to the installed version; `compare` puts two models of the last run
+into words, with the tests that were made.
 """
 
 from __future__ import annotations
@@ -14,13 +15,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from forecast.cli.check import all_of, checked
-from forecast.cli.shown import CLUSTER, FORMAT, ROOT, Format, require_project, tracking_uri, work_on
+from forecast.cli.check import check_project, raise_faults
+from forecast.cli.common import (
+    CLUSTER,
+    FORMAT,
+    ROOT,
+    Format,
+    require_project,
+    split_names,
+    tracking_uri,
+    use_cluster,
+)
 from forecast.config.paths import ProjectPaths
 from forecast.operations import repro
 from forecast.system import files
@@ -34,10 +45,26 @@ if TYPE_CHECKING:
     from forecast.data.comparison_records import PairedTest
     from forecast.data.results import Results, Row
 
-WRITTEN = ("data", "reports", "narrowed", ".forecast/memo", ".forecast/studies", ".forecast/cost")
-"""What a run writes. Champions, issues and retrainings beside it are written by other processes, at
-any time.
+FOLDERS_OF_A_RUN = (
+    "data",
+    "reports",
+    "narrowed",
+    ".forecast/memo",
+    ".forecast/studies",
+    ".forecast/cost",
+)
+"""The folders that a run writes. Champions, issues and retrainings are written by other processes,
+at any time.
 """
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A project that was brought up to date, its datasets, and the page about them."""
+
+    paths: ProjectPaths
+    datasets: Sequence[str]
+    report: Path
 
 
 def run(
@@ -51,38 +78,26 @@ def run(
     model: str = typer.Option(
         "", "--model", help="Only these models, separated by commas; beside the pipeline."
     ),
-    place: str = CLUSTER,
+    cluster: str = CLUSTER,
 ) -> None:
     """Make what is out of date, publish it, show the leaderboard."""
-    from forecast.report import page
     from forecast.report.leaderboard import show
 
     stop_on_signals()
-    work_on(place)
+    use_cluster(cluster)
     project = require_project(root).resolve()
     started = time.monotonic()
-    made: list[tuple[ProjectPaths, Sequence[str], Path]] = []
     with locked(project / RUN_LOCK, what="`forecast run`"):
         try:
-            _prepared(project, dataset)
-            datasets, models = chosen(project, dataset, model)
+            _check_and_clean(project, dataset)
+            datasets, models = select_datasets(project, dataset), split_names(model)
+            require_stages(project, dataset, models)
             environment = {**os.environ, JOBS_VARIABLE: str(jobs or default_jobs(os.environ))}
             if models:
-                for name in datasets:
-                    paths = ProjectPaths.of(repro.run_narrowed(project, name, models, environment))
-                    made.append((paths, [name], page.write(paths, [name])))
+                runs = _run_narrowed(project, datasets, models, environment)
             else:
-                paths = ProjectPaths.of(project)
-                repro.run_dvc(
-                    project, [f"compare@{name}" for name in datasets if dataset], environment
-                )
-                report = paths.report
-                # DVC gives back what a stage made before, but not the page, which is none of its
-                # outs.
-                if dataset or not report.exists():
-                    report = page.write(paths, datasets, paths.reports / dataset)
-                made.append((paths, datasets, report))
-                print(published(project))
+                runs = [_run_whole(project, datasets, environment, only=dataset)]
+                print(publish(project))
         except KeyboardInterrupt:
             _remove_leftovers(project)
             print(
@@ -90,56 +105,91 @@ def run(
                 file=sys.stderr,
             )
             raise typer.Exit(INTERRUPTED) from None
-    for paths, names, _ in made:
-        show(paths, names)
+    for finished in runs:
+        show(finished.paths, finished.datasets)
     print(f"Took {duration(time.monotonic() - started)}")
-    for *_, report in made:
-        print(f"Report: {report.relative_to(project)} (and leaderboard.csv beside it)")
+    for finished in runs:
+        report = finished.report.relative_to(project)
+        print(f"Report: {report} (and leaderboard.csv beside it)")
 
 
-def chosen(root: Path, dataset: str, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(datasets, models) that the two options name; `InputError` with the nearest name for an
-    unknown one, and for a data set without stages of its own.
+def _run_narrowed(
+    project: Path, datasets: Sequence[str], models: tuple[str, ...], environment: dict[str, str]
+) -> list[FinishedRun]:
+    """Run some models alone, each dataset in a project beside the pipeline's."""
+    from forecast.report import page
+
+    runs = []
+    for name in datasets:
+        paths = ProjectPaths.of(repro.run_narrowed(project, name, models, environment))
+        runs.append(FinishedRun(paths, [name], page.write(paths, [name])))
+    return runs
+
+
+def _run_whole(
+    project: Path, datasets: Sequence[str], environment: dict[str, str], *, only: str
+) -> FinishedRun:
+    """Bring every stage up to date, or those of the dataset `only`."""
+    from forecast.report import page
+
+    paths = ProjectPaths.of(project)
+    targets = [f"compare@{only}"] if only else []
+    repro.run_dvc(project, targets, environment)
+    report = paths.report
+    # DVC restores what a stage made before, but not the page, which is none of its outs
+    if only or not report.exists():
+        report = page.write(paths, datasets, paths.reports / only)
+    return FinishedRun(paths, datasets, report)
+
+
+def select_datasets(root: Path, dataset: str) -> tuple[str, ...]:
+    """The datasets to run: `dataset`, or those of `run`; `InputError` with the nearest name for an
+    unknown one.
     """
     from forecast.config.datasets import load_dataset, load_datasets
+
+    folder = ProjectPaths.of(root).configs
+    if not dataset:
+        return load_datasets(folder).run
+    load_dataset(dataset, folder)
+    return (dataset,)
+
+
+def require_stages(root: Path, dataset: str, models: tuple[str, ...]) -> None:
+    """`InputError` for an unknown model, and for a whole run of a dataset that is not in `run`."""
+    from forecast.config.datasets import load_datasets
     from forecast.config.experiment import load_models
 
-    models = tuple(name.strip() for name in model.split(",") if name.strip())
     folder = ProjectPaths.of(root).configs
     load_models(folder).fitted_entries(models)
     datasets = load_datasets(folder).run
-    if not dataset:
-        return datasets, models
-    load_dataset(dataset, folder)
-    if dataset not in datasets and not models:
-        wanted = ", ".join((*datasets, dataset))
+    if dataset and dataset not in datasets and not models:
+        names = ", ".join((*datasets, dataset))
         raise InputError(
-            f"configs/datasets.yaml: only entries in `run` have stages. Write `run: [{wanted}]`."
+            f"configs/datasets.yaml: only entries in `run` have stages. Write `run: [{names}]`."
         )
-    return (dataset,), models
 
 
-def _prepared(root: Path, dataset: str) -> None:
+def _check_and_clean(root: Path, dataset: str) -> None:
+    """Check configurations and data, and remove what an interrupted run left."""
     from forecast.api import packaged
 
-    print(
-        "\n".join(filter(None, (packaged.outdated(root), "Checking configs and data"))), flush=True
-    )
-    faults = [error for *_, error in checked(root, dataset) if error is not None]
-    if faults:
-        raise all_of(faults)
+    if advice := packaged.outdated(root):
+        print(advice)
+    print("Checking configs and data", flush=True)
+    raise_faults(list(check_project(root, dataset)))
     for path in _remove_leftovers(root):
         print(f"Removed {path.relative_to(root)}, left by an interrupted run", flush=True)
     files.clear_scratch()
 
 
 def _remove_leftovers(root: Path) -> list[Path]:
-    return [path for folder in WRITTEN for path in remove_leftovers(root / folder)]
+    return [path for folder in FOLDERS_OF_A_RUN for path in remove_leftovers(root / folder)]
 
 
 def sync(root: Path = ROOT) -> None:
     """Publish the last run to MLflow, whatever is there."""
-    typer.echo(published(require_project(root)))
+    typer.echo(publish(require_project(root)))
 
 
 def ui(
@@ -156,27 +206,32 @@ def ui(
         print(f"MLflow runs at {hide_password(store)} (MLFLOW_TRACKING_URI).")
         return
     server = f"mlflow ui --workers 1 --host 127.0.0.1 --port {port} --backend-store-uri".split()
+    command = [sys.executable, "-m", *server, store]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", *server, store], {**os.environ, **quiet})  # noqa: S606
+    os.execve(sys.executable, command, {**os.environ, **quiet})  # noqa: S606
 
 
-def published(root: Path) -> str:
-    """Publishes; says what was done and where the leaderboards are in MLflow's pages."""
+def publish(root: Path) -> str:
+    """Publish the last run to MLflow; returns what was done and where its leaderboards are."""
     from forecast import tracking
     from forecast.tracking.tracking_store import hide_password
 
-    done = tracking.sync(root, tracking_uri(), now=time.time(), revision=revision(root))
-    counts = (
-        f"MLflow: {len(done.made)} runs made, {done.unchanged} already there, {len(done.set_aside)}"
-        " set aside."
-    )
+    result = tracking.sync(root, tracking_uri(), now=time.time(), revision=revision(root))
+    lines = [
+        f"MLflow: {len(result.made)} runs made, {result.unchanged} already there,"
+        f" {len(result.set_aside)} set aside."
+    ]
     server = hide_password(tracking.tracking_store(root, tracking_uri()).uri)
-    head, at = "After `forecast ui` the leaderboards are at", "http://127.0.0.1:5000"
     if server.startswith("http"):
-        head, at = "The leaderboards are at", server.rstrip("/")
-    pages = [f"  {name}: {at}{page}" for name, page in sorted(done.pages.items())]
-    return "\n".join([counts, *([head, *pages] if pages else [])])
+        head, address = "The leaderboards are at", server.rstrip("/")
+    else:
+        head, address = "After `forecast ui` the leaderboards are at", "http://127.0.0.1:5000"
+    if result.pages:
+        lines.append(head)
+    for name, page in sorted(result.pages.items()):
+        lines.append(f"  {name}: {address}{page}")
+    return "\n".join(lines)
 
 
 def revision(root: Path) -> str:
@@ -184,11 +239,11 @@ def revision(root: Path) -> str:
     repository.
     """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else ""
+    git = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return git.stdout.strip() if git.returncode == 0 else ""
 
 
-PIPELINE = ("dvc", "mlflow", "tensorflow")
+PIPELINE_PACKAGES = ("dvc", "mlflow", "tensorflow")
 """What a run imports and the core of the package does without."""
 
 
@@ -204,39 +259,73 @@ def new(
     from forecast.api import packaged
 
     if upgrade:
-        changed = packaged.upgrade_project(directory)
-        print(
-            changed or f"{directory} has the stages of the installed version already.",
-            end="" if changed else "\n",
-        )
+        changes = packaged.upgrade_project(directory)
+        if not changes:
+            changes = f"{directory} has the stages of the installed version already.\n"
+        print(changes, end="")
         return
-    made = packaged.create_project(directory)
+    created = packaged.create_project(directory)
     print(
-        f"{directory}: {len(made)} files. The datasets and models stand in configs/, the stages in"
-        " dvc.yaml."
+        f"{directory}: {len(created)} files. The datasets and models stand in configs/, the stages"
+        " in dvc.yaml."
     )
-    missing = [name for name in PIPELINE if importlib.util.find_spec(name) is None]
+    missing = [name for name in PIPELINE_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         print(f"A run needs {' and '.join(missing)}: `pip install 'rolling-forecast[pipeline]'`.")
-    # how this command was started, so that the next one can be typed
-    started = (
-        "forecast" if sys.argv[0] == shutil.which("forecast") else f"{sys.executable} -m forecast"
-    )
+    # as this command was started, so that the next one can be typed
+    command = f"{sys.executable} -m forecast"
+    if sys.argv[0] == shutil.which("forecast"):
+        command = "forecast"
     print(
-        f"Next:\n  cd {directory}\n  {started} run      # data, tuning, training, comparison,"
+        f"Next:\n  cd {directory}\n  {command} run      # data, tuning, training, comparison,"
         " report"
     )
     print(
-        f"Your own data: `{started} add data/mine.csv` writes its entry into configs/datasets.yaml;"
+        f"Your own data: `{command} add data/mine.csv` writes its entry into configs/datasets.yaml;"
         " then the same."
     )
 
 
-FAMILIES = {
+TEST_FAMILIES = {
     "naive": "all against naive",
     "skip": "each against its skip",
     "best": "all against the best",
 }
+"""A family of tests, which Holm's correction takes together, in words."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models of one dataset and ranking.
+
+    `difference`: (error of a - error of b) / error of b; below 0, a is better; None where b makes
+    no error. `metric` is mae, or mase where a dataset has several series, whose units must not be
+    pooled. `sentences`: what was tested.
+    """
+
+    dataset: str
+    ranking: str
+    a: str
+    b: str
+    metric: str
+    error_a: float
+    error_b: float
+    difference: float | None
+    sentences: list[str]
+
+    @property
+    def headline(self) -> str:
+        """`lstm 1.291 against naive 2.160 in test MAE: 40.2 % lower.`"""
+        words = "lower" if self.error_a < self.error_b else "higher"
+        if self.error_a == self.error_b:
+            words = "equal"
+        elif self.difference is not None:
+            percent = f"{abs(self.difference):.1%}".replace("%", " %")
+            words = f"{percent} {words}"
+        return (
+            f"{self.a} {self.error_a:.4g} against {self.b} {self.error_b:.4g} in test"
+            f" {self.metric.upper()}: {words}."
+        )
 
 
 def compare(
@@ -244,97 +333,98 @@ def compare(
     b: str = typer.Argument(help="Another one."),
     dataset: str = typer.Option("", "--dataset", help="Only on this data set."),
     root: Path = ROOT,
-    form: Format = FORMAT,
+    output_format: Format = FORMAT,
 ) -> None:
     """Compare two models of the last run, in words."""
-    found = comparisons(require_project(root), a, b, dataset)
-    if form is Format.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+    comparisons = compare_models(require_project(root), a, b, dataset)
+    if output_format is Format.json:
+        rows = [asdict(comparison) for comparison in comparisons]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
-    for one in found:
-        print(f"{one['dataset']}, {titles()[one['ranking']]}: {headline(one)}")
-        for sentence in one["sentences"]:
+    titles = ranking_titles()
+    for comparison in comparisons:
+        print(f"{comparison.dataset}, {titles[comparison.ranking]}: {comparison.headline}")
+        for sentence in comparison.sentences:
             print(f"  {sentence}")
 
 
-def comparisons(root: Path, a: str, b: str, dataset: str = "") -> list[dict[str, Any]]:
-    """Every dataset and ranking in which both models stand; `InputError` when there is none.
+def compare_models(root: Path, a: str, b: str, dataset: str = "") -> list[Comparison]:
+    """Compare two models in every dataset and ranking in which both stand.
 
-    `difference`: (error of a - error of b) / error of b; below 0, a is better; None where b makes
-    no error. `metric` is mae, or mase where a dataset has several series, whose units must not be
-    pooled. `sentences`: what was tested.
+    Raises `InputError` where there is none, and for an unknown name.
     """
     from forecast.data.results import Results, read_leaderboard
 
     paths = ProjectPaths.of(root)
     rows = read_leaderboard(paths, dataset)
-    _require(a, {row["model"] for row in rows}, "model")
-    _require(b, {row["model"] for row in rows}, "model")
+    models = {row["model"] for row in rows}
+    _require_known(a, models, "model")
+    _require_known(b, models, "model")
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     if dataset:
-        _require(dataset, set(datasets), "dataset")
+        _require_known(dataset, set(datasets), "dataset")
         datasets = [dataset]
-    of = {name: [row for row in rows if row["dataset"] == name] for name in datasets}
-    found = [one for name, own in of.items() for one in _on(Results(paths, name), a, b, own)]
-    if not found:
+    comparisons = []
+    for name in datasets:
+        rows_of_dataset = [row for row in rows if row["dataset"] == name]
+        comparisons += _compare_in_rankings(Results(paths, name), a, b, rows_of_dataset)
+    if not comparisons:
         raise InputError(
             f"{a!r} and {b!r} stand in no ranking together with a result. See reports/report.html."
         )
-    return found
+    return comparisons
 
 
-def headline(one: dict[str, Any]) -> str:
-    """`lstm 1.291 against naive 2.160 in test MAE: 40.2 % lower.`"""
-    a, b = (f"{one[name]} {one[f'error_{name}']:.4g}" for name in ("a", "b"))
-    share = "" if one["difference"] is None else f"{abs(one['difference']):.1%} ".replace("%", " %")
-    word = f"{share}{'lower' if one['error_a'] < one['error_b'] else 'higher'}"
-    return (
-        f"{a} against {b} in test {one['metric'].upper()}:"
-        f" {'equal' if one['error_a'] == one['error_b'] else word}."
-    )
-
-
-def titles() -> dict[str, str]:
-    """The rankings as a reader knows them."""
+def ranking_titles() -> dict[str, str]:
+    """The rankings as a reader knows them, the baselines last."""
     from forecast.data.results import BASELINE, RANKING_TITLES
 
     return {**RANKING_TITLES, BASELINE: "baselines"}
 
 
-def _on(results: Results, a: str, b: str, rows: list[Row]) -> list[dict[str, Any]]:
+def _compare_in_rankings(results: Results, a: str, b: str, rows: list[Row]) -> list[Comparison]:
+    """The two models in each ranking of one dataset; `rows`: those of its leaderboard."""
     tests = results.verdicts.tests if results.compared else ()
-    found = []
-    for ranking in titles():
-        row_a, row_b = _row(rows, a, ranking), _row(rows, b, ranking)
-        # Baselines stand in both rankings: two of them are compared once.
+    comparisons = []
+    for ranking in ranking_titles():
+        row_a = _mean_row(rows, a, ranking)
+        row_b = _mean_row(rows, b, ranking)
+        # baselines stand in both rankings: two of them are compared once
         if row_a is None or row_b is None or (row_a["ranking"] == row_b["ranking"] != ranking):
             continue
         metric = "mae" if row_a["mae"] and row_b["mae"] else "mase"
-        errors = {"error_a": float(row_a[metric]), "error_b": float(row_b[metric])}
-        share = errors["error_a"] / errors["error_b"] - 1 if errors["error_b"] else None
-        said = {"difference": share, "sentences": _sentences(tests, a, b, ranking)}
-        found.append(
-            {
-                "dataset": results.name,
-                "ranking": ranking,
-                "a": a,
-                "b": b,
-                "metric": metric,
-                **errors,
-                **said,
-            }
+        error_a, error_b = float(row_a[metric]), float(row_b[metric])
+        comparisons.append(
+            Comparison(
+                dataset=results.name,
+                ranking=ranking,
+                a=a,
+                b=b,
+                metric=metric,
+                error_a=error_a,
+                error_b=error_b,
+                difference=error_a / error_b - 1 if error_b else None,
+                sentences=_test_sentences(tests, a, b, ranking),
+            )
         )
-    return found
+    return comparisons
 
 
-def _row(rows: list[Row], model: str, ranking: str) -> Row | None:
-    own = [row for row in rows if row["model"] == model and row["ranking"] in (ranking, "baseline")]
-    known = [row for row in own if row["status"] == "ok" and (row["mae"] or row.get("mase"))]
-    return next((row for seed in ("mean", "0") for row in known if row["seed"] == seed), None)
+def _mean_row(rows: list[Row], model: str, ranking: str) -> Row | None:
+    """The model's row of its seeds' mean, or of its one seed; None where it has no result."""
+    by_seed = {
+        row["seed"]: row
+        for row in rows
+        if row["model"] == model
+        and row["ranking"] in (ranking, "baseline")
+        and row["status"] == "ok"
+        and (row["mae"] or row.get("mase"))
+    }
+    return by_seed.get("mean", by_seed.get("0"))
 
 
-def _sentences(tests: Sequence[PairedTest], a: str, b: str, ranking: str) -> list[str]:
-    """The tests of one pair in words."""
+def _test_sentences(tests: Sequence[PairedTest], a: str, b: str, ranking: str) -> list[str]:
+    """A sentence for each test of one of the two models against the other."""
     sentences = []
     for test in tests:
         if {test.model, test.against} != {a, b} or test.ranking not in (ranking, "baseline"):
@@ -343,15 +433,16 @@ def _sentences(tests: Sequence[PairedTest], a: str, b: str, ranking: str) -> lis
         if test.relative_difference is not None:
             numbers.append(f"{test.relative_difference:+.1%}")
         if test.p_holm is not None:
-            numbers.append(f"p {test.p_holm:.3g} after Holm among {FAMILIES[test.family]}")
+            numbers.append(f"p {test.p_holm:.3g} after Holm among {TEST_FAMILIES[test.family]}")
         size = f" ({', '.join(numbers)})" if numbers else ""
         sentences.append(f"{test.model} against {test.against}: {test.word}{size}.")
     return sentences or ["This pair was not tested: a difference of the means alone says little."]
 
 
-def _require(name: str, known: set[str], what: str) -> None:
-    if name not in known:
+def _require_known(name: str, names: set[str], what: str) -> None:
+    """`InputError` with the nearest of `names` for a name that is none of them."""
+    if name not in names:
         raise InputError(
-            f"Unknown {what} {name!r}.{closest(name, known)} In the leaderboard:"
-            f" {quote_names(known)}."
+            f"Unknown {what} {name!r}.{closest(name, names)} In the leaderboard:"
+            f" {quote_names(names)}."
         )

@@ -14,11 +14,14 @@ import pandas as pd
 import pytest
 
 import forecast
+from forecast.api.export import load_ensemble
+from forecast.api.network_file import write_network
 from forecast.data.panel import from_frame
 from forecast.data.windows import Windows
 from forecast.forecaster.ensemble import Ensemble
 from forecast.models.skip import calendar_products
 from forecast.system.errors import InputError
+from tests.support.frame_project import trained
 from tests.support.small_project import command
 
 NETWORKS = ("gru", "lstm", "encoder_decoder", "tdnn")
@@ -161,17 +164,17 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_path: Path) -> None:
-    quick = {"n_trials": 1, "trial_steps": 2, "final_steps": 2, "seeds": [0]}
-    board = forecast.compare(
-        waves(),
-        ["naive", {"family": "elman", "units": 3}],
-        freq="1D",
-        horizon=2,
-        lookback=7,
-        n_jobs=1,
-        tuning=quick,
-    )
-    root = board._results.paths.root
+    entry = {
+        "calendar": {"kind": "regular", "freq": "1D"},
+        "target": {"column": "y", "max_missing": 0.2},
+        "horizon": 2,
+        "lookback": 7,
+        "season_length": 7,
+    }
+    models = {"naive": {"family": "naive"}, "elman": {"family": "elman", "units": 3}}
+    root = tmp_path / "project"
+    root.mkdir()
+    results = trained(root, waves(), entry, models, {**BUDGET, "seeds": [0], "base_seed": 0})
     done = command(
         root,
         "export",
@@ -185,7 +188,7 @@ def test_the_command_writes_the_network_of_a_run_and_refuses_what_is_none(tmp_pa
     )
     assert done.returncode == 0, done.stderr
     (tmp_path / "own").mkdir()
-    board.model("elman").export(tmp_path / "own" / "net.py")
+    write_network(load_ensemble(results, "elman", "shipped"), tmp_path / "own" / "net.py")
     assert (tmp_path / "command" / "net.py").read_bytes() == (
         tmp_path / "own" / "net.py"
     ).read_bytes()

@@ -10,6 +10,7 @@ import re
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_a_package_that_only_an_extra_brings_is_named_with_what_to_type(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setattr(cli.check, "checked", lambda *_: __import__("pyarrow.parquet"))
+    monkeypatch.setattr(cli.check, "check_project", lambda *_: __import__("pyarrow.parquet"))
     with pytest.raises(SystemExit) as ended:
         cli.main(["check", "--root", str(project)])
     said = capsys.readouterr().err
@@ -303,7 +304,7 @@ def test_the_leaderboards_are_said_to_be_where_they_were_published(
     monkeypatch.setattr(
         tracking, "sync", lambda *_, **__: tracking.SyncResult(pages={"wave": "/#/1"})
     )
-    assert run.published(tmp_path).partition("\n")[2] == said
+    assert run.publish(tmp_path).partition("\n")[2] == said
 
 
 def test_a_model_that_is_called_by_a_path_is_refused(tmp_path: Path) -> None:
@@ -325,14 +326,14 @@ def test_compare_says_no_share_of_a_model_that_makes_no_error(tmp_path: Path) ->
     files.write_text(root / "reports" / "leaderboard.csv", board)
     verdicts = {"tests": [{**VERDICTS["tests"][0], "word": "worse", "relative_difference": None}]}
     files.write_json(root / "data" / "compared" / "wave" / "verdicts.json", verdicts)
-    one, _ = run.comparisons(root, "lstm", "naive", "wave")
-    assert one["difference"] is None
-    assert run.headline(one) == "lstm 1.5 against naive 0 in test MAE: higher."
-    assert one["sentences"] == [
+    one, _ = run.compare_models(root, "lstm", "naive", "wave")
+    assert one.difference is None
+    assert one.headline == "lstm 1.5 against naive 0 in test MAE: higher."
+    assert one.sentences == [
         "lstm against naive: worse (p 0.004 after Holm among all against naive)."
     ]
-    both = {**one, "error_a": 0.0}
-    assert run.headline(both) == "lstm 0 against naive 0 in test MAE: equal."
+    both = replace(one, error_a=0.0)
+    assert both.headline == "lstm 0 against naive 0 in test MAE: equal."
 
 
 @pytest.mark.parametrize(
@@ -361,18 +362,19 @@ def test_a_run_of_one_data_set_is_stopped_by_its_own_faults_alone(tmp_path: Path
         "past_exogenous": [{"column": "wind"}],
     }
     small_project.write_yaml(root / "configs" / "datasets.yaml", entries)
-    run._prepared(root, "wave")
+    run._check_and_clean(root, "wave")
     with pytest.raises(InputError, match="'wind' is missing"):
-        run._prepared(root, "other")
+        run._check_and_clean(root, "other")
 
 
 def test_an_entry_outside_of_run_has_stages_only_beside_the_pipeline(tmp_path: Path) -> None:
     root = small_project.write(tmp_path / "project", datasets=("wave", "other"))
     entries = yaml.safe_load((root / "configs" / "datasets.yaml").read_text())
     small_project.write_yaml(root / "configs" / "datasets.yaml", {**entries, "run": ["wave"]})
-    assert run.chosen(root, "other", "drift") == (("other",), ("drift",))
+    assert run.select_datasets(root, "other") == ("other",)
+    run.require_stages(root, "other", ("drift",))
     with pytest.raises(InputError, match=r"Write `run: \[wave, other\]`"):
-        run.chosen(root, "other", "")
+        run.require_stages(root, "other", ())
 
 
 def test_doctor_names_the_repair_for_what_is_wrong(tmp_path: Path) -> None:
@@ -438,7 +440,7 @@ def test_doctor_reports_on_a_store_that_cannot_be_written(
     root = small_project.write(tmp_path / "project")
     (root / "requirements.lock").write_text("")
     monkeypatch.setattr(doctor, "locked", read_only)
-    found = {what: (said, repair) for what, said, repair in doctor.findings(root)}
+    found = {what: (said, repair) for what, said, repair in doctor.examine_project(root)}
     assert "Read-only file system" in found["running"][0] and found["running"][1]
     assert {"disk", "leftovers", "MLflow", "locks"} <= found.keys()
 

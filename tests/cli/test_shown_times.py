@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from forecast.cli import predict
-from forecast.cli.predict import _dated
-from forecast.cli.shown import harmless
+from forecast.cli.common import escape_formulas
+from forecast.cli.predict import _with_written_times
 from forecast.operations.live_accuracy import with_row_numbers
 
 
@@ -16,18 +16,18 @@ def found(cutoff, ds):
 
 
 def test_one_step_to_midnight_shows_the_hour_of_its_cutoff():
-    shown = _dated(found("2026-06-30 23:00", "2026-07-01 00:00")).iloc[0]
+    shown = _with_written_times(found("2026-06-30 23:00", "2026-07-01 00:00")).iloc[0]
     assert (shown["cutoff"], shown["ds"]) == ("2026-06-30 23:00", "2026-07-01 00:00")
 
 
 def test_sessions_are_shown_as_dates():
-    shown = _dated(found("2018-12-31", "2019-01-02")).iloc[0]
+    shown = _with_written_times(found("2018-12-31", "2019-01-02")).iloc[0]
     assert (shown["cutoff"], shown["ds"]) == ("2018-12-31", "2019-01-02")
 
 
 def test_rows_without_dates_are_shown_by_their_number():
     table = found("1970-01-01 11:39", "1970-01-01 11:40")
-    shown = _dated(with_row_numbers(table, "index")).iloc[0]
+    shown = _with_written_times(with_row_numbers(table, "index")).iloc[0]
     assert (shown["cutoff"], shown["ds"]) == (699, 700)
     assert with_row_numbers(table, "regular").equals(table)
 
@@ -37,8 +37,8 @@ def test_a_name_that_a_spreadsheet_would_run_is_text_there(name):
     table = pd.DataFrame(
         {"unique_id": [name, "dublin"], "output": ["y", "y"], "y_hat": [-1.0, 2.0]}
     )
-    assert harmless(table)["unique_id"].tolist() == ["'" + name, "dublin"]
-    assert harmless(table)["y_hat"].tolist() == [-1.0, 2.0]
+    assert escape_formulas(table)["unique_id"].tolist() == ["'" + name, "dublin"]
+    assert escape_formulas(table)["y_hat"].tolist() == [-1.0, 2.0]
 
 
 def test_an_predicted_csv_runs_nothing_in_a_spreadsheet(tmp_path):

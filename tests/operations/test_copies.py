@@ -214,6 +214,6 @@ def test_the_scripts_of_a_copied_environment_are_said_to_start_the_original_s_in
     (here / ".venv" / "bin").mkdir(parents=True)
     (here / ".venv" / "bin" / "forecast").write_text(head.format(here))
     shutil.copytree(here, copy)
-    assert doctor.home(here) == ("scripts", "name this folder's own", "")
+    assert doctor.scripts(here) == ("scripts", "name this folder's own", "")
     wrong = f"name an interpreter in {here}/.venv/bin, of another folder"
-    assert doctor.home(copy) == ("scripts", wrong, "remove .venv, then `make setup`")
+    assert doctor.scripts(copy) == ("scripts", wrong, "remove .venv, then `make setup`")

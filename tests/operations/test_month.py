@@ -26,7 +26,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forecast import cli
-from forecast.cli import operation, shown
+from forecast.cli import common, operation
 from forecast.config.datasets import load_dataset
 from forecast.config.operation import load_schedule
 from forecast.data import preparation, snapshots, vintages
@@ -398,12 +398,12 @@ Event = Callable[[Month], None]
 KILLED = """
 import os, signal, sys
 from datetime import datetime
-from forecast.cli import main, operation, shown
+from forecast.cli import common, main, operation
 moment, step = datetime.fromisoformat(sys.argv.pop(1)), sys.argv.pop(1)
 class Clock(datetime):
     @classmethod
     def now(cls, tz=None): return moment
-shown.datetime = operation.datetime = Clock
+common.datetime = operation.datetime = Clock
 def fatal(*words, **options):
     print(*words, **options)
     if str(words[0]).endswith(": " + step): os.kill(os.getpid(), signal.SIGKILL)
@@ -570,7 +570,7 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Month]:
                 return found.now.tz_localize("UTC").to_pydatetime()
 
         patch.setattr(fake, "walk", quoted)
-        for module in (shown, operation):
+        for module in (common, operation):
             patch.setattr(module, "datetime", Clock)
         configured(root, services.url)
         yield lived(found)

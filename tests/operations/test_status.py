@@ -13,12 +13,12 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from forecast.cli.operation import _lines
+from forecast.cli.operation import _status_lines
 from forecast.operations import champion, registry, status
 from forecast.operations.status import read_status
 from forecast.system import files
@@ -213,9 +213,7 @@ def test_a_configuration_that_is_a_bomb_of_aliases_names_no_dataset(tmp_path):
     ],
 )
 def test_the_age_of_the_last_observation_is_told_in_days_from_the_second_on(running, hours, said):
-    row = {
-        **asdict(read_status(running, NAME, now=datetime(2024, 7, 20, tzinfo=UTC))),
-        "last_observation_age_h": hours,
-    }
-    (line,) = [line["value"] for line in _lines(row) if line["what"] == "data"]
+    row = read_status(running, NAME, now=datetime(2024, 7, 20, tzinfo=UTC))
+    row = replace(row, last_observation_age_h=hours)
+    (line,) = [line["value"] for line in _status_lines(row) if line["what"] == "data"]
     assert line.endswith(said)

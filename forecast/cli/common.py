@@ -1,4 +1,6 @@
-"""How commands show things: a table for people, JSON for programs; the same rows."""
+"""What the commands share: options, the clock, and rows as a table for people or JSON for
+programs.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +32,18 @@ CLUSTER = typer.Option(
 )
 
 
-def work_on(place: str) -> None:
-    """Every stage of this command works on that cluster; empty: as FORECAST_CLUSTER says."""
-    if place:
-        os.environ[cluster.VARIABLE] = place
+def use_cluster(address: str) -> None:
+    """Let every stage of this command work on that cluster; empty: as FORECAST_CLUSTER says.
+
+    Raises `InputError` for an address that is none.
+    """
+    if address:
+        os.environ[cluster.VARIABLE] = address
     cluster.address()
 
 
 class Format(StrEnum):
-    """What `--format` takes."""
+    """The choices of `--format`."""
 
     table = "table"
     json = "json"
@@ -47,9 +52,9 @@ class Format(StrEnum):
 FORMAT = typer.Option(Format.table, "--format", help="For people or for programs.")
 
 
-def show(rows: Sequence[Mapping[str, Any]], form: Format, *, title: str = "") -> None:
-    """`rows` of equal keys, the keys being the columns."""
-    if form is Format.json:
+def print_rows(rows: Sequence[Mapping[str, Any]], output_format: Format) -> None:
+    """Print `rows` of equal keys, which are the columns."""
+    if output_format is Format.json:
         print(json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False))
         return
     from rich import box
@@ -57,28 +62,41 @@ def show(rows: Sequence[Mapping[str, Any]], form: Format, *, title: str = "") ->
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in rows[0] if rows else ():
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = list(rows[0]) if rows else []
+    for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:  # as Text: `[t-1]` of an equation is no markup
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
-    # A pipe or a file is no 80-column terminal: folding there would break `grep`.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        table.add_row(*(Text(cell_text(value)) for value in row.values()))
+    console = Console()
+    if not sys.stdout.isatty():
+        console = Console(width=200)  # a pipe or a file: folding there would break `grep`
+    console.print(table)
+
+
+def cell_text(value: object) -> str:
+    """A value of a table; nothing where it is missing."""
+    return "" if value is None else str(value)
 
 
 def require_project(root: Path) -> Path:
     """`root` when it is a project's folder, else `InputError`."""
     if not ProjectPaths.of(root).datasets_yaml.exists():
-        where = root.resolve()
         raise InputError(
-            f"{where}: no configs/datasets.yaml here. Run the command in the project's folder or"
-            " name it with --root."
+            f"{root.resolve()}: no configs/datasets.yaml here. Run the command in the project's"
+            " folder or name it with --root."
         )
     return root
 
 
+def split_names(text: str) -> tuple[str, ...]:
+    """The names in a list separated by commas."""
+    names = [name.strip() for name in text.split(",")]
+    return tuple(name for name in names if name)
+
+
 def tracking_uri() -> str:
-    """What MLFLOW_TRACKING_URI says; empty: the project's own database."""
+    """The value of MLFLOW_TRACKING_URI; empty: the project's own database."""
     return os.environ.get("MLFLOW_TRACKING_URI", "")
 
 
@@ -89,9 +107,10 @@ def now() -> pd.Timestamp:
     return pd.Timestamp(datetime.now(UTC)).tz_localize(None)
 
 
-def as_of_moment(text: str) -> pd.Timestamp:
-    """What `--as-of` says, UTC without zone; of the future it is refused here, before hours of
-    work.
+def parse_as_of(text: str) -> pd.Timestamp:
+    """The moment that `--as-of` names, UTC without zone.
+
+    Raises `InputError` for another text, and for a moment in the future, before hours of work.
     """
     import pandas as pd
 
@@ -102,19 +121,23 @@ def as_of_moment(text: str) -> pd.Timestamp:
     except (ValueError, OverflowError):
         moment = LATEST
     if not EARLIEST <= moment.replace(tzinfo=None) < LATEST:
-        wanted = "a date or time of the years 1678 to 2199, such as 2024-06-30 or 2024-06-30T21:00"
-        raise InputError(f"--as-of: found {quoted(text)}, wanted {wanted}.")
-    found = moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment
-    if found > (clock := now()):
         raise InputError(
-            f"--as-of: {found} lies in the future (now: {clock:%Y-%m-%d %H:%M} UTC). Name another."
+            f"--as-of: found {quoted(text)}, wanted a date or time of the years 1678 to 2199, such"
+            " as 2024-06-30 or 2024-06-30T21:00."
         )
-    return found
+    if moment.tzinfo:
+        moment = moment.tz_convert("UTC").tz_localize(None)
+    clock = now()
+    if moment > clock:
+        raise InputError(
+            f"--as-of: {moment} lies in the future (now: {clock:%Y-%m-%d %H:%M} UTC). Name another."
+        )
+    return moment
 
 
-def harmless(table: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would run as a formula begins with an apostrophe (OWASP, CSV
-    injection).
+def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before text that a spreadsheet would run as a formula (OWASP,
+    CSV injection).
     """
     table = table.copy(deep=False)
     for column in table.select_dtypes(["object", "string", "category"]):
