@@ -47,7 +47,7 @@ MAX_VALIDATION_ORIGINS = 4096
 random sample.
 """
 VALIDATION_FOLDS = 5
-"""Contiguous parts of the validation block; each is forecast with what the others chose."""
+"""Folds of the validation block; each is forecast with what the others chose."""
 HISTORY_FOLDS = 5
 """A linear map is chosen on this many parts of the history, each in turn what the others have not
 seen.
@@ -201,60 +201,65 @@ class Problem:
         return pairs
 
     def folds(self, horizon: int, aim: TargetTransform | None = None) -> Folds:
-        """The train and validation rows in contiguous parts, one for each fold: of a year each is a
+        """The train and validation rows in contiguous folds: of a year each is a
         season that its fold has not seen. A fold learns from no origin whose lookback or horizon
         touches the part it is asked for. Of rows too few for that: train, asked for validation.
         """
-        task = self.panel.task
-        rows = {
-            uid: splits.origins_of(task, cut.joined(), "train") for uid, cut in self.blocks.items()
-        }
-        times = np.unique(
-            np.concatenate([self.panel.by_id[uid].ds[own] for uid, own in rows.items()])
-        )
-        common = (
-            [part[0] for part in np.array_split(times, HISTORY_FOLDS)]
-            if len(times) >= HISTORY_FOLDS * splits.reach(task)
-            else []
-        )
-        shares = {}
-        for uid, own in rows.items():
-            series = self.panel.by_id[uid]
-            starts = np.array(common or [series.ds[self.blocks[uid].validation[0] - 1]])
-            learns = _outside_folds(series, own, starts, task.horizon, splits.reach(task))
-            part = np.searchsorted(starts, series.ds[own], side="right") - 1
-            shares[uid] = own, learns, np.where(np.arange(len(own)) % task.step_size > 0, -1, part)
-        asked = sum(int((fold >= 0).sum()) for *_, fold in shares.values())
+        folds_of = self._fold_rows()
+        n_scored = sum(int((each.fold >= 0).sum()) for each in folds_of.values())
 
         def batches() -> Iterator[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]:
             rng = np.random.default_rng(0)
-            for uid, (own, learns, fold) in shares.items():
-                sampled = np.where(rng.random(len(fold)) * asked < MAX_VALIDATION_ORIGINS, fold, -1)
-                for windows in self.windows(uid, own, horizon=horizon):
-                    part = np.searchsorted(own, windows.rows)
+            for uid, each in folds_of.items():
+                is_sampled = rng.random(len(each.rows)) * n_scored < MAX_VALIDATION_ORIGINS
+                fold = np.where(is_sampled, each.fold, -1)
+                for windows in self.windows(uid, each.rows, horizon=horizon):
+                    batch = np.searchsorted(each.rows, windows.rows)
                     target = self.targets(uid, windows.rows, horizon=horizon, purpose="skip")
-                    yield (
-                        windows,
-                        target if aim is None else aim(windows, target),
-                        learns[:, part],
-                        sampled[part],
-                    )
+                    if aim is not None:
+                        target = aim(windows, target)
+                    yield windows, target, each.is_learnt_by[:, batch], fold[batch]
 
         return batches
+
+    def _fold_rows(self) -> dict[str, _FoldRows]:
+        """By series the train and validation cutoffs, cut into folds at common times; where these
+        are too few, into the validation block alone.
+        """
+        task, reach = self.panel.task, splits.reach(self.panel.task)
+        rows_by_series = {
+            uid: splits.origins_of(task, blocks.joined(), "train")
+            for uid, blocks in self.blocks.items()
+        }
+        times = [self.panel.by_id[uid].ds[rows] for uid, rows in rows_by_series.items()]
+        all_times = np.unique(np.concatenate(times))
+        has_folds = len(all_times) >= HISTORY_FOLDS * reach
+        result = {}
+        for uid, rows in rows_by_series.items():
+            series = self.panel.by_id[uid]
+            if has_folds:
+                starts = _part_starts(all_times, HISTORY_FOLDS)
+            else:
+                starts = series.ds[[self.blocks[uid].validation[0] - 1]]
+            is_learnt_by = _outside_folds(series, rows, starts, task.horizon, reach)
+            fold = np.searchsorted(starts, series.ds[rows], side="right") - 1
+            fold[np.arange(len(rows)) % task.step_size > 0] = -1
+            result[uid] = _FoldRows(rows, is_learnt_by, fold)
+        return result
 
     def skip(self, kind: SkipKind, horizon: int) -> Skip:
         """The fitted skip, cached: it depends on the data alone, not on the network beside it."""
         if (kind, horizon) not in self._skips:
             task = self.panel.task
-            fitted = Skip(kind, horizon, self.panel.outputs, task.season_length)
+            skip = Skip(kind, horizon, self.panel.outputs, task.season_length)
             if kind == "linear":
-                chosen = (
-                    self.chosen_by.skip("linear", horizon) if self.chosen_by is not None else None
-                )
-                fitted = self.fit_linear_skip(horizon, task.candidate_lags(), chosen)
-            exogenous = task.past_exogenous or task.future_exogenous
-            carry = self._fit_carry() if horizon < task.horizon and exogenous else None
-            self._skips[kind, horizon] = replace(fitted, carry=carry)
+                chosen = None
+                if self.chosen_by is not None:
+                    chosen = self.chosen_by.skip("linear", horizon)
+                skip = self.fit_linear_skip(horizon, task.candidate_lags(), chosen)
+            if horizon < task.horizon and (task.past_exogenous or task.future_exogenous):
+                skip = replace(skip, carry=self._fit_carry())
+            self._skips[kind, horizon] = skip
         return self._skips[kind, horizon]
 
     def fit_linear_skip(
@@ -277,9 +282,9 @@ class Problem:
             horizon,
             self.panel.outputs,
             task.season_length,
+            harmonics=harmonics_of(task.calendar_features),
             leads=len(self.channels.future_channels),
         )
-        richest = replace(richest, harmonics=harmonics_of(task.calendar_features))
         return choose_linear_map(self.folds(horizon, aim), train, self.channels, richest, lags)
 
     def _fit_carry(self) -> Carry:
@@ -296,22 +301,36 @@ class Problem:
         return Carry.fit(parts(), self.channels, task.season_length)
 
 
-def validation_fold_starts(problem: Problem) -> np.ndarray:
-    """The moments at which the stretches of the validation block begin, cut by its origins over all
-    series.
+@dataclass(frozen=True)
+class _FoldRows:
+    """The cutoffs of one series: rows (n,), is_learnt_by (folds, n), fold (n,): in which each is
+    forecast, or -1.
     """
-    own = [
+
+    rows: np.ndarray
+    is_learnt_by: np.ndarray
+    fold: np.ndarray
+
+
+def _part_starts(times: np.ndarray, n_parts: int) -> np.ndarray:
+    """The first time of each of `n_parts` contiguous parts."""
+    return np.array([part[0] for part in np.array_split(times, n_parts)])
+
+
+def validation_fold_starts(problem: Problem) -> np.ndarray:
+    """The first cutoff of each fold of the validation block, over all series."""
+    cutoffs = [
         series.ds[problem.rows(series.unique_id, "validation")] for series in problem.panel.series
     ]
-    times = np.unique(np.concatenate(own))
-    return np.array([part[0] for part in np.array_split(times, min(VALIDATION_FOLDS, len(times)))])
+    times = np.unique(np.concatenate(cutoffs))
+    return _part_starts(times, min(VALIDATION_FOLDS, len(times)))
 
 
 def _outside_folds(
     series: Series, rows: np.ndarray, starts: np.ndarray, before: int, after: int
 ) -> np.ndarray:
-    """(stretches, n): which of the origins lie `before` rows or more before each stretch, or
-    `after` behind it.
+    """(folds, n): which of the cutoffs at `rows` lie at least `before` rows before the first row of
+    each fold, or `after` rows behind its last: the embargo of cross-validation.
     """
     begin = np.searchsorted(series.ds, starts)[:, None]
     end = np.vstack([begin[1:], [[len(series)]]])
@@ -321,36 +340,51 @@ def _outside_folds(
 def sample_validation_windows(
     problem: Problem, horizon: int, *, per_series: int | None = None
 ) -> tuple[list[tuple[Windows, np.ndarray]], np.ndarray]:
-    """The validation windows, with their targets, on which a network is scored while it trains
-    (`MAX_VALIDATION_ORIGINS`).
+    """The validation windows, with their targets (B, horizon, O), on which a network is scored
+    while it trains: at most `MAX_VALIDATION_ORIGINS`, and `per_series` of each series.
 
-    With them which of the n origins count (1 + stretches, n): every one, then those of the other
-    stretches, a horizon away from each; every one too where a stretch leaves none.
+    With them which of the n cutoffs count (1 + folds, n): every one, then for each fold those of
+    the other folds, a horizon away from it; every one too where a fold leaves none.
     """
-    rows = {s.unique_id: problem.rows(s.unique_id, "validation") for s in problem.panel.series}
-    rows = {
-        uid: own[:: max(-(-len(own) // (per_series or len(own))), 1)]
-        for uid, own in rows.items()
-        if len(own)
-    }
-    ends = np.cumsum([len(own) for own in rows.values()])
-    kept = np.ones(ends[-1], dtype=bool)
-    if len(kept) > MAX_VALIDATION_ORIGINS:
-        kept[np.random.default_rng(0).permutation(len(kept))[MAX_VALIDATION_ORIGINS:]] = False
-    found: list[list[tuple[Windows, np.ndarray]]] = [[]]
-    away, starts, gap = [], validation_fold_starts(problem), problem.panel.task.horizon
-    for (uid, own), mask in zip(rows.items(), np.split(kept, ends[:-1]), strict=True):
-        away.append(_outside_folds(problem.panel.by_id[uid], own[mask], starts, gap, gap))
-        for windows in problem.windows(uid, own[mask], horizon=horizon):
-            if sum(len(w) for w, _ in found[-1]) + len(windows) > WINDOWS_PER_BATCH and found[-1]:
-                found.append([])
-            found[-1].append((windows, problem.targets(uid, windows.rows, horizon=horizon)))
-    counted = np.concatenate(away, axis=1)
-    counted = np.vstack([np.ones_like(counted[:1]), counted | ~counted.any(axis=1, keepdims=True)])
-    return [
-        (Windows.together([w for w, _ in part]), np.concatenate([y for _, y in part]))
-        for part in found
-    ], counted
+    starts, embargo = validation_fold_starts(problem), problem.panel.task.horizon
+    batches: list[list[tuple[Windows, np.ndarray]]] = [[]]
+    is_outside = []
+    for uid, rows in _validation_sample(problem, per_series).items():
+        series = problem.panel.by_id[uid]
+        is_outside.append(_outside_folds(series, rows, starts, embargo, embargo))
+        for windows in problem.windows(uid, rows, horizon=horizon):
+            n_windows = sum(len(each) for each, _ in batches[-1]) + len(windows)
+            if n_windows > WINDOWS_PER_BATCH and batches[-1]:
+                batches.append([])
+            target = problem.targets(uid, windows.rows, horizon=horizon)
+            batches[-1].append((windows, target))
+    counts = np.concatenate(is_outside, axis=1)
+    counts |= ~counts.any(axis=1, keepdims=True)
+    return [_joined_batch(batch) for batch in batches], np.vstack(
+        [np.ones_like(counts[:1]), counts]
+    )
+
+
+def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np.ndarray]:
+    """By series the validation rows that score a network while it trains."""
+    sample = {}
+    for series in problem.panel.series:
+        rows = problem.rows(series.unique_id, "validation")
+        if len(rows):
+            spacing = -(-len(rows) // (per_series or len(rows)))
+            sample[series.unique_id] = rows[::spacing]
+    ends = np.cumsum([len(rows) for rows in sample.values()])
+    is_drawn = np.ones(ends[-1], dtype=bool)
+    if len(is_drawn) > MAX_VALIDATION_ORIGINS:
+        order = np.random.default_rng(0).permutation(len(is_drawn))
+        is_drawn[order[MAX_VALIDATION_ORIGINS:]] = False
+    masks = np.split(is_drawn, ends[:-1])
+    return {uid: rows[mask] for (uid, rows), mask in zip(sample.items(), masks, strict=True)}
+
+
+def _joined_batch(batch: Sequence[tuple[Windows, np.ndarray]]) -> tuple[Windows, np.ndarray]:
+    windows, targets_of_windows = zip(*batch, strict=True)
+    return Windows.together(list(windows)), np.concatenate(targets_of_windows)
 
 
 def mean_losses_by_fold(
@@ -359,25 +393,24 @@ def mean_losses_by_fold(
     """(1 + folds,): the mean of the `known` losses (n, H, O) of all sampled windows, then for each
     fold of those that count for it (`sample_validation_windows`); NaN where none does.
     """
-    total = np.concatenate(
-        [np.where(k, each, 0.0).sum(axis=(1, 2)) for each, k in zip(losses, known, strict=True)]
-    )
-    count = np.concatenate([k.sum(axis=(1, 2)) for k in known])
-    return np.array(
-        [total[own].sum() / count[own].sum() if count[own].any() else np.nan for own in counted]
-    )
+    sums, counts = [], []
+    for batch_losses, is_known in zip(losses, known, strict=True):
+        sums.append(np.where(is_known, batch_losses, 0.0).sum(axis=(1, 2)))
+        counts.append(is_known.sum(axis=(1, 2)))
+    total, count = np.concatenate(sums), np.concatenate(counts)
+    means = np.full(len(counted), np.nan)
+    for fold, is_counted in enumerate(counted):
+        if count[is_counted].any():
+            means[fold] = total[is_counted].sum() / count[is_counted].sum()
+    return means
 
 
 def describe_validation_sample(problem: Problem) -> str:
-    """How many validation origins a training was scored on, where that is not all; for its
-    record.
-    """
+    """How many validation cutoffs a training was scored on, for its record; empty: on all."""
     count = sum(len(problem.rows(s.unique_id, "validation")) for s in problem.panel.series)
-    return (
-        f"validation losses are of {MAX_VALIDATION_ORIGINS} of the {count} origins"
-        if count > MAX_VALIDATION_ORIGINS
-        else ""
-    )
+    if count <= MAX_VALIDATION_ORIGINS:
+        return ""
+    return f"validation losses are of {MAX_VALIDATION_ORIGINS} of the {count} origins"
 
 
 @dataclass(frozen=True)
