@@ -228,7 +228,7 @@ def _reference_entries(
     references = {
         name: entry
         for name, entry in model_entries(REFERENCES).items()
-        if not spec(entry, where=name).unsuited(season_length)
+        if not spec(entry, where=name).unsuited_reason(season_length)
     }
     for name, entry in entries.items():
         if entry["family"] == COMBINATION:

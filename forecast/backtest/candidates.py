@@ -73,10 +73,12 @@ def candidates(
         else:
             result.append(Candidate(name, spec, "baseline", None))
     for row, alone in [
-        (one.model, one.spec.policy) for one in result if one.model in ("ridge", "arx")
+        (one.model, one.spec.refit_policy) for one in result if one.model in ("ridge", "arx")
     ]:
         networks = {
-            one.spec.policy for one in result if one.skip == "linear" and one.skip_row() == row
+            one.spec.refit_policy
+            for one in result
+            if one.skip == "linear" and one.skip_row() == row
         }
         if networks and alone not in networks:
             raise InputError(
@@ -102,7 +104,7 @@ def left_out(
 def _unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
     if spec.needs_vintages and not vintages:
         return "no forecasts of the data's own service are kept"
-    return spec.unsuited(season_length)
+    return spec.unsuited_reason(season_length)
 
 
 def _specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:

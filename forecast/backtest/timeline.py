@@ -71,7 +71,7 @@ class RefitSchedule:
     @classmethod
     def of_spec(cls, spec: ModelSpec, cutoffs: np.ndarray) -> RefitSchedule:
         """By the policy of `spec`, over the rising `cutoffs` of a backtest."""
-        frequency, window = spec.policy
+        frequency, window = spec.refit_policy
         return cls.of(frequency, cutoffs, is_sliding=window == "sliding")
 
     @classmethod
@@ -256,7 +256,7 @@ def fit_through_time(
     in_validation += zip(validation_fold_starts(problem), first.forecasters_by_fold, strict=False)
     behind = [(min(validation_ends.values()), final.forecaster)] if has_final else []
     whole_refits: list[Step] = []
-    if spec.keeps_weights:
+    if spec.keeps_weights_at_refit:
         last_end = max(validation_ends.values())
         early = [cutoff for cutoff in schedule.cutoffs if not has_final or cutoff < last_end]
         late = schedule.after(min(validation_ends.values()))

@@ -243,7 +243,7 @@ def _longest_first(jobs: list[TrainingJob], workers_wanted: int) -> list[Trainin
     networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
     networks = workers.in_turn(networks, lambda job: job.candidate.name, workers_wanted)
     rest = [job for job in jobs if not job.candidate.spec.uses_tensorflow]
-    rest = sorted(rest, key=lambda job: not job.candidate.spec.refitted)
+    rest = sorted(rest, key=lambda job: not job.candidate.spec.has_refits)
     return [*networks[:workers_wanted], *rest, *networks[workers_wanted:]]
 
 

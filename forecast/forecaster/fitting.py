@@ -100,10 +100,10 @@ def fit_again(
     `first`. On later rows a network may keep its weights: its linear part alone is fitted then.
     """
     first_skip = first.forecaster.skip
-    if spec.keeps_weights and problem.chosen_by is not None and first_skip is not None:
+    if spec.keeps_weights_at_refit and problem.chosen_by is not None and first_skip is not None:
         newer = replace(first.forecaster, skip=problem.skip(first_skip.kind, first_skip.horizon))
         return replace(first, forecaster=newer)
-    if not spec.fitted_again:
+    if not spec.is_fitted_on_validation:
         return first
     bare = replace(
         first.forecaster, skip=None, weights={}, statistical={}, head=None, correction=None
@@ -130,7 +130,7 @@ def _fit_parameters(problem: Problem, bare: Forecaster, options: FitOptions) -> 
     """Every family whose spec fits itself; one that is tuned gets its validation error as well."""
     spec, beside = bare.spec, bare.spec.base_skip
     if options.first is not None:
-        parameters = spec.fit_again(problem, options.first.forecaster, seed=options.seed)
+        parameters = spec.refit_chosen(problem, options.first.forecaster, seed=options.seed)
     else:
         parameters = spec.fit(problem, seed=options.seed)
     skip = problem.skip(beside, problem.panel.task.horizon) if beside else None

@@ -22,7 +22,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling, inverse
 from forecast.data.windows import Layout, Windows, filled, layout, require_rows, task_windows
 from forecast.forecaster.loops import Feedback, Loop, add_network
-from forecast.models.base import SAVED, ModelSpec
+from forecast.models.base import OF_SAVED_MODEL, ModelSpec
 from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
 from forecast.models.skip import Skip
 from forecast.networks import inference
@@ -216,7 +216,9 @@ class Forecaster:
         """The saved forecaster; `InputError` when the folder holds another schema."""
         content = files.read_saved(folder / "spec.json", SCHEMA)
         skip, correction = content["skip"], content.get("correction")
-        spec = models.spec(content["spec"], where=f"{folder}/spec.json: spec", context=SAVED)
+        spec = models.spec(
+            content["spec"], where=f"{folder}/spec.json: spec", context=OF_SAVED_MODEL
+        )
         dependence = folder / "dependence.npz"
         return cls(
             dataset_name=content["dataset_name"],

@@ -45,7 +45,7 @@ class Loop:
     ) -> None:
         carried = None
         if skip.carry is not None:
-            carried = skip.carry.path(windows.z[:, :, channels.outputs :], horizon)
+            carried = skip.carry.forecast_inputs(windows.z[:, :, channels.outputs :], horizon)
             if any(channels.step):
                 _hold_issued_values(
                     carried, windows.z[:, -1, channels.outputs :], channels.step[channels.outputs :]

@@ -39,24 +39,21 @@ def spec(
     """One entry of configs/models.yaml as the spec of its family.
 
     `training` and `refit`: what all entries share; what the entry itself names is the entry's.
-    `context`: SAVED for a fitted model, of which nothing is checked that needs what only a fit
-    loads.
+    `context`: OF_SAVED_MODEL for a fitted model, of which nothing is checked that needs what only
+    a fit loads. `InputError` for an unknown family or a field that is wrong.
     """
-    name = entry.get("family")
-    if name not in (names := _names()):
-        saved = " It is of another version: train again (`forecast run`), or promote another"
-        raise InputError(
-            f"{where}: unknown family {name!r}.{saved if context else nearest(str(name), names)}."
-        )
+    name, names = entry.get("family"), _names()
+    if name not in names:
+        hint = nearest(str(name), names)
+        if context:
+            hint = " It is of another version: train again (`forecast run`), or promote another"
+        raise InputError(f"{where}: unknown family {name!r}.{hint}.")
     family = _family(name)
     if "refit" in family.model_fields:
         entry = {"refit": refit, **entry}
-    own = entry.get("training", {})
-    if (
-        training is not None
-        and issubclass(family, NetworkSpec)
-        and entry.get("trainer") != "lm"
-        and isinstance(own, dict)
-    ):
-        entry = {**entry, "training": {**training.model_dump(exclude_unset=True), **own}}
+    is_gradient_trained = issubclass(family, NetworkSpec) and entry.get("trainer") != "lm"
+    overrides = entry.get("training", {})
+    if training is not None and is_gradient_trained and isinstance(overrides, dict):
+        shared = training.model_dump(exclude_unset=True)
+        entry = {**entry, "training": {**shared, **overrides}}
     return validate_config(family, entry, where=where, context=context)

@@ -40,7 +40,7 @@ from forecast.networks.heads import AnyHead, FittedHead, Head, Point
 from forecast.networks.losses import DEFAULT_LOSS, POINT_LOSSES, ForecastLoss, LossName, PointLoss
 
 FAMILIES = "forecast.models.families"
-SAVED = "saved"
+OF_SAVED_MODEL = "saved"
 Choices = Mapping[str, Sequence[Any]]
 
 UNREAD_BY_LM = (
@@ -105,7 +105,7 @@ class ModelSpec(Config):
         """What tuning may vary, by field name; empty: nothing is tuned."""
         return {}
 
-    def unsuited(self, season_length: int) -> str:
+    def unsuited_reason(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season (1: none); empty when it fits."""
         return ""
 
@@ -117,7 +117,7 @@ class ModelSpec(Config):
         """Its parameters from the train rows (`fitted_as: parameters`); a rule has none."""
         return Parameters()
 
-    def fit_again(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         """The same on the rows of `problem.joined`; `chosen`: the model of the train rows, with
         what was chosen.
         """
@@ -174,23 +174,24 @@ class ModelSpec(Config):
         return False
 
     @property
-    def fitted_again(self) -> bool:
+    def is_fitted_on_validation(self) -> bool:
         """True: what serves is fitted on train and validation together, with everything that
         validation chose.
         """
         return False
 
     @property
-    def policy(self) -> tuple[Literal["never", "monthly"] | int, str]:
+    def refit_policy(self) -> tuple[Literal["never", "monthly"] | int, str]:
         """How often a backtest fits it again after the train end, and on which rows."""
         return "never", "expanding"
 
     @property
-    def refitted(self) -> bool:
-        return self.policy[0] != "never"
+    def has_refits(self) -> bool:
+        """True: a backtest fits it again after the train end."""
+        return self.refit_policy[0] != "never"
 
     @property
-    def keeps_weights(self) -> bool:
+    def keeps_weights_at_refit(self) -> bool:
         """True: of such a later fit the linear part is new, and the network's weights stay."""
         return False
 
@@ -212,8 +213,10 @@ class BaselineSpec(ModelSpec):
         raise NotImplementedError
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
-        about = {"horizon": model.task.horizon, "season_length": model.task.season_length}
-        return self.forecast(windows, model.channels, **about)
+        task = model.task
+        return self.forecast(
+            windows, model.channels, horizon=task.horizon, season_length=task.season_length
+        )
 
 
 class TrainableSpec(ModelSpec):
@@ -229,16 +232,16 @@ class TrainableSpec(ModelSpec):
     )
 
     @property
-    def fitted_again(self) -> bool:
+    def is_fitted_on_validation(self) -> bool:
         return True
 
     @property
-    def policy(self) -> tuple[Literal["never", "monthly"] | int, str]:
+    def refit_policy(self) -> tuple[Literal["never", "monthly"] | int, str]:
         return self.refit, self.refit_window
 
     @model_validator(mode="after")
     def _window_is_used(self) -> TrainableSpec:
-        if not self.refitted and self.refit_window != "expanding":
+        if not self.has_refits and self.refit_window != "expanding":
             raise ValueError(
                 f"refit_window: {self.refit_window} has no effect with refit: never; leave it out"
             )
@@ -319,7 +322,7 @@ class NetworkSpec(TrainableSpec):
                 call_default_factory=True
             ):
                 raise ValueError(f"{name} has no effect with trainer: {self.trainer}; leave it out")
-        if self.refit_weights == "again" and not (self.refitted and self.is_trained_by_gradient):
+        if self.refit_weights == "again" and not (self.has_refits and self.is_trained_by_gradient):
             raise ValueError(
                 "refit_weights: again needs `refit` and trainer: gradient, whose steps can be"
                 " repeated"
@@ -382,9 +385,9 @@ class NetworkSpec(TrainableSpec):
         network = self.build(
             Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64)
         )
-        found = [block.cell for _, block in walk(network.blocks) if isinstance(block, CellBlock)]
-        made = {cells.cell_class(cell).__module__ for cell in found}
-        return [*super().modules(), type(self.head).__module__, *sorted(made)]
+        blocks = [block for _, block in walk(network.blocks) if isinstance(block, CellBlock)]
+        cell_modules = {cells.cell_class(block.cell).__module__ for block in blocks}
+        return [*super().modules(), type(self.head).__module__, *sorted(cell_modules)]
 
     @property
     def distribution_head(self) -> Head | None:
@@ -395,7 +398,7 @@ class NetworkSpec(TrainableSpec):
         return self.trainer == "gradient"
 
     @property
-    def fitted_again(self) -> bool:
+    def is_fitted_on_validation(self) -> bool:
         # restarts of Levenberg-Marquardt have no number of steps to repeat
         return self.is_trained_by_gradient
 
@@ -409,19 +412,22 @@ class NetworkSpec(TrainableSpec):
         return self.point_loss if head is None else head
 
     @property
-    def keeps_weights(self) -> bool:
-        return self.refitted and self.refit_weights == "kept"
+    def keeps_weights_at_refit(self) -> bool:
+        return self.has_refits and self.refit_weights == "kept"
 
     def search_space(self) -> Mapping[str, search.Dimension]:
         if self.trainer != "lm":
             return self.space()
-        kept = {name: choice for name, choice in self.space().items() if name not in UNREAD_BY_LM}
-        return {**kept, "units": LM_UNITS} if "units" in kept else kept
+        space = {name: choice for name, choice in self.space().items() if name not in UNREAD_BY_LM}
+        if "units" in space:
+            space["units"] = LM_UNITS
+        return space
 
     def space(self) -> Mapping[str, search.Dimension]:
         choices = {"dropout": (0.0, 0.1, 0.25), **self.choices}
-        own = {name: search.Choice(options) for name, options in choices.items()}
-        return {"learning_rate": search.LogUniform(5e-4, 5e-2), **own}
+        space: dict[str, search.Dimension] = {"learning_rate": search.LogUniform(5e-4, 5e-2)}
+        space |= {name: search.Choice(options) for name, options in choices.items()}
+        return space
 
 
 def add_dropout(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:

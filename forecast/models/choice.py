@@ -26,8 +26,8 @@ from forecast.models.skip import (
     UnchangedSkip,
     design_of,
     fit_linear_map,
-    products_of,
-    ridge,
+    products_matrix,
+    solve_ridge,
 )
 from forecast.system.errors import ModelFailure
 
@@ -35,20 +35,22 @@ Folds = Callable[[], Iterable[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]
 """Gives windows, their scaled targets (B, H, O), which of them each fold learns from (K, B), and
 the fold in which each is asked for (B,), or -1.
 """
-Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+FoldParts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Inputs (B, features), what a fit learns them to give (B, outputs), of which rows (B,), and what
 is wanted, NaN where it is not known.
 """
-Case = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""`products_of` what a fold learns from; inputs and wanted values where it is asked."""
+FoldCase = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Of one fold the `products_matrix` of what it learns from; inputs (B, features) and targets (B,
+outputs), NaN where missing, of the cutoffs that score it.
+"""
 
-NEAR, STEP = 0.02, 0.005
+WEIGHT_SCALE, ERROR_STEP = 0.02, 0.005
 """A setting whose error lies the first share above the lowest has e times less weight in the mean.
 
 Errors count in steps of the second: so weights are a choice, and a trifle in validation moves no
 coefficient of the train rows.
 """
-LEAST = 0.01
+MIN_WEIGHT = 0.01
 """Weight from which on a setting is in the mean."""
 
 
@@ -63,39 +65,47 @@ def choose_linear_map(
     mostly stays where it is (steps, stocks of spare parts) is further off than the last value.
     """
     largest = richest.with_lags(max(lags))
-    plain = [largest, replace(largest, harmonics=())] if largest.harmonics else [largest]
-    first = [shape.with_lags(n) for shape in plain for n in lags]
-    errors, unchanged = _errors(folds, largest, channels)
-    tried: dict[Skip, float] = {}
+    errors_by_fold, last_value_error = _shape_errors(folds, largest, channels)
+    error_of: dict[Skip, float] = {}
 
     def error(shape: Skip) -> float:
-        mean = float(np.mean(errors(shape)))
-        tried[shape] = mean if np.isfinite(mean) else np.inf
-        return tried[shape]
+        mean = float(np.mean(errors_by_fold(shape)))
+        error_of[shape] = mean if np.isfinite(mean) else np.inf
+        return error_of[shape]
 
-    best = min(
-        (replace(shape, penalty=penalty) for penalty in PENALTIES[::2] for shape in first),
-        key=error,
-    )
-    while error(found := min(_neighbours(best, largest, channels, lags), key=error)) < error(best):
-        best = found
+    best = min(_start_shapes(largest, lags), key=error)
+    while True:
+        neighbour = min(_neighbours(best, largest, channels, lags), key=error)
+        if error(neighbour) >= error(best):
+            break
+        best = neighbour
     if not np.isfinite(error(best)):
         raise ModelFailure(
             "The linear skip has no finite error on validation: that block has no observed target,"
             " or an input overflows. Check the data, or move the dates under `splits`."
         )
-    weights = mean_weights(np.array([*tried.values()]))
-    near = {shape: float(weight) for shape, weight in zip(tried, weights, strict=True) if weight}
-    if unchanged < error(best):
+    if last_value_error < error(best):
         return UnchangedSkip("linear", richest.horizon, richest.outputs, richest.season_length)
-    return fit_linear_map(train, channels, largest.with_mean_of(near))
+    weights = mean_weights(np.array([*error_of.values()]))
+    weight_of = {
+        shape: float(weight) for shape, weight in zip(error_of, weights, strict=True) if weight
+    }
+    return fit_linear_map(train, channels, largest.with_mean_of(weight_of))
+
+
+def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
+    """Every second penalty, with and without products, over each of `lags`."""
+    shapes = [largest, replace(largest, harmonics=())] if largest.harmonics else [largest]
+    for penalty in PENALTIES[::2]:
+        for shape in shapes:
+            yield from (replace(shape.with_lags(n), penalty=penalty) for n in lags)
 
 
 def mean_weights(errors: np.ndarray) -> np.ndarray:
     """Of settings in a mean, by their errors; the sum is 1."""
-    steps = np.round((errors - errors.min()) / max(STEP * errors.min(), np.finfo(float).tiny))
-    weights = np.exp(-steps * STEP / NEAR)
-    weights[weights < LEAST * weights.sum()] = 0.0
+    steps = np.round((errors - errors.min()) / max(ERROR_STEP * errors.min(), np.finfo(float).tiny))
+    weights = np.exp(-steps * ERROR_STEP / WEIGHT_SCALE)
+    weights[weights < MIN_WEIGHT * weights.sum()] = 0.0
     return np.asarray(weights / weights.sum())
 
 
@@ -109,14 +119,14 @@ def steadiest_setting(errors: np.ndarray, penalties: int) -> int:
     return best + int(np.flatnonzero(within)[-1])
 
 
-def _errors(
+def _shape_errors(
     folds: Folds, largest: Skip, channels: Layout
 ) -> tuple[Callable[[Skip], np.ndarray], float]:
-    """Of a shape whose inputs are among those of `largest` the error by fold; and the mean one of
-    the last value.
+    """(a shape, its inputs among those of `largest` -> its errors (folds,); the mean error of the
+    last value).
     """
 
-    def parts(windows: Windows, target: np.ndarray) -> Parts:
+    def parts(windows: Windows, target: np.ndarray) -> FoldParts:
         change = (target - windows.last[:, None, :]).reshape(len(windows), -1)
         return *design_of(largest, windows, target, channels), change
 
@@ -132,38 +142,41 @@ def _errors(
 
 
 def fold_cases(
-    folds: Folds, parts: Callable[[Windows, np.ndarray], Parts]
-) -> tuple[list[Case], Windows]:
+    folds: Folds, parts: Callable[[Windows, np.ndarray], FoldParts]
+) -> tuple[list[FoldCase], Windows]:
     """What each fold learns from and is asked for; and the windows of one batch.
 
     Rows that the same folds learn from are added up once.
     """
-    sums: dict[tuple[bool, ...], Any] = defaultdict(float)
-    asked: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
-    for windows, target, learns, fold in folds():
-        x, y, known, wanted = parts(windows, target)
-        for learnt in np.unique(learns, axis=1).T:
-            own = known & (learnt == learns.T).all(axis=1)
-            sums[tuple(learnt)] = sums[tuple(learnt)] + products_of(x[own], y[own])
-        for k in np.unique(fold[(fold >= 0) & np.isfinite(wanted).any(axis=1)]):
-            asked[k].append((x[fold == k], wanted[fold == k]))
-    joined = {
-        k: [np.concatenate(part) for part in zip(*own, strict=True)] for k, own in asked.items()
-    }
-    none = np.zeros_like(next(iter(sums.values())))
-    learnt_by = {k: sum((own for learnt, own in sums.items() if learnt[k]), none) for k in joined}
-    return [(learnt_by[k], x, wanted) for k, (x, wanted) in joined.items()], windows
+    sums_of_learners: dict[tuple[bool, ...], Any] = defaultdict(float)
+    scored_batches: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    for windows, target, is_learnt_by, fold in folds():
+        x, y, is_known, scored_target = parts(windows, target)
+        for learners in np.unique(is_learnt_by, axis=1).T:
+            rows = is_known & (learners == is_learnt_by.T).all(axis=1)
+            products = products_matrix(x[rows], y[rows])
+            sums_of_learners[tuple(learners)] = sums_of_learners[tuple(learners)] + products
+        for k in np.unique(fold[(fold >= 0) & np.isfinite(scored_target).any(axis=1)]):
+            scored_batches[k].append((x[fold == k], scored_target[fold == k]))
+    cases = []
+    for k, batches in scored_batches.items():
+        sums = np.zeros_like(next(iter(sums_of_learners.values())))
+        for learners, products in sums_of_learners.items():
+            if learners[k]:
+                sums = sums + products
+        inputs, targets = zip(*batches, strict=True)
+        cases.append((sums, np.concatenate(inputs), np.concatenate(targets)))
+    return cases, windows
 
 
-def fold_errors(cases: Sequence[Case], columns: np.ndarray, penalty: float) -> np.ndarray:
+def fold_errors(cases: Sequence[FoldCase], columns: np.ndarray, penalty: float) -> np.ndarray:
     """By fold the mean absolute error of the ridge that reads these columns of the inputs."""
-    wrong = []
-    for sums, x, wanted in cases:
-        slopes = ridge(sums, columns, penalty, wanted.shape[1])
-        wrong.append(
-            np.abs(wanted - x[:, columns] @ slopes[:-1] - slopes[-1])[np.isfinite(wanted)].mean()
-        )
-    return np.array(wrong or [np.inf])
+    errors = []
+    for sums, x, targets in cases:
+        slopes = solve_ridge(sums, columns, penalty, targets.shape[1])
+        error = targets - x[:, columns] @ slopes[:-1] - slopes[-1]
+        errors.append(np.abs(error)[np.isfinite(targets)].mean())
+    return np.array(errors or [np.inf])
 
 
 def _neighbours(
@@ -172,23 +185,22 @@ def _neighbours(
     """What differs in one thing, at the same penalty and the next ones; first in the penalty
     alone.
     """
-    at, place = lags.index(shape.lags), PENALTIES.index(shape.penalty)
-    inputs = set(channels.past_channels)
-    changed = [
-        shape,
-        *(shape.with_lags(n) for n in lags[max(at - 1, 0) : at + 2] if n != shape.lags),
-    ]
+    changed = [shape]
+    changed += [shape.with_lags(n) for n in _next_to(shape.lags, lags) if n != shape.lags]
     if largest.harmonics:
-        turned = replace(shape, harmonics=() if shape.harmonics else largest.harmonics)
-        changed.append(turned.with_lags(shape.lags))
+        harmonics = () if shape.harmonics else largest.harmonics
+        changed.append(replace(shape, harmonics=harmonics).with_lags(shape.lags))
     if largest.leads:
         changed.append(replace(shape, leads=largest.leads - shape.leads))
-    if inputs:
-        left_out = (
-            *({*shape.unread} ^ {channel} for channel in sorted(inputs)),
-            inputs,
-            set[int](),
-        )
-        changed += [replace(shape, unread=tuple(sorted(others))) for others in left_out]
-    for penalty in PENALTIES[max(place - 1, 0) : place + 2]:
-        yield from (replace(one, penalty=penalty) for one in changed)
+    if inputs := set(channels.past_channels):
+        unread_sets = [{*shape.unread} ^ {channel} for channel in sorted(inputs)]
+        unread_sets += [inputs, set()]
+        changed += [replace(shape, unread=tuple(sorted(unread))) for unread in unread_sets]
+    for penalty in _next_to(shape.penalty, PENALTIES):
+        yield from (replace(neighbour, penalty=penalty) for neighbour in changed)
+
+
+def _next_to(value: float, steps: Sequence[Any]) -> Sequence[Any]:
+    """Of rising `steps` the one before `value`, itself, and the one after it."""
+    position = steps.index(value)
+    return steps[max(position - 1, 0) : position + 2]

@@ -34,15 +34,15 @@ from forecast.models.skip import (
     Skip,
     SkipKind,
     UnchangedSkip,
+    calendar_harmonics,
     fit_linear_map,
-    harmonics_of,
 )
 
 Purpose = Literal["skip", "training"]
 """Targets are wanted by a closed-form fit, or by the training and the validation loss of a model
 beside it.
 """
-MAX_VALIDATION_ORIGINS = 4096
+MAX_VALIDATION_CUTOFFS = 4096
 """Origins, over all series, that score a network while it trains or choose a linear map: of more a
 random sample.
 """
@@ -211,7 +211,7 @@ class Problem:
         def batches() -> Iterator[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]:
             rng = np.random.default_rng(0)
             for uid, each in folds_of.items():
-                is_sampled = rng.random(len(each.rows)) * n_scored < MAX_VALIDATION_ORIGINS
+                is_sampled = rng.random(len(each.rows)) * n_scored < MAX_VALIDATION_CUTOFFS
                 fold = np.where(is_sampled, each.fold, -1)
                 for windows in self.windows(uid, each.rows, horizon=horizon):
                     batch = np.searchsorted(each.rows, windows.rows)
@@ -282,7 +282,7 @@ class Problem:
             horizon,
             self.panel.outputs,
             task.season_length,
-            harmonics=harmonics_of(task.calendar_features),
+            harmonics=calendar_harmonics(task.calendar_features),
             leads=len(self.channels.future_channels),
         )
         return choose_linear_map(self.folds(horizon, aim), train, self.channels, richest, lags)
@@ -375,9 +375,9 @@ def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np
             sample[series.unique_id] = rows[::spacing]
     ends = np.cumsum([len(rows) for rows in sample.values()])
     is_drawn = np.ones(ends[-1], dtype=bool)
-    if len(is_drawn) > MAX_VALIDATION_ORIGINS:
+    if len(is_drawn) > MAX_VALIDATION_CUTOFFS:
         order = np.random.default_rng(0).permutation(len(is_drawn))
-        is_drawn[order[MAX_VALIDATION_ORIGINS:]] = False
+        is_drawn[order[MAX_VALIDATION_CUTOFFS:]] = False
     masks = np.split(is_drawn, ends[:-1])
     return {uid: rows[mask] for (uid, rows), mask in zip(sample.items(), masks, strict=True)}
 
@@ -408,9 +408,9 @@ def mean_losses_by_fold(
 def describe_validation_sample(problem: Problem) -> str:
     """How many validation cutoffs a training was scored on, for its record; empty: on all."""
     count = sum(len(problem.rows(s.unique_id, "validation")) for s in problem.panel.series)
-    if count <= MAX_VALIDATION_ORIGINS:
+    if count <= MAX_VALIDATION_CUTOFFS:
         return ""
-    return f"validation losses are of {MAX_VALIDATION_ORIGINS} of the {count} origins"
+    return f"validation losses are of {MAX_VALIDATION_CUTOFFS} of the {count} origins"
 
 
 @dataclass(frozen=True)

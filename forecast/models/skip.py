@@ -30,7 +30,7 @@ from forecast.system.errors import ModelFailure
 
 SkipKind = Literal["none", "last", "seasonal", "linear"]
 PENALTIES = tuple(10.0**k for k in range(-2, 6))
-HARMONICS: dict[CalendarFeature, int] = {
+CALENDAR_HARMONICS: dict[CalendarFeature, int] = {
     "hour_of_day": 2,
     "day_of_week": 2,
     "day_of_year": 1,
@@ -72,51 +72,54 @@ class Carry:
 
     @classmethod
     def fit(
-        cls, parts: Iterable[tuple[np.ndarray, np.ndarray]], channels: Layout, season_length: int
+        cls, batches: Iterable[tuple[np.ndarray, np.ndarray]], channels: Layout, season_length: int
     ) -> Carry:
         """Least squares over pairs of input windows (B, L, inputs) and what followed (B, H,
         inputs), NaN allowed.
         """
         gram = cross = np.zeros(())
-        for z, following in parts:
-            seen = filled(z)[0]
-            change = following - seen[:, -1:]
-            for_step = [
-                _carried(seen, step, season_length) for step in range(1, following.shape[1] + 1)
+        for past, following in batches:
+            past_filled = filled(past)[0]
+            change = following - past_filled[:, -1:]
+            terms_by_step = [
+                _carry_terms(past_filled, step, season_length)
+                for step in range(1, following.shape[1] + 1)
             ]
-            terms = np.stack(for_step, axis=1) * np.isfinite(change)[..., None]
+            terms = np.stack(terms_by_step, axis=1) * np.isfinite(change)[..., None]
             gram = gram + np.einsum("bhci,bhcj->hcij", terms, terms)
             cross = cross + np.einsum("bhci,bhc->hci", terms, np.nan_to_num(change))
-        kept = np.ones(cross.shape[1:])
-        kept[np.array(channels.difference_inputs[channels.outputs :]), 1:] = 0.0
-        gram = gram * kept[:, :, None] * kept[:, None, :]
+        is_fitted = np.ones(cross.shape[1:])
+        is_fitted[np.array(channels.difference_inputs[channels.outputs :]), 1:] = 0.0
+        gram = gram * is_fitted[:, :, None] * is_fitted[:, None, :]
         scale = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] * DAMPING + np.finfo(float).tiny
-        damped = gram + scale * np.eye(kept.shape[1])
-        return cls(np.linalg.solve(damped, (cross * kept)[..., None])[..., 0], season_length)
+        damped_gram = gram + scale * np.eye(is_fitted.shape[1])
+        return cls(
+            np.linalg.solve(damped_gram, (cross * is_fitted)[..., None])[..., 0], season_length
+        )
 
-    def path(self, z: np.ndarray, horizon: int) -> np.ndarray:
+    def forecast_inputs(self, past: np.ndarray, horizon: int) -> np.ndarray:
         """(B, horizon, inputs) scaled inputs after windows of them, z (B, L, inputs) with NaN; as
         many steps as asked.
 
         Behind the horizon that it was fitted for, what was a season before is repeated.
         """
-        seen = rows = filled(z)[0]
-        season = min(self.season_length, seen.shape[1])
+        past_filled = rows = filled(past)[0]
+        season = min(self.season_length, past_filled.shape[1])
         for step in range(1, horizon + 1):
             if step <= len(self.coefficients):
-                terms = _carried(seen, step, self.season_length)
-                following = seen[:, -1] + (terms * self.coefficients[step - 1]).sum(axis=-1)
+                terms = _carry_terms(past_filled, step, self.season_length)
+                following = past_filled[:, -1] + (terms * self.coefficients[step - 1]).sum(axis=-1)
             else:
                 following = rows[:, -season]
             rows = np.concatenate([rows, following[:, None]], axis=1)
-        return rows[:, seen.shape[1] :]
+        return rows[:, past_filled.shape[1] :]
 
 
-def _carried(seen: np.ndarray, step: int, season_length: int) -> np.ndarray:
+def _carry_terms(past: np.ndarray, step: int, season_length: int) -> np.ndarray:
     """(B, inputs, 3): the terms of a `Carry`; a window without the season has no first one."""
     back = season_length * -(-step // season_length) - step
-    last = seen[:, -1]
-    before = seen[:, -1 - back] if back < seen.shape[1] else last
+    last = past[:, -1]
+    before = past[:, -1 - back] if back < past.shape[1] else last
     return np.stack([before - last, last, np.ones_like(last)], axis=-1)
 
 
@@ -295,9 +298,9 @@ def _target_features(past: np.ndarray, channels: Layout) -> list[np.ndarray]:
     return parts
 
 
-def harmonics_of(calendar_features: Sequence[CalendarFeature]) -> tuple[int, ...]:
+def calendar_harmonics(calendar_features: Sequence[CalendarFeature]) -> tuple[int, ...]:
     """How many sine pairs each has in products; none where there is no calendar."""
-    return tuple(HARMONICS[name] for name in calendar_features)
+    return tuple(CALENDAR_HARMONICS[name] for name in calendar_features)
 
 
 def calendar_products(
@@ -315,23 +318,23 @@ def calendar_products(
     products of the first ones, times the last `product_lags` rows of each target (as in `features`)
     and the newest row of the others.
     """
-    moment = windows.future[:, -horizon].astype(np.float64)
-    terms = calendar_terms(moment, harmonics)
+    calendar = windows.future[:, -horizon].astype(np.float64)
+    terms = calendar_terms(calendar, harmonics)
     waves = terms[: len(harmonics)]
     past = windows.past[:, -product_lags:, :].astype(np.float64)
     newest = past[:, -1, read_channels(channels, unread)]
     state = np.hstack([*_target_features(past, channels), newest])
-    pairs = [_times(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2)]
+    pairs = [_multiply_columns(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2)]
     turning = np.hstack([*waves, *pairs])
-    return np.hstack([*terms, _times(turning, state)])
+    return np.hstack([*terms, _multiply_columns(turning, state)])
 
 
-def calendar_terms(moment: np.ndarray, harmonics: tuple[int, ...]) -> list[np.ndarray]:
+def calendar_terms(calendar: np.ndarray, harmonics: tuple[int, ...]) -> list[np.ndarray]:
     """(B, ...) each: the harmonics of every calendar feature of `moment` (B, F), then their
     products by pairs.
     """
-    waves = [_harmonics(moment[:, 2 * i : 2 * i + 2], count) for i, count in enumerate(harmonics)]
-    return [*waves, *(_times(a, b) for a, b in itertools.combinations(waves, 2))]
+    waves = [_harmonics(calendar[:, 2 * i : 2 * i + 2], count) for i, count in enumerate(harmonics)]
+    return [*waves, *(_multiply_columns(a, b) for a, b in itertools.combinations(waves, 2))]
 
 
 def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
@@ -343,7 +346,7 @@ def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
     return np.stack([part for power in powers for part in (power.imag, power.real)], axis=1)
 
 
-def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _multiply_columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(B, A * C): every column of `a` (B, A) times every column of `b` (B, C)."""
     return (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
 
@@ -449,7 +452,7 @@ def fit_linear_map(train: Examples, channels: Layout, shape: Skip) -> Skip:
     """The mean of ridges with the lags, inputs and penalties of `shape`, on the train rows."""
     batches = iter(train())
     first = next(batches)
-    sums = sums_of(
+    sums = sum_products(
         design_of(shape, *batch, channels) for batch in itertools.chain([first], batches)
     )
     design = FeatureColumns(shape, channels, first[0].future.shape[2])
@@ -457,18 +460,18 @@ def fit_linear_map(train: Examples, channels: Layout, shape: Skip) -> Skip:
     coefficients = np.zeros((len(sums) - outputs, outputs))
     for part, weight in shape.mean_of or ((shape, 1.0),):
         columns = design.columns_of(part)
-        slopes = ridge(sums, columns, part.penalty, outputs)
+        slopes = solve_ridge(sums, columns, part.penalty, outputs)
         # `add.at`: the calendar of the first step stands in a ridge with products twice
         np.add.at(coefficients, [*columns, -1], weight * slopes)
     return replace(shape, coefficients=coefficients)
 
 
-def sums_of(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+def sum_products(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
     """`products_of` the known rows of all parts: inputs, outputs, which rows are known."""
-    return np.asarray(sum(products_of(x[known], y[known]) for x, y, known in parts))
+    return np.asarray(sum(products_matrix(x[known], y[known]) for x, y, known in parts))
 
 
-def products_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def products_matrix(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The sums over rows of all products of inputs, outputs and one, in this order: all that
     `ridge` has to know.
     """
@@ -476,7 +479,7 @@ def products_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(every.T @ every)
 
 
-def ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
+def solve_ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
     """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN
     without a solution.
     """
@@ -485,9 +488,9 @@ def ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -
         raise ModelFailure(
             f"A linear map found {count:.0f} complete train windows; at least 2 are needed."
         )
-    wanted = np.arange(last - outputs, last)
-    x_mean, y_mean = sums[-1, columns] / count, sums[-1, wanted] / count
-    gram, cross = sums[np.ix_(columns, columns)], sums[np.ix_(columns, wanted)]
+    targets = np.arange(last - outputs, last)
+    x_mean, y_mean = sums[-1, columns] / count, sums[-1, targets] / count
+    gram, cross = sums[np.ix_(columns, columns)], sums[np.ix_(columns, targets)]
     gram -= count * np.outer(x_mean, x_mean)
     cross -= count * np.outer(x_mean, y_mean)
     gram.flat[:: len(columns) + 1] += penalty
@@ -530,12 +533,12 @@ def interpolate_missing(last: np.ndarray, target: np.ndarray) -> np.ndarray:
     days to learn from.
     """
     values = np.concatenate([last[:, None], target], axis=1)
-    known, length = np.isfinite(values), values.shape[1]
-    if known.all():
+    is_known, length = np.isfinite(values), values.shape[1]
+    if is_known.all():
         return target
     steps = np.arange(length)[None, :, None]
-    before = np.maximum.accumulate(np.where(known, steps, 0), axis=1)
-    after = np.minimum.accumulate(np.where(known, steps, length)[:, ::-1], axis=1)[:, ::-1]
+    before = np.maximum.accumulate(np.where(is_known, steps, 0), axis=1)
+    after = np.minimum.accumulate(np.where(is_known, steps, length)[:, ::-1], axis=1)[:, ::-1]
     right = np.take_along_axis(values, np.minimum(after, length - 1), axis=1)
     left = np.take_along_axis(values, before, axis=1)
     share = (steps - before) / np.maximum(after - before, 1)

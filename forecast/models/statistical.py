@@ -55,7 +55,7 @@ class StatisticalSpec(TrainableSpec):
         """Arguments of the fit, given the dataset's season."""
         return {}
 
-    def options_again(self, season: int, first: Mapping[str, Any]) -> dict[str, Any]:
+    def refit_options(self, season: int, first: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of a second fit, on more rows; `first`: the numbers of the one before, whose
         form may stay.
         """
@@ -64,7 +64,7 @@ class StatisticalSpec(TrainableSpec):
     def modules(self) -> list[str]:
         return [*super().modules(), self.series_model.__module__]
 
-    def fit_again(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         return self.fit(problem, seed=seed, before=chosen.statistical)
 
     def fit(
@@ -77,34 +77,41 @@ class StatisticalSpec(TrainableSpec):
         multiply; scaled elsewhere, which the optimisers inside find easier (`ets_seasonal` on
         temperatures: 1.40 °C, else 1.46).
         """
-        season = problem.panel.task.season_length
-        result = {}
+        fits = {}
         for uid, blocks in problem.blocks.items():
-            start, stop = blocks.train
+            first_problem = problem.chosen_by
             if (
                 uid in before
-                and problem.chosen_by
-                and stop < problem.chosen_by.blocks[uid].train[1]
+                and first_problem
+                and blocks.train[1] < first_problem.blocks[uid].train[1]
             ):
-                result[uid] = before[uid]
-                continue
-            begins = np.datetime_as_string(problem.panel.by_id[uid].ds[start], unit="s")
-            train = filled(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
-            fits = []
-            for output, scaled in enumerate(train.T):
-                values = problem.scaling.unscaled(scaled, uid, output)
-                units = "own" if values.min() > 0 else "scaled"
-                chosen = values if units == "own" else scaled
-                first = before[uid][output] if uid in before else {}
-                # in others a form that multiplies may not be allowed
-                same = first.get("units") == units
-                options = self.options_again(season, first) if same else self.options(season)
-                numbers = series_model_numbers(self.fitted_to(chosen, season, options))
-                fits.append({**numbers, "begins": str(begins), "units": units})
-            result[uid] = fits
-        return Parameters(series=result)
+                fits[uid] = before[uid]
+            else:
+                fits[uid] = self._fit_outputs(problem, uid, before.get(uid, []))
+        return Parameters(series=fits)
 
-    def fitted_to(self, y: Array, season: int, options: Mapping[str, Any]) -> SeriesModel:
+    def _fit_outputs(
+        self, problem: Problem, uid: str, before: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The numbers of each output of one series; `before`: those of fewer rows, or none."""
+        season = problem.panel.task.season_length
+        start, stop = problem.blocks[uid].train
+        begins = _format_second(problem.panel.by_id[uid].ds[start])
+        train = filled(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
+        fits = []
+        for output, scaled in enumerate(train.T):
+            y, units = problem.scaling.unscaled(scaled, uid, output), "own"
+            if y.min() <= 0:
+                y, units = scaled, "scaled"
+            options = self.options(season)
+            # in other units a form that multiplies may not be allowed
+            if before and before[output]["units"] == units:
+                options = self.refit_options(season, before[output])
+            numbers = series_model_numbers(self.fit_series(y, season, options))
+            fits.append({**numbers, "begins": begins, "units": units})
+        return fits
+
+    def fit_series(self, y: Array, season: int, options: Mapping[str, Any]) -> SeriesModel:
         """Fit on all of `y` (T,); `ModelFailure` when the model cannot be fitted."""
         try:
             with warnings.catch_warnings():
@@ -119,14 +126,10 @@ class StatisticalSpec(TrainableSpec):
                 f"{self.family} cannot be fitted to {len(y)} rows with season {season}: {error}."
             ) from error
 
-    def restored(self, description: Mapping[str, Any]) -> SeriesModel:
-        """The fitted model that `describe` wrote down."""
-        values = {
-            key: _tupled(value)
-            for key, value in description.items()
-            if key not in ("name", "begins", "units")
-        }
-        return self.series_model(**values)
+    def restore_series(self, description: Mapping[str, Any]) -> SeriesModel:
+        """The fitted model of these numbers (`series_model_numbers`)."""
+        names = description.keys() - {"name", "begins", "units"}
+        return self.series_model(**{name: _as_tuples(description[name]) for name in names})
 
     def predict(
         self, model: FittedForecaster, given: Sequence[ForecastRequest]
@@ -134,21 +137,29 @@ class StatisticalSpec(TrainableSpec):
         """(n, H, O) in raw units of each series; `ModelFailure` where the recursion is not
         finite.
         """
-        return [self._run(model, series, rows) for series, rows in given]
+        return [self._predict_series(model, series, rows) for series, rows in given]
 
-    def _run(self, model: FittedForecaster, series: Series, rows: np.ndarray) -> np.ndarray:
+    def _predict_series(
+        self, model: FittedForecaster, series: Series, rows: np.ndarray
+    ) -> np.ndarray:
+        """(n, H, O) in raw units of one series at `rows`."""
         require_rows(model.task, series, rows)
-        numbers = model.statistical[series.unique_id]
-        first = _first_row(numbers, series)
-        z = model.scaling.scaled(series, model.task)
-        values = filled(z[None, first:, : model.channels.outputs])[0][0]
+        uid, scaling = series.unique_id, model.scaling
+        numbers = model.statistical[uid]
+        first = _recursion_start(numbers, series)
+        z = scaling.scaled(series, model.task)
+        history = filled(z[None, first:, : model.channels.outputs])[0][0]
         outputs = []
-        for o, own in enumerate(numbers):
-            # older saved models: all scaled
-            uid, unscaled = series.unique_id, own.get("units") == "own"
-            seen = model.scaling.unscaled(values[:, o], uid, o) if unscaled else values[:, o]
-            said = self.restored(own).forecasts(seen, rows - first, model.task.horizon)
-            outputs.append(model.scaling.rescaled(said, uid, o) if unscaled else said)
+        for output, fitted_numbers in enumerate(numbers):
+            y = history[:, output]
+            is_unscaled = fitted_numbers["units"] == "own"
+            if is_unscaled:
+                y = scaling.unscaled(y, uid, output)
+            series_model = self.restore_series(fitted_numbers)
+            forecast = series_model.forecasts(y, rows - first, model.task.horizon)
+            if is_unscaled:
+                forecast = scaling.rescaled(forecast, uid, output)
+            outputs.append(forecast)
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():
             raise ModelFailure(
@@ -157,30 +168,31 @@ class StatisticalSpec(TrainableSpec):
         return model.to_raw_units(forecasts, series, rows)
 
 
-def _first_row(numbers: list[dict[str, Any]], series: Series) -> int:
-    """Where the recursion began when it was fitted; 0 for models saved before that was kept.
+def _recursion_start(numbers: list[dict[str, Any]], series: Series) -> int:
+    """The row at which the recursion began when it was fitted.
 
     `InputError` for a history that begins later: its states would be others, and every forecast
     wrong in silence.
     """
-    begins = np.datetime64(numbers[0].get("begins", series.ds[0]), "ns")
-    if series.ds[0] > begins:
+    begins, first = np.datetime64(numbers[0]["begins"], "ns"), series.ds[0]
+    if first > begins:
         raise InputError(
-            f"Series {series.unique_id!r}: the history begins at {_second(series.ds[0])}; this"
-            f" model's recursion began at {_second(begins)} and needs every row since. Give the"
-            " whole history."
+            f"Series {series.unique_id!r}: the history begins at {_format_second(first)}; this"
+            f" model's recursion began at {_format_second(begins)} and needs every row since. Give"
+            " the whole history."
         )
     return int(np.searchsorted(series.ds, begins))
 
 
-def _second(moment: np.datetime64) -> str:
+def _format_second(moment: np.datetime64) -> str:
+    """ISO format, to the second."""
     return str(np.datetime_as_string(moment, unit="s"))
 
 
 def series_model_numbers(fitted: SeriesModel) -> dict[str, Any]:
-    """The fitted numbers as JSON: for the record, and for `StatisticalSpec.restored`."""
+    """The fitted numbers as JSON: for the record, and for `StatisticalSpec.restore_series`."""
     return {"name": type(fitted).__module__.rsplit(".", 1)[-1], **asdict(fitted)}  # type: ignore[call-overload]
 
 
-def _tupled(value: Any) -> Any:
-    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value

@@ -267,7 +267,7 @@ def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
 
     def planning(experiment: Experiment, *_: object, **__: object) -> None:
         found = candidates(experiment.models, season_length=7)
-        planned.append({one.model: one.spec.policy for one in found})
+        planned.append({one.model: one.spec.refit_policy for one in found})
         raise InputError("planned")
 
     monkeypatch.setattr("forecast.api.stages.tune_experiment", planning)

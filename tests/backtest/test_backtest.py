@@ -196,7 +196,7 @@ def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     y = problem.panel.by_id["a"].values[start : row + 1, 0]
     scaling = refit.forecaster.scaling
     z = (y - scaling.centre["a"][0]) / scaling.scale["a"][0]
-    again = spec().fitted_to(z, 1, spec().options(1))
+    again = spec().fit_series(z, 1, spec().options(1))
     fresh = again.forecasts(z, np.array([len(z) - 1]), problems.HORIZON)
     found = predicted(fits, problem.panel, {"a": np.array([row])})["a"][0, :, 0]
     np.testing.assert_allclose(found, scaling.unscaled(fresh[0], "a", 0), rtol=1e-9)

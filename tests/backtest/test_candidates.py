@@ -84,7 +84,7 @@ def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
     ],
 )
 def test_a_baseline_says_which_datasets_it_does_not_suit(options, season_length, why):
-    said = models.spec(options, where="test").unsuited(season_length)
+    said = models.spec(options, where="test").unsuited_reason(season_length)
     assert why in said and bool(why) == bool(said)
 
 
@@ -116,7 +116,7 @@ def test_what_the_file_says_of_refits_holds_for_every_entry_that_says_nothing_it
     }
     assert (found["once"].refit, found["often"].refit) == ("never", 30) and not found[
         "naive"
-    ].refitted
+    ].has_refits
 
 
 def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():

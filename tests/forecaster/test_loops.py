@@ -127,7 +127,7 @@ def test_simulation_reads_the_inputs_after_the_cutoff_and_the_forecast_carries_t
     changed = (simulate(model, panel, row, horizon=8)["north"] != before).any(axis=2)[0]
     assert changed.tolist() == [False] * 3 + [True] * 5
     z = model.scaling.scaled(series, model.task)
-    carried = model.skip.carry.path(z[None, 111 - model.task.lookback : 111, 2:], 8)[0]
+    carried = model.skip.carry.forecast_inputs(z[None, 111 - model.task.lookback : 111, 2:], 8)[0]
     for i, column in enumerate(model.task.past_exogenous, start=2):
         units = model.scaling.unscaled(carried[:, i - 2], "north", i)[None]
         series.values[111:119, i] = inverse(units, column, series.values[110:111, i])[0]

@@ -42,7 +42,7 @@ def hours(rows=900, *, turn=0.0, inputs=None, season=0.0):
 
 def errors_of(problem):
     largest = Skip("linear", H, 1, lags=10, harmonics=(2,), product_lags=10)
-    return largest, choice._errors(problem.folds(H), largest, problem.channels)[0]
+    return largest, choice._shape_errors(problem.folds(H), largest, problem.channels)[0]
 
 
 def test_no_fold_learns_from_an_origin_whose_lookback_or_horizon_touches_what_it_is_asked_for():
@@ -169,7 +169,7 @@ def test_in_the_mean_an_input_that_helps_is_read_and_one_that_does_not_has_less_
 
 
 def test_an_input_that_no_part_of_the_mean_reads_is_named_and_changes_nothing(monkeypatch):
-    for name in ("NEAR", "STEP"):
+    for name in ("WEIGHT_SCALE", "ERROR_STEP"):
         monkeypatch.setattr(choice, name, 1e-9)  # the best one alone
     problem = hours(inputs={"rain": 1.0, "dice": 0.0, "dust": 0.0})
     dice = [problem.channels.value[-1]]

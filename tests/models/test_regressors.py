@@ -154,10 +154,11 @@ def test_a_wrong_name_is_answered_with_the_nearest():
 
 
 def test_the_spec_of_a_fitted_regressor_is_read_without_scikit_learn():
-    code = "import sys; from forecast.models import spec; from forecast.models.base import SAVED; "
+    code = "import sys; from forecast.models import spec; "
+    code += "from forecast.models.base import OF_SAVED_MODEL; "
     code += (
         "found = spec({'family': 'sklearn', 'options': {'max_iter': 20}}, where='x',"
-        " context=SAVED); "
+        " context=OF_SAVED_MODEL); "
     )
     code += "print(found.options, 'sklearn' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

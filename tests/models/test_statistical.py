@@ -44,7 +44,7 @@ def seasonal_series(*, positive: bool, season: int = 8, rows: int = 200) -> np.n
 
 
 def fitted_to(name, y, *, season=1, options=None):
-    return find({"family": name}, where=name).fitted_to(y, season, options or {})
+    return find({"family": name}, where=name).fit_series(y, season, options or {})
 
 
 def fit_and_forecast(name, y, *, train_end, origins, horizon, season=1, options=None):
@@ -202,7 +202,7 @@ def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
 def test_a_fitted_model_survives_json(name: str) -> None:
     y = seasonal_series(positive=False)
     fitted = fitted_to(name, y[:TRAIN], season=8)
-    again = find({"family": name}, where=name).restored(
+    again = find({"family": name}, where=name).restore_series(
         json.loads(json.dumps(statistical.series_model_numbers(fitted)))
     )
     assert again.forecasts(y, ORIGINS, 4).tobytes() == fitted.forecasts(y, ORIGINS, 4).tobytes()

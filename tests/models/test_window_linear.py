@@ -127,7 +127,7 @@ def test_dlinear_sees_a_moving_average_and_what_it_leaves() -> None:
 def test_a_climatology_without_a_season_is_left_out() -> None:
     assert "needs a season" in spec(
         {"family": "window_linear", "form": "climatology"}, where="test"
-    ).unsuited(1)
+    ).unsuited_reason(1)
 
 
 @pytest.mark.parametrize("form", ["nlinear", "dlinear", "climatology"])

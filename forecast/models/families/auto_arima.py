@@ -204,7 +204,7 @@ class Spec(StatisticalSpec):
         description="rows it is fitted on; choosing an order on ten thousand takes ten minutes",
     )
 
-    def unsuited(self, season_length: int) -> str:
+    def unsuited_reason(self, season_length: int) -> str:
         if self.fourier and season_length < 3:
             return (
                 f"Fourier terms need a season of at least 3 steps; this dataset has {season_length}"

@@ -87,7 +87,7 @@ class Spec(StatisticalSpec):
 
     seasonal: Literal["chosen", "kept"] = "chosen"
 
-    def unsuited(self, season_length: int) -> str:
+    def unsuited_reason(self, season_length: int) -> str:
         return (
             "there is no season to keep" if self.seasonal == "kept" and season_length == 1 else ""
         )
@@ -95,7 +95,7 @@ class Spec(StatisticalSpec):
     def options(self, season_length: int) -> dict[str, Any]:
         return {"model": "ZZA" if self.seasonal == "kept" else "ZZZ"}
 
-    def options_again(self, season_length: int, first: Mapping[str, Any]) -> dict[str, Any]:
+    def refit_options(self, season_length: int, first: Mapping[str, Any]) -> dict[str, Any]:
         """The form stays: to choose it takes fifteen fits."""
         form = first["components"]
         return {"model": form[:3], "damped": form[3] != "N"}

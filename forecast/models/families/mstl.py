@@ -98,5 +98,5 @@ class Spec(StatisticalSpec):
     equation = "y[t+h] = ETS(y - s)[t+h] + s[t + h - m ceil(h/m)], s: seasonal part by STL"
     source = "Cleveland, Cleveland, McRae & Terpenning 1990; Bandara, Hyndman & Bergmeir 2021"
 
-    def unsuited(self, season_length: int) -> str:
+    def unsuited_reason(self, season_length: int) -> str:
         return "a decomposition needs a season" if season_length == 1 else ""

@@ -14,7 +14,7 @@ class Spec(BaselineSpec):
     equation = "y[t+h] = y[t + h - m ceil(h/m)]"
     source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
 
-    def unsuited(self, season_length: int) -> str:
+    def unsuited_reason(self, season_length: int) -> str:
         return "without a season it is naive" if season_length == 1 else ""
 
     def forecast(

@@ -29,7 +29,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from forecast.data.windows import Layout, Windows
 from forecast.models import search
-from forecast.models.base import SAVED, RegressorSpec
+from forecast.models.base import OF_SAVED_MODEL, RegressorSpec
 from forecast.models.problem import FittedForecaster, Parameters, Problem
 from forecast.models.skip import SkipKind
 from forecast.system.errors import InputError, ModelFailure, closest, quote_names
@@ -256,7 +256,7 @@ class Spec(RegressorSpec):
 
     @model_validator(mode="after")
     def _options_are_known(self, info: ValidationInfo) -> Spec:
-        asked = {} if info.context == SAVED else self.options
+        asked = {} if info.context == OF_SAVED_MODEL else self.options
         # scikit-learn takes a second
         names = inspect.signature(self._class()).parameters if asked else {}
         if unknown := [name for name in asked if name not in names]:
@@ -303,7 +303,7 @@ class Spec(RegressorSpec):
             ),
         )
 
-    def fit_again(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         def as_many(model: Any, x: np.ndarray, y: np.ndarray, output: int) -> dict[str, np.ndarray]:
             count = len(chosen.weights[f"{output}/roots"])
             return first_trees(

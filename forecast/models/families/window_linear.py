@@ -23,15 +23,21 @@ from pydantic import Field
 
 from forecast.data.windows import Layout, Windows, filled
 from forecast.models.base import RegressorSpec
-from forecast.models.choice import Parts, fold_cases, fold_errors, mean_weights, steadiest_setting
+from forecast.models.choice import (
+    FoldParts,
+    fold_cases,
+    fold_errors,
+    mean_weights,
+    steadiest_setting,
+)
 from forecast.models.problem import FittedForecaster, Parameters, Problem
 from forecast.models.skip import (
     PENALTIES,
+    calendar_harmonics,
     calendar_terms,
-    harmonics_of,
     interpolate_missing,
-    ridge,
-    sums_of,
+    solve_ridge,
+    sum_products,
 )
 from forecast.system.errors import ModelFailure
 
@@ -44,7 +50,7 @@ class Spec(RegressorSpec):
     form: Literal["nlinear", "dlinear", "climatology"] = "nlinear"
     average: int = Field(25, ge=2, description="rows of dlinear's moving average")
 
-    def unsuited(self, season_length: int) -> str:
+    def unsuited_reason(self, season_length: int) -> str:
         return (
             "a climatology needs a season"
             if self.form == "climatology" and season_length == 1
@@ -58,7 +64,7 @@ class Spec(RegressorSpec):
         """
         return self._fitted(problem, lambda arrays, output: self._chosen(problem, arrays, output))
 
-    def fit_again(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+    def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         return self._fitted(problem, lambda _, output: chosen.weights[f"{output}/mean_of"])
 
     def _fitted(
@@ -67,16 +73,18 @@ class Spec(RegressorSpec):
         arrays: dict[str, np.ndarray] = {}
         task, train = problem.panel.task, problem.examples("train", problem.panel.task.horizon)
         if self.form == "climatology":
-            arrays["harmonics"] = np.array(harmonics_of(task.calendar_features), dtype=np.int64)
+            arrays["harmonics"] = np.array(
+                calendar_harmonics(task.calendar_features), dtype=np.int64
+            )
             for output in range(problem.panel.outputs):
                 arrays[f"{output}/climatology"] = _climatology(problem, output, arrays["harmonics"])
         for output in range(problem.panel.outputs):
             mean_of = settings(arrays, output)
-            sums = sums_of(self._parts(arrays, output, *pair)[:3] for pair in train())
+            sums = sum_products(self._parts(arrays, output, *pair)[:3] for pair in train())
             arrays[f"{output}/map"] = np.zeros((len(sums) - task.horizon, task.horizon))
             for weight, lags, penalty in mean_of:
                 columns = self._columns(task.lookback, int(lags))
-                slopes = ridge(sums, columns, penalty, task.horizon)
+                slopes = solve_ridge(sums, columns, penalty, task.horizon)
                 arrays[f"{output}/map"][[*columns, -1]] += weight * slopes
             arrays[f"{output}/mean_of"] = mean_of
         return Parameters(arrays)
@@ -110,7 +118,7 @@ class Spec(RegressorSpec):
 
     def _parts(
         self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray
-    ) -> Parts:
+    ) -> FoldParts:
         """Of the whole lookback; targets less their base (B, H), to learn from with missing steps
         on a line.
         """
