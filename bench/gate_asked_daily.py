@@ -63,7 +63,7 @@ def promoted(
     for look in range(looks):
         n = first + look * per_look
         evidence = PairEvidence(difference[:n], zero[:n], pair_number=1, n_first=first)
-        if sequential_test(evidence, steps, alpha=pair_alpha(ALPHA, 1)).better:
+        if sequential_test(evidence, steps, alpha=pair_alpha(ALPHA, 1)).is_better:
             return look
     return -1
 

@@ -37,7 +37,7 @@ from forecast.system.stage import duration
 
 if TYPE_CHECKING:
     from forecast.operations.challenger import RetrainingJob
-    from forecast.operations.decision import Decision
+    from forecast.operations.records import Decision
     from forecast.operations.status import DatasetStatus
 
 REASON = typer.Option("", "--reason", help="Why; kept in the history.")
@@ -277,7 +277,7 @@ def retrain(
     _print_decision(decision, project, took=time.monotonic() - started)
     if not dry_run:
         event = "promotion" if decision.promotes else "success"
-        _notify(job, event, asdict(decision))
+        _notify(job, event, decision.to_json())
     if decision.word == "kept":
         raise GateRefused(f"{dataset}: the champion stays: {decision.reason}.")
 
@@ -358,8 +358,8 @@ def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
                 "job": name,
                 "command": " ".join(job.run),
                 "next": f"{moment.astimezone(job.zone):%a %Y-%m-%d %H:%M %Z}",
-                "last_started": last.get("started"),
-                "last_code": last.get("code"),
+                "last_started": last.started if last else None,
+                "last_code": last.code if last else None,
             }
         )
     print_rows(rows, output_format)

@@ -1,11 +1,9 @@
 """The local champion store: what `forecast predict` reads, without MLflow and without TensorFlow.
 
-    .forecast/champions/<dataset>/aliases.json          {"champion": 3, "previous": 2, "challenger":
-    4} .forecast/champions/<dataset>/history.jsonl         what became of the versions: {"at",
-    "event", "version", ...} .forecast/champions/<dataset>/<version>/            the ensemble, every
-    file with its digest, and in
-                                                        champion.json what is known about it
-                                                        (`Meta`)
+    .forecast/champions/<dataset>/
+        aliases.json     {"champion": 3, "previous": 2, "challenger": 4}
+        history.jsonl    what became of the versions, a `HistoryEvent` per line
+        <version>/       the ensemble, every file with its digest; in champion.json its card
 
 The MLflow registry is the record; this store is a copy that survives without it. A version's folder
 appears whole and never changes; `aliases.json` is the only thing that moves, in one rename.
@@ -17,58 +15,25 @@ import contextlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
+from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     # with it comes pandas, which `status` does without
     from forecast.forecaster.ensemble import Ensemble
 
-SCHEMA = 1
+SCHEMA = 2
+"""Number of the format of champion.json; a file of any other number is refused."""
 CARD_FILE = "champion.json"
 KEPT_VERSIONS = 3
 """Newest versions that stay on disk besides those an alias names."""
-
-
-@dataclass(frozen=True)
-class ChampionCard:
-    """What is known about one version. Times are UTC in ISO 8601.
-
-    training_cutoff: the last row that choices and weights saw, not what `refit` added;
-    last_target_used: the last actual of fit, tuning or calibration; metrics: the test scores of the
-    ensemble as in the leaderboard; expected: per series the test MAE by step (H,), and `naive` that
-    of the last value: what live errors are set against; refit_of: the version whose recipe was
-    fitted again on all data, unscored.
-    """
-
-    dataset: str
-    candidate: str
-    model: str
-    training_cutoff: str
-    last_target_used: str
-    as_of: str
-    data_sha256: str
-    config_hash: str
-    git_revision: str
-    created_at: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    expected: Mapping[str, list[float | None]] = field(default_factory=dict)
-    naive: Mapping[str, list[float | None]] = field(default_factory=dict)
-    refit_of: int | None = None
-
-    def registry_tags(self) -> dict[str, str]:
-        """For the registry: everything that is one value."""
-        plain = {k: v for k, v in asdict(self).items() if not isinstance(v, dict) and v is not None}
-        scores = {f"test_{name}": f"{value:.6g}" for name, value in self.metrics.items()}
-        return {name: str(value) for name, value in {**plain, **scores}.items()}
 
 
 @dataclass(frozen=True)
@@ -81,51 +46,45 @@ class Champion:
     notice: str = ""
 
 
-@dataclass(frozen=True)
-class LiveAccuracy:
-    """One version's live accuracy over the actuals known so far.
-
-    error: mean over series of the MAE over that of the test block at the same steps (1: as on
-    test). skill: against the last value. coverage: level in percent → share of actuals inside.
-    """
-
-    version: int
-    issues: int
-    scored: int
-    error: float | None
-    skill: float | None
-    coverage: Mapping[str, float] = field(default_factory=dict)
-
-
 def load(root: Path, dataset: str) -> Champion:
     """The champion; when its files are damaged, the previous one with a notice.
 
     `InputError` when the dataset has none, or when every copy is of another schema; `DataError`
     when none is intact.
     """
-    named = read_aliases(root, dataset)
-    if "champion" not in named:
+    aliases = read_aliases(root, dataset)
+    if "champion" not in aliases:
         raise InputError(
             f"Dataset {dataset!r} has no champion: `forecast run`, then `forecast promote"
             f" {dataset}`."
         )
     try:
-        return load_version(root, dataset, named["champion"])
+        return load_version(root, dataset, aliases["champion"])
     except ForecastError as error:
-        previous = named.get("previous")
-        if previous is None or previous == named["champion"]:
-            raise type(error)(f"{error} There is no previous version. {_repair(dataset)}") from None
-        try:
-            found = load_version(root, dataset, previous)
-        except ForecastError as second:
-            raise type(error)(
-                f"{error} The previous version fails as well: {second} {_repair(dataset)}"
-            ) from None
-        notice = (
-            f"Version {named['champion']} cannot be used: {error} Forecasting with version"
-            f" {previous} instead."
-        )
-        return Champion(found.version, found.ensemble, found.card, f"{notice} {_repair(dataset)}")
+        return _load_previous(root, dataset, aliases, error)
+
+
+def _load_previous(
+    root: Path, dataset: str, aliases: Mapping[str, int], error: ForecastError
+) -> Champion:
+    """The version before the champion, which cannot be loaded because of `error`."""
+    repair = (
+        f"`forecast doctor --repair` takes it from the registry; `forecast promote {dataset}` makes"
+        " a new one."
+    )
+    version = aliases.get("previous")
+    if version is None or version == aliases["champion"]:
+        raise type(error)(f"{error} There is no previous version. {repair}") from None
+    try:
+        previous = load_version(root, dataset, version)
+    except ForecastError as second:
+        message = f"{error} The previous version fails as well: {second} {repair}"
+        raise type(error)(message) from None
+    notice = (
+        f"Version {aliases['champion']} cannot be used: {error} Forecasting with version {version}"
+        f" instead. {repair}"
+    )
+    return Champion(version, previous.ensemble, previous.card, notice)
 
 
 def load_version(root: Path, dataset: str, version: int) -> Champion:
@@ -133,10 +92,10 @@ def load_version(root: Path, dataset: str, version: int) -> Champion:
     from forecast.forecaster.ensemble import MANIFEST, Ensemble
 
     folder = version_folder(root, dataset, version)
-    content = _described(folder)
+    content = _read_description(folder)
     ensemble = Ensemble.load(folder)
     _require_same(folder / MANIFEST, content["model_sha256"])
-    return Champion(version, ensemble, files.remade(ChampionCard, content["meta"]))
+    return Champion(version, ensemble, ChampionCard.model_validate(content["card"]))
 
 
 def verify_version(root: Path, dataset: str, version: int) -> None:
@@ -144,22 +103,27 @@ def verify_version(root: Path, dataset: str, version: int) -> None:
     milliseconds.
     """
     folder = version_folder(root, dataset, version)
-    _require_same(folder / "ensemble.json", _described(folder)["model_sha256"])
+    _require_same(folder / "ensemble.json", _read_description(folder)["model_sha256"])
     for name, wanted in files.read_json(folder / "ensemble.json")["files"].items():
         _require_same(folder / name, wanted)
 
 
 def read_card(root: Path, dataset: str, version: int) -> ChampionCard:
     """What is known about a stored version, without loading its model."""
-    return files.remade(ChampionCard, _described(version_folder(root, dataset, version))["meta"])
+    return read_folder_card(version_folder(root, dataset, version))
 
 
-def find_card(root: Path, dataset: str, version: object) -> ChampionCard | None:
-    """The same; None for a version that is not here: one that was pruned, which the registry still
-    has.
-    """
+def read_folder_card(folder: Path) -> ChampionCard:
+    """The card of a version in `folder`: one of the store, or a downloaded one."""
+    return ChampionCard.model_validate(_read_description(folder)["card"])
+
+
+def find_card(root: Path, dataset: str, version: int | None) -> ChampionCard | None:
+    """What is known about a version; None for one that is not stored here, such as a pruned one."""
+    if version is None:
+        return None
     try:
-        return read_card(root, dataset, version) if isinstance(version, int) else None
+        return read_card(root, dataset, version)
     except ForecastError:
         return None
 
@@ -179,7 +143,7 @@ def write_version(folder: Path, ensemble: Ensemble, card: ChampionCard) -> None:
     ensemble.save(folder)
     content = {
         "schema": SCHEMA,
-        "meta": asdict(card),
+        "card": card.to_json(),
         "model_sha256": files.sha256(folder / MANIFEST),
     }
     files.write_json(folder / CARD_FILE, {**content, "digest": files.sha256_of(content)})
@@ -226,7 +190,7 @@ def version_folder(root: Path, dataset: str, version: int | None = None) -> Path
     return folder if version is None else folder / str(version)
 
 
-def _described(folder: Path) -> dict[str, Any]:
+def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / CARD_FILE
     content = files.read_saved(path, SCHEMA)
     digest = content.pop("digest", None)
@@ -240,66 +204,52 @@ def _require_same(path: Path, sha256: str) -> None:
         raise DataError(f"{path}: missing, or not the file that was saved (its sha256 differs).")
 
 
-def _repair(dataset: str) -> str:
-    return (
-        f"`forecast doctor --repair` takes it from the registry; `forecast promote {dataset}` makes"
-        " a new one."
-    )
-
-
 HISTORY = "history.jsonl"
 MAX_EVENTS = 1000
-"""Events kept: three years of daily ones."""
+"""Events that stay: three years of daily ones."""
 
 
-def record_event(root: Path, dataset: str, event: Mapping[str, Any], *, now: pd.Timestamp) -> None:
+def record_event(root: Path, dataset: str, event: HistoryEvent) -> None:
     """Append one event; the file is replaced whole, so a kill leaves the old one or the new one."""
-    lines = [*read_events(root, dataset), {"at": now.floor("s").isoformat(), **event}][-MAX_EVENTS:]
-    text = "".join(json.dumps(line, sort_keys=True, default=str) + "\n" for line in lines)
-    files.write_text(version_folder(root, dataset) / HISTORY, text)
+    events = [*read_events(root, dataset), event][-MAX_EVENTS:]
+    lines = [json.dumps(event.to_json(), sort_keys=True) + "\n" for event in events]
+    files.write_text(version_folder(root, dataset) / HISTORY, "".join(lines))
 
 
-def read_events(root: Path, dataset: str) -> list[dict[str, Any]]:
+def read_events(root: Path, dataset: str) -> list[HistoryEvent]:
     """All events, oldest first; a line that cannot be read is left out."""
     path = version_folder(root, dataset) / HISTORY
     if not path.exists():
         return []
-    found = []
+    events = []
     for line in path.read_text(encoding="utf-8").splitlines():
         with contextlib.suppress(ValueError):
-            found.append(json.loads(line))
-    return found
+            events.append(HistoryEvent.model_validate_json(line))
+    return events
 
 
 def history_rows(root: Path, dataset: str, kind: str) -> list[dict[str, Any]]:
-    """The events as rows of equal columns, with what is known about the version of each. kind: of
-    the calendar.
+    """The events as rows of a table, with what is known about the version of each.
+
+    `kind` is that of the dataset's calendar.
     """
     rows = []
     for event in read_events(root, dataset):
-        meta = find_card(root, dataset, event.get("version"))
-        skill = meta.metrics.get("skill") if meta else None
-        rows.append(
-            {
-                "at": event.get("at", ""),
-                "event": event.get("event", ""),
-                "version": event.get("version"),
-                "from": event.get("from"),
-                "model": meta.candidate if meta else "",
-                "training_cutoff": format_time(kind, meta.training_cutoff, 10) if meta else "",
-                "test_skill": round(skill, 4) if skill is not None else None,
-                "reason": event.get("reason", ""),
-            }
-        )
+        row: dict[str, Any] = {
+            "at": event.at,
+            "event": event.event,
+            "version": event.version,
+            "from": event.replaced,
+            "model": "",
+            "training_cutoff": "",
+            "test_skill": None,
+            "reason": event.reason,
+        }
+        card = find_card(root, dataset, event.version)
+        if card is not None:
+            row["model"] = card.candidate
+            row["training_cutoff"] = format_time(kind, card.training_cutoff, 10)
+            if "skill" in card.metrics:
+                row["test_skill"] = round(card.metrics["skill"], 4)
+        rows.append(row)
     return rows
-
-
-def read_live_accuracy(root: Path, dataset: str) -> tuple[str, list[LiveAccuracy]]:
-    """The scores as last written, and the `as_of` of their data; empty when there are none."""
-    content = files.noted(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"))
-    try:
-        return str(content["as_of"]), [
-            files.remade(LiveAccuracy, entry) for entry in content["live"]
-        ]
-    except (TypeError, KeyError):
-        return "", []

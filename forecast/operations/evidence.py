@@ -27,11 +27,12 @@ from forecast.config.operation import Retraining
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import FutureStep, Task, TaskColumn
 from forecast.data.panel import Panel, Series, from_frame, series_name
+from forecast.data.records import Record
 from forecast.data.splits import Borders, cut, origins_of
 from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.intervals import RAW, SCALES
-from forecast.operations.champion import ChampionCard
 from forecast.operations.gate import PairEvidence
+from forecast.operations.records import ChampionCard, Shift
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError
 
@@ -200,88 +201,102 @@ def has_same_task(champion: Ensemble, task: Task) -> bool:
     return all(getattr(champion.task, name) == getattr(task, name) for name in same)
 
 
+class LedgerEntry(Record):
+    """The losses of one pair at one origin, as counted once."""
+
+    origin: str
+    """The cutoff of the forecasts, ISO 8601."""
+    version: int
+    """The champion."""
+    recipe: str
+    """Digest of the configuration that the challenger follows."""
+    champion: float
+    challenger: float
+    at: str
+    """When it was counted."""
+
+
+class LedgerFile(Record):
+    """What ledger.json holds."""
+
+    rows: tuple[LedgerEntry, ...] = ()
+
+
 class Ledger:
     """Every origin that a gate has counted, once: `.forecast/retrain/<dataset>/ledger.json`.
 
-    A row is (origin, champion version, recipe, losses of both, when). Which model stood against
-    which at an origin was settled before its targets were known, so the differences are evidence
-    however often they are looked at.
+    Which model stood against which at an origin was settled before its targets were known, so the
+    differences are evidence however often they are looked at. `ForecastError` for a file that
+    cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: list[dict[str, Any]] = []
+        self.entries: list[LedgerEntry] = []
         if path.exists():
             try:
-                self.entries = files.read_json(path)["rows"]
-            except (ValueError, KeyError, TypeError):
+                self.entries = list(LedgerFile.read(path).rows)
+            except DataError:
                 raise ForecastError(
                     f"{path}: cannot be read. Delete it: evidence is then gathered anew."
                 ) from None
 
     def add(self, losses: pd.DataFrame, *, version: int, recipe: str, at: pd.Timestamp) -> None:
-        """Count the origins of `losses` that are newer than any this pair has counted."""
-        own = self._entries_of(version, recipe)
-        last = max((pd.Timestamp(row["origin"]) for row in own), default=pd.Timestamp.min)
-        pair = {"version": version, "recipe": recipe, "at": at.isoformat()}
-        finite = losses[np.isfinite(losses[["champion", "challenger"]]).all(axis=1)]
-        for origin, row in finite[finite.index > last].iterrows():
-            both = {"champion": float(row["champion"]), "challenger": float(row["challenger"])}
-            self.entries.append({"origin": pd.Timestamp(str(origin)).isoformat(), **both, **pair})
+        """Count the origins of `losses` that are newer than any this pair has counted.
+
+        `losses` has columns champion and challenger and is indexed by origin.
+        """
+        counted = [pd.Timestamp(entry.origin) for entry in self._entries_of(version, recipe)]
+        newest = max(counted, default=pd.Timestamp.min)
+        is_finite = np.isfinite(losses[["champion", "challenger"]]).all(axis=1)
+        for origin, row in losses[is_finite & (losses.index > newest)].iterrows():
+            entry = LedgerEntry(
+                origin=pd.Timestamp(str(origin)).isoformat(),
+                version=version,
+                recipe=recipe,
+                champion=float(row["champion"]),
+                challenger=float(row["challenger"]),
+                at=at.isoformat(),
+            )
+            self.entries.append(entry)
 
     def evidence(self, *, version: int, recipe: str) -> PairEvidence | None:
         """What one pair has gathered, None when nothing.
 
-        `test` counts the pairs begun in the year before it began, itself included; two models that
-        lost the same at every origin were never told apart, so they are no test.
+        The pair's number counts the pairs begun in the year before it began, itself included; two
+        models that lost the same at every origin were never told apart, so they are no test.
         """
-        own = self._entries_of(version, recipe)
-        if not own:
+        entries = self._entries_of(version, recipe)
+        if not entries:
             return None
+        first_look = entries[0].at
+        return PairEvidence(
+            champion=np.array([entry.champion for entry in entries]),
+            challenger=np.array([entry.challenger for entry in entries]),
+            pair_number=self._pairs_begun_before(version, recipe, pd.Timestamp(first_look)) + 1,
+            n_first=sum(entry.at == first_look for entry in entries),
+        )
+
+    def _pairs_begun_before(self, version: int, recipe: str, moment: pd.Timestamp) -> int:
+        """How many other pairs, of different models, began in the year up to `moment`."""
         begun: dict[tuple[int, str], pd.Timestamp] = {}
-        for row in self.entries:
-            if row["champion"] != row["challenger"]:
-                begun.setdefault((row["version"], row["recipe"]), pd.Timestamp(row["at"]))
-        mine = pd.Timestamp(own[0]["at"])
-        test = (
-            sum(
-                1
-                for pair, at in begun.items()
-                if mine - YEAR < at <= mine and pair != (version, recipe)
-            )
-            + 1
-        )
-        first = sum(1 for row in own if row["at"] == own[0]["at"])
-        champion, challenger = (
-            np.array([row[name] for row in own]) for name in ("champion", "challenger")
-        )
-        return PairEvidence(champion, challenger, pair_number=test, n_first=first)
+        for entry in self.entries:
+            if entry.champion != entry.challenger:
+                begun.setdefault((entry.version, entry.recipe), pd.Timestamp(entry.at))
+        begun.pop((version, recipe), None)
+        return sum(moment - YEAR < at <= moment for at in begun.values())
 
     def save(self) -> None:
-        files.write_json(self.path, {"rows": self.entries})
+        """Write the file whole."""
+        LedgerFile(rows=tuple(self.entries)).write(self.path)
 
-    def _entries_of(self, version: int, recipe: str) -> list[dict[str, Any]]:
-        return [
-            row for row in self.entries if row["version"] == version and row["recipe"] == recipe
-        ]
+    def _entries_of(self, version: int, recipe: str) -> list[LedgerEntry]:
+        return [e for e in self.entries if e.version == version and e.recipe == recipe]
 
 
 BINS = 10
 MIN_VALUES = 20
 """Independent values below which a distribution is not compared."""
-
-
-@dataclass(frozen=True)
-class Shift:
-    """One column of one series, or the champion's error: what was measured and whether it counts as
-    drift.
-    """
-
-    what: str
-    psi: float | None = None
-    ks_p: float | None = None
-    live_error: float | None = None
-    drifted: bool = False
 
 
 def psi(reference: ArrayLike, current: ArrayLike, *, bins: int = BINS) -> float:
@@ -321,14 +336,8 @@ def measure_shifts(
             if min(len(old), len(new)) >= MIN_VALUES:
                 size, p = psi(old, new), float(stats.ks_2samp(old, new).pvalue)
                 drifted = size >= rules.psi and p < rules.ks_p
-                found.append(
-                    Shift(
-                        f"{series.unique_id}: {column.frame_name}",
-                        psi=size,
-                        ks_p=p,
-                        drifted=drifted,
-                    )
-                )
+                what = f"{series.unique_id}: {column.frame_name}"
+                found.append(Shift(what=what, psi=size, ks_p=p, drifted=drifted))
     return found
 
 
@@ -357,9 +366,8 @@ def measure_live_error(
     if not ratios:
         return None
     ratio = float(np.mean(ratios))
-    return Shift(
-        "live error of the champion", live_error=ratio, drifted=not ratio < rules.live_error
-    )
+    is_high = not ratio < rules.live_error
+    return Shift(what="live error of the champion", live_error=ratio, drifted=is_high)
 
 
 def _error_ratios(
@@ -413,17 +421,20 @@ def _seasonal_changes(
 
 @dataclass(frozen=True)
 class DueDecision:
-    """`reasons`: why a challenger is made, empty when it is not; `ageing`: why an equivalent one
-    may take over.
-    """
+    """Whether a challenger is made, and whether an equivalent one may take over."""
 
     reasons: tuple[str, ...]
+    """Why a challenger is made; empty when it is not."""
     ageing: str
-    numbers: dict[str, Any]
+    """Why an equivalent challenger may take over: the champion is stale or drifting."""
+    new_steps: int
+    """Time steps since the last gate."""
+    age_days: float | None = None
+    """Of the champion; None while there is none."""
 
 
 def judge_due(
-    meta: ChampionCard | None,
+    card: ChampionCard | None,
     shifts: list[Shift],
     dataset: Dataset,
     rules: Retraining,
@@ -432,27 +443,27 @@ def judge_due(
     now: pd.Timestamp,
     new_steps: int,
 ) -> DueDecision:
-    """Age by the data, which reach to `as_of`, or by the clock where rows have no dates; drift;
-    steps since a gate.
+    """Judge by age, drift and new rows whether a challenger is due.
+
+    Age is that of the data, which reach to `as_of`, or by the clock where rows have no dates.
     """
-    if meta is None:
-        return DueDecision(("there is no champion",), "", {"new_steps": new_steps})
-    # Not below 0: `meta` counts to the end of its last day, the data to the begin of their last
+    if card is None:
+        return DueDecision(("there is no champion",), "", new_steps)
+    began, today = card.as_of, as_of
+    if dataset.calendar.kind == "index":
+        began, today = card.created_at, now
+    # Not below 0: `card` counts to the end of its last day, the data to the begin of their last
     # step.
-    began, known = (
-        (meta.created_at, now) if dataset.calendar.kind == "index" else (meta.as_of, as_of)
-    )
-    age = max(0.0, (known - pd.Timestamp(began)) / pd.Timedelta(1, "D"))
+    age_days = max(0.0, (today - pd.Timestamp(began)) / pd.Timedelta(1, "D"))
     ageing = []
-    if age >= rules.max_age_days:
-        ageing.append(f"stale ({age:.0f} days old, {rules.max_age_days:g} allowed)")
+    if age_days >= rules.max_age_days:
+        ageing.append(f"stale ({age_days:.0f} days old, {rules.max_age_days:g} allowed)")
     drifted = [shift.what for shift in shifts if shift.drifted]
     if drifted:
-        ageing.append(f"drifting ({', '.join(drifted[:3])}{', ...' if len(drifted) > 3 else ''})")
+        more = ", ..." if len(drifted) > 3 else ""
+        ageing.append(f"drifting ({', '.join(drifted[:3])}{more})")
     reasons = list(ageing) if new_steps > 0 else []
-    wanted = rules.new_steps or dataset.horizon
-    if new_steps >= wanted:
-        reasons.append(f"{new_steps} new steps ({wanted} wanted)")
-    return DueDecision(
-        tuple(reasons), " and ".join(ageing), {"age_days": round(age, 3), "new_steps": new_steps}
-    )
+    wanted_steps = rules.new_steps or dataset.horizon
+    if new_steps >= wanted_steps:
+        reasons.append(f"{new_steps} new steps ({wanted_steps} wanted)")
+    return DueDecision(tuple(reasons), " and ".join(ageing), new_steps, round(age_days, 3))

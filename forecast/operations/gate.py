@@ -11,8 +11,7 @@ docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the simul
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,59 +20,55 @@ from scipy import special
 from forecast.comparison.longrun import Spacing, dependence, mean_error
 from forecast.comparison.paired_tests import MARGIN, MINIMUM, equivalence, relative
 from forecast.comparison.sentences import percent
+from forecast.operations.records import Equivalence, GateNumbers, Outcome, SequentialTest
 from forecast.system import files
 
-Array = NDArray[np.float64]
-Outcome = Literal["better", "equivalent", "first", "kept"]
+Losses = NDArray[np.float64]
+"""One mean scaled absolute error per origin, in the order of time."""
 
 
 @dataclass(frozen=True)
 class GateRules:
-    """alpha: chance of any "better" without a reason, over all looks; margin: of "equivalent",
-    relative loss.
-    """
+    """What a gate asks of a challenger."""
 
     alpha: float = 0.05
+    """Chance of any "better" without a reason, over all looks."""
     margin: float = MARGIN
+    """Relative loss up to which a challenger is equivalent."""
     min_fresh: int = 60
+    """The fewest fresh origins that a gate decides on."""
 
 
 @dataclass(frozen=True)
 class FreshLosses:
-    """Mean loss over horizon and series at each fresh origin (n,), time order: the champion's
-    recipe, the challenger, repeating the last value. `champion` is None while there is none.
-    """
+    """Mean loss over horizon and series at each fresh origin (n,), in the order of time."""
 
-    challenger: Array
-    naive: Array
-    champion: Array | None = None
+    challenger: Losses
+    naive: Losses
+    """Of repeating the last value."""
+    champion: Losses | None = None
+    """Of the champion or its recipe; None while there is no champion."""
 
 
 @dataclass(frozen=True)
 class PairEvidence:
-    """Losses of one (champion, recipe) pair over every origin counted so far (m,), each once, the
-    fresh ones included.
+    """Losses of one pair of champion and recipe at every origin counted so far (m,), each once."""
 
-    `test`: which pair this is among those begun within a year, from 1; `first`: origins at the
-    first look.
-    """
-
-    champion: Array
-    challenger: Array
+    champion: Losses
+    challenger: Losses
     pair_number: int
+    """Which pair this is among those begun within a year, from 1."""
     n_first: int
+    """Origins at the first look."""
 
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """`word`: better, equivalent and first promote; kept does not.
-
-    `numbers`: everything it was decided on.
-    """
+    """`word`: better, equivalent and first promote; kept does not."""
 
     word: Outcome
     reason: str
-    numbers: dict[str, Any]
+    numbers: GateNumbers
 
 
 def decide(
@@ -86,100 +81,89 @@ def decide(
 ) -> GateVerdict:
     """The verdict. `ageing`: why the champion is stale or drifting, empty while it is neither.
 
-    Promotes when the challenger is better (`always_valid`), or equivalent to an ageing champion; in
-    both cases only with a lower loss than naive on the fresh origins. Without a champion, skill not
-    below naive's is enough.
+    Promotes when the challenger is better (`sequential_test`), or equivalent to an ageing champion;
+    in both cases only with a lower loss than naive on the fresh origins. Without a champion, skill
+    not below naive's is enough.
     """
-    numbers: dict[str, Any] = {
-        "n_fresh": len(fresh.challenger),
-        "least_fresh": rules.min_fresh,
-        "ageing": ageing,
-    }
+    n_fresh = len(fresh.challenger)
+    counts = GateNumbers(n_fresh=n_fresh, least_fresh=rules.min_fresh, ageing=ageing)
     if not np.isfinite(fresh.challenger).all():
-        bad = int((~np.isfinite(fresh.challenger)).sum())
-        return GateVerdict("kept", f"the challenger's loss is not finite at {bad} origins", numbers)
-    if len(fresh.challenger) < rules.min_fresh:
-        few = f"not enough fresh origins ({len(fresh.challenger)}; {rules.min_fresh} are needed)"
-        return GateVerdict("kept", few, numbers)
-    numbers |= _means(fresh)
-    skill = numbers["challenger_skill"]
+        n_bad = int((~np.isfinite(fresh.challenger)).sum())
+        reason = f"the challenger's loss is not finite at {n_bad} origins"
+        return GateVerdict("kept", reason, counts)
+    if n_fresh < rules.min_fresh:
+        reason = f"not enough fresh origins ({n_fresh}; {rules.min_fresh} are needed)"
+        return GateVerdict("kept", reason, counts)
+    skill = _skill(fresh.challenger, fresh.naive)
+    numbers = counts.model_copy(
+        update={
+            "naive_loss": float(fresh.naive.mean()),
+            "challenger_loss": float(fresh.challenger.mean()),
+            "challenger_skill": skill,
+        }
+    )
     if fresh.champion is None:
         if skill >= 0:
-            return GateVerdict(
-                "first", f"there is no champion; skill against naive {percent(skill)}", numbers
-            )
-        return GateVerdict(
-            "kept", f"worse than naive ({percent(skill)} skill); there is no champion yet", numbers
-        )
+            reason = f"there is no champion; skill against naive {percent(skill)}"
+            return GateVerdict("first", reason, numbers)
+        reason = f"worse than naive ({percent(skill)} skill); there is no champion yet"
+        return GateVerdict("kept", reason, numbers)
     if evidence is None or not np.isfinite(fresh.champion).all():
-        return _without_a_champion(skill, numbers)
+        # whatever has skill is better than forecasts that are not finite
+        if skill > 0:
+            return GateVerdict("better", "the champion's forecasts are not finite", numbers)
+        reason = f"the champion's forecasts are not finite, but skill is {percent(skill)}"
+        return GateVerdict("kept", reason, numbers)
+    return _compare(fresh, fresh.champion, evidence, steps, rules, numbers)
+
+
+def _compare(
+    fresh: FreshLosses,
+    champion: Losses,
+    evidence: PairEvidence,
+    steps: Spacing,
+    rules: GateRules,
+    numbers: GateNumbers,
+) -> GateVerdict:
+    """The verdict on a challenger and a `champion` with finite losses."""
     sequence = sequential_test(evidence, steps, alpha=pair_alpha(rules.alpha, evidence.pair_number))
     same = equivalence(evidence.challenger, evidence.champion, margin=rules.margin, **steps)
     # Two models with the same loss at every origin are one function: no number of origins is needed
     # to see it.
-    word = "equivalent" if np.array_equal(fresh.challenger, fresh.champion) else same.word
-    numbers |= {"evidence": asdict(sequence), "test": evidence.pair_number}
-    numbers["equivalence"] = {
-        "word": word,
-        "upper": files.json_number(same.upper),
-        "note": same.note,
-    }
-    return _judged(sequence, word, skill, numbers, ageing)
-
-
-def _judged(
-    sequence: SequentialTest, same: str, skill: float, numbers: dict[str, Any], ageing: str
-) -> GateVerdict:
-    ahead = numbers["relative_difference"] < 0
-    if sequence.better and ahead and skill > 0:
-        return GateVerdict(
-            "better", f"better than the champion: {_describe_test(sequence)}", numbers
-        )
-    if ageing and same == "equivalent" and skill > 0:
-        return GateVerdict("equivalent", f"no worse than the champion, which is {ageing}", numbers)
-    if (sequence.better or (ageing and same == "equivalent")) and not skill > 0:
-        return GateVerdict(
-            "kept", f"no better than repeating the last value ({percent(skill)} skill)", numbers
-        )
+    is_identical = np.array_equal(fresh.challenger, champion)
+    word = "equivalent" if is_identical else same.word
+    difference = files.json_number(relative(fresh.challenger, champion)) or 0.0
+    numbers = numbers.model_copy(
+        update={
+            "champion_loss": float(champion.mean()),
+            "champion_skill": _skill(champion, fresh.naive),
+            "relative_difference": difference,
+            "evidence": sequence,
+            "test": evidence.pair_number,
+            "equivalence": Equivalence(word=word, upper=same.upper, note=same.note),
+        }
+    )
+    skill, ageing = _skill(fresh.challenger, fresh.naive), numbers.ageing
+    may_replace = bool(ageing) and word == "equivalent"
+    if sequence.is_better and difference < 0 and skill > 0:
+        reason = f"better than the champion: {_describe_test(sequence)}"
+        return GateVerdict("better", reason, numbers)
+    if may_replace and skill > 0:
+        reason = f"no worse than the champion, which is {ageing}"
+        return GateVerdict("equivalent", reason, numbers)
+    if (sequence.is_better or may_replace) and not skill > 0:
+        reason = f"no better than repeating the last value ({percent(skill)} skill)"
+        return GateVerdict("kept", reason, numbers)
     reason = f"not shown to be better: {_describe_test(sequence)}"
     if ageing:
-        reason += (
-            f"; nor to be no worse (the champion is {ageing};"
-            f" {numbers['equivalence']['note'] or same})"
-        )
+        reason += f"; nor to be no worse (the champion is {ageing}; {same.note or word})"
     return GateVerdict("kept", reason, numbers)
 
 
-def _without_a_champion(skill: float, numbers: dict[str, Any]) -> GateVerdict:
-    """The champion forecasts what is not finite: whatever has skill is better."""
-    numbers = {
-        name: value
-        for name, value in numbers.items()
-        if not name.startswith(("champion", "relative"))
-    }
-    if skill > 0:
-        return GateVerdict("better", "the champion's forecasts are not finite", numbers)
-    return GateVerdict(
-        "kept", f"the champion's forecasts are not finite, but skill is {percent(skill)}", numbers
-    )
-
-
-@dataclass(frozen=True)
-class SequentialTest:
-    """Where the evidence stands: `z` (above zero: the challenger is ahead) against the `boundary`
-    of `alpha`.
-    """
-
-    z: float
-    boundary: float
-    n: int
-    mean_difference: float
-    alpha: float
-    note: str = ""
-
-    @property
-    def better(self) -> bool:
-        return self.z >= self.boundary
+def _skill(loss: Losses, naive: Losses) -> float:
+    """1 - mean loss over that of repeating the last value."""
+    naive_mean = float(naive.mean())
+    return 1 - float(loss.mean()) / naive_mean if naive_mean > 0 else 0.0
 
 
 def sequential_test(evidence: PairEvidence, steps: Spacing, *, alpha: float) -> SequentialTest:
@@ -192,22 +176,29 @@ def sequential_test(evidence: PairEvidence, steps: Spacing, *, alpha: float) -> 
     """
     difference = evidence.champion - evidence.challenger
     n = len(difference)
-    mean = float(difference.mean()) if n else math.nan
-    limit = boundary(n / max(evidence.n_first, 1), alpha)
+    start = SequentialTest(
+        z=0.0,
+        boundary=boundary(n / max(evidence.n_first, 1), alpha),
+        n=n,
+        mean_difference=float(difference.mean()) if n else None,
+        alpha=alpha,
+    )
     if n < MINIMUM:
-        return SequentialTest(0.0, limit, n, mean, alpha, f"{n} origins; {MINIMUM} are needed")
+        return start.model_copy(update={"note": f"{n} origins; {MINIMUM} are needed"})
     if not np.any(difference):
-        return SequentialTest(0.0, limit, n, mean, alpha, "identical losses")
+        return start.model_copy(update={"note": "identical losses"})
     error = mean_error(difference, dependence(n, **steps))
     # ahead by one amount everywhere: only a sign, and no variance to judge it by
     if error.value == 0.0:
-        return SequentialTest(0.0, limit, n, mean, alpha, "no variance")
-    return SequentialTest(normal_score(mean / error.value, error.dof), limit, n, mean, alpha)
+        return start.model_copy(update={"note": "no variance"})
+    z = normal_score(float(difference.mean()) / error.value, error.dof)
+    return start.model_copy(update={"z": z})
 
 
 def boundary(information: float, alpha: float) -> float:
-    """What |z| must reach: sqrt((1 + 1/v) (ln(1 + v) + 2 ln(1 / 2 alpha))), v = n over n at the
-    first look.
+    """What z must reach: sqrt((1 + 1/v) (ln(1 + v) + 2 ln(1 / 2 alpha))).
+
+    `information` is v, the origins counted over those at the first look.
     """
     v = max(information, 1e-9)
     return math.sqrt((1 + 1 / v) * (math.log1p(v) + 2 * math.log(1 / (2 * alpha))))
@@ -224,19 +215,6 @@ def normal_score(t: float, dof: float) -> float:
     """
     tail = max(float(special.stdtr(dof, -abs(t))), 1e-300)
     return math.copysign(-float(special.ndtri(tail)), t)
-
-
-def _means(fresh: FreshLosses) -> dict[str, Any]:
-    naive, challenger = float(fresh.naive.mean()), float(fresh.challenger.mean())
-    found = {"naive_loss": naive, "challenger_loss": challenger}
-    found["challenger_skill"] = 1 - challenger / naive if naive > 0 else 0.0
-    if fresh.champion is not None:
-        found["champion_loss"] = float(fresh.champion.mean())
-        found["champion_skill"] = 1 - found["champion_loss"] / naive if naive > 0 else 0.0
-        found["relative_difference"] = (
-            files.json_number(relative(fresh.challenger, fresh.champion)) or 0.0
-        )
-    return found
 
 
 def _describe_test(sequence: SequentialTest) -> str:

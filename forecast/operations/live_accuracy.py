@@ -13,7 +13,6 @@ repeating it would have forecast.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,13 @@ from forecast.config.task import format_time
 from forecast.data.calendars import row_numbers
 from forecast.data.panel import with_series
 from forecast.operations import champion
-from forecast.operations.champion import Champion, ChampionCard, LiveAccuracy, read_live_accuracy
+from forecast.operations.champion import Champion
+from forecast.operations.records import (
+    ChampionCard,
+    LiveAccuracy,
+    LiveScores,
+    read_live_scores,
+)
 from forecast.operations.worktree import newest_data_root
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError
@@ -84,36 +89,40 @@ def read_issues(root: Path, dataset: str) -> pd.DataFrame:
         ) from None
 
 
-def join_actuals(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Every value of the `known` issues with an actual in `frame` (the newest prepared one): their
+def join_actuals(issues: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Every value of the `issues` with an actual in `frame` (the newest prepared one): their
     columns and `y`.
     """
-    if known.empty:
-        return known
-    targets = [name for name in known["output"].unique() if name in frame.columns]
+    if issues.empty:
+        return issues
+    targets = [name for name in issues["output"].unique() if name in frame.columns]
     values = frame.set_index(["unique_id", "ds"])[targets].rename_axis(columns="output")
-    actual = pd.Series(values.stack(), name="y").reset_index()
+    actuals = pd.Series(values.stack(), name="y").reset_index()
     text = {"unique_id": object, "output": object}
-    joined = known.astype(text).merge(actual.astype(text), on=["unique_id", "output", "ds"])
+    joined = issues.astype(text).merge(actuals.astype(text), on=["unique_id", "output", "ds"])
     return joined[joined["y"].notna()].reset_index(drop=True)
 
 
 def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAccuracy]:
     """Live accuracy per version, oldest first."""
-    every = read_issues(root, dataset)
-    if every.empty:
+    issues = read_issues(root, dataset)
+    if issues.empty:
         return []
-    table, found = join_actuals(every, frame), []
-    counts: dict[int, int] = every.groupby("version")["issue"].nunique().to_dict()  # type: ignore[assignment]
-    for version, count in counts.items():
-        rows = table[table["version"] == version]
-        error = _against_expected(rows, champion.find_card(root, dataset, version))
-        found.append(
-            LiveAccuracy(
-                version, count, rows["cutoff"].nunique(), error, _skill(rows), _coverage(rows)
-            )
+    joined, scores = join_actuals(issues, frame), []
+    for key, n_issues in issues.groupby("version")["issue"].nunique().items():
+        version = int(str(key))
+        rows = joined[joined["version"] == version]
+        card = champion.find_card(root, dataset, version)
+        accuracy = LiveAccuracy(
+            version=version,
+            issues=int(n_issues),
+            scored=rows["cutoff"].nunique(),
+            error=_error_over_expected(rows, card),
+            skill=_skill(rows),
+            coverage=_coverage(rows),
         )
-    return found
+        scores.append(accuracy)
+    return scores
 
 
 def score_issues(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -123,18 +132,18 @@ def score_issues(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
     Issues of a version about which nothing was expected, or nothing is known here any more, are
     left out.
     """
-    table, parts = join_actuals(read_issues(root, dataset), frame), []
-    for _, rows in table.groupby("issue", sort=False) if len(table) else ():
+    columns = ["cutoff", "version", "error", "naive"]
+    joined = join_actuals(read_issues(root, dataset), frame)
+    if joined.empty:
+        return pd.DataFrame(columns=columns)
+    scores = []
+    for _, rows in joined.groupby("issue", sort=False):
         version = int(rows["version"].iloc[0])
-        meta = champion.find_card(root, dataset, version)
-        naive, error = (
-            _against_expected(rows.assign(y_hat=rows["last"]), meta),
-            _against_expected(rows, meta),
-        )
-        parts.append(
-            {"cutoff": rows["cutoff"].max(), "version": version, "error": error, "naive": naive}
-        )
-    return pd.DataFrame(parts, columns=["cutoff", "version", "error", "naive"]).dropna()
+        card = champion.find_card(root, dataset, version)
+        error = _error_over_expected(rows, card)
+        naive = _error_over_expected(rows.assign(y_hat=rows["last"]), card)
+        scores.append((rows["cutoff"].max(), version, error, naive))
+    return pd.DataFrame(scores, columns=columns).dropna()
 
 
 def with_row_numbers(table: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -145,25 +154,24 @@ def with_row_numbers(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     return table.assign(**{name: row_numbers(table[name]) for name in times})
 
 
-def update_live_accuracy(
-    root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str
-) -> list[LiveAccuracy]:
-    """`live`, written down with the data's `as_of`, so that `status` need not read a snapshot."""
-    found = score_versions(root, dataset, frame)
-    content = {"as_of": as_of, "live": [asdict(entry) for entry in found]}
-    files.write_json(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"), content)
-    return found
+def update_live_scores(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> LiveScores:
+    """The scores against `frame`, written down so that `status` need not read a snapshot."""
+    scores = LiveScores(as_of=as_of, live=tuple(score_versions(root, dataset, frame)))
+    scores.write(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"))
+    return scores
 
 
-def _against_expected(rows: pd.DataFrame, meta: ChampionCard | None) -> float | None:
+def _error_over_expected(rows: pd.DataFrame, card: ChampionCard | None) -> float | None:
     """Mean over series of MAE / expected MAE at the same steps; None where nothing was expected."""
+    if card is None:
+        return None
     ratios = []
-    for series, own in rows.groupby("series"):
-        steps = (meta.expected.get(str(series)) or []) if meta else []
-        known = own[own["step"] <= len(steps)]
-        wanted = [steps[step - 1] for step in known["step"]]
-        if wanted and None not in wanted and sum(wanted):  # type: ignore[arg-type]
-            ratios.append(float((known["y"] - known["y_hat"]).abs().sum() / sum(wanted)))  # type: ignore[arg-type]
+    for series, series_rows in rows.groupby("series"):
+        by_step = card.expected.get(str(series), [])
+        known = series_rows[series_rows["step"] <= len(by_step)]
+        expected = pd.Series([by_step[step - 1] for step in known["step"]], dtype=float)
+        if expected.notna().all() and expected.sum():
+            ratios.append(float((known["y"] - known["y_hat"]).abs().sum() / sum(expected)))
     return sum(ratios) / len(ratios) if ratios else None
 
 
@@ -178,13 +186,16 @@ def _skill(rows: pd.DataFrame) -> float | None:
 
 
 def _coverage(rows: pd.DataFrame) -> dict[str, float]:
-    levels = [column.removeprefix("lo_") for column in rows.columns if column.startswith("lo_")]
-    known = {level: rows[rows[f"lo_{level}"].notna()] for level in levels}
-    inside = {
-        level: own["y"].between(own[f"lo_{level}"], own[f"hi_{level}"])
-        for level, own in known.items()
-    }
-    return {level: float(share.mean()) for level, share in inside.items() if len(share)}
+    """Level in percent to the share of actuals inside the interval."""
+    coverage = {}
+    for column in rows.columns:
+        if column.startswith("lo_"):
+            level = column.removeprefix("lo_")
+            known = rows[rows[column].notna()]
+            if len(known):
+                is_inside = known["y"].between(known[column], known[f"hi_{level}"])
+                coverage[level] = float(is_inside.mean())
+    return coverage
 
 
 def write_page(root: Path, datasets: Sequence[str]) -> Path:
@@ -204,19 +215,21 @@ def _live_dataset(root: Path, dataset: str) -> LiveDataset:
     from forecast.report.page import LiveDataset
 
     settings = load_dataset(dataset, ProjectPaths.of(root).configs)
+    kind = settings.calendar.kind
     try:
-        place = newest_data_root(root, dataset)
-        frame = preparation.check_data(dataset, settings, root=place)
-        as_of = snapshots.read_pointer(place, dataset).as_of
-        found = update_live_accuracy(root, dataset, frame, as_of=as_of)
-        issues = with_row_numbers(score_issues(root, dataset, frame), settings.calendar.kind)
-        as_of = frame["ds"].max().isoformat() if settings.calendar.kind == "index" else as_of
+        data_root = newest_data_root(root, dataset)
+        frame = preparation.check_data(dataset, settings, root=data_root)
+        pointer = snapshots.read_pointer(data_root, dataset)
+        scores = update_live_scores(root, dataset, frame, as_of=pointer.as_of)
+        issues = with_row_numbers(score_issues(root, dataset, frame), kind)
+        as_of = frame["ds"].max().isoformat() if kind == "index" else pointer.as_of
     except ForecastError:
-        as_of, found = read_live_accuracy(root, dataset)
+        scores = read_live_scores(root, dataset)
         issues = pd.DataFrame(columns=["cutoff", "version", "error", "naive"])
-    metas = [champion.find_card(root, dataset, entry.version) for entry in found]
-    names = [meta.candidate if meta else "no longer here" for meta in metas]
-    versions = [{**asdict(entry), "model": name} for entry, name in zip(found, names, strict=True)]
-    return LiveDataset(
-        dataset, settings.title, format_time(settings.calendar.kind, as_of), issues, versions
-    )
+        as_of = scores.as_of
+    versions = []
+    for accuracy in scores.live:
+        card = champion.find_card(root, dataset, accuracy.version)
+        model = card.candidate if card else "no longer here"
+        versions.append({**accuracy.to_json(), "model": model})
+    return LiveDataset(dataset, settings.title, format_time(kind, as_of), issues, versions)

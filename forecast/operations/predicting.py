@@ -126,7 +126,7 @@ def _store_issue(
         as_of = snapshots.read_pointer(
             newest_data_root(root, found.card.dataset), found.card.dataset
         ).as_of
-        live_accuracy.update_live_accuracy(root, found.card.dataset, frame, as_of=as_of)
+        live_accuracy.update_live_scores(root, found.card.dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         return [f"This forecast was not kept for scoring: {error}"]
     return []

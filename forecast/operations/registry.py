@@ -34,8 +34,8 @@ from forecast.data.results import Results
 from forecast.data.splits import Borders
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import champion
-from forecast.operations.champion import ChampionCard
 from forecast.operations.predicting import prepare_newest
+from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 from forecast.system.postgres import CheckLock
@@ -120,8 +120,11 @@ def promote(
         registry.move_aliases(where, dataset, moves, check_lock)
         champion.write_aliases(root, dataset, registry.read_registry(where, dataset).aliases)
         if old != version:
-            entry = {"event": event, "version": version, "from": old, "reason": reason}
-            champion.record_event(root, dataset, entry, now=now)
+            moment = now.floor("s").isoformat()
+            moved = HistoryEvent(
+                at=moment, event=event, version=version, replaced=old, reason=reason
+            )
+            champion.record_event(root, dataset, moved)
         champion.prune_versions(root, dataset)
 
 
@@ -217,19 +220,12 @@ def repair_registry(
 
 
 def download_version(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
-    """The local copy of one version, made from the registry's artifact and tags."""
-    with files.scratch_folder() as folder:
-        found = registry.download_version(
-            tracking_store(root, tracking_uri), dataset, version, folder
-        )
-        content = files.read_json(found / champion.CARD_FILE)
-        champion.store_version(
-            root,
-            dataset,
-            version,
-            Ensemble.load(found),
-            files.remade(ChampionCard, content["meta"]),
-        )
+    """The local copy of one version, made from the registry's artifact."""
+    store = tracking_store(root, tracking_uri)
+    with files.scratch_folder() as scratch:
+        folder = registry.download_version(store, dataset, version, scratch)
+        card = champion.read_folder_card(folder)
+        champion.store_version(root, dataset, version, Ensemble.load(folder), card)
 
 
 def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,14 @@ from forecast.data.records import RunRecord
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import challenger, champion, decision, evidence, gate, worktree
 from forecast.operations.challenger import RetrainingJob
-from forecast.operations.champion import Champion, ChampionCard
-from forecast.operations.decision import Decision
-from forecast.operations.evidence import DueDecision, judge_due
+from forecast.operations.champion import Champion
+from forecast.operations.records import (
+    ChampionCard,
+    Decision,
+    GateNumbers,
+    Shift,
+    read_decisions,
+)
 from forecast.operations.registry import repair_registry, selected_candidate
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
@@ -34,18 +39,17 @@ from forecast.tracking import locks, tracking_store
 
 @dataclass(frozen=True)
 class JudgedChallenger:
-    """A decision that nothing has been done about.
-
-    Where a challenger was made: the ledger with its fresh origins, not saved yet (None where it had
-    no rival), its `candidate` and `meta`.
-    """
+    """A decision that nothing has been done about."""
 
     decision: Decision
     rules: Retraining
     tree: WorkTree
     ledger: evidence.Ledger | None = None
+    """With the fresh origins of a challenger that had a rival, not saved yet."""
     candidate: Path | None = None
-    meta: ChampionCard | None = None
+    """The folder of the challenger; None where none was made."""
+    card: ChampionCard | None = None
+    """That of the challenger."""
 
 
 def retrain(job: RetrainingJob) -> Decision:
@@ -66,17 +70,17 @@ def retrain(job: RetrainingJob) -> Decision:
         if judged.ledger is not None:
             judged.ledger.save()
         if judged.decision.promotes:
-            assert judged.candidate is not None and judged.meta is not None
+            assert judged.candidate is not None and judged.card is not None
             job.log_step("write down")
-            decision.write_pending(job.root, judged.decision, judged.candidate, judged.meta)
-            found = _finish(job)
-            assert found is not None
+            decision.write_pending(job.root, judged.decision, judged.candidate, judged.card)
+            final = _finish(job)
+            assert final is not None
         else:
             job.log_step("record")
             decision.conclude(job.root, judged.decision, now=job.now, tracking_uri=job.tracking_uri)
-            found = judged.decision
+            final = judged.decision
         worktree.prune_tree(job.root, judged.tree, snapshots=judged.rules.keep_snapshots)
-        return found
+        return final
 
 
 def rehearse(job: RetrainingJob) -> Decision:
@@ -93,60 +97,66 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
     tree = worktree.open_tree(job.root, job.dataset)
     settings = load_dataset(job.dataset, tree.paths.configs)
     rules = load_retraining(job.dataset, tree.paths.configs)
-    config = challenger.provide_tuned_values(job, tree, settings)
+    config_hash = challenger.provide_tuned_values(job, tree, settings)
     job.log_step("fetch")
     challenger.fetch_data(job, tree)
     job.log_step("check")
     frame = preparation.check_data(job.dataset, settings, root=tree.path)
-    about = _decision_inputs(job, tree, frame, config)
-    known = next(
-        (d for d in decision.read_decisions(job.root, job.dataset) if d.key == about.key), None
-    )
-    if known is not None:
-        reason = f"the same was decided at {known.at}: {known.word} ({known.reason})"
-        return JudgedChallenger(
-            replace(known, word="not due", reason=reason, unused_edits=tree.unused_edits),
-            rules,
-            tree,
-        )
+    draft = _draft_decision(job, tree, frame, config_hash)
+    for earlier in read_decisions(job.root, job.dataset):
+        if earlier.key == draft.key:
+            reason = f"the same was decided at {earlier.at}: {earlier.word} ({earlier.reason})"
+            not_due = {"word": "not due", "reason": reason, "unused_edits": tree.unused_edits}
+            return JudgedChallenger(earlier.model_copy(update=not_due), rules, tree)
     job.log_step("drift")
-    current = _champion(job)
-    found, shifts = _judge_due(
-        job, current, from_frame(frame, job.dataset, settings.task), settings, rules
+    current = _load_champion(job)
+    panel = from_frame(frame, job.dataset, settings.task)
+    shifts = _measure_drift(current, panel, settings, rules)
+    due = evidence.judge_due(
+        current.card if current else None,
+        shifts,
+        settings,
+        rules,
+        as_of=pd.Timestamp(max(series.ds[-1] for series in panel.series)),
+        now=job.now,
+        new_steps=_count_new_steps(job, current, panel),
     )
-    about = replace(
-        about,
-        champion=current.version if current else None,
-        served_version=champion.read_aliases(job.root, job.dataset).get("champion"),
-        due=found.reasons,
-        drift=tuple(asdict(s) for s in shifts),
+    draft = draft.model_copy(
+        update={
+            "champion": current.version if current else None,
+            "served_version": champion.read_aliases(job.root, job.dataset).get("champion"),
+            "due": due.reasons,
+            "drift": tuple(shifts),
+            "numbers": GateNumbers(age_days=due.age_days, new_steps=due.new_steps),
+        }
     )
-    if not found.reasons:
-        days, new = (found.numbers.get(name, 0) for name in ("age_days", "new_steps"))
-        reason = f"not due: champion {days:g} days old, {new} new steps, no drift"
-        return JudgedChallenger(replace(about, reason=reason, numbers=found.numbers), rules, tree)
-    ends = evidence.gate_splits(
+    if not due.reasons:
+        age = due.age_days or 0
+        reason = f"not due: champion {age:g} days old, {due.new_steps} new steps, no drift"
+        return JudgedChallenger(draft.model_copy(update={"reason": reason}), rules, tree)
+    splits = evidence.gate_splits(
         frame["ds"], job.dataset, settings, fresh_steps=rules.gate_steps(settings)
     )
     challenger.provide_warm_weights(job, tree, current)
-    worktree.write_configuration(tree, job.dataset, ends)
+    worktree.write_configuration(tree, job.dataset, splits)
     job.log_step("challenger")
     # Not committed to the shared cache: challengers of every day would fill it.
     challenger.run_stages(job, tree, f"compare@{job.dataset}", "--no-commit")
-    return _judge_challenger(job, tree, about, current, found, rules)
+    return _ask_gate(job, tree, draft, current, due.ageing, rules)
 
 
-def _decision_inputs(
-    job: RetrainingJob, tree: WorkTree, frame: pd.DataFrame, config: str
+def _draft_decision(
+    job: RetrainingJob, tree: WorkTree, frame: pd.DataFrame, config_hash: str
 ) -> Decision:
+    """A decision "not due" without a reason, with everything that makes its key."""
     pointer = snapshots.read_pointer(tree.path, job.dataset)
-    bare = Decision(
+    draft = Decision(
         key="",
         dataset=job.dataset,
         as_of=pointer.as_of,
         data_sha256=pointer.sha256,
         data_end=pd.Timestamp(frame["ds"].max()).isoformat(),
-        config_hash=config,
+        config_hash=config_hash,
         revision=tree.revision,
         strategy=job.strategy,
         at=job.now.floor("s").isoformat(),
@@ -154,50 +164,59 @@ def _decision_inputs(
         reason="",
         unused_edits=tree.unused_edits,
     )
-    return replace(bare, key=decision.decision_key(bare))
+    return draft.model_copy(update={"key": decision.decision_key(draft)})
 
 
-def _judge_challenger(
+def _ask_gate(
     job: RetrainingJob,
     tree: WorkTree,
-    about: Decision,
+    draft: Decision,
     current: Champion | None,
-    found: DueDecision,
+    ageing: str,
     rules: Retraining,
 ) -> JudgedChallenger:
+    """The gate's decision on the challenger that was made in the work tree."""
     settings = load_dataset(job.dataset, tree.paths.configs)
-    candidate, meta = selected_candidate(
+    candidate, card = selected_candidate(
         tree.path, job.dataset, now=job.now, revision=tree.revision
     )
-    case = evidence.GateData.read(tree.path, job.dataset, settings.task)
+    data = evidence.GateData.read(tree.path, job.dataset, settings.task)
     job.log_step("gate")
-    rival, seen = _rival_model(job, tree, current, settings, meta)
-    losses = evidence.fresh_losses(case, ensemble_of(candidate), rival, seen)
+    rival, seen = _rival_model(job, tree, current, settings, card)
+    losses = evidence.fresh_losses(data, ensemble_of(candidate), rival, seen)
     ledger, gathered = None, None
     if current is not None:
         # a recipe that cannot be fitted any more
         losses["champion"] = losses.get("champion", np.nan)
         ledger = evidence.Ledger(job.folder / "ledger.json")
-        ledger.add(losses, version=current.version, recipe=about.config_hash, at=job.now)
-        gathered = ledger.evidence(version=current.version, recipe=about.config_hash)
+        ledger.add(losses, version=current.version, recipe=draft.config_hash, at=job.now)
+        gathered = ledger.evidence(version=current.version, recipe=draft.config_hash)
     steps = Spacing(
         horizon=settings.horizon, season_length=settings.season_length, step_size=settings.step_size
     )
-    limits = gate.GateRules(rules.alpha, rules.margin, rules.min_gate_origins(settings))
-    looked_at = gate.FreshLosses(**{str(name): own.to_numpy() for name, own in losses.items()})
-    verdict = gate.decide(looked_at, gathered, steps, limits, ageing=found.ageing)
-    about = replace(
-        about,
-        word=verdict.word,
-        reason=verdict.reason,
-        candidate=meta.candidate,
-        numbers={
-            **found.numbers,
-            **verdict.numbers,
-            "refitted_champion": int(rival is not None and len(seen) == 1),
-        },
+    verdict = gate.decide(
+        gate.FreshLosses(**{str(name): column.to_numpy() for name, column in losses.items()}),
+        gathered,
+        steps,
+        gate.GateRules(rules.alpha, rules.margin, rules.min_gate_origins(settings)),
+        ageing=ageing,
     )
-    return JudgedChallenger(about, rules, tree, ledger, candidate, meta)
+    numbers = verdict.numbers.model_copy(
+        update={
+            "age_days": draft.numbers.age_days,
+            "new_steps": draft.numbers.new_steps,
+            "refitted_champion": int(rival is not None and len(seen) == 1),
+        }
+    )
+    decided = draft.model_copy(
+        update={
+            "word": verdict.word,
+            "reason": verdict.reason,
+            "candidate": card.candidate,
+            "numbers": numbers,
+        }
+    )
+    return JudgedChallenger(decided, rules, tree, ledger, candidate, card)
 
 
 def _rival_model(
@@ -205,48 +224,50 @@ def _rival_model(
     tree: WorkTree,
     current: Champion | None,
     settings: Dataset,
-    meta: ChampionCard,
+    card: ChampionCard,
 ) -> tuple[Ensemble | None, list[pd.Timestamp]]:
-    """What the challenger is current against, and the last targets that the two have used.
+    """The challenger's rival at the gate, and the last targets that the two have used.
 
     The champion as it serves where it has seen none of the challenger's fresh origins and forecasts
     the same thing; else its recipe, fitted again at the challenger's cutoff; None when that fails.
     """
-    last = pd.Timestamp(meta.last_target_used)
+    challenger_end = pd.Timestamp(card.last_target_used)
     if current is None:
-        return None, [last]
-    own = pd.Timestamp(current.card.last_target_used)
-    if own <= last and evidence.has_same_task(current.ensemble, settings.task):
-        return current.ensemble, [last, own]
+        return None, [challenger_end]
+    champion_end = pd.Timestamp(current.card.last_target_used)
+    has_same_task = evidence.has_same_task(current.ensemble, settings.task)
+    if champion_end <= challenger_end and has_same_task:
+        return current.ensemble, [challenger_end, champion_end]
+    folder = job.folder / "rival"
     challenger.champion_recipe(current).write(job.folder / "rival.json")
-    challenger.run_refit(job, tree, job.folder / "rival.json", job.folder / "rival", on="gate")
-    record = RunRecord.read(job.folder / "rival" / "record.json")
-    return (None if record.has_failed else ensemble_of(job.folder / "rival")), [last]
+    challenger.run_refit(job, tree, job.folder / "rival.json", folder, on="gate")
+    has_failed = RunRecord.read(folder / "record.json").has_failed
+    return (None if has_failed else ensemble_of(folder)), [challenger_end]
 
 
-def _judge_due(
-    job: RetrainingJob, current: Champion | None, panel: Panel, settings: Dataset, rules: Retraining
-) -> tuple[DueDecision, list[evidence.Shift]]:
+def _measure_drift(
+    current: Champion | None, panel: Panel, settings: Dataset, rules: Retraining
+) -> list[Shift]:
+    """Shifts of the data and of the champion's error; none without a champion."""
+    if current is None:
+        return []
     recent = rules.gate_steps(settings)
-    shifts: list[evidence.Shift] = []
-    last = max((d.data_end for d in decision.read_decisions(job.root, job.dataset)), default="")
-    if current is not None:
-        shifts = evidence.measure_shifts(panel, current.card, rules, recent_steps=recent)
-        if evidence.has_same_task(current.ensemble, settings.task):
-            live = evidence.measure_live_error(
-                current.ensemble, current.card, panel, rules, recent_steps=recent
-            )
-            shifts += [live] if live is not None else []
-        last = last or current.card.as_of
-    steps = pd.DatetimeIndex(sorted({moment for series in panel.series for moment in series.ds}))
-    new = int((steps > pd.Timestamp(last)).sum()) if last else len(steps)
-    meta = current.card if current is not None else None
-    return (
-        judge_due(
-            meta, shifts, settings, rules, as_of=pd.Timestamp(steps[-1]), now=job.now, new_steps=new
-        ),
-        shifts,
-    )
+    shifts = evidence.measure_shifts(panel, current.card, rules, recent_steps=recent)
+    if evidence.has_same_task(current.ensemble, settings.task):
+        live = evidence.measure_live_error(
+            current.ensemble, current.card, panel, rules, recent_steps=recent
+        )
+        if live is not None:
+            shifts.append(live)
+    return shifts
+
+
+def _count_new_steps(job: RetrainingJob, current: Champion | None, panel: Panel) -> int:
+    """Time steps after the data of the newest decision; all steps where nothing was decided."""
+    ends = [earlier.data_end for earlier in read_decisions(job.root, job.dataset)]
+    last = max(ends, default=current.card.as_of if current else "")
+    steps = np.unique(np.concatenate([series.ds for series in panel.series]))
+    return int((steps > np.datetime64(pd.Timestamp(last))).sum()) if last else len(steps)
 
 
 def _finish(job: RetrainingJob) -> Decision | None:
@@ -256,7 +277,7 @@ def _finish(job: RetrainingJob) -> Decision | None:
     tree = WorkTree(job.folder / "tree", "", ())
     rules = load_retraining(job.dataset, tree.paths.configs)
 
-    def again(candidate: Path, target: Path) -> None:
+    def refit_on_all_data(candidate: Path, target: Path) -> None:
         challenger.run_refit(job, tree, candidate / "record.json", target, on="all")
 
     return decision.finish_pending(
@@ -265,20 +286,20 @@ def _finish(job: RetrainingJob) -> Decision | None:
         now=job.now,
         tracking_uri=job.tracking_uri,
         log_step=job.log_step,
-        refit=again if rules.after_promotion == "refit" else None,
+        refit=refit_on_all_data if rules.after_promotion == "refit" else None,
     )
 
 
-def _champion(job: RetrainingJob) -> Champion | None:
+def _load_champion(job: RetrainingJob) -> Champion | None:
     """The champion, or None while the dataset has none; a damaged one is an error that says what to
     do.
     """
     if "champion" not in champion.read_aliases(job.root, job.dataset):
         return None
-    found = champion.load(job.root, job.dataset)
-    if found.notice:
-        job.log_step(found.notice)
-    return found
+    current = champion.load(job.root, job.dataset)
+    if current.notice:
+        job.log_step(current.notice)
+    return current
 
 
 @contextmanager

@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import psutil
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -36,6 +35,7 @@ from apscheduler.triggers.base import BaseTrigger
 from forecast.config.operation import Schedule, ScheduledJob
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import WEEKDAYS
+from forecast.operations.records import Heartbeat, JobRun, read_if_valid
 from forecast.system import files
 from forecast.system.processes import send
 
@@ -84,25 +84,30 @@ class Scheduler:
         """Run one job to its end or its timeout; the exit code, also kept in `<job>.json`."""
         job = self.schedule.jobs[name]
         started = self.clock()
-        self._write_run(name, {"started": started.isoformat(), "ended": None, "code": None})
+        path = ProjectPaths.of(self.root).schedule / f"{name}.json"
+        JobRun(started=started.isoformat()).write(path)
         code = self._run_command(name, job)
-        ended = self.clock()
-        self._write_run(
-            name, {"started": started.isoformat(), "ended": ended.isoformat(), "code": code}
-        )
-        self.log_event(
-            f"{name}: `forecast {' '.join(job.run)}` ended with {code} ({_explain_code(code)})"
-        )
+        ended = self.clock().isoformat()
+        JobRun(started=started.isoformat(), ended=ended, code=code).write(path)
+        command = " ".join(job.run)
+        self.log_event(f"{name}: `forecast {command}` ended with {code} ({_explain_code(code)})")
         return code
 
     def _add_job(self, scheduler: BackgroundScheduler, name: str, job: ScheduledJob) -> None:
-        common: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        last = last_run(self.root, name).get("started")
-        due = missed_run(name, job, datetime.fromisoformat(last) if last else None, self.clock())
-        if due is not None:
-            self.log_event(f"{name}: missed {due:%Y-%m-%d %H:%M} UTC; running once now")
-        trigger = JobTrigger(name, job, at_once=due is not None)
-        scheduler.add_job(self._run_unless_ending, trigger, args=(name,), id=name, **common)
+        last = last_run(self.root, name)
+        last_started = datetime.fromisoformat(last.started) if last is not None else None
+        missed = missed_run(name, job, last_started, self.clock())
+        if missed is not None:
+            self.log_event(f"{name}: missed {missed:%Y-%m-%d %H:%M} UTC; running once now")
+        scheduler.add_job(
+            self._run_unless_ending,
+            JobTrigger(name, job, at_once=missed is not None),
+            args=(name,),
+            id=name,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
 
     def _run_unless_ending(self, name: str) -> None:
         if self.ending.is_set():
@@ -150,22 +155,18 @@ class Scheduler:
         _end_process(process)
         return STOPPED if self.ending.is_set() else TIMED_OUT
 
-    def _write_run(self, name: str, content: dict[str, Any]) -> None:
-        files.write_json(ProjectPaths.of(self.root).schedule / f"{name}.json", content)
-
     def _write_heartbeat(self) -> None:
         now = self.clock()
-        content = {
-            "pid": os.getpid(),
-            "at": now.isoformat(),
-            "state": "ended" if self.ending.is_set() else "running",
-            "running": sorted(self._running),
-            "next": {
-                name: moment.isoformat() for name, moment in next_runs(self.schedule, now).items()
-            },
-        }
+        planned = next_runs(self.schedule, now)
+        heartbeat = Heartbeat(
+            pid=os.getpid(),
+            at=now.isoformat(),
+            state="ended" if self.ending.is_set() else "running",
+            running=tuple(sorted(self._running)),
+            next={name: moment.isoformat() for name, moment in planned.items()},
+        )
         try:
-            files.write_json(ProjectPaths.of(self.root).schedule / "heartbeat.json", content)
+            heartbeat.write(ProjectPaths.of(self.root).schedule / "heartbeat.json")
         except Exception as error:  # noqa: BLE001  (a full disk for a while must not end the scheduler)
             self.log_event(f"heartbeat could not be written: {error}")
 
@@ -189,9 +190,9 @@ def next_runs(schedule: Schedule, now: datetime) -> dict[str, datetime]:
     return {name: next_run(name, job, now) for name, job in schedule.jobs.items()}
 
 
-def last_run(root: Path, name: str) -> dict[str, Any]:
-    """`started`, `ended`, `code` of the last run of a job; empty when it never ran."""
-    return files.noted(ProjectPaths.of(root).schedule / f"{name}.json")
+def last_run(root: Path, name: str) -> JobRun | None:
+    """The last run of a job; None when it never ran."""
+    return read_if_valid(JobRun, ProjectPaths.of(root).schedule / f"{name}.json")
 
 
 def _end_process(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
@@ -211,16 +212,19 @@ def _end_process(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
     send(family, signal.SIGKILL)
 
 
+MEANINGS = {
+    0: "done",
+    2: "wrong input",
+    3: "data",
+    4: "not promoted",
+    75: "busy: skipped",
+    TIMED_OUT: "timeout",
+    STOPPED: "stopped",
+}
+
+
 def _explain_code(code: int) -> str:
-    known = {
-        0: "done",
-        2: "wrong input",
-        3: "data",
-        4: "not promoted",
-        75: "busy: skipped",
-        TIMED_OUT: "timeout",
-    }
-    return known.get(code, "stopped" if code == STOPPED else "failed")
+    return MEANINGS.get(code, "failed")
 
 
 def next_run(name: str, job: ScheduledJob, after: datetime) -> datetime:

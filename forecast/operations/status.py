@@ -13,10 +13,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from forecast.config.operation import load_schedule
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import read_yaml
 from forecast.config.task import format_time
 from forecast.operations import champion
+from forecast.operations.records import (
+    ChampionCard,
+    Decision,
+    Heartbeat,
+    JobRun,
+    read_decisions,
+    read_if_valid,
+    read_live_scores,
+)
 from forecast.operations.worktree import newest_data_root
 from forecast.system import files, processes
 from forecast.system.errors import ForecastError, InputError
@@ -56,8 +66,9 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
 
     `now` with its zone.
     """
-    named, meta, faults = _read_local(root, dataset)
-    if not faults and "champion" not in named:
+    aliases, card, faults = _read_local(root, dataset)
+    version = aliases.get("champion")
+    if not faults and version is None:
         faults.append(
             f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
             " takes one"
@@ -66,31 +77,30 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     pointer = files.noted(ProjectPaths.of(newest).pointer(dataset))
     last, known = _last_observation(newest, pointer)
     as_of = last if kind == "index" else str(pointer.get("as_of", ""))
-    _, scored = champion.read_live_accuracy(root, dataset)
-    live = next((entry for entry in scored if entry.version == named.get("champion")), None)
-    decisions = map(
-        files.noted, (ProjectPaths.of(root).retraining(dataset) / "decisions").glob("*.json")
-    )
-    decision = max(decisions, key=lambda noted: str(noted.get("at", "")), default={})
-    ran, following = _describe_runs(root, dataset, decision)
+    scores = read_live_scores(root, dataset).live
+    live = next((entry for entry in scores if entry.version == version), None)
+    decisions = read_decisions(root, dataset)
+    decision = max(decisions, key=lambda earlier: earlier.at, default=None)
+    last_run, next_run = _describe_runs(root, dataset, decision)
+    observation_age = None
+    if known and kind != "index":
+        observation_age = round(24 * _days_since(known, now), 1)
     return DatasetStatus(
         dataset=dataset,
-        champion=named.get("champion"),
-        model=meta.candidate if meta else "",
-        age_days=round(_days(now, meta.created_at), 1) if meta else None,
-        training_cutoff=format_time(kind, meta.training_cutoff, 19) if meta else "",
+        champion=version,
+        model=card.candidate if card else "",
+        age_days=round(_days_since(card.created_at, now), 1) if card else None,
+        training_cutoff=format_time(kind, card.training_cutoff, 19) if card else "",
         data_as_of=format_time(kind, as_of),
         last_observation=format_time(kind, last),
-        last_observation_age_h=(
-            round(24 * _days(now, known), 1) if known and kind != "index" else None
-        ),
-        skill=meta.metrics.get("skill") if meta else None,
+        last_observation_age_h=observation_age,
+        skill=card.metrics.get("skill") if card else None,
         live_error=live.error if live else None,
         live_skill=live.skill if live else None,
         live_issues=live.issues if live else 0,
         drift=_describe_drift(decision),
-        last_run=ran,
-        next_run=following,
+        last_run=last_run,
+        next_run=next_run,
         state="; ".join(faults) or "good",
     )
 
@@ -114,82 +124,77 @@ def _last_observation(project: Path, pointer: Mapping[str, Any]) -> tuple[str, s
     return str(content.get("last", "")), str(content.get("known", content.get("last", "")))
 
 
-def _read_local(
-    root: Path, dataset: str
-) -> tuple[dict[str, int], champion.ChampionCard | None, list[str]]:
+def _read_local(root: Path, dataset: str) -> tuple[dict[str, int], ChampionCard | None, list[str]]:
+    """Aliases, the champion's card and what is wrong with the files, as this machine has them."""
     try:
-        named = champion.read_aliases(root, dataset)
-        if "champion" not in named:
-            return named, None, []
-        return (
-            named,
-            champion.read_card(root, dataset, named["champion"]),
-            _find_damage(root, dataset, named),
-        )
+        aliases = champion.read_aliases(root, dataset)
+        if "champion" not in aliases:
+            return aliases, None, []
+        card = champion.read_card(root, dataset, aliases["champion"])
+        return aliases, card, _find_damage(root, dataset, aliases)
     except ForecastError as error:
         return {}, None, [str(error)]
 
 
-def _find_damage(root: Path, dataset: str, named: Mapping[str, int]) -> list[str]:
+def _find_damage(root: Path, dataset: str, aliases: Mapping[str, int]) -> list[str]:
     """What would make a forecast fail; digests of small files, so it costs nothing."""
-    found = []
-    for alias in {"champion", "previous"} & named.keys():
+    faults = []
+    for alias in {"champion", "previous"} & aliases.keys():
         try:
-            champion.verify_version(root, dataset, named[alias])
+            champion.verify_version(root, dataset, aliases[alias])
         except ForecastError as error:
-            found.append(f"{alias}: {error}")
-    return sorted(found)
+            faults.append(f"{alias}: {error}")
+    return sorted(faults)
 
 
-def _describe_drift(decision: Mapping[str, Any]) -> str:
-    if not decision:
+def _describe_drift(decision: Decision | None) -> str:
+    if decision is None:
         return "not examined yet"
-    moved = [str(shift.get("what")) for shift in decision.get("drift", ()) if shift.get("drifted")]
-    return f"{', '.join(moved) or 'none'} ({str(decision.get('at', ''))[:10]})"
+    drifted = [shift.what for shift in decision.drift if shift.drifted]
+    return f"{', '.join(drifted) or 'none'} ({decision.at[:10]})"
 
 
-def _describe_runs(root: Path, dataset: str, decision: Mapping[str, Any]) -> tuple[str, str]:
+def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple[str, str]:
     """The newest scheduled or recorded retraining, and the next planned one."""
     folder = ProjectPaths.of(root).schedule
-    jobs = _jobs(root, dataset)
-    beat = files.noted(folder / "heartbeat.json")
-    planned = sorted(moment for name, moment in beat.get("next", {}).items() if name in jobs)
-    done = [run for run in (files.noted(folder / f"{name}.json") for name in jobs) if run]
-    newest = max(done, key=lambda run: str(run.get("started", "")), default={})
+    jobs = _retraining_jobs(root, dataset)
+    job_files = [read_if_valid(JobRun, folder / f"{name}.json") for name in jobs]
+    runs = [run for run in job_files if run is not None]
+    newest = max(runs, key=lambda run: run.started, default=None)
     last = "none"
     # it ended without a decision, or still runs
-    if str(newest.get("started", "")) > str(decision.get("at", "")):
-        code = newest.get("code")
-        last = f"{newest['started'][:19]}: {'running' if code is None else f'exit {code}'}"
-    elif decision:
-        last = (
-            f"{str(decision.get('at', ''))[:19]}: {decision.get('word', '')}"
-            f" ({decision.get('reason', '')})"
-        )
-    if not planned or beat.get("state") != "running":
+    if newest is not None and (decision is None or newest.started > decision.at):
+        outcome = "running" if newest.code is None else f"exit {newest.code}"
+        last = f"{newest.started[:19]}: {outcome}"
+    elif decision is not None:
+        last = f"{decision.at[:19]}: {decision.word} ({decision.reason})"
+    heartbeat = read_if_valid(Heartbeat, folder / "heartbeat.json")
+    if heartbeat is None or heartbeat.state != "running":
         return last, "none planned: no scheduler runs"
-    return last, planned[0][:19]
+    planned = [moment for name, moment in heartbeat.next.items() if name in jobs]
+    if not planned:
+        return last, "none planned: no scheduler runs"
+    return last, min(planned)[:19]
 
 
-def _jobs(root: Path, dataset: str) -> list[str]:
-    """The jobs of configs/schedule.yaml that retrain the dataset; a wrong file is `check`'s to
-    tell.
+def _retraining_jobs(root: Path, dataset: str) -> list[str]:
+    """The jobs of configs/schedule.yaml that retrain the dataset; none of a wrong file, which
+    `check` names.
     """
     try:
-        jobs = _yaml(root, "schedule.yaml")["jobs"].items()
-        words = {
-            name: job["run"].split() if isinstance(job["run"], str) else list(job["run"])
-            for name, job in jobs
-        }
-    except (KeyError, TypeError, AttributeError):
+        schedule = load_schedule(ProjectPaths.of(root).configs)
+    except (ForecastError, OSError):
         return []
-    return [str(name) for name, run in words.items() if run[:1] == ["retrain"] and dataset in run]
+    return [
+        name
+        for name, job in schedule.jobs.items()
+        if job.run[0] == "retrain" and dataset in job.run
+    ]
 
 
-def _days(now: datetime, earlier: str) -> float:
-    return (
-        now - datetime.fromisoformat(earlier).replace(tzinfo=now.tzinfo)
-    ).total_seconds() / 86400
+def _days_since(earlier: str, now: datetime) -> float:
+    elapsed = now - datetime.fromisoformat(earlier).replace(tzinfo=now.tzinfo)
+    return elapsed.total_seconds() / 86400
 
 
 def _yaml(root: Path, name: str) -> dict[str, Any]:

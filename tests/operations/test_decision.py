@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +10,7 @@ import pytest
 
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, decision, registry
-from forecast.operations.decision import Decision
+from forecast.operations.records import Decision, GateNumbers
 from forecast.operations.registry import make_card
 from forecast.system import files
 from forecast.system.errors import ModelFailure
@@ -71,7 +70,7 @@ def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path)
     assert finish(project) is None and [
         d.version for d in decision.read_decisions(project, NAME)
     ] == [1]
-    assert [event["event"] for event in champion.read_events(project, NAME)] == [
+    assert [event.event for event in champion.read_events(project, NAME)] == [
         "promoted",
         "promoted",
         "gate passed",
@@ -109,9 +108,7 @@ def test_what_mlflow_did_not_take_is_offered_again_and_logged_once(project: Path
         assert [file.path for file in client.list_artifacts(runs[0].info.run_id)] == [
             "decision.json"
         ]
-    assert (
-        len([e for e in champion.read_events(project, NAME) if e["event"] == "gate refused"]) == 1
-    )
+    assert len([e for e in champion.read_events(project, NAME) if e.event == "gate refused"]) == 1
 
 
 def test_a_promotion_that_mlflow_cannot_take_waits_and_the_champion_stays(
@@ -157,7 +154,7 @@ def test_a_promotion_by_hand_makes_an_earlier_decision_void(running: Path, tmp_p
 def test_decisions_are_known_by_what_made_them() -> None:
     names = ("as_of", "data_sha256", "config_hash", "revision", "strategy")
     assert decision.decision_key(decided("kept")) == decision.decision_key(
-        decided("better", at="later", numbers={})
+        decided("better", at="later", numbers=GateNumbers())
     )
     others = [decision.decision_key(decided("kept", **{name: "other"})) for name in names]
     assert len({decision.decision_key(decided("kept")), *others}) == 6
@@ -165,7 +162,7 @@ def test_decisions_are_known_by_what_made_them() -> None:
 
 def test_a_decision_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     folder = ProjectPaths.of(tmp_path).retraining(NAME) / "decisions"
-    files.write_json(folder / "b.json", asdict(decided("kept", key="b")))
+    decided("kept", key="b").write(folder / "b.json")
     files.write_text(folder / "a.json", '{"half": ')
     files.write_json(folder / "c.json", {"key": "c", "word": "kept"})
     assert [d.key for d in decision.read_decisions(tmp_path, NAME)] == ["b"]

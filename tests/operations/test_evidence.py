@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,12 +75,9 @@ def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
 
 
 def test_rows_without_dates_age_by_the_clock(repro: Path) -> None:
-    meta = replace(
-        registry.make_card(
-            repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision=""
-        ),
-        as_of="1970-01-01T03:20:00",
-    )
+    ridge = repro / "data" / "trained" / NAME / "ridge"
+    meta = registry.make_card(repro, NAME, ridge, now=NOW, revision="")
+    meta = meta.model_copy(update={"as_of": "1970-01-01T03:20:00"})
     old = judge_due(
         meta,
         [],
@@ -91,7 +87,7 @@ def test_rows_without_dates_age_by_the_clock(repro: Path) -> None:
         now=NOW + pd.Timedelta(31, "D"),
         new_steps=1,
     )
-    assert old.numbers["age_days"] == 31 and old.reasons == ("stale (31 days old, 30 allowed)",)
+    assert old.age_days == 31 and old.reasons == ("stale (31 days old, 30 allowed)",)
 
 
 @pytest.fixture
@@ -222,7 +218,7 @@ def test_a_champion_of_another_horizon_or_other_columns_cannot_be_judged(repro: 
 def test_what_makes_a_challenger_due(repro: Path) -> None:
     meta = make_card(repro, NAME, repro / "data" / "trained" / NAME / "ridge", now=NOW, revision="")
     settings = load_dataset(NAME, repro / "configs")
-    drifted = evidence.Shift("wave: y", drifted=True)
+    drifted = evidence.Shift(what="wave: y", drifted=True)
 
     def asked(
         days_later: float, new_steps: int, *shifts: evidence.Shift

@@ -35,8 +35,8 @@ def case(
 def test_a_challenger_with_a_clearly_lower_loss_is_better() -> None:
     verdict = decide(*case(0.9), STEPS, RULES)
     assert verdict.word == "better"
-    assert verdict.numbers["relative_difference"] == pytest.approx(-0.1, abs=0.01)
-    assert verdict.numbers["challenger_skill"] == pytest.approx(0.55, abs=0.01)
+    assert verdict.numbers.relative_difference == pytest.approx(-0.1, abs=0.01)
+    assert verdict.numbers.challenger_skill == pytest.approx(0.55, abs=0.01)
 
 
 def test_an_equal_challenger_takes_over_only_from_an_ageing_champion() -> None:
@@ -117,7 +117,7 @@ def test_identical_losses_are_no_evidence() -> None:
     standing = sequential_test(
         PairEvidence(losses, losses, pair_number=1, n_first=60), STEPS, alpha=0.05
     )
-    assert standing.z == 0 and not standing.better and standing.note == "identical losses"
+    assert standing.z == 0 and not standing.is_better and standing.note == "identical losses"
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ class Month:
         if not made:
             return
         found = made[0]
-        losses = [found.numbers[f"{who}_loss"] for who in ("challenger", "naive")]
+        losses = [found.numbers.challenger_loss, found.numbers.naive_loss]
         if found.word == "kept":
             self.check(
                 code == 4 and after == before, f"{name}: kept, exit {code}, {before} to {after}"
@@ -226,7 +226,7 @@ class Month:
                 f"{name}: {found.word}",
             )
             self.check(losses[0] < losses[1], f"{name}: {losses} promoted")
-        same = found.numbers.get("relative_difference") == 0
+        same = found.numbers.relative_difference == 0
         self.check(
             found.word != "equivalent" or (same and "stale" in found.reason),
             f"{name}: {found.reason}",

@@ -21,6 +21,7 @@ from forecast.data import ingest
 from forecast.forecaster.ensemble import Ensemble, calibration_scores, latest
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
+from forecast.operations.records import LiveScores, read_live_scores
 from forecast.operations.status import read_status
 from forecast.system.errors import InputError
 from tests.contract import families
@@ -239,7 +240,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
         live_accuracy.store_issue(
             moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW
         )
-    (live,) = live_accuracy.update_live_accuracy(moved, NAME, frame, as_of="then")
+    (live,) = live_accuracy.update_live_scores(moved, NAME, frame, as_of="then").live
     assert (live.version, live.issues, live.scored) == (2, 2, 2)
     rows = live_accuracy.join_actuals(live_accuracy.read_issues(moved, NAME), frame)
     np.testing.assert_array_equal(rows["y"], frame["y"].to_numpy()[[191, 192, 192, 193]])
@@ -247,7 +248,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     expected = champion.load(moved, NAME).card.expected["wave"]
     assert live.error == pytest.approx(error.sum() / (2 * sum(expected)))
     assert live.skill == pytest.approx(1 - error.sum() / (rows["y"] - rows["last"]).abs().sum())
-    assert live_accuracy.read_live_accuracy(moved, NAME) == ("then", [live])
+    assert read_live_scores(moved, NAME) == LiveScores(as_of="then", live=(live,))
     issues = live_accuracy.score_issues(moved, NAME, frame)
     assert issues["error"].mean() == pytest.approx(live.error)
     page = live_accuracy.write_page(moved, [NAME]).read_text()
@@ -257,7 +258,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
 def test_forecasts_of_a_target_that_was_renamed_since_are_kept_and_not_scored(moved):
     forecast(moved)
     frame = projects.prepared(moved).rename(columns={"y": "wind"})
-    (live,) = live_accuracy.update_live_accuracy(moved, NAME, frame, as_of="then")
+    (live,) = live_accuracy.update_live_scores(moved, NAME, frame, as_of="then").live
     assert (live.issues, live.scored, live.error, live.coverage) == (1, 0, None, {})
     assert live_accuracy.score_issues(moved, NAME, frame).empty
 

@@ -129,7 +129,7 @@ def test_rolling_back_twice_comes_back_to_where_it_began(project):
     assert registry.rollback(project, NAME, now=NOW, reason="worse") == 1
     assert tried_aliases(project) == ({"champion": 1, "previous": 2},) * 2
     assert registry.rollback(project, NAME, now=NOW) == 2
-    assert [e["event"] for e in champion.read_events(project, NAME)] == ["promoted"] * 2 + [
+    assert [e.event for e in champion.read_events(project, NAME)] == ["promoted"] * 2 + [
         "rolled back"
     ] * 2
 

@@ -18,6 +18,7 @@ import pytest
 
 from forecast.config.operation import Schedule, ScheduledJob, load_schedule
 from forecast.config.reading import validate_config
+from forecast.operations.records import JobRun
 from forecast.operations.schedule import (
     STOPPED,
     TIMED_OUT,
@@ -158,7 +159,7 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
 def test_a_tick_keeps_the_exit_code_and_what_was_printed(tmp_path: Path, code: int) -> None:
     assert scheduler(tmp_path, CODE=str(code)).run_job("a") == code
     kept = last_run(tmp_path, "a")
-    assert kept["code"] == code and kept["started"] <= kept["ended"]
+    assert kept is not None and kept.code == code and kept.started <= (kept.ended or "")
     assert "told ['status']" in (tmp_path / ".forecast" / "schedule" / "a.log").read_text()
 
 
@@ -172,7 +173,7 @@ def test_a_missed_run_is_started_at_once_and_the_end_of_the_scheduler_ends_it(
 ) -> None:
     own = scheduler(tmp_path, SLOW="1")
     own.heartbeat_seconds = 0.05
-    own._write_run("a", {"started": "2026-01-01T00:00:00+00:00"})
+    JobRun(started="2026-01-01T00:00:00+00:00").write(tmp_path / ".forecast/schedule/a.json")
     thread = threading.Thread(target=own.run)
     thread.start()
     until((tmp_path / "started").exists)
@@ -183,7 +184,8 @@ def test_a_missed_run_is_started_at_once_and_the_end_of_the_scheduler_ends_it(
     own.ending.set()
     thread.join(timeout=20)
     assert not thread.is_alive()
-    assert last_run(tmp_path, "a")["code"] == STOPPED
+    stopped = last_run(tmp_path, "a")
+    assert stopped is not None and stopped.code == STOPPED
     assert json.loads(beat.read_text())["state"] == "ended"
 
 

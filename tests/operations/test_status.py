@@ -20,10 +20,12 @@ import pytest
 
 from forecast.cli.operation import _status_lines
 from forecast.operations import champion, registry, status
+from forecast.operations.records import Heartbeat, JobRun, Shift
 from forecast.operations.status import read_status
 from forecast.system import files
 from tests.config.test_limits import bomb
 from tests.operations.projects import NAME
+from tests.operations.test_decision import decided
 from tests.support import small_project
 
 NOW = datetime(2024, 7, 21, 6, 30, tzinfo=UTC)
@@ -107,20 +109,19 @@ def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
     small_project.write_yaml(moved / "configs" / "schedule.yaml", content)
     folder = moved / ".forecast" / "schedule"
     planned = {"nightly": "2024-07-22T05:30:00+00:00", "other": "2024-07-21T07:30:00+00:00"}
-    files.write_json(folder / "heartbeat.json", {"state": "running", "next": planned})
-    files.write_json(folder / "nightly.json", {"started": "2024-07-21T05:30:00+00:00", "code": 3})
-    decision = {"at": "2024-07-20T05:31:00", "word": "kept", "reason": "no evidence", "drift": []}
-    files.write_json(moved / ".forecast" / "retrain" / NAME / "decisions" / "a.json", decision)
+    beat = Heartbeat(pid=1, at="2024-07-21T05:31:00+00:00", state="running", next=planned)
+    beat.write(folder / "heartbeat.json")
+    JobRun(started="2024-07-21T05:30:00+00:00", code=3).write(folder / "nightly.json")
+    decisions = moved / ".forecast" / "retrain" / NAME / "decisions"
+    decision = decided("kept", at="2024-07-20T05:31:00", reason="no evidence")
+    decision.write(decisions / "a.json")
     found = read_status(moved, NAME, now=NOW)
     assert (
         found.last_run == "2024-07-21T05:30:00: exit 3" and found.next_run == "2024-07-22T05:30:00"
     )
-    drifted = {
-        **decision,
-        "at": "2024-07-21T05:31:00",
-        "drift": [{"what": "wave: y", "drifted": True}],
-    }
-    files.write_json(moved / ".forecast" / "retrain" / NAME / "decisions" / "b.json", drifted)
+    shift = Shift(what="wave: y", drifted=True)
+    later = {"at": "2024-07-21T05:31:00", "drift": (shift,)}
+    decision.model_copy(update=later).write(decisions / "b.json")
     found = read_status(moved, NAME, now=NOW)
     assert (
         found.last_run == "2024-07-21T05:31:00: kept (no evidence)"
