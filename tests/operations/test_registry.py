@@ -54,7 +54,7 @@ def test_where_no_model_is_chosen_the_reason_of_the_comparison_is_told(project):
 def test_the_first_promotion_makes_a_champion_and_the_second_keeps_it_as_previous(running):
     assert tried_aliases(running) == ({"champion": 2, "previous": 1},) * 2
     assert champion.load(running, NAME).card.candidate == "arx"
-    assert [e["version"] for e in champion.read_events(running, NAME)] == [1, 2]
+    assert [e.version for e in champion.read_events(running, NAME)] == [1, 2]
 
 
 def test_a_version_carries_what_it_was_made_of_as_tags(running):
