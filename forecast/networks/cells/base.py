@@ -203,7 +203,7 @@ class Namespace:
         return np.logaddexp(x, x.dtype.type(0))
 
     def concat(self, parts: Sequence[Array]) -> Array:
-        """Arrays side by side on the last axis."""
+        """The parts side by side on the last axis."""
         return np.concatenate(parts, axis=-1)
 
     def split(self, x: Array, parts: int) -> Sequence[Array]:
