@@ -14,7 +14,7 @@ from forecast.data.windows import Windows
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble
 from forecast.models.skip import Skip, calendar_products
-from forecast.networks.inference.export import Linear, export, with_helpers
+from forecast.networks.inference.export import LinearSkip, export, source_with_helpers
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
@@ -44,10 +44,10 @@ def write_network(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
     if path.suffix == ".py":
         export(network, weights, path, description=forecaster.spec.equation, linear=linear)
     elif linear.products is None:
-        from forecast.networks.layers.assemble import write
+        from forecast.networks.layers.assemble import write_network_file
 
         parts = (linear.kernel, linear.bias, linear.future)
-        write(network, weights, [array for array in parts if array is not None], path)
+        write_network_file(network, weights, [array for array in parts if array is not None], path)
     else:
         raise InputError(
             f"Model {forecaster.spec.family!r} stands on products with the calendar, which a"
@@ -102,7 +102,7 @@ def _linear_skip(forecaster: Forecaster) -> Skip:
     )
 
 
-def _linear_map(forecaster: Forecaster) -> Linear:
+def _linear_map(forecaster: Forecaster) -> LinearSkip:
     """The skip as a linear map of a flattened window, and of products with the calendar where it
     has them.
 
@@ -127,7 +127,7 @@ def _linear_map(forecaster: Forecaster) -> Linear:
     bias = forecasts[0]
     slopes = forecasts[1:] - bias
     future_slopes = slopes[n_past:] if n_future else None
-    return Linear(slopes[:n_past], bias, future_slopes, product_map, code)
+    return LinearSkip(slopes[:n_past], bias, future_slopes, product_map, code)
 
 
 def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows:
@@ -158,4 +158,4 @@ def _products_code(forecaster: Forecaster, arguments: tuple[object, ...]) -> str
     )
     imports = "import itertools\nfrom types import SimpleNamespace"
     function = f"def products_of(past, future):\n    return {call}"
-    return "\n\n\n".join(["", imports, with_helpers(calendar_products), function])
+    return "\n\n\n".join(["", imports, source_with_helpers(calendar_products), function])

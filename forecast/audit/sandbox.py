@@ -159,7 +159,7 @@ def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) ->
         models.catalogue()
         grid = candidates(load_models(project.paths.configs), only, season_length=1)
         if any(candidate.spec.uses_tensorflow for candidate in grid):  # imported once for all runs
-            layers.quiet()
+            layers.silence_libraries()
             importlib.import_module("forecast.training.gradient")
         # remembered by file, for the runs' own digests
         code_digest([f"pipelines.{name}" for name in STAGES])

@@ -18,7 +18,7 @@ from forecast.data.scaling import DIFFERENCED, log_slope
 from forecast.data.windows import Windows, filled
 from forecast.forecaster.forecaster import Forecaster
 from forecast.networks.heads import FittedHead
-from forecast.networks.heads.distributions import Distribution, quantiles, uniforms
+from forecast.networks.heads.distributions import Distribution, draw_uniforms, quantiles
 from forecast.system.errors import InputError
 
 N_PATHS = 200
@@ -219,7 +219,7 @@ def _sample_scaled_paths(
     horizon, outputs = forecaster.task.horizon, forecaster.channels.outputs
     uniform_numbers = np.stack(
         [
-            uniforms(
+            draw_uniforms(
                 forecaster.dependence,
                 (count, horizon * outputs),
                 np.random.default_rng([seed, int(time)]),

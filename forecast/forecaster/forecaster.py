@@ -28,7 +28,7 @@ from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
-from forecast.networks.inference.steppers import COMPILED
+from forecast.networks.inference.steppers import NATIVE_WINDOWS
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
@@ -244,7 +244,7 @@ def _group_requests(given: Sequence[ForecastRequest]) -> Iterator[list[ForecastR
     sizes = [len(rows) for _, rows in given]
     alone, most = (
         len(sizes) < MIN_SERIES_IN_GROUP or max(sizes) > MAX_ROWS_IN_GROUP,
-        WINDOWS_PER_BATCH if sum(sizes) > len(sizes) else COMPILED - 1,
+        WINDOWS_PER_BATCH if sum(sizes) > len(sizes) else NATIVE_WINDOWS - 1,
     )
     numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, given, strict=True)
     for _, some in itertools.groupby(numbered, key=lambda pair: pair[0]):

@@ -98,7 +98,7 @@ class Loop:
         other._rolling = self._rolling.select(index)
         other._future, other._raw = self._future[index], self._raw[index]
         other._row = None if self._row is None else self._row[index]
-        other._state = None if self._state is None else self._state.picked(index)
+        other._state = None if self._state is None else self._state.select(index)
         return other
 
 

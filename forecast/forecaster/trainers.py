@@ -18,7 +18,7 @@ from forecast.forecaster.forecaster import Forecaster
 from forecast.models.base import NetworkSpec
 from forecast.models.problem import Problem
 from forecast.models.skip import Skip
-from forecast.networks.description import Dense, Network, walk, warm_up
+from forecast.networks.description import Dense, Network, walk_blocks, warm_up_rows
 from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import correlation
 from forecast.networks.weights import initialise
@@ -42,7 +42,7 @@ def set_principal_axes(
     than `units` the rest are zero.
     """
     result = dict(weights)
-    for path, block in walk(network.blocks):
+    for path, block in walk_blocks(network.blocks):
         if not isinstance(block, Dense) or block.principal_of is None:
             continue
         rows = np.concatenate([past[:, list(block.principal_of)] for past in pasts]).astype(
@@ -104,7 +104,7 @@ def train_by_gradient(
     joined = chunks.join_series(
         series,
         supervised=spec.chunk if network.every_step else 1,
-        warm_up=0 if spec.training.state == "carry" else warm_up(network, spec.warm_up),
+        warm_up=0 if spec.training.state == "carry" else warm_up_rows(network, spec.warm_up),
     )
     settings = Settings(
         steps=budget.steps,
@@ -145,7 +145,7 @@ def train_by_levenberg_marquardt(
         series,
         lambda weights: float(validate(weights)[0]),
         seed=seed,
-        warm_up=warm_up(network, spec.warm_up),
+        warm_up=warm_up_rows(network, spec.warm_up),
         restarts=spec.lm.restarts,
         options=lm.Options(
             max_iterations=spec.lm.iterations, patience=spec.lm.patience, bayesian=spec.lm.bayesian

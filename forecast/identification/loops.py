@@ -17,7 +17,7 @@ import numpy as np
 
 from forecast.identification.experiment import Array
 from forecast.identification.narx import Memory
-from forecast.networks.description import Network, own_weights
+from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
 
 Named = Mapping[str, Array]
@@ -59,7 +59,7 @@ class NetworkLoop:
 
     def begin(self, weights: Named, u: Array) -> NetworkMemory:
         shapes = self.network.shapes
-        loop = streaming.begin(self.network, weights, np.zeros((1, shapes.outputs)))
+        loop = streaming.begin_loop(self.network, weights, np.zeros((1, shapes.outputs)))
         return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
 
     def loop(
@@ -89,7 +89,7 @@ class SetLoop:
     def flat(self, weights: Named) -> list[Any]:
         """The weights of every loop, their names without the number of the net."""
         return [
-            loop.flat(own_weights(weights, str(number))) for number, loop in enumerate(self.loops)
+            loop.flat(weights_at(weights, str(number))) for number, loop in enumerate(self.loops)
         ]
 
     def bounded(self, run: Array) -> Array:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from forecast.identification.experiment import Array, Standardization, columns, refuse_gaps
 from forecast.identification.loops import State
 from forecast.identification.nets import Net, NetSet, check_first
-from forecast.networks.description import Network, own_weights
+from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
 from forecast.system import files
 from forecast.system.errors import DataError, InputError, ModelFailure, counted
@@ -94,7 +94,7 @@ class Model:
             return (self,)
         nets = enumerate(self.net.nets)
         return tuple(
-            replace(self, net=net, weights=own_weights(self.weights, str(k))) for k, net in nets
+            replace(self, net=net, weights=weights_at(self.weights, str(k))) for k, net in nets
         )
 
     @property

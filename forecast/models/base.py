@@ -34,7 +34,7 @@ from forecast.networks.description import (
     Network,
     Recurrent,
     Shapes,
-    walk,
+    walk_blocks,
 )
 from forecast.networks.heads import AnyHead, FittedHead, Head, Point
 from forecast.networks.losses import DEFAULT_LOSS, POINT_LOSSES, ForecastLoss, LossName, PointLoss
@@ -385,7 +385,7 @@ class NetworkSpec(TrainableSpec):
         network = self.build(
             Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64)
         )
-        blocks = [block for _, block in walk(network.blocks) if isinstance(block, CellBlock)]
+        blocks = [block for _, block in walk_blocks(network.blocks) if isinstance(block, CellBlock)]
         cell_modules = {cells.cell_class(block.cell).__module__ for block in blocks}
         return [*super().modules(), type(self.head).__module__, *sorted(cell_modules)]
 

@@ -23,8 +23,8 @@ from forecast.networks import cells
 from forecast.networks.cells.base import Cell, Weight, numpy_namespace
 from forecast.system.errors import InputError, counted
 
-ALL = 10**9  # rows back: all there are
-Weights = dict[str, Weight]
+ALL_ROWS = 10**9  # rows back: all there are
+WeightSpecs = dict[str, Weight]
 Arrays = Mapping[str, np.ndarray]
 States = dict[str, Arrays]
 """By block path ("name", inside parallel blocks "name/branch/name"), arrays with the batch first:
@@ -73,7 +73,7 @@ class Block:
         """How many rows before the present one its output depends on; `ALL` with recurrence."""
         return 0
 
-    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """Its weights by their own names for an input of `width` columns, and the columns that
         leave it.
         """
@@ -100,7 +100,7 @@ class Dense(Block):
     activation: Activation = "tanh"
     principal_of: tuple[int, ...] | None = None
 
-    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """Kernel and bias, and `units`."""
         learnt = self.principal_of is None
         kernel = Weight((width, self.units), "glorot_uniform", learnt)
@@ -123,7 +123,7 @@ class Taps(Block):
         """The longest delay."""
         return max(self.delays, default=0)
 
-    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """No weights, and a column for each delay of each channel; InputError where they do not fit
         the input.
         """
@@ -170,7 +170,7 @@ class Segments(Block):
         """All rows of the segments but the present one."""
         return self.length * self.count - 1
 
-    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """No weights, and the columns of a segment."""
         return {}, width + network.shapes.channels * (self.length - 1)
 
@@ -192,14 +192,14 @@ class CellBlock(Block):
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
-    def made(self) -> Cell:
+    def cell_object(self) -> Cell:
         """The cell itself."""
         return cells.get(self.cell, self.units, self.options)
 
     @property
     def reach(self) -> int:
         """All rows: a state forgets nothing for certain."""
-        return ALL
+        return ALL_ROWS
 
 
 @dataclass(frozen=True)
@@ -213,16 +213,18 @@ class Recurrent(CellBlock):
 
     parts: int = 0
 
-    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights, those of the parts' embedding, and `units`."""
         embedding = {"embedding": Weight((self.parts, width), "normal")} if self.parts else {}
-        return self.made.weights(width) | embedding, self.units
+        return self.cell_object.weights(width) | embedding, self.units
 
     def first_states(
         self, path: str, weights: Arrays, width: int, network: Network, batch: int
     ) -> States:
         """The cell's first states: zeros, learnt or random."""
-        return {path: self.made.initial(numpy_namespace, own_weights(weights, path), batch)}
+        return {
+            path: self.cell_object.initial_states(numpy_namespace, weights_at(weights, path), batch)
+        }
 
 
 @dataclass(frozen=True)
@@ -256,9 +258,9 @@ class Bidirectional(CellBlock):
     end of its pass).
     """
 
-    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, forward and backward, and twice the units."""
-        own = self.made.weights(width)
+        own = self.cell_object.weights(width)
         both = {
             f"{way}/{name}": weight
             for way in ("forward", "backward")
@@ -304,11 +306,15 @@ class EncoderDecoder(CellBlock):
     density.
     """
 
-    def weights(self, width: int, network: Network) -> tuple[Weights, int]:
+    def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, of the encoder and of the decoder, and `units`."""
         fed_back = network.shapes.outputs if self.feedback else 0
-        decoder = self.made.own_weights(fed_back + self.units + network.shapes.future_channels)
-        encoder = {f"encoder/{name}": weight for name, weight in self.made.weights(width).items()}
+        decoder = self.cell_object.own_weights(
+            fed_back + self.units + network.shapes.future_channels
+        )
+        encoder = {
+            f"encoder/{name}": weight for name, weight in self.cell_object.weights(width).items()
+        }
         return encoder | {f"decoder/{name}": weight for name, weight in decoder.items()}, self.units
 
     def first_states(
@@ -316,7 +322,9 @@ class EncoderDecoder(CellBlock):
     ) -> States:
         """The encoder's first states."""
         return {
-            path: self.made.initial(numpy_namespace, own_weights(weights, f"{path}/encoder"), batch)
+            path: self.cell_object.initial_states(
+                numpy_namespace, weights_at(weights, f"{path}/encoder"), batch
+            )
         }
 
 
@@ -357,7 +365,7 @@ class Network:
         return last if isinstance(last, EncoderDecoder) else None
 
 
-def walk(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str, Block]]:
+def walk_blocks(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str, Block]]:
     """Every block, those inside of parallel ones as well, with the path that its weights are named
     by.
     """
@@ -365,25 +373,25 @@ def walk(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str, Block
         yield prefix + block.name, block
         if isinstance(block, Parallel):
             for inner_prefix, branch in block.prefixed_branches(prefix + block.name):
-                yield from walk(branch, inner_prefix)
+                yield from walk_blocks(branch, inner_prefix)
 
 
-def warm_up(network: Network, wanted: int) -> int:
+def warm_up_rows(network: Network, wanted: int) -> int:
     """Rows before the first that counts in training; a network that needs its whole window gets all
     of it.
     """
     window = network.shapes.lookback
-    return min(wanted, memory(network, window) - 1) if network.every_step else window - 1
+    return min(wanted, memory_rows(network, window) - 1) if network.every_step else window - 1
 
 
-def memory(network: Network, lookback: int) -> int:
+def memory_rows(network: Network, lookback: int) -> int:
     """How many rows can influence an output: finite for delay lines, the whole lookback with
     recurrence.
     """
     return min(lookback, 1 + sum(block.reach for block in network.blocks))
 
 
-def own_weights(weights: Arrays, path: str) -> dict[str, np.ndarray]:
+def weights_at(weights: Arrays, path: str) -> dict[str, np.ndarray]:
     """The weights of the block at `path` by their own names."""
     start = len(path) + 1
     return {name[start:]: weight for name, weight in weights.items() if name.startswith(f"{path}/")}

@@ -23,8 +23,8 @@ from forecast.networks.description import (
     Recurrent,
     Segments,
     States,
-    Weights,
-    walk,
+    WeightSpecs,
+    walk_blocks,
 )
 from forecast.networks.visitor import BlockVisitor
 from forecast.system.errors import InputError
@@ -39,7 +39,7 @@ class Layout(BlockVisitor[int]):
     """
 
     network: Network
-    weights: Weights = field(default_factory=dict)
+    weights: WeightSpecs = field(default_factory=dict)
     input_widths: dict[str, int] = field(default_factory=dict)
     widest: int = 0
     output_width: int = 0
@@ -77,13 +77,13 @@ class Layout(BlockVisitor[int]):
         return outputs[0]
 
 
-def weight_shapes(network: Network) -> Weights:
+def weight_shapes(network: Network) -> WeightSpecs:
     """Every weight of the network by its full name, in a fixed order; InputError where blocks do
     not fit together.
     """
     _check_order(network)
     shapes = network.shapes
-    weights: Weights = {}
+    weights: WeightSpecs = {}
     if projected := future_width(network):
         frame = shapes.horizon * shapes.future_channels
         weights["future/kernel"] = Weight((frame, projected), "glorot_uniform")
@@ -120,7 +120,7 @@ def future_width(network: Network) -> int:
     return network.future_units if network.shapes.future_channels else 0
 
 
-def widest(network: Network) -> int:
+def widest_columns(network: Network) -> int:
     """Columns of the widest array between two blocks, or of the outputs."""
     shapes = network.shapes
     first = shapes.channels + max(future_width(network), shapes.future_channels * shapes.horizon)
@@ -129,7 +129,7 @@ def widest(network: Network) -> int:
 
 
 def _check_order(network: Network) -> None:
-    flat = [block for _, block in walk(network.blocks)]
+    flat = [block for _, block in walk_blocks(network.blocks)]
     names = [block.name for block in flat]
     if doubled := {name for name in names if names.count(name) > 1} | (
         {"future", "readout"} & set(names)
@@ -207,7 +207,7 @@ def first_states(network: Network, weights: Mapping[str, np.ndarray], batch: int
     """
     states: States = {}
     input_widths = Layout.of_network(network).input_widths
-    for path, block in walk(network.blocks):
+    for path, block in walk_blocks(network.blocks):
         if path in input_widths:
             states |= block.first_states(path, weights, input_widths[path], network, batch)
     return states

@@ -21,7 +21,7 @@ from forecast.networks.description import (
     Parallel,
     Recurrent,
     Taps,
-    own_weights,
+    weights_at,
 )
 from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import future_width
@@ -134,10 +134,10 @@ class ForwardMode(BlockVisitor[Signal]):
 
     def visit_recurrent(self, block: Recurrent, path: str, x: Signal) -> Signal:
         """The outputs of the cell, and their derivatives carried forward in time."""
-        cell, signal = block.made, x
+        cell, signal = block.cell_object, x
         w = {
             name: np.asarray(value, dtype=np.float64)
-            for name, value in own_weights(self.weights, path).items()
+            for name, value in weights_at(self.weights, path).items()
         }
         before, tangent = self.memory.get(path) or self._first(cell, w, path)
         states, outputs = _trajectory(cell, w, signal.value, before)
@@ -158,7 +158,7 @@ class ForwardMode(BlockVisitor[Signal]):
 
     def _first(self, cell: Cell, w: Mapping[str, Array], path: str) -> tuple[Array, Array]:
         """The state before the first row and its derivatives, which only a learnt one has."""
-        state = cell.joined(cell.initial(XP, w, 1))[0]
+        state = cell.join_states(cell.initial_states(XP, w, 1))[0]
         tangent = np.zeros((len(state), self._reach(path)))
         first = 0
         for name, size in cell.states().items():
@@ -207,8 +207,8 @@ def _flat_step(cell: Cell) -> FlatStep:
     """
 
     def step(w: Mapping[str, AnyArray], x: AnyArray, states: AnyArray) -> AnyArray:
-        output, new = cell.step(XP, w, x, cell.parted(states))
-        return np.concatenate([cell.joined(new), output], axis=1)
+        output, new = cell.step(XP, w, x, cell.split_states(states))
+        return np.concatenate([cell.join_states(new), output], axis=1)
 
     return step
 

@@ -217,7 +217,7 @@ def draw_bins(network: Network, settings: Settings, seed: int) -> dict[str, np.n
         return {}
     generator = np.random.default_rng([seed, 2])  # a stream of its own
     noise = generator.random((settings.steps, head.parameters))
-    return {"bins": np.argsort(noise, axis=1)[:, : head.drawn].astype(np.int32)}
+    return {"bins": np.argsort(noise, axis=1)[:, : head.n_sampled_classes].astype(np.int32)}
 
 
 def sampled_bins(network: Network, settings: Settings) -> Head | None:
@@ -229,7 +229,12 @@ def sampled_bins(network: Network, settings: Settings) -> Head | None:
     if not isinstance(settings.loss, FittedHead):
         return None
     head = settings.loss.head
-    if not head.drawn or network.decoder or network.parts > 1 or settings.state == "carry":
+    if (
+        not head.n_sampled_classes
+        or network.decoder
+        or network.parts > 1
+        or settings.state == "carry"
+    ):
         return None
     return head
 
@@ -362,10 +367,12 @@ def _pass(model: Any, network: Network, chunks: Chunks, settings: Settings) -> t
     are carried.
     """
     if settings.state == "carry":
-        return _carrying(Wiring.over(network, model).carrying(), settings.batch_size)
-    graph, steps = Wiring.over(network, model), _counted(chunks, network)
-    free = graph.hidden() if sampled_bins(network, settings) else graph.model(steps)
-    taught = free if settings.teacher_forcing == "none" else graph.taught(steps)
+        return _carrying(
+            Wiring.sharing_layers(network, model).stateful_model(), settings.batch_size
+        )
+    graph, steps = Wiring.sharing_layers(network, model), _counted(chunks, network)
+    free = graph.hidden_model() if sampled_bins(network, settings) else graph.model(steps)
+    taught = free if settings.teacher_forcing == "none" else graph.teacher_forced(steps)
 
     def plain(inputs: dict[str, Any], _drawn: Drawn, states: States) -> tuple[Any, States]:
         return taught(inputs, training=True), states

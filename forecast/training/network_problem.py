@@ -24,8 +24,8 @@ import numpy as np
 
 from forecast.networks import inference
 from forecast.networks.description import Block, Dense, Network, Parallel, Taps
-from forecast.networks.inference.batch import frames_of
-from forecast.networks.weights import future_width, initialise, weight_shapes, widest
+from forecast.networks.inference.batch import future_frames
+from forecast.networks.weights import future_width, initialise, weight_shapes, widest_columns
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries, Weights
@@ -102,10 +102,10 @@ class NetworkProblem:
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
         named = self.named(weights)
-        rows = max(1, lm.block_rows(self.n_weights, 3 * widest(self.network)))
+        rows = max(1, lm.block_rows(self.n_weights, 3 * widest_columns(self.network)))
         for one, weight in zip(self.series, self.weight, strict=True):
             run = ForwardMode(self.network, named, self.places)
-            known = frames_of(
+            known = future_frames(
                 one.future[None].astype(np.float64), self.network.shapes.horizon, len(one.past)
             )[..., 0]
             # (T, H * F): rows t + 1 ... t + H

@@ -33,7 +33,7 @@ LIBRARIES = (
     "keras",
 )
 BEFORE_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-"""As `forecast.networks.layers.quiet` sets them."""
+"""As `forecast.networks.layers.silence_libraries` sets them."""
 SECONDS = 900
 
 

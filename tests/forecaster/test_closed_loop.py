@@ -11,7 +11,7 @@ from forecast.data.windows import gather, inputs, layout
 from forecast.forecaster.loops import Loop
 from forecast.models.skip import Skip
 from forecast.networks import inference
-from forecast.networks.description import Dense, Network, Recurrent, Shapes, Taps, memory
+from forecast.networks.description import Dense, Network, Recurrent, Shapes, Taps, memory_rows
 from tests.networks.inference.nets import weights_of
 from tests.support import problems
 
@@ -135,6 +135,7 @@ def test_a_window_of_one_row_is_enough(blocks):
 def test_a_delay_line_remembers_its_longest_delay_and_a_recurrence_the_whole_window():
     channels, _, _ = setting()
     found = {
-        name: memory(network_of(blocks, channels)[0], LOOKBACK) for name, blocks in MAPS.items()
+        name: memory_rows(network_of(blocks, channels)[0], LOOKBACK)
+        for name, blocks in MAPS.items()
     }
     assert found == {"taps": 3, "stacked taps": 5, "recurrent": LOOKBACK}

@@ -154,9 +154,12 @@ def test_a_sampled_softmax_gains_most_of_what_the_whole_one_does_in_as_many_step
 
 
 def test_few_bins_are_never_sampled_and_many_are_unless_told_otherwise():
-    assert [Bins(count=count).drawn for count in (32, 128, 129, 1000)] == [0, 0, 64, 64]
-    assert Bins(count=1000, sampled=0).drawn == 0 and Bins(count=20, sampled=5).drawn == 5
-    assert Bins(count=20, sampled=19).drawn == 0
+    assert [Bins(count=count).n_sampled_classes for count in (32, 128, 129, 1000)] == [0, 0, 64, 64]
+    assert (
+        Bins(count=1000, sampled=0).n_sampled_classes == 0
+        and Bins(count=20, sampled=5).n_sampled_classes == 5
+    )
+    assert Bins(count=20, sampled=19).n_sampled_classes == 0
 
 
 def test_equal_seeds_draw_equal_bins_and_each_at_most_once_a_step():
@@ -182,7 +185,7 @@ def test_the_steps_below_the_read_out_are_what_it_reads():
     model = assemble(network, seed=0)
     model.get_layer("readout").kernel.assign(RNG.normal(size=(4, 7)).astype(np.float32))
     past = {"past": RNG.normal(size=(2, 6, 1)).astype(np.float32)}
-    hidden = Wiring.over(network, model).hidden()(past)
+    hidden = Wiring.sharing_layers(network, model).hidden_model()(past)
     np.testing.assert_allclose(model.get_layer("readout")(hidden), model(past), atol=1e-6)
 
 

@@ -167,7 +167,7 @@ def test_teacher_forcing_feeds_the_decoder_what_was_measured():
     model = layers.assemble(SEQ2SEQ, seed=0)
     layers.set_weights(model, shaken(SEQ2SEQ))
     index = draw_chunks(chunks, settings, seed=0)["starts"][0][:, None] + np.arange(6)
-    taught = Wiring.over(SEQ2SEQ, model).taught(None)(
+    taught = Wiring.sharing_layers(SEQ2SEQ, model).teacher_forced(None)(
         {"past": chunks.past[index], "teacher": chunks.target[index]}
     )
     free = model({"past": chunks.past[index]})
@@ -203,7 +203,7 @@ def test_dropout_falls_on_v_and_u_and_never_on_w():
     net = series.network_of(*blocks)
     model = layers.assemble(net, seed=0)
     layers.set_weights(model, shaken(net))
-    cut = Wiring.over(net, model).carrying()
+    cut = Wiring.sharing_layers(net, model).stateful_model()
     x = {
         "past": tf.constant(series.ar2(6, 0)[None, :, None], tf.float32),
         "states": layers.first_states(cut, 1),

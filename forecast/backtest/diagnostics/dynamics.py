@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from forecast.networks.cells.base import Array, Arrays, Cell, Namespace, numpy_namespace
-from forecast.networks.description import ALL, CellBlock, Network, own_weights
+from forecast.networks.description import ALL_ROWS, CellBlock, Network, weights_at
 from forecast.networks.inference.batch import Pass
 from forecast.networks.inference.steppers import Stepper
 
@@ -79,11 +79,11 @@ class Watching(Namespace):
 
 def states_of(layer: Layer, xp: Namespace = numpy_namespace) -> np.ndarray:
     """Every state joined, (T + 1, B, S): the first before row 0."""
-    states: Arrays = layer.cell.initial(xp, layer.weights, layer.x.shape[1])
-    visited = [layer.cell.joined(states)]
+    states: Arrays = layer.cell.initial_states(xp, layer.weights, layer.x.shape[1])
+    visited = [layer.cell.join_states(states)]
     for row in layer.x:
         _, states = layer.cell.step(xp, layer.weights, row, states)
-        visited.append(layer.cell.joined(states))
+        visited.append(layer.cell.join_states(states))
     return np.stack(visited)
 
 
@@ -102,13 +102,13 @@ class Walk(Pass):
         """past (B, T, C), future (B, T + H, F): forecasts (T, H * O * K, B)."""
         self.batch, dtype = len(past), self.weights["readout/kernel"].dtype
         return self.forecasts(
-            past.astype(dtype), None if future is None else future.astype(dtype), ALL
+            past.astype(dtype), None if future is None else future.astype(dtype), ALL_ROWS
         )
 
-    def started(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
-        cell = block.made
-        self.layers.append(Layer(path, cell, own_weights(self.weights, path), x.transpose(0, 2, 1)))
-        return super().started(block, path, x)
+    def start_cell(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
+        cell = block.cell_object
+        self.layers.append(Layer(path, cell, weights_at(self.weights, path), x.transpose(0, 2, 1)))
+        return super().start_cell(block, path, x)
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,9 @@ def tangent(
     for sign in (1, -1):
         moved = (states[:, None] + sign * STEP * directions).reshape(-1, shape[2])
         _, new = layer.cell.advance(
-            numpy_namespace, layer.weights, inputs, layer.cell.parted(moved)
+            numpy_namespace, layer.weights, inputs, layer.cell.split_states(moved)
         )
-        ends.append(layer.cell.joined(new))
+        ends.append(layer.cell.join_states(new))
     return ((ends[0] - ends[1]) / (2 * STEP)).reshape(shape)
 
 

@@ -32,7 +32,7 @@ class Spec(NetworkSpec):
 
     def build(self, shapes: Shapes) -> Network:
         # a head without a location, such as bins, has nothing to feed back
-        location = self.head.fed_back
+        location = self.head.location_parameter
         feedback = self.feedback and location is not None
         blocks = (
             EncoderDecoder(

@@ -33,8 +33,8 @@ NOT_CELLS = {"base"}
 
 def get(name: str, units: int, options: Mapping[str, Any] | None = None) -> Cell:
     """The cell of file `name` with its options; InputError on an unknown name, option or value."""
-    items = tuple(sorted((key, _frozen(value)) for key, value in (options or {}).items()))
-    return _built(name, units, items)
+    items = tuple(sorted((key, _freeze(value)) for key, value in (options or {}).items()))
+    return _build_cell(name, units, items)
 
 
 def cell_class(name: str) -> type[Cell]:
@@ -60,7 +60,7 @@ def catalogue() -> dict[str, type[Cell]]:
 
 
 @functools.lru_cache(maxsize=256)
-def _built(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> Cell:
+def _build_cell(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> Cell:
     made = cell_class(name)
     known = {field.name for field in fields(made)} - {"units"}
     unknown = [key for key, _ in options if key not in known]
@@ -73,6 +73,6 @@ def _built(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> Cell:
     return made(units, **dict(options))
 
 
-def _frozen(value: Any) -> Any:
+def _freeze(value: Any) -> Any:
     """Lists, as configuration files have them, become tuples."""
-    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+    return tuple(_freeze(item) for item in value) if isinstance(value, list | tuple) else value

@@ -97,7 +97,7 @@ class Cell:
             for name, size in self.states().items()
         }
 
-    def initial(self, xp: Namespace, w: Arrays, batch: int) -> dict[str, Array]:
+    def initial_states(self, xp: Namespace, w: Arrays, batch: int) -> dict[str, Array]:
         """The states before the first step, each `(B, size)`."""
         like = next(iter(w.values()))
         if self.h_init == "zero":
@@ -128,13 +128,13 @@ class Cell:
         """
         return self.advance(xp, w, self.project(xp, w, x), states)
 
-    def joined(self, states: Arrays) -> np.ndarray:
+    def join_states(self, states: Arrays) -> np.ndarray:
         """NumPy's states side by side in their order, `(B, sizes)`; `parted` takes them apart
         again.
         """
         return np.concatenate([states[name] for name in self.states()], axis=1)
 
-    def parted(self, joined: np.ndarray) -> dict[str, np.ndarray]:
+    def split_states(self, joined: np.ndarray) -> dict[str, np.ndarray]:
         """The states by name, from all side by side `(B, sizes)`."""
         sizes = self.states()
         parts = np.split(joined, np.cumsum(list(sizes.values()))[:-1], axis=1)

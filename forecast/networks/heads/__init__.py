@@ -20,7 +20,7 @@ from forecast.system.errors import nearest
 __all__ = ["HEADS", "AnyHead", "FittedHead", "Head", "Point"]
 
 
-def _found() -> dict[str, type[Head]]:
+def _find_heads() -> dict[str, type[Head]]:
     """Kind → class, of every file in this folder; in the order of the files."""
     modules = [
         importlib.import_module(f"{__name__}.{found.name}")
@@ -37,10 +37,10 @@ def _found() -> dict[str, type[Head]]:
     return {str(head.model_fields["kind"].default): head for head in heads if head is not Head}
 
 
-HEADS = _found()
+HEADS = _find_heads()
 
 
-def _written_out(value: Any) -> Any:
+def _expand_kind(value: Any) -> Any:
     """`gaussian` stands for `{kind: gaussian}`; an unknown kind is refused with the nearest right
     one.
     """
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 else:
     AnyHead = Annotated[
         Annotated[reduce(or_, HEADS.values()), Field(discriminator="kind")],
-        BeforeValidator(_written_out),
+        BeforeValidator(_expand_kind),
     ]
     """A head as an entry of configs/models.yaml gives it: a name, or a mapping of `kind` and
     options.

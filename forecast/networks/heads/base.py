@@ -28,12 +28,12 @@ Constants = Mapping[str, np.ndarray]
 """By name, arrays (H, O) or (H, O, ...); what a head learnt from the train rows without a gradient.
 """
 
-FLOOR = 0.01
+MIN_SCALE_SHARE = 0.01
 """Of the train residuals' spread: no scale or gap between quantiles becomes smaller than this share
 of it.
 """
 
-LEAST = 1e-6
+MIN_SPREAD = 1e-6
 """Scaled units: stands for the spread of residuals that have none."""
 
 
@@ -74,14 +74,14 @@ class Head(Config):
         raise NotImplementedError
 
     @property
-    def fed_back(self) -> int | None:
+    def location_parameter(self) -> int | None:
         """Which raw parameter is the location beside the skip, for an encoder-decoder to feed back;
         None: none is.
         """
         return 0
 
     @property
-    def drawn(self) -> int:
+    def n_sampled_classes(self) -> int:
         """Classes drawn per gradient step in a sampled softmax over `parameters`; 0: the whole loss
         is taken.
         """
@@ -115,8 +115,8 @@ class Head(Config):
         self, raw: np.ndarray, base: np.ndarray, last: np.ndarray, constants: Constants
     ) -> np.ndarray:
         """(B, H, O), the location, or the median of a head without one; last (B, 1, O)."""
-        if self.fed_back is not None:
-            return np.asarray(base + raw[..., self.fed_back])
+        if self.location_parameter is not None:
+            return np.asarray(base + raw[..., self.location_parameter])
         return self.distribution(raw, base, constants).inverse(np.full(base.shape, 0.5))
 
     def rise_probability(
@@ -219,11 +219,13 @@ class FittedHead:
         return self.head.point(raw.astype(np.float64), base, last, self.constants)
 
 
-def spread_of(residual: np.ndarray) -> np.ndarray:
+def residual_spread(residual: np.ndarray) -> np.ndarray:
     """(H, O): the root mean square of what is known, never zero."""
     known = np.isfinite(residual)
     count = np.maximum(known.sum(axis=0), 1)
-    return np.maximum(np.sqrt(np.square(np.where(known, residual, 0.0)).sum(axis=0) / count), LEAST)
+    return np.maximum(
+        np.sqrt(np.square(np.where(known, residual, 0.0)).sum(axis=0) / count), MIN_SPREAD
+    )
 
 
 Array = Any
@@ -286,9 +288,9 @@ def inverse_softplus(y: float) -> float:
     return float(np.log(np.expm1(y)))
 
 
-UNIT = inverse_softplus(1.0 - FLOOR)
+UNIT = inverse_softplus(1.0 - MIN_SCALE_SHARE)
 
 
-def width(xp: Maths, unit: np.ndarray, raw: Array) -> Array:
+def positive_scale(xp: Maths, unit: np.ndarray, raw: Array) -> Array:
     """`unit` where the raw parameter is zero, and above its share `FLOOR` whatever that is."""
-    return xp.constant(unit) * (FLOOR + xp.softplus(raw + UNIT))
+    return xp.constant(unit) * (MIN_SCALE_SHARE + xp.softplus(raw + UNIT))

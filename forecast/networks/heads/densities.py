@@ -15,8 +15,8 @@ from forecast.networks.heads.base import (
     Maths,
     inverse_softplus,
     numpy_maths,
-    spread_of,
-    width,
+    positive_scale,
+    residual_spread,
 )
 from forecast.networks.heads.distributions import Distribution, Normal, Student
 
@@ -42,7 +42,7 @@ class Gaussian(Head):
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """The scale, (H, O), of the train residuals."""
-        return {"scale": spread_of(residual)}
+        return {"scale": residual_spread(residual)}
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
         """The negative log likelihood of every value, (..., H, O)."""
@@ -55,7 +55,7 @@ class Gaussian(Head):
         return Normal(base + raw[..., 0], self._scale(numpy_maths, raw, constants))
 
     def _scale(self, xp: Maths, raw: Array, constants: Constants) -> Array:
-        return width(xp, constants["scale"], raw[..., 1])
+        return positive_scale(xp, constants["scale"], raw[..., 1])
 
 
 class StudentT(Head):
@@ -73,7 +73,7 @@ class StudentT(Head):
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """The scale, (H, O), of the train residuals."""
-        return {"scale": spread_of(residual) * np.sqrt((FIRST_DOF - 2) / FIRST_DOF)}
+        return {"scale": residual_spread(residual) * np.sqrt((FIRST_DOF - 2) / FIRST_DOF)}
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
         """The negative log likelihood of every value, (..., H, O)."""
@@ -89,5 +89,5 @@ class StudentT(Head):
         return Student(base + raw[..., 0], *self._shape(numpy_maths, raw, constants))
 
     def _shape(self, xp: Maths, raw: Array, constants: Constants) -> tuple[Array, Array]:
-        scale = width(xp, constants["scale"], raw[..., 1])
+        scale = positive_scale(xp, constants["scale"], raw[..., 1])
         return scale, xp.minimum(LEAST_DOF + xp.softplus(raw[..., 2] + SHIFT), MOST_DOF)

@@ -165,9 +165,9 @@ class Piecewise:
         return x0, f0, x1 - x0, f1 - f0
 
 
-FEWEST = 10
+MIN_ORIGINS = 10
 """Complete origins; with fewer, steps are taken as independent."""
-EDGE = 1e-6
+MIN_PROBABILITY = 1e-6
 
 
 def correlation(probabilities: np.ndarray) -> np.ndarray:
@@ -176,9 +176,9 @@ def correlation(probabilities: np.ndarray) -> np.ndarray:
     """
     size = probabilities.shape[1]
     complete = probabilities[np.isfinite(probabilities).all(axis=1)]
-    if len(complete) < FEWEST:
+    if len(complete) < MIN_ORIGINS:
         return np.eye(size)
-    scores = scipy.special.ndtri(np.clip(complete, EDGE, 1 - EDGE))
+    scores = scipy.special.ndtri(np.clip(complete, MIN_PROBABILITY, 1 - MIN_PROBABILITY))
     spread = np.where(scores.std(axis=0) > 0, scores.std(axis=0), 1.0)
     centred = (scores - scores.mean(axis=0)) / spread
     found = centred.T @ centred / len(complete)
@@ -187,13 +187,13 @@ def correlation(probabilities: np.ndarray) -> np.ndarray:
     return (1 - share) * found + share * np.eye(size)
 
 
-def uniforms(
+def draw_uniforms(
     dependence: np.ndarray | None, shape: tuple[int, ...], rng: np.random.Generator
 ) -> np.ndarray:
     """(*shape, D) draws in (0, 1), dependent over the last axis as `dependence` (D, D) says; None:
     independent.
     """
     if dependence is None:
-        return np.clip(rng.random(shape), EDGE, 1 - EDGE)
+        return np.clip(rng.random(shape), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     drawn = rng.standard_normal(shape) @ np.linalg.cholesky(dependence).T
-    return np.clip(scipy.special.ndtr(drawn), EDGE, 1 - EDGE)
+    return np.clip(scipy.special.ndtr(drawn), MIN_PROBABILITY, 1 - MIN_PROBABILITY)

@@ -12,21 +12,21 @@ import scipy
 from pydantic import Field, field_validator
 
 from forecast.networks.heads.base import (
-    LEAST,
+    MIN_SPREAD,
     Array,
     Constants,
     Head,
     Maths,
     numpy_maths,
-    spread_of,
-    width,
+    positive_scale,
+    residual_spread,
 )
 from forecast.networks.heads.distributions import Distribution, Piecewise
 
-MANY, DRAWN = 128, 64
-FALLBACK = 0.01
+SAMPLING_FROM, SAMPLED_BINS = 128, 64
+MIN_TAIL_SHARE = 0.01
 """Of the train residuals' spread: the least mean distance of a tail from its edge."""
-LIGHTEST = 1e-9
+MIN_BIN_PROBABILITY = 1e-9
 """The least probability of a bin: keeps what stands between two knots invertible."""
 
 
@@ -70,7 +70,7 @@ class Quantiles(Head):
         return len(self.levels)
 
     @property
-    def fed_back(self) -> int | None:
+    def location_parameter(self) -> int | None:
         """The median is the location."""
         return self.median
 
@@ -81,8 +81,8 @@ class Quantiles(Head):
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """The gaps between the train residuals' quantiles, (H, O, Q - 1)."""
-        gaps = np.diff(quantiles_of(residual, np.array(self.levels)), axis=-1)
-        return {"gaps": np.maximum(gaps, LEAST)}
+        gaps = np.diff(residual_quantiles(residual, np.array(self.levels)), axis=-1)
+        return {"gaps": np.maximum(gaps, MIN_SPREAD)}
 
     def loss(self, xp: Maths, raw: Array, target: Array, constants: Constants) -> Array:
         """Twice the mean pinball loss over the levels, (..., H, O): at the median alone the
@@ -104,8 +104,8 @@ class Quantiles(Head):
         """(..., Q) beside the skip."""
         place, gaps = self.median, constants["gaps"]
         middle = raw[..., place : place + 1]
-        below = width(xp, gaps[..., :place], raw[..., :place])
-        above = width(xp, gaps[..., place:], raw[..., place + 1 :])
+        below = positive_scale(xp, gaps[..., :place], raw[..., :place])
+        above = positive_scale(xp, gaps[..., place:], raw[..., place + 1 :])
         down = xp.cumsum(below[..., ::-1])[..., ::-1]
         return xp.concat([middle - down, middle, middle + xp.cumsum(above)])
 
@@ -127,7 +127,7 @@ class Bins(Head):
     source: ClassVar[str] = "Weigend & Srivastava 1995; Jean et al. 2015 for the sampled softmax"
     has_density: ClassVar[bool] = True
     is_discrete: ClassVar[bool] = True
-    fed_back: ClassVar[int | None] = None
+    location_parameter: ClassVar[int | None] = None
 
     kind: Literal["bins"] = "bins"
     count: int = Field(32, ge=3, le=4096, description="number of bins")
@@ -145,15 +145,19 @@ class Bins(Head):
         return self.count
 
     @property
-    def drawn(self) -> int:
+    def n_sampled_classes(self) -> int:
         """Bins drawn per gradient step; 0: all are used."""
-        wanted = (DRAWN if self.count > MANY else 0) if self.sampled is None else self.sampled
+        wanted = (
+            (SAMPLED_BINS if self.count > SAMPLING_FROM else 0)
+            if self.sampled is None
+            else self.sampled
+        )
         return wanted if wanted < self.count - 1 else 0
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """Edges (H, O, count - 1) and mean distances of the tails (H, O) of the train residuals."""
-        edges = quantiles_of(residual, np.arange(1, self.count) / self.count)
-        least = np.maximum(FALLBACK * spread_of(residual), LEAST)
+        edges = residual_quantiles(residual, np.arange(1, self.count) / self.count)
+        least = np.maximum(MIN_TAIL_SHARE * residual_spread(residual), MIN_SPREAD)
         low = np.maximum(_mean_excess(edges[..., 0] - residual), least)
         high = np.maximum(_mean_excess(residual - edges[..., -1]), least)
         return {"edges": edges, "low": low, "high": high}
@@ -183,7 +187,7 @@ class Bins(Head):
 
     def distribution(self, raw: np.ndarray, base: np.ndarray, constants: Constants) -> Distribution:
         """Uniform inside the bins, exponential in the outer two."""
-        probability = np.maximum(np.exp(self.log_probabilities(raw)), LIGHTEST)
+        probability = np.maximum(np.exp(self.log_probabilities(raw)), MIN_BIN_PROBABILITY)
         cumulative = np.cumsum(probability, axis=-1)
         cumulative = cumulative[..., :-1] / cumulative[..., -1:]
         knots = base[..., None] + constants["edges"]
@@ -197,12 +201,12 @@ def _mean_excess(beyond: np.ndarray) -> np.ndarray:
     return above.sum(axis=0) / np.maximum((beyond > 0).sum(axis=0), 1)
 
 
-def quantiles_of(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def residual_quantiles(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """(H, O, Q): quantiles over the examples, made strictly increasing (equal values are no bin of
     their own).
     """
     _, horizon, outputs = residual.shape
-    apart = 1e-3 * spread_of(residual)
+    apart = 1e-3 * residual_spread(residual)
     found = np.empty((horizon, outputs, len(levels)))
     for step in range(horizon):
         for output in range(outputs):

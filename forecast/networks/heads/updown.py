@@ -15,11 +15,11 @@ import scipy
 
 from forecast.networks.heads.base import Array, Constants, Head, Maths
 
-TIE = 1e-5
+TIE_TOLERANCE = 1e-5
 """Scaled units: a smaller change is rounding, and no change at all."""
 # per example, on standardised leads: a class told apart without error has finite log-odds
 PENALTY = 1e-3
-NEWTON = 12
+NEWTON_STEPS = 12
 
 
 class UpDown(Head):
@@ -35,14 +35,14 @@ class UpDown(Head):
     compares_with_last: ClassVar[bool] = True
     has_distribution: ClassVar[bool] = False
     parameters: ClassVar[int] = 1
-    fed_back: ClassVar[int | None] = None
+    location_parameter: ClassVar[int | None] = None
 
     kind: Literal["updown"] = "updown"
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """Intercept and slope of the log-odds given the lead; mean rise and fall; each (H, O)."""
         change = residual + lead
-        rose, fell = change > TIE, change < -TIE
+        rose, fell = change > TIE_TOLERANCE, change < -TIE_TOLERANCE
         rise = np.where(rose, change, 0.0).sum(axis=0) / np.maximum(rose.sum(axis=0), 1)
         fall = np.where(fell, -change, 0.0).sum(axis=0) / np.maximum(fell.sum(axis=0), 1)
         intercept, slope = _logistic(lead, rose, rose | fell)
@@ -51,7 +51,7 @@ class UpDown(Head):
     def target(self, residual: np.ndarray, lead: np.ndarray, constants: Constants) -> np.ndarray:
         """1 up, 0 down; no change is neither, and is left out."""
         change = residual + lead
-        return np.where(change > TIE, 1.0, np.where(change < -TIE, 0.0, np.nan))
+        return np.where(change > TIE_TOLERANCE, 1.0, np.where(change < -TIE_TOLERANCE, 0.0, np.nan))
 
     def offset(self, lead: np.ndarray, constants: Constants) -> np.ndarray | None:
         """The log-odds of the skip, (N, H, O)."""
@@ -100,7 +100,7 @@ def _logistic(
     scale = np.where(scale > 0, scale, 1.0)
     x = np.where(known, lead, 0.0) / scale
     a, b = np.zeros(scale.shape), np.zeros(scale.shape)
-    for _ in range(NEWTON):
+    for _ in range(NEWTON_STEPS):
         p = scipy.special.expit(a + b * x)
         error, weight = np.where(known, rose - p, 0.0), np.where(known, p * (1 - p), 0.0)
         ga, gb = (

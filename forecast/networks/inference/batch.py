@@ -16,7 +16,7 @@ import numpy as np
 
 from forecast.networks.cells.base import Namespace, activate, numpy_namespace
 from forecast.networks.description import (
-    ALL,
+    ALL_ROWS,
     Arrays,
     Bidirectional,
     Block,
@@ -29,28 +29,30 @@ from forecast.networks.description import (
     Recurrent,
     Segments,
     Taps,
-    own_weights,
+    weights_at,
 )
 from forecast.networks.inference.steppers import (
     Stepper,
+    combine_cells,
     decode,
     first_states,
-    side_by_side,
     stepper,
 )
 from forecast.networks.visitor import BlockVisitor
-from forecast.networks.weights import future_width, weight_shapes, widest
+from forecast.networks.weights import future_width, weight_shapes, widest_columns
 from forecast.system.errors import InputError, quote_names
 
-WINDOWS = 256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
+WINDOWS_PER_SLICE = (
+    256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
+)
 # and at most so many values in the widest array of a slice (a long delay line at every step)
-VALUES = 2**23
+VALUES_PER_SLICE = 2**23
 
-Weights = Mapping[str, np.ndarray]
+WeightArrays = Mapping[str, np.ndarray]
 
 
 def forward(
-    network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
+    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> np.ndarray:
     """Forecasts at every step: past `(B, T, C)`, future `(B, T + H, F)` give `(B, T, H, O, K)`.
 
@@ -58,20 +60,20 @@ def forward(
     A network with `every_step=False` gives `(B, 1, H, O, K)`. The result has the dtype of the
     weights.
     """
-    return _passed(network, weights, past, future, ALL if network.every_step else 1)
+    return _run_pass(network, weights, past, future, ALL_ROWS if network.every_step else 1)
 
 
 def last(
-    network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
+    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> np.ndarray:
     """Forecasts at the last step alone, `(B, H, O, K)`: `forward(...)[:, -1]` without the work for
     the other steps.
     """
-    return _passed(network, weights, past, future, 1)[:, 0]
+    return _run_pass(network, weights, past, future, 1)[:, 0]
 
 
 def final_states(
-    network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
+    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
     """The states of all blocks after the last step, batch first, by block path (see
     `networks.weights`).
@@ -83,10 +85,10 @@ def final_states(
         run = Pass(network, weights, len(past[part]))
         run.forecasts(past[part], None if future is None else future[part], 1)
         parts.append(run.final)
-    return each(lambda *own: np.concatenate(own), *parts)
+    return map_states(lambda *own: np.concatenate(own), *parts)
 
 
-def each(
+def map_states(
     change: Callable[..., np.ndarray], *states: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, dict[str, np.ndarray]]:
     """`change` of every array of the `states`, which are alike, by block path and name."""
@@ -97,8 +99,8 @@ def each(
     }
 
 
-def _passed(
-    network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None, keep: int
+def _run_pass(
+    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None, keep: int
 ) -> np.ndarray:
     dtype = check_weights(network, weights)
     past, future = check_windows(network, past, future, dtype)
@@ -114,19 +116,19 @@ def _passed(
 
 def _slices(network: Network, batch: int, steps: int, keep: int) -> Iterator[slice]:
     # Each array of a pass holds at most `needed` steps of `widest` columns for every window.
-    needed = min(reach(network.blocks, keep), steps)
-    windows = min(WINDOWS, max(VALUES // (needed * widest(network)), 1))
+    needed = min(input_steps(network.blocks, keep), steps)
+    windows = min(WINDOWS_PER_SLICE, max(VALUES_PER_SLICE // (needed * widest_columns(network)), 1))
     return (slice(start, start + windows) for start in range(0, batch, windows))
 
 
-def reach(blocks: Sequence[Block], keep: int) -> int:
+def input_steps(blocks: Sequence[Block], keep: int) -> int:
     """How many trailing steps of their input blocks in series need to give `keep` trailing steps of
     output.
     """
-    return min(keep + sum(block.reach for block in blocks), ALL)
+    return min(keep + sum(block.reach for block in blocks), ALL_ROWS)
 
 
-def frames_of(future: np.ndarray, horizon: int, keep: int) -> np.ndarray:
+def future_frames(future: np.ndarray, horizon: int, keep: int) -> np.ndarray:
     """What is known ahead at the last `keep` steps: future `(B, T + H, F)` gives `(keep, H, F, B)`,
     a view; `frames[t]` holds the future rows t + 1 ... t + H.
     """
@@ -143,7 +145,7 @@ def wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, 
         if isinstance(block, Parallel):
             for inner_prefix, branch in block.prefixed_branches(path):
                 wanted |= wanted_steps(branch, inner_prefix, steps)
-        steps = min(steps + block.reach, ALL)
+        steps = min(steps + block.reach, ALL_ROWS)
     return wanted
 
 
@@ -156,7 +158,7 @@ class Pass(BlockVisitor[np.ndarray]):
     """
 
     network: Network
-    weights: Weights
+    weights: WeightArrays
     batch: int
     xp: Namespace = numpy_namespace
     final: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
@@ -167,9 +169,9 @@ class Pass(BlockVisitor[np.ndarray]):
         """The forecasts at the last `steps`, `(steps, H * O * K, B)`."""
         network = self.network
         self.wanted = wanted_steps(network.blocks, "", steps)
-        needed = min(reach(network.blocks, steps), past.shape[1])
+        needed = min(input_steps(network.blocks, steps), past.shape[1])
         if future is not None:
-            self.frames = frames_of(future, network.shapes.horizon, needed)
+            self.frames = future_frames(future, network.shapes.horizon, needed)
         x = self.visit_series(network.blocks, "", self._first_input(past[:, -needed:]))[-steps:]
         if network.decoder:
             return x
@@ -206,9 +208,9 @@ class Pass(BlockVisitor[np.ndarray]):
         if not 0 < delay == len(stacked) - 1 < len(x) - 1:
             return None
         inputs, ends = x.shape[1], np.cumsum([0, *(block.units for block in stacked)])
-        weights = [own_weights(self.weights, prefix + block.name) for block in stacked]
+        weights = [weights_at(self.weights, prefix + block.name) for block in stacked]
         reads = [0, *(inputs + ends[:-2])]
-        run = side_by_side([block.made for block in stacked], weights, reads, inputs)
+        run = combine_cells([block.cell_object for block in stacked], weights, reads, inputs)
         if run is None:
             return None
         first = {name: state.copy() for name, state in run.states().items()}
@@ -227,7 +229,7 @@ class Pass(BlockVisitor[np.ndarray]):
 
     def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
         """The dense layer at the wanted steps."""
-        w = own_weights(self.weights, path)
+        w = weights_at(self.weights, path)
         z = w["kernel"].T @ x[-self.wanted[path] :] + w["bias"][:, None]
         return activate(self.xp, block.activation, z)
 
@@ -267,33 +269,37 @@ class Pass(BlockVisitor[np.ndarray]):
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
         """The layer's outputs at the wanted steps; its parts instead, where it has any."""
-        run = self.started(block, path, x)
+        run = self.start_cell(block, path, x)
         out = np.empty((min(self.wanted[path], len(x)), block.units, self.batch), x.dtype)
         run.over(x, out)
         self.final[path] = _batch_first(run.states())
         if not block.parts:
             return out
-        w = own_weights(self.weights, path)
-        parts, _ = block.made.step(numpy_namespace, w, w["embedding"], {"h": out[-1].T[:, None]})
+        w = weights_at(self.weights, path)
+        parts, _ = block.cell_object.step(
+            numpy_namespace, w, w["embedding"], {"h": out[-1].T[:, None]}
+        )
         return parts.transpose(1, 2, 0)[None]  # one more axis: parts are no steps
 
     def visit_bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
         """The last outputs of both directions side by side, as one step."""
         out = np.empty((2, 1, block.units, self.batch), x.dtype)
-        weights = [own_weights(self.weights, f"{path}/{way}") for way in ("forward", "backward")]
+        weights = [weights_at(self.weights, f"{path}/{way}") for way in ("forward", "backward")]
         both = [x, x[::-1]]
         if self.batch == 1:
-            run = side_by_side([block.made] * 2, weights, [0, x.shape[1]], 2 * x.shape[1])
+            run = combine_cells([block.cell_object] * 2, weights, [0, x.shape[1]], 2 * x.shape[1])
             if run is not None:
                 run.over(np.concatenate(both, axis=1), out.reshape(1, -1, 1))
                 return out.reshape(1, -1, 1)
         for end, w, steps in zip(out, weights, both, strict=True):
-            stepper(block.made, w, first_states(block.made, w, self.batch)).over(steps, end)
+            stepper(block.cell_object, w, first_states(block.cell_object, w, self.batch)).over(
+                steps, end
+            )
         return out.reshape(1, -1, self.batch)
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
         """The forecasts from every wanted step."""
-        run = self.started(block, f"{path}/encoder", x)
+        run = self.start_cell(block, f"{path}/encoder", x)
         steps = min(self.wanted[path], len(x))
         encoded = np.empty((block.units, steps, self.batch), x.dtype)
         run.over(x[: len(x) - steps], encoded.swapaxes(0, 1)[:0])
@@ -323,18 +329,18 @@ class Pass(BlockVisitor[np.ndarray]):
             self.network,
             block,
             self.weights,
-            own_weights(self.weights, f"{path}/decoder"),
+            weights_at(self.weights, f"{path}/decoder"),
             encoded.reshape(block.units, -1),
             {name: state.reshape(len(state), -1) for name, state in states.items()},
             frames,
         )
         return out.reshape(len(out), steps, self.batch).transpose(1, 0, 2)
 
-    def started(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
+    def start_cell(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
         """The cell with the weights at `path` before the first row of its input `x (steps, columns,
         B)`.
         """
-        cell, w = block.made, own_weights(self.weights, path)
+        cell, w = block.cell_object, weights_at(self.weights, path)
         return stepper(cell, w, first_states(cell, w, self.batch))
 
 

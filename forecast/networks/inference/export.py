@@ -11,8 +11,8 @@ The file holds the network written out block by block, the cells' equations as t
     the state in the caller's hands
 
 Without `Units` the file works in the network's scaled units; with them in those of the data. What a
-network was trained beside, a ridge regression or the last value, goes into the file as a `Linear`
-part.
+network was trained beside, a ridge regression or the last value, goes into the file as a
+`LinearSkip`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from forecast.networks.description import (
     Recurrent,
     Segments,
     Taps,
-    walk,
+    walk_blocks,
 )
 from forecast.networks.inference.batch import check_weights, segments
 from forecast.networks.inference.export_template import TEMPLATE
@@ -68,7 +68,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearSkip:
     """A linear map added to the network's forecast, in scaled units: the skip that the network was
     trained beside.
 
@@ -102,7 +102,7 @@ def export(
     *,
     description: str,
     units: Units | None = None,
-    linear: Linear | None = None,
+    linear: LinearSkip | None = None,
 ) -> None:
     """Write `path` (.py) with the weights in it; `InputError` for a bidirectional network: it
     cannot go row by row.
@@ -127,14 +127,16 @@ def _source(
     weights: Mapping[str, np.ndarray],
     description: str,
     units: Units | None,
-    linear: Linear | None,
+    linear: LinearSkip | None,
 ) -> str:
     """The file's text, with `<WEIGHTS>` where the weights are loaded."""
     dtype = check_weights(network, weights)
     shapes = network.shapes
     state = initial(network, weights, batch=1)  # refuses what cannot be streamed
     cells = {
-        path: block.made for path, block in walk(network.blocks) if isinstance(block, CellBlock)
+        path: block.cell_object
+        for path, block in walk_blocks(network.blocks)
+        if isinstance(block, CellBlock)
     }
     first = _first_states(state.blocks, weights)
     code = [cell_sources(type(cell) for cell in cells.values())]
@@ -143,18 +145,18 @@ def _source(
         first[LINEAR] = f"{{'line': np.zeros((batch, {lags - 1}, CHANNELS))}}"
         code[0] += linear.code
     if network.segmented:
-        code.append(bare(parsed(segments)))
+        code.append(unparse_plain(parse_definition(segments)))
     if units is None:
         units = Units([0.0] * shapes.channels, [1.0] * shapes.channels)
     parts = {
         "DESCRIPTION": textwrap.fill(
             description.replace('"""', "'''").replace("\\", "/"), WIDTH - 3
         ),
-        "NAMESPACE": bare(parsed(Namespace)),
-        "ACTIVATE": bare(parsed(activate)),
+        "NAMESPACE": unparse_plain(parse_definition(Namespace)),
+        "ACTIVATE": unparse_plain(parse_definition(activate)),
         "CELLS": "\n\n\n".join(code),
-        "USED": _dictionary({path: repr(cell) for path, cell in cells.items()}),
-        "INITIAL": _dictionary(first, indent=4),
+        "USED": _dictionary_code({path: repr(cell) for path, cell in cells.items()}),
+        "INITIAL": _dictionary_code(first, indent=4),
         "STEP": textwrap.indent(StepWriter(network).write_step(linear), "    "),
         "DTYPE": repr(dtype.name),
         "TARGETS": repr(list(shapes.target_channels)),
@@ -219,7 +221,7 @@ def _first_states(
     return codes
 
 
-def _dictionary(items: Mapping[str, str], indent: int = 0) -> str:
+def _dictionary_code(items: Mapping[str, str], indent: int = 0) -> str:
     """Code for a dictionary with one line for each key and the code of its value."""
     inner = "".join(f"{' ' * (indent + 4)}{key!r}: {value},\n" for key, value in items.items())
     return "{\n" + inner + " " * indent + "}" if items else "{}"
@@ -242,7 +244,7 @@ class StepWriter(BlockVisitor[str]):
         """Add lines of code."""
         self.lines += lines
 
-    def write_step(self, linear: Linear | None) -> str:
+    def write_step(self, linear: LinearSkip | None) -> str:
         """The whole body."""
         network = self.network
         if linear is not None:
@@ -250,19 +252,21 @@ class StepWriter(BlockVisitor[str]):
         if future_width(network):
             self.write(
                 "frame = ahead.reshape(len(x), -1)",
-                f"x = np.concatenate([x, np.tanh({_affine('frame', 'future')})], axis=1)",
+                f"x = np.concatenate([x, np.tanh({_affine_code('frame', 'future')})], axis=1)",
             )
         x = self.visit_series(network.blocks, "", "x")
         if network.segmented:
             self.write(f"{x} = {x}[:, -{network.parts}:]")
         if not network.decoder:
-            self.write(f"{x} = {_activated(network.readout_activation, _affine(x, 'readout'))}")
+            self.write(
+                f"{x} = {_activation_code(network.readout_activation, _affine_code(x, 'readout'))}"
+            )
         self.write(f"out = {x}.reshape(len({x}), HORIZON, OUTPUTS, PARAMETERS)")
         if linear is not None:
             self.write("out = out + linear.reshape(out.shape)")
         return "\n".join(self.lines)
 
-    def write_linear(self, linear: Linear) -> None:
+    def write_linear(self, linear: LinearSkip) -> None:
         """The map beside the network, of the newest rows and the known future."""
         w = f"W[{LINEAR!r}]"
         self.write_line(LINEAR, "x")
@@ -282,7 +286,7 @@ class StepWriter(BlockVisitor[str]):
 
     def visit_dense(self, block: Dense, path: str, x: str) -> str:
         """One affine map and its activation."""
-        self.write(f"{x} = {_activated(block.activation, _affine(x, path))}")
+        self.write(f"{x} = {_activation_code(block.activation, _affine_code(x, path))}")
         return x
 
     def visit_taps(self, block: Taps, path: str, x: str) -> str:
@@ -340,7 +344,7 @@ class StepWriter(BlockVisitor[str]):
             inputs.insert(0, "fed_back")
         if self.network.shapes.future_channels:
             inputs.append("ahead[:, k]")
-        forecast = _activated(self.network.readout_activation, _affine("d", "readout"))
+        forecast = _activation_code(self.network.readout_activation, _affine_code("d", "readout"))
         self.write(
             f"encoded, after[{path!r}] = {cell}.step({encoder}, {x}, {state})",
             f"running, forecasts = after[{path!r}], []",
@@ -362,12 +366,12 @@ class StepWriter(BlockVisitor[str]):
         return x
 
 
-def _affine(x: str, path: str) -> str:
+def _affine_code(x: str, path: str) -> str:
     """Code for `x W + b` with the weights at `path`."""
     return f"{x} @ W[{path!r}]['kernel'] + W[{path!r}]['bias']"
 
 
-def _activated(name: str, code: str) -> str:
+def _activation_code(name: str, code: str) -> str:
     """Code for an activation function of what `code` computes."""
     return code if name == "linear" else f"activate(xp, {name!r}, {code})"
 
@@ -384,44 +388,44 @@ def cell_sources(cells: Iterable[type[Cell]]) -> str:
                 f"Cell {cell.__name__} cannot be exported: it inherits from another cell. Derive"
                 " from Cell."
             )
-        module = parsed_module(cell)
-        definition = parsed(cell)
+        module = parse_module(cell)
+        definition = parse_definition(cell)
         methods = [
             node
             for node in definition.body
             if isinstance(node, ast.FunctionDef) and node.name not in NOT_EXPORTED
         ]
-        for name, helper in _helpers(module, methods).items():
-            if helpers.setdefault(name, bare(helper)) != bare(helper):
+        for name, helper in _needed_definitions(module, methods).items():
+            if helpers.setdefault(name, unparse_plain(helper)) != unparse_plain(helper):
                 raise InputError(
                     f"Two cells of this network have helpers named {name!r} that differ. Rename"
                     " one."
                 )
         equation = ast.get_docstring(definition) or ast.get_docstring(module)
-        parts = [f'"""{equation}\n"""', *(bare(method) for method in methods)]
+        parts = [f'"""{equation}\n"""', *(unparse_plain(method) for method in methods)]
         body = "\n\n".join(textwrap.indent(part, "    ") for part in parts)
         classes.append(f"class {cell.__name__}(Cell):\n{body}")
     return "\n\n\n".join([*helpers.values(), *classes])
 
 
-def with_helpers(function: Callable[..., object]) -> str:
+def source_with_helpers(function: Callable[..., object]) -> str:
     """The code of a function and of what it calls in its module."""
-    definition = parsed(function)
-    nodes = [*_helpers(parsed_module(function), [definition]).values(), definition]
-    return "\n\n\n".join(map(bare, nodes))
+    definition = parse_definition(function)
+    nodes = [*_needed_definitions(parse_module(function), [definition]).values(), definition]
+    return "\n\n\n".join(map(unparse_plain, nodes))
 
 
-def parsed_module(definition: Any) -> ast.Module:
+def parse_module(definition: Any) -> ast.Module:
     """The syntax tree of the file that defines a class or function."""
     return ast.parse(Path(inspect.getfile(definition)).read_text(encoding="utf-8"))
 
 
-def parsed(definition: Any) -> Any:
+def parse_definition(definition: Any) -> Any:
     """The syntax tree of a class or function."""
     return ast.parse(inspect.getsource(definition)).body[0]
 
 
-def bare(node: ast.stmt) -> str:
+def unparse_plain(node: ast.stmt) -> str:
     """The code without type annotations, whose names the exported file does not have, and without
     comments.
     """
@@ -441,7 +445,7 @@ def _without_annotation(statement: ast.stmt) -> ast.stmt:
     return statement
 
 
-def _helpers(module: ast.Module, users: Sequence[ast.AST]) -> dict[str, ast.stmt]:
+def _needed_definitions(module: ast.Module, users: Sequence[ast.AST]) -> dict[str, ast.stmt]:
     """The module's own functions and constants that `users` name, and those that these name in
     turn; in the module's order.
     """

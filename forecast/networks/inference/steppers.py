@@ -24,12 +24,12 @@ from forecast.networks.description import Arrays, EncoderDecoder, Network
 
 # rows of the matrix in one product: whole, 128 windows and 64 units take a quarter longer
 # (OpenBLAS)
-BLOCK = 32
+PRODUCT_ROWS = 32
 # steps held at once, of one window eight times as many: their inputs and outputs are copied
 # together
-STEPS = 8
+STEPS_PER_COPY = 8
 # windows from which on numba runs what follows the product, in float32: fewer never load it
-COMPILED = 64
+NATIVE_WINDOWS = 64
 
 
 class Stepper(Protocol):
@@ -52,11 +52,11 @@ class Stepper(Protocol):
 
 def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
     """The fastest stepper for the cell, starting from `states`, each `(size, B)`."""
-    kind = kind_of(cell)
-    return AnyStepper(cell, w, states) if kind is None else kind(kind.rows(w), states, cell)
+    kind = stepper_class(cell)
+    return AnyStepper(cell, w, states) if kind is None else kind(kind.weight_rows(w), states, cell)
 
 
-def kind_of(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[SimpleStepper] | None:
+def stepper_class(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[SimpleStepper] | None:
     """The stepper that is made for the cell, if there is one."""
     if type(cell) is LSTM:
         return LSTMStepper
@@ -65,7 +65,7 @@ def kind_of(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[SimpleSte
     return SimpleStepper if isinstance(cell, SimpleRNN | Elman) else None
 
 
-def side_by_side(
+def combine_cells(
     cells: Sequence[Cell], weights: Sequence[Arrays], reads: Sequence[int], inputs: int
 ) -> Stepper | None:
     """Nets of one kind on one window as one net with the units of all, as a step costs by its
@@ -74,10 +74,10 @@ def side_by_side(
     `reads[k]`: the row of `[x; h of each; 1]`, x of `inputs` rows, from which on the k-th reads its
     input.
     """
-    kind = kind_of(cells[0])
+    kind = stepper_class(cells[0])
     if kind is None or len({replace(cell, units=1) for cell in cells}) > 1:
         return None
-    every, units = [kind.rows(w) for w in weights], [cell.units for cell in cells]
+    every, units = [kind.weight_rows(w) for w in weights], [cell.units for cell in cells]
     rows = np.zeros(
         (inputs + sum(units) + 1, every[0].shape[1] // units[0], sum(units)), every[0].dtype
     )
@@ -95,10 +95,10 @@ def side_by_side(
 
 def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
     """The states before the first step, each `(size, B)`."""
-    return {name: state.T for name, state in cell.initial(numpy_namespace, w, batch).items()}
+    return {name: state.T for name, state in cell.initial_states(numpy_namespace, w, batch).items()}
 
 
-class _Stacked:
+class StackedStepper:
     """Holds `[x; h; 1]` of some steps in one array, so that one product, `z`, gives all that a step
     needs; `advance` makes of it and of the h before the next h. What a step takes is bound
     beforehand: with one window it is ten operations of a quarter of a microsecond.
@@ -111,12 +111,12 @@ class _Stacked:
         of the product.
         """
         (units, batch), (columns, rows) = h.shape, weights.shape
-        block = BLOCK if rows % BLOCK == 0 and batch > 1 else rows
-        matrix = aligned((rows // block, columns, block), weights.dtype)
+        block = PRODUCT_ROWS if rows % PRODUCT_ROWS == 0 and batch > 1 else rows
+        matrix = allocate_aligned((rows // block, columns, block), weights.dtype)
         matrix[:] = weights.reshape(columns, -1, block).swapaxes(0, 1)
-        self.z = aligned((rows + below, batch), matrix.dtype)
-        self.steps = 8 * STEPS if batch == 1 else STEPS
-        stacked = aligned((self.steps + 1, columns, batch), matrix.dtype)
+        self.z = allocate_aligned((rows + below, batch), matrix.dtype)
+        self.steps = 8 * STEPS_PER_COPY if batch == 1 else STEPS_PER_COPY
+        stacked = allocate_aligned((self.steps + 1, columns, batch), matrix.dtype)
         stacked[:, -1], stacked[0, -units - 1 : -1] = 1, h
         self.x, self.h = stacked[:, : -units - 1], stacked[:, -units - 1 : -1]
         if batch == 1:  # the product of a vector has less to look up
@@ -156,14 +156,14 @@ class _Stacked:
         return {"h": self.h[0]}
 
 
-class LSTMStepper(_Stacked):
+class LSTMStepper(StackedStepper):
     """The LSTM; its gates' rows are halved, as sigmoid(z) = tanh(z/2)/2 + 1/2: one tanh serves all.
 
     Below them: c.
     """
 
     @staticmethod
-    def rows(w: Arrays) -> np.ndarray:
+    def weight_rows(w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         rows = np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
         i_f, g, o = np.split(rows, [rows.shape[1] // 2, 3 * rows.shape[1] // 4], axis=1)
@@ -188,20 +188,20 @@ class LSTMStepper(_Stacked):
             np.tanh(c, g)
             np.multiply(o, g, h)
 
-        self.advance, self.c = compiled("lstm", z, 5) or advance, c
+        self.advance, self.c = native_step("lstm", z, 5) or advance, c
 
     def states(self) -> Arrays:
         """h and c, each `(size, B)`."""
         return {"h": self.h[0], "c": self.c}
 
 
-class GRUStepper(_Stacked):
+class GRUStepper(StackedStepper):
     """The GRU with reset_after; the candidate's products of x and of h stay apart: four row
     blocks.
     """
 
     @staticmethod
-    def rows(w: Arrays) -> np.ndarray:
+    def weight_rows(w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         kernel, recurrent, (b, d) = w["kernel"], w["recurrent_kernel"], w["bias"]
         u, columns = len(recurrent), len(kernel)
@@ -234,14 +234,14 @@ class GRUStepper(_Stacked):
             np.multiply(keep, after, after)
             np.add(after, g, after)
 
-        self.advance = compiled("gru", z, 4) or advance
+        self.advance = native_step("gru", z, 4) or advance
 
 
-class SimpleStepper(_Stacked):
+class SimpleStepper(StackedStepper):
     """The simple net and Elman's, whose forward passes are the same."""
 
     @staticmethod
-    def rows(w: Arrays) -> np.ndarray:
+    def weight_rows(w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         return np.concatenate([w["kernel"], w["recurrent_kernel"], w["bias"][None]])
 
@@ -281,13 +281,13 @@ class AnyStepper:
         return {name: state.T for name, state in self.running.items()}
 
 
-def compiled(
+def native_step(
     name: str, z: np.ndarray, parts: int
 ) -> Callable[[np.ndarray, np.ndarray], object] | None:
     """What makes the next h of the sums `z (rows, B)`: a matter of the windows asked for, not of
     what is loaded.
     """
-    if z.shape[1] < COMPILED or z.dtype != np.float32:
+    if z.shape[1] < NATIVE_WINDOWS or z.dtype != np.float32:
         return None
     try:
         from forecast.networks.native import stepping
@@ -296,7 +296,7 @@ def compiled(
     return functools.partial(getattr(stepping, name), z.reshape(parts, -1))
 
 
-def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def allocate_aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An empty array that begins on a line of the cache: the product of 64 units takes a fifth
     longer off it.
     """
@@ -306,7 +306,7 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return room[first : first + size].reshape(shape)
 
 
-ROWS = 2048  # rows decoded at once: the arrays of a step stay in the cache
+DECODED_ROWS = 2048  # rows decoded at once: the arrays of a step stay in the cache
 
 
 def decode(
@@ -328,14 +328,16 @@ def decode(
     columns = fed_back + block.units
     kernel, bias = weights["readout/kernel"].T, weights["readout/bias"][:, None]
     forecasts = np.empty((shapes.horizon, shapes.outputs * shapes.parameters, rows), encoded.dtype)
-    for start in range(0, rows, ROWS):
-        part = slice(start, start + ROWS)
+    for start in range(0, rows, DECODED_ROWS):
+        part = slice(start, start + DECODED_ROWS)
         out = forecasts[:, :, part]
         x = np.zeros(
             (columns + (0 if frames is None else frames.shape[1]), out.shape[2]), encoded.dtype
         )
         x[fed_back:columns] = encoded[:, part]
-        decoder = stepper(block.made, w, {name: state[:, part] for name, state in states.items()})
+        decoder = stepper(
+            block.cell_object, w, {name: state[:, part] for name, state in states.items()}
+        )
         for k in range(shapes.horizon):
             if frames is not None:
                 x[columns:] = frames[k, :, part]

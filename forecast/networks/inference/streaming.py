@@ -35,14 +35,14 @@ from forecast.networks.description import (
     Recurrent,
     States,
     Taps,
-    own_weights,
+    weights_at,
 )
 from forecast.networks.inference.batch import (
-    Weights,
+    WeightArrays,
     check_future,
     check_weights,
-    each,
     final_states,
+    map_states,
     merge_columns,
 )
 from forecast.networks.inference.steppers import decode
@@ -61,12 +61,12 @@ class State:
     batch: int
     dtype: np.dtype
 
-    def picked(self, index: np.ndarray) -> State:
+    def select(self, index: np.ndarray) -> State:
         """The rows number `index` (B',) of the batch, each as often as it is named."""
-        return State(each(lambda own: own[index], self.blocks), len(index), self.dtype)
+        return State(map_states(lambda own: own[index], self.blocks), len(index), self.dtype)
 
 
-def initial(network: Network, weights: Weights, batch: int) -> State:
+def initial(network: Network, weights: WeightArrays, batch: int) -> State:
     """The state before the first row: what `forward` starts a window from."""
     refuse_windowed(network.blocks)
     dtype = check_weights(network, weights)
@@ -74,7 +74,7 @@ def initial(network: Network, weights: Weights, batch: int) -> State:
 
 
 def absorb(
-    network: Network, weights: Weights, past: np.ndarray, future: np.ndarray | None = None
+    network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None = None
 ) -> State:
     """The state after a whole window, past `(B, T, C)` and future `(B, T + H, F)`: where a closed
     loop takes over.
@@ -87,7 +87,7 @@ def absorb(
 
 def step(
     network: Network,
-    weights: Weights,
+    weights: WeightArrays,
     state: State,
     past_t: np.ndarray,
     future_window: np.ndarray | None = None,
@@ -133,7 +133,7 @@ class Step(BlockVisitor[np.ndarray]):
     """
 
     network: Network
-    weights: Weights
+    weights: WeightArrays
     before: Mapping[str, Arrays]
     after: States
     frame: np.ndarray | None
@@ -142,7 +142,7 @@ class Step(BlockVisitor[np.ndarray]):
 
     def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
         """The dense layer on one row."""
-        w = own_weights(self.weights, path)
+        w = weights_at(self.weights, path)
         return activate(numpy_namespace, block.activation, x @ w["kernel"] + w["bias"])
 
     def visit_taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
@@ -158,19 +158,19 @@ class Step(BlockVisitor[np.ndarray]):
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
         """One step of the cell."""
-        return self._step_cell(block, path, own_weights(self.weights, path), x)
+        return self._step_cell(block, path, weights_at(self.weights, path), x)
 
     def _step_cell(self, block: CellBlock, path: str, w: Arrays, x: np.ndarray) -> np.ndarray:
-        output, self.after[path] = block.made.step(numpy_namespace, w, x, self.before[path])
+        output, self.after[path] = block.cell_object.step(numpy_namespace, w, x, self.before[path])
         return output
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
         """One step of the encoder, and the H steps of the decoder from there."""
-        encoder_weights = own_weights(self.weights, f"{path}/encoder")
+        encoder_weights = weights_at(self.weights, f"{path}/encoder")
         encoded = self._step_cell(block, path, encoder_weights, x)
         states = {name: state.T for name, state in self.after[path].items()}
         frames = None if self.frame is None else self.frame.transpose(1, 2, 0)
-        w = own_weights(self.weights, f"{path}/decoder")
+        w = weights_at(self.weights, f"{path}/decoder")
         return decode(self.network, block, self.weights, w, encoded.T, states, frames).T
 
 
@@ -184,7 +184,7 @@ class LoopState:
     last: np.ndarray
 
 
-def begin(network: Network, weights: Weights, last: np.ndarray) -> LoopState:
+def begin_loop(network: Network, weights: WeightArrays, last: np.ndarray) -> LoopState:
     """The state of a network that remembers nothing, `last (B, O)` being y of the row before the
     first.
     """
@@ -199,7 +199,7 @@ def begin(network: Network, weights: Weights, last: np.ndarray) -> LoopState:
 
 def series_parallel(
     network: Network,
-    weights: Weights,
+    weights: WeightArrays,
     state: LoopState,
     drive: np.ndarray,
     y: np.ndarray,
@@ -228,7 +228,7 @@ def series_parallel(
 
 def parallel(
     network: Network,
-    weights: Weights,
+    weights: WeightArrays,
     state: LoopState,
     drive: np.ndarray,
     future: np.ndarray | None = None,
@@ -249,7 +249,7 @@ def parallel(
 
 def ahead(
     network: Network,
-    weights: Weights,
+    weights: WeightArrays,
     state: LoopState,
     drive: np.ndarray,
     y: np.ndarray,
@@ -274,7 +274,7 @@ def ahead(
         _, state = series_parallel(network, weights, state, drive[:, t : t + 1], y[:, t : t + 1])
         states.append(state)
     driven = np.concatenate([drive[:, t + 1 : t + 1 + steps] for t in range(rows - steps)])
-    run, _ = parallel(network, weights, _together(states), driven)
+    run, _ = parallel(network, weights, _join_states(states), driven)
     return run.reshape(rows - steps, batch, steps, -1).swapaxes(0, 1)
 
 
@@ -343,7 +343,7 @@ def _check_rows(
 
 def _run(
     network: Network,
-    weights: Weights,
+    weights: WeightArrays,
     state: LoopState,
     drive: np.ndarray,
     y: np.ndarray,
@@ -364,9 +364,9 @@ def _run(
     return run, LoopState(memory, last)
 
 
-def _together(states: Sequence[LoopState]) -> LoopState:
+def _join_states(states: Sequence[LoopState]) -> LoopState:
     """Many states of the same network as one batch, in their order."""
     memories = [state.memory for state in states]
-    blocks = each(lambda *own: np.concatenate(own), *(memory.blocks for memory in memories))
+    blocks = map_states(lambda *own: np.concatenate(own), *(memory.blocks for memory in memories))
     memory = State(blocks, sum(memory.batch for memory in memories), memories[0].dtype)
     return LoopState(memory, np.concatenate([state.last for state in states]))

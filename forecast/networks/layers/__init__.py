@@ -13,15 +13,15 @@ from contextlib import contextmanager
 
 from forecast.system.processes import without_collecting
 
-EXTRAS = ("matplotlib", "sklearn")
+KERAS_EXTRAS = ("matplotlib", "sklearn")
 
 
 @contextmanager
-def without_extras() -> Iterator[None]:
+def hide_keras_extras() -> Iterator[None]:
     """In it Keras does not find what it would import for plots and wrappers of its own: a fifth of
     its start-up.
     """
-    absent = [name for name in EXTRAS if name not in sys.modules]
+    absent = [name for name in KERAS_EXTRAS if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: the import fails as if not installed
     try:
         yield
@@ -30,7 +30,7 @@ def without_extras() -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
-def quiet() -> None:
+def silence_libraries() -> None:
     """Silence what TensorFlow's libraries print when they load, unless loaded already; what the
     user has set stays.
     """
@@ -49,7 +49,7 @@ def prepare_runtime(threads: int = 1) -> None:
     all at once. Calling it again with the same arguments does nothing; TensorFlow cannot change its
     threads after the first tensor, which gives a RuntimeWarning.
     """
-    quiet()
+    silence_libraries()
     import tensorflow as tf
 
     # One traced function per network is the design; TensorFlow takes it for careless retracing and
@@ -78,9 +78,9 @@ def prepare_runtime(threads: int = 1) -> None:
         )
 
 
-quiet()  # TensorFlow reads the environment while it is imported, so this comes first.
+silence_libraries()  # TensorFlow reads the environment while it is imported, so this comes first.
 
-with without_extras(), without_collecting():
+with hide_keras_extras(), without_collecting():
     import forecast.networks.layers.assemble  # noqa: F401
 
 # nor need TensorFlow's objects be looked through for garbage at every full collection after it

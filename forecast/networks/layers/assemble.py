@@ -18,7 +18,7 @@ import numpy as np
 
 from forecast.networks.description import Network
 from forecast.networks.layers import blocks, decoder
-from forecast.networks.layers.scan import PORTABLE, Scan
+from forecast.networks.layers.scan import UNROLLED_STEPS, Scan
 from forecast.networks.layers.wiring import FRAMES, Wiring, dropout_seed
 from forecast.networks.weights import initialise
 from forecast.system.errors import InputError, quote_names
@@ -60,7 +60,7 @@ def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
     return found
 
 
-def write(
+def write_network_file(
     network: Network, weights: Mapping[str, np.ndarray], skip: Sequence[np.ndarray], path: Path
 ) -> None:
     """The whole forecast `(B, H, O)` of `{"past": (B, L, C), "future": (B, L + H, F)}` as a .keras
@@ -77,7 +77,7 @@ def write(
     if shapes.future_channels:
         given["future"] = keras.Input(shapes.future, name="future")
         lines.append((given["future"][:, -shapes.horizon :], skip[2:]))
-    parts = [Wiring.over(network, model).model(1)(given)[:, 0, :, :, 0]]
+    parts = [Wiring.sharing_layers(network, model).model(1)(given)[:, 0, :, :, 0]]
     maps = [
         keras.layers.Dense(shapes.horizon * shapes.outputs, use_bias=len(own) == 2)
         for _, own in lines
@@ -92,7 +92,7 @@ def write(
     whole = keras.Model(given, keras.layers.Add()(parts))
     # export asks for a call
     whole({name: np.zeros((1, *rows.shape[1:]), rows.dtype) for name, rows in given.items()})
-    token = PORTABLE.set(0 if path.suffix == ".keras" else shapes.past[0])
+    token = UNROLLED_STEPS.set(0 if path.suffix == ".keras" else shapes.past[0])
     try:
         with warnings.catch_warnings(action="ignore"):  # of Keras and tf2onnx about NumPy 2
             (
@@ -101,7 +101,7 @@ def write(
                 else whole.export(path, format="onnx", verbose=False)
             )
     finally:
-        PORTABLE.reset(token)
+        UNROLLED_STEPS.reset(token)
 
 
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:

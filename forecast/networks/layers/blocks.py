@@ -114,7 +114,7 @@ def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
     return tf.split(x, [first, tf.shape(x)[1] - first], 1)[1]  # ONNX knows no size of -1
 
 
-def preceded(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:
+def pad_before(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:
     """`x` after the rows that a delay of `longest` needs before its first: those given, else
     zeros.
     """
@@ -143,7 +143,7 @@ class DelayLine(keras.Layer):
         if self.channels is not None:
             x = tf.gather(x, self.channels, axis=-1)
         steps, longest = tf.shape(x)[1], max(self.delays)
-        padded = preceded(x, longest, earlier)
+        padded = pad_before(x, longest, earlier)
         taps = [padded[:, longest - d : longest - d + steps] for d in self.delays]
         return tf.concat(taps, -1), padded[:, steps:]
 
@@ -177,7 +177,7 @@ class Segments(keras.Layer):
         """The layer's output, see the class."""
         width, rows = x.shape[-1], self.length * self.count
         level = [float(column in self.relative) for column in range(width)]
-        newest = last_rows(preceded(x, rows, None), rows) - last_rows(x, 1) * tf.constant(
+        newest = last_rows(pad_before(x, rows, None), rows) - last_rows(x, 1) * tf.constant(
             level, x.dtype
         )
         cut = tf.reshape(newest, [-1, self.count, self.length, width])
@@ -255,11 +255,11 @@ class TensorNamespace(Namespace):
 tensor_namespace = TensorNamespace()
 
 
-Line = tuple[tuple[int, ...], tuple[int, ...] | None]
+DelayedChannels = tuple[tuple[int, ...], tuple[int, ...] | None]
 """The delays of a line, and the channels that it delays (None: all)."""
 
 
-def evenly_spaced(delays: Sequence[int]) -> bool:
+def is_evenly_spaced(delays: Sequence[int]) -> bool:
     """Whether a convolution can stand for these delays."""
     steps = {later - earlier for earlier, later in itertools.pairwise(delays)}
     return not steps or (len(steps) == 1 and min(steps) > 0)
@@ -276,7 +276,11 @@ class DelayedDense(Affine):
     """
 
     def __init__(
-        self, units: int, lines: Sequence[Line], activation: str = "linear", **kwargs: Any
+        self,
+        units: int,
+        lines: Sequence[DelayedChannels],
+        activation: str = "linear",
+        **kwargs: Any,
     ) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(units, activation, **kwargs)
@@ -300,10 +304,10 @@ class DelayedDense(Affine):
         for number, (delays, channels) in enumerate(self.lines):
             own = x if channels is None else tf.gather(x, channels, axis=-1)
             before = None if earlier is None else earlier[number]
-            known = preceded(own, max(delays), before)
+            known = pad_before(own, max(delays), before)
             after.append(known[:, steps:])
             filters = tf.reshape(kernels[number], [len(delays), self.widths[number], self.units])
-            parts.append(_delayed(known, filters, delays, steps if last is None else last))
+            parts.append(_convolve_delays(known, filters, delays, steps if last is None else last))
         z = (parts[0] if len(parts) == 1 else tf.add_n(parts)) + self.bias
         return activate(tensor_namespace, self.activation, z), *after
 
@@ -317,7 +321,7 @@ class DelayedDense(Affine):
         return (batch, None, self.units), *((batch, longest, own) for longest, own in lines)
 
 
-def _delayed(
+def _convolve_delays(
     known: tf.Tensor, filters: tf.Tensor, delays: tuple[int, ...], steps: Any
 ) -> tf.Tensor:
     """`sum_d known[t - d] filters[d]` at the last `steps`; `known` begins `max(delays)` rows before
@@ -325,12 +329,12 @@ def _delayed(
     """
     spacing = delays[1] - delays[0] if len(delays) > 1 else 1
     seen = known[:, : tf.shape(known)[1] - delays[0]] if delays[0] else known
-    return _spaced(
+    return _convolve_spaced(
         last_rows(seen, steps + delays[-1] - delays[0]), tf.reverse(filters, [0]), spacing
     )
 
 
-def _spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tensor:
+def _convolve_spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tensor:
     """A convolution over every `spacing`-th row, from each row: TensorFlow has no gradient of it on
     a CPU, so the rows of each remainder become a series of their own.
     """

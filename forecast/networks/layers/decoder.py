@@ -21,7 +21,7 @@ from forecast.networks.cells.gated import LSTM
 from forecast.networks.cells.simple import SimpleRNN
 from forecast.networks.layers.blocks import tensor_namespace
 from forecast.networks.layers.fused import Tensors
-from forecast.networks.layers.scan import run, scan
+from forecast.networks.layers.scan import run_cell, scan
 
 READOUT = ("readout.kernel", "readout.bias")
 
@@ -78,17 +78,19 @@ class Decoder(keras.Layer):
         encoded, (horizon, outputs, parameters) = inputs["encoded"], self.shape
         leading = tf.shape(encoded)[:2]
         w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
-        first = {name: flat(state) for name, state in inputs["states"].items()}
-        parts = [tf.repeat(flat(encoded)[:, None], horizon, axis=1)]
+        first = {name: flatten_steps(state) for name, state in inputs["states"].items()}
+        parts = [tf.repeat(flatten_steps(encoded)[:, None], horizon, axis=1)]
         if "future" in inputs:
-            parts.append(frames(inputs["future"], leading[1], horizon))
+            parts.append(gather_frames(inputs["future"], leading[1], horizon))
         if self.feedback and "teacher" not in inputs:
             y = self._free_run(w, tf.concat(parts, -1), first)
         else:
             taught = [shifted_targets(inputs["teacher"])] if self.feedback else []
             own = {name: value for name, value in w.items() if name not in READOUT}
             y = read_out(
-                w, run(self.cell, own, tf.concat(taught + parts, -1), first)[0], self.activation
+                w,
+                run_cell(self.cell, own, tf.concat(taught + parts, -1), first)[0],
+                self.activation,
             )
         return tf.reshape(y, tf.concat([leading, [horizon, outputs, parameters]], 0))
 
@@ -98,7 +100,9 @@ class Decoder(keras.Layer):
         if type(self.cell) in (LSTM, SimpleRNN) and self.activation == "linear":
             return self._folded(w, x, first, columns)
         steps = FedBack(self.cell, self.activation, outputs * parameters, columns)
-        y, _ = scan(steps, w, tf.transpose(x, [1, 0, 2]), {**first, FED: no_forecast(x, outputs)})
+        y, _ = scan(
+            steps, w, tf.transpose(x, [1, 0, 2]), {**first, FED_BACK: zero_forecast(x, outputs)}
+        )
         return tf.transpose(y, [1, 0, 2])
 
     def _folded(
@@ -120,9 +124,9 @@ class Decoder(keras.Layer):
         }
         # the gradient of a slice is slow, see `last_rows`
         now, rest = tf.split(x, [1, self.shape[0] - 1], 1)
-        start = tf.concat([no_forecast(x, len(columns)), now[:, 0]], -1)
+        start = tf.concat([zero_forecast(x, len(columns)), now[:, 0]], -1)
         d, states = self.cell.step(tensor_namespace, w, start, first)
-        later = [run(self.cell, folded, rest, states)[0]] if x.shape[1] != 1 else []
+        later = [run_cell(self.cell, folded, rest, states)[0]] if x.shape[1] != 1 else []
         return read_out(w, tf.concat([d[:, None], *later], 1), self.activation)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, ...]:
@@ -130,7 +134,7 @@ class Decoder(keras.Layer):
         return (*input_shape["encoded"][:2], *self.shape)
 
 
-FED = "forecast"
+FED_BACK = "forecast"
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ class FedBack:
 
     def states(self) -> dict[str, int]:
         """Name and size of every state."""
-        return {**self.cell.states(), FED: len(self.columns)}
+        return {**self.cell.states(), FED_BACK: len(self.columns)}
 
     def project(self, xp: Namespace, w: Tensors, x: tf.Tensor) -> tf.Tensor:
         """What a step needs of the input alone, for all steps at once."""
@@ -157,12 +161,12 @@ class FedBack:
         self, xp: Namespace, w: Tensors, projected: tf.Tensor, states: Tensors
     ) -> tuple[tf.Tensor, Tensors]:
         """One step from what `project` gave: output and new states."""
-        d, new = self.cell.step(xp, w, xp.concat([states[FED], projected]), states)
+        d, new = self.cell.step(xp, w, xp.concat([states[FED_BACK], projected]), states)
         y = read_out(w, d, self.activation)
-        return y, {**new, FED: xp.take(y, self.columns)}
+        return y, {**new, FED_BACK: xp.take(y, self.columns)}
 
 
-def no_forecast(x: tf.Tensor, outputs: int) -> tf.Tensor:
+def zero_forecast(x: tf.Tensor, outputs: int) -> tf.Tensor:
     """What is fed back before the first step of `x (N, H, C)`: zeros `(N, outputs)`."""
     return tf.zeros([tf.shape(x)[0], outputs], x.dtype)
 
@@ -173,12 +177,12 @@ def read_out(w: Tensors, d: tf.Tensor, activation: str) -> tf.Tensor:
     return activate(tensor_namespace, activation, tensor_namespace.matmul(d, kernel) + bias)
 
 
-def flat(x: tf.Tensor) -> tf.Tensor:
+def flatten_steps(x: tf.Tensor) -> tf.Tensor:
     """`(B, T, C)` as rows `(B * T, C)`."""
     return tf.reshape(x, [-1, x.shape[-1]])
 
 
-def frames(future: tf.Tensor, steps: tf.Tensor, horizon: int) -> tf.Tensor:
+def gather_frames(future: tf.Tensor, steps: tf.Tensor, horizon: int) -> tf.Tensor:
     """The future row k steps ahead of each of `steps`: `(B, T + H, F)` to `(B * T, H, F)`, k = 1
     ...
 

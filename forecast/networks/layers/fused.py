@@ -27,8 +27,8 @@ from forecast.networks.cells import Cell
 from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import SimpleRNN
 
-CELLS = LSTM, GRU, SimpleRNN
-Array = Any  # a tf.TensorArray
+FUSED_CELLS = LSTM, GRU, SimpleRNN
+TensorArray = Any  # a tf.TensorArray
 Tensors = Mapping[str, tf.Tensor]
 
 
@@ -48,17 +48,17 @@ def traced_function(
     return tf.function(tf.custom_gradient(function), input_signature=signature, autograph=False)
 
 
-def rows(sequence: tf.Tensor) -> tf.Tensor:
+def flatten_time(sequence: tf.Tensor) -> tf.Tensor:
     """`(T, B, U)` as the rows `(T * B, U)` of one matrix."""
     return tf.reshape(sequence, [-1, tf.shape(sequence)[-1]])
 
 
-def steps_of(sequence: tf.Tensor) -> tf.TensorArray:
+def unstack_steps(sequence: tf.Tensor) -> tf.TensorArray:
     """The steps of `(T, B, U)`, to be read inside a loop without copying them."""
-    return collector(tf.shape(sequence)[0], sequence).unstack(sequence)
+    return new_tensor_array(tf.shape(sequence)[0], sequence).unstack(sequence)
 
 
-def collector(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
+def new_tensor_array(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
     """An empty array for `steps` results of one loop, matrices of the dtype of `like`."""
     return tf.TensorArray(
         like.dtype, size=steps, element_shape=[None, None], clear_after_read=False

@@ -16,20 +16,20 @@ from forecast.networks import cells
 from forecast.networks.cells import Cell, Namespace
 from forecast.networks.layers.blocks import last_rows, tensor_namespace
 from forecast.networks.layers.fused import (
-    CELLS,
-    Array,
+    FUSED_CELLS,
+    TensorArray,
     Tensors,
-    collector,
+    flatten_time,
+    new_tensor_array,
     register_recurrences,
-    rows,
     run_fused,
-    steps_of,
     traced_function,
+    unstack_steps,
 )
 
 # TensorFlow ends the process where a second thread registers a name again
 REGISTERING = threading.Lock()
-PORTABLE = ContextVar("PORTABLE", default=0)
+UNROLLED_STEPS = ContextVar("UNROLLED_STEPS", default=0)
 """The steps of a window, where a graph is built for a runtime without Python and loops that keep
 all states.
 """
@@ -101,11 +101,11 @@ class Scan(keras.Layer):
         """The layer's output, see the class."""
         w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
         if initial_state is None:
-            first = self.cell.initial(tensor_namespace, w, tf.shape(x)[0])
+            first = self.cell.initial_states(tensor_namespace, w, tf.shape(x)[0])
         else:
             first = dict(zip(self.cell.states(), initial_state, strict=True))
         x = tf.reverse(x, [1]) if self.go_backwards else x
-        outputs, sequences, last = run(self.cell, w, x, first, self.all_states)
+        outputs, sequences, last = run_cell(self.cell, w, x, first, self.all_states)
         if self.parts:
             return (
                 self.cell.step(tensor_namespace, w, w["embedding"], {"h": last[0][:, None]})[0],
@@ -127,7 +127,7 @@ class Scan(keras.Layer):
         )
 
 
-def run(
+def run_cell(
     cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool = False
 ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
     """x `(B, T, C)`: outputs `(B, T, units)`, the states of every step if asked for, and the last
@@ -136,10 +136,10 @@ def run(
     The fastest way for the cell: numba for the plain LSTM, GRU and simple net, one convolution for
     a context that is made of data, and `scan` for all others.
     """
-    if PORTABLE.get():
-        outputs, *kept = unrolled(cell, w, x, first)
+    if UNROLLED_STEPS.get():
+        outputs, *kept = unroll(cell, w, x, first)
         return outputs, kept if all_states else [], [sequence[:, -1] for sequence in kept]
-    if known(cell, x.dtype):
+    if has_native_recurrence(cell, x.dtype):
         kept = run_fused(cell, w, x, first, all_states)
         return (
             kept[0],
@@ -148,11 +148,11 @@ def run(
         )
     x, made_of = tf.transpose(x, [1, 0, 2]), cell.data_context()
     if made_of is not None:
-        before = {name: contexts(x, state, *made_of) for name, state in first.items()}
+        before = {name: data_contexts(x, state, *made_of) for name, state in first.items()}
         outputs, new = cell.step(tensor_namespace, w, x, before)
         sequences, last = list(new.values()), [state[-1] for state in new.values()]
     elif all_states:
-        outputs, last = scan(Revealed(cell), w, x, first)
+        outputs, last = scan(StateRevealingCell(cell), w, x, first)
         outputs, *sequences = tf.split(outputs, [cell.units, *cell.states().values()], -1)
     else:
         (outputs, last), sequences = scan(cell, w, x, first), []
@@ -160,11 +160,11 @@ def run(
     return outputs, sequences if all_states else [], last
 
 
-def known(cell: Cell, dtype: tf.DType) -> bool:
+def has_native_recurrence(cell: Cell, dtype: tf.DType) -> bool:
     """Whether there is a recurrence in numba for the cell: it has no other option, and the machine
     no GPU.
     """
-    plain = type(cell) in CELLS and cell == type(cell)(cell.units, cell.h_init)
+    plain = type(cell) in FUSED_CELLS and cell == type(cell)(cell.units, cell.h_init)
     with REGISTERING:
         return (
             plain
@@ -174,7 +174,7 @@ def known(cell: Cell, dtype: tf.DType) -> bool:
         )
 
 
-def contexts(
+def data_contexts(
     x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float, share: float
 ) -> tf.Tensor:
     """The context before every step, `(T, B, m)`: made of data, so one convolution gives it,
@@ -190,13 +190,13 @@ def contexts(
     return tf.reshape(tf.transpose(found[..., 0]), [steps, -1, count])
 
 
-def unrolled(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor]:
+def unroll(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor]:
     """The outputs, then every state, `(B, T, size)`, step after step without a loop: x has
-    `PORTABLE` steps.
+    `UNROLLED_STEPS` steps.
     """
     states, kept = first, []
     for row in tf.unstack(
-        cell.project(tensor_namespace, w, x), x.shape[1] or PORTABLE.get(), axis=1
+        cell.project(tensor_namespace, w, x), x.shape[1] or UNROLLED_STEPS.get(), axis=1
     ):
         y, states = cell.advance(tensor_namespace, w, row, states)
         kept.append([y, *(states[name] for name in cell.states())])
@@ -204,7 +204,7 @@ def unrolled(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Te
 
 
 @dataclass(frozen=True)
-class Revealed:
+class StateRevealingCell:
     """A cell whose output is followed by its new states: `(B, units + sizes)`."""
 
     cell: Cell
@@ -270,14 +270,14 @@ def _recur(
     """`given`: the first states, then the weights, in the order of their names."""
     names = list(cell.states())
     first, w = given[: len(names)], dict(zip(weights, given[len(names) :], strict=True))
-    steps, inputs = tf.shape(projected)[0], steps_of(projected)
+    steps, inputs = tf.shape(projected)[0], unstack_steps(projected)
 
     def advance(at: tf.Tensor, states: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         y, new = cell.advance(tensor_namespace, w, at, dict(zip(names, states, strict=True)))
         return [y, *(new[name] for name in names)]
 
     def step(
-        t: tf.Tensor, states: Sequence[tf.Tensor], ys: Array, kept: Sequence[Array]
+        t: tf.Tensor, states: Sequence[tf.Tensor], ys: TensorArray, kept: Sequence[TensorArray]
     ) -> tuple[Any, ...]:
         y, *new = advance(inputs.read(t), states)
         return (
@@ -290,18 +290,18 @@ def _recur(
     start = (
         0,
         list(first),
-        collector(steps, projected),
-        [collector(steps, projected) for _ in first],
+        new_tensor_array(steps, projected),
+        [new_tensor_array(steps, projected) for _ in first],
     )
     _, last, outputs, kept = tf.while_loop(
         lambda t, *_: t < steps, step, start, parallel_iterations=1
     )
 
     def gradient(d_outputs: tf.Tensor, *d_last: tf.Tensor) -> tuple[Any, ...]:
-        d_ys = steps_of(d_outputs)
+        d_ys = unstack_steps(d_outputs)
 
         def step_back(
-            t: tf.Tensor, d_new: Sequence[tf.Tensor], ds: Sequence[Array]
+            t: tf.Tensor, d_new: Sequence[tf.Tensor], ds: Sequence[TensorArray]
         ) -> tuple[Any, ...]:
             before = [array.read(t) for array in kept]
             with tf.GradientTape() as tape:
@@ -312,15 +312,18 @@ def _recur(
             )
             return t - 1, d_before, [array.write(t, d) for array, d in zip(ds, d_new, strict=True)]
 
-        start = (steps - 1, list(d_last), [collector(steps, projected) for _ in first])
+        start = (steps - 1, list(d_last), [new_tensor_array(steps, projected) for _ in first])
         _, d_first, ds = tf.while_loop(
             lambda t, *_: t >= 0, step_back, start, parallel_iterations=1
         )
-        all_at, all_before = rows(projected), [rows(array.stack()) for array in kept]
+        all_at, all_before = (
+            flatten_time(projected),
+            [flatten_time(array.stack()) for array in kept],
+        )
         with tf.GradientTape() as tape:
             tape.watch([all_at, w])
             made = advance(all_at, all_before)
-        upstream = [rows(d_outputs), *(rows(array.stack()) for array in ds)]
+        upstream = [flatten_time(d_outputs), *(flatten_time(array.stack()) for array in ds)]
         d_at, d_w = tape.gradient(made, [all_at, w], upstream, unconnected_gradients="zero")
         return tf.reshape(d_at, tf.shape(projected)), *d_first, *(d_w[name] for name in weights)
 

@@ -24,7 +24,7 @@ from forecast.networks.description import (
     Taps,
 )
 from forecast.networks.layers import blocks as layers
-from forecast.networks.layers.blocks import DelayedDense, evenly_spaced
+from forecast.networks.layers.blocks import DelayedDense, is_evenly_spaced
 from forecast.networks.layers.decoder import Decoder
 from forecast.networks.layers.scan import Scan
 from forecast.networks.visitor import BlockVisitor
@@ -36,7 +36,7 @@ share one.
 """
 
 Tensor = Any
-States = dict[str, Tensor]
+StateTensors = dict[str, Tensor]
 
 
 def dropout_seed(seed: int, path: str) -> int:
@@ -56,12 +56,12 @@ class Wiring(BlockVisitor[Tensor]):
     dtype: str
     seed: int = 0
     layers: dict[str, keras.Layer] = field(default_factory=dict)
-    before: States | None = None
-    after: States = field(default_factory=dict)
+    before: StateTensors | None = None
+    after: StateTensors = field(default_factory=dict)
     needed: dict[str, int | None] = field(default_factory=dict)
 
     @classmethod
-    def over(cls, network: Network, model: keras.Model) -> Wiring:
+    def sharing_layers(cls, network: Network, model: keras.Model) -> Wiring:
         """A wiring that uses the layers of a model of the same network, and so shares its
         weights.
         """
@@ -80,7 +80,7 @@ class Wiring(BlockVisitor[Tensor]):
         inputs = self._inputs()
         return keras.Model(inputs, self._forecast(inputs, read))
 
-    def taught(self, read: int | None) -> keras.Model:
+    def teacher_forced(self, read: int | None) -> keras.Model:
         """The same, its decoder fed what the forecasts ought to have been: one more input,
         "teacher" `(B, T, H, O)`, target minus skip, 0 where the target is missing.
         """
@@ -88,7 +88,7 @@ class Wiring(BlockVisitor[Tensor]):
         inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
         return keras.Model(inputs, self._forecast(inputs, read))
 
-    def carrying(self) -> keras.Model:
+    def stateful_model(self) -> keras.Model:
         """The model with its states in and out, so that one pass can be cut into chunks: inputs
         `{"past", "future", "states"}`, outputs `{"forecast", "states"}`; before the first row stand
         `assemble.first_states`.
@@ -97,7 +97,7 @@ class Wiring(BlockVisitor[Tensor]):
         inputs["states"] = self.before = self._state_inputs()
         return keras.Model(inputs, {"forecast": self._forecast(inputs, None), "states": self.after})
 
-    def hidden(self) -> keras.Model:
+    def hidden_model(self) -> keras.Model:
         """The model without its read-out, `(B, T, units)`: for a loss that needs some of the
         read-out's columns.
         """
@@ -152,7 +152,7 @@ class Wiring(BlockVisitor[Tensor]):
         cell = cell_arguments(block)
         encoder = self._layer(f"{block.name}/encoder", Scan, **cell, all_states=True)
         encoded, *states = self._run(encoder, block, block.name, x)
-        sequences = dict(zip(block.made.states(), states, strict=False))
+        sequences = dict(zip(block.cell_object.states(), states, strict=False))
         rows = {"encoded": encoded}
         rows |= {name: inputs[name] for name in ("future", "teacher") if name in inputs}
         # a decoder runs from every step that is read: H steps each, most of this network's cost
@@ -241,7 +241,7 @@ class Wiring(BlockVisitor[Tensor]):
         """All that a layer of the block's cell returns from the states before; its last states are
         the last of it.
         """
-        names = [f"{path}/{name}" for name in block.made.states()]
+        names = [f"{path}/{name}" for name in block.cell_object.states()]
         initial = None if self.before is None else [self.before[name] for name in names]
         results: Sequence[Tensor] = layer(x, initial_state=initial)
         self.after |= dict(zip(names, results[-len(names) :], strict=True))
@@ -283,7 +283,7 @@ class Wiring(BlockVisitor[Tensor]):
     def _input(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
         return keras.Input(shape, dtype=self.dtype, name=name.replace("/", "."))
 
-    def _state_inputs(self) -> States:
+    def _state_inputs(self) -> StateTensors:
         """One input for each state, with the shapes a plain pass ends with."""
         probe = Wiring(self.network, self.dtype, layers=self.layers)
         probe.model()
@@ -311,7 +311,7 @@ def delay_lines(block: Block, path: str) -> dict[str, Taps]:
                 if len(branch) != 1 or not isinstance(branch[0], Taps):
                     return {}
                 lines[prefix + branch[0].name] = branch[0]
-    return lines if all(evenly_spaced(taps.delays) for taps in lines.values()) else {}
+    return lines if all(is_evenly_spaced(taps.delays) for taps in lines.values()) else {}
 
 
 INPUT = ""

@@ -73,7 +73,7 @@ def test_every_cell_states_equation_and_weights(name):
 def test_states_and_outputs_have_the_promised_sizes(name):
     cell = cells.get(name, 3)
     w = {key: np.ones(weight.shape) for key, weight in cell.weights(2).items()}
-    states = cell.initial(numpy_namespace, w, 5)
+    states = cell.initial_states(numpy_namespace, w, 5)
     output, after = cell.step(numpy_namespace, w, np.ones((5, 2)), states)
     assert output.shape == (5, 3)
     assert {key: state.shape for key, state in after.items()} == {
@@ -89,7 +89,7 @@ def test_a_random_first_state_is_a_weight_that_is_not_trained(name, dtype):
     assert first.keys() == {f"initial_{state}" for state in cell.states()}
     assert not any(weight.trainable for weight in first.values())
     w = {key: np.arange(weight.shape[0], dtype=dtype) for key, weight in first.items()}
-    for state, rows in cell.initial(numpy_namespace, w, 2).items():
+    for state, rows in cell.initial_states(numpy_namespace, w, 2).items():
         assert rows.dtype == dtype
         assert rows.tolist() == [list(range(cell.states()[state]))] * 2
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from forecast.networks.heads.distributions import FEWEST, correlation, uniforms
+from forecast.networks.heads.distributions import MIN_ORIGINS, correlation, draw_uniforms
 
 WANTED = np.array([[1.0, 0.8, 0.2], [0.8, 1.0, 0.5], [0.2, 0.5, 1.0]])
 
 
 def drawn(n: int, seed: int = 0) -> np.ndarray:
-    return uniforms(WANTED, (n, 3), np.random.default_rng(seed))
+    return draw_uniforms(WANTED, (n, 3), np.random.default_rng(seed))
 
 
 def test_the_correlation_of_normal_scores_is_found_again():
@@ -30,7 +30,7 @@ def test_few_origins_are_shrunk_towards_independence_and_fewer_are_independent()
     scores = special.ndtri(u)
     # 27 / (27 + 3)
     np.testing.assert_allclose(found, 0.9 * np.corrcoef(scores.T) + 0.1 * np.eye(3), atol=1e-9)
-    np.testing.assert_array_equal(correlation(drawn(FEWEST - 1)), np.eye(3))
+    np.testing.assert_array_equal(correlation(drawn(MIN_ORIGINS - 1)), np.eye(3))
 
 
 def test_origins_with_a_missing_actual_and_steps_that_never_vary_are_survived():

@@ -37,7 +37,7 @@ NETS = pytest.mark.parametrize("network", GATED.values(), ids=GATED)
 
 def plainly(network: Network, weights: dict[str, np.ndarray], *given: np.ndarray) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steppers, "COMPILED", 10**9)
+        patch.setattr(steppers, "NATIVE_WINDOWS", 10**9)
         return forward(network, weights, *given)
 
 
@@ -49,7 +49,7 @@ def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
 @SWITCHED_ON
 @NETS
 def test_many_windows_have_the_forecasts_of_numpy_alone(network: Network) -> None:
-    w, given = weights_of(network, "float32"), inputs_of(batch=steppers.COMPILED)
+    w, given = weights_of(network, "float32"), inputs_of(batch=steppers.NATIVE_WINDOWS)
     found, plain = forward(network, w, *given), plainly(network, w, *given)
     assert (found != plain).any()  # another way
     exact = plainly(network, weights_of(network), *given)
@@ -60,7 +60,10 @@ def test_many_windows_have_the_forecasts_of_numpy_alone(network: Network) -> Non
 @pytest.mark.parametrize("name", [name for name in GATED if name != "encoder-decoder"])
 def test_fewer_windows_and_float64_are_left_to_numpy(name: str) -> None:
     network = GATED[name]
-    for dtype, batch in (("float32", steppers.COMPILED - 1), ("float64", 2 * steppers.COMPILED)):
+    for dtype, batch in (
+        ("float32", steppers.NATIVE_WINDOWS - 1),
+        ("float64", 2 * steppers.NATIVE_WINDOWS),
+    ):
         w, given = weights_of(network, dtype), inputs_of(batch=batch)
         np.testing.assert_array_equal(forward(network, w, *given), plainly(network, w, *given))
 
@@ -69,7 +72,7 @@ def test_fewer_windows_and_float64_are_left_to_numpy(name: str) -> None:
 def test_an_installation_without_numba_forecasts_many_windows(
     network: Network, without_numba: None
 ) -> None:
-    w, given = weights_of(network, "float32"), inputs_of(batch=steppers.COMPILED)
+    w, given = weights_of(network, "float32"), inputs_of(batch=steppers.NATIVE_WINDOWS)
     np.testing.assert_array_equal(forward(network, w, *given), plainly(network, w, *given))
 
 
@@ -93,7 +96,7 @@ print(len(model.predict()), len(model.cross_validation(n_windows=70)))
 @pytest.mark.parametrize("value", [np.nan, 1e30])
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
 def test_a_number_that_is_none_or_huge_stays_in_its_window(network: Network, value: float) -> None:
-    w, (past, future) = weights_of(network, "float32"), inputs_of(batch=steppers.COMPILED)
+    w, (past, future) = weights_of(network, "float32"), inputs_of(batch=steppers.NATIVE_WINDOWS)
     spoilt = past.copy()
     spoilt[7, 3] = value
     found, plain = last(network, w, spoilt, future), last(network, w, past, future)
@@ -119,10 +122,10 @@ def test_gates_far_out_are_exactly_open_or_shut() -> None:
 @SWITCHED_ON
 def test_one_forecast_of_each_of_many_series_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[bool] = []
-    asked = steppers.compiled
-    monkeypatch.setattr(steppers, "compiled", lambda *given: loaded.append(bool(asked(*given))))
+    asked = steppers.native_step
+    monkeypatch.setattr(steppers, "native_step", lambda *given: loaded.append(bool(asked(*given))))
     problem = problems.problem_of(
-        problems.frame({f"s{n:03}": 60 for n in range(2 * steppers.COMPILED)}, gaps=False)
+        problems.frame({f"s{n:03}": 60 for n in range(2 * steppers.NATIVE_WINDOWS)}, gaps=False)
     )
     model = replace(forecaster("lstm", "linear"), scaling=problem.scaling)
     found = problems.latest(model, problem.panel)

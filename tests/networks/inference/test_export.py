@@ -13,7 +13,7 @@ import pytest
 
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.networks.inference import absorb, forward, last, step
-from forecast.networks.inference.export import Linear, Units, export
+from forecast.networks.inference.export import LinearSkip, Units, export
 from forecast.system.errors import InputError
 from tests.networks.inference.nets import NETWORKS, SEGMENTED, STREAMED, inputs_of, weights_of
 
@@ -158,7 +158,9 @@ def test_units_take_and_give_the_units_of_the_data(tmp_path):
 def test_a_linear_part_is_added_to_the_forecast(tmp_path):
     network, (past, future) = STREAMED["stacked"], inputs_of()
     w, rng = weights_of(network), np.random.default_rng(3)
-    linear = Linear(rng.normal(size=(2 * 3, 16)), rng.normal(size=16), rng.normal(size=(4 * 2, 16)))
+    linear = LinearSkip(
+        rng.normal(size=(2 * 3, 16)), rng.normal(size=16), rng.normal(size=(4 * 2, 16))
+    )
     export(network, w, tmp_path / "net.py", description="x", linear=linear)
     window = np.concatenate([past[:, -2], past[:, -1]], axis=1)
     added = window @ linear.kernel + future[:, -4:].reshape(3, -1) @ linear.future + linear.bias

@@ -236,7 +236,7 @@ def test_the_first_state_handed_to_a_cell_is_not_changed_by_stepping():
     run = stepper(cell, w, first_states(cell, w, 4))
     run(np.ones((2, 4)))
     assert (w["initial_h"] == 1).all()
-    assert (cell.initial(xp, w, 1)["c"] == 1).all()
+    assert (cell.initial_states(xp, w, 1)["c"] == 1).all()
 
 
 def test_streaming_a_bidirectional_network_is_refused_with_what_to_use_instead():

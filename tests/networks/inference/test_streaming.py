@@ -17,7 +17,13 @@ from forecast.networks.description import (
     Shapes,
     Taps,
 )
-from forecast.networks.inference.streaming import LoopState, ahead, begin, parallel, series_parallel
+from forecast.networks.inference.streaming import (
+    LoopState,
+    ahead,
+    begin_loop,
+    parallel,
+    series_parallel,
+)
 from forecast.system.errors import InputError, ModelFailure
 from tests.networks.inference.nets import weights_of
 
@@ -43,7 +49,7 @@ def setting(blocks, batch=2, rows=12, dtype="float64"):
 
 
 def started(network, weights, batch=2):
-    return begin(network, weights, np.full((batch, 2), 0.3))
+    return begin_loop(network, weights, np.full((batch, 2), 0.3))
 
 
 @pytest.mark.parametrize("blocks", MAPS.values(), ids=MAPS)
@@ -139,7 +145,9 @@ def test_a_loop_that_explodes_is_named_as_unstable_with_the_row():
     with pytest.raises(
         ModelFailure, match=r"unstable: its output is no longer finite after 102 of 200 steps"
     ):
-        parallel(network, weights, begin(network, weights, np.ones((1, 1))), np.zeros((1, 200, 0)))
+        parallel(
+            network, weights, begin_loop(network, weights, np.ones((1, 1))), np.zeros((1, 200, 0))
+        )
 
 
 REFUSED = {
@@ -198,7 +206,7 @@ def test_wrong_ranks_sizes_and_values_are_refused(changed, message):
 def test_a_first_value_of_another_size_is_refused():
     network, weights, *_ = setting(MAPS["narx"])
     with pytest.raises(InputError, match=r"`last` has shape \(2, 1\); wanted \(batch, 2\)"):
-        begin(network, weights, np.zeros((2, 1)))
+        begin_loop(network, weights, np.zeros((2, 1)))
 
 
 @pytest.mark.parametrize("steps", [0, 12])

@@ -204,7 +204,7 @@ def test_forecasts_do_not_depend_on_how_much_follows(name: str) -> None:
 def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: int) -> None:
     net = network(name)
     model, x = model_of(net), drawn()
-    last = Wiring.over(net, model).model(steps)
+    last = Wiring.sharing_layers(net, model).model(steps)
     np.testing.assert_allclose(last(x), model(x)[:, -steps:], atol=1e-6)
     assert {id(v) for v in last.trainable_variables} == {id(v) for v in model.trainable_variables}
 
@@ -213,7 +213,7 @@ def test_last_steps_are_the_last_forecasts_of_the_whole_model(name: str, steps: 
 def test_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None:
     net = network(name)
     model, x = model_of(net), drawn()
-    cut = Wiring.over(net, model).carrying()
+    cut = Wiring.sharing_layers(net, model).stateful_model()
     states = {key: tf.constant(value) for key, value in layers.first_states(cut, BATCH).items()}
     parts = []
     for start, end in ((0, 1), (1, 4), (4, STEPS)):
@@ -227,7 +227,7 @@ def test_chunks_with_the_state_handed_over_equal_one_pass(name: str) -> None:
 def test_states_are_those_that_inference_streams() -> None:
     net = network("learnt")
     model = model_of(net)
-    ours = layers.first_states(Wiring.over(net, model).carrying(), BATCH)
+    ours = layers.first_states(Wiring.sharing_layers(net, model).stateful_model(), BATCH)
     theirs = inference.initial(net, layers.get_weights(model), BATCH).blocks
     flat = {
         f"{path}/{name}": state for path, states in theirs.items() for name, state in states.items()
@@ -277,7 +277,7 @@ def test_another_seed_gives_other_weights() -> None:
 def test_models_are_freed_when_the_session_is_cleared() -> None:
     model = layers.assemble(network("lstm"), seed=0)
     model(drawn())
-    Wiring.over(network("lstm"), model).model(1)
+    Wiring.sharing_layers(network("lstm"), model).model(1)
     alive = weakref.ref(model), weakref.ref(model.get_layer("low"))
     del model
     keras.backend.clear_session()

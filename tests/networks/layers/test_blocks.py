@@ -10,11 +10,16 @@ import tensorflow as tf
 
 from forecast.networks.description import Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.networks.layers.assemble import assemble
-from forecast.networks.layers.blocks import DelayedDense, Line, evenly_spaced, last_rows
+from forecast.networks.layers.blocks import (
+    DelayedChannels,
+    DelayedDense,
+    is_evenly_spaced,
+    last_rows,
+)
 from forecast.networks.layers.wiring import Wiring
 
 BATCH, STEPS, CHANNELS, UNITS = 2, 9, 3, 4
-LINES: dict[str, list[Line]] = {
+LINES: dict[str, list[DelayedChannels]] = {
     "from now on": [((0, 1, 2), None)],
     "from a delay on": [((2, 3), None)],
     "every third": [((0, 3, 6), None)],
@@ -25,7 +30,7 @@ LINES: dict[str, list[Line]] = {
 
 
 def side_by_side(
-    x: tf.Tensor, kernel: tf.Tensor, lines: Sequence[Line], earlier: Sequence[tf.Tensor]
+    x: tf.Tensor, kernel: tf.Tensor, lines: Sequence[DelayedChannels], earlier: Sequence[tf.Tensor]
 ) -> tf.Tensor:
     columns = []
     for (delays, channels), before in zip(lines, earlier, strict=True):
@@ -34,7 +39,9 @@ def side_by_side(
     return tf.tanh(tf.concat(columns, -1) @ kernel)
 
 
-def drawn(lines: Sequence[Line], *, rest: bool) -> tuple[tf.Tensor, DelayedDense, list[tf.Tensor]]:
+def drawn(
+    lines: Sequence[DelayedChannels], *, rest: bool
+) -> tuple[tf.Tensor, DelayedDense, list[tf.Tensor]]:
     rng = np.random.default_rng(0)
     layer = DelayedDense(UNITS, lines, "tanh")
     x = tf.Variable(rng.normal(size=(BATCH, STEPS, CHANNELS)), dtype=tf.float32)
@@ -48,7 +55,7 @@ def drawn(lines: Sequence[Line], *, rest: bool) -> tuple[tf.Tensor, DelayedDense
 @pytest.mark.parametrize("last", [None, 1, 5])
 @pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
 def test_output_and_gradients_are_those_of_the_rows_side_by_side(
-    lines: list[Line], last: int | None
+    lines: list[DelayedChannels], last: int | None
 ) -> None:
     x, layer, earlier = drawn(lines, rest=True)
     kernel = layer.kernel.value
@@ -66,7 +73,7 @@ def test_output_and_gradients_are_those_of_the_rows_side_by_side(
 
 
 @pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
-def test_a_series_in_two_chunks_gives_what_it_gives_in_one(lines: list[Line]) -> None:
+def test_a_series_in_two_chunks_gives_what_it_gives_in_one(lines: list[DelayedChannels]) -> None:
     x, layer, zeros = drawn(lines, rest=False)
     whole, *_ = layer(x)
     first, *rows = layer(x[:, :4], earlier=zeros)
@@ -75,7 +82,7 @@ def test_a_series_in_two_chunks_gives_what_it_gives_in_one(lines: list[Line]) ->
 
 
 def test_delays_that_are_not_evenly_spaced_are_no_convolution() -> None:
-    assert [evenly_spaced(d) for d in ((3,), (0, 1, 2), (1, 4, 7), (0, 1, 3), (2, 1, 0))] == [
+    assert [is_evenly_spaced(d) for d in ((3,), (0, 1, 2), (1, 4, 7), (0, 1, 3), (2, 1, 0))] == [
         True,
         True,
         True,
@@ -102,7 +109,7 @@ def test_steps_read_alone_are_those_of_the_whole_pass_however_blocks_follow_each
         given = {"past": rng.normal(size=(2, 12, 3)), "future": rng.normal(size=(2, 14, 2))}
         given = {name: tf.constant(value, tf.float32) for name, value in given.items()}
         np.testing.assert_allclose(
-            Wiring.over(network, model).model(4)(given), model(given)[:, -4:], atol=1e-5
+            Wiring.sharing_layers(network, model).model(4)(given), model(given)[:, -4:], atol=1e-5
         )
 
 

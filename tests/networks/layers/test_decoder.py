@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from forecast.networks.description import EncoderDecoder, Network, Shapes
 from forecast.networks.layers import assemble as layers
-from forecast.networks.layers.decoder import frames, shifted_targets
+from forecast.networks.layers.decoder import gather_frames, shifted_targets
 from forecast.networks.layers.wiring import Wiring
 
 HORIZON, STEPS, BATCH = 3, 5, 2
@@ -43,13 +43,15 @@ def test_teacher_who_repeats_the_models_own_forecasts_changes_nothing() -> None:
     net = network()
     model = model_with_weights(net)
     free = model(inputs())
-    taught = Wiring.over(net, model).taught(None)({**inputs(), "teacher": free[..., 1]})
+    taught = Wiring.sharing_layers(net, model).teacher_forced(None)(
+        {**inputs(), "teacher": free[..., 1]}
+    )
     np.testing.assert_allclose(taught, free, atol=1e-6)
 
 
 def test_what_is_taught_at_a_step_reaches_later_steps_alone() -> None:
     net = network()
-    forced = Wiring.over(net, model_with_weights(net)).taught(None)
+    forced = Wiring.sharing_layers(net, model_with_weights(net)).teacher_forced(None)
     teacher = np.zeros((BATCH, STEPS, HORIZON, 2), "float32")
     before = forced({**inputs(), "teacher": tf.constant(teacher)}).numpy()
     teacher[:, :, 1] = 1
@@ -86,7 +88,7 @@ def test_gradient_of_the_free_run_equals_finite_differences() -> None:
 
 def test_frames_are_the_future_rows_one_to_h_steps_ahead() -> None:
     future = tf.constant(np.arange(2 * 6, dtype="float32").reshape(2, 6, 1))
-    rows = frames(future, tf.constant(4), 2).numpy()[..., 0]
+    rows = gather_frames(future, tf.constant(4), 2).numpy()[..., 0]
     assert rows.tolist() == [[1, 2], [2, 3], [3, 4], [4, 5], [7, 8], [8, 9], [9, 10], [10, 11]]
 
 

@@ -55,7 +55,7 @@ def test_layer_equals_the_cell_stepped_in_numpy(
 ) -> None:
     layer, weights = built(name, options, dtype)
     x = inputs(dtype)
-    states = layer.cell.initial(numpy_namespace, weights, BATCH)
+    states = layer.cell.initial_states(numpy_namespace, weights, BATCH)
     outputs = []
     for t in range(STEPS):
         y, states = layer.cell.step(numpy_namespace, weights, x[:, t], states)

@@ -15,9 +15,9 @@ SWITCH = "FORECAST_NATIVE_KERNELS"
 PROGRAM = """
 import sys
 import numpy as np
-from forecast.networks.inference.steppers import compiled
+from forecast.networks.inference.steppers import native_step
 from forecast.networks.layers.fused import register_recurrences
-step = compiled("lstm", np.zeros((5, 64), np.float32), 5)
+step = native_step("lstm", np.zeros((5, 64), np.float32), 5)
 print(step is not None, register_recurrences(), "numba" in sys.modules)
 """
 
@@ -42,4 +42,4 @@ def test_native_kernels_are_in_use_unless_they_are_switched_off() -> None:
 )
 def test_the_switch_turns_inference_and_training(value: str, expected: str) -> None:
     assert answer(value) == expected
-    assert steppers.COMPILED == 64
+    assert steppers.NATIVE_WINDOWS == 64
