@@ -24,7 +24,7 @@ import pandas as pd
 from forecast import __version__
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
-from forecast.data.ingest import fetch_new
+from forecast.data.ingest import fetch_snapshot
 from forecast.report.leaderboard import show
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
@@ -83,7 +83,7 @@ def stages(place: Path) -> None:
     config, state = load_datasets(place / "configs"), str(place / ".forecast")
     jobs = default_jobs(os.environ)
     for name in config.run:
-        fetch_new(
+        fetch_snapshot(
             name, config.datasets[name], root=place, now=pd.Timestamp.now("UTC").tz_localize(None)
         )
         fetch.main(name, str(place))

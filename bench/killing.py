@@ -173,7 +173,7 @@ class Killing(Soak):
         except ForecastError as error:
             self.problems.append(f"{when}: {error}")
             return
-        taken = {path.name for path in snapshots.snapshots(self.root, NAME)}
+        taken = {path.name for path in snapshots.list_snapshots(self.root, NAME)}
         if issued < self.issued or not self.taken <= taken:
             self.problems.append(
                 f"{when}: {self.issued - issued} issued forecasts, snapshots {self.taken - taken}"

@@ -103,7 +103,7 @@ def data(name: str, folder: Path) -> Problem:
     }
     task = validate_config(Dataset, {**entry, "splits": shares}, where=name)
     found = panel.from_frame(frame, name, task.task)
-    return Problem.of(found, splits.resolve(found, task.splits))
+    return Problem.of(found, splits.resolve_borders(found, task.splits))
 
 
 def schemes(name: str, problem: Problem) -> dict[str, list[Problem]]:

@@ -17,13 +17,13 @@ def main(dataset: str, root: str = ".") -> None:
     """
     paths = ProjectPaths.of(root)
     settings = load_dataset(dataset, paths.configs)
-    frame = preparation.fetch(dataset, settings, root=paths.root)
-    whole = preparation.looked_up(
+    frame = preparation.read_snapshot(dataset, settings, root=paths.root)
+    whole = preparation.add_looked_up(
         frame, dataset, settings, root=paths.root, where=f"dataset {dataset!r}"
     )
     files.write_frame(paths.raw(dataset), whole)
-    kept = vintages.kept(paths.root, dataset)
-    files.write_frame(paths.vintages(dataset), vintages.forecasts(kept, settings, frame))
+    kept = vintages.read_vintages(paths.root, dataset)
+    files.write_frame(paths.vintages(dataset), vintages.forecasts_by_cutoff(kept, settings, frame))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pandas as pd
 
 from forecast.api.model import windows
 from forecast.config.task import load_task
-from forecast.data.panel import with_series
+from forecast.data.panel import add_series_names
 from forecast.data.results import BASELINE, MEAN, Results
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.system import files
@@ -56,7 +56,9 @@ def observations(results: Results) -> pd.DataFrame:
     task = load_task(results.paths.task(results.name))
     frame = files.read_frame(results.paths.frame(results.name))
     past = [column.name for column in task.past_exogenous]
-    table = with_series(frame.melt(["unique_id", "ds", *past], task.targets, "output", "value"))
+    table = add_series_names(
+        frame.melt(["unique_id", "ds", *past], task.targets, "output", "value")
+    )
     return table.assign(unique_id=table["series"], y=table["value"])[
         ["unique_id", "ds", "y", *past]
     ]

@@ -23,8 +23,8 @@ from forecast.api.packaged import require_installed
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, validate_config
 from forecast.config.task import Calendar, RegularCalendar
-from forecast.data.calendars import grid, lengths, usual_features
-from forecast.data.guesses import spans
+from forecast.data.calendars import default_features, grid, series_lengths
+from forecast.data.guesses import guess_spans
 from forecast.system.errors import InputError, counted
 
 MAX_MISSING_SHARE = 0.2
@@ -119,7 +119,7 @@ def frame_dataset(
         )
     n_steps = len(_time_steps(frame, calendar))
     if calendar_features is None:
-        calendar_features = usual_features(calendar, n_steps)
+        calendar_features = default_features(calendar, n_steps)
     season = season_length or _usual_season(calendar, n_steps)
     entry = {
         "title": ", ".join(names.target_col),
@@ -171,7 +171,7 @@ def _usual_season(calendar: Calendar, n_steps: int) -> int:
     """The usual season of the step, a day of minutes at most; none (1) of sessions, and where fewer
     than four of them were observed.
     """
-    season = spans(calendar)[0] if isinstance(calendar, RegularCalendar) else 1
+    season = guess_spans(calendar)[0] if isinstance(calendar, RegularCalendar) else 1
     return season if season <= min(n_steps // 4, 1440) else 1
 
 
@@ -197,7 +197,7 @@ def _with_missing_allowed(
 
     Raises `InputError` where a series misses more than `MAX_MISSING_SHARE`.
     """
-    n_steps = lengths(frame, calendar)
+    n_steps = series_lengths(frame, calendar)
     n_missing = n_steps - frame.groupby("unique_id")[column["column"]].count()
     too_many = n_missing.index[n_missing > MAX_MISSING_SHARE * n_steps]
     if len(too_many) and "max_missing" not in column:

@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
-from forecast.data.calendars import check_calendar, grid, nearest
-from forecast.data.columns import add_future_steps, require_given, until_seen
-from forecast.data.own_files import NUMBER, number_marks
-from forecast.data.schema import KEYS, check_frame, first_text
-from forecast.data.written_times import as_utc
+from forecast.data.calendars import check_calendar, fit_calendar, grid
+from forecast.data.columns import add_future_steps, require_plans, trim_to_last_value
+from forecast.data.own_files import NUMBER, guess_number_marks
+from forecast.data.schema import KEY_COLUMNS, check_frame, first_text_cell
+from forecast.data.written_times import to_utc
 from forecast.system.errors import InputError, closest, quote_names
 
 WHERE = NAME = "df"
@@ -85,7 +85,7 @@ def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar
     named = frame[kept].rename(columns={names.id_col: "unique_id", names.time_col: "ds"})
     if "unique_id" not in named:
         named = named.assign(unique_id=SERIES)
-    named = named[[*KEYS, *columns]].reset_index(drop=True)
+    named = named[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
     for column in columns:
         _require_numbers(named, column)
     wall_clock = isinstance(calendar, SessionCalendar | WeekdayCalendar)
@@ -122,9 +122,9 @@ def over_horizon(
     """A long frame up to its last observations, with what `plans` hold of each row's horizon as
     `<column>+<step>`.
     """
-    require_given(frame, plans, observed, where=where)
+    require_plans(frame, plans, observed, where=where)
     whole = add_future_steps(frame, plans, horizon, calendar, where=where)
-    return until_seen(whole, observed)
+    return trim_to_last_value(whole, observed)
 
 
 def with_future(
@@ -145,10 +145,10 @@ def with_future(
         given = long_frame(future_df, names, plans, calendar)
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", "future_df", str(error))) from None
-    known = until_seen(history, observed)
+    known = trim_to_last_value(history, observed)
     later = given["ds"] > given["unique_id"].map(known.groupby("unique_id")["ds"].last())
     return pd.concat([known, given[later]]).sort_values(
-        list(KEYS), kind="stable", ignore_index=True
+        list(KEY_COLUMNS), kind="stable", ignore_index=True
     )
 
 
@@ -253,7 +253,7 @@ def _require_numbers(frame: pd.DataFrame, column: str) -> None:
                 f"{WHERE}: column {column!r} is empty; wanted numbers. Drop the column, or fill it."
             )
         return
-    found, own = first_text(values), f"df[{column!r}]"
+    found, own = first_text_cell(values), f"df[{column!r}]"
     shown = (
         f" with {str(found[1])[:40]!r} in row {found[0]}"
         if found
@@ -261,7 +261,7 @@ def _require_numbers(frame: pd.DataFrame, column: str) -> None:
     )
     cells = values.dropna().astype("str").str.strip().loc[lambda text: text.str.contains(r"\d")]
     bare = cells.str.replace(r"^[$€£]|(?<=\d)\s*[^\d.,+-]+$", "", regex=True)  # without units
-    decimal, thousands = number_marks(bare, ",")
+    decimal, thousands = guess_number_marks(bare, ",")
     units = bool(bare.str.fullmatch(NUMBER).all() and (bare != cells).any())
     steps = r".str.replace(r'[^\d.,+-]', '', regex=True)" * units
     steps += f".str.replace({thousands!r}, '')" * bool(thousands) + ".str.replace(',', '.')" * (
@@ -291,7 +291,7 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted"
             f" times. Convert it: `{own} = {_times_of(own, values)}`."
         )
-    return as_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
+    return to_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
 
 
 def _times_of(own: str, values: pd.Series) -> str:
@@ -339,7 +339,7 @@ def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.S
 
 
 def _require_once(frame: pd.DataFrame, names: Names) -> None:
-    twice = frame.duplicated(list(KEYS)).to_numpy()
+    twice = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
     if not twice.any():
         return
     row = frame.iloc[int(np.argmax(twice))]
@@ -366,7 +366,7 @@ def _require_freq(frame: pd.DataFrame, calendar: Calendar) -> None:
     common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0]
     if common in set(steps[1:] - steps[:-1]) and stamps.isin(steps).mean() >= 0.5:
         return
-    found = getattr(nearest(stamps)[0], "freq", "B")  # without one: the weekdays
+    found = getattr(fit_calendar(stamps)[0], "freq", "B")  # without one: the weekdays
     raise InputError(
         f"{WHERE}: most times of series {first!r} are {common} apart, which does not fit"
         f" freq={calendar.freq!r}. Pass freq={found!r}, or complete the rows."

@@ -17,9 +17,9 @@ import pandas as pd
 from forecast.api import frames
 from forecast.api.frames import NAME, SERIES, WHERE, Names, require_whole
 from forecast.api.packaged import require_installed
-from forecast.data.panel import Panel, from_frame, with_series
+from forecast.data.panel import Panel, add_series_names, from_frame
 from forecast.data.scaling import check_transforms
-from forecast.data.schema import KEYS
+from forecast.data.schema import KEY_COLUMNS
 from forecast.data.windows import require_rows
 from forecast.forecaster.ensemble import Ensemble, latest, percent
 from forecast.forecaster.intervals import RAW, SCALES
@@ -182,7 +182,7 @@ class Model:
                 " `model.predict(df)`."
             )
         if future_df is not None:
-            frame = frame[[*KEYS, *observed, *plans]]
+            frame = frame[[*KEY_COLUMNS, *observed, *plans]]
             frame = frames.with_future(frame, future_df, self.names, plans, observed, task.calendar)
         if plans and (df is not None or future_df is not None):
             where = WHERE if future_df is None else f"{WHERE} with future_df"
@@ -217,7 +217,7 @@ def windows(
     for.
     """
     keys = ["unique_id", "output", "cutoff", "step", "ds"]
-    mean = with_series(
+    mean = add_series_names(
         rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean().reset_index()
     )
     transforms = {column.name: column.transform for column in ensemble.task.target}

@@ -192,7 +192,7 @@ def run_stages(
     with _restored_environment():
         prepared = prepare_frame(dataset.frame, NAME, settings)
         warned = [finding for finding in prepared.findings if finding.rule in WARNED_RULES]
-        for sentence in quality.sentences(warned):
+        for sentence in quality.format_violations(warned):
             warnings.warn(f"{WHERE}: {sentence.removeprefix('warn ')}", stacklevel=5)
         experiment = Experiment(
             data=_in_memory(folder, "frame.parquet", settings, prepared),

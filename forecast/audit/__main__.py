@@ -111,7 +111,7 @@ def audit(
     # one job, so that all it opens is noted
     base = run_isolated(run_stages, project, small_frame, folder / "base", models=models)
     base.opened_files += opened
-    if "own" in files.read_json(base.prepared / "borders.json"):
+    if "by_series" in files.read_json(base.prepared / "borders.json"):
         reason = (
             "Blocks are shares of each series' own rows here, and an audit changes all rows after"
             " one moment."

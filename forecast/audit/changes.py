@@ -14,8 +14,8 @@ from forecast.config.datasets import Dataset, FractionSplits
 from forecast.config.task import RegularCalendar, WeekdayCalendar
 from forecast.data import calendars
 from forecast.data.calendars import Calendar
-from forecast.data.columns import observed
-from forecast.data.schema import KEYS
+from forecast.data.columns import trim_to_observed
+from forecast.data.schema import KEY_COLUMNS
 
 SHAKE_FACTOR = 0.93
 """Applied to what is shaken: a mean or a spread over all rows changes, bounds such as 0 or 100 %
@@ -64,14 +64,14 @@ def restore_plans(
     names = dataset.known_ahead
     if not names:
         return changed
-    end = calendars.following(dataset.calendar, after, dataset.horizon)[-1]
-    plans = frame.loc[(frame["ds"] > after) & (frame["ds"] <= end), [*KEYS, *names]].set_index(
-        list(KEYS)
-    )
-    restored = changed.set_index(list(KEYS))
+    end = calendars.next_steps(dataset.calendar, after, dataset.horizon)[-1]
+    plans = frame.loc[
+        (frame["ds"] > after) & (frame["ds"] <= end), [*KEY_COLUMNS, *names]
+    ].set_index(list(KEY_COLUMNS))
+    restored = changed.set_index(list(KEY_COLUMNS))
     dropped = (
         frame[frame["ds"] <= changed["ds"].max()]
-        .set_index(list(KEYS))
+        .set_index(list(KEY_COLUMNS))
         .index.difference(restored.index)
     )
     restored = restored.reindex(restored.index.union(plans.index).union(dropped))
@@ -164,7 +164,7 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
             name: pd.Timestamp(day) + pd.Timedelta("1D") - pd.Timedelta(1, "ns")
             for name, day in zip(names, days, strict=True)
         }
-    groups = observed(frame, dataset).groupby("unique_id", sort=False)["ds"]
+    groups = trim_to_observed(frame, dataset).groupby("unique_id", sort=False)["ds"]
     grids = [calendars.grid(dataset.calendar, times.iloc[0], times.iloc[-1]) for _, times in groups]
     steps = np.unique(np.concatenate([grid.to_numpy() for grid in grids]))
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
@@ -218,5 +218,5 @@ def _change_later_rows(
 
 def _copy_as_float64(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """A copy whose values are float64, with a plain index; and the names of their columns."""
-    names = frame.columns.drop(list(KEYS)).to_list()
+    names = frame.columns.drop(list(KEY_COLUMNS)).to_list()
     return frame.reset_index(drop=True).astype(dict.fromkeys(names, np.float64)), names

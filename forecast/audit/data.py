@@ -17,9 +17,9 @@ from forecast.audit import Finding
 from forecast.audit.changes import count_rows_until
 from forecast.audit.sandbox import Project, Sandbox
 from forecast.data import snapshots
-from forecast.data.columns import observed
+from forecast.data.columns import trim_to_observed
 from forecast.data.panel import Panel
-from forecast.data.snapshots import revisions
+from forecast.data.snapshots import find_revisions
 from forecast.system import files
 
 MOST_LAGS = 24
@@ -53,8 +53,8 @@ MOST_PAIRS = 100_000_000
 def check_history(project: Project) -> Iterator[Finding]:
     """Snapshots of one dataset agree on what both hold, except for values stored as provisional."""
     root = project.paths.root
-    pointed = snapshots.inside(root, snapshots.read_pointer(root, project.dataset).snapshot)
-    for path in snapshots.snapshots(root, project.dataset):
+    pointed = snapshots.path_in_store(root, snapshots.read_pointer(root, project.dataset).snapshot)
+    for path in snapshots.list_snapshots(root, project.dataset):
         record = path.with_suffix(".json")
         content = files.noted(record)
         if record.exists() and not content:
@@ -73,8 +73,11 @@ def check_history(project: Project) -> Iterator[Finding]:
             pd.Timestamp(content["provisional_from"]) if content.get("provisional_from") else None
         )
         older, newer = sorted((frame, project.frame), key=lambda candidate: candidate["ds"].max())
-        changed = revisions(
-            observed(older, project.settings), newer, since={}, provisional_from=provisional_from
+        changed = find_revisions(
+            trim_to_observed(older, project.settings),
+            newer,
+            since={},
+            provisional_from=provisional_from,
         )
         final = changed[changed["kind"] != "provisional"]
         if len(final):

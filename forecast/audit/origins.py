@@ -24,7 +24,7 @@ from forecast.audit.changes import (
 from forecast.audit.sandbox import Change, Project, record_file_access, run_isolated, run_stages
 from forecast.config.datasets import load_dataset
 from forecast.data import calendars, splits
-from forecast.data.columns import observed
+from forecast.data.columns import trim_to_observed
 from forecast.data.panel import Panel, Series, from_frame
 from forecast.data.scaling import Scaling
 from forecast.forecaster import Forecaster
@@ -57,7 +57,7 @@ def select_moments(
     in which nothing new of a joined dataset is known, and where `base` has another value than the
     source. In the order of time.
     """
-    observed_rows = observed(project.frame, project.settings)
+    observed_rows = trim_to_observed(project.frame, project.settings)
     times = np.sort(observed_rows["ds"].unique())
     scored = times[(times > ends["train"].to_datetime64()) & (times < times[-1])]
     rng = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def select_moments(
     ends_missing_run = missing & ~missing.groupby(observed_rows["unique_id"], sort=False).shift(
         -1, fill_value=False
     )
-    gap_ends = {gap.last for gap in calendars.gaps(observed_rows, project.settings.calendar)}
+    gap_ends = {gap.last for gap in calendars.find_gaps(observed_rows, project.settings.calendar)}
     extra_moments = _draw(
         sorted(gap_ends | set(observed_rows["ds"][ends_missing_run.any(axis=1)])),
         MOST_GAP_MOMENTS,
@@ -108,7 +108,9 @@ def find_stale_moments(project: Project, other: str) -> list[pd.Timestamp]:
     """The last rows of the stretches in which no row of a joined dataset becomes known, the longest
     first.
     """
-    times = pd.DatetimeIndex(np.sort(observed(project.frame, project.settings)["ds"].unique()))
+    times = pd.DatetimeIndex(
+        np.sort(trim_to_observed(project.frame, project.settings)["ds"].unique())
+    )
     calendar = load_dataset(other, project.paths.configs).calendar
     known_times = np.unique(times_known(calendar, project.raw[other].dropna()["ds"]))
     known_rows = np.searchsorted(
@@ -177,7 +179,7 @@ def _compare_at_moments(
     """
     source_values = set(project.frame.set_index(["unique_id", "ds"]).stack().dropna().index)
     ends = block_ends(project.frame, project.settings)
-    borders = run_isolated(splits.resolve, base, project.settings.splits)
+    borders = run_isolated(splits.resolve_borders, base, project.settings.splits)
     prepared_panels = []
     for number, moment in enumerate(moments):
         borders_known = borders if moment >= ends["train"] else None
@@ -224,7 +226,7 @@ def _compare_scalings(
 
 
 def _fit_scaling(panel: Panel, borders: splits.Borders) -> Scaling:
-    blocks = splits.cut_panel(panel, borders, ("train",))
+    blocks = splits.split_panel(panel, borders, ("train",))
     return [Scaling.fit(panel, blocks) for _ in range(SCALING_CALLS)][-1]
 
 

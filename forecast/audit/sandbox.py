@@ -32,7 +32,7 @@ from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots, vintages
-from forecast.data.columns import observed, other_datasets
+from forecast.data.columns import joined_datasets, trim_to_observed
 from forecast.data.comparison_records import Verdicts
 from forecast.data.records import RunRecord, read_run_records
 from forecast.models.problem import Purpose, record_with
@@ -71,7 +71,7 @@ class Project:
     def of(cls, root: Path, dataset: str) -> Project:
         paths = ProjectPaths.of(root)
         settings = load_dataset(dataset, paths.configs)
-        names = [dataset, *other_datasets(settings)]
+        names = [dataset, *joined_datasets(settings)]
         return cls(
             paths, dataset, settings, {name: snapshots.read_pointed(root, name) for name in names}
         )
@@ -248,7 +248,7 @@ def _write_project(
                 # what was observed later is changed; what is known ahead of the horizon behind it
                 # stays as it is
                 changed_frame = restore_plans(
-                    change(observed(changed_frame, project.settings), after),
+                    change(trim_to_observed(changed_frame, project.settings), after),
                     changed_frame,
                     project.settings,
                     after,
@@ -257,7 +257,7 @@ def _write_project(
                 changed_frame = change(changed_frame, _last_row_known(project, name, after))
         as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, changed_frame, as_of=as_of, provenance={})
-        vintage_fields = vintages.write(
+        vintage_fields = vintages.write_vintages(
             folder,
             name,
             _change_vintages(project.paths.root, name, known_until, change),
@@ -272,9 +272,9 @@ def _change_vintages(
     """The provider's own forecasts; those issued after `after` are nonsense, or nudged where the
     rows are.
     """
-    table = vintages.kept(root, name)
+    table = vintages.read_vintages(root, name)
     if after is not None and len(table):
-        values = table.columns.drop(vintages.KEYS)
+        values = table.columns.drop(vintages.VINTAGE_KEYS)
         is_later = table["issued_at"] > after
         issued_values = table.loc[is_later, values]
         table.loc[is_later, values] = (

@@ -80,7 +80,9 @@ def audit_stored_results(
 
 
 def _audit_saved_models(base: Sandbox, project: Project, panel: Panel) -> list[Finding]:
-    scaling = Problem.of(panel, splits.resolve(panel, project.settings.splits), ("train",)).scaling
+    scaling = Problem.of(
+        panel, splits.resolve_borders(panel, project.settings.splits), ("train",)
+    ).scaling
     findings: list[Finding] = []
     for candidate, record in base.records().items():
         if record.has_failed:

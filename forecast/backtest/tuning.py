@@ -179,7 +179,7 @@ def study_key(plan: Plan, candidate: Candidate) -> str:
     borders = {
         name: at
         for name, at in plan.borders.items()
-        if name in ("train_end", "validation_end", "own")
+        if name in ("train_end", "validation_end", "by_series")
     }
     return result_key(
         data=plan.place.digest,

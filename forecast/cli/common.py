@@ -114,13 +114,13 @@ def parse_as_of(text: str) -> pd.Timestamp:
     """
     import pandas as pd
 
-    from forecast.data.schema import EARLIEST, LATEST
+    from forecast.data.schema import EARLIEST_TIME, LATEST_TIME
 
     try:
         moment = pd.Timestamp(text)
     except (ValueError, OverflowError):
-        moment = LATEST
-    if not EARLIEST <= moment.replace(tzinfo=None) < LATEST:
+        moment = LATEST_TIME
+    if not EARLIEST_TIME <= moment.replace(tzinfo=None) < LATEST_TIME:
         raise InputError(
             f"--as-of: found {quoted(text)}, wanted a date or time of the years 1678 to 2199, such"
             " as 2024-06-30 or 2024-06-30T21:00."

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from forecast.config.datasets import Dataset
-    from forecast.data.ingest import Fetched
+    from forecast.data.ingest import FetchResult
 
 
 DATASETS = typer.Argument(
@@ -47,18 +47,18 @@ def fetch(
     """Take new snapshots and point the pipeline at them; exits 3 when a service is at fault."""
     from forecast.config.datasets import load_dataset, load_datasets
     from forecast.data import ingest
-    from forecast.data.columns import with_joined
+    from forecast.data.columns import with_joined_datasets
 
     project = require_project(root)
     known = load_datasets(project / "configs")
     moment = parse_as_of(as_of) if as_of else None
     faults = []
-    for name in with_joined(datasets or known.run, project / "configs"):
+    for name in with_joined_datasets(datasets or known.run, project / "configs"):
         settings = load_dataset(name, project / "configs")
         try:
             _fetch_one(name, project, moment, settings)
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
-            row, _ = ingest.summary(name, settings, root=project, now=now())
+            row, _ = ingest.summarize(name, settings, root=project, now=now())
             if not row["rows"]:
                 faults.append(str(error))
                 continue
@@ -88,13 +88,13 @@ def add(
     from forecast.config.paths import ProjectPaths
     from forecast.config.reading import read_yaml, validate_config
     from forecast.data import guesses
-    from forecast.data.sources.file import inside
+    from forecast.data.sources.file import path_in_project
     from forecast.system import files
 
     project = require_project(root).resolve()
     if file.exists() and not file.is_absolute():
         file = file.resolve()
-    path = inside(project, file)
+    path = path_in_project(project, file)
     if not path.is_file():
         raise InputError(
             f"{file}: no such file. Name a CSV or Parquet inside the project, such as"
@@ -106,8 +106,8 @@ def add(
         raise InputError(
             f"{config}: has an entry {entry!r} already. Give this one another name with --name."
         )
-    block = guesses.entry_for(path, path.relative_to(project).as_posix(), entry, target=target)
-    new_text = guesses.added(config.read_text(encoding="utf-8"), entry, block)
+    block = guesses.guess_entry(path, path.relative_to(project).as_posix(), entry, target=target)
+    new_text = guesses.add_entry(config.read_text(encoding="utf-8"), entry, block)
     settings = validate_config(Datasets, yaml.safe_load(new_text), where=str(config)).datasets[
         entry
     ]
@@ -135,7 +135,7 @@ def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: 
     if series:
         bar = progress(len(series), f"fetch {name}")
     with bar as advance:
-        fetched = ingest.fetch_new(
+        fetched = ingest.fetch_snapshot(
             name,
             settings,
             root=project,
@@ -159,7 +159,7 @@ def data(
     """
     from forecast.config.datasets import load_dataset, load_datasets
     from forecast.data import ingest
-    from forecast.data.quality import sentences
+    from forecast.data.quality import format_violations
 
     project = require_project(root)
     if plot and not dataset:
@@ -176,7 +176,7 @@ def data(
     else:
         datasets = load_datasets(project / "configs").datasets
     summaries = [
-        ingest.summary(name, settings, root=project, now=now())
+        ingest.summarize(name, settings, root=project, now=now())
         for name, settings in datasets.items()
     ]
     rows = [row for row, _ in summaries]
@@ -190,7 +190,7 @@ def data(
     lines = [{"what": key.replace("_", " "), "value": value} for key, value in rows[0].items()]
     print_rows(lines, output_format)
     violations = summaries[0][1]
-    for line in sentences(violations):
+    for line in format_violations(violations):
         print(line)
 
 
@@ -212,16 +212,16 @@ def _score_issued(dataset: str, settings: Dataset, root: Path, as_of: str) -> No
         print(f"  issued forecasts were not scored: {error}", file=sys.stderr)
 
 
-def _report(dataset: str, fetched: Fetched, root: Path, kind: str) -> None:
+def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     """Print what a fetch took and what is wrong with it; `kind`: of the calendar."""
     from forecast.config.task import format_time
     from forecast.data import snapshots
-    from forecast.data.quality import sentences
+    from forecast.data.quality import format_violations
 
-    verb = "restored" if fetched.restored else "taken"
+    verb = "restored" if fetched.is_restored else "taken"
     snapshot = fetched.pointer.snapshot
     new_rows = fetched.rows - fetched.rows_before
-    record = snapshots.provenance(root, dataset)
+    record = snapshots.read_provenance(root, dataset)
     as_of = f"{fetched.pointer.as_of} UTC"
     if kind == "index":
         as_of = format_time(kind, record["last"])
@@ -235,7 +235,7 @@ def _report(dataset: str, fetched: Fetched, root: Path, kind: str) -> None:
     for series, reason in fetched.failed.items():
         outcome = "kept as it was" if series in record.get("series", ()) else "left out"
         print(f"  {series} {outcome}: {reason}", file=sys.stderr)
-    for line in sentences(fetched.findings):
+    for line in format_violations(fetched.findings):
         print(f"  {line}", file=sys.stderr)
 
 

@@ -384,7 +384,7 @@ def ranking_titles() -> dict[str, str]:
 
 def _compare_in_rankings(results: Results, a: str, b: str, rows: list[Row]) -> list[Comparison]:
     """The two models in each ranking of one dataset; `rows`: those of its leaderboard."""
-    tests = results.verdicts.tests if results.compared else ()
+    tests = results.verdicts.tests if results.is_compared else ()
     comparisons = []
     for ranking in ranking_titles():
         row_a = _mean_row(rows, a, ranking)

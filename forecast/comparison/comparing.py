@@ -40,7 +40,7 @@ from forecast.data.comparison_records import (
     Verdicts,
 )
 from forecast.data.records import RunRecord
-from forecast.data.results import MEAN, PER_SERIES, SPREAD, Results
+from forecast.data.results import MEAN, PARQUET_TABLES, SPREAD, Results
 from forecast.data.splits import Borders
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -79,7 +79,7 @@ def write_comparison(target: Path, comparison: Comparison) -> None:
     """Fill data/compared/<dataset> with the tables, the residuals and the verdicts."""
     with files.atomic_directory(target) as folder:
         for name, table in comparison.tables.items():
-            if name in PER_SERIES:
+            if name in PARQUET_TABLES:
                 files.write_frame(folder / f"{name}.parquet", table)
             else:
                 text = table.to_csv(index=False, float_format=CSV_DIGITS)
@@ -148,7 +148,7 @@ def compare_candidates(
         *_warnings(scored, chosen, intervals, leaks),
         *sentences.describe_missing_members(results.records.values()),
     ]
-    if borders.own:
+    if borders.by_series:
         warnings.append(sentences.OWN_BLOCKS)
     complete = verdicts.model_copy(
         update={

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison import metrics
-from forecast.data.panel import with_series
+from forecast.data.panel import add_series_names
 from forecast.data.results import ENSEMBLE, MEAN, Results
 from forecast.forecaster.distributions import (
     DISTRIBUTIONS_FILE,
@@ -61,7 +61,7 @@ def distribution_scores(
 def _candidate(
     table: pd.DataFrame, last: Mapping[str, pd.Series], levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
-    for name, rows in with_series(table).groupby("series", sort=True):
+    for name, rows in add_series_names(table).groupby("series", sort=True):
         rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
         seeds = sorted(int(seed) for seed in rows["seed"].unique())
         shape = (len(seeds), -1, rows["step"].nunique())

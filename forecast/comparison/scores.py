@@ -19,7 +19,7 @@ import pandas as pd
 from forecast.comparison import metrics
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task
-from forecast.data.panel import series_name, with_series
+from forecast.data.panel import add_series_names, series_name
 from forecast.data.records import RunRecord
 from forecast.data.results import MEAN, SPREAD, Results
 from forecast.data.splits import BLOCKS, Borders
@@ -74,7 +74,7 @@ class Cube:
 
 def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
     """The long frame of one candidate and block as arrays, origins in time order."""
-    rows = with_series(forecasts)
+    rows = add_series_names(forecasts)
     codes, names = pd.factorize(rows["series"], sort=True)
     keys = [rows[name].to_numpy() for name in ("step", "cutoff", "seed")]
     order = np.lexsort([*keys, codes])
@@ -119,7 +119,7 @@ def references(
     known = frame.groupby("unique_id", sort=False)[targets].ffill()
     for uid, places in frame.groupby("unique_id", sort=True).indices.items():
         times = pd.Index(frame["ds"].to_numpy()[places])
-        inside = times <= borders.of(str(uid)).train_end
+        inside = times <= borders.of_series(str(uid)).train_end
         for target in targets:
             name = series_name(uid, target, targets)
             train = frame[target].to_numpy()[places][inside]

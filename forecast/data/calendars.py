@@ -22,14 +22,14 @@ from forecast.config.task import (
     WeekdayCalendar,
     format_time,
 )
-from forecast.data.schema import place
+from forecast.data.schema import describe_row
 from forecast.system.errors import ForecastError, InputError, counted
 
 Calendar = SessionCalendar | WeekdayCalendar | RegularCalendar
 Daily = SessionCalendar | WeekdayCalendar
 
-MOST_SHOWN = 3
-MOST_STEPS = 100_000_000
+MAX_TIMES_SHOWN = 3
+MAX_GRID_STEPS = 100_000_000
 """Of one series: three years of seconds."""
 _CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
     "hour_of_day": ("day", 1.0, 24.0),
@@ -39,7 +39,7 @@ _CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
 }
 """Calendar feature → its cycle, how many days that lasts, and how many of the feature's own units.
 """
-USUAL: tuple[CalendarFeature, ...] = ("hour_of_day", "day_of_year")
+DEFAULT_FEATURES: tuple[CalendarFeature, ...] = ("hour_of_day", "day_of_year")
 """Features that are taken unasked; the weeks of people are not: of weather they are noise."""
 
 
@@ -63,7 +63,9 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     """
     start, end = pd.Timestamp(start), pd.Timestamp(end)
     if isinstance(calendar, SessionCalendar):
-        sessions = _exchange(calendar.exchange, start.year, end.year).sessions.as_unit("ns")
+        sessions = _exchange_calendar(calendar.exchange, start.year, end.year).sessions.as_unit(
+            "ns"
+        )
         inside = sessions[(sessions >= start) & (sessions <= end)]
         return inside.difference(pd.DatetimeIndex(list(calendar.extra_closures)).as_unit("ns"))
     if isinstance(calendar, WeekdayCalendar):
@@ -72,9 +74,9 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         return open_days.difference(pd.DatetimeIndex(list(calendar.closures)).as_unit("ns"))
     if (step := fixed_step(calendar)) is None:
         return pd.date_range(start, end, freq=calendar.freq).as_unit("ns")
-    if (end - start) / step > MOST_STEPS:
+    if (end - start) / step > MAX_GRID_STEPS:
         raise InputError(
-            f"From {start} to {end} are more than {MOST_STEPS:,} steps of {calendar.freq}; no"
+            f"From {start} to {end} are more than {MAX_GRID_STEPS:,} steps of {calendar.freq}; no"
             " memory holds them. Correct the time that lies far from the others, or"
             " `calendar.freq`."
         )
@@ -82,7 +84,7 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(np.arange(first, last + np.timedelta64(1, "ns"), step.to_timedelta64()))
 
 
-def lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
+def series_lengths(frame: pd.DataFrame, calendar: Calendar) -> pd.Series:
     """How many steps each series has from its first to its last row, those without a row
     included.
     """
@@ -103,7 +105,7 @@ def fixed_step(calendar: Calendar) -> pd.Timedelta | None:
     return pd.Timedelta(offset) if isinstance(offset, pd.offsets.Tick) else None
 
 
-def following(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
+def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
     """The next `n` steps after `after`, which need not be observed yet."""
     after = pd.Timestamp(after)
     if (step := fixed_step(calendar)) is not None:
@@ -130,7 +132,7 @@ def following(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
 def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> np.ndarray:
     """(T, 2 per name): sine and cosine of the phase in each feature's period, from `ds` alone."""
     times = pd.DatetimeIndex(ds).to_numpy()
-    angles = [2 * np.pi * _position(times, name) / _CYCLES[name][2] for name in names]
+    angles = [2 * np.pi * _cycle_position(times, name) / _CYCLES[name][2] for name in names]
     columns = [turned(angle) for angle in angles for turned in (np.sin, np.cos)]
     return np.array(columns).T if columns else np.empty((len(times), 0))
 
@@ -142,29 +144,29 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
     days = {_CYCLES[name][0]: _CYCLES[name][1] for name in names}
     if not days:
         return {}
-    steps = following(
+    steps = next_steps(
         calendar, pd.Timestamp(2001, 1, 1), 1000 if isinstance(calendar, Daily) else 60
     )
     spacing = (steps[-1] - steps[0]) / pd.Timedelta(1, "D") / (len(steps) - 1)
     return {name: length / spacing for name, length in days.items() if length / spacing >= 3}
 
 
-def usual_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
+def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
     """Day and year, where a step is at most a day and so many show nine tenths of one: what is
     known in advance of a series about which nobody has said it (docs/protocol.md, section 2).
     """
     step = fixed_step(calendar) if calendar.kind == "regular" else None
     if step is None:
         return []
-    lengths_of = {name: pd.Timedelta(_CYCLES[name][1], "D") / step for name in USUAL}
+    lengths_of = {name: pd.Timedelta(_CYCLES[name][1], "D") / step for name in DEFAULT_FEATURES}
     return [name for name, length in lengths_of.items() if 3 <= length <= steps / 0.9]
 
 
-def gaps(frame: pd.DataFrame, calendar: Calendar) -> list[Gap]:
+def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> list[Gap]:
     """Missing steps inside each series, as runs; a weekend is no gap of an exchange."""
     found: list[Gap] = []
     for unique_id, times in frame.groupby("unique_id", sort=True)["ds"]:
-        found += _runs(str(unique_id), pd.DatetimeIndex(times), calendar)
+        found += _gaps_of_series(str(unique_id), pd.DatetimeIndex(times), calendar)
     return found
 
 
@@ -173,22 +175,25 @@ def check_calendar(
 ) -> None:
     """Raises `error` at the first time that is not a step of the calendar."""
     times = frame["ds"].drop_duplicates()
-    steps = grid(calendar, _anchor(times, calendar), times.max())
+    steps = grid(calendar, _grid_start(times, calendar), times.max())
     wrong = set(times[~times.isin(steps)])
     if not wrong:
         return
     position = int(np.argmax(frame["ds"].isin(wrong).to_numpy()))
-    raise error(
-        f"{where}, {place(frame, position)}: {_off_calendar(calendar, times, sorted(wrong))}"
-    )
+    fault = _describe_off_calendar(calendar, times, sorted(wrong))
+    raise error(f"{where}, {describe_row(frame, position)}: {fault}")
 
 
-def nearest(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> tuple[Calendar, int, int]:
+def fit_calendar(
+    times: Iterable[Any], *, exchanges: Collection[str] = ()
+) -> tuple[Calendar, int, int]:
     """The calendar that fits these times best, how many of them are none of its steps, and how many
     steps lack one.
     """
     stamps = pd.DatetimeIndex(pd.Series(times).drop_duplicates().sort_values())
-    tried: list[Calendar] = [RegularCalendar(kind="regular", freq=name) for name in _steps(stamps)]
+    tried: list[Calendar] = [
+        RegularCalendar(kind="regular", freq=name) for name in _candidate_steps(stamps)
+    ]
     if (stamps == stamps.normalize()).all():
         tried += [
             WeekdayCalendar(kind="weekdays"),
@@ -196,12 +201,12 @@ def nearest(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> tuple[C
         ]
     fits = []
     for calendar in tried:
-        steps = grid(calendar, _anchor(pd.Series(stamps), calendar), stamps[-1])
+        steps = grid(calendar, _grid_start(pd.Series(stamps), calendar), stamps[-1])
         fits.append((calendar, int((~stamps.isin(steps)).sum()), int((~steps.isin(stamps)).sum())))
     return min(fits, key=lambda fit: fit[1] + fit[2])
 
 
-def _steps(stamps: pd.DatetimeIndex) -> list[str]:
+def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
     """The commonest distance between two times, and the names of longer steps where it is at least
     a week.
     """
@@ -224,7 +229,7 @@ def _steps(stamps: pd.DatetimeIndex) -> list[str]:
     ]
 
 
-def ended(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
+def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     """The instant (UTC, no zone) from which each step may be known: the session's close, the end of
     the interval.
     """
@@ -235,9 +240,9 @@ def ended(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
         return (times + to_offset(calendar.freq)).as_unit("ns")
     if isinstance(calendar, WeekdayCalendar):
         return (times + pd.Timedelta(1, "D")).as_unit("ns")
-    closes = _exchange(calendar.exchange, times.min().year, times.max().year).closes.dt.tz_localize(
-        None
-    )
+    closes = _exchange_calendar(
+        calendar.exchange, times.min().year, times.max().year
+    ).closes.dt.tz_localize(None)
     # A time that is no session (an unchecked answer of a service) counts as known at the end of its
     # day.
     known = closes.reindex(times).to_numpy()
@@ -246,7 +251,7 @@ def ended(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
     ).as_unit("ns")
 
 
-def _position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
+def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
     days = times.astype("datetime64[D]")
     if name == "day_of_week":
         return (days.astype(np.int64) + 3.0) % 7.0  # 1970 began on a Thursday
@@ -258,7 +263,7 @@ def _position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
     return np.asarray((days - times.astype("datetime64[Y]")).astype(np.int64) + day)
 
 
-def _runs(unique_id: str, times: pd.DatetimeIndex, calendar: Calendar) -> list[Gap]:
+def _gaps_of_series(unique_id: str, times: pd.DatetimeIndex, calendar: Calendar) -> list[Gap]:
     steps = grid(calendar, times[0], times[-1])
     if len(steps) == len(times):
         return []
@@ -269,7 +274,7 @@ def _runs(unique_id: str, times: pd.DatetimeIndex, calendar: Calendar) -> list[G
     return [Gap(unique_id, steps[run[0]], steps[run[-1]], len(run)) for run in runs]
 
 
-def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
+def _grid_start(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
     """Where the grid starts: for a fixed step the earliest time of the commonest phase, however odd
     the first row.
     """
@@ -280,17 +285,19 @@ def _anchor(times: pd.Series, calendar: Calendar) -> pd.Timestamp:
     return pd.Timestamp(int(values[values % step.value == phases[np.argmax(counts)]].min()))
 
 
-def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestamp]) -> str:
+def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestamp]) -> str:
     """What is wrong with the first of the times off the calendar, why that may be, and which
     calendar would fit.
     """
-    more = f" ({len(wrong)} such times in all: {times(wrong, calendar)})" if len(wrong) > 1 else ""
-    best, off, lacking = nearest(stamps)
-    fitting = (
-        f" Nearest calendar: {yaml_of(best)} ({counted(off, 'time')} off it, steps without a row:"
-        f" {lacking})."
-    )
-    hint = fitting if off < len(wrong) else ""
+    more, hint = "", ""
+    if len(wrong) > 1:
+        more = f" ({len(wrong)} such times in all: {format_times(wrong, calendar)})"
+    best, off_calendar, without_row = fit_calendar(stamps)
+    if off_calendar < len(wrong):
+        hint = (
+            f" Nearest calendar: {calendar_yaml(best)} ({counted(off_calendar, 'time')} off it,"
+            f" steps without a row: {without_row})."
+        )
     if isinstance(calendar, Daily):
         name = (
             calendar.exchange
@@ -318,14 +325,14 @@ def _off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd.Timestam
     return f"{said} Round or drop it, or correct `calendar.freq`.{hint}"
 
 
-def times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:
+def format_times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:
     """The first few moments, for a sentence; midnights as dates, rows without dates by number."""
     stamps = [pd.Timestamp(moment) for moment in moments]
     texts = []
-    for stamp in stamps[:MOST_SHOWN]:
+    for stamp in stamps[:MAX_TIMES_SHOWN]:
         characters = 10 if stamp == stamp.normalize() else 16
         texts.append(format_time(calendar.kind, str(stamp), characters))
-    more = f" and {len(stamps) - MOST_SHOWN} more" if len(stamps) > MOST_SHOWN else ""
+    more = f" and {len(stamps) - MAX_TIMES_SHOWN} more" if len(stamps) > MAX_TIMES_SHOWN else ""
     return ", ".join(texts) + more
 
 
@@ -334,30 +341,30 @@ def row_numbers(moments: Any) -> np.ndarray:
     return pd.DatetimeIndex(moments).as_unit("s").asi8 // 60
 
 
-def yaml_of(calendar: Calendar) -> str:
+def calendar_yaml(calendar: Calendar) -> str:
     """As it stands in configs/datasets.yaml."""
     own = {"freq"} if calendar.kind == "index" else None
     content = calendar.model_dump(mode="json", exclude_defaults=True, exclude=own)
     return "{" + ", ".join(f"{key}: {value}" for key, value in content.items()) + "}"
 
 
-_built: dict[str, tuple[int, int, Any]] = {}
+_exchange_calendars: dict[str, tuple[int, int, Any]] = {}
 """Exchange → first and last year built, and the calendar."""
 
 
-def _exchange(exchange: str, first_year: int, last_year: int) -> Any:
+def _exchange_calendar(exchange: str, first_year: int, last_year: int) -> Any:
     """A calendar of at least these years.
 
     Building one takes a quarter of a second however short it is, so it covers the year after as
     well, where forecasts lie, and is made again only for years it lacks.
     """
-    lower, upper = _bounds(exchange)
+    lower, upper = _exchange_bounds(exchange)
     start, end = pd.Timestamp(first_year, 1, 1), pd.Timestamp(last_year, 12, 31)
     if (lower is not None and end < lower) or (upper is not None and start > upper):
         raise InputError(
             f"Calendar {exchange} is known from {lower} to {upper}; the data reach outside of it."
         )
-    first, last, _ = _built.get(exchange, (first_year, first_year - 1, None))
+    first, last, _ = _exchange_calendars.get(exchange, (first_year, first_year - 1, None))
     if first_year < first or last_year > last:
         first, last = min(first, first_year), max(last, last_year + 1)
         start, end = pd.Timestamp(first, 1, 1), pd.Timestamp(last, 12, 31)
@@ -365,17 +372,21 @@ def _exchange(exchange: str, first_year: int, last_year: int) -> Any:
             start if lower is None else max(start, lower),
             end if upper is None else min(end, upper),
         )
-        _built[exchange] = first, last, _get_calendar(exchange, start=start, end=end)
-    return _built[exchange][2]
+        _exchange_calendars[exchange] = (
+            first,
+            last,
+            _build_exchange_calendar(exchange, start=start, end=end),
+        )
+    return _exchange_calendars[exchange][2]
 
 
 @lru_cache(maxsize=16)
-def _bounds(exchange: str) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
-    known = type(_get_calendar(exchange))
+def _exchange_bounds(exchange: str) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
+    known = type(_build_exchange_calendar(exchange))
     return known.bound_min(), known.bound_max()
 
 
-def _get_calendar(exchange: str, **years: pd.Timestamp) -> Any:
+def _build_exchange_calendar(exchange: str, **years: pd.Timestamp) -> Any:
     import exchange_calendars
 
     with warnings.catch_warnings():

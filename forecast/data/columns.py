@@ -19,15 +19,15 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment
 from forecast.config.task import Calendar, future_frame_name
 from forecast.data import snapshots
-from forecast.data.calendars import ended, grid
-from forecast.data.schema import KEYS, MAP_IT, check_frame, place
+from forecast.data.calendars import grid, known_from
+from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame, describe_row
 from forecast.system.errors import InputError, missing_column, nearest
 
-ACTIONS = ("split", "dividend")
-PRICES = ("open", "high", "low", "close")
+ACTION_COLUMNS = ("split", "dividend")
+PRICE_COLUMNS = ("open", "high", "low", "close")
 
 
-def adjusted(frame: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
+def adjust_prices(frame: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
     """A raw long frame without its action columns; a frame that has none comes back as it is.
 
     A price at t is divided by the product of all later split ratios and multiplied by Π (1 −
@@ -35,43 +35,45 @@ def adjusted(frame: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
     ex-date are those of a holder. Volume is multiplied by the split ratios. Only the scale of a
     series depends on where it ends, never a return.
     """
-    if not set(ACTIONS) <= set(frame.columns):
+    if not set(ACTION_COLUMNS) <= set(frame.columns):
         return frame
     if how == "none":
-        return frame.drop(columns=list(ACTIONS))
-    factors = pd.concat([_factors(rows, how) for _, rows in frame.groupby("unique_id", sort=False)])
+        return frame.drop(columns=list(ACTION_COLUMNS))
+    factors = pd.concat(
+        [_adjustment_factors(rows, how) for _, rows in frame.groupby("unique_id", sort=False)]
+    )
     factors = factors.reindex(frame.index)
-    result = frame.drop(columns=list(ACTIONS))
-    prices = [name for name in PRICES if name in frame]
+    result = frame.drop(columns=list(ACTION_COLUMNS))
+    prices = [name for name in PRICE_COLUMNS if name in frame]
     result[prices] = frame[prices].mul(factors["price"], axis=0)
     if "volume" in frame:
         result["volume"] = frame["volume"] * factors["shares"]
     return result
 
 
-def _factors(rows: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
+def _adjustment_factors(rows: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
     """What volume (`shares`) and prices (`price`) are multiplied by, per row of one series in time
     order.
     """
     ratio = rows["split"].where(rows["split"] > 0, 1.0)
-    shares = _later(ratio)
+    shares = _product_of_later_rows(ratio)
     price = 1.0 / shares
     if how == "splits_and_dividends":
         # The dividend is per share after that day's split, the close before it per share before:
         # bring both together.
         before = rows["close"].ffill().shift() / ratio
         paid = (rows["dividend"] / before).where(lambda share: (share > 0) & (share < 1), 0.0)
-        price = price * _later(1.0 - paid)
+        price = price * _product_of_later_rows(1.0 - paid)
     return pd.DataFrame({"shares": shares, "price": price})
 
 
-def _later(values: pd.Series) -> pd.Series:
+def _product_of_later_rows(values: pd.Series) -> pd.Series:
     """At each row the product over all later rows."""
     onwards = np.cumprod(values.to_numpy()[::-1])[::-1]
     return pd.Series(np.append(onwards[1:], 1.0), index=values.index)
 
 
-DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
+DERIVED_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
     "daily_range": (
         ("high", "low"),
         lambda high, low: np.log(high.where(high > 0) / low.where(low > 0)),
@@ -82,19 +84,25 @@ name itself.
 """
 
 
-def inputs_of(column: str, found: Collection[str]) -> tuple[str, ...]:
+def inputs_of_column(column: str, found: Collection[str]) -> tuple[str, ...]:
     """The source columns that `column` needs: itself, or those it is computed from when it is not
     among `found`.
     """
-    return DERIVED[column][0] if column in DERIVED and column not in found else (column,)
+    return (
+        DERIVED_COLUMNS[column][0]
+        if column in DERIVED_COLUMNS and column not in found
+        else (column,)
+    )
 
 
-def require(found: Collection[str], dataset: Dataset, *, where: str, mend: str = MAP_IT) -> None:
+def require_columns(
+    found: Collection[str], dataset: Dataset, *, where: str, mend: str = MAPPING_HINT
+) -> None:
     """Raises `InputError`, which ends in `mend`, for the first column of the dataset neither there
     nor computable.
     """
     for column in dataset.source_columns:
-        for name in inputs_of(column, found):
+        for name in inputs_of_column(column, found):
             if name not in found:
                 raise InputError(f"{missing_column(name, found, where)} {mend}")
 
@@ -103,14 +111,14 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
     """`unique_id, ds` and `Dataset.frame_columns` of a raw frame; what the dataset does not use is
     dropped.
     """
-    require([str(name) for name in raw.columns], dataset, where=where)
-    frame = raw[list(KEYS)].copy(deep=False)
+    require_columns([str(name) for name in raw.columns], dataset, where=where)
+    frame = raw[list(KEY_COLUMNS)].copy(deep=False)
     names = [column.name for column in dataset.frame_columns]
     for name in names:
         if name in raw.columns:
             frame[name] = raw[name]
         else:
-            inputs, compute = DERIVED[name]
+            inputs, compute = DERIVED_COLUMNS[name]
             frame[name] = compute(*(raw[name] for name in inputs))
     return check_frame(frame, names, where=where)
 
@@ -118,13 +126,13 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
 def add_known_ahead(frame: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
     """`frame` with every step of the dataset's `known_ahead` inputs, as `add_future_steps`."""
     targets = [column.column for column in dataset.target if column.column in frame]
-    require_given(frame, dataset.known_ahead, targets, where=where)
+    require_plans(frame, dataset.known_ahead, targets, where=where)
     return add_future_steps(
         frame, dataset.known_ahead, dataset.horizon, dataset.calendar, where=where
     )
 
 
-def require_given(
+def require_plans(
     frame: pd.DataFrame, plans: Iterable[str], observed: Iterable[str], *, where: str
 ) -> None:
     """Raises `InputError` for the first row with an observation and no value of one of the
@@ -133,10 +141,10 @@ def require_given(
     for name in plans:
         late = (frame[name].isna() & frame[list(observed)].notna().any(axis=1)).to_numpy()
         if late.any():
+            row = describe_row(frame, int(np.argmax(late)))
             raise InputError(
-                f"{where}, {place(frame, int(np.argmax(late)))}: {name!r} is `known_ahead` and has"
-                " no value where the target has one. Give its values of every row, and of the"
-                " horizon behind the last."
+                f"{where}, {row}: {name!r} is `known_ahead` and has no value where the target has"
+                " one. Give its values of every row, and of the horizon behind the last."
             )
 
 
@@ -176,7 +184,7 @@ def _require_no_hole(values: pd.Series, subject: str) -> None:
         )
 
 
-def observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """`frame` up to each series' last row with an observation: what is planned or looked up behind
     it is none.
     """
@@ -184,18 +192,18 @@ def observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     if not plans:
         return frame
     measured = [name for name in dataset.source_columns if name not in plans]
-    inputs = [name for column in measured for name in inputs_of(column, frame.columns)]
-    return until_seen(frame, [name for name in inputs if name in frame])
+    inputs = [name for column in measured for name in inputs_of_column(column, frame.columns)]
+    return trim_to_last_value(frame, [name for name in inputs if name in frame])
 
 
-def until_seen(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+def trim_to_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     """`frame` up to each series' last row with a value in one of the columns."""
     seen = frame[list(names)].notna().any(axis=1).where(lambda found: found)
     kept = seen[::-1].groupby(frame["unique_id"][::-1], sort=False).ffill()[::-1].notna()
     return frame[kept].reset_index(drop=True)
 
 
-def other_datasets(dataset: Dataset) -> list[str]:
+def joined_datasets(dataset: Dataset) -> list[str]:
     """The datasets whose snapshots this one reads; the stage that fetches it depends on their
     pointers too.
     """
@@ -204,7 +212,7 @@ def other_datasets(dataset: Dataset) -> list[str]:
     )
 
 
-def with_joined(names: Iterable[str], configs: Path) -> list[str]:
+def with_joined_datasets(names: Iterable[str], configs: Path) -> list[str]:
     """`names` and every dataset they join, those that are joined first; `InputError` for an unknown
     name.
     """
@@ -214,7 +222,7 @@ def with_joined(names: Iterable[str], configs: Path) -> list[str]:
         name, above = waiting.pop()
         others = [
             o
-            for o in other_datasets(load_dataset(name, configs))
+            for o in joined_datasets(load_dataset(name, configs))
             if o not in order and o not in above | {name}
         ]
         if others:
@@ -224,30 +232,30 @@ def with_joined(names: Iterable[str], configs: Path) -> list[str]:
     return list(order)
 
 
-def joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
+def add_joined(frame: pd.DataFrame, dataset: Dataset, *, root: Path, where: str) -> pd.DataFrame:
     """`frame` with a column for each `joined` one; NaN where nothing was known or it is older than
     `max_age_days`.
     """
     others = {
-        name: load_dataset(name, ProjectPaths.of(root).configs) for name in other_datasets(dataset)
+        name: load_dataset(name, ProjectPaths.of(root).configs) for name in joined_datasets(dataset)
     }
     values = {
-        name: adjusted(snapshots.read_pointed(root, name), o.source.adjustment)
+        name: adjust_prices(snapshots.read_pointed(root, name), o.source.adjustment)
         for name, o in others.items()
     }
     if any(column.joined is not None and not column.joined.dataset for column in dataset.columns):
-        others[""], values[""] = dataset, adjusted(frame, dataset.source.adjustment)
+        others[""], values[""] = dataset, adjust_prices(frame, dataset.source.adjustment)
     result = frame.copy(deep=False)
     for column in dataset.columns:
         if column.joined is not None:
             name = column.joined.dataset
-            result[column.column] = _looked_up(
+            result[column.column] = _joined_values(
                 frame, dataset, column, others[name], values[name], where
             )
     return result
 
 
-def _looked_up(
+def _joined_values(
     frame: pd.DataFrame,
     dataset: Dataset,
     column: Column,
@@ -258,13 +266,16 @@ def _looked_up(
     wanted = column.joined
     assert wanted is not None
     named = f"dataset {wanted.dataset!r}" if wanted.dataset else "the dataset itself"
-    _require(wanted.column, values.columns, f"{where}: {named} has no column")
-    _require(wanted.series, values["unique_id"].unique(), f"{where}: {named} has no series")
+    _require_name(wanted.column, values.columns, f"{where}: {named} has no column")
+    _require_name(wanted.series, values["unique_id"].unique(), f"{where}: {named} has no series")
     series = values[values["unique_id"] == wanted.series].dropna(subset=[wanted.column])
     known = pd.DataFrame(
-        {"known": ended(other.calendar, series["ds"]), "value": series[wanted.column].to_numpy()}
+        {
+            "known": known_from(other.calendar, series["ds"]),
+            "value": series[wanted.column].to_numpy(),
+        }
     )
-    asked = pd.DataFrame({"known": ended(dataset.calendar, frame["ds"]), "row": frame.index})
+    asked = pd.DataFrame({"known": known_from(dataset.calendar, frame["ds"]), "row": frame.index})
     asked, known = (table.sort_values("known", kind="stable") for table in (asked, known))
     found = pd.merge_asof(
         asked, known, on="known", tolerance=pd.Timedelta(wanted.max_age_days, "D")
@@ -272,7 +283,7 @@ def _looked_up(
     return found.set_index("row")["value"].reindex(frame.index)
 
 
-def _require(name: str, known: object, sentence: str) -> None:
+def _require_name(name: str, known: object, sentence: str) -> None:
     names = [str(item) for item in known]  # type: ignore[attr-defined]
     if name not in names:
         raise InputError(f"{sentence} {name!r}.{nearest(name, names)}. Correct it under `joined`.")

@@ -17,16 +17,22 @@ import yaml
 
 from forecast.config.task import RegularCalendar
 from forecast.data import own_files
-from forecast.data.calendars import Calendar, lengths, nearest, usual_features, yaml_of
-from forecast.data.schema import first_text, no_number
-from forecast.data.written_times import ISO, as_utc, format_of, oldest_first
+from forecast.data.calendars import (
+    Calendar,
+    calendar_yaml,
+    default_features,
+    fit_calendar,
+    series_lengths,
+)
+from forecast.data.schema import describe_text_cell, first_text_cell
+from forecast.data.written_times import ISO_FORMAT, guess_time_format, sort_oldest_first, to_utc
 from forecast.system.errors import InputError, counted, quote_names
 
-ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
+GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
 """Clocks that are tried where an hour of autumn stands twice; each stands for those that change
 with it.
 """
-TIMES = (
+TIME_COLUMN_NAMES = (
     "ds",
     "date",
     "time",
@@ -41,9 +47,9 @@ TIMES = (
     "jahr",
 )
 """Names of columns that hold times, if in a form that is not known."""
-INDEX: Calendar = RegularCalendar.model_validate({"kind": "index"})
-TARGETS = ("y", "target", "value", "values", "wert", "close")
-SPANS = {
+INDEX_CALENDAR: Calendar = RegularCalendar.model_validate({"kind": "index"})
+TARGET_COLUMN_NAMES = ("y", "target", "value", "values", "wert", "close")
+SPANS_BY_STEP = {
     "D": (7, 7, 28),
     "B": (5, 5, 60),
     "W": (52, 4, 52),
@@ -54,7 +60,7 @@ SPANS = {
 """Season, horizon and lookback by pandas' name of a step."""
 
 
-def added(text: str, name: str, block: str) -> str:
+def add_entry(text: str, name: str, block: str) -> str:
     """configs/datasets.yaml, as `text`, with the entry of `block` and its name in `run`; comments
     stay.
 
@@ -68,8 +74,8 @@ def added(text: str, name: str, block: str) -> str:
         top = yaml.compose(text, Loader=yaml.SafeLoader)
         places = {key.value: (key, value) for key, value in top.value} if top else {}
         edits = [
-            _entry_at(text, places.get("datasets"), block),
-            _name_at(text, places.get("run"), _flow(name)),
+            _entry_edit(text, places.get("datasets"), block),
+            _run_edit(text, places.get("run"), _flow_yaml(name)),
         ]
         after = text
         for at, new in sorted(edits, reverse=True):
@@ -85,12 +91,12 @@ def added(text: str, name: str, block: str) -> str:
     )
 
 
-def _entry_at(text: str, found: Any, block: str) -> tuple[int, str]:
+def _entry_edit(text: str, found: Any, block: str) -> tuple[int, str]:
     if found is None:
         return len(text), f"\ndatasets:\n{block}"
     key, value = found
     if value.flow_style and isinstance(value, yaml.MappingNode):
-        return value.start_mark.index + 1, _flow(yaml.safe_load(block))[1:-1] + (
+        return value.start_mark.index + 1, _flow_yaml(yaml.safe_load(block))[1:-1] + (
             ", " if value.value else ""
         )
     indent = (
@@ -103,7 +109,7 @@ def _entry_at(text: str, found: Any, block: str) -> tuple[int, str]:
     return (end, own) if end else (len(text), f"\n{own}")
 
 
-def _name_at(text: str, found: Any, name: str) -> tuple[int, str]:
+def _run_edit(text: str, found: Any, name: str) -> tuple[int, str]:
     if found is None or not isinstance(found[1], yaml.SequenceNode):
         return 0, f"run: [{name}]\n"
     items, start = found[1].value, found[1].start_mark
@@ -113,53 +119,57 @@ def _name_at(text: str, found: Any, name: str) -> tuple[int, str]:
     return end if end >= 0 else len(text), "\n" + " " * start.column + f"- {name}"
 
 
-def _flow(value: Any) -> str:
+def _flow_yaml(value: Any) -> str:
     text = yaml.safe_dump(
         value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True
     )
     return text.strip().removesuffix("...").strip()
 
 
-def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
+def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     """The entry `name` as a block of the file, each guess with what it was guessed from behind it.
 
     `InputError` where no column holds times or numbers, or `target` is none of the number columns.
     """
     written = (
-        own_files.Format()
-        if path.suffix.lower() in own_files.PARQUET
-        else own_files.guessed(path, where)
+        own_files.FileFormat()
+        if path.suffix.lower() in own_files.PARQUET_SUFFIXES
+        else own_files.guess_format(path, where)
     )
-    table = own_files.table(path, where, written, names="unique_id")
+    table = own_files.read_table(path, where, written, names="unique_id")
     if table.empty:
         raise InputError(
             f"{where}: found no rows below the names of the columns. Check what wrote the file."
         )
-    time, form = _time_column(table)
-    series = _series_column(table, time)
+    time, form = _find_time_column(table)
+    series = _find_series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
-        table = own_files.table(path, where, written, names=str(series))
-    if time is not None and str(series).lower() in TIMES:
+        table = own_files.read_table(path, where, written, names=str(series))
+    if time is not None and str(series).lower() in TIME_COLUMN_NAMES:
         raise InputError(
             f"{where}: {time!r} and {series!r} tell one time. Write one column: 2024-01-31T13:00."
         )
     named = table.assign(unique_id=table[series].astype("str") if series else "one")
     if time is None:
-        time, ds = _count_column(named, target, where)
-        zone, (calendar, off, lacking) = None, (INDEX, 0, 0)
+        time, ds = _find_count_column(named, target, where)
+        zone, (calendar, off, lacking) = None, (INDEX_CALENDAR, 0, 0)
     else:
-        zone, ds = _zone(oldest_first(named.assign(ds=table[time]), form), form, where)
-        calendar, off, lacking = nearest(ds, exchanges=("XNYS",))
+        zone, ds = _guess_zone(sort_oldest_first(named.assign(ds=table[time]), form), form, where)
+        calendar, off, lacking = fit_calendar(ds, exchanges=("XNYS",))
     times = named.assign(ds=ds)
-    numbers = [c for c in table.columns if c not in (time, series) and str(c).lower() not in TIMES]
-    text = [c for c in numbers if first_text(table[c]) is not None]
+    numbers = [
+        c
+        for c in table.columns
+        if c not in (time, series) and str(c).lower() not in TIME_COLUMN_NAMES
+    ]
+    text = [c for c in numbers if first_text_cell(table[c]) is not None]
     numbers = [c for c in numbers if c not in text]
     for column in text if target or not numbers else ():
         if str(column) == target or table[column].astype("str").str.contains(
             r"\d"
         ).mean() > 0.5 > len(numbers):
-            raise InputError(where + no_number(named, column))
-    wanted = _target(numbers, target, where)
+            raise InputError(where + describe_text_cell(named, column))
+    wanted = _pick_target(numbers, target, where)
     entry, notes = _entry(times, calendar, wanted)
     columns = {
         ours: str(its)
@@ -171,28 +181,27 @@ def entry_for(path: Path, where: str, name: str, *, target: str = "") -> str:
         "kind": "file",
         "path": where,
         **{key: value for key, value in said.items() if value},
-        **written.said(),
+        **written.changed_settings(),
     }
     if off or lacking:
         notes["calendar"] += (
             f"; {counted(off, 'time')} off it, {counted(lacking, 'step')} without a row"
         )
     clock = f"{zone} (name yours, if its clocks change alike)" if zone else "UTC"
-    read = "rows counted" if calendar is INDEX else f"times as {clock}"
+    read = "rows counted" if calendar is INDEX_CALENDAR else f"times as {clock}"
     notes["source"] = (
         read + (f" from {time!r}" if time else "") + (f", series from {series!r}" if series else "")
     )
     entry = {"title": path.name.partition(".")[0], "source": source, **entry}
-    lines = [f"  {_flow(name)}:"]
+    lines = [f"  {_flow_yaml(name)}:"]
     lines += [
-        f"    {key}: {_flow(value)}" + (f" # {notes[key]}" if key in notes else "")
+        f"    {key}: {_flow_yaml(value)}" + (f" # {notes[key]}" if key in notes else "")
         for key, value in entry.items()
     ]
-    others = [_column(times, calendar, number) for number in numbers if number != wanted]
+    others = [_column_entry(times, calendar, number) for number in numbers if number != wanted]
     if others:
-        lines.append(
-            f"    # past_exogenous: {_flow(others)} # the other numbers, known up to the forecast"
-        )
+        comment = "# the other numbers, known up to the forecast"
+        lines.append(f"    # past_exogenous: {_flow_yaml(others)} {comment}")
     return "\n".join(lines) + "\n"
 
 
@@ -200,14 +209,14 @@ def _entry(
     times: pd.DataFrame, calendar: Calendar, target: Any
 ) -> tuple[dict[str, Any], dict[str, str]]:
     rows = times.groupby("unique_id").size()
-    season, horizon, lookback = spans(calendar)
+    season, horizon, lookback = guess_spans(calendar)
     most = max(int(rows.min()) // 20, 1)
     horizon, lookback = min(horizon, most), min(lookback, 4 * most)
-    column = _column(times, calendar, target)
+    column = _column_entry(times, calendar, target)
     missing = column.get("max_missing", 0.0)
-    features = usual_features(calendar, int(lengths(times, calendar).max()))
+    features = default_features(calendar, int(series_lengths(times, calendar).max()))
     entry = {
-        "calendar": yaml.safe_load(yaml_of(calendar)),
+        "calendar": yaml.safe_load(calendar_yaml(calendar)),
         "horizon": horizon,
         "lookback": lookback,
         "season_length": season,
@@ -232,14 +241,14 @@ def _entry(
     return entry, notes
 
 
-def spans(calendar: Calendar) -> tuple[int, int, int]:
+def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
     """Season (1 where it is not whole), horizon and lookback in steps: a day of a step below one,
     else by its name.
     """
     if calendar.kind == "index":
         return 1, 10, 100
     if not isinstance(calendar, RegularCalendar):
-        return SPANS["B"]
+        return SPANS_BY_STEP["B"]
     offset = pd.tseries.frequencies.to_offset(calendar.freq)
     if (
         isinstance(offset, pd.offsets.Tick)
@@ -248,20 +257,20 @@ def spans(calendar: Calendar) -> tuple[int, int, int]:
         day = round(steps)
         return day if day == steps else 1, min(day, 96), min(7 * day, 672)
     name = offset.freqstr.lstrip("0123456789").split("-")[0]
-    season, horizon, lookback = SPANS.get(name.rstrip("SE"), (1, *SPANS["D"][1:]))
+    season, horizon, lookback = SPANS_BY_STEP.get(name.rstrip("SE"), (1, *SPANS_BY_STEP["D"][1:]))
     return season // offset.n if season % offset.n == 0 else 1, horizon, lookback
 
 
-def _column(times: pd.DataFrame, calendar: Calendar, name: Any) -> dict[str, Any]:
+def _column_entry(times: pd.DataFrame, calendar: Calendar, name: Any) -> dict[str, Any]:
     """With `max_missing`, where it lacks steps: the share of the series that lacks most, rounded
     up.
     """
-    share = (1 - times.groupby("unique_id")[name].count() / lengths(times, calendar)).max()
+    share = (1 - times.groupby("unique_id")[name].count() / series_lengths(times, calendar)).max()
     missing = {"max_missing": float(np.ceil(100 * share) / 100)} if share > 0 else {}
     return {"column": str(name), **missing}
 
 
-def _time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
+def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
     """The first column that holds times, and its format where that is not ISO 8601; years that
     count where none does.
 
@@ -274,9 +283,9 @@ def _time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
         number = pd.api.types.is_numeric_dtype(values)
         if values.empty or (number and not values.astype("str").str.fullmatch(r"[12]\d{7}").all()):
             continue
-        form = format_of(values)
+        form = guess_time_format(values)
         if form is not None:
-            return name, None if form == ISO else form
+            return name, None if form == ISO_FORMAT else form
     whole = table.select_dtypes("integer")
     years = [
         c
@@ -286,7 +295,9 @@ def _time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:
     return (years[0], "%Y") if years else (None, None)
 
 
-def _count_column(table: pd.DataFrame, target: str, where: str) -> tuple[Any | None, pd.Series]:
+def _find_count_column(
+    table: pd.DataFrame, target: str, where: str
+) -> tuple[Any | None, pd.Series]:
     """The column that counts the rows of each series, None where none does; and the counts as
     times.
 
@@ -303,8 +314,8 @@ def _count_column(table: pd.DataFrame, target: str, where: str) -> tuple[Any | N
     ]
     rising = [c for c in steps if len(steps.columns) > 1 and (steps[c].dropna() > 0).all()]
     own = table.columns.drop("unique_id")
-    text = [c for c in own if table[c].is_unique and first_text(table[c]) is not None]
-    unread = [c for c in own if c in (*rising, *text) or str(c).lower() in TIMES]
+    text = [c for c in own if table[c].is_unique and first_text_cell(table[c]) is not None]
+    unread = [c for c in own if c in (*rising, *text) or str(c).lower() in TIME_COLUMN_NAMES]
     in_parts = {"year", "month"} <= {str(c).lower() for c in own}
     if unread and (in_parts or not counts):
         raise InputError(
@@ -317,7 +328,7 @@ def _count_column(table: pd.DataFrame, target: str, where: str) -> tuple[Any | N
     return counts[0] if counts else None, pd.to_datetime(60 * number, unit="s")
 
 
-def _series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
+def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
     """`unique_id`, or the column with the fewest values that tells apart rows of the same time: of
     text, else of whole numbers. Without times the text that changes the seldomest, each value in
     one stretch of rows.
@@ -325,7 +336,7 @@ def _series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
     if "unique_id" in table.columns:
         return "unique_id"
     others = [c for c in table.columns if c != time]
-    text = [c for c in others if first_text(table[c]) is not None]
+    text = [c for c in others if first_text_cell(table[c]) is not None]
     if time is None:
         telling = [
             c
@@ -349,7 +360,7 @@ def _series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
     return min(telling, key=lambda c: table[c].nunique(), default=None)
 
 
-def _target(numbers: list[Any], asked: str, where: str) -> Any:
+def _pick_target(numbers: list[Any], asked: str, where: str) -> Any:
     if not numbers or (asked and asked not in map(str, numbers)):
         found = f"found {quote_names(numbers)}" if numbers else "found none"
         raise InputError(
@@ -358,19 +369,19 @@ def _target(numbers: list[Any], asked: str, where: str) -> Any:
         )
     if asked:
         return next(c for c in numbers if str(c) == asked)
-    return next((c for c in numbers if str(c).lower() in TARGETS), numbers[0])
+    return next((c for c in numbers if str(c).lower() in TARGET_COLUMN_NAMES), numbers[0])
 
 
-def _zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:
+def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:
     """The clock that explains an hour that stands twice, and the times in UTC; UTC where none
     does.
     """
     twice = table.duplicated(["unique_id", "ds"]).any()
-    for zone in ZONES if twice else ():
+    for zone in GUESSED_ZONES if twice else ():
         try:
-            utc = as_utc(table, form, time_zone=zone, wall_clock=False, where=where)
+            utc = to_utc(table, form, time_zone=zone, wall_clock=False, where=where)
         except InputError:
             continue
         if not table.assign(ds=utc).duplicated(["unique_id", "ds"]).any():
             return zone, utc
-    return None, as_utc(table, form, time_zone=None, wall_clock=False, where=where)
+    return None, to_utc(table, form, time_zone=None, wall_clock=False, where=where)

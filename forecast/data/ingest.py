@@ -19,22 +19,22 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Source
 from forecast.config.task import format_time
 from forecast.data import preparation, quality, snapshots, sources, vintages
-from forecast.data.calendars import ended, grid, row_numbers
-from forecast.data.columns import add_known_ahead, joined, observed
+from forecast.data.calendars import grid, known_from, row_numbers
+from forecast.data.columns import add_joined, add_known_ahead, trim_to_observed
 from forecast.data.quality import Violation
-from forecast.data.snapshots import NO_REVISION, merged, revisions
+from forecast.data.snapshots import NO_REVISIONS, find_revisions, merge_history
 from forecast.data.sources import RawFrame, Request
 from forecast.data.web import Deadline
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError, counted
 
-SHOWN = 50
-MAX_SERIES, MAX_POINTS = 6, 100_000
+MAX_FINDINGS_STORED = 50
+MAX_PLOT_SERIES, MAX_PLOT_POINTS = 6, 100_000
 """Of a plot."""
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchResult:
     """What happened. `rows_before` is 0 at the first fetch; `revised` is the table of
     `snapshots.revisions`.
     """
@@ -45,20 +45,20 @@ class Fetched:
     revised: pd.DataFrame
     failed: dict[str, str] = field(default_factory=dict)
     findings: list[Violation] = field(default_factory=list)
-    restored: bool = False
+    is_restored: bool = False
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredHistory:
     """The pointed snapshot of before, as far as it can be continued."""
 
     frame: pd.DataFrame
     pointer: snapshots.Pointer
     provisional_from: pd.Timestamp | None
-    same_question: bool
+    can_be_continued: bool
 
 
-def fetch_new(
+def fetch_snapshot(
     name: str,
     dataset: Dataset,
     *,
@@ -68,7 +68,7 @@ def fetch_new(
     environment: Mapping[str, str] | None = None,
     deadline: Deadline | None = None,
     advance: Callable[[str], None] = lambda name: None,
-) -> Fetched:
+) -> FetchResult:
     """A new snapshot as of `as_of` (UTC; None: now) and the pointer on it; on any error everything
     stays as it was.
 
@@ -85,69 +85,75 @@ def fetch_new(
         paths = ProjectPaths.of(root)
         files.remove_leftovers(paths.snapshots / name)
         files.remove_leftovers(paths.pointer(name).parent, f"{name}.json-")
-        kept = restored(name, root, as_of) if as_of is not None else None
+        kept = restore_snapshot(name, root, as_of) if as_of is not None else None
         if kept is not None:
             return kept
         asked = now.floor("s") if as_of is None and dataset.source.is_remote else as_of
-        return _taken(
+        return _take_new(
             Request(name, dataset, root, asked, {}, deadline, environment or {}, advance), now
         )
 
 
-def restored(name: str, root: Path, as_of: pd.Timestamp) -> Fetched | None:
+def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult | None:
     """The pointer moved to the stored snapshot of exactly this `as_of`, or None when there is
     none.
     """
-    for path in snapshots.snapshots(root, name):
+    for path in snapshots.list_snapshots(root, name):
         content = files.noted(path.with_suffix(".json"))
         if not content or pd.Timestamp(content["as_of"]) != as_of:
             continue
-        frame = snapshots.verify(path, content["sha256"], name)
+        frame = snapshots.read_verified(path, content["sha256"], name)
         beside = {key: content.get(key) for key in ("issued", "issued_sha256")}
         pointer = snapshots.Pointer(
             content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **beside
         )
         snapshots.move_pointer(root, name, pointer)
-        return Fetched(pointer, len(frame), len(frame), NO_REVISION, restored=True)
+        return FetchResult(pointer, len(frame), len(frame), NO_REVISIONS, is_restored=True)
     return None
 
 
-def _taken(request: Request, now: pd.Timestamp) -> Fetched:
+def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
     dataset, root = request.dataset, request.root
-    stored = _stored(request)
-    since = _since(stored, dataset) if stored is not None else {}
+    stored = _read_stored(request)
+    since = _first_times(stored, dataset) if stored is not None else {}
     raw = sources.read(replace(request, since=since))
-    fresh = preparation.checked_raw(raw, dataset, error=_blame(dataset))
-    frame, revised = fresh, NO_REVISION
+    fresh = preparation.check_raw(raw, dataset, error=_fault_class(dataset))
+    frame, revised = fresh, NO_REVISIONS
     if stored is not None:
         compared = partial(
-            revisions, observed(stored.frame, dataset), provisional_from=stored.provisional_from
+            find_revisions,
+            trim_to_observed(stored.frame, dataset),
+            provisional_from=stored.provisional_from,
         )
         revised = compared(fresh, since=since)
         final = revised[~revised["kind"].isin(["provisional", "unanswered"])]
         again = dataset.source.narrowed_to(set(final["unique_id"])) if since else None
         if again is not None:
-            raw, fresh, since = _again_whole(request, again, raw, fresh, since)
+            raw, fresh, since = _reread_revised(request, again, raw, fresh, since)
             revised = compared(fresh, since=since)
-        frame = merged(stored.frame, fresh, since=since, keep=dataset.source.series)
+        frame = merge_history(stored.frame, fresh, since=since, keep=dataset.source.series)
     before = (
-        vintages.kept(root, request.name)
-        if stored and stored.same_question and dataset.source.is_remote
+        vintages.read_vintages(root, request.name)
+        if stored and stored.can_be_continued and dataset.source.is_remote
         else None
     )
-    known = vintages.accumulated(before, raw.vintages)
+    known = vintages.merge_vintages(before, raw.vintages)
     if request.as_of is not None and request.as_of < now.floor("s"):
         known = known[known["issued_at"] <= request.as_of].reset_index(drop=True)
-    vintages.check(known, dataset, where=raw.where, error=_blame(dataset))
+    vintages.require_issued_before_known(
+        known, dataset, where=raw.where, error=_fault_class(dataset)
+    )
     whole = vintages.add_issued(frame, dataset, known)
     looked_up = add_known_ahead(
-        joined(whole, dataset, root=root, where=raw.where), dataset, where=raw.where
+        add_joined(whole, dataset, root=root, where=raw.where), dataset, where=raw.where
     )
-    _, left_out = preparation.prepare(looked_up, dataset, where=raw.where, error=_blame(dataset))
-    found = left_out + quality.findings(
-        preparation.comparable(whole, dataset), dataset, as_of=raw.as_of
+    _, left_out = preparation.prepare(
+        looked_up, dataset, where=raw.where, error=_fault_class(dataset)
     )
-    if (last := observed(frame, dataset)["ds"].max()) > now and (
+    found = left_out + quality.find_violations(
+        preparation.adjusted_observations(whole, dataset), dataset, as_of=raw.as_of
+    )
+    if (last := trim_to_observed(frame, dataset)["ds"].max()) > now and (
         action := dataset.quality.freshness.action
     ) != "off":
         text = (
@@ -157,14 +163,14 @@ def _taken(request: Request, now: pd.Timestamp) -> Fetched:
         found.append(
             Violation("freshness", "", "ds", 1, f"{text}`source` lack a `time_zone`?", action)
         )
-    quality.enforce(found, where=raw.where, error=_blame(dataset))
+    quality.refuse_violations(found, where=raw.where, error=_fault_class(dataset))
     pointer = _write(request, raw, frame, known, revised, stored, found, now)
-    return Fetched(
+    return FetchResult(
         pointer, 0 if stored is None else len(stored.frame), len(frame), revised, raw.failed, found
     )
 
 
-def _again_whole(
+def _reread_revised(
     request: Request,
     source: Source,
     raw: RawFrame,
@@ -176,7 +182,7 @@ def _again_whole(
     """
     narrowed = request.dataset.model_copy(update={"source": source})
     whole = sources.read(replace(request, dataset=narrowed, since={}, advance=lambda name: None))
-    again = preparation.checked_raw(whole, request.dataset, error=DataError)
+    again = preparation.check_raw(whole, request.dataset, error=DataError)
     rest = fresh[~fresh["unique_id"].isin(set(again["unique_id"]))]
     combined = pd.concat([rest, again]).sort_values(
         ["unique_id", "ds"], kind="stable", ignore_index=True
@@ -193,7 +199,7 @@ def _write(
     frame: pd.DataFrame,
     known: pd.DataFrame,
     revised: pd.DataFrame,
-    stored: Stored | None,
+    stored: StoredHistory | None,
     found: list[Violation],
     now: pd.Timestamp,
 ) -> snapshots.Pointer:
@@ -203,7 +209,7 @@ def _write(
     if not revised.empty:
         label = snapshots.snapshot_path(name, raw.as_of, sha).with_suffix("")
         files.write_text(root / f"{label}.revisions.csv", revised.to_csv(index=False))
-    beside = vintages.write(root, name, known, as_of=raw.as_of)
+    beside = vintages.write_vintages(root, name, known, as_of=raw.as_of)
     if stored is not None and stored.pointer.sha256 == sha:
         pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, stored.pointer.snapshot, **beside)
     else:
@@ -218,9 +224,9 @@ def _write(
             "provisional_from": (
                 raw.provisional_from.isoformat() if raw.provisional_from is not None else None
             ),
-            "findings": [asdict(f) for f in found[:SHOWN]],
+            "findings": [asdict(f) for f in found[:MAX_FINDINGS_STORED]],
             **beside,
-            **preparation.known(frame, request.dataset),
+            **preparation.last_observation(frame, request.dataset),
         }
         pointer = replace(
             snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record),
@@ -234,7 +240,7 @@ def _write(
     return pointer
 
 
-def _stored(request: Request) -> Stored | None:
+def _read_stored(request: Request) -> StoredHistory | None:
     """The pointed snapshot up to `as_of`; None when there is none that can be read: then everything
     is asked anew.
     """
@@ -247,25 +253,25 @@ def _stored(request: Request) -> Stored | None:
     except DataError:
         return None
     # a damaged one would hide which forecasts and provisional rows are kept
-    record = snapshots.provenance(root, name)
+    record = snapshots.read_provenance(root, name)
     if request.as_of is not None:
-        frame = frame[ended(request.dataset.calendar, frame["ds"]) <= request.as_of]
+        frame = frame[known_from(request.dataset.calendar, frame["ds"]) <= request.as_of]
     provisional = record.get("provisional_from")
     earlier = request.as_of is None or pd.Timestamp(pointer.as_of) <= request.as_of
     same = record.get("question") == request.dataset.source.identity(
         request.dataset.vintage_columns
     )
-    return Stored(
+    return StoredHistory(
         frame, pointer, pd.Timestamp(provisional) if provisional else None, earlier and same
     )
 
 
-def _since(stored: Stored, dataset: Dataset) -> dict[str, pd.Timestamp]:
+def _first_times(stored: StoredHistory, dataset: Dataset) -> dict[str, pd.Timestamp]:
     """Per series where to ask from: the overlap before its last row, or earlier where rows were
     provisional.
     """
     overlap = dataset.source.overlap
-    if overlap is None or not stored.same_question:
+    if overlap is None or not stored.can_be_continued:
         return {}
     last = stored.frame.groupby("unique_id")["ds"].max() - pd.Timedelta(overlap)
     bound = stored.provisional_from
@@ -275,27 +281,27 @@ def _since(stored: Stored, dataset: Dataset) -> dict[str, pd.Timestamp]:
     }
 
 
-def _blame(dataset: Dataset) -> type[DataError] | type[InputError]:
+def _fault_class(dataset: Dataset) -> type[DataError] | type[InputError]:
     return DataError if dataset.source.is_remote else InputError
 
 
-def summary(
+def summarize(
     name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp
 ) -> tuple[dict[str, Any], list[Violation]]:
     """One row of `forecast data`, and what the data checks find; of data that cannot be read
     nothing is found.
     """
     if not ProjectPaths.of(root).pointer(name).exists():
-        return _without(name, state=f"not fetched; run `forecast fetch {name}`"), []
+        return _empty_summary(name, state=f"not fetched; run `forecast fetch {name}`"), []
     try:
         frame = preparation.check_data(name, dataset, root=root)
-        raw = preparation.fetch(name, dataset, root=root)
-        pointer, record = snapshots.read_pointer(root, name), snapshots.provenance(root, name)
+        raw = preparation.read_snapshot(name, dataset, root=root)
+        pointer, record = snapshots.read_pointer(root, name), snapshots.read_provenance(root, name)
     except ForecastError as error:
-        return _without(name, state=str(error)), []
+        return _empty_summary(name, state=str(error)), []
     described = quality.describe(frame, dataset)
-    found = quality.findings(
-        preparation.comparable(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of)
+    found = quality.find_violations(
+        preparation.adjusted_observations(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of)
     )
     last, kind = frame["ds"].max(), dataset.calendar.kind
     row = {
@@ -306,10 +312,10 @@ def summary(
         "first": format_time(kind, frame["ds"].min().isoformat()),
         "last": format_time(kind, last.isoformat()),
         "gaps": described["gaps"],
-        "age": None if kind == "index" else age(dataset, last, now),
+        "age": None if kind == "index" else age_in_words(dataset, last, now),
         "as_of": format_time(kind, last.isoformat()) if kind == "index" else pointer.as_of,
         "sha256": pointer.sha256[:12],
-        "snapshots": len(snapshots.snapshots(root, name)),
+        "snapshots": len(snapshots.list_snapshots(root, name)),
         "revised": record.get("revised_values", 0),
         "warnings": len(found),
         "state": (
@@ -319,9 +325,9 @@ def summary(
     return row, found
 
 
-def age(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str:
+def age_in_words(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str:
     """How long ago the last row became known, in words."""
-    old = now - ended(dataset.calendar, [last])[0]
+    old = now - known_from(dataset.calendar, [last])[0]
     days = old / pd.Timedelta(1, "D")
     return counted(days, "day") if days >= 2 else counted(old / pd.Timedelta(1, "h"), "hour")
 
@@ -344,13 +350,18 @@ def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
         label = f"{column.name}\n{column.entry.unit}".strip()
         panel.set_ylabel(label, fontsize=9, parse_math=False)
     count = frame["unique_id"].nunique()
-    some = f" (the first {MAX_SERIES} of {count} series)" if count > MAX_SERIES else ""
+    some = f" (the first {MAX_PLOT_SERIES} of {count} series)" if count > MAX_PLOT_SERIES else ""
     title = f"{dataset.title}{some}. {dataset.licence.attribution}"
     panels[0].set_title(title, fontsize=9, loc="left", parse_math=False)
     if count > 1:  # below everything: over a panel it would hide lines
         lines, names = panels[0].get_legend_handles_labels()
         legend = figure.legend(
-            lines, names, fontsize=8, ncols=MAX_SERIES, loc="outside lower center", frameon=False
+            lines,
+            names,
+            fontsize=8,
+            ncols=MAX_PLOT_SERIES,
+            loc="outside lower center",
+            frameon=False,
         )
         for text in legend.get_texts():
             text.set_parse_math(False)
@@ -360,16 +371,16 @@ def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
 
 
 def _draw(panel: Any, frame: pd.DataFrame, dataset: Dataset, column: str) -> None:
-    for series in sorted(frame["unique_id"].unique())[:MAX_SERIES]:
+    for series in sorted(frame["unique_id"].unique())[:MAX_PLOT_SERIES]:
         values = frame[frame["unique_id"] == series].set_index("ds")[column]
         full = values.reindex(grid(dataset.calendar, values.index[0], values.index[-1]))
-        thinned = full.iloc[:: max(1, len(full) // MAX_POINTS)]
+        thinned = full.iloc[:: max(1, len(full) // MAX_PLOT_POINTS)]
         at = row_numbers(thinned.index) if dataset.calendar.kind == "index" else thinned.index
         panel.plot(at, thinned.to_numpy(), linewidth=0.7, label=str(series))
     panel.grid(visible=True, alpha=0.3)
 
 
-def _without(name: str, *, state: str) -> dict[str, Any]:
+def _empty_summary(name: str, *, state: str) -> dict[str, Any]:
     columns = (
         "source",
         "series",

@@ -17,17 +17,20 @@ import pandas as pd
 
 from forecast.system.errors import InputError, quoted
 
-PARQUET = (".parquet", ".pq")
+PARQUET_SUFFIXES = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t", "|")
-STATED = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """A first line for Excel, which names the separator."""
-GROUPS = ".,' \u00a0\u202f\u2019"
+GROUP_MARKS = ".,' \u00a0\u202f\u2019"
 """What may stand between thousands."""
-NUMBER = re.compile(rf"[+-]?(?:\d{{1,3}}([{GROUPS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?")
-NARROW, WIDE = ("utf-8", "cp1252", "latin-1"), ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
+NUMBER = re.compile(rf"[+-]?(?:\d{{1,3}}([{GROUP_MARKS}])\d{{3}}(?:\1\d{{3}})*|\d+)(?:([.,])\d+)?")
+BYTE_ENCODINGS, WIDE_ENCODINGS = (
+    ("utf-8", "cp1252", "latin-1"),
+    ("utf-16", "utf-16-le", "utf-16-be", "utf-32"),
+)
 """Encodings that are tried in this order; the wide ones where a byte is zero."""
-BLOCK = 1 << 20
-MISSING = [
+BLOCK_BYTES = 1 << 20
+MISSING_TEXTS = [
     "",
     "#N/A",
     "#NA",
@@ -48,9 +51,9 @@ MISSING = [
     "null",
 ]
 """What pandas reads as missing."""
-LONGEST_LINE = 1_000_000
+MAX_HEADER_BYTES = 1_000_000
 """Bytes of a header. Ten thousand columns of fifty letters have half as many."""
-MOST_EXPANSION, FREE_EXPANSION = 100, 256 * 1024**2
+MAX_EXPANSION, FREE_EXPANSION = 100, 256 * 1024**2
 """A compressed file may become this many times larger; whatever its ratio, this many bytes.
 
 Text of numbers shrinks to a third, a tenth where most repeats.
@@ -58,7 +61,7 @@ Text of numbers shrinks to a third, a tenth where most repeats.
 
 
 @dataclass(frozen=True)
-class Format:
+class FileFormat:
     """How a CSV is written, by the names of the settings under `source`."""
 
     encoding: str = "utf-8"
@@ -66,7 +69,7 @@ class Format:
     decimal: str = "."
     thousands: str = ""
 
-    def said(self) -> dict[str, str]:
+    def changed_settings(self) -> dict[str, str]:
         """What differs from the default."""
         return {
             f.name: getattr(self, f.name)
@@ -75,7 +78,9 @@ class Format:
         }
 
 
-def table(path: Path, where: str, form: Format = Format(), *, names: str = "") -> pd.DataFrame:
+def read_table(
+    path: Path, where: str, form: FileFormat = FileFormat(), *, names: str = ""
+) -> pd.DataFrame:
     """The file's rows; a CSV keeps its line numbers as index (the header is line 1).
 
     In the column `names` of the series' names, `nan` and `NA` are text like any other.
@@ -86,7 +91,7 @@ def table(path: Path, where: str, form: Format = Format(), *, names: str = "") -
         raise InputError(
             f"{where}: no such file. Correct its path in configs/datasets.yaml (from the root)."
         )
-    parquet = path.suffix.lower() in PARQUET
+    parquet = path.suffix.lower() in PARQUET_SUFFIXES
     try:
         if parquet:
             rows = pd.read_parquet(path)
@@ -94,13 +99,13 @@ def table(path: Path, where: str, form: Format = Format(), *, names: str = "") -
                 *rows.index.names
             } & {*rows.columns}
             return rows.reset_index() if own else rows
-        lines = head(path, where, form.encoding)[:20]
+        lines = first_lines(path, where, form.encoding)[:20]
         separator = stated_separator(lines) or form.separator
         before = 1 if stated_separator(lines) else 0
         _require_separator(lines[before:], separator, where)
         header = next(csv.reader(lines[before:], delimiter=separator), [])
         kept = (
-            {column: [""] if column == names else MISSING for column in header}
+            {column: [""] if column == names else MISSING_TEXTS for column in header}
             if names in header
             else None
         )
@@ -130,25 +135,25 @@ def table(path: Path, where: str, form: Format = Format(), *, names: str = "") -
         ) from error
     rows.index = pd.RangeIndex(2 + before, 2 + before + len(rows), name="line")
     for column in rows.columns.drop(names, errors="ignore") if form.thousands else ():
-        rows[column] = _ungrouped(rows[column], form)
+        rows[column] = _parse_grouped(rows[column], form)
     return rows.dropna(how="all")
 
 
-def guessed(path: Path, where: str) -> Format:
+def guess_format(path: Path, where: str) -> FileFormat:
     """The format of a CSV, from its bytes, its first line and the numbers of its first million
     bytes.
     """
-    form = Format(encoding_of(path) or "utf-8")
-    lines = head(path, where, form.encoding)
+    form = FileFormat(guess_encoding(path) or "utf-8")
+    lines = first_lines(path, where, form.encoding)
     stated = stated_separator(lines)
-    separator = stated or separator_of(lines[:20])
+    separator = stated or guess_separator(lines[:20])
     cells = (
         cell for row in csv.reader(lines[2 if stated else 1 :], delimiter=separator) for cell in row
     )
-    return Format(form.encoding, separator, *number_marks(cells, separator))
+    return FileFormat(form.encoding, separator, *guess_number_marks(cells, separator))
 
 
-def head(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
+def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
     """The lines of the first million bytes that are not empty.
 
     `InputError` where there is no end of the first, the whole expands beyond all text, or is none
@@ -159,20 +164,20 @@ def head(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
             f"{where}: is a spreadsheet, wanted CSV or Parquet. Save the sheet with the rows as"
             " CSV."
         )
-    most = max(FREE_EXPANSION, MOST_EXPANSION * path.stat().st_size)
+    most = max(FREE_EXPANSION, MAX_EXPANSION * path.stat().st_size)
     decoder = codecs.getincrementaldecoder(encoding)()
     size, line, start = 0, 1, b""
     for block in _blocks(path):
         start, size = start or block, size + len(block)
-        if len(start) >= LONGEST_LINE and b"\n" not in start[:LONGEST_LINE]:
+        if len(start) >= MAX_HEADER_BYTES and b"\n" not in start[:MAX_HEADER_BYTES]:
             raise InputError(
-                f"{where}: its first line is longer than {LONGEST_LINE:,} bytes, wanted the names"
-                " of the columns. It is no table: check what wrote the file."
+                f"{where}: its first line is longer than {MAX_HEADER_BYTES:,} bytes, wanted the"
+                " names of the columns. It is no table: check what wrote the file."
             )
         if size > most:
             raise InputError(
                 f"{where}: {path.stat().st_size:,} bytes expand to more than {most:,}, wanted at"
-                f" most {MOST_EXPANSION} times as many. No table of numbers shrinks so far: check"
+                f" most {MAX_EXPANSION} times as many. No table of numbers shrinks so far: check"
                 " what wrote the file, or unpack it."
             )
         try:
@@ -184,7 +189,7 @@ def head(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
             )
         line += text.partition("\0")[0].count("\n")
         if "\0" in text:
-            raise InputError(_other_encoding(path, where, encoding, line))
+            raise InputError(_describe_encoding(path, where, encoding, line))
     text = start.decode(encoding, errors="replace").removeprefix("\ufeff")
     return [line[:10_000] for line in text.splitlines() if line.strip()]
 
@@ -193,21 +198,25 @@ def _blocks(path: Path) -> Iterator[bytes]:
     from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
     with get_handle(path, "rb", is_text=False, compression="infer") as opened:
-        yield from iter(lambda: opened.handle.read(BLOCK), b"")
+        yield from iter(lambda: opened.handle.read(BLOCK_BYTES), b"")
 
 
-def encoding_of(path: Path) -> str:
+def guess_encoding(path: Path) -> str:
     """The first of the known encodings that reads the whole file; empty for bytes that are no
     text.
     """
     wide = b"\0" in next(_blocks(path), b"")
     return next(
-        (name for name in (WIDE if wide else NARROW) if _reads(path, name, "\n" if wide else "")),
+        (
+            name
+            for name in (WIDE_ENCODINGS if wide else BYTE_ENCODINGS)
+            if _can_decode(path, name, "\n" if wide else "")
+        ),
         "",
     )
 
 
-def _reads(path: Path, encoding: str, line_end: str) -> bool:
+def _can_decode(path: Path, encoding: str, line_end: str) -> bool:
     try:
         texts = codecs.iterdecode(_blocks(path), encoding)
         first = next(texts, "")
@@ -216,8 +225,8 @@ def _reads(path: Path, encoding: str, line_end: str) -> bool:
         return False
 
 
-def _other_encoding(path: Path, where: str, encoding: str, line: int) -> str:
-    found = encoding_of(path)
+def _describe_encoding(path: Path, where: str, encoding: str, line: int) -> str:
+    found = guess_encoding(path)
     if not found:
         return (
             f"{where}, line {line}: holds bytes that are no text. Write the table as CSV in UTF-8,"
@@ -232,11 +241,11 @@ def _other_encoding(path: Path, where: str, encoding: str, line: int) -> str:
 
 def stated_separator(lines: list[str]) -> str:
     """The mark of a first line `sep=;`, else empty."""
-    found = STATED.fullmatch(lines[0]) if lines else None
+    found = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
     return found[1] if found else ""
 
 
-def separator_of(lines: list[str]) -> str:
+def guess_separator(lines: list[str]) -> str:
     """What stands between the columns: it parts every line, and into the most columns; a comma
     where nothing does.
     """
@@ -247,7 +256,7 @@ def separator_of(lines: list[str]) -> str:
     )
 
 
-def number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
+def guess_number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
     """Decimal sign and what stands between thousands (empty: nothing), from numbers as they are
     written.
 
@@ -276,16 +285,15 @@ def number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
 
 def marks_hint(cell: object, separator: str) -> str:
     """The settings that make a number of a cell of text; empty where none do."""
-    decimal, thousands = number_marks([str(cell)], separator)
-    said = Format(decimal=decimal, thousands=thousands).said()
-    return (
-        f" For numbers written so, add {_lines(said)} under `source` in configs/datasets.yaml."
-        if said
-        else ""
-    )
+    decimal, thousands = guess_number_marks([str(cell)], separator)
+    settings = FileFormat(decimal=decimal, thousands=thousands).changed_settings()
+    if not settings:
+        return ""
+    lines = _setting_lines(settings)
+    return f" For numbers written so, add {lines} under `source` in configs/datasets.yaml."
 
 
-def _ungrouped(values: pd.Series, form: Format) -> pd.Series:
+def _parse_grouped(values: pd.Series, form: FileFormat) -> pd.Series:
     """Numbers of a column of text; a cell that is written otherwise stays text, and is told as such
     later.
     """
@@ -305,22 +313,22 @@ def _require_separator(lines: list[str], separator: str, where: str) -> None:
     """A header that `separator` does not part, and another mark does, is told with the settings to
     add.
     """
-    found = separator_of(lines)
+    found = guess_separator(lines)
     if found == separator or not lines or (separator in lines[0] and found not in lines[0]):
         return
     if len(next(csv.reader(lines[:1], delimiter=separator))) < len(
         next(csv.reader(lines[:1], delimiter=found))
     ):
         cells = (cell for row in csv.reader(lines[1:], delimiter=found) for cell in row)
-        decimal, thousands = number_marks(cells, found)
-        said = Format(separator=found, decimal=decimal, thousands=thousands).said()
+        decimal, thousands = guess_number_marks(cells, found)
+        said = FileFormat(separator=found, decimal=decimal, thousands=thousands).changed_settings()
         raise InputError(
             f"{where}: its columns are separated by {found!r}, read with {separator!r}. Add"
-            f" {_lines(said)} under `source` in configs/datasets.yaml."
+            f" {_setting_lines(said)} under `source` in configs/datasets.yaml."
         )
 
 
-def _lines(said: dict[str, str]) -> str:
+def _setting_lines(said: dict[str, str]) -> str:
     return ", ".join(
         f"`{key}: {json.dumps(mark, ensure_ascii=False)}`" for key, mark in said.items()
     )

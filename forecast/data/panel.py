@@ -60,7 +60,7 @@ def series_name(unique_id: object, target: str, targets: Sequence[object]) -> st
     return f"{unique_id}/{target}" if len(targets) > 1 else str(unique_id)
 
 
-def with_series(forecasts: pd.DataFrame) -> pd.DataFrame:
+def add_series_names(forecasts: pd.DataFrame) -> pd.DataFrame:
     """A column `series`, the `series_name` of every row of a long frame with columns `unique_id`
     and `output`.
     """
@@ -100,5 +100,5 @@ def future_features(task: Task, grid: pd.DatetimeIndex) -> np.ndarray:
     """(T + H, F): the calendar features of the grid and of the `horizon` steps that follow it."""
     if not task.calendar_features:
         return np.empty((len(grid) + task.horizon, 0))
-    beyond = calendars.following(task.calendar, grid[-1], task.horizon)
+    beyond = calendars.next_steps(task.calendar, grid[-1], task.horizon)
     return calendars.calendar_features(np.concatenate([grid, beyond]), task.calendar_features)

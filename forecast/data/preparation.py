@@ -13,24 +13,24 @@ import pandas as pd
 from forecast.config.datasets import Dataset, FutureColumn, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import quality, snapshots, sources, vintages
-from forecast.data.calendars import check_calendar, ended, lengths
+from forecast.data.calendars import check_calendar, known_from, series_lengths
 from forecast.data.columns import (
+    add_joined,
     add_known_ahead,
-    adjusted,
+    adjust_prices,
     derive_and_select,
-    joined,
-    observed,
-    require,
+    require_columns,
+    trim_to_observed,
 )
 from forecast.data.quality import Violation
 from forecast.data.scaling import check_transforms
-from forecast.data.schema import KEYS, MAP_IT, check_frame
+from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
 from forecast.data.sources import RawFrame, Request
 from forecast.data.splits import Borders, borders_of
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
 
-BROKEN = 0.01
+MAX_LEFT_OUT_SHARE = 0.01
 """Of the series: so many may lack more than they may, and the others go on without them."""
 
 
@@ -50,7 +50,7 @@ class PreparedDataset:
     def tuning_frame(self) -> pd.DataFrame:
         """The rows that tuning may see: up to the end of each series' validation block."""
         series = self.frame["unique_id"]
-        ends = {name: self.borders.of(name).validation_end for name in series.unique()}
+        ends = {name: self.borders.of_series(name).validation_end for name in series.unique()}
         return self.frame[self.frame["ds"] <= series.map(ends)]
 
 
@@ -73,7 +73,7 @@ def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> Prepare
 
     Raises `InputError` for data that break a rule, or that are too short for a block.
     """
-    frame, findings = _checked(raw, dataset, settings)
+    frame, findings = _check_raw_file(raw, dataset, settings)
     del raw  # it may be large
     borders = borders_of(frame, dataset, settings)
     check_transforms(frame, settings.task)
@@ -82,15 +82,15 @@ def prepare_frame(raw: pd.DataFrame, dataset: str, settings: Dataset) -> Prepare
     return PreparedDataset(frame, borders, findings, described)
 
 
-def _checked(
+def _check_raw_file(
     raw: pd.DataFrame, dataset: str, settings: Dataset
 ) -> tuple[pd.DataFrame, list[Violation]]:
     """The prepared frame and what the data checks found."""
-    rows = comparable(raw, settings)
+    rows = adjusted_observations(raw, settings)
     # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to
     # tell.
-    as_of = ended(settings.calendar, [rows["ds"].max()])[0]
-    found = quality.findings(rows, settings, as_of=as_of)
+    as_of = known_from(settings.calendar, [rows["ds"].max()])[0]
+    found = quality.find_violations(rows, settings, as_of=as_of)
     frame, left_out = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
     return frame, [*left_out, *found]
 
@@ -102,31 +102,38 @@ def take_snapshot(
     moved.
     """
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
-    frame, said = checked_raw(raw, dataset), vintages.accumulated(None, raw.vintages)
+    frame, said = check_raw(raw, dataset), vintages.merge_vintages(None, raw.vintages)
     whole = add_known_ahead(
-        joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where
+        add_joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where
     )
     prepare(vintages.add_issued(whole, dataset, said), dataset, where=raw.where)
-    record = {"licence": dataset.licence.model_dump(), **raw.provenance, **known(frame, dataset)}
+    record = {
+        "licence": dataset.licence.model_dump(),
+        **raw.provenance,
+        **last_observation(frame, dataset),
+    }
     pointer = snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
-    return replace(pointer, **vintages.write(root, name, said, as_of=raw.as_of))
+    return replace(pointer, **vintages.write_vintages(root, name, said, as_of=raw.as_of))
 
 
-def known(frame: pd.DataFrame, dataset: Dataset) -> dict[str, str]:
+def last_observation(frame: pd.DataFrame, dataset: Dataset) -> dict[str, str]:
     """Of a snapshot's record: its last observation, and when that became known, whose age `forecast
     status` shows.
     """
-    last = observed(frame, dataset)["ds"].max()
-    return {"last": last.isoformat(), "known": ended(dataset.calendar, [last])[0].isoformat()}
+    last = trim_to_observed(frame, dataset)["ds"].max()
+    return {"last": last.isoformat(), "known": known_from(dataset.calendar, [last])[0].isoformat()}
 
 
-def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
+def read_snapshot(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     """The pointed snapshot, verified.
 
     An absent one is made again where that needs no network, and must be equal.
     """
     pointer = snapshots.read_pointer(root, name)
-    if not snapshots.inside(root, pointer.snapshot).exists() and not dataset.source.is_remote:
+    if (
+        not snapshots.path_in_store(root, pointer.snapshot).exists()
+        and not dataset.source.is_remote
+    ):
         made = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
         if made.sha256 != pointer.sha256:
             raise DataError(
@@ -136,18 +143,20 @@ def fetch(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
             )
     frame = snapshots.read_pointed(root, name)
     return check_frame(
-        frame, frame.columns.drop(list(KEYS)), where=pointer.snapshot, error=DataError
+        frame, frame.columns.drop(list(KEY_COLUMNS)), where=pointer.snapshot, error=DataError
     )
 
 
-def looked_up(
+def add_looked_up(
     frame: pd.DataFrame, name: str, dataset: Dataset, *, root: Path, where: str
 ) -> pd.DataFrame:
     """A raw frame with the columns that come from other datasets and from the provider's
     forecasts.
     """
-    frame = add_known_ahead(joined(frame, dataset, root=root, where=where), dataset, where=where)
-    return vintages.add_issued(frame, dataset, vintages.kept(root, name))
+    frame = add_known_ahead(
+        add_joined(frame, dataset, root=root, where=where), dataset, where=where
+    )
+    return vintages.add_issued(frame, dataset, vintages.read_vintages(root, name))
 
 
 def prepare(
@@ -156,17 +165,17 @@ def prepare(
     """`unique_id, ds` and `Dataset.frame_columns` of a raw frame, `looked_up`, checked against the
     dataset's rules; and the series that were left out of it, with the reason.
     """
-    frame = derive_and_select(comparable(raw, dataset), dataset, where=where)
+    frame = derive_and_select(adjusted_observations(raw, dataset), dataset, where=where)
     left_out = check_prepared(frame, dataset, where=where, error=error)
     kept = ~frame["unique_id"].isin([found.series for found in left_out])
     return frame[kept].reset_index(drop=True) if left_out else frame, left_out
 
 
-def comparable(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+def adjusted_observations(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """All columns of a raw frame, splits and dividends applied as the dataset says, without rows of
     a plan alone.
     """
-    return observed(adjusted(raw, dataset.source.adjustment), dataset)
+    return trim_to_observed(adjust_prices(raw, dataset.source.adjustment), dataset)
 
 
 def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
@@ -178,26 +187,28 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     """
     pointer = snapshots.read_pointer(root, name)
     _check_files_are_those_taken(name, dataset, root)
-    if snapshots.inside(root, pointer.snapshot).exists() or dataset.source.is_remote:
+    if snapshots.path_in_store(root, pointer.snapshot).exists() or dataset.source.is_remote:
         raw = snapshots.read_pointed(root, name)
     else:
         request = Request(name=name, dataset=dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
-        raw = checked_raw(sources.read(request), dataset)
+        raw = check_raw(sources.read(request), dataset)
     mend = (
         f"If the entry asks for it since the snapshot was taken: `forecast fetch {name}`. Else:"
-        f" {MAP_IT}"
+        f" {MAPPING_HINT}"
     )
-    require([str(column) for column in raw.columns], dataset, where=pointer.snapshot, mend=mend)
-    whole = looked_up(raw, name, dataset, root=root, where=pointer.snapshot)
+    require_columns(
+        [str(column) for column in raw.columns], dataset, where=pointer.snapshot, mend=mend
+    )
+    whole = add_looked_up(raw, name, dataset, root=root, where=pointer.snapshot)
     return prepare(whole, dataset, where=pointer.snapshot)[0]
 
 
-def checked_raw(
+def check_raw(
     raw: RawFrame, dataset: Dataset, *, error: type[ForecastError] = InputError
 ) -> pd.DataFrame:
     """Structure, then calendar: a fault names the row of the origin."""
-    names = [str(name) for name in raw.frame.columns.drop(list(KEYS), errors="ignore")]
-    require(names, dataset, where=raw.where)
+    names = [str(name) for name in raw.frame.columns.drop(list(KEY_COLUMNS), errors="ignore")]
+    require_columns(names, dataset, where=raw.where)
     frame = check_frame(raw.frame, names, where=raw.where, error=error)
     times = raw.frame.assign(ds=raw.frame["ds"].astype("datetime64[ns]"))
     check_calendar(times, dataset.calendar, where=raw.where, error=error)
@@ -214,7 +225,10 @@ def check_prepared(
     name.
     """
     check_calendar(frame, dataset.calendar, where=where, error=error)
-    series, of_series = frame.groupby("unique_id", sort=True), lengths(frame, dataset.calendar)
+    series, of_series = (
+        frame.groupby("unique_id", sort=True),
+        series_lengths(frame, dataset.calendar),
+    )
     steps = of_series.to_numpy()
     found: list[tuple[float, Violation]] = []
     for column in dataset.frame_columns:
@@ -230,8 +244,8 @@ def check_prepared(
             unique_id = str(of_series.index[row])
             violation = Violation("missing", unique_id, column.name, count, sentence, "left out")
             found.append((share, violation))
-    if len({one.series for _, one in found}) > BROKEN * len(steps):
-        raise error(_too_many_missing(where, found, dataset))
+    if len({one.series for _, one in found}) > MAX_LEFT_OUT_SHARE * len(steps):
+        raise error(_describe_missing(where, found, dataset))
     return [one for _, one in found]
 
 
@@ -239,7 +253,9 @@ def _check_files_are_those_taken(name: str, dataset: Dataset, root: Path) -> Non
     """A file edited after its snapshot was taken would otherwise be silently left out of the
     results.
     """
-    taken = snapshots.provenance(root, name).get("file_sha256", "") if dataset.source.files else ""
+    taken = (
+        snapshots.read_provenance(root, name).get("file_sha256", "") if dataset.source.files else ""
+    )
     # one of two where `issued_path` came later
     for path, digest in zip(dataset.source.files, taken.split(), strict=False):
         if (root / path).is_file() and files.sha256(root / path) != digest:
@@ -252,7 +268,7 @@ def _check_files_are_those_taken(name: str, dataset: Dataset, root: Path) -> Non
             )
 
 
-def _too_many_missing(where: str, found: list[tuple[float, Violation]], dataset: Dataset) -> str:
+def _describe_missing(where: str, found: list[tuple[float, Violation]], dataset: Dataset) -> str:
     """Every column, as the entry names it, that lacks too much: its worst series, and the line that
     would allow it.
     """

@@ -27,7 +27,7 @@ from forecast.data.comparison_records import (
     TestFamily,
     Verdicts,
 )
-from forecast.data.panel import with_series
+from forecast.data.panel import add_series_names
 from forecast.data.records import RunRecord, read_run_records
 from forecast.system.errors import DataError, InputError
 from forecast.system.files import read_json
@@ -41,23 +41,23 @@ MEAN, SPREAD, ENSEMBLE = "mean", "std", "ensemble"
 deviation, and the mean of their forecasts.
 """
 FORECAST_COLUMNS = ["unique_id", "cutoff", "step", "ds", "block", "seed", "y", "y_hat"]
-PER_SERIES = ("bands", "by_series", "intervals", "reliability")
+PARQUET_TABLES = ("bands", "by_series", "intervals", "reliability")
 """Tables of stage `compare` with rows for every series: Parquet; the others are CSV."""
-TEXT = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
+TEXT_COLUMNS = {"seed": str, "model": str, "skip": str, "dataset": str, "series": str}
 
 Content = TypeVar("Content")
 Row = dict[str, str]
-WHOLE = 0  # the step that stands for the horizon
+WHOLE_HORIZON = 0  # the step that stands for the horizon
 
 
 def _table(name: str) -> cached_property[pd.DataFrame]:
     """A table of stage `compare`, read from its file."""
 
     def read(results: Results) -> pd.DataFrame:
-        if name in PER_SERIES:
-            return _read(results._compared(f"{name}.parquet"), "compare", pd.read_parquet)
-        path = results._compared(f"{name}.csv")
-        return _read(path, "compare", lambda file: pd.read_csv(file, dtype=TEXT))
+        if name in PARQUET_TABLES:
+            return _read_part(results._compared_path(f"{name}.parquet"), "compare", pd.read_parquet)
+        path = results._compared_path(f"{name}.csv")
+        return _read_part(path, "compare", lambda file: pd.read_csv(file, dtype=TEXT_COLUMNS))
 
     return cached_property(read)
 
@@ -83,11 +83,11 @@ class Results:
     def pointer(self) -> dict[str, Any]:
         """The pointer to the snapshot; empty when there is none."""
         path = self.paths.pointer(self.name)
-        return _json(path, "fetch", dict) if path.exists() else {}
+        return _read_json_part(path, "fetch", dict) if path.exists() else {}
 
     @cached_property
     def quality(self) -> dict[str, Any]:
-        return _json(self.paths.quality(self.name), "prepare", dict)
+        return _read_json_part(self.paths.quality(self.name), "prepare", dict)
 
     @property
     def as_of(self) -> str:
@@ -119,11 +119,11 @@ class Results:
         """
         filters = [("block", "==", block)] if block else None
         read = partial(pd.read_parquet, filters=filters)
-        return _read(self.folder(candidate) / "forecasts.parquet", "train", read)
+        return _read_part(self.folder(candidate) / "forecasts.parquet", "train", read)
 
     def forecasts_by_series(self, candidate: str) -> pd.DataFrame:
         """FORECAST_COLUMNS of `forecasts`; with several targets unique_id is series/column."""
-        frame = with_series(self.forecasts(candidate))
+        frame = add_series_names(self.forecasts(candidate))
         return frame.assign(unique_id=frame["series"])[FORECAST_COLUMNS]
 
     @cached_property
@@ -144,9 +144,9 @@ class Results:
     # What stage `compare` wrote.
 
     @property
-    def compared(self) -> bool:
+    def is_compared(self) -> bool:
         """Whether stage `compare` has run."""
-        return self._compared("verdicts.json").exists()
+        return self._compared_path("verdicts.json").exists()
 
     leaderboard = _table("leaderboard")
     by_step = _table("by_step")
@@ -166,22 +166,24 @@ class Results:
     @cached_property
     def residuals(self) -> list[ResidualDiagnosis]:
         """Residual diagnostics per candidate and series."""
-        path = self._compared("residuals.json")
-        return [ResidualDiagnosis.parse(entry, path) for entry in _json(path, "compare", list)]
+        path = self._compared_path("residuals.json")
+        return [
+            ResidualDiagnosis.parse(entry, path) for entry in _read_json_part(path, "compare", list)
+        ]
 
     @cached_property
     def verdicts(self) -> Verdicts:
         """What the tests decided, in numbers and sentences."""
-        path = self._compared("verdicts.json")
-        return Verdicts.parse(_json(path, "compare", dict), path)
+        path = self._compared_path("verdicts.json")
+        return Verdicts.parse(_read_json_part(path, "compare", dict), path)
 
     def text_rows(self, table: str) -> tuple[Row, ...]:
         """The rows of a table as the text that stage `compare` wrote, so that no digit is lost on
         the way.
         """
-        return _read(self._compared(f"{table}.csv"), "compare", _rows)
+        return _read_part(self._compared_path(f"{table}.csv"), "compare", _read_text_rows)
 
-    def _compared(self, file: str) -> Path:
+    def _compared_path(self, file: str) -> Path:
         return self.paths.compared(self.name) / file
 
     # What is asked of them.
@@ -195,7 +197,7 @@ class Results:
         return self.dataset.units.get(series.rpartition("/")[2], self.unit)
 
     @property
-    def headline(self) -> str:
+    def headline_metric(self) -> str:
         """The error that ranks: MAE for one series; MASE for several, whose units must not be
         pooled.
         """
@@ -228,7 +230,7 @@ class Results:
         rows = board[
             (board["model"] == model) & (board["seed"] == MEAN) & (board["status"] == "ok")
         ]
-        found: list[dict[str, Any]] = rows.dropna(subset=[self.headline]).to_dict("records")  # type: ignore[assignment]
+        found: list[dict[str, Any]] = rows.dropna(subset=[self.headline_metric]).to_dict("records")  # type: ignore[assignment]
         return found[0] if found else None
 
     def chosen(self, ranking: str) -> str | None:
@@ -281,7 +283,7 @@ class Results:
         return in_ranking(self.intervals[self.intervals["model"] == model], ranking)
 
 
-def members_in_words(record: RunRecord) -> str:
+def describe_members(record: RunRecord) -> str:
     """`gru 0.60, ridge 0.40`: the members of a combination with their last weights; empty for any
     other record. Two rows of one model, with and without its skip, are told by their candidates:
     `gru.linear 0.60, gru.none 0.40`.
@@ -308,7 +310,7 @@ def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> tuple[Row, ...]:
     """
     own = paths.compared(dataset) / "leaderboard.csv"
     try:
-        return _rows(own if own.exists() else paths.leaderboard)
+        return _read_text_rows(own if own.exists() else paths.leaderboard)
     except FileNotFoundError:
         message = (
             f"{paths.leaderboard}: no such file: nothing was compared yet. Run `forecast run`"
@@ -324,14 +326,14 @@ def read_costs(paths: ProjectPaths, dataset: str) -> dict[str, dict[str, float]]
     return {path.stem: read_json(path) for path in sorted(paths.cost(dataset).glob("*.json"))}
 
 
-def _rows(path: Path) -> tuple[Row, ...]:
+def _read_text_rows(path: Path) -> tuple[Row, ...]:
     with path.open(encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(file))
 
 
-def _json(path: Path, stage: str, kind: type[Content]) -> Content:
+def _read_json_part(path: Path, stage: str, kind: type[Content]) -> Content:
     try:
-        content = _read(path, stage, read_json)
+        content = _read_part(path, stage, read_json)
     except ValueError as error:
         raise DataError(
             f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` to make it again."
@@ -344,7 +346,7 @@ def _json(path: Path, stage: str, kind: type[Content]) -> Content:
     return content
 
 
-def _read(path: Path, stage: str, reader: Callable[[Path], Content]) -> Content:
+def _read_part(path: Path, stage: str, reader: Callable[[Path], Content]) -> Content:
     try:
         return reader(path)
     except FileNotFoundError:

@@ -18,23 +18,23 @@ from forecast.data.panel import Panel, Series
 from forecast.data.splits import Blocks
 from forecast.system.errors import InputError
 
-DIFFERENCED = ("diff", "logdiff")
-LOWEST = {"log": 0.0, "logdiff": 0.0, "log1p": -1.0}
+DIFFERENCED_TRANSFORMS = ("diff", "logdiff")
+LOWER_BOUNDS = {"log": 0.0, "logdiff": 0.0, "log1p": -1.0}
 """Transforms that need values above these; others take any."""
 
 
 def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
     """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN."""
     name = column.transform
-    if name in LOWEST and np.nanmin(values, initial=np.inf) <= LOWEST[name]:
+    if name in LOWER_BOUNDS and np.nanmin(values, initial=np.inf) <= LOWER_BOUNDS[name]:
         row = int(np.nanargmin(values))
         raise InputError(
             f"Column {column.frame_name!r} of series {unique_id!r} has {values[row]:g} at row"
-            f" {row}; `transform: {name}` needs values above {LOWEST[name]:g}. Use `none` or"
+            f" {row}; `transform: {name}` needs values above {LOWER_BOUNDS[name]:g}. Use `none` or"
             " `diff`, or correct the data."
         )
     result = {"log": np.log, "logdiff": np.log, "log1p": np.log1p}.get(name, np.asarray)(values)
-    if name in DIFFERENCED:
+    if name in DIFFERENCED_TRANSFORMS:
         result = np.diff(result, prepend=np.nan)
     return result
 
@@ -49,7 +49,7 @@ def check_transforms(frame: pd.DataFrame, task: Task) -> None:
             transform(rows[column.frame_name].to_numpy(dtype=np.float64), column, str(unique_id))
 
 
-def inverse(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:
+def inverse_transform(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:
     """(n, H) forecasts in modelling units back to raw ones; `last_raw` (n,) is the last observed
     raw value.
     """
@@ -83,7 +83,7 @@ class Scaling:
         for series in panel.series:
             start, stop = blocks[series.unique_id].train
             statistics = [
-                _statistics(
+                _centre_and_scale(
                     transform(series.values[start:stop, i], column, series.unique_id), column
                 )
                 for i, column in enumerate(panel.task.columns)
@@ -92,20 +92,20 @@ class Scaling:
             scale[series.unique_id] = np.array([s for _, s in statistics])
         return cls(centre, scale)
 
-    def scaled(self, series: Series, task: Task) -> np.ndarray:
+    def scale_series(self, series: Series, task: Task) -> np.ndarray:
         """(T, C) float64 in scaled units, NaN where not observed."""
         columns = [
             transform(series.values[:, i], c, series.unique_id) for i, c in enumerate(task.columns)
         ]
-        return (np.stack(columns, axis=1) - self._of(series, self.centre)) / self._of(
-            series, self.scale
-        )
+        return (
+            np.stack(columns, axis=1) - self._statistics_of(series, self.centre)
+        ) / self._statistics_of(series, self.scale)
 
-    def unscaled(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
+    def unscale(self, z: np.ndarray, unique_id: str, output: int) -> np.ndarray:
         """Scaled target values of one output back to modelling units."""
         return z * self.scale[unique_id][output] + self.centre[unique_id][output]
 
-    def rescaled(self, values: np.ndarray, unique_id: str, output: int) -> np.ndarray:
+    def rescale(self, values: np.ndarray, unique_id: str, output: int) -> np.ndarray:
         """The inverse of `unscaled`."""
         return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
 
@@ -122,7 +122,7 @@ class Scaling:
             {uid: np.array(entry["scale"]) for uid, entry in content.items()},
         )
 
-    def _of(self, series: Series, statistics: dict[str, np.ndarray]) -> np.ndarray:
+    def _statistics_of(self, series: Series, statistics: dict[str, np.ndarray]) -> np.ndarray:
         if series.unique_id not in statistics:
             raise InputError(
                 f"Series {series.unique_id!r} was not in the training data; known:"
@@ -131,7 +131,7 @@ class Scaling:
         return statistics[series.unique_id]
 
 
-def _statistics(values: np.ndarray, column: TaskColumn) -> tuple[float, float]:
+def _centre_and_scale(values: np.ndarray, column: TaskColumn) -> tuple[float, float]:
     """Centre and scale; a constant column gets scale one, so it becomes zeros rather than
     infinities.
     """

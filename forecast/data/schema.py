@@ -15,11 +15,13 @@ import pandas as pd
 
 from forecast.system.errors import ForecastError, InputError, missing_column, quote_names, quoted
 
-KEYS = ("unique_id", "ds")
-MAP_IT = "Correct its name in configs/datasets.yaml, or map the file's name under `source.columns`."
-LONGEST_NAME = 200
-LARGEST = 1e100
-EARLIEST, LATEST = pd.Timestamp("1678-01-01"), pd.Timestamp("2200-01-01")
+KEY_COLUMNS = ("unique_id", "ds")
+MAPPING_HINT = (
+    "Correct its name in configs/datasets.yaml, or map the file's name under `source.columns`."
+)
+MAX_NAME_LENGTH = 200
+MAX_MAGNITUDE = 1e100
+EARLIEST_TIME, LATEST_TIME = pd.Timestamp("1678-01-01"), pd.Timestamp("2200-01-01")
 """Nanoseconds reach from 1677 to 2262; a forecast needs steps after the last row."""
 
 
@@ -44,34 +46,36 @@ def check_frame(
         raise error(
             f"{where}: found no rows, wanted at least one observation. Check what was asked for."
         )
-    outside = first_outside(frame["ds"]) if frame["ds"].dtype.kind == "M" else None
+    outside = first_time_outside(frame["ds"]) if frame["ds"].dtype.kind == "M" else None
     if outside is not None:
-        raise error(f"{where}, {place(frame, outside)}: {OUTSIDE} Correct the row.")
-    frame = _typed(frame[[*KEYS, *columns]], columns)
-    fault = _first_fault(frame, columns)
+        raise error(f"{where}, {describe_row(frame, outside)}: {OUTSIDE_SENTENCE} Correct the row.")
+    frame = _cast_lossless(frame[[*KEY_COLUMNS, *columns]], columns)
+    fault = _describe_first_fault(frame, columns)
     if fault is not None:
         raise error(f"{where}{fault}")
     ordered = (
-        frame if _in_order(frame["unique_id"]) else frame.sort_values("unique_id", kind="stable")
+        frame
+        if _has_ordered_names(frame["unique_id"])
+        else frame.sort_values("unique_id", kind="stable")
     )
     plain = ordered.index.name is None and ordered.index.equals(pd.RangeIndex(len(ordered)))
     return ordered if plain else ordered.reset_index(drop=True)
 
 
-OUTSIDE = "this time lies outside of the years 1678 to 2199, wanted one inside them."
+OUTSIDE_SENTENCE = "this time lies outside of the years 1678 to 2199, wanted one inside them."
 
 
-def first_outside(times: pd.Series) -> int | None:
+def first_time_outside(times: pd.Series) -> int | None:
     """The position of the first time that nanoseconds, or the steps after it, cannot hold; of any
     resolution.
     """
     zone = getattr(times.dtype, "tz", None)
-    early, late = (moment.tz_localize(zone).as_unit("s") for moment in (EARLIEST, LATEST))
+    early, late = (moment.tz_localize(zone).as_unit("s") for moment in (EARLIEST_TIME, LATEST_TIME))
     outside = ((times < early) | (times >= late)).to_numpy()
     return int(np.argmax(outside)) if outside.any() else None
 
 
-def _in_order(names: pd.Series) -> bool:
+def _has_ordered_names(names: pd.Series) -> bool:
     """Whether the rows stand in the order of their names.
 
     Text is compared once a name, not once a row: `Series. is_monotonic_increasing` makes a Python
@@ -81,7 +85,7 @@ def _in_order(names: pd.Series) -> bool:
     return bool((codes[1:] >= codes[:-1]).all() and known.is_monotonic_increasing)
 
 
-def _first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
+def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
     """What is wrong with the names, then the times, the numbers, the order of the rows; None when
     nothing is.
     """
@@ -92,31 +96,31 @@ def _first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None:
     }
     for key, right in typed.items():
         if frame[key].isna().any() or not right:
-            return _key_fault(frame, key)
+            return _describe_key_fault(frame, key)
     odd = next(
-        (name for name in names.unique() if len(name) > LONGEST_NAME or not name.isprintable()),
+        (name for name in names.unique() if len(name) > MAX_NAME_LENGTH or not name.isprintable()),
         None,
     )
     if odd is not None:
-        row = place(frame, int(np.argmax((names == odd).to_numpy())))
-        wanted = f"wanted at most {LONGEST_NAME}, all printable. Rename it."
+        row = describe_row(frame, int(np.argmax((names == odd).to_numpy())))
+        wanted = f"wanted at most {MAX_NAME_LENGTH}, all printable. Rename it."
         return f", {row}: a series name of {len(odd)} characters; {wanted}"
     for column in columns:
         if frame[column].dtype != np.float64:
-            return no_number(frame, column)
-        vast = np.abs(frame[column].to_numpy()) > LARGEST
+            return describe_text_cell(frame, column)
+        vast = np.abs(frame[column].to_numpy()) > MAX_MAGNITUDE
         if vast.any():
             position = int(np.argmax(vast))
+            value = frame[column].iloc[position]
             return (
-                f", {place(frame, position)}: column {column!r} holds"
-                f" {frame[column].iloc[position]:g}, wanted a finite number up to {LARGEST:g},"
-                " whose square is finite too. Leave the cell empty where nothing was measured, or"
-                " take another unit."
+                f", {describe_row(frame, position)}: column {column!r} holds {value:g}, wanted a"
+                f" finite number up to {MAX_MAGNITUDE:g}, whose square is finite too. Leave the"
+                " cell empty where nothing was measured, or take another unit."
             )
-    return None if _rise(names, times) else _order_fault(frame)
+    return None if _has_rising_times(names, times) else _describe_order_fault(frame)
 
 
-def _rise(names: pd.Series, times: pd.Series) -> bool:
+def _has_rising_times(names: pd.Series, times: pd.Series) -> bool:
     """Whether the times rise strictly within each series, wherever its rows stand."""
     codes, stamps = pd.factorize(names)[0], times.to_numpy()
     if (codes[1:] < codes[:-1]).any():
@@ -125,20 +129,21 @@ def _rise(names: pd.Series, times: pd.Series) -> bool:
     return bool(((stamps[1:] > stamps[:-1]) | (codes[1:] > codes[:-1])).all())
 
 
-def _order_fault(frame: pd.DataFrame) -> str:
-    twice = frame.duplicated(list(KEYS)).to_numpy()
+def _describe_order_fault(frame: pd.DataFrame) -> str:
+    twice = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
     if twice.any():
         wanted = "stands twice in its series, wanted once. Drop one of the two rows."
-        return f", {place(frame, int(np.argmax(twice)))}: this time {wanted}"
+        return f", {describe_row(frame, int(np.argmax(twice)))}: this time {wanted}"
     earlier = (frame.groupby("unique_id", sort=False)["ds"].diff() < pd.Timedelta(0)).to_numpy()
+    row = describe_row(frame, int(np.argmax(earlier)))
     return (
-        f", {place(frame, int(np.argmax(earlier)))}: this time is earlier than the one before it,"
-        " wanted ascending times in each series. Sort the file by time; if the order has another"
-        " reason (local clock turned back?), state `source.time_zone`."
+        f", {row}: this time is earlier than the one before it, wanted ascending times in each"
+        " series. Sort the file by time; if the order has another reason (local clock turned"
+        " back?), state `source.time_zone`."
     )
 
 
-def first_text(values: pd.Series) -> tuple[Any, Any] | None:
+def first_text_cell(values: pd.Series) -> tuple[Any, Any] | None:
     """(row label, value) of the first cell that is neither a number nor missing."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return None
@@ -149,7 +154,7 @@ def first_text(values: pd.Series) -> tuple[Any, Any] | None:
     return label, values.loc[label]
 
 
-def place(frame: pd.DataFrame, position: int) -> str:
+def describe_row(frame: pd.DataFrame, position: int) -> str:
     """`row 7 (series 'a', 2020-01-03 00:00)` for the row at `position`."""
     row = frame.iloc[position]
     unit = frame.index.name if frame.index.name == "line" else "row"
@@ -170,12 +175,12 @@ def _require_columns(
             f"{where}: found {quote_names(twice)} more than once, wanted each column once. Rename"
             " or drop one."
         )
-    for name in (*KEYS, *wanted):
+    for name in (*KEY_COLUMNS, *wanted):
         if name not in found:
-            raise error(f"{missing_column(name, found, where)} {MAP_IT}")
+            raise error(f"{missing_column(name, found, where)} {MAPPING_HINT}")
 
 
-def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+def _cast_lossless(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Lossless casts only (whole numbers to float, times to ns); what cannot be cast stays to be
     told.
     """
@@ -200,20 +205,21 @@ def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return frame.astype(casts) if casts else frame
 
 
-def no_number(frame: pd.DataFrame, column: str) -> str:
+def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
     """The end of the sentence about a column that should hold numbers and does not."""
-    found = first_text(frame[column])
-    if found is None:
+    cell = first_text_cell(frame[column])
+    if cell is None:
         return f": column {column!r} is of type {frame[column].dtype}, wanted numbers."
-    position = frame.index.get_loc(found[0])
+    label, text = cell
+    position = frame.index.get_loc(label)
+    row = describe_row(frame, position if isinstance(position, int) else 0)
     return (
-        f", {place(frame, position if isinstance(position, int) else 0)}: column {column!r} holds"
-        f" text {str(found[1])[:60]!r}, wanted a number. Correct the cell, or leave it empty where"
-        " nothing was measured."
+        f", {row}: column {column!r} holds text {str(text)[:60]!r}, wanted a number. Correct the"
+        " cell, or leave it empty where nothing was measured."
     )
 
 
-def _key_fault(frame: pd.DataFrame, column: str) -> str:
+def _describe_key_fault(frame: pd.DataFrame, column: str) -> str:
     wanted = {"unique_id": "a series name", "ds": "a time in UTC"}[column]
     missing = frame[column].isna().to_numpy()
     if missing.any():

@@ -23,15 +23,17 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.paths import ProjectPaths
-from forecast.data.schema import KEYS
+from forecast.data.schema import KEY_COLUMNS
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 
-RELATIVE = 1e-5  # services send prices as 32-bit floats; what differs less is the same number
-REVISION = ("unique_id", "ds", "column", "before", "after", "kind")
-Moments = Mapping[str, pd.Timestamp]
+RELATIVE_TOLERANCE = (
+    1e-5  # services send prices as 32-bit floats; what differs less is the same number
+)
+REVISION_COLUMNS = ("unique_id", "ds", "column", "before", "after", "kind")
+TimeBySeries = Mapping[str, pd.Timestamp]
 """By series."""
-NO_REVISION = pd.DataFrame(columns=list(REVISION))
+NO_REVISIONS = pd.DataFrame(columns=list(REVISION_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def content_sha256(frame: pd.DataFrame) -> str:
     """
     digest = hashlib.sha256()
     for name in frame.columns:
-        kind, values = _canonical(frame[name])
+        kind, values = _canonical_values(frame[name])
         digest.update(f"{name}\0{kind}\0{len(values)}\0".encode())
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
@@ -87,7 +89,7 @@ def write_snapshot(
         "dataset": dataset,
     }
     try:
-        verify(path, sha, dataset)
+        read_verified(path, sha, dataset)
     except DataError:  # absent, or not what was written
         files.write_frame(path, frame)
     if not files.noted(path.with_suffix(".json")):
@@ -121,16 +123,16 @@ def read_pointed(root: Path, dataset: str) -> pd.DataFrame:
     digest.
     """
     pointer = read_pointer(root, dataset)
-    path = inside(root, pointer.snapshot)
+    path = path_in_store(root, pointer.snapshot)
     if not path.exists():
         raise DataError(
             f"{pointer.snapshot}: no such file. Restore it from git, or run `forecast fetch"
             f" {dataset}`."
         )
-    return verify(path, pointer.sha256, dataset)
+    return read_verified(path, pointer.sha256, dataset)
 
 
-def verify(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
+def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
     """The frame in `path` when its content has this digest."""
     try:
         frame = pd.read_parquet(path)
@@ -149,11 +151,11 @@ def verify(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
     return frame
 
 
-def provenance(root: Path, dataset: str) -> dict[str, Any]:
+def read_provenance(root: Path, dataset: str) -> dict[str, Any]:
     """The record beside the pointed snapshot; empty when that was not made yet, `DataError` for a
     damaged one.
     """
-    path = inside(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
+    path = path_in_store(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
     if (record := files.noted(path)) or not path.exists():
         return record
     raise DataError(
@@ -163,7 +165,7 @@ def provenance(root: Path, dataset: str) -> dict[str, Any]:
     )
 
 
-def snapshots(root: Path, dataset: str) -> list[Path]:
+def list_snapshots(root: Path, dataset: str) -> list[Path]:
     """All snapshots of the dataset, oldest first."""
     return sorted((ProjectPaths.of(root).snapshots / dataset).glob("*.parquet"))
 
@@ -175,7 +177,7 @@ def snapshot_path(dataset: str, as_of: pd.Timestamp, sha256: str) -> Path:
     return ProjectPaths.of().snapshots / dataset / f"{label}-{sha256[:8]}.parquet"
 
 
-def inside(root: Path, named: str) -> Path:
+def path_in_store(root: Path, named: str) -> Path:
     """The absolute path of a file of the store; `InputError` for one that lies elsewhere."""
     path = (root / named).resolve()
     if not path.is_relative_to(ProjectPaths.of(root).snapshots.resolve()):
@@ -185,8 +187,8 @@ def inside(root: Path, named: str) -> Path:
     return path
 
 
-def merged(
-    stored: pd.DataFrame, fresh: pd.DataFrame, *, since: Moments, keep: Collection[str]
+def merge_history(
+    stored: pd.DataFrame, fresh: pd.DataFrame, *, since: TimeBySeries, keep: Collection[str]
 ) -> pd.DataFrame:
     """`stored` continued by `fresh`: per series the fresh rows replace everything from `since` to
     their own end.
@@ -195,22 +197,22 @@ def merged(
     differ by rounding only keep their stored digits, so an unchanged history keeps its digest.
     """
     ends = fresh.groupby("unique_id")["ds"].max()
-    parts = [_settled(stored, fresh)]
+    parts = [_with_stored_digits(stored, fresh)]
     for name, rows in stored.groupby("unique_id", sort=False):
         if name not in ends.index and name in keep:
             parts.append(rows)
         elif name in ends.index and name in since:
             parts.append(rows[(rows["ds"] < since[str(name)]) | (rows["ds"] > ends[name])])
-    columns = [*KEYS, *(c for c in fresh.columns if c not in KEYS)]
+    columns = [*KEY_COLUMNS, *(c for c in fresh.columns if c not in KEY_COLUMNS)]
     result = pd.concat([part.reindex(columns=columns) for part in parts], ignore_index=True)
-    return result.sort_values(list(KEYS), kind="stable", ignore_index=True)
+    return result.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
 
 
-def revisions(
+def find_revisions(
     stored: pd.DataFrame,
     fresh: pd.DataFrame,
     *,
-    since: Moments,
+    since: TimeBySeries,
     provisional_from: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
     """One row per value of the stored history that `fresh` changes: `unique_id, ds, column, before,
@@ -220,19 +222,21 @@ def revisions(
     stored range that was not there), `unanswered` (behind the end of an answer from `since` on: the
     row is kept), or `provisional` when the value was stored as such.
     """
-    names = [c for c in stored.columns if c not in KEYS and c in fresh.columns]
+    names = [c for c in stored.columns if c not in KEY_COLUMNS and c in fresh.columns]
     # The stored rows that the fresh answer should repeat.
     first = pd.to_datetime(stored["unique_id"].map(dict(since)))
     repeated = stored["unique_id"].isin(set(fresh["unique_id"])) & (
         first.isna() | (stored["ds"] >= first)
     )
-    before = _long(stored[repeated], names, "before")
+    before = _values_by_key(stored[repeated], names, "before")
     ends = stored.groupby("unique_id")["ds"].max()
     inside = fresh[fresh["ds"] <= fresh["unique_id"].map(ends)]
-    both = before.join(_long(inside, names, "after"), how="outer")
-    changed = both[~_same(both["before"].to_numpy(), both["after"].to_numpy())].reset_index()
+    both = before.join(_values_by_key(inside, names, "after"), how="outer")
+    changed = both[
+        ~_is_same_number(both["before"].to_numpy(), both["after"].to_numpy())
+    ].reset_index()
     if changed.empty:
-        return NO_REVISION
+        return NO_REVISIONS
     gone, new = changed["in_after"].isna(), changed["in_before"].isna()
     kind = np.select([gone, new], ["vanished", "appeared"], "changed")
     if provisional_from is not None:
@@ -241,12 +245,12 @@ def revisions(
     kind = np.where(
         (changed["ds"] > answered) & changed["unique_id"].isin(since.keys()), "unanswered", kind
     )
-    return changed.assign(kind=kind)[list(REVISION)].sort_values(
+    return changed.assign(kind=kind)[list(REVISION_COLUMNS)].sort_values(
         ["unique_id", "ds", "column"], ignore_index=True
     )
 
 
-def _canonical(values: pd.Series) -> tuple[str, np.ndarray]:
+def _canonical_values(values: pd.Series) -> tuple[str, np.ndarray]:
     if isinstance(values.dtype, np.dtype) and values.dtype.kind == "M":
         return "time[ns]", values.to_numpy(dtype="datetime64[ns]").astype("<i8")
     if isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiu":
@@ -258,24 +262,26 @@ def _canonical(values: pd.Series) -> tuple[str, np.ndarray]:
     return f"text {hashlib.sha256(text.encode()).hexdigest()}", codes.astype("<i8")
 
 
-def _long(frame: pd.DataFrame, names: list[str], side: str) -> pd.DataFrame:
+def _values_by_key(frame: pd.DataFrame, names: list[str], side: str) -> pd.DataFrame:
     """One row per value, indexed by series, time and column; `in_<side>` tells an absent row from a
     missing value.
     """
-    table = frame.melt(id_vars=list(KEYS), value_vars=names, var_name="column", value_name=side)
-    return table.assign(**{f"in_{side}": 1.0}).set_index([*KEYS, "column"])
+    table = frame.melt(
+        id_vars=list(KEY_COLUMNS), value_vars=names, var_name="column", value_name=side
+    )
+    return table.assign(**{f"in_{side}": 1.0}).set_index([*KEY_COLUMNS, "column"])
 
 
-def _same(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    close = np.abs(old - new) <= RELATIVE * np.maximum(np.abs(old), np.abs(new))
+def _is_same_number(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    close = np.abs(old - new) <= RELATIVE_TOLERANCE * np.maximum(np.abs(old), np.abs(new))
     return close | (np.isnan(old) & np.isnan(new))
 
 
-def _settled(stored: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
+def _with_stored_digits(stored: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
     """`fresh` with the stored digits wherever the two are the same number."""
-    known = fresh[list(KEYS)].merge(stored, on=list(KEYS), how="left")
+    known = fresh[list(KEY_COLUMNS)].merge(stored, on=list(KEY_COLUMNS), how="left")
     result = fresh.reset_index(drop=True).copy()
-    for name in (c for c in stored.columns if c not in KEYS and c in fresh.columns):
+    for name in (c for c in stored.columns if c not in KEY_COLUMNS and c in fresh.columns):
         old, new = known[name].to_numpy(), result[name].to_numpy()
-        result[name] = np.where(_same(old, new), old, new)
+        result[name] = np.where(_is_same_number(old, new), old, new)
     return result

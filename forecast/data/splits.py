@@ -36,7 +36,7 @@ class Blocks:
     def range(self, block: str) -> tuple[int, int]:
         return {b: getattr(self, b) for b in BLOCKS}[block]
 
-    def joined(self) -> Blocks:
+    def with_validation_in_train(self) -> Blocks:
         """The validation rows joined to the train rows."""
         end = self.validation[1]
         return replace(self, train=(self.train[0], end), validation=(end, end))
@@ -44,39 +44,47 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Borders:
-    """The moment each block ends (included), resolved once from the configured dates or shares;
-    `own`: by series, where they share none.
+    """The moment each block ends (included), resolved once from the configured dates or shares.
+
+    by_series: those of each series, where they share none.
     """
 
     train_end: pd.Timestamp
     validation_end: pd.Timestamp
     calibration_end: pd.Timestamp
     test_end: pd.Timestamp
-    own: Mapping[str, Borders] = field(default_factory=dict, kw_only=True)
+    by_series: Mapping[str, Borders] = field(default_factory=dict, kw_only=True)
 
     @property
     def ends(self) -> dict[str, pd.Timestamp]:
-        return {name: moment for name, moment in vars(self).items() if name != "own"}
+        """By name of the field, the last moment of each block."""
+        return {f"{block}_end": getattr(self, f"{block}_end") for block in BLOCKS}
 
-    def of(self, unique_id: str) -> Borders:
-        return self.own.get(unique_id, self)
+    def of_series(self, unique_id: str) -> Borders:
+        """Those of one series."""
+        return self.by_series.get(unique_id, self)
 
     def to_json(self) -> dict[str, Any]:
-        own = {name: borders.to_json() for name, borders in self.own.items()}
-        return {name: moment.isoformat() for name, moment in self.ends.items()} | (
-            {"own": own} if own else {}
-        )
+        """ISO 8601 times, and under `by_series` those of each series that has its own."""
+        content: dict[str, Any] = {name: end.isoformat() for name, end in self.ends.items()}
+        if self.by_series:
+            content["by_series"] = {
+                unique_id: borders.to_json() for unique_id, borders in self.by_series.items()
+            }
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Borders:
-        own = {name: cls.from_json(borders) for name, borders in content.get("own", {}).items()}
-        return cls(
-            **{name: pd.Timestamp(moment) for name, moment in content.items() if name != "own"},
-            own=own,
-        )
+        """What `to_json` wrote."""
+        ends = [pd.Timestamp(content[f"{block}_end"]) for block in BLOCKS]
+        by_series = {
+            unique_id: cls.from_json(borders)
+            for unique_id, borders in content.get("by_series", {}).items()
+        }
+        return cls(*ends, by_series=by_series)
 
 
-def resolve(panel: Panel, splits: AnySplits) -> Borders:
+def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
     """Dates hold to the end of their day; shares are counted on the union of all series' time
     steps, on each series' own rows where one of them has no origin in a block of the union.
     """
@@ -85,24 +93,32 @@ def resolve(panel: Panel, splits: AnySplits) -> Borders:
         return Borders(
             *(pd.Timestamp(day) + pd.Timedelta(days=1) - pd.Timedelta(1, "ns") for day in days)
         )
-    borders = _shares(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
-    blocks = [cut(series, borders) for series in panel.series]
-    if all(len(origins_of(panel.task, own, block)) for own in blocks for block in BLOCKS):
+    borders = _borders_by_share(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
+    blocks_by_series = [split_series(series, borders) for series in panel.series]
+    origin_counts = [
+        len(origins_of(panel.task, blocks, block))
+        for blocks in blocks_by_series
+        for block in BLOCKS
+    ]
+    if all(origin_counts):
         return borders
     return replace(
-        borders, own={series.unique_id: _shares(splits, series.ds) for series in panel.series}
+        borders,
+        by_series={
+            series.unique_id: _borders_by_share(splits, series.ds) for series in panel.series
+        },
     )
 
 
-def _shares(splits: FractionSplits, steps: np.ndarray) -> Borders:
+def _borders_by_share(splits: FractionSplits, steps: np.ndarray) -> Borders:
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
     stops = [max(round(share * len(steps)), 1) for share in shares]
     return Borders(*(pd.Timestamp(steps[stop - 1]) for stop in (*stops, len(steps))))
 
 
-def cut(series: Series, borders: Borders) -> Blocks:
+def split_series(series: Series, borders: Borders) -> Blocks:
     """The blocks of one series; rows after the test block's end belong to none."""
-    moments = borders.of(series.unique_id).ends.values()
+    moments = borders.of_series(series.unique_id).ends.values()
     ends = np.array([np.datetime64(moment) for moment in moments], dtype="datetime64[ns]")
     return Blocks(
         *itertools.pairwise([0, *np.searchsorted(series.ds, ends, side="right").tolist()])
@@ -131,12 +147,12 @@ def origins_of(task: Task, blocks: Blocks, block: str) -> np.ndarray:
     return origins(blocks, block, horizon=task.horizon, lookback=task.lookback, step_size=step_size)
 
 
-def reach(task: Task) -> int:
+def rows_per_origin(task: Task) -> int:
     """The rows that one origin touches: its lookback and its horizon."""
     return task.lookback + task.horizon
 
 
-def cut_panel(
+def split_panel(
     panel: Panel, borders: Borders, needed: tuple[str, ...] = BLOCKS
 ) -> dict[str, Blocks]:
     """The blocks of every series; `InputError` naming the first series too short for a `needed`
@@ -145,11 +161,11 @@ def cut_panel(
     result = {}
     task = panel.task
     for series in panel.series:
-        blocks = cut(series, borders)
+        blocks = split_series(series, borders)
         for block in needed:
             found = origins(blocks, block, horizon=task.horizon, lookback=task.lookback)
             if len(found) == 0:
-                raise InputError(_too_short(panel, series, blocks, block))
+                raise InputError(_describe_too_short(panel, series, blocks, block))
         result[series.unique_id] = blocks
     return result
 
@@ -160,19 +176,21 @@ def borders_of(frame: pd.DataFrame, name: str, dataset: Dataset) -> Borders:
     """
     rows = frame.groupby("unique_id", sort=True)["ds"]
     task = dataset.task
-    panel = Panel(name, task, tuple(_timeline(str(uid), times, task) for uid, times in rows))
-    borders = resolve(panel, dataset.splits)
-    cut_panel(panel, borders)
+    panel = Panel(
+        name, task, tuple(_series_without_values(str(uid), times, task) for uid, times in rows)
+    )
+    borders = resolve_borders(panel, dataset.splits)
+    split_panel(panel, borders)
     return borders
 
 
-def _timeline(unique_id: str, times: pd.Series, task: Task) -> Series:
+def _series_without_values(unique_id: str, times: pd.Series, task: Task) -> Series:
     """The steps of one series without its values: times alone decide where blocks end."""
     steps = grid(task.calendar, times.iloc[0], times.iloc[-1]).to_numpy().astype("datetime64[ns]")
     return Series(unique_id, steps, np.empty((len(steps), 0)), np.empty((len(steps), 0)))
 
 
-def _too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
+def _describe_too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
     task = panel.task
     start, stop = blocks.range(block)
     need = task.horizon + (task.lookback if block == "train" else 0)

@@ -14,14 +14,14 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset
 from forecast.data import snapshots
-from forecast.data.calendars import ended, following, grid
+from forecast.data.calendars import grid, known_from, next_steps
 from forecast.system import files
 from forecast.system.errors import ForecastError, counted
 
-KEYS = ["unique_id", "ds", "issued_at"]
+VINTAGE_KEYS = ["unique_id", "ds", "issued_at"]
 
 
-def kept(root: Path, name: str) -> pd.DataFrame:
+def read_vintages(root: Path, name: str) -> pd.DataFrame:
     """The vintages of the pointed snapshot, `unique_id, ds, issued_at` and columns; empty when none
     was kept.
 
@@ -29,29 +29,33 @@ def kept(root: Path, name: str) -> pd.DataFrame:
     """
     pointer = snapshots.read_pointer(root, name)
     if pointer.issued is None or pointer.issued_sha256 is None:
-        return pd.DataFrame(columns=KEYS)
-    return snapshots.verify(snapshots.inside(root, pointer.issued), pointer.issued_sha256, name)
+        return pd.DataFrame(columns=VINTAGE_KEYS)
+    return snapshots.read_verified(
+        snapshots.path_in_store(root, pointer.issued), pointer.issued_sha256, name
+    )
 
 
-def accumulated(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> pd.DataFrame:
+def merge_vintages(before: pd.DataFrame | None, fresh: pd.DataFrame | None) -> pd.DataFrame:
     """Both tables in one. A forecast that is kept stays as it is, whatever the provider delivers
     for it later.
     """
     tables = [table for table in (before, fresh) if table is not None and len(table)]
     if not tables:
-        return pd.DataFrame(columns=KEYS)
-    both = pd.concat(tables, ignore_index=True).drop_duplicates(KEYS, keep="first")
-    return both.sort_values(KEYS, kind="stable", ignore_index=True)
+        return pd.DataFrame(columns=VINTAGE_KEYS)
+    both = pd.concat(tables, ignore_index=True).drop_duplicates(VINTAGE_KEYS, keep="first")
+    return both.sort_values(VINTAGE_KEYS, kind="stable", ignore_index=True)
 
 
-def check(table: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError]) -> None:
+def require_issued_before_known(
+    table: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError]
+) -> None:
     """Raises `error` for a forecast whose issue is later than the moment at which its target is
     known.
     """
     if table.empty:
         return
     late = (
-        table["issued_at"].to_numpy() > ended(dataset.calendar, table["ds"]).to_numpy()
+        table["issued_at"].to_numpy() > known_from(dataset.calendar, table["ds"]).to_numpy()
     ).nonzero()[0]
     if len(late):
         first = table.iloc[int(late[0])]
@@ -63,7 +67,9 @@ def check(table: pd.DataFrame, dataset: Dataset, *, where: str, error: type[Fore
         )
 
 
-def write(root: Path, name: str, table: pd.DataFrame, *, as_of: pd.Timestamp) -> dict[str, str]:
+def write_vintages(
+    root: Path, name: str, table: pd.DataFrame, *, as_of: pd.Timestamp
+) -> dict[str, str]:
     """Store the table beside the snapshots; the pointer's `issued` and `issued_sha256`, empty
     without any.
     """
@@ -77,7 +83,7 @@ def write(root: Path, name: str, table: pd.DataFrame, *, as_of: pd.Timestamp) ->
     return {"issued": path.as_posix(), "issued_sha256": sha}
 
 
-def newest(
+def newest_forecasts(
     table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame, column: str, *, step: int
 ) -> pd.DataFrame:
     """For each row (`unique_id, ds`): `ds` of the time `step` steps later, and `issued_at, value`
@@ -85,18 +91,18 @@ def newest(
     none.
     """
     asked = rows[["unique_id", "ds"]].assign(
-        row=np.arange(len(rows)), known=ended(dataset.calendar, rows["ds"])
+        row=np.arange(len(rows)), known=known_from(dataset.calendar, rows["ds"])
     )
     times = pd.DatetimeIndex(rows["ds"].drop_duplicates().sort_values())
     steps = grid(dataset.calendar, times[0], times[-1]).append(
-        following(dataset.calendar, times[-1], step)
+        next_steps(dataset.calendar, times[-1], step)
     )
     later = pd.Series(steps[step:], index=steps[: len(steps) - step])
     asked["ds"] = later.reindex(rows["ds"]).to_numpy()
     about = (
-        table[[*KEYS, column]]
+        table[[*VINTAGE_KEYS, column]]
         .dropna(subset=[column])
-        .astype(dict.fromkeys(KEYS[1:], "datetime64[ns]"))
+        .astype(dict.fromkeys(VINTAGE_KEYS[1:], "datetime64[ns]"))
     )
     about = about.rename(columns={column: "value"}).sort_values("issued_at", kind="stable")
     asked = asked.sort_values("known", kind="stable")
@@ -116,12 +122,14 @@ def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd
         if table.empty:
             result[column.name] = np.full(len(frame), np.nan)
         else:
-            values = newest(table, dataset, frame, issued.column, step=issued.step)["value"]
+            values = newest_forecasts(table, dataset, frame, issued.column, step=issued.step)[
+                "value"
+            ]
             result[column.name] = values.to_numpy(dtype=np.float64)
     return result
 
 
-def forecasts(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
+def forecasts_by_cutoff(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
     """`unique_id, cutoff, step, ds, issued_at` and one column per target: what the provider had
     forecast at each row, the cutoff, for the horizon. Cutoffs without a forecast of the whole
     horizon are left out.
@@ -140,7 +148,7 @@ def forecasts(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFrame) -> pd.D
             }
         )
         for target in targets:
-            found = newest(table, dataset, rows, target, step=step)
+            found = newest_forecasts(table, dataset, rows, target, step=step)
             part["ds"], part["issued_at"], part[target] = (
                 found["ds"],
                 found["issued_at"],

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_BYTES = 64 * 1024 * 1024
 MAX_REDIRECTS = 5
-REDIRECTS = (301, 302, 303, 307, 308)
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 CONNECT_S = 10.0
 READ_S = 30.0
-LATE = "did not answer in time: it was still sending at the deadline"
+LATE_MESSAGE = "did not answer in time: it was still sending at the deadline"
 
 
-class Transient(Exception):
+class TransientFault(Exception):
     """A fault that may pass: `retry_after` seconds when the service said how long it will last."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
@@ -59,7 +59,7 @@ class Deadline:
     def __post_init__(self) -> None:
         self.started = self.clock()
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the deadline, never below zero."""
         return max(0.0, self.started + self.seconds - self.clock())
 
@@ -68,16 +68,16 @@ class Deadline:
         out.
         """
         for number in range(1, self.attempts + 1):
-            if self.left() <= 0:
+            if self.seconds_left() <= 0:
                 raise DataError(
                     f"{what}: the deadline of {self.seconds:g} s is over. Try again later."
                 )
             try:
                 return attempt()
-            except Transient as fault:
-                wait = self._wait(number, fault.retry_after)
-                if number == self.attempts or wait >= self.left():
-                    raise DataError(self._given_up(what, fault, number, wait)) from fault
+            except TransientFault as fault:
+                wait = self._wait_seconds(number, fault.retry_after)
+                if number == self.attempts or wait >= self.seconds_left():
+                    raise DataError(self._describe_failure(what, fault, number, wait)) from fault
                 self.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -87,15 +87,15 @@ class Deadline:
         """
         if seconds <= 0:
             return
-        if seconds >= self.left():
+        if seconds >= self.seconds_left():
             raise DataError(
                 f"{what}: the rate limit asks to wait {seconds:.0f} s, the deadline leaves"
-                f" {self.left():.0f} s. Raise `deadline_s` in configs/datasets.yaml, or ask for"
-                " fewer series or years."
+                f" {self.seconds_left():.0f} s. Raise `deadline_s` in configs/datasets.yaml, or ask"
+                " for fewer series or years."
             )
         self.sleep(seconds)
 
-    def _wait(self, number: int, retry_after: float | None) -> float:
+    def _wait_seconds(self, number: int, retry_after: float | None) -> float:
         """Doubling, with up to half as much again by chance, so that many clients do not return
         together.
         """
@@ -105,7 +105,7 @@ class Deadline:
             1 + self.chance() / 2
         )
 
-    def _given_up(self, what: str, fault: Transient, number: int, wait: float) -> str:
+    def _describe_failure(self, what: str, fault: TransientFault, number: int, wait: float) -> str:
         times = "once" if number == 1 else f"{number} times"
         if number < self.attempts:
             return (
@@ -122,11 +122,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after") or headers.get("Retry-After") or ""
     if value.strip().isdecimal():
         return float(value)
-    until = moment_of(value)
+    until = parse_http_date(value)
     return None if until is None else max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 
-def moment_of(date: str) -> datetime | None:
+def parse_http_date(date: str) -> datetime | None:
     """The moment of a date in a header, in UTC as HTTP has them where it names no zone; None for
     what is no date.
     """
@@ -151,7 +151,9 @@ class Answer:
             return json.loads(self.content)
         except ValueError:
             kind = self.headers.get("content-type", "no content type")
-            raise Transient(f"answered with no JSON ({kind}, {len(self.content)} bytes)") from None
+            raise TransientFault(
+                f"answered with no JSON ({kind}, {len(self.content)} bytes)"
+            ) from None
 
 
 def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -> Answer:
@@ -173,8 +175,8 @@ def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -
                     " configured. If the service has moved, set its new address in"
                     " configs/datasets.yaml."
                 )
-            answer = _once(client, target, deadline, what)
-            if answer.status not in REDIRECTS or "location" not in answer.headers:
+            answer = _get_once(client, target, deadline, what)
+            if answer.status not in REDIRECT_STATUSES or "location" not in answer.headers:
                 return answer
             target = httpx.URL(urljoin(str(target), answer.headers["location"]))
     raise DataError(
@@ -183,10 +185,10 @@ def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -
     )
 
 
-def _once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str) -> Answer:
+def _get_once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str) -> Answer:
     import httpx
 
-    left = max(deadline.left(), 0.01)
+    left = max(deadline.seconds_left(), 0.01)
     timeout = httpx.Timeout(min(READ_S, left), connect=min(CONNECT_S, left))
     # The timeouts bound each read; a header sent byte by byte would pass them for ever.
     watch = threading.Timer(left, client.close)
@@ -203,19 +205,19 @@ def _once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str) -
                         f"{what}: the answer is larger than {MAX_BYTES:,} bytes. Ask for a shorter"
                         " range."
                     )
-                if deadline.left() <= 0:
-                    raise Transient(LATE)
+                if deadline.seconds_left() <= 0:
+                    raise TransientFault(LATE_MESSAGE)
             return Answer(response.status_code, dict(response.headers), bytes(content))
     except httpx.TimeoutException:
-        raise Transient("did not answer in time") from None
+        raise TransientFault("did not answer in time") from None
     except httpx.ConnectError as error:
         # the system's words, without the URL
         reason = str(error).split("://")[0] or type(error).__name__
-        raise Transient(f"cannot be reached ({reason})") from None
+        raise TransientFault(f"cannot be reached ({reason})") from None
     except httpx.HTTPError as error:
-        late = deadline.left() <= 0
-        raise Transient(
-            LATE if late else f"broke off its answer ({type(error).__name__})"
+        late = deadline.seconds_left() <= 0
+        raise TransientFault(
+            LATE_MESSAGE if late else f"broke off its answer ({type(error).__name__})"
         ) from None
     finally:
         watch.cancel()

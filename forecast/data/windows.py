@@ -18,7 +18,7 @@ import numpy as np
 
 from forecast.config.task import FutureStep, Task, format_time
 from forecast.data.panel import Series
-from forecast.data.scaling import DIFFERENCED
+from forecast.data.scaling import DIFFERENCED_TRANSFORMS
 from forecast.system.errors import InputError, counted
 
 
@@ -77,7 +77,7 @@ def layout(task: Task) -> Layout:
         since.append(channel + 2 if gaps else -1)
         channel += 3 if gaps else 1
     difference_inputs = tuple(c.difference_inputs for c in task.columns)
-    differenced = tuple(c.transform in DIFFERENCED for c in task.columns)
+    differenced = tuple(c.transform in DIFFERENCED_TRANSFORMS for c in task.columns)
     observed = len(task.target) + len(task.past_exogenous)
     step = (*[0] * observed, *(column.step for column in task.future_steps))
     return Layout(
@@ -91,7 +91,7 @@ def layout(task: Task) -> Layout:
     )
 
 
-def filled(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fill_gaps(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(B, L, C) with NaN → last observed value (0 before the first), observed (bool), steps since
     observed.
 
@@ -107,9 +107,9 @@ def filled(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.where(last >= 0, values, 0.0), observed, (steps - last).astype(z.dtype)
 
 
-def inputs(z: np.ndarray, channels: Layout) -> np.ndarray:
+def input_channels(z: np.ndarray, channels: Layout) -> np.ndarray:
     """(B, L, C) scaled values with NaN → (B, L, channels) float32 network inputs."""
-    values, observed, since = filled(z)
+    values, observed, since = fill_gaps(z)
     result = np.empty((*z.shape[:2], channels.channels), dtype=np.float32)
     for i, channel in enumerate(channels.value):
         column = values[:, :, i]
@@ -121,11 +121,11 @@ def inputs(z: np.ndarray, channels: Layout) -> np.ndarray:
         if channels.mask[i] >= 0:
             result[:, :, channels.mask[i]] = observed[:, :, i]
             result[:, :, channels.since[i]] = np.log1p(since[:, :, i])
-    forget_before(result, channels)
+    clear_first_row(result, channels)
     return result
 
 
-def forget_before(past: np.ndarray, channels: Layout) -> None:
+def clear_first_row(past: np.ndarray, channels: Layout) -> None:
     """Takes from the first row of `past` (B, L, channels), in place, what only the row before it
     could tell.
     """
@@ -161,14 +161,14 @@ class Windows:
         return newest.reshape(len(newest), newest.shape[1] // steps, steps)
 
     @classmethod
-    def together(cls, parts: Sequence[Windows]) -> Windows:
+    def concatenate(cls, parts: Sequence[Windows]) -> Windows:
         """Those of several batches, of several series too: `rows` are then those of each."""
         return cls(
             *(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]))
         )
 
 
-def gather(
+def gather_windows(
     z: np.ndarray,
     future: np.ndarray,
     rows: np.ndarray,
@@ -184,8 +184,10 @@ def gather(
     ahead = rows[:, None] + np.arange(1 - lookback, horizon + 1)[None, :]
     window = z[index]
     window[:, 0, list(channels.differenced)] = np.nan
-    last = filled(window[:, :, : channels.outputs])[0][:, -1, :]
-    return Windows(window, inputs(window, channels), future[ahead].astype(np.float32), last, rows)
+    last = fill_gaps(window[:, :, : channels.outputs])[0][:, -1, :]
+    return Windows(
+        window, input_channels(window, channels), future[ahead].astype(np.float32), last, rows
+    )
 
 
 def task_windows(
@@ -202,7 +204,7 @@ def task_windows(
     """
     channels, steps = layout(task), horizon or task.horizon
     for start in range(0, len(rows), size):
-        yield gather(
+        yield gather_windows(
             z, future, rows[start : start + size], channels, lookback=task.lookback, horizon=steps
         )
 
@@ -237,7 +239,7 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
             )
 
 
-def targets(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:
+def target_windows(z: np.ndarray, rows: np.ndarray, *, horizon: int, outputs: int) -> np.ndarray:
     """(n, H, O) scaled targets; target[i, 0] directly follows row rows[i]; NaN where not
     observed.
     """

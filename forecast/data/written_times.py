@@ -9,14 +9,14 @@ import re
 import numpy as np
 import pandas as pd
 
-from forecast.data.schema import OUTSIDE, first_outside
+from forecast.data.schema import OUTSIDE_SENTENCE, first_time_outside
 from forecast.system.errors import InputError, quoted
 
 _OFFSET = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")
 _ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
 _PERIOD = r"^(?P<year>\d{4})[-/ ]?(?P<kind>[QMW])(?P<number>\d{1,2})(?:-?(?P<day>[1-7]))?$"
 """A quarter (2020Q1, 2020-Q1), a month (2020M01) or an ISO week (2020-W05, 2020-W05-1)."""
-DAYS = (
+DATE_FORMATS = (
     "%Y-%m-%d",
     "%Y/%m/%d",
     "%Y.%m.%d",
@@ -39,36 +39,50 @@ DAYS = (
     "%m/%Y",
     "%m.%Y",
 )
-HOURS = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I %p")
-ISO = "ISO8601"
+TIME_FORMATS = (
+    "",
+    " %H:%M",
+    " %H:%M:%S",
+    "T%H:%M:%S",
+    " %I:%M %p",
+    " %I:%M:%S %p",
+    " %I:%M%p",
+    " %I %p",
+)
+ISO_FORMAT = "ISO8601"
 
 
-def format_of(values: pd.Series) -> str | None:
+def guess_time_format(values: pd.Series) -> str | None:
     """The format of the text, `ISO`, None if unknown; of two by day and month the one that keeps
     the rows in order.
     """
     text = values.astype("str").str.strip()
-    if _all_read(_first_days(text), ISO):
-        return ISO
-    forms = [day + hour for hour in HOURS for day in DAYS if _all_read(text, day + hour)]
+    if _can_parse_all(_periods_to_days(text), ISO_FORMAT):
+        return ISO_FORMAT
+    forms = [
+        day + hour
+        for hour in TIME_FORMATS
+        for day in DATE_FORMATS
+        if _can_parse_all(text, day + hour)
+    ]
     read = (pd.to_datetime(text, format=form, errors="coerce") for form in forms)
     ordered = (times.is_monotonic_increasing or times.is_monotonic_decreasing for times in read)
     return max(zip(ordered, forms, strict=True), key=lambda pair: pair[0], default=(False, None))[1]
 
 
-def oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
+def sort_oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
     """The rows of a file whose `ds` is written newest first turned round; all others as they
     are.
     """
     head = table[["unique_id", "ds"]].head(1000)
-    text = _first_days(head["ds"].astype("str").str.strip())
-    times = pd.to_datetime(text, format=form or ISO, errors="coerce", utc=True)
+    text = _periods_to_days(head["ds"].astype("str").str.strip())
+    times = pd.to_datetime(text, format=form or ISO_FORMAT, errors="coerce", utc=True)
     steps = times.groupby(head["unique_id"], sort=False).diff().fillna(pd.Timedelta(0))
     rises = steps.to_numpy().astype("int64")
     return table[::-1] if (rises < 0).sum() > (rises > 0).sum() else table
 
 
-def _all_read(text: pd.Series, form: str) -> bool:
+def _can_parse_all(text: pd.Series, form: str) -> bool:
     """Whether the first thousand are, and all but one in a hundred; the first alone leaves most
     forms out.
     """
@@ -79,7 +93,7 @@ def _all_read(text: pd.Series, form: str) -> bool:
     return all(times.notna().mean() > (0.99 if len(times) > 1000 else 0.999) for times in read)
 
 
-def _first_days(text: pd.Series) -> pd.Series:
+def _periods_to_days(text: pd.Series) -> pd.Series:
     """Quarters, months and ISO weeks as the date of their first day; other text as it is."""
     turned = text.str.replace(r"^(Q[1-4])[-/ ]?(\d{4})$", r"\2\1", regex=True)
     found = turned.str.extract(_PERIOD)
@@ -98,7 +112,7 @@ def _first_days(text: pd.Series) -> pd.Series:
     return days.where(found["kind"].notna(), text)
 
 
-def as_utc(
+def to_utc(
     table: pd.DataFrame,
     form: str | None = None,
     *,
@@ -115,30 +129,30 @@ def as_utc(
     values = table["ds"]
     if not len(values):
         return values.astype("datetime64[ns]")
-    refuse(values, values.isna(), where, ", wanted a time in every row. Complete or drop it.")
+    refuse_rows(values, values.isna(), where, ", wanted a time in every row. Complete or drop it.")
     if form is not None:
         written, values = (
             values,
             pd.to_datetime(values.astype("str").str.strip(), format=form, errors="coerce"),
         )
         wanted = f", wanted a time written as {form!r}. Correct the row, or `source.time_format`."
-        refuse(written, values.isna(), where, wanted)
+        refuse_rows(written, values.isna(), where, wanted)
     if values.dtype.kind == "M":
         _refuse_outside(values, values, where)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        naive = values.dt.tz_localize(None) if wall_clock else _utc(values)
+        naive = values.dt.tz_localize(None) if wall_clock else _zoned_to_utc(values)
         return naive.astype("datetime64[ns]")
     if values.dtype.kind == "M":
-        return _from_local(values.astype("datetime64[ns]"), table, time_zone, wall_clock, where)
+        return _local_to_utc(values.astype("datetime64[ns]"), table, time_zone, wall_clock, where)
     if pd.api.types.is_numeric_dtype(values):
         wanted = "a number, wanted a date or time such as 2024-01-31 or 2024-01-31T13:00"
-        raise told(
+        raise time_fault(
             values, 0, where, f", {wanted}. Write the times out, or map another column to `ds`."
         )
-    return _from_text(values.astype("str"), table, time_zone, wall_clock, where)
+    return _text_to_utc(values.astype("str"), table, time_zone, wall_clock, where)
 
 
-def _from_text(
+def _text_to_utc(
     values: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str
 ) -> pd.Series:
     offsets = values.str.strip().str.extract(_OFFSET, expand=False)
@@ -148,21 +162,21 @@ def _from_text(
         f": mixed time zones; the first row holds {quoted(values.iloc[0])}. Write all times in UTC,"
         " or state `source.time_zone` if one local clock explains them."
     )
-    refuse(values, stated != stated.iloc[0], where, mixed)
+    refuse_rows(values, stated != stated.iloc[0], where, mixed)
     if not stated.any():
-        return _from_local(_parsed(values, where), table, zone, wall_clock, where)
+        return _local_to_utc(_parse_iso(values, where), table, zone, wall_clock, where)
     if wall_clock:
-        return _parsed(values.str.strip().str.replace(_OFFSET, "", regex=True), where)
-    utc = _parsed(values, where, utc=True)
+        return _parse_iso(values.str.strip().str.replace(_OFFSET, "", regex=True), where)
+    utc = _parse_iso(values, where, utc=True)
     different = offsets.replace({"Z": "+00:00", "+0000": "+00:00"})
     if zone is None:
-        refuse(values, different != different.iloc[0], where, mixed)
+        refuse_rows(values, different != different.iloc[0], where, mixed)
     elif different.nunique() > 1:
         # fine only when the zone explains every one of them (its summer time)
         expected = utc.dt.tz_localize("UTC").dt.tz_convert(zone).dt.strftime("%z")
         wrong = expected != different.str.replace(":", "")
         then = f"but {zone} was at {expected[wrong].iloc[0]} then" if wrong.any() else ""
-        refuse(
+        refuse_rows(
             values,
             wrong,
             where,
@@ -171,58 +185,63 @@ def _from_text(
     return utc
 
 
-def _parsed(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series:
-    parsed = pd.to_datetime(_first_days(values.str.strip()), errors="coerce", utc=utc, format=ISO)
+def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series:
+    parsed = pd.to_datetime(
+        _periods_to_days(values.str.strip()), errors="coerce", utc=utc, format=ISO_FORMAT
+    )
     if parsed.isna().any():
-        fits = format_of(values)
-        own = fits if fits not in (None, ISO) else "%d.%m.%Y %H:%M"
+        fits = guess_time_format(values)
+        own = fits if fits not in (None, ISO_FORMAT) else "%d.%m.%Y %H:%M"
         known = "All rows fit" if own == fits else "Or name the column's own format, such as"
         wanted = "wanted an ISO 8601 time such as 2024-01-31 or 2024-01-31T13:00"
         advice = f'Correct the row. {known} `time_format: "{own}"` under `source`.'
-        refuse(values, parsed.isna(), where, f", {wanted}. {advice}")
+        refuse_rows(values, parsed.isna(), where, f", {wanted}. {advice}")
     _refuse_outside(parsed, values, where)
     return (parsed.dt.tz_localize(None) if utc else parsed).astype("datetime64[ns]")
 
 
 def _refuse_outside(times: pd.Series, written: pd.Series, where: str) -> None:
-    position = first_outside(times)
+    position = first_time_outside(times)
     if position is not None:
-        raise told(
-            written, position, where, f": {OUTSIDE} Correct the row, or map another column to `ds`."
+        raise time_fault(
+            written,
+            position,
+            where,
+            f": {OUTSIDE_SENTENCE} Correct the row, or map another column to `ds`.",
         )
 
 
-def _from_local(
+def _local_to_utc(
     times: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str
 ) -> pd.Series:
     if wall_clock or zone in (None, "UTC"):
         return times
     gone = times.dt.tz_localize(zone, nonexistent="NaT", ambiguous="NaT").isna()
     if not gone.any():
-        return _utc(times.dt.tz_localize(zone))
+        return _zoned_to_utc(times.dt.tz_localize(zone))
     # The repeated hour of autumn is told apart by its order, series by series, where both halves
     # are present.
     try:
         series = times.groupby(table["unique_id"], sort=False)
-        parts = [_utc(part.dt.tz_localize(zone, ambiguous="infer")) for _, part in series]
+        parts = [_zoned_to_utc(part.dt.tz_localize(zone, ambiguous="infer")) for _, part in series]
         return pd.concat(parts).reindex(times.index)
     except ValueError:
         clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
         end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
-        raise told(times, int(np.argmax(gone.to_numpy())), where, end) from None
+        raise time_fault(times, int(np.argmax(gone.to_numpy())), where, end) from None
 
 
-def _utc(times: pd.Series) -> pd.Series:
+def _zoned_to_utc(times: pd.Series) -> pd.Series:
     return times.dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[ns]")
 
 
-def refuse(values: pd.Series, wrong: pd.Series, where: str, end: str) -> None:
+def refuse_rows(values: pd.Series, wrong: pd.Series, where: str, end: str) -> None:
     """Raises `InputError` about the first row that is `wrong`."""
     if wrong.any():
-        raise told(values, int(np.argmax(wrong.to_numpy())), where, end)
+        raise time_fault(values, int(np.argmax(wrong.to_numpy())), where, end)
 
 
-def told(values: pd.Series, position: int, where: str, end: str) -> InputError:
+def time_fault(values: pd.Series, position: int, where: str, end: str) -> InputError:
     """`mine.csv, line 7: `ds` holds 'soon'` and what `end` says of it."""
     unit = values.index.name if values.index.name == "line" else "row"
     found = (

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from forecast.data.panel import Panel, Series
-from forecast.data.scaling import DIFFERENCED, log_slope
-from forecast.data.windows import Windows, filled
+from forecast.data.scaling import DIFFERENCED_TRANSFORMS, log_slope
+from forecast.data.windows import Windows, fill_gaps
 from forecast.forecaster.forecaster import Forecaster
 from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import Distribution, draw_uniforms, quantiles
@@ -117,7 +117,9 @@ def rise_probability(
     for uid, cutoff_rows in rows.items():
         series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
         if not has_formula(forecaster):
-            last = filled(series.values[None, :, : forecaster.channels.outputs])[0][0][cutoff_rows]
+            last = fill_gaps(series.values[None, :, : forecaster.channels.outputs])[0][0][
+                cutoff_rows
+            ]
             paths = sample_paths(forecaster, panel, {uid: cutoff_rows}, N_PATHS, seed=seed)[uid]
             above = (paths > last[:, None, None, :]).sum(axis=1)
             # no number of paths makes an event impossible
@@ -148,7 +150,7 @@ def log_density(
         if not (has_formula(forecaster) and head.head.has_density):
             result[uid] = np.full((len(cutoff_rows), horizon, outputs), np.nan)
             continue
-        z = _extend_with_missing(forecaster.scaling.scaled(series, forecaster.task), horizon)
+        z = _extend_with_missing(forecaster.scaling.scale_series(series, forecaster.task), horizon)
         parts = [np.empty((0, horizon, outputs))]
         for windows in forecaster.windows(series, cutoff_rows):
             ahead = windows.rows[:, None] + np.arange(1, horizon + 1)
@@ -163,7 +165,7 @@ def has_formula(forecaster: Forecaster) -> bool:
     drawn paths.
     """
     return not forecaster.spec.is_recursive and not any(
-        c.transform in DIFFERENCED for c in forecaster.task.target
+        c.transform in DIFFERENCED_TRANSFORMS for c in forecaster.task.target
     )
 
 

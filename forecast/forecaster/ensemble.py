@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from forecast.config.task import Task
 from forecast.data import calendars
-from forecast.data.panel import Panel, series_name, with_series
+from forecast.data.panel import Panel, add_series_names, series_name
 from forecast.data.records import RunRecord
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
@@ -249,7 +249,7 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     ratios.
     """
     transforms = {column.name: column.transform for column in task.target}
-    rows = with_series(forecasts[forecasts["block"] == "calibration"])
+    rows = add_series_names(forecasts[forecasts["block"] == "calibration"])
     result = {}
     for (name, output), own in rows.groupby(["series", "output"], sort=True):
         table = own.groupby(["cutoff", "step"])[["y", "y_hat", "volatility"]].mean().unstack("step")
@@ -277,7 +277,7 @@ def latest(
     for series in panel.series:
         cutoff = pd.Timestamp(series.ds[-1])
         (before,) = volatility(series.values, [len(series) - 1], ensemble.task)
-        ds = calendars.following(ensemble.task.calendar, cutoff, horizon).to_numpy()
+        ds = calendars.next_steps(ensemble.task.calendar, cutoff, horizon).to_numpy()
         for output, column in enumerate(targets):
             y_hat = values[series.unique_id][0, :horizon, output]
             label = series_name(series.unique_id, column.name, targets)

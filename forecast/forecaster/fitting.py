@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecast.data.windows import Windows, inputs
+from forecast.data.windows import Windows, input_channels
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.loops import Loop
 from forecast.forecaster.trainers import (
@@ -244,7 +244,7 @@ def build_training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
         for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=horizon):
             wanted = problem.targets(uid, windows.rows, horizon=horizon)
             residual[windows.rows] = wanted - skip.forecast(windows, problem.channels)
-        past[:] = inputs(z[None], problem.channels)[0]
+        past[:] = input_channels(z[None], problem.channels)[0]
         weight[:] = np.isfinite(residual)
         np.copyto(target, residual, where=weight > 0)
         result.append(

@@ -19,8 +19,8 @@ from forecast import models
 from forecast.config.reading import validate_config
 from forecast.config.task import Task
 from forecast.data.panel import Panel, Series
-from forecast.data.scaling import Scaling, inverse
-from forecast.data.windows import Layout, Windows, filled, layout, require_rows, task_windows
+from forecast.data.scaling import Scaling, inverse_transform
+from forecast.data.windows import Layout, Windows, fill_gaps, layout, require_rows, task_windows
 from forecast.forecaster.loops import Feedback, Loop, add_network
 from forecast.models.base import OF_SAVED_MODEL, ModelSpec
 from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
@@ -103,7 +103,7 @@ class Forecaster:
         found = []
         for some in _group_requests(given):
             batches = (windows for series, rows in some for windows in self.windows(series, rows))
-            joined = [Windows.together(list(batches))] if len(some) > 1 else batches
+            joined = [Windows.concatenate(list(batches))] if len(some) > 1 else batches
             scaled = np.concatenate(
                 [self.spec.scaled_forecast(self, windows) for windows in joined]
             )
@@ -120,7 +120,7 @@ class Forecaster:
         """
         require_rows(self.task, series, rows)
         return task_windows(
-            self.task, self.scaling.scaled(series, self.task), series.future, rows, size=size
+            self.task, self.scaling.scale_series(series, self.task), series.future, rows, size=size
         )
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:
@@ -179,10 +179,10 @@ class Forecaster:
         ones.
         """
         raw = np.empty_like(scaled, dtype=np.float64)
-        observed = filled(series.values[None, :, : self.channels.outputs])[0][0]
+        observed = fill_gaps(series.values[None, :, : self.channels.outputs])[0][0]
         for output, column in enumerate(self.task.target):
-            units = self.scaling.unscaled(scaled[:, :, output], series.unique_id, output)
-            raw[:, :, output] = inverse(units, column, observed[rows, output])
+            units = self.scaling.unscale(scaled[:, :, output], series.unique_id, output)
+            raw[:, :, output] = inverse_transform(units, column, observed[rows, output])
         return raw
 
     def save(self, folder: Path) -> None:

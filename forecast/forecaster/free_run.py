@@ -83,5 +83,5 @@ def _windows(
             f" known-future inputs up to row {rows_needed - 1}; they are known up to row"
             f" {len(future) - 1}. Start earlier, or ask for fewer."
         )
-    z = forecaster.scaling.scaled(series, forecaster.task)
+    z = forecaster.scaling.scale_series(series, forecaster.task)
     return task_windows(forecaster.task, z, future, cutoff_rows, horizon=horizon)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from forecast.data.windows import Layout, Windows, filled, forget_before
+from forecast.data.windows import Layout, Windows, clear_first_row, fill_gaps
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
@@ -144,7 +144,7 @@ class _RollingWindow:
         self.channels = channels
         z = windows.z[:, :, channels.outputs :]
         # NaN: never observed
-        self._input = np.where(np.isfinite(z).any(axis=1), filled(z)[0][:, -1], np.nan)
+        self._input = np.where(np.isfinite(z).any(axis=1), fill_gaps(z)[0][:, -1], np.nan)
 
     def select(self, index: np.ndarray) -> _RollingWindow:
         other = copy.copy(self)
@@ -167,7 +167,7 @@ class _RollingWindow:
         row = self._next_row(forecast, step)
         self._z = np.concatenate([self._z[:, 1:], forecast[:, None, :]], axis=1)
         self._past = np.concatenate([self._past[:, 1:], row[:, None, :]], axis=1)
-        forget_before(self._past, self.channels)
+        clear_first_row(self._past, self.channels)
         self._last = forecast
         return row
 

@@ -15,8 +15,15 @@ from threadpoolctl import threadpool_limits
 
 from forecast.data import calendars
 from forecast.data.panel import Panel, Series, from_frame, future_features
-from forecast.data.scaling import LOWEST
-from forecast.data.schema import EARLIEST, KEYS, LARGEST, LATEST, check_frame, first_outside
+from forecast.data.scaling import LOWER_BOUNDS
+from forecast.data.schema import (
+    EARLIEST_TIME,
+    KEY_COLUMNS,
+    LATEST_TIME,
+    MAX_MAGNITUDE,
+    check_frame,
+    first_time_outside,
+)
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, latest
 from forecast.forecaster.forecaster import Forecaster
 from forecast.system.errors import InputError, counted, quote_names, quoted
@@ -65,7 +72,7 @@ class Service:
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
         given = _frame(history, ensemble)
-        if (panel := ready_panel(given, KEYS, ensemble)) is None:
+        if (panel := ready_panel(given, KEY_COLUMNS, ensemble)) is None:
             checked = check_frame(_times(given), ensemble.task.frame_names, where=WHERE)
             calendars.check_calendar(checked, ensemble.task.calendar, where=WHERE)
             panel = from_frame(ensemble.newest(checked), ensemble.dataset_name, ensemble.task)
@@ -102,14 +109,14 @@ def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
         else pd.factorize(ids)[0]
     )
     # never of a time left out
-    inside = EARLIEST.to_datetime64() <= ds.min() and ds.max() < LATEST.to_datetime64()
+    inside = EARLIEST_TIME.to_datetime64() <= ds.min() and ds.max() < LATEST_TIME.to_datetime64()
     ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and known == sorted(known)
     lowest = np.nanmin(values, axis=0, initial=np.inf)
-    limits = [LOWEST.get(column.transform, -np.inf) for column in task.columns]
+    limits = [LOWER_BOUNDS.get(column.transform, -np.inf) for column in task.columns]
     if not inside or not ordered or (lowest <= limits).any():
         return None
     # the lowest of an empty column is endless
-    if np.abs(lowest).max() > LARGEST or np.nanmax(values) > LARGEST:
+    if np.abs(lowest).max() > MAX_MAGNITUDE or np.nanmax(values) > MAX_MAGNITUDE:
         return None
     ds = ds.astype("datetime64[ns]")
     steps = calendars.grid(task.calendar, ds.min(), ds.max()).to_numpy()
@@ -155,7 +162,7 @@ def _times(history: pd.DataFrame) -> pd.DataFrame:
     unread = times.isna().to_numpy() | np.array(
         [not isinstance(v, str) for v in history["ds"]], dtype=bool
     )
-    position = int(np.argmax(unread)) if unread.any() else first_outside(times)
+    position = int(np.argmax(unread)) if unread.any() else first_time_outside(times)
     if position is not None:
         raise InputError(
             f"{WHERE}, row {position}: column 'ds' holds {quoted(history['ds'].iloc[position])},"

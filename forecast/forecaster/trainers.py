@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecast.data.scaling import DIFFERENCED
+from forecast.data.scaling import DIFFERENCED_TRANSFORMS
 from forecast.forecaster.forecaster import Forecaster
 from forecast.models.base import NetworkSpec
 from forecast.models.problem import Problem
@@ -168,7 +168,7 @@ def fit_head(
     head = spec.distribution_head
     if head is None:
         return None, series
-    changes = [c.name for c in problem.panel.task.target if c.transform in DIFFERENCED]
+    changes = [c.name for c in problem.panel.task.target if c.transform in DIFFERENCED_TRANSFORMS]
     # a model of changes has no last value: its own zero is not the level's
     if head.compares_with_last and changes:
         raise InputError(

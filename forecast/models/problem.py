@@ -26,7 +26,7 @@ from forecast.data import splits
 from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
-from forecast.data.windows import Layout, Windows, layout, targets, task_windows
+from forecast.data.windows import Layout, Windows, layout, target_windows, task_windows
 from forecast.models.choice import Folds, choose_linear_map
 from forecast.models.skip import (
     Carry,
@@ -120,7 +120,7 @@ class Problem:
 
     @classmethod
     def of(cls, panel: Panel, borders: Borders, needed: tuple[str, ...] = splits.BLOCKS) -> Problem:
-        blocks = splits.cut_panel(panel, borders, needed)
+        blocks = splits.split_panel(panel, borders, needed)
         return cls(panel, borders, blocks, Scaling.fit(panel, blocks), layout(panel.task))
 
     @cached_property
@@ -130,7 +130,7 @@ class Problem:
         """
         if self.chosen_by is not None:
             return self
-        blocks = {uid: cut.joined() for uid, cut in self.blocks.items()}
+        blocks = {uid: cut.with_validation_in_train() for uid, cut in self.blocks.items()}
         return replace(self, blocks=blocks, chosen_by=self)
 
     def with_rows(self, panel: Panel, blocks: dict[str, Blocks], key: Any) -> Problem:
@@ -152,7 +152,7 @@ class Problem:
     def scaled(self, unique_id: str) -> np.ndarray:
         """(T, C) scaled values of one series, NaN where not observed."""
         if unique_id not in self._scaled:
-            self._scaled[unique_id] = self.scaling.scaled(
+            self._scaled[unique_id] = self.scaling.scale_series(
                 self.panel.by_id[unique_id], self.panel.task
             )
         return self._scaled[unique_id]
@@ -177,7 +177,7 @@ class Problem:
         z = self.scaled(unique_id)
         if self.recorder is not None and len(rows):
             self.recorder.targets_given(purpose, len(z), int(rows.max()) + horizon)
-        return targets(z, rows, horizon=horizon, outputs=self.panel.outputs)
+        return target_windows(z, rows, horizon=horizon, outputs=self.panel.outputs)
 
     def examples(
         self,
@@ -226,9 +226,9 @@ class Problem:
         """By series the train and validation cutoffs, cut into folds at common times; where these
         are too few, into the validation block alone.
         """
-        task, reach = self.panel.task, splits.reach(self.panel.task)
+        task, reach = self.panel.task, splits.rows_per_origin(self.panel.task)
         rows_by_series = {
-            uid: splits.origins_of(task, blocks.joined(), "train")
+            uid: splits.origins_of(task, blocks.with_validation_in_train(), "train")
             for uid, blocks in self.blocks.items()
         }
         times = [self.panel.by_id[uid].ds[rows] for uid, rows in rows_by_series.items()]
@@ -384,7 +384,7 @@ def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np
 
 def _joined_batch(batch: Sequence[tuple[Windows, np.ndarray]]) -> tuple[Windows, np.ndarray]:
     windows, targets_of_windows = zip(*batch, strict=True)
-    return Windows.together(list(windows)), np.concatenate(targets_of_windows)
+    return Windows.concatenate(list(windows)), np.concatenate(targets_of_windows)
 
 
 def mean_losses_by_fold(

@@ -25,7 +25,7 @@ import numpy as np
 import scipy  # its parts are loaded where they are first used: a saved map needs none
 
 from forecast.config.task import CalendarFeature
-from forecast.data.windows import Layout, Windows, filled
+from forecast.data.windows import Layout, Windows, fill_gaps
 from forecast.system.errors import ModelFailure
 
 SkipKind = Literal["none", "last", "seasonal", "linear"]
@@ -79,7 +79,7 @@ class Carry:
         """
         gram = cross = np.zeros(())
         for past, following in batches:
-            past_filled = filled(past)[0]
+            past_filled = fill_gaps(past)[0]
             change = following - past_filled[:, -1:]
             terms_by_step = [
                 _carry_terms(past_filled, step, season_length)
@@ -103,7 +103,7 @@ class Carry:
 
         Behind the horizon that it was fitted for, what was a season before is repeated.
         """
-        past_filled = rows = filled(past)[0]
+        past_filled = rows = fill_gaps(past)[0]
         season = min(self.season_length, past_filled.shape[1])
         for step in range(1, horizon + 1):
             if step <= len(self.coefficients):
@@ -549,7 +549,7 @@ def _season_before(
     windows: Windows, channels: Layout, horizon: int, season_length: int
 ) -> np.ndarray:
     """y[t + h - season * ceil(h / season)]; without a full season in the window, the last value."""
-    values = filled(windows.z[:, :, : channels.outputs])[0]
+    values = fill_gaps(windows.z[:, :, : channels.outputs])[0]
     steps = np.arange(1, horizon + 1)
     back = season_length * -(-steps // season_length) - steps
     return values[:, np.maximum(values.shape[1] - 1 - back, 0), :]

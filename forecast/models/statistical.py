@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecast.data.panel import Series
-from forecast.data.windows import filled, require_rows
+from forecast.data.windows import fill_gaps, require_rows
 from forecast.models.base import TrainableSpec
 from forecast.models.problem import FittedForecaster, ForecastRequest, Parameters, Problem
 from forecast.system.errors import InputError, ModelFailure
@@ -97,10 +97,10 @@ class StatisticalSpec(TrainableSpec):
         season = problem.panel.task.season_length
         start, stop = problem.blocks[uid].train
         begins = _format_second(problem.panel.by_id[uid].ds[start])
-        train = filled(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
+        train = fill_gaps(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
         fits = []
         for output, scaled in enumerate(train.T):
-            y, units = problem.scaling.unscaled(scaled, uid, output), "own"
+            y, units = problem.scaling.unscale(scaled, uid, output), "own"
             if y.min() <= 0:
                 y, units = scaled, "scaled"
             options = self.options(season)
@@ -147,18 +147,18 @@ class StatisticalSpec(TrainableSpec):
         uid, scaling = series.unique_id, model.scaling
         numbers = model.statistical[uid]
         first = _recursion_start(numbers, series)
-        z = scaling.scaled(series, model.task)
-        history = filled(z[None, first:, : model.channels.outputs])[0][0]
+        z = scaling.scale_series(series, model.task)
+        history = fill_gaps(z[None, first:, : model.channels.outputs])[0][0]
         outputs = []
         for output, fitted_numbers in enumerate(numbers):
             y = history[:, output]
             is_unscaled = fitted_numbers["units"] == "own"
             if is_unscaled:
-                y = scaling.unscaled(y, uid, output)
+                y = scaling.unscale(y, uid, output)
             series_model = self.restore_series(fitted_numbers)
             forecast = series_model.forecasts(y, rows - first, model.task.horizon)
             if is_unscaled:
-                forecast = scaling.rescaled(forecast, uid, output)
+                forecast = scaling.rescale(forecast, uid, output)
             outputs.append(forecast)
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():

@@ -19,7 +19,7 @@ from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.data import ingest, snapshots
-from forecast.data.columns import with_joined
+from forecast.data.columns import with_joined_datasets
 from forecast.data.records import FullRecipe, Member, Recipe
 from forecast.forecaster import Forecaster
 from forecast.operations import champion, repro, worktree
@@ -156,7 +156,7 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
     comes first.
     """
     copy_snapshots(job.root, tree.path)
-    for name in with_joined([job.dataset], tree.paths.configs):
+    for name in with_joined_datasets([job.dataset], tree.paths.configs):
         entry = load_dataset(name, tree.paths.configs)
         for path in entry.source.files:
             source = job.root / path
@@ -170,7 +170,7 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
         continued = entry.source.overlap is not None  # anything else is read whole each time
         if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
             worktree.copy_whole(last, tree.paths.pointer(name))
-        ingest.fetch_new(
+        ingest.fetch_snapshot(
             name, entry, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment
         )
         worktree.copy_whole(tree.paths.pointer(name), last)

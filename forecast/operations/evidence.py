@@ -28,7 +28,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import FutureStep, Task, TaskColumn
 from forecast.data.panel import Panel, Series, from_frame, series_name
 from forecast.data.records import Record
-from forecast.data.splits import Borders, cut, origins_of
+from forecast.data.splits import Borders, origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.intervals import RAW, SCALES
 from forecast.operations.gate import PairEvidence
@@ -107,7 +107,7 @@ class GateData:
         found = {}
         last = max(after, default=pd.Timestamp(0))
         for series in self.panel.series:
-            rows = origins_of(self.panel.task, cut(series, self.borders), "test")
+            rows = origins_of(self.panel.task, split_series(series, self.borders), "test")
             found[series.unique_id] = (
                 rows[series.ds[rows + 1] > np.datetime64(last)] if len(rows) else rows
             )
@@ -158,7 +158,7 @@ class GateData:
 def _error_scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:
     found = {}
     for series in panel.series:
-        train = series.values[: cut(series, borders).train[1]]
+        train = series.values[: split_series(series, borders).train[1]]
         for output in range(panel.outputs):
             scale = metrics.insample_scale(train[:, output], season_length=panel.task.season_length)
             if not scale > 0:

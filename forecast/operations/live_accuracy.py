@@ -21,7 +21,7 @@ import pandas as pd
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
 from forecast.data.calendars import row_numbers
-from forecast.data.panel import with_series
+from forecast.data.panel import add_series_names
 from forecast.operations import champion
 from forecast.operations.champion import Champion
 from forecast.operations.records import (
@@ -57,7 +57,7 @@ def store_issue(
     observed value.
     """
     dataset = found.card.dataset
-    issue = with_series(table)
+    issue = add_series_names(table)
     label = f"{table['cutoff'].max().isoformat()} v{found.version}"
     issue = issue.assign(last=issue["series"].map(dict(last)), version=found.version)
     issue = issue.assign(issue=label, issued_at=now.floor("s"))

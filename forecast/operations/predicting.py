@@ -17,7 +17,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame, series_name
 from forecast.data.scaling import check_transforms
-from forecast.data.windows import filled
+from forecast.data.windows import fill_gaps
 from forecast.forecaster.ensemble import Ensemble, latest, percent, supported
 from forecast.forecaster.serving import standing_in
 from forecast.operations import champion, live_accuracy
@@ -92,7 +92,9 @@ def prepare_newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame
 def last_values(panel: Panel) -> dict[str, float]:
     """Series (`uid`, or `uid/output` with several targets) → its last observed value."""
     targets = panel.task.targets
-    last = {s.unique_id: filled(s.values[None, :, : panel.outputs])[0][0][-1] for s in panel.series}
+    last = {
+        s.unique_id: fill_gaps(s.values[None, :, : panel.outputs])[0][0][-1] for s in panel.series
+    }
     pairs = ((uid, zip(targets, values, strict=True)) for uid, values in last.items())
     return {
         series_name(uid, name, targets): float(value) for uid, own in pairs for name, value in own

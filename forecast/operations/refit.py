@@ -143,9 +143,11 @@ def move_to_end(frame: pd.DataFrame, borders: Borders) -> Borders:
     length = borders.validation_end - borders.train_end
     own = {
         name: move_to_end(frame[frame["unique_id"] == name], one)
-        for name, one in borders.own.items()
+        for name, one in borders.by_series.items()
     }
-    return Borders(last - length, validation_end=last, calibration_end=last, test_end=last, own=own)
+    return Borders(
+        last - length, validation_end=last, calibration_end=last, test_end=last, by_series=own
+    )
 
 
 def recipe_candidate(recipe: Recipe) -> Candidate:

@@ -29,7 +29,7 @@ from forecast.comparison import metrics
 from forecast.config.experiment import NAIVE
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots
-from forecast.data.panel import with_series
+from forecast.data.panel import add_series_names
 from forecast.data.results import Results
 from forecast.data.splits import Borders
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
@@ -305,7 +305,7 @@ def selected_candidate(
     """
     results = Results(ProjectPaths.of(project), dataset)
     verdicts = results.paths.compared(dataset) / "verdicts.json"
-    if not results.compared:
+    if not results.is_compared:
         raise InputError(
             f"{verdicts}: missing; nothing was compared yet. Run `forecast run --dataset"
             f" {dataset}`."
@@ -362,7 +362,7 @@ def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | N
     record = results.records.get(candidate)
     if record is None or record.has_failed:
         return {}
-    rows = with_series(results.forecasts(candidate, "test"))
+    rows = add_series_names(results.forecasts(candidate, "test"))
     mean = rows.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
     error = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()
     return {

@@ -18,10 +18,10 @@ from forecast.data.results import (
     MEAN,
     RANKING_TITLES,
     RANKINGS,
-    WHOLE,
+    WHOLE_HORIZON,
     Results,
+    describe_members,
     in_ranking,
-    members_in_words,
 )
 from forecast.report import text
 from forecast.report.charts import strip
@@ -63,7 +63,7 @@ def leaderboard(results: Results, ranking: str) -> Table:
     rest = [
         m
         for m in metrics.METRICS
-        if m.own_column and m.name != results.headline and board[m.name].notna().any()
+        if m.own_column and m.name != results.headline_metric and board[m.name].notna().any()
     ]
     columns = [
         ("Model", ""),
@@ -109,7 +109,7 @@ def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
     """
     found = results.combinations(ranking)
     return [
-        (m, "; ".join(filter(None, (members_in_words(r), r.reason))))
+        (m, "; ".join(filter(None, (describe_members(r), r.reason))))
         for m, r in sorted(found.items())
     ]
 
@@ -127,7 +127,7 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, rest: list[Metric])
     by_seed: dict[str, Scores] = {str(row["seed"]): row for row in part.to_dict("records")}  # type: ignore[misc]
     seeds = [row for seed, row in by_seed.items() if seed.isdigit()]
     mean = by_seed.get("mean") or next(iter(by_seed.values()))
-    if mean["status"] != "ok" or text.missing(mean[results.headline]):
+    if mean["status"] != "ok" or text.missing(mean[results.headline_metric]):
         name = results.candidate(str(mean["model"]), str(mean["ranking"]))
         reason = results.records[name].reason if name else ""
         return Row(
@@ -148,9 +148,9 @@ def _mean_row(
     seeds: list[Scores],
     rest: list[Metric],
 ) -> Row:
-    model, error = str(mean["model"]), float(mean[results.headline])
+    model, error = str(mean["model"]), float(mean[results.headline_metric])
     chosen = model == results.chosen(ranking)
-    spread = (std or {}).get(results.headline) if len(seeds) > 1 else None
+    spread = (std or {}).get(results.headline_metric) if len(seeds) > 1 else None
     shown = (
         text.figure(error) if text.missing(spread) else text.plus_minus(error, float(spread or 0))
     )
@@ -228,7 +228,7 @@ def _strip(
     """The seeds on the range of this ranking's networks and the fitted skip; worse rows are an
     arrow at its end.
     """
-    board, head = results.board(ranking), results.headline
+    board, head = results.board(ranking), results.headline_metric
     values = board.loc[board["seed"] != "std", head].dropna()
     own = board.loc[(board["ranking"] == ranking) & (board["seed"] != "std"), head].dropna()
     line, naive = (results.score(model, ranking) for model in (fitted_skip(results), "naive"))
@@ -340,7 +340,7 @@ def distribution_table(results: Results) -> Table | None:
     if rows.empty:
         return None
     rows = rows[
-        (rows["step"] == WHOLE)
+        (rows["step"] == WHOLE_HORIZON)
         & (rows["seed"] == MEAN)
         & rows["series"].isin(results.series[:MOST_SERIES])
     ]

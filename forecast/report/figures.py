@@ -46,7 +46,7 @@ class Panel:
 
 def headline(results: Results) -> Metric:
     """The error that ranks."""
-    return next(metric for metric in METRICS if metric.name == results.headline)
+    return next(metric for metric in METRICS if metric.name == results.headline_metric)
 
 
 def step_unit(dataset: Dataset) -> str:
@@ -64,7 +64,7 @@ def step_unit(dataset: Dataset) -> str:
 
 def error_title(results: Results) -> str:
     """The ranking error with its unit, for an axis: `MAE, °C`, `MASE`."""
-    unit = f", {results.unit}" if results.headline == "mae" and results.unit else ""
+    unit = f", {results.unit}" if results.headline_metric == "mae" and results.unit else ""
     return headline(results).title + unit
 
 
@@ -105,7 +105,7 @@ def step_panels(results: Results) -> list[Panel]:
     of the seeds, and against naive the 95 % band of the change.
     """
     shown = [
-        (results.headline, error_title(results), "", None),
+        (results.headline_metric, error_title(results), "", None),
         ("skill", AGAINST_NAIVE, " against naive", change),
     ]
     panels = []
@@ -184,7 +184,7 @@ def memory_sentence(results: Results, ranking: str) -> str:
     if without not in scores or not others:
         return ""
     best = min(others, key=lambda m: (others[m]["validation_mase"], m))
-    has, lacks = (float(scores[m][results.headline]) for m in (best, without))
+    has, lacks = (float(scores[m][results.headline_metric]) for m in (best, without))
     said = f"{headline(results).title} {text.figure(has)} against {text.figure(lacks)}"
     change = text.signed_percent(has / lacks - 1)
     return (

@@ -20,7 +20,7 @@ from forecast.data.results import (
     RANKING_TITLES,
     RANKINGS,
     SPREAD,
-    WHOLE,
+    WHOLE_HORIZON,
     Results,
     Row,
 )
@@ -90,7 +90,9 @@ def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
     """
     if len(results.series) > 1:
         return {}
-    whole = results.intervals[results.intervals["step"] == WHOLE].set_index(["model", "ranking"])
+    whole = results.intervals[results.intervals["step"] == WHOLE_HORIZON].set_index(
+        ["model", "ranking"]
+    )
     levels = whole["level"]
     found = {
         f"winkler_{100 * x:g}": whole.loc[levels == x, "winkler"].to_dict()
@@ -99,7 +101,7 @@ def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
     heads = results.distributions
     if not heads.empty:
         heads = heads[
-            (heads["step"] == WHOLE) & (heads["seed"] == MEAN) & (heads["metric"] == "crps")
+            (heads["step"] == WHOLE_HORIZON) & (heads["seed"] == MEAN) & (heads["metric"] == "crps")
         ]
         found["crps"] = heads.set_index(["model", "ranking"])["value"].to_dict()
     return found

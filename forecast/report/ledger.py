@@ -171,7 +171,7 @@ def _point(results: Results, name: str, cost: Mapping[str, Any]) -> Point | None
     score = results.score(record.model, record.ranking)
     if score is None:
         return None
-    error = float(score[results.headline])
+    error = float(score[results.headline_metric])
     alone = record.ranking == "architecture"
     role = "other" if alone else role_of(results, "shipped", record.model)
     tip = (
@@ -202,7 +202,7 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
     rows = []
     for model, score in scores.items():
         spent = costs.get(str(results.candidate(model, ALONE)), {}).get("cpu_seconds")
-        cells = [number(score[results.headline]), whole(score["n_params"]), _time(spent)]
+        cells = [number(score[results.headline_metric]), whole(score["n_params"]), _time(spent)]
         rows.append(
             Row(
                 model,

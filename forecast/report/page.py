@@ -187,8 +187,8 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
     if score is None:
         return []
     error = (
-        f"{text.figure(score[results.headline])}"
-        f" {results.unit if results.headline == 'mae' else ''}"
+        f"{text.figure(score[results.headline_metric])}"
+        f" {results.unit if results.headline_metric == 'mae' else ''}"
     )
     tiles = [
         ("Chosen on validation", text.name(model), "ranking as shipped"),

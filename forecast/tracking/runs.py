@@ -100,7 +100,7 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
 
     paths = ProjectPaths.of(root)
     results, costs = Results(paths, dataset), read_costs(paths, dataset)
-    compared = _read_comparison(results) if results.compared else _ComparisonRows()
+    compared = _read_comparison(results) if results.is_compared else _ComparisonRows()
     records = [
         _candidate_run(results.folder(n), r, costs.get(n, {}), compared)
         for n, r in results.records.items()
@@ -118,7 +118,7 @@ def verdict_sentences(root: Path, dataset: str) -> tuple[str, ...]:
     from forecast.data.results import Results
 
     results = Results(ProjectPaths.of(root), dataset)
-    return results.verdicts.sentences if results.compared else ()
+    return results.verdicts.sentences if results.is_compared else ()
 
 
 @dataclass(frozen=True)
@@ -427,13 +427,12 @@ def verdict_tags(record: CandidateRun) -> dict[str, str]:
 
 def run_note(record: CandidateRun) -> str:
     """The run's page in words: what the model is, and what the comparison says."""
-    from forecast.data.results import members_in_words
 
     content = record.content
     lines = [content.description]
     lines += [f"`{content.equation}`"] if content.equation else []
     lines += [f"Source: {content.source}"] if content.source else []
-    lines += [f"Members: {members_in_words(content)}"] if content.members else []
+    lines += [f"Members: {describe_members(content)}"] if content.members else []
     if record.failed:
         lines.insert(0, f"**Failed:** {content.reason}")
     if record.chosen:

@@ -8,7 +8,7 @@ import pytest
 
 from forecast.audit.changes import block_ends, mirror, shake, shrink, thin_out, times_known
 from forecast.config.task import RegularCalendar, SessionCalendar, WeekdayCalendar
-from forecast.data.calendars import Calendar, ended
+from forecast.data.calendars import Calendar, known_from
 from tests.support.example_data import dataset
 
 DAYS = pd.date_range("2024-01-01", periods=20)
@@ -42,7 +42,7 @@ def test_a_tenth_is_a_jump_and_thinned_rows_are_missing() -> None:
 )
 def test_what_the_audit_takes_for_known_is_what_the_project_does(calendar: Calendar) -> None:
     times = pd.bdate_range("2023-06-30", "2023-07-10")
-    assert (times_known(calendar, times) == ended(calendar, times)).all()
+    assert (times_known(calendar, times) == known_from(calendar, times)).all()
 
 
 def test_a_moment_inside_a_day_of_an_exchange_is_known_at_the_end_of_a_day() -> None:

@@ -192,7 +192,7 @@ def provisional_values_settled(root: Path) -> None:
     write(root)
     replace_data(root, wave().iloc[:310])
     pointer = snapshots.read_pointer(root, "wave")
-    record = snapshots.inside(root, pointer.snapshot).with_suffix(".json")
+    record = snapshots.path_in_store(root, pointer.snapshot).with_suffix(".json")
     files.write_json(record, {**files.read_json(record), "provisional_from": "2024-11-01T00:00:00"})
     frame = wave()
     frame.loc[307:309, "y"] += 0.2

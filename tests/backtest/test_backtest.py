@@ -199,7 +199,7 @@ def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     again = spec().fit_series(z, 1, spec().options(1))
     fresh = again.forecasts(z, np.array([len(z) - 1]), problems.HORIZON)
     found = predicted(fits, problem.panel, {"a": np.array([row])})["a"][0, :, 0]
-    np.testing.assert_allclose(found, scaling.unscaled(fresh[0], "a", 0), rtol=1e-9)
+    np.testing.assert_allclose(found, scaling.unscale(fresh[0], "a", 0), rtol=1e-9)
 
 
 def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw_both():
@@ -228,7 +228,7 @@ def apart(hours=150):
     frame = problems.frame({"north": 200, "south": 200}, gaps=False)
     frame.loc[frame["unique_id"] == "north", "ds"] -= pd.Timedelta(hours=hours)
     problem = problems.problem_of(frame)
-    assert problem.borders.own
+    assert problem.borders.by_series
     return problem
 
 

@@ -20,7 +20,7 @@ from forecast.backtest.timeline import FitTimeline
 from forecast.backtest.training import Run, train
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import StudyRecord, Trial
-from forecast.data.splits import resolve
+from forecast.data.splits import resolve_borders
 from forecast.forecaster import Budget, Forecaster
 from forecast.models.families import auto_theta, drift, naive
 from forecast.system import files
@@ -59,7 +59,7 @@ def prepared(tmp_path_factory):
     folder = root / "data" / "prepared" / "shops"
     long = problems.frame()
     files.write_frame(folder / "frame.parquet", long)
-    borders = resolve(problems.panel_of(long), problems.dataset().splits).to_json()
+    borders = resolve_borders(problems.panel_of(long), problems.dataset().splits).to_json()
     files.write_json(folder / "borders.json", borders)
     files.write_json(folder / "task.json", problems.task().model_dump(mode="json"))
     return (

@@ -13,11 +13,11 @@ from forecast.data.calendars import (
     calendar_features,
     check_calendar,
     cycles,
-    ended,
-    following,
-    gaps,
+    default_features,
+    find_gaps,
     grid,
-    usual_features,
+    known_from,
+    next_steps,
 )
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly
@@ -64,12 +64,12 @@ def test_calendar_features_name_the_cycles_and_how_many_steps_each_lasts():
 def test_day_and_year_are_known_ahead_where_the_rows_show_them(
     freq: str, steps: int, features: list[str]
 ):
-    assert usual_features(RegularCalendar(kind="regular", freq=freq), steps) == features
+    assert default_features(RegularCalendar(kind="regular", freq=freq), steps) == features
 
 
 def test_of_sessions_weekdays_and_rows_without_dates_nothing_is_known_ahead_unasked():
     others = (NEW_YORK, WeekdayCalendar(kind="weekdays"), RegularCalendar(kind="index"))
-    assert [usual_features(calendar, 100_000) for calendar in others] == [[], [], []]
+    assert [default_features(calendar, 100_000) for calendar in others] == [[], [], []]
 
 
 def test_new_york_is_closed_on_weekends_and_thanksgiving():
@@ -83,11 +83,15 @@ def test_new_york_is_closed_on_weekends_and_thanksgiving():
 
 
 def test_the_sessions_after_a_friday_start_on_monday():
-    assert dates(following(NEW_YORK, "2018-12-28", 3)) == ["2018-12-31", "2019-01-02", "2019-01-03"]
+    assert dates(next_steps(NEW_YORK, "2018-12-28", 3)) == [
+        "2018-12-31",
+        "2019-01-02",
+        "2019-01-03",
+    ]
 
 
 def test_following_reaches_over_years():
-    assert len(following(NEW_YORK, "2018-12-31", 600)) == 600
+    assert len(next_steps(NEW_YORK, "2018-12-31", 600)) == 600
 
 
 def test_an_extra_closure_is_no_session():
@@ -110,8 +114,8 @@ def test_hours_count_from_the_start():
 
 def test_the_next_month_starts_follow_any_day():
     months = RegularCalendar(kind="regular", freq="1MS")
-    assert dates(following(months, "2024-01-15", 2)) == ["2024-02-01", "2024-03-01"]
-    assert dates(following(months, "2024-01-01", 2)) == ["2024-02-01", "2024-03-01"]
+    assert dates(next_steps(months, "2024-01-15", 2)) == ["2024-02-01", "2024-03-01"]
+    assert dates(next_steps(months, "2024-01-01", 2)) == ["2024-02-01", "2024-03-01"]
 
 
 @given(hours=st.integers(1, 200), n=st.integers(1, 50))
@@ -119,7 +123,7 @@ def test_following_continues_the_grid(hours: int, n: int):
     start = pd.Timestamp("2024-01-01")
     end = start + pd.Timedelta(hours=hours)
     whole = grid(HOURS, start, end + pd.Timedelta(hours=n))
-    assert whole.equals(grid(HOURS, start, end).append(following(HOURS, end, n)))
+    assert whole.equals(grid(HOURS, start, end).append(next_steps(HOURS, end, n)))
 
 
 def test_features_are_the_phase_on_the_circle():
@@ -150,15 +154,15 @@ def test_the_turn_of_the_year_is_no_jump():
 
 def test_missing_hours_are_named_as_runs():
     frame = hourly(rows=10).drop(index=[3, 4, 7])
-    found = [(g.unique_id, g.first.hour, g.last.hour, g.steps) for g in gaps(frame, HOURS)]
+    found = [(g.unique_id, g.first.hour, g.last.hour, g.steps) for g in find_gaps(frame, HOURS)]
     assert found == [("a", 3, 4, 2), ("a", 7, 7, 1)]
 
 
 def test_a_weekend_is_no_gap_and_a_missing_session_is_one():
     sessions = grid(NEW_YORK, "2018-11-19", "2018-11-30")
     frame = pd.DataFrame({"unique_id": "s", "ds": sessions})
-    assert gaps(frame, NEW_YORK) == []
-    assert [str(g.first.date()) for g in gaps(frame.drop(index=2), NEW_YORK)] == ["2018-11-21"]
+    assert find_gaps(frame, NEW_YORK) == []
+    assert [str(g.first.date()) for g in find_gaps(frame.drop(index=2), NEW_YORK)] == ["2018-11-21"]
 
 
 def test_a_sunday_is_refused_for_an_exchange():
@@ -186,20 +190,22 @@ def test_a_list_of_one_s_own_is_its_weekdays_without_its_closures():
         "2024-01-08",
         "2024-01-12",
     ]
-    assert dates(following(sundays_off, "2024-01-05", 2)) == ["2024-01-08", "2024-01-12"]
-    assert ended(sundays_off, pd.to_datetime(["2024-01-05"]))[0] == pd.Timestamp("2024-01-06")
+    assert dates(next_steps(sundays_off, "2024-01-05", 2)) == ["2024-01-08", "2024-01-12"]
+    assert known_from(sundays_off, pd.to_datetime(["2024-01-05"]))[0] == pd.Timestamp("2024-01-06")
     frame = pd.DataFrame({"unique_id": "s", "ds": pd.to_datetime(["2024-01-05", "2024-01-06"])})
     with pytest.raises(InputError, match="no session of the configured weekdays"):
         check_calendar(frame, sundays_off, where="x")
 
 
 def test_a_session_is_known_at_its_close_also_on_a_half_day():
-    closes = ended(NEW_YORK, pd.to_datetime(["2018-11-21", "2018-11-23"]))
+    closes = known_from(NEW_YORK, pd.to_datetime(["2018-11-21", "2018-11-23"]))
     assert closes.strftime("%d %H:%M").tolist() == ["21 21:00", "23 18:00"]
 
 
 def test_an_hour_is_known_when_it_has_ended():
-    assert ended(HOURS, pd.to_datetime(["2024-01-01 05:00"]))[0] == pd.Timestamp("2024-01-01 06:00")
+    assert known_from(HOURS, pd.to_datetime(["2024-01-01 05:00"]))[0] == pd.Timestamp(
+        "2024-01-01 06:00"
+    )
 
 
 @pytest.mark.parametrize(

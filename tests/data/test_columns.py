@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.data.columns import adjusted, joined
+from forecast.data.columns import add_joined, adjust_prices
 from forecast.system.errors import InputError
 from tests.support.example_data import dataset, hourly
 
@@ -29,23 +29,26 @@ def series(
 
 
 def test_prices_before_a_split_are_divided_and_volume_multiplied():
-    found = adjusted(series([80, 84, 21], [1, 1, 4], [0, 0, 0]), "splits")
+    found = adjust_prices(series([80, 84, 21], [1, 1, 4], [0, 0, 0]), "splits")
     assert found["close"].tolist() == [20, 21, 21] and found["volume"].tolist() == [400, 400, 100]
     assert list(found.columns) == ["unique_id", "ds", "close", "volume"]
 
 
 def test_a_dividend_takes_its_share_of_the_close_before_from_all_earlier_prices():
-    found = adjusted(series([100, 90], [1, 1], [0, 10]), "splits_and_dividends")
+    found = adjust_prices(series([100, 90], [1, 1], [0, 10]), "splits_and_dividends")
     assert found["close"].tolist() == [90, 90]
 
 
 def test_a_dividend_on_the_day_of_a_split_is_per_share_after_it():
-    found = adjusted(series([100, 24], [1, 4], [0, 1]), "splits_and_dividends")
+    found = adjust_prices(series([100, 24], [1, 4], [0, 1]), "splits_and_dividends")
     assert found["close"].tolist() == pytest.approx([24, 24])
 
 
 def test_dividends_are_left_out_on_request():
-    assert adjusted(series([100, 90], [1, 1], [0, 10]), "splits")["close"].tolist() == [100, 90]
+    assert adjust_prices(series([100, 90], [1, 1], [0, 10]), "splits")["close"].tolist() == [
+        100,
+        90,
+    ]
 
 
 def test_series_do_not_touch_each_other():
@@ -53,17 +56,17 @@ def test_series_do_not_touch_each_other():
         [series([80, 20], [1, 4], [0, 0], "A"), series([50, 51], [1, 1], [0, 0], "B")],
         ignore_index=True,
     )
-    assert adjusted(both, "splits")["close"].tolist() == [20, 20, 50, 51]
+    assert adjust_prices(both, "splits")["close"].tolist() == [20, 20, 50, 51]
 
 
 def test_a_missing_close_before_the_dividend_is_read_from_the_day_before_it():
-    found = adjusted(series([100, np.nan, 90], [1, 1, 1], [0, 0, 10]), "splits_and_dividends")
+    found = adjust_prices(series([100, np.nan, 90], [1, 1, 1], [0, 0, 10]), "splits_and_dividends")
     assert found["close"].iloc[0] == 90
 
 
 def test_a_frame_without_actions_comes_back_as_it_is():
     frame = series([1, 2], [1, 1], [0, 0]).drop(columns=["split", "dividend"])
-    assert adjusted(frame, "splits_and_dividends") is frame
+    assert adjust_prices(frame, "splits_and_dividends") is frame
 
 
 @given(
@@ -78,7 +81,7 @@ def test_later_rows_change_the_scale_of_a_history_and_none_of_its_returns(
 ):
     frame = series(*(list(column) for column in zip(*rows, strict=True)))
     whole, earlier = (
-        adjusted(part, "splits_and_dividends")["close"] for part in (frame, frame.iloc[:-1])
+        adjust_prices(part, "splits_and_dividends")["close"] for part in (frame, frame.iloc[:-1])
     )
     ratio = whole.iloc[: len(earlier)] / earlier
     assert np.allclose(ratio, ratio.iloc[0], rtol=1e-9)
@@ -87,7 +90,7 @@ def test_later_rows_change_the_scale_of_a_history_and_none_of_its_returns(
 def test_a_neighbour_of_the_same_dataset_is_seen_in_its_row_and_never_before(tmp_path: Path):
     def beside(frame: pd.DataFrame, name: str = "north") -> pd.Series:
         near = {"column": "near", "max_missing": 0.5, "joined": {"series": name, "column": "temp"}}
-        return joined(frame, dataset(past_exogenous=[near]), root=tmp_path, where="mine.csv")[
+        return add_joined(frame, dataset(past_exogenous=[near]), root=tmp_path, where="mine.csv")[
             "near"
         ]
 

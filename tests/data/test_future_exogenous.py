@@ -17,8 +17,8 @@ from forecast.audit.changes import restore_plans, shake, thin_out
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.data import panel, preparation, quality, snapshots, sources, splits, vintages
-from forecast.data.columns import add_known_ahead, observed
-from forecast.data.ingest import fetch_new
+from forecast.data.columns import add_known_ahead, trim_to_observed
+from forecast.data.ingest import fetch_snapshot
 from forecast.data.panel import Panel
 from forecast.data.sources import Request
 from forecast.data.windows import layout
@@ -68,7 +68,7 @@ def prepared(raw: pd.DataFrame, settings: Dataset, issues: pd.DataFrame | None =
 
 
 def problem_of(known: Panel, settings: Dataset) -> Problem:
-    return Problem.of(known, splits.resolve(known, settings.splits))
+    return Problem.of(known, splits.resolve_borders(known, settings.splits))
 
 
 def fitted(problem: Problem, **entry: Any) -> Forecaster:
@@ -190,14 +190,18 @@ def test_the_audit_leaves_plans_over_the_horizon_and_changes_what_lies_behind() 
     end = moment + pd.Timedelta(HORIZON, "h")
     before, plans = prepared(raw, settings).series[0].values[:701], raw.set_index("ds")["holiday"]
     for change in (shake, thin_out):
-        changed = restore_plans(change(observed(raw, settings), moment), raw, settings, moment)
+        changed = restore_plans(
+            change(trim_to_observed(raw, settings), moment), raw, settings, moment
+        )
         assert changed.set_index("ds")["holiday"].loc[:end].equals(plans.loc[:end])
         assert (
             not changed.set_index("ds")["holiday"]
             .loc[end + pd.Timedelta(1, "h") :]
             .equals(plans.loc[end:][1:])
         )
-    shaken_rows = restore_plans(shake(observed(raw, settings), moment), raw, settings, moment)
+    shaken_rows = restore_plans(
+        shake(trim_to_observed(raw, settings), moment), raw, settings, moment
+    )
     np.testing.assert_array_equal(prepared(shaken_rows, settings).series[0].values[:701], before)
 
 
@@ -218,16 +222,18 @@ def test_what_is_looked_up_beside_a_plan_is_no_observation() -> None:
 
 def test_a_plan_changes_neither_age_nor_findings_of_the_data() -> None:
     settings, fresh = dataset(), pd.Timestamp("2024-02-20 00:00")
-    assert preparation.known(shop(plan=200), settings) == {
+    assert preparation.last_observation(shop(plan=200), settings) == {
         "last": "2024-02-19T23:00:00",
         "known": fresh.isoformat(),
     }
-    found = quality.findings(
-        preparation.comparable(shop(plan=200), settings), settings, as_of=fresh
+    found = quality.find_violations(
+        preparation.adjusted_observations(shop(plan=200), settings), settings, as_of=fresh
     )
     assert found == []
-    late = quality.findings(
-        preparation.comparable(shop(plan=200), settings), settings, as_of=fresh + pd.Timedelta("5h")
+    late = quality.find_violations(
+        preparation.adjusted_observations(shop(plan=200), settings),
+        settings,
+        as_of=fresh + pd.Timedelta("5h"),
     )
     assert [one.rule for one in late] == ["freshness"]
 
@@ -332,12 +338,12 @@ def test_a_snapshot_that_is_absent_is_made_again_with_its_forecasts(tmp_path: Pa
     entry = dataset(
         source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}]
     )
-    fetched = fetch_new("shop", entry, root=tmp_path, now=pd.Timestamp("2024-02-01"))
-    said = vintages.kept(tmp_path, "shop")
+    fetched = fetch_snapshot("shop", entry, root=tmp_path, now=pd.Timestamp("2024-02-01"))
+    said = vintages.read_vintages(tmp_path, "shop")
     shutil.rmtree(tmp_path / "data" / "snapshots")
-    assert len(preparation.fetch("shop", entry, root=tmp_path)) == 60
+    assert len(preparation.read_snapshot("shop", entry, root=tmp_path)) == 60
     assert snapshots.read_pointer(tmp_path, "shop") == fetched.pointer
-    pd.testing.assert_frame_equal(vintages.kept(tmp_path, "shop"), said)
+    pd.testing.assert_frame_equal(vintages.read_vintages(tmp_path, "shop"), said)
 
 
 def test_issues_that_leave_too_much_open_are_told_in_one_line_as_it_is_written(
@@ -348,7 +354,7 @@ def test_issues_that_leave_too_much_open_are_told_in_one_line_as_it_is_written(
         InputError,
         match=r"column 'sales\+4' misses 9 of 60 .*: \{column: sales, max_missing: 0\.15\}\.$",
     ):
-        fetch_new("shop", request.dataset, root=tmp_path, now=pd.Timestamp("2024-02-01"))
+        fetch_snapshot("shop", request.dataset, root=tmp_path, now=pd.Timestamp("2024-02-01"))
 
 
 def test_forecasts_issued_after_their_target_are_refused(tmp_path: Path) -> None:
@@ -395,7 +401,7 @@ def test_an_edit_of_the_file_of_forecasts_is_noticed_and_the_next_fetch_takes_it
     entry = dataset(
         source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}]
     )
-    take = partial(fetch_new, "shop", entry, root=tmp_path)
+    take = partial(fetch_snapshot, "shop", entry, root=tmp_path)
     take(now=pd.Timestamp("2024-02-01"))
     corrected = issues.assign(sales=issues["sales"] / 1000).drop(columns="unique_id").drop(index=7)
     corrected.to_csv(tmp_path / "data" / "issued.csv", index=False)
@@ -405,7 +411,7 @@ def test_an_edit_of_the_file_of_forecasts_is_noticed_and_the_next_fetch_takes_it
         preparation.check_data("shop", entry, root=tmp_path)
     take(now=pd.Timestamp("2024-02-02"))
     preparation.check_data("shop", entry, root=tmp_path)
-    kept = vintages.kept(tmp_path, "shop")
+    kept = vintages.read_vintages(tmp_path, "shop")
     np.testing.assert_allclose(kept["sales"].sum(), corrected["sales"].sum())
     assert len(kept) == len(corrected)
 
@@ -421,10 +427,10 @@ def test_a_day_of_the_past_keeps_its_plan_and_what_was_observed_since_is_no_revi
     (tmp_path / "data").mkdir()
     shop().drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
     now, day = pd.Timestamp("2024-03-01"), pd.Timestamp("2024-02-10")
-    fetch_new("shop", dataset(), root=tmp_path, now=now, as_of=day)
+    fetch_snapshot("shop", dataset(), root=tmp_path, now=now, as_of=day)
     rows = preparation.check_data("shop", dataset(), root=tmp_path)
     assert rows["ds"].iloc[-1] == day - pd.Timedelta("1h") and rows.notna().all(axis=None)
-    assert fetch_new("shop", dataset(), root=tmp_path, now=now).revised.empty
+    assert fetch_snapshot("shop", dataset(), root=tmp_path, now=now).revised.empty
 
 
 def test_rows_with_a_plan_alone_do_not_make_the_data_newer_than_they_are(tmp_path: Path) -> None:
@@ -432,7 +438,7 @@ def test_rows_with_a_plan_alone_do_not_make_the_data_newer_than_they_are(tmp_pat
     shop().drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
     read = sources.read(Request("shop", dataset(), tmp_path, None))
     assert read.as_of == pd.Timestamp("2024-02-20 00:00") and len(read.frame) == ROWS + HORIZON
-    assert len(observed(read.frame, dataset())) == ROWS
+    assert len(trim_to_observed(read.frame, dataset())) == ROWS
 
 
 def test_what_is_wrong_with_forecasts_is_told_once_and_not_for_every_step_of_the_horizon() -> None:
@@ -443,8 +449,8 @@ def test_what_is_wrong_with_forecasts_is_told_once_and_not_for_every_step_of_the
     issues = provider(raw, 1.0)
     whole = vintages.add_issued(raw, settings, issues[issues["issued_at"] < raw["ds"].iloc[-50]])
     assert whole[["sales+1", "sales+4"]].iloc[-30:].isna().all(axis=None)
-    found = quality.findings(
-        preparation.comparable(whole, settings), settings, as_of=raw["ds"].iloc[-1]
+    found = quality.find_violations(
+        preparation.adjusted_observations(whole, settings), settings, as_of=raw["ds"].iloc[-1]
     )
     assert [(one.rule, one.column) for one in found] == [("missing_cells", "sales+4")]
 
@@ -458,10 +464,10 @@ def test_a_last_row_that_begins_after_this_clock_is_told(
     """
     (tmp_path / "data").mkdir()
     shop(plan=100).drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
-    found = fetch_new("shop", dataset(), root=tmp_path, now=pd.Timestamp(now)).findings
+    found = fetch_snapshot("shop", dataset(), root=tmp_path, now=pd.Timestamp(now)).findings
     assert [one.rule for one in found] == ["freshness"] * told
     assert not told or "later than this clock's 2024-02-19 22:59 UTC" in found[0].sentence
-    assert not fetch_new(
+    assert not fetch_snapshot(
         "shop", dataset(quality={"freshness": "off"}), root=tmp_path, now=pd.Timestamp(now)
     ).findings
 

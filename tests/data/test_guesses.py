@@ -26,7 +26,7 @@ WAVE = np.sin(np.arange(600)).round(3)
 def guessed(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> dict[str, Any]:
     (tmp_path / "data").mkdir(exist_ok=True)
     frame.to_csv(tmp_path / "data" / "mine.csv", index=False, **how)
-    text = guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     found: dict[str, Any] = yaml.safe_load(text)["mine"]
     return found
 
@@ -125,7 +125,7 @@ def test_an_export_for_excel_is_read_back_to_the_number(tmp_path, form, encoding
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.csv").write_text(f"sep=;\nZeit;Größe\n{rows}", encoding=encoding)
     found = yaml.safe_load(
-        guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+        guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     )["mine"]
     assert found["calendar"] == {"kind": "regular", "freq": "1h"}
     write_project(tmp_path, mine=found)
@@ -162,7 +162,7 @@ def test_a_clock_that_is_put_back_is_found_by_its_hour_and_may_be_that_of_anothe
     times = pd.date_range("2024-09-01", periods=600 * 4, freq="h", tz=zone)
     found = guessed(tmp_path, pd.DataFrame({"ds": times.tz_localize(None), "y": np.arange(2400.0)}))
     assert found["source"]["time_zone"] == wanted and "max_missing" not in found["target"]
-    text = guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert f"# times as {wanted} (name yours, if its clocks change alike)" in text
 
 
@@ -189,7 +189,7 @@ def test_a_cell_without_a_number_is_named_by_its_line_where_its_column_is_wanted
     beside = frame.assign(wind=np.arange(200.0))
     assert guessed(tmp_path, beside)["target"]["column"] == "wind"
     with pytest.raises(InputError, match=r"line 152 .*column 'temp' holds text"):
-        guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine", target="temp")
+        guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine", target="temp")
 
 
 def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
@@ -209,7 +209,7 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     found = guessed(tmp_path, pd.concat([one.assign(place="rome"), one.assign(place="ulm")]))
     assert found["source"]["columns"] == {"unique_id": "place"}
     assert found["target"] == {"column": "y", "max_missing": 0.01}
-    text = guesses.entry_for(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
     assert "# past_exogenous: [{column: wind, max_missing: 0.02}]" in text
 
 
@@ -219,7 +219,7 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
 def test_a_file_without_numbers_is_refused(tmp_path, text, said):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError, match=said):
-        guesses.entry_for(tmp_path / "mine.csv", "mine.csv", "mine")
+        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 @pytest.mark.parametrize("column", [{}, {"t": np.arange(600)}], ids=["none", "counted"])
@@ -314,7 +314,7 @@ BLOCK = "  mine:\n    x: 3 # guessed\n    y: [1, 2]\n"
 def test_an_entry_is_added_to_a_file_in_any_form_and_its_comments_stay(names, entries, turned, end):
     text = "\n".join([entries, names] if turned else ["# mine", names, "", entries]) + end
     before = yaml.safe_load(text) or {}
-    after = guesses.added(text, "mine", BLOCK)
+    after = guesses.add_entry(text, "mine", BLOCK)
     found = yaml.safe_load(after)
     assert found["run"] == [*(before.get("run") or []), "mine"]
     assert found["datasets"] == {**(before.get("datasets") or {}), "mine": {"x": 3, "y": [1, 2]}}
@@ -337,14 +337,14 @@ def test_an_entry_is_added_to_a_file_in_any_form_and_its_comments_stay(names, en
 )
 def test_a_form_that_would_change_more_is_refused_with_what_to_write(text):
     with pytest.raises(InputError, match=r"(?s)Add 'mine' to `run` .* by hand.*  mine:"):
-        guesses.added(text, "mine", BLOCK)
+        guesses.add_entry(text, "mine", BLOCK)
 
 
 @pytest.mark.parametrize("name", ["123", "true", "null", "1e5"])
 def test_a_name_that_yaml_reads_as_something_else_is_quoted(tmp_path, name):
     (tmp_path / "mine.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,2\n")
-    block = guesses.entry_for(tmp_path / "mine.csv", "mine.csv", name)
-    assert yaml.safe_load(guesses.added("run: [a]\ndatasets: {a: {}}", name, block))["run"] == [
+    block = guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", name)
+    assert yaml.safe_load(guesses.add_entry("run: [a]\ndatasets: {a: {}}", name, block))["run"] == [
         "a",
         name,
     ]
@@ -357,7 +357,7 @@ def test_a_column_of_numbers_with_units_is_named_with_its_cell(
     rows = "".join(f"2024-01-{day:02d},{written.format(day)}\n" for day in range(1, 29))
     (tmp_path / "mine.csv").write_text("Date,Power\n" + rows)
     with pytest.raises(InputError, match=r"line 2.*column 'Power' holds text"):
-        guesses.entry_for(tmp_path / "mine.csv", "mine.csv", "mine")
+        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
 
 
 def taken(tmp_path: Path, frame: pd.DataFrame, **how: Any) -> pd.DataFrame:
@@ -414,10 +414,10 @@ def test_rows_in_no_order_are_still_refused(tmp_path):
 def test_a_spreadsheet_is_refused_with_what_to_save(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK\x03\x04\x14\x00\x06\x00" + bytes(range(256)))
     with pytest.raises(InputError, match=r"is a spreadsheet, wanted CSV or Parquet"):
-        guesses.entry_for(tmp_path / name, name, "mine")
+        guesses.guess_entry(tmp_path / name, name, "mine")
 
 
 def test_a_header_alone_is_refused(tmp_path):
     (tmp_path / "mine.csv").write_text("ds,y\n")
     with pytest.raises(InputError, match="found no rows below the names"):
-        guesses.entry_for(tmp_path / "mine.csv", "mine.csv", "mine")
+        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")

@@ -12,8 +12,8 @@ import pytest
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots, vintages
-from forecast.data.columns import adjusted
-from forecast.data.ingest import Fetched, fetch_new, plot, summary
+from forecast.data.columns import adjust_prices
+from forecast.data.ingest import FetchResult, fetch_snapshot, plot, summarize
 from forecast.data.web import Deadline
 from forecast.system import files
 from forecast.system.errors import BusyError, DataError, InputError
@@ -55,9 +55,9 @@ def city(services: Services, **options: Any) -> Dataset:
     return dataset(source={**source, "base_url": services.url, **options})
 
 
-def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> Fetched:
+def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> FetchResult:
     deadline = Deadline(30, sleep=lambda _: None)
-    return fetch_new("live", settings, root=root, now=now, deadline=deadline, **options)
+    return fetch_snapshot("live", settings, root=root, now=now, deadline=deadline, **options)
 
 
 def stored(root: Path) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def stored(root: Path) -> pd.DataFrame:
 
 
 def record(root: Path) -> dict[str, Any]:
-    return snapshots.provenance(root, "live")
+    return snapshots.read_provenance(root, "live")
 
 
 def test_a_second_fetch_asks_only_for_what_is_new_and_an_overlap(
@@ -78,7 +78,7 @@ def test_a_second_fetch_asks_only_for_what_is_new_and_an_overlap(
     start = pd.Timestamp(int(asked.split("period1=")[1].split("&")[0]), unit="s")
     assert start.date() == pd.Timestamp("2021-05-18").date()
     assert (first.rows, second.rows_before, second.rows) == (103, 103, 113)
-    assert second.revised.empty and len(snapshots.snapshots(tmp_path, "live")) == 2
+    assert second.revised.empty and len(snapshots.list_snapshots(tmp_path, "live")) == 2
 
 
 def test_before_and_after_a_split_and_a_dividend_no_return_differs_from_a_full_fetch(
@@ -91,7 +91,9 @@ def test_before_and_after_a_split_and_a_dividend_no_return_differs_from_a_full_f
     fetched = take(tmp_path / "continued", shares(services), AFTER)
     take(tmp_path / "whole", shares(services), AFTER)
     continued, whole = (
-        adjusted(stored(tmp_path / place), "splits_and_dividends")["close"].pct_change().dropna()
+        adjust_prices(stored(tmp_path / place), "splits_and_dividends")["close"]
+        .pct_change()
+        .dropna()
         for place in ("continued", "whole")
     )
     assert fetched.revised.empty
@@ -103,7 +105,7 @@ def test_the_holder_s_return_includes_the_dividend(tmp_path: Path, services: Ser
     services.dividends["NVDA"] = {"2021-05-20": 10.0}
     take(tmp_path, shares(services), BEFORE)
     close = walk("NVDA")
-    total = adjusted(stored(tmp_path), "splits_and_dividends").set_index("ds")["close"]
+    total = adjust_prices(stored(tmp_path), "splits_and_dividends").set_index("ds")["close"]
     day, before = pd.Timestamp("2021-05-20"), pd.Timestamp("2021-05-19")
     assert total[day] / total[before] == pytest.approx(close[day] / (close[before] - 10), rel=1e-5)
 
@@ -287,7 +289,7 @@ def test_an_earlier_snapshot_is_restored_without_network(tmp_path: Path, service
     take(tmp_path, shares(services), AFTER)
     services.asked.clear()
     back = take(tmp_path, shares(services), AFTER, as_of=BEFORE)
-    assert back.restored and back.pointer == first.pointer and services.asked == []
+    assert back.is_restored and back.pointer == first.pointer and services.asked == []
     assert snapshots.read_pointer(tmp_path, "live") == first.pointer
 
 
@@ -324,7 +326,7 @@ def test_a_damaged_record_is_told_and_stops_a_fetch_that_could_lose_what_it_says
     with pytest.raises(DataError, match=r"cannot be read\. Restore it from git, or delete it"):
         take(tmp_path, city(services), AFTER)
     assert (
-        "cannot be read" in summary("live", city(services), root=tmp_path, now=BEFORE)[0]["state"]
+        "cannot be read" in summarize("live", city(services), root=tmp_path, now=BEFORE)[0]["state"]
     )
     path.write_text(whole)
     take(tmp_path, city(services), AFTER)
@@ -443,7 +445,7 @@ def test_no_pointer_leads_out_of_the_store(tmp_path: Path, services: Services, n
     take(tmp_path, city(services, forecast_url=services.url), BEFORE)
     path = ProjectPaths.of(tmp_path).pointer("live")
     good = files.read_json(path)
-    for key, read in (("snapshot", snapshots.read_pointed), ("issued", vintages.kept)):
+    for key, read in (("snapshot", snapshots.read_pointed), ("issued", vintages.read_vintages)):
         files.write_json(path, {**good, key: named})
         with pytest.raises(InputError, match="wanted a file below data/snapshots"):
             read(tmp_path, "live")
@@ -453,11 +455,11 @@ def test_a_changed_file_is_a_new_snapshot_with_its_revisions(tmp_path: Path):
     (tmp_path / "data").mkdir()
     hourly(rows=100).to_csv(tmp_path / "data" / "mine.csv", index=False)
     now = pd.Timestamp("2024-03-01")
-    fetch_new("mine", dataset(), root=tmp_path, now=now)
+    fetch_snapshot("mine", dataset(), root=tmp_path, now=now)
     changed = hourly(rows=120)
     changed.loc[5, "temp"] = 99.0
     changed.to_csv(tmp_path / "data" / "mine.csv", index=False)
-    fetched = fetch_new("mine", dataset(), root=tmp_path, now=now)
+    fetched = fetch_snapshot("mine", dataset(), root=tmp_path, now=now)
     assert (fetched.rows_before, fetched.rows) == (100, 120)
     assert fetched.revised[["before", "after", "kind"]].values.tolist() == [[15.0, 99.0, "changed"]]
 
@@ -480,7 +482,7 @@ def test_a_column_of_another_dataset_is_the_last_value_known_when_the_row_is(
     (tmp_path / "configs" / "datasets.yaml").write_text(json.dumps(content))
     from forecast.config.datasets import load_dataset
 
-    fetch_new("city", load_dataset("city", tmp_path / "configs"), root=tmp_path, now=BEFORE)
+    fetch_snapshot("city", load_dataset("city", tmp_path / "configs"), root=tmp_path, now=BEFORE)
     joined = {"dataset": "city", "series": "ny", "column": "temp"}
     market = shares(services, start="2021-05-03").model_copy(
         update={
@@ -501,7 +503,7 @@ def test_nothing_older_than_its_limit_is_joined(tmp_path: Path, services: Servic
     (tmp_path / "configs" / "datasets.yaml").write_text(
         json.dumps({"run": ["city"], "datasets": {"city": entry}})
     )
-    fetch_new("city", city(services), root=tmp_path, now=pd.Timestamp("2021-05-07"))
+    fetch_snapshot("city", city(services), root=tmp_path, now=pd.Timestamp("2021-05-07"))
     joined = {"dataset": "city", "series": "dublin", "column": "temp", "max_age_days": 3}
     market = shares(services, start="2021-05-03").model_copy(
         update={

@@ -9,7 +9,7 @@ import pytest
 from forecast.config.datasets import load_dataset
 from forecast.data import preparation, snapshots
 from forecast.data.columns import derive_and_select
-from forecast.data.ingest import fetch_new
+from forecast.data.ingest import fetch_snapshot
 from forecast.system.errors import DataError, InputError
 from tests.support.example_data import dataset, hourly
 
@@ -38,7 +38,9 @@ def test_an_absent_snapshot_is_made_again_when_its_source_still_gives_the_same(t
     pointer = preparation.take_snapshot("mine", dataset(), root=tmp_path)
     snapshots.move_pointer(tmp_path, "mine", pointer)
     (tmp_path / pointer.snapshot).unlink()
-    pd.testing.assert_frame_equal(preparation.fetch("mine", dataset(), root=tmp_path), hourly())
+    pd.testing.assert_frame_equal(
+        preparation.read_snapshot("mine", dataset(), root=tmp_path), hourly()
+    )
 
 
 def test_an_absent_snapshot_whose_source_changed_is_refused(tmp_path: Path):
@@ -48,7 +50,7 @@ def test_an_absent_snapshot_whose_source_changed_is_refused(tmp_path: Path):
     (tmp_path / pointer.snapshot).unlink()
     with_file(tmp_path, hourly().assign(temp=0.5))
     with pytest.raises(DataError, match=r"now gives content sha256 .*forecast fetch mine"):
-        preparation.fetch("mine", dataset(), root=tmp_path)
+        preparation.read_snapshot("mine", dataset(), root=tmp_path)
 
 
 def test_a_file_that_changed_after_its_snapshot_is_noticed(tmp_path: Path):
@@ -85,13 +87,13 @@ def test_a_column_named_after_the_snapshot_was_taken_is_said_to_need_a_fetch(tmp
 
 def test_a_file_written_otherwise_with_the_same_rows_is_taken_by_a_fetch(tmp_path: Path):
     with_file(tmp_path, hourly())
-    fetch_new("mine", dataset(), root=tmp_path, now=pd.Timestamp("2024-03-01"))
+    fetch_snapshot("mine", dataset(), root=tmp_path, now=pd.Timestamp("2024-03-01"))
     with_file(tmp_path, hourly().assign(note="seen"))
     with pytest.raises(InputError, match="changed since its snapshot"):
         preparation.check_data("mine", dataset(), root=tmp_path)
-    fetch_new("mine", dataset(), root=tmp_path, now=pd.Timestamp("2024-03-02"))
+    fetch_snapshot("mine", dataset(), root=tmp_path, now=pd.Timestamp("2024-03-02"))
     assert len(preparation.check_data("mine", dataset(), root=tmp_path)) == 100
-    assert len(snapshots.snapshots(tmp_path, "mine")) == 1
+    assert len(snapshots.list_snapshots(tmp_path, "mine")) == 1
 
 
 def test_daily_range_is_the_log_of_high_over_low():

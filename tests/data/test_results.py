@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from forecast.config.paths import ProjectPaths
-from forecast.data.results import Results, members_in_words, read_costs, read_leaderboard
+from forecast.data.results import Results, describe_members, read_costs, read_leaderboard
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
 from tests.support.artifacts import candidates, write_project
@@ -48,7 +48,7 @@ def test_a_part_is_read_when_it_is_asked_for_and_once(own):
 )
 def test_before_the_first_run_every_part_names_the_stage_that_makes_it(tmp_path, part):
     results = Results(ProjectPaths.of(tmp_path), "hourly")
-    assert not results.compared and results.records == {}
+    assert not results.is_compared and results.records == {}
     with pytest.raises(
         InputError, match=r"no such file; stage `(compare|prepare)` makes it\. Run `dvc repro`"
     ):
@@ -87,7 +87,7 @@ def test_units_and_the_ranking_error_are_those_of_the_dataset(paths):
         "°C",
         "index points",
     )
-    assert (hourly.headline, daily.headline) == ("mae", "mase")
+    assert (hourly.headline_metric, daily.headline_metric) == ("mae", "mase")
 
 
 def test_costs_are_read_apart_from_the_results(paths, own):
@@ -113,4 +113,4 @@ def test_members_whose_weights_were_learnt_again_are_told_without_a_date():
         {"weights": {"ridge": 0.75, "arx": 0.25}, "learnt_until": "1970-01-01T03:20:00"},
     ]
     record = run_record("mix", members=members, weights=weights)
-    assert members_in_words(record) == "ridge 0.75, arx 0.25, learnt 2 times"
+    assert describe_members(record) == "ridge 0.75, arx 0.25, learnt 2 times"

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from forecast.config.datasets import Column
 from forecast.config.task import Transform
-from forecast.data.scaling import Scaling, inverse, transform
+from forecast.data.scaling import Scaling, inverse_transform, transform
 from forecast.system.errors import InputError
 from tests.support import problems
 
@@ -32,7 +32,7 @@ def test_the_inverse_gives_the_raw_values_back(name, values):
     met exactly.
     """
     modelled = transform(values, column(name))
-    back = inverse(modelled[None, 1:], column(name), values[:1])
+    back = inverse_transform(modelled[None, 1:], column(name), values[:1])
     # sums of up to 1e4 cancel
     np.testing.assert_allclose(back[0], values[1:], rtol=1e-9, atol=1e-9)
 
@@ -45,10 +45,10 @@ def test_scaled_and_unscaled_is_the_same_value(name):
     )
     scaling = Scaling.fit(shops, problems.shops().blocks)
     for uid, series in shops.by_id.items():
-        z = scaling.scaled(series, shops.task)
+        z = scaling.scale_series(series, shops.task)
         modelled = transform(series.values[:, 0], shops.task.target[0])
         np.testing.assert_allclose(
-            scaling.unscaled(z[:, 0], uid, 0), modelled, rtol=1e-12, atol=1e-12
+            scaling.unscale(z[:, 0], uid, 0), modelled, rtol=1e-12, atol=1e-12
         )
 
 
@@ -65,7 +65,9 @@ def test_known_answers_of_the_transforms():
     assert transform(values, column("logdiff")).tolist()[1:] == [1, 2]
     assert transform(np.array([4.0, 7.0]), column("diff")).tolist()[1:] == [3]
     assert transform(np.array([0.0, np.e - 1]), column("log1p")).tolist() == [0, 1]
-    assert inverse(np.array([[3.0, -1.0]]), column("diff"), np.array([10.0])).tolist() == [[13, 12]]
+    assert inverse_transform(
+        np.array([[3.0, -1.0]]), column("diff"), np.array([10.0])
+    ).tolist() == [[13, 12]]
 
 
 @pytest.mark.parametrize("name", ["log", "logdiff"])
@@ -133,7 +135,7 @@ def test_a_series_that_was_never_trained_on_is_named_with_those_that_were():
     with pytest.raises(
         InputError, match=r"'east' was not in the training data; known: \['north', 'south'\]"
     ):
-        scaling.scaled(other.by_id["east"], other.task)
+        scaling.scale_series(other.by_id["east"], other.task)
 
 
 def test_a_series_of_tiny_values_is_scaled_like_any_other():

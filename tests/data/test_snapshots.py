@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots
-from forecast.data.snapshots import content_sha256, merged, revisions
+from forecast.data.snapshots import content_sha256, find_revisions, merge_history
 from forecast.system.errors import DataError, InputError
 from tests.support.example_data import hourly
 
@@ -35,7 +35,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, pointer: snapshots.Pointe
 
 
 def test_provenance_tells_rows_range_and_digest(tmp_path: Path, pointer: snapshots.Pointer):
-    record = snapshots.provenance(tmp_path, "mine")
+    record = snapshots.read_provenance(tmp_path, "mine")
     assert (
         record["rows"] == 100
         and record["last"] == "2024-01-05T03:00:00"
@@ -47,7 +47,9 @@ def test_an_equal_snapshot_is_not_written_again(tmp_path: Path, pointer: snapsho
     path = tmp_path / pointer.snapshot
     before = path.stat().st_mtime_ns
     snapshots.write_snapshot(tmp_path, "mine", hourly(), as_of=AS_OF, provenance={})
-    assert path.stat().st_mtime_ns == before and len(snapshots.snapshots(tmp_path, "mine")) == 1
+    assert (
+        path.stat().st_mtime_ns == before and len(snapshots.list_snapshots(tmp_path, "mine")) == 1
+    )
 
 
 def test_other_data_are_another_snapshot_and_the_old_one_stays(
@@ -144,13 +146,13 @@ def later(rows: int = 12) -> pd.DataFrame:
 
 
 def test_an_unchanged_overlap_is_no_revision():
-    assert revisions(hourly(rows=10), later(), since=SINCE).empty
+    assert find_revisions(hourly(rows=10), later(), since=SINCE).empty
 
 
 def test_a_changed_value_is_shown_before_and_after():
     new = later()
     new.loc[1, "temp"] = 99.0
-    (row,) = revisions(hourly(rows=10), new, since=SINCE).to_dict("records")
+    (row,) = find_revisions(hourly(rows=10), new, since=SINCE).to_dict("records")
     assert row == {
         "unique_id": "a",
         "ds": pd.Timestamp("2024-01-01 07:00"),
@@ -165,11 +167,11 @@ def test_a_value_that_became_missing_is_a_change_and_rounding_is_none():
     new = later()
     new.loc[0, "temp"] = np.nan
     new.loc[1, "temp"] *= 1 + 1e-7
-    assert revisions(hourly(rows=10), new, since=SINCE)["ds"].dt.hour.tolist() == [6]
+    assert find_revisions(hourly(rows=10), new, since=SINCE)["ds"].dt.hour.tolist() == [6]
 
 
 def test_rows_that_vanished_or_appeared_are_named():
-    found = revisions(hourly(rows=10).drop(index=8), later().drop(index=1), since=SINCE)
+    found = find_revisions(hourly(rows=10).drop(index=8), later().drop(index=1), since=SINCE)
     assert found[["ds", "kind"]].values.tolist() == [
         [pd.Timestamp("2024-01-01 07:00"), "vanished"],
         [pd.Timestamp("2024-01-01 08:00"), "appeared"],
@@ -178,17 +180,17 @@ def test_rows_that_vanished_or_appeared_are_named():
 
 def test_rows_behind_the_end_of_an_answer_are_kept_and_named_but_not_where_it_is_whole():
     short = later().iloc[:2]
-    found = revisions(hourly(rows=10), short, since=SINCE)
+    found = find_revisions(hourly(rows=10), short, since=SINCE)
     assert found["ds"].dt.hour.tolist() == [8, 9] and set(found["kind"]) == {"unanswered"}
-    assert len(merged(hourly(rows=10), short, since=SINCE, keep={"a"})) == 10
+    assert len(merge_history(hourly(rows=10), short, since=SINCE, keep={"a"})) == 10
     whole = hourly(rows=8)
-    assert set(revisions(hourly(rows=10), whole, since={})["kind"]) == {"vanished"}
-    assert len(merged(hourly(rows=10), whole, since={}, keep={"a"})) == 8
+    assert set(find_revisions(hourly(rows=10), whole, since={})["kind"]) == {"vanished"}
+    assert len(merge_history(hourly(rows=10), whole, since={}, keep={"a"})) == 8
 
 
 def test_what_was_provisional_is_called_so():
     new = later().assign(temp=0.0)
-    found = revisions(
+    found = find_revisions(
         hourly(rows=10), new, since=SINCE, provisional_from=pd.Timestamp("2024-01-01 08:00")
     )
     assert found["kind"].tolist() == ["changed", "changed", "provisional", "provisional"]
@@ -197,17 +199,17 @@ def test_what_was_provisional_is_called_so():
 def test_history_is_continued_and_rounding_keeps_the_stored_digits():
     new = later()
     new["temp"] *= 1 + 1e-7
-    result = merged(hourly(rows=10), new, since=SINCE, keep={"a"})
+    result = merge_history(hourly(rows=10), new, since=SINCE, keep={"a"})
     assert len(result) == 12
     assert content_sha256(result.iloc[:10]) == content_sha256(hourly(rows=10))
 
 
 def test_a_series_that_failed_is_kept_and_one_no_longer_wanted_goes():
     stored = hourly(rows=10, series=("a", "b", "c"))
-    result = merged(stored, later(), since=SINCE, keep={"a", "b"})
+    result = merge_history(stored, later(), since=SINCE, keep={"a", "b"})
     assert result.groupby("unique_id").size().to_dict() == {"a": 12, "b": 10}
 
 
 def test_a_series_read_whole_replaces_all_it_was():
-    result = merged(hourly(rows=10), later(), since={}, keep={"a"})
+    result = merge_history(hourly(rows=10), later(), since={}, keep={"a"})
     assert result["ds"].min() == pd.Timestamp("2024-01-01 06:00")

@@ -33,7 +33,9 @@ def panel(rows=100, series=("a",), **changes):
 
 
 def resolved(rows=100, series=("a",), **changes):
-    return splits.resolve(panel(rows, series, **changes), example_data.dataset(**changes).splits)
+    return splits.resolve_borders(
+        panel(rows, series, **changes), example_data.dataset(**changes).splits
+    )
 
 
 def hours(rows, start="2024-01-01"):
@@ -43,17 +45,21 @@ def hours(rows, start="2024-01-01"):
 
 def test_a_date_holds_to_the_end_of_its_day():
     borders = resolved(120, splits=DATES)
-    assert splits.cut(hours(120), borders) == Blocks((0, 48), (48, 72), (72, 96), (96, 120))
+    assert splits.split_series(hours(120), borders) == Blocks(
+        (0, 48), (48, 72), (72, 96), (96, 120)
+    )
 
 
 def test_rows_after_the_test_block_belong_to_none():
     borders = resolved(120, splits=DATES)
-    assert splits.cut(hours(200), borders).test == (96, 120)
+    assert splits.split_series(hours(200), borders).test == (96, 120)
 
 
 def test_shares_are_counted_on_the_steps_of_all_series():
     borders = resolved(100, series=("a", "b"))
-    assert splits.cut(hours(100), borders) == Blocks((0, 60), (60, 75), (75, 85), (85, 100))
+    assert splits.split_series(hours(100), borders) == Blocks(
+        (0, 60), (60, 75), (75, 85), (85, 100)
+    )
 
 
 def unequal(*lengths):
@@ -63,23 +69,23 @@ def unequal(*lengths):
 
 def test_shares_are_of_each_series_own_rows_where_they_do_not_end_together(tmp_path):
     found = unequal(200, 120, 160)
-    borders = splits.resolve(found, example_data.dataset().splits)
+    borders = splits.resolve_borders(found, example_data.dataset().splits)
     for series in found.series:
         n = len(series)
         shares = [round(share * n) for share in (0, 0.6, 0.75, 0.85, 1)]
-        assert splits.cut(series, borders) == Blocks(*pairwise(shares)), series.unique_id
+        assert splits.split_series(series, borders) == Blocks(*pairwise(shares)), series.unique_id
     files.write_json(tmp_path / "borders.json", borders.to_json())
     assert Borders.from_json(files.read_json(tmp_path / "borders.json")) == borders
-    assert splits.cut_panel(found, borders).keys() == found.by_id.keys()
+    assert splits.split_panel(found, borders).keys() == found.by_id.keys()
 
 
 def test_series_that_end_almost_together_share_their_moments():
-    assert splits.resolve(unequal(200, 198), example_data.dataset().splits).own == {}
+    assert splits.resolve_borders(unequal(200, 198), example_data.dataset().splits).by_series == {}
 
 
 def test_a_series_that_begins_later_is_cut_at_the_same_moments():
     borders = resolved(100)
-    assert splits.cut(hours(60, start="2024-01-02 16:00"), borders) == Blocks(
+    assert splits.split_series(hours(60, start="2024-01-02 16:00"), borders) == Blocks(
         (0, 20), (20, 35), (35, 45), (45, 60)
     )
 
@@ -145,7 +151,7 @@ def test_no_possible_origin_is_left_out(blocks, horizon, lookback):
 def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, found):
     short = panel(rows, horizon=5, lookback=4)
     with pytest.raises(InputError) as refused:
-        splits.cut_panel(short, resolved(rows, horizon=5, lookback=4), needed=(block,))
+        splits.split_panel(short, resolved(rows, horizon=5, lookback=4), needed=(block,))
     need = 9 if block == "train" else 5
     message = str(refused.value)
     assert f"series 'a': its {block} block has {found} step" in message
@@ -155,7 +161,7 @@ def test_a_series_too_short_is_one_sentence_with_what_is_needed(rows, block, fou
 
 def test_only_the_blocks_asked_for_must_be_long_enough():
     short = panel(20, horizon=3, lookback=4)
-    blocks = splits.cut_panel(
+    blocks = splits.split_panel(
         short, resolved(20, horizon=3, lookback=4), needed=("train", "validation")
     )
     assert blocks["a"].train == (0, 12)

@@ -10,7 +10,7 @@ import pytest
 
 from forecast.config.datasets import Dataset
 from forecast.data import snapshots, vintages
-from forecast.data.ingest import Fetched, fetch_new
+from forecast.data.ingest import FetchResult, fetch_snapshot
 from forecast.data.web import Deadline
 from forecast.forecaster import Budget, Forecaster, fit
 from forecast.models import spec
@@ -43,13 +43,17 @@ def test_a_cutoff_is_given_what_had_been_issued_when_it_became_known():
     """The hour from 1 to 2 is known at 2, the one from 2 to 3 at 3, when the second issue is
     out.
     """
-    found = vintages.forecasts(ISSUES, dataset(), rows("2024-01-01 01:00", "2024-01-01 02:00"))
+    found = vintages.forecasts_by_cutoff(
+        ISSUES, dataset(), rows("2024-01-01 01:00", "2024-01-01 02:00")
+    )
     assert found[["step", "temp"]].values.tolist() == [[1, 1.0], [2, 1.0], [1, 2.0], [2, 2.0]]
     assert found["ds"].dt.hour.tolist() == [2, 3, 3, 4]
 
 
 def test_a_cutoff_the_service_said_too_little_about_is_left_out():
-    found = vintages.forecasts(ISSUES, dataset(), rows("2023-12-31 20:00", "2024-01-01 07:00"))
+    found = vintages.forecasts_by_cutoff(
+        ISSUES, dataset(), rows("2023-12-31 20:00", "2024-01-01 07:00")
+    )
     assert found.empty and list(found.columns) == [
         "unique_id",
         "cutoff",
@@ -79,7 +83,7 @@ def test_nothing_issued_after_a_row_reaches_its_columns():
 
 
 def test_what_was_kept_of_an_issue_stays_as_it_was():
-    both = vintages.accumulated(
+    both = vintages.merge_vintages(
         ISSUES, pd.concat([ISSUES.assign(temp=5.0), issue("2024-01-01 06:00", 3.0)])
     )
     assert both.groupby("issued_at")["temp"].unique().map(list).tolist() == [[1.0], [2.0], [3.0]]
@@ -105,8 +109,8 @@ def services() -> Iterator[Services]:
         yield running
 
 
-def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> Fetched:
-    return fetch_new(
+def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> FetchResult:
+    return fetch_snapshot(
         "city", settings, root=root, now=now, deadline=Deadline(30, sleep=lambda _: None), **options
     )
 
@@ -115,16 +119,16 @@ def test_issues_pile_up_with_every_fetch(tmp_path: Path, services: Services):
     for hours in (0, 6):
         services.now = NOW + pd.Timedelta(hours, "h")
         take(tmp_path, city(services, source={"previous_runs_url": None}), services.now)
-    assert vintages.kept(tmp_path, "city")["issued_at"].nunique() == 2
+    assert vintages.read_vintages(tmp_path, "city")["issued_at"].nunique() == 2
 
 
 def test_a_day_of_the_past_is_given_no_issue_of_today(tmp_path: Path, services: Services):
     services.now = NOW + pd.Timedelta("2D")
     settings = city(services, source={"previous_runs_url": None})
     take(tmp_path, settings, services.now, as_of=NOW)
-    assert vintages.kept(tmp_path, "city").empty
+    assert vintages.read_vintages(tmp_path, "city").empty
     take(tmp_path, settings, services.now)
-    assert vintages.kept(tmp_path, "city")["issued_at"].unique() == [services.now]
+    assert vintages.read_vintages(tmp_path, "city")["issued_at"].unique() == [services.now]
 
 
 def test_a_clock_behind_the_service_s_makes_no_issue_earlier_than_it_was(
@@ -132,7 +136,7 @@ def test_a_clock_behind_the_service_s_makes_no_issue_earlier_than_it_was(
 ):
     services.now = NOW + pd.Timedelta("5h")
     take(tmp_path, city(services, source={"previous_runs_url": None}), NOW)
-    assert vintages.kept(tmp_path, "city")["issued_at"].unique() == [services.now]
+    assert vintages.read_vintages(tmp_path, "city")["issued_at"].unique() == [services.now]
 
 
 def test_archived_issues_count_from_when_their_run_was_out(tmp_path: Path, services: Services):
@@ -140,7 +144,7 @@ def test_archived_issues_count_from_when_their_run_was_out(tmp_path: Path, servi
     as_of.
     """
     take(tmp_path, city(services, source={"forecast_url": None}), NOW)
-    issues = vintages.kept(tmp_path, "city")
+    issues = vintages.read_vintages(tmp_path, "city")
     lead = (issues["ds"] - issues["issued_at"]) / pd.Timedelta("1h")
     assert sorted(set(lead)) == [16.0, 40.0] and issues["issued_at"].max() <= NOW
     assert [
@@ -157,8 +161,11 @@ def test_every_row_and_origin_of_an_archive_is_covered(tmp_path: Path, services:
     said = {"column": "said", "issued": {"column": "temp", "step": 24}}
     settings = city(services, source={"forecast_url": None}, past_exogenous=[said])
     take(tmp_path, settings, NOW)
-    frame, issues = snapshots.read_pointed(tmp_path, "city"), vintages.kept(tmp_path, "city")
-    whole = vintages.forecasts(issues, settings, frame)
+    frame, issues = (
+        snapshots.read_pointed(tmp_path, "city"),
+        vintages.read_vintages(tmp_path, "city"),
+    )
+    whole = vintages.forecasts_by_cutoff(issues, settings, frame)
     assert (
         whole["cutoff"].nunique() == len(frame)
         and (whole["issued_at"] <= whole["cutoff"] + pd.Timedelta("1h")).all()
@@ -179,20 +186,22 @@ def test_an_earlier_snapshot_comes_back_with_the_issues_of_its_time(
 ):
     settings = city(services, source={"previous_runs_url": None})
     take(tmp_path, settings, NOW)
-    before = vintages.kept(tmp_path, "city")
+    before = vintages.read_vintages(tmp_path, "city")
     services.now = NOW + pd.Timedelta(2, "D")
     take(tmp_path, settings, services.now)
     services.asked.clear()
-    assert take(tmp_path, settings, services.now, as_of=NOW).restored and services.asked == []
-    pd.testing.assert_frame_equal(vintages.kept(tmp_path, "city"), before)
+    assert take(tmp_path, settings, services.now, as_of=NOW).is_restored and services.asked == []
+    pd.testing.assert_frame_equal(vintages.read_vintages(tmp_path, "city"), before)
 
 
 def test_issues_that_are_not_those_of_the_pointer_are_refused(tmp_path: Path, services: Services):
     take(tmp_path, city(services), NOW)
     pointer = snapshots.read_pointer(tmp_path, "city")
-    files.write_frame(tmp_path / pointer.issued, vintages.kept(tmp_path, "city").assign(temp=0.0))
+    files.write_frame(
+        tmp_path / pointer.issued, vintages.read_vintages(tmp_path, "city").assign(temp=0.0)
+    )
     with pytest.raises(DataError, match="found content sha256"):
-        vintages.kept(tmp_path, "city")
+        vintages.read_vintages(tmp_path, "city")
 
 
 def test_the_service_is_a_row_with_what_it_had_said_by_each_origin(tmp_path: Path):

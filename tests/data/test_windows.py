@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forecast.data.windows import (
-    filled,
-    forget_before,
-    gather,
-    inputs,
+    clear_first_row,
+    fill_gaps,
+    gather_windows,
+    input_channels,
     layout,
-    targets,
+    target_windows,
     task_windows,
 )
 from tests.support import problems
@@ -39,15 +39,19 @@ def one(values):
 def test_the_first_target_directly_follows_the_last_past_row():
     z = np.arange(8.0)[:, None]
     rows = np.array([2, 3, 4])
-    windows = gather(z, np.zeros((11, 0)), rows, channels(), lookback=3, horizon=2)
+    windows = gather_windows(z, np.zeros((11, 0)), rows, channels(), lookback=3, horizon=2)
     assert windows.past[:, :, 0].tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
-    assert targets(z, rows, horizon=2, outputs=1)[:, :, 0].tolist() == [[3, 4], [4, 5], [5, 6]]
+    assert target_windows(z, rows, horizon=2, outputs=1)[:, :, 0].tolist() == [
+        [3, 4],
+        [4, 5],
+        [5, 6],
+    ]
     assert windows.last[:, 0].tolist() == [2, 3, 4]
 
 
 def test_row_s_of_the_future_belongs_to_row_s_of_the_past():
     future = 10.0 * np.arange(11)[:, None]
-    windows = gather(
+    windows = gather_windows(
         np.arange(8.0)[:, None], future, np.array([2, 7]), channels(), lookback=3, horizon=2
     )
     assert windows.future[:, :, 0].tolist() == [[0, 10, 20, 30, 40], [50, 60, 70, 80, 90]]
@@ -62,8 +66,8 @@ def test_row_s_of_the_future_belongs_to_row_s_of_the_past():
 def test_every_window_is_the_slice_that_ends_at_its_row(rows, lookback, horizon):
     z, future = np.arange(24.0)[:, None], np.arange(28.0)[:, None]
     at = np.array(rows)
-    windows = gather(z, future, at, channels(), lookback=lookback, horizon=horizon)
-    ahead = targets(z, at, horizon=horizon, outputs=1)
+    windows = gather_windows(z, future, at, channels(), lookback=lookback, horizon=horizon)
+    ahead = target_windows(z, at, horizon=horizon, outputs=1)
     for i, t in enumerate(rows):
         np.testing.assert_array_equal(windows.z[i], z[t - lookback + 1 : t + 1])
         np.testing.assert_array_equal(windows.future[i], future[t - lookback + 1 : t + horizon + 1])
@@ -83,14 +87,14 @@ def test_slices_of_a_batch_leave_nothing_out_and_repeat_nothing():
 
 
 def test_a_missing_step_repeats_the_last_value_with_a_mask_and_the_time_since():
-    past = inputs(one([NAN, 5, NAN, NAN, 7]), channels(max_missing=0.5))[0]
+    past = input_channels(one([NAN, 5, NAN, NAN, 7]), channels(max_missing=0.5))[0]
     assert past[:, 0].tolist() == [0, 5, 5, 5, 7]
     assert past[:, 1].tolist() == [0, 1, 0, 0, 1]
     np.testing.assert_allclose(np.expm1(past[:, 2]), [1, 0, 1, 2, 0], atol=1e-6)
 
 
 def test_a_drifting_level_enters_as_its_changes():
-    past = inputs(one([5, 7, NAN, 8]), channels(difference_inputs=True, max_missing=0.5))[0]
+    past = input_channels(one([5, 7, NAN, 8]), channels(difference_inputs=True, max_missing=0.5))[0]
     assert past[:, 0].tolist() == [0, 2, 0, 1]
     assert past[:, 1].tolist() == [1, 1, 0, 1]
 
@@ -99,7 +103,9 @@ def test_a_window_that_begins_in_a_gap_has_no_jump_where_the_gap_ends():
     """Before the first observation a level is unknown: a change from zero to wherever it has
     drifted is none.
     """
-    past = inputs(one([NAN, NAN, 500, 501]), channels(difference_inputs=True, max_missing=0.5))[0]
+    past = input_channels(
+        one([NAN, NAN, 500, 501]), channels(difference_inputs=True, max_missing=0.5)
+    )[0]
     assert past[:, 0].tolist() == [0, 0, 0, 1]
 
 
@@ -109,11 +115,11 @@ def test_a_difference_over_the_windows_edge_is_not_seen():
     """
     settings = channels(transform="diff", max_missing=0.5)
     z = np.array([[9.0], [1.0], [2.0], [3.0]])
-    windows = gather(z, np.zeros((5, 0)), np.array([3]), settings, lookback=3, horizon=1)
+    windows = gather_windows(z, np.zeros((5, 0)), np.array([3]), settings, lookback=3, horizon=1)
     assert windows.past[0, :, 0].tolist() == [0, 2, 3]
     assert windows.past[0, :, 1].tolist() == [0, 1, 1]
-    forgotten = inputs(one([1, 2, 3]), settings)
-    forget_before(forgotten, settings)
+    forgotten = input_channels(one([1, 2, 3]), settings)
+    clear_first_row(forgotten, settings)
     np.testing.assert_array_equal(forgotten, windows.past)
     assert z[1, 0] == 1.0
 
@@ -131,7 +137,7 @@ def test_columns_that_are_never_missing_have_no_mask():
 def test_an_infinite_value_counts_as_missing():
     settings = channels(max_missing=0.5)
     np.testing.assert_array_equal(
-        inputs(one([1, np.inf, 3]), settings), inputs(one([1, NAN, 3]), settings)
+        input_channels(one([1, np.inf, 3]), settings), input_channels(one([1, NAN, 3]), settings)
     )
 
 
@@ -146,15 +152,15 @@ def test_inputs_at_a_row_depend_on_the_rows_up_to_it(z):
             past_exogenous=[],
         )
     )
-    whole = inputs(z, settings)
+    whole = input_channels(z, settings)
     assert np.isfinite(whole).all()
     for t in (0, 5, 11):
-        np.testing.assert_array_equal(inputs(z[:, : t + 1], settings), whole[:, : t + 1])
+        np.testing.assert_array_equal(input_channels(z[:, : t + 1], settings), whole[:, : t + 1])
 
 
 @given(arrays(np.float64, (2, 9, 2), elements=MAYBE))
 def test_filling_keeps_what_was_observed_and_counts_the_steps_since(z):
-    values, observed, since = filled(z)
+    values, observed, since = fill_gaps(z)
     np.testing.assert_array_equal(values[observed], z[observed])
     assert (since[observed] == 0).all() and (since[~observed] >= 1).all()
     for b, t, c in np.argwhere(~observed):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.data.windows import gather, inputs, layout
+from forecast.data.windows import gather_windows, input_channels, layout
 from forecast.forecaster.loops import Loop
 from forecast.models.skip import Skip
 from forecast.networks import inference
@@ -54,9 +54,9 @@ def one_by_one(network, weights, skip, z, future, row, channels):
     forecasts = []
     for _ in range(HORIZON):
         at = np.array([len(z) - 1])
-        windows = gather(z, future, at, channels, lookback=LOOKBACK, horizon=1)
+        windows = gather_windows(z, future, at, channels, lookback=LOOKBACK, horizon=1)
         # the network goes on from where it started
-        past = inputs(z[None, row + 1 - LOOKBACK :], channels)
+        past = input_channels(z[None, row + 1 - LOOKBACK :], channels)
         ahead = future[None, row + 1 - LOOKBACK : len(z) + 1]
         value = (
             skip.forecast(windows, channels)[0, 0]
@@ -81,7 +81,7 @@ def test_the_loop_is_one_step_after_another_with_its_own_forecasts_as_observatio
     network, weights = network_of(blocks, channels)
     skip = one_step_skip(kind, channels)
     rows = np.array([9, 13, 30])
-    windows = gather(z, future, rows, channels, lookback=LOOKBACK, horizon=HORIZON)
+    windows = gather_windows(z, future, rows, channels, lookback=LOOKBACK, horizon=HORIZON)
     found = Loop(network, weights, skip, windows, channels, horizon=HORIZON).run()
     for i, row in enumerate(rows):
         wanted = one_by_one(network, weights, skip, z, future, row, channels)
@@ -98,7 +98,9 @@ def one_step_skip(kind, channels):
 
 def test_without_a_network_it_is_the_skip_alone():
     channels, z, future = setting()
-    windows = gather(z, future, np.array([20]), channels, lookback=LOOKBACK, horizon=HORIZON)
+    windows = gather_windows(
+        z, future, np.array([20]), channels, lookback=LOOKBACK, horizon=HORIZON
+    )
     found = Loop(
         None, {}, Skip("seasonal", 1, 1, season_length=2), windows, channels, horizon=HORIZON
     ).run()
@@ -113,7 +115,7 @@ def test_nothing_measured_after_the_cutoff_changes_a_bit(garbage):
     at, skip = np.array([20]), one_step_skip("linear", channels)
 
     def forecast():
-        windows = gather(z, future, at, channels, lookback=LOOKBACK, horizon=HORIZON)
+        windows = gather_windows(z, future, at, channels, lookback=LOOKBACK, horizon=HORIZON)
         return Loop(network, weights, skip, windows, channels, horizon=HORIZON).run()
 
     before = forecast()
@@ -127,7 +129,7 @@ def test_nothing_measured_after_the_cutoff_changes_a_bit(garbage):
 def test_a_window_of_one_row_is_enough(blocks):
     channels, z, future = setting()
     network, weights = network_of(blocks, channels)
-    windows = gather(z, future, np.array([20]), channels, lookback=1, horizon=HORIZON)
+    windows = gather_windows(z, future, np.array([20]), channels, lookback=1, horizon=HORIZON)
     found = Loop(network, weights, Skip("last", 1, 1), windows, channels, horizon=HORIZON).run()
     assert found.shape == (1, HORIZON, 1) and np.isfinite(found).all()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from forecast import models
-from forecast.data.windows import targets
+from forecast.data.windows import target_windows
 from forecast.forecaster import Budget, Forecaster, Problem, fit, fitting
 from forecast.forecaster.fitting import build_training_series, closed_loop_error, window_error
 from forecast.models.problem import (
@@ -41,7 +41,7 @@ def test_a_training_target_is_what_the_network_adds_to_the_skip():
     ):
         rows = shops.rows(uid, "train")
         windows = next(shops.windows(uid, rows))
-        wanted = targets(shops.scaled(uid), rows, horizon=H, outputs=2) - skip.forecast(
+        wanted = target_windows(shops.scaled(uid), rows, horizon=H, outputs=2) - skip.forecast(
             windows, shops.channels
         )
         known = np.isfinite(wanted)
@@ -138,7 +138,7 @@ def test_the_validation_loss_is_the_error_of_the_forecasts_themselves(family, er
         found = in_scaled_units(forecaster, uid, forecaster.predict(shops.panel, {uid: rows})[uid])
         errors.append(
             LOSS_OF_ERROR[loss](
-                found - targets(shops.scaled(uid), rows, horizon=H, outputs=2)
+                found - target_windows(shops.scaled(uid), rows, horizon=H, outputs=2)
             ).ravel()
         )
     assert error_of(shops, network, skip, POINT_LOSSES[loss])(weights)[0] == pytest.approx(
@@ -170,7 +170,7 @@ def test_a_network_is_trained_stopped_and_tuned_by_the_loss_that_its_entry_names
     losses = []
     for uid in shops.blocks:
         rows = shops.rows(uid, "validation")
-        y = targets(shops.scaled(uid), rows, horizon=H, outputs=2)
+        y = target_windows(shops.scaled(uid), rows, horizon=H, outputs=2)
         y_hat = fitted.forecaster.predict(shops.panel, {uid: rows})[uid]
         error = in_scaled_units(fitted.forecaster, uid, y_hat) - y
         losses.append(LOSS_OF_ERROR[loss](error).ravel())

@@ -12,7 +12,7 @@ import pytest
 from forecast.config.datasets import load_dataset
 from forecast.config.task import Task
 from forecast.data.panel import from_frame
-from forecast.data.splits import resolve
+from forecast.data.splits import resolve_borders
 from forecast.forecaster import Budget, Problem, fit
 from forecast.models import spec
 
@@ -46,7 +46,7 @@ def weather(change: str) -> tuple[Problem, np.ndarray]:
         frame["sun"] = np.maximum(np.sin(np.pi * (hour - 6) / 12), 0) * cloud[: len(frame)]
         task["past_exogenous"].append({**task["past_exogenous"][1], "name": "sun"})
     panel = from_frame(frame, "weather", Task.model_validate(task))
-    return Problem.of(panel, resolve(panel, entry.splits)), truth
+    return Problem.of(panel, resolve_borders(panel, entry.splits)), truth
 
 
 @cache

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from forecast.data.scaling import inverse
+from forecast.data.scaling import inverse_transform
 from forecast.forecaster import Forecaster
 from forecast.forecaster.fitting import fit_correction
 from forecast.forecaster.free_run import parallel, series_parallel
@@ -60,7 +60,9 @@ class Told:
 def simulate(model, panel, rows, *, horizon):
     """The closed loop from one row, told the past-only inputs that were measured after it."""
     ((uid, (row,)),) = rows.items()
-    z = model.scaling.scaled(panel.by_id[uid], model.task)[row + 1 :, model.channels.outputs :]
+    z = model.scaling.scale_series(panel.by_id[uid], model.task)[
+        row + 1 :, model.channels.outputs :
+    ]
     return parallel(
         replace(model, skip=replace(model.skip, carry=Told(z))), panel, rows, horizon=horizon
     )
@@ -126,11 +128,11 @@ def test_simulation_reads_the_inputs_after_the_cutoff_and_the_forecast_carries_t
     series.values[113:, 3] += 1.0
     changed = (simulate(model, panel, row, horizon=8)["north"] != before).any(axis=2)[0]
     assert changed.tolist() == [False] * 3 + [True] * 5
-    z = model.scaling.scaled(series, model.task)
+    z = model.scaling.scale_series(series, model.task)
     carried = model.skip.carry.forecast_inputs(z[None, 111 - model.task.lookback : 111, 2:], 8)[0]
     for i, column in enumerate(model.task.past_exogenous, start=2):
-        units = model.scaling.unscaled(carried[:, i - 2], "north", i)[None]
-        series.values[111:119, i] = inverse(units, column, series.values[110:111, i])[0]
+        units = model.scaling.unscale(carried[:, i - 2], "north", i)[None]
+        series.values[111:119, i] = inverse_transform(units, column, series.values[110:111, i])[0]
     np.testing.assert_allclose(
         simulate(model, panel, row, horizon=8)["north"],
         parallel(model, panel, row, horizon=8)["north"],

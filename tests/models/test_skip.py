@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
-from forecast.data.windows import gather, layout
+from forecast.data.windows import gather_windows, layout
 from forecast.models import choice
 from forecast.models.choice import choose_linear_map
 from forecast.models.skip import (
@@ -47,7 +47,7 @@ def windows_of(values, *, lookback, horizon=HORIZON, **column):
     z = np.array(values, dtype=float)[:, None]
     at = np.array([len(z) - 1])
     return (
-        gather(
+        gather_windows(
             z, np.zeros((len(z) + horizon, 0)), at, settings, lookback=lookback, horizon=horizon
         ),
         settings,
@@ -184,7 +184,7 @@ def test_known_answer_of_the_products():
     )
     z = np.array([[1.0, 0.0], [2.0, 0.0], [4.0, 7.0]])
     future = np.tile([np.sin(0.3), np.cos(0.3), np.sin(0.5), np.cos(0.5)], (4, 1))
-    windows = gather(z, future, np.array([2]), settings, lookback=3, horizon=1)
+    windows = gather_windows(z, future, np.array([2]), settings, lookback=3, horizon=1)
     hour = np.array([np.sin(0.3), np.cos(0.3), np.sin(0.6), np.cos(0.6)])
     day = np.array([np.sin(0.5), np.cos(0.5)])
     turning, state = np.concatenate([hour, day, np.outer(hour[:2], day).ravel()]), [2 - 4, 4, 7]
@@ -251,7 +251,7 @@ def test_every_column_of_the_inputs_is_what_its_name_says(drifts, outputs, calen
     settings, rng = layout(task), np.random.default_rng(0)
     z, angle = rng.normal(size=(30, len(task.columns))), rng.uniform(0, 6, (34, len(calendar)))
     future = np.stack([np.sin(angle), np.cos(angle)], axis=2).reshape(34, -1)
-    windows = gather(z, future, np.arange(12, 20), settings, lookback=8, horizon=4)
+    windows = gather_windows(z, future, np.arange(12, 20), settings, lookback=8, horizon=4)
     largest = Skip(
         "linear", 4, outputs, lags=8, harmonics=(2, 1, 2)[: len(calendar)], product_lags=3
     )

@@ -237,7 +237,7 @@ def problem_of(
         splits={"train": 0.6, "validation": 0.2, "calibration": 0.1},
     )
     known = panel.from_frame(pd.DataFrame({"unique_id": "y", "ds": ds, "y": y}), "y", entry.task)
-    return Problem.of(known, splits.resolve(known, entry.splits))
+    return Problem.of(known, splits.resolve_borders(known, entry.splits))
 
 
 def seasonal_cases() -> dict[str, tuple[np.ndarray, pd.DatetimeIndex, str, int]]:

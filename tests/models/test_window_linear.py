@@ -11,7 +11,7 @@ from scipy.signal import lfilter
 from sklearn.linear_model import Ridge
 
 from forecast.data import panel, splits
-from forecast.data.windows import filled
+from forecast.data.windows import fill_gaps
 from forecast.forecaster import Budget, Forecaster, Problem, fit
 from forecast.models import spec
 from forecast.models.families import window_linear
@@ -39,7 +39,7 @@ def anomalies(rows: int = 6000) -> Problem:
         splits={"train": 0.6, "validation": 0.2, "calibration": 0.1},
     )
     known = panel.from_frame(pd.DataFrame({"unique_id": "y", "ds": ds, "y": y}), "y", entry.task)
-    return Problem.of(known, splits.resolve(known, entry.splits))
+    return Problem.of(known, splits.resolve_borders(known, entry.splits))
 
 
 def test_nlinear_is_the_ridge_of_scikit_learn_on_differences_to_the_last_value() -> None:
@@ -47,7 +47,7 @@ def test_nlinear_is_the_ridge_of_scikit_learn_on_differences_to_the_last_value()
     ours = fitted(problem).weights
     xs, ys = [], []
     for windows, target in problem.examples("train", problems.HORIZON)():
-        window = filled(windows.z[:, :, :1])[0][:, :, 0]
+        window = fill_gaps(windows.z[:, :, :1])[0][:, :, 0]
         xs.append(window - window[:, -1:])
         ys.append(target[:, :, 0] - window[:, -1:])
     x, y = np.concatenate(xs), np.concatenate(ys)
@@ -63,7 +63,7 @@ def test_nlinear_is_the_ridge_of_scikit_learn_on_differences_to_the_last_value()
 def test_weights_are_those_of_the_errors_on_the_folds() -> None:
     problem = anomalies(1500)
     batches = list(problem.folds(6)())
-    windows = np.concatenate([filled(one.z[:, :, :1])[0][:, :, 0] for one, *_ in batches])
+    windows = np.concatenate([fill_gaps(one.z[:, :, :1])[0][:, :, 0] for one, *_ in batches])
     x, y = (
         windows - windows[:, -1:],
         np.concatenate([target[:, :, 0] for _, target, *_ in batches]) - windows[:, -1:],

@@ -12,7 +12,7 @@ from forecast.config.datasets import Dataset, FractionSplits, load_dataset
 from forecast.config.operation import Retraining, load_retraining
 from forecast.config.reading import validate_config
 from forecast.data.panel import from_frame
-from forecast.data.splits import resolve
+from forecast.data.splits import resolve_borders
 from forecast.forecaster import Forecaster
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.operations import evidence, registry
@@ -64,7 +64,7 @@ def test_blocks_of_rows_without_dates_are_shares_that_keep_to_the_row() -> None:
     assert fresh == 60 and RULES.gate_steps(wave(calendar={"kind": "index"}, step_size=10)) == 80
     found = evidence.gate_splits(rows, NAME, settings, fresh_steps=fresh)
     frame = pd.DataFrame({"unique_id": "wave", "ds": rows, "y": np.arange(500.0)})
-    borders = resolve(
+    borders = resolve_borders(
         from_frame(frame, NAME, settings.task), validate_config(FractionSplits, found, where="wave")
     )
     ends = [int(end.timestamp()) // 60 for end in borders.ends.values()]

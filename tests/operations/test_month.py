@@ -248,7 +248,7 @@ class Month:
         )
         self.check(not off.any(), f"{off.sum()} hours differ, first {hours[off.argmax()]}")
         place = newest_data_root(self.root, "weather")
-        table = vintages.kept(place, "weather")
+        table = vintages.read_vintages(place, "weather")
         now = dict(
             zip(zip(table["ds"], table["issued_at"], strict=True), table["temp"], strict=True)
         )

@@ -156,17 +156,21 @@ def test_what_the_checkout_s_pointer_names_goes_with_it_the_provider_s_forecasts
 ) -> None:
     root, tree, as_of = tmp_path / "root", tmp_path / "tree", pd.Timestamp("2024-01-05")
     frame = hourly()
-    issues = frame.assign(issued_at=frame["ds"] - pd.Timedelta(1, "h"))[[*vintages.KEYS, "temp"]]
+    issues = frame.assign(issued_at=frame["ds"] - pd.Timedelta(1, "h"))[
+        [*vintages.VINTAGE_KEYS, "temp"]
+    ]
     pointer = snapshots.write_snapshot(root, NAME, frame, as_of=as_of, provenance={})
     snapshots.move_pointer(
-        root, NAME, replace(pointer, **vintages.write(root, NAME, issues, as_of=as_of))
+        root, NAME, replace(pointer, **vintages.write_vintages(root, NAME, issues, as_of=as_of))
     )
     challenger.copy_snapshots(root, tree)
     pd.testing.assert_frame_equal(
         snapshots.read_pointed(tree, NAME), snapshots.read_pointed(root, NAME)
     )
-    pd.testing.assert_frame_equal(vintages.kept(tree, NAME), vintages.kept(root, NAME))
-    assert snapshots.provenance(tree, NAME) == snapshots.provenance(root, NAME)
+    pd.testing.assert_frame_equal(
+        vintages.read_vintages(tree, NAME), vintages.read_vintages(root, NAME)
+    )
+    assert snapshots.read_provenance(tree, NAME) == snapshots.read_provenance(root, NAME)
 
 
 def test_both_files_of_forecasts_of_one_s_own_go_into_the_tree(tmp_path: Path) -> None:
@@ -193,7 +197,7 @@ def test_both_files_of_forecasts_of_one_s_own_go_into_the_tree(tmp_path: Path) -
         root=root, dataset="mine", now=pd.Timestamp("2024-02-01"), environment={}
     )
     challenger.fetch_data(job, worktree.WorkTree(path, "", ()))
-    assert len(vintages.kept(path, "mine")) == 100
+    assert len(vintages.read_vintages(path, "mine")) == 100
     (root / "data" / "said.csv").unlink()
     with pytest.raises(InputError, match=r"said\.csv: no such file"):
         challenger.fetch_data(job, worktree.WorkTree(path, "", ()))

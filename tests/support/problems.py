@@ -85,7 +85,7 @@ def panel_of(long: pd.DataFrame, **changes: Any) -> Panel:
 
 def problem_of(long: pd.DataFrame, **changes: Any) -> Problem:
     shops = panel_of(long, **changes)
-    return Problem.of(shops, splits.resolve(shops, dataset(**changes).splits))
+    return Problem.of(shops, splits.resolve_borders(shops, dataset(**changes).splits))
 
 
 @cache

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import SessionCalendar
-from forecast.data.calendars import ended, grid
+from forecast.data.calendars import grid, known_from
 
 NEW_YORK = SessionCalendar(kind="sessions", exchange="XNYS")
 FIRST = pd.Timestamp("2008-01-02")
@@ -254,7 +254,9 @@ def bars(services: Services, ticker: str, query: dict[str, str]) -> dict[str, An
     happened = {
         day: ratio for day, ratio in ratios.items() if opens(pd.DatetimeIndex([day]))[0] <= now
     }
-    moving = (ended(NEW_YORK, close.index[chosen]) + services.settles).to_numpy() > services.now
+    moving = (
+        known_from(NEW_YORK, close.index[chosen]) + services.settles
+    ).to_numpy() > services.now
     quoted = (close / np.prod(list(happened.values()) or [1.0]))[chosen]
     quoted = quoted * np.where(moving, 1 + 0.001 * (1 + services.now.minute), 1.0)
     quote = {

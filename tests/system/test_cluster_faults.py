@@ -25,7 +25,7 @@ from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.training import Run, train
 from forecast.backtest.tuning import Plan, tune
 from forecast.config.paths import ProjectPaths
-from forecast.data.splits import resolve
+from forecast.data.splits import resolve_borders
 from forecast.forecaster import Budget
 from forecast.system import cluster, files, workers
 from forecast.system.work import WorkItem
@@ -155,7 +155,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, di
     folder = root / "data" / "prepared" / "shops"
     long = problems.frame()
     files.write_frame(folder / "frame.parquet", long)
-    borders = resolve(problems.panel_of(long), problems.dataset().splits).to_json()
+    borders = resolve_borders(problems.panel_of(long), problems.dataset().splits).to_json()
     files.write_json(folder / "borders.json", borders)
     files.write_json(folder / "task.json", problems.task().model_dump(mode="json"))
     digest = files.sha256(folder / "frame.parquet")

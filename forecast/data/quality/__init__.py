@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from forecast.config.datasets import Dataset, Quality
-from forecast.data.calendars import gaps, grid
+from forecast.data.calendars import find_gaps, grid
 from forecast.data.quality import checks
 from forecast.data.quality.checks import Violation
 from forecast.system.errors import ForecastError, InputError
 
-__all__ = ["Violation", "describe", "enforce", "findings", "sentences"]
+__all__ = ["Violation", "describe", "find_violations", "format_violations", "refuse_violations"]
 
 SHOWN_GAPS = 20
 SHOWN_SERIES = 3
@@ -24,7 +24,9 @@ SHOWN_SERIES = 3
 Check = Callable[[pd.DataFrame, Dataset, float], Iterator[Violation]]
 
 
-def findings(frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp) -> list[Violation]:
+def find_violations(
+    frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp
+) -> list[Violation]:
     """What breaks a rule that is not off, refusing ones first.
 
     `frame`: checked, adjusted, all of its columns; of those over the horizon the last step stands
@@ -44,18 +46,20 @@ def findings(frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp) -> l
     return sorted(found, key=lambda finding: finding.action != "refuse")
 
 
-def enforce(found: list[Violation], *, where: str, error: type[ForecastError] = InputError) -> None:
+def refuse_violations(
+    found: list[Violation], *, where: str, error: type[ForecastError] = InputError
+) -> None:
     """Raises `error` with every finding of a rule that refuses."""
     refused = [finding for finding in found if finding.action == "refuse"]
     if refused:
-        lines = "; ".join(sentences(refused))
+        lines = "; ".join(format_violations(refused))
         raise error(
             f"{where}: {lines} Nothing was taken. Correct the data, or set"
             f" `quality.{refused[0].rule}: warn` in configs/datasets.yaml."
         )
 
 
-def sentences(found: list[Violation]) -> list[str]:
+def format_violations(found: list[Violation]) -> list[str]:
     """`warn (freshness): series 'a', 'b' and 7 more, column 'ds': …`: one line for all series of
     which it is true.
     """
@@ -75,7 +79,7 @@ def sentences(found: list[Violation]) -> list[str]:
 
 def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     """JSON values only; `missing` counts calendar steps without a value, absent rows included."""
-    found = gaps(frame, dataset.calendar)
+    found = find_gaps(frame, dataset.calendar)
     runs = Counter(gap.unique_id for gap in found)
     series = {}
     for unique_id, rows in frame.groupby("unique_id", sort=True):
@@ -87,7 +91,7 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
             "last": rows["ds"].iloc[-1].isoformat(),
             "gaps": runs[str(unique_id)],
             "columns": {
-                column.name: _column(rows[column.name], steps)
+                column.name: _describe_column(rows[column.name], steps)
                 for column in dataset.frame_columns
                 if column.step <= 1
             },
@@ -104,7 +108,7 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     return {"rows": len(frame), "series": series, "gaps": len(found), "gaps_shown": shown}
 
 
-def _column(values: pd.Series, steps: int) -> dict[str, Any]:
+def _describe_column(values: pd.Series, steps: int) -> dict[str, Any]:
     observed = values.dropna()
     numbers = {
         name: float(observed.agg(name)) if len(observed) else None

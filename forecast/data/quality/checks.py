@@ -11,11 +11,11 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset
 from forecast.config.task import RegularCalendar
-from forecast.data.calendars import Gap, ended, following, times
-from forecast.data.calendars import gaps as gaps_of
-from forecast.data.schema import KEYS
+from forecast.data.calendars import Gap, format_times, known_from, next_steps
+from forecast.data.calendars import find_gaps as gaps_of
+from forecast.data.schema import KEY_COLUMNS
 
-SAMPLE = 1000
+SAMPLED_TIMES = 1000
 
 # Quantity → unit → (lowest and highest possible value, lowest and highest usual median of a year on
 # land).
@@ -30,11 +30,11 @@ UNITS: dict[str, dict[str, tuple[float, float, float, float]]] = {
     "relative humidity": {"%": (0, 100.5, 10, 100)},
     "precipitation": {"mm": (0, 310, 0, 10)},
 }
-BARS = ("open", "high", "low", "close")
-RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50, 100])
-JUMP = 0.3  # a smaller return is no candidate for a split
+BAR_COLUMNS = ("open", "high", "low", "close")
+SPLIT_RATIOS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50, 100])
+MIN_SPLIT_RETURN = 0.3  # a smaller return is no candidate for a split
 # One zone for each local hour that is skipped in spring somewhere.
-ZONES = ("America/New_York", "Europe/Berlin", "Europe/London", "Australia/Sydney")
+CLOCK_CHANGE_ZONES = ("America/New_York", "Europe/Berlin", "Europe/London", "Australia/Sydney")
 
 
 @dataclass(frozen=True)
@@ -55,28 +55,24 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
     """A value far from both neighbours on the same side: the smaller step over the 99th percentile
     of all steps.
     """
-    for series, column, when, values in _columns(frame, _numbers(frame)):
+    for series, column, when, values in _observed_values(frame, _number_columns(frame)):
         step = np.diff(values)
         # what is zero most of the time comes in bursts, as rain does
         if len(step) < 20 or np.mean(values == 0) > 0.5:
             continue
         usual = np.quantile(np.abs(step), 0.99)
-        there, back = step[:-1], -step[1:]
-        lonely = np.where(there * back > 0, np.minimum(np.abs(there), np.abs(back)), 0.0)
-        found = np.flatnonzero(lonely > limit * usual) + 1 if usual > 0 else np.array([], dtype=int)
-        if found.size:
-            worst = values[found[np.argmax(lonely[found - 1])]]
+        before, after = step[:-1], -step[1:]
+        height = np.where(before * after > 0, np.minimum(np.abs(before), np.abs(after)), 0.0)
+        is_spike = (height > limit * usual) & (usual > 0)
+        if is_spike.any():
+            positions = np.flatnonzero(is_spike) + 1
+            worst = values[1 + np.argmax(height)]
+            spike_times = format_times(when[positions], dataset.calendar)
             text = (
-                f"standing alone: {found.size} ({times(when[found], dataset.calendar)}; the worst"
-                f" is {worst:g})."
+                f"standing alone: {positions.size} ({spike_times}; the worst is {worst:g})."
+                " Correct them, or leave the cells empty."
             )
-            yield Violation(
-                "spikes",
-                series,
-                column,
-                found.size,
-                f"{text} Correct them, or leave the cells empty.",
-            )
+            yield Violation("spikes", series, column, positions.size, text)
         # as -999, which is often no rare step
         for end in sorted({values.min(), values.max()} - {0.0}):
             others, count = values[values != end], int((values == end).sum())
@@ -99,7 +95,7 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     gap.
     """
     targets = [column.column for column in dataset.target if column.column in frame.columns]
-    for series, column, when, values in _columns(frame, targets):
+    for series, column, when, values in _observed_values(frame, targets):
         starts = np.flatnonzero(np.append(True, np.diff(values) != 0))
         lengths = np.diff(np.append(starts, len(values)))
         found = (lengths > limit) & (values[starts] != 0)
@@ -107,7 +103,7 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
             text = (
                 f"runs of equal values: {found.sum()}, the longest of {lengths[found].max()} rows"
             )
-            text += f" ({times(when[starts[found]], dataset.calendar)})."
+            text += f" ({format_times(when[starts[found]], dataset.calendar)})."
             yield Violation("stale_repeats", series, column, int(lengths[found].sum()), text)
 
 
@@ -121,10 +117,10 @@ def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
         if quantity is None or stated.name not in frame.columns:
             continue
         low, high, *_ = quantity[unit]
-        for series, name, when, values in _columns(frame, [stated.name]):
+        for series, name, when, values in _observed_values(frame, [stated.name]):
             outside = (values < low) | (values > high)
             if outside.sum() > limit:
-                odd = times(when[outside], dataset.calendar)
+                odd = format_times(when[outside], dataset.calendar)
                 text = (
                     f"values that are no {unit}: {outside.sum()} ({odd}), wanted {low:g} to"
                     f" {high:g}."
@@ -135,7 +131,7 @@ def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viola
 
 def missing_share(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Empty cells as a share of a series' rows."""
-    shares = frame[_numbers(frame)].isna().groupby(frame["unique_id"], sort=True).mean()
+    shares = frame[_number_columns(frame)].isna().groupby(frame["unique_id"], sort=True).mean()
     for row, column in np.argwhere(shares.to_numpy() > limit):
         series, name, share = (
             str(shares.index[row]),
@@ -153,9 +149,9 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     to tell.
     """
     rows_of = frame["unique_id"].value_counts()
-    for column in _numbers(frame):
+    for column in _number_columns(frame):
         empty, said = frame[frame[column].isna()], "empty cells: {count} ({times})."
-        for found in _by_series("missing_cells", dataset, empty, limit, said, column):
+        for found in _violations_by_series("missing_cells", dataset, empty, limit, said, column):
             if found.count <= dataset.quality.missing_share.limit * rows_of[found.series]:
                 yield found
 
@@ -170,8 +166,8 @@ def shared_columns(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Itera
     if frame["unique_id"].nunique() < 3:
         return
     moments = frame["ds"].drop_duplicates().to_numpy()
-    sample = frame[frame["ds"].isin(moments[:: max(1, len(moments) // SAMPLE)])]
-    for column in _numbers(frame):
+    sample = frame[frame["ds"].isin(moments[:: max(1, len(moments) // SAMPLED_TIMES)])]
+    for column in _number_columns(frame):
         groups = _equal_groups(sample.pivot(index="ds", columns="unique_id", values=column), limit)
         for group in groups:
             rows = frame[frame["unique_id"].isin(group)].pivot(
@@ -243,17 +239,19 @@ def _equal_groups(wide: pd.DataFrame, limit: float) -> list[list[str]]:
     return groups
 
 
-def _by_series(
+def _violations_by_series(
     rule: str, dataset: Dataset, wrong: pd.DataFrame, limit: float, text: str, column: str = ""
 ) -> Iterator[Violation]:
     """One violation for each series of which more than `limit` rows are `wrong`."""
     for series, rows in wrong.groupby("unique_id", sort=True):
         if len(rows) > limit:
-            sentence = text.format(count=len(rows), times=times(rows["ds"], dataset.calendar))
+            sentence = text.format(
+                count=len(rows), times=format_times(rows["ds"], dataset.calendar)
+            )
             yield Violation(rule, str(series), column, len(rows), sentence)
 
 
-def _columns(
+def _observed_values(
     frame: pd.DataFrame, names: list[str]
 ) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
     """(series, column, times, values) without the empty cells; the rows of a series stand
@@ -275,8 +273,8 @@ def _columns(
                 )
 
 
-def _numbers(frame: pd.DataFrame) -> list[str]:
-    return [str(name) for name in frame.columns if name not in KEYS]
+def _number_columns(frame: pd.DataFrame) -> list[str]:
+    return [str(name) for name in frame.columns if name not in KEY_COLUMNS]
 
 
 def _has_prices(frame: pd.DataFrame, dataset: Dataset) -> bool:
@@ -288,7 +286,7 @@ def _has_prices(frame: pd.DataFrame, dataset: Dataset) -> bool:
 
 def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Low ≤ Open, Close ≤ High."""
-    if set(BARS) <= set(frame.columns):
+    if set(BAR_COLUMNS) <= set(frame.columns):
         body = frame[["open", "close"]]
         wrong = (
             (frame["low"] > body.min(axis=1))
@@ -298,14 +296,14 @@ def ohlc_order(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[
         text = (
             "sessions that break low ≤ open, close ≤ high: {count} ({times}); correct or drop them."
         )
-        yield from _by_series("ohlc_order", dataset, frame[wrong], limit, text)
+        yield from _violations_by_series("ohlc_order", dataset, frame[wrong], limit, text)
 
 
 def positive_prices(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Above zero, in every bar column."""
-    for column in (name for name in BARS if name in frame.columns):
+    for column in (name for name in BAR_COLUMNS if name in frame.columns):
         text = "prices not above zero: {count} ({times}); a log is impossible there."
-        yield from _by_series(
+        yield from _violations_by_series(
             "positive_prices", dataset, frame[frame[column] <= 0], limit, text, column
         )
 
@@ -322,11 +320,11 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
             change = np.where(
                 (close[1:] > 0) & (close[:-1] > 0), np.log(close[1:] / close[:-1]), 0.0
             )
-        distance = np.abs(np.abs(change)[:, None] - np.log(RATIOS)[None, :]).min(axis=1)
-        back = np.append(np.abs(change[1:] + change[:-1]) < JUMP / 2, False)
-        found = (np.abs(change) > JUMP) & (distance < limit) & ~back
+        distance = np.abs(np.abs(change)[:, None] - np.log(SPLIT_RATIOS)[None, :]).min(axis=1)
+        back = np.append(np.abs(change[1:] + change[:-1]) < MIN_SPLIT_RETURN / 2, False)
+        found = (np.abs(change) > MIN_SPLIT_RETURN) & (distance < limit) & ~back
         if found.any():
-            when = times(rows["ds"].iloc[1:][found], dataset.calendar)
+            when = format_times(rows["ds"].iloc[1:][found], dataset.calendar)
             text = (
                 f"jumps that look like splits not undone: {found.sum()} ({when}); adjust the"
                 " prices."
@@ -336,7 +334,7 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
 
 def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Open = high = low = close: no trade, or only one price a day was kept."""
-    if set(BARS) <= set(frame.columns):
+    if set(BAR_COLUMNS) <= set(frame.columns):
         flat = (
             (frame["high"] == frame["low"])
             & (frame["open"] == frame["close"])
@@ -346,12 +344,12 @@ def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
             "sessions with one price for open, high, low and close: {count} ({times}); their range"
             " says nothing."
         )
-        yield from _by_series("flat_bars", dataset, frame[flat], limit, text)
+        yield from _violations_by_series("flat_bars", dataset, frame[flat], limit, text)
 
 
 def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Bars from a file come without dividends: at best they are adjusted for splits."""
-    bars = _has_prices(frame, dataset) and set(BARS) <= set(frame.columns)
+    bars = _has_prices(frame, dataset) and set(BAR_COLUMNS) <= set(frame.columns)
     if dataset.source.has_no_dividends and bars and "dividend" not in frame.columns:
         text = (
             "no column `dividend`: returns leave dividends out unless the prices are adjusted for"
@@ -364,15 +362,19 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
     """Steps of the calendar without a row; those that other series have are named as such."""
     found = gaps_of(frame, dataset.calendar)
     known = set(frame.loc[frame["ds"].isin({gap.first for gap in found}), "ds"]) if found else set()
-    for series, own in _in_series(found):
+    for series, own in _group_by_series(found):
         count = sum(gap.steps for gap in own)
         if count > limit:
             text = (
                 f"steps without a row: {count}"
-                f" ({times((gap.first for gap in own), dataset.calendar)})"
+                f" ({format_times((gap.first for gap in own), dataset.calendar)})"
             )
             elsewhere = [gap.first for gap in own if gap.first in known]
-            more = f"; other series have {times(elsewhere, dataset.calendar)}" if elsewhere else ""
+            more = (
+                f"; other series have {format_times(elsewhere, dataset.calendar)}"
+                if elsewhere
+                else ""
+            )
             yield Violation("gaps", series, "", count, f"{text}{more}.")
 
 
@@ -380,11 +382,11 @@ def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterato
     """A gap of one hour where clocks are put forward: the times are local, not UTC."""
     regular = isinstance(dataset.calendar, RegularCalendar)
     found = gaps_of(frame, dataset.calendar) if regular else []
-    for series, own in _in_series(
-        [g for g in found if g.steps == 1 and _never_on_a_clock(g.first)]
+    for series, own in _group_by_series(
+        [g for g in found if g.steps == 1 and _is_skipped_by_a_clock(g.first)]
     ):
         if len(own) > limit:
-            when = times((gap.first for gap in own), dataset.calendar)
+            when = format_times((gap.first for gap in own), dataset.calendar)
             text = (
                 f"hours are missing where clocks are put forward ({when}): these look like local"
                 " times; "
@@ -394,7 +396,7 @@ def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterato
             )
 
 
-def _in_series(found: list[Gap]) -> Iterator[tuple[str, list[Gap]]]:
+def _group_by_series(found: list[Gap]) -> Iterator[tuple[str, list[Gap]]]:
     """`gaps` come in the order of their series."""
     return (
         (series, list(own)) for series, own in itertools.groupby(found, lambda gap: gap.unique_id)
@@ -406,14 +408,15 @@ def freshness(
 ) -> Iterator[Violation]:
     """Steps that had ended by `as_of` and have no row at the end of a series."""
     for series, last in frame.groupby("unique_id", sort=True)["ds"].max().items():
-        due = following(dataset.calendar, last, int(limit) + 1)
-        if (ended(dataset.calendar, due) <= as_of).all():
-            newest, now = (times([moment], dataset.calendar) for moment in (last, as_of))
+        due = next_steps(dataset.calendar, last, int(limit) + 1)
+        if (known_from(dataset.calendar, due) <= as_of).all():
+            newest, now = (format_times([moment], dataset.calendar) for moment in (last, as_of))
             text = f"the last row is of {newest}, more than {limit:g} steps before {now}."
             yield Violation("freshness", str(series), "ds", int(limit) + 1, text)
 
 
-def _never_on_a_clock(moment: pd.Timestamp) -> bool:
+def _is_skipped_by_a_clock(moment: pd.Timestamp) -> bool:
     return any(
-        pd.isna(moment.tz_localize(zone, nonexistent="NaT", ambiguous=True)) for zone in ZONES
+        pd.isna(moment.tz_localize(zone, nonexistent="NaT", ambiguous=True))
+        for zone in CLOCK_CHANGE_ZONES
     )

@@ -18,8 +18,8 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset
 from forecast.data import columns
-from forecast.data.calendars import ended
-from forecast.data.schema import KEYS
+from forecast.data.calendars import known_from
+from forecast.data.schema import KEY_COLUMNS
 from forecast.data.web import Deadline
 
 
@@ -42,7 +42,7 @@ class Request:
     environment: Mapping[str, str] = field(default_factory=dict)
     advance: Callable[[str], None] = lambda name: None
 
-    def first(self, unique_id: str, start: Any) -> pd.Timestamp:
+    def first_time(self, unique_id: str, start: Any) -> pd.Timestamp:
         """The first time wanted of a series whose history begins at `start`."""
         return max(pd.Timestamp(start), self.since.get(unique_id, pd.Timestamp(start)))
 
@@ -67,18 +67,20 @@ class RawFrame:
     vintages: pd.DataFrame | None = None
 
 
-def observed(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:
+def keep_known(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Timestamp]:
     """The rows known by `as_of`, and the instant itself (without one: when the last observation
     became known); of later rows what is `known_ahead`, and nothing else.
     """
     dataset, as_of = request.dataset, request.as_of
     if as_of is None:
-        return frame, ended(dataset.calendar, [columns.observed(frame, dataset)["ds"].max()])[0]
-    late = ended(dataset.calendar, frame["ds"]) > as_of
+        return frame, known_from(
+            dataset.calendar, [columns.trim_to_observed(frame, dataset)["ds"].max()]
+        )[0]
+    late = known_from(dataset.calendar, frame["ds"]) > as_of
     plans = dataset.known_ahead
     if not plans:
         return frame[~late], as_of
-    seen = frame.columns.drop([*KEYS, *plans], errors="ignore")
+    seen = frame.columns.drop([*KEY_COLUMNS, *plans], errors="ignore")
     return frame.assign(**{name: frame[name].mask(late) for name in seen}), as_of
 
 

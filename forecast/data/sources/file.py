@@ -16,10 +16,10 @@ from forecast.config.datasets import Dataset
 from forecast.config.sources import Source
 from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
 from forecast.data import own_files, vintages
-from forecast.data.columns import inputs_of
-from forecast.data.schema import first_text, no_number, place
-from forecast.data.sources import RawFrame, Request, observed
-from forecast.data.written_times import as_utc, oldest_first, refuse
+from forecast.data.columns import inputs_of_column
+from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
+from forecast.data.sources import RawFrame, Request, keep_known
+from forecast.data.written_times import refuse_rows, sort_oldest_first, to_utc
 from forecast.system import files
 from forecast.system.errors import InputError, missing_column, quote_names
 
@@ -68,33 +68,33 @@ class Settings(Source):
         return (self.path,) if self.issued_path is None else (self.path, self.issued_path)
 
     @property
-    def form(self) -> own_files.Format:
-        return own_files.Format(self.encoding, self.separator, self.decimal, self.thousands)
+    def file_format(self) -> own_files.FileFormat:
+        return own_files.FileFormat(self.encoding, self.separator, self.decimal, self.thousands)
 
 
 def read(request: Request) -> RawFrame:
     source = request.dataset.source
     assert isinstance(source, Settings)
-    path = inside(request.root, source.path)
+    path = path_in_project(request.root, source.path)
     where = str(source.path)
-    read = own_files.table(
-        path, where, source.form, names=source.columns.get("unique_id", "unique_id")
+    read = own_files.read_table(
+        path, where, source.file_format, names=source.columns.get("unique_id", "unique_id")
     )
-    table = _named(read, request.dataset, source, where)
+    table = _select_columns(read, request.dataset, source, where)
     _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
     if request.dataset.calendar.kind == "index":
-        table["ds"] = _numbered(table, where)
-    table = oldest_first(
+        table["ds"] = _counts_to_times(table, where)
+    table = sort_oldest_first(
         table, None if request.dataset.calendar.kind == "index" else source.time_format
     )
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
-    table["ds"] = as_utc(
+    table["ds"] = to_utc(
         table, source.time_format, time_zone=source.time_zone, wall_clock=wall_clock, where=where
     )
     numbers = table.columns.drop(["unique_id", "ds"])
     table[numbers] = table[numbers].apply(pd.to_numeric)
-    table, as_of = observed(request, table)
-    issues = _issues(request, source, as_of)
+    table, as_of = keep_known(request, table)
+    issues = _read_issues(request, source, as_of)
     provenance = {
         "source": "file",
         "parameters": {
@@ -103,21 +103,23 @@ def read(request: Request) -> RawFrame:
             "time_zone": source.time_zone,
         },
         "adjustment": "none",
-        "file_sha256": " ".join(files.sha256(inside(request.root, name)) for name in source.files),
+        "file_sha256": " ".join(
+            files.sha256(path_in_project(request.root, name)) for name in source.files
+        ),
         "retrieved_at": None,
     }
     return RawFrame(table, as_of, where=where, provenance=provenance, vintages=issues)
 
 
-def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
+def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
     """`unique_id, ds, issued_at, <columns>` of the file of forecasts, those issued by `as_of`; None
     without one.
     """
     if source.issued_path is None:
         return None
     where = str(source.issued_path)
-    path = inside(request.root, source.issued_path)
-    table = own_files.table(path, where, source.form)
+    path = path_in_project(request.root, source.issued_path)
+    table = own_files.read_table(path, where, source.file_format)
     wanted = ["ds", "issued_at", *request.dataset.vintage_columns]
     for name in wanted:
         if name not in table.columns:
@@ -132,30 +134,29 @@ def _issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataF
     form, zone = source.time_format, source.time_zone
     # in which an hour of autumn stands twice, in order
     issue = table["unique_id"] + table["issued_at"].astype("str")
-    table["ds"] = as_utc(
+    table["ds"] = to_utc(
         table.assign(unique_id=issue), form, time_zone=zone, wall_clock=wall_clock, where=where
     )
     issued = table[["unique_id", "issued_at"]].rename(columns={"issued_at": "ds"})
-    table["issued_at"] = as_utc(
+    table["issued_at"] = to_utc(
         issued, form, time_zone=zone, wall_clock=False, where=f"{where}, issued_at"
     )
-    if (twice := table.duplicated(vintages.KEYS).to_numpy()).any():
-        raise InputError(
-            f"{where}, {place(table, int(twice.argmax()))}: two forecasts of one issue. Drop one."
-        )
-    vintages.check(table, request.dataset, where=where, error=InputError)
+    if (twice := table.duplicated(vintages.VINTAGE_KEYS).to_numpy()).any():
+        row = describe_row(table, int(twice.argmax()))
+        raise InputError(f"{where}, {row}: two forecasts of one issue. Drop one.")
+    vintages.require_issued_before_known(table, request.dataset, where=where, error=InputError)
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
 
 
 def _refuse_text(table: pd.DataFrame, columns: Iterable[str], source: Settings, where: str) -> None:
     for name in columns:
-        found = first_text(table[name])
+        found = first_text_cell(table[name])
         if found is not None:
             hint = own_files.marks_hint(found[1], source.separator)
-            raise InputError(where + no_number(table, str(name)) + hint)
+            raise InputError(where + describe_text_cell(table, str(name)) + hint)
 
 
-def _numbered(table: pd.DataFrame, where: str) -> pd.Series:
+def _counts_to_times(table: pd.DataFrame, where: str) -> pd.Series:
     """Times for rows without dates: `ds` counts them, or their order, and then all series end
     together.
     """
@@ -163,7 +164,7 @@ def _numbered(table: pd.DataFrame, where: str) -> pd.Series:
     counts = table["ds"] if "ds" in table else behind.max() - behind
     numbers = pd.to_numeric(counts, errors="coerce")
     wrong = ~numbers.between(0, 10**8) | (numbers % 1 != 0)
-    refuse(
+    refuse_rows(
         counts,
         wrong,
         where,
@@ -173,7 +174,7 @@ def _numbered(table: pd.DataFrame, where: str) -> pd.Series:
     return pd.to_datetime(numbers.astype("int64") * 60, unit="s").astype("datetime64[ns]")
 
 
-def inside(root: Path, path: Path) -> Path:
+def path_in_project(root: Path, path: Path) -> Path:
     """The resolved path; `InputError` when it lies outside the project, where a clone would not
     find it.
     """
@@ -186,11 +187,13 @@ def inside(root: Path, path: Path) -> Path:
     return resolved
 
 
-def _named(table: pd.DataFrame, dataset: Dataset, source: Settings, where: str) -> pd.DataFrame:
+def _select_columns(
+    table: pd.DataFrame, dataset: Dataset, source: Settings, where: str
+) -> pd.DataFrame:
     """Our names for the file's columns, only those the dataset uses; without `unique_id` the file
     is one series.
     """
-    used = _wanted(dataset, source, set(table.columns))
+    used = _file_names(dataset, source, set(table.columns))
     chosen = {}
     for ours, theirs in used.items():
         if theirs not in table.columns:
@@ -208,12 +211,12 @@ def _named(table: pd.DataFrame, dataset: Dataset, source: Settings, where: str) 
     return named
 
 
-def _wanted(dataset: Dataset, source: Settings, found: set[str]) -> dict[str, str]:
+def _file_names(dataset: Dataset, source: Settings, found: set[str]) -> dict[str, str]:
     ours = {name for name in found if name not in source.columns.values()} | set(source.columns)
     wanted = [
         "unique_id",
         "ds",
-        *(name for column in dataset.source_columns for name in inputs_of(column, ours)),
+        *(name for column in dataset.source_columns for name in inputs_of_column(column, ours)),
     ]
     return {
         name: source.columns.get(name, name) for name in [*dict.fromkeys(wanted), *source.columns]

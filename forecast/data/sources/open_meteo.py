@@ -20,17 +20,21 @@ from pydantic import Field, field_validator
 from forecast.config.reading import Config
 from forecast.config.sources import Service, Url
 from forecast.data import web
-from forecast.data.calendars import following
-from forecast.data.sources import RawFrame, Request, observed
-from forecast.data.web import Deadline, Transient
+from forecast.data.calendars import next_steps
+from forecast.data.sources import RawFrame, Request, keep_known
+from forecast.data.web import Deadline, TransientFault
 from forecast.system.errors import DataError, InputError
 
 DAYS_PER_REQUEST = 366
 PAST_DAYS = 92
 """How far back the forecast service answers."""
-SKEW = pd.Timedelta("10min")
+CLOCK_TOLERANCE = pd.Timedelta("10min")
 FORECAST_DAYS = 7
-UNITS = {"temperature_unit": "celsius", "wind_speed_unit": "ms", "precipitation_unit": "mm"}
+REQUESTED_UNITS = {
+    "temperature_unit": "celsius",
+    "wind_speed_unit": "ms",
+    "precipitation_unit": "mm",
+}
 REFUSED_UNITS = ("°F", "km/h", "mp/h", "mph", "kn", "inch", "in")
 
 
@@ -108,7 +112,7 @@ def read(request: Request) -> RawFrame:
         request.advance(name)
     if failed:  # one city more or less is not the same data set: places are all or nothing
         raise DataError("; ".join(failed.values()))
-    frame, as_of = observed(request, pd.concat(frames, ignore_index=True))
+    frame, as_of = keep_known(request, pd.concat(frames, ignore_index=True))
     where, vintages = f"Open-Meteo, dataset {request.name!r}", client.vintages()
     return RawFrame(
         frame,
@@ -135,14 +139,14 @@ class _Client:
     def history(self, name: str) -> pd.DataFrame:
         """The observed hours of one place."""
         first, last = (
-            self.request.first(name, self.source.start).normalize(),
+            self.request.first_time(name, self.source.start).normalize(),
             self.as_of.normalize(),
         )
         url = f"{self.source.base_url}/v1/archive"
         frame = pd.concat(
             self._by_year(name, url, first, last, self.source.variables), ignore_index=True
         )
-        return _once_each(
+        return _drop_repeated_hours(
             frame[(frame["ds"] >= first) & (frame["ds"] < last + pd.Timedelta(1, "D"))], name
         )
 
@@ -152,14 +156,14 @@ class _Client:
         """
         today = self.as_of.normalize()
         earliest = max(
-            self.request.first(name, self.source.start).normalize(),
+            self.request.first_time(name, self.source.start).normalize(),
             today - pd.Timedelta(PAST_DAYS, "D"),
         )
         first = earliest if pd.isna(after) else max(after.normalize(), earliest)
         window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{today:%Y-%m-%d}"}
         url, days = f"{self.source.recent_url}/v1/forecast", (today - first).days + 1
         frame = self._ask(name, url, window, days, self.source.variables, clock=self.as_of)
-        return _once_each(
+        return _drop_repeated_hours(
             frame[frame["ds"] >= first] if pd.isna(after) else frame[frame["ds"] > after], name
         )
 
@@ -196,14 +200,14 @@ class _Client:
         delay = pd.Timedelta(self.source.issue_delay_h, "h")
         # As many days before an hour as cover the whole horizon of a cutoff.
         cutoff, dataset = pd.Timestamp("2024-01-01"), self.request.dataset
-        reach = following(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
+        reach = next_steps(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
         leads = range(1, min(FORECAST_DAYS, int(np.ceil(reach / pd.Timedelta(1, "D")))) + 1)
         asked = {
             f"{ours}@{lead}": f"{theirs}_previous_day{lead}"
             for lead in leads
             for ours, theirs in wanted.items()
         }
-        first = self.request.first(name, self.source.start).normalize()
+        first = self.request.first_time(name, self.source.start).normalize()
         last = self.as_of.normalize() + pd.Timedelta(max(leads), "D")
         for answer in self._by_year(
             name, f"{self.source.previous_runs_url}/v1/forecast", first, last, asked
@@ -248,7 +252,7 @@ class _Client:
             "longitude": f"{place.longitude:g}",
             "hourly": ",".join(variables.values()),
             "timezone": "GMT",
-            **UNITS,
+            **REQUESTED_UNITS,
             **window,
         }
         key = (
@@ -258,17 +262,17 @@ class _Client:
         )
         if key:
             params["apikey"] = key
-        self._spend(weight(len(variables), days), what)
+        self._spend(request_weight(len(variables), days), what)
         deadline = self.deadline
 
         def answered() -> dict[str, Any]:
             answer = web.get(url, params, deadline=deadline, what=what)
-            told = web.moment_of(answer.headers.get("date", ""))
+            told = web.parse_http_date(answer.headers.get("date", ""))
             self.told = self.told if told is None else pd.Timestamp(told).tz_localize(None)
             _require_not_ahead(clock, self.told, what)
-            return _content(answer, what)
+            return _parse_answer(answer, what)
 
-        return _frame(deadline.call(what, answered), variables, name, what)
+        return _hours_to_frame(deadline.call(what, answered), variables, name, what)
 
     def _spend(self, amount: float, what: str) -> None:
         while (
@@ -286,7 +290,7 @@ def _require_not_ahead(clock: pd.Timestamp, theirs: pd.Timestamp, what: str) -> 
     """`DataError` where `clock` (UTC) is ahead of the service's: hours to come would count as
     observed.
     """
-    if clock > theirs + SKEW:
+    if clock > theirs + CLOCK_TOLERANCE:
         raise DataError(
             f"{what}: asked for hours up to {clock:%Y-%m-%d %H:%M} UTC, where the service's clock"
             f" says {theirs:%Y-%m-%d %H:%M}: its forecasts would count as observations. Set this"
@@ -294,7 +298,7 @@ def _require_not_ahead(clock: pd.Timestamp, theirs: pd.Timestamp, what: str) -> 
         )
 
 
-def _content(answer: web.Answer, what: str) -> dict[str, Any]:
+def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
     """The JSON of a good answer; faults sorted into those that may pass and those that will not."""
     if answer.status == 200:
         content = answer.json()
@@ -303,15 +307,15 @@ def _content(answer: web.Answer, what: str) -> dict[str, Any]:
                 f"{what}: found {type(content).__name__} in the answer, wanted one place."
             )
         return content
-    reason = _reason(answer)
+    reason = _refusal_reason(answer)
     told = web.retry_after(answer.headers)
     # minutely and concurrent limits pass soon; hourly and daily ones are not waited for
     if answer.status == 429:
         if "inutely" in reason or "concurrent" in reason or told is not None:
-            raise Transient(f"answered 429 ({reason})", told if told is not None else 60.0)
+            raise TransientFault(f"answered 429 ({reason})", told if told is not None else 60.0)
         raise DataError(f"{what}: rate limit reached ({reason}). Fetch again after that.")
     if answer.status >= 500:
-        raise Transient(f"answered {answer.status} ({reason})", told)
+        raise TransientFault(f"answered {answer.status} ({reason})", told)
     if answer.status == 400:
         raise InputError(
             f"{what}: refused the question: {reason}. Correct it in configs/datasets.yaml."
@@ -319,14 +323,14 @@ def _content(answer: web.Answer, what: str) -> dict[str, Any]:
     raise DataError(f"{what}: answered {answer.status} ({reason}).")
 
 
-def _reason(answer: web.Answer) -> str:
+def _refusal_reason(answer: web.Answer) -> str:
     try:
         return str(answer.json()["reason"])[:200]
-    except (Transient, KeyError, TypeError):
+    except (TransientFault, KeyError, TypeError):
         return answer.headers.get("content-type", "no reason given")
 
 
-def _frame(
+def _hours_to_frame(
     content: dict[str, Any], variables: dict[str, str], name: str, what: str
 ) -> pd.DataFrame:
     if content.get("utc_offset_seconds", 0) != 0:
@@ -344,9 +348,9 @@ def _frame(
         )
     for theirs in variables.values():
         if isinstance(units, dict) and units.get(theirs) in REFUSED_UNITS:
+            requested = sorted(REQUESTED_UNITS.values())
             raise DataError(
-                f"{what}: {theirs} came in {units[theirs]}, wanted {sorted(UNITS.values())} as"
-                " asked."
+                f"{what}: {theirs} came in {units[theirs]}, wanted {requested} as asked."
             )
     try:
         if len({len(hourly[theirs]) for theirs in wanted}) != 1:
@@ -369,7 +373,7 @@ def _frame(
     )
 
 
-def _once_each(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+def _drop_repeated_hours(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """Equal copies of an hour are one; copies that differ cannot be decided."""
     single = frame.drop_duplicates()
     twice = single["ds"][single["ds"].duplicated()]
@@ -380,7 +384,7 @@ def _once_each(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return single.sort_values("ds", kind="stable")
 
 
-def weight(variables: int, days: int) -> float:
+def request_weight(variables: int, days: int) -> float:
     """How many calls the service counts for one place: more than 10 variables or 14 days count
     more.
     """
@@ -397,7 +401,7 @@ def _provenance(source: Settings) -> dict[str, Any]:
             "start": source.start.isoformat(),
             **({"recent_url": source.recent_url} if source.recent_url else {}),
             "timezone": "GMT",
-            **UNITS,
+            **REQUESTED_UNITS,
         },
         "adjustment": "none",
     }

@@ -19,7 +19,7 @@ import pandas as pd
 
 from forecast.config.sources import Source
 from forecast.data import snapshots
-from forecast.data.sources import RawFrame, Request, observed
+from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.system.errors import DataError, InputError, nearest
 
 
@@ -40,7 +40,7 @@ def read(request: Request) -> RawFrame:
             f"Dataset {request.name!r}: unknown packaged source {source.name!r}.{known}."
         )
     frame, provenance = _LOADERS[source.name](request)
-    frame, as_of = observed(request, frame)
+    frame, as_of = keep_known(request, frame)
     return RawFrame(frame, as_of, where=f"packaged source {source.name!r}", provenance=provenance)
 
 
@@ -48,7 +48,7 @@ def _us_indices(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
     oil = _arch_table("wti").iloc[:, 0].rename("wti")
     indices = {name: _arch_table(name) for name in ("nasdaq", "sp500")}
     frame = pd.concat(
-        [_index(name, prices, oil) for name, prices in indices.items()], ignore_index=True
+        [_index_frame(name, prices, oil) for name, prices in indices.items()], ignore_index=True
     )
     return frame, {
         "source": "packaged",
@@ -78,7 +78,7 @@ def _arch_table(name: str) -> pd.DataFrame:
     )
 
 
-def _index(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
+def _index_frame(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
     frame = pd.DataFrame({"unique_id": name, "ds": pd.DatetimeIndex(prices.index).as_unit("ns")})
     for column in ("Open", "High", "Low", "Close", "Volume"):
         frame[column.lower()] = prices[column].to_numpy(dtype=np.float64)
@@ -91,7 +91,7 @@ def _index(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
 def _dublin_weather(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The snapshot that ships with the project is itself the source."""
     try:
-        return snapshots.read_pointed(request.root, request.name), snapshots.provenance(
+        return snapshots.read_pointed(request.root, request.name), snapshots.read_provenance(
             request.root, request.name
         )
     except (DataError, InputError):

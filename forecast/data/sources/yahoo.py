@@ -23,16 +23,23 @@ from pydantic import Field, field_validator
 
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment, Service, Url
-from forecast.data.calendars import ended
-from forecast.data.sources import RawFrame, Request, observed
-from forecast.data.web import MAX_BYTES, MAX_REDIRECTS, REDIRECTS, Deadline, Transient, retry_after
+from forecast.data.calendars import known_from
+from forecast.data.sources import RawFrame, Request, keep_known
+from forecast.data.web import (
+    MAX_BYTES,
+    MAX_REDIRECTS,
+    REDIRECT_STATUSES,
+    Deadline,
+    TransientFault,
+    retry_after,
+)
 from forecast.system.errors import DataError
 
-COLUMNS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
-ACTIONS = {"Dividends": "dividend", "Stock Splits": "split"}
-REQUEST_S = 15.0
+BAR_COLUMNS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
+ACTION_COLUMNS = {"Dividends": "dividend", "Stock Splits": "split"}
+REQUEST_TIMEOUT_S = 15.0
 YAHOO = "https://query2.finance.yahoo.com"
-SETTLES = pd.Timedelta(1, "h")
+SETTLING_TIME = pd.Timedelta(1, "h")
 """After a close, until which its price may still be another than the exchange's official one."""
 
 
@@ -87,7 +94,7 @@ def read(request: Request) -> RawFrame:
     for ticker in source.tickers:
         try:
             frames.append(
-                client.history(ticker, request.first(ticker, source.start), request.as_of)
+                client.history(ticker, request.first_time(ticker, source.start), request.as_of)
             )
         except DataError as error:
             failed[ticker] = str(error)
@@ -95,8 +102,8 @@ def read(request: Request) -> RawFrame:
     if len(failed) > source.max_failed * len(source.tickers) or not frames:
         counted = f"{len(failed)} of {len(source.tickers)} tickers failed"
         raise DataError(f"{counted}, more than `max_failed` allows: {'; '.join(failed.values())}")
-    frame, as_of = observed(request, pd.concat(frames, ignore_index=True))
-    late = frame["ds"][ended(request.dataset.calendar, frame["ds"]) > as_of - SETTLES]
+    frame, as_of = keep_known(request, pd.concat(frames, ignore_index=True))
+    late = frame["ds"][known_from(request.dataset.calendar, frame["ds"]) > as_of - SETTLING_TIME]
     where, unsettled = f"Yahoo, dataset {request.name!r}", late.min() if len(late) else None
     return RawFrame(
         frame, as_of, where, _provenance(source), failed=failed, provisional_from=unsettled
@@ -131,7 +138,7 @@ class _Client:
         """Long rows of one ticker as traded, from `first` on; `DataError` naming the ticker."""
         what = f"Yahoo, ticker {ticker!r}"
         bars = self.deadline.call(what, lambda: self._attempt(ticker, first, as_of, what))
-        traded = as_traded(_long(bars, ticker, what))
+        traded = undo_splits(_bars_to_frame(bars, ticker, what))
         return traded[traded["ds"] >= first]
 
     def _attempt(
@@ -161,24 +168,26 @@ class _Client:
                     start=f"{first:%Y-%m-%d}",
                     end=f"{end:%Y-%m-%d}",
                     auto_adjust=False,
-                    timeout=REQUEST_S,
+                    timeout=REQUEST_TIMEOUT_S,
                 )
         except PeeweeException as error:
             # A cache of time zones that was cut short costs one more request per ticker, never the
             # data.
             shutil.rmtree(self.cache, ignore_errors=True)
             self._open_cache()
-            raise Transient(
+            raise TransientFault(
                 f"could not be asked: yfinance's cache {self.cache} was broken ({error})"
             ) from None
         except YFRateLimitError:
-            raise Transient("answered 429 (too many requests)", self.session.retry_after) from None
+            raise TransientFault(
+                "answered 429 (too many requests)", self.session.retry_after
+            ) from None
         except YFTickerMissingError as error:
             raise self._missing(what, error) from None
         except (YFException, RequestException, ValueError) as error:
             if self.session.chart_status in (400, 404):
                 raise self._missing(what, error) from None
-            raise Transient(f"gave no usable answer ({type(error).__name__})") from None
+            raise TransientFault(f"gave no usable answer ({type(error).__name__})") from None
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise DataError(
                 f"{what}: the answer is empty or not in the known shape ({type(error).__name__}:"
@@ -188,7 +197,7 @@ class _Client:
     def _missing(self, what: str, error: Exception) -> Exception:
         """yfinance reads any error as a missing ticker; only a plain 'not there' is one."""
         if self.session.chart_status >= 500 or self.session.chart_status == 429:
-            return Transient(f"answered {self.session.chart_status}", self.session.retry_after)
+            return TransientFault(f"answered {self.session.chart_status}", self.session.retry_after)
         reason = str(error).rpartition("; ")[2].rpartition(": ")[2]
         return DataError(
             f"{what}: no prices ({reason}). Delisted, misspelt, or not traded in that time?"
@@ -214,7 +223,7 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
             for _ in range(MAX_REDIRECTS + 1):
                 response = self._once(method, url, *args, **kwargs)
                 target = response.headers.get("location")
-                if response.status_code not in REDIRECTS or not target:
+                if response.status_code not in REDIRECT_STATUSES or not target:
                     return response
                 url, method = urljoin(url, target), "GET"
                 kwargs.pop("params", None)
@@ -224,8 +233,11 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
             asked = kwargs.get("timeout")
             wanted = float(asked) if isinstance(asked, int | float) else 30.0
             # curl's single number bounds the whole transfer, so a slow drip ends too.
-            kwargs |= {"timeout": max(min(wanted, deadline.left()), 0.05), "allow_redirects": False}
-            response = super().request(method, directed(url, base_url), *args, **kwargs)
+            kwargs |= {
+                "timeout": max(min(wanted, deadline.seconds_left()), 0.05),
+                "allow_redirects": False,
+            }
+            response = super().request(method, direct_url(url, base_url), *args, **kwargs)
             if "/finance/chart/" in url:
                 self.chart_status = response.status_code
                 self.retry_after = retry_after(dict(response.headers))
@@ -238,7 +250,7 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
     return Guarded(impersonate="chrome", curl_options={CurlOpt.MAXFILESIZE_LARGE: max_bytes})
 
 
-def directed(url: str, base_url: str) -> str:
+def direct_url(url: str, base_url: str) -> str:
     """`url` itself for Yahoo's own hosts over https, or moved to `base_url`; `DataError` for any
     other host.
     """
@@ -255,8 +267,8 @@ def directed(url: str, base_url: str) -> str:
     )
 
 
-def _long(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
-    absent = [name for name in (*COLUMNS, *ACTIONS) if name not in bars.columns]
+def _bars_to_frame(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
+    absent = [name for name in (*BAR_COLUMNS, *ACTION_COLUMNS) if name not in bars.columns]
     if absent:
         raise DataError(
             f"{what}: the answer lacks {absent}; Yahoo or yfinance has renamed it. Nothing was"
@@ -267,14 +279,14 @@ def _long(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
     # A session is named by its local date.
     days = pd.DatetimeIndex(bars.index).tz_localize(None).normalize().as_unit("ns")
     frame = pd.DataFrame({"unique_id": ticker, "ds": days})
-    for theirs, ours in {**COLUMNS, **ACTIONS}.items():
+    for theirs, ours in {**BAR_COLUMNS, **ACTION_COLUMNS}.items():
         frame[ours] = bars[theirs].to_numpy(dtype=np.float64)
     # yfinance fills missing volumes with 0
     frame["volume"] = frame["volume"].where(frame["volume"] > 0)
     return frame.sort_values("ds", kind="stable", ignore_index=True)
 
 
-def as_traded(frame: pd.DataFrame) -> pd.DataFrame:
+def undo_splits(frame: pd.DataFrame) -> pd.DataFrame:
     """One series' bars with every later split of the same answer multiplied back in; `split` 0
     becomes 1.
     """

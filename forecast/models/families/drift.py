@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from forecast.data.windows import Layout, Windows, filled
+from forecast.data.windows import Layout, Windows, fill_gaps
 from forecast.models.base import BaselineSpec
 
 
@@ -22,7 +22,7 @@ class Spec(BaselineSpec):
         z = windows.z[:, :, : channels.outputs]
         # of all missing: row 0, where `filled` has the same value as at the end
         first = np.isfinite(z).argmax(axis=1)
-        start = np.take_along_axis(filled(z)[0], first[:, None], axis=1)[:, 0]
+        start = np.take_along_axis(fill_gaps(z)[0], first[:, None], axis=1)[:, 0]
         slope = (windows.last - start) / np.maximum(z.shape[1] - 1 - first, 1)
         return (
             windows.last[:, None, :] + np.arange(1, horizon + 1)[None, :, None] * slope[:, None, :]

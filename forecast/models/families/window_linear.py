@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from forecast.data.windows import Layout, Windows, filled
+from forecast.data.windows import Layout, Windows, fill_gaps
 from forecast.models.base import RegressorSpec
 from forecast.models.choice import (
     FoldParts,
@@ -135,7 +135,7 @@ class Spec(RegressorSpec):
         self, windows: Windows, arrays: Mapping[str, np.ndarray], output: int, horizon: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """(B, features), rows in order of time, and (B, H) what the map adds to."""
-        window = filled(windows.z[:, :, output : output + 1])[0][:, :, 0]
+        window = fill_gaps(windows.z[:, :, output : output + 1])[0][:, :, 0]
         if self.form == "nlinear":
             return window - window[:, -1:], np.repeat(window[:, -1:], horizon, axis=1)
         if self.form == "dlinear":

@@ -72,7 +72,9 @@ def shares(**changes: Any) -> Dataset:
 def found(
     frame: pd.DataFrame, given: Dataset, as_of: pd.Timestamp | None = None
 ) -> list[Violation]:
-    return quality.findings(frame, given, as_of=as_of or frame["ds"].max() + pd.Timedelta("1h"))
+    return quality.find_violations(
+        frame, given, as_of=as_of or frame["ds"].max() + pd.Timedelta("1h")
+    )
 
 
 def only(frame: pd.DataFrame, given: Dataset, rule: str) -> Violation:
@@ -242,7 +244,7 @@ def test_prices_at_or_below_zero_refuse_the_data():
     findings = found(frame, shares())
     assert findings[0].rule == "positive_prices" and findings[0].action == "refuse"
     with pytest.raises(InputError, match=r"set `quality.positive_prices: warn`"):
-        quality.enforce(findings, where="x")
+        quality.refuse_violations(findings, where="x")
 
 
 @pytest.mark.parametrize("ratio", [2, 4, 10, 1 / 5])

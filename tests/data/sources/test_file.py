@@ -71,16 +71,16 @@ def test_times_in_the_index_of_a_parquet_file_are_a_column(tmp_path: Path, name)
         {"temp": [1.0, 2.0]}, pd.date_range("2024-01-01", periods=2, freq="h", name=name)
     )
     table.to_parquet(tmp_path / "mine.parquet")
-    found = own_files.table(tmp_path / "mine.parquet", "mine.parquet")
+    found = own_files.read_table(tmp_path / "mine.parquet", "mine.parquet")
     assert found[name or "index"].tolist() == list(table.index) and found["temp"].tolist() == [
         1.0,
         2.0,
     ]
     table.assign(ds=table.index).to_parquet(tmp_path / "mine.parquet")
-    both = own_files.table(tmp_path / "mine.parquet", "mine.parquet")
+    both = own_files.read_table(tmp_path / "mine.parquet", "mine.parquet")
     assert sorted(both) == sorted({"ds", "temp", *([name or "index"] if name != "ds" else [])})
     table.set_axis([7, 9]).to_parquet(tmp_path / "mine.parquet")  # what a filter left, no column
-    assert list(own_files.table(tmp_path / "mine.parquet", "mine.parquet")) == ["temp"]
+    assert list(own_files.read_table(tmp_path / "mine.parquet", "mine.parquet")) == ["temp"]
 
 
 def test_a_derived_column_is_read_by_its_inputs(tmp_path: Path):
@@ -239,14 +239,14 @@ def test_a_file_that_expands_like_no_table_is_refused_before_it_is_read(
     with packed.open(path, "wb") as file:
         file.write(block * 12_000)
     with pytest.raises(InputError) as fault:
-        own_files.table(path, "data/mine.csv.gz")
+        own_files.read_table(path, "data/mine.csv.gz")
     assert "no table" in str(fault.value).lower() and len(str(fault.value)) < 400
 
 
 def test_a_packed_table_is_read(tmp_path):
     with gzip.open(tmp_path / "mine.csv.gz", "wt") as file:
         file.write("ds,temp\n2024-01-01,1\n")
-    assert own_files.table(tmp_path / "mine.csv.gz", "x")["temp"].tolist() == [1]
+    assert own_files.read_table(tmp_path / "mine.csv.gz", "x")["temp"].tolist() == [1]
 
 
 @pytest.mark.parametrize("outside", ["1600-01-01", "1677-12-31T23:00", "2262-04-12", "9999-12-31"])
@@ -410,7 +410,7 @@ def encoded(
 def test_an_encoding_is_named_with_the_line_to_add_and_then_read(tmp_path, encoding, header, rows):
     path = encoded(tmp_path, encoding, header=header, rows=rows)
     wanted = {"utf-8-sig": "utf-8"}.get(encoding, encoding)
-    assert own_files.guessed(path, "mine.csv") == own_files.Format(encoding=wanted)
+    assert own_files.guess_format(path, "mine.csv") == own_files.FileFormat(encoding=wanted)
     own: dict[str, Any] = {
         "source": {**MINE, "columns": {"temp": header + ("\x81" if encoding == "latin-1" else "")}}
     }
@@ -455,7 +455,7 @@ def test_the_separator_of_a_first_line_for_excel_is_read(tmp_path, line):
     ],
 )
 def test_how_numbers_are_written(tmp_path, cells, separator, marks):
-    assert own_files.number_marks(cells, separator) == marks
+    assert own_files.guess_number_marks(cells, separator) == marks
 
 
 def test_thousands_are_named_and_then_read_and_a_wrong_cell_stays_a_fault(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from forecast.data import sources, web
 from forecast.data.sources import RawFrame, Request
-from forecast.data.sources.open_meteo import weight
+from forecast.data.sources.open_meteo import request_weight
 from forecast.data.web import Deadline
 from forecast.system.errors import DataError, InputError
 from tests.support import services as fake
@@ -399,9 +399,9 @@ def test_a_key_is_sent_and_shown_nowhere(tmp_path: Path, services: Services):
 
 def test_the_service_counts_variables_and_weeks():
     assert (
-        weight(3, 10) == 1
-        and weight(8, 366) == pytest.approx(26.14, abs=0.01)
-        and weight(20, 28) == 4
+        request_weight(3, 10) == 1
+        and request_weight(8, 366) == pytest.approx(26.14, abs=0.01)
+        and request_weight(20, 28) == 4
     )
 
 

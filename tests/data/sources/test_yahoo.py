@@ -13,7 +13,7 @@ import pytest
 
 from forecast.data import sources
 from forecast.data.sources import RawFrame, Request
-from forecast.data.sources.yahoo import YAHOO, as_traded, directed, guarded_session
+from forecast.data.sources.yahoo import YAHOO, direct_url, guarded_session, undo_splits
 from forecast.data.web import Deadline
 from forecast.system.errors import DataError
 from tests.support import services as fake
@@ -199,7 +199,7 @@ def test_the_wrong_time_zone_shows_as_days_that_are_no_sessions(tmp_path: Path, 
         calendar={"kind": "sessions", "exchange": "XNYS"}, target={"column": "close"}
     )
     with pytest.raises(DataError, match="no session of XNYS"):
-        preparation.checked_raw(raw, settings, error=DataError)
+        preparation.check_raw(raw, settings, error=DataError)
 
 
 def rows(content: Any, keep: list[int]) -> Any:
@@ -317,14 +317,14 @@ def test_a_redirect_within_the_service_is_followed(tmp_path: Path, services: Ser
 
 
 def test_without_another_address_only_yahoo_is_asked():
-    assert directed(f"{YAHOO}/x?y=1", YAHOO) == f"{YAHOO}/x?y=1"
+    assert direct_url(f"{YAHOO}/x?y=1", YAHOO) == f"{YAHOO}/x?y=1"
     for url in (
         "http://query2.finance.yahoo.com/x",
         "https://notyahoo.com/x",
         "http://127.0.0.1/x",
     ):
         with pytest.raises(DataError):
-            directed(url, YAHOO)
+            direct_url(url, YAHOO)
 
 
 def test_splits_are_multiplied_back_in():
@@ -335,6 +335,6 @@ def test_splits_are_multiplied_back_in():
             "split": [0.0, 0.0, 2.0],
         }
     )
-    traded = as_traded(frame)
+    traded = undo_splits(frame)
     assert traded["close"].tolist() == [20, 20, 10] and traded["volume"].tolist() == [5, 5, 10]
     assert traded["dividend"].tolist() == [0, 2, 0] and traded["split"].tolist() == [1, 1, 2]
