@@ -427,6 +427,7 @@ def verdict_tags(record: CandidateRun) -> dict[str, str]:
 
 def run_note(record: CandidateRun) -> str:
     """The run's page in words: what the model is, and what the comparison says."""
+    from forecast.data.results import describe_members
 
     content = record.content
     lines = [content.description]
