@@ -22,7 +22,7 @@ import pandas as pd
 
 from forecast.identification import identify
 from forecast.identification.experiment import Experiment, Standardization, saturation
-from forecast.identification.narx import Narx, initial
+from forecast.identification.narx import Narx, initial_weights
 from forecast.identification.problems import ClosedLoop, OpenLoop
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
@@ -69,7 +69,7 @@ def single_net(train: Arrays, test: Arrays, seed: int, *, adam: bool) -> float:
     net = Narx(1, 1, (1, 2, 3), (0, 1, 2, 3), 6, True, tuple(low), tuple(high))
     cut = int(len(scaled) * (1 - HELD_OUT))
     parts = [scaled.part(slice(cut))], START, [scaled.part(slice(cut, None))]
-    weights = initial(net, np.random.default_rng(seed))
+    weights = initial_weights(net, np.random.default_rng(seed))
     problems: list[OpenLoop | ClosedLoop] = [OpenLoop(net, *parts), ClosedLoop(net, *parts)]
     for problem, steps in zip(problems, ADAM_STEPS, strict=True):
         weights = (

@@ -34,12 +34,12 @@ def identify(
     from forecast.config.operation import load_experiment
     from forecast.config.paths import ProjectPaths
     from forecast.identification import contest
-    from forecast.identification.data import read_named
+    from forecast.identification.data import read_by_name
     from forecast.report.page import render_free_runs
 
     paths = ProjectPaths.of(root)
     record = load_experiment(experiment, paths.configs)
-    experiments = read_named(root / record.file, record.outputs, record.inputs, record.record)
+    experiments = read_by_name(root / record.file, record.outputs, record.inputs, record.record)
     print(
         f"Training {', '.join(record.rows)}, twice each. Ctrl-C keeps the rows that are done.",
         file=sys.stderr,

@@ -5,24 +5,23 @@ gives.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from forecast.identification import search
-from forecast.identification.coordinates import Member
 from forecast.identification.data import dividetrain
-from forecast.identification.experiment import Experiment, balanced, cautions
+from forecast.identification.experiment import Experiment, describe_cautions, normalise_weights
+from forecast.identification.member import Member
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
-from forecast.identification.rows import Rows, errors
-from forecast.identification.search import Identified
+from forecast.identification.rows import DividedRows, mean_square_errors
+from forecast.identification.search import SearchResult, search_members
 from forecast.identification.search_settings import SearchSettings
-from forecast.identification.training import POOR
+from forecast.identification.training import NO_SIMULATION
 from forecast.training.levenberg_marquardt import Watch, listening
 
-FAR = 2.0  # times the one-step error: more than white noise on y leaves in a free run
+FAR_FROM_ONE_STEP = 2.0  # times the one-step error: more than white noise on y leaves in a free run
 
 
 def identify(
@@ -41,76 +40,80 @@ def identify(
     `identification.search`.
     """
     with listening(watch):
-        found = search.identify(
-            balanced(experiments), seed=seed, settings=settings, announce=announce, watch=watch
+        result = search_members(
+            normalise_weights(experiments),
+            seed=seed,
+            settings=settings,
+            announce=announce,
+            watch=watch,
         )
     models = [
-        Model(_net(m, found.start), m.net.named(m.weights), found.scaling) for m in found.members
+        Model(_net_of(member, result.start), member.net.named(member.weights), result.scaling)
+        for member in result.members
     ]
-    return _reported(Model.average(*models), found, experiments)
+    return _add_report(Model.average(*models), result, experiments)
 
 
-def _net(member: Member, start: int) -> Net:
-    narx, start = member.net, start * member.treatment.stride
-    kind, bounds = "narxnet" if narx.inputs else "narnet", (narx.low, narx.high)
-    layers = (narx.hidden,) if narx.hidden else ()
+def _net_of(member: Member, start: int) -> Net:
+    """The member's net as a description; `start`: rows at its own rate that fill the delays."""
+    narx = member.net
     return Net(
-        kind,
-        layers,
-        narx.u_delays,
-        narx.y_delays,
-        (),
-        narx.linear,
-        *bounds,
-        narx.dead_times,
-        start,
-        narx.states,
+        "narxnet" if narx.inputs else "narnet",
+        hidden=(narx.hidden,) if narx.hidden else (),
+        input_delays=narx.u_delays,
+        feedback_delays=narx.y_delays,
+        linear=narx.linear,
+        low=narx.low,
+        high=narx.high,
+        dead_times=narx.dead_times,
+        first=start * member.treatment.stride,
+        states=narx.states,
     )
 
 
-def _reported(model: Model, found: Identified, experiments: tuple[Experiment, ...]) -> Model:
+def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experiment]) -> Model:
     """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
-    rows = Rows.of(model.net, experiments, dividetrain())
-    model = replace(model, record=rows.record())
-    stepped, free = (
-        errors(model, rows, use).get("train", np.nan) for use in ("prediction", "simulation")
-    )
-    held_out = [member.held_out_rmse for member in found.members]
-    y, middle = np.concatenate([e.y for e in experiments]), float(np.median(held_out))
-    span = float(np.mean(np.nanmax(y, axis=0) - np.nanmin(y, axis=0)))
+    rows = DividedRows.of(model.net, experiments, dividetrain())
+    model = replace(model, record=rows.y_range())
+    one_step = mean_square_errors(model, rows, "prediction").get("train", np.nan)
+    free_run = mean_square_errors(model, rows, "simulation").get("train", np.nan)
+    held_out = [member.held_out_rmse for member in result.members]
+    median = float(np.median(held_out))
+    y = np.concatenate([e.y for e in experiments])
+    y_span = float(np.mean(np.nanmax(y, axis=0) - np.nanmin(y, axis=0)))
+    counts = Counter(member.net.describe() for member in model.members)
+    n_weights = max(member.net.n_weights for member in result.members)
     notes = [
-        (
-            f"Median of {len(found.members)} nets; free-run RMSE on their held-out blocks"
-            f" {min(held_out):.4g} to {max(held_out):.4g}, {middle:.4g} in the middle:"
-            f" {100 * middle / span:.2g} % of the range of y."
-        ),
-        "; ".join(
-            f"{count} x {net}"
-            for net, count in Counter(m.net.describe() for m in model.members).items()
-        )
-        + ".",
-        *found.notes,
-        *cautions(experiments, max(member.net.n_weights for member in found.members)),
+        f"Median of {len(result.members)} nets; free-run RMSE on their held-out blocks"
+        f" {min(held_out):.4g} to {max(held_out):.4g}, {median:.4g} in the middle:"
+        f" {100 * median / y_span:.2g} % of the range of y.",
+        "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
+        *result.notes,
+        *describe_cautions(experiments, n_weights),
     ]
-    if len(found.members) == 1:
+    if len(result.members) == 1:
         notes.append(
             "No other net follows the record as well, so nothing bears this one out: compare"
             " another `seed`."
         )
-    if not middle < POOR * float(np.mean(found.scaling.y_scale)):
+    if not median < NO_SIMULATION * float(np.mean(result.scaling.y_scale)):
         notes.append(
             "Its free run is no simulation: an input is missing, or the series is chaotic, and is"
             " better forecast by `train` with `for_use`, the number of steps it is wanted for."
         )
-    elif middle > FAR * np.sqrt(stepped):
+    elif median > FAR_FROM_ONE_STEP * np.sqrt(one_step):
         notes.append(
-            f"The free-run error is {middle / np.sqrt(stepped):.2g} times the one-step error:"
+            f"The free-run error is {median / np.sqrt(one_step):.2g} times the one-step error:"
             " unless the noise of y is correlated over time, part of the system is not in it, such"
             " as an input, or what only a longer record shows. Compare ARX and single nets by"
             " their free run (`forecast identify`)."
         )
-    performance, run = {"train": stepped}, {"train": free, "validation": middle**2}
     training = TrainingRecord(
-        "nets found", (), performance, "parallel", run, "simulation", tuple(notes)
+        "nets found",
+        performance={"train": one_step},
+        loop="parallel",
+        free_run={"train": free_run, "validation": median**2},
+        for_use="simulation",
+        notes=tuple(notes),
     )
     return replace(model, training=training)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -22,15 +21,16 @@ from forecast.identification.data import divideblock, dividetrain
 from forecast.identification.delays import arx_order
 from forecast.identification.experiment import Array, Experiment
 from forecast.identification.model import Model
-from forecast.identification.nets import Net, grunet, lstmnet, narxnet
+from forecast.identification.nets import Net, grunet, lstmnet, narnet, narxnet
 from forecast.identification.training import train, train_parallel, trainlm
 from forecast.system.errors import ForecastError, InputError, ModelFailure
 
 Fit = Callable[[Sequence[Experiment], int], Model]
+"""A model from the experiments and a seed."""
 
 # rows of a whole record that are measured; more for a model whose delays reach farther
 WARM_UP = 20
-HELD_OUT = divideblock(0.8, 0.2, 0.0)  # of the rows a net is fitted on: where its training stops
+STOPPING_SHARE = divideblock(0.8, 0.2, 0.0)  # of the rows a net is fitted on: it stops by the last
 
 Block = tuple[Experiment, Experiment]
 """The rows before a free run, and those it covers."""
@@ -40,7 +40,7 @@ Block = tuple[Experiment, Experiment]
 class Entry:
     """A row's result. Errors: RMSE of the free run over the deviation of y in the fitted rows, mean
     over outputs; infinite where the loop is lost or the fit failed, and `note` says why. `rmse`: on
-    test, per output in its units; `run`: the first free run there.
+    test, per output in its units; `run`: the first free run there; `seconds` of CPU time.
     """
 
     row: str
@@ -57,114 +57,125 @@ def compete(record: ExperimentEntry, experiments: Mapping[str, Experiment]) -> l
     """The rows, the lowest validation error first and those without a model last; Ctrl-C keeps
     those that are done.
     """
-    both, test = split(experiments, record.test)
-    train, validation = split(both, record.validation)
-    found: list[Entry] = []
+    fitted, test = split(experiments, record.test)
+    train, validation = split(fitted, record.validation)
+    entries: list[Entry] = []
     with suppress(KeyboardInterrupt):
-        found.extend(
-            _entry(row, (train, validation), (both, test), record.seed) for row in record.rows
-        )
-    return sorted(found, key=lambda entry: (entry.model is None, entry.validation))
+        stages = [(train, validation), (fitted, test)]
+        entries.extend(_fit_row(row, stages, record.seed) for row in record.rows)
+    return sorted(entries, key=lambda entry: (entry.model is None, entry.validation))
 
 
 def split(
     experiments: Mapping[str, Experiment], part: float | tuple[str | int, ...]
 ) -> tuple[dict[str, Experiment], list[Block]]:
-    """What is fitted, and the free runs behind it: the share of each record at its end, or whole
-    records by name.
+    """What is fitted, and the free runs after it: the share of each record at its end, or whole
+    records by name. `InputError` for an unknown name and for a record that is too short.
     """
     if isinstance(part, tuple):
-        part = tuple(map(str, part))
-        if unknown := set(part) - set(experiments):
+        names = list(map(str, part))
+        if unknown := set(names) - set(experiments):
             raise InputError(
                 f"There is no record {sorted(unknown)} to test on; the file has"
                 f" {sorted(experiments)}."
             )
-        blocks = [
-            (e.part(slice(WARM_UP)), e.part(slice(WARM_UP, None)))
-            for e in map(experiments.get, part)
-            if e
-        ]
-        return {name: e for name, e in experiments.items() if name not in part}, blocks
-    borders = {name: round(len(e) * (1.0 - part)) for name, e in experiments.items()}
-    if not borders or min(borders.values()) <= WARM_UP:
+        fitted = {name: e for name, e in experiments.items() if name not in names}
+        whole = [experiments[name] for name in names]
+        return fitted, [(e.part(slice(WARM_UP)), e.part(slice(WARM_UP, None))) for e in whole]
+    fitted = {}
+    blocks = []
+    for name, experiment in experiments.items():
+        border = round(len(experiment) * (1.0 - part))
+        fitted[name] = experiment.part(slice(border))
+        blocks.append((fitted[name], experiment.part(slice(border, None))))
+    if min(map(len, fitted.values()), default=0) <= WARM_UP:
         raise InputError(
             f"A record keeps {WARM_UP} rows or fewer to train on. Leave it out, or test on less."
         )
-    kept = {name: e.part(slice(borders[name])) for name, e in experiments.items()}
-    return kept, [
-        (kept[name], e.part(slice(borders[name], None))) for name, e in experiments.items()
-    ]
+    return fitted, blocks
 
 
-def _entry(row: str, *parts: Any) -> Entry:
-    *stages, seed = parts
-    begun, found = time.process_time(), [np.inf, np.inf]
+def _fit_row(
+    row: str, stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]], seed: int
+) -> Entry:
+    """The row fitted and judged in both stages, validation and test; why it failed as its note."""
+    begin = time.process_time()
+    errors = [np.inf, np.inf]
     try:
         for stage, (fitted, blocks) in enumerate(stages):
             model = ROWS[row](list(fitted.values()), seed)
-            rmse, run = judged(model, blocks)
-            size = np.nanstd(np.concatenate([e.y for e in fitted.values()]), axis=0)
-            found[stage] = float(np.mean(rmse / size))
+            rmse, run = free_run_rmse(model, blocks)
+            deviation = np.nanstd(np.concatenate([e.y for e in fitted.values()]), axis=0)
+            errors[stage] = float(np.mean(rmse / deviation))
     except ForecastError as error:
-        return Entry(row, time.process_time() - begun, str(error), found[0], found[1])
-    seconds, note = time.process_time() - begun, "\n".join([model.net.describe(), *model.notes])
-    return Entry(row, seconds, note, found[0], found[1], tuple(rmse.tolist()), model, run)
+        return Entry(row, time.process_time() - begin, str(error), errors[0], errors[1])
+    seconds = time.process_time() - begin
+    note = "\n".join([model.net.describe(), *model.notes])
+    return Entry(row, seconds, note, errors[0], errors[1], tuple(rmse.tolist()), model, run)
 
 
-def judged(model: Model, blocks: Sequence[Block]) -> tuple[Array, Array]:
+def free_run_rmse(model: Model, blocks: Sequence[Block]) -> tuple[Array, Array]:
     """(O,): the RMSE of the free runs of all blocks together; and the first block's run (rows,
     O).
     """
-    runs = [_free(model, *block) for block in blocks]
+    runs = [_free_run(model, before, rows) for before, rows in blocks]
     error = np.concatenate([run - rows.y for run, (_, rows) in zip(runs, blocks, strict=True)])
     return np.sqrt(np.nanmean(error**2, axis=0)), runs[0]
 
 
-def _free(model: Model, before: Experiment, rows: Experiment) -> Array:
+def _free_run(model: Model, before: Experiment, rows: Experiment) -> Array:
     """(rows, O); NaN in the first rows of a net whose delays reach farther back than what is
     measured before.
     """
-    u, y = np.concatenate([before.u, rows.u]), np.concatenate([before.y, rows.y])
-    begun, run = max(len(before), model.start), np.full_like(y, np.nan)
-    state = model.prepare(u[:begun], y[:begun])
-    free = (
-        model.parallel(u[begun:], state)
-        if model.net.feedback
-        else model.series_parallel(u[begun:], None, state)
-    )
-    run[begun:] = free.y
+    u = np.concatenate([before.u, rows.u])
+    y = np.concatenate([before.y, rows.y])
+    first = max(len(before), model.start)
+    state = model.prepare(u[:first], y[:first])
+    run = np.full_like(y, np.nan)
+    if model.net.feedback:
+        run[first:] = model.parallel(u[first:], state).y
+    else:
+        run[first:] = model.series_parallel(u[first:], None, state).y
     return run[len(before) :]
 
 
-def _narx(experiments: Sequence[Experiment], seed: int) -> Model:
-    net = replace(_linear(experiments), hidden=(8,), linear=True)
-    opened = train(net, *experiments, divide=HELD_OUT, restarts=3, seed=seed)
+def _identify(experiments: Sequence[Experiment], seed: int) -> Model:
+    return identify(*experiments, seed=seed)
+
+
+def _fit_narx(experiments: Sequence[Experiment], seed: int) -> Model:
+    """In open loop from three starts, then in closed loop where that does not fail."""
+    net = replace(_arx_net(experiments), hidden=(8,), linear=True)
+    model = train(net, *experiments, divide=STOPPING_SHARE, restarts=3, seed=seed)
     try:
-        return train_parallel(opened, *experiments, divide=HELD_OUT)
+        return train_parallel(model, *experiments, divide=STOPPING_SHARE)
     except ModelFailure:
-        return opened
+        return model
 
 
-def _gated(net: Net) -> Fit:
+def _fit_gated(net: Net) -> Fit:
     trainer = trainlm(epochs=100, max_fail=15, time=240.0)
     return lambda experiments, seed: train(
-        net, *experiments, divide=HELD_OUT, trainer=trainer, restarts=2, seed=seed
+        net, *experiments, divide=STOPPING_SHARE, trainer=trainer, restarts=2, seed=seed
     )
 
 
-def _linear(experiments: Sequence[Experiment]) -> Net:
+def _fit_arx(experiments: Sequence[Experiment], seed: int) -> Model:
+    return train(_arx_net(experiments), *experiments, divide=dividetrain(), seed=seed)
+
+
+def _arx_net(experiments: Sequence[Experiment]) -> Net:
     """The ARX model whose delays Schwarz's criterion chooses."""
-    inputs, outputs = arx_order(*experiments, longest=8)
-    return narxnet(inputs, outputs, ()) if inputs else Net("narnet", (), feedback_delays=outputs)
+    input_delays, feedback_delays = arx_order(*experiments, longest=8)
+    if not input_delays:
+        return narnet(feedback_delays, (), linear=False)
+    return narxnet(input_delays, feedback_delays, ())
 
 
 ROWS: Mapping[str, Fit] = {
-    "identify": lambda experiments, seed: identify(*experiments, seed=seed),
-    "narx_lm": _narx,
-    "gru": _gated(grunet()),
-    "lstm": _gated(lstmnet()),
-    "arx": lambda experiments, seed: train(
-        _linear(experiments), *experiments, divide=dividetrain(), seed=seed
-    ),
+    "identify": _identify,
+    "narx_lm": _fit_narx,
+    "gru": _fit_gated(grunet()),
+    "lstm": _fit_gated(lstmnet()),
+    "arx": _fit_arx,
 }

@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.coordinates import means
 from forecast.identification.experiment import Experiment
+from forecast.identification.treatments import trailing_means
 from forecast.system.errors import InputError
 
 Labels = npt.NDArray[np.int64]
 Divide = Callable[[int], Labels]
 
 UNUSED, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
-NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
+BLOCK_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 
 
 def divideblock(train: float = 0.7, validation: float = 0.15, test: float = 0.15) -> Divide:
@@ -66,10 +66,10 @@ def divideind(
         labels = np.full(rows, UNUSED)
         for label, numbers in chosen.items():
             if numbers and (min(numbers) < 0 or max(numbers) >= rows):
-                found = (
-                    f"divideind: {NAMES[label]} rows reach from {min(numbers)} to {max(numbers)}"
+                raise InputError(
+                    f"divideind: {BLOCK_NAMES[label]} rows reach from {min(numbers)} to"
+                    f" {max(numbers)}; the experiment has rows 0 to {rows - 1}."
                 )
-                raise InputError(f"{found}; the experiment has rows 0 to {rows - 1}.")
             labels[numbers] = label
         return labels
 
@@ -104,10 +104,10 @@ def read_csv(
     `experiment`: a column whose values tell several experiments apart, in the order of the file;
     None: one alone.
     """
-    return list(read_named(path, outputs, inputs, experiment).values())
+    return list(read_by_name(path, outputs, inputs, experiment).values())
 
 
-def read_named(
+def read_by_name(
     path: Path | str, outputs: Sequence[str], inputs: Sequence[str], experiment: str | None
 ) -> dict[str, Experiment]:
     """The same by the names of the experiments."""
@@ -158,7 +158,7 @@ def detrend(experiment: Experiment) -> Experiment:
         np.apply_along_axis(flat, 0, table) if table.size else table
         for table in (experiment.u, experiment.y)
     )
-    return experiment.changed(u=u, y=y)
+    return experiment.with_arrays(u=u, y=y)
 
 
 def decimate(experiment: Experiment, every: int) -> Experiment:
@@ -173,9 +173,11 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
             " are."
         )
     tables = {
-        name: means(table, every) for name, table in vars(experiment).items() if table is not None
+        name: trailing_means(table, every)
+        for name, table in vars(experiment).items()
+        if table is not None
     }
-    return experiment.changed(**tables).part(slice(every - 1, None, every))
+    return experiment.with_arrays(**tables).part(slice(every - 1, None, every))
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:

@@ -30,9 +30,9 @@ from forecast.identification.experiment import (
     Array,
     Experiment,
     arx_regressors,
-    columns,
+    as_columns,
+    count_columns,
     deviance,
-    sizes_of,
 )
 from forecast.system.errors import InputError
 
@@ -84,7 +84,7 @@ def partial_autocorrelation(acf: Array) -> Array:
 def _parts(series: Any) -> list[Array]:
     # else rows, or a frame
     several = isinstance(series, list | tuple) and all(np.size(part) > 1 for part in series)
-    parts = [columns("series", part)[:, 0] for part in (series if several else [series])]
+    parts = [as_columns("series", part)[:, 0] for part in (series if several else [series])]
     if not parts or not any(np.isfinite(part).any() for part in parts):
         raise InputError("No observed value to correlate. Give the errors of at least one run.")
     mean = np.nanmean(np.concatenate(parts))
@@ -133,7 +133,7 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     Of more input delays the most correlated are taken: an input may act at once and again much
     later. `InputError` for an experiment of fewer than 4 * `longest` rows.
     """
-    inputs, outputs = sizes_of(experiments)
+    inputs, outputs = count_columns(experiments)
     rows = min(map(len, experiments))
     if rows < 4 * longest:
         need = f"of an experiment of {rows} rows; at least {4 * longest} are needed"
@@ -177,7 +177,7 @@ def arx_order(
     """
     if criterion not in ("aic", "bic"):
         raise InputError(f"`criterion` is {criterion!r}; wanted 'aic' or 'bic'.")
-    inputs, outputs = sizes_of(experiments)
+    inputs, outputs = count_columns(experiments)
     x, y = arx_regressors(experiments, longest, longest)
     if len(y) <= x.shape[1]:
         raise InputError(

@@ -19,15 +19,15 @@ from forecast.system.errors import InputError
 Array = npt.NDArray[np.float64]
 
 AT_BOUND = 1e-4  # of the range: a value nearer than this to an extreme counts as on it
-BOUND_SHARE = 0.01  # of the rows on an extreme, in stretches of three or more, make it a bound
-MARGIN = 1.0  # ranges beyond the data at which an output without a bound is held
-LEAST_DEAD_TIME = 3  # steps
+BOUND_SHARE = 0.01  # of the rows on an extreme, in runs of three or more, make it a bound
+BOUND_MARGIN = 1.0  # ranges beyond the data where an output without a bound is clipped
+MIN_DEAD_TIME = 3  # steps
 CLEAR_GAIN = 1.5  # times the gain of the nearest delays: less is no dead time
-PAST_OUTPUTS = 3  # delays of y in the ARX model that looks for dead times
-MEMORY_OUTPUTS = 5  # delays of y in the ARX model that looks for the longest input delay
+DEAD_TIME_Y_DELAYS = 3  # of the ARX model that looks for dead times
+MEMORY_Y_DELAYS = 5  # of the ARX model that looks for the longest input delay
 # large enough for any value over it to vanish, small enough for it to be no denormal number
-UNSEEN = 1e200
-MAX_ROWS = 10_000  # of an ARX model: enough to choose its delays
+CONSTANT_SCALE = 1e200
+MAX_ARX_ROWS = 10_000  # enough to choose delays
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Experiment:
     def __init__(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike, weight: npt.ArrayLike | None = None
     ) -> None:
-        outputs = columns("y", y)
-        inputs = np.zeros((len(outputs), 0)) if u is None else columns("u", u)
+        outputs = as_columns("y", y)
+        inputs = np.zeros((len(outputs), 0)) if u is None else as_columns("u", u)
         if len(inputs) != len(outputs):
             raise InputError(
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
@@ -57,33 +57,34 @@ class Experiment:
         refuse_gaps(inputs)
         if not np.isfinite(outputs).any(axis=0).all():
             raise InputError("A column of y has no observed value at all. Leave it out.")
-        counted = None if weight is None else _weights(weight, outputs)
-        self.__dict__.update(u=inputs, y=outputs, weight=counted)  # frozen: no other way in
+        if weight is not None:
+            weight = _weight_columns(weight, outputs)
+        self.__dict__.update(u=inputs, y=outputs, weight=weight)  # frozen: no other way in
 
     def __len__(self) -> int:
         return len(self.y)
 
     @property
-    def counted(self) -> Array:
+    def error_weights(self) -> Array:
         """(T, O): the weight of each squared error, 0 where y is missing."""
         observed = np.isfinite(self.y).astype(np.float64)
         return observed if self.weight is None else observed * self.weight
 
-    def changed(self, **arrays: Array | None) -> Experiment:
+    def with_arrays(self, **arrays: Array | None) -> Experiment:
         """With other u, y or weight of the same kind, which are not checked again."""
-        made = object.__new__(Experiment)
-        made.__dict__.update(vars(self) | arrays)
-        return made
+        experiment = object.__new__(Experiment)
+        experiment.__dict__.update(vars(self) | arrays)
+        return experiment
 
     def part(self, rows: Any) -> Experiment:
         """The chosen rows (a slice, numbers or a mask); a column of y may have no observed value
         among them.
         """
         weight = None if self.weight is None else self.weight[rows]
-        return self.changed(u=self.u[rows], y=self.y[rows], weight=weight)
+        return self.with_arrays(u=self.u[rows], y=self.y[rows], weight=weight)
 
 
-def columns(name: str, values: npt.ArrayLike) -> Array:
+def as_columns(name: str, values: npt.ArrayLike) -> Array:
     """(T,) or (T, columns) as (T, columns) float64; `InputError` for other ranks, for text and for
     infinite values.
     """
@@ -91,23 +92,23 @@ def columns(name: str, values: npt.ArrayLike) -> Array:
         # NumPy would make nanoseconds of dates, and drop imaginary parts
         if np.asarray(values).dtype.kind in "mMc":
             raise TypeError("dates, times or complex numbers")
-        found = np.asarray(values, dtype=np.float64)
+        table = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"`{name}` is no table of numbers ({error}). Give one row of numbers per time."
         ) from error
-    if found.ndim == 1:
-        found = found[:, None]
-    if found.ndim != 2:
+    if table.ndim == 1:
+        table = table[:, None]
+    if table.ndim != 2:
         raise InputError(
-            f"`{name}` has shape {found.shape}; wanted (rows, columns) or (rows,), each sequence"
+            f"`{name}` has shape {table.shape}; wanted (rows, columns) or (rows,), each sequence"
             " alone."
         )
-    if np.isinf(found).any():
+    if np.isinf(table).any():
         raise InputError(
             f"`{name}` has infinite values; wanted numbers, or NaN for a missing y. Clean it first."
         )
-    return found
+    return table
 
 
 def refuse_gaps(u: Array) -> None:
@@ -120,18 +121,19 @@ def refuse_gaps(u: Array) -> None:
         )
 
 
-def _weights(weight: npt.ArrayLike, y: Array) -> Array:
-    found = columns("weight", weight)
-    if found.shape == (len(y), 1):
-        found = np.repeat(found, y.shape[1], axis=1)
-    if found.shape != y.shape or np.isnan(found).any() or (found < 0).any():
+def _weight_columns(weight: npt.ArrayLike, y: Array) -> Array:
+    """The weight as (T, O), the shape of y."""
+    table = as_columns("weight", weight)
+    if table.shape == (len(y), 1):
+        table = np.repeat(table, y.shape[1], axis=1)
+    if table.shape != y.shape or np.isnan(table).any() or (table < 0).any():
         raise InputError(
-            f"`weight` has shape {found.shape}; wanted {y.shape} or ({len(y)},), numbers from 0 up."
+            f"`weight` has shape {table.shape}; wanted {y.shape} or ({len(y)},), numbers from 0 up."
         )
-    return found
+    return table
 
 
-def sizes_of(experiments: Sequence[Experiment]) -> tuple[int, int]:
+def count_columns(experiments: Sequence[Experiment]) -> tuple[int, int]:
     """(inputs, outputs), the same for all; `InputError` where they differ or there is none."""
     if other := [type(e).__name__ for e in experiments if not isinstance(e, Experiment)]:
         raise InputError(f"Got {other[0]} where an experiment was wanted. Give `Experiment(u, y)`.")
@@ -147,38 +149,41 @@ def sizes_of(experiments: Sequence[Experiment]) -> tuple[int, int]:
     return sizes.pop()
 
 
-def balanced(experiments: Sequence[Experiment]) -> list[Experiment]:
+def normalise_weights(experiments: Sequence[Experiment]) -> list[Experiment]:
     """With weights that are 1 on average where they count: only their ratios are to act, not their
     size.
     """
-    sizes_of(experiments)
-    counted = np.concatenate([e.counted.ravel() for e in experiments])
-    mean = float(counted.sum()) / (np.count_nonzero(counted) or 1) or 1.0
-    return [e if mean == 1.0 else e.changed(weight=e.counted / mean) for e in experiments]
+    count_columns(experiments)
+    weights = np.concatenate([e.error_weights.ravel() for e in experiments])
+    mean = float(weights.sum()) / (np.count_nonzero(weights) or 1) or 1.0
+    if mean == 1.0:
+        return list(experiments)
+    return [e.with_arrays(weight=e.error_weights / mean) for e in experiments]
 
 
-def cautions(experiments: Sequence[Experiment], n_weights: int) -> tuple[str, ...]:
+def describe_cautions(experiments: Sequence[Experiment], n_weights: int) -> list[str]:
     """What the user of a model of so many weights should know of the rows that it is trained on, a
     sentence each.
     """
     u = np.concatenate([e.u for e in experiments])
-    rows = sum(int(np.count_nonzero(e.counted)) for e in experiments)
-    found = [
+    values = sum(int(np.count_nonzero(e.error_weights)) for e in experiments)
+    is_constant = np.ptp(u, axis=0) == 0 if len(u) else []
+    cautions = [
         f"Input {column} is constant in the rows that train: nothing is learnt of it."
-        for column in np.flatnonzero(np.ptp(u, axis=0) == 0 if len(u) else [])
+        for column in np.flatnonzero(is_constant)
     ]
-    if rows < n_weights:
-        found.append(
-            f"{rows} values of y train {n_weights} weights: take fewer units or delays, or a longer"
-            " record."
+    if values < n_weights:
+        cautions.append(
+            f"{values} values of y train {n_weights} weights: take fewer units or delays, or a"
+            " longer record."
         )
-    return tuple(found)
+    return cautions
 
 
 @dataclass(frozen=True)
 class Standardization:
-    """Mean and deviation of every input (I,) and output (O,); a constant input has `UNSEEN`, and so
-    never acts.
+    """Mean and deviation of every input (I,) and output (O,); a constant input has
+    `CONSTANT_SCALE`, and so never acts.
     """
 
     u_mean: Array
@@ -203,41 +208,49 @@ class Standardization:
                 f"Output {column} is constant: there is nothing to identify. Leave it out."
             )
         # rounding gives a constant a deviation too
-        size = np.where(np.ptp(u, axis=0) > 0, u.std(axis=0), UNSEEN)
-        return cls(u.mean(axis=0), size, np.nanmean(y, axis=0), np.nanstd(y, axis=0))
+        u_scale = np.where(np.ptp(u, axis=0) > 0, u.std(axis=0), CONSTANT_SCALE)
+        return cls(u.mean(axis=0), u_scale, np.nanmean(y, axis=0), np.nanstd(y, axis=0))
 
     def scale_u(self, u: Array) -> Array:
+        """u (T, I) in standard deviations from the mean."""
         return np.asarray((u - self.u_mean) / self.u_scale)
 
     def scale_y(self, y: Array) -> Array:
+        """y (..., O) in standard deviations from the mean."""
         return np.asarray((y - self.y_mean) / self.y_scale)
 
     def unscale_y(self, y: Array) -> Array:
+        """The inverse of `scale_y`."""
         return np.asarray(y * self.y_scale + self.y_mean)
 
     def scale(self, experiment: Experiment) -> Experiment:
         """The experiment in standard deviations from the mean, its weights as they were."""
-        return experiment.changed(u=self.scale_u(experiment.u), y=self.scale_y(experiment.y))
+        return experiment.with_arrays(u=self.scale_u(experiment.u), y=self.scale_y(experiment.y))
 
 
 def saturation(experiments: Sequence[Experiment]) -> tuple[Array, Array]:
-    """Bounds low (O,), high (O,): the extreme where the output sits on it, else `MARGIN` ranges
-    beyond the data.
+    """Bounds low (O,), high (O,): the extreme where the output sits on it, else `BOUND_MARGIN`
+    ranges beyond the data.
 
     The second kind never acts on a net that follows the data; it keeps a diverging free run finite.
     """
     y = np.concatenate([e.y for e in experiments])
-    least, most = np.nanmin(y, axis=0), np.nanmax(y, axis=0)
+    least = np.nanmin(y, axis=0)
+    most = np.nanmax(y, axis=0)
     span = most - least
-    inside = AT_BOUND * span
-    low = np.where(_is_bound(y <= least + inside), least + inside, least - MARGIN * span)
-    return low, np.where(_is_bound(y >= most - inside), most - inside, most + MARGIN * span)
+    low_end = least + AT_BOUND * span
+    high_end = most - AT_BOUND * span
+    low = np.where(_is_bound(y <= low_end), low_end, least - BOUND_MARGIN * span)
+    high = np.where(_is_bound(y >= high_end), high_end, most + BOUND_MARGIN * span)
+    return low, high
 
 
-def _is_bound(on: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(O,): whether enough rows are on the extreme, counting only stretches of at least three."""
-    long = on[:-2] & on[1:-1] & on[2:]
-    return (long.mean(axis=0) >= BOUND_SHARE) & ~on.all(axis=0)
+def _is_bound(at_extreme: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(O,): whether enough of the rows (T, O) are at the extreme, counting only runs of at least
+    three.
+    """
+    in_run = at_extreme[:-2] & at_extreme[1:-1] & at_extreme[2:]
+    return (in_run.mean(axis=0) >= BOUND_SHARE) & ~at_extreme.all(axis=0)
 
 
 def dead_times(experiments: Sequence[Experiment], deepest: int = 40) -> tuple[int, ...]:
@@ -245,23 +258,23 @@ def dead_times(experiments: Sequence[Experiment], deepest: int = 40) -> tuple[in
     find one.
 
     1. Delays within the dead time can be left out of an ARX model with all delays (Schwarz's
-    criterion).
+       criterion).
     2. Neighbouring delays of a smooth input replace each other in the first test, so the two delays
-    that alone lower
-       the error most beside past y must lie beyond the dead time, and clearly (`CLEAR_GAIN`).
+       that alone lower the error most beside past y must lie beyond the dead time, and clearly
+       (`CLEAR_GAIN`).
     """
     last = min(deepest, min(map(len, experiments)) // 20)
-    inputs, outputs = experiments[0].u.shape[1], experiments[0].y.shape[1]
-    if last < LEAST_DEAD_TIME:
+    inputs, outputs = count_columns(experiments)
+    if last < MIN_DEAD_TIME:
         return (0,) * inputs
     x, y = arx_regressors(experiments, last)
-    chosen = []
+    lags = []
     for column in range(inputs):
         # columns of x, nearest delay first
-        delays = PAST_OUTPUTS * outputs + column + inputs * np.arange(last + 1)
-        dead = min(_superfluous(x, y, delays), _best_pair(x, y, delays))
-        chosen.append(dead - 1 if dead >= LEAST_DEAD_TIME else 0)
-    return tuple(chosen)
+        delays = DEAD_TIME_Y_DELAYS * outputs + column + inputs * np.arange(last + 1)
+        dead_time = min(_superfluous_delays(x, y, delays), _best_pair(x, y, delays))
+        lags.append(dead_time - 1 if dead_time >= MIN_DEAD_TIME else 0)
+    return tuple(lags)
 
 
 def memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
@@ -274,53 +287,56 @@ def memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
     last = min(deepest, min(map(len, experiments)) // 20) - 1
     if last < 0:
         return 0
-    x, y = arx_regressors(experiments, last, MEMORY_OUTPUTS)
-    inputs, past = experiments[0].u.shape[1], MEMORY_OUTPUTS * y.shape[1]
+    inputs, outputs = count_columns(experiments)
+    x, y = arx_regressors(experiments, last, MEMORY_Y_DELAYS)
+    past_columns = MEMORY_Y_DELAYS * outputs
     widths = np.arange(1, last + 2)
-    errors = np.array([deviance(x[:, [*range(past + inputs * width), -1]], y) for width in widths])
-    return int(widths[np.argmin(errors + np.log(len(y)) * y.shape[1] * inputs * widths)])
+    errors = [deviance(x[:, [*range(past_columns + inputs * width), -1]], y) for width in widths]
+    criterion = np.array(errors) + np.log(len(y)) * outputs * inputs * widths
+    return int(widths[np.argmin(criterion)])
 
 
-def _superfluous(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
+def _superfluous_delays(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
     """How many of the nearest delays a model with all others does without."""
-    errors = np.array(
-        [deviance(np.delete(x, delays[:dead], axis=1), y) for dead in range(len(delays))]
-    )
-    worse = errors - errors[0] > np.log(len(y)) * y.shape[1] * np.arange(len(delays))
-    return int(np.argmax(worse)) - 1 if worse.any() else 0
+    counts = np.arange(len(delays))
+    errors = np.array([deviance(np.delete(x, delays[:count], axis=1), y) for count in counts])
+    is_worse = errors - errors[0] > np.log(len(y)) * y.shape[1] * counts
+    return int(np.argmax(is_worse)) - 1 if is_worse.any() else 0
 
 
 def _best_pair(x: Array, y: Array, delays: npt.NDArray[np.int64]) -> int:
     """The first of the two neighbouring delays that lower the error most beside past y; 0 where the
     nearest do.
     """
-    past = x[:, [*range(PAST_OUTPUTS * y.shape[1]), -1]]
-    pairs = (list(pair) for pair in itertools.pairwise(delays))
-    gains = deviance(past, y) - np.array(
-        [deviance(np.hstack([past, x[:, pair]]), y) for pair in pairs]
-    )
+    past = x[:, [*range(DEAD_TIME_Y_DELAYS * y.shape[1]), -1]]
+    errors = [
+        deviance(np.hstack([past, x[:, list(pair)]]), y) for pair in itertools.pairwise(delays)
+    ]
+    gains = deviance(past, y) - np.array(errors)
     best = int(np.argmax(gains))
     return best if gains[best] > CLEAR_GAIN * gains[:2].max() else 0
 
 
 def arx_regressors(
-    experiments: Sequence[Experiment], last: int, past_outputs: int = PAST_OUTPUTS
+    experiments: Sequence[Experiment], last: int, y_delays: int = DEAD_TIME_Y_DELAYS
 ) -> tuple[Array, Array]:
-    """Regressors (rows, past_outputs * O + (last + 1) * I + 1) and y (rows, O) of the first
-    `MAX_ROWS` observed rows.
+    """Regressors (rows, y_delays * O + (last + 1) * I + 1) and y (rows, O) of the first
+    `MAX_ARX_ROWS` observed rows.
 
-    Columns: y at delays 1 ... past_outputs, all inputs at delays 0 ... last, a one.
+    Columns: y at delays 1 ... y_delays, all inputs at delays 0 ... last, a one.
     """
-    past, target = [], []
-    for e in experiments:
-        rows = np.arange(max(last, past_outputs), len(e))
-        lagged = [e.y[rows - k] for k in range(1, past_outputs + 1)]
-        lagged += [e.u[rows - k] for k in range(last + 1)]
-        past.append(np.hstack([*lagged, np.ones((len(rows), 1))]))
-        target.append(e.y[rows])
-    x, y = np.concatenate(past), np.concatenate(target)
-    seen = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
-    return x[seen][:MAX_ROWS], y[seen][:MAX_ROWS]
+    regressors = []
+    targets = []
+    for experiment in experiments:
+        rows = np.arange(max(last, y_delays), len(experiment))
+        lagged = [experiment.y[rows - delay] for delay in range(1, y_delays + 1)]
+        lagged += [experiment.u[rows - delay] for delay in range(last + 1)]
+        regressors.append(np.hstack([*lagged, np.ones((len(rows), 1))]))
+        targets.append(experiment.y[rows])
+    x = np.concatenate(regressors)
+    y = np.concatenate(targets)
+    observed = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
+    return x[observed][:MAX_ARX_ROWS], y[observed][:MAX_ARX_ROWS]
 
 
 def deviance(x: Array, y: Array) -> float:
@@ -333,8 +349,9 @@ def delayed(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:
     """u (T, I) with column i held back by lags[i] rows; the first value stands in before the first
     row.
     """
-    rows, held = np.arange(len(u))[:, None], np.asarray(lags, np.int64)
-    return np.asarray(u[np.maximum(rows - held, 0), np.arange(len(held))])
+    columns = np.arange(u.shape[1])
+    rows = np.arange(len(u))[:, None] - np.asarray(lags, np.int64)
+    return np.asarray(u[np.maximum(rows, 0), columns])
 
 
 def unseen_inputs(experiments: Sequence[Experiment], rows: int = 1000) -> Iterator[Array]:
@@ -346,41 +363,44 @@ def unseen_inputs(experiments: Sequence[Experiment], rows: int = 1000) -> Iterat
     middle = u.mean(axis=0)
     yield middle + 1.1 * (u - middle)
     rng = np.random.default_rng(0)  # fixed: the same inputs for every net
-    low, high = u.min(axis=0), u.max(axis=0)
-    levels = rng.uniform(low, high, size=(rows // 25 + 1, u.shape[1]))
+    levels = rng.uniform(u.min(axis=0), u.max(axis=0), size=(rows // 25 + 1, u.shape[1]))
     yield np.repeat(levels, 25, axis=0)[:rows]
 
 
-def fold_of(
-    experiments: list[Experiment], number: int, folds: int, start: int
+def split_fold(
+    experiments: list[Experiment], fold: int, folds: int, start: int
 ) -> tuple[list[Experiment], list[Experiment]]:
-    """(train, held out): all rows of both, y missing in the first in block `number` of every
-    experiment, in the other elsewhere, both behind the `start` rows of a free run. Of as many
-    experiments as folds, whole ones are held out.
+    """(train, held out): all rows of both; after the `start` rows of a free run y is missing in the
+    first in block `fold` of every experiment, in the second everywhere else. Of as many experiments
+    as folds, whole ones are held out.
     """
-    train, judged = list[Experiment](), list[Experiment]()
-    for k, e in enumerate(experiments):
-        behind = np.arange(len(e)) >= start
-        # a block in a long gap would judge nothing
-        seen = np.cumsum(behind & np.isfinite(e.y).any(axis=1))
-        block = (
-            (seen - 1) * folds // seen[-1]
-            if len(experiments) < folds
-            else np.full(len(e), k % folds)
-        )
-        for part, hidden in ((train, block == number), (judged, block != number)):
-            part.append(e.changed(y=np.where((hidden & behind)[:, None], np.nan, e.y)))
-    return train, judged
+    train: list[Experiment] = []
+    held_out: list[Experiment] = []
+    for number, experiment in enumerate(experiments):
+        rows = np.arange(len(experiment))
+        is_free = rows >= start
+        block = np.full(len(rows), number % folds)
+        if len(experiments) < folds:
+            # counted in observed rows: a block in a long gap would judge nothing
+            observed = np.cumsum(is_free & np.isfinite(experiment.y).any(axis=1))
+            block = (observed - 1) * folds // observed[-1]
+        for part, is_hidden in ((train, block == fold), (held_out, block != fold)):
+            hidden_rows = (is_hidden & is_free)[:, None]
+            part.append(experiment.with_arrays(y=np.where(hidden_rows, np.nan, experiment.y)))
+    return train, held_out
 
 
-def places(experiment: Experiment, start: int) -> npt.NDArray[np.intp]:
+def simulation_starts(experiment: Experiment, start: int) -> npt.NDArray[np.intp]:
     """The rows from which on y is measured for `start` rows: a free run can begin there."""
-    before = np.concatenate([[0], np.cumsum(np.isnan(experiment.y).any(axis=1))])
-    return np.flatnonzero(before[start:] == before[: len(before) - start])
+    is_missing = np.isnan(experiment.y).any(axis=1)
+    missing_before = np.concatenate([[0], np.cumsum(is_missing)])
+    return np.flatnonzero(missing_before[start:] == missing_before[: len(missing_before) - start])
 
 
-def startable(experiment: Experiment, start: int) -> list[Experiment]:
-    """From the first place where a free run can start; none when too few rows are left."""
-    starts = places(experiment, start)
-    part = experiment.part(slice(int(starts[0]) if len(starts) else len(experiment), None))
+def start_at_measured(experiment: Experiment, start: int) -> list[Experiment]:
+    """From the first row where a free run can begin; none when too few rows are left."""
+    starts = simulation_starts(experiment, start)
+    if not len(starts):
+        return []
+    part = experiment.part(slice(int(starts[0]), None))
     return [part] if np.isfinite(part.y).any(axis=1).sum() > 3 * start else []

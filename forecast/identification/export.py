@@ -44,7 +44,7 @@ def _narx_text(model: Model, about: str) -> str:
     )
     start = (
         f"START = {model.start}  # rows that only fill the"
-        f" delays\n{HELD.format(model.held.tolist())}"
+        f" delays\n{HELD.format(model.middle_and_limit.tolist())}"
     )
     head = [f'"""{about}"""', "", "import numpy as np", "", *scaling, start, "NETS = [", *nets, "]"]
     return "\n".join(head) + PREDICT + SIMULATE + NARX_LOOP
@@ -59,7 +59,7 @@ def _export_network(model: Model, target: Path, about: str) -> None:
     sizes = f"\n\nSHIFT, START, INPUTS = {model.net.shift}, {model.start}, {model.inputs}"
     sizes += (
         "  # steps from u to y; rows that only fill the delays; columns of"
-        f" u\n{HELD.format(model.held.tolist())}"
+        f" u\n{HELD.format(model.middle_and_limit.tolist())}"
     )
     text = sizes + PREDICT + (SIMULATE if model.net.feedback else "") + NETWORK_LOOP
     files.write_text(target, target.read_text(encoding="utf-8") + text)

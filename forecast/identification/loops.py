@@ -58,24 +58,28 @@ class NetworkLoop:
         return run
 
     def begin(self, weights: Named, u: Array) -> NetworkMemory:
+        """The state before the first row: zeros for y and for the inputs before u."""
         shapes = self.network.shapes
         loop = streaming.begin_loop(self.network, weights, np.zeros((1, shapes.outputs)))
         return NetworkMemory(loop, np.zeros((self.shift, shapes.channels - shapes.outputs)))
 
     def loop(
-        self, weights: Named, before: NetworkMemory, u: Array, y: Array | None = None
+        self, weights: Named, memory: NetworkMemory, u: Array, y: Array | None = None
     ) -> tuple[Array, NetworkMemory]:
-        inputs = np.concatenate([before.inputs, u])
-        fed = np.full((1, len(u), self.network.shapes.outputs), np.nan) if y is None else y[None]
-        with np.errstate(over="ignore", invalid="ignore"):  # who asks says what a lost run means
+        """The run (T, O) under u (T, I), and the state after it."""
+        inputs = np.concatenate([memory.inputs, u])
+        if y is None:
+            y = np.full((len(u), self.network.shapes.outputs), np.nan)
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller says what a lost run means
             run, loop = streaming.series_parallel(
-                self.network, weights, before.loop, inputs[None, : len(u)], fed
+                self.network, weights, memory.loop, inputs[None, : len(u)], y[None]
             )
         return run[0], NetworkMemory(loop, inputs[len(u) :])
 
-    def ahead(self, weights: Named, before: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
-        drive = np.concatenate([before.inputs, u])[None, : len(u)]
-        return streaming.ahead(self.network, weights, before.loop, drive, y[None], steps=steps)[0]
+    def ahead(self, weights: Named, memory: NetworkMemory, u: Array, y: Array, steps: int) -> Array:
+        """(T - steps, steps, O): the closed loop over the next steps from every row."""
+        inputs = np.concatenate([memory.inputs, u])[None, : len(u)]
+        return streaming.ahead(self.network, weights, memory.loop, inputs, y[None], steps=steps)[0]
 
 
 @dataclass(frozen=True)
@@ -93,33 +97,35 @@ class SetLoop:
         ]
 
     def bounded(self, run: Array) -> Array:
-        """The middle of bounded runs is."""
+        """The median of bounded runs is bounded."""
         return run
 
     def begin(self, weights: list[Any], u: Array) -> SetMemory:
-        parts = zip(self.loops, weights, strict=True)
-        return SetMemory(tuple(loop.begin(own, u) for loop, own in parts))
+        """The state of every net before the first row."""
+        pairs = zip(self.loops, weights, strict=True)
+        return SetMemory(tuple(loop.begin(flat, u) for loop, flat in pairs))
 
     def loop(
-        self, weights: list[Any], before: SetMemory, u: Array, y: Array | None = None
+        self, weights: list[Any], memory: SetMemory, u: Array, y: Array | None = None
     ) -> tuple[Array, SetMemory]:
-        found = [
-            loop.loop(own, old, u, y)
-            for loop, own, old in zip(self.loops, weights, before.members, strict=True)
-        ]
-        runs = np.array(
-            [loop.bounded(run) for loop, (run, _) in zip(self.loops, found, strict=True)]
+        """The median run (T, O) under u (T, I), and the state of every net after it."""
+        runs = []
+        memories = []
+        for loop, flat, before in zip(self.loops, weights, memory.members, strict=True):
+            run, after = loop.loop(flat, before, u, y)
+            runs.append(loop.bounded(run))
+            memories.append(after)
+        return median_run(np.array(runs)), SetMemory(tuple(memories))
+
+    def ahead(self, weights: list[Any], memory: SetMemory, u: Array, y: Array, steps: int) -> Array:
+        """(T - steps, steps, O): the median of the nets' closed loops from every row."""
+        members = zip(self.loops, weights, memory.members, strict=True)
+        return median_run(
+            np.array([loop.ahead(flat, before, u, y, steps) for loop, flat, before in members])
         )
-        return middle(runs), SetMemory(tuple(after for _, after in found))
-
-    def ahead(self, weights: list[Any], before: SetMemory, u: Array, y: Array, steps: int) -> Array:
-        parts = zip(self.loops, weights, before.members, strict=True)
-        return middle(
-            np.array([loop.ahead(own, memory, u, y, steps) for loop, own, memory in parts])
-        )
 
 
-def middle(runs: Array) -> Array:
+def median_run(runs: Array) -> Array:
     """The median of the runs (nets, ...), also where some of them are not finite."""
     ordered = np.sort(runs, axis=0)
     return np.asarray((ordered[(len(runs) - 1) // 2] + ordered[len(runs) // 2]) / 2)

@@ -17,16 +17,21 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.experiment import Array, Standardization, columns, refuse_gaps
+from forecast.identification.experiment import (
+    Array,
+    Standardization,
+    as_columns,
+    refuse_gaps,
+)
 from forecast.identification.loops import State
-from forecast.identification.nets import Net, NetSet, check_first
+from forecast.identification.nets import Net, NetSet, check_first_rows
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
 from forecast.system import files
 from forecast.system.errors import DataError, InputError, ModelFailure, counted
 
 SCHEMA = 2
-RANGES = 10.0  # of the training record: a free run that goes so far from its middle has left it
+LOST_RANGES = 10.0  # of the training record: a free run that far from its middle has left it
 
 
 @dataclass(frozen=True)
@@ -78,23 +83,28 @@ class Model:
         """One model of the nets of several on the same data, whose output is the median of
         theirs.
         """
-        if len({tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}) != 1:
+        scalings = {tuple(np.concatenate(list(vars(m.scaling).values()))) for m in models}
+        if len(scalings) != 1:
             raise InputError(
                 "The models are scaled by different data. Train all of them on the same rows."
             )
-        members = [member for model in models for member in model.members]
-        nets = tuple(m.net for m in members if isinstance(m.net, Net))
-        weights = {f"{k}/{name}": w for k, m in enumerate(members) for name, w in m.weights.items()}
-        return cls(NetSet(nets), weights, models[0].scaling, record=models[0].record)
+        nets: list[Net] = []
+        weights: dict[str, Array] = {}
+        for model in models:
+            for member in model.members:
+                assert isinstance(member.net, Net)
+                weights |= {f"{len(nets)}/{name}": w for name, w in member.weights.items()}
+                nets.append(member.net)
+        return cls(NetSet(tuple(nets)), weights, models[0].scaling, record=models[0].record)
 
     @property
     def members(self) -> tuple[Model, ...]:
         """Its nets as models of their own; a single net is its only one."""
         if isinstance(self.net, Net):
             return (self,)
-        nets = enumerate(self.net.nets)
         return tuple(
-            replace(self, net=net, weights=weights_at(self.weights, str(k))) for k, net in nets
+            replace(self, net=net, weights=weights_at(self.weights, str(number)))
+            for number, net in enumerate(self.net.nets)
         )
 
     @property
@@ -104,10 +114,12 @@ class Model:
 
     @property
     def inputs(self) -> int:
+        """I, the columns of u."""
         return len(self.scaling.u_mean)
 
     @property
     def outputs(self) -> int:
+        """O, the columns of y."""
         return len(self.scaling.y_mean)
 
     @property
@@ -117,6 +129,7 @@ class Model:
 
     @property
     def network(self) -> Network:
+        """The net in the form of the networks of the catalogue; `InputError` for a set of nets."""
         return self.net.network(self.inputs, self.outputs)
 
     def prepare(self, u: npt.ArrayLike | None, y: npt.ArrayLike) -> State:
@@ -124,7 +137,7 @@ class Model:
         `start` rows.
         """
         inputs, outputs = self._columns(u, y)
-        check_first(self.net, "the series", outputs, self.start)
+        check_first_rows(self.net, "the series", outputs, self.start)
         return self._run(inputs, outputs).state
 
     def series_parallel(
@@ -138,7 +151,7 @@ class Model:
         inputs, outputs = self._columns(u, y)
         if state is not None:
             return self._run(inputs, outputs, state)
-        check_first(self.net, "the series", outputs, self.start + 1)
+        check_first_rows(self.net, "the series", outputs, self.start + 1)
         run = self._run(inputs, outputs)
         run.y[: self.start] = np.nan
         return run
@@ -154,28 +167,18 @@ class Model:
         of the training record than `RANGES` times its range.
         """
         self.refuse_open()
-        of_u = rows if u is None else len(np.atleast_1d(u))
-        if rows is not None and (
-            not isinstance(rows, int | np.integer) or rows < 0 or rows != of_u
-        ):
-            raise InputError(
-                f"`rows` is {rows!r}; wanted a whole number, and beside u none but its own rows."
-            )
         inputs = self._inputs(u, rows)
         if isinstance(start, State):
             return self._run(inputs, None, start)
-        measured = _table("y", start, self.outputs)
+        measured = self._table("y", start, self.outputs)
         if not self.start <= len(measured) <= len(inputs):
-            found = (
-                f"A free run of {self.net.kind} got rows of u: {len(inputs)}, measured rows of y:"
-                f" {len(measured)}"
-            )
             raise InputError(
-                f"{found}; wanted at least {self.start} of y to start from, no more than of u."
+                f"A free run of {self.net.kind} got rows of u: {len(inputs)}, measured rows of y:"
+                f" {len(measured)}; wanted at least {self.start} of y to start from, no more than"
+                " of u."
             )
-        run = self._run(
-            inputs[len(measured) :], None, self.prepare(inputs[: len(measured)], measured)
-        )
+        state = self.prepare(inputs[: len(measured)], measured)
+        run = self._run(inputs[len(measured) :], None, state)
         return LoopRun(np.concatenate([measured, run.y]), run.state)
 
     def removedelay(
@@ -187,22 +190,19 @@ class Model:
         A net whose y[t] depends on u[t] itself needs the input of that row, `u_next` (I,).
         """
         inputs, outputs = self._columns(u, y)
-        delays = [
-            m.net.shift + min(m.net.dead_times, default=0)
-            for m in self.members
-            if isinstance(m.net, Net)
-        ]
-        if self.inputs and 0 in delays and u_next is None:
-            need = (
-                f"{self.net.kind} uses u of the very row it forecasts; the next step needs"
-                " `u_next`, the input then"
-            )
-            raise InputError(f"{need}. Give it, or train a net whose input delays begin at 1.")
-        beyond = np.zeros(self.inputs) if u_next is None else u_next
-        longer = np.vstack([inputs, _table("u_next", np.reshape(beyond, (1, -1)), self.inputs)])
-        return self.series_parallel(
-            longer, np.vstack([outputs, np.full((1, self.outputs), np.nan)])
-        ).y[1:]
+        if self.inputs and u_next is None:
+            nets = [self.net] if isinstance(self.net, Net) else self.net.nets
+            if 0 in [net.shift + min(net.dead_times, default=0) for net in nets]:
+                raise InputError(
+                    f"{self.net.kind} uses u of the very row it forecasts; the next step needs"
+                    " `u_next`, the input then. Give it, or train a net whose input delays begin"
+                    " at 1."
+                )
+        last_input = np.zeros(self.inputs) if u_next is None else u_next
+        last_row = self._table("u_next", np.reshape(last_input, (1, -1)), self.inputs)
+        unseen = np.full((1, self.outputs), np.nan)
+        run = self.series_parallel(np.vstack([inputs, last_row]), np.vstack([outputs, unseen]))
+        return run.y[1:]
 
     def ahead(self, u: npt.ArrayLike | None, y: npt.ArrayLike, *, steps: int) -> Array:
         """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under
@@ -217,16 +217,13 @@ class Model:
                 f"`steps` is {steps}, the rows are {rows}; wanted at least 1 and fewer than the"
                 " rows."
             )
-        later = (
-            self.scaling.scale_u(inputs[self.start :]),
-            self.scaling.scale_y(outputs[self.start :]),
-        )
-        loop, weights = self.numerics()
-        found = loop.ahead(weights, state, *later, steps)
-        found = self.scaling.unscale_y(found)
-        self._require_held(found)
-        first = np.full((self.start, steps, self.outputs), np.nan)
-        return np.concatenate([first, found])
+        loop, weights = self.loop_and_weights()
+        u_after = self.scaling.scale_u(inputs[self.start :])
+        y_after = self.scaling.scale_y(outputs[self.start :])
+        forecasts = self.scaling.unscale_y(loop.ahead(weights, state, u_after, y_after, steps))
+        self._require_on_record(forecasts)
+        not_run = np.full((self.start, steps, self.outputs), np.nan)
+        return np.concatenate([not_run, forecasts])
 
     def spread(
         self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None
@@ -234,23 +231,22 @@ class Model:
         """(T, O): the standard deviation of the free runs of its nets, row by row; 0 for a single
         net.
         """
-        return np.asarray(
-            np.std([member.parallel(u, start, rows=rows).y for member in self.members], axis=0)
-        )
+        runs = [member.parallel(u, start, rows=rows).y for member in self.members]
+        return np.asarray(np.std(runs, axis=0))
 
     def save(self, folder: Path | str) -> None:
         """Net, scaling and weights as text and plain arrays."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        record = None if self.record is None else self.record.tolist()
         # and as text what JSON has no number for: a free run that was lost
-        text = json.dumps(asdict(self.training))
-        training = json.loads(text, parse_constant=lambda word: str(float(word)))
+        training = json.loads(
+            json.dumps(asdict(self.training)), parse_constant=lambda word: str(float(word))
+        )
         content = {
             "schema": SCHEMA,
             "net": asdict(self.net),
             "training": training,
-            "record": record,
+            "record": None if self.record is None else self.record.tolist(),
         }
         files.write_json(folder / "model.json", content)
         scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
@@ -260,26 +256,24 @@ class Model:
     def load(cls, folder: Path | str) -> Model:
         """What `save` wrote; `DataError` where a part of it is missing or damaged."""
         folder = Path(folder)
-        content: Any = _tuples(files.read_saved(folder / "model.json", SCHEMA, 1))
+        content: Any = _from_json(files.read_saved(folder / "model.json", SCHEMA, 1))
         try:
             arrays = files.read_arrays(folder / "weights.npz")
             scaling = {
-                each.name: arrays.pop(f"scaling:{each.name}") for each in fields(Standardization)
+                field.name: arrays.pop(f"scaling:{field.name}") for field in fields(Standardization)
             }
-            nets = content["net"].get("nets")
-            net = NetSet(tuple(Net(**each) for each in nets)) if nets else Net(**content["net"])
+            net: Net | NetSet
+            if nets := content["net"].get("nets"):
+                net = NetSet(tuple(Net(**each) for each in nets))
+            else:
+                net = Net(**content["net"])
             record = np.array(content["record"]) if content.get("record") else None
-            return cls(
-                net,
-                arrays,
-                Standardization(**scaling),
-                TrainingRecord(**content["training"]),
-                record,
-            )
+            training = TrainingRecord(**content["training"])
+            return cls(net, arrays, Standardization(**scaling), training, record)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DataError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 
-    def numerics(self) -> tuple[Any, Any]:
+    def loop_and_weights(self) -> tuple[Any, Any]:
         """The numerics of both loops, and the weights in their form."""
         loop = self.net.loop(self.inputs, self.outputs)
         return loop, loop.flat(self.weights)
@@ -294,56 +288,60 @@ class Model:
 
     def _run(self, u: Array, y: Array | None, state: State | None = None) -> LoopRun:
         """From the state, or from one whose delays hold zeros; y None: closed loop."""
-        loop, weights = self.numerics()
-        z, inputs = None if y is None else self.scaling.scale_y(y), self.scaling.scale_u(u)
-        begun = loop.begin(weights, inputs)
-        if state and [*map(np.shape, vars(state).values())] != [
-            *map(np.shape, vars(begun).values())
-        ]:
+        loop, weights = self.loop_and_weights()
+        inputs = self.scaling.scale_u(u)
+        measured = None if y is None else self.scaling.scale_y(y)
+        zero_state = loop.begin(weights, inputs)
+        if state is None:
+            state = zero_state
+        elif _shapes(state) != _shapes(zero_state):
             raise InputError(
                 f"The state is that of another net than this {self.net.kind}. Take one of this"
                 " model."
             )
-        run, after = loop.loop(weights, state or begun, inputs, z)
+        run, state = loop.loop(weights, state, inputs, measured)
         run = self.scaling.unscale_y(loop.bounded(run))
         if y is None:
-            self._require_held(run[None])
-        return LoopRun(run, after)
+            self._require_on_record(run[None])
+        return LoopRun(run, state)
 
     @property
-    def held(self) -> Array:
+    def middle_and_limit(self) -> Array:
         """(2, O): the middle of the record it was trained on, and how far from it a free run may
         go.
         """
         if self.record is None:
             return np.outer([0.0, np.finfo(np.float64).max], np.ones(self.outputs))
         low, high = self.record
-        return np.stack([(low + high) / 2, RANGES * np.maximum(high - low, 1e-300)])
+        return np.stack([(low + high) / 2, LOST_RANGES * np.maximum(high - low, 1e-300)])
 
-    def leaves(self, run: Array) -> npt.NDArray[np.bool_]:
+    def leaves_record(self, run: Array) -> npt.NDArray[np.bool_]:
         """(T,): where a run (B, T, O), in the units of y, is too far from the record it was trained
         on.
         """
-        middle, farthest = self.held
-        return np.asarray(~(np.abs(run - middle) <= farthest).all(axis=(0, 2)))
+        middle, limit = self.middle_and_limit
+        return np.asarray(~(np.abs(run - middle) <= limit).all(axis=(0, 2)))
 
-    def _require_held(self, run: Array) -> None:
+    def _require_on_record(self, run: Array) -> None:
         """`ModelFailure` that names the first step at which a closed loop (B, T, O) is lost."""
         streaming.require_finite(run)
-        lost = self.leaves(run)
-        if lost.any():
+        is_lost = self.leaves_record(run)
+        if is_lost.any():
             raise ModelFailure(
-                f"The closed loop diverges: after {int(np.argmax(lost))} of {run.shape[1]} steps on"
-                f" its own the output is more than {RANGES:g} ranges of the training record away"
-                " from it. Train it on its free run (`train_parallel`), choose it for simulation,"
-                " or use its one-step forecasts alone."
+                f"The closed loop diverges: after {int(np.argmax(is_lost))} of {run.shape[1]} steps"
+                f" on its own the output is more than {LOST_RANGES:g} ranges of the training record"
+                " away from it. Train it on its free run (`train_parallel`), choose it for"
+                " simulation, or use its one-step forecasts alone."
             )
 
     def _columns(self, u: npt.ArrayLike | None, y: npt.ArrayLike | None) -> tuple[Array, Array]:
+        """u (T, I) and y (T, O), checked; y of a net without feedback may be None."""
         if y is None and not self.net.feedback:
             y = np.full((len(np.asarray(u)), self.outputs), np.nan)
-        outputs = _table("y", np.nan if y is None else y, self.outputs)
-        inputs = self._inputs(u, len(outputs))
+        outputs = self._table("y", np.nan if y is None else y, self.outputs)
+        inputs = np.zeros((len(outputs), 0))
+        if u is not None or self.inputs:
+            inputs = self._inputs(u, None)
         if len(inputs) != len(outputs):
             raise InputError(
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
@@ -352,6 +350,14 @@ class Model:
         return inputs, outputs
 
     def _inputs(self, u: npt.ArrayLike | None, rows: int | None) -> Array:
+        """u (T, I), checked; of a net without inputs `rows` empty rows."""
+        if rows is not None:
+            is_count = isinstance(rows, int | np.integer) and rows >= 0
+            if not is_count or (u is not None and rows != len(np.atleast_1d(u))):
+                raise InputError(
+                    f"`rows` is {rows!r}; wanted a whole number, and beside u none but its own"
+                    " rows."
+                )
         if u is None and self.inputs == 0:
             if rows is None:
                 raise InputError(
@@ -359,24 +365,28 @@ class Model:
                     " rows."
                 )
             return np.zeros((rows, 0))
-        found = _table("u", np.zeros((0, 0)) if u is None else u, self.inputs)
-        refuse_gaps(found)
-        return found
+        inputs = self._table("u", np.zeros((0, 0)) if u is None else u, self.inputs)
+        refuse_gaps(inputs)
+        return inputs
+
+    def _table(self, name: str, values: npt.ArrayLike, width: int) -> Array:
+        """(T, width) float64; `InputError` for another number of columns."""
+        table = as_columns(name, values)
+        if table.shape[1] != width:
+            raise InputError(
+                f"{name} has {counted(table.shape[1], 'column')}; this net was trained on {width}."
+            )
+        return table
 
 
-def _table(name: str, values: npt.ArrayLike, width: int) -> Array:
-    found = columns(name, values)
-    if found.shape[1] != width:
-        raise InputError(
-            f"{name} has {counted(found.shape[1], 'column')}; this net was trained on {width}."
-        )
-    return found
+def _shapes(state: State) -> list[tuple[int, ...]]:
+    return [np.shape(value) for value in vars(state).values()]
 
 
-def _tuples(value: object) -> object:
+def _from_json(value: object) -> object:
     """Lists of JSON as the tuples they were, and the numbers that JSON has none for."""
     if isinstance(value, dict):
-        return {name: _tuples(each) for name, each in value.items()}
+        return {name: _from_json(each) for name, each in value.items()}
     if isinstance(value, list):
-        return tuple(map(_tuples, value))
+        return tuple(map(_from_json, value))
     return float(str(value)) if value in ("nan", "inf") else value

@@ -1,10 +1,10 @@
 """The nets of MATLAB's time-series family, by the names their users know, as descriptions without
 weights.
 
-    net                                       y^[t] = F(...)                          MATLAB's
-    defaults narxnet(input_delays, feedback_delays)    u[t-d], y[t-d]                          1:2,
-    1:2, 10 narnet(feedback_delays)                   y[t-d]                                  1:2,
-    10 timedelaynet(input_delays)                u[t-d]                                  1:2, 10
+    net                                       y^[t] = F(...)                          defaults
+    narxnet(input_delays, feedback_delays)    u[t-d], y[t-d]                          1:2, 1:2, 10
+    narnet(feedback_delays)                   y[t-d]                                  1:2, 10
+    timedelaynet(input_delays)                u[t-d]                                  1:2, 10
     distdelaynet(delays)                      u[t-d], and delays into every layer     {1:2, 1:2}, 10
     layrecnet(layer_delays)                   u[t], each layer's own output before    1:2, 10
     elmannet(layer_delays)                    u[t], each layer's own output before    1:2, 10
@@ -75,8 +75,10 @@ class Net:
         """Rows at the beginning of a series that only fill the delays."""
         if self.first is not None:
             return self.first
-        first = max((*self.input_delays, *self.feedback_delays), default=0)
-        return first + (sum(map(max, self.layer_delays)) if self.kind == "distdelaynet" else 0)
+        start = max((*self.input_delays, *self.feedback_delays), default=0)
+        if self.kind == "distdelaynet":
+            start += sum(map(max, self.layer_delays))
+        return start
 
     def network(self, inputs: int, outputs: int) -> Network:
         """The net for u (T, inputs) and y (T, outputs); `InputError` when it has inputs and there
@@ -88,11 +90,15 @@ class Net:
 
     def check_inputs(self, inputs: int) -> None:
         """`InputError` when the net has inputs and there are none, or none and there are."""
-        if bool(inputs) != bool(self.input_delays):
-            some = "inputs u (T, I)", "Give u, or use narnet"
-            none = "no inputs (u=None)", "Leave u out, or use narxnet"
-            wanted, advice = some if self.input_delays else none
-            raise InputError(f"{self.kind} wants {wanted}; got {inputs} of them. {advice}.")
+        if self.input_delays and not inputs:
+            raise InputError(
+                f"{self.kind} wants inputs u (T, I); got {inputs} of them. Give u, or use narnet."
+            )
+        if inputs and not self.input_delays:
+            raise InputError(
+                f"{self.kind} wants no inputs (u=None); got {inputs} of them. Leave u out, or use"
+                " narxnet."
+            )
 
     @property
     def is_narx(self) -> bool:
@@ -106,82 +112,77 @@ class Net:
         `is_narx`.
         """
         if not self.is_narx:
-            found = (
+            raise InputError(
                 "Closed-loop training is for narx and nar nets with one hidden layer; this is a"
-                f" {self.kind} with"
+                f" {self.kind} with {len(self.hidden)}. Train it in open loop and run it in closed"
+                " loop, or take one hidden layer."
             )
-            advice = "Train it in open loop and run it in closed loop, or take one hidden layer."
-            raise InputError(f"{found} {len(self.hidden)}. {advice}")
         self.check_inputs(inputs)
-        hidden = self.hidden[0] if self.hidden else 0
-        layers = self.feedback_delays, self.input_delays, hidden, self.linear or not hidden
+        hidden = sum(self.hidden)
         return Narx(
             inputs,
             outputs + self.states,
-            *layers,
-            self.low,
-            self.high,
-            self.dead_times,
-            self.states,
+            self.feedback_delays,
+            self.input_delays,
+            hidden,
+            linear=self.linear or not hidden,
+            low=self.low,
+            high=self.high,
+            dead_times=self.dead_times,
+            states=self.states,
         )
 
     def loop(self, inputs: int, outputs: int) -> Narx | NetworkLoop:
         """The numerics of both loops."""
-        return (
-            self.narx(inputs, outputs)
-            if self.is_narx
-            else NetworkLoop(self.network(inputs, outputs), self.shift)
-        )
+        if self.is_narx:
+            return self.narx(inputs, outputs)
+        return NetworkLoop(self.network(inputs, outputs), self.shift)
 
     def describe(self) -> str:
         """The net in one line, as `view` would draw it."""
-        parts = []
-        if self.input_delays:
-            parts.append(
-                "u[t]" if self.input_delays == (0,) else f"u[t-{_span(self.input_delays)}]"
-            )
+        sources = []
+        if self.input_delays == (0,):
+            sources.append("u[t]")
+        elif self.input_delays:
+            sources.append(f"u[t-{_span(self.input_delays)}]")
         if self.feedback:
-            parts.append(f"y[t-{_span(self.feedback_delays)}]")
+            sources.append(f"y[t-{_span(self.feedback_delays)}]")
         if self.states:
-            parts.append(f"{self.states} states of its own")
+            sources.append(f"{self.states} states of its own")
         unit = self.kind.removesuffix("net") if self.kind in GATED else "tanh"
         layers = [f"{units} {unit}" for units in self.hidden]
-        for place, delays in enumerate(self.layer_delays):
+        for index, delays in enumerate(self.layer_delays):
             if self.kind == "distdelaynet":
-                layers[place] += f" -> delays {_span(delays)}"
+                layers[index] += f" -> delays {_span(delays)}"
             else:
-                layers[place] += f" (own output t-{_span(delays)})"
+                layers[index] += f" (own output t-{_span(delays)})"
         path = " + linear path" if self.linear and self.hidden else ""
-        return " -> ".join([f"{self.kind}: {', '.join(parts)}", *layers, f"linear{path} -> y[t]"])
+        return " -> ".join([f"{self.kind}: {', '.join(sources)}", *layers, f"linear{path} -> y[t]"])
 
     def _blocks(self, inputs: int, outputs: int) -> tuple[Block, ...]:
-        us = tuple(range(outputs, outputs + inputs))
-        u = Taps("u", tuple(d - self.shift for d in self.input_delays), us)
+        """The blocks of the network, from the delays to the last hidden layer."""
+        y_columns = tuple(range(outputs))
+        u_columns = tuple(range(outputs, outputs + inputs))
+        u = Taps("u", tuple(delay - self.shift for delay in self.input_delays), u_columns)
         if self.layer_delays:
-            layers = enumerate(zip(self.hidden, self.layer_delays, strict=True))
-            return (
-                u,
-                *(
-                    block
-                    for k, (units, delays) in layers
-                    for block in self._layer(k, units, delays)
-                ),
-            )
+            layers: list[Block] = []
+            for k, units in enumerate(self.hidden):
+                layers += self._layer(k, units, self.layer_delays[k])
+            return (u, *layers)
         lines: list[tuple[Block, ...]] = []
         if self.feedback:
-            lines.append(
-                (Taps("y", tuple(d - 1 for d in self.feedback_delays), tuple(range(outputs))),)
-            )
+            lines.append((Taps("y", tuple(d - 1 for d in self.feedback_delays), y_columns),))
         if inputs:
             lines.append((u,))
-        dense: tuple[Block, ...] = tuple(
+        hidden: tuple[Block, ...] = tuple(
             Dense(f"layer_{k}", units) for k, units in enumerate(self.hidden)
         )
-        hidden = (Parallel("paths", (dense, ())),) if self.linear and dense else dense
+        if self.linear and hidden:
+            hidden = (Parallel("paths", (hidden, ())),)
         return (Parallel("delays", tuple(lines)), *hidden)
 
     def _layer(self, k: int, units: int, delays: Delays) -> tuple[Block, ...]:
-        """Layer k with the delays behind it (distdelaynet) or of its own output."""
+        """Layer k and the delays after it (distdelaynet), or with delays of its own output."""
         if self.kind == "distdelaynet":
             return Dense(f"layer_{k}", units), Taps(f"taps_{k}", delays)
         if self.kind in GATED or (self.kind == "elmannet" and delays == (1,)):
@@ -201,52 +202,56 @@ class NetSet:
 
     @property
     def feedback(self) -> bool:
+        """Whether every net feeds y back."""
         return all(net.feedback for net in self.nets)
 
     @property
     def shift(self) -> int:
+        """Steps from an input to the first output it acts on in any net."""
         return min(net.shift for net in self.nets)
 
     @property
     def start(self) -> int:
+        """Rows at the beginning of a series that only fill the delays of all nets."""
         return max(net.start for net in self.nets)
 
     @property
     def feedback_delays(self) -> Delays:
+        """Those of all nets, in rising order."""
         return tuple(sorted({delay for net in self.nets for delay in net.feedback_delays}))
 
     def narx(self, inputs: int, outputs: int) -> Narx:
+        """Raises `InputError`: its nets are trained one by one."""
         raise InputError(
             f"A set of {len(self.nets)} nets is not trained further; take one of `Model.members`."
         )
 
     def network(self, inputs: int, outputs: int) -> Network:
+        """Raises `InputError`: every net has a network of its own."""
         raise InputError(
             f"A set of {len(self.nets)} nets is no single network; take one of `Model.members`."
         )
 
     def loop(self, inputs: int, outputs: int) -> SetLoop:
+        """The numerics of both loops."""
         return SetLoop(tuple(net.loop(inputs, outputs) for net in self.nets))
 
     def describe(self) -> str:
-        return f"median of {len(self.nets)} nets:\n" + "\n".join(
-            net.describe() for net in self.nets
-        )
+        """The nets, a line each."""
+        lines = [f"median of {len(self.nets)} nets:", *(net.describe() for net in self.nets)]
+        return "\n".join(lines)
 
 
 def check_rows(net: Net | NetSet, name: str, rows: int, needed: int) -> None:
-    """`InputError` when `name` has too few rows for the delays."""
+    """`InputError` when the series `name` has too few rows for the delays."""
     if rows < needed:
-        found = (
-            f"{net.kind} has delays up to {net.start}; {name} has {counted(rows, 'row')}, at least"
-            f" {needed}"
-        )
         raise InputError(
-            f"{found} are needed. Give a longer one, leave it out, or take shorter delays."
+            f"{net.kind} has delays up to {net.start}; {name} has {counted(rows, 'row')}, at least"
+            f" {needed} are needed. Give a longer one, leave it out, or take shorter delays."
         )
 
 
-def check_first(net: Net | NetSet, name: str, y: npt.NDArray[np.float64], needed: int) -> None:
+def check_first_rows(net: Net | NetSet, name: str, y: npt.NDArray[np.float64], needed: int) -> None:
     """The same, and when y (T, O) is missing where the feedback delays are filled from it."""
     check_rows(net, name, len(y), needed)
     if net.feedback and np.isnan(y[: net.start]).any():
@@ -290,16 +295,17 @@ def timedelaynet(input_delays: Iterable[int] = (1, 2), hidden: int | Sequence[in
 def distdelaynet(
     delays: Sequence[Iterable[int]] = ((1, 2), (1, 2)), hidden: int | Sequence[int] = 10
 ) -> Net:
-    """Delays into every layer (Waibel et al.
-
-    1989): `delays[0]` of the inputs, `delays[k]` of hidden layer k.
+    """Delays into every layer (Waibel et al. 1989): `delays[0]` of the inputs, `delays[k]` of
+    hidden layer k.
     """
     units = _units(hidden)
     if len(delays) != len(units) + 1:
-        found = f"distdelaynet: {len(delays)} sets of delays for {len(units)} hidden layers"
-        raise InputError(f"{found}; wanted one for the inputs and one for each hidden layer.")
-    first, *later = (_delays("delays", each) for each in delays)
-    return Net("distdelaynet", units, first, layer_delays=tuple(later))
+        raise InputError(
+            f"distdelaynet: {len(delays)} sets of delays for {len(units)} hidden layers; wanted one"
+            " for the inputs and one for each hidden layer."
+        )
+    input_delays, *layer_delays = (_delays("delays", each) for each in delays)
+    return Net("distdelaynet", units, input_delays, layer_delays=tuple(layer_delays))
 
 
 def layrecnet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
@@ -313,9 +319,8 @@ def elmannet(layer_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] =
 
 
 def grunet(hidden: int | Sequence[int] = 8) -> Net:
-    """Gated recurrent units (Cho et al.
-
-    2014) driven by the inputs alone: a simulator that sees no measured y.
+    """Gated recurrent units (Cho et al. 2014) driven by the inputs alone: a simulator that sees no
+    measured y.
     """
     return _recurrent_net("grunet", (1,), hidden)
 
@@ -335,28 +340,33 @@ def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequenc
 
 
 def _delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
-    found = tuple(values) if isinstance(values, Iterable) else (values,)
-    whole = all(isinstance(d, int | np.integer) for d in found)
-    if not found or not whole or min(found) < least or list(found) != sorted(set(found)):
+    """The delays as a tuple; `InputError` unless whole steps from `least` in rising order."""
+    delays = _as_tuple(values)
+    is_whole = all(isinstance(delay, int | np.integer) for delay in delays)
+    if not delays or not is_whole or delays[0] < least or list(delays) != sorted(set(delays)):
         raise InputError(
-            f"`{name}` is {found}; wanted whole steps from {least} in rising order, e.g. (1, 2)."
+            f"`{name}` is {delays}; wanted whole steps from {least} in rising order, e.g. (1, 2)."
         )
-    return tuple(map(int, found))
+    return tuple(map(int, delays))
 
 
 def _units(hidden: int | Sequence[int]) -> tuple[int, ...]:
-    found = tuple(hidden) if isinstance(hidden, Iterable) else (hidden,)
-    if any(not isinstance(units, int | np.integer) or units < 1 for units in found):
+    """The units of each hidden layer."""
+    units = _as_tuple(hidden)
+    if any(not isinstance(count, int | np.integer) or count < 1 for count in units):
         raise InputError(
             f"`hidden` is {hidden!r}; wanted units per layer, each at least 1, or () for none."
         )
-    return tuple(map(int, found))
+    return tuple(map(int, units))
+
+
+def _as_tuple(values: int | Iterable[int]) -> tuple[int, ...]:
+    return tuple(values) if isinstance(values, Iterable) else (values,)
 
 
 def _span(delays: Delays) -> str:
-    run = list(range(delays[0], delays[-1] + 1))
-    return (
-        f"{delays[0]}:{delays[-1]}"
-        if len(delays) > 2 and list(delays) == run
-        else ",".join(map(str, delays))
-    )
+    """Delays as in a slice of MATLAB's where they are without a gap: 1:5."""
+    first, last = delays[0], delays[-1]
+    if len(delays) > 2 and len(delays) == last - first + 1:
+        return f"{first}:{last}"
+    return ",".join(map(str, delays))

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.data import NAMES, Labels
+from forecast.identification.data import BLOCK_NAMES, Labels
 from forecast.identification.delays import Correlation, autocorrelation, cross_correlation
-from forecast.identification.experiment import columns
+from forecast.identification.experiment import as_columns
 from forecast.identification.model import TrainingRecord
 from forecast.system.errors import InputError
 
@@ -36,14 +36,14 @@ def perform(
     """
     if measure not in get_args(Measure):
         raise InputError(f"`measure` is {measure!r}; wanted one of {get_args(Measure)}.")
-    measured, found = columns("y", y), columns("forecast", forecast)
+    measured, found = as_columns("y", y), as_columns("forecast", forecast)
     if measured.shape != found.shape:
         raise InputError(
             f"y has shape {measured.shape} and the forecast {found.shape}; wanted equal shapes."
         )
     error, counts = (
         measured - found,
-        np.ones((1, 1)) if weight is None else columns("weight", weight),
+        np.ones((1, 1)) if weight is None else as_columns("weight", weight),
     )
     counts = np.where(np.isfinite(error), counts, 0.0)
     if not counts.any():
@@ -61,7 +61,8 @@ def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:
     from delay 1 on, the errors hold nothing more to learn from y.
     """
     return _correlation(
-        autocorrelation(columns("errors", errors)[:, 0], longest), "Autocorrelation of the errors"
+        autocorrelation(as_columns("errors", errors)[:, 0], longest),
+        "Autocorrelation of the errors",
     )
 
 
@@ -69,7 +70,7 @@ def plotinerrcorr(u: npt.ArrayLike, errors: npt.ArrayLike, longest: int = 20) ->
     """Correlation of the first input with the one-step errors: bars beyond the band at delays above
     0 say that the input explains more than the net has learnt.
     """
-    found = cross_correlation(columns("u", u)[:, 0], columns("errors", errors)[:, 0], longest)
+    found = cross_correlation(as_columns("u", u)[:, 0], as_columns("errors", errors)[:, 0], longest)
     return _correlation(found, "Correlation of u[t - delay] with the error at t")
 
 
@@ -77,7 +78,7 @@ def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | Non
     """Measured and forecast over time, the errors below; `labels` (T,) colours train, validation
     and test rows.
     """
-    measured, found = columns("y", y)[:, 0], columns("forecast", forecast)[:, 0]
+    measured, found = as_columns("y", y)[:, 0], as_columns("forecast", forecast)[:, 0]
     figure, (above, below) = _figure(2, sharex=True, height_ratios=[3, 1])
     rows = np.arange(len(measured))
     above.plot(rows, measured, color=INK, lw=1.2, label="measured")
@@ -101,7 +102,7 @@ def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | Non
 
 def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
     """Forecast against measured, the fitted line and its correlation R."""
-    measured, found = columns("y", y)[:, 0], columns("forecast", forecast)[:, 0]
+    measured, found = as_columns("y", y)[:, 0], as_columns("forecast", forecast)[:, 0]
     both = np.isfinite(measured) & np.isfinite(found)
     if both.sum() < 2:
         raise InputError(
@@ -128,7 +129,7 @@ def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
 
 def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int = 20) -> Figure:
     """Histogram of the errors, stacked by what their rows were for."""
-    found = columns("errors", errors)[:, 0]
+    found = as_columns("errors", errors)[:, 0]
     parts = {
         name: found[chosen & np.isfinite(found)]
         for name, chosen in _parts(labels, len(found)).items()
@@ -185,7 +186,7 @@ def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
 
     Rows before the first and after the last with both are cut; gaps between are filled by the mean.
     """
-    measured, found = columns("y", y)[:, 0], columns("forecast", forecast)[:, 0]
+    measured, found = as_columns("y", y)[:, 0], as_columns("forecast", forecast)[:, 0]
     both = np.flatnonzero(np.isfinite(measured) & np.isfinite(found))
     if len(both) < 8:
         raise InputError(
@@ -209,8 +210,8 @@ def plotstatic(levels: npt.ArrayLike, settled: npt.ArrayLike) -> Figure:
     """
     figure, (axes,) = _figure(1)
     axes.plot(
-        columns("levels", levels)[:, 0],
-        columns("settled", settled)[:, 0],
+        as_columns("levels", levels)[:, 0],
+        as_columns("settled", settled)[:, 0],
         "o-",
         ms=3,
         color=COLOURS["train"],
@@ -278,4 +279,4 @@ def _parts(labels: Labels | None, rows: int) -> dict[str, npt.NDArray[np.bool_]]
         return {"all": np.ones(rows, dtype=bool)}
     if len(labels) != rows:
         raise InputError(f"There are {len(labels)} labels for {rows} rows; wanted one for each.")
-    return {name: np.equal(labels, label) for label, name in NAMES.items() if label in labels}
+    return {name: np.equal(labels, label) for label, name in BLOCK_NAMES.items() if label in labels}

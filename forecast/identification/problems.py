@@ -31,12 +31,11 @@ class _Problem:
     """What both problems share: the errors over the experiments, whose first `start` rows only fill
     the delays.
 
-    The weights are kept by what `validate` says of them: the error of the free run over held-out
-    experiments.
+    Weights are judged by `validate`: the error of the free run over held-out experiments.
     """
 
     weight: Array
-    """(rows, O) multiplies the errors: the root of what a squared error counts."""
+    """(rows, O) multiplies the residuals: the root of what a squared error counts."""
 
     def __init__(
         self,
@@ -46,91 +45,107 @@ class _Problem:
         held_out: Sequence[Experiment] = (),
     ) -> None:
         self.net = net
-        self.validate: Callable[[Array], float] | None = (
-            Stack(net, held_out, start).mean_square if held_out else None
-        )
-        self._lay(experiments, start)
-        self.n_weights, self.n_residuals = net.n_weights, int(np.count_nonzero(self.weight))
+        self.validate: Callable[[Array], float] | None = None
+        if held_out:
+            self.validate = Stack(net, held_out, start).mean_square
+        self._arrange(experiments, start)
+        self.n_weights = net.n_weights
+        self.n_residuals = int(np.count_nonzero(self.weight))
 
-    def _lay(self, experiments: Sequence[Experiment], start: int) -> None:
-        """Set `weight` and what the errors are computed from."""
+    def _arrange(self, experiments: Sequence[Experiment], start: int) -> None:
+        """Set `weight` and what the residuals are computed from."""
         raise NotImplementedError
 
     def residuals(self, weights: Array) -> Array:
-        """(rows * O,): the weighted errors, 0 where none counts."""
+        """(rows * O,): the weighted residuals, 0 where none counts."""
         raise NotImplementedError
 
     def loss(self, weights: Array) -> float:
+        """The sum of squared residuals, infinity where the net diverges."""
         return finite_sum(self.residuals(weights))
 
     def validation(self, weights: Array) -> float | None:
+        """The error by which weights are kept; None: by the loss."""
         return self.validate(weights) if self.validate else None
 
 
 class OpenLoop(_Problem):
-    """One-step errors."""
+    """One-step residuals."""
 
-    def _lay(self, experiments: Sequence[Experiment], start: int) -> None:
-        z = np.concatenate([self.net.measured(e, start) for e in experiments])
-        weight = np.concatenate([np.sqrt(e.counted[start:]) for e in experiments])
+    def _arrange(self, experiments: Sequence[Experiment], start: int) -> None:
+        z = np.concatenate([self.net.open_loop_regressors(e, start) for e in experiments])
+        y = np.concatenate([e.y[start:] for e in experiments])
+        weight = np.concatenate([np.sqrt(e.error_weights[start:]) for e in experiments])
         weight = weight * np.isfinite(z).all(axis=1, keepdims=True)
-        used = weight.any(axis=1)
-        self.z, self.weight = z[used], weight[used]
-        self.y = np.nan_to_num(np.concatenate([e.y[start:] for e in experiments])[used])
+        is_used = weight.any(axis=1)
+        self.z = z[is_used]
+        self.weight = weight[is_used]
+        self.y = np.nan_to_num(y[is_used])
 
     def residuals(self, weights: Array) -> Array:
-        return (self.net.error(self.net.layer.value(weights, self.z), self.y) * self.weight).ravel()
+        """(rows * O,): the weighted one-step residuals."""
+        residual = self.net.residual(self.net.layer.value(weights, self.z), self.y)
+        return (residual * self.weight).ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
+        """Residuals (rows * O,) and the transposed Jacobian (n_weights, rows * O), block after
+        block.
+        """
         rows = block_rows(self.n_weights, self.net.outputs)
         for first in range(0, len(self.z), rows):
             part = slice(first, first + rows)
-            error = self.net.error(self.net.layer.value(weights, self.z[part]), self.y[part])
-            counted = self.weight[part] * (error != 0)
-            jacobian = self.net.layer.jacobian(weights, self.z[part])
-            jacobian *= counted
-            yield (error * counted).ravel(), jacobian.reshape(self.n_weights, -1)
+            z = self.z[part]
+            residual = self.net.residual(self.net.layer.value(weights, z), self.y[part])
+            weight = self.weight[part] * (residual != 0)
+            jacobian = self.net.layer.jacobian(weights, z)
+            jacobian *= weight
+            yield (residual * weight).ravel(), jacobian.reshape(self.n_weights, -1)
 
 
 class ClosedLoop(_Problem):
-    """Free-run errors, of each experiment from its first measured rows; for one descent."""
+    """Free-run residuals, of each experiment from its first measured rows; for one descent."""
 
-    def _lay(self, experiments: Sequence[Experiment], start: int) -> None:
+    def _arrange(self, experiments: Sequence[Experiment], start: int) -> None:
         self.train = Stack(self.net, experiments, start)
         self.weight = self.train.weight
 
     def residuals(self, weights: Array) -> Array:
+        """(rows * measured outputs,): the weighted residuals of the free run."""
         train = self.train
-        error = self.net.error(train.free_run(weights), train.y) * train.weight
-        return error[:, : self.net.measured_outputs].ravel()
+        residual = self.net.residual(train.free_run(weights), train.y) * train.weight
+        return residual[:, : self.net.measured_outputs].ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
+        """Residuals and the transposed Jacobian of the free run, block after block of time."""
         net, train = self.net, self.train
+        measured = net.measured_outputs
         run = train.free_run(weights)
-        error, (z, free) = net.error(run, train.y), train.regressors(run)
-        shown, slopes = net.measured_outputs, net.layer.linearised(weights, z, net.past_outputs)[1]
-        counted = (train.weight * (error != 0))[:, :shown]
+        residual = net.residual(run, train.y)
+        z, is_free = train.regressors(run)
+        _, slopes = net.layer.linearised(weights, z, net.past_outputs)
+        weight = (train.weight * (residual != 0))[:, :measured]
+        weighted = residual[:, :measured] * weight
         train.follow(run)
-        before: Array | None = None
-        for part in train.parts(net.n_weights):
-            gain = train.gain(slopes, free, part)
-            total = solve_feedback(
-                net.layer.jacobian(weights, z[:, part].T), gain, net.y_delays, before
-            )
-            before = total[:, -max(net.y_delays) :].copy()
-            seen = total[..., :shown] * counted[part]
-            yield (error[part, :shown] * counted[part]).ravel(), seen.reshape(net.n_weights, -1)
+        last_rows: Array | None = None
+        for part in train.blocks_of_rows(net.n_weights):
+            gain = train.gain(slopes, is_free, part)
+            direct = net.layer.jacobian(weights, z[:, part].T)
+            jacobian = solve_feedback(direct, gain, net.y_delays, last_rows)
+            last_rows = jacobian[:, -max(net.y_delays) :].copy()
+            jacobian = jacobian[..., :measured] * weight[part]
+            yield weighted[part].ravel(), jacobian.reshape(net.n_weights, -1)
 
 
-def continued(
+def continue_through(
     net: Narx, experiments: Sequence[Experiment], held_out: Sequence[Experiment], start: int
 ) -> ClosedLoop:
-    """One free run through all rows, judged on those held out: a piece behind them would begin in
-    an unknown state.
+    """One free run through all rows, judged on those held out: a piece after them would begin in an
+    unknown state.
     """
-    problem, judge = ClosedLoop(net, experiments, start), Stack(net, held_out, start)
-    own = problem.train  # without the problem itself, which would keep every net in memory
-    problem.validate = lambda weights: judge.error_of(own.free_run(weights))
+    problem = ClosedLoop(net, experiments, start)
+    judge = Stack(net, held_out, start)
+    train = problem.train  # without the problem itself, which would keep every net in memory
+    problem.validate = lambda weights: judge.error_of(train.free_run(weights))
     return problem
 
 
@@ -140,159 +155,174 @@ class Stack:
     """
 
     def __init__(self, net: Narx, experiments: Sequence[Experiment], start: int) -> None:
-        self.net, self.experiments, self.start = net, experiments, start
+        self.net = net
+        self.experiments = experiments
+        self.start = start
         # a state runs over the rows that only fill the delays of y, too
         self._first = 0 if net.states else start
-        longer, first = [net.begun(e, start) for e in experiments], max(self._first, 1)
+        first = max(self._first, 1)
+        longer = [net.add_first_row(e, start) for e in experiments]
         self.y = np.nan_to_num(np.concatenate([e.y[first:] for e in longer]))
-        self.weight = np.concatenate([np.sqrt(e.counted[first:]) for e in longer])
-        filled = np.where(np.arange(net.outputs) < net.measured_outputs, start - self._first, 0)
-        back = np.array(net.y_delays)[:, None, None]
-        own = [np.arange(len(e) - first) - back >= filled[:, None] for e in longer]
-        # 1 where y_{t-d} is its own, 0 where measured
-        self.inside = np.concatenate(own, axis=-1).astype(np.float64)
-        self.fixed = np.concatenate([net.measured(e, first) for e in longer]).T.copy()
+        self.weight = np.concatenate([np.sqrt(e.error_weights[first:]) for e in longer])
+        is_measured = np.arange(net.outputs) < net.measured_outputs
+        measured_rows = np.where(is_measured, start - self._first, 0)[:, None]
+        delays = np.array(net.y_delays)[:, None, None]
+        is_fed_back = [np.arange(len(e) - first) - delays >= measured_rows for e in longer]
+        # (delays, O, rows): 1 where y_{t-d} is the net's, 0 where measured
+        self.fed_back = np.concatenate(is_fed_back, axis=-1).astype(np.float64)
+        z = np.concatenate([net.open_loop_regressors(e, first) for e in longer]).T.copy()
         # left to the net
-        self.fixed[: net.past_outputs][self.inside.reshape(-1, len(self.y)) > 0] = 0.0
-        self.fixed = np.nan_to_num(self.fixed)
-        far = (np.inf,) * net.outputs
-        self._low, self._high = np.array([net.low or np.negative(far), net.high or far])[..., None]
+        z[: net.past_outputs][self.fed_back.reshape(-1, len(self.y)) > 0] = 0.0
+        self.measured_z = np.nan_to_num(z)
+        unbounded = (np.inf,) * net.outputs
+        self._low = np.array(net.low or np.negative(unbounded))[:, None]
+        self._high = np.array(net.high or unbounded)[:, None]
         self._guess = self.y
-        self._weights, self._run = b"", self._guess
-        self.followed = False
+        self._weights = b""
+        self._run = self._guess
+        self.is_following = False
 
     def free_run(self, weights: Array) -> Array:
         """v (rows, O) of all experiments; kept, for an accepted step needs it again."""
         key = weights.tobytes()
         if key != self._weights:
             run = self.newton(weights)
-            if run is None:
-                run = np.full_like(self._guess, np.inf) if self.followed else self.stepwise(weights)
+            if run is None and self.is_following:
+                run = np.full_like(self._guess, np.inf)
+            elif run is None:
+                run = self.stepwise(weights)
             self._run = run
             self._weights = key
-            if not self.followed and np.isfinite(self._run).all():
-                self._guess = self._run
+            if not self.is_following and np.isfinite(run).all():
+                self._guess = run
         return self._run
 
     def follow(self, run: Array) -> None:
         """From here on a step is refused that is so long that Newton's method does not find its run
         from this one.
         """
-        self.followed, self._guess = True, run
+        self.is_following = True
+        self._guess = run
 
     def mean_square(self, weights: Array) -> float:
-        """Of the bounded free run, over the counted values; infinity on divergence."""
+        """Of the errors of the bounded free run, over the counted values; infinity on
+        divergence.
+        """
         return self.error_of(self.free_run(weights))
 
     def error_of(self, run: Array) -> float:
-        """The same of a run."""
+        """The same of a run (rows, O)."""
         error = self.weight * (self.net.bounded(run) - self.y)
         return finite_sum(error) / (float(np.vdot(self.weight, self.weight)) or 1.0)
 
     def stepwise(self, weights: Array) -> Array:
         """v row after row, for where Newton's method fails."""
-        runs = (self.net.free_run(weights, e.u, e.y[: self.start]) for e in self.experiments)
+        runs = [self.net.free_run(weights, e.u, e.y[: self.start]) for e in self.experiments]
         return np.concatenate([run[self._first :] for run in runs])
 
     def newton(self, weights: Array) -> Array | None:
         """v from the last finite run, None when Newton's method does not settle."""
-        run, net = self._guess, self.net
+        net = self.net
+        run = self._guess
         with np.errstate(over="ignore", invalid="ignore"):
-            for left in reversed(range(NEWTON_STEPS)):
-                z, free = self.regressors(run)
+            for steps_left in reversed(range(NEWTON_STEPS)):
+                z, is_free = self.regressors(run)
                 v, slopes = net.layer.linearised(weights, z, net.past_outputs)
-                miss = v.T - run
-                worst = np.abs(miss).max()
-                if not worst < (NEWTON_LOST if left else NEWTON_TOLERANCE):
+                difference = v.T - run
+                worst = np.abs(difference).max()
+                if not worst < (NEWTON_LOST if steps_left else NEWTON_TOLERANCE):
                     return None
-                run = run + self._correction(slopes, free, miss)
+                run = run + self._correction(slopes, is_free, difference)
                 # of the run before: the error after a step is that of its square
                 if worst < NEWTON_TOLERANCE:
                     return run
         return None
 
-    def parts(self, columns: int) -> list[slice]:
+    def blocks_of_rows(self, columns: int) -> list[slice]:
         """Blocks of rows, so that `columns` derivatives of them and their couplings stay small."""
         deepest, o = max(self.net.y_delays), self.net.outputs
         rows = max(block_rows(max(columns, 3 * deepest * o), o), deepest)
-        return [
-            slice(first, min(first + rows, len(self.y))) for first in range(0, len(self.y), rows)
-        ]
+        firsts = range(0, len(self.y), rows)
+        return [slice(first, min(first + rows, len(self.y))) for first in firsts]
 
-    def _correction(self, slopes: Array, free: Array, miss: Array) -> Array:
+    def _correction(self, slopes: Array, is_free: Array, difference: Array) -> Array:
         """Newton's step (rows, O): the solution of the linearised system for what the run
         misses.
         """
-        before, out = None, np.empty_like(miss)
-        for part in self.parts(1):
-            gain = self.gain(slopes, free, part)
-            step = solve_feedback(miss[None, part].copy(), gain, self.net.y_delays, before)
-            before = step[:, -max(self.net.y_delays) :].copy()
-            out[part] = step[0]
-        return out
+        last_rows: Array | None = None
+        correction = np.empty_like(difference)
+        for part in self.blocks_of_rows(1):
+            gain = self.gain(slopes, is_free, part)
+            direct = difference[None, part].copy()
+            step = solve_feedback(direct, gain, self.net.y_delays, last_rows)
+            last_rows = step[:, -max(self.net.y_delays) :].copy()
+            correction[part] = step[0]
+        return correction
 
     def regressors(self, run: Array) -> tuple[Array, Array]:
         """z (d, rows) of the closed loop given all outputs v, and whether they are within their
         bounds (O, rows).
         """
-        v, z, o = np.ascontiguousarray(run.T), self.fixed.copy(), self.net.outputs
+        v = np.ascontiguousarray(run.T)
+        z = self.measured_z.copy()
+        o = self.net.outputs
         fed = np.minimum(np.maximum(v, self._low), self._high)
-        for place, delay in enumerate(self.net.y_delays):
-            z[place * o : (place + 1) * o, delay:] += (
-                fed[:, :-delay] * self.inside[place, :, delay:]
-            )
+        for index, delay in enumerate(self.net.y_delays):
+            columns = slice(index * o, (index + 1) * o)
+            z[columns, delay:] += fed[:, :-delay] * self.fed_back[index, :, delay:]
         return z, fed == v
 
-    def gain(self, slopes: Array, free: Array, part: slice) -> Array:
+    def gain(self, slopes: Array, is_free: Array, part: slice) -> Array:
         """dv_t/dv_{t-d} (O, delays, O, rows of the part): 0 across the start of an experiment, and
         from an output on its bound.
         """
         o, n = self.net.outputs, len(self.net.y_delays)
-        gain = slopes[..., part].reshape(o, n, o, -1) * self.inside[..., part]
-        for place, delay in enumerate(() if free.all() else self.net.y_delays):
+        gain = slopes[..., part].reshape(o, n, o, -1) * self.fed_back[..., part]
+        if is_free.all():
+            return gain
+        for index, delay in enumerate(self.net.y_delays):
             first = max(part.start, delay)
-            gain[:, place, :, first - part.start :] *= free[:, first - delay : part.stop - delay]
+            gain[:, index, :, first - part.start :] *= is_free[:, first - delay : part.stop - delay]
         return gain
 
 
 def solve_feedback(
-    direct: Array, gain: Array, delays: tuple[int, ...], before: Array | None
+    direct: Array, gain: Array, delays: tuple[int, ...], last_rows: Array | None
 ) -> Array:
     """D (p, rows, O) with D_t = direct_t + sum_d gain_{t,d} D_{t-d}; direct (p, rows, O) is
     overwritten.
 
-    gain (O, delays, O, rows); before (p, deepest, O): D of the rows just before, None: zeros.
+    gain (O, delays, O, rows); last_rows (p, deepest, O): D of the rows just before, None: zeros.
     """
     p, rows, o = direct.shape
     deepest = max(delays)
     # [t, i, k]: minus the coefficient of y_{t,i} k places further on
     band = np.zeros((rows, o, deepest * o + o))
-    for place, delay in enumerate(delays):
-        if before is not None:
+    for index, delay in enumerate(delays):
+        if last_rows is not None:
             reach = min(delay, rows)  # rows of this block whose y_{t-d} lies in the block before
-            earlier = before[:, deepest - delay : deepest - delay + reach]
-            direct[:, :reach] += np.einsum("pri,oir->pro", earlier, gain[:, place, :, :reach])
+            earlier = last_rows[:, deepest - delay : deepest - delay + reach]
+            direct[:, :reach] += np.einsum("pri,oir->pro", earlier, gain[:, index, :, :reach])
         for source, target in np.ndindex(o, o):
-            band[: max(rows - delay, 0), source, delay * o - source + target] = -gain[
-                target, place, source, delay:
-            ]
+            column = delay * o - source + target
+            band[: max(rows - delay, 0), source, column] = -gain[target, index, source, delay:]
     columns = direct.reshape(p, rows * o).T
-    total, info = lapack.dtbtrs(
+    solution, info = lapack.dtbtrs(
         band.reshape(rows * o, -1).T, columns, uplo="L", diag="U", overwrite_b=True
     )
     if info != 0:
         raise ArithmeticError(f"dtbtrs refused argument {-info}")
-    return np.asarray(total.T.reshape(p, rows, o))
+    return np.asarray(solution.T.reshape(p, rows, o))
 
 
-def segments(experiments: Sequence[Experiment], start: int, steps: int) -> list[Experiment]:
-    """Stretches of `start` measured rows and the `steps` rows after them, one behind the other
+def cut_segments(experiments: Sequence[Experiment], start: int, steps: int) -> list[Experiment]:
+    """Pieces of `start` measured rows and the `steps` rows after them, one after the other
     (multiple shooting).
     """
-    found = []
-    for e in experiments:
-        for first in range(0, len(e) - start, steps):
-            part = e.part(slice(first, first + start + steps))
-            if np.isfinite(part.y[:start]).all() and part.counted[start:].any():
-                found.append(part)
-    return found
+    segments = []
+    for experiment in experiments:
+        for first in range(0, len(experiment) - start, steps):
+            part = experiment.part(slice(first, first + start + steps))
+            if np.isfinite(part.y[:start]).all() and part.error_weights[start:].any():
+                segments.append(part)
+    return segments

@@ -9,14 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.data import NAMES, TRAIN, VALIDATION, Divide, Labels
+from forecast.identification.data import BLOCK_NAMES, TRAIN, VALIDATION, Divide, Labels
 from forecast.identification.experiment import (
     Array,
     Experiment,
     Standardization,
-    balanced,
-    places,
-    sizes_of,
+    count_columns,
+    normalise_weights,
+    simulation_starts,
 )
 from forecast.identification.model import Model
 from forecast.identification.nets import Net, NetSet, check_rows
@@ -25,28 +25,39 @@ from forecast.system.errors import InputError
 from forecast.training.chunks import TrainingSeries
 
 ForUse = Literal["simulation", "prediction"] | int
+"""What a net is for: the free run, one-step forecasts, or forecasts over so many steps."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The experiments, and which rows of each train, validate and test."""
+class DividedRows:
+    """The experiments, and which rows of each train, validate and test.
+
+    `feedback_delays`: how far before a row y must be known; none for a free run.
+    """
 
     net: Net | NetSet
     experiments: Sequence[Experiment]
     labels: list[Labels]
-    # how far before a row y must be known: the feedback delays, nothing for a free run
-    back: tuple[int, ...] = ()
+    feedback_delays: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, net: Net | NetSet, experiments: Sequence[Experiment], divide: Divide) -> Rows:
-        experiments = balanced(experiments)
+    def of(
+        cls, net: Net | NetSet, experiments: Sequence[Experiment], divide: Divide
+    ) -> DividedRows:
+        """The experiments divided, their weights 1 on average.
+
+        Raises `InputError` for too few rows, for labels that do not fit, and where no row trains.
+        """
+        experiments = normalise_weights(experiments)
+        labels = []
         for number, experiment in enumerate(experiments):
             check_rows(net, f"experiment {number}", len(experiment), net.start + 1)
-        labels = [divide(len(e)) for e in experiments]
-        if any(np.shape(each) != (len(e),) for each, e in zip(labels, experiments, strict=True)):
-            raise InputError(
-                "`divide` gave no label for each row; wanted such as divideblock(0.7, 0.15, 0.15)."
-            )
+            labels.append(divide(len(experiment)))
+            if np.shape(labels[-1]) != (len(experiment),):
+                raise InputError(
+                    "`divide` gave no label for each row; wanted such as divideblock(0.7, 0.15,"
+                    " 0.15)."
+                )
         rows = cls(net, experiments, labels)
         if not rows.has(TRAIN):
             raise InputError(
@@ -56,147 +67,164 @@ class Rows:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        return sizes_of(self.experiments)
+        """The numbers of inputs and outputs."""
+        return count_columns(self.experiments)
 
     def weights(self, *labels: int) -> list[Array]:
         """Per experiment (T, O): the weight of each squared error, 0 outside the rows of these
         labels and wherever a delay is not filled.
         """
-        parts = zip(self.experiments, self.labels, strict=True)
-        return [e.counted * (np.isin(each, labels) & self._usable(e))[:, None] for e, each in parts]
+        weights = []
+        for e, row_labels in zip(self.experiments, self.labels, strict=True):
+            is_counted = np.isin(row_labels, labels) & self._is_usable(e)
+            weights.append(e.error_weights * is_counted[:, None])
+        return weights
 
     def has(self, label: int) -> bool:
+        """Whether any error counts in the rows of this label."""
         return any(weight.any() for weight in self.weights(label))
 
     def parts(self, label: int) -> list[Experiment]:
         """The rows of this label, one experiment each."""
-        return [
-            e.part(each == label) for e, each in zip(self.experiments, self.labels, strict=True)
-        ]
+        pairs = zip(self.experiments, self.labels, strict=True)
+        return [experiment.part(row_labels == label) for experiment, row_labels in pairs]
 
-    def record(self) -> Array:
+    def y_range(self) -> Array:
         """(2, O): the least and the largest y of the rows that train."""
-        y = np.concatenate(
-            [e.y[each == TRAIN] for e, each in zip(self.experiments, self.labels, strict=True)]
-        )
+        y = np.concatenate([part.y for part in self.parts(TRAIN)])
         return np.stack([np.nanmin(y, axis=0), np.nanmax(y, axis=0)])
 
     def series(self, network: Network, scaling: Standardization) -> list[TrainingSeries]:
         """The experiments as the network sees them: in row t y[t-1] and u[t - shift], and y[t] as
         the target.
         """
-        outputs, found = network.shapes.outputs, []
-        for e, weight in zip(
-            map(scaling.scale, self.experiments), self.weights(TRAIN), strict=True
-        ):
+        outputs = network.shapes.outputs
+        series = []
+        for e in self.scale(scaling, TRAIN):
             y = np.nan_to_num(e.y)
             past = np.zeros((len(e), network.shapes.channels))
             past[1:, :outputs] = y[:-1]
             past[self.net.shift :, outputs:] = e.u[: len(e) - self.net.shift]
+            future = np.zeros((len(e) + 1, 0))
             # the root: the residual is weighted, its square counts what the experiment says
-            found.append(
-                TrainingSeries(
-                    past, np.zeros((len(e) + 1, 0)), y[:, None], np.sqrt(weight)[:, None]
-                )
-            )
-        return found
+            weight = np.sqrt(e.error_weights)
+            series.append(TrainingSeries(past, future, y[:, None], weight[:, None]))
+        return series
 
-    def counted(self, scaling: Standardization, *labels: int) -> list[Experiment]:
+    def scale(self, scaling: Standardization, *labels: int) -> list[Experiment]:
         """The experiments, scaled, of whose errors only those in the rows of these labels count."""
-        parts = zip(map(scaling.scale, self.experiments), self.weights(*labels), strict=True)
-        return [e.changed(weight=weight) for e, weight in parts]
+        pairs = zip(self.experiments, self.weights(*labels), strict=True)
+        return [scaling.scale(e).with_arrays(weight=weight) for e, weight in pairs]
 
-    def held_out(self, scaling: Standardization) -> list[Experiment]:
-        """The stretches with validation rows, each from a place where y is measured over the
+    def validation_parts(self, scaling: Standardization) -> list[Experiment]:
+        """The parts with validation rows, scaled, each from a row where y is measured over the
         delays.
         """
-        found, start = [], self.net.start
-        for e in self.counted(scaling, VALIDATION):
-            rows = np.flatnonzero(e.counted.any(axis=1))
-            if not len(rows):
+        start = self.net.start
+        parts = []
+        for e in self.scale(scaling, VALIDATION):
+            rows = np.flatnonzero(e.error_weights.any(axis=1))
+            starts = simulation_starts(e, start)
+            if not len(rows) or not len(starts):
                 continue
-            starts = places(e, start)
             before = starts[starts <= rows[0] - start]
-            if len(starts):
-                found.append(
-                    e.part(slice(int(before[-1] if len(before) else starts[0]), int(rows[-1]) + 1))
-                )
-        return [e for e in found if len(e) > start]
+            first = before[-1] if len(before) else starts[0]
+            part = e.part(slice(int(first), int(rows[-1]) + 1))
+            if len(part) > start:
+                parts.append(part)
+        return parts
 
-    def _usable(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
+    def _is_usable(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
         """(T,): no delay of the row reaches before the series or to a missing y."""
-        usable = np.arange(len(experiment)) >= self.net.start
-        missing = np.asarray(np.isnan(experiment.y).any(axis=1))
-        for delay in self.back:
-            usable[delay:] &= ~missing[:-delay]
-        return usable
+        is_usable = np.arange(len(experiment)) >= self.net.start
+        is_missing = np.asarray(np.isnan(experiment.y).any(axis=1))
+        for delay in self.feedback_delays:
+            is_usable[delay:] &= ~is_missing[:-delay]
+        return is_usable
 
 
-def judge(
-    net: Net, rows: Rows, scaling: Standardization, for_use: ForUse
+def validation_error(
+    net: Net, rows: DividedRows, scaling: Standardization, for_use: ForUse
 ) -> Callable[[Mapping[str, Array]], float]:
-    """The mean squared error on the validation rows, scaled, in the loop that the net is for."""
-    loop, held_out = net.loop(*rows.sizes), rows.held_out(scaling)
-    least = min(map(len, held_out), default=0) - net.start
-    if isinstance(for_use, int) and held_out and for_use >= least:
+    """A function of the weights by name: the mean squared error on the validation rows, scaled, in
+    the loop that the net is for; infinite where the loop is lost.
+    """
+    loop = net.loop(*rows.sizes)
+    parts = rows.validation_parts(scaling)
+    shortest = min(map(len, parts), default=0) - net.start
+    if isinstance(for_use, int) and parts and for_use >= shortest:
         raise InputError(
-            f"`for_use` is {for_use}; a stretch of validation rows has {least}. Take fewer steps."
+            f"`for_use` is {for_use}; a stretch of validation rows has {shortest}. Take fewer"
+            " steps."
         )
 
     def error(named: Mapping[str, Array]) -> float:
-        squares, count = 0.0, 0.0
-        for e in held_out:
-            run, weight = looped(loop, loop.flat(named), e, net.start, for_use)
+        squares = 0.0
+        total_weight = 0.0
+        for part in parts:
+            run, weight = run_loop(loop, loop.flat(named), part, net.start, for_use)
             with np.errstate(over="ignore"):
-                squares += float(
-                    np.sum(weight * np.where(weight > 0, run - np.nan_to_num(e.y), 0.0) ** 2)
-                )
-            count += float(weight.sum())
-        return squares / count if np.isfinite(squares) else np.inf
+                squares += float(np.sum(weight * _counted_errors(run, part.y, weight) ** 2))
+            total_weight += float(weight.sum())
+        return squares / total_weight if np.isfinite(squares) else np.inf
 
     return error
 
 
-def looped(
+def _counted_errors(run: Array, y: Array, weight: Array) -> Array:
+    """run - y (T, O), 0 where the weight is."""
+    return np.where(weight > 0, run - np.nan_to_num(y), 0.0)
+
+
+def run_loop(
     loop: Any, weights: Any, e: Experiment, start: int, for_use: ForUse
 ) -> tuple[Array, Array]:
-    """(T, O) of the loop over a scaled experiment, and what the squared error of each value
-    counts.
+    """(T, O) of the loop over a scaled experiment, and what the squared error of each value counts:
+    nothing in the `start` rows that fill the delays.
     """
-    weight = np.where(np.arange(len(e))[:, None] < start, 0.0, e.counted)
-    before = loop.loop(weights, loop.begin(weights, e.u), e.u[:start], e.y[:start])[1]
+    weight = np.where(np.arange(len(e))[:, None] < start, 0.0, e.error_weights)
+    _, state = loop.loop(weights, loop.begin(weights, e.u), e.u[:start], e.y[:start])
+    u, y = e.u[start:], e.y[start:]
     with np.errstate(over="ignore", invalid="ignore"):
         if for_use == "simulation":
-            run = loop.bounded(loop.loop(weights, before, e.u[start:])[0])
+            run = loop.bounded(loop.loop(weights, state, u)[0])
         elif for_use == "prediction":
-            run = loop.bounded(loop.loop(weights, before, e.u[start:], e.y[start:])[0])
+            run = loop.bounded(loop.loop(weights, state, u, y)[0])
         else:
-            run = loop.ahead(weights, before, e.u[start:], e.y[start:], int(for_use))[:, -1]
+            run = loop.ahead(weights, state, u, y, int(for_use))[:, -1]
             weight[: start + int(for_use)] = 0.0
-    run = np.concatenate([np.zeros((len(e) - len(run), run.shape[1])), run])
-    return run, weight
+    not_run = np.zeros((len(e) - len(run), run.shape[1]))
+    return np.concatenate([not_run, run]), weight
 
 
-def errors(model: Model, rows: Rows, for_use: ForUse) -> dict[str, float]:
+def mean_square_errors(model: Model, rows: DividedRows, for_use: ForUse) -> dict[str, float]:
     """Weighted mean squared error of train, validation and test rows in the loop, in the units of
     y; infinite where the loop is lost. A free run begins where y is first measured over the delays.
     """
-    loop, weights = model.numerics()
-    squares, counts = dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 0.0)
-    for place, e in enumerate(rows.experiments):
-        first = next(iter(places(e, model.start)), len(e)) if for_use == "simulation" else 0
-        e = e.part(slice(first, None))
-        if len(e) <= model.start + (for_use if isinstance(for_use, int) else 0):
+    loop, loop_weights = model.loop_and_weights()
+    squares = dict.fromkeys(BLOCK_NAMES, 0.0)
+    total_weights = dict.fromkeys(BLOCK_NAMES, 0.0)
+    label_weights = {label: rows.weights(label) for label in BLOCK_NAMES}
+    steps = for_use if isinstance(for_use, int) else 0
+    for number, experiment in enumerate(rows.experiments):
+        first = 0
+        if for_use == "simulation":
+            first = next(iter(simulation_starts(experiment, model.start)), len(experiment))
+        e = experiment.part(slice(first, None))
+        if len(e) <= model.start + steps:
             continue
-        run, counted = looped(loop, weights, model.scaling.scale(e), model.start, for_use)
+        scaled = model.scaling.scale(e)
+        run, counted_weight = run_loop(loop, loop_weights, scaled, model.start, for_use)
         run = model.scaling.unscale_y(run)
-        if for_use == "simulation" and model.leaves(run[None]).any():
+        if for_use == "simulation" and model.leaves_record(run[None]).any():
             run = np.full_like(e.y, np.inf)
-        for label in squares:
-            weight = np.where(counted > 0, rows.weights(label)[place][first:], 0.0)
-            squares[label] += float(
-                np.sum(np.where(weight > 0, run - np.nan_to_num(e.y), 0.0) ** 2 * weight)
-            )
-            counts[label] += float(weight.sum())
-    found = {NAMES[label]: squares[label] / count for label, count in counts.items() if count}
-    return {name: error if np.isfinite(error) else np.inf for name, error in found.items()}
+        for label in BLOCK_NAMES:
+            weight = np.where(counted_weight > 0, label_weights[label][number][first:], 0.0)
+            squares[label] += float(np.sum(_counted_errors(run, e.y, weight) ** 2 * weight))
+            total_weights[label] += float(weight.sum())
+    errors = {}
+    for label, name in BLOCK_NAMES.items():
+        if total_weights[label]:
+            error = squares[label] / total_weights[label]
+            errors[name] = error if np.isfinite(error) else np.inf
+    return errors

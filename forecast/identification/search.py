@@ -1,168 +1,182 @@
-"""Automatic identification of a NARX model: everything is chosen on the given experiments.
+"""The search behind `identify`: everything of a NARX model is chosen on the given experiments.
 
 1. Standardize; find outputs that saturate, the dead time of every input and how far back the inputs
-act.
+   act.
 2. Cut every experiment into blocks. Each fold holds one block out (of five experiments or more,
-whole ones), through
-   which the free run goes on, for a piece that began behind it would begin with a state nobody
-   measured: nets of three families (on delays of y, with a state of their own, with a state that
-   drives the increments of y), on a short record also linear models, each again on every treatment
-   of the record (`coordinates`), and of several orders are trained from random starts on their free
-   run; successive halving by the held-out error (Jamieson & Talwalkar 2016) keeps the best of every
-   family, and one that is clearly worse over all folds so far is given up.
+   whole ones), through which the free run goes on, for a piece that began after it would begin with
+   a state nobody measured: nets of three families (on delays of y, with a state of their own, with
+   a state that drives the increments of y), on a short record also linear models, each again on
+   every treatment of the record (`treatments`), and of several orders are trained from random
+   starts on their free run; successive halving by the held-out error (Jamieson & Talwalkar 2016)
+   keeps the best of every family, and one that is clearly worse over all folds so far is given up.
 3. The survivors of every fold are trained on all experiments with Bayesian regularisation (MacKay
-1992), for no rows
-   are left to stop on, the better half for longer, without those behind a gap; linear models alone
-   all stay.
+   1992), for no rows are left to stop on, the better half for longer, without those after a gap in
+   the errors; linear models alone all stay.
 4. Nets that leave the bounds under bounded inputs they have not seen are dropped. Where half do, it
-is the system that
-   leaves them, and only nets that leave them under a measured input run backwards are dropped.
+   is the system that leaves them, and only nets that leave them under a measured input run
+   backwards are dropped.
 5. The model is the median of the free runs of the nets that remain: it stays with most of them,
-whatever a few do.
+   whatever a few do.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from forecast.identification import states
-from forecast.identification.coordinates import (
-    COORDINATES,
-    InCoordinates,
-    Member,
-    Treatment,
-    differences,
-    offered,
-)
+from forecast.identification.coordinates import InCoordinates, difference_coordinates
 from forecast.identification.experiment import (
     Array,
     Experiment,
     Standardization,
     dead_times,
     delayed,
-    fold_of,
     saturation,
-    startable,
+    split_fold,
+    start_at_measured,
     unseen_inputs,
 )
-from forecast.identification.narx import initial
-from forecast.identification.problems import ClosedLoop, OpenLoop, continued
+from forecast.identification.member import Member, family_name
+from forecast.identification.narx import Narx, initial_weights
+from forecast.identification.problems import ClosedLoop, OpenLoop, continue_through
 from forecast.identification.search_settings import (
     SearchSettings,
-    affordable,
-    check,
+    check_experiments,
+    count_iterations,
     delay_net,
-    folded,
-    iterations_of,
+    limit_folds,
+    limit_work,
 )
+from forecast.identification.states import (
+    add_hidden_units,
+    linear_weights,
+    whiten_states,
+    with_states,
+)
+from forecast.identification.treatments import Treatment, select_treatments
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
 
 CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
-AS_WELL = 1.1  # times the error of the best net over the whole record: it follows it as well
-LOST = 2.5  # times the error of the best net over the whole record: it never found the system
-ENOUGH = 4  # nets whose median stands for the system
+AS_GOOD = 1.1  # times the error of the best net over the whole record: it follows it as well
+NO_SYSTEM = 2.5  # times the error of the best net over the whole record: it never found the system
+ENOUGH_MEMBERS = 4  # nets whose median stands for the system
 # times the error of the best net of a block, and standard errors over the blocks
-AS_SIMPLE, CERTAIN = 1.4, 3.0
-GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
-REPEATS = 4
-STOPS = 100  # values of a held-out block, from which on it also chooses the iteration
+LINEAR_WORSE, LINEAR_ERRORS = 1.4, 3.0
+REPEAT_GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
+MAX_REPEATS = 4
+STOPPING_VALUES = 100  # of a held-out block, from which on it also chooses the iteration
 LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
 # times the work of one family: repeated rounds, and other families until they are given up
-MORE_WORK = 2.0
+ALL_FAMILIES_WORK = 2.0
 
-Parts = tuple[list[Experiment], list[Experiment]]
 LINEAR, INTEGRATING, AS_IT_IS = "linear states", "integrating states", "as it is"
+
+FIRST_DIFFERENCE = {"differences": 0, "increments": 1, INTEGRATING: 1}
+"""The lowest order of difference of past outputs that nets of a kind see; of others, the level."""
+
+FoldParts = tuple[list[Experiment], list[Experiment]]
+"""The experiments that train in a fold, and those that judge."""
 
 
 @dataclass(frozen=True)
-class Identified:
-    """What was found; `notes`: what was chosen."""
+class SearchResult:
+    """The nets of the ensemble, the scaling of their data, the rows a run begins with, and what was
+    chosen, a sentence each.
+    """
 
     members: tuple[Member, ...]
     scaling: Standardization
     start: int
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
 
-def identify(
+def search_members(
     experiments: Sequence[Experiment],
     *,
     seed: int,
     settings: SearchSettings | None = None,
     announce: Callable[[str], None] | None = None,
     watch: lm.Watch | None = None,
-) -> Identified:
-    """Fit on the experiments, in raw units, y (T, O) with NaN where missing.
+) -> SearchResult:
+    """The nets that follow the experiments best in free run; u and y in raw units, y (T, O) with
+    NaN where missing.
 
     `announce` receives the predicted memory and time before the work starts, and after every fold
     the families and the time that are left. With a `watch`, Ctrl-C ends the search and what was
-    found until then is the result. `ModelFailure` when no net follows any held-out block.
+    found until then is the result. `InputError` for too few rows, `ModelFailure` when no net
+    follows any held-out block.
     """
-    settings = folded(settings or SearchSettings(), experiments)
-    check(experiments, settings)
+    settings = limit_folds(settings or SearchSettings(), experiments)
+    check_experiments(experiments, settings)
     scaling = Standardization.fit(experiments)
-    scaled = [part for e in experiments for part in startable(scaling.scale(e), settings.start)]
+    scaled = [
+        part
+        for experiment in experiments
+        for part in start_at_measured(scaling.scale(experiment), settings.start)
+    ]
     if not scaled:
-        missing = ((np.flatnonzero(np.isnan(e.y).any(axis=1)), len(e)) for e in experiments)
-        longest = max(int(np.diff(rows, prepend=-1, append=end).max()) - 1 for rows, end in missing)
         raise InputError(
-            f"y is observed in at most {longest} rows in a row; a free run starts from"
-            f" {settings.start}, with {2 * settings.start} more behind. Fill the gaps, or lower"
-            " `start` of `SearchSettings`."
+            f"y is observed in at most {_longest_observed(experiments)} rows in a row; a free run"
+            f" starts from {settings.start}, with {2 * settings.start} more behind. Fill the gaps,"
+            " or lower `start` of `SearchSettings`."
         )
     with threadpool_limits(1):  # as in every training: narrow matrices
-        held = dead_times(scaled)
-        record = [e.changed(u=delayed(e.u, held)) for e in scaled]
-        settings = affordable(settings, record)
-    search = _Search(record, settings, np.random.default_rng(seed), watch)
+        input_dead_times = dead_times(scaled)
+        aligned = [e.with_arrays(u=delayed(e.u, input_dead_times)) for e in scaled]
+        settings = limit_work(settings, aligned)
+    search = _Search(aligned, settings, np.random.default_rng(seed), watch)
     if announce is not None:
-        with threadpool_limits(1):
-            need = search.estimate()
-        announce(
-            f"System identification with {settings.folds} folds of"
-            f" {settings.starts + len(search.states)} starts: about {need.bytes / 2**20:.0f} MB and"
-            f" {need.seconds:.1f} s."
-        )
-    winners = search.winners(announce or (lambda text: None))
+        search.announce_estimate(announce)
+    winners = search.find_winners(announce)
     if not winners:
         raise ModelFailure(
             "No NARX net follows any held-out block in free run; other inputs may be missing."
         )
-    rows, once = sum(map(len, scaled)), settings.refit_iterations
-    members = [search.refit(member, once) for member in winners]
-    # of linear ones no such error tells the order
-    if any(member.coordinates != LINEAR for member in winners):
-        best = sorted(members, key=lambda m: m.expected(rows))[: max(3, (len(winners) + 1) // 2)]
-        members = together([search.refit(member, 2 * once) for member in best], rows)
-    members = [member.at_rate(held) for member in members]
-    notes = _notes(members, held, search)
-    tried = list(unseen_inputs(scaled))
-    kept = [member for member in members if member.stays_within(scaled, tried, settings.start)]
-    # the system leaves them: only a measured input backwards can tell
-    if 2 * len(kept) <= len(members):
-        kept = [
-            member for member in members if member.stays_within(scaled, tried[:1], settings.start)
-        ]
-    if not kept:
-        notes.append(
+    members = [member.at_record_rate(input_dead_times) for member in search.refit_winners(winners)]
+    notes = search.describe(members, input_dead_times)
+    chosen, notes_of_bounds = _keep_bounded(members, scaled, settings.start)
+    deviation = scaling.y_scale.mean()
+    in_units = [replace(m, held_out_rmse=m.held_out_rmse * deviation) for m in chosen]
+    return SearchResult(tuple(in_units), scaling, settings.start, (*notes, *notes_of_bounds))
+
+
+def _longest_observed(experiments: Sequence[Experiment]) -> int:
+    """The most rows in a row in which y is observed."""
+    longest = 0
+    for experiment in experiments:
+        missing = np.flatnonzero(np.isnan(experiment.y).any(axis=1))
+        gaps = np.diff(missing, prepend=-1, append=len(experiment))
+        longest = max(longest, int(gaps.max()) - 1)
+    return longest
+
+
+def _keep_bounded(
+    members: list[Member], experiments: list[Experiment], start: int
+) -> tuple[list[Member], list[str]]:
+    """The members that stay within their bounds under inputs not measured, all where none does; and
+    what to say of it.
+    """
+    inputs = list(unseen_inputs(experiments))
+    bounded = [m for m in members if m.stays_within(experiments, inputs, start)]
+    if 2 * len(bounded) <= len(members):
+        # the system leaves them: only a measured input backwards can tell
+        bounded = [m for m in members if m.stays_within(experiments, inputs[:1], start)]
+    if not bounded:
+        note = (
             "Every net leaves its bounds under inputs not measured; trust it on inputs like those"
             " measured."
         )
-    elif dropped := len(members) - len(kept):
-        notes.append(
-            f"Dropped for leaving their bounds under inputs not measured: {dropped} of the nets."
-        )
-    chosen = tuple(
-        replace(m, held_out_rmse=m.held_out_rmse * scaling.y_scale.mean()) for m in kept or members
-    )
-    return Identified(chosen, scaling, settings.start, tuple(notes))
+        return members, [note]
+    if dropped := len(members) - len(bounded):
+        note = f"Dropped for leaving their bounds under inputs not measured: {dropped} of the nets."
+        return bounded, [note]
+    return bounded, []
 
 
 class _Search:
@@ -177,317 +191,398 @@ class _Search:
         rng: np.random.Generator,
         watch: lm.Watch | None,
     ) -> None:
-        self.experiments, self.settings, self.rng, self.watch = experiments, settings, rng, watch
-        low, high = (tuple(map(float, bounds)) for bounds in saturation(experiments))
-        self.nets = [
-            replace(delay_net(order, settings, experiments[0]), low=low, high=high)
+        self.experiments = experiments
+        self.settings = settings
+        self.rng = rng
+        self.watch = watch
+        low, high = saturation(experiments)
+        self.delay_nets = [
+            replace(
+                delay_net(order, settings, experiments[0]),
+                low=tuple(map(float, low)),
+                high=tuple(map(float, high)),
+            )
             for order in settings.orders
         ]
-        orders = {"states": settings.states or (), INTEGRATING: settings.integrating}
-        rows = sum(np.count_nonzero(np.isfinite(e.y[settings.start :])) for e in experiments)
-        self.short = bool(rows < STOPS * settings.folds)
-        if self.short:
-            orders[LINEAR] = tuple(
-                (order, 0) for order in sorted({order for order, _ in settings.states or ()})
-            )
-        own = [
-            (states.with_states(self.nets[0], *order), kind)
-            for kind, each in orders.items()
-            for order in each
+        values = sum(np.count_nonzero(np.isfinite(e.y[settings.start :])) for e in experiments)
+        self.is_short = bool(values < STOPPING_VALUES * settings.folds)
+        treatments = select_treatments(settings.treatments, experiments)
+        self.treated = {treatment: treatment.decimate(experiments) for treatment in treatments}
+        state_nets = self._state_nets()
+        self.state_members = [
+            Member(net, np.zeros(0), np.inf, kind, treatment=treatment)
+            for treatment in treatments
+            for net, kind in state_nets
         ]
-        own = [(net, kind) for net, kind in own if net.n_weights <= lm.MAX_WEIGHTS]
-        self.rows = {
-            treatment: treatment.rows(experiments)
-            for treatment in offered(settings.treatments, experiments)
-        }
-        begun = np.zeros(0), np.inf
-        self.states = [
-            Member(net, *begun, kind, treatment=each) for each in self.rows for net, kind in own
-        ]
-        self.kinds = [
-            *self.states,
-            *(Member(self.nets[0], *begun, treatment=each) for each in self.rows),
-        ]
-        self.behind: dict[str, list[float]] = {kind.family: [] for kind in self.kinds}
-        self.starts = Counter(member.family for member in self.states)
-        self.starts.update(
-            {kind.family: settings.starts for kind in self.kinds if not kind.net.states}
-        )
+        self.starts = Counter(member.family for member in self.state_members)
+        self.treatment_of = {member.family: member.treatment for member in self.state_members}
+        for treatment in treatments:
+            family = family_name("delays", treatment)
+            self.starts[family] = settings.starts
+            self.treatment_of[family] = treatment
+        self.log_times_best: dict[str, list[float]] = {family: [] for family in self.treatment_of}
+
+    def _state_nets(self) -> list[tuple[Narx, str]]:
+        """The nets with a state of their own that are not too large, each with its kind."""
+        state_orders = self.settings.states or ()
+        orders = {"states": state_orders, INTEGRATING: self.settings.integrating}
+        if self.is_short:
+            orders[LINEAR] = tuple((order, 0) for order in sorted({o for o, _ in state_orders}))
+        nets = []
+        for kind, orders_of_kind in orders.items():
+            for order, hidden in orders_of_kind:
+                net = with_states(self.delay_nets[0], order, hidden)
+                if net.n_weights <= lm.MAX_WEIGHTS:
+                    nets.append((net, kind))
+        return nets
 
     @property
-    def interrupted(self) -> bool:
+    def is_interrupted(self) -> bool:
+        """Whether Ctrl-C was pressed: what is left is only to be judged."""
         return self.watch is not None and self.watch.interrupted
+
+    def announce_estimate(self, announce: Callable[[str], None]) -> None:
+        """Say the peak memory and the time of all folds before the work starts."""
+        with threadpool_limits(1):
+            estimate = self.estimate()
+        announce(
+            f"System identification with {self.settings.folds} folds of"
+            f" {self.settings.starts + len(self.state_members)} starts: about"
+            f" {estimate.bytes / 2**20:.0f} MB and {estimate.seconds:.1f} s."
+        )
 
     def estimate(self) -> lm.Estimate:
         """Peak memory of its largest net, and time from iterations of every other kind of net and
         of linear ones.
         """
-        e, start = self.experiments, self.settings.start
-        own, rows = [*{member.net: None for member in self.states}], sum(map(len, e))
-        held = max(
-            lm.memory(ClosedLoop(net, e, start))
-            # of what judges it; and of states, which are no residuals
-            + 8 * rows * (2 * net.regressors + 15)
-            + 8
-            * net.states
-            * (net.n_weights * min(rows, lm.block_rows(net.n_weights, net.outputs)) + 15 * rows)
-            for net in self.nets + own
-        )
-        linear = self.settings.folds * len({(m.net.states, m.family) for m in self.states})
-        # the costly families of several outputs go first
-        seconds, more = 0.0, MORE_WORK / np.sqrt(e[0].y.shape[1])
-        tried = (own or self.nets)[::2]
+        experiments, start = self.experiments, self.settings.start
+        state_nets = list(dict.fromkeys(member.net for member in self.state_members))
+        peak_bytes = max(self._peak_bytes(net) for net in self.delay_nets + state_nets)
+        sampled = (state_nets or self.delay_nets)[::2]
         # linear models besides
-        whole = (1 + len(self.rows)) * iterations_of(self.settings) * (3 + self.short) // 3
-        each = lm.Options(max_iterations=whole // (2 * len(tried)), bayesian=self.short)
-        for net in tried:
-            weights, plain = np.zeros(net.n_weights), replace(net, hidden=0)
+        iterations = (1 + len(self.treated)) * count_iterations(self.settings)
+        iterations = iterations * (3 + self.is_short) // 3
+        options = lm.Options(
+            max_iterations=iterations // (2 * len(sampled)), bayesian=self.is_short
+        )
+        linear_starts = len({(m.net.states, m.family) for m in self.state_members})
+        linear_iterations = self.settings.folds * linear_starts * LINEAR_ROUNDS * LINEAR_ITERATIONS
+        linear_options = lm.Options(max_iterations=linear_iterations // len(sampled))
+        # the costly families of several outputs go first
+        work = ALL_FAMILIES_WORK / np.sqrt(experiments[0].y.shape[1])
+        seconds = 0.0
+        for net in sampled:
+            weights = np.zeros(net.n_weights)
             if net.states:
-                begun = states.linear(plain, e)
-                weights = states.bent(net, begun, np.random.default_rng(0))
-                brief = lm.Options(
-                    max_iterations=linear * LINEAR_ROUNDS * LINEAR_ITERATIONS // len(tried)
-                )
-                seconds += lm.estimate(ClosedLoop(plain, e, start), begun, brief).seconds
-            seconds += more * lm.estimate(ClosedLoop(net, e, start), weights, each).seconds
-        return lm.Estimate(held, seconds)
+                linear_net = replace(net, hidden=0)
+                first = linear_weights(linear_net, experiments)
+                weights = add_hidden_units(net, first, np.random.default_rng(0))
+                problem = ClosedLoop(linear_net, experiments, start)
+                seconds += lm.estimate(problem, first, linear_options).seconds
+            problem = ClosedLoop(net, experiments, start)
+            seconds += work * lm.estimate(problem, weights, options).seconds
+        return lm.Estimate(peak_bytes, seconds)
 
-    def winners(self, announce: Callable[[str], None]) -> list[Member]:
+    def _peak_bytes(self, net: Narx) -> int:
+        """Of the training of a net: its problem, what judges it, and its states, which are no
+        residuals.
+        """
+        rows = sum(map(len, self.experiments))
+        block = min(rows, lm.block_rows(net.n_weights, net.outputs))
+        problem = lm.memory(ClosedLoop(net, self.experiments, self.settings.start))
+        judge = 8 * rows * (2 * net.regressors + 15)
+        return problem + judge + 8 * net.states * (net.n_weights * block + 15 * rows)
+
+    def find_winners(self, announce: Callable[[str], None] | None) -> list[Member]:
         """The best nets of every fold, of the families that were not given up, and what was near
         the best of its fold.
 
-        A family is given up when over n folds its best nets are 1 + 3/n times as bad as those of
-        the best one; at the end, when they are `CLEARLY_WORSE`. On a short record linear models are
-        the last to go: see `linear_alone`.
+        On a short record linear models are the last to go: see `is_linear_enough`.
         """
-        found: list[Member] = []
-        behind, families = self.behind, set(self.behind)
-        for number in range(self.settings.folds):
-            begun = time.process_time()
-            tried = self.fold(number, families)
-            found += tried
-            if self.interrupted:
+        members: list[Member] = []
+        families = set(self.log_times_best)
+        for fold in range(self.settings.folds):
+            begin = time.process_time()
+            fold_members = self.train_fold(fold, families)
+            members += fold_members
+            if self.is_interrupted:
                 break
-            if not tried:
+            if not fold_members:
                 continue
-            for family in families:
-                least = min(
-                    (member.behind for member in tried if member.family == family), default=np.inf
+            remaining = self._drop_worse_families(families, fold, fold_members)
+            if announce is not None:
+                seconds_per_start = (time.process_time() - begin) / self._count_starts(families)
+                folds = self.settings.folds + 1 - fold  # the last training is as two folds
+                seconds = seconds_per_start * self._count_starts(remaining) * folds
+                announce(
+                    f"Fold {fold + 1} of {self.settings.folds}; left:"
+                    f" {', '.join(sorted(remaining))}; about {seconds:.0f} s more."
                 )
-                behind[family].append(float(np.log(least)))
-            mean = {family: float(np.mean(behind[family])) for family in families}
-            worst = CLEARLY_WORSE if number + 1 == self.settings.folds else 1 + 3 / (number + 1)
-            limit, before = (
-                min(mean.values()) + np.log(worst),
-                sum(self.starts[family] for family in families),
-            )
-            families = {
-                family
-                for family in families
-                if mean[family] < (np.inf if family == LINEAR else limit)
-            }
-            a_start = (time.process_time() - begun) / before  # the last training is as two folds
-            seconds = (
-                a_start
-                * sum(self.starts[family] for family in families)
-                * (self.settings.folds + 1 - number)
-            )
-            left = ", ".join(sorted(families))
-            announce(
-                f"Fold {number + 1} of {self.settings.folds}; left: {left}; about {seconds:.0f} s"
-                " more."
-            )
-        if LINEAR in families and behind[LINEAR]:
-            families = (
-                {LINEAR} if linear_alone({f: behind[f] for f in families}) else families - {LINEAR}
-            )
-        others = set() if families == {LINEAR} else set(behind) - {LINEAR}
+            families = remaining
+        if LINEAR in families and self.log_times_best[LINEAR]:
+            if is_linear_enough({family: self.log_times_best[family] for family in families}):
+                return [member for member in members if member.family == LINEAR]
+            families = families - {LINEAR}
         return [
-            m
-            for m in found
-            if m.family in families or (m.family in others and m.behind <= CLEARLY_WORSE)
+            member
+            for member in members
+            if member.family in families
+            or (member.family != LINEAR and member.times_best <= CLEARLY_WORSE)
         ]
 
-    def fold(self, number: int, families: set[str]) -> list[Member]:
-        """The nets of each family that follow the held-out block best, the best first."""
-        start, parts = self.settings.start, dict[Treatment, Parts]()
-        for treatment in self.rows:
-            cut = fold_of(self.experiments, number, self.settings.folds, start * treatment.stride)
-            parts[treatment] = treatment.rows(cut[0]), treatment.rows(cut[1])
-        begun = [
-            member for member in self._begun(number, parts, families) if member.family in families
-        ]
-        opening = lm.Options(max_iterations=self.settings.open_iterations)
-        tried = []
-        for member in begun:
-            train, held_out = parts[member.treatment]
-            problem = OpenLoop(member.net, member.treatment.opened(train), start, held_out)
-            tried.append(member if member.net.states else self._trained(problem, member, opening))
-        for iterations, keep in self.settings.rounds:
-            options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
-            scored = [self._while_better(m, *parts[m.treatment], options) for m in tried]
-            scored.sort(key=lambda m: m.held_out_rmse)
-            own = ([m for m in scored if m.family == family] for family in sorted(families))
-            tried = [m for each in own for m in each[:keep] if np.isfinite(m.held_out_rmse)]
-        least = min((m.held_out_rmse for m in tried), default=1.0)
-        return [replace(m, behind=m.held_out_rmse / least) for m in tried]
+    def _count_starts(self, families: set[str]) -> int:
+        return sum(self.starts[family] for family in families)
 
-    def _begun(
-        self, fold: int, parts: Mapping[Treatment, Parts], families: set[str]
-    ) -> Iterator[Member]:
-        """Orders and kinds in turn over the starts of all folds, then the nets with a state."""
-        kinds = self.settings.coordinates
-        for turn in range(fold * self.settings.starts, (fold + 1) * self.settings.starts):
-            net = self.nets[turn % len(self.nets)]
-            for each in self.rows:
-                yield Member(
-                    net, initial(net, self.rng), np.inf, kinds[turn % len(kinds)], treatment=each
-                )
-        left = [member for member in self.states if member.family in families]
-        begun = {(m.net.states, m.family): replace(m, net=replace(m.net, hidden=0)) for m in left}
-        linear = {
-            key: self._linear(member, parts[member.treatment][0]) for key, member in begun.items()
-        }
-        for m in left:
-            yield replace(m, weights=states.bent(m.net, linear[m.net.states, m.family], self.rng))
+    def _drop_worse_families(
+        self, families: set[str], fold: int, fold_members: list[Member]
+    ) -> set[str]:
+        """The families that stay after a fold, whose errors are recorded.
 
-    def _linear(self, member: Member, train: list[Experiment]) -> Array:
-        """The linear net with states trained on its free run (output error), its states made anew
-        as it moves.
+        One is given up when over n folds its best nets are 1 + 3/n times as bad as those of the
+        best family; at the end, when they are `CLEARLY_WORSE`.
         """
-        net, problem = member.net, ClosedLoop(member.net, train, self.settings.start)
-        member = replace(member, weights=states.linear(net, member.treatment.opened(train)))
+        mean = {}
+        for family in families:
+            errors = [m.times_best for m in fold_members if m.family == family]
+            self.log_times_best[family].append(float(np.log(min(errors, default=np.inf))))
+            mean[family] = float(np.mean(self.log_times_best[family]))
+        is_last = fold + 1 == self.settings.folds
+        limit = min(mean.values()) + np.log(CLEARLY_WORSE if is_last else 1 + 3 / (fold + 1))
+        return {
+            family for family in families if mean[family] < (np.inf if family == LINEAR else limit)
+        }
+
+    def train_fold(self, fold: int, families: set[str]) -> list[Member]:
+        """The nets of each family that follow the held-out block best, the best first."""
+        settings = self.settings
+        parts: dict[Treatment, FoldParts] = {}
+        for treatment in self.treated:
+            start = settings.start * treatment.stride
+            train, held_out = split_fold(self.experiments, fold, settings.folds, start)
+            parts[treatment] = treatment.decimate(train), treatment.decimate(held_out)
+        members = self._fit_one_step(self._delay_members(fold, families), parts)
+        members += self._state_members_of_fold(parts, families)
+        for iterations, survivors in settings.rounds:
+            options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
+            trained = [self._train_while_better(m, parts[m.treatment], options) for m in members]
+            trained.sort(key=lambda member: member.held_out_rmse)
+            members = []
+            for family in sorted(families):
+                best = [m for m in trained if m.family == family][:survivors]
+                members += [m for m in best if np.isfinite(m.held_out_rmse)]
+        least = min((m.held_out_rmse for m in members), default=1.0)
+        return [replace(m, times_best=m.held_out_rmse / least) for m in members]
+
+    def _delay_members(self, fold: int, families: set[str]) -> list[Member]:
+        """Nets on delays at random weights, orders and coordinates in turn over the starts of all
+        folds.
+        """
+        members = []
+        starts, coordinates = self.settings.starts, self.settings.coordinates
+        for turn in range(fold * starts, (fold + 1) * starts):
+            net = self.delay_nets[turn % len(self.delay_nets)]
+            kind = coordinates[turn % len(coordinates)]
+            for treatment in self.treated:
+                # drawn for families that are given up, too: the others get the same numbers
+                weights = initial_weights(net, self.rng)
+                member = Member(net, weights, np.inf, kind, treatment=treatment)
+                if member.family in families:
+                    members.append(member)
+        return members
+
+    def _fit_one_step(
+        self, members: list[Member], parts: Mapping[Treatment, FoldParts]
+    ) -> list[Member]:
+        """The members fitted in open loop to the (smoothed) rows that train."""
+        options = lm.Options(max_iterations=self.settings.open_iterations)
+        trained = []
+        for member in members:
+            train, held_out = parts[member.treatment]
+            smooth = member.treatment.prefilter(train)
+            problem = OpenLoop(member.net, smooth, self.settings.start, held_out)
+            trained.append(self._train(problem, member, options))
+        return trained
+
+    def _state_members_of_fold(
+        self, parts: Mapping[Treatment, FoldParts], families: set[str]
+    ) -> list[Member]:
+        """The nets with a state of their own, begun as linear models of the rows that train."""
+        members = []
+        linear: dict[tuple[int, str], Array] = {}
+        for member in self.state_members:
+            if member.family not in families:
+                continue
+            key = member.net.states, member.family
+            if key not in linear:
+                linear[key] = self._train_linear(member, parts[member.treatment][0])
+            weights = add_hidden_units(member.net, linear[key], self.rng)
+            members.append(replace(member, weights=weights))
+        return members
+
+    def _train_linear(self, member: Member, train: list[Experiment]) -> Array:
+        """Weights of the linear net with states trained on its free run (output error), its states
+        chosen again as it moves.
+        """
+        net = replace(member.net, hidden=0)
+        problem = ClosedLoop(net, train, self.settings.start)
+        options = lm.Options(max_iterations=LINEAR_ITERATIONS)
+        member = replace(
+            member, net=net, weights=linear_weights(net, member.treatment.prefilter(train))
+        )
         # increments do not see the level
-        beside = 0 if member.coordinates in COORDINATES else net.measured_outputs
+        outputs = 0 if member.kind in FIRST_DIFFERENCE else net.measured_outputs
         for _ in range(LINEAR_ROUNDS):
-            own = replace(member, weights=states.whitened(net, member.weights, train, beside))
-            member = self._trained(problem, own, lm.Options(max_iterations=LINEAR_ITERATIONS))
+            weights = whiten_states(net, member.weights, train, outputs)
+            member = self._train(problem, replace(member, weights=weights), options)
         return member.weights
 
-    def refit(self, member: Member, iterations: int) -> Member:
-        """The same net trained further on all experiments, the weight decay set by the evidence."""
-        problem = ClosedLoop(member.net, self.rows[member.treatment], self.settings.start)
-        if self.interrupted:
-            return replace(
-                member,
-                train_rmse=float(np.sqrt(problem.loss(member.weights) / problem.n_residuals)),
-            )
-        options = lm.Options(max_iterations=iterations, bayesian=True)
-        # where it diverges it stays as the fold left it
-        found = self._trained(problem, member, options)
-        return replace(found, held_out_rmse=member.held_out_rmse, train_rmse=found.held_out_rmse)
+    def refit_winners(self, winners: list[Member]) -> list[Member]:
+        """The winners trained on all experiments; where they are not all linear, the better half
+        for longer, and of these the best.
+        """
+        rows = sum(map(len, self.experiments))
+        iterations = self.settings.refit_iterations
+        members = [self._refit(member, iterations) for member in winners]
+        if all(member.kind == LINEAR for member in winners):
+            return members  # no such error tells the order of linear models
+        members.sort(key=lambda member: member.expected_rmse(rows))
+        best = members[: max(3, (len(winners) + 1) // 2)]
+        return choose_members([self._refit(member, 2 * iterations) for member in best], rows)
 
-    def _while_better(
-        self,
-        member: Member,
-        train: list[Experiment],
-        held_out: list[Experiment],
-        options: lm.Options,
-    ) -> Member:
+    def _refit(self, member: Member, iterations: int) -> Member:
+        """The same net trained further on all experiments, the weight decay set by the evidence; as
+        the fold left it where it diverges.
+        """
+        problem = ClosedLoop(member.net, self.treated[member.treatment], self.settings.start)
+        if self.is_interrupted:
+            mean_square = problem.loss(member.weights) / problem.n_residuals
+            return replace(member, train_rmse=float(np.sqrt(mean_square)))
+        options = lm.Options(max_iterations=iterations, bayesian=True)
+        trained = self._train(problem, member, options)
+        return replace(
+            trained, held_out_rmse=member.held_out_rmse, train_rmse=trained.held_out_rmse
+        )
+
+    def _train_while_better(self, member: Member, parts: FoldParts, options: lm.Options) -> Member:
         """Trained on for the iterations of the round, and again as long as that lowers the held-out
         error by much.
 
-        A held-out block of fewer than `STOPS` values chooses no iteration, for its noise would be
-        fitted by that: the training is regularised instead.
+        A held-out block of fewer than `STOPPING_VALUES` values chooses no iteration, for its noise
+        would be fitted by that: the training is regularised instead.
         """
-        judge = problem = continued(member.net, train, held_out, self.settings.start)
-        if self.short:
-            problem, options = (
-                ClosedLoop(member.net, train, self.settings.start),
-                replace(options, bayesian=True),
-            )
-        for _ in range(REPEATS):
-            before, member = member.held_out_rmse, self._trained(problem, member, options)
-            if self.short:
-                member = replace(
-                    member, held_out_rmse=float(np.sqrt(judge.validation(member.weights) or np.inf))
-                )
-            if self.interrupted or not member.held_out_rmse < GAIN * before < np.inf:
+        train, held_out = parts
+        judge = continue_through(member.net, train, held_out, self.settings.start)
+        problem = judge
+        if self.is_short:
+            problem = ClosedLoop(member.net, train, self.settings.start)
+            options = replace(options, bayesian=True)
+        for _ in range(MAX_REPEATS):
+            before = member.held_out_rmse
+            member = self._train(problem, member, options)
+            if self.is_short:
+                mean_square = judge.validation(member.weights) or np.inf
+                member = replace(member, held_out_rmse=float(np.sqrt(mean_square)))
+            if self.is_interrupted or not member.held_out_rmse < REPEAT_GAIN * before < np.inf:
                 break
         return member
 
-    def _trained(
-        self, problem: OpenLoop | ClosedLoop, member: Member, options: lm.Options
-    ) -> Member:
+    def _train(self, problem: OpenLoop | ClosedLoop, member: Member, options: lm.Options) -> Member:
         """The member trained on in its coordinates; its error infinite, its weights as they were
         where it diverges.
         """
-        if self.interrupted:  # what is left is only to be judged
-            score = problem.validation(member.weights)
-            return replace(member, held_out_rmse=float(np.sqrt(np.inf if score is None else score)))
-        left_out = COORDINATES.get(member.coordinates)
-        seen = (
-            None
-            if left_out is None
-            else differences(member.net, self.rows[member.treatment], left_out)
-        )
-        within = InCoordinates(problem, seen) if seen else problem
-        start = seen.inward(member.weights) if seen else member.weights
+        if self.is_interrupted:
+            mean_square = problem.validation(member.weights)
+            if mean_square is None:
+                mean_square = np.inf
+            return replace(member, held_out_rmse=float(np.sqrt(mean_square)))
         try:
-            found = lm.minimise(within, start, options=options, watch=self.watch)
+            weights, mean_square = self._minimise(problem, member, options)
         except ModelFailure:
             return replace(member, held_out_rmse=np.inf)
-        weights = seen.outward(found.weights) if seen else found.weights
-        return replace(member, weights=weights, held_out_rmse=float(np.sqrt(found.score)))
+        return replace(member, weights=weights, held_out_rmse=float(np.sqrt(mean_square)))
 
-    def treated(self, members: Sequence[Member]) -> list[str]:
-        """What came of the treatments of the record, and which were taken."""
-        least = dict.fromkeys(self.rows, np.inf)
-        for kind in self.kinds:
-            least[kind.treatment] = min(
-                least[kind.treatment], np.exp(np.mean(self.behind[kind.family] or np.inf))
+    def _minimise(
+        self, problem: OpenLoop | ClosedLoop, member: Member, options: lm.Options
+    ) -> tuple[Array, float]:
+        """The best plain weights and their mean squared error, trained in the member's
+        coordinates.
+        """
+        if member.kind not in FIRST_DIFFERENCE:
+            run = lm.minimise(problem, member.weights, options=options, watch=self.watch)
+            return run.weights, run.score
+        coordinates = difference_coordinates(
+            member.net, self.treated[member.treatment], FIRST_DIFFERENCE[member.kind]
+        )
+        start = coordinates.from_plain(member.weights)
+        within = InCoordinates(problem, coordinates)
+        run = lm.minimise(within, start, options=options, watch=self.watch)
+        return coordinates.to_plain(run.weights), run.score
+
+    def describe(self, members: list[Member], input_dead_times: tuple[int, ...]) -> list[str]:
+        """What was chosen, a sentence each."""
+        counts = Counter(member.kind for member in members)
+        kinds = ", ".join(f"{count} on {kind}" for kind, count in counts.items())
+        notes = [f"Of {len(members)} nets, those that followed the held-out blocks best, {kinds}."]
+        if any(input_dead_times):
+            notes.append(
+                f"Dead times found beside the delays, per input: {input_dead_times} steps."
             )
+        if self.is_interrupted:
+            notes.append("The search was interrupted: these are the best nets so far.")
+        if len(self.treated) > 1:
+            notes.append(self._describe_treatments(members))
+        return notes
+
+    def _describe_treatments(self, members: Sequence[Member]) -> str:
+        """What came of the treatments of the record, and which were chosen."""
+        least = dict.fromkeys(self.treated, np.inf)
+        for family, treatment in self.treatment_of.items():
+            times_best = np.exp(np.mean(self.log_times_best[family] or np.inf))
+            least[treatment] = min(least[treatment], times_best)
         tried = ", ".join(
             f"{treatment.name or AS_IT_IS} {times:.3g}" for treatment, times in least.items()
         )
-        taken = " and ".join({member.treatment.name or AS_IT_IS: None for member in members})
-        said = (
+        names = dict.fromkeys(member.treatment.name or AS_IT_IS for member in members)
+        return (
             f"Treatments of the record, free-run error on its blocks in times of the best: {tried}."
-            f" Taken: {taken}."
+            f" Taken: {' and '.join(names)}."
         )
-        return [said] if len(least) > 1 else []
 
 
-def linear_alone(behind: Mapping[str, Sequence[float]]) -> bool:
-    """Whether linear models follow the blocks nearly as well, and no other family is surely better;
-    else they go.
+def is_linear_enough(log_times_best: Mapping[str, Sequence[float]]) -> bool:
+    """Whether linear models follow the blocks nearly as well, and no other family is surely better.
+
+    `log_times_best`: by family, of every block the log of the error in times of the best.
     """
-    worse = np.subtract(behind[LINEAR], list(behind.values()))
-    error = np.std(worse, axis=1) / np.sqrt(max(worse.shape[1] - 1, 1))
-    return bool(
-        np.mean(behind[LINEAR]) <= np.log(AS_SIMPLE)
-        and (np.mean(worse, axis=1) <= CERTAIN * error).all()
-    )
+    linear = log_times_best[LINEAR]
+    worse = np.subtract(linear, list(log_times_best.values()))
+    standard_error = np.std(worse, axis=1) / np.sqrt(max(worse.shape[1] - 1, 1))
+    is_near = np.mean(linear) <= np.log(LINEAR_WORSE)
+    return bool(is_near and (np.mean(worse, axis=1) <= LINEAR_ERRORS * standard_error).all())
 
 
-def together(members: list[Member], rows: int) -> list[Member]:
-    """The best and those behind it, up to the first gap; where these are fewer than `ENOUGH`, all
-    that are not `LOST`.
+def choose_members(members: list[Member], rows: int) -> list[Member]:
+    """The best and those after it up to the first gap; where these are fewer than `ENOUGH_MEMBERS`,
+    all whose error is below `NO_SYSTEM` times the best.
 
     Their errors are on the rows that trained them: a net ahead of the others may have found the
     system or fitted its noise, on every block alike, and no test on these rows tells which. Those
-    that drive increments are taken alone where at least half of the nets that follow the record as
+    that drive increments are chosen alone where at least half of the nets that follow the record as
     well are such: such a system moves alike wherever it is, and they know it beyond the levels
     seen.
     """
-    ordered = sorted(members, key=lambda member: member.expected(rows))
-    errors = np.array([member.expected(rows) for member in ordered])
-    found, near = np.searchsorted(errors, np.array([LOST, AS_WELL]) * errors[0], side="right")
-    crowd = 1 + int(np.argmax(np.append(errors[1:] > CLEARLY_WORSE * errors[:-1], True)))
-    kept = ordered[: min(crowd, found) if crowd >= ENOUGH else found]
-    driven = [member.coordinates == INTEGRATING for member in kept]
-    alone = 2 * sum(driven[:near]) >= near
-    return [member for member, own in zip(kept, driven, strict=True) if own or not alone]
-
-
-def _notes(members: list[Member], held: tuple[int, ...], search: _Search) -> list[str]:
-    """What was chosen, for the user."""
-    shares = ", ".join(
-        f"{count} on {kind}" for kind, count in Counter(m.coordinates for m in members).items()
-    )
-    notes = [f"Of {len(members)} nets, those that followed the held-out blocks best, {shares}."]
-    if any(held):
-        notes.append(f"Dead times found beside the delays, per input: {held} steps.")
-    if search.interrupted:
-        notes.append("The search was interrupted: these are the best nets so far.")
-    return notes + search.treated(members)
+    ordered = sorted(members, key=lambda member: member.expected_rmse(rows))
+    errors = np.array([member.expected_rmse(rows) for member in ordered])
+    with_system = int(np.searchsorted(errors, NO_SYSTEM * errors[0], side="right"))
+    as_good = int(np.searchsorted(errors, AS_GOOD * errors[0], side="right"))
+    is_gap = np.append(errors[1:] > CLEARLY_WORSE * errors[:-1], True)
+    before_gap = 1 + int(np.argmax(is_gap))
+    count = with_system
+    if before_gap >= ENOUGH_MEMBERS:
+        count = min(before_gap, with_system)
+    chosen = ordered[:count]
+    integrating = [member for member in chosen if member.kind == INTEGRATING]
+    near = chosen[:as_good]
+    if 2 * sum(member.kind == INTEGRATING for member in near) >= as_good:
+        return integrating
+    return chosen

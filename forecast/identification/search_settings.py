@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from forecast.identification.experiment import Experiment, memory, sizes_of
+from forecast.identification.experiment import Experiment, count_columns, memory
 from forecast.identification.narx import Narx
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
@@ -41,16 +41,19 @@ ROW_ITERATIONS = 50_000_000
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """`start`: rows of each experiment that only fill the delays, the same for every order, so that
-    errors compare. `orders`: tried in turn by the starts of a fold; empty: `BRIEF`, `SHORT` or
-    `LONG`, by the rows of the experiments, with as many input delays as `memory` finds where that
-    is more. `folds`: at most; fewer where a block would be shorter than eight times `start`.
-    `coordinates`: of the past outputs, tried in turn by the starts (`coordinates`). `states`:
-    orders of the nets with a state of their own (`states`), a start each; None: by the rows.
-    `integrating`: of those that see the increments of y alone. `treatments`: of the record, tried
-    beside it as it is (`coordinates`); None: all, where it is oversampled. `rounds`:
-    (iterations, how many of a family go on) of the halving. `refit_iterations`: then, thrice for
-    the better.
+    """How large the search of `identify` is.
+
+    `start`: rows of each experiment that only fill the delays, the same for every order, so that
+    errors compare. `folds`: at most; fewer where a block would be shorter than eight times `start`.
+    `starts`: random starts of nets on delays in a fold. `orders`: tried by these in turn; empty:
+    `BRIEF`, `SHORT` or `LONG`, by the rows of the experiments, with as many input delays as
+    `memory` finds where that is more. `coordinates`: of the past outputs, tried by these in turn
+    (`identification.coordinates`). `states`: orders of the nets with a state of their own
+    (`identification.states`), a start each; None: by the rows. `integrating`: of those that see the
+    increments of y alone. `treatments`: of the record, tried beside it as it is
+    (`identification.treatments`); None: all, where it is oversampled. `open_iterations`: of the
+    one-step fit that nets on delays begin from. `rounds`: (iterations, how many of a family go on)
+    of the halving. `refit_iterations`: then, thrice for the better.
     """
 
     start: int = 5
@@ -69,57 +72,59 @@ class SearchSettings:
 def delay_net(order: Order, settings: SearchSettings, experiment: Experiment) -> Narx:
     """A net on delays, of an order, without bounds and dead times."""
     y_order, first, width, hidden = order
+    inputs, outputs = count_columns([experiment])
     y_delays = tuple(range(1, min(y_order, settings.start) + 1))
-    inputs, outputs = experiment.u.shape[1], experiment.y.shape[1]
-    return Narx(
-        inputs, outputs, y_delays, tuple(range(first, first + width)) if inputs else (), hidden
-    )
+    u_delays = tuple(range(first, first + width)) if inputs else ()
+    return Narx(inputs, outputs, y_delays, u_delays, hidden)
 
 
-def iterations_of(settings: SearchSettings) -> int:
-    """Of all folds, where one family is enough."""
-    own = len((*(settings.states or ()), *settings.integrating))
-    survivors = [settings.starts + own, *(keep for _, keep in settings.rounds)]
-    searched = sum(
-        count * iterations
-        for count, (iterations, _) in zip(survivors, settings.rounds, strict=False)
-    )
+def count_iterations(settings: SearchSettings) -> int:
+    """Of Levenberg-Marquardt in all folds, where one family is enough."""
+    members = settings.starts + len((*(settings.states or ()), *settings.integrating))
     # one step ahead costs about a third of a free run
-    opened = settings.starts * settings.open_iterations // 3
-    return settings.folds * (opened + searched + 2 * survivors[-1] * settings.refit_iterations)
+    iterations = settings.starts * settings.open_iterations // 3
+    for round_iterations, survivors in settings.rounds:
+        iterations += members * round_iterations
+        members = survivors
+    return settings.folds * (iterations + 2 * members * settings.refit_iterations)
 
 
-def affordable(settings: SearchSettings, experiments: list[Experiment]) -> SearchSettings:
-    """Without the orders too large for Levenberg-Marquardt; fewer folds, then fewer starts, for
-    many rows.
+def limit_work(settings: SearchSettings, experiments: list[Experiment]) -> SearchSettings:
+    """With orders and states by the rows of the experiments where none are given, and without the
+    orders too large for Levenberg-Marquardt; fewer folds, then fewer states, for many rows.
     """
     rows = sum(map(len, experiments))
-    brief = rows < BRIEF_ROWS
-    # what so many rows can tell apart
-    by_rows = BRIEF if brief else LONG if rows >= LONG_ROWS else SHORT
-    orders = settings.orders or _orders(by_rows, experiments)
-    small = [
+    is_brief = rows < BRIEF_ROWS
+    orders = settings.orders or _choose_orders(experiments)
+    trainable = [
         order
         for order in orders
         if delay_net(order, settings, experiments[0]).n_weights <= lm.MAX_WEIGHTS
     ]
-    own = (BRIEF_STATES if brief else STATES) if settings.states is None else settings.states
-    drifts = (
-        BRIEF_INTEGRATING if brief and settings.integrating == INTEGRATING else settings.integrating
+    states = settings.states
+    if states is None:
+        states = BRIEF_STATES if is_brief else STATES
+    integrating = settings.integrating
+    if is_brief and integrating == INTEGRATING:
+        integrating = BRIEF_INTEGRATING
+    settings = replace(
+        settings,
+        orders=tuple(trainable) or orders,  # none: the trainer says what is too large
+        states=states,
+        integrating=integrating,
     )
-    orders = tuple(small) or orders  # none: the trainer says what is too large
-    settings = replace(settings, orders=orders, states=own, integrating=drifts)
     work = rows * experiments[0].y.shape[1] ** 2
-    while iterations_of(settings) * work > ROW_ITERATIONS and settings.folds > 2:
+    while count_iterations(settings) * work > ROW_ITERATIONS and settings.folds > 2:
         settings = replace(settings, folds=settings.folds - 1)
-    while iterations_of(settings) * work > ROW_ITERATIONS and len(settings.states or ()) > 2:
-        settings = replace(settings, states=(settings.states or ())[:-1])
+    while count_iterations(settings) * work > ROW_ITERATIONS and len(states) > 2:
+        states = states[:-1]
+        settings = replace(settings, states=states)
     return settings
 
 
-def folded(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
+def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> SearchSettings:
     """With no more folds than leave blocks long enough to judge a free run by; whole experiments
-    stay whole.
+    stay whole. Raises `InputError` for fewer than two.
     """
     if settings.folds < 2:
         raise InputError(
@@ -131,28 +136,31 @@ def folded(settings: SearchSettings, experiments: Sequence[Experiment]) -> Searc
     return replace(settings, folds=max(2, min(settings.folds, most)))
 
 
-def _orders(orders: tuple[Order, ...], experiments: list[Experiment]) -> tuple[Order, ...]:
-    """As they are, or all with as many input delays as `memory` finds where that is more than any
-    has.
+def _choose_orders(experiments: list[Experiment]) -> tuple[Order, ...]:
+    """By the rows, what they can tell apart; all with as many input delays as `memory` finds where
+    that is more than any has.
     """
+    rows = sum(map(len, experiments))
+    orders = LONG if rows >= LONG_ROWS else SHORT
+    if rows < BRIEF_ROWS:
+        orders = BRIEF
     delays = memory(experiments)
     if delays <= max(first + width for _, first, width, _ in orders):
         return orders
-    return tuple((feedback, first, delays - first, hidden) for feedback, first, _, hidden in orders)
+    return tuple((y_order, first, delays - first, hidden) for y_order, first, _, hidden in orders)
 
 
-def check(experiments: Sequence[Experiment], settings: SearchSettings) -> None:
+def check_experiments(experiments: Sequence[Experiment], settings: SearchSettings) -> None:
     """`InputError` where the experiments differ in their columns, or one is too short for its
     folds.
     """
-    sizes_of(experiments)
-    need = (1 if len(experiments) >= settings.folds else settings.folds) * 4 * settings.start
-    for number, rows in enumerate(map(len, experiments)):
-        if rows < need:
-            wanted = (
-                f"{settings.folds} folds that start from {settings.start} measured rows need {need}"
-            )
+    count_columns(experiments)
+    blocks = 1 if len(experiments) >= settings.folds else settings.folds
+    needed = blocks * 4 * settings.start
+    for number, experiment in enumerate(experiments):
+        if len(experiment) < needed:
             raise InputError(
-                f"Experiment {number} has {rows} rows; {wanted}. Use fewer folds or a longer"
+                f"Experiment {number} has {len(experiment)} rows; {settings.folds} folds that start"
+                f" from {settings.start} measured rows need {needed}. Use fewer folds or a longer"
                 " experiment."
             )

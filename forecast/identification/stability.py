@@ -1,14 +1,15 @@
 """Whether the closed loop of a model holds: driven by the record's inputs over its length, and by
 harder ones.
 
-"unstable"   the run from the record's first rows under its own inputs is lost: `Model.parallel`
-fails there too "drifting"   the same, but two neighbouring runs do not separate (a ramp) "fragile"
-it holds there, but is lost under inputs of the same range that were not measured: the record
-backwards,
-             a tenth larger, random steps
-"sensitive"  it holds, but two runs that begin next to each other separate (chaos): only the first
-steps are sure "marginal"   it holds, and keeps a disturbance for ever (an integrator) "stable"
-it holds, and forgets
+- "unstable": the run from the record's first rows under its own inputs is lost; `Model.parallel`
+  fails there too.
+- "drifting": the same, but two neighbouring runs do not separate (a ramp).
+- "fragile": it holds there, but is lost under inputs of the same range that were not measured: the
+  record backwards, a tenth larger, random steps.
+- "sensitive": it holds, but two runs that begin next to each other separate (chaos): only the first
+  steps are sure.
+- "marginal": it holds, and keeps a disturbance for ever (an integrator).
+- "stable": it holds, and forgets.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ import numpy as np
 
 from forecast.identification.experiment import Array, Experiment, unseen_inputs
 from forecast.identification.model import Model
-from forecast.identification.nets import check_first
+from forecast.identification.nets import check_first_rows
 
-MOVED = 1e-6  # deviations by which the neighbouring run is moved
-STILL = 0.01  # an exponent nearer to 0 cannot be told from it
-HARDER = (
+DISTURBANCE = 1e-6  # deviations by which the neighbouring run is moved
+ZERO_EXPONENT = 0.01  # an exponent nearer to 0 cannot be told from it
+UNSEEN_INPUT_NAMES = (
     "the record's inputs backwards",
     "inputs a tenth larger",
     "random steps between the extremes",
@@ -54,60 +55,62 @@ def stability(model: Model, experiment: Experiment) -> Stability:
     """
     model.refuse_open()
     start = model.start
-    check_first(model.net, "the experiment", experiment.y, start + 1)
-    first, u = experiment.y[:start], experiment.u
-    run = _run(model, u, first)
-    exponent, step = _exponent(run, _run(model, u, first, MOVED)), _lost(model, run)
+    check_first_rows(model.net, "the experiment", experiment.y, start + 1)
+    first_y, u = experiment.y[:start], experiment.u
+    run = _free_run(model, u, first_y)
+    exponent = _lyapunov_exponent(run, _free_run(model, u, first_y, DISTURBANCE))
+    separates = exponent is not None and exponent >= ZERO_EXPONENT
+    step = _first_lost_step(model, run)
     if step is not None:
-        verdict = "unstable" if exponent is not None and exponent >= STILL else "drifting"
+        verdict = "unstable" if separates else "drifting"
         return Stability(verdict, None, exponent, step, "the record's own inputs")
-    reach = float(np.abs(run - model.scaling.scale_y(first[-1])).max())
-    for under, harder in (
-        zip(HARDER, unseen_inputs([experiment]), strict=True) if u.shape[1] else ()
-    ):
-        lost = _lost(model, _run(model, np.concatenate([u[:start], harder]), first))
-        if lost is not None:
-            return Stability("fragile", reach, exponent, lost, under)
-    if exponent is not None and exponent >= STILL:
+    reach = float(np.abs(run - model.scaling.scale_y(first_y[-1])).max())
+    if model.inputs:
+        for name, unseen in zip(UNSEEN_INPUT_NAMES, unseen_inputs([experiment]), strict=True):
+            run = _free_run(model, np.concatenate([u[:start], unseen]), first_y)
+            step = _first_lost_step(model, run)
+            if step is not None:
+                return Stability("fragile", reach, exponent, step, name)
+    if separates:
         return Stability("sensitive", reach, exponent)
-    return Stability(
-        "stable" if exponent is None or exponent < -STILL else "marginal", reach, exponent
-    )
+    forgets = exponent is None or exponent < -ZERO_EXPONENT
+    return Stability("stable" if forgets else "marginal", reach, exponent)
 
 
-def _run(model: Model, u: Array, first: Array, moved: float = 0.0) -> Array:
+def _free_run(model: Model, u: Array, first_y: Array, disturbance: float = 0.0) -> Array:
     """(T - start, O) scaled: the free run whatever becomes of it, its last measured y larger by
-    `moved` deviations.
+    `disturbance` deviations.
     """
-    loop, weights = model.numerics()
-    near = first.copy()
-    near[-1] += moved * model.scaling.y_scale
-    state = model.prepare(u[: len(first)] if model.inputs else None, near)
+    loop, weights = model.loop_and_weights()
+    start = len(first_y)
+    measured = first_y.copy()
+    measured[-1] += disturbance * model.scaling.y_scale
+    state = model.prepare(u[:start] if model.inputs else None, measured)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(
-            loop.bounded(loop.loop(weights, state, model.scaling.scale_u(u[len(first) :]))[0])
-        )
+        run, _ = loop.loop(weights, state, model.scaling.scale_u(u[start:]))
+        return np.asarray(loop.bounded(run))
 
 
-def _lost(model: Model, run: Array) -> int | None:
+def _first_lost_step(model: Model, run: Array) -> int | None:
     """The first step at which the run is no longer finite or too far away: `Model.parallel` fails
     at the same.
     """
-    lost = model.leaves(model.scaling.unscale_y(run)[None])
-    return int(np.argmax(lost)) if lost.any() else None
+    is_lost = model.leaves_record(model.scaling.unscale_y(run)[None])
+    return int(np.argmax(is_lost)) if is_lost.any() else None
 
 
-def _exponent(one: Array, other: Array) -> float | None:
+def _lyapunov_exponent(run: Array, neighbour: Array) -> float | None:
     """The slope of ln distance until it is as large as a tenth of y; None once the runs have
     met.
     """
     with np.errstate(invalid="ignore"):
-        apart = np.abs(one - other).max(axis=1)
-    far = ~(apart <= 0.1)  # NaN is far too
-    near = apart[: int(np.argmax(far))] if far.any() else apart
+        distance = np.abs(run - neighbour).max(axis=1)
+    is_far = ~(distance <= 0.1)  # NaN is far too
+    if is_far.any():
+        distance = distance[: int(np.argmax(is_far))]
     # the first steps follow the direction of the disturbance, not the loop
-    near = near[len(near) // 4 :]
-    if len(near) < 2 or near[-1] <= MOVED * 1e-7:
+    distance = distance[len(distance) // 4 :]
+    if len(distance) < 2 or distance[-1] <= DISTURBANCE * 1e-7:
         return None
-    kept = near > 0
-    return float(np.polyfit(np.arange(len(near))[kept], np.log(near[kept]), 1)[0])
+    steps = np.flatnonzero(distance > 0)
+    return float(np.polyfit(steps, np.log(distance[steps]), 1)[0])

@@ -16,75 +16,77 @@ from collections.abc import Sequence
 import numpy as np
 
 from forecast.identification.experiment import Array, Experiment, arx_regressors
-from forecast.identification.narx import Narx
+from forecast.identification.narx import Narx, random_hidden_weights
 
-FARTHEST = 20.0  # deviations: where a state is held
+STATE_BOUND = 20.0  # deviations: where a state is clipped
 
 
 def with_states(net: Narx, order: int, hidden: int) -> Narx:
-    """A net on y_{t-1}, u_t, u_{t-1} and `order` - 1 states for every output, otherwise like the
-    one given.
+    """A net on y_{t-1}, u_t, u_{t-1} and `order` - 1 states for every output, with the bounds and
+    dead times of `net`.
     """
-    extra = net.outputs * (order - 1)
-    low, high = (
-        (*(bound or ()), *(far,) * extra)
-        for bound, far in ((net.low, -FARTHEST), (net.high, FARTHEST))
-    )
-    delays = (0, 1) if net.inputs else ()
+    states = net.outputs * (order - 1)
     return Narx(
         net.inputs,
-        net.outputs + extra,
-        (1,),
-        delays,
-        hidden,
-        True,
-        low,
-        high,
-        net.dead_times,
-        extra,
+        net.outputs + states,
+        y_delays=(1,),
+        u_delays=(0, 1) if net.inputs else (),
+        hidden=hidden,
+        low=(*(net.low or ()), *(-STATE_BOUND,) * states),
+        high=(*(net.high or ()), *(STATE_BOUND,) * states),
+        dead_times=net.dead_times,
+        states=states,
     )
 
 
-def linear(net: Narx, experiments: Sequence[Experiment]) -> Array:
-    """Weights of the ARX model, for a net without tanh units."""
+def linear_weights(net: Narx, experiments: Sequence[Experiment]) -> Array:
+    """Weights (n_weights,) of the ARX model, for a net with states and without tanh units."""
     o, width, inputs = net.measured_outputs, net.outputs, net.inputs
     order = width // o
     x, y = arx_regressors(experiments, order, order)
-    *parts, one = np.split(
-        np.linalg.lstsq(x, y, rcond=None)[0].T, [*range(o, width + 1, o), x.shape[1] - 1], axis=1
+    solution = np.linalg.lstsq(x, y, rcond=None)[0].T
+    *y_parts, u_part, constant = np.split(
+        solution, [*range(o, width + 1, o), x.shape[1] - 1], axis=1
     )
-    now, *ahead = np.split(parts.pop(), order + 1, axis=1)
-    path, bias = np.zeros((width, net.regressors)), np.zeros(width)
-    path[:, :o] = np.vstack(parts)
-    path[:o, width : width + inputs] = now
-    path[:, width + inputs :] = np.vstack(ahead)
+    u_now, *u_before = np.split(u_part, order + 1, axis=1)
+    path = np.zeros((width, net.regressors))
+    path[:, :o] = np.vstack(y_parts)
+    path[:o, width : width + inputs] = u_now
+    path[:, width + inputs :] = np.vstack(u_before)
     path[: width - o, o:width] = np.eye(width - o)
-    bias[:o] = one[:, 0]
+    bias = np.zeros(width)
+    bias[:o] = constant[:, 0]
     return np.concatenate([bias, path.ravel()])
 
 
-def whitened(net: Narx, weights: Array, experiments: Sequence[Experiment], beside: int) -> Array:
-    """The same linear net, its states of mean 0 and deviation 1, uncorrelated with each other and
-    with the first `beside` outputs: in observer form the states of a system that is sampled fast
-    are nearly equal.
+def whiten_states(
+    net: Narx, weights: Array, experiments: Sequence[Experiment], outputs: int
+) -> Array:
+    """Weights of the same linear net whose states have mean 0 and deviation 1, uncorrelated with
+    each other and with the first `outputs` columns of y.
+
+    In observer form the states of a system that is sampled fast are nearly equal.
     """
     o, width = net.measured_outputs, net.outputs
-    bias, path = weights[:width], weights[width:].reshape(width, -1)
+    bias = weights[:width]
+    path = weights[width:].reshape(width, -1)
     runs = np.concatenate([net.free_run(weights, e.u, e.y) for e in experiments])
-    y, x = runs[:, :beside], runs[:, o:]
-    through = np.linalg.lstsq(y - y.mean(axis=0), x - x.mean(axis=0), rcond=None)[0].T
-    size, axes = np.linalg.eigh(np.atleast_2d(np.cov(x - y @ through.T, rowvar=False)))
-    turn = (axes / np.sqrt(np.maximum(size, 1e-12 * size.max() + 1e-24))).T
+    y = runs[:, :outputs]
+    x = runs[:, o:]
+    x_from_y = np.linalg.lstsq(y - y.mean(axis=0), x - x.mean(axis=0), rcond=None)[0].T
+    variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(x - y @ x_from_y.T, rowvar=False)))
+    least = 1e-12 * variances.max() + 1e-24
+    rotation = (axes / np.sqrt(np.maximum(variances, least))).T
     change = np.eye(width)
-    change[o:, :beside], change[o:, o:] = -turn @ through, turn
-    middle = np.concatenate([np.zeros(o), (runs @ change.T).mean(axis=0)[o:]])
+    change[o:, :outputs] = -rotation @ x_from_y
+    change[o:, o:] = rotation
+    means = np.concatenate([np.zeros(o), (runs @ change.T).mean(axis=0)[o:]])
     path = change @ np.hstack([path[:, :width] @ np.linalg.inv(change), path[:, width:]])
-    return np.concatenate([change @ bias + path[:, :width] @ middle - middle, path.ravel()])
+    bias = change @ bias + path[:, :width] @ means - means
+    return np.concatenate([bias, path.ravel()])
 
 
-def bent(net: Narx, weights: Array, rng: np.random.Generator) -> Array:
-    """The linear net with random tanh units that do not act yet."""
-    w1 = rng.normal(size=net.hidden * net.regressors) * 0.7 / np.sqrt(net.regressors)
-    return np.concatenate(
-        [w1, rng.uniform(-1.0, 1.0, size=net.hidden), np.zeros(net.outputs * net.hidden), weights]
-    )
+def add_hidden_units(net: Narx, linear: Array, rng: np.random.Generator) -> Array:
+    """The weights of a linear net with random tanh units that do not act yet, for `net`."""
+    w1, b1 = random_hidden_weights(net, rng)
+    return np.concatenate([w1, b1, np.zeros(net.outputs * net.hidden), linear])

@@ -1,5 +1,5 @@
-"""Train a net on one or several experiments: Levenberg-Marquardt unless asked otherwise, open loop
-first.
+"""Train a net on one or several experiments: Levenberg-Marquardt unless `trainer` says otherwise,
+open loop first.
 
 `train` is series-parallel: every row is forecast from measured ones, plain regression; of the
 weights it passes, those are kept that are best on the validation rows in the loop the net is for.
@@ -11,18 +11,28 @@ error weights count, and no delay reaches into another.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 
 from forecast.identification.data import TRAIN, VALIDATION, Divide, divideblock
-from forecast.identification.experiment import Array, Experiment, Standardization, cautions
+from forecast.identification.experiment import (
+    Array,
+    Experiment,
+    Standardization,
+    describe_cautions,
+)
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
-from forecast.identification.problems import ClosedLoop, OpenLoop, segments
-from forecast.identification.rows import ForUse, Rows, errors, judge
+from forecast.identification.problems import ClosedLoop, OpenLoop, cut_segments
+from forecast.identification.rows import (
+    DividedRows,
+    ForUse,
+    mean_square_errors,
+    validation_error,
+)
 from forecast.networks.description import Network
 from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import InputError, ModelFailure, counted
@@ -35,10 +45,10 @@ Trainer = Literal["lm", "bayesian", "adam"] | lm.Options
 Announce = Callable[[str], None]
 
 # steps of the free runs that a diverging net is trained on, in turn
-HORIZONS = (10, 30, 100, 300, 1_000, 3_000)
+FREE_RUN_STEPS = (10, 30, 100, 300, 1_000, 3_000)
 # iterations without a better free run: its error falls less evenly than the one-step error
-PATIENCE = 25
-POOR = 0.5  # of the deviation of y: a free-run error beyond it is no simulation
+FREE_RUN_PATIENCE = 25
+NO_SIMULATION = 0.5  # of the deviation of y: a free-run error beyond it is no simulation
 
 
 def trainlm(
@@ -58,13 +68,11 @@ def trainlm(
     `goal`: mean squared error in scaled units; `time`: seconds; `max_fail`: epochs without a better
     validation error.
     """
-    if type(epochs) not in (int, np.int64) or not (
-        epochs >= 1 and mu > 0 and mu_inc > 1 > mu_dec > 0
-    ):
-        found = f"epochs={epochs}, mu={mu}, mu_inc={mu_inc}, mu_dec={mu_dec}"
+    is_whole = type(epochs) in (int, np.int64)
+    if not (is_whole and epochs >= 1 and mu > 0 and mu_inc > 1 > mu_dec > 0):
         raise InputError(
-            f"{found}; wanted whole epochs from 1, mu above 0, mu_inc above 1, mu_dec between 0"
-            " and 1."
+            f"epochs={epochs}, mu={mu}, mu_inc={mu_inc}, mu_dec={mu_dec}; wanted whole epochs from"
+            " 1, mu above 0, mu_inc above 1, mu_dec between 0 and 1."
         )
     return lm.Options(
         epochs, mu, mu_inc, mu_dec, mu_max, min_grad, max_fail, goal=goal, seconds=time
@@ -107,57 +115,128 @@ def train(
             f"`restarts` is {restarts!r}, `seed` {seed!r}; wanted whole numbers from 1 and from"
             " 0 up."
         )
+    if for_use is None:
+        for_use = "simulation" if net.feedback else "prediction"
     with listening(None if trainer == "adam" else watch):
-        rows = replace(Rows.of(net, experiments, divide or divideblock()), back=net.feedback_delays)
-        use: ForUse = (
-            ("simulation" if net.feedback else "prediction") if for_use is None else for_use
-        )
-        options = _options(trainer, iterations, use)
-        use = use if isinstance(use, str) else int(use)
+        rows = DividedRows.of(net, experiments, divide or divideblock())
+        rows = replace(rows, feedback_delays=net.feedback_delays)
+        options = _options(trainer, iterations, for_use)
         if options.bayesian:
-            rows = replace(
-                rows, labels=[np.where(each == VALIDATION, TRAIN, each) for each in rows.labels]
-            )
-        scaling, network, has = (
-            Standardization.fit(rows.parts(TRAIN)),
-            net.network(*rows.sizes),
-            rows.has(VALIDATION),
-        )
+            labels = [np.where(each == VALIDATION, TRAIN, each) for each in rows.labels]
+            rows = replace(rows, labels=labels)
+        if not isinstance(for_use, str):
+            for_use = int(for_use)
+        scaling = Standardization.fit(rows.parts(TRAIN))
+        task = _Task(net, rows, scaling, for_use, net.network(*rows.sizes))
         if trainer == "adam":
-            if not has:
-                raise InputError(
-                    "Adam keeps the weights best on validation rows; there are none. Divide off"
-                    " some."
-                )
-            validate = judge(net, rows, scaling, use)
-            weights, training = _adam(
-                network, rows.series(network, scaling), validate, net.start, iterations, seed
-            )
-        elif net.is_narx:
-            weights, run = _one_layer(
-                net, rows, scaling, use, options, range(seed, seed + restarts), announce, watch
-            )
-            training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
+            weights, training = _train_adam(task, 1000 * iterations, seed)
         else:
-            series, error = (
-                rows.series(network, scaling),
-                judge(net, rows, scaling, use) if has else None,
-            )
-            weights, run = network_problem.fit(
-                network,
-                series,
-                error,
-                seed=seed,
-                restarts=restarts,
-                options=options,
-                announce=announce,
-                watch=watch,
-            )
+            seeds = range(seed, seed + restarts)
+            fit = _fit_one_layer if net.is_narx else _fit_network
+            weights, run = fit(task, options, seeds, announce, watch)
             training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
-        model = Model(net, weights, scaling, record=rows.record())
-        return _reported(
-            replace(model, training=replace(training, for_use=use if has else "prediction")), rows
+        if not rows.has(VALIDATION):
+            for_use = "prediction"
+        training = replace(training, for_use=for_use)
+        return _add_report(Model(net, weights, scaling, training, rows.y_range()), rows)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a net is trained on, and for which use; `network` is the net in the form of the
+    catalogue.
+    """
+
+    net: Net
+    rows: DividedRows
+    scaling: Standardization
+    for_use: ForUse
+    network: Network
+
+    def validation_error(self) -> Callable[[Mapping[str, Array]], float] | None:
+        """The error on the validation rows by the weights' names; None where there are none."""
+        if not self.rows.has(VALIDATION):
+            return None
+        return validation_error(self.net, self.rows, self.scaling, self.for_use)
+
+    def series(self) -> list[TrainingSeries]:
+        """The rows that train, as the network sees them."""
+        return self.rows.series(self.network, self.scaling)
+
+
+def _fit_one_layer(
+    task: _Task,
+    options: lm.Options,
+    seeds: range,
+    announce: Announce | None,
+    watch: Watch | None,
+) -> tuple[dict[str, Array], lm.Result]:
+    """Weights by name, by the short way of nets with one hidden layer: rows at once, and a free run
+    solved instead of stepped.
+    """
+    rows, scaling = task.rows, task.scaling
+    narx = task.net.narx(*rows.sizes)
+    parts = rows.validation_parts(scaling)
+    problem = OpenLoop(narx, rows.scale(scaling, TRAIN), task.net.start, parts)
+    if parts and task.for_use != "simulation":
+        error = validation_error(task.net, rows, scaling, task.for_use)
+        problem.validate = lambda flat: error(narx.named(flat))
+    starts = [narx.flat(network_problem.drawn(task.network, seed)) for seed in seeds]
+    run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
+    return narx.named(run.weights), run
+
+
+def _fit_network(
+    task: _Task,
+    options: lm.Options,
+    seeds: range,
+    announce: Announce | None,
+    watch: Watch | None,
+) -> tuple[dict[str, Array], lm.Result]:
+    """Weights by name of any other net, on whole series."""
+    return network_problem.fit(
+        task.network,
+        task.series(),
+        task.validation_error(),
+        seed=seeds.start,
+        restarts=len(seeds),
+        options=options,
+        announce=announce,
+        watch=watch,
+    )
+
+
+def _train_adam(task: _Task, steps: int, seed: int) -> tuple[dict[str, Array], TrainingRecord]:
+    """Weights by name after so many gradient steps; `InputError` without validation rows."""
+    from forecast.training import chunks, descent, gradient
+
+    validate = task.validation_error()
+    if validate is None:
+        raise InputError(
+            "Adam keeps the weights best on validation rows; there are none. Divide off some."
         )
+    start = task.net.start
+    series = []
+    for each in task.series():
+        arrays = (each.past, each.future, each.target, each.weight)
+        series.append(TrainingSeries(*(np.asarray(array, np.float32) for array in arrays)))
+    shortest = min(len(each.past) for each in series)
+    joined = chunks.join_series(
+        series, supervised=min(64, shortest - start), warm_up=min(start, shortest - 2)
+    )
+    settings = descent.Settings(
+        steps=steps,
+        learning_rate=5e-3,
+        batch_size=8,
+        weight_decay=0.0,
+        clip=1.0,
+        loss=POINT_LOSSES["mse"],
+        evaluate_every=250,
+    )
+    run = gradient.fit(task.network, joined, validate, settings, seed=seed)
+    curve = tuple((step, loss, error, float("nan")) for step, loss, error in run.curve)
+    weights = {name: np.asarray(value, np.float64) for name, value in run.weights.items()}
+    return weights, TrainingRecord(run.note or "iterations used", curve)
 
 
 def train_parallel(
@@ -177,36 +256,41 @@ def train_parallel(
     """
     net = model.net
     narx = net.narx(model.inputs, model.outputs)
-    assert isinstance(net, Net)
-    rows = Rows.of(net, experiments, divide or divideblock())
+    rows = DividedRows.of(net, experiments, divide or divideblock())
     for e in experiments:
         # refuses other columns, and gaps where it begins
         model.prepare(e.u[: net.start], e.y[: net.start])
     options = _options(trainer, iterations, "simulation")
-    counted = rows.counted(model.scaling, *((TRAIN, VALIDATION) if options.bayesian else (TRAIN,)))
-    held_out = [] if options.bayesian else rows.held_out(model.scaling)
-    problem = ClosedLoop(narx, counted, model.start, held_out)
+    if options.bayesian:
+        train_rows = rows.scale(model.scaling, TRAIN, VALIDATION)
+        validation_parts: list[Experiment] = []
+    else:
+        train_rows = rows.scale(model.scaling, TRAIN)
+        validation_parts = rows.validation_parts(model.scaling)
+    problem = ClosedLoop(narx, train_rows, model.start, validation_parts)
     with listening(watch):
-        start, notes, begun = narx.flat(model.weights), tuple[str, ...](), perf_counter()
-        if lost(problem, start):
-            brief = replace(
-                options, max_iterations=20, patience=20, seconds=options.seconds / len(HORIZONS)
-            )
-            start, notes = _growing(problem, counted, start, brief, watch)
-            options = replace(options, seconds=options.seconds - (perf_counter() - begun))
-        run = lm.minimise(problem, start, options=options, announce=announce, watch=watch)
+        weights = narx.flat(model.weights)
+        notes: tuple[str, ...] = ()
+        if is_lost(problem, weights):
+            begin = perf_counter()
+            weights, notes = _lengthen_free_runs(problem, train_rows, weights, options, watch)
+            options = replace(options, seconds=options.seconds - (perf_counter() - begin))
+        run = lm.minimise(problem, weights, options=options, announce=announce, watch=watch)
         training = TrainingRecord(
-            run.reason, run.curve, {}, "parallel", {}, "simulation", notes, run.effective_weights
+            run.reason,
+            run.curve,
+            loop="parallel",
+            for_use="simulation",
+            notes=notes,
+            effective=run.effective_weights,
         )
-        return _reported(
-            replace(
-                model, weights=narx.named(run.weights), record=rows.record(), training=training
-            ),
-            rows,
+        trained = Model(
+            net, narx.named(run.weights), model.scaling, training, record=rows.y_range()
         )
+        return _add_report(trained, rows)
 
 
-def lost(problem: ClosedLoop, weights: Array) -> bool:
+def is_lost(problem: ClosedLoop, weights: Array) -> bool:
     """Whether the free run leaves the record: no finite error, or one beyond the deviation of y by
     a factor of ten.
     """
@@ -214,40 +298,45 @@ def lost(problem: ClosedLoop, weights: Array) -> bool:
     return not np.isfinite(loss) or loss > 100.0 * max(problem.n_residuals, 1)
 
 
-def _growing(
+def _lengthen_free_runs(
     problem: ClosedLoop,
     experiments: Sequence[Experiment],
     weights: Array,
     options: lm.Options,
     watch: Watch | None,
 ) -> tuple[Array, tuple[str, ...]]:
-    """Weights whose free run holds over the whole experiments, and what was done for it."""
-    longest, done = max(map(len, experiments)), []
-    for steps in (each for each in HORIZONS if each < longest):
-        short = ClosedLoop(
-            problem.net, segments(experiments, problem.train.start, steps), problem.train.start
-        )
+    """Weights whose free run holds over the whole experiments, trained on ever longer free runs,
+    and a note of it. `ModelFailure` where it never holds.
+    """
+    options = replace(
+        options,
+        max_iterations=20,
+        patience=20,
+        seconds=options.seconds / len(FREE_RUN_STEPS),
+    )
+    start = problem.train.start
+    longest = max(map(len, experiments))
+    tried = [steps for steps in FREE_RUN_STEPS if steps < longest]
+    for count, steps in enumerate(tried, 1):
+        short = ClosedLoop(problem.net, cut_segments(experiments, start, steps), start)
         weights = lm.minimise(short, weights, options=options, watch=watch).weights
-        done.append(steps)
-        if not lost(problem, weights):
-            tried = ", ".join(map(str, done))
-            return weights, (
-                (
-                    f"The free run diverged at first; it was trained on free runs of {tried} steps"
-                    " before."
-                ),
+        if not is_lost(problem, weights):
+            note = (
+                "The free run diverged at first; it was trained on free runs of"
+                f" {', '.join(map(str, tried[:count]))} steps before."
             )
+            return weights, (note,)
     raise ModelFailure(
         "The free run diverges from the start, and still does after training on free runs of"
-        f" {done} steps. Take fewer delays or units, or a net whose one-step training went on for"
+        f" {tried} steps. Take fewer delays or units, or a net whose one-step training went on for"
         " longer."
     )
 
 
 def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
-    if for_use not in ("simulation", "prediction") and not (
-        isinstance(for_use, int | np.integer) and for_use > 0
-    ):
+    """The options of Levenberg-Marquardt; `InputError` for an unknown trainer or use."""
+    is_steps = isinstance(for_use, int | np.integer) and for_use > 0
+    if for_use not in ("simulation", "prediction") and not is_steps:
         raise InputError(
             f"`for_use` is {for_use!r}; wanted 'simulation', 'prediction' or a number of steps,"
             " e.g. 5."
@@ -259,93 +348,43 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
             f"`trainer` is {trainer!r}; wanted 'lm', 'bayesian', 'adam', trainlm(...) or"
             " trainbr(...)."
         )
-    patience = 6 if for_use == "prediction" else PATIENCE
+    patience = 6 if for_use == "prediction" else FREE_RUN_PATIENCE
     return replace(trainlm(iterations, max_fail=patience), bayesian=trainer == "bayesian")
 
 
-def _one_layer(
-    net: Net,
-    rows: Rows,
-    scaling: Standardization,
-    for_use: ForUse,
-    options: lm.Options,
-    seeds: range,
-    announce: Announce | None,
-    watch: Watch | None,
-) -> tuple[dict[str, Array], lm.Result]:
-    """By the short way of nets with one hidden layer: rows at once, and a free run solved instead
-    of stepped.
-    """
-    narx = net.narx(*rows.sizes)
-    held_out = [] if options.bayesian else rows.held_out(scaling)
-    problem = OpenLoop(narx, rows.counted(scaling, TRAIN), net.start, held_out)
-    error = judge(net, rows, scaling, for_use) if held_out and for_use != "simulation" else None
-    if error is not None:
-        problem.validate = lambda flat: error(narx.named(flat))
-    starts = [narx.flat(network_problem.drawn(net.network(*rows.sizes), seed)) for seed in seeds]
-    found = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
-    return narx.named(found.weights), found
-
-
-def _reported(model: Model, rows: Rows) -> Model:
+def _add_report(model: Model, rows: DividedRows) -> Model:
     """With its errors in both loops, and the notes that follow from them."""
-    stepped, use = errors(model, rows, "prediction"), model.training.for_use
-    free = errors(model, rows, "simulation") if model.net.feedback else {}
-    ahead = (
-        {f"{counted(use, 'step')} ahead": errors(model, rows, use)} if isinstance(use, int) else {}
-    )
-    training = replace(model.training, performance=stepped, free_run=free)
-    notes = (
-        [*training.notes, f"Weights chosen for {next(iter(ahead), use)}."]
-        if free
-        else list(training.notes)
-    )
-    notes += cautions(rows.parts(TRAIN), sum(weight.size for weight in model.weights.values()))
-    part = "validation" if "validation" in free else "train"
-    if part in free:
-        told = {"one step ahead": stepped} | ahead | {"in free run": free}
-        said = ", ".join(
-            f"{np.sqrt(each.get(part, np.nan)):.4g} {name}" for name, each in told.items()
+    for_use = model.training.for_use
+    errors = {"one step ahead": mean_square_errors(model, rows, "prediction")}
+    free_run: dict[str, float] = {}
+    notes = list(model.training.notes)
+    if model.net.feedback:
+        use = str(for_use)
+        if isinstance(for_use, int):
+            use = f"{counted(for_use, 'step')} ahead"
+            errors[use] = mean_square_errors(model, rows, for_use)
+        free_run = mean_square_errors(model, rows, "simulation")
+        errors["in free run"] = free_run
+        if free_run:
+            notes.append(f"Weights chosen for {use}.")
+    n_weights = sum(weight.size for weight in model.weights.values())
+    notes += describe_cautions(rows.parts(TRAIN), n_weights)
+    part = "validation" if "validation" in free_run else "train"
+    if part in free_run:
+        rmse = ", ".join(
+            f"{np.sqrt(by_part.get(part, np.nan)):.4g} {loop}" for loop, by_part in errors.items()
         )
-        spread = float(np.linalg.norm(model.scaling.y_scale) / np.sqrt(model.outputs))
-        notes.append(f"RMSE on the {part} rows: {said}.")
-        if not np.sqrt(free[part]) < POOR * spread:
+        notes.append(f"RMSE on the {part} rows: {rmse}.")
+        deviation = float(np.linalg.norm(model.scaling.y_scale) / np.sqrt(model.outputs))
+        if not np.sqrt(free_run[part]) < NO_SIMULATION * deviation:
             notes.append(
                 "Its free run is no simulation of these rows, however good its one-step forecasts"
                 " are."
             )
-    return replace(model, training=replace(training, notes=tuple(notes)))
-
-
-def _adam(
-    network: Network,
-    series: list[TrainingSeries],
-    validate: Callable[[Mapping[str, Array]], float],
-    start: int,
-    iterations: int,
-    seed: int,
-) -> tuple[dict[str, Array], TrainingRecord]:
-    from forecast.training import chunks, descent, gradient
-
-    shortest = min(len(one.past) for one in series)
-    arrays = ([one.past, one.future, one.target, one.weight] for one in series)
-    float32 = [
-        TrainingSeries(*(np.asarray(array, np.float32) for array in each)) for each in arrays
-    ]
-    joined = chunks.join_series(
-        float32, supervised=min(64, shortest - start), warm_up=min(start, shortest - 2)
+    training = replace(
+        model.training,
+        performance=errors["one step ahead"],
+        free_run=free_run,
+        notes=tuple(notes),
     )
-    steps = 1000 * iterations
-    settings = descent.Settings(
-        steps=steps,
-        learning_rate=5e-3,
-        batch_size=8,
-        weight_decay=0.0,
-        clip=1.0,
-        loss=POINT_LOSSES["mse"],
-        evaluate_every=250,
-    )
-    found = gradient.fit(network, joined, validate, settings, seed=seed)
-    curve = tuple((step, loss, error, float("nan")) for step, loss, error in found.curve)
-    weights = {name: np.asarray(value, np.float64) for name, value in found.weights.items()}
-    return weights, TrainingRecord(found.note or "iterations used", curve)
+    return replace(model, training=training)

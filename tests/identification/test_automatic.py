@@ -32,8 +32,8 @@ from forecast.identification import (
     train,
 )
 from forecast.identification import tank as simulated
-from forecast.identification.coordinates import Member
-from forecast.identification.loops import middle
+from forecast.identification.loops import median_run
+from forecast.identification.member import Member
 from forecast.identification.narx import Narx
 from forecast.identification.search_settings import (
     BRIEF,
@@ -41,8 +41,8 @@ from forecast.identification.search_settings import (
     SHORT,
     Order,
     SearchSettings,
-    affordable,
-    folded,
+    limit_folds,
+    limit_work,
 )
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
@@ -74,7 +74,7 @@ def free_run_error(settings: SearchSettings, *, full: float = np.inf, gaps: bool
 
 def test_long_records_of_several_outputs_get_fewer_folds() -> None:
     def folds(rows: int, outputs: int) -> int:
-        return affordable(
+        return limit_work(
             replace(SMALL, folds=5), [Experiment(None, np.zeros((rows, outputs)))]
         ).folds
 
@@ -244,11 +244,11 @@ def test_many_short_experiments_are_held_out_whole() -> None:
 def test_long_experiments_are_offered_a_larger_net() -> None:
     def orders(rows: int) -> tuple[Order, ...]:
         u = np.zeros((rows, 1))
-        return affordable(SearchSettings(), [Experiment(u, u)]).orders
+        return limit_work(SearchSettings(), [Experiment(u, u)]).orders
 
     assert [orders(rows) for rows in (249, 250, 1_000, 5_000)] == [BRIEF, SHORT, SHORT, LONG]
     assert (
-        affordable(SMALL, [Experiment(np.zeros((5_000, 1)), np.zeros((5_000, 1)))]).orders
+        limit_work(SMALL, [Experiment(np.zeros((5_000, 1)), np.zeros((5_000, 1)))]).orders
         == SMALL.orders
     )
 
@@ -353,13 +353,13 @@ def test_three_of_seven_nets_lost_on_the_same_side_leave_the_output_within_the_o
     runs = np.linspace(0.9, 1.1, 7)[:, None, None] * np.ones((7, 3, 1))
     for lost in (1e6, np.inf, np.nan):
         runs[4:] = lost
-        assert 0.9 <= middle(runs).min() <= middle(runs).max() <= 1.0
+        assert 0.9 <= median_run(runs).min() <= median_run(runs).max() <= 1.0
 
 
 def kept(*errors: tuple[str, float]) -> list[float]:
     net = Narx(1, 1, (1,), (0,), 0)
     members = [Member(net, np.zeros(3), 0.1, kind, error) for kind, error in errors]
-    return sorted(member.train_rmse for member in search.together(members, 1000))
+    return sorted(member.train_rmse for member in search.choose_members(members, 1000))
 
 
 def levels(*errors: float) -> list[float]:
@@ -420,7 +420,7 @@ def test_an_interrupted_search_gives_the_nets_found_until_then(
 
 
 @pytest.mark.parametrize(
-    ("function", "call"), [("dead_times", 1), ("fold_of", 2), ("unseen_inputs", 1)]
+    ("function", "call"), [("dead_times", 1), ("split_fold", 2), ("unseen_inputs", 1)]
 )
 def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
     function, call, monkeypatch
@@ -492,11 +492,11 @@ def test_linear_models_give_way_only_to_a_family_that_is_better_on_the_blocks_al
         "delays": [0.1, 0.0, 0.41, 0.0, 0.01],
         "integrating states": [0.35, 0.04, 0.0, 0.05, 0.0],
     }
-    assert search.linear_alone(blocks)
+    assert search.is_linear_enough(blocks)
     # a fifth better on each
-    assert not search.linear_alone({**blocks, "states": [-0.2, -0.08, 0.17, 0.32, -0.13]})
+    assert not search.is_linear_enough({**blocks, "states": [-0.2, -0.08, 0.17, 0.32, -0.13]})
     # far behind, if unevenly
-    assert not search.linear_alone({**blocks, search.LINEAR: [0.1, 0.9, 0.0, 1.2, 0.3]})
+    assert not search.is_linear_enough({**blocks, search.LINEAR: [0.1, 0.9, 0.0, 1.2, 0.3]})
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.0, False), (0.2, True)])
@@ -539,7 +539,9 @@ def test_experiments_that_do_not_fit_together_or_tell_nothing_are_named() -> Non
 
 def test_a_short_record_is_cut_into_fewer_blocks() -> None:
     def folds(*rows: int) -> int:
-        return folded(SearchSettings(), [Experiment(None, np.arange(float(n))) for n in rows]).folds
+        return limit_folds(
+            SearchSettings(), [Experiment(None, np.arange(float(n))) for n in rows]
+        ).folds
 
     assert [folds(1000), folds(200), folds(50), folds(200, 1000)] == [5, 5, 2, 5]
     assert folds(*[30] * 5) == 5  # whole ones are held out

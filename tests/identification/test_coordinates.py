@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.identification.coordinates import InCoordinates, differences
+from forecast.identification.coordinates import InCoordinates, difference_coordinates
 from forecast.identification.experiment import Experiment
 from forecast.identification.narx import Narx
 from forecast.identification.problems import ClosedLoop, OpenLoop
@@ -28,7 +28,7 @@ def test_the_jacobian_in_coordinates_equals_central_differences(
 ) -> None:
     net = Narx(2, outputs, (1, 2, 3), (0, 2), hidden)
     problem = kind(net, [experiment(outputs)], 3)
-    within = InCoordinates(problem, differences(net, [experiment(outputs)], left_out))
+    within = InCoordinates(problem, difference_coordinates(net, [experiment(outputs)], left_out))
     weights = 0.02 * np.random.default_rng(1).normal(size=within.n_weights)
     exact = np.concatenate([jacobian for _, jacobian in within.blocks(weights)], axis=1)
     error = np.concatenate([e for e, _ in within.blocks(weights)])
@@ -45,7 +45,7 @@ def test_the_jacobian_in_coordinates_equals_central_differences(
 def test_a_net_with_states_on_increments_sees_no_level_and_has_the_exact_jacobian() -> None:
     e = experiment()
     net = with_states(Narx(2, 1, (1,), (0,), 1, True, (-9.0,), (9.0,)), 3, 3)
-    seen = differences(net, [e], 1)
+    seen = difference_coordinates(net, [e], 1)
     within = InCoordinates(ClosedLoop(net, [e], 3), seen)
     weights = 0.05 * np.random.default_rng(1).normal(size=within.n_weights)
     exact = np.concatenate([jacobian for _, jacobian in within.blocks(weights)], axis=1)
@@ -59,7 +59,7 @@ def test_a_net_with_states_on_increments_sees_no_level_and_has_the_exact_jacobia
     numeric = (np.array(next(ends)) - np.array(next(ends))) / 2e-6
     assert np.abs(exact - numeric).max() < 1e-7 * (1 + np.abs(exact).max())
     low, high = (
-        net.layer.value(seen.outward(weights), np.r_[y, np.zeros(net.regressors - 1)][None])
+        net.layer.value(seen.to_plain(weights), np.r_[y, np.zeros(net.regressors - 1)][None])
         for y in (0.0, 5.0)
     )
     np.testing.assert_allclose(high - low, [[5.0, 0.0, 0.0]], atol=1e-12)
@@ -68,16 +68,16 @@ def test_a_net_with_states_on_increments_sees_no_level_and_has_the_exact_jacobia
 def test_weights_go_in_and_out_unchanged() -> None:
     net = Narx(2, 2, (1, 2, 3), (0, 2), 3)
     weights = np.random.default_rng(2).normal(size=net.n_weights)
-    coordinates = differences(net, [experiment(2)])
+    coordinates = difference_coordinates(net, [experiment(2)])
     np.testing.assert_allclose(
-        coordinates.outward(coordinates.inward(weights)), weights, atol=1e-12
+        coordinates.to_plain(coordinates.from_plain(weights)), weights, atol=1e-12
     )
 
 
 def test_the_difference_of_the_output_is_learnt_and_its_path_begins_at_the_last_one() -> None:
     net, e = Narx(2, 1, (1, 2, 3), (0, 2), 3), experiment()
-    weights = differences(net, [e]).outward(np.zeros(net.n_weights))
-    z = net.measured(e, 3)
+    weights = difference_coordinates(net, [e]).to_plain(np.zeros(net.n_weights))
+    z = net.open_loop_regressors(e, 3)
     np.testing.assert_allclose(net.layer.value(weights, z), e.y[2:-1])
 
 
@@ -95,7 +95,7 @@ def test_a_mass_with_friction_sampled_fast_is_followed_better_in_differences() -
     net = Narx(1, 1, (1, 2, 3), (0, 1), 3)
     start = 0.1 * np.random.default_rng(1).normal(size=net.n_weights)
     errors = []
-    for seen in (differences(net, [e]), None):
+    for seen in (difference_coordinates(net, [e]), None):
         weights = start
         for problem in (OpenLoop(net, [e], 3), ClosedLoop(net, [e], 3)):
             within = InCoordinates(problem, seen) if seen else problem
@@ -107,7 +107,7 @@ def test_a_mass_with_friction_sampled_fast_is_followed_better_in_differences() -
 
 def test_in_increments_a_net_runs_alike_wherever_the_output_is() -> None:
     net, e = Narx(2, 1, (1, 2, 3), (0, 2), 3), experiment()
-    seen = differences(net, [e], 1)
-    weights = seen.outward(0.05 * np.random.default_rng(3).normal(size=seen.matrix.shape[1]))
+    seen = difference_coordinates(net, [e], 1)
+    weights = seen.to_plain(0.05 * np.random.default_rng(3).normal(size=seen.matrix.shape[1]))
     low, high = (net.free_run(weights, e.u, e.y[:3] + shift) for shift in (0.0, 50.0))
     np.testing.assert_allclose(high - low, 50.0)

@@ -20,8 +20,8 @@ from tests.identification.systems import remembering, tank
 
 def test_a_part_of_an_experiment_keeps_its_weights_and_may_have_no_observed_row() -> None:
     whole = Experiment(np.arange(4.0), [np.nan, np.nan, 1.0, 2.0], [1.0, 2.0, 3.0, 4.0])
-    assert whole.part(slice(2)).counted.tolist() == [[0.0], [0.0]]
-    assert whole.part(np.array([False, True, True, False])).counted.tolist() == [[0.0], [3.0]]
+    assert whole.part(slice(2)).error_weights.tolist() == [[0.0], [0.0]]
+    assert whole.part(np.array([False, True, True, False])).error_weights.tolist() == [[0.0], [3.0]]
 
 
 def test_a_standardized_experiment_has_mean_0_and_deviation_1_and_stays_finite() -> None:

@@ -15,13 +15,13 @@ def test_a_closed_loop_fed_with_its_own_output_equals_the_open_loop() -> None:
     net = net_of(2, 1, None)
     weights, u = weights_of(net), np.random.default_rng(3).normal(size=(30, 2))
     run = net.free_run(weights, u, np.zeros((5, 1)))
-    z = net.measured(Experiment(u, run), 5)
+    z = net.open_loop_regressors(Experiment(u, run), 5)
     np.testing.assert_allclose(net.layer.value(weights, z), run[5:], rtol=1e-12)
 
 
 def test_an_output_beyond_its_bound_where_the_truth_sits_on_it_is_no_error() -> None:
     net = net_of(1, 1, 0.5)
-    error = net.error(np.array([[0.9], [0.9], [-0.9]]), np.array([[0.5], [0.2], [-0.5]]))
+    error = net.residual(np.array([[0.9], [0.9], [-0.9]]), np.array([[0.5], [0.2], [-0.5]]))
     np.testing.assert_allclose(error[:, 0], [0.0, 0.7, 0.0])
 
 
@@ -60,4 +60,4 @@ def test_a_loop_feeds_back_y_where_it_is_measured_and_its_own_bounded_output_els
 
 def test_a_start_before_the_longest_delay_is_refused() -> None:
     with pytest.raises(InputError, match="The rows before row 3 cannot fill y delays up to 4"):
-        net_of(1, 1, None).measured(Experiment(np.zeros(10), np.ones(10)), 3)
+        net_of(1, 1, None).open_loop_regressors(Experiment(np.zeros(10), np.ones(10)), 3)

@@ -13,7 +13,7 @@ import pytest
 from forecast.identification import problems
 from forecast.identification.experiment import Experiment
 from forecast.identification.narx import Narx
-from forecast.identification.problems import ClosedLoop, OpenLoop, continued
+from forecast.identification.problems import ClosedLoop, OpenLoop, continue_through
 from forecast.system.errors import ModelFailure
 from forecast.training import levenberg_marquardt as lm
 from tests.identification.systems import net_of, weights_of
@@ -146,7 +146,7 @@ import numpy as np
 from forecast.training import levenberg_marquardt as lm
 from forecast.identification.experiment import Experiment
 from forecast.identification.narx import Narx
-from forecast.identification.problems import ClosedLoop, OpenLoop, continued
+from forecast.identification.problems import ClosedLoop, OpenLoop, continue_through
 rng = np.random.default_rng(0)
 net = Narx(1, 24, (1,), (0,), 1, linear=False)
 experiment = Experiment(rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 24)))
@@ -172,16 +172,18 @@ def test_held_out_rows_are_judged_by_the_same_free_run_and_train_nothing() -> No
     net, whole = net_of(1, 1, None), experiments_of(net_of(1, 1, None))[0]
     within = (np.arange(len(whole)) >= 15) & (np.arange(len(whole)) < 25)
     train, held_out = (
-        whole.changed(y=np.where((hidden & (np.arange(len(whole)) >= 5))[:, None], np.nan, whole.y))
+        whole.with_arrays(
+            y=np.where((hidden & (np.arange(len(whole)) >= 5))[:, None], np.nan, whole.y)
+        )
         for hidden in (within, ~within)
     )
-    problem, weights = continued(net, [train], [held_out], 5), weights_of(net)
+    problem, weights = continue_through(net, [train], [held_out], 5), weights_of(net)
     run = net.free_run(weights, whole.u, whole.y[:5])
     assert problem.validation(weights) == pytest.approx(
         np.nanmean((run - whole.y)[within] ** 2), rel=1e-9
     )
-    other = whole.changed(y=np.where(within[:, None], 9.0, whole.y))
-    hidden = other.changed(y=np.where(within[:, None], np.nan, other.y))
+    other = whole.with_arrays(y=np.where(within[:, None], 9.0, whole.y))
+    hidden = other.with_arrays(y=np.where(within[:, None], np.nan, other.y))
     assert problem.loss(weights) == pytest.approx(
         ClosedLoop(net, [hidden], 5).loss(weights), rel=1e-9
     )

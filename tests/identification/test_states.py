@@ -26,10 +26,10 @@ def net_of(inputs: int, outputs: int, order: int, hidden: int = 3, bound: float 
 def begun(net: Narx, experiments: list[Experiment], seed: int) -> np.ndarray:
     """The ARX model in states that are uncorrelated, with tanh units that do not act yet."""
     plain = replace(net, hidden=0)
-    weights = states.whitened(
-        plain, states.linear(plain, experiments), experiments, net.measured_outputs
+    weights = states.whiten_states(
+        plain, states.linear_weights(plain, experiments), experiments, net.measured_outputs
     )
-    return states.bent(net, weights, np.random.default_rng(seed))
+    return states.add_hidden_units(net, weights, np.random.default_rng(seed))
 
 
 def experiment(inputs: int, outputs: int, rows: int = 40) -> Experiment:
@@ -96,8 +96,8 @@ def test_other_states_leave_the_outputs_as_they_were() -> None:
         v[t] = v[t - 1] + 0.03 * np.array([v[t - 1, 1], u[t] - v[t - 1, 0] - 0.6 * v[t - 1, 1]])
     e = Experiment(u, v[:, 0] / v[:, 0].std())
     net = states.with_states(Narx(1, 1, (1,), (0,), 1), 2, 0)
-    before = states.linear(net, [e])
-    after = states.whitened(net, before, [e], 1)
+    before = states.linear_weights(net, [e])
+    after = states.whiten_states(net, before, [e], 1)
     paths = [weights[2:].reshape(2, -1) for weights in (before, after)]
     responses = [
         [(np.linalg.matrix_power(p[:, :2], k) @ p[:, 2:])[0] for k in range(100)] for p in paths

@@ -40,7 +40,7 @@ from forecast.identification import (
 )
 from forecast.identification.data import VALIDATION
 from forecast.identification.loops import NetworkLoop
-from forecast.identification.rows import Rows, errors, judge
+from forecast.identification.rows import DividedRows, mean_square_errors, validation_error
 from forecast.system.errors import InputError, ModelFailure
 from forecast.training import levenberg_marquardt as lm
 
@@ -465,9 +465,9 @@ def test_a_deep_net_whose_free_run_overflows_is_judged_and_not_lost() -> None:
     wild = replace(
         deep, weights={k: 30 * w if "readout" in k else w for k, w in deep.weights.items()}
     )
-    rows = Rows.of(deep.net, [e], divideblock())
-    assert judge(deep.net, rows, deep.scaling, "simulation")(wild.weights) > 1e100
-    assert errors(wild, rows, "simulation")["train"] == np.inf
+    rows = DividedRows.of(deep.net, [e], divideblock())
+    assert validation_error(deep.net, rows, deep.scaling, "simulation")(wild.weights) > 1e100
+    assert mean_square_errors(wild, rows, "simulation")["train"] == np.inf
     assert stability(wild, e).verdict == "unstable"
     assert np.isfinite(Model.average(deep, deep, wild).parallel(e.u, e.y[:2]).y).all()
 
@@ -477,7 +477,9 @@ def test_the_error_several_steps_ahead_is_that_of_the_model() -> None:
     model = train(net, experiment, iterations=5)
     path = model.ahead(experiment.u, experiment.y, steps=4)[:, -1]
     wanted = np.mean(((path - experiment.y[4:])[net.start :] / model.scaling.y_scale) ** 2)
-    error = judge(net, Rows(net, [experiment], [np.full(120, VALIDATION)]), model.scaling, 4)
+    error = validation_error(
+        net, DividedRows(net, [experiment], [np.full(120, VALIDATION)]), model.scaling, 4
+    )
     assert error(model.weights) == pytest.approx(wanted, rel=1e-9)
 
 
@@ -590,11 +592,11 @@ def test_ctrl_c_while_the_errors_are_told_loses_no_net(
     def pressed(*given):
         if not watch.interrupted:  # the second one is raised
             signal.raise_signal(signal.SIGINT)
-        return errors(*given)
+        return mean_square_errors(*given)
 
     e, net = tank(150, noise=0.02), narxnet((1,), (1,), 3)
     model = train(net, e, iterations=2)
-    monkeypatch.setattr(training, "errors", pressed)
+    monkeypatch.setattr(training, "mean_square_errors", pressed)
     found = way(net if way is train else model, e, iterations=2, watch=watch)
     assert watch.interrupted and found.training.free_run["validation"] > 0
 

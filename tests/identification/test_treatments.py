@@ -12,8 +12,13 @@ import pytest
 from bench.simulated_systems import SYSTEMS, oversampled, simulated
 from forecast.identification import Experiment, SearchSettings, identify, random_steps
 from forecast.identification import tank as level
-from forecast.identification.coordinates import OVERSAMPLED, Treatment, offered, oversampling
 from forecast.identification.narx import Narx
+from forecast.identification.treatments import (
+    OVERSAMPLED,
+    Treatment,
+    oversampling,
+    select_treatments,
+)
 from forecast.system.errors import InputError
 
 
@@ -41,9 +46,9 @@ def test_a_decimated_net_runs_on_the_record_as_its_interleaved_records_run_alone
     )
     u[:16] = u[0]  # what stands in before the first row
     decimation = Treatment("", stride=4)
-    plain, whole = decimation.at_rate(net, weights)
+    plain, whole = decimation.at_record_rate(net, weights)
     run = plain.free_run(whole, u, y[:8])
-    for phase, part in enumerate(decimation.rows([Experiment(u, y)])):
+    for phase, part in enumerate(decimation.decimate([Experiment(u, y)])):
         np.testing.assert_allclose(
             run[phase::4], net.free_run(weights, part.u, part.y[:2]), rtol=1e-9
         )
@@ -52,9 +57,9 @@ def test_a_decimated_net_runs_on_the_record_as_its_interleaved_records_run_alone
 def test_without_a_treatment_net_and_record_stay_as_they_are() -> None:
     record, net = level(50), Narx(1, 1, (1, 2), (0, 1), 3)
     weights = np.random.default_rng(0).normal(size=net.n_weights)
-    (same,) = Treatment().rows([record])
+    (same,) = Treatment().decimate([record])
     assert same.u.tobytes() == record.u.tobytes() and same.y.tobytes() == record.y.tobytes()
-    plain, kept = Treatment().at_rate(net, weights)
+    plain, kept = Treatment().at_record_rate(net, weights)
     assert plain == net and kept.tobytes() == weights.tobytes()
 
 
@@ -63,7 +68,7 @@ def test_a_linear_relation_outlasts_the_prefilter() -> None:
     for t in range(1, 80):
         y[t] = 0.7 * y[t - 1] + u[t - 1]
     y[40] = np.nan
-    (smooth,) = Treatment("", smooth=5).opened([Experiment(u, y)])
+    (smooth,) = Treatment("", smooth=5).prefilter([Experiment(u, y)])
     left = smooth.y[6:] - (0.7 * smooth.y[5:-1] + smooth.u[5:-1])
     assert np.nanmax(np.abs(left)) < 1e-12 and np.isfinite(left).sum() == 68
     assert np.isnan(smooth.y[40:45]).all() and np.isfinite(smooth.y[45:]).all()
@@ -73,20 +78,21 @@ def test_only_a_record_whose_output_stays_far_below_half_a_cycle_a_row_is_treate
     for name in SYSTEMS:
         assert oversampling(simulated(name)[0]) < OVERSAMPLED / 4
     assert oversampling(level(400, noise=0.05)) < OVERSAMPLED
-    assert len(offered(None, [level(400)])) == 1
+    assert len(select_treatments(None, [level(400)])) == 1
     fast = mass(800, 1)
     assert OVERSAMPLED < oversampling(fast) < 200
     gap = np.where(np.arange(800)[:, None] % 50 == 7, np.nan, fast.y)
-    assert [t.name.split()[0] for t in offered(None, [fast.changed(y=gap)])[1:]] == [
+    assert [t.name.split()[0] for t in select_treatments(None, [fast.with_arrays(y=gap)])[1:]] == [
         "decimated",
         "prefiltered",
     ]
-    assert len(offered((), [fast])) == 1 and len(offered(("prefilter",), [level(400)])) == 2
+    assert len(select_treatments((), [fast])) == 1
+    assert len(select_treatments(("prefilter",), [level(400)])) == 2
     with pytest.raises(
         InputError,
         match=r"no treatment \['filter'\] .* wanted some of \['decimation', 'prefilter'\]",
     ):
-        offered(("filter",), [fast])
+        select_treatments(("filter",), [fast])
 
 
 def test_a_mass_sampled_fast_is_followed_better_on_fewer_rows_and_the_notes_say_so() -> None:

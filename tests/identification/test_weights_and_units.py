@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecast.identification.experiment import Experiment, Standardization, balanced
+from forecast.identification.experiment import Experiment, Standardization, normalise_weights
 from forecast.system.errors import InputError
 
 
@@ -22,13 +22,13 @@ def test_an_input_that_is_constant_to_all_digits_never_acts_although_its_deviati
 
 def test_only_the_ratios_of_weights_are_left_of_them_over_all_experiments() -> None:
     y = [0.0, np.nan, 1.0, 2.0]
-    first, second = balanced(
+    first, second = normalise_weights(
         [Experiment(None, y, [1e-9, 5.0, 3e-9, 0.0]), Experiment(None, y, [2e-9] * 4)]
     )
-    np.testing.assert_allclose(first.counted[:, 0], [0.5, 0.0, 1.5, 0.0])
-    np.testing.assert_allclose(second.counted[:, 0], [1.0, 0.0, 1.0, 1.0])
+    np.testing.assert_allclose(first.error_weights[:, 0], [0.5, 0.0, 1.5, 0.0])
+    np.testing.assert_allclose(second.error_weights[:, 0], [1.0, 0.0, 1.0, 1.0])
     alone = Experiment(None, y)
-    assert balanced([alone])[0] is alone
+    assert normalise_weights([alone])[0] is alone
 
 
 @pytest.mark.parametrize(
