@@ -194,12 +194,14 @@ def scores(piece: Piece) -> dict[str, list[float]]:
     found = {}
     for name, made in ways(piece, errors, rows).items():
         held, shown = (made(rows[block])[:, None] for block in ("calibration", "test"))
-        fitted = SplitConformal.fit(
-            errors["calibration"], np.zeros_like(errors["calibration"]), widths=held
-        )
+        weighted = errors["calibration"] / held
+        calibration = SplitConformal.calibrate(weighted, np.zeros_like(weighted))
+        centre = np.zeros_like(errors["test"])
+        unknown = np.full(len(centre), np.nan)
         found[name] = []
         for level in LEVELS:
-            ends = fitted.interval(level, np.zeros_like(errors["test"]), widths=shown)
+            bounds = calibration.bounds(centre, unknown, level)
+            ends = (bounds.low * shown, bounds.high * shown)
             table = metrics.coverage_by_step(
                 *(a[None] for a in (errors["test"], *ends)), level=level
             )

@@ -22,7 +22,6 @@ from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS
 from forecast.data.windows import require_rows
 from forecast.forecaster.ensemble import Ensemble, latest, percent
-from forecast.forecaster.intervals import RAW, SCALES
 from forecast.forecaster.serving import ready_panel, require_known, require_observed, standing_in
 from forecast.system import files
 from forecast.system.errors import InputError
@@ -220,19 +219,18 @@ def windows(
     mean = add_series_names(
         rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean().reset_index()
     )
-    transforms = {column.name: column.transform for column in ensemble.task.target}
     columns = ["ds", "cutoff", "y", name]
     for chance in _shares(levels):
         ends = [f"{name}-{end}-{percent(chance)}" for end in ("lo", "hi")]
         mean[ends] = np.nan
-        for (series, output), own in mean.groupby(["series", "output"], sort=False):
-            to, back = SCALES.get(transforms[str(output)], RAW)
-            margin = ensemble.margin(str(series), chance)[own["step"].to_numpy() - 1]
-            margin = margin * ensemble.widths(str(series), own["volatility"])
-            centre = to(own["y_hat"].to_numpy())
-            mean.loc[own.index, ends] = np.stack(
-                [back(centre - margin), back(centre + margin)], axis=1
+        for series, rows_of_series in mean.groupby("series", sort=False):
+            bounds = ensemble.calibration(str(series)).bounds(
+                rows_of_series["y_hat"],
+                rows_of_series["volatility"],
+                chance,
+                steps=rows_of_series["step"],
             )
+            mean.loc[rows_of_series.index, ends] = np.stack(bounds, axis=1)
         columns += ends
     return mean.rename(columns={"y_hat": name}), columns
 

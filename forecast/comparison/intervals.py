@@ -1,20 +1,20 @@
-"""Prediction intervals of one dataset: margins from the calibration block, scored on the test
+"""Prediction intervals of one dataset: calibrated on the calibration block, scored on the test
 block, and the bands.
 
-The interval stands around a candidate's ensemble, the mean of its seeds' forecasts. Its margin is
+The interval stands around a candidate's ensemble, the mean of its seeds' forecasts. Its ends are
 conformal (`forecaster.intervals`), one per series and horizon step, so errors of different series
 are never pooled. Scored are the intervals that a served model has.
 
 Errors are taken in the units the target is modelled in: those of a price with `transform: log` are
 ratios, so a series that has doubled has intervals twice as wide.
 
-Series whose blocks have equal shapes stand side by side in one array (`Stack`): one array operation
-then serves thousands of them, and each keeps its own margins.
+Series whose blocks have equal shapes stand side by side in one array (`SeriesStack`): one array
+operation then serves thousands of them, and each keeps its own calibration.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +30,10 @@ from forecast.data.records import RunRecord
 from forecast.forecaster.intervals import (
     RAW,
     SCALES,
-    Scale,
+    Bounds,
     SplitConformal,
     rank_of,
-    root_mean,
     scores_of,
-    widths,
 )
 from forecast.system.errors import InputError
 
@@ -61,11 +59,11 @@ any step, and all); `low` and `high` bound what the level allows for the coverag
 over the origins) and `winkler` are in the series' unit.
 """
 BAND_COLUMNS = ("model", "ranking", "series", "level", "cutoff", "step", "lower", "upper")
-GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+RELIABILITY_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of the reliability diagram: how often the intervals of each level hold."""
-SHOWN = (NAIVE, "seasonal_naive", "ridge")
-Columns = dict[str, np.ndarray]  # each (S, rows of a series)
-AT_ONCE = 200
+SHOWN_REFERENCES = (NAIVE, "seasonal_naive", "ridge")
+SeriesColumns = dict[str, np.ndarray]  # each (S, rows of a series)
+MAX_STACKED_SERIES = 200
 """Series of one stack at the most: its arrays hold every level, origin and step of each."""
 
 
@@ -83,197 +81,189 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """One candidate's cubes of the calibration block and of the origins to cover.
-
-    `transforms`: by series, that of the target.
-    """
+class CandidateBlocks:
+    """One candidate's forecasts of the calibration block and at the cutoffs to cover."""
 
     record: RunRecord
     calibration: Sequence[Cube]
     test: Sequence[Cube]
     lookback: int
     transforms: Mapping[str, str]
+    """Of the target, by series."""
 
-    @property
-    def about(self) -> dict[str, str]:
-        return self.record.labels
-
-    def pairs(self) -> list[tuple[Cube | None, Cube, Scale]]:
-        """Of every series that has origins to cover."""
-        known = {cube.series: cube for cube in self.calibration}
-        return [
-            (known.get(c.series), c, SCALES.get(self.transforms.get(c.series, ""), RAW))
-            for c in self.test
-        ]
+    def pairs(self) -> list[tuple[Cube | None, Cube]]:
+        """The calibration block, where there is one, and the cutoffs to cover of every series."""
+        calibration_of = {cube.series: cube for cube in self.calibration}
+        return [(calibration_of.get(cube.series), cube) for cube in self.test]
 
 
 @dataclass(frozen=True)
-class Stack:
-    """Series side by side whose blocks have equal shapes and support the same levels.
+class SeriesStack:
+    """Series side by side whose blocks have equal shapes and support the same levels."""
 
-    `places`: their numbers among the candidate's. `held`, `shown`: actuals and ensemble forecasts
-    (n, S * H) of the calibration block and of the origins to cover, in the units errors are taken
-    in, with the width at each origin; `y` (S, n, H) in raw ones.
-    """
-
-    places: list[int]
+    numbers: list[int]
+    """Of the series among those of the candidate."""
     levels: tuple[float, ...]
-    held: tuple[np.ndarray, np.ndarray, np.ndarray]
-    shown: tuple[np.ndarray, np.ndarray, np.ndarray]
-    y: np.ndarray
-    back: Callable[[np.ndarray], np.ndarray]
+    calibration: SplitConformal
+    cubes: list[Cube]
+    """The cutoffs to cover, by series."""
 
     @property
-    def sizes(self) -> np.ndarray:
+    def n_calibration(self) -> np.ndarray:
         """(S, H): the calibration errors of each step."""
-        return np.isfinite(self.held[0]).sum(axis=0).reshape(len(self.places), -1)
+        counts = [len(column) for column in self.calibration.scores]
+        return np.array(counts).reshape(len(self.cubes), -1)
 
-    def ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Both ends of the intervals (L, S, n, H), in raw units."""
-        series, _, horizon = self.y.shape
-        fitted = SplitConformal.fit(*self.held[:2], widths=self.held[2], horizon=horizon)
-        pairs = [
-            fitted.interval(level, self.shown[1], widths=self.shown[2]) for level in self.levels
-        ]
-        lower, upper = (np.stack(ends) for ends in zip(*pairs, strict=True))
-        apart = (*lower.shape[:2], series, horizon)
-        return np.moveaxis(self.back(lower).reshape(apart), 2, 1), np.moveaxis(
-            self.back(upper).reshape(apart), 2, 1
-        )
+    @property
+    def y(self) -> np.ndarray:
+        """(S, n, H): the actuals to cover."""
+        return np.stack([cube.y for cube in self.cubes])
+
+    def bounds(self) -> Bounds:
+        """Both ends of the intervals, each (L, S, n, H) for L levels, in raw units."""
+        y_hat = np.hstack([cube.ensemble for cube in self.cubes])
+        volatility = np.stack([cube.volatility for cube in self.cubes], axis=1)
+        by_level = [self.calibration.bounds(y_hat, volatility, level) for level in self.levels]
+        low = self._by_series(np.stack([bounds.low for bounds in by_level]))
+        high = self._by_series(np.stack([bounds.high for bounds in by_level]))
+        return Bounds(low, high)
+
+    def _by_series(self, ends: np.ndarray) -> np.ndarray:
+        """(L, S, n, H) of (L, n, S * H)."""
+        apart = ends.reshape(*ends.shape[:2], len(self.cubes), -1)
+        return np.moveaxis(apart, 2, 1)
 
 
-def stacks(blocks: Blocks, levels: Sequence[float]) -> tuple[list[Stack], list[Refusal]]:
+def stack_series(
+    blocks: CandidateBlocks, levels: Sequence[float]
+) -> tuple[list[SeriesStack], list[Refusal]]:
     """The series of one candidate by shape, transform and the levels their calibration supports;
     what is refused.
     """
-    groups: dict[tuple[Any, ...], list[int]] = {}
+    groups: dict[Any, list[int]] = {}
     refused = []
     pairs = blocks.pairs()
-    for place, (calibration, cube, scale) in enumerate(pairs):
-        reasons = {level: _refusal(calibration, level) for level in levels}
-        about = {**blocks.about, "series": cube.series}
-        refused += [
-            Refusal(**about, level=level, reason=why) for level, why in reasons.items() if why
-        ]
-        kept = tuple(level for level, why in reasons.items() if not why)
-        if calibration is not None and kept:
-            groups.setdefault(
-                (kept, scale, calibration.y.shape, cube.y.shape, place // AT_ONCE), []
-            ).append(place)
-    return [
-        _stack(blocks, pairs, places, key[0], key[1]) for key, places in groups.items()
-    ], refused
+    for number, (calibration, cube) in enumerate(pairs):
+        supported = []
+        for level in levels:
+            reason = _refusal(calibration, level)
+            if reason:
+                labels = {**blocks.record.labels, "series": cube.series}
+                refused.append(Refusal(**labels, level=level, reason=reason))
+            else:
+                supported.append(level)
+        if calibration is not None and supported:
+            units = SCALES.get(blocks.transforms.get(cube.series, ""), RAW)
+            shapes = (calibration.y.shape, cube.y.shape)
+            key = (tuple(supported), units, shapes, number // MAX_STACKED_SERIES)
+            groups.setdefault(key, []).append(number)
+    stacks = []
+    for (supported_levels, *_), numbers in groups.items():
+        cubes_before = [cube for cube, _ in (pairs[number] for number in numbers) if cube]
+        cubes = [pairs[number][1] for number in numbers]
+        conformal = _calibrate(cubes_before, blocks)
+        stacks.append(SeriesStack(numbers, supported_levels, conformal, cubes))
+    return stacks, refused
 
 
-def _stack(
-    blocks: Blocks,
-    pairs: list[tuple[Cube | None, Cube, Scale]],
-    places: list[int],
-    levels: Any,
-    scale: Scale,
-) -> Stack:
-    to, back = scale
-    own = [pairs[place] for place in places]
-    known, seen = [c for c, _, _ in own if c is not None], [c for _, c, _ in own]
-    typical = root_mean(np.stack([cube.volatility**2 for cube in known], axis=1))
-
-    def side_by_side(cubes: list[Cube]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        own = widths(
-            np.stack([cube.volatility for cube in cubes], axis=1), typical, blocks.lookback
-        )
-        y, y_hat = (
-            to(np.hstack(parts)) for parts in ([c.y for c in cubes], [c.ensemble for c in cubes])
-        )
-        return y, y_hat, np.repeat(own, cubes[0].y.shape[1], axis=1)
-
-    held, shown = side_by_side(known), side_by_side(seen)
-    return Stack(places, levels, held, shown, np.stack([cube.y for cube in seen]), back)
+def _calibrate(cubes: list[Cube], blocks: CandidateBlocks) -> SplitConformal:
+    """Of series side by side, whose transforms have the same units."""
+    return SplitConformal.calibrate(
+        np.hstack([cube.y for cube in cubes]),
+        np.hstack([cube.ensemble for cube in cubes]),
+        np.stack([cube.volatility for cube in cubes], axis=1),
+        lookback=blocks.lookback,
+        transform=blocks.transforms.get(cubes[0].series, "none"),
+    )
 
 
 def _refusal(calibration: Cube | None, level: float) -> str:
     """Why the calibration block of one series supports no interval of `level`; empty when it
     does.
     """
+    fewest = 0
     try:
         if calibration is not None:
             scores_of(calibration.y, calibration.ensemble)
-        rank_of(
-            0 if calibration is None else int(np.isfinite(calibration.y).sum(axis=0).min()), level
-        )
+            fewest = int(np.isfinite(calibration.y).sum(axis=0).min())
+        rank_of(fewest, level)
     except InputError as error:
         return str(error)
     return ""
 
 
-def interval_scores(blocks: Blocks, levels: Sequence[float]) -> tuple[pd.DataFrame, list[Refusal]]:
+def interval_scores(
+    blocks: CandidateBlocks, levels: Sequence[float]
+) -> tuple[pd.DataFrame, list[Refusal]]:
     """The rows of one candidate (INTERVAL_COLUMNS), and the levels refused instead of invented.
 
     A series without calibration origins has every level refused; one without test origins has no
     row.
     """
-    found, refused = stacks(blocks, levels)
-    return _in_order(
-        [(stack.places, _scored(stack)) for stack in found], blocks, INTERVAL_COLUMNS
-    ), refused
+    stacks, refused = stack_series(blocks, levels)
+    parts = [(stack.numbers, _score_stack(stack)) for stack in stacks]
+    return _join_stacks(parts, blocks, INTERVAL_COLUMNS), refused
 
 
-def _scored(stack: Stack) -> Columns:
+def _score_stack(stack: SeriesStack) -> SeriesColumns:
     """By level and step."""
-    low, high = stack.ends()
-    shape = (len(stack.places), len(stack.levels), stack.y.shape[2] + 1)
+    y = stack.y
+    low, high = stack.bounds()
     tables = [
-        coverage_by_step(stack.y, low[k], high[k], level=level)
-        for k, level in enumerate(stack.levels)
+        coverage_by_step(y, low[k], high[k], level=level) for k, level in enumerate(stack.levels)
     ]
     columns = {name: np.stack([table[name] for table in tables], axis=1) for name in tables[0]}
-    sizes = np.concatenate([stack.sizes.min(axis=1, keepdims=True), stack.sizes], axis=1)
-    labels = {"level": np.array(stack.levels)[None, :, None], "n_calibration": sizes[:, None]}
+    counts = stack.n_calibration
+    fewest = counts.min(axis=1, keepdims=True)
+    columns["n_calibration"] = np.concatenate([fewest, counts], axis=1)[:, None]
+    columns["level"] = np.array(stack.levels)[None, :, None]
+    shape = (len(y), len(stack.levels), y.shape[2] + 1)
+    return _flatten_by_series(columns, shape)
+
+
+def _flatten_by_series(columns: SeriesColumns, shape: tuple[int, ...]) -> SeriesColumns:
+    """Columns broadcast to `shape` (S, ...) as (S, rows of a series)."""
     return {
         name: np.broadcast_to(values, shape).reshape(shape[0], -1)
-        for name, values in (columns | labels).items()
+        for name, values in columns.items()
     }
 
 
-def _in_order(
-    parts: list[tuple[list[int], Columns]], blocks: Blocks, names: Sequence[str]
+def _join_stacks(
+    parts: list[tuple[list[int], SeriesColumns]], blocks: CandidateBlocks, names: Sequence[str]
 ) -> pd.DataFrame:
     """The columns of every stack as one frame, the series in the candidate's order."""
     if not parts:
         return pd.DataFrame(columns=list(names))
     series = np.array([cube.series for cube in blocks.test], dtype=object)
-    places = np.concatenate([np.repeat(own, next(iter(c.values())).shape[1]) for own, c in parts])
-    order = np.argsort(places, kind="stable") if len(parts) > 1 else slice(None)
-    joined = {
-        name: np.concatenate([columns[name].ravel() for _, columns in parts])[order]
-        for name in parts[0][1]
-    }
-    return pd.DataFrame({**joined, "series": series[places[order]]}).assign(**blocks.about)[
-        list(names)
-    ]
+    row_numbers = []
+    for numbers, columns in parts:
+        rows_of_series = next(iter(columns.values())).shape[1]
+        row_numbers.append(np.repeat(numbers, rows_of_series))
+    number_of_row = np.concatenate(row_numbers)
+    order = np.argsort(number_of_row, kind="stable")
+    frame = {"series": series[number_of_row[order]], **blocks.record.labels}
+    for name in parts[0][1]:
+        values = np.concatenate([columns[name].ravel() for _, columns in parts])
+        frame[name] = values[order]
+    return pd.DataFrame(frame)[list(names)]
 
 
-def bands(blocks: Blocks, levels: Sequence[float]) -> pd.DataFrame:
+def bands(blocks: CandidateBlocks, levels: Sequence[float]) -> pd.DataFrame:
     """The intervals themselves (BAND_COLUMNS), one row per origin and step."""
     parts = []
-    for stack in stacks(blocks, levels)[0]:
-        lower, upper = (np.moveaxis(end, 0, 1) for end in stack.ends())
-        moments = np.stack([blocks.test[place].cutoffs for place in stack.places])
-        found = {
+    for stack in stack_series(blocks, levels)[0]:
+        low, high = (np.moveaxis(end, 0, 1) for end in stack.bounds())
+        cutoffs = np.stack([cube.cutoffs for cube in stack.cubes])
+        columns = {
             "level": np.array(stack.levels)[:, None, None],
-            "cutoff": moments[:, None, :, None],
-            "step": np.arange(1, stack.y.shape[2] + 1),
-            "lower": lower,
-            "upper": upper,
+            "cutoff": cutoffs[:, None, :, None],
+            "step": np.arange(1, low.shape[-1] + 1),
+            "lower": low,
+            "upper": high,
         }
-        shape = lower.shape
-        parts.append(
-            (
-                stack.places,
-                {k: np.broadcast_to(v, shape).reshape(shape[0], -1) for k, v in found.items()},
-            )
-        )
-    return _in_order(parts, blocks, BAND_COLUMNS)
+        parts.append((stack.numbers, _flatten_by_series(columns, low.shape)))
+    return _join_stacks(parts, blocks, BAND_COLUMNS)
 
 
 def group_refusals(refused: Iterable[Refusal]) -> list[RefusedLevel]:
@@ -290,13 +280,14 @@ def group_refusals(refused: Iterable[Refusal]) -> list[RefusedLevel]:
 
 @dataclass(frozen=True)
 class IntervalTables:
-    """`intervals`: their scores (`INTERVAL_COLUMNS`); `reliability`: over `GRID`, all steps
-    pooled, of the chosen models and the references; `bands`: those of the chosen models on test.
-    """
+    """Scores of intervals, and the intervals of the selected models themselves."""
 
     intervals: pd.DataFrame
+    """INTERVAL_COLUMNS, of every candidate."""
     reliability: pd.DataFrame
+    """Over RELIABILITY_LEVELS, all steps pooled, of the selected models and the references."""
     bands: pd.DataFrame
+    """BAND_COLUMNS, of the selected models on test."""
     refused: list[RefusedLevel]
 
 
@@ -309,17 +300,24 @@ def interval_tables(
 ) -> IntervalTables:
     """`last`: actuals by series and time; `chosen`: the model chosen on validation, by ranking."""
     usable = [candidate for candidate in scored if candidate.blocks]
-    best = [candidate for candidate in usable if is_chosen(candidate, chosen)]
-    found = [interval_scores(_blocks(c, last, task), levels) for c in usable]
-    drawn = [*best, *(c for c in usable if c.name in SHOWN and c not in best)]
-    reliability = _joined(
-        [interval_scores(_blocks(c, last, task), GRID)[0].query("step == 0") for c in drawn]
-    )
+    selected = [candidate for candidate in usable if is_chosen(candidate, chosen)]
+    references = [c for c in usable if c.name in SHOWN_REFERENCES and c not in selected]
+    tables = []
+    refused: list[Refusal] = []
+    for candidate in usable:
+        table, refusals = interval_scores(_candidate_blocks(candidate, last, task), levels)
+        tables.append(table)
+        refused += refusals
+    reliability = []
+    for candidate in [*selected, *references]:
+        table, _ = interval_scores(_candidate_blocks(candidate, last, task), RELIABILITY_LEVELS)
+        reliability.append(table.query("step == 0"))
+    diagram = _join_filled(reliability).drop(columns=["step", "winkler"], errors="ignore")
     return IntervalTables(
-        intervals=_joined([table for table, _ in found]),
-        reliability=reliability.drop(columns=["step", "winkler"], errors="ignore"),
-        bands=_joined([bands(_blocks(c, last, task), levels) for c in best]),
-        refused=group_refusals(refusal for _, refused in found for refusal in refused),
+        intervals=_join_filled(tables),
+        reliability=diagram,
+        bands=_join_filled([bands(_candidate_blocks(c, last, task), levels) for c in selected]),
+        refused=group_refusals(refused),
     )
 
 
@@ -331,10 +329,16 @@ def is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
     return chosen.get(record.ranking) == record.model
 
 
-def _blocks(candidate: Scored, last: Mapping[str, pd.Series], task: Task) -> Blocks:
-    transforms = {name: target_of(name, task).transform for name in last}
-    held, shown = candidate.blocks["calibration"], candidate.blocks["test"]
-    return Blocks(candidate.record, held, shown, task.lookback, transforms)
+def _candidate_blocks(
+    candidate: Scored, last: Mapping[str, pd.Series], task: Task
+) -> CandidateBlocks:
+    return CandidateBlocks(
+        candidate.record,
+        candidate.blocks["calibration"],
+        candidate.blocks["test"],
+        task.lookback,
+        {series: target_of(series, task).transform for series in last},
+    )
 
 
 def target_of(series: str, task: Task) -> TaskColumn:
@@ -345,7 +349,7 @@ def target_of(series: str, task: Task) -> TaskColumn:
     )
 
 
-def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+def _join_filled(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Empty tables left out, unless there is nothing else: their columns have no type."""
     filled = [part for part in parts if not part.empty] or parts[:1]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()

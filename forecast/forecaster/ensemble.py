@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from forecast.config.task import Task
 from forecast.data import calendars
@@ -25,14 +24,9 @@ from forecast.data.panel import Panel, add_series_names, series_name
 from forecast.data.records import RunRecord
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
-    RAW,
-    SCALES,
     Array,
-    Scale,
     SplitConformal,
-    root_mean,
     volatility,
-    widths,
 )
 from forecast.system import files
 from forecast.system.errors import DataError, InputError, quote_names
@@ -133,22 +127,13 @@ class Ensemble:
         longer = self.task.model_copy(update={"horizon": horizon})
         return replace(self, forecasters=tuple(replace(f, task=longer) for f in self.forecasters))
 
-    def margin(self, series: str, level: float) -> Array:
-        """(H,) half width, in modelling units and at a width of 1, of the interval that covers the
-        next actual with probability `level`.
-
-        `InputError` when the calibration block was too small for it, naming the number needed.
-        """
+    def calibration(self, series: str) -> SplitConformal:
+        """What intervals of `series` are made with; `InputError` where it has none."""
         if series not in self.calibrated:
             raise InputError(
                 f"Series {series!r} has no calibration errors, so no interval can be given."
             )
-        return self.calibrated[series].margin(level)
-
-    def widths(self, series: str, volatility: ArrayLike) -> Array:
-        """What the margins of a series are multiplied by after each `volatility`."""
-        typical = self.calibrated[series].typical if series in self.calibrated else 0.0
-        return widths(volatility, typical, self.task.lookback)
+        return self.calibrated[series]
 
     def save(self, folder: Path) -> None:
         """Everything `load` needs, with the digest of every file; `folder` must not exist yet."""
@@ -164,8 +149,15 @@ class Ensemble:
             "members": len(self.forecasters),
             "series": names,
         }
-        typical = {name: files.json_number(self.calibrated[name].typical) for name in names}
-        content |= {"files": _digests(folder), "typical_volatility": typical}
+        content["files"] = _digests(folder)
+        content["calibration"] = {
+            name: {
+                "typical_volatility": files.json_number(self.calibrated[name].typical),
+                "lookback": self.calibrated[name].lookback,
+                "transform": self.calibrated[name].transform,
+            }
+            for name in names
+        }
         if self.members:
             content |= {
                 "member_names": list(self.members),
@@ -193,13 +185,15 @@ class Ensemble:
             raise DataError(f"{folder}: {damaged[0]} {said}.")
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
-        typical = manifest["typical_volatility"]
-        calibrated = {
-            name: SplitConformal(
-                tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]), typical[name] or 0.0
+        calibrated = {}
+        for i, name in enumerate(manifest["series"]):
+            saved = manifest["calibration"][name]
+            calibrated[name] = SplitConformal(
+                scores=tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]),
+                typical=np.asarray(saved["typical_volatility"] or 0.0),
+                lookback=saved["lookback"],
+                transform=saved["transform"],
             )
-            for i, name in enumerate(manifest["series"])
-        }
         names, weights = tuple(manifest.get("member_names", ())), manifest.get("weights", {})
         require_members(weights, names, where=str(folder / MANIFEST))
         return cls(tuple(members), calibrated, names, weights, manifest.get("rule", {}))
@@ -250,15 +244,20 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     """
     transforms = {column.name: column.transform for column in task.target}
     rows = add_series_names(forecasts[forecasts["block"] == "calibration"])
-    result = {}
-    for (name, output), own in rows.groupby(["series", "output"], sort=True):
-        table = own.groupby(["cutoff", "step"])[["y", "y_hat", "volatility"]].mean().unstack("step")
-        to, _ = SCALES.get(transforms[str(output)], RAW)
-        y, y_hat, before = (table[column].to_numpy() for column in ("y", "y_hat", "volatility"))
-        typical = float(root_mean(own.drop_duplicates("cutoff")["volatility"].to_numpy() ** 2))
-        fitted = SplitConformal.fit(to(y), to(y_hat), widths=widths(before, typical, task.lookback))
-        result[str(name)] = replace(fitted, typical=typical)
-    return result
+    calibrated = {}
+    for (name, output), of_series in rows.groupby(["series", "output"], sort=True):
+        keys = ["cutoff", "step"]
+        mean = of_series.groupby(keys)[["y", "y_hat"]].mean().unstack("step")
+        # the same for every seed and step
+        before = of_series.drop_duplicates("cutoff").set_index("cutoff")["volatility"]
+        calibrated[str(name)] = SplitConformal.calibrate(
+            mean["y"].to_numpy(),
+            mean["y_hat"].to_numpy(),
+            before.reindex(mean.index).to_numpy(),
+            lookback=task.lookback,
+            transform=transforms[str(output)],
+        )
+    return calibrated
 
 
 def latest(
@@ -281,16 +280,21 @@ def latest(
         for output, column in enumerate(targets):
             y_hat = values[series.unique_id][0, :horizon, output]
             label = series_name(series.unique_id, column.name, targets)
-            width = ensemble.widths(label, before[output])
-            margins = {level: ensemble.margin(label, level) * width for level in levels}
-            keys = {
-                "unique_id": series.unique_id,
-                "output": column.name,
-                "cutoff": cutoff.to_datetime64(),
+            steps = np.arange(1, horizon + 1)
+            part: dict[str, Any] = {
+                "unique_id": np.full(horizon, series.unique_id),
+                "output": np.full(horizon, column.name),
+                "cutoff": np.full(horizon, cutoff.to_datetime64()),
+                "step": steps,
+                "ds": ds,
+                "y_hat": y_hat,
             }
-            part: dict[str, Any] = {name: np.full(horizon, value) for name, value in keys.items()}
-            part |= {"step": np.arange(1, horizon + 1), "ds": ds, "y_hat": y_hat}
-            parts.append(part | _bounds(y_hat, margins, SCALES.get(column.transform, RAW)))
+            for level in levels:
+                calibration = ensemble.calibration(label)
+                low, high = calibration.bounds(y_hat, before[output], level, steps=steps)
+                part[f"lo_{percent(level)}"] = low
+                part[f"hi_{percent(level)}"] = high
+            parts.append(part)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -304,7 +308,7 @@ def supported(
     for level in levels:
         try:
             for series in ensemble.series:
-                ensemble.margin(series, level)
+                ensemble.calibration(series).require(level)
         except InputError as error:
             refused.append(str(error))
         else:
@@ -315,22 +319,6 @@ def supported(
 def percent(level: float) -> str:
     """0.8 → `80`, 0.975 → `97.5`: how a level stands in column names."""
     return f"{100 * level:g}"
-
-
-def _bounds(
-    y_hat: np.ndarray, margins: Mapping[float, Array], scale: Scale
-) -> dict[str, np.ndarray]:
-    """Both ends (H,) per level, NaN beyond the calibrated steps."""
-    to, back = scale
-    found: dict[str, np.ndarray] = {}
-    for level, margin in margins.items():
-        known = np.full(len(y_hat), np.nan)
-        known[: len(margin)] = margin[: len(y_hat)]
-        found |= {
-            f"lo_{percent(level)}": back(to(y_hat) - known),
-            f"hi_{percent(level)}": back(to(y_hat) + known),
-        }
-    return found
 
 
 def _rectangle(scores: Sequence[Array]) -> Array:

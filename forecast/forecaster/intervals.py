@@ -1,7 +1,11 @@
 """Prediction intervals around any forecaster: split conformal per horizon step, as wide as the
 series was restless.
 
-The score of a calibration origin is the absolute error of its point forecast, so intervals are
+    calibration = SplitConformal.calibrate(y, y_hat, volatility)      # of the calibration block
+    low, high = calibration.bounds(y_hat, volatility, 0.8)            # at any later cutoff
+
+Everybody who shows or scores an interval asks `bounds`, whose ends are numbers of their own. The
+score of a calibration origin is the absolute error of its point forecast, so intervals are
 symmetric around it, divided by a width that the lookback before it gives (locally weighted:
 Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018, section 5.2): margins set in a calm season are
 wider after a restless week.
@@ -13,6 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -100,46 +105,118 @@ def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
     return np.asarray((share * ratio**2 + 1 - share) ** (POWER / 2))
 
 
+class Bounds(NamedTuple):
+    """Both ends of intervals, in the target's unit; each is a number of its own."""
+
+    low: Array
+    high: Array
+
+
+class Calibration(Protocol):
+    """What the calibration block tells of the errors of a forecaster, so that intervals can be
+    put around its forecasts.
+
+    Another kind of interval, such as one with different tails, is another class with these methods.
+    """
+
+    def require(self, level: float) -> None:
+        """`InputError` naming the cutoffs needed where too few support intervals of `level`."""
+        ...
+
+    def bounds(
+        self, y_hat: ArrayLike, volatility: ArrayLike, level: float, *, steps: ArrayLike | None
+    ) -> Bounds:
+        """Both ends of the intervals of `level` around forecasts; see `SplitConformal.bounds`."""
+        ...
+
+
 @dataclass(frozen=True)
 class SplitConformal:
-    """Sorted scores per step (H arrays), from the calibration block only, and the `typical`
-    volatility there (0 where it is not known).
+    """Symmetric intervals in the units the target is modelled in (Vovk, Gammerman & Shafer 2005;
+    Lei et al. 2018).
+
+    Made by `calibrate`, of one series or of several side by side.
     """
 
     scores: tuple[Array, ...]
-    typical: float = 0.0
+    """By step, and series after series: the sorted errors of the calibration block, each over the
+    width at its cutoff."""
+    typical: Array
+    """Volatility in the calibration block: (), or (S,) of S series; not above 0 where unknown."""
+    lookback: int = 1
+    transform: str = "none"
+    """Of the target; it gives the units of the errors (`SCALES`)."""
 
     @classmethod
-    def fit(
-        cls, y: ArrayLike, y_hat: ArrayLike, *, widths: ArrayLike = 1.0, horizon: int | None = None
+    def calibrate(
+        cls,
+        y: ArrayLike,
+        y_hat: ArrayLike,
+        volatility: ArrayLike | None = None,
+        *,
+        lookback: int = 1,
+        transform: str = "none",
     ) -> SplitConformal:
-        """Actuals and forecasts (n, H) of the calibration block, and the `widths` (n, 1 or H) of
-        its origins.
+        """From actuals and forecasts (n, H) of the calibration block and the volatility (n,) before
+        its cutoffs; all widths are 1 without it.
 
-        Vovk, Gammerman & Shafer (2005); Lei et al. (2018). A missing actual is left out of its
-        step. With `horizon` the columns are the steps of several series side by side.
+        A missing actual is left out of its step. Several series stand side by side as (n, S * H)
+        with volatility (n, S).
         """
-        actual, forecast = np.asarray(y), np.asarray(y_hat)
-        steps = horizon or actual.shape[-1]
-        for first in range(0, actual.shape[-1], steps):
-            record_calibration(
-                actual[..., first : first + steps], forecast[..., first : first + steps]
-            )
-        scores = scores_of(y, y_hat) / np.asarray(widths)
-        return cls(tuple(np.sort(column[np.isfinite(column)]) for column in scores.T))
+        to_model_units, _ = SCALES.get(transform, RAW)
+        actual = to_model_units(np.asarray(y, dtype=float))
+        forecast = to_model_units(np.asarray(y_hat, dtype=float))
+        before = np.full(len(actual), np.nan)
+        if volatility is not None:
+            before = np.asarray(volatility, dtype=float)
+        horizon = actual.shape[-1] // before[0].size
+        for first in range(0, actual.shape[-1], horizon):
+            of_series = slice(first, first + horizon)
+            record_calibration(actual[..., of_series], forecast[..., of_series])
+        typical = root_mean(before**2)
+        factors = _by_column(widths(before, typical, lookback), horizon)
+        scores = scores_of(actual, forecast) / factors
+        sorted_scores = tuple(np.sort(column[np.isfinite(column)]) for column in scores.T)
+        return cls(sorted_scores, typical, lookback, transform)
 
-    def margin(self, level: float) -> Array:
-        """(H,): what to add at both ends, at a width of 1, so that the next actual is covered with
-        `level`.
+    def require(self, level: float) -> None:
+        """`InputError` naming the cutoffs needed where too few support intervals of `level`."""
+        for column in self.scores:
+            rank_of(len(column), level)
+
+    def bounds(
+        self,
+        y_hat: ArrayLike,
+        volatility: ArrayLike,
+        level: float,
+        *,
+        steps: ArrayLike | None = None,
+    ) -> Bounds:
+        """Both ends of the intervals of `level` around forecasts in the target's unit.
+
+        Either `y_hat` (n, H) with `volatility` (n,) before the cutoffs (S series side by side as in
+        `calibrate`), or `y_hat` (n,) with the horizon step and the volatility of each forecast.
+        NaN beyond the calibrated steps.
+
+        Raises:
+            InputError: the calibration block is too small for `level`; it names the number needed.
         """
-        return np.array([column[rank_of(len(column), level) - 1] for column in self.scores])
+        to_model_units, to_units = SCALES.get(self.transform, RAW)
+        centre = to_model_units(np.asarray(y_hat, dtype=float))
+        factors = widths(volatility, self.typical, self.lookback)
+        if steps is None:
+            n_columns = centre.shape[-1]
+            steps = np.arange(1, n_columns + 1)
+            factors = _by_column(factors, n_columns // factors[0].size)
+        quantiles = [column[rank_of(len(column), level) - 1] for column in self.scores]
+        by_step = np.array([*quantiles, np.nan])
+        half_width = by_step[np.minimum(steps, len(by_step)) - 1] * factors
+        return Bounds(to_units(centre - half_width), to_units(centre + half_width))
 
-    def interval(
-        self, level: float, y_hat: Array, *, widths: ArrayLike = 1.0
-    ) -> tuple[Array, Array]:
-        """Both ends of the intervals of `level` around the forecasts (..., H)."""
-        margin = self.margin(level) * np.asarray(widths)
-        return y_hat - margin, y_hat + margin
+
+def _by_column(factors: Array, horizon: int) -> Array:
+    """(n, S * H) of the widths (n,) or (n, S)."""
+    return np.repeat(factors.reshape(len(factors), -1), horizon, axis=1)
 
 
 def scores_of(y: ArrayLike, y_hat: ArrayLike) -> Array:

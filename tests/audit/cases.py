@@ -196,7 +196,7 @@ def calibrate(root: Path, block: str) -> None:
             _compare(dataset, root)
             rows = Results(ProjectPaths.of(root), dataset).forecasts("ridge")
             own = rows[rows["block"] == "{block}"].pivot(index="cutoff", columns="step")
-            SplitConformal.fit(own["y"].to_numpy(), own["y_hat"].to_numpy())
+            SplitConformal.calibrate(own["y"].to_numpy(), own["y_hat"].to_numpy())
         """,
     )
 

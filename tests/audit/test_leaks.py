@@ -142,9 +142,9 @@ def calibration_on_test(root: Path) -> None:
         """
         from dataclasses import replace
 
-        _true_blocks = _blocks
+        _true_blocks = _candidate_blocks
 
-        def _blocks(candidate, *about):
+        def _candidate_blocks(candidate, *about):
             found = {**candidate.blocks, "calibration": candidate.blocks["test"]}
             return _true_blocks(replace(candidate, blocks=found), *about)
     """,
@@ -393,16 +393,15 @@ def widths_against_the_volatility_of_the_test_block(root: Path) -> None:
         """
         import dataclasses
 
-        _own = _stack
+        _own = _calibrate
 
-        def _stack(blocks, pairs, places, levels, scale):
-            seen = [cube.volatility for _, cube, _ in pairs]
-            both = [
-                dataclasses.replace(c, volatility=c.volatility + v.mean())
-                for (c, _, _), v in zip(pairs, seen)
+        def _calibrate(cubes, blocks):
+            seen = {cube.series: cube.volatility.mean() for cube in blocks.test}
+            moved = [
+                dataclasses.replace(cube, volatility=cube.volatility + seen[cube.series])
+                for cube in cubes
             ]
-            pairs = [(c, test, back) for c, (_, test, back) in zip(both, pairs)]
-            return _own(blocks, pairs, places, levels, scale)
+            return _own(moved, blocks)
     """,
     )
 
@@ -597,9 +596,9 @@ def calibrated_on_the_first_test_origins_too(root: Path) -> None:
         """
         from dataclasses import replace
 
-        _true_blocks = _blocks
+        _true_blocks = _candidate_blocks
 
-        def _blocks(candidate, *about):
+        def _candidate_blocks(candidate, *about):
             pairs = zip(candidate.blocks["calibration"], candidate.blocks["test"], strict=True)
             found = {**candidate.blocks, "calibration": tuple(_with_first(*pair) for pair in pairs)}
             return _true_blocks(replace(candidate, blocks=found), *about)
@@ -644,10 +643,10 @@ def runner_up_chosen_where_test_prefers_it(root: Path) -> None:
         root,
         "forecast/comparison/comparing.py",
         """
-        _losses, _first = losses, choose
+        _losses, _first = block_losses, choose
         _test = {}
 
-        def losses(scored, scale, block):
+        def block_losses(scored, scale, block):
             _test.update(_losses(scored, scale, "test").groupby("model")["loss"].mean())
             return _losses(scored, scale, block)
 

@@ -13,7 +13,7 @@ import pytest
 from forecast.comparison.intervals import (
     BAND_COLUMNS,
     INTERVAL_COLUMNS,
-    Blocks,
+    CandidateBlocks,
     bands,
     group_refusals,
     interval_scores,
@@ -48,7 +48,7 @@ def split(calibration, test, levels, *, model="net", **transforms):
 
 
 def blocks(calibration, test, *, model="net", **transforms):
-    return Blocks(
+    return CandidateBlocks(
         run_record(f"{model}.linear", ranking="shipped"), calibration, test, 24, transforms
     )
 
@@ -194,8 +194,7 @@ def test_the_intervals_scored_are_those_a_served_ensemble_has():
     task = dataset().task
     (served,) = calibration_scores(pd.DataFrame(rows), task).values()
     scored = bands(replace(blocks([held], [seen]), lookback=task.lookback), [0.8])
-    wide = widths(seen.volatility, served.typical, task.lookback)[:, None]
-    ends = served.interval(0.8, seen.y_hat.mean(axis=0), widths=wide)
+    ends = served.bounds(seen.y_hat.mean(axis=0), seen.volatility, 0.8)
     np.testing.assert_allclose(scored[["lower", "upper"]].T, np.hstack(ends).T, rtol=1e-12)
 
 

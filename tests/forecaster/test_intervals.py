@@ -11,6 +11,8 @@ from forecast.system.errors import InputError
 from tests.support import problems
 
 H = 3
+UNKNOWN = np.full(4000, np.nan)
+"""The volatility of cutoffs where none is known."""
 
 
 def errors(n: int, *, seed: int, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -50,19 +52,27 @@ def test_a_level_is_refused_exactly_when_fewer_origins_than_needed_are_given(n, 
 
 def test_the_margin_is_the_ranked_absolute_residual_of_each_step():
     y = np.arange(1.0, 20.0)[:, None] * np.array([1.0, -2.0])
-    fitted = SplitConformal.fit(y, np.zeros((19, 2)))
-    assert fitted.margin(0.95).tolist() == [19.0, 38.0]
-    assert fitted.margin(0.5).tolist() == [10.0, 20.0]
-    lower, upper = fitted.interval(0.95, np.array([100.0, 100.0]))
-    assert lower.tolist() == [81.0, 62.0] and upper.tolist() == [119.0, 138.0]
+    fitted = SplitConformal.calibrate(y, np.zeros((19, 2)))
+    centre = np.array([[100.0, 100.0]])
+    assert fitted.bounds(centre, [np.nan], 0.5).high.tolist() == [[110.0, 120.0]]
+    low, high = fitted.bounds(centre, [np.nan], 0.95)
+    assert low.tolist() == [[81.0, 62.0]] and high.tolist() == [[119.0, 138.0]]
+
+
+def test_a_forecast_with_its_step_has_the_ends_of_that_step_and_none_beyond():
+    y = np.arange(1.0, 20.0)[:, None] * np.array([1.0, -2.0])
+    fitted = SplitConformal.calibrate(y, np.zeros((19, 2)))
+    low, high = fitted.bounds([100.0, 100.0, 100.0], np.nan, 0.95, steps=[2, 1, 3])
+    assert low[:2].tolist() == [62.0, 81.0] and high[:2].tolist() == [138.0, 119.0]
+    assert np.isnan([low[2], high[2]]).all()
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
 def test_it_covers_what_it_promises_at_every_step(level):
-    fitted = SplitConformal.fit(*errors(600, seed=1))
+    fitted = SplitConformal.calibrate(*errors(600, seed=1))
     y, y_hat = errors(4000, seed=2)
     table = metrics.coverage_by_step(
-        *(a[None] for a in (y, *fitted.interval(level, y_hat))), level=level
+        *(a[None] for a in (y, *fitted.bounds(y_hat, UNKNOWN[: len(y)], level))), level=level
     )
     assert table["inside"].all() and table["step"].tolist() == [[0, 1, 2, 3]]
     assert np.all(np.diff(table["width"][0, 1:]) > 0)
@@ -75,17 +85,18 @@ def test_promised_coverage_holds_on_average_over_small_calibration_sets():
     for seed in range(400):
         y, y_hat = errors(29, seed=seed)
         fresh, fresh_hat = errors(50, seed=10_000 + seed)
-        covered.append(share_inside(fresh, *SplitConformal.fit(y, y_hat).interval(0.8, fresh_hat)))
+        calibration = SplitConformal.calibrate(y, y_hat)
+        covered.append(share_inside(fresh, *calibration.bounds(fresh_hat, UNKNOWN[:50], 0.8)))
     assert 0.79 < np.mean(covered) < 0.8 + 1 / 30 + 0.01
 
 
 def test_a_missing_actual_is_left_out_of_its_step_and_may_make_it_too_small():
     y, y_hat = errors(19, seed=3)
     y[0, 1] = np.nan
-    fitted = SplitConformal.fit(y, y_hat)
+    fitted = SplitConformal.calibrate(y, y_hat)
     assert [len(s) for s in fitted.scores] == [19, 18, 19]
     with pytest.raises(InputError, match="18 calibration origins"):
-        fitted.margin(0.95)
+        fitted.require(0.95)
 
 
 def task_of(*, transform: str = "none", **changes: int) -> Task:
@@ -154,21 +165,19 @@ def test_margins_of_a_calm_time_cover_more_of_a_restless_one_than_equal_margins(
     later, size = restless(400, seed=2)
     known, seen = np.arange(30, 199), np.arange(230, 399)
     calm, stormy = (volatility(v[:, None], rows, task) for v, rows in ((y, known), (later, seen)))
-    typical = float(np.sqrt((calm**2).mean()))
-    held, shown = (widths(v, typical, 24) for v in (calm, stormy))
     ahead, forecast = later[seen + 1][:, None], later[seen][:, None]
-    weighted = SplitConformal.fit(y[known + 1][:, None], y[known][:, None], widths=held)
-    equal = SplitConformal.fit(y[known + 1][:, None], y[known][:, None])
-    missed = 0.8 - share_inside(ahead, *equal.interval(0.8, forecast))
+    weighted = SplitConformal.calibrate(y[known + 1][:, None], y[known][:, None], calm, lookback=24)
+    equal = SplitConformal.calibrate(y[known + 1][:, None], y[known][:, None])
+    missed = 0.8 - share_inside(ahead, *equal.bounds(forecast, stormy, 0.8))
     assert size[seen].min() == 2.0 and missed > 0.2
-    assert 0.8 - share_inside(ahead, *weighted.interval(0.8, forecast, widths=shown)) < missed / 2
+    assert 0.8 - share_inside(ahead, *weighted.bounds(forecast, stormy, 0.8)) < missed / 2
 
 
 def test_shapes_and_failed_forecasts_are_refused():
     with pytest.raises(InputError, match="twice"):
-        SplitConformal.fit(np.zeros((5, 2)), np.zeros((5, 3)))
+        SplitConformal.calibrate(np.zeros((5, 2)), np.zeros((5, 3)))
     with pytest.raises(InputError, match="not finite"):
-        SplitConformal.fit(np.zeros((5, 2)), np.full((5, 2), np.nan))
+        SplitConformal.calibrate(np.zeros((5, 2)), np.full((5, 2), np.nan))
     with pytest.raises(InputError, match="strictly between"):
         intervals.rank_of(100, 95)
 

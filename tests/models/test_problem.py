@@ -70,8 +70,8 @@ def test_a_training_is_told_as_such_and_ends_with_the_train_block():
 def test_a_conformal_fit_tells_its_actuals_and_forecasts():
     heard, y = Heard(), np.arange(40.0).reshape(20, 2)
     with record_with(heard):
-        SplitConformal.fit(y, y - 1, widths=2.0)
-    SplitConformal.fit(y, y)
+        SplitConformal.calibrate(y, y - 1)
+    SplitConformal.calibrate(y, y)
     assert heard.calibrations == [(y.tolist(), (y - 1).tolist())]
 
 

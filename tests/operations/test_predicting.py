@@ -221,7 +221,8 @@ def test_the_interval_of_a_modelled_ratio_is_a_ratio():
         }
     )
     task = problems.task(target={"column": "price", "transform": "log"})
-    np.testing.assert_allclose(calibration_scores(table, task)["a"].margin(0.8), [4 * np.log(1.1)])
+    low, high = calibration_scores(table, task)["a"].bounds([[100.0]], [0.2], 0.8)
+    np.testing.assert_allclose([low, high], [[[100 * 1.1**-4]], [[100 * 1.1**4]]])
 
 
 def test_a_damaged_champion_forecasts_with_the_previous_one_and_says_so(moved):
