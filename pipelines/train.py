@@ -21,7 +21,11 @@ def main(
     forecasters.
     """
     train_dataset(
-        ProjectPaths.of(root, state), dataset, models, jobs=jobs, best_set=model_confidence_set
+        ProjectPaths.of(root, state),
+        dataset,
+        models,
+        jobs=jobs,
+        confidence_set=model_confidence_set,
     )
 
 

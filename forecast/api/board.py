@@ -26,7 +26,7 @@ from forecast.api.stages import (
     trained_ensemble,
     tuning_budget,
 )
-from forecast.backtest.candidates import REFERENCES
+from forecast.backtest.candidates import REFERENCE_MODELS
 from forecast.comparison import metrics
 from forecast.comparison.comparing import compare_candidates, write_comparison
 from forecast.config.experiment import COMBINATION, Tuning, load_evaluation
@@ -227,7 +227,7 @@ def _reference_entries(
     """
     references = {
         name: entry
-        for name, entry in model_entries(REFERENCES).items()
+        for name, entry in model_entries(REFERENCE_MODELS).items()
         if not spec(entry, where=name).unsuited_reason(season_length)
     }
     for name, entry in entries.items():

@@ -22,7 +22,7 @@ import pandas as pd
 from forecast.api.frame_dataset import FrameDataset
 from forecast.api.frames import NAME, WHERE, require_whole
 from forecast.api.packaged import packaged, require_installed
-from forecast.backtest.candidates import left_out
+from forecast.backtest.candidates import list_unsuited
 from forecast.backtest.experiment import Experiment
 from forecast.backtest.prepared_data import DataInMemory, PreparedFile, PreparedRows
 from forecast.backtest.training import train_experiment
@@ -180,7 +180,7 @@ def run_stages(
     folder: for what each fit leaves; empty before.
     """
     settings, models = dataset.settings, _models_to_run(entries)
-    unsuited = left_out(models, season_length=settings.season_length)
+    unsuited = list_unsuited(models, season_length=settings.season_length)
     for name, reason in unsuited.items():
         raise InputError(
             f"Model {name!r} does not suit these data: {reason}. Leave it out, or pass"
@@ -205,7 +205,7 @@ def run_stages(
         if is_tuned:
             slice_to_tune = _in_memory(folder, "tuning.parquet", settings, prepared)
             tune_experiment(replace(experiment, data=slice_to_tune), jobs=jobs)
-        train_experiment(experiment, jobs=jobs, best_set=model_confidence_set)
+        train_experiment(experiment, jobs=jobs, confidence_set=model_confidence_set)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
 
 

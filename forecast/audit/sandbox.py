@@ -27,7 +27,7 @@ import yaml
 
 from forecast import models
 from forecast.audit.changes import NUDGE_SHARE, block_ends, nudge, restore_plans, times_known
-from forecast.backtest.candidates import candidates
+from forecast.backtest.candidates import plan_candidates
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models
 from forecast.config.paths import ProjectPaths
@@ -157,7 +157,7 @@ def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) ->
         for name in STAGES:
             importlib.import_module(f"pipelines.{name}")
         models.catalogue()
-        grid = candidates(load_models(project.paths.configs), only, season_length=1)
+        grid = plan_candidates(load_models(project.paths.configs), only, season_length=1)
         if any(candidate.spec.uses_tensorflow for candidate in grid):  # imported once for all runs
             layers.silence_libraries()
             importlib.import_module("forecast.training.gradient")

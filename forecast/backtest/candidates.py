@@ -27,7 +27,7 @@ SKIP_OF: dict[Ranking, SkipKind] = {"shipped": "linear", "architecture": "last"}
 nothing else.
 """
 
-REFERENCES = (NAIVE, "seasonal_naive", "ridge", "arx")
+REFERENCE_MODELS = (NAIVE, "seasonal_naive", "ridge", "arx")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Candidate:
     def name(self) -> str:
         return f"{self.model}.{self.skip}" if self.skip else self.model
 
-    def skip_row(self) -> str | None:
+    def skip_model(self) -> str | None:
         """The model that is this candidate's skip standing alone."""
         if self.skip == "linear":
             return "arx" if self.spec.is_recursive else "ridge"
@@ -53,7 +53,7 @@ class Candidate:
         return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
 
 
-def candidates(
+def plan_candidates(
     config: Models, only: tuple[str, ...] = (), *, season_length: int, vintages: bool = False
 ) -> list[Candidate]:
     """Every model of the grid (or of `only`) that suits the data, networks once per configured
@@ -62,8 +62,8 @@ def candidates(
     vintages: the provider's own forecasts are kept, so that they can be a row.
     """
     result: list[Candidate] = []
-    for name, spec in _specs(config, only):
-        if _unsuited(spec, season_length, vintages):
+    for name, spec in _iterate_specs(config, only):
+        if _reason_unsuited(spec, season_length, vintages):
             continue
         if spec.has_skip:
             wanted = (
@@ -78,7 +78,7 @@ def candidates(
         networks = {
             one.spec.refit_policy
             for one in result
-            if one.skip == "linear" and one.skip_row() == row
+            if one.skip == "linear" and one.skip_model() == row
         }
         if networks and alone not in networks:
             raise InputError(
@@ -90,24 +90,24 @@ def candidates(
     return result
 
 
-def left_out(
+def list_unsuited(
     config: Models, only: tuple[str, ...] = (), *, season_length: int, vintages: bool = False
 ) -> dict[str, str]:
     """The models of the grid (or of `only`) that do not suit the data, each with the reason."""
     return {
         name: why
-        for name, spec in _specs(config, only)
-        if (why := _unsuited(spec, season_length, vintages))
+        for name, spec in _iterate_specs(config, only)
+        if (why := _reason_unsuited(spec, season_length, vintages))
     }
 
 
-def _unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
+def _reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
     if spec.needs_vintages and not vintages:
         return "no forecasts of the data's own service are kept"
     return spec.unsuited_reason(season_length)
 
 
-def _specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:
+def _iterate_specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:
     for name, entry in config.fitted_entries(only).items():
         yield name, _spec(config, name, entry)
 
@@ -117,9 +117,9 @@ def _spec(config: Models, name: str, entry: dict[str, Any]) -> ModelSpec:
     return models.spec(entry, where=where, training=config.training, refit=config.refit)
 
 
-def with_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:
+def add_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:
     """A narrowed grid and the rows it has to be compared with, as far as they are configured."""
-    references = (name for name in REFERENCES if name in config.models)
+    references = (name for name in REFERENCE_MODELS if name in config.models)
     return tuple(dict.fromkeys((*references, *only))) if only else ()
 
 

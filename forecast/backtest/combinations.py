@@ -1,21 +1,18 @@
-"""Combinations of trained candidates: the weighted mean of their forecasts, which costs no
-training.
+"""Combinations of trained candidates: the weighted mean of their forecasts, at no training cost.
 
-    members    networks, tied (the best set on validation), all, or names; of more than `MOST` the
-    best on validation,
-               with seats for rows that are no networks
+    members    networks, tied (the confidence set on validation), all, or names; of more than
+               `MAX_MEMBERS` the best on validation, with seats for models that are no networks
     weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least absolute
-    error on
-               validation, shrunk towards equal weights by `PENALTY`. `networks` beside others count
-               as one, their mean: they err alike, and validation, on which they were tuned,
-               flatters them
+               error on validation, shrunk towards equal weights by `PENALTY`. `networks` beside
+               others count as one, their mean: they err alike, and validation, on which they were
+               tuned, flatters them
 
-Both are settled by the validation rows alone: `settle` is handed nothing else. What a combination
-forecasts inside validation is made with the members and weights that the other stretches of
-validation settle, so that its validation error can be compared with those of rows that learnt
-nothing there. With `refit` the weights of the same members are learnt again behind validation, at
-each of its moments on every error known there; the pull towards equal weights stays that of as many
-errors as validation has, so it fades as more are known.
+Both are learnt from the validation rows alone: `learn_weights` is given nothing else. What a
+combination forecasts in a fold of validation is made with the members and weights that the other
+folds give, so that its validation error can be compared with those of models that learnt nothing
+there. With `refit` the weights of the same members are learnt again behind validation, at each of
+its cutoffs on every error known there; the pull towards equal weights stays that of as many errors
+as validation has, so it fades as more are known.
 """
 
 from __future__ import annotations
@@ -39,6 +36,7 @@ from forecast.data.records import (
     DatedWeights,
     Digests,
     Member,
+    Ranking,
     Recipe,
     RunRecord,
     SeedFit,
@@ -51,202 +49,216 @@ from forecast.models.problem import VALIDATION_FOLDS
 from forecast.system import files
 from forecast.system.errors import ModelFailure, quote_names
 
-MOST = 12
+MAX_MEMBERS = 12
 """Members of one combination: what a served forecast has time for."""
 PENALTY = 0.2
 """Of the squared distance from equal weights, in mean (weighted) squared errors of the best member.
 
 Chosen on the pieces of docs/protocol.md.
 """
-ROUNDS, FLOOR = 10, 0.1
-"""Of the search for the least absolute error: errors below this share of the mean one count by
-their squares.
+STACKING_ROUNDS = 10
+"""Of the search for the least absolute error."""
+ERROR_FLOOR = 0.1
+"""Errors below this share of the mean one count by their squares."""
+COMBINATION_RANKING: Ranking = "shipped"
+FORECAST_KEYS = ["unique_id", "cutoff", "step", "ds", "block", "output", "y", "volatility"]
+ConfidenceSet = Callable[..., list[str]]
+"""As `forecast.comparison.multiple_comparisons.model_confidence_set`: the candidates that cannot be
+told from the best.
 """
-RANKING = "shipped"
-KEYS = ["unique_id", "cutoff", "step", "ds", "block", "output", "y", "volatility"]
-BestSet = Callable[..., list[str]]
-"""As `forecast.comparison.multiple_comparisons.model_confidence_set`: who cannot be told from the
-best.
-"""
-Shares = dict[str, float]
+Weights = dict[str, float]
 """Candidate to its weight; the sum is 1."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """Errors (n, members) at n targets, each series' and output's in units of its mean absolute
-    error over all members; a target that was not observed is left out. `kinds`: of each member's
-    record; `models`: its model.
-    """
+class MemberErrors:
+    """Errors of the candidates that may be members, at targets that were observed."""
 
-    names: tuple[str, ...]
+    members: tuple[str, ...]
     models: Mapping[str, str]
+    """By member its model."""
     kinds: Mapping[str, str]
+    """By member the kind of its model."""
     cutoffs: np.ndarray
+    """(n,): the cutoff that each target was forecast from."""
     errors: np.ndarray
+    """(n, members): in units of the mean absolute error over all members, of each series and
+    output.
+    """
     task: Task
-    best_set: BestSet
+    confidence_set: ConfidenceSet
 
     @classmethod
     def of(
         cls,
         rows: pd.DataFrame,
-        values: Mapping[str, np.ndarray],
+        forecasts: Mapping[str, np.ndarray],
         records: Mapping[str, RunRecord],
         task: Task,
-        best_set: BestSet,
-    ) -> Part:
-        """`rows`: KEYS of one block; `values`: forecasts of every member at them."""
-        errors = np.column_stack([rows["y"].to_numpy() - own for own in values.values()])
-        size = pd.Series(np.abs(errors).mean(axis=1)).groupby(
-            [rows[c].to_numpy() for c in ("unique_id", "output")]
-        )
-        scaled = errors / size.transform("mean").replace(0.0, 1.0).to_numpy()[:, None]
-        known = np.isfinite(scaled).all(axis=1)
+        confidence_set: ConfidenceSet,
+    ) -> MemberErrors:
+        """The errors of `forecasts` (n,) by member at `rows` (n) with the columns FORECAST_KEYS."""
+        y = rows["y"].to_numpy()
+        errors = np.column_stack([y - y_hat for y_hat in forecasts.values()])
+        targets = [rows[column].to_numpy() for column in ("unique_id", "output")]
+        mean_error = pd.Series(np.abs(errors).mean(axis=1)).groupby(targets).transform("mean")
+        scaled = errors / mean_error.replace(0.0, 1.0).to_numpy()[:, None]
+        is_observed = np.isfinite(scaled).all(axis=1)
         return cls(
-            tuple(values),
-            {name: records[name].model for name in values},
-            {name: records[name].kind for name in values},
-            rows["cutoff"].to_numpy()[known],
-            scaled[known],
-            task,
-            best_set,
+            members=tuple(forecasts),
+            models={name: records[name].model for name in forecasts},
+            kinds={name: records[name].kind for name in forecasts},
+            cutoffs=rows["cutoff"].to_numpy()[is_observed],
+            errors=scaled[is_observed],
+            task=task,
+            confidence_set=confidence_set,
         )
 
-    def averaged(self, groups: Sequence[tuple[str, ...]]) -> Part:
+    def average_groups(self, groups: Sequence[tuple[str, ...]]) -> MemberErrors:
         """The mean of each group as one member, by the name of its first."""
-        means = [
-            self.errors[:, [self.names.index(name) for name in group]].mean(axis=1)
-            for group in groups
-        ]
-        return replace(
-            self, names=tuple(group[0] for group in groups), errors=np.column_stack(means)
-        )
+        means = []
+        for group in groups:
+            columns = [self.members.index(name) for name in group]
+            means.append(self.errors[:, columns].mean(axis=1))
+        first_names = tuple(group[0] for group in groups)
+        return replace(self, members=first_names, errors=np.column_stack(means))
 
-    def best(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """At most `MOST` of `names`, those with the lowest error, in their order.
+    def select_best(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """At most `MAX_MEMBERS` of `names`, those with the lowest error, in their order.
 
         The best of those that are no networks, up to two thirds of the seats, are in: networks err
         alike, and a mean gains by members that do not.
         """
-        loss = dict(zip(self.names, np.abs(self.errors).mean(axis=0), strict=True))
+        loss = dict(zip(self.members, np.abs(self.errors).mean(axis=0), strict=True))
         ranked = sorted(names, key=lambda name: (loss[name], name))
-        first = [name for name in ranked if self.kinds[name] != "network"][: 2 * MOST // 3]
-        kept = [*first, *(name for name in ranked if name not in first)][:MOST]
-        return tuple(name for name in names if name in kept)
+        no_networks = [name for name in ranked if self.kinds[name] != "network"]
+        seated = no_networks[: 2 * MAX_MEMBERS // 3]
+        rest = [name for name in ranked if name not in seated]
+        best = [*seated, *rest][:MAX_MEMBERS]
+        return tuple(name for name in names if name in best)
 
-    def stretches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(elsewhere, inside) of each stretch of time as masks; no target of the one is a target of
-        the other.
+    def split_folds(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Of each fold of time two masks (n,): what the others learn from, and the fold itself; no
+        target of the one is a target of the other.
         """
         times = np.unique(self.cutoffs)
-        at = np.searchsorted(times, self.cutoffs)
+        place = np.searchsorted(times, self.cutoffs)
         gap = ceil(self.task.horizon / self.task.step_size_in("validation")) - 1
-        for own in np.array_split(np.arange(len(times)), VALIDATION_FOLDS):
-            if len(own):
-                yield (at < own[0] - gap) | (at > own[-1] + gap), (at >= own[0]) & (at <= own[-1])
+        for fold in np.array_split(np.arange(len(times)), VALIDATION_FOLDS):
+            if len(fold):
+                first, last = fold[0], fold[-1]
+                is_elsewhere = (place < first - gap) | (place > last + gap)
+                yield is_elsewhere, (place >= first) & (place <= last)
 
-    def where(self, mask: np.ndarray) -> Part:
+    def select_rows(self, mask: np.ndarray) -> MemberErrors:
+        """The errors at the targets of `mask` (n,)."""
         return replace(self, cutoffs=self.cutoffs[mask], errors=self.errors[mask])
 
 
-def everybody(losses: pd.DataFrame, **steps: int) -> list[str]:
-    """The best set where nothing is compared."""
+def keep_all(losses: pd.DataFrame, **spacing: int) -> list[str]:
+    """Every candidate: the confidence set where nothing is compared."""
     return list(losses.columns)
 
 
-def settle(rule: Combination, part: Part, penalty: float = PENALTY) -> Shares:
-    """The weight of every member, from the errors of `part`; `ModelFailure` where none is left, or
-    one is missing.
+def learn_weights(rule: Combination, errors: MemberErrors, penalty: float = PENALTY) -> Weights:
+    """The weight of every member, those of weight 0 left out.
+
+    `ModelFailure` where no member is left, or one that the rule gives a weight is missing.
     """
     if isinstance(rule.weights, dict):
-        return _given(rule.weights, part)
-    members = part.best(_members(rule, part))
+        return _fixed_weights(rule.weights, errors)
+    members = errors.select_best(_select_members(rule, errors))
     if not members:
         raise ModelFailure(
             f"none of its members ({', '.join(rule.members)}) is in this run with forecasts"
         )
-    groups = _counted(rule, part, members)
-    equal = rule.weights == "equal"
-    weights = (
-        np.full(len(groups), 1 / len(groups)) if equal else stacked(part.averaged(groups), penalty)
-    )
-    shares = {
-        name: float(own) / len(group)
-        for group, own in zip(groups, weights, strict=True)
-        for name in group
-    }
-    return {name: shares[name] for name in members if shares[name] > 0}
+    groups = _group_members(rule, errors, members)
+    if rule.weights == "equal":
+        group_weights = np.full(len(groups), 1 / len(groups))
+    else:
+        group_weights = stack(errors.average_groups(groups), penalty)
+    weights = {}
+    for group, group_weight in zip(groups, group_weights, strict=True):
+        for name in group:
+            weights[name] = float(group_weight) / len(group)
+    return {name: weights[name] for name in members if weights[name] > 0}
 
 
-def _counted(rule: Combination, part: Part, members: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """What counts as one member: every row alone, but the group `networks` where the rule names
-    others beside it.
+def _group_members(
+    rule: Combination, errors: MemberErrors, members: tuple[str, ...]
+) -> list[tuple[str, ...]]:
+    """What counts as one member: every candidate alone, but all networks together where the rule
+    names `networks` and others beside them.
     """
-    several = tuple(
-        name for name in members if part.kinds[name] == "network" and "networks" in rule.members
-    )
-    if several in ((), members):
+    networks: tuple[str, ...] = ()
+    if "networks" in rule.members:
+        networks = tuple(name for name in members if errors.kinds[name] == "network")
+    if networks in ((), members):
         return [(name,) for name in members]
-    return [several, *((name,) for name in members if name not in several)]
+    return [networks, *((name,) for name in members if name not in networks)]
 
 
-def _given(weights: Mapping[str, float], part: Part) -> Shares:
-    known = {
-        **{model: name for name, model in part.models.items()},
-        **{name: name for name in part.names},
-    }
-    gone = [name for name in weights if name not in known]
-    if gone:
+def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weights:
+    """The weights of a rule with numbers, by candidate; they may name models."""
+    candidates = {model: name for name, model in errors.models.items()}
+    candidates |= {name: name for name in errors.members}
+    missing = [name for name in weights if name not in candidates]
+    if missing:
         raise ModelFailure(
-            f"weights name {quote_names(gone)}, which is not in this run or has failed; leave it"
+            f"weights name {quote_names(missing)}, which is not in this run or has failed; leave it"
             " out of `weights`, or put it back into the grid"
         )
     total = sum(weights.values())
-    return {known[name]: weight / total for name, weight in weights.items() if weight > 0}
+    return {candidates[name]: weight / total for name, weight in weights.items() if weight > 0}
 
 
-def _members(rule: Combination, part: Part) -> tuple[str, ...]:
-    wanted: set[str] = set()
+def _select_members(rule: Combination, errors: MemberErrors) -> tuple[str, ...]:
+    """The candidates that a rule names, by group, model or `all`."""
+    selected: set[str] = set()
     for member in rule.members:
         if member == "networks":
-            wanted |= {name for name in part.names if part.kinds[name] == "network"}
+            selected |= {name for name in errors.members if errors.kinds[name] == "network"}
         elif member == "tied":
-            wanted |= set(tied(part))
+            selected |= set(select_tied(errors))
+        elif member == "all":
+            selected |= set(errors.members)
         else:
-            wanted |= {name for name in part.names if member in ("all", part.models[name])}
-    return tuple(name for name in part.names if name in wanted)
+            selected |= {name for name in errors.members if errors.models[name] == member}
+    return tuple(name for name in errors.members if name in selected)
 
 
-def tied(part: Part) -> list[str]:
-    """The candidates that the losses of `part` cannot tell from the best."""
-    losses = pd.DataFrame(np.abs(part.errors), columns=part.names).groupby(part.cutoffs).mean()
-    step_size = part.task.step_size_in("validation")
-    about = {
-        "horizon": part.task.horizon,
-        "season_length": part.task.season_length,
-        "step_size": step_size,
-    }
-    return part.best_set(losses, **about)
+def select_tied(errors: MemberErrors) -> list[str]:
+    """The candidates that their losses cannot tell from the best."""
+    table = pd.DataFrame(np.abs(errors.errors), columns=errors.members)
+    task = errors.task
+    return errors.confidence_set(
+        table.groupby(errors.cutoffs).mean(),
+        horizon=task.horizon,
+        season_length=task.season_length,
+        step_size=task.step_size_in("validation"),
+    )
 
 
-def stacked(part: Part, penalty: float = PENALTY) -> np.ndarray:
+def stack(errors: MemberErrors, penalty: float = PENALTY) -> np.ndarray:
     """(members,) weights with the least absolute error, shrunk towards equal ones; equal where
-    validation is too short to be tried on stretches that did not enter them.
+    validation is too short to have two folds that others can learn for.
 
     Least squares, each target divided by its error of the round before (Schlossmacher 1973): a few
     hard days have the most of the squares, and not of what is scored.
     """
-    tried = sum(other.any() for other, _ in part.stretches())
-    weights = np.full(len(part.names), 1 / len(part.names))
-    for _ in range(ROUNDS if tried > 1 else 0):
-        error = np.abs(part.errors @ weights)
-        divided = part.errors / np.sqrt(np.maximum(error, FLOOR * error.mean() or 1.0))[:, None]
-        weights = simplex(divided.T @ divided / len(divided), penalty)
+    n_members = len(errors.members)
+    weights = np.full(n_members, 1 / n_members)
+    if sum(learns.any() for learns, _ in errors.split_folds()) < 2:
+        return weights
+    for _ in range(STACKING_ROUNDS):
+        error = np.abs(errors.errors @ weights)
+        floor = ERROR_FLOOR * error.mean() or 1.0
+        divided = errors.errors / np.sqrt(np.maximum(error, floor))[:, None]
+        weights = solve_on_simplex(divided.T @ divided / len(divided), penalty)
     return weights
 
 
-def simplex(square: np.ndarray, penalty: float) -> np.ndarray:
+def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
     """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2, S the mean
     products of the errors.
 
@@ -257,13 +269,15 @@ def simplex(square: np.ndarray, penalty: float) -> np.ndarray:
     size = float(np.trace(square)) / count
     if size == 0:
         return np.full(count, 1 / count)
-    drawn = penalty * square.diagonal().min() + 1e-9 * size
-    root = np.linalg.cholesky(square + drawn * np.eye(count)).T / np.sqrt(size)
-    found, _ = nnls(root, np.linalg.solve(root.T, np.ones(count)))
-    return np.asarray(found / found.sum())
+    ridge = penalty * square.diagonal().min() + 1e-9 * size
+    root = np.linalg.cholesky(square + ridge * np.eye(count)).T / np.sqrt(size)
+    unscaled, _ = nnls(root, np.linalg.solve(root.T, np.ones(count)))
+    return np.asarray(unscaled / unscaled.sum())
 
 
-def combine(name: str, rule: Combination, task: Task, trained: Path, best_set: BestSet) -> None:
+def write_combination(
+    name: str, rule: Combination, task: Task, trained: Path, confidence_set: ConfidenceSet
+) -> None:
     """Fill trained/<name>/ from the candidates beside it: record.json, forecasts.parquet and the
     saved members.
     """
@@ -272,8 +286,10 @@ def combine(name: str, rule: Combination, task: Task, trained: Path, best_set: B
     folder = trained / name
     folder.mkdir(parents=True)
     try:
-        errors_of = partial(Part.of, records=eligible, task=task, best_set=best_set)
-        history, table = _combined(rule, errors_of, *_forecasts(eligible, trained))
+        errors_of = partial(
+            MemberErrors.of, records=eligible, task=task, confidence_set=confidence_set
+        )
+        history, table = _combine_forecasts(rule, errors_of, *_read_forecasts(eligible, trained))
     except ModelFailure as error:
         record = _failed_record(name, rule, records, str(error))
     else:
@@ -299,7 +315,7 @@ def _eligible_members(
         for name, record in records.items()
         if record.kind != COMBINATION and record.family != "service"
     }
-    as_shipped = (RANKING, BASELINE)
+    as_shipped = (COMBINATION_RANKING, BASELINE)
     shipped = {record.model for record in servable.values() if record.ranking in as_shipped}
     ranked = {
         name: record
@@ -319,9 +335,9 @@ def _eligible_members(
     return eligible, "; ".join(sentences)
 
 
-def _combined(
+def _combine_forecasts(
     rule: Combination,
-    errors_of: Callable[..., Part],
+    errors_of: Callable[..., MemberErrors],
     rows: pd.DataFrame,
     values: Mapping[str, np.ndarray],
 ) -> tuple[list[DatedWeights], pd.DataFrame]:
@@ -334,38 +350,38 @@ def _combined(
     on_validation = errors_of(
         rows[in_validation], {name: y_hat[in_validation] for name, y_hat in values.items()}
     )
-    history = [_dated(settle(rule, on_validation), times[in_validation].max())]
-    y_hat = weighted(history[0].weights, values)
-    for learns, forecasts in on_validation.stretches():
+    history = [_dated(learn_weights(rule, on_validation), times[in_validation].max())]
+    y_hat = weighted_mean(history[0].weights, values)
+    for learns, forecasts in on_validation.split_folds():
         if learns.any():
             fold = in_validation & np.isin(cutoffs, on_validation.cutoffs[forecasts])
-            weights = settle(rule, on_validation.where(learns))
-            y_hat[fold] = weighted(weights, {name: values[name][fold] for name in weights})
+            weights = learn_weights(rule, on_validation.select_rows(learns))
+            y_hat[fold] = weighted_mean(weights, {name: values[name][fold] for name in weights})
     last_validated = cutoffs[in_validation].max()
     refits = RefitSchedule.of(rule.refit, np.unique(cutoffs)).after(last_validated)
-    members = on_validation.best(_members(rule, on_validation)) if refits else ()
+    members = on_validation.select_best(_select_members(rule, on_validation)) if refits else ()
     same_members = tuple("all" if member == "tied" else member for member in rule.members)
     later_rule = rule.model_copy(update={"members": same_members})
     for refit in refits:
         known, later = times <= refit, cutoffs >= refit
         errors = errors_of(rows[known], {name: values[name][known] for name in members})
         penalty = PENALTY * len(on_validation.errors) / len(errors.errors)
-        weights = settle(later_rule, errors, penalty)
-        y_hat[later] = weighted(weights, {name: values[name][later] for name in weights})
+        weights = learn_weights(later_rule, errors, penalty)
+        y_hat[later] = weighted_mean(weights, {name: values[name][later] for name in weights})
         history.append(_dated(weights, refit))
     return history, rows.assign(seed=np.int32(0), y_hat=y_hat)
 
 
-def _dated(weights: Shares, learnt_until: np.datetime64) -> DatedWeights:
+def _dated(weights: Weights, learnt_until: np.datetime64) -> DatedWeights:
     return DatedWeights(weights=weights, learnt_until=pd.Timestamp(learnt_until).to_pydatetime())
 
 
-def weighted(shares: Shares, values: Mapping[str, np.ndarray]) -> np.ndarray:
+def weighted_mean(shares: Weights, values: Mapping[str, np.ndarray]) -> np.ndarray:
     """The combined forecasts (n,)."""
     return np.asarray(sum(weight * values[name] for name, weight in shares.items()))
 
 
-def _forecasts(
+def _read_forecasts(
     records: Mapping[str, RunRecord], trained: Path
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """KEYS of every origin, and each candidate's forecasts there, the mean over its seeds."""
@@ -373,9 +389,9 @@ def _forecasts(
     for name in records:
         table = pd.read_parquet(trained / name / "forecasts.parquet")
         seeds = [own for _, own in table.groupby("seed", sort=True)]
-        keys = seeds[0][KEYS].reset_index(drop=True)
+        keys = seeds[0][FORECAST_KEYS].reset_index(drop=True)
         rows = keys if rows.empty else rows
-        if not all(keys[key].equals(rows[key]) for key in KEYS):
+        if not all(keys[key].equals(rows[key]) for key in FORECAST_KEYS):
             raise ModelFailure(f"{name} was forecast from other origins than {next(iter(values))}")
         values[name] = np.mean([own["y_hat"].to_numpy() for own in seeds], axis=0)
     if rows.empty:
@@ -387,7 +403,7 @@ def _run_record(
     name: str,
     rule: Combination,
     history: Sequence[DatedWeights],
-    weights: Shares,
+    weights: Weights,
     records: Mapping[str, RunRecord],
     omissions: str,
 ) -> RunRecord:
@@ -431,7 +447,7 @@ def _description(name: str, rule: Combination, records: Mapping[str, RunRecord])
         "dataset": next((record.dataset for record in records.values()), ""),
         "candidate": name,
         "model": name,
-        "ranking": RANKING,
+        "ranking": COMBINATION_RANKING,
         "family": rule.family,
         "kind": rule.kind,
         "description": rule.summary,

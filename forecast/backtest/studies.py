@@ -40,12 +40,12 @@ class TrialOutcome:
 
     value: float
     curve: Sequence[Any] = ()
-    failed: str = ""
+    reason: str = ""
 
     def checked(self) -> TrialOutcome:
         """Plain Python numbers; a value that is not finite without a reason gets one."""
         value = float(self.value)
-        reason = self.failed or ("" if math.isfinite(value) else f"the validation loss is {value}")
+        reason = self.reason or ("" if math.isfinite(value) else f"the validation loss is {value}")
         return TrialOutcome(
             value if not reason else math.inf, files.json_number(self.curve), reason
         )
@@ -84,9 +84,9 @@ Objective = Callable[[dict[str, Any], int], TrialOutcome]
 May raise `ModelFailure`; any other exception stops the study.
 """
 
-LEFT = 2.0 * postgres.SILENT
+LOCK_TIMEOUT = 2.0 * postgres.SILENT
 """Seconds for the lock of a worker whose machine went silent."""
-RANDOM_TRIALS = 4
+N_RANDOM_TRIALS = 4
 """Finished trials before TPE takes over from random draws; Optuna's own 10 would never be left with
 8 trials.
 """
@@ -117,16 +117,16 @@ def run_study(
 
     space = including(space, defaults or {})
     folder.mkdir(parents=True, exist_ok=True)
-    alone = partial(postgres.locked, storage, f"study-{key}", timeout=LEFT)
+    alone = partial(postgres.locked, storage, f"study-{key}", timeout=LOCK_TIMEOUT)
     with files.locked(folder / f"{key}.busy", what=f"Study {key}"), alone(what=f"Study {key}"):
-        study = _open(key, folder, storage)
+        study = _open_study(key, folder, storage)
         try:
-            _require_same(study, space, seed, defaults or {})
+            _require_same_definition(study, space, seed, defaults or {})
             _close_interrupted(study)
-            while (number := len(_finished(study))) < n_trials:
+            while (number := len(_finished_trials(study))) < n_trials:
                 trial = _next_trial(study, number, seed, defaults)
                 _run_trial(study, trial, number, space, objective)
-            finished = _finished(study)[:n_trials]
+            finished = _finished_trials(study)[:n_trials]
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -143,7 +143,7 @@ def run_study(
     )
 
 
-def _open(key: str, folder: Path, storage: str) -> optuna.Study:
+def _open_study(key: str, folder: Path, storage: str) -> optuna.Study:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -151,19 +151,19 @@ def _open(key: str, folder: Path, storage: str) -> optuna.Study:
 
     # Optuna writes to stderr through a handler of its own, which would break a progress display.
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    with postgres.locked(storage, "studies", what="Making Optuna's tables", timeout=LEFT):
+    with postgres.locked(storage, "studies", what="Making Optuna's tables", timeout=LOCK_TIMEOUT):
         kept: BaseStorage
         if storage:
             kept = optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
         else:  # mended first: the caller holds the study's lock, so nobody else writes to it
-            mend(folder / f"{key}.journal")
+            repair_journal(folder / f"{key}.journal")
             kept = JournalStorage(JournalFileBackend(str(folder / f"{key}.journal")))
         return optuna.create_study(
             storage=kept, study_name=key, direction="minimize", load_if_exists=True
         )
 
 
-def _require_same(
+def _require_same_definition(
     study: optuna.Study, space: Space, seed: int, defaults: Mapping[str, Any]
 ) -> None:
     """A key that leaves something out would mix two studies into one; refuse instead."""
@@ -190,7 +190,7 @@ def _close_interrupted(study: optuna.Study) -> None:
         study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def _finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """In order. FAIL marks only what was interrupted: a failed model is COMPLETE with an infinite
     value, so that TPE learns to stay away from there.
     """
@@ -205,7 +205,7 @@ def _next_trial(
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
-    study.sampler = TPESampler(seed=seed + number, n_startup_trials=RANDOM_TRIALS)
+    study.sampler = TPESampler(seed=seed + number, n_startup_trials=N_RANDOM_TRIALS)
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     if number == 0 and defaults and not waiting:
         study.enqueue_trial({name: _label(value) for name, value in defaults.items()})
@@ -222,8 +222,8 @@ def _run_trial(
         try:
             outcome = objective(params, number).checked()
         except ModelFailure as error:
-            outcome = TrialOutcome(math.inf, failed=str(error))
-        trial.set_user_attr("outcome", {"curve": outcome.curve, "reason": outcome.failed})
+            outcome = TrialOutcome(math.inf, reason=str(error))
+        trial.set_user_attr("outcome", {"curve": outcome.curve, "reason": outcome.reason})
     except BaseException:  # Ctrl-C included: the trial must not stay RUNNING
         study.tell(trial, state=TrialState.FAIL)
         raise
@@ -232,7 +232,7 @@ def _run_trial(
 
 def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
     if isinstance(dimension, Choice):
-        return _option(
+        return _option_of_label(
             dimension,
             trial.suggest_categorical(name, [_label(option) for option in dimension.options]),
         )
@@ -241,7 +241,7 @@ def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
 
 def _as_trial(number: int, trial: optuna.trial.FrozenTrial, space: Space) -> Trial:
     outcome = trial.user_attrs["outcome"]
-    params = {name: _option(space[name], trial.params[name]) for name in space}
+    params = {name: _option_of_label(space[name], trial.params[name]) for name in space}
     return Trial(
         number=number,
         params=params,
@@ -256,13 +256,13 @@ def _label(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | tuple) else value
 
 
-def _option(dimension: Dimension, label: Any) -> Any:
+def _option_of_label(dimension: Dimension, label: Any) -> Any:
     if not isinstance(dimension, Choice):
         return label
     return next(option for option in dimension.options if _label(option) == label)
 
 
-def mend(path: Path) -> None:
+def repair_journal(path: Path) -> None:
     """Remove what a killed writer left: Optuna's own lock (it would wait 30 s for it) and a torn
     last line.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,15 +24,15 @@ from typing import Any
 from forecast.backtest.backtest import fit_and_forecast, load_engine
 from forecast.backtest.candidates import (
     Candidate,
+    add_references,
     candidate_digest,
-    candidates,
-    left_out,
+    list_unsuited,
     lock_digest,
+    plan_candidates,
     result_key,
     task_digest,
-    with_references,
 )
-from forecast.backtest.combinations import BestSet, combine, everybody
+from forecast.backtest.combinations import ConfidenceSet, keep_all, write_combination
 from forecast.backtest.diagnostics.examine import diagnosed
 from forecast.backtest.experiment import Experiment, read_training_experiment
 from forecast.backtest.prepared_data import PreparedData
@@ -47,78 +48,88 @@ from forecast.data.records import (
     TrainingCost,
 )
 from forecast.forecaster import Budget, Forecaster
-from forecast.forecaster.distributions import DISTRIBUTIONS_FILE as DISTRIBUTIONS
+from forecast.forecaster.distributions import DISTRIBUTIONS_FILE
 from forecast.models.base import ModelSpec
 from forecast.system import files, workers
 from forecast.system.stage import progress
 from forecast.system.work import WorkItem
 
 ENGINE = "forecast.backtest.backtest"
-BY_SERIES, SERIES_A_TASK = "statistical", 500
-"""What is fitted to each series alone, and how many a task has: neither hours of one nor thousands
-of moments.
+KIND_BY_SERIES = "statistical"
+"""The kind of model that is fitted to each series alone."""
+SERIES_PER_TASK = 500
+"""Of such a model: neither hours of one task nor thousands of moments."""
+SAVED_FITS = ("seed", "chosen", "newest")
+"""Folders that `fit_and_forecast` leaves of a seed: the final fit, and where they are others the
+first fit and the newest that serves.
 """
 
 
 @dataclass(frozen=True)
-class Run:
-    """Everything the train stage needs besides the candidates; `series`: how many there are."""
+class TrainingRun:
+    """Everything the train stage needs besides the candidates."""
 
-    place: PreparedData
+    data: PreparedData
     task: Task
     budget: Budget
     seeds: tuple[int, ...]
     borders: Mapping[str, str]
-    series: int = 1
+    """End of each block, as `Borders.to_json` has it."""
+    n_series: int = 1
 
 
 def train_dataset(
-    paths: ProjectPaths, dataset: str, models: tuple[str, ...] = (), *, jobs: int, best_set: BestSet
+    paths: ProjectPaths,
+    dataset: str,
+    models: tuple[str, ...] = (),
+    *,
+    jobs: int,
+    confidence_set: ConfidenceSet,
 ) -> None:
     """Stage `train`: data/trained/<dataset>/<candidate>/ for every model of the grid, or `models`
     and references.
 
-    best_set: the comparison's, for the combinations; this room stands beside that one.
+    confidence_set: the comparison's, for the combinations; this room stands beside that one.
     """
     experiment = read_training_experiment(paths, dataset)
-    train_experiment(experiment, models, jobs=jobs, best_set=best_set)
+    train_experiment(experiment, models, jobs=jobs, confidence_set=confidence_set)
 
 
 def train_experiment(
-    experiment: Experiment, models: tuple[str, ...] = (), *, jobs: int, best_set: BestSet
+    experiment: Experiment,
+    models: tuple[str, ...] = (),
+    *,
+    jobs: int,
+    confidence_set: ConfidenceSet,
 ) -> None:
     """Train every model of the grid, or `models` and references, with the values that tuning left.
 
-    best_set: as in `train_dataset`.
+    confidence_set: as in `train_dataset`.
     """
-    data, config, task = experiment.data, experiment.models, experiment.task
-    budget, vintages = experiment.tuning, experiment.has_vintages
-    paths, dataset = data.paths, data.dataset
-    only = with_references(models, config)
-    planned = candidates(config, only, season_length=task.season_length, vintages=vintages)
-    unsuited = left_out(config, only, season_length=task.season_length, vintages=vintages)
-    combined = {
-        name: rule.without_members(unsuited) for name, rule in config.combinations(only).items()
-    }
-    for name, why in unsuited.items():
-        print(f"train {dataset}: {name} is left out: {why}", flush=True)
-    run = Run(
-        place=data,
-        task=task,
-        budget=Budget(budget.final_steps, budget.evaluate_every),
-        seeds=budget.seeds,
+    config, tuning, paths = experiment.models, experiment.tuning, experiment.data.paths
+    dataset = experiment.data.dataset
+    only = add_references(models, config)
+    season_length, vintages = experiment.task.season_length, experiment.has_vintages
+    planned = plan_candidates(config, only, season_length=season_length, vintages=vintages)
+    unsuited = list_unsuited(config, only, season_length=season_length, vintages=vintages)
+    for name, reason in unsuited.items():
+        print(f"train {dataset}: {name} is left out: {reason}", flush=True)
+    run = TrainingRun(
+        data=experiment.data,
+        task=experiment.task,
+        budget=Budget(tuning.final_steps, tuning.evaluate_every),
+        seeds=tuning.seeds,
         borders=experiment.borders,
-        series=experiment.n_series,
+        n_series=experiment.n_series,
     )
     studies = {
         path.stem: StudyRecord.read(path) for path in sorted(paths.tuned(dataset).glob("*.json"))
     }
-    parts = -(-run.series // SERIES_A_TASK)
-    total = sum(
-        len(budget.seeds) if c.spec.is_seeded else parts if c.spec.kind == BY_SERIES else 1
-        for c in planned
-    )
-    with progress(total, f"train {dataset}") as advance:
+    combinations = {
+        name: rule.without_members(unsuited) for name, rule in config.combinations(only).items()
+    }
+    n_tasks = sum(_count_tasks(run, candidate.spec) for candidate in planned)
+    with progress(n_tasks, f"train {dataset}") as advance:
         train(
             run,
             planned,
@@ -126,111 +137,130 @@ def train_experiment(
             paths.trained(dataset),
             jobs=jobs,
             advance=advance,
-            combined=combined,
-            best_set=best_set,
+            combinations=combinations,
+            confidence_set=confidence_set,
         )
 
 
+def _count_tasks(run: TrainingRun, spec: ModelSpec) -> int:
+    if spec.is_seeded:
+        return len(run.seeds)
+    return ceil(run.n_series / SERIES_PER_TASK) if spec.kind == KIND_BY_SERIES else 1
+
+
 def train(
-    run: Run,
+    run: TrainingRun,
     planned: list[Candidate],
     studies: Mapping[str, StudyRecord],
     target: Path,
     *,
     jobs: int,
-    combined: Mapping[str, Combination] = MappingProxyType({}),
-    best_set: BestSet = everybody,
+    combinations: Mapping[str, Combination] = MappingProxyType({}),
+    confidence_set: ConfidenceSet = keep_all,
     advance: Callable[[str], None] = lambda name: None,
 ) -> None:
     """Fit and backtest `planned` with the values of `studies` (by candidate name); fill `target`.
 
-    `combined`: rows made of them, by name; `best_set` says who is in the set that such a rule may
-    name.
+    `combinations`: of the planned candidates, by name; `confidence_set` says which candidates
+    cannot be told from the best, where a rule names these.
 
-    Raises one error naming every candidate with a bug, after all others are done and kept; a model
-    that cannot be fitted is a record with `status: failed`.
+    Raises one error naming every candidate with a bug, after all others are done and stored; a
+    model that cannot be fitted is a record with `status: failed`.
     """
-    jobs_list = [
-        job for candidate in planned for job in _jobs(run, candidate, studies.get(candidate.name))
-    ]
-    _compute(run, jobs_list, jobs, advance)
+    planned_jobs = {
+        candidate.name: _plan_jobs(run, candidate, studies.get(candidate.name))
+        for candidate in planned
+    }
+    every_job = [job for candidate_jobs in planned_jobs.values() for job in candidate_jobs]
+    _run_jobs(run, every_job, jobs, advance)
     with files.atomic_directory(target) as temporary:
         for candidate in planned:
-            own = [job for job in jobs_list if job.candidate.name == candidate.name]
-            _assemble(run, candidate, studies.get(candidate.name), own, temporary / candidate.name)
-        for name, rule in combined.items():
-            combine(name, rule, run.task, temporary, best_set)
-    _collect_costs(run, jobs_list)
+            name = candidate.name
+            record = _write_candidate(
+                run, candidate, studies.get(name), planned_jobs[name], temporary / name
+            )
+            record.write(temporary / name / "record.json")
+        for name, rule in combinations.items():
+            write_combination(name, rule, run.task, temporary, confidence_set)
+    for name, candidate_jobs in planned_jobs.items():
+        _write_cost(run, name, candidate_jobs)
 
 
-def _compute(
-    run: Run, jobs_list: list[TrainingJob], workers_wanted: int, advance: Callable[[str], None]
+def _run_jobs(
+    run: TrainingRun,
+    every_job: list[TrainingJob],
+    n_workers: int,
+    advance: Callable[[str], None],
 ) -> None:
-    """Everything that is not in the memo yet; one error naming all bugs at the end."""
+    """Fit everything that is not in the cache yet; one error naming all bugs at the end."""
     # Two names for one configuration have one key, and are computed once.
-    todo = {job.folder: job for job in jobs_list if not (job.folder / "fit.json").exists()}
-    for job in jobs_list:
-        if job.folder not in todo or todo[job.folder] is not job:
+    missing = {job.folder: job for job in every_job if not job.is_done}
+    for job in every_job:
+        if missing.get(job.folder) is not job:
             advance(job.title)
-    found = [
-        part
-        for job in _longest_first(list(todo.values()), workers_wanted)
-        for part in job.parts(run.series)
-    ]
-    ordered = [part for part in found if not (part.folder / "fit.json").exists()]
-    by_title = {job.title: job for job in ordered}
-    tasks = [
-        WorkItem(
-            name=job.title,
-            function=fit_and_forecast,
-            arguments=(
-                run.place,
-                job.candidate,
-                job.seed,
-                job.budget,
-                job.folder,
-                job.start,
-                job.series,
-            ),
-            prepare=load_engine if job.candidate.spec.uses_tensorflow else None,
-            reads=(*run.place.reads, *([job.start] if job.start else [])),
-            writes=job.folder,
-        )
-        for job in ordered
-    ]
+    parts = []
+    for job in _longest_first(list(missing.values()), n_workers):
+        parts += [part for part in job.split(run.n_series) if not part.is_done]
+    by_title = {part.title: part for part in parts}
     outcomes = []
-    for outcome in workers.run(tasks, jobs=workers_wanted):
+    for outcome in workers.run([_work_item(run, part) for part in parts], jobs=n_workers):
         outcomes.append(outcome)
         if not outcome.error:
-            files.write_json(
-                _cost_path(run, by_title[outcome.name]), {**outcome.value, "kind": outcome.kind}
-            )
+            cost = {**outcome.value, "kind": outcome.kind}
+            files.write_json(_cost_path(run, by_title[outcome.name]), cost)
         advance(outcome.name)
-    for folder, job in todo.items():
-        parts = [part.folder for part in job.parts(run.series)]
-        if len(parts) > 1 and all((part / "fit.json").exists() for part in parts):
-            _join(folder, parts)
-    workers.raise_failures(outcomes, what=f"train {run.place.dataset}")
+    for job in missing.values():
+        job_parts = job.split(run.n_series)
+        if len(job_parts) > 1 and all(part.is_done for part in job_parts):
+            _join_parts(job.folder, [part.folder for part in job_parts])
+    workers.raise_failures(outcomes, what=f"train {run.data.dataset}")
 
 
-def _join(folder: Path, parts: list[Path]) -> None:
+def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
+    start_files = () if job.start is None else (job.start,)
+    return WorkItem(
+        name=job.title,
+        function=fit_and_forecast,
+        arguments=(
+            run.data,
+            job.candidate,
+            job.seed,
+            job.budget,
+            job.folder,
+            job.start,
+            job.series,
+        ),
+        prepare=load_engine if job.candidate.spec.uses_tensorflow else None,
+        reads=(*run.data.reads, *start_files),
+        writes=job.folder,
+    )
+
+
+def _join_parts(folder: Path, parts: list[Path]) -> None:
     """Fill `folder` as one task with all the series would have, and remove the parts."""
     fits = [SeedFit.read(part / "fit.json") for part in parts]
     failed = next((fit for fit in fits if fit.status != "ok"), None)
     with files.atomic_directory(folder) as temporary:
         if failed is None:
-            files.join_frames(
-                temporary / "forecasts.parquet", [part / "forecasts.parquet" for part in parts]
-            )
-            for name in (one for one in ("seed", "chosen", "newest") if (parts[0] / one).exists()):
-                own = [Forecaster.load(part / name) for part in parts]
-                numbers = {uid: found for one in own for uid, found in one.statistical.items()}
-                replace(own[0], statistical=numbers).save(temporary / name)
+            tables = [part / "forecasts.parquet" for part in parts]
+            files.join_frames(temporary / "forecasts.parquet", tables)
+            for name in SAVED_FITS:
+                if (parts[0] / name).exists():
+                    _join_forecasters([part / name for part in parts]).save(temporary / name)
         rows_seen = sum(fit.rows_seen for fit in fits)
         joined = failed or fits[0].model_copy(update={"rows_seen": rows_seen})
         joined.write(temporary / "fit.json")
     for part in parts:
         shutil.rmtree(part)
+
+
+def _join_forecasters(folders: list[Path]) -> Forecaster:
+    """One forecaster with the fitted numbers of every series."""
+    forecasters = [Forecaster.load(folder) for folder in folders]
+    statistical: dict[str, list[dict[str, Any]]] = {}
+    for forecaster in forecasters:
+        statistical.update(forecaster.statistical)
+    return replace(forecasters[0], statistical=statistical)
 
 
 def _longest_first(jobs: list[TrainingJob], workers_wanted: int) -> list[TrainingJob]:
@@ -249,7 +279,7 @@ def _longest_first(jobs: list[TrainingJob], workers_wanted: int) -> list[Trainin
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One candidate (tuned values filled in) and seed; its result lives in `folder`."""
+    """One candidate (tuned values filled in) and seed; its result lies in `folder`."""
 
     candidate: Candidate
     seed: int
@@ -257,89 +287,97 @@ class TrainingJob:
     folder: Path
     digests: Digests
     start: Path | None = None
+    """A weights.npz that gradient descent begins with."""
     series: slice | None = None
+    """The numbers of the series that it fits; None: all."""
 
     @property
     def title(self) -> str:
-        part = f" from series {self.series.start}" if self.series else ""
-        return (
-            self.candidate.name
-            + (f" seed {self.seed}" if self.candidate.spec.is_seeded else "")
-            + part
-        )
+        """What the run's progress calls it: candidate, seed and first series."""
+        title = self.candidate.name
+        if self.candidate.spec.is_seeded:
+            title += f" seed {self.seed}"
+        if self.series is not None:
+            title += f" from series {self.series.start}"
+        return title
 
-    def parts(self, series: int) -> list[TrainingJob]:
-        """Itself; where each of many `series` is fitted alone, jobs of `SERIES_A_TASK` of them."""
-        if self.candidate.spec.kind != BY_SERIES or series <= SERIES_A_TASK:
+    @property
+    def is_done(self) -> bool:
+        """Whether its result is in the cache."""
+        return (self.folder / "fit.json").exists()
+
+    def split(self, n_series: int) -> list[TrainingJob]:
+        """Itself; of many series that are fitted one by one, jobs of `SERIES_PER_TASK` each."""
+        if self.candidate.spec.kind != KIND_BY_SERIES or n_series <= SERIES_PER_TASK:
             return [self]
-        found = [slice(first, first + SERIES_A_TASK) for first in range(0, series, SERIES_A_TASK)]
-        return [
-            replace(self, folder=Path(f"{self.folder}-{part.start}"), series=part) for part in found
-        ]
+        parts = []
+        for first in range(0, n_series, SERIES_PER_TASK):
+            folder = Path(f"{self.folder}-{first}")
+            parts.append(replace(self, folder=folder, series=slice(first, first + SERIES_PER_TASK)))
+        return parts
 
 
-def _jobs(run: Run, candidate: Candidate, study: StudyRecord | None) -> list[TrainingJob]:
-    best = study.best_params if study is not None else None
-    filled = candidate.with_values(best) if best is not None else candidate
-    budget = run.budget if filled.spec.uses_tensorflow else Budget(0, 1)
-    seeds = run.seeds if filled.spec.is_seeded else (0,)
-    if study is not None and best is None:
-        seeds = ()  # every trial failed: the record says so, nothing is left to train
-    spec = filled.spec
-    place = run.place
-    digest = {
-        "data": (
-            result_key(frame=place.digest, issued=place.vintages)
-            if spec.needs_vintages
-            else place.digest
-        ),
-        "config": result_key(
+def _plan_jobs(
+    run: TrainingRun, candidate: Candidate, study: StudyRecord | None
+) -> list[TrainingJob]:
+    """One job per seed; none where every tuning trial failed, which the record then says."""
+    filled = candidate
+    if study is not None:
+        if study.best_params is None:
+            return []
+        filled = candidate.with_values(study.best_params)
+    spec, data = filled.spec, run.data
+    budget = run.budget if spec.uses_tensorflow else Budget(0, 1)
+    data_digest = data.digest
+    if spec.needs_vintages:
+        data_digest = result_key(frame=data.digest, issued=data.vintages)
+    digests = Digests(
+        data=data_digest,
+        config=result_key(
             task=task_digest(run.task), borders=run.borders, spec=spec.model_dump(mode="json")
         ),
-        "code": candidate_digest(spec, ENGINE),
-    }
-    lock = lock_digest(run.place.paths)
-    result = []
-    for seed in seeds:
-        start = warm_weights(run.place.paths.warm(run.place.dataset), filled, seed)
-        own = {"warm": files.sha256(start)} if start is not None else {}
+        code=candidate_digest(spec, ENGINE),
+    )
+    jobs = []
+    for seed in run.seeds if spec.is_seeded else (0,):
+        start = find_warm_weights(data.paths.warm(data.dataset), filled, seed)
         key = result_key(
-            **digest, **own, skip=candidate.skip, seed=seed, budget=asdict(budget), lock=lock
+            **digests.model_dump(exclude={"key"}),
+            **({"warm": files.sha256(start)} if start is not None else {}),
+            skip=candidate.skip,
+            seed=seed,
+            budget=asdict(budget),
+            lock=lock_digest(data.paths),
         )
-        result.append(
-            TrainingJob(
-                filled, seed, budget, run.place.paths.memo / key, Digests(**digest, key=key), start
-            )
-        )
-    return result
+        keyed = digests.model_copy(update={"key": key})
+        jobs.append(TrainingJob(filled, seed, budget, data.paths.memo / key, keyed, start))
+    return jobs
 
 
-def _assemble(
-    run: Run,
+def _write_candidate(
+    run: TrainingRun,
     candidate: Candidate,
     study: StudyRecord | None,
     jobs: list[TrainingJob],
     folder: Path,
-) -> None:
-    """record.json, forecasts.parquet and the forecasters of one candidate."""
+) -> RunRecord:
+    """Fill `folder` with the forecasts and forecasters of one candidate; returns its record."""
     folder.mkdir(parents=True)
     fits = [SeedFit.read(job.folder / "fit.json") for job in jobs]
-    good = [(job, fit) for job, fit in zip(jobs, fits, strict=True) if fit.status == "ok"]
-    if good:
-        for name in ("forecasts.parquet", DISTRIBUTIONS):
-            found = [job.folder / name for job, _ in good if (job.folder / name).exists()]
-            if found:
-                files.join_frames(folder / name, found)
-    for job, fit in good:
-        shutil.copytree(job.folder / "seed", folder / f"seed-{fit.seed}")
-        for kept in ("chosen", "newest"):
-            if (job.folder / kept).exists():
-                shutil.copytree(job.folder / kept, folder / f"{kept}-{fit.seed}")
-    _run_record(run, candidate, study, jobs, fits).write(folder / "record.json")
+    fitted_jobs = [job for job, fit in zip(jobs, fits, strict=True) if fit.status == "ok"]
+    for name in ("forecasts.parquet", DISTRIBUTIONS_FILE):
+        tables = [job.folder / name for job in fitted_jobs if (job.folder / name).exists()]
+        if tables:
+            files.join_frames(folder / name, tables)
+    for job in fitted_jobs:
+        for name in SAVED_FITS:
+            if (job.folder / name).exists():
+                shutil.copytree(job.folder / name, folder / f"{name}-{job.seed}")
+    return _run_record(run, candidate, study, jobs, fits)
 
 
 def _run_record(
-    run: Run,
+    run: TrainingRun,
     candidate: Candidate,
     study: StudyRecord | None,
     jobs: list[TrainingJob],
@@ -355,14 +393,14 @@ def _run_record(
         reason = f"every tuning trial failed: {trials[0].reason if trials else ''}"
     spec = jobs[0].candidate.spec if jobs else candidate.spec
     return RunRecord(
-        dataset=run.place.dataset,
+        dataset=run.data.dataset,
         candidate=candidate.name,
         model=candidate.model,
         family=spec.family,
         kind=spec.kind,
         ranking=candidate.ranking,
         skip=candidate.skip,
-        skip_model=candidate.skip_row(),
+        skip_model=candidate.skip_model(),
         status="failed" if failed or not jobs else "ok",
         reason=reason,
         description=spec.summary,
@@ -382,7 +420,7 @@ def _run_record(
 
 
 def _training_cost(
-    run: Run, spec: ModelSpec, study: StudyRecord | None, fits: list[SeedFit]
+    run: TrainingRun, spec: ModelSpec, study: StudyRecord | None, fits: list[SeedFit]
 ) -> TrainingCost:
     """Steps taken end at each seed's last look at its validation loss: fewer than allowed with
     `patience`, or after an explosion.
@@ -400,55 +438,48 @@ def _training_cost(
 
 
 def _first_diagnostics(
-    run: Run, jobs: list[TrainingJob], fits: list[SeedFit]
+    run: TrainingRun, jobs: list[TrainingJob], fits: list[SeedFit]
 ) -> Diagnostics | None:
     """Of the first seed whose fit succeeded; None for models that are no network."""
     for job, fit in zip(jobs, fits, strict=True):
         if fit.status == "ok" and job.candidate.spec.uses_tensorflow:
-            return Diagnostics(seed=job.seed, **diagnosed(run.place, job.folder))
+            return Diagnostics(seed=job.seed, **diagnosed(run.data, job.folder))
     return None
 
 
-def _cost_path(run: Run, job: TrainingJob) -> Path:
-    return run.place.paths.cost("memo") / f"{job.folder.name}.json"
+def _cost_path(run: TrainingRun, job: TrainingJob) -> Path:
+    """Where the seconds of a job are stored, beside the cache of its result."""
+    return run.data.paths.cost("memo") / f"{job.folder.name}.json"
 
 
-def _collect_costs(run: Run, jobs: list[TrainingJob]) -> None:
-    """.forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two runs take
-    equally long.
+def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> None:
+    """Write .forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two
+    runs take equally long.
     """
-    for name in dict.fromkeys(job.candidate.name for job in jobs):
-        parts = [
-            _cost_path(run, part)
-            for job in jobs
-            if job.candidate.name == name
-            for part in job.parts(run.series)
-        ]
-        costs = [files.read_json(path) for path in parts if path.exists()]
-        if not costs:
-            continue
-        total: dict[str, Any] = {
-            k: sum(cost[k] for cost in costs) for k in ("cpu_seconds", "wall_seconds")
-        }
-        path = run.place.paths.cost(run.place.dataset) / f"{name}.tuning.json"
-        tuning = files.read_json(path) if path.exists() else {}
-        total["tuning_cpu_seconds"] = tuning.get("cpu_seconds", 0.0)
-        total["kinds"] = sorted({cost["kind"] for cost in (*costs, tuning) if "kind" in cost})
-        files.write_json(run.place.paths.cost(run.place.dataset) / f"{name}.json", total)
+    paths = [_cost_path(run, part) for job in jobs for part in job.split(run.n_series)]
+    costs = [files.read_json(path) for path in paths if path.exists()]
+    if not costs:
+        return
+    folder = run.data.paths.cost(run.data.dataset)
+    tuning = files.noted(folder / f"{candidate}.tuning.json")
+    total = {
+        "cpu_seconds": sum(cost["cpu_seconds"] for cost in costs),
+        "wall_seconds": sum(cost["wall_seconds"] for cost in costs),
+        "tuning_cpu_seconds": tuning.get("cpu_seconds", 0.0),
+        "kinds": sorted({cost["kind"] for cost in (*costs, tuning) if "kind" in cost}),
+    }
+    files.write_json(folder / f"{candidate}.json", total)
 
 
-def warm_weights(left: Path, candidate: Candidate, seed: int) -> Path | None:
-    """The file in `left` (`ProjectPaths.warm`) for this candidate and seed; None without one of its
-    recipe.
+def find_warm_weights(folder: Path, candidate: Candidate, seed: int) -> Path | None:
+    """The file in `folder` (`ProjectPaths.warm`) for this candidate and seed; None without one of
+    its recipe.
     """
-    folder = left / candidate.name
-    path = folder / f"seed-{seed}.npz"
-    there = candidate.spec.uses_tensorflow and path.exists()
-    return (
-        path
-        if there and files.read_json(folder / "recipe.json") == warm_recipe(candidate)
-        else None
-    )
+    path = folder / candidate.name / f"seed-{seed}.npz"
+    if not candidate.spec.uses_tensorflow or not path.exists():
+        return None
+    recipe = files.read_json(path.with_name("recipe.json"))
+    return path if recipe == warm_recipe(candidate) else None
 
 
 def warm_recipe(candidate: Candidate) -> dict[str, Any]:
@@ -458,7 +489,7 @@ def warm_recipe(candidate: Candidate) -> dict[str, Any]:
     return {"spec": candidate.spec.model_dump(mode="json"), "skip": candidate.skip}
 
 
-def leave_warm(folder: Path, candidate: Candidate, sources: Mapping[int, Path]) -> None:
+def write_warm_weights(folder: Path, candidate: Candidate, sources: Mapping[int, Path]) -> None:
     """Fill `folder` (data/warm/<dataset>) with the weights of one candidate: seed to the saved
     weights.npz.
     """

@@ -12,12 +12,12 @@ from typing import Any
 from forecast.backtest.backtest import load_engine, load_problem, log_progress
 from forecast.backtest.candidates import (
     Candidate,
+    add_references,
     candidate_digest,
-    candidates,
     lock_digest,
+    plan_candidates,
     result_key,
     task_digest,
-    with_references,
 )
 from forecast.backtest.experiment import Experiment, read_tuning_experiment
 from forecast.backtest.prepared_data import PreparedData
@@ -31,14 +31,14 @@ from forecast.system.stage import progress
 from forecast.system.work import WorkItem
 
 ENGINE = "forecast.forecaster.fitting"
-BLOCKS = ("train", "validation")
+TUNING_BLOCKS = ("train", "validation")
 
 
 @dataclass(frozen=True)
-class Plan:
+class TuningPlan:
     """What every study of a dataset shares. `storage`: a database URL."""
 
-    place: PreparedData
+    data: PreparedData
     task: Task
     budget: Budget
     n_trials: int
@@ -60,10 +60,10 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
     """Study every network of the grid (or of `models` and references) on the tuning slice."""
     data, config, task = experiment.data, experiment.models, experiment.task
     budget = experiment.tuning
-    grid = candidates(config, with_references(models, config), season_length=task.season_length)
+    grid = plan_candidates(config, add_references(models, config), season_length=task.season_length)
     planned = [c for c in grid if c.spec.search_space()]
-    plan = Plan(
-        place=data,
+    plan = TuningPlan(
+        data=data,
         task=task,
         budget=Budget(budget.trial_steps, budget.evaluate_every),
         n_trials=budget.n_trials,
@@ -77,7 +77,7 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
 
 
 def tune(
-    plan: Plan,
+    plan: TuningPlan,
     planned: list[Candidate],
     target: Path,
     *,
@@ -89,7 +89,7 @@ def tune(
     Raises one error naming every study with a bug, after all others are done and kept.
     """
     tunable = [c for c in planned if c.spec.search_space()]
-    places = {c.name: plan.place.paths.studies / f"{study_key(plan, c)}.json" for c in tunable}
+    places = {c.name: plan.data.paths.studies / f"{study_key(plan, c)}.json" for c in tunable}
     todo: dict[Path, Candidate] = {}
     for c in tunable:
         # two names for one configuration are studied once
@@ -100,9 +100,15 @@ def tune(
     # Trial k has the same values in both rankings of a network, and so the same traced updates.
     ordered = workers.in_turn(list(todo.values()), lambda c: c.model, jobs)
     # the lock is a part of a study's key
-    reads = (*plan.place.reads, plan.place.paths.requirements)
+    reads = (*plan.data.reads, plan.data.paths.requirements)
     tasks = [
-        WorkItem(c.name, study, (plan, c), load_engine if c.spec.uses_tensorflow else None, reads)
+        WorkItem(
+            c.name,
+            run_candidate_study,
+            (plan, c),
+            load_engine if c.spec.uses_tensorflow else None,
+            reads,
+        )
         for c in ordered
     ]
     outcomes = []
@@ -112,18 +118,18 @@ def tune(
             record, cpu_seconds = outcome.value
             # a complete study keeps the cost of when it was made
             if cpu_seconds:
-                cost = plan.place.paths.cost(plan.place.dataset) / f"{outcome.name}.tuning.json"
+                cost = plan.data.paths.cost(plan.data.dataset) / f"{outcome.name}.tuning.json"
                 files.write_json(cost, {"cpu_seconds": cpu_seconds, "kind": outcome.kind})
             record.write(places[outcome.name])
         advance(outcome.name)
-    workers.raise_failures(outcomes, what=f"tune {plan.place.dataset}")
+    workers.raise_failures(outcomes, what=f"tune {plan.data.dataset}")
     with files.atomic_directory(target) as temporary:
         for c in tunable:
             record = StudyRecord.read(places[c.name]).model_copy(update={"model": c.model})
             record.write(temporary / f"{c.name}.json")
 
 
-def study(plan: Plan, candidate: Candidate) -> tuple[StudyRecord, float]:
+def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRecord, float]:
     """One study in this process and the CPU seconds of its trials, which train on the train rows
     and are scored on validation.
     """
@@ -134,7 +140,7 @@ def study(plan: Plan, candidate: Candidate) -> tuple[StudyRecord, float]:
     def objective(params: dict[str, Any], number: int) -> TrialOutcome:
         nonlocal spent
         cpu = time.process_time()
-        problem = load_problem(plan.place, BLOCKS)
+        problem = load_problem(plan.data, TUNING_BLOCKS)
         spec = candidate.spec.with_values(params)
         announce = (
             partial(log_progress, candidate.name) if number == 0 else None
@@ -158,7 +164,7 @@ def study(plan: Plan, candidate: Candidate) -> tuple[StudyRecord, float]:
         key=study_key(plan, candidate),
         n_trials=plan.n_trials,
         seed=plan.seed,
-        folder=plan.place.paths.studies,
+        folder=plan.data.paths.studies,
         defaults=defaults,
         storage=plan.storage,
     )
@@ -168,11 +174,11 @@ def study(plan: Plan, candidate: Candidate) -> tuple[StudyRecord, float]:
     return record, spent
 
 
-LATER = {"refit", "refit_window", "refit_weights"}
+REFIT_FIELDS = {"refit", "refit_window", "refit_weights"}
 """What is of no account to a trial, which is one fit."""
 
 
-def study_key(plan: Plan, candidate: Candidate) -> str:
+def study_key(plan: TuningPlan, candidate: Candidate) -> str:
     """Data slice, search space, budget, seed, code and versions; rows after the validation block
     are not in it.
     """
@@ -182,15 +188,15 @@ def study_key(plan: Plan, candidate: Candidate) -> str:
         if name in ("train_end", "validation_end", "by_series")
     }
     return result_key(
-        data=plan.place.digest,
+        data=plan.data.digest,
         task=task_digest(plan.task),
         borders=borders,
-        spec=candidate.spec.model_dump(mode="json", exclude=LATER),
+        spec=candidate.spec.model_dump(mode="json", exclude=REFIT_FIELDS),
         space={name: repr(dimension) for name, dimension in candidate.spec.search_space().items()},
         skip=candidate.skip,
         budget=asdict(plan.budget),
         n_trials=plan.n_trials,
         seed=plan.seed,
         code=candidate_digest(candidate.spec, ENGINE),
-        lock=lock_digest(plan.place.paths),
+        lock=lock_digest(plan.data.paths),
     )

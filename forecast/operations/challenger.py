@@ -14,7 +14,7 @@ from typing import Literal
 
 import pandas as pd
 
-from forecast.backtest.training import leave_warm
+from forecast.backtest.training import write_warm_weights
 from forecast.config.datasets import Dataset, load_dataset
 from forecast.config.experiment import load_models, load_tuning
 from forecast.config.paths import ProjectPaths
@@ -132,7 +132,7 @@ def provide_warm_weights(job: RetrainingJob, tree: WorkTree, current: Champion |
         seed: stored / f"member-{number}" / "weights.npz"
         for number, seed in enumerate(sorted(seeds))
     }
-    leave_warm(
+    write_warm_weights(
         folder,
         recipe_candidate(champion_recipe(current)),
         {s: p for s, p in sources.items() if p.exists()},

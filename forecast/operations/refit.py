@@ -19,7 +19,7 @@ from forecast import models
 from forecast.backtest.backtest import fit_twice, load_engine
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.training import Run, train
+from forecast.backtest.training import TrainingRun, train
 from forecast.config.datasets import load_dataset
 from forecast.config.experiment import Combination, load_tuning
 from forecast.config.paths import ProjectPaths
@@ -59,8 +59,8 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
     """
     paths = ProjectPaths.of(root)
     settings, budget = load_dataset(dataset, paths.configs), load_tuning(paths.configs)
-    run = Run(
-        place=PreparedData(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset))),
+    run = TrainingRun(
+        data=PreparedData(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset))),
         task=settings.task,
         budget=Budget(budget.final_steps, budget.evaluate_every),
         seeds=budget.seeds,
@@ -73,7 +73,7 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
         combined[recipe.model] = Combination.model_validate(rule)
     planned = [recipe_candidate(part) for part in recipe.members or (recipe,)]
     folder = target.with_name(f"{target.name}-made")
-    train(run, planned, {}, folder, jobs=jobs, combined=combined)
+    train(run, planned, {}, folder, jobs=jobs, combinations=combined)
     with files.atomic_directory(target) as temporary:
         shutil.copytree(
             folder / next(iter(combined), planned[0].name), temporary, dirs_exist_ok=True

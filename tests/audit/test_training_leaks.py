@@ -191,13 +191,13 @@ def weights_learnt_on_test(root: Path) -> None:
         root,
         "forecast/backtest/combinations.py",
         """
-        _honest = _combined
+        _honest = _combine_forecasts
 
-        def _combined(rule, part_of, rows, values):
+        def _combine_forecasts(rule, part_of, rows, values):
             swapped = rows["block"].map({"test": "validation", "validation": "test"})
             shifted = rows.assign(block=swapped.fillna("x"))
             history, _ = _honest(rule, part_of, shifted, values)
-            y_hat = weighted(history[0].weights, values)
+            y_hat = weighted_mean(history[0].weights, values)
             return history, rows.assign(seed=np.int32(0), y_hat=y_hat)
         """,
     )
@@ -208,9 +208,9 @@ def members_weighted_as_test_prefers(root: Path) -> None:
         root,
         "forecast/backtest/combinations.py",
         """
-        _honest = _combined
+        _honest = _combine_forecasts
 
-        def _combined(rule, part_of, rows, values):
+        def _combine_forecasts(rule, part_of, rows, values):
             history, _ = _honest(rule, part_of, rows, values)
             shares = history[0].weights
             test = (rows["block"] == "test").to_numpy()
@@ -219,7 +219,7 @@ def members_weighted_as_test_prefers(root: Path) -> None:
             best = min(error, key=error.get)
             shares = {name: 0.9 if name == best else 0.1 / (len(shares) - 1) for name in shares}
             swayed = [history[0].model_copy(update={"weights": shares})]
-            return swayed, rows.assign(seed=np.int32(0), y_hat=weighted(shares, values))
+            return swayed, rows.assign(seed=np.int32(0), y_hat=weighted_mean(shares, values))
         """,
     )
 

@@ -173,8 +173,10 @@ def study_and_memo(task, folder):
     place, budget = PreparedData(paths, "shops", "frame.parquet", "digest"), Budget(4, 2)
     candidate = Candidate("elman", spec, "shipped", "linear")
     borders = {"train_end": "2024-01-01", "validation_end": "2024-01-02"}
-    plan = tuning.Plan(place, task, budget, 3, 0, borders)
-    (job,) = training._jobs(training.Run(place, task, budget, (0,), borders), candidate, None)
+    plan = tuning.TuningPlan(place, task, budget, 3, 0, borders)
+    (job,) = training._plan_jobs(
+        training.TrainingRun(place, task, budget, (0,), borders), candidate, None
+    )
     return tuning.study_key(plan, candidate), job.folder.name
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from forecast import models
-from forecast.backtest.candidates import candidates, left_out, with_references
+from forecast.backtest.candidates import add_references, list_unsuited, plan_candidates
 from forecast.config.experiment import Models
 from forecast.config.reading import validate_config
 from forecast.system.errors import InputError
@@ -31,7 +31,7 @@ CONFIG = validate_config(
 
 
 def named(only=(), season_length=24):
-    return {c.name: c for c in candidates(CONFIG, only, season_length=season_length)}
+    return {c.name: c for c in plan_candidates(CONFIG, only, season_length=season_length)}
 
 
 def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
@@ -55,12 +55,14 @@ def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
 
 
 def test_only_the_configured_rankings_are_trained():
-    shipped = candidates(CONFIG.model_copy(update={"rankings": ("shipped",)}), season_length=24)
+    shipped = plan_candidates(
+        CONFIG.model_copy(update={"rankings": ("shipped",)}), season_length=24
+    )
     assert [c.name for c in shipped if c.spec.has_skip] == ["small.linear", "narx.linear"]
 
 
 def test_each_network_is_compared_with_its_own_skip_standing_alone():
-    rows = {name: c.skip_row() for name, c in named().items()}
+    rows = {name: c.skip_model() for name, c in named().items()}
     assert (rows["small.linear"], rows["small.last"]) == ("ridge", "naive")
     assert rows["narx.linear"] == "arx"  # one step at a time, like the network beside it
     assert rows["ridge"] is None
@@ -68,8 +70,10 @@ def test_each_network_is_compared_with_its_own_skip_standing_alone():
 
 def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
     assert "seasonal_naive" not in named(season_length=1)
-    assert left_out(CONFIG, season_length=1) == {"seasonal_naive": "without a season it is naive"}
-    assert left_out(CONFIG, season_length=24) == {}
+    assert list_unsuited(CONFIG, season_length=1) == {
+        "seasonal_naive": "without a season it is naive"
+    }
+    assert list_unsuited(CONFIG, season_length=24) == {}
 
 
 @pytest.mark.parametrize(
@@ -94,8 +98,8 @@ def test_the_linear_part_of_the_networks_standing_alone_is_fitted_as_often_as_th
         InputError,
         match=r"models\.ridge .* found refit: monthly, and of the networks 'never'\. Give",
     ):
-        candidates(CONFIG.model_copy(update={"models": entries}), season_length=24)
-    assert candidates(CONFIG.model_copy(update={"refit": "monthly"}), season_length=24)
+        plan_candidates(CONFIG.model_copy(update={"models": entries}), season_length=24)
+    assert plan_candidates(CONFIG.model_copy(update={"refit": "monthly"}), season_length=24)
 
 
 def test_what_the_file_says_of_refits_holds_for_every_entry_that_says_nothing_itself():
@@ -112,7 +116,7 @@ def test_what_the_file_says_of_refits_holds_for_every_entry_that_says_nothing_it
     }
     found = {
         one.model: one.spec
-        for one in candidates(CONFIG.model_copy(update=update), season_length=24)
+        for one in plan_candidates(CONFIG.model_copy(update=update), season_length=24)
     }
     assert (found["once"].refit, found["often"].refit) == ("never", 30) and not found[
         "naive"
@@ -120,19 +124,19 @@ def test_what_the_file_says_of_refits_holds_for_every_entry_that_says_nothing_it
 
 
 def test_a_narrowed_grid_keeps_the_rows_it_is_compared_with():
-    assert with_references(("small", "ridge"), CONFIG) == (
+    assert add_references(("small", "ridge"), CONFIG) == (
         "naive",
         "seasonal_naive",
         "ridge",
         "small",
     )
-    assert with_references((), CONFIG) == ()
+    assert add_references((), CONFIG) == ()
 
 
 def test_a_reference_that_is_not_configured_does_not_hide_the_name_that_is_wrong():
     assert "arx" not in CONFIG.models
     with pytest.raises(InputError, match=r"Unknown model 'smal'\. Did you mean 'small'\?"):
-        named(only=with_references(("smal",), CONFIG))
+        named(only=add_references(("smal",), CONFIG))
 
 
 def test_an_unknown_family_is_named_with_the_nearest():

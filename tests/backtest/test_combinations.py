@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 
 from forecast.backtest import combinations
-from forecast.backtest.combinations import MOST, Part, combine, everybody, settle, simplex, stacked
+from forecast.backtest.combinations import (
+    MAX_MEMBERS,
+    MemberErrors,
+    keep_all,
+    learn_weights,
+    solve_on_simplex,
+    stack,
+    write_combination,
+)
 from forecast.comparison.multiple_comparisons import model_confidence_set
 from forecast.config.experiment import Combination, Models
 from forecast.data.records import Digests, RunRecord
@@ -24,10 +32,10 @@ TASK = problems.task(horizon=1, step_size=1)
 BLOCKS = {"validation": 100, "calibration": 20, "test": 30}
 
 
-def part(errors: np.ndarray, names: tuple[str, ...], kinds: tuple[str, ...] = ()) -> Part:
+def part(errors: np.ndarray, names: tuple[str, ...], kinds: tuple[str, ...] = ()) -> MemberErrors:
     cutoffs = pd.date_range("2024-01-01", periods=len(errors), freq="h").to_numpy()
     given = dict(zip(names, kinds or ("network",) * len(names), strict=True))
-    return Part(
+    return MemberErrors(
         names, {name: name for name in names}, given, cutoffs, errors, TASK, model_confidence_set
     )
 
@@ -40,25 +48,25 @@ def noise(*scales: float, rows: int = 400, shared: float = 0.0) -> np.ndarray:
 
 
 def test_without_a_penalty_independent_errors_are_weighted_by_their_precision():
-    weights = simplex(np.diag([1.0, 4.0]), 0.0)
+    weights = solve_on_simplex(np.diag([1.0, 4.0]), 0.0)
     assert weights == pytest.approx([0.8, 0.2], abs=1e-6)
 
 
 def test_a_member_that_only_adds_error_gets_no_weight_and_none_is_negative():
     # the second is the first and more: 1.25 and -0.25 without the bound
     square = np.array([[1.0, 2.0], [2.0, 5.0]])
-    assert simplex(square, 0.0) == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert solve_on_simplex(square, 0.0) == pytest.approx([1.0, 0.0], abs=1e-6)
 
 
 def test_the_penalty_draws_the_weights_to_equal_ones():
     square = np.diag([1.0, 4.0])
-    spread = [np.ptp(simplex(square, penalty)) for penalty in (0.0, 1.0, 10.0, 1e9)]
+    spread = [np.ptp(solve_on_simplex(square, penalty)) for penalty in (0.0, 1.0, 10.0, 1e9)]
     assert spread == sorted(spread, reverse=True) and spread[-1] == pytest.approx(0, abs=1e-6)
 
 
 def test_stacking_finds_the_one_that_knows_and_leaves_equal_ones_alike():
-    assert stacked(part(noise(0.1, 2.0, 2.0), ("a", "b", "c")))[0] > 0.9
-    assert stacked(part(noise(1.0, 1.0, 1.0), ("a", "b", "c"))) == pytest.approx(
+    assert stack(part(noise(0.1, 2.0, 2.0), ("a", "b", "c")))[0] > 0.9
+    assert stack(part(noise(1.0, 1.0, 1.0), ("a", "b", "c"))) == pytest.approx(
         np.full(3, 1 / 3), abs=0.05
     )
 
@@ -67,9 +75,9 @@ def test_a_few_hard_hours_do_not_outvote_the_many():
     errors = np.tile([0.0, 1.0], (400, 1))
     # 0.9 (1 - w) + 0.5 w is least at w = 1, 0.9 (1 - w)^2 + 2.5 w^2 at w = 0.9 / 3.4
     errors[::10] = [5.0, 0.0]
-    assert simplex(errors.T @ errors / 400, 0.0)[0] == pytest.approx(0.9 / 3.4, abs=1e-6)
-    assert stacked(part(errors, ("most", "few")))[0] > 0.8
-    assert list(stacked(part(0 * errors, ("a", "b")))) == [0.5, 0.5]
+    assert solve_on_simplex(errors.T @ errors / 400, 0.0)[0] == pytest.approx(0.9 / 3.4, abs=1e-6)
+    assert stack(part(errors, ("most", "few")))[0] > 0.8
+    assert list(stack(part(0 * errors, ("a", "b")))) == [0.5, 0.5]
 
 
 def test_evidence_that_chance_explains_costs_less_than_without_the_penalty():
@@ -79,8 +87,8 @@ def test_evidence_that_chance_explains_costs_less_than_without_the_penalty():
         errors = rng.normal(size=(100, 4)) * [1.0, 1.02, 1.04, 1.06] + 2 * rng.normal(size=(100, 1))
         own = part(errors, ("a", "b", "c", "d"))
         for found, weights in (
-            (learnt, stacked(own)),
-            (free, simplex(own.errors.T @ own.errors / 100, 0.0)),
+            (learnt, stack(own)),
+            (free, solve_on_simplex(own.errors.T @ own.errors / 100, 0.0)),
         ):
             found.append(4 + float(weights**2 @ np.array([1.0, 1.02, 1.04, 1.06]) ** 2))
     equal = 4 + np.mean(np.array([1.0, 1.02, 1.04, 1.06]) ** 2) / 4
@@ -90,8 +98,8 @@ def test_evidence_that_chance_explains_costs_less_than_without_the_penalty():
 def test_a_validation_too_short_to_be_tried_on_gives_equal_weights():
     task = problems.task(horizon=6, step_size=2)
     cutoffs = np.arange(3).astype("datetime64[h]")
-    whole = Part(("a", "b"), {}, {}, cutoffs, noise(0.1, 2.0, rows=3), task, everybody)
-    assert sum(other.any() for other, _ in whole.stretches()) < 2 and list(stacked(whole)) == [
+    whole = MemberErrors(("a", "b"), {}, {}, cutoffs, noise(0.1, 2.0, rows=3), task, keep_all)
+    assert sum(other.any() for other, _ in whole.split_folds()) < 2 and list(stack(whole)) == [
         0.5,
         0.5,
     ]
@@ -101,10 +109,10 @@ def test_the_groups_name_networks_the_tied_best_and_everybody():
     errors = part(
         noise(1.0, 1.01, 9.0, shared=1.0), ("net", "line", "bad"), ("network", "linear", "network")
     )
-    assert settle(Combination(members=("networks",)), errors) == {"net": 0.5, "bad": 0.5}
-    assert set(settle(Combination(members=("tied",)), errors)) == {"net", "line"}
-    assert set(settle(Combination(members=("all",)), errors)) == {"net", "line", "bad"}
-    assert settle(Combination(members=("networks", "line")), errors) == {
+    assert learn_weights(Combination(members=("networks",)), errors) == {"net": 0.5, "bad": 0.5}
+    assert set(learn_weights(Combination(members=("tied",)), errors)) == {"net", "line"}
+    assert set(learn_weights(Combination(members=("all",)), errors)) == {"net", "line", "bad"}
+    assert learn_weights(Combination(members=("networks", "line")), errors) == {
         "net": 0.25,
         "line": 0.5,
         "bad": 0.25,
@@ -121,7 +129,7 @@ def test_networks_beside_others_count_as_one_however_many_and_whichever_validati
     errors[:, :5] += noise(1.0, rows=400)
     errors[:, 0] *= 0.8
     errors[:, 5:] += np.random.default_rng(2).normal(size=(400, 2))
-    found = settle(
+    found = learn_weights(
         Combination(members=("networks", "line", "other"), weights=weights),
         part(errors, ("a", "b", "c", "d", "e", "line", "other"), kinds),
     )
@@ -133,7 +141,7 @@ def test_networks_beside_others_count_as_one_however_many_and_whichever_validati
 def test_networks_named_one_by_one_or_alone_have_weights_of_their_own():
     errors = part(noise(0.1, 2.0, 2.0), ("net", "bad", "line"), ("network", "network", "linear"))
     for members in (("networks",), ("all",), ("net", "bad", "line")):
-        found = settle(Combination(members=members, weights="stacked"), errors)
+        found = learn_weights(Combination(members=members, weights="stacked"), errors)
         assert found["net"] > 0.9 > 2 * found.get("bad", 0.0)
 
 
@@ -143,28 +151,33 @@ def test_where_nobody_errs_the_members_count_alike(members):
     rows = pd.DataFrame({"unique_id": "flat", "output": "y", "cutoff": times, "y": 3.0})
     values = {name: rows["y"].to_numpy() for name in "ab"}
     records = {name: run_record(name, kind="network") for name in "ab"}
-    own = Part.of(rows, values, records, TASK, model_confidence_set)
-    assert settle(Combination(members=members, weights="stacked"), own) == {"a": 0.5, "b": 0.5}
+    own = MemberErrors.of(rows, values, records, TASK, model_confidence_set)
+    assert learn_weights(Combination(members=members, weights="stacked"), own) == {
+        "a": 0.5,
+        "b": 0.5,
+    }
 
 
 def test_of_more_than_a_forecast_has_time_for_the_best_on_validation_are_members():
-    names = tuple(f"net_{i:02d}" for i in range(MOST + 2))
-    scales = [9.0, *np.ones(MOST), 9.0]
-    found = settle(Combination(members=("networks",)), part(noise(*scales), names))
+    names = tuple(f"net_{i:02d}" for i in range(MAX_MEMBERS + 2))
+    scales = [9.0, *np.ones(MAX_MEMBERS), 9.0]
+    found = learn_weights(Combination(members=("networks",)), part(noise(*scales), names))
     assert list(found) == list(names[1:-1])
 
 
 def test_rows_that_are_no_networks_keep_their_seats_up_to_two_thirds_of_them():
-    names = tuple(f"{kind}_{i:02d}" for kind in ("line", "net") for i in range(MOST))
-    kinds = ("linear",) * MOST + ("network",) * MOST
-    errors = part(noise(*np.geomspace(5, 50, MOST), *np.linspace(1, 2, MOST)), names, kinds)
-    most = 2 * MOST // 3
-    assert list(settle(Combination(members=("all",)), errors)) == [
+    names = tuple(f"{kind}_{i:02d}" for kind in ("line", "net") for i in range(MAX_MEMBERS))
+    kinds = ("linear",) * MAX_MEMBERS + ("network",) * MAX_MEMBERS
+    errors = part(
+        noise(*np.geomspace(5, 50, MAX_MEMBERS), *np.linspace(1, 2, MAX_MEMBERS)), names, kinds
+    )
+    most = 2 * MAX_MEMBERS // 3
+    assert list(learn_weights(Combination(members=("all",)), errors)) == [
         *names[:most],
-        *names[MOST : 2 * MOST - most],
+        *names[MAX_MEMBERS : 2 * MAX_MEMBERS - most],
     ]
-    found = settle(Combination(members=("networks", "line_00", "line_11")), errors)
-    assert list(found) == ["line_00", "line_11", *names[MOST:-2]]
+    found = learn_weights(Combination(members=("networks", "line_00", "line_11")), errors)
+    assert list(found) == ["line_00", "line_11", *names[MAX_MEMBERS:-2]]
 
 
 def test_a_member_that_does_not_suit_the_data_is_not_asked_for():
@@ -176,21 +189,24 @@ def test_a_member_that_does_not_suit_the_data_is_not_asked_for():
 
 def test_weights_for_a_member_that_is_gone_are_refused_by_its_name():
     errors = part(noise(1.0, 1.0), ("net", "line"))
-    assert settle(Combination(weights={"net": 3, "line": 1}), errors) == {"net": 0.75, "line": 0.25}
+    assert learn_weights(Combination(weights={"net": 3, "line": 1}), errors) == {
+        "net": 0.75,
+        "line": 0.25,
+    }
     with pytest.raises(ModelFailure, match="'gone'"):
-        settle(Combination(weights={"net": 1, "gone": 1}), errors)
+        learn_weights(Combination(weights={"net": 1, "gone": 1}), errors)
 
 
 def test_stretches_of_time_share_no_target():
     task = problems.task(horizon=6, step_size=2)
-    whole = Part(
-        ("a",), {}, {}, np.arange(50).astype("datetime64[h]"), noise(1.0, rows=50), task, everybody
+    whole = MemberErrors(
+        ("a",), {}, {}, np.arange(50).astype("datetime64[h]"), noise(1.0, rows=50), task, keep_all
     )
-    for other, own in whole.stretches():
+    for other, own in whole.split_folds():
         near = np.abs(np.flatnonzero(other)[:, None] - np.flatnonzero(own)[None, :]).min()
         # origins 2 steps apart, 6 steps ahead: the targets of the third next begin behind its own
         assert near == 3
-    assert sum(own.sum() for _, own in whole.stretches()) == 50
+    assert sum(own.sum() for _, own in whole.split_folds()) == 50
 
 
 def test_an_unknown_member_of_a_configured_combination_is_named_with_the_nearest():
@@ -286,7 +302,7 @@ def forecasts(seed: int, wrong: float, *, test: float = 0.0) -> pd.DataFrame:
 
 
 def test_a_combination_averages_seeds_first_then_members_and_keeps_both(trained):
-    combine("mix", Combination(members=("networks", "line")), TASK, trained, everybody)
+    write_combination("mix", Combination(members=("networks", "line")), TASK, trained, keep_all)
     record = files.read_json(trained / "mix" / "record.json")
     table = pd.read_parquet(trained / "mix" / "forecasts.parquet")
     assert (table["y_hat"] - table["y"]).to_numpy() == pytest.approx(
@@ -311,10 +327,10 @@ def test_a_combination_averages_seeds_first_then_members_and_keeps_both(trained)
 
 
 def test_a_failed_member_is_left_out_and_said(trained):
-    combine("mix", Combination(members=("networks",)), TASK, trained, everybody)
+    write_combination("mix", Combination(members=("networks",)), TASK, trained, keep_all)
     record = files.read_json(trained / "mix" / "record.json")
     assert record["status"] == "ok" and record["reason"] == "left out: ill.linear (failed)"
-    combine("other", Combination(weights={"up": 1, "ill": 1}), TASK, trained, everybody)
+    write_combination("other", Combination(weights={"up": 1, "ill": 1}), TASK, trained, keep_all)
     refused = files.read_json(trained / "other" / "record.json")
     assert (
         refused["status"] == "failed" and "'ill'" in refused["reason"] and refused["members"] == []
@@ -333,7 +349,9 @@ def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained)
         }
         files.write_json(trained / "up.last" / "record.json", content | own)
         files.write_frame(trained / "up.last" / "forecasts.parquet", forecasts(0, 50.0))
-        combine(f"mix_{name}", Combination(members=("up", "line")), TASK, trained, everybody)
+        write_combination(
+            f"mix_{name}", Combination(members=("up", "line")), TASK, trained, keep_all
+        )
         # then only the one without a skip is left
         (trained / "up.linear" / "record.json").unlink(missing_ok=True)
     both, alone = (
@@ -346,14 +364,14 @@ def test_a_network_without_a_skip_is_a_member_where_it_has_no_other_row(trained)
 
 def test_weights_are_learnt_from_validation_rows_and_no_others(trained):
     rule = Combination(members=("all",), weights="stacked")
-    combine("before", rule, TASK, trained, everybody)
+    write_combination("before", rule, TASK, trained, keep_all)
     for name in ("up.linear", "down.linear", "line"):
         path = trained / name / "forecasts.parquet"
         table = pd.read_parquet(path)
         later = table["block"] != "validation"
         table.loc[later, "y"] = -5 * table.loc[later, "y"]
         files.write_frame(path, table)
-    combine("after", rule, TASK, trained, everybody)
+    write_combination("after", rule, TASK, trained, keep_all)
     one, two = (
         files.read_json(trained / name / "record.json")["members"] for name in ("before", "after")
     )
@@ -371,8 +389,8 @@ def test_weights_learnt_again_follow_the_errors_known_then_and_no_later_ones(tra
         later = table["cutoff"] >= table["cutoff"].min() + pd.Timedelta(hours=100 + turn)
         files.write_frame(path, table.assign(y_hat=table["y"] + np.where(later, after, before)))
     rule = Combination(members=("up", "line"), weights="stacked")
-    combine("once", rule, TASK, trained, everybody)
-    combine("again", rule.model_copy(update={"refit": 5}), TASK, trained, everybody)
+    write_combination("once", rule, TASK, trained, keep_all)
+    write_combination("again", rule.model_copy(update={"refit": 5}), TASK, trained, keep_all)
     weights = RunRecord.read(trained / "again" / "record.json").weights
     start = pd.Timestamp("2024-01-01")
     ages = [dated.learnt_until - start for dated in weights]
@@ -414,7 +432,7 @@ def test_the_members_of_weights_learnt_again_are_those_that_validation_could_not
             ["up.linear", "down.linear"] if len(losses) == BLOCKS["validation"] else ["up.linear"]
         )
 
-    combine(
+    write_combination(
         "again", Combination(members=("tied",), weights="stacked", refit=5), TASK, trained, best_set
     )
     assert asked[0] == BLOCKS["validation"] >= max(asked)  # never of rows behind it
@@ -423,7 +441,7 @@ def test_the_members_of_weights_learnt_again_are_those_that_validation_could_not
         set(dated.weights) == {"up.linear", "down.linear"} for dated in weights
     )
     asked.clear()
-    combine("once", Combination(members=("tied",)), TASK, trained, best_set)
+    write_combination("once", Combination(members=("tied",)), TASK, trained, best_set)
     assert len(asked) == 1 + combinations.VALIDATION_FOLDS
 
 
@@ -436,10 +454,12 @@ def test_weights_that_nothing_learns_cannot_be_learnt_again():
 
 def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(trained, monkeypatch):
     seen = []
-    real = combinations.settle
+    real = combinations.learn_weights
     own = lambda rule, rows, *more: seen.append(rows.cutoffs) or real(rule, rows, *more)  # noqa: E731
-    monkeypatch.setattr(combinations, "settle", own)
-    combine("mix", Combination(members=("all",), weights="stacked"), TASK, trained, everybody)
+    monkeypatch.setattr(combinations, "learn_weights", own)
+    write_combination(
+        "mix", Combination(members=("all",), weights="stacked"), TASK, trained, keep_all
+    )
     validation = pd.read_parquet(trained / "mix" / "forecasts.parquet").query(
         "block == 'validation'"
     )["cutoff"]
@@ -450,6 +470,6 @@ def test_what_is_forecast_inside_validation_is_not_made_with_its_own_rows(traine
 def test_members_of_other_origins_are_no_combination(trained):
     path = trained / "line" / "forecasts.parquet"
     files.write_frame(path, pd.read_parquet(path).iloc[1:])
-    combine("mix", Combination(members=("all",)), TASK, trained, everybody)
+    write_combination("mix", Combination(members=("all",)), TASK, trained, keep_all)
     record = files.read_json(trained / "mix" / "record.json")
     assert record["status"] == "failed" and "other origins" in record["reason"]

@@ -174,7 +174,7 @@ def test_any_prefix_of_the_journal_resumes_to_the_same_result(tmp_path, kept):
 def test_a_failed_model_counts_and_keeps_its_reason(tmp_path):
     def fragile(params, number):
         if number == 1:
-            return TrialOutcome(math.inf, failed="diverged at step 12")
+            return TrialOutcome(math.inf, reason="diverged at step 12")
         if number == 2:
             raise ModelFailure("the normal equations are singular")
         if number == 3:
@@ -193,7 +193,7 @@ def test_a_failed_model_counts_and_keeps_its_reason(tmp_path):
 
 
 def test_a_study_of_failed_models_has_no_best(tmp_path):
-    result = study(tmp_path, lambda params, number: TrialOutcome(math.inf, failed="no"), n_trials=2)
+    result = study(tmp_path, lambda params, number: TrialOutcome(math.inf, reason="no"), n_trials=2)
     assert result.best is None
     assert result.to_record(model="lstm", skip="last", gradient_steps=3).best is None
 

@@ -17,7 +17,7 @@ from forecast.backtest.backtest import load_problem
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.timeline import FitTimeline
-from forecast.backtest.training import Run, train
+from forecast.backtest.training import TrainingRun, train
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import StudyRecord, Trial
 from forecast.data.splits import resolve_borders
@@ -74,7 +74,7 @@ def prepared(tmp_path_factory):
 def run(prepared, tmp_path):
     place, borders = prepared
     place = replace(place, paths=ProjectPaths.of(place.paths.root, tmp_path / ".forecast"))
-    return Run(place, problems.task(), Budget(4, 2), SEEDS, borders)
+    return TrainingRun(place, problems.task(), Budget(4, 2), SEEDS, borders)
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_seeds_of_as_many_candidates_as_workers_are_trained_in_turn(run, workers
     traced.
     """
     planned = [NAIVE, *(replace(network(), model=name) for name in "abc")]
-    jobs = [job for candidate in planned for job in training._jobs(run, candidate, None)]
+    jobs = [job for candidate in planned for job in training._plan_jobs(run, candidate, None)]
     found = training._longest_first(jobs, workers)
     index = {seed: str(place) for place, seed in enumerate(SEEDS)}
     said = [
@@ -274,8 +274,8 @@ def test_what_is_computed_anew_is_the_same_bytes(run, tmp_path):
     trained(
         replace(
             run,
-            place=replace(
-                run.place, paths=ProjectPaths.of(run.place.paths.root, tmp_path / "elsewhere")
+            data=replace(
+                run.data, paths=ProjectPaths.of(run.data.paths.root, tmp_path / "elsewhere")
             ),
         ),
         planned,
@@ -381,7 +381,7 @@ def test_when_every_trial_failed_nothing_is_trained_and_the_record_says_why(
 
 def test_what_it_cost_is_kept_apart_from_the_results(run, tmp_path):
     trained(run, [NAIVE, network()], tmp_path / "trained")
-    cost = files.read_json(run.place.paths.cost("shops") / "ffnn.linear.json")
+    cost = files.read_json(run.data.paths.cost("shops") / "ffnn.linear.json")
     assert (
         set(cost) == {"cpu_seconds", "wall_seconds", "tuning_cpu_seconds", "kinds"}
         and cost["cpu_seconds"] > 0
@@ -430,9 +430,9 @@ def test_a_cluster_trains_the_same_to_the_byte(run, tmp_path, monkeypatch, disk)
     trained(run, [NAIVE, RIDGE, network()], tmp_path / "here")
     monkeypatch.setenv("FORECAST_CLUSTER", "local:2")
     monkeypatch.setenv("FORECAST_CLUSTER_DISK", disk)
-    other = replace(run.place.paths, state=tmp_path / "other")
+    other = replace(run.data.paths, state=tmp_path / "other")
     trained(
-        replace(run, place=replace(run.place, paths=other)),
+        replace(run, data=replace(run.data, paths=other)),
         [NAIVE, RIDGE, network()],
         tmp_path / "there",
     )
@@ -445,15 +445,15 @@ def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted
     planned = [candidate("theta", refit=20), NAIVE]
     wanted = trained(run, planned, tmp_path / "one")
     elsewhere = replace(
-        run.place, paths=ProjectPaths.of(run.place.paths.root, tmp_path / "elsewhere")
+        run.data, paths=ProjectPaths.of(run.data.paths.root, tmp_path / "elsewhere")
     )
-    monkeypatch.setattr(training, "SERIES_A_TASK", 1)
+    monkeypatch.setattr(training, "SERIES_PER_TASK", 1)
     tasks = []
     real = training.workers.run
     monkeypatch.setattr(
         training.workers, "run", lambda given, **about: tasks.extend(given) or real(given, **about)
     )
-    assert trained(replace(run, place=elsewhere, series=2), planned, tmp_path / "many") == wanted
+    assert trained(replace(run, data=elsewhere, n_series=2), planned, tmp_path / "many") == wanted
     assert sorted(task.name for task in tasks) == [
         "naive",
         "theta from series 0",
@@ -487,7 +487,7 @@ def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_
         return real(y, season, options)
 
     monkeypatch.setattr(auto_theta.Theta, "fit", second_fails)
-    monkeypatch.setattr(training, "SERIES_A_TASK", 1)
+    monkeypatch.setattr(training, "SERIES_PER_TASK", 1)
     record = trained(run, [candidate("theta")], tmp_path / "trained")["theta"]
     assert (record["status"], record["reason"]) == (
         "failed",

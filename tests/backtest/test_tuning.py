@@ -11,7 +11,7 @@ from forecast.backtest import tuning
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.studies import StudyResult
-from forecast.backtest.tuning import Plan, study_key, tune
+from forecast.backtest.tuning import TuningPlan, study_key, tune
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import Trial
 from forecast.forecaster import Budget
@@ -44,7 +44,7 @@ def plan(tmp_path):
         "tuning.parquet",
         "digest of the rows up to the validation end",
     )
-    return Plan(place, problems.task(), Budget(10, 5), 3, 0, BORDERS)
+    return TuningPlan(place, problems.task(), Budget(10, 5), 3, 0, BORDERS)
 
 
 def test_later_rows_and_where_later_blocks_end_are_not_in_a_studys_key(plan):
@@ -59,7 +59,7 @@ def test_later_rows_and_where_later_blocks_end_are_not_in_a_studys_key(plan):
     [
         lambda plan: replace(plan, borders={**BORDERS, "validation_end": "2024-01-04T12"}),
         lambda plan: replace(plan, borders={**BORDERS, "train_end": "2024-01-03"}),
-        lambda plan: replace(plan, place=replace(plan.place, digest="other rows")),
+        lambda plan: replace(plan, data=replace(plan.data, digest="other rows")),
         lambda plan: replace(plan, task=problems.task(lookback=9)),
         lambda plan: replace(plan, budget=Budget(11, 5)),
         lambda plan: replace(plan, n_trials=4),
@@ -104,9 +104,9 @@ def no_engine(monkeypatch):
 
 
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):
-    monkeypatch.setattr(tuning, "study", fake_study)
+    monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
-    target = plan.place.paths.root / "tuned"
+    target = plan.data.paths.root / "tuned"
     tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1, advance=done.append)
     assert sorted(path.name for path in target.iterdir()) == ["gru.last.json", "gru.linear.json"]
     assert done == ["gru.linear", "gru.last"]
@@ -118,9 +118,9 @@ def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monke
 
 
 def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch):
-    monkeypatch.setattr(tuning, "study", fake_study)
+    monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
-    target = plan.place.paths.root / "tuned"
+    target = plan.data.paths.root / "tuned"
     with pytest.raises(ForecastError) as failed:
         tune(plan, [OTHER, NET], target, jobs=1, advance=done.append)
     assert "tune shops: 1 of 2 failed" in str(failed.value) and "- lstm.linear: " in str(
@@ -140,12 +140,12 @@ def test_a_finished_study_is_read_back_and_two_names_for_one_configuration_are_s
         calls.append(candidate.name)
         return fake_study(plan, candidate)
 
-    monkeypatch.setattr(tuning, "study", counted)
+    monkeypatch.setattr(tuning, "run_candidate_study", counted)
     twin = replace(NET, model="gru_again")
     for _ in range(2):
-        tune(plan, [NET, twin], plan.place.paths.root / "tuned", jobs=1)
+        tune(plan, [NET, twin], plan.data.paths.root / "tuned", jobs=1)
     assert calls == ["gru.linear"]
     assert (
-        files.read_json(plan.place.paths.root / "tuned" / "gru_again.linear.json")["model"]
+        files.read_json(plan.data.paths.root / "tuned" / "gru_again.linear.json")["model"]
         == "gru_again"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forecast import models
-from forecast.backtest.candidates import candidates, result_key
+from forecast.backtest.candidates import plan_candidates, result_key
 from forecast.config.experiment import Models, Training, Tuning, load_evaluation, load_tuning
 from forecast.config.reading import validate_config
 from forecast.system import files
@@ -23,7 +23,7 @@ def config_of(entries, **shared):
 
 
 def specs_of(entries, **shared):
-    return {c.model: c.spec for c in candidates(config_of(entries, **shared), season_length=4)}
+    return {c.model: c.spec for c in plan_candidates(config_of(entries, **shared), season_length=4)}
 
 
 def test_nothing_said_is_cosine_adamw_from_a_reset_state():

@@ -22,8 +22,8 @@ import pytest
 from forecast import models
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.training import Run, train
-from forecast.backtest.tuning import Plan, tune
+from forecast.backtest.training import TrainingRun, train
+from forecast.backtest.tuning import TuningPlan, tune
 from forecast.config.paths import ProjectPaths
 from forecast.data.splits import resolve_borders
 from forecast.forecaster import Budget
@@ -191,7 +191,9 @@ def test_a_training_whose_worker_is_killed_ends_equal(
     place, borders = prepared
 
     def trained(state: Path, target: Path) -> dict[str, bytes]:
-        run = Run(kept_apart(place, state), problems.task(), Budget(600, 100), (3, 7), borders)
+        run = TrainingRun(
+            kept_apart(place, state), problems.task(), Budget(600, 100), (3, 7), borders
+        )
         train(run, [NET], {}, target, jobs=2)
         return tree(target)
 
@@ -213,7 +215,7 @@ def test_a_study_whose_worker_is_killed_ends_equal_and_keeps_its_finished_trials
 
     def tuned(state: Path, target: Path) -> dict[str, bytes]:
         tune(
-            Plan(kept_apart(place, state), problems.task(), Budget(300, 100), 5, 0, borders),
+            TuningPlan(kept_apart(place, state), problems.task(), Budget(300, 100), 5, 0, borders),
             [NET],
             target,
             jobs=2,

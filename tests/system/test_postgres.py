@@ -207,7 +207,7 @@ def test_a_study_in_the_database_of_a_team_is_the_one_in_a_journal(
 def test_a_study_belongs_to_one_machine_at_a_time(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studies, "LEFT", 0.1)
+    monkeypatch.setattr(studies, "LOCK_TIMEOUT", 0.1)
 
     def meanwhile(params: dict, number: int) -> studies.TrialOutcome:
         with pytest.raises(
