@@ -260,11 +260,11 @@ class Bidirectional(CellBlock):
 
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, forward and backward, and twice the units."""
-        own = self.cell_object.weights(width)
+        cell_weights = self.cell_object.weights(width)
         both = {
             f"{way}/{name}": weight
             for way in ("forward", "backward")
-            for name, weight in own.items()
+            for name, weight in cell_weights.items()
         }
         return both, 2 * self.units
 
@@ -376,12 +376,12 @@ def walk_blocks(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str
                 yield from walk_blocks(branch, inner_prefix)
 
 
-def warm_up_rows(network: Network, wanted: int) -> int:
+def warm_up_rows(network: Network, rows: int) -> int:
     """Rows before the first that counts in training; a network that needs its whole window gets all
     of it.
     """
     window = network.shapes.lookback
-    return min(wanted, memory_rows(network, window) - 1) if network.every_step else window - 1
+    return min(rows, memory_rows(network, window) - 1) if network.every_step else window - 1
 
 
 def memory_rows(network: Network, lookback: int) -> int:

@@ -158,11 +158,11 @@ def _check_windowed(block: Bidirectional | Segments, network: Network) -> None:
         if cut
         else "be followed by Dense and Dropout"
     )
-    place = network.blocks.index(block) if block in network.blocks else None
-    fits = place is not None and all(
-        isinstance(later, allowed) for later in network.blocks[place + 1 :]
+    position = network.blocks.index(block) if block in network.blocks else None
+    fits = position is not None and all(
+        isinstance(following, allowed) for following in network.blocks[position + 1 :]
     )
-    if network.every_step or not fits or (cut and place):
+    if network.every_step or not fits or (cut and position):
         raise InputError(
             f"Block {block.name!r} ({type(block).__name__}) sees its whole window, so it forecasts"
             f" at the last step alone: set every_step=False. It may only {where} blocks, and not"

@@ -39,12 +39,12 @@ def get(name: str, units: int, options: Mapping[str, Any] | None = None) -> Cell
 
 def cell_class(name: str) -> type[Cell]:
     """The class behind a cell's name, for its options and docstring."""
-    found = catalogue()
-    if name not in found:
+    classes = catalogue()
+    if name not in classes:
         raise InputError(
-            f"Unknown cell {name!r}; known: {quote_names(found)}.{closest(name, found)}"
+            f"Unknown cell {name!r}; known: {quote_names(classes)}.{closest(name, classes)}"
         )
-    return found[name]
+    return classes[name]
 
 
 def catalogue() -> dict[str, type[Cell]]:
@@ -52,17 +52,17 @@ def catalogue() -> dict[str, type[Cell]]:
 
     Looked for each time: a caller may have added a folder to this package's path.
     """
-    found: dict[str, type[Cell]] = {}
+    classes: dict[str, type[Cell]] = {}
     for name in {module.name for module in pkgutil.iter_modules(__path__)} - NOT_CELLS:
         content = vars(importlib.import_module(f"{__name__}.{name}"))
-        found |= content["CELLS"] if "CELLS" in content else {name: content["CELL"]}
-    return found
+        classes |= content["CELLS"] if "CELLS" in content else {name: content["CELL"]}
+    return classes
 
 
 @functools.lru_cache(maxsize=256)
 def _build_cell(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> Cell:
-    made = cell_class(name)
-    known = {field.name for field in fields(made)} - {"units"}
+    cell_type = cell_class(name)
+    known = {field.name for field in fields(cell_type)} - {"units"}
     unknown = [key for key, _ in options if key not in known]
     if unknown:
         hint = closest(unknown[0], known)
@@ -70,7 +70,7 @@ def _build_cell(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> 
             f"Cell {name!r} has no option {quote_names(unknown)}; known:"
             f" {quote_names(known)}.{hint}"
         )
-    return made(units, **dict(options))
+    return cell_type(units, **dict(options))
 
 
 def _freeze(value: Any) -> Any:

@@ -88,12 +88,12 @@ class Cell:
 
     def weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation and those of the initial states, in a fixed order."""
-        own, learnt = self.own_weights(inputs), self.h_init == "learnt"
+        weights, is_learnt = self.own_weights(inputs), self.h_init == "learnt"
         if self.h_init == "zero":
-            return own
-        initializer: Initializer = "zeros" if learnt else "normal"
-        return own | {
-            f"initial_{name}": Weight((size,), initializer, learnt)
+            return weights
+        initializer: Initializer = "zeros" if is_learnt else "normal"
+        return weights | {
+            f"initial_{name}": Weight((size,), initializer, is_learnt)
             for name, size in self.states().items()
         }
 
@@ -152,12 +152,12 @@ class ActivatedCell(Cell):
         super().__post_init__()
 
 
-def require(cell: object, option: str, holds: bool, wanted: str) -> None:
+def require(cell: object, option: str, holds: bool, requirement: str) -> None:
     """Raise InputError naming cell, option, value and what is wanted instead, unless `holds`."""
     if not holds:
-        found = getattr(cell, option)
+        value = getattr(cell, option)
         raise InputError(
-            f"Cell {type(cell).__name__}: `{option}` is {found!r}; wanted: {wanted}. Change"
+            f"Cell {type(cell).__name__}: `{option}` is {value!r}; wanted: {requirement}. Change"
             f" `{option}`."
         )
 

@@ -60,8 +60,8 @@ class Elman(ActivatedCell):
     def check(self) -> None:
         """InputError on options that make no sense."""
         # The gradient stops at h_{t-1}, so a learnt first state would never learn.
-        wanted = "'zero' or 'random', because no gradient reaches a first state"
-        require(self, "h_init", self.h_init != "learnt", wanted)
+        requirement = "'zero' or 'random', because no gradient reaches a first state"
+        require(self, "h_init", self.h_init != "learnt", requirement)
 
     def advance(
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
@@ -126,8 +126,8 @@ class StateSpace(ActivatedCell):
 
     def check(self) -> None:
         """InputError on options that make no sense."""
-        wanted = "at least one width of 1 or more (without one it is the cell `simple_rnn`)"
-        require(self, "hidden", len(self.hidden) > 0 and min(self.hidden) >= 1, wanted)
+        requirement = "at least one width of 1 or more (without one it is the cell `simple_rnn`)"
+        require(self, "hidden", len(self.hidden) > 0 and min(self.hidden) >= 1, requirement)
 
     def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns."""

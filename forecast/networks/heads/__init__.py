@@ -23,8 +23,8 @@ __all__ = ["HEADS", "AnyHead", "FittedHead", "Head", "Point"]
 def _find_heads() -> dict[str, type[Head]]:
     """Kind → class, of every file in this folder; in the order of the files."""
     modules = [
-        importlib.import_module(f"{__name__}.{found.name}")
-        for found in pkgutil.iter_modules(__path__)
+        importlib.import_module(f"{__name__}.{module_info.name}")
+        for module_info in pkgutil.iter_modules(__path__)
     ]
     heads = [
         member

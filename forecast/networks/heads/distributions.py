@@ -112,18 +112,18 @@ class Piecewise:
         """The value below which a share u of the probability lies."""
         first, last = self.cumulative[..., 0], self.cumulative[..., -1]
         x0, f0, width, mass = self._piece((self.cumulative < u[..., None]).sum(axis=-1))
-        inside = x0 + width * np.clip((u - f0) / mass, 0.0, 1.0)
+        between = x0 + width * np.clip((u - f0) / mass, 0.0, 1.0)
         below = self.knots[..., 0] + self.low * np.log(np.minimum(u / first, 1.0))
         above = self.knots[..., -1] - self.high * np.log(np.minimum((1.0 - u) / (1.0 - last), 1.0))
-        return np.where(u < first, below, np.where(u > last, above, inside))
+        return np.where(u < first, below, np.where(u > last, above, between))
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
         """The probability of a value up to x."""
         x0, f0, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
-        inside = f0 + mass * np.clip((x - x0) / width, 0.0, 1.0)
+        between = f0 + mass * np.clip((x - x0) / width, 0.0, 1.0)
         below, above = self._tails(x)
         result = np.where(
-            x < self.knots[..., 0], below, np.where(x > self.knots[..., -1], 1.0 - above, inside)
+            x < self.knots[..., 0], below, np.where(x > self.knots[..., -1], 1.0 - above, between)
         )
         return np.where(np.isnan(x), np.nan, result)
 
@@ -132,13 +132,13 @@ class Piecewise:
         _, _, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
         below, above = self._tails(x)
         with np.errstate(divide="ignore"):
-            inside, left, right = (
+            between, left, right = (
                 np.log(mass / width),
                 np.log(below / self.low),
                 np.log(above / self.high),
             )
         result = np.where(
-            x < self.knots[..., 0], left, np.where(x > self.knots[..., -1], right, inside)
+            x < self.knots[..., 0], left, np.where(x > self.knots[..., -1], right, between)
         )
         return np.where(np.isnan(x), np.nan, result)
 
@@ -181,10 +181,10 @@ def correlation(probabilities: np.ndarray) -> np.ndarray:
     scores = scipy.special.ndtri(np.clip(complete, MIN_PROBABILITY, 1 - MIN_PROBABILITY))
     spread = np.where(scores.std(axis=0) > 0, scores.std(axis=0), 1.0)
     centred = (scores - scores.mean(axis=0)) / spread
-    found = centred.T @ centred / len(complete)
-    np.fill_diagonal(found, 1.0)
+    correlations = centred.T @ centred / len(complete)
+    np.fill_diagonal(correlations, 1.0)
     share = size / (len(complete) + size)
-    return (1 - share) * found + share * np.eye(size)
+    return (1 - share) * correlations + share * np.eye(size)
 
 
 def draw_uniforms(

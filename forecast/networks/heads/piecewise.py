@@ -102,10 +102,10 @@ class Quantiles(Head):
 
     def _quantiles(self, xp: Maths, raw: Array, constants: Constants) -> Array:
         """(..., Q) beside the skip."""
-        place, gaps = self.median, constants["gaps"]
-        middle = raw[..., place : place + 1]
-        below = positive_scale(xp, gaps[..., :place], raw[..., :place])
-        above = positive_scale(xp, gaps[..., place:], raw[..., place + 1 :])
+        median, gaps = self.median, constants["gaps"]
+        middle = raw[..., median : median + 1]
+        below = positive_scale(xp, gaps[..., :median], raw[..., :median])
+        above = positive_scale(xp, gaps[..., median:], raw[..., median + 1 :])
         down = xp.cumsum(below[..., ::-1])[..., ::-1]
         return xp.concat([middle - down, middle, middle + xp.cumsum(above)])
 
@@ -147,12 +147,12 @@ class Bins(Head):
     @property
     def n_sampled_classes(self) -> int:
         """Bins drawn per gradient step; 0: all are used."""
-        wanted = (
+        count = (
             (SAMPLED_BINS if self.count > SAMPLING_FROM else 0)
             if self.sampled is None
             else self.sampled
         )
-        return wanted if wanted < self.count - 1 else 0
+        return count if count < self.count - 1 else 0
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """Edges (H, O, count - 1) and mean distances of the tails (H, O) of the train residuals."""
@@ -195,10 +195,10 @@ class Bins(Head):
         return Piecewise(knots, cumulative, low, high)
 
 
-def _mean_excess(beyond: np.ndarray) -> np.ndarray:
+def _mean_excess(excess: np.ndarray) -> np.ndarray:
     """(H, O): the mean of what is above zero; zero where nothing is."""
-    above = np.where(beyond > 0, beyond, 0.0)
-    return above.sum(axis=0) / np.maximum((beyond > 0).sum(axis=0), 1)
+    above = np.where(excess > 0, excess, 0.0)
+    return above.sum(axis=0) / np.maximum((excess > 0).sum(axis=0), 1)
 
 
 def residual_quantiles(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -206,13 +206,15 @@ def residual_quantiles(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
     their own).
     """
     _, horizon, outputs = residual.shape
-    apart = 1e-3 * residual_spread(residual)
-    found = np.empty((horizon, outputs, len(levels)))
+    min_gap = 1e-3 * residual_spread(residual)
+    quantiles = np.empty((horizon, outputs, len(levels)))
     for step in range(horizon):
         for output in range(outputs):
             column = residual[:, step, output]
             known = column[np.isfinite(column)]
-            found[step, output] = np.quantile(known, levels) if len(known) else 0.0
-    for place in range(1, len(levels)):
-        found[..., place] = np.maximum(found[..., place], found[..., place - 1] + apart)
-    return found
+            quantiles[step, output] = np.quantile(known, levels) if len(known) else 0.0
+    for number in range(1, len(levels)):
+        quantiles[..., number] = np.maximum(
+            quantiles[..., number], quantiles[..., number - 1] + min_gap
+        )
+    return quantiles

@@ -99,18 +99,21 @@ def _logistic(
     scale = np.sqrt(np.square(np.where(known, lead, 0.0)).sum(axis=0) / count)
     scale = np.where(scale > 0, scale, 1.0)
     x = np.where(known, lead, 0.0) / scale
-    a, b = np.zeros(scale.shape), np.zeros(scale.shape)
+    intercept, slope = np.zeros(scale.shape), np.zeros(scale.shape)
     for _ in range(NEWTON_STEPS):
-        p = scipy.special.expit(a + b * x)
+        p = scipy.special.expit(intercept + slope * x)
         error, weight = np.where(known, rose - p, 0.0), np.where(known, p * (1 - p), 0.0)
         ga, gb = (
-            error.sum(axis=0) - PENALTY * count * a,
-            (error * x).sum(axis=0) - PENALTY * count * b,
+            error.sum(axis=0) - PENALTY * count * intercept,
+            (error * x).sum(axis=0) - PENALTY * count * slope,
         )
         haa, hab, hbb = (
             (weight * power).sum(axis=0) + add
             for power, add in ((1.0, PENALTY * count), (x, 0.0), (x * x, PENALTY * count))
         )
         determinant = haa * hbb - hab**2
-        a, b = a + (hbb * ga - hab * gb) / determinant, b + (haa * gb - hab * ga) / determinant
-    return a, b / scale
+        intercept, slope = (
+            intercept + (hbb * ga - hab * gb) / determinant,
+            slope + (haa * gb - hab * ga) / determinant,
+        )
+    return intercept, slope / scale

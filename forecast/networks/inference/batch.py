@@ -9,7 +9,7 @@ the whole window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,18 +85,17 @@ def final_states(
         run = Pass(network, weights, len(past[part]))
         run.forecasts(past[part], None if future is None else future[part], 1)
         parts.append(run.final)
-    return map_states(lambda *own: np.concatenate(own), *parts)
+    return concatenate_states(parts)
 
 
-def map_states(
-    change: Callable[..., np.ndarray], *states: Mapping[str, Mapping[str, np.ndarray]]
-) -> dict[str, dict[str, np.ndarray]]:
-    """`change` of every array of the `states`, which are alike, by block path and name."""
-    first = states[0].items()
-    return {
-        path: {name: change(*(one[path][name] for one in states)) for name in own}
-        for path, own in first
-    }
+def concatenate_states(parts: Sequence[Mapping[str, Arrays]]) -> dict[str, dict[str, np.ndarray]]:
+    """The states of several batches, which have the same blocks, as those of one."""
+    states: dict[str, dict[str, np.ndarray]] = {}
+    for path, arrays in parts[0].items():
+        states[path] = {
+            name: np.concatenate([part[path][name] for part in parts]) for name in arrays
+        }
+    return states
 
 
 def _run_pass(
@@ -136,17 +135,17 @@ def future_frames(future: np.ndarray, horizon: int, keep: int) -> np.ndarray:
     return windows[:, -keep:].transpose(1, 3, 2, 0)
 
 
-def wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:
+def count_wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:
     """By block path, how many trailing steps of its output matter, where `steps` of the last do."""
-    wanted: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for block in reversed(blocks):
         path = prefix + block.name
-        wanted[path] = steps
+        counts[path] = steps
         if isinstance(block, Parallel):
             for inner_prefix, branch in block.prefixed_branches(path):
-                wanted |= wanted_steps(branch, inner_prefix, steps)
+                counts |= count_wanted_steps(branch, inner_prefix, steps)
         steps = min(steps + block.reach, ALL_ROWS)
-    return wanted
+    return counts
 
 
 @dataclass
@@ -163,12 +162,12 @@ class Pass(BlockVisitor[np.ndarray]):
     xp: Namespace = numpy_namespace
     final: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     frames: np.ndarray | None = None
-    wanted: dict[str, int] = field(default_factory=dict)
+    wanted_steps: dict[str, int] = field(default_factory=dict)
 
     def forecasts(self, past: np.ndarray, future: np.ndarray | None, steps: int) -> np.ndarray:
         """The forecasts at the last `steps`, `(steps, H * O * K, B)`."""
         network = self.network
-        self.wanted = wanted_steps(network.blocks, "", steps)
+        self.wanted_steps = count_wanted_steps(network.blocks, "", steps)
         needed = min(input_steps(network.blocks, steps), past.shape[1])
         if future is not None:
             self.frames = future_frames(future, network.shapes.horizon, needed)
@@ -190,7 +189,7 @@ class Pass(BlockVisitor[np.ndarray]):
 
     def visit_series(self, blocks: Sequence[Block], prefix: str, x: np.ndarray) -> np.ndarray:
         """The output of blocks in series; recurrent layers on one window run side by side."""
-        if self.batch == 1 and blocks and self.wanted[prefix + blocks[-1].name] == 1:
+        if self.batch == 1 and blocks and self.wanted_steps[prefix + blocks[-1].name] == 1:
             output = self._run_stacked(blocks, prefix, x)
             if output is not None:
                 return output
@@ -218,7 +217,7 @@ class Pass(BlockVisitor[np.ndarray]):
             run(x[step])
             for name, state in run.states().items():  # the layers above have not begun
                 state[ends[step + 1] :] = first[name][ends[step + 1] :]
-        run.over(x[delay:], np.empty((0, ends[-1], 1), x.dtype))
+        run.run_steps(x[delay:], np.empty((0, ends[-1], 1), x.dtype))
         for level, block in enumerate(stacked):
             # each call brings the layers above one step further
             output = run(x[-1]) if level else run.states()["h"]
@@ -230,12 +229,12 @@ class Pass(BlockVisitor[np.ndarray]):
     def visit_dense(self, block: Dense, path: str, x: np.ndarray) -> np.ndarray:
         """The dense layer at the wanted steps."""
         w = weights_at(self.weights, path)
-        z = w["kernel"].T @ x[-self.wanted[path] :] + w["bias"][:, None]
+        z = w["kernel"].T @ x[-self.wanted_steps[path] :] + w["bias"][:, None]
         return activate(self.xp, block.activation, z)
 
     def visit_dropout(self, block: Dropout, path: str, x: np.ndarray) -> np.ndarray:
         """The wanted steps as they are."""
-        return x[-self.wanted[path] :]
+        return x[-self.wanted_steps[path] :]
 
     def visit_segments(self, block: Segments, path: str, x: np.ndarray) -> np.ndarray:
         """The segments of the newest rows, as steps."""
@@ -248,7 +247,7 @@ class Pass(BlockVisitor[np.ndarray]):
         """The delayed rows side by side at the wanted steps; zeros before the window."""
         columns = x if block.channels is None else x[:, list(block.channels)]
         width, longest = columns.shape[1], max(block.delays)
-        steps = min(self.wanted[path], len(x))
+        steps = min(self.wanted_steps[path], len(x))
         out = np.zeros((steps, width * len(block.delays), self.batch), x.dtype)
         first = len(x) - steps  # the row of x that belongs to the first row of out
         for number, delay in enumerate(block.delays):
@@ -264,14 +263,14 @@ class Pass(BlockVisitor[np.ndarray]):
     def join_branches(self, block: Parallel, path: str, outputs: list[np.ndarray]) -> np.ndarray:
         """The branches' wanted steps, concatenated or added."""
         # a branch without blocks passes on all of its input
-        parts = [output[-self.wanted[path] :] for output in outputs]
+        parts = [output[-self.wanted_steps[path] :] for output in outputs]
         return merge_columns(block, parts)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
         """The layer's outputs at the wanted steps; its parts instead, where it has any."""
         run = self.start_cell(block, path, x)
-        out = np.empty((min(self.wanted[path], len(x)), block.units, self.batch), x.dtype)
-        run.over(x, out)
+        out = np.empty((min(self.wanted_steps[path], len(x)), block.units, self.batch), x.dtype)
+        run.run_steps(x, out)
         self.final[path] = _batch_first(run.states())
         if not block.parts:
             return out
@@ -289,10 +288,10 @@ class Pass(BlockVisitor[np.ndarray]):
         if self.batch == 1:
             run = combine_cells([block.cell_object] * 2, weights, [0, x.shape[1]], 2 * x.shape[1])
             if run is not None:
-                run.over(np.concatenate(both, axis=1), out.reshape(1, -1, 1))
+                run.run_steps(np.concatenate(both, axis=1), out.reshape(1, -1, 1))
                 return out.reshape(1, -1, 1)
         for end, w, steps in zip(out, weights, both, strict=True):
-            stepper(block.cell_object, w, first_states(block.cell_object, w, self.batch)).over(
+            stepper(block.cell_object, w, first_states(block.cell_object, w, self.batch)).run_steps(
                 steps, end
             )
         return out.reshape(1, -1, self.batch)
@@ -300,9 +299,9 @@ class Pass(BlockVisitor[np.ndarray]):
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
         """The forecasts from every wanted step."""
         run = self.start_cell(block, f"{path}/encoder", x)
-        steps = min(self.wanted[path], len(x))
+        steps = min(self.wanted_steps[path], len(x))
         encoded = np.empty((block.units, steps, self.batch), x.dtype)
-        run.over(x[: len(x) - steps], encoded.swapaxes(0, 1)[:0])
+        run.run_steps(x[: len(x) - steps], encoded.swapaxes(0, 1)[:0])
         states = {
             name: np.empty((len(state), steps, self.batch), x.dtype)
             for name, state in run.states().items()
@@ -369,17 +368,17 @@ def _batch_first(states: Arrays) -> dict[str, np.ndarray]:
 
 def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dtype:
     """The dtype of the weights; InputError unless names and shapes are those of the network."""
-    wanted = weight_shapes(network)
-    if missing := wanted.keys() - weights.keys():
+    expected = weight_shapes(network)
+    if missing := expected.keys() - weights.keys():
         raise InputError(
-            f"Weights {quote_names(missing)} are missing; the network has {quote_names(wanted)}."
+            f"Weights {quote_names(missing)} are missing; the network has {quote_names(expected)}."
         )
-    if unknown := weights.keys() - wanted.keys():
+    if unknown := weights.keys() - expected.keys():
         raise InputError(
             f"Weights {quote_names(unknown)} belong to no block of the network:"
-            f" {quote_names(wanted)}."
+            f" {quote_names(expected)}."
         )
-    for name, weight in wanted.items():
+    for name, weight in expected.items():
         if weights[name].shape != weight.shape:
             raise InputError(
                 f"Weight {name!r} has shape {weights[name].shape}; this network wants"
@@ -387,9 +386,10 @@ def check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> np.dty
             )
     dtypes = {array.dtype for array in weights.values()}
     if len(dtypes) > 1 or not all(dtype.kind == "f" for dtype in dtypes):
-        found = quote_names(dtypes)
+        dtype_names = quote_names(dtypes)
         raise InputError(
-            f"Weights have dtypes {found}; wanted one floating dtype. Convert them with `astype`."
+            f"Weights have dtypes {dtype_names}; wanted one floating dtype. Convert them with"
+            " `astype`."
         )
     return dtypes.pop()
 
@@ -416,7 +416,7 @@ def check_future(
 ) -> np.ndarray | None:
     """`future` with the two leading axes wanted, or None for a network without future channels."""
     channels = network.shapes.future_channels
-    wanted = (*leading, channels)
+    expected = (*leading, channels)
     if channels == 0:
         if future is not None and np.asarray(future).size:
             raise InputError(
@@ -424,10 +424,10 @@ def check_future(
                 " leave it out."
             )
         return None
-    if future is None or np.shape(future) != wanted:
-        found = "missing" if future is None else f"of shape {np.shape(future)}"
+    if future is None or np.shape(future) != expected:
+        actual = "missing" if future is None else f"of shape {np.shape(future)}"
         raise InputError(
-            f"`future` is {found}; wanted {wanted}: batch, rows up to H = {network.shapes.horizon}"
-            " steps past the last past row, future channels."
+            f"`future` is {actual}; wanted {expected}: batch, rows up to H ="
+            f" {network.shapes.horizon} steps past the last past row, future channels."
         )
     return np.asarray(future, dtype)

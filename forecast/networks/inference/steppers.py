@@ -41,7 +41,7 @@ class Stepper(Protocol):
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """One time step: x `(I, B)`, output `(units, B)`."""
 
-    def over(self, rows: np.ndarray, out: np.ndarray) -> None:
+    def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
         """One step for each of `rows (T, I, B)`; the last outputs go into `out (keep, units,
         B)`.
         """
@@ -77,19 +77,21 @@ def combine_cells(
     kind = stepper_class(cells[0])
     if kind is None or len({replace(cell, units=1) for cell in cells}) > 1:
         return None
-    every, units = [kind.weight_rows(w) for w in weights], [cell.units for cell in cells]
-    rows = np.zeros(
-        (inputs + sum(units) + 1, every[0].shape[1] // units[0], sum(units)), every[0].dtype
-    )
-    for own, read, u, end in zip(every, reads, units, np.cumsum(units), strict=True):
-        parts, place = own.reshape(len(own), -1, u), slice(end - u, end)
-        rows[read : read + len(own) - u - 1, :, place] = parts[: -u - 1]
-        rows[inputs + end - u : inputs + end, :, place], rows[-1, :, place] = (
-            parts[-u - 1 : -1],
-            parts[-1],
-        )
+    rows_by_cell = [kind.weight_rows(w) for w in weights]
+    units = [cell.units for cell in cells]
+    n_blocks = rows_by_cell[0].shape[1] // units[0]
+    shape = (inputs + sum(units) + 1, n_blocks, sum(units))
+    rows = np.zeros(shape, rows_by_cell[0].dtype)
+    for cell_rows, read, u, end in zip(rows_by_cell, reads, units, np.cumsum(units), strict=True):
+        parts = cell_rows.reshape(len(cell_rows), -1, u)
+        columns = slice(end - u, end)
+        rows[read : read + len(cell_rows) - u - 1, :, columns] = parts[: -u - 1]
+        rows[inputs + end - u : inputs + end, :, columns] = parts[-u - 1 : -1]
+        rows[-1, :, columns] = parts[-1]
     states = [first_states(cell, w, 1) for cell, w in zip(cells, weights, strict=True)]
-    joined = {name: np.concatenate([own[name] for own in states]) for name in states[0]}
+    joined: dict[str, np.ndarray] = {}
+    for name in states[0]:
+        joined[name] = np.concatenate([state[name] for state in states])
     return kind(rows.reshape(len(rows), -1), joined, cells[0])
 
 
@@ -120,14 +122,11 @@ class StackedStepper:
         stacked[:, -1], stacked[0, -units - 1 : -1] = 1, h
         self.x, self.h = stacked[:, : -units - 1], stacked[:, -units - 1 : -1]
         if batch == 1:  # the product of a vector has less to look up
-            products = [
-                functools.partial(own.dot, matrix[0], self.z[:rows, 0]) for own in stacked[:, :, 0]
-            ]
+            sums = self.z[:rows, 0]
+            products = [functools.partial(row.dot, matrix[0], sums) for row in stacked[:, :, 0]]
         else:
-            product = self.z[:rows].reshape(-1, block, batch)
-            products = [
-                functools.partial(np.matmul, matrix.swapaxes(1, 2), own, product) for own in stacked
-            ]
+            sums, factor = self.z[:rows].reshape(-1, block, batch), matrix.swapaxes(1, 2)
+            products = [functools.partial(np.matmul, factor, row, sums) for row in stacked]
         self.slots = list(zip(products, self.h, self.h[1:], strict=False))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -138,7 +137,7 @@ class StackedStepper:
         self.advance(h, h)
         return h
 
-    def over(self, rows: np.ndarray, out: np.ndarray) -> None:
+    def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
         """One step for each of `rows`; the last outputs go into `out`."""
         advance = self.advance
         for start in range(0, len(rows), self.steps):
@@ -148,8 +147,8 @@ class StackedStepper:
                 multiply()
                 advance(before, h)
             end = len(out) - len(rows) + start + len(part)
-            kept = min(max(end, 0), len(part))
-            out[end - kept : end] = self.h[1 + len(part) - kept : 1 + len(part)]
+            n_outputs = min(max(end, 0), len(part))
+            out[end - n_outputs : end] = self.h[1 + len(part) - n_outputs : 1 + len(part)]
             self.h[0] = self.h[len(part)]
 
     def states(self) -> Arrays:
@@ -269,12 +268,12 @@ class AnyStepper:
         output, self.running = self.cell.step(numpy_namespace, self.w, x.T, self.running)
         return output.T
 
-    def over(self, rows: np.ndarray, out: np.ndarray) -> None:
+    def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
         """One step for each of `rows`; the last outputs go into `out`."""
-        for place, row in enumerate(rows, len(out) - len(rows)):
+        for number, row in enumerate(rows, len(out) - len(rows)):
             output = self(row)
-            if place >= 0:
-                out[place] = output
+            if number >= 0:
+                out[number] = output
 
     def states(self) -> Arrays:
         """The states after the newest step, each `(size, B)`."""

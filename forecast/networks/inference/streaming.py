@@ -41,8 +41,8 @@ from forecast.networks.inference.batch import (
     WeightArrays,
     check_future,
     check_weights,
+    concatenate_states,
     final_states,
-    map_states,
     merge_columns,
 )
 from forecast.networks.inference.steppers import decode
@@ -63,7 +63,10 @@ class State:
 
     def select(self, index: np.ndarray) -> State:
         """The rows number `index` (B',) of the batch, each as often as it is named."""
-        return State(map_states(lambda own: own[index], self.blocks), len(index), self.dtype)
+        blocks: States = {}
+        for path, arrays in self.blocks.items():
+            blocks[path] = {name: array[index] for name, array in arrays.items()}
+        return State(blocks, len(index), self.dtype)
 
 
 def initial(network: Network, weights: WeightArrays, batch: int) -> State:
@@ -213,10 +216,10 @@ def series_parallel(
     """
     _check_rows(network, state, drive, future)
     y = np.asarray(y, np.float64)
-    wanted = (*np.shape(drive)[:2], network.shapes.outputs)
-    if y.shape != wanted:
+    expected = (*np.shape(drive)[:2], network.shapes.outputs)
+    if y.shape != expected:
         raise InputError(
-            f"`y` has shape {y.shape}; wanted {wanted}: a row for every row of `drive`."
+            f"`y` has shape {y.shape}; wanted {expected}: a row for every row of `drive`."
         )
     if np.isinf(y).any():
         raise InputError(
@@ -320,10 +323,10 @@ def _check_rows(
 ) -> None:
     shapes, batch = network.shapes, len(state.last)
     others = shapes.channels - len(shapes.target_channels)
-    found = np.shape(drive)
-    if len(found) != 3 or found[0] != batch or found[2] != others:
+    shape = np.shape(drive)
+    if len(shape) != 3 or shape[0] != batch or shape[2] != others:
         raise InputError(
-            f"`drive` has shape {found}; wanted ({batch}, rows, {others}): batch, rows, driving"
+            f"`drive` has shape {shape}; wanted ({batch}, rows, {others}): batch, rows, driving"
             " channels."
         )
     finite = np.isfinite(drive).all(axis=2)
@@ -333,11 +336,11 @@ def _check_rows(
             f"`drive` is missing or infinite in row {row} of sequence {sequence}; a loop cannot go"
             " on without it. Fill it, or cut the sequence there."
         )
-    wanted = (batch, found[1], shapes.future_channels)
+    expected = (batch, shape[1], shapes.future_channels)
     known = (0, 0, 0) if future is None else np.shape(future)
-    if shapes.future_channels and known != wanted:
+    if shapes.future_channels and known != expected:
         raise InputError(
-            f"`future` has shape {known}; wanted {wanted}: a row for every row of `drive`."
+            f"`future` has shape {known}; wanted {expected}: a row for every row of `drive`."
         )
 
 
@@ -367,6 +370,6 @@ def _run(
 def _join_states(states: Sequence[LoopState]) -> LoopState:
     """Many states of the same network as one batch, in their order."""
     memories = [state.memory for state in states]
-    blocks = map_states(lambda *own: np.concatenate(own), *(memory.blocks for memory in memories))
+    blocks = concatenate_states([memory.blocks for memory in memories])
     memory = State(blocks, sum(memory.batch for memory in memories), memories[0].dtype)
     return LoopState(memory, np.concatenate([state.last for state in states]))

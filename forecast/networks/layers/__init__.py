@@ -57,12 +57,12 @@ def prepare_runtime(threads: int = 1) -> None:
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
     threading = tf.config.threading
-    wanted = (threads, threads)
-    found = (
+    wanted_threads = (threads, threads)
+    current_threads = (
         threading.get_intra_op_parallelism_threads(),
         threading.get_inter_op_parallelism_threads(),
     )
-    if found == wanted:
+    if current_threads == wanted_threads:
         return
     try:
         threading.set_intra_op_parallelism_threads(threads)
@@ -71,8 +71,9 @@ def prepare_runtime(threads: int = 1) -> None:
             tf.config.experimental.set_memory_growth(device, True)
     except RuntimeError:
         warnings.warn(
-            f"TensorFlow already runs with (intra, inter) threads {found}, wanted {wanted} (0: one"
-            " per core). Call prepare_runtime before the first tensor is made.",
+            f"TensorFlow already runs with (intra, inter) threads {current_threads}, wanted"
+            f" {wanted_threads} (0: one per core). Call prepare_runtime before the first tensor is"
+            " made.",
             RuntimeWarning,
             stacklevel=2,
         )

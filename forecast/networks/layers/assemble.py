@@ -50,14 +50,18 @@ def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
 
     Tensors: zeros, or the cell's learnt or random initial state, through which a gradient can pass.
     """
-    weights, found = dict(named_weights(carrying)), {}
+    weights, states = dict(named_weights(carrying)), {}
     for path, state in carrying.input["states"].items():
         block, _, name = path.rpartition("/")
-        own = weights.get(f"{block}/initial_{name}", weights.get(f"{block}/encoder/initial_{name}"))
-        found[path] = keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
-        if own is not None:
-            found[path] = keras.ops.repeat(keras.ops.convert_to_tensor(own)[None], batch, axis=0)
-    return found
+        initial_weight = weights.get(
+            f"{block}/initial_{name}", weights.get(f"{block}/encoder/initial_{name}")
+        )
+        states[path] = keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
+        if initial_weight is not None:
+            states[path] = keras.ops.repeat(
+                keras.ops.convert_to_tensor(initial_weight)[None], batch, axis=0
+            )
+    return states
 
 
 def write_network_file(
@@ -72,34 +76,29 @@ def write_network_file(
     """
     shapes, model = network.shapes, assemble(network, seed=0)
     set_weights(model, weights)
-    given = {"past": keras.Input(shapes.past, name="past")}
-    lines = [(given["past"], skip[:2])]
+    inputs = {"past": keras.Input(shapes.past, name="past")}
+    skip_terms = [(inputs["past"], skip[:2])]
     if shapes.future_channels:
-        given["future"] = keras.Input(shapes.future, name="future")
-        lines.append((given["future"][:, -shapes.horizon :], skip[2:]))
-    parts = [Wiring.sharing_layers(network, model).model(1)(given)[:, 0, :, :, 0]]
-    maps = [
-        keras.layers.Dense(shapes.horizon * shapes.outputs, use_bias=len(own) == 2)
-        for _, own in lines
-    ]
-    for (rows, own), line in zip(lines, maps, strict=True):
-        parts.append(
-            keras.layers.Reshape((shapes.horizon, shapes.outputs))(
-                line(keras.layers.Flatten()(rows))
-            )
-        )
-        line.set_weights(list(own))
-    whole = keras.Model(given, keras.layers.Add()(parts))
+        inputs["future"] = keras.Input(shapes.future, name="future")
+        skip_terms.append((inputs["future"][:, -shapes.horizon :], skip[2:]))
+    terms = [Wiring.sharing_layers(network, model).model(1)(inputs)[:, 0, :, :, 0]]
+    for rows, skip_weights in skip_terms:
+        has_bias = len(skip_weights) == 2
+        linear = keras.layers.Dense(shapes.horizon * shapes.outputs, use_bias=has_bias)
+        flat_forecast = linear(keras.layers.Flatten()(rows))
+        terms.append(keras.layers.Reshape((shapes.horizon, shapes.outputs))(flat_forecast))
+        linear.set_weights(list(skip_weights))
+    whole = keras.Model(inputs, keras.layers.Add()(terms))
     # export asks for a call
-    whole({name: np.zeros((1, *rows.shape[1:]), rows.dtype) for name, rows in given.items()})
-    token = UNROLLED_STEPS.set(0 if path.suffix == ".keras" else shapes.past[0])
+    whole({name: np.zeros((1, *rows.shape[1:]), rows.dtype) for name, rows in inputs.items()})
+    is_keras_file = path.suffix == ".keras"
+    token = UNROLLED_STEPS.set(0 if is_keras_file else shapes.past[0])
     try:
         with warnings.catch_warnings(action="ignore"):  # of Keras and tf2onnx about NumPy 2
-            (
+            if is_keras_file:
                 whole.save(path)
-                if path.suffix == ".keras"
-                else whole.export(path, format="onnx", verbose=False)
-            )
+            else:
+                whole.export(path, format="onnx", verbose=False)
     finally:
         UNROLLED_STEPS.reset(token)
 
@@ -147,8 +146,8 @@ def named_weights(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
     for layer in model.layers:
         block = "future" if layer.name == FRAMES else _path(layer)
         for variable in layer.weights:
-            own = variable.name.replace(".", "/")
-            yield own if "/" in own else f"{block}/{own}", variable
+            name = variable.name.replace(".", "/")
+            yield name if "/" in name else f"{block}/{name}", variable
 
 
 def _path(layer: keras.Layer) -> str:

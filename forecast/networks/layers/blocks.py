@@ -261,7 +261,7 @@ DelayedChannels = tuple[tuple[int, ...], tuple[int, ...] | None]
 
 def is_evenly_spaced(delays: Sequence[int]) -> bool:
     """Whether a convolution can stand for these delays."""
-    steps = {later - earlier for earlier, later in itertools.pairwise(delays)}
+    steps = {following - preceding for preceding, following in itertools.pairwise(delays)}
     return not steps or (len(steps) == 1 and min(steps) > 0)
 
 
@@ -302,9 +302,9 @@ class DelayedDense(Affine):
         steps, parts, after = tf.shape(x)[1], [], []
         kernels = tf.split(tf.convert_to_tensor(self.kernel), self.sizes)
         for number, (delays, channels) in enumerate(self.lines):
-            own = x if channels is None else tf.gather(x, channels, axis=-1)
+            delayed = x if channels is None else tf.gather(x, channels, axis=-1)
             before = None if earlier is None else earlier[number]
-            known = pad_before(own, max(delays), before)
+            known = pad_before(delayed, max(delays), before)
             after.append(known[:, steps:])
             filters = tf.reshape(kernels[number], [len(delays), self.widths[number], self.units])
             parts.append(_convolve_delays(known, filters, delays, steps if last is None else last))
@@ -318,7 +318,7 @@ class DelayedDense(Affine):
             (max(delays), width if channels is None else len(channels))
             for delays, channels in self.lines
         ]
-        return (batch, None, self.units), *((batch, longest, own) for longest, own in lines)
+        return (batch, None, self.units), *((batch, longest, size) for longest, size in lines)
 
 
 def _convolve_delays(
@@ -328,9 +328,9 @@ def _convolve_delays(
     the first.
     """
     spacing = delays[1] - delays[0] if len(delays) > 1 else 1
-    seen = known[:, : tf.shape(known)[1] - delays[0]] if delays[0] else known
+    undelayed = known[:, : tf.shape(known)[1] - delays[0]] if delays[0] else known
     return _convolve_spaced(
-        last_rows(seen, steps + delays[-1] - delays[0]), tf.reverse(filters, [0]), spacing
+        last_rows(undelayed, steps + delays[-1] - delays[0]), tf.reverse(filters, [0]), spacing
     )
 
 
@@ -342,11 +342,11 @@ def _convolve_spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tenso
         return tf.nn.conv1d(x, filters, stride=1, padding="VALID")
     width, units = filters.shape[1], filters.shape[2]
     length = tf.shape(x)[1]
-    kept = length - (filters.shape[0] - 1) * spacing
+    n_outputs = length - (filters.shape[0] - 1) * spacing
     x = tf.pad(x, [[0, 0], [0, -length % spacing], [0, 0]])
     series = tf.transpose(tf.reshape(x, [tf.shape(x)[0], -1, spacing, width]), [0, 2, 1, 3])
-    each = tf.reshape(series, [-1, tf.shape(series)[2], width])
-    z = tf.nn.conv1d(each, filters, stride=1, padding="VALID")
+    remainder_series = tf.reshape(series, [-1, tf.shape(series)[2], width])
+    z = tf.nn.conv1d(remainder_series, filters, stride=1, padding="VALID")
     back = tf.transpose(tf.reshape(z, [-1, spacing, tf.shape(z)[1], units]), [0, 2, 1, 3])
     whole = tf.reshape(back, [tf.shape(back)[0], -1, units])
-    return tf.split(whole, [kept, tf.shape(whole)[1] - kept], 1)[0]
+    return tf.split(whole, [n_outputs, tf.shape(whole)[1] - n_outputs], 1)[0]

@@ -86,10 +86,10 @@ class Decoder(keras.Layer):
             y = self._free_run(w, tf.concat(parts, -1), first)
         else:
             taught = [shifted_targets(inputs["teacher"])] if self.feedback else []
-            own = {name: value for name, value in w.items() if name not in READOUT}
+            cell_weights = {name: value for name, value in w.items() if name not in READOUT}
             y = read_out(
                 w,
-                run_cell(self.cell, own, tf.concat(taught + parts, -1), first)[0],
+                run_cell(self.cell, cell_weights, tf.concat(taught + parts, -1), first)[0],
                 self.activation,
             )
         return tf.reshape(y, tf.concat([leading, [horizon, outputs, parameters]], 0))
@@ -126,8 +126,8 @@ class Decoder(keras.Layer):
         now, rest = tf.split(x, [1, self.shape[0] - 1], 1)
         start = tf.concat([zero_forecast(x, len(columns)), now[:, 0]], -1)
         d, states = self.cell.step(tensor_namespace, w, start, first)
-        later = [run_cell(self.cell, folded, rest, states)[0]] if x.shape[1] != 1 else []
-        return read_out(w, tf.concat([d[:, None], *later], 1), self.activation)
+        following = [run_cell(self.cell, folded, rest, states)[0]] if x.shape[1] != 1 else []
+        return read_out(w, tf.concat([d[:, None], *following], 1), self.activation)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, ...]:
         """Shape of the output, None where it is open."""

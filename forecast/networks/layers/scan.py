@@ -137,14 +137,14 @@ def run_cell(
     a context that is made of data, and `scan` for all others.
     """
     if UNROLLED_STEPS.get():
-        outputs, *kept = unroll(cell, w, x, first)
-        return outputs, kept if all_states else [], [sequence[:, -1] for sequence in kept]
+        outputs, *sequences = unroll(cell, w, x, first)
+        return outputs, sequences if all_states else [], [sequence[:, -1] for sequence in sequences]
     if has_native_recurrence(cell, x.dtype):
-        kept = run_fused(cell, w, x, first, all_states)
+        sequences = run_fused(cell, w, x, first, all_states)
         return (
-            kept[0],
-            kept if all_states else [],
-            [last_rows(sequence, 1)[:, 0] for sequence in kept],
+            sequences[0],
+            sequences if all_states else [],
+            [last_rows(sequence, 1)[:, 0] for sequence in sequences],
         )
     x, made_of = tf.transpose(x, [1, 0, 2]), cell.data_context()
     if made_of is not None:
@@ -186,21 +186,21 @@ def data_contexts(
     line = tf.concat([tf.zeros_like(y[1:]), first[None], y[:-1]], 0)
     powers = decay ** tf.cast(tf.range(steps)[::-1], x.dtype)
     past = tf.transpose(tf.reshape(line, [-1, tf.shape(first)[0] * count]))[..., None]
-    found = tf.nn.conv1d(past, powers[:, None, None], stride=1, padding="VALID")
-    return tf.reshape(tf.transpose(found[..., 0]), [steps, -1, count])
+    context = tf.nn.conv1d(past, powers[:, None, None], stride=1, padding="VALID")
+    return tf.reshape(tf.transpose(context[..., 0]), [steps, -1, count])
 
 
 def unroll(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tensor]:
     """The outputs, then every state, `(B, T, size)`, step after step without a loop: x has
     `UNROLLED_STEPS` steps.
     """
-    states, kept = first, []
+    states, steps = first, []
     for row in tf.unstack(
         cell.project(tensor_namespace, w, x), x.shape[1] or UNROLLED_STEPS.get(), axis=1
     ):
         y, states = cell.advance(tensor_namespace, w, row, states)
-        kept.append([y, *(states[name] for name in cell.states())])
-    return [tf.stack(parts, 1) for parts in zip(*kept, strict=True)]
+        steps.append([y, *(states[name] for name in cell.states())])
+    return [tf.stack(parts, 1) for parts in zip(*steps, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -272,28 +272,20 @@ def _recur(
     first, w = given[: len(names)], dict(zip(weights, given[len(names) :], strict=True))
     steps, inputs = tf.shape(projected)[0], unstack_steps(projected)
 
-    def advance(at: tf.Tensor, states: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        y, new = cell.advance(tensor_namespace, w, at, dict(zip(names, states, strict=True)))
+    def advance(row: tf.Tensor, states: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        y, new = cell.advance(tensor_namespace, w, row, dict(zip(names, states, strict=True)))
         return [y, *(new[name] for name in names)]
 
     def step(
-        t: tf.Tensor, states: Sequence[tf.Tensor], ys: TensorArray, kept: Sequence[TensorArray]
+        t: tf.Tensor, states: Sequence[tf.Tensor], ys: TensorArray, before: Sequence[TensorArray]
     ) -> tuple[Any, ...]:
         y, *new = advance(inputs.read(t), states)
-        return (
-            t + 1,
-            new,
-            ys.write(t, y),
-            [array.write(t, s) for array, s in zip(kept, states, strict=True)],
-        )
+        written = [array.write(t, state) for array, state in zip(before, states, strict=True)]
+        return t + 1, new, ys.write(t, y), written
 
-    start = (
-        0,
-        list(first),
-        new_tensor_array(steps, projected),
-        [new_tensor_array(steps, projected) for _ in first],
-    )
-    _, last, outputs, kept = tf.while_loop(
+    outputs_array = new_tensor_array(steps, projected)
+    start = 0, list(first), outputs_array, [new_tensor_array(steps, projected) for _ in first]
+    _, last, outputs, state_arrays = tf.while_loop(
         lambda t, *_: t < steps, step, start, parallel_iterations=1
     )
 
@@ -303,28 +295,27 @@ def _recur(
         def step_back(
             t: tf.Tensor, d_new: Sequence[tf.Tensor], ds: Sequence[TensorArray]
         ) -> tuple[Any, ...]:
-            before = [array.read(t) for array in kept]
+            before = [array.read(t) for array in state_arrays]
             with tf.GradientTape() as tape:
                 tape.watch(before)
-                made = advance(inputs.read(t), before)
-            d_before = tape.gradient(
-                made, before, [d_ys.read(t), *d_new], unconnected_gradients="zero"
-            )
+                results = advance(inputs.read(t), before)
+            d_results = [d_ys.read(t), *d_new]
+            d_before = tape.gradient(results, before, d_results, unconnected_gradients="zero")
             return t - 1, d_before, [array.write(t, d) for array, d in zip(ds, d_new, strict=True)]
 
         start = (steps - 1, list(d_last), [new_tensor_array(steps, projected) for _ in first])
         _, d_first, ds = tf.while_loop(
             lambda t, *_: t >= 0, step_back, start, parallel_iterations=1
         )
-        all_at, all_before = (
-            flatten_time(projected),
-            [flatten_time(array.stack()) for array in kept],
-        )
+        # the weights' gradient: one step on all rows at once
+        all_projected = flatten_time(projected)
+        all_before = [flatten_time(array.stack()) for array in state_arrays]
         with tf.GradientTape() as tape:
-            tape.watch([all_at, w])
-            made = advance(all_at, all_before)
-        upstream = [flatten_time(d_outputs), *(flatten_time(array.stack()) for array in ds)]
-        d_at, d_w = tape.gradient(made, [all_at, w], upstream, unconnected_gradients="zero")
-        return tf.reshape(d_at, tf.shape(projected)), *d_first, *(d_w[name] for name in weights)
+            tape.watch([all_projected, w])
+            results = advance(all_projected, all_before)
+        d_results = [flatten_time(d_outputs), *(flatten_time(array.stack()) for array in ds)]
+        sources = [all_projected, w]
+        d_all, d_w = tape.gradient(results, sources, d_results, unconnected_gradients="zero")
+        return tf.reshape(d_all, tf.shape(projected)), *d_first, *(d_w[name] for name in weights)
 
     return (outputs.stack(), *last), gradient

@@ -109,10 +109,10 @@ class Wiring(BlockVisitor[Tensor]):
     def _inputs(self) -> dict[str, Any]:
         weight_shapes(self.network)  # refuses blocks that do not fit together
         shapes = self.network.shapes
-        found = {"past": self._input("past", (None, shapes.channels))}
+        inputs = {"past": self._input("past", (None, shapes.channels))}
         if shapes.future_channels:
-            found["future"] = self._input("future", (None, shapes.future_channels))
-        return found
+            inputs["future"] = self._input("future", (None, shapes.future_channels))
+        return inputs
 
     def _first(self, inputs: Mapping[str, Tensor], last: int | None) -> Tensor:
         """The first block's input, at all steps or at the last ones that matter."""

@@ -93,7 +93,7 @@ def multiply(order: Any, a: Any, b: Any, c: Any, shape: Any, add: Any) -> None:
     """
     (a_values, a_length), (b_values, b_length), (c_values, c_length) = a, b, c
     rows, columns, inner = shape
-    one = FACTORS[1:].ctypes
+    alpha = FACTORS[1:].ctypes
     beta = FACTORS[add:].ctypes
     # row-major c = a b is column-major c' = b' a'
     gemm(
@@ -103,7 +103,7 @@ def multiply(order: Any, a: Any, b: Any, c: Any, shape: Any, add: Any) -> None:
         columns,
         rows,
         inner,
-        one,
+        alpha,
         b_values.ctypes,
         b_length,
         a_values.ctypes,
