@@ -17,10 +17,11 @@ from forecast.api.export import candidates, leaderboard
 from forecast.api.frame_dataset import FrameDataset, frame_dataset
 from forecast.api.frames import NAME, Names, as_tuple, require_whole
 from forecast.api.model import Model, windows_of
-from forecast.api.packaged import packaged, require_installed
+from forecast.api.packaged import require_installed
 from forecast.api.stages import (
     FrameResults,
     Recipe,
+    compare_results,
     model_entries,
     run_stages,
     trained_ensemble,
@@ -28,8 +29,7 @@ from forecast.api.stages import (
 )
 from forecast.backtest.candidates import REFERENCE_MODELS
 from forecast.comparison import metrics
-from forecast.comparison.comparing import compare_candidates, write_comparison
-from forecast.config.experiment import COMBINATION, Tuning, load_evaluation
+from forecast.config.experiment import COMBINATION
 from forecast.data.comparison_records import TestFamily
 from forecast.data.results import MEAN, read_costs
 from forecast.models import spec
@@ -210,7 +210,7 @@ def compare(
     folder = Path(tempfile.mkdtemp(prefix="forecast-"))
     try:
         results = run_stages(folder, dataset, entries, budget, n_jobs=n_jobs, is_tuned=True)
-        _compare(results, budget)
+        results = compare_results(results, budget)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -239,16 +239,6 @@ def _reference_entries(
             policy = {key: entry[key] for key in ("refit", "refit_window") if key in entry}
             references[skip_model] = references[skip_model] | policy
     return references
-
-
-def _compare(results: FrameResults, budget: Tuning) -> None:
-    """Stage `compare` on the results of the others, with the packaged evaluation settings."""
-    evaluation = load_evaluation(packaged() / "configs")
-    prepared, task = results.prepared, results.settings.task
-    comparison = compare_candidates(
-        results, prepared.frame, task, prepared.borders, evaluation, budget
-    )
-    write_comparison(results.paths.compared(NAME), comparison)
 
 
 def _n_test_steps(dataset: FrameDataset) -> int:

@@ -7,12 +7,11 @@ Every fault is one sentence with the column, what was found and what was wanted.
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -25,10 +24,13 @@ from forecast.data.schema import KEY_COLUMNS, check_frame, first_text_cell
 from forecast.data.written_times import to_utc
 from forecast.system.errors import InputError, closest, quote_names
 
-WHERE = NAME = "df"
-SERIES = "series"
+NAME = "df"
+"""Of the dataset that a caller's frame becomes."""
+WHERE = NAME
+"""Where a fault is, in messages."""
+ONLY_SERIES = "series"
 """The name of the one series of a frame that names none."""
-HERE = {
+CALLER_WORDS = {
     r"`calendar(\.freq)?`": "`freq`",
     r"Write all times in UTC, or state .*": (
         "Convert it: `df['ds'] = pandas.to_datetime(df['ds'], utc=True)`."
@@ -37,13 +39,18 @@ HERE = {
         r"Convert it: `df['ds'] = pandas.to_datetime(df['ds'], format=\1)`."
     ),
 }
-"""What is said in words of datasets.yaml, which a caller does not have, and what is typed instead.
+"""Patterns of advice in words of datasets.yaml, which a caller does not have, and what is typed
+instead.
 """
+EPOCH_UNITS = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))
+"""Times since 1970 as numbers: above which size they are in which unit."""
+WRITTEN_DATES = ((1678, 2199, "%Y"), (16780101, 21991231, "%Y%m%d"))
+"""Dates written as numbers: the least, the greatest, and their format."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """How the caller's frame calls the series, the time and what is forecast (`unique_id, ds, y` by
+    """The caller's columns of the series, the time and the targets (`unique_id, ds, y` by
     default).
     """
 
@@ -75,39 +82,44 @@ def require_whole(**options: Any) -> None:
 
 
 def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar) -> pd.DataFrame:
-    """`unique_id, ds, *columns` of any frame, in order, times in UTC without zone; `InputError` at
-    the first fault.
+    """`unique_id, ds, *columns` of any frame, in order, times in UTC without zone.
+
+    Raises `InputError` at the first fault, in words of the caller.
     """
     frame = as_pandas(df)
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
-    _require(frame, names, columns)
-    kept = [name for name in (names.id_col, names.time_col, *columns) if name in frame]
-    named = frame[kept].rename(columns={names.id_col: "unique_id", names.time_col: "ds"})
-    if "unique_id" not in named:
-        named = named.assign(unique_id=SERIES)
-    named = named[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
+    _require_frame(frame, names, columns)
+    present = [name for name in (names.id_col, names.time_col, *columns) if name in frame]
+    frame = frame[present].rename(columns={names.id_col: "unique_id", names.time_col: "ds"})
+    if "unique_id" not in frame:
+        frame = frame.assign(unique_id=ONLY_SERIES)
+    frame = frame[[*KEY_COLUMNS, *columns]].reset_index(drop=True)
     for column in columns:
-        _require_numbers(named, column)
+        _require_numbers(frame, column)
     wall_clock = isinstance(calendar, SessionCalendar | WeekdayCalendar)
-    zone = str(getattr(named["ds"].dtype, "tz", "UTC"))
+    zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
     try:
-        named = named.assign(ds=_times(named, names, wall_clock=wall_clock))
-        ordered = named.sort_values(["unique_id", "ds"], kind="stable")
-        _require_once(ordered, names)
+        frame = frame.assign(ds=_times(frame, names, wall_clock=wall_clock))
+        ordered = frame.sort_values(["unique_id", "ds"], kind="stable")
+        _require_unique_rows(ordered, names)
         checked = check_frame(ordered, columns, where=WHERE)
         _require_freq(checked, calendar)
         check_calendar(checked, calendar, where=WHERE)
     except InputError as error:
-        said = functools.reduce(
-            lambda text, words: re.sub(words, HERE[words], text), HERE, str(error)
-        )
-        if zone != "UTC" and "grid" in said:
-            said += (
-                f" Times of {zone} become UTC; for days of its clock: `df['ds'] ="
-                " df['ds'].dt.tz_localize(None)`."
-            )
-        raise InputError(re.sub("(?<=[`'])ds(?=[`'])", lambda _: names.time_col, said)) from None
+        raise InputError(_in_caller_words(str(error), names.time_col, zone)) from None
     return checked
+
+
+def _in_caller_words(message: str, time_col: str, zone: str) -> str:
+    """A message of the stages with advice and column names that a caller can use."""
+    for pattern, words in CALLER_WORDS.items():
+        message = re.sub(pattern, words, message)
+    if zone != "UTC" and "grid" in message:
+        message += (
+            f" Times of {zone} become UTC; for days of its clock: `df['ds'] ="
+            " df['ds'].dt.tz_localize(None)`."
+        )
+    return re.sub("(?<=[`'])ds(?=[`'])", lambda _: time_col, message)
 
 
 def over_horizon(
@@ -142,14 +154,14 @@ def with_future(
             " Drop it."
         )
     try:
-        given = long_frame(future_df, names, plans, calendar)
+        future = long_frame(future_df, names, plans, calendar)
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", "future_df", str(error))) from None
     known = trim_to_last_value(history, observed)
-    later = given["ds"] > given["unique_id"].map(known.groupby("unique_id")["ds"].last())
-    return pd.concat([known, given[later]]).sort_values(
-        list(KEY_COLUMNS), kind="stable", ignore_index=True
-    )
+    last_times = known.groupby("unique_id")["ds"].last()
+    is_ahead = future["ds"] > future["unique_id"].map(last_times)
+    joined = pd.concat([known, future[is_ahead]])
+    return joined.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
 
 
 def as_pandas(df: Any) -> pd.DataFrame:
@@ -181,59 +193,57 @@ def as_pandas(df: Any) -> pd.DataFrame:
     )
 
 
-def _require(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
-    found = list(frame.columns)
-    asked = [names.id_col, names.time_col, *columns]
-    if again := [name for name in asked if asked.count(name) > 1]:
-        raise InputError(
-            f"Column {again[0]!r} is asked for {asked.count(again[0])} times; wanted once."
-        )
-    twice = sorted({name for name in found if found.count(name) > 1})
-    if twice:
-        raise InputError(
-            f"{WHERE}: column {twice[0]!r} stands {found.count(twice[0])} times; wanted once. Drop"
-            " one."
-        )
+def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
+    """`InputError` for a frame without rows, and for a column that is missing or not alone."""
+    wanted = [names.id_col, names.time_col, *columns]
+    for name in wanted:
+        if wanted.count(name) > 1:
+            raise InputError(
+                f"Column {name!r} is asked for {wanted.count(name)} times; wanted once."
+            )
+    present = list(frame.columns)
+    for name in sorted(present):
+        if present.count(name) > 1:
+            raise InputError(
+                f"{WHERE}: column {name!r} stands {present.count(name)} times; wanted once. Drop"
+                " one."
+            )
     if not len(frame):
         raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")
-    levels = [level for level in frame.index.names if level is not None]
-    series = [] if names.id_col == "unique_id" and "unique_id" not in levels else [names.id_col]
-    for name in (names.time_col, *columns, *series):
-        if name in found:
-            continue
-        if name in levels or (
-            name == names.time_col and isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex)
-        ):
-            typed = f"df.reset_index({'' if name in levels else f'names={name!r}'})"
-            raise InputError(
-                f"{WHERE}: column {name!r} not found; the index has it, wanted a column. Pass"
-                f" `{typed}`."
-            )
-        times = next(
-            (
-                str(n)
-                for n in frame.columns
-                if name == names.time_col and _looks_like_time(frame[n])
-            ),
-            "",
-        )
-        where = {names.time_col: " (`time_col`)", names.id_col: " (`id_col`)"}.get(name, "")
-        option = (
-            "`target_col`"
-            if name in names.target_col
-            else "`time_col`"
-            if where
-            else "the column's name"
-        )
+    required = [names.time_col, *columns]
+    if names.id_col != "unique_id" or "unique_id" in frame.index.names:
+        required.append(names.id_col)
+    for name in required:
+        if name not in present:
+            _raise_missing_column(name, frame, names)
+
+
+def _raise_missing_column(name: str, frame: pd.DataFrame, names: Names) -> NoReturn:
+    """Raise the `InputError` for a column that the frame lacks, with what to type."""
+    is_time = name == names.time_col
+    is_level = name in frame.index.names
+    if is_level or (is_time and isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex)):
+        argument = "" if is_level else f"names={name!r}"
         raise InputError(
-            f"{WHERE}: column {name!r}{where} not found.{closest(name, found)} Found"
-            f" {quote_names(found)}. "
-            + (
-                f"Pass `time_col={times!r}`."
-                if times
-                else f"Rename the column, or correct {option}."
-            )
+            f"{WHERE}: column {name!r} not found; the index has it, wanted a column. Pass"
+            f" `df.reset_index({argument})`."
         )
+    option, parameter = "the column's name", ""
+    if name in names.target_col:
+        option = "`target_col`"
+    if name in (names.time_col, names.id_col):
+        parameter = " (`time_col`)" if is_time else " (`id_col`)"
+        option = "`time_col`"
+    cure = f"Rename the column, or correct {option}."
+    if is_time:
+        times = [column for column in frame.columns if _looks_like_time(frame[column])]
+        if times:
+            cure = f"Pass `time_col={times[0]!r}`."
+    present = list(frame.columns)
+    raise InputError(
+        f"{WHERE}: column {name!r}{parameter} not found.{closest(name, present)} Found"
+        f" {quote_names(present)}. {cure}"
+    )
 
 
 def _looks_like_time(values: pd.Series) -> bool:
@@ -246,6 +256,7 @@ def _looks_like_time(values: pd.Series) -> bool:
 
 
 def _require_numbers(frame: pd.DataFrame, column: str) -> None:
+    """`InputError` for a column that is empty or holds no numbers, with what to type."""
     values = frame[column]
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         if values.isna().all():
@@ -253,31 +264,37 @@ def _require_numbers(frame: pd.DataFrame, column: str) -> None:
                 f"{WHERE}: column {column!r} is empty; wanted numbers. Drop the column, or fill it."
             )
         return
-    found, own = first_text_cell(values), f"df[{column!r}]"
-    shown = (
-        f" with {str(found[1])[:40]!r} in row {found[0]}"
-        if found
-        else f", such as {values.iloc[0]!r}"
+    text = first_text_cell(values)
+    example = f", such as {values.iloc[0]!r}"
+    if text:
+        example = f" with {str(text[1])[:40]!r} in row {text[0]}"
+    raise InputError(
+        f"{WHERE}: column {column!r} has type {values.dtype}{example}; wanted numbers. Convert:"
+        f" `{_conversion_to_numbers(column, values)}`."
     )
-    cells = values.dropna().astype("str").str.strip().loc[lambda text: text.str.contains(r"\d")]
+
+
+def _conversion_to_numbers(column: str, values: pd.Series) -> str:
+    """What to type so that text such as `1.234,5 €` becomes numbers."""
+    cells = values.dropna().astype("str").str.strip()
+    cells = cells[cells.str.contains(r"\d")]
     bare = cells.str.replace(r"^[$€£]|(?<=\d)\s*[^\d.,+-]+$", "", regex=True)  # without units
     decimal, thousands = guess_number_marks(bare, ",")
-    units = bool(bare.str.fullmatch(NUMBER).all() and (bare != cells).any())
-    steps = r".str.replace(r'[^\d.,+-]', '', regex=True)" * units
-    steps += f".str.replace({thousands!r}, '')" * bool(thousands) + ".str.replace(',', '.')" * (
-        decimal == ","
-    )
-    cure = (
-        f"{own} = pandas.to_numeric({own}{'.astype(str)' * bool(steps)}{steps},"
-        " errors='coerce').astype(float)"
-    )
-    raise InputError(
-        f"{WHERE}: column {column!r} has type {values.dtype}{shown}; wanted numbers. Convert:"
-        f" `{cure}`."
-    )
+    steps = ""
+    if bare.str.fullmatch(NUMBER).all() and (bare != cells).any():
+        steps += r".str.replace(r'[^\d.,+-]', '', regex=True)"
+    if thousands:
+        steps += f".str.replace({thousands!r}, '')"
+    if decimal == ",":
+        steps += ".str.replace(',', '.')"
+    if steps:
+        steps = f".astype(str){steps}"
+    expression = f"df[{column!r}]"
+    return f"{expression} = pandas.to_numeric({expression}{steps}, errors='coerce').astype(float)"
 
 
 def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
+    """The column `ds` as times in UTC without zone; `InputError` for numbers and mixed zones."""
     values = frame["ds"]
     if isinstance(values.dtype, pd.PeriodDtype):
         return values.dt.to_timestamp().astype("datetime64[ns]")
@@ -286,35 +303,29 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
     if values.dtype == object:
         values = _with_one_zone(values, names, wall_clock=wall_clock)
     if pd.api.types.is_numeric_dtype(values) or values.dtype.kind == "m":
-        own = f"df[{names.time_col!r}]"
+        expression = f"df[{names.time_col!r}]"
         raise InputError(
             f"{WHERE}: column {names.time_col!r} holds numbers such as {values.iloc[0]}; wanted"
-            f" times. Convert it: `{own} = {_times_of(own, values)}`."
+            f" times. Convert it: `{expression} = {_conversion_to_times(expression, values)}`."
         )
     return to_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
 
 
-def _times_of(own: str, values: pd.Series) -> str:
+def _conversion_to_times(expression: str, values: pd.Series) -> str:
     """What makes times of years, days such as 20240131, seconds or milliseconds since 1970, and
     counted rows.
     """
     if values.dtype.kind == "m":
-        return f"pandas.Timestamp('2000-01-01') + {own}"
-    least, most = values.min(), values.max()
-    for first, last, written in ((1678, 2199, "%Y"), (16780101, 21991231, "%Y%m%d")):
-        if first <= least and most <= last:
-            return f"pandas.to_datetime({own}.astype(int).astype(str), format={written!r})"
-    unit = next(
-        (
-            unit
-            for size, unit in ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))
-            if least > size
-        ),
-        "D",
-    )
-    return f"pandas.to_datetime({own}, unit={unit!r})" + (
-        "`, with `freq='1D'" if unit == "D" else ""
-    )
+        return f"pandas.Timestamp('2000-01-01') + {expression}"
+    least, greatest = values.min(), values.max()
+    for first, last, date_format in WRITTEN_DATES:
+        if first <= least and greatest <= last:
+            digits = f"{expression}.astype(int).astype(str)"
+            return f"pandas.to_datetime({digits}, format={date_format!r})"
+    for size, unit in EPOCH_UNITS:
+        if least > size:
+            return f"pandas.to_datetime({expression}, unit={unit!r})"
+    return f"pandas.to_datetime({expression}, unit='D')`, with `freq='1D'"
 
 
 def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.Series:
@@ -331,30 +342,30 @@ def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.S
             f" {first}) and without ({values.iloc[other]}, row {other}); wanted one kind. Convert"
             f" it: `df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}], utc=True)`."
         )
-    return (
-        values.map(lambda value: value.replace(tzinfo=None))
-        if wall_clock
-        else pd.to_datetime(values, utc=True)
-    )
+    if wall_clock:
+        return values.map(lambda value: value.replace(tzinfo=None))
+    return pd.to_datetime(values, utc=True)
 
 
-def _require_once(frame: pd.DataFrame, names: Names) -> None:
-    twice = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
-    if not twice.any():
+def _require_unique_rows(frame: pd.DataFrame, names: Names) -> None:
+    """`InputError` where a series has two rows of one time."""
+    is_repeated = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
+    if not is_repeated.any():
         return
-    row = frame.iloc[int(np.argmax(twice))]
+    row = frame.iloc[int(np.argmax(is_repeated))]
     keys = f"`{names.id_col}, {names.time_col}`"
     cure = f"df.drop_duplicates([{names.id_col!r}, {names.time_col!r}])"
     raise InputError(
-        f"{WHERE}: rows that repeat their {keys}: {twice.sum()}, first {row['unique_id']!r} at"
-        f" {row['ds']}; wanted each once. Pass `{cure}`, or name the column that tells the series"
-        " apart as `id_col`."
+        f"{WHERE}: rows that repeat their {keys}: {is_repeated.sum()}, first"
+        f" {row['unique_id']!r} at {row['ds']}; wanted each once. Pass `{cure}`, or name the column"
+        " that tells the series apart as `id_col`."
     )
 
 
 def _require_freq(frame: pd.DataFrame, calendar: Calendar) -> None:
-    """A step that is another one than most of the stamps have; single stamps off the grid are told
-    by their row.
+    """`InputError` for a step that most of the times do not have.
+
+    Single times off the grid are for `check_calendar`, which names their rows.
     """
     if not isinstance(calendar, RegularCalendar):
         return
@@ -366,8 +377,8 @@ def _require_freq(frame: pd.DataFrame, calendar: Calendar) -> None:
     common = pd.Series(stamps[1:] - stamps[:-1]).mode().iloc[0]
     if common in set(steps[1:] - steps[:-1]) and stamps.isin(steps).mean() >= 0.5:
         return
-    found = getattr(fit_calendar(stamps)[0], "freq", "B")  # without one: the weekdays
+    fitting = getattr(fit_calendar(stamps)[0], "freq", "B")  # without one: the weekdays
     raise InputError(
         f"{WHERE}: most times of series {first!r} are {common} apart, which does not fit"
-        f" freq={calendar.freq!r}. Pass freq={found!r}, or complete the rows."
+        f" freq={calendar.freq!r}. Pass freq={fitting!r}, or complete the rows."
     )

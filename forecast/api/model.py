@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.api import frames
-from forecast.api.frames import NAME, SERIES, WHERE, Names, require_whole
+from forecast.api.frames import NAME, ONLY_SERIES, WHERE, Names, require_whole
 from forecast.api.packaged import require_installed
 from forecast.data.panel import Panel, add_series_names, from_frame
 from forecast.data.scaling import check_transforms
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from forecast.api.stages import Recipe
 
 SCHEMA = 1
-ABOUT = "model.json"
+DESCRIPTION = "model.json"
+"""The file of a saved model with its name and its columns."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,18 @@ class Model:
         each other, told apart by `output`.
         """
         require_whole(horizon=horizon)
-        wanted = self.ensemble.task.horizon if horizon is None else horizon
-        chances = _shares(levels)
-        ensemble = self.ensemble.reaching(wanted, chances)
+        n_steps = self.ensemble.task.horizon if horizon is None else horizon
+        coverages = _coverages(levels)
+        ensemble = self.ensemble.reaching(n_steps, coverages)
         panel = self._panel(df, future_df, ensemble)
-        if told := standing_in(panel):
-            warnings.warn(told, stacklevel=2)
-        table = latest(ensemble, panel, horizon=wanted, levels=chances)
-        ends = {
-            f"{end}_{percent(s)}": f"{self.name}-{end}-{percent(s)}"
-            for s in chances
-            for end in ("lo", "hi")
-        }
-        return self._shown(table, {"y_hat": self.name, **ends})
+        if message := standing_in(panel):
+            warnings.warn(message, stacklevel=2)
+        table = latest(ensemble, panel, horizon=n_steps, levels=coverages)
+        columns = {"y_hat": self.name}
+        for coverage in coverages:
+            for end in ("lo", "hi"):
+                columns[f"{end}_{percent(coverage)}"] = f"{self.name}-{end}-{percent(coverage)}"
+        return self._with_caller_names(table, columns)
 
     def cross_validation(
         self, *, step_size: int = 1, n_windows: int = 1, levels: float | Sequence[float] = ()
@@ -124,9 +124,10 @@ class Model:
         TensorFlow.
         """
         target = Path(folder)
-        if target.is_file() or (
-            target.is_dir() and any(target.iterdir()) and not (target / ABOUT).exists()
-        ):
+        is_other_folder = (
+            target.is_dir() and any(target.iterdir()) and not (target / DESCRIPTION).exists()
+        )
+        if target.is_file() or is_other_folder:
             raise InputError(
                 f"{folder}: found something else there, wanted a new folder or a saved model."
                 " Rename it."
@@ -134,7 +135,8 @@ class Model:
         with files.atomic_directory(target) as temporary:
             self.ensemble.save(temporary)
             names = {"id_col": self.names.id_col, "time_col": self.names.time_col}
-            files.write_json(temporary / ABOUT, {"schema": SCHEMA, "name": self.name, **names})
+            description = {"schema": SCHEMA, "name": self.name, **names}
+            files.write_json(temporary / DESCRIPTION, description)
 
     def export(self, path: str | Path, *, seed: int = 0) -> None:
         """The network of the fit's first seed (or another) as one file for other tools: .py for
@@ -151,12 +153,13 @@ class Model:
         write_network(self.ensemble, Path(path), member=seed)
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
-        given, panel, key = None if df is None else frames.as_pandas(df), None, self.names.id_col
-        if given is not None and future_df is None:
-            known = key != "unique_id" or key in [*given, *given.index.names]
-            named = given if known else given.assign(unique_id=SERIES)
-            panel = ready_panel(named, (key, self.names.time_col), ensemble)
-        panel = panel or self._mended(given, future_df, ensemble)
+        """The rows to forecast from; `InputError` where they do not suffice."""
+        history = None if df is None else frames.as_pandas(df)
+        panel = None
+        if history is not None and future_df is None:
+            panel = self._ready_panel(history, ensemble)
+        if panel is None:
+            panel = self._checked_panel(history, future_df, ensemble)
         for series in panel.series:
             require_rows(panel.task, series, np.array([len(series) - 1]))
         if df is not None:
@@ -164,7 +167,14 @@ class Model:
             require_observed(panel, where=WHERE)
         return panel
 
-    def _mended(self, df: pd.DataFrame | None, future_df: Any, ensemble: Ensemble) -> Panel:
+    def _ready_panel(self, history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:
+        """The panel of a history that needs no change; None where it does."""
+        id_col = self.names.id_col
+        if id_col == "unique_id" and id_col not in [*history, *history.index.names]:
+            history = history.assign(unique_id=ONLY_SERIES)
+        return ready_panel(history, (id_col, self.names.time_col), ensemble)
+
+    def _checked_panel(self, df: pd.DataFrame | None, future_df: Any, ensemble: Ensemble) -> Panel:
         """The panel of a history (None: of the fit's), checked, converted, in order and with what
         is known ahead.
         """
@@ -191,10 +201,14 @@ class Model:
             check_transforms(frame, task)
         return from_frame(frame, NAME, task)
 
-    def _shown(self, table: Any, columns: Mapping[str, str]) -> pd.DataFrame:
-        several = {"output": "output"} if len(self.ensemble.task.target) > 1 else {}
-        named = {"unique_id": self.names.id_col, **several, "ds": self.names.time_col, **columns}
-        return pd.DataFrame({shown: table[name] for name, shown in named.items()}, copy=False)
+    def _with_caller_names(self, table: Any, columns: Mapping[str, str]) -> pd.DataFrame:
+        """The keys of a table of forecasts and `columns`, as the caller names them."""
+        keys = {"unique_id": self.names.id_col}
+        if len(self.ensemble.task.target) > 1:
+            keys["output"] = "output"
+        keys["ds"] = self.names.time_col
+        contents = {name: table[column] for column, name in {**keys, **columns}.items()}
+        return pd.DataFrame(contents, copy=False)
 
 
 def windows_of(
@@ -206,7 +220,7 @@ def windows_of(
     table, columns = windows(
         forecasts[forecasts["block"] == "test"], model.ensemble, model.name, levels
     )
-    return model._shown(table, {name: name for name in columns if name != "ds"})
+    return model._with_caller_names(table, {name: name for name in columns if name != "ds"})
 
 
 def windows(
@@ -220,7 +234,7 @@ def windows(
         rows.groupby(keys, sort=False)[["y", "y_hat", "volatility"]].mean().reset_index()
     )
     columns = ["ds", "cutoff", "y", name]
-    for chance in _shares(levels):
+    for chance in _coverages(levels):
         ends = [f"{name}-{end}-{percent(chance)}" for end in ("lo", "hi")]
         mean[ends] = np.nan
         for series, rows_of_series in mean.groupby("series", sort=False):
@@ -235,16 +249,20 @@ def windows(
     return mean.rename(columns={"y_hat": name}), columns
 
 
-def _shares(levels: float | Sequence[float]) -> tuple[float, ...]:
-    """Percent as shares, each once; None has none."""
-    given = () if levels is None else tuple(levels) if isinstance(levels, Iterable) else (levels,)
-    for level in given:
+def _coverages(levels: float | Sequence[float] | None) -> tuple[float, ...]:
+    """Levels in percent as shares, each once; None has none."""
+    percents: tuple[float, ...] = ()
+    if isinstance(levels, Iterable):
+        percents = tuple(levels)
+    elif levels is not None:
+        percents = (levels,)
+    for level in percents:
         if not isinstance(level, Real) or not 1 <= level < 100:
             raise InputError(
                 f"levels={levels!r}: found {level!r}, wanted percent from 1 to below 100, as [80,"
                 " 95]."
             )
-    return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in given))
+    return tuple(dict.fromkeys(round(float(level) / 100, 12) for level in percents))
 
 
 def load(folder: str | Path) -> Model:
@@ -254,15 +272,17 @@ def load(folder: str | Path) -> Model:
     >>> forecast.load("ridge").predict(df).shape
     (3, 3)
     """
-    if not (Path(folder) / ABOUT).exists():
+    if not (Path(folder) / DESCRIPTION).exists():
         raise InputError(
-            f"{folder}: found no {ABOUT}, wanted a folder that `model.save` made. Correct the path."
+            f"{folder}: found no {DESCRIPTION}, wanted a folder that `model.save` made. Correct"
+            " the path."
         )
-    about = files.read_saved(Path(folder) / ABOUT, SCHEMA)
+    description = files.read_saved(Path(folder) / DESCRIPTION, SCHEMA)
     try:
         ensemble = Ensemble.load(Path(folder))
     except ModuleNotFoundError as missing:  # the calendar of an exchange
-        require_installed(str(missing.name), about["name"])
+        require_installed(str(missing.name), description["name"])
         raise
     targets = tuple(column.name for column in ensemble.task.target)
-    return Model(about["name"], ensemble, Names(about["id_col"], about["time_col"], targets))
+    names = Names(description["id_col"], description["time_col"], targets)
+    return Model(description["name"], ensemble, names)

@@ -22,8 +22,9 @@ from forecast.system import files
 from forecast.system.errors import InputError, closest, quote_names
 
 CLONE = Path(__file__).resolve().parents[2]
-MARK = "configs/models.yaml"
-EXAMPLES = {"dublin": "weather"}
+LANDMARK = "configs/models.yaml"
+"""A file by which the folder of the packaged files is recognised."""
+EXAMPLE_DATASETS = {"dublin": "weather"}
 """Name of an example → the dataset whose packaged snapshot it is."""
 
 
@@ -32,10 +33,10 @@ def packaged() -> Path:
     """The folder with `configs/` and `data/`; `InputError` where neither a clone nor an
     installation has it.
     """
-    if (CLONE / MARK).exists() and (CLONE / "pyproject.toml").exists():
+    if (CLONE / LANDMARK).exists() and (CLONE / "pyproject.toml").exists():
         return CLONE
     for file in importlib.metadata.files("rolling-forecast") or ():
-        if file.as_posix().endswith(f"share/forecast/{MARK}"):
+        if file.as_posix().endswith(f"share/forecast/{LANDMARK}"):
             return Path(str(file.locate())).resolve().parents[1]
     raise InputError(
         "The installed rolling-forecast lacks its share/forecast/configs. Install the wheel again."
@@ -61,14 +62,15 @@ def example(name: str = "dublin") -> pd.DataFrame:
 
     >>> df = forecast.example().tail(2000)
     """
-    if name not in EXAMPLES:
+    if name not in EXAMPLE_DATASETS:
+        known = quote_names(EXAMPLE_DATASETS)
         raise InputError(
-            f"Example {name!r} is unknown.{closest(name, EXAMPLES)} Known: {quote_names(EXAMPLES)}."
+            f"Example {name!r} is unknown.{closest(name, EXAMPLE_DATASETS)} Known: {known}."
         )
-    return snapshots.read_pointed(packaged(), EXAMPLES[name]).rename(columns={"temp": "y"})
+    return snapshots.read_pointed(packaged(), EXAMPLE_DATASETS[name]).rename(columns={"temp": "y"})
 
 
-OWN = (
+USER_FILES = (
     ".gitignore",
     "configs/*.yaml",
     "configs/examples/*",
@@ -76,7 +78,7 @@ OWN = (
     "data/snapshots/weather/*",
 )
 """The user's from the first day: made once and never changed by an upgrade."""
-OURS = ("pipelines/*.py", "dvc.yaml", ".dvcignore")
+STAGE_FILES = ("pipelines/*.py", "dvc.yaml", ".dvcignore")
 """What an upgrade brings up to the installed version."""
 LOCK = "requirements.lock"
 
@@ -91,15 +93,16 @@ def create_project(folder: Path) -> list[str]:
             f"{folder}: found something there, wanted an empty or new folder. Name another one, or"
             f" bring a project up to this version with `forecast new {folder} --upgrade`."
         )
-    made = {**_template(OWN), **_template(OURS), **_template((".dvc/config",))}
-    made[".dvc/config"] = made[".dvc/config"].replace(b"[core]\n", b"[core]\n    no_scm = true\n")
-    made["configs/datasets.yaml"] = made["configs/datasets.yaml"].replace(
+    contents = _packaged_files((*USER_FILES, *STAGE_FILES, ".dvc/config"))
+    dvc, datasets = contents[".dvc/config"], contents["configs/datasets.yaml"]
+    contents[".dvc/config"] = dvc.replace(b"[core]\n", b"[core]\n    no_scm = true\n")
+    contents["configs/datasets.yaml"] = datasets.replace(
         b"run: [stocks, weather]", b"run: [weather]"
     )
-    made[LOCK] = _installed().encode()
-    for name, content in made.items():
+    contents[LOCK] = _installed_versions().encode()
+    for name, content in contents.items():
         files.write_bytes(folder / name, content)
-    return sorted(made)
+    return sorted(contents)
 
 
 def upgrade_project(folder: Path) -> str:
@@ -109,10 +112,11 @@ def upgrade_project(folder: Path) -> str:
             f"{folder}: found no dvc.yaml with configs/datasets.yaml, wanted a project."
         )
     changes: list[str] = []
-    for name, content in {**_template(OURS), LOCK: _installed().encode()}.items():
+    contents = {**_packaged_files(STAGE_FILES), LOCK: _installed_versions().encode()}
+    for name, content in contents.items():
         path = folder / name
-        old = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        new = content.decode().splitlines(keepends=True)
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        old, new = (lines.splitlines(keepends=True) for lines in (text, content.decode()))
         changes += difflib.unified_diff(old, new, f"{name} (before)", f"{name} (now)")
         if old != new:
             files.write_bytes(path, content)
@@ -123,40 +127,41 @@ def outdated(folder: Path) -> str:
     """What to do where the stages of a project follow another version than the installed one; else
     nothing.
     """
-    path, now = folder / LOCK, importlib.metadata.version("rolling-forecast")
+    path, installed = folder / LOCK, importlib.metadata.version("rolling-forecast")
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    kept = re.search(r"^rolling-forecast==(\S+)$", text, re.MULTILINE)
-    if kept is None or kept[1] == now:
+    locked = re.search(r"^rolling-forecast==(\S+)$", text, re.MULTILINE)
+    if locked is None or locked[1] == installed:
         return ""
     return (
-        f"{LOCK}: of version {kept[1]}, installed is {now}; finished results stay. Next: `forecast"
-        " new . --upgrade`"
+        f"{LOCK}: of version {locked[1]}, installed is {installed}; finished results stay. Next:"
+        " `forecast new . --upgrade`"
     )
 
 
-def _template(patterns: tuple[str, ...]) -> dict[str, bytes]:
-    """Relative name → content of what comes with the package."""
+def _packaged_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
+    """Relative name → content of what comes with the package, as a project needs it."""
     root = packaged()
-    found = {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for p in patterns
-        for path in sorted(root.glob(p))
-    }
-    found.pop("pipelines/demo.py", None)  # of a clone, whose Makefile starts it
-    if "dvc.yaml" in found:
-        pipeline = found["dvc.yaml"].decode()
+    contents = {}
+    for pattern in patterns:
+        for path in sorted(root.glob(pattern)):
+            contents[path.relative_to(root).as_posix()] = path.read_bytes()
+    contents.pop("pipelines/demo.py", None)  # of a clone, whose Makefile starts it
+    if "dvc.yaml" in contents:
+        pipeline = contents["dvc.yaml"].decode()
         pipeline = pipeline.replace(
             "python: .venv/bin/python # the one place", f"python: {sys.executable} # the one place"
         )
-        found["dvc.yaml"] = pipeline.replace("      - forecast\n", f"      - {LOCK}\n").encode()
-    return found
+        pipeline = pipeline.replace("      - forecast\n", f"      - {LOCK}\n")
+        contents["dvc.yaml"] = pipeline.encode()
+    return contents
 
 
-def _installed() -> str:
-    """Every installed package with its version: what the stages depend on, as `forecast` itself is
-    one of them.
+def _installed_versions() -> str:
+    """Every installed package with its version, a line each: the stages depend on them, and
+    `forecast` itself is one of them.
     """
-    found = {
-        str(one.metadata["Name"]).lower(): one.version for one in importlib.metadata.distributions()
+    versions = {
+        str(package.metadata["Name"]).lower(): package.version
+        for package in importlib.metadata.distributions()
     }
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
+    return "".join(f"{name}=={version}\n" for name, version in sorted(versions.items()))

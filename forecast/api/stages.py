@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,23 @@ from forecast.backtest.experiment import Experiment
 from forecast.backtest.prepared_data import DataInMemory, PreparedFile, PreparedRows
 from forecast.backtest.training import train_experiment
 from forecast.backtest.tuning import tune_experiment
+from forecast.comparison.comparing import Comparison, compare_candidates, table_text
 from forecast.comparison.multiple_comparisons import model_confidence_set
 from forecast.config.datasets import Dataset
-from forecast.config.experiment import COMBINATION, Models, Tuning, load_models, load_tuning
+from forecast.config.experiment import (
+    COMBINATION,
+    Models,
+    Tuning,
+    load_evaluation,
+    load_models,
+    load_tuning,
+)
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import validate_config
 from forecast.data import quality
+from forecast.data.comparison_records import ResidualDiagnosis, Verdicts
 from forecast.data.preparation import PreparedDataset, prepare_frame
-from forecast.data.results import Results
+from forecast.data.results import PARQUET_TABLES, Results, parse_table
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.models import catalogue, spec
 from forecast.system.errors import InputError, ModelFailure, nearest
@@ -65,11 +75,13 @@ class Recipe:
 class FrameResults(Results):
     """The results of stages that ran on a caller's frame.
 
-    What was fitted lies in a temporary folder; settings and prepared data are in memory.
+    What was fitted lies in a temporary folder; all else is in memory.
     """
 
     settings: Dataset
     prepared: PreparedDataset
+    comparison: Comparison | None = None
+    """What stage `compare` made, once it has run."""
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -80,6 +92,36 @@ class FrameResults(Results):
     def quality(self) -> dict[str, Any]:
         """What stage `prepare` says of the data, as quality.json holds it."""
         return self.prepared.quality
+
+    @property
+    def compared(self) -> bool:
+        """Whether stage `compare` has run."""
+        return self.comparison is not None
+
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        """What the tests decided, in numbers and sentences."""
+        return self._comparison.verdicts
+
+    @cached_property
+    def residuals(self) -> list[ResidualDiagnosis]:
+        """Residual diagnostics per candidate and series."""
+        return self._comparison.residuals
+
+    def read_table(self, name: str) -> pd.DataFrame:
+        """A table of stage `compare`, with the digits and empty cells that its file would have."""
+        if name == "bands":
+            return self._comparison.bands
+        table = self._comparison.tables[name]
+        if name in PARQUET_TABLES:
+            return table
+        return parse_table(StringIO(table_text(table)))
+
+    @property
+    def _comparison(self) -> Comparison:
+        if self.comparison is None:
+            raise InputError("Nothing was compared. Call `forecast.compare`.")
+        return self.comparison
 
 
 def model_entries(models: str | Sequence[str | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -207,6 +249,20 @@ def run_stages(
             tune_experiment(replace(experiment, data=slice_to_tune), jobs=jobs)
         train_experiment(experiment, jobs=jobs, confidence_set=model_confidence_set)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
+
+
+def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:
+    """The results with what stage `compare` makes of them, by the packaged evaluation settings."""
+    prepared = results.prepared
+    comparison = compare_candidates(
+        results,
+        prepared.frame,
+        results.settings.task,
+        prepared.borders,
+        load_evaluation(packaged() / "configs"),
+        tuning,
+    )
+    return replace(results, comparison=comparison)
 
 
 def _models_to_run(entries: Mapping[str, Mapping[str, Any]]) -> Models:

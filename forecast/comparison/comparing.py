@@ -82,12 +82,16 @@ def write_comparison(target: Path, comparison: Comparison) -> None:
             if name in PARQUET_TABLES:
                 files.write_frame(folder / f"{name}.parquet", table)
             else:
-                text = table.to_csv(index=False, float_format=CSV_DIGITS)
-                files.write_text(folder / f"{name}.csv", text)
+                files.write_text(folder / f"{name}.csv", table_text(table))
         residuals = [diagnosis.to_json() for diagnosis in comparison.residuals]
         files.write_json(folder / "residuals.json", residuals)
         files.write_frame(folder / "bands.parquet", comparison.bands)
         comparison.verdicts.write(folder / "verdicts.json")
+
+
+def table_text(table: pd.DataFrame) -> str:
+    """A table as CSV, numbers to 12 significant digits."""
+    return table.to_csv(index=False, float_format=CSV_DIGITS)
 
 
 def compare_candidates(

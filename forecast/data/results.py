@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import pandas as pd
 
@@ -50,16 +50,15 @@ Row = dict[str, str]
 WHOLE_HORIZON = 0  # the step that stands for the horizon
 
 
+def parse_table(source: Path | TextIO) -> pd.DataFrame:
+    """A table of stage `compare` from its CSV; names and seeds are text."""
+    return pd.read_csv(source, dtype=TEXT_COLUMNS)
+
+
 def _table(name: str) -> cached_property[pd.DataFrame]:
     """A table of stage `compare`, read from its file."""
 
-    def read(results: Results) -> pd.DataFrame:
-        if name in PARQUET_TABLES:
-            return _read_part(results._compared_path(f"{name}.parquet"), "compare", pd.read_parquet)
-        path = results._compared_path(f"{name}.csv")
-        return _read_part(path, "compare", lambda file: pd.read_csv(file, dtype=TEXT_COLUMNS))
-
-    return cached_property(read)
+    return cached_property(lambda results: results.read_table(name))
 
 
 @dataclass(frozen=True)
@@ -176,6 +175,12 @@ class Results:
         """What the tests decided, in numbers and sentences."""
         path = self._compared_path("verdicts.json")
         return Verdicts.parse(_read_json_part(path, "compare", dict), path)
+
+    def read_table(self, name: str) -> pd.DataFrame:
+        """A table of stage `compare` by the name of its file."""
+        if name in PARQUET_TABLES:
+            return _read_part(self._compared_path(f"{name}.parquet"), "compare", pd.read_parquet)
+        return _read_part(self._compared_path(f"{name}.csv"), "compare", parse_table)
 
     def text_rows(self, table: str) -> tuple[Row, ...]:
         """The rows of a table as the text that stage `compare` wrote, so that no digit is lost on
