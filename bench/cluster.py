@@ -66,7 +66,7 @@ def durations(folder: Path | None) -> np.ndarray:
 
 def timed(tasks: list[WorkItem]) -> tuple[float, list[WorkOutcome]]:
     begun = time.perf_counter()
-    done = list(workers.run(tasks, jobs=2))
+    done = list(workers.run_items(tasks, jobs=2))
     assert not any(outcome.error for outcome in done)
     return time.perf_counter() - begun, done
 

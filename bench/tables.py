@@ -26,7 +26,7 @@ from bench.published import FILES, TABLES, folder_of
 from bench.recipes import ETT_ROWS, KINDS, RECIPES, etth1, exchange, m4, mase, measure
 from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of
 from forecast.system.errors import ForecastError
-from forecast.system.workers import one_thread
+from forecast.system.workers import limit_to_one_thread
 
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"
 LOOKBACK = 336  # of NLinear, as in its publication
@@ -191,7 +191,7 @@ def tried(own: Own, data: Path, before: Row) -> Row:
     began = time.process_time()
     try:
         # on a busy machine the threads of a BLAS wait for each other with their CPU running
-        with one_thread():
+        with limit_to_one_thread():
             return own.measure(folder_of(own.table, data), before) | {
                 "CPU s": time.process_time() - began
             }

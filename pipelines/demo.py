@@ -11,7 +11,7 @@ from pathlib import Path
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
 from forecast.report.leaderboard import show
-from forecast.system.stage import duration, run_stage
+from forecast.system.stage import format_duration, run_stage
 from pipelines import compare, fetch, prepare, report, train, tune
 
 FOLDER = "demo"
@@ -40,7 +40,9 @@ def main(root: str = ".", jobs: int = 0) -> None:
         compare.main(name, str(place))
     report.main(str(place))
     show(ProjectPaths.of(place), names)
-    print(f"Took {duration(time.monotonic() - began)}. Report: {ProjectPaths.of(place).report}")
+    print(
+        f"Took {format_duration(time.monotonic() - began)}. Report: {ProjectPaths.of(place).report}"
+    )
 
 
 def _linked(root: Path) -> Path:

@@ -14,7 +14,7 @@ from forecast.data.panel import add_series_names
 from forecast.data.results import BASELINE, MEAN, Results
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.system import files
-from forecast.system.errors import InputError, nearest
+from forecast.system.errors import InputError, suggest_known
 
 
 def cross_validation(
@@ -87,7 +87,9 @@ def candidates(results: Results, ranking: str, models: Sequence[str]) -> list[st
     for model in models:
         if model not in candidate_of:
             where = f"ranking {ranking!r} of dataset {results.name!r}"
-            raise InputError(f"Model {model!r} is not in {where}.{nearest(model, candidate_of)}.")
+            raise InputError(
+                f"Model {model!r} is not in {where}.{suggest_known(model, candidate_of)}."
+            )
     return [name for model, name in candidate_of.items() if not models or model in models]
 
 

@@ -25,7 +25,7 @@ from forecast.config.reading import Config, validate_config
 from forecast.config.task import Calendar, RegularCalendar
 from forecast.data.calendars import default_features, grid, series_lengths
 from forecast.data.guesses import guess_spans
-from forecast.system.errors import InputError, counted
+from forecast.system.errors import InputError, plural
 
 MAX_MISSING_SHARE = 0.2
 """Of a series' time steps: so many may lack a value of a column."""
@@ -248,7 +248,7 @@ def block_shares(
                 raise InputError(
                     f"{WHERE}, series {unique_id!r}: {len(series_steps)} time steps are too few"
                     f" for horizon={horizon}, lookback={lookback} and"
-                    f" {counted(n_test_steps, 'step')} of test: {n_rows} of them fall into the"
+                    f" {plural(n_test_steps, 'step')} of test: {n_rows} of them fall into the"
                     f" {block} block, wanted at least {required}. Pass a shorter `horizon` or"
                     " `lookback` or fewer windows, or leave out series that begin late or end"
                     " early."

@@ -22,7 +22,7 @@ from forecast.data.columns import add_future_steps, require_plans, trim_to_last_
 from forecast.data.own_files import NUMBER, guess_number_marks
 from forecast.data.schema import KEY_COLUMNS, check_frame, first_text_cell
 from forecast.data.written_times import to_utc
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, quote_names, suggest
 
 NAME = "df"
 """Of the dataset that a caller's frame becomes."""
@@ -241,7 +241,7 @@ def _raise_missing_column(name: str, frame: pd.DataFrame, names: Names) -> NoRet
             cure = f"Pass `time_col={times[0]!r}`."
     present = list(frame.columns)
     raise InputError(
-        f"{WHERE}: column {name!r}{parameter} not found.{closest(name, present)} Found"
+        f"{WHERE}: column {name!r}{parameter} not found.{suggest(name, present)} Found"
         f" {quote_names(present)}. {cure}"
     )
 

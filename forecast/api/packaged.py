@@ -19,7 +19,7 @@ import pandas as pd
 
 from forecast.data import snapshots
 from forecast.system import files
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, quote_names, suggest
 
 CLONE = Path(__file__).resolve().parents[2]
 LANDMARK = "configs/models.yaml"
@@ -65,7 +65,7 @@ def example(name: str = "dublin") -> pd.DataFrame:
     if name not in EXAMPLE_DATASETS:
         known = quote_names(EXAMPLE_DATASETS)
         raise InputError(
-            f"Example {name!r} is unknown.{closest(name, EXAMPLE_DATASETS)} Known: {known}."
+            f"Example {name!r} is unknown.{suggest(name, EXAMPLE_DATASETS)} Known: {known}."
         )
     return snapshots.read_pointed(packaged(), EXAMPLE_DATASETS[name]).rename(columns={"temp": "y"})
 

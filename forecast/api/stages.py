@@ -47,7 +47,7 @@ from forecast.data.preparation import PreparedDataset, prepare_frame
 from forecast.data.results import PARQUET_TABLES, Results, parse_table
 from forecast.forecaster.ensemble import Ensemble, ensemble_of
 from forecast.models import catalogue, spec
-from forecast.system.errors import InputError, ModelFailure, nearest
+from forecast.system.errors import InputError, ModelFailure, suggest_known
 from forecast.system.stage import default_jobs
 
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
@@ -158,7 +158,7 @@ def _named_entry(
     if isinstance(model, str):
         if model not in catalogued and model not in catalogue():
             known = {*catalogued, *catalogue()}
-            raise InputError(f"Model {model!r} is unknown.{nearest(model, known)}.")
+            raise InputError(f"Model {model!r} is unknown.{suggest_known(model, known)}.")
         return model, dict(catalogued.get(model, {"family": model}))
     if not isinstance(model, Mapping) or "family" not in model:
         raise InputError(
@@ -175,7 +175,9 @@ def tuning_budget(tuning: str | Mapping[str, Any] | None, **overrides: Any) -> T
     """
     changes = dict(tuning) if isinstance(tuning, Mapping) else {}
     if not isinstance(tuning, Mapping | None) and str(tuning) not in BUDGET_FOLDERS:
-        raise InputError(f"tuning={tuning!r} is unknown.{nearest(str(tuning), BUDGET_FOLDERS)}.")
+        raise InputError(
+            f"tuning={tuning!r} is unknown.{suggest_known(str(tuning), BUDGET_FOLDERS)}."
+        )
     folder = BUDGET_FOLDERS.get(str(tuning), ".")
     defaults = load_tuning(packaged() / "configs" / folder).model_dump()
     return validate_config(Tuning, {**defaults, **changes, **overrides}, where="tuning")

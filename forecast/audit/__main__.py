@@ -99,7 +99,7 @@ def audit(
     data with a budget of a few steps, since what a fit may see does not depend on how long it goes
     on.
     """
-    project, fewest_jobs = Project.of(root, dataset), 2 if cluster.address() else 1
+    project, fewest_jobs = Project.of(root, dataset), 2 if cluster.cluster_address() else 1
     small_frame = cut_around_borders(
         project.frame, project.settings, block_ends(project.frame, project.settings)
     )

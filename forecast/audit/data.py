@@ -56,7 +56,7 @@ def check_history(project: Project) -> Iterator[Finding]:
     pointed = snapshots.path_in_store(root, snapshots.read_pointer(root, project.dataset).snapshot)
     for path in snapshots.list_snapshots(root, project.dataset):
         record = path.with_suffix(".json")
-        content = files.noted(record)
+        content = files.read_note(record)
         if record.exists() and not content:
             text = (
                 f"{record.name} cannot be read: whether {path.name} is as it was taken is not known"

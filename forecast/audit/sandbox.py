@@ -40,7 +40,7 @@ from forecast.networks import layers
 from forecast.system import cluster, files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
-from forecast.system.workers import close_pool, one_thread
+from forecast.system.workers import kill_pool, limit_to_one_thread
 
 SMALL_STEPS = {"n_trials": 2, "trial_steps": 2, "final_steps": 3, "evaluate_every": 1}
 SMALL_BUDGET: dict[str, Any] = {**SMALL_STEPS, "seeds": [0, 1], "base_seed": 0}
@@ -327,7 +327,7 @@ def run_isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) 
     first, and two runs that agree for that reason would look clean. Workers here end before:
     forked, their pool lacks its thread.
     """
-    close_pool()
+    kill_pool()
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_end_workers_after, partial(work, *arguments, **options)).result()
@@ -340,10 +340,10 @@ def _end_workers_after(work: Callable[[], T]) -> T:
     atexit._clear()
     try:
         # as every task of a stage: what is fitted again alone must be the same to the last digit
-        with one_thread():
+        with limit_to_one_thread():
             return work()
     finally:
-        close_pool()
+        kill_pool()
         atexit._run_exitfuncs()
 
 

@@ -84,7 +84,7 @@ Objective = Callable[[dict[str, Any], int], TrialOutcome]
 May raise `ModelFailure`; any other exception stops the study.
 """
 
-LOCK_TIMEOUT = 2.0 * postgres.SILENT
+LOCK_TIMEOUT = 2.0 * postgres.SILENT_SECONDS
 """Seconds for the lock of a worker whose machine went silent."""
 N_RANDOM_TRIALS = 4
 """Finished trials before TPE takes over from random draws; Optuna's own 10 would never be left with
@@ -117,8 +117,11 @@ def run_study(
 
     space = including(space, defaults or {})
     folder.mkdir(parents=True, exist_ok=True)
-    alone = partial(postgres.locked, storage, f"study-{key}", timeout=LOCK_TIMEOUT)
-    with files.locked(folder / f"{key}.busy", what=f"Study {key}"), alone(what=f"Study {key}"):
+    alone = partial(postgres.hold_lock, storage, f"study-{key}", timeout=LOCK_TIMEOUT)
+    with (
+        files.hold_lock(folder / f"{key}.busy", purpose=f"Study {key}"),
+        alone(purpose=f"Study {key}"),
+    ):
         study = _open_study(key, folder, storage)
         try:
             _require_same_definition(study, space, seed, defaults or {})
@@ -151,7 +154,9 @@ def _open_study(key: str, folder: Path, storage: str) -> optuna.Study:
 
     # Optuna writes to stderr through a handler of its own, which would break a progress display.
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    with postgres.locked(storage, "studies", what="Making Optuna's tables", timeout=LOCK_TIMEOUT):
+    with postgres.hold_lock(
+        storage, "studies", purpose="Making Optuna's tables", timeout=LOCK_TIMEOUT
+    ):
         kept: BaseStorage
         if storage:
             kept = optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})

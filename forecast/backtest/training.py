@@ -51,7 +51,7 @@ from forecast.forecaster import Budget, Forecaster
 from forecast.forecaster.distributions import DISTRIBUTIONS_FILE
 from forecast.models.base import ModelSpec
 from forecast.system import files, workers
-from forecast.system.stage import progress
+from forecast.system.stage import show_progress
 from forecast.system.work import WorkItem
 
 ENGINE = "forecast.backtest.backtest"
@@ -129,7 +129,7 @@ def train_experiment(
         name: rule.without_members(unsuited) for name, rule in config.combinations(only).items()
     }
     n_tasks = sum(_count_tasks(run, candidate.spec) for candidate in planned)
-    with progress(n_tasks, f"train {dataset}") as advance:
+    with show_progress(n_tasks, f"train {dataset}") as advance:
         train(
             run,
             planned,
@@ -203,7 +203,7 @@ def _run_jobs(
         parts += [part for part in job.split(run.n_series) if not part.is_done]
     by_title = {part.title: part for part in parts}
     outcomes = []
-    for outcome in workers.run([_work_item(run, part) for part in parts], jobs=n_workers):
+    for outcome in workers.run_items([_work_item(run, part) for part in parts], jobs=n_workers):
         outcomes.append(outcome)
         if not outcome.error:
             cost = {**outcome.value, "kind": outcome.kind}
@@ -271,7 +271,7 @@ def _longest_first(jobs: list[TrainingJob], workers_wanted: int) -> list[Trainin
     already in it.
     """
     networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
-    networks = workers.in_turn(networks, lambda job: job.candidate.name, workers_wanted)
+    networks = workers.interleave_groups(networks, lambda job: job.candidate.name, workers_wanted)
     rest = [job for job in jobs if not job.candidate.spec.uses_tensorflow]
     rest = sorted(rest, key=lambda job: not job.candidate.spec.has_refits)
     return [*networks[:workers_wanted], *rest, *networks[workers_wanted:]]
@@ -461,7 +461,7 @@ def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> No
     if not costs:
         return
     folder = run.data.paths.cost(run.data.dataset)
-    tuning = files.noted(folder / f"{candidate}.tuning.json")
+    tuning = files.read_note(folder / f"{candidate}.tuning.json")
     total = {
         "cpu_seconds": sum(cost["cpu_seconds"] for cost in costs),
         "wall_seconds": sum(cost["wall_seconds"] for cost in costs),

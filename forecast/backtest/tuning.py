@@ -27,7 +27,7 @@ from forecast.config.task import Task
 from forecast.data.records import StudyRecord
 from forecast.forecaster import Budget, fit
 from forecast.system import files, postgres, workers
-from forecast.system.stage import progress
+from forecast.system.stage import show_progress
 from forecast.system.work import WorkItem
 
 ENGINE = "forecast.forecaster.fitting"
@@ -69,10 +69,10 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
         n_trials=budget.n_trials,
         seed=budget.base_seed,
         borders=experiment.borders,
-        storage=postgres.of_team(),
+        storage=postgres.team_database(),
     )
     target = data.paths.tuned(data.dataset)
-    with progress(len(planned), f"tune {data.dataset}") as advance:
+    with show_progress(len(planned), f"tune {data.dataset}") as advance:
         tune(plan, planned, target, jobs=jobs, advance=advance)
 
 
@@ -98,7 +98,7 @@ def tune(
         else:
             todo[places[c.name]] = c
     # Trial k has the same values in both rankings of a network, and so the same traced updates.
-    ordered = workers.in_turn(list(todo.values()), lambda c: c.model, jobs)
+    ordered = workers.interleave_groups(list(todo.values()), lambda c: c.model, jobs)
     # the lock is a part of a study's key
     reads = (*plan.data.reads, plan.data.paths.requirements)
     tasks = [
@@ -112,7 +112,7 @@ def tune(
         for c in ordered
     ]
     outcomes = []
-    for outcome in workers.run(tasks, jobs=jobs):
+    for outcome in workers.run_items(tasks, jobs=jobs):
         outcomes.append(outcome)
         if not outcome.error:
             record, cpu_seconds = outcome.value

@@ -19,9 +19,9 @@ from forecast.cli import check, data, doctor, identify, operation, predict, run
 from forecast.system.errors import (
     ForecastError,
     InputError,
-    out_of_memory,
+    explain_out_of_memory,
     require_short,
-    shortened,
+    shorten_message,
 )
 
 app = typer.Typer(
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         require_short(words)
         code = app(args=words, prog_name="forecast", standalone_mode=False)
     except ForecastError as error:
-        print(shortened(str(error)), file=sys.stderr, flush=True)
+        print(shorten_message(str(error)), file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
     except ModuleNotFoundError as missing:
         package = str(missing.name).partition(".")[0]
@@ -106,17 +106,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         )
         sys.exit(InputError.exit_code)
     except ClickException as error:
-        error.message = shortened(error.message)
+        error.message = shorten_message(error.message)
         error.show()
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit("Aborted.")
     except (MemoryError, OSError) as error:
-        message = out_of_memory(error) or (
+        message = explain_out_of_memory(error) or (
             f"{error}. Check the file, its permissions and the free space (`forecast clean`), then"
             " the same command again."
         )
-        print(shortened(message), file=sys.stderr, flush=True)
+        print(shorten_message(message), file=sys.stderr, flush=True)
         is_name_too_long = getattr(error, "errno", None) == errno.ENAMETOOLONG
         sys.exit(InputError.exit_code if is_name_too_long else 1)
     sys.exit(code or 0)

@@ -24,7 +24,7 @@ from forecast.cli.common import (
     use_cluster,
 )
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import ForecastError, InputError, counted
+from forecast.system.errors import ForecastError, InputError, plural
 from forecast.system.stage import default_jobs
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _described_rows(frame: pd.DataFrame, kind: str) -> str:
     first = format_time(kind, frame["ds"].min().isoformat(), 10)
     last = format_time(kind, frame["ds"].max().isoformat(), 10)
     n_series = frame["unique_id"].nunique()
-    return f"right: {counted(len(frame), 'row')} of {n_series} series, {first} to {last}"
+    return f"right: {plural(len(frame), 'row')} of {n_series} series, {first} to {last}"
 
 
 def models(

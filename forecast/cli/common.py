@@ -17,7 +17,7 @@ import typer
 
 from forecast.config.paths import ProjectPaths
 from forecast.system import cluster
-from forecast.system.errors import InputError, quoted
+from forecast.system.errors import InputError, quote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def use_cluster(address: str) -> None:
     """
     if address:
         os.environ[cluster.VARIABLE] = address
-    cluster.address()
+    cluster.cluster_address()
 
 
 class Format(StrEnum):
@@ -122,7 +122,7 @@ def parse_as_of(text: str) -> pd.Timestamp:
         moment = LATEST_TIME
     if not EARLIEST_TIME <= moment.replace(tzinfo=None) < LATEST_TIME:
         raise InputError(
-            f"--as-of: found {quoted(text)}, wanted a date or time of the years 1678 to 2199, such"
+            f"--as-of: found {quote(text)}, wanted a date or time of the years 1678 to 2199, such"
             " as 2024-06-30 or 2024-06-30T21:00."
         )
     if moment.tzinfo:

@@ -22,7 +22,7 @@ from forecast.cli.common import (
     print_rows,
     require_project,
 )
-from forecast.system.errors import DataError, InputError, counted
+from forecast.system.errors import DataError, InputError, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,12 +128,12 @@ def _entry_name(path: Path) -> str:
 def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: Dataset) -> None:
     """Take a new snapshot of one dataset, report it, and score the forecasts issued before."""
     from forecast.data import ingest
-    from forecast.system.stage import progress
+    from forecast.system.stage import show_progress
 
     series = settings.source.series
     bar: AbstractContextManager[Callable[[str], None]] = nullcontext(lambda name: None)
     if series:
-        bar = progress(len(series), f"fetch {name}")
+        bar = show_progress(len(series), f"fetch {name}")
     with bar as advance:
         fetched = ingest.fetch_snapshot(
             name,
@@ -225,7 +225,7 @@ def _report(dataset: str, fetched: FetchResult, root: Path, kind: str) -> None:
     as_of = f"{fetched.pointer.as_of} UTC"
     if kind == "index":
         as_of = format_time(kind, record["last"])
-    rows = counted(fetched.rows, "row")
+    rows = plural(fetched.rows, "row")
     print(f"{dataset}: {verb} {snapshot} ({rows}, {new_rows:+d}; as of {as_of})")
     if not fetched.revised.empty:
         counts = fetched.revised["kind"].value_counts()

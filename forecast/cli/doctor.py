@@ -18,9 +18,9 @@ import typer
 from forecast.cli.common import FORMAT, ROOT, Format, print_rows, require_project, tracking_uri
 from forecast.cli.run import FOLDERS_OF_A_RUN
 from forecast.system import files, postgres
-from forecast.system.bootstrap import RUN_LOCK, WANTED
+from forecast.system.bootstrap import PYTHON_VERSION, RUN_LOCK
 from forecast.system.errors import BusyError, ForecastError, InputError
-from forecast.system.files import TEMPORARY, locked, remove_leftovers
+from forecast.system.files import TEMPORARY, hold_lock, remove_leftovers
 
 CACHES = (
     ".mypy_cache",
@@ -81,7 +81,7 @@ def _repair(project: Path) -> None:
     from forecast.operations import status
 
     removed = []
-    with locked(project / RUN_LOCK, what="`forecast run`"):
+    with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
         for folder in FOLDERS_WRITTEN:
             removed += remove_leftovers(project / folder)
         removed += files.clear_scratch()
@@ -123,7 +123,7 @@ def interpreter(root: Path) -> Finding:
     """The version of Python."""
     version = ".".join(map(str, sys.version_info[:3]))
     repair = ""
-    if sys.version_info[:2] != WANTED:
+    if sys.version_info[:2] != PYTHON_VERSION:
         repair = "python3.11 is wanted: `make setup PYTHON=python3.11`"
     return Finding("interpreter", f"Python {version}", repair)
 
@@ -184,7 +184,7 @@ def disk(root: Path) -> Finding:
 def running(root: Path) -> Finding:
     """Whether a run holds the project's lock."""
     try:
-        with locked(root / RUN_LOCK, what="`forecast run`"):
+        with hold_lock(root / RUN_LOCK, purpose="`forecast run`"):
             return Finding("runs", "none is running")
     except BusyError:
         file = (root / RUN_LOCK).with_suffix(".pid")
@@ -240,7 +240,7 @@ def _answer(uri: str) -> str:
         except httpx.HTTPError as error:
             raise ForecastError(f"no answer ({error})") from None
     if postgres.is_postgres(uri):
-        with postgres.connection(uri, seconds=3):
+        with postgres.open_connection(uri, seconds=3):
             return "answers"
     return "not examined"
 
@@ -267,7 +267,7 @@ def clean(
         )
     if not yes and not typer.confirm("Remove all of this?"):
         return
-    with locked(project / RUN_LOCK, what="`forecast run`"):
+    with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
         for path in paths:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

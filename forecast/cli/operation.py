@@ -31,9 +31,15 @@ from forecast.cli.common import (
 )
 from forecast.cli.run import revision
 from forecast.config.paths import ProjectPaths
-from forecast.system.errors import ForecastError, GateRefused, InputError, counted, nearest
+from forecast.system.errors import (
+    ForecastError,
+    GateRefused,
+    InputError,
+    plural,
+    suggest_known,
+)
 from forecast.system.processes import stop_on_signals
-from forecast.system.stage import duration
+from forecast.system.stage import format_duration
 
 if TYPE_CHECKING:
     from forecast.operations.challenger import RetrainingJob
@@ -174,14 +180,14 @@ def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
         champion = f"version {row.champion} ({row.model})"
     if row.age_days is not None:
         fitted_until = row.training_cutoff.partition("T")[0]
-        age = f"{counted(row.age_days, 'day')}, fitted on data up to {fitted_until}"
+        age = f"{plural(row.age_days, 'day')}, fitted on data up to {fitted_until}"
     if row.live_error is not None:
         live_error = f"{row.live_error:.2f} x the test error"
     values = {
         "champion": champion,
         "age": age,
         "test skill": _percent(row.skill),
-        "live error": f"{live_error} ({counted(row.live_issues, 'issue')})",
+        "live error": f"{live_error} ({plural(row.live_issues, 'issue')})",
         "live skill": _percent(row.live_skill),
         "data": f"as of {row.data_as_of}{_last_observation(row)}",
         "drift": row.drift,
@@ -199,9 +205,9 @@ def _last_observation(row: DatasetStatus) -> str:
     hours = row.last_observation_age_h
     if hours is None:
         return ""
-    span = counted(abs(hours), "hour")
+    span = plural(abs(hours), "hour")
     if abs(hours) >= 48:
-        span = counted(abs(hours) / 24, "day")
+        span = plural(abs(hours) / 24, "day")
     age = f"{span} old" if hours >= 0 else f"over in {span}"
     return f"; last observation {row.last_observation[:16]}, {age}"
 
@@ -217,7 +223,7 @@ def _project_with(root: Path, dataset: str) -> Path:
     project = require_project(root)
     known = (read_yaml(ProjectPaths.of(project).datasets_yaml) or {}).get("datasets") or {}
     if dataset not in known:
-        raise InputError(f"Unknown dataset {dataset!r}.{nearest(dataset, known)}.")
+        raise InputError(f"Unknown dataset {dataset!r}.{suggest_known(dataset, known)}.")
     return project
 
 
@@ -299,7 +305,7 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     if decision.note:
         print(decision.note, file=sys.stderr)
     data_end = format_time(calendar_kind(root, decision.dataset), decision.data_end)
-    print(f"Data up to {data_end}, decision {decision.key}; took {duration(took)}")
+    print(f"Data up to {data_end}, decision {decision.key}; took {format_duration(took)}")
 
 
 def _notify(job: RetrainingJob, event: str, content: dict[str, object]) -> None:

@@ -21,7 +21,7 @@ from forecast.cli.common import (
     require_project,
     split_names,
 )
-from forecast.system.errors import InputError, counted
+from forecast.system.errors import InputError, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,7 @@ def _origin_sentence(origin: ForecastOrigin) -> str:
     if "skill" in origin.test:
         skill = 100 * origin.test["skill"]
         scores.append(f"skill {skill:+.1f} % against repeating the last value")
-    age = counted(max(origin.age_days, 0), "day")
+    age = plural(max(origin.age_days, 0), "day")
     fitted_until = origin.training_cutoff.partition("T")[0]
     sentence = (
         f"Version {origin.version} ({origin.model}), made {age} ago, fitted on data up to"

@@ -36,10 +36,10 @@ from forecast.config.paths import ProjectPaths
 from forecast.operations import repro
 from forecast.system import files
 from forecast.system.bootstrap import RUN_LOCK
-from forecast.system.errors import InputError, closest, quote_names
-from forecast.system.files import locked, remove_leftovers
+from forecast.system.errors import InputError, quote_names, suggest
+from forecast.system.files import hold_lock, remove_leftovers
 from forecast.system.processes import stop_on_signals
-from forecast.system.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs, duration
+from forecast.system.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs, format_duration
 
 if TYPE_CHECKING:
     from forecast.data.comparison_records import PairedTest
@@ -87,7 +87,7 @@ def run(
     use_cluster(cluster)
     project = require_project(root).resolve()
     started = time.monotonic()
-    with locked(project / RUN_LOCK, what="`forecast run`"):
+    with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
         try:
             _check_and_clean(project, dataset)
             datasets, models = select_datasets(project, dataset), split_names(model)
@@ -107,7 +107,7 @@ def run(
             raise typer.Exit(INTERRUPTED) from None
     for finished in runs:
         show(finished.paths, finished.datasets)
-    print(f"Took {duration(time.monotonic() - started)}")
+    print(f"Took {format_duration(time.monotonic() - started)}")
     for finished in runs:
         report = finished.report.relative_to(project)
         print(f"Report: {report} (and leaderboard.csv beside it)")
@@ -443,6 +443,6 @@ def _require_known(name: str, names: set[str], what: str) -> None:
     """`InputError` with the nearest of `names` for a name that is none of them."""
     if name not in names:
         raise InputError(
-            f"Unknown {what} {name!r}.{closest(name, names)} In the leaderboard:"
+            f"Unknown {what} {name!r}.{suggest(name, names)} In the leaderboard:"
             f" {quote_names(names)}."
         )

@@ -20,7 +20,7 @@ from forecast.config.task import (
     Transform,
     future_frame_name,
 )
-from forecast.system.errors import InputError, nearest, quote_names
+from forecast.system.errors import InputError, quote_names, suggest_known
 
 MAX_STEPS = 100_000
 """Of a horizon, a season or a step: more would want more memory than any machine has, long after
@@ -425,13 +425,13 @@ class Datasets(Config):
                 if other not in self.datasets:
                     where, known = (
                         f"datasets.{name}, column {column.column!r}",
-                        nearest(other, self.datasets),
+                        suggest_known(other, self.datasets),
                     )
                     raise ValueError(f"{where} is joined from unknown dataset {other!r}.{known}")
         for name in self.run:
             if name not in self.datasets:
                 raise ValueError(
-                    f"`run` names unknown dataset {name!r}.{nearest(name, self.datasets)}"
+                    f"`run` names unknown dataset {name!r}.{suggest_known(name, self.datasets)}"
                 )
         return self
 
@@ -444,5 +444,5 @@ def load_dataset(name: str, folder: Path | str = "configs") -> Dataset:
     """One entry; `InputError` with the nearest name when it is unknown."""
     datasets = load_datasets(folder).datasets
     if name not in datasets:
-        raise InputError(f"Unknown dataset {name!r}.{nearest(name, datasets)}.")
+        raise InputError(f"Unknown dataset {name!r}.{suggest_known(name, datasets)}.")
     return datasets[name]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from forecast.config.reading import Config, load_config, validate_config
-from forecast.system.errors import InputError, closest, nearest, quote_names
+from forecast.system.errors import InputError, quote_names, suggest, suggest_known
 
 Trainer = Literal["gradient", "lm"]
 OptimizerName = Literal["sgd", "momentum", "adam", "adamw"]
@@ -160,12 +160,15 @@ class Models(Config):
     @model_validator(mode="after")
     def _names_are_known(self) -> Models:
         if self.grid not in self.grids:
-            raise ValueError(f"grid {self.grid!r} is unknown.{nearest(self.grid, self.grids)}")
+            raise ValueError(
+                f"grid {self.grid!r} is unknown.{suggest_known(self.grid, self.grids)}"
+            )
         for grid, names in self.grids.items():
             for name in names:
                 if name not in self.models:
                     raise ValueError(
-                        f"grid {grid!r} names unknown model {name!r}.{nearest(name, self.models)}"
+                        f"grid {grid!r} names unknown model {name!r}."
+                        f"{suggest_known(name, self.models)}"
                     )
         return self
 
@@ -200,7 +203,7 @@ class Models(Config):
             if unknown := sorted(member for member in names if member not in (*groups, *fitted)):
                 named = (
                     f"member{'s' if unknown[1:] else ''}"
-                    f" {quote_names(unknown)}.{closest(unknown[0], fitted)}"
+                    f" {quote_names(unknown)}.{suggest(unknown[0], fitted)}"
                 )
                 raise InputError(
                     f"{where}: unknown {named} Wanted"
@@ -212,7 +215,7 @@ class Models(Config):
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         for name in only:
             if name not in self.models:
-                raise InputError(f"Unknown model {name!r}.{nearest(name, self.models)}.")
+                raise InputError(f"Unknown model {name!r}.{suggest_known(name, self.models)}.")
         return {name: self.models[name] for name in only or self.grids[self.grid]}
 
 

@@ -22,7 +22,7 @@ from forecast.config.reading import (
     validate_config,
 )
 from forecast.config.task import WEEKDAYS, TimeZone, Weekday
-from forecast.system.errors import InputError, nearest
+from forecast.system.errors import InputError, suggest_known
 
 DEFAULT_GATE_SESSIONS = 60
 DEFAULT_GATE_DAYS = 28
@@ -107,7 +107,7 @@ def check_retraining(names: Iterable[str], folder: Path | str = "configs") -> No
     path, known = Path(folder) / "retraining.yaml", list(names)
     for name in validate_config(_RetrainingFile, read_yaml(path) or {}, where=str(path)).datasets:
         if name not in known:
-            raise InputError(f"{path}: unknown dataset {name!r}.{nearest(name, known)}.")
+            raise InputError(f"{path}: unknown dataset {name!r}.{suggest_known(name, known)}.")
 
 
 SCHEDULED_COMMANDS = ("retrain", "fetch", "predict", "status", "check", "run", "sync")
@@ -138,7 +138,7 @@ class ScheduledJob(Config):
     def _known_command(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if value[0] not in SCHEDULED_COMMANDS:
             raise ValueError(
-                f"unknown command {value[0]!r}.{nearest(value[0], SCHEDULED_COMMANDS)}"
+                f"unknown command {value[0]!r}.{suggest_known(value[0], SCHEDULED_COMMANDS)}"
             )
         return value
 
@@ -215,5 +215,5 @@ def load_experiment(name: str, folder: Path | str = "configs") -> ExperimentEntr
     """One entry; `InputError` with the nearest name when it is unknown."""
     known = load_config(Experiments, Path(folder) / "experiments.yaml").experiments
     if name not in known:
-        raise InputError(f"Unknown experiment {name!r}.{nearest(name, known)}.")
+        raise InputError(f"Unknown experiment {name!r}.{suggest_known(name, known)}.")
     return known[name]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Tag, ValidationError, model_validator
 
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, quote_names, suggest
 
 
 class Config(BaseModel):
@@ -157,7 +157,7 @@ def _describe_fault(model: type[BaseModel], error: Any, content: Any) -> str:
     if error["type"] == "extra_forbidden":
         known = known_keys(model, error["loc"][:-1], content)
         name = str(error["loc"][-1])
-        return f"unknown key {key!r}.{closest(name, known)} Known here: {quote_names(known)}"
+        return f"unknown key {key!r}.{suggest(name, known)} Known here: {quote_names(known)}"
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")

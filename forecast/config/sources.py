@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
 
 from forecast.config.reading import Config
-from forecast.system.errors import nearest
+from forecast.system.errors import suggest_known
 
 PACKAGE = "forecast.data.sources"
 Adjustment = Literal["splits_and_dividends", "splits", "none"]
@@ -62,7 +62,7 @@ class Source(Config):
         """
         kind, known = str(value.get("kind")), source_kinds()
         if kind not in known:
-            raise ValueError(f"unknown kind {kind!r}.{nearest(kind, known)}")
+            raise ValueError(f"unknown kind {kind!r}.{suggest_known(kind, known)}")
         found: type[Source] = importlib.import_module(f"{PACKAGE}.{kind}").Settings
         return found
 

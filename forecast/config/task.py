@@ -18,7 +18,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from forecast.config.reading import Config, validate_config
-from forecast.system.errors import closest
+from forecast.system.errors import suggest
 from forecast.system.files import read_json
 
 Transform = Literal["none", "log", "diff", "logdiff", "log1p"]
@@ -31,7 +31,7 @@ def _require_known_zone(value: str) -> str:
     known = available_timezones()
     if value not in known:
         raise ValueError(
-            f"unknown time zone.{closest(value, known)} Wanted an IANA name such as Europe/Dublin"
+            f"unknown time zone.{suggest(value, known)} Wanted an IANA name such as Europe/Dublin"
         )
     return value
 
@@ -57,7 +57,7 @@ class SessionCalendar(Config):
         names = exchange_calendars.get_calendar_names()
         if value not in names:
             raise ValueError(
-                f"unknown exchange.{closest(value, names)} Wanted an ISO 10383 code such as XNYS"
+                f"unknown exchange.{suggest(value, names)} Wanted an ISO 10383 code such as XNYS"
             )
         return value
 

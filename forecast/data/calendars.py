@@ -23,7 +23,7 @@ from forecast.config.task import (
     format_time,
 )
 from forecast.data.schema import describe_row
-from forecast.system.errors import ForecastError, InputError, counted
+from forecast.system.errors import ForecastError, InputError, plural
 
 Calendar = SessionCalendar | WeekdayCalendar | RegularCalendar
 Daily = SessionCalendar | WeekdayCalendar
@@ -295,7 +295,7 @@ def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd
     best, off_calendar, without_row = fit_calendar(stamps)
     if off_calendar < len(wrong):
         hint = (
-            f" Nearest calendar: {calendar_yaml(best)} ({counted(off_calendar, 'time')} off it,"
+            f" Nearest calendar: {calendar_yaml(best)} ({plural(off_calendar, 'time')} off it,"
             f" steps without a row: {without_row})."
         )
     if isinstance(calendar, Daily):

@@ -21,7 +21,7 @@ from forecast.config.task import Calendar, future_frame_name
 from forecast.data import snapshots
 from forecast.data.calendars import grid, known_from
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame, describe_row
-from forecast.system.errors import InputError, missing_column, nearest
+from forecast.system.errors import InputError, missing_column, suggest_known
 
 ACTION_COLUMNS = ("split", "dividend")
 PRICE_COLUMNS = ("open", "high", "low", "close")
@@ -286,4 +286,6 @@ def _joined_values(
 def _require_name(name: str, known: object, sentence: str) -> None:
     names = [str(item) for item in known]  # type: ignore[attr-defined]
     if name not in names:
-        raise InputError(f"{sentence} {name!r}.{nearest(name, names)}. Correct it under `joined`.")
+        raise InputError(
+            f"{sentence} {name!r}.{suggest_known(name, names)}. Correct it under `joined`."
+        )

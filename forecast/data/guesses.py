@@ -26,7 +26,7 @@ from forecast.data.calendars import (
 )
 from forecast.data.schema import describe_text_cell, first_text_cell
 from forecast.data.written_times import ISO_FORMAT, guess_time_format, sort_oldest_first, to_utc
-from forecast.system.errors import InputError, counted, quote_names
+from forecast.system.errors import InputError, plural, quote_names
 
 GUESSED_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
 """Clocks that are tried where an hour of autumn stands twice; each stands for those that change
@@ -185,7 +185,7 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     }
     if off or lacking:
         notes["calendar"] += (
-            f"; {counted(off, 'time')} off it, {counted(lacking, 'step')} without a row"
+            f"; {plural(off, 'time')} off it, {plural(lacking, 'step')} without a row"
         )
     clock = f"{zone} (name yours, if its clocks change alike)" if zone else "UTC"
     read = "rows counted" if calendar is INDEX_CALENDAR else f"times as {clock}"

@@ -26,7 +26,7 @@ from forecast.data.snapshots import NO_REVISIONS, find_revisions, merge_history
 from forecast.data.sources import RawFrame, Request
 from forecast.data.web import Deadline
 from forecast.system import files
-from forecast.system.errors import DataError, ForecastError, InputError, counted
+from forecast.system.errors import DataError, ForecastError, InputError, plural
 
 MAX_FINDINGS_STORED = 50
 MAX_PLOT_SERIES, MAX_PLOT_POINTS = 6, 100_000
@@ -81,7 +81,7 @@ def fetch_snapshot(
             f"as_of {as_of} lies in the future (now: {now:%Y-%m-%d %H:%M} UTC). Wanted an earlier"
             " date."
         )
-    with files.locked(ProjectPaths.of(root).lock(f"fetch-{name}"), what=f"Fetching {name!r}"):
+    with files.hold_lock(ProjectPaths.of(root).lock(f"fetch-{name}"), purpose=f"Fetching {name!r}"):
         paths = ProjectPaths.of(root)
         files.remove_leftovers(paths.snapshots / name)
         files.remove_leftovers(paths.pointer(name).parent, f"{name}.json-")
@@ -99,7 +99,7 @@ def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult 
     none.
     """
     for path in snapshots.list_snapshots(root, name):
-        content = files.noted(path.with_suffix(".json"))
+        content = files.read_note(path.with_suffix(".json"))
         if not content or pd.Timestamp(content["as_of"]) != as_of:
             continue
         frame = snapshots.read_verified(path, content["sha256"], name)
@@ -234,8 +234,8 @@ def _write(
         )
     path, digest = (root / pointer.snapshot).with_suffix(".json"), raw.provenance.get("file_sha256")
     # the same rows, written otherwise now
-    if digest and digest != files.noted(path).get("file_sha256"):
-        files.write_json(path, {**files.noted(path), "file_sha256": digest})
+    if digest and digest != files.read_note(path).get("file_sha256"):
+        files.write_json(path, {**files.read_note(path), "file_sha256": digest})
     snapshots.move_pointer(root, name, pointer)
     return pointer
 
@@ -329,7 +329,7 @@ def age_in_words(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str
     """How long ago the last row became known, in words."""
     old = now - known_from(dataset.calendar, [last])[0]
     days = old / pd.Timedelta(1, "D")
-    return counted(days, "day") if days >= 2 else counted(old / pd.Timedelta(1, "h"), "hour")
+    return plural(days, "day") if days >= 2 else plural(old / pd.Timedelta(1, "h"), "hour")
 
 
 def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast.system.errors import InputError, quoted
+from forecast.system.errors import InputError, quote
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t", "|")
@@ -127,7 +127,7 @@ def read_table(
         kind = (
             "Parquet"
             if parquet
-            else f"CSV with a header line, {quoted(form.separator)} between columns and text"
+            else f"CSV with a header line, {quote(form.separator)} between columns and text"
         )
         reason = " ".join(str(error).split())[:400]
         raise InputError(

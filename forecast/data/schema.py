@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.system.errors import ForecastError, InputError, missing_column, quote_names, quoted
+from forecast.system.errors import (
+    ForecastError,
+    InputError,
+    missing_column,
+    quote,
+    quote_names,
+)
 
 KEY_COLUMNS = ("unique_id", "ds")
 MAPPING_HINT = (
@@ -162,7 +168,7 @@ def describe_row(frame: pd.DataFrame, position: int) -> str:
     time = time.isoformat(sep=" ", timespec="minutes") if isinstance(time, pd.Timestamp) else time
     return (
         f"{unit} {frame.index[position]} (series"
-        f" {quoted(row['unique_id'])}{f', {time}' if time != '' else ''})"
+        f" {quote(row['unique_id'])}{f', {time}' if time != '' else ''})"
     )
 
 

@@ -92,7 +92,7 @@ def write_snapshot(
         read_verified(path, sha, dataset)
     except DataError:  # absent, or not what was written
         files.write_frame(path, frame)
-    if not files.noted(path.with_suffix(".json")):
+    if not files.read_note(path.with_suffix(".json")):
         files.write_json(path.with_suffix(".json"), record)
     return pointer
 
@@ -156,7 +156,7 @@ def read_provenance(root: Path, dataset: str) -> dict[str, Any]:
     damaged one.
     """
     path = path_in_store(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
-    if (record := files.noted(path)) or not path.exists():
+    if (record := files.read_note(path)) or not path.exists():
         return record
     raise DataError(
         f"{path}: cannot be read. Restore it from git, or delete it: then `forecast fetch"

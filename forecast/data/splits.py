@@ -19,7 +19,7 @@ from forecast.config.datasets import AnySplits, Dataset, FractionSplits, Splits
 from forecast.config.task import Task, format_time
 from forecast.data.calendars import grid
 from forecast.data.panel import Panel, Series
-from forecast.system.errors import InputError, counted
+from forecast.system.errors import InputError, plural
 
 BLOCKS = ("train", "validation", "calibration", "test")
 
@@ -198,10 +198,10 @@ def _describe_too_short(panel: Panel, series: Series, blocks: Blocks, block: str
         format_time(task.calendar.kind, str(pd.Timestamp(moment)), 16)
         for moment in series.ds[[0, -1]]
     ]
-    span = f"{counted(len(series), 'step')} from {ends[0]} to {ends[1]}"
+    span = f"{plural(len(series), 'step')} from {ends[0]} to {ends[1]}"
     return (
         f"Dataset {panel.name!r}, series {series.unique_id!r}: its {block} block has"
-        f" {counted(stop - start, 'step')} (series of {span}); lookback={task.lookback} and"
+        f" {plural(stop - start, 'step')} (series of {span}); lookback={task.lookback} and"
         f" horizon={task.horizon} need at least {need}. Shorten `lookback` or `horizon`, or move"
         " the dates under `splits` in configs/datasets.yaml."
     )

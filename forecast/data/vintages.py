@@ -16,7 +16,7 @@ from forecast.config.datasets import Dataset
 from forecast.data import snapshots
 from forecast.data.calendars import grid, known_from, next_steps
 from forecast.system import files
-from forecast.system.errors import ForecastError, counted
+from forecast.system.errors import ForecastError, plural
 
 VINTAGE_KEYS = ["unique_id", "ds", "issued_at"]
 
@@ -60,7 +60,7 @@ def require_issued_before_known(
     if len(late):
         first = table.iloc[int(late[0])]
         raise error(
-            f"{where}: issued after their target was known: {counted(len(late), 'forecast')}, such"
+            f"{where}: issued after their target was known: {plural(len(late), 'forecast')}, such"
             f" as that of {first['ds']} (series {first['unique_id']!r}) issued at"
             f" {first['issued_at']}. Wanted the time of issue in UTC, before the target; are the"
             " two columns swapped, or is a time zone missing?"

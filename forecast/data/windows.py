@@ -19,7 +19,7 @@ import numpy as np
 from forecast.config.task import FutureStep, Task, format_time
 from forecast.data.panel import Series
 from forecast.data.scaling import DIFFERENCED_TRANSFORMS
-from forecast.system.errors import InputError, counted
+from forecast.system.errors import InputError, plural
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
     if len(short):
         raise InputError(
             f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has"
-            f" {counted(short[0] + 1, 'row')} of history; lookback={task.lookback} are needed. Give"
+            f" {plural(short[0] + 1, 'row')} of history; lookback={task.lookback} are needed. Give"
             " a longer history or a later cutoff."
         )
     if len(beyond):
@@ -233,7 +233,7 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
             moment = format_time(task.calendar.kind, str(series.ds[row]), 16)
             raise InputError(
                 f"Series {series.unique_id!r}: {column.name!r} has no value"
-                f" {counted(column.step, 'step')} after {moment}, inside the horizon of"
+                f" {plural(column.step, 'step')} after {moment}, inside the horizon of"
                 f" {task.horizon}. Give its values of the whole horizon, in rows that hold it and"
                 " no target (in Python also as `future_df`)."
             )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.data.schema import OUTSIDE_SENTENCE, first_time_outside
-from forecast.system.errors import InputError, quoted
+from forecast.system.errors import InputError, quote
 
 _OFFSET = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")
 _ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
@@ -159,7 +159,7 @@ def _text_to_utc(
     offsets = offsets.where(~values.str.strip().str.match(_ONLY_DATE))
     stated = offsets.notna()
     mixed = (
-        f": mixed time zones; the first row holds {quoted(values.iloc[0])}. Write all times in UTC,"
+        f": mixed time zones; the first row holds {quote(values.iloc[0])}. Write all times in UTC,"
         " or state `source.time_zone` if one local clock explains them."
     )
     refuse_rows(values, stated != stated.iloc[0], where, mixed)
@@ -245,6 +245,6 @@ def time_fault(values: pd.Series, position: int, where: str, end: str) -> InputE
     """`mine.csv, line 7: `ds` holds 'soon'` and what `end` says of it."""
     unit = values.index.name if values.index.name == "line" else "row"
     found = (
-        "is empty" if pd.isna(values.iloc[position]) else f"holds {quoted(values.iloc[position])}"
+        "is empty" if pd.isna(values.iloc[position]) else f"holds {quote(values.iloc[position])}"
     )
     return InputError(f"{where}, {unit} {values.index[position]}: `ds` {found}{end}")

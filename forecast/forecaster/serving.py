@@ -26,7 +26,7 @@ from forecast.data.schema import (
 )
 from forecast.forecaster.ensemble import MANIFEST, Ensemble, latest
 from forecast.forecaster.forecaster import Forecaster
-from forecast.system.errors import InputError, counted, quote_names, quoted
+from forecast.system.errors import InputError, plural, quote, quote_names
 
 WHERE = "request"
 MOST_ROWS, MOST_ROWS_OF_A_RECURSION = 200_000, 10_000_000
@@ -165,7 +165,7 @@ def _times(history: pd.DataFrame) -> pd.DataFrame:
     position = int(np.argmax(unread)) if unread.any() else first_time_outside(times)
     if position is not None:
         raise InputError(
-            f"{WHERE}, row {position}: column 'ds' holds {quoted(history['ds'].iloc[position])},"
+            f"{WHERE}, row {position}: column 'ds' holds {quote(history['ds'].iloc[position])},"
             " wanted ISO 8601 times such as 2026-06-30T23:00, between 1678 and 2199. Correct the"
             " row."
         )
@@ -191,8 +191,8 @@ def standing_in(panel: Panel) -> str:
         for s in panel.series
         for at in np.flatnonzero(np.isnan(s.values[-1]))
     ]
-    told = f"Without a value in the last row: {counted(len(holes), 'input')}, such as"
-    such = " of ".join(map(quoted, holes[0])) if holes else ""
+    told = f"Without a value in the last row: {plural(len(holes), 'input')}, such as"
+    such = " of ".join(map(quote, holes[0])) if holes else ""
     return f"{told} {such}. Where the model reads one, an older value stands in." if holes else ""
 
 

@@ -28,7 +28,7 @@ from forecast.identification.nets import Net, NetSet, check_first_rows
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
 from forecast.system import files
-from forecast.system.errors import DataError, InputError, ModelFailure, counted
+from forecast.system.errors import DataError, InputError, ModelFailure, plural
 
 SCHEMA = 2
 LOST_RANGES = 10.0  # of the training record: a free run that far from its middle has left it
@@ -374,7 +374,7 @@ class Model:
         table = as_columns(name, values)
         if table.shape[1] != width:
             raise InputError(
-                f"{name} has {counted(table.shape[1], 'column')}; this net was trained on {width}."
+                f"{name} has {plural(table.shape[1], 'column')}; this net was trained on {width}."
             )
         return table
 

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from forecast.identification.loops import NetworkLoop, SetLoop
 from forecast.identification.narx import Narx
 from forecast.networks.description import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
-from forecast.system.errors import InputError, counted
+from forecast.system.errors import InputError, plural
 
 Delays = tuple[int, ...]
 GATED = ("grunet", "lstmnet")
@@ -246,7 +246,7 @@ def check_rows(net: Net | NetSet, name: str, rows: int, needed: int) -> None:
     """`InputError` when the series `name` has too few rows for the delays."""
     if rows < needed:
         raise InputError(
-            f"{net.kind} has delays up to {net.start}; {name} has {counted(rows, 'row')}, at least"
+            f"{net.kind} has delays up to {net.start}; {name} has {plural(rows, 'row')}, at least"
             f" {needed} are needed. Give a longer one, leave it out, or take shorter delays."
         )
 

@@ -35,7 +35,7 @@ from forecast.identification.rows import (
 )
 from forecast.networks.description import Network
 from forecast.networks.losses import POINT_LOSSES
-from forecast.system.errors import InputError, ModelFailure, counted
+from forecast.system.errors import InputError, ModelFailure, plural
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
@@ -361,7 +361,7 @@ def _add_report(model: Model, rows: DividedRows) -> Model:
     if model.net.feedback:
         use = str(for_use)
         if isinstance(for_use, int):
-            use = f"{counted(for_use, 'step')} ahead"
+            use = f"{plural(for_use, 'step')} ahead"
             errors[use] = mean_square_errors(model, rows, for_use)
         free_run = mean_square_errors(model, rows, "simulation")
         errors["in free run"] = free_run

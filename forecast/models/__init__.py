@@ -11,7 +11,7 @@ from forecast.config.experiment import Training
 from forecast.config.reading import validate_config
 from forecast.models import families
 from forecast.models.base import ModelSpec, NetworkSpec
-from forecast.system.errors import InputError, nearest
+from forecast.system.errors import InputError, suggest_known
 
 
 @cache
@@ -44,7 +44,7 @@ def spec(
     """
     name, names = entry.get("family"), _names()
     if name not in names:
-        hint = nearest(str(name), names)
+        hint = suggest_known(str(name), names)
         if context:
             hint = " It is of another version: train again (`forecast run`), or promote another"
         raise InputError(f"{where}: unknown family {name!r}.{hint}.")

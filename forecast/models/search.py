@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from forecast.system.errors import InputError, nearest
+from forecast.system.errors import InputError, suggest_known
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def including(space: Space, defaults: Mapping[str, Any]) -> dict[str, Dimension]
     """
     for name in defaults:
         if name not in space:
-            raise InputError(f"{name!r} is not in the search space.{nearest(name, space)}.")
+            raise InputError(f"{name!r} is not in the search space.{suggest_known(name, space)}.")
     return {
         name: space[name].including(defaults[name]) if name in defaults else space[name]
         for name in space

@@ -21,7 +21,7 @@ import numpy as np
 
 from forecast.networks import cells
 from forecast.networks.cells.base import Cell, Weight, numpy_namespace
-from forecast.system.errors import InputError, counted
+from forecast.system.errors import InputError, plural
 
 ALL_ROWS = 10**9  # rows back: all there are
 WeightSpecs = dict[str, Weight]
@@ -136,7 +136,7 @@ class Taps(Block):
         ):
             raise InputError(
                 f"Block {self.name!r}: delays {self.delays} and channels {self.channels} do not fit"
-                f" an input of {counted(width, 'column')}; delays are whole numbers from 0,"
+                f" an input of {plural(width, 'column')}; delays are whole numbers from 0,"
                 f" channels from 0 to {width - 1}."
             )
         return {}, len(columns) * len(self.delays)

@@ -21,7 +21,7 @@ from forecast.config.operation import HookEvent, Hooks
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, registry
 from forecast.operations.records import ChampionCard, Decision, HistoryEvent, read_decisions
-from forecast.operations.registry import ChampionChanged
+from forecast.operations.registry import ChampionChangedError
 from forecast.system import files
 from forecast.system.errors import ForecastError
 from forecast.tracking import tracking_store
@@ -87,7 +87,7 @@ def finish_pending(
         registry.promote_judged(
             root, dataset, version, judged_against, now, decision.reason, tracking_uri
         )
-    except ChampionChanged as error:
+    except ChampionChangedError as error:
         decision = decision.model_copy(update={"word": "kept", "reason": str(error)})
     if refit is not None and decision.promotes:
         log_step("refit")
@@ -127,7 +127,7 @@ def _promote_refit(
         registry.promote_judged(
             root, decision.dataset, version, decision.version, now, reason, tracking_uri
         )
-    except ChampionChanged as error:
+    except ChampionChangedError as error:
         note = f"the refit on all data does not serve: {error}"
         return decision.model_copy(update={"note": note})
     return decision.model_copy(update={"refit_version": version})

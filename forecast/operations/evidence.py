@@ -104,14 +104,14 @@ class GateData:
         """Per series the origins of the test block whose first target lies after every moment of
         `after`.
         """
-        found = {}
+        rows_by_series = {}
         last = max(after, default=pd.Timestamp(0))
         for series in self.panel.series:
             rows = origins_of(self.panel.task, split_series(series, self.borders), "test")
-            found[series.unique_id] = (
+            rows_by_series[series.unique_id] = (
                 rows[series.ds[rows + 1] > np.datetime64(last)] if len(rows) else rows
             )
-        return found
+        return rows_by_series
 
     def model_loss(self, ensemble: Ensemble, rows: Mapping[str, np.ndarray]) -> pd.Series:
         """Mean scaled absolute error over horizon, targets and series at each origin, indexed by
@@ -156,7 +156,7 @@ class GateData:
 
 
 def _error_scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:
-    found = {}
+    scales = {}
     for series in panel.series:
         train = series.values[: split_series(series, borders).train[1]]
         for output in range(panel.outputs):
@@ -166,8 +166,8 @@ def _error_scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float
                     f"Series {series.unique_id!r} is constant in training; its errors have no"
                     " scale."
                 )
-            found[series.unique_id, output] = float(scale)
-    return found
+            scales[series.unique_id, output] = float(scale)
+    return scales
 
 
 def fresh_losses(
@@ -324,7 +324,7 @@ def measure_shifts(
 
     `recent_steps`: how many of the newest steps are looked at; none of them may be a training row.
     """
-    found = []
+    shifts = []
     cutoff = np.datetime64(pd.Timestamp(meta.training_cutoff))
     for series in panel.series:
         for channel, column in enumerate(panel.task.columns):
@@ -337,8 +337,8 @@ def measure_shifts(
                 size, p = psi(old, new), float(stats.ks_2samp(old, new).pvalue)
                 drifted = size >= rules.psi and p < rules.ks_p
                 what = f"{series.unique_id}: {column.frame_name}"
-                found.append(Shift(what=what, psi=size, ks_p=p, drifted=drifted))
-    return found
+                shifts.append(Shift(what=what, psi=size, ks_p=p, drifted=drifted))
+    return shifts
 
 
 def measure_live_error(
@@ -353,12 +353,12 @@ def measure_live_error(
     horizon, step_size = panel.task.horizon, panel.task.step_size
     rows = {}
     for series in panel.series:
-        seen = int(
+        n_used = int(
             np.searchsorted(
                 series.ds, np.datetime64(pd.Timestamp(meta.last_target_used)), side="right"
             )
         )
-        first = max(seen - 1, len(series) - horizon - recent_steps, panel.task.lookback - 1)
+        first = max(n_used - 1, len(series) - horizon - recent_steps, panel.task.lookback - 1)
         rows[series.unique_id] = np.arange(first, len(series) - horizon, step_size)
     if min(map(len, rows.values())) < 8 or not meta.expected:
         return None
@@ -377,7 +377,7 @@ def _error_ratios(
     rows: Mapping[str, NDArray[np.int64]],
 ) -> list[float]:
     names = panel.task.targets
-    found = []
+    ratios = []
     for uid, values in champion.predict(panel, rows).items():
         ahead = rows[uid][:, None] + np.arange(1, panel.task.horizon + 1)
         for output, name in enumerate(names):
@@ -392,8 +392,8 @@ def _error_ratios(
             wanted = np.array([np.nan if value is None else value for value in promised])
             with np.errstate(invalid="ignore", divide="ignore"):
                 error = np.nanmean(np.abs(actual - values[:, :, output]), axis=0) / wanted
-            found.append(float(np.nanmean(error)))
-    return found
+            ratios.append(float(np.nanmean(error)))
+    return ratios
 
 
 def _seasonal_changes(

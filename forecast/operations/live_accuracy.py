@@ -45,7 +45,7 @@ TIMEOUT = 10.0
 
 def store_issue(
     root: Path,
-    found: Champion,
+    current: Champion,
     table: pd.DataFrame,
     last: Mapping[str, float],
     *,
@@ -56,17 +56,17 @@ def store_issue(
     table: `forecast.forecaster.ensemble.latest` over the trained horizon; last: series → last
     observed value.
     """
-    dataset = found.card.dataset
+    dataset = current.card.dataset
     issue = add_series_names(table)
-    label = f"{table['cutoff'].max().isoformat()} v{found.version}"
-    issue = issue.assign(last=issue["series"].map(dict(last)), version=found.version)
+    label = f"{table['cutoff'].max().isoformat()} v{current.version}"
+    issue = issue.assign(last=issue["series"].map(dict(last)), version=current.version)
     issue = issue.assign(issue=label, issued_at=now.floor("s"))
     lock = ProjectPaths.of(root).lock(f"issued-{dataset}")
-    with files.locked(lock, what=f"Keeping a forecast of {dataset!r}", timeout=TIMEOUT):
-        kept = read_issues(root, dataset)
-        if len(kept) and (kept["issue"] == label).any():
+    with files.hold_lock(lock, purpose=f"Keeping a forecast of {dataset!r}", timeout=TIMEOUT):
+        earlier = read_issues(root, dataset)
+        if len(earlier) and (earlier["issue"] == label).any():
             return
-        every = pd.concat([kept, issue], ignore_index=True) if len(kept) else issue
+        every = pd.concat([earlier, issue], ignore_index=True) if len(earlier) else issue
         newest = every["issue"].drop_duplicates().tail(KEPT_ISSUES)
         files.write_frame(
             ProjectPaths.of(root).live_forecasts(dataset), every[every["issue"].isin(newest)]

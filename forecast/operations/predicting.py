@@ -56,27 +56,31 @@ def forecast_champion(
     horizon support. `InputError` for a horizon the model cannot reach, and for a given level that
     cannot be supported.
     """
-    found = champion.load(root, dataset)
-    wanted = found.ensemble.task.horizon if horizon is None else horizon
-    ensemble = found.ensemble.reaching(wanted, levels or ())
+    current = champion.load(root, dataset)
+    wanted = current.ensemble.task.horizon if horizon is None else horizon
+    ensemble = current.ensemble.reaching(wanted, levels or ())
     frame = prepare_newest(root, dataset, ensemble)
     panel = from_frame(frame, dataset, ensemble.task)
-    kept, notices = (tuple(levels), ()) if levels is not None else supported(ensemble, usual_levels)
-    if kept and wanted > (trained := found.ensemble.task.horizon):
+    shown_levels, notices = (
+        (tuple(levels), ()) if levels is not None else supported(ensemble, usual_levels)
+    )
+    if shown_levels and wanted > (trained := current.ensemble.task.horizon):
         notices = (
             *notices,
             f"Intervals are calibrated for {trained} steps; beyond them there is none.",
         )
-    table = pd.DataFrame(latest(ensemble, panel, horizon=wanted, levels=kept))
+    table = pd.DataFrame(latest(ensemble, panel, horizon=wanted, levels=shown_levels))
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(
-            f"Version {found.version} of {dataset!r} forecasts values that are not finite. Roll"
+            f"Version {current.version} of {dataset!r} forecasts values that are not finite. Roll"
             " back."
         )
-    kept_or_not = _store_issue(root, found, frame, panel, usual_levels, now, (table, kept))
-    notes = [found.notice, *notices, standing_in(panel), *kept_or_not]
+    kept_or_not = _store_issue(
+        root, current, frame, panel, usual_levels, now, (table, shown_levels)
+    )
+    notes = [current.notice, *notices, standing_in(panel), *kept_or_not]
     table = live_accuracy.with_row_numbers(table, ensemble.task.calendar.kind)
-    return Forecast(found, table, panel, kept, tuple(filter(None, notes)))
+    return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))
 
 
 def prepare_newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
@@ -103,7 +107,7 @@ def last_values(panel: Panel) -> dict[str, float]:
 
 def _store_issue(
     root: Path,
-    found: Champion,
+    current: Champion,
     frame: pd.DataFrame,
     panel: Panel,
     levels: Sequence[float],
@@ -114,21 +118,21 @@ def _store_issue(
 
     `shown`: what was asked for and its levels, made once where both are the usual ones.
     """
-    ensemble, (table, asked) = found.ensemble, shown
+    ensemble, (table, shown_levels) = current.ensemble, shown
     try:
         given = supported(ensemble, levels)[0]
         if (
-            given != asked
+            given != shown_levels
             or len(table) != len(panel.series) * len(ensemble.task.target) * ensemble.task.horizon
         ):
             table = pd.DataFrame(
                 latest(ensemble, panel, horizon=ensemble.task.horizon, levels=given)
             )
-        live_accuracy.store_issue(root, found, table, last_values(panel), now=now)
+        live_accuracy.store_issue(root, current, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(
-            newest_data_root(root, found.card.dataset), found.card.dataset
+            newest_data_root(root, current.card.dataset), current.card.dataset
         ).as_of
-        live_accuracy.update_live_scores(root, found.card.dataset, frame, as_of=as_of)
+        live_accuracy.update_live_scores(root, current.card.dataset, frame, as_of=as_of)
     except (ForecastError, OSError) as error:
         return [f"This forecast was not kept for scoring: {error}"]
     return []
@@ -138,19 +142,19 @@ PANELS = 6
 INK, COLOUR = "#333333", "#d1495b"
 
 
-def draw_forecast(found: Forecast, path: Path, units: Mapping[str, str]) -> Path:
+def draw_forecast(forecast: Forecast, path: Path, units: Mapping[str, str]) -> Path:
     """A PNG with a panel per series and target (the first six), four horizons of history; `units`
     label the axes.
     """
     from matplotlib.figure import Figure
 
-    groups = [(key, rows) for key, rows in found.table.groupby(["unique_id", "output"], sort=True)][
-        :PANELS
-    ]
+    groups = [
+        (key, rows) for key, rows in forecast.table.groupby(["unique_id", "output"], sort=True)
+    ][:PANELS]
     figure = Figure(figsize=(9, 2.8 * len(groups) + 0.4), layout="constrained")
     axes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     for panel, ((unique_id, output), rows) in zip(axes, groups, strict=True):
-        _draw_panel(panel, found, str(unique_id), str(output), rows)
+        _draw_panel(panel, forecast, str(unique_id), str(output), rows)
         panel.set_ylabel(units.get(str(output), ""), fontsize=9, parse_math=False)
     axes[0].legend(fontsize=8, frameon=False, ncols=4, loc="upper left")
     with files.atomic_path(path) as temporary:
@@ -159,17 +163,17 @@ def draw_forecast(found: Forecast, path: Path, units: Mapping[str, str]) -> Path
 
 
 def _draw_panel(
-    panel: Any, found: Forecast, unique_id: str, output: str, rows: pd.DataFrame
+    panel: Any, forecast: Forecast, unique_id: str, output: str, rows: pd.DataFrame
 ) -> None:
-    task, series = found.panel.task, found.panel.by_id[unique_id]
+    task, series = forecast.panel.task, forecast.panel.by_id[unique_id]
     column = task.targets.index(output)
-    seen = slice(-max(4 * len(rows), task.lookback // 2), None)
+    newest_rows = slice(-max(4 * len(rows), task.lookback // 2), None)
     past = live_accuracy.with_row_numbers(
-        pd.DataFrame({"ds": series.ds[seen]}), task.calendar.kind
+        pd.DataFrame({"ds": series.ds[newest_rows]}), task.calendar.kind
     )["ds"]
-    panel.plot(past, series.values[seen, column], color=INK, linewidth=1.0, label="observed")
+    panel.plot(past, series.values[newest_rows, column], color=INK, linewidth=1.0, label="observed")
     panel.plot(rows["ds"], rows["y_hat"], color=COLOUR, linewidth=1.5, label="forecast")
-    for name in map(percent, found.levels):
+    for name in map(percent, forecast.levels):
         low, high = rows[f"lo_{name}"], rows[f"hi_{name}"]
         panel.fill_between(
             rows["ds"], low, high, color=COLOUR, alpha=0.18, linewidth=0, label=f"{name} %"

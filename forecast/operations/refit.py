@@ -105,7 +105,7 @@ def refit_on_all_data(
             for candidate, folder in places or [(recipe_candidate(record), temporary)]
             for seed in (budget.seeds if candidate.spec.is_seeded else (0,))
         ]
-        workers.raise_failures(list(workers.run(tasks, jobs=jobs)), what=f"refit {dataset}")
+        workers.raise_failures(list(workers.run_items(tasks, jobs=jobs)), what=f"refit {dataset}")
         record.write(temporary / "record.json")
         files.write_json(temporary / "borders.json", borders.to_json())
         shutil.copyfile(calibrated, temporary / "forecasts.parquet")

@@ -47,7 +47,7 @@ TIMEOUT = 120.0
 SCORES = (*(metric.name for metric in metrics.METRICS), "n_origins")
 
 
-class ChampionChanged(ForecastError):
+class ChampionChangedError(ForecastError):
     """Another version became the champion after it was decided to promote this one."""
 
 
@@ -74,10 +74,10 @@ def register_candidate(
         )
         if version not in champion.stored_versions(root, dataset):
             champion.store_version(root, dataset, version, ensemble, card)
-        named = champion.read_aliases(root, dataset)
-        if named.get("champion") != version:
+        aliases = champion.read_aliases(root, dataset)
+        if aliases.get("champion") != version:
             registry.move_aliases(where, dataset, [("challenger", version)], check_lock)
-            champion.write_aliases(root, dataset, {**named, "challenger": version})
+            champion.write_aliases(root, dataset, {**aliases, "challenger": version})
     return version
 
 
@@ -153,7 +153,7 @@ def promote_judged(
                 if against is not None
                 else "while there was no champion"
             )
-            raise ChampionChanged(
+            raise ChampionChangedError(
                 f"version {current} became the champion in the meantime; this one was judged"
                 f" {judged}"
             )
@@ -168,9 +168,9 @@ def rollback(
 
     `InputError` when there is none.
     """
-    named = registry_aliases(root, dataset, tracking_uri=tracking_uri)
-    previous = named.get("previous")
-    if previous is None or previous == named.get("champion"):
+    aliases = registry_aliases(root, dataset, tracking_uri=tracking_uri)
+    previous = aliases.get("previous")
+    if previous is None or previous == aliases.get("champion"):
         versions = champion.stored_versions(root, dataset) or "none"
         raise InputError(
             f"Dataset {dataset!r} has no previous champion to go back to; its versions: {versions}."
@@ -292,8 +292,8 @@ def _alias_lock(
 ) -> Iterator[CheckLock]:
     """Here by a lock file, among machines by a lock in the store they share."""
     name, path = f"champion-{dataset}", ProjectPaths.of(root).lock(f"champion-{dataset}")
-    about: dict[str, Any] = {"what": f"Moving the champion of {dataset!r}", "timeout": timeout}
-    with files.locked(path, **about), locks.store_lock(where, name, **about) as check_lock:
+    about: dict[str, Any] = {"purpose": f"Moving the champion of {dataset!r}", "timeout": timeout}
+    with files.hold_lock(path, **about), locks.hold_store_lock(where, name, **about) as check_lock:
         yield check_lock
 
 

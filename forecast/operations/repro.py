@@ -18,8 +18,8 @@ import psutil
 
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError
-from forecast.system.processes import alive, end_with_this_process, send
-from forecast.system.stage import LOG_VARIABLE, duration
+from forecast.system.processes import end_with_this_process, is_alive, send_signal
+from forecast.system.stage import LOG_VARIABLE, format_duration
 
 STAGES = ("settings", "fetch", "prepare", "tune", "train", "compare", "report")
 SHELLS = ("sh", "dash", "bash", "zsh", "fish", "ksh")
@@ -87,7 +87,7 @@ def refuse_if_busy(root: Path) -> None:
         written = lock.stat().st_mtime
     except (OSError, ValueError, KeyError, AttributeError):
         return
-    working = [pid for pid in writers if alive(pid, by=written)]
+    working = [pid for pid in writers if is_alive(pid, noted_at=written)]
     if working:
         raise BusyError(
             f"`dvc repro` is already running here (PID {working[0]}). Wait for it, or stop that"
@@ -162,9 +162,9 @@ def stop_process_tree(parent: psutil.Process, grace: float = 3.0) -> None:
         ]
     except psutil.NoSuchProcess:
         return
-    send(stages, signal.SIGTERM)
+    send_signal(stages, signal.SIGTERM)
     _wait(stages, grace)
-    send([*descendants, parent], signal.SIGKILL)
+    send_signal([*descendants, parent], signal.SIGKILL)
     _wait(descendants, 0.5)
 
 
@@ -174,7 +174,7 @@ def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
     """
     end = time.monotonic() + seconds
     while time.monotonic() < end and any(
-        process.is_running() and alive(process.pid) for process in processes
+        process.is_running() and is_alive(process.pid) for process in processes
     ):
         time.sleep(0.02)
 
@@ -189,11 +189,13 @@ def _show_times(lines: list[dict]) -> None:
     )
     peak = max(line["peak_mb"] for line in lines)
     print(
-        "\nStages: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in spent.items())
+        "\nStages: "
+        + ", ".join(f"{stage} {format_duration(seconds)}" for stage, seconds in spent.items())
     )
     share = f"{startup / cpu:.0%}".replace("%", " %") if cpu else "0 %"
     print(
-        f"Start-up (imports): {share} of {duration(cpu)} CPU time; largest process {peak} MB",
+        f"Start-up (imports): {share} of {format_duration(cpu)} CPU time;"
+        f" largest process {peak} MB",
         flush=True,
     )
 
@@ -229,12 +231,12 @@ def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
     command = [*dvc_command(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
     output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
     try:
-        found = list(json.loads(output[output.index("{") :]))
+        stages = list(json.loads(output[output.index("{") :]))
     except ValueError:
         return []
-    names = {stage: stage.partition("@")[0] for stage in found}
+    names = {stage: stage.partition("@")[0] for stage in stages}
     return sorted(
-        found, key=lambda stage: (_dataset(stage), (*STAGES, names[stage]).index(names[stage]))
+        stages, key=lambda stage: (_dataset(stage), (*STAGES, names[stage]).index(names[stage]))
     )
 
 
@@ -262,9 +264,9 @@ def run_narrowed(
     DVC's outs stay whole; finished tuning and training is shared with whole runs through
     `.forecast/`.
     """
-    place = root / "narrowed" / narrowed_name(dataset, models)
+    folder = root / "narrowed" / narrowed_name(dataset, models)
     for name in SHARED:
-        link = place / name
+        link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(os.path.relpath(root / name, link.parent))
@@ -275,7 +277,7 @@ def run_narrowed(
             f"pipelines.{stage}",
             dataset,
             "--root",
-            str(place.relative_to(root)),
+            str(folder.relative_to(root)),
         ]
         if stage in ("tune", "train"):
             command += ["--models", ",".join(models)]
@@ -287,4 +289,4 @@ def run_narrowed(
             )
             error.exit_code = max(code, 1)
             raise error
-    return place
+    return folder

@@ -306,8 +306,8 @@ def _load_champion(job: RetrainingJob) -> Champion | None:
 def _team_lock(job: RetrainingJob) -> Iterator[None]:
     """From here to the last alias; it begins with the champion that the others may have made."""
     where = tracking_store(job.root, job.tracking_uri)
-    with locks.store_lock(
-        where, f"retrain-{job.dataset}", what=f"Retraining {job.dataset!r}", timeout=0.0
+    with locks.hold_store_lock(
+        where, f"retrain-{job.dataset}", purpose=f"Retraining {job.dataset!r}", timeout=0.0
     ):
         if not where.owned:
             for done in repair_registry(job.root, job.dataset, tracking_uri=job.tracking_uri):
@@ -320,7 +320,7 @@ def _machine_lock(job: RetrainingJob) -> Iterator[None]:
     # a wrong name leaves no folder behind
     load_dataset(job.dataset, ProjectPaths.of(job.root).configs)
     lock = ProjectPaths.of(job.root).lock(f"retrain-{job.dataset}")
-    with files.locked(lock, what=f"Retraining {job.dataset!r}"):
+    with files.hold_lock(lock, purpose=f"Retraining {job.dataset!r}"):
         files.remove_leftovers(job.folder)
         files.clear_scratch()
         yield

@@ -37,7 +37,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import WEEKDAYS
 from forecast.operations.records import Heartbeat, JobRun, read_if_valid
 from forecast.system import files
-from forecast.system.processes import send
+from forecast.system.processes import send_signal
 
 HEARTBEAT_SECONDS = 10.0
 LOG_BYTES = 1_000_000
@@ -63,8 +63,8 @@ class Scheduler:
 
     def run(self) -> None:
         """Until `ending` is set; `BusyError` while another scheduler of this project runs."""
-        with files.locked(
-            ProjectPaths.of(self.root).lock("schedule"), what="`forecast schedule run`"
+        with files.hold_lock(
+            ProjectPaths.of(self.root).lock("schedule"), purpose="`forecast schedule run`"
         ):
             pool = ThreadPoolExecutor(max_workers=2 * len(self.schedule.jobs))
             scheduler = BackgroundScheduler(timezone=UTC, executors={"default": pool})
@@ -209,7 +209,7 @@ def _end_process(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    send(family, signal.SIGKILL)
+    send_signal(family, signal.SIGKILL)
 
 
 MEANINGS = {

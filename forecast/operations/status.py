@@ -74,7 +74,7 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
             " takes one"
         )
     newest, kind = newest_data_root(root, dataset), calendar_kind(root, dataset)
-    pointer = files.noted(ProjectPaths.of(newest).pointer(dataset))
+    pointer = files.read_note(ProjectPaths.of(newest).pointer(dataset))
     last, known = _last_observation(newest, pointer)
     as_of = last if kind == "index" else str(pointer.get("as_of", ""))
     scores = read_live_scores(root, dataset).live
@@ -120,7 +120,7 @@ def _last_observation(project: Path, pointer: Mapping[str, Any]) -> tuple[str, s
     close); both empty where its record does not say them.
     """
     name = str(pointer.get("snapshot", ""))
-    content = files.noted((project / name).with_suffix(".json")) if name else {}
+    content = files.read_note((project / name).with_suffix(".json")) if name else {}
     return str(content.get("last", "")), str(content.get("known", content.get("last", "")))
 
 
@@ -262,7 +262,9 @@ def stale_locks(root: Path) -> list[Path]:
 
     def gone(note: Path) -> bool:
         try:
-            return not processes.alive(int(note.read_text().strip()), by=note.stat().st_mtime)
+            return not processes.is_alive(
+                int(note.read_text().strip()), noted_at=note.stat().st_mtime
+            )
         except (OSError, ValueError):
             return True
 
@@ -271,13 +273,13 @@ def stale_locks(root: Path) -> list[Path]:
 
 def champion_datasets(root: Path, tracking_uri: str) -> list[str]:
     """The datasets that have a champion here, or only in the registry."""
-    here = {path.name for path in ProjectPaths.of(root).all_champions.glob("*") if path.is_dir()}
-    elsewhere = [
+    local = {path.name for path in ProjectPaths.of(root).all_champions.glob("*") if path.is_dir()}
+    registered = [
         name
         for name in run_datasets(root)
-        if name not in here and _registered(root, name, tracking_uri)
+        if name not in local and _registered(root, name, tracking_uri)
     ]
-    return sorted({*here, *elsewhere})
+    return sorted({*local, *registered})
 
 
 def _registered(root: Path, dataset: str, tracking_uri: str) -> bool:
@@ -306,7 +308,7 @@ def run_datasets(root: Path) -> list[str]:
 
 
 def _check_champion(root: Path, dataset: str) -> Finding:
-    named, _, faults = _read_local(root, dataset)
-    if faults or "champion" not in named:
+    aliases, _, faults = _read_local(root, dataset)
+    if faults or "champion" not in aliases:
         return f"champion {dataset}", "; ".join(faults) or "not on this machine", REPAIR
-    return f"champion {dataset}", f"version {named['champion']}, intact", ""
+    return f"champion {dataset}", f"version {aliases['champion']}, intact", ""

@@ -71,10 +71,10 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
 
 def uncommitted_paths(root: Path) -> tuple[str, ...]:
     """Paths of code and configuration whose state in the checkout is not the commit's."""
-    said = _git(
+    output = _git(
         root, "status", "--porcelain", "--", *(name for name in CODE if (root / name).exists())
     )
-    return tuple(line[3:].strip('"') for line in said.splitlines())
+    return tuple(line[3:].strip('"') for line in output.splitlines())
 
 
 def stage_environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from forecast.report import text
 from forecast.report.charts import Axes, Point, scatter
 from forecast.report.figures import Panel, error_title, headline, role_of
 from forecast.report.text import Cell, Row, Table, number, whole
-from forecast.system.errors import counted
+from forecast.system.errors import plural
 
 COLUMNS = [
     ("Model", ""),
@@ -345,7 +345,7 @@ def gaps(results: Results) -> list[str]:
         results.quality.get("gaps_shown", []), key=lambda gap: (-gap["steps"], gap["first"])
     )
     return [
-        f"{g['series']}: {counted(g['steps'], 'step')} from {_written(results, g['first'])}"
+        f"{g['series']}: {plural(g['steps'], 'step')} from {_written(results, g['first'])}"
         for g in found
     ]
 
@@ -397,14 +397,14 @@ def facts(results: Results) -> list[tuple[str, str]]:
         (
             "Horizon",
             (
-                f"{counted(dataset.horizon, 'step')}; a forecast every"
-                f" {counted(dataset.step_size, 'step')}"
+                f"{plural(dataset.horizon, 'step')}; a forecast every"
+                f" {plural(dataset.step_size, 'step')}"
             ),
         ),
-        ("Lookback", f"{counted(dataset.lookback, 'row')}; nothing older influences a forecast"),
+        ("Lookback", f"{plural(dataset.lookback, 'row')}; nothing older influences a forecast"),
         (
             "Season",
-            f"{counted(dataset.season_length, 'step')} (seasonal naive forecast, scale of MASE)",
+            f"{plural(dataset.season_length, 'step')} (seasonal naive forecast, scale of MASE)",
         ),
         ("Data as of", results.as_of),
         ("Licence", dataset.licence.name),

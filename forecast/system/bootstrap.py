@@ -22,7 +22,7 @@ from pathlib import Path
 
 from forecast.system.errors import BusyError, ForecastError, InputError
 
-WANTED = (3, 11)
+PYTHON_VERSION = (3, 11)
 STAMP = "forecast-setup.json"
 STARTED = "forecast-setup.started"
 RUN_LOCK = Path(".forecast") / "locks" / "run.lock"
@@ -48,7 +48,7 @@ def setup(root: Path) -> None:
     if is_current(root):
         return
     require_python(sys.version_info[:2])
-    with only_one(root):
+    with hold_run_lock(root):
         if not is_current(root):
             _install(root)
 
@@ -62,7 +62,7 @@ def require_python(version: tuple[int, ...]) -> None:
     """`InputError` in one line, naming the Debian package, unless a virtual environment can be
     made.
     """
-    if tuple(version) != WANTED:
+    if tuple(version) != PYTHON_VERSION:
         raise InputError(f"Python {'.'.join(map(str, version))} found, wanted 3.11. {_REPAIR}")
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if missing:
@@ -78,7 +78,7 @@ _REPAIR = (
 
 
 @contextlib.contextmanager
-def only_one(root: Path) -> Iterator[None]:
+def hold_run_lock(root: Path) -> Iterator[None]:
     """The lock of `forecast run`, held without its library; `BusyError` naming the PID when it is
     taken.
     """
@@ -162,7 +162,7 @@ def _install_lock(root: Path, python: Path) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
     ) as pip:
         assert pip.stdout is not None
-        errors = _show(pip.stdout, total)
+        errors = _show_progress(pip.stdout, total)
     if pip.returncode:
         raise ForecastError(
             "\n".join(errors[-8:])
@@ -172,7 +172,7 @@ def _install_lock(root: Path, python: Path) -> None:
         )
 
 
-def _show(lines: Iterable[str], total: int) -> list[str]:
+def _show_progress(lines: Iterable[str], total: int) -> list[str]:
     """One counting line on a terminal, a plain line at every 40th package elsewhere; returns pip's
     errors.
     """

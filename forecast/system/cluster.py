@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.system import files
-from forecast.system.errors import BusyError, ForecastError, InputError, counted
+from forecast.system.errors import BusyError, ForecastError, InputError, plural
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -46,7 +46,7 @@ WAIT_SECONDS, START_SECONDS = 10, 60
 """For a scheduler to answer; for the first of its workers, which after a Ctrl-C are just being
 started again.
 """
-AHEAD = 512
+MAX_SUBMITTED = 512
 """Tasks that the scheduler knows of at most; when half are done, as many follow in one message, the
 cheapest way.
 """
@@ -63,18 +63,18 @@ PACKAGES = (
     "optuna",
 )
 """Those that compute: other versions of them may give other numbers."""
-DIED = (
+ALL_DIED = (
     "every worker process that ran it died, most likely for want of memory. Give the workers more "
     "(`dask worker --memory-limit`), or fewer of them a machine; the other tasks are finished."
 )
-SAME = (
+OTHER_VERSION_ADVICE = (
     "Its numbers would not be those of this machine: install the same version there and start it"
     " again."
 )
 Blob = dict[str, bytes]
 
 
-def address() -> str:
+def cluster_address() -> str:
     """Of the cluster that this command was given; empty: this machine's cores.
 
     `InputError` for a malformed one.
@@ -91,8 +91,8 @@ def address() -> str:
     return given
 
 
-def outcomes(
-    function: Callable[[WorkItem], Any], tasks: Sequence[WorkItem], where: str
+def run_on_cluster(
+    function: Callable[[WorkItem], Any], tasks: Sequence[WorkItem], address: str
 ) -> Iterator[tuple[WorkItem, Any]]:
     """Each task with what `function` returned of it, or with the `ForecastError` that ended it, as
     they are ready.
@@ -101,26 +101,26 @@ def outcomes(
     command can be repeated.
     """
     kept = "What is finished is kept; start one and run the same command again."
-    with _connected(where) as client:
+    with _connect(address) as client:
         out: dict[Future, WorkItem] = {}
         try:
-            shared = _checked(client, tasks)
-            submit = partial(_submitted, client, function, None if shared else {})
+            shared = _check_workers(client, tasks)
+            submit = partial(_submit, client, function, None if shared else {})
             yield from _as_completed(client, submit, tasks, out, shared)
         except (OSError, CancelledError) as error:
             if isinstance(error, ConnectionError) or client.status != "running":
-                raise BusyError(f"The scheduler at {where} went away. {kept}") from None
+                raise BusyError(f"The scheduler at {address} went away. {kept}") from None
             if isinstance(error, TimeoutError):
                 raise BusyError(
-                    f"{where} has no worker after {START_SECONDS} s. {kept} (docs/cluster.md)"
+                    f"{address} has no worker after {START_SECONDS} s. {kept} (docs/cluster.md)"
                 ) from None
             raise
         finally:
-            _call_off(client, [future for future in out if not future.done()])
+            _cancel(client, [future for future in out if not future.done()])
 
 
 @contextmanager
-def _connected(where: str) -> Iterator[Client]:
+def _connect(where: str) -> Iterator[Client]:
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -151,7 +151,7 @@ def _connected(where: str) -> Iterator[Client]:
             client = stack.enter_context(Client(where, timeout=WAIT_SECONDS, set_as_default=False))
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         print(
-            f"cluster {where}: {counted(workers, 'worker')}, dashboard {client.dashboard_link}",
+            f"cluster {where}: {plural(workers, 'worker')}, dashboard {client.dashboard_link}",
             file=sys.stderr,
         )
         yield client
@@ -182,7 +182,7 @@ def _require_scheduler(where: str) -> None:
 
 
 @cache
-def identity() -> dict[str, str]:
+def code_identity() -> dict[str, str]:
     """Digests of what must be the same where numbers shall be: the code and the packages as this
     process began.
     """
@@ -201,11 +201,13 @@ def identity() -> dict[str, str]:
     }
 
 
-def _checked(client: Client, tasks: Sequence[WorkItem]) -> bool:
+def _check_workers(client: Client, tasks: Sequence[WorkItem]) -> bool:
     """Whether every worker sees this machine's files; `InputError` for one that computes otherwise
     or lacks memory.
     """
-    needed, name = max((_needed(task.reads, task.prepare is not None), task.name) for task in tasks)
+    needed, name = max(
+        (_estimate_memory(task.reads, task.prepare is not None), task.name) for task in tasks
+    )
     path = next(
         (path for path in (*tasks[0].reads, tasks[0].writes) if path), Path.cwd() / "any"
     ).absolute()
@@ -215,12 +217,14 @@ def _checked(client: Client, tasks: Sequence[WorkItem]) -> bool:
         prefix=f"{files.TEMPORARY}seen-", dir=disk, ignore_cleanup_errors=True
     ) as token:
         client.wait_for_workers(1, timeout=START_SECONDS)
-        for worker, there in client.run(identity, on_error="return").items():
+        for worker, there in client.run(code_identity, on_error="return").items():
             unknown = isinstance(there, Exception)
             if refused := (
-                f"cannot say which code it has ({there})" if unknown else _other(there, identity())
+                f"cannot say which code it has ({there})"
+                if unknown
+                else _describe_difference(there, code_identity())
             ):
-                raise InputError(f"Worker {worker} {refused}. {SAME}")
+                raise InputError(f"Worker {worker} {refused}. {OTHER_VERSION_ADVICE}")
         for worker, about in client.scheduler_info(n_workers=-1)["workers"].items():
             if 0 < about["memory_limit"] < needed:
                 raise InputError(
@@ -233,7 +237,7 @@ def _checked(client: Client, tasks: Sequence[WorkItem]) -> bool:
         )
 
 
-def _other(there: dict[str, str], here: dict[str, str]) -> str:
+def _describe_difference(there: dict[str, str], here: dict[str, str]) -> str:
     """What differs between two identities; empty where nothing does."""
     return " and ".join(
         f"has other {what} (digest {there[what]}, here {here[what]})"
@@ -243,7 +247,7 @@ def _other(there: dict[str, str], here: dict[str, str]) -> str:
 
 
 @cache
-def _needed(reads: tuple[Path, ...], engine: bool) -> int:
+def _estimate_memory(reads: tuple[Path, ...], engine: bool) -> int:
     """Bytes of a task, about: of the largest table that it reads, and of TensorFlow (figures:
     docs/cluster.md).
     """
@@ -257,37 +261,39 @@ def _needed(reads: tuple[Path, ...], engine: bool) -> int:
     return cells and 260 * cells + (700_000_000 if engine else 300_000_000)
 
 
-def _submitted(
+def _submit(
     client: Client,
     function: Callable[[WorkItem], Any],
     sent: dict[Path, Future] | None,
     some: list[tuple[int, WorkItem]],
 ) -> list[Future]:
     """`sent`: what the workers were given by now; None where they see this machine's files."""
-    tasks = [_moved(task, Path.absolute) for _, task in some]
+    tasks = [_change_paths(task, Path.absolute) for _, task in some]
     about: dict[str, Any] = {
         "pure": False,
         "retries": 2,
         "priority": -some[0][0],
-        "wanted": identity(),
+        "wanted": code_identity(),
     }
     about["key"] = [f"{task.name}-{uuid.uuid4().hex}" for task in tasks]
     if sent is None:
-        return client.map(_as_here, tasks, function=function, **about)
+        return client.map(_run_if_same, tasks, function=function, **about)
     for path in {path for task in tasks for path in task.reads}.difference(sent):
         if path.exists():  # a task, since the only copy of scattered data dies with its worker
-            sent[path] = client.submit(tuple, _blob(path), priority=1)
+            sent[path] = client.submit(tuple, _read_files(path), priority=1)
     found = [[sent[path] for path in task.reads if path in sent] for task in tasks]
-    return client.map(_as_here, tasks, found, function=partial(_elsewhere, function), **about)
+    return client.map(
+        _run_if_same, tasks, found, function=partial(_run_without_disk, function), **about
+    )
 
 
-def _as_here(
+def _run_if_same(
     *arguments: Any, function: Callable[..., Any], wanted: dict[str, str]
 ) -> tuple[str, Any]:
     """(why not, what the function returned): this worker may have come after the others were asked
     what they are.
     """
-    refused = _other(identity(), wanted)
+    refused = _describe_difference(code_identity(), wanted)
     return refused, None if refused else function(*arguments)
 
 
@@ -305,12 +311,12 @@ def _as_completed(
     left, suspected = deque(enumerate(tasks)), set[str]()
     waiting = as_completed(loop=client.loop, raise_errors=False)
     while left or out:
-        if left and len(out) <= AHEAD // 2:
-            some = [left.popleft() for _ in range(min(AHEAD - len(out), len(left)))]
+        if left and len(out) <= MAX_SUBMITTED // 2:
+            some = [left.popleft() for _ in range(min(MAX_SUBMITTED - len(out), len(left)))]
             futures = submit(some)
             out.update(zip(futures, (task for _, task in some), strict=True))
             waiting.update(futures)
-        batch = _ready(client, waiting)
+        batch = _next_ready(client, waiting)
         finished = [future for future in batch if future.status == "finished"]
         try:
             results = client.gather(finished) if finished else []  # one question for all of them
@@ -319,9 +325,9 @@ def _as_completed(
             continue
         for future, (refused, result) in zip(finished, results, strict=True):
             if refused:
-                raise InputError(f"A worker that came later {refused}. {SAME}")
+                raise InputError(f"A worker that came later {refused}. {OTHER_VERSION_ADVICE}")
             task = out.pop(future)
-            yield task, result if shared else _written(task, *result)
+            yield task, result if shared else _write_files(task, *result)
         for future in set(batch).difference(finished):
             if future.status in ("pending", "lost") and client.status == "running":
                 # its result died with the worker that held it, and is being made again
@@ -330,13 +336,13 @@ def _as_completed(
             _require_killed(future)
             task = out.pop(future)
             if task.name in suspected:
-                yield task, ForecastError(f"{task.name}: {DIED}")
+                yield task, ForecastError(f"{task.name}: {ALL_DIED}")
             else:  # Dask blames what waited on a worker too: once more, after all the others
                 suspected.add(task.name)
                 left.append((len(tasks), task))
 
 
-def _ready(client: Client, waiting: Any) -> list[Future]:
+def _next_ready(client: Client, waiting: Any) -> list[Future]:
     """Waits for the next ones. `TimeoutError` when every worker went and none came back."""
     looked = time.monotonic()
     while not waiting.has_ready():
@@ -361,7 +367,7 @@ def _require_killed(future: Future) -> None:
         raise error
 
 
-def _call_off(client: Client, left: list[Future]) -> None:
+def _cancel(client: Client, left: list[Future]) -> None:
     """Ends what still waits, and the workers that run one of ours: a thread cannot be stopped, its
     process can.
     """
@@ -374,7 +380,7 @@ def _call_off(client: Client, left: list[Future]) -> None:
         client.restart_workers(busy, timeout=WAIT_SECONDS, raise_for_error=False)
 
 
-def _elsewhere(
+def _run_without_disk(
     function: Callable[[WorkItem], Any], task: WorkItem, sent: list[tuple[str, Blob]]
 ) -> tuple[Any, Blob]:
     """On a worker without this machine's disk: its copy of the files, the function, and what it
@@ -388,15 +394,15 @@ def _elsewhere(
             path = there / Path(root).relative_to("/") / name
             if not path.exists() or path.read_bytes() != content:
                 files.write_bytes(path, content)
-    task = _moved(task, lambda path: there / path.relative_to("/"))
+    task = _change_paths(task, lambda path: there / path.relative_to("/"))
     value, blob = function(task), Blob()
     if task.writes is not None and task.writes.exists():
-        blob = _blob(task.writes)[1]
+        blob = _read_files(task.writes)[1]
         shutil.rmtree(task.writes, ignore_errors=True)
     return value, blob
 
 
-def _written(task: WorkItem, value: Any, blob: Blob) -> Any:
+def _write_files(task: WorkItem, value: Any, blob: Blob) -> Any:
     if task.writes is not None and blob:
         with files.atomic_directory(task.writes) as temporary:
             for name, content in blob.items():
@@ -404,23 +410,25 @@ def _written(task: WorkItem, value: Any, blob: Blob) -> Any:
     return value
 
 
-def _blob(path: Path) -> tuple[str, Blob]:
+def _read_files(path: Path) -> tuple[str, Blob]:
     """A file, or every file below a folder, by its name relative to `path`."""
     found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return str(path), {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
 
 
-def _moved(value: Any, change: Callable[[Path], Path]) -> Any:
+def _change_paths(value: Any, change: Callable[[Path], Path]) -> Any:
     """`value` with every path in it changed: in tuples and in dataclasses, however deep."""
     if isinstance(value, Path):
         return change(value)
     if isinstance(value, tuple):
-        parts = tuple(_moved(part, change) for part in value)
+        parts = tuple(_change_paths(part, change) for part in value)
         return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
     if is_dataclass(value) and not isinstance(value, type):
         own = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
         changed = {
-            name: new for name, part in own.items() if (new := _moved(part, change)) is not part
+            name: new
+            for name, part in own.items()
+            if (new := _change_paths(part, change)) is not part
         }
         return replace(value, **changed) if changed else value
     return value
@@ -430,7 +438,7 @@ def dask_setup(worker: Any) -> None:
     """For `dask worker --preload forecast.system.cluster`: one thread per task, in BLAS as in
     Dask.
     """
-    identity()
+    code_identity()
     for name in THREADS:
         os.environ.setdefault(name, "1")
     # as glibc adapts itself; Dask has it give back every page at once

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from forecast.system.processes import without_collecting
+from forecast.system.processes import pause_garbage_collection
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("forecast", "pipelines")
 _FINDS_BY_NAME = ("import_module", "iter_modules")
 
 
-def closure(module: str, root: Path = PROJECT, *, found_by_name: bool = True) -> list[Path]:
+def module_files(module: str, root: Path = PROJECT, *, found_by_name: bool = True) -> list[Path]:
     """Files below `root` that importing and running `module` may execute, sorted, relative to
     `root`.
 
@@ -31,7 +31,7 @@ def closure(module: str, root: Path = PROJECT, *, found_by_name: bool = True) ->
     `importlib.import_module`) brings all of them, unless `found_by_name` is False: then only those
     imported by statement. `TYPE_CHECKING` imports do not run.
     """
-    return sorted(_name(file, root) for file in _closure((module,), root, found_by_name))
+    return sorted(_relative_name(file, root) for file in _closure((module,), root, found_by_name))
 
 
 def code_digest(
@@ -44,15 +44,15 @@ def code_digest(
     `models.families.lstm`.
     """
     total = hashlib.sha256()
-    with without_collecting():
+    with pause_garbage_collection():
         found = _closure(tuple(sorted(modules)), root, found_by_name)
     for file in sorted(found):
-        total.update(f"{_name(file, root).as_posix()}\0{found[file].meaning}\0".encode())
+        total.update(f"{_relative_name(file, root).as_posix()}\0{found[file].meaning}\0".encode())
     return total.hexdigest()
 
 
 @dataclass(frozen=True)
-class _Source:
+class _SourceFile:
     """One file: what it imports anywhere, whether it finds modules by name, what it computes."""
 
     imported: tuple[str, ...]
@@ -60,27 +60,27 @@ class _Source:
     meaning: str
 
 
-def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> dict[Path, _Source]:
+def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> dict[Path, _SourceFile]:
     # for this call alone: files may come and go between two
-    located = cache(partial(_file, root=root))
+    located = cache(partial(_find_file, root=root))
     missing = [name for name in modules if located(name) is None]
     if missing:
         raise ValueError(f"no module {missing[0]!r} below {root}")
-    found: dict[str, tuple[Path, _Source]] = {}
+    found: dict[str, tuple[Path, _SourceFile]] = {}
     waiting = [part for module in modules for part in _with_parents(module)]
     while waiting:
         name = waiting.pop()
         file = located(name)
         if name in found or file is None:
             continue
-        source = _source(
+        source = _read_source(
             file, file.stat().st_mtime_ns, name if _is_package(file) else name.rpartition(".")[0]
         )
         found[name] = file, source
         # `from a import b` names a module of `a` or an attribute of it: both are tried.
         targets = [target for target in source.imported if located(target) is not None]
         if found_by_name and source.finds_by_name and _is_package(file):
-            targets += [f"{name}.{member}" for member in _members(file.parent)]
+            targets += [f"{name}.{member}" for member in _list_members(file.parent)]
         waiting += [part for target in targets for part in _with_parents(target)]
     return dict(found.values())
 
@@ -91,16 +91,16 @@ def _with_parents(module: str) -> list[str]:
     return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
-def _file(module: str, root: Path) -> Path | None:
+def _find_file(module: str, root: Path) -> Path | None:
     if module.split(".")[0] not in PACKAGES:
         return None
-    place = _folder(module.split(".")[0], root).joinpath(*module.split(".")[1:])
+    place = _find_package(module.split(".")[0], root).joinpath(*module.split(".")[1:])
     package = place / "__init__.py"
     plain = place.with_suffix(".py")
-    return package if package.exists() else plain if plain.exists() else _added(module, root)
+    return package if package.exists() else plain if plain.exists() else _find_added(module, root)
 
 
-def _added(module: str, root: Path) -> Path | None:
+def _find_added(module: str, root: Path) -> Path | None:
     """In a folder that a caller, such as a notebook with a cell of its own, added to the `__path__`
     of its package.
     """
@@ -111,7 +111,7 @@ def _added(module: str, root: Path) -> Path | None:
     )
 
 
-def _folder(package: str, root: Path) -> Path:
+def _find_package(package: str, root: Path) -> Path:
     """Where a package lies: below `root`, or, as the stages of a project of one's own, beside what
     started this.
     """
@@ -122,7 +122,7 @@ def _folder(package: str, root: Path) -> Path:
     return Path(found.origin).parent if found is not None and found.origin else place
 
 
-def _name(file: Path, root: Path) -> Path:
+def _relative_name(file: Path, root: Path) -> Path:
     """How a file is named: from `root`, or from the folder that holds its package."""
     if file.is_relative_to(root):
         return file.relative_to(root)
@@ -134,13 +134,13 @@ def _is_package(file: Path) -> bool:
     return file.name == "__init__.py"
 
 
-def _members(folder: Path) -> list[str]:
+def _list_members(folder: Path) -> list[str]:
     plain = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
     return sorted(plain + [path.parent.name for path in folder.glob("*/__init__.py")])
 
 
 @cache
-def _source(file: Path, _changed: int, package: str) -> _Source:
+def _read_source(file: Path, _changed: int, package: str) -> _SourceFile:
     """Parsed and walked once: every study and every fit of a stage asks for nearly the same
     files.
     """
@@ -163,7 +163,7 @@ def _source(file: Path, _changed: int, package: str) -> _Source:
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     called = [node.func for node in nodes if isinstance(node, ast.Call)]
     finds = any(getattr(each, "attr", getattr(each, "id", "")) in _FINDS_BY_NAME for each in called)
-    return _Source(tuple(dict.fromkeys(names)), finds, _meaning(tree, nodes))
+    return _SourceFile(tuple(dict.fromkeys(names)), finds, _meaning(tree, nodes))
 
 
 def _meaning(tree: ast.Module, nodes: list[ast.AST]) -> str:

@@ -46,18 +46,18 @@ class ModelFailure(ForecastError):
 MOST_SHOWN, MOST_NAMES, LONGEST_WORD = 60, 100, 4096
 
 
-def quoted(value: object, most: int = MOST_SHOWN) -> str:
+def quote(value: object, most: int = MOST_SHOWN) -> str:
     """The value in quotes, control characters escaped; of a long one its two ends."""
     text = str(value)
     return repr(text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2) :]}")
 
 
-def shortened(message: str) -> str:
+def shorten_message(message: str) -> str:
     """The message with long values in quotes, and words longer than any name, cut to their two
     ends.
     """
-    inside = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", lambda found: quoted(found[1]), message)
-    return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", lambda found: quoted(found[0])[1:-1], inside)
+    shortened = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", lambda found: quote(found[1]), message)
+    return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", lambda found: quote(found[0])[1:-1], shortened)
 
 
 def require_short(words: Iterable[str]) -> None:
@@ -65,7 +65,7 @@ def require_short(words: Iterable[str]) -> None:
     for word in words:
         if len(word) > LONGEST_WORD or not word.isprintable():
             raise InputError(
-                f"{quoted(word)}: found {len(word):,} characters, wanted at most {LONGEST_WORD:,},"
+                f"{quote(word)}: found {len(word):,} characters, wanted at most {LONGEST_WORD:,},"
                 " all printable."
             )
 
@@ -76,30 +76,30 @@ def quote_names(names: object) -> str:
     """
     known = sorted(map(str, names))  # type: ignore[call-overload]
     more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
-    return ", ".join(map(quoted, known[:MOST_NAMES])) + more
+    return ", ".join(map(quote, known[:MOST_NAMES])) + more
 
 
-def counted(number: float, noun: str) -> str:
+def plural(number: float, noun: str) -> str:
     """`1 row`, `1200 rows`."""
     return f"{number:.0f} {noun}{'' if round(number) == 1 else 's'}"
 
 
-def out_of_memory(error: BaseException) -> str | None:
+def explain_out_of_memory(error: BaseException) -> str | None:
     """The message for an error that means too little memory, naming what asked for it; None for any
     other error.
     """
     if not isinstance(error, MemoryError) and getattr(error, "errno", None) != errno.ENOMEM:
         return None
-    asked = " ".join(str(error).split()) or "the array that was being made is the largest"
+    request = " ".join(str(error).split()) or "the array that was being made is the largest"
     return (
-        f"Out of memory: {asked}. Take fewer series or rows, a shorter `lookback`, or fewer"
+        f"Out of memory: {request}. Take fewer series or rows, a shorter `lookback`, or fewer"
         " processes at once (`--jobs 1`); then run the same command again."
     )
 
 
-def nearest(name: str, known: object) -> str:
+def suggest_known(name: str, known: object) -> str:
     """` Did you mean 'x'? Known: 'x', 'y'`: the end of a sentence about an unknown name."""
-    return f"{closest(name, known)} Known: {quote_names(known)}"
+    return f"{suggest(name, known)} Known: {quote_names(known)}"
 
 
 def missing_column(name: str, found: object, where: str) -> str:
@@ -107,10 +107,10 @@ def missing_column(name: str, found: object, where: str) -> str:
 
     Did you mean 'y'? Found 'y'.`: the beginning of an error.
     """
-    return f"{where}: column {name!r} is missing.{closest(name, found)} Found {quote_names(found)}."
+    return f"{where}: column {name!r} is missing.{suggest(name, found)} Found {quote_names(found)}."
 
 
-def closest(name: str, known: object) -> str:
+def suggest(name: str, known: object) -> str:
     """` Did you mean 'x'?` when one of `known` is close to `name`, in capitals or not, else an
     empty string.
     """

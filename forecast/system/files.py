@@ -124,7 +124,7 @@ def read_json(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def noted(path: Path | str) -> dict[str, Any]:
+def read_note(path: Path | str) -> dict[str, Any]:
     """What a JSON file notes; empty where it is absent, damaged or something else."""
     try:
         content = read_json(path)
@@ -146,12 +146,12 @@ def read_saved(path: Path, schema: int, *older: int) -> dict[str, Any]:
     """
     try:
         content: dict[str, Any] = read_json(path)
-        found = content.get("schema")
+        number = content.get("schema")
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
-    if found not in (schema, *older):
+    if number not in (schema, *older):
         raise InputError(
-            f"{path}: saved with schema {found!r}, this version reads {schema}. Train it again."
+            f"{path}: saved with schema {number!r}, this version reads {schema}. Train it again."
         )
     return content
 
@@ -192,9 +192,9 @@ def read_frame(path: Path | str) -> Any:
             f"{path}: no such file; an earlier stage makes it. Run `dvc repro`."
         ) from None
     except pyarrow.ArrowInvalid as error:
-        said = " ".join(str(error).split())
+        cause = " ".join(str(error).split())
         raise InputError(
-            f"{path}: cannot be read as Parquet ({said}). Delete it, then run `dvc repro`."
+            f"{path}: cannot be read as Parquet ({cause}). Delete it, then run `dvc repro`."
         ) from None
     pyarrow.default_memory_pool().release_unused()
     return frame
@@ -228,7 +228,7 @@ def sha256_of(content: Any) -> str:
 
 
 @contextmanager
-def locked(path: Path | str, *, what: str, timeout: float = 0.0) -> Iterator[None]:
+def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterator[None]:
     """Hold the lock file `path`; `BusyError` (exit 75) naming the holder's PID when it is taken."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +239,7 @@ def locked(path: Path | str, *, what: str, timeout: float = 0.0) -> Iterator[Non
     except filelock.Timeout:
         pid = holder.read_text().strip() if holder.exists() else "unknown"
         raise BusyError(
-            f"{what} is already running (PID {pid}, lock {target}). Wait for it to end, or stop"
+            f"{purpose} is already running (PID {pid}, lock {target}). Wait for it to end, or stop"
             " that process."
         ) from None
     try:
@@ -254,10 +254,10 @@ def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
     """Remove temporary files and folders that a killed process left below `folder`, of files whose
     name begins so.
     """
-    found = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
-    for path in found:
+    leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
+    for path in leftovers:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    return found
+    return leftovers
 
 
 @contextmanager
@@ -276,7 +276,7 @@ def clear_scratch() -> list[Path]:
     left = []
     for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         pid = path.name.removeprefix(prefix).partition("-")[0]
-        if pid.isdigit() and not processes.alive(int(pid)):
+        if pid.isdigit() and not processes.is_alive(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
             left.append(path)
     return left

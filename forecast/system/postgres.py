@@ -25,16 +25,20 @@ if TYPE_CHECKING:
 
 VARIABLE = "FORECAST_DATABASE"
 SCHEME = "postgresql"
-SILENT = 30
+SILENT_SECONDS = 30
 """Seconds without an answer after which either side takes the other for gone."""
-PROBES = {"keepalives_idle": SILENT // 3, "keepalives_interval": SILENT // 3, "keepalives_count": 2}
-UNANSWERED = {"tcp_user_timeout": 1000 * SILENT}
-SERVER = (
-    {f"tcp_{name}": value for name, value in PROBES.items()}
-    | UNANSWERED
+KEEPALIVES = {
+    "keepalives_idle": SILENT_SECONDS // 3,
+    "keepalives_interval": SILENT_SECONDS // 3,
+    "keepalives_count": 2,
+}
+UNANSWERED_LIMIT = {"tcp_user_timeout": 1000 * SILENT_SECONDS}
+SESSION_SETTINGS = (
+    {f"tcp_{name}": value for name, value in KEEPALIVES.items()}
+    | UNANSWERED_LIMIT
     | {"idle_session_timeout": 0}
 )
-HOLDER = """
+HOLDER_QUERY = """
     select application_name from pg_locks join pg_stat_activity using (pid)
     where locktype = 'advisory' and granted and objsubid = 1
     and database = (select oid from pg_database where datname = current_database())
@@ -46,7 +50,7 @@ needs the lock.
 """
 
 
-def of_team() -> str:
+def team_database() -> str:
     """The database that FORECAST_DATABASE names, for studies and locks; empty where a machine works
     alone.
     """
@@ -64,7 +68,7 @@ def is_postgres(uri: str) -> bool:
     return uri.partition("://")[0].partition("+")[0] == SCHEME
 
 
-def connection(uri: str, *, seconds: int, name: str = "forecast") -> psycopg.Connection:
+def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycopg.Connection:
     """An open connection in autocommit.
 
     `InputError` without the driver, `ForecastError` without an answer.
@@ -77,8 +81,8 @@ def connection(uri: str, *, seconds: int, name: str = "forecast") -> psycopg.Con
             " 'rolling-forecast[postgres]'`."
         ) from None
     about: dict[str, Any] = {
-        **PROBES,
-        **UNANSWERED,
+        **KEEPALIVES,
+        **UNANSWERED_LIMIT,
         "connect_timeout": seconds,
         "application_name": name[:63],
     }
@@ -92,7 +96,7 @@ def connection(uri: str, *, seconds: int, name: str = "forecast") -> psycopg.Con
 
 
 @contextmanager
-def locked(uri: str, name: str, *, what: str, timeout: float) -> Iterator[CheckLock]:
+def hold_lock(uri: str, name: str, *, purpose: str, timeout: float) -> Iterator[CheckLock]:
     """The lock `name` of all processes on a PostgreSQL, else none; `BusyError` naming its holder
     after `timeout` s.
     """
@@ -106,10 +110,10 @@ def locked(uri: str, name: str, *, what: str, timeout: float) -> Iterator[CheckL
         f"PID {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC on"
         f" {socket.gethostname()}"
     )
-    with closing(connection(uri, seconds=10, name=me)) as session:
-        ask = partial(_answer, session, what)
+    with closing(open_connection(uri, seconds=10, name=me)) as session:
+        ask = partial(_ask, session, purpose)
         for setting, value in {
-            **SERVER,
+            **SESSION_SETTINGS,
             "statement_timeout": 0,
             "lock_timeout": max(1, int(1000 * timeout)),
         }.items():
@@ -118,20 +122,20 @@ def locked(uri: str, name: str, *, what: str, timeout: float) -> Iterator[CheckL
         yield partial(ask, "select 1")
 
 
-def _answer(session: psycopg.Connection, what: str, question: str, *values: object) -> object:
+def _ask(session: psycopg.Connection, purpose: str, question: str, *values: object) -> object:
     from psycopg import OperationalError
     from psycopg.errors import LockNotAvailable
 
     try:
         return session.execute(question, values).fetchone()
     except LockNotAvailable:
-        holder = session.execute(HOLDER, values).fetchone() or ["it has just ended"]
+        holder = session.execute(HOLDER_QUERY, values).fetchone() or ["it has just ended"]
         raise BusyError(
-            f"{what} is already running ({holder[0]}). Wait for it to end, or stop that process."
+            f"{purpose} is already running ({holder[0]}). Wait for it to end, or stop that process."
         ) from None
     except OperationalError as error:
         raise BusyError(
-            f"{what}: its connection to PostgreSQL is gone, and its lock with it"
+            f"{purpose}: its connection to PostgreSQL is gone, and its lock with it"
             f" ({' '.join(str(error).split())}). Nothing more was changed; run the same command"
             " again."
         ) from None

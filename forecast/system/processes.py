@@ -20,7 +20,7 @@ POLL_SECONDS = 0.5
 CLOCK_ERROR = 5.0  # seconds; psutil knows a process's start from a boot time rounded to seconds
 
 
-def alive(pid: int, *, by: float | None = None) -> bool:
+def is_alive(pid: int, *, noted_at: float | None = None) -> bool:
     """Whether a process of this number works: no zombie and, with `by`, none that began after that
     moment.
 
@@ -28,7 +28,7 @@ def alive(pid: int, *, by: float | None = None) -> bool:
     """
     try:
         process = psutil.Process(pid)
-        if by is not None and process.create_time() - CLOCK_ERROR > by:
+        if noted_at is not None and process.create_time() - CLOCK_ERROR > noted_at:
             return False
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -38,7 +38,7 @@ def alive(pid: int, *, by: float | None = None) -> bool:
 
 
 @contextlib.contextmanager
-def without_collecting() -> Iterator[None]:
+def pause_garbage_collection() -> Iterator[None]:
     """For work whose objects all stay, such as imports: a quarter of TensorFlow's start-up goes
     into looking through them for garbage, again and again.
     """
@@ -72,11 +72,11 @@ def end_with_parent(grace: float = 0.0) -> None:
     parent = os.getppid()
     if parent > 1:
         threading.Thread(
-            target=_watch, args=(parent, grace), name="end-with-parent", daemon=True
+            target=_end_after_parent, args=(parent, grace), name="end-with-parent", daemon=True
         ).start()
 
 
-def _watch(parent: int, grace: float) -> None:
+def _end_after_parent(parent: int, grace: float) -> None:
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     if grace > 0:
@@ -91,9 +91,9 @@ def end_children(grace: float = 1.0) -> None:
     children = psutil.Process().children(recursive=True)
     left = children
     if grace > 0:
-        send(children, signal.SIGTERM)
+        send_signal(children, signal.SIGTERM)
         _, left = psutil.wait_procs(children, timeout=grace)
-    send(left, signal.SIGKILL)
+    send_signal(left, signal.SIGKILL)
     psutil.wait_procs(left, timeout=2.0)
 
 
@@ -107,7 +107,7 @@ def close_workers() -> None:
         executor.shutdown(wait=True)  # killing them would leave semaphores behind, and a warning
 
 
-def send(processes: Sequence[psutil.Process], number: int) -> None:
+def send_signal(processes: Sequence[psutil.Process], number: int) -> None:
     """A signal to each that is still there."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -154,7 +154,7 @@ def end_with_this_process() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(set_pdeathsig, signal.SIGTERM)
 
 
-def leave(code: int) -> None:
+def exit_now(code: int) -> None:
     """Ends this process now: `atexit` handlers of executors wait for workers that are already
     gone.
     """

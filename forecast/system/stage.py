@@ -24,8 +24,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from forecast.system.errors import ForecastError, out_of_memory
-from forecast.system.processes import close_workers, end_with_parent, leave, stop_on_signals
+from forecast.system.errors import ForecastError, explain_out_of_memory
+from forecast.system.processes import close_workers, end_with_parent, exit_now, stop_on_signals
 
 INTERRUPTED = 130
 LOG_VARIABLE = "FORECAST_STAGE_LOG"
@@ -49,12 +49,12 @@ def run_stage(function: Callable[..., Any], arguments: Sequence[str] | None = No
         options["jobs"] = default_jobs(os.environ)
     stop_on_signals()
     end_with_parent(grace=2.0)
-    code, message = _attempt(function, options, stage)
+    code, message = _run_and_explain(function, options, stage)
     if code == INTERRUPTED:
-        _record(code, message, began)
-        leave(code)
+        _write_log_line(code, message, began)
+        exit_now(code)
     close_workers()
-    _record(code, message, began)
+    _write_log_line(code, message, began)
     sys.exit(code)
 
 
@@ -85,40 +85,44 @@ def _parser(function: Callable[..., Any], stage: str) -> argparse.ArgumentParser
         if default is inspect.Parameter.empty:
             parser.add_argument(name)
         else:
-            parser.add_argument(f"--{name.replace('_', '-')}", default=default, type=_kind(default))
+            parser.add_argument(
+                f"--{name.replace('_', '-')}", default=default, type=_argument_type(default)
+            )
     return parser
 
 
-def _kind(default: object) -> Callable[[str], Any]:
+def _argument_type(default: object) -> Callable[[str], Any]:
     if isinstance(default, tuple):
         return lambda text: tuple(part for part in text.split(",") if part)
     return type(default)
 
 
-def _attempt(function: Callable[..., Any], options: dict[str, Any], stage: str) -> tuple[int, str]:
+def _run_and_explain(
+    function: Callable[..., Any], options: dict[str, Any], stage: str
+) -> tuple[int, str]:
     try:
         function(**options)
     except ForecastError as error:
-        return _shown(f"{stage}: {error}", error.exit_code)
+        return _print_error(f"{stage}: {error}", error.exit_code)
     except KeyboardInterrupt:
-        return _shown(
+        return _print_error(
             f"{stage}: interrupted; nothing half-written is left. Run the same command again.",
             INTERRUPTED,
         )
     except FileNotFoundError as error:
         advice = "`dvc repro` makes what stages make; restore anything else from git."
-        return _shown(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
+        return _print_error(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
     except (MemoryError, OSError) as error:
-        memory = out_of_memory(error)
+        memory = explain_out_of_memory(error)
         if memory:
-            return _shown(f"{stage}: {memory}", 1)
+            return _print_error(f"{stage}: {memory}", 1)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return _shown(
+            return _print_error(
                 f"{stage}: no space left ({error}). Free some (`forecast clean`), then run it"
                 " again.",
                 1,
             )
-        return _shown(
+        return _print_error(
             f"{stage}: {error}. Check the file, its permissions and the free space, then run it"
             " again.",
             1,
@@ -131,12 +135,12 @@ def _attempt(function: Callable[..., Any], options: dict[str, Any], stage: str) 
     return 0, ""
 
 
-def _shown(message: str, code: int) -> tuple[int, str]:
+def _print_error(message: str, code: int) -> tuple[int, str]:
     print(message, file=sys.stderr, flush=True)
     return code, message
 
 
-def _record(code: int, message: str, began: float) -> None:
+def _write_log_line(code: int, message: str, began: float) -> None:
     """One line for `forecast run`, which cannot see exit codes through DVC."""
     log = os.environ.get(LOG_VARIABLE)
     if not log:
@@ -178,7 +182,7 @@ class Advance:
         self._show(self.done, name)
 
 
-def progress(
+def show_progress(
     total: int,
     label: str,
     *,
@@ -189,13 +193,17 @@ def progress(
     by default.
     """
     out = stream or sys.stderr
-    if stream is None and _in_notebook():
-        return _cell(total, label, clock)
-    return _bar(total, label, out) if out.isatty() else _lines(total, label, out, clock)
+    if stream is None and _is_notebook():
+        return _notebook_progress(total, label, clock)
+    return (
+        _terminal_progress(total, label, out)
+        if out.isatty()
+        else _plain_progress(total, label, out, clock)
+    )
 
 
 @contextmanager
-def _bar(total: int, label: str, out: TextIO) -> Iterator[Advance]:
+def _terminal_progress(total: int, label: str, out: TextIO) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -218,14 +226,14 @@ def _bar(total: int, label: str, out: TextIO) -> Iterator[Advance]:
         yield Advance(lambda done, name: bar.update(task, completed=done, name=name))
 
 
-def _in_notebook() -> bool:
+def _is_notebook() -> bool:
     """Whether a kernel of Jupyter runs this process; IPython is never imported to find out."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 
 
 @contextmanager
-def _cell(total: int, label: str, clock: Callable[[], float]) -> Iterator[Advance]:
+def _notebook_progress(total: int, label: str, clock: Callable[[], float]) -> Iterator[Advance]:
     """A bar in the output of the running cell, by HTML alone: it needs no widgets and stays as text
     when saved.
     """
@@ -233,17 +241,18 @@ def _cell(total: int, label: str, clock: Callable[[], float]) -> Iterator[Advanc
     started = clock()
 
     def bar(done: int, name: str) -> object:
-        said = html.escape(
-            f"{label}: {done} of {total}{_remaining(done, total, clock() - started)} {name}"
-        )
-        return display.HTML(f'<progress value="{done}" max="{total}"></progress> {said}')
+        remaining = _describe_remaining(done, total, clock() - started)
+        caption = html.escape(f"{label}: {done} of {total}{remaining} {name}")
+        return display.HTML(f'<progress value="{done}" max="{total}"></progress> {caption}')
 
     handle = display.display(bar(0, ""), display_id=True)
     yield Advance(lambda done, name: handle.update(bar(done, "" if done >= total else name)))
 
 
 @contextmanager
-def _lines(total: int, label: str, out: TextIO, clock: Callable[[], float]) -> Iterator[Advance]:
+def _plain_progress(
+    total: int, label: str, out: TextIO, clock: Callable[[], float]
+) -> Iterator[Advance]:
     started = clock()
     last = started
 
@@ -253,26 +262,23 @@ def _lines(total: int, label: str, out: TextIO, clock: Callable[[], float]) -> I
         if done < total and now - last < PLAIN_SECONDS:
             return
         last = now
-        named = f" ({name})" if name else ""
-        print(
-            f"{label}: {done} of {total} done{_remaining(done, total, now - started)}{named}",
-            file=out,
-            flush=True,
-        )
+        remaining = _describe_remaining(done, total, now - started)
+        finished = f" ({name})" if name else ""
+        print(f"{label}: {done} of {total} done{remaining}{finished}", file=out, flush=True)
 
     yield Advance(show)
 
 
-def _remaining(done: int, total: int, elapsed: float) -> str:
+def _describe_remaining(done: int, total: int, elapsed: float) -> str:
     if done >= total:
-        return f" in {duration(elapsed)}"
+        return f" in {format_duration(elapsed)}"
     # so far it is imports, and the first task of every worker
     if elapsed < START_SECONDS or 10 * done < total:
         return ""
-    return f", about {duration(elapsed / done * (total - done))} left"
+    return f", about {format_duration(elapsed / done * (total - done))} left"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`42 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:

@@ -36,4 +36,4 @@ class WorkOutcome:
     startup: float = 0.0
     """CPU seconds that its process spent on imports before it."""
     kind: str = ""
-    """`kind_of_machine` where it ran."""
+    """`machine_kind` where it ran."""

@@ -27,7 +27,7 @@ from forecast.system.work import WorkItem, WorkOutcome
 T = TypeVar("T")
 
 
-def run(tasks: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
+def run_items(tasks: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
     """Outcomes as they are ready.
 
     A failing task never stops the others; Ctrl-C stops all at once.
@@ -36,16 +36,16 @@ def run(tasks: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
         return
     for name in cluster.THREADS:
         os.environ.setdefault(name, "1")
-    where = cluster.address()
-    for outcome in _on_cluster(tasks, where) if where else _outcomes(tasks, jobs):
+    where = cluster.cluster_address()
+    for outcome in _run_on_cluster(tasks, where) if where else _run_locally(tasks, jobs):
         if outcome.startup:
             count_startup(outcome.startup)
         yield outcome
 
 
-def _outcomes(tasks: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
+def _run_locally(tasks: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
     if min(jobs, len(tasks)) == 1:  # no process to prepare: Ctrl-C stays with the one that is here
-        yield from (_attempt(task) for task in tasks)
+        yield from (_run_item(task) for task in tasks)
         return
     import joblib
 
@@ -55,11 +55,11 @@ def _outcomes(tasks: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
         # loky replaces a worker that has grown by 300 MB; that keeps memory bounded and loses
         # nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-        yield from parallel(joblib.delayed(_in_worker)(task) for task in tasks)
+        yield from parallel(joblib.delayed(_run_in_worker)(task) for task in tasks)
 
 
-def _on_cluster(tasks: Sequence[WorkItem], where: str) -> Iterator[WorkOutcome]:
-    for task, found in cluster.outcomes(_attempt, tasks, where):
+def _run_on_cluster(tasks: Sequence[WorkItem], where: str) -> Iterator[WorkOutcome]:
+    for task, found in cluster.run_on_cluster(_run_item, tasks, where):
         yield (
             found
             if isinstance(found, WorkOutcome)
@@ -68,7 +68,7 @@ def _on_cluster(tasks: Sequence[WorkItem], where: str) -> Iterator[WorkOutcome]:
 
 
 @cache
-def kind_of_machine() -> str:
+def machine_kind() -> str:
     """What decides the last digits of a result here: the vector instructions that are used, and the
     BLAS.
     """
@@ -84,7 +84,7 @@ def kind_of_machine() -> str:
     return f"{platform.machine()} with {', '.join([*found, *sorted(blas)])}"
 
 
-def in_turn(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
+def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
     """As many groups at a time as there are workers, an item of each and then the next: what a
     worker takes next is then mostly of a group that it has met, and finds in memory what they
     share.
@@ -99,7 +99,7 @@ def in_turn(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list
     ]
 
 
-def close_pool() -> None:
+def kill_pool() -> None:
     """End the idle workers that joblib keeps for the next call, and remove its folders."""
     if "joblib" not in sys.modules:  # it started none, and need not be imported for that
         return
@@ -125,19 +125,19 @@ def raise_failures(outcomes: Sequence[WorkOutcome], *, what: str) -> None:
 _prepared = False
 
 
-def _in_worker(task: WorkItem) -> WorkOutcome:
+def _run_in_worker(task: WorkItem) -> WorkOutcome:
     global _prepared
     started = 0.0
     if not _prepared:
         prepare_worker()
         _prepared = True
         started = time.process_time()
-    outcome = _attempt(task)
+    outcome = _run_item(task)
     return replace(outcome, startup=outcome.startup + started)
 
 
 @lru_cache(1)
-def _libraries(modules: int) -> Any:
+def _thread_controller(modules: int) -> Any:
     """With threads of their own; looked for again, which takes longer than a trivial task, when
     modules came.
     """
@@ -147,23 +147,23 @@ def _libraries(modules: int) -> Any:
     return ThreadpoolController()
 
 
-def one_thread() -> Any:
+def limit_to_one_thread() -> Any:
     """The context of every task: the numeric libraries on one thread, for several sum up in another
     order.
     """
-    return _libraries(len(sys.modules)).limit(limits=1)
+    return _thread_controller(len(sys.modules)).limit(limits=1)
 
 
-def _attempt(task: WorkItem) -> WorkOutcome:
+def _run_item(task: WorkItem) -> WorkOutcome:
     before = time.process_time()
     startup = 0.0
     try:
         if task.prepare is not None:
             task.prepare()
             startup = time.process_time() - before
-        with one_thread():
+        with limit_to_one_thread():
             return WorkOutcome(
-                task.name, task.function(*task.arguments), startup=startup, kind=kind_of_machine()
+                task.name, task.function(*task.arguments), startup=startup, kind=machine_kind()
             )
     except ForecastError as error:
         return WorkOutcome(task.name, error=str(error), exit_code=error.exit_code, startup=startup)

@@ -24,8 +24,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @contextmanager
-def store_lock(
-    store: TrackingStore, name: str, *, what: str, timeout: float
+def hold_store_lock(
+    store: TrackingStore, name: str, *, purpose: str, timeout: float
 ) -> Iterator[CheckLock]:
     """Hold the lock `name` of the store at `place`; yields the check that it is still held.
 
@@ -36,16 +36,16 @@ def store_lock(
     if store.owned:
         yield lambda: None
     elif store.database is None and (database := _lock_database(store)):
-        with postgres.locked(database, name, what=what, timeout=timeout) as check_lock:
+        with postgres.hold_lock(database, name, purpose=purpose, timeout=timeout) as check_lock:
             yield check_lock
     else:
-        with files.locked(_lock_file(store, name), what=what, timeout=timeout):
+        with files.hold_lock(_lock_file(store, name), purpose=purpose, timeout=timeout):
             yield lambda: None
 
 
 def _lock_database(store: TrackingStore) -> str:
     """The address of the PostgreSQL that keeps the locks of a store; empty where there is none."""
-    return store.uri if postgres.is_postgres(store.uri) else postgres.of_team()
+    return store.uri if postgres.is_postgres(store.uri) else postgres.team_database()
 
 
 def _lock_file(store: TrackingStore, name: str) -> Path:

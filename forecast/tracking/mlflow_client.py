@@ -54,7 +54,7 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     purpose = f"Publishing to {hide_password(store.uri)}"
-    with files.locked(store.lock, what=purpose, timeout=TIMEOUT):
+    with files.hold_lock(store.lock, purpose=purpose, timeout=TIMEOUT):
         _require_database(store)
         with silence_warnings(), _explain_errors(store):
             client = _migrated_client(store.uri)
@@ -74,9 +74,9 @@ def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> 
     everything. In a database that several machines share the artifacts may lie on another one:
     `InputError`.
     """
-    found = client.get_experiment_by_name(name)
-    at = found.artifact_location if found is not None else ""
-    if found is not None and at.startswith("file:") and not path_of(at).exists():
+    experiment = client.get_experiment_by_name(name)
+    at = experiment.artifact_location if experiment is not None else ""
+    if experiment is not None and at.startswith("file:") and not path_of(at).exists():
         if store.database is None:
             raise InputError(
                 f"MLflow keeps the artifacts of {name!r} in {at}, which this machine does not have."
@@ -84,12 +84,12 @@ def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> 
                 " share."
             )
         client.rename_experiment(
-            found.experiment_id, f"{name} (artifacts lost, {found.experiment_id})"
+            experiment.experiment_id, f"{name} (artifacts lost, {experiment.experiment_id})"
         )
-        if found.lifecycle_stage == "active":
-            client.delete_experiment(found.experiment_id)
-        found = None
-    if found is None:
+        if experiment.lifecycle_stage == "active":
+            client.delete_experiment(experiment.experiment_id)
+        experiment = None
+    if experiment is None:
         folder = store.artifact_root / name if store.artifact_root is not None else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -99,9 +99,9 @@ def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> 
             )
         )
         return client.get_experiment_by_name(name)
-    if found.lifecycle_stage != "active":
-        client.restore_experiment(found.experiment_id)
-    return found
+    if experiment.lifecycle_stage != "active":
+        client.restore_experiment(experiment.experiment_id)
+    return experiment
 
 
 def ensure_model(client: MlflowClient, name: str, description: str) -> None:
@@ -129,8 +129,8 @@ def _migrated_client(uri: str) -> MlflowClient:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with postgres.locked(
-            uri, "tables", what=f"Making the tables of {hide_password(uri)}", timeout=TIMEOUT
+        with postgres.hold_lock(
+            uri, "tables", purpose=f"Making the tables of {hide_password(uri)}", timeout=TIMEOUT
         ):
             client = MlflowClient(tracking_uri=uri)
             # makes and migrates the database, under the lock

@@ -57,7 +57,7 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> SyncRe
     if not records and not former_folders(where):
         return result
     what = f"Publishing to {hide_password(where.uri)}"
-    lock = locks.store_lock(where, "publishing", what=what, timeout=mlflow_client.TIMEOUT)
+    lock = locks.hold_store_lock(where, "publishing", purpose=what, timeout=mlflow_client.TIMEOUT)
     with lock, mlflow_client.connect(where) as client:
         for name, mine in records.items():
             experiment_id = mlflow_client.ensure_experiment(client, name, where).experiment_id

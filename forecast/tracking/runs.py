@@ -72,7 +72,7 @@ class CandidateRun:
         return self.content.model
 
     @property
-    def failed(self) -> bool:
+    def has_failed(self) -> bool:
         return self.content.has_failed
 
     @property
@@ -83,7 +83,7 @@ class CandidateRun:
         return self.rows.get("mean") or next(iter(self.rows.values()), {})
 
     @property
-    def chosen(self) -> bool:
+    def is_chosen(self) -> bool:
         return any(row.get("chosen", "").lower() in ("true", "1") for row in self.rows.values())
 
 
@@ -268,16 +268,16 @@ def score_points(record: CandidateRun) -> list[MetricPoint]:
 
 def interval_points(record: CandidateRun) -> list[MetricPoint]:
     """Coverage, width and interval score by level, all steps pooled, mean over the series."""
-    found: dict[str, list[float]] = {}
+    values_by_name: dict[str, list[float]] = {}
     for row in record.intervals:
         percent = f"{100 * float(row['level']):g}"
         for name in INTERVALS:
             value = _as_float(row[name])
             if value is not None:
-                found.setdefault(
+                values_by_name.setdefault(
                     f"test_intervals/{row.get('method', 'split')}_{percent}_{name}", []
                 ).append(value)
-    return [MetricPoint(name, sum(values) / len(values)) for name, values in found.items()]
+    return [MetricPoint(name, sum(values) / len(values)) for name, values in values_by_name.items()]
 
 
 def distribution_points(record: CandidateRun) -> list[MetricPoint]:
@@ -422,7 +422,11 @@ def loop_verdict(content: RunRecord) -> str:
 def verdict_tags(record: CandidateRun) -> dict[str, str]:
     """Tags that depend on the other candidates: refreshed in place."""
     words = {f"against_{test.family}": test.word for test in record.tests}
-    return {"chosen": str(record.chosen).lower(), **words, "mlflow.note.content": run_note(record)}
+    return {
+        "chosen": str(record.is_chosen).lower(),
+        **words,
+        "mlflow.note.content": run_note(record),
+    }
 
 
 def run_note(record: CandidateRun) -> str:
@@ -434,9 +438,9 @@ def run_note(record: CandidateRun) -> str:
     lines += [f"`{content.equation}`"] if content.equation else []
     lines += [f"Source: {content.source}"] if content.source else []
     lines += [f"Members: {describe_members(content)}"] if content.members else []
-    if record.failed:
+    if record.has_failed:
         lines.insert(0, f"**Failed:** {content.reason}")
-    if record.chosen:
+    if record.is_chosen:
         lines.insert(0, "**Chosen on validation in its ranking.**")
     if loop_verdict(content) and loop_verdict(content) not in SAFE_LOOPS:
         lines.append(f"**Closed loop {loop_verdict(content)}**: see `diagnostics_free_run`.")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CANDIDATE, CURRENT, DIGEST = "candidate", "current", "record"
 PARENT, PUBLISHER = "mlflow.parentRunId", "mlflow.user"
 TRIAL = "trial"
-SERVED = Path(__file__).with_name("served.py")
+SERVED_CODE = Path(__file__).with_name("served.py")
 REQUIREMENTS = (
     "numpy",
     "pandas",
@@ -75,7 +75,7 @@ class Writer:
             self._log_files(run_id, record)
             self.tag(run_id, {**runs.verdict_tags(record), DIGEST: record.digest, CURRENT: "true"})
             seconds = record.cost.get("wall_seconds", 0.0)
-            self._end(run_id, failed=record.failed, at=start + int(1000 * seconds))
+            self._end(run_id, failed=record.has_failed, at=start + int(1000 * seconds))
 
     def log_costs(self, run_id: str, record: CandidateRun) -> None:
         self._log(run_id, {}, runs.cost_points(record), self.start)
@@ -209,7 +209,7 @@ def save_model(saved: Path, folder: Path) -> None:
     # Given, because MLflow would take seconds to infer them and get them wrong.
     needs = {"pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS]}
     with mlflow_client.silence_warnings():
-        mlflow.pyfunc.save_model(str(folder), python_model=str(SERVED), **about, **needs)
+        mlflow.pyfunc.save_model(str(folder), python_model=str(SERVED_CODE), **about, **needs)
 
 
 DECISION = "decision"

@@ -40,7 +40,7 @@ def test_what_one_run_remembers_no_other_one_knows() -> None:
 
 def with_workers() -> list[int]:
     tasks = [WorkItem(str(number), abs, (-number,)) for number in range(3)]
-    return sorted(outcome.value for outcome in workers.run(tasks, jobs=2))
+    return sorted(outcome.value for outcome in workers.run_items(tasks, jobs=2))
 
 
 def with_workers_twice() -> list[int]:

@@ -16,7 +16,7 @@ from forecast.config.task import Task, TaskColumn
 from forecast.forecaster import Budget
 from forecast.models import catalogue
 from forecast.models.base import NetworkSpec
-from forecast.system.code_closure import closure, code_digest
+from forecast.system.code_closure import code_digest, module_files
 from tests.support import problems
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +85,7 @@ def test_the_code_of_every_layer_and_of_every_cell_it_names_is_in_a_networks_key
     seen = {
         path.as_posix()
         for module in (ENGINE, *modules)
-        for path in closure(module, ROOT, found_by_name=False)
+        for path in module_files(module, ROOT, found_by_name=False)
     }
     needed = {
         path.relative_to(ROOT).as_posix()

@@ -449,7 +449,7 @@ def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted
     )
     monkeypatch.setattr(training, "SERIES_PER_TASK", 1)
     tasks = []
-    real = training.workers.run
+    real = training.workers.run_items
     monkeypatch.setattr(
         training.workers, "run", lambda given, **about: tasks.extend(given) or real(given, **about)
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from forecast import cli
-from forecast.system.errors import shortened
+from forecast.system.errors import shorten_message
 from tests.support import small_project
 
 HOSTILE = {
@@ -122,5 +122,5 @@ def test_a_moment_that_cannot_be_held_is_refused(value, project, capsys, monkeyp
 
 
 def test_a_long_value_is_quoted_by_its_two_ends():
-    assert len(shortened(f"unknown {'x' * 61!r}. Did you mean 'wave'?")) < 100
-    assert shortened(f"unknown {'x' * 60!r}") == f"unknown {'x' * 60!r}"
+    assert len(shorten_message(f"unknown {'x' * 61!r}. Did you mean 'wave'?")) < 100
+    assert shorten_message(f"unknown {'x' * 60!r}") == f"unknown {'x' * 60!r}"

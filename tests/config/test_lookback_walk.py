@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from forecast.system.code_closure import closure
+from forecast.system.code_closure import module_files
 
 ROOT = Path(__file__).resolve().parents[2]
 WALK = {
@@ -43,7 +43,7 @@ def names(path: Path) -> set[str]:
 def test_lookback_passes_at_most_six_files_from_yaml_to_a_fitted_network():
     naming = {
         file.as_posix()
-        for file in closure(FITS, ROOT, found_by_name=False)
+        for file in module_files(FITS, ROOT, found_by_name=False)
         if "lookback" in names(ROOT / file)
     }
     assert naming <= WALK.keys() and len(WALK) <= 6
@@ -55,7 +55,7 @@ def test_no_dictionary_carries_it_on_the_way():
     """It is handed on by fields and keywords that a type checker sees; a saved model's old JSON is
     the exception.
     """
-    for file in closure(FITS, ROOT, found_by_name=False):
+    for file in module_files(FITS, ROOT, found_by_name=False):
         tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
         keys = {
             ast.unparse(key)

@@ -407,7 +407,7 @@ def test_a_kill_before_the_pointer_moves_leaves_the_old_snapshot(
 
 def test_two_fetches_of_one_dataset_do_not_meet(tmp_path: Path, services: Services):
     with (
-        files.locked(tmp_path / ".forecast" / "locks" / "fetch-live.lock", what="other"),
+        files.hold_lock(tmp_path / ".forecast" / "locks" / "fetch-live.lock", purpose="other"),
         pytest.raises(BusyError, match="Fetching 'live'"),
     ):
         take(tmp_path, shares(services), BEFORE)

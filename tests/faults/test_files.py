@@ -147,7 +147,7 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     code = """
         import sys, time
         from forecast.system import files
-        with files.locked(sys.argv[1], what="the holder"):
+        with files.hold_lock(sys.argv[1], purpose="the holder"):
             print("held", flush=True)
             time.sleep(60)
     """
@@ -156,11 +156,11 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     assert holder.stdout is not None
     holder.stdout.readline()
     taken = pytest.raises(BusyError, match=rf"the holder is already running \(PID {holder.pid}")
-    with taken, files.locked(lock, what="the holder"):
+    with taken, files.hold_lock(lock, purpose="the holder"):
         raise AssertionError("two holders")
     holder.kill()
     holder.communicate()
-    with files.locked(lock, what="the holder"):
+    with files.hold_lock(lock, purpose="the holder"):
         assert (tmp_path / "run.pid").read_text() == f"{os.getpid()}\n"
 
 

@@ -125,7 +125,9 @@ def on_a_full_disk(root: Path) -> subprocess.CompletedProcess[str]:
 
 def test_two_at_once_and_a_wrong_name_have_exit_codes_of_their_own(operated: Path) -> None:
     (operated / ".forecast" / "told.jsonl").write_text("")
-    with files.locked(operated / ".forecast" / "locks" / f"retrain-{NAME}.lock", what="a test"):
+    with files.hold_lock(
+        operated / ".forecast" / "locks" / f"retrain-{NAME}.lock", purpose="a test"
+    ):
         assert retrain(operated).returncode == 75
     done = small_project.command(operated, "retrain", "weave")
     assert done.returncode == 2 and "Did you mean 'wave'?" in done.stderr

@@ -59,7 +59,7 @@ def main(dataset, jobs=0):
                 os.kill(os.getpid(), signal.SIGKILL)
         case "slow":
             import joblib
-            with files.locked(".forecast/locks/study.lock", what="the study"):
+            with files.hold_lock(".forecast/locks/study.lock", purpose="the study"):
                 joblib.Parallel(n_jobs=2)(joblib.delayed(work)(n) for n in range(2))
     files.write_text(f"data/trained/{dataset}.txt", Path(f"input-{dataset}").read_text())
 

@@ -123,12 +123,12 @@ def test_what_is_missing_gives_one_line_naming_the_package(
 
 def test_two_setups_at_once_and_a_run_share_one_lock(root: Path, commands: list[str]) -> None:
     with (
-        files.locked(root / bootstrap.RUN_LOCK, what="the run"),
+        files.hold_lock(root / bootstrap.RUN_LOCK, purpose="the run"),
         pytest.raises(BusyError, match=f"PID {os.getpid()}"),
     ):
         bootstrap.setup(root)
-    with bootstrap.only_one(root), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
-        files.locked(root / bootstrap.RUN_LOCK, what="the run").__enter__()
+    with bootstrap.hold_run_lock(root), pytest.raises(BusyError, match=f"PID {os.getpid()}"):
+        files.hold_lock(root / bootstrap.RUN_LOCK, purpose="the run").__enter__()
     assert commands == []
 
 

@@ -143,7 +143,7 @@ def pages_of_arrays():
 
 
 def run(*tasks):
-    return {outcome.name: outcome for outcome in workers.run(tasks, jobs=2)}
+    return {outcome.name: outcome for outcome in workers.run_items(tasks, jobs=2)}
 
 
 def wait_for(path: Path, seconds: float = 20.0):
@@ -169,7 +169,7 @@ def wait_for(path: Path, seconds: float = 20.0):
 def test_a_malformed_address_is_refused_with_what_is_wanted(text, monkeypatch):
     monkeypatch.setenv(cluster.VARIABLE, text)
     with pytest.raises(InputError, match="Wanted tcp://host:port"):
-        cluster.address()
+        cluster.cluster_address()
 
 
 def answered(there: socket.socket, answer: bytes):
@@ -199,11 +199,11 @@ def test_where_no_scheduler_answers_it_says_so_within_its_time(answer, monkeypat
 
 
 def test_results_and_failures_are_those_of_the_cores_of_this_machine(given, monkeypatch):
-    monkeypatch.setattr(cluster, "AHEAD", 6)
+    monkeypatch.setattr(cluster, "MAX_SUBMITTED", 6)
     tasks = [*(WorkItem(f"{n}", square, (n,)) for n in range(20)), WorkItem("wrong", refuse, ())]
     there = run(*tasks)
     monkeypatch.delenv(cluster.VARIABLE)
-    here = {o.name: o for o in workers.run(tasks, jobs=1)}
+    here = {o.name: o for o in workers.run_items(tasks, jobs=1)}
     assert {n: (o.value, o.error, o.exit_code) for n, o in there.items()} == {
         n: (o.value, o.error, o.exit_code) for n, o in here.items()
     }
@@ -319,7 +319,7 @@ def test_a_worker_with_other_code_that_comes_late_is_refused_as_well(tmp_path, m
             WorkItem("fast", square, (2,)),
             *(WorkItem(f"{n}", slow, (tmp_path / f"{n}", 0.5)) for n in range(60)),
         ]
-        loop = workers.run(tasks, jobs=2)
+        loop = workers.run_items(tasks, jobs=2)
         assert next(loop).value == 4
         with (
             joined(address, tmp_path, "from forecast.system import cluster; cluster.PACKAGES = ()"),
@@ -364,10 +364,10 @@ def test_certificates_from_the_settings_are_enough_for_tls(tmp_path):
         settings |= {f"{role}__CERT": certificate, f"{role}__KEY": key}
     about = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
     asks = (
-        "from forecast.system.work import WorkItem; from forecast.system.workers import run; from"
-        " tests.system.test_cluster import square;"
+        "from forecast.system.work import WorkItem; from forecast.system.workers import run_items;"
+        "from tests.system.test_cluster import square;"
     )
-    asks += "print([o.value for o in run([WorkItem('four', square, (4,))], jobs=2)])"
+    asks += "print([o.value for o in run_items([WorkItem('four', square, (4,))], jobs=2)])"
     with started(tmp_path, 1, host="tls://127.0.0.1", **about) as (address, *_):
         assert address.startswith("tls://")
 
@@ -428,8 +428,8 @@ def test_the_lines_of_the_page_are_reached_from_this_machine_alone(tmp_path):
 
 
 def test_a_worker_with_other_code_is_refused_with_both_digests(given, monkeypatch):
-    there = cluster.identity()
-    monkeypatch.setattr(cluster, "identity", lambda: {**there, "packages": "of others"})
+    there = cluster.code_identity()
+    monkeypatch.setattr(cluster, "code_identity", lambda: {**there, "packages": "of others"})
     with pytest.raises(
         InputError, match=f"has other packages .digest {there['packages']}, here of others"
     ):
@@ -461,7 +461,7 @@ def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
     from distributed import Client
 
     marker = tmp_path / "late"
-    loop = workers.run(
+    loop = workers.run_items(
         [
             WorkItem("fast", square, (2,)),
             WorkItem("slow", slow, (marker, 15)),
@@ -481,10 +481,10 @@ def test_what_is_called_off_ends_soon_and_nothing_waits_on(given, tmp_path):
 
 def test_two_clients_at_once_get_their_own_results(given):
     script = (
-        "from forecast.system.work import WorkItem; from forecast.system.workers import run;"
+        "from forecast.system.work import WorkItem; from forecast.system.workers import run_items;"
         "from tests.system.test_cluster import square;"
-        "print(sorted(o.value for o in run([WorkItem(str(n), square, (n,)) for n in range(30)],"
-        " jobs=2)))"
+        "items = [WorkItem(str(n), square, (n,)) for n in range(30)];"
+        "print(sorted(o.value for o in run_items(items, jobs=2)))"
     )
     others = [
         subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
@@ -498,7 +498,7 @@ def test_two_clients_at_once_get_their_own_results(given):
 def test_a_scheduler_that_goes_away_ends_the_command_with_what_is_finished(tmp_path, monkeypatch):
     with started(tmp_path, 1) as (address, scheduler, _):
         monkeypatch.setenv(cluster.VARIABLE, address)
-        loop = workers.run(
+        loop = workers.run_items(
             [WorkItem("fast", square, (2,)), WorkItem("slow", slow, (tmp_path / "late", 60))],
             jobs=2,
         )
@@ -513,7 +513,7 @@ def test_a_cluster_whose_last_worker_went_for_good_is_not_waited_for_without_end
 ):
     with started(tmp_path, 1) as (address, _, nannies):
         monkeypatch.setenv(cluster.VARIABLE, address)
-        loop = workers.run(
+        loop = workers.run_items(
             [WorkItem("fast", square, (2,)), WorkItem("slow", slow, (tmp_path / "late", 60))],
             jobs=2,
         )

@@ -78,7 +78,7 @@ def test_a_straggler_holds_up_nobody(address: str, tmp_path: Path) -> None:
         *(WorkItem(f"{n}", quick, (n,)) for n in range(40)),
     ]
     began, ended = time.monotonic(), {}
-    for outcome in workers.run(tasks, jobs=2):
+    for outcome in workers.run_items(tasks, jobs=2):
         assert outcome.error == ""
         ended[outcome.name] = time.monotonic() - began
     assert len(ended) == 41 and list(ended)[-1] == "straggler"
@@ -94,7 +94,7 @@ from tests.system.test_cluster_faults import slow
 processes.stop_on_signals()
 folder = Path(sys.argv[1])
 tasks = [WorkItem(f"{n}", slow, (folder / f"{n}", float(sys.argv[2]))) for n in range(6)]
-list(workers.run(tasks, jobs=2))
+list(workers.run_items(tasks, jobs=2))
 """
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast.system.code_closure import closure, code_digest
+from forecast.system.code_closure import code_digest, module_files
 
 
 @pytest.fixture
@@ -42,27 +42,27 @@ def names(paths: list[Path]) -> list[str]:
 
 
 def test_packages_above_a_module_and_imported_submodules_belong_to_it(project: Path) -> None:
-    found = names(closure("forecast.a", project))
+    found = names(module_files("forecast.a", project))
     assert found == ["__init__.py", "a.py", "errors.py", "pack/__init__.py", "pack/inner.py"]
 
 
 def test_an_import_inside_a_function_counts(project: Path) -> None:
-    assert "pack/inner.py" in names(closure("forecast.late", project))
+    assert "pack/inner.py" in names(module_files("forecast.late", project))
 
 
 def test_a_relative_import_is_resolved(project: Path) -> None:
-    assert names(closure("forecast.near", project)) == ["__init__.py", "errors.py", "near.py"]
+    assert names(module_files("forecast.near", project)) == ["__init__.py", "errors.py", "near.py"]
 
 
 def test_an_import_for_the_type_checker_does_not_run(project: Path) -> None:
-    assert names(closure("forecast.typed", project)) == ["__init__.py", "typed.py"]
+    assert names(module_files("forecast.typed", project)) == ["__init__.py", "typed.py"]
 
 
 def test_a_package_that_finds_members_by_name_brings_all_of_them(project: Path) -> None:
     assert {"shelf/one.py", "shelf/two.py", "errors.py"} <= set(
-        names(closure("forecast.user", project))
+        names(module_files("forecast.user", project))
     )
-    assert "shelf/one.py" not in names(closure("forecast.user", project, found_by_name=False))
+    assert "shelf/one.py" not in names(module_files("forecast.user", project, found_by_name=False))
 
 
 def test_the_digest_changes_with_the_code_and_not_with_its_comments(project: Path) -> None:
@@ -82,4 +82,4 @@ def test_the_digest_of_one_member_ignores_the_others(project: Path) -> None:
 
 def test_an_unknown_module_is_named(project: Path) -> None:
     with pytest.raises(ValueError, match=r"forecast\.nothing"):
-        closure("forecast.nothing", project)
+        module_files("forecast.nothing", project)

@@ -9,12 +9,12 @@ import pytest
 
 from forecast.cli import main
 from forecast.system import stage
-from forecast.system.errors import counted, out_of_memory, quote_names, quoted
+from forecast.system.errors import explain_out_of_memory, plural, quote, quote_names
 
 
 def test_a_long_value_is_quoted_by_its_two_ends() -> None:
-    assert quoted("a" * 40 + "b" * 10**6 + "c" * 40) == repr("a" * 30 + "…" + "c" * 30)
-    assert quoted("bell\a") == r"'bell\x07'"
+    assert quote("a" * 40 + "b" * 10**6 + "c" * 40) == repr("a" * 30 + "…" + "c" * 30)
+    assert quote("bell\a") == r"'bell\x07'"
 
 
 def test_very_many_and_very_long_names_make_a_short_message() -> None:
@@ -42,7 +42,7 @@ def test_out_of_memory_names_memory_and_the_array(
 
 
 def test_a_stage_without_memory_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    code, said = stage._attempt(too_large, {}, "prepare")
+    code, said = stage._run_and_explain(too_large, {}, "prepare")
     assert (
         code == 1
         and said.startswith("prepare: Out of memory: Unable to allocate")
@@ -53,11 +53,11 @@ def test_a_stage_without_memory_says_so(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_library_that_gets_no_memory_from_the_system_is_understood() -> None:
     assert "Cannot allocate memory" in str(
-        out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"))
+        explain_out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"))
     )
-    assert out_of_memory(OSError(errno.EACCES, "Permission denied")) is None
+    assert explain_out_of_memory(OSError(errno.EACCES, "Permission denied")) is None
 
 
 def test_one_of_a_thing_is_told_in_the_singular() -> None:
-    told = [counted(number, "row") for number in (0, 1, 1.2, 2, 1200, np.int64(1))]
+    told = [plural(number, "row") for number in (0, 1, 1.2, 2, 1200, np.int64(1))]
     assert told == ["0 rows", "1 row", "1 row", "2 rows", "1200 rows", "1 row"]

@@ -31,7 +31,7 @@ SOON = 15.0
 HOLDING = """
 import sys, time
 from forecast.system import postgres
-with postgres.locked(sys.argv[1], "a lock", what="A test", timeout=0.0):
+with postgres.hold_lock(sys.argv[1], "a lock", purpose="A test", timeout=0.0):
     print("held", flush=True)
     time.sleep(120)
 """
@@ -61,7 +61,7 @@ def held(address: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def locked(address: str, timeout: float = 0.0):
-    return postgres.locked(address, "a lock", what="A test", timeout=timeout)
+    return postgres.hold_lock(address, "a lock", purpose="A test", timeout=timeout)
 
 
 class Cut:
@@ -120,7 +120,7 @@ def test_a_second_process_is_told_who_has_the_lock(database: str) -> None:
         assert f" UTC on {socket.gethostname()[:20]}" in said
         day = said.partition("since ")[2].partition(" UTC")[0]
         assert 0 <= calendar.timegm(time.strptime(day, "%Y-%m-%d %H:%M:%S")) - before < 60
-        with postgres.locked(database, "another lock", what="Another", timeout=0.0):
+        with postgres.hold_lock(database, "another lock", purpose="Another", timeout=0.0):
             pass
 
 
@@ -158,7 +158,7 @@ def test_a_holder_whose_connection_is_cut_stops_before_its_next_change(database:
 
 
 def test_a_connection_that_goes_silent_is_ended_by_either_side(database: str) -> None:
-    with Cut(database) as way, postgres.connection(way.address, seconds=10) as session:
+    with Cut(database) as way, postgres.open_connection(way.address, seconds=10) as session:
         mine = socket.socket(fileno=os.dup(session.fileno()))
         with mine:
             assert mine.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
@@ -166,10 +166,10 @@ def test_a_connection_that_goes_silent_is_ended_by_either_side(database: str) ->
                 mine.getsockopt(socket.IPPROTO_TCP, option)
                 for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
             )
-        assert idle + between * count == postgres.SILENT
+        assert idle + between * count == postgres.SILENT_SECONDS
     assert {
-        f"tcp_{name}": value for name, value in postgres.PROBES.items()
-    }.items() <= postgres.SERVER.items()
+        f"tcp_{name}": value for name, value in postgres.KEEPALIVES.items()
+    }.items() <= postgres.SESSION_SETTINGS.items()
 
 
 def test_no_server_and_no_address_are_one_sentence(
@@ -184,7 +184,7 @@ def test_no_server_and_no_address_are_one_sentence(
     with pytest.raises(
         InputError, match="FORECAST_DATABASE: found 'mysql', wanted postgresql://"
     ) as refused:
-        postgres.of_team()
+        postgres.team_database()
     assert "secret" not in str(refused.value)
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from forecast.system.stage import duration, progress
+from forecast.system.stage import format_duration, show_progress
 
 
 class Terminal(io.StringIO):
@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 def test_plain_lines_tell_label_count_and_time_left() -> None:
     out = io.StringIO()
     ticks = count(0, 10)
-    with progress(3, "tune weather", stream=out, clock=lambda: next(ticks)) as advance:
+    with show_progress(3, "tune weather", stream=out, clock=lambda: next(ticks)) as advance:
         for name in ("lstm", "gru", "narx"):
             advance(name)
     assert out.getvalue().splitlines() == [
@@ -33,7 +33,7 @@ def test_plain_lines_tell_label_count_and_time_left() -> None:
 def test_before_a_tenth_is_done_and_ten_seconds_are_over_nothing_is_said_of_the_time_left() -> None:
     out = io.StringIO()
     times = iter([0.0, 9.0, 20.0, 40.0])
-    with progress(20, "train", stream=out, clock=lambda: next(times)) as advance:
+    with show_progress(20, "train", stream=out, clock=lambda: next(times)) as advance:
         advance("first")  # nine seconds of imports
         advance("second")
         advance("third")
@@ -47,7 +47,7 @@ def test_before_a_tenth_is_done_and_ten_seconds_are_over_nothing_is_said_of_the_
 def test_plain_lines_do_not_flood_a_log() -> None:
     out = io.StringIO()
     ticks = count(0, 0.01)
-    with progress(300, "train", stream=out, clock=lambda: next(ticks)) as advance:
+    with show_progress(300, "train", stream=out, clock=lambda: next(ticks)) as advance:
         for _ in range(300):
             advance()
     assert out.getvalue().splitlines() == ["train: 300 of 300 done in 3 s"]
@@ -55,7 +55,7 @@ def test_plain_lines_do_not_flood_a_log() -> None:
 
 def test_a_terminal_gets_a_bar() -> None:
     out = Terminal()
-    with progress(2, "train weather", stream=out) as advance:
+    with show_progress(2, "train weather", stream=out) as advance:
         advance("lstm")
         advance("gru")
     assert "train weather" in out.getvalue() and "2/2" in out.getvalue()
@@ -67,7 +67,7 @@ def test_a_terminal_gets_a_bar() -> None:
     [(0.4, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
 def test_durations_are_short(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said
 
 
 class Displayed:
@@ -94,7 +94,7 @@ def test_a_notebook_gets_one_bar_that_moves(
     monkeypatch.setitem(sys.modules, "IPython", cell)
     monkeypatch.setitem(sys.modules, "IPython.display", cell)
     ticks = count(0, 10)
-    with progress(2, "train <a>", clock=lambda: next(ticks)) as advance:
+    with show_progress(2, "train <a>", clock=lambda: next(ticks)) as advance:
         advance("lstm")
         advance("gru")
     assert cell.shown[0].startswith('<progress value="0" max="2">')

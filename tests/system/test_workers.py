@@ -43,7 +43,7 @@ TASKS = [
 
 
 def outcomes(jobs, tasks=TASKS):
-    return {outcome.name: outcome for outcome in workers.run(tasks, jobs=jobs)}
+    return {outcome.name: outcome for outcome in workers.run_items(tasks, jobs=jobs)}
 
 
 def test_a_value_an_expected_error_and_a_bug_are_told_apart():
@@ -76,7 +76,8 @@ def test_one_process_and_two_give_the_same():
 
 def test_two_jobs_are_other_processes_with_one_thread_each():
     pids = {
-        o.value for o in workers.run([WorkItem(str(i), os.getpid, ()) for i in range(4)], jobs=2)
+        o.value
+        for o in workers.run_items([WorkItem(str(i), os.getpid, ()) for i in range(4)], jobs=2)
     }
     assert os.getpid() not in pids
     assert set(
@@ -99,8 +100,8 @@ from forecast.system import workers
 from forecast.system.work import WorkItem
 from tests.system.test_workers import blas_of_scipy
 tasks = [WorkItem("plain", abs, (-1,)), WorkItem("scipy", blas_of_scipy, ())]
-clear = workers.kind_of_machine.cache_clear
-plain, scipy = [clear() or found for found in workers.run(tasks, jobs=1)]
+clear = workers.machine_kind.cache_clear
+plain, scipy = [clear() or found for found in workers.run_items(tasks, jobs=1)]
 assert set(scipy.value) == {1} and plain.kind == scipy.kind, (scipy, plain.kind)
 """
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
@@ -116,13 +117,15 @@ assert set(scipy.value) == {1} and plain.kind == scipy.kind, (scipy, plain.kind)
 )
 def test_as_many_groups_as_workers_are_gone_through_in_turn(at_once, order):
     assert (
-        workers.in_turn(["a1", "a2", "b1", "a3", "c1", "c2"], lambda name: name[0], at_once)
+        workers.interleave_groups(
+            ["a1", "a2", "b1", "a3", "c1", "c2"], lambda name: name[0], at_once
+        )
         == order.split()
     )
 
 
 def test_without_tasks_nothing_is_started():
-    assert list(workers.run([], jobs=2)) == []
+    assert list(workers.run_items([], jobs=2)) == []
 
 
 def test_outcomes_without_a_failure_raise_nothing():

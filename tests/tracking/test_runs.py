@@ -154,7 +154,9 @@ def test_the_note_says_what_the_model_is_and_how_it_compares(records):
 
 def test_a_failed_model_says_why_first(tmp_path):
     write_records(tmp_path, failed=("lstm.last",))
-    failed = next(record for record in read_candidate_runs(tmp_path, "weather") if record.failed)
+    failed = next(
+        record for record in read_candidate_runs(tmp_path, "weather") if record.has_failed
+    )
     assert runs.run_note(failed).startswith("**Failed:** the loss became NaN at step 12")
     assert runs.run_tags(failed)["reason"] == "the loss became NaN at step 12"
 

@@ -20,7 +20,7 @@ import pandas as pd
 from forecast.config.sources import Source
 from forecast.data import snapshots
 from forecast.data.sources import RawFrame, Request, keep_known
-from forecast.system.errors import DataError, InputError, nearest
+from forecast.system.errors import DataError, InputError, suggest_known
 
 
 class Settings(Source):
@@ -35,7 +35,7 @@ def read(request: Request) -> RawFrame:
     source = request.dataset.source
     assert isinstance(source, Settings)
     if source.name not in _LOADERS:
-        known = nearest(source.name, _LOADERS)
+        known = suggest_known(source.name, _LOADERS)
         raise InputError(
             f"Dataset {request.name!r}: unknown packaged source {source.name!r}.{known}."
         )

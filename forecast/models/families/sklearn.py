@@ -32,7 +32,7 @@ from forecast.models import search
 from forecast.models.base import OF_SAVED_MODEL, RegressorSpec
 from forecast.models.problem import FittedForecaster, Parameters, Problem
 from forecast.models.skip import SkipKind
-from forecast.system.errors import InputError, ModelFailure, closest, quote_names
+from forecast.system.errors import InputError, ModelFailure, quote_names, suggest
 
 Arrays = Mapping[str, np.ndarray]
 ROWS_AT_ONCE, ROWS_NEAR = 2048, 128
@@ -159,7 +159,7 @@ def known(name: str) -> str:
     """`name`; ValueError with the nearest one where there is no such regressor."""
     if name not in KINDS:
         raise ValueError(
-            f"unknown regressor {name!r}.{closest(name, KINDS)} Known: {quote_names(KINDS)}"
+            f"unknown regressor {name!r}.{suggest(name, KINDS)} Known: {quote_names(KINDS)}"
         )
     return name
 
@@ -260,7 +260,7 @@ class Spec(RegressorSpec):
         # scikit-learn takes a second
         names = inspect.signature(self._class()).parameters if asked else {}
         if unknown := [name for name in asked if name not in names]:
-            said = f"{self.regressor} has no option {unknown[0]!r}.{closest(unknown[0], names)}"
+            said = f"{self.regressor} has no option {unknown[0]!r}.{suggest(unknown[0], names)}"
             raise ValueError(f"{said} It has {quote_names(names)}")
         fields = type(self).model_fields
         for name in ("leaves", "leaf_rows"):

@@ -15,7 +15,7 @@ from dataclasses import fields
 from typing import Any
 
 from forecast.networks.cells.base import Array, Cell, Namespace, Weight, activate, numpy_namespace
-from forecast.system.errors import InputError, closest, quote_names
+from forecast.system.errors import InputError, quote_names, suggest
 
 __all__ = [
     "Array",
@@ -42,7 +42,7 @@ def cell_class(name: str) -> type[Cell]:
     classes = catalogue()
     if name not in classes:
         raise InputError(
-            f"Unknown cell {name!r}; known: {quote_names(classes)}.{closest(name, classes)}"
+            f"Unknown cell {name!r}; known: {quote_names(classes)}.{suggest(name, classes)}"
         )
     return classes[name]
 
@@ -65,7 +65,7 @@ def _build_cell(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> 
     known = {field.name for field in fields(cell_type)} - {"units"}
     unknown = [key for key, _ in options if key not in known]
     if unknown:
-        hint = closest(unknown[0], known)
+        hint = suggest(unknown[0], known)
         raise InputError(
             f"Cell {name!r} has no option {quote_names(unknown)}; known:"
             f" {quote_names(known)}.{hint}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from forecast.networks.heads.base import FittedHead, Head, Point
-from forecast.system.errors import nearest
+from forecast.system.errors import suggest_known
 
 __all__ = ["HEADS", "AnyHead", "FittedHead", "Head", "Point"]
 
@@ -47,7 +47,7 @@ def _expand_kind(value: Any) -> Any:
     content = {"kind": value} if isinstance(value, str) else value
     kind = content.get("kind") if isinstance(content, dict) else getattr(content, "kind", None)
     if kind not in HEADS:
-        raise ValueError(f"unknown head {kind!r}.{nearest(str(kind), HEADS)}")
+        raise ValueError(f"unknown head {kind!r}.{suggest_known(str(kind), HEADS)}")
     return content
 
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from forecast.system.processes import without_collecting
+from forecast.system.processes import pause_garbage_collection
 
 KERAS_EXTRAS = ("matplotlib", "sklearn")
 
@@ -81,7 +81,7 @@ def prepare_runtime(threads: int = 1) -> None:
 
 silence_libraries()  # TensorFlow reads the environment while it is imported, so this comes first.
 
-with hide_keras_extras(), without_collecting():
+with hide_keras_extras(), pause_garbage_collection():
     import forecast.networks.layers.assemble  # noqa: F401
 
 # nor need TensorFlow's objects be looked through for garbage at every full collection after it
