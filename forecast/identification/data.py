@@ -27,18 +27,22 @@ BLOCK_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 
 def divideblock(train: float = 0.7, validation: float = 0.15, test: float = 0.15) -> Divide:
     """The first rows train, the next validate, the last test."""
-    shares = _shares(train, validation, test)
-    return lambda rows: np.searchsorted(
-        np.cumsum(shares)[:2] * rows, np.arange(rows), side="right"
-    ).astype(np.int64)
+    shares = _normalise_shares(train, validation, test)
+
+    def divide(rows: int) -> Labels:
+        ends = np.cumsum(shares)[:2] * rows
+        return np.searchsorted(ends, np.arange(rows), side="right").astype(np.int64)
+
+    return divide
 
 
 def divideint(train: float = 0.7, validation: float = 0.15, test: float = 0.15) -> Divide:
     """Train, validation and test rows interleaved in their shares."""
-    shares = _shares(train, validation, test)
+    shares = _normalise_shares(train, validation, test)
 
     def divide(rows: int) -> Labels:
-        due, labels = np.zeros(3), np.empty(rows, np.int64)
+        due = np.zeros(3)
+        labels = np.empty(rows, np.int64)
         for row in range(rows):
             due += shares
             labels[row] = np.argmax(due)
@@ -52,8 +56,8 @@ def dividerand(
     train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 0
 ) -> Divide:
     """Rows at random, equal for equal seeds."""
-    block = divideblock(train, validation, test)
-    return lambda rows: np.random.default_rng(seed).permutation(block(rows))
+    divide_in_order = divideblock(train, validation, test)
+    return lambda rows: np.random.default_rng(seed).permutation(divide_in_order(rows))
 
 
 def divideind(
@@ -81,14 +85,14 @@ def dividetrain() -> Divide:
     return lambda rows: np.zeros(rows, np.int64)
 
 
-def _shares(*shares: float) -> npt.NDArray[np.float64]:
-    found = np.array(shares, dtype=float)
-    if (found < 0).any() or found[0] == 0:
+def _normalise_shares(*shares: float) -> npt.NDArray[np.float64]:
+    """(3,) the shares of train, validation and test rows, of sum 1."""
+    if min(shares) < 0 or shares[0] == 0:
         raise InputError(
             f"Shares {shares} of train, validation and test; wanted none below 0 and train"
             " above it."
         )
-    return found / found.sum()
+    return np.array(shares, dtype=float) / np.array(shares, dtype=float).sum()
 
 
 def read_csv(
@@ -110,7 +114,7 @@ def read_csv(
 def read_by_name(
     path: Path | str, outputs: Sequence[str], inputs: Sequence[str], experiment: str | None
 ) -> dict[str, Experiment]:
-    """The same by the names of the experiments."""
+    """The same by the names of the experiments, "" where there is one alone."""
     import pandas as pd
 
     try:
@@ -119,12 +123,12 @@ def read_by_name(
         raise InputError(
             f"{path} is no CSV file with a row of names ({error}). Write it again as one."
         ) from error
-    wanted = [*outputs, *inputs, *([experiment] if experiment else [])]
+    names = [*outputs, *inputs, *([experiment] if experiment else [])]
     if both := [name for name in inputs if name in outputs]:
         raise InputError(
             f"{both} is input and output at once: it would explain itself. Name it once."
         )
-    if missing := [name for name in wanted if name not in frame.columns]:
+    if missing := [name for name in names if name not in frame.columns]:
         raise InputError(
             f"{path} has no column {missing}; it has {list(frame.columns)}. Name columns of the"
             " file."
@@ -134,31 +138,29 @@ def read_by_name(
             f"{path} has rows without {experiment!r}; wanted one in every row. Fill or cut them."
         )
     parts = frame.groupby(experiment, sort=False) if experiment else [("", frame)]
-    return {
-        str(name): Experiment(part[list(inputs)] if inputs else None, part[list(outputs)])
-        for name, part in parts
-    }
+    experiments = {}
+    for name, part in parts:
+        u = part[list(inputs)] if inputs else None
+        experiments[str(name)] = Experiment(u, part[list(outputs)])
+    return experiments
 
 
 def detrend(experiment: Experiment) -> Experiment:
     """Without the straight line through each column, which a sensor's drift leaves; missing y stays
     missing.
     """
-    rows = np.arange(len(experiment), dtype=np.float64)
+    return experiment.with_arrays(u=_detrend_table(experiment.u), y=_detrend_table(experiment.y))
 
-    def flat(column: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        seen = np.isfinite(column)
-        return (
-            column - np.polyval(np.polyfit(rows[seen], column[seen], 1), rows)
-            if seen.sum() > 1
-            else column
-        )
 
-    u, y = (
-        np.apply_along_axis(flat, 0, table) if table.size else table
-        for table in (experiment.u, experiment.y)
-    )
-    return experiment.with_arrays(u=u, y=y)
+def _detrend_table(table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(T, columns) without the straight line of each column."""
+    rows = np.arange(len(table), dtype=np.float64)
+    detrended = table.copy()
+    for column in detrended.T:
+        observed = np.isfinite(column)
+        if observed.sum() > 1:
+            column -= np.polyval(np.polyfit(rows[observed], column[observed], 1), rows)
+    return detrended
 
 
 def decimate(experiment: Experiment, every: int) -> Experiment:
@@ -172,12 +174,9 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
             f"`every` is {every}; wanted whole rows from 1 to half of the {len(experiment)} there"
             " are."
         )
-    tables = {
-        name: trailing_means(table, every)
-        for name, table in vars(experiment).items()
-        if table is not None
-    }
-    return experiment.with_arrays(**tables).part(slice(every - 1, None, every))
+    arrays = {name: table for name, table in vars(experiment).items() if table is not None}
+    means = {name: trailing_means(table, every) for name, table in arrays.items()}
+    return experiment.with_arrays(**means).part(slice(every - 1, None, every))
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:

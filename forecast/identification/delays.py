@@ -3,13 +3,13 @@
 `choose_delays`:
 
 1. Feedback delays: those from 1 on, without a break, at which the partial autocorrelation of y
-leaves its band, and
-   the later peaks of the autocorrelation that the partial one confirms (a season).
+   leaves its band, and the later peaks of the autocorrelation that the partial one confirms (a
+   season).
 2. Input delays: u is made white by an autoregression and y passes the same filter (prewhitening;
-Box & Jenkins 1970,
-   11.1.2), for a smooth u correlates with y at every delay. The first cross-correlation beyond its
-   band is the dead time; the delays reach from there to one beyond the highest peak. Where u shows
-   none, its square is tested (Billings & Voon 1986): a system even in u has no correlation with u.
+   Box & Jenkins 1970, 11.1.2), for a smooth u correlates with y at every delay. The first
+   cross-correlation beyond its band is the dead time; the delays reach from there to one beyond the
+   highest peak. Where u shows none, its square is tested (Billings & Voon 1986): a system even in u
+   has no correlation with u.
 
 The bands of single correlations are those of white noise, 1.96 / sqrt(n) (Box, Jenkins, Reinsel &
 Ljung 2015, 2.1.6): they hold for one-step errors alone, for errors over several steps are
@@ -36,7 +36,7 @@ from forecast.identification.experiment import (
 )
 from forecast.system.errors import InputError
 
-NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution
+NORMAL_QUANTILE = 1.959963984540054  # at 97.5 %
 
 
 @dataclass(frozen=True)
@@ -52,64 +52,70 @@ def autocorrelation(series: npt.ArrayLike, longest: int = 20) -> Correlation:
     """Of a series (T,), or of several, none of whose lags reaches from one into the next; NaN is
     left out.
     """
-    parts = _parts(series)
-    return _correlated(parts, parts, range(longest + 1))
+    parts = _centred_parts(series)
+    return _correlate(parts, parts, range(longest + 1))
 
 
 def cross_correlation(u: npt.ArrayLike, error: npt.ArrayLike, longest: int = 20) -> Correlation:
     """Of u[t - lag] with error[t], lags from -longest to longest; u can still explain what is at
     positive lags.
     """
-    before, after = _parts(u), _parts(error)
-    if [len(p) for p in before] != [len(p) for p in after]:
+    u_parts = _centred_parts(u)
+    error_parts = _centred_parts(error)
+    if list(map(len, u_parts)) != list(map(len, error_parts)):
         raise InputError(
             "u and the errors have different numbers of rows; wanted one of each for every time."
         )
-    return _correlated(before, after, range(-longest, longest + 1))
+    return _correlate(u_parts, error_parts, range(-longest, longest + 1))
 
 
 def partial_autocorrelation(acf: Array) -> Array:
     """From the autocorrelations at lags 0, 1, ... by the Durbin-Levinson recursion (Durbin
     1960).
     """
-    found, phi = np.zeros(len(acf)), np.zeros(0)
-    found[0] = 1.0
+    partial = np.zeros(len(acf))
+    partial[0] = 1.0
+    phi = np.zeros(0)
     for k in range(1, len(acf)):
-        rest = 1.0 - phi @ acf[1:k]
-        found[k] = (acf[k] - phi @ acf[k - 1 : 0 : -1]) / rest if rest > 1e-12 else 0.0
-        phi = np.append(phi - found[k] * phi[::-1], found[k])
-    return found
+        variance = 1.0 - phi @ acf[1:k]
+        if variance > 1e-12:
+            partial[k] = (acf[k] - phi @ acf[k - 1 : 0 : -1]) / variance
+        phi = np.append(phi - partial[k] * phi[::-1], partial[k])
+    return partial
 
 
-def _parts(series: Any) -> list[Array]:
+def _centred_parts(series: Any) -> list[Array]:
+    """The series (T,), one or several, without their common mean."""
     # else rows, or a frame
-    several = isinstance(series, list | tuple) and all(np.size(part) > 1 for part in series)
-    parts = [as_columns("series", part)[:, 0] for part in (series if several else [series])]
+    is_several = isinstance(series, list | tuple) and all(np.size(part) > 1 for part in series)
+    parts = [as_columns("series", part)[:, 0] for part in (series if is_several else [series])]
     if not parts or not any(np.isfinite(part).any() for part in parts):
         raise InputError("No observed value to correlate. Give the errors of at least one run.")
     mean = np.nanmean(np.concatenate(parts))
     return [part - mean for part in parts]
 
 
-def _correlated(before: list[Array], after: list[Array], lags: range) -> Correlation:
-    scale = np.sqrt(
-        sum(float(np.nansum(p**2)) for p in before) * sum(float(np.nansum(p**2)) for p in after)
-    )
-    sums = [sum(_product(b, a, lag) for b, a in zip(before, after, strict=True)) for lag in lags]
-    values = np.array(sums) / scale if scale > 0 else np.zeros(len(sums))
-    return Correlation(
-        np.array(lags), values, NORMAL / np.sqrt(sum(int(np.isfinite(p).sum()) for p in after))
-    )
+def _correlate(first: list[Array], second: list[Array], lags: range) -> Correlation:
+    """Of first[t - lag] with second[t]; no lag reaches from one part into the next."""
+    pairs = list(zip(first, second, strict=True))
+    sums = np.array([sum(_lagged_product(a, b, lag) for a, b in pairs) for lag in lags])
+    scale = np.sqrt(_sum_of_squares(first) * _sum_of_squares(second))
+    values = sums / scale if scale > 0 else np.zeros(len(sums))
+    count = sum(int(np.isfinite(part).sum()) for part in second)
+    return Correlation(np.array(lags), values, NORMAL_QUANTILE / np.sqrt(count))
 
 
-def _product(before: Array, after: Array, lag: int) -> float:
-    """The sum of before[t - lag] * after[t]."""
-    if abs(lag) >= len(after):
+def _sum_of_squares(parts: list[Array]) -> float:
+    return sum(float(np.nansum(part**2)) for part in parts)
+
+
+def _lagged_product(first: Array, second: Array, lag: int) -> float:
+    """The sum of first[t - lag] * second[t]."""
+    if abs(lag) >= len(second):
         return 0.0
-    first, second = (
-        (before[: len(before) - lag], after[lag:]) if lag >= 0 else (before[-lag:], after[:lag])
-    )
-    return float(np.nansum(first * second))
+    if lag >= 0:
+        return float(np.nansum(first[: len(first) - lag] * second[lag:]))
+    return float(np.nansum(first[-lag:] * second[:lag]))
 
 
 @dataclass(frozen=True)
@@ -141,29 +147,37 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
             f"Delays up to {longest} steps were asked {need}. Lower `longest`, or leave short ones"
             " out."
         )
-    measured = [[e.y[:, o] for e in experiments] for o in range(outputs)]
-    acf = [autocorrelation(y, longest) for y in measured]
-    feedback = sorted({delay for each in acf for delay in _feedback(each)})[:most]
-    dead: list[int | None] = []
+    y_parts = [[e.y[:, output] for e in experiments] for output in range(outputs)]
+    acf = [autocorrelation(parts, longest) for parts in y_parts]
+    feedback_delays = {delay for each in acf for delay in _feedback_delays(each)}
     strength: dict[int, float] = {}
-    shown = []
+    dead_times: list[int | None] = []
+    ccf = []
     for column in range(inputs):
         u = [e.u[:, column] for e in experiments]
-        found = [_whitened(u, y, longest) for y in measured]
-        shown.append(found[0])
-        if not any(map(_span, found)):
+        correlations = [_prewhitened_correlation(u, parts, longest) for parts in y_parts]
+        ccf.append(correlations[0])
+        if not any(map(_delay_span, correlations)):
             mean = float(np.mean(np.concatenate(u)))
-            found = [_whitened([(each - mean) ** 2 for each in u], y, longest) for y in measured]
-        spans = [(each, span) for each in found if (span := _span(each))]
-        dead.append(min((first for _, (first, _) in spans), default=None))
-        for each, (first, last) in spans:
-            for delay in range(first, last + 1):
-                strength[delay] = max(
-                    strength.get(delay, 0.0), float(abs(each.values[each.lags == delay][0]))
-                )
+            squares = [(part - mean) ** 2 for part in u]
+            correlations = [_prewhitened_correlation(squares, parts, longest) for parts in y_parts]
+        firsts = []
+        for correlation in correlations:
+            span = _delay_span(correlation)
+            if span is None:
+                continue
+            firsts.append(span[0])
+            for delay in range(span[0], span[1] + 1):
+                value = float(abs(correlation.values[correlation.lags == delay][0]))
+                strength[delay] = max(strength.get(delay, 0.0), value)
+        dead_times.append(min(firsts, default=None))
     strongest = sorted(sorted(strength), key=lambda delay: -strength[delay])[:most]
     return DelayChoice(
-        tuple(sorted(strongest)), tuple(feedback) or (1,), tuple(dead), acf[0], tuple(shown)
+        input_delays=tuple(sorted(strongest)),
+        feedback_delays=tuple(sorted(feedback_delays)[:most]) or (1,),
+        dead_times=tuple(dead_times),
+        acf=acf[0],
+        ccf=tuple(ccf),
     )
 
 
@@ -184,67 +198,73 @@ def arx_order(
             f"{len(y)} whole rows for ARX models of {x.shape[1]} weights; wanted more. Lower"
             " `longest`."
         )
-    price = float(np.log(len(y))) if criterion == "bic" else 2.0
+    penalty = float(np.log(len(y))) if criterion == "bic" else 2.0
     scores = {}
-    for past in range(1, longest + 1):
-        for held in range(1, longest + 1) if inputs else (0,):
-            first = longest * outputs
-            kept = [*range(past * outputs), *range(first, first + held * inputs), -1]
-            scores[held, past] = deviance(x[:, kept], y) + price * outputs * len(kept)
-    held, past = min(scores, key=lambda order: scores[order])
-    return tuple(range(held)), tuple(range(1, past + 1))
+    for y_delays in range(1, longest + 1):
+        for u_delays in range(1, longest + 1) if inputs else (0,):
+            first_u = longest * outputs
+            columns = [*range(y_delays * outputs), *range(first_u, first_u + u_delays * inputs), -1]
+            score = deviance(x[:, columns], y) + penalty * outputs * len(columns)
+            scores[u_delays, y_delays] = score
+    u_delays, y_delays = min(scores, key=lambda order: scores[order])
+    return tuple(range(u_delays)), tuple(range(1, y_delays + 1))
 
 
-def _feedback(acf: Correlation) -> list[int]:
+def _feedback_delays(acf: Correlation) -> list[int]:
+    """Delays of y from its autocorrelation: the first ones without a break, and the later peaks."""
     partial = np.abs(partial_autocorrelation(acf.values))
-    beyond = partial > _shared(acf, len(partial) - 1)
-    run = int(np.argmin(beyond[1:])) if not beyond[1:].all() else len(beyond) - 1
+    is_significant = partial > _shared_band(acf, len(partial) - 1)
+    last = len(partial) - 1
+    if not is_significant[1:].all():
+        last = int(np.argmin(is_significant[1:]))
     size = np.abs(acf.values)
-    inner = range(run + 1, len(size) - 1)
-    peaks = [k for k in inner if size[k] >= size[k - 1] and size[k] > size[k + 1] and beyond[k]]
-    return [*range(1, run + 1), *peaks]
+    peaks = [
+        k
+        for k in range(last + 1, len(size) - 1)
+        if size[k] >= size[k - 1] and size[k] > size[k + 1] and is_significant[k]
+    ]
+    return [*range(1, last + 1), *peaks]
 
 
-def _span(ccf: Correlation) -> tuple[int, int] | None:
+def _delay_span(ccf: Correlation) -> tuple[int, int] | None:
     """(first delay beyond the band, one after the highest peak); None when all are within it."""
     size = np.where(ccf.lags >= 0, np.abs(ccf.values), 0.0)
-    beyond = ccf.lags[size > _shared(ccf, len(ccf.lags) // 2 + 1)]
-    if not len(beyond):
+    significant = ccf.lags[size > _shared_band(ccf, len(ccf.lags) // 2 + 1)]
+    if not len(significant):
         return None
     peak = int(ccf.lags[np.argmax(size)])
-    return int(beyond[0]), min(peak + 1, int(ccf.lags[-1]))
+    return int(significant[0]), min(peak + 1, int(ccf.lags[-1]))
 
 
-def _shared(correlation: Correlation, lags: int) -> float:
+def _shared_band(correlation: Correlation, lags: int) -> float:
     """The band with its 5 % shared among so many lags (Bonferroni)."""
     return correlation.band * float(ndtri(1 - 0.025 / lags) / ndtri(0.975))
 
 
-def _whitened(inputs: list[Array], outputs: list[Array], longest: int) -> Correlation:
+def _prewhitened_correlation(u: list[Array], y: list[Array], longest: int) -> Correlation:
     """Cross-correlation after the filter that makes the input white."""
-    mean = float(np.mean(np.concatenate(inputs)))
-    taps = _autoregression([u - mean for u in inputs], min(longest, 10))
-    level = float(np.nanmean(np.concatenate(outputs)))
+    u_mean = float(np.mean(np.concatenate(u)))
+    y_mean = float(np.nanmean(np.concatenate(y)))
+    taps = _autoregression([part - u_mean for part in u], min(longest, 10))
     order = len(taps) - 1
-    white = [np.convolve(u - mean, taps)[order : len(u)] for u in inputs]
-    filtered = [np.convolve(y - level, taps)[order : len(y)] for y in outputs]
+    white = [np.convolve(part - u_mean, taps)[order : len(part)] for part in u]
+    filtered = [np.convolve(part - y_mean, taps)[order : len(part)] for part in y]
     return cross_correlation(white, filtered, longest)
 
 
 def _autoregression(parts: list[Array], longest: int) -> Array:
     """[1, -a_1, ..., -a_p]: least squares, the order by Schwarz's criterion."""
-    best, taps = np.inf, np.ones(1)
     target = np.concatenate([part[longest:] for part in parts])
+    best = np.inf
+    taps = np.ones(1)
     for order in range(longest + 1):
-        lagged = [part[longest - k : len(part) - k] for k in range(1, order + 1) for part in parts]
-        x = (
-            np.concatenate(lagged).reshape(order, len(target)).T
-            if order
-            else np.zeros((len(target), 0))
-        )
-        a = np.linalg.lstsq(x, target, rcond=None)[0] if order else np.zeros(0)
-        error = float(np.mean((target - x @ a) ** 2))
+        x = np.zeros((order, len(target)))
+        for lag in range(1, order + 1):
+            x[lag - 1] = np.concatenate([part[longest - lag : len(part) - lag] for part in parts])
+        a = np.linalg.lstsq(x.T, target, rcond=None)[0] if order else np.zeros(0)
+        error = float(np.mean((target - x.T @ a) ** 2))
         score = len(target) * np.log(error + 1e-300) + order * np.log(len(target))
         if score < best:
-            best, taps = score, np.concatenate([[1.0], -a])
+            best = score
+            taps = np.concatenate([[1.0], -a])
     return taps

@@ -40,7 +40,7 @@ def prbs(rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 1, seed
     """(rows,) random steps between two levels, each held for a multiple of `hold` rows.
 
     For linear systems: it shows nothing between the levels."""
-    bits = np.random.default_rng(seed).integers(0, 2, _levels(rows, hold))
+    bits = np.random.default_rng(seed).integers(0, 2, _count_levels(rows, hold))
     return np.where(np.repeat(bits, hold)[:rows] > 0, high, low)
 
 
@@ -48,12 +48,11 @@ def random_steps(
     rows: int, low: float = -1.0, high: float = 1.0, *, hold: int = 10, seed: int = 0
 ) -> Array:
     """(rows,) random levels, each held for `hold` rows: the whole range, for nonlinear systems."""
-    return np.repeat(np.random.default_rng(seed).uniform(low, high, _levels(rows, hold)), hold)[
-        :rows
-    ]
+    levels = np.random.default_rng(seed).uniform(low, high, _count_levels(rows, hold))
+    return np.repeat(levels, hold)[:rows]
 
 
-def _levels(rows: int, hold: int) -> int:
+def _count_levels(rows: int, hold: int) -> int:
     """How many levels fill the rows."""
     if not isinstance(hold, int | np.integer) or hold < 1:
         raise InputError(f"`hold` is {hold}; wanted whole rows from 1 up.")
@@ -74,11 +73,11 @@ def crest_factor(signal: npt.ArrayLike) -> float:
     sine.
     """
     values = np.asarray(signal, np.float64)
-    moved = values - values.mean()
-    effective = float(np.sqrt(np.mean(moved**2)))
+    deviation = values - values.mean()
+    effective = float(np.sqrt(np.mean(deviation**2)))
     if effective == 0:
         raise InputError("The signal is constant: it excites nothing and has no crest factor.")
-    return float(np.abs(moved).max() / effective)
+    return float(np.abs(deviation).max() / effective)
 
 
 def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: int = 500) -> Array:
@@ -87,18 +86,18 @@ def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: 
 
     NaN where it does not settle within `rows` rows.
     """
-    found = []
+    curve = []
     for level in np.atleast_1d(np.asarray(levels, np.float64)):
-        u = np.tile(_held(model, model.scaling.u_mean, column), (rows, 1))
+        u = np.tile(_input_levels(model, model.scaling.u_mean, column), (rows, 1))
         u[:, column] = level
         try:
-            run = _settled(model, u)
+            run = _run_from_mean(model, u)
         except ModelFailure:
             run = np.full((rows, model.outputs), np.nan)
-        last = run[-max(rows // 10, 2) :]
-        still = np.ptp(last, axis=0) < 0.01 * model.scaling.y_scale
-        found.append(np.where(still, last[-1], np.nan))
-    return np.array(found)
+        last_rows = run[-max(rows // 10, 2) :]
+        is_settled = np.ptp(last_rows, axis=0) < 0.01 * model.scaling.y_scale
+        curve.append(np.where(is_settled, run[-1], np.nan))
+    return np.array(curve)
 
 
 def frequency_response(
@@ -111,37 +110,39 @@ def frequency_response(
     followed for up to 32 times the rows until it stands still. What then stays of it, for it
     integrates, is summed to its end: infinite at frequency 0.
     """
-    level, pulse = _held(model, at, column), 1e-3 * model.scaling.u_scale[column]
+    level = _input_levels(model, at, column)
+    pulse = 1e-3 * model.scaling.u_scale[column]
     for times in (1, 2, 4, 8, 16, 32):
-        now = times * rows
-        u, moved = np.tile(level, (2, 2 * now, 1))
-        moved[now, column] += pulse
-        answer = (_settled(model, moved) - _settled(model, u))[now:] / pulse
-        size, stays = np.abs(answer).max(axis=0), answer[-1]
-        if (np.ptp(answer[-(now // 10) :], axis=0) <= 1e-3 * size).all():
+        before = times * rows
+        u = np.tile(level, (2 * before, 1))
+        still_run = _run_from_mean(model, u)
+        u[before, column] += pulse
+        answer = (_run_from_mean(model, u) - still_run)[before:] / pulse
+        size = np.abs(answer).max(axis=0)
+        if (np.ptp(answer[-(before // 10) :], axis=0) <= 1e-3 * size).all():
             break
-    frequencies, response = np.fft.rfftfreq(rows), np.fft.rfft(answer, axis=0)[::times]
-    stays = np.where(np.abs(stays) > 0.01 * size, stays, 0.0)
-    response[1:] += stays / (1 - np.exp(-2j * np.pi * frequencies[1:, None]))
-    response[0, stays != 0] = np.inf
+    frequencies = np.fft.rfftfreq(rows)
+    response = np.fft.rfft(answer, axis=0)[::times]
+    remainder = np.where(np.abs(answer[-1]) > 0.01 * size, answer[-1], 0.0)
+    response[1:] += remainder / (1 - np.exp(-2j * np.pi * frequencies[1:, None]))
+    response[0, remainder != 0] = np.inf
     return np.asarray(frequencies), np.asarray(response)
 
 
-def _held(model: Model, at: npt.ArrayLike, column: int) -> Array:
-    """(I,) where the inputs are held; `InputError` for another number of them, or a column that is
-    not there.
+def _input_levels(model: Model, at: npt.ArrayLike, column: int) -> Array:
+    """(I,) where the inputs are held; `InputError` for another number of them, or a column that
+    the model does not have.
     """
     if column not in range(model.inputs) or np.size(at) not in (1, model.inputs):
-        found = f"Column {column} of inputs that are held at {np.size(at)} values"
         raise InputError(
-            f"{found}; the model has {model.inputs} inputs. Give one value for each, or one for"
-            " all."
+            f"Column {column} of inputs that are held at {np.size(at)} values; the model has"
+            f" {model.inputs} inputs. Give one value for each, or one for all."
         )
     return np.broadcast_to(np.asarray(at, np.float64), (model.inputs,))
 
 
-def _settled(model: Model, u: Array) -> Array:
-    """The run under u, of a net with feedback from the mean of y."""
+def _run_from_mean(model: Model, u: Array) -> Array:
+    """The run (T, O) under u, of a net with feedback from the mean of y."""
     if not model.net.feedback:
         return model.series_parallel(u, None).y
     return model.parallel(u, np.tile(model.scaling.y_mean, (model.start, 1))).y

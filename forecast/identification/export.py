@@ -18,56 +18,59 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
     `simulate(u, y_start)`, the closed loop. A net that is no NARX net has the functions of every
     exported network beside (`networks.inference.export`).
     """
-    about = description or model.net.describe()
+    description = description or model.net.describe()
     if all(member.net.is_narx for member in model.members):
-        files.write_text(Path(path), _narx_text(model, about))
+        files.write_text(Path(path), _narx_text(model, description))
     else:
-        _export_network(model, Path(path), about)
+        _export_network(model, Path(path), description)
 
 
-def _narx_text(model: Model, about: str) -> str:
+def _narx_text(model: Model, description: str) -> str:
     """Every array in full, so that the file gives the model's results to rounding."""
     nets = []
     for member in model.members:
         narx = member.net.narx(model.inputs, model.outputs)
-        parts = zip(
-            ("w1", "b1", "w2", "b2", "w3"), narx.layer.split(narx.flat(member.weights)), strict=True
-        )
-        own = {name: f"np.array({w.tolist()}).reshape({w.shape})" for name, w in parts}
-        held = narx.dead_times or (0,) * model.inputs
-        own |= {"y_delays": str(narx.y_delays), "u_delays": str(narx.u_delays), "held": str(held)}
-        own |= {"low": str(narx.low), "high": str(narx.high)}
-        nets.append("    {" + ", ".join(f"{name!r}: {value}" for name, value in own.items()) + "},")
-    scaling = (
+        weights = narx.layer.split(narx.flat(member.weights))
+        entries: dict[str, object] = {
+            name: f"np.array({weight.tolist()}).reshape({weight.shape})"
+            for name, weight in zip(("w1", "b1", "w2", "b2", "w3"), weights, strict=True)
+        }
+        entries |= {"y_delays": narx.y_delays, "u_delays": narx.u_delays}
+        entries["held"] = narx.dead_times or (0,) * model.inputs
+        entries |= {"low": narx.low, "high": narx.high}
+        line = ", ".join(f"{name!r}: {value}" for name, value in entries.items())
+        nets.append(f"    {{{line}}},")
+    scaling = [
         f"{name.upper()} = np.array({value.tolist()})"
         for name, value in vars(model.scaling).items()
-    )
-    start = (
-        f"START = {model.start}  # rows that only fill the"
-        f" delays\n{HELD.format(model.middle_and_limit.tolist())}"
-    )
-    head = [f'"""{about}"""', "", "import numpy as np", "", *scaling, start, "NETS = [", *nets, "]"]
-    return "\n".join(head) + PREDICT + SIMULATE + NARX_LOOP
+    ]
+    start = f"START = {model.start}  # rows that only fill the delays\n{_limit_text(model)}"
+    lines = [f'"""{description}"""', "", "import numpy as np", "", *scaling, start]
+    lines += ["NETS = [", *nets, "]"]
+    return "\n".join(lines) + PREDICT + SIMULATE + NARX_LOOP
 
 
-def _export_network(model: Model, target: Path, about: str) -> None:
+def _export_network(model: Model, path: Path, description: str) -> None:
+    """The network as `networks.inference.export` writes it, and the loops after it."""
     scaling = model.scaling
-    centre, scale = [*scaling.y_mean, *scaling.u_mean], [*scaling.y_scale, *scaling.u_scale]
-    export_network(
-        model.network, model.weights, target, description=about, units=Units(centre, scale)
+    units = Units([*scaling.y_mean, *scaling.u_mean], [*scaling.y_scale, *scaling.u_scale])
+    export_network(model.network, model.weights, path, description=description, units=units)
+    sizes = (
+        f"\n\nSHIFT, START, INPUTS = {model.net.shift}, {model.start}, {model.inputs}  # steps from"
+        f" u to y; rows that only fill the delays; columns of u\n{_limit_text(model)}"
     )
-    sizes = f"\n\nSHIFT, START, INPUTS = {model.net.shift}, {model.start}, {model.inputs}"
-    sizes += (
-        "  # steps from u to y; rows that only fill the delays; columns of"
-        f" u\n{HELD.format(model.middle_and_limit.tolist())}"
-    )
-    text = sizes + PREDICT + (SIMULATE if model.net.feedback else "") + NETWORK_LOOP
-    files.write_text(target, target.read_text(encoding="utf-8") + text)
+    simulate = SIMULATE if model.net.feedback else ""
+    text = path.read_text(encoding="utf-8") + sizes + PREDICT + simulate + NETWORK_LOOP
+    files.write_text(path, text)
 
 
-HELD = (
-    "MIDDLE, FARTHEST = np.array({})  # of the training record; from it, before a free run is lost"
-)
+def _limit_text(model: Model) -> str:
+    return (
+        f"MIDDLE, FARTHEST = np.array({model.middle_and_limit.tolist()})  # of the training record;"
+        " from it, before a free run is lost"
+    )
+
+
 PREDICT = '''
 
 

@@ -36,15 +36,14 @@ def perform(
     """
     if measure not in get_args(Measure):
         raise InputError(f"`measure` is {measure!r}; wanted one of {get_args(Measure)}.")
-    measured, found = as_columns("y", y), as_columns("forecast", forecast)
-    if measured.shape != found.shape:
+    measured = as_columns("y", y)
+    predicted = as_columns("forecast", forecast)
+    if measured.shape != predicted.shape:
         raise InputError(
-            f"y has shape {measured.shape} and the forecast {found.shape}; wanted equal shapes."
+            f"y has shape {measured.shape} and the forecast {predicted.shape}; wanted equal shapes."
         )
-    error, counts = (
-        measured - found,
-        np.ones((1, 1)) if weight is None else as_columns("weight", weight),
-    )
+    error = measured - predicted
+    counts = np.ones((1, 1)) if weight is None else as_columns("weight", weight)
     counts = np.where(np.isfinite(error), counts, 0.0)
     if not counts.any():
         raise InputError(
@@ -52,47 +51,43 @@ def perform(
             " delays."
         )
     size = np.abs(error) if measure in ("mae", "sae") else error**2
-    total = float(np.nansum(size * counts)) / (1.0 if measure in ("sse", "sae") else counts.sum())
-    return float(np.sqrt(total) if measure == "rmse" else total)
+    total = float(np.nansum(size * counts))
+    if measure not in ("sse", "sae"):
+        total = float(total / counts.sum())
+    return float(np.sqrt(total)) if measure == "rmse" else total
 
 
 def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:
     """Autocorrelation of the one-step errors of the first output, with its 95 % band: inside it
     from delay 1 on, the errors hold nothing more to learn from y.
     """
-    return _correlation(
-        autocorrelation(as_columns("errors", errors)[:, 0], longest),
-        "Autocorrelation of the errors",
-    )
+    correlation = autocorrelation(_first_column("errors", errors), longest)
+    return _plot_correlation(correlation, "Autocorrelation of the errors")
 
 
 def plotinerrcorr(u: npt.ArrayLike, errors: npt.ArrayLike, longest: int = 20) -> Figure:
     """Correlation of the first input with the one-step errors: bars beyond the band at delays above
     0 say that the input explains more than the net has learnt.
     """
-    found = cross_correlation(as_columns("u", u)[:, 0], as_columns("errors", errors)[:, 0], longest)
-    return _correlation(found, "Correlation of u[t - delay] with the error at t")
+    first_input = _first_column("u", u)
+    correlation = cross_correlation(first_input, _first_column("errors", errors), longest)
+    return _plot_correlation(correlation, "Correlation of u[t - delay] with the error at t")
 
 
 def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | None = None) -> Figure:
     """Measured and forecast over time, the errors below; `labels` (T,) colours train, validation
     and test rows.
     """
-    measured, found = as_columns("y", y)[:, 0], as_columns("forecast", forecast)[:, 0]
+    measured = _first_column("y", y)
+    predicted = _first_column("forecast", forecast)
     figure, (above, below) = _figure(2, sharex=True, height_ratios=[3, 1])
     rows = np.arange(len(measured))
     above.plot(rows, measured, color=INK, lw=1.2, label="measured")
-    for name, chosen in _parts(labels, len(rows)).items():
-        above.plot(
-            rows,
-            np.where(chosen, found, np.nan),
-            ".",
-            ms=4,
-            color=COLOURS[name],
-            label=f"forecast ({name})",
-        )
-        error = np.where(chosen, measured - found, np.nan)
-        below.vlines(rows, 0, np.nan_to_num(error), color=COLOURS[name], lw=0.8)
+    for name, in_part in _split_by_label(labels, len(rows)).items():
+        values = np.where(in_part, predicted, np.nan)
+        above.plot(rows, values, ".", ms=4, color=COLOURS[name], label=f"forecast ({name})")
+        error = np.nan_to_num(measured - values)
+        below.vlines(rows, 0, error, color=COLOURS[name], lw=0.8)
     above.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=4, frameon=False, fontsize=8)
     above.set(ylabel="y")
     below.axhline(0, color=INK, lw=0.6)
@@ -102,48 +97,41 @@ def plotresponse(y: npt.ArrayLike, forecast: npt.ArrayLike, labels: Labels | Non
 
 def plotregression(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
     """Forecast against measured, the fitted line and its correlation R."""
-    measured, found = as_columns("y", y)[:, 0], as_columns("forecast", forecast)[:, 0]
-    both = np.isfinite(measured) & np.isfinite(found)
+    measured = _first_column("y", y)
+    predicted = _first_column("forecast", forecast)
+    both = np.isfinite(measured) & np.isfinite(predicted)
     if both.sum() < 2:
         raise InputError(
             "Fewer than two rows have both a measured value and a forecast; there is no line to"
             " fit."
         )
-    x, z = measured[both], found[both]
-    slope, offset = np.polyfit(x, z, 1)
+    measured, predicted = measured[both], predicted[both]
+    slope, offset = np.polyfit(measured, predicted, 1)
     figure, (axes,) = _figure(1, size=(4.6, 4.6))
-    ends = np.array([x.min(), x.max()])
+    ends = np.array([measured.min(), measured.max()])
     axes.plot(ends, ends, ":", color=INK, lw=1, label="forecast = measured")
-    axes.plot(x, z, ".", ms=4, color=COLOURS["train"])
-    axes.plot(
-        ends,
-        slope * ends + offset,
-        color=COLOURS["test"],
-        lw=1.2,
-        label=f"{slope:.3f} y {offset:+.3g}",
-    )
-    axes.set_title(f"R = {np.corrcoef(x, z)[0, 1]:.4f}")
-    _labelled(axes, "measured", "forecast")
+    axes.plot(measured, predicted, ".", ms=4, color=COLOURS["train"])
+    label = f"{slope:.3f} y {offset:+.3g}"
+    axes.plot(ends, slope * ends + offset, color=COLOURS["test"], lw=1.2, label=label)
+    axes.set_title(f"R = {np.corrcoef(measured, predicted)[0, 1]:.4f}")
+    _label_axes(axes, "measured", "forecast")
     return figure
 
 
 def ploterrhist(errors: npt.ArrayLike, labels: Labels | None = None, bins: int = 20) -> Figure:
     """Histogram of the errors, stacked by what their rows were for."""
-    found = as_columns("errors", errors)[:, 0]
-    parts = {
-        name: found[chosen & np.isfinite(found)]
-        for name, chosen in _parts(labels, len(found)).items()
-    }
+    error = _first_column("errors", errors)
+    parts = _split_by_label(labels, len(error))
     figure, (axes,) = _figure(1)
     axes.hist(
-        list(parts.values()),
+        [error[in_part & np.isfinite(error)] for in_part in parts.values()],
         bins=bins,
         stacked=True,
-        color=[COLOURS[n] for n in parts],
+        color=[COLOURS[name] for name in parts],
         label=list(parts),
     )
     axes.axvline(0, color=INK, lw=1)
-    _labelled(axes, "error (measured - forecast)", "rows")
+    _label_axes(axes, "error (measured - forecast)", "rows")
     return figure
 
 
@@ -151,17 +139,18 @@ def plotperform(training: TrainingRecord) -> Figure:
     """Mean squared error by iteration, in scaled units, and the iteration whose weights were
     kept.
     """
-    step, train, judged, _ = _curve(training)
+    step, train, validation, _ = _curve(training)
     figure, (axes,) = _figure(1)
     axes.semilogy(step, train, color=COLOURS["train"], label="train")
-    if judged is not train:
-        axes.semilogy(step, judged, color=COLOURS["validation"], label="validation")
-    # trainbr's error may rise at last
-    best = int(np.nanargmin(judged)) if judged is not train else len(step) - 1
-    axes.axvline(
-        step[best], color=INK, lw=0.8, ls=":", label=f"kept: {judged[best]:.3g} at {step[best]:.0f}"
-    )
-    _labelled(axes, "iteration", "mean squared error, scaled")
+    errors = train
+    best = len(step) - 1  # trainbr's error may rise at last
+    if np.isfinite(validation).any():
+        errors = validation
+        best = int(np.nanargmin(validation))
+        axes.semilogy(step, validation, color=COLOURS["validation"], label="validation")
+    label = f"kept: {errors[best]:.3g} at {step[best]:.0f}"
+    axes.axvline(step[best], color=INK, lw=0.8, ls=":", label=label)
+    _label_axes(axes, "iteration", "mean squared error, scaled")
     return figure
 
 
@@ -169,9 +158,11 @@ def plottrainstate(training: TrainingRecord) -> Figure:
     """The damping mu by iteration, and how many iterations since the validation error was
     lowest.
     """
-    step, train, judged, mu = _curve(training)
-    best = np.minimum.accumulate(np.where(np.isfinite(judged), judged, np.inf))
-    lowest = np.maximum.accumulate(np.where((judged <= best) | (judged is train), step, 0))
+    step, _, validation, mu = _curve(training)
+    lowest = step
+    if np.isfinite(validation).any():
+        best = np.fmin.accumulate(validation)
+        lowest = np.maximum.accumulate(np.where(validation <= best, step, 0))
     figure, (above, below) = _figure(2, sharex=True)
     above.semilogy(step, mu, color=COLOURS["train"])
     above.set(ylabel="mu")
@@ -186,21 +177,22 @@ def plotspectrum(y: npt.ArrayLike, forecast: npt.ArrayLike) -> Figure:
 
     Rows before the first and after the last with both are cut; gaps between are filled by the mean.
     """
-    measured, found = as_columns("y", y)[:, 0], as_columns("forecast", forecast)[:, 0]
-    both = np.flatnonzero(np.isfinite(measured) & np.isfinite(found))
+    measured = _first_column("y", y)
+    predicted = _first_column("forecast", forecast)
+    both = np.flatnonzero(np.isfinite(measured) & np.isfinite(predicted))
     if len(both) < 8:
         raise InputError(
             f"{len(both)} rows have both a measured value and a forecast; a spectrum needs 8."
         )
     rows = slice(both[0], both[-1] + 1)
     figure, (axes,) = _figure(1)
-    for name, values, colour in (("y", measured, INK), ("error", measured - found, BAND)):
-        part = np.nan_to_num(values[rows] - np.nanmean(values[rows])) * np.hanning(
-            rows.stop - rows.start
-        )
-        sizes = 4 * np.abs(np.fft.rfft(part)) / len(part)
-        axes.semilogy(np.fft.rfftfreq(len(part))[1:], sizes[1:], color=colour, lw=1, label=name)
-    _labelled(axes, "frequency per row", "amplitude")
+    for name, values, colour in (("y", measured, INK), ("error", measured - predicted, BAND)):
+        deviation = np.nan_to_num(values[rows] - np.nanmean(values[rows]))
+        windowed = deviation * np.hanning(len(deviation))
+        amplitude = 4 * np.abs(np.fft.rfft(windowed)) / len(windowed)
+        frequency = np.fft.rfftfreq(len(windowed))
+        axes.semilogy(frequency[1:], amplitude[1:], color=colour, lw=1, label=name)
+    _label_axes(axes, "frequency per row", "amplitude")
     return figure
 
 
@@ -209,13 +201,8 @@ def plotstatic(levels: npt.ArrayLike, settled: npt.ArrayLike) -> Figure:
     the input.
     """
     figure, (axes,) = _figure(1)
-    axes.plot(
-        as_columns("levels", levels)[:, 0],
-        as_columns("settled", settled)[:, 0],
-        "o-",
-        ms=3,
-        color=COLOURS["train"],
-    )
+    level = _first_column("levels", levels)
+    axes.plot(level, _first_column("settled", settled), "o-", ms=3, color=COLOURS["train"])
     axes.set(xlabel="input, held", ylabel="output, settled")
     return figure
 
@@ -224,44 +211,49 @@ def plotbode(frequencies: npt.ArrayLike, response: npt.NDArray[np.complex128]) -
     """Bode plot of the first output of a `frequency_response`: amplitude in dB and phase in
     degrees.
     """
-    at, values = np.asarray(frequencies)[1:], np.asarray(response)[1:, 0]
+    frequency = np.asarray(frequencies)[1:]
+    values = np.asarray(response)[1:, 0]
     figure, (above, below) = _figure(2, sharex=True)
-    above.semilogx(at, 20 * np.log10(np.abs(values) + 1e-300), color=COLOURS["train"])
+    above.semilogx(frequency, 20 * np.log10(np.abs(values) + 1e-300), color=COLOURS["train"])
     above.set(ylabel="dB")
-    below.semilogx(at, np.degrees(np.unwrap(np.angle(values))), color=COLOURS["train"])
+    below.semilogx(frequency, np.degrees(np.unwrap(np.angle(values))), color=COLOURS["train"])
     below.set(xlabel="frequency per row", ylabel="phase in degrees")
     return figure
 
 
-def _curve(training: TrainingRecord) -> tuple[npt.NDArray[np.float64], ...]:
-    """Iteration, training error, the error that judges, mu."""
+def _curve(training: TrainingRecord) -> npt.NDArray[np.float64]:
+    """(4, iterations): iteration, training error, validation error (NaN without one), mu."""
     if not training.curve:
         raise InputError(
             "A set of nets has no one curve. Plot that of a net of `train` or `train_parallel`."
         )
-    step, train, validation, mu = np.array(training.curve).T
-    return step, train, validation if np.isfinite(validation).any() else train, mu
+    return np.array(training.curve).T
 
 
-def _correlation(found: Correlation, title: str) -> Figure:
+def _first_column(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """(T,)."""
+    return as_columns(name, values)[:, 0]
+
+
+def _plot_correlation(correlation: Correlation, title: str) -> Figure:
     figure, (axes,) = _figure(1)
-    axes.axhspan(
-        -found.band, found.band, color=BAND, alpha=0.12, lw=0, label="95 % band of white noise"
-    )
-    axes.bar(found.lags, found.values, width=0.6, color=COLOURS["train"])
+    band = correlation.band
+    axes.axhspan(-band, band, color=BAND, alpha=0.12, lw=0, label="95 % band of white noise")
+    axes.bar(correlation.lags, correlation.values, width=0.6, color=COLOURS["train"])
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_title(title, fontsize=10)
-    _labelled(axes, "delay in steps", "correlation")
+    _label_axes(axes, "delay in steps", "correlation")
     return figure
 
 
 def _figure(
     rows: int, size: tuple[float, float] = (7.0, 3.6), **options: Any
 ) -> tuple[Figure, list[Any]]:
+    """A figure and its axes, one below the other."""
+    from matplotlib import figure as figures
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Made
 
-    figure = Made(figsize=size, layout="constrained")
+    figure = figures.Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, 1, squeeze=False, **options)[:, 0]
     for each in axes:
@@ -269,12 +261,13 @@ def _figure(
     return figure, list(axes)
 
 
-def _labelled(axes: Any, x: str, y: str) -> None:
+def _label_axes(axes: Any, x: str, y: str) -> None:
     axes.set(xlabel=x, ylabel=y)
     axes.legend(frameon=False, fontsize=8)
 
 
-def _parts(labels: Labels | None, rows: int) -> dict[str, npt.NDArray[np.bool_]]:
+def _split_by_label(labels: Labels | None, rows: int) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which rows (T,) train, validate and test, by name; without labels "all"."""
     if labels is None:
         return {"all": np.ones(rows, dtype=bool)}
     if len(labels) != rows:
