@@ -341,7 +341,7 @@ def sample_validation_windows(
     problem: Problem, horizon: int, *, per_series: int | None = None
 ) -> tuple[list[tuple[Windows, np.ndarray]], np.ndarray]:
     """The validation windows, with their targets (B, horizon, O), on which a network is scored
-    while it trains: at most `MAX_VALIDATION_ORIGINS`, and `per_series` of each series.
+    while it trains: at most `MAX_VALIDATION_CUTOFFS`, and `per_series` of each series.
 
     With them which of the n cutoffs count (1 + folds, n): every one, then for each fold those of
     the other folds, a horizon away from it; every one too where a fold leaves none.

@@ -261,7 +261,7 @@ def test_a_training_looks_at_a_fixed_sample_of_series_and_origins_and_says_so(mo
     every, _ = sample_validation_windows(shops, H)
     total = sum(len(shops.rows(uid, "validation")) for uid in shops.blocks)
     assert len(every) == 1 and len(every[0][0]) == total  # both series go through a network at once
-    monkeypatch.setattr("forecast.models.problem.MAX_VALIDATION_ORIGINS", 7)
+    monkeypatch.setattr("forecast.models.problem.MAX_VALIDATION_CUTOFFS", 7)
     (some, wanted), (again, _) = (
         sample_validation_windows(shops, H)[0][0],
         sample_validation_windows(shops, H)[0][0],
