@@ -137,7 +137,7 @@ def train_by_levenberg_marquardt(
     problem = network_problem.NetworkProblem(network, series)
     if problem.n_weights > lm.MAX_WEIGHTS:
         # a row that failed, not a run that stops: another trial may be small enough
-        raise ModelFailure(lm.too_large(problem))
+        raise ModelFailure(lm.describe_too_large(problem))
     alone = initialise(network, seed)
     without = float(validate(alone)[0])
     found, run = network_problem.fit(

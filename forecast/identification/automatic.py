@@ -19,7 +19,7 @@ from forecast.identification.rows import DividedRows, mean_square_errors
 from forecast.identification.search import SearchResult, search_members
 from forecast.identification.search_settings import SearchSettings
 from forecast.identification.training import NO_SIMULATION
-from forecast.training.levenberg_marquardt import Watch, listening
+from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 FAR_FROM_ONE_STEP = 2.0  # times the one-step error: more than white noise on y leaves in a free run
 
@@ -39,7 +39,7 @@ def identify(
     keeps the nets found so far. `ModelFailure` when no net follows any held-out block. The method:
     `identification.search`.
     """
-    with listening(watch):
+    with note_interrupt(watch):
         result = search_members(
             normalise_weights(experiments),
             seed=seed,

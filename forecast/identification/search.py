@@ -251,7 +251,7 @@ class _Search:
             f" {estimate.bytes / 2**20:.0f} MB and {estimate.seconds:.1f} s."
         )
 
-    def estimate(self) -> lm.Estimate:
+    def estimate(self) -> lm.CostEstimate:
         """Peak memory of its largest net, and time from iterations of every other kind of net and
         of linear ones.
         """
@@ -278,10 +278,10 @@ class _Search:
                 first = linear_weights(linear_net, experiments)
                 weights = add_hidden_units(net, first, np.random.default_rng(0))
                 problem = ClosedLoop(linear_net, experiments, start)
-                seconds += lm.estimate(problem, first, linear_options).seconds
+                seconds += lm.estimate_cost(problem, first, linear_options).seconds
             problem = ClosedLoop(net, experiments, start)
-            seconds += work * lm.estimate(problem, weights, options).seconds
-        return lm.Estimate(peak_bytes, seconds)
+            seconds += work * lm.estimate_cost(problem, weights, options).seconds
+        return lm.CostEstimate(peak_bytes, seconds)
 
     def _peak_bytes(self, net: Narx) -> int:
         """Of the training of a net: its problem, what judges it, and its states, which are no
@@ -289,7 +289,7 @@ class _Search:
         """
         rows = sum(map(len, self.experiments))
         block = min(rows, lm.block_rows(net.n_weights, net.outputs))
-        problem = lm.memory(ClosedLoop(net, self.experiments, self.settings.start))
+        problem = lm.memory_bytes(ClosedLoop(net, self.experiments, self.settings.start))
         judge = 8 * rows * (2 * net.regressors + 15)
         return problem + judge + 8 * net.states * (net.n_weights * block + 15 * rows)
 

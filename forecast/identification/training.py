@@ -39,7 +39,7 @@ from forecast.system.errors import InputError, ModelFailure, plural
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
-from forecast.training.levenberg_marquardt import Watch, listening
+from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
 Trainer = Literal["lm", "bayesian", "adam"] | lm.Options
 Announce = Callable[[str], None]
@@ -117,7 +117,7 @@ def train(
         )
     if for_use is None:
         for_use = "simulation" if net.feedback else "prediction"
-    with listening(None if trainer == "adam" else watch):
+    with note_interrupt(None if trainer == "adam" else watch):
         rows = DividedRows.of(net, experiments, divide or divideblock())
         rows = replace(rows, feedback_delays=net.feedback_delays)
         options = _options(trainer, iterations, for_use)
@@ -181,7 +181,7 @@ def _fit_one_layer(
     if parts and task.for_use != "simulation":
         error = validation_error(task.net, rows, scaling, task.for_use)
         problem.validate = lambda flat: error(narx.named(flat))
-    starts = [narx.flat(network_problem.drawn(task.network, seed)) for seed in seeds]
+    starts = [narx.flat(network_problem.draw_weights(task.network, seed)) for seed in seeds]
     run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
     return narx.named(run.weights), run
 
@@ -268,7 +268,7 @@ def train_parallel(
         train_rows = rows.scale(model.scaling, TRAIN)
         validation_parts = rows.validation_parts(model.scaling)
     problem = ClosedLoop(narx, train_rows, model.start, validation_parts)
-    with listening(watch):
+    with note_interrupt(watch):
         weights = narx.flat(model.weights)
         notes: tuple[str, ...] = ()
         if is_lost(problem, weights):

@@ -55,7 +55,7 @@ class Chunks:
     spans: tuple[tuple[int, int], ...]
     offset: np.ndarray | None = None
 
-    def draw(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
+    def draw_starts(self, steps: int, batch_size: int, seed: int) -> np.ndarray:
         """(steps, batch_size) int32 starts: whole permutations one after another, so every row
         counts alike.
         """
@@ -65,7 +65,7 @@ class Chunks:
         order = np.concatenate([generator.permutation(self.starts) for _ in range(rounds)])
         return order[:needed].reshape(steps, batch_size).astype(np.int32)
 
-    def walk(self, steps: int, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def walk_series(self, steps: int, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Starts (steps, batch_size) int32 that follow each other in every column, and where one
         enters a series.
 
@@ -74,17 +74,17 @@ class Chunks:
         left out at the ends of a series.
         """
         generator = np.random.default_rng(seed)
-        starts, anew = [], []
+        starts, begins_series = [], []
         for first, rows in self.spans:
             count, odd = divmod(rows, self.length)
             starts.append(first + generator.integers(odd + 1) + self.length * np.arange(count))
-            anew.append(np.arange(count) == 0)
+            begins_series.append(np.arange(count) == 0)
         total = sum(map(len, starts))
         columns = generator.integers(total) + np.arange(batch_size) * total // batch_size
-        places = (columns[None, :] + np.arange(steps)[:, None]) % total
-        begins = np.concatenate(anew)[places]
+        positions = (columns[None, :] + np.arange(steps)[:, None]) % total
+        begins = np.concatenate(begins_series)[positions]
         begins[0] = True
-        return np.concatenate(starts)[places].astype(np.int32), begins
+        return np.concatenate(starts)[positions].astype(np.int32), begins
 
 
 @dataclass(frozen=True)
@@ -122,37 +122,37 @@ def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) 
         spans.append((first, len(s.past)))
         first += len(s.past) + horizon
     target, weight = (
-        _stacked([getattr(s, name) for s in series], horizon) for name in ("target", "weight")
+        _stack_series([getattr(s, name) for s in series], horizon) for name in ("target", "weight")
     )
     target[~(weight > 0)] = 0  # zero times the loss of NaN or 1e30 would not be zero
     return Chunks(
-        past=_stacked([s.past for s in series], horizon),
+        past=_stack_series([s.past for s in series], horizon),
         future=np.concatenate([s.future for s in series]),
         target=target,
         weight=weight,
-        starts=_with_loss(np.concatenate(starts), series, length, warm_up, horizon),
+        starts=_starts_with_loss(np.concatenate(starts), series, length, warm_up, horizon),
         length=length,
         warm_up=warm_up,
         spans=tuple(spans),
         offset=(
-            _stacked([s.offset for s in series if s.offset is not None], horizon)
+            _stack_series([s.offset for s in series if s.offset is not None], horizon)
             if has_offset
             else None
         ),
     )
 
 
-def _stacked(parts: list[np.ndarray], spare: int) -> np.ndarray:
+def _stack_series(parts: list[np.ndarray], spare: int) -> np.ndarray:
     """End to end, `spare` rows of zeros behind each; parts that `allocate_series` gave stand so
     already.
     """
-    whole = parts[0].base
+    allocated = parts[0].base
     if (
-        whole is not None
-        and len(whole) == sum(len(part) + spare for part in parts)
-        and parts[-1].base is whole
+        allocated is not None
+        and len(allocated) == sum(len(part) + spare for part in parts)
+        and parts[-1].base is allocated
     ):
-        return whole
+        return allocated
     gap = np.zeros((spare, *parts[0].shape[1:]), parts[0].dtype)
     return np.concatenate([piece for part in parts for piece in (part, gap)])
 
@@ -169,16 +169,18 @@ def allocate_series(rows: Sequence[int], spare: int, *shape: int) -> list[np.nda
     ]
 
 
-def _with_loss(
+def _starts_with_loss(
     starts: np.ndarray, series: list[TrainingSeries], length: int, warm_up: int, horizon: int
 ) -> np.ndarray:
     """Only chunks in which at least one target counts."""
-    counts = _stacked([s.weight.reshape(len(s.weight), -1).sum(axis=1) for s in series], horizon)
+    counts = _stack_series(
+        [s.weight.reshape(len(s.weight), -1).sum(axis=1) for s in series], horizon
+    )
     total = np.concatenate([[0.0], np.cumsum(counts)])
     supervised = total[starts + length] - total[starts + warm_up]
-    kept = starts[supervised > 0]
-    if len(kept) == 0:
+    supervised_starts = starts[supervised > 0]
+    if len(supervised_starts) == 0:
         raise InputError(
             "No chunk of the train block has an observed target; check the data and `train_end`."
         )
-    return kept
+    return supervised_starts

@@ -83,7 +83,7 @@ class Settings:
     """
 
     @property
-    def numbers(self) -> dict[str, float]:
+    def rule_numbers(self) -> dict[str, float]:
         """Those of the update rule: of its schedule (it rises over the first twentieth of the
         steps), the longest gradient, decoupled decay, and mu of mu |w|^2.
         """
@@ -97,7 +97,7 @@ class Settings:
             "l2": self.l2,
         }
 
-    def traced(self) -> Settings:
+    def graph_settings(self) -> Settings:
         """What the graph depends on: trainings for which this is equal share a trace."""
         numbers = {
             "steps": 0,
@@ -109,7 +109,7 @@ class Settings:
         return replace(self, **numbers, evaluate_every=0, patience=None)  # type: ignore[arg-type]
 
 
-class Updater:
+class UpdateRule:
     """Adds the L2 penalty, clips the global norm, applies one rule with decoupled weight decay,
     writes the weights.
 
@@ -128,7 +128,7 @@ class Updater:
         )
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         # variables, so that a trace serves other numbers
-        self._numbers = {name: tf.Variable(0.0, trainable=False) for name in first.numbers}
+        self._numbers = {name: tf.Variable(0.0, trainable=False) for name in first.rule_numbers}
         rules: dict[OptimizerName, Callable[[Any], Any]] = {
             "adam": self._adam,
             "adamw": self._adam,
@@ -145,7 +145,7 @@ class Updater:
         """
         for variable in (self._first, self._second, self._step):
             variable.assign(tf.zeros_like(variable))
-        for name, value in settings.numbers.items():
+        for name, value in settings.rule_numbers.items():
             self._numbers[name].assign(value)
 
     def apply(self, gradients: list[Any]) -> None:
@@ -204,7 +204,7 @@ class TensorMaths(Maths):
         return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(index, tf.int32), logits)
 
 
-tensor_maths = TensorMaths()
+TENSOR_MATHS = TensorMaths()
 
 
 def sampled_loss(
@@ -240,7 +240,7 @@ def sampled_cross_entropy(
     logits = tf.tensordot(hidden, tf.gather(kernel, drawn, axis=-1), 1) + tf.gather(
         bias, drawn, axis=-1
     )
-    true = _own_logit(hidden, kernel, bias, target)
+    true = _target_logit(hidden, kernel, bias, target)
     others = tf.not_equal(drawn, target[..., None])
     count = tf.reduce_sum(tf.cast(others, hidden.dtype), axis=-1, keepdims=True)
     weight = tf.math.log(tf.cast(classes - 1, hidden.dtype) / tf.maximum(count, 1.0))
@@ -250,7 +250,7 @@ def sampled_cross_entropy(
     return tf.reduce_logsumexp(tf.concat([true[..., None], negative], -1), axis=-1) - true
 
 
-def _own_logit(
+def _target_logit(
     hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target: tf.Tensor
 ) -> tf.Tensor:
     """(B, T, H, O): the logit of each target's own class."""

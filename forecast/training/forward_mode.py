@@ -57,7 +57,7 @@ class Signal:
     tangent: Array
 
     @classmethod
-    def given(cls, value: Array) -> Signal:
+    def of_inputs(cls, value: Array) -> Signal:
         """Inputs, on which no weight acts."""
         return cls(value, np.zeros((*value.shape, 0)))
 
@@ -71,17 +71,17 @@ class ForwardMode(BlockVisitor[Signal]):
 
     network: Network
     weights: Mapping[str, Array]
-    places: Mapping[str, int]
+    first_column_of: Mapping[str, int]
     memory: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
-    def rows(self, past: Array, frames: Array | None) -> Signal:
+    def advance(self, past: Array, frames: Array | None) -> Signal:
         """The next rows: past (R, C), frames (R, H * F) of what is known ahead; gives (R, H * O *
         K).
         """
-        signal = Signal.given(past)
+        signal = Signal.of_inputs(past)
         if frames is not None and future_width(self.network):
-            signal = _merged(
-                [signal, self._dense("future", Signal.given(frames), "tanh")], SIDE_BY_SIDE
+            signal = _merge_signals(
+                [signal, self._dense("future", Signal.of_inputs(frames), "tanh")], SIDE_BY_SIDE
             )
         signal = self.visit_series(self.network.blocks, "", signal)
         # the last weights: its q is p
@@ -94,8 +94,8 @@ class ForwardMode(BlockVisitor[Signal]):
     def join_branches(self, block: Parallel, path: str, outputs: list[Signal]) -> Signal:
         """The branches' outputs with their derivatives, concatenated or added."""
         if block.merge == "concat":
-            return _merged(outputs, SIDE_BY_SIDE)
-        return _merged(outputs, np.add.reduce)
+            return _merge_signals(outputs, SIDE_BY_SIDE)
+        return _merge_signals(outputs, np.add.reduce)
 
     def visit_other(self, block: Block, path: str, x: Signal) -> Signal:
         """Refuses a block whose derivatives are not written here."""
@@ -108,9 +108,9 @@ class ForwardMode(BlockVisitor[Signal]):
     def _dense(self, path: str, signal: Signal, activation: str) -> Signal:
         kernel, bias = self.weights[f"{path}/kernel"], self.weights[f"{path}/bias"]
         z = signal.value @ kernel + bias
-        tangent = np.zeros((*z.shape, self._reach(path)))
+        tangent = np.zeros((*z.shape, self._n_columns(path)))
         tangent[..., : signal.tangent.shape[2]] = kernel.T @ signal.tangent
-        first, after = self.places[f"{path}/kernel"], self.places[f"{path}/bias"]
+        first, after = self.first_column_of[f"{path}/kernel"], self.first_column_of[f"{path}/bias"]
         for unit in range(z.shape[1]):
             tangent[:, unit, first + unit : first + kernel.size : z.shape[1]] += signal.value
             tangent[:, unit, after + unit] += 1.0
@@ -139,15 +139,19 @@ class ForwardMode(BlockVisitor[Signal]):
             name: np.asarray(value, dtype=np.float64)
             for name, value in weights_at(self.weights, path).items()
         }
-        before, tangent = self.memory.get(path) or self._first(cell, w, path)
-        states, outputs = _trajectory(cell, w, signal.value, before)
+        before, tangent = self.memory.get(path) or self._initial_state(cell, w, path)
+        states, outputs = _run_cell(cell, w, signal.value, before)
         step = _flat_step(cell)
-        direct = self._by_weights(
+        direct = self._differentiate_weights(
             step, w, path, signal.value, states[:-1], states.shape[1] + cell.units
         )
-        by_state = _by_columns(lambda s: step(w, signal.value.astype(complex), s), states[:-1])
+        by_state = _differentiate_columns(
+            lambda s: step(w, signal.value.astype(complex), s), states[:-1]
+        )
         if signal.tangent.size:
-            by_input = _by_columns(lambda x: step(w, x, states[:-1].astype(complex)), signal.value)
+            by_input = _differentiate_columns(
+                lambda x: step(w, x, states[:-1].astype(complex)), signal.value
+            )
             direct[..., : signal.tangent.shape[2]] += by_input @ signal.tangent
         size, out = states.shape[1], np.empty((*outputs.shape, direct.shape[2]))
         for row, gain in enumerate(by_state):
@@ -156,19 +160,19 @@ class ForwardMode(BlockVisitor[Signal]):
         self.memory[path] = states[-1], tangent
         return Signal(outputs, out)
 
-    def _first(self, cell: Cell, w: Mapping[str, Array], path: str) -> tuple[Array, Array]:
+    def _initial_state(self, cell: Cell, w: Mapping[str, Array], path: str) -> tuple[Array, Array]:
         """The state before the first row and its derivatives, which only a learnt one has."""
         state = cell.join_states(cell.initial_states(XP, w, 1))[0]
-        tangent = np.zeros((len(state), self._reach(path)))
+        tangent = np.zeros((len(state), self._n_columns(path)))
         first = 0
         for name, size in cell.states().items():
-            place = self.places.get(f"{path}/initial_{name}")
+            place = self.first_column_of.get(f"{path}/initial_{name}")
             if place is not None:
                 tangent[np.arange(first, first + size), np.arange(place, place + size)] = 1.0
             first += size
         return state, tangent
 
-    def _by_weights(
+    def _differentiate_weights(
         self,
         step: FlatStep,
         w: Mapping[str, Array],
@@ -181,9 +185,9 @@ class ForwardMode(BlockVisitor[Signal]):
         weights.
         """
         x, states = x.astype(complex), states.astype(complex)
-        out = np.zeros((len(x), results, self._reach(path)))
+        out = np.zeros((len(x), results, self._n_columns(path)))
         for name, value in w.items():
-            place = self.places.get(f"{path}/{name}")
+            place = self.first_column_of.get(f"{path}/{name}")
             if place is None or name.startswith("initial_"):
                 continue
             for k in range(value.size):
@@ -192,10 +196,10 @@ class ForwardMode(BlockVisitor[Signal]):
                 out[:, :, place + k] = step({**w, name: tilted}, x, states).imag / STEP
         return out
 
-    def _reach(self, path: str) -> int:
+    def _n_columns(self, path: str) -> int:
         """q behind the block at `path`: one more than the number of its last weight."""
-        own = (name for name in self.places if name.startswith(f"{path}/"))
-        return max(self.places[name] + self.weights[name].size for name in own)
+        own = (name for name in self.first_column_of if name.startswith(f"{path}/"))
+        return max(self.first_column_of[name] + self.weights[name].size for name in own)
 
 
 FlatStep = Callable[[Mapping[str, AnyArray], AnyArray, AnyArray], AnyArray]
@@ -213,7 +217,7 @@ def _flat_step(cell: Cell) -> FlatStep:
     return step
 
 
-def _trajectory(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tuple[Array, Array]:
+def _run_cell(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tuple[Array, Array]:
     """States (R + 1, S), beginning with `before`, and outputs (R, units)."""
     step, size = _flat_step(cell), len(before)
     states, outputs = np.empty((len(x) + 1, size)), np.empty((len(x), cell.units))
@@ -224,7 +228,7 @@ def _trajectory(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> 
     return states, outputs
 
 
-def _by_columns(function: Callable[[AnyArray], AnyArray], at: Array) -> Array:
+def _differentiate_columns(function: Callable[[AnyArray], AnyArray], at: Array) -> Array:
     """(R, results, columns): the derivative of every result by every column of `at` (R, columns),
     row by row.
     """
@@ -236,13 +240,13 @@ def _by_columns(function: Callable[[AnyArray], AnyArray], at: Array) -> Array:
     return np.stack(found, axis=2)
 
 
-def _merged(parts: Sequence[Signal], merge: Callable[[list[Array]], Array]) -> Signal:
+def _merge_signals(parts: Sequence[Signal], merge: Callable[[list[Array]], Array]) -> Signal:
     reach = max(part.tangent.shape[2] for part in parts)
-    tangent = np.asarray(merge([_widened(part, reach) for part in parts]))
+    tangent = np.asarray(merge([_widen_tangent(part, reach) for part in parts]))
     return Signal(np.asarray(merge([part.value for part in parts])), tangent)
 
 
-def _widened(part: Signal, reach: int) -> Array:
+def _widen_tangent(part: Signal, reach: int) -> Array:
     """The tangent by the first `reach` weights: zeros for those that do not act on it."""
     full = np.zeros((*part.value.shape, reach))
     full[..., : part.tangent.shape[2]] = part.tangent

@@ -86,7 +86,7 @@ class Watch:
     show: Callable[[int, float, float, float], None] | None = None
     interrupted: bool = False
 
-    def heard(self, *_: object) -> None:
+    def note_signal(self, *_: object) -> None:
         """Ctrl-C: the first one is only noted, a second one is raised."""
         if self.interrupted:
             raise KeyboardInterrupt
@@ -94,7 +94,7 @@ class Watch:
 
 
 @contextmanager
-def listening(watch: Watch | None) -> Iterator[None]:
+def note_interrupt(watch: Watch | None) -> Iterator[None]:
     """With a watch Ctrl-C is only noted, whatever the work is about just then.
 
     A watch may serve for several works.
@@ -102,11 +102,11 @@ def listening(watch: Watch | None) -> Iterator[None]:
     # another thread never hears it
     other = threading.current_thread() is not threading.main_thread()
     # or it listens already
-    if watch is None or other or signal.getsignal(signal.SIGINT) == watch.heard:
+    if watch is None or other or signal.getsignal(signal.SIGINT) == watch.note_signal:
         yield
         return
     watch.interrupted = False
-    before = signal.signal(signal.SIGINT, watch.heard)
+    before = signal.signal(signal.SIGINT, watch.note_signal)
     try:
         yield
     finally:
@@ -114,7 +114,7 @@ def listening(watch: Watch | None) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What a run will need: peak bytes of its own arrays and seconds if every iteration is used."""
 
     bytes: int
@@ -146,13 +146,13 @@ def block_rows(n_weights: int, outputs: int = 1) -> int:
     return max(1, BLOCK_BYTES // (8 * n_weights * outputs))
 
 
-def memory(problem: LeastSquares) -> int:
+def memory_bytes(problem: LeastSquares) -> int:
     """Bytes, from the shapes."""
     p, n = problem.n_weights, problem.n_residuals
     return 8 * (4 * p * p + 2 * p * min(n, block_rows(p)) + 15 * n)
 
 
-def estimate(problem: LeastSquares, weights: Array, options: Options) -> Estimate:
+def estimate_cost(problem: LeastSquares, weights: Array, options: Options) -> CostEstimate:
     """Memory from the shapes; CPU seconds from the middle of nine iterations of a copy, which are
     thrown away.
 
@@ -162,15 +162,17 @@ def estimate(problem: LeastSquares, weights: Array, options: Options) -> Estimat
     for _ in range(9):
         tried.iterate()
         marks.append(time.process_time())
-    return Estimate(memory(problem), float(np.median(np.diff(marks))) * options.max_iterations)
+    return CostEstimate(
+        memory_bytes(problem), float(np.median(np.diff(marks))) * options.max_iterations
+    )
 
 
-def too_large(problem: LeastSquares) -> str:
+def describe_too_large(problem: LeastSquares) -> str:
     """Why a net beyond `MAX_WEIGHTS` is refused: the limit, its size and what it would take."""
     return (
         f"Levenberg-Marquardt is for nets of at most {MAX_WEIGHTS} weights; this one has"
-        f" {problem.n_weights} and would take about {memory(problem) / 2**20:.0f} MB. Use fewer"
-        " units or delays, or train it with Adam."
+        f" {problem.n_weights} and would take about {memory_bytes(problem) / 2**20:.0f} MB. Use"
+        " fewer units or delays, or train it with Adam."
     )
 
 
@@ -189,7 +191,7 @@ def minimise(
     """
     options = options or Options()
     if problem.n_weights > MAX_WEIGHTS:
-        raise InputError(too_large(problem))
+        raise InputError(describe_too_large(problem))
     if not problem.n_residuals:
         raise ModelFailure(
             "No value of y counts, or none behind a y measured over all delays. Take shorter"
@@ -197,31 +199,31 @@ def minimise(
         )
     runs, reasons = list[Result](), set[str]()
     # so small a matrix gains nothing from threads that wait
-    with threadpool_limits(1), listening(watch):
+    with threadpool_limits(1), note_interrupt(watch):
         if announce is not None and starts:
-            announce(_announcement(problem, starts, options))
+            announce(_describe_cost(problem, starts, options))
         ends = time.perf_counter() + options.seconds
-        for left, start in zip(range(len(starts), 0, -1), starts, strict=True):
+        for n_left, start in zip(range(len(starts), 0, -1), starts, strict=True):
             if runs and watch is not None and watch.interrupted:
                 break
-            share = replace(options, seconds=(ends - time.perf_counter()) / left)
+            share = replace(options, seconds=(ends - time.perf_counter()) / n_left)
             try:
                 runs.append(_Run(problem, np.array(start, dtype=np.float64), share).result(watch))
             except ModelFailure as failure:
                 reasons.add(str(failure))
     if not runs:
-        several = f"None of {len(starts)} restarts could be trained: " if len(starts) > 1 else ""
-        raise ModelFailure(several + "; ".join(sorted(reasons)))
+        prefix = f"None of {len(starts)} restarts could be trained: " if len(starts) > 1 else ""
+        raise ModelFailure(prefix + "; ".join(sorted(reasons)))
     return min(runs, key=lambda run: run.score)
 
 
-def _announcement(problem: LeastSquares, starts: Sequence[Array], options: Options) -> str:
+def _describe_cost(problem: LeastSquares, starts: Sequence[Array], options: Options) -> str:
     several = f", {len(starts)} restarts" if len(starts) > 1 else ""
     size = f"{problem.n_weights} weights, {problem.n_residuals} residuals{several}"
     whole = replace(options, max_iterations=len(starts) * options.max_iterations)
-    need = f"about {memory(problem) / 2**20:.0f} MB"
+    need = f"about {memory_bytes(problem) / 2**20:.0f} MB"
     with suppress(ModelFailure):  # a start that diverges tells no time
-        need += f" and at most {estimate(problem, starts[0], whole).seconds:.1f} s"
+        need += f" and at most {estimate_cost(problem, starts[0], whole).seconds:.1f} s"
     return f"Levenberg-Marquardt, {size}: {need}."
 
 
@@ -289,7 +291,7 @@ class _Run:
         """Raise mu until a step lowers the objective; False when mu passes its maximum."""
         objective = self.loss + self.decay * self.weights @ self.weights
         while self.mu <= self.options.mu_max:
-            candidate = self.weights + _step(
+            candidate = self.weights + _solve_step(
                 hessian, pull, self.decay + self.mu * self.problem.n_residuals
             )
             loss = self._loss(candidate)
@@ -351,7 +353,7 @@ def normal_equations(problem: LeastSquares, weights: Array) -> tuple[Array, Arra
     return hessian, gradient
 
 
-def _step(hessian: Array, pull: Array, damping: float) -> Array:
+def _solve_step(hessian: Array, pull: Array, damping: float) -> Array:
     damped = hessian + damping * np.eye(len(hessian))
     try:
         factor = scipy.linalg.cho_factor(damped, overwrite_a=True, check_finite=False)

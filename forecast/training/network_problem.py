@@ -33,7 +33,7 @@ from forecast.training.forward_mode import ForwardMode, Signal
 from forecast.training.levenberg_marquardt import Array
 from forecast.training.one_layer import OneLayer
 
-Validate = Callable[[Weights], float]
+ValidationLoss = Callable[[Weights], float]
 
 
 class NetworkProblem:
@@ -43,7 +43,7 @@ class NetworkProblem:
         self,
         network: Network,
         series: Sequence[TrainingSeries],
-        validate: Validate | None = None,
+        validate: ValidationLoss | None = None,
         *,
         warm_up: int = 0,
     ) -> None:
@@ -58,13 +58,13 @@ class NetworkProblem:
         self.shapes = weight_shapes(network)
         trained = [name for name, weight in self.shapes.items() if weight.trainable]
         sizes = [int(np.prod(self.shapes[name].shape)) for name in trained]
-        self.places = dict(zip(trained, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
-        self.fixed: Weights = {}
+        self.first_column_of = dict(zip(trained, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        self.fixed_weights: Weights = {}
         self.n_weights = sum(sizes)
-        self.weight = [one.weight.astype(np.float64) for one in series]
-        for weight in self.weight:
+        self.residual_weights = [each.weight.astype(np.float64) for each in series]
+        for weight in self.residual_weights:
             weight[:warm_up] = 0.0
-        self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.weight)
+        self.n_residuals = sum(int(np.count_nonzero(weight)) for weight in self.residual_weights)
 
     def __deepcopy__(self, memo: object) -> NetworkProblem:
         """Itself: no training changes it, and a copy of its series would cost as much memory
@@ -72,59 +72,69 @@ class NetworkProblem:
         """
         return self
 
-    def start(self, seed: int) -> Array:
+    def draw_start(self, seed: int) -> Array:
         """The flat vector of first weights."""
-        weights = drawn(self.network, seed)
-        self.fixed = {name: value for name, value in weights.items() if name not in self.places}
-        return np.concatenate([weights[name].ravel() for name in self.places])
+        weights = draw_weights(self.network, seed)
+        self.fixed_weights = {
+            name: value for name, value in weights.items() if name not in self.first_column_of
+        }
+        return np.concatenate([weights[name].ravel() for name in self.first_column_of])
 
-    def named(self, flat: Array) -> Weights:
+    def weights_by_name(self, flat: Array) -> Weights:
         """Weights by name and shape."""
-        found = dict(self.fixed)
-        for name, place in self.places.items():
+        weights = dict(self.fixed_weights)
+        for name, first in self.first_column_of.items():
             shape = self.shapes[name].shape
-            found[name] = flat[place : place + int(np.prod(shape))].reshape(shape)
-        return found
+            weights[name] = flat[first : first + int(np.prod(shape))].reshape(shape)
+        return weights
 
     def residuals(self, weights: Array) -> Array:
         """The weighted errors of all series, one after the other."""
-        named, found = self.named(weights), []
-        for one, weight in zip(self.series, self.weight, strict=True):
-            future = one.future[None].astype(np.float64) if one.future.shape[1] else None
-            output = inference.forward(
-                self.network, named, one.past[None].astype(np.float64), future
-            )[0, ..., 0]
-            found.append(((output - one.target) * weight).ravel())
-        return np.concatenate(found)
+        network_weights = self.weights_by_name(weights)
+        residuals = []
+        for series, weight in zip(self.series, self.residual_weights, strict=True):
+            past, future = series.past[None].astype(np.float64), None
+            if series.future.shape[1]:
+                future = series.future[None].astype(np.float64)
+            output = inference.forward(self.network, network_weights, past, future)[0, ..., 0]
+            residuals.append(((output - series.target) * weight).ravel())
+        return np.concatenate(residuals)
 
     def loss(self, weights: Array) -> float:
+        """The sum of squared residuals; infinity where the network diverges."""
         return lm.finite_sum(self.residuals(weights))
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
-        named = self.named(weights)
+        """Residuals and their derivatives: see `levenberg_marquardt.LeastSquares`."""
+        network_weights = self.weights_by_name(weights)
         rows = max(1, lm.block_rows(self.n_weights, 3 * widest_columns(self.network)))
-        for one, weight in zip(self.series, self.weight, strict=True):
-            run = ForwardMode(self.network, named, self.places)
-            known = future_frames(
-                one.future[None].astype(np.float64), self.network.shapes.horizon, len(one.past)
-            )[..., 0]
-            # (T, H * F): rows t + 1 ... t + H
-            frames = known.reshape(len(known), -1) if one.future.shape[1] else None
-            for first in range(0, len(one.past), rows):
-                part = slice(first, first + rows)
-                now = run.rows(
-                    one.past[part].astype(np.float64), None if frames is None else frames[part]
-                )
-                counted = weight[part].reshape(now.value.shape)
-                error = (now.value - one.target[part].reshape(now.value.shape)) * counted
-                jacobian = (now.tangent * counted[:, :, None]).reshape(-1, self.n_weights)
+        for series, series_weight in zip(self.series, self.residual_weights, strict=True):
+            run = ForwardMode(self.network, network_weights, self.first_column_of)
+            frames = self._future_frames(series)
+            for first in range(0, len(series.past), rows):
+                block = slice(first, first + rows)
+                block_frames = None if frames is None else frames[block]
+                output = run.advance(series.past[block].astype(np.float64), block_frames)
+                shape = output.value.shape
+                weight = series_weight[block].reshape(shape)
+                error = (output.value - series.target[block].reshape(shape)) * weight
+                jacobian = (output.tangent * weight[:, :, None]).reshape(-1, self.n_weights)
                 yield error.ravel(), np.ascontiguousarray(jacobian.T)
 
+    def _future_frames(self, series: TrainingSeries) -> Array | None:
+        """(T, H * F): at row t the known-future inputs of t + 1 ... t + H; None without any."""
+        if not series.future.shape[1]:
+            return None
+        future = series.future[None].astype(np.float64)
+        frames = future_frames(future, self.network.shapes.horizon, len(series.past))[..., 0]
+        return frames.reshape(len(frames), -1)
+
     def validation(self, weights: Array) -> float | None:
-        return None if self.validate is None else self.validate(self.named(weights))
+        """The validation loss; None without a function for it."""
+        return None if self.validate is None else self.validate(self.weights_by_name(weights))
 
 
-def drawn(network: Network, seed: int) -> Weights:
+def draw_weights(network: Network, seed: int) -> Weights:
     """First weights by name; the read-out gets small random values, or no unit would learn at
     first.
     """
@@ -145,29 +155,31 @@ class OneLayerProblem(NetworkProblem):
         self,
         network: Network,
         series: Sequence[TrainingSeries],
-        validate: Validate | None = None,
+        validate: ValidationLoss | None = None,
         *,
         warm_up: int = 0,
     ) -> None:
         super().__init__(network, series, validate, warm_up=warm_up)
-        taps = network.blocks[: _front(network.blocks)]
+        taps = network.blocks[: _count_tap_blocks(network.blocks)]
         seen = [
             ForwardMode(network, {}, {})
-            .visit_series(taps, "", Signal.given(np.asarray(one.past, np.float64)))
+            .visit_series(taps, "", Signal.of_inputs(np.asarray(one.past, np.float64)))
             .value
             for one in series
         ]
         weight, target = (
             np.concatenate([each.reshape(len(each), -1) for each in parts])
-            for parts in (self.weight, [one.target for one in series])
+            for parts in (self.residual_weights, [one.target for one in series])
         )
         used = weight.any(axis=1)
         self.z, self.target, self.counted = np.concatenate(seen)[used], target[used], weight[used]
-        path = hidden_layer(network) or ""
+        path = find_hidden_layer(network) or ""
         hidden = self.shapes[f"{path}/bias"].shape[0] if path else 0
         linear = self.shapes["readout/kernel"].shape[0] > hidden
         self.layer = OneLayer(self.z.shape[1], hidden, self.target.shape[1], linear)
-        order = self.layer.flat(self.named(np.arange(self.n_weights, dtype=np.float64)), path)
+        order = self.layer.flat(
+            self.weights_by_name(np.arange(self.n_weights, dtype=np.float64)), path
+        )
         # of the layer's weights among those of the network
         self.order = np.asarray(order, np.int64)
 
@@ -187,11 +199,11 @@ class OneLayerProblem(NetworkProblem):
             yield error.ravel(), jacobian[np.argsort(self.order)].reshape(self.n_weights, -1)
 
 
-def hidden_layer(network: Network) -> str | None:
+def find_hidden_layer(network: Network) -> str | None:
     """The path of the one tanh layer, "" where there is none, None for networks of any other
     shape.
     """
-    match network.blocks[_front(network.blocks) :]:
+    match network.blocks[_count_tap_blocks(network.blocks) :]:
         case _ if future_width(network) or network.readout_activation != "linear":
             return None
         case ():
@@ -205,7 +217,7 @@ def hidden_layer(network: Network) -> str | None:
     return None
 
 
-def _front(blocks: Sequence[Block]) -> int:
+def _count_tap_blocks(blocks: Sequence[Block]) -> int:
     """How many of the first blocks are taps, side by side or not."""
     for place, block in enumerate(blocks):
         branches = block.branches if isinstance(block, Parallel) else ((block,),)
@@ -220,7 +232,7 @@ def _front(blocks: Sequence[Block]) -> int:
 def fit(
     network: Network,
     series: Sequence[TrainingSeries],
-    validate: Validate | None = None,
+    validate: ValidationLoss | None = None,
     *,
     seed: int,
     warm_up: int = 0,
@@ -232,8 +244,8 @@ def fit(
     """The weights by name, float64, and the run that found them: the best of `restarts` random
     starts on validation (on the training loss without one).
     """
-    kind = OneLayerProblem if hidden_layer(network) is not None else NetworkProblem
+    kind = OneLayerProblem if find_hidden_layer(network) is not None else NetworkProblem
     problem = kind(network, series, validate, warm_up=warm_up)
-    starts = [problem.start(seed + k) for k in range(restarts)]
+    starts = [problem.draw_start(seed + k) for k in range(restarts)]
     run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
-    return problem.named(run.weights), run
+    return problem.weights_by_name(run.weights), run

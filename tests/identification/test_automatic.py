@@ -448,7 +448,7 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
 
 
 def test_a_second_ctrl_c_ends_an_interrupted_search() -> None:
-    with pytest.raises(KeyboardInterrupt), lm.listening(Watch()):
+    with pytest.raises(KeyboardInterrupt), lm.note_interrupt(Watch()):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 

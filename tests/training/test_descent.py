@@ -23,8 +23,8 @@ from forecast.networks.losses import POINT_LOSSES
 from forecast.system.errors import InputError
 from forecast.training import descent, gradient
 from forecast.training.chunks import join_series
-from forecast.training.descent import Settings, Updater, learning_rate
-from forecast.training.gradient import draw_bins, sampled_bins
+from forecast.training.descent import Settings, UpdateRule, learning_rate
+from forecast.training.gradient import draw_bins, sampled_softmax_head
 from tests.training import series
 
 RNG = np.random.default_rng(2)
@@ -50,7 +50,7 @@ def test_the_loss_and_its_slope_are_the_same_in_tensorflow_and_numpy(name):
     x = tf.Variable(raw.astype(np.float32))
     with tf.GradientTape() as tape:
         aside = None if offset is None else tf.constant(offset, tf.float32)
-        found = head.loss(descent.tensor_maths, x, tf.constant(target, tf.float32), aside)
+        found = head.loss(descent.TENSOR_MATHS, x, tf.constant(target, tf.float32), aside)
     np.testing.assert_allclose(
         found, head.loss(numpy_maths, raw, target, offset), rtol=1e-4, atol=1e-5
     )
@@ -71,7 +71,7 @@ def test_a_loss_stays_finite_wherever_the_network_goes(name):
     for size in (-1e4, 1e4):
         raw = tf.fill([1, 2, 3, head.head.parameters], size)
         target = tf.zeros([1, 2, 3])
-        assert np.isfinite(head.loss(descent.tensor_maths, raw, target, None)).all()
+        assert np.isfinite(head.loss(descent.TENSOR_MATHS, raw, target, None)).all()
 
 
 def swapped(case):
@@ -93,7 +93,7 @@ def read_out_case():
 
 def whole_loss(kernel, bias, hidden, target):
     logits = tf.tensordot(hidden, kernel, 1) + bias
-    return descent.tensor_maths.cross_entropy(logits, target)
+    return descent.TENSOR_MATHS.cross_entropy(logits, target)
 
 
 def test_with_every_bin_drawn_the_sampled_softmax_is_the_whole_one_in_value_and_slope():
@@ -172,10 +172,10 @@ def test_equal_seeds_draw_equal_bins_and_each_at_most_once_a_step():
 
 def test_a_decoder_and_a_carried_state_take_the_whole_softmax():
     network, _, head = bins_problem(200)
-    assert sampled_bins(network, series.settings(loss=head)) is head.head
-    assert sampled_bins(network, series.settings(loss=head, state="carry")) is None
+    assert sampled_softmax_head(network, series.settings(loss=head)) is head.head
+    assert sampled_softmax_head(network, series.settings(loss=head, state="carry")) is None
     decoded = Network((EncoderDecoder("seq", "gru", 3),), network.shapes)
-    assert sampled_bins(decoded, series.settings(loss=head)) is None
+    assert sampled_softmax_head(decoded, series.settings(loss=head)) is None
 
 
 def test_the_steps_below_the_read_out_are_what_it_reads():
@@ -219,7 +219,7 @@ def settings(peak, steps, **numbers):
 
 def rate_of(settings, step):
     """The learning rate of update number `step`."""
-    numbers = (settings.numbers[name] for name in ("peak", "rising", "falling"))
+    numbers = (settings.rule_numbers[name] for name in ("peak", "rising", "falling"))
     return float(learning_rate(settings.schedule, tf.constant(step, tf.int64), *numbers))
 
 
@@ -243,7 +243,7 @@ def descend(variables, apply):
 def test_the_same_steps_as_keras(rule, decay):
     start = [np.arange(6.0, dtype="float32").reshape(2, 3), np.full((4,), -2.0, "float32")]
     ours, theirs = ([tf.Variable(v) for v in start], [keras.Variable(v) for v in start])
-    flat = Updater(ours, constant(PEAK, clip=0.5, weight_decay=decay, rule=rule))
+    flat = UpdateRule(ours, constant(PEAK, clip=0.5, weight_decay=decay, rule=rule))
     descend(ours, flat.apply)
     reference = keras_rule(rule, PEAK, decay)
     descend([v.value for v in theirs], lambda gradients: reference.apply(gradients, theirs))
@@ -261,7 +261,7 @@ def test_the_rate_rises_over_a_twentieth_and_falls_to_zero():
 
 def test_a_missing_gradient_counts_as_zero():
     used, unused = tf.Variable([1.0, 2.0]), tf.Variable([3.0])
-    Updater([used, unused], constant(0.1, rule="sgd")).apply([tf.constant([1.0, 0.0]), None])
+    UpdateRule([used, unused], constant(0.1, rule="sgd")).apply([tf.constant([1.0, 0.0]), None])
     np.testing.assert_allclose(used.numpy(), [0.9, 2.0], rtol=1e-6)
     assert unused.numpy() == [3.0]
 
@@ -283,25 +283,27 @@ def test_the_rate_follows_the_named_schedule(shape, wanted):
 def test_a_gradient_longer_than_the_bound_keeps_its_direction_and_gets_that_length(gradient, step):
     """g theta / |g| with theta = 1; a shorter one is left as it is."""
     weights = tf.Variable([0.0, 0.0])
-    Updater([weights], constant(1.0, clip=1.0, rule="sgd")).apply([tf.constant(gradient)])
+    UpdateRule([weights], constant(1.0, clip=1.0, rule="sgd")).apply([tf.constant(gradient)])
     np.testing.assert_allclose(-weights.numpy(), step, rtol=1e-6)
 
 
 def test_the_l2_penalty_adds_its_gradient_two_mu_w_to_every_rule():
     for rule, wanted in (("sgd", [2.0 - 0.1 * (1.0 + 2 * 0.25 * 2.0)]), ("adam", [2.0 - 0.1])):
         weights = tf.Variable([2.0])
-        Updater([weights], constant(0.1, l2=0.25, rule=rule)).apply([tf.constant([1.0])])
+        UpdateRule([weights], constant(0.1, l2=0.25, rule=rule)).apply([tf.constant([1.0])])
         np.testing.assert_allclose(weights.numpy(), wanted, rtol=1e-5)
     # no gradient of the loss: the penalty alone, divided by its own size in Adam
     weights = tf.Variable([2.0])
-    Updater([weights], constant(0.1, l2=0.25, rule="adam")).apply([None])
+    UpdateRule([weights], constant(0.1, l2=0.25, rule="adam")).apply([None])
     np.testing.assert_allclose(weights.numpy(), [1.9], rtol=1e-5)
 
 
 def test_decoupled_decay_acts_beside_the_rule_and_not_through_it():
     decayed, plain = tf.Variable([2.0]), tf.Variable([2.0])
     for rule, weights in (("adamw", decayed), ("adam", plain)):
-        Updater([weights], constant(0.1, weight_decay=0.5, rule=rule)).apply([tf.constant([1.0])])
+        UpdateRule([weights], constant(0.1, weight_decay=0.5, rule=rule)).apply(
+            [tf.constant([1.0])]
+        )
     np.testing.assert_allclose(
         [decayed.numpy()[0], plain.numpy()[0]], [2.0 - 0.1 * (1.0 + 1.0), 1.9], rtol=1e-5
     )
@@ -311,7 +313,7 @@ def test_a_rule_begun_anew_with_other_numbers_does_what_one_made_with_them_does(
     wanted = settings(0.3, 40, clip=0.5, weight_decay=0.02, l2=0.1)
     other = settings(2.0, 7, clip=9.0, l2=3.0)
     again, fresh = tf.Variable([5.0, -1.0]), tf.Variable([1.0, 2.0])
-    begun, made = Updater([again], other), Updater([fresh], wanted)
+    begun, made = UpdateRule([again], other), UpdateRule([fresh], wanted)
     traced = tf.function(begun.apply)
     traced([tf.constant([1.0, 1.0])])
     again.assign([1.0, 2.0])

@@ -157,7 +157,7 @@ def traced(monkeypatch):
             super().__init__(network, chunks, settings, drawn)
 
     monkeypatch.setattr(gradient, "Updates", Counted)
-    monkeypatch.setattr(gradient, "_kept", {})
+    monkeypatch.setattr(gradient, "_traces", {})
     return found
 
 
@@ -180,7 +180,7 @@ def test_another_seed_needs_no_second_trace_and_is_what_it_would_be_alone(
         3, clip=0.5, loss=POINT_LOSSES["mae"]
     )  # what is kept of one training must not reach the next
     assert len(traced) == 2 and equal(weights(4), second)
-    monkeypatch.setattr(gradient, "_kept", {})
+    monkeypatch.setattr(gradient, "_traces", {})
     assert equal(weights(4), second) and not equal(first, second)
     assert len(traced) == 3
 
@@ -204,7 +204,7 @@ def test_other_numbers_of_the_rule_need_no_second_trace_and_count(waves, traced,
     each = {name: weights(**{"l2": 0.01, name: value}) for name, value in others.items()}
     assert len(traced) == 1
     for name, value in others.items():
-        monkeypatch.setattr(gradient, "_kept", {})
+        monkeypatch.setattr(gradient, "_traces", {})
         assert equal(weights(**{"l2": 0.01, name: value}), each[name])
     assert not any(equal(each[a], each[b]) for a in each for b in each if a < b)
 
@@ -226,7 +226,7 @@ def test_a_training_inside_anothers_validation_touches_nothing_of_it(waves, trac
 
 
 def test_only_the_last_traces_are_kept(waves, traced, monkeypatch):
-    monkeypatch.setattr(gradient, "KEPT", 2)
+    monkeypatch.setattr(gradient, "MAX_TRACES", 2)
     for size in (4, 5, 6, 4):
         validate = series.error_on(TDNN, series.ar2(80, 9))
         gradient.fit(TDNN, waves, validate, series.settings(batch_size=size), seed=0)
@@ -248,7 +248,7 @@ def test_other_data_of_any_length_need_no_second_trace_and_leave_nothing_behind(
 
     first, second = weights(waves), weights(others)
     assert len(traced) == 1 and not equal(first, second)
-    monkeypatch.setattr(gradient, "_kept", {})
+    monkeypatch.setattr(gradient, "_traces", {})
     assert equal(weights(others), second) and equal(weights(waves), first)
 
 

@@ -103,7 +103,7 @@ def test_the_gradient_ends_where_a_carried_state_comes_in():
         weight_decay=0.0,
     )
     _, seen = trained(LEARNT, chunks, settings)
-    anew = draw_chunks(chunks, settings, seed=0)["anew"][:, 0]
+    anew = draw_chunks(chunks, settings, seed=0)["begins_series"][:, 0]
     moved = [(a["rnn/initial_h"] != b["rnn/initial_h"]).any() for a, b in pairwise(seen)]
     assert moved == anew.tolist() and 0 < sum(moved) < 4
     others = [(a["rnn/kernel"] != b["rnn/kernel"]).any() for a, b in pairwise(seen)]
@@ -113,7 +113,7 @@ def test_the_gradient_ends_where_a_carried_state_comes_in():
 def test_every_column_walks_through_all_series_and_begins_anew_at_each():
     chunks = join_series([one_series(17), one_series(11)], supervised=LENGTH, warm_up=0)
     drawn = draw_chunks(chunks, series.settings(steps=10, batch_size=2, state="carry"), seed=3)
-    starts, anew = drawn["starts"], drawn["anew"]
+    starts, anew = drawn["starts"], drawn["begins_series"]
     assert anew[0].all()
     for column in range(2):
         steps = np.diff(starts[:, column])

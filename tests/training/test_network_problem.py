@@ -24,7 +24,12 @@ from forecast.networks.description import (
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
 from forecast.training.chunks import TrainingSeries
-from forecast.training.network_problem import NetworkProblem, OneLayerProblem, fit, hidden_layer
+from forecast.training.network_problem import (
+    NetworkProblem,
+    OneLayerProblem,
+    find_hidden_layer,
+    fit,
+)
 
 HORIZON, CHANNELS, FUTURE = 2, 2, 1
 
@@ -74,7 +79,7 @@ def test_the_jacobian_of_every_cell_equals_central_differences(
     if name == "jordan":
         series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in series]
     problem = NetworkProblem(network, series, warm_up=2)
-    check_against_differences(problem, problem.start(0))
+    check_against_differences(problem, problem.draw_start(0))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_the_jacobian_of_composed_networks_equals_central_differences(
     if not network.future_units:
         series = [TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in series]
     problem = NetworkProblem(network, series)
-    check_against_differences(problem, problem.start(0))
+    check_against_differences(problem, problem.draw_start(0))
 
 
 TAPS = Parallel("delays", ((Taps("y", (0, 2), (0,)),), (Taps("x", (1, 3), (1,)),)))
@@ -137,14 +142,14 @@ def test_one_hidden_layer_has_the_derivatives_of_the_general_way(
         for s in (series_of(12, 0), series_of(9, 1))
     ]
     general, own = (kind(network, series, warm_up=2) for kind in (NetworkProblem, OneLayerProblem))
-    weights = general.start(3)
+    weights = general.draw_start(3)
     for found, wanted in zip(
         lm.normal_equations(own, weights), lm.normal_equations(general, weights), strict=True
     ):
         np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
     assert own.loss(weights) == pytest.approx(general.loss(weights), rel=1e-12)
     assert own.n_residuals == general.n_residuals
-    check_against_differences(own, own.start(3))
+    check_against_differences(own, own.draw_start(3))
 
 
 def test_the_short_way_is_many_times_as_fast_on_a_long_record() -> None:
@@ -159,7 +164,7 @@ def test_the_short_way_is_many_times_as_fast_on_a_long_record() -> None:
     with threadpool_limits(1):
         for kind in (NetworkProblem, OneLayerProblem):
             problem = kind(network, series)
-            weights = problem.start(0)
+            weights = problem.draw_start(0)
             began = time.process_time()
             lm.normal_equations(problem, weights)
             seconds.append(time.process_time() - began)
@@ -172,11 +177,11 @@ def test_only_what_has_one_tanh_layer_goes_the_short_way() -> None:
         (Dense("a", 2, "relu"),),
         (Recurrent("r", "elman", 2),),
     )
-    assert [hidden_layer(network_of(*blocks, future=False)) for blocks in others] == [None] * 3
+    assert [find_hidden_layer(network_of(*blocks, future=False)) for blocks in others] == [None] * 3
     # known-future columns pass a layer of their own
-    assert hidden_layer(network_of(TAPS, Dense("h", 3))) is None
+    assert find_hidden_layer(network_of(TAPS, Dense("h", 3))) is None
     assert (
-        hidden_layer(network_of(*ONE_LAYER["tanh beside a linear path"], future=False))
+        find_hidden_layer(network_of(*ONE_LAYER["tanh beside a linear path"], future=False))
         == "paths/0/h"
     )
 
