@@ -88,7 +88,8 @@ class Cell:
 
     def weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation and those of the initial states, in a fixed order."""
-        weights, is_learnt = self.own_weights(inputs), self.h_init == "learnt"
+        weights = self.own_weights(inputs)
+        is_learnt = self.h_init == "learnt"
         if self.h_init == "zero":
             return weights
         initializer: Initializer = "zeros" if is_learnt else "normal"

@@ -215,10 +215,8 @@ class MultiLevel(ActivatedCell):
         """The weights of the equation, for an input of `inputs` columns."""
         weights: dict[str, Weight] = {}
         for level in range(1, self.levels + 1):
-            below, above = (
-                inputs if level == 1 else self.units,
-                (self.levels - level + 1) * self.units,
-            )
+            below = inputs if level == 1 else self.units
+            above = (self.levels - level + 1) * self.units
             layer = recurrent_layer(below, above, self.units)
             weights |= {_at(name, level): weight for name, weight in layer.items()}
         return weights

@@ -108,7 +108,8 @@ class LSTMVariant(Cell):
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
         """The equation's part that needs the states: output `(B, units)` and new states."""
-        names, c = PARTS[self.forget], states["c"]
+        names = PARTS[self.forget]
+        c = states["c"]
         z = xp.split(projected + xp.matmul(states["h"], w["recurrent_kernel"]), len(names))
         part = dict(zip(names, z, strict=True))
 
@@ -167,12 +168,14 @@ class GRU(Cell):
         u_x, r_x, g_x = xp.split(projected, 3)
         if self.reset_after:
             u_h, r_h, g_h = xp.split(xp.matmul(h, w["recurrent_kernel"]) + w["bias"][1], 3)
-            u, r = xp.sigmoid(u_x + u_h), xp.sigmoid(r_x + r_h)
+            u = xp.sigmoid(u_x + u_h)
+            r = xp.sigmoid(r_x + r_h)
             g = xp.tanh(g_x + r * g_h)
         else:
             gates = 2 * self.units
             u_h, r_h = xp.split(xp.matmul(h, w["recurrent_kernel"][:, :gates]), 2)
-            u, r = xp.sigmoid(u_x + u_h), xp.sigmoid(r_x + r_h)
+            u = xp.sigmoid(u_x + u_h)
+            r = xp.sigmoid(r_x + r_h)
             g = xp.tanh(g_x + xp.matmul(r * h, w["recurrent_kernel"][:, gates:]))
         h = (1 - u) * g + u * h
         return h, {"h": h}

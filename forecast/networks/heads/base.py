@@ -238,13 +238,13 @@ class Maths:
     All functions keep the dtype of their arguments; an axis is always the last.
     """
 
-    log, log1p, lgamma = (
-        staticmethod(np.log),
-        staticmethod(np.log1p),
-        staticmethod(lambda x: scipy.special.gammaln(x)),
-    )
-    maximum, minimum = staticmethod(np.maximum), staticmethod(np.minimum)
-    square, where = staticmethod(np.square), staticmethod(np.where)
+    log = staticmethod(np.log)
+    log1p = staticmethod(np.log1p)
+    lgamma = staticmethod(lambda x: scipy.special.gammaln(x))
+    maximum = staticmethod(np.maximum)
+    minimum = staticmethod(np.minimum)
+    square = staticmethod(np.square)
+    where = staticmethod(np.where)
 
     def constant(self, values: np.ndarray) -> Array:
         """`values` as an array of this kind."""

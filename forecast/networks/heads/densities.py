@@ -20,7 +20,9 @@ from forecast.networks.heads.base import (
 )
 from forecast.networks.heads.distributions import Distribution, Normal, Student
 
-LEAST_DOF, FIRST_DOF, MOST_DOF = 2.1, 8.0, 200.0
+LEAST_DOF = 2.1
+FIRST_DOF = 8.0
+MOST_DOF = 200.0
 """Above 2 the variance exists; at the upper end the density is all but normal and ln Gamma still
 good in float32.
 """

@@ -86,7 +86,8 @@ class Student:
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """ln of the density at x."""
-        nu, z = self.dof, (x - self.location) / self.scale
+        nu = self.dof
+        z = (x - self.location) / self.scale
         constant = (
             scipy.special.gammaln((nu + 1) / 2)
             - scipy.special.gammaln(nu / 2)
@@ -110,7 +111,8 @@ class Piecewise:
 
     def inverse(self, u: np.ndarray) -> np.ndarray:
         """The value below which a share u of the probability lies."""
-        first, last = self.cumulative[..., 0], self.cumulative[..., -1]
+        first = self.cumulative[..., 0]
+        last = self.cumulative[..., -1]
         x0, f0, width, mass = self._piece((self.cumulative < u[..., None]).sum(axis=-1))
         between = x0 + width * np.clip((u - f0) / mass, 0.0, 1.0)
         below = self.knots[..., 0] + self.low * np.log(np.minimum(u / first, 1.0))
@@ -132,11 +134,9 @@ class Piecewise:
         _, _, width, mass = self._piece((self.knots < x[..., None]).sum(axis=-1))
         below, above = self._tails(x)
         with np.errstate(divide="ignore"):
-            between, left, right = (
-                np.log(mass / width),
-                np.log(below / self.low),
-                np.log(above / self.high),
-            )
+            between = np.log(mass / width)
+            left = np.log(below / self.low)
+            right = np.log(above / self.high)
         result = np.where(
             x < self.knots[..., 0], left, np.where(x > self.knots[..., -1], right, between)
         )

@@ -23,7 +23,8 @@ from forecast.networks.heads.base import (
 )
 from forecast.networks.heads.distributions import Distribution, Piecewise
 
-SAMPLING_FROM, SAMPLED_BINS = 128, 64
+SAMPLING_FROM = 128
+SAMPLED_BINS = 64
 MIN_TAIL_SHARE = 0.01
 """Of the train residuals' spread: the least mean distance of a tail from its edge."""
 MIN_BIN_PROBABILITY = 1e-9
@@ -102,7 +103,8 @@ class Quantiles(Head):
 
     def _quantiles(self, xp: Maths, raw: Array, constants: Constants) -> Array:
         """(..., Q) beside the skip."""
-        median, gaps = self.median, constants["gaps"]
+        median = self.median
+        gaps = constants["gaps"]
         middle = raw[..., median : median + 1]
         below = positive_scale(xp, gaps[..., :median], raw[..., :median])
         above = positive_scale(xp, gaps[..., median:], raw[..., median + 1 :])

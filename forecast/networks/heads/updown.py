@@ -42,7 +42,8 @@ class UpDown(Head):
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
         """Intercept and slope of the log-odds given the lead; mean rise and fall; each (H, O)."""
         change = residual + lead
-        rose, fell = change > TIE_TOLERANCE, change < -TIE_TOLERANCE
+        rose = change > TIE_TOLERANCE
+        fell = change < -TIE_TOLERANCE
         rise = np.where(rose, change, 0.0).sum(axis=0) / np.maximum(rose.sum(axis=0), 1)
         fall = np.where(fell, -change, 0.0).sum(axis=0) / np.maximum(fell.sum(axis=0), 1)
         intercept, slope = _logistic(lead, rose, rose | fell)
@@ -99,21 +100,19 @@ def _logistic(
     scale = np.sqrt(np.square(np.where(known, lead, 0.0)).sum(axis=0) / count)
     scale = np.where(scale > 0, scale, 1.0)
     x = np.where(known, lead, 0.0) / scale
-    intercept, slope = np.zeros(scale.shape), np.zeros(scale.shape)
+    intercept = np.zeros(scale.shape)
+    slope = np.zeros(scale.shape)
     for _ in range(NEWTON_STEPS):
         p = scipy.special.expit(intercept + slope * x)
-        error, weight = np.where(known, rose - p, 0.0), np.where(known, p * (1 - p), 0.0)
-        ga, gb = (
-            error.sum(axis=0) - PENALTY * count * intercept,
-            (error * x).sum(axis=0) - PENALTY * count * slope,
-        )
+        error = np.where(known, rose - p, 0.0)
+        weight = np.where(known, p * (1 - p), 0.0)
+        ga = error.sum(axis=0) - PENALTY * count * intercept
+        gb = (error * x).sum(axis=0) - PENALTY * count * slope
         haa, hab, hbb = (
             (weight * power).sum(axis=0) + add
             for power, add in ((1.0, PENALTY * count), (x, 0.0), (x * x, PENALTY * count))
         )
         determinant = haa * hbb - hab**2
-        intercept, slope = (
-            intercept + (hbb * ga - hab * gb) / determinant,
-            slope + (haa * gb - hab * ga) / determinant,
-        )
+        intercept = intercept + (hbb * ga - hab * gb) / determinant
+        slope = slope + (haa * gb - hab * ga) / determinant
     return intercept, slope / scale

@@ -206,7 +206,8 @@ class Pass(BlockVisitor[np.ndarray]):
         delay = len(layers) - 1
         if not 0 < delay == len(stacked) - 1 < len(x) - 1:
             return None
-        inputs, ends = x.shape[1], np.cumsum([0, *(block.units for block in stacked)])
+        inputs = x.shape[1]
+        ends = np.cumsum([0, *(block.units for block in stacked)])
         weights = [weights_at(self.weights, prefix + block.name) for block in stacked]
         reads = [0, *(inputs + ends[:-2])]
         run = combine_cells([block.cell_object for block in stacked], weights, reads, inputs)
@@ -246,7 +247,8 @@ class Pass(BlockVisitor[np.ndarray]):
     def visit_taps(self, block: Taps, path: str, x: np.ndarray) -> np.ndarray:
         """The delayed rows side by side at the wanted steps; zeros before the window."""
         columns = x if block.channels is None else x[:, list(block.channels)]
-        width, longest = columns.shape[1], max(block.delays)
+        width = columns.shape[1]
+        longest = max(block.delays)
         steps = min(self.wanted_steps[path], len(x))
         out = np.zeros((steps, width * len(block.delays), self.batch), x.dtype)
         first = len(x) - steps  # the row of x that belongs to the first row of out
@@ -339,7 +341,8 @@ class Pass(BlockVisitor[np.ndarray]):
         """The cell with the weights at `path` before the first row of its input `x (steps, columns,
         B)`.
         """
-        cell, w = block.cell_object, weights_at(self.weights, path)
+        cell = block.cell_object
+        w = weights_at(self.weights, path)
         return stepper(cell, w, first_states(cell, w, self.batch))
 
 

@@ -176,13 +176,15 @@ def fold_line(line: str) -> str:
     indent = " " * (len(line) - len(line.lstrip()) + 8)
     spaces = list(_spaces_in_brackets(line))
     pieces: list[str] = []
-    start, width = 0, WIDTH
+    start = 0
+    width = WIDTH
     while len(line) - start > width:
         fitting = [space for space in spaces if start < space <= start + width]
         if not fitting:
             break
         pieces.append(line[start : fitting[-1]])
-        start, width = fitting[-1] + 1, WIDTH - len(indent)
+        start = fitting[-1] + 1
+        width = WIDTH - len(indent)
     return f"\n{indent}".join([*pieces, line[start:]])
 
 
@@ -304,7 +306,8 @@ class StepWriter(BlockVisitor[str]):
 
     def visit_recurrent(self, block: Recurrent, path: str, x: str) -> str:
         """A step of the cell, or, over segments, a loop over all of them."""
-        cell, w = f"CELLS[{path!r}]", f"W[{path!r}]"
+        cell = f"CELLS[{path!r}]"
+        w = f"W[{path!r}]"
         if not self.network.segmented:
             self.write(f"{x}, after[{path!r}] = {cell}.step({w}, {x}, state[{path!r}])")
             return x
@@ -323,7 +326,8 @@ class StepWriter(BlockVisitor[str]):
     def visit_parallel(self, block: Parallel, path: str, x: str) -> str:
         """The branches one after the other on the same input, and what joins them."""
         name = re.sub(r"\W", "_", path)
-        shared, parts = f"shared_{name}", f"parts_{name}"
+        shared = f"shared_{name}"
+        parts = f"parts_{name}"
         self.write(f"{shared}, {parts} = {x}, []")
         for prefix, branch in block.prefixed_branches(path):
             self.write(f"{x} = {shared}")
@@ -337,8 +341,10 @@ class StepWriter(BlockVisitor[str]):
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: str) -> str:
         """A step of the encoder and the H steps of the decoder after it."""
-        cell, state = f"CELLS[{path!r}]", f"state[{path!r}]"
-        encoder, decoder = f"W[{f'{path}/encoder'!r}]", f"W[{f'{path}/decoder'!r}]"
+        cell = f"CELLS[{path!r}]"
+        state = f"state[{path!r}]"
+        encoder = f"W[{f'{path}/encoder'!r}]"
+        decoder = f"W[{f'{path}/decoder'!r}]"
         inputs = ["encoded"]
         if block.feedback:
             inputs.insert(0, "fed_back")

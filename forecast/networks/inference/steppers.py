@@ -119,13 +119,16 @@ class StackedStepper:
         self.z = allocate_aligned((rows + below, batch), matrix.dtype)
         self.steps = 8 * STEPS_PER_COPY if batch == 1 else STEPS_PER_COPY
         stacked = allocate_aligned((self.steps + 1, columns, batch), matrix.dtype)
-        stacked[:, -1], stacked[0, -units - 1 : -1] = 1, h
-        self.x, self.h = stacked[:, : -units - 1], stacked[:, -units - 1 : -1]
+        stacked[:, -1] = 1
+        stacked[0, -units - 1 : -1] = h
+        self.x = stacked[:, : -units - 1]
+        self.h = stacked[:, -units - 1 : -1]
         if batch == 1:  # the product of a vector has less to look up
             sums = self.z[:rows, 0]
             products = [functools.partial(row.dot, matrix[0], sums) for row in stacked[:, :, 0]]
         else:
-            sums, factor = self.z[:rows].reshape(-1, block, batch), matrix.swapaxes(1, 2)
+            sums = self.z[:rows].reshape(-1, block, batch)
+            factor = matrix.swapaxes(1, 2)
             products = [functools.partial(np.matmul, factor, row, sums) for row in stacked]
         self.slots = list(zip(products, self.h, self.h[1:], strict=False))
 
@@ -173,7 +176,8 @@ class LSTMStepper(StackedStepper):
         u = len(states["h"])
         super().__init__(rows, states["h"], u)
         # as an array: NumPy converts a number anew at every step
-        z, half = self.z, np.array(0.5, rows.dtype)
+        z = self.z
+        half = np.array(0.5, rows.dtype)
         parts = (0, 2), (0, 3), (0, 4), (2, 3), (3, 4), (3, 5), (4, 5)
         i_f, gates, all_four, o, g, g_c, c = (z[a * u : b * u] for a, b in parts)
         c[:] = states["c"]
@@ -187,7 +191,8 @@ class LSTMStepper(StackedStepper):
             np.tanh(c, g)
             np.multiply(o, g, h)
 
-        self.advance, self.c = native_step("lstm", z, 5) or advance, c
+        self.advance = native_step("lstm", z, 5) or advance
+        self.c = c
 
     def states(self) -> Arrays:
         """h and c, each `(size, B)`."""
@@ -203,13 +208,12 @@ class GRUStepper(StackedStepper):
     def weight_rows(w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
         kernel, recurrent, (b, d) = w["kernel"], w["recurrent_kernel"], w["bias"]
-        u, columns = len(recurrent), len(kernel)
+        u = len(recurrent)
+        columns = len(kernel)
         rows = np.zeros((columns + u + 1, 4 * u), kernel.dtype)
         rows[:columns, : 3 * u] = kernel
-        rows[columns:-1, : 2 * u], rows[columns:-1, 3 * u :] = (
-            recurrent[:, : 2 * u],
-            recurrent[:, 2 * u :],
-        )
+        rows[columns:-1, : 2 * u] = recurrent[:, : 2 * u]
+        rows[columns:-1, 3 * u :] = recurrent[:, 2 * u :]
         rows[-1] = np.concatenate([b[: 2 * u] + d[: 2 * u], b[2 * u :], d[2 * u :]])
         rows[:, : 2 * u] *= 0.5
         return rows
@@ -217,7 +221,9 @@ class GRUStepper(StackedStepper):
     def __init__(self, rows: np.ndarray, states: Arrays, _: Cell) -> None:
         """Weights as `rows` gives them, and the states before the first step."""
         super().__init__(rows, states["h"])
-        u, z, half = len(states["h"]), self.z, np.array(0.5, rows.dtype)
+        u = len(states["h"])
+        z = self.z
+        half = np.array(0.5, rows.dtype)
         gates, keep, r, g, g_h = (
             z[a:b] for a, b in ((0, 2 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u))
         )
@@ -247,7 +253,8 @@ class SimpleStepper(StackedStepper):
     def __init__(self, rows: np.ndarray, states: Arrays, cell: Cell) -> None:
         """Weights as `rows` gives them, and the states before the first step."""
         super().__init__(rows, states["h"])
-        z, activation = self.z, getattr(cell, "activation", "tanh")
+        z = self.z
+        activation = getattr(cell, "activation", "tanh")
 
         def other(_: np.ndarray, h: np.ndarray) -> None:
             np.copyto(h, activate(numpy_namespace, activation, z))
@@ -260,7 +267,8 @@ class AnyStepper:
 
     def __init__(self, cell: Cell, w: Arrays, states: Arrays) -> None:
         """The cell's weights by name, and the states before the first step."""
-        self.cell, self.w = cell, w
+        self.cell = cell
+        self.w = w
         self.running: Arrays = {name: state.T for name, state in states.items()}
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -322,10 +330,12 @@ def decode(
 
     `w` holds the decoder's weights, `weights` the read-out's. A row is one window at one step t.
     """
-    shapes, rows = network.shapes, encoded.shape[1]
+    shapes = network.shapes
+    rows = encoded.shape[1]
     fed_back = shapes.outputs if block.feedback else 0
     columns = fed_back + block.units
-    kernel, bias = weights["readout/kernel"].T, weights["readout/bias"][:, None]
+    kernel = weights["readout/kernel"].T
+    bias = weights["readout/bias"][:, None]
     forecasts = np.empty((shapes.horizon, shapes.outputs * shapes.parameters, rows), encoded.dtype)
     for start in range(0, rows, DECODED_ROWS):
         part = slice(start, start + DECODED_ROWS)

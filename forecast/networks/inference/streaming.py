@@ -321,7 +321,8 @@ def _check_one_step(network: Network) -> None:
 def _check_rows(
     network: Network, state: LoopState, drive: np.ndarray, future: np.ndarray | None
 ) -> None:
-    shapes, batch = network.shapes, len(state.last)
+    shapes = network.shapes
+    batch = len(state.last)
     others = shapes.channels - len(shapes.target_channels)
     shape = np.shape(drive)
     if len(shape) != 3 or shape[0] != batch or shape[2] != others:
@@ -356,10 +357,12 @@ def _run(
     channels = list(network.shapes.target_channels)
     others = [c for c in range(network.shapes.channels) if c not in channels]
     row = np.empty((len(y), network.shapes.channels))
-    memory, last = state.memory, state.last
+    memory = state.memory
+    last = state.last
     run = np.empty(y.shape)
     for t in range(y.shape[1]):
-        row[:, channels], row[:, others] = last, drive[:, t]
+        row[:, channels] = last
+        row[:, others] = drive[:, t]
         known = None if future is None else future[:, t : t + 1]
         out, memory = step(network, weights, memory, row, known)
         run[:, t] = out[:, 0, :, 0]

@@ -50,7 +50,8 @@ def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
 
     Tensors: zeros, or the cell's learnt or random initial state, through which a gradient can pass.
     """
-    weights, states = dict(named_weights(carrying)), {}
+    weights = dict(named_weights(carrying))
+    states = {}
     for path, state in carrying.input["states"].items():
         block, _, name = path.rpartition("/")
         initial_weight = weights.get(
@@ -74,7 +75,8 @@ def write_network_file(
     H * O)`, of the linear map that the network stands on. A .keras file is read after `import
     forecast.networks.layers.assemble`.
     """
-    shapes, model = network.shapes, assemble(network, seed=0)
+    shapes = network.shapes
+    model = assemble(network, seed=0)
     set_weights(model, weights)
     inputs = {"past": keras.Input(shapes.past, name="past")}
     skip_terms = [(inputs["past"], skip[:2])]
@@ -114,7 +116,8 @@ def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
     """
     variables = dict(named_weights(model))
     if weights.keys() != variables.keys():
-        missing, unknown = variables.keys() - weights.keys(), weights.keys() - variables.keys()
+        missing = variables.keys() - weights.keys()
+        unknown = weights.keys() - variables.keys()
         raise InputError(
             f"The weights do not belong to this model: missing {quote_names(missing) or 'none'},"
             f" unknown {quote_names(unknown) or 'none'}. Load the weights that were saved with this"

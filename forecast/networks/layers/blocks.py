@@ -61,7 +61,8 @@ class ReadOut(Affine):
         self, shape: Sequence[int], activation: str = "linear", parts: int = 1, **kwargs: Any
     ) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
-        self.shape, self.parts = tuple(shape), parts
+        self.shape = tuple(shape)
+        self.parts = parts
         super().__init__(
             self.shape[0] // parts * self.shape[1] * self.shape[2], activation, **kwargs
         )
@@ -142,7 +143,8 @@ class DelayLine(keras.Layer):
         """The layer's output, see the class."""
         if self.channels is not None:
             x = tf.gather(x, self.channels, axis=-1)
-        steps, longest = tf.shape(x)[1], max(self.delays)
+        steps = tf.shape(x)[1]
+        longest = max(self.delays)
         padded = pad_before(x, longest, earlier)
         taps = [padded[:, longest - d : longest - d + steps] for d in self.delays]
         return tf.concat(taps, -1), padded[:, steps:]
@@ -166,16 +168,15 @@ class Segments(keras.Layer):
     ) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
-        self.length, self.count, self.channels, self.relative = (
-            length,
-            count,
-            channels,
-            tuple(relative),
-        )
+        self.length = length
+        self.count = count
+        self.channels = channels
+        self.relative = tuple(relative)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The layer's output, see the class."""
-        width, rows = x.shape[-1], self.length * self.count
+        width = x.shape[-1]
+        rows = self.length * self.count
         level = [float(column in self.relative) for column in range(width)]
         newest = last_rows(pad_before(x, rows, None), rows) - last_rows(x, 1) * tf.constant(
             level, x.dtype
@@ -217,8 +218,11 @@ class TensorNamespace(Namespace):
     `stop_gradient`.
     """
 
-    tanh, sigmoid, relu = staticmethod(tf.tanh), staticmethod(tf.sigmoid), staticmethod(tf.nn.relu)
-    softplus, stop_gradient = staticmethod(tf.nn.softplus), staticmethod(tf.stop_gradient)
+    tanh = staticmethod(tf.tanh)
+    sigmoid = staticmethod(tf.sigmoid)
+    relu = staticmethod(tf.nn.relu)
+    softplus = staticmethod(tf.nn.softplus)
+    stop_gradient = staticmethod(tf.stop_gradient)
 
     def matmul(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         """`a (..., m) @ b (m, n)` as one product."""
@@ -299,7 +303,9 @@ class DelayedDense(Affine):
         self, x: tf.Tensor, earlier: Sequence[tf.Tensor] | None = None, last: int | None = None
     ) -> tuple[tf.Tensor, ...]:
         """The layer's output, see the class."""
-        steps, parts, after = tf.shape(x)[1], [], []
+        steps = tf.shape(x)[1]
+        parts = []
+        after = []
         kernels = tf.split(tf.convert_to_tensor(self.kernel), self.sizes)
         for number, (delays, channels) in enumerate(self.lines):
             delayed = x if channels is None else tf.gather(x, channels, axis=-1)
@@ -313,7 +319,8 @@ class DelayedDense(Affine):
 
     def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any) -> Any:
         """Shape of the output, None where it is open."""
-        batch, width = input_shape[0], input_shape[-1]
+        batch = input_shape[0]
+        width = input_shape[-1]
         lines = [
             (max(delays), width if channels is None else len(channels))
             for delays, channels in self.lines
@@ -340,7 +347,8 @@ def _convolve_spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tenso
     """
     if spacing == 1:
         return tf.nn.conv1d(x, filters, stride=1, padding="VALID")
-    width, units = filters.shape[1], filters.shape[2]
+    width = filters.shape[1]
+    units = filters.shape[2]
     length = tf.shape(x)[1]
     n_outputs = length - (filters.shape[0] - 1) * spacing
     x = tf.pad(x, [[0, 0], [0, -length % spacing], [0, 0]])

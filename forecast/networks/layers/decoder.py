@@ -48,12 +48,10 @@ class Decoder(keras.Layer):
     ) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
-        self.shape, self.feedback, self.parameter, self.activation = (
-            tuple(shape),
-            feedback,
-            parameter,
-            activation,
-        )
+        self.shape = tuple(shape)
+        self.feedback = feedback
+        self.parameter = parameter
+        self.activation = activation
         self.cell: Cell = cells.get(cell, units, options)
 
     def build(self, input_shape: Mapping[str, Sequence[int | None]]) -> None:

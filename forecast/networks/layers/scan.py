@@ -79,7 +79,9 @@ class Scan(keras.Layer):
     ) -> None:
         """The layer's settings; `kwargs` are Keras's own."""
         super().__init__(**kwargs)
-        self.go_backwards, self.all_states, self.parts = go_backwards, all_states, parts
+        self.go_backwards = go_backwards
+        self.all_states = all_states
+        self.parts = parts
         self.cell: Cell = cells.get(cell, units, options)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -146,11 +148,13 @@ def run_cell(
             sequences if all_states else [],
             [last_rows(sequence, 1)[:, 0] for sequence in sequences],
         )
-    x, made_of = tf.transpose(x, [1, 0, 2]), cell.data_context()
+    x = tf.transpose(x, [1, 0, 2])
+    made_of = cell.data_context()
     if made_of is not None:
         before = {name: data_contexts(x, state, *made_of) for name, state in first.items()}
         outputs, new = cell.step(tensor_namespace, w, x, before)
-        sequences, last = list(new.values()), [state[-1] for state in new.values()]
+        sequences = list(new.values())
+        last = [state[-1] for state in new.values()]
     elif all_states:
         outputs, last = scan(StateRevealingCell(cell), w, x, first)
         outputs, *sequences = tf.split(outputs, [cell.units, *cell.states().values()], -1)
@@ -180,7 +184,8 @@ def data_contexts(
     """The context before every step, `(T, B, m)`: made of data, so one convolution gives it,
     without a gradient.
     """
-    steps, count = tf.shape(x)[0], len(columns)
+    steps = tf.shape(x)[0]
+    count = len(columns)
     y = share * tf.stop_gradient(tensor_namespace.take(x, columns))
     # no row after t in the sum for t: it may be NaN
     line = tf.concat([tf.zeros_like(y[1:]), first[None], y[:-1]], 0)
@@ -194,7 +199,8 @@ def unroll(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tens
     """The outputs, then every state, `(B, T, size)`, step after step without a loop: x has
     `UNROLLED_STEPS` steps.
     """
-    states, steps = first, []
+    states = first
+    steps = []
     for row in tf.unstack(
         cell.project(tensor_namespace, w, x), x.shape[1] or UNROLLED_STEPS.get(), axis=1
     ):
@@ -240,10 +246,8 @@ def scan(
     backward loop takes the gradient through the states alone, and the weights' gradient is that of
     one `advance` on all steps as rows of one batch.
     """
-    states, projected = (
-        [first[name] for name in cell.states()],
-        cell.project(tensor_namespace, w, x),
-    )
+    states = [first[name] for name in cell.states()]
+    projected = cell.project(tensor_namespace, w, x)
     ranks = (3, *(2 for _ in states), *(weight.shape.rank for weight in w.values()))
     outputs, *last = traced_function(_recurrence(cell, tuple(w)), x.dtype, *ranks)(
         projected, *states, *w.values()
@@ -269,8 +273,10 @@ def _recur(
 ) -> tuple[tuple[tf.Tensor, ...], Callable[..., tuple[Any, ...]]]:
     """`given`: the first states, then the weights, in the order of their names."""
     names = list(cell.states())
-    first, w = given[: len(names)], dict(zip(weights, given[len(names) :], strict=True))
-    steps, inputs = tf.shape(projected)[0], unstack_steps(projected)
+    first = given[: len(names)]
+    w = dict(zip(weights, given[len(names) :], strict=True))
+    steps = tf.shape(projected)[0]
+    inputs = unstack_steps(projected)
 
     def advance(row: tf.Tensor, states: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         y, new = cell.advance(tensor_namespace, w, row, dict(zip(names, states, strict=True)))

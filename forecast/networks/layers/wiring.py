@@ -84,7 +84,8 @@ class Wiring(BlockVisitor[Tensor]):
         """The same, its decoder fed what the forecasts ought to have been: one more input,
         "teacher" `(B, T, H, O)`, target minus skip, 0 where the target is missing.
         """
-        inputs, shapes = self._inputs(), self.network.shapes
+        inputs = self._inputs()
+        shapes = self.network.shapes
         inputs["teacher"] = self._input("teacher", (None, shapes.horizon, shapes.outputs))
         return keras.Model(inputs, self._forecast(inputs, read))
 
@@ -116,7 +117,8 @@ class Wiring(BlockVisitor[Tensor]):
 
     def _first(self, inputs: Mapping[str, Tensor], last: int | None) -> Tensor:
         """The first block's input, at all steps or at the last ones that matter."""
-        past, horizon = inputs["past"], self.network.shapes.horizon
+        past = inputs["past"]
+        horizon = self.network.shapes.horizon
         past = past[:, -last:] if last else past
         units = future_width(self.network)
         if not units:

@@ -227,7 +227,7 @@ def random_weights(cell, inputs, rng):
 
 def run(cell, w, xs):
     """The cell's outputs over `xs (B, T, I)`: `(B, T, units)`."""
-    states, outputs = cell.initial(xp, w, len(xs)), []
+    states, outputs = cell.initial_states(xp, w, len(xs)), []
     for t in range(xs.shape[1]):
         output, states = cell.step(xp, w, xs[:, t], states)
         outputs.append(output)
