@@ -25,6 +25,7 @@ from forecast import __version__
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
 from forecast.data.ingest import fetch_snapshot
+from forecast.data.sources import Request
 from forecast.report.leaderboard import show
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
@@ -83,9 +84,8 @@ def stages(place: Path) -> None:
     config, state = load_datasets(place / "configs"), str(place / ".forecast")
     jobs = default_jobs(os.environ)
     for name in config.run:
-        fetch_snapshot(
-            name, config.datasets[name], root=place, now=pd.Timestamp.now("UTC").tz_localize(None)
-        )
+        now = pd.Timestamp.now("UTC").tz_localize(None)
+        fetch_snapshot(Request(name, config.datasets[name], place), now=now)
         fetch.main(name, str(place))
         prepare.main(name, str(place))
         tune.main(name, str(place), state=state, jobs=jobs)

@@ -128,6 +128,7 @@ def _entry_name(path: Path) -> str:
 def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: Dataset) -> None:
     """Take a new snapshot of one dataset, report it, and score the forecasts issued before."""
     from forecast.data import ingest
+    from forecast.data.sources import Request
     from forecast.system.stage import show_progress
 
     series = settings.source.series
@@ -135,15 +136,15 @@ def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: 
     if series:
         bar = show_progress(len(series), f"fetch {name}")
     with bar as advance:
-        fetched = ingest.fetch_snapshot(
+        request = Request(
             name,
             settings,
-            root=project,
-            now=now(),
+            project,
             as_of=moment,
             environment=dict(os.environ),
             advance=advance,
         )
+        fetched = ingest.fetch_snapshot(request, now=now())
     _report(name, fetched, project, settings.calendar.kind)
     _score_issued(name, settings, project, fetched.pointer.as_of)
 

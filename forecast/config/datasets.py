@@ -346,8 +346,8 @@ class Dataset(Config):
     @property
     def source_columns(self) -> list[str]:
         """What the source is asked for: all but what is joined or issued."""
-        own = [column.column for column in self.columns if column.is_from_source]
-        return [*own, *self.known_ahead]
+        observed = [column.column for column in self.columns if column.is_from_source]
+        return [*observed, *self.known_ahead]
 
     @property
     def frame_columns(self) -> tuple[FrameColumn, ...]:
@@ -391,13 +391,13 @@ class Dataset(Config):
         known = {column.column: column for column in self.columns}
         future = {column.column: column for column in self.future_exogenous}
 
-        def column_of(wanted: TaskColumn) -> Column:
-            max_missing = 1 - 1e-9 if wanted.may_be_missing else 0.0
-            return known.get(wanted.name, Column(column=wanted.name, max_missing=max_missing))
+        def column_of(fitted: TaskColumn) -> Column:
+            max_missing = 1 - 1e-9 if fitted.may_be_missing else 0.0
+            return known.get(fitted.name, Column(column=fitted.name, max_missing=max_missing))
 
-        def future_column_of(wanted: FutureInput) -> FutureColumn:
-            plan = FutureColumn(column=wanted.name, known_ahead=True, max_missing=0.0)
-            return future.get(wanted.name, plan)
+        def future_column_of(fitted: FutureInput) -> FutureColumn:
+            plan = FutureColumn(column=fitted.name, known_ahead=True, max_missing=0.0)
+            return future.get(fitted.name, plan)
 
         steps = [column.steps for column in task.future_exogenous]
         return self.model_copy(

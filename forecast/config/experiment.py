@@ -191,26 +191,26 @@ class Models(Config):
             if entry.get("family") == COMBINATION
         }
         # a service's forecasts cannot be served from here
-        found, unfit = {}, (COMBINATION, "service")
+        rules, unfit = {}, (COMBINATION, "service")
         fitted = [name for name, entry in self.models.items() if entry.get("family") not in unfit]
         for name, entry in entries.items():
             where = f"configs/models.yaml: models.{name}"
-            found[name] = rule = validate_config(Combination, entry, where=where)
+            rules[name] = rule = validate_config(Combination, entry, where=where)
             names = rule.weights if isinstance(rule.weights, dict) else rule.members
             if names is rule.weights and "members" in entry:
                 raise InputError(f"{where}: `weights` name the members already. Drop `members`.")
             groups = () if names is rule.weights else MEMBER_GROUPS
             if unknown := sorted(member for member in names if member not in (*groups, *fitted)):
-                named = (
+                members = (
                     f"member{'s' if unknown[1:] else ''}"
                     f" {quote_names(unknown)}.{suggest(unknown[0], fitted)}"
                 )
                 raise InputError(
-                    f"{where}: unknown {named} Wanted"
+                    f"{where}: unknown {members} Wanted"
                     f" {quote_names(groups)}{', or ' if groups else ''}names of entries that are"
                     " fitted: no combination, no `service`."
                 )
-        return found
+        return rules
 
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         for name in only:

@@ -32,7 +32,7 @@ class _NamedPath:
     name: str
 
     def __get__(self, paths: ProjectPaths, owner: object = None) -> Callable[[str], Path]:
-        return lambda own: _resolve(paths, self.name.format(own))
+        return lambda key: _resolve(paths, self.name.format(key))
 
 
 def _resolve(paths: ProjectPaths, name: str) -> Path:

@@ -22,8 +22,8 @@ class Config(BaseModel):
     def _no_switch_for_a_number(cls, value: Any) -> Any:
         """YAML reads `true`, and `yes`, as a switch, which Python takes for the number 1."""
         for name, given in value.items() if isinstance(value, dict) else ():
-            wanted = cls.model_fields[name].annotation if name in cls.model_fields else None
-            kinds = {wanted, *get_args(wanted)}
+            annotation = cls.model_fields[name].annotation if name in cls.model_fields else None
+            kinds = {annotation, *get_args(annotation)}
             if isinstance(given, bool) and {int, float} & kinds and bool not in kinds:
                 raise ValueError(f"{name}: found {str(given).lower()}, a switch; wanted a number")
         return value
@@ -34,11 +34,11 @@ def require_plain_names(kind: str) -> AfterValidator:
     elsewhere.
     """
 
-    def checked(named: dict[str, Any]) -> dict[str, Any]:
-        for name in named:
+    def checked(mapping: dict[str, Any]) -> dict[str, Any]:
+        for name in mapping:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
                 raise ValueError(f"{kind} name {name!r}: wanted letters, digits, '_' and '-' only")
-        return named
+        return mapping
 
     return AfterValidator(checked)
 
@@ -59,18 +59,18 @@ class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yam
         )
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        keys: set[Any] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
                     None, None, "a key is a list or a mapping; wanted a name", key_node.start_mark
                 )
             key = self.construct_object(key_node, deep=deep)
-            if key in seen:
+            if key in keys:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} stands twice", key_node.start_mark
                 )
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -161,9 +161,9 @@ def _describe_fault(model: type[BaseModel], error: Any, content: Any) -> str:
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
-    found = error.get("input")
-    shown = "" if isinstance(found, dict) else f" (found {found!r})"
-    return f"key {key!r}: {message}{shown}" if key else f"{message}"
+    input_value = error.get("input")
+    value = "" if isinstance(input_value, dict) else f" (found {input_value!r})"
+    return f"key {key!r}: {message}{value}" if key else f"{message}"
 
 
 def _location_in_file(location: tuple[Any, ...], content: Any, *, missing: bool) -> list[str]:
@@ -190,9 +190,9 @@ def known_keys(model: type[BaseModel], location: tuple[Any, ...], content: Any =
     current: Any = model
     for part in location:
         content = content.get(part) if isinstance(content, dict) else None
-        inside = _alternatives(current)
+        alternatives = _alternatives(current)
         step = next(
-            (m for m, _ in inside if isinstance(part, str) and part in m.model_fields), None
+            (m for m, _ in alternatives if isinstance(part, str) and part in m.model_fields), None
         )
         if step is not None:
             current = step.model_fields[part].annotation
@@ -200,9 +200,9 @@ def known_keys(model: type[BaseModel], location: tuple[Any, ...], content: Any =
                 current.class_for(content) if hasattr(current, "class_for") and content else current
             )
         else:  # the key of a mapping, the place in a list, or the name of an alternative
-            current = next((m for m, name in inside if name == part), current)
-    found = _alternatives(current)
-    return list(found[0][0].model_fields) if found else []
+            current = next((m for m, name in alternatives if name == part), current)
+    models = _alternatives(current)
+    return list(models[0][0].model_fields) if models else []
 
 
 def _alternatives(annotation: Any) -> list[tuple[type[BaseModel], Any]]:
@@ -213,5 +213,5 @@ def _alternatives(annotation: Any) -> list[tuple[type[BaseModel], Any]]:
         kind = annotation.model_fields.get("kind")
         return [(annotation, next(iter(get_args(kind.annotation)), None) if kind else None)]
     parts = get_args(annotation)
-    stated = next((part.tag for part in parts if isinstance(part, Tag)), None)
-    return [(model, stated or name) for part in parts for model, name in _alternatives(part)]
+    tag = next((part.tag for part in parts if isinstance(part, Tag)), None)
+    return [(model, tag or name) for part in parts for model, name in _alternatives(part)]

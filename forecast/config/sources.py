@@ -52,8 +52,8 @@ class Source(Config):
     @model_validator(mode="wrap")
     @classmethod
     def _of_its_kind(cls, value: Any, handler: ModelWrapValidatorHandler[Source]) -> Source:
-        asked = cls is Source and isinstance(value, dict)
-        return cls.class_for(value).model_validate(value) if asked else handler(value)
+        is_untyped = cls is Source and isinstance(value, dict)
+        return cls.class_for(value).model_validate(value) if is_untyped else handler(value)
 
     @classmethod
     def class_for(cls, value: Any) -> type[Source]:
@@ -63,8 +63,8 @@ class Source(Config):
         kind, known = str(value.get("kind")), source_kinds()
         if kind not in known:
             raise ValueError(f"unknown kind {kind!r}.{suggest_known(kind, known)}")
-        found: type[Source] = importlib.import_module(f"{PACKAGE}.{kind}").Settings
-        return found
+        settings: type[Source] = importlib.import_module(f"{PACKAGE}.{kind}").Settings
+        return settings
 
     @property
     def series(self) -> tuple[str, ...]:

@@ -66,8 +66,8 @@ def grid(calendar: Calendar, start: Any, end: Any) -> pd.DatetimeIndex:
         sessions = _exchange_calendar(calendar.exchange, start.year, end.year).sessions.as_unit(
             "ns"
         )
-        inside = sessions[(sessions >= start) & (sessions <= end)]
-        return inside.difference(pd.DatetimeIndex(list(calendar.extra_closures)).as_unit("ns"))
+        in_range = sessions[(sessions >= start) & (sessions <= end)]
+        return in_range.difference(pd.DatetimeIndex(list(calendar.extra_closures)).as_unit("ns"))
     if isinstance(calendar, WeekdayCalendar):
         days = pd.date_range(start.ceil("D"), end, freq="D").as_unit("ns")
         open_days = days[days.day_of_week.isin([WEEKDAYS.index(day) for day in calendar.days])]
@@ -133,7 +133,7 @@ def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> np.ndarray:
     """(T, 2 per name): sine and cosine of the phase in each feature's period, from `ds` alone."""
     times = pd.DatetimeIndex(ds).to_numpy()
     angles = [2 * np.pi * _cycle_position(times, name) / _CYCLES[name][2] for name in names]
-    columns = [turned(angle) for angle in angles for turned in (np.sin, np.cos)]
+    columns = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
     return np.array(columns).T if columns else np.empty((len(times), 0))
 
 
@@ -164,10 +164,10 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
 
 def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> list[Gap]:
     """Missing steps inside each series, as runs; a weekend is no gap of an exchange."""
-    found: list[Gap] = []
+    all_gaps: list[Gap] = []
     for unique_id, times in frame.groupby("unique_id", sort=True)["ds"]:
-        found += _gaps_of_series(str(unique_id), pd.DatetimeIndex(times), calendar)
-    return found
+        all_gaps += _gaps_of_series(str(unique_id), pd.DatetimeIndex(times), calendar)
+    return all_gaps
 
 
 def check_calendar(
@@ -311,8 +311,8 @@ def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd
             if all(t.day_of_week > 4 for t in wrong)
             else ""
         )
-        said = f"this is no session of {name}{more}, wanted their dates at midnight.{reason}"
-        return f"{said} Drop the row, or correct `calendar`.{hint}"
+        fault = f"this is no session of {name}{more}, wanted their dates at midnight.{reason}"
+        return f"{fault} Drop the row, or correct `calendar`.{hint}"
     if (
         pd.Timedelta(1, "D") <= (fixed_step(calendar) or pd.Timedelta.max)
         and stamps.dt.hour.nunique() == 2
@@ -321,8 +321,8 @@ def _describe_off_calendar(calendar: Calendar, stamps: pd.Series, wrong: list[pd
             " Midnights of a clock that changes are no days of UTC: write dates alone, such as"
             " 2024-01-31."
         )
-    said = f"this time is off the {calendar.freq!r} grid of the other rows{more}."
-    return f"{said} Round or drop it, or correct `calendar.freq`.{hint}"
+    fault = f"this time is off the {calendar.freq!r} grid of the other rows{more}."
+    return f"{fault} Round or drop it, or correct `calendar.freq`.{hint}"
 
 
 def format_times(moments: Iterable[pd.Timestamp], calendar: Calendar) -> str:
@@ -343,8 +343,8 @@ def row_numbers(moments: Any) -> np.ndarray:
 
 def calendar_yaml(calendar: Calendar) -> str:
     """As it stands in configs/datasets.yaml."""
-    own = {"freq"} if calendar.kind == "index" else None
-    content = calendar.model_dump(mode="json", exclude_defaults=True, exclude=own)
+    left_out = {"freq"} if calendar.kind == "index" else None
+    content = calendar.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
     return "{" + ", ".join(f"{key}: {value}" for key, value in content.items()) + "}"
 
 

@@ -84,27 +84,27 @@ name itself.
 """
 
 
-def inputs_of_column(column: str, found: Collection[str]) -> tuple[str, ...]:
+def inputs_of_column(column: str, available: Collection[str]) -> tuple[str, ...]:
     """The source columns that `column` needs: itself, or those it is computed from when it is not
-    among `found`.
+    among `available`.
     """
     return (
         DERIVED_COLUMNS[column][0]
-        if column in DERIVED_COLUMNS and column not in found
+        if column in DERIVED_COLUMNS and column not in available
         else (column,)
     )
 
 
 def require_columns(
-    found: Collection[str], dataset: Dataset, *, where: str, mend: str = MAPPING_HINT
+    available: Collection[str], dataset: Dataset, *, where: str, mend: str = MAPPING_HINT
 ) -> None:
     """Raises `InputError`, which ends in `mend`, for the first column of the dataset neither there
     nor computable.
     """
     for column in dataset.source_columns:
-        for name in inputs_of_column(column, found):
-            if name not in found:
-                raise InputError(f"{missing_column(name, found, where)} {mend}")
+        for name in inputs_of_column(column, available):
+            if name not in available:
+                raise InputError(f"{missing_column(name, available, where)} {mend}")
 
 
 def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
@@ -198,9 +198,11 @@ def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
 
 def trim_to_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     """`frame` up to each series' last row with a value in one of the columns."""
-    seen = frame[list(names)].notna().any(axis=1).where(lambda found: found)
-    kept = seen[::-1].groupby(frame["unique_id"][::-1], sort=False).ffill()[::-1].notna()
-    return frame[kept].reset_index(drop=True)
+    has_value = frame[list(names)].notna().any(axis=1).where(lambda has_any_value: has_any_value)
+    is_before_last_value = (
+        has_value[::-1].groupby(frame["unique_id"][::-1], sort=False).ffill()[::-1].notna()
+    )
+    return frame[is_before_last_value].reset_index(drop=True)
 
 
 def joined_datasets(dataset: Dataset) -> list[str]:
@@ -263,24 +265,24 @@ def _joined_values(
     values: pd.DataFrame,
     where: str,
 ) -> pd.Series:
-    wanted = column.joined
-    assert wanted is not None
-    named = f"dataset {wanted.dataset!r}" if wanted.dataset else "the dataset itself"
-    _require_name(wanted.column, values.columns, f"{where}: {named} has no column")
-    _require_name(wanted.series, values["unique_id"].unique(), f"{where}: {named} has no series")
-    series = values[values["unique_id"] == wanted.series].dropna(subset=[wanted.column])
+    lookup = column.joined
+    assert lookup is not None
+    subject = f"dataset {lookup.dataset!r}" if lookup.dataset else "the dataset itself"
+    _require_name(lookup.column, values.columns, f"{where}: {subject} has no column")
+    _require_name(lookup.series, values["unique_id"].unique(), f"{where}: {subject} has no series")
+    series = values[values["unique_id"] == lookup.series].dropna(subset=[lookup.column])
     known = pd.DataFrame(
         {
             "known": known_from(other.calendar, series["ds"]),
-            "value": series[wanted.column].to_numpy(),
+            "value": series[lookup.column].to_numpy(),
         }
     )
-    asked = pd.DataFrame({"known": known_from(dataset.calendar, frame["ds"]), "row": frame.index})
-    asked, known = (table.sort_values("known", kind="stable") for table in (asked, known))
-    found = pd.merge_asof(
-        asked, known, on="known", tolerance=pd.Timedelta(wanted.max_age_days, "D")
+    rows = pd.DataFrame({"known": known_from(dataset.calendar, frame["ds"]), "row": frame.index})
+    rows, known = (table.sort_values("known", kind="stable") for table in (rows, known))
+    matched = pd.merge_asof(
+        rows, known, on="known", tolerance=pd.Timedelta(lookup.max_age_days, "D")
     )
-    return found.set_index("row")["value"].reindex(frame.index)
+    return matched.set_index("row")["value"].reindex(frame.index)
 
 
 def _require_name(name: str, known: object, sentence: str) -> None:

@@ -69,7 +69,7 @@ def add_entry(text: str, name: str, block: str) -> str:
     """
     before, entry = yaml.safe_load(text) or {}, yaml.safe_load(block)
     names, known = before.get("run") or [], before.get("datasets") or {}
-    wanted = {**before, "run": [*names, name], "datasets": {**known, **entry}}
+    extended = {**before, "run": [*names, name], "datasets": {**known, **entry}}
     try:
         top = yaml.compose(text, Loader=yaml.SafeLoader)
         places = {key.value: (key, value) for key, value in top.value} if top else {}
@@ -80,7 +80,7 @@ def add_entry(text: str, name: str, block: str) -> str:
         after = text
         for at, new in sorted(edits, reverse=True):
             after = after[:at] + new + after[at:]
-        if yaml.safe_load(after) == wanted:
+        if yaml.safe_load(after) == extended:
             return after
     except yaml.YAMLError:
         pass
@@ -91,10 +91,10 @@ def add_entry(text: str, name: str, block: str) -> str:
     )
 
 
-def _entry_edit(text: str, found: Any, block: str) -> tuple[int, str]:
-    if found is None:
+def _entry_edit(text: str, nodes: Any, block: str) -> tuple[int, str]:
+    if nodes is None:
         return len(text), f"\ndatasets:\n{block}"
-    key, value = found
+    key, value = nodes
     if value.flow_style and isinstance(value, yaml.MappingNode):
         return value.start_mark.index + 1, _flow_yaml(yaml.safe_load(block))[1:-1] + (
             ", " if value.value else ""
@@ -105,15 +105,15 @@ def _entry_edit(text: str, found: Any, block: str) -> tuple[int, str]:
         else key.start_mark.column + 2
     )
     end = text.find("\n", key.end_mark.index) + 1
-    own = textwrap.indent(textwrap.dedent(block), " " * indent) + "\n"
-    return (end, own) if end else (len(text), f"\n{own}")
+    indented = textwrap.indent(textwrap.dedent(block), " " * indent) + "\n"
+    return (end, indented) if end else (len(text), f"\n{indented}")
 
 
-def _run_edit(text: str, found: Any, name: str) -> tuple[int, str]:
-    if found is None or not isinstance(found[1], yaml.SequenceNode):
+def _run_edit(text: str, nodes: Any, name: str) -> tuple[int, str]:
+    if nodes is None or not isinstance(nodes[1], yaml.SequenceNode):
         return 0, f"run: [{name}]\n"
-    items, start = found[1].value, found[1].start_mark
-    if found[1].flow_style:
+    items, start = nodes[1].value, nodes[1].start_mark
+    if nodes[1].flow_style:
         return (items[-1].end_mark.index, f", {name}") if items else (start.index + 1, name)
     end = text.find("\n", items[-1].end_mark.index)
     return end if end >= 0 else len(text), "\n" + " " * start.column + f"- {name}"
@@ -313,10 +313,12 @@ def _find_count_column(
         c for c in steps if (steps[c].isin([1]) | steps[c].isna()).all() and table[c].min() >= 0
     ]
     rising = [c for c in steps if len(steps.columns) > 1 and (steps[c].dropna() > 0).all()]
-    own = table.columns.drop("unique_id")
-    text = [c for c in own if table[c].is_unique and first_text_cell(table[c]) is not None]
-    unread = [c for c in own if c in (*rising, *text) or str(c).lower() in TIME_COLUMN_NAMES]
-    in_parts = {"year", "month"} <= {str(c).lower() for c in own}
+    file_columns = table.columns.drop("unique_id")
+    text = [c for c in file_columns if table[c].is_unique and first_text_cell(table[c]) is not None]
+    unread = [
+        c for c in file_columns if c in (*rising, *text) or str(c).lower() in TIME_COLUMN_NAMES
+    ]
+    in_parts = {"year", "month"} <= {str(c).lower() for c in file_columns}
     if unread and (in_parts or not counts):
         raise InputError(
             f"{where}: no column holds times that are known; {quote_names(unread)} may be some."
@@ -360,15 +362,13 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
     return min(telling, key=lambda c: table[c].nunique(), default=None)
 
 
-def _pick_target(numbers: list[Any], asked: str, where: str) -> Any:
-    if not numbers or (asked and asked not in map(str, numbers)):
-        found = f"found {quote_names(numbers)}" if numbers else "found none"
-        raise InputError(
-            f"{where}: no column of numbers{f' called {asked!r}' if asked else ''}; {found}. Name"
-            " one."
-        )
-    if asked:
-        return next(c for c in numbers if str(c) == asked)
+def _pick_target(numbers: list[Any], target: str, where: str) -> Any:
+    if not numbers or (target and target not in map(str, numbers)):
+        subject = f"no column of numbers called {target!r}" if target else "no column of numbers"
+        candidates = quote_names(numbers) if numbers else "none"
+        raise InputError(f"{where}: {subject}; found {candidates}. Name one.")
+    if target:
+        return next(c for c in numbers if str(c) == target)
     return next((c for c in numbers if str(c).lower() in TARGET_COLUMN_NAMES), numbers[0])
 
 

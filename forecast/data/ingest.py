@@ -6,7 +6,7 @@ pointer last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
-from forecast.config.sources import Source
 from forecast.config.task import format_time
 from forecast.data import preparation, quality, snapshots, sources, vintages
 from forecast.data.calendars import grid, known_from, row_numbers
@@ -24,7 +23,6 @@ from forecast.data.columns import add_joined, add_known_ahead, trim_to_observed
 from forecast.data.quality import Violation
 from forecast.data.snapshots import NO_REVISIONS, find_revisions, merge_history
 from forecast.data.sources import RawFrame, Request
-from forecast.data.web import Deadline
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError, plural
 
@@ -58,40 +56,31 @@ class StoredHistory:
     can_be_continued: bool
 
 
-def fetch_snapshot(
-    name: str,
-    dataset: Dataset,
-    *,
-    root: Path,
-    now: pd.Timestamp,
-    as_of: pd.Timestamp | None = None,
-    environment: Mapping[str, str] | None = None,
-    deadline: Deadline | None = None,
-    advance: Callable[[str], None] = lambda name: None,
-) -> FetchResult:
-    """A new snapshot as of `as_of` (UTC; None: now) and the pointer on it; on any error everything
-    stays as it was.
+def fetch_snapshot(request: Request, *, now: pd.Timestamp) -> FetchResult:
+    """A new snapshot as of `request.as_of` (UTC; None: now) and the pointer on it; on any error
+    everything stays as it was.
 
     A snapshot that exists for exactly this `as_of` is restored without network. Raises `InputError`
     for the user's, `DataError` for the source's fault, `BusyError` when the dataset is being
     fetched already.
     """
+    name, as_of = request.name, request.as_of
     if as_of is not None and as_of > now:
         raise InputError(
             f"as_of {as_of} lies in the future (now: {now:%Y-%m-%d %H:%M} UTC). Wanted an earlier"
             " date."
         )
-    with files.hold_lock(ProjectPaths.of(root).lock(f"fetch-{name}"), purpose=f"Fetching {name!r}"):
-        paths = ProjectPaths.of(root)
+    paths = ProjectPaths.of(request.root)
+    with files.hold_lock(paths.lock(f"fetch-{name}"), purpose=f"Fetching {name!r}"):
         files.remove_leftovers(paths.snapshots / name)
         files.remove_leftovers(paths.pointer(name).parent, f"{name}.json-")
-        kept = restore_snapshot(name, root, as_of) if as_of is not None else None
-        if kept is not None:
-            return kept
-        asked = now.floor("s") if as_of is None and dataset.source.is_remote else as_of
-        return _take_new(
-            Request(name, dataset, root, asked, {}, deadline, environment or {}, advance), now
-        )
+        if as_of is not None:
+            restored = restore_snapshot(name, request.root, as_of)
+            if restored is not None:
+                return restored
+        elif request.dataset.source.is_remote:
+            request = replace(request, as_of=now.floor("s"))
+        return _take_new(request, now)
 
 
 def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult | None:
@@ -103,140 +92,188 @@ def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult 
         if not content or pd.Timestamp(content["as_of"]) != as_of:
             continue
         frame = snapshots.read_verified(path, content["sha256"], name)
-        beside = {key: content.get(key) for key in ("issued", "issued_sha256")}
+        vintage_files = {key: content.get(key) for key in ("issued", "issued_sha256")}
         pointer = snapshots.Pointer(
-            content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **beside
+            content["as_of"], content["sha256"], path.relative_to(root).as_posix(), **vintage_files
         )
         snapshots.move_pointer(root, name, pointer)
         return FetchResult(pointer, len(frame), len(frame), NO_REVISIONS, is_restored=True)
     return None
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What a source answered, beside what is stored.
+
+    fresh: the checked rows of the answer. since: per series the first time that was asked for; a
+    series that is not named was asked for whole. revised: as `snapshots.find_revisions`.
+    """
+
+    raw: RawFrame
+    fresh: pd.DataFrame
+    since: Mapping[str, pd.Timestamp]
+    revised: pd.DataFrame
+
+
 def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
-    dataset, root = request.dataset, request.root
     stored = _read_stored(request)
-    since = _first_times(stored, dataset) if stored is not None else {}
-    raw = sources.read(replace(request, since=since))
-    fresh = preparation.check_raw(raw, dataset, error=_fault_class(dataset))
-    frame, revised = fresh, NO_REVISIONS
-    if stored is not None:
-        compared = partial(
-            find_revisions,
-            trim_to_observed(stored.frame, dataset),
-            provisional_from=stored.provisional_from,
+    if stored is None:
+        raw, fresh = _read_source(request)
+        answer, frame = Comparison(raw, fresh, {}, NO_REVISIONS), fresh
+    else:
+        answer = _compare_with_stored(request, stored)
+        frame = merge_history(
+            stored.frame,
+            answer.fresh,
+            since=answer.since,
+            keep=request.dataset.source.series,
         )
-        revised = compared(fresh, since=since)
-        final = revised[~revised["kind"].isin(["provisional", "unanswered"])]
-        again = dataset.source.narrowed_to(set(final["unique_id"])) if since else None
-        if again is not None:
-            raw, fresh, since = _reread_revised(request, again, raw, fresh, since)
-            revised = compared(fresh, since=since)
-        frame = merge_history(stored.frame, fresh, since=since, keep=dataset.source.series)
-    before = (
-        vintages.read_vintages(root, request.name)
-        if stored and stored.can_be_continued and dataset.source.is_remote
-        else None
+    known = _known_vintages(request, answer.raw, stored, now)
+    violations = _check_history(request, answer.raw, frame, known, now)
+    pointer = _store_vintages_and_revisions(request, answer, frame, known)
+    pointer = _store_history(request, answer, frame, pointer, stored, violations, now)
+    snapshots.move_pointer(request.root, request.name, pointer)
+    rows_before = 0 if stored is None else len(stored.frame)
+    return FetchResult(
+        pointer, rows_before, len(frame), answer.revised, answer.raw.failed, violations
     )
+
+
+def _read_source(request: Request) -> tuple[RawFrame, pd.DataFrame]:
+    """The source's answer, and its rows checked."""
+    raw = sources.read(request)
+    fault = _fault_class(request.dataset)
+    return raw, preparation.check_raw(raw, request.dataset, error=fault)
+
+
+def _compare_with_stored(request: Request, stored: StoredHistory) -> Comparison:
+    """The new rows and the overlap; series whose overlap was revised are read again from their
+    start, since older rows may have changed too.
+    """
+    dataset = request.dataset
+    since = _first_times(stored, dataset)
+    raw, fresh = _read_source(replace(request, since=since))
+    observed = trim_to_observed(stored.frame, dataset)
+    compare = partial(find_revisions, observed, provisional_from=stored.provisional_from)
+    revised = compare(fresh, since=since)
+    if not since:
+        return Comparison(raw, fresh, since, revised)
+    is_final = ~revised["kind"].isin(["provisional", "unanswered"])
+    narrowed = dataset.source.narrowed_to(set(revised.loc[is_final, "unique_id"]))
+    if narrowed is None:
+        return Comparison(raw, fresh, since, revised)
+    whole = sources.read(
+        replace(
+            request,
+            dataset=dataset.model_copy(update={"source": narrowed}),
+            since={},
+            advance=lambda name: None,
+        )
+    )
+    reread = preparation.check_raw(whole, dataset, error=DataError)
+    reread_series = set(reread["unique_id"])
+    others = fresh[~fresh["unique_id"].isin(reread_series)]
+    fresh = pd.concat([others, reread]).sort_values(
+        ["unique_id", "ds"], kind="stable", ignore_index=True
+    )
+    since = {name: first for name, first in since.items() if name not in reread_series}
+    raw = replace(raw, failed={**raw.failed, **whole.failed})
+    return Comparison(raw, fresh, since, compare(fresh, since=since))
+
+
+def _known_vintages(
+    request: Request, raw: RawFrame, stored: StoredHistory | None, now: pd.Timestamp
+) -> pd.DataFrame:
+    """The provider's forecasts of before and of this answer, issued by `request.as_of`."""
+    before = None
+    if stored is not None and stored.can_be_continued and request.dataset.source.is_remote:
+        before = vintages.read_vintages(request.root, request.name)
     known = vintages.merge_vintages(before, raw.vintages)
     if request.as_of is not None and request.as_of < now.floor("s"):
         known = known[known["issued_at"] <= request.as_of].reset_index(drop=True)
-    vintages.require_issued_before_known(
-        known, dataset, where=raw.where, error=_fault_class(dataset)
-    )
-    whole = vintages.add_issued(frame, dataset, known)
-    looked_up = add_known_ahead(
-        add_joined(whole, dataset, root=root, where=raw.where), dataset, where=raw.where
-    )
-    _, left_out = preparation.prepare(
-        looked_up, dataset, where=raw.where, error=_fault_class(dataset)
-    )
-    found = left_out + quality.find_violations(
-        preparation.adjusted_observations(whole, dataset), dataset, as_of=raw.as_of
-    )
-    if (last := trim_to_observed(frame, dataset)["ds"].max()) > now and (
-        action := dataset.quality.freshness.action
-    ) != "off":
-        text = (
-            f"the last row is of {last}, later than this clock's {now:%Y-%m-%d %H:%M} UTC; is it"
-            " slow, or does "
-        )
-        found.append(
-            Violation("freshness", "", "ds", 1, f"{text}`source` lack a `time_zone`?", action)
-        )
-    quality.refuse_violations(found, where=raw.where, error=_fault_class(dataset))
-    pointer = _write(request, raw, frame, known, revised, stored, found, now)
-    return FetchResult(
-        pointer, 0 if stored is None else len(stored.frame), len(frame), revised, raw.failed, found
-    )
+    return known
 
 
-def _reread_revised(
-    request: Request,
-    source: Source,
-    raw: RawFrame,
-    fresh: pd.DataFrame,
-    since: dict[str, pd.Timestamp],
-) -> tuple[RawFrame, pd.DataFrame, dict[str, pd.Timestamp]]:
-    """The series of `source`, whose overlap was revised, read from their start: older rows may have
-    changed too.
-    """
-    narrowed = request.dataset.model_copy(update={"source": source})
-    whole = sources.read(replace(request, dataset=narrowed, since={}, advance=lambda name: None))
-    again = preparation.check_raw(whole, request.dataset, error=DataError)
-    rest = fresh[~fresh["unique_id"].isin(set(again["unique_id"]))]
-    combined = pd.concat([rest, again]).sort_values(
-        ["unique_id", "ds"], kind="stable", ignore_index=True
-    )
-    kept = {
-        series: first for series, first in since.items() if series not in set(again["unique_id"])
-    }
-    return replace(raw, failed={**raw.failed, **whole.failed}), combined, kept
-
-
-def _write(
+def _check_history(
     request: Request,
     raw: RawFrame,
     frame: pd.DataFrame,
     known: pd.DataFrame,
-    revised: pd.DataFrame,
+    now: pd.Timestamp,
+) -> list[Violation]:
+    """What the data checks find; raises where a rule refuses, or the pipeline could not use it."""
+    dataset, fault = request.dataset, _fault_class(request.dataset)
+    vintages.require_issued_before_known(known, dataset, where=raw.where, error=fault)
+    whole = vintages.add_issued(frame, dataset, known)
+    joined = add_joined(whole, dataset, root=request.root, where=raw.where)
+    complete = add_known_ahead(joined, dataset, where=raw.where)
+    _, violations = preparation.prepare(complete, dataset, where=raw.where, error=fault)
+    observations = preparation.adjusted_observations(whole, dataset)
+    violations += quality.find_violations(observations, dataset, as_of=raw.as_of)
+    action = dataset.quality.freshness.action
+    last = trim_to_observed(frame, dataset)["ds"].max()
+    if last > now and action != "off":
+        text = (
+            f"the last row is of {last}, later than this clock's {now:%Y-%m-%d %H:%M} UTC; is it"
+            " slow, or does `source` lack a `time_zone`?"
+        )
+        violations.append(Violation("freshness", "", "ds", 1, text, action))
+    quality.refuse_violations(violations, where=raw.where, error=fault)
+    return violations
+
+
+def _store_vintages_and_revisions(
+    request: Request, answer: Comparison, frame: pd.DataFrame, known: pd.DataFrame
+) -> snapshots.Pointer:
+    """Both files beside where the snapshot of `frame` lies or will lie, and the pointer on it."""
+    as_of = answer.raw.as_of
+    sha = snapshots.content_sha256(frame)
+    path = snapshots.snapshot_path(request.name, as_of, sha)
+    if not answer.revised.empty:
+        revisions = answer.revised.to_csv(index=False)
+        files.write_text(request.root / f"{path.with_suffix('')}.revisions.csv", revisions)
+    vintage_files = vintages.write_vintages(request.root, request.name, known, as_of=as_of)
+    return snapshots.Pointer(as_of.isoformat(), sha, path.as_posix(), **vintage_files)
+
+
+def _store_history(
+    request: Request,
+    answer: Comparison,
+    frame: pd.DataFrame,
+    pointer: snapshots.Pointer,
     stored: StoredHistory | None,
-    found: list[Violation],
+    violations: list[Violation],
     now: pd.Timestamp,
 ) -> snapshots.Pointer:
-    """Revisions and vintages first, then the snapshot, the pointer last."""
-    root, name = request.root, request.name
-    sha = snapshots.content_sha256(frame)
-    if not revised.empty:
-        label = snapshots.snapshot_path(name, raw.as_of, sha).with_suffix("")
-        files.write_text(root / f"{label}.revisions.csv", revised.to_csv(index=False))
-    beside = vintages.write_vintages(root, name, known, as_of=raw.as_of)
-    if stored is not None and stored.pointer.sha256 == sha:
-        pointer = snapshots.Pointer(raw.as_of.isoformat(), sha, stored.pointer.snapshot, **beside)
+    """The snapshot with its record, where its content is new; the pointer on it."""
+    dataset, raw = request.dataset, answer.raw
+    if stored is not None and stored.pointer.sha256 == pointer.sha256:
+        pointer = replace(pointer, snapshot=stored.pointer.snapshot)
     else:
+        provisional = raw.provisional_from
         record = {
             "retrieved_at": now.isoformat(),
             **raw.provenance,
-            "licence": request.dataset.licence.model_dump(),
-            "question": request.dataset.source.identity(request.dataset.vintage_columns),
-            "previous": stored.pointer.sha256 if stored is not None else None,
-            "revised_values": len(revised),
+            "licence": dataset.licence.model_dump(),
+            "question": dataset.source.identity(dataset.vintage_columns),
+            "previous": None if stored is None else stored.pointer.sha256,
+            "revised_values": len(answer.revised),
             "failed": raw.failed,
-            "provisional_from": (
-                raw.provisional_from.isoformat() if raw.provisional_from is not None else None
-            ),
-            "findings": [asdict(f) for f in found[:MAX_FINDINGS_STORED]],
-            **beside,
-            **preparation.last_observation(frame, request.dataset),
+            "provisional_from": None if provisional is None else provisional.isoformat(),
+            "findings": [asdict(violation) for violation in violations[:MAX_FINDINGS_STORED]],
+            "issued": pointer.issued,
+            "issued_sha256": pointer.issued_sha256,
+            **preparation.last_observation(frame, dataset),
         }
-        pointer = replace(
-            snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record),
-            **beside,
+        snapshots.write_snapshot(
+            request.root, request.name, frame, as_of=raw.as_of, provenance=record
         )
-    path, digest = (root / pointer.snapshot).with_suffix(".json"), raw.provenance.get("file_sha256")
     # the same rows, written otherwise now
-    if digest and digest != files.read_note(path).get("file_sha256"):
-        files.write_json(path, {**files.read_note(path), "file_sha256": digest})
-    snapshots.move_pointer(root, name, pointer)
+    path = (request.root / pointer.snapshot).with_suffix(".json")
+    digest = raw.provenance.get("file_sha256")
+    record = files.read_note(path)
+    if digest and digest != record.get("file_sha256"):
+        files.write_json(path, {**record, "file_sha256": digest})
     return pointer
 
 
@@ -300,7 +337,7 @@ def summarize(
     except ForecastError as error:
         return _empty_summary(name, state=str(error)), []
     described = quality.describe(frame, dataset)
-    found = quality.find_violations(
+    violations = quality.find_violations(
         preparation.adjusted_observations(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of)
     )
     last, kind = frame["ds"].max(), dataset.calendar.kind
@@ -317,12 +354,12 @@ def summarize(
         "sha256": pointer.sha256[:12],
         "snapshots": len(snapshots.list_snapshots(root, name)),
         "revised": record.get("revised_values", 0),
-        "warnings": len(found),
+        "warnings": len(violations),
         "state": (
             "good" if not record.get("failed") else f"kept without {', '.join(record['failed'])}"
         ),
     }
-    return row, found
+    return row, violations
 
 
 def age_in_words(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str:
@@ -341,11 +378,11 @@ def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     frame = preparation.check_data(name, dataset, root=root)
-    shown = [column for column in dataset.frame_columns if column.step <= 1]
-    names = [column.name for column in shown]
+    columns = [column for column in dataset.frame_columns if column.step <= 1]
+    names = [column.name for column in columns]
     figure = Figure(figsize=(11, 2.2 * len(names) + 0.6), layout="constrained")
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-    for column, panel in zip(shown, panels, strict=True):
+    for column, panel in zip(columns, panels, strict=True):
         _draw(panel, frame, dataset, column.name)
         label = f"{column.name}\n{column.entry.unit}".strip()
         panel.set_ylabel(label, fontsize=9, parse_math=False)

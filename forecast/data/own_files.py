@@ -95,16 +95,16 @@ def read_table(
     try:
         if parquet:
             rows = pd.read_parquet(path)
-            own = (rows.index.dtype.kind == "M" or any(rows.index.names)) and not {
+            has_named_index = (rows.index.dtype.kind == "M" or any(rows.index.names)) and not {
                 *rows.index.names
             } & {*rows.columns}
-            return rows.reset_index() if own else rows
+            return rows.reset_index() if has_named_index else rows
         lines = first_lines(path, where, form.encoding)[:20]
         separator = stated_separator(lines) or form.separator
         before = 1 if stated_separator(lines) else 0
         _require_separator(lines[before:], separator, where)
         header = next(csv.reader(lines[before:], delimiter=separator), [])
-        kept = (
+        missing_texts = (
             {column: [""] if column == names else MISSING_TEXTS for column in header}
             if names in header
             else None
@@ -115,8 +115,8 @@ def read_table(
             skip_blank_lines=False,
             sep=separator,
             decimal=form.decimal,
-            na_values=kept,
-            keep_default_na=kept is None,
+            na_values=missing_texts,
+            keep_default_na=missing_texts is None,
             encoding=form.encoding,
             skiprows=before,
             dtype=str if form.thousands else None,
@@ -145,10 +145,12 @@ def guess_format(path: Path, where: str) -> FileFormat:
     """
     form = FileFormat(guess_encoding(path) or "utf-8")
     lines = first_lines(path, where, form.encoding)
-    stated = stated_separator(lines)
-    separator = stated or guess_separator(lines[:20])
+    stated_mark = stated_separator(lines)
+    separator = stated_mark or guess_separator(lines[:20])
     cells = (
-        cell for row in csv.reader(lines[2 if stated else 1 :], delimiter=separator) for cell in row
+        cell
+        for row in csv.reader(lines[2 if stated_mark else 1 :], delimiter=separator)
+        for cell in row
     )
     return FileFormat(form.encoding, separator, *guess_number_marks(cells, separator))
 
@@ -226,23 +228,23 @@ def _can_decode(path: Path, encoding: str, line_end: str) -> bool:
 
 
 def _describe_encoding(path: Path, where: str, encoding: str, line: int) -> str:
-    found = guess_encoding(path)
-    if not found:
+    fitting = guess_encoding(path)
+    if not fitting:
         return (
             f"{where}, line {line}: holds bytes that are no text. Write the table as CSV in UTF-8,"
             " or as Parquet."
         )
     return (
-        f"{where}, line {line}: no {encoding} text. It reads as {found}: add `encoding: {found}`"
-        " under `source` in configs/datasets.yaml. Where names with accents are wrong then, name"
-        " the encoding it was written in."
+        f"{where}, line {line}: no {encoding} text. It reads as {fitting}: add"
+        f" `encoding: {fitting}` under `source` in configs/datasets.yaml. Where names with accents"
+        " are wrong then, name the encoding it was written in."
     )
 
 
 def stated_separator(lines: list[str]) -> str:
     """The mark of a first line `sep=;`, else empty."""
-    found = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
-    return found[1] if found else ""
+    match = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
+    return match[1] if match else ""
 
 
 def guess_separator(lines: list[str]) -> str:
@@ -250,7 +252,11 @@ def guess_separator(lines: list[str]) -> str:
     where nothing does.
     """
     counts = {mark: [len(row) for row in csv.reader(lines, delimiter=mark)] for mark in SEPARATORS}
-    parting = {mark: min(found) for mark, found in counts.items() if found and min(found) > 1}
+    parting = {
+        mark: min(column_counts)
+        for mark, column_counts in counts.items()
+        if column_counts and min(column_counts) > 1
+    }
     return max(
         parting, key=lambda mark: (counts[mark][0] == parting[mark], parting[mark]), default=","
     )
@@ -265,8 +271,8 @@ def guess_number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
     """
     decimal, thousands, either = "", "", set()
     for cell in cells:
-        found = NUMBER.fullmatch(cell.strip())
-        group, sign = found.groups(default="") if found else ("", "")
+        match = NUMBER.fullmatch(cell.strip())
+        group, sign = match.groups(default="") if match else ("", "")
         lone = group in (".", ",") and not sign and cell.count(group) == 1
         if lone and not cell.strip().lstrip("+-").startswith("0"):
             either.add(group)
@@ -313,22 +319,24 @@ def _require_separator(lines: list[str], separator: str, where: str) -> None:
     """A header that `separator` does not part, and another mark does, is told with the settings to
     add.
     """
-    found = guess_separator(lines)
-    if found == separator or not lines or (separator in lines[0] and found not in lines[0]):
+    fitting = guess_separator(lines)
+    if fitting == separator or not lines or (separator in lines[0] and fitting not in lines[0]):
         return
     if len(next(csv.reader(lines[:1], delimiter=separator))) < len(
-        next(csv.reader(lines[:1], delimiter=found))
+        next(csv.reader(lines[:1], delimiter=fitting))
     ):
-        cells = (cell for row in csv.reader(lines[1:], delimiter=found) for cell in row)
-        decimal, thousands = guess_number_marks(cells, found)
-        said = FileFormat(separator=found, decimal=decimal, thousands=thousands).changed_settings()
+        cells = (cell for row in csv.reader(lines[1:], delimiter=fitting) for cell in row)
+        decimal, thousands = guess_number_marks(cells, fitting)
+        settings = FileFormat(
+            separator=fitting, decimal=decimal, thousands=thousands
+        ).changed_settings()
         raise InputError(
-            f"{where}: its columns are separated by {found!r}, read with {separator!r}. Add"
-            f" {_setting_lines(said)} under `source` in configs/datasets.yaml."
+            f"{where}: its columns are separated by {fitting!r}, read with {separator!r}. Add"
+            f" {_setting_lines(settings)} under `source` in configs/datasets.yaml."
         )
 
 
-def _setting_lines(said: dict[str, str]) -> str:
+def _setting_lines(settings: dict[str, str]) -> str:
     return ", ".join(
-        f"`{key}: {json.dumps(mark, ensure_ascii=False)}`" for key, mark in said.items()
+        f"`{key}: {json.dumps(mark, ensure_ascii=False)}`" for key, mark in settings.items()
     )

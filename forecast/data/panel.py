@@ -71,8 +71,8 @@ def add_series_names(forecasts: pd.DataFrame) -> pd.DataFrame:
 
 def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
     """The checked long frame (`unique_id, ds`, then the task's columns) as a panel."""
-    wanted = task.frame_names
-    missing = [c for c in ("unique_id", "ds", *wanted) if c not in frame.columns]
+    columns = task.frame_names
+    missing = [c for c in ("unique_id", "ds", *columns) if c not in frame.columns]
     if missing:
         raise InputError(
             f"Dataset {name!r}: column {quote_names(missing)} not found; the frame has"
@@ -80,7 +80,8 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
             " in the data, or map it under `source.columns`."
         )
     series = [
-        _series(str(uid), rows, task, wanted) for uid, rows in frame.groupby("unique_id", sort=True)
+        _series(str(uid), rows, task, columns)
+        for uid, rows in frame.groupby("unique_id", sort=True)
     ]
     if not series:
         raise InputError(f"Dataset {name!r} has no rows. Check its source and its date range.")
@@ -90,9 +91,9 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
 def _series(unique_id: str, rows: pd.DataFrame, task: Task, columns: list[str]) -> Series:
     grid = calendars.grid(task.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
     ds = grid.to_numpy().astype("datetime64[ns]")
-    held = rows.set_index("ds")[columns].reindex(grid)
+    values = rows.set_index("ds")[columns].reindex(grid)
     return Series(
-        unique_id, ds, held.to_numpy(dtype=np.float64, copy=True), future_features(task, grid)
+        unique_id, ds, values.to_numpy(dtype=np.float64, copy=True), future_features(task, grid)
     )
 
 
@@ -100,5 +101,7 @@ def future_features(task: Task, grid: pd.DatetimeIndex) -> np.ndarray:
     """(T + H, F): the calendar features of the grid and of the `horizon` steps that follow it."""
     if not task.calendar_features:
         return np.empty((len(grid) + task.horizon, 0))
-    beyond = calendars.next_steps(task.calendar, grid[-1], task.horizon)
-    return calendars.calendar_features(np.concatenate([grid, beyond]), task.calendar_features)
+    horizon_steps = calendars.next_steps(task.calendar, grid[-1], task.horizon)
+    return calendars.calendar_features(
+        np.concatenate([grid, horizon_steps]), task.calendar_features
+    )

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from forecast.config.datasets import Dataset, FutureColumn, load_dataset
+from forecast.config.datasets import Dataset, FrameColumn, FutureColumn, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import quality, snapshots, sources, vintages
 from forecast.data.calendars import check_calendar, known_from, series_lengths
@@ -90,9 +89,9 @@ def _check_raw_file(
     # As of its own last row: how fresh the data are is for `forecast fetch` and `forecast data` to
     # tell.
     as_of = known_from(settings.calendar, [rows["ds"].max()])[0]
-    found = quality.find_violations(rows, settings, as_of=as_of)
+    violations = quality.find_violations(rows, settings, as_of=as_of)
     frame, left_out = prepare(raw, settings, where=f"data/raw/{dataset}.parquet")
-    return frame, [*left_out, *found]
+    return frame, [*left_out, *violations]
 
 
 def take_snapshot(
@@ -102,18 +101,18 @@ def take_snapshot(
     moved.
     """
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
-    frame, said = check_raw(raw, dataset), vintages.merge_vintages(None, raw.vintages)
+    frame, known_forecasts = check_raw(raw, dataset), vintages.merge_vintages(None, raw.vintages)
     whole = add_known_ahead(
         add_joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where
     )
-    prepare(vintages.add_issued(whole, dataset, said), dataset, where=raw.where)
+    prepare(vintages.add_issued(whole, dataset, known_forecasts), dataset, where=raw.where)
     record = {
         "licence": dataset.licence.model_dump(),
         **raw.provenance,
         **last_observation(frame, dataset),
     }
     pointer = snapshots.write_snapshot(root, name, frame, as_of=raw.as_of, provenance=record)
-    return replace(pointer, **vintages.write_vintages(root, name, said, as_of=raw.as_of))
+    return replace(pointer, **vintages.write_vintages(root, name, known_forecasts, as_of=raw.as_of))
 
 
 def last_observation(frame: pd.DataFrame, dataset: Dataset) -> dict[str, str]:
@@ -134,12 +133,13 @@ def read_snapshot(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
         not snapshots.path_in_store(root, pointer.snapshot).exists()
         and not dataset.source.is_remote
     ):
-        made = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
-        if made.sha256 != pointer.sha256:
+        remade = take_snapshot(name, dataset, root=root, as_of=pd.Timestamp(pointer.as_of))
+        if remade.sha256 != pointer.sha256:
             raise DataError(
                 f"Dataset {name!r}: {dataset.source.origin} now gives content sha256"
-                f" {made.sha256[:12]}…, wanted {pointer.sha256[:12]}… (data/pointers/{name}.json)."
-                f" Results would not be comparable; to accept it: `forecast fetch {name}`."
+                f" {remade.sha256[:12]}…, wanted {pointer.sha256[:12]}…"
+                f" (data/pointers/{name}.json). Results would not be comparable; to accept it:"
+                f" `forecast fetch {name}`."
             )
     frame = snapshots.read_pointed(root, name)
     return check_frame(
@@ -167,8 +167,8 @@ def prepare(
     """
     frame = derive_and_select(adjusted_observations(raw, dataset), dataset, where=where)
     left_out = check_prepared(frame, dataset, where=where, error=error)
-    kept = ~frame["unique_id"].isin([found.series for found in left_out])
-    return frame[kept].reset_index(drop=True) if left_out else frame, left_out
+    is_complete = ~frame["unique_id"].isin([violation.series for violation in left_out])
+    return frame[is_complete].reset_index(drop=True) if left_out else frame, left_out
 
 
 def adjusted_observations(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
@@ -225,39 +225,59 @@ def check_prepared(
     name.
     """
     check_calendar(frame, dataset.calendar, where=where, error=error)
-    series, of_series = (
-        frame.groupby("unique_id", sort=True),
-        series_lengths(frame, dataset.calendar),
-    )
-    steps = of_series.to_numpy()
-    found: list[tuple[float, Violation]] = []
+    lengths = series_lengths(frame, dataset.calendar)
+    counts = frame.groupby("unique_id", sort=True).count()
+    incomplete: list[MissingSteps] = []
     for column in dataset.frame_columns:
         if isinstance(column.entry, FutureColumn) and column.entry.known_ahead:
             continue  # checked where its steps were made
+        missing = lengths - counts[column.name]
         limit = column.entry.max_missing
-        missing = steps - series[column.name].count().to_numpy()
-        for row in np.flatnonzero(missing > limit * steps).tolist():
-            share, count = missing[row] / steps[row], int(missing[row])
-            sentence = (
-                f"misses {count} of {steps[row]} steps ({share:.2%}), wanted at most {limit:.2%}."
-            )
-            unique_id = str(of_series.index[row])
-            violation = Violation("missing", unique_id, column.name, count, sentence, "left out")
-            found.append((share, violation))
-    if len({one.series for _, one in found}) > MAX_LEFT_OUT_SHARE * len(steps):
-        raise error(_describe_missing(where, found, dataset))
-    return [one for _, one in found]
+        for unique_id in lengths.index[missing > limit * lengths]:
+            steps = int(lengths[unique_id])
+            incomplete.append(MissingSteps(str(unique_id), column, int(missing[unique_id]), steps))
+    if len({entry.series for entry in incomplete}) > MAX_LEFT_OUT_SHARE * len(lengths):
+        raise error(_describe_missing(where, incomplete))
+    return [
+        Violation(
+            "missing", entry.series, entry.column.name, entry.count, entry.sentence, "left out"
+        )
+        for entry in incomplete
+    ]
+
+
+@dataclass(frozen=True)
+class MissingSteps:
+    """`count` of the `steps` of one series have no value in a column, more than it allows."""
+
+    series: str
+    column: FrameColumn
+    count: int
+    steps: int
+
+    @property
+    def share(self) -> float:
+        """Of the steps, those without a value."""
+        return self.count / self.steps
+
+    @property
+    def sentence(self) -> str:
+        """What is missing, and how much may be."""
+        return (
+            f"misses {self.count} of {self.steps} steps ({self.share:.2%}), wanted at most"
+            f" {self.column.entry.max_missing:.2%}."
+        )
 
 
 def _check_files_are_those_taken(name: str, dataset: Dataset, root: Path) -> None:
     """A file edited after its snapshot was taken would otherwise be silently left out of the
     results.
     """
-    taken = (
+    recorded = (
         snapshots.read_provenance(root, name).get("file_sha256", "") if dataset.source.files else ""
     )
     # one of two where `issued_path` came later
-    for path, digest in zip(dataset.source.files, taken.split(), strict=False):
+    for path, digest in zip(dataset.source.files, recorded.split(), strict=False):
         if (root / path).is_file() and files.sha256(root / path) != digest:
             old = (
                 f"{path}: changed since its snapshot was taken; the pipeline still sees the old"
@@ -268,24 +288,28 @@ def _check_files_are_those_taken(name: str, dataset: Dataset, root: Path) -> Non
             )
 
 
-def _describe_missing(where: str, found: list[tuple[float, Violation]], dataset: Dataset) -> str:
+def _describe_missing(where: str, incomplete: list[MissingSteps]) -> str:
     """Every column, as the entry names it, that lacks too much: its worst series, and the line that
     would allow it.
     """
-    written_as = {column.name: column.entry.column for column in dataset.frame_columns}
-    names = dict.fromkeys(written_as[one.column] for _, one in found)
-    worst = [
-        max((p for p in found if written_as[p[1].column] == name), key=lambda pair: pair[0])
-        for name in names
-    ]
-    told = "; ".join(
-        f"series {one.series!r}: column {one.column!r} {one.sentence[:-1]}" for _, one in worst
+    worst: dict[str, MissingSteps] = {}
+    for entry in incomplete:
+        name = entry.column.entry.column
+        if name not in worst or entry.share > worst[name].share:
+            worst[name] = entry
+    faults = "; ".join(
+        f"series {entry.series!r}: column {entry.column.name!r} {entry.sentence[:-1]}"
+        for entry in worst.values()
     )
-    shares = zip(names, (math.ceil(100 * share) / 100 for share, _ in worst), strict=True)
-    lines = ", ".join(f"{{column: {name}, max_missing: {s:g}}}" for name, s in shares if s < 1)
-    told += ". Complete the data, start later, or " + (
-        "raise `max_missing`" if lines else "take the column out"
-    )
-    return f"{where}, {told} in configs/datasets.yaml" + (
-        f", beside what else is set: {lines}." if lines else "."
+    lines = []
+    for name, entry in worst.items():
+        allowed = math.ceil(100 * entry.share) / 100
+        if allowed < 1:
+            lines.append(f"{{column: {name}, max_missing: {allowed:g}}}")
+    start = f"{where}, {faults}. Complete the data, start later, or"
+    if not lines:
+        return f"{start} take the column out in configs/datasets.yaml."
+    return (
+        f"{start} raise `max_missing` in configs/datasets.yaml, beside what else is set:"
+        f" {', '.join(lines)}."
     )

@@ -97,8 +97,8 @@ class Results:
             (str(series["last"]) for series in self.quality.get("series", {}).values()), default=""
         )
         kind = self.dataset.calendar.kind
-        taken = "" if kind == "index" else self.pointer.get("as_of")
-        return format_time(kind, str(taken or last), 10) or "unknown"
+        snapshot_time = "" if kind == "index" else self.pointer.get("as_of")
+        return format_time(kind, str(snapshot_time or last), 10) or "unknown"
 
     # What stage `train` wrote.
 
@@ -213,8 +213,8 @@ class Results:
         """The leaderboards to show: as shipped, and architecture alone where networks were trained
         for it.
         """
-        own = set(self.leaderboard["ranking"])
-        return tuple(ranking for ranking in RANKINGS if ranking == "shipped" or ranking in own)
+        present = set(self.leaderboard["ranking"])
+        return tuple(ranking for ranking in RANKINGS if ranking == "shipped" or ranking in present)
 
     def candidate(self, model: str, ranking: str) -> str | None:
         """The candidate that stands for `model` in `ranking` (a baseline stands in both), if there
@@ -235,8 +235,8 @@ class Results:
         rows = board[
             (board["model"] == model) & (board["seed"] == MEAN) & (board["status"] == "ok")
         ]
-        found: list[dict[str, Any]] = rows.dropna(subset=[self.headline_metric]).to_dict("records")  # type: ignore[assignment]
-        return found[0] if found else None
+        scores: list[dict[str, Any]] = rows.dropna(subset=[self.headline_metric]).to_dict("records")  # type: ignore[assignment]
+        return scores[0] if scores else None
 
     def chosen(self, ranking: str) -> str | None:
         """The model that validation selected in `ranking`."""
@@ -313,9 +313,9 @@ def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> tuple[Row, ...]:
     """The rows of `dataset` as stage `compare` wrote them, else those of all in
     reports/leaderboard.csv, as text.
     """
-    own = paths.compared(dataset) / "leaderboard.csv"
+    dataset_path = paths.compared(dataset) / "leaderboard.csv"
     try:
-        return _read_text_rows(own if own.exists() else paths.leaderboard)
+        return _read_text_rows(dataset_path if dataset_path.exists() else paths.leaderboard)
     except FileNotFoundError:
         message = (
             f"{paths.leaderboard}: no such file: nothing was compared yet. Run `forecast run`"
@@ -344,9 +344,9 @@ def _read_json_part(path: Path, stage: str, kind: type[Content]) -> Content:
             f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` to make it again."
         ) from None
     if not isinstance(content, kind):
-        wanted = "a list" if kind is list else "a mapping"
+        expected = "a list" if kind is list else "a mapping"
         raise DataError(
-            f"{path}: found {type(content).__name__}, wanted {wanted}. Run stage `{stage}` again."
+            f"{path}: found {type(content).__name__}, wanted {expected}. Run stage `{stage}` again."
         )
     return content
 

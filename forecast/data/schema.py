@@ -46,8 +46,8 @@ def check_frame(
     first fault.
     """
     columns = list(columns)
-    found = [str(name) for name in frame.columns]
-    _require_columns(found, columns, where, error)
+    frame_columns = [str(name) for name in frame.columns]
+    _require_columns(frame_columns, columns, where, error)
     if frame.empty:
         raise error(
             f"{where}: found no rows, wanted at least one observation. Check what was asked for."
@@ -109,8 +109,8 @@ def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None
     )
     if odd is not None:
         row = describe_row(frame, int(np.argmax((names == odd).to_numpy())))
-        wanted = f"wanted at most {MAX_NAME_LENGTH}, all printable. Rename it."
-        return f", {row}: a series name of {len(odd)} characters; {wanted}"
+        advice = f"wanted at most {MAX_NAME_LENGTH}, all printable. Rename it."
+        return f", {row}: a series name of {len(odd)} characters; {advice}"
     for column in columns:
         if frame[column].dtype != np.float64:
             return describe_text_cell(frame, column)
@@ -138,8 +138,8 @@ def _has_rising_times(names: pd.Series, times: pd.Series) -> bool:
 def _describe_order_fault(frame: pd.DataFrame) -> str:
     twice = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
     if twice.any():
-        wanted = "stands twice in its series, wanted once. Drop one of the two rows."
-        return f", {describe_row(frame, int(np.argmax(twice)))}: this time {wanted}"
+        advice = "stands twice in its series, wanted once. Drop one of the two rows."
+        return f", {describe_row(frame, int(np.argmax(twice)))}: this time {advice}"
     earlier = (frame.groupby("unique_id", sort=False)["ds"].diff() < pd.Timedelta(0)).to_numpy()
     row = describe_row(frame, int(np.argmax(earlier)))
     return (
@@ -173,17 +173,19 @@ def describe_row(frame: pd.DataFrame, position: int) -> str:
 
 
 def _require_columns(
-    found: list[str], wanted: list[str], where: str, error: type[ForecastError]
+    frame_columns: list[str], required: list[str], where: str, error: type[ForecastError]
 ) -> None:
-    twice = sorted({name for names in (found, wanted) for name in names if names.count(name) > 1})
+    twice = sorted(
+        {name for names in (frame_columns, required) for name in names if names.count(name) > 1}
+    )
     if twice:
         raise error(
             f"{where}: found {quote_names(twice)} more than once, wanted each column once. Rename"
             " or drop one."
         )
-    for name in (*KEY_COLUMNS, *wanted):
-        if name not in found:
-            raise error(f"{missing_column(name, found, where)} {MAPPING_HINT}")
+    for name in (*KEY_COLUMNS, *required):
+        if name not in frame_columns:
+            raise error(f"{missing_column(name, frame_columns, where)} {MAPPING_HINT}")
 
 
 def _cast_lossless(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -226,9 +228,9 @@ def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
 
 
 def _describe_key_fault(frame: pd.DataFrame, column: str) -> str:
-    wanted = {"unique_id": "a series name", "ds": "a time in UTC"}[column]
+    content = {"unique_id": "a series name", "ds": "a time in UTC"}[column]
     missing = frame[column].isna().to_numpy()
     if missing.any():
         row = frame.index[int(np.argmax(missing))]
-        return f", row {row}: {column!r} is empty, wanted {wanted}. Complete or drop the row."
-    return f": column {column!r} is of type {frame[column].dtype}, wanted {wanted}."
+        return f", row {row}: {column!r} is empty, wanted {content}. Complete or drop the row."
+    return f": column {column!r} is of type {frame[column].dtype}, wanted {content}."

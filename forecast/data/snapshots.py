@@ -137,14 +137,14 @@ def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        said = f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})."
+        fault = f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})."
         raise DataError(
-            f"{said} Restore it from git, or delete it and run `forecast fetch {dataset}`."
+            f"{fault} Restore it from git, or delete it and run `forecast fetch {dataset}`."
         ) from error
-    found = content_sha256(frame)
-    if found != sha256:
+    content_digest = content_sha256(frame)
+    if content_digest != sha256:
         raise DataError(
-            f"{path}: found content sha256 {found[:12]}…, wanted {sha256[:12]}…"
+            f"{path}: found content sha256 {content_digest[:12]}…, wanted {sha256[:12]}…"
             f" (data/pointers/{dataset}.json). Snapshots never change: restore both from git, or"
             f" run `forecast fetch {dataset}` to take a new one."
         )
@@ -177,12 +177,13 @@ def snapshot_path(dataset: str, as_of: pd.Timestamp, sha256: str) -> Path:
     return ProjectPaths.of().snapshots / dataset / f"{label}-{sha256[:8]}.parquet"
 
 
-def path_in_store(root: Path, named: str) -> Path:
+def path_in_store(root: Path, relative_path: str) -> Path:
     """The absolute path of a file of the store; `InputError` for one that lies elsewhere."""
-    path = (root / named).resolve()
+    path = (root / relative_path).resolve()
     if not path.is_relative_to(ProjectPaths.of(root).snapshots.resolve()):
         raise InputError(
-            f"Pointer leads to {named!r}, wanted a file below data/snapshots. Restore it from git."
+            f"Pointer leads to {relative_path!r}, wanted a file below data/snapshots. Restore it"
+            " from git."
         )
     return path
 
@@ -230,15 +231,15 @@ def find_revisions(
     )
     before = _values_by_key(stored[repeated], names, "before")
     ends = stored.groupby("unique_id")["ds"].max()
-    inside = fresh[fresh["ds"] <= fresh["unique_id"].map(ends)]
-    both = before.join(_values_by_key(inside, names, "after"), how="outer")
+    in_stored_range = fresh[fresh["ds"] <= fresh["unique_id"].map(ends)]
+    both = before.join(_values_by_key(in_stored_range, names, "after"), how="outer")
     changed = both[
         ~_is_same_number(both["before"].to_numpy(), both["after"].to_numpy())
     ].reset_index()
     if changed.empty:
         return NO_REVISIONS
-    gone, new = changed["in_after"].isna(), changed["in_before"].isna()
-    kind = np.select([gone, new], ["vanished", "appeared"], "changed")
+    has_vanished, has_appeared = changed["in_after"].isna(), changed["in_before"].isna()
+    kind = np.select([has_vanished, has_appeared], ["vanished", "appeared"], "changed")
     if provisional_from is not None:
         kind = np.where(changed["ds"] >= provisional_from, "provisional", kind)
     answered = changed["unique_id"].map(fresh.groupby("unique_id")["ds"].max())

@@ -163,8 +163,8 @@ def split_panel(
     for series in panel.series:
         blocks = split_series(series, borders)
         for block in needed:
-            found = origins(blocks, block, horizon=task.horizon, lookback=task.lookback)
-            if len(found) == 0:
+            rows = origins(blocks, block, horizon=task.horizon, lookback=task.lookback)
+            if len(rows) == 0:
                 raise InputError(_describe_too_short(panel, series, blocks, block))
         result[series.unique_id] = blocks
     return result

@@ -90,26 +90,26 @@ def newest_forecasts(
     of the newest forecast of it by the instant at which the row became known; NaN where there was
     none.
     """
-    asked = rows[["unique_id", "ds"]].assign(
+    requests = rows[["unique_id", "ds"]].assign(
         row=np.arange(len(rows)), known=known_from(dataset.calendar, rows["ds"])
     )
     times = pd.DatetimeIndex(rows["ds"].drop_duplicates().sort_values())
     steps = grid(dataset.calendar, times[0], times[-1]).append(
         next_steps(dataset.calendar, times[-1], step)
     )
-    later = pd.Series(steps[step:], index=steps[: len(steps) - step])
-    asked["ds"] = later.reindex(rows["ds"]).to_numpy()
-    about = (
+    target_time = pd.Series(steps[step:], index=steps[: len(steps) - step])
+    requests["ds"] = target_time.reindex(rows["ds"]).to_numpy()
+    issues = (
         table[[*VINTAGE_KEYS, column]]
         .dropna(subset=[column])
         .astype(dict.fromkeys(VINTAGE_KEYS[1:], "datetime64[ns]"))
     )
-    about = about.rename(columns={column: "value"}).sort_values("issued_at", kind="stable")
-    asked = asked.sort_values("known", kind="stable")
-    found = pd.merge_asof(
-        asked, about, left_on="known", right_on="issued_at", by=["unique_id", "ds"]
+    issues = issues.rename(columns={column: "value"}).sort_values("issued_at", kind="stable")
+    requests = requests.sort_values("known", kind="stable")
+    matched = pd.merge_asof(
+        requests, issues, left_on="known", right_on="issued_at", by=["unique_id", "ds"]
     )
-    return found.sort_values("row")[["ds", "issued_at", "value"]].reset_index(drop=True)
+    return matched.sort_values("row")[["ds", "issued_at", "value"]].reset_index(drop=True)
 
 
 def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
@@ -148,11 +148,11 @@ def forecasts_by_cutoff(table: pd.DataFrame, dataset: Dataset, rows: pd.DataFram
             }
         )
         for target in targets:
-            found = newest_forecasts(table, dataset, rows, target, step=step)
+            provided = newest_forecasts(table, dataset, rows, target, step=step)
             part["ds"], part["issued_at"], part[target] = (
-                found["ds"],
-                found["issued_at"],
-                found["value"],
+                provided["ds"],
+                provided["issued_at"],
+                provided["value"],
             )
         parts.append(part)
     every = pd.concat(parts, ignore_index=True).dropna(subset=targets)

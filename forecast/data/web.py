@@ -131,8 +131,8 @@ def parse_http_date(date: str) -> datetime | None:
     what is no date.
     """
     try:
-        found = email.utils.parsedate_to_datetime(date)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        time = email.utils.parsedate_to_datetime(date)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 
@@ -168,10 +168,10 @@ def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -
     target: httpx.URL = httpx.URL(url, params=dict(params))
     with httpx.Client(follow_redirects=False, trust_env=True) as client:
         for _ in range(MAX_REDIRECTS + 1):
-            asked = urlsplit(str(target))
-            if asked.scheme not in ("http", "https") or asked.netloc != host:
+            address = urlsplit(str(target))
+            if address.scheme not in ("http", "https") or address.netloc != host:
                 raise DataError(
-                    f"{what}: was sent to {asked.scheme}://{asked.hostname}, which is not"
+                    f"{what}: was sent to {address.scheme}://{address.hostname}, which is not"
                     " configured. If the service has moved, set its new address in"
                     " configs/datasets.yaml."
                 )

@@ -213,16 +213,16 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
     """`InputError` for rows at which a forecast does not have its lookback, and for rows beyond the
     series.
     """
-    short, beyond = rows[rows < task.lookback - 1], rows[rows >= len(series)]
-    if len(short):
+    too_early, too_late = rows[rows < task.lookback - 1], rows[rows >= len(series)]
+    if len(too_early):
         raise InputError(
-            f"Series {series.unique_id!r}: a forecast at row {int(short[0])} has"
-            f" {plural(short[0] + 1, 'row')} of history; lookback={task.lookback} are needed. Give"
-            " a longer history or a later cutoff."
+            f"Series {series.unique_id!r}: a forecast at row {int(too_early[0])} has"
+            f" {plural(too_early[0] + 1, 'row')} of history; lookback={task.lookback} are needed."
+            " Give a longer history or a later cutoff."
         )
-    if len(beyond):
+    if len(too_late):
         raise InputError(
-            f"Series {series.unique_id!r}: a forecast at row {int(beyond[0])} was asked for; its"
+            f"Series {series.unique_id!r}: a forecast at row {int(too_late[0])} was asked for; its"
             f" last row is {len(series) - 1}. Give newer data or an earlier cutoff."
         )
     known = np.isfinite(series.values[rows])

@@ -95,21 +95,21 @@ def _can_parse_all(text: pd.Series, form: str) -> bool:
 
 def _periods_to_days(text: pd.Series) -> pd.Series:
     """Quarters, months and ISO weeks as the date of their first day; other text as it is."""
-    turned = text.str.replace(r"^(Q[1-4])[-/ ]?(\d{4})$", r"\2\1", regex=True)
-    found = turned.str.extract(_PERIOD)
-    if found["kind"].isna().all():
+    year_first = text.str.replace(r"^(Q[1-4])[-/ ]?(\d{4})$", r"\2\1", regex=True)
+    parts = year_first.str.extract(_PERIOD)
+    if parts["kind"].isna().all():
         return text
-    number = pd.to_numeric(found["number"])
+    number = pd.to_numeric(parts["number"])
     month = (
-        number.where(found["kind"] == "M", 3 * number - 2)
+        number.where(parts["kind"] == "M", 3 * number - 2)
         .astype("Int64")
         .astype("str")
         .str.zfill(2)
     )
-    week = found["year"] + "-W" + found["number"].str.zfill(2) + "-" + found["day"].fillna("1")
+    week = parts["year"] + "-W" + parts["number"].str.zfill(2) + "-" + parts["day"].fillna("1")
     monday = pd.to_datetime(week, format="%G-W%V-%u", errors="coerce").dt.strftime("%Y-%m-%d")
-    days = (found["year"] + "-" + month + "-01").where(found["kind"] != "W", monday)
-    return days.where(found["kind"].notna(), text)
+    days = (parts["year"] + "-" + month + "-01").where(parts["kind"] != "W", monday)
+    return days.where(parts["kind"].notna(), text)
 
 
 def to_utc(
@@ -131,12 +131,10 @@ def to_utc(
         return values.astype("datetime64[ns]")
     refuse_rows(values, values.isna(), where, ", wanted a time in every row. Complete or drop it.")
     if form is not None:
-        written, values = (
-            values,
-            pd.to_datetime(values.astype("str").str.strip(), format=form, errors="coerce"),
-        )
-        wanted = f", wanted a time written as {form!r}. Correct the row, or `source.time_format`."
-        refuse_rows(written, values.isna(), where, wanted)
+        text = values
+        values = pd.to_datetime(text.astype("str").str.strip(), format=form, errors="coerce")
+        advice = f", wanted a time written as {form!r}. Correct the row, or `source.time_format`."
+        refuse_rows(text, values.isna(), where, advice)
     if values.dtype.kind == "M":
         _refuse_outside(values, values, where)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
@@ -145,10 +143,11 @@ def to_utc(
     if values.dtype.kind == "M":
         return _local_to_utc(values.astype("datetime64[ns]"), table, time_zone, wall_clock, where)
     if pd.api.types.is_numeric_dtype(values):
-        wanted = "a number, wanted a date or time such as 2024-01-31 or 2024-01-31T13:00"
-        raise time_fault(
-            values, 0, where, f", {wanted}. Write the times out, or map another column to `ds`."
+        advice = (
+            ", a number, wanted a date or time such as 2024-01-31 or 2024-01-31T13:00. Write the"
+            " times out, or map another column to `ds`."
         )
+        raise time_fault(values, 0, where, advice)
     return _text_to_utc(values.astype("str"), table, time_zone, wall_clock, where)
 
 
@@ -157,13 +156,13 @@ def _text_to_utc(
 ) -> pd.Series:
     offsets = values.str.strip().str.extract(_OFFSET, expand=False)
     offsets = offsets.where(~values.str.strip().str.match(_ONLY_DATE))
-    stated = offsets.notna()
+    has_offset = offsets.notna()
     mixed = (
         f": mixed time zones; the first row holds {quote(values.iloc[0])}. Write all times in UTC,"
         " or state `source.time_zone` if one local clock explains them."
     )
-    refuse_rows(values, stated != stated.iloc[0], where, mixed)
-    if not stated.any():
+    refuse_rows(values, has_offset != has_offset.iloc[0], where, mixed)
+    if not has_offset.any():
         return _local_to_utc(_parse_iso(values, where), table, zone, wall_clock, where)
     if wall_clock:
         return _parse_iso(values.str.strip().str.replace(_OFFSET, "", regex=True), where)
@@ -191,11 +190,13 @@ def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series
     )
     if parsed.isna().any():
         fits = guess_time_format(values)
-        own = fits if fits not in (None, ISO_FORMAT) else "%d.%m.%Y %H:%M"
-        known = "All rows fit" if own == fits else "Or name the column's own format, such as"
-        wanted = "wanted an ISO 8601 time such as 2024-01-31 or 2024-01-31T13:00"
-        advice = f'Correct the row. {known} `time_format: "{own}"` under `source`.'
-        refuse_rows(values, parsed.isna(), where, f", {wanted}. {advice}")
+        shown_format = fits if fits not in (None, ISO_FORMAT) else "%d.%m.%Y %H:%M"
+        known = (
+            "All rows fit" if shown_format == fits else "Or name the column's own format, such as"
+        )
+        expected = "wanted an ISO 8601 time such as 2024-01-31 or 2024-01-31T13:00"
+        advice = f'Correct the row. {known} `time_format: "{shown_format}"` under `source`.'
+        refuse_rows(values, parsed.isna(), where, f", {expected}. {advice}")
     _refuse_outside(parsed, values, where)
     return (parsed.dt.tz_localize(None) if utc else parsed).astype("datetime64[ns]")
 
@@ -216,8 +217,8 @@ def _local_to_utc(
 ) -> pd.Series:
     if wall_clock or zone in (None, "UTC"):
         return times
-    gone = times.dt.tz_localize(zone, nonexistent="NaT", ambiguous="NaT").isna()
-    if not gone.any():
+    has_no_instant = times.dt.tz_localize(zone, nonexistent="NaT", ambiguous="NaT").isna()
+    if not has_no_instant.any():
         return _zoned_to_utc(times.dt.tz_localize(zone))
     # The repeated hour of autumn is told apart by its order, series by series, where both halves
     # are present.
@@ -228,7 +229,7 @@ def _local_to_utc(
     except ValueError:
         clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
         end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
-        raise time_fault(times, int(np.argmax(gone.to_numpy())), where, end) from None
+        raise time_fault(times, int(np.argmax(has_no_instant.to_numpy())), where, end) from None
 
 
 def _zoned_to_utc(times: pd.Series) -> pd.Series:
@@ -244,7 +245,7 @@ def refuse_rows(values: pd.Series, wrong: pd.Series, where: str, end: str) -> No
 def time_fault(values: pd.Series, position: int, where: str, end: str) -> InputError:
     """`mine.csv, line 7: `ds` holds 'soon'` and what `end` says of it."""
     unit = values.index.name if values.index.name == "line" else "row"
-    found = (
+    holds = (
         "is empty" if pd.isna(values.iloc[position]) else f"holds {quote(values.iloc[position])}"
     )
-    return InputError(f"{where}, {unit} {values.index[position]}: `ds` {found}{end}")
+    return InputError(f"{where}, {unit} {values.index[position]}: `ds` {holds}{end}")

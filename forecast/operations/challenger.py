@@ -21,6 +21,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data import ingest, snapshots
 from forecast.data.columns import with_joined_datasets
 from forecast.data.records import FullRecipe, Member, Recipe
+from forecast.data.sources import Request
 from forecast.forecaster import Forecaster
 from forecast.operations import champion, repro, worktree
 from forecast.operations.champion import Champion
@@ -170,9 +171,8 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
         continued = entry.source.overlap is not None  # anything else is read whole each time
         if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
             worktree.copy_whole(last, tree.paths.pointer(name))
-        ingest.fetch_snapshot(
-            name, entry, root=tree.path, now=job.now, as_of=job.as_of, environment=job.environment
-        )
+        request = Request(name, entry, tree.path, as_of=job.as_of, environment=job.environment)
+        ingest.fetch_snapshot(request, now=job.now)
         worktree.copy_whole(tree.paths.pointer(name), last)
 
 

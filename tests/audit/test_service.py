@@ -13,6 +13,7 @@ from forecast.audit.changes import nudge, shake
 from forecast.audit.sandbox import Project, run_stages
 from forecast.config.datasets import load_dataset
 from forecast.data.ingest import fetch_snapshot
+from forecast.data.sources import Request
 from tests.support.example_data import write_project
 from tests.support.services import Services, serving
 
@@ -35,7 +36,9 @@ def test_an_issue_of_after_a_moment_reaches_no_row_of_before_it(tmp_path: Path):
             "issue_delay_h": 1,
         }
         write_project(tmp_path, rome={"source": source, "horizon": 24, "past_exogenous": said})
-        fetch_snapshot("rome", load_dataset("rome", tmp_path / "configs"), root=tmp_path, now=NOW)
+        fetch_snapshot(
+            Request("rome", load_dataset("rome", tmp_path / "configs"), tmp_path), now=NOW
+        )
     (tmp_path / "configs" / "tuning.yaml").write_text("")
     (tmp_path / "configs" / "models.yaml").write_text("models: {}")
     project = Project.of(tmp_path, "rome")

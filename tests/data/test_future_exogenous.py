@@ -338,7 +338,7 @@ def test_a_snapshot_that_is_absent_is_made_again_with_its_forecasts(tmp_path: Pa
     entry = dataset(
         source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}]
     )
-    fetched = fetch_snapshot("shop", entry, root=tmp_path, now=pd.Timestamp("2024-02-01"))
+    fetched = fetch_snapshot(Request("shop", entry, tmp_path), now=pd.Timestamp("2024-02-01"))
     said = vintages.read_vintages(tmp_path, "shop")
     shutil.rmtree(tmp_path / "data" / "snapshots")
     assert len(preparation.read_snapshot("shop", entry, root=tmp_path)) == 60
@@ -354,7 +354,7 @@ def test_issues_that_leave_too_much_open_are_told_in_one_line_as_it_is_written(
         InputError,
         match=r"column 'sales\+4' misses 9 of 60 .*: \{column: sales, max_missing: 0\.15\}\.$",
     ):
-        fetch_snapshot("shop", request.dataset, root=tmp_path, now=pd.Timestamp("2024-02-01"))
+        fetch_snapshot(Request("shop", request.dataset, tmp_path), now=pd.Timestamp("2024-02-01"))
 
 
 def test_forecasts_issued_after_their_target_are_refused(tmp_path: Path) -> None:
@@ -401,7 +401,7 @@ def test_an_edit_of_the_file_of_forecasts_is_noticed_and_the_next_fetch_takes_it
     entry = dataset(
         source=ISSUED, future_exogenous=[{"column": "sales", "issued": True, "max_missing": 0.2}]
     )
-    take = partial(fetch_snapshot, "shop", entry, root=tmp_path)
+    take = partial(fetch_snapshot, Request("shop", entry, tmp_path))
     take(now=pd.Timestamp("2024-02-01"))
     corrected = issues.assign(sales=issues["sales"] / 1000).drop(columns="unique_id").drop(index=7)
     corrected.to_csv(tmp_path / "data" / "issued.csv", index=False)
@@ -427,10 +427,10 @@ def test_a_day_of_the_past_keeps_its_plan_and_what_was_observed_since_is_no_revi
     (tmp_path / "data").mkdir()
     shop().drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
     now, day = pd.Timestamp("2024-03-01"), pd.Timestamp("2024-02-10")
-    fetch_snapshot("shop", dataset(), root=tmp_path, now=now, as_of=day)
+    fetch_snapshot(Request("shop", dataset(), tmp_path, as_of=day), now=now)
     rows = preparation.check_data("shop", dataset(), root=tmp_path)
     assert rows["ds"].iloc[-1] == day - pd.Timedelta("1h") and rows.notna().all(axis=None)
-    assert fetch_snapshot("shop", dataset(), root=tmp_path, now=now).revised.empty
+    assert fetch_snapshot(Request("shop", dataset(), tmp_path), now=now).revised.empty
 
 
 def test_rows_with_a_plan_alone_do_not_make_the_data_newer_than_they_are(tmp_path: Path) -> None:
@@ -464,11 +464,11 @@ def test_a_last_row_that_begins_after_this_clock_is_told(
     """
     (tmp_path / "data").mkdir()
     shop(plan=100).drop(columns="unique_id").to_csv(tmp_path / "data" / "shop.csv", index=False)
-    found = fetch_snapshot("shop", dataset(), root=tmp_path, now=pd.Timestamp(now)).findings
+    found = fetch_snapshot(Request("shop", dataset(), tmp_path), now=pd.Timestamp(now)).findings
     assert [one.rule for one in found] == ["freshness"] * told
     assert not told or "later than this clock's 2024-02-19 22:59 UTC" in found[0].sentence
     assert not fetch_snapshot(
-        "shop", dataset(quality={"freshness": "off"}), root=tmp_path, now=pd.Timestamp(now)
+        Request("shop", dataset(quality={"freshness": "off"}), tmp_path), now=pd.Timestamp(now)
     ).findings
 
 

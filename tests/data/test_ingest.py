@@ -14,6 +14,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots, vintages
 from forecast.data.columns import adjust_prices
 from forecast.data.ingest import FetchResult, fetch_snapshot, plot, summarize
+from forecast.data.sources import Request
 from forecast.data.web import Deadline
 from forecast.system import files
 from forecast.system.errors import BusyError, DataError, InputError
@@ -57,7 +58,7 @@ def city(services: Services, **options: Any) -> Dataset:
 
 def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> FetchResult:
     deadline = Deadline(30, sleep=lambda _: None)
-    return fetch_snapshot("live", settings, root=root, now=now, deadline=deadline, **options)
+    return fetch_snapshot(Request("live", settings, root, deadline=deadline, **options), now=now)
 
 
 def stored(root: Path) -> pd.DataFrame:
@@ -455,11 +456,11 @@ def test_a_changed_file_is_a_new_snapshot_with_its_revisions(tmp_path: Path):
     (tmp_path / "data").mkdir()
     hourly(rows=100).to_csv(tmp_path / "data" / "mine.csv", index=False)
     now = pd.Timestamp("2024-03-01")
-    fetch_snapshot("mine", dataset(), root=tmp_path, now=now)
+    fetch_snapshot(Request("mine", dataset(), tmp_path), now=now)
     changed = hourly(rows=120)
     changed.loc[5, "temp"] = 99.0
     changed.to_csv(tmp_path / "data" / "mine.csv", index=False)
-    fetched = fetch_snapshot("mine", dataset(), root=tmp_path, now=now)
+    fetched = fetch_snapshot(Request("mine", dataset(), tmp_path), now=now)
     assert (fetched.rows_before, fetched.rows) == (100, 120)
     assert fetched.revised[["before", "after", "kind"]].values.tolist() == [[15.0, 99.0, "changed"]]
 
@@ -482,7 +483,9 @@ def test_a_column_of_another_dataset_is_the_last_value_known_when_the_row_is(
     (tmp_path / "configs" / "datasets.yaml").write_text(json.dumps(content))
     from forecast.config.datasets import load_dataset
 
-    fetch_snapshot("city", load_dataset("city", tmp_path / "configs"), root=tmp_path, now=BEFORE)
+    fetch_snapshot(
+        Request("city", load_dataset("city", tmp_path / "configs"), tmp_path), now=BEFORE
+    )
     joined = {"dataset": "city", "series": "ny", "column": "temp"}
     market = shares(services, start="2021-05-03").model_copy(
         update={
@@ -503,7 +506,7 @@ def test_nothing_older_than_its_limit_is_joined(tmp_path: Path, services: Servic
     (tmp_path / "configs" / "datasets.yaml").write_text(
         json.dumps({"run": ["city"], "datasets": {"city": entry}})
     )
-    fetch_snapshot("city", city(services), root=tmp_path, now=pd.Timestamp("2021-05-07"))
+    fetch_snapshot(Request("city", city(services), tmp_path), now=pd.Timestamp("2021-05-07"))
     joined = {"dataset": "city", "series": "dublin", "column": "temp", "max_age_days": 3}
     market = shares(services, start="2021-05-03").model_copy(
         update={

@@ -10,6 +10,7 @@ from forecast.config.datasets import load_dataset
 from forecast.data import preparation, snapshots
 from forecast.data.columns import derive_and_select
 from forecast.data.ingest import fetch_snapshot
+from forecast.data.sources import Request
 from forecast.system.errors import DataError, InputError
 from tests.support.example_data import dataset, hourly
 
@@ -87,11 +88,11 @@ def test_a_column_named_after_the_snapshot_was_taken_is_said_to_need_a_fetch(tmp
 
 def test_a_file_written_otherwise_with_the_same_rows_is_taken_by_a_fetch(tmp_path: Path):
     with_file(tmp_path, hourly())
-    fetch_snapshot("mine", dataset(), root=tmp_path, now=pd.Timestamp("2024-03-01"))
+    fetch_snapshot(Request("mine", dataset(), tmp_path), now=pd.Timestamp("2024-03-01"))
     with_file(tmp_path, hourly().assign(note="seen"))
     with pytest.raises(InputError, match="changed since its snapshot"):
         preparation.check_data("mine", dataset(), root=tmp_path)
-    fetch_snapshot("mine", dataset(), root=tmp_path, now=pd.Timestamp("2024-03-02"))
+    fetch_snapshot(Request("mine", dataset(), tmp_path), now=pd.Timestamp("2024-03-02"))
     assert len(preparation.check_data("mine", dataset(), root=tmp_path)) == 100
     assert len(snapshots.list_snapshots(tmp_path, "mine")) == 1
 

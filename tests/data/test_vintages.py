@@ -11,6 +11,7 @@ import pytest
 from forecast.config.datasets import Dataset
 from forecast.data import snapshots, vintages
 from forecast.data.ingest import FetchResult, fetch_snapshot
+from forecast.data.sources import Request
 from forecast.data.web import Deadline
 from forecast.forecaster import Budget, Forecaster, fit
 from forecast.models import spec
@@ -111,7 +112,8 @@ def services() -> Iterator[Services]:
 
 def take(root: Path, settings: Dataset, now: pd.Timestamp, **options: Any) -> FetchResult:
     return fetch_snapshot(
-        "city", settings, root=root, now=now, deadline=Deadline(30, sleep=lambda _: None), **options
+        Request("city", settings, root, deadline=Deadline(30, sleep=lambda _: None), **options),
+        now=now,
     )
 
 

@@ -53,8 +53,8 @@ class Told:
 
     inputs: np.ndarray
 
-    def path(self, z, horizon):
-        return np.repeat(self.inputs[None, :horizon], len(z), axis=0)
+    def forecast_inputs(self, past, horizon):
+        return np.repeat(self.inputs[None, :horizon], len(past), axis=0)
 
 
 def simulate(model, panel, rows, *, horizon):

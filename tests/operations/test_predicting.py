@@ -18,6 +18,7 @@ import pytest
 
 from forecast.config.datasets import load_dataset
 from forecast.data import ingest
+from forecast.data.sources import Request
 from forecast.forecaster.ensemble import Ensemble, calibration_scores, latest
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
@@ -62,7 +63,7 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     small_project.write_yaml(
         root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
     )
-    ingest.fetch_snapshot(NAME, load_dataset(NAME, root / "configs"), root=root, now=NOW)
+    ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
     projects.gone_through(root)
     registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
     table = forecast(root).table
@@ -98,7 +99,7 @@ def test_a_forecast_without_the_newest_issue_of_its_inputs_says_that_older_value
     small_project.write_yaml(
         root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: entry}}
     )
-    ingest.fetch_snapshot(NAME, load_dataset(NAME, root / "configs"), root=root, now=NOW)
+    ingest.fetch_snapshot(Request(NAME, load_dataset(NAME, root / "configs"), root), now=NOW)
     projects.gone_through(root)
     registry.promote(root, NAME, projects.register(root, "ridge"), now=NOW)
     told = [one for one in forecast(root).notices if "older value stands in" in one]

@@ -25,7 +25,7 @@ import pandas as pd
 from pydantic import Field
 
 from forecast.config.sources import Source
-from forecast.data.sources import RawFrame, Request, observed
+from forecast.data.sources import RawFrame, Request, keep_known
 
 
 class Settings(Source):
@@ -41,7 +41,7 @@ def read(request: Request) -> RawFrame:
     days = pd.date_range("2024-01-01", periods=source.throws)
     values = np.random.default_rng(0).integers(1, 7, source.throws).astype(float)
     thrown = pd.DataFrame({"unique_id": "die", "ds": days, "y": values, "x": values})
-    frame, as_of = observed(request, thrown)
+    frame, as_of = keep_known(request, thrown)
     return RawFrame(frame, as_of, where="the die", provenance={"source": "dice"})
 '''
 TAKE = """

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from forecast import cli
 from forecast.config.datasets import Quality, load_datasets
 from forecast.data import ingest
+from forecast.data.sources import Request
 from forecast.system import files
 from pipelines import compare, fetch, prepare, train
 from tests.faults.processes import dvc
@@ -173,7 +174,7 @@ def test_what_the_service_had_forecast_is_an_input_and_a_row(tmp_path: Path):
     with serving(Services(now=NOW)) as services:
         small_project.write_yaml(tmp_path / "configs" / "datasets.yaml", shortened(services.url))
         settings = load_datasets(tmp_path / "configs").datasets[WITH_FORECASTS]
-        ingest.fetch_snapshot(WITH_FORECASTS, settings, root=tmp_path, now=NOW)
+        ingest.fetch_snapshot(Request(WITH_FORECASTS, settings, tmp_path), now=NOW)
     fetch.main(WITH_FORECASTS, root=str(tmp_path))
     prepare.main(WITH_FORECASTS, root=str(tmp_path))
     frame = prepared(tmp_path, WITH_FORECASTS)
@@ -238,7 +239,7 @@ def test_the_commented_entry_for_one_s_own_file_works_as_it_stands(tmp_path: Pat
         tmp_path / "data" / "mine.csv", index=False
     )
     settings = load_datasets(tmp_path / "configs").datasets["mine"]
-    ingest.fetch_snapshot("mine", settings, root=tmp_path, now=NOW)
+    ingest.fetch_snapshot(Request("mine", settings, tmp_path), now=NOW)
     fetch.main("mine", root=str(tmp_path))
     prepare.main("mine", root=str(tmp_path))
     frame = pd.read_parquet(tmp_path / "data" / "prepared" / "mine" / "frame.parquet")

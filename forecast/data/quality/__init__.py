@@ -38,19 +38,21 @@ def find_violations(
     frame = frame.drop(columns=earlier_steps, errors="ignore")
     rules: dict[str, Check] = {name: getattr(checks, name) for name in Quality.model_fields}
     rules["freshness"] = partial(checks.freshness, as_of=as_of)
-    found = []
+    violations = []
     for name, check in rules.items():
         rule = getattr(dataset.quality, name)
         if rule.action != "off":
-            found += [replace(f, action=rule.action) for f in check(frame, dataset, rule.limit)]
-    return sorted(found, key=lambda finding: finding.action != "refuse")
+            violations += [
+                replace(f, action=rule.action) for f in check(frame, dataset, rule.limit)
+            ]
+    return sorted(violations, key=lambda finding: finding.action != "refuse")
 
 
 def refuse_violations(
-    found: list[Violation], *, where: str, error: type[ForecastError] = InputError
+    violations: list[Violation], *, where: str, error: type[ForecastError] = InputError
 ) -> None:
     """Raises `error` with every finding of a rule that refuses."""
-    refused = [finding for finding in found if finding.action == "refuse"]
+    refused = [finding for finding in violations if finding.action == "refuse"]
     if refused:
         lines = "; ".join(format_violations(refused))
         raise error(
@@ -59,18 +61,18 @@ def refuse_violations(
         )
 
 
-def format_violations(found: list[Violation]) -> list[str]:
+def format_violations(violations: list[Violation]) -> list[str]:
     """`warn (freshness): series 'a', 'b' and 7 more, column 'ds': …`: one line for all series of
     which it is true.
     """
     groups: dict[tuple[str, str, str, str], list[str]] = {}
-    for f in found:
+    for f in violations:
         groups.setdefault((f.action, f.rule, f.column, f.sentence), []).append(f.series)
     lines = []
     for (action, rule, column, text), series in groups.items():
         more = f" and {len(series) - SHOWN_SERIES} more" if len(series) > SHOWN_SERIES else ""
-        named = ", ".join(map(repr, series[:SHOWN_SERIES])) + more
-        place = [f"series {named}"] if any(series) else []
+        names = ", ".join(map(repr, series[:SHOWN_SERIES])) + more
+        place = [f"series {names}"] if any(series) else []
         place += [f"column {column!r}"] if column else []
         where = f"{', '.join(place)}: " if place else ""
         lines.append(f"{action} ({rule}): {where}{text}")
@@ -79,8 +81,8 @@ def format_violations(found: list[Violation]) -> list[str]:
 
 def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
     """JSON values only; `missing` counts calendar steps without a value, absent rows included."""
-    found = find_gaps(frame, dataset.calendar)
-    runs = Counter(gap.unique_id for gap in found)
+    all_gaps = find_gaps(frame, dataset.calendar)
+    runs = Counter(gap.unique_id for gap in all_gaps)
     series = {}
     for unique_id, rows in frame.groupby("unique_id", sort=True):
         steps = len(grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
@@ -96,16 +98,16 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
                 if column.step <= 1
             },
         }
-    shown = [
+    first_gaps = [
         {
             "series": g.unique_id,
             "first": g.first.isoformat(),
             "last": g.last.isoformat(),
             "steps": g.steps,
         }
-        for g in found[:SHOWN_GAPS]
+        for g in all_gaps[:SHOWN_GAPS]
     ]
-    return {"rows": len(frame), "series": series, "gaps": len(found), "gaps_shown": shown}
+    return {"rows": len(frame), "series": series, "gaps": len(all_gaps), "gaps_shown": first_gaps}
 
 
 def _describe_column(values: pd.Series, steps: int) -> dict[str, Any]:

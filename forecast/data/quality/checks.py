@@ -77,9 +77,9 @@ def spikes(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Viol
         for end in sorted({values.min(), values.max()} - {0.0}):
             others, count = values[values != end], int((values == end).sum())
             # a first or last value has no two neighbours
-            again = count > 1 or end in values[[0, -1]]
+            is_suspicious = count > 1 or end in values[[0, -1]]
             if (
-                again
+                is_suspicious
                 and len(np.unique(others)) > 20
                 and np.abs(others - end).min() > 3 * np.ptp(others)
             ):
@@ -98,26 +98,27 @@ def stale_repeats(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     for series, column, when, values in _observed_values(frame, targets):
         starts = np.flatnonzero(np.append(True, np.diff(values) != 0))
         lengths = np.diff(np.append(starts, len(values)))
-        found = (lengths > limit) & (values[starts] != 0)
-        if found.any():
+        is_stale = (lengths > limit) & (values[starts] != 0)
+        if is_stale.any():
+            stale_lengths = lengths[is_stale]
             text = (
-                f"runs of equal values: {found.sum()}, the longest of {lengths[found].max()} rows"
+                f"runs of equal values: {is_stale.sum()}, the longest of {stale_lengths.max()} rows"
+                f" ({format_times(when[starts[is_stale]], dataset.calendar)})."
             )
-            text += f" ({format_times(when[starts[found]], dataset.calendar)})."
-            yield Violation("stale_repeats", series, column, int(lengths[found].sum()), text)
+            yield Violation("stale_repeats", series, column, int(stale_lengths.sum()), text)
 
 
 def units(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Values outside of what the stated unit allows, or a median that another unit of the quantity
     explains.
     """
-    for stated in dataset.frame_columns:
-        unit = stated.entry.unit
+    for described in dataset.frame_columns:
+        unit = described.entry.unit
         quantity = next((known for known in UNITS.values() if unit in known), None)
-        if quantity is None or stated.name not in frame.columns:
+        if quantity is None or described.name not in frame.columns:
             continue
         low, high, *_ = quantity[unit]
-        for series, name, when, values in _observed_values(frame, [stated.name]):
+        for series, name, when, values in _observed_values(frame, [described.name]):
             outside = (values < low) | (values > high)
             if outside.sum() > limit:
                 odd = format_times(when[outside], dataset.calendar)
@@ -150,10 +151,12 @@ def missing_cells(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterat
     """
     rows_of = frame["unique_id"].value_counts()
     for column in _number_columns(frame):
-        empty, said = frame[frame[column].isna()], "empty cells: {count} ({times})."
-        for found in _violations_by_series("missing_cells", dataset, empty, limit, said, column):
-            if found.count <= dataset.quality.missing_share.limit * rows_of[found.series]:
-                yield found
+        empty, text = frame[frame[column].isna()], "empty cells: {count} ({times})."
+        for violation in _violations_by_series(
+            "missing_cells", dataset, empty, limit, text, column
+        ):
+            if violation.count <= dataset.quality.missing_share.limit * rows_of[violation.series]:
+                yield violation
 
 
 def shared_columns(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -322,14 +325,14 @@ def unadjusted_split(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Ite
             )
         distance = np.abs(np.abs(change)[:, None] - np.log(SPLIT_RATIOS)[None, :]).min(axis=1)
         back = np.append(np.abs(change[1:] + change[:-1]) < MIN_SPLIT_RETURN / 2, False)
-        found = (np.abs(change) > MIN_SPLIT_RETURN) & (distance < limit) & ~back
-        if found.any():
-            when = format_times(rows["ds"].iloc[1:][found], dataset.calendar)
+        is_split = (np.abs(change) > MIN_SPLIT_RETURN) & (distance < limit) & ~back
+        if is_split.any():
+            when = format_times(rows["ds"].iloc[1:][is_split], dataset.calendar)
             text = (
-                f"jumps that look like splits not undone: {found.sum()} ({when}); adjust the"
+                f"jumps that look like splits not undone: {is_split.sum()} ({when}); adjust the"
                 " prices."
             )
-            yield Violation("unadjusted_split", str(series), "close", int(found.sum()), text)
+            yield Violation("unadjusted_split", str(series), "close", int(is_split.sum()), text)
 
 
 def flat_bars(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
@@ -360,19 +363,23 @@ def dividends(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[V
 
 def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """Steps of the calendar without a row; those that other series have are named as such."""
-    found = gaps_of(frame, dataset.calendar)
-    known = set(frame.loc[frame["ds"].isin({gap.first for gap in found}), "ds"]) if found else set()
-    for series, own in _group_by_series(found):
-        count = sum(gap.steps for gap in own)
+    all_gaps = gaps_of(frame, dataset.calendar)
+    known = (
+        set(frame.loc[frame["ds"].isin({gap.first for gap in all_gaps}), "ds"])
+        if all_gaps
+        else set()
+    )
+    for series, series_gaps in _group_by_series(all_gaps):
+        count = sum(gap.steps for gap in series_gaps)
         if count > limit:
             text = (
                 f"steps without a row: {count}"
-                f" ({format_times((gap.first for gap in own), dataset.calendar)})"
+                f" ({format_times((gap.first for gap in series_gaps), dataset.calendar)})"
             )
-            elsewhere = [gap.first for gap in own if gap.first in known]
+            in_other_series = [gap.first for gap in series_gaps if gap.first in known]
             more = (
-                f"; other series have {format_times(elsewhere, dataset.calendar)}"
-                if elsewhere
+                f"; other series have {format_times(in_other_series, dataset.calendar)}"
+                if in_other_series
                 else ""
             )
             yield Violation("gaps", series, "", count, f"{text}{more}.")
@@ -381,25 +388,26 @@ def gaps(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violat
 def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterator[Violation]:
     """A gap of one hour where clocks are put forward: the times are local, not UTC."""
     regular = isinstance(dataset.calendar, RegularCalendar)
-    found = gaps_of(frame, dataset.calendar) if regular else []
-    for series, own in _group_by_series(
-        [g for g in found if g.steps == 1 and _is_skipped_by_a_clock(g.first)]
+    all_gaps = gaps_of(frame, dataset.calendar) if regular else []
+    for series, series_gaps in _group_by_series(
+        [g for g in all_gaps if g.steps == 1 and _is_skipped_by_a_clock(g.first)]
     ):
-        if len(own) > limit:
-            when = format_times((gap.first for gap in own), dataset.calendar)
+        if len(series_gaps) > limit:
+            when = format_times((gap.first for gap in series_gaps), dataset.calendar)
             text = (
                 f"hours are missing where clocks are put forward ({when}): these look like local"
                 " times; "
             )
             yield Violation(
-                "clock_change", series, "ds", len(own), f"{text}state `source.time_zone`."
+                "clock_change", series, "ds", len(series_gaps), f"{text}state `source.time_zone`."
             )
 
 
-def _group_by_series(found: list[Gap]) -> Iterator[tuple[str, list[Gap]]]:
+def _group_by_series(all_gaps: list[Gap]) -> Iterator[tuple[str, list[Gap]]]:
     """`gaps` come in the order of their series."""
     return (
-        (series, list(own)) for series, own in itertools.groupby(found, lambda gap: gap.unique_id)
+        (series, list(series_gaps))
+        for series, series_gaps in itertools.groupby(all_gaps, lambda gap: gap.unique_id)
     )
 
 

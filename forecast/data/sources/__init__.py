@@ -80,8 +80,8 @@ def keep_known(request: Request, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.
     plans = dataset.known_ahead
     if not plans:
         return frame[~late], as_of
-    seen = frame.columns.drop([*KEY_COLUMNS, *plans], errors="ignore")
-    return frame.assign(**{name: frame[name].mask(late) for name in seen}), as_of
+    observed_columns = frame.columns.drop([*KEY_COLUMNS, *plans], errors="ignore")
+    return frame.assign(**{name: frame[name].mask(late) for name in observed_columns}), as_of
 
 
 def read(request: Request) -> RawFrame:

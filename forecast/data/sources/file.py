@@ -120,15 +120,15 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
     where = str(source.issued_path)
     path = path_in_project(request.root, source.issued_path)
     table = own_files.read_table(path, where, source.file_format)
-    wanted = ["ds", "issued_at", *request.dataset.vintage_columns]
-    for name in wanted:
+    required = ["ds", "issued_at", *request.dataset.vintage_columns]
+    for name in required:
         if name not in table.columns:
             raise InputError(
-                f"{missing_column(name, table.columns, where)} Wanted {quote_names(wanted)}."
+                f"{missing_column(name, table.columns, where)} Wanted {quote_names(required)}."
             )
     if "unique_id" not in table.columns:
         table.insert(0, "unique_id", source.path.stem)
-    table = table[["unique_id", *wanted]].astype({"unique_id": "str"}).drop_duplicates()
+    table = table[["unique_id", *required]].astype({"unique_id": "str"}).drop_duplicates()
     _refuse_text(table, request.dataset.vintage_columns, source, where)
     wall_clock = isinstance(request.dataset.calendar, SessionCalendar | WeekdayCalendar)
     form, zone = source.time_format, source.time_zone
@@ -150,9 +150,9 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
 
 def _refuse_text(table: pd.DataFrame, columns: Iterable[str], source: Settings, where: str) -> None:
     for name in columns:
-        found = first_text_cell(table[name])
-        if found is not None:
-            hint = own_files.marks_hint(found[1], source.separator)
+        cell = first_text_cell(table[name])
+        if cell is not None:
+            hint = own_files.marks_hint(cell[1], source.separator)
             raise InputError(where + describe_text_cell(table, str(name)) + hint)
 
 
@@ -160,8 +160,8 @@ def _counts_to_times(table: pd.DataFrame, where: str) -> pd.Series:
     """Times for rows without dates: `ds` counts them, or their order, and then all series end
     together.
     """
-    behind = table.groupby("unique_id", sort=False).cumcount(ascending=False)
-    counts = table["ds"] if "ds" in table else behind.max() - behind
+    rows_to_come = table.groupby("unique_id", sort=False).cumcount(ascending=False)
+    counts = table["ds"] if "ds" in table else rows_to_come.max() - rows_to_come
     numbers = pd.to_numeric(counts, errors="coerce")
     wrong = ~numbers.between(0, 10**8) | (numbers % 1 != 0)
     refuse_rows(
@@ -203,21 +203,23 @@ def _select_columns(
             advice = f"Map the file's names under `source.columns` ({ours}: <its name>)."
             raise InputError(f"{missing_column(theirs, table.columns, where)} {advice}")
         chosen[ours] = table[theirs]
-    named = pd.DataFrame(chosen, index=table.index)
-    if "unique_id" not in named:
-        named.insert(0, "unique_id", Path(where).stem)
-    elif named["unique_id"].notna().all():
-        named["unique_id"] = named["unique_id"].astype("str")
-    return named
+    selected = pd.DataFrame(chosen, index=table.index)
+    if "unique_id" not in selected:
+        selected.insert(0, "unique_id", Path(where).stem)
+    elif selected["unique_id"].notna().all():
+        selected["unique_id"] = selected["unique_id"].astype("str")
+    return selected
 
 
-def _file_names(dataset: Dataset, source: Settings, found: set[str]) -> dict[str, str]:
-    ours = {name for name in found if name not in source.columns.values()} | set(source.columns)
-    wanted = [
+def _file_names(dataset: Dataset, source: Settings, file_columns: set[str]) -> dict[str, str]:
+    ours = {name for name in file_columns if name not in source.columns.values()} | set(
+        source.columns
+    )
+    required = [
         "unique_id",
         "ds",
         *(name for column in dataset.source_columns for name in inputs_of_column(column, ours)),
     ]
     return {
-        name: source.columns.get(name, name) for name in [*dict.fromkeys(wanted), *source.columns]
+        name: source.columns.get(name, name) for name in [*dict.fromkeys(required), *source.columns]
     }

@@ -87,8 +87,8 @@ class Settings(Service):
 
     def identity(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
         content = self.model_dump(mode="json", include={"variables", "places"})
-        kept = [*vintage_columns, self.previous_runs_url]
-        vintages = {"vintages": kept} if vintage_columns else {}
+        archive = [*vintage_columns, self.previous_runs_url]
+        vintages = {"vintages": archive} if vintage_columns else {}
         return super().identity(vintage_columns) | content | vintages
 
 
@@ -171,29 +171,29 @@ class _Client:
         """`unique_id, ds, issued_at, <their columns>` of every place; None where no forecasts are
         kept.
         """
-        wanted = {
+        variables = {
             name: self.source.variables[name] for name in self.request.dataset.vintage_columns
         }
         frames: list[pd.DataFrame] = []
-        for name in self.source.places if wanted else ():
+        for name in self.source.places if variables else ():
             if self.source.previous_runs_url:
-                frames += self._archived(name, wanted)
+                frames += self._archived(name, variables)
             if self.source.forecast_url:
-                frames.append(self._newest(name, wanted))
+                frames.append(self._newest(name, variables))
         return pd.concat(frames, ignore_index=True) if frames else None
 
-    def _newest(self, name: str, wanted: dict[str, str]) -> pd.DataFrame:
+    def _newest(self, name: str, variables: dict[str, str]) -> pd.DataFrame:
         """Hours not yet begun, as the service forecasts them: issued when it answers, were `as_of`
         earlier.
         """
         window = {"forecast_days": str(FORECAST_DAYS)}
         frame = self._ask(
-            name, f"{self.source.forecast_url}/v1/forecast", window, FORECAST_DAYS, wanted
+            name, f"{self.source.forecast_url}/v1/forecast", window, FORECAST_DAYS, variables
         )
         frame.insert(2, "issued_at", max(self.as_of, self.told))
         return frame[frame["ds"] >= frame["issued_at"]]
 
-    def _archived(self, name: str, wanted: dict[str, str]) -> Iterator[pd.DataFrame]:
+    def _archived(self, name: str, variables: dict[str, str]) -> Iterator[pd.DataFrame]:
         """Forecasts made one, two, ... days before each hour, as far back as the horizon needs, up
         to `as_of`.
         """
@@ -202,22 +202,22 @@ class _Client:
         cutoff, dataset = pd.Timestamp("2024-01-01"), self.request.dataset
         reach = next_steps(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
         leads = range(1, min(FORECAST_DAYS, int(np.ceil(reach / pd.Timedelta(1, "D")))) + 1)
-        asked = {
+        archived_variables = {
             f"{ours}@{lead}": f"{theirs}_previous_day{lead}"
             for lead in leads
-            for ours, theirs in wanted.items()
+            for ours, theirs in variables.items()
         }
         first = self.request.first_time(name, self.source.start).normalize()
         last = self.as_of.normalize() + pd.Timedelta(max(leads), "D")
         for answer in self._by_year(
-            name, f"{self.source.previous_runs_url}/v1/forecast", first, last, asked
+            name, f"{self.source.previous_runs_url}/v1/forecast", first, last, archived_variables
         ):
             for lead in leads:
-                values = answer[[f"{ours}@{lead}" for ours in wanted]].set_axis(
-                    list(wanted), axis=1
+                values = answer[[f"{ours}@{lead}" for ours in variables]].set_axis(
+                    list(variables), axis=1
                 )
                 issue = pd.concat([answer[["unique_id", "ds"]], values], axis=1).dropna(
-                    how="all", subset=list(wanted)
+                    how="all", subset=list(variables)
                 )
                 issue.insert(2, "issued_at", issue["ds"] - pd.Timedelta(lead, "D") + delay)
                 yield issue[issue["issued_at"] <= self.as_of]
@@ -267,8 +267,8 @@ class _Client:
 
         def answered() -> dict[str, Any]:
             answer = web.get(url, params, deadline=deadline, what=what)
-            told = web.parse_http_date(answer.headers.get("date", ""))
-            self.told = self.told if told is None else pd.Timestamp(told).tz_localize(None)
+            date = web.parse_http_date(answer.headers.get("date", ""))
+            self.told = self.told if date is None else pd.Timestamp(date).tz_localize(None)
             _require_not_ahead(clock, self.told, what)
             return _parse_answer(answer, what)
 
@@ -308,14 +308,16 @@ def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
             )
         return content
     reason = _refusal_reason(answer)
-    told = web.retry_after(answer.headers)
+    wait_seconds = web.retry_after(answer.headers)
     # minutely and concurrent limits pass soon; hourly and daily ones are not waited for
     if answer.status == 429:
-        if "inutely" in reason or "concurrent" in reason or told is not None:
-            raise TransientFault(f"answered 429 ({reason})", told if told is not None else 60.0)
+        if "inutely" in reason or "concurrent" in reason or wait_seconds is not None:
+            raise TransientFault(
+                f"answered 429 ({reason})", wait_seconds if wait_seconds is not None else 60.0
+            )
         raise DataError(f"{what}: rate limit reached ({reason}). Fetch again after that.")
     if answer.status >= 500:
-        raise TransientFault(f"answered {answer.status} ({reason})", told)
+        raise TransientFault(f"answered {answer.status} ({reason})", wait_seconds)
     if answer.status == 400:
         raise InputError(
             f"{what}: refused the question: {reason}. Correct it in configs/datasets.yaml."
@@ -339,8 +341,8 @@ def _hours_to_frame(
             " taken."
         )
     hourly, units = content.get("hourly"), content.get("hourly_units")
-    wanted = ["time", *variables.values()]
-    absent = [theirs for theirs in wanted if not isinstance(hourly, dict) or theirs not in hourly]
+    required = ["time", *variables.values()]
+    absent = [theirs for theirs in required if not isinstance(hourly, dict) or theirs not in hourly]
     if absent or not isinstance(hourly, dict):
         raise DataError(
             f"{what}: the answer lacks {absent}; the service renamed or dropped it. Nothing was"
@@ -353,7 +355,7 @@ def _hours_to_frame(
                 f"{what}: {theirs} came in {units[theirs]}, wanted {requested} as asked."
             )
     try:
-        if len({len(hourly[theirs]) for theirs in wanted}) != 1:
+        if len({len(hourly[theirs]) for theirs in required}) != 1:
             raise DataError(
                 f"{what}: the columns of the answer differ in length. Nothing was taken."
             )

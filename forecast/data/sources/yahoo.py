@@ -230,11 +230,11 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
             raise DataError(f"Yahoo redirected more than {MAX_REDIRECTS} times.")
 
         def _once(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            asked = kwargs.get("timeout")
-            wanted = float(asked) if isinstance(asked, int | float) else 30.0
+            requested = kwargs.get("timeout")
+            timeout = float(requested) if isinstance(requested, int | float) else 30.0
             # curl's single number bounds the whole transfer, so a slow drip ends too.
             kwargs |= {
-                "timeout": max(min(wanted, deadline.seconds_left()), 0.05),
+                "timeout": max(min(timeout, deadline.seconds_left()), 0.05),
                 "allow_redirects": False,
             }
             response = super().request(method, direct_url(url, base_url), *args, **kwargs)
@@ -291,10 +291,10 @@ def undo_splits(frame: pd.DataFrame) -> pd.DataFrame:
     becomes 1.
     """
     ratio = frame["split"].where(frame["split"] > 0, 1.0)
-    later = ratio[::-1].cumprod()[::-1] / ratio
+    later_splits = ratio[::-1].cumprod()[::-1] / ratio
     prices = ["open", "high", "low", "close", "dividend"]
-    traded = frame.assign(split=ratio, volume=frame["volume"] / later)
-    traded[prices] = frame[prices].mul(later, axis=0)
+    traded = frame.assign(split=ratio, volume=frame["volume"] / later_splits)
+    traded[prices] = frame[prices].mul(later_splits, axis=0)
     return traded
 
 
