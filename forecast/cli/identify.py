@@ -17,7 +17,7 @@ from forecast.system import files
 from forecast.system.errors import ModelFailure
 
 if TYPE_CHECKING:
-    from forecast.identification.contest import Entry
+    from forecast.identification.contest import RowResult
 
 JSON_KEYS = ("row", "validation", "test", "rmse", "seconds")
 """Of a result's rows, what `--format json` prints."""
@@ -70,7 +70,7 @@ def identify(
         _publish(root, experiment, settings, result["rows"], folder)
 
 
-def _print_result(result: dict[str, Any], entries: Sequence[Entry]) -> None:
+def _print_result(result: dict[str, Any], entries: Sequence[RowResult]) -> None:
     """Print the errors as a table, then the notes of the first row and of those without a model."""
     rows = []
     for row in result["rows"]:
@@ -87,7 +87,7 @@ def _four_digits(value: float | None) -> str:
     return "lost" if value is None else f"{value:.4g}"
 
 
-def _result(entries: Sequence[Entry]) -> dict[str, Any]:
+def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
     """The part of result.json that the contest gives: its rows, a sentence, the first free run.
 
     Raises `ModelFailure` where no row gave a model.
@@ -109,7 +109,7 @@ def _result(entries: Sequence[Entry]) -> dict[str, Any]:
     return {"sentence": sentence, "rows": rows, "run": free_run}
 
 
-def _save(entries: Sequence[Entry], folder: Path, result: dict[str, Any]) -> None:
+def _save(entries: Sequence[RowResult], folder: Path, result: dict[str, Any]) -> None:
     """result.json, the model of every row that gave one, and the chosen one as one NumPy file."""
     from forecast.identification.export import export
 

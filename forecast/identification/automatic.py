@@ -48,7 +48,7 @@ def identify(
             watch=watch,
         )
     models = [
-        Model(_net_of(member, result.start), member.net.named(member.weights), result.scaling)
+        Model(_net_of(member, result.start), member.net.unflatten(member.weights), result.scaling)
         for member in result.members
     ]
     return _add_report(Model.average(*models), result, experiments)

@@ -37,7 +37,7 @@ Block = tuple[Experiment, Experiment]
 
 
 @dataclass(frozen=True)
-class Entry:
+class RowResult:
     """A row's result. Errors: RMSE of the free run over the deviation of y in the fitted rows, mean
     over outputs; infinite where the loop is lost or the fit failed, and `note` says why. `rmse`: on
     test, per output in its units; `run`: the first free run there; `seconds` of CPU time.
@@ -53,17 +53,17 @@ class Entry:
     run: Array | None = None
 
 
-def compete(record: ExperimentEntry, experiments: Mapping[str, Experiment]) -> list[Entry]:
+def compete(record: ExperimentEntry, experiments: Mapping[str, Experiment]) -> list[RowResult]:
     """The rows, the lowest validation error first and those without a model last; Ctrl-C keeps
     those that are done.
     """
     fitted, test = split(experiments, record.test)
     train, validation = split(fitted, record.validation)
-    entries: list[Entry] = []
+    results: list[RowResult] = []
     with suppress(KeyboardInterrupt):
         stages = [(train, validation), (fitted, test)]
-        entries.extend(_fit_row(row, stages, record.seed) for row in record.rows)
-    return sorted(entries, key=lambda entry: (entry.model is None, entry.validation))
+        results.extend(_fit_row(row, stages, record.seed) for row in record.rows)
+    return sorted(results, key=lambda result: (result.model is None, result.validation))
 
 
 def split(
@@ -97,21 +97,21 @@ def split(
 
 def _fit_row(
     row: str, stages: Sequence[tuple[Mapping[str, Experiment], list[Block]]], seed: int
-) -> Entry:
+) -> RowResult:
     """The row fitted and judged in both stages, validation and test; why it failed as its note."""
     begin = time.process_time()
     errors = [np.inf, np.inf]
     try:
         for stage, (fitted, blocks) in enumerate(stages):
-            model = ROWS[row](list(fitted.values()), seed)
+            model = FIT_BY_ROW[row](list(fitted.values()), seed)
             rmse, run = free_run_rmse(model, blocks)
             deviation = np.nanstd(np.concatenate([e.y for e in fitted.values()]), axis=0)
             errors[stage] = float(np.mean(rmse / deviation))
     except ForecastError as error:
-        return Entry(row, time.process_time() - begin, str(error), errors[0], errors[1])
+        return RowResult(row, time.process_time() - begin, str(error), errors[0], errors[1])
     seconds = time.process_time() - begin
     note = "\n".join([model.net.describe(), *model.notes])
-    return Entry(row, seconds, note, errors[0], errors[1], tuple(rmse.tolist()), model, run)
+    return RowResult(row, seconds, note, errors[0], errors[1], tuple(rmse.tolist()), model, run)
 
 
 def free_run_rmse(model: Model, blocks: Sequence[Block]) -> tuple[Array, Array]:
@@ -172,7 +172,7 @@ def _arx_net(experiments: Sequence[Experiment]) -> Net:
     return narxnet(input_delays, feedback_delays, ())
 
 
-ROWS: Mapping[str, Fit] = {
+FIT_BY_ROW: Mapping[str, Fit] = {
     "identify": _identify,
     "narx_lm": _fit_narx,
     "gru": _fit_gated(grunet()),

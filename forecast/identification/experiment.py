@@ -277,7 +277,7 @@ def dead_times(experiments: Sequence[Experiment], deepest: int = 40) -> tuple[in
     return tuple(lags)
 
 
-def memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
+def input_memory(experiments: Sequence[Experiment], deepest: int = 20) -> int:
     """The number of input delays, from 0 on, of the linear ARX model with the least Schwarz
     criterion.
 
@@ -345,7 +345,7 @@ def deviance(x: Array, y: Array) -> float:
     return float(len(y) * np.sum(np.log(np.mean((y - x @ solution) ** 2, axis=0) + 1e-300)))
 
 
-def delayed(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:
+def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array:
     """u (T, I) with column i held back by lags[i] rows; the first value stands in before the first
     row.
     """

@@ -30,7 +30,7 @@ def _narx_text(model: Model, description: str) -> str:
     nets = []
     for member in model.members:
         narx = member.net.narx(model.inputs, model.outputs)
-        weights = narx.layer.split(narx.flat(member.weights))
+        weights = narx.layer.split(narx.flatten(member.weights))
         entries: dict[str, object] = {
             name: f"np.array({weight.tolist()}).reshape({weight.shape})"
             for name, weight in zip(("w1", "b1", "w2", "b2", "w3"), weights, strict=True)

@@ -49,7 +49,7 @@ class NetworkLoop:
     network: Network
     shift: int
 
-    def flat(self, weights: Named) -> Named:
+    def flatten(self, weights: Named) -> Named:
         """A network takes its weights by name."""
         return weights
 
@@ -90,10 +90,10 @@ class SetLoop:
 
     loops: tuple[Any, ...]
 
-    def flat(self, weights: Named) -> list[Any]:
+    def flatten(self, weights: Named) -> list[Any]:
         """The weights of every loop, their names without the number of the net."""
         return [
-            loop.flat(weights_at(weights, str(number))) for number, loop in enumerate(self.loops)
+            loop.flatten(weights_at(weights, str(number))) for number, loop in enumerate(self.loops)
         ]
 
     def bounded(self, run: Array) -> Array:

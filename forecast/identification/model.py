@@ -276,7 +276,7 @@ class Model:
     def loop_and_weights(self) -> tuple[Any, Any]:
         """The numerics of both loops, and the weights in their form."""
         loop = self.net.loop(self.inputs, self.outputs)
-        return loop, loop.flat(self.weights)
+        return loop, loop.flatten(self.weights)
 
     def refuse_open(self) -> None:
         """`InputError` for a net without feedback."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecast.identification.experiment import Array, Experiment, delayed
+from forecast.identification.experiment import Array, Experiment, delay_inputs
 from forecast.system.errors import InputError
 from forecast.training.one_layer import OneLayer
 
@@ -86,15 +86,15 @@ class Narx:
         """The length of the flat vector of weights."""
         return self.layer.n_weights
 
-    def flat(self, named: Mapping[str, Array]) -> Array:
+    def flatten(self, named: Mapping[str, Array]) -> Array:
         """The flat vector of the weights by name that a `networks` description of the same net
         has.
         """
-        return self.layer.flat(named, self._layer_path)
+        return self.layer.flatten(named, self._layer_path)
 
-    def named(self, flat: Array) -> dict[str, Array]:
-        """The inverse of `flat`."""
-        return self.layer.named(flat, self._layer_path)
+    def unflatten(self, flat: Array) -> dict[str, Array]:
+        """The inverse of `flatten`."""
+        return self.layer.unflatten(flat, self._layer_path)
 
     @property
     def _layer_path(self) -> str:
@@ -146,7 +146,7 @@ class Narx:
         if not self.u_delays:
             return np.zeros((len(u[start:]), 0))
         dead_times = np.array(self.dead_times or (0,) * self.inputs, np.int64)
-        columns = [delayed(u, delay + dead_times)[start:] for delay in self.u_delays]
+        columns = [delay_inputs(u, delay + dead_times)[start:] for delay in self.u_delays]
         return np.concatenate(columns, axis=1)
 
     def open_loop_regressors(self, experiment: Experiment, start: int) -> Array:

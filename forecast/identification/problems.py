@@ -47,7 +47,7 @@ class _Problem:
         self.net = net
         self.validate: Callable[[Array], float] | None = None
         if held_out:
-            self.validate = Stack(net, held_out, start).mean_square
+            self.validate = StackedExperiments(net, held_out, start).mean_square
         self._arrange(experiments, start)
         self.n_weights = net.n_weights
         self.n_residuals = int(np.count_nonzero(self.weight))
@@ -106,7 +106,7 @@ class ClosedLoop(_Problem):
     """Free-run residuals, of each experiment from its first measured rows; for one descent."""
 
     def _arrange(self, experiments: Sequence[Experiment], start: int) -> None:
-        self.train = Stack(self.net, experiments, start)
+        self.train = StackedExperiments(self.net, experiments, start)
         self.weight = self.train.weight
 
     def residuals(self, weights: Array) -> Array:
@@ -143,13 +143,13 @@ def continue_through(
     unknown state.
     """
     problem = ClosedLoop(net, experiments, start)
-    judge = Stack(net, held_out, start)
+    judge = StackedExperiments(net, held_out, start)
     train = problem.train  # without the problem itself, which would keep every net in memory
     problem.validate = lambda weights: judge.error_of(train.free_run(weights))
     return problem
 
 
-class Stack:
+class StackedExperiments:
     """Experiments stacked into one system of rows: none of its couplings crosses the start of
     one.
     """
@@ -186,11 +186,11 @@ class Stack:
         """v (rows, O) of all experiments; kept, for an accepted step needs it again."""
         key = weights.tobytes()
         if key != self._weights:
-            run = self.newton(weights)
+            run = self.run_by_newton(weights)
             if run is None and self.is_following:
                 run = np.full_like(self._guess, np.inf)
             elif run is None:
-                run = self.stepwise(weights)
+                run = self.run_stepwise(weights)
             self._run = run
             self._weights = key
             if not self.is_following and np.isfinite(run).all():
@@ -215,12 +215,12 @@ class Stack:
         error = self.weight * (self.net.bounded(run) - self.y)
         return finite_sum(error) / (float(np.vdot(self.weight, self.weight)) or 1.0)
 
-    def stepwise(self, weights: Array) -> Array:
+    def run_stepwise(self, weights: Array) -> Array:
         """v row after row, for where Newton's method fails."""
         runs = [self.net.free_run(weights, e.u, e.y[: self.start]) for e in self.experiments]
         return np.concatenate([run[self._first :] for run in runs])
 
-    def newton(self, weights: Array) -> Array | None:
+    def run_by_newton(self, weights: Array) -> Array | None:
         """v from the last finite run, None when Newton's method does not settle."""
         net = self.net
         run = self._guess

@@ -35,7 +35,7 @@ from forecast.identification.experiment import (
     Experiment,
     Standardization,
     dead_times,
-    delayed,
+    delay_inputs,
     saturation,
     split_fold,
     start_at_measured,
@@ -128,7 +128,7 @@ def search_members(
         )
     with threadpool_limits(1):  # as in every training: narrow matrices
         input_dead_times = dead_times(scaled)
-        aligned = [e.with_arrays(u=delayed(e.u, input_dead_times)) for e in scaled]
+        aligned = [e.with_arrays(u=delay_inputs(e.u, input_dead_times)) for e in scaled]
         settings = limit_work(settings, aligned)
     search = _Search(aligned, settings, np.random.default_rng(seed), watch)
     if announce is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from forecast.identification.experiment import Experiment, count_columns, memory
+from forecast.identification.experiment import Experiment, count_columns, input_memory
 from forecast.identification.narx import Narx
 from forecast.system.errors import InputError
 from forecast.training import levenberg_marquardt as lm
@@ -47,8 +47,8 @@ class SearchSettings:
     errors compare. `folds`: at most; fewer where a block would be shorter than eight times `start`.
     `starts`: random starts of nets on delays in a fold. `orders`: tried by these in turn; empty:
     `BRIEF`, `SHORT` or `LONG`, by the rows of the experiments, with as many input delays as
-    `memory` finds where that is more. `coordinates`: of the past outputs, tried by these in turn
-    (`identification.coordinates`). `states`: orders of the nets with a state of their own
+    `input_memory` finds where that is more. `coordinates`: of the past outputs, tried by these in
+    turn (`identification.coordinates`). `states`: orders of the nets with a state of their own
     (`identification.states`), a start each; None: by the rows. `integrating`: of those that see the
     increments of y alone. `treatments`: of the record, tried beside it as it is
     (`identification.treatments`); None: all, where it is oversampled. `open_iterations`: of the
@@ -137,14 +137,14 @@ def limit_folds(settings: SearchSettings, experiments: Sequence[Experiment]) -> 
 
 
 def _choose_orders(experiments: list[Experiment]) -> tuple[Order, ...]:
-    """By the rows, what they can tell apart; all with as many input delays as `memory` finds where
-    that is more than any has.
+    """By the rows, what they can tell apart; all with as many input delays as `input_memory` finds
+    where that is more than any has.
     """
     rows = sum(map(len, experiments))
     orders = LONG if rows >= LONG_ROWS else SHORT
     if rows < BRIEF_ROWS:
         orders = BRIEF
-    delays = memory(experiments)
+    delays = input_memory(experiments)
     if delays <= max(first + width for _, first, width, _ in orders):
         return orders
     return tuple((y_order, first, delays - first, hidden) for y_order, first, _, hidden in orders)

@@ -180,10 +180,10 @@ def _fit_one_layer(
     problem = OpenLoop(narx, rows.scale(scaling, TRAIN), task.net.start, parts)
     if parts and task.for_use != "simulation":
         error = validation_error(task.net, rows, scaling, task.for_use)
-        problem.validate = lambda flat: error(narx.named(flat))
-    starts = [narx.flat(network_problem.draw_weights(task.network, seed)) for seed in seeds]
+        problem.validate = lambda flat: error(narx.unflatten(flat))
+    starts = [narx.flatten(network_problem.draw_weights(task.network, seed)) for seed in seeds]
     run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
-    return narx.named(run.weights), run
+    return narx.unflatten(run.weights), run
 
 
 def _fit_network(
@@ -269,7 +269,7 @@ def train_parallel(
         validation_parts = rows.validation_parts(model.scaling)
     problem = ClosedLoop(narx, train_rows, model.start, validation_parts)
     with note_interrupt(watch):
-        weights = narx.flat(model.weights)
+        weights = narx.flatten(model.weights)
         notes: tuple[str, ...] = ()
         if is_lost(problem, weights):
             begin = perf_counter()
@@ -285,7 +285,7 @@ def train_parallel(
             effective=run.effective_weights,
         )
         trained = Model(
-            net, narx.named(run.weights), model.scaling, training, record=rows.y_range()
+            net, narx.unflatten(run.weights), model.scaling, training, record=rows.y_range()
         )
         return _add_report(trained, rows)
 

@@ -177,7 +177,7 @@ class OneLayerProblem(NetworkProblem):
         hidden = self.shapes[f"{path}/bias"].shape[0] if path else 0
         linear = self.shapes["readout/kernel"].shape[0] > hidden
         self.layer = OneLayer(self.z.shape[1], hidden, self.target.shape[1], linear)
-        order = self.layer.flat(
+        order = self.layer.flatten(
             self.weights_by_name(np.arange(self.n_weights, dtype=np.float64)), path
         )
         # of the layer's weights among those of the network

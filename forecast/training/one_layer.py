@@ -50,7 +50,7 @@ class OneLayer:
             w3,
         )
 
-    def flat(self, named: Mapping[str, Array], layer: str) -> Array:
+    def flatten(self, named: Mapping[str, Array], layer: str) -> Array:
         """The flat vector of the weights by name of a network whose hidden layer has the path
         `layer`.
         """
@@ -60,8 +60,8 @@ class OneLayer:
         parts = (*hidden, first.T, named["readout/bias"], linear.T)
         return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
 
-    def named(self, flat: Array, layer: str) -> dict[str, Array]:
-        """The inverse of `flat`."""
+    def unflatten(self, flat: Array, layer: str) -> dict[str, Array]:
+        """The inverse of `flatten`."""
         w1, b1, w2, b2, w3 = self.split(flat)
         readout = np.concatenate([w2.T, w3.T]) if self.linear else w2.T
         hidden = {f"{layer}/kernel": w1.T, f"{layer}/bias": b1} if self.hidden else {}

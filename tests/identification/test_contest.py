@@ -105,7 +105,7 @@ def test_ctrl_c_keeps_the_rows_that_are_done_and_the_notes_of_a_row_are_told(
     def pressed(experiments, seed):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(contest, "ROWS", {**contest.ROWS, "gru": pressed})
+    monkeypatch.setattr(contest, "FIT_BY_ROW", {**contest.FIT_BY_ROW, "gru": pressed})
     still = Experiment(np.ones(300), tank(300).y)
     entries = compete(record(rows=["arx", "gru", "narx_lm"]), {"": still})
     assert [entry.row for entry in entries] == ["arx"]
@@ -116,9 +116,9 @@ def test_a_row_whose_last_training_fails_is_not_chosen(monkeypatch: pytest.Monke
     def once(experiments, seed):
         if len(experiments[0]) > 200:
             raise ModelFailure("lost")
-        return contest.ROWS["narx_lm"](experiments, seed)
+        return contest.FIT_BY_ROW["narx_lm"](experiments, seed)
 
-    monkeypatch.setattr(contest, "ROWS", {**contest.ROWS, "gru": once})
+    monkeypatch.setattr(contest, "FIT_BY_ROW", {**contest.FIT_BY_ROW, "gru": once})
     entries = compete(record(rows=["gru", "arx"]), {"": tank(300)})
     assert [entry.row for entry in entries] == ["arx", "gru"] and entries[1].validation < entries[
         0

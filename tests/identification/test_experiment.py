@@ -11,8 +11,8 @@ from forecast.identification.experiment import (
     Experiment,
     Standardization,
     dead_times,
-    delayed,
-    memory,
+    delay_inputs,
+    input_memory,
     saturation,
 )
 from tests.identification.systems import remembering, tank
@@ -51,12 +51,12 @@ def test_a_dead_time_is_found_and_taken_out() -> None:
     scaling = Standardization.fit([experiment])
     found = dead_times([scaling.scale(experiment)])
     assert found[0] in (8, 9)
-    assert delayed(np.arange(5.0)[:, None], [2])[:, 0].tolist() == [0, 0, 0, 1, 2]
+    assert delay_inputs(np.arange(5.0)[:, None], [2])[:, 0].tolist() == [0, 0, 0, 1, 2]
 
 
 def test_the_memory_of_the_inputs_is_found_and_of_a_short_one_no_more_than_there_is() -> None:
     far, near = remembering(600, 0), tank(600, 0)
     noise = 1 + 0.01 * np.random.default_rng(1).normal(size=(600, 1))
-    assert memory([Experiment(*far)]) == 11  # u[t - 10] is the furthest
-    assert memory([Experiment(near[0], near[1] * noise)]) <= 6
-    assert memory([Experiment(far[0][:15], far[1][:15])]) == 0
+    assert input_memory([Experiment(*far)]) == 11  # u[t - 10] is the furthest
+    assert input_memory([Experiment(near[0], near[1] * noise)]) <= 6
+    assert input_memory([Experiment(far[0][:15], far[1][:15])]) == 0

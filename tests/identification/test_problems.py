@@ -91,9 +91,9 @@ def test_newton_and_step_by_step_give_the_same_free_run(
 ) -> None:
     net = net_of(inputs, outputs, bound)
     stack = ClosedLoop(net, experiments_of(net), 5).train
-    newton = stack.newton(weights_of(net))
+    newton = stack.run_by_newton(weights_of(net))
     assert newton is not None
-    np.testing.assert_allclose(newton, stack.stepwise(weights_of(net)), atol=1e-10)
+    np.testing.assert_allclose(newton, stack.run_stepwise(weights_of(net)), atol=1e-10)
 
 
 def test_a_missing_y_counts_nowhere_it_is_target_or_regressor() -> None:
