@@ -156,9 +156,9 @@ def windows_one_row_late(root: Path) -> None:
         root,
         "forecast/data/windows.py",
         """
-        _gather = gather
+        _gather = gather_windows
 
-        def gather(z, future, rows, channels, *, lookback, horizon):
+        def gather_windows(z, future, rows, channels, *, lookback, horizon):
             after = np.minimum(rows + 1, len(z) - 1)
             later = _gather(z, future, after, channels, lookback=lookback, horizon=horizon)
             exact = _gather(z, future, rows, channels, lookback=lookback, horizon=horizon)
@@ -475,9 +475,9 @@ def known_a_day_before_its_end(root: Path) -> None:
         root,
         "forecast/data/calendars.py",
         """
-        _at_the_end = ended
+        _at_the_end = known_from
 
-        def ended(calendar, ds):
+        def known_from(calendar, ds):
             known = _at_the_end(calendar, ds)
             return known - pd.Timedelta(1, "D") if isinstance(calendar, WeekdayCalendar) else known
     """,

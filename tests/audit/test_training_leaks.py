@@ -61,9 +61,9 @@ def both_directions_across_the_origin(root: Path) -> None:
         root,
         "forecast/data/windows.py",
         """
-        _gather = gather
+        _gather = gather_windows
 
-        def gather(z, future, rows, channels, *, lookback, horizon):
+        def gather_windows(z, future, rows, channels, *, lookback, horizon):
             exact = _gather(z, future, rows, channels, lookback=lookback, horizon=horizon)
             later = np.minimum(rows + horizon, len(z) - 1)
             ahead = _gather(z, future, later, channels, lookback=lookback, horizon=horizon)
