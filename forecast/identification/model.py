@@ -256,7 +256,7 @@ class Model:
     def load(cls, folder: Path | str) -> Model:
         """What `save` wrote; `DataError` where a part of it is missing or damaged."""
         folder = Path(folder)
-        content: Any = _from_json(files.read_saved(folder / "model.json", SCHEMA, 1))
+        content: Any = _from_json(files.read_saved(folder / "model.json", SCHEMA))
         try:
             arrays = files.read_arrays(folder / "weights.npz")
             scaling = {

@@ -81,7 +81,8 @@ def quote_names(names: object) -> str:
 
 def plural(number: float, noun: str) -> str:
     """`1 row`, `1200 rows`."""
-    return f"{number:.0f} {noun}{'' if round(number) == 1 else 's'}"
+    ending = "" if round(number) == 1 else "s"
+    return f"{number:.0f} {noun}{ending}"
 
 
 def explain_out_of_memory(error: BaseException) -> str | None:

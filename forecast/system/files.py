@@ -16,7 +16,6 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,11 +67,7 @@ def _replacing(path: Path | str) -> Iterator[tuple[Path, Path]]:
     try:
         yield temporary, target
     except BaseException as error:
-        (
-            shutil.rmtree(temporary, ignore_errors=True)
-            if temporary.is_dir()
-            else temporary.unlink(missing_ok=True)
-        )
+        _remove(temporary)
         if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise ForecastError(
@@ -83,11 +78,13 @@ def _replacing(path: Path | str) -> Iterator[tuple[Path, Path]]:
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write the file whole, or leave the earlier one."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path | str, content: str) -> None:
+    """Write the file whole, in UTF-8."""
     write_bytes(path, content.encode("utf-8"))
 
 
@@ -121,6 +118,7 @@ def six_digits(value: Any) -> Any:
 
 
 def read_json(path: Path | str) -> Any:
+    """The content of a JSON file; `OSError` without one, `ValueError` for what is no JSON."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
@@ -133,23 +131,17 @@ def read_note(path: Path | str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def remade(kind: type[T], content: Mapping[str, Any]) -> T:
-    """A dataclass from what was written of one; fields that another version had besides are left
-    out.
-    """
-    return kind(**{each.name: content[each.name] for each in fields(kind) if each.name in content})  # type: ignore[arg-type]
+def read_saved(path: Path, schema: int) -> dict[str, Any]:
+    """What this program saved under the format number `schema`.
 
-
-def read_saved(path: Path, schema: int, *older: int) -> dict[str, Any]:
-    """What this program saved, `older` schemas included: `DataError` unreadable, `InputError` for
-    another schema.
+    `DataError` for a file that cannot be read, `InputError` for one of another number.
     """
     try:
         content: dict[str, Any] = read_json(path)
         number = content.get("schema")
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
-    if number not in (schema, *older):
+    if number != schema:
         raise InputError(
             f"{path}: saved with schema {number!r}, this version reads {schema}. Train it again."
         )
@@ -166,15 +158,14 @@ def join_frames(path: Path | str, parts: Sequence[Path]) -> None:
     """Parquet files of one schema as one; a row group at a time is in memory."""
     from pyarrow.parquet import ParquetFile, ParquetWriter
 
-    opened = [ParquetFile(part) for part in parts]
+    sources = [ParquetFile(part) for part in parts]
     with (
         atomic_path(path) as temporary,
-        ParquetWriter(temporary, opened[0].schema_arrow, compression="zstd") as whole,
+        ParquetWriter(temporary, sources[0].schema_arrow, compression="zstd") as writer,
     ):
-        for table in (
-            part.read_row_group(number) for part in opened for number in range(part.num_row_groups)
-        ):
-            whole.write_table(table)
+        for source in sources:
+            for number in range(source.num_row_groups):
+                writer.write_table(source.read_row_group(number))
 
 
 def read_frame(path: Path | str) -> Any:
@@ -211,6 +202,7 @@ def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
 
 
 def read_arrays(path: Path | str) -> dict[str, Any]:
+    """The arrays of an .npz by name; pickled objects are refused."""
     import numpy as np
 
     with np.load(path, allow_pickle=False) as archive:
@@ -218,6 +210,7 @@ def read_arrays(path: Path | str) -> dict[str, Any]:
 
 
 def sha256(path: Path | str) -> str:
+    """The digest of a file's bytes, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -256,8 +249,16 @@ def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
     """
     leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     for path in leftovers:
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        _remove(path)
     return leftovers
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, which may be gone already."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

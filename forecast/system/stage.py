@@ -70,9 +70,9 @@ def count_startup(seconds: float) -> None:
 
 def default_jobs(environment: Mapping[str, str]) -> int:
     """`FORECAST_JOBS`, or the cores this process may use."""
-    wanted = environment.get(JOBS_VARIABLE, "")
-    if wanted.isdigit() and int(wanted):
-        return int(wanted)
+    jobs = environment.get(JOBS_VARIABLE, "")
+    if jobs.isdigit() and int(jobs):
+        return int(jobs)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -145,9 +145,10 @@ def _write_log_line(code: int, message: str, began: float) -> None:
     log = os.environ.get(LOG_VARIABLE)
     if not log:
         return
-    own, workers = (
-        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
+    process = resource.getrusage(resource.RUSAGE_SELF)
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = process.ru_utime + process.ru_stime + workers.ru_utime + workers.ru_stime
+    units_per_mb = 1024**2 if sys.platform == "darwin" else 1024
     line = {
         "stage": os.environ.get("DVC_STAGE", Path(sys.argv[0]).stem),
         "code": code,
@@ -155,10 +156,8 @@ def _write_log_line(code: int, message: str, began: float) -> None:
         "began": began,
         "ended": time.time(),
         "startup_seconds": round(sum(_startups), 3),
-        "cpu_seconds": round(own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime, 3),
-        "peak_mb": round(
-            max(own.ru_maxrss, workers.ru_maxrss) / (1024**2 if sys.platform == "darwin" else 1024)
-        ),
+        "cpu_seconds": round(cpu_seconds, 3),
+        "peak_mb": round(max(process.ru_maxrss, workers.ru_maxrss) / units_per_mb),
     }
     try:
         with Path(log).open("a", encoding="utf-8") as file:
@@ -175,9 +174,12 @@ class Advance:
     """Called with the name of each finished piece."""
 
     def __init__(self, show: Callable[[int, str], None]) -> None:
-        self._show, self.done = show, 0
+        """`show` is called with the number of finished pieces and the name of the last one."""
+        self._show = show
+        self.done = 0
 
     def __call__(self, name: str = "") -> None:
+        """Count one more finished piece."""
         self.done += 1
         self._show(self.done, name)
 

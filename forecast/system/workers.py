@@ -27,44 +27,47 @@ from forecast.system.work import WorkItem, WorkOutcome
 T = TypeVar("T")
 
 
-def run_items(tasks: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
+def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
     """Outcomes as they are ready.
 
     A failing task never stops the others; Ctrl-C stops all at once.
     """
-    if not tasks:
+    if not items:
         return
     for name in cluster.THREADS:
         os.environ.setdefault(name, "1")
-    where = cluster.cluster_address()
-    for outcome in _run_on_cluster(tasks, where) if where else _run_locally(tasks, jobs):
+    address = cluster.cluster_address()
+    outcomes = _run_on_cluster(items, address) if address else _run_locally(items, jobs)
+    for outcome in outcomes:
         if outcome.startup:
             count_startup(outcome.startup)
         yield outcome
 
 
-def _run_locally(tasks: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
-    if min(jobs, len(tasks)) == 1:  # no process to prepare: Ctrl-C stays with the one that is here
-        yield from (_run_item(task) for task in tasks)
+def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
+    n_jobs = min(jobs, len(items))
+    if n_jobs == 1:  # no process to prepare: Ctrl-C stays with this one
+        for item in items:
+            yield _run_item(item)
         return
     import joblib
 
-    about = {"batch_size": 1, "pre_dispatch": "n_jobs", "return_as": "generator_unordered"}
-    parallel = joblib.Parallel(n_jobs=min(jobs, len(tasks)), **about)
+    parallel = joblib.Parallel(
+        n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
+    )
     with warnings.catch_warnings():
         # loky replaces a worker that has grown by 300 MB; that keeps memory bounded and loses
         # nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-        yield from parallel(joblib.delayed(_run_in_worker)(task) for task in tasks)
+        yield from parallel(joblib.delayed(_run_in_worker)(item) for item in items)
 
 
-def _run_on_cluster(tasks: Sequence[WorkItem], where: str) -> Iterator[WorkOutcome]:
-    for task, found in cluster.run_on_cluster(_run_item, tasks, where):
-        yield (
-            found
-            if isinstance(found, WorkOutcome)
-            else WorkOutcome(task.name, error=str(found), exit_code=1)
-        )
+def _run_on_cluster(items: Sequence[WorkItem], address: str) -> Iterator[WorkOutcome]:
+    for item, result in cluster.run_on_cluster(_run_item, items, address):
+        if isinstance(result, WorkOutcome):
+            yield result
+        else:
+            yield WorkOutcome(item.name, error=str(result), exit_code=1)
 
 
 @cache
@@ -75,28 +78,27 @@ def machine_kind() -> str:
     import numpy as np
     from threadpoolctl import threadpool_info
 
-    found = (np.show_config(mode="dicts") or {})["SIMD Extensions"]["found"]
-    blas = {
-        f"{one['internal_api']} {one['version']}"
-        for one in threadpool_info()
-        if one["user_api"] == "blas"
-    }
-    return f"{platform.machine()} with {', '.join([*found, *sorted(blas)])}"
+    vector_instructions = (np.show_config(mode="dicts") or {})["SIMD Extensions"]["found"]
+    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    blas = {f"{library['internal_api']} {library['version']}" for library in libraries}
+    return f"{platform.machine()} with {', '.join([*vector_instructions, *sorted(blas)])}"
 
 
 def interleave_groups(items: Sequence[T], group: Callable[[T], str], at_once: int) -> list[T]:
-    """As many groups at a time as there are workers, an item of each and then the next: what a
-    worker takes next is then mostly of a group that it has met, and finds in memory what they
-    share.
+    """The items in an order in which `at_once` workers share what is in memory.
+
+    As many groups at a time as there are workers, an item of each and then the next: what a worker
+    takes next is then mostly of a group that it has met.
     """
-    found: dict[str, list[T]] = {}
+    members: dict[str, list[T]] = {}
     for item in items:
-        found.setdefault(group(item), []).append(item)
-    groups = list(found.values())
-    together = [groups[first : first + at_once] for first in range(0, len(groups), at_once)]
-    return [
-        item for some in together for row in zip_longest(*some) for item in row if item is not None
-    ]
+        members.setdefault(group(item), []).append(item)
+    groups = list(members.values())
+    ordered: list[T] = []
+    for first in range(0, len(groups), at_once):
+        for row in zip_longest(*groups[first : first + at_once]):
+            ordered += [item for item in row if item is not None]
+    return ordered
 
 
 def kill_pool() -> None:
@@ -112,13 +114,13 @@ def kill_pool() -> None:
 
 def raise_failures(outcomes: Sequence[WorkOutcome], *, what: str) -> None:
     """One error naming every task that failed, after all the others have finished."""
-    failed = [o for o in outcomes if o.error]
+    failed = [outcome for outcome in outcomes if outcome.error]
     if not failed:
         return
     message = f"{what}: {len(failed)} of {len(outcomes)} failed; the others are kept.\n"
-    message += "\n".join(f"- {o.name}: {o.error}" for o in failed)
+    message += "\n".join(f"- {outcome.name}: {outcome.error}" for outcome in failed)
     error = ForecastError(message)
-    error.exit_code = max(o.exit_code for o in failed) or 1
+    error.exit_code = max(outcome.exit_code for outcome in failed) or 1
     raise error
 
 
@@ -138,8 +140,8 @@ def _run_in_worker(task: WorkItem) -> WorkOutcome:
 
 @lru_cache(1)
 def _thread_controller(modules: int) -> Any:
-    """With threads of their own; looked for again, which takes longer than a trivial task, when
-    modules came.
+    """The numeric libraries that have threads; searched again when the number of modules changed,
+    since a search takes longer than a trivial task.
     """
     import scipy.linalg  # noqa: F401  (loaded inside a task, its BLAS would have all threads, and be told by some)
     from threadpoolctl import ThreadpoolController
