@@ -219,7 +219,7 @@ def publish(root: Path) -> str:
 
     result = tracking.sync(root, tracking_uri(), now=time.time(), revision=revision(root))
     lines = [
-        f"MLflow: {len(result.made)} runs made, {result.unchanged} already there,"
+        f"MLflow: {len(result.published)} runs made, {result.unchanged} already there,"
         f" {len(result.set_aside)} set aside."
     ]
     server = hide_password(tracking.tracking_store(root, tracking_uri()).uri)

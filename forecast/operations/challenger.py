@@ -105,15 +105,15 @@ def provide_tuned_values(job: RetrainingJob, tree: WorkTree, settings: Dataset) 
     """
     followed = (settings, load_models(tree.paths.configs), load_tuning(tree.paths.configs))
     key = files.sha256_of([part.model_dump(mode="json") for part in followed])[:16]
-    kept = job.folder / "tuned" / key
-    if not kept.exists():
+    stored = job.folder / "tuned" / key
+    if not stored.exists():
         job.log_step("tune")
         copy_snapshots(job.root, tree.path)
         if not tree.paths.pointer(job.dataset).exists():
             fetch_data(job, tree)
         run_stages(job, tree, f"tune@{job.dataset}")
-        worktree.copy_whole(tree.paths.tuned(job.dataset), kept)
-    worktree.copy_whole(kept, tree.paths.tuned(job.dataset))
+        worktree.copy_whole(tree.paths.tuned(job.dataset), stored)
+    worktree.copy_whole(stored, tree.paths.tuned(job.dataset))
     return key
 
 
@@ -146,8 +146,8 @@ def copy_snapshots(root: Path, tree: Path) -> None:
         if not (tree / source.relative_to(root)).exists():
             worktree.copy_whole(source, tree / source.relative_to(root))
         pointer = snapshots.read_pointer(tree, source.stem)
-        named = [Path(name) for name in (pointer.snapshot, pointer.issued) if name]
-        for path in (*named, named[0].with_suffix(".json")):
+        paths = [Path(name) for name in (pointer.snapshot, pointer.issued) if name]
+        for path in (*paths, paths[0].with_suffix(".json")):
             if (root / path).exists() and not (tree / path).exists():
                 worktree.copy_whole(root / path, tree / path)
 

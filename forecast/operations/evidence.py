@@ -171,17 +171,24 @@ def _error_scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float
 
 
 def fresh_losses(
-    case: GateData, challenger: Ensemble, champion: Ensemble | None, seen: Sequence[pd.Timestamp]
+    case: GateData,
+    challenger: Ensemble,
+    champion: Ensemble | None,
+    last_targets: Sequence[pd.Timestamp],
 ) -> pd.DataFrame:
     """Losses on the fresh origins: index cutoff, columns challenger, naive and, if there is one,
     champion.
 
     `seen`: the last target that each model used in fitting, early stopping, tuning or calibration.
     """
-    rows = case.fresh_rows(seen)
-    own = {} if champion is None else {"champion": case.model_loss(champion, rows)}
+    rows = case.fresh_rows(last_targets)
+    champion_loss = {} if champion is None else {"champion": case.model_loss(champion, rows)}
     return pd.DataFrame(
-        {"challenger": case.model_loss(challenger, rows), "naive": case.naive_loss(rows), **own}
+        {
+            "challenger": case.model_loss(challenger, rows),
+            "naive": case.naive_loss(rows),
+            **champion_loss,
+        }
     )
 
 
@@ -389,9 +396,9 @@ def _error_ratios(
                 or not np.isfinite(actual).any()
             ):
                 continue
-            wanted = np.array([np.nan if value is None else value for value in promised])
+            expected_errors = np.array([np.nan if value is None else value for value in promised])
             with np.errstate(invalid="ignore", divide="ignore"):
-                error = np.nanmean(np.abs(actual - values[:, :, output]), axis=0) / wanted
+                error = np.nanmean(np.abs(actual - values[:, :, output]), axis=0) / expected_errors
             ratios.append(float(np.nanmean(error)))
     return ratios
 

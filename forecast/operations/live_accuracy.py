@@ -178,10 +178,10 @@ def _error_over_expected(rows: pd.DataFrame, card: ChampionCard | None) -> float
 def _skill(rows: pd.DataFrame) -> float | None:
     """Mean over series of 1 - MAE / MAE of the last value, at the same cutoffs and steps."""
     values = []
-    for _, own in rows[rows["last"].notna()].groupby("series"):
-        naive = float((own["y"] - own["last"]).abs().sum())
+    for _, series_rows in rows[rows["last"].notna()].groupby("series"):
+        naive = float((series_rows["y"] - series_rows["last"]).abs().sum())
         if naive > 0:
-            values.append(1 - float((own["y"] - own["y_hat"]).abs().sum()) / naive)
+            values.append(1 - float((series_rows["y"] - series_rows["y_hat"]).abs().sum()) / naive)
     return sum(values) / len(values) if values else None
 
 

@@ -57,19 +57,19 @@ def forecast_champion(
     cannot be supported.
     """
     current = champion.load(root, dataset)
-    wanted = current.ensemble.task.horizon if horizon is None else horizon
-    ensemble = current.ensemble.reaching(wanted, levels or ())
+    n_steps = current.ensemble.task.horizon if horizon is None else horizon
+    ensemble = current.ensemble.reaching(n_steps, levels or ())
     frame = prepare_newest(root, dataset, ensemble)
     panel = from_frame(frame, dataset, ensemble.task)
     shown_levels, notices = (
         (tuple(levels), ()) if levels is not None else supported(ensemble, usual_levels)
     )
-    if shown_levels and wanted > (trained := current.ensemble.task.horizon):
+    if shown_levels and n_steps > (trained := current.ensemble.task.horizon):
         notices = (
             *notices,
             f"Intervals are calibrated for {trained} steps; beyond them there is none.",
         )
-    table = pd.DataFrame(latest(ensemble, panel, horizon=wanted, levels=shown_levels))
+    table = pd.DataFrame(latest(ensemble, panel, horizon=n_steps, levels=shown_levels))
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(
             f"Version {current.version} of {dataset!r} forecasts values that are not finite. Roll"
@@ -120,13 +120,13 @@ def _store_issue(
     """
     ensemble, (table, shown_levels) = current.ensemble, shown
     try:
-        given = supported(ensemble, levels)[0]
+        usual = supported(ensemble, levels)[0]
         if (
-            given != shown_levels
+            usual != shown_levels
             or len(table) != len(panel.series) * len(ensemble.task.target) * ensemble.task.horizon
         ):
             table = pd.DataFrame(
-                latest(ensemble, panel, horizon=ensemble.task.horizon, levels=given)
+                latest(ensemble, panel, horizon=ensemble.task.horizon, levels=usual)
             )
         live_accuracy.store_issue(root, current, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(

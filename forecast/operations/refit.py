@@ -42,13 +42,13 @@ def main(
     jobs: int = 0,
 ) -> None:
     """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>."""
-    place, recipe_file = Path(root), Path(record)
+    project, recipe_file = Path(root), Path(record)
     if on == "gate":
-        refit_at_gate(place, dataset, FullRecipe.read(recipe_file), Path(target), jobs=jobs)
+        refit_at_gate(project, dataset, FullRecipe.read(recipe_file), Path(target), jobs=jobs)
     elif on == "all":
         trained = RunRecord.read(recipe_file)
         calibrated = recipe_file.with_name("forecasts.parquet")
-        refit_on_all_data(place, dataset, trained, Path(target), calibrated=calibrated, jobs=jobs)
+        refit_on_all_data(project, dataset, trained, Path(target), calibrated=calibrated, jobs=jobs)
     else:
         raise InputError(f"--on {on!r}: wanted gate or all.")
 
@@ -141,12 +141,16 @@ def move_to_end(frame: pd.DataFrame, borders: Borders) -> Borders:
     """
     last = frame["ds"].max()
     length = borders.validation_end - borders.train_end
-    own = {
+    borders_by_series = {
         name: move_to_end(frame[frame["unique_id"] == name], one)
         for name, one in borders.by_series.items()
     }
     return Borders(
-        last - length, validation_end=last, calibration_end=last, test_end=last, by_series=own
+        last - length,
+        validation_end=last,
+        calibration_end=last,
+        test_end=last,
+        by_series=borders_by_series,
     )
 
 

@@ -64,19 +64,19 @@ def register_candidate(
     """
     ensemble = ensemble_of(trained_dir)
     sample = _sample_request(root, dataset, ensemble)
-    where = tracking_store(root, tracking_uri)
-    with _alias_lock(root, dataset, where) as check_lock, files.scratch_folder() as folder:
+    store = tracking_store(root, tracking_uri)
+    with _alias_lock(root, dataset, store) as check_lock, files.scratch_folder() as folder:
         model = folder / "champion"
         champion.write_version(model, ensemble, card)
         _restore(root, dataset, tracking_uri)
         version = registry.register_version(
-            where, dataset, model, card.registry_tags(), sample=sample
+            store, dataset, model, card.registry_tags(), sample=sample
         )
         if version not in champion.stored_versions(root, dataset):
             champion.store_version(root, dataset, version, ensemble, card)
         aliases = champion.read_aliases(root, dataset)
         if aliases.get("champion") != version:
-            registry.move_aliases(where, dataset, [("challenger", version)], check_lock)
+            registry.move_aliases(store, dataset, [("challenger", version)], check_lock)
             champion.write_aliases(root, dataset, {**aliases, "challenger": version})
     return version
 
@@ -99,26 +99,26 @@ def promote(
     copy, then the line in the history, which calls it `event`. `InputError` for an unknown version;
     `judge` may raise before anything moves.
     """
-    where = tracking_store(root, tracking_uri)
-    with _alias_lock(root, dataset, where) as check_lock:
+    store = tracking_store(root, tracking_uri)
+    with _alias_lock(root, dataset, store) as check_lock:
         _restore(root, dataset, tracking_uri)
-        known = registry.read_registry(where, dataset)
-        if version not in {v.number for v in known.versions}:
-            numbers = [v.number for v in known.versions]
+        registered = registry.read_registry(store, dataset)
+        if version not in {v.number for v in registered.versions}:
+            numbers = [v.number for v in registered.versions]
             raise InputError(
                 f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}."
             )
-        judge(known)
-        if not _matches_registry(root, dataset, version, known):
+        judge(registered)
+        if not _matches_registry(root, dataset, version, registered):
             download_version(root, dataset, version, tracking_uri=tracking_uri)
-        old = known.aliases.get("champion")
+        old = registered.aliases.get("champion")
         moves: list[tuple[str, int | None]] = (
             [("previous", old)] if old not in (None, version) else []
         )
         moves += [("champion", version)]
-        moves += [("challenger", None)] if known.aliases.get("challenger") == version else []
-        registry.move_aliases(where, dataset, moves, check_lock)
-        champion.write_aliases(root, dataset, registry.read_registry(where, dataset).aliases)
+        moves += [("challenger", None)] if registered.aliases.get("challenger") == version else []
+        registry.move_aliases(store, dataset, moves, check_lock)
+        champion.write_aliases(root, dataset, registry.read_registry(store, dataset).aliases)
         if old != version:
             moment = now.floor("s").isoformat()
             moved = HistoryEvent(
@@ -204,19 +204,21 @@ def repair_registry(
     registry's aliases are taken over. `BusyError` when another process moves them for longer than
     `timeout` seconds.
     """
-    where = tracking_store(root, tracking_uri)
-    with _alias_lock(root, dataset, where, timeout):
-        done = _restore(root, dataset, tracking_uri)
-        known = registry.read_registry(where, dataset)
+    store = tracking_store(root, tracking_uri)
+    with _alias_lock(root, dataset, store, timeout):
+        sentences = _restore(root, dataset, tracking_uri)
+        registered = registry.read_registry(store, dataset)
         for alias in ("champion", "previous"):
-            version = known.aliases.get(alias)
-            if version is not None and not _matches_registry(root, dataset, version, known):
+            version = registered.aliases.get(alias)
+            if version is not None and not _matches_registry(root, dataset, version, registered):
                 download_version(root, dataset, version, tracking_uri=tracking_uri)
-                done.append(f"{dataset}: version {version} ({alias}) taken from the registry")
-        if known.aliases and dict(known.aliases) != _readable_aliases(root, dataset):
-            champion.write_aliases(root, dataset, known.aliases)
-            done.append(f"{dataset}: aliases taken from the registry: {dict(known.aliases)}")
-    return done
+                sentences.append(f"{dataset}: version {version} ({alias}) taken from the registry")
+        if registered.aliases and dict(registered.aliases) != _readable_aliases(root, dataset):
+            champion.write_aliases(root, dataset, registered.aliases)
+            sentences.append(
+                f"{dataset}: aliases taken from the registry: {dict(registered.aliases)}"
+            )
+    return sentences
 
 
 def download_version(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
@@ -232,21 +234,21 @@ def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
     """Register again what this machine has and the registry lost; its aliases too when it has none
     at all.
     """
-    where = tracking_store(root, tracking_uri)
-    known = registry.read_registry(where, dataset)
-    numbers = {version.number for version in known.versions}
-    done = []
+    store = tracking_store(root, tracking_uri)
+    registered = registry.read_registry(store, dataset)
+    numbers = {version.number for version in registered.versions}
+    sentences = []
     for version in champion.stored_versions(root, dataset):
         if version not in numbers and _is_intact(root, dataset, version):
             model = champion.version_folder(root, dataset, version)
             tags = champion.read_card(root, dataset, version).registry_tags()
-            registry.register_version(where, dataset, model, tags, number=version)
-            done.append(f"{dataset}: version {version} registered again")
-    if done and not known.aliases:
-        present = {version.number for version in registry.read_registry(where, dataset).versions}
-        named = {k: v for k, v in _readable_aliases(root, dataset).items() if v in present}
-        registry.move_aliases(where, dataset, list(named.items()))
-    return done
+            registry.register_version(store, dataset, model, tags, number=version)
+            sentences.append(f"{dataset}: version {version} registered again")
+    if sentences and not registered.aliases:
+        present = {version.number for version in registry.read_registry(store, dataset).versions}
+        aliases = {k: v for k, v in _readable_aliases(root, dataset).items() if v in present}
+        registry.move_aliases(store, dataset, list(aliases.items()))
+    return sentences
 
 
 def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame | None:
@@ -261,13 +263,13 @@ def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFram
     return rows if len(lengths) == len(known) and lengths.min() >= ensemble.task.lookback else None
 
 
-def _matches_registry(root: Path, dataset: str, version: int, known: RegisteredModel) -> bool:
+def _matches_registry(root: Path, dataset: str, version: int, registered: RegisteredModel) -> bool:
     """The local copy is intact, and is what the registry knows under this number: another one's may
     have the same.
     """
     if not _is_intact(root, dataset, version):
         return False
-    digest = next((v.digest for v in known.versions if v.number == version), "")
+    digest = next((v.digest for v in registered.versions if v.number == version), "")
     return digest in ("", registry.model_digest(champion.version_folder(root, dataset, version)))
 
 
@@ -288,12 +290,12 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
 
 @contextmanager
 def _alias_lock(
-    root: Path, dataset: str, where: TrackingStore, timeout: float = TIMEOUT
+    root: Path, dataset: str, store: TrackingStore, timeout: float = TIMEOUT
 ) -> Iterator[CheckLock]:
     """Here by a lock file, among machines by a lock in the store they share."""
     name, path = f"champion-{dataset}", ProjectPaths.of(root).lock(f"champion-{dataset}")
     about: dict[str, Any] = {"purpose": f"Moving the champion of {dataset!r}", "timeout": timeout}
-    with files.hold_lock(path, **about), locks.hold_store_lock(where, name, **about) as check_lock:
+    with files.hold_lock(path, **about), locks.hold_store_lock(store, name, **about) as check_lock:
         yield check_lock
 
 

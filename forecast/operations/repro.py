@@ -49,14 +49,16 @@ def run_dvc(
     failed.
     """
     refuse_if_busy(root)
-    kept = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
+    contents = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}
     with files.scratch_folder() as folder:
         log = folder / "stages.jsonl"
-        own = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
-        code = run_watched([*dvc_command(), "repro", *options, *targets], root, own, without=ADVICE)
-        said = log.read_text(encoding="utf-8") if log.exists() else ""
+        stage_environment = {**environment, LOG_VARIABLE: str(log), "PYTHONUNBUFFERED": "1"}
+        code = run_watched(
+            [*dvc_command(), "repro", *options, *targets], root, stage_environment, without=ADVICE
+        )
+        log_text = log.read_text(encoding="utf-8") if log.exists() else ""
     # one of each stage that ended by itself
-    lines = [json.loads(line) for line in said.splitlines() if line.strip()]
+    lines = [json.loads(line) for line in log_text.splitlines() if line.strip()]
     _show_times(lines)
     if code:
         # DVC removes outs before a stage runs; those of a failed stage come back from its cache, or
@@ -65,7 +67,7 @@ def run_dvc(
         if open_stages:
             command = [*dvc_command(), "checkout", "--quiet", "--allow-missing", *open_stages]
             subprocess.run(command, cwd=root, capture_output=True, check=False)
-        for name, content in kept.items():
+        for name, content in contents.items():
             if not (root / name).exists():
                 files.write_bytes(root / name, content)
         failed = {line["stage"]: (line["code"], line["message"]) for line in lines if line["code"]}
@@ -208,19 +210,19 @@ def explain_failures(
     `failed`: the message and exit code of each stage that failed; a killed one has no message, but
     it is the first of its dataset's `open_stages`.
     """
-    named = dict(failed)
+    failures = dict(failed)
     for stage in open_stages:
-        if _dataset(stage) and not any(_dataset(stage) == _dataset(name) for name in named):
-            named[stage] = (1, "ended without a message (killed, or out of memory)")
-    if not named:
+        if _dataset(stage) and not any(_dataset(stage) == _dataset(name) for name in failures):
+            failures[stage] = (1, "ended without a message (killed, or out of memory)")
+    if not failures:
         return ForecastError("DVC could not run the pipeline; its own message stands above.")
-    waiting = [stage for stage in open_stages if stage not in named]
-    lines = [f"Failed: {stage}: {message}" for stage, (_, message) in named.items()]
+    waiting = [stage for stage in open_stages if stage not in failures]
+    lines = [f"Failed: {stage}: {message}" for stage, (_, message) in failures.items()]
     lines += [f"Not made because of that: {', '.join(waiting)}."] if waiting else []
     error = ForecastError(
         "\n".join([*lines, "The rest is finished. Repair the cause, then the same command again."])
     )
-    error.exit_code = next((code for code, _ in named.values() if code not in (0, 1)), 1)
+    error.exit_code = next((code for code, _ in failures.values() if code not in (0, 1)), 1)
     return error
 
 

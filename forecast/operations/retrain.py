@@ -182,8 +182,8 @@ def _ask_gate(
     )
     data = evidence.GateData.read(tree.path, job.dataset, settings.task)
     job.log_step("gate")
-    rival, seen = _rival_model(job, tree, current, settings, card)
-    losses = evidence.fresh_losses(data, ensemble_of(candidate), rival, seen)
+    rival, last_targets = _rival_model(job, tree, current, settings, card)
+    losses = evidence.fresh_losses(data, ensemble_of(candidate), rival, last_targets)
     ledger, gathered = None, None
     if current is not None:
         # a recipe that cannot be fitted any more
@@ -205,7 +205,7 @@ def _ask_gate(
         update={
             "age_days": draft.numbers.age_days,
             "new_steps": draft.numbers.new_steps,
-            "refitted_champion": int(rival is not None and len(seen) == 1),
+            "refitted_champion": int(rival is not None and len(last_targets) == 1),
         }
     )
     decided = draft.model_copy(

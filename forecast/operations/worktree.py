@@ -130,14 +130,14 @@ def prune_tree(root: Path, tree: WorkTree, *, snapshots: int) -> None:
     """
     committed = set(_git(tree.path, "ls-files", "--", "data/snapshots").splitlines())
     for folder in (*tree.paths.snapshots.glob("*"), *tree.paths.snapshots.glob("*/issued")):
-        own = [
+        uncommitted = [
             p
             for p in sorted(folder.glob("*.parquet"))
             if p.relative_to(tree.path).as_posix() not in committed
         ]
-        for path in own[:-snapshots]:
-            for gone in (path, path.with_suffix(".json"), path.with_suffix(".revisions.csv")):
-                gone.unlink(missing_ok=True)
+        for path in uncommitted[:-snapshots]:
+            for outdated in (path, path.with_suffix(".json"), path.with_suffix(".revisions.csv")):
+                outdated.unlink(missing_ok=True)
     for name in ("memo", "cost"):
         shutil.rmtree(tree.path / ".forecast" / name, ignore_errors=True)
     _git(root, "worktree", "prune")
@@ -149,10 +149,10 @@ def _is_tree(tree: Path, root: Path) -> bool:
         return False
     common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
     _link(tree, Path(common) / "worktrees")
-    said = _run(
+    answer = _run(
         tree, "git", "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel"
     )
-    return said.returncode == 0 and said.stdout.split("\n")[:2] == [common, str(tree.resolve())]
+    return answer.returncode == 0 and answer.stdout.split("\n")[:2] == [common, str(tree.resolve())]
 
 
 def _link(tree: Path, worktrees: Path) -> None:
@@ -161,10 +161,10 @@ def _link(tree: Path, worktrees: Path) -> None:
     Git keeps an absolute path at both ends. `git worktree repair` follows them, and so writes into
     the original of a copy.
     """
-    own = worktrees / Path((tree / ".git").read_text().strip()).name
-    if (own / "gitdir").is_file():
-        files.write_text(tree / ".git", f"gitdir: {own}\n")
-        files.write_text(own / "gitdir", f"{tree.resolve() / '.git'}\n")
+    registration = worktrees / Path((tree / ".git").read_text().strip()).name
+    if (registration / "gitdir").is_file():
+        files.write_text(tree / ".git", f"gitdir: {registration}\n")
+        files.write_text(registration / "gitdir", f"{tree.resolve() / '.git'}\n")
 
 
 def _git_folder(tree: Path) -> Path:
@@ -192,10 +192,12 @@ def _link_interpreter(tree: Path) -> None:
 
 
 def _share_cache(root: Path, tree: Path) -> None:
-    said = _run(root, sys.executable, "-m", "dvc", "cache", "dir")
-    if said.returncode:
-        raise InputError(f"{root}: no DVC project ({said.stderr.strip()}). Restore .dvc from git.")
-    cache = (root / said.stdout.strip()).resolve()
+    answer = _run(root, sys.executable, "-m", "dvc", "cache", "dir")
+    if answer.returncode:
+        raise InputError(
+            f"{root}: no DVC project ({answer.stderr.strip()}). Restore .dvc from git."
+        )
+    cache = (root / answer.stdout.strip()).resolve()
     files.write_text(tree / ".dvc" / "config.local", f"[cache]\n    dir = {cache}\n")
 
 

@@ -108,10 +108,10 @@ def _stamp(root: Path) -> dict[str, str]:
     gone.
     """
     try:
-        found: dict[str, str] = json.loads((root / ".venv" / STAMP).read_text(encoding="utf-8"))
+        stamp: dict[str, str] = json.loads((root / ".venv" / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if (root / ".venv" / "bin" / "python").exists() else {}
+    return stamp if (root / ".venv" / "bin" / "python").exists() else {}
 
 
 def _wanted_stamp(root: Path) -> dict[str, str]:
@@ -129,11 +129,11 @@ def _install(root: Path) -> None:
     if started.exists():
         print("An earlier set-up did not finish; making .venv anew.", flush=True)
         shutil.rmtree(venv)
-    found, wanted = _stamp(root), _wanted_stamp(root)
+    earlier, wanted_stamp = _stamp(root), _wanted_stamp(root)
     (venv / STAMP).unlink(missing_ok=True)
     venv.mkdir(exist_ok=True)
     started.touch()
-    if (found.get("lock"), found.get("root")) != (wanted["lock"], wanted["root"]):
+    if (earlier.get("lock"), earlier.get("root")) != (wanted_stamp["lock"], wanted_stamp["root"]):
         print("Making .venv", flush=True)
         _run([sys.executable, "-m", "venv", str(venv)], "make .venv")
         _install_lock(root, venv / "bin" / "python")
@@ -142,7 +142,7 @@ def _install(root: Path) -> None:
         "install the project itself",
     )
     stamp = venv / f"{STAMP}.tmp"
-    stamp.write_text(json.dumps(wanted, indent=1, sort_keys=True), encoding="utf-8")
+    stamp.write_text(json.dumps(wanted_stamp, indent=1, sort_keys=True), encoding="utf-8")
     stamp.replace(venv / STAMP)
     started.unlink()
 
@@ -213,9 +213,9 @@ def _pip(venv: Path) -> list[str]:
 def _run(command: list[str], purpose: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise ForecastError(
-            f"Could not {purpose}: {said[-1] if said else f'exit {done.returncode}'}. {_REPAIR}"
+            f"Could not {purpose}: {lines[-1] if lines else f'exit {done.returncode}'}. {_REPAIR}"
         )
 
 

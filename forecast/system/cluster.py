@@ -79,20 +79,20 @@ def cluster_address() -> str:
 
     `InputError` for a malformed one.
     """
-    given = os.environ.get(VARIABLE, "").strip()
+    address = os.environ.get(VARIABLE, "").strip()
     found = re.fullmatch(
-        r"(?:tcp|tls)://(?:[^\s/:]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})|local:[1-9]\d{0,3}", given
+        r"(?:tcp|tls)://(?:[^\s/:]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})|local:[1-9]\d{0,3}", address
     )
-    if given and (not found or not 0 < int(found[1] or 1) < 65536):
+    if address and (not found or not 0 < int(found[1] or 1) < 65536):
         wanted = "tcp://host:port, tls://host:port or local:<worker processes>"
         raise InputError(
-            f"{VARIABLE} (or --cluster): {given!r} is no address of a cluster. Wanted {wanted}."
+            f"{VARIABLE} (or --cluster): {address!r} is no address of a cluster. Wanted {wanted}."
         )
-    return given
+    return address
 
 
 def run_on_cluster(
-    function: Callable[[WorkItem], Any], tasks: Sequence[WorkItem], address: str
+    function: Callable[[WorkItem], Any], items: Sequence[WorkItem], address: str
 ) -> Iterator[tuple[WorkItem, Any]]:
     """Each task with what `function` returned of it, or with the `ForecastError` that ended it, as
     they are ready.
@@ -100,39 +100,39 @@ def run_on_cluster(
     `BusyError` (75) when no scheduler answers or it goes away: what is finished is kept, the
     command can be repeated.
     """
-    kept = "What is finished is kept; start one and run the same command again."
+    advice = "What is finished is kept; start one and run the same command again."
     with _connect(address) as client:
-        out: dict[Future, WorkItem] = {}
+        submitted: dict[Future, WorkItem] = {}
         try:
-            shared = _check_workers(client, tasks)
-            submit = partial(_submit, client, function, None if shared else {})
-            yield from _as_completed(client, submit, tasks, out, shared)
+            sees_files = _check_workers(client, items)
+            submit = partial(_submit, client, function, None if sees_files else {})
+            yield from _as_completed(client, submit, items, submitted, sees_files)
         except (OSError, CancelledError) as error:
             if isinstance(error, ConnectionError) or client.status != "running":
-                raise BusyError(f"The scheduler at {address} went away. {kept}") from None
+                raise BusyError(f"The scheduler at {address} went away. {advice}") from None
             if isinstance(error, TimeoutError):
                 raise BusyError(
-                    f"{address} has no worker after {START_SECONDS} s. {kept} (docs/cluster.md)"
+                    f"{address} has no worker after {START_SECONDS} s. {advice} (docs/cluster.md)"
                 ) from None
             raise
         finally:
-            _cancel(client, [future for future in out if not future.done()])
+            _cancel(client, [future for future in submitted if not future.done()])
 
 
 @contextmanager
-def _connect(where: str) -> Iterator[Client]:
+def _connect(address: str) -> Iterator[Client]:
     try:
         import dask
         from distributed import Client, LocalCluster
     except ImportError:
         raise InputError(
-            f"{VARIABLE} is {where!r}, and Dask is not installed. Install the extra `cluster`."
+            f"{VARIABLE} is {address!r}, and Dask is not installed. Install the extra `cluster`."
         ) from None
     with (
         ExitStack() as stack,
         dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}),
     ):
-        if where.startswith("local:"):
+        if address.startswith("local:"):
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="forecast-cluster-"))
             about = {
                 "threads_per_worker": 1,
@@ -140,42 +140,44 @@ def _connect(where: str) -> Iterator[Client]:
                 "dashboard_address": "127.0.0.1:0",
             }
             about |= {
-                "n_workers": int(where.removeprefix("local:")),
+                "n_workers": int(address.removeprefix("local:")),
                 "local_directory": scratch,
                 "silence_logs": 50,
             }
             cluster = stack.enter_context(LocalCluster(processes=True, preload=__name__, **about))
             client = stack.enter_context(Client(cluster, set_as_default=False))
         else:
-            _require_scheduler(where)
-            client = stack.enter_context(Client(where, timeout=WAIT_SECONDS, set_as_default=False))
+            _require_scheduler(address)
+            client = stack.enter_context(
+                Client(address, timeout=WAIT_SECONDS, set_as_default=False)
+            )
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         print(
-            f"cluster {where}: {plural(workers, 'worker')}, dashboard {client.dashboard_link}",
+            f"cluster {address}: {plural(workers, 'worker')}, dashboard {client.dashboard_link}",
             file=sys.stderr,
         )
         yield client
 
 
-def _require_scheduler(where: str) -> None:
+def _require_scheduler(address: str) -> None:
     """Asked before Dask's client is, which takes half a minute and a traceback to give up."""
     from distributed.core import rpc
     from distributed.security import Security
 
-    async def role() -> str:
-        about = Security().get_connection_args("client")
-        async with rpc(where, timeout=WAIT_SECONDS, connection_args=about) as there:
-            return str((await there.identity())["type"])
+    async def ask_role() -> str:
+        connection = Security().get_connection_args("client")
+        async with rpc(address, timeout=WAIT_SECONDS, connection_args=connection) as server:
+            return str((await server.identity())["type"])
 
     try:
         with ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own
-            found = thread.submit(asyncio.run, asyncio.wait_for(role(), WAIT_SECONDS)).result()
+            role = thread.submit(asyncio.run, asyncio.wait_for(ask_role(), WAIT_SECONDS)).result()
     except (OSError, MemoryError, TypeError) as error:
         # no Dask, whose first bytes are no length; no certificates
-        found = str(error) or type(error).__name__
-    if found != "Scheduler":
+        role = str(error) or type(error).__name__
+    if role != "Scheduler":
         raise BusyError(
-            f"No scheduler answers at {where} within {WAIT_SECONDS} s ({found}). Start one (`dask"
+            f"No scheduler answers at {address} within {WAIT_SECONDS} s ({role}). Start one (`dask"
             " scheduler`; for tls://, name certificates in Dask's settings), or leave out"
             " --cluster to work on this machine."
         )
@@ -188,16 +190,16 @@ def code_identity() -> dict[str, str]:
     """
     from forecast.system.code_closure import PROJECT
 
-    own = hashlib.sha256()
+    code = hashlib.sha256()
     for path in sorted((PROJECT / "forecast").rglob("*.py")):
-        own.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
-    found = [f"python {sys.version_info.major}.{sys.version_info.minor}"]
+        code.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
+    packages = [f"python {sys.version_info.major}.{sys.version_info.minor}"]
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
-            found.append(f"{name}=={version(name)}")
+            packages.append(f"{name}=={version(name)}")
     return {
-        "code": own.hexdigest()[:12],
-        "packages": hashlib.sha256(" ".join(found).encode()).hexdigest()[:12],
+        "code": code.hexdigest()[:12],
+        "packages": hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12],
     }
 
 
@@ -256,8 +258,10 @@ def _estimate_memory(reads: tuple[Path, ...], engine: bool) -> int:
     tables = [
         table for path in reads for table in ([path] if path.is_file() else path.rglob("*.parquet"))
     ]
-    found = [pyarrow.parquet.read_metadata(table) for table in tables if table.suffix == ".parquet"]
-    cells = max((int(one.num_rows) * (int(one.num_columns) - 2) for one in found), default=0)
+    metadata = [
+        pyarrow.parquet.read_metadata(table) for table in tables if table.suffix == ".parquet"
+    ]
+    cells = max((int(one.num_rows) * (int(one.num_columns) - 2) for one in metadata), default=0)
     return cells and 260 * cells + (700_000_000 if engine else 300_000_000)
 
 
@@ -265,35 +269,35 @@ def _submit(
     client: Client,
     function: Callable[[WorkItem], Any],
     sent: dict[Path, Future] | None,
-    some: list[tuple[int, WorkItem]],
+    numbered_items: list[tuple[int, WorkItem]],
 ) -> list[Future]:
     """`sent`: what the workers were given by now; None where they see this machine's files."""
-    tasks = [_change_paths(task, Path.absolute) for _, task in some]
-    about: dict[str, Any] = {
+    tasks = [_change_paths(task, Path.absolute) for _, task in numbered_items]
+    options: dict[str, Any] = {
         "pure": False,
         "retries": 2,
-        "priority": -some[0][0],
+        "priority": -numbered_items[0][0],
         "wanted": code_identity(),
     }
-    about["key"] = [f"{task.name}-{uuid.uuid4().hex}" for task in tasks]
+    options["key"] = [f"{task.name}-{uuid.uuid4().hex}" for task in tasks]
     if sent is None:
-        return client.map(_run_if_same, tasks, function=function, **about)
+        return client.map(_run_if_same, tasks, function=function, **options)
     for path in {path for task in tasks for path in task.reads}.difference(sent):
         if path.exists():  # a task, since the only copy of scattered data dies with its worker
             sent[path] = client.submit(tuple, _read_files(path), priority=1)
-    found = [[sent[path] for path in task.reads if path in sent] for task in tasks]
+    inputs = [[sent[path] for path in task.reads if path in sent] for task in tasks]
     return client.map(
-        _run_if_same, tasks, found, function=partial(_run_without_disk, function), **about
+        _run_if_same, tasks, inputs, function=partial(_run_without_disk, function), **options
     )
 
 
 def _run_if_same(
-    *arguments: Any, function: Callable[..., Any], wanted: dict[str, str]
+    *arguments: Any, function: Callable[..., Any], identity: dict[str, str]
 ) -> tuple[str, Any]:
     """(why not, what the function returned): this worker may have come after the others were asked
     what they are.
     """
-    refused = _describe_difference(code_identity(), wanted)
+    refused = _describe_difference(code_identity(), identity)
     return refused, None if refused else function(*arguments)
 
 
@@ -412,8 +416,10 @@ def _write_files(task: WorkItem, value: Any, blob: Blob) -> Any:
 
 def _read_files(path: Path) -> tuple[str, Blob]:
     """A file, or every file below a folder, by its name relative to `path`."""
-    found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return str(path), {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
+    files_below = (
+        [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    )
+    return str(path), {file.relative_to(path).as_posix(): file.read_bytes() for file in files_below}
 
 
 def _change_paths(value: Any, change: Callable[[Path], Path]) -> Any:
@@ -424,10 +430,10 @@ def _change_paths(value: Any, change: Callable[[Path], Path]) -> Any:
         parts = tuple(_change_paths(part, change) for part in value)
         return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
     if is_dataclass(value) and not isinstance(value, type):
-        own = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
+        values = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
         changed = {
             name: new
-            for name, part in own.items()
+            for name, part in values.items()
             if (new := _change_paths(part, change)) is not part
         }
         return replace(value, **changed) if changed else value

@@ -45,9 +45,9 @@ def code_digest(
     """
     total = hashlib.sha256()
     with pause_garbage_collection():
-        found = _closure(tuple(sorted(modules)), root, found_by_name)
-    for file in sorted(found):
-        total.update(f"{_relative_name(file, root).as_posix()}\0{found[file].meaning}\0".encode())
+        sources = _closure(tuple(sorted(modules)), root, found_by_name)
+    for file in sorted(sources):
+        total.update(f"{_relative_name(file, root).as_posix()}\0{sources[file].meaning}\0".encode())
     return total.hexdigest()
 
 
@@ -62,27 +62,27 @@ class _SourceFile:
 
 def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> dict[Path, _SourceFile]:
     # for this call alone: files may come and go between two
-    located = cache(partial(_find_file, root=root))
-    missing = [name for name in modules if located(name) is None]
+    find_file = cache(partial(_find_file, root=root))
+    missing = [name for name in modules if find_file(name) is None]
     if missing:
         raise ValueError(f"no module {missing[0]!r} below {root}")
-    found: dict[str, tuple[Path, _SourceFile]] = {}
+    sources: dict[str, tuple[Path, _SourceFile]] = {}
     waiting = [part for module in modules for part in _with_parents(module)]
     while waiting:
         name = waiting.pop()
-        file = located(name)
-        if name in found or file is None:
+        file = find_file(name)
+        if name in sources or file is None:
             continue
         source = _read_source(
             file, file.stat().st_mtime_ns, name if _is_package(file) else name.rpartition(".")[0]
         )
-        found[name] = file, source
+        sources[name] = file, source
         # `from a import b` names a module of `a` or an attribute of it: both are tried.
-        targets = [target for target in source.imported if located(target) is not None]
+        targets = [target for target in source.imported if find_file(target) is not None]
         if found_by_name and source.finds_by_name and _is_package(file):
             targets += [f"{name}.{member}" for member in _list_members(file.parent)]
         waiting += [part for target in targets for part in _with_parents(target)]
-    return dict(found.values())
+    return dict(sources.values())
 
 
 def _with_parents(module: str) -> list[str]:
@@ -94,9 +94,9 @@ def _with_parents(module: str) -> list[str]:
 def _find_file(module: str, root: Path) -> Path | None:
     if module.split(".")[0] not in PACKAGES:
         return None
-    place = _find_package(module.split(".")[0], root).joinpath(*module.split(".")[1:])
-    package = place / "__init__.py"
-    plain = place.with_suffix(".py")
+    path = _find_package(module.split(".")[0], root).joinpath(*module.split(".")[1:])
+    package = path / "__init__.py"
+    plain = path.with_suffix(".py")
     return package if package.exists() else plain if plain.exists() else _find_added(module, root)
 
 
@@ -115,11 +115,15 @@ def _find_package(package: str, root: Path) -> Path:
     """Where a package lies: below `root`, or, as the stages of a project of one's own, beside what
     started this.
     """
-    place = root / package
-    if place.exists() or root != PROJECT:
-        return place
-    found = importlib.util.find_spec(package)
-    return Path(found.origin).parent if found is not None and found.origin else place
+    folder = root / package
+    if folder.exists() or root != PROJECT:
+        return folder
+    specification = importlib.util.find_spec(package)
+    return (
+        Path(specification.origin).parent
+        if specification is not None and specification.origin
+        else folder
+    )
 
 
 def _relative_name(file: Path, root: Path) -> Path:

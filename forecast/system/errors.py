@@ -103,12 +103,13 @@ def suggest_known(name: str, known: object) -> str:
     return f"{suggest(name, known)} Known: {quote_names(known)}"
 
 
-def missing_column(name: str, found: object, where: str) -> str:
+def missing_column(name: str, present: object, where: str) -> str:
     """`mine.csv: column 'x' is missing.
 
     Did you mean 'y'? Found 'y'.`: the beginning of an error.
     """
-    return f"{where}: column {name!r} is missing.{suggest(name, found)} Found {quote_names(found)}."
+    suggestion = suggest(name, present)
+    return f"{where}: column {name!r} is missing.{suggestion} Found {quote_names(present)}."
 
 
 def suggest(name: str, known: object) -> str:

@@ -138,12 +138,13 @@ def read_saved(path: Path, schema: int) -> dict[str, Any]:
     """
     try:
         content: dict[str, Any] = read_json(path)
-        number = content.get("schema")
+        found_schema = content.get("schema")
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
-    if number != schema:
+    if found_schema != schema:
         raise InputError(
-            f"{path}: saved with schema {number!r}, this version reads {schema}. Train it again."
+            f"{path}: saved with schema {found_schema!r}, this version reads {schema}."
+            " Train it again."
         )
     return content
 

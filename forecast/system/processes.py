@@ -118,25 +118,25 @@ def stop_on_signals() -> None:
     """SIGTERM and Ctrl-C unwind alike and once: locks are released, temporary files removed, a
     second is ignored.
     """
-    told = sys.unraisablehook
+    default_hook = sys.unraisablehook
 
     def stop(_number: int, _frame: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    def again(lost: Any) -> None:
+    def send_again(lost: Any) -> None:
         """Python swallows what is raised in a destructor or a weak reference's callback: a little
         later once more.
         """
         if not issubclass(lost.exc_type, KeyboardInterrupt):
-            return told(lost)
+            return default_hook(lost)
         signal.signal(signal.SIGTERM, stop)
-        later = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
-        later.daemon = True
-        later.start()
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.daemon = True
+        timer.start()
 
-    sys.unraisablehook = again
+    sys.unraisablehook = send_again
     signal.signal(signal.SIGTERM, stop)
     # as under nohup: then Ctrl-C is not meant for us
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

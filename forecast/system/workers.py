@@ -127,14 +127,14 @@ def raise_failures(outcomes: Sequence[WorkOutcome], *, what: str) -> None:
 _prepared = False
 
 
-def _run_in_worker(task: WorkItem) -> WorkOutcome:
+def _run_in_worker(item: WorkItem) -> WorkOutcome:
     global _prepared
     started = 0.0
     if not _prepared:
         prepare_worker()
         _prepared = True
         started = time.process_time()
-    outcome = _run_item(task)
+    outcome = _run_item(item)
     return replace(outcome, startup=outcome.startup + started)
 
 
@@ -156,18 +156,18 @@ def limit_to_one_thread() -> Any:
     return _thread_controller(len(sys.modules)).limit(limits=1)
 
 
-def _run_item(task: WorkItem) -> WorkOutcome:
+def _run_item(item: WorkItem) -> WorkOutcome:
     before = time.process_time()
     startup = 0.0
     try:
-        if task.prepare is not None:
-            task.prepare()
+        if item.prepare is not None:
+            item.prepare()
             startup = time.process_time() - before
         with limit_to_one_thread():
             return WorkOutcome(
-                task.name, task.function(*task.arguments), startup=startup, kind=machine_kind()
+                item.name, item.function(*item.arguments), startup=startup, kind=machine_kind()
             )
     except ForecastError as error:
-        return WorkOutcome(task.name, error=str(error), exit_code=error.exit_code, startup=startup)
+        return WorkOutcome(item.name, error=str(error), exit_code=error.exit_code, startup=startup)
     except Exception:  # noqa: BLE001  (the boundary of a task: a bug is reported with the others' results kept)
-        return WorkOutcome(task.name, error=traceback.format_exc(), exit_code=1)
+        return WorkOutcome(item.name, error=traceback.format_exc(), exit_code=1)

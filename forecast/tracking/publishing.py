@@ -33,7 +33,7 @@ class SyncResult:
     already.
     """
 
-    made: list[str] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
     set_aside: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     unchanged: int = 0
@@ -51,24 +51,24 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> SyncRe
     cannot be written; what is published by then stays. `BusyError` while others publish to it for
     longer than `mlflow_client.TIMEOUT`.
     """
-    where, result = tracking_store(root, uri), SyncResult()
+    store, result = tracking_store(root, uri), SyncResult()
     records = {name: read_candidate_runs(root, name) for name in list_datasets(root)}
     sentences = {name: verdict_sentences(root, name) for name in records}
-    if not records and not former_folders(where):
+    if not records and not former_folders(store):
         return result
-    what = f"Publishing to {hide_password(where.uri)}"
-    lock = locks.hold_store_lock(where, "publishing", purpose=what, timeout=mlflow_client.TIMEOUT)
-    with lock, mlflow_client.connect(where) as client:
-        for name, mine in records.items():
-            experiment_id = mlflow_client.ensure_experiment(client, name, where).experiment_id
-            writer = Writer(client, experiment_id, where.publisher, int(1000 * now), revision)
-            target = _Experiment.of(writer, where, result)
+    what = f"Publishing to {hide_password(store.uri)}"
+    lock = locks.hold_store_lock(store, "publishing", purpose=what, timeout=mlflow_client.TIMEOUT)
+    with lock, mlflow_client.connect(store) as client:
+        for name, dataset_runs in records.items():
+            experiment_id = mlflow_client.ensure_experiment(client, name, store).experiment_id
+            writer = Writer(client, experiment_id, store.publisher, int(1000 * now), revision)
+            target = _Experiment.of(writer, store, result)
             target.describe(sentences[name])
             result.pages[name] = leaderboard_page(experiment_id)
-            for number, record in enumerate(mine):
+            for number, record in enumerate(dataset_runs):
                 target.put(record, number)
-            if where.owned:
-                target.keep_only({record.candidate for record in mine})
+            if store.owned:
+                target.keep_only({record.candidate for record in dataset_runs})
     return result
 
 
@@ -106,7 +106,7 @@ class _Experiment:
         known = known or next(iter(self._search(f"tags.{DIGEST} = '{record.digest}'")), None)
         if known is None:
             self.writer.write(record, number)
-            self.result.made.append(f"{record.dataset}: {record.name}")
+            self.result.published.append(f"{record.dataset}: {record.name}")
         else:
             self._refresh(known, record)
             self.result.unchanged += 1

@@ -66,13 +66,13 @@ def register_version(
     digest = model_digest(model)
     with mlflow_client.connect(store) as client:
         mlflow_client.ensure_model(client, name, f"Champions and challengers of dataset {name}")
-        known = _list_versions(client, name)
-        for version in known:
+        versions = _list_versions(client, name)
+        for version in versions:
             if version.digest == digest and number in (None, version.number):
                 return version.number
         # A registry never gives a number twice, not even a deleted one's: those before `number` are
         # used up.
-        newest = max((version.number for version in known), default=0)
+        newest = max((version.number for version in versions), default=0)
         while number is not None and newest < number - 1:
             filler = client.create_model_version(name, mlflow_client.NOWHERE, tags={FILLER: "true"})
             newest = int(filler.version)
@@ -80,10 +80,10 @@ def register_version(
         source, model_id = _log_model_copy(client, store, name, model, sample)
         # A server wants the id to see that the source is its own; without one, MLflow would look
         # the model up in its global store, which need not be this one.
-        known_by = {"model_id": model_id} if store.artifact_root is None else {}
+        model_id_argument = {"model_id": model_id} if store.artifact_root is None else {}
         return int(
             client.create_model_version(
-                name, source, tags={**tags, DIGEST: digest}, **known_by
+                name, source, tags={**tags, DIGEST: digest}, **model_id_argument
             ).version
         )
 
@@ -130,10 +130,10 @@ def download_version(store: TrackingStore, name: str, version: int, target: Path
 
     with mlflow_client.connect(store) as client:
         uri = client.get_model_version_download_uri(name, str(version))
-        found = mlflow.artifacts.download_artifacts(
+        folder = mlflow.artifacts.download_artifacts(
             uri, dst_path=str(target), tracking_uri=store.uri
         )
-    folders = sorted(path.parent for path in Path(found).glob(f"{ARTIFACT}/*/ensemble.json"))
+    folders = sorted(path.parent for path in Path(folder).glob(f"{ARTIFACT}/*/ensemble.json"))
     if not folders:
         raise DataError(
             f"Model {name!r}, version {version}: its artifact has no saved ensemble. Train it"
@@ -152,10 +152,12 @@ def _log_model_copy(
         save_model(model, saved)
         if sample is not None:
             _try_forecast(saved, sample)
-        made = client.create_logged_model(experiment.experiment_id, name="champion-candidate")
-        client.log_model_artifacts(made.model_id, str(saved))
-        client.finalize_logged_model(made.model_id, "READY")
-        return str(client.get_logged_model(made.model_id).artifact_location), str(made.model_id)
+        model_copy = client.create_logged_model(experiment.experiment_id, name="champion-candidate")
+        client.log_model_artifacts(model_copy.model_id, str(saved))
+        client.finalize_logged_model(model_copy.model_id, "READY")
+        return str(client.get_logged_model(model_copy.model_id).artifact_location), str(
+            model_copy.model_id
+        )
 
 
 def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
@@ -174,9 +176,12 @@ def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
 
 
 def _list_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:
-    found = client.search_model_versions(f"name = '{name}'", max_results=10_000)
-    made = [RegisteredVersion(int(v.version), v.tags.get(DIGEST, ""), dict(v.tags)) for v in found]
-    return sorted((v for v in made if FILLER not in v.tags), key=lambda version: version.number)
+    model_versions = client.search_model_versions(f"name = '{name}'", max_results=10_000)
+    versions = [
+        RegisteredVersion(int(v.version), v.tags.get(DIGEST, ""), dict(v.tags))
+        for v in model_versions
+    ]
+    return sorted((v for v in versions if FILLER not in v.tags), key=lambda version: version.number)
 
 
 def model_digest(model: Path) -> str:

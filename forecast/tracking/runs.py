@@ -393,7 +393,7 @@ def run_tags(record: CandidateRun) -> dict[str, str]:
     """What to filter and group by; see `verdict_tags` for those that may change later."""
     content = record.content
     failed = [f"seed {fit.seed}: {fit.reason}" for fit in content.seeds if fit.status != "ok"]
-    shown = {
+    values = {
         "model": content.model,
         "family": content.family,
         "kind": content.kind,
@@ -408,7 +408,7 @@ def run_tags(record: CandidateRun) -> dict[str, str]:
         "loop": loop_verdict(content),
         "data_digest": content.digests.data[:DIGEST_LENGTH],
     }
-    return {name: str(value)[:MAX_TEXT] for name, value in shown.items() if value}
+    return {name: str(value)[:MAX_TEXT] for name, value in values.items() if value}
 
 
 def loop_verdict(content: RunRecord) -> str:

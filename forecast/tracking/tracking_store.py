@@ -58,9 +58,9 @@ def tracking_store(root: Path, uri: str = "") -> TrackingStore:
         )
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme not in SERVERS:
-        found = f"a {scheme}: URI" if scheme else "a path"
+        kind = f"a {scheme}: URI" if scheme else "a path"
         raise InputError(
-            f"MLFLOW_TRACKING_URI={hide_password(uri)!r}: found {found}, wanted sqlite:///<file>, "
+            f"MLFLOW_TRACKING_URI={hide_password(uri)!r}: found {kind}, wanted sqlite:///<file>, "
             f"http(s)://<server> or a database URL. Unset it to use {SQLITE}<project>/mlflow.db."
         )
     has_server = scheme in ("http", "https", "databricks")

@@ -61,8 +61,8 @@ class Writer:
         # Lists are sorted by creation: so parents stand above trials, and the best model first.
         start = self.start + 1 + number
         commit = {"mlflow.source.git.commit": self.revision} if self.revision else {}
-        own = {CANDIDATE: record.candidate, CURRENT: "false", **runs.run_tags(record), **commit}
-        with self._run(record.name, start, own) as run_id:
+        tags = {CANDIDATE: record.candidate, CURRENT: "false", **runs.run_tags(record), **commit}
+        with self._run(record.name, start, tags) as run_id:
             points = (
                 runs.score_points(record)
                 + runs.curve_points(record.content)
@@ -202,14 +202,16 @@ def save_model(saved: Path, folder: Path) -> None:
         ParamSpec("horizon", DataType.long, 0),
         ParamSpec("levels", DataType.double, [], shape=(-1,)),
     ]
-    about = {
+    contents = {
         "signature": ModelSignature(params=ParamSchema(specs)),
         "artifacts": {"forecaster": str(saved)},
     }
     # Given, because MLflow would take seconds to infer them and get them wrong.
-    needs = {"pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS]}
+    requirements = {"pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS]}
     with mlflow_client.silence_warnings():
-        mlflow.pyfunc.save_model(str(folder), python_model=str(SERVED_CODE), **about, **needs)
+        mlflow.pyfunc.save_model(
+            str(folder), python_model=str(SERVED_CODE), **contents, **requirements
+        )
 
 
 DECISION = "decision"
@@ -247,14 +249,16 @@ def log_content(
 
     start = int(1000 * now)
     with mlflow_client.connect(store) as client:
-        where = mlflow_client.ensure_experiment(client, experiment, store).experiment_id
-        known = client.search_runs([where], f"tags.{DECISION} = '{content['key']}'", max_results=1)
-        if known and known[0].info.status == "FINISHED":
-            return str(known[0].info.run_id)
+        experiment_id = mlflow_client.ensure_experiment(client, experiment, store).experiment_id
+        existing = client.search_runs(
+            [experiment_id], f"tags.{DECISION} = '{content['key']}'", max_results=1
+        )
+        if existing and existing[0].info.status == "FINISHED":
+            return str(existing[0].info.run_id)
         run = (
-            known[0]
-            if known
-            else client.create_run(where, start, {DECISION: content["key"]}, run_name=name)
+            existing[0]
+            if existing
+            else client.create_run(experiment_id, start, {DECISION: content["key"]}, run_name=name)
         )
         run_id = run.info.run_id
         plain = {
@@ -302,11 +306,13 @@ def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
     over seeds.
     """
     ends = series.groupby("cutoff")["ds"].agg(["min", "max"])
-    kept: dict[Any, Any] = {}  # cutoff → its first target
+    first_targets: dict[Any, Any] = {}  # cutoff → its first target
     for cutoff, first, last in ends[::-1].itertuples():
-        if len(kept) < ORIGINS and (not kept or last <= min(kept.values())):
-            kept[cutoff] = first
-    rows = series[series["cutoff"].isin(kept)]
+        if len(first_targets) < ORIGINS and (
+            not first_targets or last <= min(first_targets.values())
+        ):
+            first_targets[cutoff] = first
+    rows = series[series["cutoff"].isin(first_targets)]
     means = rows.groupby(["cutoff", "step", "ds"], as_index=False)[["y", "y_hat"]].mean()
     return [origin for _, origin in means.groupby("cutoff")]
 

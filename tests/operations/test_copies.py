@@ -28,7 +28,7 @@ def published(running, tmp_path_factory) -> Path:
     shutil.copytree(running, root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "draw_last_forecasts", lambda *_: None)
-        assert len(sync(root, now=1.8e9).made) == len(projects.GRID)
+        assert len(sync(root, now=1.8e9).published) == len(projects.GRID)
     return root
 
 
@@ -115,7 +115,7 @@ def test_a_copy_without_its_artifacts_writes_nothing_into_the_original(original,
 def test_a_moved_project_finds_its_artifacts_and_publishes_nothing_twice(original, tmp_path):
     moved = original.rename(tmp_path / "moved")
     assert diagnosis(moved)[1] == "`forecast sync`"
-    assert sync(moved, now=1.8e9).made == []
+    assert sync(moved, now=1.8e9).published == []
     assert_its_own(moved)
     shutil.rmtree(champion.version_folder(moved, NAME, 1))
     assert registry.repair_registry(moved, NAME) == [

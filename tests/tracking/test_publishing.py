@@ -88,8 +88,8 @@ def change(root: Path, candidate: str = "lstm.linear", **values) -> None:
 def test_publishing_twice_makes_one_run_per_model(root):
     first = sync(root, now=NOW)
     second = sync(root, now=NOW + 60)
-    assert len(first.made) == 3 and first.unchanged == 0
-    assert second.made == [] and second.unchanged == 3 and second.set_aside == []
+    assert len(first.published) == 3 and first.unchanged == 0
+    assert second.published == [] and second.unchanged == 3 and second.set_aside == []
     assert len(parents(runs_of(root))) == 3
     assert_one_current_run_each(root)
 
@@ -99,14 +99,14 @@ def test_a_deleted_database_is_restored_by_sync(root, empty_database):
     for path in root.glob("mlflow.db*"):
         path.unlink()
     shutil.copy(empty_database, root / "mlflow.db")
-    assert len(sync(root, now=NOW).made) == 3
+    assert len(sync(root, now=NOW).published) == 3
     assert_one_current_run_each(root)
 
 
 def test_another_address_gets_every_run(root, empty_database):
     sync(root, now=NOW)
     shutil.copy(empty_database, root / "other.db")
-    assert len(sync(root, "sqlite:///other.db", now=NOW).made) == 3
+    assert len(sync(root, "sqlite:///other.db", now=NOW).published) == 3
     assert_one_current_run_each(root, uri="sqlite:///other.db")
 
 
@@ -115,7 +115,9 @@ def test_a_changed_record_leaves_exactly_one_current_run_and_keeps_the_earlier_o
     change(root, n_params=99)
     result = sync(root, now=NOW + 3600)
     assert (
-        result.made == ["weather: lstm"] and result.set_aside == ["lstm"] and result.unchanged == 2
+        result.published == ["weather: lstm"]
+        and result.set_aside == ["lstm"]
+        and result.unchanged == 2
     )
     assert_one_current_run_each(root)
     earlier = [run for run in parents(runs_of(root)) if run.data.tags["current"] == "false"]
@@ -128,7 +130,7 @@ def test_a_record_changed_back_makes_nothing_new(root):
     sync(root, now=NOW)
     change(root, n_params=1234)
     result = sync(root, now=NOW)
-    assert result.made == [] and result.set_aside == ["lstm"]
+    assert result.published == [] and result.set_aside == ["lstm"]
     assert_one_current_run_each(root)
 
 
@@ -144,7 +146,7 @@ def test_a_new_verdict_is_shown_on_the_run_that_is_there(root):
     )
     board = root / "data" / "compared" / "weather" / "leaderboard.csv"
     files.write_text(board, board.read_text().replace(",True", ",False"))
-    assert sync(root, now=NOW).made == []
+    assert sync(root, now=NOW).published == []
     tags = next(run.data.tags for run in runs_of(root) if run.info.run_name == "lstm")
     assert (
         tags["against_naive"] == "worse"
@@ -159,7 +161,7 @@ def test_a_run_deleted_by_hand_is_made_again(root):
     victim = next(run for run in runs_of(root) if run.info.run_name == "lstm")
     with mlflow_client.connect(tracking_store(root)) as client:
         client.delete_run(victim.info.run_id)
-    assert sync(root, now=NOW).made == ["weather: lstm"]
+    assert sync(root, now=NOW).published == ["weather: lstm"]
     assert len(current(runs_of(root))) == 3
 
 
@@ -174,7 +176,7 @@ def test_a_deleted_experiment_is_restored(root):
 def test_runs_whose_artifacts_are_gone_are_published_again(root):
     sync(root, now=NOW)
     shutil.rmtree(root / "mlartifacts")
-    assert len(sync(root, now=NOW).made) == 3
+    assert len(sync(root, now=NOW).published) == 3
     assert_one_current_run_each(root)
 
 
@@ -194,7 +196,7 @@ def test_a_failed_candidate_is_a_failed_run_with_its_reason(root):
     assert failed.data.tags["reason"] == "the loss became NaN at step 12"
     assert failed.data.tags["status"] == "failed" and failed.data.tags["current"] == "true"
     assert "test/mae" not in failed.data.metrics
-    assert sync(root, now=NOW).made == []
+    assert sync(root, now=NOW).published == []
 
 
 def test_an_interrupt_leaves_no_running_run_and_the_next_sync_completes(root, monkeypatch):
@@ -208,7 +210,7 @@ def test_an_interrupt_leaves_no_running_run_and_the_next_sync_completes(root, mo
     stopped = runs_of(root)
     assert {run.info.status for run in parents(stopped)} == {"FAILED"} and current(stopped) == []
     assert parents(stopped)[0].info.run_name.endswith("(interrupted)")
-    assert len(sync(root, now=NOW).made) == 3
+    assert len(sync(root, now=NOW).published) == 3
     assert_one_current_run_each(root)
 
 
@@ -227,7 +229,7 @@ def test_a_run_left_running_by_kill_9_is_closed_by_sync(root):
     assert killed.returncode == -signal.SIGKILL
     assert "RUNNING" in {run.info.status for run in runs_of(root)}
     result = sync(root, now=NOW)
-    assert len(result.closed) == 1 and len(result.made) == 3
+    assert len(result.closed) == 1 and len(result.published) == 3
     assert_one_current_run_each(root)
 
 

@@ -95,7 +95,7 @@ def test_a_model_may_have_marks_in_its_name_that_mlflow_refuses(tmp_path):
     Forecaster("weather", task, models.spec({"family": "naive"}, where="test"), scaling).save(
         folder / "seed-0"
     )
-    assert sync(root, now=1.8e9).made == ["weather: lstm_1.5, 50%"]
+    assert sync(root, now=1.8e9).published == ["weather: lstm_1.5, 50%"]
 
 
 def test_the_run_carries_parameters_scores_size_and_cost(seen):
