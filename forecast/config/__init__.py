@@ -1,0 +1,1 @@
+"""The configuration: YAML files as typed models, and the paths of a project."""

@@ -252,6 +252,8 @@ AnySplits = Annotated[
 
 
 class Licence(Config):
+    """Under what terms the data may be used, and how they are attributed."""
+
     name: str
     attribution: str
     note: str = ""
@@ -437,6 +439,7 @@ class Datasets(Config):
 
 
 def load_datasets(folder: Path | str = "configs") -> Datasets:
+    """configs/datasets.yaml of `folder`; `InputError` for a fault in it."""
     return load_config(Datasets, Path(folder) / "datasets.yaml")
 
 

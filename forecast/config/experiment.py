@@ -220,6 +220,7 @@ class Models(Config):
 
 
 def load_models(folder: Path | str = "configs") -> Models:
+    """configs/models.yaml of `folder`; `InputError` for a fault in it."""
     return load_config(Models, Path(folder) / "models.yaml")
 
 
@@ -247,6 +248,7 @@ class Tuning(Config):
 
 
 def load_tuning(folder: Path | str = "configs") -> Tuning:
+    """configs/tuning.yaml of `folder`; `InputError` for a fault in it."""
     return load_config(Tuning, Path(folder) / "tuning.yaml")
 
 
@@ -276,4 +278,5 @@ class Evaluation(Config):
 
 
 def load_evaluation(folder: Path | str = "configs") -> Evaluation:
+    """configs/evaluation.yaml of `folder`; `InputError` for a fault in it."""
     return load_config(Evaluation, Path(folder) / "evaluation.yaml")

@@ -163,10 +163,12 @@ class ScheduledJob(Config):
 
     @property
     def times(self) -> tuple[time, ...]:
+        """The times of day of `at`."""
         return tuple(time.fromisoformat(text) for text in self.at)
 
     @property
     def zone(self) -> ZoneInfo:
+        """In which `at` is read."""
         return ZoneInfo(self.time_zone)
 
 
@@ -177,6 +179,7 @@ class Schedule(Config):
 
 
 def load_schedule(folder: Path | str = "configs") -> Schedule:
+    """configs/schedule.yaml of `folder`; `InputError` for a fault in it."""
     return load_config(Schedule, Path(folder) / "schedule.yaml")
 
 

@@ -59,6 +59,7 @@ class ProjectPaths:
 
     @classmethod
     def of(cls, root: Path | str = ".", state: Path | str | None = None) -> ProjectPaths:
+        """Those of the project in `root`; `state` as in the class, by default inside of it."""
         return cls(Path(root), Path(root) / STATE_FOLDER if state is None else Path(state))
 
     # What a person writes, and what is in git.

@@ -140,6 +140,7 @@ def load_config(model: type[ConfigT], path: Path | str) -> ConfigT:
 def validate_config(
     model: type[ConfigT], content: Any, *, where: str, context: Any = None
 ) -> ConfigT:
+    """`content` as `model`; `InputError` with `where` and every wrong key, found and wanted."""
     if not isinstance(content, dict):
         raise InputError(
             f"{where}: found {type(content).__name__}, wanted a mapping of keys to values."

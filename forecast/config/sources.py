@@ -120,6 +120,7 @@ class Service(Source):
 
     @property
     def overlap(self) -> timedelta:
+        """`overlap_days` as a span of time."""
         return timedelta(days=self.overlap_days)
 
 

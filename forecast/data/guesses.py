@@ -8,6 +8,7 @@ then checks it all.
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,83 +127,130 @@ def _flow_yaml(value: Any) -> str:
     return text.strip().removesuffix("...").strip()
 
 
+@dataclass(frozen=True)
+class GuessedTimes:
+    """What a file's rows say of their times.
+
+    column: of the file, None where it has none and the rows are counted. format: None for ISO 8601.
+    zone: the clock they are written in, None for UTC. times: in UTC, one per row. off_calendar: how
+    many times are no step of the calendar; without_row: how many steps have no row.
+    """
+
+    column: Any | None
+    format: str | None
+    zone: str | None
+    times: pd.Series
+    calendar: Calendar
+    off_calendar: int = 0
+    without_row: int = 0
+
+
 def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     """The entry `name` as a block of the file, each guess with what it was guessed from behind it.
 
     `InputError` where no column holds times or numbers, or `target` is none of the number columns.
     """
-    written = (
-        own_files.FileFormat()
-        if path.suffix.lower() in own_files.PARQUET_SUFFIXES
-        else own_files.guess_format(path, where)
-    )
-    table = own_files.read_table(path, where, written, names="unique_id")
+    file_format = own_files.FileFormat()
+    if path.suffix.lower() not in own_files.PARQUET_SUFFIXES:
+        file_format = own_files.guess_format(path, where)
+    table = own_files.read_table(path, where, file_format, names="unique_id")
     if table.empty:
         raise InputError(
             f"{where}: found no rows below the names of the columns. Check what wrote the file."
         )
-    time, form = _find_time_column(table)
+    time, time_format = _find_time_column(table)
     series = _find_series_column(table, time)
     if series is not None and table[series].isna().any():  # `NA` may be Namibia
-        table = own_files.read_table(path, where, written, names=str(series))
+        table = own_files.read_table(path, where, file_format, names=str(series))
     if time is not None and str(series).lower() in TIME_COLUMN_NAMES:
         raise InputError(
             f"{where}: {time!r} and {series!r} tell one time. Write one column: 2024-01-31T13:00."
         )
-    named = table.assign(unique_id=table[series].astype("str") if series else "one")
-    if time is None:
-        time, ds = _find_count_column(named, target, where)
-        zone, (calendar, off, lacking) = None, (INDEX_CALENDAR, 0, 0)
-    else:
-        zone, ds = _guess_zone(sort_oldest_first(named.assign(ds=table[time]), form), form, where)
-        calendar, off, lacking = fit_calendar(ds, exchanges=("XNYS",))
-    times = named.assign(ds=ds)
-    numbers = [
-        c
-        for c in table.columns
-        if c not in (time, series) and str(c).lower() not in TIME_COLUMN_NAMES
+    rows = table.assign(unique_id=table[series].astype("str") if series else "one")
+    guess = _guess_times(rows, time, time_format, target, where)
+    others = [
+        column
+        for column in table.columns
+        if column not in (guess.column, series) and str(column).lower() not in TIME_COLUMN_NAMES
     ]
-    text = [c for c in numbers if first_text_cell(table[c]) is not None]
-    numbers = [c for c in numbers if c not in text]
-    for column in text if target or not numbers else ():
-        if str(column) == target or table[column].astype("str").str.contains(
-            r"\d"
-        ).mean() > 0.5 > len(numbers):
-            raise InputError(where + describe_text_cell(named, column))
-    wanted = _pick_target(numbers, target, where)
-    entry, notes = _entry(times, calendar, wanted)
-    columns = {
-        ours: str(its)
-        for ours, its in (("ds", time), ("unique_id", series))
-        if its not in (None, ours)
+    numbers = _number_columns(rows, others, target, where)
+    chosen = _pick_target(numbers, target, where)
+    rows = rows.assign(ds=guess.times)
+    keys, notes = _entry(rows, guess.calendar, chosen)
+    entry = {
+        "title": path.name.partition(".")[0],
+        "source": _source_entry(where, file_format, guess, series),
+        **keys,
     }
-    said = {"columns": columns, "time_zone": zone, "time_format": form}
-    source = {
-        "kind": "file",
-        "path": where,
-        **{key: value for key, value in said.items() if value},
-        **written.changed_settings(),
-    }
-    if off or lacking:
-        notes["calendar"] += (
-            f"; {plural(off, 'time')} off it, {plural(lacking, 'step')} without a row"
-        )
-    clock = f"{zone} (name yours, if its clocks change alike)" if zone else "UTC"
-    read = "rows counted" if calendar is INDEX_CALENDAR else f"times as {clock}"
-    notes["source"] = (
-        read + (f" from {time!r}" if time else "") + (f", series from {series!r}" if series else "")
-    )
-    entry = {"title": path.name.partition(".")[0], "source": source, **entry}
+    notes["source"] = _source_note(guess, series)
+    if guess.off_calendar or guess.without_row:
+        off_calendar = plural(guess.off_calendar, "time")
+        without_row = plural(guess.without_row, "step")
+        notes["calendar"] += f"; {off_calendar} off it, {without_row} without a row"
     lines = [f"  {_flow_yaml(name)}:"]
-    lines += [
-        f"    {key}: {_flow_yaml(value)}" + (f" # {notes[key]}" if key in notes else "")
-        for key, value in entry.items()
-    ]
-    others = [_column_entry(times, calendar, number) for number in numbers if number != wanted]
-    if others:
+    for key, value in entry.items():
+        note = f" # {notes[key]}" if key in notes else ""
+        lines.append(f"    {key}: {_flow_yaml(value)}{note}")
+    past = [_column_entry(rows, guess.calendar, number) for number in numbers if number != chosen]
+    if past:
         comment = "# the other numbers, known up to the forecast"
-        lines.append(f"    # past_exogenous: {_flow_yaml(others)} {comment}")
+        lines.append(f"    # past_exogenous: {_flow_yaml(past)} {comment}")
     return "\n".join(lines) + "\n"
+
+
+def _guess_times(
+    rows: pd.DataFrame, time: Any | None, time_format: str | None, target: str, where: str
+) -> GuessedTimes:
+    """The times of `rows`, which have a `unique_id`, from their column `time`; counts without."""
+    if time is None:
+        column, times = _find_count_column(rows, target, where)
+        return GuessedTimes(column, time_format, None, times, INDEX_CALENDAR)
+    ordered = sort_oldest_first(rows.assign(ds=rows[time]), time_format)
+    zone, times = _guess_zone(ordered, time_format, where)
+    calendar, off_calendar, without_row = fit_calendar(times, exchanges=("XNYS",))
+    return GuessedTimes(time, time_format, zone, times, calendar, off_calendar, without_row)
+
+
+def _number_columns(rows: pd.DataFrame, columns: list[Any], target: str, where: str) -> list[Any]:
+    """Those of `columns` that hold no text; `InputError` where the target does, or where there is
+    no other and one looks like numbers.
+    """
+    text = [column for column in columns if first_text_cell(rows[column]) is not None]
+    numbers = [column for column in columns if column not in text]
+    for column in text:
+        is_target = bool(target) and str(column) == target
+        has_digits = rows[column].astype("str").str.contains(r"\d").mean() > 0.5
+        if is_target or (has_digits and not numbers):
+            raise InputError(where + describe_text_cell(rows, column))
+    return numbers
+
+
+def _source_entry(
+    where: str, file_format: own_files.FileFormat, guess: GuessedTimes, series: Any | None
+) -> dict[str, Any]:
+    """The key `source` of the entry."""
+    columns = {}
+    for ours, theirs in (("ds", guess.column), ("unique_id", series)):
+        if theirs not in (None, ours):
+            columns[ours] = str(theirs)
+    settings = {"columns": columns, "time_zone": guess.zone, "time_format": guess.format}
+    stated = {key: value for key, value in settings.items() if value}
+    return {"kind": "file", "path": where, **stated, **file_format.changed_settings()}
+
+
+def _source_note(guess: GuessedTimes, series: Any | None) -> str:
+    """What times and series were read from."""
+    if guess.calendar is INDEX_CALENDAR:
+        note = "rows counted"
+    elif guess.zone:
+        note = f"times as {guess.zone} (name yours, if its clocks change alike)"
+    else:
+        note = "times as UTC"
+    if guess.column:
+        note += f" from {guess.column!r}"
+    if series:
+        note += f", series from {series!r}"
+    return note
 
 
 def _entry(

@@ -33,6 +33,7 @@ class Series:
     future: np.ndarray
 
     def __len__(self) -> int:
+        """Its steps, those without an observation included."""
         return len(self.ds)
 
 
@@ -46,10 +47,12 @@ class Panel:
 
     @cached_property
     def by_id(self) -> dict[str, Series]:
+        """The series by `unique_id`."""
         return {s.unique_id: s for s in self.series}
 
     @property
     def outputs(self) -> int:
+        """How many targets each series has."""
         return len(self.task.target)
 
 

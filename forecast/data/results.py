@@ -74,6 +74,7 @@ class Results:
 
     @cached_property
     def dataset(self) -> Dataset:
+        """The dataset's entry in configs/datasets.yaml."""
         return load_dataset(self.name, self.paths.configs)
 
     # What stages `fetch` and `prepare` wrote.
@@ -86,6 +87,7 @@ class Results:
 
     @cached_property
     def quality(self) -> dict[str, Any]:
+        """What `quality.describe` says of the prepared frame, and what the data checks found."""
         return _read_json_part(self.paths.quality(self.name), "prepare", dict)
 
     @property
@@ -110,6 +112,7 @@ class Results:
         return read_run_records(self.paths.trained(self.name))
 
     def folder(self, candidate: str) -> Path:
+        """Where stage `train` wrote of `candidate`."""
         return self.paths.trained(self.name) / candidate
 
     def forecasts(self, candidate: str, block: str = "") -> pd.DataFrame:
@@ -195,6 +198,7 @@ class Results:
 
     @property
     def unit(self) -> str:
+        """The unit of the first target, empty where none is given."""
         return self.dataset.target[0].unit
 
     def unit_of(self, series: str) -> str:

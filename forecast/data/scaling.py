@@ -79,6 +79,7 @@ class Scaling:
 
     @classmethod
     def fit(cls, panel: Panel, blocks: dict[str, Blocks]) -> Scaling:
+        """That of the train rows of every series; `blocks` by series."""
         centre, scale = {}, {}
         for series in panel.series:
             start, stop = blocks[series.unique_id].train
@@ -110,6 +111,7 @@ class Scaling:
         return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
 
     def to_json(self) -> dict[str, Any]:
+        """Centre and scale as lists, by series."""
         return {
             uid: {"centre": self.centre[uid].tolist(), "scale": self.scale[uid].tolist()}
             for uid in sorted(self.centre)
@@ -117,6 +119,7 @@ class Scaling:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Scaling:
+        """What `to_json` wrote."""
         return cls(
             {uid: np.array(entry["centre"]) for uid, entry in content.items()},
             {uid: np.array(entry["scale"]) for uid, entry in content.items()},

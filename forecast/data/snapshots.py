@@ -104,6 +104,7 @@ def move_pointer(root: Path, dataset: str, pointer: Pointer) -> None:
 
 
 def read_pointer(root: Path, dataset: str) -> Pointer:
+    """The pointer of `dataset`; `InputError` where it was never fetched or is damaged."""
     path = ProjectPaths.of(root).pointer(dataset)
     if not path.exists():
         raise InputError(

@@ -34,6 +34,7 @@ class Blocks:
     test: tuple[int, int]
 
     def range(self, block: str) -> tuple[int, int]:
+        """Rows [start, stop) of the block of this name."""
         return {b: getattr(self, b) for b in BLOCKS}[block]
 
     def with_validation_in_train(self) -> Blocks:

@@ -33,10 +33,11 @@ READ_S = 30.0
 LATE_MESSAGE = "did not answer in time: it was still sending at the deadline"
 
 
-class TransientFault(Exception):
+class TransientError(Exception):
     """A fault that may pass: `retry_after` seconds when the service said how long it will last."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        """`retry_after`: seconds, None where the service did not say."""
         super().__init__(reason)
         self.retry_after = retry_after
 
@@ -57,6 +58,7 @@ class Deadline:
     started: float = field(init=False)
 
     def __post_init__(self) -> None:
+        """The time begins to run."""
         self.started = self.clock()
 
     def seconds_left(self) -> float:
@@ -74,7 +76,7 @@ class Deadline:
                 )
             try:
                 return attempt()
-            except TransientFault as fault:
+            except TransientError as fault:
                 wait = self._wait_seconds(number, fault.retry_after)
                 if number == self.attempts or wait >= self.seconds_left():
                     raise DataError(self._describe_failure(what, fault, number, wait)) from fault
@@ -105,7 +107,7 @@ class Deadline:
             1 + self.chance() / 2
         )
 
-    def _describe_failure(self, what: str, fault: TransientFault, number: int, wait: float) -> str:
+    def _describe_failure(self, what: str, fault: TransientError, number: int, wait: float) -> str:
         times = "once" if number == 1 else f"{number} times"
         if number < self.attempts:
             return (
@@ -151,7 +153,7 @@ class Answer:
             return json.loads(self.content)
         except ValueError:
             kind = self.headers.get("content-type", "no content type")
-            raise TransientFault(
+            raise TransientError(
                 f"answered with no JSON ({kind}, {len(self.content)} bytes)"
             ) from None
 
@@ -206,17 +208,17 @@ def _get_once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: st
                         " range."
                     )
                 if deadline.seconds_left() <= 0:
-                    raise TransientFault(LATE_MESSAGE)
+                    raise TransientError(LATE_MESSAGE)
             return Answer(response.status_code, dict(response.headers), bytes(content))
     except httpx.TimeoutException:
-        raise TransientFault("did not answer in time") from None
+        raise TransientError("did not answer in time") from None
     except httpx.ConnectError as error:
         # the system's words, without the URL
         reason = str(error).split("://")[0] or type(error).__name__
-        raise TransientFault(f"cannot be reached ({reason})") from None
+        raise TransientError(f"cannot be reached ({reason})") from None
     except httpx.HTTPError as error:
         late = deadline.seconds_left() <= 0
-        raise TransientFault(
+        raise TransientError(
             LATE_MESSAGE if late else f"broke off its answer ({type(error).__name__})"
         ) from None
     finally:

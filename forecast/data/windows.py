@@ -52,10 +52,12 @@ class Layout:
 
     @property
     def channels(self) -> int:
+        """How many channels a window's `past` has."""
         return max(*self.value, *self.mask, *self.since) + 1
 
     @property
     def target_channels(self) -> tuple[int, ...]:
+        """The channels of the targets' values."""
         return self.value[: self.outputs]
 
     @property
@@ -68,6 +70,7 @@ class Layout:
 
 
 def layout(task: Task) -> Layout:
+    """The channels of a task, in the order of its columns."""
     value, mask, since = [], [], []
     channel = 0
     for column in task.columns:
@@ -152,6 +155,7 @@ class Windows:
     rows: np.ndarray
 
     def __len__(self) -> int:
+        """How many windows."""
         return len(self.rows)
 
     def future_exogenous(self, channels: Layout) -> np.ndarray:

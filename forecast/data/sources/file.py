@@ -61,18 +61,22 @@ class Settings(Source):
 
     @property
     def vintage_columns(self) -> tuple[str, ...]:
+        """The columns of `issued_path`, where there is one."""
         return self.issued_columns if self.issued_path is not None else ()
 
     @property
     def files(self) -> tuple[Path, ...]:
+        """The file of the rows, then that of issued forecasts."""
         return (self.path,) if self.issued_path is None else (self.path, self.issued_path)
 
     @property
     def file_format(self) -> own_files.FileFormat:
+        """How both files are written."""
         return own_files.FileFormat(self.encoding, self.separator, self.decimal, self.thousands)
 
 
 def read(request: Request) -> RawFrame:
+    """The rows of the file up to `request.as_of`; `InputError` names the line at fault."""
     source = request.dataset.source
     assert isinstance(source, Settings)
     path = path_in_project(request.root, source.path)

@@ -22,7 +22,7 @@ from forecast.config.sources import Service, Url
 from forecast.data import web
 from forecast.data.calendars import next_steps
 from forecast.data.sources import RawFrame, Request, keep_known
-from forecast.data.web import Deadline, TransientFault
+from forecast.data.web import Deadline, TransientError
 from forecast.system.errors import DataError, InputError
 
 DAYS_PER_REQUEST = 366
@@ -39,6 +39,8 @@ REFUSED_UNITS = ("°F", "km/h", "mp/h", "mph", "kn", "inch", "in")
 
 
 class Coordinates(Config):
+    """Of one place, in degrees."""
+
     latitude: float = Field(ge=-90, le=90)
     longitude: float = Field(ge=-180, le=180)
 
@@ -79,13 +81,16 @@ class Settings(Service):
 
     @property
     def series(self) -> tuple[str, ...]:
+        """The names of the places."""
         return tuple(self.places)
 
     @property
     def vintage_columns(self) -> tuple[str, ...]:
+        """All variables, where the service's forecasts are stored."""
         return tuple(self.variables) if self.forecast_url or self.previous_runs_url else ()
 
     def identity(self, vintage_columns: Sequence[str]) -> dict[str, Any]:
+        """That of any source, the places and variables, and where its forecasts come from."""
         content = self.model_dump(mode="json", include={"variables", "places"})
         archive = [*vintage_columns, self.previous_runs_url]
         vintages = {"vintages": archive} if vintage_columns else {}
@@ -93,6 +98,7 @@ class Settings(Service):
 
 
 def read(request: Request) -> RawFrame:
+    """The hours of every place up to `request.as_of`; `DataError` where one place fails."""
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
     client = _Client(request, source)
@@ -312,12 +318,12 @@ def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
     # minutely and concurrent limits pass soon; hourly and daily ones are not waited for
     if answer.status == 429:
         if "inutely" in reason or "concurrent" in reason or wait_seconds is not None:
-            raise TransientFault(
+            raise TransientError(
                 f"answered 429 ({reason})", wait_seconds if wait_seconds is not None else 60.0
             )
         raise DataError(f"{what}: rate limit reached ({reason}). Fetch again after that.")
     if answer.status >= 500:
-        raise TransientFault(f"answered {answer.status} ({reason})", wait_seconds)
+        raise TransientError(f"answered {answer.status} ({reason})", wait_seconds)
     if answer.status == 400:
         raise InputError(
             f"{what}: refused the question: {reason}. Correct it in configs/datasets.yaml."
@@ -328,7 +334,7 @@ def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
 def _refusal_reason(answer: web.Answer) -> str:
     try:
         return str(answer.json()["reason"])[:200]
-    except (TransientFault, KeyError, TypeError):
+    except (TransientError, KeyError, TypeError):
         return answer.headers.get("content-type", "no reason given")
 
 

@@ -32,6 +32,7 @@ class Settings(Source):
 
 
 def read(request: Request) -> RawFrame:
+    """The packaged series up to `request.as_of`; `InputError` for an unknown name."""
     source = request.dataset.source
     assert isinstance(source, Settings)
     if source.name not in _LOADERS:

@@ -30,7 +30,7 @@ from forecast.data.web import (
     MAX_REDIRECTS,
     REDIRECT_STATUSES,
     Deadline,
-    TransientFault,
+    TransientError,
     retry_after,
 )
 from forecast.system.errors import DataError
@@ -74,18 +74,22 @@ class Settings(Service):
 
     @property
     def series(self) -> tuple[str, ...]:
+        """The tickers."""
         return self.tickers
 
     @property
     def adjustment(self) -> Adjustment:
+        """What `adjust` says."""
         return self.adjust
 
     def narrowed_to(self, revised: Collection[str]) -> Settings | None:
+        """The source with the revised tickers alone."""
         tickers = tuple(ticker for ticker in self.tickers if ticker in revised)
         return self.model_copy(update={"tickers": tickers}) if tickers else None
 
 
 def read(request: Request) -> RawFrame:
+    """The sessions of every ticker up to `request.as_of`; `DataError` where too many fail."""
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
     deadline = request.deadline or Deadline(source.deadline_s)
@@ -175,11 +179,11 @@ class _Client:
             # data.
             shutil.rmtree(self.cache, ignore_errors=True)
             self._open_cache()
-            raise TransientFault(
+            raise TransientError(
                 f"could not be asked: yfinance's cache {self.cache} was broken ({error})"
             ) from None
         except YFRateLimitError:
-            raise TransientFault(
+            raise TransientError(
                 "answered 429 (too many requests)", self.session.retry_after
             ) from None
         except YFTickerMissingError as error:
@@ -187,7 +191,7 @@ class _Client:
         except (YFException, RequestException, ValueError) as error:
             if self.session.chart_status in (400, 404):
                 raise self._missing(what, error) from None
-            raise TransientFault(f"gave no usable answer ({type(error).__name__})") from None
+            raise TransientError(f"gave no usable answer ({type(error).__name__})") from None
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise DataError(
                 f"{what}: the answer is empty or not in the known shape ({type(error).__name__}:"
@@ -197,7 +201,7 @@ class _Client:
     def _missing(self, what: str, error: Exception) -> Exception:
         """yfinance reads any error as a missing ticker; only a plain 'not there' is one."""
         if self.session.chart_status >= 500 or self.session.chart_status == 429:
-            return TransientFault(f"answered {self.session.chart_status}", self.session.retry_after)
+            return TransientError(f"answered {self.session.chart_status}", self.session.retry_after)
         reason = str(error).rpartition("; ")[2].rpartition(": ")[2]
         return DataError(
             f"{what}: no prices ({reason}). Delisted, misspelt, or not traded in that time?"
