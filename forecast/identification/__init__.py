@@ -1,11 +1,18 @@
 """System identification for users of MATLAB's time-series nets: see docs/coming-from-matlab.md.
 
-No TensorFlow needed.
+A net that you describe is trained by `train`, one that the data choose is found by `identify`:
 
-net = narxnet(input_delays=(1, 2), feedback_delays=(1, 2), hidden=10)
-model = train(net, Experiment(u, y))       model = identify(Experiment(u, y))       # chosen by you,
-or by data one_step = model.series_parallel(u, y)      free_run = model.parallel(u, y[:
-model.start])
+    net = narxnet(input_delays=(1, 2), feedback_delays=(1, 2), hidden=10)
+    model = train(net, Experiment(u, y))
+    model = identify(Experiment(u, y))
+    one_step = model.series_parallel(u, y)
+    free_run = model.parallel(u, y[: model.start])
+
+No TensorFlow needed. The modules, from below: `experiment` (the data), `narx`, `states` (nets and
+their loops), `problems` (least squares in open and closed loop), `coordinates`, `treatments`,
+`member`, `search_settings` and `search` (what `identify` searches); `nets`, `loops`, `model` (a net
+with weights), `rows` and `training` (what `train` does); `automatic` (`identify`), `contest`
+(`forecast identify`); and `data`, `delays`, `design`, `performance`, `stability`, `export`.
 """
 
 from forecast.identification.automatic import identify

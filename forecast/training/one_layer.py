@@ -31,44 +31,36 @@ class OneLayer:
 
     @property
     def n_weights(self) -> int:
-        return self.hidden * (self.regressors + 1 + self.outputs) + self.outputs * (
-            1 + self.linear * self.regressors
-        )
+        """The length of the flat vector."""
+        hidden = self.hidden * (self.regressors + 1 + self.outputs)
+        return hidden + self.outputs * (1 + self.linear * self.regressors)
 
     def split(self, weights: Array) -> tuple[Array, Array, Array, Array, Array]:
         """Views W1, b1, W2, b2, W3 of the flat vector; zeros for W3 without a linear path."""
         k, d, o = self.hidden, self.regressors, self.outputs
-        a, b = k * (d + 1), k * (d + 1 + o)  # where W2 and b2 begin
-        w3 = (
-            weights[b + o :].reshape(o, d) if self.linear else np.zeros((o, d), dtype=weights.dtype)
-        )
-        return (
-            weights[: k * d].reshape(k, d),
-            weights[k * d : a],
-            weights[a:b].reshape(o, k),
-            weights[b : b + o],
-            w3,
-        )
+        w1, b1, w2, b2, w3 = np.split(weights, np.cumsum([k * d, k, o * k, o]))
+        if not self.linear:
+            w3 = np.zeros(o * d, dtype=weights.dtype)
+        return w1.reshape(k, d), b1, w2.reshape(o, k), b2, w3.reshape(o, d)
 
     def flatten(self, named: Mapping[str, Array], layer: str) -> Array:
         """The flat vector of the weights by name of a network whose hidden layer has the path
         `layer`.
         """
         readout = named["readout/kernel"]
-        first, linear = readout[: self.hidden], readout[self.hidden :]
-        hidden = [named[f"{layer}/kernel"].T, named[f"{layer}/bias"]] if self.hidden else []
-        parts = (*hidden, first.T, named["readout/bias"], linear.T)
+        parts = [readout[: self.hidden].T, named["readout/bias"], readout[self.hidden :].T]
+        if self.hidden:
+            parts = [named[f"{layer}/kernel"].T, named[f"{layer}/bias"], *parts]
         return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
 
     def unflatten(self, flat: Array, layer: str) -> dict[str, Array]:
-        """The inverse of `flatten`."""
+        """The inverse of `flatten`: copies, by name."""
         w1, b1, w2, b2, w3 = self.split(flat)
-        readout = np.concatenate([w2.T, w3.T]) if self.linear else w2.T
-        hidden = {f"{layer}/kernel": w1.T, f"{layer}/bias": b1} if self.hidden else {}
-        return {
-            name: np.array(w)
-            for name, w in {**hidden, "readout/kernel": readout, "readout/bias": b2}.items()
-        }
+        named = {}
+        if self.hidden:
+            named = {f"{layer}/kernel": np.array(w1.T), f"{layer}/bias": np.array(b1)}
+        readout = np.concatenate([w2.T, w3.T]) if self.linear else np.array(w2.T)
+        return {**named, "readout/kernel": readout, "readout/bias": np.array(b2)}
 
     def value(self, weights: Array, z: Array) -> Array:
         """v (rows, O) from z (rows, d)."""
@@ -79,28 +71,29 @@ class OneLayer:
         """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""
         w1, b1, w2, b2, w3 = self.split(weights)
         h = np.tanh(w1 @ z + b1[:, None])
+        v = w2 @ h + w3 @ z + b2[:, None]
         through = (w2[:, None, :] * w1.T[:columns]).reshape(self.outputs * columns, self.hidden)
-        found = through @ (1.0 - h**2) + w3[:, :columns].reshape(-1, 1)
-        return np.asarray(w2 @ h + w3 @ z + b2[:, None]), np.asarray(
-            found.reshape(self.outputs, columns, -1)
-        )
+        slopes = through @ (1.0 - h**2) + w3[:, :columns].reshape(-1, 1)
+        return np.asarray(v), np.asarray(slopes.reshape(self.outputs, columns, -1))
 
     def jacobian(self, weights: Array, z: Array) -> Array:
         """dv/dw at fixed z, transposed: (n_weights, rows, O)."""
         w1, b1, w2, _, _ = self.split(weights)
-        h = np.tanh(z @ w1.T + b1).T
         k, d, o = self.hidden, self.regressors, self.outputs
-        shape = (len(z), o)
-        zt = np.ascontiguousarray(z.T)
-        out = np.zeros((self.n_weights, *shape))
+        h = np.tanh(z @ w1.T + b1).T
+        z_t = np.ascontiguousarray(z.T)
+        jacobian = np.zeros((self.n_weights, len(z), o))
         slope = (1.0 - h**2)[:, :, None] * w2.T[:, None, :]
-        np.multiply(slope[:, None], zt[None, :, :, None], out=out[: k * d].reshape(k, d, *shape))
-        out[k * d : k * (d + 1)] = slope
-        at = k * (d + 1)
+        of_w1 = jacobian[: k * d].reshape(k, d, len(z), o)
+        np.multiply(slope[:, None], z_t[None, :, :, None], out=of_w1)
+        jacobian[k * d : k * (d + 1)] = slope
+        of_w2 = k * (d + 1)
+        of_b2 = of_w2 + o * k
+        of_w3 = of_b2 + o
         for target in range(o):
-            out[at + target * k : at + (target + 1) * k, :, target] = h
-            out[at + o * k + target, :, target] = 1.0
+            jacobian[of_w2 + target * k : of_w2 + (target + 1) * k, :, target] = h
+            jacobian[of_b2 + target, :, target] = 1.0
             if self.linear:
-                first = at + o * (k + 1) + target * d
-                out[first : first + d, :, target] = zt
-        return out
+                first = of_w3 + target * d
+                jacobian[first : first + d, :, target] = z_t
+        return jacobian
