@@ -271,17 +271,17 @@ class Bidirectional(CellBlock):
 
 @dataclass(frozen=True)
 class EncoderDecoder(CellBlock):
-    """Sequence to sequence (Sutskever, Vinyals & Le 2014; context as in Cho et al.
+    """Sequence to sequence: the network's last block.
 
-    2014): the network's last block.
+    Sutskever, Vinyals & Le (2014); the context is that of Cho et al. (2014).
 
     The encoder, a recurrent cell, reads the block's input up to step t: output e_t and states s_t.
     From there the decoder, a second cell of the same kind with weights of its own, runs the H steps
     k = 1 .. H:
 
-        d_k, states_k = decoder(concat(p_{k-1}, e_t, future[t + k]), states_{k-1})       states_0 =
-        s_t p_k = readout_activation(d_k U + b)
-        reshaped to (O, K)
+        states_0      = s_t
+        d_k, states_k = decoder(concat(p_{k-1}, e_t, future[t + k]), states_{k-1})
+        p_k           = readout_activation(d_k U + b)                       reshaped to (O, K)
 
     and the forecast at t is `p_1 .. p_H`. The input's parts, in this order:
     - p_{k-1} `(O,)`: the forecast of the step before, `p_{k-1}[:, parameter]`, with p_0 = 0. It is

@@ -24,16 +24,17 @@ from forecast.system.errors import InputError
 class Jordan(ActivatedCell):
     """Jordan's network: the context is the fed-back output, with a memory of its own (Jordan 1986).
 
-        mu_t = alpha mu_{t-1} + y_{t-1}                 or, with `average`, alpha mu_{t-1} + (1 -
-        alpha) y_{t-1} h_t  = f(x_t V + mu_t W + b) y_t  = g(h_t U + d)
-        the read-out, outside the cell
+        mu_t = alpha mu_{t-1} + y_{t-1}
+               or, with `average`, alpha mu_{t-1} + (1 - alpha) y_{t-1}
+        h_t  = f(x_t V + mu_t W + b)
+        y_t  = g(h_t U + d)                             the read-out, outside the cell
 
     Here a step's input row already holds the newest observed y among its columns (`targets`, in
     output order), and the output forecasts the next one. So the row of time s brings y_s into the
     context and h is the hidden state of time s + 1:
 
-        mu = alpha mu + y_s;   h = f(u_s V + mu W + b)  u_s: the row's other columns; y_s reaches h
-        through mu alone
+        mu = alpha mu + y_s
+        h  = f(u_s V + mu W + b)       u_s: the row's other columns; y_s reaches h through mu alone
 
     The feedback weight is fixed at 1 and not learnt; y is in the scaled units of the input.
     Series-parallel and parallel use differ in what the caller writes in the target columns: the
@@ -192,8 +193,8 @@ class MultiLevel(ActivatedCell):
     """Stacked layers with feedback across levels: a higher layer's delayed output enters the lower
     ones (the ungated form of Chung, Gulcehre, Cho & Bengio 2015).
 
-        h^l_t = f(h^{l-1}_t V_l + sum_{m >= l} h^m_{t-1} W_{l,m} + b_l)         h^0_t = x_t,  l = 1
-        ... L
+        h^0_t = x_t
+        h^l_t = f(h^{l-1}_t V_l + sum_{m >= l} h^m_{t-1} W_{l,m} + b_l)         l = 1 ... L
 
     States h1 (the lowest layer) ... hL (the output), `units` each; `levels` is L. Weights of level
     1: kernel (I, u), recurrent_kernel (L u, u), bias (u,); of a level l > 1: kernel_l (u, u),

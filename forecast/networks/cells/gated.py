@@ -68,12 +68,13 @@ class LSTMVariant(Cell):
     """LSTM variants, as compared by Greff, Srivastava, Koutnik, Steunebrink & Schmidhuber (2017).
 
         forget: gate      c_t = f * c_{t-1} + i * g             the LSTM
-                none      c_t = c_{t-1} + i * g                 as first published (Hochreiter &
-                Schmidhuber 1997) coupled   c_t = f * c_{t-1} + (1 - f) * g       i = 1 - f
+                none      c_t = c_{t-1} + i * g                 as first published
+                                                                (Hochreiter & Schmidhuber 1997)
+                coupled   c_t = f * c_{t-1} + (1 - f) * g       i = 1 - f
         output: tanh      h_t = o * tanh(c_t)
                 linear    h_t = o * c_t
-        peepholes (Gers & Schmidhuber 2000), diagonal: i and f also see p_i * c_{t-1} and p_f *
-        c_{t-1}
+        peepholes (Gers & Schmidhuber 2000), diagonal:
+                          i and f also see p_i * c_{t-1} and p_f * c_{t-1}
                 current   o also sees p_o * c_t
                 previous  o also sees p_o * c_{t-1}
 
@@ -138,9 +139,9 @@ class GRU(Cell):
 
         u = sigmoid(x V_u + h_{t-1} W_u + b_u)        update gate (Keras calls it z)
         r = sigmoid(x V_r + h_{t-1} W_r + b_r)        reset gate
-        g = tanh(x V_g + (r * h_{t-1}) W_g + b_g)                   reset_after: false, the paper's
-        form g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))             reset_after: true h_t = (1
-        - u) * g + u * h_{t-1}
+        g = tanh(x V_g + (r * h_{t-1}) W_g + b_g)             reset_after: false, the paper's form
+        g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))       reset_after: true
+        h_t = (1 - u) * g + u * h_{t-1}
 
     State h, which is the output. Weights and gate order (z, r, h) are those of `keras.layers.GRU`:
     kernel (I, 3u), recurrent_kernel (u, 3u), bias (3u,); with `reset_after` the bias is (2, 3u):

@@ -114,8 +114,10 @@ class StateSpace(ActivatedCell):
     shared by all steps (Zamarreno & Vega 1998; Suykens, Vandewalle & De Moor 1996).
 
         a^1 = f(x_t V + h_{t-1} W + b)
-        a^l = f(a^{l-1} V_l + b_l)          l = 2 ... L, one for each width in `hidden`, the last of
-        width `units` h_t = a^L y_t = g(h_t)                        the read-out, outside the cell
+        a^l = f(a^{l-1} V_l + b_l)          l = 2 ... L, one for each width in `hidden`,
+                                            the last of width `units`
+        h_t = a^L
+        y_t = g(h_t)                        the read-out, outside the cell
 
     State h, which is the output. `hidden`: the widths of the layers between (x, h) and the new h,
     at least one. Weights: kernel V (I, hidden_1), recurrent_kernel W (u, hidden_1), bias

@@ -92,11 +92,11 @@ class Head(Config):
         raise NotImplementedError
 
     def target(self, residual: np.ndarray, lead: np.ndarray, constants: Constants) -> np.ndarray:
-        """What the loss compares with, (N, H, O); NaN where it has nothing to say."""
+        """What the loss compares with, (N, H, O); NaN where no loss is taken."""
         return residual
 
     def offset(self, lead: np.ndarray, constants: Constants) -> np.ndarray | None:
-        """(N, H, O) added to the first raw parameter: what the skip says in the head's own terms;
+        """(N, H, O) added to the first raw parameter: the skip's share of the forecast;
         None: nothing.
         """
         return None
@@ -173,7 +173,7 @@ class FittedHead:
         return cls(head, head.fit(residual, lead))
 
     def target(self, residual: np.ndarray, lead: np.ndarray) -> np.ndarray:
-        """What the loss compares with, (N, H, O); NaN where it has nothing to say."""
+        """What the loss compares with, (N, H, O); NaN where no loss is taken."""
         return self.head.target(residual, lead, self.constants)
 
     def offset(self, lead: np.ndarray) -> np.ndarray | None:
@@ -292,5 +292,5 @@ UNIT = inverse_softplus(1.0 - MIN_SCALE_SHARE)
 
 
 def positive_scale(xp: Maths, unit: np.ndarray, raw: Array) -> Array:
-    """`unit` where the raw parameter is zero, and above its share `FLOOR` whatever that is."""
+    """`unit` where the raw parameter is zero, and above its share `MIN_SCALE_SHARE` everywhere."""
     return xp.constant(unit) * (MIN_SCALE_SHARE + xp.softplus(raw + UNIT))

@@ -38,8 +38,9 @@ class Quantiles(Head):
     With levels t_1 < .. < 0.5 < .. < t_Q, gaps g_j between the train residuals' quantiles, and
     steps d_j = g_j (0.01 + softplus(p_j + c)), which are above zero whatever p_j is:
 
-        q(0.5) = skip + p(0.5)     q above it: + d, one after another     q below it: - d, one after
-        another
+        q(0.5) = skip + p(0.5)
+        q above it: + d, one after another
+        q below it: - d, one after another
 
     Between the levels the quantile function is a straight line, beyond the outer ones the tails are
     exponential with the slope that joins the two outermost levels (Park et al. 2022): every

@@ -6,9 +6,10 @@ The file holds the network written out block by block, the cells' equations as t
 
     forecast(past, future=None)               the forecast at the last row of each window
     series_parallel(past, future=None)        the forecast at every row, measured values in every
-    row (open loop) parallel(past, steps, future, ahead)      a one-step network fed with its own
-    forecasts (closed loop, free run) initial(batch), step(state, row, ...)     one row at a time,
-    the state in the caller's hands
+                                              row (open loop)
+    parallel(past, steps, future, ahead)      a one-step network fed with its own forecasts
+                                              (closed loop, free run)
+    initial(batch), step(state, row, ...)     one row at a time, the state in the caller's hands
 
 Without `Units` the file works in the network's scaled units; with them in those of the data. What a
 network was trained beside, a ridge regression or the last value, goes into the file as a

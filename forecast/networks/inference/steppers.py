@@ -109,8 +109,8 @@ class StackedStepper:
     advance: Callable[[np.ndarray, np.ndarray], object]
 
     def __init__(self, weights: np.ndarray, h: np.ndarray, below: int = 0) -> None:
-        """`weights`: a row for each of `[x; h; 1]`; `below`: rows that the cell wants behind those
-        of the product.
+        """`weights`: a row for each of `[x; h; 1]`; `below`: further rows of `z`, after those of
+        the product.
         """
         (units, batch), (columns, rows) = h.shape, weights.shape
         block = PRODUCT_ROWS if rows % PRODUCT_ROWS == 0 and batch > 1 else rows
@@ -291,8 +291,8 @@ class AnyStepper:
 def native_step(
     name: str, z: np.ndarray, parts: int
 ) -> Callable[[np.ndarray, np.ndarray], object] | None:
-    """What makes the next h of the sums `z (rows, B)`: a matter of the windows asked for, not of
-    what is loaded.
+    """The compiled step `name` on the sums `z (rows, B)` in `parts` blocks, or None where NumPy
+    takes the step: for few windows, in float64, or without native kernels.
     """
     if z.shape[1] < NATIVE_WINDOWS or z.dtype != np.float32:
         return None

@@ -62,7 +62,7 @@ class State:
     dtype: np.dtype
 
     def select(self, index: np.ndarray) -> State:
-        """The rows number `index` (B',) of the batch, each as often as it is named."""
+        """The rows number `index` (B',) of the batch, each as often as it occurs there."""
         blocks: States = {}
         for path, arrays in self.blocks.items():
             blocks[path] = {name: array[index] for name, array in arrays.items()}
@@ -353,7 +353,9 @@ def _run(
     y: np.ndarray,
     future: np.ndarray | None,
 ) -> tuple[np.ndarray, LoopState]:
-    """Row after row; y (B, T, O) is fed back where it is a number, the forecast elsewhere."""
+    """The forecasts of all rows and the state after them; y (B, T, O) is fed back where it is a
+    number, the forecast elsewhere.
+    """
     channels = list(network.shapes.target_channels)
     others = [c for c in range(network.shapes.channels) if c not in channels]
     row = np.empty((len(y), network.shapes.channels))

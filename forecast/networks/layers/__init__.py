@@ -18,8 +18,8 @@ KERAS_EXTRAS = ("matplotlib", "sklearn")
 
 @contextmanager
 def hide_keras_extras() -> Iterator[None]:
-    """In it Keras does not find what it would import for plots and wrappers of its own: a fifth of
-    its start-up.
+    """A context in which Keras does not find packages that it imports for its plots and wrappers,
+    which take a fifth of its start-up: docs/native-kernels.md.
     """
     absent = [name for name in KERAS_EXTRAS if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: the import fails as if not installed

@@ -133,9 +133,7 @@ def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
 
 
 def set_seed(model: keras.Model, seed: int) -> None:
-    """Begin every random generator of the model anew, as if `assemble` had made it with `seed`;
-    weights stay.
-    """
+    """Seed every random generator of the model as `assemble` does; weights stay."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             state = layer.seed_generator.state

@@ -80,7 +80,7 @@ class ReadOut(Affine):
 
 
 class FutureFrames(Affine):
-    """What the known future of the next H steps tells: `tanh(flatten(future[t+1 .. t+H]) A + a)`.
+    """Projects the known future of the next H steps: `tanh(flatten(future[t+1 .. t+H]) A + a)`.
 
     `(B, T + H, F)` to `(B, T, units)`. The product is a convolution over time, so no frame is ever
     copied out.

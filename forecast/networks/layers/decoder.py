@@ -181,18 +181,14 @@ def flatten_steps(x: tf.Tensor) -> tf.Tensor:
 
 
 def gather_frames(future: tf.Tensor, steps: tf.Tensor, horizon: int) -> tf.Tensor:
-    """The future row k steps ahead of each of `steps`: `(B, T + H, F)` to `(B * T, H, F)`, k = 1
-    ...
-
-    H.
+    """The future row k = 1 ... H steps ahead of each of `steps`: `(B, T + H, F)` to
+    `(B * T, H, F)`.
     """
     ahead = tf.range(steps)[:, None] + tf.range(1, horizon + 1)
     return tf.reshape(tf.gather(future, ahead, axis=1), [-1, horizon, future.shape[-1]])
 
 
 def shifted_targets(teacher: tf.Tensor) -> tf.Tensor:
-    """What is fed back at step k is the target of step k - 1, zero at first: `(B, T, H, O)` to `(B
-    * T, H, O)`.
-    """
+    """The targets of step k - 1 for step k, zero at first: `(B, T, H, O)` to `(B * T, H, O)`."""
     before = tf.pad(teacher[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
     return tf.reshape(before, [-1, *teacher.shape[2:]])

@@ -3,11 +3,11 @@ GRU and simple net.
 
     simple  h_t = tanh(x_t V + h_{t-1} W + b)
     lstm    i, f, o = sigmoid(x V + h_{t-1} W + b),  g = tanh(x V + h_{t-1} W + b)
-            c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t)          (Hochreiter & Schmidhuber 1997;
-            Gers et al. 2000)
+            c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t)
+            (Hochreiter & Schmidhuber 1997; Gers et al. 2000)
     gru     z, r = sigmoid(x V + h_{t-1} W + b),  h_t = (1 - z) * g + z * h_{t-1}
-            g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))          reset_after: true (cuDNN,
-            Keras, torch)
+            g = tanh(x V_g + b_g + r * (h_{t-1} W_g + d_g))
+            (reset_after: true, as in cuDNN, Keras and torch)
 
 They run as machine code (`forecast.networks.native`), as operations registered through TensorFlow's
 C interface: without Python a step is one product and one pass over its values. In a loop of
