@@ -12,7 +12,7 @@ from forecast.api.model import windows
 from forecast.config.task import load_task
 from forecast.data.panel import add_series_names
 from forecast.data.results import BASELINE, MEAN, Results
-from forecast.forecaster.ensemble import Ensemble, ensemble_of
+from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.system import files
 from forecast.system.errors import InputError, suggest_known
 
@@ -98,7 +98,7 @@ def _model_forecasts(
 ) -> pd.DataFrame:
     """One model's forecasts: `unique_id, ds, cutoff, y`, its name, the ends of its intervals."""
     model = results.records[candidate].model
-    ensemble = ensemble_of(results.folder(candidate))
+    ensemble = load_trained_ensemble(results.folder(candidate))
     table, columns = windows(results.forecasts(candidate, "test"), ensemble, model, levels)
     return table.assign(unique_id=table["series"])[["unique_id", *columns]]
 
@@ -109,4 +109,4 @@ def load_ensemble(results: Results, model: str, ranking: str) -> Ensemble:
     `InputError` where it is unknown or could not be fitted.
     """
     (candidate,) = candidates(results, ranking, [model or str(results.chosen(ranking))])
-    return ensemble_of(results.folder(candidate))
+    return load_trained_ensemble(results.folder(candidate))

@@ -21,8 +21,13 @@ from forecast.data.panel import Panel, add_series_names, from_frame
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS
 from forecast.data.windows import require_rows
-from forecast.forecaster.ensemble import Ensemble, latest, percent
-from forecast.forecaster.serving import ready_panel, require_known, require_observed, standing_in
+from forecast.forecaster.ensemble import Ensemble, forecast_latest, format_percent
+from forecast.forecaster.serving import (
+    describe_missing_inputs,
+    read_ordered_panel,
+    require_known_series,
+    require_observed,
+)
 from forecast.system import files
 from forecast.system.errors import InputError
 
@@ -84,15 +89,17 @@ class Model:
         require_whole(horizon=horizon)
         n_steps = self.ensemble.task.horizon if horizon is None else horizon
         coverages = _coverages(levels)
-        ensemble = self.ensemble.reaching(n_steps, coverages)
+        ensemble = self.ensemble.with_horizon(n_steps, coverages)
         panel = self._panel(df, future_df, ensemble)
-        if message := standing_in(panel):
+        if message := describe_missing_inputs(panel):
             warnings.warn(message, stacklevel=2)
-        table = latest(ensemble, panel, horizon=n_steps, levels=coverages)
+        table = forecast_latest(ensemble, panel, horizon=n_steps, levels=coverages)
         columns = {"y_hat": self.name}
         for coverage in coverages:
             for end in ("lo", "hi"):
-                columns[f"{end}_{percent(coverage)}"] = f"{self.name}-{end}-{percent(coverage)}"
+                columns[f"{end}_{format_percent(coverage)}"] = (
+                    f"{self.name}-{end}-{format_percent(coverage)}"
+                )
         return self._with_caller_names(table, columns)
 
     def cross_validation(
@@ -163,7 +170,7 @@ class Model:
         for series in panel.series:
             require_rows(panel.task, series, np.array([len(series) - 1]))
         if df is not None:
-            require_known(panel, ensemble, where=WHERE)
+            require_known_series(panel, ensemble, where=WHERE)
             require_observed(panel, where=WHERE)
         return panel
 
@@ -172,7 +179,7 @@ class Model:
         id_col = self.names.id_col
         if id_col == "unique_id" and id_col not in [*history, *history.index.names]:
             history = history.assign(unique_id=ONLY_SERIES)
-        return ready_panel(history, (id_col, self.names.time_col), ensemble)
+        return read_ordered_panel(history, (id_col, self.names.time_col), ensemble)
 
     def _checked_panel(self, df: pd.DataFrame | None, future_df: Any, ensemble: Ensemble) -> Panel:
         """The panel of a history (None: of the fit's), checked, converted, in order and with what
@@ -235,7 +242,7 @@ def windows(
     )
     columns = ["ds", "cutoff", "y", name]
     for chance in _coverages(levels):
-        ends = [f"{name}-{end}-{percent(chance)}" for end in ("lo", "hi")]
+        ends = [f"{name}-{end}-{format_percent(chance)}" for end in ("lo", "hi")]
         mean[ends] = np.nan
         for series, rows_of_series in mean.groupby("series", sort=False):
             bounds = ensemble.calibration(str(series)).bounds(

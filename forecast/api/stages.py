@@ -45,7 +45,7 @@ from forecast.data import quality
 from forecast.data.comparison_records import ResidualDiagnosis, Verdicts
 from forecast.data.preparation import PreparedDataset, prepare_frame
 from forecast.data.results import PARQUET_TABLES, Results, parse_table
-from forecast.forecaster.ensemble import Ensemble, ensemble_of
+from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.models import catalogue, spec
 from forecast.system.errors import InputError, ModelFailure, suggest_known
 from forecast.system.stage import default_jobs
@@ -207,7 +207,7 @@ def trained_ensemble(results: Results, candidate: str) -> Ensemble:
     record = results.records[candidate]
     if record.has_failed:
         raise ModelFailure(f"Model {record.model!r} could not be fitted: {record.reason}")
-    return ensemble_of(results.folder(candidate))
+    return load_trained_ensemble(results.folder(candidate))
 
 
 def run_stages(

@@ -44,7 +44,7 @@ from forecast.data.records import (
     read_run_records,
 )
 from forecast.data.results import BASELINE
-from forecast.forecaster.ensemble import served_seeds
+from forecast.forecaster.ensemble import list_served_models
 from forecast.models.problem import VALIDATION_FOLDS
 from forecast.system import files
 from forecast.system.errors import ModelFailure, quote_names
@@ -297,7 +297,7 @@ def write_combination(
         weights = newest_weights(history, test_start).weights
         record = _run_record(name, rule, history, weights, records, omissions)
         for member in weights:
-            for seed in served_seeds(trained / member):
+            for seed in list_served_models(trained / member):
                 shutil.copytree(seed, folder / "members" / member / seed.name)
         files.write_frame(folder / "forecasts.parquet", table)
     record.write(folder / "record.json")

@@ -139,8 +139,8 @@ def run_study(
                 " run the same command again."
             ) from error
         except StorageInternalError:
-            kept = "The trials finished so far are kept there; run the same command again."
-            raise ForecastError(f"The database with study {key} went away. {kept}") from None
+            advice = "The trials finished so far are kept there; run the same command again."
+            raise ForecastError(f"The database with study {key} went away. {advice}") from None
     return StudyResult(
         key, n_trials, tuple(_as_trial(k, trial, space) for k, trial in enumerate(finished))
     )
@@ -157,14 +157,14 @@ def _open_study(key: str, folder: Path, storage: str) -> optuna.Study:
     with postgres.hold_lock(
         storage, "studies", purpose="Making Optuna's tables", timeout=LOCK_TIMEOUT
     ):
-        kept: BaseStorage
+        journal: BaseStorage
         if storage:
-            kept = optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
+            journal = optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
         else:  # mended first: the caller holds the study's lock, so nobody else writes to it
             repair_journal(folder / f"{key}.journal")
-            kept = JournalStorage(JournalFileBackend(str(folder / f"{key}.journal")))
+            journal = JournalStorage(JournalFileBackend(str(folder / f"{key}.journal")))
         return optuna.create_study(
-            storage=kept, study_name=key, direction="minimize", load_if_exists=True
+            storage=journal, study_name=key, direction="minimize", load_if_exists=True
         )
 
 

@@ -33,7 +33,7 @@ from forecast.backtest.candidates import (
     task_digest,
 )
 from forecast.backtest.combinations import ConfidenceSet, keep_all, write_combination
-from forecast.backtest.diagnostics.examine import diagnosed
+from forecast.backtest.diagnostics.examine import read_or_diagnose
 from forecast.backtest.experiment import Experiment, read_training_experiment
 from forecast.backtest.prepared_data import PreparedData
 from forecast.config.experiment import Combination
@@ -443,7 +443,7 @@ def _first_diagnostics(
     """Of the first seed whose fit succeeded; None for models that are no network."""
     for job, fit in zip(jobs, fits, strict=True):
         if fit.status == "ok" and job.candidate.spec.uses_tensorflow:
-            return Diagnostics(seed=job.seed, **diagnosed(run.data, job.folder))
+            return Diagnostics(seed=job.seed, **read_or_diagnose(run.data, job.folder))
     return None
 
 

@@ -32,8 +32,8 @@ from forecast.forecaster.intervals import (
     SCALES,
     Bounds,
     SplitConformal,
-    rank_of,
-    scores_of,
+    absolute_errors,
+    conformal_rank,
 )
 from forecast.system.errors import InputError
 
@@ -184,9 +184,9 @@ def _refusal(calibration: Cube | None, level: float) -> str:
     fewest = 0
     try:
         if calibration is not None:
-            scores_of(calibration.y, calibration.ensemble)
+            absolute_errors(calibration.y, calibration.ensemble)
             fewest = int(np.isfinite(calibration.y).sum(axis=0).min())
-        rank_of(fewest, level)
+        conformal_rank(fewest, level)
     except InputError as error:
         return str(error)
     return ""

@@ -33,7 +33,7 @@ from forecast.system.errors import DataError, InputError, quote_names
 
 SCHEMA = 1
 MANIFEST, SCORES = "ensemble.json", "calibration.npz"
-REACH = 10
+MAX_HORIZONS = 10
 """A closed loop is continued to at most this many trained horizons: beyond it only shows where it
 settles.
 """
@@ -69,18 +69,18 @@ class Ensemble:
         uids, targets = sorted(self.forecasters[0].scaling.centre), self.task.targets
         return tuple(series_name(uid, name, targets) for uid in uids for name in targets)
 
-    def newest(self, history: pd.DataFrame) -> pd.DataFrame:
+    def select_newest_rows(self, history: pd.DataFrame) -> pd.DataFrame:
         """The rows of a long frame that a forecast from its end may read: all of them where a model
         is a recursion.
         """
-        if self.reads_all:
+        if self.needs_whole_history:
             return history
         return history.groupby("unique_id", sort=False).tail(
             self.task.lookback + self.task.season_length
         )
 
     @property
-    def reads_all(self) -> bool:
+    def needs_whole_history(self) -> bool:
         """Whether a model is a recursion, which needs every row since its first."""
         return any(forecaster.spec.starts_at_train_end for forecaster in self.forecasters)
 
@@ -94,7 +94,7 @@ class Ensemble:
         shares = [self.weights[name] / self.members.count(name) for name in self.members]
         return {uid: np.tensordot(shares, [own[uid] for own in found], axes=1) for uid in found[0]}
 
-    def reaching(self, horizon: int, levels: Sequence[float] = ()) -> Ensemble:
+    def with_horizon(self, horizon: int, levels: Sequence[float] = ()) -> Ensemble:
         """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot
         be continued.
 
@@ -119,10 +119,11 @@ class Ensemble:
                 f"Horizon {horizon}: intervals are calibrated for {trained} steps. Ask for at most"
                 f" {trained} steps, or for no levels."
             )
-        if horizon > REACH * trained:
+        if horizon > MAX_HORIZONS * trained:
             raise InputError(
-                f"Horizon {horizon}: at most {REACH * trained} steps, {REACH} times what the model"
-                " was trained for. Ask for fewer, or train it with a larger `horizon`."
+                f"Horizon {horizon}: at most {MAX_HORIZONS * trained} steps, {MAX_HORIZONS} times"
+                " what the model was trained for. Ask for fewer, or train it with a larger"
+                " `horizon`."
             )
         longer = self.task.model_copy(update={"horizon": horizon})
         return replace(self, forecasters=tuple(replace(f, task=longer) for f in self.forecasters))
@@ -141,7 +142,7 @@ class Ensemble:
             forecaster.save(folder / f"member-{seed}")
         names = sorted(self.calibrated)
         arrays = {
-            f"{i:04d}": _rectangle(self.calibrated[name].scores) for i, name in enumerate(names)
+            f"{i:04d}": _pad_scores(self.calibrated[name].scores) for i, name in enumerate(names)
         }
         files.write_arrays(folder / SCORES, arrays)
         content: dict[str, Any] = {
@@ -149,7 +150,7 @@ class Ensemble:
             "members": len(self.forecasters),
             "series": names,
         }
-        content["files"] = _digests(folder)
+        content["files"] = _digest_files(folder)
         content["calibration"] = {
             name: {
                 "typical_volatility": files.json_number(self.calibrated[name].typical),
@@ -177,7 +178,7 @@ class Ensemble:
             raise DataError(
                 f"{folder / MANIFEST}: found {found}, wanted members, series and files as well."
             )
-        digests = _digests(folder)
+        digests = _digest_files(folder)
         if damaged := sorted(
             name for name, own in manifest["files"].items() if digests.get(name) != own
         ):
@@ -209,14 +210,16 @@ def require_members(weights: Iterable[str], present: Iterable[str], *, where: st
         )
 
 
-def ensemble_of(folder: Path) -> Ensemble:
+def load_trained_ensemble(folder: Path) -> Ensemble:
     """The forecasters of one trained candidate with the calibration errors of their mean."""
     record = RunRecord.read(folder / "record.json")
     weights = {member.candidate: member.weight for member in record.members}
     rule = record.params if len(record.weights) > 1 else {}
-    saved = [(name, seed) for name in weights for seed in served_seeds(folder / "members" / name)]
+    saved = [
+        (name, seed) for name in weights for seed in list_served_models(folder / "members" / name)
+    ]
     require_members(weights, (name for name, _ in saved), where=str(folder))
-    seeds = [seed for _, seed in saved] or served_seeds(folder)
+    seeds = [seed for _, seed in saved] or list_served_models(folder)
     if not seeds:
         raise InputError(
             f"{folder}: has no saved forecaster; its training failed. Choose another candidate."
@@ -227,7 +230,7 @@ def ensemble_of(folder: Path) -> Ensemble:
     return Ensemble(loaded, calibration_scores(forecasts, task), names, weights, rule)
 
 
-def served_seeds(folder: Path) -> list[Path]:
+def list_served_models(folder: Path) -> list[Path]:
     """The saved forecasters of a candidate, by seed; of one fitted again in its backtest the newest
     that saw no target of the test block.
     """
@@ -260,7 +263,7 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     return calibrated
 
 
-def latest(
+def forecast_latest(
     ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[float]
 ) -> dict[str, np.ndarray]:
     """The columns `unique_id, output, cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`, after
@@ -292,19 +295,19 @@ def latest(
             for level in levels:
                 calibration = ensemble.calibration(label)
                 low, high = calibration.bounds(y_hat, before[output], level, steps=steps)
-                part[f"lo_{percent(level)}"] = low
-                part[f"hi_{percent(level)}"] = high
+                part[f"lo_{format_percent(level)}"] = low
+                part[f"hi_{format_percent(level)}"] = high
             parts.append(part)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def supported(
+def split_supported_levels(
     ensemble: Ensemble, levels: Iterable[float]
 ) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """The levels that every series' calibration errors support, and a sentence about each that is
     not.
     """
-    kept, refused = [], []
+    supported_levels, refused = [], []
     for level in levels:
         try:
             for series in ensemble.series:
@@ -312,16 +315,16 @@ def supported(
         except InputError as error:
             refused.append(str(error))
         else:
-            kept.append(level)
-    return tuple(kept), tuple(refused)
+            supported_levels.append(level)
+    return tuple(supported_levels), tuple(refused)
 
 
-def percent(level: float) -> str:
+def format_percent(level: float) -> str:
     """0.8 → `80`, 0.975 → `97.5`: how a level stands in column names."""
     return f"{100 * level:g}"
 
 
-def _rectangle(scores: Sequence[Array]) -> Array:
+def _pad_scores(scores: Sequence[Array]) -> Array:
     """(H, n) with NaN behind the shorter steps."""
     result = np.full((len(scores), max(map(len, scores), default=0)), np.nan)
     for step, column in enumerate(scores):
@@ -329,6 +332,6 @@ def _rectangle(scores: Sequence[Array]) -> Array:
     return result
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def _digest_files(folder: Path) -> dict[str, str]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {path.relative_to(folder).as_posix(): files.sha256(path) for path in paths}

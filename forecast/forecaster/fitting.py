@@ -128,12 +128,12 @@ class FitOptions:
 
 def _fit_parameters(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
     """Every family whose spec fits itself; one that is tuned gets its validation error as well."""
-    spec, beside = bare.spec, bare.spec.base_skip
+    spec, skip_kind = bare.spec, bare.spec.base_skip
     if options.first is not None:
         parameters = spec.refit_chosen(problem, options.first.forecaster, seed=options.seed)
     else:
         parameters = spec.fit(problem, seed=options.seed)
-    skip = problem.skip(beside, problem.panel.task.horizon) if beside else None
+    skip = problem.skip(skip_kind, problem.panel.task.horizon) if skip_kind else None
     forecaster = replace(bare, weights=parameters.arrays, statistical=parameters.series, skip=skip)
     if options.first is not None or not spec.space():
         return FitResult(forecaster)
@@ -169,7 +169,7 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
     series = problem.training.get((options.skip, skip.horizon)) or build_training_series(
         problem, skip
     )
-    if sum(one.target.nbytes for one in series) <= MAX_CACHED_BYTES:
+    if sum(series_item.target.nbytes for series_item in series) <= MAX_CACHED_BYTES:
         problem.training[options.skip, skip.horizon] = series
     head, series = fit_head(problem, skip, spec, series)
     train_steps = partial(
@@ -242,8 +242,8 @@ def build_training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
         z = problem.scaled(uid)[:stop]
         residual = np.full((stop, horizon, outputs), np.nan)
         for windows in problem.windows(uid, problem.rows(uid, "train"), horizon=horizon):
-            wanted = problem.targets(uid, windows.rows, horizon=horizon)
-            residual[windows.rows] = wanted - skip.forecast(windows, problem.channels)
+            target_values = problem.targets(uid, windows.rows, horizon=horizon)
+            residual[windows.rows] = target_values - skip.forecast(windows, problem.channels)
         past[:] = input_channels(z[None], problem.channels)[0]
         weight[:] = np.isfinite(residual)
         np.copyto(target, residual, where=weight > 0)
@@ -259,12 +259,12 @@ def window_error(
     """Weights → `mean_losses_by_fold` of `loss` over `sample_validation_windows`, which are exactly
     as a forecast sees them.
     """
-    windows_and_targets, counted = sample_validation_windows(problem, skip.horizon)
+    windows_and_targets, is_counted = sample_validation_windows(problem, skip.horizon)
     cases = []
-    for windows, wanted in windows_and_targets:
+    for windows, target in windows_and_targets:
         base = skip.forecast(windows, problem.channels)
         future = windows.future if network.shapes.future_channels else None
-        cases.append((windows.past, future, wanted - base, base - windows.last[:, None]))
+        cases.append((windows.past, future, target - base, base - windows.last[:, None]))
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -273,7 +273,7 @@ def window_error(
                 for past, future, residual, lead in cases
             ]
             return mean_losses_by_fold(
-                [each for each, _ in found], [known for _, known in found], counted
+                [each for each, _ in found], [known for _, known in found], is_counted
             )
 
     return error
@@ -286,8 +286,8 @@ def closed_loop_error(
     validation origins.
     """
     horizon = problem.panel.task.horizon
-    cases, counted = sample_validation_windows(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
-    observed = [np.isfinite(wanted) for _, wanted in cases]
+    cases, is_counted = sample_validation_windows(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)
+    observed = [np.isfinite(target) for _, target in cases]
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -298,7 +298,7 @@ def closed_loop_error(
                 )
                 for windows, wanted in cases
             ]
-            return mean_losses_by_fold(errors, observed, counted)
+            return mean_losses_by_fold(errors, observed, is_counted)
 
     return error
 

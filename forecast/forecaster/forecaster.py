@@ -83,9 +83,11 @@ class Forecaster:
         """
         self.require_series(panel, rows)
         none = np.empty((0, self.task.horizon, self.channels.outputs))
-        asked = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
-        found = dict(zip(asked, self.spec.predict(self, list(asked.values())), strict=True))
-        return {uid: found.get(uid, none) for uid in rows}
+        requests = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
+        forecasts = dict(
+            zip(requests, self.spec.predict(self, list(requests.values())), strict=True)
+        )
+        return {uid: forecasts.get(uid, none) for uid in rows}
 
     def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
@@ -96,23 +98,23 @@ class Forecaster:
                 f" {quote_names(panel.by_id)}. Ask for one of them."
             )
 
-    def predict_windows(self, given: Sequence[ForecastRequest]) -> list[np.ndarray]:
+    def predict_windows(self, requests: Sequence[ForecastRequest]) -> list[np.ndarray]:
         """(n, H, O) in raw units of each series: the scaled forecasts of the windows that end at
         its rows.
         """
-        found = []
-        for some in _group_requests(given):
-            batches = (windows for series, rows in some for windows in self.windows(series, rows))
-            joined = [Windows.concatenate(list(batches))] if len(some) > 1 else batches
+        forecasts = []
+        for group in _group_requests(requests):
+            batches = (windows for series, rows in group for windows in self.windows(series, rows))
+            joined = [Windows.concatenate(list(batches))] if len(group) > 1 else batches
             scaled = np.concatenate(
                 [self.spec.scaled_forecast(self, windows) for windows in joined]
             )
-            ends = np.cumsum([len(rows) for _, rows in some])[:-1]
-            found += [
+            ends = np.cumsum([len(rows) for _, rows in group])[:-1]
+            forecasts += [
                 self.to_raw_units(own, *asked)
-                for own, asked in zip(np.split(scaled, ends), some, strict=True)
+                for own, asked in zip(np.split(scaled, ends), group, strict=True)
             ]
-        return found
+        return forecasts
 
     def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
         """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series
@@ -237,18 +239,18 @@ class Forecaster:
         )
 
 
-def _group_requests(given: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest]]:
+def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest]]:
     """`MANY` series of at most `FEW` rows: `WINDOWS_PER_BATCH` windows at a time, of one row
     too few to compile. Else each.
     """
-    sizes = [len(rows) for _, rows in given]
+    sizes = [len(rows) for _, rows in requests]
     alone, most = (
         len(sizes) < MIN_SERIES_IN_GROUP or max(sizes) > MAX_ROWS_IN_GROUP,
         WINDOWS_PER_BATCH if sum(sizes) > len(sizes) else NATIVE_WINDOWS - 1,
     )
-    numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, given, strict=True)
-    for _, some in itertools.groupby(numbered, key=lambda pair: pair[0]):
-        yield [asked for _, asked in some]
+    numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, requests, strict=True)
+    for _, group in itertools.groupby(numbered, key=lambda pair: pair[0]):
+        yield [asked for _, asked in group]
 
 
 def _load_head(spec: ModelSpec, folder: Path) -> FittedHead | None:

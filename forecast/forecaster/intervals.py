@@ -44,7 +44,7 @@ of a lookback: both decided on short histories (docs/protocol.md, section 7).
 
 
 @lru_cache(maxsize=1024)
-def rank_of(n: int, level: float) -> int:
+def conformal_rank(n: int, level: float) -> int:
     """ceil((n + 1) level): which of n sorted scores covers the next one with probability at least
     `level`.
 
@@ -57,13 +57,13 @@ def rank_of(n: int, level: float) -> int:
     if rank > n:
         raise InputError(
             f"{n} calibration origins cannot support a {100 * level:g} % interval; at least"
-            f" {needed(level)} are needed. Lengthen the calibration block, shorten its"
-            " `calibration_step_size` or ask for a lower level."
+            f" {min_calibration_size(level)} are needed. Lengthen the calibration block, shorten"
+            " its `calibration_step_size` or ask for a lower level."
         )
     return rank
 
 
-def needed(level: float) -> int:
+def min_calibration_size(level: float) -> int:
     """The smallest calibration set that supports `level`: ceil(level / (1 - level))."""
     return math.ceil(round(level / (1 - level), 9))
 
@@ -76,14 +76,18 @@ def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
     one row where the lookback is no longer than a season. NaN where none is known.
     """
     season = task.season_length if task.season_length < task.lookback else 1
-    at = np.asarray(rows, dtype=np.int64)[:, None] - np.arange(task.lookback - season)
-    found = []
+    lookback_rows = np.asarray(rows, dtype=np.int64)[:, None] - np.arange(task.lookback - season)
+    volatilities = []
     for column, own in zip(task.target, values.T, strict=False):
         y = SCALES.get(column.transform, RAW)[0](own)
         change = np.full(len(y), np.nan)
         change[season:] = y[season:] - y[:-season]
-        found.append(root_mean(np.where(at >= 0, change[np.maximum(at, 0)], np.nan).T ** 2))
-    return np.stack(found, axis=1)
+        volatilities.append(
+            root_mean(
+                np.where(lookback_rows >= 0, change[np.maximum(lookback_rows, 0)], np.nan).T ** 2
+            )
+        )
+    return np.stack(volatilities, axis=1)
 
 
 def root_mean(squares: Array) -> Array:
@@ -175,14 +179,14 @@ class SplitConformal:
             record_calibration(actual[..., of_series], forecast[..., of_series])
         typical = root_mean(before**2)
         factors = _by_column(widths(before, typical, lookback), horizon)
-        scores = scores_of(actual, forecast) / factors
+        scores = absolute_errors(actual, forecast) / factors
         sorted_scores = tuple(np.sort(column[np.isfinite(column)]) for column in scores.T)
         return cls(sorted_scores, typical, lookback, transform)
 
     def require(self, level: float) -> None:
         """`InputError` naming the cutoffs needed where too few support intervals of `level`."""
         for column in self.scores:
-            rank_of(len(column), level)
+            conformal_rank(len(column), level)
 
     def bounds(
         self,
@@ -208,7 +212,7 @@ class SplitConformal:
             n_columns = centre.shape[-1]
             steps = np.arange(1, n_columns + 1)
             factors = _by_column(factors, n_columns // factors[0].size)
-        quantiles = [column[rank_of(len(column), level) - 1] for column in self.scores]
+        quantiles = [column[conformal_rank(len(column), level) - 1] for column in self.scores]
         by_step = np.array([*quantiles, np.nan])
         half_width = by_step[np.minimum(steps, len(by_step)) - 1] * factors
         return Bounds(to_units(centre - half_width), to_units(centre + half_width))
@@ -219,7 +223,7 @@ def _by_column(factors: Array, horizon: int) -> Array:
     return np.repeat(factors.reshape(len(factors), -1), horizon, axis=1)
 
 
-def scores_of(y: ArrayLike, y_hat: ArrayLike) -> Array:
+def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
     """The absolute errors (n, H), NaN where the actual is missing."""
     actual, forecast = np.asarray(y, dtype=float), np.asarray(y_hat, dtype=float)
     if actual.ndim != 2 or actual.shape != forecast.shape:

@@ -24,12 +24,12 @@ from forecast.data.schema import (
     check_frame,
     first_time_outside,
 )
-from forecast.forecaster.ensemble import MANIFEST, Ensemble, latest
+from forecast.forecaster.ensemble import MANIFEST, Ensemble, forecast_latest
 from forecast.forecaster.forecaster import Forecaster
 from forecast.system.errors import InputError, plural, quote, quote_names
 
-WHERE = "request"
-MOST_ROWS, MOST_ROWS_OF_A_RECURSION = 200_000, 10_000_000
+REQUEST = "request"
+MAX_ROWS, MAX_ROWS_OF_RECURSION = 200_000, 10_000_000
 
 
 @dataclass(frozen=True)
@@ -46,24 +46,24 @@ class Service:
         return cls(Ensemble((Forecaster.load(folder),)))
 
     def answer(self, history: Any, horizon: int = 0, levels: Sequence[float] = ()) -> pd.DataFrame:
-        """The frame of `ensemble.latest`, times as ISO text; `levels` in percent, `horizon` 0: as
+        """The frame of `forecast_latest`, times as ISO text; `levels` in percent, `horizon` 0: as
         trained.
         """
         wanted = horizon or self.ensemble.task.horizon
         shares = tuple(
             float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float))
         )
-        ensemble = self.ensemble.reaching(wanted, shares)
+        ensemble = self.ensemble.with_horizon(wanted, shares)
         panel = self._panel(history, ensemble)
         # one thread: beside other work those of BLAS wait for each other, a small product for a
         # tenth of a second
         with np.errstate(over="ignore", invalid="ignore"), threadpool_limits(1):
-            found = latest(ensemble, panel, horizon=wanted, levels=shares)
+            found = forecast_latest(ensemble, panel, horizon=wanted, levels=shares)
         if not np.isfinite(found["y_hat"]).all():
             largest = max(float(np.nanmax(np.abs(series.values))) for series in panel.series)
             raise InputError(
-                f"{WHERE}: the forecast from this history is no finite number; its largest value is"
-                f" {largest:g}. Correct the values."
+                f"{REQUEST}: the forecast from this history is no finite number; its largest value"
+                f" is {largest:g}. Correct the values."
             )
         return pd.DataFrame(
             found
@@ -71,17 +71,21 @@ class Service:
         )
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
-        given = _frame(history, ensemble)
-        if (panel := ready_panel(given, KEY_COLUMNS, ensemble)) is None:
-            checked = check_frame(_times(given), ensemble.task.frame_names, where=WHERE)
-            calendars.check_calendar(checked, ensemble.task.calendar, where=WHERE)
-            panel = from_frame(ensemble.newest(checked), ensemble.dataset_name, ensemble.task)
-        require_known(panel, ensemble)
+        given = _require_table(history, ensemble)
+        if (panel := read_ordered_panel(given, KEY_COLUMNS, ensemble)) is None:
+            checked = check_frame(_parse_times(given), ensemble.task.frame_names, where=REQUEST)
+            calendars.check_calendar(checked, ensemble.task.calendar, where=REQUEST)
+            panel = from_frame(
+                ensemble.select_newest_rows(checked), ensemble.dataset_name, ensemble.task
+            )
+        require_known_series(panel, ensemble)
         require_observed(panel)
         return panel
 
 
-def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble) -> Panel | None:
+def read_ordered_panel(
+    history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
+) -> Panel | None:
     """The newest rows of a history that needs neither conversion nor order: names as text, every
     step of the calendar once, numbers. None for any other, which `check_frame` mends or tells of;
     the panel is the same, in a tenth of the time. keys: its columns of names and of times.
@@ -102,18 +106,20 @@ def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
     ):
         return None
     values = np.stack([own.to_numpy(np.float64) for own in numbers], axis=1)
-    ds, known = times.to_numpy(), list(ids.unique())
+    ds, series_ids = times.to_numpy(), list(ids.unique())
     codes = (
         np.zeros(len(ids), int)
-        if len(known) == 1 and isinstance(known[0], str)
+        if len(series_ids) == 1 and isinstance(series_ids[0], str)
         else pd.factorize(ids)[0]
     )
     # never of a time left out
-    inside = EARLIEST_TIME.to_datetime64() <= ds.min() and ds.max() < LATEST_TIME.to_datetime64()
-    ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and known == sorted(known)
+    is_in_range = (
+        EARLIEST_TIME.to_datetime64() <= ds.min() and ds.max() < LATEST_TIME.to_datetime64()
+    )
+    ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and series_ids == sorted(series_ids)
     lowest = np.nanmin(values, axis=0, initial=np.inf)
     limits = [LOWER_BOUNDS.get(column.transform, -np.inf) for column in task.columns]
-    if not inside or not ordered or (lowest <= limits).any():
+    if not is_in_range or not ordered or (lowest <= limits).any():
         return None
     # the lowest of an empty column is endless
     if np.abs(lowest).max() > MAX_MAGNITUDE or np.nanmax(values) > MAX_MAGNITUDE:
@@ -121,9 +127,9 @@ def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
     ds = ds.astype("datetime64[ns]")
     steps = calendars.grid(task.calendar, ds.min(), ds.max()).to_numpy()
     edges = [0, *np.flatnonzero(np.diff(codes)) + 1, len(codes)]
-    newest = len(ds) if ensemble.reads_all else task.lookback + task.season_length
+    newest = len(ds) if ensemble.needs_whole_history else task.lookback + task.season_length
     series = []
-    for unique_id, start, stop in zip(known, edges, edges[1:], strict=False):
+    for unique_id, start, stop in zip(series_ids, edges, edges[1:], strict=False):
         first = np.searchsorted(steps, ds[start])
         if not np.array_equal(steps[first : first + stop - start], ds[start:stop]):
             return None
@@ -136,24 +142,24 @@ def ready_panel(history: pd.DataFrame, keys: tuple[str, str], ensemble: Ensemble
     return Panel(ensemble.dataset_name, task, tuple(series))
 
 
-def _frame(history: Any, ensemble: Ensemble) -> pd.DataFrame:
+def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
     if not isinstance(history, pd.DataFrame):
         raise InputError(
-            f"{WHERE}: found {type(history).__name__}, wanted a table with one row per series and"
+            f"{REQUEST}: found {type(history).__name__}, wanted a table with one row per series and"
             " time. Send `dataframe_split` or `dataframe_records`."
         )
-    most = MOST_ROWS_OF_A_RECURSION if ensemble.reads_all else MOST_ROWS
+    most = MAX_ROWS_OF_RECURSION if ensemble.needs_whole_history else MAX_ROWS
     if len(history) > most:
         remedy = (
             "Serve a model that reads its lookback alone"
-            if ensemble.reads_all
+            if ensemble.needs_whole_history
             else "Send the newest ones"
         )
-        raise InputError(f"{WHERE}: found {len(history)} rows, wanted at most {most}. {remedy}.")
+        raise InputError(f"{REQUEST}: found {len(history)} rows, wanted at most {most}. {remedy}.")
     return history
 
 
-def _times(history: pd.DataFrame) -> pd.DataFrame:
+def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
     """`ds` as UTC without zone: JSON has no times, only text."""
     if not history.columns.is_unique or "ds" not in history or history["ds"].dtype.kind == "M":
         return history
@@ -165,14 +171,14 @@ def _times(history: pd.DataFrame) -> pd.DataFrame:
     position = int(np.argmax(unread)) if unread.any() else first_time_outside(times)
     if position is not None:
         raise InputError(
-            f"{WHERE}, row {position}: column 'ds' holds {quote(history['ds'].iloc[position])},"
+            f"{REQUEST}, row {position}: column 'ds' holds {quote(history['ds'].iloc[position])},"
             " wanted ISO 8601 times such as 2026-06-30T23:00, between 1678 and 2199. Correct the"
             " row."
         )
     return history.assign(ds=times.astype("datetime64[ns]"))
 
 
-def require_known(panel: Panel, ensemble: Ensemble, *, where: str = WHERE) -> None:
+def require_known_series(panel: Panel, ensemble: Ensemble, *, where: str = REQUEST) -> None:
     known = ensemble.forecasters[0].scaling.centre
     unknown = panel.by_id.keys() - known.keys()
     if unknown:
@@ -181,29 +187,33 @@ def require_known(panel: Panel, ensemble: Ensemble, *, where: str = WHERE) -> No
         )
 
 
-def standing_in(panel: Panel) -> str:
+def describe_missing_inputs(panel: Panel) -> str:
     """A sentence on the inputs without a value in a row that the forecast follows, as when no new
     issue came in.
     """
     names = panel.task.frame_names
-    holes = [
+    missing_inputs = [
         (names[at], s.unique_id)
         for s in panel.series
         for at in np.flatnonzero(np.isnan(s.values[-1]))
     ]
-    told = f"Without a value in the last row: {plural(len(holes), 'input')}, such as"
-    such = " of ".join(map(quote, holes[0])) if holes else ""
-    return f"{told} {such}. Where the model reads one, an older value stands in." if holes else ""
+    sentence = f"Without a value in the last row: {plural(len(missing_inputs), 'input')}, such as"
+    such = " of ".join(map(quote, missing_inputs[0])) if missing_inputs else ""
+    return (
+        f"{sentence} {such}. Where the model reads one, an older value stands in."
+        if missing_inputs
+        else ""
+    )
 
 
-def require_observed(panel: Panel, *, where: str = WHERE) -> None:
+def require_observed(panel: Panel, *, where: str = REQUEST) -> None:
     """A column without `max_missing` must be complete in the rows a forecast sees; no column may be
     empty there.
     """
     task = panel.task
     for series in panel.series:
-        seen = np.isfinite(series.values[-task.lookback :])
-        for column, observed in zip(task.columns, seen.T, strict=True):
+        is_observed = np.isfinite(series.values[-task.lookback :])
+        for column, observed in zip(task.columns, is_observed.T, strict=True):
             missing = int((~observed).sum())
             if missing and (not column.may_be_missing or missing == len(observed)):
                 raise InputError(

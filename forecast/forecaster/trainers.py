@@ -138,9 +138,9 @@ def train_by_levenberg_marquardt(
     if problem.n_weights > lm.MAX_WEIGHTS:
         # a row that failed, not a run that stops: another trial may be small enough
         raise ModelFailure(lm.describe_too_large(problem))
-    alone = initialise(network, seed)
-    without = float(validate(alone)[0])
-    found, run = network_problem.fit(
+    skip_alone = initialise(network, seed)
+    skip_error = float(validate(skip_alone)[0])
+    best_weights, run = network_problem.fit(
         network,
         series,
         lambda weights: float(validate(weights)[0]),
@@ -152,10 +152,14 @@ def train_by_levenberg_marquardt(
         ),
         announce=announce,
     )
-    curve = [(0, float("nan"), without)]
+    curve = [(0, float("nan"), skip_error)]
     curve += [(iteration + 1, train, error) for iteration, train, error, _ in run.curve]
     step, _, error = min(curve, key=lambda look: look[2] if np.isfinite(look[2]) else np.inf)
-    weights = {name: value.astype(np.float32) for name, value in found.items()} if step else alone
+    weights = (
+        {name: value.astype(np.float32) for name, value in best_weights.items()}
+        if step
+        else skip_alone
+    )
     return TrainedNetwork(weights, step, error, curve)
 
 
@@ -227,8 +231,8 @@ def estimate_dependence(problem: Problem, forecaster: Forecaster) -> np.ndarray 
     ):
         return None
     parts = []
-    for windows, wanted in problem.examples("validation", skip.horizon)():
+    for windows, target in problem.examples("validation", skip.horizon)():
         base = skip.forecast(windows, problem.channels)
         distribution = head.distribution(forecaster.network_output(windows), base)
-        parts.append(distribution.cdf(wanted).reshape(len(windows), -1))
+        parts.append(distribution.cdf(target).reshape(len(windows), -1))
     return correlation(np.concatenate(parts))

@@ -53,7 +53,7 @@ def store_issue(
 ) -> None:
     """Add one issue; the same cutoff and version again changes nothing.
 
-    table: `forecast.forecaster.ensemble.latest` over the trained horizon; last: series → last
+    table: `ensemble.forecast_latest` over the trained horizon; last: series → last
     observed value.
     """
     dataset = current.card.dataset

@@ -18,8 +18,13 @@ from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame, series_name
 from forecast.data.scaling import check_transforms
 from forecast.data.windows import fill_gaps
-from forecast.forecaster.ensemble import Ensemble, latest, percent, supported
-from forecast.forecaster.serving import standing_in
+from forecast.forecaster.ensemble import (
+    Ensemble,
+    forecast_latest,
+    format_percent,
+    split_supported_levels,
+)
+from forecast.forecaster.serving import describe_missing_inputs
 from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
 from forecast.operations.worktree import newest_data_root
@@ -29,7 +34,7 @@ from forecast.system.errors import ForecastError
 
 @dataclass(frozen=True)
 class Forecast:
-    """`table`: see `forecaster.ensemble.latest`, of rows without dates with their numbers; `panel`:
+    """`table`: see `forecast_latest`, of rows without dates with their numbers; `panel`:
     the history it was made from; `notices`: sentences.
     """
 
@@ -62,14 +67,16 @@ def forecast_champion(
     frame = prepare_newest(root, dataset, ensemble)
     panel = from_frame(frame, dataset, ensemble.task)
     shown_levels, notices = (
-        (tuple(levels), ()) if levels is not None else supported(ensemble, usual_levels)
+        (tuple(levels), ())
+        if levels is not None
+        else split_supported_levels(ensemble, usual_levels)
     )
     if shown_levels and n_steps > (trained := current.ensemble.task.horizon):
         notices = (
             *notices,
             f"Intervals are calibrated for {trained} steps; beyond them there is none.",
         )
-    table = pd.DataFrame(latest(ensemble, panel, horizon=n_steps, levels=shown_levels))
+    table = pd.DataFrame(forecast_latest(ensemble, panel, horizon=n_steps, levels=shown_levels))
     if not np.isfinite(table["y_hat"].to_numpy()).all():
         raise ForecastError(
             f"Version {current.version} of {dataset!r} forecasts values that are not finite. Roll"
@@ -78,7 +85,7 @@ def forecast_champion(
     kept_or_not = _store_issue(
         root, current, frame, panel, usual_levels, now, (table, shown_levels)
     )
-    notes = [current.notice, *notices, standing_in(panel), *kept_or_not]
+    notes = [current.notice, *notices, describe_missing_inputs(panel), *kept_or_not]
     table = live_accuracy.with_row_numbers(table, ensemble.task.calendar.kind)
     return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))
 
@@ -120,13 +127,13 @@ def _store_issue(
     """
     ensemble, (table, shown_levels) = current.ensemble, shown
     try:
-        usual = supported(ensemble, levels)[0]
+        usual = split_supported_levels(ensemble, levels)[0]
         if (
             usual != shown_levels
             or len(table) != len(panel.series) * len(ensemble.task.target) * ensemble.task.horizon
         ):
             table = pd.DataFrame(
-                latest(ensemble, panel, horizon=ensemble.task.horizon, levels=usual)
+                forecast_latest(ensemble, panel, horizon=ensemble.task.horizon, levels=usual)
             )
         live_accuracy.store_issue(root, current, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(
@@ -173,7 +180,7 @@ def _draw_panel(
     )["ds"]
     panel.plot(past, series.values[newest_rows, column], color=INK, linewidth=1.0, label="observed")
     panel.plot(rows["ds"], rows["y_hat"], color=COLOUR, linewidth=1.5, label="forecast")
-    for name in map(percent, forecast.levels):
+    for name in map(format_percent, forecast.levels):
         low, high = rows[f"lo_{name}"], rows[f"hi_{name}"]
         panel.fill_between(
             rows["ds"], low, high, color=COLOUR, alpha=0.18, linewidth=0, label=f"{name} %"

@@ -32,7 +32,7 @@ from forecast.data import snapshots
 from forecast.data.panel import add_series_names
 from forecast.data.results import Results
 from forecast.data.splits import Borders
-from forecast.forecaster.ensemble import Ensemble, ensemble_of
+from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.operations import champion
 from forecast.operations.predicting import prepare_newest
 from forecast.operations.records import ChampionCard, HistoryEvent
@@ -62,7 +62,7 @@ def register_candidate(
     same version. `ForecastError` when MLflow cannot be written, `DataError` when the copy forecasts
     nothing finite.
     """
-    ensemble = ensemble_of(trained_dir)
+    ensemble = load_trained_ensemble(trained_dir)
     sample = _sample_request(root, dataset, ensemble)
     store = tracking_store(root, tracking_uri)
     with _alias_lock(root, dataset, store) as check_lock, files.scratch_folder() as folder:
@@ -258,7 +258,7 @@ def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFram
     except ForecastError:
         return None
     known = ensemble.forecasters[0].scaling.centre
-    rows = ensemble.newest(frame[frame["unique_id"].isin(known)])
+    rows = ensemble.select_newest_rows(frame[frame["unique_id"].isin(known)])
     lengths = rows.groupby("unique_id").size()
     return rows if len(lengths) == len(known) and lengths.min() >= ensemble.task.lookback else None
 

@@ -20,7 +20,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.data import preparation, snapshots
 from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord
-from forecast.forecaster.ensemble import Ensemble, ensemble_of
+from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.operations import challenger, champion, decision, evidence, gate, worktree
 from forecast.operations.challenger import RetrainingJob
 from forecast.operations.champion import Champion
@@ -183,7 +183,7 @@ def _ask_gate(
     data = evidence.GateData.read(tree.path, job.dataset, settings.task)
     job.log_step("gate")
     rival, last_targets = _rival_model(job, tree, current, settings, card)
-    losses = evidence.fresh_losses(data, ensemble_of(candidate), rival, last_targets)
+    losses = evidence.fresh_losses(data, load_trained_ensemble(candidate), rival, last_targets)
     ledger, gathered = None, None
     if current is not None:
         # a recipe that cannot be fitted any more
@@ -242,7 +242,7 @@ def _rival_model(
     challenger.champion_recipe(current).write(job.folder / "rival.json")
     challenger.run_refit(job, tree, job.folder / "rival.json", folder, on="gate")
     has_failed = RunRecord.read(folder / "record.json").has_failed
-    return (None if has_failed else ensemble_of(folder)), [challenger_end]
+    return (None if has_failed else load_trained_ensemble(folder)), [challenger_end]
 
 
 def _measure_drift(

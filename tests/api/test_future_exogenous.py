@@ -15,7 +15,7 @@ import pytest
 import forecast
 from forecast.data.panel import from_frame
 from forecast.data.results import Results
-from forecast.forecaster.ensemble import ensemble_of, latest
+from forecast.forecaster.ensemble import forecast_latest, load_trained_ensemble
 from forecast.system.errors import InputError
 from tests.support.frame_project import SPLITS, trained
 
@@ -85,9 +85,9 @@ def test_a_fit_forecasts_to_the_bit_what_the_stages_made_of_the_model(
     project: Results, name: str
 ) -> None:
     model = forecast.fit(shop(), {"name": name, **MODELS[name]}, **OPTIONS)
-    ensemble = ensemble_of(project.folder(project.candidate(name, "shipped") or ""))
+    ensemble = load_trained_ensemble(project.folder(project.candidate(name, "shipped") or ""))
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
-    said = pd.DataFrame(latest(ensemble, panel, horizon=HORIZON, levels=(0.8,)))
+    said = pd.DataFrame(forecast_latest(ensemble, panel, horizon=HORIZON, levels=(0.8,)))
     wanted = said[["y_hat", "lo_80", "hi_80"]]
     found = model.predict(levels=80)
     assert (

@@ -11,7 +11,7 @@ import pytest
 import forecast
 from forecast.data.panel import from_frame
 from forecast.data.results import MEAN, Results
-from forecast.forecaster.ensemble import ensemble_of, latest
+from forecast.forecaster.ensemble import forecast_latest, load_trained_ensemble
 from pipelines import compare
 from tests.support.frame_project import SPLITS, trained
 
@@ -139,9 +139,9 @@ def test_a_fit_predicts_with_intervals_what_the_stages_made_of_the_model(
     )
     found = model.predict(levels=[80, 95])
     candidate = project.candidate(name, "shipped")
-    ensemble = ensemble_of(project.folder(candidate or ""))
+    ensemble = load_trained_ensemble(project.folder(candidate or ""))
     panel = from_frame(pd.read_parquet(project.paths.frame("df")), "df", ensemble.task)
-    wanted = pd.DataFrame(latest(ensemble, panel, horizon=2, levels=(0.8, 0.95)))
+    wanted = pd.DataFrame(forecast_latest(ensemble, panel, horizon=2, levels=(0.8, 0.95)))
     ends = [f"{name}-{end}-{level}" for level in (80, 95) for end in ("lo", "hi")]
     assert list(found.columns) == ["unique_id", "ds", name, *ends]
     ours = wanted[["y_hat", "lo_80", "hi_80", "lo_95", "hi_95"]]

@@ -27,27 +27,27 @@ def share_inside(y: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
 
 
 def test_the_rank_is_that_of_the_conformal_formula():
-    assert intervals.rank_of(19, 0.95) == 19
-    assert intervals.rank_of(99, 0.9) == 90
-    assert intervals.rank_of(500, 0.8) == 401
+    assert intervals.conformal_rank(19, 0.95) == 19
+    assert intervals.conformal_rank(99, 0.9) == 90
+    assert intervals.conformal_rank(500, 0.8) == 401
 
 
 @pytest.mark.parametrize(("level", "needed"), [(0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)])
 def test_a_level_the_set_is_too_small_for_is_refused_with_the_number_needed(level, needed):
-    assert intervals.needed(level) == needed
-    intervals.rank_of(needed, level)
+    assert intervals.min_calibration_size(level) == needed
+    intervals.conformal_rank(needed, level)
     with pytest.raises(InputError, match=f"at least {needed} are needed"):
-        intervals.rank_of(needed - 1, level)
+        intervals.conformal_rank(needed - 1, level)
 
 
 @given(st.integers(1, 400), st.integers(1, 99))
 def test_a_level_is_refused_exactly_when_fewer_origins_than_needed_are_given(n, percent):
     level = percent / 100
-    if n >= intervals.needed(level):
-        assert 1 <= intervals.rank_of(n, level) <= n
+    if n >= intervals.min_calibration_size(level):
+        assert 1 <= intervals.conformal_rank(n, level) <= n
     else:
         with pytest.raises(InputError):
-            intervals.rank_of(n, level)
+            intervals.conformal_rank(n, level)
 
 
 def test_the_margin_is_the_ranked_absolute_residual_of_each_step():
@@ -179,7 +179,7 @@ def test_shapes_and_failed_forecasts_are_refused():
     with pytest.raises(InputError, match="not finite"):
         SplitConformal.calibrate(np.zeros((5, 2)), np.full((5, 2), np.nan))
     with pytest.raises(InputError, match="strictly between"):
-        intervals.rank_of(100, 95)
+        intervals.conformal_rank(100, 95)
 
 
 def test_the_band_is_at_least_six_points_and_stays_inside_zero_and_one():

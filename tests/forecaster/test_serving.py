@@ -78,10 +78,9 @@ def test_a_request_is_answered_with_one_thread_of_blas_and_those_of_the_caller_c
         return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
     seen = []
-    real = serving.latest
-    monkeypatch.setattr(
-        serving, "latest", lambda *about, **how: seen.append(threads()) or real(*about, **how)
-    )
+    real = serving.forecast_latest
+    watched = lambda *about, **how: seen.append(threads()) or real(*about, **how)  # noqa: E731
+    monkeypatch.setattr(serving, "forecast_latest", watched)
     with threadpool_limits(2, user_api="blas"):
         before = threads()
         Service(Ensemble((forecaster("ridge", "linear"),))).answer(history())
@@ -90,7 +89,7 @@ def test_a_request_is_answered_with_one_thread_of_blas_and_those_of_the_caller_c
 
 
 def ready(history: pd.DataFrame, ensemble: Ensemble) -> Panel | None:
-    return serving.ready_panel(history, ("unique_id", "ds"), ensemble)
+    return serving.read_ordered_panel(history, ("unique_id", "ds"), ensemble)
 
 
 @pytest.mark.parametrize("family", ["ridge", "gru", "theta", "seasonal_naive"])
@@ -102,12 +101,12 @@ def test_a_history_that_needs_no_mending_is_taken_as_it_is_with_the_same_forecas
     complete = problems.frame(gaps=False).assign(ds=lambda t: t["ds"].astype(f"datetime64[{unit}]"))
     found = ready(complete, ensemble)
     assert found is not None and [s.unique_id for s in found.series] == ["north", "south"]
-    if not ensemble.reads_all:
+    if not ensemble.needs_whole_history:
         assert {len(series) for series in found.series} == {
             ensemble.task.lookback + ensemble.task.season_length
         }
     quick = Service(ensemble).answer(complete)
-    monkeypatch.setattr(serving, "ready_panel", lambda *about: None)
+    monkeypatch.setattr(serving, "read_ordered_panel", lambda *about: None)
     pd.testing.assert_frame_equal(quick, Service(ensemble).answer(complete), check_exact=True)
 
 
@@ -188,7 +187,7 @@ def test_a_frame_of_seconds_may_hold_a_time_that_nanoseconds_cannot():
 
 
 def test_a_recursion_may_be_sent_more_rows_than_a_window_needs(monkeypatch):
-    monkeypatch.setattr(serving, "MOST_ROWS", 10)
+    monkeypatch.setattr(serving, "MAX_ROWS", 10)
     assert len(service("theta").answer(history()))
     with pytest.raises(InputError, match=r"wanted at most 10\. Send the newest ones"):
         Service(Ensemble((forecaster("ridge", "linear"),))).answer(history())

@@ -15,7 +15,7 @@ import pytest
 from forecast.config.experiment import load_models
 from forecast.data.panel import from_frame
 from forecast.data.records import RunRecord
-from forecast.forecaster.ensemble import MANIFEST, Ensemble, ensemble_of
+from forecast.forecaster.ensemble import MANIFEST, Ensemble, load_trained_ensemble
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, predicting, refit, registry, worktree
 from forecast.operations.challenger import champion_recipe
@@ -62,7 +62,7 @@ def test_what_is_served_is_the_weighted_mean_of_its_members(project: Path) -> No
     registry.promote(project, NAME, projects.register(project, "mix"), now=NOW)
     found = predicting.forecast_champion(project, NAME, now=NOW, usual_levels=(0.8,))
     assert found.champion.ensemble.weights == SHARES and found.champion.card.model == "mix"
-    single = {name: ensemble_of(folder(project, name)) for name in SHARES}
+    single = {name: load_trained_ensemble(folder(project, name)) for name in SHARES}
     panel = from_frame(projects.prepared(project), NAME, found.champion.ensemble.task)
     rows = {NAME: np.array([len(panel.series[0]) - 1])}
     wanted = sum(share * single[name].predict(panel, rows)[NAME] for name, share in SHARES.items())
@@ -75,7 +75,7 @@ def test_what_is_served_is_the_weighted_mean_of_its_members(project: Path) -> No
 
 
 def test_a_served_forecast_is_that_of_the_backtest(made: Path) -> None:
-    ensemble = ensemble_of(folder(made, "mix"))
+    ensemble = load_trained_ensemble(folder(made, "mix"))
     table = pd.read_parquet(folder(made, "mix") / "forecasts.parquet").query("block == 'test'")
     panel = from_frame(projects.prepared(made), NAME, ensemble.task)
     rows = np.searchsorted(panel.series[0].ds, table["cutoff"].unique())
@@ -97,7 +97,7 @@ def test_weights_for_a_member_that_is_gone_are_refused_by_name_and_the_equal_row
 def test_a_saved_version_that_names_a_member_it_does_not_hold_is_refused_by_name(
     made: Path, tmp_path: Path
 ) -> None:
-    ensemble_of(folder(made, "mix")).save(tmp_path / "saved")
+    load_trained_ensemble(folder(made, "mix")).save(tmp_path / "saved")
     manifest = files.read_json(tmp_path / "saved" / MANIFEST)
     files.write_json(
         tmp_path / "saved" / MANIFEST, {**manifest, "weights": {**SHARES, "gone": 0.1}}
@@ -116,7 +116,7 @@ def test_a_members_seeds_share_its_weight() -> None:
 
 
 def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) -> None:
-    ensemble = ensemble_of(folder(project, "mix"))
+    ensemble = load_trained_ensemble(folder(project, "mix"))
     recipe = champion_recipe(
         SimpleNamespace(ensemble=ensemble, card=SimpleNamespace(candidate="mix", model="mix"))
     )  # type: ignore[arg-type]
@@ -125,14 +125,14 @@ def test_its_recipe_is_fitted_again_for_the_gate_and_on_all_data(project: Path) 
     pd.testing.assert_frame_equal(
         again, pd.read_parquet(folder(project, "mix") / "forecasts.parquet")
     )
-    assert ensemble_of(project / "rival").weights == SHARES
+    assert load_trained_ensemble(project / "rival").weights == SHARES
     record = RunRecord.read(folder(project, "mix") / "record.json")
     calibrated = folder(project, "mix") / "forecasts.parquet"
     refit.refit_on_all_data(project, NAME, record, project / "all", calibrated=calibrated, jobs=1)
     panel = from_frame(projects.prepared(project), NAME, ensemble.task)
     rows = {NAME: np.array([len(panel.series[0]) - 1])}
     newest, before = (
-        e.predict(panel, rows)[NAME] for e in (ensemble_of(project / "all"), ensemble)
+        e.predict(panel, rows)[NAME] for e in (load_trained_ensemble(project / "all"), ensemble)
     )
     assert np.isfinite(newest).all() and not np.allclose(newest, before)
 
@@ -142,7 +142,7 @@ def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gat
 ) -> None:
     rule = {"family": "combination", "members": ["ridge", "arx"], "weights": "stacked", "refit": 3}
     root = projects.write_repro(tmp_path / "project", again=rule)
-    ensemble = ensemble_of(folder(root, "again"))
+    ensemble = load_trained_ensemble(folder(root, "again"))
     ensemble.save(tmp_path / "saved")
     ensemble = Ensemble.load(tmp_path / "saved")
     recipe = champion_recipe(
@@ -170,7 +170,7 @@ def test_a_champion_whose_weights_are_learnt_again_is_asked_by_its_rule_at_a_gat
 def test_a_champion_that_is_no_combination_is_fitted_again_at_a_gate(
     project: Path, tmp_path: Path
 ) -> None:
-    ensemble = ensemble_of(folder(project, "ridge"))
+    ensemble = load_trained_ensemble(folder(project, "ridge"))
     meta = SimpleNamespace(candidate="ridge", model="ridge")
     recipe = champion_recipe(SimpleNamespace(ensemble=ensemble, card=meta))  # type: ignore[arg-type]
     refit.refit_at_gate(project, NAME, recipe, tmp_path / "rival", jobs=1)

@@ -14,7 +14,7 @@ from forecast.config.reading import validate_config
 from forecast.data.panel import from_frame
 from forecast.data.splits import resolve_borders
 from forecast.forecaster import Forecaster
-from forecast.forecaster.ensemble import Ensemble, ensemble_of
+from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.operations import evidence, registry
 from forecast.operations.evidence import judge_due
 from forecast.operations.registry import make_card
@@ -113,7 +113,7 @@ def test_losses_are_those_of_the_leaderboard_on_the_same_origins(
     board = pd.read_csv(repro / "data" / "compared" / NAME / "leaderboard.csv").set_index("model")
     trained = repro / "data" / "trained" / NAME
     losses = evidence.fresh_losses(
-        case, ensemble_of(trained / "ridge"), ensemble_of(trained / "arx"), []
+        case, load_trained_ensemble(trained / "ridge"), load_trained_ensemble(trained / "arx"), []
     )
     assert losses["challenger"].mean() == pytest.approx(board.loc["ridge", "mase"].max(), rel=1e-6)
     assert losses["champion"].mean() == pytest.approx(board.loc["arx", "mase"].max(), rel=1e-6)
@@ -194,7 +194,7 @@ def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_do
     assert [
         shift.drifted for shift in evidence.measure_shifts(panel, meta, RULES, recent_steps=60)
     ] == [True]
-    champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
+    champion = load_trained_ensemble(repro / "data" / "trained" / NAME / "ridge")
     honest = evidence.measure_live_error(
         champion, meta, from_frame(frame, NAME, settings.task), RULES, recent_steps=28
     )
@@ -208,7 +208,7 @@ def test_drift_is_seen_where_the_changes_change_and_not_where_only_the_season_do
 
 
 def test_a_champion_of_another_horizon_or_other_columns_cannot_be_judged(repro: Path) -> None:
-    champion = ensemble_of(repro / "data" / "trained" / NAME / "ridge")
+    champion = load_trained_ensemble(repro / "data" / "trained" / NAME / "ridge")
     assert isinstance(champion, Ensemble) and isinstance(champion.forecasters[0], Forecaster)
     settings = load_dataset(NAME, repro / "configs")
     assert evidence.has_same_task(champion, settings.task)

@@ -19,7 +19,7 @@ import pytest
 from forecast.config.datasets import load_dataset
 from forecast.data import ingest
 from forecast.data.sources import Request
-from forecast.forecaster.ensemble import Ensemble, calibration_scores, latest
+from forecast.forecaster.ensemble import Ensemble, calibration_scores, forecast_latest
 from forecast.forecaster.serving import Service
 from forecast.operations import champion, live_accuracy, predicting, registry
 from forecast.operations.records import LiveScores, read_live_scores
@@ -115,7 +115,9 @@ def test_the_usual_issue_is_kept_and_computed_again_only_where_another_was_asked
 ):
     made = []
     monkeypatch.setattr(
-        predicting, "latest", lambda *given, **about: made.append(about) or latest(*given, **about)
+        predicting,
+        "latest",
+        lambda *given, **about: made.append(about) or forecast_latest(*given, **about),
     )
     assert not forecast(moved, **options).notices and len(made) == times
     kept = live_accuracy.read_issues(moved, NAME)
@@ -129,7 +131,7 @@ def test_it_is_what_was_backtested_at_the_same_cutoff(moved):
     cutoff = backtest["cutoff"].max()
     ensemble = champion.load(moved, NAME).ensemble
     panel = problems.until(problems_panel(moved, ensemble), cutoff)
-    table = pd.DataFrame(latest(ensemble, panel, horizon=2, levels=()))
+    table = pd.DataFrame(forecast_latest(ensemble, panel, horizon=2, levels=()))
     np.testing.assert_allclose(
         table["y_hat"], backtest[backtest["cutoff"] == cutoff]["y_hat"], rtol=1e-5
     )
@@ -151,7 +153,7 @@ def test_a_saved_network_forecasts_as_keras_does(family, tmp_path, monkeypatch):
     made = families.made(problem, family, "linear")
     Ensemble((made,)).save(tmp_path / "saved")
     saved = Ensemble.load(tmp_path / "saved")
-    ours = latest(saved, problem.panel, horizon=problems.HORIZON, levels=())["y_hat"]
+    ours = forecast_latest(saved, problem.panel, horizon=problems.HORIZON, levels=())["y_hat"]
     if family == "gru":
         model = assemble(made.network, seed=0)
         set_weights(model, dict(made.weights))
@@ -166,7 +168,9 @@ def test_a_saved_network_forecasts_as_keras_does(family, tmp_path, monkeypatch):
         set_weights(model, dict(made.weights))
         monkeypatch.setattr(inference, "step", stepping(model))
         monkeypatch.setattr(inference, "absorb", lambda net, w, past, future: (past, future))
-    keras = latest(Ensemble((made,)), problem.panel, horizon=problems.HORIZON, levels=())["y_hat"]
+    keras = forecast_latest(Ensemble((made,)), problem.panel, horizon=problems.HORIZON, levels=())[
+        "y_hat"
+    ]
     np.testing.assert_allclose(ours, keras, rtol=1e-5)
 
 
@@ -238,7 +242,7 @@ def test_each_cutoff_is_issued_once_and_scored_when_its_actuals_arrive(moved):
     panel = problems_panel(moved, ensemble)
     for row in (190, 191, 190):
         seen = problems.until(panel, panel.series[0].ds[row])
-        table = pd.DataFrame(latest(ensemble, seen, horizon=2, levels=(0.8,)))
+        table = pd.DataFrame(forecast_latest(ensemble, seen, horizon=2, levels=(0.8,)))
         live_accuracy.store_issue(
             moved, champion.load(moved, NAME), table, predicting.last_values(seen), now=NOW
         )

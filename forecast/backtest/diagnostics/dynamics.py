@@ -52,21 +52,21 @@ class Layer:
 
 
 @dataclass
-class Watching(Namespace):
+class SaturationCounter(Namespace):
     """The namespace that counts how many squashed values lie where the function is flat."""
 
     seen: int = 0
     flat: int = 0
 
     def tanh(self, x: Array) -> Array:
-        return self._watched(np.tanh(x))
+        return self._count(np.tanh(x))
 
     def sigmoid(self, x: Array) -> Array:
         a = super().sigmoid(x)
-        self._watched(2 * a - 1)
+        self._count(2 * a - 1)
         return a
 
-    def _watched(self, a: np.ndarray) -> np.ndarray:
+    def _count(self, a: np.ndarray) -> np.ndarray:
         self.seen += a.size
         self.flat += int((1 - a * a < FLAT).sum())
         return a
@@ -77,7 +77,7 @@ class Watching(Namespace):
         return self.flat / self.seen if self.seen else None
 
 
-def states_of(layer: Layer, xp: Namespace = numpy_namespace) -> np.ndarray:
+def collect_states(layer: Layer, xp: Namespace = numpy_namespace) -> np.ndarray:
     """Every state joined, (T + 1, B, S): the first before row 0."""
     states: Arrays = layer.cell.initial_states(xp, layer.weights, layer.x.shape[1])
     visited = [layer.cell.join_states(states)]
@@ -95,7 +95,7 @@ class Walk(Pass):
     """
 
     def __init__(self, network: Network, weights: Mapping[str, np.ndarray]) -> None:
-        self.dense, self.layers = Watching(), list[Layer]()
+        self.dense, self.layers = SaturationCounter(), list[Layer]()
         super().__init__(network, weights, 0, self.dense)
 
     def through(self, past: np.ndarray, future: np.ndarray | None) -> np.ndarray:
@@ -132,8 +132,8 @@ class Dynamics:
 
 def dynamics(layer: Layer) -> Dynamics:
     """The layer on the windows that it was walked with."""
-    watching = Watching()
-    visited = states_of(layer, watching)
+    watching = SaturationCounter()
+    visited = collect_states(layer, watching)
     logs = growth(layer, visited)
     decay = np.sqrt(np.exp(2 * logs).mean(axis=(1, 2)))
     forgotten = np.flatnonzero(decay < FORGOTTEN)

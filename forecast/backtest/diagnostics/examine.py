@@ -40,18 +40,18 @@ from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
 
 ENGINE = "forecast.backtest.diagnostics.examine"
-WINDOWS = 3
+N_WINDOWS = 3
 """Validation windows that a network is examined on, spread evenly over those of the first series.
 """
 STEP = 1e-5
 DIRECTIONS = 4
-LAGS = 12
+N_LAGS = 12
 
-STEPS = 96
-BOUND = 25.0
+FREE_RUN_STEPS = 96
+FREE_RUN_BOUND = 25.0
 """Scaled units: no series of the train range comes near, and an exponential growth soon does."""
-MOVED = 1e-6
-STILL = 0.01
+DISTURBANCE = 1e-6
+NEUTRAL_EXPONENT = 0.01
 """Exponents closer to 0 than this cannot be told from 0 over `STEPS` rows."""
 
 
@@ -77,10 +77,10 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
     with np.errstate(over="ignore", invalid="ignore"):
         walk.through(windows.past, future)
         layers = {layer.path: dynamics(layer) for layer in walk.layers}
-        lags = lags_of(lookback)
+        lags = spread_lags(lookback)
         gradient = gradient_by_lag(network, weights, windows.past, future, lags)
     numbers: dict[str, Any] = {
-        **_worst(list(layers.values()), walk.dense.share),
+        **_worst_over_layers(list(layers.values()), walk.dense.share),
         "layers": {p: d.to_json() for p, d in layers.items()},
     }
     arrays: dict[str, Any] = {"lags": lags, "gradient": gradient}
@@ -95,7 +95,7 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
     return {"numbers": files.six_digits(numbers), "arrays": files.six_digits(arrays)}
 
 
-def _worst(layers: list[Dynamics], dense: float | None) -> dict[str, Any]:
+def _worst_over_layers(layers: list[Dynamics], dense: float | None) -> dict[str, Any]:
     """Over layers: the largest radius, exponent and saturated share; memory None if one layer never
     forgets.
 
@@ -122,9 +122,9 @@ def _worst(layers: list[Dynamics], dense: float | None) -> dict[str, Any]:
     }
 
 
-def lags_of(lookback: int) -> list[int]:
+def spread_lags(lookback: int) -> list[int]:
     """About `LAGS` lags from 0 to the first row of the window, dense near the origin."""
-    spread = np.geomspace(1, lookback, LAGS) - 1
+    spread = np.geomspace(1, lookback, N_LAGS) - 1
     return sorted({round(float(lag)) for lag in spread})
 
 
@@ -156,13 +156,13 @@ def gradient_by_lag(
     return np.sqrt(squared.mean(axis=1))
 
 
-def diagnosed(place: PreparedData, folder: Path) -> dict[str, Any]:
+def read_or_diagnose(data: PreparedData, folder: Path) -> dict[str, Any]:
     """`{"numbers", "arrays"}` of the network saved in `folder`/seed; found once and kept next to
     its fit.json.
     """
     kept = folder / f"diagnostics-{code_digest([ENGINE])[:12]}.json"
     if not kept.exists():
-        files.write_json(kept, examine(Forecaster.load(folder / "seed"), load_problem(place)))
+        files.write_json(kept, examine(Forecaster.load(folder / "seed"), load_problem(data)))
     return files.read_json(kept)
 
 
@@ -170,7 +170,7 @@ def examine(forecaster: Forecaster, problem: Problem) -> dict[str, Any]:
     """`diagnose` on a few validation windows of the first series."""
     uid = problem.panel.series[0].unique_id
     rows = problem.rows(uid, "validation")
-    spread = np.unique(np.linspace(0, len(rows) - 1, WINDOWS).astype(int))
+    spread = np.unique(np.linspace(0, len(rows) - 1, N_WINDOWS).astype(int))
     return diagnose(forecaster, next(problem.windows(uid, rows[spread])))
 
 
@@ -198,27 +198,34 @@ def free_run(
     """`skip + network`, both one-step, closed over `STEPS` rows; weights in float64."""
     runs = []
     with np.errstate(over="ignore", invalid="ignore"):
-        for moved in (0.0, MOVED):
-            start = _moved(_prolonged(windows), channels, moved)
-            runs.append(Loop(network, weights, skip, start, channels, horizon=STEPS).run(choice))
-        away = np.abs(runs[0] - windows.last[:, None]).max(axis=0)
-        apart = np.abs(runs[1] - runs[0]).max(axis=2)
+        for moved in (0.0, DISTURBANCE):
+            start = _move_newest(_extend_windows(windows), channels, moved)
+            runs.append(
+                Loop(network, weights, skip, start, channels, horizon=FREE_RUN_STEPS).run(choice)
+            )
+        reach_by_step = np.abs(runs[0] - windows.last[:, None]).max(axis=0)
+        distance = np.abs(runs[1] - runs[0]).max(axis=2)
     if not all(np.isfinite(run).all() for run in runs):
-        return FreeRun("unstable", None, None, away)
-    exponent = _exponent(apart)
-    return FreeRun(_verdict(float(away.max()), exponent), float(away.max()), exponent, away)
+        return FreeRun("unstable", None, None, reach_by_step)
+    exponent = _divergence_exponent(distance)
+    return FreeRun(
+        _verdict(float(reach_by_step.max()), exponent),
+        float(reach_by_step.max()),
+        exponent,
+        reach_by_step,
+    )
 
 
-def _prolonged(windows: Windows) -> Windows:
+def _extend_windows(windows: Windows) -> Windows:
     lookback = windows.past.shape[1]
-    rows = np.arange(lookback + STEPS)
+    rows = np.arange(lookback + FREE_RUN_STEPS)
     rows[lookback:] = (rows[lookback:] - lookback) % lookback
     seen = min(windows.future.shape[1], len(rows))
     rows[:seen] = np.arange(seen)
     return replace(windows, past=windows.past.astype(np.float64), future=windows.future[:, rows])
 
 
-def _moved(windows: Windows, channels: Layout, by: float) -> Windows:
+def _move_newest(windows: Windows, channels: Layout, by: float) -> Windows:
     """The newest observation of every target larger by `by`."""
     z, past = windows.z.copy(), windows.past.copy()
     z[:, -1, : channels.outputs] += by
@@ -226,12 +233,12 @@ def _moved(windows: Windows, channels: Layout, by: float) -> Windows:
     return replace(windows, z=z, past=past, last=windows.last + by)
 
 
-def _exponent(apart: np.ndarray) -> float | None:
+def _divergence_exponent(distance: np.ndarray) -> float | None:
     """The slope of ln distance (B, STEPS) over the second half, averaged over windows; None once
     the runs have met.
     """
-    half = apart[:, STEPS // 2 :]
-    met = (half <= MOVED * 1e-7).any(axis=1)  # what is left there is rounding
+    half = distance[:, FREE_RUN_STEPS // 2 :]
+    met = (half <= DISTURBANCE * 1e-7).any(axis=1)  # what is left there is rounding
     if met.all():
         return None
     logs = np.log(half[~met])
@@ -240,9 +247,9 @@ def _exponent(apart: np.ndarray) -> float | None:
 
 
 def _verdict(reach: float, exponent: float | None) -> str:
-    amplifies = exponent is not None and exponent >= STILL
-    if reach > BOUND:
+    amplifies = exponent is not None and exponent >= NEUTRAL_EXPONENT
+    if reach > FREE_RUN_BOUND:
         return "unstable" if amplifies else "drifting"
     if amplifies:
         return "sensitive"
-    return "stable" if exponent is None or exponent < -STILL else "marginal"
+    return "stable" if exponent is None or exponent < -NEUTRAL_EXPONENT else "marginal"

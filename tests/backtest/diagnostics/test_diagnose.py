@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecast.backtest.diagnostics.examine import STEPS, diagnose, free_run
+from forecast.backtest.diagnostics.examine import FREE_RUN_STEPS, diagnose, free_run
 from forecast.data.windows import Layout, Windows
 from forecast.models.skip import Skip
 from forecast.networks.description import Dense, Network, Shapes
@@ -63,8 +63,8 @@ def test_the_exponent_of_a_linear_loop_is_the_logarithm_of_its_factor(factor):
 
 def test_the_reach_is_the_farthest_distance_from_the_last_observation():
     found = loop(1.0, 0.1)
-    assert found.reach == pytest.approx(0.1 * STEPS)
-    np.testing.assert_allclose(found.path[:, 0], 0.1 * np.arange(1, STEPS + 1), rtol=1e-6)
+    assert found.reach == pytest.approx(0.1 * FREE_RUN_STEPS)
+    np.testing.assert_allclose(found.path[:, 0], 0.1 * np.arange(1, FREE_RUN_STEPS + 1), rtol=1e-6)
 
 
 def test_a_loop_that_overflows_is_unstable_without_a_number():

@@ -10,12 +10,12 @@ import pytest
 from forecast.backtest.diagnostics.dynamics import (
     Layer,
     Walk,
+    collect_states,
     dynamics,
     jacobians,
     spectral_radius,
-    states_of,
 )
-from forecast.backtest.diagnostics.examine import gradient_by_lag, lags_of
+from forecast.backtest.diagnostics.examine import gradient_by_lag, spread_lags
 from forecast.networks import cells, inference
 from forecast.networks.description import Dense, Network, Recurrent, Shapes, Taps
 from forecast.networks.weights import weight_shapes
@@ -112,7 +112,7 @@ def test_the_jacobian_of_tanh_is_the_slope_times_w():
     made = layer(
         "simple_rnn", 3, {"kernel": np.ones((1, 3)), "recurrent_kernel": w, "bias": np.zeros(3)}
     )
-    visited = states_of(made)
+    visited = collect_states(made)
     h = visited[-1]
     expected = (1 - h**2)[:, :, None] * w.T[None]
     np.testing.assert_allclose(jacobians(made, visited), expected, atol=1e-8)
@@ -160,5 +160,5 @@ def test_beyond_its_taps_a_network_without_recurrence_has_no_gradient():
 
 @pytest.mark.parametrize("lookback", [1, 2, 7, 168, 1000])
 def test_lags_reach_from_the_origin_to_the_first_row(lookback):
-    lags = lags_of(lookback)
+    lags = spread_lags(lookback)
     assert lags[0] == 0 and lags[-1] == lookback - 1 and len(set(lags)) == len(lags) <= 16

@@ -26,27 +26,27 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_they_are_those_of_the_saved_network_on_validation_windows(folder):
-    assert examine.diagnosed(PLACE, folder) == examine.examine(
+    assert examine.read_or_diagnose(PLACE, folder) == examine.examine(
         forecaster("narx", "last"), problems.shops()
     )
 
 
 def test_they_are_found_once(folder, monkeypatch):
-    first = examine.diagnosed(PLACE, folder)
+    first = examine.read_or_diagnose(PLACE, folder)
     monkeypatch.setattr(examine, "diagnose", None)
-    assert examine.diagnosed(PLACE, folder) == first
+    assert examine.read_or_diagnose(PLACE, folder) == first
 
 
 def test_other_code_finds_them_again(folder, monkeypatch):
-    examine.diagnosed(PLACE, folder)
+    examine.read_or_diagnose(PLACE, folder)
     monkeypatch.setattr(examine, "code_digest", lambda modules: "f" * 64)
     monkeypatch.setattr(examine, "diagnose", lambda model, windows: {"windows": len(windows)})
-    assert examine.diagnosed(PLACE, folder) == {"windows": examine.WINDOWS}
+    assert examine.read_or_diagnose(PLACE, folder) == {"windows": examine.N_WINDOWS}
     assert len(list(folder.glob("diagnostics-*.json"))) == 2
 
 
 def test_they_are_plain_json(folder):
-    examine.diagnosed(PLACE, folder)
+    examine.read_or_diagnose(PLACE, folder)
     (kept,) = folder.glob("diagnostics-*.json")
     assert json.loads(kept.read_text()) == files.read_json(kept)
     assert files.read_json(kept)["numbers"]["loop"]["verdict"] in (
