@@ -63,7 +63,7 @@ def forecast_champion(
     """
     current = champion.load(root, dataset)
     n_steps = current.ensemble.task.horizon if horizon is None else horizon
-    ensemble = current.ensemble.reaching(n_steps, levels or ())
+    ensemble = current.ensemble.with_horizon(n_steps, levels or ())
     frame = prepare_newest(root, dataset, ensemble)
     panel = from_frame(frame, dataset, ensemble.task)
     shown_levels, notices = (
