@@ -55,10 +55,12 @@ class RetrainingJob:
 
     @property
     def tracking_uri(self) -> str:
+        """The value of MLFLOW_TRACKING_URI; empty: the project's own database."""
         return self.environment.get("MLFLOW_TRACKING_URI", "")
 
     @property
     def folder(self) -> Path:
+        """Everything that this dataset's retrainings keep."""
         return ProjectPaths.of(self.root).retraining(self.dataset)
 
 
@@ -177,6 +179,7 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
 
 
 def run_stages(job: RetrainingJob, tree: WorkTree, target: str, *options: str) -> None:
+    """Run the stages up to `target` in the work tree, with options of `dvc repro`."""
     repro.run_dvc(
         tree.path, (target,), worktree.stage_environment(job.root, job.environment), options=options
     )

@@ -186,6 +186,7 @@ def prune_versions(root: Path, dataset: str) -> None:
 
 
 def version_folder(root: Path, dataset: str, version: int | None = None) -> Path:
+    """The folder of one version; without `version` that of the dataset."""
     folder = ProjectPaths.of(root).champions(dataset)
     return folder if version is None else folder / str(version)
 

@@ -238,6 +238,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
+        """Read `path`; a ledger without a file is empty."""
         self.path = path
         self.entries: list[LedgerEntry] = []
         if path.exists():

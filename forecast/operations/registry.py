@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,6 +81,18 @@ def register_candidate(
     return version
 
 
+@dataclass(frozen=True)
+class _Promotion:
+    """One change of a dataset's champion."""
+
+    version: int
+    reason: str
+    event: str = "promoted"
+    """What the history calls it."""
+    check: Callable[[RegisteredModel], None] = lambda registered: None
+    """May raise before anything moves."""
+
+
 def promote(
     root: Path,
     dataset: str,
@@ -89,42 +101,50 @@ def promote(
     now: pd.Timestamp,
     reason: str = "",
     tracking_uri: str = "",
-    event: str = "promoted",
-    judge: Callable[[RegisteredModel], None] = lambda known: None,
 ) -> None:
     """Make `version` the champion and the champion the previous one; nothing happens when it is the
     champion.
 
-    Order: registry `previous`, registry `champion`, registry `challenger` away, then the local
-    copy, then the line in the history, which calls it `event`. `InputError` for an unknown version;
-    `judge` may raise before anything moves.
+    `InputError` for an unknown version.
     """
-    store = tracking_store(root, tracking_uri)
+    _move_champion(root, dataset, _Promotion(version, reason), now, tracking_uri)
+
+
+def _move_champion(
+    root: Path, dataset: str, promotion: _Promotion, now: pd.Timestamp, tracking_uri: str
+) -> None:
+    """Order: registry `previous`, registry `champion`, registry `challenger` away, then the local
+    copy, then the line in the history.
+    """
+    store, version = tracking_store(root, tracking_uri), promotion.version
     with _alias_lock(root, dataset, store) as check_lock:
         _restore(root, dataset, tracking_uri)
         registered = registry.read_registry(store, dataset)
-        if version not in {v.number for v in registered.versions}:
-            numbers = [v.number for v in registered.versions]
+        numbers = [known.number for known in registered.versions]
+        if version not in numbers:
             raise InputError(
                 f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}."
             )
-        judge(registered)
+        promotion.check(registered)
         if not _matches_registry(root, dataset, version, registered):
             download_version(root, dataset, version, tracking_uri=tracking_uri)
-        old = registered.aliases.get("champion")
-        moves: list[tuple[str, int | None]] = (
-            [("previous", old)] if old not in (None, version) else []
-        )
-        moves += [("champion", version)]
-        moves += [("challenger", None)] if registered.aliases.get("challenger") == version else []
+        replaced = registered.aliases.get("champion")
+        moves: list[tuple[str, int | None]] = [("champion", version)]
+        if replaced not in (None, version):
+            moves.insert(0, ("previous", replaced))
+        if registered.aliases.get("challenger") == version:
+            moves.append(("challenger", None))
         registry.move_aliases(store, dataset, moves, check_lock)
         champion.write_aliases(root, dataset, registry.read_registry(store, dataset).aliases)
-        if old != version:
-            moment = now.floor("s").isoformat()
-            moved = HistoryEvent(
-                at=moment, event=event, version=version, replaced=old, reason=reason
+        if replaced != version:
+            event = HistoryEvent(
+                at=now.floor("s").isoformat(),
+                event=promotion.event,
+                version=version,
+                replaced=replaced,
+                reason=promotion.reason,
             )
-            champion.record_event(root, dataset, moved)
+            champion.record_event(root, dataset, event)
         champion.prune_versions(root, dataset)
 
 
@@ -137,28 +157,26 @@ def promote_judged(
     reason: str,
     tracking_uri: str,
 ) -> None:
-    """`promote` for a version that was judged against the champion `against`: `Overtaken` when
-    there is another one.
+    """`promote` for a version that was judged against the champion `against`.
 
-    No other one is `version` itself, nor its own recipe fitted again: those are left by a promotion
-    that was killed.
+    `ChampionChangedError` when there is another one. No other one is `version` itself, nor its own
+    recipe fitted again: those are left by a promotion that was killed.
     """
 
-    def judge(known: RegisteredModel) -> None:
-        current = known.aliases.get("champion")
-        tags = next((v.tags for v in known.versions if v.number == current), {})
-        if current not in (against, version) and tags.get("refit_of") != str(version):
-            judged = (
-                f"against version {against}"
-                if against is not None
-                else "while there was no champion"
-            )
-            raise ChampionChangedError(
-                f"version {current} became the champion in the meantime; this one was judged"
-                f" {judged}"
-            )
+    def require_same_champion(registered: RegisteredModel) -> None:
+        current = registered.aliases.get("champion")
+        tags = next((known.tags for known in registered.versions if known.number == current), {})
+        if current in (against, version) or tags.get("refit_of") == str(version):
+            return
+        judged = "while there was no champion"
+        if against is not None:
+            judged = f"against version {against}"
+        raise ChampionChangedError(
+            f"version {current} became the champion in the meantime; this one was judged {judged}"
+        )
 
-    promote(root, dataset, version, now=now, reason=reason, tracking_uri=tracking_uri, judge=judge)
+    promotion = _Promotion(version, reason, check=require_same_champion)
+    _move_champion(root, dataset, promotion, now, tracking_uri)
 
 
 def rollback(
@@ -176,15 +194,8 @@ def rollback(
             f"Dataset {dataset!r} has no previous champion to go back to; its versions: {versions}."
             f" `forecast promote {dataset} --version N` takes another."
         )
-    promote(
-        root,
-        dataset,
-        previous,
-        now=now,
-        reason=reason,
-        tracking_uri=tracking_uri,
-        event="rolled back",
-    )
+    promotion = _Promotion(previous, reason, event="rolled back")
+    _move_champion(root, dataset, promotion, now, tracking_uri)
     return previous
 
 
@@ -293,9 +304,12 @@ def _alias_lock(
     root: Path, dataset: str, store: TrackingStore, timeout: float = TIMEOUT
 ) -> Iterator[CheckLock]:
     """Here by a lock file, among machines by a lock in the store they share."""
-    name, path = f"champion-{dataset}", ProjectPaths.of(root).lock(f"champion-{dataset}")
-    about: dict[str, Any] = {"purpose": f"Moving the champion of {dataset!r}", "timeout": timeout}
-    with files.hold_lock(path, **about), locks.hold_store_lock(store, name, **about) as check_lock:
+    name, purpose = f"champion-{dataset}", f"Moving the champion of {dataset!r}"
+    path = ProjectPaths.of(root).lock(name)
+    with (
+        files.hold_lock(path, purpose=purpose, timeout=timeout),
+        locks.hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check_lock,
+    ):
         yield check_lock
 
 

@@ -175,9 +175,13 @@ class JobTrigger(BaseTrigger):
     """`next_run` for APScheduler. `at_once`: the first run is now, to make up for a missed one."""
 
     def __init__(self, name: str, job: ScheduledJob, *, at_once: bool) -> None:
-        self.name, self.job, self.at_once = name, job, at_once
+        """`name` is that of the job, which its jitter depends on."""
+        self.name = name
+        self.job = job
+        self.at_once = at_once
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """When the job runs next, asked by APScheduler."""
         if previous_fire_time is None and self.at_once:
             return now
         # From the run before, not from now: so that APScheduler sees what was slept through and

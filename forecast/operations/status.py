@@ -58,6 +58,7 @@ class DatasetStatus:
 
     @property
     def is_good(self) -> bool:
+        """Whether nothing is wrong with the champion's files."""
         return self.state == "good"
 
 

@@ -43,6 +43,7 @@ class WorkTree:
 
     @property
     def paths(self) -> ProjectPaths:
+        """The files of the project in the work tree."""
         return ProjectPaths.of(self.path)
 
 

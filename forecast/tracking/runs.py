@@ -56,10 +56,12 @@ class CandidateRun:
 
     @property
     def dataset(self) -> str:
+        """The dataset that it was trained on."""
         return self.content.dataset
 
     @property
     def candidate(self) -> str:
+        """The candidate's name, such as `lstm.linear`."""
         return self.content.candidate
 
     @property
@@ -73,6 +75,7 @@ class CandidateRun:
 
     @property
     def has_failed(self) -> bool:
+        """Whether there are no forecasts of it."""
         return self.content.has_failed
 
     @property
@@ -84,6 +87,7 @@ class CandidateRun:
 
     @property
     def is_chosen(self) -> bool:
+        """Whether validation decides for it in its ranking."""
         return any(row.get("chosen", "").lower() in ("true", "1") for row in self.rows.values())
 
 
@@ -345,6 +349,7 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
 
 
 def residual_points(record: CandidateRun) -> list[MetricPoint]:
+    """Tests and autocorrelation of the first series' one-step residuals."""
     """Of the first series' one-step residuals: Ljung and Box, mean, autocorrelation by lag."""
     if not record.residuals:
         return []
@@ -361,6 +366,7 @@ def residual_points(record: CandidateRun) -> list[MetricPoint]:
 
 
 def cost_points(record: CandidateRun) -> list[MetricPoint]:
+    """CPU and wall seconds, as far as they were kept."""
     return [MetricPoint(name, record.cost[name]) for name in COSTS if name in record.cost]
 
 

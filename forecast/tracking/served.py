@@ -27,6 +27,7 @@ class ServedForecaster(PythonModel):
     """Forecasts the steps that follow the last row of every series."""
 
     def load_context(self, context: Any) -> None:
+        """Load the saved forecaster that `context` names; called by MLflow."""
         from forecast.forecaster.serving import Service
 
         self.service = Service.load(Path(context.artifacts["forecaster"]))
@@ -35,6 +36,7 @@ class ServedForecaster(PythonModel):
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
+        """The forecast after the last rows of `model_input`; see above for `params`."""
         from forecast.system.errors import ForecastError
 
         try:

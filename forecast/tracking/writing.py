@@ -78,9 +78,11 @@ class Writer:
             self._end(run_id, failed=record.has_failed, at=start + int(1000 * seconds))
 
     def log_costs(self, run_id: str, record: CandidateRun) -> None:
+        """Add what the training took to a run that has it not."""
         self._log(run_id, {}, runs.cost_points(record), self.start)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run."""
         from mlflow.entities import RunTag
 
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
