@@ -13,9 +13,28 @@ import pandas as pd
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
-from forecast.report.figures import Panel, fitted_skip, role_of, step_axes
+from forecast.report.figures import (
+    Panel,
+    fitted_skip,
+    has_several_series,
+    role_of,
+    step_axes,
+    title_of_series,
+)
 from forecast.report.svg import floats
-from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
+from forecast.report.text import (
+    EMPTY,
+    MOST_SERIES,
+    Cell,
+    Row,
+    Table,
+    chosen_class,
+    number,
+    share,
+    whole,
+    without_column,
+    worse_class,
+)
 
 RANKING = "shipped"
 ROOM = 0.02  # of the axis of coverage, below the lowest and up to above 100 %
@@ -32,21 +51,22 @@ def shown_models(results: Results) -> list[str]:
 
 def levels(results: Results) -> str:
     """`80 % and 95 %`: every level that some interval was made for."""
-    return text.listing(
-        [text.level(level) for level in sorted(results.intervals["level"].unique())]
-    )
+    present = sorted(results.intervals["level"].unique())
+    return text.listing([text.level(level) for level in present])
 
 
-def table(results: Results) -> Table | None:
+def calibration_table(results: Results) -> Table | None:
     """Pooled over the steps: coverage, width and interval score per series and level; None without
     any interval.
     """
-    models, several = shown_models(results), len(results.series) > 1
-    units = {results.unit_of(series) for series in results.series[:MOST_SERIES]}
-    unit = f" [{units.pop()}]" if len(units) == 1 and all(units) else ""  # of all the series shown
+    shown_series = results.series[:MOST_SERIES]
+    units = {results.unit_of(series) for series in shown_series}
+    unit = ""
+    if len(units) == 1 and all(units):  # of all the series shown
+        unit = f" [{units.pop()}]"
     columns = [
         ("Model", ""),
-        *([("Series", "")] if several else []),
+        ("Series", ""),
         ("Level", "What share of the actual values the interval should cover"),
         ("Coverage", "What share it did cover, all steps pooled"),
         ("Allowed", "The level, 3 points up or down"),
@@ -60,130 +80,122 @@ def table(results: Results) -> Table | None:
             "Origins of the calibration block that set the width; at their fewest step",
         ),
     ]
-    pooled = {model: results.intervals_of(model, RANKING).query("step == 0") for model in models}
-    rows = [
-        _row(results, model, row, several=several)
-        for series in results.series[:MOST_SERIES]
-        for level in sorted(results.intervals["level"].unique())
-        for model, own in pooled.items()
-        for _, row in own[(own["series"] == series) & (own["level"] == level)].iterrows()
+    chosen = results.chosen(RANKING)
+    parts = []
+    for order, model in enumerate(shown_models(results)):
+        pooled = results.intervals_of(model, RANKING).query("step == 0")
+        parts.append(pooled[pooled["series"].isin(shown_series)].assign(order=order))
+    if not parts:
+        return None
+    pooled = pd.concat(parts)
+    pooled["place"] = pooled["series"].map(shown_series.index)
+    rows = []
+    for _, scores in pooled.sort_values(["place", "level", "order"], kind="stable").iterrows():
+        model = str(scores["model"])
+        rows.append(Row(model, _calibration_cells(scores), cls=chosen_class(model == chosen)))
+    if not rows:
+        return None
+    table = Table(columns, rows)
+    return table if has_several_series(results) else without_column(table, "Series")
+
+
+def _calibration_cells(scores: pd.Series) -> list[Cell]:
+    """Of one row of `results.intervals`."""
+    series = str(scores["series"])
+    covered = text.percent(scores["coverage"])
+    is_inside = bool(scores["inside"])
+    if not is_inside:
+        side = "below" if scores["coverage"] < scores["low"] else "above"
+        covered += f" ({side})"
+    n_actuals = f"{text.count(scores['n'])} actual values"
+    low = text.percent(scores["low"], decimals=0)
+    high = text.percent(scores["high"], decimals=0)
+    return [
+        Cell(series, series),
+        Cell(text.level(scores["level"]), float(scores["level"])),
+        Cell(covered, float(scores["coverage"]), n_actuals, worse_class(not is_inside)),
+        Cell(f"{low} to {high}", float(scores["low"])),
+        number(scores["width"]),
+        number(scores["winkler"]),
+        whole(scores["n_calibration"]),
     ]
-    return Table(columns, rows) if rows else None
 
 
-def _row(results: Results, model: str, row: pd.Series, *, several: bool) -> Row:
-    inside = bool(row["inside"])
-    mark = "" if inside else f" ({'below' if row['coverage'] < row['low'] else 'above'})"
-    covered, actuals = text.percent(row["coverage"]) + mark, f"{text.count(row['n'])} actual values"
-    cells = [
-        *([Cell(str(row["series"]), str(row["series"]))] if several else []),
-        Cell(text.level(row["level"]), float(row["level"])),
-        Cell(covered, float(row["coverage"]), actuals, "" if inside else "w-worse"),
-        Cell(
-            f"{text.percent(row['low'], decimals=0)} to {text.percent(row['high'], decimals=0)}",
-            float(row["low"]),
-        ),
-        number(row["width"]),
-        number(row["winkler"]),
-        whole(row["n_calibration"]),
-    ]
-    return Row(model, cells, cls="chosen" if model == results.chosen(RANKING) else "")
-
-
-def panels(results: Results) -> list[Panel]:
+def coverage_panels(results: Results) -> list[Panel]:
     """Coverage by horizon step of the first shown model, per series: each level against its nominal
     share.
     """
-    models = shown_models(results)
-    found = (
-        _panel(results, model, series)
-        for model in models[:1]
-        for series in results.series[:MOST_SERIES]
-    )
-    return list(filter(None, found))
+    panels = []
+    for model in shown_models(results)[:1]:
+        for series in results.series[:MOST_SERIES]:
+            panel = _coverage_panel(results, model, series)
+            if panel is not None:
+                panels.append(panel)
+    return panels
 
 
-def _panel(results: Results, model: str, series: str) -> Panel | None:
+def _coverage_panel(results: Results, model: str, series: str) -> Panel | None:
     rows = results.intervals_of(model, RANKING).dropna(subset=["coverage"])
     rows = rows[(rows["series"] == series) & (rows["step"] > 0)].sort_values("step")
     if rows.empty:
         return None
     lines = []
-    for level, part in rows.groupby("level"):
-        x, covered, low, high = (
-            floats(part[column]) for column in ("step", "coverage", "low", "high")
-        )
-        name = text.level(float(level))  # type: ignore[arg-type]
-        judged_by = Line(
-            f"{name} nominal", x, np.full_like(x, level), "nominal", "", ((low, high),)
-        )
-        lines += [judged_by, Line(name, x, covered, "chosen", model)]
-    title = f"{text.name(model)}{f', {series}' if len(results.series) > 1 else ''}"
-    axes = step_axes(
-        results,
-        f"Coverage by horizon step, {title}",
-        "share of the actual values covered",
-        lines[0].x,
-    )
+    for level in sorted(rows["level"].unique()):
+        of_level = rows[rows["level"] == level]
+        steps = floats(of_level["step"])
+        allowed = (floats(of_level["low"]), floats(of_level["high"]))
+        name = text.level(level)
+        nominal = np.full_like(steps, level)
+        lines.append(Line(f"{name} nominal", steps, nominal, "nominal", "", (allowed,)))
+        lines.append(Line(name, steps, floats(of_level["coverage"]), "chosen", model))
+    title = title_of_series(results, text.name(model), series)
+    label = f"Coverage by horizon step, {title}"
+    axes = step_axes(results, label, "share of the actual values covered", lines[0].x)
     lowest = float(rows[["coverage", "low"]].min().min())
     axes = replace(axes, show=text.level, y_range=(lowest - ROOM, 1 + ROOM / 4))
     outside = int((~rows["inside"].astype(bool)).sum())
-    said = (
-        f"{outside} of {len(rows)} points outside the grey bands"
-        if outside
-        else "Every point inside its grey band"
-    )
-    return Panel(title, line_chart(lines, axes), said, model)
+    note = "Every point inside its grey band"
+    if outside:
+        note = f"{outside} of {len(rows)} points outside the grey bands"
+    return Panel(title, line_chart(lines, axes), note, model)
 
 
 def reliability_panels(results: Results) -> list[Panel]:
     """Nominal against actual coverage of every shown model, all steps pooled, per series; the
     diagonal is right.
     """
-    return list(
-        filter(
-            None, (_reliability_panel(results, series) for series in results.series[:MOST_SERIES])
-        )
-    )
+    panels = [_reliability_panel(results, series) for series in results.series[:MOST_SERIES]]
+    return [panel for panel in panels if panel is not None]
 
 
 def _reliability_panel(results: Results, series: str) -> Panel | None:
-    rows = results.reliability.query("series == @series")
+    of_series = results.reliability[results.reliability["series"] == series]
     lines = []
     for model in shown_models(results):
-        part = (
-            in_ranking(rows[rows["model"] == model], RANKING)
-            .dropna(subset=["coverage"])
-            .sort_values("level")
-        )
-        if len(part) > 1:
-            x, y = floats(part["level"]), floats(part["coverage"])
-            lines.append(Line(text.name(model), x, y, role_of(results, RANKING, model), model))
-            allowed = (floats(part["low"]), floats(part["high"]))
+        rows = in_ranking(of_series[of_series["model"] == model], RANKING)
+        rows = rows.dropna(subset=["coverage"]).sort_values("level")
+        if len(rows) > 1:
+            role = role_of(results, RANKING, model)
+            coverage = floats(rows["coverage"])
+            lines.append(Line(text.name(model), floats(rows["level"]), coverage, role, model))
+            allowed = (floats(rows["low"]), floats(rows["high"]))
     if not lines:
         return None
-    levels = lines[-1].x
-    lines.append(Line("", levels, levels, "nominal", "", (allowed,)))
-    ticks = [
-        (level, text.level(level))
-        for level in (0.2, 0.4, 0.6, 0.8, 1.0)
-        if level <= levels.max() + ROOM
-    ]
-    title = f"Reliability{f', {series}' if len(results.series) > 1 else ''}"
+    nominal = lines[-1].x
+    lines.append(Line("", nominal, nominal, "nominal", "", (allowed,)))
+    highest = nominal.max() + ROOM
+    ticks = [(level, text.level(level)) for level in (0.2, 0.4, 0.6, 0.8, 1.0) if level <= highest]
+    title = title_of_series(results, "Reliability", series)
     axes = Axes(
         title,
         "nominal level",
         "share of the actual values covered",
         ticks,
         (0.0, 1.0),
+        moments=[f"{text.level(level)} nominal" for level in nominal],
         show=text.level,
     )
-    return Panel(
-        title,
-        line_chart(
-            lines, replace(axes, moments=[f"{text.level(level)} nominal" for level in levels])
-        ),
-    )
+    return Panel(title, line_chart(lines, axes))
 
 
 def refusals(results: Results) -> list[str]:
@@ -196,87 +208,88 @@ def refusals(results: Results) -> list[str]:
     return [f"{text.count(series)} series: {reason}" for reason, series in counts.items()]
 
 
-FEW = 3
+MAX_NAMED = 3
+"""Networks named in one cell."""
 
 
 @dataclass(frozen=True)
 class NetworkIntervals:
-    """Interval coverage of one network, series and level.
-
-    `worse_than`: by reference, the share by which the interval score lies above its score.
-    """
+    """Interval coverage of one network, series and level."""
 
     model: str
     ranking: str
     series: str
     level: float
     coverage: float
-    inside: bool
-    steps: int
-    steps_outside: int
+    is_within: bool
+    """Whether the coverage of all steps pooled is within what the level allows."""
+    n_steps: int
+    n_steps_outside: int
     worse_than: dict[str, float]
+    """By reference, the share by which the interval score lies above its score."""
 
     @property
     def passes(self) -> bool:
-        return (
-            self.inside
-            and not self.steps_outside
-            and all(worse <= 0 for worse in self.worse_than.values())
-        )
+        """Whether no check finds anything."""
+        is_worse = any(excess > 0 for excess in self.worse_than.values())
+        return self.is_within and not self.n_steps_outside and not is_worse
 
 
-def of_networks(results: Results) -> list[NetworkIntervals]:
+def network_intervals(results: Results) -> list[NetworkIntervals]:
     """Every network's intervals, as shipped and alone, the series that the page shows."""
     networks = {record.model for record in results.records.values() if record.is_network}
     table = results.intervals
-    naive = next((m for m in ("seasonal_naive", "naive") if m in set(table["model"])), None)
-    wanted = table[
-        table["model"].isin(networks) & table["series"].isin(results.series[:MOST_SERIES])
-    ]
-    keys = ["ranking", "level", "series", "model"]
-    found = [
-        _network(rows, table, [name for name in (naive, fitted_skip(results)) if name])
-        for _, rows in sorted(
-            wanted.groupby(keys), key=lambda part: (RANKINGS.index(str(part[0][0])), part[0][1:])
-        )
-    ]
-    return list(filter(None, found))
+    present = set(table["model"])
+    references = [name for name in ("seasonal_naive", "naive") if name in present][:1]
+    references.append(fitted_skip(results))
+    is_shown = table["series"].isin(results.series[:MOST_SERIES])
+    shown = table[table["model"].isin(networks) & is_shown]
+    intervals = []
+    for ranking in RANKINGS:
+        of_ranking = shown[shown["ranking"] == ranking]
+        for _, rows in of_ranking.groupby(["level", "series", "model"]):
+            pooled = rows[rows["step"] == 0]
+            if not pooled.empty:
+                intervals.append(_network_intervals(pooled.iloc[0], rows, table, references))
+    return intervals
 
 
-def _network(
-    rows: pd.DataFrame, table: pd.DataFrame, references: list[str]
-) -> NetworkIntervals | None:
-    pooled, steps = rows[rows["step"] == 0], rows[rows["step"] > 0].dropna(subset=["coverage"])
-    if pooled.empty:
-        return None
-    one = pooled.iloc[0]
-    same = table[
-        (table["series"] == one["series"]) & (table["level"] == one["level"]) & (table["step"] == 0)
-    ]
-    scores = {
-        str(row["model"]): float(row["winkler"])
-        for _, row in same[same["ranking"] == "baseline"].iterrows()
+def _network_intervals(
+    pooled: pd.Series, rows: pd.DataFrame, table: pd.DataFrame, references: list[str]
+) -> NetworkIntervals:
+    """`pooled`: the row of all steps; `rows`: those of each step; `table`: of all candidates."""
+    steps = rows[rows["step"] > 0].dropna(subset=["coverage"])
+    baselines = table[(table["ranking"] == "baseline") & (table["step"] == 0)]
+    baselines = baselines[baselines["series"] == pooled["series"]]
+    baselines = baselines[baselines["level"] == pooled["level"]]
+    scores = dict(zip(baselines["model"], baselines["winkler"], strict=True))
+    worse_than = {
+        name: float(pooled["winkler"]) / float(scores[name]) - 1
+        for name in references
+        if scores.get(name)
     }
     return NetworkIntervals(
-        **{
-            name: one[name]
-            for name in ("model", "ranking", "series", "level", "coverage", "inside")
-        },
-        steps=len(steps),
-        steps_outside=int((~steps["inside"].astype(bool)).sum()),
-        worse_than={
-            name: float(one["winkler"]) / scores[name] - 1
-            for name in references
-            if scores.get(name)
-        },
+        model=pooled["model"],
+        ranking=pooled["ranking"],
+        series=pooled["series"],
+        level=pooled["level"],
+        coverage=pooled["coverage"],
+        is_within=bool(pooled["inside"]),
+        n_steps=len(steps),
+        n_steps_outside=int((~steps["inside"].astype(bool)).sum()),
+        worse_than=worse_than,
     )
 
 
-def count_table(found: list[NetworkIntervals], *, several: bool) -> Table | None:
+def count_table(intervals: list[NetworkIntervals], *, several: bool) -> Table | None:
     """Per ranking, level and series: how many networks pass each check, and which fail one."""
-    if not found:
+    if not intervals:
         return None
-    references = list(found[0].worse_than)
+    references = list(intervals[0].worse_than)
+    no_worse = [
+        (f"No worse than {text.name(name)}", "Networks whose Winkler score is no higher")
+        for name in references
+    ]
     columns = [
         ("Intervals", ""),
         (
@@ -287,72 +300,86 @@ def count_table(found: list[NetworkIntervals], *, several: bool) -> Table | None
             "Every step",
             "Networks with no step outside the binomial band, at least 6 points either way",
         ),
-        *(
-            (f"No worse than {text.name(name)}", "Networks whose Winkler score is no higher")
-            for name in references
-        ),
+        *no_worse,
         ("All of these", "Networks that pass every check"),
         ("Which do not", ""),
     ]
+    groups: dict[tuple[str, float, str], list[NetworkIntervals]] = {}
+    for network in intervals:
+        key = (network.ranking, network.level, network.series)
+        groups.setdefault(key, []).append(network)
     rows = []
-    for key in dict.fromkeys((one.ranking, one.level, one.series) for one in found):
-        own = [one for one in found if (one.ranking, one.level, one.series) == key]
-        passed = [[one.inside for one in own], [not one.steps_outside for one in own]]
-        passed += [[one.worse_than.get(name, 0.0) <= 0 for one in own] for name in references]
-        passed += [[one.passes for one in own]]
-        missed = [text.name(one.model) for one in own if not one.passes]
-        more = [f"{len(missed) - FEW} more"] if len(missed) > FEW else []
-        named = text.listing([*missed[:FEW], *more])
-        about = (
-            f"{RANKING_TITLES.get(key[0], key[0])},"
-            f" {text.level(key[1])}{f', {key[2]}' if several else ''}"
-        )
-        cells = [
-            Cell(f"{sum(h)} of {len(h)}", sum(h), "", "" if all(h) else "w-worse") for h in passed
-        ]
-        rows.append(Row(about, [*cells, Cell(named or text.NOTHING, named, "", "reason")]))
+    for (ranking, level, series), networks in groups.items():
+        title = f"{RANKING_TITLES.get(ranking, ranking)}, {text.level(level)}"
+        if several:
+            title += f", {series}"
+        rows.append(Row(title, _count_cells(networks, references)))
     return Table(columns, rows)
 
 
-def network_table(found: list[NetworkIntervals], *, several: bool) -> Table | None:
+def _count_cells(networks: list[NetworkIntervals], references: list[str]) -> list[Cell]:
+    """How many networks pass each check, and the names of those that fail one."""
+    checks = [
+        [network.is_within for network in networks],
+        [not network.n_steps_outside for network in networks],
+    ]
+    checks += [[n.worse_than.get(name, 0.0) <= 0 for n in networks] for name in references]
+    checks.append([network.passes for network in networks])
+    cells = []
+    for passed in checks:
+        shown = f"{sum(passed)} of {len(passed)}"
+        cells.append(Cell(shown, sum(passed), "", worse_class(not all(passed))))
+    failing = [text.name(network.model) for network in networks if not network.passes]
+    names = failing[:MAX_NAMED]
+    if len(failing) > MAX_NAMED:
+        names.append(f"{len(failing) - MAX_NAMED} more")
+    listed = text.listing(names)
+    cells.append(Cell(listed or text.NOTHING, listed, "", "reason"))
+    return cells
+
+
+def network_table(intervals: list[NetworkIntervals], *, several: bool) -> Table | None:
     """One row per network, ranking, level and series."""
-    if not found:
+    if not intervals:
         return None
-    references = list(dict.fromkeys(name for one in found for name in one.worse_than))
+    names: dict[str, None] = {}
+    for network in intervals:
+        names |= dict.fromkeys(network.worse_than)
+    references = list(names)
+    changes = [
+        (f"Winkler vs {text.name(name)}", "Change of the interval score; below zero is better")
+        for name in references
+    ]
     columns = [
         ("Model", ""),
         ("Ranking", ""),
-        *([("Series", "")] if several else []),
+        ("Series", ""),
         ("Level", ""),
         ("Coverage", "All steps pooled; the level, 3 points up or down, is allowed"),
         (
             "Steps outside",
             "Steps whose coverage lies outside the binomial band, at least 6 points either way",
         ),
-        *(
-            (f"Winkler vs {text.name(n)}", "Change of the interval score; below zero is better")
-            for n in references
-        ),
+        *changes,
     ]
-    return Table(columns, [_network_row(one, references, several=several) for one in found])
+    rows = [Row(network.model, _network_cells(network, references)) for network in intervals]
+    table = Table(columns, rows)
+    return table if several else without_column(table, "Series")
 
 
-def _network_row(one: NetworkIntervals, references: list[str], *, several: bool) -> Row:
-    against = [one.worse_than.get(name) for name in references]
+def _network_cells(network: NetworkIntervals, references: list[str]) -> list[Cell]:
+    outside = network.n_steps_outside
     cells = [
-        Cell(RANKING_TITLES.get(one.ranking, one.ranking), one.ranking),
-        *([Cell(one.series, one.series)] if several else []),
-        Cell(text.level(one.level), one.level),
-        share(one.coverage, "" if one.inside else "w-worse"),
-        Cell(
-            f"{one.steps_outside} of {one.steps}",
-            one.steps_outside,
-            "",
-            "w-worse" if one.steps_outside else "",
-        ),
-        *(
-            EMPTY if w is None else Cell(text.signed_percent(w), w, "", "w-worse" if w > 0 else "")
-            for w in against
-        ),
+        Cell(RANKING_TITLES.get(network.ranking, network.ranking), network.ranking),
+        Cell(network.series, network.series),
+        Cell(text.level(network.level), network.level),
+        share(network.coverage, worse_class(not network.is_within)),
+        Cell(f"{outside} of {network.n_steps}", outside, "", worse_class(outside > 0)),
     ]
-    return Row(one.model, cells)
+    for name in references:
+        excess = network.worse_than.get(name)
+        if excess is None:
+            cells.append(EMPTY)
+        else:
+            cells.append(Cell(text.signed_percent(excess), excess, "", worse_class(excess > 0)))
+    return cells

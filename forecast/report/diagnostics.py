@@ -14,7 +14,14 @@ from forecast.data.comparison_records import ResidualDiagnosis
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart, stem_chart
-from forecast.report.figures import Panel, fitted_skip, role_of, step_unit
+from forecast.report.figures import (
+    Panel,
+    fitted_skip,
+    has_several_series,
+    role_of,
+    step_unit,
+    title_of_series,
+)
 from forecast.report.svg import Floats, floats
 from forecast.report.text import (
     EMPTY,
@@ -26,6 +33,8 @@ from forecast.report.text import (
     number,
     share,
     whole,
+    without_column,
+    worse_class,
 )
 
 SAFE = ("stable", "marginal")
@@ -276,7 +285,9 @@ def _shipped(results: Results) -> list[ResidualDiagnosis]:
 
 def residual_table(results: Results) -> Table | None:
     """One row per series and shown model; None without any residuals."""
-    has_several = len(results.series) > 1
+    diagnoses = _diagnoses_of(results, shown_models(results))
+    if not diagnoses:
+        return None
     columns = [
         ("Model", ""),
         ("Series", ""),
@@ -293,19 +304,13 @@ def residual_table(results: Results) -> Table | None:
         ),
         ("Largest autocorrelation", "Of those lags, and the lag it is at"),
     ]
-    if not has_several:
-        columns.remove(("Series", ""))
-    diagnoses = _diagnoses_of(results, shown_models(results))
-    if not diagnoses:
-        return None
     chosen = results.chosen(RANKING)
     rows = []
     for diagnosis in diagnoses:
-        cells = _residual_cells(diagnosis)
-        if has_several:
-            cells.insert(0, Cell(diagnosis.series, diagnosis.series))
-        rows.append(Row(diagnosis.model, cells, cls=chosen_class(diagnosis.model == chosen)))
-    return Table(columns, rows)
+        cls = chosen_class(diagnosis.model == chosen)
+        rows.append(Row(diagnosis.model, _residual_cells(diagnosis), cls=cls))
+    table = Table(columns, rows)
+    return table if has_several_series(results) else without_column(table, "Series")
 
 
 def _diagnoses_of(results: Results, models: list[str]) -> list[ResidualDiagnosis]:
@@ -325,8 +330,9 @@ def _residual_cells(diagnosis: ResidualDiagnosis) -> list[Cell]:
     two_errors = 2 * (diagnosis.mean_error or 0.0)
     shown_mean = f"{text.figure(mean, 3)} ± {text.figure(two_errors, 2)}"
     return [
+        Cell(diagnosis.series, diagnosis.series),
         whole(diagnosis.n),
-        Cell(shown_mean, mean, "", _worse_class(abs(mean) > two_errors)),
+        Cell(shown_mean, mean, "", worse_class(abs(mean) > two_errors)),
         whole(diagnosis.lags),
         _p_cell(diagnosis.p),
         _p_cell(diagnosis.p_robust),
@@ -338,12 +344,7 @@ def _p_cell(value: float | None) -> Cell:
     if value is None:
         return EMPTY
     shown = text.p_value(value).removeprefix("p = ").removeprefix("p ")
-    return Cell(shown, value, "", _worse_class(value < LEVEL))
-
-
-def _worse_class(is_worse: bool) -> str:
-    """The CSS class of a cell that a reader should worry about."""
-    return "w-worse" if is_worse else ""
+    return Cell(shown, value, "", worse_class(value < LEVEL))
 
 
 def residual_panels(results: Results) -> list[Panel]:
@@ -353,9 +354,7 @@ def residual_panels(results: Results) -> list[Panel]:
 
 
 def _residual_panel(results: Results, diagnosis: ResidualDiagnosis) -> Panel:
-    title = text.name(diagnosis.model)
-    if len(results.series) > 1:
-        title += f", {diagnosis.series}"
+    title = title_of_series(results, text.name(diagnosis.model), diagnosis.series)
     values = floats(diagnosis.autocorrelation)
     band = floats(diagnosis.band)
     outside = int((np.abs(values) > band).sum())

@@ -44,6 +44,16 @@ class Panel:
     model: str = ""
 
 
+def has_several_series(results: Results) -> bool:
+    """Whether titles and tables have to say which series they are about."""
+    return len(results.series) > 1
+
+
+def title_of_series(results: Results, title: str, series: str) -> str:
+    """`lstm, town`; of a dataset of one series `lstm`."""
+    return f"{title}, {series}" if has_several_series(results) else title
+
+
 def headline(results: Results) -> Metric:
     """The error that ranks."""
     return next(metric for metric in METRICS if metric.name == results.headline_metric)

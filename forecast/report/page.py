@@ -91,7 +91,8 @@ def _own(name: str) -> Markup:
 def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
     """Everything the template shows of one dataset, ready to print."""
     same_budget, budget = ledger.budget_sentence(results)
-    networks, several = calibration.of_networks(results), len(results.series) > 1
+    networks = calibration.network_intervals(results)
+    several = figures.has_several_series(results)
     return {
         "name": results.name,
         "title": results.dataset.title,
@@ -140,8 +141,8 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "residual_diagnostics": diagnostics.residual_table(results),
         "residual_panels": _safe(diagnostics.residual_panels(results)),
         "limits": _limits(results),
-        "calibration": calibration.table(results),
-        "coverage": _safe(calibration.panels(results)),
+        "calibration": calibration.calibration_table(results),
+        "coverage": _safe(calibration.coverage_panels(results)),
         "reliability": _safe(calibration.reliability_panels(results)),
         "interval_coverage": calibration.network_table(networks, several=several),
         "interval_counts": calibration.count_table(networks, several=several),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -142,6 +142,11 @@ def word_class(word: str) -> str:
     return "w-" + word.replace(" ", "-")
 
 
+def worse_class(is_worse: bool) -> str:
+    """The CSS class of a cell that a reader should worry about."""
+    return "w-worse" if is_worse else ""
+
+
 def chosen_class(is_chosen: bool) -> str:
     """The CSS class of the row of a selected model."""
     return "chosen" if is_chosen else ""
@@ -178,18 +183,33 @@ class Table:
     rows: list[Row]
 
 
+def without_column(table: Table, title: str) -> Table:
+    """The table without one of its columns; not the first, which names the rows."""
+    place = [name for name, _ in table.columns].index(title)
+    columns = [*table.columns[:place], *table.columns[place + 1 :]]
+    rows = [replace(r, cells=[*r.cells[: place - 1], *r.cells[place:]]) for r in table.rows]
+    return Table(columns, rows)
+
+
 EMPTY = Cell(NOTHING)
 
 
-def number(value: object, digits: int = 4) -> Cell:
+def number(value: Any, digits: int = 4) -> Cell:
     """`digits` significant digits, sorted by the exact value."""
-    return EMPTY if missing(value) else Cell(figure(value, digits), float(value))  # type: ignore[arg-type]
+    if missing(value):
+        return EMPTY
+    return Cell(figure(value, digits), float(value))
 
 
-def whole(value: object) -> Cell:
-    return EMPTY if missing(value) else Cell(count(value), float(value))  # type: ignore[arg-type]
+def whole(value: Any) -> Cell:
+    """A whole number with thousands separators."""
+    if missing(value):
+        return EMPTY
+    return Cell(count(value), float(value))
 
 
-def share(value: object, cls: str = "") -> Cell:
+def share(value: Any, cls: str = "") -> Cell:
     """A share as a percentage with one decimal."""
-    return EMPTY if missing(value) else Cell(percent(value), float(value), "", cls)  # type: ignore[arg-type]
+    if missing(value):
+        return EMPTY
+    return Cell(percent(value), float(value), "", cls)

@@ -117,7 +117,8 @@ def test_the_networks_that_pass_each_check_of_their_intervals_are_counted_and_th
     rows = {row[0]: row[1:] for row in table_rows(page, HOURLY, "interval-counts")}
     assert rows["as shipped, 80 %"] == ["2 of 3", "2 of 3", "2 of 3", "2 of 3", "2 of 3", "gru"]
     assert rows["as shipped, 95 %"] == ["3 of 3"] * 5 + ["–"]
-    found = {(one.model, one.ranking, one.level): one for one in calibration.of_networks(found)}
+    intervals = calibration.network_intervals(found)
+    found = {(one.model, one.ranking, one.level): one for one in intervals}
     pooled = table[(table["step"] == 0) & (table["level"] == 0.8)].set_index(["model", "ranking"])[
         "winkler"
     ]
