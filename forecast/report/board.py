@@ -5,8 +5,7 @@ distributions.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
@@ -27,7 +26,7 @@ from forecast.report import text
 from forecast.report.charts import strip
 from forecast.report.figures import fitted_skip, headline
 from forecast.report.leaderboard import scores_of_distributions
-from forecast.report.svg import padded
+from forecast.report.svg import as_markup, padded
 from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
 
 WIDEST = 1.25  # times the naive error: what lies beyond is an arrow on the strip
@@ -59,133 +58,141 @@ def leaderboard(results: Results, ranking: str) -> Table:
     Of one series, whose unit scores of distributions have, these stand in the last columns of the
     models' rows.
     """
-    board, ranked_by = results.board(ranking), headline(results)
-    rest = [
-        m
-        for m in metrics.METRICS
-        if m.own_column and m.name != results.headline_metric and board[m.name].notna().any()
-    ]
+    board = results.board(ranking)
+    ranked_by = headline(results)
+    others = []
+    for metric in metrics.METRICS:
+        is_shown = metric.own_column and metric.name != results.headline_metric
+        if is_shown and board[metric.name].notna().any():
+            others.append(metric)
     columns = [
         ("Model", ""),
         (_title(results, ranked_by), f"{ranked_by.explanation}; {SPREAD}"),
         ("Error vs naive", AGAINST_NAIVE),
         ("Error vs own skip", AGAINST_SKIP),
         ("Seeds", SEEDS),
-        *[(_title(results, metric), metric.explanation) for metric in rest],
+        *[(_title(results, metric), metric.explanation) for metric in others],
         ("Direction", DIRECTION),
         ("Validation MASE", "MASE on the validation block, what the choice looked at"),
         ("Parameters", "Number of trained weights"),
     ]
     groups = board.groupby(["model", "ranking"], sort=True)
-    rows = [_row(results, ranking, part, rest) for _, part in groups]
-    rows.sort(key=_lowest_first)
-    for title, why, scores in _of_distributions(results, ranking):
-        columns.append((title, why))
+    rows = [_row(results, ranking, part, others) for _, part in groups]
+    rows.sort(key=_by_first_cell)
+    for column in _distribution_columns(results, ranking):
+        columns.append((column.title, column.explanation))
         for row in rows:
             if row.cls != "failed":
-                row.cells.append(number(scores.get(row.model)))
+                row.cells.append(number(column.scores.get(row.model)))
     return Table(columns, rows)
 
 
-def _of_distributions(results: Results, ranking: str) -> list[tuple[str, str, dict[str, float]]]:
-    """Title, explanation and score by model of what the leaderboard holds besides its metrics."""
+class DistributionColumn(NamedTuple):
+    """A score of distributions that stands in the leaderboard, by model."""
+
+    title: str
+    explanation: str
+    scores: dict[str, float]
+
+
+def _distribution_columns(results: Results, ranking: str) -> list[DistributionColumn]:
+    """What the leaderboard holds besides its metrics."""
     unit = f" [{results.unit}]" if results.unit else ""
-    found = []
+    columns = []
     for name, scores in scores_of_distributions(results).items():
-        level = name.removeprefix("winkler_")
-        title, why = (f"Winkler {level} %", WINKLER) if level != name else ("CRPS", HEADS)
-        own = {
+        title, explanation = "CRPS", HEADS
+        if name != "crps":
+            level = name.removeprefix("winkler_")
+            title, explanation = f"Winkler {level} %", WINKLER
+        in_this = {
             model: score
-            for (model, place), score in scores.items()
-            if place in (ranking, "baseline")
+            for (model, row_ranking), score in scores.items()
+            if row_ranking in (ranking, "baseline")
         }
-        found += [(f"{title}{unit}", why, own)] if own else []
-    return found
+        if in_this:
+            columns.append(DistributionColumn(f"{title}{unit}", explanation, in_this))
+    return columns
 
 
 def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
     """Of each combination its name, and its members with their weights; what was left out behind
     them.
     """
-    found = results.combinations(ranking)
-    return [
-        (m, "; ".join(filter(None, (describe_members(r), r.reason))))
-        for m, r in sorted(found.items())
-    ]
+    rows = []
+    for model, record in sorted(results.combinations(ranking).items()):
+        parts = [describe_members(record), record.reason]
+        rows.append((model, "; ".join(part for part in parts if part)))
+    return rows
 
 
-def _lowest_first(row: Row, column: int = 0) -> tuple[bool, Any]:
-    value = row.cells[column].value
+def _by_first_cell(row: Row) -> tuple[bool, Any]:
+    """Lowest first, rows without a value last."""
+    value = row.cells[0].value
     return value is None, value or 0.0
 
 
 def _title(results: Results, metric: Metric) -> str:
-    return f"{metric.title} [{results.unit}]" if metric.in_units and results.unit else metric.title
+    if metric.in_units and results.unit:
+        return f"{metric.title} [{results.unit}]"
+    return metric.title
 
 
-def _row(results: Results, ranking: str, part: pd.DataFrame, rest: list[Metric]) -> Row:
-    by_seed: dict[str, Scores] = {str(row["seed"]): row for row in part.to_dict("records")}  # type: ignore[misc]
+def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric]) -> Row:
+    """The row of one candidate; `part`: its rows of the leaderboard, by seed."""
+    by_seed = {str(row["seed"]): dict(row) for _, row in part.iterrows()}
     seeds = [row for seed, row in by_seed.items() if seed.isdigit()]
     mean = by_seed.get("mean") or next(iter(by_seed.values()))
+    model = str(mean["model"])
     if mean["status"] != "ok" or text.missing(mean[results.headline_metric]):
-        name = results.candidate(str(mean["model"]), str(mean["ranking"]))
+        name = results.candidate(model, str(mean["ranking"]))
         reason = results.records[name].reason if name else ""
-        return Row(
-            str(mean["model"]),
-            [EMPTY],
-            ["failed"],
-            "failed",
-            str(reason or "no reason was recorded"),
-        )
-    return _mean_row(results, ranking, mean, by_seed.get("std"), seeds, rest)
+        return Row(model, [EMPTY], ["failed"], "failed", reason or "no reason was recorded")
+    error = float(mean[results.headline_metric])
+    shown = text.figure(error)
+    if len(seeds) > 1:
+        spread = by_seed.get("std", {}).get(results.headline_metric)
+        if spread is not None and not text.missing(spread):
+            shown = text.plus_minus(error, float(spread))
+    is_chosen = model == results.chosen(ranking)
+    cells = [
+        Cell(shown, error),
+        _naive_cell(results, ranking, mean),
+        _skip_cell(results, ranking, mean),
+        Cell(_strip(results, ranking, seeds, error)),
+        *_scores(mean, others),
+    ]
+    cls = "baseline" if mean["ranking"] == "baseline" else ""
+    if is_chosen:
+        cls = "chosen"
+    return Row(model, cells, _marks(results, ranking, model, seeds), cls)
 
 
-def _mean_row(
-    results: Results,
-    ranking: str,
-    mean: Scores,
-    std: Scores | None,
-    seeds: list[Scores],
-    rest: list[Metric],
-) -> Row:
-    model, error = str(mean["model"]), float(mean[results.headline_metric])
-    chosen = model == results.chosen(ranking)
-    spread = (std or {}).get(results.headline_metric) if len(seeds) > 1 else None
-    shown = (
-        text.figure(error) if text.missing(spread) else text.plus_minus(error, float(spread or 0))
-    )
-    failed = sum(row["status"] != "ok" for row in seeds)
-    marks = ["chosen on validation"] if chosen else []
-    marks += ["best set"] if model in results.tied(ranking) else []
+def _marks(results: Results, ranking: str, model: str, seeds: list[Scores]) -> list[str]:
+    """The words that stand beside a model's name."""
+    marks = []
+    if model == results.chosen(ranking):
+        marks.append("chosen on validation")
+    if model in results.tied(ranking):
+        marks.append("best set")
     against_naive = results.tests(ranking, "naive").get(model)
     is_better = against_naive is not None and against_naive.word == "better"
     if model in results.alarms(results.verdicts.copies, ranking) and not is_better:
         marks.append("copy")
     if model in results.alarms(results.verdicts.leaks, ranking):
         marks.append("leak alarm")
-    marks += [f"{failed} of {len(seeds)} seeds failed"] if failed else []
-    cells = [
-        Cell(shown, error),
-        _naive_cell(results, ranking, mean),
-        _skip_cell(results, ranking, mean),
-        Cell(_strip(results, ranking, seeds, error, chosen)),
-        *_scores(mean, rest),
-    ]
-    return Row(
-        model,
-        cells,
-        marks,
-        "chosen" if chosen else "baseline" if mean["ranking"] == "baseline" else "",
-    )
+    n_failed = sum(row["status"] != "ok" for row in seeds)
+    if n_failed:
+        marks.append(f"{n_failed} of {len(seeds)} seeds failed")
+    return marks
 
 
-def _scores(row: Scores, rest: list[Metric]) -> list[Cell]:
+def _scores(row: Scores, others: list[Metric]) -> list[Cell]:
     direction = share(row["direction"])
     if direction is not EMPTY and not text.missing(row["direction_base"]):
         both = f"{str(direction.shown).removesuffix(' %')} / {text.percent(row['direction_base'])}"
         direction = replace(direction, shown=both)
     return [
-        *[number(row[m.name], m.digits) for m in rest],
+        *[number(row[m.name], m.digits) for m in others],
         direction,
         number(row["validation_mase"]),
         whole(row["n_params"]),
@@ -194,12 +201,16 @@ def _scores(row: Scores, rest: list[Metric]) -> list[Cell]:
 
 def _naive_cell(results: Results, ranking: str, row: Scores) -> Cell:
     test = results.tests(ranking, "naive").get(str(row["model"]))
-    return _tested(test, -row["skill"], test.word) if test else _change(row["skill"])
+    if test is None:
+        return _change(row["skill"])
+    return _tested(test, -row["skill"], test.word)
 
 
 def _change(skill: Any) -> Cell:
     """Of the error against naive, signed like every change on the page: below zero is better."""
-    return EMPTY if text.missing(skill) else Cell(text.signed_percent(-skill), -float(skill))
+    if text.missing(skill):
+        return EMPTY
+    return Cell(text.signed_percent(-skill), -float(skill))
 
 
 def _skip_cell(results: Results, ranking: str, row: Scores) -> Cell:
@@ -207,62 +218,69 @@ def _skip_cell(results: Results, ranking: str, row: Scores) -> Cell:
     nothing.
     """
     test = results.tests(ranking, "skip").get(str(row["model"]))
-    if not test:
+    if test is None:
         return EMPTY
-    said = "better" if test.word == "better" else f"adds nothing ({test.word})"
-    return _tested(test, test.relative_difference, said)
+    remark = "better" if test.word == "better" else f"adds nothing ({test.word})"
+    return _tested(test, test.relative_difference, remark)
 
 
-def _tested(test: PairedTest, change: Any, said: str) -> Cell:
-    word, shown = test.word, text.signed_percent(change)
+def _tested(test: PairedTest, change: Any, remark: str) -> Cell:
+    """A change of the error with the word of its test."""
     content = Markup('{} <span class="word"><i aria-hidden="true">{}</i> {}</span>').format(
-        shown, text.WORD_MARKS.get(word, ""), said
+        text.signed_percent(change), text.WORD_MARKS[test.word], remark
     )
     tip = f"against {text.name(test.against)}{text.interval(test)}{text.holm(test)}"
-    return Cell(content, change, tip, text.word_class(word))
+    return Cell(content, change, tip, text.word_class(test.word))
 
 
-def _strip(
-    results: Results, ranking: str, seeds: list[Scores], error: float, chosen: bool
-) -> Markup:
+def _strip(results: Results, ranking: str, seeds: list[Scores], error: float) -> Markup:
     """The seeds on the range of this ranking's networks and the fitted skip; worse rows are an
     arrow at its end.
     """
-    board, head = results.board(ranking), results.headline_metric
-    values = board.loc[board["seed"] != "std", head].dropna()
-    own = board.loc[(board["ranking"] == ranking) & (board["seed"] != "std"), head].dropna()
-    line, naive = (results.score(model, ranking) for model in (fitted_skip(results), "naive"))
-    highest = max(
-        [
-            float(own.max()) if len(own) else float(values.max()),
-            *([float(line[head])] if line else []),
-        ]
-    )
-    highest = min(highest, WIDEST * float(naive[head])) if naive else highest
-    bounds = padded([float(values.min()), max(highest, float(values.min()))])
-    marks = [float(row[head]) for row in seeds if row["status"] == "ok"] if len(seeds) > 1 else []
-    reference = float(line[head]) if line else None
-    return Markup(strip(marks, error, bounds, reference, "chosen" if chosen else "other"))  # noqa: S704  (our own SVG)
+    metric = results.headline_metric
+    board = results.board(ranking)
+    board = board[board["seed"] != "std"].dropna(subset=[metric])
+    errors = board[metric]
+    of_ranking = errors[board["ranking"] == ranking]
+    skip = results.score(fitted_skip(results), ranking)
+    naive = results.score("naive", ranking)
+    highest = float(of_ranking.max() if len(of_ranking) else errors.max())
+    reference = None
+    if skip:
+        reference = float(skip[metric])
+        highest = max(highest, reference)
+    if naive:
+        highest = min(highest, WIDEST * float(naive[metric]))
+    lowest = float(errors.min())
+    marks = []
+    if len(seeds) > 1:
+        marks = [float(row[metric]) for row in seeds if row["status"] == "ok"]
+    model = seeds[0]["model"] if seeds else ""
+    role = "chosen" if model == results.chosen(ranking) else "other"
+    bounds = padded([lowest, max(highest, lowest)])
+    return as_markup(strip(marks, error, bounds, reference, role))
 
 
 def series_table(results: Results, ranking: str) -> Table:
     """MAE of every series in its own unit, for datasets of several series, whose errors are never
     pooled in units.
     """
-    names = results.series[:MOST_SERIES]
+    names = list(results.series[:MOST_SERIES])
     columns = [("Model", "")]
-    mae = next(metric for metric in metrics.METRICS if metric.name == "mae")
+    explanation = next(metric for metric in metrics.METRICS if metric.name == "mae").explanation
     for series in names:
         unit = results.unit_of(series)
-        titles = f"{series}: MAE{f' [{unit}]' if unit else ''}", "Error vs naive"
-        columns += zip(titles, (mae.explanation, AGAINST_NAIVE), strict=True)
-    table = in_ranking(results.by_series, ranking)
+        title = f"{series}: MAE [{unit}]" if unit else f"{series}: MAE"
+        columns += [(title, explanation), ("Error vs naive", AGAINST_NAIVE)]
+    served = _served(in_ranking(results.by_series, ranking))[["mae", "skill"]]
     rows = []
-    for model, part in _served(table)[["mae", "skill"]].groupby(level=0, sort=True):
-        own = part.droplevel(0).reindex(list(names))  # of a series without scores: no cell
-        pairs = [(number(mae), _change(skill)) for mae, skill in own.itertuples(index=False)]
-        rows.append(Row(str(model), [cell for pair in pairs for cell in pair]))
-    rows.sort(key=_lowest_first)
+    for model, part in served.groupby(level=0, sort=True):
+        scores = part.droplevel(0).reindex(names)  # of a series without scores: no cell
+        cells = []
+        for mae, skill in scores.itertuples(index=False):
+            cells += [number(mae), _change(skill)]
+        rows.append(Row(str(model), cells))
+    rows.sort(key=_by_first_cell)
     return Table(columns, rows)
 
 
@@ -275,46 +293,57 @@ def _served(table: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class ManySeries:
-    """What is said of more series than have a column each: `spread` of every model's MASE over the
-    series, the `worst` of `model`, and `known`, every series' row of it as text, for a search.
-    """
+    """The errors of more series than have a column each."""
 
     model: str
+    """Whose errors `worst` and `known` are."""
     count: int
     spread: Table
+    """Every model's MASE over the series."""
     worst: Table
     known: list[tuple[str, ...]]
+    """Every series' row as text, for a search."""
 
 
 def many_series(results: Results, ranking: str) -> ManySeries:
     """Of what serves; `model` is the chosen one, else the best of the table."""
-    mean = _served(in_ranking(results.by_series, ranking))[["mae", "mase", "skill"]]
+    served = _served(in_ranking(results.by_series, ranking))[["mae", "mase", "skill"]]
     shares = (0.05, 0.5, 0.95)
-    columns = [
-        ("Model", ""),
-        *((f"MASE, {text.level(s)}", "This share of the series has no higher one") for s in shares),
+    quantiles = [
+        (f"MASE, {text.level(s)}", "This share of the series has no higher one") for s in shares
     ]
-    columns += [("Better than naive", "Share of the series on which its error is below naive's")]
+    better = ("Better than naive", "Share of the series on which its error is below naive's")
     rows = []
-    for name, part in mean.groupby(level=0, sort=True):
-        ahead = share(float((part["skill"] > 0).mean()))
-        rows.append(Row(str(name), [*(number(part["mase"].quantile(s)) for s in shares), ahead]))
-    rows.sort(key=partial(_lowest_first, column=1))
+    for name, part in served.groupby(level=0, sort=True):
+        cells = [number(part["mase"].quantile(s)) for s in shares]
+        cells.append(share(float((part["skill"] > 0).mean())))
+        rows.append(Row(str(name), cells))
+    rows.sort(key=_by_median)
     model = results.chosen(ranking) or rows[0].model
-    own = mean.loc[[model]].droplevel(0).sort_values("mase", ascending=False, kind="stable")
-    cells = [
-        (str(s), [number(mae), number(mase), _change(skill)])
-        for s, mae, mase, skill in own.itertuples()
-    ]
-    worst = [
+    of_model = served.loc[[model]].droplevel(0)
+    of_model = of_model.sort_values("mase", ascending=False, kind="stable")
+    series_rows = []
+    for series, mae, mase, skill in of_model.itertuples():
+        series_rows.append(Row(str(series), [number(mae), number(mase), _change(skill)]))
+    worst_columns = [
         ("Series", ""),
         ("MAE", "In the unit of the series"),
         ("MASE", ""),
         ("Error vs naive", AGAINST_NAIVE),
     ]
-    known = [(series, *(str(cell.shown) for cell in row)) for series, row in cells]
-    found = Table(worst, [Row(series, row) for series, row in cells[: text.WORST]])
-    return ManySeries(model, len(own), Table(columns, rows), found, known)
+    return ManySeries(
+        model,
+        count=len(of_model),
+        spread=Table([("Model", ""), *quantiles, better], rows),
+        worst=Table(worst_columns, series_rows[: text.WORST]),
+        known=[(row.model, *(str(cell.shown) for cell in row.cells)) for row in series_rows],
+    )
+
+
+def _by_median(row: Row) -> tuple[bool, Any]:
+    """Lowest median MASE first."""
+    value = row.cells[1].value
+    return value is None, value or 0.0
 
 
 DISTRIBUTIONS = [
@@ -349,28 +378,31 @@ def distribution_table(results: Results) -> Table | None:
         (f"{text.level(level)} covers", "Share of the actual values inside the interval")
         for level in levels
     ]
-    groups = rows.groupby(["ranking", "model", "head", "series"], sort=True)
-    found = [_distribution_row(tuple(map(str, key)), part, levels) for key, part in groups]  # type: ignore[arg-type]
-    found.sort(key=lambda row: (RANKINGS.index(str(row.cells[0].value)), row.model))
-    return Table([*DISTRIBUTIONS, *covers], found)
+    table_rows = []
+    for _, part in rows.groupby(["ranking", "model", "head", "series"], sort=True):
+        table_rows.append(_distribution_row(part, levels))
+    table_rows.sort(key=lambda row: (RANKINGS.index(str(row.cells[0].value)), row.model))
+    return Table([*DISTRIBUTIONS, *covers], table_rows)
 
 
-def _distribution_row(key: tuple[str, ...], part: pd.DataFrame, levels: list[float]) -> Row:
-    ranking, model, head, series = key
-    plain = part[part["level"].isna()].set_index("metric")["value"]
-    covers, rate = (
-        part[part["metric"] == "coverage"].set_index("level")["value"],
-        plain.get("rise_rate"),
-    )
-    base = None
-    if rate is not None and not text.missing(rate) and not text.missing(plain.get("brier")):
-        base = float(rate) * (1 - float(rate))
+def _distribution_row(part: pd.DataFrame, levels: list[float]) -> Row:
+    """`part`: the scores of one candidate on one series."""
+    labels = part.iloc[0]
+    ranking = str(labels["ranking"])
+    head = str(labels["head"])
+    series = str(labels["series"])
+    scores = part[part["level"].isna()].set_index("metric")["value"]
+    coverage = part[part["metric"] == "coverage"].set_index("level")["value"]
+    rate = scores.get("rise_rate")
+    base_rate = None
+    if rate is not None and not text.missing(rate) and not text.missing(scores.get("brier")):
+        base_rate = float(rate) * (1 - float(rate))
     cells = [
         Cell(RANKING_TITLES[ranking], ranking),
         Cell(text.name(head), head),
         Cell(series, series),
-        *[number(plain.get(metric)) for metric in ("crps", "log_score", "brier")],
-        number(base),
-        *[share(covers.get(level)) for level in levels],
+        *[number(scores.get(metric)) for metric in ("crps", "log_score", "brier")],
+        number(base_rate),
+        *[share(coverage.get(level)) for level in levels],
     ]
-    return Row(model, cells)
+    return Row(str(labels["model"]), cells)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from markupsafe import Markup
 
 from forecast.comparison.metrics import METRICS, Metric
 from forecast.config.datasets import Dataset
@@ -16,7 +17,7 @@ from forecast.data.records import RunRecord, SeedFit
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
-from forecast.report.svg import Floats, floats, padded
+from forecast.report.svg import Floats, as_markup, floats, padded
 
 SMALL = (212.0, 150.0)
 CURVE_POINTS = 60
@@ -42,6 +43,11 @@ class Panel:
     svg: str
     note: str = ""
     model: str = ""
+
+    @property
+    def drawing(self) -> Markup:
+        """The chart for the template."""
+        return as_markup(self.svg)
 
 
 def has_several_series(results: Results) -> bool:

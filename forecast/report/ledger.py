@@ -147,23 +147,25 @@ def _name_row(model: str, ranking: str) -> str:
     return f"{text.name(model)} ({RANKING_TITLES.get(ranking, 'baseline')})"
 
 
-def cost_panel(results: Results, costs: Costs) -> Panel | None:
-    """Accuracy against CPU seconds (tuning and training); None when the costs were not kept."""
-    points = [
-        point for name, cost in costs.items() if (point := _point(results, name, cost)) is not None
-    ]
+def cost_panels(results: Results, costs: Costs) -> list[Panel]:
+    """Accuracy against CPU seconds (tuning and training); none when the costs were not kept."""
+    points = []
+    for name, cost in costs.items():
+        point = _cost_point(results, name, cost)
+        if point is not None:
+            points.append(point)
     if len(points) < 3:
-        return None
+        return []
     axes = Axes(
         "Accuracy against cost",
         "CPU seconds, tuning and training (log scale)",
         error_title(results),
         [],
     )
-    return Panel("Accuracy against cost", scatter(points, axes, lambda value: f"{value:g}"))
+    return [Panel("Accuracy against cost", scatter(points, axes, lambda value: f"{value:g}"))]
 
 
-def _point(results: Results, name: str, cost: Mapping[str, Any]) -> Point | None:
+def _cost_point(results: Results, name: str, cost: Mapping[str, Any]) -> Point | None:
     record = results.records.get(name)
     spent = float(cost.get("cpu_seconds") or 0) + float(cost.get("tuning_cpu_seconds") or 0)
     if record is None or spent <= 0:
@@ -172,8 +174,9 @@ def _point(results: Results, name: str, cost: Mapping[str, Any]) -> Point | None
     if score is None:
         return None
     error = float(score[results.headline_metric])
-    alone = record.ranking == "architecture"
-    role = "other" if alone else role_of(results, "shipped", record.model)
+    role = "other"
+    if record.ranking != ARCHITECTURE:
+        role = role_of(results, "shipped", record.model)
     tip = (
         f"{_name_row(**record.labels)}: {error_title(results)} {text.figure(error)},"
         f" {text.seconds(spent)} of CPU"
@@ -181,13 +184,17 @@ def _point(results: Results, name: str, cost: Mapping[str, Any]) -> Point | None
     return Point(text.name(record.model), spent, error, role, record.model, tip)
 
 
-ALONE, FINDINGS = "architecture", 100
+ARCHITECTURE = "architecture"
+MAX_FINDINGS = 100
+"""Findings of the data checks that are listed."""
 PAIR = ("lstm", "gru")
 
 
 def choice_table(results: Results, costs: Costs) -> Table | None:
     """What the rule weighs; None where one of the two was not compared."""
-    scores = {model: score for model in PAIR if (score := results.score(model, ALONE)) is not None}
+    scores = {
+        model: score for model in PAIR if (score := results.score(model, ARCHITECTURE)) is not None
+    }
     choice = results.verdicts.choice
     if choice is None or len(scores) < len(PAIR):
         return None
@@ -201,7 +208,7 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
     ]
     rows = []
     for model, score in scores.items():
-        spent = costs.get(str(results.candidate(model, ALONE)), {}).get("cpu_seconds")
+        spent = costs.get(str(results.candidate(model, ARCHITECTURE)), {}).get("cpu_seconds")
         cells = [number(score[results.headline_metric]), whole(score["n_params"]), _time(spent)]
         rows.append(
             Row(
@@ -222,7 +229,7 @@ def choice_sentence(results: Results) -> str:
     change = text.signed_percent(choice.relative_difference)
     upper = text.signed_percent(choice.upper)
     margin = text.signed_percent(choice.margin)
-    scores = [results.score(model, ALONE) for model in PAIR]
+    scores = [results.score(model, ARCHITECTURE) for model in PAIR]
     sizes = [int(score["n_params"]) for score in scores if score]
     warning = ""
     if len(sizes) == len(PAIR) and sizes[1] > sizes[0]:
@@ -360,7 +367,8 @@ def findings_table(results: Results) -> Table | None:
     columns = [
         (
             "Check",
-            f"The rule that was broken; the first {FINDINGS} findings, all stand in quality.json",
+            f"The rule that was broken; the first {MAX_FINDINGS} findings, all stand in"
+            " quality.json",
         ),
         ("Found", ""),
         ("Series", ""),
@@ -368,7 +376,7 @@ def findings_table(results: Results) -> Table | None:
         ("Action", "What the configuration wants done about it when the data are fetched"),
     ]
     rows = []
-    for finding in results.quality.get("findings", [])[:FINDINGS]:
+    for finding in results.quality.get("findings", [])[:MAX_FINDINGS]:
         named = [str(finding.get(key) or text.NOTHING) for key in ("series", "column", "action")]
         said = Cell(str(finding["sentence"]), str(finding["sentence"]), cls="said")
         rows.append(Row(str(finding["rule"]), [said, *[Cell(n, n) for n in named]]))

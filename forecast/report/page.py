@@ -22,6 +22,7 @@ from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import board, calibration, diagnostics, figures, ledger, panels, text
 from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.leaderboard import as_csv, combined
+from forecast.report.svg import as_markup
 from forecast.report.text import Row, Table, number, share, whole
 from forecast.system.files import write_text
 
@@ -81,11 +82,11 @@ def environment() -> Any:
 
 def _code(sentence: str) -> Markup:
     """Escaped text with what stands in backticks as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704  (escaped before)
+    return as_markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
 
 
 def _own(name: str) -> Markup:
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704  (our own file)
+    return as_markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
@@ -123,27 +124,25 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "origins": text.count(results.leaderboard["n_origins"].max()),
         "left_out": max(0, len(results.series) - text.MOST_SERIES),
         "chosen": results.chosen("shipped"),
-        "forecasts": _safe(panels.forecast_panels(results)),
-        "over_time": _safe(panels.time_panels(results)),
-        "steps": _safe(figures.step_panels(results)),
-        "curves": [
-            (RANKING_TITLES[r], _safe(figures.curve_panels(results, r))) for r in results.rankings
-        ],
-        "skips": _safe(figures.skip_panels(results)),
+        "forecasts": panels.forecast_panels(results),
+        "over_time": panels.time_panels(results),
+        "steps": figures.step_panels(results),
+        "curves": [(RANKING_TITLES[r], figures.curve_panels(results, r)) for r in results.rankings],
+        "skips": figures.skip_panels(results),
         "private": panels.is_private(results),
         "memory": [said for r in results.rankings if (said := figures.memory_sentence(results, r))],
         "choice": ledger.choice_table(results, costs),
         "choice_sentence": ledger.choice_sentence(results),
         "network_diagnostics": diagnostics.network_table(results),
         "loops": diagnostics.alarms(results),
-        "network_panels": _safe(diagnostics.network_panels(results)),
+        "network_panels": diagnostics.network_panels(results),
         "distribution_scores": board.distribution_table(results),
         "residual_diagnostics": diagnostics.residual_table(results),
-        "residual_panels": _safe(diagnostics.residual_panels(results)),
+        "residual_panels": diagnostics.residual_panels(results),
         "limits": _limits(results),
         "calibration": calibration.calibration_table(results),
-        "coverage": _safe(calibration.coverage_panels(results)),
-        "reliability": _safe(calibration.reliability_panels(results)),
+        "coverage": calibration.coverage_panels(results),
+        "reliability": calibration.reliability_panels(results),
         "interval_coverage": calibration.network_table(networks, several=several),
         "interval_counts": calibration.count_table(networks, several=several),
         "refused": calibration.refusals(results),
@@ -152,12 +151,12 @@ def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
         "same_budget": same_budget,
         "budget": budget,
         "kinds": ledger.kinds_sentence(results, costs),
-        "cost": _safe([p for p in [ledger.cost_panel(results, costs)] if p]),
+        "cost": ledger.cost_panels(results, costs),
         "timeline": ledger.timeline(results),
         "quality": ledger.quality_table(results),
         "quality_left": max(0, len(results.quality["series"]) - text.WORST),
         "findings": ledger.findings_table(results),
-        "findings_left": max(0, len(results.quality.get("findings", [])) - ledger.FINDINGS),
+        "findings_left": max(0, len(results.quality.get("findings", [])) - ledger.MAX_FINDINGS),
         "gaps": ledger.gaps(results),
         "facts": ledger.facts(results),
         "notes": ledger.notes(results),
@@ -174,11 +173,6 @@ def _grouped(sentences: list[str]) -> dict[str, list[str]]:
         known = lead.lower() in RANKING_TITLES.values()
         groups.setdefault(lead if known else "", []).append(rest if known else sentence)
     return groups
-
-
-def _safe(found: list[figures.Panel]) -> list[dict[str, Any]]:
-    """The panels for the template; their SVG is ours and already escaped."""
-    return [{**vars(panel), "svg": Markup(panel.svg)} for panel in found]  # noqa: S704
 
 
 def _tiles(results: Results) -> list[tuple[str, str, str]]:
@@ -284,8 +278,7 @@ def render_live(datasets: Sequence[LiveDataset]) -> str:
 def _section(
     name: str, title: str, sentence: str, panel: figures.Panel | None, table: Table
 ) -> dict[str, Any]:
-    (drawn,) = _safe([panel]) if panel else (None,)
-    return {"name": name, "title": title, "sentence": sentence, "panel": drawn, "table": table}
+    return {"name": name, "title": title, "sentence": sentence, "panel": panel, "table": table}
 
 
 def _sections(title: str, lead: str, sections: Sequence[Mapping[str, Any]]) -> str:
