@@ -144,15 +144,17 @@ def looks_back(inside: Inside) -> int | None:
     return int(np.asarray(arrays["lags"])[gradient >= SEEN * greatest].max())
 
 
-def alarms(results: Results) -> list[str]:
+def describe_unstable_loops(results: Results) -> list[str]:
     """The closed loops that do not hold, one sentence each."""
-    verdicts = ((inside, str(inside.loop.get("verdict", "stable"))) for inside in examined(results))
-    return [
-        f"{text.name(inside.model)} ({RANKING_TITLES[inside.ranking]}): its closed loop is {found}:"
-        f" it {LOOPS[found]}."
-        for inside, found in verdicts
-        if found not in SAFE
-    ]
+    sentences = []
+    for inside in examined(results):
+        word = str(inside.loop.get("verdict", "stable"))
+        if word not in SAFE:
+            title = RANKING_TITLES[inside.ranking]
+            sentences.append(
+                f"{text.name(inside.model)} ({title}): its closed loop is {word}: it {LOOPS[word]}."
+            )
+    return sentences
 
 
 def network_panels(results: Results) -> list[Panel]:

@@ -5,6 +5,7 @@ and cost; and the choice between LSTM and GRU.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -54,7 +55,8 @@ Costs = Mapping[str, Mapping[str, Any]]
 """CPU seconds and kinds of machines by candidate; empty when they were not kept."""
 
 
-def ledger(results: Results, costs: Costs) -> Table:
+def cost_table(results: Results, costs: Costs) -> Table:
+    """What every candidate was given, baselines first."""
     rows = [_row(costs.get(name, {}), record) for name, record in results.records.items()]
     rows.sort(key=lambda row: (ORDER.index(str(row.cells[0].value)), row.model))
     return Table(COLUMNS, rows)
@@ -251,22 +253,36 @@ PURPOSES = {
 }
 
 
-def timeline(results: Results) -> list[dict[str, Any]]:
-    """Of each block first and last day, share of the whole span, number of origins (train has
-    none), purpose.
-    """
+@dataclass(frozen=True)
+class BlockOfTime:
+    """One block of the time axis."""
+
+    name: str
+    first: str
+    last: str
+    share: float
+    """Of the whole span."""
+    origins: int
+    """Cutoffs of naive; train has none."""
+    purpose: str
+
+
+def timeline(results: Results) -> list[BlockOfTime]:
+    """The blocks in time order."""
     bounds = _bounds(results)
-    origins = results.naive.groupby("block")["cutoff"].nunique().to_dict()
-    whole = _seconds(bounds[0][1], bounds[-1][2]) or 1.0
-    blocks = []
-    for name, first, last in bounds:
-        days = {
-            "first": _written(results, str(first), 10),
-            "last": _written(results, str(last), 10),
-        }
-        counted = {"share": _seconds(first, last) / whole, "origins": int(origins.get(name, 0))}
-        blocks.append({"name": name, **days, **counted, "purpose": PURPOSES[name]})
-    return blocks
+    origins = results.naive.groupby("block")["cutoff"].nunique()
+    whole_span = _seconds(bounds[0][1], bounds[-1][2]) or 1.0
+    return [
+        BlockOfTime(
+            name=name,
+            first=_written(results, str(first), 10),
+            last=_written(results, str(last), 10),
+            share=_seconds(first, last) / whole_span,
+            origins=int(origins.get(name, 0)),
+            purpose=PURPOSES[name],
+        )
+        for name, first, last in bounds
+    ]
 
 
 def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:

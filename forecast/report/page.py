@@ -18,48 +18,52 @@ from markupsafe import Markup, escape
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import SessionCalendar
 from forecast.data.comparison_records import Alarm
+from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import board, calibration, diagnostics, figures, ledger, panels, text
 from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.leaderboard import as_csv, combined
+from forecast.report.ledger import BlockOfTime
 from forecast.report.svg import as_markup
 from forecast.report.text import Row, Table, number, share, whole
 from forecast.system.files import write_text
 
+SAMPLED_VALIDATION = "validation losses are of"
+"""How the remark of a seed begins that was stopped early by a sample of the validation block."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write(paths: ProjectPaths, datasets: Sequence[str], folder: Path | None = None) -> Path:
-    """leaderboard.csv and report.html in reports/ or `folder`; the page.
+    """Write leaderboard.csv and report.html in reports/ or `folder`; returns the page's path.
 
     `InputError` names the stage that lacks.
     """
-    found = [Results(paths, name) for name in datasets]
-    place = folder or paths.reports
-    write_text(place / paths.leaderboard.name, as_csv(combined(paths, datasets)))
-    write_text(
-        place / paths.report.name,
-        render(found, {one.name: read_costs(paths, one.name) for one in found}),
-    )
-    return place / paths.report.name
+    results = [Results(paths, name) for name in datasets]
+    costs = {name: read_costs(paths, name) for name in datasets}
+    target = folder or paths.reports
+    write_text(target / paths.leaderboard.name, as_csv(combined(paths, datasets)))
+    write_text(target / paths.report.name, render(results, costs))
+    return target / paths.report.name
 
 
-def render(found: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str:
+def render(results: Sequence[Results], costs: Mapping[str, ledger.Costs]) -> str:
     """The page's HTML. `costs`: by dataset and candidate, as far as they were kept."""
-    records = {record.model: record for e in found for record in e.records.values()}
-    networks = [r for e in found for r in e.records.values() if r.is_network]
+    records: dict[str, RunRecord] = {}
+    for of_dataset in results:
+        records |= {record.model: record for record in of_dataset.records.values()}
+    networks: list[RunRecord] = []
+    for of_dataset in results:
+        networks += [record for record in of_dataset.records.values() if record.is_network]
     content = {
-        "style": _own("style.css"),
-        "script": _own("script.js"),
-        "datasets": [_dataset(e, costs.get(e.name, {})) for e in found],
+        "style": _read_template("style.css"),
+        "script": _read_template("script.js"),
+        "datasets": [_dataset_content(d, costs.get(d.name, {})) for d in results],
         "models": sorted(records),
         "networks": sorted({record.model for record in networks}),
         "seeds": sorted({len(record.seeds) for record in networks}),
-        "as_of": text.listing([f"{e.as_of} ({e.name})" for e in found]),
+        "as_of": text.listing([f"{d.as_of} ({d.name})" for d in results]),
         # each model once: its sentence, equation and source
-        "catalogue": [
-            {key: getattr(records[model], key) for key in KEYS} for model in sorted(records)
-        ],
+        "catalogue": [records[model] for model in sorted(records)],
     }
     return str(environment().get_template("page.html.j2").render(content))
 
@@ -85,93 +89,174 @@ def _code(sentence: str) -> Markup:
     return as_markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
 
 
-def _own(name: str) -> Markup:
+def _read_template(name: str) -> Markup:
+    """A style sheet or script of this package."""
     return as_markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def _dataset(results: Results, costs: ledger.Costs) -> dict[str, Any]:
-    """Everything the template shows of one dataset, ready to print."""
+@dataclass(frozen=True)
+class RankingContent:
+    """What the template shows of one ranking."""
+
+    ranking: str
+    title: str
+    table: Table
+    tied: tuple[str, ...]
+    combinations: list[tuple[str, str]]
+    series: Table | None
+    """None of a dataset of one series."""
+    many: board.ManySeries | None
+    """None where every series has a column of its own."""
+
+
+@dataclass(frozen=True)
+class DatasetContent:
+    """Everything the template shows of one dataset, ready to print; sections in its order."""
+
+    name: str
+    title: str
+    as_of: str
+    horizon: str
+    sentences: tuple[str, ...]
+    verdict: dict[str, list[str]]
+    """Sentences and warnings by the ranking that they begin with."""
+    tiles: list[tuple[str, str, str]]
+    leaks: list[str]
+    copies: list[str]
+    boards: list[RankingContent]
+    origins: str
+    left_out: int
+    """Series that are not drawn."""
+    chosen: str | None
+    forecasts: list[figures.Panel]
+    over_time: list[figures.Panel]
+    steps: list[figures.Panel]
+    curves: list[tuple[str, list[figures.Panel]]]
+    skips: list[figures.Panel]
+    private: bool
+    """Whether the terms of the data forbid to draw them."""
+    memory: list[str]
+    choice: Table | None
+    choice_sentence: str
+    network_diagnostics: Table | None
+    loops: list[str]
+    network_panels: list[figures.Panel]
+    distribution_scores: Table | None
+    residual_diagnostics: Table | None
+    residual_panels: list[figures.Panel]
+    limits: list[str]
+    calibration: Table | None
+    coverage: list[figures.Panel]
+    reliability: list[figures.Panel]
+    interval_coverage: Table | None
+    interval_counts: Table | None
+    refused: list[str]
+    levels: str
+    ledger: Table
+    same_budget: bool
+    budget: str
+    kinds: str
+    cost: list[figures.Panel]
+    timeline: list[BlockOfTime]
+    quality: Table
+    quality_left: int
+    """Series whose quality is not listed."""
+    findings: Table | None
+    findings_left: int
+    gaps: list[str]
+    facts: list[tuple[str, str]]
+    notes: list[str]
+
+
+def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
     same_budget, budget = ledger.budget_sentence(results)
     networks = calibration.network_intervals(results)
     several = figures.has_several_series(results)
-    return {
-        "name": results.name,
-        "title": results.dataset.title,
-        "as_of": results.as_of,
-        "horizon": f"{results.dataset.horizon} {figures.step_unit(results.dataset)} ahead",
-        "sentences": results.verdicts.sentences,
-        "verdict": _grouped([*results.verdicts.sentences, *results.verdicts.warnings]),
-        "tiles": _tiles(results),
-        "leaks": describe_alarms(results.verdicts.leaks),
-        "copies": describe_alarms(results.verdicts.copies),
-        "boards": [
-            {
-                "ranking": ranking,
-                "title": RANKING_TITLES[ranking],
-                "table": board.leaderboard(results, ranking),
-                "tied": results.tied(ranking),
-                "combinations": board.combinations(results, ranking),
-                "series": board.series_table(results, ranking) if len(results.series) > 1 else None,
-                "many": (
-                    board.many_series(results, ranking)
-                    if len(results.series) > text.MOST_SERIES
-                    else None
-                ),
-            }
-            for ranking in results.rankings
-            if not results.board(ranking).empty
-        ],
-        "origins": text.count(results.leaderboard["n_origins"].max()),
-        "left_out": max(0, len(results.series) - text.MOST_SERIES),
-        "chosen": results.chosen("shipped"),
-        "forecasts": panels.forecast_panels(results),
-        "over_time": panels.time_panels(results),
-        "steps": figures.step_panels(results),
-        "curves": [(RANKING_TITLES[r], figures.curve_panels(results, r)) for r in results.rankings],
-        "skips": figures.skip_panels(results),
-        "private": panels.is_private(results),
-        "memory": [said for r in results.rankings if (said := figures.memory_sentence(results, r))],
-        "choice": ledger.choice_table(results, costs),
-        "choice_sentence": ledger.choice_sentence(results),
-        "network_diagnostics": diagnostics.network_table(results),
-        "loops": diagnostics.alarms(results),
-        "network_panels": diagnostics.network_panels(results),
-        "distribution_scores": board.distribution_table(results),
-        "residual_diagnostics": diagnostics.residual_table(results),
-        "residual_panels": diagnostics.residual_panels(results),
-        "limits": _limits(results),
-        "calibration": calibration.calibration_table(results),
-        "coverage": calibration.coverage_panels(results),
-        "reliability": calibration.reliability_panels(results),
-        "interval_coverage": calibration.network_table(networks, several=several),
-        "interval_counts": calibration.count_table(networks, several=several),
-        "refused": calibration.refusals(results),
-        "levels": calibration.levels(results),
-        "ledger": ledger.ledger(results, costs),
-        "same_budget": same_budget,
-        "budget": budget,
-        "kinds": ledger.kinds_sentence(results, costs),
-        "cost": ledger.cost_panels(results, costs),
-        "timeline": ledger.timeline(results),
-        "quality": ledger.quality_table(results),
-        "quality_left": max(0, len(results.quality["series"]) - text.WORST),
-        "findings": ledger.findings_table(results),
-        "findings_left": max(0, len(results.quality.get("findings", [])) - ledger.MAX_FINDINGS),
-        "gaps": ledger.gaps(results),
-        "facts": ledger.facts(results),
-        "notes": ledger.notes(results),
-    }
+    verdicts = results.verdicts
+    rankings = results.rankings
+    memory = [figures.memory_sentence(results, ranking) for ranking in rankings]
+    return DatasetContent(
+        name=results.name,
+        title=results.dataset.title,
+        as_of=results.as_of,
+        horizon=f"{results.dataset.horizon} {figures.step_unit(results.dataset)} ahead",
+        sentences=verdicts.sentences,
+        verdict=_group_by_ranking([*verdicts.sentences, *verdicts.warnings]),
+        tiles=_tiles(results),
+        leaks=describe_alarms(verdicts.leaks),
+        copies=describe_alarms(verdicts.copies),
+        boards=[_ranking_content(results, r) for r in rankings if not results.board(r).empty],
+        origins=text.count(results.leaderboard["n_origins"].max()),
+        left_out=max(0, len(results.series) - text.MOST_SERIES),
+        chosen=results.chosen("shipped"),
+        forecasts=panels.forecast_panels(results),
+        over_time=panels.time_panels(results),
+        steps=figures.step_panels(results),
+        curves=[(RANKING_TITLES[r], figures.curve_panels(results, r)) for r in rankings],
+        skips=figures.skip_panels(results),
+        private=panels.is_private(results),
+        memory=[sentence for sentence in memory if sentence],
+        choice=ledger.choice_table(results, costs),
+        choice_sentence=ledger.choice_sentence(results),
+        network_diagnostics=diagnostics.network_table(results),
+        loops=diagnostics.describe_unstable_loops(results),
+        network_panels=diagnostics.network_panels(results),
+        distribution_scores=board.distribution_table(results),
+        residual_diagnostics=diagnostics.residual_table(results),
+        residual_panels=diagnostics.residual_panels(results),
+        limits=_limits(results),
+        calibration=calibration.calibration_table(results),
+        coverage=calibration.coverage_panels(results),
+        reliability=calibration.reliability_panels(results),
+        interval_coverage=calibration.network_table(networks, several=several),
+        interval_counts=calibration.count_table(networks, several=several),
+        refused=calibration.refusals(results),
+        levels=calibration.levels(results),
+        ledger=ledger.cost_table(results, costs),
+        same_budget=same_budget,
+        budget=budget,
+        kinds=ledger.kinds_sentence(results, costs),
+        cost=ledger.cost_panels(results, costs),
+        timeline=ledger.timeline(results),
+        quality=ledger.quality_table(results),
+        quality_left=max(0, len(results.quality["series"]) - text.WORST),
+        findings=ledger.findings_table(results),
+        findings_left=max(0, len(results.quality.get("findings", [])) - ledger.MAX_FINDINGS),
+        gaps=ledger.gaps(results),
+        facts=ledger.facts(results),
+        notes=ledger.notes(results),
+    )
 
 
-def _grouped(sentences: list[str]) -> dict[str, list[str]]:
+def _ranking_content(results: Results, ranking: str) -> RankingContent:
+    series = None
+    if figures.has_several_series(results):
+        series = board.series_table(results, ranking)
+    many = None
+    if len(results.series) > text.MOST_SERIES:
+        many = board.many_series(results, ranking)
+    return RankingContent(
+        ranking=ranking,
+        title=RANKING_TITLES[ranking],
+        table=board.leaderboard(results, ranking),
+        tied=results.tied(ranking),
+        combinations=board.combinations(results, ranking),
+        series=series,
+        many=many,
+    )
+
+
+def _group_by_ranking(sentences: list[str]) -> dict[str, list[str]]:
     """The verdict's sentences under their ranking, whose name they begin with; others under
     nothing.
     """
     groups: dict[str, list[str]] = {}
     for sentence in sentences:
         lead, _, rest = sentence.partition(": ")
-        known = lead.lower() in RANKING_TITLES.values()
-        groups.setdefault(lead if known else "", []).append(rest if known else sentence)
+        if lead.lower() in RANKING_TITLES.values():
+            groups.setdefault(lead, []).append(rest)
+        else:
+            groups.setdefault("", []).append(sentence)
     return groups
 
 
@@ -181,10 +266,8 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
     score = results.score(model, "shipped")
     if score is None:
         return []
-    error = (
-        f"{text.figure(score[results.headline_metric])}"
-        f" {results.unit if results.headline_metric == 'mae' else ''}"
-    )
+    unit = results.unit if results.headline_metric == "mae" else ""
+    error = f"{text.figure(score[results.headline_metric])} {unit}"
     tiles = [
         ("Chosen on validation", text.name(model), "ranking as shipped"),
         (f"Test {figures.headline(results).title}", error, "a network: mean forecast of its seeds"),
@@ -204,19 +287,22 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
 
 def _limits(results: Results) -> list[str]:
     """What nobody should read into the result, next to the result."""
-    market = "No trading cost is counted and no return is claimed"
-    outside = (
-        "Not compared with outside forecasts, such as a weather service's, but for a row `service`"
-    )
-    networks = (record for record in results.records.values() if record.is_network)
-    sampled = {r for record in networks for seed in record.seeds for r in seed.reason.split("; ")}
-    return [
-        *(note.rstrip(".") for note in ledger.notes(results)),
-        *sorted(
-            f"Of the trainings {r}" for r in sampled if r.startswith("validation losses are of")
-        ),
-        market if isinstance(results.dataset.calendar, SessionCalendar) else outside,
-    ]
+    limits = [note.rstrip(".") for note in ledger.notes(results)]
+    remarks: set[str] = set()
+    for record in results.records.values():
+        if record.is_network:
+            for seed in record.seeds:
+                remarks.update(seed.reason.split("; "))
+    sampled = sorted(remark for remark in remarks if remark.startswith(SAMPLED_VALIDATION))
+    limits += [f"Of the trainings {remark}" for remark in sampled]
+    if isinstance(results.dataset.calendar, SessionCalendar):
+        limits.append("No trading cost is counted and no return is claimed")
+    else:
+        limits.append(
+            "Not compared with outside forecasts, such as a weather service's, but for a row"
+            " `service`"
+        )
+    return limits
 
 
 def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:
@@ -237,7 +323,6 @@ def describe_alarms(alarms: Sequence[Alarm]) -> list[str]:
     return lines
 
 
-KEYS = ("model", "description", "equation", "source")
 SIZE = (720.0, 260.0)
 
 
@@ -268,22 +353,34 @@ LIVE = (
 
 def render_live(datasets: Sequence[LiveDataset]) -> str:
     """The page's HTML; equal content is equal bytes."""
-    parts = ((d, f"Actuals as of {d.as_of}.") for d in datasets)
     sections = [
-        _section(d.name, d.title, said, _live_panel(d), _live_table(d)) for d, said in parts
+        PageSection(
+            dataset.name,
+            dataset.title,
+            f"Actuals as of {dataset.as_of}.",
+            _live_panel(dataset),
+            _live_table(dataset),
+        )
+        for dataset in datasets
     ]
-    return _sections("Live accuracy of the champions", LIVE, sections)
+    return _render_sections("Live accuracy of the champions", LIVE, sections)
 
 
-def _section(
-    name: str, title: str, sentence: str, panel: figures.Panel | None, table: Table
-) -> dict[str, Any]:
-    return {"name": name, "title": title, "sentence": sentence, "panel": panel, "table": table}
+@dataclass(frozen=True)
+class PageSection:
+    """A section of a page with one panel and one table."""
+
+    name: str
+    title: str
+    sentence: str
+    panel: figures.Panel | None
+    table: Table
 
 
-def _sections(title: str, lead: str, sections: Sequence[Mapping[str, Any]]) -> str:
+def _render_sections(title: str, lead: str, sections: Sequence[PageSection]) -> str:
     template = environment().get_template("live.html.j2")
-    return str(template.render(style=_own("style.css"), title=title, lead=lead, datasets=sections))
+    style = _read_template("style.css")
+    return str(template.render(style=style, title=title, lead=lead, datasets=sections))
 
 
 FREE_RUN = (
@@ -296,40 +393,35 @@ FREE_RUN = (
 
 def render_free_runs(results: Mapping[str, Mapping[str, Any]]) -> str:
     """reports/experiments.html from the result.json of every record."""
-    return _sections(
-        "Free-run errors", FREE_RUN, [_free_run(name, one) for name, one in results.items()]
-    )
+    sections = [_free_run(name, result) for name, result in results.items()]
+    return _render_sections("Free-run errors", FREE_RUN, sections)
 
 
-def _free_run(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
+def _free_run(name: str, result: Mapping[str, Any]) -> PageSection:
     titles = ("Row", "validation", "test", "test RMSE in units", "CPU s", "model")
-    rows = [
-        Row(
-            one["row"],
-            [
-                number(one["validation"]),
-                number(one["test"]),
-                text.Cell(", ".join(f"{value:.4g}" for value in one["rmse"])),
-                number(one["seconds"], 3),
-                text.Cell(one["note"], cls="notes"),
-            ],
-        )
-        for one in result["rows"]
-    ]
-    chosen, step, last = rows[0].model, result["sampling_time"], len(result["measured"]) - 1
-    runs = (("measured", "actual"), ("run", "chosen"))
+    rows = []
+    for row in result["rows"]:
+        cells = [
+            number(row["validation"]),
+            number(row["test"]),
+            text.Cell(", ".join(f"{value:.4g}" for value in row["rmse"])),
+            number(row["seconds"], 3),
+            text.Cell(row["note"], cls="notes"),
+        ]
+        rows.append(Row(row["row"], cells))
+    step = result["sampling_time"]
+    last = len(result["measured"]) - 1
+    times = step * np.arange(last + 1.0)
     lines = [
-        Line(word, step * np.arange(last + 1.0), np.array(result[word], float), role)
-        for word, role in runs
+        Line("measured", times, np.array(result["measured"], float), "actual"),
+        Line("run", times, np.array(result["run"], float), "chosen"),
     ]
     ticks = [(step * row, f"{step * row:.4g}") for row in np.linspace(0, last, 5).round()]
-    label = f"Free run of {chosen} on the first test rows of {name}"
+    label = f"Free run of {rows[0].model} on the first test rows of {name}"
     axes = Axes(label, "seconds", result["outputs"][0], ticks, size=SIZE)
-    panel, table = (
-        figures.Panel(label, line_chart(lines, axes)),
-        Table([(title, "") for title in titles], rows),
-    )
-    return _section(name, result["title"] or name, result["sentence"], panel, table)
+    panel = figures.Panel(label, line_chart(lines, axes))
+    table = Table([(title, "") for title in titles], rows)
+    return PageSection(name, result["title"] or name, result["sentence"], panel, table)
 
 
 def _live_panel(dataset: LiveDataset) -> figures.Panel | None:
@@ -360,9 +452,10 @@ def _live_panel(dataset: LiveDataset) -> figures.Panel | None:
 
 
 def _live_table(dataset: LiveDataset) -> Table:
-    levels = sorted(
-        {level for version in dataset.versions for level in version["coverage"]}, key=float
-    )
+    known_levels: set[str] = set()
+    for version in dataset.versions:
+        known_levels.update(version["coverage"])
+    levels = sorted(known_levels, key=float)
     columns = [
         ("Version", "the registry's number, and the model"),
         ("forecasts", "forecasts kept"),

@@ -492,5 +492,5 @@ def test_a_series_of_more_than_292_years_has_a_timeline(root):
     found = results(root, HOURLY)
     for series in found.quality["series"].values():
         series["first"] = "1700-01-01"  # nanoseconds between it and the last row overflow
-    shares = [block["share"] for block in timeline(found)]
+    shares = [block.share for block in timeline(found)]
     assert shares[0] > 0.99 and sum(shares) == pytest.approx(1.0, abs=1e-3)
