@@ -77,7 +77,8 @@ def is_private(results: Results) -> bool:
 
 
 Bands = tuple[tuple[Floats, Floats], ...]
-Tests = dict[str, tuple[str, Test]]  # role -> (model, its test block)
+RoleTests = dict[str, tuple[str, Test]]
+"""Role to the model and its test block."""
 
 
 def forecast_panels(results: Results) -> list[Panel]:
@@ -86,7 +87,9 @@ def forecast_panels(results: Results) -> list[Panel]:
 
     Nothing of data whose terms forbid to pass them on.
     """
-    shown = {} if is_private(results) else compared(results)
+    if is_private(results):
+        return []
+    shown = compared(results)
     if not shown:
         return []
     judge = "chosen" if "chosen" in shown else list(shown)[-1]
@@ -94,23 +97,29 @@ def forecast_panels(results: Results) -> list[Panel]:
     panels = []
     for series in results.series[:MOST_SERIES]:
         tests = {role: (model, test_of(frame, series)) for role, (model, frame) in shown.items()}
-        frame = next(iter(shown.values()))[1]
-        known = (
-            frame.loc[frame["unique_id"] == series, ["ds", "y"]]
-            .drop_duplicates("ds")
-            .sort_values("ds")
-        )
-        # every observed target, by time
-        history = pd.Series(floats(known["y"]), index=pd.DatetimeIndex(known["ds"]))
+        _, forecasts = next(iter(shown.values()))
+        actuals = forecasts.loc[forecasts["unique_id"] == series, ["ds", "y"]]
+        actuals = actuals.drop_duplicates("ds").sort_values("ds")
+        history = pd.Series(floats(actuals["y"]), index=pd.DatetimeIndex(actuals["ds"]))
         naive = tests["naive"][1] if "naive" in tests else None
         transform = transforms.get(series.rpartition("/")[2], results.dataset.target[0].transform)
-        found = places(
-            tests[judge][1], history, naive=naive, relative=transform in ("log", "logdiff")
-        )
-        panels += [
-            _origin_panel(results, series, w, place, tests, history, judge) for w, place in found
-        ]
+        is_relative = transform in ("log", "logdiff")
+        drawing = SeriesForecasts(series, tests, history, judge)
+        for word, origin in places(tests[judge][1], history, naive=naive, relative=is_relative):
+            panels.append(_origin_panel(results, drawing, word, origin))
     return panels
+
+
+@dataclass(frozen=True)
+class SeriesForecasts:
+    """What panels of one series are drawn from."""
+
+    series: str
+    tests: RoleTests
+    history: pd.Series
+    """Every observed target, by time."""
+    judge: str
+    """The role of the model whose errors picked the origins."""
 
 
 def places(
@@ -124,22 +133,27 @@ def places(
     if `relative`; an error is the mean over the horizon.
     """
     last = history.reindex(test.cutoffs).to_numpy(float)
-    moves = (test.y[:, -1] - last) / (np.abs(last) if relative else 1.0)
-    losses = _known_order(test.losses)
-    moved = _known_order(moves)
-    picked = (
-        [("typical", losses[len(losses) // 2]), ("worst", losses[-1]), ("best", losses[0])]
-        if losses
-        else []
-    )
-    picked += [("largest rise", moved[-1]), ("largest fall", moved[0])] if moved else []
-    behind = _known_order(test.losses - naive.losses) if naive is not None else []
-    if naive is not None and behind and test.losses[behind[-1]] > naive.losses[behind[-1]]:
-        picked.append(("furthest behind naive", behind[-1]))
+    moves = test.y[:, -1] - last
+    if relative:
+        moves = moves / np.abs(last)
+    by_loss = _known_order(test.losses)
+    by_move = _known_order(moves)
+    picked: list[tuple[str, int]] = []
+    if by_loss:
+        picked.append(("typical", by_loss[len(by_loss) // 2]))
+        picked.append(("worst", by_loss[-1]))
+        picked.append(("best", by_loss[0]))
+    if by_move:
+        picked.append(("largest rise", by_move[-1]))
+        picked.append(("largest fall", by_move[0]))
+    if naive is not None:
+        behind = _known_order(test.losses - naive.losses)
+        if behind and test.losses[behind[-1]] > naive.losses[behind[-1]]:
+            picked.append(("furthest behind naive", behind[-1]))
     words: dict[int, list[str]] = {}
-    for word, place in picked:
-        words.setdefault(place, []).append(word)
-    return [(", ".join(why), place) for place, why in words.items()]
+    for word, origin in picked:
+        words.setdefault(origin, []).append(word)
+    return [(", ".join(why), origin) for origin, why in words.items()]
 
 
 def _known_order(values: Floats) -> list[int]:
@@ -147,47 +161,51 @@ def _known_order(values: Floats) -> list[int]:
     return [int(i) for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
 
 
-def _origin_panel(
-    results: Results,
-    series: str,
-    word: str,
-    origin: int,
-    tests: Tests,
-    history: pd.Series,
-    judge: str,
-) -> Panel:
+def _origin_panel(results: Results, drawing: SeriesForecasts, word: str, origin: int) -> Panel:
     """The last values before one cutoff, then the forecasts of every shown model and the actual
     values.
     """
-    test = tests[judge][1]
-    cutoff, horizon = test.cutoffs[origin], test.y.shape[1]
-    past = history[history.index <= cutoff].iloc[-max(2 * horizon, LEAST_HISTORY) :]
+    series = drawing.series
+    test = drawing.tests[drawing.judge][1]
+    cutoff = test.cutoffs[origin]
+    horizon = test.y.shape[1]
+    known = drawing.history[drawing.history.index <= cutoff]
+    past = known.iloc[-max(2 * horizon, LEAST_HISTORY) :]
     x = np.arange(1 - len(past), horizon + 1, dtype=float)
     lines = [Line("actual", x, np.concatenate([past.to_numpy(), test.y[origin]]), "actual")]
-    for role, (model, found) in tests.items():
-        intervals = intervals_at(results, model, series, cutoff) if role == "chosen" else ()
-        lines.append(_forecast_line(role, model, found, origin, x, intervals))
-    low, spans = int(x[0]), (-2 * horizon, -horizon, 0, horizon)
-    steps = [t for t in spans if low - 1 <= t] if horizon > 7 else [low, 0, horizon]
+    for role, (model, forecasts) in drawing.tests.items():
+        intervals: Bands = ()
+        if role == "chosen":
+            intervals = intervals_at(results, model, series, cutoff)
+        lines.append(_forecast_line(role, model, forecasts, origin, x, intervals))
+    lowest = int(x[0])
+    steps = [lowest, 0, horizon]
+    if horizon > 7:
+        steps = [t for t in (-2 * horizon, -horizon, 0, horizon) if lowest - 1 <= t]
+    ticks = [(float(step), _step_label(step)) for step in steps]
     write = _writing(results)
-    when = write(cutoff)
+    title = f"{series}, {write(cutoff)}"
     axes = Axes(
-        label=f"{word} forecast of {series} at {when}, against the actual values",
+        label=f"{word} forecast of {series} at {write(cutoff)}, against the actual values",
         x_title=f"{step_unit(results.dataset)} from the cutoff",
         y_title=results.unit_of(series) or results.dataset.target[0].column,
-        x_ticks=[(float(t), f"{t:+d}".replace("-", text.MINUS) if t else "cutoff") for t in steps],
+        x_ticks=ticks,
         divide=0.0,
         moments=[write(pd.Timestamp(d)) for d in [*past.index, *test.ds[origin]]],
     )
-    errors = ", ".join(
-        f"{text.name(model)} {text.figure(found.losses[origin], 3)}"
-        for model, found in tests.values()
-    )
-    return Panel(
-        f"{word.capitalize()}: {series}, {when}",
-        line_chart(lines, axes),
-        f"Mean absolute error: {errors}",
-    )
+    errors = [
+        f"{text.name(model)} {text.figure(forecasts.losses[origin], 3)}"
+        for model, forecasts in drawing.tests.values()
+    ]
+    note = f"Mean absolute error: {', '.join(errors)}"
+    return Panel(f"{word.capitalize()}: {title}", line_chart(lines, axes), note)
+
+
+def _step_label(step: int) -> str:
+    """`cutoff`, `+12` or `−24`."""
+    if step == 0:
+        return "cutoff"
+    return f"{step:+d}".replace("-", text.MINUS)
 
 
 def _forecast_line(
@@ -196,17 +214,17 @@ def _forecast_line(
     """The seed-mean forecast of one origin on the panel's x, with its intervals, else with the
     range over seeds.
     """
-    unknown = np.full(len(x) - test.y.shape[1], np.nan)
+    before_cutoff = np.full(len(x) - test.y.shape[1], np.nan)
     seeds = test.y_hat[:, origin]
-    low, high, mean = (
-        np.concatenate([unknown, f(seeds, axis=0)]) for f in (np.min, np.max, np.mean)
-    )
+    ends = list(intervals)
+    if not ends and len(seeds) > 1:
+        ends = [(seeds.min(axis=0), seeds.max(axis=0))]
     bands = tuple(
-        (np.concatenate([unknown, a]), np.concatenate([unknown, b])) for a, b in intervals
+        (np.concatenate([before_cutoff, low]), np.concatenate([before_cutoff, high]))
+        for low, high in ends
     )
-    return Line(
-        text.name(model), x, mean, role, model, bands or (((low, high),) if len(seeds) > 1 else ())
-    )
+    mean = np.concatenate([before_cutoff, np.mean(seeds, axis=0)])
+    return Line(text.name(model), x, mean, role, model, bands)
 
 
 def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp) -> Bands:
@@ -235,41 +253,48 @@ def time_panels(results: Results) -> list[Panel]:
     """Test error by calendar period of the first step ahead, per series in its unit and against
     naive; none of rows without dates.
     """
-    shown = {} if results.dataset.calendar.kind == "index" else compared(results)
+    if results.dataset.calendar.kind == "index":
+        return []
+    shown = compared(results)
+    if not shown:
+        return []
     panels = []
-    for series in results.series[:MOST_SERIES] if shown else ():
+    for series in results.series[:MOST_SERIES]:
         errors = {
             role: (model, _by_period(test_of(frame, series)))
             for role, (model, frame) in shown.items()
         }
         unit = results.unit_of(series)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            known = errors if "naive" in errors else {}
-            relative = {
-                role: (model, found / errors["naive"][1] - 1)
-                for role, (model, found) in known.items()
-            }
-        for title, own, y_title, show in (
-            (series, errors, f"MAE, {unit}" if unit else "MAE", None),
-            (f"{series} against naive", relative, AGAINST_NAIVE, change),
-        ):
-            # there is no error without an actual, and no share of a naive forecast without error
-            drawn = {role: one for role, one in own.items() if np.isfinite(one[1]).any()}
-            panels += [_time_panel(title, drawn, y_title, show)] if drawn else []
+        y_title = f"MAE, {unit}" if unit else "MAE"
+        panels += _time_panel(series, errors, y_title, None)
+        if "naive" in errors:
+            of_naive = errors["naive"][1]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                relative = {
+                    role: (model, error / of_naive - 1) for role, (model, error) in errors.items()
+                }
+            panels += _time_panel(f"{series} against naive", relative, AGAINST_NAIVE, change)
     return panels
 
 
 def _by_period(test: Test) -> pd.Series:
     """Mean absolute error by period, named 2016 Q1, Jul 2025, or by the first day of a week."""
     months = (test.cutoffs[-1] - test.cutoffs[0]).days / 30.4
-    freq = "Q" if months > 18 else "M" if months > 4 else "W"
+    freq = "W"
+    if months > 18:
+        freq = "Q"
+    elif months > 4:
+        freq = "M"
     mean = pd.Series(test.losses).groupby(pd.DatetimeIndex(test.ds[:, 0]).to_period(freq)).mean()
-    starts = pd.PeriodIndex(mean.index).start_time
-    if freq == "Q":
-        return mean.set_axis([f"{start.year} Q{start.quarter}" for start in starts])
-    return mean.set_axis(
-        [f"{start:%b %Y}" if freq == "M" else f"{start.day} {start:%b}" for start in starts]
-    )
+    names = []
+    for start in pd.PeriodIndex(mean.index).start_time:
+        if freq == "Q":
+            names.append(f"{start.year} Q{start.quarter}")
+        elif freq == "M":
+            names.append(f"{start:%b %Y}")
+        else:
+            names.append(f"{start.day} {start:%b}")
+    return mean.set_axis(names)
 
 
 def _time_panel(
@@ -277,13 +302,19 @@ def _time_panel(
     errors: dict[str, tuple[str, pd.Series]],
     y_title: str,
     show: Callable[[float], str] | None,
-) -> Panel:
-    periods = list(next(iter(errors.values()))[1].index)
+) -> list[Panel]:
+    """One panel of the models with a finite error, by role; none without any."""
+    # there is no error without an actual, and no share of a naive forecast without error
+    drawn = {role: pair for role, pair in errors.items() if np.isfinite(pair[1]).any()}
+    if not drawn:
+        return []
+    periods = list(next(iter(drawn.values()))[1].index)
     x = np.arange(float(len(periods)))
     lines = [
-        Line(text.name(m), x, np.asarray(found, float), role, m)
-        for role, (m, found) in errors.items()
+        Line(text.name(model), x, np.asarray(error, float), role, model)
+        for role, (model, error) in drawn.items()
     ]
-    ticks = [(float(i), periods[i]) for i in range(0, len(periods), max(1, -(-len(periods) // 4)))]
+    every = max(1, -(-len(periods) // 4))
+    ticks = [(float(i), periods[i]) for i in range(0, len(periods), every)]
     axes = Axes(f"Test error by period: {title}", "", y_title, ticks, moments=periods, show=show)
-    return Panel(title, line_chart(lines, axes))
+    return [Panel(title, line_chart(lines, axes))]
