@@ -18,7 +18,7 @@ from forecast.data.splits import BLOCKS
 from forecast.report import text
 from forecast.report.charts import Axes, Point, scatter
 from forecast.report.figures import Panel, error_title, headline, role_of
-from forecast.report.text import Cell, Row, Table, number, whole
+from forecast.report.text import Cell, Row, Table, chosen_class, number, whole
 from forecast.system.errors import plural
 
 COLUMNS = [
@@ -83,8 +83,11 @@ def _row(cost: Mapping[str, Any], record: RunRecord) -> Row:
 
 
 def _steps(cost: TrainingCost) -> Cell:
-    given, taken = cost.gradient_steps, cost.gradient_steps_taken
-    return Cell(f"{taken:,} of {given:,}", taken) if taken < given else whole(given or None)
+    allowed = cost.gradient_steps
+    taken = cost.gradient_steps_taken
+    if taken < allowed:
+        return Cell(f"{taken:,} of {allowed:,}", taken)
+    return whole(allowed or None)
 
 
 def _time(spent: float | None) -> Cell:
@@ -98,28 +101,36 @@ def budget_sentence(results: Results) -> tuple[bool, str]:
     The exempt (`exempt_from_budget` of verdicts.json) are named with their reason and not compared.
     """
     exempt = {(e.model, e.ranking): e.why for e in results.verdicts.exempt_from_budget}
-    networks = {name: r for name, r in results.records.items() if r.is_network}
-    compared = {
-        name: _budget(r) for name, r in networks.items() if (r.model, r.ranking) not in exempt
-    }
-    apart = [f"{_name_row(m, r)} is exempt: {why}." for (m, r), why in exempt.items()]
-    spent = list(compared.values())
+    exemptions = [f"{_name_row(*row)} is exempt: {why}." for row, why in exempt.items()]
+    has_networks = False
+    budgets: dict[str, tuple[int, int, int]] = {}
+    for name, record in results.records.items():
+        if record.is_network:
+            has_networks = True
+            if (record.model, record.ranking) not in exempt:
+                budgets[name] = _budget(record)
+    spent = list(budgets.values())
     if not spent:
-        return True, " ".join(["No networks were trained." if not networks else "", *apart]).strip()
+        sentences = exemptions if has_networks else ["No networks were trained.", *exemptions]
+        return True, " ".join(sentences)
     if len(set(spent)) == 1:
-        trials, tuning, training = map(text.count, spent[0])
-        steps = f"{tuning} gradient steps in tuning, {training} in training over all seeds"
-        return True, " ".join([f"Same budget for every network: {trials} trials, {steps}.", *apart])
+        trials, tuning, training = (text.count(number) for number in spent[0])
+        sentence = (
+            f"Same budget for every network: {trials} trials, {tuning} gradient steps in tuning,"
+            f" {training} in training over all seeds."
+        )
+        return True, " ".join([sentence, *exemptions])
     usual = max(set(spent), key=lambda budget: (spent.count(budget), budget))
-    odd = text.listing(
-        [
-            _name_row(**results.records[name].labels)
-            for name, budget in compared.items()
-            if budget != usual
-        ]
+    odd = [
+        _name_row(**results.records[name].labels)
+        for name, budget in budgets.items()
+        if budget != usual
+    ]
+    sentence = (
+        f"Not the same budget: {text.listing(odd)} had another than the rest. Compare those rows"
+        " with care."
     )
-    said = f"Not the same budget: {odd} had another than the rest. Compare those rows with care."
-    return False, " ".join([said, *apart])
+    return False, " ".join([sentence, *exemptions])
 
 
 def kinds_sentence(results: Results, costs: Costs) -> str:
@@ -130,14 +141,13 @@ def kinds_sentence(results: Results, costs: Costs) -> str:
     for name in costs.keys() & results.records.keys():
         for kind in costs[name].get("kinds", ()):
             rows.setdefault(kind, []).append(_name_row(**results.records[name].labels))
-    told = "; ".join(
-        f"{text.listing(sorted(names))} on {kind}" for kind, names in sorted(rows.items())
-    )
-    said = (
+    if len(rows) < 2:
+        return ""
+    parts = [f"{text.listing(sorted(names))} on {kind}" for kind, names in sorted(rows.items())]
+    return (
         f"Computed on {len(rows)} kinds of machines, whose results may differ in the last digits:"
-        f" {told}."
+        f" {'; '.join(parts)}."
     )
-    return said if len(rows) > 1 else ""
 
 
 def _budget(record: RunRecord) -> tuple[int, int, int]:
@@ -212,14 +222,9 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
     for model, score in scores.items():
         spent = costs.get(str(results.candidate(model, ARCHITECTURE)), {}).get("cpu_seconds")
         cells = [number(score[results.headline_metric]), whole(score["n_params"]), _time(spent)]
-        rows.append(
-            Row(
-                model,
-                cells,
-                ["taken"] if model == taken else [],
-                "chosen" if model == taken else "",
-            )
-        )
+        is_taken = model == taken
+        marks = ["taken"] if is_taken else []
+        rows.append(Row(model, cells, marks, chosen_class(is_taken)))
     return Table(columns, rows)
 
 
@@ -286,7 +291,7 @@ def timeline(results: Results) -> list[BlockOfTime]:
 
 
 def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:
-    """Of spans beyond 292 years too, where nanoseconds overflow: sunspots are counted since
+    """Of spans beyond 292 years too, where nanoseconds overflow: sunspots are plural since
     1700.
     """
     return float((last.as_unit("s") - first.as_unit("s")).total_seconds())
@@ -300,18 +305,22 @@ def _bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
     start = pd.Timestamp(min(s["first"] for s in series))
     end = pd.Timestamp(max(s["last"] for s in series))
     splits = results.dataset.splits
+    bounds = []
     if isinstance(splits, Splits):
-        ends = [pd.Timestamp(getattr(splits, f"{block}_end")) for block in BLOCKS]
-        starts = [start, *(day + pd.Timedelta(days=1) for day in ends[:-1])]
-        found = zip(BLOCKS, starts, ends, strict=True)
-        return [(block, first, min(last, end)) for block, first, last in found if first <= end]
-    scored = {str(block): part["ds"] for block, part in results.naive.groupby("block")}
-    known = [
-        (b, pd.Timestamp(scored[b].min()), pd.Timestamp(scored[b].max()))
-        for b in BLOCKS[1:]
-        if b in scored
-    ]
-    return [("train", start, known[0][1] if known else end), *known]
+        first = start
+        for block in BLOCKS:
+            last = pd.Timestamp(getattr(splits, f"{block}_end"))
+            if first <= end:
+                bounds.append((block, first, min(last, end)))
+            first = last + pd.Timedelta(days=1)
+        return bounds
+    targets = {str(block): part["ds"] for block, part in results.naive.groupby("block")}
+    for block in BLOCKS[1:]:
+        if block in targets:
+            times = targets[block]
+            bounds.append((block, pd.Timestamp(times.min()), pd.Timestamp(times.max())))
+    train_end = bounds[0][1] if bounds else end
+    return [("train", start, train_end), *bounds]
 
 
 def quality_table(results: Results) -> Table:
@@ -332,44 +341,47 @@ def quality_table(results: Results) -> Table:
     ]
     shown = list(results.quality["series"].items())
     if len(shown) > text.WORST:  # a stable sort: of equal ones the first
-        shown.sort(
-            key=lambda series: -sum(column["missing"] for column in series[1]["columns"].values())
-        )
+        shown.sort(key=_missing_steps, reverse=True)
         shown = shown[: text.WORST]
-    rows = [
-        _quality_row(results, unique_id, series, column.column, column.unit)
-        for unique_id, series in shown
-        for column in results.dataset.columns
-        if column.column in series["columns"]
-    ]
+    rows = []
+    for unique_id, series in shown:
+        for column in results.dataset.columns:
+            if column.column in series["columns"]:
+                cells = _quality_cells(results, series, column.column, column.unit)
+                rows.append(Row(unique_id, cells))
     return Table(columns, rows)
 
 
-def _quality_row(
-    results: Results, unique_id: str, series: dict[str, Any], column: str, unit: str
-) -> Row:
-    found = series["columns"][column]
-    shown = f"{column} [{unit}]" if unit else column
-    missing = f"{text.count(found['missing'])} ({text.percent(found['missing_share'], decimals=2)})"
-    cells = [
-        Cell(shown, shown),
+def _missing_steps(series: tuple[str, dict[str, Any]]) -> int:
+    """Of an entry of quality.json, over all its columns."""
+    return sum(int(column["missing"]) for column in series[1]["columns"].values())
+
+
+def _quality_cells(results: Results, series: dict[str, Any], column: str, unit: str) -> list[Cell]:
+    """`series`: an entry of quality.json."""
+    quality = series["columns"][column]
+    title = f"{column} [{unit}]" if unit else column
+    missing = "0"
+    if quality["missing"]:
+        missing_share = text.percent(quality["missing_share"], decimals=2)
+        missing = f"{text.count(quality['missing'])} ({missing_share})"
+    return [
+        Cell(title, title),
         Cell(text.count(series["rows"]), series["rows"]),
         *[Cell(_written(results, series[end], 10), series[end]) for end in ("first", "last")],
-        Cell(missing if found["missing"] else "0", found["missing"]),
+        Cell(missing, quality["missing"]),
         Cell(text.count(series["gaps"]), series["gaps"]),
-        *[Cell(text.figure(found[key]), found[key]) for key in ("min", "mean", "max")],
+        *[Cell(text.figure(quality[key]), quality[key]) for key in ("min", "mean", "max")],
     ]
-    return Row(unique_id, cells)
 
 
 def gaps(results: Results) -> list[str]:
     """The gaps the record names, longest first, as sentences."""
-    found = sorted(
-        results.quality.get("gaps_shown", []), key=lambda gap: (-gap["steps"], gap["first"])
-    )
+    gaps_shown = results.quality.get("gaps_shown", [])
+    longest_first = sorted(gaps_shown, key=lambda gap: (-gap["steps"], gap["first"]))
     return [
-        f"{g['series']}: {plural(g['steps'], 'step')} from {_written(results, g['first'])}"
-        for g in found
+        f"{gap['series']}: {plural(gap['steps'], 'step')} from {_written(results, gap['first'])}"
+        for gap in longest_first
     ]
 
 
@@ -393,43 +405,38 @@ def findings_table(results: Results) -> Table | None:
     ]
     rows = []
     for finding in results.quality.get("findings", [])[:MAX_FINDINGS]:
-        named = [str(finding.get(key) or text.NOTHING) for key in ("series", "column", "action")]
-        said = Cell(str(finding["sentence"]), str(finding["sentence"]), cls="said")
-        rows.append(Row(str(finding["rule"]), [said, *[Cell(n, n) for n in named]]))
+        sentence = str(finding["sentence"])
+        cells = [Cell(sentence, sentence, cls="said")]
+        for key in ("series", "column", "action"):
+            label = str(finding.get(key) or text.NOTHING)
+            cells.append(Cell(label, label))
+        rows.append(Row(str(finding["rule"]), cells))
     return Table(columns, rows) if rows else None
 
 
 def facts(results: Results) -> list[tuple[str, str]]:
     """The dataset in a few words: (what, value)."""
     dataset = results.dataset
-    transform = (
-        ""
-        if dataset.target[0].transform == "none"
-        else f", transform {dataset.target[0].transform}"
-    )
-    inputs = [c.column for c in dataset.past_exogenous]
+    target = dataset.target[0].column
+    if results.unit:
+        target += f" in {results.unit}"
+    if dataset.target[0].transform != "none":
+        target += f", transform {dataset.target[0].transform}"
+    past = [column.column for column in dataset.past_exogenous]
     known = [*dataset.calendar_features, *(c.column for c in dataset.future_exogenous)]
+    horizon = (
+        f"{plural(dataset.horizon, 'step')}; a forecast every {plural(dataset.step_size, 'step')}"
+    )
+    season = plural(dataset.season_length, "step")
     return [
         ("Series", text.abridged(list(results.quality["series"]))),
-        (
-            "Target",
-            f"{dataset.target[0].column}{f' in {results.unit}' if results.unit else ''}{transform}",
-        ),
+        ("Target", target),
         ("Time steps", _calendar(dataset)),
-        ("Inputs known up to the cutoff", text.listing(["the target's own past", *inputs])),
+        ("Inputs known up to the cutoff", text.listing(["the target's own past", *past])),
         ("Inputs known in advance", text.listing([text.name(f) for f in known]) or "none"),
-        (
-            "Horizon",
-            (
-                f"{plural(dataset.horizon, 'step')}; a forecast every"
-                f" {plural(dataset.step_size, 'step')}"
-            ),
-        ),
+        ("Horizon", horizon),
         ("Lookback", f"{plural(dataset.lookback, 'row')}; nothing older influences a forecast"),
-        (
-            "Season",
-            f"{plural(dataset.season_length, 'step')} (seasonal naive forecast, scale of MASE)",
-        ),
+        ("Season", f"{season} (seasonal naive forecast, scale of MASE)"),
         ("Data as of", results.as_of),
         ("Licence", dataset.licence.name),
         ("Attribution", dataset.licence.attribution),
