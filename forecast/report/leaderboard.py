@@ -40,11 +40,10 @@ def combined(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
 
     Cells stay the text that stage `compare` wrote, so no digit is lost or invented on the way.
     """
-    return [
-        row
-        for name in datasets
-        for row in sorted(_with_distributions(Results(paths, name)), key=_place)
-    ]
+    rows: list[Row] = []
+    for name in datasets:
+        rows += sorted(_with_distributions(Results(paths, name)), key=_place)
+    return rows
 
 
 def as_csv(rows: list[Row]) -> str:
@@ -90,21 +89,18 @@ def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
     """
     if len(results.series) > 1:
         return {}
-    whole = results.intervals[results.intervals["step"] == WHOLE_HORIZON].set_index(
-        ["model", "ranking"]
-    )
-    levels = whole["level"]
-    found = {
-        f"winkler_{100 * x:g}": whole.loc[levels == x, "winkler"].to_dict()
-        for x in sorted(levels.unique())
-    }
+    labels = ["model", "ranking"]
+    pooled = results.intervals[results.intervals["step"] == WHOLE_HORIZON].set_index(labels)
+    scores: dict[str, dict[Any, float]] = {}
+    for level in sorted(pooled["level"].unique()):
+        of_level = pooled.loc[pooled["level"] == level, "winkler"]
+        scores[f"winkler_{100 * level:g}"] = of_level.to_dict()
     heads = results.distributions
     if not heads.empty:
-        heads = heads[
-            (heads["step"] == WHOLE_HORIZON) & (heads["seed"] == MEAN) & (heads["metric"] == "crps")
-        ]
-        found["crps"] = heads.set_index(["model", "ranking"])["value"].to_dict()
-    return found
+        is_whole = (heads["step"] == WHOLE_HORIZON) & (heads["seed"] == MEAN)
+        crps = heads[is_whole & (heads["metric"] == "crps")]
+        scores["crps"] = crps.set_index(labels)["value"].to_dict()
+    return scores
 
 
 def _with_distributions(results: Results) -> list[Row]:
@@ -112,28 +108,31 @@ def _with_distributions(results: Results) -> list[Row]:
     if missing:
         path = results.paths.compared(results.name) / "leaderboard.csv"
         raise InputError(f"{path}: columns {missing} are missing. Run stage `compare` again.")
-    found = scores_of_distributions(results)
-
-    def own(row: Row) -> Row:
-        key = (row["model"], row["ranking"])
-        return {name: f"{scores[key]:.12g}" for name, scores in found.items() if key in scores}
-
-    return [
-        {**row, **own(row)} if row["seed"] == MEAN else row
-        for row in results.text_rows("leaderboard")
-    ]
+    scores = scores_of_distributions(results)
+    rows = []
+    for row in results.text_rows("leaderboard"):
+        if row["seed"] == MEAN:
+            key = (row["model"], row["ranking"])
+            added = {name: f"{of[key]:.12g}" for name, of in scores.items() if key in of}
+            row = {**row, **added}
+        rows.append(row)
+    return rows
 
 
 def _place(row: Row) -> tuple[int, str, str, int, str]:
+    """Sorts by ranking, model, skip and seed; the seeds' summaries last."""
     ranking = row["ranking"]
-    rank = RANKING_ORDER.index(ranking) if ranking in RANKING_ORDER else len(RANKING_ORDER)
+    ranking_place = len(RANKING_ORDER)
+    if ranking in RANKING_ORDER:
+        ranking_place = RANKING_ORDER.index(ranking)
     seed = row["seed"]
-    seat = (
-        int(seed)
-        if seed.isdigit()
-        else 1_000_000 + (SEED_ORDER.index(seed) if seed in SEED_ORDER else 9)
-    )
-    return rank, row["model"], row["skip"], seat, seed
+    if seed.isdigit():
+        seed_place = int(seed)
+    elif seed in SEED_ORDER:
+        seed_place = 1_000_000 + SEED_ORDER.index(seed)
+    else:
+        seed_place = 1_000_009
+    return ranking_place, row["model"], row["skip"], seed_place, seed
 
 
 HEADS = ("", "model", "MAE", "MASE", "Winkler", "CRPS", "error vs naive", "vs own skip")
@@ -216,35 +215,38 @@ def _by_mase(row: Row) -> tuple[bool, float, str]:
 def _line(
     row: Row, words: Mapping[tuple[TestFamily, str], TestWord], chosen: str | None
 ) -> tuple[str, ...]:
+    """The cells of one row, in the order of `HEADS`."""
     model = row["model"]
     mark = CHOSEN if model == chosen else ""
     if row["status"] != "ok":
         return mark, model, text.NOTHING, "failed", text.NOTHING, text.NOTHING, "", "see the report"
-    naive, skip = words.get(("naive", model), ""), words.get(("skip", model), "")
-    against = f"{text.signed_percent(row['skill'] and -float(row['skill']))} {naive}".strip()
+    change = text.signed_percent(row["skill"] and -float(row["skill"]))
+    against_naive = f"{change} {words.get(('naive', model), '')}".strip()
     scores = [text.figure(row.get(key) or None) for key in ("mae", "mase", "winkler_80", "crps")]
-    return mark, model, *scores, against, skip
+    return mark, model, *scores, against_naive, words.get(("skip", model), "")
 
 
-def _print(console: Console, title: str, found: list[tuple[str, ...]]) -> None:
+def _print(console: Console, title: str, table_lines: list[tuple[str, ...]]) -> None:
     """One table; without a column of numbers that is empty, such as MAE with several series."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    shown = [head for head in HEADS if console.width >= WIDE or head not in ("Winkler", "CRPS")]
-    filled = {HEADS[i] for line in found for i, cell in enumerate(line) if cell != text.NOTHING}
-    known = [
-        i
-        for i, head in enumerate(HEADS)
-        if head in shown and (head not in NUMBERS or head in filled)
-    ]
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else None
-    )
-    for head in (HEADS[i] for i in known):
-        table.add_column(head, justify="right" if head in NUMBERS else "left", no_wrap=True)
-    for line in found:
-        table.add_row(*(Text(line[i]) for i in known), style="bold" if line[0] else "")
+    filled: set[str] = set()
+    for line in table_lines:
+        filled.update(head for head, cell in zip(HEADS, line, strict=True) if cell != text.NOTHING)
+    places = []
+    for place, head in enumerate(HEADS):
+        has_room = console.width >= WIDE or head not in ("Winkler", "CRPS")
+        if has_room and (head not in NUMBERS or head in filled):
+            places.append(place)
+    frame = box.SIMPLE_HEAD if console.is_terminal else None
+    table = Table(title=title, title_justify="left", box=frame)
+    for place in places:
+        is_number = HEADS[place] in NUMBERS
+        table.add_column(HEADS[place], justify="right" if is_number else "left", no_wrap=True)
+    for line in table_lines:
+        style = "bold" if line[0] else ""
+        table.add_row(*[Text(line[place]) for place in places], style=style)
     console.print(table)
     console.print()
