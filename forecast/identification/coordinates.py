@@ -50,6 +50,7 @@ class InCoordinates:
     """A least-squares problem of a NARX net with a linear path, its weights in `coordinates`."""
 
     def __init__(self, problem: LeastSquares, coordinates: Coordinates) -> None:
+        """`problem` is one of the plain weights."""
         self.problem = problem
         self.coordinates = coordinates
         self.n_weights = coordinates.matrix.shape[1]

@@ -47,6 +47,9 @@ class Experiment:
     def __init__(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike, weight: npt.ArrayLike | None = None
     ) -> None:
+        """Raises `InputError` for tables that do not fit, for gaps in u, and for a column of y
+        without values.
+        """
         outputs = as_columns("y", y)
         inputs = np.zeros((len(outputs), 0)) if u is None else as_columns("u", u)
         if len(inputs) != len(outputs):
@@ -62,6 +65,7 @@ class Experiment:
         self.__dict__.update(u=inputs, y=outputs, weight=weight)  # frozen: no other way in
 
     def __len__(self) -> int:
+        """T, the rows."""
         return len(self.y)
 
     @property

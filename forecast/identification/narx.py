@@ -54,6 +54,7 @@ class Narx:
     states: int = 0
 
     def __post_init__(self) -> None:
+        """Raises `InputError` for delays that are too short, or none of y."""
         delays = (*self.y_delays, *(delay + 1 for delay in self.u_delays))
         if not self.y_delays or min(delays) < 1:
             raise InputError(
@@ -86,11 +87,11 @@ class Narx:
         """The length of the flat vector of weights."""
         return self.layer.n_weights
 
-    def flatten(self, named: Mapping[str, Array]) -> Array:
+    def flatten(self, weights: Mapping[str, Array]) -> Array:
         """The flat vector of the weights by name that a `networks` description of the same net
         has.
         """
-        return self.layer.flatten(named, self._layer_path)
+        return self.layer.flatten(weights, self._layer_path)
 
     def unflatten(self, flat: Array) -> dict[str, Array]:
         """The inverse of `flatten`."""
@@ -243,11 +244,12 @@ class Narx:
         v = np.empty((len(past) + len(drive)) * o, dtype=drive.dtype)
         v[: past.size] = past.ravel()
         fed = v if self.low is None and y is None else v.copy()
-        low, high = np.array(self.low), np.array(self.high)
-        for row, forced in enumerate(drive):
+        low = np.array(self.low)
+        high = np.array(self.high)
+        for row, from_inputs in enumerate(drive):
             first = past.size + row * o
-            a = fed[first - reach : first] @ feedback + forced
-            output = v[first : first + o] = np.tanh(a[:k]) @ w2 + a[k:]
+            sums = fed[first - reach : first] @ feedback + from_inputs
+            output = v[first : first + o] = np.tanh(sums[:k]) @ w2 + sums[k:]
             if self.low is not None:
                 output = np.minimum(np.maximum(output, low), high)
             if y is not None:

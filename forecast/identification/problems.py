@@ -155,6 +155,7 @@ class StackedExperiments:
     """
 
     def __init__(self, net: Narx, experiments: Sequence[Experiment], start: int) -> None:
+        """`start`: rows of each experiment that only fill the delays."""
         self.net = net
         self.experiments = experiments
         self.start = start

@@ -158,11 +158,11 @@ def validation_error(
             " steps."
         )
 
-    def error(named: Mapping[str, Array]) -> float:
+    def error(weights: Mapping[str, Array]) -> float:
         squares = 0.0
         total_weight = 0.0
         for part in parts:
-            run, weight = run_loop(loop, loop.flatten(named), part, net.start, for_use)
+            run, weight = run_loop(loop, loop.flatten(weights), part, net.start, for_use)
             with np.errstate(over="ignore"):
                 squares += float(np.sum(weight * _counted_errors(run, part.y, weight) ** 2))
             total_weight += float(weight.sum())

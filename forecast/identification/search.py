@@ -66,16 +66,19 @@ CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an acci
 AS_GOOD = 1.1  # times the error of the best net over the whole record: it follows it as well
 NO_SYSTEM = 2.5  # times the error of the best net over the whole record: it never found the system
 ENOUGH_MEMBERS = 4  # nets whose median stands for the system
-# times the error of the best net of a block, and standard errors over the blocks
-LINEAR_WORSE, LINEAR_ERRORS = 1.4, 3.0
+LINEAR_WORSE = 1.4  # times the error of the best net of a block: linear models follow it as well
+LINEAR_ERRORS = 3.0  # standard errors over the blocks by which another family is surely better
 REPEAT_GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 MAX_REPEATS = 4
 STOPPING_VALUES = 100  # of a held-out block, from which on it also chooses the iteration
-LINEAR_ROUNDS, LINEAR_ITERATIONS = 3, 15
+LINEAR_ROUNDS = 3  # of training a linear net, after which its states are chosen again
+LINEAR_ITERATIONS = 15  # in each of these
 # times the work of one family: repeated rounds, and other families until they are given up
 ALL_FAMILIES_WORK = 2.0
 
-LINEAR, INTEGRATING, AS_IT_IS = "linear states", "integrating states", "as it is"
+LINEAR = "linear states"
+INTEGRATING = "integrating states"
+AS_IT_IS = "as it is"
 
 FIRST_DIFFERENCE = {"differences": 0, "increments": 1, INTEGRATING: 1}
 """The lowest order of difference of past outputs that nets of a kind see; of others, the level."""

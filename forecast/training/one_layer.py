@@ -43,14 +43,14 @@ class OneLayer:
             w3 = np.zeros(o * d, dtype=weights.dtype)
         return w1.reshape(k, d), b1, w2.reshape(o, k), b2, w3.reshape(o, d)
 
-    def flatten(self, named: Mapping[str, Array], layer: str) -> Array:
+    def flatten(self, weights: Mapping[str, Array], layer: str) -> Array:
         """The flat vector of the weights by name of a network whose hidden layer has the path
         `layer`.
         """
-        readout = named["readout/kernel"]
-        parts = [readout[: self.hidden].T, named["readout/bias"], readout[self.hidden :].T]
+        readout = weights["readout/kernel"]
+        parts = [readout[: self.hidden].T, weights["readout/bias"], readout[self.hidden :].T]
         if self.hidden:
-            parts = [named[f"{layer}/kernel"].T, named[f"{layer}/bias"], *parts]
+            parts = [weights[f"{layer}/kernel"].T, weights[f"{layer}/bias"], *parts]
         return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
 
     def unflatten(self, flat: Array, layer: str) -> dict[str, Array]:
