@@ -41,6 +41,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
+        """The model, with `.linear` or `.last` for a network's skip."""
         return f"{self.model}.{self.skip}" if self.skip else self.model
 
     def skip_model(self) -> str | None:
@@ -50,6 +51,7 @@ class Candidate:
         return NAIVE if self.skip == "last" else None
 
     def with_values(self, values: Mapping[str, Any]) -> Candidate:
+        """This candidate with other values of some of its spec's fields."""
         return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
 
 
@@ -59,46 +61,50 @@ def plan_candidates(
     """Every model of the grid (or of `only`) that suits the data, networks once per configured
     ranking.
 
-    vintages: the provider's own forecasts are kept, so that they can be a row.
+    vintages: whether the provider's own forecasts are stored, so that they can be a candidate.
     """
     result: list[Candidate] = []
     for name, spec in _iterate_specs(config, only):
         if _reason_unsuited(spec, season_length, vintages):
             continue
         if spec.has_skip:
-            wanted = (
-                (ranking, skip) for ranking, skip in SKIP_OF.items() if ranking in config.rankings
-            )
-            result += [Candidate(name, spec, ranking, skip) for ranking, skip in wanted]
+            for ranking, skip in SKIP_OF.items():
+                if ranking in config.rankings:
+                    result.append(Candidate(name, spec, ranking, skip))
         else:
             result.append(Candidate(name, spec, "baseline", None))
-    for row, alone in [
-        (one.model, one.spec.refit_policy) for one in result if one.model in ("ridge", "arx")
-    ]:
-        networks = {
-            one.spec.refit_policy
-            for one in result
-            if one.skip == "linear" and one.skip_model() == row
-        }
-        if networks and alone not in networks:
-            raise InputError(
-                f"configs/models.yaml: models.{row} is the linear part of the networks standing"
-                f" alone, so it is fitted as often as they are; found refit: {alone[0]}, and of the"
-                f" networks {quote_names(sorted({str(often) for often, _ in networks}))}. Give them"
-                " the same `refit`."
-            )
+    for candidate in result:
+        if candidate.model in ("ridge", "arx"):
+            _require_same_refit(candidate, result)
     return result
+
+
+def _require_same_refit(linear: Candidate, candidates: list[Candidate]) -> None:
+    """`InputError` where a linear model is fitted at other times than the networks on its skip."""
+    policy = linear.spec.refit_policy
+    policies = {
+        candidate.spec.refit_policy
+        for candidate in candidates
+        if candidate.skip == "linear" and candidate.skip_model() == linear.model
+    }
+    if policies and policy not in policies:
+        frequencies = sorted({str(frequency) for frequency, _ in policies})
+        raise InputError(
+            f"configs/models.yaml: models.{linear.model} is the linear part of the networks"
+            f" standing alone, so it is fitted as often as they are; found refit: {policy[0]}, and"
+            f" of the networks {quote_names(frequencies)}. Give them the same `refit`."
+        )
 
 
 def list_unsuited(
     config: Models, only: tuple[str, ...] = (), *, season_length: int, vintages: bool = False
 ) -> dict[str, str]:
     """The models of the grid (or of `only`) that do not suit the data, each with the reason."""
-    return {
-        name: why
+    reasons = {
+        name: _reason_unsuited(spec, season_length, vintages)
         for name, spec in _iterate_specs(config, only)
-        if (why := _reason_unsuited(spec, season_length, vintages))
     }
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:

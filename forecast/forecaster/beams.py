@@ -107,6 +107,7 @@ class BeamState:
 
     @classmethod
     def of(cls, loop: Loop, head: FittedHead, path: np.ndarray) -> BeamState:
+        """The bins of the next step of `loop`, whose prefixes have the values `path` (P, k, O)."""
         raw, base, _ = loop.propose()
         values = head.head.bin_values(base[:, None], head.constants)[:, 0]
         return cls(loop, head, path, head.head.log_probabilities(raw), values)

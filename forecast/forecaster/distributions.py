@@ -39,6 +39,7 @@ RISE_COLUMN, LOG_DENSITY_COLUMN = "p_rise", "log_density"
 
 
 def quantile_column(level: float) -> str:
+    """`q_0.1`: the column of a quantile."""
     return f"q_{level:g}"
 
 

@@ -57,10 +57,12 @@ class Ensemble:
 
     @property
     def task(self) -> Task:
+        """What all forecasters were trained for."""
         return self.forecasters[0].task
 
     @property
     def dataset_name(self) -> str:
+        """The dataset that all forecasters were trained on."""
         return self.forecasters[0].dataset_name
 
     @property
@@ -88,11 +90,13 @@ class Ensemble:
         """(n, H, O) raw units per series at `rows`: the mean of the seeds' forecasts, or the
         members' weighted one.
         """
-        found = [forecaster.predict(panel, rows) for forecaster in self.forecasters]
+        forecasts = [forecaster.predict(panel, rows) for forecaster in self.forecasters]
+        by_series = {uid: [each[uid] for each in forecasts] for uid in forecasts[0]}
         if not self.members:
-            return {uid: np.mean([own[uid] for own in found], axis=0) for uid in found[0]}
-        shares = [self.weights[name] / self.members.count(name) for name in self.members]
-        return {uid: np.tensordot(shares, [own[uid] for own in found], axes=1) for uid in found[0]}
+            return {uid: np.mean(y_hats, axis=0) for uid, y_hats in by_series.items()}
+        # the seeds of a member share its weight
+        weights = [self.weights[name] / self.members.count(name) for name in self.members]
+        return {uid: np.tensordot(weights, y_hats, axes=1) for uid, y_hats in by_series.items()}
 
     def with_horizon(self, horizon: int, levels: Sequence[float] = ()) -> Ensemble:
         """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot

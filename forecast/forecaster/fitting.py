@@ -48,8 +48,8 @@ class FitResult:
     """A forecaster and how it came about. `curve`: (step, train loss, validation loss) in scaled
     units.
 
-    `elsewhere`: of each stretch of validation the forecaster, and its step, that the others have
-    lowest; none where no step was chosen.
+    `forecasters_by_fold`, `steps_by_fold`: of each fold of validation the forecaster, and its step,
+    whose loss on the other folds is lowest; none where no step was selected.
     """
 
     forecaster: Forecaster

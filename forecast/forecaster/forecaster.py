@@ -64,10 +64,12 @@ class Forecaster:
 
     @cached_property
     def channels(self) -> Layout:
+        """The input channels of a window, by column of the task."""
         return layout(self.task)
 
     @cached_property
     def network(self) -> Network | None:
+        """The description of its network; None for every other model."""
         return self.spec.network(self.task)
 
     @property
@@ -82,12 +84,11 @@ class Forecaster:
         see).
         """
         self.require_series(panel, rows)
-        none = np.empty((0, self.task.horizon, self.channels.outputs))
         requests = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
-        forecasts = dict(
-            zip(requests, self.spec.predict(self, list(requests.values())), strict=True)
-        )
-        return {uid: forecasts.get(uid, none) for uid in rows}
+        values = self.spec.predict(self, list(requests.values()))
+        forecasts = dict(zip(requests, values, strict=True))
+        nothing = np.empty((0, self.task.horizon, self.channels.outputs))
+        return {uid: forecasts.get(uid, nothing) for uid in rows}
 
     def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
@@ -110,10 +111,8 @@ class Forecaster:
                 [self.spec.scaled_forecast(self, windows) for windows in joined]
             )
             ends = np.cumsum([len(rows) for _, rows in group])[:-1]
-            forecasts += [
-                self.to_raw_units(own, *asked)
-                for own, asked in zip(np.split(scaled, ends), group, strict=True)
-            ]
+            for part, (series, rows) in zip(np.split(scaled, ends), group, strict=True):
+                forecasts.append(self.to_raw_units(part, series, rows))
         return forecasts
 
     def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
@@ -138,11 +137,9 @@ class Forecaster:
         if self.network is None:
             return forecast
         raw = self.network_output(windows)
-        return (
-            forecast + raw[..., 0]
-            if self.head is None
-            else self.head.point(raw, forecast, windows.last[:, None])
-        )
+        if self.head is None:
+            return forecast + raw[..., 0]
+        return self.head.point(raw, forecast, windows.last[:, None])
 
     def run_closed_loop(
         self, windows: Windows, horizon: int, *, feedback: Feedback | None = None

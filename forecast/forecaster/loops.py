@@ -43,6 +43,7 @@ class Loop:
         *,
         horizon: int,
     ) -> None:
+        """Read `windows` up to their last rows; `weights` by name."""
         carried = None
         if skip.carry is not None:
             carried = skip.carry.forecast_inputs(windows.z[:, :, channels.outputs :], horizon)

@@ -179,6 +179,7 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def require_known_series(panel: Panel, ensemble: Ensemble, *, where: str = REQUEST) -> None:
+    """`InputError` for series that the model was not trained on."""
     known = ensemble.forecasters[0].scaling.centre
     unknown = panel.by_id.keys() - known.keys()
     if unknown:

@@ -59,9 +59,11 @@ class SaturationCounter(Namespace):
     flat: int = 0
 
     def tanh(self, x: Array) -> Array:
+        """tanh x, counted."""
         return self._count(np.tanh(x))
 
     def sigmoid(self, x: Array) -> Array:
+        """The logistic function of x, counted."""
         a = super().sigmoid(x)
         self._count(2 * a - 1)
         return a
@@ -95,6 +97,7 @@ class Walk(Pass):
     """
 
     def __init__(self, network: Network, weights: Mapping[str, np.ndarray]) -> None:
+        """Begin at zero states; `weights` by name."""
         self.dense, self.layers = SaturationCounter(), list[Layer]()
         super().__init__(network, weights, 0, self.dense)
 
@@ -106,6 +109,7 @@ class Walk(Pass):
         )
 
     def start_cell(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
+        """Note the layer and what it reads, x (T, C, B), then start it."""
         cell = block.cell_object
         self.layers.append(Layer(path, cell, weights_at(self.weights, path), x.transpose(0, 2, 1)))
         return super().start_cell(block, path, x)
@@ -127,6 +131,7 @@ class Dynamics:
     decay: np.ndarray
 
     def to_json(self) -> dict[str, Any]:
+        """The numbers, without `decay`."""
         return {name: value for name, value in vars(self).items() if name != "decay"}
 
 

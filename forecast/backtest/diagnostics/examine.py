@@ -184,6 +184,7 @@ class FreeRun:
     path: np.ndarray
 
     def to_json(self) -> dict[str, Any]:
+        """Verdict, reach and exponent, without `path`."""
         return {name: value for name, value in vars(self).items() if name != "path"}
 
 
