@@ -165,7 +165,7 @@ def medians_of_the_train_block_as_scale(root: Path) -> None:
         root,
         "forecast/data/scaling.py",
         """
-        def _statistics(values, column):
+        def _centre_and_scale(values, column):
             observed = values[np.isfinite(values)]
             return float(np.median(observed)), float(np.ptp(observed))
     """,
