@@ -101,7 +101,7 @@ class Board:
     @property
     def chosen(self) -> str | None:
         """The model with the lowest error on validation; the test block has no say in it."""
-        return self._results.chosen(RANKING)
+        return self._results.selected_model(RANKING)
 
     @property
     def verdicts(self) -> tuple[str, ...]:

@@ -108,5 +108,5 @@ def load_ensemble(results: Results, model: str, ranking: str) -> Ensemble:
 
     `InputError` where it is unknown or could not be fitted.
     """
-    (candidate,) = candidates(results, ranking, [model or str(results.chosen(ranking))])
+    (candidate,) = candidates(results, ranking, [model or str(results.selected_model(ranking))])
     return load_trained_ensemble(results.folder(candidate))

@@ -242,7 +242,7 @@ class Results:
         scores: list[dict[str, Any]] = rows.dropna(subset=[self.headline_metric]).to_dict("records")  # type: ignore[assignment]
         return scores[0] if scores else None
 
-    def chosen(self, ranking: str) -> str | None:
+    def selected_model(self, ranking: str) -> str | None:
         """The model that validation selected in `ranking`."""
         return self.verdicts.chosen.get(ranking)
 

@@ -326,7 +326,7 @@ def selected_candidate(
             f"{verdicts}: missing; nothing was compared yet. Run `forecast run --dataset"
             f" {dataset}`."
         )
-    model = results.chosen("shipped")
+    model = results.selected_model("shipped")
     if model is None:
         raise InputError(
             f"{verdicts}: no model is chosen as shipped. {' '.join(results.verdicts.sentences)}"

@@ -153,7 +153,7 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
         spread = by_seed.get("std", {}).get(results.headline_metric)
         if spread is not None and not text.missing(spread):
             shown = text.plus_minus(error, float(spread))
-    is_chosen = model == results.chosen(ranking)
+    is_chosen = model == results.selected_model(ranking)
     cells = [
         Cell(shown, error),
         _naive_cell(results, ranking, mean),
@@ -170,7 +170,7 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
 def _marks(results: Results, ranking: str, model: str, seeds: list[Scores]) -> list[str]:
     """The words that stand beside a model's name."""
     marks = []
-    if model == results.chosen(ranking):
+    if model == results.selected_model(ranking):
         marks.append("chosen on validation")
     if model in results.tied(ranking):
         marks.append("best set")
@@ -256,7 +256,7 @@ def _strip(results: Results, ranking: str, seeds: list[Scores], error: float) ->
     if len(seeds) > 1:
         marks = [float(row[metric]) for row in seeds if row["status"] == "ok"]
     model = seeds[0]["model"] if seeds else ""
-    role = "chosen" if model == results.chosen(ranking) else "other"
+    role = "chosen" if model == results.selected_model(ranking) else "other"
     bounds = padded([lowest, max(highest, lowest)])
     return as_markup(strip(marks, error, bounds, reference, role))
 
@@ -319,7 +319,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
         cells.append(share(float((part["skill"] > 0).mean())))
         rows.append(Row(str(name), cells))
     rows.sort(key=_by_median)
-    model = results.chosen(ranking) or rows[0].model
+    model = results.selected_model(ranking) or rows[0].model
     of_model = served.loc[[model]].droplevel(0)
     of_model = of_model.sort_values("mase", ascending=False, kind="stable")
     series_rows = []

@@ -44,7 +44,7 @@ def shown_models(results: Results) -> list[str]:
     """The chosen model (else the best network), its skip alone, naive and seasonal naive, as far as
     there are any.
     """
-    judged = results.chosen(RANKING) or results.best_network(RANKING)
+    judged = results.selected_model(RANKING) or results.best_network(RANKING)
     wanted = [judged, fitted_skip(results), "naive", "seasonal_naive"]
     return [m for m in dict.fromkeys(wanted) if m and not results.intervals_of(m, RANKING).empty]
 
@@ -80,7 +80,7 @@ def calibration_table(results: Results) -> Table | None:
             "Origins of the calibration block that set the width; at their fewest step",
         ),
     ]
-    chosen = results.chosen(RANKING)
+    chosen = results.selected_model(RANKING)
     parts = []
     for order, model in enumerate(shown_models(results)):
         pooled = results.intervals_of(model, RANKING).query("step == 0")

@@ -273,7 +273,12 @@ def shown_models(results: Results) -> list[str]:
     """The selected model, the best network, its skip alone, naive and seasonal naive, as far as
     there are residuals of them.
     """
-    wanted = [results.chosen(RANKING), results.best_network(RANKING), fitted_skip(results), "naive"]
+    wanted = [
+        results.selected_model(RANKING),
+        results.best_network(RANKING),
+        fitted_skip(results),
+        "naive",
+    ]
     if results.dataset.season_length > 1:
         wanted.append("seasonal_naive")
     diagnosed = {diagnosis.model for diagnosis in _shipped(results)}
@@ -306,7 +311,7 @@ def residual_table(results: Results) -> Table | None:
         ),
         ("Largest autocorrelation", "Of those lags, and the lag it is at"),
     ]
-    chosen = results.chosen(RANKING)
+    chosen = results.selected_model(RANKING)
     rows = []
     for diagnosis in diagnoses:
         cls = chosen_class(diagnosis.model == chosen)

@@ -89,14 +89,14 @@ def role_of(results: Results, ranking: str, model: str) -> str:
 
     The best network has a part of its own where validation chose a baseline.
     """
-    if model == results.chosen(ranking):
+    if model == results.selected_model(ranking):
         return "chosen"
     if model == fitted_skip(results):
         return "skip"
     parts = {"naive": "naive"} | (
         {"seasonal_naive": "seasonal"} if results.dataset.season_length > 1 else {}
     )
-    chosen = results.candidate(results.chosen(ranking) or "", ranking)
+    chosen = results.candidate(results.selected_model(ranking) or "", ranking)
     if model == results.best_network(ranking) and (
         chosen is None or not results.records[chosen].is_network
     ):
@@ -106,7 +106,7 @@ def role_of(results: Results, ranking: str, model: str) -> str:
 
 def fitted_skip(results: Results) -> str:
     """The skip alone that the charts show: that of the chosen network, else of the best network."""
-    name = results.candidate(results.chosen("shipped") or "", "shipped")
+    name = results.candidate(results.selected_model("shipped") or "", "shipped")
     if name is None or not results.records[name].is_network:
         name = results.candidate(results.best_network("shipped") or "", "shipped")
     row = results.records[name].skip_model if name else None

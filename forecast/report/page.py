@@ -188,7 +188,7 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
         boards=[_ranking_content(results, r) for r in rankings if not results.board(r).empty],
         origins=text.count(results.leaderboard["n_origins"].max()),
         left_out=max(0, len(results.series) - text.MOST_SERIES),
-        chosen=results.chosen("shipped"),
+        chosen=results.selected_model("shipped"),
         forecasts=panels.forecast_panels(results),
         over_time=panels.time_panels(results),
         steps=figures.step_panels(results),
@@ -262,7 +262,7 @@ def _group_by_ranking(sentences: list[str]) -> dict[str, list[str]]:
 
 def _tiles(results: Results) -> list[tuple[str, str, str]]:
     """The chosen model's key figures as (what, value, remark)."""
-    model = results.chosen("shipped") or ""
+    model = results.selected_model("shipped") or ""
     score = results.score(model, "shipped")
     if score is None:
         return []

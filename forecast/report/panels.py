@@ -61,7 +61,12 @@ def compared(results: Results, ranking: str = "shipped") -> dict[str, tuple[str,
     """role -> (model, long forecasts) of what is shown against the actuals: naive, skip, a network,
     the chosen one.
     """
-    wanted = ["naive", fitted_skip(results), results.best_network(ranking), results.chosen(ranking)]
+    wanted = [
+        "naive",
+        fitted_skip(results),
+        results.best_network(ranking),
+        results.selected_model(ranking),
+    ]
     found = {}
     for model in dict.fromkeys(m for m in wanted if m):
         name, role = results.candidate(model, ranking), role_of(results, ranking, model)

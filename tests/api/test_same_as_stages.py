@@ -109,7 +109,7 @@ def test_the_leaderboard_is_that_of_the_compare_stage(
     rows = project.leaderboard
     wanted = rows[rows["seed"] == MEAN].set_index("model")["mase"]
     assert board.leaderboard.set_index("model")["mase"].to_dict() == wanted.to_dict()
-    assert board.chosen == project.chosen("shipped")
+    assert board.chosen == project.selected_model("shipped")
     assert board.verdicts == (*project.verdicts.sentences, *project.verdicts.warnings)
 
 

@@ -33,10 +33,10 @@ def test_records_stand_by_candidate_in_the_order_of_their_names(paths):
 
 def test_a_part_is_read_when_it_is_asked_for_and_once(own):
     results = Results(own, "hourly")
-    assert results.chosen("shipped") == "lstm"
+    assert results.selected_model("shipped") == "lstm"
     (own.compared("hourly") / "verdicts.json").unlink()
     (own.compared("hourly") / "by_step.csv").unlink()
-    assert results.chosen("shipped") == "lstm"
+    assert results.selected_model("shipped") == "lstm"
     with pytest.raises(
         InputError, match=r"compared/hourly/by_step\.csv: no such file; stage `compare` makes it"
     ):
