@@ -24,7 +24,7 @@ from forecast.identification import identify
 from forecast.identification.experiment import Experiment, Standardization, saturation
 from forecast.identification.narx import Narx, initial_weights
 from forecast.identification.problems import ClosedLoop, OpenLoop
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 
 START = 5
@@ -53,7 +53,7 @@ def procedure(train: Arrays, test: Arrays, seed: int) -> float:
     """
     try:
         model = identify(Experiment(*train), seed=seed, announce=print if seed == 0 else None)
-    except ModelFailure:
+    except ModelError:
         return np.inf
     return rmse(model.parallel(test[0], test[1][:START]).y, test[1])
 

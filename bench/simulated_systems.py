@@ -29,7 +29,7 @@ from forecast.identification import (
     random_steps,
     train,
 )
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 
 NOISE = 0.02  # of the deviation of y
 
@@ -179,7 +179,7 @@ def main() -> None:
             try:
                 run = model.parallel(last.u, last.y[: model.start]).y
                 error = perform(last.y[10:], run[10:], measure="rmse")
-            except ModelFailure as failure:
+            except ModelError as failure:
                 error, row = np.inf, f"{row} ({failure})"
             seconds = time.process_time() - began
             print(

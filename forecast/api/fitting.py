@@ -48,7 +48,7 @@ def fit(
     tenth before it calibrates the intervals. tuning: None for the family's own values, `quick`,
     `full`, or keys of tuning.yaml. seeds: of a network; several are averaged.
 
-    `InputError` for a frame or an option that is not as wanted, `ModelFailure` where the model
+    `InputError` for a frame or an option that is not as wanted, `ModelError` where the model
     cannot be fitted.
 
     >>> forecast.fit(df, "ridge", freq="1h", horizon=24, past_exogenous=["wind"])

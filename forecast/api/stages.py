@@ -47,7 +47,7 @@ from forecast.data.preparation import PreparedDataset, prepare_frame
 from forecast.data.results import PARQUET_TABLES, Results, parse_table
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.models import catalogue, spec
-from forecast.system.errors import InputError, ModelFailure, suggest_known
+from forecast.system.errors import InputError, ModelError, suggest_known
 from forecast.system.stage import default_jobs
 
 BUDGET_FOLDERS = {"quick": "demo", "full": "."}
@@ -186,7 +186,7 @@ def tuning_budget(tuning: str | Mapping[str, Any] | None, **overrides: Any) -> T
 def fit_ensemble(name: str, dataset: FrameDataset, recipe: Recipe) -> tuple[Ensemble, pd.DataFrame]:
     """One model by the stages: all its seeds, and their forecasts of every origin.
 
-    The forecasts are those of `Results.forecasts`. Raises `ModelFailure` with the reason where the
+    The forecasts are those of `Results.forecasts`. Raises `ModelError` with the reason where the
     model cannot be fitted.
     """
     with tempfile.TemporaryDirectory(prefix="forecast-") as folder:
@@ -203,10 +203,10 @@ def fit_ensemble(name: str, dataset: FrameDataset, recipe: Recipe) -> tuple[Ense
 
 
 def trained_ensemble(results: Results, candidate: str) -> Ensemble:
-    """What training left of a candidate; `ModelFailure` with its reason where it failed."""
+    """What training left of a candidate; `ModelError` with its reason where it failed."""
     record = results.records[candidate]
     if record.has_failed:
-        raise ModelFailure(f"Model {record.model!r} could not be fitted: {record.reason}")
+        raise ModelError(f"Model {record.model!r} could not be fitted: {record.reason}")
     return load_trained_ensemble(results.folder(candidate))
 
 

@@ -30,7 +30,7 @@ from forecast.data.panel import Panel, from_frame
 from forecast.data.records import RunRecord, SeedFit, StudyRecord, newest_weights
 from forecast.forecaster import Budget, FitResult, Forecaster, Problem
 from forecast.system import files
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 
 REFIT_DETECTOR = "fit without the later rows"
 STORED_DETECTOR = "stored results computed again"
@@ -156,7 +156,7 @@ def refit_without_later_rows(
         for entry in record.seeds:
             try:
                 fits = fit_twice(problem, candidate, seed=entry.seed, budget=budget)
-            except (ModelFailure, LookupError, ValueError) as error:
+            except (ModelError, LookupError, ValueError) as error:
                 # whatever a fit says that misses its rows
                 kind, text = (
                     "skip" if spec.fitted_as == "ridge" else "training",

@@ -45,7 +45,7 @@ from forecast.forecaster.distributions import (
 )
 from forecast.forecaster.intervals import volatility
 from forecast.system import files
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 
 
 @lru_cache(maxsize=2)
@@ -98,7 +98,7 @@ def fit_and_forecast(
             problem = problem.with_series(part)
             forecasts = forecast_blocks(fits.timeline, problem, seed)
             distributions = forecast_distributions(fits.timeline, problem, forecasts, seed=seed)
-        except ModelFailure as error:
+        except ModelError as error:
             failed = SeedFit(seed=seed, status="failed", reason=str(error))
             failed.write(temporary / "fit.json")
         else:
@@ -176,7 +176,7 @@ def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.Da
     """Long frame `unique_id, cutoff, step, ds, block, seed, output, y, y_hat, volatility` over
     every cutoff of the scored blocks.
 
-    `ModelFailure` where a forecast is not finite.
+    `ModelError` where a forecast is not finite.
     """
     tables = []
     for block in SCORED:
@@ -185,7 +185,7 @@ def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.Da
         for uid, y_hat in forecasts.items():
             lost = int((~np.isfinite(y_hat)).any(axis=(1, 2)).sum())
             if lost:
-                raise ModelFailure(
+                raise ModelError(
                     f"{lost} of {len(y_hat)} forecasts of series {uid!r} in the {block} block are"
                     " not finite: the model diverged."
                 )
@@ -236,7 +236,7 @@ def forecast_distributions(
     """The rows of `forecasts` (of one seed) with the columns of the model's head instead of
     `y_hat`; None for a point head.
 
-    `ModelFailure` where paths diverge, though the point forecast does not.
+    `ModelError` where paths diverge, though the point forecast does not.
     """
     head = timeline.fits[0].forecaster.head
     if head is None:
@@ -251,7 +251,7 @@ def forecast_distributions(
         if head.head.has_distribution:
             grid = predict(partial(predict_quantiles, levels=STORED_LEVELS, seed=seed))[series_id]
             if not np.isfinite(grid).all():
-                raise ModelFailure(
+                raise ModelError(
                     f"Quantiles of series {uid!r} are not finite: the paths of the model diverge."
                 )
             for place, level in enumerate(STORED_LEVELS):

@@ -47,7 +47,7 @@ from forecast.data.results import BASELINE
 from forecast.forecaster.ensemble import list_served_models
 from forecast.models.problem import VALIDATION_FOLDS
 from forecast.system import files
-from forecast.system.errors import ModelFailure, quote_names
+from forecast.system.errors import ModelError, quote_names
 
 MAX_MEMBERS = 12
 """Members of one combination: what a served forecast has time for."""
@@ -163,13 +163,13 @@ def keep_all(losses: pd.DataFrame, **spacing: int) -> list[str]:
 def learn_weights(rule: Combination, errors: MemberErrors, penalty: float = PENALTY) -> Weights:
     """The weight of every member, those of weight 0 left out.
 
-    `ModelFailure` where no member is left, or one that the rule gives a weight is missing.
+    `ModelError` where no member is left, or one that the rule gives a weight is missing.
     """
     if isinstance(rule.weights, dict):
         return _fixed_weights(rule.weights, errors)
     members = errors.select_best(_select_members(rule, errors))
     if not members:
-        raise ModelFailure(
+        raise ModelError(
             f"none of its members ({', '.join(rule.members)}) is in this run with forecasts"
         )
     groups = _group_members(rule, errors, members)
@@ -204,7 +204,7 @@ def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weight
     candidates |= {name: name for name in errors.members}
     missing = [name for name in weights if name not in candidates]
     if missing:
-        raise ModelFailure(
+        raise ModelError(
             f"weights name {quote_names(missing)}, which is not in this run or has failed; leave it"
             " out of `weights`, or put it back into the grid"
         )
@@ -290,7 +290,7 @@ def write_combination(
             MemberErrors.of, records=eligible, task=task, confidence_set=confidence_set
         )
         history, table = _combine_forecasts(rule, errors_of, *_read_forecasts(eligible, trained))
-    except ModelFailure as error:
+    except ModelError as error:
         record = _failed_record(name, rule, records, str(error))
     else:
         test_start = table.loc[table["block"] == "test", "cutoff"].min()
@@ -392,10 +392,10 @@ def _read_forecasts(
         keys = seeds[0][FORECAST_KEYS].reset_index(drop=True)
         rows = keys if rows.empty else rows
         if not all(keys[key].equals(rows[key]) for key in FORECAST_KEYS):
-            raise ModelFailure(f"{name} was forecast from other origins than {next(iter(values))}")
+            raise ModelError(f"{name} was forecast from other origins than {next(iter(values))}")
         values[name] = np.mean([own["y_hat"].to_numpy() for own in seeds], axis=0)
     if rows.empty:
-        raise ModelFailure("no candidate has forecasts")
+        raise ModelError("no candidate has forecasts")
     return rows, values
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from forecast.data.records import SkipKind, StudyRecord, Trial, best_trial
 from forecast.models.search import Choice, Dimension, Space, including
 from forecast.system import files, postgres
-from forecast.system.errors import ForecastError, InputError, ModelFailure
+from forecast.system.errors import ForecastError, InputError, ModelError
 
 if TYPE_CHECKING:
     import optuna
@@ -81,7 +81,7 @@ class StudyResult:
 Objective = Callable[[dict[str, Any], int], TrialOutcome]
 """(params, number of the trial) -> outcome.
 
-May raise `ModelFailure`; any other exception stops the study.
+May raise `ModelError`; any other exception stops the study.
 """
 
 LOCK_TIMEOUT = 2.0 * postgres.SILENT_SECONDS
@@ -226,7 +226,7 @@ def _run_trial(
         params = {name: _suggest(trial, name, space[name]) for name in space}
         try:
             outcome = objective(params, number).checked()
-        except ModelFailure as error:
+        except ModelError as error:
             outcome = TrialOutcome(math.inf, reason=str(error))
         trial.set_user_attr("outcome", {"curve": outcome.curve, "reason": outcome.reason})
     except BaseException:  # Ctrl-C included: the trial must not stay RUNNING

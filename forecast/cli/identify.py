@@ -14,7 +14,7 @@ import typer
 
 from forecast.cli.common import FORMAT, ROOT, Format, now, print_rows, tracking_uri
 from forecast.system import files
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 
 if TYPE_CHECKING:
     from forecast.identification.contest import RowResult
@@ -90,11 +90,11 @@ def _four_digits(value: float | None) -> str:
 def _result(entries: Sequence[RowResult]) -> dict[str, Any]:
     """The part of result.json that the contest gives: its rows, a sentence, the first free run.
 
-    Raises `ModelFailure` where no row gave a model.
+    Raises `ModelError` where no row gave a model.
     """
     if not entries or entries[0].run is None:
         notes = " ".join(f"{entry.row}: {entry.note}" for entry in entries)
-        raise ModelFailure(f"No row gave a model. {notes}")
+        raise ModelError(f"No row gave a model. {notes}")
     first = entries[0]
     best = min(entries, key=lambda entry: entry.test)
     sentence = f"Chosen on validation: `{first.row}`, free-run error {first.test:.3g} on test"

@@ -33,7 +33,7 @@ from forecast.cli.run import revision
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import (
     ForecastError,
-    GateRefused,
+    GateRefusedError,
     InputError,
     plural,
     suggest_known,
@@ -285,7 +285,7 @@ def retrain(
         event = "promotion" if decision.promotes else "success"
         _notify(job, event, decision.to_json())
     if decision.word == "kept":
-        raise GateRefused(f"{dataset}: the champion stays: {decision.reason}.")
+        raise GateRefusedError(f"{dataset}: the champion stays: {decision.reason}.")
 
 
 def _print_decision(decision: Decision, root: Path, *, took: float) -> None:

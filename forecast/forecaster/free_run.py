@@ -35,7 +35,7 @@ def parallel(
 ) -> dict[str, np.ndarray]:
     """(n, horizon, O) raw forecasts per series, closed loop from the last row each may see.
 
-    `InputError` for a family that cannot be closed, `ModelFailure` for a loop that explodes.
+    `InputError` for a family that cannot be closed, `ModelError` for a loop that explodes.
     """
     if not is_recursive(forecaster):
         raise InputError(

@@ -22,7 +22,7 @@ from forecast.networks.description import Dense, Network, walk_blocks, warm_up_r
 from forecast.networks.heads import FittedHead
 from forecast.networks.heads.distributions import correlation
 from forecast.networks.weights import initialise
-from forecast.system.errors import InputError, ModelFailure, quote_names
+from forecast.system.errors import InputError, ModelError, quote_names
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainedNetwork, Weights
@@ -132,12 +132,12 @@ def train_by_levenberg_marquardt(
     iteration beats it.
 
     Step k + 1 of the curve is iteration k of the best restart. The weights are rounded to float32,
-    like those of every network. `ModelFailure` for a network too large.
+    like those of every network. `ModelError` for a network too large.
     """
     problem = network_problem.NetworkProblem(network, series)
     if problem.n_weights > lm.MAX_WEIGHTS:
         # a row that failed, not a run that stops: another trial may be small enough
-        raise ModelFailure(lm.describe_too_large(problem))
+        raise ModelError(lm.describe_too_large(problem))
     skip_alone = initialise(network, seed)
     skip_error = float(validate(skip_alone)[0])
     best_weights, run = network_problem.fit(

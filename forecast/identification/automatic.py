@@ -36,7 +36,7 @@ def identify(
 
     y may have gaps (NaN), u may not. A free run of it begins with `Model.start` measured rows.
     `announce` receives the predicted memory and time before the work starts; with a `watch`, Ctrl-C
-    keeps the nets found so far. `ModelFailure` when no net follows any held-out block. The method:
+    keeps the nets found so far. `ModelError` when no net follows any held-out block. The method:
     `identification.search`.
     """
     with note_interrupt(watch):

@@ -23,7 +23,7 @@ from forecast.identification.experiment import Array, Experiment
 from forecast.identification.model import Model
 from forecast.identification.nets import Net, grunet, lstmnet, narnet, narxnet
 from forecast.identification.training import train, train_parallel, trainlm
-from forecast.system.errors import ForecastError, InputError, ModelFailure
+from forecast.system.errors import ForecastError, InputError, ModelError
 
 Fit = Callable[[Sequence[Experiment], int], Model]
 """A model from the experiments and a seed."""
@@ -149,7 +149,7 @@ def _fit_narx(experiments: Sequence[Experiment], seed: int) -> Model:
     model = train(net, *experiments, divide=STOPPING_SHARE, restarts=3, seed=seed)
     try:
         return train_parallel(model, *experiments, divide=STOPPING_SHARE)
-    except ModelFailure:
+    except ModelError:
         return model
 
 

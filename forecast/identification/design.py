@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from forecast.identification.experiment import Array
 from forecast.identification.model import Model
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 
 
 def multisine(
@@ -92,7 +92,7 @@ def static_curve(model: Model, levels: npt.ArrayLike, *, column: int = 0, rows: 
         u[:, column] = level
         try:
             run = _run_from_mean(model, u)
-        except ModelFailure:
+        except ModelError:
             run = np.full((rows, model.outputs), np.nan)
         last_rows = run[-max(rows // 10, 2) :]
         is_settled = np.ptp(last_rows, axis=0) < 0.01 * model.scaling.y_scale

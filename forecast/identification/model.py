@@ -28,7 +28,7 @@ from forecast.identification.nets import Net, NetSet, check_first_rows
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
 from forecast.system import files
-from forecast.system.errors import DataError, InputError, ModelFailure, plural
+from forecast.system.errors import DataError, InputError, ModelError, plural
 
 SCHEMA = 2
 LOST_RANGES = 10.0  # of the training record: a free run that far from its middle has left it
@@ -163,7 +163,7 @@ class Model:
 
         From a `State`, every row is the net's own. From the first measured rows of y, at least
         `Model.start` of them, those rows are returned as they are and the free run follows.
-        `ModelFailure`, with the step, when it is no longer finite or goes farther from the middle
+        `ModelError`, with the step, when it is no longer finite or goes farther from the middle
         of the training record than `RANGES` times its range.
         """
         self.refuse_open()
@@ -323,11 +323,11 @@ class Model:
         return np.asarray(~(np.abs(run - middle) <= limit).all(axis=(0, 2)))
 
     def _require_on_record(self, run: Array) -> None:
-        """`ModelFailure` that names the first step at which a closed loop (B, T, O) is lost."""
+        """`ModelError` that names the first step at which a closed loop (B, T, O) is lost."""
         streaming.require_finite(run)
         is_lost = self.leaves_record(run)
         if is_lost.any():
-            raise ModelFailure(
+            raise ModelError(
                 f"The closed loop diverges: after {int(np.argmax(is_lost))} of {run.shape[1]} steps"
                 f" on its own the output is more than {LOST_RANGES:g} ranges of the training record"
                 " away from it. Train it on its free run (`train_parallel`), choose it for"

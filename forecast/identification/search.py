@@ -59,7 +59,7 @@ from forecast.identification.states import (
     with_states,
 )
 from forecast.identification.treatments import Treatment, select_treatments
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
 
 CLEARLY_WORSE = 1.25  # times the held-out error of the best family: not an accident of the blocks
@@ -112,7 +112,7 @@ def search_members(
 
     `announce` receives the predicted memory and time before the work starts, and after every fold
     the families and the time that are left. With a `watch`, Ctrl-C ends the search and what was
-    found until then is the result. `InputError` for too few rows, `ModelFailure` when no net
+    found until then is the result. `InputError` for too few rows, `ModelError` when no net
     follows any held-out block.
     """
     settings = limit_folds(settings or SearchSettings(), experiments)
@@ -138,7 +138,7 @@ def search_members(
         search.announce_estimate(announce)
     winners = search.find_winners(announce)
     if not winners:
-        raise ModelFailure(
+        raise ModelError(
             "No NARX net follows any held-out block in free run; other inputs may be missing."
         )
     members = [member.at_record_rate(input_dead_times) for member in search.refit_winners(winners)]
@@ -500,7 +500,7 @@ class _Search:
             return replace(member, held_out_rmse=float(np.sqrt(mean_square)))
         try:
             weights, mean_square = self._minimise(problem, member, options)
-        except ModelFailure:
+        except ModelError:
             return replace(member, held_out_rmse=np.inf)
         return replace(member, weights=weights, held_out_rmse=float(np.sqrt(mean_square)))
 

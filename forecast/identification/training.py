@@ -35,7 +35,7 @@ from forecast.identification.rows import (
 )
 from forecast.networks.description import Network
 from forecast.networks.losses import POINT_LOSSES
-from forecast.system.errors import InputError, ModelFailure, plural
+from forecast.system.errors import InputError, ModelError, plural
 from forecast.training import levenberg_marquardt as lm
 from forecast.training import network_problem
 from forecast.training.chunks import TrainingSeries
@@ -251,7 +251,7 @@ def train_parallel(
     """The model with its weights trained further on the free-run error (closed loop).
 
     A loop that diverges as it is is first trained on free runs of 10, 30, 100, ... steps from
-    measured rows, until it holds over the whole experiments; `Model.notes` says so. `ModelFailure`
+    measured rows, until it holds over the whole experiments; `Model.notes` says so. `ModelError`
     when it never does.
     """
     net = model.net
@@ -306,7 +306,7 @@ def _lengthen_free_runs(
     watch: Watch | None,
 ) -> tuple[Array, tuple[str, ...]]:
     """Weights whose free run holds over the whole experiments, trained on ever longer free runs,
-    and a note of it. `ModelFailure` where it never holds.
+    and a note of it. `ModelError` where it never holds.
     """
     options = replace(
         options,
@@ -326,7 +326,7 @@ def _lengthen_free_runs(
                 f" {', '.join(map(str, tried[:count]))} steps before."
             )
             return weights, (note,)
-    raise ModelFailure(
+    raise ModelError(
         "The free run diverges from the start, and still does after training on free runs of"
         f" {tried} steps. Take fewer delays or units, or a net whose one-step training went on for"
         " longer."

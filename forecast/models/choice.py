@@ -29,7 +29,7 @@ from forecast.models.skip import (
     products_matrix,
     solve_ridge,
 )
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 
 Folds = Callable[[], Iterable[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]]
 """Gives windows, their scaled targets (B, H, O), which of them each fold learns from (K, B), and
@@ -58,7 +58,7 @@ def choose_linear_map(
     folds: Folds, train: Examples, channels: Layout, richest: Skip, lags: Sequence[int]
 ) -> Skip:
     """The mean of ridges on the train rows, of `richest` over any of the `lags`, weighted by the
-    errors over `folds`; `ModelFailure` when none is finite. The search goes from the best of a few
+    errors over `folds`; `ModelError` when none is finite. The search goes from the best of a few
     penalties one change at a time, while it helps. The mean is of all that it tried.
 
     Without any change where that is nearer: least squares goes for the mean, which on a series that
@@ -80,7 +80,7 @@ def choose_linear_map(
             break
         best = neighbour
     if not np.isfinite(error(best)):
-        raise ModelFailure(
+        raise ModelError(
             "The linear skip has no finite error on validation: that block has no observed target,"
             " or an input overflows. Check the data, or move the dates under `splits`."
         )

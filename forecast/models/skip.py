@@ -26,7 +26,7 @@ import scipy  # its parts are loaded where they are first used: a saved map need
 
 from forecast.config.task import CalendarFeature
 from forecast.data.windows import Layout, Windows, fill_gaps
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 
 SkipKind = Literal["none", "last", "seasonal", "linear"]
 PENALTIES = tuple(10.0**k for k in range(-2, 6))
@@ -485,7 +485,7 @@ def solve_ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: 
     """
     count, last = sums[-1, -1], len(sums) - 1
     if count < 2:
-        raise ModelFailure(
+        raise ModelError(
             f"A linear map found {count:.0f} complete train windows; at least 2 are needed."
         )
     targets = np.arange(last - outputs, last)

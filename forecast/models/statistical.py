@@ -22,7 +22,7 @@ from forecast.data.panel import Series
 from forecast.data.windows import fill_gaps, require_rows
 from forecast.models.base import TrainableSpec
 from forecast.models.problem import FittedForecaster, ForecastRequest, Parameters, Problem
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 
 Array = npt.NDArray[np.float64]
 RowNumbers = npt.NDArray[np.int64]
@@ -112,17 +112,17 @@ class StatisticalSpec(TrainableSpec):
         return fits
 
     def fit_series(self, y: Array, season: int, options: Mapping[str, Any]) -> SeriesModel:
-        """Fit on all of `y` (T,); `ModelFailure` when the model cannot be fitted."""
+        """Fit on all of `y` (T,); `ModelError` when the model cannot be fitted."""
         try:
             with warnings.catch_warnings():
                 # of the optimisers inside: what they found is judged by its errors
                 warnings.simplefilter("ignore")
                 return self.series_model.fit(np.array(y, dtype=np.float64), season, dict(options))
-        except (InputError, ModelFailure):
+        except (InputError, ModelError):
             raise
         except Exception as error:
             # statsforecast raises bare Exception, ValueError, NotImplementedError, LinAlgError
-            raise ModelFailure(
+            raise ModelError(
                 f"{self.family} cannot be fitted to {len(y)} rows with season {season}: {error}."
             ) from error
 
@@ -134,7 +134,7 @@ class StatisticalSpec(TrainableSpec):
     def predict(
         self, model: FittedForecaster, given: Sequence[ForecastRequest]
     ) -> list[np.ndarray]:
-        """(n, H, O) in raw units of each series; `ModelFailure` where the recursion is not
+        """(n, H, O) in raw units of each series; `ModelError` where the recursion is not
         finite.
         """
         return [self._predict_series(model, series, rows) for series, rows in given]
@@ -162,7 +162,7 @@ class StatisticalSpec(TrainableSpec):
             outputs.append(forecast)
         forecasts = np.stack(outputs, axis=2)
         if not np.isfinite(forecasts).all():
-            raise ModelFailure(
+            raise ModelError(
                 f"{self.family} forecasts of series {series.unique_id!r} are not finite."
             )
         return model.to_raw_units(forecasts, series, rows)

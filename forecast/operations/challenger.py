@@ -28,13 +28,13 @@ from forecast.operations.champion import Champion
 from forecast.operations.refit import recipe_candidate
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
-from forecast.system.errors import BusyError, DataError, ForecastError, GateRefused, InputError
+from forecast.system.errors import BusyError, DataError, ForecastError, GateRefusedError, InputError
 
 Strategy = Literal["scratch", "warm"]
 FAILURES: Mapping[int, type[ForecastError]] = {
     2: InputError,
     3: DataError,
-    4: GateRefused,
+    4: GateRefusedError,
     75: BusyError,
 }
 

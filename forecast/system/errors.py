@@ -27,7 +27,7 @@ class DataError(ForecastError):
     exit_code = 3
 
 
-class GateRefused(ForecastError):
+class GateRefusedError(ForecastError):
     """The challenger was not promoted."""
 
     exit_code = 4
@@ -39,7 +39,7 @@ class BusyError(ForecastError):
     exit_code = 75
 
 
-class ModelFailure(ForecastError):
+class ModelError(ForecastError):
     """A model diverged or cannot be fitted: a result with status `failed`, not a crash."""
 
 

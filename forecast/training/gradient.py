@@ -37,7 +37,7 @@ from forecast.networks.layers.assemble import (
 )
 from forecast.networks.layers.wiring import Wiring
 from forecast.networks.weights import initialise
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 from forecast.training.chunks import Chunks, Curve, TrainedNetwork, Weights
 from forecast.training.descent import TENSOR_MATHS, Settings, UpdateRule, sampled_loss
 
@@ -80,7 +80,7 @@ def fit(
 
     For every further loss that `validate` gives the step with the lowest is kept as well.
     Stops early when the loss explodes or is no longer finite, and says so in `note`, and after
-    `settings.patience`. `ModelFailure` when no validation loss ever was finite, and when the
+    `settings.patience`. `ModelError` when no validation loss ever was finite, and when the
     training diverged without having improved on its beginning once. Without `validate` the first
     `stop` updates are taken, and the weights after them are kept.
     """
@@ -96,14 +96,14 @@ def fit(
 def _take_steps(
     updates: Updates, choices: RandomChoices, states: States, stop: int
 ) -> TrainedNetwork:
-    """A known number of updates; `ModelFailure` where they diverge."""
+    """A known number of updates; `ModelError` where they diverge."""
     if stop:
         updates.take_steps(
             {name: tf.constant(values[:stop]) for name, values in choices.items()}, states
         )
     weights = get_weights(updates.model)
     if not all(np.isfinite(w).all() for w in weights.values()):
-        raise ModelFailure(
+        raise ModelError(
             f"Training on train and validation rows diverged in {stop} steps. Lower"
             " `learning_rate`."
         )
@@ -138,13 +138,13 @@ def _descend(
         if note or n_waited == settings.patience:
             break
     if best is None:
-        raise ModelFailure(
+        raise ModelError(
             f"No finite validation loss up to step {curve[-1][0]}: the network diverged from its"
             " first weights on. Lower `learning_rate`, or look for extreme values in the data."
         )
     best_loss, best_step, best_weights = best
     if best_step == 0 and _has_diverged(curve):
-        raise ModelFailure(
+        raise ModelError(
             f"Training diverged: its loss was {curve[-1][1]:.3g} at step {curve[-1][0]}, and no"
             " step improved on the skip alone. Lower `learning_rate` (now"
             f" {settings.learning_rate:g})."

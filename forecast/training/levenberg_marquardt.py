@@ -24,7 +24,7 @@ import numpy.typing as npt
 import scipy
 from threadpoolctl import threadpool_limits
 
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 
 Array = npt.NDArray[np.float64]
 
@@ -156,7 +156,7 @@ def estimate_cost(problem: LeastSquares, weights: Array, options: Options) -> Co
     """Memory from the shapes; CPU seconds from the middle of nine iterations of a copy, which are
     thrown away.
 
-    `ModelFailure` where the net diverges.
+    `ModelError` where the net diverges.
     """
     tried, marks = _Run(copy.deepcopy(problem), weights, options), [time.process_time()]
     for _ in range(9):
@@ -187,13 +187,13 @@ def minimise(
     seen, or training objective without one.
 
     `announce` receives the predicted memory and time before the first step. `InputError` above
-    `MAX_WEIGHTS`, `ModelFailure` when the net diverges at every start.
+    `MAX_WEIGHTS`, `ModelError` when the net diverges at every start.
     """
     options = options or Options()
     if problem.n_weights > MAX_WEIGHTS:
         raise InputError(describe_too_large(problem))
     if not problem.n_residuals:
-        raise ModelFailure(
+        raise ModelError(
             "No value of y counts, or none behind a y measured over all delays. Take shorter"
             " delays."
         )
@@ -209,11 +209,11 @@ def minimise(
             share = replace(options, seconds=(ends - time.perf_counter()) / n_left)
             try:
                 runs.append(_Run(problem, np.array(start, dtype=np.float64), share).result(watch))
-            except ModelFailure as failure:
+            except ModelError as failure:
                 reasons.add(str(failure))
     if not runs:
         prefix = f"None of {len(starts)} restarts could be trained: " if len(starts) > 1 else ""
-        raise ModelFailure(prefix + "; ".join(sorted(reasons)))
+        raise ModelError(prefix + "; ".join(sorted(reasons)))
     return min(runs, key=lambda run: run.score)
 
 
@@ -222,7 +222,7 @@ def _describe_cost(problem: LeastSquares, starts: Sequence[Array], options: Opti
     size = f"{problem.n_weights} weights, {problem.n_residuals} residuals{several}"
     whole = replace(options, max_iterations=len(starts) * options.max_iterations)
     need = f"about {memory_bytes(problem) / 2**20:.0f} MB"
-    with suppress(ModelFailure):  # a start that diverges tells no time
+    with suppress(ModelError):  # a start that diverges tells no time
         need += f" and at most {estimate_cost(problem, starts[0], whole).seconds:.1f} s"
     return f"Levenberg-Marquardt, {size}: {need}."
 
@@ -235,7 +235,7 @@ class _Run:
         self.decay, self.mu = options.decay, options.mu
         self.loss = self._loss(weights)
         if not np.isfinite(self.loss):
-            raise ModelFailure(
+            raise ModelError(
                 "The net diverges with its initial weights. Start from the open-loop weights"
                 " instead."
             )

@@ -24,7 +24,7 @@ from forecast.comparison.multiple_comparisons import model_confidence_set
 from forecast.config.experiment import Combination, Models
 from forecast.data.records import Digests, RunRecord
 from forecast.system import files
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 from tests.support import problems
 from tests.support.records import run_record
 
@@ -193,7 +193,7 @@ def test_weights_for_a_member_that_is_gone_are_refused_by_its_name():
         "net": 0.75,
         "line": 0.25,
     }
-    with pytest.raises(ModelFailure, match="'gone'"):
+    with pytest.raises(ModelError, match="'gone'"):
         learn_weights(Combination(weights={"net": 1, "gone": 1}), errors)
 
 

@@ -18,7 +18,7 @@ from forecast.data.results import Results
 from forecast.forecaster import sample_paths
 from forecast.forecaster.distributions import EVEN_LEVELS, STORED_LEVELS, quantile_column
 from forecast.system import files
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 from tests.contract import heads
 from tests.contract.families import forecaster as point_forecaster
 from tests.support import problems
@@ -211,7 +211,7 @@ def test_paths_that_diverge_are_a_failed_model():
         heads.forecaster("narx", "gaussian", stirred=1e30),
     )
     with pytest.raises(
-        ModelFailure,
+        ModelError,
         match="Quantiles of series 'north' are not finite: the paths of the model diver",
     ):
         forecast_distributions(

@@ -14,7 +14,7 @@ from forecast.backtest import tuning
 from forecast.backtest.studies import StudyResult, TrialOutcome, run_study
 from forecast.models.search import Choice, LogUniform
 from forecast.system import files
-from forecast.system.errors import BusyError, ForecastError, InputError, ModelFailure
+from forecast.system.errors import BusyError, ForecastError, InputError, ModelError
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
@@ -176,7 +176,7 @@ def test_a_failed_model_counts_and_keeps_its_reason(tmp_path):
         if number == 1:
             return TrialOutcome(math.inf, reason="diverged at step 12")
         if number == 2:
-            raise ModelFailure("the normal equations are singular")
+            raise ModelError("the normal equations are singular")
         if number == 3:
             return TrialOutcome(math.nan, [[1, math.nan]])
         return bowl(params, number)

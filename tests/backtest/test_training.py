@@ -24,7 +24,7 @@ from forecast.data.splits import resolve_borders
 from forecast.forecaster import Budget, Forecaster
 from forecast.models.families import auto_theta, drift, naive
 from forecast.system import files
-from forecast.system.errors import ForecastError, ModelFailure
+from forecast.system.errors import ForecastError, ModelError
 from tests.support import problems
 
 SEEDS = (3, 7)
@@ -334,9 +334,7 @@ def test_an_earlier_result_outlives_a_bug(run, tmp_path, monkeypatch):
 
 
 def test_a_model_that_cannot_be_fitted_is_a_record_that_says_so(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        drift.Spec, "forecast", broken(ModelFailure("no line through these points"))
-    )
+    monkeypatch.setattr(drift.Spec, "forecast", broken(ModelError("no line through these points")))
     records = trained(run, [NAIVE, DRIFT], tmp_path / "trained")
     assert records["drift"]["status"] == "failed" and records["naive"]["status"] == "ok"
     assert records["drift"]["reason"] == "seed 0: no line through these points"
@@ -483,7 +481,7 @@ def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_
     def second_fails(y, season, options):
         fitted.append(y)
         if len(fitted) == 3:
-            raise ModelFailure("the second shop has no season")
+            raise ModelError("the second shop has no season")
         return real(y, season, options)
 
     monkeypatch.setattr(auto_theta.Theta, "fit", second_fails)

@@ -16,7 +16,7 @@ from forecast.data.web import Deadline
 from forecast.forecaster import Budget, Forecaster, fit
 from forecast.models import spec
 from forecast.system import files
-from forecast.system.errors import DataError, InputError, ModelFailure
+from forecast.system.errors import DataError, InputError, ModelError
 from tests.support import problems
 from tests.support.example_data import dataset, hourly
 from tests.support.services import Services, serving
@@ -228,8 +228,8 @@ def test_the_service_is_refused_where_no_issue_covers_an_origin():
     late = problems.with_vintages(shops, said[said["cutoff"] > "2024-01-06"])
     model = fit(late, SERVICE, skip=None, seed=0, budget=Budget(0, 1)).forecaster
     with pytest.raises(
-        ModelFailure, match=r"has no forecast of the whole horizon at \d+ of \d+ origins"
+        ModelError, match=r"has no forecast of the whole horizon at \d+ of \d+ origins"
     ):
         model.predict(shops.panel, {"south": shops.rows("south", "validation")})
-    with pytest.raises(ModelFailure, match="No forecasts of the provider are kept"):
+    with pytest.raises(ModelError, match="No forecasts of the provider are kept"):
         fit(shops, SERVICE, skip=None, seed=0, budget=Budget(0, 1))

@@ -15,7 +15,7 @@ from forecast.forecaster import Forecaster
 from forecast.forecaster.fitting import fit_correction
 from forecast.forecaster.free_run import parallel, series_parallel
 from forecast.models.base import LinearSpec, NetworkSpec
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 from tests.contract.families import FAMILIES, forecaster, in_scaled_units, made, spec_of
 from tests.support import problems
 
@@ -194,7 +194,7 @@ def test_an_unstable_loop_is_named():
     model = made(problem, "arx", None)
     wild = replace(model, skip=replace(model.skip, coefficients=model.skip.coefficients + 50.0))
     with pytest.raises(
-        ModelFailure, match="closed loop is unstable: its output is no longer finite after"
+        ModelError, match="closed loop is unstable: its output is no longer finite after"
     ):
         parallel(wild, problem.panel, AT, horizon=1000)
 

@@ -13,7 +13,7 @@ from forecast.forecaster.fitting import build_training_series
 from forecast.forecaster.trainers import set_principal_axes, train_by_gradient
 from forecast.models.skip import Skip
 from forecast.networks.weights import initialise
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 from tests.contract.families import scored_rows
 from tests.support import problems
 
@@ -69,7 +69,8 @@ def test_memory_and_seconds_are_announced_before_it_starts():
 
 def test_a_net_too_large_is_a_failed_row_with_the_limit_and_the_estimate():
     with pytest.raises(
-        ModelFailure, match=r"at most 2000 weights; this one has \d+ and would take about \d+ MB"
+        ModelError,
+        match=r"at most 2000 weights; this one has \d+ and would take about \d+ MB",
     ):
         fitted("tdnn", units=60)
 

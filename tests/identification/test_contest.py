@@ -28,7 +28,7 @@ from forecast.identification import (
     trainlm,
 )
 from forecast.identification.contest import WARM_UP, compete, split
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 from tests.support import small_project
 
 PAGE = (small_project.ROOT / "docs" / "identification.md").read_text(encoding="utf-8")
@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_the_rows_that_are_done_and_the_notes_of_a_row_are_told(
 def test_a_row_whose_last_training_fails_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     def once(experiments, seed):
         if len(experiments[0]) > 200:
-            raise ModelFailure("lost")
+            raise ModelError("lost")
         return contest.FIT_BY_ROW["narx_lm"](experiments, seed)
 
     monkeypatch.setattr(contest, "FIT_BY_ROW", {**contest.FIT_BY_ROW, "gru": once})

@@ -30,7 +30,7 @@ from forecast.identification import (
 )
 from forecast.identification.experiment import Standardization
 from forecast.networks.weights import initialise
-from forecast.system.errors import DataError, InputError, ModelFailure
+from forecast.system.errors import DataError, InputError, ModelError
 
 NETS = {
     "narx": narxnet((1, 3), (1, 2), 4, linear=False),
@@ -217,7 +217,7 @@ def test_a_loop_that_explodes_is_named() -> None:
         Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1)),
     )
     with pytest.raises(
-        ModelFailure,
+        ModelError,
         match="closed loop is unstable: its output is no longer finite after 102 of 299",
     ):
         m.parallel(None, [1.0], rows=300)
@@ -263,7 +263,7 @@ def test_an_exported_loop_that_is_lost_says_so_as_the_model_does(tmp_path) -> No
     assert names["simulate"](None, [1.0], 5)[-1] == 16.0
     with pytest.raises(ArithmeticError, match="row 5 is far outside the training record"):
         names["simulate"](None, [1.0], 10)
-    with pytest.raises(ModelFailure, match="after 4 of 9 steps"):
+    with pytest.raises(ModelError, match="after 4 of 9 steps"):
         m.parallel(None, [1.0], rows=10)
 
 

@@ -30,7 +30,7 @@ from forecast.identification import (
     train,
 )
 from forecast.identification.experiment import Standardization
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 
 E = tank(120, noise=0.01)
 LABELS = divideblock()(120)
@@ -144,7 +144,7 @@ def test_the_word_agrees_with_what_the_free_run_then_does() -> None:
     wild = replace(model, weights={**model.weights, "readout/kernel": kernel})
     found = stability(wild, e)
     assert found.verdict == "unstable" and found.under == "the record's own inputs"
-    with pytest.raises(ModelFailure, match="diverges"):
+    with pytest.raises(ModelError, match="diverges"):
         wild.parallel(e.u, e.y[:1])
     assert (
         stability(model, e).verdict == "stable"

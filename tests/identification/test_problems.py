@@ -14,7 +14,7 @@ from forecast.identification import problems
 from forecast.identification.experiment import Experiment
 from forecast.identification.narx import Narx
 from forecast.identification.problems import ClosedLoop, OpenLoop, continue_through
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 from tests.identification.systems import net_of, weights_of
 
@@ -136,7 +136,7 @@ def test_a_free_run_that_explodes_is_an_infinite_loss_not_a_warning() -> None:
     weights[-2] = 1e3  # W3 on y: y_t = 1000 y_{t-1}
     experiment = Experiment(np.zeros((200, 1)), np.ones((200, 1)))
     assert ClosedLoop(net, [experiment], 1).loss(weights) == np.inf
-    with pytest.raises(ModelFailure, match="Start from the open-loop weights"):
+    with pytest.raises(ModelError, match="Start from the open-loop weights"):
         lm.minimise(ClosedLoop(net, [experiment], 1), weights)
 
 

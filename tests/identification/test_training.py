@@ -41,7 +41,7 @@ from forecast.identification import (
 from forecast.identification.data import VALIDATION
 from forecast.identification.loops import NetworkLoop
 from forecast.identification.rows import DividedRows, mean_square_errors, validation_error
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
 
 
@@ -297,7 +297,7 @@ def test_a_free_run_is_trained_on_a_y_that_is_measured_every_third_row() -> None
 def test_a_record_without_a_row_behind_filled_delays_is_refused_one_step_ahead() -> None:
     e = tank(200)
     gapped = Experiment(e.u, np.where(np.arange(200)[:, None] % 3 == 0, e.y, np.nan))
-    with pytest.raises(ModelFailure, match="none behind a y measured over all delays"):
+    with pytest.raises(ModelError, match="none behind a y measured over all delays"):
         train(narxnet((1, 2), (1, 2), 2), gapped)
 
 
@@ -491,7 +491,7 @@ def test_a_net_whose_free_run_diverges_is_trained_on_longer_and_longer_ones() ->
     # the linear path of y[t-1]: its loop grows by a factor each step
     wild["readout/kernel"][4] += 0.6
     broken = replace(model, weights=wild)
-    with pytest.raises(ModelFailure, match=r"after \d+ of 298 steps on its own"):
+    with pytest.raises(ModelError, match=r"after \d+ of 298 steps on its own"):
         broken.parallel(experiment.u, experiment.y[:2])
     mended = train_parallel(broken, experiment, iterations=30)
     assert "diverged at first; it was trained on free runs of 10" in mended.notes[0]
@@ -524,7 +524,8 @@ def test_a_free_run_beyond_ten_ranges_of_the_record_is_a_failure_with_its_step()
     moved = 1 + 0.01 * np.random.default_rng(0).normal(size=60)
     model = train(narxnet((1,), (1,), ()), Experiment(moved, ramp))
     with pytest.raises(
-        ModelFailure, match=r"diverges: after \d+ of 999 steps .* 10 ranges of the training record"
+        ModelError,
+        match=r"diverges: after \d+ of 999 steps .* 10 ranges of the training record",
     ):
         model.parallel(np.ones(1000), [0.0])
 

@@ -25,7 +25,7 @@ from forecast.models.skip import (
     linear_features,
     mean_absolute_error,
 )
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 from tests.support import problems
 
 HORIZON = problems.HORIZON
@@ -318,14 +318,14 @@ def test_it_survives_being_saved(problem):
 def test_without_two_complete_windows_there_is_nothing_to_fit():
     problem = problems.shops()
     pairs = [(w, np.full_like(t, np.nan)) for w, t in problem.examples("train", HORIZON)()]
-    with pytest.raises(ModelFailure, match="found 0 complete train windows; at least 2"):
+    with pytest.raises(ModelError, match="found 0 complete train windows; at least 2"):
         chosen(lambda: pairs, problem.examples("validation", HORIZON), problem.channels, lags=[2])
 
 
 def test_without_an_observed_validation_target_no_penalty_can_be_chosen():
     problem = problems.shops()
     pairs = [(w, np.full_like(t, np.nan)) for w, t in problem.examples("validation", HORIZON)()]
-    with pytest.raises(ModelFailure, match="no finite error on validation"):
+    with pytest.raises(ModelError, match="no finite error on validation"):
         chosen(problem.examples("train", HORIZON), lambda: pairs, problem.channels, lags=[2])
 
 

@@ -19,7 +19,7 @@ from forecast.forecaster import Budget, Problem, fit, fit_again
 from forecast.models import spec as find
 from forecast.models import statistical
 from forecast.models.families import auto_arima, auto_ets, theta
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 from tests.support import problems
 
 with warnings.catch_warnings():
@@ -210,7 +210,7 @@ def test_a_fitted_model_survives_json(name: str) -> None:
 
 def test_a_series_too_short_is_a_model_failure_with_its_reason() -> None:
     with pytest.raises(
-        ModelFailure, match="auto_ets cannot be fitted to 3 rows with season 1: tiny datasets"
+        ModelError, match="auto_ets cannot be fitted to 3 rows with season 1: tiny datasets"
     ):
         fitted_to("auto_ets", np.array([1.0, 2.0, 4.0]))
 

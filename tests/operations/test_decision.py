@@ -13,7 +13,7 @@ from forecast.operations import champion, decision, registry
 from forecast.operations.records import Decision, GateNumbers
 from forecast.operations.registry import make_card
 from forecast.system import files
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 from forecast.tracking import mlflow_client, tracking_store
 from tests.operations.projects import NAME, NOW
 
@@ -79,7 +79,7 @@ def test_a_promotion_is_registered_promoted_refitted_and_recorded(project: Path)
 
 def test_a_refit_that_fails_leaves_the_scored_version_in_service(project: Path) -> None:
     def fails(candidate: Path, target: Path) -> None:
-        raise ModelFailure("it diverged")
+        raise ModelError("it diverged")
 
     pending(project)
     found = finish(project, fails)

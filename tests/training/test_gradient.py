@@ -12,7 +12,7 @@ import pytest
 from forecast.networks import inference
 from forecast.networks.description import Dense, Dropout, Recurrent, Taps
 from forecast.networks.losses import POINT_LOSSES
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 from forecast.training import gradient
 from forecast.training.chunks import join_series
 from tests.training import series
@@ -102,7 +102,7 @@ def test_training_goes_on_from_given_weights(waves):
 def test_a_training_that_explodes_from_the_start_is_a_failed_model(network, waves):
     explosive = series.settings(steps=400, learning_rate=1e6, evaluate_every=20)
     with pytest.raises(
-        ModelFailure, match=r"Training diverged: .* Lower `learning_rate` \(now 1e\+06\)"
+        ModelError, match=r"Training diverged: .* Lower `learning_rate` \(now 1e\+06\)"
     ):
         gradient.fit(network, waves, series.error_on(network, series.ar2(80, 9)), explosive, seed=0)
 
@@ -122,7 +122,7 @@ def test_a_loss_that_explodes_late_stops_and_keeps_the_best_weights_and_says_so(
 
 def test_a_loss_that_was_never_finite_is_a_failed_model(waves):
     with pytest.raises(
-        ModelFailure, match=r"No finite validation loss up to step 2: .* Lower `learning_rate`"
+        ModelError, match=r"No finite validation loss up to step 2: .* Lower `learning_rate`"
     ):
         gradient.fit(TDNN, waves, lambda weights: float("nan"), series.settings(), seed=0)
 
@@ -130,7 +130,7 @@ def test_a_loss_that_was_never_finite_is_a_failed_model(waves):
 def test_a_target_that_is_never_finite_is_a_failed_model(waves):
     """The weight says it counts, so the loss is NaN from the first step on."""
     broken = replace(waves, target=np.full_like(waves.target, np.nan))
-    with pytest.raises(ModelFailure, match="its loss was nan at step 2"):
+    with pytest.raises(ModelError, match="its loss was nan at step 2"):
         gradient.fit(
             TDNN, broken, series.error_on(TDNN, series.ar2(80, 9)), series.settings(), seed=0
         )

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from forecast.identification.experiment import Experiment
 from forecast.identification.narx import Narx
 from forecast.identification.problems import OpenLoop
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
 
 RNG = np.random.default_rng(5)
@@ -204,7 +204,7 @@ def test_derivatives_that_overflow_end_the_training_with_the_best_weights_so_far
 
 def test_a_start_that_diverges_is_a_model_failure() -> None:
     problem = least_squares()
-    with pytest.raises(ModelFailure, match="diverges with its initial weights"):
+    with pytest.raises(ModelError, match="diverges with its initial weights"):
         lm.minimise(problem, np.full(4, np.inf))
-    with pytest.raises(ModelFailure, match="None of 2 restarts"):
+    with pytest.raises(ModelError, match="None of 2 restarts"):
         lm.minimise(problem, *[np.full(4, np.inf)] * 2)

@@ -10,7 +10,7 @@ from forecast.data.panel import Series
 from forecast.data.windows import require_rows
 from forecast.models.base import ModelSpec
 from forecast.models.problem import FittedForecaster, ForecastRequest, Parameters, Problem
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 
 
 class Spec(ModelSpec):
@@ -29,7 +29,7 @@ class Spec(ModelSpec):
         `<id>/said` (n, H, O).
         """
         if problem.vintages is None or problem.vintages.empty:
-            raise ModelFailure(
+            raise ModelError(
                 f"No forecasts of the provider are kept for dataset {problem.panel.name!r}. Set"
                 " `forecast_url` or `previous_runs_url` of its source and fetch."
             )
@@ -46,7 +46,7 @@ class Spec(ModelSpec):
     def predict(
         self, model: FittedForecaster, given: Sequence[ForecastRequest]
     ) -> list[np.ndarray]:
-        """(n, H, O) in raw units, as the provider gave them; `ModelFailure` unless there is one at
+        """(n, H, O) in raw units, as the provider gave them; `ModelError` unless there is one at
         every origin.
         """
         return [self._said(model, series, rows) for series, rows in given]
@@ -58,7 +58,7 @@ class Spec(ModelSpec):
         at = np.searchsorted(kept, cutoffs)
         silent = ~np.isin(cutoffs, kept)
         if silent.any():
-            raise ModelFailure(
+            raise ModelError(
                 f"The provider has no forecast of the whole horizon at {int(silent.sum())} of"
                 f" {len(rows)} origins of series {series.unique_id!r}, first at"
                 f" {series.ds[rows[silent][0]].astype('datetime64[m]')}. Keep more of its forecasts"

@@ -32,7 +32,7 @@ from forecast.models import search
 from forecast.models.base import OF_SAVED_MODEL, RegressorSpec
 from forecast.models.problem import FittedForecaster, Parameters, Problem
 from forecast.models.skip import SkipKind
-from forecast.system.errors import InputError, ModelFailure, quote_names, suggest
+from forecast.system.errors import InputError, ModelError, quote_names, suggest
 
 Arrays = Mapping[str, np.ndarray]
 ROWS_AT_ONCE, ROWS_NEAR = 2048, 128
@@ -321,7 +321,7 @@ class Spec(RegressorSpec):
         for output in range(problem.panel.outputs):
             x, y = self._table(problem, "train", output)
             if len(y) < 2:
-                raise ModelFailure(
+                raise ModelError(
                     f"{self.regressor} found {len(y)} observed train targets; at least 2 are"
                     " needed."
                 )

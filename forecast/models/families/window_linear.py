@@ -39,7 +39,7 @@ from forecast.models.skip import (
     solve_ridge,
     sum_products,
 )
-from forecast.system.errors import ModelFailure
+from forecast.system.errors import ModelError
 
 
 class Spec(RegressorSpec):
@@ -109,7 +109,7 @@ class Spec(RegressorSpec):
         errors[~np.isfinite(errors)] = np.nan
         mean = np.nan_to_num(errors.mean(axis=1), nan=np.inf)
         if not np.isfinite(mean).any():
-            raise ModelFailure(
+            raise ModelError(
                 "No linear map has a finite error on validation. Check the data, or move the dates."
             )
         alone = np.eye(len(pairs))[steadiest_setting(errors, len(PENALTIES))]

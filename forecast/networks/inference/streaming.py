@@ -48,7 +48,7 @@ from forecast.networks.inference.batch import (
 from forecast.networks.inference.steppers import decode
 from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import first_states, future_width
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def parallel(
     """Closed loop: `(B, T, O)`, every forecast fed back as y, and the state after, from which
     either loop goes on.
 
-    `ModelFailure` names the row at which an unstable loop leaves what numbers can hold.
+    `ModelError` names the row at which an unstable loop leaves what numbers can hold.
     """
     refuse_open(network)
     _check_rows(network, state, drive, future)
@@ -292,10 +292,10 @@ def refuse_open(network: Network) -> None:
 
 
 def require_finite(run: np.ndarray) -> None:
-    """`ModelFailure` that names the first row (B, T, O) where a closed loop is no longer finite."""
+    """`ModelError` that names the first row (B, T, O) where a closed loop is no longer finite."""
     lost = ~np.isfinite(run).all(axis=(0, 2))
     if lost.any():
-        raise ModelFailure(
+        raise ModelError(
             "The closed loop is unstable: its output is no longer finite after"
             f" {int(np.argmax(lost))} of {run.shape[1]} steps on its own. Train it in closed loop,"
             " give it fewer delays or units, or use its one-step forecasts alone."

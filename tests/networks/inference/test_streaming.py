@@ -24,7 +24,7 @@ from forecast.networks.inference.streaming import (
     parallel,
     series_parallel,
 )
-from forecast.system.errors import InputError, ModelFailure
+from forecast.system.errors import InputError, ModelError
 from tests.networks.inference.nets import weights_of
 
 SHAPES = Shapes(
@@ -143,7 +143,7 @@ def test_a_loop_that_explodes_is_named_as_unstable_with_the_row():
     network = Network((), Shapes(1, 0, 1, 1, 4), feedback=True)
     weights = {"readout/kernel": np.array([[1e3]]), "readout/bias": np.zeros(1)}
     with pytest.raises(
-        ModelFailure, match=r"unstable: its output is no longer finite after 102 of 200 steps"
+        ModelError, match=r"unstable: its output is no longer finite after 102 of 200 steps"
     ):
         parallel(
             network, weights, begin_loop(network, weights, np.ones((1, 1))), np.zeros((1, 200, 0))
