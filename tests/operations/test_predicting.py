@@ -116,7 +116,7 @@ def test_the_usual_issue_is_kept_and_computed_again_only_where_another_was_asked
     made = []
     monkeypatch.setattr(
         predicting,
-        "latest",
+        "forecast_latest",
         lambda *given, **about: made.append(about) or forecast_latest(*given, **about),
     )
     assert not forecast(moved, **options).notices and len(made) == times

@@ -61,9 +61,9 @@ def test_a_command_that_ends_at_once_with_ctrl_c_leaves_no_traceback_of_its_own(
 ) -> None:
     """In a terminal both get it; Python's own wait for the command then reaps it."""
     script = (
-        "import os; from pathlib import Path; from forecast.operations.repro import watched;"
+        "import os; from pathlib import Path; from forecast.operations.repro import run_watched;"
         "from forecast.system.processes import stop_on_signals; stop_on_signals();"
-        f"watched(['sh', '-c', 'kill -TERM $PPID'], Path({str(tmp_path)!r}), dict(os.environ))"
+        f"run_watched(['sh', '-c', 'kill -TERM $PPID'], Path({str(tmp_path)!r}), dict(os.environ))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
