@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from forecast.api.export import candidates, leaderboard
-from forecast.api.frame_dataset import FrameDataset, frame_dataset
+from forecast.api.frame_dataset import FrameDataset, TaskOptions, frame_dataset
 from forecast.api.frames import NAME, Names, as_tuple, require_whole
 from forecast.api.model import Model, windows_of
 from forecast.api.packaged import require_installed
@@ -66,12 +66,14 @@ class Board:
     def __init__(
         self, results: FrameResults, dataset: FrameDataset, recipes: Mapping[str, Recipe]
     ) -> None:
+        """Of compared results; `recipes`: by model how it was made."""
         self._results = results
         self._dataset = dataset
         self._recipes = recipes
         weakref.finalize(self, shutil.rmtree, results.paths.root, ignore_errors=True)
 
     def __repr__(self) -> str:
+        """The selected model and the most important columns of the leaderboard."""
         table = self.leaderboard[
             ["model", "status", "mae", "mase", "skill", "chosen", "vs_naive", "vs_skip"]
         ]
@@ -185,8 +187,7 @@ def compare(
     """
     require_installed("arch", "`forecast.compare`")
     require_whole(step_size=step_size)
-    dataset = frame_dataset(
-        df,
+    options = TaskOptions(
         freq=freq,
         horizon=horizon,
         lookback=lookback,
@@ -198,6 +199,7 @@ def compare(
         difference_inputs=difference_inputs,
         names=Names(id_col, time_col, as_tuple("target_col", target_col)),
     )
+    dataset = frame_dataset(df, options)
     if step_size is not None:
         dataset = dataset.with_step_size(step_size)
     if splits:

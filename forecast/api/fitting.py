@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forecast.api.frame_dataset import frame_dataset
+from forecast.api.frame_dataset import TaskOptions, frame_dataset
 from forecast.api.frames import Names, as_tuple
 from forecast.api.model import Model
 from forecast.api.stages import Recipe, fit_ensemble, model_entries, tuning_budget
@@ -54,8 +54,7 @@ def fit(
     >>> forecast.fit(df, "ridge", freq="1h", horizon=24, past_exogenous=["wind"])
     Model('ridge', horizon=24, lookback=168, series=1)
     """
-    dataset = frame_dataset(
-        df,
+    options = TaskOptions(
         freq=freq,
         horizon=horizon,
         lookback=lookback,
@@ -67,6 +66,7 @@ def fit(
         difference_inputs=difference_inputs,
         names=Names(id_col, time_col, as_tuple("target_col", target_col)),
     )
+    dataset = frame_dataset(df, options)
     dataset = dataset.with_splits(splits) if splits else dataset.with_test_block(horizon)
     ((name, entry),) = model_entries([model]).items()
     if entry.get("family") == COMBINATION:

@@ -83,32 +83,39 @@ class FrameDataset:
         return replace(self, entry=entry)
 
 
-def frame_dataset(
-    df: Any,
-    *,
-    freq: str | Mapping[str, Any],
-    horizon: int,
-    lookback: int | None,
-    season_length: int | None,
-    past_exogenous: str | Sequence[str | Mapping[str, Any]],
-    future_exogenous: str | Sequence[str | Mapping[str, Any]],
-    calendar_features: Sequence[str] | None,
-    names: Names,
-    **target_options: Any,
-) -> FrameDataset:
-    """A call of `fit` or `compare` as a dataset.
+@dataclass(frozen=True)
+class TaskOptions:
+    """The options that `fit` and `compare` share (`forecast.fit` explains each)."""
 
-    target_options: `transform` and `difference_inputs` of the target.
+    freq: str | Mapping[str, Any]
+    horizon: int
+    lookback: int | None
+    season_length: int | None
+    past_exogenous: str | Sequence[str | Mapping[str, Any]]
+    future_exogenous: str | Sequence[str | Mapping[str, Any]]
+    calendar_features: Sequence[str] | None
+    transform: str
+    difference_inputs: bool
+    names: Names
+
+
+def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
+    """A call of `fit` or `compare` as a dataset.
 
     Raises `InputError` for a frame or an option that is not as wanted.
     """
-    require_whole(horizon=horizon, lookback=lookback, season_length=season_length)
-    calendar = _calendar(freq)
+    horizon, names = options.horizon, options.names
+    require_whole(horizon=horizon, lookback=options.lookback, season_length=options.season_length)
+    calendar = _calendar(options.freq)
+    target_options = {
+        "transform": options.transform,
+        "difference_inputs": options.difference_inputs,
+    }
     target = [{"column": name, **target_options} for name in names.target_col]
-    past = _column_entries("past_exogenous", past_exogenous)
+    past = _column_entries("past_exogenous", options.past_exogenous)
     future = [
         {"known_ahead": True, **column}
-        for column in _column_entries("future_exogenous", future_exogenous)
+        for column in _column_entries("future_exogenous", options.future_exogenous)
     ]
     observed_columns = [str(column.get("column")) for column in (*target, *past)]
     future_columns = [str(column.get("column")) for column in future]
@@ -118,9 +125,10 @@ def frame_dataset(
             frame, future_columns, observed_columns, horizon, calendar, where=WHERE
         )
     n_steps = len(_time_steps(frame, calendar))
+    calendar_features = options.calendar_features
     if calendar_features is None:
         calendar_features = default_features(calendar, n_steps)
-    season = season_length or _usual_season(calendar, n_steps)
+    season = options.season_length or _usual_season(calendar, n_steps)
     entry = {
         "title": ", ".join(names.target_col),
         "source": {"kind": "file", "path": f"data/{NAME}.parquet"},
@@ -130,7 +138,7 @@ def frame_dataset(
         "future_exogenous": future,
         "calendar_features": list(as_tuple("calendar_features", calendar_features)),
         "horizon": int(horizon),
-        "lookback": int(lookback or _usual_lookback(season, horizon, n_steps)),
+        "lookback": int(options.lookback or _usual_lookback(season, horizon, n_steps)),
         "season_length": int(season),
         "step_size": max(1, horizon // 4),
         "splits": {"train": 0.5, "validation": 0.2, "calibration": 0.1},

@@ -62,6 +62,7 @@ class Model:
     recipe: Recipe | None = None
 
     def __repr__(self) -> str:
+        """Name, horizon, lookback and the number of series."""
         task, series = self.ensemble.task, len(self.ensemble.forecasters[0].scaling.centre)
         return (
             f"Model({self.name!r}, horizon={task.horizon}, lookback={task.lookback},"

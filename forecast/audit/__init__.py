@@ -75,9 +75,11 @@ class Audit:
 
     @property
     def is_clean(self) -> bool:
+        """Whether nothing was found."""
         return not self.findings
 
     def to_json(self) -> dict[str, Any]:
+        """The audit as JSON values, with `clean`."""
         return {**asdict(self), "clean": self.is_clean}
 
     def lines(self) -> list[str]:

@@ -69,6 +69,7 @@ class Project:
 
     @classmethod
     def of(cls, root: Path, dataset: str) -> Project:
+        """Of the project in `root`, with its dataset and those that it joins."""
         paths = ProjectPaths.of(root)
         settings = load_dataset(dataset, paths.configs)
         names = [dataset, *joined_datasets(settings)]
@@ -78,6 +79,7 @@ class Project:
 
     @property
     def frame(self) -> pd.DataFrame:
+        """The stored snapshot of the dataset."""
         return self.raw[self.dataset]
 
 
@@ -111,19 +113,18 @@ class Sandbox:
     stage: str = ""
 
     def __post_init__(self) -> None:
-        self.prepared, self.tuned = (
-            self.paths.prepared(self.dataset),
-            self.paths.tuned(self.dataset),
-        )
-        self.trained, self.compared = (
-            self.paths.trained(self.dataset),
-            self.paths.compared(self.dataset),
-        )
+        """Name the folders that the stages fill."""
+        self.prepared = self.paths.prepared(self.dataset)
+        self.tuned = self.paths.tuned(self.dataset)
+        self.trained = self.paths.trained(self.dataset)
+        self.compared = self.paths.compared(self.dataset)
 
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
+        """Note which targets were given to a fit, a penalty or a validation loss."""
         self.target_requests.append(TargetRequest(self.stage, purpose, length, last))
 
     def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
+        """Note what a conformal fit was given."""
         self.calibration_calls.append({"y": y, "y_hat": y_hat})
 
     def records(self) -> dict[str, RunRecord]:
@@ -131,6 +132,7 @@ class Sandbox:
         return read_run_records(self.trained)
 
     def forecasts(self, candidate: str) -> pd.DataFrame:
+        """forecasts.parquet of a candidate."""
         return pd.read_parquet(self.trained / candidate / "forecasts.parquet")
 
     def table(self, name: str) -> pd.DataFrame:

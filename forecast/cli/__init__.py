@@ -75,17 +75,20 @@ for command in (
 app.add_typer(operation.schedule, name="schedule")
 
 
+def _make_output_safe() -> None:
+    """No result is lost to a degree sign where a terminal is ASCII or Latin-1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            encoding = None if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="replace")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and end the process.
 
     An expected failure is one message on standard error and its exit code.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # an ASCII or Latin-1 terminal: no result is lost to a degree sign
-            stream.reconfigure(errors="replace")
-            if not stream.isatty():
-                stream.reconfigure(encoding="utf-8", errors="replace")
+    _make_output_safe()
     if arguments is None:
         arguments = sys.argv[1:]
     words = list(arguments)
