@@ -31,7 +31,9 @@ def pairs(values):
 
 
 def followed(carry, values, horizon=HORIZON):
-    return carry.path(np.asarray(values, dtype=float)[None, -LOOKBACK:, None], horizon)[0, :, 0]
+    return carry.forecast_inputs(np.asarray(values, dtype=float)[None, -LOOKBACK:, None], horizon)[
+        0, :, 0
+    ]
 
 
 def test_a_pure_cycle_goes_on_as_it_was():

@@ -22,7 +22,8 @@ def hide_keras_extras() -> Iterator[None]:
     which take a fifth of its start-up: docs/native-kernels.md.
     """
     absent = [name for name in KERAS_EXTRAS if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: the import fails as if not installed
+    # None: the import fails as if not installed
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     try:
         yield
     finally:
