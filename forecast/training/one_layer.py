@@ -38,10 +38,15 @@ class OneLayer:
     def split(self, weights: Array) -> tuple[Array, Array, Array, Array, Array]:
         """Views W1, b1, W2, b2, W3 of the flat vector; zeros for W3 without a linear path."""
         k, d, o = self.hidden, self.regressors, self.outputs
-        w1, b1, w2, b2, w3 = np.split(weights, np.cumsum([k * d, k, o * k, o]))
+        first_w2 = k * (d + 1)
+        first_b2 = first_w2 + o * k
+        w1 = weights[: k * d].reshape(k, d)
+        b1 = weights[k * d : first_w2]
+        w2 = weights[first_w2:first_b2].reshape(o, k)
+        b2 = weights[first_b2 : first_b2 + o]
         if not self.linear:
-            w3 = np.zeros(o * d, dtype=weights.dtype)
-        return w1.reshape(k, d), b1, w2.reshape(o, k), b2, w3.reshape(o, d)
+            return w1, b1, w2, b2, np.zeros((o, d), dtype=weights.dtype)
+        return w1, b1, w2, b2, weights[first_b2 + o :].reshape(o, d)
 
     def flatten(self, weights: Mapping[str, Array], layer: str) -> Array:
         """The flat vector of the weights by name of a network whose hidden layer has the path
