@@ -140,12 +140,15 @@ def train_by_levenberg_marquardt(
         raise ModelError(lm.describe_too_large(problem))
     skip_alone = initialise(network, seed)
     skip_error = float(validate(skip_alone)[0])
-    best_weights, run = network_problem.fit(
+    problem = network_problem.make_problem(
         network,
         series,
         lambda weights: float(validate(weights)[0]),
-        seed=seed,
         warm_up=warm_up_rows(network, spec.warm_up),
+    )
+    best_weights, run = network_problem.fit(
+        problem,
+        seed=seed,
         restarts=spec.lm.restarts,
         options=lm.Options(
             max_iterations=spec.lm.iterations, patience=spec.lm.patience, bayesian=spec.lm.bayesian

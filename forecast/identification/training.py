@@ -194,10 +194,9 @@ def _fit_network(
     watch: Watch | None,
 ) -> tuple[dict[str, Array], lm.Result]:
     """Weights by name of any other net, on whole series."""
+    problem = network_problem.make_problem(task.network, task.series(), task.validation_error())
     return network_problem.fit(
-        task.network,
-        task.series(),
-        task.validation_error(),
+        problem,
         seed=seeds.start,
         restarts=len(seeds),
         options=options,

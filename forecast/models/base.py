@@ -213,6 +213,7 @@ class BaselineSpec(ModelSpec):
         raise NotImplementedError
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
+        """(B, H, O) in scaled units."""
         task = model.task
         return self.forecast(
             windows, model.channels, horizon=task.horizon, season_length=task.season_length
@@ -233,10 +234,12 @@ class TrainableSpec(ModelSpec):
 
     @property
     def is_fitted_on_validation(self) -> bool:
+        """True: what serves is fitted on train and validation together."""
         return True
 
     @property
     def refit_policy(self) -> tuple[Literal["never", "monthly"] | int, str]:
+        """How often a backtest fits it again after the train end, and on which rows."""
         return self.refit, self.refit_window
 
     @model_validator(mode="after")
@@ -256,6 +259,7 @@ class RegressorSpec(TrainableSpec):
     kind = "regression"
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
+        """Its parameters, from the train rows."""
         raise NotImplementedError
 
     def forecast(
@@ -265,6 +269,7 @@ class RegressorSpec(TrainableSpec):
         raise NotImplementedError
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
+        """(B, H, O) in scaled units."""
         return self.forecast(model.weights, windows, model.channels)
 
 
@@ -275,6 +280,7 @@ class LinearSpec(TrainableSpec):
     fitted_as = "ridge"
 
     def n_params(self, model: FittedForecaster) -> int:
+        """Numbers fitted to data."""
         return sum(part.n_params for part in (model.skip, model.correction) if part is not None)
 
 
@@ -357,6 +363,7 @@ class NetworkSpec(TrainableSpec):
         return self
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         raise NotImplementedError
 
     def network(self, task: Task) -> Network:
@@ -375,6 +382,7 @@ class NetworkSpec(TrainableSpec):
         return self.build(shapes)
 
     def targets_per_step(self, task: Task) -> int:
+        """Target values that one gradient step learns from; 0: none."""
         if not self.is_trained_by_gradient:
             return 0
         network = self.network(task)
@@ -382,6 +390,7 @@ class NetworkSpec(TrainableSpec):
         return n_cutoffs * network.shapes.horizon * network.shapes.outputs
 
     def modules(self) -> list[str]:
+        """The modules found by name that it runs: part of the key of its results."""
         network = self.build(
             Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64)
         )
@@ -391,15 +400,18 @@ class NetworkSpec(TrainableSpec):
 
     @property
     def distribution_head(self) -> Head | None:
+        """What gives more than a point forecast, and has constants to fit; None: nothing."""
         return self.head if self.head.has_constants else None
 
     @property
     def is_trained_by_gradient(self) -> bool:
+        """True: gradient steps train it."""
         return self.trainer == "gradient"
 
     @property
     def is_fitted_on_validation(self) -> bool:
         # restarts of Levenberg-Marquardt have no number of steps to repeat
+        """True: what serves is fitted on train and validation together."""
         return self.is_trained_by_gradient
 
     @property
@@ -413,9 +425,11 @@ class NetworkSpec(TrainableSpec):
 
     @property
     def keeps_weights_at_refit(self) -> bool:
+        """True: of a later fit the linear part is new, and the network's weights stay."""
         return self.has_refits and self.refit_weights == "kept"
 
     def search_space(self) -> Mapping[str, search.Dimension]:
+        """What tuning does vary, by field name."""
         if self.trainer != "lm":
             return self.space()
         space = {name: choice for name, choice in self.space().items() if name not in UNREAD_BY_LM}
@@ -424,6 +438,7 @@ class NetworkSpec(TrainableSpec):
         return space
 
     def space(self) -> Mapping[str, search.Dimension]:
+        """What tuning may vary, by field name."""
         choices = {"dropout": (0.0, 0.1, 0.25), **self.choices}
         space: dict[str, search.Dimension] = {"learning_rate": search.LogUniform(5e-4, 5e-2)}
         space |= {name: search.Choice(options) for name, options in choices.items()}
@@ -461,6 +476,7 @@ class RecurrentSpec(NetworkSpec):
         return {name: getattr(self, name) for name in shared if name in type(self).model_fields}
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         layers: tuple[Block, ...] = tuple(
             Recurrent(f"{self.cell}_{i}", self.cell, self.units, self.options())
             for i in range(self.layers)

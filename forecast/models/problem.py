@@ -120,6 +120,7 @@ class Problem:
 
     @classmethod
     def of(cls, panel: Panel, borders: Borders, needed: tuple[str, ...] = splits.BLOCKS) -> Problem:
+        """A dataset made ready: its blocks, and the scaling fitted on its train rows."""
         blocks = splits.split_panel(panel, borders, needed)
         return cls(panel, borders, blocks, Scaling.fit(panel, blocks), layout(panel.task))
 
@@ -431,19 +432,32 @@ class FittedForecaster(Protocol):
     """What a spec may ask of the model that it is part of (`forecast.forecaster.Forecaster`)."""
 
     @property
-    def task(self) -> Task: ...
+    def task(self) -> Task:
+        """What is forecast, from what."""
+
     @property
-    def scaling(self) -> Scaling: ...
+    def scaling(self) -> Scaling:
+        """Raw units to scaled ones and back."""
+
     @property
-    def channels(self) -> Layout: ...
+    def channels(self) -> Layout:
+        """Which channel of a window carries what."""
+
     @property
-    def weights(self) -> Mapping[str, np.ndarray]: ...
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """Arrays by name."""
+
     @property
-    def statistical(self) -> Mapping[str, list[dict[str, Any]]]: ...
+    def statistical(self) -> Mapping[str, list[dict[str, Any]]]:
+        """Per series the fitted numbers of each output."""
+
     @property
-    def skip(self) -> Skip | None: ...
+    def skip(self) -> Skip | None:
+        """The closed-form part, if it has one."""
+
     @property
-    def correction(self) -> Skip | None: ...
+    def correction(self) -> Skip | None:
+        """The direct correction of a closed loop, if it has one."""
 
     def predict_windows(self, given: Sequence[ForecastRequest]) -> list[np.ndarray]:
         """(n, H, O) in raw units of each series: `ModelSpec.scaled_forecast` of the windows that

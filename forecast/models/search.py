@@ -33,6 +33,7 @@ class Choice:
         return any(_plain(value) == _plain(option) for option in self.options)
 
     def including(self, value: Any) -> Choice:
+        """Widened where `value` lies outside."""
         return self if value in self else Choice((*self.options, value))
 
 
@@ -53,6 +54,7 @@ class LogUniform:
         return _is_number(value) and self.low <= value <= self.high
 
     def including(self, value: Any) -> LogUniform:
+        """Widened where `value` lies outside."""
         if not _is_number(value):
             raise InputError(f"{value}: wanted a number, as {self} needs.")
         return LogUniform(min(self.low, value), max(self.high, value))

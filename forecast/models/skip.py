@@ -208,6 +208,7 @@ class Skip:
         ).with_lags(max(part.lags for part in weights))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
+        """Its arrays, by name, for `from_saved`."""
         carried = {} if self.carry is None else {"carry": self.carry.coefficients}
         return {"coefficients": self.coefficients, **carried}
 

@@ -62,9 +62,11 @@ class StatisticalSpec(TrainableSpec):
         return self.options(season)
 
     def modules(self) -> list[str]:
+        """The modules found by name that it runs: part of the key of its results."""
         return [*super().modules(), self.series_model.__module__]
 
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+        """Its parameters from more rows, with what the first fit chose."""
         return self.fit(problem, seed=seed, before=chosen.statistical)
 
     def fit(

@@ -186,21 +186,27 @@ class TensorMaths(Maths):
     square, where = staticmethod(tf.square), staticmethod(tf.where)
 
     def constant(self, values: np.ndarray) -> tf.Tensor:
+        """`values` as a float32 tensor."""
         return tf.constant(values, tf.float32)
 
     def squeeze(self, x: tf.Tensor) -> tf.Tensor:
+        """(...) from (..., 1)."""
         return tf.squeeze(x, -1)
 
     def cumsum(self, x: tf.Tensor) -> tf.Tensor:
+        """Running sums along the last axis."""
         return tf.cumsum(x, axis=-1)
 
     def concat(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Joined along the last axis."""
         return tf.concat(parts, -1)
 
     def mean(self, x: tf.Tensor) -> tf.Tensor:
+        """Over the last axis."""
         return tf.reduce_mean(x, axis=-1)
 
     def cross_entropy(self, logits: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        """-ln softmax(logits)[index], (...)."""
         return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(index, tf.int32), logits)
 
 

@@ -39,10 +39,12 @@ class LeastSquares(Protocol):
     """
 
     @property
-    def n_weights(self) -> int: ...
+    def n_weights(self) -> int:
+        """Length of the vector of weights."""
 
     @property
-    def n_residuals(self) -> int: ...
+    def n_residuals(self) -> int:
+        """Length of the vector of residuals."""
 
     def loss(self, weights: Array) -> float:
         """The sum of squared residuals, infinity where the net diverges."""
@@ -248,6 +250,7 @@ class _Run:
         self._record()
 
     def iterate(self) -> None:
+        """One iteration, or `reason` why there is none."""
         hessian, gradient = normal_equations(self.problem, self.weights)
         if not np.isfinite(hessian).all():
             self.reason = "derivatives overflow"

@@ -161,18 +161,15 @@ class OneLayerProblem(NetworkProblem):
     ) -> None:
         super().__init__(network, series, validate, warm_up=warm_up)
         taps = network.blocks[: _count_tap_blocks(network.blocks)]
-        seen = [
-            ForwardMode(network, {}, {})
-            .visit_series(taps, "", Signal.of_inputs(np.asarray(one.past, np.float64)))
-            .value
-            for one in series
-        ]
-        weight, target = (
-            np.concatenate([each.reshape(len(each), -1) for each in parts])
-            for parts in (self.residual_weights, [one.target for one in series])
-        )
+        tapped = []
+        for each in series:
+            past = Signal.of_inputs(np.asarray(each.past, np.float64))
+            tapped.append(ForwardMode(network, {}, {}).visit_series(taps, "", past).value)
+        weight = _rows_of_all(self.residual_weights)
+        target = _rows_of_all([each.target for each in series])
         used = weight.any(axis=1)
-        self.z, self.target, self.counted = np.concatenate(seen)[used], target[used], weight[used]
+        self.z = np.concatenate(tapped)[used]
+        self.target, self.weight = target[used], weight[used]
         path = find_hidden_layer(network) or ""
         hidden = self.shapes[f"{path}/bias"].shape[0] if path else 0
         linear = self.shapes["readout/kernel"].shape[0] > hidden
@@ -184,19 +181,24 @@ class OneLayerProblem(NetworkProblem):
         self.order = np.asarray(order, np.int64)
 
     def residuals(self, weights: Array) -> Array:
-        return (
-            (self.layer.value(weights[self.order], self.z) - self.target) * self.counted
-        ).ravel()
+        """(n_residuals,) the weighted errors of all series, one after the other."""
+        return ((self.layer.value(weights[self.order], self.z) - self.target) * self.weight).ravel()
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
+        """Residuals (rows,) and the transposed Jacobian (n_weights, rows), block after block."""
         rows = lm.block_rows(self.n_weights, self.layer.outputs)
         flat = weights[self.order]
         for first in range(0, len(self.z), rows):
             part = slice(first, first + rows)
-            error = (self.layer.value(flat, self.z[part]) - self.target[part]) * self.counted[part]
+            error = (self.layer.value(flat, self.z[part]) - self.target[part]) * self.weight[part]
             jacobian = self.layer.jacobian(flat, self.z[part])
-            jacobian *= self.counted[part]
+            jacobian *= self.weight[part]
             yield error.ravel(), jacobian[np.argsort(self.order)].reshape(self.n_weights, -1)
+
+
+def _rows_of_all(arrays: Sequence[Array]) -> Array:
+    """(rows of all series, columns)."""
+    return np.concatenate([each.reshape(len(each), -1) for each in arrays])
 
 
 def find_hidden_layer(network: Network) -> str | None:
@@ -219,33 +221,42 @@ def find_hidden_layer(network: Network) -> str | None:
 
 def _count_tap_blocks(blocks: Sequence[Block]) -> int:
     """How many of the first blocks are taps, side by side or not."""
-    for place, block in enumerate(blocks):
+    for count, block in enumerate(blocks):
         branches = block.branches if isinstance(block, Parallel) else ((block,),)
-        if (
-            not all(isinstance(each, Taps) for branch in branches for each in branch)
-            or () in branches
-        ):
-            return place
+        if not all(_is_taps_alone(branch) for branch in branches):
+            return count
     return len(blocks)
 
 
-def fit(
+def _is_taps_alone(branch: Sequence[Block]) -> bool:
+    return len(branch) > 0 and all(isinstance(block, Taps) for block in branch)
+
+
+def make_problem(
     network: Network,
     series: Sequence[TrainingSeries],
     validate: ValidationLoss | None = None,
     *,
-    seed: int,
     warm_up: int = 0,
+) -> NetworkProblem:
+    """The faster form where the network allows it; without `validate` the training loss chooses."""
+    has_one_layer = find_hidden_layer(network) is not None
+    problem_class = OneLayerProblem if has_one_layer else NetworkProblem
+    return problem_class(network, series, validate, warm_up=warm_up)
+
+
+def fit(
+    problem: NetworkProblem,
+    *,
+    seed: int,
     restarts: int = 1,
     options: lm.Options | None = None,
     announce: Callable[[str], None] | None = None,
     watch: lm.Watch | None = None,
 ) -> tuple[Weights, lm.Result]:
-    """The weights by name, float64, and the run that found them: the best of `restarts` random
+    """The weights by name, float64, and the run that led to them: the best of `restarts` random
     starts on validation (on the training loss without one).
     """
-    kind = OneLayerProblem if find_hidden_layer(network) is not None else NetworkProblem
-    problem = kind(network, series, validate, warm_up=warm_up)
     starts = [problem.draw_start(seed + k) for k in range(restarts)]
     run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
     return problem.weights_by_name(run.weights), run

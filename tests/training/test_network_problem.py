@@ -29,6 +29,7 @@ from forecast.training.network_problem import (
     OneLayerProblem,
     find_hidden_layer,
     fit,
+    make_problem,
 )
 
 HORIZON, CHANNELS, FUTURE = 2, 2, 1
@@ -193,7 +194,9 @@ def test_a_small_elman_net_learns_a_product_over_time_that_no_linear_model_can()
     wanted[2:, 0, 0] = u[1:-1, 0] * u[:-2, 0]
     series = TrainingSeries(u, np.zeros((401, 0)), wanted, np.ones_like(wanted))
     network = Network((Recurrent("h", "elman", 8),), Shapes(1, 0, 1, 1, lookback=400))
-    _, run = fit(network, [series], seed=1, warm_up=5, options=lm.Options(max_iterations=40))
+    _, run = fit(
+        make_problem(network, [series], warm_up=5), seed=1, options=lm.Options(max_iterations=40)
+    )
     assert run.curve[-1][1] < 0.05 * wanted.var()
 
 
@@ -203,9 +206,7 @@ def test_the_best_restart_on_validation_is_returned_by_name() -> None:
         TrainingSeries(s.past, s.future[:, :0], s.target, s.weight) for s in [series_of(30, 0)]
     ]
     weights, run = fit(
-        network,
-        series,
-        lambda w: float(np.abs(w["readout/bias"]).sum()),
+        make_problem(network, series, lambda w: float(np.abs(w["readout/bias"]).sum())),
         seed=0,
         restarts=2,
         options=lm.Options(5),

@@ -187,6 +187,8 @@ Orders = Annotated[tuple[Order, ...], BeforeValidator(_listed), AfterValidator(_
 
 
 class Spec(StatisticalSpec):
+    """Options of an entry of this family, and what they ask of the fit."""
+
     series_model = Arima
     summary = "ARIMA, orders given or chosen by AICc on the last rows of the train range."
     equation = "phi(B) (1-B)^d (y[t] - c'f[t]) = theta(B) e[t]; f: Fourier terms of the season"
@@ -205,6 +207,7 @@ class Spec(StatisticalSpec):
     )
 
     def unsuited_reason(self, season_length: int) -> str:
+        """Why it is left out of a dataset with this season; empty when it fits."""
         if self.fourier and season_length < 3:
             return (
                 f"Fourier terms need a season of at least 3 steps; this dataset has {season_length}"
@@ -214,5 +217,6 @@ class Spec(StatisticalSpec):
         return ""
 
     def options(self, season_length: int) -> dict[str, Any]:
+        """Arguments of the fit, given the dataset's season."""
         given = {"orders": self.order} if self.order is not None else {}
         return {"fourier": min(self.fourier, (season_length - 1) // 2), "last": self.last, **given}

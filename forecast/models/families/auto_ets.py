@@ -80,6 +80,8 @@ class Ets:
 
 
 class Spec(StatisticalSpec):
+    """Options of an entry of this family, and what they ask of the fit."""
+
     series_model = Ets
     summary = "Exponential smoothing, form chosen by AICc on the train range."
     equation = "l[t] = l[t-1] + b[t-1] + alpha e[t], ... (innovations state space)"
@@ -88,11 +90,13 @@ class Spec(StatisticalSpec):
     seasonal: Literal["chosen", "kept"] = "chosen"
 
     def unsuited_reason(self, season_length: int) -> str:
+        """Why it is left out of a dataset with this season; empty when it fits."""
         return (
             "there is no season to keep" if self.seasonal == "kept" and season_length == 1 else ""
         )
 
     def options(self, season_length: int) -> dict[str, Any]:
+        """Arguments of the fit, given the dataset's season."""
         return {"model": "ZZA" if self.seasonal == "kept" else "ZZZ"}
 
     def refit_options(self, season_length: int, first: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,6 +153,8 @@ def seasonal_means(y: Array, origins: RowNumbers, season: int, decomposition: st
 
 
 class Spec(StatisticalSpec):
+    """Options of an entry of this family, and what they ask of the fit."""
+
     series_model = Theta
     summary = (
         "The Theta form with the lowest squared error on the train range, after removing the"

@@ -13,6 +13,8 @@ from forecast.networks.description import Bidirectional, Network, Shapes
 
 
 class Spec(NetworkSpec):
+    """Options of an entry of this family, and the network that they build."""
+
     summary = "Reads the lookback window in both directions and forecasts from both ends."
     equation = "y[t+1..t+H] = U [h_forward[t], h_backward[t-L+1]] + c, within the window"
     source = "Schuster & Paliwal 1997"
@@ -23,6 +25,7 @@ class Spec(NetworkSpec):
     batch_size: int = Field(64, ge=1)
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         blocks = (Bidirectional("bidirectional", self.cell, self.units),)
         return Network(
             add_dropout(blocks, self.dropout), shapes, self.future_units, every_step=False

@@ -12,6 +12,8 @@ from forecast.models.base import BaselineSpec
 
 
 class Spec(BaselineSpec):
+    """An entry of this family: a rule on the rows of the window."""
+
     summary = "Continues the average change of the lookback."
     equation = "y[t+h] = y[t] + h (y[t] - y[t-L+1]) / (L - 1)"
     source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
@@ -19,6 +21,7 @@ class Spec(BaselineSpec):
     def forecast(
         self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
     ) -> np.ndarray:
+        """(B, H, O) in scaled units."""
         z = windows.z[:, :, : channels.outputs]
         # of all missing: row 0, where `filled` has the same value as at the end
         first = np.isfinite(z).argmax(axis=1)

@@ -11,6 +11,8 @@ from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
+    """Options of an entry of this family, and those of its cell."""
+
     cell = "elman"
     summary = "Recurrent layer whose gradient stops at the previous state."
     equation = "h[t] = f(V x[t] + W h[t-1] + b), d h[t-1] = 0; y = U h + c"

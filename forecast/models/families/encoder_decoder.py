@@ -15,6 +15,8 @@ from forecast.networks.description import EncoderDecoder, Network, Shapes
 
 
 class Spec(NetworkSpec):
+    """Options of an entry of this family, and the network that they build."""
+
     summary = "An encoder's state starts a decoder that runs over the horizon on its own output."
     equation = (
         "s[t] = enc(x[..t]); d[k], s[k] = dec([p[k-1], e[t], f[t+k]], s[k-1]); p[k] = U d[k] + c"
@@ -32,6 +34,7 @@ class Spec(NetworkSpec):
 
     def build(self, shapes: Shapes) -> Network:
         # a head without a location, such as bins, has nothing to feed back
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         location = self.head.location_parameter
         feedback = self.feedback and location is not None
         blocks = (
@@ -42,6 +45,7 @@ class Spec(NetworkSpec):
         return Network(blocks, shapes, self.future_units)
 
     def space(self) -> Mapping[str, search.Dimension]:
+        """What tuning may vary, by field name."""
         return {
             "learning_rate": search.LogUniform(5e-4, 5e-2),
             "units": search.Choice((16, 24, 48)),

@@ -11,6 +11,8 @@ from forecast.networks.description import Block, Dense, Network, Shapes
 
 
 class Spec(NetworkSpec):
+    """Options of an entry of this family, and the network that they build."""
+
     summary = "A perceptron of the present row; no memory at all."
     equation = "y[t+1..t+H] = U f(V x[t] + b) + c"
     source = "Rumelhart, Hinton & Williams 1986"
@@ -20,6 +22,7 @@ class Spec(NetworkSpec):
     layers: int = Field(2, ge=1)
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         blocks: tuple[Block, ...] = tuple(
             Dense(f"dense_{i}", self.units) for i in range(self.layers)
         )

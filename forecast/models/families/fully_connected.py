@@ -10,6 +10,8 @@ from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
+    """Options of an entry of this family, and those of its cell."""
+
     cell = "fully_connected"
     summary = "One layer of units in which each feeds each, read out in part."
     equation = "s[t] = f(V x[t] + W s[t-1] + b); y = U s_out + c"

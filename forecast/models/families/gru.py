@@ -10,6 +10,8 @@ from forecast.models.base import Choices, RecurrentSpec
 
 
 class Spec(RecurrentSpec):
+    """Options of an entry of this family, and those of its cell."""
+
     cell = "gru"
     summary = "Update and reset gates in `layers` layers."
     equation = "u,r = s(V x + W h + b); g = tanh(V x + r*(W h + b)); h = (1-u)*g + u*h"

@@ -14,6 +14,8 @@ from forecast.networks.description import Network, Recurrent, Shapes
 
 
 class Spec(NetworkSpec):
+    """Options of an entry of this family, and the network that they build."""
+
     is_recursive = True
     summary = "Hidden layer on a decaying memory of the outputs, fed with its own forecasts."
     equation = "mu[t] = alpha mu[t-1] + y[t-1]; h[t] = f(V x[t] + W mu[t] + b); y[t] = U h[t] + c"
@@ -26,6 +28,7 @@ class Spec(NetworkSpec):
     activation: Literal["tanh", "sigmoid", "relu", "softplus"] = "tanh"
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         options = {
             "targets": shapes.target_channels,
             "alpha": self.alpha,

@@ -11,6 +11,8 @@ from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
+    """Options of an entry of this family, and those of its cell."""
+
     cell = "multi_delay"
     summary = "Recurrent layer fed back over several delays."
     equation = "h[t] = f(V x[t] + sum_d W_d h[t-d] + b); y = U h + c"

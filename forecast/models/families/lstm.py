@@ -10,6 +10,8 @@ from forecast.models.base import Choices, RecurrentSpec
 
 
 class Spec(RecurrentSpec):
+    """Options of an entry of this family, and those of its cell."""
+
     cell = "lstm"
     summary = "Gated memory cells in `layers` layers."
     equation = "i,f,o = s(V x + W h + b); g = tanh(..); c = f*c + i*g; h = o*tanh(c)"

@@ -10,6 +10,8 @@ from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
+    """Options of an entry of this family, and those of its cell."""
+
     cell = "lstm_variant"
     summary = "An LSTM with another forget gate, output or peepholes."
     equation = "c = f*c + (1-f)*g or c + i*g; h = o*c or o*tanh(c); i,f see c[t-1], o sees c[t]"

@@ -13,6 +13,8 @@ from forecast.networks.description import Block, Dense, Network, Shapes, Taps
 
 
 class Spec(NetworkSpec):
+    """Options of an entry of this family, and the network that they build."""
+
     summary = "A perceptron of the last `lags` rows, flattened."
     equation = "y[t+1..t+H] = U f(V [x[t], ..., x[t-n+1]] + b) + c"
     source = "Lapedes & Farber 1987"
@@ -23,6 +25,7 @@ class Spec(NetworkSpec):
     layers: int = Field(2, ge=1)
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         taps = Taps("window", tuple(range(min(self.lags, shapes.lookback))))
         dense: tuple[Block, ...] = tuple(
             Dense(f"dense_{i}", self.units) for i in range(self.layers)

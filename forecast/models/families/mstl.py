@@ -44,6 +44,7 @@ class Mstl:
         return cls(season, ets.components, ets.parameters)
 
     def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
+        """(n_origins, horizon): row k sees y[: origins[k] + 1] and nothing after it."""
         ets = Ets(self.components, 1, self.parameters)
         states = ets.states(settled(y[: origins[-1] + 1], self.season))
         out = np.empty((len(origins), horizon))
@@ -91,6 +92,8 @@ def _begin(rows: int, season: int) -> int:
 
 
 class Spec(StatisticalSpec):
+    """Options of an entry of this family, and what they ask of the fit."""
+
     series_model = Mstl
     summary = (
         "The last season repeated, on exponential smoothing of the seasonally adjusted series."
@@ -99,4 +102,5 @@ class Spec(StatisticalSpec):
     source = "Cleveland, Cleveland, McRae & Terpenning 1990; Bandara, Hyndman & Bergmeir 2021"
 
     def unsuited_reason(self, season_length: int) -> str:
+        """Why it is left out of a dataset with this season; empty when it fits."""
         return "a decomposition needs a season" if season_length == 1 else ""

@@ -10,6 +10,8 @@ from forecast.models.skip import Skip
 
 
 class Spec(BaselineSpec):
+    """An entry of this family: a rule on the rows of the window."""
+
     summary = "Repeats the last observed value."
     equation = "y[t+h] = y[t]"
     source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
@@ -17,4 +19,5 @@ class Spec(BaselineSpec):
     def forecast(
         self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
     ) -> np.ndarray:
+        """(B, H, O) in scaled units."""
         return Skip("last", horizon, channels.outputs).forecast(windows, channels)

@@ -16,6 +16,8 @@ from forecast.networks.description import Block, Dense, Network, Parallel, Shape
 
 
 class Spec(NetworkSpec):
+    """Options of an entry of this family, and the network that they build."""
+
     is_recursive = True
     summary = (
         "One-step map of delayed targets and inputs, fed with its own forecasts to the horizon."
@@ -31,6 +33,7 @@ class Spec(NetworkSpec):
     layers: int = Field(1, ge=1)
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         targets = shapes.target_channels
         width = shapes.channels + (self.future_units if shapes.future_channels else 0)
         others = tuple(c for c in range(width) if c not in targets)

@@ -13,6 +13,8 @@ from forecast.networks.description import Block, Network, Parallel, Recurrent, S
 
 
 class Spec(NetworkSpec):
+    """Options of an entry of this family, and the network that they build."""
+
     summary = "Recurrent branches side by side, their states merged."
     equation = "h[t] = [h_1[t], h_2[t]], each branch its own recursion on x[t]; y = U h + c"
     source = "Schmidhuber, Gers & Eck 2002; Hermans & Schrauwen 2013"
@@ -23,6 +25,7 @@ class Spec(NetworkSpec):
     units: int = Field(16, ge=1, description="of each branch")
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         branches: tuple[tuple[Block, ...], ...] = tuple(
             (Recurrent(f"{cell}_{i}", cell, self.units),) for i, cell in enumerate(self.branches)
         )

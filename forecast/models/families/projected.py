@@ -15,6 +15,8 @@ from forecast.networks.description import Block, Dense, Network, Parallel, Recur
 
 
 class Spec(NetworkSpec):
+    """Options of an entry of this family, and the network that they build."""
+
     summary = (
         "A recurrent layer on a linear projection of its inputs, learnt or principal components."
     )
@@ -38,6 +40,7 @@ class Spec(NetworkSpec):
         return self
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         past = tuple(range(shapes.channels))
         axes = past if self.projection == "pca" else None
         project = Dense("p", min(self.width, shapes.channels), "linear", axes)

@@ -6,6 +6,8 @@ from forecast.models.base import LinearSpec
 
 
 class Spec(LinearSpec):
+    """Options of an entry of this family: the fitted skip is the model."""
+
     is_corrected = True
     summary = (
         "One-step ridge ARX fed with its own forecasts, each step of the horizon corrected"

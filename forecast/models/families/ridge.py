@@ -6,6 +6,8 @@ from forecast.models.base import LinearSpec
 
 
 class Spec(LinearSpec):
+    """Options of an entry of this family: the fitted skip is the model."""
+
     summary = (
         "Ridge on lookback differences, exogenous lags and calendar, and on products of these: the"
         " skip alone."

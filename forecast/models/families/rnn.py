@@ -11,6 +11,8 @@ from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
+    """Options of an entry of this family, and those of its cell."""
+
     cell = "simple_rnn"
     summary = "Recurrent layer with full back-propagation through time."
     equation = "h[t] = f(V x[t] + W h[t-1] + b_h); y[t] = U h[t] + b_y"

@@ -10,16 +10,20 @@ from forecast.models.skip import Skip
 
 
 class Spec(BaselineSpec):
+    """An entry of this family: a rule on the rows of the window."""
+
     summary = "Repeats the value one season earlier."
     equation = "y[t+h] = y[t + h - m ceil(h/m)]"
     source = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 5.2"
 
     def unsuited_reason(self, season_length: int) -> str:
+        """Why it is left out of a dataset with this season; empty when it fits."""
         return "without a season it is naive" if season_length == 1 else ""
 
     def forecast(
         self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
     ) -> np.ndarray:
+        """(B, H, O) in scaled units."""
         return Skip("seasonal", horizon, channels.outputs, season_length).forecast(
             windows, channels
         )

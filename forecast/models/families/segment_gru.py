@@ -13,6 +13,8 @@ from forecast.networks.description import Dense, Dropout, Network, Recurrent, Se
 
 
 class Spec(NetworkSpec):
+    """Options of an entry of this family, and the network that they build."""
+
     summary = (
         "A GRU that steps from segment to segment of the window, on differences to its last value."
     )
@@ -32,6 +34,7 @@ class Spec(NetworkSpec):
     batch_size: int = Field(128, ge=1, description="windows in a gradient step")
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         length = min(self.segment, shapes.lookback)
         parts = next(
             n

@@ -14,6 +14,8 @@ from forecast.system.errors import ModelError
 
 
 class Spec(ModelSpec):
+    """An entry of this family: the forecasts that the provider of the data had issued by then."""
+
     kind = "baseline"
     reads_history = False
     needs_vintages = True
@@ -22,11 +24,12 @@ class Spec(ModelSpec):
     source = "the service's own archive of forecasts, with the time of their issue"
 
     def n_params(self, model: FittedForecaster) -> int:
+        """Numbers fitted to data."""
         return 0
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per series the cutoffs `<id>/cutoff` (n,) in ns and the provider's forecasts then,
-        `<id>/said` (n, H, O).
+        `<id>/forecast` (n, H, O).
         """
         if problem.vintages is None or problem.vintages.empty:
             raise ModelError(
@@ -35,13 +38,12 @@ class Spec(ModelSpec):
             )
         targets = problem.panel.task.targets
         shape = (-1, problem.panel.task.horizon, len(targets))
-        found = {}
+        arrays = {}
         for uid, rows in problem.vintages.groupby("unique_id", sort=True):
-            found[f"{uid}/cutoff"] = (
-                rows.loc[rows["step"] == 1, "cutoff"].to_numpy("datetime64[ns]").astype(np.int64)
-            )
-            found[f"{uid}/said"] = rows[targets].to_numpy(dtype=np.float64).reshape(shape)
-        return Parameters(found)
+            cutoffs = rows.loc[rows["step"] == 1, "cutoff"].to_numpy("datetime64[ns]")
+            arrays[f"{uid}/cutoff"] = cutoffs.astype(np.int64)
+            arrays[f"{uid}/forecast"] = rows[targets].to_numpy(dtype=np.float64).reshape(shape)
+        return Parameters(arrays)
 
     def predict(
         self, model: FittedForecaster, given: Sequence[ForecastRequest]
@@ -49,19 +51,24 @@ class Spec(ModelSpec):
         """(n, H, O) in raw units, as the provider gave them; `ModelError` unless there is one at
         every origin.
         """
-        return [self._said(model, series, rows) for series, rows in given]
+        return [self._predict_series(model, series, rows) for series, rows in given]
 
-    def _said(self, model: FittedForecaster, series: Series, rows: np.ndarray) -> np.ndarray:
+    def _predict_series(
+        self, model: FittedForecaster, series: Series, rows: np.ndarray
+    ) -> np.ndarray:
+        """(n, H, O) in raw units of one series at `rows`."""
         require_rows(model.task, series, rows)
         cutoffs = series.ds[rows].astype("datetime64[ns]").astype(np.int64)
-        kept = model.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))
-        at = np.searchsorted(kept, cutoffs)
-        silent = ~np.isin(cutoffs, kept)
-        if silent.any():
+        issued = model.weights.get(f"{series.unique_id}/cutoff", np.empty(0, dtype=np.int64))
+        is_missing = ~np.isin(cutoffs, issued)
+        if is_missing.any():
+            first_missing = series.ds[rows[is_missing][0]].astype("datetime64[m]")
             raise ModelError(
-                f"The provider has no forecast of the whole horizon at {int(silent.sum())} of"
+                f"The provider has no forecast of the whole horizon at {int(is_missing.sum())} of"
                 f" {len(rows)} origins of series {series.unique_id!r}, first at"
-                f" {series.ds[rows[silent][0]].astype('datetime64[m]')}. Keep more of its forecasts"
+                f" {first_missing}. Keep more of its forecasts"
                 " (`previous_runs_url`), or move the dates under `splits`."
             )
-        return model.weights[f"{series.unique_id}/said"][at].copy()
+        return model.weights[f"{series.unique_id}/forecast"][
+            np.searchsorted(issued, cutoffs)
+        ].copy()

@@ -108,6 +108,7 @@ def _forest(trees: Sequence[tuple[np.ndarray, ...]], *, start: float) -> dict[st
 
 
 def linear(model: Any) -> dict[str, np.ndarray]:
+    """Of a linear regressor."""
     return {
         "slopes": np.ravel(model.coef_),
         "intercept": np.array(float(np.ravel(model.intercept_)[0])),
@@ -115,6 +116,7 @@ def linear(model: Any) -> dict[str, np.ndarray]:
 
 
 def kernel(model: Any) -> dict[str, np.ndarray]:
+    """Of an SVR with a Gaussian kernel."""
     if model.kernel != "rbf":
         raise InputError(
             f"regressor SVR: kernel {model.kernel!r} is not supported; wanted 'rbf'. Leave `kernel`"
@@ -129,6 +131,7 @@ def kernel(model: Any) -> dict[str, np.ndarray]:
 
 
 def neighbours(model: Any) -> dict[str, np.ndarray]:
+    """Of a KNeighborsRegressor."""
     if model.effective_metric_ != "euclidean" or model.weights not in ("uniform", "distance"):
         raise InputError(
             "regressor KNeighborsRegressor: wanted the Euclidean distance and weights 'uniform' or"
@@ -229,6 +232,8 @@ def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
 
 
 class Spec(RegressorSpec):
+    """Options of an entry of this family, its fit and its forecast."""
+
     summary = (
         "A regressor of scikit-learn with the lead time as an input; boosted trees by default."
     )
@@ -272,9 +277,11 @@ class Spec(RegressorSpec):
 
     @property
     def base_skip(self) -> SkipKind | None:
+        """The skip whose error it is fitted to, or whose forecast it reads; None: none."""
         return "linear" if self.base == "ridge" else None
 
     def space(self) -> Mapping[str, search.Dimension]:
+        """What tuning may vary, by field name."""
         trees = {
             "leaves": search.Choice((7, 15, 31)),
             "leaf_rows": search.Choice((300, 1000, 3000)),
@@ -304,6 +311,8 @@ class Spec(RegressorSpec):
         )
 
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+        """Its parameters from more rows, with what the first fit chose."""
+
         def as_many(model: Any, x: np.ndarray, y: np.ndarray, output: int) -> dict[str, np.ndarray]:
             count = len(chosen.weights[f"{output}/roots"])
             return first_trees(
@@ -367,6 +376,7 @@ class Spec(RegressorSpec):
         return np.concatenate(xs), np.concatenate(ys)
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
+        """(B, H, O) in scaled units."""
         horizon, channels = model.task.horizon, model.channels
         x = self.inputs(windows, channels, horizon, model.task.season_length)
         steps = x.reshape(-1, x.shape[2])

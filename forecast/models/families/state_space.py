@@ -8,6 +8,8 @@ from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
+    """Options of an entry of this family, and those of its cell."""
+
     cell = "state_space"
     summary = "State updated by a multi-layer perceptron shared over time."
     equation = "h[t] = MLP(x[t], h[t-1]); y[t] = U h[t] + c"

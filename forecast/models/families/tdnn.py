@@ -15,6 +15,8 @@ from forecast.networks.description import Block, Dense, Network, Shapes, Taps
 
 
 class Spec(NetworkSpec):
+    """Options of an entry of this family, and the network that they build."""
+
     summary = "Causal convolutions: delayed inputs into delayed hidden layers."
     equation = "h1[t] = f(sum_d V_d x[t-d] + b); h2[t] = f(sum_d W_d h1[t-d] + b); y = U h2 + c"
     source = "Waibel, Hanazawa, Hinton, Shikano & Lang 1989"
@@ -28,6 +30,7 @@ class Spec(NetworkSpec):
     layers: int = Field(2, ge=1)
 
     def build(self, shapes: Shapes) -> Network:
+        """The blocks between the inputs and the read-out, for the shapes of a task."""
         blocks: list[Block] = []
         for i in range(self.layers):
             spacing = self.dilation**i

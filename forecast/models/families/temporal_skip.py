@@ -10,6 +10,8 @@ from forecast.models.base import RecurrentSpec
 
 
 class Spec(RecurrentSpec):
+    """Options of an entry of this family, and those of its cell."""
+
     cell = "temporal_skip"
     summary = "Recurrent layer that also sees its state k steps back."
     equation = "h[t] = f(V x[t] + W h[t-1] + S h[t-k] + b); y = U h + c"

@@ -43,6 +43,8 @@ from forecast.system.errors import ModelError
 
 
 class Spec(RegressorSpec):
+    """Options of an entry of this family, its fit and its forecast."""
+
     summary = "A linear map of the target's own window: NLinear, DLinear, or climatology and AR."
     equation = "y[t+h] = b[t+h] + B_h' x; b, x: y[t], y - y[t]; 0, (mean, rest); c' f, y - c' f"
     source = "Zeng, Chen, Zhang & Xu 2023; climatology and AR: von Storch & Zwiers 1999"
@@ -51,6 +53,7 @@ class Spec(RegressorSpec):
     average: int = Field(25, ge=2, description="rows of dlinear's moving average")
 
     def unsuited_reason(self, season_length: int) -> str:
+        """Why it is left out of a dataset with this season; empty when it fits."""
         return (
             "a climatology needs a season"
             if self.form == "climatology" and season_length == 1
@@ -65,6 +68,7 @@ class Spec(RegressorSpec):
         return self._fitted(problem, lambda arrays, output: self._chosen(problem, arrays, output))
 
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
+        """Its parameters from more rows, with what the first fit chose."""
         return self._fitted(problem, lambda _, output: chosen.weights[f"{output}/mean_of"])
 
     def _fitted(
@@ -147,6 +151,7 @@ class Spec(RegressorSpec):
     def forecast(
         self, parameters: Mapping[str, np.ndarray], windows: Windows, channels: Layout
     ) -> np.ndarray:
+        """(B, H, O) in scaled units."""
         outputs = []
         for output in range(channels.outputs):
             slopes, intercept = parameters[f"{output}/map"][:-1], parameters[f"{output}/map"][-1]
