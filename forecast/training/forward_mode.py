@@ -232,12 +232,12 @@ def _differentiate_columns(function: Callable[[AnyArray], AnyArray], at: Array) 
     """(R, results, columns): the derivative of every result by every column of `at` (R, columns),
     row by row.
     """
-    found = []
+    derivatives = []
     for column in range(at.shape[1]):
         tilted = at.astype(complex)
         tilted[:, column] += 1j * STEP
-        found.append(function(tilted).imag / STEP)
-    return np.stack(found, axis=2)
+        derivatives.append(function(tilted).imag / STEP)
+    return np.stack(derivatives, axis=2)
 
 
 def _merge_signals(parts: Sequence[Signal], merge: Callable[[list[Array]], Array]) -> Signal:

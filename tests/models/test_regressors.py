@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from forecast.forecaster import Budget, Forecaster, fit
 from forecast.models import spec
 from forecast.models.families import sklearn as regressors
-from forecast.models.families.sklearn import BOOSTING, TREES, Spec
+from forecast.models.families.sklearn import BOOSTING, TREE_REGRESSORS, Spec
 from forecast.models.skip import mean_absolute_error
 from forecast.system.errors import InputError
 from tests.models.test_skip import turning
@@ -35,9 +35,9 @@ def made(problem, **entry):
     return fit(problem, Spec(**entry), skip=None, seed=0, budget=BUDGET).forecaster
 
 
-@pytest.mark.parametrize("name", regressors.KINDS)
+@pytest.mark.parametrize("name", regressors.REGRESSORS)
 def test_the_arrays_forecast_what_scikit_learn_forecasts(name):
-    module, arrays_of = regressors.KINDS[name]
+    module, arrays_of = regressors.REGRESSORS[name]
     with threadpool_limits(1):
         model = getattr(importlib.import_module(module), name)(**OPTIONS.get(name, {})).fit(
             X[:400], Y[:400]
@@ -70,17 +70,21 @@ def test_the_first_trees_are_the_regressor_as_it_was_after_them():
 
     with threadpool_limits(1):
         model = HistGradientBoostingRegressor(max_iter=20).fit(X, Y)
-    arrays, stages = regressors.boosted_trees(model), list(model.staged_predict(X))
-    np.testing.assert_allclose(regressors.predict(regressors.first_trees(arrays, 7), X), stages[6])
-    np.testing.assert_allclose(np.concatenate(list(regressors.staged(arrays, X)))[:, 1:].T, stages)
+    arrays, stages = regressors.boosting_arrays(model), list(model.staged_predict(X))
+    np.testing.assert_allclose(
+        regressors.predict(regressors.truncate_trees(arrays, 7), X), stages[6]
+    )
+    np.testing.assert_allclose(
+        np.concatenate(list(regressors.staged_forecasts(arrays, X)))[:, 1:].T, stages
+    )
 
 
-@pytest.mark.parametrize("name", regressors.KINDS)
+@pytest.mark.parametrize("name", regressors.REGRESSORS)
 def test_every_regressor_is_fitted_to_data_with_gaps_and_saved_without_pickle(name, tmp_path):
     problem = problems.shops()
     quick = (
         {"options": {"max_iter" if name == BOOSTING else "n_estimators": 20}}
-        if name in TREES
+        if name in TREE_REGRESSORS
         else {}
     )
     model = made(problem, regressor=name, rows=300, **quick)
@@ -110,11 +114,11 @@ def test_trees_grown_in_halves_are_those_of_one_fit_and_noise_needs_no_second(la
     model, plain = (HistGradientBoostingRegressor(random_state=0, **about) for _ in range(2))
     with threadpool_limits(1):
         arrays, whole = (
-            regressors._grown(model, X, y, later, known),
-            regressors.boosted_trees(plain.fit(X, y)),
+            regressors._grow_trees(model, X, y, later, known),
+            regressors.boosting_arrays(plain.fit(X, y)),
         )
     assert model.n_iter_ == grown
-    expected = regressors.first_trees(whole, regressors._best_count(whole, later, known))
+    expected = regressors.truncate_trees(whole, regressors._best_tree_count(whole, later, known))
     for name, values in expected.items():
         np.testing.assert_array_equal(arrays[name], values)
 
@@ -172,7 +176,9 @@ def test_an_option_of_trees_is_refused_where_there_are_none():
 
 def test_what_is_tuned_has_an_effect():
     assert set(Spec(regressor="SVR").space()) == {"base"}
-    assert all({"leaves", "leaf_rows"} <= set(Spec(regressor=name).space()) for name in TREES)
+    assert all(
+        {"leaves", "leaf_rows"} <= set(Spec(regressor=name).space()) for name in TREE_REGRESSORS
+    )
 
 
 def test_tuning_keeps_a_base_of_last_and_tries_it_for_one_of_ridge():

@@ -153,7 +153,9 @@ def test_arima_on_the_last_rows_knows_their_place_in_the_season() -> None:
 
 def test_the_svd_of_fourier_terms_is_thin_and_has_the_right_vectors_to_the_bit() -> None:
     terms = auto_arima.fourier(np.arange(800), 24, 6)
-    left, sizes, right = np.linalg.svd(terms.view(auto_arima.Thin)[np.ones(800, dtype=bool)])
+    left, sizes, right = np.linalg.svd(
+        terms.view(auto_arima.ThinSvdArray)[np.ones(800, dtype=bool)]
+    )
     assert left.shape == terms.shape  # the whole one has rows x rows: 3 GB of 20,000
     np.testing.assert_array_equal(right, np.linalg.svd(terms)[2])
     np.testing.assert_array_equal(sizes, np.linalg.svd(terms)[1])

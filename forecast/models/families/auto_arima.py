@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
 from forecast.system.errors import InputError
 
-SETTLED = 1e-13  # change of the filter's covariance below which its gain is constant
+STEADY_CHANGE = 1e-13  # change of the filter's covariance below which its gain is constant
 
 
 @dataclass(frozen=True)
@@ -56,30 +56,32 @@ class Arima:
                 f" {season}."
             )
         first = max(len(y) - int(options.pop("last", len(y))), 0)
-        terms = fourier(np.arange(first, len(y)), season, pairs).view(Thin) if pairs else None
+        terms = (
+            fourier(np.arange(first, len(y)), season, pairs).view(ThinSvdArray) if pairs else None
+        )
         orders = options.pop("orders", None)
         if orders is None:
-            found = AutoARIMA(season_length=1, **options).fit(y[first:], terms).model_
+            fitted = AutoARIMA(season_length=1, **options).fit(y[first:], terms).model_
         else:
-            tried = [
+            fits = [
                 ARIMA(order=tuple(o), season_length=1, **options).fit(y[first:], terms).model_
                 for o in orders
             ]
-            found = min(tried, key=lambda one: float(one["aicc"]))
-        system, arma = found["model"], [int(order) for order in found["arma"]]
+            fitted = min(fits, key=lambda one: float(one["aicc"]))
+        system, arma = fitted["model"], [int(order) for order in fitted["arma"]]
         return cls(
             orders=(arma[0], arma[5], arma[1]),
             first=first,
             rows=len(y),
             season=season,
-            phi=_floats(system["phi"]),
-            theta=_floats(system["theta"]),
-            delta=_floats(system["delta"]),
+            phi=_as_floats(system["phi"]),
+            theta=_as_floats(system["theta"]),
+            delta=_as_floats(system["delta"]),
             regressors=tuple(
-                (str(name), float(c)) for name, c in list(found["coef"].items())[sum(arma[:4]) :]
+                (str(name), float(c)) for name, c in list(fitted["coef"].items())[sum(arma[:4]) :]
             ),
-            a=_floats(system["a"]),
-            p=tuple(_floats(row) for row in system["P"]),
+            a=_as_floats(system["a"]),
+            p=tuple(_as_floats(row) for row in system["P"]),
         )
 
     def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
@@ -87,26 +89,26 @@ class Arima:
         forecasts.
         """
         transition, noise, observe = self._system()
-        states = self._filtered(y[self.rows : origins[-1] + 1], transition, noise, observe)
+        states = self._filter_states(y[self.rows : origins[-1] + 1], transition, noise, observe)
         state = states[origins - self.rows + 1].T
         out = np.empty((len(origins), horizon))
         for step in range(horizon):
             state = transition @ state
-            out[:, step] = observe @ state + self._explained(origins + 1 + step)
+            out[:, step] = observe @ state + self._regression(origins + 1 + step)
         return out
 
-    def _filtered(self, y: Array, transition: Array, noise: Array, observe: Array) -> Array:
+    def _filter_states(self, y: Array, transition: Array, noise: Array, observe: Array) -> Array:
         """(len(y) + 1, d): the state after the fit and after each further row."""
         a, p = np.array(self.a), np.array(self.p)
-        left = y - self._explained(np.arange(self.rows, self.rows + len(y)))
+        unexplained = y - self._regression(np.arange(self.rows, self.rows + len(y)))
         states = np.empty((len(y) + 1, len(a)))
-        states[0], settled, gain = a, False, a
-        for row, value in enumerate(left):
-            if not settled:
-                ahead = transition @ p @ transition.T + noise
-                gain = ahead @ observe / (observe @ ahead @ observe)
-                after = ahead - np.outer(gain, observe @ ahead)
-                settled, p = bool(np.abs(after - p).max() < SETTLED), after
+        states[0], is_steady, gain = a, False, a
+        for row, value in enumerate(unexplained):
+            if not is_steady:
+                predicted = transition @ p @ transition.T + noise
+                gain = predicted @ observe / (observe @ predicted @ observe)
+                updated = predicted - np.outer(gain, observe @ predicted)
+                is_steady, p = bool(np.abs(updated - p).max() < STEADY_CHANGE), updated
             a = transition @ a
             a = a + gain * (value - observe @ a)
             states[row + 1] = a
@@ -127,7 +129,7 @@ class Arima:
         push = np.concatenate([[1.0], self.theta, np.zeros(r - 1 - len(self.theta) + shift)])
         return transition, np.outer(push, push), observe
 
-    def _explained(self, rows: RowNumbers) -> Array:
+    def _regression(self, rows: RowNumbers) -> Array:
         """c'x_t (rows,): what the regressors say."""
         total = np.zeros(len(rows))
         harmonic = fourier(
@@ -149,24 +151,24 @@ def fourier(rows: RowNumbers, season: int, pairs: int) -> Array:
     return np.hstack([np.sin(angle), np.cos(angle)])
 
 
-class Thin(np.ndarray):
+class ThinSvdArray(np.ndarray):
     """(rows, terms): statsforecast takes its whole SVD, rows x rows (6 GB of 20,000), for the right
     vectors alone.
     """
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        own = {"full_matrices": False} if func is np.linalg.svd else {}
-        return super().__array_function__(func, types, args, {**kwargs, **own})
+        svd_options = {"full_matrices": False} if func is np.linalg.svd else {}
+        return super().__array_function__(func, types, args, {**kwargs, **svd_options})
 
 
-def _floats(values: Any) -> tuple[float, ...]:
+def _as_floats(values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
 Order = tuple[int, int, int]
 
 
-def _one_d(orders: tuple[Order, ...]) -> tuple[Order, ...]:
+def _require_one_d(orders: tuple[Order, ...]) -> tuple[Order, ...]:
     if len({d for _, d, _ in orders}) != 1:
         raise ValueError(
             f"found {list(orders)}, wanted at least one order, all with one d: AICc compares no"
@@ -175,7 +177,7 @@ def _one_d(orders: tuple[Order, ...]) -> tuple[Order, ...]:
     return orders
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return (
         [value]
         if isinstance(value, list | tuple) and value and isinstance(value[0], int)
@@ -183,7 +185,7 @@ def _listed(value: Any) -> Any:
     )
 
 
-Orders = Annotated[tuple[Order, ...], BeforeValidator(_listed), AfterValidator(_one_d)]
+Orders = Annotated[tuple[Order, ...], BeforeValidator(_as_list), AfterValidator(_require_one_d)]
 
 
 class Spec(StatisticalSpec):

@@ -40,7 +40,7 @@ ROWS_AT_ONCE, ROWS_NEAR = 2048, 128
 stays small.
 """
 BOOSTING = "HistGradientBoostingRegressor"
-TREES = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
+TREE_REGRESSORS = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
 SEASONS_BACK = (1, 2, 7)
 DEFAULTS: dict[str, dict[str, Any]] = {
     BOOSTING: {
@@ -56,7 +56,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 """Where scikit-learn's own defaults are too slow or too greedy for tens of thousands of rows."""
 
 
-def boosted_trees(model: Any) -> dict[str, np.ndarray]:
+def boosting_arrays(model: Any) -> dict[str, np.ndarray]:
     """Of a HistGradientBoostingRegressor without categories. Inputs hold no NaN."""
     trees = [stage[0].nodes for stage in model._predictors]
     nodes = [
@@ -70,10 +70,10 @@ def boosted_trees(model: Any) -> dict[str, np.ndarray]:
         )
         for n in trees
     ]
-    return _forest(nodes, start=float(model._baseline_prediction.ravel()[0]))
+    return _join_trees(nodes, start=float(model._baseline_prediction.ravel()[0]))
 
 
-def forest(model: Any) -> dict[str, np.ndarray]:
+def forest_arrays(model: Any) -> dict[str, np.ndarray]:
     """Of a RandomForestRegressor or an ExtraTreesRegressor."""
     trees = [one.tree_ for one in model.estimators_]
     nodes = [
@@ -87,27 +87,31 @@ def forest(model: Any) -> dict[str, np.ndarray]:
         )
         for t in trees
     ]
-    return _forest(nodes, start=0.0)
+    return _join_trees(nodes, start=0.0)
 
 
-def _forest(trees: Sequence[tuple[np.ndarray, ...]], *, start: float) -> dict[str, np.ndarray]:
+def _join_trees(trees: Sequence[tuple[np.ndarray, ...]], *, start: float) -> dict[str, np.ndarray]:
     """Leaves point at themselves, so that a row may go on down after it has arrived."""
     roots = np.cumsum([0, *(len(tree[0]) for tree in trees)])[:-1]
     parts: dict[str, list[np.ndarray]] = {
         name: [] for name in ("feature", "threshold", "left", "right", "value")
     }
     for root, (feature, threshold, left, right, value, leaf) in zip(roots, trees, strict=True):
-        own = root + np.arange(len(feature))
+        node_numbers = root + np.arange(len(feature))
         parts["feature"].append(np.where(leaf, 0, feature).astype(np.int32))
         parts["threshold"].append(np.where(leaf, np.inf, threshold))
-        parts["left"].append(np.where(leaf, own, root + left.astype(np.int64)).astype(np.int32))
-        parts["right"].append(np.where(leaf, own, root + right.astype(np.int64)).astype(np.int32))
+        parts["left"].append(
+            np.where(leaf, node_numbers, root + left.astype(np.int64)).astype(np.int32)
+        )
+        parts["right"].append(
+            np.where(leaf, node_numbers, root + right.astype(np.int64)).astype(np.int32)
+        )
         parts["value"].append(np.where(leaf, value, 0.0))
     joined = {name: np.concatenate(values) for name, values in parts.items()}
     return {**joined, "roots": roots.astype(np.int32), "start": np.array(start)}
 
 
-def linear(model: Any) -> dict[str, np.ndarray]:
+def linear_arrays(model: Any) -> dict[str, np.ndarray]:
     """Of a linear regressor."""
     return {
         "slopes": np.ravel(model.coef_),
@@ -115,7 +119,7 @@ def linear(model: Any) -> dict[str, np.ndarray]:
     }
 
 
-def kernel(model: Any) -> dict[str, np.ndarray]:
+def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
     """Of an SVR with a Gaussian kernel."""
     if model.kernel != "rbf":
         raise InputError(
@@ -130,7 +134,7 @@ def kernel(model: Any) -> dict[str, np.ndarray]:
     }
 
 
-def neighbours(model: Any) -> dict[str, np.ndarray]:
+def neighbour_arrays(model: Any) -> dict[str, np.ndarray]:
     """Of a KNeighborsRegressor."""
     if model.effective_metric_ != "euclidean" or model.weights not in ("uniform", "distance"):
         raise InputError(
@@ -145,24 +149,25 @@ def neighbours(model: Any) -> dict[str, np.ndarray]:
     }
 
 
-KINDS: dict[str, tuple[str, Callable[[Any], dict[str, np.ndarray]]]] = {
-    "HistGradientBoostingRegressor": ("sklearn.ensemble", boosted_trees),
-    "RandomForestRegressor": ("sklearn.ensemble", forest),
-    "ExtraTreesRegressor": ("sklearn.ensemble", forest),
-    "SVR": ("sklearn.svm", kernel),
-    "KNeighborsRegressor": ("sklearn.neighbors", neighbours),
-    "Ridge": ("sklearn.linear_model", linear),
-    "Lasso": ("sklearn.linear_model", linear),
-    "ElasticNet": ("sklearn.linear_model", linear),
+REGRESSORS: dict[str, tuple[str, Callable[[Any], dict[str, np.ndarray]]]] = {
+    "HistGradientBoostingRegressor": ("sklearn.ensemble", boosting_arrays),
+    "RandomForestRegressor": ("sklearn.ensemble", forest_arrays),
+    "ExtraTreesRegressor": ("sklearn.ensemble", forest_arrays),
+    "SVR": ("sklearn.svm", kernel_arrays),
+    "KNeighborsRegressor": ("sklearn.neighbors", neighbour_arrays),
+    "Ridge": ("sklearn.linear_model", linear_arrays),
+    "Lasso": ("sklearn.linear_model", linear_arrays),
+    "ElasticNet": ("sklearn.linear_model", linear_arrays),
 }
 """Name in scikit-learn → the module that has it, and what takes its arrays."""
 
 
-def known(name: str) -> str:
+def require_known(name: str) -> str:
     """`name`; ValueError with the nearest one where there is no such regressor."""
-    if name not in KINDS:
+    if name not in REGRESSORS:
         raise ValueError(
-            f"unknown regressor {name!r}.{suggest(name, KINDS)} Known: {quote_names(KINDS)}"
+            f"unknown regressor {name!r}.{suggest(name, REGRESSORS)}"
+            f" Known: {quote_names(REGRESSORS)}"
         )
     return name
 
@@ -177,7 +182,7 @@ def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
 
 def _predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     if "roots" in arrays:
-        return np.asarray(arrays["start"] + np.sum(leaves(arrays, x), axis=1))
+        return np.asarray(arrays["start"] + np.sum(leaf_values(arrays, x), axis=1))
     if "slopes" in arrays:
         return np.asarray(x @ arrays["slopes"] + arrays["intercept"])
     if "vectors" in arrays:
@@ -186,7 +191,7 @@ def _predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     return _mean_of_nearest(arrays, x)
 
 
-def leaves(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+def leaf_values(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     """(n, trees): the value of the leaf in which each row ends."""
     at = np.repeat(arrays["roots"][None], len(x), axis=0)
     rows = np.arange(len(x))[:, None]
@@ -198,7 +203,7 @@ def leaves(arrays: Arrays, x: np.ndarray) -> np.ndarray:
         at = below
 
 
-def first_trees(arrays: Arrays, count: int) -> dict[str, np.ndarray]:
+def truncate_trees(arrays: Arrays, count: int) -> dict[str, np.ndarray]:
     """A boosted forest cut after `count` trees."""
     stop = int(arrays["roots"][count]) if count < len(arrays["roots"]) else len(arrays["value"])
     nodes = {
@@ -207,10 +212,10 @@ def first_trees(arrays: Arrays, count: int) -> dict[str, np.ndarray]:
     return {**nodes, "roots": arrays["roots"][:count], "start": arrays["start"]}
 
 
-def staged(arrays: Arrays, x: np.ndarray) -> Iterator[np.ndarray]:
+def staged_forecasts(arrays: Arrays, x: np.ndarray) -> Iterator[np.ndarray]:
     """For slices of the rows (m, trees + 1): the forecast of the first 0, 1, ... trees."""
     for k in range(0, len(x), ROWS_AT_ONCE):
-        values = leaves(arrays, x[k : k + ROWS_AT_ONCE])
+        values = leaf_values(arrays, x[k : k + ROWS_AT_ONCE])
         yield np.hstack([np.zeros((len(values), 1)), np.cumsum(values, axis=1)]) + arrays["start"]
 
 
@@ -242,7 +247,7 @@ class Spec(RegressorSpec):
     )
     source = "Pedregosa et al. 2011; boosting: Friedman 2001, Ke et al. 2017"
 
-    regressor: Annotated[str, AfterValidator(known)] = BOOSTING
+    regressor: Annotated[str, AfterValidator(require_known)] = BOOSTING
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict,
         description="arguments of the regressor, by their names in scikit-learn",
@@ -261,19 +266,25 @@ class Spec(RegressorSpec):
 
     @model_validator(mode="after")
     def _options_are_known(self, info: ValidationInfo) -> Spec:
-        asked = {} if info.context == OF_SAVED_MODEL else self.options
-        # scikit-learn takes a second
-        names = inspect.signature(self._class()).parameters if asked else {}
-        if unknown := [name for name in asked if name not in names]:
-            said = f"{self.regressor} has no option {unknown[0]!r}.{suggest(unknown[0], names)}"
-            raise ValueError(f"{said} It has {quote_names(names)}")
-        fields = type(self).model_fields
+        # the import of scikit-learn takes a second, which a saved model need not wait for
+        if self.options and info.context != OF_SAVED_MODEL:
+            names = inspect.signature(self._class()).parameters
+            for option in self.options:
+                if option not in names:
+                    raise ValueError(
+                        f"{self.regressor} has no option {option!r}.{suggest(option, names)}"
+                        f" It has {quote_names(names)}"
+                    )
+        if self.regressor not in TREE_REGRESSORS:
+            self._refuse_tree_fields()
+        return self
+
+    def _refuse_tree_fields(self) -> None:
         for name in ("leaves", "leaf_rows"):
-            if self.regressor not in TREES and getattr(self, name) != fields[name].default:
+            if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
                     f"{name} has no effect on {self.regressor}, which has no trees; leave it out"
                 )
-        return self
 
     @property
     def base_skip(self) -> SkipKind | None:
@@ -282,53 +293,51 @@ class Spec(RegressorSpec):
 
     def space(self) -> Mapping[str, search.Dimension]:
         """What tuning may vary, by field name."""
-        trees = {
-            "leaves": search.Choice((7, 15, 31)),
-            "leaf_rows": search.Choice((300, 1000, 3000)),
-        }
-        return {
-            "base": search.Choice(("ridge", "last")),
-            **(trees if self.regressor in TREES else {}),
-        }
+        space: dict[str, search.Dimension] = {"base": search.Choice(("ridge", "last"))}
+        if self.regressor in TREE_REGRESSORS:
+            space["leaves"] = search.Choice((7, 15, 31))
+            space["leaf_rows"] = search.Choice((300, 1000, 3000))
+        return space
 
     def search_space(self) -> Mapping[str, search.Dimension]:
-        """A base of `last` was asked for, and is kept."""
-        return {
-            name: own
-            for name, own in self.space().items()
-            if name != "base" or self.base == "ridge"
-        }
+        """What tuning does vary: not the base, where the entry says `last`."""
+        space = dict(self.space())
+        if self.base == "last":
+            del space["base"]
+        return space
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that
         validation asks for.
         """
-        return self._fitted(
-            problem,
-            lambda model, x, y, output: _grown(
-                model, x, y, *self._table(problem, "validation", output)
-            ),
-        )
+
+        def grow(model: Any, x: np.ndarray, y: np.ndarray, output: int) -> dict[str, np.ndarray]:
+            validation = self._training_table(problem, "validation", output)
+            return _grow_trees(model, x, y, *validation)
+
+        return self._fit_outputs(problem, grow)
 
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         """Its parameters from more rows, with what the first fit chose."""
 
         def as_many(model: Any, x: np.ndarray, y: np.ndarray, output: int) -> dict[str, np.ndarray]:
             count = len(chosen.weights[f"{output}/roots"])
-            return first_trees(
-                boosted_trees(model.set_params(max_iter=max(count, 1)).fit(x, y)), count
-            )
+            fitted = model.set_params(max_iter=max(count, 1)).fit(x, y)
+            return truncate_trees(boosting_arrays(fitted), count)
 
-        return self._fitted(problem, as_many)
+        return self._fit_outputs(problem, as_many)
 
-    def _fitted(
+    def _fit_outputs(
         self, problem: Problem, boosted: Callable[..., dict[str, np.ndarray]]
     ) -> Parameters:
+        """Per output `o` the arrays `o/...`; `boosted` fits boosted trees, every other regressor
+        fits itself.
+        """
         from threadpoolctl import threadpool_limits
 
-        found: dict[str, np.ndarray] = {}
+        parameters: dict[str, np.ndarray] = {}
         for output in range(problem.panel.outputs):
-            x, y = self._table(problem, "train", output)
+            x, y = self._training_table(problem, "train", output)
             if len(y) < 2:
                 raise ModelError(
                     f"{self.regressor} found {len(y)} observed train targets; at least 2 are"
@@ -340,26 +349,27 @@ class Spec(RegressorSpec):
                 if self.regressor == BOOSTING:
                     arrays = boosted(model, x, y, output)
                 else:
-                    arrays = KINDS[self.regressor][1](model.fit(x, y))
-            found |= {f"{output}/{name}": value for name, value in arrays.items()}
-        return Parameters(found)
+                    arrays = REGRESSORS[self.regressor][1](model.fit(x, y))
+            parameters |= {f"{output}/{name}": value for name, value in arrays.items()}
+        return Parameters(parameters)
 
     def _regressor(self, rows: int) -> Any:
-        kind = self._class()
-        about = dict(DEFAULTS.get(self.regressor, {}))
-        if self.regressor in TREES:
-            about |= {
-                "max_leaf_nodes": self.leaves,
-                "min_samples_leaf": max(1, min(self.leaf_rows, rows // 20)),
-            }
-        if "random_state" in inspect.signature(kind).parameters:
-            about["random_state"] = 0
-        return kind(**{**about, **self.options})
+        """The unfitted regressor for so many rows."""
+        regressor_class = self._class()
+        arguments = dict(DEFAULTS.get(self.regressor, {}))
+        if self.regressor in TREE_REGRESSORS:
+            arguments["max_leaf_nodes"] = self.leaves
+            arguments["min_samples_leaf"] = max(1, min(self.leaf_rows, rows // 20))
+        if "random_state" in inspect.signature(regressor_class).parameters:
+            arguments["random_state"] = 0
+        return regressor_class(**{**arguments, **self.options})
 
     def _class(self) -> Any:
-        return getattr(importlib.import_module(KINDS[self.regressor][0]), self.regressor)
+        return getattr(importlib.import_module(REGRESSORS[self.regressor][0]), self.regressor)
 
-    def _table(self, problem: Problem, block: str, output: int) -> tuple[np.ndarray, np.ndarray]:
+    def _training_table(
+        self, problem: Problem, block: str, output: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Inputs (n, features) and what is left of the targets (n,), over all series; unobserved
         ones left out.
         """
@@ -369,10 +379,10 @@ class Spec(RegressorSpec):
         skip = problem.skip(self.base_skip or "last", horizon)
         xs, ys = [], []
         for windows, target in problem.examples(block, horizon)():
-            left = (target - skip.forecast(windows, problem.channels))[:, :, output]
-            kept = np.isfinite(left) & (windows.rows % every == 0)[:, None]
-            xs.append(self.inputs(windows, problem.channels, horizon, season)[kept])
-            ys.append(left[kept])
+            residual = (target - skip.forecast(windows, problem.channels))[:, :, output]
+            is_used = np.isfinite(residual) & (windows.rows % every == 0)[:, None]
+            xs.append(self.inputs(windows, problem.channels, horizon, season)[is_used])
+            ys.append(residual[is_used])
         return np.concatenate(xs), np.concatenate(ys)
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
@@ -382,12 +392,13 @@ class Spec(RegressorSpec):
         steps = x.reshape(-1, x.shape[2])
         parts = []
         for output in range(channels.outputs):
-            own = {
-                name.split("/", 1)[1]: a
-                for name, a in model.weights.items()
-                if name.startswith(f"{output}/")
+            prefix = f"{output}/"
+            arrays = {
+                name.removeprefix(prefix): array
+                for name, array in model.weights.items()
+                if name.startswith(prefix)
             }
-            parts.append(predict(own, steps).reshape(len(windows), horizon))
+            parts.append(predict(arrays, steps).reshape(len(windows), horizon))
         base = np.repeat(windows.last[:, None], horizon, axis=1)
         if self.base_skip is not None and model.skip is not None:
             base = model.skip.forecast(windows, channels)
@@ -397,15 +408,18 @@ class Spec(RegressorSpec):
         """(B, H, features) float64."""
         past = windows.past.astype(np.float64)
         steps = np.arange(1, horizon + 1)
-        origin = np.hstack(list(self._of_origin(past, channels, season)))
+        origin = np.hstack(list(self._cutoff_features(past, channels, season)))
         ahead = [windows.future[:, -horizon:].astype(np.float64)]
         ahead.append(np.broadcast_to(steps[None, :, None] / horizon, (len(past), horizon, 1)))
-        ahead += _of_seasons(past, channels, steps, season)
+        ahead += _seasonal_values(past, channels, steps, season)
         future = windows.future_exogenous(channels).astype(np.float64)
         ahead += [future[:, column, :, None] for column in range(future.shape[1])]
         return np.concatenate([np.repeat(origin[:, None], horizon, axis=1), *ahead], axis=2)
 
-    def _of_origin(self, past: np.ndarray, channels: Layout, season: int) -> Iterator[np.ndarray]:
+    def _cutoff_features(
+        self, past: np.ndarray, channels: Layout, season: int
+    ) -> Iterator[np.ndarray]:
+        """(B, columns) each: what is the same for every step of the horizon."""
         recent, day = past[:, -self.lags :], past[:, -max(season, 2) :]
         for i, channel in enumerate(channels.target_channels):
             newest = 0.0 if channels.difference_inputs[i] else past[:, -1:, channel]
@@ -420,45 +434,52 @@ class Spec(RegressorSpec):
         )
 
 
-def _of_seasons(
+def _seasonal_values(
     past: np.ndarray, channels: Layout, steps: np.ndarray, season: int
 ) -> list[np.ndarray]:
-    """(B, H, 1) each: a target's value a number of seasons before t + h, from the newest one; as
-    far as it is seen.
+    """(B, H, 1) each: a target's value a number of seasons before t + h, less the newest one, where
+    the window reaches so far back.
     """
-    found = []
-    for back in SEASONS_BACK if season > 1 else ():
-        at = past.shape[1] - 1 + steps - season * np.maximum(back, -(-steps // season))
+    values: list[np.ndarray] = []
+    if season == 1:
+        return values
+    for n_seasons in SEASONS_BACK:
+        seasons = np.maximum(n_seasons, -(-steps // season))
+        rows = past.shape[1] - 1 + steps - season * seasons
+        if rows.min() < 0:
+            continue
         for i, channel in enumerate(channels.target_channels):
-            if at.min() >= 0:
-                newest = 0.0 if channels.difference_inputs[i] else past[:, -1:, channel]
-                found.append((past[:, at, channel] - newest)[:, :, None])
-    return found
+            newest = 0.0 if channels.difference_inputs[i] else past[:, -1:, channel]
+            values.append((past[:, rows, channel] - newest)[:, :, None])
+    return values
 
 
-def _grown(
-    model: Any, x: np.ndarray, y: np.ndarray, seen: np.ndarray, known: np.ndarray
+def _grow_trees(
+    model: Any, x: np.ndarray, y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The trees with the lowest error where `seen` is known.
+    """As many trees as have the lowest error on validation.
 
     The second half of them is grown only where the first is still better with more than half of its
     own: in 32 fits that was tried on, it never took another number.
     """
-    for most in (max(model.max_iter // 2, 1), model.max_iter):
-        arrays = boosted_trees(model.set_params(max_iter=most, warm_start=True).fit(x, y))
-        count = _best_count(arrays, seen, known)
-        if count <= most // 2:
+    for max_trees in (max(model.max_iter // 2, 1), model.max_iter):
+        fitted = model.set_params(max_iter=max_trees, warm_start=True).fit(x, y)
+        arrays = boosting_arrays(fitted)
+        count = _best_tree_count(arrays, validation_x, validation_y)
+        if count <= max_trees // 2:
             break
-    return first_trees(arrays, count)
+    return truncate_trees(arrays, count)
 
 
-def _best_count(arrays: Arrays, x: np.ndarray, y: np.ndarray) -> int:
+def _best_tree_count(arrays: Arrays, x: np.ndarray, y: np.ndarray) -> int:
     """The number of trees with the lowest absolute error; all of them without an observed
     target.
     """
     if not len(y):
         return len(arrays["roots"])
     slices = zip(
-        staged(arrays, x), np.split(y, range(ROWS_AT_ONCE, len(y), ROWS_AT_ONCE)), strict=True
+        staged_forecasts(arrays, x),
+        np.split(y, range(ROWS_AT_ONCE, len(y), ROWS_AT_ONCE)),
+        strict=True,
     )
     return int(np.argmin(sum(np.abs(said - known[:, None]).sum(axis=0) for said, known in slices)))

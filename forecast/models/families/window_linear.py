@@ -65,13 +65,15 @@ class Spec(RegressorSpec):
         penalty of every map whose mean that is; of the climatology, `harmonics` and
         `o/climatology`.
         """
-        return self._fitted(problem, lambda arrays, output: self._chosen(problem, arrays, output))
+        return self._fit_outputs(
+            problem, lambda arrays, output: self._choose_settings(problem, arrays, output)
+        )
 
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         """Its parameters from more rows, with what the first fit chose."""
-        return self._fitted(problem, lambda _, output: chosen.weights[f"{output}/mean_of"])
+        return self._fit_outputs(problem, lambda _, output: chosen.weights[f"{output}/mean_of"])
 
-    def _fitted(
+    def _fit_outputs(
         self, problem: Problem, settings: Callable[[Mapping[str, np.ndarray], int], np.ndarray]
     ) -> Parameters:
         arrays: dict[str, np.ndarray] = {}
@@ -81,10 +83,12 @@ class Spec(RegressorSpec):
                 calendar_harmonics(task.calendar_features), dtype=np.int64
             )
             for output in range(problem.panel.outputs):
-                arrays[f"{output}/climatology"] = _climatology(problem, output, arrays["harmonics"])
+                arrays[f"{output}/climatology"] = _fit_climatology(
+                    problem, output, arrays["harmonics"]
+                )
         for output in range(problem.panel.outputs):
             mean_of = settings(arrays, output)
-            sums = sum_products(self._parts(arrays, output, *pair)[:3] for pair in train())
+            sums = sum_products(self._fold_parts(arrays, output, *pair)[:3] for pair in train())
             arrays[f"{output}/map"] = np.zeros((len(sums) - task.horizon, task.horizon))
             for weight, lags, penalty in mean_of:
                 columns = self._columns(task.lookback, int(lags))
@@ -93,7 +97,7 @@ class Spec(RegressorSpec):
             arrays[f"{output}/mean_of"] = mean_of
         return Parameters(arrays)
 
-    def _chosen(
+    def _choose_settings(
         self, problem: Problem, arrays: Mapping[str, np.ndarray], output: int
     ) -> np.ndarray:
         """The settings of the mean, by their errors over the folds.
@@ -102,7 +106,9 @@ class Spec(RegressorSpec):
         flatters small penalties, so there it is one setting, the steadiest.
         """
         task = problem.panel.task
-        cases, _ = fold_cases(problem.folds(task.horizon), partial(self._parts, arrays, output))
+        cases, _ = fold_cases(
+            problem.folds(task.horizon), partial(self._fold_parts, arrays, output)
+        )
         pairs = list(itertools.product(task.candidate_lags(), PENALTIES))
         errors = np.array(
             [
@@ -120,7 +126,7 @@ class Spec(RegressorSpec):
         weights = alone if self.form == "climatology" else mean_weights(mean)
         return np.column_stack([weights, pairs])[weights > 0]
 
-    def _parts(
+    def _fold_parts(
         self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray
     ) -> FoldParts:
         """Of the whole lookback; targets less their base (B, H), to learn from with missing steps
@@ -145,7 +151,9 @@ class Spec(RegressorSpec):
         if self.form == "dlinear":
             mean = _moving_average(window, self.average)
             return np.hstack([mean, window - mean]), np.zeros((len(window), horizon))
-        usual = _usual(windows.future, arrays["harmonics"], arrays[f"{output}/climatology"])
+        usual = _climatology_values(
+            windows.future, arrays["harmonics"], arrays[f"{output}/climatology"]
+        )
         return window - usual[:, :-horizon], usual[:, -horizon:]
 
     def forecast(
@@ -169,28 +177,30 @@ def _moving_average(window: np.ndarray, rows: int) -> np.ndarray:
     return np.asarray((total[:, rows:] - total[:, :-rows]) / rows)
 
 
-def _climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np.ndarray:
+def _fit_climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np.ndarray:
     """(terms + 1,) by least squares on the observed train rows of all series, the intercept
     last.
     """
     xs, ys = [], []
     for series in problem.panel.series:
         start, stop = problem.blocks[series.unique_id].train
-        xs.append(_terms(series.future[start:stop], harmonics))
+        xs.append(_calendar_design(series.future[start:stop], harmonics))
         ys.append(problem.scaled(series.unique_id)[start:stop, output])
     x, y = np.concatenate(xs), np.concatenate(ys)
     known = np.isfinite(y)
     return np.asarray(np.linalg.lstsq(x[known], y[known], rcond=None)[0])
 
 
-def _usual(future: np.ndarray, harmonics: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+def _climatology_values(
+    future: np.ndarray, harmonics: np.ndarray, coefficients: np.ndarray
+) -> np.ndarray:
     """(B, rows) what the calendar alone says."""
     origins, rows, features = future.shape
-    flat = _terms(future.reshape(origins * rows, features), harmonics) @ coefficients
+    flat = _calendar_design(future.reshape(origins * rows, features), harmonics) @ coefficients
     return np.asarray(flat.reshape(origins, rows))
 
 
-def _terms(moments: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
+def _calendar_design(moments: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
     """(n, terms + 1): harmonics of every calendar feature, their products by pairs, and one."""
     waves = calendar_terms(
         moments[:, : 2 * len(harmonics)].astype(np.float64), tuple(map(int, harmonics))
