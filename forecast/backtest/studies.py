@@ -92,6 +92,15 @@ N_RANDOM_TRIALS = 4
 """
 
 
+@dataclass(frozen=True)
+class StudyStore:
+    """Where studies are stored: journals in `folder`, or a database that many machines share."""
+
+    folder: Path
+    database: str = ""
+    """A URL such as `postgresql://host/name`; empty: journals."""
+
+
 def run_study(
     space: Space,
     objective: Objective,
@@ -99,30 +108,29 @@ def run_study(
     key: str,
     n_trials: int,
     seed: int,
-    folder: Path,
+    store: StudyStore,
     defaults: Mapping[str, Any] | None = None,
-    storage: str = "",
 ) -> StudyResult:
     """Run the study `key` until `n_trials` trials have finished, counting those of earlier,
     interrupted calls.
 
     Trial k is drawn with `seed + k` from the finished trials alone, so an interrupted study equals
     an uninterrupted one. The first trial uses `defaults`; the space is widened where they lie
-    outside. A failed model counts; a killed or crashed trial does not and is repeated. The study is
-    kept in `folder/<key>.journal`, or at `storage`, a database URL such as `postgresql://host/name`
-    that many machines share. `key` names everything the result depends on. Raises `BusyError` when
-    another process runs this study, `InputError` for `defaults` that are no dimension.
+    outside. A failed model counts; a killed or crashed trial does not and is repeated. `key` names
+    everything the result depends on. Raises `BusyError` when another process runs this study,
+    `InputError` for `defaults` that are no dimension.
     """
     from optuna.exceptions import StorageInternalError
 
     space = including(space, defaults or {})
+    folder = store.folder
     folder.mkdir(parents=True, exist_ok=True)
-    alone = partial(postgres.hold_lock, storage, f"study-{key}", timeout=LOCK_TIMEOUT)
+    alone = partial(postgres.hold_lock, store.database, f"study-{key}", timeout=LOCK_TIMEOUT)
     with (
         files.hold_lock(folder / f"{key}.busy", purpose=f"Study {key}"),
         alone(purpose=f"Study {key}"),
     ):
-        study = _open_study(key, folder, storage)
+        study = _open_study(key, store)
         try:
             _require_same_definition(study, space, seed, defaults or {})
             _close_interrupted(study)
@@ -146,7 +154,7 @@ def run_study(
     )
 
 
-def _open_study(key: str, folder: Path, storage: str) -> optuna.Study:
+def _open_study(key: str, store: StudyStore) -> optuna.Study:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -155,14 +163,17 @@ def _open_study(key: str, folder: Path, storage: str) -> optuna.Study:
     # Optuna writes to stderr through a handler of its own, which would break a progress display.
     logging.getLogger("optuna").setLevel(logging.WARNING)
     with postgres.hold_lock(
-        storage, "studies", purpose="Making Optuna's tables", timeout=LOCK_TIMEOUT
+        store.database, "studies", purpose="Making Optuna's tables", timeout=LOCK_TIMEOUT
     ):
         journal: BaseStorage
-        if storage:
-            journal = optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
+        if store.database:
+            journal = optuna.storages.RDBStorage(
+                store.database, engine_kwargs={"poolclass": NullPool}
+            )
         else:  # mended first: the caller holds the study's lock, so nobody else writes to it
-            repair_journal(folder / f"{key}.journal")
-            journal = JournalStorage(JournalFileBackend(str(folder / f"{key}.journal")))
+            path = store.folder / f"{key}.journal"
+            repair_journal(path)
+            journal = JournalStorage(JournalFileBackend(str(path)))
         return optuna.create_study(
             storage=journal, study_name=key, direction="minimize", load_if_exists=True
         )

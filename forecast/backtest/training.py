@@ -76,6 +76,8 @@ class TrainingRun:
     borders: Mapping[str, str]
     """End of each block, as `Borders.to_json` has it."""
     n_series: int = 1
+    confidence_set: ConfidenceSet = keep_all
+    """Which candidates cannot be told from the best, for combinations whose rule names these."""
 
 
 def train_dataset(
@@ -121,6 +123,7 @@ def train_experiment(
         seeds=tuning.seeds,
         borders=experiment.borders,
         n_series=experiment.n_series,
+        confidence_set=confidence_set,
     )
     studies = {
         path.stem: StudyRecord.read(path) for path in sorted(paths.tuned(dataset).glob("*.json"))
@@ -138,7 +141,6 @@ def train_experiment(
             jobs=jobs,
             advance=advance,
             combinations=combinations,
-            confidence_set=confidence_set,
         )
 
 
@@ -156,13 +158,11 @@ def train(
     *,
     jobs: int,
     combinations: Mapping[str, Combination] = MappingProxyType({}),
-    confidence_set: ConfidenceSet = keep_all,
     advance: Callable[[str], None] = lambda name: None,
 ) -> None:
     """Fit and backtest `planned` with the values of `studies` (by candidate name); fill `target`.
 
-    `combinations`: of the planned candidates, by name; `confidence_set` says which candidates
-    cannot be told from the best, where a rule names these.
+    `combinations`: of the planned candidates, by name.
 
     Raises one error naming every candidate with a bug, after all others are done and stored; a
     model that cannot be fitted is a record with `status: failed`.
@@ -181,7 +181,7 @@ def train(
             )
             record.write(temporary / name / "record.json")
         for name, rule in combinations.items():
-            write_combination(name, rule, run.task, temporary, confidence_set)
+            write_combination(name, rule, run.task, temporary, run.confidence_set)
     for name, candidate_jobs in planned_jobs.items():
         _write_cost(run, name, candidate_jobs)
 

@@ -21,7 +21,7 @@ from forecast.backtest.candidates import (
 )
 from forecast.backtest.experiment import Experiment, read_tuning_experiment
 from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.studies import TrialOutcome, run_study
+from forecast.backtest.studies import StudyStore, TrialOutcome, run_study
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.data.records import StudyRecord
@@ -164,9 +164,8 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
         key=study_key(plan, candidate),
         n_trials=plan.n_trials,
         seed=plan.seed,
-        folder=plan.data.paths.studies,
+        store=StudyStore(plan.data.paths.studies, plan.storage),
         defaults=defaults,
-        storage=plan.storage,
     )
     record = result.to_record(
         model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps

@@ -16,6 +16,7 @@ from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.loops import Loop
 from forecast.forecaster.trainers import (
     Budget,
+    GradientOptions,
     estimate_dependence,
     fit_head,
     train_by_gradient,
@@ -177,11 +178,13 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
         network,
         series,
         spec=spec,
-        seed=options.seed,
-        budget=options.budget,
-        change_channels=problem.channels.change_channels,
-        initial=options.initial,
-        head=head,
+        options=GradientOptions(
+            options.seed,
+            options.budget,
+            problem.channels.change_channels,
+            options.initial,
+            head,
+        ),
     )
     # the steps up to the best one, on more rows; how steps hang together stays
     if options.first is not None:

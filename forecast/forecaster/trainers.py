@@ -79,24 +79,32 @@ class Budget:
     evaluate_every: int
 
 
+@dataclass(frozen=True)
+class GradientOptions:
+    """What gradient descent of one network begins with, beside its data."""
+
+    seed: int
+    budget: Budget
+    change_channels: tuple[int, ...]
+    """Channels that hold changes: zero at the first row of a chunk."""
+    initial: Mapping[str, np.ndarray] | None = None
+    """Weights of the same network to begin with, instead of what the seed draws."""
+    head: FittedHead | None = None
+
+
 def train_by_gradient(
     network: Network,
     series: list[TrainingSeries],
     validate: ValidationLosses | None,
     spec: NetworkSpec,
+    options: GradientOptions,
     *,
-    seed: int,
-    budget: Budget,
-    change_channels: tuple[int, ...],
-    initial: Mapping[str, np.ndarray] | None = None,
-    head: FittedHead | None = None,
     stop: int = 0,
 ) -> TrainedNetwork:
-    """`budget.steps` updates on chunks; with a carried state there is no warm-up, for the state is
-    known.
+    """`options.budget.steps` updates on chunks; with a carried state there is no warm-up, for the
+    state is known.
 
     Without `validate` the first `stop` of these updates, on the same schedule.
-    `initial`: weights of the same network to begin with, instead of what the seed draws.
     """
     from forecast.training import chunks, gradient
     from forecast.training.descent import Settings
@@ -107,16 +115,21 @@ def train_by_gradient(
         warm_up=0 if spec.training.state == "carry" else warm_up_rows(network, spec.warm_up),
     )
     settings = Settings(
-        steps=budget.steps,
-        evaluate_every=budget.evaluate_every,
-        change_channels=change_channels,
-        loss=spec.forecast_loss(head),
+        steps=options.budget.steps,
+        evaluate_every=options.budget.evaluate_every,
+        change_channels=options.change_channels,
+        loss=spec.forecast_loss(options.head),
         **spec.model_dump(include={"learning_rate", "batch_size", "weight_decay", "clip"}),
         **spec.training.model_dump(),
     )
-    drawn = set_principal_axes(network, initialise(network, seed), [one.past for one in series])
-    start = dict(initial) if initial is not None else drawn
-    return gradient.fit(network, joined, validate, settings, seed=seed, initial=start, stop=stop)
+    if options.initial is not None:
+        start = dict(options.initial)
+    else:
+        pasts = [each.past for each in series]
+        start = set_principal_axes(network, initialise(network, options.seed), pasts)
+    return gradient.fit(
+        network, joined, validate, settings, seed=options.seed, initial=start, stop=stop
+    )
 
 
 def train_by_levenberg_marquardt(

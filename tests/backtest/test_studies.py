@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from forecast.backtest import tuning
-from forecast.backtest.studies import StudyResult, TrialOutcome, run_study
+from forecast.backtest.studies import StudyResult, StudyStore, TrialOutcome, run_study
 from forecast.models.search import Choice, LogUniform
 from forecast.system import files
 from forecast.system.errors import BusyError, ForecastError, InputError, ModelError
@@ -47,7 +47,7 @@ def study(
         key=key,
         n_trials=n_trials,
         seed=5,
-        folder=folder,
+        store=StudyStore(folder, options.pop("storage", "")),
         defaults=DEFAULTS,
         **options,
     )
@@ -225,18 +225,35 @@ def test_a_second_worker_of_the_same_study_is_turned_away(tmp_path):
 
 def test_a_default_outside_the_space_widens_it_and_a_misspelt_one_is_refused(tmp_path):
     own = {**DEFAULTS, "units": 48, "dropout": 0.9, "layers": 4}
-    result = run_study(SPACE, bowl, key="s", n_trials=3, seed=0, folder=tmp_path, defaults=own)
+    result = run_study(
+        SPACE, bowl, key="s", n_trials=3, seed=0, store=StudyStore(tmp_path), defaults=own
+    )
     assert result.trials[0].params == own
     with pytest.raises(
         InputError, match=r"'unit' is not in the search space. Did you mean 'units'"
     ):
-        run_study(SPACE, bowl, key="s", n_trials=1, seed=0, folder=tmp_path, defaults={"unit": 3})
+        run_study(
+            SPACE,
+            bowl,
+            key="s",
+            n_trials=1,
+            seed=0,
+            store=StudyStore(tmp_path),
+            defaults={"unit": 3},
+        )
 
 
 def test_a_key_shared_by_two_spaces_is_refused(tmp_path):
     study(tmp_path, n_trials=1)
     with pytest.raises(InputError, match="another search space"):
-        run_study({"units": Choice((1, 2))}, bowl, key="study", n_trials=1, seed=5, folder=tmp_path)
+        run_study(
+            {"units": Choice((1, 2))},
+            bowl,
+            key="study",
+            n_trials=1,
+            seed=5,
+            store=StudyStore(tmp_path),
+        )
 
 
 def test_a_full_disk_is_said_plainly(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from forecast import models
 from forecast.forecaster import Budget, Forecaster, fit
 from forecast.forecaster.fitting import build_training_series
-from forecast.forecaster.trainers import set_principal_axes, train_by_gradient
+from forecast.forecaster.trainers import GradientOptions, set_principal_axes, train_by_gradient
 from forecast.models.skip import Skip
 from forecast.networks.weights import initialise
 from forecast.system.errors import ModelError
@@ -155,9 +155,7 @@ def test_training_moves_a_learnt_projection_and_leaves_principal_axes(projection
         series,
         lambda _: next(falling),
         spec,
-        seed=0,
-        budget=Budget(4, 2),
-        change_channels=(),
+        GradientOptions(seed=0, budget=Budget(4, 2), change_channels=()),
     )
     start = set_principal_axes(network, initialise(network, 0), [one.past for one in series])
     assert trained.best_step == 4
