@@ -26,7 +26,7 @@ from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
 from forecast.data.ingest import fetch_snapshot
 from forecast.data.sources import Request
-from forecast.report.leaderboard import show
+from forecast.report.leaderboard import print_leaderboards
 from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
 from forecast.system.stage import default_jobs
@@ -92,7 +92,7 @@ def stages(place: Path) -> None:
         train.main(name, str(place), state=state, jobs=jobs)
         compare.main(name, str(place))
     report.main(str(place))
-    show(ProjectPaths.of(place), config.run)
+    print_leaderboards(ProjectPaths.of(place), config.run)
 
 
 def _files(data: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from forecast.data.comparison_records import Verdicts
 from forecast.data.results import RANKING_TITLES, Results
 from forecast.models import catalogue
 from forecast.report import text
-from forecast.report.leaderboard import HEADS, NUMBERS, lines
+from forecast.report.leaderboard import HEADS, NUMBERS, leaderboard_lines
 from forecast.system.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -93,7 +93,7 @@ def results(board: pd.DataFrame, verdicts: Mapping[str, Verdicts]) -> str:
     for dataset, verdict in verdicts.items():
         rows = own[dataset]
         for ranking, title in RANKING_TITLES.items():
-            table = lines(rows, ranking, verdict)
+            table = leaderboard_lines(rows, ranking, verdict)
             parts.append(
                 "\n".join(
                     [f"    {dataset}, {title}", *_shown(table, rows, _tied(verdict, ranking))]

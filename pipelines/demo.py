@@ -10,7 +10,7 @@ from pathlib import Path
 
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
-from forecast.report.leaderboard import show
+from forecast.report.leaderboard import print_leaderboards
 from forecast.system.stage import format_duration, run_stage
 from pipelines import compare, fetch, prepare, report, train, tune
 
@@ -39,7 +39,7 @@ def main(root: str = ".", jobs: int = 0) -> None:
         train.main(name, str(place), state=state, jobs=jobs)
         compare.main(name, str(place))
     report.main(str(place))
-    show(ProjectPaths.of(place), names)
+    print_leaderboards(ProjectPaths.of(place), names)
     print(
         f"Took {format_duration(time.monotonic() - began)}. Report: {ProjectPaths.of(place).report}"
     )

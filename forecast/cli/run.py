@@ -81,7 +81,7 @@ def run(
     cluster: str = CLUSTER,
 ) -> None:
     """Make what is out of date, publish it, show the leaderboard."""
-    from forecast.report.leaderboard import show
+    from forecast.report.leaderboard import print_leaderboards
 
     stop_on_signals()
     use_cluster(cluster)
@@ -106,7 +106,7 @@ def run(
             )
             raise typer.Exit(INTERRUPTED) from None
     for finished in runs:
-        show(finished.paths, finished.datasets)
+        print_leaderboards(finished.paths, finished.datasets)
     print(f"Took {format_duration(time.monotonic() - started)}")
     for finished in runs:
         report = finished.report.relative_to(project)

@@ -13,13 +13,19 @@ import pandas as pd
 
 from forecast.comparison import metrics, scores, sentences
 from forecast.comparison.distribution_scores import distribution_scores
-from forecast.comparison.error_diagnostics import copy_check, diagnose_residuals, leak_alarm
+from forecast.comparison.error_diagnostics import describe_copy, describe_leaks, diagnose_residuals
 from forecast.comparison.intervals import IntervalTables, interval_tables, is_chosen, target_of
 from forecast.comparison.longrun import Spacing
-from forecast.comparison.losses import LOSS_COLUMNS, Key, choose, preferred, variance_parts
-from forecast.comparison.multiple_comparisons import ranked
+from forecast.comparison.losses import (
+    LOSS_COLUMNS,
+    Key,
+    find_preferences,
+    select_models,
+    split_variance,
+)
+from forecast.comparison.multiple_comparisons import rank_candidates
 from forecast.comparison.paired_tests import change_by_step
-from forecast.comparison.scores import Cube, Scored
+from forecast.comparison.scores import ScoredCandidate, SeriesForecasts
 from forecast.comparison.verdicts import compare
 from forecast.config.experiment import (
     NAIVE,
@@ -109,12 +115,12 @@ def compare_candidates(
     Raises:
         InputError: networks had unequal budgets, or there are no forecasts of naive.
     """
-    scored, references = scores.score(results, frame, task, borders)
+    scored, references = scores.score_candidates(results, frame, task, borders)
     reference = references["test"]
     exempt = check_same_budget(results.records.values(), tuning)
     selectable = [s for s in scored if s.record.family != SERVICE]  # it cannot be served
     validation = block_losses(selectable, reference.scale, "validation")
-    chosen = choose(validation)
+    chosen = select_models(validation)
     preferences = _preferences(selectable, validation, chosen, task)
     chosen |= {ranking: preference.model for ranking, preference in preferences.items()}
     test = block_losses(scored, reference.scale, "test")
@@ -136,7 +142,7 @@ def compare_candidates(
     )
     variance = pd.DataFrame()
     if verdicts.tests:
-        variance = variance_parts(test, _mase_by_seed(scored), **_spacing(task))
+        variance = split_variance(test, _mase_by_seed(scored), **_spacing(task))
     tables = {
         "leaderboard": leaderboard(scored, chosen, results.name),
         "by_step": _join_labelled([(s.record, s.by_step) for s in scored]),
@@ -157,7 +163,7 @@ def compare_candidates(
     complete = verdicts.model_copy(
         update={
             "preferred": preferences,
-            "ranks": ranked(test, alpha=evaluation.alpha),
+            "ranks": rank_candidates(test, alpha=evaluation.alpha),
             "copies": tuple(_copy_alarms(scored, task)),
             "leaks": tuple(leaks),
             "refused_levels": tuple(intervals.refused),
@@ -170,17 +176,23 @@ def compare_candidates(
 
 
 def _preferences(
-    candidates: list[Scored], validation: pd.DataFrame, chosen: Mapping[str, str], task: Task
+    candidates: list[ScoredCandidate],
+    validation: pd.DataFrame,
+    chosen: Mapping[str, str],
+    task: Task,
 ) -> dict[str, Preference]:
     """By ranking, where a combination or a baseline is selected instead of `chosen`."""
     combinations = [s.record for s in candidates if s.record.kind == Combination.kind]
     names = [record.model for record in combinations]
     learnt = [record.model for record in combinations if Combination(**record.params).is_learnt]
-    return preferred(validation, chosen, names, learnt, **_spacing(task))
+    return find_preferences(validation, chosen, names, learnt, **_spacing(task))
 
 
 def _warnings(
-    scored: list[Scored], chosen: Mapping[str, str], intervals: IntervalTables, leaks: list[Alarm]
+    scored: list[ScoredCandidate],
+    chosen: Mapping[str, str],
+    intervals: IntervalTables,
+    leaks: list[Alarm],
 ) -> list[str]:
     skill: dict[Key, float] = {}
     for candidate in scored:
@@ -192,7 +204,7 @@ def _warnings(
     return sentences.describe_warnings(chosen, skill, pooled, leaks, intervals.refused)
 
 
-def _mase_by_seed(scored: list[Scored]) -> dict[Key, list[float]]:
+def _mase_by_seed(scored: list[ScoredCandidate]) -> dict[Key, list[float]]:
     """By model and ranking the MASE of every seed, without the candidates that failed."""
     errors: dict[Key, list[float]] = {}
     for candidate in scored:
@@ -204,7 +216,9 @@ def _mase_by_seed(scored: list[Scored]) -> dict[Key, list[float]]:
     return errors
 
 
-def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -> pd.DataFrame:
+def leaderboard(
+    scored: list[ScoredCandidate], chosen: Mapping[str, str], dataset: str
+) -> pd.DataFrame:
     """The tidy rows of one dataset; a failed candidate is one row with its status."""
     parts = []
     for candidate in scored:
@@ -227,7 +241,9 @@ def leaderboard(scored: list[Scored], chosen: Mapping[str, str], dataset: str) -
     return table[metrics.leaderboard_columns()]
 
 
-def block_losses(scored: list[Scored], scale: Mapping[str, float], block: str) -> pd.DataFrame:
+def block_losses(
+    scored: list[ScoredCandidate], scale: Mapping[str, float], block: str
+) -> pd.DataFrame:
     """Long (`LOSS_COLUMNS`): absolute error over the train scale, mean over the horizon, of the
     mean of the seeds' forecasts, which serves. `skip` is the baseline that is the candidate's skip
     standing alone.
@@ -250,7 +266,7 @@ def block_losses(scored: list[Scored], scale: Mapping[str, float], block: str) -
     return pd.concat(parts, ignore_index=True)[LOSS_COLUMNS]
 
 
-def _origin_losses(cube: Cube) -> np.ndarray:
+def _origin_losses(cube: SeriesForecasts) -> np.ndarray:
     """(n,): the absolute error of the seeds' mean; an origin counts as its known steps: their mean
     is the MAE.
     """
@@ -278,7 +294,7 @@ def _join_labelled(tables: list[tuple[RunRecord, pd.DataFrame | None]]) -> pd.Da
     return joined[[*labels, *joined.columns.drop(labels)]]
 
 
-def _changes_by_step(scored: list[Scored], task: Task) -> pd.DataFrame:
+def _changes_by_step(scored: list[ScoredCandidate], task: Task) -> pd.DataFrame:
     """Per candidate and step the change of its error against naive, mean over series, with its 95 %
     band.
 
@@ -307,14 +323,14 @@ def _changes_by_step(scored: list[Scored], task: Task) -> pd.DataFrame:
     return pd.concat(parts[1:] or parts, ignore_index=True)[CHANGE_COLUMNS]
 
 
-def _test_cubes(scored: list[Scored]) -> Iterator[tuple[RunRecord, Cube]]:
+def _test_cubes(scored: list[ScoredCandidate]) -> Iterator[tuple[RunRecord, SeriesForecasts]]:
     """Every series of the test block of every candidate."""
     for candidate in scored:
         for cube in candidate.blocks.get("test", ()):
             yield candidate.record, cube
 
 
-def _diagnose_residuals(scored: list[Scored], task: Task) -> list[ResidualDiagnosis]:
+def _diagnose_residuals(scored: list[ScoredCandidate], task: Task) -> list[ResidualDiagnosis]:
     """Autocorrelation and bias of the one-step test errors of every first seed, per series."""
     diagnoses = []
     for record, cube in _test_cubes(scored):
@@ -331,11 +347,11 @@ def _diagnose_residuals(scored: list[Scored], task: Task) -> list[ResidualDiagno
     return diagnoses
 
 
-def _copy_alarms(scored: list[Scored], task: Task) -> list[Alarm]:
+def _copy_alarms(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
     """Forecasts that are copies of the last value, judged on the seed mean."""
     alarms = []
     for record, cube in _test_cubes(scored):
-        reason = copy_check(
+        reason = describe_copy(
             cube.y, cube.ensemble, cube.last, horizon=task.horizon, step_size=task.step_size
         )
         if reason:
@@ -343,7 +359,7 @@ def _copy_alarms(scored: list[Scored], task: Task) -> list[Alarm]:
     return alarms
 
 
-def _leak_alarms(scored: list[Scored], task: Task) -> list[Alarm]:
+def _leak_alarms(scored: list[ScoredCandidate], task: Task) -> list[Alarm]:
     """What is too good to be true on declared prices, judged on the seed mean."""
     if not isinstance(task.calendar, SessionCalendar):
         return []
@@ -351,7 +367,7 @@ def _leak_alarms(scored: list[Scored], task: Task) -> list[Alarm]:
     for record, cube in _test_cubes(scored):
         if not target_of(cube.series, task).is_price:
             continue
-        reasons = leak_alarm(
+        reasons = describe_leaks(
             cube.y, cube.ensemble, cube.last, horizon=task.horizon, step_size=task.step_size
         )
         if reasons:
@@ -412,7 +428,7 @@ def _budget_faults(record: RunRecord, tuning: Tuning, *, by_gradient: bool) -> l
             tuning.final_steps * len(tuning.seeds),
         ),
     )
-    for what, spent, wanted in counts:
-        if spent != wanted:
-            faults.append(f"{spent} {what}, wanted {wanted}")
+    for what, spent, budget in counts:
+        if spent != budget:
+            faults.append(f"{spent} {what}, wanted {budget}")
     return faults

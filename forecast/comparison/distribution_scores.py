@@ -65,8 +65,8 @@ def _candidate(
         rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
         seeds = sorted(int(seed) for seed in rows["seed"].unique())
         shape = (len(seeds), -1, rows["step"].nunique())
-        told = [str(c) for c in rows if str(c).startswith(("q_", "p_", "log_"))]
-        columns = {column: rows[column].to_numpy(float).reshape(shape) for column in told}
+        score_columns = [str(c) for c in rows if str(c).startswith(("q_", "p_", "log_"))]
+        columns = {column: rows[column].to_numpy(float).reshape(shape) for column in score_columns}
         y = rows["y"].to_numpy(float).reshape(shape)[0]
         before = (
             last[str(name)]
@@ -74,13 +74,13 @@ def _candidate(
             .to_numpy()[:, None]
         )
         members = {str(seed): {c: v[k] for c, v in columns.items()} for k, seed in enumerate(seeds)}
-        found = [
+        scores = [
             {"series": str(name), "seed": seed, **score}
             for seed, own in members.items()
             for score in _over_steps(y, before, own, levels)
         ]
-        yield from found
-        yield from _means(found)
+        yield from scores
+        yield from _means(scores)
         if len(seeds) > 1:
             joined = {c: v.mean(axis=0) for c, v in columns.items() if c != LOG_DENSITY_COLUMN}
             for score in _over_steps(y, before, joined, levels):
@@ -147,5 +147,7 @@ def _interval(y: np.ndarray, own: Columns, level: float) -> Columns:
     ends = [quantile_column(round(end, 9)) for end in ((1 - level) / 2, (1 + level) / 2)]
     if not all(end in own for end in ends):
         return dict.fromkeys(INTERVAL, np.full(y.shape[1] + 1, np.nan))
-    found = metrics.coverage_by_step(y[None], own[ends[0]][None], own[ends[1]][None], level=level)
-    return {metric: found[metric][0] for metric in INTERVAL}
+    coverage = metrics.coverage_by_step(
+        y[None], own[ends[0]][None], own[ends[1]][None], level=level
+    )
+    return {metric: coverage[metric][0] for metric in INTERVAL}

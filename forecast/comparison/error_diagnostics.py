@@ -31,7 +31,7 @@ MIN_RESIDUALS = 30
 BAND = 1.96
 
 
-def copy_check(
+def describe_copy(
     y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1
 ) -> str:
     """Why the forecast is nearly the last value or does not move with the series; empty where it is
@@ -81,12 +81,12 @@ def _regressions(actual: Array, forecast: Array, keep: NDArray[np.bool_]) -> tup
         return np.where(share >= 1e-12, (own * said).sum(axis=0) / called, np.nan), share
 
 
-def leak_alarm(
+def describe_leaks(
     y: ArrayLike, y_hat: ArrayLike, last: ArrayLike, *, horizon: int, step_size: int = 1
 ) -> list[str]:
     """Why this is too good to be true, if it is.
 
-    Arguments as in `copy_check`; for daily closing prices only.
+    Arguments as in `describe_copy`; for daily closing prices only.
 
     Raised when the MAE is more than 5 % below naive's on the same origins, or when the direction is
     called significantly more often than by always calling the commoner sign (one-sided, level

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.comparison.metrics import coverage_by_step
-from forecast.comparison.scores import Cube, Scored
+from forecast.comparison.scores import ScoredCandidate, SeriesForecasts
 from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
 from forecast.data.comparison_records import CandidateLabel, RefusedLevel
@@ -85,13 +85,13 @@ class CandidateBlocks:
     """One candidate's forecasts of the calibration block and at the cutoffs to cover."""
 
     record: RunRecord
-    calibration: Sequence[Cube]
-    test: Sequence[Cube]
+    calibration: Sequence[SeriesForecasts]
+    test: Sequence[SeriesForecasts]
     lookback: int
     transforms: Mapping[str, str]
     """Of the target, by series."""
 
-    def pairs(self) -> list[tuple[Cube | None, Cube]]:
+    def pairs(self) -> list[tuple[SeriesForecasts | None, SeriesForecasts]]:
         """The calibration block, where there is one, and the cutoffs to cover of every series."""
         calibration_of = {cube.series: cube for cube in self.calibration}
         return [(calibration_of.get(cube.series), cube) for cube in self.test]
@@ -105,7 +105,7 @@ class SeriesStack:
     """Of the series among those of the candidate."""
     levels: tuple[float, ...]
     calibration: SplitConformal
-    cubes: list[Cube]
+    cubes: list[SeriesForecasts]
     """The cutoffs to cover, by series."""
 
     @property
@@ -166,7 +166,7 @@ def stack_series(
     return stacks, refused
 
 
-def _calibrate(cubes: list[Cube], blocks: CandidateBlocks) -> SplitConformal:
+def _calibrate(cubes: list[SeriesForecasts], blocks: CandidateBlocks) -> SplitConformal:
     """Of series side by side, whose transforms have the same units."""
     return SplitConformal.calibrate(
         np.hstack([cube.y for cube in cubes]),
@@ -177,7 +177,7 @@ def _calibrate(cubes: list[Cube], blocks: CandidateBlocks) -> SplitConformal:
     )
 
 
-def _refusal(calibration: Cube | None, level: float) -> str:
+def _refusal(calibration: SeriesForecasts | None, level: float) -> str:
     """Why the calibration block of one series supports no interval of `level`; empty when it
     does.
     """
@@ -292,7 +292,7 @@ class IntervalTables:
 
 
 def interval_tables(
-    scored: list[Scored],
+    scored: list[ScoredCandidate],
     last: Mapping[str, pd.Series],
     task: Task,
     levels: Sequence[float],
@@ -321,7 +321,7 @@ def interval_tables(
     )
 
 
-def is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
+def is_chosen(candidate: ScoredCandidate, chosen: Mapping[str, str]) -> bool:
     """A baseline is chosen in whichever ranking it leads."""
     record = candidate.record
     if record.ranking == "baseline":
@@ -330,7 +330,7 @@ def is_chosen(candidate: Scored, chosen: Mapping[str, str]) -> bool:
 
 
 def _candidate_blocks(
-    candidate: Scored, last: Mapping[str, pd.Series], task: Task
+    candidate: ScoredCandidate, last: Mapping[str, pd.Series], task: Task
 ) -> CandidateBlocks:
     return CandidateBlocks(
         candidate.record,

@@ -92,7 +92,7 @@ def dependence(
     and less when that would leave under 8 runs. The lag reaches at least horizon - 1 and one
     season, and at least 1.3 sqrt(number of runs): the rule of Lazarus, Lewis, Stock & Watson
     (2018), long enough to keep the size where dependence outlasts the horizon, paid for in degrees
-    of freedom. `cycles`: name to period; those that `taken_out` names are regressed out.
+    of freedom. `cycles`: name to period; those that `removable_cycles` names are regressed out.
     """
     overlap = math.ceil(horizon / step_size)
     twice = overlap > 1 and n // (2 * overlap) >= MANY
@@ -100,13 +100,15 @@ def dependence(
     runs = n // run
     reach = max(math.ceil((horizon - 1) / step_size), math.ceil(season_length / step_size))
     lag = max(math.ceil(reach / run), math.ceil(1.3 * math.sqrt(runs)))
-    known = taken_out(n, cycles, horizon=horizon, step_size=step_size)
+    known = removable_cycles(n, cycles, horizon=horizon, step_size=step_size)
     periods = [cycles[name] / step_size for name in known]
-    kept = tuple(period / run for period in periods if not _averaged_away(period, run))
-    return Dependence(run, max(0, min(lag, runs - 3)), kept)
+    periods_left = tuple(period / run for period in periods if not _averaged_away(period, run))
+    return Dependence(run, max(0, min(lag, runs - 3)), periods_left)
 
 
-def taken_out(n: int, cycles: Mapping[str, float], *, horizon: int, step_size: int) -> list[str]:
+def removable_cycles(
+    n: int, cycles: Mapping[str, float], *, horizon: int, step_size: int
+) -> list[str]:
     """The cycles of which n origins cover whole periods: at most 5 % of an amplitude is left in the
     mean over them.
 
@@ -137,7 +139,7 @@ def mean_error(values: Array, allowed: Dependence) -> MeanError:
     standard error 0 and method "none".
     """
     means = batch_means(values, allowed.run)
-    left = without_cycles(means, allowed.cycles)
+    left = remove_cycles(means, allowed.cycles)
     floor = (1e-12 * float(np.max(np.abs(values), initial=0.0))) ** 2
     # the oldest origins fill no run of their own
     left_over = math.sqrt(len(means) * allowed.run / len(values))
@@ -148,7 +150,7 @@ def mean_error(values: Array, allowed: Dependence) -> MeanError:
     return MeanError(0.0, float(len(means) - 1), 0, "none")
 
 
-def without_cycles(values: Array, cycles: tuple[float, ...]) -> Array:
+def remove_cycles(values: Array, cycles: tuple[float, ...]) -> Array:
     """Residuals of `values` (n, ...) on a constant and one sine and cosine of every period."""
     basis = _basis(len(values), cycles)
     return np.asarray(values - basis @ (basis.T @ values))
@@ -180,7 +182,7 @@ def _prewhitened(centred: Array, lag: int, cycles: tuple[float, ...]) -> MeanErr
     slope += (1 + 3 * slope) / n  # least squares is biased towards zero by this much (Kendall 1954)
     slope = min(max(slope, -CAP), CAP)
     residuals = centred[1:] - slope * centred[:-1]
-    inner = _bartlett(without_cycles(residuals, cycles), min(lag, n - 3), cycles)
+    inner = _bartlett(remove_cycles(residuals, cycles), min(lag, n - 3), cycles)
     return MeanError(
         inner.value * math.sqrt((n - 1) / n) / (1 - slope), inner.dof, lag, "pre-whitened Bartlett"
     )

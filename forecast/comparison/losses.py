@@ -28,17 +28,17 @@ on less: docs/protocol.md has what each number scored later.
 LOSS_COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]
 
 
-def keys(means: pd.DataFrame) -> list[Key]:
-    """The columns of `by_origin` as (model, ranking)."""
+def candidate_keys(means: pd.DataFrame) -> list[Key]:
+    """The columns of `losses_by_origin` as (model, ranking)."""
     return [(str(key[0]), str(key[1])) for key in means.columns.to_list()]
 
 
-def members(means: pd.DataFrame, ranking: str) -> list[Key]:
+def keys_in_ranking(means: pd.DataFrame, ranking: str) -> list[Key]:
     """The columns that stand in `ranking`: its own rows and the baselines."""
-    return [key for key in keys(means) if key[1] in (ranking, "baseline")]
+    return [key for key in candidate_keys(means) if key[1] in (ranking, "baseline")]
 
 
-def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
+def losses_by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     """One row per cutoff, one column per (model, ranking); and who was left out, with the reason.
 
     `losses` long (LOSS_COLUMNS). The series of a cutoff are averaged: origins of the same date are
@@ -61,24 +61,26 @@ def by_origin(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
     }
 
 
-def choose(validation: pd.DataFrame) -> dict[str, str]:
+def select_models(validation: pd.DataFrame) -> dict[str, str]:
     """The model with the lowest mean validation loss of each ranking; baselines stand in both.
 
     Without a network of its own, `architecture` has nothing to choose.
-    `validation`: the columns of `by_origin`. Ties go to the name that sorts first, so the choice is
-    reproducible.
+    `validation`: the columns of `losses_by_origin`. Ties go to the name that sorts first, so the
+    choice is reproducible.
     """
-    means, _ = by_origin(validation)
+    means, _ = losses_by_origin(validation)
     chosen = {}
-    own = {ranking for _, ranking in keys(means)}
+    own = {ranking for _, ranking in candidate_keys(means)}
     for ranking in ("shipped", *sorted(own & {"architecture"})):
-        candidates = sorted((float(means[key].mean()), key[0]) for key in members(means, ranking))
+        candidates = sorted(
+            (float(means[key].mean()), key[0]) for key in keys_in_ranking(means, ranking)
+        )
         if candidates:
             chosen[ranking] = candidates[0][1]
     return chosen
 
 
-def preferred(
+def find_preferences(
     validation: pd.DataFrame,
     chosen: Mapping[str, str],
     combined: Collection[str] = (),
@@ -94,8 +96,8 @@ def preferred(
     not overlap the best baseline; the best of `learnt`, the combinations with learnt weights;
     instead of a single model, the best of `combined`. `validation` as in `choose`.
     """
-    means, _ = by_origin(validation)
-    mean_loss = {key: float(means[key].mean()) for key in keys(means)}
+    means, _ = losses_by_origin(validation)
+    mean_loss = {key: float(means[key].mean()) for key in candidate_keys(means)}
     n = len(means)
     has_few_origins = n > 0 and non_overlapping(n, **spacing) < ORIGINS
     preferences: dict[str, Preference] = {}
@@ -128,7 +130,7 @@ def preferred(
     return preferences
 
 
-def variance_parts(
+def split_variance(
     losses: pd.DataFrame, by_seed: Mapping[Key, Sequence[float]], **spacing: Unpack[Spacing]
 ) -> pd.DataFrame:
     """Seed variance apart from data variance: model, ranking, n_seeds, mean, seed_sd, data_se.
@@ -139,10 +141,10 @@ def variance_parts(
     not what another year would, whose climate one year cannot show. They answer different questions
     and are never added. NaN `seed_sd` with one seed.
     """
-    means, _ = by_origin(losses)
+    means, _ = losses_by_origin(losses)
     allowed = dependence(len(means), **spacing)
     rows = []
-    for model, ranking in keys(means):
+    for model, ranking in candidate_keys(means):
         seeds = by_seed[model, ranking]
         values = means[model, ranking].to_numpy(dtype=float)
         spread = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else np.nan
@@ -173,8 +175,8 @@ def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
         .any()
     )
     empty = [str(name) for name, known in scored.items() if not known]
-    kept = losses[~losses["unique_id"].astype(str).isin(empty)]
-    return kept, {
+    rows_with_scale = losses[~losses["unique_id"].astype(str).isin(empty)]
+    return rows_with_scale, {
         (name, "series"): "its train part is constant or one season, which has no scale"
         for name in empty
     }
@@ -207,7 +209,7 @@ def _incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[tuple[str, str
         .size()
     )
     missing = wide.isna().sum()
-    for key in keys(wide):
+    for key in candidate_keys(wide):
         count = int(missing[key])
         if key in bad.index:
             left_out[key] = f"{int(bad[key])} of its losses are not finite"

@@ -50,7 +50,7 @@ def _stepped_down(pvalues: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def gatekept(first: Sequence[float], rest: Sequence[float]) -> tuple[list[float], list[float]]:
+def gatekeep(first: Sequence[float], rest: Sequence[float]) -> tuple[list[float], list[float]]:
     """Adjusted p of the hypotheses that matter, and of the others behind them, whose number never
     touches the first.
 
@@ -113,17 +113,19 @@ def model_confidence_set(
     if len(alike) < 2 or n < max(RUNS, 2 * math.ceil(horizon / step_size)):
         return [str(name) for name in losses.columns]
     values = losses.to_numpy(dtype=float)[:, [group[0] for group in alike]]
-    known = longrun.taken_out(n, cycles, horizon=horizon, step_size=step_size)
-    values = values.mean(axis=0) + longrun.without_cycles(
+    known = longrun.removable_cycles(n, cycles, horizon=horizon, step_size=step_size)
+    values = values.mean(axis=0) + longrun.remove_cycles(
         values, tuple(cycles[name] / step_size for name in known)
     )
     block = max(
         math.ceil(max(horizon, spacing["season_length"]) / step_size), _block_length(values)
     )
     block = min(block, n // 2)
-    values = stretch(values, block, dependence(n, **spacing))
-    kept = {column for i in _included(values, size, reps, block, seed) for column in alike[i]}
-    return [str(name) for column, name in enumerate(losses.columns) if column in kept]
+    values = widen_deviations(values, block, dependence(n, **spacing))
+    included_columns = {
+        column for i in _included(values, size, reps, block, seed) for column in alike[i]
+    }
+    return [str(name) for column, name in enumerate(losses.columns) if column in included_columns]
 
 
 def _alike(values: Array) -> list[list[int]]:
@@ -134,16 +136,18 @@ def _alike(values: Array) -> list[list[int]]:
     groups: list[list[int]] = []
     tolerance = 1e-9 * np.abs(values).max(initial=0.0)
     for column in range(values.shape[1]):
-        own = (g for g in groups if np.abs(values[:, column] - values[:, g[0]]).max() <= tolerance)
-        found = next(own, None)
-        if found is None:
+        matching_groups = (
+            g for g in groups if np.abs(values[:, column] - values[:, g[0]]).max() <= tolerance
+        )
+        group = next(matching_groups, None)
+        if group is None:
             groups.append([column])
         else:
-            found.append(column)
+            group.append(column)
     return groups
 
 
-def stretch(values: Array, block: int, allowed: Dependence) -> Array:
+def widen_deviations(values: Array, block: int, allowed: Dependence) -> Array:
     """`values` (n, models) with the same means and wider deviations, so that the bootstrap errs as
     the tests do.
 
@@ -236,18 +240,18 @@ def friedman_nemenyi(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks:
     means = ranks.mean().sort_values(kind="stable")
     statistic, p = _iman_davenport(ranks.to_numpy(), n, k)
     difference = nemenyi_difference(k, n, alpha)
-    named = {str(name): float(value) for name, value in means.items()}
+    rank_by_model = {str(name): float(value) for name, value in means.items()}
     return Ranks(
         statistic=statistic,
         p=p,
-        mean_ranks=named,
+        mean_ranks=rank_by_model,
         critical_difference=difference,
-        groups=_groups(named, difference),
+        groups=_groups(rank_by_model, difference),
         n_series=n,
     )
 
 
-def ranked(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks | None:
+def rank_candidates(losses: pd.DataFrame, *, alpha: float = 0.05) -> Ranks | None:
     """The ranks of every candidate with a loss on every series; None below 10 series, where ranks
     say little.
 

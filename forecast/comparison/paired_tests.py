@@ -84,15 +84,15 @@ def diebold_mariano(
         return _result(0.0, 1.0, MeanError(0.0, n - 1.0, 0, "none"), a, b, "identical losses")
     error = mean_error(difference, dependence(n, **spacing))
     if error.value == 0.0:
-        apart = non_overlapping(n, **spacing)
-        p = _sign_test(mean, apart, alternative)
+        n_non_overlapping = non_overlapping(n, **spacing)
+        p = _sign_test(mean, n_non_overlapping, alternative)
         return _result(
             math.copysign(math.inf, mean),
             p,
             error,
             a,
             b,
-            f"no variance: sign test on {apart} origins",
+            f"no variance: sign test on {n_non_overlapping} origins",
         )
     statistic = mean / error.value
     note = (
@@ -199,21 +199,23 @@ def equivalence(
     one-sided tests; ask again with a and b exchanged for both halves).
     """
     a, b = _pair(loss_a, loss_b)
-    n, apart = len(a), non_overlapping(len(a), **spacing)
+    n, n_non_overlapping = len(a), non_overlapping(len(a), **spacing)
     same = np.array_equal(a, b)
     increase = 0.0 if same else relative(a, b)
     if n < MINIMUM or not math.isfinite(increase):
         reason = "the reference makes no error" if n >= MINIMUM else f"{n} origins"
-        return Equivalence("undecided", increase, math.nan, n, apart, reason)
+        return Equivalence("undecided", increase, math.nan, n, n_non_overlapping, reason)
     upper = (
         0.0
         if same
         else float(_ratio(np.stack([a, b])[None], dependence(n, **spacing), level=0.9)[2])
     )
-    if apart < origins:
-        few = f"{apart} non-overlapping origins; {origins} are needed"
-        return Equivalence("undecided", increase, upper, n, apart, few)
-    return Equivalence("equivalent" if upper < margin else "undecided", increase, upper, n, apart)
+    if n_non_overlapping < origins:
+        few = f"{n_non_overlapping} non-overlapping origins; {origins} are needed"
+        return Equivalence("undecided", increase, upper, n, n_non_overlapping, few)
+    return Equivalence(
+        "equivalent" if upper < margin else "undecided", increase, upper, n, n_non_overlapping
+    )
 
 
 def change_by_step(
@@ -235,15 +237,15 @@ def change_by_step(
             "Bands need the losses of at least one series, all on the same origins and steps."
         )
     steps = losses[0][0].shape[1]
-    found = np.full((3, steps), np.nan)
+    change_and_ends = np.full((3, steps), np.nan)
     for step in range(steps):
         # (series, 2, n)
         columns = np.stack([np.stack([own[:, step], other[:, step]]) for own, other in losses])
         columns = columns[:, :, np.isfinite(columns).all(axis=(0, 1))]
         allowed = dependence(columns.shape[2], **spacing)
         if columns.shape[2] >= RUNS and (columns[:, 1].mean(axis=1) > 0).all():
-            found[:, step] = _ratio(columns, allowed, level)
-    return found[0], found[1], found[2]
+            change_and_ends[:, step] = _ratio(columns, allowed, level)
+    return change_and_ends[0], change_and_ends[1], change_and_ends[2]
 
 
 def _ratio(columns: Array, allowed: Dependence, level: float) -> Array:

@@ -53,7 +53,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Cube:
+class SeriesForecasts:
     """One candidate's forecasts of one series: y (n, H), y_hat (seeds, n, H), last (n,), which
     seeds, cutoffs (n,), and the series' volatility (n,) before each.
     """
@@ -72,7 +72,9 @@ class Cube:
         return np.asarray(self.y_hat.mean(axis=0))
 
 
-def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
+def series_forecasts(
+    forecasts: pd.DataFrame, last: Mapping[str, pd.Series]
+) -> list[SeriesForecasts]:
     """The long frame of one candidate and block as arrays, origins in time order."""
     rows = add_series_names(forecasts)
     codes, names = pd.factorize(rows["series"], sort=True)
@@ -90,7 +92,9 @@ def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
         before = volatility[own].reshape(shape)[0, :, 0].copy()
         about = (_values_at(last[name], origins), tuple(known.tolist()), origins, before)
         result.append(
-            Cube(name, y[own].reshape(shape)[0].copy(), y_hat[own].reshape(shape), *about)
+            SeriesForecasts(
+                name, y[own].reshape(shape)[0].copy(), y_hat[own].reshape(shape), *about
+            )
         )
     return result
 
@@ -98,11 +102,11 @@ def cubes(forecasts: pd.DataFrame, last: Mapping[str, pd.Series]) -> list[Cube]:
 def _values_at(values: pd.Series, moments: np.ndarray) -> np.ndarray:
     """Those of a series in time order; NaN at a moment it does not have."""
     times = values.index.to_numpy()
-    place = np.minimum(np.searchsorted(times, moments), len(times) - 1)
-    return np.where(times[place] == moments, values.to_numpy(dtype=float)[place], np.nan)
+    positions = np.minimum(np.searchsorted(times, moments), len(times) - 1)
+    return np.where(times[positions] == moments, values.to_numpy(dtype=float)[positions], np.nan)
 
 
-def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:
+def seeds_and_mean(cube: SeriesForecasts) -> Iterator[tuple[str, np.ndarray]]:
     """Seeds one by one, then the mean of their forecasts where there are several."""
     for seed, y_hat in zip(cube.seeds, cube.y_hat, strict=True):
         yield str(seed), y_hat
@@ -110,7 +114,7 @@ def members(cube: Cube) -> Iterator[tuple[str, np.ndarray]]:
         yield MEAN, cube.ensemble
 
 
-def references(
+def reference_of_block(
     frame: pd.DataFrame, naive: pd.DataFrame, task: Task, borders: Borders, block: str
 ) -> Reference:
     """Scales from the train rows and naive's errors on the origins of `block`."""
@@ -128,21 +132,21 @@ def references(
                 train, season_length=task.season_length, squared=True
             )
             last[name] = pd.Series(known[target].to_numpy()[places], index=times)
-    of_naive = cubes(naive[naive["block"] == block], last)
+    of_naive = series_forecasts(naive[naive["block"] == block], last)
     errors = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in of_naive}
     return Reference(
         scale, squared, last, errors, {c.series: metrics.mae(c.y, c.y_hat[0]) for c in of_naive}
     )
 
 
-def series_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
+def series_scores(forecasts: Iterable[SeriesForecasts], reference: Reference) -> pd.DataFrame:
     """One row per series and seed, and of the seeds' mean: every metric in the series' own unit."""
     rows = []
-    for cube in found:
+    for cube in forecasts:
         y, name = cube.y, cube.series
         scales = reference.scale[name], reference.squared_scale[name]
         known = (cube.last[:, None], *scales, reference.naive_whole[name])
-        for seed, y_hat in members(cube):
+        for seed, y_hat in seeds_and_mean(cube):
             sample = metrics.Sample(y, y_hat, *known, metrics.mae(y, y_hat), metrics.rmse(y, y_hat))
             rows.append((name, seed, *_values(sample, metrics.METRICS), len(y)))
     return pd.DataFrame(
@@ -150,32 +154,32 @@ def series_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
     )
 
 
-def step_scores(found: Iterable[Cube], reference: Reference) -> pd.DataFrame:
+def step_scores(forecasts: Iterable[SeriesForecasts], reference: Reference) -> pd.DataFrame:
     """The same per horizon step, for the plots: the metrics that are scored by step."""
-    wanted = [metric for metric in metrics.METRICS if metric.by_step]
+    metrics_by_step = [metric for metric in metrics.METRICS if metric.by_step]
     rows = []
-    for cube in found:
+    for cube in forecasts:
         scales = reference.scale[cube.series], reference.squared_scale[cube.series]
         naive = reference.naive[cube.series].tolist()
-        for seed, y_hat in members(cube):
+        for seed, y_hat in seeds_and_mean(cube):
             errors = zip(
                 naive, *metrics.errors_by_step(cube.y, y_hat), cube.y.T, y_hat.T, strict=True
             )
             for step, (base, mae, rmse, y, forecast) in enumerate(errors, 1):
                 sample = metrics.Sample(y, forecast, cube.last, *scales, base, mae, rmse)
-                rows.append((cube.series, seed, step, *_values(sample, wanted)))
+                rows.append((cube.series, seed, step, *_values(sample, metrics_by_step)))
     return pd.DataFrame(
-        rows, columns=["series", "seed", "step", *(metric.name for metric in wanted)]
+        rows, columns=["series", "seed", "step", *(metric.name for metric in metrics_by_step)]
     )
 
 
-def _values(sample: metrics.Sample, wanted: Iterable[metrics.Metric]) -> list[float]:
+def _values(sample: metrics.Sample, metric_list: Iterable[metrics.Metric]) -> list[float]:
     """The metrics in their order; NaN where one says nothing."""
-    values = (metric.of(sample) for metric in wanted)
+    values = (metric.of(sample) for metric in metric_list)
     return [np.nan if value is None else value for value in values]
 
 
-def over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd.DataFrame:
+def average_over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd.DataFrame:
     """The mean over the series of what may be averaged; with one series every metric stays as it
     is.
 
@@ -196,7 +200,7 @@ def over_series(scores: pd.DataFrame, by: list[str], reference: Reference) -> pd
     return mean.assign(**{m.name: np.nan for m in metrics.METRICS if m.in_units and m.name in mean})
 
 
-def with_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def add_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Adds, with several seeds, the row `std` (n - 1) of their scores; with one seed the row
     `mean`, the same again.
 
@@ -218,13 +222,13 @@ def with_mean_and_spread(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredCandidate:
     """One candidate: its record and, where it did not fail, its forecasts by block and its scores
     on test.
     """
 
     record: RunRecord
-    blocks: Mapping[str, tuple[Cube, ...]] = field(default_factory=dict)
+    blocks: Mapping[str, tuple[SeriesForecasts, ...]] = field(default_factory=dict)
     board: pd.DataFrame | None = None
     by_step: pd.DataFrame | None = None
     by_series: pd.DataFrame | None = None
@@ -238,9 +242,9 @@ class Scored:
         return self.record.candidate
 
 
-def score(
+def score_candidates(
     results: Results, frame: pd.DataFrame, task: Task, borders: Borders
-) -> tuple[list[Scored], Mapping[str, Reference]]:
+) -> tuple[list[ScoredCandidate], Mapping[str, Reference]]:
     """All candidates scored on test, and on validation for the choice; by block what errors are
     measured against.
     """
@@ -251,27 +255,35 @@ def score(
             " taken against it. Put `naive` into the grid of configs/models.yaml."
         )
     found = results.forecasts(NAIVE)
-    reference = {b: references(frame, found, task, borders, b) for b in ("validation", "test")}
-    return [_scored(record, results, reference) for record in results.records.values()], reference
+    reference = {
+        b: reference_of_block(frame, found, task, borders, b) for b in ("validation", "test")
+    }
+    return [
+        _score_candidate(record, results, reference) for record in results.records.values()
+    ], reference
 
 
-def _scored(record: RunRecord, results: Results, reference: Mapping[str, Reference]) -> Scored:
+def _score_candidate(
+    record: RunRecord, results: Results, reference: Mapping[str, Reference]
+) -> ScoredCandidate:
     if record.has_failed:
-        return Scored(record)
+        return ScoredCandidate(record)
     last = reference["test"].last
-    blocks = {b: tuple(cubes(results.forecasts(record.candidate, b), last)) for b in BLOCKS[1:]}
+    blocks = {
+        b: tuple(series_forecasts(results.forecasts(record.candidate, b), last)) for b in BLOCKS[1:]
+    }
     by_series = series_scores(blocks["test"], reference["test"])
     by_step = step_scores(blocks["test"], reference["test"])
     on_validation = series_scores(blocks["validation"], reference["validation"])
-    return Scored(
+    return ScoredCandidate(
         record=record,
         blocks=blocks,
-        board=with_mean_and_spread(over_series(by_series, ["seed"], reference["test"]), []),
-        by_step=with_mean_and_spread(
-            over_series(by_step, ["seed", "step"], reference["test"]), ["step"]
+        board=add_mean_and_spread(average_over_series(by_series, ["seed"], reference["test"]), []),
+        by_step=add_mean_and_spread(
+            average_over_series(by_step, ["seed", "step"], reference["test"]), ["step"]
         ),
         by_series=by_series,
-        validation=with_mean_and_spread(
-            over_series(on_validation, ["seed"], reference["validation"]), []
+        validation=add_mean_and_spread(
+            average_over_series(on_validation, ["seed"], reference["validation"]), []
         ),
     )

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from forecast.comparison.longrun import NO_CYCLES, Spacing, taken_out
+from forecast.comparison.longrun import NO_CYCLES, Spacing, removable_cycles
 from forecast.comparison.losses import ERRORS, FEW, LEARNT, NO_ACTUALS, SEVERAL
 from forecast.config.experiment import COMBINATION, NAIVE
 from forecast.data.comparison_records import (
@@ -59,7 +59,7 @@ def describe_tests(
 
 
 def describe_left_out(left_out: Mapping[tuple[str, str], str]) -> list[str]:
-    """Who was not compared, and why: `left_out` of `losses.by_origin`."""
+    """Who was not compared, and why: `left_out` of `losses.losses_by_origin`."""
     sentences = []
     for (model, ranking), reason in left_out.items():
         if (model, ranking) == NO_ACTUALS:
@@ -103,7 +103,7 @@ def describe_cycles(n: int, spacing: Spacing) -> list[str]:
     """
     step_size = spacing.get("step_size", 1)
     cycles = spacing.get("cycles", NO_CYCLES)
-    removed = taken_out(n, cycles, horizon=spacing["horizon"], step_size=step_size)
+    removed = removable_cycles(n, cycles, horizon=spacing["horizon"], step_size=step_size)
     sentences = []
     if removed:
         sentences.append(f"Tests take one harmonic of the {listing(removed)} out of the losses.")

@@ -15,8 +15,8 @@ import pandas as pd
 
 from forecast.comparison import paired_tests, sentences
 from forecast.comparison.longrun import Spacing
-from forecast.comparison.losses import Key, by_origin, keys, members
-from forecast.comparison.multiple_comparisons import gatekept, model_confidence_set
+from forecast.comparison.losses import Key, candidate_keys, keys_in_ranking, losses_by_origin
+from forecast.comparison.multiple_comparisons import gatekeep, model_confidence_set
 from forecast.comparison.paired_tests import (
     MARGIN,
     ORIGINS,
@@ -65,13 +65,13 @@ def compare(
     baseline that is its skip alone), unique_id, cutoff, loss = mean over the horizon at that
     origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
     validation loss. `weights`: of the tuned LSTM and GRU, architecture alone. Within each family
-    the selected candidates and the references are corrected first (`gatekept`), a hypothesis that
+    the selected candidates and the references are corrected first (`gatekeep`), a hypothesis that
     stands in both rankings counted once. The skip family is one-sided.
 
     Raises:
         InputError: the losses of naive, to which every verdict refers, are missing or incomplete.
     """
-    means, left_out = by_origin(losses)
+    means, left_out = losses_by_origin(losses)
     if means.empty and all(kind == "series" for _, kind in left_out):
         reasons = sentences.describe_left_out(left_out)
         without_scale = "No model can be compared: no series has a scale."
@@ -95,7 +95,7 @@ def compare(
         tests += _test_family(family, hypotheses, gate, means, alpha, spacing)
     tied: dict[str, tuple[str, ...]] = {}
     for ranking in selected:
-        ranked = means[members(means, ranking)].droplevel("ranking", axis=1)
+        ranked = means[keys_in_ranking(means, ranking)].droplevel("ranking", axis=1)
         confidence_set = model_confidence_set(ranked, size=alpha, reps=reps, seed=seed, **spacing)
         tied[ranking] = tuple(confidence_set)
     drift = gains_by_month(means, chosen, references)
@@ -131,7 +131,7 @@ def _skip_by_network(losses: pd.DataFrame) -> dict[Key, Key]:
 
 def find_candidate(means: pd.DataFrame, model: str, ranking: str) -> Key | None:
     """The column of `means` that stands for `model` in `ranking`; None where it was left out."""
-    return next((key for key in members(means, ranking) if key[0] == model), None)
+    return next((key for key in keys_in_ranking(means, ranking) if key[0] == model), None)
 
 
 def _hypotheses(
@@ -140,7 +140,7 @@ def _hypotheses(
     """What each family tests: everybody against naive, networks against their skip, everybody
     against the selected candidate of the ranking.
     """
-    candidates = keys(means)
+    candidates = candidate_keys(means)
     naive = [Hypothesis(key[1], key, REFERENCE) for key in candidates if key != REFERENCE]
     networks = [key for key in candidates if key in skips and skips[key] in means]
     skip = [Hypothesis(key[1], key, skips[key]) for key in networks]
@@ -148,7 +148,7 @@ def _hypotheses(
     for ranking, winner in selected.items():
         if winner is None:
             continue
-        rivals = [key for key in members(means, ranking) if key != winner]
+        rivals = [key for key in keys_in_ranking(means, ranking) if key != winner]
         best += [Hypothesis(ranking, key, winner) for key in rivals]
     return {"naive": naive, "skip": skip, "best": best}
 
@@ -213,8 +213,8 @@ def _test_family(
 
 
 def _adjust(pvalues: Sequence[float], n_first: int) -> list[float]:
-    """p adjusted by `gatekept`, the first `n_first` hypotheses before the others."""
-    return list(itertools.chain(*gatekept(pvalues[:n_first], pvalues[n_first:])))
+    """p adjusted by `gatekeep`, the first `n_first` hypotheses before the others."""
+    return list(itertools.chain(*gatekeep(pvalues[:n_first], pvalues[n_first:])))
 
 
 def _two_sided_p(test: DieboldMariano) -> float:

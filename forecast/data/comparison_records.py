@@ -38,7 +38,7 @@ class PairedTest(Record):
     p: Number = None
     """Not corrected; None where nothing can be said."""
     p_holm: Number = None
-    """Adjusted within the family (`multiple_comparisons.gatekept`)."""
+    """Adjusted within the family (`multiple_comparisons.gatekeep`)."""
     mean_difference: Number = None
     relative_difference: Number = None
     """As a share of the mean loss of `against`."""

@@ -26,7 +26,7 @@ from forecast.report import text
 from forecast.report.charts import strip
 from forecast.report.figures import fitted_skip, headline
 from forecast.report.leaderboard import scores_of_distributions
-from forecast.report.svg import as_markup, padded
+from forecast.report.svg import as_markup, pad_range
 from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
 
 WIDEST = 1.25  # times the naive error: what lies beyond is an arrow on the strip
@@ -143,7 +143,7 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
     seeds = [row for seed, row in by_seed.items() if seed.isdigit()]
     mean = by_seed.get("mean") or next(iter(by_seed.values()))
     model = str(mean["model"])
-    if mean["status"] != "ok" or text.missing(mean[results.headline_metric]):
+    if mean["status"] != "ok" or text.is_missing(mean[results.headline_metric]):
         name = results.candidate(model, str(mean["ranking"]))
         reason = results.records[name].reason if name else ""
         return Row(model, [EMPTY], ["failed"], "failed", reason or "no reason was recorded")
@@ -151,7 +151,7 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
     shown = text.figure(error)
     if len(seeds) > 1:
         spread = by_seed.get("std", {}).get(results.headline_metric)
-        if spread is not None and not text.missing(spread):
+        if spread is not None and not text.is_missing(spread):
             shown = text.plus_minus(error, float(spread))
     is_chosen = model == results.selected_model(ranking)
     cells = [
@@ -188,7 +188,7 @@ def _marks(results: Results, ranking: str, model: str, seeds: list[Scores]) -> l
 
 def _scores(row: Scores, others: list[Metric]) -> list[Cell]:
     direction = share(row["direction"])
-    if direction is not EMPTY and not text.missing(row["direction_base"]):
+    if direction is not EMPTY and not text.is_missing(row["direction_base"]):
         both = f"{str(direction.shown).removesuffix(' %')} / {text.percent(row['direction_base'])}"
         direction = replace(direction, shown=both)
     return [
@@ -208,7 +208,7 @@ def _naive_cell(results: Results, ranking: str, row: Scores) -> Cell:
 
 def _change(skill: Any) -> Cell:
     """Of the error against naive, signed like every change on the page: below zero is better."""
-    if text.missing(skill):
+    if text.is_missing(skill):
         return EMPTY
     return Cell(text.signed_percent(-skill), -float(skill))
 
@@ -257,7 +257,7 @@ def _strip(results: Results, ranking: str, seeds: list[Scores], error: float) ->
         marks = [float(row[metric]) for row in seeds if row["status"] == "ok"]
     model = seeds[0]["model"] if seeds else ""
     role = "chosen" if model == results.selected_model(ranking) else "other"
-    bounds = padded([lowest, max(highest, lowest)])
+    bounds = pad_range([lowest, max(highest, lowest)])
     return as_markup(strip(marks, error, bounds, reference, role))
 
 
@@ -395,7 +395,7 @@ def _distribution_row(part: pd.DataFrame, levels: list[float]) -> Row:
     coverage = part[part["metric"] == "coverage"].set_index("level")["value"]
     rate = scores.get("rise_rate")
     base_rate = None
-    if rate is not None and not text.missing(rate) and not text.missing(scores.get("brier")):
+    if rate is not None and not text.is_missing(rate) and not text.is_missing(scores.get("brier")):
         base_rate = float(rate) * (1 - float(rate))
     cells = [
         Cell(RANKING_TITLES[ranking], ranking),

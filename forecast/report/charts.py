@@ -21,7 +21,7 @@ from forecast.report.svg import (
     Floats,
     Scale,
     inside,
-    padded,
+    pad_range,
     short,
     spread,
     tag,
@@ -100,7 +100,7 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
     values = np.concatenate(
         [y for line in lines for y in (line.y, *(edge for band in line.bands for edge in band))]
     )
-    low, high = axes.y_range or padded(values)
+    low, high = axes.y_range or pad_range(values)
     xs = np.concatenate([line.x for line in lines])
     y = Scale(low, high, height - (40 if axes.x_title else 26), 22)
     ticks = y.ticks()
@@ -191,7 +191,7 @@ def interval_chart(
     right = max(len(row.word) for row in rows) * CHARACTER + 14
     bounds = [0.0, *(b for row in rows for b in (row.value, row.low, row.high))]
     height = 26.0 * len(rows) + 50
-    x, y = Scale(*padded(bounds), left, WIDTH - right), Scale(0, 1, height - 36, 10)
+    x, y = Scale(*pad_range(bounds), left, WIDTH - right), Scale(0, 1, height - 36, 10)
     figure = Figure(WIDTH, height, x, y, label)
     ticks = x.ticks(round((x.end - x.start) / (CHARACTER * 9)))
     for value in ticks:
@@ -257,7 +257,7 @@ def scatter(points: Sequence[Point], axes: Axes, show: Callable[[float], str]) -
     """
     xs = [point.x for point in points]
     x = Scale(min(xs) / 1.6, max(xs) * 1.6, 48, WIDTH - 12, log=True)
-    y = Scale(*padded([point.y for point in points]), HEIGHT - 40, 22)
+    y = Scale(*pad_range([point.y for point in points]), HEIGHT - 40, 22)
     figure = Figure(WIDTH, HEIGHT, x, y, axes.label)
     figure.y_axis(axes.y_title)
     figure.x_axis(axes.x_title, [(tick, show(tick)) for tick in x.ticks(5)])

@@ -5,6 +5,7 @@ chart.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -17,7 +18,7 @@ from forecast.data.records import RunRecord, SeedFit
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
-from forecast.report.svg import Floats, as_markup, floats, padded
+from forecast.report.svg import Floats, as_markup, floats, pad_range
 
 SMALL = (212.0, 150.0)
 CURVE_POINTS = 60
@@ -93,15 +94,18 @@ def role_of(results: Results, ranking: str, model: str) -> str:
         return "chosen"
     if model == fitted_skip(results):
         return "skip"
-    parts = {"naive": "naive"} | (
-        {"seasonal_naive": "seasonal"} if results.dataset.season_length > 1 else {}
-    )
-    chosen = results.candidate(results.selected_model(ranking) or "", ranking)
-    if model == results.best_network(ranking) and (
-        chosen is None or not results.records[chosen].is_network
-    ):
+    if model == results.best_network(ranking) and not _is_network_chosen(results, ranking):
         return "network"
-    return parts.get(model, "other")
+    if model == "naive":
+        return "naive"
+    if model == "seasonal_naive" and results.dataset.season_length > 1:
+        return "seasonal"
+    return "other"
+
+
+def _is_network_chosen(results: Results, ranking: str) -> bool:
+    name = results.candidate(results.selected_model(ranking) or "", ranking)
+    return name is not None and results.records[name].is_network
 
 
 def fitted_skip(results: Results) -> str:
@@ -109,8 +113,9 @@ def fitted_skip(results: Results) -> str:
     name = results.candidate(results.selected_model("shipped") or "", "shipped")
     if name is None or not results.records[name].is_network:
         name = results.candidate(results.best_network("shipped") or "", "shipped")
-    row = results.records[name].skip_model if name else None
-    return str(row or "ridge")
+    if name is None:
+        return "ridge"
+    return results.records[name].skip_model or "ridge"
 
 
 def step_panels(results: Results) -> list[Panel]:
@@ -127,35 +132,38 @@ def step_panels(results: Results) -> list[Panel]:
     panels = []
     for metric, y_title, suffix, show in shown:
         for ranking in results.rankings:
-            lines = [
-                line for line in _step_lines(results, ranking, metric) if np.isfinite(line.y).any()
-            ]
+            lines = _step_lines(results, ranking, metric)
+            lines = [line for line in lines if np.isfinite(line.y).any()]
             if not lines:
                 continue
             title = f"{RANKING_TITLES[ranking].capitalize()}{suffix}"
             axes = step_axes(results, f"Error by horizon step, {title}", y_title, lines[0].x)
-            if show:  # a grey line or the seasonal one far off must not flatten what is named
-                named = [line for line in lines if line.role not in ("other", "seasonal")]
-                parts = [
-                    part
-                    for line in named
-                    for part in (line.y, *(edge for band in line.bands for edge in band))
-                ]
-                axes = replace(
-                    axes, show=show, y_range=padded(value for part in parts for value in part)
-                )
+            if show:
+                axes = replace(axes, show=show, y_range=pad_range(_named_values(lines)))
             panels.append(Panel(title, line_chart(lines, axes)))
     return panels
+
+
+def _named_values(lines: list[Line]) -> list[float]:
+    """Of the lines that are named, and of their bands: a grey line or the seasonal one far off must
+    not flatten them.
+    """
+    values: list[float] = []
+    for line in lines:
+        if line.role in ("other", "seasonal"):
+            continue
+        values += list(line.y)
+        for low, high in line.bands:
+            values += [*low, *high]
+    return values
 
 
 def step_axes(results: Results, label: str, y_title: str, x: Floats) -> Axes:
     steps = [int(step) for step in x]
     every = max(1, -(-len(steps) // 6))
-    ticks = [steps[0], *[s for s in steps if s % every == 0 and s - steps[0] >= every / 2]]
-    x_title, x_ticks = (
-        f"{step_unit(results.dataset)} ahead",
-        [(float(step), str(step)) for step in ticks],
-    )
+    later = [step for step in steps if step % every == 0 and step - steps[0] >= every / 2]
+    x_ticks = [(float(step), str(step)) for step in [steps[0], *later]]
+    x_title = f"{step_unit(results.dataset)} ahead"
     return Axes(label, x_title, y_title, x_ticks, moments=[f"{step} ahead" for step in steps])
 
 
@@ -166,47 +174,64 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
     table = in_ranking(results.by_step, ranking)
     sign = -1.0 if metric == "skill" else 1.0
     lines = []
-    for model, part in table.groupby("model", sort=True):
-        wide = sign * part.pivot_table(index="step", columns="seed", values=metric)
-        seeds = wide[[c for c in wide if str(c).isdigit()]]
-        role, shown = role_of(results, ranking, str(model)), text.name(str(model))
-        mean = wide["mean"] if "mean" in wide else seeds.mean(axis=1)
+    for label, part in table.groupby("model", sort=True):
+        model = str(label)
+        by_seed = sign * part.pivot_table(index="step", columns="seed", values=metric)
+        seeds = by_seed[[column for column in by_seed if str(column).isdigit()]]
+        mean = by_seed["mean"] if "mean" in by_seed else seeds.mean(axis=1)
+        role = role_of(results, ranking, model)
         bands: tuple[tuple[Floats, Floats], ...] = ()
-        x, y = wide.index.to_numpy(float), mean.to_numpy(float)
         if role in ("chosen", "network"):
             if metric == "skill":
-                sure = in_ranking(
-                    results.changes[results.changes["model"] == model], ranking
-                ).sort_values("step")
-                bands = (
-                    ((floats(sure["low"]), floats(sure["high"])),) if len(sure) == len(x) else ()
-                )
+                bands = _change_band(results, ranking, model, n_steps=len(by_seed))
             elif seeds.shape[1] > 1:
                 bands = ((floats(seeds.min(axis=1)), floats(seeds.max(axis=1))),)
-        lines.append(Line(shown, x, y, role, str(model), bands, shown if role == "other" else ""))
+        shown = text.name(model)
+        tip = shown if role == "other" else ""
+        x = by_seed.index.to_numpy(float)
+        lines.append(Line(shown, x, mean.to_numpy(float), role, model, bands, tip))
     return lines
+
+
+def _change_band(
+    results: Results, ranking: str, model: str, *, n_steps: int
+) -> tuple[tuple[Floats, Floats], ...]:
+    """The 95 % band of the change against naive; none unless it is known at every step."""
+    changes = results.changes[results.changes["model"] == model]
+    changes = in_ranking(changes, ranking).sort_values("step")
+    if len(changes) != n_steps:
+        return ()
+    return ((floats(changes["low"]), floats(changes["high"])),)
 
 
 def memory_sentence(results: Results, ranking: str) -> str:
     """What memory is worth: the memoryless network beside the network with memory that validation
     prefers.
     """
-    networks = [r.model for r in results.records.values() if r.ranking == ranking and r.is_network]
-    scores = {m: s for m in networks if (s := results.score(m, ranking)) is not None}
-    without = next((r.model for r in results.records.values() if r.family == MEMORYLESS), "")
+    memoryless = ""
+    scores: dict[str, dict[str, Any]] = {}
+    for record in results.records.values():
+        if record.family == MEMORYLESS and not memoryless:
+            memoryless = record.model
+        score = results.score(record.model, ranking)
+        if record.is_network and record.ranking == ranking and score is not None:
+            scores[record.model] = score
     others = {
-        m: s for m, s in scores.items() if m != without and not text.missing(s["validation_mase"])
+        model: score
+        for model, score in scores.items()
+        if model != memoryless and not text.is_missing(score["validation_mase"])
     }
-    if without not in scores or not others:
+    if memoryless not in scores or not others:
         return ""
-    best = min(others, key=lambda m: (others[m]["validation_mase"], m))
-    has, lacks = (float(scores[m][results.headline_metric]) for m in (best, without))
-    said = f"{headline(results).title} {text.figure(has)} against {text.figure(lacks)}"
-    change = text.signed_percent(has / lacks - 1)
+    best = min(others, key=lambda model: (others[model]["validation_mase"], model))
+    error = float(scores[best][results.headline_metric])
+    error_without = float(scores[memoryless][results.headline_metric])
+    change = text.signed_percent(error / error_without - 1)
     return (
         f"{RANKING_TITLES[ranking].capitalize()}, {text.name(best)} (best on validation of those"
-        f" with a memory) has {said} of {text.name(without)}, which sees the present row only:"
-        f" {change}."
+        f" with a memory) has {headline(results).title} {text.figure(error)} against"
+        f" {text.figure(error_without)} of {text.name(memoryless)}, which sees the present row"
+        f" only: {change}."
     )
 
 
@@ -219,17 +244,18 @@ def curve_panels(results: Results, ranking: str) -> list[Panel]:
     the two would not share an axis.
     """
     records = [r for r in results.records.values() if r.is_network and r.ranking == ranking]
-    curves = {
-        r.model: [c for seed in r.seeds if (c := _curve(r.model, seed)) is not None]
-        for r in records
-    }
-    values = [line.y for lines in curves.values() for line in lines]
+    curves: dict[str, list[Line]] = {}
+    values: list[Floats] = []
+    for record in records:
+        of_seeds = [_curve(record.model, seed) for seed in record.seeds]
+        curves[record.model] = [line for line in of_seeds if line is not None]
+        values += [line.y for line in curves[record.model]]
     if not values:
         return []
-    deepest, highest = (float(f([f(y) for y in values])) for f in (min, max))
-    bounds = padded(
-        [0.0, deepest, min(highest, max(CURVE_ABOVE * -deepest, CURVE_LEAST))], share=0.08
-    )
+    deepest = float(min(y.min() for y in values))
+    highest = float(max(y.max() for y in values))
+    top = min(highest, max(CURVE_ABOVE * -deepest, CURVE_LEAST))
+    bounds = pad_range([0.0, deepest, top], share=0.08)
     records.sort(key=lambda record: record.model)
     return [_curve_panel(record, curves[record.model], bounds) for record in records]
 

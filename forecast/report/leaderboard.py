@@ -34,7 +34,7 @@ RANKING_ORDER = (BASELINE, *RANKINGS)
 SEED_ORDER = (MEAN, SPREAD)
 
 
-def combined(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
+def combine_leaderboards(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
     """The rows of all datasets in a stable order: dataset as configured, ranking, model, skip,
     seeds, their summary.
 
@@ -42,7 +42,7 @@ def combined(paths: ProjectPaths, datasets: Iterable[str]) -> list[Row]:
     """
     rows: list[Row] = []
     for name in datasets:
-        rows += sorted(_with_distributions(Results(paths, name)), key=_place)
+        rows += sorted(_with_distributions(Results(paths, name)), key=_sort_key)
     return rows
 
 
@@ -58,7 +58,7 @@ def as_csv(rows: list[Row]) -> str:
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in rows:
-        writer.writerow({column: rounded(row.get(column, "")) for column in columns})
+        writer.writerow({column: round_cell(row.get(column, "")) for column in columns})
     return buffer.getvalue()
 
 
@@ -70,7 +70,7 @@ keep them all.
 """
 
 
-def rounded(cell: str) -> str:
+def round_cell(cell: str) -> str:
     """A cell with `DIGITS` significant digits where it is a number with decimals; any other as it
     is.
     """
@@ -119,7 +119,7 @@ def _with_distributions(results: Results) -> list[Row]:
     return rows
 
 
-def _place(row: Row) -> tuple[int, str, str, int, str]:
+def _sort_key(row: Row) -> tuple[int, str, str, int, str]:
     """Sorts by ranking, model, skip and seed; the seeds' summaries last."""
     ranking = row["ranking"]
     ranking_place = len(RANKING_ORDER)
@@ -147,7 +147,9 @@ LEGEND = f"{CHOSEN} chosen on validation. {SCORED}"
 PLAIN_WIDTH = 200  # a pipe or a file is no 80-column terminal: folding there would break `grep`
 
 
-def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None = None) -> None:
+def print_leaderboards(
+    paths: ProjectPaths, datasets: Iterable[str], console: Console | None = None
+) -> None:
     """Print the leaderboards: ruled and coloured on a terminal, plain aligned text elsewhere."""
     from rich.console import Console
 
@@ -158,7 +160,9 @@ def show(paths: ProjectPaths, datasets: Iterable[str], console: Console | None =
         present = {row["ranking"] for row in rows}
         ranked = {ranking: title for ranking, title in RANKING_TITLES.items() if ranking in present}
         for ranking, title in (ranked or ONLY_BASELINES).items():
-            _print(console, f"{dataset}, {title}", lines(rows, ranking, results.verdicts))
+            _print(
+                console, f"{dataset}, {title}", leaderboard_lines(rows, ranking, results.verdicts)
+            )
         verdicts = results.verdicts
         sentences = [
             *verdicts.sentences[:1],
@@ -188,7 +192,9 @@ def describe_ranks(ranks: Ranks | None) -> list[str]:
     return sentences
 
 
-def lines(rows: Iterable[Row], ranking: str, verdicts: Verdicts) -> list[tuple[str, ...]]:
+def leaderboard_lines(
+    rows: Iterable[Row], ranking: str, verdicts: Verdicts
+) -> list[tuple[str, ...]]:
     """The ranking's rows and the baselines as text in the order of `HEADS`, lowest error first,
     failures last.
 

@@ -274,14 +274,14 @@ class BlockOfTime:
 
 def timeline(results: Results) -> list[BlockOfTime]:
     """The blocks in time order."""
-    bounds = _bounds(results)
+    bounds = _block_bounds(results)
     origins = results.naive.groupby("block")["cutoff"].nunique()
     whole_span = _seconds(bounds[0][1], bounds[-1][2]) or 1.0
     return [
         BlockOfTime(
             name=name,
-            first=_written(results, str(first), 10),
-            last=_written(results, str(last), 10),
+            first=_short_time(results, str(first), 10),
+            last=_short_time(results, str(last), 10),
             share=_seconds(first, last) / whole_span,
             origins=int(origins.get(name, 0)),
             purpose=PURPOSES[name],
@@ -297,7 +297,7 @@ def _seconds(first: pd.Timestamp, last: pd.Timestamp) -> float:
     return float((last.as_unit("s") - first.as_unit("s")).total_seconds())
 
 
-def _bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
+def _block_bounds(results: Results) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
     """(block, first, last): configured days where there are any, else the range of the scored
     targets.
     """
@@ -368,7 +368,7 @@ def _quality_cells(results: Results, series: dict[str, Any], column: str, unit: 
     return [
         Cell(title, title),
         Cell(text.count(series["rows"]), series["rows"]),
-        *[Cell(_written(results, series[end], 10), series[end]) for end in ("first", "last")],
+        *[Cell(_short_time(results, series[end], 10), series[end]) for end in ("first", "last")],
         Cell(missing, quality["missing"]),
         Cell(text.count(series["gaps"]), series["gaps"]),
         *[Cell(text.figure(quality[key]), quality[key]) for key in ("min", "mean", "max")],
@@ -380,12 +380,12 @@ def gaps(results: Results) -> list[str]:
     gaps_shown = results.quality.get("gaps_shown", [])
     longest_first = sorted(gaps_shown, key=lambda gap: (-gap["steps"], gap["first"]))
     return [
-        f"{gap['series']}: {plural(gap['steps'], 'step')} from {_written(results, gap['first'])}"
+        f"{gap['series']}: {plural(gap['steps'], 'step')} from {_short_time(results, gap['first'])}"
         for gap in longest_first
     ]
 
 
-def _written(results: Results, moment: str, places: int = 16) -> str:
+def _short_time(results: Results, moment: str, places: int = 16) -> str:
     """ISO 8601 to its minute (16 places) or day (10); the number of a row without a date."""
     return format_time(results.dataset.calendar.kind, moment, places).replace("T", " ")
 
@@ -429,7 +429,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
     )
     season = plural(dataset.season_length, "step")
     return [
-        ("Series", text.abridged(list(results.quality["series"]))),
+        ("Series", text.abridge(list(results.quality["series"]))),
         ("Target", target),
         ("Time steps", _calendar(dataset)),
         ("Inputs known up to the cutoff", text.listing(["the target's own past", *past])),

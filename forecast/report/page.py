@@ -22,7 +22,7 @@ from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import board, calibration, diagnostics, figures, ledger, panels, text
 from forecast.report.charts import Axes, Line, line_chart
-from forecast.report.leaderboard import as_csv, combined
+from forecast.report.leaderboard import as_csv, combine_leaderboards
 from forecast.report.ledger import BlockOfTime
 from forecast.report.svg import as_markup
 from forecast.report.text import Row, Table, number, share, whole
@@ -41,7 +41,7 @@ def write(paths: ProjectPaths, datasets: Sequence[str], folder: Path | None = No
     results = [Results(paths, name) for name in datasets]
     costs = {name: read_costs(paths, name) for name in datasets}
     target = folder or paths.reports
-    write_text(target / paths.leaderboard.name, as_csv(combined(paths, datasets)))
+    write_text(target / paths.leaderboard.name, as_csv(combine_leaderboards(paths, datasets)))
     write_text(target / paths.report.name, render(results, costs))
     return target / paths.report.name
 

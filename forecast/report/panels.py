@@ -24,7 +24,7 @@ LEAST_HISTORY = 15
 
 
 @dataclass(frozen=True)
-class Test:
+class TestBlock:
     """One candidate's test forecasts of one series: cutoffs (n,), ds and y (n, H), y_hat (seeds, n,
     H), raw units.
     """
@@ -45,7 +45,7 @@ class Test:
         return np.asarray(pd.DataFrame(np.abs(self.forecast - self.y)).mean(axis=1))
 
 
-def test_of(frame: pd.DataFrame, series: str) -> Test:
+def test_block_of(frame: pd.DataFrame, series: str) -> TestBlock:
     """The block `test` of one series from a long forecast frame."""
     mine = frame[(frame["block"] == "test") & (frame["unique_id"] == series)].sort_values(
         ["seed", "cutoff", "step"]
@@ -54,10 +54,12 @@ def test_of(frame: pd.DataFrame, series: str) -> Test:
     shape = (seeds, origins, -1)
     first = mine["ds"].to_numpy().reshape(shape)[0]
     y, y_hat = (mine[column].to_numpy(float).reshape(shape) for column in ("y", "y_hat"))
-    return Test(pd.DatetimeIndex(mine["cutoff"].unique()), first, y[0], y_hat)
+    return TestBlock(pd.DatetimeIndex(mine["cutoff"].unique()), first, y[0], y_hat)
 
 
-def compared(results: Results, ranking: str = "shipped") -> dict[str, tuple[str, pd.DataFrame]]:
+def shown_forecasts(
+    results: Results, ranking: str = "shipped"
+) -> dict[str, tuple[str, pd.DataFrame]]:
     """role -> (model, long forecasts) of what is shown against the actuals: naive, skip, a network,
     the chosen one.
     """
@@ -82,7 +84,7 @@ def is_private(results: Results) -> bool:
 
 
 Bands = tuple[tuple[Floats, Floats], ...]
-RoleTests = dict[str, tuple[str, Test]]
+RoleTests = dict[str, tuple[str, TestBlock]]
 """Role to the model and its test block."""
 
 
@@ -94,14 +96,16 @@ def forecast_panels(results: Results) -> list[Panel]:
     """
     if is_private(results):
         return []
-    shown = compared(results)
+    shown = shown_forecasts(results)
     if not shown:
         return []
     judge = "chosen" if "chosen" in shown else list(shown)[-1]
     transforms = {column.column: column.transform for column in results.dataset.target}
     panels = []
     for series in results.series[:MOST_SERIES]:
-        tests = {role: (model, test_of(frame, series)) for role, (model, frame) in shown.items()}
+        tests = {
+            role: (model, test_block_of(frame, series)) for role, (model, frame) in shown.items()
+        }
         _, forecasts = next(iter(shown.values()))
         actuals = forecasts.loc[forecasts["unique_id"] == series, ["ds", "y"]]
         actuals = actuals.drop_duplicates("ds").sort_values("ds")
@@ -109,14 +113,16 @@ def forecast_panels(results: Results) -> list[Panel]:
         naive = tests["naive"][1] if "naive" in tests else None
         transform = transforms.get(series.rpartition("/")[2], results.dataset.target[0].transform)
         is_relative = transform in ("log", "logdiff")
-        drawing = SeriesForecasts(series, tests, history, judge)
-        for word, origin in places(tests[judge][1], history, naive=naive, relative=is_relative):
+        drawing = SeriesDrawing(series, tests, history, judge)
+        for word, origin in pick_origins(
+            tests[judge][1], history, naive=naive, relative=is_relative
+        ):
             panels.append(_origin_panel(results, drawing, word, origin))
     return panels
 
 
 @dataclass(frozen=True)
-class SeriesForecasts:
+class SeriesDrawing:
     """What panels of one series are drawn from."""
 
     series: str
@@ -127,8 +133,8 @@ class SeriesForecasts:
     """The role of the model whose errors picked the origins."""
 
 
-def places(
-    test: Test, history: pd.Series, *, naive: Test | None, relative: bool
+def pick_origins(
+    test: TestBlock, history: pd.Series, *, naive: TestBlock | None, relative: bool
 ) -> list[tuple[str, int]]:
     """(why, origin): typical, worst and best error; largest rise and fall; furthest behind naive.
 
@@ -166,7 +172,7 @@ def _known_order(values: Floats) -> list[int]:
     return [int(i) for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
 
 
-def _origin_panel(results: Results, drawing: SeriesForecasts, word: str, origin: int) -> Panel:
+def _origin_panel(results: Results, drawing: SeriesDrawing, word: str, origin: int) -> Panel:
     """The last values before one cutoff, then the forecasts of every shown model and the actual
     values.
     """
@@ -188,7 +194,7 @@ def _origin_panel(results: Results, drawing: SeriesForecasts, word: str, origin:
     if horizon > 7:
         steps = [t for t in (-2 * horizon, -horizon, 0, horizon) if lowest - 1 <= t]
     ticks = [(float(step), _step_label(step)) for step in steps]
-    write = _writing(results)
+    write = time_format(results)
     title = f"{series}, {write(cutoff)}"
     axes = Axes(
         label=f"{word} forecast of {series} at {write(cutoff)}, against the actual values",
@@ -214,7 +220,7 @@ def _step_label(step: int) -> str:
 
 
 def _forecast_line(
-    role: str, model: str, test: Test, origin: int, x: Floats, intervals: Bands
+    role: str, model: str, test: TestBlock, origin: int, x: Floats, intervals: Bands
 ) -> Line:
     """The seed-mean forecast of one origin on the panel's x, with its intervals, else with the
     range over seeds.
@@ -244,7 +250,7 @@ def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp
     return tuple(reversed(ends))
 
 
-def _writing(results: Results) -> Callable[[datetime], str]:
+def time_format(results: Results) -> Callable[[datetime], str]:
     """How a moment is written: with its hour where steps are shorter than a day; a row without a
     date by number.
     """
@@ -260,13 +266,13 @@ def time_panels(results: Results) -> list[Panel]:
     """
     if results.dataset.calendar.kind == "index":
         return []
-    shown = compared(results)
+    shown = shown_forecasts(results)
     if not shown:
         return []
     panels = []
     for series in results.series[:MOST_SERIES]:
         errors = {
-            role: (model, _by_period(test_of(frame, series)))
+            role: (model, _by_period(test_block_of(frame, series)))
             for role, (model, frame) in shown.items()
         }
         unit = results.unit_of(series)
@@ -282,7 +288,7 @@ def time_panels(results: Results) -> list[Panel]:
     return panels
 
 
-def _by_period(test: Test) -> pd.Series:
+def _by_period(test: TestBlock) -> pd.Series:
     """Mean absolute error by period, named 2016 Q1, Jul 2025, or by the first day of a week."""
     months = (test.cutoffs[-1] - test.cutoffs[0]).days / 30.4
     freq = "W"

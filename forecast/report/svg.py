@@ -93,7 +93,7 @@ class Scale:
         ]
 
 
-def padded(values: Iterable[float], *, share: float = 0.06) -> tuple[float, float]:
+def pad_range(values: Iterable[float], *, share: float = 0.06) -> tuple[float, float]:
     """The range of the finite values, widened by `share` on both sides; never empty."""
     finite = [v for v in map(float, values) if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(finite), max(finite)

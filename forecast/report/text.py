@@ -29,13 +29,13 @@ WORD_MARKS = {
 }
 
 
-def missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))
 
 
 def figure(value: Any, digits: int = 4) -> str:
     """`digits` significant digits, thousands separated: 0.01234, 1.288, 12,340."""
-    if missing(value):
+    if is_missing(value):
         return NOTHING
     number = float(value)
     if number == 0:
@@ -51,7 +51,7 @@ def plus_minus(mean: float, spread: float) -> str:
     return f"{shown} ± {spread:,.{decimals}f}"
 
 
-def abridged(names: Sequence[str], most: int = WORST) -> str:
+def abridge(names: Sequence[str], most: int = WORST) -> str:
     """All of a few names; of many the first ones and how many more there are."""
     more = len(names) - most
     return listing(list(names)) if more <= 1 else listing([*names[:most], f"{count(more)} more"])
@@ -59,12 +59,14 @@ def abridged(names: Sequence[str], most: int = WORST) -> str:
 
 def count(value: Any) -> str:
     """A whole number with thousands separators."""
-    return NOTHING if missing(value) else f"{int(value):,}"
+    return NOTHING if is_missing(value) else f"{int(value):,}"
 
 
 def percent(share: Any, *, decimals: int = 1) -> str:
     """0.123 as `12.3 %`."""
-    return NOTHING if missing(share) else f"{100 * float(share):.{decimals}f} %".replace("-", MINUS)
+    return (
+        NOTHING if is_missing(share) else f"{100 * float(share):.{decimals}f} %".replace("-", MINUS)
+    )
 
 
 def level(share: float) -> str:
@@ -76,7 +78,7 @@ def signed_percent(share: Any) -> str:
     """0.123 as `+12.3 %`; one more decimal below 1 %, so that small differences do not read as
     zero.
     """
-    if missing(share):
+    if is_missing(share):
         return NOTHING
     value = 100 * float(share)
     shown = f"{value:+.{1 if abs(value) >= 1 else 2}f} %"
@@ -84,14 +86,14 @@ def signed_percent(share: Any) -> str:
 
 
 def p_value(value: Any) -> str:
-    if missing(value):
+    if is_missing(value):
         return ""
     return "p < 0.001" if float(value) < 0.001 else f"p = {float(value):.3f}"
 
 
 def seconds(value: Any) -> str:
     """CPU time a person can compare: `0.4 s`, `12 s`, `3 min 5 s`."""
-    if missing(value):
+    if is_missing(value):
         return NOTHING
     total = float(value)
     if total < 10:
@@ -196,20 +198,20 @@ EMPTY = Cell(NOTHING)
 
 def number(value: Any, digits: int = 4) -> Cell:
     """`digits` significant digits, sorted by the exact value."""
-    if missing(value):
+    if is_missing(value):
         return EMPTY
     return Cell(figure(value, digits), float(value))
 
 
 def whole(value: Any) -> Cell:
     """A whole number with thousands separators."""
-    if missing(value):
+    if is_missing(value):
         return EMPTY
     return Cell(count(value), float(value))
 
 
 def share(value: Any, cls: str = "") -> Cell:
     """A share as a percentage with one decimal."""
-    if missing(value):
+    if is_missing(value):
         return EMPTY
     return Cell(percent(value), float(value), "", cls)

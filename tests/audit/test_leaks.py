@@ -237,12 +237,16 @@ def chosen_on_test(root: Path) -> None:
         root,
         "forecast/comparison/losses.py",
         """
-        def choose(validation):
+        def select_models(validation):
             # as if the test block had favoured it
             return {"shipped": "naive", "architecture": "naive"}
     """,
     )
-    append(root, "forecast/comparison/__init__.py", "from forecast.comparison.losses import choose")
+    append(
+        root,
+        "forecast/comparison/__init__.py",
+        "from forecast.comparison.losses import select_models",
+    )
 
 
 def error_scale_from_the_test_block(root: Path) -> None:
@@ -250,9 +254,9 @@ def error_scale_from_the_test_block(root: Path) -> None:
         root,
         "forecast/comparison/scores.py",
         """
-        _exact = references
+        _exact = reference_of_block
 
-        def references(frame, naive, dataset, borders, block):
+        def reference_of_block(frame, naive, dataset, borders, block):
             later = frame[frame["ds"] > borders.calibration_end]
             found = _exact(frame, naive, dataset, borders, block)
             scale = {
@@ -315,7 +319,7 @@ def scored_on_the_easier_half(root: Path) -> None:
             hard = np.abs(cube.y - cube.y_hat.mean(axis=0)).mean(axis=1)
             easy = hard <= np.median(hard)
             about = (cube.last[easy], cube.seeds, cube.cutoffs[easy], cube.volatility[easy])
-            part = Cube(cube.series, cube.y[easy], cube.y_hat[:, easy], *about)
+            part = SeriesForecasts(cube.series, cube.y[easy], cube.y_hat[:, easy], *about)
             return _all_scores([part], reference).assign(n_origins=len(cube.y))
     """,
     )
@@ -360,9 +364,9 @@ def test_scores_in_the_place_of_validation(root: Path) -> None:
         """
         from dataclasses import replace
 
-        _own = _scored
+        _own = _score_candidate
 
-        def _scored(record, forecasts, reference):
+        def _score_candidate(record, forecasts, reference):
             found = _own(record, forecasts, reference)
             return replace(found, validation=found.board) if found.board is not None else found
     """,
@@ -643,14 +647,14 @@ def runner_up_chosen_where_test_prefers_it(root: Path) -> None:
         root,
         "forecast/comparison/comparing.py",
         """
-        _losses, _first = block_losses, choose
+        _losses, _first = block_losses, select_models
         _test = {}
 
         def block_losses(scored, scale, block):
             _test.update(_losses(scored, scale, "test").groupby("model")["loss"].mean())
             return _losses(scored, scale, block)
 
-        def choose(validation):
+        def select_models(validation):
             own = validation.groupby("model")["loss"].mean().nsmallest(2)
             return {
                 ranking: min(own.index, key=_test.__getitem__)

@@ -97,9 +97,9 @@ def seed_chosen_on_test(root: Path) -> None:
         root,
         "forecast/comparison/scores.py",
         """
-        _every_seed = cubes
+        _every_seed = series_forecasts
 
-        def cubes(forecasts, last):
+        def series_forecasts(forecasts, last):
             if (forecasts["block"] == "test").any():
                 error = (forecasts["y"] - forecasts["y_hat"]).abs()
                 error = error.groupby(forecasts["seed"]).mean()

@@ -104,15 +104,15 @@ def trained(results):
 
 
 def scored(results):
-    return scores.score(results, FRAME, TASK, BORDERS)[0]
+    return scores.score_candidates(results, FRAME, TASK, BORDERS)[0]
 
 
 def test_scales_come_from_the_train_rows_and_naive_from_the_scored_ones():
-    reference = scores.references(FRAME, forecasts(None), TASK, BORDERS, "test")
+    reference = scores.reference_of_block(FRAME, forecasts(None), TASK, BORDERS, "test")
     assert reference.scale["a"] == 2  # (1 + 2 + 3) / 3
     assert reference.squared_scale["a"] == pytest.approx(np.sqrt(14 / 3))
     assert reference.naive["a"].tolist() == [1.5, 3.5]  # |10-9|, |12-10| and |12-9|, |14-10|
-    assert scores.references(FRAME, forecasts(None), TASK, BORDERS, "validation").naive[
+    assert scores.reference_of_block(FRAME, forecasts(None), TASK, BORDERS, "validation").naive[
         "a"
     ].tolist() == [0.5, 1]
 
@@ -190,7 +190,7 @@ def test_the_choice_sees_validation_and_no_test_score(trained):
 
 def test_a_loss_is_the_scaled_error_averaged_over_the_horizon(trained):
     everything = scored(trained)
-    scale = scores.references(FRAME, forecasts(None), TASK, BORDERS, "test").scale
+    scale = scores.reference_of_block(FRAME, forecasts(None), TASK, BORDERS, "test").scale
     losses = comparing.block_losses(everything, scale, "test")
     assert list(losses.columns) == LOSS_COLUMNS
     assert set(losses["model"]) == {"naive", "ridge", "net"}
@@ -207,7 +207,7 @@ def test_a_missing_actual_leaves_the_rest_of_its_origin(trained):
     content.loc[(content["block"] == "test") & (content["step"] == 2), "y"] = np.nan
     write(trained, "ridge", content)
     everything = scored(trained)
-    scale = scores.references(FRAME, forecasts(None), TASK, BORDERS, "test").scale
+    scale = scores.reference_of_block(FRAME, forecasts(None), TASK, BORDERS, "test").scale
     losses = comparing.block_losses(everything, scale, "test")
     assert losses[losses["model"] == "ridge"]["loss"].tolist() == [0.5, 0.5]
 
@@ -227,7 +227,7 @@ def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_ac
         ] = np.nan
         write(trained, name, content)
     everything = scored(trained)
-    scale = scores.references(FRAME, made["naive"], TASK, BORDERS, "test").scale
+    scale = scores.reference_of_block(FRAME, made["naive"], TASK, BORDERS, "test").scale
     mean = comparing.block_losses(everything, scale, "test").groupby("model")["loss"].mean()
     board = (
         comparing.leaderboard(everything, {}, "example")

@@ -7,9 +7,9 @@ import pytest
 from scipy import signal
 
 from forecast.comparison.error_diagnostics import (
-    copy_check,
+    describe_copy,
+    describe_leaks,
     diagnose_residuals,
-    leak_alarm,
     ljung_box,
 )
 from forecast.system.errors import InputError
@@ -48,7 +48,7 @@ def oracle(
 def test_naive_is_flagged_as_a_copy_at_every_step():
     level, _ = ar2_levels(400)
     y, last = windows(level, H)
-    found = copy_check(y, np.repeat(last[:, None], H, axis=1), last, horizon=H)
+    found = describe_copy(y, np.repeat(last[:, None], H, axis=1), last, horizon=H)
     assert found == "5 of 5 steps hardly move or not with the series (variance share 0.0 %)"
 
 
@@ -56,14 +56,14 @@ def test_naive_through_log_and_exp_and_with_a_drift_is_still_a_copy():
     level, _ = ar2_levels(400)
     y, last = windows(level, H)
     through = np.exp(np.log(last))[:, None] + 0.05 * np.arange(1, H + 1)
-    assert copy_check(y, through, last, horizon=H)
+    assert describe_copy(y, through, last, horizon=H)
 
 
 @pytest.mark.parametrize("h", [1, 5, 24])
 def test_an_oracle_on_ar2_differences_is_not_a_copy(h):
     level, change = ar2_levels(900)
     y, last = windows(level, h)
-    found = copy_check(y, oracle(level, change, h), last, horizon=h)
+    found = describe_copy(y, oracle(level, change, h), last, horizon=h)
     assert not found, found
 
 
@@ -71,21 +71,21 @@ def test_a_delayed_copy_is_flagged_although_it_moves():
     level = 100 + np.cumsum(RNG.normal(0, 1, 600))
     y, last = windows(level, H)
     delayed = np.r_[level[0], level[: -H - 1]]
-    found = copy_check(y, np.repeat(delayed[:, None], H, axis=1), last, horizon=H)
+    found = describe_copy(y, np.repeat(delayed[:, None], H, axis=1), last, horizon=H)
     assert found
 
 
 def test_noise_around_the_last_value_is_a_copy():
     level = 100 + np.cumsum(RNG.normal(0, 1, 600))
     y, last = windows(level, H)
-    assert copy_check(y, last[:, None] + RNG.normal(0, 1, (len(last), H)), last, horizon=H)
+    assert describe_copy(y, last[:, None] + RNG.normal(0, 1, (len(last), H)), last, horizon=H)
 
 
 def test_ten_clean_configurations_raise_no_alarm():
     for seed in range(10):
         level, change = ar2_levels(750, 0.12, 0.05, seed=seed)
         y, last = windows(level, H)
-        found = leak_alarm(y, oracle(level, change, H, 0.12, 0.05), last, horizon=H)
+        found = describe_leaks(y, oracle(level, change, H, 0.12, 0.05), last, horizon=H)
         assert not found, seed
 
 
@@ -100,14 +100,14 @@ def test_honest_forecasts_of_a_random_walk_raise_no_alarm():
             np.repeat(last[:, None], H, axis=1),
             drift * np.exp(rng.normal(0, 0.002, y.shape)),
         ):
-            assert not leak_alarm(y, honest, last, horizon=H)
+            assert not describe_leaks(y, honest, last, horizon=H)
 
 
 def test_a_glimpse_of_the_future_raises_the_alarm_with_both_reasons():
     level = 100 + np.cumsum(RNG.normal(0, 1, 600))
     y, last = windows(level, H)
     peeking = 0.8 * last[:, None] + 0.2 * y
-    found = leak_alarm(y, peeking, last, horizon=H)
+    found = describe_leaks(y, peeking, last, horizon=H)
     assert len(found) == 2 and "MAE 20.0 % below" in found[0] and "right in 100.0 %" in found[1]
 
 
@@ -117,19 +117,19 @@ def test_direction_alone_is_enough():
     sign = np.where(
         RNG.random(y.shape) < 0.7, np.sign(y - last[:, None]), -np.sign(y - last[:, None])
     )
-    found = leak_alarm(y, last[:, None] + 0.01 * sign, last, horizon=1)
+    found = describe_leaks(y, last[:, None] + 0.01 * sign, last, horizon=1)
     assert len(found) == 1 and "direction right" in found[0]
 
 
 def test_shapes_are_checked():
     with pytest.raises(InputError, match="wanted"):
-        copy_check(np.ones((5, 2)), np.ones((5, 2)), np.ones(4), horizon=2)
+        describe_copy(np.ones((5, 2)), np.ones((5, 2)), np.ones(4), horizon=2)
 
 
 def test_a_constant_series_is_flagged_without_a_warning():
     y, last = np.ones((20, 2)), np.ones(20)
-    assert copy_check(y, y, last, horizon=2)
-    assert not leak_alarm(y, y, last, horizon=2)
+    assert describe_copy(y, y, last, horizon=2)
+    assert not describe_leaks(y, y, last, horizon=2)
 
 
 NOISE = np.random.default_rng(15).normal(size=300)

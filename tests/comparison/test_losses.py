@@ -2,7 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.losses import NO_ACTUALS, by_origin, choose, preferred, variance_parts
+from forecast.comparison.losses import (
+    NO_ACTUALS,
+    find_preferences,
+    losses_by_origin,
+    select_models,
+    split_variance,
+)
 from forecast.comparison.sentences import describe_preferences
 from forecast.data.comparison_records import Preference
 from forecast.system.errors import InputError
@@ -23,13 +29,15 @@ def losses(values, model="m", ranking="shipped", uid="a") -> pd.DataFrame:
 
 
 def test_series_are_averaged_before_dates_are_counted():
-    means, left_out = by_origin(pd.concat([losses([2, 3], uid="a"), losses([10, 15], uid="b")]))
+    means, left_out = losses_by_origin(
+        pd.concat([losses([2, 3], uid="a"), losses([10, 15], uid="b")])
+    )
     assert means["m", "shipped"].tolist() == [6.0, 9.0] and left_out == {}
 
 
 def test_a_model_with_a_nan_or_with_missing_origins_is_left_out_whole_with_the_reason():
     table = pd.concat([losses([1, 2, 3]), losses([1, np.nan, 3], "broken"), losses([1, 2], "late")])
-    means, left_out = by_origin(table)
+    means, left_out = losses_by_origin(table)
     assert list(means) == [("m", "shipped")]
     assert left_out == {
         ("broken", "shipped"): "1 of its losses are not finite",
@@ -41,25 +49,25 @@ def test_an_origin_whose_whole_horizon_is_missing_is_left_out_for_all_and_counte
     table = pd.concat(
         [losses([1, np.nan, 3], "a"), losses([2, np.nan, 4], "b"), losses([5, np.nan, np.nan], "c")]
     )
-    means, left_out = by_origin(table)
+    means, left_out = losses_by_origin(table)
     assert means["a", "shipped"].tolist() == [1, 3] and means["b", "shipped"].tolist() == [2, 4]
     assert left_out == {
         NO_ACTUALS: "1 of the 3 origins have no actual in their whole horizon",
         ("c", "shipped"): "1 of its losses are not finite",
     }
-    assert choose(table) == {"shipped": "a"}
+    assert select_models(table) == {"shipped": "a"}
 
 
 def test_a_series_without_scale_is_left_out_of_all_and_said():
     table = pd.concat([losses([1, 2]), losses([np.nan, np.nan], uid="flat")])
-    means, left_out = by_origin(table)
+    means, left_out = losses_by_origin(table)
     assert means["m", "shipped"].tolist() == [1.0, 2.0]
     assert left_out == {
         ("flat", "series"): "its train part is constant or one season, which has no scale"
     }
-    means, left_out = by_origin(losses([np.nan, np.nan]))
+    means, left_out = losses_by_origin(losses([np.nan, np.nan]))
     assert means.empty and ("a", "series") in left_out
-    assert choose(losses([np.nan, np.nan])) == {}
+    assert select_models(losses([np.nan, np.nan])) == {}
 
 
 @pytest.mark.parametrize("fault", ["column", "empty", "twice"])
@@ -73,7 +81,7 @@ def test_a_wrong_loss_table_is_refused(fault):
     with pytest.raises(
         InputError, match={"column": "lacks", "empty": "no row", "twice": "two rows"}[fault]
     ):
-        by_origin(broken)
+        losses_by_origin(broken)
 
 
 def test_the_choice_is_the_lowest_mean_and_baselines_stand_in_both_rankings():
@@ -84,7 +92,7 @@ def test_the_choice_is_the_lowest_mean_and_baselines_stand_in_both_rankings():
             losses([4, 4], "lstm", "architecture"),
         ]
     )
-    assert choose(table) == {"shipped": "lstm", "architecture": "naive"}
+    assert select_models(table) == {"shipped": "lstm", "architecture": "naive"}
 
 
 @pytest.mark.parametrize(
@@ -100,13 +108,13 @@ def test_with_few_validation_origins_the_simpler_row_stands_unless_clearly_beate
             losses(5 + noise[1] - noise[1].mean() - gain, "lstm"),
         ]
     )
-    assert choose(table) == {"shipped": "lstm"}
+    assert select_models(table) == {"shipped": "lstm"}
     spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
-    found = preferred(table, {"shipped": "lstm"}, **spacing)
+    found = find_preferences(table, {"shipped": "lstm"}, **spacing)
     assert (found["shipped"].model if found else None) == taken
-    assert preferred(table, {"shipped": "ridge"}, **spacing) == {}
+    assert find_preferences(table, {"shipped": "ridge"}, **spacing) == {}
     beside = pd.concat([table, losses(5 + noise.mean(axis=0) - noise.mean() - gain + 1e-6, "mix")])
-    found = preferred(beside, {"shipped": "lstm"}, ["mix"], **spacing)
+    found = find_preferences(beside, {"shipped": "lstm"}, ["mix"], **spacing)
     assert found["shipped"].model == (taken or "mix")
 
 
@@ -125,7 +133,7 @@ def test_a_combination_stands_instead_of_a_single_row_that_cannot_be_told_from_i
     )
     spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
     chosen = {"shipped": "lstm", "architecture": "lstm"}
-    found = preferred(table, chosen, ["mix", "other_mix"], **spacing)
+    found = find_preferences(table, chosen, ["mix", "other_mix"], **spacing)
     if taken is None:
         assert found == {}
     else:
@@ -137,14 +145,14 @@ def test_a_combination_stands_instead_of_a_single_row_that_cannot_be_told_from_i
             "mix is taken instead of lstm: on the 100 validation origins"
             in describe_preferences(found)[0]
         )
-    baseline = preferred(
+    baseline = find_preferences(
         table, {"shipped": "line", "architecture": "line"}, ["mix", "other_mix"], **spacing
     )
     assert baseline == {
         ranking: preference.model_copy(update={"instead_of": "line"})
         for ranking, preference in found.items()
     }
-    assert preferred(table, {"shipped": "other_mix"}, ["mix", "other_mix"], **spacing) == {}
+    assert find_preferences(table, {"shipped": "other_mix"}, ["mix", "other_mix"], **spacing) == {}
 
 
 @pytest.mark.parametrize(("extra", "taken"), [(2.5, "learnt"), (3.5, None)])
@@ -160,7 +168,7 @@ def test_learnt_weights_stand_instead_of_any_row_up_to_three_standard_errors(low
         ]
     )
     spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
-    found = preferred(
+    found = find_preferences(
         table, {"shipped": lowest}, ["mix", "learnt", "other_mix"], ["learnt"], **spacing
     )
     assert (found["shipped"].model if found else None) == taken
@@ -170,7 +178,7 @@ def test_learnt_weights_stand_instead_of_any_row_up_to_three_standard_errors(low
             in describe_preferences(found)[0]
         )
     assert (
-        preferred(
+        find_preferences(
             table, {"shipped": "learnt"}, ["mix", "learnt", "other_mix"], ["learnt"], **spacing
         )
         == {}
@@ -186,13 +194,13 @@ def test_few_origins_are_given_as_the_reason():
 
 
 def test_without_networks_on_the_last_value_there_is_one_ranking():
-    assert choose(pd.concat([losses([3, 3], "naive", "baseline"), losses([1, 2], "lstm")])) == {
-        "shipped": "lstm"
-    }
+    assert select_models(
+        pd.concat([losses([3, 3], "naive", "baseline"), losses([1, 2], "lstm")])
+    ) == {"shipped": "lstm"}
 
 
 def test_a_tie_goes_to_the_name_that_sorts_first():
-    assert choose(pd.concat([losses([1, 1], "b"), losses([1, 1], "a")]))["shipped"] == "a"
+    assert select_models(pd.concat([losses([1, 1], "b"), losses([1, 1], "a")]))["shipped"] == "a"
 
 
 def test_seed_spread_and_data_spread_are_told_apart():
@@ -200,9 +208,9 @@ def test_seed_spread_and_data_spread_are_told_apart():
     noise = rng.normal(0, 1, 20_000)
     table, one = losses(5 + noise), losses([1, 2, 3, 2, 1])
     key = tuple(table[["model", "ranking"]].iloc[0])
-    parts = variance_parts(table, {key: [4.9, 5.0, 5.1]}, horizon=1, season_length=1).iloc[0]
+    parts = split_variance(table, {key: [4.9, 5.0, 5.1]}, horizon=1, season_length=1).iloc[0]
     assert (parts["n_seeds"], parts["seed_sd"]) == (3, pytest.approx(0.1))
     assert parts["data_se"] == pytest.approx(1 / np.sqrt(20_000), rel=0.15)
     assert np.isnan(
-        variance_parts(one, {key: [1.8]}, horizon=1, season_length=1)["seed_sd"].iloc[0]
+        split_variance(one, {key: [1.8]}, horizon=1, season_length=1)["seed_sd"].iloc[0]
     )

@@ -13,12 +13,12 @@ from forecast.comparison.longrun import dependence
 from forecast.comparison.multiple_comparisons import (
     bootstrap_error,
     friedman_nemenyi,
-    gatekept,
+    gatekeep,
     holm,
     model_confidence_set,
     nemenyi_difference,
-    ranked,
-    stretch,
+    rank_candidates,
+    widen_deviations,
 )
 from forecast.system.errors import InputError
 
@@ -66,7 +66,7 @@ def test_equal_models_with_dependent_losses_mostly_all_stay():
 
 def test_stretching_keeps_the_means_and_never_shrinks():
     values = np.random.default_rng(3).normal(size=(100, 3))
-    wider = stretch(values, 5, dependence(100, horizon=1, season_length=1, step_size=1))
+    wider = widen_deviations(values, 5, dependence(100, horizon=1, season_length=1, step_size=1))
     assert wider.mean(axis=0) == pytest.approx(values.mean(axis=0))
     assert np.all(wider.std(axis=0) >= values.std(axis=0))
 
@@ -174,28 +174,28 @@ def long_losses(n: int) -> pd.DataFrame:
 
 
 def test_from_ten_series_on_the_candidates_of_a_comparison_are_ranked():
-    found = ranked(long_losses(12))
+    found = rank_candidates(long_losses(12))
     assert found is not None and found.n_series == 12
     assert set(found.mean_ranks) == {"naive", "gru (shipped)", "lstm (shipped)"}
     assert list(found.mean_ranks)[-1] == "naive"
-    assert ranked(long_losses(9)) is None
+    assert rank_candidates(long_losses(9)) is None
 
 
 def test_a_candidate_without_a_loss_on_some_series_takes_no_rank():
     table = long_losses(12)
     table.loc[(table["model"] == "lstm") & (table["unique_id"] == "s3"), "loss"] = np.nan
-    found = ranked(table)
+    found = rank_candidates(table)
     assert found is not None and set(found.mean_ranks) == {"naive", "gru (shipped)"}
 
 
 def test_the_first_hypotheses_are_adjusted_without_those_behind_them():
-    first, rest = gatekept([0.01, 0.03], [0.001, 0.2])
+    first, rest = gatekeep([0.01, 0.03], [0.001, 0.2])
     # truncated Holm of two: 1 / (1/4 + 1/4) = 2, then 1 / (1/2 + 1/4) = 4/3; both at 4 %, so the
     # rest has all of alpha
     assert first == pytest.approx([0.02, 0.04]) and rest == pytest.approx([0.02, 0.2])
-    assert gatekept([0.01, 0.03], [0.001] * 30)[0] == pytest.approx(first)
-    assert gatekept([], [0.01, 0.04]) == ([], holm([0.01, 0.04]))
-    assert np.isnan(gatekept([np.nan], [0.01])[0][0]) and gatekept([np.nan], [0.01])[1] == [0.01]
+    assert gatekeep([0.01, 0.03], [0.001] * 30)[0] == pytest.approx(first)
+    assert gatekeep([], [0.01, 0.04]) == ([], holm([0.01, 0.04]))
+    assert np.isnan(gatekeep([np.nan], [0.01])[0][0]) and gatekeep([np.nan], [0.01])[1] == [0.01]
 
 
 @pytest.mark.parametrize("found", [0, 1, 3])
@@ -204,6 +204,6 @@ def test_gatekeeping_keeps_the_family_wise_error_below_five_percent(found):
     for _ in range(2000):
         p = rng.random(13)
         p[:found] = 1e-9  # so many of the three first are true differences
-        adjusted = np.concatenate(gatekept(p[:3].tolist(), p[3:].tolist()))
+        adjusted = np.concatenate(gatekeep(p[:3].tolist(), p[3:].tolist()))
         false += (adjusted[found:] < 0.05).any()
     assert false / 2000 < 0.05 + 0.01

@@ -7,7 +7,7 @@ import pytest
 from scipy import signal, stats
 
 from bench.size_and_power import SPACINGS, power_and_size, with_and_without_a_cycle
-from forecast.comparison.longrun import taken_out
+from forecast.comparison.longrun import removable_cycles
 from forecast.comparison.paired_tests import (
     change_by_step,
     diebold_mariano,
@@ -99,9 +99,9 @@ def test_every_simulated_spacing_has_its_stated_size_and_its_power_with_a_cycle(
 def test_half_a_year_is_no_whole_period_and_keeps_its_cycle():
     year = {"year": 8765.82}
     for origins, out in ((1460, ["year"]), (730, []), (1900, []), (2920, ["year"])):
-        assert taken_out(origins, year, horizon=24, step_size=6) == out
+        assert removable_cycles(origins, year, horizon=24, step_size=6) == out
     # 12 runs are too few for a harmonic
-    assert taken_out(300, {"day": 24.0}, horizon=24, step_size=1) == []
+    assert removable_cycles(300, {"day": 24.0}, horizon=24, step_size=1) == []
 
 
 def test_the_sign_says_who_is_better_and_the_alternatives_agree():

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from forecast.comparison import metrics, scores
 from forecast.comparison.metrics import METRICS, Metric
-from forecast.comparison.scores import Cube, Reference
+from forecast.comparison.scores import Reference, SeriesForecasts
 
 TIMES = pd.to_datetime(["2024-01-01", "2024-01-02"])
 Y = {"a": [[11.0, 12.0], [12.0, 13.0]], "b": [[90.0, 80.0], [80.0, 100.0]]}
@@ -43,7 +43,7 @@ def long(series=("a", "b"), seeds=(3, 7)):
 
 
 def by_series(**options):
-    return scores.series_scores(scores.cubes(long(**options), LAST), REFERENCE)
+    return scores.series_scores(scores.series_forecasts(long(**options), LAST), REFERENCE)
 
 
 def row(table, seed, **where):
@@ -55,7 +55,7 @@ def row(table, seed, **where):
 
 def test_the_long_frame_becomes_arrays_whatever_its_order():
     shuffled = long().sample(frac=1, random_state=0)
-    a, b = scores.cubes(shuffled, LAST)
+    a, b = scores.series_forecasts(shuffled, LAST)
     assert (a.series, b.series) == ("a", "b") and a.seeds == b.seeds == (3, 7)
     assert a.y.tolist() == Y["a"] and b.last.tolist() == [100, 90]
     assert a.volatility.tolist() == b.volatility.tolist() == [1, 2]
@@ -88,12 +88,12 @@ def test_the_mean_is_that_of_the_forecasts_not_of_the_errors():
 def test_one_seed_is_its_own_mean_and_has_no_spread():
     table = by_series(seeds=(7,))
     assert table["seed"].tolist() == ["7", "7"]
-    board = scores.with_mean_and_spread(scores.over_series(table, ["seed"], REFERENCE), [])
+    board = scores.add_mean_and_spread(scores.average_over_series(table, ["seed"], REFERENCE), [])
     assert board["seed"].tolist() == ["7", "mean"]
 
 
 def test_over_several_series_ratios_are_averaged_and_units_are_not():
-    board = scores.over_series(by_series(), ["seed"], REFERENCE)
+    board = scores.average_over_series(by_series(), ["seed"], REFERENCE)
     assert board["seed"].tolist() == ["3", "7", "mean"]
     assert board["mase"].tolist() == [1.25, 3.0, 1.125]
     assert board["mae"].isna().all() and board["rmse"].isna().all()
@@ -107,7 +107,7 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     names = ["a", "b", "c", "d"]
     cubes = {
         kind: [
-            Cube(
+            SeriesForecasts(
                 n,
                 y[k],
                 forecast[k][None],
@@ -126,7 +126,7 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
     steps = {c.series: np.array(metrics.errors_by_step(c.y, c.y_hat[0])[0]) for c in cubes["naive"]}
     reference = Reference(scale, scale, {n: pd.Series(1.0, times) for n in names}, steps, whole)
     naive, other = (
-        scores.over_series(
+        scores.average_over_series(
             pd.concat([scores.series_scores([c], reference) for c in own]), ["seed"], reference
         ).iloc[0]
         for own in cubes.values()
@@ -136,31 +136,33 @@ def test_the_order_by_mase_and_the_sign_against_naive_agree_and_naive_is_zero(va
 
 
 def test_one_series_keeps_its_unit():
-    board = scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE)
+    board = scores.average_over_series(by_series(series=("a",)), ["seed"], REFERENCE)
     assert board["mae"].tolist() == [1, 3, 1]
     assert "series" not in board
 
 
 def test_the_mean_is_what_serves_and_the_spread_is_over_the_seeds_alone():
-    board = scores.with_mean_and_spread(scores.over_series(by_series(), ["seed"], REFERENCE), [])
+    board = scores.add_mean_and_spread(
+        scores.average_over_series(by_series(), ["seed"], REFERENCE), []
+    )
     assert board["seed"].tolist() == ["3", "7", "mean", "std"]
     assert row(board, "mean")["mase"] == 1.125
     assert row(board, "std")["mase"] == pytest.approx(1.75 / np.sqrt(2))  # n - 1
     assert (board["n_origins"] == 2).all()
-    one = scores.with_mean_and_spread(
-        scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), []
+    one = scores.add_mean_and_spread(
+        scores.average_over_series(by_series(series=("a",)), ["seed"], REFERENCE), []
     )
     assert row(one, "mean")["mae"] == 1 and row(one, "std")["mae"] == pytest.approx(np.sqrt(2))
 
 
 def test_steps_are_scored_against_naive_at_the_same_step():
-    (a,) = scores.cubes(long(series=("a",)), LAST)
+    (a,) = scores.series_forecasts(long(series=("a",)), LAST)
     table = scores.step_scores([a], REFERENCE)
     assert row(table, "3", step=1)["skill"] == 0
     assert row(table, "3", step=2)["skill"] == 0.5
     assert row(table, "7", step=2)["mase"] == 6
-    board = scores.with_mean_and_spread(
-        scores.over_series(table, ["seed", "step"], REFERENCE), ["step"]
+    board = scores.add_mean_and_spread(
+        scores.average_over_series(table, ["seed", "step"], REFERENCE), ["step"]
     )
     assert row(board, "mean", step=1)["mae"] == row(table, "mean", step=1)["mae"]
     assert row(board, "std", step=2)["skill"] == pytest.approx(np.std([0.5, -0.5], ddof=1))
@@ -180,20 +182,23 @@ def test_errors_by_step_are_those_of_each_step_to_the_bit(y, missing):
 def test_a_missing_actual_is_left_out():
     frame = long(series=("a",), seeds=(3,))
     frame.loc[0, ["y", "y_hat"]] = [np.nan, 1e9]
-    (cube,) = scores.cubes(frame, LAST)
+    (cube,) = scores.series_forecasts(frame, LAST)
     assert scores.series_scores([cube], REFERENCE)["mae"].tolist() == [1.0]
 
 
 def test_several_targets_are_several_series():
     frame = pd.concat([long().assign(output="x"), long().assign(output="y")])
     last = {f"{uid}/{output}": LAST[uid] for uid in LAST for output in ("x", "y")}
-    assert [c.series for c in scores.cubes(frame, last)] == ["a/x", "a/y", "b/x", "b/y"]
-    assert [c.series for c in scores.cubes(long().assign(output="x"), LAST)] == ["a", "b"]
+    assert [c.series for c in scores.series_forecasts(frame, last)] == ["a/x", "a/y", "b/x", "b/y"]
+    assert [c.series for c in scores.series_forecasts(long().assign(output="x"), LAST)] == [
+        "a",
+        "b",
+    ]
 
 
 def test_actuals_that_cross_zero_have_no_percentage():
     frame = long(series=("a",), seeds=(3,)).assign(y=[1.0, -1.0, 1.0, 1.0])
-    (cube,) = scores.cubes(frame, LAST)
+    (cube,) = scores.series_forecasts(frame, LAST)
     assert np.isnan(scores.series_scores([cube], REFERENCE)["smape"].iloc[0])
 
 
@@ -212,13 +217,15 @@ def test_a_metric_that_is_one_more_row_of_the_table_is_scored_by_series_by_step_
     table = by_series()
     assert row(table, "7", series="a")["bias"] == -3 and row(table, "mean", series="b")["bias"] == 5
     assert (
-        row(scores.step_scores(scores.cubes(long(), LAST)[:1], REFERENCE), "7", step=2)["bias"]
+        row(scores.step_scores(scores.series_forecasts(long(), LAST)[:1], REFERENCE), "7", step=2)[
+            "bias"
+        ]
         == -3
     )
     # units are never averaged
-    assert scores.over_series(table, ["seed"], REFERENCE)["bias"].isna().all()
-    one = scores.with_mean_and_spread(
-        scores.over_series(by_series(series=("a",)), ["seed"], REFERENCE), []
+    assert scores.average_over_series(table, ["seed"], REFERENCE)["bias"].isna().all()
+    one = scores.add_mean_and_spread(
+        scores.average_over_series(by_series(series=("a",)), ["seed"], REFERENCE), []
     )
     assert row(one, "mean")["bias"] == -1
 
@@ -246,7 +253,7 @@ def test_the_number_of_frames_does_not_grow_with_the_series(monkeypatch):
         )
         reference = Reference(*({name: part[name[0]] for name in names} for part in facts))
         made.clear()
-        found = scores.cubes(frame, reference.last)
+        found = scores.series_forecasts(frame, reference.last)
         counts.append(
             (
                 len(scores.series_scores(found, reference)) // len(found),

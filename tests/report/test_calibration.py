@@ -47,7 +47,7 @@ def test_coverage_by_step_is_drawn_for_the_chosen_model_against_both_levels(page
 
 def test_the_intervals_of_an_origin_are_its_own_the_widest_level_first(root):
     found = results(root, HOURLY)
-    test = panels.test_of(found.forecasts_by_series("lstm.linear"), "town")
+    test = panels.test_block_of(found.forecasts_by_series("lstm.linear"), "town")
     bands = panels.intervals_at(found, "lstm", "town", test.cutoffs[5])
     assert [len(pair) for pair in bands] == [2, 2]
     for margin, (lower, upper) in zip((2, 1), bands, strict=True):

@@ -17,7 +17,14 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import Ranks, Verdicts
 from forecast.data.results import Results
 from forecast.report.board import leaderboard
-from forecast.report.leaderboard import as_csv, combined, describe_ranks, lines, rounded, show
+from forecast.report.leaderboard import (
+    as_csv,
+    combine_leaderboards,
+    describe_ranks,
+    leaderboard_lines,
+    print_leaderboards,
+    round_cell,
+)
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support.artifacts import write_project
@@ -36,7 +43,7 @@ def root(tmp_path_factory):
 
 
 def test_every_row_of_every_dataset_is_there_in_the_configured_order(root):
-    rows = combined(ProjectPaths.of(root), DATASETS)
+    rows = combine_leaderboards(ProjectPaths.of(root), DATASETS)
     written = [
         len((root / f"data/compared/{d}/leaderboard.csv").read_text().splitlines()) - 1
         for d in DATASETS
@@ -46,7 +53,7 @@ def test_every_row_of_every_dataset_is_there_in_the_configured_order(root):
 
 
 def test_rows_stand_by_ranking_then_model_then_seed_with_summaries_last(root):
-    everything = combined(ProjectPaths.of(root), ["hourly"])
+    everything = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
     rows = [row for row in everything if row["model"] == "lstm" and row["ranking"] == "shipped"]
     assert [row["seed"] for row in rows] == ["0", "1", "2", "mean", "std"]
     assert list(dict.fromkeys(row["ranking"] for row in everything)) == [
@@ -61,14 +68,16 @@ def test_the_order_does_not_depend_on_the_order_in_the_files(root, tmp_path):
     path = other / "data/compared/hourly/leaderboard.csv"
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, *reversed(rows)]) + "\n")
-    assert as_csv(combined(ProjectPaths.of(other), DATASETS)) == as_csv(
-        combined(ProjectPaths.of(root), DATASETS)
+    assert as_csv(combine_leaderboards(ProjectPaths.of(other), DATASETS)) == as_csv(
+        combine_leaderboards(ProjectPaths.of(root), DATASETS)
     )
 
 
 def test_a_score_keeps_every_digit_that_was_written(root):
     source = (root / "data/compared/hourly/leaderboard.csv").read_text()
-    maes = {row["mae"] for row in combined(ProjectPaths.of(root), ["hourly"]) if row["mae"]}
+    maes = {
+        row["mae"] for row in combine_leaderboards(ProjectPaths.of(root), ["hourly"]) if row["mae"]
+    }
     assert maes <= set(re.split(r"[,\n]", source))
     assert max(len(m.replace(".", "").lstrip("0")) for m in maes) >= 10
 
@@ -89,11 +98,11 @@ def test_a_score_keeps_every_digit_that_was_written(root):
 def test_a_measured_value_is_committed_with_five_significant_digits_and_a_count_exactly(
     written, shown
 ):
-    assert rounded(written) == shown
+    assert round_cell(written) == shown
 
 
 def test_rounding_errors_of_another_processor_leave_the_committed_table_as_it_is(root):
-    rows = combined(ProjectPaths.of(root), DATASETS)
+    rows = combine_leaderboards(ProjectPaths.of(root), DATASETS)
     measured = float(rows[0]["mase"])
     elsewhere = [{**rows[0], "mase": f"{measured * (1 + 1e-9):.12g}"}, *rows[1:]]
     assert elsewhere[0]["mase"] != rows[0]["mase"]
@@ -101,7 +110,9 @@ def test_rounding_errors_of_another_processor_leave_the_committed_table_as_it_is
 
 
 def test_the_table_has_the_agreed_columns_and_no_timing(root):
-    head = next(csv.reader(io.StringIO(as_csv(combined(ProjectPaths.of(root), DATASETS)))))
+    head = next(
+        csv.reader(io.StringIO(as_csv(combine_leaderboards(ProjectPaths.of(root), DATASETS))))
+    )
     assert leaderboard_columns() == COLUMNS.split() and head == [
         *leaderboard_columns(),
         "crps",
@@ -112,7 +123,7 @@ def test_the_table_has_the_agreed_columns_and_no_timing(root):
 
 
 def test_winkler_score_and_crps_stand_beside_the_errors_of_the_mean_over_seeds(root):
-    rows = combined(ProjectPaths.of(root), ["hourly"])
+    rows = combine_leaderboards(ProjectPaths.of(root), ["hourly"])
     written = pd.read_parquet(root / "data/compared/hourly/intervals.parquet")
     whole = written[(written["step"] == 0) & (written["level"] == 0.8)]
     scores = whole.set_index(["model", "ranking"])["winkler"].to_dict()
@@ -135,7 +146,7 @@ def test_a_missing_table_names_the_stage_that_makes_it(tmp_path):
     with pytest.raises(
         InputError, match=r"data/compared/hourly/leaderboard.csv: no such file; stage `compare`"
     ):
-        combined(ProjectPaths.of(tmp_path), ["hourly"])
+        combine_leaderboards(ProjectPaths.of(tmp_path), ["hourly"])
 
 
 def test_a_table_that_lacks_a_column_is_refused_by_name(tmp_path):
@@ -143,12 +154,12 @@ def test_a_table_that_lacks_a_column_is_refused_by_name(tmp_path):
     folder.mkdir(parents=True)
     (folder / "leaderboard.csv").write_text("dataset,model\n")
     with pytest.raises(InputError, match="'mase'"):
-        combined(ProjectPaths.of(tmp_path), ["hourly"])
+        combine_leaderboards(ProjectPaths.of(tmp_path), ["hourly"])
 
 
 def printed(root, *, terminal, width=80):
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
-    show(ProjectPaths.of(root), ["hourly", "daily"], console)
+    print_leaderboards(ProjectPaths.of(root), ["hourly", "daily"], console)
     return console.file.getvalue()
 
 
@@ -187,8 +198,15 @@ def test_the_chosen_row_is_marked_and_the_words_are_the_verdicts(root):
 
 def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
     results = Results(ProjectPaths.of(root), "hourly")
-    rows = [row for row in combined(ProjectPaths.of(root), ["hourly"]) if row["seed"] == "mean"]
-    shown = {line[1]: line[6].split(" %")[0] for line in lines(rows, "shipped", results.verdicts)}
+    rows = [
+        row
+        for row in combine_leaderboards(ProjectPaths.of(root), ["hourly"])
+        if row["seed"] == "mean"
+    ]
+    shown = {
+        line[1]: line[6].split(" %")[0]
+        for line in leaderboard_lines(rows, "shipped", results.verdicts)
+    }
     page = {
         row.model: str(row.cells[1].shown).split(" %")[0]
         for row in leaderboard(results, "shipped").rows
@@ -220,8 +238,10 @@ def test_ranks_over_many_series_stand_in_groups_below_the_table_and_no_row_is_un
         "skill": "0.1",
     }
     tests = (paired_test("gru", "naive", "undecided"),)
-    assert "undecided" in str(lines([row], "shipped", Verdicts(tests=tests)))
-    assert "undecided" not in str(lines([row], "shipped", Verdicts(tests=tests, ranks=ranks)))
+    assert "undecided" in str(leaderboard_lines([row], "shipped", Verdicts(tests=tests)))
+    assert "undecided" not in str(
+        leaderboard_lines([row], "shipped", Verdicts(tests=tests, ranks=ranks))
+    )
 
 
 def test_the_verdict_on_the_chosen_row_stands_below_the_tables(root):
@@ -239,7 +259,7 @@ def test_warnings_stand_below_the_tables(tmp_path):
         path, {**files.read_json(path), "warnings": ["Leak alarm: gru on x: too good."]}
     )
     console = Console(file=io.StringIO(), width=80, color_system=None)
-    show(ProjectPaths.of(root), ["hourly"], console)
+    print_leaderboards(ProjectPaths.of(root), ["hourly"], console)
     assert "hourly: Leak alarm: gru on x: too good." in console.file.getvalue().splitlines()
 
 
@@ -265,7 +285,7 @@ def test_baselines_alone_are_one_table_with_the_chosen_one_marked(tmp_path):
     root = write_project(tmp_path, datasets=("hourly",))
     keep_baselines(root / "data" / "compared" / "hourly")
     console = Console(file=io.StringIO(), width=80, color_system=None)
-    show(ProjectPaths.of(root), ["hourly"], console)
+    print_leaderboards(ProjectPaths.of(root), ["hourly"], console)
     shown = console.file.getvalue()
     titles = [line.strip() for line in shown.splitlines() if line.startswith("hourly, ")]
     assert titles == ["hourly, baselines"]
@@ -286,4 +306,4 @@ def keep_baselines(compared):
 
 def test_without_a_comparison_the_next_move_is_named(tmp_path):
     with pytest.raises(InputError, match="dvc repro"):
-        show(ProjectPaths.of(tmp_path), ["hourly"])
+        print_leaderboards(ProjectPaths.of(tmp_path), ["hourly"])

@@ -17,8 +17,8 @@ from forecast.config.paths import ProjectPaths
 from forecast.report.figures import curve_panels, memory_sentence, role_of, step_panels, step_unit
 from forecast.report.ledger import budget_sentence, findings_table, timeline
 from forecast.report.page import render
-from forecast.report.panels import compared
-from forecast.report.panels import test_of as block_test
+from forecast.report.panels import shown_forecasts
+from forecast.report.panels import test_block_of as block_test
 from forecast.report.text import relative_interval
 from forecast.system import files
 from forecast.system.errors import DataError, InputError
@@ -414,7 +414,7 @@ def test_the_best_network_on_validation_is_shown_beside_a_chosen_baseline(projec
     found = results(project, HOURLY)
     roles = {model: role_of(found, "shipped", model) for model in ("ridge", "lstm", "gru", "naive")}
     assert roles == {"ridge": "chosen", "lstm": "network", "gru": "other", "naive": "naive"}
-    assert list(compared(found)) == ["naive", "chosen", "network"]
+    assert list(shown_forecasts(found)) == ["naive", "chosen", "network"]
 
 
 def test_learning_curves_start_at_the_skip_and_keep_their_best_step(root):

@@ -28,10 +28,12 @@ def test_moves_are_from_the_cutoff_to_the_end_of_the_horizon_and_shares_of_logar
     cutoffs = pd.date_range("2020-01-01", periods=3)
     y = np.array([[11.0, 12.0], [1001.0, 1003.0], [9.0, 9.5]])  # +2 (20 %), +3 (0.3 %), -0.5 (5 %)
     history = pd.Series([10.0, 1000.0, 10.0], index=cutoffs)
-    test = panels.Test(cutoffs, np.empty((3, 2)), y, y[None] + np.array([[[1.0], [3.0], [2.0]]]))
-    found = dict(panels.places(test, history, naive=None, relative=True))
+    test = panels.TestBlock(
+        cutoffs, np.empty((3, 2)), y, y[None] + np.array([[[1.0], [3.0], [2.0]]])
+    )
+    found = dict(panels.pick_origins(test, history, naive=None, relative=True))
     assert found == {"typical, largest fall": 2, "worst": 1, "best, largest rise": 0}
-    absolute = dict(panels.places(test, history, naive=None, relative=False))
+    absolute = dict(panels.pick_origins(test, history, naive=None, relative=False))
     assert absolute == {"typical, largest fall": 2, "worst, largest rise": 1, "best": 0}
 
 
@@ -40,11 +42,11 @@ def test_where_it_was_furthest_behind_naive_is_shown_if_it_ever_was():
     y = np.array([[1.0], [2.0]])
     history = pd.Series([0.0, 0.0], index=cutoffs)
     model, naive = (
-        panels.Test(cutoffs, np.empty((2, 1)), y, y[None] + e) for e in (1.0, [[[0.5], [3.0]]])
+        panels.TestBlock(cutoffs, np.empty((2, 1)), y, y[None] + e) for e in (1.0, [[[0.5], [3.0]]])
     )
-    found = dict(panels.places(model, history, naive=naive, relative=False))
+    found = dict(panels.pick_origins(model, history, naive=naive, relative=False))
     assert [place for word, place in found.items() if "furthest behind naive" in word] == [0]
-    swapped = dict(panels.places(naive, history, naive=naive, relative=False))
+    swapped = dict(panels.pick_origins(naive, history, naive=naive, relative=False))
     assert not [word for word in swapped if "naive" in word]
 
 

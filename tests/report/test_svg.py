@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart, strip
-from forecast.report.svg import Scale, inside, padded, path, spread, tag, tick_label
+from forecast.report.svg import Scale, inside, pad_range, path, spread, tag, tick_label
 
 
 def test_a_scale_maps_its_ends_to_the_pixels_it_was_given():
@@ -46,7 +46,7 @@ def test_tick_labels_have_the_decimals_that_tell_them_apart():
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
 def test_a_padded_range_holds_every_value_and_is_never_empty(values):
-    low, high = padded(values)
+    low, high = pad_range(values)
     assert low < min(values) <= max(values) < high
 
 
