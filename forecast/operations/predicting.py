@@ -103,13 +103,12 @@ def prepare_newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame
 def last_values(panel: Panel) -> dict[str, float]:
     """Series (`uid`, or `uid/output` with several targets) → its last observed value."""
     targets = panel.task.targets
-    last = {
-        s.unique_id: fill_gaps(s.values[None, :, : panel.outputs])[0][0][-1] for s in panel.series
-    }
-    pairs = ((uid, zip(targets, values, strict=True)) for uid, values in last.items())
-    return {
-        series_name(uid, name, targets): float(value) for uid, own in pairs for name, value in own
-    }
+    last = {}
+    for series in panel.series:
+        newest_row = fill_gaps(series.values[None, :, : panel.outputs])[0][0][-1]
+        for target, value in zip(targets, newest_row, strict=True):
+            last[series_name(series.unique_id, target, targets)] = float(value)
+    return last
 
 
 def _store_issue(

@@ -382,6 +382,6 @@ def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | N
     mean = rows.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
     error = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()
     return {
-        str(name): [files.json_number(v) for v in own]
-        for name, own in error.groupby(level="series")
+        str(series): [files.json_number(value) for value in by_step]
+        for series, by_step in error.groupby(level="series")
     }

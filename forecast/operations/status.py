@@ -248,12 +248,10 @@ def _check_paths(root: Path, tracking_uri: str) -> Finding:
         former = moved_database.former_folders(tracking_store(root, tracking_uri))
     except ForecastError as error:
         return "MLflow's paths", str(error), REPAIR
-    named = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
-    return (
-        "MLflow's paths",
-        named if former else "lead into this folder",
-        "`forecast sync`" if former else "",
-    )
+    if not former:
+        return "MLflow's paths", "lead into this folder", ""
+    fault = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
+    return "MLflow's paths", fault, "`forecast sync`"
 
 
 def stale_locks(root: Path) -> list[Path]:
@@ -261,15 +259,16 @@ def stale_locks(root: Path) -> list[Path]:
     their processes.
     """
 
-    def gone(note: Path) -> bool:
-        try:
-            return not processes.is_alive(
-                int(note.read_text().strip()), noted_at=note.stat().st_mtime
-            )
-        except (OSError, ValueError):
-            return True
+    notes = [*ProjectPaths.of(root).locks.glob("*.pid"), *root.glob("*.pid")]
+    return [note for note in notes if not _is_held(note)]
 
-    return list(filter(gone, [*ProjectPaths.of(root).locks.glob("*.pid"), *root.glob("*.pid")]))
+
+def _is_held(note: Path) -> bool:
+    """Whether the process that a lock's note names still works."""
+    try:
+        return processes.is_alive(int(note.read_text().strip()), noted_at=note.stat().st_mtime)
+    except (OSError, ValueError):
+        return False
 
 
 def champion_datasets(root: Path, tracking_uri: str) -> list[str]:

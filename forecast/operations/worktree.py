@@ -173,14 +173,15 @@ def _git_folder(tree: Path) -> Path:
 
 
 def _revision(root: Path) -> str:
-    said, top = (_run(root, "git", "rev-parse", asked) for asked in ("HEAD", "--show-toplevel"))
-    if said.returncode or Path(top.stdout.strip()).resolve() != root:
+    head = _run(root, "git", "rev-parse", "HEAD")
+    top = _run(root, "git", "rev-parse", "--show-toplevel")
+    if head.returncode or Path(top.stdout.strip()).resolve() != root:
         raise InputError(
             f"{root}: not the root of a git repository with a commit. A challenger is made from"
             " committed code: `git init`, `git add -A` and `git commit` here, then the same"
             " command again."
         )
-    return said.stdout.strip()
+    return head.stdout.strip()
 
 
 def _link_interpreter(tree: Path) -> None:

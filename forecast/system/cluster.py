@@ -80,13 +80,13 @@ def cluster_address() -> str:
     `InputError` for a malformed one.
     """
     address = os.environ.get(VARIABLE, "").strip()
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"(?:tcp|tls)://(?:[^\s/:]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})|local:[1-9]\d{0,3}", address
     )
-    if address and (not found or not 0 < int(found[1] or 1) < 65536):
-        wanted = "tcp://host:port, tls://host:port or local:<worker processes>"
+    if address and (not match or not 0 < int(match[1] or 1) < 65536):
         raise InputError(
-            f"{VARIABLE} (or --cluster): {address!r} is no address of a cluster. Wanted {wanted}."
+            f"{VARIABLE} (or --cluster): {address!r} is no address of a cluster. Wanted"
+            " tcp://host:port, tls://host:port or local:<worker processes>."
         )
     return address
 
@@ -134,17 +134,17 @@ def _connect(address: str) -> Iterator[Client]:
     ):
         if address.startswith("local:"):
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="forecast-cluster-"))
-            about = {
-                "threads_per_worker": 1,
-                "host": "127.0.0.1",
-                "dashboard_address": "127.0.0.1:0",
-            }
-            about |= {
-                "n_workers": int(address.removeprefix("local:")),
-                "local_directory": scratch,
-                "silence_logs": 50,
-            }
-            cluster = stack.enter_context(LocalCluster(processes=True, preload=__name__, **about))
+            local_cluster = LocalCluster(
+                n_workers=int(address.removeprefix("local:")),
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                local_directory=scratch,
+                silence_logs=50,
+                preload=__name__,
+            )
+            cluster = stack.enter_context(local_cluster)
             client = stack.enter_context(Client(cluster, set_as_default=False))
         else:
             _require_scheduler(address)
@@ -220,12 +220,11 @@ def _check_workers(client: Client, tasks: Sequence[WorkItem]) -> bool:
     ) as token:
         client.wait_for_workers(1, timeout=START_SECONDS)
         for worker, there in client.run(code_identity, on_error="return").items():
-            unknown = isinstance(there, Exception)
-            if refused := (
-                f"cannot say which code it has ({there})"
-                if unknown
-                else _describe_difference(there, code_identity())
-            ):
+            if isinstance(there, Exception):
+                refused = f"cannot say which code it has ({there})"
+            else:
+                refused = _describe_difference(there, code_identity())
+            if refused:
                 raise InputError(f"Worker {worker} {refused}. {OTHER_VERSION_ADVICE}")
         for worker, about in client.scheduler_info(n_workers=-1)["workers"].items():
             if 0 < about["memory_limit"] < needed:
@@ -255,14 +254,16 @@ def _estimate_memory(reads: tuple[Path, ...], engine: bool) -> int:
     """
     import pyarrow.parquet
 
-    tables = [
-        table for path in reads for table in ([path] if path.is_file() else path.rglob("*.parquet"))
-    ]
-    metadata = [
-        pyarrow.parquet.read_metadata(table) for table in tables if table.suffix == ".parquet"
-    ]
-    cells = max((int(one.num_rows) * (int(one.num_columns) - 2) for one in metadata), default=0)
-    return cells and 260 * cells + (700_000_000 if engine else 300_000_000)
+    tables: list[Path] = []
+    for path in reads:
+        tables += [path] if path.is_file() else path.rglob("*.parquet")
+    n_cells = 0
+    for table in tables:
+        if table.suffix == ".parquet":
+            metadata = pyarrow.parquet.read_metadata(table)
+            n_cells = max(n_cells, int(metadata.num_rows) * (int(metadata.num_columns) - 2))
+    libraries = 700_000_000 if engine else 300_000_000
+    return 260 * n_cells + libraries if n_cells else 0
 
 
 def _submit(

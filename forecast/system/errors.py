@@ -56,8 +56,8 @@ def shorten_message(message: str) -> str:
     """The message with long values in quotes, and words longer than any name, cut to their two
     ends.
     """
-    shortened = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", lambda found: quote(found[1]), message)
-    return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", lambda found: quote(found[0])[1:-1], shortened)
+    shortened = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", lambda match: quote(match[1]), message)
+    return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", lambda match: quote(match[0])[1:-1], shortened)
 
 
 def require_short(words: Iterable[str]) -> None:

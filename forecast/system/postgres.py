@@ -80,14 +80,14 @@ def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycop
             "A postgresql:// address needs the driver psycopg. Install it: `pip install"
             " 'rolling-forecast[postgres]'`."
         ) from None
-    about: dict[str, Any] = {
+    options: dict[str, Any] = {
         **KEEPALIVES,
         **UNANSWERED_LIMIT,
         "connect_timeout": seconds,
         "application_name": name[:63],
     }
     try:
-        return psycopg.connect(SCHEME + uri[uri.index("://") :], autocommit=True, **about)
+        return psycopg.connect(SCHEME + uri[uri.index("://") :], autocommit=True, **options)
     except psycopg.Error as error:
         raise ForecastError(
             f"PostgreSQL does not answer: {' '.join(str(error).split())}. Check the address, the"

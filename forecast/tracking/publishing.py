@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,43 +93,51 @@ class _Experiment:
 
     def describe(self, sentences: Sequence[str]) -> None:
         """The experiment's page: the verdict, and how to read the runs."""
-        client, experiment_id = self.writer.client, self.writer.experiment_id
-        there = client.get_experiment(experiment_id)
-        for name, value in experiment_tags(sentences, there.creation_time or 0).items():
-            if there.tags.get(name) != value:
-                client.set_experiment_tag(experiment_id, name, value)
+        client = self.writer.client
+        experiment = client.get_experiment(self.writer.experiment_id)
+        for name, value in experiment_tags(sentences, experiment.creation_time or 0).items():
+            if experiment.tags.get(name) != value:
+                client.set_experiment_tag(experiment.experiment_id, name, value)
 
     def put(self, record: CandidateRun, number: int) -> None:
+        """Make the run of `record` the only current one of its candidate; `number` orders new ones.
+
+        A run with the record's digest is taken as it is, also one that was set aside.
+        """
         current = self.current.get(record.candidate, [])
-        known = next((run for run in current if run.data.tags.get(DIGEST) == record.digest), None)
-        known = known or next(iter(self._search(f"tags.{DIGEST} = '{record.digest}'")), None)
-        if known is None:
+        same = [run for run in current if run.data.tags.get(DIGEST) == record.digest]
+        same = same or self._search(f"tags.{DIGEST} = '{record.digest}'")
+        if same:
+            self._refresh(same[0], record)
+            self.result.unchanged += 1
+        else:
             self.writer.write(record, number)
             self.result.published.append(f"{record.dataset}: {record.name}")
-        else:
-            self._refresh(known, record)
-            self.result.unchanged += 1
         for run in current:
-            if known is None or run.info.run_id != known.info.run_id:
+            if not same or run.info.run_id != same[0].info.run_id:
                 self._set_aside(run)
 
     def keep_only(self, candidates: set[str]) -> None:
-        for run in chain(*(own for name, own in self.current.items() if name not in candidates)):
-            self._set_aside(run)
+        """Set aside the current runs of every other candidate."""
+        for candidate, candidate_runs in self.current.items():
+            if candidate not in candidates:
+                for run in candidate_runs:
+                    self._set_aside(run)
 
     def _refresh(self, run: Run, record: CandidateRun) -> None:
         """What may change without the record: its name in the list, and what other candidates
         decide.
         """
-        run_id, tags = run.info.run_id, run.data.tags
-        wanted = {**runs.verdict_tags(record), CURRENT: "true"}
+        run_id = run.info.run_id
+        tags = run.data.tags
+        new_tags = {**runs.verdict_tags(record), CURRENT: "true"}
         if tags.get(CURRENT) != "true":
             self._mark_trials(run, current=True)
-        changed = {name: value for name, value in wanted.items() if tags.get(name) != value}
+        changed = {name: value for name, value in new_tags.items() if tags.get(name) != value}
         if changed:
             self.writer.tag(run_id, changed)
         for name in tags:
-            if name.startswith("against_") and name not in wanted:
+            if name.startswith("against_") and name not in new_tags:
                 self.writer.client.delete_tag(run_id, name)
         if run.info.run_name != record.name:
             self.writer.client.update_run(run_id, name=record.name)
@@ -138,13 +145,13 @@ class _Experiment:
             self.writer.log_costs(run_id, record)
 
     def _set_aside(self, run: Run) -> None:
-        """Kept, to compare with; but no longer taken for the newest."""
+        """Mark a run as an earlier one, which stays to compare with."""
         self._mark_trials(run, current=False)
         name = run.info.run_name.partition(", earlier")[0]
-        made = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+        started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
         self.writer.tag(run.info.run_id, {CURRENT: "false", "chosen": "false"})
         self.writer.client.update_run(
-            run.info.run_id, name=f"{name}, earlier ({made:%Y-%m-%d %H:%M} UTC)"
+            run.info.run_id, name=f"{name}, earlier ({started:%Y-%m-%d %H:%M} UTC)"
         )
         self.result.set_aside.append(name)
 
@@ -153,16 +160,16 @@ class _Experiment:
             self.writer.tag(trial.info.run_id, {CURRENT: str(current).lower()})
 
     def _search(self, condition: str) -> list[Run]:
-        found, token = [], None
+        matching: list[Run] = []
+        token = None
         while True:
-            own = [self.writer.experiment_id]
             page = self.writer.client.search_runs(
-                own, condition, max_results=1000, page_token=token
+                [self.writer.experiment_id], condition, max_results=1000, page_token=token
             )
-            found += page
+            matching += page
             token = page.token
             if not token:
-                return found
+                return matching
 
 
 # Saved views: MLflow hides every metric column until a user picks it. Its page stores such a choice
