@@ -45,9 +45,9 @@ def families(root: Path) -> str:
             if spec.kind == kind:
                 entries = [e for e in models.grids["full"] if models.models[e]["family"] == name]
                 link = f"[{name}](../forecast/models/families/{name}.py)"
-                named = ", ".join(f"`{entry}`" for entry in entries)
+                in_yaml = ", ".join(f"`{entry}`" for entry in entries)
                 rows.append(
-                    f"| {link} | {named} | {spec.summary} | `{spec.equation}` | {spec.source} |"
+                    f"| {link} | {in_yaml} | {spec.summary} | `{spec.equation}` | {spec.source} |"
                 )
     return "\n".join(rows)
 
@@ -82,21 +82,21 @@ def results(board: pd.DataFrame, verdicts: Mapping[str, Verdicts]) -> str:
     the tied set.
     """
     means = board[board["seed"] == "mean"].astype(object).where(board.notna(), "")
-    own = {
+    rows_by_dataset = {
         name: [row for row in means.to_dict("records") if row["dataset"] == name]
         for name in verdicts
     }
     parts = [
-        "\n".join(_wrapped(finding(name, own[name], verdict), 120))
+        "\n".join(_wrapped(finding(name, rows_by_dataset[name], verdict), 120))
         for name, verdict in verdicts.items()
     ]
     for dataset, verdict in verdicts.items():
-        rows = own[dataset]
+        rows = rows_by_dataset[dataset]
         for ranking, title in RANKING_TITLES.items():
             table = leaderboard_lines(rows, ranking, verdict)
             parts.append(
                 "\n".join(
-                    [f"    {dataset}, {title}", *_shown(table, rows, _tied(verdict, ranking))]
+                    [f"    {dataset}, {title}", *_table_lines(table, rows, _tied(verdict, ranking))]
                 )
             )
     return "\n\n".join(parts)
@@ -122,9 +122,9 @@ def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
         )
     chosen = scored[verdict.chosen["shipped"]]
     share = 1 - chosen["mase"] / scored["ridge"]["mase"]
-    about = _about_skips([word for (family, _), word in words.items() if family == "skip"])
+    on_skips = _about_skips([word for (family, _), word in words.items() if family == "skip"])
     return (
-        f"**{dataset}**: {about} The row chosen on validation, `{chosen['model']}`, has an error"
+        f"**{dataset}**: {on_skips} The row chosen on validation, `{chosen['model']}`, has an error"
         f" {text.percent(chosen['skill'])} below that of repeating the last value, and"
         f" {text.percent(abs(share))} {'below' if share >= 0 else 'above'} that of `ridge`."
     )
@@ -144,29 +144,33 @@ def _tied(verdict: Verdicts, ranking: str) -> list[str]:
     return [name for name in verdict.tied.get(ranking, ()) if name != chosen]
 
 
-def _shown(table: list[tuple[str, ...]], rows: list[dict[str, Any]], tied: list[str]) -> list[str]:
+def _table_lines(
+    table: list[tuple[str, ...]], rows: list[dict[str, Any]], tied: list[str]
+) -> list[str]:
     """The kept lines of one table, aligned, below them the models that the data cannot tell from
     the chosen one.
     """
-    kept = [
+    selected_lines = [
         line
         for number, line in enumerate(table)
         if number == 0 or line[0] or line[1] in _references(rows)
     ]
-    filled = {HEADS[i] for line in kept for i, cell in enumerate(line) if cell != text.NOTHING}
+    filled = {
+        HEADS[i] for line in selected_lines for i, cell in enumerate(line) if cell != text.NOTHING
+    }
     columns = [i for i, head in enumerate(HEADS) if head not in NUMBERS or head in filled]
-    cells = [[line[i] for i in columns] for line in (HEADS, *kept)]
+    cells = [[line[i] for i in columns] for line in (HEADS, *selected_lines)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    found = []
+    text_lines = []
     for row in cells:
         padded = [
             cell.rjust(width) if HEADS[columns[i]] in NUMBERS else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        found.append(f"     {'  '.join(padded)}".rstrip())
+        text_lines.append(f"     {'  '.join(padded)}".rstrip())
     if tied:
-        found += _wrapped(f"tied with the chosen one: {', '.join(tied)}", 100, " " * 8)
-    return found
+        text_lines += _wrapped(f"tied with the chosen one: {', '.join(tied)}", 100, " " * 8)
+    return text_lines
 
 
 def _references(rows: list[dict[str, Any]]) -> set[str]:

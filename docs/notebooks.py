@@ -33,11 +33,11 @@ class CellFailed(Exception):
 def cells(text: str) -> Iterator[tuple[str, str]]:
     """The page in its parts: ("markdown" | "python" | "sh", content)."""
     end = 0
-    for found in BLOCK.finditer(text):
-        if text[end : found.start()].strip():
-            yield "markdown", text[end : found.start()].strip()
-        yield found[1], found[2].rstrip("\n")
-        end = found.end()
+    for code_block in BLOCK.finditer(text):
+        if text[end : code_block.start()].strip():
+            yield "markdown", text[end : code_block.start()].strip()
+        yield code_block[1], code_block[2].rstrip("\n")
+        end = code_block.end()
     if text[end:].strip():
         yield "markdown", text[end:].strip()
 
@@ -76,12 +76,12 @@ def executed(text: str, name: str, pictures: Path, work: Path) -> str:
                 continue
             parts.append(f"```{kind}\n{content}\n```")
             try:
-                shown = (
+                outputs = (
                     _commands(content) if kind == "sh" else _python(content, names, name, pictures)
                 )
             except Exception as error:
                 raise CellFailed(f"{name}, cell\n{content}\n{traceback.format_exc()}") from error
-            parts += shown
+            parts += outputs
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,8 +93,8 @@ def _python(content: str, names: dict[str, Any], name: str, pictures: Path) -> l
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
         exec(compile(tree, name, "exec"), names)  # noqa: S102  (pages of this project)
         value = eval(compile(ast.Expression(last.value), name, "eval"), names) if last else None  # noqa: S307
-    shown = [_text(printed.getvalue())] if printed.getvalue().strip() else []
-    return shown if value is None else [*shown, _shown(value, name, pictures)]
+    outputs = [_text(printed.getvalue())] if printed.getvalue().strip() else []
+    return outputs if value is None else [*outputs, _rendered_value(value, name, pictures)]
 
 
 def _commands(content: str) -> list[str]:
@@ -114,7 +114,7 @@ def _commands(content: str) -> list[str]:
     return [_text("\n".join(lines))] if any(lines) else []
 
 
-def _shown(value: Any, name: str, pictures: Path) -> str:
+def _rendered_value(value: Any, name: str, pictures: Path) -> str:
     if hasattr(value, "savefig"):
         number = len(list(pictures.glob(f"{name}-*.png"))) + 1
         picture = pictures / f"{name}-{number}.png"
@@ -132,7 +132,7 @@ def _text(text: str) -> str:
 
 def notebook(text: str) -> str:
     """The page as .ipynb without outputs (nbformat 4.5)."""
-    made = []
+    notebook_cells = []
     for number, (kind, content) in enumerate(cells(text)):
         source = f"%%bash\n{content}" if kind == "sh" else content
         cell: dict[str, Any] = {
@@ -141,11 +141,14 @@ def notebook(text: str) -> str:
             "source": source.splitlines(keepends=True),
         }
         code = {"cell_type": "code", "execution_count": None, "outputs": []}
-        made.append({**cell, **({"cell_type": "markdown"} if kind == "markdown" else code)})
+        notebook_cells.append(
+            {**cell, **({"cell_type": "markdown"} if kind == "markdown" else code)}
+        )
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return (
         json.dumps(
-            {"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}, indent=1
+            {"cells": notebook_cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5},
+            indent=1,
         )
         + "\n"
     )
@@ -153,6 +156,6 @@ def notebook(text: str) -> str:
 
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
-    with tempfile.TemporaryDirectory(prefix="learn-") as own:
-        shown = executed(source.read_text(encoding="utf-8"), source.stem, target, Path(own))
-    (target / source.name).write_text(shown, encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="learn-") as folder:
+        page = executed(source.read_text(encoding="utf-8"), source.stem, target, Path(folder))
+    (target / source.name).write_text(page, encoding="utf-8")

@@ -45,25 +45,29 @@ def main(names: list[str]) -> None:
 def _copied(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".md":
-        target.write_text(inside(path.read_text(encoding="utf-8"), path), encoding="utf-8")
+        target.write_text(mend_links(path.read_text(encoding="utf-8"), path), encoding="utf-8")
     else:
         shutil.copyfile(path, target)
 
 
-def inside(text: str, path: Path) -> str:
+def mend_links(text: str, path: Path) -> str:
     """The text of `path` with its links into docs/ alone; of any other link that is a path the
     words stay.
     """
 
-    def kept(found: re.Match[str]) -> str:
-        target = found[2].partition("#")[0]
+    def mend_link(link: re.Match[str]) -> str:
+        target = link[2].partition("#")[0]
         if not target or "://" in target:
-            return found[0]
-        place = (path.parent / target).resolve()
-        on_site = place.is_file() and place.is_relative_to(DOCS) and place.suffix != ".py"
-        return found[0] if on_site else found[1]
+            return link[0]
+        linked_file = (path.parent / target).resolve()
+        on_site = (
+            linked_file.is_file()
+            and linked_file.is_relative_to(DOCS)
+            and linked_file.suffix != ".py"
+        )
+        return link[0] if on_site else link[1]
 
-    return LINK.sub(kept, text)
+    return LINK.sub(mend_link, text)
 
 
 def learnt(path: Path, folder: Path, *, run: bool) -> None:
@@ -86,12 +90,14 @@ def reference() -> dict[str, str]:
     )
     names = sorted(identification.__all__)
     places = {name: getattr(getattr(identification, name), "__module__", "") for name in names}
-    own = [f"::: {place}.{name}" for name, place in places.items() if place.startswith("forecast.")]
+    sections = [
+        f"::: {module}.{name}" for name, module in places.items() if module.startswith("forecast.")
+    ]
     second = (
         "# forecast.identification\n\nSystem identification, with the names of MATLAB's"
         " toolbox.\n\n"
     )
-    return {"forecast": first, "identification": second + "\n\n".join(own) + "\n"}
+    return {"forecast": first, "identification": second + "\n\n".join(sections) + "\n"}
 
 
 if __name__ == "__main__":

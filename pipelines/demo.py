@@ -29,31 +29,30 @@ LINKED = {
 
 def main(root: str = ".", jobs: int = 0) -> None:
     """Fill <root>/demo/ and print its leaderboards and the path of its report."""
-    began = time.monotonic()
-    place = _linked(Path(root))
-    names, state = load_datasets(place / "configs").run, str(place / ".forecast")
+    started = time.monotonic()
+    folder = _link_project(Path(root))
+    names, state = load_datasets(folder / "configs").run, str(folder / ".forecast")
     for name in names:
-        fetch.main(name, str(place))
-        prepare.main(name, str(place))
-        tune.main(name, str(place), state=state, jobs=jobs)
-        train.main(name, str(place), state=state, jobs=jobs)
-        compare.main(name, str(place))
-    report.main(str(place))
-    print_leaderboards(ProjectPaths.of(place), names)
-    print(
-        f"Took {format_duration(time.monotonic() - began)}. Report: {ProjectPaths.of(place).report}"
-    )
+        fetch.main(name, str(folder))
+        prepare.main(name, str(folder))
+        tune.main(name, str(folder), state=state, jobs=jobs)
+        train.main(name, str(folder), state=state, jobs=jobs)
+        compare.main(name, str(folder))
+    report.main(str(folder))
+    print_leaderboards(ProjectPaths.of(folder), names)
+    took = format_duration(time.monotonic() - started)
+    print(f"Took {took}. Report: {ProjectPaths.of(folder).report}")
 
 
-def _linked(root: Path) -> Path:
+def _link_project(root: Path) -> Path:
     """The demo's folder, which reads the project's data through links and writes beside them."""
-    place = root / FOLDER
+    folder = root / FOLDER
     for name, target in LINKED.items():
-        link = place / name
+        link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(os.path.relpath(root / target, link.parent))
-    return place
+    return folder
 
 
 if __name__ == "__main__":

@@ -22,8 +22,10 @@ def main(dataset: str, root: str = ".") -> None:
         frame, dataset, settings, root=paths.root, where=f"dataset {dataset!r}"
     )
     files.write_frame(paths.raw(dataset), whole)
-    kept = vintages.read_vintages(paths.root, dataset)
-    files.write_frame(paths.vintages(dataset), vintages.forecasts_by_cutoff(kept, settings, frame))
+    stored_vintages = vintages.read_vintages(paths.root, dataset)
+    files.write_frame(
+        paths.vintages(dataset), vintages.forecasts_by_cutoff(stored_vintages, settings, frame)
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from docs.notebooks import CellFailed, cells, executed, notebook, run
-from docs.site import COPIED, DOCS, inside, reference
+from docs.site import COPIED, DOCS, mend_links, reference
 from forecast import PUBLIC_MODULES, identification
 from tests.support.small_project import ROOT
 
@@ -142,7 +142,7 @@ def test_the_reference_shows_examples_as_code(monkeypatch: pytest.MonkeyPatch) -
 
 def test_links_that_leave_the_documents_become_words() -> None:
     page = DOCS / "python.md"
-    found = inside(
+    found = mend_links(
         "[a](models.md#x) [b](../README.md) [c](#here) [d](https://x.example/y) [e](generate.py)",
         page,
     )
