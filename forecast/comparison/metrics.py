@@ -276,6 +276,7 @@ class Sample:
 
     @cached_property
     def direction(self) -> tuple[float, float]:
+        """The share of moves called right, and the base rate; see `directional_accuracy`."""
         return directional_accuracy(self.y, self.y_hat, self.last)
 
 

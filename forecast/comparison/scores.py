@@ -239,6 +239,7 @@ class ScoredCandidate:
 
     @property
     def name(self) -> str:
+        """The candidate, as its folder is named."""
         return self.record.candidate
 
 

@@ -243,6 +243,8 @@ def strip(
 
 @dataclass(frozen=True)
 class Point:
+    """A point of `scatter`, with what is shown on touch."""
+
     name: str
     x: float
     y: float

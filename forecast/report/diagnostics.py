@@ -95,6 +95,7 @@ class Inside:
 
     @property
     def loop(self) -> dict[str, Any]:
+        """Of a recursive network the closed loop's verdict, reach and exponent; else empty."""
         return dict(self.numbers.get("loop") or {})
 
 
@@ -109,6 +110,7 @@ def examined(results: Results) -> list[Inside]:
 
 
 def network_table(results: Results) -> Table | None:
+    """One row per examined network; None without any."""
     rows = [_network_row(inside) for inside in examined(results)]
     return Table(COLUMNS, rows) if rows else None
 

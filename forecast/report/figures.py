@@ -159,6 +159,7 @@ def _named_values(lines: list[Line]) -> list[float]:
 
 
 def step_axes(results: Results, label: str, y_title: str, x: Floats) -> Axes:
+    """Axes over the horizon steps `x`, with about six ticks."""
     steps = [int(step) for step in x]
     every = max(1, -(-len(steps) // 6))
     later = [step for step in steps if step % every == 0 and step - steps[0] >= every / 2]

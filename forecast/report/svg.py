@@ -54,6 +54,7 @@ def tag(kind: str, content: str = "", /, **attributes: object) -> str:
 
 
 def text(x: float, y: float, content: str, cls: str, **attributes: object) -> str:
+    """A text element; `content` is escaped."""
     return tag("text", escape(content, quote=False), x=float(x), y=float(y), cls=cls, **attributes)
 
 
@@ -68,6 +69,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, values: float | Sequence[float] | Floats) -> Floats:
+        """The pixels of data values."""
         low, high, data = (
             np.log10(v) if self.log else np.asarray(v, float) for v in (self.low, self.high, values)
         )
@@ -164,6 +166,7 @@ class Figure:
     attributes: dict[str, object] = field(default_factory=dict)
 
     def add(self, *parts: str) -> None:
+        """Append elements, drawn over those before."""
         self.parts.extend(parts)
 
     def y_axis(
@@ -202,9 +205,11 @@ class Figure:
             )
 
     def line(self, x: Sequence[float] | Floats, y: Sequence[float] | Floats, cls: str) -> str:
+        """A line through data points."""
         return tag("path", d=path(self.x(x), self.y(y)), cls=f"line {cls}")
 
     def band(self, x: Floats, low: Floats, high: Floats, cls: str) -> str:
+        """The area between two lines."""
         px = self.x(x)
         there = np.concatenate([px, px[::-1]])
         return tag(
@@ -214,6 +219,7 @@ class Figure:
         )
 
     def render(self) -> str:
+        """The whole figure as one SVG element."""
         box = f"0 0 {short(self.width)} {short(self.height)}"
         return tag(
             "svg",

@@ -30,6 +30,7 @@ WORD_MARKS = {
 
 
 def is_missing(value: Any) -> bool:
+    """Whether there is nothing to show: None, an empty text, or a number that is not finite."""
     return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))
 
 
@@ -86,6 +87,7 @@ def signed_percent(share: Any) -> str:
 
 
 def p_value(value: Any) -> str:
+    """`p = 0.012` or `p < 0.001`; empty where there is none."""
     if is_missing(value):
         return ""
     return "p < 0.001" if float(value) < 0.001 else f"p = {float(value):.3f}"
