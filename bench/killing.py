@@ -77,7 +77,7 @@ from forecast.config.operation import load_schedule
 from forecast.operations.schedule import Scheduler
 jobs = load_schedule(Path("configs"))
 scheduler = Scheduler(Path.cwd(), jobs, dict(os.environ), print, clock=lambda: moment)
-raise SystemExit(scheduler.tick("daily"))
+raise SystemExit(scheduler.run_job("daily"))
 """
 """A command of `forecast`, or without words the daily job of its scheduler, at a simulated time."""
 
