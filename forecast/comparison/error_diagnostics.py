@@ -53,8 +53,8 @@ def describe_copy(
     # of the covariance of the changes, summed over the steps of an origin
     if len(actual) >= MINIMUM:
         moves = (np.where(keep, change, 0.0) for change in (actual, forecast))
-        own, said = (change - change.mean(axis=0) for change in moves)
-        pooled = _p_above_zero((own * said).sum(axis=1), horizon, step_size)
+        centred_actual, centred_forecast = (change - change.mean(axis=0) for change in moves)
+        pooled = _p_above_zero((centred_actual * centred_forecast).sum(axis=1), horizon, step_size)
     if flags.mean() > 0.5:
         still = 100 * float(np.nanmean(share)) if np.isfinite(share).any() else 0.0
         return (
@@ -73,12 +73,16 @@ def _regressions(actual: Array, forecast: Array, keep: NDArray[np.bool_]) -> tup
     n = keep.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         changes = (np.where(keep, change, 0.0) for change in (actual, forecast))
-        own, said = (np.where(keep, change - change.sum(axis=0) / n, 0.0) for change in changes)
-        moved, called = (own**2).sum(axis=0), (said**2).sum(axis=0)
+        centred_actual, centred_forecast = (
+            np.where(keep, change - change.sum(axis=0) / n, 0.0) for change in changes
+        )
+        moved, called = (centred_actual**2).sum(axis=0), (centred_forecast**2).sum(axis=0)
         share = np.where((n >= MINIMUM) & (moved > 0), called / moved, np.nan)
         # a copy that went through log and exp moves by rounding noise, and noise has a slope of its
         # own
-        return np.where(share >= 1e-12, (own * said).sum(axis=0) / called, np.nan), share
+        return np.where(
+            share >= 1e-12, (centred_actual * centred_forecast).sum(axis=0) / called, np.nan
+        ), share
 
 
 def describe_leaks(

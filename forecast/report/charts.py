@@ -20,7 +20,7 @@ from forecast.report.svg import (
     Figure,
     Floats,
     Scale,
-    inside,
+    clip_line,
     pad_range,
     short,
     spread,
@@ -79,7 +79,7 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
     room = max((len(line.name) for line in named), default=0) * CHARACTER + 12 if named else 10.0
     figure = _frame(lines, axes, room)
     for line in lines:
-        figure.add(_drawn(figure, line, axes.show or words.figure))
+        figure.add(_draw_line(figure, line, axes.show or words.figure))
     ends = [float(figure.y(line.y[np.isfinite(line.y)][-1])) for line in named]
     places = spread(
         [min(max(end, figure.y.end), figure.y.start) for end in ends], 26, figure.y.start
@@ -126,8 +126,8 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
     return figure
 
 
-def _drawn(figure: Figure, line: Line, show: Callable[[float], str]) -> str:
-    x, y = inside(line.x, line.y, figure.y.low, figure.y.high)
+def _draw_line(figure: Figure, line: Line, show: Callable[[float], str]) -> str:
+    x, y = clip_line(line.x, line.y, figure.y.low, figure.y.high)
     parts = []
     for band in line.bands:
         low, high = (np.clip(edge, figure.y.low, figure.y.high) for edge in band)

@@ -85,7 +85,7 @@ COLUMNS = [
 
 
 @dataclass(frozen=True)
-class Inside:
+class ExaminedNetwork:
     """The diagnostics of one candidate's first seed."""
 
     model: str
@@ -99,46 +99,46 @@ class Inside:
         return dict(self.numbers.get("loop") or {})
 
 
-def examined(results: Results) -> list[Inside]:
+def examined_networks(results: Results) -> list[ExaminedNetwork]:
     """Every candidate that was looked into, rankings one after another, by name."""
-    found = [
-        Inside(r.model, r.ranking, r.diagnostics.numbers, r.diagnostics.arrays)
+    networks = [
+        ExaminedNetwork(r.model, r.ranking, r.diagnostics.numbers, r.diagnostics.arrays)
         for r in results.records.values()
         if r.diagnostics is not None
     ]
-    return sorted(found, key=lambda inside: (RANKINGS.index(inside.ranking), inside.model))
+    return sorted(networks, key=lambda inside: (RANKINGS.index(inside.ranking), inside.model))
 
 
 def network_table(results: Results) -> Table | None:
     """One row per examined network; None without any."""
-    rows = [_network_row(inside) for inside in examined(results)]
+    rows = [_network_row(network) for network in examined_networks(results)]
     return Table(COLUMNS, rows) if rows else None
 
 
-def _network_row(inside: Inside) -> Row:
-    numbers, verdict = inside.numbers, str(inside.loop.get("verdict", ""))
+def _network_row(network: ExaminedNetwork) -> Row:
+    numbers, verdict = network.numbers, str(network.loop.get("verdict", ""))
     mark = "" if verdict in SAFE else "w-worse"
     memory = whole(numbers.get("memory"))
     if memory is EMPTY and numbers.get("layers"):
         memory = Cell("beyond the window", 1e9)
     cells = [
-        Cell(RANKING_TITLES[inside.ranking], inside.ranking),
-        whole(looks_back(inside)),
+        Cell(RANKING_TITLES[network.ranking], network.ranking),
+        whole(looks_back(network)),
         memory,
         number(numbers.get("spectral_radius")),
         number(numbers.get("lyapunov")),
         share(numbers.get("saturated")),
         Cell(verdict, verdict, LOOPS[verdict], mark) if verdict else EMPTY,
-        number(inside.loop.get("reach")),
+        number(network.loop.get("reach")),
     ]
-    return Row(inside.model, cells)
+    return Row(network.model, cells)
 
 
-def looks_back(inside: Inside) -> int | None:
+def looks_back(network: ExaminedNetwork) -> int | None:
     """The last of the lags whose gradient is at least 1 % of the greatest; None without any
     gradient.
     """
-    arrays = inside.arrays
+    arrays = network.arrays
     gradient = floats(arrays.get("gradient"))
     greatest = np.nanmax(gradient, initial=0.0)
     if not greatest > 0:
@@ -149,12 +149,13 @@ def looks_back(inside: Inside) -> int | None:
 def describe_unstable_loops(results: Results) -> list[str]:
     """The closed loops that do not hold, one sentence each."""
     sentences = []
-    for inside in examined(results):
-        word = str(inside.loop.get("verdict", "stable"))
+    for network in examined_networks(results):
+        word = str(network.loop.get("verdict", "stable"))
         if word not in SAFE:
-            title = RANKING_TITLES[inside.ranking]
+            title = RANKING_TITLES[network.ranking]
             sentences.append(
-                f"{text.name(inside.model)} ({title}): its closed loop is {word}: it {LOOPS[word]}."
+                f"{text.name(network.model)} ({title}): its closed loop is {word}: it"
+                f" {LOOPS[word]}."
             )
     return sentences
 
@@ -163,42 +164,42 @@ def network_panels(results: Results) -> list[Panel]:
     """Gradient by lag of every network, decay of the state of the recurrent ones, closed loops;
     each per ranking.
     """
-    found = []
+    panels = []
     for drawn, noted in (
         (_gradients, looks_back),
-        (_decays, lambda inside: inside.numbers.get("memory")),
+        (_decays, lambda network: network.numbers.get("memory")),
         (_loops, None),
     ):
         for ranking in RANKINGS:
-            mine = [inside for inside in examined(results) if inside.ranking == ranking]
+            mine = [network for network in examined_networks(results) if network.ranking == ranking]
             lines, axes = drawn(results, mine)
             if lines:
                 name = f"{RANKING_TITLES[ranking].capitalize()}: {axes.label}"
                 # where each line falls below 1 %, for a reader who cannot touch them
-                values = ((noted(inside), inside) for inside in mine if noted)
+                values = ((noted(network), network) for network in mine if noted)
                 known = sorted(
-                    (value, text.name(inside.model))
-                    for value, inside in values
+                    (value, text.name(network.model))
+                    for value, network in values
                     if value is not None
                 )
                 reached = ", ".join(f"{model} {value}" for value, model in known)
                 note = f"1 % is reached after: {reached} rows" if known else ""
-                found.append(Panel(name, line_chart(lines, replace(axes, label=name)), note))
-    return found
+                panels.append(Panel(name, line_chart(lines, replace(axes, label=name)), note))
+    return panels
 
 
-def _line(results: Results, inside: Inside, x: Floats, y: Floats) -> Line:
-    role, name = role_of(results, inside.ranking, inside.model), text.name(inside.model)
-    return Line(name, x, y, role, inside.model, tip=name if role == "other" else "")
+def _line(results: Results, network: ExaminedNetwork, x: Floats, y: Floats) -> Line:
+    role, name = role_of(results, network.ranking, network.model), text.name(network.model)
+    return Line(name, x, y, role, network.model, tip=name if role == "other" else "")
 
 
-def _gradients(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
+def _gradients(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
     lines = []
-    for inside in mine:
-        gradient, lags = floats(inside.arrays.get("gradient")), floats(inside.arrays.get("lags"))
+    for network in mine:
+        gradient, lags = floats(network.arrays.get("gradient")), floats(network.arrays.get("lags"))
         if np.nanmax(gradient, initial=0.0) > 0:
             lines.append(
-                _line(results, inside, np.log1p(lags), _powers(gradient / np.nanmax(gradient)))
+                _line(results, network, np.log1p(lags), _powers(gradient / np.nanmax(gradient)))
             )
     lags = mine[0].arrays.get("lags", []) if mine else []
     return lines, _axes(
@@ -209,28 +210,28 @@ def _gradients(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
     )
 
 
-def _decays(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
+def _decays(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
     """Of the layer that keeps a disturbance longest, at the lags of the gradient."""
     lines: list[Line] = []
     lags: list[int] = []
-    for inside in mine:
-        layers = [floats(decay) for decay in inside.arrays.get("decay", {}).values()]
+    for network in mine:
+        layers = [floats(decay) for decay in network.arrays.get("decay", {}).values()]
         if layers:
             slowest = max(layers, key=lambda decay: float(np.nansum(np.clip(decay, 0, 1))))
-            lags = [lag for lag in inside.arrays["lags"] if lag < len(slowest)]
-            lines.append(_line(results, inside, np.log1p(floats(lags)), _powers(slowest[lags])))
+            lags = [lag for lag in network.arrays["lags"] if lag < len(slowest)]
+            lines.append(_line(results, network, np.log1p(floats(lags)), _powers(slowest[lags])))
     return lines, _axes(
         "what is left of a disturbance of the state", "share left", "rows later", lags
     )
 
 
-def _loops(results: Results, mine: list[Inside]) -> tuple[list[Line], Axes]:
+def _loops(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
     lines = []
-    for inside in mine:
-        path = floats(inside.arrays.get("free_run"))
+    for network in mine:
+        path = floats(network.arrays.get("free_run"))
         if len(path) and np.isfinite(path).any():
             lines.append(
-                _line(results, inside, np.arange(1.0, len(path) + 1), np.minimum(path, BOUND))
+                _line(results, network, np.arange(1.0, len(path) + 1), np.minimum(path, BOUND))
             )
     lines = [
         replace(line, role="network" if line.role == "other" else line.role, tip="")

@@ -69,12 +69,12 @@ def shown_forecasts(
         results.best_network(ranking),
         results.selected_model(ranking),
     ]
-    found = {}
+    by_role = {}
     for model in dict.fromkeys(m for m in wanted if m):
         name, role = results.candidate(model, ranking), role_of(results, ranking, model)
         if name and role != "other" and not results.records[name].has_failed:
-            found[role] = (model, results.forecasts_by_series(name))
-    return found
+            by_role[role] = (model, results.forecasts_by_series(name))
+    return by_role
 
 
 def is_private(results: Results) -> bool:

@@ -110,7 +110,7 @@ def tick_label(value: float, ticks: Sequence[float]) -> str:
     return f"{value:,.{decimals}f}".replace("-", "−")
 
 
-def inside(x: Floats, y: Floats, low: float, high: float) -> tuple[Floats, Floats]:
+def clip_line(x: Floats, y: Floats, low: float, high: float) -> tuple[Floats, Floats]:
     """The line within [low, high]: cut where it crosses a bound, NaN beyond, so that it leaves and
     comes back.
     """

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart, strip
-from forecast.report.svg import Scale, inside, pad_range, path, spread, tag, tick_label
+from forecast.report.svg import Scale, clip_line, pad_range, path, spread, tag, tick_label
 
 
 def test_a_scale_maps_its_ends_to_the_pixels_it_was_given():
@@ -55,7 +55,7 @@ def test_a_missing_value_breaks_the_line():
 
 
 def test_a_line_that_leaves_the_frame_is_cut_where_it_crosses_and_comes_back():
-    x, y = inside(np.array([0.0, 1, 2, 3]), np.array([0.0, 4, 0, 1]), -1, 2)
+    x, y = clip_line(np.array([0.0, 1, 2, 3]), np.array([0.0, 4, 0, 1]), -1, 2)
     assert x.tolist() == [0, 0.5, 1, 1.5, 2, 3]
     assert np.nan_to_num(y, nan=9).tolist() == [0, 2, 9, 2, 0, 1]
 
