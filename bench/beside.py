@@ -1,8 +1,8 @@
 """A day ahead beside neuralforecast, darts and boosted trees: the same origins, blocks and columns,
 a process each.
 
-    python -m bench.beside [--data FOLDER] [--only dublin] [--again] [--limit 3600]       (or: make
-    beside)
+    python -m bench.beside [--data FOLDER] [--only dublin] [--again] [--limit 3600]
+                                                                               (or: make beside)
 
 Everyone is given the rows before the test block and forecasts every origin of it with the weights
 it then has. Rows go to bench/results/beside.json as they are measured. The airports are of the

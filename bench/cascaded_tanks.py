@@ -1,8 +1,8 @@
 """Cascaded tanks (Schoukens & Noël 2017): free-run error of NARX nets trained by
 Levenberg-Marquardt and by Adam.
 
-    .venv/bin/python bench/cascaded_tanks.py --data cascaded_tanks.csv      (or CASCADED_TANKS=...
-    make bench)
+    .venv/bin/python bench/cascaded_tanks.py --data cascaded_tanks.csv
+                                                      (or CASCADED_TANKS=... make bench)
 
 The file has the columns uEst, yEst (train) and uVal, yVal (test), 1,024 rows every 4 s, in volts.
 Everything is chosen on the train record; the test record gives its first 5 measured y, the rest is

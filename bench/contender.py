@@ -2,16 +2,17 @@
 calls when asked.
 
     python -m bench.contender '{"who": "torch", "what": "step", "cell": "LSTM", "units": 32,
-    "steps": 24, "batch": 64}'
+                                "steps": 24, "batch": 64}'
 
 The first line on its standard output tells the seconds of the first call, tracing and compilation
 included, imports not; then every line on its input, a number of calls, is answered by a line with
 the milliseconds of one call each. It runs on one thread and takes CPU time, which other processes
 do not change. What is timed, on 8 input channels:
 
-    step      two layers of one cell with outputs at every step, mean squared output, gradients, one
-    plain step forward   the same two layers and a linear read-out at every step (ours: what
-    inference runs) predict   one forecast with intervals from a saved model (ours alone)
+    step      two layers of one cell with outputs at every step, mean squared output, gradients,
+              one plain step
+    forward   the same two layers and a linear read-out at every step (ours: what inference runs)
+    predict   one forecast with intervals from a saved model (ours alone)
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Our models in fev, the forecasting evaluation harness: a `ForecastingModel` for its tasks,
 results in its format.
 
-    python bench/fev_model.py [rows.csv]     # three models on Dublin's packaged weather, a local
-    Parquet file
+    python bench/fev_model.py [rows.csv]     # three models on Dublin's packaged weather,
+                                             # a local Parquet file
 
 fev is no dependency of the project: `pip install fev` into an environment that has the project's
 packages. A task of fev's own benchmark runs the same way, `ForecastModel("gru").fit_predict(task)`,

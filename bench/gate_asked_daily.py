@@ -1,8 +1,8 @@
 """Rate of false promotions of a gate asked on 250 days, and how soon it finds a real gain:
 docs/operations.md.
 
-python -m bench.gate_asked_daily          # about two minutes on one core; seeded, so the tables
-come out the same
+    python -m bench.gate_asked_daily     # about two minutes on one core; seeded, so the tables
+                                         # come out the same
 """
 
 from __future__ import annotations

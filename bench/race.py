@@ -1,9 +1,10 @@
 """Whole trainings and backtests in CPU seconds, each contender in a process of its own: ETTh1 OT,
 and many series.
 
-    python -m bench.race [--data FOLDER] [--only growth] [--again] [--limit 60]       (or: make race
-    DATA=FOLDER) python -m bench.race --only grid --run FOLDER      a project whose comparison is
-    finished (make race RUN=FOLDER)
+    python -m bench.race [--data FOLDER] [--only growth] [--again] [--limit 60]
+                                                       (or: make race DATA=FOLDER)
+    python -m bench.race --only grid --run FOLDER      a project whose comparison is finished
+                                                       (or: make race RUN=FOLDER)
 
 Rows go to bench/results/race.json as they are measured. What is done stands in bench/racer.py; the
 rows of a grid are read from what that run kept of its costs.

@@ -7,12 +7,13 @@ It runs in the environment of its library; the first call counts, tracing and co
 imports do not:
 
     train       budgets of 25, 50, 100 ... gradient steps at three learning rates, each a training
-    of its own from its
-                first call to its forecasts of the validation block, until one takes `limit` seconds
+                of its own from its first call to its forecasts of the validation block, until one
+                takes `limit` seconds
     backtest    every origin of a block with fixed weights, the median of three
     prepare     what the stage of that name makes of `series` series of `days` days: its memory
-    beside its frame's growth      `series` series of 200 days: a training of 100 steps, then every
-    origin of the last 60 days
+                beside its frame's
+    growth      `series` series of 200 days: a training of 100 steps, then every origin of the last
+                60 days
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ are the project's own (`make run` or `dvc repro prepare` first).
 
     last      the validation block of the configuration, at the end of what may be learnt from
     blocks    as many rows in eight stretches over the last year and a quarter, with an embargo
-    (hv-block) origins   four such blocks a quarter of a year apart, each behind a fit of its own;
-    the mean of their scores
+              (hv-block)
+    origins   four such blocks a quarter of a year apart, each behind a fit of its own; the mean of
+              their scores
 """
 
 from __future__ import annotations

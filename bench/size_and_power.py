@@ -1,7 +1,7 @@
 """Size and power of the tests of equal accuracy: the tables of docs/protocol.md.
 
-python -m bench.size_and_power          # some five minutes on one core; seeded, so the tables come
-out the same
+python -m bench.size_and_power     # some five minutes on one core; seeded, so the tables come
+                                   # out the same
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 Each day data arrive and a retraining runs, is killed or hindered; afterwards nothing may be lost,
 wrong, left running or growing without bound.
 
-python -m bench.soak --days 60 --seed 7          # the seed is printed; the same seed is the same
-days
+    python -m bench.soak --days 60 --seed 7    # the seed is printed; the same seed is the same days
 """
 
 from __future__ import annotations

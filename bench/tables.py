@@ -1,7 +1,7 @@
 """Published tables with our rows beside them: cascaded tanks, ETTh1, Exchange, M4 hourly.
 
-    python -m bench.tables [--data FOLDER] [--only tanks] [--repetitions 10] [--seeds 5]    (or:
-    make tables)
+    python -m bench.tables [--data FOLDER] [--only tanks] [--repetitions 10] [--seeds 5]
+                                                                        (or: make tables)
 
 Every window of a test block is scored; what is chosen is chosen on validation (bench/recipes.py).
 Rows go to bench/results/tables.json as they are measured, and a second run goes on where the first

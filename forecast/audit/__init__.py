@@ -11,7 +11,8 @@ depends on others.
     intervals                   nothing after the calibration block
     prepared rows, inputs       rows up to their own
     known-future inputs         the calendar, issues of that time or earlier, and plans declared as
-    known ahead a forecast                  rows up to its cutoff
+                                known ahead
+    a forecast                  rows up to its cutoff
 
 What no change of later rows can show is looked for in the data themselves: a column that tells the
 target in advance, a history that was revised, blocks out of order, a stretch of test in the

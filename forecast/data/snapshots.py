@@ -1,10 +1,10 @@
 """The store of observed data: immutable snapshots that no stage owns, and one small pointer per
 dataset that moves.
 
-    data/snapshots/<dataset>/<as_of>-<sha8>.parquet     the raw long frame as it was known at
-    `as_of` data/snapshots/<dataset>/<as_of>-<sha8>.json        where it came from
-    data/pointers/<dataset>.json                        {"as_of", "sha256", "snapshot"}: the only
-    time input
+    data/snapshots/<dataset>/
+        <as_of>-<sha8>.parquet      the raw long frame as it was known at `as_of`
+        <as_of>-<sha8>.json         where it came from
+    data/pointers/<dataset>.json    {"as_of", "sha256", "snapshot"}: the only time input
 
 The digest is of the content, not of the file, so it is the same for every version of the Parquet
 library. What a source says differently from what is stored becomes a table of revisions, and is

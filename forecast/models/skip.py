@@ -54,8 +54,8 @@ class Carry:
     """What a closed loop takes for past-only inputs after the cutoff: a forecast of each, fitted on
     the train rows.
 
-        x[t + h] - x[t] = a_h (x[t + h - s] - x[t]) + b_h x[t] + c_h        s: the season, as often
-        as it takes
+        x[t + h] - x[t] = a_h (x[t + h - s] - x[t]) + b_h x[t] + c_h
+        s: the season, as often as it takes
 
     A one-step map has learnt from measured inputs. Held constant for a day, an input with a daily
     cycle shows it what training never showed, and so does a growing time since the last

@@ -176,8 +176,8 @@ def stored_versions(root: Path, dataset: str) -> list[int]:
 
 
 def prune_versions(root: Path, dataset: str) -> None:
-    """Remove stored versions that no alias names, except the newest `KEPT`; the registry keeps them
-    all.
+    """Remove stored versions that no alias names, except the newest `KEPT_VERSIONS`; the registry
+    keeps them all.
     """
     for version in set(stored_versions(root, dataset)[:-KEPT_VERSIONS]) - set(
         read_aliases(root, dataset).values()

@@ -1,8 +1,9 @@
 """What one retraining decided, and the steps after it: written down first, then carried out, so
 that a kill between any two is finished by the next run.
 
-    .forecast/retrain/<dataset>/pending/            a decision that is not carried out yet, with the
-    candidate .forecast/retrain/<dataset>/decisions/<key>.json    every finished one
+    .forecast/retrain/<dataset>/
+        pending/                a decision that is not carried out yet, with the candidate
+        decisions/<key>.json    every finished one
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Forecasts as they were issued, kept, and scored when their actuals arrive: the champion's live
 accuracy.
 
-    .forecast/issued/<dataset>.parquet      every issue, the newest `KEPT`; what was issued once
-    never changes .forecast/issued/<dataset>.json         its scores against the newest data that
-    any command has seen
+    .forecast/issued/
+        <dataset>.parquet    every issue, the newest `KEPT_ISSUES`; what was issued once never
+                             changes
+        <dataset>.json       its scores against the newest data that any command has seen
 
 An issue is the champion's forecast over its trained horizon with every level its calibration
 supports, whatever `forecast predict` was asked to show. `last` holds the last observed value: what

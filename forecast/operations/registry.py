@@ -1,18 +1,17 @@
 """Versions and aliases of a dataset's champion: the MLflow registry and the local store, moved
 together.
 
-    trained_dir, meta = chosen(project, dataset)            what the last `dvc repro` chose on
-    validation version = register(root, dataset, trained_dir, meta)    a new version, alias
-    `challenger` promote(root, dataset, version)                         it becomes `champion`, the
-    old one `previous` aliases(root, dataset)                                  {"champion": 3,
-    "previous": 2} champion.load(root, dataset)                            the champion's ensemble
-    and meta, without MLflow
+    selected_candidate    folder and card of what the last `dvc repro` chose on validation
+    register_candidate    makes it a new version, alias `challenger`
+    promote               makes a version `champion`, the old one `previous`
+    registry_aliases      {"champion": 3, "previous": 2}
+    champion.load         the champion's ensemble and card, without MLflow
 
 Every step can be repeated, and a kill between any two leaves a champion that can be loaded: the
 registry's aliases move first, the local ones last, and until then the local champion is the old
-one. `repaired` makes the two agree. Among all machines that share the store, one process at a time
-changes a dataset's versions and aliases. `tracking_uri` is the value of MLFLOW_TRACKING_URI; empty:
-the project's own database.
+one. `repair_registry` makes the two agree. Among all machines that share the store, one process at
+a time changes a dataset's versions and aliases. `tracking_uri` is the value of MLFLOW_TRACKING_URI;
+empty: the project's own database.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ the gap for a local time that does not exist. What survives this process lies be
 `.forecast/schedule/`:
 
     heartbeat.json      written every few seconds: pid, time, what runs, what comes next
-    <job>.json          the last run: started, ended, exit code; it decides after a restart what was
-    missed <job>.log           what the last runs printed, cut to the newest `LOG_BYTES`
+    <job>.json          the last run: started, ended, exit code; it decides after a restart what
+                        was missed
+    <job>.log           what the last runs printed, cut to the newest `LOG_BYTES`
 """
 
 from __future__ import annotations

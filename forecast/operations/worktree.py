@@ -2,10 +2,10 @@
 touched.
 
     .forecast/retrain/<dataset>/tree/    detached at the checkout's commit; its own data, pointer,
-    dvc.lock, .forecast
+                                         dvc.lock, .forecast
 
 DVC's cache is shared, so what the checkout has made already is not made again; the interpreter is
-the running one. What is not committed is not used: `uncommitted` names it.
+the running one. What is not committed is not used: `uncommitted_paths` names it.
 """
 
 from __future__ import annotations

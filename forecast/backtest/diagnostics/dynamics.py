@@ -3,11 +3,11 @@
 With s_t the layer's states together, J_t = ds_t / ds_{t-1}:
 
     spectral radius      of W for the simple cells, else of J at the last row; above 1 small
-    disturbances may grow Lyapunov exponent    the mean of ln(|d_t| / |d_{t-1}|) for d_t = J_t
-    d_{t-1}, in the second half of the window,
-                         where d has turned into the direction that grows most: above 0 the layer
-                         amplifies and its gradients explode, far below 0 they vanish (Benettin,
-                         Galgani, Giorgilli & Strelcyn 1980)
+                         disturbances may grow
+    Lyapunov exponent    the mean of ln(|d_t| / |d_{t-1}|) for d_t = J_t d_{t-1}, in the second half
+                         of the window, where d has turned into the direction that grows most:
+                         above 0 the layer amplifies and its gradients explode, far below 0 they
+                         vanish (Benettin, Galgani, Giorgilli & Strelcyn 1980)
     decay                |J_k ... J_1| after k rows, the root mean square over directions
     memory               rows until the decay is below 1 %
 

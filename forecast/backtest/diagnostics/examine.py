@@ -4,17 +4,16 @@ They are kept beside the network under the code that finds them, so an edit ther
 The train stage finds them in its own process: 0.05 to 0.3 s a network, and no TensorFlow.
 
 A recursive model is also left to its own forecasts, far beyond the horizon: does it stay within
-bounds? Two runs, one with its newest observation moved a little, are closed over `STEPS` rows. What
-is known ahead goes on by repeating the window's own rows.
+bounds? Two runs, one with its newest observation moved a little, are closed over `FREE_RUN_STEPS`
+rows. What is known ahead goes on by repeating the window's own rows.
 
     reach       the farthest forecast from the last observation, in scaled units (train standard
-    deviations) exponent    ln of how the distance between the two runs changes, per step: below 0
-    the loop forgets, above 0 it
-                amplifies, 0 is a loop that keeps a level as a random walk does
+                deviations)
+    exponent    ln of how the distance between the two runs changes, per step: below 0 the loop
+                forgets, above 0 it amplifies, 0 is a loop that keeps a level as a random walk does
     verdict     "stable"; "marginal" (keeps disturbances); "sensitive" (amplifies them within
-    bounds, as chaos does);
-                "drifting" (leaves the bounds and amplifies nothing, like a straight line);
-                "unstable" (leaves the bounds and amplifies, or is no longer finite)
+                bounds, as chaos does); "drifting" (leaves the bounds and amplifies nothing, like a
+                straight line); "unstable" (leaves the bounds and amplifies, or is no longer finite)
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ FREE_RUN_BOUND = 25.0
 """Scaled units: no series of the train range comes near, and an exponential growth soon does."""
 DISTURBANCE = 1e-6
 NEUTRAL_EXPONENT = 0.01
-"""Exponents closer to 0 than this cannot be told from 0 over `STEPS` rows."""
+"""Exponents closer to 0 than this cannot be told from 0 over `FREE_RUN_STEPS` rows."""
 
 
 def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
@@ -176,7 +175,9 @@ def examine(forecaster: Forecaster, problem: Problem) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FreeRun:
-    """`path (STEPS, O)`: the distance from the last observation, the largest over the windows."""
+    """`path (FREE_RUN_STEPS, O)`: the distance from the last observation, the largest over the
+    windows.
+    """
 
     verdict: str
     reach: float | None
@@ -196,7 +197,7 @@ def free_run(
     channels: Layout,
     choice: Feedback = add_network,
 ) -> FreeRun:
-    """`skip + network`, both one-step, closed over `STEPS` rows; weights in float64."""
+    """`skip + network`, both one-step, closed over `FREE_RUN_STEPS` rows; weights in float64."""
     runs = []
     with np.errstate(over="ignore", invalid="ignore"):
         for moved in (0.0, DISTURBANCE):

@@ -1,8 +1,8 @@
 """ARIMA, its orders given or chosen by AICc, the season by Fourier terms or not at all
 (statsforecast's AutoARIMA).
 
-    phi(B) (1 - B)^d (y_t - c'x_t) = theta(B) e_t,    x_t: a constant or a drift, and Fourier terms
-    if asked
+    phi(B) (1 - B)^d (y_t - c'x_t) = theta(B) e_t
+    x_t: a constant or a drift, and Fourier terms if asked
 
 Seasonal orders take a minute or more per thousand hourly rows, `fourier` pairs of sine and cosine a
 second. Without them the season is not modelled, so such an entry is left out where there is one.

@@ -13,8 +13,10 @@ scikit-learn that wrote it. What each kind of regressor needs for a forecast is 
 those are saved like the weights of a network, and forecasts are made from them with NumPy alone:
 
     trees         feature, threshold, left, right, value (nodes of all trees one after another),
-    roots, start linear        slopes, intercept kernel        vectors, weights, intercept, gamma
-    (radial basis functions) neighbours    points, answers, count, by_distance
+                  roots, start
+    linear        slopes, intercept
+    kernel        vectors, weights, intercept, gamma (radial basis functions)
+    neighbours    points, answers, count, by_distance
 """
 
 from __future__ import annotations
