@@ -55,10 +55,11 @@ site: setup  ## the documentation as a site with search and executed notebooks: 
 	@NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build --quiet
 	@echo "Site: $(SITE)/html/index.html"
 
-lint: setup  ## ruff, mypy, import-linter
+lint: setup  ## ruff, mypy, names, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy forecast pipelines
+	@$(PY) -m tests.support.plain_names forecast pipelines
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
 
 format: setup  ## ruff's fixes and format, written into the files

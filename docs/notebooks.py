@@ -26,7 +26,7 @@ BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 TABLE_ROWS = 12
 
 
-class CellFailed(Exception):
+class CellError(Exception):
     """A cell of a page ended with an error; the page, the cell and the error."""
 
 
@@ -55,14 +55,14 @@ def run(page: Path, folder: Path) -> str:
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CellFailed(done.stderr)
+        raise CellError(done.stderr)
     return (folder / page.name).read_text(encoding="utf-8")
 
 
 def executed(text: str, name: str, pictures: Path, work: Path) -> str:
     """The page with the outputs below its cells; cells run in `work`, figures go to `pictures`.
 
-    `CellFailed` at the first cell that ends with an error.
+    `CellError` at the first cell that ends with an error.
     """
     import matplotlib
 
@@ -80,7 +80,7 @@ def executed(text: str, name: str, pictures: Path, work: Path) -> str:
                     _commands(content) if kind == "sh" else _python(content, names, name, pictures)
                 )
             except Exception as error:
-                raise CellFailed(f"{name}, cell\n{content}\n{traceback.format_exc()}") from error
+                raise CellError(f"{name}, cell\n{content}\n{traceback.format_exc()}") from error
             parts += outputs
     return "\n\n".join(parts) + "\n"
 

@@ -247,5 +247,5 @@ def _n_test_steps(dataset: FrameDataset) -> int:
     """15 % of the time steps, or enough for twenty cutoffs where that is less than a quarter."""
     horizon, step_size = dataset.settings.horizon, dataset.settings.step_size
     n_steps = dataset.n_steps
-    wanted = max(round(TEST_SHARE * n_steps), horizon + (MIN_CUTOFFS - 1) * step_size)
-    return max(min(wanted, n_steps // 4), horizon)
+    desired_steps = max(round(TEST_SHARE * n_steps), horizon + (MIN_CUTOFFS - 1) * step_size)
+    return max(min(desired_steps, n_steps // 4), horizon)

@@ -187,8 +187,8 @@ def _usual_lookback(season: int, horizon: int, n_steps: int) -> int:
     """Seven seasons, two horizons or 32 steps, whichever is most; at most an eighth of the series
     or a season.
     """
-    wanted = max(7 * season, 2 * horizon, 32)
-    return max(min(wanted, n_steps // 8), season, 2)
+    desired_lookback = max(7 * season, 2 * horizon, 32)
+    return max(min(desired_lookback, n_steps // 8), season, 2)
 
 
 def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:

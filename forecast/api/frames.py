@@ -195,11 +195,11 @@ def as_pandas(df: Any) -> pd.DataFrame:
 
 def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
     """`InputError` for a frame without rows, and for a column that is missing or not alone."""
-    wanted = [names.id_col, names.time_col, *columns]
-    for name in wanted:
-        if wanted.count(name) > 1:
+    required_columns = [names.id_col, names.time_col, *columns]
+    for name in required_columns:
+        if required_columns.count(name) > 1:
             raise InputError(
-                f"Column {name!r} is asked for {wanted.count(name)} times; wanted once."
+                f"Column {name!r} is asked for {required_columns.count(name)} times; wanted once."
             )
     present = list(frame.columns)
     for name in sorted(present):

@@ -392,7 +392,8 @@ def _on_access(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _absolute(path: str | bytes | os.PathLike[Any]) -> str:
-    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (a resolved path would open more files, and be noted)
+    # a resolved path would open more files, and be noted
+    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100
 
 
 def _relative_to(path: str, folder: str) -> str | None:

@@ -280,8 +280,13 @@ def _check_weighted_mean(
         mean = sum(weight * means[member] for member, weight in dated.weights.items())
         is_earlier = (cutoffs < dated.learnt_until) & (number > 0)
         expected = expected.where(is_earlier, mean)
-    kept = table[table["block"] != "validation"].set_index(FORECAST_KEYS)["y_hat"].sort_index()
-    if not (kept.index.equals(expected.index) and np.allclose(kept, expected, rtol=1e-9)):
+    stored_forecasts = (
+        table[table["block"] != "validation"].set_index(FORECAST_KEYS)["y_hat"].sort_index()
+    )
+    if not (
+        stored_forecasts.index.equals(expected.index)
+        and np.allclose(stored_forecasts, expected, rtol=1e-9)
+    ):
         text = f"the forecasts kept of {name} are not the weighted mean of its members' forecasts"
         yield Finding("stored", STORED_DETECTOR, name, text)
     test_start = table.loc[table["block"] == "test", "cutoff"].min()

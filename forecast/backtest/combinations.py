@@ -363,11 +363,13 @@ def _combine_forecasts(
     same_members = tuple("all" if member == "tied" else member for member in rule.members)
     later_rule = rule.model_copy(update={"members": same_members})
     for refit in refits:
-        known, later = times <= refit, cutoffs >= refit
-        errors = errors_of(rows[known], {name: values[name][known] for name in members})
+        is_known, follows_refit = times <= refit, cutoffs >= refit
+        errors = errors_of(rows[is_known], {name: values[name][is_known] for name in members})
         penalty = PENALTY * len(on_validation.errors) / len(errors.errors)
         weights = learn_weights(later_rule, errors, penalty)
-        y_hat[later] = weighted_mean(weights, {name: values[name][later] for name in weights})
+        y_hat[follows_refit] = weighted_mean(
+            weights, {name: values[name][follows_refit] for name in weights}
+        )
         history.append(_dated(weights, refit))
     return history, rows.assign(seed=np.int32(0), y_hat=y_hat)
 
@@ -388,12 +390,12 @@ def _read_forecasts(
     rows, values = pd.DataFrame(), dict[str, np.ndarray]()
     for name in records:
         table = pd.read_parquet(trained / name / "forecasts.parquet")
-        seeds = [own for _, own in table.groupby("seed", sort=True)]
+        seeds = [seed_table for _, seed_table in table.groupby("seed", sort=True)]
         keys = seeds[0][FORECAST_KEYS].reset_index(drop=True)
         rows = keys if rows.empty else rows
         if not all(keys[key].equals(rows[key]) for key in FORECAST_KEYS):
             raise ModelError(f"{name} was forecast from other origins than {next(iter(values))}")
-        values[name] = np.mean([own["y_hat"].to_numpy() for own in seeds], axis=0)
+        values[name] = np.mean([seed_table["y_hat"].to_numpy() for seed_table in seeds], axis=0)
     if rows.empty:
         raise ModelError("no candidate has forecasts")
     return rows, values

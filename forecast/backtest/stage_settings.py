@@ -41,7 +41,7 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
         load_evaluation(paths.configs).model_dump(mode="json"),
     )
     combined = {name: rule.model_dump(mode="json") for name, rule in models.combinations().items()}
-    found: dict[str, dict[str, Any]] = {"report.json": _report(datasets)}
+    settings_by_file: dict[str, dict[str, Any]] = {"report.json": _report(datasets)}
     for name in datasets.run:
         entry = datasets.datasets[name]
         grid = plan_candidates(
@@ -61,8 +61,8 @@ def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
             "train": {**_stage_content("train", entry, tuning, grid), "combinations": combined},
             "compare": {**_stage_content("compare", entry, tuning, []), "evaluation": evaluation},
         }.items():
-            found[f"{name}/{stage}.json"] = content
-    return found
+            settings_by_file[f"{name}/{stage}.json"] = content
+    return settings_by_file
 
 
 def _settings_that_compute(entry: Dataset) -> dict[str, Any]:
@@ -90,11 +90,11 @@ def _stage_content(
 
 
 def _report(datasets: Datasets) -> dict[str, Any]:
-    shown = {name: datasets.datasets[name].model_dump(mode="json") for name in datasets.run}
+    entries = {name: datasets.datasets[name].model_dump(mode="json") for name in datasets.run}
     templates = {path.name: files.sha256(path) for path in sorted((PROJECT / TEMPLATES).glob("*"))}
     return {
         "run": datasets.run,
-        "datasets": shown,
+        "datasets": entries,
         "code": _code_digest("report"),
         "templates": templates,
     }

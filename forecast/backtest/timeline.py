@@ -254,14 +254,14 @@ def fit_through_time(
 
     in_validation: list[Step] = [(BEGINNING, first.forecaster)]
     in_validation += zip(validation_fold_starts(problem), first.forecasters_by_fold, strict=False)
-    behind = [(min(validation_ends.values()), final.forecaster)] if has_final else []
+    after_validation = [(min(validation_ends.values()), final.forecaster)] if has_final else []
     whole_refits: list[Step] = []
     if spec.keeps_weights_at_refit:
         last_end = max(validation_ends.values())
         early = [cutoff for cutoff in schedule.cutoffs if not has_final or cutoff < last_end]
         late = schedule.after(min(validation_ends.values()))
         in_validation = _renew_skips(in_validation, early, refit)
-        behind = _renew_skips(behind, late, refit)
+        after_validation = _renew_skips(after_validation, late, refit)
     else:
         whole_refits = [(cutoff, refit(cutoff, first.forecaster)) for cutoff in schedule.cutoffs]
         in_validation = [step for step in in_validation if step[0] < schedule.first]
@@ -273,7 +273,7 @@ def fit_through_time(
             begins = {uid: begin for uid, end in validation_ends.items() if begin < end}
         fitted_until = schedule.last_rows(problem, begin, block_ends(problem, "train"))
         fits.append(DatedFit(forecaster, begins, fitted_until, is_for_validation=has_final))
-    for begin, forecaster in behind:
+    for begin, forecaster in after_validation:
         begins = {uid: max(begin, end) for uid, end in validation_ends.items()}
         fitted_until = schedule.last_rows(problem, begin, validation_ends)
         fits.append(DatedFit(forecaster, begins, fitted_until))

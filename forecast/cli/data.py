@@ -72,7 +72,9 @@ def fetch(
 
 
 def add(
-    file: Path = typer.Argument(help="A CSV or Parquet in this project, such as data/mine.csv."),  # noqa: B008
+    file: Path = typer.Argument(  # noqa: B008
+        help="A CSV or Parquet in this project, such as data/mine.csv."
+    ),
     name: str = typer.Option("", "--name", help="Of the entry; else the file's own."),
     target: str = typer.Option(
         "", "--target", help="The column to forecast; else the first of numbers."

@@ -53,7 +53,7 @@ class Finding(NamedTuple):
     """One check: what was examined, what was found, and the repair; empty where all is well."""
 
     what: str
-    found: str
+    observation: str
     repair: str = ""
 
 
@@ -71,7 +71,11 @@ def doctor(
     if repair:
         _repair(project)
     findings = list(examine_project(project))
-    print_rows([finding._asdict() for finding in findings], output_format)
+    rows = [
+        {"what": finding.what, "found": finding.observation, "repair": finding.repair}
+        for finding in findings
+    ]
+    print_rows(rows, output_format)
     if any(finding.repair for finding in findings):
         raise typer.Exit(1)
 
@@ -86,8 +90,8 @@ def _repair(project: Path) -> None:
             removed += remove_leftovers(project / folder)
         removed += files.clear_scratch()
     for path in removed:
-        shown = path.relative_to(project) if path.is_relative_to(project) else path
-        print(f"Removed {shown}", file=sys.stderr)
+        relative_path = path.relative_to(project) if path.is_relative_to(project) else path
+        print(f"Removed {relative_path}", file=sys.stderr)
     for sentence in status.repair_faults(project, tracking_uri()):
         print(sentence, file=sys.stderr)
 
@@ -115,8 +119,8 @@ def operation(root: Path) -> Iterator[Finding]:
     """Locks, MLflow's paths and champions."""
     from forecast.operations import status
 
-    for what, found, repair in status.find_faults(root, tracking_uri()):
-        yield Finding(what, found, repair)
+    for what, observation, repair in status.find_faults(root, tracking_uri()):
+        yield Finding(what, observation, repair)
 
 
 def interpreter(root: Path) -> Finding:
@@ -170,8 +174,8 @@ def environment(root: Path) -> Finding:
             differences.append(f"{name} {present or 'missing'}, wanted {version}")
     if not differences:
         return Finding("environment", "matches requirements.lock")
-    found = f"{len(differences)} packages differ: {'; '.join(differences[:3])}"
-    return Finding("environment", found, "`make setup`")
+    observation = f"{len(differences)} packages differ: {'; '.join(differences[:3])}"
+    return Finding("environment", observation, "`make setup`")
 
 
 def disk(root: Path) -> Finding:

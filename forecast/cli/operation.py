@@ -42,6 +42,7 @@ from forecast.system.processes import stop_on_signals
 from forecast.system.stage import format_duration
 
 if TYPE_CHECKING:
+    from forecast.config.operation import HookEvent
     from forecast.operations.challenger import RetrainingJob
     from forecast.operations.records import Decision
     from forecast.operations.status import DatasetStatus
@@ -282,7 +283,7 @@ def retrain(
         raise typer.Exit(130) from None
     _print_decision(decision, project, took=time.monotonic() - started)
     if not dry_run:
-        event = "promotion" if decision.promotes else "success"
+        event: HookEvent = "promotion" if decision.promotes else "success"
         _notify(job, event, decision.to_json())
     if decision.word == "kept":
         raise GateRefusedError(f"{dataset}: the champion stays: {decision.reason}.")
@@ -308,14 +309,14 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     print(f"Data up to {data_end}, decision {decision.key}; took {format_duration(took)}")
 
 
-def _notify(job: RetrainingJob, event: str, content: dict[str, object]) -> None:
+def _notify(job: RetrainingJob, event: HookEvent, content: dict[str, object]) -> None:
     """Call the hooks of the checkout's configuration; what is wrong with them is only printed."""
     from forecast.config.operation import load_retraining
     from forecast.operations.decision import notify
 
     try:
         hooks = load_retraining(job.dataset, ProjectPaths.of(job.root).configs).hooks
-        faults = notify(hooks, event, content, root=job.root, environment=job.environment)  # type: ignore[arg-type]
+        faults = notify(hooks, event, content, root=job.root, environment=job.environment)
     except ForecastError as error:
         faults = [f"hooks: {error}"]
     for fault in faults:

@@ -137,7 +137,11 @@ def _print_table(forecast: Forecast, settings: Dataset) -> None:
     cutoff = table["cutoff"].max()
     after = f"{cutoff} UTC" if isinstance(cutoff, str) else f"row {cutoff}"
     print(f"{title}, after {after}")
-    print_rows(table[[*keys, "ds", *numbers]].to_dict("records"), Format.table)  # type: ignore[arg-type]
+    rows = [
+        {str(key): value for key, value in row.items()}
+        for row in table[[*keys, "ds", *numbers]].to_dict("records")
+    ]
+    print_rows(rows, Format.table)
     print(_origin_sentence(describe_origin(forecast, now())))
 
 

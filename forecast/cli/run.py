@@ -248,7 +248,8 @@ PIPELINE_PACKAGES = ("dvc", "mlflow", "tensorflow")
 
 
 def new(
-    directory: Path = typer.Argument(help="An empty or new folder."),  # noqa: B008  (how typer wants it)
+    # how typer wants it
+    directory: Path = typer.Argument(help="An empty or new folder."),  # noqa: B008
     upgrade: bool = typer.Option(
         False, "--upgrade", help="Bring the stages of a project to the installed version."
     ),

@@ -53,8 +53,8 @@ def distribution_scores(
         if path.exists():
             table = pd.read_parquet(path)
             rows = pd.DataFrame(_candidate(table[table["block"] == "test"], last, levels))
-            about = record.labels
-            parts.append(rows.assign(**about, head=record.params["head"]["kind"]))
+            labels = record.labels
+            parts.append(rows.assign(**labels, head=record.params["head"]["kind"]))
     return pd.concat(parts[1:] or parts, ignore_index=True)[list(COLUMNS)]
 
 
@@ -76,8 +76,8 @@ def _candidate(
         members = {str(seed): {c: v[k] for c, v in columns.items()} for k, seed in enumerate(seeds)}
         scores = [
             {"series": str(name), "seed": seed, **score}
-            for seed, own in members.items()
-            for score in _over_steps(y, before, own, levels)
+            for seed, member_columns in members.items()
+            for score in _over_steps(y, before, member_columns, levels)
         ]
         yield from scores
         yield from _means(scores)
@@ -91,63 +91,74 @@ def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The mean over the seeds of every number of one series."""
     keys = ["series", "step", "metric", "level"]
     table = pd.DataFrame(rows)
-    for key, own in table.groupby(keys, sort=False, dropna=False):
-        mean = float(own["value"].mean()) if own["value"].notna().all() else float("nan")
+    for key, group in table.groupby(keys, sort=False, dropna=False):
+        mean = float(group["value"].mean()) if group["value"].notna().all() else float("nan")
         yield {
             **dict(zip(keys, key, strict=True)),
             "seed": MEAN,
             "value": mean,
-            "n": int(own["n"].iloc[0]),
+            "n": int(group["n"].iloc[0]),
         }
 
 
 def _over_steps(
-    y: np.ndarray, last: np.ndarray, own: Columns, levels: Sequence[float]
+    y: np.ndarray, last: np.ndarray, member_columns: Columns, levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
     """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1), columns
     (n, H).
     """
     intervals = (
-        {level: _interval(y, own, level) for level in levels}
-        if quantile_column(EVEN_LEVELS[0]) in own
+        {level: _interval(y, member_columns, level) for level in levels}
+        if quantile_column(EVEN_LEVELS[0]) in member_columns
         else {}
     )
     for step in range(y.shape[1] + 1):
         part = slice(None) if step == 0 else slice(step - 1, step)
-        columns = {name: values[:, part] for name, values in own.items()}
+        columns = {name: values[:, part] for name, values in member_columns.items()}
         n = int(np.isfinite(y[:, part]).sum())
         if step == 0:
-            for quantile in (level for level in STORED_LEVELS if quantile_column(level) in own):
-                loss = metrics.pinball(y, own[quantile_column(quantile)], quantile)
+            for quantile in (
+                level for level in STORED_LEVELS if quantile_column(level) in member_columns
+            ):
+                loss = metrics.pinball(y, member_columns[quantile_column(quantile)], quantile)
                 yield {"step": 0, "metric": "pinball", "level": quantile, "value": loss, "n": n}
         for metric, level, value in _scores(y[:, part], last, columns, intervals, step):
             yield {"step": step, "metric": metric, "level": level, "value": value, "n": n}
 
 
 def _scores(
-    y: np.ndarray, last: np.ndarray, own: Columns, intervals: Intervals, step: int
+    y: np.ndarray, last: np.ndarray, member_columns: Columns, intervals: Intervals, step: int
 ) -> Iterator[Score]:
-    if quantile_column(EVEN_LEVELS[0]) in own:
-        grid = np.stack([own[quantile_column(level)] for level in EVEN_LEVELS], axis=-1)
+    if quantile_column(EVEN_LEVELS[0]) in member_columns:
+        grid = np.stack([member_columns[quantile_column(level)] for level in EVEN_LEVELS], axis=-1)
         yield "crps", None, metrics.crps_quantiles(y, grid, EVEN_LEVELS)
-        for level, found in intervals.items():
-            yield from ((metric, level, float(found[metric][step])) for metric in INTERVAL)
-    if LOG_DENSITY_COLUMN in own and np.isfinite(own[LOG_DENSITY_COLUMN]).any():
-        yield "log_score", None, -metrics.average(own[LOG_DENSITY_COLUMN][np.isfinite(y)])
-    if RISE_COLUMN in own:
+        for level, interval_scores in intervals.items():
+            yield from (
+                (metric, level, float(interval_scores[metric][step])) for metric in INTERVAL
+            )
+    if (
+        LOG_DENSITY_COLUMN in member_columns
+        and np.isfinite(member_columns[LOG_DENSITY_COLUMN]).any()
+    ):
+        yield (
+            "log_score",
+            None,
+            -metrics.average(member_columns[LOG_DENSITY_COLUMN][np.isfinite(y)]),
+        )
+    if RISE_COLUMN in member_columns:
         moved = np.isfinite(y) & (y != last)
-        rose, probability = (y > last)[moved], own[RISE_COLUMN][moved]
+        rose, probability = (y > last)[moved], member_columns[RISE_COLUMN][moved]
         yield "brier", None, metrics.brier(rose, probability)
         yield "rise_log_score", None, metrics.log_score_event(rose, probability)
         yield "rise_rate", None, metrics.average(rose.astype(float))
 
 
-def _interval(y: np.ndarray, own: Columns, level: float) -> Columns:
+def _interval(y: np.ndarray, member_columns: Columns, level: float) -> Columns:
     """INTERVAL over the horizon, then by step; NaN where an end is not kept."""
     ends = [quantile_column(round(end, 9)) for end in ((1 - level) / 2, (1 + level) / 2)]
-    if not all(end in own for end in ends):
+    if not all(end in member_columns for end in ends):
         return dict.fromkeys(INTERVAL, np.full(y.shape[1] + 1, np.nan))
     coverage = metrics.coverage_by_step(
-        y[None], own[ends[0]][None], own[ends[1]][None], level=level
+        y[None], member_columns[ends[0]][None], member_columns[ends[1]][None], level=level
     )
     return {metric: coverage[metric][0] for metric in INTERVAL}

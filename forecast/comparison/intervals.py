@@ -130,8 +130,8 @@ class SeriesStack:
 
     def _by_series(self, ends: np.ndarray) -> np.ndarray:
         """(L, S, n, H) of (L, n, S * H)."""
-        apart = ends.reshape(*ends.shape[:2], len(self.cubes), -1)
-        return np.moveaxis(apart, 2, 1)
+        ends_by_series = ends.reshape(*ends.shape[:2], len(self.cubes), -1)
+        return np.moveaxis(ends_by_series, 2, 1)
 
 
 def stack_series(

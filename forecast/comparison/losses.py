@@ -70,8 +70,8 @@ def select_models(validation: pd.DataFrame) -> dict[str, str]:
     """
     means, _ = losses_by_origin(validation)
     chosen = {}
-    own = {ranking for _, ranking in candidate_keys(means)}
-    for ranking in ("shipped", *sorted(own & {"architecture"})):
+    rankings = {ranking for _, ranking in candidate_keys(means)}
+    for ranking in ("shipped", *sorted(rankings & {"architecture"})):
         candidates = sorted(
             (float(means[key].mean()), key[0]) for key in keys_in_ranking(means, ranking)
         )

@@ -71,9 +71,9 @@ def gatekeep(first: Sequence[float], rest: Sequence[float]) -> tuple[list[float]
     # with m rejected in the first stage, `rest` is tested at this share of alpha; each takes its
     # best m
     share = np.where(np.arange(1, k + 1) == k, 1.0, (1 - TRUNCATED) * np.arange(1, k + 1) / k)
-    behind = np.array(_stepped_down(rest))[:, None] / share
+    second_family = np.array(_stepped_down(rest))[:, None] / share
     passed = (
-        np.minimum(1.0, np.maximum(adjusted[order], behind).min(axis=1))
+        np.minimum(1.0, np.maximum(adjusted[order], second_family).min(axis=1))
         if len(rest)
         else np.empty(0)
     )
@@ -192,8 +192,8 @@ def _block_length(values: Array) -> int:
     from arch.bootstrap import optimal_block_length
 
     # what the test compares; the shared difficulty cancels
-    apart = values - values.mean(axis=1, keepdims=True)
-    moving = [column for column in apart.T if np.ptp(column) > 1e-12 * np.abs(values).max()]
+    deviations = values - values.mean(axis=1, keepdims=True)
+    moving = [column for column in deviations.T if np.ptp(column) > 1e-12 * np.abs(values).max()]
     # a few values that stand still at one end have no length
     with np.errstate(divide="ignore", invalid="ignore"):
         lengths = [float(optimal_block_length(column)["stationary"].iloc[0]) for column in moving]

@@ -240,7 +240,12 @@ def change_by_step(
     change_and_ends = np.full((3, steps), np.nan)
     for step in range(steps):
         # (series, 2, n)
-        columns = np.stack([np.stack([own[:, step], other[:, step]]) for own, other in losses])
+        columns = np.stack(
+            [
+                np.stack([model_losses[:, step], reference_losses[:, step]])
+                for model_losses, reference_losses in losses
+            ]
+        )
         columns = columns[:, :, np.isfinite(columns).all(axis=(0, 1))]
         allowed = dependence(columns.shape[2], **spacing)
         if columns.shape[2] >= RUNS and (columns[:, 1].mean(axis=1) > 0).all():
@@ -249,10 +254,12 @@ def change_by_step(
 
 
 def _ratio(columns: Array, allowed: Dependence, level: float) -> Array:
-    own, other = columns[:, 0], columns[:, 1]
-    reference = other.mean(axis=1, keepdims=True)
-    change = own.mean(axis=1, keepdims=True) / reference - 1
-    error = mean_error(((own - (1 + change) * other) / reference).mean(axis=0), allowed)
+    model_losses, reference_losses = columns[:, 0], columns[:, 1]
+    reference = reference_losses.mean(axis=1, keepdims=True)
+    change = model_losses.mean(axis=1, keepdims=True) / reference - 1
+    error = mean_error(
+        ((model_losses - (1 + change) * reference_losses) / reference).mean(axis=0), allowed
+    )
     room = float(special.stdtrit(error.dof, (1 + level) / 2)) * error.value
     middle = float(change.mean())
     return np.array([middle, middle - room, middle + room])

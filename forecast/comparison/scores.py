@@ -85,15 +85,18 @@ def series_forecasts(
     edges = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
     result = []
     for name, (start, stop) in zip(names.astype(str), itertools.pairwise(edges), strict=True):
-        own = slice(start, stop)
-        known, horizon = np.unique(seeds[own]), len(np.unique(steps[own]))
+        series_rows = slice(start, stop)
+        known, horizon = np.unique(seeds[series_rows]), len(np.unique(steps[series_rows]))
         shape = (len(known), (stop - start) // (len(known) * horizon), horizon)
-        origins = cutoffs[own].reshape(shape)[0, :, 0].copy()
-        before = volatility[own].reshape(shape)[0, :, 0].copy()
-        about = (_values_at(last[name], origins), tuple(known.tolist()), origins, before)
+        origins = cutoffs[series_rows].reshape(shape)[0, :, 0].copy()
+        before = volatility[series_rows].reshape(shape)[0, :, 0].copy()
+        origin_fields = (_values_at(last[name], origins), tuple(known.tolist()), origins, before)
         result.append(
             SeriesForecasts(
-                name, y[own].reshape(shape)[0].copy(), y_hat[own].reshape(shape), *about
+                name,
+                y[series_rows].reshape(shape)[0].copy(),
+                y_hat[series_rows].reshape(shape),
+                *origin_fields,
             )
         )
     return result
@@ -123,10 +126,10 @@ def reference_of_block(
     known = frame.groupby("unique_id", sort=False)[targets].ffill()
     for uid, places in frame.groupby("unique_id", sort=True).indices.items():
         times = pd.Index(frame["ds"].to_numpy()[places])
-        inside = times <= borders.of_series(str(uid)).train_end
+        is_train = times <= borders.of_series(str(uid)).train_end
         for target in targets:
             name = series_name(uid, target, targets)
-            train = frame[target].to_numpy()[places][inside]
+            train = frame[target].to_numpy()[places][is_train]
             scale[name] = metrics.insample_scale(train, season_length=task.season_length)
             squared[name] = metrics.insample_scale(
                 train, season_length=task.season_length, squared=True
@@ -192,8 +195,8 @@ def average_over_series(scores: pd.DataFrame, by: list[str], reference: Referenc
     scores = scores.assign(naive_mase=reference.naive_mase(scores))
     mean = scores.groupby(by, sort=False, as_index=False)[[*numbers, "naive_mase"]].mean()
     mean["skill"] = [
-        metrics.skill(own, base)
-        for own, base in zip(mean["mase"], mean.pop("naive_mase"), strict=True)
+        metrics.skill(model_mase, naive_mase)
+        for model_mase, naive_mase in zip(mean["mase"], mean.pop("naive_mase"), strict=True)
     ]
     if "n_origins" in mean:
         mean["n_origins"] = mean["n_origins"].astype(int)
@@ -255,9 +258,10 @@ def score_candidates(
             f"{results.paths.trained(results.name)} has no forecasts of {NAIVE!r}; every score is"
             " taken against it. Put `naive` into the grid of configs/models.yaml."
         )
-    found = results.forecasts(NAIVE)
+    naive_forecasts = results.forecasts(NAIVE)
     reference = {
-        b: reference_of_block(frame, found, task, borders, b) for b in ("validation", "test")
+        b: reference_of_block(frame, naive_forecasts, task, borders, b)
+        for b in ("validation", "test")
     }
     return [
         _score_candidate(record, results, reference) for record in results.records.values()

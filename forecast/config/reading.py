@@ -46,7 +46,10 @@ def require_plain_names(kind: str) -> AfterValidator:
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
-class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _UniqueKeyLoader(_SafeLoader):
     """YAML lets a repeated key silently win; here it is an error."""
 
     def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:

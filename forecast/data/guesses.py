@@ -234,8 +234,8 @@ def _source_entry(
         if theirs not in (None, ours):
             columns[ours] = str(theirs)
     settings = {"columns": columns, "time_zone": guess.zone, "time_format": guess.format}
-    stated = {key: value for key, value in settings.items() if value}
-    return {"kind": "file", "path": where, **stated, **file_format.changed_settings()}
+    set_keys = {key: value for key, value in settings.items() if value}
+    return {"kind": "file", "path": where, **set_keys, **file_format.changed_settings()}
 
 
 def _source_note(guess: GuessedTimes, series: Any | None) -> str:

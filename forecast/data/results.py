@@ -239,7 +239,8 @@ class Results:
         rows = board[
             (board["model"] == model) & (board["seed"] == MEAN) & (board["status"] == "ok")
         ]
-        scores: list[dict[str, Any]] = rows.dropna(subset=[self.headline_metric]).to_dict("records")  # type: ignore[assignment]
+        known = rows.dropna(subset=[self.headline_metric])
+        scores: list[dict[str, Any]] = known.to_dict("records")  # type: ignore[assignment]
         return scores[0] if scores else None
 
     def selected_model(self, ranking: str) -> str | None:

@@ -73,14 +73,14 @@ def _search_one_cutoff(
     assert forecaster.skip is not None
     horizon = forecaster.task.horizon
     if forecaster.spec.is_recursive:
-        about = (
+        loop_arguments = (
             forecaster.network,
             forecaster.weights,
             forecaster.skip,
             windows,
             forecaster.channels,
         )
-        loop = Loop(*about, horizon=horizon)
+        loop = Loop(*loop_arguments, horizon=horizon)
         start = BeamState.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
         return search_paths(start, horizon=horizon, width=width)
     log_p = head.head.log_probabilities(forecaster.network_output(windows)[0].astype(np.float64))

@@ -178,16 +178,16 @@ class Ensemble:
         """
         manifest = files.read_saved(folder / MANIFEST, SCHEMA)
         if not {"members", "series", "files"} <= manifest.keys():
-            found = sorted(manifest)
+            keys = sorted(manifest)
             raise DataError(
-                f"{folder / MANIFEST}: found {found}, wanted members, series and files as well."
+                f"{folder / MANIFEST}: found {keys}, wanted members, series and files as well."
             )
         digests = _digest_files(folder)
         if damaged := sorted(
-            name for name, own in manifest["files"].items() if digests.get(name) != own
+            name for name, digest in manifest["files"].items() if digests.get(name) != digest
         ):
-            said = "is missing or not the file that was saved (its sha256 differs)"
-            raise DataError(f"{folder}: {damaged[0]} {said}.")
+            fault = "is missing or not the file that was saved (its sha256 differs)"
+            raise DataError(f"{folder}: {damaged[0]} {fault}.")
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
         calibrated = {}
@@ -206,10 +206,10 @@ class Ensemble:
 
 def require_members(weights: Iterable[str], present: Iterable[str], *, where: str) -> None:
     """`DataError` naming the members that have a weight and are not there."""
-    gone = sorted(set(weights) - set(present))
-    if gone:
+    missing = sorted(set(weights) - set(present))
+    if missing:
         raise DataError(
-            f"{where}: weights for {quote_names(gone)}, of which no saved forecaster is there."
+            f"{where}: weights for {quote_names(missing)}, of which no saved forecaster is there."
             " Train the combination again (`forecast run`), or promote another version."
         )
 
@@ -238,8 +238,8 @@ def list_served_models(folder: Path) -> list[Path]:
     """The saved forecasters of a candidate, by seed; of one fitted again in its backtest the newest
     that saw no target of the test block.
     """
-    found = [*folder.glob("newest-*")] or [*folder.glob("seed-*")]
-    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
+    folders = [*folder.glob("newest-*")] or [*folder.glob("seed-*")]
+    return sorted(folders, key=lambda path: int(path.name.partition("-")[2]))
 
 
 def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:

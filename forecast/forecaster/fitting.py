@@ -206,7 +206,9 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=estimate_dependence(problem, forecaster))
     note = "; ".join(filter(None, (trained.note, describe_validation_sample(problem))))
-    own = [replace(forecaster, weights=weights) for _, weights in trained.best_by_fold]
+    forecasters_by_fold = [
+        replace(forecaster, weights=weights) for _, weights in trained.best_by_fold
+    ]
     steps = tuple(step for step, _ in trained.best_by_fold)
     return FitResult(
         forecaster,
@@ -214,7 +216,7 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
         trained.validation_loss,
         trained.curve,
         note,
-        tuple(own),
+        tuple(forecasters_by_fold),
         steps,
     )
 
@@ -271,12 +273,12 @@ def window_error(
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            found = [
+            batch_losses = [
                 loss.losses(inference.last(network, weights, past, future), residual, lead)
                 for past, future, residual, lead in cases
             ]
             return mean_losses_by_fold(
-                [each for each, _ in found], [known for _, known in found], is_counted
+                [each for each, _ in batch_losses], [known for _, known in batch_losses], is_counted
             )
 
     return error
@@ -297,9 +299,9 @@ def closed_loop_error(
             errors = [
                 loss.of_validation(
                     Loop(network, weights, skip, windows, problem.channels, horizon=horizon).run()
-                    - wanted
+                    - target
                 )
-                for windows, wanted in cases
+                for windows, target in cases
             ]
             return mean_losses_by_fold(errors, observed, is_counted)
 

@@ -147,8 +147,8 @@ class Forecaster:
         """(B, horizon, O) in scaled units: the closed `Loop`, fed with the point forecast unless
         `feedback` is given.
         """
-        about = (self.network, self.weights, self._require_skip(), windows, self.channels)
-        return Loop(*about, horizon=horizon).run(feedback or self.point_step)
+        loop_arguments = (self.network, self.weights, self._require_skip(), windows, self.channels)
+        return Loop(*loop_arguments, horizon=horizon).run(feedback or self.point_step)
 
     def _require_skip(self) -> Skip:
         if self.skip is None:
@@ -247,7 +247,7 @@ def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[Foreca
     )
     numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, requests, strict=True)
     for _, group in itertools.groupby(numbered, key=lambda pair: pair[0]):
-        yield [asked for _, asked in group]
+        yield [request for _, request in group]
 
 
 def _load_head(spec: ModelSpec, folder: Path) -> FittedHead | None:

@@ -78,8 +78,8 @@ def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
     season = task.season_length if task.season_length < task.lookback else 1
     lookback_rows = np.asarray(rows, dtype=np.int64)[:, None] - np.arange(task.lookback - season)
     volatilities = []
-    for column, own in zip(task.target, values.T, strict=False):
-        y = SCALES.get(column.transform, RAW)[0](own)
+    for column, target_values in zip(task.target, values.T, strict=False):
+        y = SCALES.get(column.transform, RAW)[0](target_values)
         change = np.full(len(y), np.nan)
         change[season:] = y[season:] - y[:-season]
         volatilities.append(

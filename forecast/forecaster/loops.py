@@ -180,12 +180,12 @@ class _RollingWindow:
         for i in range(outputs):
             self._write(row, i, forecast[:, i], self._last[:, i], observed[:, i])
         carried = self._input if self._carried is None else self._carried[:, step - 1]
-        seen = np.isfinite(carried) & (self._carried is not None)
+        is_known = np.isfinite(carried) & (self._carried is not None)
         # no change is known from nothing
         last = np.where(np.isnan(self._input), carried, self._input)
         for i in range(carried.shape[1]):
-            self._write(row, outputs + i, carried[:, i], last[:, i], seen[:, i])
-        self._input = np.where(seen, carried, self._input)
+            self._write(row, outputs + i, carried[:, i], last[:, i], is_known[:, i])
+        self._input = np.where(is_known, carried, self._input)
         return row
 
     def _write(

@@ -49,25 +49,25 @@ class Service:
         """The frame of `forecast_latest`, times as ISO text; `levels` in percent, `horizon` 0: as
         trained.
         """
-        wanted = horizon or self.ensemble.task.horizon
+        steps = horizon or self.ensemble.task.horizon
         shares = tuple(
             float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float))
         )
-        ensemble = self.ensemble.with_horizon(wanted, shares)
+        ensemble = self.ensemble.with_horizon(steps, shares)
         panel = self._panel(history, ensemble)
         # one thread: beside other work those of BLAS wait for each other, a small product for a
         # tenth of a second
         with np.errstate(over="ignore", invalid="ignore"), threadpool_limits(1):
-            found = forecast_latest(ensemble, panel, horizon=wanted, levels=shares)
-        if not np.isfinite(found["y_hat"]).all():
+            table = forecast_latest(ensemble, panel, horizon=steps, levels=shares)
+        if not np.isfinite(table["y_hat"]).all():
             largest = max(float(np.nanmax(np.abs(series.values))) for series in panel.series)
             raise InputError(
                 f"{REQUEST}: the forecast from this history is no finite number; its largest value"
                 f" is {largest:g}. Correct the values."
             )
         return pd.DataFrame(
-            found
-            | {name: np.datetime_as_string(found[name], unit="s") for name in ("cutoff", "ds")}
+            table
+            | {name: np.datetime_as_string(table[name], unit="s") for name in ("cutoff", "ds")}
         )
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
@@ -98,14 +98,17 @@ def read_ordered_panel(
     ):
         return None
     ids, times, *numbers = (history[name] for name in columns)
-    kinds = [own.dtype.kind if isinstance(own.dtype, np.dtype) else "" for own in (times, *numbers)]
+    kinds = [
+        column.dtype.kind if isinstance(column.dtype, np.dtype) else ""
+        for column in (times, *numbers)
+    ]
     if (
         not isinstance(ids.dtype, pd.StringDtype)
         or kinds[0] != "M"
         or not set(kinds[1:]) <= set("fiu")
     ):
         return None
-    values = np.stack([own.to_numpy(np.float64) for own in numbers], axis=1)
+    values = np.stack([column.to_numpy(np.float64) for column in numbers], axis=1)
     ds, series_ids = times.to_numpy(), list(ids.unique())
     codes = (
         np.zeros(len(ids), int)
@@ -133,10 +136,13 @@ def read_ordered_panel(
         first = np.searchsorted(steps, ds[start])
         if not np.array_equal(steps[first : first + stop - start], ds[start:stop]):
             return None
-        own = slice(max(start, stop - newest), stop)
+        column = slice(max(start, stop - newest), stop)
         series.append(
             Series(
-                unique_id, ds[own], values[own], future_features(task, pd.DatetimeIndex(ds[own]))
+                unique_id,
+                ds[column],
+                values[column],
+                future_features(task, pd.DatetimeIndex(ds[column])),
             )
         )
     return Panel(ensemble.dataset_name, task, tuple(series))

@@ -96,6 +96,7 @@ class ModelSpec(Config):
     """The name of its file, which the class need not repeat."""
 
     def __init_subclass__(cls, **options: Any) -> None:
+        """Name the family of a class by the file in `families/` that it stands in."""
         super().__init_subclass__(**options)
         folder, _, file = cls.__module__.rpartition(".")
         if folder == FAMILIES:

@@ -23,6 +23,7 @@ class Choice:
     options: Sequence[Any]
 
     def __post_init__(self) -> None:
+        """Raise `InputError` unless there is an option and each stands once."""
         object.__setattr__(self, "options", tuple(self.options))
         if not self.options or len({repr(option) for option in self.options}) < len(self.options):
             raise InputError(
@@ -30,6 +31,7 @@ class Choice:
             )
 
     def __contains__(self, value: object) -> bool:
+        """Whether `value` is one of the options."""
         return any(_plain(value) == _plain(option) for option in self.options)
 
     def including(self, value: Any) -> Choice:
@@ -47,10 +49,12 @@ class LogUniform:
     high: float
 
     def __post_init__(self) -> None:
+        """Raise `InputError` unless 0 < low <= high."""
         if not 0 < self.low <= self.high:
             raise InputError(f"{self}: wanted 0 < low <= high.")
 
     def __contains__(self, value: object) -> bool:
+        """Whether `value` is a number from `low` to `high`."""
         return _is_number(value) and self.low <= value <= self.high
 
     def including(self, value: Any) -> LogUniform:

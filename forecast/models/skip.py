@@ -439,6 +439,7 @@ class FeatureColumns:
     """Where the inputs of a shape stand among those of a larger one."""
 
     def __init__(self, largest: Skip, channels: Layout, future_columns: int) -> None:
+        """Index the columns that `largest`, the skip with the most inputs, computes."""
         self._channels, self._future_columns = channels, future_columns
         names = feature_names(largest, channels, future_columns)
         self._column_of = {name: column for column, name in enumerate(names)}

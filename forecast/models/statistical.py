@@ -193,7 +193,8 @@ def _format_second(moment: np.datetime64) -> str:
 
 def series_model_numbers(fitted: SeriesModel) -> dict[str, Any]:
     """The fitted numbers as JSON: for the record, and for `StatisticalSpec.restore_series`."""
-    return {"name": type(fitted).__module__.rsplit(".", 1)[-1], **asdict(fitted)}  # type: ignore[call-overload]
+    name = type(fitted).__module__.rsplit(".", 1)[-1]
+    return {"name": name, **asdict(fitted)}  # type: ignore[call-overload]
 
 
 def _as_tuples(value: Any) -> Any:

@@ -104,8 +104,8 @@ def verify_version(root: Path, dataset: str, version: int) -> None:
     """
     folder = version_folder(root, dataset, version)
     _require_same(folder / "ensemble.json", _read_description(folder)["model_sha256"])
-    for name, wanted in files.read_json(folder / "ensemble.json")["files"].items():
-        _require_same(folder / name, wanted)
+    for name, digest in files.read_json(folder / "ensemble.json")["files"].items():
+        _require_same(folder / name, digest)
 
 
 def read_card(root: Path, dataset: str, version: int) -> ChampionCard:

@@ -118,13 +118,13 @@ def _store_issue(
     panel: Panel,
     levels: Sequence[float],
     now: pd.Timestamp,
-    shown: tuple[pd.DataFrame, tuple[float, ...]],
+    shown_forecast: tuple[pd.DataFrame, tuple[float, ...]],
 ) -> list[str]:
     """Keeps the issue and scores the earlier ones; a full disk must not cost the forecast.
 
     `shown`: what was asked for and its levels, made once where both are the usual ones.
     """
-    ensemble, (table, shown_levels) = current.ensemble, shown
+    ensemble, (table, shown_levels) = current.ensemble, shown_forecast
     try:
         usual = split_supported_levels(ensemble, levels)[0]
         if (

@@ -142,8 +142,8 @@ def move_to_end(frame: pd.DataFrame, borders: Borders) -> Borders:
     last = frame["ds"].max()
     length = borders.validation_end - borders.train_end
     borders_by_series = {
-        name: move_to_end(frame[frame["unique_id"] == name], one)
-        for name, one in borders.by_series.items()
+        name: move_to_end(frame[frame["unique_id"] == name], series_borders)
+        for name, series_borders in borders.by_series.items()
     }
     return Borders(
         last - length,

@@ -168,7 +168,8 @@ class Scheduler:
         )
         try:
             heartbeat.write(ProjectPaths.of(self.root).schedule / "heartbeat.json")
-        except Exception as error:  # noqa: BLE001  (a full disk for a while must not end the scheduler)
+        except Exception as error:  # noqa: BLE001
+            # a full disk for a while must not end the scheduler
             self.log_event(f"heartbeat could not be written: {error}")
 
 

@@ -148,14 +148,14 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
         reason = results.records[name].reason if name else ""
         return Row(model, [EMPTY], ["failed"], "failed", reason or "no reason was recorded")
     error = float(mean[results.headline_metric])
-    shown = text.figure(error)
+    error_text = text.figure(error)
     if len(seeds) > 1:
         spread = by_seed.get("std", {}).get(results.headline_metric)
         if spread is not None and not text.is_missing(spread):
-            shown = text.plus_minus(error, float(spread))
+            error_text = text.plus_minus(error, float(spread))
     is_chosen = model == results.selected_model(ranking)
     cells = [
-        Cell(shown, error),
+        Cell(error_text, error),
         _naive_cell(results, ranking, mean),
         _skip_cell(results, ranking, mean),
         Cell(_strip(results, ranking, seeds, error)),
@@ -189,8 +189,10 @@ def _marks(results: Results, ranking: str, model: str, seeds: list[Scores]) -> l
 def _scores(row: Scores, others: list[Metric]) -> list[Cell]:
     direction = share(row["direction"])
     if direction is not EMPTY and not text.is_missing(row["direction_base"]):
-        both = f"{str(direction.shown).removesuffix(' %')} / {text.percent(row['direction_base'])}"
-        direction = replace(direction, shown=both)
+        both = (
+            f"{str(direction.content).removesuffix(' %')} / {text.percent(row['direction_base'])}"
+        )
+        direction = replace(direction, content=both)
     return [
         *[number(row[m.name], m.digits) for m in others],
         direction,
@@ -336,7 +338,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
         count=len(of_model),
         spread=Table([("Model", ""), *quantiles, better], rows),
         worst=Table(worst_columns, series_rows[: text.WORST]),
-        known=[(row.model, *(str(cell.shown) for cell in row.cells)) for row in series_rows],
+        known=[(row.model, *(str(cell.content) for cell in row.cells)) for row in series_rows],
     )
 
 

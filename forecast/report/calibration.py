@@ -45,8 +45,10 @@ def shown_models(results: Results) -> list[str]:
     there are any.
     """
     judged = results.selected_model(RANKING) or results.best_network(RANKING)
-    wanted = [judged, fitted_skip(results), "naive", "seasonal_naive"]
-    return [m for m in dict.fromkeys(wanted) if m and not results.intervals_of(m, RANKING).empty]
+    candidates = [judged, fitted_skip(results), "naive", "seasonal_naive"]
+    return [
+        m for m in dict.fromkeys(candidates) if m and not results.intervals_of(m, RANKING).empty
+    ]
 
 
 def levels(results: Results) -> str:
@@ -243,10 +245,10 @@ def network_intervals(results: Results) -> list[NetworkIntervals]:
     references = [name for name in ("seasonal_naive", "naive") if name in present][:1]
     references.append(fitted_skip(results))
     is_shown = table["series"].isin(results.series[:MOST_SERIES])
-    shown = table[table["model"].isin(networks) & is_shown]
+    shown_rows = table[table["model"].isin(networks) & is_shown]
     intervals = []
     for ranking in RANKINGS:
-        of_ranking = shown[shown["ranking"] == ranking]
+        of_ranking = shown_rows[shown_rows["ranking"] == ranking]
         for _, rows in of_ranking.groupby(["level", "series", "model"]):
             pooled = rows[rows["step"] == 0]
             if not pooled.empty:
@@ -327,8 +329,8 @@ def _count_cells(networks: list[NetworkIntervals], references: list[str]) -> lis
     checks.append([network.passes for network in networks])
     cells = []
     for passed in checks:
-        shown = f"{sum(passed)} of {len(passed)}"
-        cells.append(Cell(shown, sum(passed), "", worse_class(not all(passed))))
+        count_text = f"{sum(passed)} of {len(passed)}"
+        cells.append(Cell(count_text, sum(passed), "", worse_class(not all(passed))))
     failing = [text.name(network.model) for network in networks if not network.passes]
     names = failing[:MAX_NAMED]
     if len(failing) > MAX_NAMED:

@@ -75,21 +75,29 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> str:
     Named roles get a label at their right end and a place in the tooltip.
     """
     lines = sorted(lines, key=lambda line: ORDER.index(line.role))
-    named = [line for line in lines if line.role in NAMED and np.isfinite(line.y).any()]
-    room = max((len(line.name) for line in named), default=0) * CHARACTER + 12 if named else 10.0
+    labelled_lines = [line for line in lines if line.role in NAMED and np.isfinite(line.y).any()]
+    room = (
+        max((len(line.name) for line in labelled_lines), default=0) * CHARACTER + 12
+        if labelled_lines
+        else 10.0
+    )
     figure = _frame(lines, axes, room)
     for line in lines:
         figure.add(_draw_line(figure, line, axes.show or words.figure))
-    ends = [float(figure.y(line.y[np.isfinite(line.y)][-1])) for line in named]
+    ends = [float(figure.y(line.y[np.isfinite(line.y)][-1])) for line in labelled_lines]
     places = spread(
         [min(max(end, figure.y.end), figure.y.start) for end in ends], 26, figure.y.start
     )
-    for line, place in zip(named, places, strict=True):
-        beside = figure.x.end + 5, place + 4
-        figure.add(text(*beside, line.name, f"name {line.role}", data_model=line.model or None))
+    for line, place in zip(labelled_lines, places, strict=True):
+        label_position = figure.x.end + 5, place + 4
+        figure.add(
+            text(*label_position, line.name, f"name {line.role}", data_model=line.model or None)
+        )
     # else there is no common x for a tooltip
-    if named and len({len(line.x) for line in named}) == 1:
-        figure.attributes["data_x"] = " ".join(short(float(px)) for px in figure.x(named[0].x))
+    if labelled_lines and len({len(line.x) for line in labelled_lines}) == 1:
+        figure.attributes["data_x"] = " ".join(
+            short(float(px)) for px in figure.x(labelled_lines[0].x)
+        )
         figure.attributes["data_xl"] = "|".join(axes.moments)
     return figure.render()
 
@@ -104,8 +112,8 @@ def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
     xs = np.concatenate([line.x for line in lines])
     y = Scale(low, high, height - (40 if axes.x_title else 26), 22)
     ticks = y.ticks()
-    shown = [axes.show(tick) if axes.show else tick_label(tick, ticks) for tick in ticks]
-    left = max(map(len, shown)) * CHARACTER + 10
+    tick_texts = [axes.show(tick) if axes.show else tick_label(tick, ticks) for tick in ticks]
+    left = max(map(len, tick_texts)) * CHARACTER + 10
     spare = 0.0 if xs.max() > xs.min() else 0.5
     x = Scale(float(xs.min()) - spare, float(xs.max()) + spare, left, width - room)
     figure = Figure(width, height, x, y, axes.label)
@@ -141,9 +149,11 @@ def _draw_line(figure: Figure, line: Line, show: Callable[[float], str]) -> str:
     values = (
         "|".join(show(v) if np.isfinite(v) else "" for v in line.y) if line.role in NAMED else None
     )
-    named = {"data_name": line.name, "data_y": values} if values else {}
+    name_attributes = {"data_name": line.name, "data_y": values} if values else {}
     tip = {"data_tip": line.tip} if line.tip else {}
-    return tag("g", "".join(parts), cls="s", data_model=line.model or None, **named, **tip)
+    return tag(
+        "g", "".join(parts), cls="s", data_model=line.model or None, **name_attributes, **tip
+    )
 
 
 def stem_chart(values: Floats, band: Floats, *, label: str, x_title: str) -> str:
@@ -230,9 +240,13 @@ def strip(
     parts = [tag("path", d="M0 9H120", cls="rule")]
     if reference is not None and bounds[0] <= reference <= bounds[1]:
         parts.append(tag("path", d=f"M{short(float(x(reference)))} 0V18", cls="zero"))
-    inside = [v for v in values if bounds[0] <= v <= bounds[1]]
+    values_in_bounds = [v for v in values if bounds[0] <= v <= bounds[1]]
     parts.append(
-        tag("path", d="".join(f"M{short(float(x(v)))} 4v10" for v in inside), cls=f"seedmark {cls}")
+        tag(
+            "path",
+            d="".join(f"M{short(float(x(v)))} 4v10" for v in values_in_bounds),
+            cls=f"seedmark {cls}",
+        )
     )
     if mean <= bounds[1]:
         parts.append(tag("circle", cx=float(x(mean)), cy=9, r=3.6, cls=f"point {cls}"))

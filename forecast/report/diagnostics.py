@@ -106,7 +106,7 @@ def examined_networks(results: Results) -> list[ExaminedNetwork]:
         for r in results.records.values()
         if r.diagnostics is not None
     ]
-    return sorted(networks, key=lambda inside: (RANKINGS.index(inside.ranking), inside.model))
+    return sorted(networks, key=lambda network: (RANKINGS.index(network.ranking), network.model))
 
 
 def network_table(results: Results) -> Table | None:
@@ -165,18 +165,20 @@ def network_panels(results: Results) -> list[Panel]:
     each per ranking.
     """
     panels = []
-    for drawn, noted in (
+    for draw_curves, describe_network in (
         (_gradients, looks_back),
         (_decays, lambda network: network.numbers.get("memory")),
         (_loops, None),
     ):
         for ranking in RANKINGS:
             mine = [network for network in examined_networks(results) if network.ranking == ranking]
-            lines, axes = drawn(results, mine)
+            lines, axes = draw_curves(results, mine)
             if lines:
                 name = f"{RANKING_TITLES[ranking].capitalize()}: {axes.label}"
                 # where each line falls below 1 %, for a reader who cannot touch them
-                values = ((noted(network), network) for network in mine if noted)
+                values = (
+                    (describe_network(network), network) for network in mine if describe_network
+                )
                 known = sorted(
                     (value, text.name(network.model))
                     for value, network in values
@@ -246,14 +248,14 @@ def _loops(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], A
 
 
 def _axes(label: str, y_title: str, x_title: str, lags: list[int]) -> Axes:
-    shown = dict.fromkeys(min(lags, key=lambda lag: abs(lag - wanted)) for wanted in TICKS if lags)
+    shown_lags = dict.fromkeys(min(lags, key=lambda lag: abs(lag - tick)) for tick in TICKS if lags)
     return Axes(
         label=label,
         x_title=x_title,
         y_title=y_title,
         x_ticks=[
             (float(np.log1p(lag)), str(lag))
-            for lag in shown
+            for lag in shown_lags
             if lag >= lags[-1] or 1.4 * lag < lags[-1]
         ],
         y_range=(FLOOR, 0.4),
@@ -276,16 +278,16 @@ def shown_models(results: Results) -> list[str]:
     """The selected model, the best network, its skip alone, naive and seasonal naive, as far as
     there are residuals of them.
     """
-    wanted = [
+    candidates = [
         results.selected_model(RANKING),
         results.best_network(RANKING),
         fitted_skip(results),
         "naive",
     ]
     if results.dataset.season_length > 1:
-        wanted.append("seasonal_naive")
+        candidates.append("seasonal_naive")
     diagnosed = {diagnosis.model for diagnosis in _shipped(results)}
-    return [model for model in dict.fromkeys(wanted) if model and model in diagnosed]
+    return [model for model in dict.fromkeys(candidates) if model and model in diagnosed]
 
 
 def _shipped(results: Results) -> list[ResidualDiagnosis]:
@@ -353,8 +355,8 @@ def _residual_cells(diagnosis: ResidualDiagnosis) -> list[Cell]:
 def _p_cell(value: float | None) -> Cell:
     if value is None:
         return EMPTY
-    shown = text.p_value(value).removeprefix("p = ").removeprefix("p ")
-    return Cell(shown, value, "", worse_class(value < LEVEL))
+    p_text = text.p_value(value).removeprefix("p = ").removeprefix("p ")
+    return Cell(p_text, value, "", worse_class(value < LEVEL))
 
 
 def residual_panels(results: Results) -> list[Panel]:

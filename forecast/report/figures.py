@@ -125,12 +125,12 @@ def step_panels(results: Results) -> list[Panel]:
     Named lines stand out, others are grey. Around the chosen model (or the best network) the range
     of the seeds, and against naive the 95 % band of the change.
     """
-    shown = [
+    metrics_shown = [
         (results.headline_metric, error_title(results), "", None),
         ("skill", AGAINST_NAIVE, " against naive", change),
     ]
     panels = []
-    for metric, y_title, suffix, show in shown:
+    for metric, y_title, suffix, show in metrics_shown:
         for ranking in results.rankings:
             lines = _step_lines(results, ranking, metric)
             lines = [line for line in lines if np.isfinite(line.y).any()]
@@ -162,8 +162,8 @@ def step_axes(results: Results, label: str, y_title: str, x: Floats) -> Axes:
     """Axes over the horizon steps `x`, with about six ticks."""
     steps = [int(step) for step in x]
     every = max(1, -(-len(steps) // 6))
-    later = [step for step in steps if step % every == 0 and step - steps[0] >= every / 2]
-    x_ticks = [(float(step), str(step)) for step in [steps[0], *later]]
+    later_ticks = [step for step in steps if step % every == 0 and step - steps[0] >= every / 2]
+    x_ticks = [(float(step), str(step)) for step in [steps[0], *later_ticks]]
     x_title = f"{step_unit(results.dataset)} ahead"
     return Axes(label, x_title, y_title, x_ticks, moments=[f"{step} ahead" for step in steps])
 
@@ -187,10 +187,10 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
                 bands = _change_band(results, ranking, model, n_steps=len(by_seed))
             elif seeds.shape[1] > 1:
                 bands = ((floats(seeds.min(axis=1)), floats(seeds.max(axis=1))),)
-        shown = text.name(model)
-        tip = shown if role == "other" else ""
+        label = text.name(model)
+        tip = label if role == "other" else ""
         x = by_seed.index.to_numpy(float)
-        lines.append(Line(shown, x, mean.to_numpy(float), role, model, bands, tip))
+        lines.append(Line(label, x, mean.to_numpy(float), role, model, bands, tip))
     return lines
 
 
@@ -272,8 +272,10 @@ def _curve(model: str, seed: SeedFit) -> Line | None:
     steps, change = rows[:, 0], rows[:, 2] / rows[0, 2] - 1
     best = int(np.argmin(np.abs(steps - seed.best_step)))
     keep = np.unique(np.append(np.linspace(0, len(steps) - 1, CURVE_POINTS).astype(int), best))
-    said = f"{text.signed_percent(change[best])} at its best, step {text.count(seed.best_step)}"
-    tip = f"{text.name(model)}, seed {seed.seed}: {said}"
+    best_text = (
+        f"{text.signed_percent(change[best])} at its best, step {text.count(seed.best_step)}"
+    )
+    tip = f"{text.name(model)}, seed {seed.seed}: {best_text}"
     return Line(
         "seed",
         steps[keep],
@@ -335,5 +337,5 @@ def _interval(test: PairedTest, *, several: bool) -> Interval:
         f"{name} against {against}:"
         f" {text.signed_percent(value)}{text.interval(test)}{text.holm(test)}"
     )
-    shown = f"{name} on {against}" if several else name
-    return Interval(shown, value, *text.relative_interval(test), test.word, test.model, tip)
+    label = f"{name} on {against}" if several else name
+    return Interval(label, value, *text.relative_interval(test), test.word, test.model, tip)

@@ -53,8 +53,10 @@ def as_csv(rows: list[Row]) -> str:
     the rounding errors of another kind of processor leave the committed file as it is.
     """
     buffer = io.StringIO()
-    beside = sorted({key for row in rows for key in row if key.startswith(OF_DISTRIBUTIONS)})
-    columns = [*metrics.leaderboard_columns(), *beside]
+    distribution_columns = sorted(
+        {key for row in rows for key in row if key.startswith(OF_DISTRIBUTIONS)}
+    )
+    columns = [*metrics.leaderboard_columns(), *distribution_columns]
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in rows:
@@ -172,8 +174,8 @@ def print_leaderboards(
         ]
         for sentence in sentences:
             console.print(f"{dataset}: {sentence}", highlight=False, markup=False)
-    beside = " Winkler: of the served 80 % intervals." if console.width >= WIDE else ""
-    console.print(LEGEND + beside, highlight=False, markup=False)
+    winkler_note = " Winkler: of the served 80 % intervals." if console.width >= WIDE else ""
+    console.print(LEGEND + winkler_note, highlight=False, markup=False)
 
 
 def describe_ranks(ranks: Ranks | None) -> list[str]:
@@ -201,8 +203,8 @@ def leaderboard_lines(
     `rows` are the leaderboard's, a network by the mean forecast of its seeds. The order is by MASE,
     which is free of the series' units.
     """
-    shown = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
-    shown.sort(key=_by_mase)
+    shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
+    shown_rows.sort(key=_by_mase)
     words = {}
     for test in verdicts.tests:
         # the groups of ranks below the table say more than this word
@@ -210,7 +212,7 @@ def leaderboard_lines(
         if test.ranking in (ranking, BASELINE) and not is_superseded:
             words[test.family, test.model] = test.word
     best = verdicts.chosen.get(ranking, next(iter(verdicts.chosen.values()), None))
-    return [_line(row, words, best) for row in shown]
+    return [_line(row, words, best) for row in shown_rows]
 
 
 def _by_mase(row: Row) -> tuple[bool, float, str]:

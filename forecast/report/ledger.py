@@ -84,9 +84,9 @@ def _row(cost: Mapping[str, Any], record: RunRecord) -> Row:
 
 def _steps(cost: TrainingCost) -> Cell:
     allowed = cost.gradient_steps
-    taken = cost.gradient_steps_taken
-    if taken < allowed:
-        return Cell(f"{taken:,} of {allowed:,}", taken)
+    steps_taken = cost.gradient_steps_taken
+    if steps_taken < allowed:
+        return Cell(f"{steps_taken:,} of {allowed:,}", steps_taken)
     return whole(allowed or None)
 
 
@@ -210,7 +210,7 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
     choice = results.verdicts.choice
     if choice is None or len(scores) < len(PAIR):
         return None
-    taken = choice.take
+    model_to_take = choice.take
     title = headline(results).title
     columns = [
         ("Network", "On top of the last value only, so that no fitted skip hides the architecture"),
@@ -222,7 +222,7 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
     for model, score in scores.items():
         spent = costs.get(str(results.candidate(model, ARCHITECTURE)), {}).get("cpu_seconds")
         cells = [number(score[results.headline_metric]), whole(score["n_params"]), _time(spent)]
-        is_taken = model == taken
+        is_taken = model == model_to_take
         marks = ["taken"] if is_taken else []
         rows.append(Row(model, cells, marks, chosen_class(is_taken)))
     return Table(columns, rows)
@@ -241,12 +241,12 @@ def choice_sentence(results: Results) -> str:
     warning = ""
     if len(sizes) == len(PAIR) and sizes[1] > sizes[0]:
         warning = " Tuning gave the GRU more weights than the LSTM here, so it saves none."
-    shown = "shown" if choice.word == "equivalent" else "not shown"
+    equivalence_text = "shown" if choice.word == "equivalent" else "not shown"
     return (
         f"The GRU's loss against the LSTM's: {change}, upper 95 % bound {upper} on"
         f" {text.count(choice.non_overlapping)} origins whose horizons do not overlap (wanted:"
         f" below {margin}, on at least {choice.wanted_origins}). That the GRU costs no more is"
-        f" {shown}: the {text.name(choice.take).upper()} is taken.{warning}"
+        f" {equivalence_text}: the {text.name(choice.take).upper()} is taken.{warning}"
     )
 
 
@@ -339,12 +339,12 @@ def quality_table(results: Results) -> Table:
         ("Mean", ""),
         ("Greatest", ""),
     ]
-    shown = list(results.quality["series"].items())
-    if len(shown) > text.WORST:  # a stable sort: of equal ones the first
-        shown.sort(key=_missing_steps, reverse=True)
-        shown = shown[: text.WORST]
+    shown_series = list(results.quality["series"].items())
+    if len(shown_series) > text.WORST:  # a stable sort: of equal ones the first
+        shown_series.sort(key=_missing_steps, reverse=True)
+        shown_series = shown_series[: text.WORST]
     rows = []
-    for unique_id, series in shown:
+    for unique_id, series in shown_series:
         for column in results.dataset.columns:
             if column.column in series["columns"]:
                 cells = _quality_cells(results, series, column.column, column.unit)

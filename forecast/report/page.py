@@ -435,13 +435,13 @@ def _live_panel(dataset: LiveDataset) -> figures.Panel | None:
     roles = (("champion", "error", "chosen"), ("last value", "naive", "naive"))
     lines = [Line(name, x, rows[column].to_numpy(np.float64), role) for name, column, role in roles]
     moments = [str(cutoff)[:16] for cutoff in rows["cutoff"]]
-    shown = np.unique(np.linspace(0, len(rows) - 1, 5).round().astype(int))
+    tick_rows = np.unique(np.linspace(0, len(rows) - 1, 5).round().astype(int))
     label = f"Live error of {dataset.name} by cutoff, relative to the test error"
     axes = Axes(
         label,
         "cutoff of the forecast (UTC)",
         "error / test error",
-        [(float(i), moments[i][:10]) for i in shown],
+        [(float(i), moments[i][:10]) for i in tick_rows],
         level=1.0,
         moments=moments,
         size=SIZE,

@@ -63,14 +63,14 @@ def shown_forecasts(
     """role -> (model, long forecasts) of what is shown against the actuals: naive, skip, a network,
     the chosen one.
     """
-    wanted = [
+    candidates = [
         "naive",
         fitted_skip(results),
         results.best_network(ranking),
         results.selected_model(ranking),
     ]
     by_role = {}
-    for model in dict.fromkeys(m for m in wanted if m):
+    for model in dict.fromkeys(m for m in candidates if m):
         name, role = results.candidate(model, ranking), role_of(results, ranking, model)
         if name and role != "other" and not results.records[name].has_failed:
             by_role[role] = (model, results.forecasts_by_series(name))
@@ -96,17 +96,18 @@ def forecast_panels(results: Results) -> list[Panel]:
     """
     if is_private(results):
         return []
-    shown = shown_forecasts(results)
-    if not shown:
+    forecasts_by_role = shown_forecasts(results)
+    if not forecasts_by_role:
         return []
-    judge = "chosen" if "chosen" in shown else list(shown)[-1]
+    judge = "chosen" if "chosen" in forecasts_by_role else list(forecasts_by_role)[-1]
     transforms = {column.column: column.transform for column in results.dataset.target}
     panels = []
     for series in results.series[:MOST_SERIES]:
         tests = {
-            role: (model, test_block_of(frame, series)) for role, (model, frame) in shown.items()
+            role: (model, test_block_of(frame, series))
+            for role, (model, frame) in forecasts_by_role.items()
         }
-        _, forecasts = next(iter(shown.values()))
+        _, forecasts = next(iter(forecasts_by_role.values()))
         actuals = forecasts.loc[forecasts["unique_id"] == series, ["ds", "y"]]
         actuals = actuals.drop_duplicates("ds").sort_values("ds")
         history = pd.Series(floats(actuals["y"]), index=pd.DatetimeIndex(actuals["ds"]))
@@ -158,9 +159,9 @@ def pick_origins(
         picked.append(("largest rise", by_move[-1]))
         picked.append(("largest fall", by_move[0]))
     if naive is not None:
-        behind = _known_order(test.losses - naive.losses)
-        if behind and test.losses[behind[-1]] > naive.losses[behind[-1]]:
-            picked.append(("furthest behind naive", behind[-1]))
+        by_excess_loss = _known_order(test.losses - naive.losses)
+        if by_excess_loss and test.losses[by_excess_loss[-1]] > naive.losses[by_excess_loss[-1]]:
+            picked.append(("furthest behind naive", by_excess_loss[-1]))
     words: dict[int, list[str]] = {}
     for word, origin in picked:
         words.setdefault(origin, []).append(word)
@@ -266,14 +267,14 @@ def time_panels(results: Results) -> list[Panel]:
     """
     if results.dataset.calendar.kind == "index":
         return []
-    shown = shown_forecasts(results)
-    if not shown:
+    forecasts_by_role = shown_forecasts(results)
+    if not forecasts_by_role:
         return []
     panels = []
     for series in results.series[:MOST_SERIES]:
         errors = {
             role: (model, _by_period(test_block_of(frame, series)))
-            for role, (model, frame) in shown.items()
+            for role, (model, frame) in forecasts_by_role.items()
         }
         unit = results.unit_of(series)
         y_title = f"MAE, {unit}" if unit else "MAE"

@@ -24,9 +24,9 @@ LINE = 13.5  # least distance between two labels
 Floats = NDArray[np.float64]
 
 
-def as_markup(own: str) -> Markup:
+def as_markup(drawn_text: str) -> Markup:
     """What this package has drawn or written itself, in which everything foreign is escaped."""
-    return Markup(own)  # noqa: S704
+    return Markup(drawn_text)  # noqa: S704
 
 
 def floats(values: Any) -> Floats:
@@ -47,8 +47,10 @@ def tag(kind: str, content: str = "", /, **attributes: object) -> str:
     for key, value in attributes.items():
         if value is None:
             continue
-        shown = short(value) if isinstance(value, float) else str(value)
-        parts.append(f'{"class" if key == "cls" else key.replace("_", "-")}="{escape(shown)}"')
+        attribute_text = short(value) if isinstance(value, float) else str(value)
+        parts.append(
+            f'{"class" if key == "cls" else key.replace("_", "-")}="{escape(attribute_text)}"'
+        )
     opened = " ".join(parts)
     return f"<{opened}>{content}</{kind}>" if content else f"<{opened}/>"
 
@@ -75,7 +77,7 @@ class Scale:
         )
         return np.asarray(self.start + (data - low) / (high - low) * (self.end - self.start))
 
-    def ticks(self, wanted: int = 4) -> list[float]:
+    def ticks(self, about_how_many: int = 4) -> list[float]:
         """About `wanted`, 1, 2 or 5 times a power of ten apart; of a logarithmic scale powers of
         ten, with 2 and 5 times them when they are few.
         """
@@ -84,8 +86,8 @@ class Scale:
             known = [m * 10.0**p for p in range(ends[0], ends[1] + 1) for m in (1, 2, 5)]
             powers = [power for power in known[::3] if self.low <= power <= self.high]
             few = [tick for tick in known if self.low <= tick <= self.high]
-            return powers[:: max(1, len(powers) // wanted)] if len(powers) >= 3 else few
-        raw = (self.high - self.low) / max(1, wanted)
+            return powers[:: max(1, len(powers) // about_how_many)] if len(powers) >= 3 else few
+        raw = (self.high - self.low) / max(1, about_how_many)
         power = 10.0 ** math.floor(math.log10(raw))
         step = power * min((1, 2, 5, 10), key=lambda m: abs(math.log(m * power / raw)))
         first = math.ceil(self.low / step - 1e-9)
@@ -122,8 +124,8 @@ def clip_line(x: Floats, y: Floats, low: float, high: float) -> tuple[Floats, Fl
                 share = (bound - y[i - 1]) / (y[i] - y[i - 1])
                 points.append((float(x[i - 1] + share * (x[i] - x[i - 1])), bound))
         points.append((float(x[i]), float(y[i]) if low <= y[i] <= high else math.nan))
-    found = np.array(points, float).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    clipped = np.array(points, float).reshape(-1, 2)
+    return clipped[:, 0], clipped[:, 1]
 
 
 def path(x: Floats, y: Floats) -> str:
@@ -138,19 +140,19 @@ def path(x: Floats, y: Floats) -> str:
     return "".join(parts)
 
 
-def spread(wanted: Sequence[float], low: float, high: float, gap: float = LINE) -> list[float]:
+def spread(desired: Sequence[float], low: float, high: float, gap: float = LINE) -> list[float]:
     """Positions near `wanted`, at least `gap` apart and inside [low, high] as far as they fit,
     order kept.
     """
-    order = sorted(range(len(wanted)), key=lambda i: (wanted[i], i))
-    placed: list[float] = []
+    order = sorted(range(len(desired)), key=lambda i: (desired[i], i))
+    positions: list[float] = []
     for i in order:
-        placed.append(max(wanted[i], placed[-1] + gap if placed else low))
+        positions.append(max(desired[i], positions[-1] + gap if positions else low))
     limit = high
-    for k in reversed(range(len(placed))):
-        placed[k] = min(placed[k], limit)
-        limit = placed[k] - gap
-    return [place for _, place in sorted(zip(order, placed, strict=True))]
+    for k in reversed(range(len(positions))):
+        positions[k] = min(positions[k], limit)
+        limit = positions[k] - gap
+    return [place for _, place in sorted(zip(order, positions, strict=True))]
 
 
 @dataclass
@@ -181,8 +183,8 @@ class Figure:
             self.add(
                 tag("path", d=f"M{short(self.x.start)} {short(py)}H{short(self.x.end)}", cls="rule")
             )
-            shown = show(value) if show else tick_label(value, ticks)
-            self.add(text(self.x.start - 5, py + 4, shown, "tick", text_anchor="end"))
+            label = show(value) if show else tick_label(value, ticks)
+            self.add(text(self.x.start - 5, py + 4, label, "tick", text_anchor="end"))
         self.add(text(2, 11, title, "axis"))
 
     def x_axis(self, title: str, ticks: Sequence[tuple[float, str]]) -> None:
@@ -191,12 +193,12 @@ class Figure:
         self.add(
             tag("path", d=f"M{short(self.x.start)} {short(base)}H{short(self.x.end)}", cls="base")
         )
-        for value, shown in ticks:
+        for value, label in ticks:
             px = float(self.x(value))
-            half = len(shown) * CHARACTER / 2
+            half = len(label) * CHARACTER / 2
             anchor = "end" if px + half > self.width else "start" if px - half < 0 else "middle"
             self.add(tag("path", d=f"M{short(px)} {short(base)}v4", cls="base"))
-            self.add(text(px, base + 16, shown, "tick", text_anchor=anchor))
+            self.add(text(px, base + 16, label, "tick", text_anchor=anchor))
         if title:
             self.add(
                 text(

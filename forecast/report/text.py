@@ -47,9 +47,9 @@ def figure(value: Any, digits: int = 4) -> str:
 
 def plus_minus(mean: float, spread: float) -> str:
     """`1.211 ± 0.006`: the spread with the decimals of the mean."""
-    shown = figure(mean)
-    decimals = len(shown.partition(".")[2])
-    return f"{shown} ± {spread:,.{decimals}f}"
+    mean_text = figure(mean)
+    decimals = len(mean_text.partition(".")[2])
+    return f"{mean_text} ± {spread:,.{decimals}f}"
 
 
 def abridge(names: Sequence[str], most: int = WORST) -> str:
@@ -82,8 +82,10 @@ def signed_percent(share: Any) -> str:
     if is_missing(share):
         return NOTHING
     value = 100 * float(share)
-    shown = f"{value:+.{1 if abs(value) >= 1 else 2}f} %"
-    return shown.replace("+0.00 %", "0.00 %").replace("-0.00 %", "0.00 %").replace("-", MINUS)
+    percent_text = f"{value:+.{1 if abs(value) >= 1 else 2}f} %"
+    return (
+        percent_text.replace("+0.00 %", "0.00 %").replace("-0.00 %", "0.00 %").replace("-", MINUS)
+    )
 
 
 def p_value(value: Any) -> str:
@@ -160,7 +162,7 @@ def chosen_class(is_chosen: bool) -> str:
 class Cell:
     """What is shown, the value it is sorted by (None sorts last), a hint on touch, a CSS class."""
 
-    shown: str | Markup
+    content: str | Markup
     value: float | str | None = None
     tip: str = ""
     cls: str = ""

@@ -226,10 +226,11 @@ def _check_workers(client: Client, tasks: Sequence[WorkItem]) -> bool:
                 refused = _describe_difference(there, code_identity())
             if refused:
                 raise InputError(f"Worker {worker} {refused}. {OTHER_VERSION_ADVICE}")
-        for worker, about in client.scheduler_info(n_workers=-1)["workers"].items():
-            if 0 < about["memory_limit"] < needed:
+        for worker, worker_info in client.scheduler_info(n_workers=-1)["workers"].items():
+            if 0 < worker_info["memory_limit"] < needed:
+                limit = worker_info["memory_limit"] / 1e9
                 raise InputError(
-                    f"Worker {worker} may use {about['memory_limit'] / 1e9:.1f} GB; {name} needs"
+                    f"Worker {worker} may use {limit:.1f} GB; {name} needs"
                     f" about {needed / 1e9:.1f} GB. Give it more (`dask worker --memory-limit`), or"
                     " start fewer workers."
                 )
@@ -238,12 +239,12 @@ def _check_workers(client: Client, tasks: Sequence[WorkItem]) -> bool:
         )
 
 
-def _describe_difference(there: dict[str, str], here: dict[str, str]) -> str:
+def _describe_difference(worker_identity: dict[str, str], local_identity: dict[str, str]) -> str:
     """What differs between two identities; empty where nothing does."""
     return " and ".join(
-        f"has other {what} (digest {there[what]}, here {here[what]})"
-        for what in here
-        if there[what] != here[what]
+        f"has other {what} (digest {worker_identity[what]}, here {local_identity[what]})"
+        for what in local_identity
+        if worker_identity[what] != local_identity[what]
     )
 
 

@@ -127,7 +127,8 @@ def _run_and_explain(
             " again.",
             1,
         )
-    except Exception as error:  # noqa: BLE001  (the boundary: a bug is shown whole, recorded, and exits 1)
+    except Exception as error:  # noqa: BLE001
+        # the boundary: a bug is shown whole, recorded, and exits 1
         import traceback
 
         traceback.print_exc()

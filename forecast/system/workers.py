@@ -143,7 +143,8 @@ def _thread_controller(modules: int) -> Any:
     """The numeric libraries that have threads; searched again when the number of modules changed,
     since a search takes longer than a trivial task.
     """
-    import scipy.linalg  # noqa: F401  (loaded inside a task, its BLAS would have all threads, and be told by some)
+    # loaded inside a task, its BLAS would have all threads, and be told by some
+    import scipy.linalg  # noqa: F401
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
@@ -169,5 +170,6 @@ def _run_item(item: WorkItem) -> WorkOutcome:
             )
     except ForecastError as error:
         return WorkOutcome(item.name, error=str(error), exit_code=error.exit_code, startup=startup)
-    except Exception:  # noqa: BLE001  (the boundary of a task: a bug is reported with the others' results kept)
+    except Exception:  # noqa: BLE001
+        # the boundary of a task: a bug is reported with the others' results kept
         return WorkOutcome(item.name, error=traceback.format_exc(), exit_code=1)

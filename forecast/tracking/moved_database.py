@@ -80,7 +80,8 @@ def claim_artifacts(store: TrackingStore) -> list[Path]:
 def _replace_prefix(writer: sqlite3.Connection, old: str, new: str) -> None:
     for table, column in PATH_COLUMNS:
         writer.execute(
-            f"update {table} set {column} = ? || substr({column}, ?) "  # noqa: S608  (names of our own)
+            # names of our own
+            f"update {table} set {column} = ? || substr({column}, ?) "  # noqa: S608
             f"where substr({column}, 1, ?) = ?",
             (f"{new}/", len(old) + 2, len(old) + 1, f"{old}/"),
         )

@@ -242,7 +242,7 @@ def leaderboard_page(experiment_id: str) -> str:
 
 def _view_json(created: int, title: str, kind: str, order_by: str, columns: str) -> str:
     parts = (column.split(".", 1) for column in [order_by, *columns.split()])
-    order_by, *shown = (f"{group}.`{name}`" for group, name in parts)
+    order_by, *shown_columns = (f"{group}.`{name}`" for group, name in parts)
     condition = f"tags.current = 'true' AND tags.kind {kind}"
     order = {
         "searchFilter": condition,
@@ -252,6 +252,6 @@ def _view_json(created: int, title: str, kind: str, order_by: str, columns: str)
     }
     usual = {"lifecycleFilter": "Active", "modelVersionFilter": "All Runs", "datasetsFilter": []}
     state = json.dumps(
-        {**order, **usual, "selectedColumns": shown, "runsHiddenMode": "FIRST_20_RUNS"}
+        {**order, **usual, "selectedColumns": shown_columns, "runsHiddenMode": "FIRST_20_RUNS"}
     )
     return json.dumps({"name": title, "createdAt": created, "updatedAt": created, "state": state})

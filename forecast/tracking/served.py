@@ -72,7 +72,8 @@ def _answer_in_sentences() -> None:
 
     server._decode_json_input = shallow  # type: ignore[union-attr]
     handle: Any = server._handle_serving_error  # type: ignore[union-attr]
-    server._handle_serving_error = partial(handle, include_traceback=False)  # type: ignore[union-attr]
+    without_traceback = partial(handle, include_traceback=False)
+    server._handle_serving_error = without_traceback  # type: ignore[union-attr]
 
 
 mlflow.models.set_model(ServedForecaster())

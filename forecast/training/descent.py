@@ -119,6 +119,7 @@ class UpdateRule:
     """
 
     def __init__(self, variables: list[Any], first: Settings) -> None:
+        """Set up the moments of the `variables`, all zero; `first`: the settings of step 0."""
         self._variables, self._shape = variables, first.schedule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
         self._penalised = bool(first.l2)

@@ -129,8 +129,8 @@ class ForwardMode(BlockVisitor[Signal]):
         self.memory[path] = line[len(line) - longest :], tangents[len(tangents) - longest :]
         starts = [longest - delay for delay in block.delays]
         taps = [line[start : start + len(value)] for start in starts]
-        turned = [tangents[start : start + len(value)] for start in starts]
-        return Signal(np.concatenate(taps, axis=1), np.concatenate(turned, axis=1))
+        tap_tangents = [tangents[start : start + len(value)] for start in starts]
+        return Signal(np.concatenate(taps, axis=1), np.concatenate(tap_tangents, axis=1))
 
     def visit_recurrent(self, block: Recurrent, path: str, x: Signal) -> Signal:
         """The outputs of the cell, and their derivatives carried forward in time."""
@@ -198,8 +198,8 @@ class ForwardMode(BlockVisitor[Signal]):
 
     def _n_columns(self, path: str) -> int:
         """q behind the block at `path`: one more than the number of its last weight."""
-        own = (name for name in self.first_column_of if name.startswith(f"{path}/"))
-        return max(self.first_column_of[name] + self.weights[name].size for name in own)
+        block_weights = (name for name in self.first_column_of if name.startswith(f"{path}/"))
+        return max(self.first_column_of[name] + self.weights[name].size for name in block_weights)
 
 
 FlatStep = Callable[[Mapping[str, AnyArray], AnyArray, AnyArray], AnyArray]

@@ -257,6 +257,7 @@ class Updates:
     def __init__(
         self, network: Network, chunks: Chunks, settings: Settings, choices: RandomChoices
     ) -> None:
+        """Build the model of `network` with the weights of seed 0, and its compiled passes."""
         self.model = assemble(network, seed=0)
         self._forecast, self._initial_states = _forward_pass(self.model, network, chunks, settings)
         self.data = _BatchData(chunks, network, settings, self.model)

@@ -47,6 +47,7 @@ class NetworkProblem:
         *,
         warm_up: int = 0,
     ) -> None:
+        """Gather the residuals of `network` over all `series`."""
         if not network.every_step or network.shapes.parameters != 1:
             raise InputError(
                 "Levenberg-Marquardt needs a point forecast at every step; this network forecasts"
@@ -159,6 +160,7 @@ class OneLayerProblem(NetworkProblem):
         *,
         warm_up: int = 0,
     ) -> None:
+        """Gather the residuals of `network` over all `series`."""
         super().__init__(network, series, validate, warm_up=warm_up)
         taps = network.blocks[: _count_tap_blocks(network.blocks)]
         tapped = []

@@ -61,11 +61,11 @@ class OneLayer:
     def unflatten(self, flat: Array, layer: str) -> dict[str, Array]:
         """The inverse of `flatten`: copies, by name."""
         w1, b1, w2, b2, w3 = self.split(flat)
-        named = {}
+        weights_by_name = {}
         if self.hidden:
-            named = {f"{layer}/kernel": np.array(w1.T), f"{layer}/bias": np.array(b1)}
+            weights_by_name = {f"{layer}/kernel": np.array(w1.T), f"{layer}/bias": np.array(b1)}
         readout = np.concatenate([w2.T, w3.T]) if self.linear else np.array(w2.T)
-        return {**named, "readout/kernel": readout, "readout/bias": np.array(b2)}
+        return {**weights_by_name, "readout/kernel": readout, "readout/bias": np.array(b2)}
 
     def value(self, weights: Array, z: Array) -> Array:
         """v (rows, O) from z (rows, d)."""

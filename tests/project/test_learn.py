@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from docs.notebooks import CellFailed, cells, executed, notebook, run
+from docs.notebooks import CellError, cells, executed, notebook, run
 from docs.site import COPIED, DOCS, mend_links, reference
 from forecast import PUBLIC_MODULES, identification
 from tests.support.small_project import ROOT
@@ -89,7 +89,7 @@ echo done
 
 def test_a_cell_that_fails_is_named(tmp_path: Path) -> None:
     for broken in ("```python\n1 / 0\n```\n", "```sh\nfalse\n```\n"):
-        with pytest.raises(CellFailed, match=r"page, cell\n(1 / 0|false)"):
+        with pytest.raises(CellError, match=r"page, cell\n(1 / 0|false)"):
             executed(broken, "page", tmp_path, tmp_path)
 
 

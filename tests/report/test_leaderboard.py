@@ -208,7 +208,7 @@ def test_the_change_against_naive_has_the_sign_and_digits_of_the_page(root):
         for line in leaderboard_lines(rows, "shipped", results.verdicts)
     }
     page = {
-        row.model: str(row.cells[1].shown).split(" %")[0]
+        row.model: str(row.cells[1].content).split(" %")[0]
         for row in leaderboard(results, "shipped").rows
     }
     assert shown == page and shown["lstm"].startswith("−") and shown["drift"].startswith("+")

@@ -55,8 +55,8 @@ class Layer:
 class SaturationCounter(Namespace):
     """The namespace that counts how many squashed values lie where the function is flat."""
 
-    seen: int = 0
-    flat: int = 0
+    n_values: int = 0
+    n_saturated: int = 0
 
     def tanh(self, x: Array) -> Array:
         """tanh x, counted."""
@@ -69,14 +69,14 @@ class SaturationCounter(Namespace):
         return a
 
     def _count(self, a: np.ndarray) -> np.ndarray:
-        self.seen += a.size
-        self.flat += int((1 - a * a < FLAT).sum())
+        self.n_values += a.size
+        self.n_saturated += int((1 - a * a < FLAT).sum())
         return a
 
     @property
     def share(self) -> float | None:
         """None where nothing is squashed, as with ReLU."""
-        return self.flat / self.seen if self.seen else None
+        return self.n_saturated / self.n_values if self.n_values else None
 
 
 def collect_states(layer: Layer, xp: Namespace = numpy_namespace) -> np.ndarray:

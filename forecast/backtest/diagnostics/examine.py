@@ -83,7 +83,7 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
         "layers": {p: d.to_json() for p, d in layers.items()},
     }
     arrays: dict[str, Any] = {"lags": lags, "gradient": gradient}
-    arrays["decay"] = {path: found.decay for path, found in layers.items()}
+    arrays["decay"] = {path: layer.decay for path, layer in layers.items()}
     if spec.is_recursive:
         run = free_run(
             network, weights, forecaster.skip, windows, forecaster.channels, forecaster.point_step
@@ -159,10 +159,10 @@ def read_or_diagnose(data: PreparedData, folder: Path) -> dict[str, Any]:
     """`{"numbers", "arrays"}` of the network saved in `folder`/seed; found once and kept next to
     its fit.json.
     """
-    kept = folder / f"diagnostics-{code_digest([ENGINE])[:12]}.json"
-    if not kept.exists():
-        files.write_json(kept, examine(Forecaster.load(folder / "seed"), load_problem(data)))
-    return files.read_json(kept)
+    cached_file = folder / f"diagnostics-{code_digest([ENGINE])[:12]}.json"
+    if not cached_file.exists():
+        files.write_json(cached_file, examine(Forecaster.load(folder / "seed"), load_problem(data)))
+    return files.read_json(cached_file)
 
 
 def examine(forecaster: Forecaster, problem: Problem) -> dict[str, Any]:
@@ -222,8 +222,8 @@ def _extend_windows(windows: Windows) -> Windows:
     lookback = windows.past.shape[1]
     rows = np.arange(lookback + FREE_RUN_STEPS)
     rows[lookback:] = (rows[lookback:] - lookback) % lookback
-    seen = min(windows.future.shape[1], len(rows))
-    rows[:seen] = np.arange(seen)
+    n_known_rows = min(windows.future.shape[1], len(rows))
+    rows[:n_known_rows] = np.arange(n_known_rows)
     return replace(windows, past=windows.past.astype(np.float64), future=windows.future[:, rows])
 
 

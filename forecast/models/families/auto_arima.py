@@ -67,7 +67,7 @@ class Arima:
                 ARIMA(order=tuple(o), season_length=1, **options).fit(y[first:], terms).model_
                 for o in orders
             ]
-            fitted = min(fits, key=lambda one: float(one["aicc"]))
+            fitted = min(fits, key=lambda candidate: float(candidate["aicc"]))
         system, arma = fitted["model"], [int(order) for order in fitted["arma"]]
         return cls(
             orders=(arma[0], arma[5], arma[1]),
@@ -157,6 +157,7 @@ class ThinSvdArray(np.ndarray):
     """
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Leave the unneeded columns of a singular value decomposition uncomputed."""
         svd_options = {"full_matrices": False} if func is np.linalg.svd else {}
         return super().__array_function__(func, types, args, {**kwargs, **svd_options})
 

@@ -51,8 +51,8 @@ class Mstl:
         phase = np.arange(horizon) % self.season
         for row, origin in zip(out, origins, strict=True):
             begin, adjusted, seasonal = last_rows(y[: origin + 1], self.season)
-            here = Ets(self.components, 1, self.parameters[:4] + tuple(states[begin]))
-            row[:] = here.forecasts(adjusted, np.array([len(adjusted) - 1]), horizon)[0]
+            adjusted_model = Ets(self.components, 1, self.parameters[:4] + tuple(states[begin]))
+            row[:] = adjusted_model.forecasts(adjusted, np.array([len(adjusted) - 1]), horizon)[0]
             row += seasonal[-self.season :][phase]
         return out
 

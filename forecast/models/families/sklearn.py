@@ -77,7 +77,7 @@ def boosting_arrays(model: Any) -> dict[str, np.ndarray]:
 
 def forest_arrays(model: Any) -> dict[str, np.ndarray]:
     """Of a RandomForestRegressor or an ExtraTreesRegressor."""
-    trees = [one.tree_ for one in model.estimators_]
+    trees = [estimator.tree_ for estimator in model.estimators_]
     nodes = [
         (
             t.feature,
@@ -484,4 +484,8 @@ def _best_tree_count(arrays: Arrays, x: np.ndarray, y: np.ndarray) -> int:
         np.split(y, range(ROWS_AT_ONCE, len(y), ROWS_AT_ONCE)),
         strict=True,
     )
-    return int(np.argmin(sum(np.abs(said - known[:, None]).sum(axis=0) for said, known in slices)))
+    return int(
+        np.argmin(
+            sum(np.abs(forecasts - known[:, None]).sum(axis=0) for forecasts, known in slices)
+        )
+    )

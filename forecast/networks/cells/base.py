@@ -69,6 +69,7 @@ class Cell:
     h_init: InitialState = "zero"
 
     def __post_init__(self) -> None:
+        """Raise `InputError` for an option without meaning."""
         require(self, "units", self.units >= 1, "a whole number of at least 1")
         require_one_of(self, "h_init", InitialState)
         self.check()
@@ -149,6 +150,7 @@ class ActivatedCell(Cell):
     activation: HiddenActivation = "tanh"
 
     def __post_init__(self) -> None:
+        """Raise `InputError` for an option without meaning."""
         require_one_of(self, "activation", HiddenActivation)
         super().__post_init__()
 

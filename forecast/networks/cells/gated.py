@@ -114,11 +114,11 @@ class LSTMVariant(Cell):
         z = xp.split(projected + xp.matmul(states["h"], w["recurrent_kernel"]), len(names))
         part = dict(zip(names, z, strict=True))
 
-        def gate(name: str, seen: Array) -> Array:
+        def gate(name: str, peephole_state: Array) -> Array:
             if self.peepholes == "none":
                 return xp.sigmoid(part[name])
             row = [other for other in names if other != "g"].index(name)
-            return xp.sigmoid(part[name] + w["peephole"][row] * seen)
+            return xp.sigmoid(part[name] + w["peephole"][row] * peephole_state)
 
         g = xp.tanh(part["g"])
         if self.forget == "gate":

@@ -155,6 +155,7 @@ class StackedStepper:
             self.h[0] = self.h[len(part)]
 
     def states(self) -> Arrays:
+        """h (B, U) of the one layer, by its name."""
         return {"h": self.h[0]}
 
 
