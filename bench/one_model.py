@@ -101,6 +101,7 @@ def problem(data: Data, recipe: Recipe, horizon: int) -> Problem:
         {
             "target": [{**column, "difference_inputs": recipe.difference_inputs}],
             "past_exogenous": [],
+            "future_exogenous": [],
             "calendar_features": [],
             "calendar": {"kind": "regular", "freq": data.freq},
             "horizon": horizon,

@@ -200,7 +200,7 @@ def verdicts_of(root: Path) -> dict[str, Verdicts]:
     """Per dataset of the last whole run its verdicts; empty where some are missing."""
     names = load_datasets(root / "configs").run
     results = {name: Results(ProjectPaths.of(root), name) for name in names}
-    if not all(of_dataset.compared for of_dataset in results.values()):
+    if not all(of_dataset.is_compared for of_dataset in results.values()):
         return {}
     return {name: of_dataset.verdicts for name, of_dataset in results.items()}
 

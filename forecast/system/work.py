@@ -1,4 +1,8 @@
-"""A piece of parallel work and what came of it, on this machine's cores or on a cluster."""
+"""A piece of parallel work and what came of it.
+
+`workers` runs it on this machine's cores, `cluster` on those of a Dask cluster; both know only
+these two records, so that neither needs the other.
+"""
 
 from __future__ import annotations
 
