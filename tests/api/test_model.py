@@ -117,7 +117,7 @@ def test_a_plain_frame_and_one_that_needs_mending_give_the_same_forecast_to_the_
     training = frame if len(frame) > 30 else waves()
     model = forecast.fit(training, {"family": "ridge"}, **options)
     checked: list[object] = []
-    monkeypatch.setattr(forecast.Model, "_mended", lambda *about: checked.append(about))
+    monkeypatch.setattr(forecast.Model, "_checked_panel", lambda *about: checked.append(about))
     quick = model.predict(frame, levels=[80])
     assert not checked
     monkeypatch.undo()
