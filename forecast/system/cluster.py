@@ -279,7 +279,7 @@ def _submit(
         "pure": False,
         "retries": 2,
         "priority": -numbered_items[0][0],
-        "wanted": code_identity(),
+        "identity": code_identity(),
     }
     options["key"] = [f"{task.name}-{uuid.uuid4().hex}" for task in tasks]
     if sent is None:
