@@ -300,7 +300,9 @@ def crossed(problem, **options):
             for k in range(VALIDATION_FOLDS)
         )
         return (
-            replace(first, elsewhere=tuple(replace(first.forecaster, skip=one) for one in own)),
+            replace(
+                first, forecasters_by_fold=tuple(replace(first.forecaster, skip=one) for one in own)
+            ),
             final,
         )
 
@@ -392,7 +394,7 @@ def network(problem, **options):
             final,
             forecaster=replace(final.forecaster, weights={"stretch": np.array([VALIDATION_FOLDS])}),
         )
-        return replace(first, elsewhere=tuple(own)), marked
+        return replace(first, forecasters_by_fold=tuple(own)), marked
 
     return one.spec, timeline.fit_through_time(problem, one.spec, again)
 

@@ -449,7 +449,9 @@ def test_series_fitted_alone_are_shared_out_and_joined_as_if_one_task_had_fitted
     tasks = []
     real = training.workers.run_items
     monkeypatch.setattr(
-        training.workers, "run", lambda given, **about: tasks.extend(given) or real(given, **about)
+        training.workers,
+        "run_items",
+        lambda given, **about: tasks.extend(given) or real(given, **about),
     )
     assert trained(replace(run, data=elsewhere, n_series=2), planned, tmp_path / "many") == wanted
     assert sorted(task.name for task in tasks) == [
