@@ -120,7 +120,7 @@ def moved(problem: Problem, back: int) -> Problem:
     for uid, cut in problem.blocks.items():
         end, rows = cut.validation[1] - back, cut.validation[1] - cut.validation[0]
         blocks[uid] = Blocks((0, end - rows), (end - rows, end), cut.calibration, cut.test)
-    return replace(problem, blocks=blocks, made={})
+    return replace(problem, blocks=blocks)
 
 
 def spread(problem: Problem, year: int) -> Problem:
@@ -168,7 +168,7 @@ def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
                 ]
             )
         )
-        joined = {uid: cut.joined() for uid, cut in problem.blocks.items()}
+        joined = {uid: cut.with_validation_in_train() for uid, cut in problem.blocks.items()}
         parts[-1].__dict__["joined"] = replace(problem, blocks=joined, chosen_by=parts[-1])
         final = fit_again(parts[-1], spec, fits[-1], **about).forecaster
         later = (error(problem, final, "calibration") + 2 * error(problem, final, "test")) / 3
@@ -182,7 +182,7 @@ def main(folder: str, *names: str) -> None:
         problem = data(name, Path(folder))
         for scheme, parts in schemes(name, problem).items():
             table = compared(problem, parts)
-            chosen, best = table["choice"].idxmin(), table["later"].min()
+            chosen, best = str(table["choice"].idxmin()), table["later"].min()
             above, rank = (
                 table.loc[chosen, "later"] / best - 1,
                 table.corr(method="spearman").loc["choice", "later"],

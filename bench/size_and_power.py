@@ -78,12 +78,17 @@ class Spacing:
     def rejected(self, samples: np.ndarray) -> float:
         """In %."""
         zero = np.zeros(self.origins)
-        told = {
-            "horizon": self.horizon,
-            "season_length": self.season_length,
-            "step_size": self.step_size,
-        }
-        tests = (diebold_mariano(d, zero, cycles=self.cycles, **told) for d in samples)
+        tests = (
+            diebold_mariano(
+                sample,
+                zero,
+                horizon=self.horizon,
+                season_length=self.season_length,
+                step_size=self.step_size,
+                cycles=self.cycles,
+            )
+            for sample in samples
+        )
         return 100 * float(np.mean([test.p < 0.05 for test in tests]))
 
 

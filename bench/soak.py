@@ -30,7 +30,7 @@ import psutil
 import yaml
 
 from forecast.config.paths import ProjectPaths
-from forecast.operations import champion, decision, registry
+from forecast.operations import champion, records, registry
 from forecast.system.errors import ForecastError
 from forecast.system.files import TEMPORARY
 
@@ -112,7 +112,7 @@ class Soak:
             check=False,
         )
         self.happened[f"exit {done.returncode}"] += 1
-        known = decision.read_decisions(self.root, dataset)
+        known = records.read_decisions(self.root, dataset)
         if known:
             self.happened[f"last decision {known[-1].word}"] += 1
         if done.returncode not in fine:
@@ -134,7 +134,7 @@ class Soak:
             self.problems.append(
                 f"{when}: registry {named}, here {champion.read_aliases(self.root, dataset)}"
             )
-        numbers = {d.version for d in decision.read_decisions(self.root, dataset)} - {None}
+        numbers = {d.version for d in records.read_decisions(self.root, dataset)} - {None}
         lost = self.seen.get(dataset, set()) - numbers
         if lost:
             self.problems.append(f"{when}: versions {lost} are lost")
