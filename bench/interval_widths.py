@@ -1,5 +1,5 @@
 """Ways to widen an interval by what was seen before it, on short histories: the table in
-docs/protocol.md, section 7.
+docs/research/interval-widths.md.
 
     python -m bench.interval_widths FOLDER
 

@@ -1,5 +1,5 @@
 """Three ways to choose a row, compared by what the chosen row scores later: the table in
-docs/protocol.md.
+docs/research/choosing-the-row.md.
 
     python -m bench.selection_schemes FOLDER [NAME ...]
 

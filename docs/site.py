@@ -20,7 +20,7 @@ from forecast import PUBLIC_MODULES, identification
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = ROOT / ".forecast" / "site" / "pages"
-COPIED = ("*.md", "*.js", "decisions/*.md", "figures/*", "templates/*")
+COPIED = ("*.md", "*.js", "decisions/*.md", "research/*.md", "figures/*", "templates/*")
 LINK = re.compile(r"(?<!!)\[((?:[^][]|\[[^]]*\])*)\]\(([^)\s]+)\)")
 
 

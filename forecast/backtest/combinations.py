@@ -54,7 +54,7 @@ MAX_MEMBERS = 12
 PENALTY = 0.2
 """Of the squared distance from equal weights, in mean (weighted) squared errors of the best member.
 
-Chosen on the pieces of docs/protocol.md.
+Chosen on the pieces of docs/research/weights-by-absolute-error.md.
 """
 STACKING_ROUNDS = 10
 """Of the search for the least absolute error."""

@@ -23,7 +23,7 @@ ERRORS: dict[PreferenceReason, int] = {FEW: 1, LEARNT: 3, SEVERAL: 2}
 """How many standard errors more it may cost.
 
 They are of the days of one season; the season itself is one more doubt, which combinations depend
-on less: docs/protocol.md has what each number scored later.
+on less: docs/research/weights-by-absolute-error.md has what each number scored later.
 """
 LOSS_COLUMNS = ["model", "ranking", "skip", "unique_id", "cutoff", "loss"]
 

@@ -153,7 +153,7 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
 
 def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
     """Day and year, where a step is at most a day and so many show nine tenths of one: what is
-    known in advance of a series about which nobody has said it (docs/protocol.md, section 2).
+    known in advance of a series about which nobody has said it (docs/research/calendar-inputs.md).
     """
     step = fixed_step(calendar) if calendar.kind == "regular" else None
     if step is None:

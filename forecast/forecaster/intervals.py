@@ -39,7 +39,7 @@ the raw ones.
 """
 POWER, PRIOR_ROWS = 0.75, 5
 """Of the volatility in a width, and how many rows of the calibration block's one are put to those
-of a lookback: both decided on short histories (docs/protocol.md, section 7).
+of a lookback: both decided on short histories (docs/research/interval-widths.md).
 """
 
 

@@ -3,8 +3,8 @@ not seen.
 
 The sums over all rows but those of a stretch and its neighbourhood are the equations of a fit
 without it (hv-block cross-validation, Racine 2000), so one pass over the data serves every fold and
-every candidate. Of settings with about the same error the mean is taken: docs/protocol.md has what
-it scored later, and what the best one alone did.
+every candidate. Of settings with about the same error the mean is taken:
+docs/research/linear-part.md has what it scored later, and what the best one alone did.
 """
 
 from __future__ import annotations
