@@ -11,7 +11,7 @@ SITE    := .forecast/site
 PY      := $(BIN)/python
 SHELL   := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run confirm test test-slow test-fallback docs site lint format bench-setup bench tables beside race soak lock ui clean
+.PHONY: help setup demo run test test-slow test-fallback docs site lint format bench-setup bench tables beside race soak lock ui clean
 .NOTPARALLEL:
 
 # A variable that names no interpreter is answered in one line, before any tool gets to fail in ten.
@@ -32,9 +32,6 @@ demo: setup  ## a first small leaderboard and report in demo/, in four minutes w
 
 run: setup  ## data, tuning, training, comparison, report; ends with the leaderboard
 	@$(PY) -m forecast run $(if $(JOBS),--jobs '$(JOBS)') $(if $(DATASET),--dataset '$(DATASET)') $(if $(MODEL),--model '$(MODEL)')
-
-confirm: setup  ## open the confirmation set of this release: DATA=folder with datasets.yaml; once, and recorded
-	@$(PY) -m bench.confirm '$(DATA)'
 
 test: setup  ## the tests a change needs, on all cores; TESTS=tests/cli for some of them
 	@$(PY) -m pytest -n $(or $(JOBS),logical) $(TESTS)

@@ -5,8 +5,7 @@ a process each.
                                                                                (or: make beside)
 
 Everyone is given the rows before the test block and forecasts every origin of it with the weights
-it then has. Rows go to bench/results/beside.json as they are measured. The airports are of the
-confirmation set: they are read once a version, after `make confirm` has opened it.
+it then has. Rows go to bench/results/beside.json as they are measured.
 """
 
 from __future__ import annotations
@@ -24,12 +23,10 @@ import pandas as pd
 
 from bench import page
 from bench.beside_tests import HORIZON, STEP
-from bench.confirm import RECORD
 from bench.published import FILES, folder_of
 from bench.results_file import RESULTS, ROOT, ResultsFile, Row, command, options_of
 from bench.rival import CONTENDERS, QUANTILES, origins, wide
 from bench.turns import ONE_THREAD, PEERS
-from forecast import __version__
 from forecast.system.files import read_json, write_frame
 
 DATA = ROOT.parent / "shared" / "data"
@@ -110,7 +107,6 @@ def filled(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 FRAMES = {"dublin": dublin, "beijing": beijing, "airports": airports}
-CONFIRMATION = ("airports",)
 GRIDS = {f"dublin/the whole grid of {dataset}": dataset for dataset in ("weather", "stocks")}
 """The default comparison of `make run`, for its seconds alone: they stand beside AutoLSTM's."""
 
@@ -178,10 +174,6 @@ def scored(frame: pd.DataFrame, task: Mapping[str, Any], parts: Mapping[str, np.
 
 def closed(name: str, data: Path) -> str:
     """Why a dataset cannot be read; empty where it can."""
-    if name in CONFIRMATION and __version__ not in {
-        one["version"] for one in read_json(ROOT / RECORD)
-    }:
-        return f"version {__version__} has not opened the confirmation set: make confirm"
     if name in FILES and not (folder_of(name, data) / FILES[name].name).exists():
         return f"{FILES[name].name} is not in the data folder; published at {FILES[name].source}"
     return ""

@@ -421,9 +421,7 @@ def test_a_search_out_of_time_is_scored_by_the_trials_it_finished(
     assert 0 < row["CRPS"] < row["MAE"] < 5
 
 
-def test_the_airports_are_read_only_after_this_version_has_opened_the_confirmation_set(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_airports_are_read_in_celsius_without_faults_of_the_record(tmp_path: Path) -> None:
     file = tmp_path / FILES["airports"].name
     file.parent.mkdir()
     frame = pd.DataFrame(
@@ -432,11 +430,6 @@ def test_the_airports_are_read_only_after_this_version_has_opened_the_confirmati
     frame["time_hour"] = ["2013-01-01T06:00:00Z", "2013-01-01T05:00:00Z", "2013-01-01T08:00:00Z"]
     last = frame.iloc[[1]].assign(time_hour="2013-01-01T08:00:00Z", temp=41.0)
     pd.concat([frame, last]).to_csv(file, index=False)
-    monkeypatch.setattr(beside, "__version__", "0.0.0")
-    (found,) = beside.measured("airports", "ours", tmp_path, limit=1).values()
-    assert found["not run"] == "version 0.0.0 has not opened the confirmation set: make confirm"
-    monkeypatch.setattr(beside, "__version__", "0.1.0")  # which has
-    assert beside.closed("airports", tmp_path) == ""
     read = beside.airports(tmp_path)
     assert (
         list(read["ds"].dt.hour) == [6, 7, 8] * 2
