@@ -24,8 +24,9 @@ from forecast.audit.sandbox import (
     run_isolated,
     run_stages,
 )
-from forecast.backtest.timeline import Frequency, RefitSchedule
+from forecast.backtest.timeline import RefitSchedule
 from forecast.config.datasets import load_dataset
+from forecast.config.experiment import RefitFrequency
 from forecast.config.paths import ProjectPaths
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster import Budget
@@ -294,7 +295,7 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
         for record in base.records().values()
         if record.params.get("refit", "never") != "never"
     ]
-    frequency: Frequency = refit_intervals[0] if refit_intervals else "never"
+    frequency: RefitFrequency = refit_intervals[0] if refit_intervals else "never"
     schedule = RefitSchedule.of(frequency, np.sort(table["cutoff"].unique()))
     refit_cutoffs = cutoffs[np.isin(cutoffs, np.array(schedule.cutoffs, cutoffs.dtype))]
     if len(refit_cutoffs):

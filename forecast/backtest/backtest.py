@@ -88,8 +88,16 @@ def fit_and_forecast(
         problem = replace(problem, vintages=pd.read_parquet(data.paths.vintages(data.dataset)))
     wall_start, cpu_start = time.perf_counter(), time.process_time()
 
-    def fit_part_twice(known: Problem, **options: Any) -> tuple[FitResult, FitResult]:
-        return fit_twice(known.with_series(part), candidate, seed=seed, budget=budget, **options)
+    def fit_part_twice(
+        problem: Problem,
+        *,
+        initial: dict[str, np.ndarray] | None = None,
+        first: FitResult | None = None,
+    ) -> tuple[FitResult, FitResult]:
+        known_part = problem.with_series(part)
+        return fit_twice(
+            known_part, candidate, seed=seed, budget=budget, initial=initial, first=first
+        )
 
     with files.atomic_directory(folder) as temporary:
         try:

@@ -386,7 +386,7 @@ def weighted_mean(shares: Weights, values: Mapping[str, np.ndarray]) -> np.ndarr
 def _read_forecasts(
     records: Mapping[str, RunRecord], trained: Path
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """KEYS of every origin, and each candidate's forecasts there, the mean over its seeds."""
+    """FORECAST_KEYS of every origin, and by candidate the mean forecast of its seeds there."""
     rows, values = pd.DataFrame(), dict[str, np.ndarray]()
     for name in records:
         table = pd.read_parquet(trained / name / "forecasts.parquet")

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Protocol
 
 import numpy as np
 
+from forecast.config.experiment import RefitFrequency
 from forecast.data.panel import Panel
 from forecast.data.splits import Blocks
 from forecast.forecaster import FitResult, Forecaster, Problem
@@ -36,15 +37,27 @@ SCORED = ("validation", "calibration", "test")
 BEGINNING, NEVER = np.datetime64(1 - 2**63, "ns"), np.datetime64(2**63 - 1, "ns")
 """Before and after every cutoff."""
 
-Frequency = Literal["never", "monthly"] | int
 Predictor = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
 """(forecaster, panel, rows by series) -> values by series, the first axis that of the rows."""
-FitTwice = Callable[..., tuple[FitResult, FitResult]]
-"""(problem, initial=weights or first=fit) -> the fit on its train rows (or `first`), and the fit on
-train and validation rows together; the same object where the model is not fitted again.
-"""
 Step = tuple[np.datetime64, Forecaster]
 """The first cutoff that a forecaster forecasts, and the forecaster."""
+
+
+class FitTwice(Protocol):
+    """Fits a model on the train rows of a problem, and on its train and validation rows."""
+
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        initial: dict[str, np.ndarray] | None = None,
+        first: FitResult | None = None,
+    ) -> tuple[FitResult, FitResult]:
+        """(first fit, final fit); the same object where the model is not fitted a second time.
+
+        `initial`: the weights that the first fit begins with. `first`: a first fit that is there
+        already; its selected values go into the final fit, which alone is made.
+        """
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class RefitSchedule:
 
     @classmethod
     def of(
-        cls, frequency: Frequency, cutoffs: np.ndarray, *, is_sliding: bool = False
+        cls, frequency: RefitFrequency, cutoffs: np.ndarray, *, is_sliding: bool = False
     ) -> RefitSchedule:
         """Of rising `cutoffs` the first of every month, or every k-th, without the very first."""
         if frequency == "never":
@@ -266,21 +279,11 @@ def fit_through_time(
         whole_refits = [(cutoff, refit(cutoff, first.forecaster)) for cutoff in schedule.cutoffs]
         in_validation = [step for step in in_validation if step[0] < schedule.first]
 
-    fits = []
-    for begin, forecaster in in_validation:
-        begins = dict.fromkeys(validation_ends, begin)
-        if has_final:
-            begins = {uid: begin for uid, end in validation_ends.items() if begin < end}
-        fitted_until = schedule.last_rows(problem, begin, block_ends(problem, "train"))
-        fits.append(DatedFit(forecaster, begins, fitted_until, is_for_validation=has_final))
-    for begin, forecaster in after_validation:
-        begins = {uid: max(begin, end) for uid, end in validation_ends.items()}
-        fitted_until = schedule.last_rows(problem, begin, validation_ends)
-        fits.append(DatedFit(forecaster, begins, fitted_until))
-    for begin, forecaster in whole_refits:
-        begins = dict.fromkeys(validation_ends, begin)
-        fitted_until = schedule.last_rows(problem, begin, {})
-        fits.append(DatedFit(forecaster, begins, fitted_until))
+    fits = [
+        *_date_first_fits(problem, schedule, in_validation, ends_with_validation=has_final),
+        *_date_final_fits(problem, schedule, after_validation),
+        *_date_whole_refits(problem, schedule, whole_refits),
+    ]
     timeline = FitTimeline(tuple(sorted(fits, key=lambda fit: fit.first_cutoff)))
     newest = None
     if schedule.cutoffs:
@@ -288,6 +291,59 @@ def fit_through_time(
         serving = timeline.serving_fit(test_start).forecaster
         newest = serving if serving is not final.forecaster else None
     return SeedFits(first, final, timeline, len(schedule.cutoffs), newest)
+
+
+def _date_first_fits(
+    problem: Problem, schedule: RefitSchedule, steps: Sequence[Step], *, ends_with_validation: bool
+) -> list[DatedFit]:
+    """Fits that know the train rows and the rows before their newest refit.
+
+    With a final fit behind them they forecast no cutoff behind the validation block of a series.
+    """
+    validation_ends = block_ends(problem, "validation")
+    fits = []
+    for start, forecaster in steps:
+        series = [
+            uid for uid, end in validation_ends.items() if not ends_with_validation or start < end
+        ]
+        fits.append(
+            DatedFit(
+                forecaster,
+                first_cutoffs=dict.fromkeys(series, start),
+                fitted_until=schedule.last_rows(problem, start, block_ends(problem, "train")),
+                is_for_validation=ends_with_validation,
+            )
+        )
+    return fits
+
+
+def _date_final_fits(
+    problem: Problem, schedule: RefitSchedule, steps: Sequence[Step]
+) -> list[DatedFit]:
+    """Fits that know the validation block too, each from the end of that block of a series on."""
+    validation_ends = block_ends(problem, "validation")
+    return [
+        DatedFit(
+            forecaster,
+            first_cutoffs={uid: max(start, end) for uid, end in validation_ends.items()},
+            fitted_until=schedule.last_rows(problem, start, validation_ends),
+        )
+        for start, forecaster in steps
+    ]
+
+
+def _date_whole_refits(
+    problem: Problem, schedule: RefitSchedule, steps: Sequence[Step]
+) -> list[DatedFit]:
+    """Fits made anew at a cutoff, on all that is known there, for every series from it on."""
+    return [
+        DatedFit(
+            forecaster,
+            first_cutoffs=dict.fromkeys(problem.panel.by_id, start),
+            fitted_until=schedule.last_rows(problem, start, {}),
+        )
+        for start, forecaster in steps
+    ]
 
 
 def _renew_skips(

@@ -14,7 +14,7 @@ operation then serves thousands of them, and each keeps its own calibration.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -293,30 +293,30 @@ class IntervalTables:
 
 def interval_tables(
     scored: list[ScoredCandidate],
-    last: Mapping[str, pd.Series],
+    series: Collection[str],
     task: Task,
     levels: Sequence[float],
     chosen: Mapping[str, str],
 ) -> IntervalTables:
-    """`last`: actuals by series and time; `chosen`: the model chosen on validation, by ranking."""
+    """`series`: their names; `chosen`: the model chosen on validation, by ranking."""
     usable = [candidate for candidate in scored if candidate.blocks]
     selected = [candidate for candidate in usable if is_chosen(candidate, chosen)]
     references = [c for c in usable if c.name in SHOWN_REFERENCES and c not in selected]
     tables = []
     refused: list[Refusal] = []
     for candidate in usable:
-        table, refusals = interval_scores(_candidate_blocks(candidate, last, task), levels)
+        table, refusals = interval_scores(_candidate_blocks(candidate, series, task), levels)
         tables.append(table)
         refused += refusals
     reliability = []
     for candidate in [*selected, *references]:
-        table, _ = interval_scores(_candidate_blocks(candidate, last, task), RELIABILITY_LEVELS)
+        table, _ = interval_scores(_candidate_blocks(candidate, series, task), RELIABILITY_LEVELS)
         reliability.append(table.query("step == 0"))
     diagram = _join_filled(reliability).drop(columns=["step", "winkler"], errors="ignore")
     return IntervalTables(
         intervals=_join_filled(tables),
         reliability=diagram,
-        bands=_join_filled([bands(_candidate_blocks(c, last, task), levels) for c in selected]),
+        bands=_join_filled([bands(_candidate_blocks(c, series, task), levels) for c in selected]),
         refused=group_refusals(refused),
     )
 
@@ -330,19 +330,19 @@ def is_chosen(candidate: ScoredCandidate, chosen: Mapping[str, str]) -> bool:
 
 
 def _candidate_blocks(
-    candidate: ScoredCandidate, last: Mapping[str, pd.Series], task: Task
+    candidate: ScoredCandidate, series: Collection[str], task: Task
 ) -> CandidateBlocks:
     return CandidateBlocks(
         candidate.record,
         candidate.blocks["calibration"],
         candidate.blocks["test"],
         task.lookback,
-        {series: target_of(series, task).transform for series in last},
+        {name: target_of(name, task).transform for name in series},
     )
 
 
 def target_of(series: str, task: Task) -> TaskColumn:
-    """The target that `series` (named by `panel.with_series`) is."""
+    """The target that `series` (named by `panel.series_name`) is."""
     return next(
         (column for column in task.target if series.rpartition("/")[2] == column.name),
         task.target[0],

@@ -18,6 +18,8 @@ OptimizerName = Literal["sgd", "momentum", "adam", "adamw"]
 LearningRateSchedule = Literal["constant", "linear", "exponential", "cosine"]
 StateMode = Literal["reset", "carry"]
 TeacherForcing = Literal["none", "always", "scheduled"]
+RefitFrequency = Literal["never", "monthly"] | Annotated[int, Field(ge=1)]
+"""When a row is fitted again: never, at the first cutoff of a month, or at every k-th cutoff."""
 
 
 class Training(Config):
@@ -98,7 +100,7 @@ class Combination(Config):
             "stacked: learnt on validation, shrunk towards equal; or a number for each member"
         ),
     )
-    refit: Literal["never", "monthly"] | Annotated[int, Field(ge=1)] = Field(
+    refit: RefitFrequency = Field(
         "never",
         description=(
             "stacked weights learnt again behind validation: never, monthly, or at every k-th"
@@ -150,7 +152,7 @@ class Models(Config):
 
     grid: str
     grids: dict[str, tuple[str, ...]]
-    refit: Literal["never", "monthly"] | Annotated[int, Field(ge=1)] = "never"
+    refit: RefitFrequency = "never"
     rankings: tuple[Literal["shipped", "architecture"], ...] = Field(
         ("shipped", "architecture"), min_length=1
     )

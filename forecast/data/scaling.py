@@ -107,7 +107,7 @@ class Scaling:
         return z * self.scale[unique_id][output] + self.centre[unique_id][output]
 
     def rescale(self, values: np.ndarray, unique_id: str, output: int) -> np.ndarray:
-        """The inverse of `unscaled`."""
+        """Values in modelling units to scaled ones: the inverse of `unscale`."""
         return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
 
     def to_json(self) -> dict[str, Any]:

@@ -274,7 +274,9 @@ def window_error(
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             batch_losses = [
-                loss.losses(inference.last(network, weights, past, future), residual, lead)
+                loss.validation_losses(
+                    inference.last(network, weights, past, future), residual, lead
+                )
                 for past, future, residual, lead in cases
             ]
             return mean_losses_by_fold(

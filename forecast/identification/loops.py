@@ -2,9 +2,10 @@
 
 `Narx` has its own.
 
-Every loop has `begin` (the state before the first row), `loop` (row after row from a state, y fed
-back where it is given, else the loop's own output), `ahead` (the closed loop from every row) and
-`flat`, the weights in its own form. All values are scaled.
+Every loop has `begin` (the state before the first row), `loop` (row after row from a state: with y
+given the loop is open and y is fed back, without it closed on its own output), `ahead` (the closed
+loop from every row), `bounded` (the same, kept inside a range) and `flatten` (the weights as one
+vector). All values are scaled.
 """
 
 from __future__ import annotations

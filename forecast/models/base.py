@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from forecast.config.experiment import LevenbergMarquardt, Trainer, Training
+from forecast.config.experiment import LevenbergMarquardt, RefitFrequency, Trainer, Training
 from forecast.config.reading import Config
 from forecast.config.task import Task
 from forecast.data.windows import Layout, Windows, layout
@@ -182,7 +182,7 @@ class ModelSpec(Config):
         return False
 
     @property
-    def refit_policy(self) -> tuple[Literal["never", "monthly"] | int, str]:
+    def refit_policy(self) -> tuple[RefitFrequency, str]:
         """How often a backtest fits it again after the train end, and on which rows."""
         return "never", "expanding"
 
@@ -226,7 +226,7 @@ class TrainableSpec(ModelSpec):
     policy says.
     """
 
-    refit: Literal["never", "monthly"] | Annotated[int, Field(ge=1)] = Field(
+    refit: RefitFrequency = Field(
         "never", description="in the backtest: never, monthly, or at every k-th origin"
     )
     refit_window: Literal["expanding", "sliding"] = Field(
@@ -239,7 +239,7 @@ class TrainableSpec(ModelSpec):
         return True
 
     @property
-    def refit_policy(self) -> tuple[Literal["never", "monthly"] | int, str]:
+    def refit_policy(self) -> tuple[RefitFrequency, str]:
         """How often a backtest fits it again after the train end, and on which rows."""
         return self.refit, self.refit_window
 

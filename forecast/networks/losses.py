@@ -28,7 +28,7 @@ class ForecastLoss(Protocol):
         `offset` (..., H, O) is what a head adds to the first parameter, None where it adds nothing.
         """
 
-    def losses(
+    def validation_losses(
         self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(B, H, O) validation losses and which of them are known, from raw (B, H, O, K),
@@ -37,7 +37,10 @@ class ForecastLoss(Protocol):
 
 
 ErrorLoss = Callable[[Maths, Array], Array]
-"""(array functions, errors) -> the loss of every error, of the same shape."""
+"""(array functions, forecast - actual) -> the loss of every error, of the same shape.
+
+A loss that is not symmetric has to mind the sign: most textbooks write actual - forecast.
+"""
 
 
 def absolute_error(xp: Maths, error: Array) -> Array:
@@ -71,7 +74,7 @@ class PointLoss:
         """(..., H, O): see `ForecastLoss`; a point has no offset."""
         return self.of_error(xp, xp.squeeze(raw) - target)
 
-    def losses(
+    def validation_losses(
         self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(B, H, O): see `ForecastLoss`."""

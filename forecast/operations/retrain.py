@@ -263,7 +263,10 @@ def _measure_drift(
 
 
 def _count_new_steps(job: RetrainingJob, current: Champion | None, panel: Panel) -> int:
-    """Time steps after the data of the newest decision; all steps where nothing was decided."""
+    """Time steps of `panel` after the newest data that any decision has seen.
+
+    Without a decision the count begins behind the champion's data; without a champion it is all.
+    """
     ends = [earlier.data_end for earlier in read_decisions(job.root, job.dataset)]
     last = max(ends, default=current.card.as_of if current else "")
     steps = np.unique(np.concatenate([series.ds for series in panel.series]))

@@ -50,7 +50,7 @@ STOPPED = 143
 class Scheduler:
     """The jobs of one project.
 
-    `say` gets one line per event; `environment` is that of the commands.
+    `log_event` gets one line per event; `environment` is that of the commands.
     """
 
     root: Path

@@ -131,8 +131,8 @@ class Cell:
         return self.advance(xp, w, self.project(xp, w, x), states)
 
     def join_states(self, states: Arrays) -> np.ndarray:
-        """NumPy's states side by side in their order, `(B, sizes)`; `parted` takes them apart
-        again.
+        """NumPy's states side by side in their order, `(B, sizes)`; `split_states` takes them
+        apart again.
         """
         return np.concatenate([states[name] for name in self.states()], axis=1)
 

@@ -185,10 +185,14 @@ class FittedHead:
         shifted = raw if offset is None else raw + offset[..., None]
         return self.head.loss(xp, shifted, target, self.constants)
 
-    def losses(
+    def validation_losses(
         self, raw: np.ndarray, residual: np.ndarray, lead: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(B, H, O): the loss of every value in float64, and which of them are known."""
+        """(B, H, O) the loss of every value, by NumPy in float64, and which of them are known.
+
+        raw (B, H, O, K); residual = y - skip (B, H, O), NaN where y is missing; lead = skip - last
+        value (B, H, O).
+        """
         target = self.target(residual, lead)
         known = np.isfinite(target)
         return (

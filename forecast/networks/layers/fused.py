@@ -122,7 +122,7 @@ def register_recurrences() -> bool:
         library = door.load_tensorflow(Path(tf.sysconfig.get_lib()))
     except (ImportError, StopIteration, OSError, AttributeError):
         return False
-    functions = (recurrence.forward, recurrence.backward, recurrence.data_gradient)
+    functions = (recurrence.forward, recurrence.backward, recurrence.input_gradient)
     # all are compiled before the first is registered, as only once is possible
     callbacks = [door.compile_callback(function) for function in functions]
     for operation, callback in zip((FORWARD, BACKWARD, DATA_GRADIENT), callbacks, strict=True):

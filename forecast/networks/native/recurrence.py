@@ -283,7 +283,7 @@ def forward(_: Any, context: Any) -> None:
 
 def backward(_: Any, context: Any) -> None:
     """From the kernel, the bias, the recurrent kernel, the tape and the gradients of h and c: those
-    of the weights and the first states, and the tape for `data_gradient`.
+    of the weights and the first states, and the tape for `input_gradient`.
     """
     status = new_status()
     kernel, bias = read_input(context, 0, status)[0], read_input(context, 1, status)[0]
@@ -306,8 +306,12 @@ def backward(_: Any, context: Any) -> None:
     delete_status(status)
 
 
-def data_gradient(_: Any, context: Any) -> None:
-    """From the kernel, the tape after `backward` and the gradient of h: that of x."""
+def input_gradient(_: Any, context: Any) -> None:
+    """Writes dx (B, T, I), the sum over the gates of their gradients times `kernel.T`.
+
+    Inputs of the operation, in order: the kernel (I, columns); the tape, in which `backward` has
+    replaced the gates by their gradients; dh (B, T, U), read for its shape alone.
+    """
     status = new_status()
     kernel, tape = read_input(context, 0, status)[0], read_input(context, 1, status)[0]
     dh = read_input(context, 2, status)
@@ -318,6 +322,7 @@ def data_gradient(_: Any, context: Any) -> None:
     gates_start = tape.shape[1] - GATE_BLOCKS[CELL_BY_COLUMNS[columns // units]] * batch * units
     for t in range(steps):
         for column in range(0, columns, units):
+            is_added = int(column > 0)  # the first gate overwrites dx, the others add to it
             for b in range(0, batch, part):
                 multiply(
                     PLAIN,
@@ -325,6 +330,6 @@ def data_gradient(_: Any, context: Any) -> None:
                     (transposed[column * inputs :], inputs),
                     (dx[(b * steps + t) * inputs :], steps * inputs),
                     (min(part, batch - b), inputs, units),
-                    min(column, 1),
+                    is_added,
                 )
     delete_status(status)
