@@ -19,8 +19,8 @@ from forecast.api.frames import NAME, Names, as_tuple, require_whole
 from forecast.api.model import Model, windows_of
 from forecast.api.packaged import require_installed
 from forecast.api.stages import (
+    FitSettings,
     FrameResults,
-    Recipe,
     compare_results,
     model_entries,
     run_stages,
@@ -64,7 +64,7 @@ class Board:
     """
 
     def __init__(
-        self, results: FrameResults, dataset: FrameDataset, recipes: Mapping[str, Recipe]
+        self, results: FrameResults, dataset: FrameDataset, recipes: Mapping[str, FitSettings]
     ) -> None:
         """Of compared results; `recipes`: by model how it was made."""
         self._results = results
@@ -216,7 +216,7 @@ def compare(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    recipes = {name: Recipe(entry, budget, True, n_jobs) for name, entry in entries.items()}
+    recipes = {name: FitSettings(entry, budget, True, n_jobs) for name, entry in entries.items()}
     return Board(results, dataset, recipes)
 
 

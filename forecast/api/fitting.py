@@ -8,7 +8,7 @@ from typing import Any
 from forecast.api.frame_dataset import TaskOptions, frame_dataset
 from forecast.api.frames import Names, as_tuple
 from forecast.api.model import Model
-from forecast.api.stages import Recipe, fit_ensemble, model_entries, tuning_budget
+from forecast.api.stages import FitSettings, fit_ensemble, model_entries, tuning_budget
 from forecast.config.experiment import COMBINATION
 from forecast.system.errors import InputError
 
@@ -75,6 +75,6 @@ def fit(
             " `forecast.compare` beside its members."
         )
     budget = tuning_budget(tuning, seeds=[seeds] if isinstance(seeds, int) else seeds)
-    recipe = Recipe(entry, budget, tuning is not None, n_jobs)
+    recipe = FitSettings(entry, budget, tuning is not None, n_jobs)
     ensemble, _ = fit_ensemble(name, dataset, recipe)
     return Model(name, ensemble, dataset.names, dataset, recipe)

@@ -33,7 +33,7 @@ from forecast.system.errors import InputError
 
 if TYPE_CHECKING:
     from forecast.api.frame_dataset import FrameDataset
-    from forecast.api.stages import Recipe
+    from forecast.api.stages import FitSettings
 
 SCHEMA = 1
 DESCRIPTION = "model.json"
@@ -59,7 +59,7 @@ class Model:
     ensemble: Ensemble
     names: Names
     dataset: FrameDataset | None = None
-    recipe: Recipe | None = None
+    recipe: FitSettings | None = None
 
     def __repr__(self) -> str:
         """Name, horizon, lookback and the number of series."""

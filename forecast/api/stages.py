@@ -61,7 +61,7 @@ RESERVED_NAMES = ("unique_id", "ds", "cutoff", "y", "output")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FitSettings:
     """How a model was made, so that it can be made again on fewer rows."""
 
     entry: Mapping[str, Any]
@@ -183,7 +183,9 @@ def tuning_budget(tuning: str | Mapping[str, Any] | None, **overrides: Any) -> T
     return validate_config(Tuning, {**defaults, **changes, **overrides}, where="tuning")
 
 
-def fit_ensemble(name: str, dataset: FrameDataset, recipe: Recipe) -> tuple[Ensemble, pd.DataFrame]:
+def fit_ensemble(
+    name: str, dataset: FrameDataset, recipe: FitSettings
+) -> tuple[Ensemble, pd.DataFrame]:
     """One model by the stages: all its seeds, and their forecasts of every origin.
 
     The forecasts are those of `Results.forecasts`. Raises `ModelError` with the reason where the

@@ -296,7 +296,7 @@ TEST_FAMILIES = {
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairComparison:
     """Two models of one dataset and ranking.
 
     `difference`: (error of a - error of b) / error of b; below 0, a is better; None where b makes
@@ -349,7 +349,7 @@ def compare(
             print(f"  {sentence}")
 
 
-def compare_models(root: Path, a: str, b: str, dataset: str = "") -> list[Comparison]:
+def compare_models(root: Path, a: str, b: str, dataset: str = "") -> list[PairComparison]:
     """Compare two models in every dataset and ranking in which both stand.
 
     Raises `InputError` where there is none, and for an unknown name.
@@ -383,7 +383,7 @@ def ranking_titles() -> dict[str, str]:
     return {**RANKING_TITLES, BASELINE: "baselines"}
 
 
-def _compare_in_rankings(results: Results, a: str, b: str, rows: list[Row]) -> list[Comparison]:
+def _compare_in_rankings(results: Results, a: str, b: str, rows: list[Row]) -> list[PairComparison]:
     """The two models in each ranking of one dataset; `rows`: those of its leaderboard."""
     tests = results.verdicts.tests if results.is_compared else ()
     comparisons = []
@@ -396,7 +396,7 @@ def _compare_in_rankings(results: Results, a: str, b: str, rows: list[Row]) -> l
         metric = "mae" if row_a["mae"] and row_b["mae"] else "mase"
         error_a, error_b = float(row_a[metric]), float(row_b[metric])
         comparisons.append(
-            Comparison(
+            PairComparison(
                 dataset=results.name,
                 ranking=ranking,
                 a=a,

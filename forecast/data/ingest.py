@@ -102,7 +102,7 @@ def restore_snapshot(name: str, root: Path, as_of: pd.Timestamp) -> FetchResult 
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparedAnswer:
     """What a source answered, beside what is stored.
 
     fresh: the checked rows of the answer. since: per series the first time that was asked for; a
@@ -119,7 +119,7 @@ def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
     stored = _read_stored(request)
     if stored is None:
         raw, fresh = _read_source(request)
-        answer, frame = Comparison(raw, fresh, {}, NO_REVISIONS), fresh
+        answer, frame = ComparedAnswer(raw, fresh, {}, NO_REVISIONS), fresh
     else:
         answer = _compare_with_stored(request, stored)
         frame = merge_history(
@@ -146,7 +146,7 @@ def _read_source(request: Request) -> tuple[RawFrame, pd.DataFrame]:
     return raw, preparation.check_raw(raw, request.dataset, error=fault)
 
 
-def _compare_with_stored(request: Request, stored: StoredHistory) -> Comparison:
+def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAnswer:
     """The new rows and the overlap; series whose overlap was revised are read again from their
     start, since older rows may have changed too.
     """
@@ -157,11 +157,11 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> Comparison:
     compare = partial(find_revisions, observed, provisional_from=stored.provisional_from)
     revised = compare(fresh, since=since)
     if not since:
-        return Comparison(raw, fresh, since, revised)
+        return ComparedAnswer(raw, fresh, since, revised)
     is_final = ~revised["kind"].isin(["provisional", "unanswered"])
     narrowed = dataset.source.narrowed_to(set(revised.loc[is_final, "unique_id"]))
     if narrowed is None:
-        return Comparison(raw, fresh, since, revised)
+        return ComparedAnswer(raw, fresh, since, revised)
     whole = sources.read(
         replace(
             request,
@@ -178,7 +178,7 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> Comparison:
     )
     since = {name: first for name, first in since.items() if name not in reread_series}
     raw = replace(raw, failed={**raw.failed, **whole.failed})
-    return Comparison(raw, fresh, since, compare(fresh, since=since))
+    return ComparedAnswer(raw, fresh, since, compare(fresh, since=since))
 
 
 def _known_vintages(
@@ -223,7 +223,7 @@ def _check_history(
 
 
 def _store_vintages_and_revisions(
-    request: Request, answer: Comparison, frame: pd.DataFrame, known: pd.DataFrame
+    request: Request, answer: ComparedAnswer, frame: pd.DataFrame, known: pd.DataFrame
 ) -> snapshots.Pointer:
     """Both files beside where the snapshot of `frame` lies or will lie, and the pointer on it."""
     as_of = answer.raw.as_of
@@ -238,7 +238,7 @@ def _store_vintages_and_revisions(
 
 def _store_history(
     request: Request,
-    answer: Comparison,
+    answer: ComparedAnswer,
     frame: pd.DataFrame,
     pointer: snapshots.Pointer,
     stored: StoredHistory | None,

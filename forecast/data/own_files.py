@@ -263,11 +263,11 @@ def guess_separator(lines: list[str]) -> str:
 
 
 def guess_number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
-    """Decimal sign and what stands between thousands (empty: nothing), from numbers as they are
-    written.
+    """(decimal mark, thousands mark; empty where none is used), guessed from `cells` of numbers.
 
-    A lone mark before three digits may be either: after commas between columns it parts thousands,
-    else it is decimal.
+    `1,234.5` shows both marks and `0,125` its decimal one. A lone mark before three digits, as in
+    `1,234`, may be either: it parts thousands where the columns of the file are parted by it
+    (`separator`) or another mark is decimal; otherwise it is decimal.
     """
     decimal, thousands, either = "", "", set()
     for cell in cells:

@@ -550,7 +550,11 @@ def interpolate_missing(last: np.ndarray, target: np.ndarray) -> np.ndarray:
 def _season_before(
     windows: Windows, channels: Layout, horizon: int, season_length: int
 ) -> np.ndarray:
-    """y[t + h - season * ceil(h / season)]; without a full season in the window, the last value."""
+    """(B, H, O) y[t + h - season * ceil(h / season)]: the same place of the last season.
+
+    A step whose season-old value lies before the window gets the window's oldest value, which is
+    nearest to a season ago.
+    """
     values = fill_gaps(windows.z[:, :, : channels.outputs])[0]
     steps = np.arange(1, horizon + 1)
     back = season_length * -(-steps // season_length) - steps

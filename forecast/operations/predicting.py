@@ -118,21 +118,25 @@ def _store_issue(
     panel: Panel,
     levels: Sequence[float],
     now: pd.Timestamp,
-    shown_forecast: tuple[pd.DataFrame, tuple[float, ...]],
+    printed_forecast: tuple[pd.DataFrame, tuple[float, ...]],
 ) -> list[str]:
-    """Keeps the issue and scores the earlier ones; a full disk must not cost the forecast.
+    """Store this forecast until its actuals arrive, and score earlier ones whose actuals have.
 
-    `shown`: what was asked for and its levels, made once where both are the usual ones.
+    Stored are the whole trained horizon and the configured `levels`; `printed_forecast` (table,
+    its levels) is stored as it is where it has both. Returns warnings, none when all was written: a
+    full disk must not cost the forecast.
     """
-    ensemble, (table, shown_levels) = current.ensemble, shown_forecast
+    ensemble, (table, printed_levels) = current.ensemble, printed_forecast
     try:
-        usual = split_supported_levels(ensemble, levels)[0]
+        configured_levels = split_supported_levels(ensemble, levels)[0]
         if (
-            usual != shown_levels
+            configured_levels != printed_levels
             or len(table) != len(panel.series) * len(ensemble.task.target) * ensemble.task.horizon
         ):
             table = pd.DataFrame(
-                forecast_latest(ensemble, panel, horizon=ensemble.task.horizon, levels=usual)
+                forecast_latest(
+                    ensemble, panel, horizon=ensemble.task.horizon, levels=configured_levels
+                )
             )
         live_accuracy.store_issue(root, current, table, last_values(panel), now=now)
         as_of = snapshots.read_pointer(

@@ -398,6 +398,9 @@ def render_free_runs(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _free_run(name: str, result: Mapping[str, Any]) -> PageSection:
+    """One identified system: its candidates by the error of their free run (the model fed with its
+    own output), and the best one drawn beside the measured output.
+    """
     titles = ("Row", "validation", "test", "test RMSE in units", "CPU s", "model")
     rows = []
     for row in result["rows"]:

@@ -283,10 +283,15 @@ def _recur(
         return [y, *(new[name] for name in names)]
 
     def step(
-        t: tf.Tensor, states: Sequence[tf.Tensor], ys: TensorArray, before: Sequence[TensorArray]
+        t: tf.Tensor,
+        states: Sequence[tf.Tensor],
+        ys: TensorArray,
+        states_before: Sequence[TensorArray],
     ) -> tuple[Any, ...]:
         y, *new = advance(inputs.read(t), states)
-        written = [array.write(t, state) for array, state in zip(before, states, strict=True)]
+        written = [
+            array.write(t, state) for array, state in zip(states_before, states, strict=True)
+        ]
         return t + 1, new, ys.write(t, y), written
 
     outputs_array = new_tensor_array(steps, projected)
@@ -301,12 +306,14 @@ def _recur(
         def step_back(
             t: tf.Tensor, d_new: Sequence[tf.Tensor], ds: Sequence[TensorArray]
         ) -> tuple[Any, ...]:
-            before = [array.read(t) for array in state_arrays]
+            states_before = [array.read(t) for array in state_arrays]
             with tf.GradientTape() as tape:
-                tape.watch(before)
-                results = advance(inputs.read(t), before)
+                tape.watch(states_before)
+                results = advance(inputs.read(t), states_before)
             d_results = [d_ys.read(t), *d_new]
-            d_before = tape.gradient(results, before, d_results, unconnected_gradients="zero")
+            d_before = tape.gradient(
+                results, states_before, d_results, unconnected_gradients="zero"
+            )
             return t - 1, d_before, [array.write(t, d) for array, d in zip(ds, d_new, strict=True)]
 
         start = (steps - 1, list(d_last), [new_tensor_array(steps, projected) for _ in first])
