@@ -64,7 +64,6 @@ def compared(frame: pd.DataFrame, models: list[str], tuning: dict[str, Any]) -> 
             losses[NETWORK],
             losses[name],
             horizon=HORIZON,
-            season_length=24,
             step_size=STEP,
             alternative="less",
         )

@@ -28,7 +28,6 @@ def with_tests(rows: Mapping[str, Row]) -> dict[str, Row]:
             best,
             ran[peer]["losses"],
             horizon=HORIZON,
-            season_length=24,
             step_size=STEP,
             alternative="less",
         )

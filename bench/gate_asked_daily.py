@@ -17,8 +17,8 @@ from forecast.operations.gate import PairEvidence, pair_alpha, sequential_test
 
 LOOKS, ALPHA = 250, 0.05
 SETTINGS = {
-    "stocks": (Spacing(horizon=5, season_length=1, step_size=1), 60, 1),
-    "weather": (Spacing(horizon=24, season_length=24, step_size=6), 112, 4),
+    "stocks": (Spacing(horizon=5, step_size=1), 60, 1),
+    "weather": (Spacing(horizon=24, step_size=6), 112, 4),
 }
 """Steps, fresh origins at the first look, new origins a day."""
 WORLDS = (

@@ -5,7 +5,7 @@ their tuned values.
 from __future__ import annotations
 
 from forecast.backtest.training import train_dataset
-from forecast.comparison.multiple_comparisons import model_confidence_set
+from forecast.comparison.multiple_comparisons import tied_with_lowest
 from forecast.config.paths import ProjectPaths
 from forecast.system.stage import run_stage
 
@@ -25,7 +25,7 @@ def main(
         dataset,
         models,
         jobs=jobs,
-        confidence_set=model_confidence_set,
+        find_tied=tied_with_lowest,
     )
 
 

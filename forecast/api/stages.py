@@ -29,7 +29,7 @@ from forecast.backtest.prepared_data import DataInMemory, PreparedFile, Prepared
 from forecast.backtest.training import train_experiment
 from forecast.backtest.tuning import tune_experiment
 from forecast.comparison.comparing import Comparison, compare_candidates, table_text
-from forecast.comparison.multiple_comparisons import model_confidence_set
+from forecast.comparison.multiple_comparisons import tied_with_lowest
 from forecast.config.datasets import Dataset
 from forecast.config.experiment import (
     COMBINATION,
@@ -251,7 +251,7 @@ def run_stages(
         if is_tuned:
             slice_to_tune = _in_memory(folder, "tuning.parquet", settings, prepared)
             tune_experiment(replace(experiment, data=slice_to_tune), jobs=jobs)
-        train_experiment(experiment, jobs=jobs, confidence_set=model_confidence_set)
+        train_experiment(experiment, jobs=jobs, find_tied=tied_with_lowest)
     return FrameResults(ProjectPaths.of(folder), NAME, settings, prepared)
 
 

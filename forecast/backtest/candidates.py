@@ -56,16 +56,22 @@ class Candidate:
 
 
 def plan_candidates(
-    config: Models, only: tuple[str, ...] = (), *, season_length: int, vintages: bool = False
+    config: Models,
+    only: tuple[str, ...] = (),
+    *,
+    season_length: int,
+    vintages: bool = False,
+    has_price: bool = True,
 ) -> list[Candidate]:
     """Every model of the grid (or of `only`) that suits the data, networks once per configured
     ranking.
 
     vintages: whether the provider's own forecasts are stored, so that they can be a candidate.
+    has_price: whether a target is one, so that its drift can be.
     """
     result: list[Candidate] = []
     for name, spec in _iterate_specs(config, only):
-        if _reason_unsuited(spec, season_length, vintages):
+        if _reason_unsuited(spec, season_length, vintages, has_price):
             continue
         if spec.has_skip:
             for ranking, skip in SKIP_OF.items():
@@ -97,19 +103,26 @@ def _require_same_refit(linear: Candidate, candidates: list[Candidate]) -> None:
 
 
 def list_unsuited(
-    config: Models, only: tuple[str, ...] = (), *, season_length: int, vintages: bool = False
+    config: Models,
+    only: tuple[str, ...] = (),
+    *,
+    season_length: int,
+    vintages: bool = False,
+    has_price: bool = True,
 ) -> dict[str, str]:
     """The models of the grid (or of `only`) that do not suit the data, each with the reason."""
     reasons = {
-        name: _reason_unsuited(spec, season_length, vintages)
+        name: _reason_unsuited(spec, season_length, vintages, has_price)
         for name, spec in _iterate_specs(config, only)
     }
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool) -> str:
+def _reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool, has_price: bool) -> str:
     if spec.needs_vintages and not vintages:
         return "no forecasts of the data's own service are kept"
+    if spec.suits_prices_only and not has_price:
+        return "no target is a price (modelled in changes of its logarithm)"
     return spec.unsuited_reason(season_length)
 
 

@@ -1,6 +1,6 @@
 """Combinations of trained candidates: the weighted mean of their forecasts, at no training cost.
 
-    members    networks, tied (the confidence set on validation), all, or names; of more than
+    members    networks, tied (with the lowest row on validation), all, or names; of more than
                `MAX_MEMBERS` the best on validation, with seats for models that are no networks
     weights    equal; numbers; or stacked: the non-negative weights of sum 1 with the least absolute
                error on validation, shrunk towards equal weights by `PENALTY`. `networks` beside
@@ -62,8 +62,8 @@ ERROR_FLOOR = 0.1
 """Errors below this share of the mean one count by their squares."""
 COMBINATION_RANKING: Ranking = "shipped"
 FORECAST_KEYS = ["unique_id", "cutoff", "step", "ds", "block", "output", "y", "volatility"]
-ConfidenceSet = Callable[..., list[str]]
-"""As `forecast.comparison.multiple_comparisons.model_confidence_set`: the candidates that cannot be
+FindTied = Callable[..., list[str]]
+"""As `forecast.comparison.multiple_comparisons.tied_with_lowest`: the candidates that cannot be
 told from the best.
 """
 Weights = dict[str, float]
@@ -86,7 +86,7 @@ class MemberErrors:
     output.
     """
     task: Task
-    confidence_set: ConfidenceSet
+    find_tied: FindTied
 
     @classmethod
     def of(
@@ -95,7 +95,7 @@ class MemberErrors:
         forecasts: Mapping[str, np.ndarray],
         records: Mapping[str, RunRecord],
         task: Task,
-        confidence_set: ConfidenceSet,
+        find_tied: FindTied,
     ) -> MemberErrors:
         """The errors of `forecasts` (n,) by member at `rows` (n) with the columns FORECAST_KEYS."""
         y = rows["y"].to_numpy()
@@ -111,7 +111,7 @@ class MemberErrors:
             cutoffs=rows["cutoff"].to_numpy()[is_observed],
             errors=scaled[is_observed],
             task=task,
-            confidence_set=confidence_set,
+            find_tied=find_tied,
         )
 
     def average_groups(self, groups: Sequence[tuple[str, ...]]) -> MemberErrors:
@@ -231,10 +231,9 @@ def select_tied(errors: MemberErrors) -> list[str]:
     """The candidates that their losses cannot tell from the best."""
     table = pd.DataFrame(np.abs(errors.errors), columns=errors.members)
     task = errors.task
-    return errors.confidence_set(
+    return errors.find_tied(
         table.groupby(errors.cutoffs).mean(),
         horizon=task.horizon,
-        season_length=task.season_length,
         step_size=task.step_size_in("validation"),
     )
 
@@ -276,7 +275,7 @@ def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
 
 
 def write_combination(
-    name: str, rule: Combination, task: Task, trained: Path, confidence_set: ConfidenceSet
+    name: str, rule: Combination, task: Task, trained: Path, find_tied: FindTied
 ) -> None:
     """Fill trained/<name>/ from the candidates beside it: record.json, forecasts.parquet and the
     saved members.
@@ -286,9 +285,7 @@ def write_combination(
     folder = trained / name
     folder.mkdir(parents=True)
     try:
-        errors_of = partial(
-            MemberErrors.of, records=eligible, task=task, confidence_set=confidence_set
-        )
+        errors_of = partial(MemberErrors.of, records=eligible, task=task, find_tied=find_tied)
         history, table = _combine_forecasts(rule, errors_of, *_read_forecasts(eligible, trained))
     except ModelError as error:
         record = _failed_record(name, rule, records, str(error))
@@ -331,7 +328,13 @@ def _eligible_members(
     absent = [member for member in rule.members if member not in (*MEMBER_GROUPS, *models)]
     sentences = [f"left out: {', '.join(failed)} (failed)"] if failed else []
     sentences += [f"left out: {', '.join(absent)} (not in this run)"] if absent else []
-    eligible = {name: record for name, record in ranked.items() if not record.has_failed}
+    untrained = [name for name, record in ranked.items() if record.is_untrained]
+    sentences += [f"left out: {', '.join(untrained)} (did not train)"] if untrained else []
+    eligible = {
+        name: record
+        for name, record in ranked.items()
+        if not record.has_failed and not record.is_untrained
+    }
     return eligible, "; ".join(sentences)
 
 

@@ -32,7 +32,7 @@ from forecast.backtest.candidates import (
     result_key,
     task_digest,
 )
-from forecast.backtest.combinations import ConfidenceSet, keep_all, write_combination
+from forecast.backtest.combinations import FindTied, keep_all, write_combination
 from forecast.backtest.diagnostics.examine import read_or_diagnose
 from forecast.backtest.experiment import Experiment, read_training_experiment
 from forecast.backtest.prepared_data import PreparedData
@@ -76,7 +76,7 @@ class TrainingRun:
     borders: Mapping[str, str]
     """End of each block, as `Borders.to_json` has it."""
     n_series: int = 1
-    confidence_set: ConfidenceSet = keep_all
+    find_tied: FindTied = keep_all
     """Which candidates cannot be told from the best, for combinations whose rule names these."""
 
 
@@ -86,15 +86,15 @@ def train_dataset(
     models: tuple[str, ...] = (),
     *,
     jobs: int,
-    confidence_set: ConfidenceSet,
+    find_tied: FindTied,
 ) -> None:
     """Stage `train`: data/trained/<dataset>/<candidate>/ for every model of the grid, or `models`
     and references.
 
-    confidence_set: the comparison's, for the combinations; this room stands beside that one.
+    find_tied: the comparison's, for the combinations; this room stands beside that one.
     """
     experiment = read_training_experiment(paths, dataset)
-    train_experiment(experiment, models, jobs=jobs, confidence_set=confidence_set)
+    train_experiment(experiment, models, jobs=jobs, find_tied=find_tied)
 
 
 def train_experiment(
@@ -102,18 +102,23 @@ def train_experiment(
     models: tuple[str, ...] = (),
     *,
     jobs: int,
-    confidence_set: ConfidenceSet,
+    find_tied: FindTied,
 ) -> None:
     """Train every model of the grid, or `models` and references, with the values that tuning left.
 
-    confidence_set: as in `train_dataset`.
+    find_tied: as in `train_dataset`.
     """
     config, tuning, paths = experiment.models, experiment.tuning, experiment.data.paths
     dataset = experiment.data.dataset
     only = add_references(models, config)
     season_length, vintages = experiment.task.season_length, experiment.has_vintages
-    planned = plan_candidates(config, only, season_length=season_length, vintages=vintages)
-    unsuited = list_unsuited(config, only, season_length=season_length, vintages=vintages)
+    has_price = any(column.is_price for column in experiment.task.target)
+    planned = plan_candidates(
+        config, only, season_length=season_length, vintages=vintages, has_price=has_price
+    )
+    unsuited = list_unsuited(
+        config, only, season_length=season_length, vintages=vintages, has_price=has_price
+    )
     for name, reason in unsuited.items():
         print(f"train {dataset}: {name} is left out: {reason}", flush=True)
     run = TrainingRun(
@@ -123,7 +128,7 @@ def train_experiment(
         seeds=tuning.seeds,
         borders=experiment.borders,
         n_series=experiment.n_series,
-        confidence_set=confidence_set,
+        find_tied=find_tied,
     )
     studies = {
         path.stem: StudyRecord.read(path) for path in sorted(paths.tuned(dataset).glob("*.json"))
@@ -181,7 +186,7 @@ def train(
             )
             record.write(temporary / name / "record.json")
         for name, rule in combinations.items():
-            write_combination(name, rule, run.task, temporary, run.confidence_set)
+            write_combination(name, rule, run.task, temporary, run.find_tied)
     for name, candidate_jobs in planned_jobs.items():
         _write_cost(run, name, candidate_jobs)
 

@@ -287,14 +287,6 @@ def new(
     )
 
 
-TEST_FAMILIES = {
-    "naive": "all against naive",
-    "skip": "each against its skip",
-    "best": "all against the best",
-}
-"""A family of tests, which Holm's correction takes together, in words."""
-
-
 @dataclass(frozen=True)
 class PairComparison:
     """Two models of one dataset and ranking.
@@ -434,7 +426,7 @@ def _test_sentences(tests: Sequence[PairedTest], a: str, b: str, ranking: str) -
         if test.relative_difference is not None:
             numbers.append(f"{test.relative_difference:+.1%}")
         if test.p_holm is not None:
-            numbers.append(f"p {test.p_holm:.3g} after Holm among {TEST_FAMILIES[test.family]}")
+            numbers.append(f"p {test.p_holm:.3g} after Holm for {test.corrected_for} tests")
         size = f" ({', '.join(numbers)})" if numbers else ""
         sentences.append(f"{test.model} against {test.against}: {test.word}{size}.")
     return sentences or ["This pair was not tested: a difference of the means alone says little."]

@@ -43,6 +43,7 @@ from forecast.data.comparison_records import (
     BudgetExemption,
     Preference,
     ResidualDiagnosis,
+    Untrained,
     Verdicts,
 )
 from forecast.data.records import RunRecord
@@ -130,14 +131,18 @@ def compare_candidates(
         for s in selectable
         if s.record.ranking == "architecture" and s.record.model in ("lstm", "gru")
     }
+    untrained = [
+        Untrained(**s.record.labels, same_as=s.record.skip_model or NAIVE)
+        for s in scored
+        if s.record.is_untrained
+    ]
     verdicts = compare(
         test,
         dataset=results.name,
         chosen=chosen,
         weights=sizes,
+        untrained=untrained,
         alpha=evaluation.alpha,
-        reps=evaluation.bootstrap_repetitions,
-        seed=evaluation.bootstrap_seed,
         **_spacing(task),
     )
     variance = pd.DataFrame()
@@ -280,7 +285,6 @@ def _spacing(task: Task) -> Spacing:
     """How the origins of a task lie."""
     return Spacing(
         horizon=task.horizon,
-        season_length=task.season_length,
         step_size=task.step_size,
         cycles=cycles(task.calendar, task.calendar_features),
     )

@@ -121,9 +121,7 @@ def describe_leaks(
 
 def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:
     """One-sided p that the mean of `values`, one per origin, is above zero."""
-    error = mean_error(
-        values, dependence(len(values), horizon=horizon, season_length=1, step_size=step_size)
-    )
+    error = mean_error(values, dependence(len(values), horizon=horizon, step_size=step_size))
     return float(special.stdtr(error.dof, -values.mean() / error.value)) if error.value > 0 else 1.0
 
 

@@ -19,6 +19,7 @@ from forecast.data.comparison_records import (
     PairedTest,
     Preference,
     RefusedLevel,
+    Untrained,
 )
 from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES
@@ -50,11 +51,26 @@ def describe_tests(
     sentences: list[str] = []
     for ranking, best in chosen.items():
         sentences += _describe_selected(ranking, best, tests)
-        sentences += _describe_confidence_set(ranking, best, tied.get(ranking, ()))
+        sentences += _describe_tied(ranking, best, tied.get(ranking, ()), tests)
         of_ranking = [test for test in tests if test.ranking == ranking]
         against_naive = [t for t in of_ranking if t.family == "naive" and t.model in networks]
         sentences += _describe_networks(dataset, ranking, against_naive)
         sentences += _describe_skips(ranking, [t for t in of_ranking if t.family == "skip"])
+    return sentences
+
+
+def describe_untrained(untrained: Collection[Untrained]) -> list[str]:
+    """Which networks are nothing but the model that they stand on, in all seeds."""
+    sentences = []
+    for ranking in dict.fromkeys(network.ranking for network in untrained):
+        of_ranking = [network for network in untrained if network.ranking == ranking]
+        names = [network.model for network in of_ranking]
+        skips = sorted({network.same_as for network in of_ranking})
+        sentences.append(
+            f"{title_of(ranking)}: {listing(names)} did not train: in no seed was a step better on"
+            f" validation than {listing(skips)} alone, so the forecasts are the same. They are not"
+            " counted as models."
+        )
     return sentences
 
 
@@ -244,23 +260,41 @@ def _describe_selected(ranking: str, best: str, tests: Sequence[PairedTest]) -> 
     return lines
 
 
-def _describe_confidence_set(ranking: str, best: str, tied: Sequence[str]) -> list[str]:
-    """Whether the selected model is in the confidence set, and with whom."""
+def _describe_tied(
+    ranking: str, best: str, tied: Sequence[str], tests: Sequence[PairedTest]
+) -> list[str]:
+    """Whom no test tells from the selected model, with the differences that the tests could have
+    seen; who is better than it.
+    """
     title = title_of(ranking)
-    others = [name for name in tied if name != best]
-    if best in tied and others:
-        return [
-            f"{title}: {best} is not alone at the top; the data cannot separate it from"
-            f" {listing(others)}."
-        ]
-    if best in tied:
-        return [f"{title}: {best} is alone at the top; every other model was told apart from it."]
-    if tied:
-        return [
-            f"{title}: {best} is not among the best on the test block; the best set is"
-            f" {listing(tied)}."
-        ]
-    return []
+    against_best = {
+        test.model: test
+        for test in tests
+        if (test.family, test.ranking, test.against) == ("best", ranking, best)
+    }
+    sentences = []
+    better = [test for test in against_best.values() if test.word == "better"]
+    if better:
+        sentences.append(f"{title}: better than {best}: {_list_differences(better)}.")
+    untold = [against_best[name] for name in tied if name in against_best]
+    if untold:
+        listed = _list_differences(untold)
+        sentences.append(f"{title}: no test tells {best} from {listed}{_describe_sight(untold)}.")
+    elif against_best and not better:
+        sentences.append(
+            f"{title}: {best} is alone at the top; every other model was told apart from it."
+        )
+    return sentences
+
+
+def _describe_sight(tests: Sequence[PairedTest]) -> str:
+    """What difference these tests would have found in four of five samples; empty without any."""
+    sizes = sorted(test.detectable for test in tests if test.detectable is not None)
+    if not sizes:
+        return ""
+    smallest, largest = percent(sizes[0])[1:], percent(sizes[-1])[1:]
+    reach = smallest if smallest == largest else f"{smallest} to {largest}"
+    return f"; with these origins a difference of {reach} is found four times in five"
 
 
 def _describe_rivals(ranking: str, best: str, tests: Sequence[PairedTest]) -> str:
@@ -323,8 +357,7 @@ def _describe_skips(ranking: str, tests: Sequence[PairedTest]) -> list[str]:
     if better:
         skips = listing(sorted({test.against for test in better}))
         lines.append(
-            f"{title}: better than the skip alone ({skips}): {_list_differences(better)}"
-            " (one-sided, Holm)."
+            f"{title}: better than the skip alone ({skips}): {_list_differences(better)} (Holm)."
         )
     others = []
     for test in tests:
@@ -338,16 +371,28 @@ def _describe_skips(ranking: str, tests: Sequence[PairedTest]) -> list[str]:
 
 
 def _outcome(test: PairedTest, other: str) -> str:
-    """`better than it (error -2.0 %, p = 0.013, 300 origins)`."""
+    """`better than it (error -2.0 %, 95 % interval ..., p = 0.013, 300 origins)`."""
     size = describe_difference(test)
-    p = p_text(test.p_holm)
+    p = describe_p(test)
     if test.word in ("better", "worse"):
         return f"{test.word} than {other} (error {size}, {p}, {test.n} origins)"
     if test.word == "equivalent":
         return f"equivalent to {other} (error {size}, neither costs 2 % more than the other)"
     if test.word == "undecided":
         return f"not decided against {other}: {test.n} origins are too few"
-    return f"not distinguishable from {other} (error {size}, {p}, {test.n} origins)"
+    sight = ""
+    if test.detectable is not None:
+        sight = f"; {percent(test.detectable)[1:]} would be found four times in five"
+    note = f": {test.note}" if test.note else ""
+    return f"not distinguishable from {other}{note} (error {size}, {p}, {test.n} origins{sight})"
+
+
+def describe_p(test: PairedTest) -> str:
+    """`p = 0.013, 0.026 corrected for 2 tests`: the interval beside it is that of the first."""
+    if test.p is None or test.p_holm is None or test.corrected_for < 2:
+        return p_text(test.p_holm)
+    corrected = p_text(test.p_holm).removeprefix("p ").removeprefix("= ")
+    return f"{p_text(test.p)}, {corrected} corrected for {test.corrected_for} tests"
 
 
 def _list_differences(tests: Sequence[PairedTest]) -> str:

@@ -1,12 +1,11 @@
-"""One dataset's losses to its verdicts: three families of tests, the confidence sets, and
-sentences.
+"""One dataset's losses to its verdicts: the claims, the families of tests, who is tied with the
+selected model, and sentences.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal, NamedTuple, Unpack
 
@@ -16,14 +15,8 @@ import pandas as pd
 from forecast.comparison import paired_tests, sentences
 from forecast.comparison.longrun import Spacing
 from forecast.comparison.losses import Key, candidate_keys, keys_in_ranking, losses_by_origin
-from forecast.comparison.multiple_comparisons import gatekeep, model_confidence_set
-from forecast.comparison.paired_tests import (
-    MARGIN,
-    ORIGINS,
-    DieboldMariano,
-    equivalence,
-    non_overlapping,
-)
+from forecast.comparison.multiple_comparisons import holm
+from forecast.comparison.paired_tests import MARGIN, ORIGINS, equivalence, non_overlapping
 from forecast.config.experiment import NAIVE
 from forecast.data.comparison_records import (
     ArchitectureChoice,
@@ -31,6 +24,7 @@ from forecast.data.comparison_records import (
     PairedTest,
     TestFamily,
     TestWord,
+    Untrained,
     Verdicts,
 )
 from forecast.data.results import RANKINGS
@@ -40,12 +34,22 @@ ALPHA = 0.05
 REFERENCE: Key = (NAIVE, "baseline")
 
 
+HISTORICAL = ("historical_mean", "historical_median")
+"""Rows that know nothing but a series' average change: on prices whoever beats the naive forecast
+has to beat them too."""
+
+
 class Hypothesis(NamedTuple):
     """`candidate` and `against` have the same loss; shown in `ranking`."""
 
     ranking: str
     candidate: Key
     against: Key
+
+    @property
+    def pair(self) -> frozenset[Key]:
+        """The two without their order: one pair has one p, wherever it is shown."""
+        return frozenset((self.candidate, self.against))
 
 
 def compare(
@@ -54,9 +58,8 @@ def compare(
     dataset: str,
     chosen: Mapping[str, str],
     weights: Mapping[str, int] | None = None,
+    untrained: Collection[Untrained] = (),
     alpha: float = ALPHA,
-    reps: int = 1000,
-    seed: int = 0,
     **spacing: Unpack[Spacing],
 ) -> Verdicts:
     """Every test of the protocol on the test block's losses.
@@ -64,9 +67,12 @@ def compare(
     `losses` long: model, ranking (shipped | architecture | baseline), skip (of a network the
     baseline that is its skip alone), unique_id, cutoff, loss = mean over the horizon at that
     origin, scaled if there are several series. `chosen`: ranking to the model with the lowest
-    validation loss. `weights`: of the tuned LSTM and GRU, architecture alone. Within each family
-    the selected candidates and the references are corrected first (`gatekeep`), a hypothesis that
-    stands in both rankings counted once. The skip family is one-sided.
+    validation loss. `weights`: of the tuned LSTM and GRU, architecture alone. `untrained`: networks
+    that are their skip; they are no models of their own and are not tested.
+
+    The claims, each pair of a selected candidate and a reference, are corrected together by Holm;
+    so their words do not depend on what else ran. The other pairs are corrected within their
+    family. Whatever pair is shown twice has one p and one word.
 
     Raises:
         InputError: the losses of naive, to which every verdict refers, are missing or incomplete.
@@ -83,26 +89,29 @@ def compare(
             " needs it."
         )
     skips = _skip_by_network(losses)
+    not_tested = {(network.model, network.ranking) for network in untrained}
+    means = means[[key for key in candidate_keys(means) if key not in not_tested]]
     selected = {
         ranking: find_candidate(means, chosen[ranking], ranking)
         for ranking in RANKINGS
         if ranking in chosen
     }
-    references = list(dict.fromkeys((REFERENCE, *skips.values())))
-    gate = {*selected.values(), *references}
-    tests: list[PairedTest] = []
-    for family, hypotheses in _hypotheses(means, skips, selected).items():
-        tests += _test_family(family, hypotheses, gate, means, alpha, spacing)
-    tied: dict[str, tuple[str, ...]] = {}
-    for ranking in selected:
-        ranked = means[keys_in_ranking(means, ranking)].droplevel("ranking", axis=1)
-        confidence_set = model_confidence_set(ranked, size=alpha, reps=reps, seed=seed, **spacing)
-        tied[ranking] = tuple(confidence_set)
+    historical = [(name, "baseline") for name in HISTORICAL if (name, "baseline") in means]
+    references = list(dict.fromkeys((REFERENCE, *historical, *skips.values())))
+    hypotheses = _hypotheses(means, skips, selected, historical)
+    tests = _test_hypotheses(hypotheses, {*selected.values(), *references}, means, alpha, spacing)
+    tests = _require_historical(tests)
+    tied = {
+        ranking: _list_tied(tests, ranking, winner[0])
+        for ranking, winner in selected.items()
+        if winner is not None
+    }
     drift = gains_by_month(means, chosen, references)
     choice = _choose_architecture(means, spacing, weights or {})
     networks = {model for model, _ in skips}  # a combination is none
     lines = [
         *sentences.describe_tests(dataset, chosen, tests, tied, networks=networks),
+        *sentences.describe_untrained(untrained),
         *sentences.describe_left_out(left_out),
         *sentences.describe_notes(tests),
         *sentences.describe_drift(drift),
@@ -114,6 +123,7 @@ def compare(
         chosen=dict(chosen),
         tests=tuple(tests),
         tied=tied,
+        untrained=tuple(untrained),
         choice=choice,
         drift=tuple(drift),
         sentences=tuple(lines),
@@ -135,13 +145,22 @@ def find_candidate(means: pd.DataFrame, model: str, ranking: str) -> Key | None:
 
 
 def _hypotheses(
-    means: pd.DataFrame, skips: Mapping[Key, Key], selected: Mapping[str, Key | None]
+    means: pd.DataFrame,
+    skips: Mapping[Key, Key],
+    selected: Mapping[str, Key | None],
+    historical: Sequence[Key],
 ) -> dict[TestFamily, list[Hypothesis]]:
-    """What each family tests: everybody against naive, networks against their skip, everybody
-    against the selected candidate of the ranking.
+    """What each family tests: everybody against naive and against each of `historical`, networks
+    against their skip, everybody against the selected candidate of the ranking.
     """
     candidates = candidate_keys(means)
     naive = [Hypothesis(key[1], key, REFERENCE) for key in candidates if key != REFERENCE]
+    history = [
+        Hypothesis(key[1], key, reference)
+        for reference in historical
+        for key in candidates
+        if key not in (REFERENCE, *historical)
+    ]
     networks = [key for key in candidates if key in skips and skips[key] in means]
     skip = [Hypothesis(key[1], key, skips[key]) for key in networks]
     best: list[Hypothesis] = []
@@ -150,77 +169,88 @@ def _hypotheses(
             continue
         rivals = [key for key in keys_in_ranking(means, ranking) if key != winner]
         best += [Hypothesis(ranking, key, winner) for key in rivals]
-    return {"naive": naive, "skip": skip, "best": best}
+    return {"naive": naive, "history": history, "skip": skip, "best": best}
 
 
-def _test_family(
-    family: TestFamily,
-    hypotheses: Sequence[Hypothesis],
-    gate: set[Key | None],
+def _test_hypotheses(
+    hypotheses: Mapping[TestFamily, Sequence[Hypothesis]],
+    claimed: set[Key | None],
     means: pd.DataFrame,
     alpha: float,
     spacing: Spacing,
 ) -> list[PairedTest]:
-    """The tests of one family; those of the candidates in `gate` are corrected before the others
-    and without them.
-    """
-    distinct = dict.fromkeys((each.candidate, each.against) for each in hypotheses)
-    pairs = sorted(distinct, key=lambda pair: pair[0] not in gate)
-    n_first = sum(candidate in gate for candidate, _ in pairs)
-    alternative: Literal["less", "two-sided"] = "less" if family == "skip" else "two-sided"
-    measured = {
-        (candidate, against): paired_tests.diebold_mariano(
-            _losses_of(means, candidate),
-            _losses_of(means, against),
-            alternative=alternative,
-            **spacing,
-        )
-        for candidate, against in pairs
+    """Every test of every family; a pair of two candidates in `claimed` is a claim."""
+    losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
+    pvalues: dict[TestFamily | Literal["claims"], dict[frozenset[Key], float]] = {"claims": {}}
+    for family, members in hypotheses.items():
+        pvalues[family] = {}
+        for hypothesis in members:
+            is_claim = hypothesis.pair <= claimed
+            group = pvalues["claims" if is_claim else family]
+            if hypothesis.pair not in group:
+                a, b = losses[hypothesis.candidate], losses[hypothesis.against]
+                group[hypothesis.pair] = paired_tests.diebold_mariano(a, b, **spacing).p
+    adjusted = {
+        group: dict(zip(members, holm(list(members.values())), strict=True))
+        for group, members in pvalues.items()
     }
-    p_holm = _adjust([measured[pair].p for pair in pairs], n_first)
-    p_worse = p_holm
-    if family == "skip":
-        p_worse = _adjust([_two_sided_p(measured[pair]) for pair in pairs], n_first)
-    place = {pair: number for number, pair in enumerate(pairs)}
     tests = []
-    for ranking, candidate, against in hypotheses:
-        number = place[candidate, against]
-        test = measured[candidate, against]
-        word = verdict(
-            test.mean_difference,
-            p_holm[number],
-            equivalent=_are_equivalent(
-                _losses_of(means, candidate), _losses_of(means, against), spacing
-            ),
-            enough=non_overlapping(test.n, **spacing) >= ORIGINS,
-            p_worse=p_worse[number],
-            alpha=alpha,
-        )
-        numbers = asdict(test)
-        del numbers["dof"]
-        tests.append(
-            PairedTest(
-                ranking=ranking,
-                family=family,
-                model=candidate[0],
-                against=against[0],
-                word=word,
-                p_holm=p_holm[number],
-                **numbers,
+    for family, members in hypotheses.items():
+        for hypothesis in members:
+            ranking, candidate, against = hypothesis
+            a, b = losses[candidate], losses[against]
+            test = paired_tests.diebold_mariano(a, b, **spacing)
+            group = adjusted["claims" if hypothesis.pair in adjusted["claims"] else family]
+            p_holm = group[hypothesis.pair]
+            word = verdict(
+                test.mean_difference,
+                p_holm,
+                equivalent=_are_equivalent(a, b, spacing),
+                enough=non_overlapping(test.n, **spacing) >= ORIGINS,
+                alpha=alpha,
             )
-        )
+            tests.append(
+                PairedTest(
+                    ranking=ranking,
+                    family=family,
+                    model=candidate[0],
+                    against=against[0],
+                    word=word,
+                    p_holm=p_holm,
+                    corrected_for=len(group),
+                    **asdict(test),
+                )
+            )
     return tests
 
 
-def _adjust(pvalues: Sequence[float], n_first: int) -> list[float]:
-    """p adjusted by `gatekeep`, the first `n_first` hypotheses before the others."""
-    return list(itertools.chain(*gatekeep(pvalues[:n_first], pvalues[n_first:])))
+def _require_historical(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    """The tests, where "better" than naive is taken back of candidates that are not better than
+    each historical row too: they may owe it to the average change alone.
+    """
+    lacking: dict[tuple[str, str], str] = {}
+    for test in tests:
+        if test.family == "history" and test.word != "better":
+            lacking[test.ranking, test.model] = test.against
+    judged = []
+    for test in tests:
+        bar = lacking.get((test.ranking, test.model))
+        if test.family == "naive" and test.word == "better" and bar:
+            note = f"better than naive, but not than {bar}"
+            test = test.model_copy(update={"word": "not distinguishable", "note": note})
+        judged.append(test)
+    return judged
 
 
-def _two_sided_p(test: DieboldMariano) -> float:
-    if not math.isfinite(test.statistic):
-        return test.p
-    return paired_tests.tail(test.statistic, test.dof, "two-sided")
+def _list_tied(tests: Sequence[PairedTest], ranking: str, winner: str) -> tuple[str, ...]:
+    """The selected candidate, and whoever no test tells from it."""
+    untold = [
+        test.model
+        for test in tests
+        if (test.family, test.ranking, test.against) == ("best", ranking, winner)
+        and test.word not in ("better", "worse")
+    ]
+    return (winner, *untold)
 
 
 def verdict(
@@ -229,21 +259,16 @@ def verdict(
     *,
     equivalent: bool,
     enough: bool,
-    p_worse: float | None = None,
     alpha: float = ALPHA,
 ) -> TestWord:
     """The word for a against b.
 
     `difference` of the means: below zero it favours a. "better" or "worse" when `p`, adjusted, is
     below `alpha`; then "equivalent" when that was shown both ways; "undecided" when the origins are
-    too few (`enough` false) or there is no p; else "not distinguishable". In a one-sided family
-    (does a beat b?) the other direction needs its own adjusted p, `p_worse`.
+    too few (`enough` false) or there is no p; else "not distinguishable".
     """
-    worse = p if p_worse is None else p_worse
-    if p < alpha and difference < 0:
-        return "better"
-    if worse < alpha and difference > 0:
-        return "worse"
+    if p < alpha and difference != 0:
+        return "better" if difference < 0 else "worse"
     if equivalent:
         return "equivalent"
     return "not distinguishable" if enough and not math.isnan(p) else "undecided"

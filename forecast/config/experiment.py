@@ -92,7 +92,7 @@ class Combination(Config):
     family: Literal["combination"] = "combination"
     members: tuple[str, ...] = Field(
         ("networks",),
-        description="`networks`, `tied` (the best set on validation), `all`, or names of entries",
+        description="`networks`, `tied` (with the lowest row), `all`, or names of entries",
     )
     weights: Literal["equal", "stacked"] | dict[str, MemberWeight] = Field(
         "equal",
@@ -258,15 +258,12 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Evaluation(Config):
-    """`alpha`: level of every family of tests after Holm's correction, and of the model confidence
-    set.
+    """`alpha`: level of every family of tests after Holm's correction.
 
     `levels`: what share of the actuals each prediction interval should cover, rising.
     """
 
     alpha: float = Field(gt=0, lt=0.5)
-    bootstrap_repetitions: int = Field(ge=100)
-    bootstrap_seed: int = Field(ge=0)
     levels: tuple[Level, ...] = Field(min_length=1)
 
     @field_validator("levels")

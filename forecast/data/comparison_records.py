@@ -16,8 +16,10 @@ from pydantic import Field
 
 from forecast.data.records import Number, Record
 
-TestFamily = Literal["naive", "skip", "best"]
-"""What a candidate is tested against: naive, its own skip alone, or the selected candidate."""
+TestFamily = Literal["naive", "history", "skip", "best"]
+"""What a candidate is tested against: naive, a series' average change, its own skip alone, or the
+selected candidate.
+"""
 TestWord = Literal["better", "worse", "not distinguishable", "equivalent", "undecided"]
 PreferenceReason = Literal["few origins", "learnt weights", "several models"]
 
@@ -38,19 +40,24 @@ class PairedTest(Record):
     p: Number = None
     """Not corrected; None where nothing can be said."""
     p_holm: Number = None
-    """Adjusted within the family (`multiple_comparisons.gatekeep`)."""
+    """Adjusted by Holm's procedure for `corrected_for` tests."""
+    corrected_for: int = 1
     mean_difference: Number = None
     relative_difference: Number = None
     """As a share of the mean loss of `against`."""
     ci_low: Number = None
     ci_high: Number = None
     """95 % confidence limits of `mean_difference`, not adjusted."""
-    lag: int = 0
-    """The furthest pair of origins whose dependence the variance counts, in origins."""
+    detectable: Number = None
+    """The smallest difference that a test at 5 % finds in four of five samples like this one, as a
+    share of the mean loss of `against`.
+    """
+    dof: Number = None
+    """Degrees of freedom of the t statistic."""
     n: int = 0
     """Origins."""
     note: str = ""
-    """Why there is no p, or how the variance was estimated instead."""
+    """Why there is no p, or why the word is not what p alone says."""
 
 
 class ArchitectureChoice(Record):
@@ -141,6 +148,13 @@ class CandidateLabel(Record):
     ranking: str
 
 
+class Untrained(CandidateLabel):
+    """A network that is its skip alone in all seeds, and so no model of its own."""
+
+    same_as: str
+    """The model whose forecasts it repeats."""
+
+
 class RefusedLevel(Record):
     """An interval level that the calibration block of one series cannot support."""
 
@@ -158,7 +172,8 @@ class Verdicts(Record):
     """Ranking to the model that validation selected."""
     tests: tuple[PairedTest, ...] = ()
     tied: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Ranking to its model confidence set."""
+    """Ranking to the selected model and whoever no test tells from it."""
+    untrained: tuple[Untrained, ...] = ()
     choice: ArchitectureChoice | None = None
     """None where LSTM or GRU was not compared."""
     drift: tuple[MonthlyGain, ...] = ()

@@ -263,6 +263,16 @@ class RunRecord(FullRecipe):
         return self.kind == "network"
 
     @property
+    def is_untrained(self) -> bool:
+        """Whether it is a network of whose seeds none has a step better than the first weights.
+
+        It forecasts what its skip alone does. Levenberg-Marquardt counts no steps.
+        """
+        by_gradient = self.params.get("trainer", "gradient") == "gradient"
+        has_steps = self.is_network and by_gradient and bool(self.seeds) and not self.has_failed
+        return has_steps and all(seed.best_step == 0 for seed in self.seeds)
+
+    @property
     def labels(self) -> dict[str, str]:
         """Model and ranking, which name a candidate's rows in every table."""
         return {"model": self.model, "ranking": self.ranking}

@@ -274,8 +274,16 @@ class Results:
             if test.family == family and test.ranking in (ranking, BASELINE)
         }
 
+    def untrained(self, ranking: str) -> dict[str, str]:
+        """By network that did not train the model whose forecasts it repeats."""
+        return {
+            network.model: network.same_as
+            for network in self.verdicts.untrained
+            if network.ranking == ranking
+        }
+
     def tied(self, ranking: str) -> tuple[str, ...]:
-        """The model confidence set of `ranking`: the models the data cannot tell from the best."""
+        """The selected model of `ranking` and whoever no test tells from it."""
         return self.verdicts.tied.get(ranking, ())
 
     def alarms(self, alarms: Iterable[Alarm], ranking: str) -> dict[str, list[Alarm]]:

@@ -191,9 +191,7 @@ def _ask_gate(
         ledger = evidence.Ledger(job.folder / "ledger.json")
         ledger.add(losses, version=current.version, recipe=draft.config_hash, at=job.now)
         gathered = ledger.evidence(version=current.version, recipe=draft.config_hash)
-    steps = Spacing(
-        horizon=settings.horizon, season_length=settings.season_length, step_size=settings.step_size
-    )
+    steps = Spacing(horizon=settings.horizon, step_size=settings.step_size)
     verdict = gate.decide(
         gate.FreshLosses(**{str(name): column.to_numpy() for name, column in losses.items()}),
         gathered,

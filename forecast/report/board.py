@@ -219,9 +219,11 @@ def _skip_cell(results: Results, ranking: str, row: Scores) -> Cell:
     """The change against the model's own skip; anything but "better" means that the network adds
     nothing.
     """
-    test = results.tests(ranking, "skip").get(str(row["model"]))
+    model = str(row["model"])
+    test = results.tests(ranking, "skip").get(model)
     if test is None:
-        return EMPTY
+        same_as = results.untrained(ranking).get(model)
+        return Cell(f"= {same_as} (did not train)") if same_as else EMPTY
     remark = "better" if test.word == "better" else f"adds nothing ({test.word})"
     return _tested(test, test.relative_difference, remark)
 

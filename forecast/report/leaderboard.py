@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from forecast.comparison import metrics
 from forecast.comparison.sentences import describe_preferences
 from forecast.config.paths import ProjectPaths
-from forecast.data.comparison_records import Ranks, TestFamily, TestWord, Verdicts
+from forecast.data.comparison_records import Ranks, TestFamily, Verdicts
 from forecast.data.results import (
     BASELINE,
     MEAN,
@@ -205,12 +205,15 @@ def leaderboard_lines(
     """
     shown_rows = [row for row in rows if row["ranking"] in (ranking, BASELINE)]
     shown_rows.sort(key=_by_mase)
-    words = {}
+    words: dict[tuple[TestFamily, str], str] = {}
     for test in verdicts.tests:
         # the groups of ranks below the table say more than this word
         is_superseded = verdicts.ranks is not None and test.word == "undecided"
         if test.ranking in (ranking, BASELINE) and not is_superseded:
             words[test.family, test.model] = test.word
+    for network in verdicts.untrained:
+        if network.ranking == ranking:
+            words["skip", network.model] = f"= {network.same_as} (did not train)"
     best = verdicts.chosen.get(ranking, next(iter(verdicts.chosen.values()), None))
     return [_line(row, words, best) for row in shown_rows]
 
@@ -221,7 +224,7 @@ def _by_mase(row: Row) -> tuple[bool, float, str]:
 
 
 def _line(
-    row: Row, words: Mapping[tuple[TestFamily, str], TestWord], chosen: str | None
+    row: Row, words: Mapping[tuple[TestFamily, str], str], chosen: str | None
 ) -> tuple[str, ...]:
     """The cells of one row, in the order of `HEADS`."""
     model = row["model"]

@@ -456,6 +456,7 @@ def run_note(record: CandidateRun) -> str:
 
 AGAINST: dict[TestFamily, str] = {
     "naive": "the naive forecast",
+    "history": "the average change",
     "skip": "its own skip",
     "best": "the best",
 }

@@ -20,7 +20,7 @@ from forecast.backtest.combinations import (
     stack,
     write_combination,
 )
-from forecast.comparison.multiple_comparisons import model_confidence_set
+from forecast.comparison.multiple_comparisons import tied_with_lowest
 from forecast.config.experiment import Combination, Models
 from forecast.data.records import Digests, RunRecord
 from forecast.system import files
@@ -36,7 +36,7 @@ def part(errors: np.ndarray, names: tuple[str, ...], kinds: tuple[str, ...] = ()
     cutoffs = pd.date_range("2024-01-01", periods=len(errors), freq="h").to_numpy()
     given = dict(zip(names, kinds or ("network",) * len(names), strict=True))
     return MemberErrors(
-        names, {name: name for name in names}, given, cutoffs, errors, TASK, model_confidence_set
+        names, {name: name for name in names}, given, cutoffs, errors, TASK, tied_with_lowest
     )
 
 
@@ -151,7 +151,7 @@ def test_where_nobody_errs_the_members_count_alike(members):
     rows = pd.DataFrame({"unique_id": "flat", "output": "y", "cutoff": times, "y": 3.0})
     values = {name: rows["y"].to_numpy() for name in "ab"}
     records = {name: run_record(name, kind="network") for name in "ab"}
-    own = MemberErrors.of(rows, values, records, TASK, model_confidence_set)
+    own = MemberErrors.of(rows, values, records, TASK, tied_with_lowest)
     assert learn_weights(Combination(members=members, weights="stacked"), own) == {
         "a": 0.5,
         "b": 0.5,

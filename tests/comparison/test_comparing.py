@@ -245,7 +245,7 @@ def test_the_mean_of_the_origins_losses_is_the_error_of_the_leaderboard_where_ac
 
 def test_nothing_that_is_written_depends_on_how_long_it_took(trained):
     """Timings would change dvc.lock and the leaderboard in git with every run."""
-    evaluation = Evaluation(alpha=0.05, bootstrap_repetitions=100, bootstrap_seed=0, levels=(0.8,))
+    evaluation = Evaluation(alpha=0.05, levels=(0.8,))
     found = []
     for seconds in (1.0, 100.0):
         for candidate in ("naive", "net.linear"):
@@ -344,9 +344,7 @@ def test_the_comparison_makes_no_frame_for_each_series_model_and_level(results, 
     """Thousands of small frames were most of the time and memory of a comparison of thousands of
     series.
     """
-    evaluation = Evaluation(
-        alpha=0.05, bootstrap_repetitions=100, bootstrap_seed=0, levels=(0.5, 0.6)
-    )
+    evaluation = Evaluation(alpha=0.05, levels=(0.5, 0.6))
     made, real = [], pd.DataFrame.__init__
     counts = {}
     for number in (12, 36):

@@ -109,7 +109,7 @@ def test_with_few_validation_origins_the_simpler_row_stands_unless_clearly_beate
         ]
     )
     assert select_models(table) == {"shipped": "lstm"}
-    spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
+    spacing = {"horizon": 1, "step_size": 1}
     found = find_preferences(table, {"shipped": "lstm"}, **spacing)
     assert (found["shipped"].model if found else None) == taken
     assert find_preferences(table, {"shipped": "ridge"}, **spacing) == {}
@@ -131,7 +131,7 @@ def test_a_combination_stands_instead_of_a_single_row_that_cannot_be_told_from_i
             losses(5 + own[1], "lstm", "architecture"),
         ]
     )
-    spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
+    spacing = {"horizon": 1, "step_size": 1}
     chosen = {"shipped": "lstm", "architecture": "lstm"}
     found = find_preferences(table, chosen, ["mix", "other_mix"], **spacing)
     if taken is None:
@@ -167,7 +167,7 @@ def test_learnt_weights_stand_instead_of_any_row_up_to_three_standard_errors(low
             losses(np.full(400, 5.9), "other_mix"),
         ]
     )
-    spacing = {"horizon": 1, "season_length": 1, "step_size": 1}
+    spacing = {"horizon": 1, "step_size": 1}
     found = find_preferences(
         table, {"shipped": lowest}, ["mix", "learnt", "other_mix"], ["learnt"], **spacing
     )
@@ -208,9 +208,7 @@ def test_seed_spread_and_data_spread_are_told_apart():
     noise = rng.normal(0, 1, 20_000)
     table, one = losses(5 + noise), losses([1, 2, 3, 2, 1])
     key = tuple(table[["model", "ranking"]].iloc[0])
-    parts = split_variance(table, {key: [4.9, 5.0, 5.1]}, horizon=1, season_length=1).iloc[0]
+    parts = split_variance(table, {key: [4.9, 5.0, 5.1]}, horizon=1).iloc[0]
     assert (parts["n_seeds"], parts["seed_sd"]) == (3, pytest.approx(0.1))
     assert parts["data_se"] == pytest.approx(1 / np.sqrt(20_000), rel=0.15)
-    assert np.isnan(
-        split_variance(one, {key: [1.8]}, horizon=1, season_length=1)["seed_sd"].iloc[0]
-    )
+    assert np.isnan(split_variance(one, {key: [1.8]}, horizon=1)["seed_sd"].iloc[0])

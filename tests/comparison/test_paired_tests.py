@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import signal, stats
 
-from bench.size_and_power import SPACINGS, power_and_size, with_and_without_a_cycle
 from forecast.comparison.longrun import removable_cycles
 from forecast.comparison.paired_tests import (
     change_by_step,
@@ -17,7 +16,7 @@ from forecast.comparison.paired_tests import (
 from forecast.system.errors import InputError
 
 RNG = np.random.default_rng(5)
-STEPS = {"horizon": 5, "season_length": 1}
+STEPS = {"horizon": 5}
 
 
 def false_alarms(
@@ -25,7 +24,6 @@ def false_alarms(
     *,
     n: int,
     horizon: int,
-    season_length: int,
     runs: int = 1500,
     gain: float = 0.0,
     overlap: int = 1,
@@ -41,33 +39,22 @@ def false_alarms(
         :, 200:
     ] + gain / ((1 - phi) * np.sqrt(n))
     zero = np.zeros(n)
-    rejected = [
-        diebold_mariano(d, zero, horizon=horizon, season_length=season_length).p < 0.05
-        for d in differences
-    ]
+    rejected = [diebold_mariano(d, zero, horizon=horizon).p < 0.05 for d in differences]
     return float(np.mean(rejected))
 
 
 @pytest.mark.parametrize("phi", [-0.3, 0.0, 0.3, 0.6, 0.8])
-@pytest.mark.parametrize(
-    ("n", "horizon", "season_length"), [(100, 1, 1), (300, 24, 24), (800, 1, 1), (800, 24, 24)]
-)
-def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(
-    phi, n, horizon, season_length
-):
+@pytest.mark.parametrize(("n", "horizon"), [(100, 1), (300, 24), (800, 1), (800, 24)])
+def test_a_nominal_five_percent_test_gives_three_to_seven_percent_false_alarms(phi, n, horizon):
     # 1,500 runs know the rate to +-1.1 points (95 %), which widens the band asked for by chance
     # alone
-    assert (
-        0.03 - 0.011
-        < false_alarms(phi, n=n, horizon=horizon, season_length=season_length)
-        < 0.07 + 0.011
-    )
+    assert 0.03 - 0.011 < false_alarms(phi, n=n, horizon=horizon) < 0.07 + 0.011
 
 
 @pytest.mark.parametrize("phi", [-0.3, 0.0, 0.5, 0.8])
 @pytest.mark.parametrize(("n", "horizon"), [(300, 5), (800, 5), (300, 24), (1500, 24)])
 def test_the_same_holds_when_horizons_overlap(phi, n, horizon):
-    found = false_alarms(phi, n=n, horizon=horizon, season_length=1, overlap=horizon)
+    found = false_alarms(phi, n=n, horizon=horizon, overlap=horizon)
     assert 0.03 - 0.011 < found < 0.07 + 0.011
 
 
@@ -77,23 +64,24 @@ def test_the_same_holds_when_horizons_overlap(phi, n, horizon):
     ("phi", "n", "horizon"), [(0.0, 300, 1), (0.5, 300, 1), (0.5, 750, 5), (0.5, 1500, 24)]
 )
 def test_a_difference_of_three_and_a_half_standard_errors_is_mostly_found(phi, n, horizon):
-    assert false_alarms(phi, n=n, horizon=horizon, season_length=1, runs=400, gain=3.5) > 0.8
+    assert false_alarms(phi, n=n, horizon=horizon, runs=400, gain=3.5) > 0.8
 
 
-@pytest.mark.parametrize(("name", "phi"), [("weather", 0.5), ("weather", 0.98), ("stocks", 0.9)])
-def test_with_a_cycle_the_size_is_three_to_seven_percent_and_the_power_that_without(name, phi):
-    found = power_and_size(SPACINGS[name][0], phi, runs=600)
-    # 600 runs: +-1.7 points
-    assert all(3 - 1.7 < found[size] < 7 + 1.7 for size in ("size", "size with a cycle"))
-    assert found["power with a cycle"] > 0.6 * found["power"] > 36
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(2400)
-def test_every_simulated_spacing_has_its_stated_size_and_its_power_with_a_cycle():
-    found = with_and_without_a_cycle()
-    assert found[["size", "size with a cycle"]].stack().between(3, 7).all()
-    assert (found["power with a cycle"] > 0.6 * found["power"]).all()
+def test_a_cycle_of_the_calendar_costs_no_power():
+    rng = np.random.default_rng(7)
+    year, day = 2 * np.pi * np.arange(1460) / 1461, 2 * np.pi * np.arange(1460) / 4
+    cycle = 2 * np.sin(year) + np.cos(day)
+    cycles = {"year": 8766.0, "day": 24.0}
+    rejected = []
+    for _ in range(200):
+        steps = rng.normal(size=1460 * 6 + 24)
+        noise = np.convolve(steps, np.ones(24) / 24, mode="valid")[::6][:1460]
+        shift = 3.5 / np.sqrt(1460 * 6)
+        test = diebold_mariano(
+            noise + cycle + shift, np.zeros(1460), horizon=24, step_size=6, cycles=cycles
+        )
+        rejected.append(test.p < 0.05)
+    assert np.mean(rejected) > 0.8
 
 
 def test_half_a_year_is_no_whole_period_and_keeps_its_cycle():
@@ -130,29 +118,32 @@ def test_identical_losses_are_a_tie():
 
 def test_a_constant_difference_falls_back_to_a_sign_test_on_origins_that_do_not_overlap():
     b = RNG.gamma(2, 1, 40)
-    test = diebold_mariano(b - 0.5, b, horizon=5, season_length=1)
+    test = diebold_mariano(b - 0.5, b, horizon=5)
     assert test.p == pytest.approx(2 * 0.5**8)  # 40 origins of horizon 5: 8 separate ones
     assert "sign test on 8 origins" in test.note
-    assert diebold_mariano(b - 0.5, b, horizon=5, season_length=1, alternative="greater").p == 1.0
+    assert diebold_mariano(b - 0.5, b, horizon=5, alternative="greater").p == 1.0
 
 
 def test_a_differential_that_alternates_still_has_a_positive_variance():
-    test = diebold_mariano(
-        np.tile([1.0, 0.0], 50), np.tile([0.0, 1.0], 50), horizon=1, season_length=1
-    )
+    test = diebold_mariano(np.tile([1.0, 0.0], 50), np.tile([0.0, 1.0], 50), horizon=1)
     assert 0 <= test.p <= 1 and np.isfinite(test.statistic)
 
 
-def test_a_variance_by_fallback_is_said_with_the_test():
-    decay = (-0.32853890905224636) ** np.arange(50)
-    assert (
-        diebold_mariano(decay, np.zeros(50), horizon=1, season_length=10).note
-        == "variance by fallback: Bartlett"
-    )
+def test_what_a_test_detects_is_found_in_about_four_of_five_samples():
+    b = np.full(200, 2.0)
+    detectable = [
+        diebold_mariano(b + RNG.normal(0, 1, 200), b, horizon=1).detectable for _ in range(50)
+    ]
+    shift = 2.0 * float(np.mean(detectable))
+    rejected = [
+        diebold_mariano(b + shift + RNG.normal(0, 1, 200), b, horizon=1).p < 0.05
+        for _ in range(400)
+    ]
+    assert 0.7 < np.mean(rejected) < 0.9
 
 
 def test_too_few_origins_are_not_tested_and_the_number_needed_is_named():
-    test = diebold_mariano(np.arange(30.0), np.ones(30), horizon=24, season_length=24)
+    test = diebold_mariano(np.arange(30.0), np.ones(30), horizon=24)
     assert np.isnan(test.p) and "needs 48" in test.note
 
 
@@ -172,11 +163,11 @@ def test_origins_that_do_not_overlap_are_counted_by_stride():
 def test_independent_differentials_give_the_textbook_t_test_when_the_sample_is_long():
     difference = RNG.normal(0.02, 1, 20_000)
     expected = stats.ttest_1samp(difference, 0)
-    found = diebold_mariano(difference, np.zeros(20_000), horizon=1, season_length=1)
+    found = diebold_mariano(difference, np.zeros(20_000), horizon=1)
     assert found.statistic == pytest.approx(expected.statistic, rel=0.1)
 
 
-ONE_STEP = {"horizon": 1, "season_length": 1}
+ONE_STEP = {"horizon": 1}
 SAMPLES = np.random.default_rng(8)
 
 
@@ -195,7 +186,7 @@ def test_a_wide_bound_leaves_it_undecided():
 
 def test_equivalence_needs_thirty_origins_that_do_not_overlap():
     b = np.full(100, 2.0)
-    found = equivalence(b, b, horizon=24, season_length=24)
+    found = equivalence(b, b, horizon=24)
     assert found.word == "undecided" and "5 non-overlapping origins; 30 are needed" in found.note
     assert equivalence(b[:30], b[:30], **ONE_STEP).word == "equivalent"
     assert equivalence(b[:29], b[:29], **ONE_STEP).word == "undecided"
@@ -216,7 +207,7 @@ def test_a_reference_without_error_allows_no_relative_statement():
     assert equivalence(np.ones(50), np.zeros(50), **ONE_STEP).word == "undecided"
 
 
-EVERY_STEP = {"horizon": 1, "season_length": 1, "step_size": 1}
+EVERY_STEP = {"horizon": 1, "step_size": 1}
 
 
 def step_losses(n, gain, seed=0):

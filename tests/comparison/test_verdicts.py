@@ -11,7 +11,7 @@ import pytest
 
 from forecast.comparison.sentences import describe_missing_members, describe_warnings
 from forecast.comparison.verdicts import compare, verdict
-from forecast.data.comparison_records import Alarm, RefusedLevel
+from forecast.data.comparison_records import Alarm, RefusedLevel, Untrained
 from forecast.system.errors import InputError
 from tests.support.records import run_record
 
@@ -49,10 +49,9 @@ def verdicts(gaps, chosen, weights=None, **options):
         "dataset": "weather",
         "chosen": chosen,
         "horizon": 1,
-        "season_length": 1,
         "weights": weights,
     }
-    return compare(table(gaps, **options), **about, reps=200, seed=1)
+    return compare(table(gaps, **options), **about)
 
 
 BETTER = {
@@ -142,16 +141,69 @@ def test_a_grid_that_cannot_beat_naive_says_so():
     assert "repeating the last value had the lowest validation error" in text
 
 
-def test_holm_counts_a_hypothesis_that_stands_in_both_rankings_once():
-    tests = verdicts(BETTER, {"shipped": "ridge", "architecture": "ridge"}).tests
-    naive = [t for t in tests if t.family == "best" and t.model == "naive"]
-    assert len(naive) == 2 and naive[0].p_holm == naive[1].p_holm
-    # the one reference is tested first, the three networks behind it
-    assert naive[0].p_holm == naive[0].p
-    smallest = min(
-        (t for t in tests if t.family == "best" and t.model != "naive"), key=lambda t: t.p
+def test_a_pair_has_one_p_and_one_word_wherever_it_is_shown():
+    chosen = {"shipped": "ridge", "architecture": "ridge"}
+    for noise in (0.3, 1.5, 6.0):
+        shown: dict[frozenset[tuple[str, str]], set[tuple[float, bool]]] = {}
+        for test in verdicts(BETTER, chosen, noise=noise).tests:
+            networks = {(test.model, test.ranking)} if test.ranking != "baseline" else set()
+            pair = frozenset({test.model, test.against, *networks})
+            shown.setdefault(pair, set()).add((test.p_holm, test.word in ("better", "worse")))
+        claims = shown[frozenset({"ridge", "naive"})]
+        assert len(claims) == 1 and next(iter(claims))[0] == pytest.approx(
+            next(t.p for t in verdicts(BETTER, chosen, noise=noise).tests if t.model == "ridge")
+        )
+
+
+def test_a_price_is_better_than_naive_only_where_it_beats_the_historical_change_too():
+    gaps = {
+        ("naive", "baseline"): 0.0,
+        ("historical_mean", "baseline"): -0.5,
+        ("historical_median", "baseline"): -0.5,
+        ("ridge", "baseline"): 0.0,
+        ("lstm", "shipped"): -0.5,
+        ("gru", "shipped"): -0.9,
+    }
+    result = verdicts(gaps, {"shipped": "lstm"})
+    words = {t.model: (t.word, t.note) for t in result.tests if t.family == "naive"}
+    assert words["lstm"][0] == "not distinguishable" and words["gru"] == ("better", "")
+    assert words["lstm"][1].startswith("better than naive, but not than historical_me")
+    assert (
+        "not distinguishable from repeating the last value: better than naive, but not"
+        in (result.sentences[0])
     )
-    assert smallest.p_holm == pytest.approx(max(naive[0].p, min(1.0, 3 * smallest.p)))
+
+
+def test_a_network_that_did_not_train_is_one_sentence_and_no_model():
+    same = Untrained(model="gru", ranking="shipped", same_as="ridge")
+    about = {"dataset": "weather", "chosen": CHOSEN, "horizon": 1}
+    result = compare(table(BETTER), **about, untrained=[same])
+    assert not [t for t in result.tests if t.model == "gru"]
+    assert "gru" not in result.tied["shipped"]
+    (sentence,) = [line for line in result.sentences if "did not train" in line]
+    assert sentence.startswith("As shipped: gru did not train: in no seed was a step better on")
+
+
+def test_what_a_test_could_have_seen_stands_beside_the_word():
+    gaps = {("naive", "baseline"): 0.0, ("ridge", "baseline"): 0.1, ("lstm", "shipped"): -0.1}
+    result = verdicts(gaps, {"shipped": "lstm"}, noise=6.0)
+    tests = {t.model: t for t in result.tests if t.family == "best"}
+    assert all(t.word == "not distinguishable" and t.detectable > 0.1 for t in tests.values())
+    assert re.search(r"no test tells lstm from .* is found four times in five", result.sentences[1])
+
+
+def test_a_large_difference_over_three_years_of_weeks_is_seen():
+    rng = np.random.default_rng(2)
+    shared = np.convolve(rng.gamma(2, 1, 171), np.ones(12) / 12, mode="valid")
+    weeks = pd.date_range("2021-01-03", periods=160, freq="7D")
+    frames = [
+        pd.DataFrame({"model": model, "cutoff": weeks, "loss": factor * shared})
+        for model, factor in (("naive", 1.0), ("seasonal_naive", 2.7))
+    ]
+    losses = pd.concat(frames).assign(ranking="baseline", skip=None, unique_id="a")
+    result = compare(losses, dataset="weeks", chosen={"shipped": "naive"}, horizon=12)
+    (test,) = [t for t in result.tests if t.family == "naive"]
+    assert test.word == "worse" and test.p_holm < 0.01 and result.tied["shipped"] == ("naive",)
 
 
 def test_the_word_of_the_chosen_row_and_of_the_references_ignores_the_rest_of_the_grid():
@@ -177,14 +229,14 @@ def test_the_word_of_the_chosen_row_and_of_the_references_ignores_the_rest_of_th
 def test_a_model_that_returned_nan_is_a_sentence_not_a_crash():
     losses = table(BETTER)
     losses.loc[losses["model"] == "gru", "loss"] = np.nan
-    found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1, season_length=1, reps=200)
+    found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1)
     assert "gru (as shipped) was not compared: 300 of its losses are not finite." in found.sentences
     assert not [t for t in found.tests if t.model == "gru"]
 
 
 def test_a_dataset_without_any_scale_is_a_sentence_not_a_crash():
     losses = table(BETTER).assign(loss=np.nan)
-    found = compare(losses, dataset="weather", chosen={}, horizon=1, season_length=1, reps=200)
+    found = compare(losses, dataset="weather", chosen={}, horizon=1)
     assert found.sentences[0] == "No model can be compared: no series has a scale."
     assert found.to_json()["tests"] == [] and "a (series) was not compared" in found.sentences[1]
 
@@ -211,7 +263,8 @@ def test_the_json_has_the_agreed_keys():
         "ci_low",
         "ci_high",
         "n",
-        "lag",
+        "detectable",
+        "corrected_for",
         "word",
     } <= set(content["tests"][0])
 
@@ -259,19 +312,12 @@ def test_every_word_has_its_condition(difference, p, equivalent, enough, word):
     assert verdict(difference, p, equivalent=equivalent, enough=enough) == word
 
 
-def test_a_one_sided_family_says_worse_only_with_a_p_of_its_own():
-    assert verdict(1.0, 0.99, equivalent=False, enough=True, p_worse=0.3) == "not distinguishable"
-    assert verdict(1.0, 0.99, equivalent=False, enough=True, p_worse=0.001) == "worse"
-
-
 def test_a_cycle_that_the_block_does_not_cover_whole_is_left_in_and_said():
     said = compare(
         table(BETTER),
         dataset="weather",
         chosen=CHOSEN,
         horizon=1,
-        season_length=1,
-        reps=50,
         cycles={"year": 365.2425, "week": 7.0},
     ).sentences
     assert "Tests take one harmonic of the week out of the losses." in said
@@ -284,7 +330,7 @@ def test_a_cycle_that_the_block_does_not_cover_whole_is_left_in_and_said():
 def test_one_origin_without_any_actual_stops_no_comparison_and_is_said():
     losses = table(BETTER)
     losses.loc[losses["cutoff"] == losses["cutoff"].iloc[7], "loss"] = np.nan
-    found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1, season_length=1, reps=50)
+    found = compare(losses, dataset="weather", chosen=CHOSEN, horizon=1)
     assert {test.n for test in found.tests} == {299}
     assert (
         "Left out for all models: 1 of the 300 origins have no actual in their whole horizon."
@@ -361,9 +407,7 @@ def by_month(of_month: dict[int, float]) -> tuple[dict, str]:
     ours = losses["model"] == "lstm"
     losses.loc[ours, "loss"] -= losses.loc[ours, "cutoff"].dt.month.map(of_month)
     losses["skip"] = losses["skip"].replace("ridge", "naive")
-    found = compare(
-        losses, dataset="one", chosen={"shipped": "lstm"}, horizon=1, season_length=1
-    ).to_json()
+    found = compare(losses, dataset="one", chosen={"shipped": "lstm"}, horizon=1).to_json()
     (drift,) = found["drift"]
     (sentence,) = (sentence for sentence in found["sentences"] if "months" in sentence)
     return drift, sentence

@@ -138,7 +138,7 @@ def test_a_wrong_budget_is_named(change, message):
 
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SHIPPED = "alpha: 0.05\nbootstrap_repetitions: 1000\nbootstrap_seed: 0\n"
+SHIPPED = "alpha: 0.05\n"
 
 
 def test_intervals_are_asked_for_at_80_and_95_percent():

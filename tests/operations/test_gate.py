@@ -17,7 +17,7 @@ from forecast.operations.gate import (
     sequential_test,
 )
 
-STEPS, RULES = Spacing(horizon=1, season_length=1), GateRules(min_fresh=60)
+STEPS, RULES = Spacing(horizon=1), GateRules(min_fresh=60)
 RNG = np.random.default_rng(3)
 NOISE = RNG.uniform(0.9, 1.1, 400)
 
@@ -49,7 +49,7 @@ def test_the_same_function_is_equivalent_however_few_origins_there_are() -> None
     """60 sessions at horizon 5 are 12 origins that do not overlap; 30 are needed of two different
     models.
     """
-    steps, losses = Spacing(horizon=5, season_length=1), NOISE[:60]
+    steps, losses = Spacing(horizon=5), NOISE[:60]
     same = (
         FreshLosses(losses, 2 * losses, losses.copy()),
         PairEvidence(losses, losses.copy(), pair_number=1, n_first=60),

@@ -76,7 +76,6 @@ def judged() -> dict[str, Any]:
     """configs/evaluation.yaml with a short bootstrap."""
     return {
         **yaml.safe_load(Path("configs/evaluation.yaml").read_text()),
-        "bootstrap_repetitions": 100,
     }
 
 

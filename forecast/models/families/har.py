@@ -1,0 +1,68 @@
+"""HAR: the next value from the means of the last day, week and month, fed with its own forecasts.
+
+The usual bar of realised volatility (on its logarithm): a restricted autoregression whose three
+terms stand for traders with three horizons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
+from forecast.system.errors import InputError
+
+SPANS = (1, 5, 22)
+"""Rows of a day, a week and a month of trading days."""
+
+
+@dataclass(frozen=True)
+class Har:
+    """`constant`, and one of `coefficients` for the mean over each of `SPANS`."""
+
+    constant: float
+    coefficients: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Har:
+        """Least squares over all rows that have a month before them."""
+        if len(y) < 4 * SPANS[-1]:
+            raise InputError(f"har: {len(y)} rows; it needs {4 * SPANS[-1]}.")
+        means = _trailing_means(y)[SPANS[-1] - 1 : -1]
+        design = np.column_stack([np.ones(len(means)), means])
+        constant, *slopes = np.linalg.lstsq(design, y[SPANS[-1] :], rcond=None)[0]
+        return cls(float(constant), tuple(float(slope) for slope in slopes))
+
+    def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
+        """(n_origins, horizon); before the first month the oldest value stands for what lacks."""
+        padded = np.concatenate([np.full(SPANS[-1] - 1, y[0]), y])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, SPANS[-1])[origins]
+        for _ in range(horizon):
+            means = np.column_stack([windows[:, -span:].mean(axis=1) for span in SPANS])
+            following = self.constant + means @ np.array(self.coefficients)
+            windows = np.column_stack([windows, following])[:, -max(SPANS[-1], horizon) :]
+        return np.asarray(windows[:, -horizon:])
+
+
+def _trailing_means(y: Array) -> Array:
+    """(T, spans): the mean over each of `SPANS` up to every row; NaN where rows are missing."""
+    sums = np.concatenate([[0.0], np.cumsum(y)])
+    means = np.full((len(y), len(SPANS)), np.nan)
+    for column, span in enumerate(SPANS):
+        means[span - 1 :, column] = (sums[span:] - sums[:-span]) / span
+    return means
+
+
+class Spec(StatisticalSpec):
+    """An entry of this family."""
+
+    series_model = Har
+    summary = "Regression on the means of the last day, week and month, fed with its forecasts."
+    equation = "y[t+1] = c + b_d y[t] + b_w mean(y[t-4..t]) + b_m mean(y[t-21..t]), iterated"
+    source = "Corsi 2009"
+
+    def unsuited_reason(self, season_length: int) -> str:
+        """Why it is left out of a dataset with this season (1: none); empty when it fits."""
+        return "" if season_length == 1 else "it knows no season but trading weeks and months"

@@ -1,0 +1,48 @@
+"""The mean change of a series over its whole history, continued.
+
+On a price this is the drift of the market, and knows nothing of the recent past: what beats the
+naive forecast without beating it may owe its gain to the drift alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
+
+
+@dataclass(frozen=True)
+class AverageChange:
+    """`average`: "mean" or "median" of the one-step changes of all rows up to the origin."""
+
+    average: str
+
+    @classmethod
+    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> AverageChange:
+        """`options`: `average`. Nothing is estimated: each origin has the average of its rows."""
+        return cls(**options)
+
+    def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
+        """(n_origins, horizon): the last value, and the average change once for every step."""
+        changes = pd.Series(np.diff(y, prepend=np.nan)).expanding()
+        average = changes.mean() if self.average == "mean" else changes.median()
+        slope = average.fillna(0.0).to_numpy()[origins]
+        return np.asarray(y[origins, None] + slope[:, None] * np.arange(1, horizon + 1))
+
+
+class Spec(StatisticalSpec):
+    """An entry of this family."""
+
+    series_model = AverageChange
+    suits_prices_only = True
+    summary = "Continues the mean change of the whole history: a market's drift."
+    equation = "y[t+h] = y[t] + h mean(y[1] - y[0], ..., y[t] - y[t-1])"
+    source = "Goyal & Welch 2008 (the historical average as a bar)"
+
+    def options(self, season: int) -> dict[str, Any]:
+        """Arguments of the fit, given the dataset's season."""
+        return {"average": "mean"}
