@@ -3,9 +3,9 @@
     python -m bench.size_and_power [FOLDER]
 
 Loss differences are simulated, and with a FOLDER of panels also drawn from autoregressions that are
-fitted to the differences of real losses there (innovations resampled). Power is relative to the test that
-knows the variance of the mean, at differences that it finds in 50, 80 and 90 % of the samples; the
-lowest of the three is printed. Seeded: the tables come out the same.
+fitted to the differences of real losses there (innovations resampled). Power is relative to the
+test that knows the variance of the mean, at differences that it finds in 50, 80 and 90 % of the
+samples; the lowest of the three is printed. Seeded: the tables come out the same.
 """
 
 from __future__ import annotations

@@ -1,0 +1,61 @@
+"""The bars of prices and of volatility."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast.models.families.har import Har
+from forecast.models.families.historical_mean import AverageChange
+from forecast.system.errors import InputError
+
+
+def test_the_mean_change_of_the_whole_history_is_continued_from_the_last_value():
+    y = np.array([1.0, 2.0, 2.0, 5.0, 9.0])
+    forecast = AverageChange("mean").forecasts(y, np.array([2, 4]), horizon=2)
+    assert forecast == pytest.approx(np.array([[2.5, 3.0], [11.0, 13.0]]))
+
+
+def test_one_crash_moves_the_mean_change_and_not_the_median_one():
+    y = np.cumsum([0.0, 1.0, 1.0, 1.0, -50.0, 1.0, 1.0])
+    last = np.array([len(y) - 1])
+    assert AverageChange("median").forecasts(y, last, horizon=1)[0, 0] == y[-1] + 1.0
+    assert AverageChange("mean").forecasts(y, last, horizon=1)[0, 0] < y[-1] - 5.0
+
+
+def test_no_change_is_known_at_the_first_row():
+    forecast = AverageChange("mean").forecasts(np.array([3.0, 4.0]), np.array([0]), horizon=2)
+    assert forecast.tolist() == [[3.0, 3.0]]
+
+
+def test_nothing_after_the_origin_enters_a_historical_change():
+    y = np.random.default_rng(0).normal(size=40).cumsum()
+    later = np.concatenate([y[:30], y[30:] * -7])
+    origins = np.array([10, 29])
+    for average in ("mean", "median"):
+        model = AverageChange(average)
+        assert np.array_equal(model.forecasts(y, origins, 5), model.forecasts(later, origins, 5))
+
+
+def test_har_finds_the_coefficients_of_a_simulated_volatility():
+    rng = np.random.default_rng(1)
+    y = np.zeros(20_000)
+    for t in range(22, len(y)):
+        week, month = y[t - 5 : t].mean(), y[t - 22 : t].mean()
+        y[t] = 0.1 + 0.3 * y[t - 1] + 0.4 * week + 0.2 * month + rng.normal(0, 0.5)
+    model = Har.fit(y, 1, {})
+    assert model.coefficients == pytest.approx((0.3, 0.4, 0.2), abs=0.05)
+
+
+def test_har_feeds_its_own_forecasts_back_into_the_means():
+    model, y = Har(1.0, (0.5, 0.0, 0.0)), np.full(30, 4.0)
+    assert model.forecasts(y, np.array([29]), horizon=3) == pytest.approx(
+        np.array([[3.0, 2.5, 2.25]])
+    )
+    weekly = Har(0.0, (0.0, 1.0, 0.0)).forecasts(np.arange(30.0), np.array([29]), horizon=2)
+    assert weekly == pytest.approx(np.array([[27.0, (26 + 27 + 28 + 29 + 27) / 5]]))
+
+
+def test_har_asks_for_four_months():
+    with pytest.raises(InputError, match="har: 80 rows; it needs 88"):
+        Har.fit(np.arange(80.0), 1, {})
