@@ -161,8 +161,7 @@ def train_by_levenberg_marquardt(
     )
     best_weights, run = network_problem.fit(
         problem,
-        seed=seed,
-        restarts=spec.lm.restarts,
+        seeds=network_problem.restart_seeds(seed, spec.lm.restarts),
         options=lm.Options(
             max_iterations=spec.lm.iterations, patience=spec.lm.patience, bayesian=spec.lm.bayesian
         ),

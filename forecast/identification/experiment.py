@@ -358,7 +358,7 @@ def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array
     return np.asarray(u[np.maximum(rows, 0), columns])
 
 
-def unseen_inputs(experiments: Sequence[Experiment], rows: int = 1000) -> Iterator[Array]:
+def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> Iterator[Array]:
     """Bounded inputs (rows, I) to test a free run on: a measured one backwards, a tenth larger, and
     random steps between its extremes.
     """

@@ -60,7 +60,7 @@ class Member:
         never_reached &= np.nanmax(y, axis=0) < high[:measured]
         first_rows = experiments[0].y[: start * self.treatment.stride]
         for u in inputs:
-            run = net.free_run(self.weights, u, first_rows)
+            run = net.free_run(self.weights, u, first_rows[: len(u)])
             is_outside = ((run < low) | (run > high))[:, :measured]
             if not np.isfinite(run).all() or is_outside[:, never_reached].any():
                 return False

@@ -70,6 +70,7 @@ LINEAR_WORSE = 1.4  # times the error of the best net of a block: linear models 
 LINEAR_ERRORS = 3.0  # standard errors over the blocks by which another family is surely better
 REPEAT_GAIN = 0.7  # of the error before: a round that lowers it so far is repeated
 MAX_REPEATS = 4
+UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 STOPPING_VALUES = 100  # of a held-out block, from which on it also chooses the iteration
 LINEAR_ROUNDS = 3  # of training a linear net, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
@@ -164,12 +165,39 @@ def _keep_bounded(
 ) -> tuple[list[Member], list[str]]:
     """The members that stay within their bounds under inputs not measured, all where none does; and
     what to say of it.
+
+    A member that cannot be run costs itself alone: the work of the others is done.
     """
-    inputs = list(unseen_inputs(experiments))
-    bounded = [m for m in members if m.stays_within(experiments, inputs, start)]
+    longest_start = max(start * member.treatment.stride for member in members)
+    inputs = list(unseen_inputs(experiments, rows=max(UNSEEN_ROWS, 5 * longest_start)))
+    runnable, bounded, bounded_backwards, notes = [], [], [], list[str]()
+    for member in members:
+        try:
+            stays_backwards = member.stays_within(experiments, inputs[:1], start)
+            stays = stays_backwards and member.stays_within(experiments, inputs[1:], start)
+        except (ArithmeticError, IndexError, ModelError, ValueError) as error:
+            notes.append(
+                f"Left out, since it could not be run: a net of {member.family} ({error})."
+            )
+            continue
+        runnable.append(member)
+        if stays_backwards:
+            bounded_backwards.append(member)
+        if stays:
+            bounded.append(member)
+    if not runnable:
+        raise ModelError(f"No net could be run under inputs not measured. {notes[0]}")
+    chosen, note = _choose_bounded(runnable, bounded, bounded_backwards)
+    return chosen, [*notes, *note]
+
+
+def _choose_bounded(
+    members: list[Member], bounded: list[Member], bounded_backwards: list[Member]
+) -> tuple[list[Member], list[str]]:
+    """Of the members those that stay within their bounds, and a note where some or all do not."""
     if 2 * len(bounded) <= len(members):
         # the system leaves them: only a measured input backwards can tell
-        bounded = [m for m in members if m.stays_within(experiments, inputs[:1], start)]
+        bounded = bounded_backwards
     if not bounded:
         note = (
             "Every net leaves its bounds under inputs not measured; trust it on inputs like those"

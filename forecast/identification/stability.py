@@ -66,7 +66,9 @@ def stability(model: Model, experiment: Experiment) -> Stability:
         return Stability(verdict, None, exponent, step, "the record's own inputs")
     reach = float(np.abs(run - model.scaling.scale_y(first_y[-1])).max())
     if model.inputs:
-        for name, unseen in zip(UNSEEN_INPUT_NAMES, unseen_inputs([experiment]), strict=True):
+        for name, unseen in zip(
+            UNSEEN_INPUT_NAMES, unseen_inputs([experiment], rows=1_000), strict=True
+        ):
             run = _free_run(model, np.concatenate([u[:start], unseen]), first_y)
             step = _first_lost_step(model, run)
             if step is not None:

@@ -131,7 +131,7 @@ def train(
         if trainer == "adam":
             weights, training = _train_adam(task, 1000 * iterations, seed)
         else:
-            seeds = range(seed, seed + restarts)
+            seeds = network_problem.restart_seeds(seed, restarts)
             fit = _fit_one_layer if net.is_narx else _fit_network
             weights, run = fit(task, options, seeds, announce, watch)
             training = TrainingRecord(run.reason, run.curve, effective=run.effective_weights)
@@ -167,7 +167,7 @@ class _Task:
 def _fit_one_layer(
     task: _Task,
     options: lm.Options,
-    seeds: range,
+    seeds: Sequence[int],
     announce: Announce | None,
     watch: Watch | None,
 ) -> tuple[dict[str, Array], lm.Result]:
@@ -189,7 +189,7 @@ def _fit_one_layer(
 def _fit_network(
     task: _Task,
     options: lm.Options,
-    seeds: range,
+    seeds: Sequence[int],
     announce: Announce | None,
     watch: Watch | None,
 ) -> tuple[dict[str, Array], lm.Result]:
@@ -197,8 +197,7 @@ def _fit_network(
     problem = network_problem.make_problem(task.network, task.series(), task.validation_error())
     return network_problem.fit(
         problem,
-        seed=seeds.start,
-        restarts=len(seeds),
+        seeds=seeds,
         options=options,
         announce=announce,
         watch=watch,

@@ -247,18 +247,23 @@ def make_problem(
     return problem_class(network, series, validate, warm_up=warm_up)
 
 
+def restart_seeds(seed: int, restarts: int) -> list[int]:
+    """The seeds of so many starts: `seed` itself, then ones that no other seed has too."""
+    others = np.random.SeedSequence(seed).generate_state(restarts - 1)
+    return [seed, *(int(other) for other in others)]
+
+
 def fit(
     problem: NetworkProblem,
     *,
-    seed: int,
-    restarts: int = 1,
+    seeds: Sequence[int],
     options: lm.Options | None = None,
     announce: Callable[[str], None] | None = None,
     watch: lm.Watch | None = None,
 ) -> tuple[Weights, lm.Result]:
-    """The weights by name, float64, and the run that led to them: the best of `restarts` random
-    starts on validation (on the training loss without one).
+    """The weights by name, float64, and the run that led to them: the best of one random start
+    for each of `seeds` on validation (on the training loss without one).
     """
-    starts = [problem.draw_start(seed + k) for k in range(restarts)]
+    starts = [problem.draw_start(seed) for seed in seeds]
     run = lm.minimise(problem, *starts, options=options, announce=announce, watch=watch)
     return problem.weights_by_name(run.weights), run

@@ -130,6 +130,28 @@ def test_a_mass_with_dry_friction_is_followed_where_arx_is_not_and_the_way_is_sa
     assert error < 0.3 * linear and "on integrating states" in " ".join(model.notes)
 
 
+def test_a_net_of_a_record_taken_at_long_strides_is_run_under_inputs_not_measured() -> None:
+    rng = np.random.default_rng(0)
+    u = np.repeat(rng.uniform(-1, 1, 13), 2_000)[:, None]
+    slow = np.zeros(len(u))
+    for t in range(1, len(u)):
+        slow[t] = 0.9997 * slow[t - 1] + 0.0003 * u[t - 1, 0]
+    y = np.tanh(2 * slow)[:, None] + 0.002 * rng.normal(size=(len(u), 1))
+    settings = replace(SMALL, start=5, treatments=("decimation",), open_iterations=5)
+    result = search.search_members([Experiment(u, y)], seed=0, settings=settings)
+    assert max(member.treatment.stride for member in result.members) > 200
+
+
+def test_a_net_that_cannot_be_run_costs_itself_and_not_the_work() -> None:
+    u = np.random.default_rng(0).normal(size=(400, 1))
+    experiments = [Experiment(u, 0.5 * u)]
+    good = search.search_members(experiments, seed=0, settings=SMALL).members[0]
+    broken = replace(good, weights=good.weights[:-1])
+    members, notes = search._keep_bounded([good, broken], experiments, 3)
+    assert members == [good]
+    assert notes[0].startswith("Left out, since it could not be run: a net of delays (")
+
+
 def test_gaps_in_y_are_passed_over() -> None:
     assert free_run_error(SMALL, gaps=True) < 0.05
 

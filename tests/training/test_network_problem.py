@@ -30,6 +30,7 @@ from forecast.training.network_problem import (
     find_hidden_layer,
     fit,
     make_problem,
+    restart_seeds,
 )
 
 HORIZON, CHANNELS, FUTURE = 2, 2, 1
@@ -195,7 +196,7 @@ def test_a_small_elman_net_learns_a_product_over_time_that_no_linear_model_can()
     series = TrainingSeries(u, np.zeros((401, 0)), wanted, np.ones_like(wanted))
     network = Network((Recurrent("h", "elman", 8),), Shapes(1, 0, 1, 1, lookback=400))
     _, run = fit(
-        make_problem(network, [series], warm_up=5), seed=1, options=lm.Options(max_iterations=40)
+        make_problem(network, [series], warm_up=5), seeds=[1], options=lm.Options(max_iterations=40)
     )
     assert run.curve[-1][1] < 0.05 * wanted.var()
 
@@ -207,8 +208,7 @@ def test_the_best_restart_on_validation_is_returned_by_name() -> None:
     ]
     weights, run = fit(
         make_problem(network, series, lambda w: float(np.abs(w["readout/bias"]).sum())),
-        seed=0,
-        restarts=2,
+        seeds=[0, 1],
         options=lm.Options(5),
     )
     assert set(weights) == {"h/kernel", "h/bias", "readout/kernel", "readout/bias"}
@@ -219,3 +219,10 @@ def test_networks_without_derivatives_are_refused() -> None:
     whole = Network((Bidirectional("b", "lstm", 2),), Shapes(2, 0, 2, 1, 8), every_step=False)
     with pytest.raises(InputError, match="point forecast at every step"):
         NetworkProblem(whole, [])
+
+
+def test_no_two_seeds_share_a_start() -> None:
+    starts = [set(restart_seeds(seed, 5)) for seed in range(20)]
+    assert all(len(own) == 5 for own in starts)
+    assert len(set.union(*starts)) == 100
+    assert restart_seeds(7, 1) == [7]
