@@ -8,6 +8,7 @@ import codecs
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from itertools import chain
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast.system.errors import InputError, quote
+from forecast.system.errors import InputError, quote, quote_names
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t", "|")
@@ -98,12 +99,14 @@ def read_table(
             has_named_index = (rows.index.dtype.kind == "M" or any(rows.index.names)) and not {
                 *rows.index.names
             } & {*rows.columns}
+            _require_distinct_names(rows.columns, where)
             return rows.reset_index() if has_named_index else rows
         lines = first_lines(path, where, form.encoding)[:20]
         separator = stated_separator(lines) or form.separator
         before = 1 if stated_separator(lines) else 0
         _require_separator(lines[before:], separator, where)
         header = next(csv.reader(lines[before:], delimiter=separator), [])
+        _require_distinct_names(header, where)
         missing_texts = (
             {column: [""] if column == names else MISSING_TEXTS for column in header}
             if names in header
@@ -137,6 +140,17 @@ def read_table(
     for column in rows.columns.drop(names, errors="ignore") if form.thousands else ():
         rows[column] = _parse_grouped(rows[column], form)
     return rows.dropna(how="all")
+
+
+def _require_distinct_names(header: Iterable[str], where: str) -> None:
+    """`InputError` for a header that gives two columns one name: which was meant is not known."""
+    counts = Counter(name.strip() for name in header if str(name).strip())
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        raise InputError(
+            f"{where}: the header names {quote_names(repeated)} more than once. Give every column a"
+            " name of its own."
+        )
 
 
 def guess_format(path: Path, where: str) -> FileFormat:

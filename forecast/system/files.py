@@ -203,11 +203,23 @@ def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
 
 
 def read_arrays(path: Path | str) -> dict[str, Any]:
-    """The arrays of an .npz by name; pickled objects are refused."""
+    """The arrays of an .npz by name; `DataError` for one that holds objects instead of numbers."""
     import numpy as np
 
+    arrays = {}
     with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        for name in archive.files:
+            try:
+                arrays[name] = archive[name]
+            except ValueError as error:
+                if "Object arrays" not in str(error):
+                    raise
+                raise DataError(
+                    f"{path}: {name!r} holds Python objects, which could run code when they are"
+                    " read; wanted plain numbers. Take the file from where it was made, or train"
+                    " the model again."
+                ) from None
+    return arrays
 
 
 def sha256(path: Path | str) -> str:
