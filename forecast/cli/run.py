@@ -426,7 +426,8 @@ def _test_sentences(tests: Sequence[PairedTest], a: str, b: str, ranking: str) -
         if test.relative_difference is not None:
             numbers.append(f"{test.relative_difference:+.1%}")
         if test.p_holm is not None:
-            numbers.append(f"p {test.p_holm:.3g} after Holm for {test.corrected_for} tests")
+            after = f" after Holm for {test.corrected_for} tests" if test.corrected_for > 1 else ""
+            numbers.append(f"p {test.p_holm:.3g}{after}")
         size = f" ({', '.join(numbers)})" if numbers else ""
         sentences.append(f"{test.model} against {test.against}: {test.word}{size}.")
     return sentences or ["This pair was not tested: a difference of the means alone says little."]

@@ -95,7 +95,7 @@ def dependence(
     periods = [cycles[name] / step_size for name in known]
     return Dependence(
         run,
-        max(FEWEST_COSINES, int(cosines)),
+        max(FEWEST_COSINES, round(cosines)),
         _overlap_correlation(overlap, run),
         tuple(period / run for period in periods if not _is_averaged_away(period, run)),
     )

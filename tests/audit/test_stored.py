@@ -26,7 +26,7 @@ from forecast.system import files
 from tests.audit import cases
 from tests.support.records import run_record
 
-MIX = {"family": "combination", "members": ["networks", "naive"]}
+MIX = {"family": "combination", "members": ["seasonal_naive", "naive"]}
 Edit = Callable[[Path, Path], None]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forecast.models.families.har import Har
-from forecast.models.families.historical_mean import AverageChange
+from forecast.models.families.historical import AverageChange
 from forecast.system.errors import InputError
 
 
@@ -56,6 +56,6 @@ def test_har_feeds_its_own_forecasts_back_into_the_means():
     assert weekly == pytest.approx(np.array([[27.0, (26 + 27 + 28 + 29 + 27) / 5]]))
 
 
-def test_har_asks_for_four_months():
-    with pytest.raises(InputError, match="har: 80 rows; it needs 88"):
-        Har.fit(np.arange(80.0), 1, {})
+def test_har_asks_for_two_months():
+    with pytest.raises(InputError, match="har: 40 rows; it needs 44"):
+        Har.fit(np.arange(40.0), 1, {})

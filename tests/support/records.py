@@ -367,7 +367,7 @@ def _test(candidate: str, family: str) -> dict[str, Any]:
         "ci_low": -0.3,
         "ci_high": -0.1,
         "n": 100,
-        "lag": 24,
+        "detectable": 0.05,
         "word": "better",
     }
 

@@ -28,8 +28,8 @@ class Har:
     @classmethod
     def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Har:
         """Least squares over all rows that have a month before them."""
-        if len(y) < 4 * SPANS[-1]:
-            raise InputError(f"har: {len(y)} rows; it needs {4 * SPANS[-1]}.")
+        if len(y) < 2 * SPANS[-1]:
+            raise InputError(f"har: {len(y)} rows; it needs {2 * SPANS[-1]}.")
         means = _trailing_means(y)[SPANS[-1] - 1 : -1]
         design = np.column_stack([np.ones(len(means)), means])
         constant, *slopes = np.linalg.lstsq(design, y[SPANS[-1] :], rcond=None)[0]

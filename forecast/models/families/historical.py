@@ -1,4 +1,4 @@
-"""The mean change of a series over its whole history, continued.
+"""The average change of a series over its whole history, continued: mean or median.
 
 On a price this is the drift of the market, and knows nothing of the recent past: what beats the
 naive forecast without beating it may owe its gain to the drift alone.
@@ -7,10 +7,11 @@ naive forecast without beating it may owe its gain to the drift alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
 
@@ -39,10 +40,14 @@ class Spec(StatisticalSpec):
 
     series_model = AverageChange
     suits_prices_only = True
-    summary = "Continues the mean change of the whole history: a market's drift."
-    equation = "y[t+h] = y[t] + h mean(y[1] - y[0], ..., y[t] - y[t-1])"
+    summary = "Continues the average change of the whole history: a market's drift."
+    equation = "y[t+h] = y[t] + h mean(y[1] - y[0], ..., y[t] - y[t-1]), or their median"
     source = "Goyal & Welch 2008 (the historical average as a bar)"
+
+    average: Literal["mean", "median"] = Field(
+        "mean", description="of the changes; crashes hardly move the median"
+    )
 
     def options(self, season: int) -> dict[str, Any]:
         """Arguments of the fit, given the dataset's season."""
-        return {"average": "mean"}
+        return {"average": self.average}
