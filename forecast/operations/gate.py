@@ -11,7 +11,7 @@ docs/decisions/0009-a-gate-asked-every-day.md has the alternatives and the simul
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,11 @@ from forecast.comparison.sentences import percent
 from forecast.operations.records import Equivalence, GateNumbers, Outcome, SequentialTest
 from forecast.system import files
 
+FEWEST_COSINES = 5
+SHARE_OF_COSINES = 0.7
+"""Of the cosines of a single test: a series that is looked at daily meets its worst day, and the
+lowest frequencies are the least misled by errors that persist.
+"""
 Losses = NDArray[np.float64]
 """One mean scaled absolute error per origin, in the order of time."""
 
@@ -187,7 +192,9 @@ def sequential_test(evidence: PairEvidence, steps: Spacing, *, alpha: float) -> 
         return start.model_copy(update={"note": f"{n} origins; {MINIMUM} are needed"})
     if not np.any(difference):
         return start.model_copy(update={"note": "identical losses"})
-    error = mean_error(difference, dependence(n, **steps))
+    allowed = dependence(n, **steps)
+    cosines = max(FEWEST_COSINES, round(SHARE_OF_COSINES * allowed.cosines))
+    error = mean_error(difference, replace(allowed, cosines=cosines))
     # ahead by one amount everywhere: only a sign, and no variance to judge it by
     if error.value == 0.0:
         return start.model_copy(update={"note": "no variance"})
