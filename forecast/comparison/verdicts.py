@@ -99,7 +99,13 @@ def compare(
     historical = [(name, "baseline") for name in HISTORICAL if (name, "baseline") in means]
     references = list(dict.fromkeys((REFERENCE, *historical, *skips.values())))
     hypotheses = _hypotheses(means, skips, selected, historical)
-    tests = _test_hypotheses(hypotheses, {*selected.values(), *references}, means, alpha, spacing)
+    claims = {
+        frozenset((winner, reference))
+        for winner in selected.values()
+        for reference in references
+        if winner is not None
+    }
+    tests = _test_hypotheses(hypotheses, claims, means, alpha, spacing)
     tests = _require_historical(tests)
     tied = {
         ranking: _list_tied(tests, ranking, winner[0])
@@ -174,19 +180,18 @@ def _hypotheses(
 
 def _test_hypotheses(
     hypotheses: Mapping[TestFamily, Sequence[Hypothesis]],
-    claimed: set[Key | None],
+    claims: Collection[frozenset[Key]],
     means: pd.DataFrame,
     alpha: float,
     spacing: Spacing,
 ) -> list[PairedTest]:
-    """Every test of every family; a pair of two candidates in `claimed` is a claim."""
+    """Every test of every family; the pairs in `claims` are corrected together."""
     losses = {key: _losses_of(means, key) for key in candidate_keys(means)}
     pvalues: dict[TestFamily | Literal["claims"], dict[frozenset[Key], float]] = {"claims": {}}
     for family, members in hypotheses.items():
         pvalues[family] = {}
         for hypothesis in members:
-            is_claim = hypothesis.pair <= claimed
-            group = pvalues["claims" if is_claim else family]
+            group = pvalues["claims" if hypothesis.pair in claims else family]
             if hypothesis.pair not in group:
                 a, b = losses[hypothesis.candidate], losses[hypothesis.against]
                 group[hypothesis.pair] = paired_tests.diebold_mariano(a, b, **spacing).p

@@ -456,10 +456,10 @@ def test_ctrl_c_between_two_trainings_keeps_the_nets_found_until_then(
         signal.getsignal(signal.SIGINT),
     )
 
-    def pressed(*arguments):
+    def pressed(*arguments, **options):
         if next(calls) == call:
             signal.raise_signal(signal.SIGINT)
-        return whole(*arguments)
+        return whole(*arguments, **options)
 
     monkeypatch.setattr(search, function, pressed)
     u, y = tank(200, 0)
