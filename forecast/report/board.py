@@ -23,13 +23,10 @@ from forecast.data.results import (
     in_ranking,
 )
 from forecast.report import text
-from forecast.report.charts import strip
-from forecast.report.figures import fitted_skip, headline
+from forecast.report.figures import headline
 from forecast.report.leaderboard import scores_of_distributions
-from forecast.report.svg import as_markup, pad_range
-from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share, whole
+from forecast.report.text import EMPTY, MOST_SERIES, Cell, Row, Table, number, share
 
-WIDEST = 1.25  # times the naive error: what lies beyond is an arrow on the strip
 AGAINST_NAIVE = (
     "Change of error against the naive forecast, on the same origins; word of the corrected test"
 )
@@ -38,10 +35,6 @@ AGAINST_SKIP = (
     " better"
 )
 SPREAD = "of the mean of the seeds' forecasts ± standard deviation over seeds"
-SEEDS = (
-    "Each seed a thin mark, their mean a dot; left is better, the vertical line is the fitted skip"
-    " alone"
-)
 WINKLER = (
     "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times what was"
     " missed"
@@ -70,11 +63,9 @@ def leaderboard(results: Results, ranking: str) -> Table:
         (_title(results, ranked_by), f"{ranked_by.explanation}; {SPREAD}"),
         ("Error vs naive", AGAINST_NAIVE),
         ("Error vs own skip", AGAINST_SKIP),
-        ("Seeds", SEEDS),
         *[(_title(results, metric), metric.explanation) for metric in others],
         ("Direction", DIRECTION),
         ("Validation MASE", "MASE on the validation block, what the choice looked at"),
-        ("Parameters", "Number of trained weights"),
     ]
     groups = board.groupby(["model", "ranking"], sort=True)
     rows = [_row(results, ranking, part, others) for _, part in groups]
@@ -158,7 +149,6 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
         Cell(error_text, error),
         _naive_cell(results, ranking, mean),
         _skip_cell(results, ranking, mean),
-        Cell(_strip(results, ranking, seeds, error)),
         *_scores(mean, others),
     ]
     cls = "baseline" if mean["ranking"] == "baseline" else ""
@@ -173,7 +163,7 @@ def _marks(results: Results, ranking: str, model: str, seeds: list[Scores]) -> l
     if model == results.selected_model(ranking):
         marks.append("chosen on validation")
     if model in results.tied(ranking):
-        marks.append("best set")
+        marks.append("tied")
     against_naive = results.tests(ranking, "naive").get(model)
     is_better = against_naive is not None and against_naive.word == "better"
     if model in results.alarms(results.verdicts.copies, ranking) and not is_better:
@@ -197,7 +187,6 @@ def _scores(row: Scores, others: list[Metric]) -> list[Cell]:
         *[number(row[m.name], m.digits) for m in others],
         direction,
         number(row["validation_mase"]),
-        whole(row["n_params"]),
     ]
 
 
@@ -235,34 +224,6 @@ def _tested(test: PairedTest, change: Any, remark: str) -> Cell:
     )
     tip = f"against {text.name(test.against)}{text.interval(test)}{text.holm(test)}"
     return Cell(content, change, tip, text.word_class(test.word))
-
-
-def _strip(results: Results, ranking: str, seeds: list[Scores], error: float) -> Markup:
-    """The seeds on the range of this ranking's networks and the fitted skip; worse rows are an
-    arrow at its end.
-    """
-    metric = results.headline_metric
-    board = results.board(ranking)
-    board = board[board["seed"] != "std"].dropna(subset=[metric])
-    errors = board[metric]
-    of_ranking = errors[board["ranking"] == ranking]
-    skip = results.score(fitted_skip(results), ranking)
-    naive = results.score("naive", ranking)
-    highest = float(of_ranking.max() if len(of_ranking) else errors.max())
-    reference = None
-    if skip:
-        reference = float(skip[metric])
-        highest = max(highest, reference)
-    if naive:
-        highest = min(highest, WIDEST * float(naive[metric]))
-    lowest = float(errors.min())
-    marks = []
-    if len(seeds) > 1:
-        marks = [float(row[metric]) for row in seeds if row["status"] == "ok"]
-    model = seeds[0]["model"] if seeds else ""
-    role = "chosen" if model == results.selected_model(ranking) else "other"
-    bounds = pad_range([lowest, max(highest, lowest)])
-    return as_markup(strip(marks, error, bounds, reference, role))
 
 
 def series_table(results: Results, ranking: str) -> Table:

@@ -1,11 +1,14 @@
-"""Intervals: coverage against the nominal level, width and score, of the shown models and of every
-network.
+"""The page's part about intervals: coverage against the nominal level, width and interval score.
+
+Of the selected model, its skip alone and the naive forecasts as a table, by horizon step, by month
+and as a reliability diagram; of every network as a table. Everything is read from what stage
+`compare` wrote: only the coverage by month is counted here, from the intervals and actual values.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +24,7 @@ from forecast.report.figures import (
     step_axes,
     title_of_series,
 )
+from forecast.report.panels import Bands, SeriesForecasts, months_of, name_period
 from forecast.report.svg import floats
 from forecast.report.text import (
     EMPTY,
@@ -125,41 +129,81 @@ def _calibration_cells(scores: pd.Series) -> list[Cell]:
 
 def coverage_panels(results: Results) -> list[Panel]:
     """Coverage by horizon step of the first shown model, per series: each level against its nominal
-    share.
+    share and the band of what chance allows.
     """
     panels = []
     for model in shown_models(results)[:1]:
+        rows = results.intervals_of(model, RANKING).dropna(subset=["coverage"])
+        rows = rows[rows["step"] > 0].sort_values("step")
         for series in results.series[:MOST_SERIES]:
-            panel = _coverage_panel(results, model, series)
-            if panel is not None:
-                panels.append(panel)
+            of_series = rows[rows["series"] == series].rename(columns={"step": "x"})
+            if of_series.empty:
+                continue
+            title = title_of_series(results, f"{text.name(model)}, by step", series)
+            label = f"Coverage by horizon step, {title_of_series(results, model, series)}"
+            axes = step_axes(results, label, "", floats(of_series["x"].unique()))
+            outside = int((~of_series["inside"].astype(bool)).sum())
+            note = "Every point inside its grey band"
+            if outside:
+                note = f"{outside} of {len(of_series)} points outside the grey bands"
+            panels.append(Panel(title, _coverage_chart(of_series, axes, model), note, model))
     return panels
 
 
-def _coverage_panel(results: Results, model: str, series: str) -> Panel | None:
-    rows = results.intervals_of(model, RANKING).dropna(subset=["coverage"])
-    rows = rows[(rows["series"] == series) & (rows["step"] > 0)].sort_values("step")
-    if rows.empty:
-        return None
+def monthly_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[Panel]:
+    """Coverage by the month of the cutoff of the selected model's intervals, per series, all steps
+    together; none within one month and of rows without dates.
+    """
+    panels = []
+    for drawing in forecasts:
+        model = drawing.models.get("chosen")
+        if model is None or results.dataset.calendar.kind == "index":
+            continue
+        test = drawing.tests["chosen"]
+        rows = in_ranking(results.bands, RANKING)
+        rows = rows[(rows["model"] == model) & (rows["series"] == drawing.series)]
+        origins = test.cutoffs.get_indexer(pd.DatetimeIndex(rows["cutoff"]))
+        rows = rows.assign(y=test.y[origins, rows["step"].to_numpy(int) - 1]).dropna(subset=["y"])
+        months = months_of(pd.DatetimeIndex(rows["cutoff"]))
+        names = [name_period(month, "month") for month in months.unique().sort_values()]
+        if len(names) < 2:
+            continue
+        is_covered = rows["y"].between(rows["lower"], rows["upper"])
+        coverage = is_covered.groupby([rows["level"], months]).mean().reset_index()
+        coverage.columns = pd.Index(["level", "month", "coverage"])
+        coverage["x"] = coverage.groupby("level").cumcount()
+        title = title_of_series(results, f"{text.name(model)}, by month", drawing.series)
+        every = max(1, -(-len(names) // 4))
+        ticks = [(float(i), names[i]) for i in range(0, len(names), every)]
+        axes = Axes(f"Coverage by month, {title}", "", "", ticks, moments=names)
+        panels.append(Panel(title, _coverage_chart(coverage, axes, model), "", model))
+    return panels
+
+
+def _coverage_chart(rows: pd.DataFrame, axes: Axes, model: str) -> str:
+    """Lines of coverage by `x`, one per level, beside the level itself and, where `rows` have `low`
+    and `high`, the band between them.
+    """
     lines = []
+    edges = [rows["coverage"].min()]
     for level in sorted(rows["level"].unique()):
         of_level = rows[rows["level"] == level]
-        steps = floats(of_level["step"])
-        allowed = (floats(of_level["low"]), floats(of_level["high"]))
+        x = floats(of_level["x"])
+        bands: Bands = ()
+        if "low" in rows:
+            bands = ((floats(of_level["low"]), floats(of_level["high"])),)
+            edges.append(of_level["low"].min())
         name = text.level(level)
-        nominal = np.full_like(steps, level)
-        lines.append(Line(f"{name} nominal", steps, nominal, "nominal", "", (allowed,)))
-        lines.append(Line(name, steps, floats(of_level["coverage"]), "chosen", model))
-    title = title_of_series(results, text.name(model), series)
-    label = f"Coverage by horizon step, {title}"
-    axes = step_axes(results, label, "share of the actual values covered", lines[0].x)
-    lowest = float(rows[["coverage", "low"]].min().min())
-    axes = replace(axes, show=text.level, y_range=(lowest - ROOM, 1 + ROOM / 4))
-    outside = int((~rows["inside"].astype(bool)).sum())
-    note = "Every point inside its grey band"
-    if outside:
-        note = f"{outside} of {len(rows)} points outside the grey bands"
-    return Panel(title, line_chart(lines, axes), note, model)
+        nominal = np.full_like(x, level)
+        lines.append(Line(f"{name} nominal", x, nominal, "nominal", "", bands))
+        lines.append(Line(name, x, floats(of_level["coverage"]), "chosen", model))
+    axes = replace(
+        axes,
+        y_title="share of the actual values covered",
+        show=text.level,
+        y_range=(float(min(edges)) - ROOM, 1 + ROOM / 4),
+    )
+    return line_chart(lines, axes)
 
 
 def reliability_panels(results: Results) -> list[Panel]:
@@ -210,177 +254,64 @@ def refusals(results: Results) -> list[str]:
     return [f"{text.count(series)} series: {reason}" for reason, series in counts.items()]
 
 
-MAX_NAMED = 3
-"""Networks named in one cell."""
+def network_table(results: Results) -> Table | None:
+    """One row per network, ranking, level and series that the page shows; None without any.
 
-
-@dataclass(frozen=True)
-class NetworkIntervals:
-    """Interval coverage of one network, series and level."""
-
-    model: str
-    ranking: str
-    series: str
-    level: float
-    coverage: float
-    is_within: bool
-    """Whether the coverage of all steps pooled is within what the level allows."""
-    n_steps: int
-    n_steps_outside: int
-    worse_than: dict[str, float]
-    """By reference, the share by which the interval score lies above its score."""
-
-    @property
-    def passes(self) -> bool:
-        """Whether no check finds anything."""
-        is_worse = any(excess > 0 for excess in self.worse_than.values())
-        return self.is_within and not self.n_steps_outside and not is_worse
-
-
-def network_intervals(results: Results) -> list[NetworkIntervals]:
-    """Every network's intervals, as shipped and alone, the series that the page shows."""
+    The interval score is told as a change against that of the seasonal naive row (else the naive
+    one) and of the skip alone.
+    """
     networks = {record.model for record in results.records.values() if record.is_network}
     table = results.intervals
-    present = set(table["model"])
-    references = [name for name in ("seasonal_naive", "naive") if name in present][:1]
+    table = table[table["series"].isin(results.series[:MOST_SERIES])]
+    references = [name for name in ("seasonal_naive", "naive") if name in set(table["model"])][:1]
     references.append(fitted_skip(results))
-    is_shown = table["series"].isin(results.series[:MOST_SERIES])
-    shown_rows = table[table["model"].isin(networks) & is_shown]
-    intervals = []
-    for ranking in RANKINGS:
-        of_ranking = shown_rows[shown_rows["ranking"] == ranking]
-        for _, rows in of_ranking.groupby(["level", "series", "model"]):
-            pooled = rows[rows["step"] == 0]
-            if not pooled.empty:
-                intervals.append(_network_intervals(pooled.iloc[0], rows, table, references))
-    return intervals
-
-
-def _network_intervals(
-    pooled: pd.Series, rows: pd.DataFrame, table: pd.DataFrame, references: list[str]
-) -> NetworkIntervals:
-    """`pooled`: the row of all steps; `rows`: those of each step; `table`: of all candidates."""
-    steps = rows[rows["step"] > 0].dropna(subset=["coverage"])
-    baselines = table[(table["ranking"] == "baseline") & (table["step"] == 0)]
-    baselines = baselines[baselines["series"] == pooled["series"]]
-    baselines = baselines[baselines["level"] == pooled["level"]]
-    scores = dict(zip(baselines["model"], baselines["winkler"], strict=True))
-    worse_than = {
-        name: float(pooled["winkler"]) / float(scores[name]) - 1
-        for name in references
-        if scores.get(name)
-    }
-    return NetworkIntervals(
-        model=pooled["model"],
-        ranking=pooled["ranking"],
-        series=pooled["series"],
-        level=pooled["level"],
-        coverage=pooled["coverage"],
-        is_within=bool(pooled["inside"]),
-        n_steps=len(steps),
-        n_steps_outside=int((~steps["inside"].astype(bool)).sum()),
-        worse_than=worse_than,
-    )
-
-
-def count_table(intervals: list[NetworkIntervals], *, several: bool) -> Table | None:
-    """Per ranking, level and series: how many networks pass each check, and which fail one."""
-    if not intervals:
-        return None
-    references = list(intervals[0].worse_than)
-    no_worse = [
-        (f"No worse than {text.name(name)}", "Networks whose Winkler score is no higher")
-        for name in references
-    ]
-    columns = [
-        ("Intervals", ""),
-        (
-            "Within 3 points",
-            "Networks whose coverage, all steps pooled, is within 3 points of the level",
-        ),
-        (
-            "Every step",
-            "Networks with no step outside the binomial band, at least 6 points either way",
-        ),
-        *no_worse,
-        ("All of these", "Networks that pass every check"),
-        ("Which do not", ""),
-    ]
-    groups: dict[tuple[str, float, str], list[NetworkIntervals]] = {}
-    for network in intervals:
-        key = (network.ranking, network.level, network.series)
-        groups.setdefault(key, []).append(network)
-    rows = []
-    for (ranking, level, series), networks in groups.items():
-        title = f"{RANKING_TITLES.get(ranking, ranking)}, {text.level(level)}"
-        if several:
-            title += f", {series}"
-        rows.append(Row(title, _count_cells(networks, references)))
-    return Table(columns, rows)
-
-
-def _count_cells(networks: list[NetworkIntervals], references: list[str]) -> list[Cell]:
-    """How many networks pass each check, and the names of those that fail one."""
-    checks = [
-        [network.is_within for network in networks],
-        [not network.n_steps_outside for network in networks],
-    ]
-    checks += [[n.worse_than.get(name, 0.0) <= 0 for n in networks] for name in references]
-    checks.append([network.passes for network in networks])
-    cells = []
-    for passed in checks:
-        count_text = f"{sum(passed)} of {len(passed)}"
-        cells.append(Cell(count_text, sum(passed), "", worse_class(not all(passed))))
-    failing = [text.name(network.model) for network in networks if not network.passes]
-    names = failing[:MAX_NAMED]
-    if len(failing) > MAX_NAMED:
-        names.append(f"{len(failing) - MAX_NAMED} more")
-    listed = text.listing(names)
-    cells.append(Cell(listed or text.NOTHING, listed, "", "reason"))
-    return cells
-
-
-def network_table(intervals: list[NetworkIntervals], *, several: bool) -> Table | None:
-    """One row per network, ranking, level and series."""
-    if not intervals:
-        return None
-    names: dict[str, None] = {}
-    for network in intervals:
-        names |= dict.fromkeys(network.worse_than)
-    references = list(names)
-    changes = [
-        (f"Winkler vs {text.name(name)}", "Change of the interval score; below zero is better")
-        for name in references
-    ]
     columns = [
         ("Model", ""),
-        ("Ranking", ""),
+        ("Ranking", "Which skip connection it was trained with"),
         ("Series", ""),
-        ("Level", ""),
+        ("Level", "What share of the actual values the interval should cover"),
         ("Coverage", "All steps pooled; the level, 3 points up or down, is allowed"),
         (
             "Steps outside",
             "Steps whose coverage lies outside the binomial band, at least 6 points either way",
         ),
-        *changes,
-    ]
-    rows = [Row(network.model, _network_cells(network, references)) for network in intervals]
-    table = Table(columns, rows)
-    return table if several else without_column(table, "Series")
-
-
-def _network_cells(network: NetworkIntervals, references: list[str]) -> list[Cell]:
-    outside = network.n_steps_outside
-    cells = [
-        Cell(RANKING_TITLES.get(network.ranking, network.ranking), network.ranking),
-        Cell(network.series, network.series),
-        Cell(text.level(network.level), network.level),
-        share(network.coverage, worse_class(not network.is_within)),
-        Cell(f"{outside} of {network.n_steps}", outside, "", worse_class(outside > 0)),
     ]
     for name in references:
-        excess = network.worse_than.get(name)
-        if excess is None:
+        title = f"Winkler vs {text.name(name)}"
+        columns.append((title, "Change of the interval score; below zero is better"))
+    rows = []
+    baselines = table[(table["ranking"] == "baseline") & (table["step"] == 0)]
+    for ranking in RANKINGS:
+        of_ranking = table[(table["ranking"] == ranking) & table["model"].isin(networks)]
+        for (level, series, model), steps in of_ranking.groupby(["level", "series", "model"]):
+            same = baselines[(baselines["level"] == level) & (baselines["series"] == series)]
+            scores = same.set_index("model")["winkler"].reindex(references)
+            rows.append(Row(str(model), _network_cells(steps, scores)))
+    if not rows:
+        return None
+    every_column = Table(columns, rows)
+    if has_several_series(results):
+        return every_column
+    return without_column(every_column, "Series")
+
+
+def _network_cells(rows: pd.DataFrame, scores: pd.Series) -> list[Cell]:
+    """`rows`: one network's intervals of one level and series, by step and pooled (step 0);
+    `scores`: the interval scores it is compared with.
+    """
+    pooled = rows[rows["step"] == 0].iloc[0]
+    steps = rows[rows["step"] > 0].dropna(subset=["coverage"])
+    outside = int((~steps["inside"].astype(bool)).sum())
+    ranking = str(pooled["ranking"])
+    cells = [
+        Cell(RANKING_TITLES[ranking], ranking),
+        Cell(pooled["series"], pooled["series"]),
+        Cell(text.level(pooled["level"]), pooled["level"]),
+        share(pooled["coverage"], worse_class(not pooled["inside"])),
+        Cell(f"{outside} of {len(steps)}", outside, "", worse_class(outside > 0)),
+    ]
+    for excess in pooled["winkler"] / scores - 1:
+        if text.is_missing(excess):
             cells.append(EMPTY)
         else:
             cells.append(Cell(text.signed_percent(excess), excess, "", worse_class(excess > 0)))

@@ -1,4 +1,4 @@
-"""The kinds of chart on the page: lines, dot with interval, seeds on a strip, scatter.
+"""The kinds of chart on the page: lines, stems, dots with intervals, scatter.
 
 Numbers in, SVG text out.
 
@@ -224,35 +224,6 @@ def _interval(figure: Figure, row: Interval, py: float) -> str:
     parts.append(text(figure.x.end + 8, py + 4, row.word, f"tick {cls}"))
     hit = tag("rect", x=0.0, y=py - 12, width=figure.width, height=24.0, cls="hit")
     return tag("g", "".join(parts) + hit, cls="s", data_model=row.model, data_tip=row.tip)
-
-
-def strip(
-    values: Sequence[float],
-    mean: float,
-    bounds: tuple[float, float],
-    reference: float | None,
-    cls: str,
-) -> str:
-    """A leaderboard cell: each seed a thin mark, their mean a dot, the reference a line, one scale
-    for all rows.
-    """
-    x = Scale(*bounds, 4, 116)
-    parts = [tag("path", d="M0 9H120", cls="rule")]
-    if reference is not None and bounds[0] <= reference <= bounds[1]:
-        parts.append(tag("path", d=f"M{short(float(x(reference)))} 0V18", cls="zero"))
-    values_in_bounds = [v for v in values if bounds[0] <= v <= bounds[1]]
-    parts.append(
-        tag(
-            "path",
-            d="".join(f"M{short(float(x(v)))} 4v10" for v in values_in_bounds),
-            cls=f"seedmark {cls}",
-        )
-    )
-    if mean <= bounds[1]:
-        parts.append(tag("circle", cx=float(x(mean)), cy=9, r=3.6, cls=f"point {cls}"))
-    else:
-        parts.append(tag("path", d="M112 5l6 4l-6 4z", cls=f"point {cls}"))
-    return tag("svg", "".join(parts), viewBox="0 0 120 18", cls="strip", aria_hidden="true")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ chart.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -33,7 +32,6 @@ TIME_UNITS = {
     "ME": "months",
     "min": "minutes",
 }
-MEMORYLESS = "ffnn"
 
 
 @dataclass(frozen=True)
@@ -205,37 +203,6 @@ def _change_band(
     return ((floats(changes["low"]), floats(changes["high"])),)
 
 
-def memory_sentence(results: Results, ranking: str) -> str:
-    """What memory is worth: the memoryless network beside the network with memory that validation
-    prefers.
-    """
-    memoryless = ""
-    scores: dict[str, dict[str, Any]] = {}
-    for record in results.records.values():
-        if record.family == MEMORYLESS and not memoryless:
-            memoryless = record.model
-        score = results.score(record.model, ranking)
-        if record.is_network and record.ranking == ranking and score is not None:
-            scores[record.model] = score
-    others = {
-        model: score
-        for model, score in scores.items()
-        if model != memoryless and not text.is_missing(score["validation_mase"])
-    }
-    if memoryless not in scores or not others:
-        return ""
-    best = min(others, key=lambda model: (others[model]["validation_mase"], model))
-    error = float(scores[best][results.headline_metric])
-    error_without = float(scores[memoryless][results.headline_metric])
-    change = text.signed_percent(error / error_without - 1)
-    return (
-        f"{RANKING_TITLES[ranking].capitalize()}, {text.name(best)} (best on validation of those"
-        f" with a memory) has {headline(results).title} {text.figure(error)} against"
-        f" {text.figure(error_without)} of {text.name(memoryless)}, which sees the present row"
-        f" only: {change}."
-    )
-
-
 def curve_panels(results: Results, ranking: str) -> list[Panel]:
     """Learning curves, a small panel per network on a common scale: validation loss against the
     start, per seed.
@@ -309,11 +276,16 @@ def skip_panels(results: Results) -> list[Panel]:
         tests = [
             t for t in results.tests(ranking, "skip").values() if t.relative_difference is not None
         ]
-        skips = sorted({text.name(test.against) for test in tests})
-        tests.sort(key=lambda test: test.relative_difference or 0.0)
-        rows = [_interval(test, several=len(skips) > 1) for test in tests]
-        if not rows:
+        if not tests:
             continue
+        skips = sorted({text.name(test.against) for test in tests})
+        rows = []
+        for test in tests:
+            label = text.name(test.model)
+            if len(skips) > 1:
+                label += f" on {text.name(test.against)}"
+            rows.append(describe_test(test, label))
+        rows.sort(key=_by_value)
         against = text.listing(skips)
         label = f"Change of error against {against}, {RANKING_TITLES[ranking]}"
         svg = interval_chart(
@@ -323,19 +295,20 @@ def skip_panels(results: Results) -> list[Panel]:
     return panels
 
 
+def _by_value(row: Interval) -> float:
+    return row.value
+
+
 def change(share: float) -> str:
     """A tick of an axis of relative changes: `−2 %`, `0`."""
     return f"{100 * share:+.3g} %".replace("-", text.MINUS) if share else "0"
 
 
-def _interval(test: PairedTest, *, several: bool) -> Interval:
-    """The row of one network; it names its skip where the networks have different ones."""
+def describe_test(test: PairedTest, label: str) -> Interval:
+    """The row of an interval chart that shows a test's relative difference; `label` names it."""
     value = test.relative_difference or 0.0
-    name = text.name(test.model)
-    against = text.name(test.against)
     tip = (
-        f"{name} against {against}:"
+        f"{text.name(test.model)} against {text.name(test.against)}:"
         f" {text.signed_percent(value)}{text.interval(test)}{text.holm(test)}"
     )
-    label = f"{name} on {against}" if several else name
     return Interval(label, value, *text.relative_interval(test), test.word, test.model, tip)

@@ -21,6 +21,7 @@ from forecast.data.comparison_records import Alarm
 from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results, read_costs
 from forecast.report import board, calibration, diagnostics, figures, ledger, panels, text
+from forecast.report.answer import Answer, answer
 from forecast.report.charts import Axes, Line, line_chart
 from forecast.report.leaderboard import as_csv, combine_leaderboards
 from forecast.report.ledger import BlockOfTime
@@ -117,10 +118,9 @@ class DatasetContent:
     title: str
     as_of: str
     horizon: str
-    sentences: tuple[str, ...]
+    answer: Answer
     verdict: dict[str, list[str]]
     """Sentences and warnings by the ranking that they begin with."""
-    tiles: list[tuple[str, str, str]]
     leaks: list[str]
     copies: list[str]
     boards: list[RankingContent]
@@ -129,13 +129,12 @@ class DatasetContent:
     """Series that are not drawn."""
     chosen: str | None
     forecasts: list[figures.Panel]
-    over_time: list[figures.Panel]
+    calendar: list[figures.Panel]
     steps: list[figures.Panel]
     curves: list[tuple[str, list[figures.Panel]]]
     skips: list[figures.Panel]
     private: bool
     """Whether the terms of the data forbid to draw them."""
-    memory: list[str]
     choice: Table | None
     choice_sentence: str
     network_diagnostics: Table | None
@@ -147,9 +146,9 @@ class DatasetContent:
     limits: list[str]
     calibration: Table | None
     coverage: list[figures.Panel]
+    """By horizon step, then by month."""
     reliability: list[figures.Panel]
     interval_coverage: Table | None
-    interval_counts: Table | None
     refused: list[str]
     levels: str
     ledger: Table
@@ -170,32 +169,28 @@ class DatasetContent:
 
 def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
     same_budget, budget = ledger.budget_sentence(results)
-    networks = calibration.network_intervals(results)
-    several = figures.has_several_series(results)
     verdicts = results.verdicts
     rankings = results.rankings
-    memory = [figures.memory_sentence(results, ranking) for ranking in rankings]
+    forecasts = panels.read_forecasts(results)
     return DatasetContent(
         name=results.name,
         title=results.dataset.title,
         as_of=results.as_of,
         horizon=f"{results.dataset.horizon} {figures.step_unit(results.dataset)} ahead",
-        sentences=verdicts.sentences,
+        answer=answer(results, forecasts),
         verdict=_group_by_ranking([*verdicts.sentences, *verdicts.warnings]),
-        tiles=_tiles(results),
         leaks=describe_alarms(verdicts.leaks),
         copies=describe_alarms(verdicts.copies),
         boards=[_ranking_content(results, r) for r in rankings if not results.board(r).empty],
         origins=text.count(results.leaderboard["n_origins"].max()),
         left_out=max(0, len(results.series) - text.MOST_SERIES),
         chosen=results.selected_model("shipped"),
-        forecasts=panels.forecast_panels(results),
-        over_time=panels.time_panels(results),
+        forecasts=panels.forecast_panels(results, forecasts),
+        calendar=panels.calendar_panels(results, forecasts),
         steps=figures.step_panels(results),
         curves=[(RANKING_TITLES[r], figures.curve_panels(results, r)) for r in rankings],
         skips=figures.skip_panels(results),
         private=panels.is_private(results),
-        memory=[sentence for sentence in memory if sentence],
         choice=ledger.choice_table(results, costs),
         choice_sentence=ledger.choice_sentence(results),
         network_diagnostics=diagnostics.network_table(results),
@@ -206,10 +201,12 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
         residual_panels=diagnostics.residual_panels(results),
         limits=_limits(results),
         calibration=calibration.calibration_table(results),
-        coverage=calibration.coverage_panels(results),
+        coverage=[
+            *calibration.coverage_panels(results),
+            *calibration.monthly_panels(results, forecasts),
+        ],
         reliability=calibration.reliability_panels(results),
-        interval_coverage=calibration.network_table(networks, several=several),
-        interval_counts=calibration.count_table(networks, several=several),
+        interval_coverage=calibration.network_table(results),
         refused=calibration.refusals(results),
         levels=calibration.levels(results),
         ledger=ledger.cost_table(results, costs),
@@ -258,31 +255,6 @@ def _group_by_ranking(sentences: list[str]) -> dict[str, list[str]]:
         else:
             groups.setdefault("", []).append(sentence)
     return groups
-
-
-def _tiles(results: Results) -> list[tuple[str, str, str]]:
-    """The chosen model's key figures as (what, value, remark)."""
-    model = results.selected_model("shipped") or ""
-    score = results.score(model, "shipped")
-    if score is None:
-        return []
-    unit = results.unit if results.headline_metric == "mae" else ""
-    error = f"{text.figure(score[results.headline_metric])} {unit}"
-    tiles = [
-        ("Chosen on validation", text.name(model), "ranking as shipped"),
-        (f"Test {figures.headline(results).title}", error, "a network: mean forecast of its seeds"),
-    ]
-    against_naive = results.tests("shipped", "naive").get(model)
-    if against_naive:
-        change = text.signed_percent(-score["skill"])
-        remark = against_naive.word + text.holm(against_naive)
-        tiles.append(("Error against naive", change, remark))
-    against_skip = results.tests("shipped", "skip").get(model)
-    if against_skip:
-        change = text.signed_percent(against_skip.relative_difference)
-        remark = against_skip.word + text.holm(against_skip)
-        tiles.append(("Error against its own skip", change, remark))
-    return tiles
 
 
 def _limits(results: Results) -> list[str]:

@@ -1,13 +1,16 @@
-"""Forecasts against actuals at origins picked by a stated rule, and the error through the test
-period.
+"""Charts of forecasts against actual values, and of the test error through the calendar.
+
+For the page: the newest forecast (its first screen), the origins that a stated rule picks, and the
+mean absolute error by hour of the day, weekday and month. All are drawn from `SeriesForecasts`: the
+test forecasts of the few models that are shown, for one series. Of data whose terms forbid to pass
+their values on no forecast is drawn, only errors; rows without dates have no calendar.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,11 +19,13 @@ from forecast.config.task import format_time
 from forecast.data.results import Results, in_ranking
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart
-from forecast.report.figures import AGAINST_NAIVE, Panel, change, fitted_skip, role_of, step_unit
+from forecast.report.figures import Panel, fitted_skip, role_of, step_unit, title_of_series
 from forecast.report.svg import Floats, floats
 from forecast.report.text import MOST_SERIES
 
 LEAST_HISTORY = 15
+MOST_MONTHS = 24
+"""A longer test block is shown by quarters."""
 
 
 @dataclass(frozen=True)
@@ -47,34 +52,82 @@ class TestBlock:
 
 def test_block_of(frame: pd.DataFrame, series: str) -> TestBlock:
     """The block `test` of one series from a long forecast frame."""
-    mine = frame[(frame["block"] == "test") & (frame["unique_id"] == series)].sort_values(
-        ["seed", "cutoff", "step"]
+    mine = frame[(frame["block"] == "test") & (frame["unique_id"] == series)]
+    mine = mine.sort_values(["seed", "cutoff", "step"])
+    shape = (mine["seed"].nunique(), mine["cutoff"].nunique(), -1)
+    return TestBlock(
+        cutoffs=pd.DatetimeIndex(mine["cutoff"].unique()),
+        ds=mine["ds"].to_numpy().reshape(shape)[0],
+        y=mine["y"].to_numpy(float).reshape(shape)[0],
+        y_hat=mine["y_hat"].to_numpy(float).reshape(shape),
     )
-    seeds, origins = mine["seed"].nunique(), mine["cutoff"].nunique()
-    shape = (seeds, origins, -1)
-    first = mine["ds"].to_numpy().reshape(shape)[0]
-    y, y_hat = (mine[column].to_numpy(float).reshape(shape) for column in ("y", "y_hat"))
-    return TestBlock(pd.DatetimeIndex(mine["cutoff"].unique()), first, y[0], y_hat)
 
 
-def shown_forecasts(
-    results: Results, ranking: str = "shipped"
-) -> dict[str, tuple[str, pd.DataFrame]]:
-    """role -> (model, long forecasts) of what is shown against the actuals: naive, skip, a network,
-    the chosen one.
+@dataclass(frozen=True)
+class SeriesForecasts:
+    """What is drawn of one series."""
+
+    series: str
+    models: dict[str, str]
+    """Role (naive, skip, network, chosen) to the model that plays it."""
+    tests: dict[str, TestBlock]
+    """By role; never empty."""
+    history: pd.Series
+    """Every observed target, by time."""
+    is_relative: bool
+    """Whether a move counts as a share of the last value: logarithms are modelled."""
+
+    @property
+    def judge(self) -> str:
+        """The role whose errors pick the origins: the selected model, else the last one shown."""
+        return "chosen" if "chosen" in self.tests else list(self.tests)[-1]
+
+
+def read_forecasts(results: Results) -> list[SeriesForecasts]:
+    """Those of the first `MOST_SERIES` series; empty where no shown model has any."""
+    frames: dict[str, pd.DataFrame] = {}
+    models = shown_models(results)
+    for role, model in models.items():
+        candidate = results.candidate(model, "shipped")
+        frames[role] = results.forecasts_by_series(str(candidate))
+    if not frames:
+        return []
+    transforms = {column.column: column.transform for column in results.dataset.target}
+    forecasts = []
+    for series in results.series[:MOST_SERIES]:
+        first = next(iter(frames.values()))
+        actuals = first.loc[first["unique_id"] == series, ["ds", "y"]]
+        actuals = actuals.drop_duplicates("ds").sort_values("ds")
+        transform = transforms.get(series.rpartition("/")[2], results.dataset.target[0].transform)
+        forecasts.append(
+            SeriesForecasts(
+                series,
+                models,
+                tests={role: test_block_of(frame, series) for role, frame in frames.items()},
+                history=pd.Series(floats(actuals["y"]), index=pd.DatetimeIndex(actuals["ds"])),
+                is_relative=transform in ("log", "logdiff"),
+            )
+        )
+    return forecasts
+
+
+def shown_models(results: Results) -> dict[str, str]:
+    """Role to model of what is shown against the actual values: naive, the skip, the best network
+    and the selected model, as far as they have forecasts.
     """
     candidates = [
         "naive",
         fitted_skip(results),
-        results.best_network(ranking),
-        results.selected_model(ranking),
+        results.best_network("shipped"),
+        results.selected_model("shipped"),
     ]
-    by_role = {}
-    for model in dict.fromkeys(m for m in candidates if m):
-        name, role = results.candidate(model, ranking), role_of(results, ranking, model)
-        if name and role != "other" and not results.records[name].has_failed:
-            by_role[role] = (model, results.forecasts_by_series(name))
-    return by_role
+    models = {}
+    for model in candidates:
+        name = results.candidate(model or "", "shipped")
+        if model and name and not results.records[name].has_failed:
+            models[role_of(results, "shipped", model)] = model
+    models.pop("other", None)
+    return models
 
 
 def is_private(results: Results) -> bool:
@@ -83,70 +136,38 @@ def is_private(results: Results) -> bool:
     return dataset.source.is_for_personal_use or "personal use" in dataset.licence.name.lower()
 
 
-Bands = tuple[tuple[Floats, Floats], ...]
-RoleTests = dict[str, tuple[str, TestBlock]]
-"""Role to the model and its test block."""
+def newest_panel(results: Results, forecasts: list[SeriesForecasts]) -> Panel | None:
+    """The last forecast of the test block of the first series; None of private data."""
+    if not forecasts or is_private(results):
+        return None
+    newest = len(forecasts[0].tests[forecasts[0].judge].cutoffs) - 1
+    return replace(_origin_panel(results, forecasts[0], "newest", newest), note="")
 
 
-def forecast_panels(results: Results) -> list[Panel]:
-    """Per series the origins of the test block that `places` picks, judged by the chosen model (or
-    the last shown).
-
-    Nothing of data whose terms forbid to pass them on.
-    """
+def forecast_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[Panel]:
+    """Per series the origins of the test block that `pick_origins` names; none of private data."""
+    panels: list[Panel] = []
     if is_private(results):
-        return []
-    forecasts_by_role = shown_forecasts(results)
-    if not forecasts_by_role:
-        return []
-    judge = "chosen" if "chosen" in forecasts_by_role else list(forecasts_by_role)[-1]
-    transforms = {column.column: column.transform for column in results.dataset.target}
-    panels = []
-    for series in results.series[:MOST_SERIES]:
-        tests = {
-            role: (model, test_block_of(frame, series))
-            for role, (model, frame) in forecasts_by_role.items()
-        }
-        _, forecasts = next(iter(forecasts_by_role.values()))
-        actuals = forecasts.loc[forecasts["unique_id"] == series, ["ds", "y"]]
-        actuals = actuals.drop_duplicates("ds").sort_values("ds")
-        history = pd.Series(floats(actuals["y"]), index=pd.DatetimeIndex(actuals["ds"]))
-        naive = tests["naive"][1] if "naive" in tests else None
-        transform = transforms.get(series.rpartition("/")[2], results.dataset.target[0].transform)
-        is_relative = transform in ("log", "logdiff")
-        drawing = SeriesDrawing(series, tests, history, judge)
-        for word, origin in pick_origins(
-            tests[judge][1], history, naive=naive, relative=is_relative
-        ):
+        return panels
+    for drawing in forecasts:
+        for word, origin in pick_origins(drawing):
             panels.append(_origin_panel(results, drawing, word, origin))
     return panels
 
 
-@dataclass(frozen=True)
-class SeriesDrawing:
-    """What panels of one series are drawn from."""
-
-    series: str
-    tests: RoleTests
-    history: pd.Series
-    """Every observed target, by time."""
-    judge: str
-    """The role of the model whose errors picked the origins."""
-
-
-def pick_origins(
-    test: TestBlock, history: pd.Series, *, naive: TestBlock | None, relative: bool
-) -> list[tuple[str, int]]:
+def pick_origins(forecasts: SeriesForecasts) -> list[tuple[str, int]]:
     """(why, origin): typical, worst and best error; largest rise and fall; furthest behind naive.
 
     Each origin once.
 
     A rise or fall is from the last value at the cutoff to the end of the horizon, as a share of it
-    if `relative`; an error is the mean over the horizon.
+    if `is_relative`; an error is the judge's mean over the horizon.
     """
-    last = history.reindex(test.cutoffs).to_numpy(float)
+    test = forecasts.tests[forecasts.judge]
+    naive = forecasts.tests.get("naive")
+    last = forecasts.history.reindex(test.cutoffs).to_numpy(float)
     moves = test.y[:, -1] - last
-    if relative:
+    if forecasts.is_relative:
         moves = moves / np.abs(last)
     by_loss = _known_order(test.losses)
     by_move = _known_order(moves)
@@ -173,42 +194,40 @@ def _known_order(values: Floats) -> list[int]:
     return [int(i) for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
 
 
-def _origin_panel(results: Results, drawing: SeriesDrawing, word: str, origin: int) -> Panel:
+def _origin_panel(results: Results, forecasts: SeriesForecasts, word: str, origin: int) -> Panel:
     """The last values before one cutoff, then the forecasts of every shown model and the actual
-    values.
+    values. `word` says why this origin is shown.
     """
-    series = drawing.series
-    test = drawing.tests[drawing.judge][1]
+    series = forecasts.series
+    test = forecasts.tests[forecasts.judge]
     cutoff = test.cutoffs[origin]
     horizon = test.y.shape[1]
-    known = drawing.history[drawing.history.index <= cutoff]
+    known = forecasts.history[forecasts.history.index <= cutoff]
     past = known.iloc[-max(2 * horizon, LEAST_HISTORY) :]
     x = np.arange(1 - len(past), horizon + 1, dtype=float)
     lines = [Line("actual", x, np.concatenate([past.to_numpy(), test.y[origin]]), "actual")]
-    for role, (model, forecasts) in drawing.tests.items():
+    errors = []
+    for role, of_model in forecasts.tests.items():
+        model = forecasts.models[role]
         intervals: Bands = ()
         if role == "chosen":
             intervals = intervals_at(results, model, series, cutoff)
-        lines.append(_forecast_line(role, model, forecasts, origin, x, intervals))
+        lines.append(_forecast_line(role, model, of_model, origin, x, intervals))
+        errors.append(f"{text.name(model)} {text.figure(of_model.losses[origin], 3)}")
     lowest = int(x[0])
     steps = [lowest, 0, horizon]
     if horizon > 7:
         steps = [t for t in (-2 * horizon, -horizon, 0, horizon) if lowest - 1 <= t]
-    ticks = [(float(step), _step_label(step)) for step in steps]
     write = time_format(results)
     title = f"{series}, {write(cutoff)}"
     axes = Axes(
         label=f"{word} forecast of {series} at {write(cutoff)}, against the actual values",
         x_title=f"{step_unit(results.dataset)} from the cutoff",
         y_title=results.unit_of(series) or results.dataset.target[0].column,
-        x_ticks=ticks,
+        x_ticks=[(float(step), _step_label(step)) for step in steps],
         divide=0.0,
         moments=[write(pd.Timestamp(d)) for d in [*past.index, *test.ds[origin]]],
     )
-    errors = [
-        f"{text.name(model)} {text.figure(forecasts.losses[origin], 3)}"
-        for model, forecasts in drawing.tests.values()
-    ]
     note = f"Mean absolute error: {', '.join(errors)}"
     return Panel(f"{word.capitalize()}: {title}", line_chart(lines, axes), note)
 
@@ -218,6 +237,9 @@ def _step_label(step: int) -> str:
     if step == 0:
         return "cutoff"
     return f"{step:+d}".replace("-", text.MINUS)
+
+
+Bands = tuple[tuple[Floats, Floats], ...]
 
 
 def _forecast_line(
@@ -231,18 +253,16 @@ def _forecast_line(
     ends = list(intervals)
     if not ends and len(seeds) > 1:
         ends = [(seeds.min(axis=0), seeds.max(axis=0))]
-    bands = tuple(
-        (np.concatenate([before_cutoff, low]), np.concatenate([before_cutoff, high]))
-        for low, high in ends
-    )
+    bands = []
+    for low, high in ends:
+        bands.append((np.concatenate([before_cutoff, low]), np.concatenate([before_cutoff, high])))
     mean = np.concatenate([before_cutoff, np.mean(seeds, axis=0)])
-    return Line(text.name(model), x, mean, role, model, bands)
+    return Line(text.name(model), x, mean, role, model, tuple(bands))
 
 
 def intervals_at(results: Results, model: str, series: str, cutoff: pd.Timestamp) -> Bands:
-    """The chosen model's intervals from one cutoff: (lower, upper) by step, the widest level first.
-
-    Empty where all levels were refused.
+    """The selected model's intervals from one cutoff: (lower, upper) by step, the widest level
+    first. Empty where all levels were refused.
     """
     rows = in_ranking(results.bands, "shipped")
     mine = (rows["model"] == model) & (rows["series"] == series)
@@ -255,78 +275,77 @@ def time_format(results: Results) -> Callable[[datetime], str]:
     """How a moment is written: with its hour where steps are shorter than a day; a row without a
     date by number.
     """
-    if results.dataset.calendar.kind == "index":
-        return lambda moment: format_time("index", moment.isoformat())
     times = pd.DatetimeIndex(results.naive["ds"])
-    return partial(text.moment, hours=bool((times != times.normalize()).any()))
+    has_hours = bool((times != times.normalize()).any())
+    is_index = results.dataset.calendar.kind == "index"
+
+    def write(moment: datetime) -> str:
+        if is_index:
+            return format_time("index", moment.isoformat())
+        return text.moment(moment, hours=has_hours)
+
+    return write
 
 
-def time_panels(results: Results) -> list[Panel]:
-    """Test error by calendar period of the first step ahead, per series in its unit and against
-    naive; none of rows without dates.
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def calendar_panels(results: Results, forecasts: list[SeriesForecasts]) -> list[Panel]:
+    """Mean absolute test error by the hour, weekday and month that was forecast, per series in its
+    unit, all steps together; only where there is more than one of them. None of rows without dates.
     """
+    panels: list[Panel] = []
     if results.dataset.calendar.kind == "index":
-        return []
-    forecasts_by_role = shown_forecasts(results)
-    if not forecasts_by_role:
-        return []
-    panels = []
-    for series in results.series[:MOST_SERIES]:
-        errors = {
-            role: (model, _by_period(test_block_of(frame, series)))
-            for role, (model, frame) in forecasts_by_role.items()
-        }
-        unit = results.unit_of(series)
-        y_title = f"MAE, {unit}" if unit else "MAE"
-        panels += _time_panel(series, errors, y_title, None)
-        if "naive" in errors:
-            of_naive = errors["naive"][1]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                relative = {
-                    role: (model, error / of_naive - 1) for role, (model, error) in errors.items()
-                }
-            panels += _time_panel(f"{series} against naive", relative, AGAINST_NAIVE, change)
+        return panels
+    for drawing in forecasts:
+        times = pd.DatetimeIndex(next(iter(drawing.tests.values())).ds.ravel())
+        groups: dict[str, pd.Index] = {"month": months_of(times)}
+        step = times.unique().sort_values().to_series().diff().median()
+        if step <= pd.Timedelta(days=1):
+            groups = {"hour of the day, UTC": times.hour, "weekday": times.day_of_week} | groups
+        for title, keys in groups.items():
+            if keys.nunique() > 1:
+                panels += _calendar_panel(results, drawing, title, keys)
     return panels
 
 
-def _by_period(test: TestBlock) -> pd.Series:
-    """Mean absolute error by period, named 2016 Q1, Jul 2025, or by the first day of a week."""
-    months = (test.cutoffs[-1] - test.cutoffs[0]).days / 30.4
-    freq = "W"
-    if months > 18:
-        freq = "Q"
-    elif months > 4:
-        freq = "M"
-    mean = pd.Series(test.losses).groupby(pd.DatetimeIndex(test.ds[:, 0]).to_period(freq)).mean()
-    names = []
-    for start in pd.PeriodIndex(mean.index).start_time:
-        if freq == "Q":
-            names.append(f"{start.year} Q{start.quarter}")
-        elif freq == "M":
-            names.append(f"{start:%b %Y}")
-        else:
-            names.append(f"{start.day} {start:%b}")
-    return mean.set_axis(names)
+def months_of(times: pd.DatetimeIndex) -> pd.PeriodIndex:
+    """The month of each time, or the quarter where they span more than `MOST_MONTHS`."""
+    months = times.to_period("M")
+    return months if months.nunique() <= MOST_MONTHS else times.to_period("Q")
 
 
-def _time_panel(
-    title: str,
-    errors: dict[str, tuple[str, pd.Series]],
-    y_title: str,
-    show: Callable[[float], str] | None,
+def name_period(key: pd.Period | int, title: str) -> str:
+    """`Jul 2025`, `2025 Q3`, `Mon` or `17` of an hour."""
+    if isinstance(key, pd.Period):
+        return f"{key:%Y Q%q}" if key.freqstr.startswith("Q") else f"{key:%b %Y}"
+    return WEEKDAYS[key] if title == "weekday" else str(key)
+
+
+def _calendar_panel(
+    results: Results, forecasts: SeriesForecasts, title: str, keys: pd.Index
 ) -> list[Panel]:
-    """One panel of the models with a finite error, by role; none without any."""
-    # there is no error without an actual, and no share of a naive forecast without error
-    drawn = {role: pair for role, pair in errors.items() if np.isfinite(pair[1]).any()}
-    if not drawn:
+    """One chart; `keys` (origins * horizon,): the group of each forecast value. None where no
+    value was observed.
+    """
+    lines = []
+    for role, test in forecasts.tests.items():
+        errors = pd.Series(np.abs(test.forecast - test.y).ravel()).groupby(keys).mean().sort_index()
+        if errors.notna().any():
+            model = forecasts.models[role]
+            x = np.arange(float(len(errors)))
+            lines.append(Line(text.name(model), x, floats(errors), role, model))
+    if not lines:
         return []
-    periods = list(next(iter(drawn.values()))[1].index)
-    x = np.arange(float(len(periods)))
-    lines = [
-        Line(text.name(model), x, np.asarray(error, float), role, model)
-        for role, (model, error) in drawn.items()
-    ]
-    every = max(1, -(-len(periods) // 4))
-    ticks = [(float(i), periods[i]) for i in range(0, len(periods), every)]
-    axes = Axes(f"Test error by period: {title}", "", y_title, ticks, moments=periods, show=show)
+    names = [name_period(key, title) for key in errors.index]
+    every = max(1, -(-len(names) // 4))
+    unit = results.unit_of(forecasts.series)
+    title = title_of_series(results, f"By {title}", forecasts.series)
+    axes = Axes(
+        label=f"Test error, {title}",
+        x_title="",
+        y_title=f"MAE, {unit}" if unit else "MAE",
+        x_ticks=[(float(i), names[i]) for i in range(0, len(names), every)],
+        moments=names,
+    )
     return [Panel(title, line_chart(lines, axes))]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from lxml import html
 
-from forecast.report import calibration, panels
+from forecast.report import calibration, panels, text
 from forecast.system import files
 from tests.report.reading import DAILY, HOURLY, rendered, results, table_rows, words
 from tests.support.artifacts import TOO_FEW
@@ -102,7 +102,7 @@ def test_how_intervals_are_made_is_said(page):
     assert "from how much the series changed in the lookback, as in a served forecast" in said
 
 
-def test_the_networks_that_pass_each_check_of_their_intervals_are_counted_and_the_others_named(
+def test_the_intervals_of_every_network_are_told_beside_those_of_the_naive_row_and_the_skip(
     project,
 ):
     path = project / "data/compared/hourly/intervals.parquet"
@@ -112,18 +112,27 @@ def test_the_networks_that_pass_each_check_of_their_intervals_are_counted_and_th
     table.loc[gru & (table["step"] == 0), "winkler"] *= 3
     table.loc[gru & (table["step"] == 2), "inside"] = False
     files.write_frame(path, table)
-    found = results(project, HOURLY)
     page = html.fromstring(rendered(project, HOURLY))
-    rows = {row[0]: row[1:] for row in table_rows(page, HOURLY, "interval-counts")}
-    assert rows["as shipped, 80 %"] == ["2 of 3", "2 of 3", "2 of 3", "2 of 3", "2 of 3", "gru"]
-    assert rows["as shipped, 95 %"] == ["3 of 3"] * 5 + ["–"]
-    intervals = calibration.network_intervals(found)
-    found = {(one.model, one.ranking, one.level): one for one in intervals}
-    pooled = table[(table["step"] == 0) & (table["level"] == 0.8)].set_index(["model", "ranking"])[
-        "winkler"
-    ]
-    worse = found["gru", "shipped", 0.8].worse_than
-    assert worse["ridge"] == pytest.approx(
-        pooled["gru", "shipped"] / pooled["ridge", "baseline"] - 1
-    )
-    assert list(worse) == ["seasonal_naive", "ridge"]
+    rows = table_rows(page, HOURLY, "interval-coverage")
+    assert [row[0] for row in rows if row[1:3] == ["as shipped", "80 %"]] == ["gru", "lstm", "narx"]
+    pooled = table[(table["step"] == 0) & (table["level"] == 0.8)]
+    scores = pooled.set_index(["model", "ranking"])["winkler"]
+    of_gru = scores["gru", "shipped"]
+    changes = [of_gru / scores[name, "baseline"] - 1 for name in ("seasonal_naive", "ridge")]
+    wanted = ["70.0 %", "1 of 6", *[text.signed_percent(change) for change in changes]]
+    assert ["gru", "as shipped", "80 %", *wanted] in rows
+
+
+def test_coverage_by_month_is_counted_from_the_intervals_and_the_actual_values(root):
+    found = results(root, HOURLY)
+    forecasts = panels.read_forecasts(found)
+    (panel,) = calibration.monthly_panels(found, forecasts)
+    bands = found.bands[(found.bands["model"] == "lstm") & (found.bands["ranking"] == "shipped")]
+    actuals = found.forecasts_by_series("lstm.linear").drop_duplicates(["cutoff", "step"])
+    rows = bands[bands["level"] == 0.8].merge(actuals, on=["cutoff", "step"])
+    february = rows[rows["cutoff"].dt.month == 2]
+    share = february["y"].between(february["lower"], february["upper"]).mean()
+    chart = html.fromstring(panel.svg)
+    assert chart.get("data-xl") == "Jan 2025|Feb 2025"
+    (line,) = chart.xpath("//*[@data-name='80 %']")
+    assert line.get("data-y").split("|")[1] == text.level(share)

@@ -14,10 +14,10 @@ from lxml import html
 
 import forecast
 from forecast.config.paths import ProjectPaths
-from forecast.report.figures import curve_panels, memory_sentence, role_of, step_panels, step_unit
+from forecast.report.figures import curve_panels, role_of, step_panels, step_unit
 from forecast.report.ledger import budget_sentence, findings_table, timeline
 from forecast.report.page import render
-from forecast.report.panels import shown_forecasts
+from forecast.report.panels import shown_models
 from forecast.report.panels import test_block_of as block_test
 from forecast.report.text import relative_interval
 from forecast.system import files
@@ -99,7 +99,7 @@ def test_sections_stand_in_the_order_a_reader_needs_them(page):
             "Leaderboard as shipped",
             "Leaderboard architecture alone",
             "Forecasts and actual values",
-            "Error by horizon step",
+            "Where the error is",
             "What each network adds over its skip",
             "LSTM or GRU",
             "Calibration",
@@ -233,16 +233,6 @@ def test_the_change_against_naive_has_its_band(page):
     assert [band.get("class") for band in chart.xpath(".//*[contains(@class, 'band')]")] == [
         "band chosen"
     ]
-
-
-def test_what_memory_is_worth_is_told_against_the_memoryless_network(project):
-    for ranking in ("linear", "last"):
-        path = project / f"data/trained/hourly/gru.{ranking}/record.json"
-        files.write_json(path, {**files.read_json(path), "family": "ffnn"})
-    said = memory_sentence(results(project, HOURLY), "shipped")
-    assert said.startswith("As shipped, lstm (best on validation of those with a memory) has MAE")
-    assert "of gru, which sees the present row only: −" in said
-    assert memory_sentence(results(project, HOURLY), "nothing") == ""
 
 
 def test_what_not_to_read_into_the_result_stands_beside_it(page):
@@ -414,7 +404,7 @@ def test_the_best_network_on_validation_is_shown_beside_a_chosen_baseline(projec
     found = results(project, HOURLY)
     roles = {model: role_of(found, "shipped", model) for model in ("ridge", "lstm", "gru", "naive")}
     assert roles == {"ridge": "chosen", "lstm": "network", "gru": "other", "naive": "naive"}
-    assert list(shown_forecasts(found)) == ["naive", "chosen", "network"]
+    assert shown_models(found) == {"naive": "naive", "chosen": "ridge", "network": "lstm"}
 
 
 def test_learning_curves_start_at_the_skip_and_keep_their_best_step(root):
@@ -494,3 +484,12 @@ def test_a_series_of_more_than_292_years_has_a_timeline(root):
         series["first"] = "1700-01-01"  # nanoseconds between it and the last row overflow
     shares = [block.share for block in timeline(found)]
     assert shares[0] > 0.99 and sum(shares) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_every_column_that_is_explained_on_touch_is_explained_in_print_too(page):
+    for table in page.xpath("//div[@class='scroll']"):
+        hints = table.xpath(".//thead//button[@data-tip]")
+        if hints:
+            explained = words(table.getnext())
+            assert table.getnext().get("class") == "explained"
+            assert [words(hint) for hint in hints if f"{words(hint)}: " not in explained] == []

@@ -11,7 +11,7 @@ import pytest
 from pipelines import report
 from tests.support.artifacts import write_project
 
-PHONE, DESKTOP = 375, 1280
+PHONE, TABLET, DESKTOP = 390, 768, 1280
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -86,6 +86,7 @@ def click(page, selector, number=0):
 
 
 BOARD = "#hourly table.board"
+IN_DETAILS = "details .scroll"
 
 
 def test_the_console_stays_empty_and_nothing_is_requested(page, address):
@@ -101,8 +102,10 @@ def test_the_console_stays_empty_and_nothing_is_requested(page, address):
     assert {url for url in asked if not url.startswith("data:")} == {address}
 
 
-@pytest.mark.parametrize("width", [PHONE, DESKTOP])
-def test_a_table_wider_than_its_place_says_so_and_scrolls_to_its_last_column(page, width):
+def tables(page, width):
+    """Of every table: its classes, whether it scrolls, whether it says so, whether its last column
+    can be reached.
+    """
     size(page, width)
     page.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0]))")
@@ -113,13 +116,37 @@ def test_a_table_wider_than_its_place_says_so_and_scrolls_to_its_last_column(pag
             const said = getComputedStyle(box, "::before").content.includes("more columns");
             const wide = box.scrollWidth > box.clientWidth;
             return [box.firstElementChild.className, wide, said, last]; })"""
-    tables = page.execute_script(script)
-    assert [one for one in tables if one[1] != one[2] or not one[3]] == []
-    told = {said for name, _, said, _ in tables if "board" in name}
-    assert told == {True} if width == PHONE else not all(said for _, _, said, _ in tables)
+    return page.execute_script(script)
 
 
-@pytest.mark.parametrize("width", [PHONE, 768, DESKTOP])
+@pytest.mark.parametrize("width", [TABLET, DESKTOP])
+def test_a_table_wider_than_its_place_says_so_and_scrolls_to_its_last_column(page, width):
+    shown = tables(page, width)
+    assert [table for table in shown if table[1] != table[2] or not table[3]] == []
+    is_wide = [wide for name, wide, _, _ in shown if "board" in name]
+    assert all(is_wide) if width == TABLET else not all(wide for _, wide, _, _ in shown)
+
+
+def test_on_a_phone_every_row_is_a_card_and_no_column_is_cut(page):
+    assert not any(wide for _, wide, _, _ in tables(page, PHONE))
+    script = """return [...document.querySelectorAll(".sortable tbody td")].filter((cell) => {
+            const box = cell.getBoundingClientRect();
+            return box.width && (box.right > window.innerWidth || cell.scrollWidth > box.width + 1);
+        }).map((cell) => cell.dataset.label + ": " + cell.textContent)"""
+    assert page.execute_script(script) == []
+    label = "return getComputedStyle(document.querySelector('.board td'), '::before').content"
+    assert "MAE" in page.execute_script(label)
+
+
+def test_the_first_screen_holds_the_answer_of_every_dataset(page):
+    page.execute_script("window.scrollTo(0, 0)")
+    script = """return [...document.querySelectorAll(".answer")].map((part) =>
+        [part.dataset.dataset, part.querySelectorAll("svg").length,
+         part.getBoundingClientRect().bottom <= window.innerHeight])"""
+    assert page.execute_script(script) == [["hourly", 2, True], ["daily", 2, True]]
+
+
+@pytest.mark.parametrize("width", [PHONE, TABLET, DESKTOP])
 def test_no_page_is_wider_than_its_screen(page, width):
     size(page, width)
     page.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
@@ -223,12 +250,15 @@ def test_dark_and_light_are_both_offered(page):
 
 
 def test_without_scripts_everything_is_shown_and_no_dead_button_is(driver, page, address):
-    shown = visible(page, "main *")
+    everything = "main :not(.explained, .explained *)"
+    shown = visible(page, everything)
+    assert visible(page, ".explained") == 0  # a touch of the column's head explains it
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     driver.get(address)
     try:
         assert visible(driver, ".bar") == 0
-        assert visible(driver, "main *") == shown
+        assert visible(driver, everything) == shown
+        assert visible(driver, ".explained") > 0
     finally:
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
@@ -242,5 +272,7 @@ def test_on_paper_the_filters_are_gone_and_every_table_is_whole(page):
             " getComputedStyle(e).overflowX)"
         )
         assert set(page.execute_script(script)) == {"visible"}
+        assert visible(page, ".explained") == visible(page, ".scroll:has([data-tip])")
+        assert visible(page, IN_DETAILS) == len(page.find_elements("css selector", IN_DETAILS))
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

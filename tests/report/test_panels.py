@@ -1,12 +1,14 @@
 """Which forecasts the page draws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from lxml import html
 
-from forecast.report import panels
+from forecast.report import panels, text
 from forecast.system import files
-from tests.report.reading import DAILY, HOURLY, rendered, words
+from tests.report.reading import DAILY, HOURLY, rendered, results, words
 from tests.support.artifacts import write_project
 
 
@@ -31,9 +33,10 @@ def test_moves_are_from_the_cutoff_to_the_end_of_the_horizon_and_shares_of_logar
     test = panels.TestBlock(
         cutoffs, np.empty((3, 2)), y, y[None] + np.array([[[1.0], [3.0], [2.0]]])
     )
-    found = dict(panels.pick_origins(test, history, naive=None, relative=True))
-    assert found == {"typical, largest fall": 2, "worst": 1, "best, largest rise": 0}
-    absolute = dict(panels.pick_origins(test, history, naive=None, relative=False))
+    shares = panels.SeriesForecasts("s", {"chosen": "m"}, {"chosen": test}, history, True)
+    picked = dict(panels.pick_origins(shares))
+    assert picked == {"typical, largest fall": 2, "worst": 1, "best, largest rise": 0}
+    absolute = dict(panels.pick_origins(replace(shares, is_relative=False)))
     assert absolute == {"typical, largest fall": 2, "worst, largest rise": 1, "best": 0}
 
 
@@ -44,9 +47,12 @@ def test_where_it_was_furthest_behind_naive_is_shown_if_it_ever_was():
     model, naive = (
         panels.TestBlock(cutoffs, np.empty((2, 1)), y, y[None] + e) for e in (1.0, [[[0.5], [3.0]]])
     )
-    found = dict(panels.pick_origins(model, history, naive=naive, relative=False))
-    assert [place for word, place in found.items() if "furthest behind naive" in word] == [0]
-    swapped = dict(panels.pick_origins(naive, history, naive=naive, relative=False))
+    models = {"naive": "naive", "chosen": "m"}
+    tests = {"naive": naive, "chosen": model}
+    both = panels.SeriesForecasts("s", models, tests, history, False)
+    picked = dict(panels.pick_origins(both))
+    assert [place for word, place in picked.items() if "furthest behind naive" in word] == [0]
+    swapped = dict(panels.pick_origins(replace(both, tests={"naive": naive, "chosen": naive})))
     assert not [word for word in swapped if "naive" in word]
 
 
@@ -59,7 +65,7 @@ def test_values_whose_terms_forbid_it_are_not_drawn_and_the_page_says_why(projec
     labels = page.xpath("//*[@aria-label]/@aria-label")
     assert not [label for label in labels if "against the actual values" in label]
     assert "the terms of these data forbid" in words(page)
-    assert [label for label in labels if label.startswith("Test error by period")]
+    assert [label for label in labels if label.startswith("Test error, By ")]
 
 
 def test_a_series_without_an_actual_in_its_test_block_has_no_chart_of_errors(tmp_path):
@@ -77,7 +83,35 @@ def test_a_series_without_an_actual_in_its_test_block_has_no_chart_of_errors(tmp
     of_time, of_intervals = (
         [own for own in labels if own.startswith(of)] for of in ("Test error", "Reliability")
     )
-    assert of_time == [
-        f"Test error by period: Alpha & Co{against}" for against in ("", " against naive")
-    ]
+    assert of_time == ["Test error, By weekday, Alpha & Co", "Test error, By month, Alpha & Co"]
     assert of_intervals == ["Reliability, Alpha & Co"]
+
+
+def test_the_error_is_told_by_hour_weekday_and_month_of_the_time_that_was_forecast(root):
+    found = results(root, HOURLY)
+    (drawing,) = panels.read_forecasts(found)
+    charts = {panel.title: panel for panel in panels.calendar_panels(found, [drawing])}
+    assert list(charts) == ["By hour of the day, UTC", "By weekday", "By month"]
+    test = drawing.tests["chosen"]
+    errors = np.abs(test.forecast - test.y)
+    mondays = pd.DatetimeIndex(test.ds.ravel()).day_of_week == 0
+    wanted = text.figure(errors.ravel()[mondays].mean())
+    chart = html.fromstring(charts["By weekday"].svg)
+    chosen = chart.xpath("//*[@data-model='lstm'][@data-y]")[0]
+    assert chart.get("data-xl").split("|")[0] == "Mon"
+    assert chosen.get("data-y").split("|")[0] == wanted
+
+
+def test_a_long_test_block_is_told_by_quarters():
+    days = pd.date_range("2020-01-01", "2022-12-31")
+    quarters = panels.months_of(days)
+    assert [panels.name_period(key, "month") for key in quarters.unique()[:2]] == [
+        "2020 Q1",
+        "2020 Q2",
+    ]
+    months = panels.months_of(days[:80])
+    assert [panels.name_period(key, "month") for key in months.unique()] == [
+        "Jan 2020",
+        "Feb 2020",
+        "Mar 2020",
+    ]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart, strip
+from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
 from forecast.report.svg import Scale, clip_line, pad_range, path, spread, tag, tick_label
 
 
@@ -97,7 +97,3 @@ def test_an_interval_without_limits_is_a_dot_alone():
     svg = interval_chart(rows, label="", x_title="", show=str)
     assert "circle" in svg
     assert "span" not in svg
-
-
-def test_a_mean_beyond_the_strip_is_an_arrow_not_a_dot_outside():
-    assert "circle" not in strip([], 9.0, (1.0, 2.0), 1.5, "other")

@@ -1,0 +1,167 @@
+"""The first screen of the page: of each dataset the answer in one sentence, two charts, what to do.
+
+The sentence and the advice are put together from the words of the corrected tests; nothing is
+judged here. The chart of errors holds the selected model against each reference row: the naive
+forecasts, the skip alone, the best network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from forecast.data.comparison_records import PairedTest, TestWord
+from forecast.data.results import Results
+from forecast.report import text
+from forecast.report.charts import Interval, interval_chart
+from forecast.report.figures import Panel, change, describe_test, fitted_skip, headline
+from forecast.report.panels import SeriesForecasts, newest_panel
+
+REVERSED_WORDS: dict[TestWord, TestWord] = {"better": "worse", "worse": "better"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the first screen shows of one dataset."""
+
+    sentence: str
+    newest: Panel | None
+    """The newest forecast with its intervals; None of private data."""
+    errors: Panel | None
+    """The selected model against the reference rows; None where nothing was tested."""
+    advice: list[str]
+    """What to do next; `code` in backticks."""
+
+
+def answer(results: Results, forecasts: list[SeriesForecasts]) -> Answer:
+    """The first screen's part about `results`."""
+    return Answer(
+        sentence=describe_result(results),
+        newest=newest_panel(results, forecasts),
+        errors=_error_panel(results),
+        advice=advise(results),
+    )
+
+
+def describe_result(results: Results) -> str:
+    """Which model was selected, how it compares with repeating the last value, and whether a
+    network is worth its cost, as one sentence.
+    """
+    model = results.selected_model("shipped")
+    score = results.score(model or "", "shipped")
+    if model is None or score is None:
+        return "No model was selected: nothing could be compared."
+    metric = headline(results)
+    unit = f" {results.unit}" if metric.in_units and results.unit else ""
+    error = f"{metric.title} {text.figure(score[metric.name])}{unit}"
+    test = results.tests("shipped", "naive").get(model)
+    against_naive = ""
+    if test is not None:
+        against_naive = f", {_outcome(test)} repeating the last value"
+    return f"{text.name(model)} is selected: {error} on test{against_naive}; {_networks(results)}."
+
+
+def _outcome(test: PairedTest) -> str:
+    """`57.0 % below`, where a test says so; else what it says."""
+    size = text.percent(abs(test.relative_difference or 0.0))
+    if test.word == "better":
+        return f"{size} below"
+    if test.word == "worse":
+        return f"{size} above"
+    if test.word == "equivalent":
+        return "equivalent to"
+    return f"not told apart ({text.signed_percent(test.relative_difference)}) from"
+
+
+def _networks(results: Results) -> str:
+    """How many networks are better than their skip alone, and which most."""
+    tests = list(results.tests("shipped", "skip").values())
+    if not tests:
+        return "no network was compared"
+    better = [test for test in tests if test.word == "better"]
+    if not better:
+        return "no network is shown to add anything to its skip alone"
+    best = min(better, key=_relative_difference)
+    count = f"{len(better)} of {len(tests)} networks"
+    if len(tests) == 1:
+        count = "the one network"
+    verb = "is" if len(better) == 1 else "are"
+    return (
+        f"{count} {verb} better than the skip alone, {text.name(best.model)} most"
+        f" ({text.signed_percent(best.relative_difference)})"
+    )
+
+
+def _relative_difference(test: PairedTest) -> float:
+    return test.relative_difference or 0.0
+
+
+def advise(results: Results) -> list[str]:
+    """What to do next, most urgent first."""
+    verdicts = results.verdicts
+    if verdicts.leaks:
+        return [
+            "Look for a leak before believing anything: the error of"
+            f" {text.name(verdicts.leaks[0].model)} is too good to be true."
+            f" `forecast audit {results.name}` searches for it."
+        ]
+    advice = []
+    model = results.selected_model("shipped") or ""
+    test = results.tests("shipped", "naive").get(model)
+    if test is not None and test.word == "better":
+        advice.append(
+            f"Put it into service with `forecast promote {results.name}`, then"
+            f" `forecast predict {results.name}`; from Python, fit `{model}` again on all rows."
+        )
+    elif test is not None and test.word == "undecided":
+        advice.append(
+            f"Collect more data: {test.n} test origins are too few to tell {text.name(model)}"
+            " from repeating the last value."
+        )
+    else:
+        advice.append(
+            "Put nothing into service yet: no model is shown to be better than repeating the last"
+            " value. Give the models inputs that are known ahead, or a longer history."
+        )
+    if verdicts.refused_levels:
+        levels = sorted({refused.level for refused in verdicts.refused_levels})
+        listed = text.listing([text.level(level) for level in levels])
+        advice.append(f"Lengthen the calibration block, or do without intervals of {listed}.")
+    return advice
+
+
+def _error_panel(results: Results) -> Panel | None:
+    """Change of the selected model's error against each reference row, with its 95 % interval."""
+    model = results.selected_model("shipped") or ""
+    references = ["naive", "seasonal_naive", fitted_skip(results), results.best_network("shipped")]
+    against_selected = results.tests("shipped", "best")
+    rows: list[Interval] = []
+    for reference in dict.fromkeys(references):
+        test = results.tests("shipped", "naive").get(model)
+        if reference != "naive":
+            test = reverse(against_selected[reference]) if reference in against_selected else None
+        if test is not None and test.relative_difference is not None:
+            rows.append(describe_test(test, f"than {text.name(test.against)}"))
+    if not rows:
+        return None
+    title = f"Error of {text.name(model)} against the reference rows"
+    chart = interval_chart(
+        rows, label=title, x_title="change of the error, 95 % interval; left is better", show=change
+    )
+    return Panel(title, chart)
+
+
+def reverse(test: PairedTest) -> PairedTest:
+    """The same test told from the other side: `against` against `model`."""
+    relative = test.relative_difference
+    if relative is None or test.mean_difference is None:
+        return test
+    changed: dict[str, str | float | None] = {
+        "model": test.against,
+        "against": test.model,
+        "word": REVERSED_WORDS.get(test.word, test.word),
+        "mean_difference": -test.mean_difference,
+        "relative_difference": -relative / (1 + relative),
+        "ci_low": None if test.ci_high is None else -test.ci_high,
+        "ci_high": None if test.ci_low is None else -test.ci_low,
+    }
+    return test.model_copy(update=changed)

@@ -1,0 +1,96 @@
+"""The first screen of the page: the answer in one sentence, its charts and what to do next."""
+
+import pytest
+from lxml import html
+
+from forecast.data.comparison_records import PairedTest
+from forecast.report.answer import advise, describe_result, reverse
+from forecast.report.text import relative_interval
+from forecast.system import files
+from tests.report.reading import DAILY, HOURLY, rendered, results, words
+
+
+def change_verdicts(project, **changes):
+    path = project / "data/compared/hourly/verdicts.json"
+    files.write_json(path, {**files.read_json(path), **changes})
+
+
+def change_words(project, family, word):
+    path = project / "data/compared/hourly/verdicts.json"
+    tests = files.read_json(path)["tests"]
+    for test in tests:
+        if test["family"] == family:
+            test["word"] = word
+    change_verdicts(project, tests=tests)
+
+
+def test_the_page_opens_with_a_sentence_two_charts_and_the_next_step_of_each_dataset(page):
+    parts = page.xpath("//section[@class='answer']")
+    assert [part.get("data-dataset") for part in parts] == [HOURLY, DAILY]
+    for part in parts:
+        labels = part.xpath(".//svg/@aria-label")
+        assert labels[0].startswith("newest forecast of ")
+        assert labels[1] == "Error of lstm against the reference rows"
+        assert "What to do next:" in words(part)
+    before = [element.tag for element in page.xpath("//body/*")]
+    assert before[:2] == ["header", "div"] and not page.xpath("//header//li")
+
+
+def test_the_sentence_names_the_selected_model_its_error_and_what_networks_add(root):
+    assert describe_result(results(root, HOURLY)) == (
+        "lstm is selected: MAE 1.211 °C on test, 44.0 % below repeating the last value; 1 of 3"
+        " networks is better than the skip alone, lstm most (−6.0 %)."
+    )
+
+
+def test_a_network_that_adds_nothing_is_said_to_add_nothing(project):
+    change_words(project, "skip", "not distinguishable")
+    assert describe_result(results(project, HOURLY)).endswith(
+        "; no network is shown to add anything to its skip alone."
+    )
+
+
+def test_a_ridge_is_not_called_a_network(project):
+    change_verdicts(project, chosen={"shipped": "ridge", "architecture": "lstm"})
+    page = html.fromstring(rendered(project, HOURLY))
+    said = words(page.xpath("//section[@class='answer']")[0])
+    assert said.count("ridge is selected") == 1 and "a network: mean forecast" not in words(page)
+
+
+@pytest.mark.parametrize(
+    ("word", "next_step"),
+    [
+        ("better", "Put it into service with `forecast promote hourly`"),
+        ("undecided", "Collect more data: 60 test origins are too few"),
+        ("not distinguishable", "Put nothing into service yet"),
+        ("equivalent", "Put nothing into service yet"),
+        ("worse", "Put nothing into service yet"),
+    ],
+)
+def test_the_next_step_follows_the_word_against_naive(project, word, next_step):
+    change_words(project, "naive", word)
+    assert advise(results(project, HOURLY))[0].startswith(next_step)
+
+
+def test_a_leak_alarm_comes_before_any_other_advice(root):
+    (advice,) = advise(results(root, DAILY))
+    assert advice.startswith("Look for a leak") and "the error of gru" in advice
+
+
+def test_a_test_told_from_the_other_side_has_the_same_losses():
+    test = PairedTest(
+        ranking="shipped",
+        family="best",
+        model="ridge",
+        against="lstm",
+        word="worse",
+        mean_difference=0.5,
+        relative_difference=0.25,
+        ci_low=0.1,
+        ci_high=0.9,
+    )
+    other = reverse(test)
+    # losses 2.5 and 2.0: a fifth less, not a quarter
+    assert (other.model, other.against, other.word) == ("lstm", "ridge", "better")
+    assert other.relative_difference == pytest.approx(-0.2)
+    assert relative_interval(other) == pytest.approx((-0.9 / 2.5, -0.1 / 2.5))
