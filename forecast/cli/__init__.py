@@ -27,7 +27,7 @@ from forecast.system.errors import (
 app = typer.Typer(
     name="forecast",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

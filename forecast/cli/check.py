@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from forecast.config.datasets import Dataset
 
+MOST_NAMED = 5
+"""Names listed in one line; more would bury a fault below them."""
+
 
 def check(
     dataset: str = typer.Argument(
@@ -97,9 +100,15 @@ def raise_faults(checks: Sequence[Check]) -> None:
 
 
 def _described(content: Any) -> str:
-    """`right: stocks, weather`: the names that a configuration file has, where it has some."""
+    """`right: stocks, weather`: the names that a configuration file has, `right: 64 entries` of
+    more than `MOST_NAMED`, where it has some.
+    """
     names = content if isinstance(content, dict) else getattr(content, "run", None)
-    return f"right: {', '.join(names)}" if names else "right"
+    if not names:
+        return "right"
+    if len(names) > MOST_NAMED:
+        return f"right: {len(names)} entries"
+    return f"right: {', '.join(names)}"
 
 
 def _read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:

@@ -24,6 +24,8 @@ from forecast.data.comparison_records import (
 from forecast.data.records import RunRecord
 from forecast.data.results import RANKING_TITLES
 
+MOST_PAIRS = 3
+"""Pairs named in one sentence."""
 LAST_VALUE = "repeating the last value"
 OWN_BLOCKS = (
     "Blocks are shares of each series' own rows: a model may have learnt from later days of other"
@@ -87,9 +89,21 @@ def describe_left_out(left_out: Mapping[tuple[str, str], str]) -> list[str]:
 
 
 def describe_notes(tests: Sequence[PairedTest]) -> list[str]:
-    """How many tests could not be made as usual, by reason."""
-    notes = Counter(test.note for test in tests if test.note)
-    return [f"{count} of the {len(tests)} tests: {note}." for note, count in sorted(notes.items())]
+    """Which tests could not be made as usual, by reason: a few by their pairs, many by number."""
+    by_note: dict[str, list[PairedTest]] = {}
+    for test in tests:
+        if test.note:
+            by_note.setdefault(test.note, []).append(test)
+    sentences = []
+    for note, tests_of_note in sorted(by_note.items()):
+        pairs = list(
+            dict.fromkeys(f"{test.model} against {test.against}" for test in tests_of_note)
+        )
+        subject = f"Test of {listing(pairs)}"
+        if len(pairs) > MOST_PAIRS:
+            subject = f"{len(tests_of_note)} of the {len(tests)} tests"
+        sentences.append(f"{subject}: {note}.")
+    return sentences
 
 
 def describe_choice(choice: ArchitectureChoice | None) -> list[str]:
@@ -379,7 +393,7 @@ def _outcome(test: PairedTest, other: str) -> str:
     if test.word == "equivalent":
         return f"equivalent to {other} (error {size}, neither costs 2 % more than the other)"
     if test.word == "undecided":
-        return f"not decided against {other}: {test.n} origins are too few"
+        return f"not told apart from {other}: {test.n} origins are too few"
     sight = ""
     if test.detectable is not None:
         sight = f"; {percent(test.detectable)[1:]} would be found four times in five"

@@ -18,7 +18,7 @@ import yaml
 
 import forecast
 from forecast import cli, tracking
-from forecast.cli import doctor, run
+from forecast.cli import check, doctor, run
 from forecast.system import files
 from forecast.system.errors import InputError
 from tests.support import small_project
@@ -144,11 +144,28 @@ def test_help_lists_every_command_and_version_is_the_packages(project: Path) -> 
     )
 
 
+def test_a_shell_completes_the_names_of_commands(project: Path) -> None:
+    asked = {"_FORECAST_COMPLETE": "complete_bash", "COMP_WORDS": "forecast pr", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "forecast"],
+        cwd=project,
+        env={**small_project.environment(), **asked},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["predict", "promote"], done.stderr
+
+
 def test_check_says_what_it_found(project: Path) -> None:
     rows = json.loads(small_project.command(project, "check", "--format", "json").stdout)
     found = {row["what"]: row["found"] for row in rows}
     assert found["configs/datasets.yaml"] == "right: wave"
     assert found["dataset wave"] == "right: 200 rows of 1 series, 2024-01-01 to 2024-07-18"
+
+
+def test_check_counts_many_entries_instead_of_listing_them_above_a_fault() -> None:
+    assert check._described({"naive": 1, "ridge": 2}) == "right: naive, ridge"
+    assert check._described(dict.fromkeys(map(str, range(64)))) == "right: 64 entries"
 
 
 def test_check_of_one_name_looks_at_its_data_alone_whether_it_runs_or_not(tmp_path: Path) -> None:

@@ -9,9 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.comparison.sentences import describe_missing_members, describe_warnings
+from forecast.comparison.sentences import (
+    describe_missing_members,
+    describe_notes,
+    describe_warnings,
+)
 from forecast.comparison.verdicts import compare, verdict
-from forecast.data.comparison_records import Alarm, RefusedLevel, Untrained
+from forecast.data.comparison_records import Alarm, PairedTest, RefusedLevel, Untrained
 from forecast.system.errors import InputError
 from tests.support.records import run_record
 
@@ -437,3 +441,16 @@ def test_fewer_than_four_months_have_no_drift():
 def test_a_month_of_few_origins_is_no_month_of_the_drift():
     found = verdicts(BETTER, CHOSEN, n=366 + 5).drift
     assert {len(gain.months) for gain in found} == {12} and "2025-01" not in found[0].months
+
+
+def test_a_test_with_a_remark_is_named_by_its_pair_and_many_by_their_number():
+    def with_note(model):
+        words = {"ranking": "shipped", "family": "best", "word": "equivalent"}
+        return PairedTest(model=model, against="ridge", note="identical losses", **words)
+
+    few = [with_note("gru"), with_note("lstm")]
+    assert describe_notes(few) == [
+        "Test of gru against ridge and lstm against ridge: identical losses."
+    ]
+    many = [with_note(f"m{number}") for number in range(5)]
+    assert describe_notes(many) == ["5 of the 5 tests: identical losses."]
