@@ -16,7 +16,6 @@ from forecast.api.frames import (
     Names,
     as_tuple,
     long_frame,
-    over_horizon,
     require_whole,
 )
 from forecast.api.packaged import require_installed
@@ -24,6 +23,7 @@ from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, validate_config
 from forecast.config.task import Calendar, RegularCalendar
 from forecast.data.calendars import default_features, grid, series_lengths
+from forecast.data.columns import spread_over_horizon
 from forecast.data.guesses import guess_spans
 from forecast.system.errors import InputError, plural
 
@@ -121,9 +121,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     future_columns = [str(column.get("column")) for column in future]
     frame = long_frame(df, names, [*observed_columns, *future_columns], calendar)
     if future_columns:
-        frame = over_horizon(
-            frame, future_columns, observed_columns, horizon, calendar, where=WHERE
-        )
+        frame = spread_over_horizon(frame, future_columns, observed_columns, horizon, calendar)
     n_steps = len(_time_steps(frame, calendar))
     calendar_features = options.calendar_features
     if calendar_features is None:

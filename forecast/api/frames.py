@@ -18,7 +18,7 @@ import pandas as pd
 
 from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
 from forecast.data.calendars import check_calendar, fit_calendar, grid
-from forecast.data.columns import add_future_steps, require_plans, trim_to_last_value
+from forecast.data.columns import append_plan
 from forecast.data.own_files import NUMBER, guess_number_marks
 from forecast.data.schema import KEY_COLUMNS, check_frame, first_text_cell
 from forecast.data.written_times import to_utc
@@ -122,23 +122,6 @@ def _in_caller_words(message: str, time_col: str, zone: str) -> str:
     return re.sub("(?<=[`'])ds(?=[`'])", lambda _: time_col, message)
 
 
-def over_horizon(
-    frame: pd.DataFrame,
-    plans: Sequence[str],
-    observed: Sequence[str],
-    horizon: int,
-    calendar: Calendar,
-    *,
-    where: str,
-) -> pd.DataFrame:
-    """A long frame up to its last observations, with what `plans` hold of each row's horizon as
-    `<column>+<step>`.
-    """
-    require_plans(frame, plans, observed, where=where)
-    whole = add_future_steps(frame, plans, horizon, calendar, where=where)
-    return trim_to_last_value(whole, observed)
-
-
 def with_future(
     history: pd.DataFrame,
     future_df: Any,
@@ -157,11 +140,7 @@ def with_future(
         future = long_frame(future_df, names, plans, calendar)
     except InputError as error:
         raise InputError(re.sub(rf"\b{WHERE}\b", "future_df", str(error))) from None
-    known = trim_to_last_value(history, observed)
-    last_times = known.groupby("unique_id")["ds"].last()
-    is_ahead = future["ds"] > future["unique_id"].map(last_times)
-    joined = pd.concat([known, future[is_ahead]])
-    return joined.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
+    return append_plan(history, future, observed)
 
 
 def as_pandas(df: Any) -> pd.DataFrame:

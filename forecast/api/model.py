@@ -17,6 +17,7 @@ import pandas as pd
 from forecast.api import frames
 from forecast.api.frames import NAME, ONLY_SERIES, WHERE, Names, require_whole
 from forecast.api.packaged import require_installed
+from forecast.data.columns import spread_over_horizon
 from forecast.data.panel import Panel, add_series_names, from_frame
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS
@@ -188,7 +189,7 @@ class Model:
         """
         task = ensemble.task
         observed = [column.name for column in (*task.target, *task.past_exogenous)]
-        plans = [column.name for column in task.future_exogenous]
+        plans = task.plans
         if df is not None:
             frame = frames.long_frame(df, self.names, [*observed, *plans], task.calendar)
         elif self.dataset is not None:
@@ -201,10 +202,9 @@ class Model:
         if future_df is not None:
             frame = frame[[*KEY_COLUMNS, *observed, *plans]]
             frame = frames.with_future(frame, future_df, self.names, plans, observed, task.calendar)
-        if plans and (df is not None or future_df is not None):
-            where = WHERE if future_df is None else f"{WHERE} with future_df"
+        if task.future_exogenous and (df is not None or future_df is not None):
             reach = max(column.steps for column in task.future_exogenous)
-            frame = frames.over_horizon(frame, plans, observed, reach, task.calendar, where=where)
+            frame = spread_over_horizon(frame, plans, observed, reach, task.calendar, task.holidays)
         if df is not None:
             check_transforms(frame, task)
         return from_frame(frame, NAME, task)

@@ -35,6 +35,7 @@ TRANSFORMS: dict[str, Any] = {
     "log": (np.log, np.exp),
     "logdiff": (np.log, np.exp),
     "log1p": (np.log1p, np.expm1),
+    "logit": (lambda y: np.log(y / (1 - y)), lambda x: 1 / (1 + np.exp(-x))),
 }
 INTERVAL_TOLERANCE = 1e-6
 IntervalKey = tuple[str, str, str, float]
@@ -455,9 +456,10 @@ def _score_intervals(
         for outside_of_step in ranked
     ]
     centre = transform(test["y_hat"].to_numpy())
-    return _interval_scores(
-        test["y"].to_numpy(), invert(centre - margin), invert(centre + margin), level
-    )
+    low, high = column.limits
+    lower = np.clip(invert(centre - margin), low, high)
+    upper = np.clip(invert(centre + margin), low, high)
+    return _interval_scores(test["y"].to_numpy(), lower, upper, level)
 
 
 def _widths(y: np.ndarray, task: Task, rows: list[np.ndarray]) -> list[np.ndarray]:

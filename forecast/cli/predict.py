@@ -35,6 +35,15 @@ ForecastFormat = Literal["table", "csv", "json", "parquet"]
 FORECAST_FORMAT = typer.Option("table", "--format", help="parquet needs a file or pipe behind it.")
 
 
+NO_FUTURE = Path()
+FUTURE = typer.Option(
+    NO_FUTURE,
+    "--future",
+    help="A CSV or Parquet with what is known ahead: ds and the columns of the plan.",
+    show_default="what the snapshot has behind its last observation",
+)
+
+
 def predict(
     dataset: str = typer.Argument(help="An entry of configs/datasets.yaml that has a champion."),
     horizon: int = typer.Option(
@@ -43,6 +52,7 @@ def predict(
     levels: str = typer.Option(
         "", "--levels", help="Intervals in percent, such as 80,95; `none` for none."
     ),
+    future: Path = FUTURE,
     output_format: ForecastFormat = FORECAST_FORMAT,
     plot: bool = typer.Option(False, "--plot", help="Also write a picture of it."),
     root: Path = ROOT,
@@ -62,6 +72,7 @@ def predict(
         usual_levels=load_evaluation(project / "configs").levels,
         horizon=horizon or None,
         levels=parse_levels(levels),
+        plan=None if future == NO_FUTURE else future,
     )
     for notice in forecast.notices:
         print(notice, file=sys.stderr)

@@ -15,7 +15,7 @@ from forecast.comparison import metrics
 from forecast.comparison.longrun import Array, dependence, mean_error
 from forecast.comparison.paired_tests import MINIMUM
 from forecast.data.comparison_records import ResidualStatistics
-from forecast.forecaster.intervals import RAW, SCALES
+from forecast.data.scaling import RAW, SCALES
 from forecast.system import files
 from forecast.system.errors import InputError
 

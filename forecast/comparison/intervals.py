@@ -15,7 +15,7 @@ operation then serves thousands of them, and each keeps its own calibration.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,11 @@ from forecast.config.experiment import NAIVE
 from forecast.config.task import Task, TaskColumn
 from forecast.data.comparison_records import CandidateLabel, RefusedLevel
 from forecast.data.records import RunRecord
+from forecast.data.scaling import RAW, SCALES
 from forecast.forecaster.intervals import (
-    RAW,
-    SCALES,
+    UNBOUNDED,
     Bounds,
+    Limits,
     SplitConformal,
     absolute_errors,
     conformal_rank,
@@ -90,6 +91,8 @@ class CandidateBlocks:
     lookback: int
     transforms: Mapping[str, str]
     """Of the target, by series."""
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    """Of the target, by series; of those not named there are none."""
 
     def pairs(self) -> list[tuple[SeriesForecasts | None, SeriesForecasts]]:
         """The calibration block, where there is one, and the cutoffs to cover of every series."""
@@ -155,7 +158,8 @@ def stack_series(
         if calibration is not None and supported:
             units = SCALES.get(blocks.transforms.get(cube.series, ""), RAW)
             shapes = (calibration.y.shape, cube.y.shape)
-            key = (tuple(supported), units, shapes, number // MAX_STACKED_SERIES)
+            limits = blocks.limits.get(cube.series, UNBOUNDED)
+            key = (tuple(supported), units, limits, shapes, number // MAX_STACKED_SERIES)
             groups.setdefault(key, []).append(number)
     stacks = []
     for (supported_levels, *_), numbers in groups.items():
@@ -174,6 +178,7 @@ def _calibrate(cubes: list[SeriesForecasts], blocks: CandidateBlocks) -> SplitCo
         np.stack([cube.volatility for cube in cubes], axis=1),
         lookback=blocks.lookback,
         transform=blocks.transforms.get(cubes[0].series, "none"),
+        limits=blocks.limits.get(cubes[0].series, UNBOUNDED),
     )
 
 
@@ -338,6 +343,7 @@ def _candidate_blocks(
         candidate.blocks["test"],
         task.lookback,
         {name: target_of(name, task).transform for name in series},
+        {name: target_of(name, task).limits for name in series},
     )
 
 

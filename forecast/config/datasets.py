@@ -15,6 +15,7 @@ from forecast.config.task import (
     Calendar,
     CalendarFeature,
     FutureInput,
+    Holidays,
     Task,
     TaskColumn,
     Transform,
@@ -110,11 +111,16 @@ class IssuedForecast(Config):
 
 
 class Column(Config):
-    """One series column: `difference_inputs` lets networks see its changes instead of its level."""
+    """One series column: `difference_inputs` lets networks see its changes instead of its level.
+
+    `minimum`, `maximum`: of a target alone; forecasts and intervals keep to them.
+    """
 
     column: str
     transform: Transform = "none"
     difference_inputs: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
     max_missing: float = Field(0.0, ge=0.0, lt=1.0)
     unit: str = ""
     joined: JoinedColumn | None = None
@@ -133,6 +139,8 @@ class Column(Config):
             transform=self.transform,
             difference_inputs=self.difference_inputs,
             may_be_missing=self.max_missing > 0,
+            minimum=self.minimum,
+            maximum=self.maximum,
         )
 
 
@@ -161,8 +169,9 @@ class FutureColumn(Config):
             )
         if self.known_ahead and self.max_missing:
             raise ValueError(
-                f"future_exogenous {self.column!r}: what is known ahead has no holes; drop"
-                " `max_missing`"
+                f"future_exogenous {self.column!r}: `max_missing` is of `issued` alone. What is"
+                " known ahead may have any gap in the past, and none in the horizon of a forecast;"
+                " drop it"
             )
         return self
 
@@ -174,6 +183,11 @@ class FutureColumn(Config):
             may_be_missing=self.max_missing > 0,
             steps=horizon,
         )
+
+
+def _planned_column(name: str) -> FutureColumn:
+    """A column known ahead that no entry describes further."""
+    return FutureColumn(column=name, known_ahead=True, max_missing=0.0)
 
 
 @dataclass(frozen=True)
@@ -273,6 +287,7 @@ class Dataset(Config):
     target: tuple[Column, ...] = Field(min_length=1)
     past_exogenous: tuple[Column, ...] = ()
     future_exogenous: tuple[FutureColumn, ...] = ()
+    holidays: Holidays | None = None
     calendar_features: tuple[CalendarFeature, ...] = ()
     horizon: int = Field(ge=1, le=MAX_STEPS)
     lookback: int = Field(ge=1)
@@ -303,12 +318,50 @@ class Dataset(Config):
                     raise ValueError(
                         f"column {column.column!r}: step {column.issued.step} is beyond the horizon"
                     )
+        future_names = [future.column for future in self.future_exogenous]
+        if len(set(future_names)) < len(future_names):
+            raise ValueError(
+                f"future_exogenous: {quote_names(future_names)}; wanted each name once"
+            )
         for future in self.future_exogenous:
             if future.issued:
                 self._require_vintages(future.column, future.column)
             elif future.column in self.units:
                 raise ValueError(
                     f"future_exogenous {future.column!r} is the target, not known ahead. Drop it"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _bounds_are_of_targets(self) -> Dataset:
+        for column in self.past_exogenous:
+            if column.minimum is not None or column.maximum is not None:
+                raise ValueError(
+                    f"past_exogenous {column.column!r}: `minimum` and `maximum` are of a target,"
+                    " whose forecasts keep to them. Drop them"
+                )
+        for column in self.target:
+            low, high = column.task.limits
+            if low >= high:
+                raise ValueError(
+                    f"target {column.column!r}: found minimum {low:g} and maximum {high:g}; wanted"
+                    " the minimum below the maximum"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _holidays_fit(self) -> Dataset:
+        if self.holidays is None:
+            return self
+        if self.calendar.kind == "index":
+            raise ValueError("holidays: rows without dates have none. Drop the key")
+        names = {column.column for column in self.columns}
+        names |= {column.column for column in self.future_exogenous}
+        for name in self.holidays.columns:
+            if name in names:
+                raise ValueError(
+                    f"holidays: {name!r} is a column of the data too. Drop one, or map the file's"
+                    " column to another name under `source.columns`"
                 )
         return self
 
@@ -341,6 +394,13 @@ class Dataset(Config):
         return (*self.target, *self.past_exogenous)
 
     @property
+    def future_columns(self) -> tuple[FutureColumn, ...]:
+        """All inputs over the horizon: those of `future_exogenous`, then the computed holidays."""
+        names = self.holidays.columns if self.holidays else ()
+        computed = [_planned_column(name) for name in names]
+        return (*self.future_exogenous, *computed)
+
+    @property
     def known_ahead(self) -> list[str]:
         """The future inputs that the data hold for later rows too."""
         return [column.column for column in self.future_exogenous if column.known_ahead]
@@ -359,7 +419,7 @@ class Dataset(Config):
         observed = [FrameColumn(column) for column in self.columns]
         future = [
             FrameColumn(column, step)
-            for column in self.future_exogenous
+            for column in self.future_columns
             for step in range(1, self.horizon + 1)
         ]
         return (*observed, *future)
@@ -375,7 +435,8 @@ class Dataset(Config):
         return Task(
             target=tuple(column.task for column in self.target),
             past_exogenous=tuple(column.task for column in self.past_exogenous),
-            future_exogenous=tuple(column.task(self.horizon) for column in self.future_exogenous),
+            future_exogenous=tuple(column.task(self.horizon) for column in self.future_columns),
+            holidays=self._local_holidays(),
             calendar_features=self.calendar_features,
             calendar=self.calendar,
             horizon=self.horizon,
@@ -384,6 +445,13 @@ class Dataset(Config):
             step_size=self.step_size,
             calibration_step_size=self.calibration_step_size or self.step_size,
         )
+
+    def _local_holidays(self) -> Holidays | None:
+        """The holidays, by the clock of the source's times where they name none of their own."""
+        zone = getattr(self.source, "time_zone", None)
+        if self.holidays is None or self.holidays.time_zone is not None:
+            return self.holidays
+        return self.holidays.model_copy(update={"time_zone": zone})
 
     def with_columns_of(self, task: Task) -> Dataset:
         """This entry with the columns and the calendar of a fitted model's task: the model still
@@ -397,16 +465,16 @@ class Dataset(Config):
             max_missing = 1 - 1e-9 if fitted.may_be_missing else 0.0
             return known.get(fitted.name, Column(column=fitted.name, max_missing=max_missing))
 
-        def future_column_of(fitted: FutureInput) -> FutureColumn:
-            plan = FutureColumn(column=fitted.name, known_ahead=True, max_missing=0.0)
-            return future.get(fitted.name, plan)
+        def future_column_of(name: str) -> FutureColumn:
+            return future.get(name, _planned_column(name))
 
         steps = [column.steps for column in task.future_exogenous]
         return self.model_copy(
             update={
                 "target": tuple(map(column_of, task.target)),
                 "past_exogenous": tuple(map(column_of, task.past_exogenous)),
-                "future_exogenous": tuple(map(future_column_of, task.future_exogenous)),
+                "future_exogenous": tuple(map(future_column_of, task.plans)),
+                "holidays": task.holidays,
                 "horizon": max(steps, default=self.horizon),
                 "calendar": task.calendar,
             }

@@ -9,6 +9,7 @@ both the entry that makes it and every room that computes may import it from her
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -18,10 +19,10 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from forecast.config.reading import Config, validate_config
-from forecast.system.errors import suggest
+from forecast.system.errors import quote_names, suggest
 from forecast.system.files import read_json
 
-Transform = Literal["none", "log", "diff", "logdiff", "log1p"]
+Transform = Literal["none", "log", "diff", "logdiff", "log1p", "logit"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of_year"]
@@ -124,23 +125,92 @@ def format_time(kind: str, moment: str, places: int | None = None) -> str:
     return f"row {datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp() / 60:.0f}"
 
 
+class Holidays(Config):
+    """Public holidays of a country: inputs over the horizon that follow from the date alone.
+
+    `country`: its ISO 3166 code, such as DE. `states`: codes of parts of it, such as [BY, BW];
+    `holiday` is then the share of them that have the day off, and without any the days of the
+    whole country. `days_before`, `days_after`: so many more columns that say that a holiday
+    follows or went before. `bridge_days`: a column of the one working day between a holiday and a
+    weekend. `time_zone`: whose dates count, for steps of less than a day (UTC by default).
+    """
+
+    country: str
+    states: tuple[str, ...] = ()
+    days_before: int = Field(0, ge=0, le=7)
+    days_after: int = Field(0, ge=0, le=7)
+    bridge_days: bool = False
+    time_zone: TimeZone | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_country_alone(cls, value: Any) -> Any:
+        if isinstance(value, str | bool):
+            value = {"country": value}
+        if isinstance(value, dict) and value.get("country") is False:
+            return {**value, "country": "NO"}  # YAML reads Norway's code as a switch
+        return value
+
+    @model_validator(mode="after")
+    def _places_are_known(self) -> Holidays:
+        try:
+            from holidays import list_supported_countries
+        except ModuleNotFoundError:
+            raise ValueError(
+                "holidays need the package of that name. Install it: `pip install"
+                " 'rolling-forecast[train]'`"
+            ) from None
+        known = list_supported_countries()
+        if self.country not in known:
+            raise ValueError(
+                f"unknown country {self.country!r}.{suggest(self.country, known)} Wanted an ISO"
+                " 3166 code such as DE"
+            )
+        states = known[self.country]
+        for state in self.states:
+            if state not in states:
+                raise ValueError(
+                    f"unknown state {state!r} of {self.country}.{suggest(state, states)} Known:"
+                    f" {quote_names(states) or 'none'}"
+                )
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its inputs, in the order in which `data.holidays` computes them."""
+        names = ["holiday"]
+        names += [f"holiday_in_{days}" for days in range(1, self.days_before + 1)]
+        names += [f"holiday_{days}_ago" for days in range(1, self.days_after + 1)]
+        return (*names, "bridge_day") if self.bridge_days else tuple(names)
+
+
 class TaskColumn(Config):
     """One column as a model sees it.
 
     difference_inputs: networks see its changes instead of its level. may_be_missing: the inputs get
     a mask and the time since the last observation beside it; the share that may be missing is the
-    data checks' concern alone.
+    data checks' concern alone. minimum, maximum: of a target; no forecast and no end of an interval
+    lies outside (None: no bound).
     """
 
     name: str
     transform: Transform
     difference_inputs: bool
     may_be_missing: bool
+    minimum: float | None = None
+    maximum: float | None = None
 
     @property
     def frame_name(self) -> str:
         """Its column in the prepared frame."""
         return self.name
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """`minimum` and `maximum`, infinite where there is no bound."""
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        return low, high
 
     @property
     def is_price(self) -> bool:
@@ -171,7 +241,8 @@ class FutureInput(Config):
     """One column that is known over the horizon: a calendar, a plan, a provider's forecast.
 
     steps: how many rows after the cutoff a model reads, 1 to `steps`; the horizon it was fitted
-    for.
+    for. may_be_missing: a forecast may go without its values over the horizon; those of the past
+    may always have gaps.
     """
 
     name: str
@@ -210,6 +281,8 @@ class Task(Config):
     target: tuple[TaskColumn, ...] = Field(min_length=1)
     past_exogenous: tuple[TaskColumn, ...]
     future_exogenous: tuple[FutureInput, ...]
+    holidays: Holidays | None = None
+    """What the inputs over the horizon are computed from that no row of the data holds."""
     calendar_features: tuple[CalendarFeature, ...]
     calendar: Calendar
     horizon: int = Field(ge=1)
@@ -239,6 +312,12 @@ class Task(Config):
     def targets(self) -> list[str]:
         """The names of the target columns."""
         return [column.name for column in self.target]
+
+    @property
+    def plans(self) -> list[str]:
+        """The inputs over the horizon whose values the data, or the caller, must give."""
+        computed = self.holidays.columns if self.holidays else ()
+        return [column.name for column in self.future_exogenous if column.name not in computed]
 
     def candidate_lags(self) -> list[int]:
         """How far back a linear model may look: halvings of the lookback down to two rows;

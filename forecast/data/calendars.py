@@ -29,6 +29,8 @@ Calendar = SessionCalendar | WeekdayCalendar | RegularCalendar
 Daily = SessionCalendar | WeekdayCalendar
 
 MAX_TIMES_SHOWN = 3
+MAX_SHARE_WITHOUT_ROW = 0.1
+"""Of the times: so many steps may lack a row in a calendar that fits."""
 MAX_GRID_STEPS = 100_000_000
 """Of one series: three years of seconds."""
 _CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
@@ -189,6 +191,9 @@ def fit_calendar(
 ) -> tuple[Calendar, int, int]:
     """The calendar that fits these times best, how many of them are none of its steps, and how many
     steps lack one.
+
+    One that has all of the times, and few steps more, goes before one that lacks some: data with a
+    time off their calendar are refused.
     """
     stamps = pd.DatetimeIndex(pd.Series(times).drop_duplicates().sort_values())
     tried: list[Calendar] = [
@@ -203,7 +208,8 @@ def fit_calendar(
     for calendar in tried:
         steps = grid(calendar, _grid_start(pd.Series(stamps), calendar), stamps[-1])
         fits.append((calendar, int((~stamps.isin(steps)).sum()), int((~steps.isin(stamps)).sum())))
-    return min(fits, key=lambda fit: fit[1] + fit[2])
+    whole = [fit for fit in fits if fit[1] == 0 and fit[2] <= MAX_SHARE_WITHOUT_ROW * len(stamps)]
+    return min(whole or fits, key=lambda fit: fit[1] + fit[2])
 
 
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:

@@ -17,10 +17,11 @@ import pandas as pd
 from forecast.config.datasets import Column, Dataset, load_dataset
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment
-from forecast.config.task import Calendar, future_frame_name
+from forecast.config.task import Calendar, Holidays, future_frame_name
 from forecast.data import snapshots
-from forecast.data.calendars import grid, known_from
-from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame, describe_row
+from forecast.data.calendars import grid, known_from, next_steps
+from forecast.data.holidays import holiday_columns
+from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
 from forecast.system.errors import InputError, missing_column, suggest_known
 
 ACTION_COLUMNS = ("split", "dividend")
@@ -123,86 +124,100 @@ def derive_and_select(raw: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.
     return check_frame(frame, names, where=where)
 
 
-def add_known_ahead(frame: pd.DataFrame, dataset: Dataset, *, where: str) -> pd.DataFrame:
-    """`frame` with every step of the dataset's `known_ahead` inputs, as `add_future_steps`."""
-    targets = [column.column for column in dataset.target if column.column in frame]
-    require_plans(frame, dataset.known_ahead, targets, where=where)
+def add_known_ahead(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """`frame` with every step of what is known ahead: the plans of the data, and holidays."""
+    task = dataset.task
     return add_future_steps(
-        frame, dataset.known_ahead, dataset.horizon, dataset.calendar, where=where
+        frame, dataset.known_ahead, dataset.horizon, dataset.calendar, task.holidays
     )
 
 
-def require_plans(
-    frame: pd.DataFrame, plans: Iterable[str], observed: Iterable[str], *, where: str
-) -> None:
-    """Raises `InputError` for the first row with an observation and no value of one of the
-    `plans`.
-    """
-    for name in plans:
-        late = (frame[name].isna() & frame[list(observed)].notna().any(axis=1)).to_numpy()
-        if late.any():
-            row = describe_row(frame, int(np.argmax(late)))
-            raise InputError(
-                f"{where}, {row}: {name!r} is `known_ahead` and has no value where the target has"
-                " one. Give its values of every row, and of the horizon behind the last."
-            )
-
-
 def add_future_steps(
-    frame: pd.DataFrame, names: Sequence[str], horizon: int, calendar: Calendar, *, where: str
+    frame: pd.DataFrame,
+    plans: Sequence[str],
+    horizon: int,
+    calendar: Calendar,
+    holidays: Holidays | None = None,
 ) -> pd.DataFrame:
-    """`frame` with `horizon` columns for each of `names`: at each row the value 1, 2, ... steps
-    later.
+    """`frame` with `horizon` columns `<name>+<step>` for each of `plans`, its columns, and for each
+    column of `holidays`: at each row the value 1, 2, ... steps later.
 
-    Rows behind the last observation may hold such values alone, so that a forecast from there knows
-    its horizon. `InputError` for a hole before a series' last value; what lies behind it is not
-    known.
+    Rows behind the last observation may hold plans alone, so that a forecast from there knows its
+    horizon. A step without a row or a value gives NaN: a gap of the past, or, in the horizon of a
+    forecast, a fault that `data.windows.require_rows` tells.
     """
-    if not names:
+    if not plans and holidays is None:
         return frame
     parts = []
-    for unique_id, rows in frame.groupby("unique_id", sort=False):
+    for _, rows in frame.groupby("unique_id", sort=False):
         steps = grid(calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
-        values = rows.set_index("ds").reindex(steps)
+        values = rows.set_index("ds")[list(plans)].reindex(steps)
+        if holidays is not None:
+            whole = steps.union(next_steps(calendar, steps[-1], horizon))
+            values = values.reindex(whole).join(holiday_columns(holidays, calendar, whole))
         shifted = {}
-        for name in names:
-            _require_no_hole(values[name], f"{where}, series {unique_id!r}: {name!r}")
+        for name in values.columns:
             for step in range(1, horizon + 1):
                 shifted[future_frame_name(name, step)] = values[name].shift(-step)
         parts.append(pd.DataFrame(shifted).reindex(rows["ds"]).set_axis(rows.index))
     return frame.join(pd.concat(parts))
 
 
-def _require_no_hole(values: pd.Series, subject: str) -> None:
-    """`InputError` for the first step without a value before the last one that has one."""
-    has_later_value = values[::-1].notna().cummax()[::-1]
-    holes = values.isna() & has_later_value
-    if holes.any():
-        raise InputError(
-            f"{subject} is `known_ahead` and has no value at {holes.idxmax()}, before its last"
-            " one. Complete it: a horizon with a hole cannot be forecast."
-        )
+def spread_over_horizon(
+    frame: pd.DataFrame,
+    plans: Sequence[str],
+    observed: Iterable[str],
+    horizon: int,
+    calendar: Calendar,
+    holidays: Holidays | None = None,
+) -> pd.DataFrame:
+    """Rows of a history and of the plan behind it as a model reads them: up to each series' last
+    value of an `observed` column, with the columns of `add_future_steps`.
+    """
+    whole = add_future_steps(frame, plans, horizon, calendar, holidays)
+    return trim_to_last_value(whole, observed)
+
+
+def append_plan(history: pd.DataFrame, plan: pd.DataFrame, observed: Iterable[str]) -> pd.DataFrame:
+    """A long `history` up to each series' last value of an `observed` column, and behind it the
+    later rows of `plan` (`unique_id, ds` and columns known ahead); the times of `plan` that are
+    past say nothing new.
+    """
+    known = trim_to_last_value(history, observed)
+    last_times = known.groupby("unique_id")["ds"].last()
+    is_ahead = plan["ds"] > plan["unique_id"].map(last_times)
+    joined = pd.concat([known, plan[is_ahead]])
+    return joined.sort_values(list(KEY_COLUMNS), kind="stable", ignore_index=True)
 
 
 def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """`frame` up to each series' last row with an observation: what is planned or looked up behind
     it is none.
     """
-    plans = dataset.known_ahead
-    if not plans:
+    if not dataset.known_ahead:
         return frame
-    measured = [name for name in dataset.source_columns if name not in plans]
+    return trim_to_last_value(frame, measured_columns(frame, dataset))
+
+
+def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
+    """The columns of a raw frame that the dataset reads as observations: no plan among them."""
+    measured = [name for name in dataset.source_columns if name not in dataset.known_ahead]
     inputs = [name for column in measured for name in inputs_of_column(column, frame.columns)]
-    return trim_to_last_value(frame, [name for name in inputs if name in frame])
+    return [name for name in inputs if name in frame]
 
 
 def trim_to_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     """`frame` up to each series' last row with a value in one of the columns."""
-    has_value = frame[list(names)].notna().any(axis=1).where(lambda has_any_value: has_any_value)
-    is_before_last_value = (
-        has_value[::-1].groupby(frame["unique_id"][::-1], sort=False).ffill()[::-1].notna()
-    )
-    return frame[is_before_last_value].reset_index(drop=True)
+    return frame[precedes_last_value(frame, names)].reset_index(drop=True)
+
+
+def precedes_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.Series:
+    """Whether each row is its series' last with a value in one of the columns, or precedes it; the
+    rows of a series stand in order of time.
+    """
+    has_value = frame[list(names)].notna().any(axis=1)
+    later_values = has_value[::-1].groupby(frame["unique_id"][::-1], sort=False).cummax()
+    return later_values[::-1].astype(bool)
 
 
 def joined_datasets(dataset: Dataset) -> list[str]:

@@ -1,12 +1,17 @@
-"""The entry of configs/datasets.yaml that fits a file of the user's own, every part of it guessed
-and shown.
+"""The entry of configs/datasets.yaml that fits a file of the user's own, for `forecast add`.
 
-A guess is written beside what it was read from, so that one look confirms or corrects it; `fetch`
-then checks it all.
+`guess_entry` reads the file and writes the entry as a block of YAML, every guess with what it was
+read from behind it, so that one look confirms or corrects it; `add_entry` puts the block into
+configs/datasets.yaml without touching the rest. Rules: the first column of times is the time; text
+(or whole numbers) that tell apart rows of one time name the series; the target goes by its name,
+else it is the first number that is no switch; a column with values behind the last observation of
+the target is a plan, known ahead; the other numbers are offered in a comment. What may be times and
+cannot be read is refused, never counted. Nothing is checked: `fetch` does that.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +21,17 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from forecast.config.task import RegularCalendar
+from forecast.config.task import CalendarFeature, RegularCalendar
 from forecast.data import own_files
 from forecast.data.calendars import (
     Calendar,
     calendar_yaml,
     default_features,
     fit_calendar,
+    fixed_step,
     series_lengths,
 )
+from forecast.data.columns import precedes_last_value
 from forecast.data.schema import describe_text_cell, first_text_cell
 from forecast.data.written_times import ISO_FORMAT, guess_time_format, sort_oldest_first, to_utc
 from forecast.system.errors import InputError, plural, quote_names
@@ -49,7 +56,21 @@ TIME_COLUMN_NAMES = (
 )
 """Names of columns that hold times, if in a form that is not known."""
 INDEX_CALENDAR: Calendar = RegularCalendar.model_validate({"kind": "index"})
-TARGET_COLUMN_NAMES = ("y", "target", "value", "values", "wert", "close")
+TARGET_COLUMN_NAMES = ("y", "target", "value", "values", "wert", "close", "ot")
+PROVIDER_NAMES = ("source", "provider", "quelle", "anbieter")
+"""Of a column of series that may hold one thing as several sources tell it."""
+WEEK: CalendarFeature = "day_of_week"
+TARGET_WORDS = (
+    *("sales", "sold", "revenue", "demand", "load", "consumption", "price", "visitors", "calls"),
+    *("temp", "temperature", "umsatz", "absatz", "verbrauch", "preis", "temperatur"),
+)
+"""Words of a name that is rather the target than another number, such as `temp_c` or `daily sales`,
+and not cloud cover beside it; in this order.
+"""
+SHARE_WORDS = ("percent", "pct", "share", "humidity", "prozent", "anteil")
+"""Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
+MIN_ERROR_SHARE_OF_WEEKDAYS = 0.05
+"""Of the error variance of daily means: so much have weekdays to explain on later days."""
 SPANS_BY_STEP = {
     "D": (7, 7, 28),
     "B": (5, 5, 60),
@@ -174,28 +195,64 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
         if column not in (guess.column, series) and str(column).lower() not in TIME_COLUMN_NAMES
     ]
     numbers = _number_columns(rows, others, target, where)
-    chosen = _pick_target(numbers, target, where)
-    rows = rows.assign(ds=guess.times)
-    keys, notes = _entry(rows, guess.calendar, chosen)
-    entry = {
-        "title": path.name.partition(".")[0],
-        "source": _source_entry(where, file_format, guess, series),
-        **keys,
-    }
-    notes["source"] = _source_note(guess, series)
-    if guess.off_calendar or guess.without_row:
-        off_calendar = plural(guess.off_calendar, "time")
-        without_row = plural(guess.without_row, "step")
-        notes["calendar"] += f"; {off_calendar} off it, {without_row} without a row"
-    lines = [f"  {_flow_yaml(name)}:"]
-    for key, value in entry.items():
-        note = f" # {notes[key]}" if key in notes else ""
-        lines.append(f"    {key}: {_flow_yaml(value)}{note}")
-    past = [_column_entry(rows, guess.calendar, number) for number in numbers if number != chosen]
+    chosen = _pick_target(rows, numbers, target, where)
+    rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
+    is_past = precedes_last_value(rows, [chosen])
+    planned = rows[~is_past]
+    roles = _guess_roles(rows[is_past], planned, numbers, chosen)
+    title = EntryLine("title", path.name.partition(".")[0])
+    settings = _source_entry(where, file_format, guess, series)
+    source = EntryLine("source", settings, _source_note(rows, guess, series))
+    lines = [title, source, *_entry_lines(rows[is_past], planned, guess, chosen, roles)]
+    text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
+    past = [_column_entry(rows[is_past], guess.calendar, column) for column in roles.past]
     if past:
         comment = "# the other numbers, known up to the forecast"
-        lines.append(f"    # past_exogenous: {_flow_yaml(past)} {comment}")
-    return "\n".join(lines) + "\n"
+        text.append(f"    # past_exogenous: {_flow_yaml(past)} {comment}")
+    if roles.static:
+        text.append(f"    # constant in every series: {', '.join(map(str, roles.static))}")
+    return "\n".join(text) + "\n"
+
+
+@dataclass(frozen=True)
+class EntryLine:
+    """One key of the entry, its value, and what it was guessed from."""
+
+    key: str
+    value: Any
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """As it stands in the file."""
+        note = f" # {self.note}" if self.note else ""
+        return f"    {self.key}: {_flow_yaml(self.value)}{note}"
+
+
+@dataclass(frozen=True)
+class GuessedRoles:
+    """The number columns beside the target.
+
+    plans: have values behind its last observation. static: hold one value in every series. past:
+    all others.
+    """
+
+    plans: list[Any]
+    static: list[Any]
+    past: list[Any]
+
+
+def _guess_roles(
+    observed: pd.DataFrame, planned: pd.DataFrame, numbers: list[Any], target: Any
+) -> GuessedRoles:
+    """The roles of `numbers`, from the rows up to each series' last target and those behind."""
+    others = [column for column in numbers if column != target]
+    by_series = observed.groupby("unique_id")[others]
+    is_static = by_series.nunique().le(1).all() & (len(by_series) > 1)
+    static = [column for column in others if is_static[column]]
+    plans = [c for c in others if c not in static and planned[c].notna().any()]
+    past = [c for c in others if c not in static and c not in plans]
+    return GuessedRoles(plans, static, past)
 
 
 def _guess_times(
@@ -238,8 +295,10 @@ def _source_entry(
     return {"kind": "file", "path": where, **set_keys, **file_format.changed_settings()}
 
 
-def _source_note(guess: GuessedTimes, series: Any | None) -> str:
-    """What times and series were read from."""
+def _source_note(rows: pd.DataFrame, guess: GuessedTimes, series: Any | None) -> str:
+    """What times and series were read from; of series that are the same thing told several times,
+    how to keep one.
+    """
     if guess.calendar is INDEX_CALENDAR:
         note = "rows counted"
     elif guess.zone:
@@ -250,43 +309,109 @@ def _source_note(guess: GuessedTimes, series: Any | None) -> str:
         note += f" from {guess.column!r}"
     if series:
         note += f", series from {series!r}"
+        if str(series).lower() in PROVIDER_NAMES:
+            first = rows["unique_id"].iloc[0]
+            note += f"; to keep one of them alone: `keep: {{{series}: {first}}}`"
     return note
 
 
-def _entry(
-    times: pd.DataFrame, calendar: Calendar, target: Any
-) -> tuple[dict[str, Any], dict[str, str]]:
-    rows = times.groupby("unique_id").size()
+def _entry_lines(
+    observed: pd.DataFrame,
+    planned: pd.DataFrame,
+    guess: GuessedTimes,
+    target: Any,
+    roles: GuessedRoles,
+) -> list[EntryLine]:
+    """All keys of the entry but title and source.
+
+    `observed`: the rows up to each series' last target; `planned`: those that hold a plan alone.
+    """
+    calendar = guess.calendar
+    rows_by_series = observed.groupby("unique_id").size()
     season, horizon, lookback = guess_spans(calendar)
-    most = max(int(rows.min()) // 20, 1)
+    most = max(int(rows_by_series.min()) // 20, 1)
     horizon, lookback = min(horizon, most), min(lookback, 4 * most)
-    column = _column_entry(times, calendar, target)
+    horizon_note = f"steps ahead; the shortest series has {rows_by_series.min()}"
+    if roles.plans:
+        planned_steps = int(planned.groupby("unique_id").size().min())
+        if planned_steps < horizon:
+            horizon = planned_steps
+            horizon_note = f"steps ahead; the plan has no more than {planned_steps}"
+    column = _column_entry(observed, calendar, target)
+    column |= _guess_scale(observed, calendar, target)
     missing = column.get("max_missing", 0.0)
-    features = default_features(calendar, int(series_lengths(times, calendar).max()))
-    entry = {
-        "calendar": yaml.safe_load(calendar_yaml(calendar)),
-        "horizon": horizon,
-        "lookback": lookback,
-        "season_length": season,
-        "step_size": max(1, horizon // 4),
-        "target": column,
-        "calendar_features": features,
-        "splits": {"train": 0.6, "validation": 0.15, "calibration": 0.1},
-        "licence": {"name": "mine", "attribution": "my own data"},
-    }
-    notes = {
-        "calendar": f"from {len(times)} rows of {len(rows)} series",
-        "horizon": f"steps ahead; the shortest series has {rows.min()}",
-        "season_length": "steps of a season; 1 for none",
-        "step_size": "steps from one forecast of a block to the next",
-        "target": (
-            "what is forecast"
-            + (f"; up to {missing:.0%} of a series' steps lack it" if missing else "")
+    target_note = "what is forecast"
+    if missing:
+        target_note += f"; up to {missing:.0%} of a series' steps lack it"
+    lines = [
+        EntryLine(
+            "calendar", yaml.safe_load(calendar_yaml(calendar)), _calendar_note(observed, guess)
         ),
-        "calendar_features": "known in advance; also day_of_week, where people work",
-        "splits": "shares of the rows; the rest is the test",
-    }
-    return entry, notes
+        EntryLine("horizon", horizon, horizon_note),
+        EntryLine("lookback", lookback),
+        EntryLine("season_length", season, "steps of a season; 1 for none"),
+        EntryLine(
+            "step_size", max(1, horizon // 4), "steps from one forecast of a block to the next"
+        ),
+        EntryLine("target", column, target_note),
+    ]
+    if roles.plans:
+        plans = [{"column": str(name), "known_ahead": True} for name in roles.plans]
+        note = f"have values behind the last {target}: a plan, which every forecast must be given"
+        lines.append(EntryLine("future_exogenous", plans, note))
+    features = _guess_calendar_features(observed, calendar, target)
+    shares = {"train": 0.6, "validation": 0.15, "calibration": 0.1}
+    features_note = "known in advance"
+    if "day_of_week" not in features:
+        features_note += "; also day_of_week, where people work"
+    return [
+        *lines,
+        EntryLine("calendar_features", features, features_note),
+        EntryLine("splits", shares, "shares of the rows; the rest is the test"),
+        EntryLine("licence", {"name": "mine", "attribution": "my own data"}),
+    ]
+
+
+def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
+    """How many rows the calendar was read from, and what does not fit it."""
+    note = f"from {len(observed)} rows of {observed['unique_id'].nunique()} series"
+    if guess.off_calendar or guess.without_row:
+        off_calendar = plural(guess.off_calendar, "time")
+        without_row = plural(guess.without_row, "step")
+        note += f"; {off_calendar} off it, {without_row} without a row"
+    return note
+
+
+def _guess_calendar_features(
+    observed: pd.DataFrame, calendar: Calendar, target: Any
+) -> list[CalendarFeature]:
+    """Those that are taken unasked, and the day of the week: of days always, of shorter steps where
+    weekdays learnt on the first half of the days tell something of the second.
+    """
+    features = default_features(calendar, int(series_lengths(observed, calendar).max()))
+    step = fixed_step(calendar) if calendar.kind == "regular" else None
+    if step is None or step > pd.Timedelta(1, "D"):
+        return features
+    if step == pd.Timedelta(1, "D") or _weekdays_help(observed, target):
+        features.insert(features.index("hour_of_day") + 1 if "hour_of_day" in features else 0, WEEK)
+    return features
+
+
+def _weekdays_help(observed: pd.DataFrame, target: Any) -> bool:
+    """Whether means by weekday lower the squared error of daily means on later days."""
+    days = observed.assign(day=observed["ds"].dt.normalize())
+    daily = days.groupby(["unique_id", "day"])[target].mean()
+    level = daily.groupby("unique_id").transform(lambda means: means.rolling(7).mean())
+    change = (daily - level).dropna()
+    when = change.index.get_level_values("day")
+    is_first = when < when.min() + (when.max() - when.min()) / 2
+    if is_first.sum() < 28 or (~is_first).sum() < 28:
+        return False
+    learnt = change[is_first].groupby(when[is_first].day_of_week).mean()
+    later_changes = change[~is_first].to_numpy()
+    explained = learnt.reindex(when[~is_first].day_of_week).fillna(0.0).to_numpy()
+    error = np.mean((later_changes - explained) ** 2)
+    return bool(error < (1 - MIN_ERROR_SHARE_OF_WEEKDAYS) * np.mean(later_changes**2))
 
 
 def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
@@ -410,14 +535,47 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
     return min(telling, key=lambda c: table[c].nunique(), default=None)
 
 
-def _pick_target(numbers: list[Any], target: str, where: str) -> Any:
+def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str) -> Any:
+    """The column that `target` names; else by name, else the first number that is no switch."""
     if not numbers or (target and target not in map(str, numbers)):
-        subject = f"no column of numbers called {target!r}" if target else "no column of numbers"
-        candidates = quote_names(numbers) if numbers else "none"
-        raise InputError(f"{where}: {subject}; found {candidates}. Name one.")
+        if not numbers:
+            fault = "no column of numbers beside times and series"
+            raise InputError(f"{where}: {fault}. Add one with what is to be forecast.")
+        raise InputError(
+            f"{where}: no column of numbers called {target!r}; found {quote_names(numbers)}. Name"
+            " one of them with --target."
+        )
     if target:
         return next(c for c in numbers if str(c) == target)
-    return next((c for c in numbers if str(c).lower() in TARGET_COLUMN_NAMES), numbers[0])
+    for column in numbers:
+        if str(column).lower() in TARGET_COLUMN_NAMES:
+            return column
+    for word in TARGET_WORDS:
+        for column in numbers:
+            if word in _words_of(column):
+                return column
+    return next((c for c in numbers if rows[c].nunique() > 2), numbers[0])
+
+
+def _words_of(column: Any) -> list[str]:
+    """`DailySales_EUR` → daily, sales, eur."""
+    parted = re.sub(r"([a-z])([A-Z])", r"\1 \2", str(column))
+    return re.findall(r"[^\W\d_]+", parted.lower())
+
+
+def _guess_scale(observed: pd.DataFrame, calendar: Calendar, target: Any) -> dict[str, Any]:
+    """Of the target: a price of an exchange is modelled by its returns; what was never negative has
+    no negative forecast, and a share none above its end.
+    """
+    values = observed[target].dropna()
+    if values.empty or values.min() < 0:
+        return {}
+    if calendar.kind == "sessions" and values.min() > 0:
+        return {"transform": "log", "difference_inputs": True}
+    limits = {"minimum": 0}
+    if "%" in str(target) or set(SHARE_WORDS) & set(_words_of(target)):
+        limits["maximum"] = 1 if values.max() <= 1 else 100
+    return limits if values.max() <= limits.get("maximum", np.inf) else {"minimum": 0}
 
 
 def _guess_zone(table: pd.DataFrame, form: str | None, where: str) -> tuple[str | None, pd.Series]:

@@ -206,7 +206,7 @@ def _check_history(
     vintages.require_issued_before_known(known, dataset, where=raw.where, error=fault)
     whole = vintages.add_issued(frame, dataset, known)
     joined = add_joined(whole, dataset, root=request.root, where=raw.where)
-    complete = add_known_ahead(joined, dataset, where=raw.where)
+    complete = add_known_ahead(joined, dataset)
     _, violations = preparation.prepare(complete, dataset, where=raw.where, error=fault)
     observations = preparation.adjusted_observations(whole, dataset)
     violations += quality.find_violations(observations, dataset, as_of=raw.as_of)

@@ -17,7 +17,9 @@ from forecast.data.columns import (
     add_joined,
     add_known_ahead,
     adjust_prices,
+    append_plan,
     derive_and_select,
+    measured_columns,
     require_columns,
     trim_to_observed,
 )
@@ -25,6 +27,7 @@ from forecast.data.quality import Violation
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
 from forecast.data.sources import RawFrame, Request
+from forecast.data.sources.file import read_plan
 from forecast.data.splits import Borders, borders_of
 from forecast.system import files
 from forecast.system.errors import DataError, ForecastError, InputError
@@ -102,9 +105,7 @@ def take_snapshot(
     """
     raw = sources.read(Request(name=name, dataset=dataset, root=root, as_of=as_of))
     frame, known_forecasts = check_raw(raw, dataset), vintages.merge_vintages(None, raw.vintages)
-    whole = add_known_ahead(
-        add_joined(frame, dataset, root=root, where=raw.where), dataset, where=raw.where
-    )
+    whole = add_known_ahead(add_joined(frame, dataset, root=root, where=raw.where), dataset)
     prepare(vintages.add_issued(whole, dataset, known_forecasts), dataset, where=raw.where)
     record = {
         "licence": dataset.licence.model_dump(),
@@ -153,9 +154,7 @@ def add_looked_up(
     """A raw frame with the columns that come from other datasets and from the provider's
     forecasts.
     """
-    frame = add_known_ahead(
-        add_joined(frame, dataset, root=root, where=where), dataset, where=where
-    )
+    frame = add_known_ahead(add_joined(frame, dataset, root=root, where=where), dataset)
     return vintages.add_issued(frame, dataset, vintages.read_vintages(root, name))
 
 
@@ -178,15 +177,28 @@ def adjusted_observations(raw: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     return trim_to_observed(adjust_prices(raw, dataset.source.adjustment), dataset)
 
 
-def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
-    """What `forecast check` runs for one dataset: pointer, snapshot, schema, calendar, missing
-    shares; writes nothing.
+def check_data(
+    name: str,
+    dataset: Dataset,
+    *,
+    root: Path,
+    plan: Path | None = None,
+    files_may_differ: bool = False,
+) -> pd.DataFrame:
+    """The prepared frame of one dataset, with every check that `forecast check` names: pointer,
+    snapshot, schema, calendar, missing shares. Writes nothing.
 
-    Returns the prepared frame for further checks. A packaged snapshot that was not made yet is read
+    `plan`: a file whose rows stand behind the last observations instead of what the snapshot has
+    there. `files_may_differ`: the stored snapshot serves although the file it was taken from has
+    changed; otherwise that is an `InputError`. A packaged snapshot that was not made yet is read
     from its package.
     """
     pointer = snapshots.read_pointer(root, name)
-    _check_files_are_those_taken(name, dataset, root)
+    changed = describe_changed_files(name, dataset, root)
+    if changed and not files_may_differ:
+        raise InputError(
+            f"{changed} Run `forecast fetch {name}` to take the new data, or restore the file."
+        )
     if snapshots.path_in_store(root, pointer.snapshot).exists() or dataset.source.is_remote:
         raw = snapshots.read_pointed(root, name)
     else:
@@ -199,6 +211,10 @@ def check_data(name: str, dataset: Dataset, *, root: Path) -> pd.DataFrame:
     require_columns(
         [str(column) for column in raw.columns], dataset, where=pointer.snapshot, mend=mend
     )
+    if plan is not None:
+        rows = read_plan(plan, dataset, raw["unique_id"].unique())
+        raw = append_plan(raw, rows, measured_columns(raw, dataset))
+        check_calendar(raw, dataset.calendar, where=str(plan))
     whole = add_looked_up(raw, name, dataset, root=root, where=pointer.snapshot)
     return prepare(whole, dataset, where=pointer.snapshot)[0]
 
@@ -230,7 +246,7 @@ def check_prepared(
     incomplete: list[MissingSteps] = []
     for column in dataset.frame_columns:
         if isinstance(column.entry, FutureColumn) and column.entry.known_ahead:
-            continue  # checked where its steps were made
+            continue  # of the past any gap; of the horizon `require_rows` tells
         missing = lengths - counts[column.name]
         limit = column.entry.max_missing
         for unique_id in lengths.index[missing > limit * lengths]:
@@ -269,23 +285,21 @@ class MissingSteps:
         )
 
 
-def _check_files_are_those_taken(name: str, dataset: Dataset, root: Path) -> None:
-    """A file edited after its snapshot was taken would otherwise be silently left out of the
-    results.
+def describe_changed_files(name: str, dataset: Dataset, root: Path) -> str:
+    """A sentence on the first of the dataset's files that was edited after its snapshot was taken,
+    which results then leave out in silence; empty where there is none.
     """
-    recorded = (
-        snapshots.read_provenance(root, name).get("file_sha256", "") if dataset.source.files else ""
-    )
+    if not dataset.source.files:
+        return ""
+    recorded = snapshots.read_provenance(root, name).get("file_sha256", "")
     # one of two where `issued_path` came later
     for path, digest in zip(dataset.source.files, recorded.split(), strict=False):
         if (root / path).is_file() and files.sha256(root / path) != digest:
-            old = (
+            return (
                 f"{path}: changed since its snapshot was taken; the pipeline still sees the old"
                 " one."
             )
-            raise InputError(
-                f"{old} Run `forecast fetch {name}` to take the new data, or restore the file."
-            )
+    return ""
 
 
 def _describe_missing(where: str, incomplete: list[MissingSteps]) -> str:

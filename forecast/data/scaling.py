@@ -7,6 +7,7 @@ standard deviation. One with `difference_inputs` is scaled by the standard devia
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,21 +20,50 @@ from forecast.data.splits import Blocks
 from forecast.system.errors import InputError
 
 DIFFERENCED_TRANSFORMS = ("diff", "logdiff")
-LOWER_BOUNDS = {"log": 0.0, "logdiff": 0.0, "log1p": -1.0}
-"""Transforms that need values above these; others take any."""
+LOWER_BOUNDS = {"log": 0.0, "logdiff": 0.0, "log1p": -1.0, "logit": 0.0}
+UPPER_BOUNDS = {"logit": 1.0}
+"""Transforms that need values above, or below, these; others take any."""
+
+
+def logit(share: np.ndarray) -> np.ndarray:
+    """ln of the odds of a share strictly between 0 and 1."""
+    return np.log(share) - np.log1p(-share)
+
+
+def inverse_logit(log_odds: np.ndarray) -> np.ndarray:
+    """The share of which `logit` made these log odds."""
+    return 0.5 * (1.0 + np.tanh(0.5 * log_odds))
+
+
+Scale = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
+RAW: Scale = (np.asarray, np.asarray)
+SCALES: dict[str, Scale] = {
+    "log": (np.log, np.exp),
+    "logdiff": (np.log, np.exp),
+    "log1p": (np.log1p, np.expm1),
+    "logit": (logit, inverse_logit),
+}
+"""Transform of a column to another scale, there and back; any other leaves the raw one. A change
+(`diff`, `logdiff`) is taken on that scale afterwards. Errors of intervals are taken on it too.
+"""
 
 
 def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
     """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN."""
     name = column.transform
-    if name in LOWER_BOUNDS and np.nanmin(values, initial=np.inf) <= LOWER_BOUNDS[name]:
-        row = int(np.nanargmin(values))
+    low, high = LOWER_BOUNDS.get(name, -np.inf), UPPER_BOUNDS.get(name, np.inf)
+    is_wrong = (values <= low) | (values >= high)
+    if name in LOWER_BOUNDS and is_wrong.any():
+        row = int(np.argmax(is_wrong))
+        allowed = f"above {low:g}"
+        if np.isfinite(high):
+            allowed += f" and below {high:g}"
         raise InputError(
             f"Column {column.frame_name!r} of series {unique_id!r} has {values[row]:g} at row"
-            f" {row}; `transform: {name}` needs values above {LOWER_BOUNDS[name]:g}. Use `none` or"
-            " `diff`, or correct the data."
+            f" {row}; `transform: {name}` needs values {allowed}. Use `none` or `diff`, or correct"
+            " the data."
         )
-    result = {"log": np.log, "logdiff": np.log, "log1p": np.log1p}.get(name, np.asarray)(values)
+    result = SCALES.get(name, RAW)[0](values)
     if name in DIFFERENCED_TRANSFORMS:
         result = np.diff(result, prepend=np.nan)
     return result
@@ -41,24 +71,40 @@ def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np
 
 def check_transforms(frame: pd.DataFrame, task: Task) -> None:
     """`InputError` for the first value of a prepared frame that its column's transform cannot
-    take.
+    take, or that lies outside of the bounds of its target.
     """
-    columns = [column for column in task.columns if column.transform != "none"]
+    columns = [
+        column
+        for column in task.columns
+        if column.transform != "none" or np.isfinite(column.limits).any()
+    ]
     for unique_id, rows in frame.groupby("unique_id", sort=True) if columns else ():
         for column in columns:
-            transform(rows[column.frame_name].to_numpy(dtype=np.float64), column, str(unique_id))
+            values = rows[column.frame_name].to_numpy(dtype=np.float64)
+            transform(values, column, str(unique_id))
+            low, high = column.limits
+            is_outside = (values < low) | (values > high)
+            if is_outside.any():
+                row = int(np.argmax(is_outside))
+                raise InputError(
+                    f"Target {column.name!r} of series {unique_id!r} has {values[row]:g} at row"
+                    f" {row}, outside of its bounds {low:g} to {high:g}. Correct the value, or"
+                    " `minimum` and `maximum` of the target."
+                )
 
 
 def inverse_transform(forecast: np.ndarray, column: TaskColumn, last_raw: np.ndarray) -> np.ndarray:
-    """(n, H) forecasts in modelling units back to raw ones; `last_raw` (n,) is the last observed
-    raw value.
+    """(n, H) forecasts in modelling units back to raw ones, within the bounds of the column;
+    `last_raw` (n,) is the last observed raw value.
     """
     name = column.transform
     if name == "diff":
-        return last_raw[:, None] + np.cumsum(forecast, axis=1)
-    if name == "logdiff":
-        return last_raw[:, None] * np.exp(np.cumsum(forecast, axis=1))
-    return {"log": np.exp, "log1p": np.expm1}.get(name, np.asarray)(forecast)
+        raw = last_raw[:, None] + np.cumsum(forecast, axis=1)
+    elif name == "logdiff":
+        raw = last_raw[:, None] * np.exp(np.cumsum(forecast, axis=1))
+    else:
+        raw = SCALES.get(name, RAW)[1](forecast)
+    return np.clip(raw, *column.limits)
 
 
 def log_slope(raw: np.ndarray, column: TaskColumn) -> np.ndarray:
@@ -67,6 +113,8 @@ def log_slope(raw: np.ndarray, column: TaskColumn) -> np.ndarray:
     """
     if column.transform == "log":
         return -np.log(raw)
+    if column.transform == "logit":
+        return -np.log(raw) - np.log1p(-raw)
     return -np.log1p(raw) if column.transform == "log1p" else np.zeros_like(raw)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.config.task import FutureStep, Task, format_time
+from forecast.data.calendars import next_steps
 from forecast.data.panel import Series
 from forecast.data.scaling import DIFFERENCED_TRANSFORMS
 from forecast.system.errors import InputError, plural
@@ -229,17 +230,25 @@ def require_rows(task: Task, series: Series, rows: np.ndarray) -> None:
             f"Series {series.unique_id!r}: a forecast at row {int(too_late[0])} was asked for; its"
             f" last row is {len(series) - 1}. Give newer data or an earlier cutoff."
         )
-    known = np.isfinite(series.values[rows])
+    if len(series) - 1 in rows:
+        _require_known_horizon(task, series)
+
+
+def _require_known_horizon(task: Task, series: Series) -> None:
+    """`InputError` for the first step behind the last row at which an input over the horizon has no
+    value, though a forecast needs one. At earlier rows that is a gap like any other.
+    """
     observed = len(task.target) + len(task.past_exogenous)
-    for position, column in enumerate(task.future_steps, start=observed):
-        if not column.may_be_missing and not known[:, position].all():
-            row = int(rows[~known[:, position]][0])
-            moment = format_time(task.calendar.kind, str(series.ds[row]), 16)
+    for value, column in zip(series.values[-1, observed:], task.future_steps, strict=True):
+        if np.isnan(value) and not column.may_be_missing:
+            steps = next_steps(task.calendar, series.ds[-1], column.step)
+            moment = format_time(task.calendar.kind, steps[-1].isoformat(), 16)
             raise InputError(
-                f"Series {series.unique_id!r}: {column.name!r} has no value"
-                f" {plural(column.step, 'step')} after {moment}, inside the horizon of"
-                f" {task.horizon}. Give its values of the whole horizon, in rows that hold it and"
-                " no target (in Python also as `future_df`)."
+                f"Series {series.unique_id!r}: {column.name!r} has no value at {moment},"
+                f" {plural(column.step, 'step')} after the last observation and inside the horizon"
+                f" of {task.horizon}. Give its values of the whole horizon, in rows that hold it"
+                " and no target (also as `forecast predict --future plan.csv`, in Python as"
+                " `future_df`)."
             )
 
 

@@ -190,14 +190,17 @@ class Ensemble:
             raise DataError(f"{folder}: {damaged[0]} {fault}.")
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
+        targets = members[0].task.target
         calibrated = {}
         for i, name in enumerate(manifest["series"]):
             saved = manifest["calibration"][name]
+            target = next((t for t in targets if name.endswith(f"/{t.name}")), targets[0])
             calibrated[name] = SplitConformal(
                 scores=tuple(row[np.isfinite(row)] for row in arrays[f"{i:04d}"]),
                 typical=np.asarray(saved["typical_volatility"] or 0.0),
                 lookback=saved["lookback"],
                 transform=saved["transform"],
+                limits=target.limits,
             )
         names, weights = tuple(manifest.get("member_names", ())), manifest.get("weights", {})
         require_members(weights, names, where=str(folder / MANIFEST))
@@ -249,7 +252,7 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
     In the units the target is modelled in, as in the compare stage: those of a `log` target are
     ratios.
     """
-    transforms = {column.name: column.transform for column in task.target}
+    targets = {column.name: column for column in task.target}
     rows = add_series_names(forecasts[forecasts["block"] == "calibration"])
     calibrated = {}
     for (name, output), of_series in rows.groupby(["series", "output"], sort=True):
@@ -262,7 +265,8 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
             mean["y_hat"].to_numpy(),
             before.reindex(mean.index).to_numpy(),
             lookback=task.lookback,
-            transform=transforms[str(output)],
+            transform=targets[str(output)].transform,
+            limits=targets[str(output)].limits,
         )
     return calibrated
 

@@ -14,7 +14,6 @@ wider after a restless week.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -23,20 +22,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forecast.config.task import Task
+from forecast.data.scaling import RAW, SCALES
 from forecast.models.problem import record_calibration
 from forecast.system.errors import InputError
 
 Array = NDArray[np.float64]
-Scale = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
-RAW: Scale = (np.asarray, np.asarray)
-SCALES: dict[str, Scale] = {
-    "log": (np.log, np.exp),
-    "logdiff": (np.log, np.exp),
-    "log1p": (np.log1p, np.expm1),
-}
-"""Transform of the target to the units its errors are taken in, there and back; any other leaves
-the raw ones.
-"""
+Limits = tuple[float, float]
+"""The lowest and the highest value that a target can have."""
+UNBOUNDED: Limits = (-math.inf, math.inf)
 POWER, PRIOR_ROWS = 0.75, 5
 """Of the volatility in a width, and how many rows of the calibration block's one are put to those
 of a lookback: both decided on short histories (docs/research/interval-widths.md).
@@ -150,6 +143,8 @@ class SplitConformal:
     lookback: int = 1
     transform: str = "none"
     """Of the target; it gives the units of the errors (`SCALES`)."""
+    limits: Limits = UNBOUNDED
+    """Of the target, in its unit: no end of an interval lies outside."""
 
     @classmethod
     def calibrate(
@@ -160,6 +155,7 @@ class SplitConformal:
         *,
         lookback: int = 1,
         transform: str = "none",
+        limits: Limits = UNBOUNDED,
     ) -> SplitConformal:
         """From actuals and forecasts (n, H) of the calibration block and the volatility (n,) before
         its cutoffs; all widths are 1 without it.
@@ -181,7 +177,7 @@ class SplitConformal:
         factors = _by_column(widths(before, typical, lookback), horizon)
         scores = absolute_errors(actual, forecast) / factors
         sorted_scores = tuple(np.sort(column[np.isfinite(column)]) for column in scores.T)
-        return cls(sorted_scores, typical, lookback, transform)
+        return cls(sorted_scores, typical, lookback, transform, limits)
 
     def require(self, level: float) -> None:
         """`InputError` naming the cutoffs needed where too few support intervals of `level`."""
@@ -215,7 +211,8 @@ class SplitConformal:
         quantiles = [column[conformal_rank(len(column), level) - 1] for column in self.scores]
         by_step = np.array([*quantiles, np.nan])
         half_width = by_step[np.minimum(steps, len(by_step)) - 1] * factors
-        return Bounds(to_units(centre - half_width), to_units(centre + half_width))
+        low, high = to_units(centre - half_width), to_units(centre + half_width)
+        return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
 
 def _by_column(factors: Array, horizon: int) -> Array:

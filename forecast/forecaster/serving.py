@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from forecast.config.task import FutureStep, Task
 from forecast.data import calendars
+from forecast.data.columns import spread_over_horizon
 from forecast.data.panel import Panel, Series, from_frame, future_features
-from forecast.data.scaling import LOWER_BOUNDS
+from forecast.data.scaling import LOWER_BOUNDS, UPPER_BOUNDS
 from forecast.data.schema import (
     EARLIEST_TIME,
     KEY_COLUMNS,
@@ -73,8 +75,7 @@ class Service:
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
         given = _require_table(history, ensemble)
         if (panel := read_ordered_panel(given, KEY_COLUMNS, ensemble)) is None:
-            checked = check_frame(_parse_times(given), ensemble.task.frame_names, where=REQUEST)
-            calendars.check_calendar(checked, ensemble.task.calendar, where=REQUEST)
+            checked = _check_rows(_parse_times(given), ensemble.task)
             panel = from_frame(
                 ensemble.select_newest_rows(checked), ensemble.dataset_name, ensemble.task
             )
@@ -122,7 +123,10 @@ def read_ordered_panel(
     ordered = not codes[0] and (codes[1:] >= codes[:-1]).all() and series_ids == sorted(series_ids)
     lowest = np.nanmin(values, axis=0, initial=np.inf)
     limits = [LOWER_BOUNDS.get(column.transform, -np.inf) for column in task.columns]
-    if not is_in_range or not ordered or (lowest <= limits).any():
+    highest = np.nanmax(values, axis=0, initial=-np.inf)
+    ceilings = [UPPER_BOUNDS.get(column.transform, np.inf) for column in task.columns]
+    is_transformable = (lowest > limits).all() and (highest < ceilings).all()
+    if not is_in_range or not ordered or not is_transformable:
         return None
     # the lowest of an empty column is endless
     if np.abs(lowest).max() > MAX_MAGNITUDE or np.nanmax(values) > MAX_MAGNITUDE:
@@ -146,6 +150,22 @@ def read_ordered_panel(
             )
         )
     return Panel(ensemble.dataset_name, task, tuple(series))
+
+
+def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The columns of `task` of a request: of an input known ahead either its column, with the plan
+    in rows behind the last observation, or its values by step (`promo+1`, `promo+2`, ...).
+    """
+    plans = [name for name in task.plans if name in given]
+    spread = [*plans, *(task.holidays.columns if task.holidays else ())]
+    by_step = [c.frame_name for c in task.future_steps if c.name not in spread]
+    observed = [column.name for column in (*task.target, *task.past_exogenous)]
+    checked = check_frame(given, [*observed, *plans, *by_step], where=REQUEST)
+    calendars.check_calendar(checked, task.calendar, where=REQUEST)
+    if not spread:
+        return checked
+    reach = max(column.steps for column in task.future_exogenous)
+    return spread_over_horizon(checked, plans, observed, reach, task.calendar, task.holidays)
 
 
 def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
@@ -221,6 +241,8 @@ def require_observed(panel: Panel, *, where: str = REQUEST) -> None:
     for series in panel.series:
         is_observed = np.isfinite(series.values[-task.lookback :])
         for column, observed in zip(task.columns, is_observed.T, strict=True):
+            if isinstance(column, FutureStep) and not column.may_be_missing:
+                continue  # known ahead: past rows may lack it, `require_rows` asks for the horizon
             missing = int((~observed).sum())
             if missing and (not column.may_be_missing or missing == len(observed)):
                 raise InputError(

@@ -28,9 +28,9 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import FutureStep, Task, TaskColumn
 from forecast.data.panel import Panel, Series, from_frame, series_name
 from forecast.data.records import Record
+from forecast.data.scaling import RAW, SCALES
 from forecast.data.splits import Borders, origins_of, split_series
 from forecast.forecaster.ensemble import Ensemble
-from forecast.forecaster.intervals import RAW, SCALES
 from forecast.operations.gate import PairEvidence
 from forecast.operations.records import ChampionCard, Shift
 from forecast.system import files

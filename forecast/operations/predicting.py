@@ -29,7 +29,7 @@ from forecast.operations import champion, live_accuracy
 from forecast.operations.champion import Champion
 from forecast.operations.worktree import newest_data_root
 from forecast.system import files
-from forecast.system.errors import ForecastError
+from forecast.system.errors import ForecastError, InputError
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,25 @@ def forecast_champion(
     usual_levels: Sequence[float],
     horizon: int | None = None,
     levels: Sequence[float] | None = None,
+    plan: Path | None = None,
 ) -> Forecast:
     """Forecast `horizon` steps (the trained ones when None) after the newest snapshot's last rows,
     and keep the issue.
 
     levels: interval levels such as 0.8; None takes those of `usual_levels` that calibration and
-    horizon support. `InputError` for a horizon the model cannot reach, and for a given level that
-    cannot be supported.
+    horizon support. plan: a file with the inputs known ahead, behind the last observations, instead
+    of what the snapshot has of them. `InputError` for a horizon the model cannot reach, for a given
+    level that cannot be supported, and for a plan that the model does not read.
     """
     current = champion.load(root, dataset)
     n_steps = current.ensemble.task.horizon if horizon is None else horizon
     ensemble = current.ensemble.with_horizon(n_steps, levels or ())
-    frame = prepare_newest(root, dataset, ensemble)
+    if plan is not None and not ensemble.task.plans:
+        raise InputError(
+            f"{plan}: the champion of {dataset!r} reads no column known ahead, so a plan changes"
+            " nothing. Forecast without it."
+        )
+    frame = prepare_newest(root, dataset, ensemble, plan=plan)
     panel = from_frame(frame, dataset, ensemble.task)
     shown_levels, notices = (
         (tuple(levels), ())
@@ -85,17 +92,30 @@ def forecast_champion(
     kept_or_not = _store_issue(
         root, current, frame, panel, usual_levels, now, (table, shown_levels)
     )
-    notes = [current.notice, *notices, describe_missing_inputs(panel), *kept_or_not]
+    entry = load_dataset(dataset, ProjectPaths.of(root).configs)
+    changed = preparation.describe_changed_files(dataset, entry, newest_data_root(root, dataset))
+    if changed:
+        changed += f" This forecast follows the old one; `forecast fetch {dataset}` takes the new."
+    notes = [current.notice, changed, *notices, describe_missing_inputs(panel), *kept_or_not]
     table = live_accuracy.with_row_numbers(table, ensemble.task.calendar.kind)
     return Forecast(current, table, panel, shown_levels, tuple(filter(None, notes)))
 
 
-def prepare_newest(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFrame:
+def prepare_newest(
+    root: Path, dataset: str, ensemble: Ensemble, *, plan: Path | None = None
+) -> pd.DataFrame:
     """The newest snapshot, the checkout's or a retraining's, as a long frame, prepared and checked
-    as in training.
+    as in training; `plan` as in `forecast_champion`. A file that was edited since is no fault: a
+    timer would not forecast any more.
     """
     entry = load_dataset(dataset, ProjectPaths.of(root).configs).with_columns_of(ensemble.task)
-    frame = preparation.check_data(dataset, entry, root=newest_data_root(root, dataset))
+    frame = preparation.check_data(
+        dataset,
+        entry,
+        root=newest_data_root(root, dataset),
+        plan=plan,
+        files_may_differ=True,
+    )
     check_transforms(frame, ensemble.task)
     return frame
 

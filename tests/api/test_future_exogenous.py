@@ -137,21 +137,21 @@ def hole(frame: pd.DataFrame) -> pd.DataFrame:
     [
         (
             lambda frame: None,
-            "Series 'a': 'holiday' has no value 1 step after 2024-01-17T15:00, inside",
+            "Series 'a': 'holiday' has no value at 2024-01-17T16:00, 1 step after the last",
         ),
         (lambda frame: frame.drop(columns="holiday"), "future_df: column 'holiday' not found"),
         (
             lambda frame: frame.drop(columns="ds"),
             r"future_df: column 'ds' \(`time_col`\) not found",
         ),
-        (hole, "series 'a': 'holiday' is `known_ahead` and has no value at 2024-01-17 17:00:00"),
+        (hole, "Series 'a': 'holiday' has no value at 2024-01-17T17:00, 2 steps after"),
         (
             lambda frame: frame.drop(index=2),
-            "'a': 'holiday' has no value 3 steps after .* its values of the whole",
+            "'a': 'holiday' has no value at .*, 3 steps after .* its values of the whole",
         ),
         (
             lambda frame: frame[frame["unique_id"] == "a"],
-            "Series 'b': 'holiday' has no value 1 step after",
+            "Series 'b': 'holiday' has no value at .*, 1 step after",
         ),
         (
             lambda frame: frame.assign(holiday="yes"),
@@ -166,13 +166,14 @@ def test_a_plan_that_is_not_whole_is_told(
         ridge.predict(future_df=spoil(plan()))
 
 
-def test_a_column_that_ends_before_the_last_observation_is_told_at_the_fit() -> None:
+def test_gaps_of_the_past_are_no_fault_and_the_plan_of_the_horizon_is_asked_for() -> None:
     frame = sold()
-    frame.loc[frame.index[-5:], "holiday"] = np.nan
-    with pytest.raises(
-        InputError, match=r"'b', 2024-01-18 07:00\): 'holiday' is .* has no value where"
-    ):
-        forecast.fit(frame, "ridge", **OPTIONS)
+    frame.loc[[50, 51, *frame.index[-5:]], "holiday"] = np.nan
+    model = forecast.fit(frame, "ridge", **OPTIONS)
+    with pytest.raises(InputError, match="'holiday' has no value at"):
+        model.predict()
+    found = model.predict(future_df=plan())
+    assert np.abs(found["ridge"] - 10 - 5 * plan()["holiday"]).max() < 1
 
 
 def test_a_plan_for_a_model_without_one_is_refused() -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from forecast.config.datasets import load_dataset
 from forecast.config.task import SessionCalendar
-from forecast.data import guesses, sources
+from forecast.data import guesses, ingest, preparation, sources
 from forecast.data.calendars import grid
 from forecast.data.schema import check_frame
 from forecast.system.errors import InputError
@@ -88,7 +88,7 @@ def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season
     assert found["calendar_features"] == {
         24: ["hour_of_day"],
         96: ["hour_of_day"],
-        7: ["day_of_year"],
+        7: ["day_of_week", "day_of_year"],
     }.get(season, [])
 
 
@@ -204,7 +204,7 @@ def test_a_date_and_its_hour_in_two_columns_are_no_series_of_hours(tmp_path):
 def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     one = pd.DataFrame(
-        {"ds": times, "y": WAVE, "wind": np.where(np.arange(600) < 9, np.nan, 1.0)}
+        {"ds": times, "y": WAVE, "wind": np.where(np.arange(600) < 9, np.nan, WAVE)}
     ).drop(index=[5, 6])
     found = guessed(tmp_path, pd.concat([one.assign(place="rome"), one.assign(place="ulm")]))
     assert found["source"]["columns"] == {"unique_id": "place"}
@@ -214,7 +214,8 @@ def test_gaps_series_and_the_other_columns_are_shown(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("ds,b\n2024-01-01,x\n", "found none"), ("a,b\nx,y\n", "may be some")]
+    ("text", "said"),
+    [("ds,b\n2024-01-01,x\n", "no column of numbers beside"), ("a,b\nx,y\n", "may be some")],
 )
 def test_a_file_without_numbers_is_refused(tmp_path, text, said):
     (tmp_path / "mine.csv").write_text(text)
@@ -421,3 +422,143 @@ def test_a_header_alone_is_refused(tmp_path):
     (tmp_path / "mine.csv").write_text("ds,y\n")
     with pytest.raises(InputError, match="found no rows below the names"):
         guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
+
+
+def shop(plan: int = 14, days: int = 400) -> pd.DataFrame:
+    """Sales of a shop by day, its promotions and footfall; behind the last sale the promotions."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "Date": pd.date_range("2023-01-01", periods=days + plan),
+            "Promo": (rng.random(days + plan) < 0.2).astype(int),
+            "Sales": 100 + 20 * rng.random(days + plan),
+            "Footfall": rng.random(days + plan),
+        }
+    )
+    frame.loc[days:, ["Sales", "Footfall"]] = np.nan
+    return frame
+
+
+def test_rows_without_a_target_behind_the_last_observation_are_a_plan_of_their_columns(tmp_path):
+    found = guessed(tmp_path, shop())
+    assert found["target"]["column"] == "Sales" and "max_missing" not in found["target"]
+    assert found["future_exogenous"] == [{"column": "Promo", "known_ahead": True}]
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert "have values behind the last Sales: a plan" in text
+    assert "# past_exogenous: [{column: Footfall}]" in text
+    assert found["horizon"] == 7
+    assert guessed(tmp_path, shop(plan=3))["horizon"] == 3
+
+
+def test_a_plan_with_gaps_in_its_past_is_taken_and_its_rows_are_no_observations(tmp_path):
+    frame = shop()
+    frame.loc[[50, 51, 200], "Promo"] = np.nan
+    entry = guessed(tmp_path, frame.drop(index=[90, 91]))
+    write_project(tmp_path, mine=entry)
+    settings = load_dataset("mine", tmp_path / "configs")
+    fetched = ingest.fetch_snapshot(
+        sources.Request("mine", settings, tmp_path), now=pd.Timestamp("2024-03-01")
+    )
+    assert fetched.rows == 412
+    prepared = preparation.check_data("mine", settings, root=tmp_path)
+    assert len(prepared) == 398
+    assert prepared["Promo+7"].iloc[-1] == frame["Promo"].iloc[406]
+    assert prepared["Promo+1"].isna().sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("columns", "target"),
+    [
+        (["cloudcover", "temp"], "temp"),
+        (["HUFL", "HULL", "LUFL", "OT"], "OT"),
+        (["open", "daily sales"], "daily sales"),
+        (["AirTemp", "wind"], "AirTemp"),
+        (["first", "second"], "first"),
+        (["is_open", "second"], "second"),
+    ],
+)
+def test_the_target_goes_by_its_name_and_a_switch_is_none(tmp_path, columns, target):
+    values = {name: WAVE + number for number, name in enumerate(columns)}
+    if "is_open" in values:
+        values["is_open"] = np.arange(600) % 2
+    times = pd.date_range("2024-01-01", periods=600, freq="h")
+    found = guessed(tmp_path, pd.DataFrame({"date": times, **values}))
+    assert found["target"]["column"] == target
+
+
+def test_of_three_sources_of_one_thing_one_can_be_kept(tmp_path):
+    times = pd.date_range("2024-01-01", periods=300, freq="h")
+    parts = [
+        pd.DataFrame({"ds": times, "source": name, "y": WAVE[:300]})
+        for name in ("station", "model", "satellite")
+    ]
+    found = guessed(tmp_path, pd.concat(parts).sort_values("ds"))
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert "to keep one of them alone: `keep: {source: " in text
+    source = {**found["source"], "columns": {}, "keep": {"source": "model"}}
+    write_project(tmp_path, mine={**found, "source": source})
+    settings = load_dataset("mine", tmp_path / "configs")
+    read = sources.read(sources.Request("mine", settings, tmp_path)).frame
+    assert read["unique_id"].unique().tolist() == ["mine"] and len(read) == 300
+    source["keep"] = {"source": "moon"}
+    write_project(tmp_path, mine={**found, "source": source})
+    settings = load_dataset("mine", tmp_path / "configs")
+    with pytest.raises(InputError, match="no row has 'moon' in 'source'; found 'model', "):
+        sources.read(sources.Request("mine", settings, tmp_path))
+
+
+def test_prices_of_an_exchange_are_modelled_by_their_returns(tmp_path):
+    days = grid(SessionCalendar(kind="sessions", exchange="XNYS"), "2022-01-03", "2024-12-31")[:600]
+    frame = pd.DataFrame({"Date": days.strftime("%Y-%m-%d"), "close": 100 * np.exp(WAVE / 10)})
+    assert guessed(tmp_path, frame)["target"] == {
+        "column": "close",
+        "transform": "log",
+        "difference_inputs": True,
+    }
+
+
+def test_a_calendar_with_no_time_off_it_goes_before_one_that_would_be_refused(tmp_path):
+    days = grid(SessionCalendar(kind="sessions", exchange="XNYS"), "2022-01-03", "2024-12-31")[:600]
+    # open on one holiday of that exchange: its calendar lacks one step, all weekdays have 21 more
+    frame = pd.DataFrame({"Date": [*days, pd.Timestamp("2022-07-04")], "y": np.arange(601.0)})
+    found = guessed(tmp_path, frame.sort_values("Date"))
+    assert found["calendar"] == {"kind": "weekdays"}
+    write_project(tmp_path, mine=found)
+    settings = load_dataset("mine", tmp_path / "configs")
+    request = sources.Request("mine", settings, tmp_path)
+    assert ingest.fetch_snapshot(request, now=pd.Timestamp("2024-07-01")).rows == 601
+
+
+@pytest.mark.parametrize("weekend", [0.0, 5.0])
+def test_hours_get_the_day_of_the_week_where_it_tells_something_of_later_days(tmp_path, weekend):
+    times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
+    rng = np.random.default_rng(0)
+    values = 20 + weekend * (times.day_of_week >= 5) + rng.normal(0, 2, len(times))
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert ("day_of_week" in found["calendar_features"]) == (weekend > 0)
+
+
+def test_numbers_that_are_constant_in_every_series_are_no_inputs(tmp_path):
+    days = pd.date_range("2024-01-01", periods=200)
+    parts = [
+        pd.DataFrame({"ds": days, "shop": name, "y": WAVE[:200], "size": size})
+        for name, size in (("a", 120), ("b", 300))
+    ]
+    guessed(tmp_path, pd.concat(parts))
+    text = guesses.guess_entry(tmp_path / "data" / "mine.csv", "data/mine.csv", "mine")
+    assert "# constant in every series: size" in text and "past_exogenous" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "bounds"),
+    [
+        ("sales", 5 + WAVE, {"minimum": 0}),
+        ("humidity", 50 + 40 * WAVE, {"minimum": 0, "maximum": 100}),
+        ("load share", 0.5 + 0.4 * WAVE, {"minimum": 0, "maximum": 1}),
+        ("temp", WAVE, {}),
+    ],
+)
+def test_what_was_never_negative_gets_bounds(tmp_path, name, values, bounds):
+    times = pd.date_range("2024-01-01", periods=600, freq="h")
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, name: values}))
+    assert found["target"] == {"column": name, **bounds}

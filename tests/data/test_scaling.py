@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from forecast.config.datasets import Column
 from forecast.config.task import Transform
-from forecast.data.scaling import Scaling, inverse_transform, transform
+from forecast.data.scaling import Scaling, check_transforms, inverse_transform, transform
 from forecast.system.errors import InputError
 from tests.support import problems
 
@@ -31,6 +31,7 @@ def test_the_inverse_gives_the_raw_values_back(name, values):
     """`horizon` transformed values that follow row 0 are the forecast; with them the raw ones are
     met exactly.
     """
+    values = values / (1 + values) if name == "logit" else values
     modelled = transform(values, column(name))
     back = inverse_transform(modelled[None, 1:], column(name), values[:1])
     # sums of up to 1e4 cancel
@@ -40,9 +41,10 @@ def test_the_inverse_gives_the_raw_values_back(name, values):
 @EVERY
 def test_scaled_and_unscaled_is_the_same_value(name):
     target = {"column": "sales", "transform": name, "max_missing": 0.2}
-    shops = problems.panel_of(
-        problems.frame(), target=target, past_exogenous=[], calendar_features=[]
-    )
+    sales = problems.frame()
+    if name == "logit":
+        sales = sales.assign(sales=1 / (1 + sales["sales"]))
+    shops = problems.panel_of(sales, target=target, past_exogenous=[], calendar_features=[])
     scaling = Scaling.fit(shops, problems.shops().blocks)
     for uid, series in shops.by_id.items():
         z = scaling.scale_series(series, shops.task)
@@ -54,7 +56,7 @@ def test_scaled_and_unscaled_is_the_same_value(name):
 
 @EVERY
 def test_a_missing_value_stays_missing_and_touches_only_the_changes_beside_it(name):
-    values = np.array([1.0, 2.0, np.nan, 4.0, 5.0])
+    values = np.array([0.1, 0.2, np.nan, 0.4, 0.5])
     lost = {2, 3, 0} if name in ("diff", "logdiff") else {2}
     assert set(np.flatnonzero(np.isnan(transform(values, column(name))))) == lost
 
@@ -65,6 +67,8 @@ def test_known_answers_of_the_transforms():
     assert transform(values, column("logdiff")).tolist()[1:] == [1, 2]
     assert transform(np.array([4.0, 7.0]), column("diff")).tolist()[1:] == [3]
     assert transform(np.array([0.0, np.e - 1]), column("log1p")).tolist() == [0, 1]
+    odds = np.array([0.5, 0.75])
+    np.testing.assert_allclose(transform(odds, column("logit")), [0, np.log(3)])
     assert inverse_transform(
         np.array([[3.0, -1.0]]), column("diff"), np.array([10.0])
     ).tolist() == [[13, 12]]
@@ -144,3 +148,27 @@ def test_a_series_of_tiny_values_is_scaled_like_any_other():
     np.testing.assert_allclose(
         shops.scaled("north")[:, 0], problems.problem_of(long).scaled("north")[:, 0]
     )
+
+
+def test_forecasts_keep_to_the_bounds_of_the_target():
+    share = column(minimum=0, maximum=100)
+    assert inverse_transform(np.array([[-3.0, 50.0, 120.0]]), share, np.array([1.0])).tolist() == [
+        [0, 50, 100]
+    ]
+
+
+def test_data_outside_of_their_bounds_are_refused_with_their_row():
+    task = problems.shops().panel.task
+    bounded = task.model_copy(
+        update={"target": (task.target[0].model_copy(update={"minimum": 0.0}),)}
+    )
+    frame = problems.frame()
+    check_transforms(frame.assign(sales=frame["sales"].abs()), bounded)
+    with pytest.raises(InputError, match="has -1 at row 0, outside of its bounds 0 to inf"):
+        check_transforms(frame.assign(sales=-1.0), bounded)
+
+
+@pytest.mark.parametrize("wrong", [0.0, 1.0, 40.0])
+def test_the_log_odds_of_what_is_no_share_are_refused(wrong):
+    with pytest.raises(InputError, match="needs values above 0 and below 1"):
+        transform(np.array([0.5, wrong]), column("logit"))

@@ -185,3 +185,12 @@ def test_shapes_and_failed_forecasts_are_refused():
 def test_the_band_is_at_least_six_points_and_stays_inside_zero_and_one():
     assert metrics.binomial_band(0.8, 100_000) == (pytest.approx(0.74), pytest.approx(0.86))
     assert metrics.binomial_band(0.95, 50) == (pytest.approx(0.89, abs=0.01), 1.0)
+
+
+def test_no_end_of_an_interval_lies_outside_of_the_bounds_of_the_target():
+    y, y_hat = errors(200, seed=1, scale=5.0)
+    free = SplitConformal.calibrate(y, y_hat).bounds(y_hat, UNKNOWN[:200], 0.9)
+    assert (free.low < 0).any() and (free.high > 20).any()
+    held = SplitConformal.calibrate(y, y_hat, limits=(0.0, 20.0)).bounds(y_hat, UNKNOWN[:200], 0.9)
+    np.testing.assert_array_equal(held.low, np.clip(free.low, 0, 20))
+    np.testing.assert_array_equal(held.high, np.clip(free.high, 0, 20))

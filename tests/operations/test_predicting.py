@@ -74,6 +74,41 @@ def test_a_champion_that_reads_a_plan_forecasts_what_follows_the_last_observatio
     assert (
         read_status(root, NAME, now=datetime(2024, 7, 20, tzinfo=UTC)).last_observation_age_h == 24
     )
+    # another plan at forecast time, written as people write it
+    (tmp_path / "plan.csv").write_text("ds;plan\n19.07.2024;0\n20.07.2024;1\n")
+    turned = forecast(root, plan=tmp_path / "plan.csv").table
+    np.testing.assert_allclose(turned["y_hat"] - [0, 4], table["y_hat"] - [4, 0], atol=0.5)
+    (tmp_path / "plan.csv").write_text("ds,plan\n2024-07-19,0\n2024-07-21,1\n")
+    with pytest.raises(InputError, match="'plan' has no value at 2024-07-20T00:00, 2 steps after"):
+        forecast(root, plan=tmp_path / "plan.csv")
+    (tmp_path / "plan.csv").write_text("ds,promo\n2024-07-19,0\n")
+    with pytest.raises(InputError, match=r"plan\.csv: .*'plan' is missing.*Wanted 'ds', 'plan'"):
+        forecast(root, plan=tmp_path / "plan.csv")
+    # a served model is asked with the history and the plan behind it
+    history = both.assign(unique_id="wave").tail(60 + len(days) - len(wave))
+    service = Service(champion.load(root, NAME).ensemble)
+    answer = service.answer(history[history["ds"] <= table["ds"].max()])
+    np.testing.assert_allclose(answer["y_hat"], table["y_hat"], rtol=1e-9)
+    with pytest.raises(InputError, match="'plan' has no value at 2024-07-19T00:00, 1 step"):
+        service.answer(history[history["y"].notna()])
+
+
+def test_a_row_appended_to_the_file_is_said_and_the_forecast_follows_the_snapshot(moved):
+    before = forecast(moved)
+    path = moved / "data" / "wave.csv"
+    original = path.read_text()
+    path.write_text(original + "2024-07-19,1.0\n")
+    try:
+        found = forecast(moved)
+    finally:
+        path.write_text(original)
+    assert found.table.equals(before.table)
+    assert any("changed since its snapshot" in notice for notice in found.notices)
+
+
+def test_a_plan_for_a_champion_that_reads_none_is_refused(moved):
+    with pytest.raises(InputError, match="reads no column known ahead"):
+        forecast(moved, plan=moved / "plan.csv")
 
 
 @pytest.mark.parametrize("late", [0, 3])

@@ -5,7 +5,7 @@ times are refused.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -17,9 +17,20 @@ from forecast.config.sources import Source
 from forecast.config.task import SessionCalendar, TimeZone, WeekdayCalendar
 from forecast.data import own_files, vintages
 from forecast.data.columns import inputs_of_column
-from forecast.data.schema import describe_row, describe_text_cell, first_text_cell
+from forecast.data.schema import (
+    check_frame,
+    describe_row,
+    describe_text_cell,
+    first_text_cell,
+)
 from forecast.data.sources import RawFrame, Request, keep_known
-from forecast.data.written_times import refuse_rows, sort_oldest_first, to_utc
+from forecast.data.written_times import (
+    ISO_FORMAT,
+    guess_time_format,
+    refuse_rows,
+    sort_oldest_first,
+    to_utc,
+)
 from forecast.system import files
 from forecast.system.errors import InputError, missing_column, quote_names
 
@@ -40,7 +51,8 @@ class Settings(Source):
 
     `columns` maps our names to the file's (`ds`, `unique_id` included).
 
-    `time_format`: how times are written where not as ISO 8601, such as `%d.%m.%Y %H:%M`.
+    `time_format`: how times are written where not as ISO 8601, such as `%d.%m.%Y %H:%M`. `keep`:
+    columns of the file and the one text whose rows are read, such as `{source: station}`.
     """
 
     origin: ClassVar[str] = "the file"
@@ -48,6 +60,7 @@ class Settings(Source):
     kind: Literal["file"]
     path: Path
     columns: dict[str, str] = Field(default_factory=dict)
+    keep: dict[str, str] = Field(default_factory=dict)
     time_zone: TimeZone | None = None
     time_format: str | None = None
     encoding: Annotated[str, AfterValidator(_text_encoding)] = "utf-8"
@@ -84,6 +97,7 @@ def read(request: Request) -> RawFrame:
     read = own_files.read_table(
         path, where, source.file_format, names=source.columns.get("unique_id", "unique_id")
     )
+    read = _keep_rows(read, source, where)
     table = _select_columns(read, request.dataset, source, where)
     _refuse_text(table, table.columns.drop(["unique_id", "ds"], errors="ignore"), source, where)
     if request.dataset.calendar.kind == "index":
@@ -113,6 +127,55 @@ def read(request: Request) -> RawFrame:
         "retrieved_at": None,
     }
     return RawFrame(table, as_of, where=where, provenance=provenance, vintages=issues)
+
+
+def read_plan(path: Path, dataset: Dataset, series: Collection[str]) -> pd.DataFrame:
+    """`unique_id, ds` and the columns known ahead of a file with a plan, for `columns.append_plan`.
+
+    The file may lie anywhere, and is written as it shows by itself; its columns are called, and its
+    times meant, as in the dataset's own file. Without a column of series its rows hold for each of
+    `series`. `InputError` for what cannot be read, a column or a series that is not there.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise InputError(f"{where}: no such file. Name a CSV or Parquet with the plan.")
+    source = dataset.source
+    default = Settings.model_validate({"kind": "file", "path": path})
+    settings = source if isinstance(source, Settings) else default
+    if path.suffix.lower() in own_files.PARQUET_SUFFIXES:
+        file_format = own_files.FileFormat()
+    else:
+        file_format = own_files.guess_format(path, where)
+    names = {theirs: ours for ours, theirs in settings.columns.items()}
+    table = own_files.read_table(path, where, file_format).rename(columns=names)
+    required = ["ds", *dataset.known_ahead]
+    for name in required:
+        if name not in table.columns:
+            raise InputError(
+                f"{missing_column(name, table.columns, where)} Wanted {quote_names(required)}."
+            )
+    if "unique_id" not in table.columns:
+        copies = [table.assign(unique_id=name) for name in series]
+        table = pd.concat(copies)
+    table = table[["unique_id", *required]].astype({"unique_id": "str"})
+    unknown = sorted({*table["unique_id"]} - {*series})
+    if unknown:
+        raise InputError(
+            f"{where}: series {quote_names(unknown)} not known; wanted {quote_names(series)}."
+        )
+    _refuse_text(table, dataset.known_ahead, settings, where)
+    if dataset.calendar.kind == "index":
+        table["ds"] = _counts_to_times(table, where)
+    else:
+        form = settings.time_format
+        if form is None and table["ds"].dtype.kind != "M":
+            shown_format = guess_time_format(table["ds"].dropna())
+            form = None if shown_format == ISO_FORMAT else shown_format
+        wall_clock = isinstance(dataset.calendar, SessionCalendar | WeekdayCalendar)
+        zone = settings.time_zone
+        table["ds"] = to_utc(table, form, time_zone=zone, wall_clock=wall_clock, where=where)
+    ordered = table.sort_values(["unique_id", "ds"], kind="stable")
+    return check_frame(ordered, dataset.known_ahead, where=where)
 
 
 def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.DataFrame | None:
@@ -150,6 +213,23 @@ def _read_issues(request: Request, source: Settings, as_of: pd.Timestamp) -> pd.
         raise InputError(f"{where}, {row}: two forecasts of one issue. Drop one.")
     vintages.require_issued_before_known(table, request.dataset, where=where, error=InputError)
     return table[table["issued_at"] <= as_of].reset_index(drop=True)
+
+
+def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFrame:
+    """The rows that `source.keep` asks for; `InputError` where it names no column or no row."""
+    for column, text in source.keep.items():
+        if column not in table.columns:
+            raise InputError(
+                f"{missing_column(column, table.columns, where)} Correct `source.keep`."
+            )
+        texts = table[column].astype("str")
+        if not (texts == text).any():
+            raise InputError(
+                f"{where}: no row has {text!r} in {column!r}; found"
+                f" {quote_names(texts.unique()[:10])}. Correct `source.keep`."
+            )
+        table = table[texts == text]
+    return table
 
 
 def _refuse_text(table: pd.DataFrame, columns: Iterable[str], source: Settings, where: str) -> None:
