@@ -26,6 +26,7 @@ from forecast.data.results import RANKING_TITLES, Results
 from forecast.models import catalogue
 from forecast.report import text
 from forecast.report.leaderboard import HEADS, NUMBERS, leaderboard_lines
+from forecast.system.errors import EXIT_CODES
 from forecast.system.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +69,13 @@ def commands(root: Path) -> str:
     rows += [
         f"| `forecast {name}` | {_first(function.__doc__)} |" for name, function in sorted(known)
     ]
+    return "\n".join(rows)
+
+
+def exit_codes(root: Path) -> str:
+    """The table of exit codes, from `forecast.system.errors`."""
+    rows = ["| code | means | who does what |", "|---|---|---|"]
+    rows += [f"| {known.code} | {known.meaning} | {known.move} |" for known in EXIT_CODES]
     return "\n".join(rows)
 
 
@@ -216,6 +224,7 @@ def replaced(page: str, name: str, part: str) -> str:
 PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "families": ("docs/models.md", families),
     "commands": ("docs/running.md", commands),
+    "exit codes": ("docs/running.md", exit_codes),
     **{name: (str(page.relative_to(ROOT)), make) for name, (page, make) in measured.PARTS.items()},
 }
 """Name of each part → its page and what makes it from the code; all are tested to be up to date."""

@@ -31,15 +31,14 @@ from forecast.config.paths import ProjectPaths
 from forecast.data.panel import Panel, from_frame
 from forecast.forecaster import Budget
 from forecast.system import cluster, files
-from forecast.system.errors import ForecastError, InputError
+from forecast.system.errors import UNHEALTHY, ForecastError, InputError
 
-EXIT_CODE_LEAK = 1
 OPENED_PROJECT_FILE = "the stages opened {} of the project itself, beside the data they were given"
 LogProgress = Callable[[str], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when no leak was found, 1 when one was, the error's code when the audit could not be
+    """0 when no leak was found, 5 when one was, the error's code when the audit could not be
     made.
     """
     options = _parser().parse_args(arguments)
@@ -66,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.json
         else "\n".join(finished_audit.lines())
     )
-    return 0 if finished_audit.is_clean else EXIT_CODE_LEAK
+    return 0 if finished_audit.is_clean else UNHEALTHY
 
 
 def _parser() -> argparse.ArgumentParser:

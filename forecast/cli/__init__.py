@@ -114,8 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit("Aborted.")
-    except (MemoryError, OSError) as error:
-        message = explain_out_of_memory(error) or (
+    except (MemoryError, ImportError, OSError) as error:
+        message = explain_out_of_memory(error)
+        if isinstance(error, ImportError) and not message:
+            raise
+        message = message or (
             f"{error}. Check the file, its permissions and the free space (`forecast clean`), then"
             " the same command again."
         )

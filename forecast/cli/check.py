@@ -259,7 +259,7 @@ def audit(
     output_format: Format = FORMAT,
     cluster: str = CLUSTER,
 ) -> None:
-    """Look for leaks in a pipeline. Exits 1 when one is found."""
+    """Look for leaks in a pipeline. Exits 5 when one is found."""
     use_cluster(cluster)
     project = require_project(root).resolve()
     command = [sys.executable, "-m", "forecast.audit", dataset, "--root", str(project)]

@@ -6,20 +6,18 @@ import importlib.metadata
 import importlib.util
 import re
 import shutil
-import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import typer
 
 from forecast.cli.common import FORMAT, ROOT, Format, print_rows, require_project, tracking_uri
 from forecast.cli.run import FOLDERS_OF_A_RUN
 from forecast.system import files, postgres
+from forecast.system.addresses import hide_parts, show_address
 from forecast.system.bootstrap import PYTHON_VERSION, RUN_LOCK
-from forecast.system.errors import BusyError, ForecastError, InputError
+from forecast.system.errors import UNHEALTHY, BusyError, Finding, ForecastError, InputError
 from forecast.system.files import TEMPORARY, hold_lock, remove_leftovers
 
 CACHES = (
@@ -49,14 +47,6 @@ LOCKED_VERSION = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(;[^\\\n]*)?", r
 """A line of requirements.lock: package, version, condition."""
 
 
-class Finding(NamedTuple):
-    """One check: what was examined, what was found, and the repair; empty where all is well."""
-
-    what: str
-    observation: str
-    repair: str = ""
-
-
 def doctor(
     root: Path = ROOT,
     output_format: Format = FORMAT,
@@ -66,10 +56,12 @@ def doctor(
         help="Remove what killed runs left, correct MLflow's paths, mend damaged champions.",
     ),
 ) -> None:
-    """Examine environment, disk, locks, DVC, MLflow and champions."""
+    """Examine environment, disk, locks, DVC, MLflow and champions; exits 5 where something is
+    wrong.
+    """
     project = require_project(root).resolve()
     if repair:
-        _repair(project)
+        _remove_and_mend(project)
     findings = list(examine_project(project))
     rows = [
         {"what": finding.what, "found": finding.observation, "repair": finding.repair}
@@ -77,12 +69,12 @@ def doctor(
     ]
     print_rows(rows, output_format)
     if any(finding.repair for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(UNHEALTHY)
 
 
-def _repair(project: Path) -> None:
+def _remove_and_mend(project: Path) -> None:
     """Remove what killed runs left and mend what operation can; each repair is a line."""
-    from forecast.operations import status
+    from forecast.operations import repair
 
     removed = []
     with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
@@ -92,7 +84,7 @@ def _repair(project: Path) -> None:
     for path in removed:
         relative_path = path.relative_to(project) if path.is_relative_to(project) else path
         print(f"Removed {relative_path}", file=sys.stderr)
-    for sentence in status.repair_faults(project, tracking_uri()):
+    for sentence in repair.repair_faults(project, tracking_uri()):
         print(sentence, file=sys.stderr)
 
 
@@ -117,10 +109,9 @@ def _unreadable(what: str, error: OSError) -> Finding:
 
 def operation(root: Path) -> Iterator[Finding]:
     """Locks, MLflow's paths and champions."""
-    from forecast.operations import status
+    from forecast.operations import repair
 
-    for what, observation, repair in status.find_faults(root, tracking_uri()):
-        yield Finding(what, observation, repair)
+    yield from repair.find_faults(root, tracking_uri())
 
 
 def interpreter(root: Path) -> Finding:
@@ -217,31 +208,34 @@ def dvc(root: Path) -> Finding:
 
 def mlflow(root: Path) -> Finding:
     """Whether the tracking store answers; a store that was not made yet is well too."""
-    from forecast.tracking.tracking_store import hide_password
-
     uri = tracking_uri() or f"sqlite:///{root / 'mlflow.db'}"
+    advice = "start the server or repair the address; then `forecast sync`"
+    if uri.startswith("sqlite:"):
+        advice = "`forecast doctor --repair`; then `forecast sync`"
     try:
-        return Finding("MLflow", f"{hide_password(uri)}: {_answer(uri)}")
-    except (OSError, sqlite3.Error, ForecastError) as error:
-        advice = "start the server or repair the address; then `forecast sync`"
-        return Finding("MLflow", f"{hide_password(uri)}: {error}", advice)
+        return Finding("MLflow", f"{show_address(uri)}: {_answer(uri)}")
+    except (OSError, ForecastError) as error:
+        return Finding("MLflow", f"{show_address(uri)}: {hide_parts(str(error), uri)}", advice)
 
 
 def _answer(uri: str) -> str:
     """What a tracking store answers; raises the error of the one that does not."""
+    from forecast.tracking import database_file, tracking_store
+
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///"))
         if not path.exists():
             return "not made yet; the first run makes it"
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as store:
-            store.execute("pragma schema_version").fetchone()
-            return "answers"
+        damage = database_file.find_damage(tracking_store(Path(), uri))
+        if damage:
+            raise ForecastError(damage)
+        return "answers"
     if uri.startswith(("http://", "https://")):
         import httpx
 
         try:
             return f"answers {httpx.get(uri.rstrip('/') + '/health', timeout=3).status_code}"
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ForecastError(f"no answer ({error})") from None
     if postgres.is_postgres(uri):
         with postgres.open_connection(uri, seconds=3):

@@ -32,6 +32,8 @@ from forecast.cli.common import (
 from forecast.cli.run import revision
 from forecast.config.paths import ProjectPaths
 from forecast.system.errors import (
+    INTERRUPTED,
+    UNHEALTHY,
     ForecastError,
     GateRefusedError,
     InputError,
@@ -55,24 +57,45 @@ def promote(
     version: int = typer.Option(
         0, "--version", min=0, help="A registered version; 0: what the last run chose."
     ),
+    scored: bool = typer.Option(
+        False, "--scored", help="Serve the fit that was scored, not one on all data."
+    ),
     reason: str = REASON,
     root: Path = ROOT,
 ) -> None:
-    """Make a model the champion by hand: the one the last run chose on validation, or a registered
-    version.
+    """Make a model the champion by hand: what the last run chose on validation, fitted once more on
+    all data, or a registered version.
     """
-    from forecast.operations import registry
+    from forecast.operations import challenger, registry
 
-    project, uri = _project_with(root, dataset), tracking_uri()
-    if not version:
-        folder, meta = registry.selected_candidate(
-            project, dataset, now=now(), revision=revision(project)
-        )
-        version = registry.register_candidate(project, dataset, folder, meta, tracking_uri=uri)
-    registry.promote(
-        project, dataset, version, now=now(), reason=reason or "by hand", tracking_uri=uri
+    stop_on_signals()
+    project, uri = _project_with(root, dataset).resolve(), tracking_uri()
+    reason = reason or "by hand"
+    if version:
+        registry.promote(project, dataset, version, now=now(), reason=reason, tracking_uri=uri)
+        _print_champion(project, dataset, version)
+        return
+
+    def refit_on_all_data(candidate: Path, target: Path) -> None:
+        print(f"{dataset}: fitting {candidate.name} again on all data", file=sys.stderr, flush=True)
+        record = candidate / "record.json"
+        challenger.run_refit(project, dataset, record, target, on="all", environment=os.environ)
+
+    promotion = registry.promote_selected(
+        project,
+        dataset,
+        now=now(),
+        revision=revision(project),
+        refit=None if scored else refit_on_all_data,
+        reason=reason,
+        tracking_uri=uri,
     )
-    _print_champion(project, dataset, version)
+    if promotion.refit_fault:
+        print(
+            f"The fit on all data failed, so the scored version serves: {promotion.refit_fault}",
+            file=sys.stderr,
+        )
+    _print_champion(project, dataset, promotion.version)
 
 
 def rollback(
@@ -82,16 +105,22 @@ def rollback(
     output_format: Format = FORMAT,
 ) -> None:
     """Make the previous champion the champion again; a second rollback undoes the first."""
-    from forecast.operations import registry
+    from forecast.operations import champion, registry
 
     project = _project_with(root, dataset)
     version = registry.rollback(
         project, dataset, now=now(), reason=reason or "by hand", tracking_uri=tracking_uri()
     )
+    taken_back = champion.read_events(project, dataset)[-1].replaced
     if output_format is Format.json:
-        print_rows([{"dataset": dataset, "champion": version}], output_format)
-    else:
-        _print_champion(project, dataset, version)
+        row = {"dataset": dataset, "champion": version, "taken_back": taken_back}
+        print_rows([row], output_format)
+        return
+    if taken_back is not None:
+        name = _describe_version(project, dataset, taken_back)
+        since = _describe_promotion(project, dataset, taken_back)
+        print(f"{dataset}: taken back: {name}{since}.")
+    _print_champion(project, dataset, version)
 
 
 def status(
@@ -105,7 +134,7 @@ def status(
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
-    """Show each champion, its age, live error, drift, last and next run; exits 1 when something is
+    """Show each champion, its age, live error, drift, last and next run; exits 5 when something is
     wrong.
     """
     from forecast.operations.status import read_status, run_datasets
@@ -122,8 +151,9 @@ def status(
     for name in names:
         fault = _take_over_promotions(project, name) if registry else ""
         one_status = read_status(project, name, now=datetime.now(UTC))
-        if fault and one_status.is_good:
-            one_status = replace(one_status, state=f"registry: {fault}")
+        if fault:
+            faults = [] if one_status.is_good else [one_status.state]
+            one_status = replace(one_status, state="; ".join([*faults, f"registry: {fault}"]))
         statuses.append(one_status)
     if output_format is Format.json:
         print_rows([asdict(one_status) for one_status in statuses], output_format)
@@ -133,7 +163,7 @@ def status(
             lines += _status_lines(one_status)
         print_rows(lines, output_format)
     if not all(one_status.is_good for one_status in statuses):
-        raise typer.Exit(1)
+        raise typer.Exit(UNHEALTHY)
 
 
 def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = FORMAT) -> None:
@@ -165,13 +195,40 @@ def _take_over_promotions(project: Path, dataset: str) -> str:
 
 
 def _print_champion(project: Path, dataset: str, version: int) -> None:
+    """Print which version serves, and the next command."""
+    name = _describe_version(project, dataset, version)
+    print(f"{dataset}: {name} is the champion. `forecast predict {dataset}`")
+
+
+def _describe_version(project: Path, dataset: str, version: int) -> str:
+    """`version 3 (gru, test skill +40.1 %)`, or of a refit, which has no score of its own,
+    `version 4 (version 3 (gru, test skill +40.1 %) fitted again on all data)`; the number alone of
+    a version that is not stored here.
+    """
     from forecast.operations import champion
 
-    card = champion.read_card(project, dataset, version)
-    model = card.candidate
+    card = champion.find_card(project, dataset, version)
+    if card is None:
+        return f"version {version}"
+    if card.refit_of is not None:
+        scored = _describe_version(project, dataset, card.refit_of)
+        return f"version {version} ({scored} fitted again on all data)"
+    skill = ""
     if "skill" in card.metrics:
-        model += f", test skill {100 * card.metrics['skill']:+.1f} %"
-    print(f"{dataset}: version {version} ({model}) is the champion. `forecast predict {dataset}`")
+        skill = f", test skill {_percent(card.metrics['skill'])}"
+    return f"version {version} ({card.candidate}{skill})"
+
+
+def _describe_promotion(project: Path, dataset: str, version: int) -> str:
+    """`, champion since 2024-06-03T05:30 UTC (by hand)`: why it served; empty where the history
+    does not say it any more.
+    """
+    from forecast.operations import champion
+
+    events = champion.read_events(project, dataset)
+    promotions = [event for event in events if event.event in ("promoted", "rolled back")]
+    newest = [event for event in promotions if event.version == version][-1:]
+    return "".join(f", champion since {event.at[:16]} UTC ({event.reason})" for event in newest)
 
 
 def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
@@ -280,7 +337,7 @@ def retrain(
             "\nInterrupted; the champion is as it was, or the next run finishes the promotion.",
             file=sys.stderr,
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     _print_decision(decision, project, took=time.monotonic() - started)
     if not dry_run:
         event: HookEvent = "promotion" if decision.promotes else "success"

@@ -35,11 +35,12 @@ from forecast.cli.common import (
 from forecast.config.paths import ProjectPaths
 from forecast.operations import repro
 from forecast.system import files
+from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
-from forecast.system.errors import InputError, quote_names, suggest
+from forecast.system.errors import INTERRUPTED, InputError, quote_names, suggest
 from forecast.system.files import hold_lock, remove_leftovers
 from forecast.system.processes import stop_on_signals
-from forecast.system.stage import INTERRUPTED, JOBS_VARIABLE, default_jobs, format_duration
+from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration
 
 if TYPE_CHECKING:
     from forecast.data.comparison_records import PairedTest
@@ -199,11 +200,11 @@ def ui(
     ),
 ) -> None:
     """Open MLflow's pages on 127.0.0.1."""
-    from forecast.tracking.tracking_store import hide_password, tracking_store
+    from forecast.tracking.tracking_store import tracking_store
 
     store = tracking_store(require_project(root), tracking_uri()).uri
     if store.startswith("http"):
-        print(f"MLflow runs at {hide_password(store)} (MLFLOW_TRACKING_URI).")
+        print(f"MLflow runs at {show_address(store)} (MLFLOW_TRACKING_URI).")
         return
     server = f"mlflow ui --workers 1 --host 127.0.0.1 --port {port} --backend-store-uri".split()
     command = [sys.executable, "-m", *server, store]
@@ -215,14 +216,13 @@ def ui(
 def publish(root: Path) -> str:
     """Publish the last run to MLflow; returns what was done and where its leaderboards are."""
     from forecast import tracking
-    from forecast.tracking.tracking_store import hide_password
 
     result = tracking.sync(root, tracking_uri(), now=time.time(), revision=revision(root))
     lines = [
         f"MLflow: {len(result.published)} runs made, {result.unchanged} already there,"
         f" {len(result.set_aside)} set aside."
     ]
-    server = hide_password(tracking.tracking_store(root, tracking_uri()).uri)
+    server = show_address(tracking.tracking_store(root, tracking_uri()).uri)
     if server.startswith("http"):
         head, address = "The leaderboards are at", server.rstrip("/")
     else:

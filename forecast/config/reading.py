@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Tag, ValidationError, model_validator
 
+from forecast.system.addresses import hide_addresses
 from forecast.system.errors import InputError, quote_names, suggest
 
 
@@ -166,7 +167,7 @@ def _describe_fault(model: type[BaseModel], error: Any, content: Any) -> str:
         return f"key {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
     input_value = error.get("input")
-    value = "" if isinstance(input_value, dict) else f" (found {input_value!r})"
+    value = "" if isinstance(input_value, dict) else f" (found {hide_addresses(repr(input_value))})"
     return f"key {key!r}: {message}{value}" if key else f"{message}"
 
 

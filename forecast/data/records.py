@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from forecast.system import files
-from forecast.system.errors import DataError
+from forecast.system.errors import DamagedError
 
 RunStatus = Literal["ok", "failed"]
 Ranking = Literal["shipped", "architecture", "baseline"]
@@ -46,7 +46,7 @@ class Record(BaseModel):
 
         Raises:
             FileNotFoundError: there is no such file.
-            DataError: the file holds something else.
+            DamagedError: the file holds something else.
         """
         try:
             content = files.read_json(path)
@@ -61,7 +61,7 @@ class Record(BaseModel):
         """The record that the JSON values `content` of the file `source` are.
 
         Raises:
-            DataError: they are none.
+            DamagedError: they are none.
         """
         try:
             return cls.model_validate(content)
@@ -71,8 +71,8 @@ class Record(BaseModel):
             raise cls._damaged(source, f"{place}: {first['msg']}") from None
 
     @classmethod
-    def _damaged(cls, path: Path, reason: str) -> DataError:
-        return DataError(
+    def _damaged(cls, path: Path, reason: str) -> DamagedError:
+        return DamagedError(
             f"{path}: no {cls.__name__} of this version ({reason}). Delete it and run"
             " `dvc repro` to make it again."
         )

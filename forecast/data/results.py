@@ -29,7 +29,7 @@ from forecast.data.comparison_records import (
 )
 from forecast.data.panel import add_series_names
 from forecast.data.records import RunRecord, read_run_records
-from forecast.system.errors import DataError, InputError
+from forecast.system.errors import DamagedError, InputError
 from forecast.system.files import read_json
 
 BASELINE = "baseline"
@@ -66,7 +66,7 @@ class Results:
     """One dataset's results.
 
     A part whose file is missing raises `InputError` with the stage that makes it; a file that
-    cannot be read raises `DataError`.
+    cannot be read raises `DamagedError`.
     """
 
     paths: ProjectPaths
@@ -353,12 +353,12 @@ def _read_json_part(path: Path, stage: str, kind: type[Content]) -> Content:
     try:
         content = _read_part(path, stage, read_json)
     except ValueError as error:
-        raise DataError(
+        raise DamagedError(
             f"{path}: not valid JSON ({error}). Delete it and run `dvc repro` to make it again."
         ) from None
     if not isinstance(content, kind):
         expected = "a list" if kind is list else "a mapping"
-        raise DataError(
+        raise DamagedError(
             f"{path}: found {type(content).__name__}, wanted {expected}. Run stage `{stage}` again."
         )
     return content

@@ -25,7 +25,7 @@ import pandas as pd
 from forecast.config.paths import ProjectPaths
 from forecast.data.schema import KEY_COLUMNS
 from forecast.system import files
-from forecast.system.errors import DataError, InputError
+from forecast.system.errors import DamagedError, InputError
 
 RELATIVE_TOLERANCE = (
     1e-5  # services send prices as 32-bit floats; what differs less is the same number
@@ -90,7 +90,7 @@ def write_snapshot(
     }
     try:
         read_verified(path, sha, dataset)
-    except DataError:  # absent, or not what was written
+    except DamagedError:  # absent, or not what was written
         files.write_frame(path, frame)
     if not files.read_note(path.with_suffix(".json")):
         files.write_json(path.with_suffix(".json"), record)
@@ -120,13 +120,13 @@ def read_pointer(root: Path, dataset: str) -> Pointer:
 
 
 def read_pointed(root: Path, dataset: str) -> pd.DataFrame:
-    """The snapshot the pointer names; `DataError` when it is absent or does not have the pointer's
-    digest.
+    """The snapshot the pointer names; `DamagedError` when it is absent or has another digest than
+    the pointer says.
     """
     pointer = read_pointer(root, dataset)
     path = path_in_store(root, pointer.snapshot)
     if not path.exists():
-        raise DataError(
+        raise DamagedError(
             f"{pointer.snapshot}: no such file. Restore it from git, or run `forecast fetch"
             f" {dataset}`."
         )
@@ -139,12 +139,12 @@ def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         fault = f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})."
-        raise DataError(
+        raise DamagedError(
             f"{fault} Restore it from git, or delete it and run `forecast fetch {dataset}`."
         ) from error
     content_digest = content_sha256(frame)
     if content_digest != sha256:
-        raise DataError(
+        raise DamagedError(
             f"{path}: found content sha256 {content_digest[:12]}…, wanted {sha256[:12]}…"
             f" (data/pointers/{dataset}.json). Snapshots never change: restore both from git, or"
             f" run `forecast fetch {dataset}` to take a new one."
@@ -153,13 +153,13 @@ def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
 
 
 def read_provenance(root: Path, dataset: str) -> dict[str, Any]:
-    """The record beside the pointed snapshot; empty when that was not made yet, `DataError` for a
-    damaged one.
+    """The record beside the pointed snapshot; empty when that was not made yet, `DamagedError` for
+    a damaged one.
     """
     path = path_in_store(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
     if (record := files.read_note(path)) or not path.exists():
         return record
-    raise DataError(
+    raise DamagedError(
         f"{path}: cannot be read. Restore it from git, or delete it: then `forecast fetch"
         f" {dataset}` does not know which rows were provisional, and the provider's forecasts begin"
         " anew."

@@ -29,7 +29,7 @@ from forecast.forecaster.intervals import (
     volatility,
 )
 from forecast.system import files
-from forecast.system.errors import DataError, InputError, quote_names
+from forecast.system.errors import DamagedError, InputError, quote_names
 
 SCHEMA = 1
 MANIFEST, SCORES = "ensemble.json", "calibration.npz"
@@ -173,13 +173,13 @@ class Ensemble:
 
     @classmethod
     def load(cls, folder: Path) -> Ensemble:
-        """The saved ensemble; `DataError` for a missing or damaged file, `InputError` for another
-        schema.
+        """The saved ensemble; `DamagedError` for a missing or damaged file, `InputError` for
+        another schema.
         """
         manifest = files.read_saved(folder / MANIFEST, SCHEMA)
         if not {"members", "series", "files"} <= manifest.keys():
             keys = sorted(manifest)
-            raise DataError(
+            raise DamagedError(
                 f"{folder / MANIFEST}: found {keys}, wanted members, series and files as well."
             )
         digests = _digest_files(folder)
@@ -187,7 +187,7 @@ class Ensemble:
             name for name, digest in manifest["files"].items() if digests.get(name) != digest
         ):
             fault = "is missing or not the file that was saved (its sha256 differs)"
-            raise DataError(f"{folder}: {damaged[0]} {fault}.")
+            raise DamagedError(f"{folder}: {damaged[0]} {fault}.")
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
         targets = members[0].task.target
@@ -208,10 +208,10 @@ class Ensemble:
 
 
 def require_members(weights: Iterable[str], present: Iterable[str], *, where: str) -> None:
-    """`DataError` naming the members that have a weight and are not there."""
+    """`DamagedError` naming the members that have a weight and are not there."""
     missing = sorted(set(weights) - set(present))
     if missing:
-        raise DataError(
+        raise DamagedError(
             f"{where}: weights for {quote_names(missing)}, of which no saved forecaster is there."
             " Train the combination again (`forecast run`), or promote another version."
         )

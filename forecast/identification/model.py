@@ -28,7 +28,7 @@ from forecast.identification.nets import Net, NetSet, check_first_rows
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
 from forecast.system import files
-from forecast.system.errors import DataError, InputError, ModelError, plural
+from forecast.system.errors import DamagedError, InputError, ModelError, plural
 
 SCHEMA = 2
 LOST_RANGES = 10.0  # of the training record: a free run that far from its middle has left it
@@ -254,7 +254,7 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path | str) -> Model:
-        """What `save` wrote; `DataError` where a part of it is missing or damaged."""
+        """What `save` wrote; `DamagedError` where a part of it is missing or damaged."""
         folder = Path(folder)
         content: Any = _from_json(files.read_saved(folder / "model.json", SCHEMA))
         try:
@@ -271,7 +271,7 @@ class Model:
             training = TrainingRecord(**content["training"])
             return cls(net, arrays, Standardization(**scaling), training, record)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
-            raise DataError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
+            raise DamagedError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 
     def loop_and_weights(self) -> tuple[Any, Any]:
         """The numerics of both loops, and the weights in their form."""

@@ -28,15 +28,9 @@ from forecast.operations.champion import Champion
 from forecast.operations.refit import recipe_candidate
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
-from forecast.system.errors import BusyError, DataError, ForecastError, GateRefusedError, InputError
+from forecast.system.errors import ERROR_OF_CODE, ForecastError, InputError
 
 Strategy = Literal["scratch", "warm"]
-FAILURES: Mapping[int, type[ForecastError]] = {
-    2: InputError,
-    3: DataError,
-    4: GateRefusedError,
-    75: BusyError,
-}
 
 
 @dataclass(frozen=True)
@@ -98,25 +92,36 @@ def _recipe(candidate: str, forecaster: Forecaster) -> Recipe:
     )
 
 
-def provide_tuned_values(job: RetrainingJob, tree: WorkTree, settings: Dataset) -> str:
-    """Put the tuned values into the work tree; the digest of the configuration that they and the
-    models follow.
+def digest_configuration(tree: WorkTree, settings: Dataset) -> str:
+    """The digest of the configuration that tuned values and models follow."""
+    followed = (settings, load_models(tree.paths.configs), load_tuning(tree.paths.configs))
+    return files.sha256_of([part.model_dump(mode="json") for part in followed])[:16]
+
+
+def provide_tuned_values(job: RetrainingJob, tree: WorkTree, config_hash: str) -> None:
+    """Put the tuned values of the configuration with this digest into the work tree.
 
     They are made once per configuration, at the committed data and splits: new data retrain without
-    tuning again.
+    tuning again. The work tree has fetched already, so it is set back to its commit for that time.
     """
-    followed = (settings, load_models(tree.paths.configs), load_tuning(tree.paths.configs))
-    key = files.sha256_of([part.model_dump(mode="json") for part in followed])[:16]
-    stored = job.folder / "tuned" / key
+    stored = job.folder / "tuned" / config_hash
     if not stored.exists():
         job.log_step("tune")
+        worktree.open_tree(job.root, job.dataset)
         copy_snapshots(job.root, tree.path)
-        if not tree.paths.pointer(job.dataset).exists():
-            fetch_data(job, tree)
         run_stages(job, tree, f"tune@{job.dataset}")
         worktree.copy_whole(tree.paths.tuned(job.dataset), stored)
+        for name in with_joined_datasets([job.dataset], tree.paths.configs):
+            worktree.copy_whole(_last_pointer(job, name), tree.paths.pointer(name))
     worktree.copy_whole(stored, tree.paths.tuned(job.dataset))
-    return key
+
+
+def _last_pointer(job: RetrainingJob, dataset: str) -> Path:
+    """Where the pointer of the newest fetch stays: that in the work tree goes back to the commit's
+    each time.
+    """
+    name = "pointer.json" if dataset == job.dataset else f"pointer-{dataset}.json"
+    return job.folder / name
 
 
 def provide_warm_weights(job: RetrainingJob, tree: WorkTree, current: Champion | None) -> None:
@@ -169,7 +174,7 @@ def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
                     " configs/datasets.yaml."
                 )
             worktree.copy_whole(source, tree.path / path)
-        last = job.folder / ("pointer.json" if name == job.dataset else f"pointer-{name}.json")
+        last = _last_pointer(job, name)
         continued = entry.source.overlap is not None  # anything else is read whole each time
         if continued and last.exists() and (tree.path / files.read_json(last)["snapshot"]).exists():
             worktree.copy_whole(last, tree.paths.pointer(name))
@@ -185,18 +190,29 @@ def run_stages(job: RetrainingJob, tree: WorkTree, target: str, *options: str) -
     )
 
 
-def run_refit(job: RetrainingJob, tree: WorkTree, record: Path, target: Path, *, on: str) -> None:
-    """`forecast.operations.refit` in the work tree; its error as ours."""
-    if not tree.path.exists():
+def run_refit(
+    project: Path,
+    dataset: str,
+    record: Path,
+    target: Path,
+    *,
+    on: Literal["gate", "all"],
+    environment: Mapping[str, str],
+) -> None:
+    """Fit the recipe in `record` again, in a process in the folder `project`, and fill `target`.
+
+    `on`, `record` and `target` are those of `forecast.operations.refit`; its error is raised.
+    """
+    if not project.exists():
         raise ForecastError(
-            f"{tree.path}: the work tree is gone; the next retraining makes it again."
+            f"{project}: the work tree is gone; the next retraining makes it again."
         )
-    command = [sys.executable, "-m", "forecast.operations.refit", job.dataset, "--on", on]
+    command = [sys.executable, "-m", "forecast.operations.refit", dataset, "--on", on]
     command += ["--record", str(record.resolve()), "--target", str(target.resolve())]
-    env = worktree.stage_environment(job.root, job.environment)
+    env = dict(environment)
     done = subprocess.run(
-        command, cwd=tree.path, env=env, stderr=subprocess.PIPE, text=True, check=False
+        command, cwd=project, env=env, stderr=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
-        kind = FAILURES.get(done.returncode, ForecastError)
+        kind = ERROR_OF_CODE.get(done.returncode, ForecastError)
         raise kind(done.stderr.strip() or f"refit ended with {done.returncode} and no message")

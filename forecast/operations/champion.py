@@ -23,7 +23,7 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
 from forecast.operations.records import ChampionCard, HistoryEvent
 from forecast.system import files
-from forecast.system.errors import DataError, ForecastError, InputError
+from forecast.system.errors import DamagedError, ForecastError, InputError
 
 if TYPE_CHECKING:
     # with it comes pandas, which `status` does without
@@ -49,7 +49,7 @@ class Champion:
 def load(root: Path, dataset: str) -> Champion:
     """The champion; when its files are damaged, the previous one with a notice.
 
-    `InputError` when the dataset has none, or when every copy is of another schema; `DataError`
+    `InputError` when the dataset has none, or when every copy is of another schema; `DamagedError`
     when none is intact.
     """
     aliases = read_aliases(root, dataset)
@@ -157,7 +157,7 @@ def read_aliases(root: Path, dataset: str) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(
+        raise DamagedError(
             f"{path}: cannot be read ({' '.join(str(error).split())}). "
             "`forecast doctor --repair` takes it from the registry."
         ) from None
@@ -196,13 +196,13 @@ def _read_description(folder: Path) -> dict[str, Any]:
     content = files.read_saved(path, SCHEMA)
     digest = content.pop("digest", None)
     if digest != files.sha256_of(content):
-        raise DataError(f"{path}: not the file that was saved (its digest differs).")
+        raise DamagedError(f"{path}: not the file that was saved (its digest differs).")
     return content
 
 
 def _require_same(path: Path, sha256: str) -> None:
     if not path.exists() or files.sha256(path) != sha256:
-        raise DataError(f"{path}: missing, or not the file that was saved (its sha256 differs).")
+        raise DamagedError(f"{path}: missing, or not the file that was saved (its sha256 differs).")
 
 
 HISTORY = "history.jsonl"

@@ -22,14 +22,12 @@ from forecast.config.operation import HookEvent, Hooks
 from forecast.config.paths import ProjectPaths
 from forecast.operations import champion, registry
 from forecast.operations.records import ChampionCard, Decision, HistoryEvent, read_decisions
-from forecast.operations.registry import ChampionChangedError
+from forecast.operations.registry import ChampionChangedError, Refit
 from forecast.system import files
+from forecast.system.addresses import show_address
 from forecast.system.errors import ForecastError
 from forecast.tracking import tracking_store
 from forecast.tracking.writing import log_decision
-
-Refit = Callable[[Path, Path], None]
-"""(the candidate's folder, the folder to fill): the recipe fitted again on all data."""
 
 
 def decision_key(decision: Decision) -> str:
@@ -111,17 +109,9 @@ def _promote_refit(
 ) -> Decision:
     """The decision after its recipe, fitted again on all data, became the champion, unscored."""
     folder = ProjectPaths.of(root).retraining(decision.dataset) / "pending" / "refit"
-    borders = files.read_json(folder / "borders.json")
-    unscored = card.model_copy(
-        update={
-            "training_cutoff": borders["validation_end"],
-            "last_target_used": borders["test_end"],
-            "metrics": {},
-            "refit_of": decision.version,
-        }
-    )
-    version = registry.register_candidate(
-        root, decision.dataset, folder, unscored, tracking_uri=tracking_uri
+    assert decision.version is not None
+    version = registry.register_refit(
+        root, decision.dataset, folder, card, decision.version, tracking_uri=tracking_uri
     )
     reason = f"version {decision.version} fitted again on all data, unscored"
     try:
@@ -216,12 +206,17 @@ def _run_command(
 
 
 def _post(address: str, content: str, seconds: float) -> str:
-    """Why the webhook at `address` did not take the event; empty where it did."""
+    """Why the webhook at `address` did not take the event; empty where it did.
+
+    The address may be a secret, so only its host is printed, and nothing that httpx says of it.
+    """
     import httpx
 
     headers = {"content-type": "application/json"}
     try:
         answer = httpx.post(address, content=content, headers=headers, timeout=seconds)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return f"webhook: {type(error).__name__}: {error}"  # the address may be a secret
-    return f"webhook answered {answer.status_code}" if answer.status_code >= 400 else ""
+        return f"webhook at {show_address(address)}: {type(error).__name__}"
+    if answer.status_code >= 400:
+        return f"webhook at {show_address(address)} answered {answer.status_code}"
+    return ""

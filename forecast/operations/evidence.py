@@ -34,7 +34,7 @@ from forecast.forecaster.ensemble import Ensemble
 from forecast.operations.gate import PairEvidence
 from forecast.operations.records import ChampionCard, Shift
 from forecast.system import files
-from forecast.system.errors import DataError, ForecastError
+from forecast.system.errors import DamagedError, DataError
 
 YEAR = pd.Timedelta(365, "D")
 
@@ -233,7 +233,7 @@ class Ledger:
     """Every origin that a gate has counted, once: `.forecast/retrain/<dataset>/ledger.json`.
 
     Which model stood against which at an origin was settled before its targets were known, so the
-    differences are evidence however often they are looked at. `ForecastError` for a file that
+    differences are evidence however often they are looked at. `DamagedError` for a file that
     cannot be read.
     """
 
@@ -244,8 +244,8 @@ class Ledger:
         if path.exists():
             try:
                 self.entries = list(LedgerFile.read(path).rows)
-            except DataError:
-                raise ForecastError(
+            except DamagedError:
+                raise DamagedError(
                     f"{path}: cannot be read. Delete it: evidence is then gathered anew."
                 ) from None
 

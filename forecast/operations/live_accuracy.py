@@ -13,7 +13,8 @@ repeating it would have forecast.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from forecast.operations.records import (
 )
 from forecast.operations.worktree import newest_data_root
 from forecast.system import files
-from forecast.system.errors import DataError, ForecastError
+from forecast.system.errors import DamagedError, ForecastError
 
 if TYPE_CHECKING:
     from forecast.report.page import LiveDataset
@@ -62,8 +63,7 @@ def store_issue(
     label = f"{table['cutoff'].max().isoformat()} v{current.version}"
     issue = issue.assign(last=issue["series"].map(dict(last)), version=current.version)
     issue = issue.assign(issue=label, issued_at=now.floor("s"))
-    lock = ProjectPaths.of(root).lock(f"issued-{dataset}")
-    with files.hold_lock(lock, purpose=f"Keeping a forecast of {dataset!r}", timeout=TIMEOUT):
+    with _hold_issues(root, dataset):
         earlier = read_issues(root, dataset)
         if len(earlier) and (earlier["issue"] == label).any():
             return
@@ -74,9 +74,21 @@ def store_issue(
         )
 
 
+@contextmanager
+def _hold_issues(root: Path, dataset: str) -> Iterator[None]:
+    """The dataset's issued forecasts for this process alone, without what a killed one left of
+    them; `BusyError` after `TIMEOUT` seconds.
+    """
+    paths = ProjectPaths.of(root)
+    purpose = f"Keeping a forecast of {dataset!r}"
+    with files.hold_lock(paths.lock(f"issued-{dataset}"), purpose=purpose, timeout=TIMEOUT):
+        files.remove_leftovers(paths.live_forecasts(dataset).parent, f"{dataset}.")
+        yield
+
+
 def read_issues(root: Path, dataset: str) -> pd.DataFrame:
-    """Every kept issue, in the order they were issued; empty when there is none, `DataError` for a
-    damaged file.
+    """Every kept issue, in the order they were issued; empty when there is none, `DamagedError` for
+    a damaged file.
     """
     path = ProjectPaths.of(root).live_forecasts(dataset)
     try:
@@ -85,8 +97,9 @@ def read_issues(root: Path, dataset: str) -> pd.DataFrame:
         return pd.DataFrame()
     except (OSError, ValueError) as error:  # an Arrow error is a ValueError
         cause = " ".join(str(error).split())
-        raise DataError(
-            f"{path}: cannot be read ({cause}). Move it away: keeping begins anew."
+        raise DamagedError(
+            f"{path}: cannot be read ({cause}). `forecast doctor --repair` moves it away: keeping"
+            " begins anew."
         ) from None
 
 
@@ -158,7 +171,8 @@ def with_row_numbers(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 def update_live_scores(root: Path, dataset: str, frame: pd.DataFrame, *, as_of: str) -> LiveScores:
     """The scores against `frame`, written down so that `status` need not read a snapshot."""
     scores = LiveScores(as_of=as_of, live=tuple(score_versions(root, dataset, frame)))
-    scores.write(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"))
+    with _hold_issues(root, dataset):
+        scores.write(ProjectPaths.of(root).live_forecasts(dataset).with_suffix(".json"))
     return scores
 
 

@@ -3,7 +3,9 @@ together.
 
     selected_candidate    folder and card of what the last `dvc repro` chose on validation
     register_candidate    makes it a new version, alias `challenger`
+    register_refit        makes its recipe, fitted again on all data, a version without a score
     promote               makes a version `champion`, the old one `previous`
+    promote_selected      all four for the last run's choice
     registry_aliases      {"champion": 3, "previous": 2}
     champion.load         the champion's ensemble and card, without MLflow
 
@@ -46,6 +48,10 @@ TIMEOUT = 120.0
 SCORES = (*(metric.name for metric in metrics.METRICS), "n_origins")
 
 
+Refit = Callable[[Path, Path], None]
+"""(the candidate's folder, the folder to fill): the recipe fitted again on all data."""
+
+
 class ChampionChangedError(ForecastError):
     """Another version became the champion after it was decided to promote this one."""
 
@@ -78,6 +84,83 @@ def register_candidate(
             registry.move_aliases(store, dataset, [("challenger", version)], check_lock)
             champion.write_aliases(root, dataset, {**aliases, "challenger": version})
     return version
+
+
+def register_refit(
+    root: Path,
+    dataset: str,
+    folder: Path,
+    scored_card: ChampionCard,
+    scored_version: int,
+    *,
+    tracking_uri: str,
+) -> int:
+    """Make the recipe of `scored_version`, fitted again on all data in `folder`, a version; returns
+    its number.
+
+    Nothing is left to score it on, so its card has no metrics: what its errors are expected to be,
+    and the intervals, are out-of-sample ones of the scored version.
+    """
+    borders = Borders.from_json(files.read_json(folder / "borders.json"))
+    card = scored_card.model_copy(
+        update={
+            "training_cutoff": borders.validation_end.isoformat(),
+            "last_target_used": borders.test_end.isoformat(),
+            "metrics": {},
+            "refit_of": scored_version,
+        }
+    )
+    return register_candidate(root, dataset, folder, card, tracking_uri=tracking_uri)
+
+
+@dataclass(frozen=True)
+class SelectedPromotion:
+    """What became of the last run's choice. `refit_fault`: why the scored version serves although a
+    refit was wanted, else empty.
+    """
+
+    version: int
+    """The champion."""
+    scored_version: int
+    """The version that the last run scored: the champion, or what the champion is a refit of."""
+    refit_fault: str = ""
+
+
+def promote_selected(
+    root: Path,
+    dataset: str,
+    *,
+    now: pd.Timestamp,
+    revision: str,
+    refit: Refit | None,
+    reason: str = "",
+    tracking_uri: str = "",
+) -> SelectedPromotion:
+    """Make what the last `dvc repro` chose on validation the champion: its recipe fitted again on
+    all data, or without `refit` the version that was scored.
+
+    The same call again finds the same versions and fits nothing. A refit that fails leaves the
+    scored version in service. `InputError` without a comparison.
+    """
+    folder, card = selected_candidate(root, dataset, now=now, revision=revision)
+    scored = register_candidate(root, dataset, folder, card, tracking_uri=tracking_uri)
+    current = champion.read_aliases(root, dataset).get("champion")
+    current_card = champion.find_card(root, dataset, current)
+    version, fault = scored, ""
+    if refit is not None:
+        if current is not None and current_card is not None and current_card.refit_of == scored:
+            return SelectedPromotion(current, scored)
+        with files.scratch_folder() as scratch:
+            try:
+                refit(folder, scratch / "refit")
+            except ForecastError as error:
+                fault = str(error)
+            else:
+                version = register_refit(
+                    root, dataset, scratch / "refit", card, scored, tracking_uri=tracking_uri
+                )
+    promote(root, dataset, version, now=now, reason=reason, tracking_uri=tracking_uri)
+    return SelectedPromotion(version, scored, fault)
 
 
 @dataclass(frozen=True)
@@ -302,13 +385,17 @@ def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
 def _alias_lock(
     root: Path, dataset: str, store: TrackingStore, timeout: float = TIMEOUT
 ) -> Iterator[CheckLock]:
-    """Here by a lock file, among machines by a lock in the store they share."""
+    """Here by a lock file, among machines by a lock in the store they share; what a killed process
+    left of versions and aliases is removed.
+    """
     name, purpose = f"champion-{dataset}", f"Moving the champion of {dataset!r}"
     path = ProjectPaths.of(root).lock(name)
     with (
         files.hold_lock(path, purpose=purpose, timeout=timeout),
         locks.hold_store_lock(store, name, purpose=purpose, timeout=timeout) as check_lock,
     ):
+        for pattern in ("[0-9]", "aliases"):  # not the history: retrainings write it unlocked
+            files.remove_leftovers(champion.version_folder(root, dataset), pattern)
         yield check_lock
 
 

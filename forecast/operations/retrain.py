@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -92,16 +93,18 @@ def rehearse(job: RetrainingJob) -> Decision:
 
 
 def judge(job: RetrainingJob) -> JudgedChallenger:
-    """Everything up to the gate, in the dataset's work tree."""
+    """Everything up to the gate, in the dataset's work tree; nothing is tuned or trained before a
+    challenger is due.
+    """
     job.log_step("work tree")
     tree = worktree.open_tree(job.root, job.dataset)
     settings = load_dataset(job.dataset, tree.paths.configs)
     rules = load_retraining(job.dataset, tree.paths.configs)
-    config_hash = challenger.provide_tuned_values(job, tree, settings)
     job.log_step("fetch")
     challenger.fetch_data(job, tree)
     job.log_step("check")
     frame = preparation.check_data(job.dataset, settings, root=tree.path)
+    config_hash = challenger.digest_configuration(tree, settings)
     draft = _draft_decision(job, tree, frame, config_hash)
     for earlier in read_decisions(job.root, job.dataset):
         if earlier.key == draft.key:
@@ -137,6 +140,7 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
     splits = evidence.gate_splits(
         frame["ds"], job.dataset, settings, fresh_steps=rules.gate_steps(settings)
     )
+    challenger.provide_tuned_values(job, tree, config_hash)
     challenger.provide_warm_weights(job, tree, current)
     worktree.write_configuration(tree, job.dataset, splits)
     job.log_step("challenger")
@@ -238,7 +242,7 @@ def _rival_model(
         return current.ensemble, [challenger_end, champion_end]
     folder = job.folder / "rival"
     challenger.champion_recipe(current).write(job.folder / "rival.json")
-    challenger.run_refit(job, tree, job.folder / "rival.json", folder, on="gate")
+    _run_refit(job, tree, job.folder / "rival.json", folder, on="gate")
     has_failed = RunRecord.read(folder / "record.json").has_failed
     return (None if has_failed else load_trained_ensemble(folder)), [challenger_end]
 
@@ -279,7 +283,7 @@ def _finish(job: RetrainingJob) -> Decision | None:
     rules = load_retraining(job.dataset, tree.paths.configs)
 
     def refit_on_all_data(candidate: Path, target: Path) -> None:
-        challenger.run_refit(job, tree, candidate / "record.json", target, on="all")
+        _run_refit(job, tree, candidate / "record.json", target, on="all")
 
     return decision.finish_pending(
         job.root,
@@ -289,6 +293,14 @@ def _finish(job: RetrainingJob) -> Decision | None:
         log_step=job.log_step,
         refit=refit_on_all_data if rules.after_promotion == "refit" else None,
     )
+
+
+def _run_refit(
+    job: RetrainingJob, tree: WorkTree, record: Path, target: Path, *, on: Literal["gate", "all"]
+) -> None:
+    """Fit a recipe again in the work tree, whose stages log into the checkout's own store."""
+    environment = worktree.stage_environment(job.root, job.environment)
+    challenger.run_refit(tree.path, job.dataset, record, target, on=on, environment=environment)
 
 
 def _load_champion(job: RetrainingJob) -> Champion | None:
@@ -318,8 +330,9 @@ def _team_lock(job: RetrainingJob) -> Iterator[None]:
 
 @contextmanager
 def _machine_lock(job: RetrainingJob) -> Iterator[None]:
-    # a wrong name leaves no folder behind
+    # before any folder is made: a wrong name leaves none behind
     load_dataset(job.dataset, ProjectPaths.of(job.root).configs)
+    worktree.require_committed(job.root, job.dataset)
     lock = ProjectPaths.of(job.root).lock(f"retrain-{job.dataset}")
     with files.hold_lock(lock, purpose=f"Retraining {job.dataset!r}"):
         files.remove_leftovers(job.folder)

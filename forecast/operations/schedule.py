@@ -38,12 +38,11 @@ from forecast.config.paths import ProjectPaths
 from forecast.config.task import WEEKDAYS
 from forecast.operations.records import Heartbeat, JobRun, read_if_valid
 from forecast.system import files
+from forecast.system.errors import STOPPED, TIMED_OUT, describe_exit_code
 from forecast.system.processes import send_signal
 
 HEARTBEAT_SECONDS = 10.0
 LOG_BYTES = 1_000_000
-TIMED_OUT = 124
-STOPPED = 143
 
 
 @dataclass
@@ -91,7 +90,9 @@ class Scheduler:
         ended = self.clock().isoformat()
         JobRun(started=started.isoformat(), ended=ended, code=code).write(path)
         command = " ".join(job.run)
-        self.log_event(f"{name}: `forecast {command}` ended with {code} ({_explain_code(code)})")
+        self.log_event(
+            f"{name}: `forecast {command}` ended with {code} ({describe_exit_code(code)})"
+        )
         return code
 
     def _add_job(self, scheduler: BackgroundScheduler, name: str, job: ScheduledJob) -> None:
@@ -216,21 +217,6 @@ def _end_process(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
         process.kill()
         process.wait()
     send_signal(family, signal.SIGKILL)
-
-
-MEANINGS = {
-    0: "done",
-    2: "wrong input",
-    3: "data",
-    4: "not promoted",
-    75: "busy: skipped",
-    TIMED_OUT: "timeout",
-    STOPPED: "stopped",
-}
-
-
-def _explain_code(code: int) -> str:
-    return MEANINGS.get(code, "failed")
 
 
 def next_run(name: str, job: ScheduledJob, after: datetime) -> datetime:

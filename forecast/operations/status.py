@@ -1,19 +1,22 @@
-"""The state of each dataset in under a second: read from small files of this machine, nothing
-loaded; and faults of locks, MLflow's paths and champions, found and repaired for `forecast doctor`.
+"""The state of each dataset in under a second: read from small files of this machine, no model
+loaded.
 
-Drift and the last run are what retraining wrote into its newest decision; the next run is what the
-scheduler planned.
+`read_status` gives a `DatasetStatus`, whose `state` is `good` or names every fault: no champion, a
+damaged file of it, damaged issued forecasts, a champion or an observation that is stale, a clock
+that stands before the last decision. Nothing is repaired here (`forecast.operations.repair` does)
+and the registry is not asked. Drift and the last run are what retraining wrote into its newest
+decision; the next run is what the scheduler planned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from forecast.config.operation import load_schedule
+from forecast.config.operation import load_retraining, load_schedule
 from forecast.config.paths import ProjectPaths
 from forecast.config.reading import read_yaml
 from forecast.config.task import format_time
@@ -28,9 +31,13 @@ from forecast.operations.records import (
     read_live_scores,
 )
 from forecast.operations.worktree import newest_data_root
-from forecast.system import files, processes
+from forecast.system import files
 from forecast.system.errors import ForecastError, InputError
-from forecast.tracking import mlflow_client, moved_database, tracking_store
+
+MIN_OBSERVATION_AGE = timedelta(days=7)
+"""Observations may always be so old: weekends, holidays, providers that deliver days later."""
+CLOCK_TOLERANCE = timedelta(hours=1)
+"""By so much the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,35 @@ class DatasetStatus:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing is wrong with the champion's files."""
+        """Whether no fault was found."""
         return self.state == "good"
+
+
+@dataclass(frozen=True)
+class LocalChampion:
+    """The champion as this machine's files have it: its version and card, None where there is none,
+    and what is wrong with the files.
+    """
+
+    version: int | None = None
+    card: ChampionCard | None = None
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NewestData:
+    """The snapshot that a forecast would be made from, as its pointer and record say; texts are
+    empty where they do not.
+    """
+
+    as_of: str
+    """When the snapshot was known."""
+    last: str
+    """The time of its newest row."""
+    known: str
+    """When that row became known: of a session its close."""
+    step: timedelta | None
+    """Mean time between two rows of a series."""
 
 
 def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
@@ -67,33 +101,35 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
 
     `now` with its zone.
     """
-    aliases, card, faults = _read_local(root, dataset)
-    version = aliases.get("champion")
-    if not faults and version is None:
-        faults.append(
-            f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
-            " takes one"
-        )
-    newest, kind = newest_data_root(root, dataset), calendar_kind(root, dataset)
-    pointer = files.read_note(ProjectPaths.of(newest).pointer(dataset))
-    last, known = _last_observation(newest, pointer)
-    as_of = last if kind == "index" else str(pointer.get("as_of", ""))
+    local, entry = read_champion(root, dataset), _read_entry(root, dataset)
+    card, kind = local.card, _kind_of(entry)
+    data = _read_newest_data(newest_data_root(root, dataset), dataset)
+    as_of = data.last if kind == "index" else data.as_of
     scores = read_live_scores(root, dataset).live
-    live = next((entry for entry in scores if entry.version == version), None)
+    live = next((accuracy for accuracy in scores if accuracy.version == local.version), None)
     decisions = read_decisions(root, dataset)
     decision = max(decisions, key=lambda earlier: earlier.at, default=None)
     last_run, next_run = _describe_runs(root, dataset, decision)
     observation_age = None
-    if known and kind != "index":
-        observation_age = round(24 * _days_since(known, now), 1)
+    if data.known and kind != "index":
+        observation_age = round(_age(data.known, now) / timedelta(hours=1), 1)
+    faults = list(local.faults)
+    if not faults and local.version is None:
+        faults.append(
+            f"no champion here; `forecast promote {dataset}`, or `forecast status --registry`"
+            " takes one"
+        )
+    faults += _find_clock_fault(card, decision, now)
+    faults += _find_stale(root, dataset, entry, card, data, now)
+    faults += [damage for damage in [find_damaged_issues(root, dataset)] if damage]
     return DatasetStatus(
         dataset=dataset,
-        champion=version,
+        champion=local.version,
         model=card.candidate if card else "",
-        age_days=round(_days_since(card.created_at, now), 1) if card else None,
+        age_days=round(_age(card.created_at, now) / timedelta(days=1), 1) if card else None,
         training_cutoff=format_time(kind, card.training_cutoff, 19) if card else "",
         data_as_of=format_time(kind, as_of),
-        last_observation=format_time(kind, last),
+        last_observation=format_time(kind, data.last),
         last_observation_age_h=observation_age,
         skill=card.metrics.get("skill") if card else None,
         live_error=live.error if live else None,
@@ -110,31 +146,41 @@ def calendar_kind(root: Path, dataset: str) -> str:
     """The kind of a dataset's calendar; empty where its entry does not say it, which is `check`'s
     to tell.
     """
-    try:
-        return str(_yaml(root, "datasets.yaml")["datasets"][dataset]["calendar"]["kind"])
-    except (KeyError, TypeError):
-        return ""
+    return _kind_of(_read_entry(root, dataset))
 
 
-def _last_observation(project: Path, pointer: Mapping[str, Any]) -> tuple[str, str]:
-    """The time of the newest row of the pointed snapshot and when it became known (a session: its
-    close); both empty where its record does not say them.
-    """
+def _kind_of(entry: Mapping[str, Any]) -> str:
+    """The kind of the calendar in an entry of configs/datasets.yaml."""
+    calendar = entry.get("calendar")
+    return str(calendar.get("kind", "")) if isinstance(calendar, dict) else ""
+
+
+def _read_newest_data(project: Path, dataset: str) -> NewestData:
+    """What the pointer below `project` and the record of its snapshot say."""
+    pointer = files.read_note(ProjectPaths.of(project).pointer(dataset))
     name = str(pointer.get("snapshot", ""))
-    content = files.read_note((project / name).with_suffix(".json")) if name else {}
-    return str(content.get("last", "")), str(content.get("known", content.get("last", "")))
+    record = files.read_note((project / name).with_suffix(".json")) if name else {}
+    step = None
+    try:
+        span = datetime.fromisoformat(record["last"]) - datetime.fromisoformat(record["first"])
+        step = span / max(record["rows"] / len(record["series"]) - 1, 1)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        pass
+    last = str(record.get("last", ""))
+    return NewestData(str(pointer.get("as_of", "")), last, str(record.get("known", last)), step)
 
 
-def _read_local(root: Path, dataset: str) -> tuple[dict[str, int], ChampionCard | None, list[str]]:
-    """Aliases, the champion's card and what is wrong with the files, as this machine has them."""
+def read_champion(root: Path, dataset: str) -> LocalChampion:
+    """The champion as this machine's files have it; nothing is raised."""
     try:
         aliases = champion.read_aliases(root, dataset)
         if "champion" not in aliases:
-            return aliases, None, []
+            return LocalChampion()
         card = champion.read_card(root, dataset, aliases["champion"])
-        return aliases, card, _find_damage(root, dataset, aliases)
+        faults = _find_damage(root, dataset, aliases)
+        return LocalChampion(aliases["champion"], card, tuple(faults))
     except ForecastError as error:
-        return {}, None, [str(error)]
+        return LocalChampion(faults=(str(error),))
 
 
 def _find_damage(root: Path, dataset: str, aliases: Mapping[str, int]) -> list[str]:
@@ -146,6 +192,93 @@ def _find_damage(root: Path, dataset: str, aliases: Mapping[str, int]) -> list[s
         except ForecastError as error:
             faults.append(f"{alias}: {error}")
     return sorted(faults)
+
+
+def find_damaged_issues(root: Path, dataset: str) -> str:
+    """Why the issued forecasts cannot be read, so that none is kept any more; empty where they
+    can.
+    """
+    path = ProjectPaths.of(root).live_forecasts(dataset)
+    if not path.exists():
+        return ""
+    import pyarrow.parquet
+
+    try:
+        pyarrow.parquet.read_table(path)
+    except (OSError, ValueError) as error:  # an Arrow error is a ValueError
+        cause = " ".join(str(error).split())
+        return (
+            f"{path}: cannot be read ({cause}); no forecast is kept or scored any more."
+            " `forecast doctor --repair` moves it away"
+        )
+    return ""
+
+
+def _find_clock_fault(
+    card: ChampionCard | None, decision: Decision | None, now: datetime
+) -> list[str]:
+    """A sentence where the clock stands before what was written down already."""
+    moments = [card.created_at] if card else []
+    if decision is not None:
+        moments.append(decision.at)
+    newest = max(moments, default="")
+    if not newest or _age(newest, now) >= -CLOCK_TOLERANCE:
+        return []
+    return [
+        f"the clock stands at {now:%Y-%m-%d %H:%M} UTC, before the last decision"
+        f" ({newest[:16]}); set it right"
+    ]
+
+
+def _find_stale(
+    root: Path,
+    dataset: str,
+    entry: Mapping[str, Any],
+    card: ChampionCard | None,
+    data: NewestData,
+    now: datetime,
+) -> list[str]:
+    """What is older than the rhythm of the data allows: a sentence for the champion and one for the
+    newest observation.
+
+    A champion may be as old as `max_age_days` of configs/retraining.yaml says, by the data that it
+    was made from, or by the clock where rows have no dates. An observation may be so old that a
+    forecast from it still reaches beyond now, and always `MIN_OBSERVATION_AGE`. Data that came with
+    a package never get newer, so nothing is stale there.
+    """
+    source = entry.get("source")
+    if isinstance(source, dict) and source.get("kind") == "packaged":
+        return []
+    is_dated = _kind_of(entry) != "index"
+    faults = []
+    if card is not None:
+        age = _age(card.as_of if is_dated else card.created_at, now)
+        allowed_days = _read_max_age_days(root, dataset)
+        if age > timedelta(days=allowed_days):
+            faults.append(
+                f"stale: the champion is {age.days} days old, {allowed_days:g} allowed;"
+                f" `forecast retrain {dataset}`"
+            )
+    if data.known and is_dated:
+        horizon = entry.get("horizon")
+        reach = MIN_OBSERVATION_AGE
+        if data.step is not None and isinstance(horizon, int):
+            reach = max(reach, horizon * data.step)
+        age = _age(data.known, now)
+        if age > reach:
+            faults.append(
+                f"stale: the last observation is {age.days} days old, {reach.days} allowed;"
+                f" `forecast fetch {dataset}`"
+            )
+    return faults
+
+
+def _read_max_age_days(root: Path, dataset: str) -> float:
+    """`max_age_days` of the dataset; infinite for a wrong file, which `check` names."""
+    try:
+        return load_retraining(dataset, ProjectPaths.of(root).configs).max_age_days
+    except ForecastError:
+        return timedelta.max.days
 
 
 def _describe_drift(decision: Decision | None) -> str:
@@ -193,122 +326,30 @@ def _retraining_jobs(root: Path, dataset: str) -> list[str]:
     ]
 
 
-def _days_since(earlier: str, now: datetime) -> float:
-    elapsed = now - datetime.fromisoformat(earlier).replace(tzinfo=now.tzinfo)
-    return elapsed.total_seconds() / 86400
-
-
-def _yaml(root: Path, name: str) -> dict[str, Any]:
-    try:
-        content = read_yaml(ProjectPaths.of(root).configs / name)
-    except InputError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-Finding = tuple[str, str, str]
-REPAIR = "`forecast doctor --repair`"
-
-
-def find_faults(root: Path, tracking_uri: str) -> Iterator[Finding]:
-    """(what, found, repair) for locks, MLflow's paths and champions; an empty repair means that all
-    is well.
-    """
-    stale = stale_locks(root)
-    yield (
-        "locks",
-        f"{len(stale)} name processes that are gone" if stale else "none is stale",
-        REPAIR if stale else "",
-    )
-    yield _check_paths(root, tracking_uri)
-    for dataset in champion_datasets(root, tracking_uri):
-        yield _check_champion(root, dataset)
-
-
-def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
-    """Repairs what `findings` names; a sentence for each thing done or not possible."""
-    from forecast.operations import registry
-
-    for path in stale_locks(root):
-        path.unlink(missing_ok=True)
-        yield f"Removed {path.relative_to(root)}: its process is gone"
-    where = tracking_store(root, tracking_uri)
-    if moved_database.former_folders(where):
-        with mlflow_client.connect(where):
-            yield "MLflow's paths lead into this folder again"
-    for dataset in champion_datasets(root, tracking_uri):
-        try:
-            yield from registry.repair_registry(root, dataset, tracking_uri=tracking_uri)
-        except ForecastError as error:
-            yield f"{dataset}: not repaired: {error}"
-
-
-def _check_paths(root: Path, tracking_uri: str) -> Finding:
-    try:
-        former = moved_database.former_folders(tracking_store(root, tracking_uri))
-    except ForecastError as error:
-        return "MLflow's paths", str(error), REPAIR
-    if not former:
-        return "MLflow's paths", "lead into this folder", ""
-    fault = f"lead into {', '.join(map(str, former))}: this project was copied or moved from there"
-    return "MLflow's paths", fault, "`forecast sync`"
-
-
-def stale_locks(root: Path) -> list[Path]:
-    """Notes of lock holders that ended without taking them away; the locks themselves end with
-    their processes.
-    """
-
-    notes = [*ProjectPaths.of(root).locks.glob("*.pid"), *root.glob("*.pid")]
-    return [note for note in notes if not _is_held(note)]
-
-
-def _is_held(note: Path) -> bool:
-    """Whether the process that a lock's note names still works."""
-    try:
-        return processes.is_alive(int(note.read_text().strip()), noted_at=note.stat().st_mtime)
-    except (OSError, ValueError):
-        return False
-
-
-def champion_datasets(root: Path, tracking_uri: str) -> list[str]:
-    """The datasets that have a champion here, or only in the registry."""
-    local = {path.name for path in ProjectPaths.of(root).all_champions.glob("*") if path.is_dir()}
-    registered = [
-        name
-        for name in run_datasets(root)
-        if name not in local and _registered(root, name, tracking_uri)
-    ]
-    return sorted({*local, *registered})
-
-
-def _registered(root: Path, dataset: str, tracking_uri: str) -> bool:
-    """Whether the registry has a champion; no when it does not answer, which is a finding of its
-    own.
-    """
-    from forecast.operations import registry
-
-    database = tracking_store(root, tracking_uri).database
-    if database is not None and not database.exists():
-        return False
-    try:
-        return "champion" in registry.registry_aliases(root, dataset, tracking_uri=tracking_uri)
-    except ForecastError:
-        return False
+def _age(moment: str, now: datetime) -> timedelta:
+    """How long ago `moment` (UTC, ISO 8601) was."""
+    return now - datetime.fromisoformat(moment).replace(tzinfo=now.tzinfo)
 
 
 def run_datasets(root: Path) -> list[str]:
-    """The datasets of `run` in configs/datasets.yaml, the rest of which `forecast check`
-    examines.
+    """The datasets of `run` in configs/datasets.yaml; none where it cannot be read, which `check`
+    names.
     """
+    names = _read_datasets_yaml(root).get("run")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _read_entry(root: Path, dataset: str) -> dict[str, Any]:
+    """A dataset's entry of configs/datasets.yaml as it stands there; empty without one."""
+    datasets = _read_datasets_yaml(root).get("datasets")
+    entry = datasets.get(dataset) if isinstance(datasets, dict) else None
+    return entry if isinstance(entry, dict) else {}
+
+
+def _read_datasets_yaml(root: Path) -> dict[str, Any]:
+    """The content of configs/datasets.yaml; empty where it cannot be read."""
     try:
-        return [str(name) for name in _yaml(root, "datasets.yaml")["run"]]
-    except (KeyError, TypeError):
-        return []
-
-
-def _check_champion(root: Path, dataset: str) -> Finding:
-    aliases, _, faults = _read_local(root, dataset)
-    if faults or "champion" not in aliases:
-        return f"champion {dataset}", "; ".join(faults) or "not on this machine", REPAIR
-    return f"champion {dataset}", f"version {aliases['champion']}, intact", ""
+        content = read_yaml(ProjectPaths.of(root).datasets_yaml)
+    except InputError:
+        return {}
+    return content if isinstance(content, dict) else {}

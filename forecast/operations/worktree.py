@@ -70,6 +70,23 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
     return WorkTree(tree, revision, uncommitted_paths(root))
 
 
+def require_committed(root: Path, dataset: str) -> None:
+    """`InputError` naming the commit to make for a dataset whose entry is not in the checkout's
+    commit; also outside a git repository.
+    """
+    root = root.resolve()
+    _revision(root)
+    committed = _run(root, "git", "show", "HEAD:./configs/datasets.yaml")
+    content = yaml.safe_load(committed.stdout) if committed.returncode == 0 else None
+    datasets = content.get("datasets") if isinstance(content, dict) else None
+    if not isinstance(datasets, dict) or dataset not in datasets:
+        raise InputError(
+            f"configs/datasets.yaml: the entry {dataset!r} is not committed, and a challenger is"
+            " made from committed code: `git add configs data/pointers data/snapshots`, `git commit"
+            f" -m 'Add the dataset {dataset}'`, then the same command again."
+        )
+
+
 def uncommitted_paths(root: Path) -> tuple[str, ...]:
     """Paths of code and configuration whose state in the checkout is not the commit's."""
     output = _git(

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.system import files
+from forecast.system.addresses import show_address
 from forecast.system.errors import BusyError, ForecastError, InputError, plural
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ def cluster_address() -> str:
     )
     if address and (not match or not 0 < int(match[1] or 1) < 65536):
         raise InputError(
-            f"{VARIABLE} (or --cluster): {address!r} is no address of a cluster. Wanted"
-            " tcp://host:port, tls://host:port or local:<worker processes>."
+            f"{VARIABLE} (or --cluster): {show_address(address)!r} is no address of a cluster."
+            " Wanted tcp://host:port, tls://host:port or local:<worker processes>."
         )
     return address
 

@@ -1,5 +1,5 @@
 """What can go wrong, by who has to act; every message names what, found, wanted and the next
-move.
+move. And `EXIT_CODES`: what each code that a command ends with means, each of them one thing.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 
 class ForecastError(Exception):
@@ -33,10 +34,104 @@ class GateRefusedError(ForecastError):
     exit_code = 4
 
 
+class DamagedError(DataError):
+    """A file that the project itself wrote is damaged; no data service is at fault."""
+
+    exit_code = 5
+
+
 class BusyError(ForecastError):
     """Another process holds the lock."""
 
     exit_code = 75
+
+
+ERROR_OF_CODE: dict[int, type[ForecastError]] = {
+    kind.exit_code: kind
+    for kind in (ForecastError, InputError, DataError, GateRefusedError, DamagedError, BusyError)
+}
+"""The error that a command of ours ended with, by its exit code."""
+
+
+class ExitCode(NamedTuple):
+    """What one exit code means; a row of the table in docs/running.md."""
+
+    code: int
+    outcome: str
+    """In a few words, as the log of the scheduler has it."""
+    meaning: str
+    """In a sentence."""
+    move: str
+    """Who does what next."""
+
+
+TIMED_OUT = 124
+INTERRUPTED = 130
+STOPPED = 143
+EXIT_CODES = (
+    ExitCode(0, "done", "done, or nothing was to do", "nobody"),
+    ExitCode(
+        1,
+        "failed",
+        "the machine or the code: a full disk, too little memory, a store that does not answer, a"
+        " stage that was killed or has a bug; the message names it",
+        "see below",
+    ),
+    ExitCode(
+        2,
+        "wrong input",
+        "a configuration, file, name or argument is wrong; the message names the key or row and"
+        " the next move",
+        "you",
+    ),
+    ExitCode(
+        3,
+        "data",
+        "a data service or its data are at fault",
+        "wait, or choose another source",
+    ),
+    ExitCode(
+        4, "not promoted", "`retrain`: the challenger was refused, the champion stays", "nobody"
+    ),
+    ExitCode(
+        5,
+        "unhealthy",
+        "something that the project keeps is damaged, missing or stale; `status`, `doctor` and"
+        " `audit` end with it when they find something",
+        "do what the line says, often `forecast doctor --repair`",
+    ),
+    ExitCode(
+        75,
+        "busy: skipped",
+        "another process works here already; the message names its PID",
+        "wait",
+    ),
+    ExitCode(
+        TIMED_OUT,
+        "timeout",
+        "`schedule`: the job took longer than `timeout_minutes`",
+        "see its log",
+    ),
+    ExitCode(INTERRUPTED, "interrupted", "interrupted with Ctrl-C or SIGTERM", "the same again"),
+    ExitCode(STOPPED, "stopped", "`schedule`: the scheduler was told to end", "nobody"),
+)
+"""Every code that a command or a job ends with."""
+UNHEALTHY = DamagedError.exit_code
+
+
+class Finding(NamedTuple):
+    """One check of `forecast doctor`: what was examined, what was seen, and the repair; empty where
+    all is well.
+    """
+
+    what: str
+    observation: str
+    repair: str = ""
+
+
+def describe_exit_code(code: int) -> str:
+    """The outcome in a few words; `failed` for a code that no command of ours chooses."""
+    return next((known.outcome for known in EXIT_CODES if known.code == code), "failed")
 
 
 class ModelError(ForecastError):
@@ -85,11 +180,20 @@ def plural(number: float, noun: str) -> str:
     return f"{number:.0f} {noun}{ending}"
 
 
+MEMORY_TEXTS = ("Cannot allocate memory", "failed to map segment from shared object")
+"""How the loader of shared libraries says that there is no memory for one."""
+
+
 def explain_out_of_memory(error: BaseException) -> str | None:
     """The message for an error that means too little memory, naming what asked for it; None for any
     other error.
+
+    A library that does not fit any more ends in an ImportError or OSError whose text says so.
     """
-    if not isinstance(error, MemoryError) and getattr(error, "errno", None) != errno.ENOMEM:
+    is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if isinstance(error, ImportError | OSError):
+        is_memory = is_memory or any(text in str(error) for text in MEMORY_TEXTS)
+    if not is_memory:
         return None
     request = " ".join(str(error).split()) or "the array that was being made is the largest"
     return (

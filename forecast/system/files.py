@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import filelock
 
 from forecast.system import processes
-from forecast.system.errors import BusyError, DataError, ForecastError, InputError
+from forecast.system.errors import BusyError, DamagedError, ForecastError, InputError
 
 TEMPORARY = ".tmp-"
 T = TypeVar("T")
@@ -134,13 +134,13 @@ def read_note(path: Path | str) -> dict[str, Any]:
 def read_saved(path: Path, schema: int) -> dict[str, Any]:
     """What this program saved under the format number `schema`.
 
-    `DataError` for a file that cannot be read, `InputError` for one of another number.
+    `DamagedError` for a file that cannot be read, `InputError` for one of another number.
     """
     try:
         content: dict[str, Any] = read_json(path)
         found_schema = content.get("schema")
     except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+        raise DamagedError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
     if found_schema != schema:
         raise InputError(
             f"{path}: saved with schema {found_schema!r}, this version reads {schema}."
@@ -203,7 +203,7 @@ def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
 
 
 def read_arrays(path: Path | str) -> dict[str, Any]:
-    """The arrays of an .npz by name; `DataError` for one that holds objects instead of numbers."""
+    """The arrays of an .npz by name; `DamagedError` for one that holds objects, not numbers."""
     import numpy as np
 
     arrays = {}
@@ -214,12 +214,21 @@ def read_arrays(path: Path | str) -> dict[str, Any]:
             except ValueError as error:
                 if "Object arrays" not in str(error):
                     raise
-                raise DataError(
+                raise DamagedError(
                     f"{path}: {name!r} holds Python objects, which could run code when they are"
                     " read; wanted plain numbers. Take the file from where it was made, or train"
                     " the model again."
                 ) from None
     return arrays
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a damaged file to `<name>.damaged-<number>`, the first free number; the new path."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    path.rename(target)
+    return target
 
 
 def sha256(path: Path | str) -> str:
@@ -258,7 +267,7 @@ def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterat
 
 def remove_leftovers(folder: Path | str, name: str = "") -> list[Path]:
     """Remove temporary files and folders that a killed process left below `folder`, of files whose
-    name begins so.
+    name begins with `name`, which may be a pattern as `glob` takes it; returns their paths.
     """
     leftovers = [p for p in Path(folder).rglob(f"{TEMPORARY}{name}*") if p.exists()]
     for path in leftovers:

@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from forecast.system.addresses import hide_parts, show_address
 from forecast.system.errors import BusyError, ForecastError, InputError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def team_database() -> str:
     given = os.environ.get(VARIABLE, "").strip()
     if given and not is_postgres(given):
         raise InputError(
-            f"{VARIABLE}: found {given.partition(':')[0]!r}, wanted"
+            f"{VARIABLE}: found {show_address(given)!r}, wanted"
             " postgresql://user:password@host/name."
         )
     return given
@@ -89,8 +90,12 @@ def open_connection(uri: str, *, seconds: int, name: str = "forecast") -> psycop
     try:
         return psycopg.connect(SCHEME + uri[uri.index("://") :], autocommit=True, **options)
     except psycopg.Error as error:
+        # of an address that it cannot read psycopg shows the part that it stumbles over
+        reason = "the address cannot be read"
+        if isinstance(error, psycopg.OperationalError):
+            reason = hide_parts(" ".join(str(error).split()), uri)
         raise ForecastError(
-            f"PostgreSQL does not answer: {' '.join(str(error).split())}. Check the address, the"
+            f"PostgreSQL at {show_address(uri)} does not answer: {reason}. Check the address, the"
             " server and the user's rights."
         ) from None
 

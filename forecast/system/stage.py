@@ -24,10 +24,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from forecast.system.errors import ForecastError, explain_out_of_memory
+from forecast.system.errors import INTERRUPTED, ForecastError, explain_out_of_memory
 from forecast.system.processes import close_workers, end_with_parent, exit_now, stop_on_signals
 
-INTERRUPTED = 130
 LOG_VARIABLE = "FORECAST_STAGE_LOG"
 JOBS_VARIABLE = "FORECAST_JOBS"
 
@@ -112,10 +111,12 @@ def _run_and_explain(
     except FileNotFoundError as error:
         advice = "`dvc repro` makes what stages make; restore anything else from git."
         return _print_error(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
-    except (MemoryError, OSError) as error:
+    except (MemoryError, ImportError, OSError) as error:
         memory = explain_out_of_memory(error)
         if memory:
             return _print_error(f"{stage}: {memory}", 1)
+        if isinstance(error, ImportError):
+            return _print_traceback(stage, error)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return _print_error(
                 f"{stage}: no space left ({error}). Free some (`forecast clean`), then run it"
@@ -129,11 +130,16 @@ def _run_and_explain(
         )
     except Exception as error:  # noqa: BLE001
         # the boundary: a bug is shown whole, recorded, and exits 1
-        import traceback
-
-        traceback.print_exc()
-        return 1, f"{stage}: {type(error).__name__}: {error}"
+        return _print_traceback(stage, error)
     return 0, ""
+
+
+def _print_traceback(stage: str, error: Exception) -> tuple[int, str]:
+    """Show a bug whole; the exit code and the message for the log."""
+    import traceback
+
+    traceback.print_exception(error)
+    return 1, f"{stage}: {type(error).__name__}: {error}"
 
 
 def _print_error(message: str, code: int) -> tuple[int, str]:

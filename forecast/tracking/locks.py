@@ -16,9 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from forecast.system import files, postgres
+from forecast.system.addresses import show_address
 from forecast.system.errors import InputError
 from forecast.system.postgres import CheckLock
-from forecast.tracking.tracking_store import TrackingStore, hide_password
+from forecast.tracking.tracking_store import TrackingStore
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -57,7 +58,7 @@ def _lock_file(store: TrackingStore, name: str) -> Path:
         return Path(f"{store.database}.{name}.lock")
     if urlsplit(store.uri).hostname not in LOOPBACK:
         raise InputError(
-            f"MLFLOW_TRACKING_URI={hide_password(store.uri)!r}: several machines may write to this"
+            f"MLFLOW_TRACKING_URI={show_address(store.uri)!r}: several machines may write to this"
             f" server, and nothing keeps them apart. Found no {postgres.VARIABLE}, wanted the"
             " address of a PostgreSQL, the same on every machine (docs/team.md). Without a team"
             " start the server on 127.0.0.1, or unset MLFLOW_TRACKING_URI."

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from forecast.system import files, postgres
+from forecast.system.addresses import hide_parts, show_address
 from forecast.system.errors import ForecastError, InputError
-from forecast.tracking import moved_database
-from forecast.tracking.tracking_store import TrackingStore, hide_password, path_of
+from forecast.tracking import database_file
+from forecast.tracking.tracking_store import TrackingStore, path_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,20 +49,20 @@ def connect(store: TrackingStore) -> Iterator[MlflowClient]:
     """A client of the store at `place`, for this process alone among all of this project or file.
 
     A database that came here with a copy, a move or a backup is made this project's own first.
-    Raises `InputError` for a file that is no MLflow database, `ForecastError` when the store cannot
-    be reached or written, `BusyError` when another process holds it longer than `TIMEOUT`.
+    Raises `DamagedError` for a file that is no sound database, `ForecastError` when the store
+    cannot be reached or written, `BusyError` when another process holds it longer than `TIMEOUT`.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    purpose = f"Publishing to {hide_password(store.uri)}"
+    purpose = f"Publishing to {show_address(store.uri)}"
     with files.hold_lock(store.lock, purpose=purpose, timeout=TIMEOUT):
-        _require_database(store)
+        database_file.require_sound(store)
         with silence_warnings(), _explain_errors(store):
             client = _migrated_client(store.uri)
-            for folder in moved_database.claim_artifacts(store):
+            for folder in database_file.claim_artifacts(store):
                 logging.getLogger(__name__).warning(
                     "%s: its artifacts were those of %s; from now on they are those of this folder",
-                    hide_password(store.uri),
+                    show_address(store.uri),
                     folder,
                 )
             yield client
@@ -130,28 +131,15 @@ def _migrated_client(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with postgres.hold_lock(
-            uri, "tables", purpose=f"Making the tables of {hide_password(uri)}", timeout=TIMEOUT
+            uri, "tables", purpose=f"Making the tables of {show_address(uri)}", timeout=TIMEOUT
         ):
             client = MlflowClient(tracking_uri=uri)
             # makes and migrates the database, under the lock
             client.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
-        needed = f"{hide_password(uri)}: needs the driver {error.name!r}, which is not installed."
+        needed = f"{show_address(uri)}: needs the driver {error.name!r}, which is not installed."
         raise InputError(f"{needed} A plain postgresql:// takes psycopg.") from None
     return client
-
-
-def _require_database(store: TrackingStore) -> None:
-    """MLflow would retry for more than a minute, then show a traceback."""
-    database = store.database
-    if database is None or not database.exists() or database.stat().st_size == 0:
-        return
-    with database.open("rb") as file:
-        if file.read(16) != b"SQLite format 3\0":
-            raise InputError(
-                f"{database}: not an SQLite database. Move it away or delete it; `forecast sync`"
-                " publishes again."
-            )
 
 
 @contextmanager
@@ -169,14 +157,16 @@ def silence_warnings() -> Iterator[None]:
 @contextmanager
 def _explain_errors(store: TrackingStore) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise ForecastError(
-            f"MLflow at {hide_password(store.uri)}: {lines[0]}. {_advise(str(error))} "
-            "The records in data/ are complete; `forecast sync` publishes what is missing."
+            f"MLflow at {show_address(store.uri)}: {hide_parts(lines[0], store.uri)}."
+            f" {_advise(str(error))} The records in data/ are complete; `forecast sync` publishes"
+            " what is missing."
         ) from error
 
 
@@ -186,6 +176,8 @@ def _advise(message: str) -> str:
             "The database is of another MLflow version: run `.venv/bin/mlflow db upgrade <URI>`, or"
             " delete it."
         )
+    if "malformed" in message:
+        return "The database is damaged: `forecast doctor --repair` makes a new one."
     if "disk is full" in message or "No space left" in message:
         return "Free some space (`forecast clean` removes what can be made again)."
     return "Check the address, the server and the file's permissions."

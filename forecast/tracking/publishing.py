@@ -11,15 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forecast.system.addresses import show_address
 from forecast.tracking import locks, mlflow_client, runs
-from forecast.tracking.moved_database import former_folders
+from forecast.tracking.database_file import former_folders
 from forecast.tracking.runs import (
     CandidateRun,
     list_datasets,
     read_candidate_runs,
     verdict_sentences,
 )
-from forecast.tracking.tracking_store import TrackingStore, hide_password, tracking_store
+from forecast.tracking.tracking_store import TrackingStore, tracking_store
 from forecast.tracking.writing import CANDIDATE, CURRENT, DIGEST, PARENT, PUBLISHER, TRIAL, Writer
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> SyncRe
     sentences = {name: verdict_sentences(root, name) for name in records}
     if not records and not former_folders(store):
         return result
-    what = f"Publishing to {hide_password(store.uri)}"
+    what = f"Publishing to {show_address(store.uri)}"
     lock = locks.hold_store_lock(store, "publishing", purpose=what, timeout=mlflow_client.TIMEOUT)
     with lock, mlflow_client.connect(store) as client:
         for name, dataset_runs in records.items():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.system import files
-from forecast.system.errors import DataError, InputError
+from forecast.system.errors import DamagedError, InputError, ModelError
 from forecast.system.postgres import CheckLock
 from forecast.tracking import mlflow_client
 from forecast.tracking.tracking_store import TrackingStore
@@ -60,7 +60,7 @@ def register_version(
     its number.
 
     Idempotent: a version with this digest is taken as it is. `number` asks for that number exactly,
-    which a registry made anew needs; numbers in between are used up. `DataError` when the logged
+    which a registry made anew needs; numbers in between are used up. `ModelError` when the logged
     copy forecasts nothing finite.
     """
     digest = model_digest(model)
@@ -135,7 +135,7 @@ def download_version(store: TrackingStore, name: str, version: int, target: Path
         )
     folders = sorted(path.parent for path in Path(folder).glob(f"{ARTIFACT}/*/ensemble.json"))
     if not folders:
-        raise DataError(
+        raise DamagedError(
             f"Model {name!r}, version {version}: its artifact has no saved ensemble. Train it"
             " again."
         )
@@ -170,9 +170,9 @@ def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
     try:
         answer = mlflow.pyfunc.load_model(str(saved)).predict(sample)
     except MlflowException as error:
-        raise DataError(f"{refused} It said: {error.message}") from None
+        raise ModelError(f"{refused} It said: {error.message}") from None
     if answer.empty or not np.isfinite(answer["y_hat"].to_numpy()).all():
-        raise DataError(refused)
+        raise ModelError(refused)
 
 
 def _list_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:

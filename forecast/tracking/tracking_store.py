@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from forecast.config.paths import ProjectPaths
+from forecast.system.addresses import show_address
 from forecast.system.errors import InputError
 
 SQLITE = "sqlite:///"
@@ -60,7 +61,7 @@ def tracking_store(root: Path, uri: str = "") -> TrackingStore:
     if scheme not in SERVERS:
         kind = f"a {scheme}: URI" if scheme else "a path"
         raise InputError(
-            f"MLFLOW_TRACKING_URI={hide_password(uri)!r}: found {kind}, wanted sqlite:///<file>, "
+            f"MLFLOW_TRACKING_URI={show_address(uri)!r}: found {kind}, wanted sqlite:///<file>, "
             f"http(s)://<server> or a database URL. Unset it to use {SQLITE}<project>/mlflow.db."
         )
     has_server = scheme in ("http", "https", "databricks")
@@ -68,14 +69,6 @@ def tracking_store(root: Path, uri: str = "") -> TrackingStore:
     return TrackingStore(
         uri, artifact_root, ProjectPaths.of(root).lock("tracking"), publisher, owned=False
     )
-
-
-def hide_password(uri: str) -> str:
-    """The address without the user and password of a server or a database."""
-    head, _, tail = uri.rpartition("@")
-    if "://" not in head or uri.startswith(SQLITE):
-        return uri
-    return f"{head.partition('://')[0]}://...@{tail}"
 
 
 def path_of(location: str) -> Path:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from forecast.cli import doctor
-from forecast.operations import champion, registry, status
+from forecast.operations import champion, registry, repair
 from forecast.system.files import sha256
 from forecast.tracking import registry as versions
 from forecast.tracking import sync, tracking_store, writing
-from forecast.tracking.moved_database import PATH_COLUMNS
+from forecast.tracking.database_file import PATH_COLUMNS
 from tests.operations import projects
 from tests.operations.projects import NAME, NOW
 
@@ -70,7 +70,7 @@ def use(root: Path) -> None:
 def diagnosis(root: Path) -> tuple[str, str]:
     return next(
         (found, repair)
-        for what, found, repair in status.find_faults(root, "")
+        for what, found, repair in repair.find_faults(root, "")
         if what == "MLflow's paths"
     )
 
@@ -133,7 +133,7 @@ def test_a_project_restored_from_a_backup_goes_on_in_another_folder(original, tm
     restored = tmp_path / "restored"
     shutil.copytree(backup, restored)
     shutil.rmtree(restored / ".forecast")
-    done = list(status.repair_faults(restored, ""))
+    done = list(repair.repair_faults(restored, ""))
     assert done[0] == "MLflow's paths lead into this folder again"
     assert champion.read_aliases(restored, NAME) == {"champion": 2, "previous": 1}
     use(restored)

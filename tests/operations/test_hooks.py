@@ -103,8 +103,8 @@ def test_what_goes_wrong_is_a_sentence_and_no_error(
     assert "timed out" in notify(slow, "failure", {}, root=tmp_path, environment=GIVEN)[0]
     assert notify(
         hooks(webhook=f"{address}/no"), "failure", {}, root=tmp_path, environment=GIVEN
-    ) == ["webhook answered 500"]
+    ) == [f"webhook at {address} answered 500"]
     gone = notify(
         hooks(webhook="http://127.0.0.1:1/secret"), "failure", {}, root=tmp_path, environment=GIVEN
     )[0]
-    assert gone.startswith("webhook: ConnectError") and "secret" not in gone
+    assert gone == "webhook at http://127.0.0.1:1: ConnectError" and "secret" not in gone

@@ -16,15 +16,17 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from forecast.cli.operation import _status_lines
-from forecast.operations import champion, registry, status
+from forecast.operations import champion, registry, repair, status
 from forecast.operations.records import Heartbeat, JobRun, Shift
 from forecast.operations.status import read_status
 from forecast.system import files
 from tests.config.test_limits import bomb
-from tests.operations.projects import NAME
+from tests.operations.projects import NAME, prepared
 from tests.operations.test_decision import decided
 from tests.support import small_project
 
@@ -88,7 +90,7 @@ def test_what_another_machine_promoted_is_seen_and_taken_over_when_the_registry_
     champion.write_aliases(moved, NAME, {"champion": 1})
     assert read_status(moved, NAME, now=NOW).champion == 1
     done = small_project.command(moved, "status", NAME, "--registry", "--format", "json")
-    assert done.returncode == 0 and "aliases taken from the registry" in done.stderr
+    assert "aliases taken from the registry" in done.stderr
     assert (
         json.loads(done.stdout)[0]["champion"] == 2
         and champion.read_aliases(moved, NAME)["previous"] == 1
@@ -99,8 +101,8 @@ def test_a_registry_that_does_not_answer_is_said_when_it_is_asked(moved):
     (moved / "mlflow.db").write_text("hello, this is a text file and no database")
     done = small_project.command(moved, "status", NAME, "--registry", "--format", "json")
     (row,) = json.loads(done.stdout)
-    assert done.returncode == 1 and row["champion"] == 2 and row["state"].startswith("registry: ")
-    assert "not an SQLite database" in row["state"]
+    assert done.returncode == 5 and row["champion"] == 2
+    assert "registry: " in row["state"] and "file is not a database" in row["state"]
 
 
 def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
@@ -129,19 +131,22 @@ def test_the_last_and_the_next_run_come_from_scheduler_and_retraining(moved):
     )
 
 
-def test_the_command_is_quick_and_exits_1_when_something_is_wrong(moved):
+def test_the_command_is_quick_and_exits_5_when_something_is_wrong(moved):
+    # data that came with a package never get newer, so this project of 2024 is not stale today
+    make_packaged(moved)
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = small_project.command(moved, "status", "--format", "json")
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0
     assert done.returncode == 0 and json.loads(done.stdout)[0]["champion"] == 2
     champion.write_aliases(moved, NAME, {"champion": 3})
     done = small_project.command(moved, "status", NAME)
-    assert done.returncode == 1 and "version 2" not in done.stdout
+    assert done.returncode == 5 and "version 2" not in done.stdout
 
 
 def test_a_model_is_promoted_rolled_back_and_remembered_by_hand(project):
-    first = small_project.command(project, "promote", NAME, "--reason", "the first")
+    first = small_project.command(project, "promote", NAME, "--scored", "--reason", "the first")
     assert first.returncode == 0 and "version 1 (ridge, test skill" in first.stdout, first.stderr
+    assert champion.read_card(project, NAME, 1).refit_of is None
     again = small_project.command(project, "rollback", NAME)
     assert again.returncode == 2 and "no previous champion to go back to" in again.stderr
     events = json.loads(small_project.command(project, "history", NAME, "--format", "json").stdout)
@@ -150,8 +155,61 @@ def test_a_model_is_promoted_rolled_back_and_remembered_by_hand(project):
     ]
 
 
+def make_packaged(root):
+    settings = {**small_project.DATASET, "source": {"kind": "packaged", "name": "dublin_weather"}}
+    small_project.write_yaml(
+        root / "configs" / "datasets.yaml", {"run": [NAME], "datasets": {NAME: settings}}
+    )
+
+
+def test_a_promotion_fits_the_recipe_once_more_on_all_data_and_says_what_was_scored(project):
+    first = small_project.command(project, "promote", NAME, "--reason", "the first")
+    assert first.returncode == 0, first.stderr
+    assert "wave: version 2 (version 1 (ridge, test skill" in first.stdout
+    assert "fitted again on all data) is the champion" in first.stdout
+    scored, serving = (champion.read_card(project, NAME, version) for version in (1, 2))
+    last = prepared(project)["ds"].max()
+    assert pd.Timestamp(serving.last_target_used) == last > pd.Timestamp(scored.last_target_used)
+    assert serving.refit_of == 1 and serving.metrics == {} and serving.expected == scored.expected
+    again = small_project.command(project, "promote", NAME)
+    assert again.returncode == 0 and "again on all data\n" not in again.stderr
+    assert champion.stored_versions(project, NAME) == [1, 2]
+    errors = [champion.load_version(project, NAME, version).ensemble for version in (1, 2)]
+    for name, calibrated in errors[0].calibrated.items():
+        for old, new in zip(calibrated.scores, errors[1].calibrated[name].scores, strict=True):
+            assert np.array_equal(old, new)  # out-of-sample ones, of the scored version
+
+
+def test_a_rollback_names_what_it_takes_back(moved):
+    done = small_project.command(moved, "rollback", NAME)
+    assert done.returncode == 0, done.stderr
+    assert "wave: taken back: version 2 (arx, test skill" in done.stdout
+    assert "champion since 2024-07-19T06:30 UTC (a test)." in done.stdout
+    assert "wave: version 1 (ridge, test skill" in done.stdout
+
+
+def test_a_champion_or_an_observation_older_than_the_rhythm_of_the_data_is_stale(moved):
+    later = datetime(2024, 8, 24, tzinfo=UTC)
+    state = read_status(moved, NAME, now=later).state
+    assert "stale: the champion is 36 days old, 30 allowed; `forecast retrain wave`" in state
+    assert "stale: the last observation is 36 days old, 7 allowed; `forecast fetch wave`" in state
+    small_project.write_yaml(
+        moved / "configs" / "retraining.yaml", {"defaults": {"max_age_days": 60}}
+    )
+    assert "the champion is" not in read_status(moved, NAME, now=later).state
+    make_packaged(moved)
+    assert read_status(moved, NAME, now=later).state == "good"
+
+
+def test_a_clock_that_stands_before_the_last_decision_is_named(moved):
+    earlier = datetime(2023, 6, 15, 6, 30, tzinfo=UTC)
+    state = read_status(moved, NAME, now=earlier).state
+    assert "the clock stands at 2023-06-15 06:30 UTC, before the last decision (2024-07-19" in state
+    assert read_status(moved, NAME, now=datetime(2024, 7, 19, 6, 0, tzinfo=UTC)).is_good
+
+
 def said_of(root):
-    return {what: (said, repair) for what, said, repair in status.find_faults(root, "")}
+    return {what: (said, repair) for what, said, repair in repair.find_faults(root, "")}
 
 
 def test_nothing_is_wrong_with_a_running_project(running):
@@ -166,7 +224,7 @@ def test_nothing_is_wrong_with_a_running_project(running):
 def test_a_champion_that_only_the_registry_has_is_fetched(moved):
     shutil.rmtree(moved / ".forecast" / "champions")
     assert said_of(moved)["champion wave"] == ("not on this machine", "`forecast doctor --repair`")
-    assert len(list(status.repair_faults(moved, ""))) == 3  # two versions and the aliases
+    assert len(list(repair.repair_faults(moved, ""))) == 3  # two versions and the aliases
     assert said_of(moved)["champion wave"] == ("version 2, intact", "")
 
 
@@ -177,7 +235,7 @@ def test_notes_of_dead_processes_are_taken_away_and_those_of_living_ones_stay(mo
     (folder / "dead.pid").write_text(f"{gone.pid}\n")
     (folder / "alive.pid").write_text(f"{os.getpid()}\n")
     assert said_of(moved)["locks"][0] == "1 name processes that are gone"
-    assert "dead.pid" in next(status.repair_faults(moved, ""))
+    assert "dead.pid" in next(repair.repair_faults(moved, ""))
     assert not (folder / "dead.pid").exists() and (folder / "alive.pid").exists()
 
 
@@ -194,7 +252,7 @@ def test_the_command_repairs_a_damaged_champion(moved):
 def test_a_database_that_cannot_be_read_is_one_finding(moved):
     (moved / "mlflow.db").write_text("hello, this is a text file and no database")
     said, repair = said_of(moved)["MLflow's paths"]
-    assert "mlflow.db: cannot be read" in said and repair
+    assert "mlflow.db: damaged (file is not a database)" in said and repair
 
 
 def test_a_configuration_that_is_a_bomb_of_aliases_names_no_dataset(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from forecast.system import files
-from forecast.system.errors import BusyError, ForecastError, InputError
+from forecast.system.errors import BusyError, DamagedError, ForecastError
 from forecast.tracking import mlflow_client, publishing, sync, tracking_store, writing
 from tests.support.records import CANDIDATES, write_comparison, write_records
 
@@ -291,7 +291,7 @@ def test_a_store_held_by_another_process_is_reported_busy(root, monkeypatch):
 
 def test_a_file_that_is_no_database_is_named(root):
     (root / "mlflow.db").write_text("hello, this is a text file and no database")
-    with pytest.raises(InputError, match=r"mlflow\.db: not an SQLite database\. Move it away"):
+    with pytest.raises(DamagedError, match=r"mlflow\.db: damaged .*`forecast doctor --repair`"):
         sync(root, now=NOW)
 
 

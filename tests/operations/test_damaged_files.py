@@ -1,0 +1,100 @@
+"""Files that the project keeps in operation, damaged: every command says so in a sentence and exits
+5, `status` keeps saying it, and `doctor --repair` brings back what can be brought back.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from forecast.operations import champion, registry, repair
+from forecast.operations.status import read_status
+from forecast.system.errors import DamagedError
+from forecast.system.files import TEMPORARY
+from tests.operations.projects import NAME
+from tests.support import small_project
+
+NOW = datetime(2024, 7, 21, 6, 30, tzinfo=UTC)
+
+
+def truncate_database(root: Path) -> None:
+    with (root / "mlflow.db").open("r+b") as file:
+        file.truncate(20_000)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("promote", NAME, "--scored"),
+        ("promote", NAME, "--version", "1"),
+        ("rollback", NAME),
+        ("status", NAME, "--registry", "--format", "json"),
+        ("sync",),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_meets_a_truncated_database_says_so_in_a_sentence(moved, words):
+    truncate_database(moved)
+    done = small_project.command(moved, *words)
+    printed = done.stdout + done.stderr
+    assert done.returncode == 5, printed
+    assert "Traceback" not in printed and len(printed.splitlines()) <= 30
+    assert "mlflow.db" in printed and "`forecast doctor --repair`" in printed
+
+
+def test_a_repair_moves_a_damaged_database_away_and_makes_the_registry_from_local_versions(moved):
+    shutil.rmtree(champion.version_folder(moved, NAME, 1))
+    champion.write_aliases(moved, NAME, {"champion": 2})
+    truncate_database(moved)
+    sentences = list(repair.repair_faults(moved, ""))
+    assert any("mlflow.db.damaged-1" in sentence for sentence in sentences)
+    assert f"{NAME}: lost, because only the registry had them: versions 1" in sentences
+    assert (moved / "mlflow.db.damaged-1").stat().st_size == 20_000
+    assert registry.registry_aliases(moved, NAME) == {"champion": 2}
+    assert not any(finding.repair for finding in repair.find_faults(moved, ""))
+
+
+def test_a_file_that_is_no_database_is_moved_away_as_well(moved):
+    (moved / "mlflow.db").write_text("hello, this is a text file and no database")
+    done = small_project.command(moved, "doctor", "--repair", "--format", "json")
+    assert "mlflow.db.damaged-1" in done.stderr
+    rows = {row["what"]: row for row in json.loads(done.stdout)}
+    assert rows["MLflow"]["found"].endswith("answers") and not rows["champion wave"]["repair"]
+    assert registry.registry_aliases(moved, NAME) == {"champion": 2, "previous": 1}
+
+
+def test_damaged_issued_forecasts_are_a_state_until_they_are_repaired(moved):
+    assert small_project.command(moved, "predict", NAME).returncode == 0
+    path = moved / ".forecast" / "issued" / f"{NAME}.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    for _ in range(2):
+        assert "cannot be read" in read_status(moved, NAME, now=NOW).state
+        assert "not kept for scoring" in small_project.command(moved, "predict", NAME).stderr
+    done = small_project.command(moved, "doctor", "--repair", "--format", "json")
+    assert f"moved to {NAME}.parquet.damaged-1" in done.stderr
+    assert small_project.command(moved, "predict", NAME).stderr == ""
+    assert read_status(moved, NAME, now=NOW).state == "good" and path.exists()
+
+
+def test_a_kill_while_a_forecast_is_kept_leaves_nothing_behind_after_the_next_one(moved):
+    folder = moved / ".forecast" / "issued"
+    folder.mkdir(parents=True, exist_ok=True)
+    left = folder / f"{TEMPORARY}{NAME}.parquet-0a0b0c0d"
+    left.write_bytes(b"half")
+    for _ in range(2):  # the second keeps nothing new
+        assert small_project.command(moved, "predict", NAME).returncode == 0
+        assert not left.exists()
+        left.write_bytes(b"half")
+
+
+def test_a_damaged_champion_is_no_fault_of_a_data_service(moved):
+    for version in (1, 2):
+        (champion.version_folder(moved, NAME, version) / "calibration.npz").write_bytes(b"")
+    with pytest.raises(DamagedError):
+        champion.load(moved, NAME)
+    assert small_project.command(moved, "predict", NAME).returncode == 5
+    assert small_project.command(moved, "status", NAME).returncode == 5
