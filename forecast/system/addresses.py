@@ -44,10 +44,10 @@ def hide_addresses(text: str) -> str:
 
 def hide_parts(text: str, address: str) -> str:
     """The text of an error about `address`, without those parts of it that may be secret."""
-    shown = show_address(address)
-    if shown == address:
+    public_part = show_address(address)
+    if public_part == address:
         return text
-    parts = set(re.split(r"[:/@?#&=\[\]]+", address)) - set(re.split("[:/]+", shown))
+    parts = set(re.split(r"[:/@?#&=\[\]]+", address)) - set(re.split("[:/]+", public_part))
     secrets = parts | {unquote(part) for part in parts}
     for secret in sorted(secrets, key=len, reverse=True):
         if secret:
