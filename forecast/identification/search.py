@@ -134,7 +134,7 @@ def search_members(
         input_dead_times = dead_times(scaled)
         aligned = [e.with_arrays(u=delay_inputs(e.u, input_dead_times)) for e in scaled]
         settings = limit_work(settings, aligned)
-    search = _Search(aligned, settings, np.random.default_rng(seed), watch)
+    search = _Search(aligned, settings, seed, watch)
     if announce is not None:
         search.announce_estimate(announce)
     winners = search.find_winners(announce)
@@ -211,20 +211,20 @@ def _choose_bounded(
 
 
 class _Search:
-    """The folds of one identification; every random number comes from one generator, in a fixed
-    order.
+    """The folds of one identification. Every net has random numbers of its own, so that leaving out
+    a family does not change the others.
     """
 
     def __init__(
         self,
         experiments: list[Experiment],
         settings: SearchSettings,
-        rng: np.random.Generator,
+        seed: int,
         watch: lm.Watch | None,
     ) -> None:
         self.experiments = experiments
         self.settings = settings
-        self.rng = rng
+        self.seed = seed
         self.watch = watch
         low, high = saturation(experiments)
         self.delay_nets = [
@@ -392,7 +392,7 @@ class _Search:
             train, held_out = split_fold(self.experiments, fold, settings.folds, start)
             parts[treatment] = treatment.decimate(train), treatment.decimate(held_out)
         members = self._fit_one_step(self._delay_members(fold, families), parts)
-        members += self._state_members_of_fold(parts, families)
+        members += self._state_members_of_fold(fold, parts, families)
         for iterations, survivors in settings.rounds:
             options = lm.Options(max_iterations=iterations, patience=max(iterations, 30))
             trained = [self._train_while_better(m, parts[m.treatment], options) for m in members]
@@ -414,8 +414,7 @@ class _Search:
             net = self.delay_nets[turn % len(self.delay_nets)]
             kind = coordinates[turn % len(coordinates)]
             for treatment in self.treated:
-                # drawn for families that are given up, too: the others get the same numbers
-                weights = initial_weights(net, self.rng)
+                weights = initial_weights(net, np.random.default_rng([self.seed, 0, turn]))
                 member = Member(net, weights, np.inf, kind, treatment=treatment)
                 if member.family in families:
                     members.append(member)
@@ -435,18 +434,19 @@ class _Search:
         return trained
 
     def _state_members_of_fold(
-        self, parts: Mapping[Treatment, FoldParts], families: set[str]
+        self, fold: int, parts: Mapping[Treatment, FoldParts], families: set[str]
     ) -> list[Member]:
         """The nets with a state of their own, begun as linear models of the rows that train."""
         members = []
         linear: dict[tuple[int, str], Array] = {}
-        for member in self.state_members:
+        for number, member in enumerate(self.state_members):
             if member.family not in families:
                 continue
             key = member.net.states, member.family
             if key not in linear:
                 linear[key] = self._train_linear(member, parts[member.treatment][0])
-            weights = add_hidden_units(member.net, linear[key], self.rng)
+            rng = np.random.default_rng([self.seed, 1, fold, number])
+            weights = add_hidden_units(member.net, linear[key], rng)
             members.append(replace(member, weights=weights))
         return members
 
