@@ -55,7 +55,7 @@ def procedure(train: Arrays, test: Arrays, seed: int) -> float:
         model = identify(Experiment(*train), seed=seed, announce=print if seed == 0 else None)
     except ModelError:
         return np.inf
-    return rmse(model.parallel(test[0], test[1][:START]).y, test[1])
+    return rmse(model.simulate(test[0], test[1][:START]).y, test[1])
 
 
 def single_net(train: Arrays, test: Arrays, seed: int, *, adam: bool) -> float:

@@ -3,9 +3,9 @@
     nice -n 15 .venv/bin/python -m bench.identification_stages --records DATA --results FILE
 
 DATA is a folder with the deciding records (daisy_*.csv, cascaded_tanks.csv); FILE a CSV with a line
-for every record and variant, which a second call goes on from. Trainings that two variants share are
-run once; the seconds of a variant count them all the same. docs/research/identification-stages.md
-has the rule and what came of it.
+for every record and variant, which a second call goes on from. Trainings that two variants share
+are run once; the seconds of a variant count them all the same. The rule and what came of it:
+docs/research/identification-stages.md.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ import numpy as np
 import pandas as pd
 
 from bench.identification_systems import TWENTY, simulate_records
-from forecast.identification import Experiment, SearchSettings, identify, search, search_settings
+from forecast.identification import Experiment, SearchSettings, identify, search
 from forecast.identification.experiment import BOUND_MARGIN
-from forecast.identification.treatments import UNTREATED, Treatment
+from forecast.identification.member import Member
+from forecast.identification.narx import initial_weights
+from forecast.identification.problems import continue_through
+from forecast.identification.search_settings import CANDIDATES, Candidate
 from forecast.system.errors import ModelError
 from forecast.training import levenberg_marquardt as lm
 
@@ -79,41 +82,51 @@ def with_replaced(name: str, value: object, where: object = search) -> Variant:
     return variant
 
 
-def no_linear(self: search._Search) -> list[tuple[object, str]]:
-    return [(net, kind) for net, kind in STATE_NETS(self) if kind != search.LINEAR]
+def without(kind: str) -> Variant:
+    """All candidates but those of a kind."""
+    others = tuple(each for each in CANDIDATES if each.kind != kind)
+    return with_settings(candidates=others)
 
 
-def never_given_up(self: search._Search, families: set[str], *rest: object) -> set[str]:
-    DROP_WORSE(self, families, *rest)
-    return families
+def stop_by_the_block(self: search._Search, member: Member, iterations: int) -> Member:
+    """The block held out also chooses the iteration, and nothing is regularised."""
+    fold, start = self.folds[member.fold], self.settings.start
+    problem = continue_through(member.net, fold.train, fold.held_out, start)
+    options = lm.Options(max_iterations=iterations, patience=30)
+    try:
+        weights = self._minimise(problem, member.candidate, member.net, member.weights, options)
+    except ModelError:
+        return replace(member, held_out_rmse=np.inf)
+    error = problem.validation(weights)
+    rmse = np.inf if error is None else float(np.sqrt(error))
+    return replace(member, weights=weights, held_out_rmse=rmse)
 
 
-def without_short_rule(self: search._Search, *arguments: object) -> search.Member:
-    with mock.patch.object(self, "is_short", False):
-        return TRAIN_WHILE_BETTER(self, *arguments)
+def no_refit(self: search._Search, winners: list[Member]) -> list[Member]:
+    return winners
 
 
-def without_refit(self: search._Search, member: search.Member, _: int) -> search.Member:
-    with mock.patch.object(search._Search, "is_interrupted", True):
-        return REFIT(self, member, 0)
+def at_random(
+    self: search._Search,
+    candidate: Candidate,
+    net: object,
+    train: object,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    return initial_weights(net, rng)  # type: ignore[arg-type]
 
 
-def refit_once(self: search._Search, winners: list[search.Member]) -> list[search.Member]:
-    rows = sum(map(len, self.experiments))
-    members = [self._refit(member, self.settings.refit_iterations) for member in winners]
-    if all(member.kind == search.LINEAR for member in winners):
-        return members
-    return search.choose_members(members, rows)
-
-
-def choose_whatever_integrates(members: list[search.Member], rows: int) -> list[search.Member]:
-    nameless = [replace(member, kind="") for member in members]
-    chosen = {member.weights.tobytes() for member in CHOOSE(nameless, rows)}
-    return [member for member in members if member.weights.tobytes() in chosen]
-
-
-def untrained(self: search._Search, members: list[search.Member], _: object) -> list[object]:
-    return list(members)
+def in_plain_coordinates(
+    self: search._Search,
+    problem: lm.LeastSquares,
+    candidate: Candidate,
+    net: object,
+    weights: np.ndarray,
+    options: lm.Options,
+) -> np.ndarray:
+    if candidate.kind == "delays":
+        return lm.minimise(problem, weights, options=options, watch=self.watch).weights
+    return MINIMISE(self, problem, candidate, net, weights, options)  # type: ignore[arg-type]
 
 
 def margins(experiments: list[Experiment]) -> tuple[np.ndarray, np.ndarray]:
@@ -122,60 +135,37 @@ def margins(experiments: list[Experiment]) -> tuple[np.ndarray, np.ndarray]:
     return least - BOUND_MARGIN * (most - least), most + BOUND_MARGIN * (most - least)
 
 
-def keep_all(members: list[search.Member], *_: object) -> tuple[list[search.Member], list[str]]:
+def keep_all(members: list[Member], *_: object) -> tuple[list[Member], list[str]]:
     return members, []
 
 
-def untreated(_: object, experiments: object) -> list[Treatment]:
-    return [UNTREATED]
-
-
-STATE_NETS = search._Search._state_nets
-DROP_WORSE = search._Search._drop_worse_families
-TRAIN_WHILE_BETTER = search._Search._train_while_better
-REFIT = search._Search._refit
-CHOOSE = search.choose_members
-SELECT = search.select_treatments
+MINIMISE = search._Search._minimise
 
 VARIANTS: dict[str, Variant] = {
     "whole": with_settings(),
-    "without delays": with_settings(starts=0),
-    "without states": with_settings(states=()),
-    "without integrating": with_settings(integrating=()),
-    "without linear": with_replaced("_state_nets", no_linear, search._Search),
-    "without treatments": with_replaced("select_treatments", untreated),
-    "without decimation": with_replaced(
-        "select_treatments",
-        lambda names, experiments: [t for t in SELECT(names, experiments) if t.stride == 1],
-    ),
-    "without prefilter": with_replaced(
-        "select_treatments",
-        lambda names, experiments: [t for t in SELECT(names, experiments) if t.smooth == 1],
-    ),
-    "without differences": with_settings(coordinates=("level", "increments")),
-    "without increments": with_settings(coordinates=("level", "differences")),
-    "two rounds": with_settings(rounds=((10, 3), (20, 3))),
-    "one round": with_settings(rounds=((10, 3),)),
-    "one survivor": with_settings(rounds=((10, 1), (20, 1), (30, 1))),
-    "no repeated rounds": with_replaced("MAX_REPEATS", 1),
-    "short records as others": with_replaced(
-        "_train_while_better", without_short_rule, search._Search
-    ),
-    "no family given up": with_replaced("_drop_worse_families", never_given_up, search._Search),
-    "no near nets of given-up families": with_replaced("_NEAR", 0.0),
-    "no refit": with_replaced("_refit", without_refit, search._Search),
-    "refit once": with_replaced("refit_winners", refit_once, search._Search),
-    "no gap rule": with_replaced("ENOUGH_MEMBERS", 10_000),
-    "no limit of errors": with_replaced("NO_SYSTEM", 1e9),
-    "integrating never alone": with_replaced("choose_members", choose_whatever_integrates),
-    "bounds not tested": with_replaced("_keep_bounded", keep_all),
-    "no saturation": with_replaced("saturation", margins),
-    "no dead times": with_replaced("dead_times", lambda es: (0,) * es[0].u.shape[1]),
-    "no input memory": with_replaced("input_memory", lambda es: 0, search_settings),
-    "states begin as ARX": with_replaced("LINEAR_ROUNDS", 1),
-    "no one-step fit": with_replaced("_fit_one_step", untrained, search._Search),
-    "three folds": with_settings(folds=3),
+    "without linear states": without("linear states"),
+    "without states": without("states"),
+    "without integrating states": without("integrating states"),
+    "without delays": without("delays"),
+    "without polynomial": without("polynomial"),
+    "only the best candidate": with_replaced("AS_GOOD", 1.0),
+    "candidates within 1.25": with_replaced("AS_GOOD", 1.25),
+    "no last training": with_replaced("refit", no_refit, search._Search),
+    "all that were trained last": with_replaced("NO_SYSTEM", 1e9),
+    "larger inputs not tried": with_replaced("_keep_plausible", keep_all),
+    "no halving": with_settings(rounds=((45, 1.0),)),
+    "a round of 15": with_settings(rounds=((15, 1.0),)),
     "two folds": with_settings(folds=2),
+    "five folds": with_settings(folds=5),
+    "linear models trained once": with_replaced("LINEAR_ROUNDS", 1),
+    "no one-step fit": with_replaced("_fit_one_step", at_random, search._Search),
+    "delays in plain coordinates": with_replaced("_minimise", in_plain_coordinates, search._Search),
+    "blocks choose the iteration": with_replaced(
+        "_train_in_fold", stop_by_the_block, search._Search
+    ),
+    "no saturation": with_replaced("saturation", margins),
+    "no dead times": with_replaced("dead_times", lambda es, _: (0,) * es[0].u.shape[1]),
+    "no input memory": with_replaced("input_memory", lambda es: 0),
 }
 
 
@@ -250,7 +240,7 @@ def identify_by(variant: Variant, record: Record, memory: Memory) -> tuple[float
         settings = variant(stack)
         try:
             model = identify(first, settings=settings)
-            run = model.parallel(last.u, last.y[: model.start]).y
+            run = model.simulate(last.u, last.y[: model.start]).y
             rows = slice(max(model.start, 10), None)
             error = float(np.sqrt(np.mean((run - last.y)[rows] ** 2))) / unit
             notes = " ".join(model.notes)
@@ -264,7 +254,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--only", default="", help="records whose name contains this")
+    parser.add_argument("--variants", default="", help="the names of some, separated by ;")
+    parser.add_argument("--only", default="", help="the record of this name alone")
     arguments = parser.parse_args()
     makers: dict[str, Callable[[], Record]] = dict(deciding_records(arguments.records))
     for name in TWENTY:
@@ -274,8 +265,9 @@ def main() -> None:
         with arguments.results.open() as file:
             finished = {(row[0], row[1]) for row in csv.reader(file)}
     for name, make in makers.items():
-        todo = [variant for variant in VARIANTS if (name, variant) not in finished]
-        if arguments.only not in name or not todo:
+        wanted = arguments.variants.split(";") if arguments.variants else list(VARIANTS)
+        todo = [variant for variant in wanted if (name, variant) not in finished]
+        if arguments.only not in ("", name) or not todo:
             continue
         memory = Memory({})
         for variant in todo:

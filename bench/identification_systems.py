@@ -166,7 +166,7 @@ def two_tanks(drive: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndar
     y = np.empty_like(drive)
     for t, inflow in enumerate(drive):
         outflow = np.sqrt(np.maximum(levels, 0.0))
-        levels = levels + 0.15 * (inflow + [0.0, outflow[0]] - outflow)
+        levels = levels + 0.15 * (inflow + np.array([0.0, outflow[0]]) - outflow)
         y[t] = levels
     return drive, y
 
@@ -191,9 +191,7 @@ TWENTY: dict[str, System] = {
     "two tanks": System(two_tanks, 300, 12, 0.2, 1.0, inputs=2),
     "saturating, beyond its range": System(open_loop(saturating), 300, 12, reach=1.6),
     "hardening spring": System(open_loop(oversampled), 520, 60, noise=0.01),
-    "linear, coloured noise": System(
-        open_loop(coloured_linear), 300, 6, noise=0.2, coloured=True
-    ),
+    "linear, coloured noise": System(open_loop(coloured_linear), 300, 6, noise=0.2, coloured=True),
 }
 
 

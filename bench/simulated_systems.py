@@ -177,7 +177,7 @@ def main() -> None:
             began = time.process_time()
             model = fit(first)
             try:
-                run = model.parallel(last.u, last.y[: model.start]).y
+                run = model.simulate(last.u, last.y[: model.start]).y
                 error = perform(last.y[10:], run[10:], measure="rmse")
             except ModelError as failure:
                 error, row = np.inf, f"{row} ({failure})"

@@ -153,7 +153,7 @@ def _tanks(seed: int) -> Measure:
 
         train, test = cascaded_tanks.read(data / FILES["tanks"].name)
         model = identify(Experiment(*train), seed=seed)
-        run = model.parallel(test[0], test[1][: cascaded_tanks.START]).y
+        run = model.simulate(test[0], test[1][: cascaded_tanks.START]).y
         without = {
             f"without {n}": float(np.sqrt(np.mean((run - test[1])[n:] ** 2))) for n in (50, 5)
         }

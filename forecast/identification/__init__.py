@@ -1,18 +1,20 @@
 """System identification for users of MATLAB's time-series nets: see docs/coming-from-matlab.md.
 
-A net that you describe is trained by `train`, one that the data choose is found by `identify`:
+A net that you describe is trained by `train`, a polynomial by `frols`, and a model that the data
+choose is found by `identify`; all three give a `Model`:
 
     net = narxnet(input_delays=(1, 2), feedback_delays=(1, 2), hidden=10)
     model = train(net, Experiment(u, y))
     model = identify(Experiment(u, y))
-    one_step = model.series_parallel(u, y)
-    free_run = model.parallel(u, y[: model.start])
+    one_step = model.predict(u, y)
+    free_run = model.simulate(u, y[: model.start])
 
-No TensorFlow needed. The modules, from below: `experiment` (the data), `narx`, `states` (nets and
-their loops), `problems` (least squares in open and closed loop), `coordinates`, `treatments`,
-`member`, `search_settings` and `search` (what `identify` searches); `nets`, `loops`, `model` (a net
-with weights), `rows` and `training` (what `train` does); `automatic` (`identify`), `contest`
-(`forecast identify`); and `data`, `delays`, `design`, `performance`, `stability`, `export`.
+No TensorFlow needed. The modules, from below: `experiment` (the data), `polynomial`, `narx`,
+`states` (what is computed, row after row), `problems` (least squares in open and closed loop),
+`coordinates`; `nets`, `loops`, `model` (a model in the units of the data), `rows`, `chaos`,
+`training` (what `train` does), `frols`; `search_settings`, `member`, `search` (what `identify`
+searches), `automatic` (`identify`), `contest` (`forecast identify`); and `data`, `delays`,
+`design`, `performance`, `stability`, `export`.
 """
 
 from forecast.identification.automatic import identify
@@ -47,6 +49,7 @@ from forecast.identification.design import (
 )
 from forecast.identification.experiment import Experiment
 from forecast.identification.export import export
+from forecast.identification.frols import formula, frols
 from forecast.identification.loops import State
 from forecast.identification.model import LoopRun, Model, TrainingRecord
 from forecast.identification.nets import (
@@ -73,12 +76,13 @@ from forecast.identification.performance import (
     plotstatic,
     plottrainstate,
 )
-from forecast.identification.search_settings import SearchSettings
+from forecast.identification.search_settings import Candidate, SearchSettings
 from forecast.identification.stability import Stability, stability
 from forecast.identification.training import train, train_parallel, trainbr, trainlm
 from forecast.training.levenberg_marquardt import Watch
 
 __all__ = [
+    "Candidate",
     "DelayChoice",
     "Experiment",
     "LoopRun",
@@ -105,7 +109,9 @@ __all__ = [
     "dividetrain",
     "elmannet",
     "export",
+    "formula",
     "frequency_response",
+    "frols",
     "grunet",
     "identify",
     "layrecnet",

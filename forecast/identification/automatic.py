@@ -1,5 +1,9 @@
-"""`identify`: a model found without any choice of one's own, as the same `Model` that `train`
+"""`identify`: a simulator found without any choice of one's own, as the same `Model` that `train`
 gives.
+
+The door to `search`: it turns the members of the search into models in the units of the data, joins
+them by their median, and says in `Model.notes` what was found and how far it can be trusted. Where
+no free run follows the record, the notes say for how many steps one does (`chaos`).
 """
 
 from __future__ import annotations
@@ -10,17 +14,23 @@ from dataclasses import replace
 
 import numpy as np
 
+from forecast.identification.chaos import (
+    NO_SIMULATION,
+    describe_lost_simulation,
+    distribution_distance,
+)
 from forecast.identification.data import dividetrain
 from forecast.identification.experiment import Experiment, describe_cautions, normalise_weights
+from forecast.identification.frols import formula
 from forecast.identification.member import Member
 from forecast.identification.model import Model, TrainingRecord
 from forecast.identification.nets import Net
 from forecast.identification.rows import DividedRows, mean_square_errors
 from forecast.identification.search import SearchResult, search_members
 from forecast.identification.search_settings import SearchSettings
-from forecast.identification.training import NO_SIMULATION
 from forecast.training.levenberg_marquardt import Watch, note_interrupt
 
+SAME_ONE_STEP = 1.21  # times the least mean squared one-step error: no other by it
 FAR_FROM_ONE_STEP = 2.0  # times the one-step error: more than white noise on y leaves in a free run
 
 
@@ -31,13 +41,13 @@ def identify(
     announce: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Model:
-    """A simulator of the system: the median of NARX nets chosen by their free run on held-out
+    """A simulator of the system: the median of NARX models chosen by their free run on held-out
     blocks.
 
     y may have gaps (NaN), u may not. A free run of it begins with `Model.start` measured rows.
-    `announce` receives the predicted memory and time before the work starts; with a `watch`, Ctrl-C
-    keeps the nets found so far. `ModelError` when no net follows any held-out block. The method:
-    `identification.search`.
+    `announce` receives the predicted memory and time before the work starts, then what is left;
+    with a `watch`, Ctrl-C keeps the models found so far. `InputError` for too few rows,
+    `ModelError` when no model follows any held-out block. The method: `identification.search`.
     """
     with note_interrupt(watch):
         result = search_members(
@@ -57,8 +67,9 @@ def identify(
 def _net_of(member: Member, start: int) -> Net:
     """The member's net as a description; `start`: rows at its own rate that fill the delays."""
     narx = member.net
+    kind = "narxnet" if narx.inputs else "narnet"
     return Net(
-        "narxnet" if narx.inputs else "narnet",
+        "polynomial" if narx.terms else kind,
         hidden=(narx.hidden,) if narx.hidden else (),
         input_delays=narx.u_delays,
         feedback_delays=narx.y_delays,
@@ -66,15 +77,16 @@ def _net_of(member: Member, start: int) -> Net:
         low=narx.low,
         high=narx.high,
         dead_times=narx.dead_times,
-        first=start * member.treatment.stride,
+        first=start,
         states=narx.states,
+        terms=narx.terms,
     )
 
 
 def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experiment]) -> Model:
     """With its errors on the record, on the held-out blocks ("validation"), and what was chosen."""
     rows = DividedRows.of(model.net, experiments, dividetrain())
-    model = replace(model, record=rows.y_range())
+    model = replace(model, y_range=rows.y_range(), u_range=rows.u_range())
     one_step = mean_square_errors(model, rows, "prediction").get("train", np.nan)
     free_run = mean_square_errors(model, rows, "simulation").get("train", np.nan)
     held_out = [member.held_out_rmse for member in result.members]
@@ -88,6 +100,7 @@ def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experi
         f" {min(held_out):.4g} to {max(held_out):.4g}, {median:.4g} in the middle:"
         f" {100 * median / y_span:.2g} % of the range of y.",
         "; ".join(f"{count} x {net}" for net, count in counts.items()) + ".",
+        *_describe_polynomial(model),
         *result.notes,
         *describe_cautions(experiments, n_weights),
     ]
@@ -97,10 +110,8 @@ def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experi
             " another `seed`."
         )
     if not median < NO_SIMULATION * float(np.mean(result.scaling.y_scale)):
-        notes.append(
-            "Its free run is no simulation: an input is missing, or the series is chaotic, and is"
-            " better forecast by `train` with `for_use`, the number of steps it is wanted for."
-        )
+        notes.append(describe_lost_simulation(model, experiments))
+        model = _put_first_by_distribution(model, experiments)
     elif median > FAR_FROM_ONE_STEP * np.sqrt(one_step):
         notes.append(
             f"The free-run error is {median / np.sqrt(one_step):.2g} times the one-step error:"
@@ -117,3 +128,28 @@ def _add_report(model: Model, result: SearchResult, experiments: Sequence[Experi
         notes=tuple(notes),
     )
     return replace(model, training=training)
+
+
+def _describe_polynomial(model: Model) -> list[str]:
+    """The formula of the first polynomial of the ensemble."""
+    polynomials = [member for member in model.members if member.net.kind == "polynomial"]
+    return [f"A polynomial of them: {formula(polynomials[0])}."] if polynomials else []
+
+
+def _put_first_by_distribution(model: Model, experiments: Sequence[Experiment]) -> Model:
+    """Of nets with about the same one-step error alone, the one whose free run keeps the
+    distribution of the record first: what is left to judge a chaotic record by.
+    """
+    errors = []
+    for member in model.members:
+        rows = DividedRows.of(member.net, experiments, dividetrain())
+        errors.append(mean_square_errors(member, rows, "prediction").get("train", np.inf))
+    near = [
+        member
+        for member, error in zip(model.members, errors, strict=True)
+        if error <= SAME_ONE_STEP * min(errors)
+    ]
+    distances = [distribution_distance(member, experiments) for member in near]
+    order = np.argsort(distances, kind="stable")
+    ordered = Model.average(*(near[number] for number in order))
+    return replace(ordered, training=model.training)

@@ -133,9 +133,9 @@ def _free_run(model: Model, before: Experiment, rows: Experiment) -> Array:
     state = model.prepare(u[:first], y[:first])
     run = np.full_like(y, np.nan)
     if model.net.feedback:
-        run[first:] = model.parallel(u[first:], state).y
+        run[first:] = model.simulate(u[first:], state).y
     else:
-        run[first:] = model.series_parallel(u[first:], None, state).y
+        run[first:] = model.predict(u[first:], None, state).y
     return run[len(before) :]
 
 

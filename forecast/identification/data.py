@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from forecast.identification.experiment import Experiment
-from forecast.identification.treatments import trailing_means
+from forecast.identification.experiment import Array, Experiment
 from forecast.system.errors import InputError
 
 Labels = npt.NDArray[np.int64]
@@ -85,7 +84,7 @@ def dividetrain() -> Divide:
     return lambda rows: np.zeros(rows, np.int64)
 
 
-def _normalise_shares(*shares: float) -> npt.NDArray[np.float64]:
+def _normalise_shares(*shares: float) -> Array:
     """(3,) the shares of train, validation and test rows, of sum 1."""
     if min(shares) < 0 or shares[0] == 0:
         raise InputError(
@@ -152,7 +151,7 @@ def detrend(experiment: Experiment) -> Experiment:
     return experiment.with_arrays(u=_detrend_table(experiment.u), y=_detrend_table(experiment.y))
 
 
-def _detrend_table(table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _detrend_table(table: Array) -> Array:
     """(T, columns) without the straight line of each column."""
     rows = np.arange(len(table), dtype=np.float64)
     detrended = table.copy()
@@ -175,8 +174,16 @@ def decimate(experiment: Experiment, every: int) -> Experiment:
             " are."
         )
     arrays = {name: table for name, table in vars(experiment).items() if table is not None}
-    means = {name: trailing_means(table, every) for name, table in arrays.items()}
+    means = {name: _trailing_means(table, every) for name, table in arrays.items()}
     return experiment.with_arrays(**means).part(slice(every - 1, None, every))
+
+
+def _trailing_means(table: Array, rows: int) -> Array:
+    """(T, columns): the mean of each row and the `rows` - 1 before it; before the first row stands
+    that row.
+    """
+    padded = np.concatenate([np.repeat(table[:1], rows - 1, axis=0), table])
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, rows, axis=0).mean(axis=-1))
 
 
 def tank(rows: int = 400, *, seed: int = 0, dead_time: int = 1, noise: float = 0.0) -> Experiment:

@@ -19,6 +19,7 @@ A search begins with it: compare nets on the validation rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,9 +31,10 @@ from forecast.identification.experiment import (
     Array,
     Experiment,
     arx_regressors,
-    as_columns,
     count_columns,
+    dead_times,
     deviance,
+    error_columns,
 )
 from forecast.system.errors import InputError
 
@@ -88,7 +90,7 @@ def _centred_parts(series: Any) -> list[Array]:
     """The series (T,), one or several, without their common mean."""
     # else rows, or a frame
     is_several = isinstance(series, list | tuple) and all(np.size(part) > 1 for part in series)
-    parts = [as_columns("series", part)[:, 0] for part in (series if is_several else [series])]
+    parts = [error_columns("series", part)[:, 0] for part in (series if is_several else [series])]
     if not parts or not any(np.isfinite(part).any() for part in parts):
         raise InputError("No observed value to correlate. Give the errors of at least one run.")
     mean = np.nanmean(np.concatenate(parts))
@@ -136,10 +138,12 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
     """Delays up to `longest` steps from all outputs and inputs of the experiments, at most `most`
     of each kind.
 
-    Of more input delays the most correlated are taken: an input may act at once and again much
-    later. `InputError` for an experiment of fewer than 4 * `longest` rows.
+    Where `experiment.dead_times`, by which `identify` holds inputs back, finds a dead time, the
+    delays of that input begin there. Of more input delays the most correlated are taken: an input
+    may act at once and again much later. `InputError` for an experiment of fewer than 4 * `longest`
+    rows.
     """
-    inputs, outputs = count_columns(experiments)
+    _, outputs = count_columns(experiments)
     rows = min(map(len, experiments))
     if rows < 4 * longest:
         need = f"of an experiment of {rows} rows; at least {4 * longest} are needed"
@@ -147,13 +151,15 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
             f"Delays up to {longest} steps were asked {need}. Lower `longest`, or leave short ones"
             " out."
         )
-    y_parts = [[e.y[:, output] for e in experiments] for output in range(outputs)]
+    y_parts = [_output_column(experiments, output) for output in range(outputs)]
     acf = [autocorrelation(parts, longest) for parts in y_parts]
-    feedback_delays = {delay for each in acf for delay in _feedback_delays(each)}
+    feedback_delays = set[int]()
+    for correlation in acf:
+        feedback_delays.update(_feedback_delays(correlation))
     strength: dict[int, float] = {}
-    dead_times: list[int | None] = []
+    first_delays: list[int | None] = []
     ccf = []
-    for column in range(inputs):
+    for column, held_back in enumerate(dead_times(experiments, longest)):
         u = [e.u[:, column] for e in experiments]
         correlations = [_prewhitened_correlation(u, parts, longest) for parts in y_parts]
         ccf.append(correlations[0])
@@ -166,19 +172,29 @@ def choose_delays(*experiments: Experiment, longest: int = 20, most: int = 8) ->
             span = _delay_span(correlation)
             if span is None:
                 continue
-            firsts.append(span[0])
-            for delay in range(span[0], span[1] + 1):
+            first, last = span
+            if held_back:
+                first = max(first, held_back + 1)
+                last = min(max(last, first + 1), longest)
+            firsts.append(first)
+            for delay in range(first, last + 1):
                 value = float(abs(correlation.values[correlation.lags == delay][0]))
                 strength[delay] = max(strength.get(delay, 0.0), value)
-        dead_times.append(min(firsts, default=None))
-    strongest = sorted(sorted(strength), key=lambda delay: -strength[delay])[:most]
+        first_delays.append(min(firsts, default=None))
+    by_strength = sorted((-value, delay) for delay, value in strength.items())
+    strongest = [delay for _, delay in by_strength[:most]]
     return DelayChoice(
         input_delays=tuple(sorted(strongest)),
         feedback_delays=tuple(sorted(feedback_delays)[:most]) or (1,),
-        dead_times=tuple(dead_times),
+        dead_times=tuple(first_delays),
         acf=acf[0],
         ccf=tuple(ccf),
     )
+
+
+def _output_column(experiments: Sequence[Experiment], output: int) -> list[Array]:
+    """One output of every experiment, each (T,)."""
+    return [e.y[:, output] for e in experiments]
 
 
 def arx_order(
@@ -206,7 +222,7 @@ def arx_order(
             columns = [*range(y_delays * outputs), *range(first_u, first_u + u_delays * inputs), -1]
             score = deviance(x[:, columns], y) + penalty * outputs * len(columns)
             scores[u_delays, y_delays] = score
-    u_delays, y_delays = min(scores, key=lambda order: scores[order])
+    u_delays, y_delays = min(scores, key=scores.__getitem__)
     return tuple(range(u_delays)), tuple(range(1, y_delays + 1))
 
 

@@ -7,7 +7,7 @@ the inputs act. Arrays have time down the rows: u (T, I), y (T, O).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,11 @@ class Experiment:
             raise InputError(
                 f"Rows of u: {len(inputs)}, of y: {len(outputs)}; wanted one of each for every"
                 " time."
+            )
+        if len(outputs) == 1 and outputs.shape[1] > 1:
+            raise InputError(
+                f"y has shape {outputs.shape}: one row of {outputs.shape[1]} columns. Time runs"
+                " down the rows; give the record transposed, y.T."
             )
         refuse_gaps(inputs)
         if not np.isfinite(outputs).any(axis=0).all():
@@ -111,6 +116,19 @@ def as_columns(name: str, values: npt.ArrayLike) -> Array:
     if np.isinf(table).any():
         raise InputError(
             f"`{name}` has infinite values; wanted numbers, or NaN for a missing y. Clean it first."
+        )
+    return table
+
+
+def error_columns(name: str, values: npt.ArrayLike) -> Array:
+    """The same of errors; `InputError` for as many columns as rows, which y (T,) minus a forecast
+    (T, 1) gives by broadcasting.
+    """
+    table = as_columns(name, values)
+    if table.shape[0] == table.shape[1] > 1:
+        raise InputError(
+            f"`{name}` has shape {table.shape}, as many columns as rows: a vector (T,) minus a"
+            " column (T, 1) gives that. Give both the same shape before subtracting."
         )
     return table
 
@@ -257,9 +275,9 @@ def _is_bound(at_extreme: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return (in_run.mean(axis=0) >= BOUND_SHARE) & ~at_extreme.all(axis=0)
 
 
-def dead_times(experiments: Sequence[Experiment], deepest: int = 40) -> tuple[int, ...]:
-    """(I,) steps to hold each input back: its dead time less one, 0 where two tests do not both
-    find one.
+def dead_times(experiments: Sequence[Experiment], deepest: int) -> tuple[int, ...]:
+    """(I,) steps to hold each input back, up to `deepest`: at most its dead time less one, for a
+    net sees the delays from there on; 0 where two tests do not both find one.
 
     1. Delays within the dead time can be left out of an ARX model with all delays (Schwarz's
        criterion).
@@ -267,7 +285,7 @@ def dead_times(experiments: Sequence[Experiment], deepest: int = 40) -> tuple[in
        that alone lower the error most beside past y must lie beyond the dead time, and clearly
        (`CLEAR_GAIN`).
     """
-    last = min(deepest, min(map(len, experiments)) // 20)
+    last = min(deepest, min(map(len, experiments)) // 5)
     inputs, outputs = count_columns(experiments)
     if last < MIN_DEAD_TIME:
         return (0,) * inputs
@@ -358,17 +376,20 @@ def delay_inputs(u: Array, lags: Sequence[int] | npt.NDArray[np.int64]) -> Array
     return np.asarray(u[np.maximum(rows, 0), columns])
 
 
-def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> Iterator[Array]:
-    """Bounded inputs (rows, I) to test a free run on: a measured one backwards, a tenth larger, and
-    random steps between its extremes.
+def unseen_inputs(experiments: Sequence[Experiment], rows: int) -> list[Array]:
+    """Inputs (rows, I) of the record's range to test a free run on: a measured one backwards, a
+    tenth larger, and random steps between its extremes.
     """
     u = experiments[0].u[: 2 * rows]
-    yield u[::-1]
-    middle = u.mean(axis=0)
-    yield middle + 1.1 * (u - middle)
     rng = np.random.default_rng(0)  # fixed: the same inputs for every net
     levels = rng.uniform(u.min(axis=0), u.max(axis=0), size=(rows // 25 + 1, u.shape[1]))
-    yield np.repeat(levels, 25, axis=0)[:rows]
+    return [u[::-1], enlarge_inputs(u, 1.1), np.repeat(levels, 25, axis=0)[:rows]]
+
+
+def enlarge_inputs(u: Array, factor: float) -> Array:
+    """u (T, I) so many times as far from its mean."""
+    middle = u.mean(axis=0)
+    return np.asarray(middle + factor * (u - middle))
 
 
 def split_fold(

@@ -1,10 +1,17 @@
-"""A trained model as one Python file that needs NumPy alone (MATLAB's genFunction)."""
+"""A trained model as one Python file that needs NumPy alone (MATLAB's genFunction).
+
+`export` alone is called from outside. The file has `predict` and `simulate` over whole records and
+`step`, a row at a time, with `initial` for its first state: of a NARX model or a set of them
+written out in full, of any other net as `networks.inference.export` writes it, the loops after it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from forecast.identification.experiment import Array
 from forecast.identification.model import Model
+from forecast.identification.polynomial import PolynomialLayer
 from forecast.networks.inference.export import Units
 from forecast.networks.inference.export import export as export_network
 from forecast.system import files
@@ -14,9 +21,10 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
     """Write the model, a net or a set of them, as one Python file, `path` (ending in .py), that
     needs NumPy alone.
 
-    In the units of the data it has `predict(u, y)`, the open loop, and for nets with feedback
-    `simulate(u, y_start)`, the closed loop. A net that is no NARX net has the functions of every
-    exported network beside (`networks.inference.export`).
+    In the units of the data it has `predict(u, y)`, the open loop, for nets with feedback
+    `simulate(u, y_start)`, the closed loop, and `step(state, u, y)` for one row. A net that is no
+    NARX net has the functions of every exported network instead of the last one
+    (`networks.inference.export`: its `step` takes the row of y and u as one).
     """
     description = description or model.net.describe()
     if all(member.net.is_narx for member in model.members):
@@ -28,16 +36,28 @@ def export(model: Model, path: Path | str, *, description: str = "") -> None:
 def _narx_text(model: Model, description: str) -> str:
     """Every array in full, so that the file gives the model's results to rounding."""
     nets = []
+    reach = 0
     for member in model.members:
         narx = member.net.narx(model.inputs, model.outputs)
-        weights = narx.layer.split(narx.flatten(member.weights))
-        entries: dict[str, object] = {
-            name: f"np.array({weight.tolist()}).reshape({weight.shape})"
-            for name, weight in zip(("w1", "b1", "w2", "b2", "w3"), weights, strict=True)
+        flat = narx.flatten(member.weights)
+        layer = narx.layer
+        arrays: dict[str, Array]
+        if isinstance(layer, PolynomialLayer):
+            arrays = {"coefficients": layer.coefficients(flat)}
+        else:
+            arrays = dict(zip(("w1", "b1", "w2", "b2", "w3"), layer.split(flat), strict=True))
+        dead_times = narx.dead_times or (0,) * model.inputs
+        entries = {
+            **{k: f"np.array({v.tolist()}).reshape({v.shape})" for k, v in arrays.items()},
+            "terms": narx.terms,
+            "y_delays": narx.y_delays,
+            "u_delays": narx.u_delays,
+            "dead_times": dead_times,
+            "outputs": narx.outputs,
+            "low": narx.low,
+            "high": narx.high,
         }
-        entries |= {"y_delays": narx.y_delays, "u_delays": narx.u_delays}
-        entries["held"] = narx.dead_times or (0,) * model.inputs
-        entries |= {"low": narx.low, "high": narx.high}
+        reach = max(reach, max(narx.u_delays, default=0) + max(dead_times, default=0))
         line = ", ".join(f"{name!r}: {value}" for name, value in entries.items())
         nets.append(f"    {{{line}}},")
     scaling = [
@@ -45,6 +65,7 @@ def _narx_text(model: Model, description: str) -> str:
         for name, value in vars(model.scaling).items()
     ]
     start = f"START = {model.start}  # rows that only fill the delays\n{_limit_text(model)}"
+    start += f"\nREACH = {reach}  # rows before the present one whose u acts"
     lines = [f'"""{description}"""', "", "import numpy as np", "", *scaling, start]
     lines += ["NETS = [", *nets, "]"]
     return "\n".join(lines) + PREDICT + SIMULATE + NARX_LOOP
@@ -101,31 +122,55 @@ def simulate(u, y_start, rows=None):
 '''
 NARX_LOOP = '''
 
+def initial(u=()):
+    """The state before the first row: zeros for y, the first u (I,) for all before it."""
+    first = (np.reshape(np.asarray(u, float), -1) - U_MEAN) / U_SCALE
+    past_y = [np.zeros((max(net["y_delays"]), net["outputs"])) for net in NETS]
+    return past_y, np.tile(first, (REACH + 1, 1))
+
+
+def step(state, u=(), y=None):
+    """One row: y (O,) forecast under u (I,), and the state after it. `y`: what was measured then;
+    where it is NaN or None the forecast of each net is fed back, which is the closed loop.
+    """
+    past_y, past_u = state
+    now = (np.reshape(np.asarray(u, float), -1) - U_MEAN) / U_SCALE
+    past_u = np.vstack([past_u[1:], now])
+    measured = np.full(len(Y_MEAN), np.nan) if y is None else np.reshape(np.asarray(y, float), -1)
+    measured = (measured - Y_MEAN) / Y_SCALE
+    runs, after = [], []
+    for net, past in zip(NETS, past_y):
+        z = [past[-delay] for delay in net["y_delays"]]
+        for delay in net["u_delays"]:
+            z.append([past_u[-1 - delay - held, i] for i, held in enumerate(net["dead_times"])])
+        run = _value(net, np.concatenate(z))
+        if net["low"] is not None:
+            run = np.clip(run, net["low"], net["high"])
+        fed = run.copy()  # what it has beyond y is its own state
+        fed[: len(measured)] = np.where(np.isnan(measured), run[: len(measured)], measured)
+        runs.append(run[: len(measured)])
+        after.append(np.vstack([past[1:], fed]))
+    runs = np.sort(runs, axis=0)
+    median = (runs[(len(NETS) - 1) // 2] + runs[len(NETS) // 2]) / 2
+    return median * Y_SCALE + Y_MEAN, (after, past_u)
+
+
+def _value(net, z):
+    if net["terms"]:
+        return np.array([np.prod(z[list(term)]) for term in net["terms"]]) @ net["coefficients"]
+    return net["w2"] @ np.tanh(net["w1"] @ z + net["b1"]) + net["w3"] @ z + net["b2"]
+
+
 def _loop(u, y, rows):
     """The median of the nets; where y ends or is missing, each net's own forecast stands in for
     it.
     """
-    y = (np.asarray(y, float).reshape(len(y), len(Y_MEAN)) - Y_MEAN) / Y_SCALE
+    y = np.asarray(y, float).reshape(len(y), len(Y_MEAN))
     u = np.zeros((rows, 0)) if u is None else np.asarray(u, float).reshape(rows, len(U_MEAN))
-    u = (u - U_MEAN) / U_SCALE
-    runs = np.sort([_run(net, u, y) for net in NETS], axis=0)
-    return (runs[(len(NETS) - 1) // 2] + runs[len(NETS) // 2]) / 2 * Y_SCALE + Y_MEAN
-
-
-def _run(net, u, y):
-    deepest, inputs = max(net["y_delays"]), range(u.shape[1])
-    outputs, width = y.shape[1], len(net["w3"])  # what it has beyond y is its own state
-    fed, run = np.zeros((deepest + len(u), width)), np.empty((len(u), width))
-    for t in range(len(u)):
-        past = [fed[deepest + t - d] for d in net["y_delays"]]
-        now = [[u[max(t - d - net["held"][i], 0), i] for i in inputs] for d in net["u_delays"]]
-        z = np.concatenate([*past, *now])
-        v = net["w2"] @ np.tanh(net["w1"] @ z + net["b1"]) + net["w3"] @ z + net["b2"]
-        run[t] = v if net["low"] is None else np.clip(v, net["low"], net["high"])
-        fed[deepest + t] = run[t]
-        if t < len(y):
-            fed[deepest + t, :outputs] = np.where(np.isnan(y[t]), run[t, :outputs], y[t])
-    return run[:, :outputs]
+    state, run = initial(u[0]), np.empty((rows, len(Y_MEAN)))
+    for t in range(rows):
+        run[t], state = step(state, u[t], y[t] if t < len(y) else None)
+    return run
 '''
 NETWORK_LOOP = '''
 

@@ -1,11 +1,16 @@
 """The loops of a net, open and closed: those of any network, and of a set of nets.
 
-`Narx` has its own.
+For `Model`, which asks the numerics of a net for five things; `narx.Narx` has them too:
 
-Every loop has `begin` (the state before the first row), `loop` (row after row from a state: with y
-given the loop is open and y is fed back, without it closed on its own output), `ahead` (the closed
-loop from every row), `bounded` (the same, kept inside a range) and `flatten` (the weights as one
-vector). All values are scaled.
+- `begin(weights, u)`: what the net remembers before the first row;
+- `loop(weights, memory, u, y)`: the outputs row after row, and the memory after the last one. With
+  y given the loop is open (measured y is fed back, the net's own where it is NaN); None: closed;
+- `ahead(weights, memory, u, y, steps)`: the closed loop over the next steps from every row;
+- `bounded(run)`: a run kept inside the range the net knows, where it knows one;
+- `flatten(weights)`: the weights by name in the form that the other four want.
+
+All values are scaled. A `State` is what a user carries from one loop to the next: the memory, and
+whether y was given as a vector, so that it stays one.
 """
 
 from __future__ import annotations
@@ -39,8 +44,18 @@ class SetMemory:
     members: tuple[Memory | NetworkMemory, ...]
 
 
-State = Memory | NetworkMemory | SetMemory
-"""Before a row: what the net remembers, in scaled units."""
+LoopMemory = Memory | NetworkMemory | SetMemory
+"""What a net remembers before a row, in scaled units."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Stands between two rows: either loop goes on from it. `is_vector`: y was given as (T,), so
+    outputs are (T,) too.
+    """
+
+    memory: LoopMemory
+    is_vector: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,8 +100,8 @@ class NetworkLoop:
 
 @dataclass(frozen=True)
 class SetLoop:
-    """The median of several loops, each of which feeds back its own output: it stays with most of
-    them.
+    """The median of several loops, each of which feeds back its own output: a few that go astray do
+    not move it.
     """
 
     loops: tuple[Any, ...]
@@ -110,13 +125,22 @@ class SetLoop:
         self, weights: list[Any], memory: SetMemory, u: Array, y: Array | None = None
     ) -> tuple[Array, SetMemory]:
         """The median run (T, O) under u (T, I), and the state of every net after it."""
+        runs, after = self.member_runs(weights, memory, u, y)
+        return median_run(runs), after
+
+    def member_runs(
+        self, weights: list[Any], memory: Any, u: Array, y: Array | None = None
+    ) -> tuple[Array, SetMemory]:
+        """The run of every net (nets, T, O), and the state of each after it; `memory` is a
+        `SetMemory`.
+        """
         runs = []
         memories = []
         for loop, flat, before in zip(self.loops, weights, memory.members, strict=True):
             run, after = loop.loop(flat, before, u, y)
             runs.append(loop.bounded(run))
             memories.append(after)
-        return median_run(np.array(runs)), SetMemory(tuple(memories))
+        return np.array(runs), SetMemory(tuple(memories))
 
     def ahead(self, weights: list[Any], memory: SetMemory, u: Array, y: Array, steps: int) -> Array:
         """(T - steps, steps, O): the median of the nets' closed loops from every row."""

@@ -1,8 +1,14 @@
-"""A trained net, in the units of the data: both loops, the state between them, the next step, k
-steps ahead; its file.
+"""A trained net, or the median of several, in the units of the data: what a user works with.
 
-`series_parallel` feeds back the measured y, `parallel` the net's own. A `State` stands between two
-rows; either loop goes on from a state that the other one left, to the last bit.
+`Model.predict` forecasts one step ahead from measured y (the open loop), `Model.simulate` runs free
+under u (the closed loop); MATLAB's users call them `series_parallel` and `parallel`. A `State`
+stands between two rows: either loop goes on from a state that the other one left, to the last bit.
+Besides: the next step (`removedelay`), several steps ahead (`ahead`), the spread of the nets,
+saving and loading. u and y come as (T, columns); a y given as (T,) comes back as (T,).
+
+Refused with `InputError`: gaps in u, other numbers of columns, too few rows to fill the delays. A
+free run that leaves the record it was trained on by `LOST_RANGES` of its range is a `ModelError`
+that names the step; one under inputs beyond those of the record is marked by `LoopRun.notes`.
 """
 
 from __future__ import annotations
@@ -23,23 +29,27 @@ from forecast.identification.experiment import (
     as_columns,
     refuse_gaps,
 )
-from forecast.identification.loops import State
+from forecast.identification.loops import LoopMemory, SetLoop, State
 from forecast.identification.nets import Net, NetSet, check_first_rows
 from forecast.networks.description import Network, weights_at
 from forecast.networks.inference import streaming
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError, plural
 
-SCHEMA = 2
+SCHEMA = 3
+BEYOND_RANGE = 0.01  # of the range of an input: farther outside, a run is marked
 LOST_RANGES = 10.0  # of the training record: a free run that far from its middle has left it
 
 
 @dataclass(frozen=True)
 class LoopRun:
-    """The output of a loop, `y (T, O)`, and the state after its last row."""
+    """The output of a loop, `y` (T, O) or (T,), the state after its last row, and what to know of
+    this run.
+    """
 
     y: Array
     state: State
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,19 +74,27 @@ class TrainingRecord:
     effective: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A net, or the median of several, with its weights (float64, by name) and the scaling of its
     data.
 
-    `record` (2, O): the least and largest y it was trained on, None where that is not known.
+    `y_range` (2, O), `u_range` (2, I): the least and largest y and u it was trained on, None where
+    that is not known.
     """
 
     net: Net | NetSet
     weights: Mapping[str, Array]
     scaling: Standardization
     training: TrainingRecord = TrainingRecord()
-    record: Array | None = None
+    y_range: Array | None = None
+    u_range: Array | None = None
+
+    def __repr__(self) -> str:
+        """The net and its free-run error, without the weights."""
+        error = self.training.free_run.get("validation", self.training.free_run.get("train"))
+        rmse = "" if error is None else f"; free-run RMSE {np.sqrt(error):.4g}"
+        return f"<Model {self.net.describe().splitlines()[0]}{rmse}>"
 
     @classmethod
     def average(cls, *models: Model) -> Model:
@@ -95,7 +113,9 @@ class Model:
                 assert isinstance(member.net, Net)
                 weights |= {f"{len(nets)}/{name}": w for name, w in member.weights.items()}
                 nets.append(member.net)
-        return cls(NetSet(tuple(nets)), weights, models[0].scaling, record=models[0].record)
+        return replace(
+            models[0], net=NetSet(tuple(nets)), weights=weights, training=TrainingRecord()
+        )
 
     @property
     def members(self) -> tuple[Model, ...]:
@@ -111,6 +131,11 @@ class Model:
     def notes(self) -> tuple[str, ...]:
         """What its user should know: how it was chosen, and whether its free run holds."""
         return self.training.notes
+
+    def with_notes(self, *notes: str) -> Model:
+        """The same with more notes, before those it has."""
+        training = replace(self.training, notes=(*notes, *self.training.notes))
+        return replace(self, training=training)
 
     @property
     def inputs(self) -> int:
@@ -138,12 +163,12 @@ class Model:
         """
         inputs, outputs = self._columns(u, y)
         check_first_rows(self.net, "the series", outputs, self.start)
-        return self._run(inputs, outputs).state
+        return self._run(inputs, outputs, is_vector=np.ndim(y) == 1).state
 
-    def series_parallel(
+    def predict(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike | None, state: State | None = None
     ) -> LoopRun:
-        """Open loop: y at every row of y (T, O), forecast from the measured rows before it.
+        """One step ahead: y at every row of y (T, O), forecast from the measured rows before it.
 
         Without a state the first `start` rows fill the delays and are NaN in the result. Where y is
         missing, its forecast is fed back. A net without feedback needs no y: None.
@@ -152,24 +177,39 @@ class Model:
         if state is not None:
             return self._run(inputs, outputs, state)
         check_first_rows(self.net, "the series", outputs, self.start + 1)
-        run = self._run(inputs, outputs)
+        run = self._run(inputs, outputs, is_vector=y is not None and np.ndim(y) == 1)
         run.y[: self.start] = np.nan
         return run
 
-    def parallel(
+    def simulate(
         self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None
     ) -> LoopRun:
-        """Closed loop under u (T, I), or over `rows` rows of a net without inputs.
+        """Free run under u (T, I), or over `rows` rows of a net without inputs.
 
         From a `State`, every row is the net's own. From the first measured rows of y, at least
         `Model.start` of them, those rows are returned as they are and the free run follows.
         `ModelError`, with the step, when it is no longer finite or goes farther from the middle
-        of the training record than `RANGES` times its range.
+        of the training record than `LOST_RANGES` times its range.
+        """
+        measured, state, inputs = self._begin_free_run(u, start, rows)
+        run = self._run(inputs, None, state)
+        notes = self._describe_reach(inputs, state)
+        return LoopRun(np.concatenate([measured, run.y]), run.state, notes)
+
+    series_parallel = predict
+    parallel = simulate
+
+    def _begin_free_run(
+        self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, rows: int | None
+    ) -> tuple[Array, State, Array]:
+        """The measured rows as they were given, the state after them, and the inputs (T, I) that
+        are left to run under.
         """
         self.refuse_open()
         inputs = self._inputs(u, rows)
         if isinstance(start, State):
-            return self._run(inputs, None, start)
+            shape = (0,) if start.is_vector else (0, self.outputs)
+            return np.zeros(shape), start, inputs
         measured = self._table("y", start, self.outputs)
         if not self.start <= len(measured) <= len(inputs):
             raise InputError(
@@ -177,9 +217,9 @@ class Model:
                 f" {len(measured)}; wanted at least {self.start} of y to start from, no more than"
                 " of u."
             )
-        state = self.prepare(inputs[: len(measured)], measured)
-        run = self._run(inputs[len(measured) :], None, state)
-        return LoopRun(np.concatenate([measured, run.y]), run.state)
+        state = self.prepare(inputs[: len(measured)], start)
+        first_rows = measured[:, 0] if state.is_vector else measured
+        return first_rows, state, inputs[len(measured) :]
 
     def removedelay(
         self, u: npt.ArrayLike | None, y: npt.ArrayLike, u_next: npt.ArrayLike | None = None
@@ -201,12 +241,12 @@ class Model:
         last_input = np.zeros(self.inputs) if u_next is None else u_next
         last_row = self._table("u_next", np.reshape(last_input, (1, -1)), self.inputs)
         unseen = np.full((1, self.outputs), np.nan)
-        run = self.series_parallel(np.vstack([inputs, last_row]), np.vstack([outputs, unseen]))
-        return run.y[1:]
+        run = self.predict(np.vstack([inputs, last_row]), np.vstack([outputs, unseen])).y[1:]
+        return run[:, 0] if np.ndim(y) == 1 else run
 
     def ahead(self, u: npt.ArrayLike | None, y: npt.ArrayLike, *, steps: int) -> Array:
         """(T - steps, steps, O): at row t the closed-loop forecasts of t + 1 ... t + steps under
-        the inputs given.
+        the inputs given; (T - steps, steps) for a y (T,).
         """
         self.refuse_open()
         inputs, outputs = self._columns(u, y)
@@ -220,19 +260,55 @@ class Model:
         loop, weights = self.loop_and_weights()
         u_after = self.scaling.scale_u(inputs[self.start :])
         y_after = self.scaling.scale_y(outputs[self.start :])
-        forecasts = self.scaling.unscale_y(loop.ahead(weights, state, u_after, y_after, steps))
+        scaled = loop.ahead(weights, state.memory, u_after, y_after, steps)
+        forecasts = self.scaling.unscale_y(scaled)
         self._require_on_record(forecasts)
         not_run = np.full((self.start, steps, self.outputs), np.nan)
-        return np.concatenate([not_run, forecasts])
+        whole = np.concatenate([not_run, forecasts])
+        return whole[..., 0] if np.ndim(y) == 1 else whole
 
     def spread(
         self, u: npt.ArrayLike | None, start: npt.ArrayLike | State, *, rows: int | None = None
     ) -> Array:
-        """(T, O): the standard deviation of the free runs of its nets, row by row; 0 for a single
-        net.
+        """The standard deviation of the free runs of its nets, row by row, in the shape of
+        `simulate`; 0 for a single net and in the measured rows.
         """
-        runs = [member.parallel(u, start, rows=rows).y for member in self.members]
-        return np.asarray(np.std(runs, axis=0))
+        measured, state, inputs = self._begin_free_run(u, start, rows)
+        spread = self._member_spread(inputs, state)
+        return np.concatenate([np.zeros_like(measured), self._as_given(spread, state.is_vector)])
+
+    def _member_spread(self, u: Array, state: State) -> Array:
+        """(T, O) of the free runs from the state under u, in the units of y."""
+        loop, weights = self.loop_and_weights()
+        if not isinstance(loop, SetLoop):
+            return np.zeros((len(u), self.outputs))
+        runs, _ = loop.member_runs(weights, state.memory, self.scaling.scale_u(u))
+        return np.asarray(runs.std(axis=0) * self.scaling.y_scale)
+
+    def _describe_reach(self, u: Array, state: State) -> tuple[str, ...]:
+        """A note where u (T, I) leaves the range it was trained on: how far, and how much the nets
+        differ there.
+        """
+        if self.u_range is None or not len(u):
+            return ()
+        low, high = self.u_range
+        excess = np.maximum(low - u, u - high) / np.where(high > low, high - low, np.inf)
+        is_beyond = (excess > BEYOND_RANGE).any(axis=1)
+        if not is_beyond.any():
+            return ()
+        spread = float(self._member_spread(u, state)[is_beyond].mean())
+        nets = f"the nets differ by {spread:.3g} there (standard deviation)"
+        if isinstance(self.net, Net):
+            nets = "a single net does not tell how sure it is there"
+        return (
+            f"In {is_beyond.sum()} of {len(u)} rows u leaves the range it was trained on, by up to"
+            f" {100 * excess.max():.0f} % of it: {nets}.",
+        )
+
+    @staticmethod
+    def _as_given(run: Array, is_vector: bool) -> Array:
+        """A run (T, O) in the form in which y was given."""
+        return run[:, 0] if is_vector else run
 
     def save(self, folder: Path | str) -> None:
         """Net, scaling and weights as text and plain arrays."""
@@ -246,7 +322,8 @@ class Model:
             "schema": SCHEMA,
             "net": asdict(self.net),
             "training": training,
-            "record": None if self.record is None else self.record.tolist(),
+            "y_range": None if self.y_range is None else self.y_range.tolist(),
+            "u_range": None if self.u_range is None else self.u_range.tolist(),
         }
         files.write_json(folder / "model.json", content)
         scaling = {f"scaling:{name}": value for name, value in vars(self.scaling).items()}
@@ -267,9 +344,12 @@ class Model:
                 net = NetSet(tuple(Net(**each) for each in nets))
             else:
                 net = Net(**content["net"])
-            record = np.array(content["record"]) if content.get("record") else None
+            y_range, u_range = (
+                None if content[name] is None else np.array(content[name], np.float64)
+                for name in ("y_range", "u_range")
+            )
             training = TrainingRecord(**content["training"])
-            return cls(net, arrays, Standardization(**scaling), training, record)
+            return cls(net, arrays, Standardization(**scaling), training, y_range, u_range)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DamagedError(f"{folder}: is no whole model ({error!r}). Save it again.") from None
 
@@ -282,37 +362,38 @@ class Model:
         """`InputError` for a net without feedback."""
         if not self.net.feedback:
             raise InputError(
-                f"{self.net.kind} feeds no forecast back: there is no loop to close. Use"
-                " series_parallel."
+                f"{self.net.kind} feeds no forecast back: there is no loop to close. Use `predict`."
             )
 
-    def _run(self, u: Array, y: Array | None, state: State | None = None) -> LoopRun:
+    def _run(
+        self, u: Array, y: Array | None, state: State | None = None, is_vector: bool = False
+    ) -> LoopRun:
         """From the state, or from one whose delays hold zeros; y None: closed loop."""
         loop, weights = self.loop_and_weights()
         inputs = self.scaling.scale_u(u)
         measured = None if y is None else self.scaling.scale_y(y)
-        zero_state = loop.begin(weights, inputs)
-        if state is None:
-            state = zero_state
-        elif _shapes(state) != _shapes(zero_state):
-            raise InputError(
-                f"The state is that of another net than this {self.net.kind}. Take one of this"
-                " model."
-            )
-        run, state = loop.loop(weights, state, inputs, measured)
+        before = loop.begin(weights, inputs)
+        if state is not None:
+            if _shapes(state.memory) != _shapes(before):
+                raise InputError(
+                    f"The state is that of another net than this {self.net.kind}. Take one of this"
+                    " model."
+                )
+            before, is_vector = state.memory, state.is_vector
+        run, after = loop.loop(weights, before, inputs, measured)
         run = self.scaling.unscale_y(loop.bounded(run))
         if y is None:
             self._require_on_record(run[None])
-        return LoopRun(run, state)
+        return LoopRun(self._as_given(run, is_vector), State(after, is_vector))
 
     @property
     def middle_and_limit(self) -> Array:
         """(2, O): the middle of the record it was trained on, and how far from it a free run may
         go.
         """
-        if self.record is None:
+        if self.y_range is None:
             return np.outer([0.0, np.finfo(np.float64).max], np.ones(self.outputs))
-        low, high = self.record
+        low, high = self.y_range
         return np.stack([(low + high) / 2, LOST_RANGES * np.maximum(high - low, 1e-300)])
 
     def leaves_record(self, run: Array) -> npt.NDArray[np.bool_]:
@@ -379,8 +460,8 @@ class Model:
         return table
 
 
-def _shapes(state: State) -> list[tuple[int, ...]]:
-    return [np.shape(value) for value in vars(state).values()]
+def _shapes(memory: LoopMemory) -> list[tuple[int, ...]]:
+    return [np.shape(value) for value in vars(memory).values()]
 
 
 def _from_json(value: object) -> object:

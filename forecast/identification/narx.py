@@ -1,7 +1,7 @@
-"""The NARX net with one hidden layer in float64: both loops and exact derivatives (Leontaritis &
+"""The NARX model in float64, a net with one hidden layer or a polynomial: both loops (Leontaritis &
 Billings 1985).
 
-    v_t = W2 tanh(W1 z_t + b1) + W3 z_t + b2
+    v_t = W2 tanh(W1 z_t + b1) + W3 z_t + b2        or, with `terms`, the sum of C_k prod z_{t,k}
     z_t = [y_{t-d} for d in y_delays, u_{t-d} for d in u_delays]
     y_t = min(max(v_t, low), high)       where the output is known to saturate, else y_t = v_t
 
@@ -12,12 +12,13 @@ Levenberg-Marquardt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from forecast.identification.experiment import Array, Experiment, delay_inputs
+from forecast.identification.polynomial import PolynomialLayer, Term
 from forecast.system.errors import InputError
 from forecast.training.one_layer import OneLayer
 
@@ -39,7 +40,8 @@ class Narx:
 
     `dead_times` (I,): steps by which every input is held back besides; none given: 0.
     `states`: how many of the `outputs`, the last ones, are the net's own state, never measured; the
-    others are y. Its weights are one flat vector (n_weights,), in the order of `OneLayer`.
+    others are y. `terms`: of a polynomial, products of columns of z in the place of the net. The
+    weights are one flat vector (n_weights,), in the order of `layer`.
     """
 
     inputs: int
@@ -52,6 +54,7 @@ class Narx:
     high: tuple[float, ...] | None = None
     dead_times: tuple[int, ...] = ()
     states: int = 0
+    terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises `InputError` for delays that are too short, or none of y."""
@@ -78,9 +81,25 @@ class Narx:
         return self.past_outputs + len(self.u_delays) * self.inputs
 
     @property
-    def layer(self) -> OneLayer:
+    def layer(self) -> OneLayer | PolynomialLayer:
         """The map from z to v."""
+        if self.terms:
+            return PolynomialLayer(self.terms, self.regressors, self.outputs)
         return OneLayer(self.regressors, self.hidden, self.outputs, self.linear)
+
+    def column_names(self) -> list[str]:
+        """Of each column of z, as in y[t-1], u2[t-3]."""
+        names = []
+        for delay in self.y_delays:
+            for output in range(self.outputs):
+                number = output + 1 if self.outputs > 1 else ""
+                names.append(f"y{number}[t-{delay}]")
+        for delay in self.u_delays:
+            for column in range(self.inputs):
+                number = column + 1 if self.inputs > 1 else ""
+                steps = delay + (self.dead_times[column] if self.dead_times else 0)
+                names.append(f"u{number}[t-{steps}]" if steps else f"u{number}[t]")
+        return names
 
     @property
     def n_weights(self) -> int:
@@ -198,20 +217,49 @@ class Narx:
         self, weights: Array, memory: Memory, u: Array, y: Array | None
     ) -> tuple[Array, Memory]:
         """The same with the states in v and y (T, O)."""
-        w1, b1, w2, b2, w3 = self.layer.split(weights)
-        both = np.vstack([w1, w3])
-        past, o = self.past_outputs, self.outputs
-        deepest = max(self.y_delays)
-        feedback = np.zeros((deepest * o, len(both)), dtype=both.dtype)  # rows in the order of time
-        for column, delay in enumerate(self.y_delays):
-            row = (deepest - delay) * o
-            feedback[row : row + o] = both[:, column * o : (column + 1) * o].T
         inputs = np.concatenate([memory.u, u])
+        drive = self.past_inputs(inputs, len(memory.u))
+        layer = self.layer
         with np.errstate(over="ignore", invalid="ignore"):
-            from_inputs = _multiply(self.past_inputs(inputs, len(memory.u)), both[:, past:].T)
-            drive = from_inputs + np.concatenate([b1, b2])
-            v, fed = self._steps(memory.y, drive, feedback, np.ascontiguousarray(w2.T), y)
-        return v, Memory(fed[-deepest:], inputs[len(inputs) - len(memory.u) :])
+            if isinstance(layer, PolynomialLayer):
+                next_output = self._step_polynomial(layer, weights, drive)
+            else:
+                next_output = self._step_net(layer, weights, drive)
+            dtype = np.result_type(drive, weights)
+            v, fed = self._steps(memory.y.astype(dtype), len(drive), next_output, y)
+        return v, Memory(fed[-len(memory.y) :], inputs[len(inputs) - len(memory.u) :])
+
+    def _step_net(self, layer: OneLayer, weights: Array, drive: Array) -> NextOutput:
+        """v of a row of a net; what comes from the inputs, `drive` (T, u_delays * I), is computed
+        for all rows at once.
+        """
+        w1, b1, w2, b2, w3 = layer.split(weights)
+        both = np.vstack([w1, w3])
+        o, k = self.outputs, self.hidden
+        reach = max(self.y_delays) * o
+        feedback = np.zeros((reach, len(both)), dtype=both.dtype)  # rows in the order of time
+        for column, delay in enumerate(self.y_delays):
+            row = reach - delay * o
+            feedback[row : row + o] = both[:, column * o : (column + 1) * o].T
+        from_inputs = _multiply(drive, both[:, self.past_outputs :].T) + np.concatenate([b1, b2])
+        w2_t = np.ascontiguousarray(w2.T)
+
+        def next_output(fed: Array, row: int) -> Array:
+            sums = fed[len(fed) - reach :] @ feedback + from_inputs[row]
+            return np.asarray(np.tanh(sums[:k]) @ w2_t + sums[k:])
+
+        return next_output
+
+    def _step_polynomial(self, layer: PolynomialLayer, weights: Array, drive: Array) -> NextOutput:
+        """v of a row of a polynomial."""
+        o = self.outputs
+
+        def next_output(fed: Array, row: int) -> Array:
+            ends = [len(fed) - (delay - 1) * o for delay in self.y_delays]
+            z = np.concatenate([*(fed[end - o : end] for end in ends), drive[row]])
+            return layer.value(weights, z[None])[0]
+
+        return next_output
 
     def ahead(self, weights: Array, memory: Memory, u: Array, y: Array, steps: int) -> Array:
         """y (T - steps, steps, O): after every row but the last `steps`, the closed loop over the
@@ -237,19 +285,18 @@ class Narx:
         return forecasts[..., : self.measured_outputs]
 
     def _steps(
-        self, past: Array, drive: Array, feedback: Array, w2: Array, y: Array | None
+        self, past: Array, rows: int, next_output: NextOutput, y: Array | None
     ) -> tuple[Array, Array]:
         """v (T, O), and what is fed back, (len(past) + T, O)."""
-        o, k, reach = self.outputs, self.hidden, len(feedback)
-        v = np.empty((len(past) + len(drive)) * o, dtype=drive.dtype)
+        o = self.outputs
+        v = np.empty((len(past) + rows) * o, dtype=past.dtype)
         v[: past.size] = past.ravel()
         fed = v if self.low is None and y is None else v.copy()
         low = np.array(self.low)
         high = np.array(self.high)
-        for row, from_inputs in enumerate(drive):
+        for row in range(rows):
             first = past.size + row * o
-            sums = fed[first - reach : first] @ feedback + from_inputs
-            output = v[first : first + o] = np.tanh(sums[:k]) @ w2 + sums[k:]
+            output = v[first : first + o] = next_output(fed[:first], row)
             if self.low is not None:
                 output = np.minimum(np.maximum(output, low), high)
             if y is not None:
@@ -257,6 +304,10 @@ class Narx:
             if fed is not v:
                 fed[first : first + o] = output
         return v[past.size :].reshape(-1, o), fed.reshape(-1, o)
+
+
+NextOutput = Callable[[Array, int], Array]
+"""v (O,) of a row, from all outputs before it, flat in the order of time, and its number."""
 
 
 def initial_weights(net: Narx, rng: np.random.Generator) -> Array:

@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from forecast.identification.loops import NetworkLoop, SetLoop
 from forecast.identification.narx import Narx
+from forecast.identification.polynomial import Term
 from forecast.networks.description import Block, Dense, Network, Parallel, Recurrent, Shapes, Taps
 from forecast.system.errors import InputError, plural
 
@@ -45,7 +46,7 @@ class Net:
     What `identify` finds besides: `low`, `high` (O,), scaled, the bounds the output cannot pass;
     `dead_times` (I,), the steps by which each input is held back; `first`, the rows that a run
     begins with where they are fewer than the delays of u reach, and the first u stands in before
-    them.
+    them; `states`, of the net's own; `terms`, the products of a polynomial.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Net:
     dead_times: tuple[int, ...] = ()
     first: int | None = None
     states: int = 0
+    terms: tuple[Term, ...] = ()
 
     @property
     def feedback(self) -> bool:
@@ -130,6 +132,7 @@ class Net:
             high=self.high,
             dead_times=self.dead_times,
             states=self.states,
+            terms=self.terms,
         )
 
     def loop(self, inputs: int, outputs: int) -> Narx | NetworkLoop:
@@ -149,6 +152,8 @@ class Net:
             sources.append(f"y[t-{_span(self.feedback_delays)}]")
         if self.states:
             sources.append(f"{self.states} states of its own")
+        if self.terms:
+            return f"{self.kind}: {', '.join(sources)} -> {plural(len(self.terms), 'term')} -> y[t]"
         unit = self.kind.removesuffix("net") if self.kind in GATED else "tanh"
         layers = [f"{units} {unit}" for units in self.hidden]
         for index, delays in enumerate(self.layer_delays):
@@ -272,8 +277,10 @@ def narxnet(
     The linear path beside the hidden units is what most often makes a free run good: the units
     learn only what is not linear. MATLAB's narxnet has none; `linear=False`.
     """
-    y = _delays("feedback_delays", feedback_delays, least=1)
-    return Net("narxnet", _units(hidden), _delays("input_delays", input_delays), y, linear=linear)
+    y = check_delays("feedback_delays", feedback_delays, least=1)
+    return Net(
+        "narxnet", _units(hidden), check_delays("input_delays", input_delays), y, linear=linear
+    )
 
 
 def narnet(
@@ -283,13 +290,13 @@ def narnet(
     linear: bool = True,
 ) -> Net:
     """The series on its own past, without inputs."""
-    y = _delays("feedback_delays", feedback_delays, least=1)
+    y = check_delays("feedback_delays", feedback_delays, least=1)
     return Net("narnet", _units(hidden), feedback_delays=y, linear=linear)
 
 
 def timedelaynet(input_delays: Iterable[int] = (1, 2), hidden: int | Sequence[int] = 10) -> Net:
     """A finite memory of the inputs; without hidden units a linear filter."""
-    return Net("timedelaynet", _units(hidden), _delays("input_delays", input_delays))
+    return Net("timedelaynet", _units(hidden), check_delays("input_delays", input_delays))
 
 
 def distdelaynet(
@@ -304,7 +311,7 @@ def distdelaynet(
             f"distdelaynet: {len(delays)} sets of delays for {len(units)} hidden layers; wanted one"
             " for the inputs and one for each hidden layer."
         )
-    input_delays, *layer_delays = (_delays("delays", each) for each in delays)
+    input_delays, *layer_delays = (check_delays("delays", each) for each in delays)
     return Net("distdelaynet", units, input_delays, layer_delays=tuple(layer_delays))
 
 
@@ -331,7 +338,7 @@ def lstmnet(hidden: int | Sequence[int] = 8) -> Net:
 
 
 def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequence[int]) -> Net:
-    delays, units = _delays("layer_delays", layer_delays, least=1), _units(hidden)
+    delays, units = check_delays("layer_delays", layer_delays, least=1), _units(hidden)
     if not units:
         raise InputError(
             f"{kind} without hidden units has nothing to feed back. Give it at least one."
@@ -339,7 +346,7 @@ def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequenc
     return Net(kind, units, (0,), layer_delays=(delays,) * len(units))
 
 
-def _delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
+def check_delays(name: str, values: Iterable[int], least: int = 0) -> Delays:
     """The delays as a tuple; `InputError` unless whole steps from `least` in rising order."""
     delays = _as_tuple(values)
     is_whole = all(isinstance(delay, int | np.integer) for delay in delays)

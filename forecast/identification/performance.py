@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from forecast.identification.data import BLOCK_NAMES, Labels
 from forecast.identification.delays import Correlation, autocorrelation, cross_correlation
-from forecast.identification.experiment import as_columns
+from forecast.identification.experiment import Array, as_columns, error_columns
 from forecast.identification.model import TrainingRecord
 from forecast.system.errors import InputError
 
 Figure = Any
-Measure = Literal["mse", "mae", "sse", "sae", "rmse"]
+Measure = Literal["mse", "mae", "sse", "sae", "rmse", "fit", "nmse", "vaf"]
 
 COLOURS = {"all": "#4269d0", "train": "#4269d0", "validation": "#3ca951", "test": "#ff725c"}
 INK, BAND = "#333333", "#c9302c"
@@ -31,13 +31,18 @@ def perform(
     """The error of `forecast` (T, O) against the measured y (T, O), in the units of y; NaN in
     either is not counted.
 
+    Relative to y, mean over the outputs: "nmse", the mean squared error over the variance of y;
+    "fit", 100 (1 - root of nmse) % (NRMSE fit, as MATLAB's `compare` shows it); "vaf", variance
+    accounted for, 100 (1 - variance of the error / variance of y) %, which a constant error does
+    not lower.
+
     `weight` (T, O) or (T,), as `Experiment.weight`: what each squared (or absolute) error counts in
     the mean or sum.
     """
     if measure not in get_args(Measure):
         raise InputError(f"`measure` is {measure!r}; wanted one of {get_args(Measure)}.")
-    measured = as_columns("y", y)
-    predicted = as_columns("forecast", forecast)
+    measured = error_columns("y", y)
+    predicted = error_columns("forecast", forecast)
     if measured.shape != predicted.shape:
         raise InputError(
             f"y has shape {measured.shape} and the forecast {predicted.shape}; wanted equal shapes."
@@ -50,11 +55,30 @@ def perform(
             "No row has both a measured value and a forecast. Leave out the rows that fill the"
             " delays."
         )
+    if measure in ("fit", "nmse", "vaf"):
+        return _relative_performance(measured, np.nan_to_num(error), counts, measure)
     size = np.abs(error) if measure in ("mae", "sae") else error**2
     total = float(np.nansum(size * counts))
     if measure not in ("sse", "sae"):
         total = float(total / counts.sum())
     return float(np.sqrt(total)) if measure == "rmse" else total
+
+
+def _relative_performance(y: Array, error: Array, counts: Array, measure: Measure) -> float:
+    """Mean over the outputs; all (T, O), `counts` 0 where the error does not count."""
+    total = counts.sum(axis=0)
+    centred = np.nan_to_num(y - np.sum(np.nan_to_num(y) * counts, axis=0) / total)
+    variance = np.sum(counts * centred**2, axis=0) / total
+    if not (variance > 0).all():
+        raise InputError(f"y is constant where it counts; {measure!r} needs it to move.")
+    if measure == "vaf":
+        error = error - np.sum(counts * error, axis=0) / total
+    nmse = np.sum(counts * error**2, axis=0) / total / variance
+    if measure == "nmse":
+        return float(nmse.mean())
+    if measure == "vaf":
+        return float(np.mean(100 * (1 - nmse)))
+    return float(np.mean(100 * (1 - np.sqrt(nmse))))
 
 
 def ploterrcorr(errors: npt.ArrayLike, longest: int = 20) -> Figure:
@@ -232,7 +256,7 @@ def _curve(training: TrainingRecord) -> npt.NDArray[np.float64]:
 
 def _first_column(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """(T,)."""
-    return as_columns(name, values)[:, 0]
+    return error_columns(name, values)[:, 0]
 
 
 def _plot_correlation(correlation: Correlation, title: str) -> Figure:

@@ -94,6 +94,11 @@ class DividedRows:
         y = np.concatenate([part.y for part in self.parts(TRAIN)])
         return np.stack([np.nanmin(y, axis=0), np.nanmax(y, axis=0)])
 
+    def u_range(self) -> Array:
+        """(2, I): the least and the largest u of the rows that train."""
+        u = np.concatenate([part.u for part in self.parts(TRAIN)])
+        return np.stack([u.min(axis=0), u.max(axis=0)])
+
     def series(self, network: Network, scaling: Standardization) -> list[TrainingSeries]:
         """The experiments as the network sees them: in row t y[t-1] and u[t - shift], and y[t] as
         the target.

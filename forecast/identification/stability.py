@@ -1,7 +1,7 @@
 """Whether the closed loop of a model holds: driven by the record's inputs over its length, and by
 harder ones.
 
-- "unstable": the run from the record's first rows under its own inputs is lost; `Model.parallel`
+- "unstable": the run from the record's first rows under its own inputs is lost; `Model.simulate`
   fails there too.
 - "drifting": the same, but two neighbouring runs do not separate (a ramp).
 - "fragile": it holds there, but is lost under inputs of the same range that were not measured: the
@@ -89,12 +89,12 @@ def _free_run(model: Model, u: Array, first_y: Array, disturbance: float = 0.0) 
     measured[-1] += disturbance * model.scaling.y_scale
     state = model.prepare(u[:start] if model.inputs else None, measured)
     with np.errstate(over="ignore", invalid="ignore"):
-        run, _ = loop.loop(weights, state, model.scaling.scale_u(u[start:]))
+        run, _ = loop.loop(weights, state.memory, model.scaling.scale_u(u[start:]))
         return np.asarray(loop.bounded(run))
 
 
 def _first_lost_step(model: Model, run: Array) -> int | None:
-    """The first step at which the run is no longer finite or too far away: `Model.parallel` fails
+    """The first step at which the run is no longer finite or too far away: `Model.simulate` fails
     at the same.
     """
     is_lost = model.leaves_record(model.scaling.unscale_y(run)[None])

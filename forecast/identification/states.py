@@ -18,6 +18,7 @@ import numpy as np
 from forecast.identification.experiment import Array, Experiment, arx_regressors
 from forecast.identification.narx import Narx, random_hidden_weights
 
+MAX_POLE = 0.999  # a time constant of a thousand rows
 STATE_BOUND = 20.0  # deviations: where a state is clipped
 
 
@@ -57,6 +58,17 @@ def linear_weights(net: Narx, experiments: Sequence[Experiment]) -> Array:
     bias = np.zeros(width)
     bias[:o] = constant[:, 0]
     return np.concatenate([bias, path.ravel()])
+
+
+def limit_poles(net: Narx, weights: Array) -> Array:
+    """Weights of the same linear net whose poles lie within the unit circle: all moved towards 0
+    where one does not, for a fit one step ahead may be of an unstable model.
+    """
+    path = weights[net.outputs :].reshape(net.outputs, -1).copy()
+    feedback = path[:, : net.outputs]
+    radius = float(np.abs(np.linalg.eigvals(feedback)).max())
+    feedback *= min(1.0, MAX_POLE / radius)
+    return np.concatenate([weights[: net.outputs], path.ravel()])
 
 
 def whiten_states(

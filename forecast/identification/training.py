@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from forecast.identification.chaos import NO_SIMULATION, describe_lost_simulation
 from forecast.identification.data import TRAIN, VALIDATION, Divide, divideblock
 from forecast.identification.experiment import (
     Array,
@@ -48,7 +49,6 @@ Announce = Callable[[str], None]
 FREE_RUN_STEPS = (10, 30, 100, 300, 1_000, 3_000)
 # iterations without a better free run: its error falls less evenly than the one-step error
 FREE_RUN_PATIENCE = 25
-NO_SIMULATION = 0.5  # of the deviation of y: a free-run error beyond it is no simulation
 
 
 def trainlm(
@@ -138,7 +138,9 @@ def train(
         if not rows.has(VALIDATION):
             for_use = "prediction"
         training = replace(training, for_use=for_use)
-        return _add_report(Model(net, weights, scaling, training, rows.y_range()), rows)
+        return add_report(
+            Model(net, weights, scaling, training, rows.y_range(), rows.u_range()), rows
+        )
 
 
 @dataclass(frozen=True)
@@ -283,9 +285,14 @@ def train_parallel(
             effective=run.effective_weights,
         )
         trained = Model(
-            net, narx.unflatten(run.weights), model.scaling, training, record=rows.y_range()
+            net,
+            narx.unflatten(run.weights),
+            model.scaling,
+            training,
+            y_range=rows.y_range(),
+            u_range=rows.u_range(),
         )
-        return _add_report(trained, rows)
+        return add_report(trained, rows)
 
 
 def is_lost(problem: ClosedLoop, weights: Array) -> bool:
@@ -350,7 +357,7 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
     return replace(trainlm(iterations, max_fail=patience), bayesian=trainer == "bayesian")
 
 
-def _add_report(model: Model, rows: DividedRows) -> Model:
+def add_report(model: Model, rows: DividedRows) -> Model:
     """With its errors in both loops, and the notes that follow from them."""
     for_use = model.training.for_use
     errors = {"one step ahead": mean_square_errors(model, rows, "prediction")}
@@ -375,10 +382,7 @@ def _add_report(model: Model, rows: DividedRows) -> Model:
         notes.append(f"RMSE on the {part} rows: {rmse}.")
         deviation = float(np.linalg.norm(model.scaling.y_scale) / np.sqrt(model.outputs))
         if not np.sqrt(free_run[part]) < NO_SIMULATION * deviation:
-            notes.append(
-                "Its free run is no simulation of these rows, however good its one-step forecasts"
-                " are."
-            )
+            notes.append(describe_lost_simulation(model, rows.experiments))
     training = replace(
         model.training,
         performance=errors["one step ahead"],

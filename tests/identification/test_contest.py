@@ -69,7 +69,7 @@ def test_a_model_whose_delays_exceed_the_measured_rows_is_judged_from_where_it_b
     (block,) = split({"a": whole, "b": whole}, ("b",))[1]
     errors, run = contest.free_run_rmse(model, [block])
     assert np.isnan(run[:9]).all() and len(run) == 200 - WARM_UP
-    free = model.parallel(whole.u, whole.y[: WARM_UP + 9]).y[WARM_UP + 9 :]
+    free = model.simulate(whole.u, whole.y[: WARM_UP + 9]).y[WARM_UP + 9 :]
     np.testing.assert_array_equal(run[9:], free)
     np.testing.assert_allclose(
         errors, np.sqrt(np.mean((free - whole.y[WARM_UP + 9 :]) ** 2, axis=0))
@@ -130,7 +130,7 @@ def test_a_gated_net_simulates_from_its_inputs_alone(net) -> None:
     whole = tank(240)
     model = train(net, whole.part(slice(0, 180)), trainer=trainlm(epochs=25))
     state = model.prepare(whole.u[:180], whole.y[:180])
-    run = model.series_parallel(whole.u[180:], np.full((60, 1), np.nan), state).y
+    run = model.predict(whole.u[180:], np.full((60, 1), np.nan), state).y
     assert np.sqrt(np.mean((run - whole.y[180:]) ** 2)) < 0.3 * whole.y.std()
 
 

@@ -83,7 +83,7 @@ def test_a_narx_forecast_in_words_and_numbers() -> None:
     )
     hidden = np.tanh(z @ w["layer_0/kernel"] + w["layer_0/bias"])
     wanted = m.scaling.unscale_y(hidden @ w["readout/kernel"] + w["readout/bias"])
-    np.testing.assert_allclose(m.series_parallel(u, y).y[t], wanted, rtol=1e-12)
+    np.testing.assert_allclose(m.predict(u, y).y[t], wanted, rtol=1e-12)
 
 
 def test_a_distributed_delay_forecast_in_numbers() -> None:
@@ -99,7 +99,7 @@ def test_a_distributed_delay_forecast_in_numbers() -> None:
     )
     u = np.arange(6.0)
     h = np.tanh(0.1 * u[1:] + 0.2 * u[:-1])  # h[t] for t = 1 ...
-    found = m.series_parallel(u, np.zeros(6)).y[:, 0]
+    found = m.predict(u, np.zeros(6)).y
     assert np.isnan(found[:3]).all()
     np.testing.assert_allclose(found[3:], h[2:] + 10 * h[:-2])
 
@@ -108,9 +108,9 @@ def test_a_distributed_delay_forecast_in_numbers() -> None:
 def test_the_first_rows_only_fill_the_delays_as_preparets_does(name) -> None:
     m = model(name)
     u, y = data(m.net)
-    run = m.series_parallel(u, y).y
+    run = m.predict(u, y).y
     assert np.isnan(run[: m.start]).all() and np.isfinite(run[m.start :]).all()
-    rest = m.series_parallel(
+    rest = m.predict(
         cut(u, m.start, None), y[m.start :], m.prepare(cut(u, 0, m.start), y[: m.start])
     )
     np.testing.assert_array_equal(rest.y, run[m.start :])
@@ -120,7 +120,7 @@ def test_the_first_rows_only_fill_the_delays_as_preparets_does(name) -> None:
 def test_an_output_depends_on_nothing_before_its_delays_or_after_its_row(name) -> None:
     m = model(name)
     u, y = data(m.net)
-    before = m.series_parallel(u, y).y
+    before = m.predict(u, y).y
     row = 15
     y[row:] = 1e6
     if u is not None:
@@ -129,15 +129,15 @@ def test_an_output_depends_on_nothing_before_its_delays_or_after_its_row(name) -
         y[: row - m.start] = 1e6
         if u is not None:
             u[: row - m.start] = 1e6
-    np.testing.assert_allclose(m.series_parallel(u, y).y[row], before[row], rtol=1e-9)
+    np.testing.assert_allclose(m.predict(u, y).y[row], before[row], rtol=1e-9)
 
 
 @CLOSED
 def test_the_closed_loop_fed_with_the_true_y_equals_the_open_loop(name) -> None:
     m = model(name)
     u, y = data(m.net)
-    free = m.parallel(cut(u, 0, None), y[: m.start], rows=len(y)).y
-    opened = m.series_parallel(u, free).y  # now the true y is what the closed loop says
+    free = m.simulate(cut(u, 0, None), y[: m.start], rows=len(y)).y
+    opened = m.predict(u, free).y  # now the true y is what the closed loop says
     scaled = (m.scaling.scale_y(part[m.start :]) for part in (opened, free))
     np.testing.assert_allclose(*scaled, atol=1e-6)
 
@@ -146,14 +146,14 @@ def test_the_closed_loop_fed_with_the_true_y_equals_the_open_loop(name) -> None:
 def test_state_goes_from_open_to_closed_loop_and_back_without_loss(name) -> None:
     m = model(name)
     u, y = data(m.net)
-    first = m.series_parallel(cut(u, 0, 12), y[:12])
-    second = m.parallel(cut(u, 12, 18), first.state, rows=6)
-    third = m.series_parallel(cut(u, 18, 30), y[18:], second.state)
+    first = m.predict(cut(u, 0, 12), y[:12])
+    second = m.simulate(cut(u, 12, 18), first.state, rows=6)
+    third = m.predict(cut(u, 18, 30), y[18:], second.state)
     gap = y.copy()
     gap[12:18] = np.nan  # the same in one pass: where y is missing, the forecast stands in
-    whole = m.series_parallel(u, gap).y
+    whole = m.predict(u, gap).y
     np.testing.assert_array_equal(np.concatenate([first.y, second.y, third.y]), whole)
-    np.testing.assert_array_equal(m.parallel(u, y[:12], rows=30).y[12:18], second.y)
+    np.testing.assert_array_equal(m.simulate(u, y[:12], rows=30).y[12:18], second.y)
 
 
 @CLOSED
@@ -163,7 +163,7 @@ def test_removedelay_gives_the_genuine_next_step(name) -> None:
     ahead = u[-1] if m.net.input_delays and m.net.shift == 0 else None
     early = m.removedelay(cut(u, 0, 29), y[:29], ahead)
     assert early.shape == (29, 2)
-    np.testing.assert_array_equal(early[m.start :], m.series_parallel(u, y).y[m.start + 1 :])
+    np.testing.assert_array_equal(early[m.start :], m.predict(u, y).y[m.start + 1 :])
 
 
 def test_the_next_step_of_a_net_that_uses_the_input_of_that_row_wants_it() -> None:
@@ -177,9 +177,7 @@ def test_a_model_whose_inputs_act_later_needs_no_next_input() -> None:
     m = model("narx with the input of the same row")
     late = replace(m, net=replace(m.net, dead_times=(2, 3)))
     u, y = data(m.net)
-    np.testing.assert_array_equal(
-        late.removedelay(u[:29], y[:29])[28], late.series_parallel(u, y).y[29]
-    )
+    np.testing.assert_array_equal(late.removedelay(u[:29], y[:29])[28], late.predict(u, y).y[29])
     with pytest.raises(InputError, match="the next step needs `u_next`"):
         replace(m, net=replace(m.net, dead_times=(2, 0))).removedelay(u, y)
 
@@ -188,7 +186,7 @@ def test_a_model_whose_inputs_act_later_needs_no_next_input() -> None:
 def test_a_net_without_feedback_runs_without_y(name) -> None:
     m = model(name)
     u, y = data(m.net)
-    np.testing.assert_array_equal(m.series_parallel(u, None).y, m.series_parallel(u, y).y)
+    np.testing.assert_array_equal(m.predict(u, None).y, m.predict(u, y).y)
 
 
 @CLOSED
@@ -198,7 +196,7 @@ def test_k_steps_ahead_is_the_free_run_from_every_row(name) -> None:
     found = m.ahead(u, y, steps=4)
     assert found.shape == (26, 4, 2) and np.isnan(found[: m.start]).all()
     for row in (m.start, 14, 25):
-        free = m.parallel(cut(u, 0, row + 5), y[: row + 1], rows=row + 5).y
+        free = m.simulate(cut(u, 0, row + 5), y[: row + 1], rows=row + 5).y
         np.testing.assert_allclose(found[row], free[row + 1 :], rtol=1e-9)
 
 
@@ -207,7 +205,7 @@ def test_a_net_without_feedback_has_no_loop_to_close(name) -> None:
     m = model(name)
     u, y = data(m.net)
     with pytest.raises(InputError, match="feeds no forecast back: there is no loop to close"):
-        m.parallel(u, y[:10])
+        m.simulate(u, y[:10])
 
 
 def test_a_loop_that_explodes_is_named() -> None:
@@ -220,7 +218,7 @@ def test_a_loop_that_explodes_is_named() -> None:
         ModelError,
         match="closed loop is unstable: its output is no longer finite after 102 of 299",
     ):
-        m.parallel(None, [1.0], rows=300)
+        m.simulate(None, [1.0], rows=300)
 
 
 @EVERY
@@ -229,9 +227,7 @@ def test_saved_and_loaded_it_is_the_same(name, tmp_path) -> None:
     m.save(tmp_path)
     again = Model.load(tmp_path)
     assert again.net == m.net
-    np.testing.assert_array_equal(
-        again.series_parallel(*data(m.net)).y, m.series_parallel(*data(m.net)).y
-    )
+    np.testing.assert_array_equal(again.predict(*data(m.net)).y, m.predict(*data(m.net)).y)
 
 
 def test_a_model_of_which_a_part_is_missing_or_unknown_is_no_model(tmp_path) -> None:
@@ -256,7 +252,7 @@ def test_a_set_is_joined_by_the_nets_it_is_made_of() -> None:
 def test_an_exported_loop_that_is_lost_says_so_as_the_model_does(tmp_path) -> None:
     scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
     weights = {"readout/kernel": np.array([[2.0]]), "readout/bias": np.zeros(1)}
-    m = Model(narnet((1,), ()), weights, scaling, record=np.array([[-1.0], [1.0]]))
+    m = Model(narnet((1,), ()), weights, scaling, y_range=np.array([[-1.0], [1.0]]))
     export(m, tmp_path / "exported.py")
     names: dict[str, Any] = {}
     exec((tmp_path / "exported.py").read_text(), names)
@@ -264,7 +260,7 @@ def test_an_exported_loop_that_is_lost_says_so_as_the_model_does(tmp_path) -> No
     with pytest.raises(ArithmeticError, match="row 5 is far outside the training record"):
         names["simulate"](None, [1.0], 10)
     with pytest.raises(ModelError, match="after 4 of 9 steps"):
-        m.parallel(None, [1.0], rows=10)
+        m.simulate(None, [1.0], rows=10)
 
 
 CALL = """
@@ -298,15 +294,15 @@ def test_the_exported_function_needs_numpy_alone_and_gives_the_same(name, tmp_pa
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
     )
     opened, closed = json.loads(run.stdout)
-    np.testing.assert_allclose(np.array(opened, float), m.series_parallel(u, y).y, rtol=1e-9)
+    np.testing.assert_allclose(np.array(opened, float), m.predict(u, y).y, rtol=1e-9)
     if m.net.feedback:
-        np.testing.assert_allclose(closed, m.parallel(u, y[: m.start], rows=len(y)).y, rtol=1e-9)
+        np.testing.assert_allclose(closed, m.simulate(u, y[: m.start], rows=len(y)).y, rtol=1e-9)
 
 
 U, Y = np.zeros((20, 2)), np.zeros((20, 2))
 BAD = {
     "delays longer than the series": (
-        lambda m: m.series_parallel(U[:3], Y[:3]),
+        lambda m: m.predict(U[:3], Y[:3]),
         "delays up to 3; the series has 3 rows",
     ),
     "too few rows to prepare": (
@@ -314,43 +310,43 @@ BAD = {
         "delays up to 3; the series has 2 rows",
     ),
     "too few rows to start from": (
-        lambda m: m.parallel(U, Y[:2]),
+        lambda m: m.simulate(U, Y[:2]),
         "measured rows of y: 2; wanted at",
     ),
     "rank": (
-        lambda m: m.series_parallel(np.zeros((2, 20, 2)), Y),
+        lambda m: m.predict(np.zeros((2, 20, 2)), Y),
         r"`u` has shape \(2, 20, 2\); wanted",
     ),
     "columns of u": (
-        lambda m: m.series_parallel(U[:, :1], Y),
+        lambda m: m.predict(U[:, :1], Y),
         "u has 1 column; this net was trained on 2",
     ),
     "columns of y": (
-        lambda m: m.series_parallel(U, Y[:, 0]),
+        lambda m: m.predict(U, Y[:, 0]),
         "y has 1 column; this net was trained on 2",
     ),
-    "rows": (lambda m: m.series_parallel(U[:19], Y), "Rows of u: 19, of y: 20"),
+    "rows": (lambda m: m.predict(U[:19], Y), "Rows of u: 19, of y: 20"),
     "NaN in u": (
-        lambda m: m.series_parallel(np.full((20, 2), np.nan), Y),
+        lambda m: m.predict(np.full((20, 2), np.nan), Y),
         "u is missing in row 0, column 0",
     ),
     "NaN in the first rows of y": (
-        lambda m: m.parallel(U, np.full((3, 2), np.nan)),
+        lambda m: m.simulate(U, np.full((3, 2), np.nan)),
         "y is missing before row 3",
     ),
-    "text": (lambda m: m.series_parallel(U, np.full((20, 2), "a")), "`y` is no table of numbers"),
+    "text": (lambda m: m.predict(U, np.full((20, 2), "a")), "`y` is no table of numbers"),
     "infinite": (
-        lambda m: m.series_parallel(U, np.full((20, 2), np.inf)),
+        lambda m: m.predict(U, np.full((20, 2), np.inf)),
         "`y` has infinite values",
     ),
-    "no inputs": (lambda m: m.parallel(None, Y[:3]), "u has 0 columns; this net was trained on 2"),
+    "no inputs": (lambda m: m.simulate(None, Y[:3]), "u has 0 columns; this net was trained on 2"),
     "columns of the next u": (
         lambda m: model("narx with the input of the same row").removedelay(U, Y, [1.0]),
         "u_next has 1 column; this net was trained on 2",
     ),
     "half a step": (lambda m: m.ahead(U, Y, steps=1.5), "`steps` is 1.5, the rows are 17"),
     "no y for a net that feeds it back": (
-        lambda m: m.series_parallel(U, None),
+        lambda m: m.predict(U, None),
         r"`y` has shape \(\)",
     ),
     "too many steps": (lambda m: m.ahead(U, Y, steps=17), "`steps` is 17, the rows are 17"),
@@ -364,7 +360,7 @@ def test_the_state_of_another_net_is_refused(other) -> None:
     source = Model.average(m, m) if other == "set" else model(other)
     state = source.prepare(*((None, Y) if source.inputs == 0 else (U, Y)))
     with pytest.raises(InputError, match="state is that of another net than this narxnet"):
-        m.parallel(U, state)
+        m.simulate(U, state)
 
 
 @pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
@@ -375,7 +371,7 @@ def test_wrong_ranks_sizes_and_values_are_refused(call, message) -> None:
 
 def test_a_free_run_without_inputs_needs_its_number_of_rows() -> None:
     with pytest.raises(InputError, match="needs `rows`"):
-        model("nar").parallel(None, np.zeros((3, 2)))
+        model("nar").simulate(None, np.zeros((3, 2)))
 
 
 OPTIONS = {
@@ -430,7 +426,7 @@ def test_rows_that_u_does_not_have_are_refused(rows: Any) -> None:
     for run in (model.parallel, model.spread):
         with pytest.raises(InputError, match="`rows` is"):
             run(data.u, data.y[:1], rows=rows)
-    assert len(model.parallel(data.u, data.y[:1], rows=100).y) == 100
+    assert len(model.simulate(data.u, data.y[:1], rows=100).y) == 100
 
 
 @pytest.mark.parametrize("rows", [-1, 2.5])
@@ -438,4 +434,4 @@ def test_a_run_without_inputs_wants_whole_rows(rows: Any) -> None:
     series = sunspots_like(100)
     model = train(narnet((1, 2), 2), series, iterations=1)
     with pytest.raises(InputError, match="wanted a whole number"):
-        model.parallel(None, series.y[:2], rows=rows)
+        model.simulate(None, series.y[:2], rows=rows)

@@ -62,7 +62,7 @@ def test_what_it_makes_is_what_it_says(ran) -> None:
     assert names["found"].verdict == "stable"
     assert names["handed_on"].y.shape == (100, 1) and names["five"].shape == (195, 5, 1)
     np.testing.assert_array_equal(
-        names["again"].parallel(names["test_record"].u, names["test_record"].y[:5]).y,
+        names["again"].simulate(names["test_record"].u, names["test_record"].y[:5]).y,
         names["free"].y,
     )
     assert names["spread"].max() < names["test_record"].y.std()

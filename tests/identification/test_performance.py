@@ -43,7 +43,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def found(model):
-    return model.series_parallel(E.u, E.y).y
+    return model.predict(E.u, E.y).y
 
 
 def test_bars_are_the_correlations_and_the_band_is_that_of_white_noise(found) -> None:
@@ -112,7 +112,7 @@ LOOPS = {"stable": 0.9, "marginal": 1.0, "unstable": 1.2}
 def test_loops_are_named_by_what_they_do(verdict, gain) -> None:
     scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
     weights = {"readout/kernel": np.array([[gain]]), "readout/bias": np.zeros(1)}
-    model = Model(narnet((1,), ()), weights, scaling, record=np.array([[0.5], [1.0]]))
+    model = Model(narnet((1,), ()), weights, scaling, y_range=np.array([[0.5], [1.0]]))
     found = stability(model, Experiment(None, np.linspace(0.5, 1, 80)))
     assert found.verdict == verdict
 
@@ -145,10 +145,10 @@ def test_the_word_agrees_with_what_the_free_run_then_does() -> None:
     found = stability(wild, e)
     assert found.verdict == "unstable" and found.under == "the record's own inputs"
     with pytest.raises(ModelError, match="diverges"):
-        wild.parallel(e.u, e.y[:1])
+        wild.simulate(e.u, e.y[:1])
     assert (
         stability(model, e).verdict == "stable"
-        and np.isfinite(model.parallel(e.u, e.y[:1]).y).all()
+        and np.isfinite(model.simulate(e.u, e.y[:1]).y).all()
     )
 
 
@@ -158,9 +158,9 @@ def test_a_wide_swing_within_ten_ranges_of_the_record_is_not_lost_for_either() -
     """
     scaling = Standardization(np.zeros(0), np.zeros(0), np.zeros(1), np.ones(1))
     weights = {"readout/kernel": np.array([[-1.0]]), "readout/bias": np.zeros(1)}
-    model = Model(narnet((1,), ()), weights, scaling, record=np.array([[-2.5], [2.5]]))
+    model = Model(narnet((1,), ()), weights, scaling, y_range=np.array([[-2.5], [2.5]]))
     start = np.full(40, 30.0)
-    assert np.abs(model.parallel(None, start[:1], rows=40).y).max() == 30.0
+    assert np.abs(model.simulate(None, start[:1], rows=40).y).max() == 30.0
     assert stability(model, Experiment(None, start)).verdict == "marginal"
 
 
@@ -181,9 +181,9 @@ def test_a_loop_that_only_inputs_not_measured_make_run_away_is_fragile() -> None
         "readout/kernel": np.array([[10.0], [0.5], [0.5]]),
         "readout/bias": np.array([10.0]),
     }
-    model = Model(narxnet((1,), (1,), 1), weights, scaling, record=np.array([[0.0], [1.96]]))
+    model = Model(narxnet((1,), (1,), 1), weights, scaling, y_range=np.array([[0.0], [1.96]]))
     u = np.tile(np.repeat([0.0, 1.95], 30), 4)
-    y = model.parallel(u, [0.0]).y
+    y = model.simulate(u, [0.0]).y
     assert y.max() < 1.96
     found = stability(model, Experiment(u, y))
     assert (found.verdict, found.under) == ("fragile", "inputs a tenth larger")

@@ -60,7 +60,7 @@ def test_a_net_without_hidden_units_finds_the_law_exactly() -> None:
     kernel = model.weights["readout/kernel"][:, 0]
     ratio = model.scaling.y_scale[0] / model.scaling.u_scale[0] / 10
     np.testing.assert_allclose(kernel * [1, 1, ratio], [0.6, -0.2, 1.0], atol=1e-5)
-    free = model.parallel(experiment.u, experiment.y[:2])
+    free = model.simulate(experiment.u, experiment.y[:2])
     np.testing.assert_allclose(free.y, experiment.y, atol=1e-2)
 
 
@@ -69,7 +69,7 @@ def test_a_narx_net_learns_a_tank_that_no_linear_model_follows() -> None:
     errors = {}
     for hidden in ((), 6):
         model = train(narxnet((1, 2), (1, 2), hidden), experiment, restarts=2)
-        errors[hidden] = perform(experiment.y, model.parallel(experiment.u, experiment.y[:2]).y)
+        errors[hidden] = perform(experiment.y, model.simulate(experiment.u, experiment.y[:2]).y)
     assert errors[6] < 0.02 * errors[()]
 
 
@@ -94,7 +94,7 @@ def test_two_outputs_are_learnt_together() -> None:
     y = np.hstack([first.y, second.y])
     both = Experiment(np.hstack([first.u, second.u]), y)
     model = train(narxnet((2,), (1, 2), ()), both)
-    assert model.parallel(both.u, y[:2]).y == pytest.approx(y, abs=0.05)
+    assert model.simulate(both.u, y[:2]).y == pytest.approx(y, abs=0.05)
 
 
 def test_several_experiments_are_sequences_of_their_own() -> None:
@@ -125,7 +125,7 @@ def test_every_experiment_begins_with_the_delays_filled_from_its_own_first_rows(
         one.weights["readout/kernel"], other.weights["readout/kernel"], atol=1e-6
     )
     for part in parts:
-        np.testing.assert_allclose(one.parallel(part.u, part.y[:2]).y, part.y, atol=0.05)
+        np.testing.assert_allclose(one.simulate(part.u, part.y[:2]).y, part.y, atol=0.05)
 
 
 def test_error_weights_decide_which_rows_are_followed() -> None:
@@ -136,7 +136,7 @@ def test_error_weights_decide_which_rows_are_followed() -> None:
         model = train(
             narxnet((2,), (1, 2), ()), good, Experiment(bad.u, wild, np.full(100, weight))
         )
-        error = perform(good.y[2:], model.series_parallel(good.u, good.y).y[2:])
+        error = perform(good.y[2:], model.predict(good.u, good.y).y[2:])
         assert (error < 1e-4) == followed
 
 
@@ -179,7 +179,7 @@ def test_the_error_told_is_that_of_perform_with_the_same_weights() -> None:
         divide=dividetrain(),
         iterations=5,
     )
-    found = perform(e.y, model.series_parallel(e.u, e.y).y, weight)
+    found = perform(e.y, model.predict(e.u, e.y).y, weight)
     assert found == pytest.approx(model.training.performance["train"], rel=1e-9)
 
 
@@ -240,7 +240,7 @@ def test_the_free_run_of_a_model_is_that_of_identify_and_of_its_network(linear) 
     flat = narx.flatten(model.weights)
     u, y = model.scaling.scale_u(experiment.u), model.scaling.scale_y(experiment.y)
     free = model.scaling.unscale_y(narx.free_run(flat, u, y[:3]))
-    np.testing.assert_array_equal(model.parallel(experiment.u, experiment.y[:3]).y[3:], free[3:])
+    np.testing.assert_array_equal(model.simulate(experiment.u, experiment.y[:3]).y[3:], free[3:])
     network = NetworkLoop(model.network, net.shift)
     _, memory = network.loop(model.weights, network.begin(model.weights, u), u[:3], y[:3])
     run, _ = network.loop(model.weights, memory, u[3:])
@@ -255,7 +255,7 @@ def test_closed_loop_training_lowers_the_free_run_error() -> None:
     closed = train_parallel(opened, experiment, divide=divideblock(0.8, 0.2, 0.0), iterations=30)
     truth = tank(300).y
     before, after = (
-        perform(truth, m.parallel(experiment.u, experiment.y[:2]).y) for m in (opened, closed)
+        perform(truth, m.simulate(experiment.u, experiment.y[:2]).y) for m in (opened, closed)
     )
     assert after < 0.8 * before
     assert closed.training.loop == "parallel"
@@ -287,7 +287,7 @@ def test_a_free_run_is_trained_on_a_y_that_is_measured_every_third_row() -> None
     gapped = Experiment(e.u, np.where(seldom[:, None], e.y, np.nan))
     begun = train(net, tank(200, seed=5, noise=0.02), iterations=20)
     closed = train_parallel(begun, gapped, divide=dividetrain(), iterations=30)
-    found = closed.parallel(e.u, e.y[:2]).y
+    found = closed.simulate(e.u, e.y[:2]).y
     assert perform(e.y, found, measure="rmse") < 0.03 * e.y.std()
     assert closed.training.free_run["train"] == pytest.approx(
         perform(gapped.y[2:], found[2:]), rel=1e-6
@@ -452,7 +452,7 @@ def test_a_record_that_begins_with_a_gap_has_its_free_run_reported_from_behind_i
     gapped = Experiment(e.u, np.where(np.arange(200)[:, None] == 1, np.nan, e.y))
     model = train(net, gapped, iterations=10)
     free = model.training.free_run
-    run = model.parallel(e.u[2:], e.y[2:4]).y[2:]
+    run = model.simulate(e.u[2:], e.y[2:4]).y[2:]
     labels = divideblock()(200)[4:]
     assert free["validation"] == pytest.approx(
         perform(e.y[4:][labels == VALIDATION], run[labels == VALIDATION])
@@ -469,7 +469,7 @@ def test_a_deep_net_whose_free_run_overflows_is_judged_and_not_lost() -> None:
     assert validation_error(deep.net, rows, deep.scaling, "simulation")(wild.weights) > 1e100
     assert mean_square_errors(wild, rows, "simulation")["train"] == np.inf
     assert stability(wild, e).verdict == "unstable"
-    assert np.isfinite(Model.average(deep, deep, wild).parallel(e.u, e.y[:2]).y).all()
+    assert np.isfinite(Model.average(deep, deep, wild).simulate(e.u, e.y[:2]).y).all()
 
 
 def test_the_error_several_steps_ahead_is_that_of_the_model() -> None:
@@ -492,7 +492,7 @@ def test_a_net_whose_free_run_diverges_is_trained_on_longer_and_longer_ones() ->
     wild["readout/kernel"][4] += 0.6
     broken = replace(model, weights=wild)
     with pytest.raises(ModelError, match=r"after \d+ of 298 steps on its own"):
-        broken.parallel(experiment.u, experiment.y[:2])
+        broken.simulate(experiment.u, experiment.y[:2])
     mended = train_parallel(broken, experiment, iterations=30)
     assert "diverged at first; it was trained on free runs of 10" in mended.notes[0]
     assert mended.training.free_run["train"] < 0.01 * experiment.y.var()
@@ -527,7 +527,7 @@ def test_a_free_run_beyond_ten_ranges_of_the_record_is_a_failure_with_its_step()
         ModelError,
         match=r"diverges: after \d+ of 999 steps .* 10 ranges of the training record",
     ):
-        model.parallel(np.ones(1000), [0.0])
+        model.simulate(np.ones(1000), [0.0])
 
 
 def test_the_options_of_trainlm_and_trainbr_are_taken() -> None:

@@ -1,0 +1,73 @@
+"""What is left to say of a model whose free run does not follow its record.
+
+In closed loop a chaotic series parts from its model after a few steps, however good the net. For
+`train` and `identify`: `describe_lost_simulation` says for how many steps the record can be
+simulated, `distribution_distance` whether the free run at least visits the same values as often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from forecast.identification.experiment import Experiment
+from forecast.identification.model import Model
+from forecast.system.errors import ModelError, plural
+
+NO_SIMULATION = 0.5  # of the deviation of y: an error beyond it is no simulation
+MOST_STEPS = 50  # that are looked at
+MOST_ROWS = 2_000  # of the longest experiment, from which the steps are counted
+QUANTILES = np.linspace(0.05, 0.95, 19)
+
+
+def describe_lost_simulation(model: Model, experiments: Sequence[Experiment]) -> str:
+    """That the free run is no simulation, and for how many steps it is one."""
+    steps = count_simulated_steps(model, max(experiments, key=len))
+    reach = f"It can be simulated for {plural(steps, 'step')} from measured rows"
+    if steps == MOST_STEPS:
+        reach = f"It holds for {MOST_STEPS} steps from measured rows and is lost later"
+    return (
+        "Its free run is no simulation of this record: an input is missing, or the series is"
+        f" chaotic. {reach}; `train` with `for_use`, the number of steps it is wanted for,"
+        " forecasts it better."
+    )
+
+
+def count_simulated_steps(model: Model, experiment: Experiment) -> int:
+    """The steps from measured rows over which the error, root mean square over the rows, stays
+    below `NO_SIMULATION` deviations of y; `MOST_STEPS` at most.
+    """
+    part = experiment.part(slice(MOST_ROWS))
+    steps = min(MOST_STEPS, (len(part) - model.start) // 4)
+    while steps > 0:
+        try:
+            forecasts = model.ahead(part.u if model.inputs else None, part.y, steps=steps)
+            break
+        except ModelError:  # some of these runs are lost
+            steps //= 2
+    for step in range(1, steps + 1):
+        target = part.y[step : step + len(forecasts)]
+        error = np.sqrt(np.nanmean((forecasts[:, step - 1] - target) ** 2, axis=0))
+        if not np.mean(error / model.scaling.y_scale) < NO_SIMULATION:
+            return step - 1
+    return steps
+
+
+def distribution_distance(model: Model, experiments: Sequence[Experiment]) -> float:
+    """How far the quantiles of the free run lie from those of y, mean over the outputs, in
+    deviations of y (the Wasserstein distance of order 1, between 5 and 95 %); infinite where it is
+    lost.
+    """
+    runs = []
+    try:
+        for e in experiments:
+            rows = None if model.inputs else len(e)
+            u = e.u if model.inputs else None
+            runs.append(model.simulate(u, e.y[: model.start], rows=rows).y)
+    except ModelError:
+        return np.inf
+    y = np.concatenate([e.y for e in experiments])
+    of_runs = np.quantile(np.concatenate(runs), QUANTILES, axis=0)
+    of_record = np.nanquantile(y, QUANTILES, axis=0)
+    return float(np.mean(np.abs(of_runs - of_record) / model.scaling.y_scale))

@@ -1,0 +1,132 @@
+"""Polynomial NARX models for users: found by FROLS, and written as a formula.
+
+`frols` is the door: it chooses the terms one step ahead (`polynomial.select_terms`), trains their
+coefficients on the free run, and gives a `Model` like any other. `formula` writes any polynomial
+model in the units of the data; `identify` uses it for the polynomials of its ensemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+
+import numpy as np
+
+from forecast.identification.data import dividetrain
+from forecast.identification.experiment import Array, Experiment, Standardization
+from forecast.identification.model import Model, TrainingRecord
+from forecast.identification.nets import Net, check_delays
+from forecast.identification.polynomial import Term, select_terms
+from forecast.identification.problems import ClosedLoop, OpenLoop
+from forecast.identification.rows import DividedRows
+from forecast.identification.training import add_report
+from forecast.system.errors import InputError, ModelError
+from forecast.training import levenberg_marquardt as lm
+
+
+def frols(
+    *experiments: Experiment,
+    input_delays: Iterable[int] = (1, 2),
+    feedback_delays: Iterable[int] = (1, 2),
+    degree: int = 3,
+    terms: int = 12,
+    iterations: int = 30,
+) -> Model:
+    """A polynomial in the delayed y and u, of at most so many terms, as a formula in its notes.
+
+    The terms are chosen by their error-reduction ratio one step ahead; then `iterations` of
+    Bayesian Levenberg-Marquardt train their coefficients on the free run, which noise on y does not
+    bias. Where that diverges they stay as they are, and a note says so. All rows train.
+    """
+    if degree < 1 or terms < 1:
+        raise InputError(f"`degree` is {degree}, `terms` {terms}; wanted whole numbers from 1 up.")
+    y_delays = check_delays("feedback_delays", feedback_delays, least=1)
+    u_delays = check_delays("input_delays", input_delays) if experiments[0].u.shape[1] else ()
+    net = Net("polynomial", (), u_delays, y_delays)
+    rows = DividedRows.of(net, experiments, dividetrain())
+    scaling = Standardization.fit(rows.experiments)
+    scaled = [scaling.scale(e) for e in rows.experiments]
+    narx = net.narx(*rows.sizes)
+    problem = OpenLoop(narx, scaled, net.start)
+    choice = select_terms(problem.z, problem.y, degree=degree, most=terms)
+    net = Net("polynomial", (), u_delays, y_delays, terms=choice.terms)
+    narx = net.narx(*rows.sizes)
+    weights = choice.weights
+    options = lm.Options(max_iterations=iterations, bayesian=True)
+    notes = [
+        f"{_product(term, narx.column_names())}: error-reduction ratio {100 * ratio:.3g} %"
+        for term, ratio in zip(choice.terms, choice.error_reductions, strict=True)
+    ]
+    try:
+        weights = lm.minimise(ClosedLoop(narx, scaled, net.start), weights, options=options).weights
+    except ModelError:
+        notes.append("Its free run diverges; the coefficients are those of the one-step fit.")
+    training = TrainingRecord("terms chosen", loop="parallel", for_use="simulation")
+    ranges = {"y_range": rows.y_range(), "u_range": rows.u_range()}
+    model = add_report(Model(net, narx.unflatten(weights), scaling, training, **ranges), rows)
+    return model.with_notes(formula(model), *notes)
+
+
+def formula(model: Model) -> str:
+    """y[t] of a polynomial in the units of the data, a line for each output; `InputError` for
+    another model.
+    """
+    if not isinstance(model.net, Net) or not model.net.terms:
+        raise InputError(f"A {model.net.kind} has no formula; wanted a model of `frols`.")
+    narx = model.net.narx(model.inputs, model.outputs)
+    means, scales = column_scaling(model, len(narx.u_delays), len(narx.y_delays))
+    coefficients = np.asarray(model.weights["coefficients"])
+    names = narx.column_names()
+    lines = []
+    for output in range(model.outputs):
+        expanded = _expand(narx.terms, coefficients[:, output], means, scales)
+        y_scale = model.scaling.y_scale[output]
+        parts = {term: value * y_scale for term, value in expanded.items()}
+        parts[()] = parts.get((), 0.0) + model.scaling.y_mean[output]
+        ordered = sorted(parts, key=lambda term: (len(term), term))
+        text = " ".join(f"{parts[term]:+.4g}{_factor(term, names)}" for term in ordered)
+        name = "y" if model.outputs == 1 else f"y{output + 1}"
+        lines.append(f"{name}[t] = {text}")
+    return "\n".join(lines)
+
+
+def column_scaling(model: Model, u_delays: int, y_delays: int) -> tuple[Array, Array]:
+    """(d,) mean and deviation of each column of z, in the units of the data."""
+    scaling = model.scaling
+    means = np.concatenate([np.tile(scaling.y_mean, y_delays), np.tile(scaling.u_mean, u_delays)])
+    scales = np.concatenate(
+        [np.tile(scaling.y_scale, y_delays), np.tile(scaling.u_scale, u_delays)]
+    )
+    return means, scales
+
+
+def _expand(
+    terms: tuple[Term, ...], coefficients: Array, means: Array, scales: Array
+) -> dict[Term, float]:
+    """The coefficient of every product of columns in the units of the data, of a sum of products of
+    (column - mean) / scale.
+    """
+    expanded: dict[Term, float] = {}
+    for term, coefficient in zip(terms, coefficients, strict=True):
+        for has_columns in product((True, False), repeat=len(term)):
+            value = float(coefficient)
+            left = []
+            for column, has_column in zip(term, has_columns, strict=True):
+                value /= scales[column]
+                if has_column:
+                    left.append(column)
+                else:
+                    value *= -means[column]
+            expanded[tuple(left)] = expanded.get(tuple(left), 0.0) + value
+    return expanded
+
+
+def _product(term: Term, names: list[str]) -> str:
+    """The product of the columns of a term; "1" for the constant."""
+    powers = {column: term.count(column) for column in term}
+    factors = [names[c] if power == 1 else f"{names[c]}^{power}" for c, power in powers.items()]
+    return " ".join(factors) or "1"
+
+
+def _factor(term: Term, names: list[str]) -> str:
+    return f" {_product(term, names)}" if term else ""

@@ -1,0 +1,144 @@
+"""A polynomial in what a NARX net sees, and the choice of its terms by orthogonal least squares.
+
+`narx.Narx` computes with a `PolynomialLayer` where it has `terms`, so loops, derivatives of the
+free run and training are those of every net. `select_terms` is FROLS, forward regression with the
+error-reduction ratio (Billings, Korenberg & Chen 1988): of all products up to a degree, in turn the
+one whose part that is orthogonal to those chosen explains most of y. It stops where Schwarz's
+criterion is least. It sees one-step errors, which noise on y biases: train the coefficients on the
+free run afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+
+from forecast.training.levenberg_marquardt import Array
+
+Term = tuple[int, ...]
+"""A product of columns of z, a column as often as its power; () is the constant."""
+
+MAX_PRODUCTS = 400  # to choose from: a lower degree where there are more
+NO_PART = 1e-8  # of its square: a product left with less is a sum of those chosen
+
+
+@dataclass(frozen=True)
+class PolynomialLayer:
+    """v = C' p(z), p the products of the columns of z (rows, `regressors`) that `terms` names.
+
+    Its weights are one flat vector (n_weights,): C (terms, `outputs`). The methods are those of
+    `training.one_layer.OneLayer`.
+    """
+
+    terms: tuple[Term, ...]
+    regressors: int
+    outputs: int
+
+    @property
+    def n_weights(self) -> int:
+        """The length of the flat vector."""
+        return len(self.terms) * self.outputs
+
+    def coefficients(self, weights: Array) -> Array:
+        """C (terms, O)."""
+        return weights.reshape(len(self.terms), self.outputs)
+
+    def flatten(self, weights: Mapping[str, Array], layer: str) -> Array:
+        """The flat vector of the weights by name; a polynomial has no `layer`."""
+        return np.asarray(weights["coefficients"], np.float64).ravel()
+
+    def unflatten(self, flat: Array, layer: str) -> dict[str, Array]:
+        """The inverse of `flatten`."""
+        return {"coefficients": self.coefficients(flat).copy()}
+
+    def value(self, weights: Array, z: Array) -> Array:
+        """v (rows, O) from z (rows, d)."""
+        return np.asarray(multiply_columns(z, self.terms) @ self.coefficients(weights))
+
+    def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
+        """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""
+        coefficients = self.coefficients(weights)
+        slopes = np.zeros((self.outputs, columns, z.shape[1]))
+        for term, coefficient in zip(self.terms, coefficients, strict=True):
+            for place, column in enumerate(term):
+                if column < columns:
+                    others = term[:place] + term[place + 1 :]
+                    slopes[:, column] += np.outer(coefficient, z[list(others)].prod(axis=0))
+        return self.value(weights, z.T).T, slopes
+
+    def jacobian(self, weights: Array, z: Array) -> Array:
+        """dv/dw at fixed z, transposed: (n_weights, rows, O)."""
+        products = multiply_columns(z, self.terms).T
+        jacobian = np.zeros((len(self.terms), self.outputs, len(z), self.outputs))
+        for output in range(self.outputs):
+            jacobian[:, output, :, output] = products
+        return jacobian.reshape(self.n_weights, len(z), self.outputs)
+
+
+def multiply_columns(z: Array, terms: tuple[Term, ...]) -> Array:
+    """(rows, terms): the product of the columns of z (rows, d) that each term names."""
+    products = np.empty((len(z), len(terms)), dtype=z.dtype)
+    for number, term in enumerate(terms):
+        products[:, number] = z[:, list(term)].prod(axis=1)
+    return products
+
+
+@dataclass(frozen=True)
+class TermChoice:
+    """The terms in the order they were chosen, the share of y's sum of squares that each explains
+    (its error-reduction ratio), and C (terms, O), flat, of the least-squares fit.
+    """
+
+    terms: tuple[Term, ...]
+    error_reductions: tuple[float, ...]
+    weights: Array
+
+
+def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
+    """Of the products of z (rows, d) up to the degree, at most `most` that explain y (rows, O).
+
+    Several outputs share their terms: the ratio is that of all sums of squares together. The degree
+    is lowered until there are `MAX_PRODUCTS` or fewer.
+    """
+    candidates = _list_products(z.shape[1], degree)
+    products = multiply_columns(z, candidates)
+    parts = products.copy()  # of each product what is orthogonal to those chosen
+    sizes = np.sum(products**2, axis=0)
+    total = float(np.sum(y**2))
+    chosen: list[int] = []
+    ratios: list[float] = []
+    criteria = [len(y) * y.shape[1] * np.log(total)]
+    for _ in range(min(most, len(candidates), len(y) // 4)):
+        squares = np.sum(parts**2, axis=0)
+        is_left = squares > NO_PART * sizes
+        explained = np.sum((parts.T @ y) ** 2, axis=1)
+        ratio = np.where(is_left, explained / np.maximum(squares, 1e-300), 0.0) / total
+        best = int(np.argmax(ratio))
+        error = 1 - sum(ratios) - ratio[best]
+        if ratio[best] <= 0 or error <= 0:
+            break
+        chosen.append(best)
+        ratios.append(float(ratio[best]))
+        penalty = np.log(len(y)) * y.shape[1] * len(chosen)
+        criteria.append(len(y) * y.shape[1] * np.log(error * total) + penalty)
+        part = parts[:, best].copy()
+        parts -= np.outer(part, (part @ parts) / (part @ part))
+    count = max(int(np.argmin(criteria)), 1)
+    columns = chosen[:count]
+    coefficients = np.asarray(np.linalg.lstsq(products[:, columns], y, rcond=None)[0], np.float64)
+    terms = tuple(candidates[column] for column in columns)
+    return TermChoice(terms, tuple(ratios[:count]), coefficients.ravel())
+
+
+def _list_products(columns: int, degree: int) -> tuple[Term, ...]:
+    """All products of up to `degree` columns, fewer where that is too many; the constant first."""
+    products: list[Term] = [()]
+    for power in range(1, degree + 1):
+        longer = list(combinations_with_replacement(range(columns), power))
+        if power > 1 and len(products) + len(longer) > MAX_PRODUCTS:
+            break
+        products += longer
+    return tuple(products)
