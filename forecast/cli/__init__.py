@@ -19,6 +19,7 @@ from forecast.cli import check, data, doctor, identify, operation, predict, run
 from forecast.system.errors import (
     ForecastError,
     InputError,
+    explain_encoding,
     explain_out_of_memory,
     require_short,
     shorten_message,
@@ -114,6 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit("Aborted.")
+    except UnicodeEncodeError as error:
+        print(explain_encoding(error), file=sys.stderr)
+        sys.exit(InputError.exit_code)
     except (MemoryError, ImportError, OSError) as error:
         message = explain_out_of_memory(error)
         if isinstance(error, ImportError) and not message:

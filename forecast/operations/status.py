@@ -31,7 +31,7 @@ from forecast.operations.records import (
     read_live_scores,
 )
 from forecast.operations.worktree import newest_data_root
-from forecast.system import files
+from forecast.system import files, processes
 from forecast.system.errors import ForecastError, InputError
 
 MIN_OBSERVATION_AGE = timedelta(days=7)
@@ -289,25 +289,36 @@ def _describe_drift(decision: Decision | None) -> str:
 
 
 def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple[str, str]:
-    """The newest scheduled or recorded retraining, and the next planned one."""
+    """The newest scheduled or recorded retraining, and the next planned one, in words.
+
+    A scheduler that was killed leaves a heartbeat that says it runs; its process tells.
+    """
     folder = ProjectPaths.of(root).schedule
     jobs = _retraining_jobs(root, dataset)
     job_files = [read_if_valid(JobRun, folder / f"{name}.json") for name in jobs]
     runs = [run for run in job_files if run is not None]
     newest = max(runs, key=lambda run: run.started, default=None)
     last = "none"
+    heartbeat_file = folder / "heartbeat.json"
+    heartbeat = read_if_valid(Heartbeat, heartbeat_file)
+    is_running = (
+        heartbeat is not None
+        and heartbeat.state == "running"
+        and processes.is_alive(heartbeat.pid, noted_at=heartbeat_file.stat().st_mtime)
+    )
     # it ended without a decision, or still runs
     if newest is not None and (decision is None or newest.started > decision.at):
-        outcome = "running" if newest.code is None else f"exit {newest.code}"
+        outcome = f"exit {newest.code}"
+        if newest.code is None:
+            outcome = "running" if is_running else "its end was not recorded"
         last = f"{newest.started[:19]}: {outcome}"
     elif decision is not None:
         last = f"{decision.at[:19]}: {decision.word} ({decision.reason})"
-    heartbeat = read_if_valid(Heartbeat, folder / "heartbeat.json")
-    if heartbeat is None or heartbeat.state != "running":
+    if heartbeat is None or not is_running:
         return last, "none planned: no scheduler runs"
     planned = [moment for name, moment in heartbeat.next.items() if name in jobs]
     if not planned:
-        return last, "none planned: no scheduler runs"
+        return last, "none planned: no job retrains it"
     return last, min(planned)[:19]
 
 

@@ -190,15 +190,26 @@ def explain_out_of_memory(error: BaseException) -> str | None:
 
     A library that does not fit any more ends in an ImportError or OSError whose text says so.
     """
+    lines = [line for line in str(error).splitlines() if any(text in line for text in MEMORY_TEXTS)]
+    is_loader = isinstance(error, ImportError | OSError) and bool(lines)
     is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
-    if isinstance(error, ImportError | OSError):
-        is_memory = is_memory or any(text in str(error) for text in MEMORY_TEXTS)
-    if not is_memory:
+    if not is_memory and not is_loader:
         return None
-    request = " ".join(str(error).split()) or "the array that was being made is the largest"
+    text = lines[-1] if is_loader else str(error)  # TensorFlow puts a whole traceback into it
+    request = " ".join(text.split()) or "the array that was being made is the largest"
     return (
         f"Out of memory: {request}. Take fewer series or rows, a shorter `lookback`, or fewer"
         " processes at once (`--jobs 1`); then run the same command again."
+    )
+
+
+def explain_encoding(error: UnicodeEncodeError) -> str:
+    """The message for a path or text that the locale of this process cannot write."""
+    characters = error.object[error.start : error.end]
+    return (
+        f"{quote(error.object)}: found {quote(characters)}, which the locale's encoding"
+        f" ({error.encoding}) does not have. Set LC_ALL=C.UTF-8 or PYTHONUTF8=1, then the same"
+        " command again."
     )
 
 

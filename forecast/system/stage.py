@@ -24,7 +24,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from forecast.system.errors import INTERRUPTED, ForecastError, explain_out_of_memory
+from forecast.system.errors import (
+    INTERRUPTED,
+    ForecastError,
+    InputError,
+    explain_encoding,
+    explain_out_of_memory,
+)
 from forecast.system.processes import close_workers, end_with_parent, exit_now, stop_on_signals
 
 LOG_VARIABLE = "FORECAST_STAGE_LOG"
@@ -111,6 +117,8 @@ def _run_and_explain(
     except FileNotFoundError as error:
         advice = "`dvc repro` makes what stages make; restore anything else from git."
         return _print_error(f"{stage}: {error.filename or error}: no such file. {advice}", 2)
+    except UnicodeEncodeError as error:
+        return _print_error(f"{stage}: {explain_encoding(error)}", InputError.exit_code)
     except (MemoryError, ImportError, OSError) as error:
         memory = explain_out_of_memory(error)
         if memory:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,6 +91,23 @@ def test_a_kill_while_a_forecast_is_kept_leaves_nothing_behind_after_the_next_on
         assert small_project.command(moved, "predict", NAME).returncode == 0
         assert not left.exists()
         left.write_bytes(b"half")
+
+
+def test_a_disk_that_is_full_costs_a_prediction_only_its_keeping(moved):
+    words = " ".join([sys.executable, "-m", "forecast", "predict", NAME, "--format", "csv"])
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 0; trap '' XFSZ; exec {words}"],
+        cwd=moved,
+        env=small_project.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("unique_id,") and "not kept for scoring" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((moved / ".forecast").rglob(f"{TEMPORARY}*"))
+    assert read_status(moved, NAME, now=NOW).state == "good"
 
 
 def test_a_damaged_champion_is_no_fault_of_a_data_service(moved):

@@ -18,7 +18,7 @@ import pytest
 
 from forecast.config.operation import Schedule, ScheduledJob, load_schedule
 from forecast.config.reading import validate_config
-from forecast.operations.records import JobRun
+from forecast.operations.records import Heartbeat, JobRun, read_if_valid
 from forecast.operations.schedule import (
     STOPPED,
     TIMED_OUT,
@@ -28,6 +28,7 @@ from forecast.operations.schedule import (
     missed_run,
     next_run,
 )
+from forecast.operations.status import read_status
 from forecast.system.errors import BusyError, InputError
 from tests.support import small_project
 
@@ -187,6 +188,36 @@ def test_a_missed_run_is_started_at_once_and_the_end_of_the_scheduler_ends_it(
     stopped = last_run(tmp_path, "a")
     assert stopped is not None and stopped.code == STOPPED
     assert json.loads(beat.read_text())["state"] == "ended"
+
+
+def test_after_a_kill_of_the_scheduler_nothing_is_planned_and_another_one_starts(
+    tmp_path: Path,
+) -> None:
+    small_project.write(tmp_path)
+    jobs = {"a": {"run": "retrain wave", "at": ["05:30"]}}
+    small_project.write_yaml(tmp_path / "configs" / "schedule.yaml", {"jobs": jobs})
+    folder = tmp_path / ".forecast" / "schedule"
+    now = datetime.now(UTC)
+    for _ in range(2):  # the lock of the killed one is free
+        words = small_project.arguments("schedule", "run")
+        environment = small_project.environment()
+        with subprocess.Popen(
+            words, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
+        ) as killed:
+            until(lambda pid=killed.pid: _beats(folder, pid), 60.0)
+            assert read_status(tmp_path, "wave", now=now).next_run > now.isoformat()[:10]
+            JobRun(started=now.isoformat()).write(folder / "a.json")
+            assert read_status(tmp_path, "wave", now=now).last_run.endswith("running")
+            killed.kill()
+            killed.wait()
+        status = read_status(tmp_path, "wave", now=now)
+        assert status.next_run == "none planned: no scheduler runs"
+        assert status.last_run.endswith("its end was not recorded")
+
+
+def _beats(folder: Path, pid: int) -> bool:
+    heartbeat = read_if_valid(Heartbeat, folder / "heartbeat.json")
+    return heartbeat is not None and heartbeat.pid == pid
 
 
 def test_the_command_ends_cleanly_on_sigterm(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ half deleted.
 
 from __future__ import annotations
 
+import resource
 import shutil
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
@@ -111,6 +113,25 @@ def test_a_moved_project_has_its_tree_repaired(committed: Path, tmp_path: Path) 
         tree, "status", "--porcelain", "--", "configs"
     ) == ""
     assert worktree._git_folder(tree).is_relative_to(moved)
+
+
+def test_a_dataset_that_is_not_committed_is_refused_with_the_commit_to_make(
+    committed: Path,
+) -> None:
+    config = committed / "configs" / "datasets.yaml"
+    text = config.read_text()
+    content = yaml.safe_load(text)
+    content["datasets"]["tide"] = content["datasets"][NAME]
+    small_project.write_yaml(config, content)
+    try:
+        began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        done = small_project.command(committed, "retrain", "tide")
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began < 5.0
+        assert done.returncode == 2 and "'tide' is not committed" in done.stderr
+        assert "`git add configs data/pointers data/snapshots`" in done.stderr
+        assert not (committed / ".forecast" / "retrain" / "tide").exists()
+    finally:
+        config.write_text(text)
 
 
 def test_without_a_repository_there_is_one_sentence(tmp_path: Path) -> None:

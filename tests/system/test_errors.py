@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from forecast.cli import main
-from forecast.system import stage
+from forecast.system import errors, stage
 from forecast.system.errors import explain_out_of_memory, plural, quote, quote_names
+from tests.support import small_project
 
 
 def test_a_long_value_is_quoted_by_its_two_ends() -> None:
@@ -61,3 +63,35 @@ def test_a_library_that_gets_no_memory_from_the_system_is_understood() -> None:
 def test_one_of_a_thing_is_told_in_the_singular() -> None:
     told = [plural(number, "row") for number in (0, 1, 1.2, 2, 1200, np.int64(1))]
     assert told == ["0 rows", "1 row", "1 row", "2 rows", "1200 rows", "1 row"]
+
+
+def test_every_exit_code_means_one_thing() -> None:
+    codes = [known.code for known in errors.EXIT_CODES]
+    assert len(set(codes)) == len(codes) == len({known.meaning for known in errors.EXIT_CODES})
+    kinds, waiting = [], [errors.ForecastError]
+    while waiting:
+        kind = waiting.pop()
+        kinds.append(kind)
+        waiting += kind.__subclasses__()
+    assert {kind.exit_code for kind in kinds} <= set(codes)
+    for code, kind in errors.ERROR_OF_CODE.items():
+        assert kind.exit_code == code
+    assert errors.describe_exit_code(5) == "unhealthy" and errors.describe_exit_code(77) == "failed"
+
+
+def test_a_library_that_memory_does_not_suffice_for_is_told_from_a_missing_one() -> None:
+    text = "Traceback (most recent call last):\n  ...\nImportError: lib.so: failed to map segment"
+    message = errors.explain_out_of_memory(ImportError(f"{text} from shared object\n\nFailed"))
+    assert message is not None and message.startswith("Out of memory: ImportError: lib.so: failed")
+    assert "Traceback" not in message
+    assert errors.explain_out_of_memory(ImportError("no module named x")) is None
+
+
+def test_a_path_that_the_locale_cannot_encode_is_wrong_input(tmp_path: Path) -> None:
+    root = small_project.write(tmp_path / "project")
+    config = root / "configs" / "datasets.yaml"
+    config.write_text(config.read_text().replace("data/wave.csv", "data/wäve.csv"), "utf-8")
+    environment = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = small_project.command(root, "fetch", "wave", **environment)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and "PYTHONUTF8=1" in done.stderr
