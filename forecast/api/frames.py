@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -175,17 +176,14 @@ def as_pandas(df: Any) -> pd.DataFrame:
 def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
     """`InputError` for a frame without rows, and for a column that is missing or not alone."""
     required_columns = [names.id_col, names.time_col, *columns]
-    for name in required_columns:
-        if required_columns.count(name) > 1:
-            raise InputError(
-                f"Column {name!r} is asked for {required_columns.count(name)} times; wanted once."
-            )
+    for name, count in Counter(required_columns).items():
+        if count > 1:
+            raise InputError(f"Column {name!r} is asked for {count} times; wanted once.")
     present = list(frame.columns)
-    for name in sorted(present):
-        if present.count(name) > 1:
+    for name, count in sorted(Counter(present).items()):
+        if count > 1:
             raise InputError(
-                f"{WHERE}: column {name!r} stands {present.count(name)} times; wanted once. Drop"
-                " one."
+                f"{WHERE}: column {name!r} stands {count} times; wanted once. Drop one."
             )
     if not len(frame):
         raise InputError(f"{WHERE}: found no rows; wanted one per series and time.")

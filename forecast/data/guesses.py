@@ -187,7 +187,8 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
         raise InputError(
             f"{where}: {time!r} and {series!r} tell one time. Write one column: 2024-01-31T13:00."
         )
-    rows = table.assign(unique_id=table[series].astype("str") if series else "one")
+    names = table[series].astype("str") if series else "one"
+    rows = table.copy().assign(unique_id=names)  # copied: a wide table lies in many pieces
     guess = _guess_times(rows, time, time_format, target, where)
     others = [
         column
@@ -198,14 +199,14 @@ def guess_entry(path: Path, where: str, name: str, *, target: str = "") -> str:
     chosen = _pick_target(rows, numbers, target, where)
     rows = rows.assign(ds=guess.times).sort_values(["unique_id", "ds"], kind="stable")
     is_past = precedes_last_value(rows, [chosen])
-    planned = rows[~is_past]
-    roles = _guess_roles(rows[is_past], planned, numbers, chosen)
+    observed, planned = rows[is_past].copy(), rows[~is_past]
+    roles = _guess_roles(observed, planned, numbers, chosen)
     title = EntryLine("title", path.name.partition(".")[0])
     settings = _source_entry(where, file_format, guess, series)
     source = EntryLine("source", settings, _source_note(rows, guess, series))
-    lines = [title, source, *_entry_lines(rows[is_past], planned, guess, chosen, roles)]
+    lines = [title, source, *_entry_lines(observed, planned, guess, chosen, roles)]
     text = [f"  {_flow_yaml(name)}:", *(line.text for line in lines)]
-    past = [_column_entry(rows[is_past], guess.calendar, column) for column in roles.past]
+    past = _column_entries(observed, guess.calendar, roles.past)
     if past:
         comment = "# the other numbers, known up to the forecast"
         text.append(f"    # past_exogenous: {_flow_yaml(past)} {comment}")
@@ -269,16 +270,19 @@ def _guess_times(
 
 
 def _number_columns(rows: pd.DataFrame, columns: list[Any], target: str, where: str) -> list[Any]:
-    """Those of `columns` that hold no text; `InputError` where the target does, or where there is
-    no other and one looks like numbers.
+    """Those of `columns` that hold no text. `InputError` where the target does, and where none is
+    left and one has digits: with the row and the text.
     """
     text = [column for column in columns if first_text_cell(rows[column]) is not None]
-    numbers = [column for column in columns if column not in text]
-    for column in text:
-        is_target = bool(target) and str(column) == target
-        has_digits = rows[column].astype("str").str.contains(r"\d").mean() > 0.5
-        if is_target or (has_digits and not numbers):
-            raise InputError(where + describe_text_cell(rows, column))
+    numbers = [column for column in columns if column not in set(text)]
+    digit_shares = {
+        column: rows[column].astype("str").str.contains(r"\d").mean()
+        for column in text
+        if not numbers or str(column) == target
+    }
+    nearest = max(digit_shares, key=lambda column: digit_shares[column], default=None)
+    if nearest is not None and (str(nearest) == target or digit_shares[nearest] > 0):
+        raise InputError(where + describe_text_cell(rows, nearest))
     return numbers
 
 
@@ -337,7 +341,7 @@ def _entry_lines(
         if planned_steps < horizon:
             horizon = planned_steps
             horizon_note = f"steps ahead; the plan has no more than {planned_steps}"
-    column = _column_entry(observed, calendar, target)
+    column = _column_entries(observed, calendar, [target])[0]
     column |= _guess_scale(observed, calendar, target)
     missing = column.get("max_missing", 0.0)
     target_note = "what is forecast"
@@ -434,13 +438,22 @@ def guess_spans(calendar: Calendar) -> tuple[int, int, int]:
     return season // offset.n if season % offset.n == 0 else 1, horizon, lookback
 
 
-def _column_entry(times: pd.DataFrame, calendar: Calendar, name: Any) -> dict[str, Any]:
-    """With `max_missing`, where it lacks steps: the share of the series that lacks most, rounded
-    up.
+def _column_entries(
+    observed: pd.DataFrame, calendar: Calendar, names: list[Any]
+) -> list[dict[str, Any]]:
+    """The columns `names`, with `max_missing` where one lacks steps: the share of the series that
+    lacks most, rounded up.
     """
-    share = (1 - times.groupby("unique_id")[name].count() / series_lengths(times, calendar)).max()
-    missing = {"max_missing": float(np.ceil(100 * share) / 100)} if share > 0 else {}
-    return {"column": str(name), **missing}
+    lengths = series_lengths(observed[["unique_id", "ds"]], calendar)
+    counts = observed.groupby("unique_id")[names].count()
+    shares = 1 - counts.div(lengths, axis=0).min()
+    entries = []
+    for name, share in zip(names, shares, strict=True):
+        entry: dict[str, Any] = {"column": str(name)}
+        if share > 0:
+            entry["max_missing"] = float(np.ceil(100 * share) / 100)
+        entries.append(entry)
+    return entries
 
 
 def _find_time_column(table: pd.DataFrame) -> tuple[Any | None, str | None]:

@@ -53,7 +53,12 @@ MISSING_TEXTS = [
 ]
 """What pandas reads as missing."""
 MAX_HEADER_BYTES = 1_000_000
+csv.field_size_limit(MAX_HEADER_BYTES)  # of a header that is read with each of the separators
 """Bytes of a header. Ten thousand columns of fifty letters have half as many."""
+HEADER_LINES = 2
+"""Which of a file hold the names of its columns: the first, or that behind `sep=;`."""
+MAX_COLUMNS = 5_000
+"""Of a file or a request: a table of series has one row per series and time, not a column."""
 MAX_EXPANSION, FREE_EXPANSION = 100, 256 * 1024**2
 """A compressed file may become this many times larger; whatever its ratio, this many bytes.
 
@@ -95,6 +100,7 @@ def read_table(
     parquet = path.suffix.lower() in PARQUET_SUFFIXES
     try:
         if parquet:
+            _require_few_columns(len(_parquet_names(path)), where)
             rows = pd.read_parquet(path)
             has_named_index = (rows.index.dtype.kind == "M" or any(rows.index.names)) and not {
                 *rows.index.names
@@ -140,6 +146,22 @@ def read_table(
     for column in rows.columns.drop(names, errors="ignore") if form.thousands else ():
         rows[column] = _parse_grouped(rows[column], form)
     return rows.dropna(how="all")
+
+
+def _require_few_columns(n_columns: int, where: str) -> None:
+    """`InputError` for a table with more columns than any of series has."""
+    if n_columns > MAX_COLUMNS:
+        raise InputError(
+            f"{where}: found {n_columns:,} columns, wanted at most {MAX_COLUMNS:,}. Write one row"
+            " per series and time, the name of the series in a column."
+        )
+
+
+def _parquet_names(path: Path) -> list[str]:
+    """The columns, read from the end of the file alone."""
+    from pyarrow.parquet import read_schema
+
+    return list(read_schema(path).names)
 
 
 def _require_distinct_names(header: Iterable[str], where: str) -> None:
@@ -207,7 +229,12 @@ def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
         if "\0" in text:
             raise InputError(_describe_encoding(path, where, encoding, line))
     text = start.decode(encoding, errors="replace").removeprefix("\ufeff")
-    return [line[:10_000] for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip()]
+    n_columns = 1 + max(
+        (line.count(mark) for line in lines[:HEADER_LINES] for mark in SEPARATORS), default=0
+    )
+    _require_few_columns(n_columns, where)
+    return [*lines[:HEADER_LINES], *(line[:10_000] for line in lines[HEADER_LINES:])]
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ a cell may be NaN (missing), a row is never invented.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -175,16 +176,16 @@ def describe_row(frame: pd.DataFrame, position: int) -> str:
 def _require_columns(
     frame_columns: list[str], required: list[str], where: str, error: type[ForecastError]
 ) -> None:
-    twice = sorted(
-        {name for names in (frame_columns, required) for name in names if names.count(name) > 1}
-    )
+    counts = [*Counter(frame_columns).items(), *Counter(required).items()]
+    twice = sorted({name for name, count in counts if count > 1})
     if twice:
         raise error(
             f"{where}: found {quote_names(twice)} more than once, wanted each column once. Rename"
             " or drop one."
         )
+    present = set(frame_columns)
     for name in (*KEY_COLUMNS, *required):
-        if name not in frame_columns:
+        if name not in present:
             raise error(f"{missing_column(name, frame_columns, where)} {MAPPING_HINT}")
 
 

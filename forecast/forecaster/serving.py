@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from forecast.config.task import FutureStep, Task
 from forecast.data import calendars
 from forecast.data.columns import spread_over_horizon
+from forecast.data.own_files import MAX_COLUMNS
 from forecast.data.panel import Panel, Series, from_frame, future_features
 from forecast.data.scaling import LOWER_BOUNDS, UPPER_BOUNDS
 from forecast.data.schema import (
@@ -32,6 +33,8 @@ from forecast.system.errors import InputError, plural, quote, quote_names
 
 REQUEST = "request"
 MAX_ROWS, MAX_ROWS_OF_RECURSION = 200_000, 10_000_000
+MAX_LEVELS = 100
+"""Of a request: an interval for every percent."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Service:
         trained.
         """
         steps = horizon or self.ensemble.task.horizon
+        if np.size(levels) > MAX_LEVELS:
+            raise InputError(
+                f"{REQUEST}: found {np.size(levels):,} levels, wanted at most {MAX_LEVELS}."
+            )
         shares = tuple(
             float(level) / 100 for level in np.atleast_1d(np.asarray(levels, dtype=float))
         )
@@ -173,6 +180,12 @@ def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
         raise InputError(
             f"{REQUEST}: found {type(history).__name__}, wanted a table with one row per series and"
             " time. Send `dataframe_split` or `dataframe_records`."
+        )
+    most_columns = max(MAX_COLUMNS, 2 * len(ensemble.task.frame_names))
+    if len(history.columns) > most_columns:
+        raise InputError(
+            f"{REQUEST}: found {len(history.columns):,} columns, wanted at most {most_columns:,}."
+            " Send those of the model."
         )
     most = MAX_ROWS_OF_RECURSION if ensemble.needs_whole_history else MAX_ROWS
     if len(history) > most:

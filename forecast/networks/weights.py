@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -131,9 +132,8 @@ def widest_columns(network: Network) -> int:
 def _check_order(network: Network) -> None:
     flat = [block for _, block in walk_blocks(network.blocks)]
     names = [block.name for block in flat]
-    if doubled := {name for name in names if names.count(name) > 1} | (
-        {"future", "readout"} & set(names)
-    ):
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    if doubled := repeated | ({"future", "readout"} & set(names)):
         raise InputError(
             f"Block names {sorted(doubled)} are used twice or reserved; give each block its own"
             " name."

@@ -22,6 +22,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 
+MAX_REQUEST_CHARACTERS = 100_000_000
+"""Of JSON, before it is parsed: half of a kilobyte for each of the most rows that are answered."""
+
 
 class ServedForecaster(PythonModel):
     """Forecasts the steps that follow the last row of every series."""
@@ -61,6 +64,12 @@ def _answer_in_sentences() -> None:
         return
 
     def shallow(text: Any) -> Any:
+        if len(text) > MAX_REQUEST_CHARACTERS:
+            message = (
+                f"The request has {len(text):,} characters, wanted at most"
+                f" {MAX_REQUEST_CHARACTERS:,}. Send the newest rows."
+            )
+            raise MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
         try:
             return decode(text)
         except (RecursionError, ValueError):

@@ -4,6 +4,7 @@ read back right.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -562,3 +563,33 @@ def test_what_was_never_negative_gets_bounds(tmp_path, name, values, bounds):
     times = pd.date_range("2024-01-01", periods=600, freq="h")
     found = guessed(tmp_path, pd.DataFrame({"ds": times, name: values}))
     assert found["target"] == {"column": name, **bounds}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_with_a_column_for_every_series_of_thousands_is_refused_at_once(tmp_path, suffix):
+    days = pd.date_range("2024-01-01", periods=3).strftime("%Y-%m-%d")
+    wide = pd.DataFrame(np.ones((3, 30_000)), columns=[f"shop {n}" for n in range(30_000)])
+    path = tmp_path / f"wide.{suffix}"
+    frame = pd.concat([pd.Series(days, name="ds"), wide], axis=1)
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
+    before = time.process_time()
+    with pytest.raises(InputError, match="found 30,001 columns, wanted at most 5,000"):
+        guesses.guess_entry(path, path.name, "mine")
+    assert time.process_time() - before < 5
+
+
+def test_a_wide_table_takes_time_in_proportion_to_its_columns(tmp_path):
+    days = pd.date_range("2024-01-01", periods=3).strftime("%Y-%m-%d")
+    rows = "".join(f"{day}{',1.5' * 4000}\n" for day in days)
+    (tmp_path / "wide.csv").write_text(f"ds,{','.join(f'c{n}' for n in range(4000))}\n{rows}")
+    before = time.process_time()
+    block = guesses.guess_entry(tmp_path / "wide.csv", "wide.csv", "mine")
+    assert time.process_time() - before < 20  # 60 when every column copied the table
+    assert block.count("column:") == 4000
+
+
+def test_text_in_the_only_column_of_numbers_is_named_with_its_row(tmp_path):
+    rows = "".join(f"2024-01-{day:02d},{'closed' if day > 9 else day}\n" for day in range(1, 29))
+    (tmp_path / "mine.csv").write_text("ds,sales\n" + rows)
+    with pytest.raises(InputError, match=r"line 11 .*column 'sales' holds text 'closed', wanted a"):
+        guesses.guess_entry(tmp_path / "mine.csv", "mine.csv", "mine")
