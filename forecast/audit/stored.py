@@ -19,7 +19,7 @@ from forecast import models
 from forecast.audit import Finding, rescored, runs
 from forecast.audit.changes import reverse_order_of_test_errors
 from forecast.audit.sandbox import Project, Sandbox, continue_stages, run_isolated
-from forecast.backtest.backtest import fit_twice, load_engine
+from forecast.backtest.backtest import CandidateFitter, load_engine
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.timeline import RefitSchedule
 from forecast.config.experiment import load_tuning
@@ -155,7 +155,7 @@ def refit_without_later_rows(
         candidate = Candidate(record.model, spec, record.ranking, record.skip)
         for entry in record.seeds:
             try:
-                fits = fit_twice(problem, candidate, seed=entry.seed, budget=budget)
+                fits = CandidateFitter(candidate, entry.seed, budget).fit_both(problem)
             except (ModelError, LookupError, ValueError) as error:
                 # whatever a fit says that misses its rows
                 kind, text = (

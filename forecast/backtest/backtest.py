@@ -13,10 +13,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,11 +23,12 @@ import pandas as pd
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.timeline import SCORED, FitTimeline, SeedFits, fit_through_time
-from forecast.data.panel import from_frame
+from forecast.data.panel import Panel, from_frame
 from forecast.data.records import SeedFit
 from forecast.forecaster import (
     Budget,
     FitResult,
+    Forecaster,
     Problem,
     fit,
     fit_again,
@@ -86,23 +86,13 @@ def fit_and_forecast(
     problem = load_problem(data)
     if candidate.spec.needs_vintages:
         problem = replace(problem, vintages=pd.read_parquet(data.paths.vintages(data.dataset)))
-    wall_start, cpu_start = time.perf_counter(), time.process_time()
-
-    def fit_part_twice(
-        problem: Problem,
-        *,
-        initial: dict[str, np.ndarray] | None = None,
-        first: FitResult | None = None,
-    ) -> tuple[FitResult, FitResult]:
-        known_part = problem.with_series(part)
-        return fit_twice(
-            known_part, candidate, seed=seed, budget=budget, initial=initial, first=first
-        )
-
+    wall_start = time.perf_counter()
+    cpu_start = time.process_time()
     with files.atomic_directory(folder) as temporary:
         try:
             initial = files.read_arrays(start) if start is not None else None
-            fits = fit_through_time(problem, candidate.spec, fit_part_twice, initial=initial)
+            fitter = CandidateFitter(candidate, seed, budget, initial, part)
+            fits = fit_through_time(problem, candidate.spec, fitter)
             problem = problem.with_series(part)
             forecasts = forecast_blocks(fits.timeline, problem, seed)
             distributions = forecast_distributions(fits.timeline, problem, forecasts, seed=seed)
@@ -133,7 +123,9 @@ def _save_models(folder: Path, fits: SeedFits) -> None:
 
 
 def _seed_fit(seed: int, fits: SeedFits, problem: Problem) -> SeedFit:
-    first, is_refitted = fits.first, fits.final is not fits.first
+    """The content of fit.json: how the first fit went, and what the final one has seen."""
+    first = fits.first
+    is_refitted = fits.final is not first
     blocks = (problem.joined if is_refitted else problem).blocks.values()
     return SeedFit(
         seed=seed,
@@ -149,35 +141,65 @@ def _seed_fit(seed: int, fits: SeedFits, problem: Problem) -> SeedFit:
     )
 
 
-def fit_twice(
-    problem: Problem,
-    candidate: Candidate,
-    *,
-    seed: int,
-    budget: Budget,
-    initial: dict[str, np.ndarray] | None = None,
-    first: FitResult | None = None,
-) -> tuple[FitResult, FitResult]:
-    """The fit on the train rows, with what validation selects (or `first`, which was fitted so),
-    and the fit of the same choices on train and validation rows.
+@dataclass(frozen=True)
+class CandidateFitter:
+    """How one candidate and seed is fitted, on whatever rows a backtest or a refit asks for."""
 
-    Both are the same object where the model is not fitted again.
-    """
-    options: dict[str, Any] = {
-        "skip": candidate.skip,
-        "seed": seed,
-        "budget": budget,
-        "initial": initial,
-    }
-    if first is None:
-        announce = partial(log_progress, f"{candidate.name} seed {seed}")
-        first = fit(problem, candidate.spec, announce=announce, **options)
-    return first, fit_again(problem, candidate.spec, first, **options)
+    candidate: Candidate
+    seed: int
+    budget: Budget
+    initial: Mapping[str, np.ndarray] | None = None
+    """Weights by name that gradient descent begins with."""
+    part: slice | None = None
+    """The numbers of the series that are fitted; None: all."""
+
+    def fit_first(self, problem: Problem) -> FitResult:
+        """The fit on the train rows, with what validation selects."""
+        return fit(
+            problem.with_series(self.part),
+            self.candidate.spec,
+            skip=self.candidate.skip,
+            seed=self.seed,
+            budget=self.budget,
+            announce=ProgressLog(f"{self.candidate.name} seed {self.seed}"),
+            initial=self.initial,
+        )
+
+    def fit_both(self, problem: Problem) -> tuple[FitResult, FitResult]:
+        """`fit_first`, and what it selected fitted on train and validation rows; the same object
+        twice where the model is not fitted again.
+        """
+        first = self.fit_first(problem)
+        return first, self._fit_again(problem, first, self.initial)
+
+    def refit(self, problem: Problem, first: FitResult) -> FitResult:
+        """What `first` selected, fitted on the rows of `problem`; it begins with new weights."""
+        return self._fit_again(problem, first, None)
+
+    def _fit_again(
+        self, problem: Problem, first: FitResult, initial: Mapping[str, np.ndarray] | None
+    ) -> FitResult:
+        return fit_again(
+            problem.with_series(self.part),
+            self.candidate.spec,
+            first,
+            skip=self.candidate.skip,
+            seed=self.seed,
+            budget=self.budget,
+            initial=initial,
+        )
 
 
-def log_progress(name: str, message: str) -> None:
-    """Print to the terminal of the run: a machine's speed must not reach a record."""
-    print(f"{name}: {message}", file=sys.stderr, flush=True)
+@dataclass(frozen=True)
+class ProgressLog:
+    """Prints messages to the terminal of the run: a machine's speed must not reach a record."""
+
+    name: str
+    """What is at work, before every message."""
+
+    def __call__(self, message: str) -> None:
+        """Print one message."""
+        print(f"{self.name}: {message}", file=sys.stderr, flush=True)
 
 
 def forecast_blocks(timeline: FitTimeline, problem: Problem, seed: int) -> pd.DataFrame:
@@ -249,21 +271,33 @@ def forecast_distributions(
     head = timeline.fits[0].forecaster.head
     if head is None:
         return None
+
+    def predict_rises(
+        forecaster: Forecaster, panel: Panel, rows: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        return rise_probability(forecaster, panel, rows, seed=seed)
+
+    def predict_grids(
+        forecaster: Forecaster, panel: Panel, rows: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        return predict_quantiles(forecaster, panel, rows, STORED_LEVELS, seed=seed)
+
     tables = []
     for (uid, _), rows in forecasts.groupby(["unique_id", "block"], sort=False):
         series_id = str(uid)
         cutoffs = rows["cutoff"].drop_duplicates().to_numpy()
         cutoff_rows = {series_id: np.searchsorted(problem.panel.by_id[series_id].ds, cutoffs)}
-        predict = partial(timeline.predict, problem.panel, cutoff_rows)
-        columns = {RISE_COLUMN: predict(partial(rise_probability, seed=seed))[series_id].ravel()}
+        rises = timeline.predict(problem.panel, cutoff_rows, predict_rises)[series_id]
+        columns = {RISE_COLUMN: rises.ravel()}
         if head.head.has_distribution:
-            grid = predict(partial(predict_quantiles, levels=STORED_LEVELS, seed=seed))[series_id]
+            grid = timeline.predict(problem.panel, cutoff_rows, predict_grids)[series_id]
             if not np.isfinite(grid).all():
                 raise ModelError(
                     f"Quantiles of series {uid!r} are not finite: the paths of the model diverge."
                 )
-            for place, level in enumerate(STORED_LEVELS):
-                columns[quantile_column(level)] = grid[..., place].ravel()
-            columns[LOG_DENSITY_COLUMN] = predict(log_density)[series_id].ravel()
+            for number, level in enumerate(STORED_LEVELS):
+                columns[quantile_column(level)] = grid[..., number].ravel()
+            densities = timeline.predict(problem.panel, cutoff_rows, log_density)[series_id]
+            columns[LOG_DENSITY_COLUMN] = densities.ravel()
         tables.append(rows.drop(columns=["y_hat", "volatility"]).assign(**columns))
     return pd.concat(tables, ignore_index=True)

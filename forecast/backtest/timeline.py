@@ -1,5 +1,11 @@
 """When a model is fitted again in a backtest, and which of its fits forecasts a cutoff.
 
+    RefitSchedule      the cutoffs at which a model is fitted again, and what it may see there
+    FitTimeline        its `DatedFit`s: which one forecasts a cutoff, and with what it forecasts
+    fit_through_time   makes all of them for one candidate and seed (`SeedFits`)
+
+Backtest, combinations, audit and service ask these types; nobody works it out again.
+
 A fit at a cutoff is given a problem that ends there, so nothing later can enter it. How often a
 model is fitted again is its policy (`refit` in configs/models.yaml):
 
@@ -21,7 +27,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -34,30 +41,33 @@ from forecast.models.problem import validation_fold_starts
 
 SCORED = ("validation", "calibration", "test")
 """The blocks whose every cutoff is forecast."""
-BEGINNING, NEVER = np.datetime64(1 - 2**63, "ns"), np.datetime64(2**63 - 1, "ns")
-"""Before and after every cutoff."""
+BEGINNING = np.datetime64(1 - 2**63, "ns")
+"""Before every cutoff."""
+NEVER = np.datetime64(2**63 - 1, "ns")
+"""After every cutoff."""
 
 Predictor = Callable[[Forecaster, Panel, dict[str, np.ndarray]], dict[str, np.ndarray]]
 """(forecaster, panel, rows by series) -> values by series, the first axis that of the rows."""
-Step = tuple[np.datetime64, Forecaster]
-"""The first cutoff that a forecaster forecasts, and the forecaster."""
 
 
-class FitTwice(Protocol):
-    """Fits a model on the train rows of a problem, and on its train and validation rows."""
+class DatedForecaster(NamedTuple):
+    """A forecaster, and the first cutoff that it forecasts."""
 
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        initial: dict[str, np.ndarray] | None = None,
-        first: FitResult | None = None,
-    ) -> tuple[FitResult, FitResult]:
-        """(first fit, final fit); the same object where the model is not fitted a second time.
+    first_cutoff: np.datetime64
+    forecaster: Forecaster
 
-        `initial`: the weights that the first fit begins with. `first`: a first fit that is there
-        already; its selected values go into the final fit, which alone is made.
+
+class Fitter(Protocol):
+    """Fits one model with one seed, as often as a backtest asks."""
+
+    def fit_both(self, problem: Problem) -> tuple[FitResult, FitResult]:
+        """The first fit, on the train rows, and the final one, on train and validation rows.
+
+        The same object twice where the model is not fitted a second time.
         """
+
+    def refit(self, problem: Problem, first: FitResult) -> FitResult:
+        """What `first` selected, fitted on the train rows of `problem`."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +100,9 @@ class RefitSchedule:
     @classmethod
     def of_problem(cls, spec: ModelSpec, problem: Problem) -> RefitSchedule:
         """By the policy of `spec`, over every cutoff of the scored blocks of all series."""
-        cutoffs = [
-            series.ds[problem.rows(series.unique_id, block)]
-            for series in problem.panel.series
-            for block in SCORED
-        ]
+        cutoffs: list[np.ndarray] = []
+        for series in problem.panel.series:
+            cutoffs += [series.ds[problem.rows(series.unique_id, block)] for block in SCORED]
         return cls.of_spec(spec, np.unique(np.concatenate(cutoffs)))
 
     @property
@@ -110,7 +118,8 @@ class RefitSchedule:
         """The problem as it was known at `cutoff`: every row up to it, or the window of them, as
         train rows; no other blocks; the same choices and units.
         """
-        known_series, blocks = [], {}
+        known_series = []
+        blocks = {}
         for series in problem.panel.series:
             stop = int((series.ds <= cutoff).sum())
             whole = problem.blocks[series.unique_id]
@@ -139,7 +148,8 @@ class RefitSchedule:
         known = [refit for refit in self.cutoffs if refit <= cutoff]
         last_rows = dict(before)
         for series in problem.panel.series if known else ():
-            uid, stop = series.unique_id, int((series.ds <= known[-1]).sum())
+            uid = series.unique_id
+            stop = int((series.ds <= known[-1]).sum())
             if stop:
                 last_rows[uid] = max(series.ds[stop - 1], before.get(uid, BEGINNING))
         return last_rows
@@ -242,13 +252,7 @@ class SeedFits:
     """What serves where it is a refit: the newest fit that has seen no target of the test block."""
 
 
-def fit_through_time(
-    problem: Problem,
-    spec: ModelSpec,
-    fit_twice: FitTwice,
-    *,
-    initial: dict[str, np.ndarray] | None = None,
-) -> SeedFits:
+def fit_through_time(problem: Problem, spec: ModelSpec, fitter: Fitter) -> SeedFits:
     """Fit `spec` on the train rows, on train and validation rows, and at each of its refits.
 
     The first fit forecasts the validation block, each fold with the weights that the other folds
@@ -256,19 +260,23 @@ def fit_through_time(
     network that keeps its weights goes on with those of the first two fits, and has a newer linear
     skip from each refit on.
     """
-    first, final = fit_twice(problem, initial=initial)
+    first, final = fitter.fit_both(problem)
     schedule = RefitSchedule.of_problem(spec, problem)
     validation_ends = block_ends(problem, "validation")
     has_final = final is not first
 
     def refit(cutoff: np.datetime64, forecaster: Forecaster) -> Forecaster:
         known = schedule.problem_at(problem, cutoff)
-        return fit_twice(known, first=replace(first, forecaster=forecaster))[1].forecaster
+        return fitter.refit(known, replace(first, forecaster=forecaster)).forecaster
 
-    in_validation: list[Step] = [(BEGINNING, first.forecaster)]
-    in_validation += zip(validation_fold_starts(problem), first.forecasters_by_fold, strict=False)
-    after_validation = [(min(validation_ends.values()), final.forecaster)] if has_final else []
-    whole_refits: list[Step] = []
+    in_validation = [DatedForecaster(BEGINNING, first.forecaster)]
+    fold_starts = validation_fold_starts(problem)
+    for start, forecaster in zip(fold_starts, first.forecasters_by_fold, strict=False):
+        in_validation.append(DatedForecaster(start, forecaster))
+    after_validation = []
+    if has_final:
+        after_validation = [DatedForecaster(min(validation_ends.values()), final.forecaster)]
+    whole_refits = []
     if spec.keeps_weights_at_refit:
         last_end = max(validation_ends.values())
         early = [cutoff for cutoff in schedule.cutoffs if not has_final or cutoff < last_end]
@@ -276,41 +284,48 @@ def fit_through_time(
         in_validation = _renew_skips(in_validation, early, refit)
         after_validation = _renew_skips(after_validation, late, refit)
     else:
-        whole_refits = [(cutoff, refit(cutoff, first.forecaster)) for cutoff in schedule.cutoffs]
-        in_validation = [step for step in in_validation if step[0] < schedule.first]
+        whole_refits = [
+            DatedForecaster(cutoff, refit(cutoff, first.forecaster)) for cutoff in schedule.cutoffs
+        ]
+        in_validation = [dated for dated in in_validation if dated.first_cutoff < schedule.first]
 
     fits = [
         *_date_first_fits(problem, schedule, in_validation, ends_with_validation=has_final),
         *_date_final_fits(problem, schedule, after_validation),
         *_date_whole_refits(problem, schedule, whole_refits),
     ]
-    timeline = FitTimeline(tuple(sorted(fits, key=lambda fit: fit.first_cutoff)))
+    timeline = FitTimeline(tuple(sorted(fits, key=attrgetter("first_cutoff"))))
     newest = None
     if schedule.cutoffs:
-        test_start = min(block_ends(problem, "calibration").values())
-        serving = timeline.serving_fit(test_start).forecaster
-        newest = serving if serving is not final.forecaster else None
+        serving = timeline.serving_fit(min(block_ends(problem, "calibration").values()))
+        if serving.forecaster is not final.forecaster:
+            newest = serving.forecaster
     return SeedFits(first, final, timeline, len(schedule.cutoffs), newest)
 
 
 def _date_first_fits(
-    problem: Problem, schedule: RefitSchedule, steps: Sequence[Step], *, ends_with_validation: bool
+    problem: Problem,
+    schedule: RefitSchedule,
+    forecasters: Sequence[DatedForecaster],
+    *,
+    ends_with_validation: bool,
 ) -> list[DatedFit]:
     """Fits that know the train rows and the rows before their newest refit.
 
     With a final fit behind them they forecast no cutoff behind the validation block of a series.
     """
+    train_ends = block_ends(problem, "train")
     validation_ends = block_ends(problem, "validation")
     fits = []
-    for start, forecaster in steps:
-        series = [
-            uid for uid, end in validation_ends.items() if not ends_with_validation or start < end
-        ]
+    for start, forecaster in forecasters:
+        series = list(validation_ends)
+        if ends_with_validation:
+            series = [uid for uid, end in validation_ends.items() if start < end]
         fits.append(
             DatedFit(
                 forecaster,
                 first_cutoffs=dict.fromkeys(series, start),
-                fitted_until=schedule.last_rows(problem, start, block_ends(problem, "train")),
+                fitted_until=schedule.last_rows(problem, start, train_ends),
                 is_for_validation=ends_with_validation,
             )
         )
@@ -318,47 +333,46 @@ def _date_first_fits(
 
 
 def _date_final_fits(
-    problem: Problem, schedule: RefitSchedule, steps: Sequence[Step]
+    problem: Problem, schedule: RefitSchedule, forecasters: Sequence[DatedForecaster]
 ) -> list[DatedFit]:
     """Fits that know the validation block too, each from the end of that block of a series on."""
     validation_ends = block_ends(problem, "validation")
-    return [
-        DatedFit(
-            forecaster,
-            first_cutoffs={uid: max(start, end) for uid, end in validation_ends.items()},
-            fitted_until=schedule.last_rows(problem, start, validation_ends),
-        )
-        for start, forecaster in steps
-    ]
+    fits = []
+    for start, forecaster in forecasters:
+        first_cutoffs = {uid: max(start, end) for uid, end in validation_ends.items()}
+        fitted_until = schedule.last_rows(problem, start, validation_ends)
+        fits.append(DatedFit(forecaster, first_cutoffs, fitted_until))
+    return fits
 
 
 def _date_whole_refits(
-    problem: Problem, schedule: RefitSchedule, steps: Sequence[Step]
+    problem: Problem, schedule: RefitSchedule, forecasters: Sequence[DatedForecaster]
 ) -> list[DatedFit]:
     """Fits made anew at a cutoff, on all that is known there, for every series from it on."""
-    return [
-        DatedFit(
-            forecaster,
-            first_cutoffs=dict.fromkeys(problem.panel.by_id, start),
-            fitted_until=schedule.last_rows(problem, start, {}),
-        )
-        for start, forecaster in steps
-    ]
+    fits = []
+    for start, forecaster in forecasters:
+        first_cutoffs = dict.fromkeys(problem.panel.by_id, start)
+        fits.append(DatedFit(forecaster, first_cutoffs, schedule.last_rows(problem, start, {})))
+    return fits
 
 
 def _renew_skips(
-    steps: Sequence[Step],
+    forecasters: Sequence[DatedForecaster],
     refits: Sequence[np.datetime64],
     refit: Callable[[np.datetime64, Forecaster], Forecaster],
-) -> list[Step]:
-    """The rising `steps`, and one more at each of `refits`, with the skip of the newest refit."""
-    if not steps:
+) -> list[DatedForecaster]:
+    """The rising `forecasters`, and one more at each of `refits`, with the skip of the newest
+    refit: `refit(cutoff, forecaster)` gives the forecaster with the skip fitted at `cutoff`.
+    """
+    if not forecasters:
         return []
     renewed = []
-    for cutoff in sorted({*refits, *(begin for begin, _ in steps)}):
-        forecaster = [forecaster for begin, forecaster in steps if begin <= cutoff][-1]
+    for cutoff in sorted({*refits, *(dated.first_cutoff for dated in forecasters)}):
+        forecaster = [dated.forecaster for dated in forecasters if dated.first_cutoff <= cutoff][-1]
         known = [refit_cutoff for refit_cutoff in refits if refit_cutoff <= cutoff]
-        renewed.append((cutoff, refit(known[-1], forecaster) if known else forecaster))
+        if known:
+            forecaster = refit(known[-1], forecaster)
+        renewed.append(DatedForecaster(cutoff, forecaster))
     return renewed
 
 

@@ -14,7 +14,7 @@ like any other.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -50,6 +50,7 @@ from forecast.data.records import (
 from forecast.forecaster import Budget, Forecaster
 from forecast.forecaster.distributions import DISTRIBUTIONS_FILE
 from forecast.models.base import ModelSpec
+from forecast.models.series_fit import SeriesFit
 from forecast.system import files, workers
 from forecast.system.stage import show_progress
 from forecast.system.work import WorkItem
@@ -262,7 +263,7 @@ def _join_parts(folder: Path, parts: list[Path]) -> None:
 def _join_forecasters(folders: list[Path]) -> Forecaster:
     """One forecaster with the fitted numbers of every series."""
     forecasters = [Forecaster.load(folder) for folder in folders]
-    statistical: dict[str, list[dict[str, Any]]] = {}
+    statistical: dict[str, Sequence[SeriesFit]] = {}
     for forecaster in forecasters:
         statistical.update(forecaster.statistical)
     return replace(forecasters[0], statistical=statistical)
@@ -448,7 +449,8 @@ def _first_diagnostics(
     """Of the first seed whose fit succeeded; None for models that are no network."""
     for job, fit in zip(jobs, fits, strict=True):
         if fit.status == "ok" and job.candidate.spec.uses_tensorflow:
-            return Diagnostics(seed=job.seed, **read_or_diagnose(run.data, job.folder))
+            diagnosis = read_or_diagnose(run.data, job.folder)
+            return Diagnostics(seed=job.seed, numbers=diagnosis.numbers, arrays=diagnosis.arrays)
     return None
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forecast.backtest.backtest import load_engine, load_problem, log_progress
+from forecast.backtest.backtest import ProgressLog, load_engine, load_problem
 from forecast.backtest.candidates import (
     Candidate,
     add_references,
@@ -142,9 +141,8 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
         cpu = time.process_time()
         problem = load_problem(plan.data, TUNING_BLOCKS)
         spec = candidate.spec.with_values(params)
-        announce = (
-            partial(log_progress, candidate.name) if number == 0 else None
-        )  # once a study is enough
+        # once a study is enough
+        announce = ProgressLog(candidate.name) if number == 0 else None
         try:
             fitted = fit(
                 problem,

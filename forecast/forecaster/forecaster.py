@@ -24,7 +24,9 @@ from forecast.data.windows import Layout, Windows, fill_gaps, layout, require_ro
 from forecast.forecaster.loops import Feedback, Loop, add_network
 from forecast.models.base import OF_SAVED_MODEL, ModelSpec
 from forecast.models.problem import WINDOWS_PER_BATCH, ForecastRequest
+from forecast.models.series_fit import SeriesFit, fits_from_json, fits_to_json
 from forecast.models.skip import Skip
+from forecast.models.statistical import StatisticalSpec
 from forecast.networks import inference
 from forecast.networks.description import Network
 from forecast.networks.heads import FittedHead
@@ -32,7 +34,7 @@ from forecast.networks.inference.steppers import NATIVE_WINDOWS
 from forecast.system import files
 from forecast.system.errors import InputError, quote_names
 
-SCHEMA = 3
+SCHEMA = 4
 """Of a saved model's files; `files.read_saved` refuses every other."""
 MIN_SERIES_IN_GROUP, MAX_ROWS_IN_GROUP = 20, 64
 """So many series of so few rows are forecast side by side; of less each to the bit as if it were
@@ -42,8 +44,8 @@ asked for alone.
 
 @dataclass(frozen=True)
 class Forecaster:
-    """A fitted model of one dataset. `statistical[uid]`: the fitted numbers of each output, as
-    JSON.
+    """A fitted model of one dataset. `statistical[uid]`: of a statistical family the fit of each
+    target.
 
     `head`: of a network that gives more than a point, see `forecast.forecaster.distributions`;
     `dependence` (H * O, H * O): how the steps of a direct one hang together
@@ -57,7 +59,7 @@ class Forecaster:
     scaling: Scaling
     skip: Skip | None = None
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
-    statistical: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    statistical: Mapping[str, Sequence[SeriesFit]] = field(default_factory=dict)
     head: FittedHead | None = None
     dependence: np.ndarray | None = None
     correction: Skip | None = None
@@ -195,7 +197,7 @@ class Forecaster:
             "task": self.task.model_dump(mode="json"),
             "spec": self.spec.model_dump(mode="json"),
             "skip": self.skip.to_json() if self.skip else None,
-            "statistical": dict(self.statistical),
+            "statistical": fits_to_json(self.statistical),
         }
         if self.correction:
             content["correction"] = self.correction.to_json()
@@ -218,6 +220,9 @@ class Forecaster:
         spec = models.spec(
             content["spec"], where=f"{folder}/spec.json: spec", context=OF_SAVED_MODEL
         )
+        statistical = {}
+        if isinstance(spec, StatisticalSpec):
+            statistical = fits_from_json(spec.series_model, content["statistical"])
         dependence = folder / "dependence.npz"
         return cls(
             dataset_name=content["dataset_name"],
@@ -226,7 +231,7 @@ class Forecaster:
             scaling=Scaling.from_json(files.read_json(folder / "scaling.json")),
             skip=Skip.from_saved(skip, files.read_arrays(folder / "skip.npz")) if skip else None,
             weights=files.read_arrays(folder / "weights.npz"),
-            statistical=content["statistical"],
+            statistical=statistical,
             head=_load_head(spec, folder),
             dependence=(
                 files.read_arrays(dependence)["correlation"] if dependence.exists() else None

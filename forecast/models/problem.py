@@ -28,6 +28,7 @@ from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, target_windows, task_windows
 from forecast.models.choice import Folds, choose_linear_map
+from forecast.models.series_fit import SeriesFit
 from forecast.models.skip import (
     Carry,
     Examples,
@@ -416,12 +417,12 @@ def describe_validation_sample(problem: Problem) -> str:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a fit leaves: `arrays` by name, and `series`: per series the numbers of each output, as
-    JSON.
-    """
+    """What a fit leaves."""
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    series: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """By name; every family but the statistical ones."""
+    series: Mapping[str, Sequence[SeriesFit]] = field(default_factory=dict)
+    """Of a statistical family, by series the fit of each target."""
 
 
 ForecastRequest = tuple[Series, np.ndarray]
@@ -448,8 +449,8 @@ class FittedForecaster(Protocol):
         """Arrays by name."""
 
     @property
-    def statistical(self) -> Mapping[str, list[dict[str, Any]]]:
-        """Per series the fitted numbers of each output."""
+    def statistical(self) -> Mapping[str, Sequence[SeriesFit]]:
+        """Of a statistical family, by series the fit of each target."""
 
     @property
     def skip(self) -> Skip | None:

@@ -1,44 +1,35 @@
-"""Statistical models: fitted on the train range by statsforecast, then filtered forward with fixed
-parameters.
+"""Statistical models: one fit per series and target, then filtered forward with fixed parameters.
 
-A family's file has a small frozen dataclass of fitted numbers beside its spec, see `SeriesModel`:
-`fit` makes it, and `forecasts` runs the fitted recursion once over the whole series and reads the
-forecasts off at the origins. The state at an origin is a function of the rows up to that origin
-only.
+A family's file has a small frozen dataclass of fitted numbers (`SeriesModel`) beside its spec. The
+spec's `fit_model` makes it, by statsforecast where that has the method; its `forecasts` runs the
+fitted recursion once over the whole series and reads the forecasts off at the origins. So the state
+at an origin is a function of the rows up to that origin only, and no parameter is estimated after
+the fit.
+
+    fit       every series alone, on its train rows, gaps filled forward; in the target's own units
+              where all values are above zero, else scaled
+    refit     the same on more rows; `fit_model` is then given the earlier fit, whose form may stay
+    predict   from the first row of the fit on: a history that begins later is refused
+
+What cannot be fitted is a `ModelError` that names the family, and so is a forecast that is not
+finite.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from forecast.data.panel import Series
 from forecast.data.windows import fill_gaps, require_rows
 from forecast.models.base import TrainableSpec
 from forecast.models.problem import FittedForecaster, ForecastRequest, Parameters, Problem
+from forecast.models.series_fit import Array, SeriesFit, SeriesModel, Units
 from forecast.system.errors import InputError, ModelError
-
-Array = npt.NDArray[np.float64]
-RowNumbers = npt.NDArray[np.int64]
-
-
-class SeriesModel(Protocol):
-    """A fitted model: plain numbers (`dataclasses.asdict` gives JSON), how they are found, and what
-    they forecast.
-    """
-
-    @classmethod
-    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> SeriesModel:
-        """On all of `y`; `options` as `StatisticalSpec.options` has them."""
-
-    def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
-        """(n_origins, horizon): row k sees y[: origins[k] + 1] and nothing after it."""
 
 
 class StatisticalSpec(TrainableSpec):
@@ -48,18 +39,17 @@ class StatisticalSpec(TrainableSpec):
 
     kind = "statistical"
     series_model: ClassVar[type[SeriesModel]]
+    """The family's `SeriesModel`: the dataclass that `fit_model` returns."""
     starts_at_train_end = True
     can_extend_horizon: ClassVar[bool] = True
 
-    def options(self, season: int) -> dict[str, Any]:
-        """Arguments of the fit, given the dataset's season."""
-        return {}
+    def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> SeriesModel:
+        """The family's own fit to all of y (T,), without a gap; any exception means it failed.
 
-    def refit_options(self, season: int, first: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of a second fit, on more rows; `first`: the numbers of the one before, whose
-        form may stay.
+        season: steps of one season, 1 for none. before: of a second fit on more rows, the fit on
+        fewer; a family that chooses a form keeps it.
         """
-        return self.options(season)
+        raise NotImplementedError
 
     def modules(self) -> list[str]:
         """The modules found by name that it runs: part of the key of its results."""
@@ -70,56 +60,60 @@ class StatisticalSpec(TrainableSpec):
         return self.fit(problem, seed=seed, before=chosen.statistical)
 
     def fit(
-        self, problem: Problem, *, seed: int, before: Mapping[str, Any] = MappingProxyType({})
+        self,
+        problem: Problem,
+        *,
+        seed: int,
+        before: Mapping[str, Sequence[SeriesFit]] = MappingProxyType({}),
     ) -> Parameters:
-        """One fit per series and output on the train rows, gaps filled forward; `before`: those of
-        fewer rows, which a series keeps that begins so late that it has no more yet.
+        """One fit per series and target on the train rows; `seed` is not used.
 
-        In the target's own units where all of them are above zero, so that a season or an error may
+        before: by series the fits on fewer rows. A series that begins so late that it has no more
+        rows yet keeps them.
+        """
+        fits = {}
+        for uid in problem.blocks:
+            if uid in before and _has_fewer_rows(problem, uid):
+                fits[uid] = before[uid]
+            else:
+                fits[uid] = self._fit_targets(problem, uid, before.get(uid, ()))
+        return Parameters(series=fits)
+
+    def _fit_targets(
+        self, problem: Problem, uid: str, before: Sequence[SeriesFit]
+    ) -> list[SeriesFit]:
+        """The fits of all targets of one series; `before`: those on fewer rows, or none.
+
+        In a target's own units where all of them are above zero, so that a season or an error may
         multiply; scaled elsewhere, which the optimisers inside find easier (`ets_seasonal` on
         temperatures: 1.40 °C, else 1.46).
         """
-        fits = {}
-        for uid, blocks in problem.blocks.items():
-            first_problem = problem.chosen_by
-            if (
-                uid in before
-                and first_problem
-                and blocks.train[1] < first_problem.blocks[uid].train[1]
-            ):
-                fits[uid] = before[uid]
-            else:
-                fits[uid] = self._fit_outputs(problem, uid, before.get(uid, []))
-        return Parameters(series=fits)
-
-    def _fit_outputs(
-        self, problem: Problem, uid: str, before: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """The numbers of each output of one series; `before`: those of fewer rows, or none."""
         season = problem.panel.task.season_length
         start, stop = problem.blocks[uid].train
         begins = _format_second(problem.panel.by_id[uid].ds[start])
         train = fill_gaps(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
         fits = []
         for output, scaled in enumerate(train.T):
-            y, units = problem.scaling.unscale(scaled, uid, output), "own"
-            if y.min() <= 0:
-                y, units = scaled, "scaled"
-            options = self.options(season)
+            own = problem.scaling.unscale(scaled, uid, output)
+            y = own
+            units: Units = "own"
+            if own.min() <= 0:
+                y = scaled
+                units = "scaled"
             # in other units a form that multiplies may not be allowed
-            if before and before[output]["units"] == units:
-                options = self.refit_options(season, before[output])
-            numbers = series_model_numbers(self.fit_series(y, season, options))
-            fits.append({**numbers, "begins": begins, "units": units})
+            earlier = None
+            if before and before[output].units == units:
+                earlier = before[output].model
+            fits.append(SeriesFit(self.fit_series(y, season, earlier), begins, units))
         return fits
 
-    def fit_series(self, y: Array, season: int, options: Mapping[str, Any]) -> SeriesModel:
-        """Fit on all of `y` (T,); `ModelError` when the model cannot be fitted."""
+    def fit_series(self, y: Array, season: int, before: SeriesModel | None = None) -> SeriesModel:
+        """`fit_model` on a copy of y (T,); `ModelError` when the model cannot be fitted."""
         try:
             with warnings.catch_warnings():
                 # of the optimisers inside: what they found is judged by its errors
                 warnings.simplefilter("ignore")
-                return self.series_model.fit(np.array(y, dtype=np.float64), season, dict(options))
+                return self.fit_model(np.array(y, dtype=np.float64), season, before)
         except (InputError, ModelError):
             raise
         except Exception as error:
@@ -127,11 +121,6 @@ class StatisticalSpec(TrainableSpec):
             raise ModelError(
                 f"{self.family} cannot be fitted to {len(y)} rows with season {season}: {error}."
             ) from error
-
-    def restore_series(self, description: Mapping[str, Any]) -> SeriesModel:
-        """The fitted model of these numbers (`series_model_numbers`)."""
-        names = description.keys() - {"name", "begins", "units"}
-        return self.series_model(**{name: _as_tuples(description[name]) for name in names})
 
     def predict(
         self, model: FittedForecaster, given: Sequence[ForecastRequest]
@@ -147,19 +136,17 @@ class StatisticalSpec(TrainableSpec):
         """(n, H, O) in raw units of one series at `rows`."""
         require_rows(model.task, series, rows)
         uid, scaling = series.unique_id, model.scaling
-        numbers = model.statistical[uid]
-        first = _recursion_start(numbers, series)
+        fits = model.statistical[uid]
+        first = _recursion_start(fits[0].begins, series)
         z = scaling.scale_series(series, model.task)
         history = fill_gaps(z[None, first:, : model.channels.outputs])[0][0]
         outputs = []
-        for output, fitted_numbers in enumerate(numbers):
+        for output, fitted in enumerate(fits):
             y = history[:, output]
-            is_unscaled = fitted_numbers["units"] == "own"
-            if is_unscaled:
+            if fitted.units == "own":
                 y = scaling.unscale(y, uid, output)
-            series_model = self.restore_series(fitted_numbers)
-            forecast = series_model.forecasts(y, rows - first, model.task.horizon)
-            if is_unscaled:
+            forecast = fitted.model.forecasts(y, rows - first, model.task.horizon)
+            if fitted.units == "own":
                 forecast = scaling.rescale(forecast, uid, output)
             outputs.append(forecast)
         forecasts = np.stack(outputs, axis=2)
@@ -170,32 +157,30 @@ class StatisticalSpec(TrainableSpec):
         return model.to_raw_units(forecasts, series, rows)
 
 
-def _recursion_start(numbers: list[dict[str, Any]], series: Series) -> int:
-    """The row at which the recursion began when it was fitted.
+def _has_fewer_rows(problem: Problem, uid: str) -> bool:
+    """Whether a second fit of a series would be given fewer rows than the first had."""
+    first_problem = problem.chosen_by
+    if first_problem is None:
+        return False
+    return problem.blocks[uid].train[1] < first_problem.blocks[uid].train[1]
+
+
+def _recursion_start(begins: str, series: Series) -> int:
+    """The row of `series` at the time `begins`, where the recursion began when it was fitted.
 
     `InputError` for a history that begins later: its states would be others, and every forecast
     wrong in silence.
     """
-    begins, first = np.datetime64(numbers[0]["begins"], "ns"), series.ds[0]
-    if first > begins:
+    start, first = np.datetime64(begins, "ns"), series.ds[0]
+    if first > start:
         raise InputError(
             f"Series {series.unique_id!r}: the history begins at {_format_second(first)}; this"
-            f" model's recursion began at {_format_second(begins)} and needs every row since. Give"
+            f" model's recursion began at {_format_second(start)} and needs every row since. Give"
             " the whole history."
         )
-    return int(np.searchsorted(series.ds, begins))
+    return int(np.searchsorted(series.ds, start))
 
 
 def _format_second(moment: np.datetime64) -> str:
     """ISO format, to the second."""
     return str(np.datetime_as_string(moment, unit="s"))
-
-
-def series_model_numbers(fitted: SeriesModel) -> dict[str, Any]:
-    """The fitted numbers as JSON: for the record, and for `StatisticalSpec.restore_series`."""
-    name = type(fitted).__module__.rsplit(".", 1)[-1]
-    return {"name": name, **asdict(fitted)}  # type: ignore[call-overload]
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value

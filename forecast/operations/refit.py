@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import fit_twice, load_engine
+from forecast.backtest.backtest import CandidateFitter, load_engine
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.training import TrainingRun, train
@@ -132,7 +132,8 @@ def fit_seed(
     problem: Problem, candidate: Candidate, seed: int, budget: Budget, folder: Path
 ) -> None:
     """One seed, saved in `folder`; it runs in a worker."""
-    fit_twice(problem, candidate, seed=seed, budget=budget)[1].forecaster.save(folder)
+    _, final = CandidateFitter(candidate, seed, budget).fit_both(problem)
+    final.forecaster.save(folder)
 
 
 def move_to_end(frame: pd.DataFrame, borders: Borders) -> Borders:

@@ -5,12 +5,13 @@ and the mean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from forecast.data.comparison_records import ResidualDiagnosis
+from forecast.data.records import Diagnostics
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.report import text
 from forecast.report.charts import Axes, Line, line_chart, stem_chart
@@ -90,19 +91,13 @@ class ExaminedNetwork:
 
     model: str
     ranking: str
-    numbers: dict[str, Any]
-    arrays: dict[str, Any]
-
-    @property
-    def loop(self) -> dict[str, Any]:
-        """Of a recursive network the closed loop's verdict, reach and exponent; else empty."""
-        return dict(self.numbers.get("loop") or {})
+    diagnostics: Diagnostics
 
 
 def examined_networks(results: Results) -> list[ExaminedNetwork]:
     """Every candidate that was looked into, rankings one after another, by name."""
     networks = [
-        ExaminedNetwork(r.model, r.ranking, r.diagnostics.numbers, r.diagnostics.arrays)
+        ExaminedNetwork(r.model, r.ranking, r.diagnostics)
         for r in results.records.values()
         if r.diagnostics is not None
     ]
@@ -116,20 +111,21 @@ def network_table(results: Results) -> Table | None:
 
 
 def _network_row(network: ExaminedNetwork) -> Row:
-    numbers, verdict = network.numbers, str(network.loop.get("verdict", ""))
+    numbers = network.diagnostics.numbers
+    verdict = network.diagnostics.loop_verdict
     mark = "" if verdict in SAFE else "w-worse"
-    memory = whole(numbers.get("memory"))
-    if memory is EMPTY and numbers.get("layers"):
+    memory = whole(numbers.memory)
+    if memory is EMPTY and numbers.layers:
         memory = Cell("beyond the window", 1e9)
     cells = [
         Cell(RANKING_TITLES[network.ranking], network.ranking),
         whole(looks_back(network)),
         memory,
-        number(numbers.get("spectral_radius")),
-        number(numbers.get("lyapunov")),
-        share(numbers.get("saturated")),
+        number(numbers.spectral_radius),
+        number(numbers.lyapunov),
+        share(numbers.saturated),
         Cell(verdict, verdict, LOOPS[verdict], mark) if verdict else EMPTY,
-        number(network.loop.get("reach")),
+        number(numbers.loop.reach if numbers.loop else None),
     ]
     return Row(network.model, cells)
 
@@ -138,20 +134,20 @@ def looks_back(network: ExaminedNetwork) -> int | None:
     """The last of the lags whose gradient is at least 1 % of the greatest; None without any
     gradient.
     """
-    arrays = network.arrays
-    gradient = floats(arrays.get("gradient"))
+    arrays = network.diagnostics.arrays
+    gradient = floats(arrays.gradient)
     greatest = np.nanmax(gradient, initial=0.0)
     if not greatest > 0:
         return None
-    return int(np.asarray(arrays["lags"])[gradient >= SEEN * greatest].max())
+    return int(np.asarray(arrays.lags)[gradient >= SEEN * greatest].max())
 
 
 def describe_unstable_loops(results: Results) -> list[str]:
     """The closed loops that do not hold, one sentence each."""
     sentences = []
     for network in examined_networks(results):
-        word = str(network.loop.get("verdict", "stable"))
-        if word not in SAFE:
+        word = network.diagnostics.loop_verdict
+        if word and word not in SAFE:
             title = RANKING_TITLES[network.ranking]
             sentences.append(
                 f"{text.name(network.model)} ({title}): its closed loop is {word}: it"
@@ -167,7 +163,7 @@ def network_panels(results: Results) -> list[Panel]:
     panels = []
     for draw_curves, describe_network in (
         (_gradients, looks_back),
-        (_decays, lambda network: network.numbers.get("memory")),
+        (_decays, lambda network: network.diagnostics.numbers.memory),
         (_loops, None),
     ):
         for ranking in RANKINGS:
@@ -198,17 +194,18 @@ def _line(results: Results, network: ExaminedNetwork, x: Floats, y: Floats) -> L
 def _gradients(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
     lines = []
     for network in mine:
-        gradient, lags = floats(network.arrays.get("gradient")), floats(network.arrays.get("lags"))
+        gradient = floats(network.diagnostics.arrays.gradient)
+        lags = floats(network.diagnostics.arrays.lags)
         if np.nanmax(gradient, initial=0.0) > 0:
             lines.append(
                 _line(results, network, np.log1p(lags), _powers(gradient / np.nanmax(gradient)))
             )
-    lags = mine[0].arrays.get("lags", []) if mine else []
+    tick_lags = mine[0].diagnostics.arrays.lags if mine else ()
     return lines, _axes(
         "how far back the forecast looks",
         "gradient, of its greatest",
         "rows before the origin",
-        lags,
+        tick_lags,
     )
 
 
@@ -217,10 +214,10 @@ def _decays(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], 
     lines: list[Line] = []
     lags: list[int] = []
     for network in mine:
-        layers = [floats(decay) for decay in network.arrays.get("decay", {}).values()]
+        layers = [floats(decay) for decay in network.diagnostics.arrays.decay.values()]
         if layers:
             slowest = max(layers, key=lambda decay: float(np.nansum(np.clip(decay, 0, 1))))
-            lags = [lag for lag in network.arrays["lags"] if lag < len(slowest)]
+            lags = [lag for lag in network.diagnostics.arrays.lags if lag < len(slowest)]
             lines.append(_line(results, network, np.log1p(floats(lags)), _powers(slowest[lags])))
     return lines, _axes(
         "what is left of a disturbance of the state", "share left", "rows later", lags
@@ -230,7 +227,7 @@ def _decays(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], 
 def _loops(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
     lines = []
     for network in mine:
-        path = floats(network.arrays.get("free_run"))
+        path = floats(network.diagnostics.arrays.free_run)
         if len(path) and np.isfinite(path).any():
             lines.append(
                 _line(results, network, np.arange(1.0, len(path) + 1), np.minimum(path, BOUND))
@@ -247,7 +244,7 @@ def _loops(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], A
     return lines, Axes(label, "steps of the closed loop", y_title, ticks)
 
 
-def _axes(label: str, y_title: str, x_title: str, lags: list[int]) -> Axes:
+def _axes(label: str, y_title: str, x_title: str, lags: Sequence[int]) -> Axes:
     shown_lags = dict.fromkeys(min(lags, key=lambda lag: abs(lag - tick)) for tick in TICKS if lags)
     return Axes(
         label=label,

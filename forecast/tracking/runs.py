@@ -328,22 +328,22 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
     if examined is None:
         return finite_points(residual_points(record))
     numbers, arrays = examined.numbers, examined.arrays
-    points = [MetricPoint(f"diagnostics/{name}", numbers.get(name)) for name in DIAGNOSTICS]
-    points += [MetricPoint(f"diagnostics/loop_{name}", examined.loop.get(name)) for name in LOOP]
-    lags, gradient = arrays.get("lags", ()), arrays.get("gradient", ())
+    points = [MetricPoint(f"diagnostics/{name}", getattr(numbers, name)) for name in DIAGNOSTICS]
+    if numbers.loop is not None:
+        loop = numbers.loop
+        points += [MetricPoint(f"diagnostics/loop_{name}", getattr(loop, name)) for name in LOOP]
     points += [
         MetricPoint("diagnostics_by_lag/gradient", v, lag)
-        for lag, v in zip(lags, gradient, strict=True)
+        for lag, v in zip(arrays.lags, arrays.gradient, strict=True)
     ]
-    for layer, decay in arrays.get("decay", {}).items():
+    for layer, decay in arrays.decay.items():
         points += [
             MetricPoint(f"diagnostics_by_lag/decay_{layer}", decay[lag], lag)
-            for lag in lags
+            for lag in arrays.lags
             if lag < len(decay)
         ]
     points += [
-        MetricPoint("diagnostics_free_run", v, step + 1)
-        for step, v in enumerate(arrays.get("free_run", ()))
+        MetricPoint("diagnostics_free_run", v, step + 1) for step, v in enumerate(arrays.free_run)
     ]
     return finite_points(points + residual_points(record))
 
@@ -422,7 +422,7 @@ def loop_verdict(content: RunRecord) -> str:
     or unstable.
     """
     examined = content.diagnostics
-    return "" if examined is None else str(examined.loop.get("verdict", ""))
+    return "" if examined is None else examined.loop_verdict
 
 
 def verdict_tags(record: CandidateRun) -> dict[str, str]:

@@ -5,14 +5,14 @@ newest fit.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from forecast import models
-from forecast.backtest import backtest, timeline
+from forecast.backtest import timeline
+from forecast.backtest.backtest import CandidateFitter
 from forecast.backtest.candidates import Candidate
 from forecast.forecaster import Budget
 from forecast.forecaster.forecaster import MAX_ROWS_IN_GROUP, MIN_SERIES_IN_GROUP
@@ -46,12 +46,7 @@ def spec(family="theta", **options):
 
 
 def fitted(problem, spec):
-    again = partial(
-        backtest.fit_twice,
-        candidate=Candidate("it", spec, "baseline", None),
-        seed=0,
-        budget=Budget(0, 1),
-    )
+    again = CandidateFitter(Candidate("it", spec, "baseline", None), 0, Budget(0, 1))
     return timeline.fit_through_time(problem, spec, again).timeline
 
 
@@ -98,9 +93,7 @@ def test_a_later_fit_knows_nothing_after_its_moment(family):
 
 def test_a_later_fit_keeps_what_validation_chose_and_the_units_and_learns_from_later_rows():
     problem, ridge = daily(), Candidate("it", spec("ridge", refit=20), "baseline", None)
-    fits = timeline.fit_through_time(
-        problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE)
-    )
+    fits = timeline.fit_through_time(problem, ridge.spec, CandidateFitter(ridge, 0, ONCE))
     later = [
         stage.forecaster
         for stage in fits.timeline.fits
@@ -115,9 +108,7 @@ def test_a_later_fit_keeps_what_validation_chose_and_the_units_and_learns_from_l
 
 def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_target():
     problem, ridge = daily(), Candidate("it", spec("ridge", refit=1), "baseline", None)
-    fits = timeline.fit_through_time(
-        problem, ridge.spec, partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE)
-    )
+    fits = timeline.fit_through_time(problem, ridge.spec, CandidateFitter(ridge, 0, ONCE))
     end = problem.panel.by_id["a"].ds[problem.blocks["a"].calibration[1] - 1]
     stage = next(one for one in fits.timeline.fits if one.forecaster is fits.newest)
     assert (
@@ -128,7 +119,7 @@ def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_
     # one later fit inside validation, the next in the test block
     inside = len(problem.rows("a", "validation")) - 5
     seldom = Candidate("it", spec("ridge", refit=inside), "baseline", None)
-    again = partial(backtest.fit_twice, candidate=seldom, seed=0, budget=ONCE)
+    again = CandidateFitter(seldom, 0, ONCE)
     older = timeline.fit_through_time(problem, seldom.spec, again)
     # older than the fit on train and validation, which serves
     assert older.refits and older.newest is None
@@ -136,7 +127,7 @@ def test_what_serves_of_a_model_fitted_again_is_its_newest_fit_that_saw_no_test_
         timeline.fit_through_time(
             problem,
             spec("ridge"),
-            partial(backtest.fit_twice, candidate=ridge, seed=0, budget=ONCE),
+            CandidateFitter(ridge, 0, ONCE),
         ).newest
         is None
     )
@@ -196,7 +187,7 @@ def test_a_refitted_forecast_is_a_fresh_fit_on_the_rows_up_to_its_origin():
     y = problem.panel.by_id["a"].values[start : row + 1, 0]
     scaling = refit.forecaster.scaling
     z = (y - scaling.centre["a"][0]) / scaling.scale["a"][0]
-    again = spec().fit_series(z, 1, spec().options(1))
+    again = spec().fit_series(z, 1)
     fresh = again.forecasts(z, np.array([len(z) - 1]), problems.HORIZON)
     found = predicted(fits, problem.panel, {"a": np.array([row])})["a"][0, :, 0]
     np.testing.assert_allclose(found, scaling.unscale(fresh[0], "a", 0), rtol=1e-9)
@@ -207,7 +198,7 @@ def test_validation_is_forecast_by_what_saw_train_alone_and_the_rest_by_what_saw
     fits = timeline.fit_through_time(
         problem,
         ridge.spec,
-        partial(backtest.fit_twice, candidate=ridge, seed=0, budget=Budget(0, 1)),
+        CandidateFitter(ridge, 0, Budget(0, 1)),
     )
     first, final = fits.first, fits.final
     assert fits.refits == 0
@@ -239,9 +230,7 @@ def test_a_series_that_ends_later_is_validated_by_a_fit_that_did_not_learn_from_
 ):
     problem = apart(hours)
     one = Candidate("it", spec(family), "baseline", None)
-    fits = timeline.fit_through_time(
-        problem, one.spec, partial(backtest.fit_twice, candidate=one, seed=0, budget=ONCE)
-    )
+    fits = timeline.fit_through_time(problem, one.spec, CandidateFitter(one, 0, ONCE))
     for block, wanted in zip(timeline.SCORED, (fits.first, fits.final, fits.final), strict=True):
         rows = {uid: problem.rows(uid, block) for uid in problem.blocks}
         found = predicted(fits.timeline, problem.panel, rows)
@@ -272,9 +261,7 @@ def test_where_series_end_apart_each_block_of_each_has_a_network_with_weights_of
 def test_a_series_that_begins_late_keeps_its_first_fit_until_it_has_more_rows():
     problem = apart(400)
     one = Candidate("it", spec("theta", refit=5), "baseline", None)
-    fits = timeline.fit_through_time(
-        problem, one.spec, partial(backtest.fit_twice, candidate=one, seed=0, budget=ONCE)
-    )
+    fits = timeline.fit_through_time(problem, one.spec, CandidateFitter(one, 0, ONCE))
     begin, moments = problem.panel.by_id["south"].ds[0], refit_cutoffs(problem, one.spec)
     early = [
         stage.forecaster
@@ -292,21 +279,18 @@ def crossed(problem, **options):
     """
     ridge = Candidate("ridge", spec("ridge", **options), "baseline", None)
 
-    def again(known, **given):
-        first, final = backtest.fit_twice(known, ridge, seed=0, budget=Budget(0, 1), **given)
-        skip = first.forecaster.skip
-        own = (
-            replace(skip, coefficients=skip.coefficients * (1 + k / 10))
-            for k in range(VALIDATION_FOLDS)
-        )
-        return (
-            replace(
-                first, forecasters_by_fold=tuple(replace(first.forecaster, skip=one) for one in own)
-            ),
-            final,
-        )
+    class Crossed(CandidateFitter):
+        def fit_both(self, known):
+            first, final = super().fit_both(known)
+            skip = first.forecaster.skip
+            own = (
+                replace(skip, coefficients=skip.coefficients * (1 + k / 10))
+                for k in range(VALIDATION_FOLDS)
+            )
+            by_fold = tuple(replace(first.forecaster, skip=one) for one in own)
+            return replace(first, forecasters_by_fold=by_fold), final
 
-    return timeline.fit_through_time(problem, ridge.spec, again)
+    return timeline.fit_through_time(problem, ridge.spec, Crossed(ridge, 0, Budget(0, 1)))
 
 
 def test_each_stretch_of_validation_is_forecast_with_what_the_others_chose():
@@ -350,9 +334,8 @@ def test_a_later_fit_goes_before_what_the_other_stretches_chose():
 )
 def test_every_closed_form_is_fitted_again_with_its_choices_and_other_numbers(entry):
     problem, spec = problems.shops(), models.spec(entry, where="test")
-    first, final = backtest.fit_twice(
-        problem, Candidate("it", spec, "baseline", None), seed=0, budget=Budget(0, 1)
-    )
+    candidate = Candidate("it", spec, "baseline", None)
+    first, final = CandidateFitter(candidate, 0, Budget(0, 1)).fit_both(problem)
     rows = {uid: problem.rows(uid, "test") for uid in problem.blocks}
     one, two = (fitted.forecaster.predict(problem.panel, rows) for fitted in (first, final))
     assert all(np.isfinite(two[uid]).all() for uid in rows) and any(
@@ -370,9 +353,8 @@ def test_a_rule_and_restarts_without_steps_are_not_fitted_again():
         spec("naive"),
         spec("ffnn", trainer="lm", units=2, lm={"restarts": 1, "iterations": 2}),
     ):
-        first, final = backtest.fit_twice(
-            problem, Candidate("it", entry, "shipped", "last"), seed=0, budget=Budget(0, 1)
-        )
+        candidate = Candidate("it", entry, "shipped", "last")
+        first, final = CandidateFitter(candidate, 0, Budget(0, 1)).fit_both(problem)
         assert final is first
 
 
@@ -382,21 +364,18 @@ def network(problem, **options):
     """
     one = Candidate("it", spec("ffnn", units=2, **options), "shipped", "linear")
 
-    def again(known, **given):
-        first, final = backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), **given)
-        if "first" in given:
-            return first, final
-        own = (
-            replace(first.forecaster, weights={"stretch": np.array([k])})
-            for k in range(VALIDATION_FOLDS)
-        )
-        marked = replace(
-            final,
-            forecaster=replace(final.forecaster, weights={"stretch": np.array([VALIDATION_FOLDS])}),
-        )
-        return replace(first, forecasters_by_fold=tuple(own)), marked
+    class Marked(CandidateFitter):
+        def fit_both(self, known):
+            first, final = super().fit_both(known)
+            own = (
+                replace(first.forecaster, weights={"stretch": np.array([k])})
+                for k in range(VALIDATION_FOLDS)
+            )
+            weights = {"stretch": np.array([VALIDATION_FOLDS])}
+            marked = replace(final, forecaster=replace(final.forecaster, weights=weights))
+            return replace(first, forecasters_by_fold=tuple(own)), marked
 
-    return one.spec, timeline.fit_through_time(problem, one.spec, again)
+    return one.spec, timeline.fit_through_time(problem, one.spec, Marked(one, 0, Budget(2, 1)))
 
 
 @pytest.mark.parametrize("often", [7, 20, 90])
@@ -429,15 +408,12 @@ def test_a_network_trained_anew_has_other_weights_at_every_moment():
     one = Candidate(
         "it", spec("ffnn", units=2, refit=30, refit_weights="again"), "shipped", "linear"
     )
-    chosen = lambda fit: replace(fit, best_step=2)  # noqa: E731
 
-    def again(known, first=None, **given):
-        first = chosen(
-            first or backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), **given)[0]
-        )
-        return backtest.fit_twice(known, one, seed=0, budget=Budget(2, 1), first=first)
+    class SecondStep(CandidateFitter):
+        def fit_first(self, known):
+            return replace(super().fit_first(known), best_step=2)
 
-    fits = timeline.fit_through_time(problem, one.spec, again)
+    fits = timeline.fit_through_time(problem, one.spec, SecondStep(one, 0, Budget(2, 1)))
     later = [
         stage.forecaster.weights
         for stage in fits.timeline.fits
@@ -487,7 +463,7 @@ def test_a_window_without_a_policy_is_refused():
 def test_no_fit_of_the_timeline_has_seen_a_row_behind_a_cutoff_that_it_forecasts(options):
     problem = daily()
     one = Candidate("it", spec(**options), "shipped", "linear")
-    again = partial(backtest.fit_twice, candidate=one, seed=0, budget=Budget(2, 1))
+    again = CandidateFitter(one, 0, Budget(2, 1))
     fits = timeline.fit_through_time(problem, one.spec, again).timeline
     rows = np.concatenate([problem.rows("a", block) for block in timeline.SCORED])
     for cutoff in problem.panel.by_id["a"].ds[rows]:

@@ -43,7 +43,7 @@ def test_har_finds_the_coefficients_of_a_simulated_volatility():
     for t in range(22, len(y)):
         week, month = y[t - 5 : t].mean(), y[t - 22 : t].mean()
         y[t] = 0.1 + 0.3 * y[t - 1] + 0.4 * week + 0.2 * month + rng.normal(0, 0.5)
-    model = Har.fit(y, 1, {})
+    model = Har.fit(y)
     assert model.coefficients == pytest.approx((0.3, 0.4, 0.2), abs=0.05)
 
 
@@ -58,4 +58,4 @@ def test_har_feeds_its_own_forecasts_back_into_the_means():
 
 def test_har_asks_for_two_months():
     with pytest.raises(InputError, match="har: 40 rows; it needs 44"):
-        Har.fit(np.arange(40.0), 1, {})
+        Har.fit(np.arange(40.0))

@@ -16,8 +16,8 @@ from scipy.signal import lfilter
 
 from forecast.data import panel, splits
 from forecast.forecaster import Budget, Problem, fit, fit_again
+from forecast.models import catalogue, series_fit
 from forecast.models import spec as find
-from forecast.models import statistical
 from forecast.models.families import auto_arima, auto_ets, theta
 from forecast.system.errors import InputError, ModelError
 from tests.support import problems
@@ -44,7 +44,11 @@ def seasonal_series(*, positive: bool, season: int = 8, rows: int = 200) -> np.n
 
 
 def fitted_to(name, y, *, season=1, options=None):
-    return find({"family": name}, where=name).fit_series(y, season, options or {})
+    if options is None:
+        return find({"family": name}, where=name).fit_series(y, season)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of statsforecast's optimisers
+        return catalogue()[name].series_model.fit(y, season, **options)
 
 
 def fit_and_forecast(name, y, *, train_end, origins, horizon, season=1, options=None):
@@ -74,7 +78,7 @@ def test_ets_filtered_in_one_pass_equals_statsforecast_forward_at_every_origin(
         origins=ORIGINS,
         horizon=11,
         season=season,
-        options={"model": form},
+        options={"form": form},
     )
     np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-8)
 
@@ -94,7 +98,7 @@ def test_theta_from_cumulative_sums_equals_statsforecast_forward_at_every_origin
         origins=ORIGINS,
         horizon=11,
         season=season,
-        options={"model": form},
+        options={"form": form},
     )
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
@@ -109,7 +113,7 @@ def test_arima_filtered_on_from_the_fit_equals_statsforecast_forward(
 ) -> None:
     y = seasonal_series(positive=False) + 0.02 * np.arange(200)
     options = {**fixed, "approximation": True}
-    fitted = fitted_to("auto_arima", y[:TRAIN], season=8, options={**options, "fourier": fourier})
+    fitted = fitted_to("auto_arima", y[:TRAIN], season=8, options={**options, "pairs": fourier})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         terms = auto_arima.fourier(np.arange(220), 8, fourier) if fourier else None
@@ -144,7 +148,7 @@ def test_arima_on_the_last_rows_knows_their_place_in_the_season() -> None:
     y = 5 * np.sin(2 * np.pi * np.arange(200) / 8) + 0.01 * np.random.default_rng(0).normal(
         size=200
     )
-    options = {"last": 61, "fourier": 1, "d": 0, "max_d": 0, "approximation": True}
+    options = {"last": 61, "pairs": 1, "d": 0, "max_d": 0, "approximation": True}
     got = fit_and_forecast(
         "auto_arima", y, train_end=TRAIN, origins=[149, 170], horizon=9, season=8, options=options
     )
@@ -170,7 +174,7 @@ def test_a_given_arima_order_is_fitted_as_statsforecast_fits_it() -> None:
         origins=[TRAIN - 1],
         horizon=6,
         season=8,
-        options={"orders": [(2, 0, 1)], "fourier": 2},
+        options={"orders": [(2, 0, 1)], "pairs": 2},
     )
     terms = auto_arima.fourier(np.arange(TRAIN + 6), 8, 2)
     theirs = models.ARIMA(order=(2, 0, 1), season_length=1).fit(y[:TRAIN], terms[:TRAIN])
@@ -179,10 +183,8 @@ def test_a_given_arima_order_is_fitted_as_statsforecast_fits_it() -> None:
 
 def test_theta_is_the_standard_form() -> None:
     y = seasonal_series(positive=True)
-    fitted = fitted_to("auto_theta", y[:TRAIN], season=8, options=THETA.options(8))
-    assert statistical.series_model_numbers(fitted)["theta"] == 2.0
-    assert statistical.series_model_numbers(fitted)["form"] == "STM"
-    assert statistical.series_model_numbers(fitted)["decomposition"] == "multiplicative"
+    fitted = THETA.fit_series(y[:TRAIN], 8)
+    assert (fitted.theta, fitted.form, fitted.decomposition) == (2.0, "STM", "multiplicative")
 
 
 @pytest.mark.parametrize("name", ["auto_arima", "auto_ets", "mstl", "auto_theta"])
@@ -204,9 +206,11 @@ def test_rows_after_an_origin_change_no_bit_of_its_forecast(name: str) -> None:
 def test_a_fitted_model_survives_json(name: str) -> None:
     y = seasonal_series(positive=False)
     fitted = fitted_to(name, y[:TRAIN], season=8)
-    again = find({"family": name}, where=name).restore_series(
-        json.loads(json.dumps(statistical.series_model_numbers(fitted)))
-    )
+    fits = {"a": [series_fit.SeriesFit(fitted, "2024-01-01T00:00:00", "own")]}
+    content = json.loads(json.dumps(series_fit.fits_to_json(fits)))
+    restored = series_fit.fits_from_json(catalogue()[name].series_model, content)
+    assert restored == fits
+    again = restored["a"][0].model
     assert again.forecasts(y, ORIGINS, 4).tobytes() == fitted.forecasts(y, ORIGINS, 4).tobytes()
 
 
@@ -270,7 +274,7 @@ def test_the_second_fit_of_ets_keeps_the_form_that_the_first_chose(
     monkeypatch.setattr(
         auto_ets.Ets,
         "fit",
-        lambda y, season, options: asked.append(options) or real(y, season, options),
+        lambda y, season, **options: asked.append(options) or real(y, season, **options),
     )
     ets = find({"family": "auto_ets", "seasonal": "kept"}, where="test")
     about = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
@@ -278,9 +282,9 @@ def test_the_second_fit_of_ets_keeps_the_form_that_the_first_chose(
     first = fit(problem, ets, **about)
     again = fit_again(problem, ets, first, **about)
     (one,), (two,) = first.forecaster.statistical["y"], again.forecaster.statistical["y"]
-    form = one["components"]
-    assert asked == [{"model": "ZZA"}, {"model": form[:3], "damped": form[3] != "N"}]
-    assert two["components"] == form and two["parameters"] != one["parameters"]
+    form = one.model.components
+    assert asked == [{"form": "ZZA"}, {"form": form[:3], "is_damped": form[3] != "N"}]
+    assert two.model.components == form and two.model.parameters != one.model.parameters
 
 
 def test_ets_chooses_again_where_values_of_validation_forbid_what_could_multiply(
@@ -291,7 +295,7 @@ def test_ets_chooses_again_where_values_of_validation_forbid_what_could_multiply
     monkeypatch.setattr(
         auto_ets.Ets,
         "fit",
-        lambda y, season, options: asked.append(options) or real(y, season, options),
+        lambda y, season, **options: asked.append(options) or real(y, season, **options),
     )
     y = seasonal_series(positive=True)
     y[130] = -1.0  # a row of validation
@@ -299,7 +303,7 @@ def test_ets_chooses_again_where_values_of_validation_forbid_what_could_multiply
     ets = find({"family": "auto_ets"}, where="test")
     about = {"skip": None, "seed": 0, "budget": Budget(0, 1)}
     fit_again(problem, ets, fit(problem, ets, **about), **about)
-    assert [options["model"] for options in asked] == ["ZZZ", "ZZZ"]
+    assert [options["form"] for options in asked] == ["ZZZ", "ZZZ"]
 
 
 BY_HAND: dict[str, tuple[dict[str, Any], Callable[[int], Any]]] = {
@@ -343,11 +347,7 @@ def test_of_a_short_list_of_orders_the_one_of_lowest_aicc_is_taken() -> None:
     orders = [(1, 0, 0), (2, 0, 0), (0, 0, 1)]
     fitted = fitted_to("auto_arima", y, options={"orders": orders})
     aicc = {order: models.ARIMA(order=order).fit(y).model_["aicc"] for order in orders}
-    assert (
-        statistical.series_model_numbers(fitted)["orders"]
-        == min(aicc, key=aicc.__getitem__)
-        == (2, 0, 0)
-    )
+    assert fitted.orders == min(aicc, key=aicc.__getitem__) == (2, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -357,12 +357,8 @@ def test_of_a_short_list_of_orders_the_one_of_lowest_aicc_is_taken() -> None:
 def test_a_row_takes_one_order_or_a_list_of_one_d(
     given: list[Any], orders: tuple[tuple[int, ...], ...]
 ) -> None:
-    assert (
-        find({"family": "auto_arima", "fourier": 2, "order": given}, where="test").options(24)[
-            "orders"
-        ]
-        == orders
-    )
+    entry = {"family": "auto_arima", "fourier": 2, "order": given}
+    assert find(entry, where="test").order == orders
 
 
 @pytest.mark.parametrize("given", [[], [[1, 0, 1], [1, 1, 1]]])

@@ -493,9 +493,10 @@ def diagnostics(model: str) -> dict[str, Any]:
         "saturated": 0.125,
         "memory": 7 if model == "lstm" else None,
     }
+    layer = {"states": 4, "radius_of": "Jacobian", **numbers}
     decay = {f"{model}_0": [0.5**row for row in range(25)]}
     arrays = {"lags": lags, "gradient": [1.0, 0.2, 0.02, 0.001], "decay": decay}
-    return {"seed": 0, "numbers": {**numbers, "layers": {f"{model}_0": numbers}}, "arrays": arrays}
+    return {"seed": 0, "numbers": {**numbers, "layers": {f"{model}_0": layer}}, "arrays": arrays}
 
 
 def _by_series(test: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -98,15 +97,17 @@ class Walk(Pass):
 
     def __init__(self, network: Network, weights: Mapping[str, np.ndarray]) -> None:
         """Begin at zero states; `weights` by name."""
-        self.dense, self.layers = SaturationCounter(), list[Layer]()
+        self.dense = SaturationCounter()
+        self.layers: list[Layer] = []
         super().__init__(network, weights, 0, self.dense)
 
     def through(self, past: np.ndarray, future: np.ndarray | None) -> np.ndarray:
         """past (B, T, C), future (B, T + H, F): forecasts (T, H * O * K, B)."""
-        self.batch, dtype = len(past), self.weights["readout/kernel"].dtype
-        return self.forecasts(
-            past.astype(dtype), None if future is None else future.astype(dtype), ALL_ROWS
-        )
+        self.batch = len(past)
+        dtype = self.weights["readout/kernel"].dtype
+        if future is not None:
+            future = future.astype(dtype)
+        return self.forecasts(past.astype(dtype), future, ALL_ROWS)
 
     def start_cell(self, block: CellBlock, path: str, x: np.ndarray) -> Stepper:
         """Note the layer and what it reads, x (T, C, B), then start it."""
@@ -129,10 +130,6 @@ class Dynamics:
     saturated: float | None
     memory: int | None
     decay: np.ndarray
-
-    def to_json(self) -> dict[str, Any]:
-        """The numbers, without `decay`."""
-        return {name: value for name, value in vars(self).items() if name != "decay"}
 
 
 def dynamics(layer: Layer) -> Dynamics:
@@ -158,7 +155,9 @@ def growth(layer: Layer, visited: np.ndarray) -> np.ndarray:
     """ln of the length of disturbances (T + 1, B, P), each of length 1 before row 0; -inf once one
     is exactly gone.
     """
-    steps, batch, size = visited.shape[0] - 1, visited.shape[1], layer.size
+    steps = visited.shape[0] - 1
+    batch = visited.shape[1]
+    size = layer.size
     count = min(DIRECTIONS, size)
     directions = np.linalg.qr(np.random.default_rng(0).normal(size=(size, count)))[0].T
     unit = np.broadcast_to(directions, (batch, count, size)).copy()
@@ -193,7 +192,8 @@ def jacobians(layer: Layer, visited: np.ndarray) -> np.ndarray:
     """J at the last row of every window: (B, S, S), `[b, i, j]` the change of state i by state
     j.
     """
-    batch, size = visited.shape[1], layer.size
+    batch = visited.shape[1]
+    size = layer.size
     every = np.broadcast_to(np.eye(size), (batch, size, size))
     projected = layer.cell.project(numpy_namespace, layer.weights, layer.x[-1])
     return tangent(layer, projected, visited[-2], every).transpose(0, 2, 1)
@@ -203,21 +203,17 @@ def spectral_radius(matrix: np.ndarray) -> float:
     """The largest modulus of an eigenvalue; infinite where the matrix is not, as with a layer that
     has overflown.
     """
-    return (
-        float(np.abs(np.linalg.eigvals(matrix)).max())
-        if np.isfinite(matrix).all()
-        else float("inf")
-    )
+    if not np.isfinite(matrix).all():
+        return float("inf")
+    return float(np.abs(np.linalg.eigvals(matrix)).max())
 
 
 def _radius(layer: Layer, visited: np.ndarray) -> tuple[float, str]:
     w = layer.weights.get("recurrent_kernel")
     if list(layer.cell.states()) == ["h"] and w is not None and w.shape == (layer.size, layer.size):
         return spectral_radius(w), "W"
-    return (
-        float(np.mean([spectral_radius(matrix) for matrix in jacobians(layer, visited)])),
-        "Jacobian",
-    )
+    radii = [spectral_radius(matrix) for matrix in jacobians(layer, visited)]
+    return float(np.mean(radii)), "Jacobian"
 
 
 def _lyapunov(logs: np.ndarray) -> float | None:

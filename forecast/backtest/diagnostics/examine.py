@@ -1,7 +1,11 @@
-"""All diagnostics of one trained network, as plain numbers and as arrays for figures.
+"""All diagnostics of one trained network, as numbers and as curves for figures
+(`NetworkDiagnosis`), for the report and MLflow.
 
-They are kept beside the network under the code that finds them, so an edit there trains nothing.
-The train stage finds them in its own process: 0.05 to 0.3 s a network, and no TensorFlow.
+Looked at are a few validation windows of the first series: its recurrent layers as dynamical
+systems (`diagnostics.dynamics`), the gradient of the forecast by lag, and the closed loop of a
+recursive model. `read_or_diagnose` keeps the result beside the network under the digest of this
+code, so an edit here trains nothing. The train stage asks in its own process: 0.05 to 0.3 s a
+network, and no TensorFlow. Nothing here changes a forecast or a choice.
 
 A recursive model is also left to its own forecasts, far beyond the horizon: does it stay within
 bounds? Two runs, one with its newest observation moved a little, are closed over `FREE_RUN_STEPS`
@@ -18,7 +22,7 @@ rows. What is known ahead goes on by repeating the window's own rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +32,19 @@ import numpy as np
 from forecast.backtest.backtest import load_problem
 from forecast.backtest.diagnostics.dynamics import Dynamics, Walk, dynamics
 from forecast.backtest.prepared_data import PreparedData
+from forecast.data.records import (
+    LayerNumbers,
+    LoopNumbers,
+    NetworkCurves,
+    NetworkDiagnosis,
+    NetworkNumbers,
+)
 from forecast.data.windows import Layout, Windows
 from forecast.forecaster import Forecaster, Problem
 from forecast.forecaster.loops import Feedback, Loop, add_network
 from forecast.models.skip import Skip
 from forecast.networks import inference
 from forecast.networks.description import Network
-from forecast.system import files
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError
 
@@ -54,71 +64,74 @@ NEUTRAL_EXPONENT = 0.01
 """Exponents closer to 0 than this cannot be told from 0 over `FREE_RUN_STEPS` rows."""
 
 
-def diagnose(forecaster: Forecaster, windows: Windows) -> dict[str, Any]:
-    """What the network does on `windows` (a handful is enough: cost grows with B * L); JSON numbers
-    throughout.
+def diagnose(forecaster: Forecaster, windows: Windows) -> NetworkDiagnosis:
+    """What the network does on `windows`; a handful is enough, as the cost grows with B * L.
 
-    numbers: per recurrent layer and, as the worst over layers, for the network (see
-    `backtest.diagnostics.dynamics`); `loop` of a recursive family (`FreeRun`). arrays: `lags`,
-    `gradient` (norm of d forecast / d input by lag), `decay` by layer, `free_run` by step. A key
-    that does not apply is left out. InputError without a network.
+    `InputError` for a forecaster without a network.
     """
-    network, spec = forecaster.network, forecaster.spec
+    network = forecaster.network
     if network is None or forecaster.skip is None:
         raise InputError(
-            f"Model {spec.family!r} is not a network: there is nothing to diagnose. Choose a"
-            " network."
+            f"Model {forecaster.spec.family!r} is not a network: there is nothing to diagnose."
+            " Choose a network."
         )
     weights = {name: weight.astype(np.float64) for name, weight in forecaster.weights.items()}
-    lookback, ahead = windows.past.shape[1], network.shapes.horizon
-    future = windows.future[:, : lookback + ahead] if network.shapes.future_channels else None
+    lookback = windows.past.shape[1]
+    future = None
+    if network.shapes.future_channels:
+        future = windows.future[:, : lookback + network.shapes.horizon]
     walk = Walk(network, weights)
     with np.errstate(over="ignore", invalid="ignore"):
         walk.through(windows.past, future)
         layers = {layer.path: dynamics(layer) for layer in walk.layers}
         lags = spread_lags(lookback)
         gradient = gradient_by_lag(network, weights, windows.past, future, lags)
-    numbers: dict[str, Any] = {
-        **_worst_over_layers(list(layers.values()), walk.dense.share),
-        "layers": {p: d.to_json() for p, d in layers.items()},
-    }
-    arrays: dict[str, Any] = {"lags": lags, "gradient": gradient}
-    arrays["decay"] = {path: layer.decay for path, layer in layers.items()}
-    if spec.is_recursive:
-        run = free_run(
-            network, weights, forecaster.skip, windows, forecaster.channels, forecaster.point_step
-        )
-        numbers["loop"] = run.to_json()
-        arrays["free_run"] = run.path.max(axis=1)
-    # the differences give no more
-    return {"numbers": files.six_digits(numbers), "arrays": files.six_digits(arrays)}
+    loop = None
+    path: tuple[float, ...] = ()
+    if forecaster.spec.is_recursive:
+        channels, choice = forecaster.channels, forecaster.point_step
+        run = free_run(network, weights, forecaster.skip, windows, channels, choice)
+        loop = LoopNumbers(verdict=run.verdict, reach=run.reach, exponent=run.exponent)
+        path = tuple(run.path.max(axis=1).tolist())
+    curves = NetworkCurves(
+        lags=tuple(lags),
+        gradient=tuple(gradient.tolist()),
+        decay={name: tuple(layer.decay.tolist()) for name, layer in layers.items()},
+        free_run=path,
+    )
+    return NetworkDiagnosis(
+        numbers=_network_numbers(layers, walk.dense.share, loop),
+        arrays=curves,
+    )
 
 
-def _worst_over_layers(layers: list[Dynamics], dense: float | None) -> dict[str, Any]:
-    """Over layers: the largest radius, exponent and saturated share; memory None if one layer never
-    forgets.
+def _network_numbers(
+    layers: Mapping[str, Dynamics], dense: float | None, loop: LoopNumbers | None
+) -> NetworkNumbers:
+    """Over the recurrent layers the largest radius, exponent and saturated share; no memory where
+    one of them never forgets.
 
-    `dense`: the saturated share of the dense layers, which have none of the others.
+    dense: the saturated share of the dense layers, which have none of the others.
     """
-    shares = [
-        share for share in (dense, *(layer.saturated for layer in layers)) if share is not None
-    ]
-    saturated = {"saturated": max(shares)} if shares else {}
-    if not layers:
-        return saturated
-    memories = [layer.memory for layer in layers]
-    return {
-        "spectral_radius": max(layer.spectral_radius for layer in layers),
-        "lyapunov": max(
-            (layer.lyapunov for layer in layers if layer.lyapunov is not None), default=None
-        ),
-        "memory": (
-            max((m for m in memories if m is not None), default=None)
-            if None not in memories
-            else None
-        ),
-        **saturated,
-    }
+    memory = None
+    if all(layer.memory is not None for layer in layers.values()):
+        memory = _largest(layer.memory for layer in layers.values())
+    return NetworkNumbers(
+        spectral_radius=_largest(layer.spectral_radius for layer in layers.values()),
+        lyapunov=_largest(layer.lyapunov for layer in layers.values()),
+        memory=memory,
+        saturated=_largest([dense, *(layer.saturated for layer in layers.values())]),
+        layers={
+            path: LayerNumbers.model_validate(layer, from_attributes=True)
+            for path, layer in layers.items()
+        },
+        loop=loop,
+    )
+
+
+def _largest(values: Iterable[float | None]) -> Any:
+    """The largest of those that are known; None without any."""
+    return max((value for value in values if value is not None), default=None)
 
 
 def spread_lags(lookback: int) -> list[int]:
@@ -144,10 +157,12 @@ def gradient_by_lag(
     count = min(channels, DIRECTIONS)
     directions = np.linalg.qr(np.random.default_rng(0).normal(size=(channels, count)))[0].T
     moved = np.broadcast_to(past.astype(np.float64), (2, len(lags), count, *past.shape)).copy()
-    for place, lag in enumerate(lags):
-        moved[0, place, :, :, -1 - lag] += STEP * directions[:, None]
-        moved[1, place, :, :, -1 - lag] -= STEP * directions[:, None]
-    ahead = None if future is None else np.tile(future, (2 * len(lags) * count, 1, 1))
+    for number, lag in enumerate(lags):
+        moved[0, number, :, :, -1 - lag] += STEP * directions[:, None]
+        moved[1, number, :, :, -1 - lag] -= STEP * directions[:, None]
+    ahead = None
+    if future is not None:
+        ahead = np.tile(future, (2 * len(lags) * count, 1, 1))
     out = inference.last(network, weights, moved.reshape(-1, *past.shape[1:]), ahead)
     plus, minus = out.reshape(2, len(lags), count, batch, -1)
     slope = (plus - minus) / (2 * STEP)
@@ -155,17 +170,17 @@ def gradient_by_lag(
     return np.sqrt(squared.mean(axis=1))
 
 
-def read_or_diagnose(data: PreparedData, folder: Path) -> dict[str, Any]:
-    """`{"numbers", "arrays"}` of the network saved in `folder`/seed; found once and kept next to
-    its fit.json.
+def read_or_diagnose(data: PreparedData, folder: Path) -> NetworkDiagnosis:
+    """The diagnosis of the network saved in `folder`/seed; made once and kept next to its
+    fit.json.
     """
     cached_file = folder / f"diagnostics-{code_digest([ENGINE])[:12]}.json"
     if not cached_file.exists():
-        files.write_json(cached_file, examine(Forecaster.load(folder / "seed"), load_problem(data)))
-    return files.read_json(cached_file)
+        examine(Forecaster.load(folder / "seed"), load_problem(data)).write(cached_file)
+    return NetworkDiagnosis.read(cached_file)
 
 
-def examine(forecaster: Forecaster, problem: Problem) -> dict[str, Any]:
+def examine(forecaster: Forecaster, problem: Problem) -> NetworkDiagnosis:
     """`diagnose` on a few validation windows of the first series."""
     uid = problem.panel.series[0].unique_id
     rows = problem.rows(uid, "validation")
@@ -183,10 +198,6 @@ class FreeRun:
     reach: float | None
     exponent: float | None
     path: np.ndarray
-
-    def to_json(self) -> dict[str, Any]:
-        """Verdict, reach and exponent, without `path`."""
-        return {name: value for name, value in vars(self).items() if name != "path"}
 
 
 def free_run(
@@ -229,7 +240,8 @@ def _extend_windows(windows: Windows) -> Windows:
 
 def _move_newest(windows: Windows, channels: Layout, by: float) -> Windows:
     """The newest observation of every target larger by `by`."""
-    z, past = windows.z.copy(), windows.past.copy()
+    z = windows.z.copy()
+    past = windows.past.copy()
     z[:, -1, : channels.outputs] += by
     past[:, -1, list(channels.target_channels)] += by
     return replace(windows, z=z, past=past, last=windows.last + by)

@@ -12,16 +12,21 @@ two). The fitted Kalman filter goes on over the rows after the fit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
+from forecast.models.series_fit import Array, RowNumbers, SeriesModel
+from forecast.models.statistical import StatisticalSpec
 from forecast.system.errors import InputError
 
-STEADY_CHANGE = 1e-13  # change of the filter's covariance below which its gain is constant
+STEADY_CHANGE = 1e-13
+"""Change of the filter's covariance below which its gain is taken as constant."""
+Order = tuple[int, int, int]
+"""p, d, q: autoregressive terms, differences, moving-average terms."""
 
 
 @dataclass(frozen=True)
@@ -42,33 +47,36 @@ class Arima:
     p: tuple[tuple[float, ...], ...]
 
     @classmethod
-    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Arima:
-        """`options`: `fourier` (pairs, 0), `last` (rows used, all), `orders` ((p, d, q), ...: the
-        one with the lowest AICc is taken; left out: AutoARIMA searches) and what statsforecast's
-        AutoARIMA knows, or its ARIMA.
-        """
-        from statsforecast.models import ARIMA, AutoARIMA
+    def fit(
+        cls,
+        y: Array,
+        season: int,
+        *,
+        pairs: int = 0,
+        last: int | None = None,
+        orders: Sequence[Order] | None = None,
+        **search: int,
+    ) -> Arima:
+        """By statsforecast on the rows of y (T,).
 
-        pairs = int(options.pop("fourier", 0))
+        pairs: Fourier pairs of the season. last: rows used, counted from the end; None: all.
+        orders: of which the one with the lowest AICc is taken; None: AutoARIMA searches, within
+        the bounds of `search` (its own arguments, such as `max_p`). `InputError` for more pairs
+        than the season has.
+        """
         if pairs > 0 and 2 * pairs >= season:
             raise InputError(
                 f"auto_arima: fourier={pairs} needs a season above {2 * pairs}; the season is"
                 f" {season}."
             )
-        first = max(len(y) - int(options.pop("last", len(y))), 0)
-        terms = (
-            fourier(np.arange(first, len(y)), season, pairs).view(ThinSvdArray) if pairs else None
-        )
-        orders = options.pop("orders", None)
-        if orders is None:
-            fitted = AutoARIMA(season_length=1, **options).fit(y[first:], terms).model_
-        else:
-            fits = [
-                ARIMA(order=tuple(o), season_length=1, **options).fit(y[first:], terms).model_
-                for o in orders
-            ]
-            fitted = min(fits, key=lambda candidate: float(candidate["aicc"]))
-        system, arma = fitted["model"], [int(order) for order in fitted["arma"]]
+        first = 0 if last is None else max(len(y) - last, 0)
+        terms = None
+        if pairs:
+            terms = fourier(np.arange(first, len(y)), season, pairs).view(ThinSvdArray)
+        fitted = _lowest_aicc(y[first:], terms, orders, search)
+        system = fitted["model"]
+        arma = [int(order) for order in fitted["arma"]]
+        coefficients = list(fitted["coef"].items())[sum(arma[:4]) :]
         return cls(
             orders=(arma[0], arma[5], arma[1]),
             first=first,
@@ -77,9 +85,7 @@ class Arima:
             phi=_as_floats(system["phi"]),
             theta=_as_floats(system["theta"]),
             delta=_as_floats(system["delta"]),
-            regressors=tuple(
-                (str(name), float(c)) for name, c in list(fitted["coef"].items())[sum(arma[:4]) :]
-            ),
+            regressors=tuple((str(name), float(value)) for name, value in coefficients),
             a=_as_floats(system["a"]),
             p=tuple(_as_floats(row) for row in system["P"]),
         )
@@ -99,16 +105,20 @@ class Arima:
 
     def _filter_states(self, y: Array, transition: Array, noise: Array, observe: Array) -> Array:
         """(len(y) + 1, d): the state after the fit and after each further row."""
-        a, p = np.array(self.a), np.array(self.p)
+        a = np.array(self.a)
+        p = np.array(self.p)
         unexplained = y - self._regression(np.arange(self.rows, self.rows + len(y)))
         states = np.empty((len(y) + 1, len(a)))
-        states[0], is_steady, gain = a, False, a
+        states[0] = a
+        is_steady = False
+        gain = a
         for row, value in enumerate(unexplained):
             if not is_steady:
                 predicted = transition @ p @ transition.T + noise
                 gain = predicted @ observe / (observe @ predicted @ observe)
                 updated = predicted - np.outer(gain, observe @ predicted)
-                is_steady, p = bool(np.abs(updated - p).max() < STEADY_CHANGE), updated
+                is_steady = bool(np.abs(updated - p).max() < STEADY_CHANGE)
+                p = updated
             a = transition @ a
             a = a + gain * (value - observe @ a)
             states[row + 1] = a
@@ -118,7 +128,8 @@ class Arima:
         """Transition (d, d), noise covariance (d, d) in units of sigma², observation (d,): Harvey's
         form, as R's.
         """
-        r, shift = max(len(self.phi), len(self.theta) + 1), len(self.delta)
+        r = max(len(self.phi), len(self.theta) + 1)
+        shift = len(self.delta)
         transition = np.zeros((r + shift, r + shift))
         transition[: len(self.phi), 0] = self.phi
         transition[np.arange(r - 1), np.arange(1, r)] = 1.0
@@ -132,9 +143,8 @@ class Arima:
     def _regression(self, rows: RowNumbers) -> Array:
         """c'x_t (rows,): what the regressors say."""
         total = np.zeros(len(rows))
-        harmonic = fourier(
-            rows, self.season, sum(name.startswith("ex_") for name, _ in self.regressors) // 2
-        )
+        n_harmonics = sum(name.startswith("ex_") for name, _ in self.regressors)
+        harmonic = fourier(rows, self.season, n_harmonics // 2)
         for name, value in self.regressors:
             if name == "drift":
                 total += value * (rows - self.first + 1.0)
@@ -143,6 +153,20 @@ class Arima:
             else:
                 total += value * harmonic[:, int(name.removeprefix("ex_")) - 1]
         return total
+
+
+def _lowest_aicc(
+    y: Array, terms: Array | None, orders: Sequence[Order] | None, search: Mapping[str, int]
+) -> Any:
+    """statsforecast's fitted model (a dictionary) of y (T,) on `terms` (T, columns), of the order
+    with the lowest AICc: of `orders`, or of those that AutoARIMA tries within `search`.
+    """
+    from statsforecast.models import ARIMA, AutoARIMA
+
+    if orders is None:
+        return AutoARIMA(season_length=1, **search).fit(y, terms).model_
+    fits = [ARIMA(order=order, season_length=1).fit(y, terms).model_ for order in orders]
+    return fits[int(np.nanargmin([fit["aicc"] for fit in fits]))]
 
 
 def fourier(rows: RowNumbers, season: int, pairs: int) -> Array:
@@ -166,9 +190,6 @@ def _as_floats(values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-Order = tuple[int, int, int]
-
-
 def _require_one_d(orders: tuple[Order, ...]) -> tuple[Order, ...]:
     if len({d for _, d, _ in orders}) != 1:
         raise ValueError(
@@ -179,11 +200,9 @@ def _require_one_d(orders: tuple[Order, ...]) -> tuple[Order, ...]:
 
 
 def _as_list(value: Any) -> Any:
-    return (
-        [value]
-        if isinstance(value, list | tuple) and value and isinstance(value[0], int)
-        else value
-    )
+    """A single order as a list of one; everything else as it is."""
+    is_single = isinstance(value, list | tuple) and value and isinstance(value[0], int)
+    return [value] if is_single else value
 
 
 Orders = Annotated[tuple[Order, ...], BeforeValidator(_as_list), AfterValidator(_require_one_d)]
@@ -219,7 +238,7 @@ class Spec(StatisticalSpec):
             return f"an ARIMA without Fourier terms leaves out the season of {season_length} steps"
         return ""
 
-    def options(self, season_length: int) -> dict[str, Any]:
-        """Arguments of the fit, given the dataset's season."""
-        given = {"orders": self.order} if self.order is not None else {}
-        return {"fourier": min(self.fourier, (season_length - 1) // 2), "last": self.last, **given}
+    def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Arima:
+        """Orders and coefficients anew at every fit; as many Fourier pairs as the season has."""
+        pairs = min(self.fourier, (season - 1) // 2)
+        return Arima.fit(y, season, pairs=pairs, last=self.last, orders=self.order)

@@ -10,13 +10,13 @@ the stronger bar there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
+from forecast.models.series_fit import Array, RowNumbers, SeriesModel
+from forecast.models.statistical import StatisticalSpec
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,15 @@ class Ets:
     parameters: tuple[float | None, ...]
 
     @classmethod
-    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Ets:
-        """`options`: `model` ("ZZZ": error, trend, season; Z is chosen), `damped` (None:
-        chosen).
+    def fit(cls, y: Array, season: int, *, form: str = "ZZZ", is_damped: bool | None = None) -> Ets:
+        """By AutoETS on all of y (T,).
+
+        form: of error, trend and season, each A, M or N, or Z to have it chosen by AICc.
+        is_damped: of the trend; None: chosen.
         """
         from statsforecast.models import AutoETS
 
-        model = AutoETS(season_length=season, **options).fit(y).model_
+        model = AutoETS(season_length=season, model=form, damped=is_damped).fit(y).model_
         parameters = tuple(None if np.isnan(p) else float(p) for p in model["par"])
         return cls(str(model["components"]), int(model["m"]), parameters)
 
@@ -91,15 +93,15 @@ class Spec(StatisticalSpec):
 
     def unsuited_reason(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
-        return (
-            "there is no season to keep" if self.seasonal == "kept" and season_length == 1 else ""
-        )
+        if self.seasonal == "kept" and season_length == 1:
+            return "there is no season to keep"
+        return ""
 
-    def options(self, season_length: int) -> dict[str, Any]:
-        """Arguments of the fit, given the dataset's season."""
-        return {"model": "ZZA" if self.seasonal == "kept" else "ZZZ"}
-
-    def refit_options(self, season_length: int, first: Mapping[str, Any]) -> dict[str, Any]:
-        """The form stays: to choose it takes fifteen fits."""
-        form = first["components"]
-        return {"model": form[:3], "damped": form[3] != "N"}
+    def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Ets:
+        """A form chosen by AICc; of a second fit that of the first, as to choose takes fifteen
+        fits.
+        """
+        if isinstance(before, Ets):
+            form = before.components
+            return Ets.fit(y, season, form=form[:3], is_damped=form[3] != "N")
+        return Ets.fit(y, season, form="ZZA" if self.seasonal == "kept" else "ZZZ")

@@ -14,11 +14,11 @@ every origin for the price of one pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
+from forecast.models.series_fit import Array, RowNumbers, SeriesModel
+from forecast.models.statistical import StatisticalSpec
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Theta:
     decomposition: str
 
     @classmethod
-    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Theta:
-        """`options`: `model` (None: the best of STM, OTM, DSTM, DOTM by squared error),
-        `decomposition_type`.
+    def fit(cls, y: Array, season: int, *, form: str | None = None) -> Theta:
+        """On all of y (T,). form: STM, OTM, DSTM or DOTM; None: the best of them by squared
+        error.
         """
         from statsforecast.theta import auto_theta
 
-        model = auto_theta(y, m=season, **options)
+        model = auto_theta(y, m=season, model=form)
         decomposition = str(model["decomposition_type"]) if model.get("decompose") else "none"
         values = model["par"]
         return cls(
@@ -162,3 +162,7 @@ class Spec(StatisticalSpec):
     )
     equation = "mean of a trend line and a theta line, smoothed; theta and alpha optimised"
     source = "Fiorucci, Pellegrini, Louzada, Petropoulos & Koehler 2016"
+
+    def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Theta:
+        """The form chosen anew at every fit."""
+        return Theta.fit(y, season)

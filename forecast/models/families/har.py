@@ -7,11 +7,11 @@ terms stand for traders with three horizons.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
+from forecast.models.series_fit import Array, RowNumbers, SeriesModel
+from forecast.models.statistical import StatisticalSpec
 from forecast.system.errors import InputError
 
 SPANS = (1, 5, 22)
@@ -26,8 +26,10 @@ class Har:
     coefficients: tuple[float, ...]
 
     @classmethod
-    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Har:
-        """Least squares over all rows that have a month before them."""
+    def fit(cls, y: Array) -> Har:
+        """Least squares over all rows that have a month before them; `InputError` below two
+        months.
+        """
         if len(y) < 2 * SPANS[-1]:
             raise InputError(f"har: {len(y)} rows; it needs {2 * SPANS[-1]}.")
         means = _trailing_means(y)[SPANS[-1] - 1 : -1]
@@ -66,3 +68,7 @@ class Spec(StatisticalSpec):
     def unsuited_reason(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season (1: none); empty when it fits."""
         return "" if season_length == 1 else "it knows no season but trading weeks and months"
+
+    def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Har:
+        """The regression, fitted anew every time; it has no season."""
+        return Har.fit(y)

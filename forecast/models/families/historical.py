@@ -7,13 +7,14 @@ naive forecast without beating it may owe its gain to the drift alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
+from forecast.models.series_fit import Array, RowNumbers, SeriesModel
+from forecast.models.statistical import StatisticalSpec
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,6 @@ class AverageChange:
     """`average`: "mean" or "median" of the one-step changes of all rows up to the origin."""
 
     average: str
-
-    @classmethod
-    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> AverageChange:
-        """`options`: `average`. Nothing is estimated: each origin has the average of its rows."""
-        return cls(**options)
 
     def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
         """(n_origins, horizon): the last value, and the average change once for every step."""
@@ -48,6 +44,6 @@ class Spec(StatisticalSpec):
         "mean", description="of the changes; crashes hardly move the median"
     )
 
-    def options(self, season: int) -> dict[str, Any]:
-        """Arguments of the fit, given the dataset's season."""
-        return {"average": self.average}
+    def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> AverageChange:
+        """Nothing is estimated: each cutoff has the average of the rows before it."""
+        return AverageChange(self.average)

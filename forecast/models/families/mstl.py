@@ -11,12 +11,12 @@ stretches avoid that, too.)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from forecast.models.families.auto_ets import Ets
-from forecast.models.statistical import Array, RowNumbers, StatisticalSpec
+from forecast.models.series_fit import Array, RowNumbers, SeriesModel
+from forecast.models.statistical import StatisticalSpec
 from forecast.system.errors import InputError
 
 SEASONAL = 11  # width of the seasonal LOESS in seasons, statsforecast's choice for one season
@@ -32,15 +32,15 @@ class Mstl:
     parameters: tuple[float | None, ...]
 
     @classmethod
-    def fit(cls, y: Array, season: int, options: dict[str, Any]) -> Mstl:
-        """`options`: `model` of the ETS ("ZZN": error and trend are chosen)."""
+    def fit(cls, y: Array, season: int) -> Mstl:
+        """On all of y (T,); error and trend of the ETS are chosen, it has no season left."""
         if season < 2 or len(y) < 2 * season:
             raise InputError(
                 f"mstl needs a season of at least 2 and two of them; got season {season}, {len(y)}"
                 " rows."
             )
         _, tail, _ = last_rows(y, season)
-        ets = Ets.fit(np.concatenate([settled(y, season), tail]), 1, {"model": "ZZN", **options})
+        ets = Ets.fit(np.concatenate([settled(y, season), tail]), 1, form="ZZN")
         return cls(season, ets.components, ets.parameters)
 
     def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
@@ -104,3 +104,7 @@ class Spec(StatisticalSpec):
     def unsuited_reason(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
         return "a decomposition needs a season" if season_length == 1 else ""
+
+    def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Mstl:
+        """Decomposition and ETS form anew at every fit."""
+        return Mstl.fit(y, season)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from forecast.models.families.auto_theta import Theta
+from forecast.models.series_fit import Array, SeriesModel
 from forecast.models.statistical import StatisticalSpec
 
 
 class Spec(StatisticalSpec):
-    """Options of an entry of this family, and what they ask of the fit."""
+    """Options of an entry of this family, and its fit."""
 
     series_model = Theta
     summary = "Simple exponential smoothing with half the linear trend, after removing the season."
     equation = "mean of the theta lines 0 (trend) and 2 (smoothed)"
     source = "Assimakopoulos & Nikolopoulos 2000; Fiorucci et al. 2016"
 
-    def options(self, season: int) -> dict[str, Any]:
-        """Arguments of the fit, given the dataset's season."""
-        return {"model": "STM"}
+    def fit_model(self, y: Array, season: int, before: SeriesModel | None) -> Theta:
+        """The standard form, fitted anew every time."""
+        return Theta.fit(y, season, form="STM")

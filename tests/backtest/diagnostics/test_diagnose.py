@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from forecast.backtest.diagnostics.examine import FREE_RUN_STEPS, diagnose, free_run
+from forecast.data.records import NetworkDiagnosis
 from forecast.data.windows import Layout, Windows
 from forecast.models.skip import Skip
 from forecast.networks.description import Dense, Network, Shapes
@@ -81,32 +82,32 @@ def windows():
 @pytest.mark.parametrize("skip", ["linear", "last"])
 def test_every_family_gives_json_numbers_and_the_same_ones_again(family, skip):
     found = diagnose(forecaster(family, skip), windows())
-    assert json.loads(json.dumps(found, allow_nan=False)) == diagnose(
-        forecaster(family, skip), windows()
-    )
-    numbers, arrays = found["numbers"], found["arrays"]
-    assert len(arrays["lags"]) == len(arrays["gradient"])
-    assert ("loop" in numbers) == ("free_run" in arrays) == FAMILIES[family].is_recursive
-    assert set(numbers["layers"]) == set(arrays["decay"])
-    assert ("spectral_radius" in numbers) == bool(numbers["layers"])
+    content = json.dumps(found.to_json(), allow_nan=False)
+    assert NetworkDiagnosis.model_validate_json(content) == found
+    assert diagnose(forecaster(family, skip), windows()) == found
+    numbers, arrays = found.numbers, found.arrays
+    assert len(arrays.lags) == len(arrays.gradient)
+    assert (numbers.loop is not None) == bool(arrays.free_run) == FAMILIES[family].is_recursive
+    assert set(numbers.layers) == set(arrays.decay)
+    assert (numbers.spectral_radius is not None) == bool(numbers.layers)
 
 
 def test_of_several_layers_the_worst_stands_for_the_network():
-    numbers = diagnose(forecaster("lstm", "last"), windows())["numbers"]
-    layers = numbers["layers"].values()
+    numbers = diagnose(forecaster("lstm", "last"), windows()).numbers
+    layers = numbers.layers.values()
     assert len(layers) == 2
-    assert numbers["spectral_radius"] == max(layer["spectral_radius"] for layer in layers)
-    assert numbers["lyapunov"] == max(layer["lyapunov"] for layer in layers)
+    assert numbers.spectral_radius == max(layer.spectral_radius for layer in layers)
+    assert numbers.lyapunov == max(layer.lyapunov for layer in layers)
 
 
 def test_dense_layers_saturate_too():
     mlp = forecaster("mlp", "last")
-    calm = diagnose(mlp, windows())["numbers"]
+    calm = diagnose(mlp, windows()).numbers
     driven = {
         name: 50 * w if name.startswith("dense_0/kernel") else w for name, w in mlp.weights.items()
     }
-    assert calm["layers"] == {} and calm["saturated"] < 0.2
-    assert diagnose(replace(mlp, weights=driven), windows())["numbers"]["saturated"] > 0.4
+    assert calm.layers == {} and calm.saturated < 0.2
+    assert diagnose(replace(mlp, weights=driven), windows()).numbers.saturated > 0.4
 
 
 def test_a_model_without_a_network_is_refused():

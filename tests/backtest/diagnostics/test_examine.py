@@ -40,8 +40,12 @@ def test_they_are_found_once(folder, monkeypatch):
 def test_other_code_finds_them_again(folder, monkeypatch):
     examine.read_or_diagnose(PLACE, folder)
     monkeypatch.setattr(examine, "code_digest", lambda modules: "f" * 64)
-    monkeypatch.setattr(examine, "diagnose", lambda model, windows: {"windows": len(windows)})
-    assert examine.read_or_diagnose(PLACE, folder) == {"windows": examine.N_WINDOWS}
+    counted = lambda model, windows: examine.NetworkDiagnosis(  # noqa: E731
+        numbers=examine.NetworkNumbers(memory=len(windows)),
+        arrays=examine.NetworkCurves(lags=(), gradient=()),
+    )
+    monkeypatch.setattr(examine, "diagnose", counted)
+    assert examine.read_or_diagnose(PLACE, folder).numbers.memory == examine.N_WINDOWS
     assert len(list(folder.glob("diagnostics-*.json"))) == 2
 
 

@@ -1,0 +1,75 @@
+"""What a statistical model leaves of one target of one series, and its JSON in a saved model.
+
+`SeriesModel` is the fitted model: a frozen dataclass of plain numbers in the file of its family,
+whose `forecasts` runs the fitted recursion over a series. `SeriesFit` is that model with what a
+later forecast must know besides: the units that it was fitted in and the time of its first row.
+Nothing is fitted here, and no library is loaded: a saved model forecasts from these numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+RowNumbers = npt.NDArray[np.int64]
+Units = Literal["own", "scaled"]
+"""Of the values that a model was fitted to: the target's own, or those scaled by the train block.
+"""
+
+
+class SeriesModel(Protocol):
+    """A fitted model of one sequence of values: a frozen dataclass of numbers, words and tuples."""
+
+    def forecasts(self, y: Array, origins: RowNumbers, horizon: int) -> Array:
+        """Forecasts (n_origins, horizon) of the sequence y (T,), gaps filled.
+
+        Row k is made from y[: origins[k] + 1] and from nothing after it. `origins` (n_origins,)
+        rise, and none lies before the last row of the fit where the model is a recursion.
+        """
+
+
+@dataclass(frozen=True)
+class SeriesFit:
+    """The fitted model of one target of one series."""
+
+    model: SeriesModel
+    begins: str
+    """Time of the first row of its fit, ISO format to the second: its recursion starts there."""
+    units: Units
+
+
+def fits_to_json(fits_by_series: Mapping[str, Sequence[SeriesFit]]) -> dict[str, Any]:
+    """By series a list, for each target the numbers of its model with `begins` and `units`."""
+    content = {}
+    for uid, fits in fits_by_series.items():
+        content[uid] = [
+            {**vars(fit.model), "begins": fit.begins, "units": fit.units} for fit in fits
+        ]
+    return content
+
+
+def fits_from_json(
+    model_class: type[SeriesModel], content: Mapping[str, Any]
+) -> dict[str, list[SeriesFit]]:
+    """What `fits_to_json` gave; `model_class`: the dataclass of numbers of the family."""
+    fits_by_series: dict[str, list[SeriesFit]] = {}
+    for uid, entries in content.items():
+        fits_by_series[uid] = []
+        for entry in entries:
+            numbers = {name: _as_tuples(value) for name, value in entry.items()}
+            begins = numbers.pop("begins")
+            units = numbers.pop("units")
+            fits_by_series[uid].append(SeriesFit(model_class(**numbers), begins, units))
+    return fits_by_series
+
+
+def _as_tuples(value: Any) -> Any:
+    """Every list of JSON as a tuple, at any depth; everything else as it is."""
+    if isinstance(value, list):
+        return tuple(_as_tuples(item) for item in value)
+    return value
