@@ -7,7 +7,7 @@ family's keys alone; later data change no tuning key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from forecast.config.experiment import NAIVE, Models
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.models.base import ModelSpec
+from forecast.models.search import Params
 from forecast.models.skip import SkipKind
 from forecast.system.code_closure import code_digest
 from forecast.system.errors import InputError, quote_names
@@ -42,7 +43,9 @@ class Candidate:
     @property
     def name(self) -> str:
         """The model, with `.linear` or `.last` for a network's skip."""
-        return f"{self.model}.{self.skip}" if self.skip else self.model
+        if self.skip is None:
+            return self.model
+        return f"{self.model}.{self.skip}"
 
     def skip_model(self) -> str | None:
         """The model that is this candidate's skip standing alone."""
@@ -50,7 +53,7 @@ class Candidate:
             return "arx" if self.spec.is_recursive else "ridge"
         return NAIVE if self.skip == "last" else None
 
-    def with_values(self, values: Mapping[str, Any]) -> Candidate:
+    def with_values(self, values: Params) -> Candidate:
         """This candidate with other values of some of its spec's fields."""
         return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
 
@@ -119,6 +122,7 @@ def list_unsuited(
 
 
 def _reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool, has_price: bool) -> str:
+    """Why a model is left out of these data; empty when it suits them."""
     if spec.needs_vintages and not vintages:
         return "no forecasts of the data's own service are kept"
     if spec.suits_prices_only and not has_price:
@@ -127,13 +131,12 @@ def _reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool, has_pr
 
 
 def _iterate_specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:
+    """Name and spec of every entry of the grid (or of `only`) that is fitted; a combination is
+    not.
+    """
     for name, entry in config.fitted_entries(only).items():
-        yield name, _spec(config, name, entry)
-
-
-def _spec(config: Models, name: str, entry: dict[str, Any]) -> ModelSpec:
-    where = f"configs/models.yaml: models.{name}"
-    return models.spec(entry, where=where, training=config.training, refit=config.refit)
+        where = f"configs/models.yaml: models.{name}"
+        yield name, models.spec(entry, where=where, training=config.training, refit=config.refit)
 
 
 def add_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """What stages `tune` and `train` compute with: the settings of an experiment and its data.
 
-A stage reads them from a project's files; `forecast.fit` and `compare` have them in memory.
+A stage reads an `Experiment` from a project's files (`read_tuning_experiment`,
+`read_training_experiment`); `forecast.fit` and `compare` make one in memory. It holds no candidate
+and no result: those are planned by `forecast.backtest.candidates` from its `models`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,10 @@ from forecast.config.experiment import Models, Tuning, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, load_task
 from forecast.system import files
+
+
+def ignore_progress(title: str) -> None:
+    """Nothing: for a caller who shows no progress."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +49,19 @@ def read_tuning_experiment(paths: ProjectPaths, dataset: str) -> Experiment:
 
 def read_training_experiment(paths: ProjectPaths, dataset: str) -> Experiment:
     """What stage `train` computes with, from the files that lie before it."""
-    has_vintages = bool(load_dataset(dataset, paths.configs).vintage_columns)
-    data = PreparedData(
-        paths,
-        dataset,
-        "frame.parquet",
-        digest=files.sha256(paths.frame(dataset)),
-        vintages=files.sha256(paths.vintages(dataset)) if has_vintages else "",
-    )
+    vintages = ""
+    if load_dataset(dataset, paths.configs).vintage_columns:
+        vintages = files.sha256(paths.vintages(dataset))
+    frame_digest = files.sha256(paths.frame(dataset))
+    data = PreparedData(paths, dataset, "frame.parquet", frame_digest, vintages)
     n_series = len(files.read_json(paths.quality(dataset))["series"])
     return replace(_experiment(data), n_series=n_series)
 
 
 def _experiment(data: PreparedData) -> Experiment:
-    paths, dataset = data.paths, data.dataset
+    """The experiment on `data`, with the settings that its project has."""
+    paths = data.paths
+    dataset = data.dataset
     return Experiment(
         data=data,
         task=load_task(paths.task(dataset)),

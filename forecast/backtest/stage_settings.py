@@ -3,18 +3,19 @@ the code it runs.
 
 DVC compares these files instead of YAML and source text, so that a stage is stale exactly when its
 result can change: a title, a unit, a comment, a docstring or a model outside of the grid retrains
-nothing.
+nothing. `stage_settings` gives the content of every file; `pipelines/settings.py` writes them. What
+a single result depends on is another thing: its key, `forecast.backtest.candidates.result_key`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from forecast.backtest.candidates import Candidate, plan_candidates
 from forecast.config.datasets import Dataset, Datasets, load_datasets
 from forecast.config.experiment import Tuning, load_evaluation, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
+from forecast.config.reading import PlainValue
 from forecast.system import files
 from forecast.system.code_closure import PROJECT, code_digest
 
@@ -27,45 +28,53 @@ BUDGET_FIELDS = {
     "compare": {"n_trials", "trial_steps", "final_steps", "seeds"},
 }
 """Stage to what it reads of configs/tuning.yaml."""
+StageContent = dict[str, PlainValue]
+"""The content of one file: settings by name, as JSON."""
 
 
-def stage_settings(paths: ProjectPaths) -> dict[str, dict[str, Any]]:
+def stage_settings(paths: ProjectPaths) -> dict[str, StageContent]:
     """Relative file name → its content, `<dataset>/<stage>.json` for every dataset that runs, and
     `report.json`.
 
     Raises `InputError` for a configuration that cannot be read.
     """
-    datasets, tuning = load_datasets(paths.configs), load_tuning(paths.configs)
-    models, evaluation = (
-        load_models(paths.configs),
-        load_evaluation(paths.configs).model_dump(mode="json"),
-    )
-    combined = {name: rule.model_dump(mode="json") for name, rule in models.combinations().items()}
-    settings_by_file: dict[str, dict[str, Any]] = {"report.json": _report(datasets)}
+    datasets = load_datasets(paths.configs)
+    settings_by_file = {"report.json": _report(datasets)}
     for name in datasets.run:
-        entry = datasets.datasets[name]
-        grid = plan_candidates(
-            models, season_length=entry.season_length, vintages=bool(entry.vintage_columns)
-        )
-        looked_up = [c.joined.dataset for c in entry.columns if c.joined and c.joined.dataset]
-        sources = {
-            name: _settings_that_compute(datasets.datasets[name])
-            for name in dict.fromkeys([name, *looked_up])
-        }
-        for stage, content in {
-            "fetch": {"datasets": sources, "code": _code_digest("fetch")},
-            "prepare": {"datasets": sources, "code": _code_digest("prepare")},
-            "tune": _stage_content(
-                "tune", entry, tuning, [c for c in grid if c.spec.search_space()]
-            ),
-            "train": {**_stage_content("train", entry, tuning, grid), "combinations": combined},
-            "compare": {**_stage_content("compare", entry, tuning, []), "evaluation": evaluation},
-        }.items():
+        for stage, content in _dataset_settings(paths, datasets, name).items():
             settings_by_file[f"{name}/{stage}.json"] = content
     return settings_by_file
 
 
-def _settings_that_compute(entry: Dataset) -> dict[str, Any]:
+def _dataset_settings(
+    paths: ProjectPaths, datasets: Datasets, name: str
+) -> dict[str, StageContent]:
+    """By stage what it computes with for the dataset `name`."""
+    entry = datasets.datasets[name]
+    tuning = load_tuning(paths.configs)
+    models = load_models(paths.configs)
+    has_vintages = bool(entry.vintage_columns)
+    grid = plan_candidates(models, season_length=entry.season_length, vintages=has_vintages)
+    tuned = [candidate for candidate in grid if candidate.spec.search_space()]
+    sources: StageContent = {name: _settings_that_compute(entry)}
+    for column in entry.columns:
+        if column.joined and column.joined.dataset:
+            looked_up = column.joined.dataset
+            sources[looked_up] = _settings_that_compute(datasets.datasets[looked_up])
+    rules = {
+        rule: options.model_dump(mode="json") for rule, options in models.combinations().items()
+    }
+    evaluation = load_evaluation(paths.configs).model_dump(mode="json")
+    return {
+        "fetch": {"datasets": sources, "code": _code_digest("fetch")},
+        "prepare": {"datasets": sources, "code": _code_digest("prepare")},
+        "tune": _stage_content("tune", entry, tuning, tuned),
+        "train": {**_stage_content("train", entry, tuning, grid), "combinations": rules},
+        "compare": {**_stage_content("compare", entry, tuning, []), "evaluation": evaluation},
+    }
+
+
+def _settings_that_compute(entry: Dataset) -> StageContent:
     """The entry without what is only shown."""
     content = entry.model_dump(mode="json", exclude=SHOWN_FIELDS)
     for column in (*content["target"], *content["past_exogenous"], *content["future_exogenous"]):
@@ -74,26 +83,29 @@ def _settings_that_compute(entry: Dataset) -> dict[str, Any]:
 
 
 def _stage_content(
-    name: str, entry: Dataset, tuning: Tuning, grid: list[Candidate]
-) -> dict[str, Any]:
+    stage: str, entry: Dataset, tuning: Tuning, grid: list[Candidate]
+) -> StageContent:
     """What tuning, training and the comparison are told alike; the comparison finds candidates by
     their results.
     """
+    candidates: StageContent = {}
+    for candidate in grid:
+        spec = candidate.spec.model_dump(mode="json")
+        candidates[candidate.name] = {"spec": spec, "skip": candidate.skip}
     return {
         "task": entry.task.model_dump(mode="json"),
-        "budget": tuning.model_dump(mode="json", include=BUDGET_FIELDS[name]),
-        "candidates": {
-            c.name: {"spec": c.spec.model_dump(mode="json"), "skip": c.skip} for c in grid
-        },
-        "code": _code_digest(name, grid),
+        "budget": tuning.model_dump(mode="json", include=BUDGET_FIELDS[stage]),
+        "candidates": candidates,
+        "code": _code_digest(stage, grid),
     }
 
 
-def _report(datasets: Datasets) -> dict[str, Any]:
+def _report(datasets: Datasets) -> StageContent:
+    """What stage `report` computes with: the entries whole, as it shows them."""
     entries = {name: datasets.datasets[name].model_dump(mode="json") for name in datasets.run}
     templates = {path.name: files.sha256(path) for path in sorted((PROJECT / TEMPLATES).glob("*"))}
     return {
-        "run": datasets.run,
+        "run": list(datasets.run),
         "datasets": entries,
         "code": _code_digest("report"),
         "templates": templates,

@@ -1,9 +1,12 @@
-"""One study: a fixed number of trials of one model on one data slice, drawn by TPE (Bergstra et al.
+"""One study: a fixed number of trials of one model on one data slice, drawn by TPE (Bergstra,
+Bardenet, Bengio & Kegl 2011). The only module that knows Optuna.
 
-2011).
-
-Its journal survives a kill; what trials and studies leave behind is plain data, read without
-Optuna.
+`run_study` asks an `Objective` for the validation loss of each trial and returns a `StudyResult`,
+plain data that is read without Optuna. Trials are stored as they finish, in a journal of the
+`StudyStore` or in a database that machines share, so a kill costs the trial that was running and no
+other. One process runs a study at a time; a second is refused (`BusyError`). A study continues only
+under the definition that it began with (search space, seed, defaults). A model that fails is a
+finished trial with an infinite loss and a reason; any other exception stops the study.
 """
 
 from __future__ import annotations
@@ -12,15 +15,15 @@ import errno
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from forecast.data.records import SkipKind, StudyRecord, Trial, best_trial
-from forecast.models.search import Choice, Dimension, Space, including
+from forecast.models.search import Choice, Dimension, Params, Space, including
 from forecast.system import files, postgres
 from forecast.system.errors import ForecastError, InputError, ModelError
 
@@ -45,10 +48,12 @@ class TrialOutcome:
     def checked(self) -> TrialOutcome:
         """Plain Python numbers; a value that is not finite without a reason gets one."""
         value = float(self.value)
-        reason = self.reason or ("" if math.isfinite(value) else f"the validation loss is {value}")
-        return TrialOutcome(
-            value if not reason else math.inf, files.json_number(self.curve), reason
-        )
+        reason = self.reason
+        if not reason and not math.isfinite(value):
+            reason = f"the validation loss is {value}"
+        if reason:
+            value = math.inf
+        return TrialOutcome(value, files.json_number(self.curve), reason)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class StudyResult:
         )
 
 
-Objective = Callable[[dict[str, Any], int], TrialOutcome]
+Objective = Callable[[Params, int], TrialOutcome]
 """(params, number of the trial) -> outcome.
 
 May raise `ModelError`; any other exception stops the study.
@@ -109,7 +114,7 @@ def run_study(
     n_trials: int,
     seed: int,
     store: StudyStore,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: Params = MappingProxyType({}),
 ) -> StudyResult:
     """Run the study `key` until `n_trials` trials have finished, counting those of earlier,
     interrupted calls.
@@ -120,38 +125,43 @@ def run_study(
     everything the result depends on. Raises `BusyError` when another process runs this study,
     `InputError` for `defaults` that are no dimension.
     """
-    from optuna.exceptions import StorageInternalError
-
-    space = including(space, defaults or {})
-    folder = store.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    alone = partial(postgres.hold_lock, store.database, f"study-{key}", timeout=LOCK_TIMEOUT)
+    space = including(space, defaults)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    purpose = f"Study {key}"
     with (
-        files.hold_lock(folder / f"{key}.busy", purpose=f"Study {key}"),
-        alone(purpose=f"Study {key}"),
+        files.hold_lock(store.folder / f"{key}.busy", purpose=purpose),
+        postgres.hold_lock(store.database, f"study-{key}", purpose=purpose, timeout=LOCK_TIMEOUT),
     ):
         study = _open_study(key, store)
-        try:
-            _require_same_definition(study, space, seed, defaults or {})
+        with _storage_faults_in_words(key, store.folder):
+            _require_same_definition(study, space, seed, defaults)
             _close_interrupted(study)
             while (number := len(_finished_trials(study))) < n_trials:
                 trial = _next_trial(study, number, seed, defaults)
                 _run_trial(study, trial, number, space, objective)
             finished = _finished_trials(study)[:n_trials]
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise ForecastError(
-                f"No space left while writing the study in {folder}. The trials finished so far are"
-                " kept. Free some space (`forecast clean` removes what can be made again), then"
-                " run the same command again."
-            ) from error
-        except StorageInternalError:
-            advice = "The trials finished so far are kept there; run the same command again."
-            raise ForecastError(f"The database with study {key} went away. {advice}") from None
-    return StudyResult(
-        key, n_trials, tuple(_as_trial(k, trial, space) for k, trial in enumerate(finished))
-    )
+    trials = [_as_trial(number, trial, space) for number, trial in enumerate(finished)]
+    return StudyResult(key, n_trials, tuple(trials))
+
+
+@contextmanager
+def _storage_faults_in_words(key: str, folder: Path) -> Iterator[None]:
+    """A full disk, and a database that went away, as `ForecastError`; all else as it is."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ForecastError(
+            f"No space left while writing the study in {folder}. The trials finished so far are"
+            " kept. Free some space (`forecast clean` removes what can be made again), then"
+            " run the same command again."
+        ) from error
+    except StorageInternalError:
+        advice = "The trials finished so far are kept there; run the same command again."
+        raise ForecastError(f"The database with study {key} went away. {advice}") from None
 
 
 def _open_study(key: str, store: StudyStore) -> optuna.Study:
@@ -180,7 +190,7 @@ def _open_study(key: str, store: StudyStore) -> optuna.Study:
 
 
 def _require_same_definition(
-    study: optuna.Study, space: Space, seed: int, defaults: Mapping[str, Any]
+    study: optuna.Study, space: Space, seed: int, defaults: Params
 ) -> None:
     """A key that leaves something out would mix two studies into one; refuse instead."""
     made_with = {
@@ -215,9 +225,8 @@ def _finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def _next_trial(
-    study: optuna.Study, number: int, seed: int, defaults: Mapping[str, Any] | None
-) -> optuna.Trial:
+def _next_trial(study: optuna.Study, number: int, seed: int, defaults: Params) -> optuna.Trial:
+    """Trial `number` of the study, drawn with a seed of its own; the first has `defaults`."""
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
@@ -231,6 +240,10 @@ def _next_trial(
 def _run_trial(
     study: optuna.Study, trial: optuna.Trial, number: int, space: Space, objective: Objective
 ) -> None:
+    """Evaluate one trial and tell the study, with the curve and reason as an attribute of it.
+
+    What interrupts it (Ctrl-C, a bug) marks it as failed, so that it is repeated.
+    """
     from optuna.trial import TrialState
 
     try:
@@ -247,11 +260,10 @@ def _run_trial(
 
 
 def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
+    """The value of one field of a trial, drawn by Optuna."""
     if isinstance(dimension, Choice):
-        return _option_of_label(
-            dimension,
-            trial.suggest_categorical(name, [_label(option) for option in dimension.options]),
-        )
+        labels = [_label(option) for option in dimension.options]
+        return _option_of_label(dimension, trial.suggest_categorical(name, labels))
     return trial.suggest_float(name, dimension.low, dimension.high, log=True)
 
 
@@ -273,6 +285,7 @@ def _label(value: Any) -> Any:
 
 
 def _option_of_label(dimension: Dimension, label: Any) -> Any:
+    """The option that `_label` made `label` of; a number as it is."""
     if not isinstance(dimension, Choice):
         return label
     return next(option for option in dimension.options if _label(option) == label)

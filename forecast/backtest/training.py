@@ -1,6 +1,15 @@
 """The train stage: every candidate and seed over the cores, each once per key, then one record per
 candidate.
 
+`train_dataset` reads a project's files, `train_experiment` has its data in memory; both fill
+trained/<candidate>/ with record.json (`RunRecord`), forecasts.parquet and the saved models, and
+then make the combinations of what was trained (`forecast.backtest.combinations`). One
+`TrainingJob` is one candidate and seed; its fit (`forecast.backtest.backtest`) lies in the cache
+under a key of everything it depends on, so equal jobs are computed once and a second run computes
+nothing. A statistical model of many series is split into jobs of `SERIES_PER_TASK` series and
+joined. A model that cannot be fitted is a record with `status: failed`; a bug stops the stage,
+after everything else is stored. Which steps, lags or penalties are taken is not decided here.
+
 A training may begin with the weights of an earlier model of the same recipe, where a retraining
 left them:
 
@@ -13,10 +22,12 @@ like any other.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,7 +45,11 @@ from forecast.backtest.candidates import (
 )
 from forecast.backtest.combinations import FindTied, keep_all, write_combination
 from forecast.backtest.diagnostics.examine import read_or_diagnose
-from forecast.backtest.experiment import Experiment, read_training_experiment
+from forecast.backtest.experiment import (
+    Experiment,
+    ignore_progress,
+    read_training_experiment,
+)
 from forecast.backtest.prepared_data import PreparedData
 from forecast.config.experiment import Combination
 from forecast.config.paths import ProjectPaths
@@ -42,8 +57,10 @@ from forecast.config.task import Task
 from forecast.data.records import (
     Diagnostics,
     Digests,
+    Record,
     RunRecord,
     SeedFit,
+    SkipKind,
     StudyRecord,
     TrainingCost,
 )
@@ -109,10 +126,13 @@ def train_experiment(
 
     find_tied: as in `train_dataset`.
     """
-    config, tuning, paths = experiment.models, experiment.tuning, experiment.data.paths
+    config = experiment.models
+    tuning = experiment.tuning
+    paths = experiment.data.paths
     dataset = experiment.data.dataset
     only = add_references(models, config)
-    season_length, vintages = experiment.task.season_length, experiment.has_vintages
+    season_length = experiment.task.season_length
+    vintages = experiment.has_vintages
     has_price = any(column.is_price for column in experiment.task.target)
     planned = plan_candidates(
         config, only, season_length=season_length, vintages=vintages, has_price=has_price
@@ -151,6 +171,7 @@ def train_experiment(
 
 
 def _count_tasks(run: TrainingRun, spec: ModelSpec) -> int:
+    """How many tasks a candidate of this spec is: `TrainingJob.split` of every seed."""
     if spec.is_seeded:
         return len(run.seeds)
     return ceil(run.n_series / SERIES_PER_TASK) if spec.kind == KIND_BY_SERIES else 1
@@ -164,7 +185,7 @@ def train(
     *,
     jobs: int,
     combinations: Mapping[str, Combination] = MappingProxyType({}),
-    advance: Callable[[str], None] = lambda name: None,
+    advance: Callable[[str], None] = ignore_progress,
 ) -> None:
     """Fit and backtest `planned` with the values of `studies` (by candidate name); fill `target`.
 
@@ -177,8 +198,8 @@ def train(
         candidate.name: _plan_jobs(run, candidate, studies.get(candidate.name))
         for candidate in planned
     }
-    every_job = [job for candidate_jobs in planned_jobs.values() for job in candidate_jobs]
-    _run_jobs(run, every_job, jobs, advance)
+    every_job = itertools.chain.from_iterable(planned_jobs.values())
+    _run_jobs(run, list(every_job), jobs, advance)
     with files.atomic_directory(target) as temporary:
         for candidate in planned:
             name = candidate.name
@@ -223,6 +244,7 @@ def _run_jobs(
 
 
 def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
+    """One job as a task for a worker."""
     start_files = () if job.start is None else (job.start,)
     return WorkItem(
         name=job.title,
@@ -269,18 +291,20 @@ def _join_forecasters(folders: list[Path]) -> Forecaster:
     return replace(forecasters[0], statistical=statistical)
 
 
-def _longest_first(jobs: list[TrainingJob], workers_wanted: int) -> list[TrainingJob]:
-    """What is refitted at many origins takes longest of all, one automatic model longer than one
-    network.
+def _longest_first(jobs: list[TrainingJob], n_workers: int) -> list[TrainingJob]:
+    """The jobs in the order in which workers take them.
 
+    What is refitted at many cutoffs takes longest of all, one automatic model longer than one
+    network.
     Each worker begins with a network: loky judges its memory from there, and TensorFlow is then
     already in it.
     """
     networks = [job for job in jobs if job.candidate.spec.uses_tensorflow]
-    networks = workers.interleave_groups(networks, lambda job: job.candidate.name, workers_wanted)
+    networks = workers.interleave_groups(networks, attrgetter("candidate.name"), n_workers)
     rest = [job for job in jobs if not job.candidate.spec.uses_tensorflow]
-    rest = sorted(rest, key=lambda job: not job.candidate.spec.has_refits)
-    return [*networks[:workers_wanted], *rest, *networks[workers_wanted:]]
+    refitted = [job for job in rest if job.candidate.spec.has_refits]
+    single_fits = [job for job in rest if not job.candidate.spec.has_refits]
+    return [*networks[:n_workers], *refitted, *single_fits, *networks[n_workers:]]
 
 
 @dataclass(frozen=True)
@@ -332,7 +356,8 @@ def _plan_jobs(
         if study.best_params is None:
             return []
         filled = candidate.with_values(study.best_params)
-    spec, data = filled.spec, run.data
+    spec = filled.spec
+    data = run.data
     budget = run.budget if spec.uses_tensorflow else Budget(0, 1)
     data_digest = data.digest
     if spec.needs_vintages:
@@ -347,9 +372,10 @@ def _plan_jobs(
     jobs = []
     for seed in run.seeds if spec.is_seeded else (0,):
         start = find_warm_weights(data.paths.warm(data.dataset), filled, seed)
+        warm = {} if start is None else {"warm": files.sha256(start)}
         key = result_key(
             **digests.model_dump(exclude={"key"}),
-            **({"warm": files.sha256(start)} if start is not None else {}),
+            **warm,
             skip=candidate.skip,
             seed=seed,
             budget=asdict(budget),
@@ -463,8 +489,10 @@ def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> No
     """Write .forecast/cost/<dataset>/<candidate>.json: outside every stage's outs, since no two
     runs take equally long.
     """
-    paths = [_cost_path(run, part) for job in jobs for part in job.split(run.n_series)]
-    costs = [files.read_json(path) for path in paths if path.exists()]
+    costs = []
+    for job in jobs:
+        paths = [_cost_path(run, part) for part in job.split(run.n_series)]
+        costs += [files.read_json(path) for path in paths if path.exists()]
     if not costs:
         return
     folder = run.data.paths.cost(run.data.dataset)
@@ -485,15 +513,21 @@ def find_warm_weights(folder: Path, candidate: Candidate, seed: int) -> Path | N
     path = folder / candidate.name / f"seed-{seed}.npz"
     if not candidate.spec.uses_tensorflow or not path.exists():
         return None
-    recipe = files.read_json(path.with_name("recipe.json"))
-    return path if recipe == warm_recipe(candidate) else None
+    recipe = WarmRecipe.read(path.with_name("recipe.json"))
+    return path if recipe == WarmRecipe.of(candidate) else None
 
 
-def warm_recipe(candidate: Candidate) -> dict[str, Any]:
-    """What must be equal for weights to fit: the spec with its tuned values, and the skip beside
-    it.
-    """
-    return {"spec": candidate.spec.model_dump(mode="json"), "skip": candidate.skip}
+class WarmRecipe(Record):
+    """What must be equal for weights to fit: recipe.json beside them."""
+
+    spec: dict[str, Any]
+    """The spec with its tuned values."""
+    skip: SkipKind | None
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> WarmRecipe:
+        """The recipe of a candidate with its tuned values filled in."""
+        return cls(spec=candidate.spec.model_dump(mode="json"), skip=candidate.skip)
 
 
 def write_warm_weights(folder: Path, candidate: Candidate, sources: Mapping[int, Path]) -> None:
@@ -503,4 +537,4 @@ def write_warm_weights(folder: Path, candidate: Candidate, sources: Mapping[int,
     with files.atomic_directory(folder) as temporary:
         for seed, source in sources.items():
             files.write_bytes(temporary / candidate.name / f"seed-{seed}.npz", source.read_bytes())
-        files.write_json(temporary / candidate.name / "recipe.json", warm_recipe(candidate))
+        WarmRecipe.of(candidate).write(temporary / candidate.name / "recipe.json")

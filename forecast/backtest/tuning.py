@@ -1,12 +1,19 @@
-"""The tune stage: one study per network and ranking, over the cores, on the tuning slice alone."""
+"""The tune stage: one study per network and ranking, over the cores, on the tuning slice alone.
+
+`tune_dataset` reads a project's files, `tune_experiment` has its data in memory; both fill a folder
+with one `StudyRecord` per candidate that has something to tune, which stage `train` reads. Every
+trial is one fit on the train rows (`ValidationLoss`), scored on the validation block; rows behind
+that block are in neither the data nor the key. A finished study lies in the cache under its key
+(`study_key`) and is not run again; a study is drawn by `forecast.backtest.studies`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 from forecast.backtest.backtest import ProgressLog, load_engine, load_problem
 from forecast.backtest.candidates import (
@@ -18,32 +25,39 @@ from forecast.backtest.candidates import (
     result_key,
     task_digest,
 )
-from forecast.backtest.experiment import Experiment, read_tuning_experiment
+from forecast.backtest.experiment import Experiment, ignore_progress, read_tuning_experiment
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.studies import StudyStore, TrialOutcome, run_study
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.data.records import StudyRecord
 from forecast.forecaster import Budget, fit
+from forecast.models.search import Params
 from forecast.system import files, postgres, workers
 from forecast.system.stage import show_progress
 from forecast.system.work import WorkItem
 
 ENGINE = "forecast.forecaster.fitting"
 TUNING_BLOCKS = ("train", "validation")
+TUNING_BORDERS = ("train_end", "validation_end", "by_series")
+"""Of `Borders.to_json`, what a trial depends on."""
 
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """What every study of a dataset shares. `storage`: a database URL."""
+    """What every study of a dataset shares."""
 
     data: PreparedData
     task: Task
     budget: Budget
+    """Of one trial."""
     n_trials: int
     seed: int
+    """Of every fit; trial k is drawn with `seed + k`."""
     borders: Mapping[str, str]
+    """End of each block, as `Borders.to_json` has it."""
     storage: str = ""
+    """URL of the database that machines share; empty: journals in files."""
 
 
 def tune_dataset(
@@ -57,13 +71,14 @@ def tune_dataset(
 
 def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, jobs: int) -> None:
     """Study every network of the grid (or of `models` and references) on the tuning slice."""
-    data, config, task = experiment.data, experiment.models, experiment.task
-    budget = experiment.tuning
-    grid = plan_candidates(config, add_references(models, config), season_length=task.season_length)
-    planned = [c for c in grid if c.spec.search_space()]
+    data, budget = experiment.data, experiment.tuning
+    only = add_references(models, experiment.models)
+    season_length = experiment.task.season_length
+    grid = plan_candidates(experiment.models, only, season_length=season_length)
+    tunable = [candidate for candidate in grid if candidate.spec.search_space()]
     plan = TuningPlan(
         data=data,
-        task=task,
+        task=experiment.task,
         budget=Budget(budget.trial_steps, budget.evaluate_every),
         n_trials=budget.n_trials,
         seed=budget.base_seed,
@@ -71,8 +86,8 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
         storage=postgres.team_database(),
     )
     target = data.paths.tuned(data.dataset)
-    with show_progress(len(planned), f"tune {data.dataset}") as advance:
-        tune(plan, planned, target, jobs=jobs, advance=advance)
+    with show_progress(len(tunable), f"tune {data.dataset}") as advance:
+        tune(plan, tunable, target, jobs=jobs, advance=advance)
 
 
 def tune(
@@ -81,37 +96,30 @@ def tune(
     target: Path,
     *,
     jobs: int,
-    advance: Callable[[str], None] = lambda name: None,
+    advance: Callable[[str], None] = ignore_progress,
 ) -> None:
     """Study every candidate with a search space and fill `target` with `<candidate>.json`.
 
-    Raises one error naming every study with a bug, after all others are done and kept.
+    A study that is in the cache is not run again; one record serves all candidates of one
+    configuration. `advance` is told the name of each that is done. Raises one error naming every
+    study with a bug, after all others are done and kept.
     """
-    tunable = [c for c in planned if c.spec.search_space()]
-    places = {c.name: plan.data.paths.studies / f"{study_key(plan, c)}.json" for c in tunable}
-    todo: dict[Path, Candidate] = {}
-    for c in tunable:
+    tunable = [candidate for candidate in planned if candidate.spec.search_space()]
+    cached_files = {}
+    missing: dict[Path, Candidate] = {}
+    for candidate in tunable:
+        path = plan.data.paths.studies / f"{study_key(plan, candidate)}.json"
+        cached_files[candidate.name] = path
         # two names for one configuration are studied once
-        if places[c.name].exists() or places[c.name] in todo:
-            advance(c.name)
+        if path.exists() or path in missing:
+            advance(candidate.name)
         else:
-            todo[places[c.name]] = c
+            missing[path] = candidate
     # Trial k has the same values in both rankings of a network, and so the same traced updates.
-    ordered = workers.interleave_groups(list(todo.values()), lambda c: c.model, jobs)
-    # the lock is a part of a study's key
-    reads = (*plan.data.reads, plan.data.paths.requirements)
-    tasks = [
-        WorkItem(
-            c.name,
-            run_candidate_study,
-            (plan, c),
-            load_engine if c.spec.uses_tensorflow else None,
-            reads,
-        )
-        for c in ordered
-    ]
+    ordered = workers.interleave_groups(list(missing.values()), attrgetter("model"), jobs)
     outcomes = []
-    for outcome in workers.run_items(tasks, jobs=jobs):
+    items = [_work_item(plan, candidate) for candidate in ordered]
+    for outcome in workers.run_items(items, jobs=jobs):
         outcomes.append(outcome)
         if not outcome.error:
             record, cpu_seconds = outcome.value
@@ -119,13 +127,26 @@ def tune(
             if cpu_seconds:
                 cost = plan.data.paths.cost(plan.data.dataset) / f"{outcome.name}.tuning.json"
                 files.write_json(cost, {"cpu_seconds": cpu_seconds, "kind": outcome.kind})
-            record.write(places[outcome.name])
+            record.write(cached_files[outcome.name])
         advance(outcome.name)
     workers.raise_failures(outcomes, what=f"tune {plan.data.dataset}")
     with files.atomic_directory(target) as temporary:
-        for c in tunable:
-            record = StudyRecord.read(places[c.name]).model_copy(update={"model": c.model})
-            record.write(temporary / f"{c.name}.json")
+        for candidate in tunable:
+            record = StudyRecord.read(cached_files[candidate.name])
+            record = record.model_copy(update={"model": candidate.model})
+            record.write(temporary / f"{candidate.name}.json")
+
+
+def _work_item(plan: TuningPlan, candidate: Candidate) -> WorkItem:
+    """The study of one candidate as a task for a worker."""
+    return WorkItem(
+        candidate.name,
+        run_candidate_study,
+        (plan, candidate),
+        prepare=load_engine if candidate.spec.uses_tensorflow else None,
+        # the lock is a part of a study's key
+        reads=(*plan.data.reads, plan.data.paths.requirements),
+    )
 
 
 def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRecord, float]:
@@ -133,29 +154,7 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
     and are scored on validation.
     """
     space = candidate.spec.search_space()
-    defaults = {name: getattr(candidate.spec, name) for name in space}
-    spent = 0.0
-
-    def objective(params: dict[str, Any], number: int) -> TrialOutcome:
-        nonlocal spent
-        cpu = time.process_time()
-        problem = load_problem(plan.data, TUNING_BLOCKS)
-        spec = candidate.spec.with_values(params)
-        # once a study is enough
-        announce = ProgressLog(candidate.name) if number == 0 else None
-        try:
-            fitted = fit(
-                problem,
-                spec,
-                skip=candidate.skip,
-                seed=plan.seed,
-                budget=plan.budget,
-                announce=announce,
-            )
-        finally:
-            spent += time.process_time() - cpu
-        return TrialOutcome(fitted.validation_loss, fitted.curve)
-
+    objective = ValidationLoss(plan, candidate)
     result = run_study(
         space,
         objective,
@@ -163,12 +162,40 @@ def run_candidate_study(plan: TuningPlan, candidate: Candidate) -> tuple[StudyRe
         n_trials=plan.n_trials,
         seed=plan.seed,
         store=StudyStore(plan.data.paths.studies, plan.storage),
-        defaults=defaults,
+        defaults={name: getattr(candidate.spec, name) for name in space},
     )
     record = result.to_record(
         model=candidate.model, skip=candidate.skip, gradient_steps=plan.budget.steps
     )
-    return record, spent
+    return record, objective.cpu_seconds
+
+
+@dataclass
+class ValidationLoss:
+    """The objective of a study: a candidate's validation loss with the values of a trial."""
+
+    plan: TuningPlan
+    candidate: Candidate
+    cpu_seconds: float = 0.0
+    """Spent on all trials so far."""
+
+    def __call__(self, params: Params, number: int) -> TrialOutcome:
+        """Fit on the train rows of the tuning slice; the loss and its curve over the steps."""
+        started = time.process_time()
+        # once a study is enough
+        announce = ProgressLog(self.candidate.name) if number == 0 else None
+        try:
+            fitted = fit(
+                load_problem(self.plan.data, TUNING_BLOCKS),
+                self.candidate.spec.with_values(params),
+                skip=self.candidate.skip,
+                seed=self.plan.seed,
+                budget=self.plan.budget,
+                announce=announce,
+            )
+        finally:
+            self.cpu_seconds += time.process_time() - started
+        return TrialOutcome(fitted.validation_loss, fitted.curve)
 
 
 REFIT_FIELDS = {"refit", "refit_window", "refit_weights"}
@@ -179,11 +206,7 @@ def study_key(plan: TuningPlan, candidate: Candidate) -> str:
     """Data slice, search space, budget, seed, code and versions; rows after the validation block
     are not in it.
     """
-    borders = {
-        name: at
-        for name, at in plan.borders.items()
-        if name in ("train_end", "validation_end", "by_series")
-    }
+    borders = {name: end for name, end in plan.borders.items() if name in TUNING_BORDERS}
     return result_key(
         data=plan.data.digest,
         task=task_digest(plan.task),

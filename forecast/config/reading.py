@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Tag, ValidationError, model_validator
 
 from forecast.system.addresses import hide_addresses
 from forecast.system.errors import InputError, quote_names, suggest
+
+PlainValue: TypeAlias = (
+    "bool | int | float | str | Sequence[PlainValue] | Mapping[str, PlainValue] | None"
+)
+"""What YAML and JSON files hold: a scalar, a list, or a mapping from names."""
 
 
 class Config(BaseModel):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 from forecast.config.experiment import Training
-from forecast.config.reading import validate_config
+from forecast.config.reading import PlainValue, validate_config
 from forecast.models import families
 from forecast.models.base import ModelSpec, NetworkSpec
 from forecast.system.errors import InputError, suggest_known
+
+Entry = Mapping[str, PlainValue]
+"""An entry of configs/models.yaml: `family` and the family's options, by name."""
 
 
 @cache
@@ -21,15 +24,17 @@ def catalogue() -> dict[str, type[ModelSpec]]:
 
 
 def _names() -> list[str]:
+    """The names of the files in `families/`."""
     return sorted(module.name for module in pkgutil.iter_modules(families.__path__))
 
 
-def _family(name: str) -> Any:
+def _family(name: str) -> type[ModelSpec]:
+    """The class `Spec` of the family's file."""
     return importlib.import_module(f"{families.__name__}.{name}").Spec
 
 
 def spec(
-    entry: dict[str, Any],
+    entry: Entry,
     *,
     where: str,
     training: Training | None = None,
@@ -42,12 +47,13 @@ def spec(
     `context`: OF_SAVED_MODEL for a fitted model, of which nothing is checked that needs what only
     a fit loads. `InputError` for an unknown family or a field that is wrong.
     """
-    name, names = entry.get("family"), _names()
+    name = str(entry.get("family"))
+    names = _names()
     if name not in names:
-        hint = suggest_known(str(name), names)
+        hint = suggest_known(name, names)
         if context:
             hint = " It is of another version: train again (`forecast run`), or promote another"
-        raise InputError(f"{where}: unknown family {name!r}.{hint}.")
+        raise InputError(f"{where}: unknown family {entry.get('family')!r}.{hint}.")
     family = _family(name)
     if "refit" in family.model_fields:
         entry = {"refit": refit, **entry}
@@ -56,4 +62,4 @@ def spec(
     if training is not None and is_gradient_trained and isinstance(overrides, dict):
         shared = training.model_dump(exclude_unset=True)
         entry = {**entry, "training": {**shared, **overrides}}
-    return validate_config(family, entry, where=where, context=context)
+    return validate_config(family, dict(entry), where=where, context=context)

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from forecast.config.experiment import LevenbergMarquardt, RefitFrequency, Trainer, Training
-from forecast.config.reading import Config
+from forecast.config.reading import Config, PlainValue
 from forecast.config.task import Task
 from forecast.data.windows import Layout, Windows, layout
 from forecast.models import search
@@ -199,7 +199,7 @@ class ModelSpec(Config):
         """True: of such a later fit the linear part is new, and the network's weights stay."""
         return False
 
-    def with_values(self, values: Mapping[str, Any]) -> ModelSpec:
+    def with_values(self, values: search.Params) -> ModelSpec:
         """This spec with some fields replaced and validated again."""
         return type(self).model_validate({**self.model_dump(), **values})
 
@@ -470,14 +470,13 @@ class RecurrentSpec(NetworkSpec):
     units: int = Field(32, ge=1)
     layers: int = Field(1, ge=1)
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, PlainValue]:
         """The cell's options: the fields of its class in `forecast.networks.cells` that the spec
         has as well.
         """
-        shared = [
-            option.name for option in fields(cells.cell_class(self.cell)) if option.name != "units"
-        ]
-        return {name: getattr(self, name) for name in shared if name in type(self).model_fields}
+        names = [field.name for field in fields(cells.cell_class(self.cell))]
+        shared = [name for name in names if name != "units" and name in type(self).model_fields]
+        return {name: getattr(self, name) for name in shared}
 
     def build(self, shapes: Shapes) -> Network:
         """The blocks between the inputs and the read-out, for the shapes of a task."""

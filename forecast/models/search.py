@@ -1,7 +1,9 @@
 """What a family lets the tuner choose, as data: no Optuna, no TensorFlow.
 
-A search space is `dict[str, Dimension]`, e.g. `{"units": Choice((16, 32)), "learning_rate":
-LogUniform(1e-4, 1e-2)}`.
+A search space (`Space`) names fields of a spec and gives each a `Dimension`: a `Choice` among
+options, or a `LogUniform` number, e.g. `{"units": Choice((16, 32)), "learning_rate":
+LogUniform(1e-4, 1e-2)}`. Families return one from `ModelSpec.space`; `forecast.backtest.studies`
+draws from it. A user's own value outside of the space widens it (`including`).
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
+from forecast.config.reading import PlainValue
 from forecast.system.errors import InputError, suggest_known
 
 
@@ -20,7 +23,7 @@ class Choice:
     them.
     """
 
-    options: Sequence[Any]
+    options: Sequence[PlainValue]
 
     def __post_init__(self) -> None:
         """Raise `InputError` unless there is an option and each stands once."""
@@ -34,7 +37,7 @@ class Choice:
         """Whether `value` is one of the options."""
         return any(_plain(value) == _plain(option) for option in self.options)
 
-    def including(self, value: Any) -> Choice:
+    def including(self, value: PlainValue) -> Choice:
         """Widened where `value` lies outside."""
         return self if value in self else Choice((*self.options, value))
 
@@ -57,7 +60,7 @@ class LogUniform:
         """Whether `value` is a number from `low` to `high`."""
         return _is_number(value) and self.low <= value <= self.high
 
-    def including(self, value: Any) -> LogUniform:
+    def including(self, value: PlainValue) -> LogUniform:
         """Widened where `value` lies outside."""
         if not _is_number(value):
             raise InputError(f"{value}: wanted a number, as {self} needs.")
@@ -66,9 +69,11 @@ class LogUniform:
 
 Dimension = Choice | LogUniform
 Space = Mapping[str, Dimension]
+Params = Mapping[str, PlainValue]
+"""Field of a spec to the value that a trial gives it."""
 
 
-def including(space: Space, defaults: Mapping[str, Any]) -> dict[str, Dimension]:
+def including(space: Space, defaults: Params) -> dict[str, Dimension]:
     """`space` widened where a default lies outside, so that a user's own setting can always be the
     first trial.
 
@@ -77,10 +82,10 @@ def including(space: Space, defaults: Mapping[str, Any]) -> dict[str, Dimension]
     for name in defaults:
         if name not in space:
             raise InputError(f"{name!r} is not in the search space.{suggest_known(name, space)}.")
-    return {
-        name: space[name].including(defaults[name]) if name in defaults else space[name]
-        for name in space
-    }
+    widened = dict(space)
+    for name, value in defaults.items():
+        widened[name] = space[name].including(value)
+    return widened
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -89,4 +94,6 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 def _plain(value: object) -> object:
     """YAML and JSON know lists only, so a tuple equals the list of the same members."""
-    return [_plain(member) for member in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    return value

@@ -94,10 +94,10 @@ class StatisticalSpec(TrainableSpec):
         train = fill_gaps(problem.scaled(uid)[None, start:stop, : problem.panel.outputs])[0][0]
         fits = []
         for output, scaled in enumerate(train.T):
-            own = problem.scaling.unscale(scaled, uid, output)
-            y = own
+            unscaled = problem.scaling.unscale(scaled, uid, output)
+            y = unscaled
             units: Units = "own"
-            if own.min() <= 0:
+            if unscaled.min() <= 0:
                 y = scaled
                 units = "scaled"
             # in other units a form that multiplies may not be allowed

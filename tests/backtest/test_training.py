@@ -480,11 +480,11 @@ def test_a_series_that_cannot_be_fitted_in_a_task_of_its_own_fails_the_row_with_
     real = auto_theta.Theta.fit
     fitted = []
 
-    def second_fails(y, season, options):
+    def second_fails(y, season, **options):
         fitted.append(y)
         if len(fitted) == 3:
             raise ModelError("the second shop has no season")
-        return real(y, season, options)
+        return real(y, season, **options)
 
     monkeypatch.setattr(auto_theta.Theta, "fit", second_fails)
     monkeypatch.setattr(training, "SERIES_PER_TASK", 1)
