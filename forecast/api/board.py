@@ -1,5 +1,10 @@
-"""Several models on the same data and origins: the leaderboard, its verdicts, a picture and the
-report.
+"""`forecast.compare`: several models on the same data and cutoffs, for a caller in Python.
+
+It runs the stages prepare, tune, train and compare on a frame (`forecast.api.stages`), as `dvc
+repro` does on files, and returns a `Board`: leaderboard, verdicts of the tests, forecasts, fitted
+models, a picture and the report. The naive forecasts and the linear models stand beside the
+caller's, since every test is against them. What is selected is decided on the validation block; the
+test block decides nothing. Results lie in a temporary folder as long as the board lives.
 """
 
 from __future__ import annotations
@@ -27,9 +32,10 @@ from forecast.api.stages import (
     trained_ensemble,
     tuning_budget,
 )
-from forecast.backtest.candidates import REFERENCE_MODELS
+from forecast.backtest.candidates import REFERENCE_MODELS, linear_skip_model
 from forecast.comparison import metrics
 from forecast.config.experiment import COMBINATION
+from forecast.config.reading import Entry
 from forecast.data.comparison_records import TestFamily
 from forecast.data.results import MEAN, read_costs
 from forecast.models import spec
@@ -156,20 +162,20 @@ class Board:
 
 def compare(
     df: Any,
-    models: str | Sequence[str | Mapping[str, Any]],
+    models: str | Sequence[str | Entry],
     *,
-    freq: str | Mapping[str, Any],
+    freq: str | Entry,
     horizon: int,
     lookback: int | None = None,
     season_length: int | None = None,
-    past_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
-    future_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
+    past_exogenous: str | Sequence[str | Entry] = (),
+    future_exogenous: str | Sequence[str | Entry] = (),
     calendar_features: Sequence[str] | None = None,
     transform: str = "none",
     difference_inputs: bool = False,
     step_size: int | None = None,
-    splits: Mapping[str, Any] | None = None,
-    tuning: str | Mapping[str, Any] = "quick",
+    splits: Entry | None = None,
+    tuning: str | Entry = "quick",
     n_jobs: int | None = None,
     id_col: str = "unique_id",
     time_col: str = "ds",
@@ -220,9 +226,7 @@ def compare(
     return Board(results, dataset, recipes)
 
 
-def _reference_entries(
-    entries: Mapping[str, dict[str, Any]], season_length: int
-) -> dict[str, dict[str, Any]]:
+def _reference_entries(entries: Mapping[str, Entry], season_length: int) -> dict[str, Entry]:
     """The entries of the reference models that suit the data, by name.
 
     A linear one is refitted as often as the networks whose skip it is.
@@ -235,17 +239,18 @@ def _reference_entries(
     for name, entry in entries.items():
         if entry["family"] == COMBINATION:
             continue
-        family = spec(entry, where=name)
-        if family.has_skip:
-            skip_model = "arx" if family.is_recursive else "ridge"
+        model_spec = spec(entry, where=name)
+        if model_spec.has_skip:
+            skip_model = linear_skip_model(model_spec)
             policy = {key: entry[key] for key in ("refit", "refit_window") if key in entry}
-            references[skip_model] = references[skip_model] | policy
+            references[skip_model] = {**references[skip_model], **policy}
     return references
 
 
 def _n_test_steps(dataset: FrameDataset) -> int:
     """15 % of the time steps, or enough for twenty cutoffs where that is less than a quarter."""
-    horizon, step_size = dataset.settings.horizon, dataset.settings.step_size
+    horizon = dataset.settings.horizon
+    step_size = dataset.settings.step_size
     n_steps = dataset.n_steps
     desired_steps = max(round(TEST_SHARE * n_steps), horizon + (MIN_CUTOFFS - 1) * step_size)
     return max(min(desired_steps, n_steps // 4), horizon)

@@ -1,5 +1,9 @@
-"""The results of a run as frames for other tools: `unique_id, ds, cutoff, y, <model>,
-<model>-lo-80, …`.
+"""The results of a run as frames for other tools, for `forecast export` and for `Board`.
+
+`cross_validation`: the forecasts of the test block beside what came true, a column per model and
+two per interval; `observations`: the data; `leaderboard`: one row per model. `candidates` finds the
+candidate that stands for a model in a ranking. Everything is read from finished `Results`; nothing
+is fitted or scored here.
 """
 
 from __future__ import annotations

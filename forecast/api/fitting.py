@@ -1,8 +1,13 @@
-"""`forecast.fit`: one model of a frame, made by the stages of `dvc repro`."""
+"""`forecast.fit`: one model of a caller's frame, fitted by the stages of `dvc repro`.
+
+`fit` checks the frame and the options (`forecast.api.frame_dataset`), runs prepare, tune (where
+`tuning` asks for it) and train (`forecast.api.stages`), and returns a `Model`. A combination has no
+fit of its own and is refused. What is scored against other models is `forecast.compare`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from forecast.api.frame_dataset import TaskOptions, frame_dataset
@@ -10,24 +15,25 @@ from forecast.api.frames import Names, as_tuple
 from forecast.api.model import Model
 from forecast.api.stages import FitSettings, fit_ensemble, model_entries, tuning_budget
 from forecast.config.experiment import COMBINATION
+from forecast.config.reading import Entry
 from forecast.system.errors import InputError
 
 
 def fit(
     df: Any,
-    model: str | Mapping[str, Any] = "gru",
+    model: str | Entry = "gru",
     *,
-    freq: str | Mapping[str, Any],
+    freq: str | Entry,
     horizon: int,
     lookback: int | None = None,
     season_length: int | None = None,
-    past_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
-    future_exogenous: str | Sequence[str | Mapping[str, Any]] = (),
+    past_exogenous: str | Sequence[str | Entry] = (),
+    future_exogenous: str | Sequence[str | Entry] = (),
     calendar_features: Sequence[str] | None = None,
     transform: str = "none",
     difference_inputs: bool = False,
-    splits: Mapping[str, Any] | None = None,
-    tuning: str | Mapping[str, Any] | None = None,
+    splits: Entry | None = None,
+    tuning: str | Entry | None = None,
     seeds: int | Sequence[int] = (0,),
     n_jobs: int | None = None,
     id_col: str = "unique_id",
@@ -74,7 +80,7 @@ def fit(
             f"Model {name!r} is a combination of fitted rows, of which `fit` has one. Pass it to"
             " `forecast.compare` beside its members."
         )
-    budget = tuning_budget(tuning, seeds=[seeds] if isinstance(seeds, int) else seeds)
+    budget = tuning_budget(tuning, seeds)
     recipe = FitSettings(entry, budget, tuning is not None, n_jobs)
     ensemble, _ = fit_ensemble(name, dataset, recipe)
     return Model(name, ensemble, dataset.names, dataset, recipe)

@@ -1,4 +1,12 @@
-"""A caller's frame as a dataset: its rows, and what the call amounts to in datasets.yaml."""
+"""A caller's frame as a dataset: its rows, and what the call amounts to in datasets.yaml.
+
+`frame_dataset` turns the options that `fit` and `compare` share (`TaskOptions`) into a
+`FrameDataset`: the checked long frame, an entry as configs/datasets.yaml would hold it, and the
+caller's column names. What the caller leaves out is chosen from the calendar and the length of the
+series: season, lookback, calendar features, how many values may be missing, and where the blocks
+end (`block_shares`). A series that misses too much, or is too short for a block, is refused; no row
+is dropped or filled here.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +28,7 @@ from forecast.api.frames import (
 )
 from forecast.api.packaged import require_installed
 from forecast.config.datasets import Dataset
-from forecast.config.reading import Config, validate_config
+from forecast.config.reading import Config, Entry, validate_config
 from forecast.config.task import Calendar, RegularCalendar
 from forecast.data.calendars import default_features, grid, series_lengths
 from forecast.data.columns import spread_over_horizon
@@ -47,7 +55,7 @@ class FrameDataset:
     """A checked frame, its entry of datasets.yaml, and the caller's names of its columns."""
 
     frame: pd.DataFrame
-    entry: Mapping[str, Any]
+    entry: Entry
     names: Names
 
     @cached_property
@@ -60,7 +68,7 @@ class FrameDataset:
         """The time steps of all series, each counted once."""
         return len(_time_steps(self.frame, self.settings.calendar))
 
-    def with_splits(self, splits: Mapping[str, Any]) -> FrameDataset:
+    def with_splits(self, splits: Entry) -> FrameDataset:
         """With the caller's splits; `InputError` for shares or dates that are not as wanted."""
         dataset = replace(self, entry={**self.entry, "splits": splits})
         _ = dataset.settings  # checked at once
@@ -85,14 +93,17 @@ class FrameDataset:
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """The options that `fit` and `compare` share (`forecast.fit` explains each)."""
+    """The options that `fit` and `compare` share (`forecast.fit` explains each).
 
-    freq: str | Mapping[str, Any]
+    None is what the caller left out, to be chosen by `frame_dataset`.
+    """
+
+    freq: str | Entry
     horizon: int
     lookback: int | None
     season_length: int | None
-    past_exogenous: str | Sequence[str | Mapping[str, Any]]
-    future_exogenous: str | Sequence[str | Mapping[str, Any]]
+    past_exogenous: str | Sequence[str | Entry]
+    future_exogenous: str | Sequence[str | Entry]
     calendar_features: Sequence[str] | None
     transform: str
     difference_inputs: bool
@@ -104,14 +115,18 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
 
     Raises `InputError` for a frame or an option that is not as wanted.
     """
-    horizon, names = options.horizon, options.names
+    horizon = options.horizon
+    names = options.names
     require_whole(horizon=horizon, lookback=options.lookback, season_length=options.season_length)
     calendar = _calendar(options.freq)
-    target_options = {
-        "transform": options.transform,
-        "difference_inputs": options.difference_inputs,
-    }
-    target = [{"column": name, **target_options} for name in names.target_col]
+    target: list[Entry] = [
+        {
+            "column": name,
+            "transform": options.transform,
+            "difference_inputs": options.difference_inputs,
+        }
+        for name in names.target_col
+    ]
     past = _column_entries("past_exogenous", options.past_exogenous)
     future = [
         {"known_ahead": True, **column}
@@ -127,7 +142,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     if calendar_features is None:
         calendar_features = default_features(calendar, n_steps)
     season = options.season_length or _usual_season(calendar, n_steps)
-    entry = {
+    entry: Entry = {
         "title": ", ".join(names.target_col),
         "source": {"kind": "file", "path": f"data/{NAME}.parquet"},
         "calendar": calendar.model_dump(mode="json"),
@@ -147,9 +162,7 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     return dataset
 
 
-def _column_entries(
-    option: str, columns: str | Sequence[str | Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[Entry]:
     """Entries of datasets.yaml of one name, or of names and entries."""
     return [
         {"column": column} if isinstance(column, str) else dict(column)
@@ -157,7 +170,7 @@ def _column_entries(
     ]
 
 
-def _calendar(freq: str | Mapping[str, Any]) -> Calendar:
+def _calendar(freq: str | Entry) -> Calendar:
     """`InputError` for a step that pandas does not know, with today's name of one it knew."""
     if isinstance(freq, Mapping):
         if freq.get("kind") == "sessions":
@@ -177,7 +190,9 @@ def _usual_season(calendar: Calendar, n_steps: int) -> int:
     """The usual season of the step, a day of minutes at most; none (1) of sessions, and where fewer
     than four of them were observed.
     """
-    season = guess_spans(calendar)[0] if isinstance(calendar, RegularCalendar) else 1
+    if not isinstance(calendar, RegularCalendar):
+        return 1
+    season = guess_spans(calendar)[0]
     return season if season <= min(n_steps // 4, 1440) else 1
 
 
@@ -196,15 +211,13 @@ def _time_steps(frame: pd.DataFrame, calendar: Calendar) -> np.ndarray:
     return np.unique(np.concatenate(by_series))
 
 
-def _with_missing_allowed(
-    column: Mapping[str, Any], frame: pd.DataFrame, calendar: Calendar
-) -> dict[str, Any]:
+def _with_missing_allowed(column: Entry, frame: pd.DataFrame, calendar: Calendar) -> Entry:
     """The column's entry with room for the values that it misses.
 
     Raises `InputError` where a series misses more than `MAX_MISSING_SHARE`.
     """
     n_steps = series_lengths(frame, calendar)
-    n_missing = n_steps - frame.groupby("unique_id")[column["column"]].count()
+    n_missing = n_steps - frame.groupby("unique_id")[str(column["column"])].count()
     too_many = n_missing.index[n_missing > MAX_MISSING_SHARE * n_steps]
     if len(too_many) and "max_missing" not in column:
         unique_id = too_many[0]
@@ -220,8 +233,8 @@ def _with_missing_allowed(
             f" {n_missing[unique_id]} of {n_steps[unique_id]} time steps; wanted at most"
             f" {MAX_MISSING_SHARE:.0%}. {cure}"
         )
-    max_missing = MAX_MISSING_SHARE if (n_missing > 0).any() else 0.0
-    return {"max_missing": max_missing, **column}
+    is_incomplete = (n_missing > 0).any()
+    return {"max_missing": MAX_MISSING_SHARE if is_incomplete else 0.0, **column}
 
 
 def block_shares(

@@ -1,7 +1,11 @@
 """What a caller hands in as data: pandas, polars, pyarrow or another frame, checked into the long
 frame of the stages.
 
-Every fault is one sentence with the column, what was found and what was wanted.
+`long_frame` is the door: any frame in, `unique_id, ds` and number columns out, ordered by series
+and time, times in UTC without a zone. `over_horizon` and `with_future` add what is known ahead.
+Every fault is one `InputError` with the column, what was found, what was wanted and what to type;
+messages of the stages are put into the caller's words. Nothing is guessed but the units of times,
+nothing is filled, and no row is dropped.
 """
 
 from __future__ import annotations
@@ -120,7 +124,7 @@ def _in_caller_words(message: str, time_col: str, zone: str) -> str:
             f" Times of {zone} become UTC; for days of its clock: `df['ds'] ="
             " df['ds'].dt.tz_localize(None)`."
         )
-    return re.sub("(?<=[`'])ds(?=[`'])", lambda _: time_col, message)
+    return time_col.join(re.split("(?<=[`'])ds(?=[`'])", message))
 
 
 def with_future(
@@ -205,7 +209,8 @@ def _raise_missing_column(name: str, frame: pd.DataFrame, names: Names) -> NoRet
             f"{WHERE}: column {name!r} not found; the index has it, wanted a column. Pass"
             f" `df.reset_index({argument})`."
         )
-    option, parameter = "the column's name", ""
+    option = "the column's name"
+    parameter = ""
     if name in names.target_col:
         option = "`target_col`"
     if name in (names.time_col, names.id_col):
@@ -294,7 +299,8 @@ def _conversion_to_times(expression: str, values: pd.Series) -> str:
     """
     if values.dtype.kind == "m":
         return f"pandas.Timestamp('2000-01-01') + {expression}"
-    least, greatest = values.min(), values.max()
+    least = values.min()
+    greatest = values.max()
     for first, last, date_format in WRITTEN_DATES:
         if first <= least and greatest <= last:
             digits = f"{expression}.astype(int).astype(str)"
@@ -309,18 +315,19 @@ def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.S
     """Dates and times that pandas keeps as objects; `InputError` where only some of them have a
     zone.
     """
-    zoned = values.map(lambda value: getattr(value, "tzinfo", None) is not None)
+    zoned = np.array([getattr(value, "tzinfo", None) is not None for value in values], dtype=bool)
     if not zoned.any():
         return values
     if not zoned.all():
-        first, other = int(np.argmax(zoned)), int(np.argmin(zoned))
+        first = int(np.argmax(zoned))
+        other = int(np.argmin(zoned))
         raise InputError(
             f"{WHERE}: column {names.time_col!r} mixes times with a zone ({values.iloc[first]}, row"
             f" {first}) and without ({values.iloc[other]}, row {other}); wanted one kind. Convert"
             f" it: `df[{names.time_col!r}] = pandas.to_datetime(df[{names.time_col!r}], utc=True)`."
         )
     if wall_clock:
-        return values.map(lambda value: value.replace(tzinfo=None))
+        return pd.Series([value.replace(tzinfo=None) for value in values], values.index)
     return pd.to_datetime(values, utc=True)
 
 

@@ -1,5 +1,10 @@
-"""One fitted model: forecasts with intervals from the last rows, from earlier ones, from later
-data.
+"""A fitted model for a caller in Python: what `forecast.fit` and `forecast.load` return.
+
+`Model` is an ensemble of forecasters with the caller's column names. It forecasts with intervals
+from the last rows of any history (`predict`), scores earlier cutoffs by fitting again
+(`cross_validation`), and is saved to a folder and as one file for other tools. Forecasting and
+loading need no TensorFlow and none of the stages; `cross_validation` imports them when it is
+called. Histories are checked like the frame of the fit (`forecast.api.frames`).
 """
 
 from __future__ import annotations
@@ -36,7 +41,8 @@ if TYPE_CHECKING:
     from forecast.api.frame_dataset import FrameDataset
     from forecast.api.stages import FitSettings
 
-SCHEMA = 1
+MODEL_SCHEMA = 1
+"""Of the file `DESCRIPTION`; `files.read_saved` refuses every other."""
 DESCRIPTION = "model.json"
 """The file of a saved model with its name and its columns."""
 
@@ -64,7 +70,8 @@ class Model:
 
     def __repr__(self) -> str:
         """Name, horizon, lookback and the number of series."""
-        task, series = self.ensemble.task, len(self.ensemble.forecasters[0].scaling.centre)
+        task = self.ensemble.task
+        series = len(self.ensemble.forecasters[0].scaling.centre)
         return (
             f"Model({self.name!r}, horizon={task.horizon}, lookback={task.lookback},"
             f" series={series})"
@@ -98,10 +105,9 @@ class Model:
         table = forecast_latest(ensemble, panel, horizon=n_steps, levels=coverages)
         columns = {"y_hat": self.name}
         for coverage in coverages:
-            for end in ("lo", "hi"):
-                columns[f"{end}_{format_percent(coverage)}"] = (
-                    f"{self.name}-{end}-{format_percent(coverage)}"
-                )
+            percent = format_percent(coverage)
+            columns[f"lo_{percent}"] = f"{self.name}-lo-{percent}"
+            columns[f"hi_{percent}"] = f"{self.name}-hi-{percent}"
         return self._with_caller_names(table, columns)
 
     def cross_validation(
@@ -144,7 +150,7 @@ class Model:
         with files.atomic_directory(target) as temporary:
             self.ensemble.save(temporary)
             names = {"id_col": self.names.id_col, "time_col": self.names.time_col}
-            description = {"schema": SCHEMA, "name": self.name, **names}
+            description = {"schema": MODEL_SCHEMA, "name": self.name, **names}
             files.write_json(temporary / DESCRIPTION, description)
 
     def export(self, path: str | Path, *, seed: int = 0) -> None:
@@ -163,7 +169,9 @@ class Model:
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
         """The rows to forecast from; `InputError` where they do not suffice."""
-        history = None if df is None else frames.as_pandas(df)
+        history = None
+        if df is not None:
+            history = frames.as_pandas(df)
         panel = None
         if history is not None and future_df is None:
             panel = self._ready_panel(history, ensemble)
@@ -285,7 +293,7 @@ def load(folder: str | Path) -> Model:
             f"{folder}: found no {DESCRIPTION}, wanted a folder that `model.save` made. Correct"
             " the path."
         )
-    description = files.read_saved(Path(folder) / DESCRIPTION, SCHEMA)
+    description = files.read_saved(Path(folder) / DESCRIPTION, MODEL_SCHEMA)
     try:
         ensemble = Ensemble.load(Path(folder))
     except ModuleNotFoundError as missing:  # the calendar of an exchange

@@ -1,5 +1,11 @@
 """A trained network as one file for NumPy, Keras or ONNX, with a description of its inputs beside
-it.
+it, for other tools.
+
+`write_network` takes one seed of an ensemble that is a single pass of a network plus a linear skip
+in scaled units. The skip is written as a matrix, found by forecasting from windows of which one
+number is 1. Refused are combinations, recursive networks, heads with a distribution and targets in
+changes, and for Keras and ONNX a skip with products of the calendar. Scaling and channel names are
+left to the .json beside the file.
 """
 
 from __future__ import annotations
@@ -39,7 +45,8 @@ def write_network(ensemble: Ensemble, path: Path, *, member: int = 0) -> None:
         raise InputError(
             f"Model {described} is no network. Name a network, such as 'gru' or 'lstm'."
         )
-    network, weights = forecaster.network, forecaster.weights
+    network = forecaster.network
+    weights = forecaster.weights
     linear = _linear_map(forecaster)
     if path.suffix == ".py":
         export(network, weights, path, description=forecaster.spec.equation, linear=linear)
@@ -110,11 +117,14 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
     skip is, as long as it is linear.
     """
     skip = _linear_skip(forecaster)
-    task, channels = forecaster.task, forecaster.channels
+    task = forecaster.task
+    channels = forecaster.channels
     n_calendar = 2 * len(task.calendar_features)
-    n_past, n_future = task.lookback * channels.channels, task.horizon * n_calendar
+    n_past = task.lookback * channels.channels
+    n_future = task.horizon * n_calendar
     windows = _unit_windows(forecaster, n_past, n_future)
-    product_map, code = None, ""
+    product_map = None
+    code = ""
     if skip.harmonics:
         arguments = (task.horizon, skip.harmonics, skip.product_lags, skip.unread)
         n_products = calendar_products(windows, channels, *arguments).shape[1]
@@ -132,7 +142,8 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
 
 def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows:
     """A window of zeros, then for each of its `n_past + n_future` numbers one where it is 1."""
-    task, channels = forecaster.task, forecaster.channels
+    task = forecaster.task
+    channels = forecaster.channels
     basis = np.vstack([np.zeros(n_past + n_future), np.eye(n_past + n_future)])
     n_windows = len(basis)
     past = basis[:, :n_past].reshape(n_windows, task.lookback, -1)

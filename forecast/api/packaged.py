@@ -94,7 +94,8 @@ def create_project(folder: Path) -> list[str]:
             f" bring a project up to this version with `forecast new {folder} --upgrade`."
         )
     contents = _packaged_files((*USER_FILES, *STAGE_FILES, ".dvc/config"))
-    dvc, datasets = contents[".dvc/config"], contents["configs/datasets.yaml"]
+    dvc = contents[".dvc/config"]
+    datasets = contents["configs/datasets.yaml"]
     contents[".dvc/config"] = dvc.replace(b"[core]\n", b"[core]\n    no_scm = true\n")
     contents["configs/datasets.yaml"] = datasets.replace(
         b"run: [stocks, weather]", b"run: [weather]"
@@ -116,7 +117,8 @@ def upgrade_project(folder: Path) -> str:
     for name, content in contents.items():
         path = folder / name
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        old, new = (lines.splitlines(keepends=True) for lines in (text, content.decode()))
+        old = text.splitlines(keepends=True)
+        new = content.decode().splitlines(keepends=True)
         changes += difflib.unified_diff(old, new, f"{name} (before)", f"{name} (now)")
         if old != new:
             files.write_bytes(path, content)
@@ -127,7 +129,8 @@ def outdated(folder: Path) -> str:
     """What to do where the stages of a project follow another version than the installed one; else
     nothing.
     """
-    path, installed = folder / LOCK, importlib.metadata.version("rolling-forecast")
+    path = folder / LOCK
+    installed = importlib.metadata.version("rolling-forecast")
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     locked = re.search(r"^rolling-forecast==(\S+)$", text, re.MULTILINE)
     if locked is None or locked[1] == installed:

@@ -1,7 +1,11 @@
-"""The stages prepare, tune and train on settings and a frame in memory.
+"""The stages prepare, tune, train and compare on settings and a frame in memory, for `fit` and
+`compare`.
 
-They are those of `dvc repro`, so the same data and settings give the same numbers. Files are
-written only by the workers that fit, into the folder that the caller names.
+They are those of `dvc repro`, so the same data and settings give the same numbers. `run_stages`
+gives `FrameResults`, which answers like the results of a project; files are written only by the
+workers that fit, into the folder that the caller names. `model_entries` and `tuning_budget` turn
+what a caller writes for models and budget into checked settings. A model that does not suit the
+data, or that needs a package which is not installed, is refused before anything runs.
 """
 
 from __future__ import annotations
@@ -16,7 +20,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -40,7 +43,7 @@ from forecast.config.experiment import (
     load_tuning,
 )
 from forecast.config.paths import ProjectPaths
-from forecast.config.reading import validate_config
+from forecast.config.reading import Entry, PlainValue, validate_config
 from forecast.data import quality
 from forecast.data.comparison_records import ResidualDiagnosis, Verdicts
 from forecast.data.preparation import PreparedDataset, prepare_frame
@@ -64,7 +67,7 @@ RESERVED_NAMES = ("unique_id", "ds", "cutoff", "y", "output")
 class FitSettings:
     """How a model was made, so that it can be made again on fewer rows."""
 
-    entry: Mapping[str, Any]
+    entry: Entry
     """Its entry of models.yaml."""
     tuning: Tuning
     is_tuned: bool
@@ -89,7 +92,7 @@ class FrameResults(Results):
         return self.settings
 
     @cached_property
-    def quality(self) -> dict[str, Any]:
+    def quality(self) -> dict[str, PlainValue]:
         """What stage `prepare` says of the data, as quality.json holds it."""
         return self.prepared.quality
 
@@ -124,14 +127,14 @@ class FrameResults(Results):
         return self.comparison
 
 
-def model_entries(models: str | Sequence[str | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def model_entries(models: str | Sequence[str | Entry]) -> dict[str, Entry]:
     """Name → entry of models.yaml, of names of the packaged catalogue and families, and of entries
     of the caller's own.
 
     An entry of the caller's own is named by its key `name`, else by its family.
     """
     catalogued = load_models(packaged() / "configs").models
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, Entry] = {}
     if isinstance(models, str | Mapping) or not isinstance(models, Iterable):
         models = (models,)
     for model in models:
@@ -151,36 +154,42 @@ def model_entries(models: str | Sequence[str | Mapping[str, Any]]) -> dict[str, 
     return entries
 
 
-def _named_entry(
-    model: str | Mapping[str, Any], catalogued: Mapping[str, dict[str, Any]]
-) -> tuple[str, dict[str, Any]]:
+def _named_entry(model: str | Entry, catalogued: Mapping[str, Entry]) -> tuple[str, Entry]:
     """A model's name and entry; `InputError` for an unknown name and for what is neither."""
     if isinstance(model, str):
         if model not in catalogued and model not in catalogue():
             known = {*catalogued, *catalogue()}
             raise InputError(f"Model {model!r} is unknown.{suggest_known(model, known)}.")
-        return model, dict(catalogued.get(model, {"family": model}))
+        return model, catalogued.get(model, {"family": model})
     if not isinstance(model, Mapping) or "family" not in model:
         raise InputError(
             f"Model {model!r}: wanted a name such as 'gru', or an entry such as {{'family':"
             " 'gru', 'units': 16}. Several models go to `forecast.compare`."
         )
-    entry = dict(model)
-    return str(entry.pop("name", entry["family"])), entry
+    name = str(model.get("name", model["family"]))
+    return name, {key: value for key, value in model.items() if key != "name"}
 
 
-def tuning_budget(tuning: str | Mapping[str, Any] | None, **overrides: Any) -> Tuning:
+def tuning_budget(tuning: str | Entry | None, seeds: int | Sequence[int] | None = None) -> Tuning:
     """`quick`, `full`, or the keys of tuning.yaml that differ from `full`; None is `full` without
-    its trials.
+    its trials. seeds: of networks; None: those of the budget.
+
+    `InputError` for another word, and for a key that tuning.yaml does not have.
     """
-    changes = dict(tuning) if isinstance(tuning, Mapping) else {}
-    if not isinstance(tuning, Mapping | None) and str(tuning) not in BUDGET_FOLDERS:
-        raise InputError(
-            f"tuning={tuning!r} is unknown.{suggest_known(str(tuning), BUDGET_FOLDERS)}."
-        )
-    folder = BUDGET_FOLDERS.get(str(tuning), ".")
+    changes: dict[str, PlainValue] = {}
+    folder = "."
+    if isinstance(tuning, Mapping):
+        changes = dict(tuning)
+    elif tuning is not None:
+        if str(tuning) not in BUDGET_FOLDERS:
+            raise InputError(
+                f"tuning={tuning!r} is unknown.{suggest_known(str(tuning), BUDGET_FOLDERS)}."
+            )
+        folder = BUDGET_FOLDERS[str(tuning)]
+    if seeds is not None:
+        changes["seeds"] = [seeds] if isinstance(seeds, int) else seeds
     defaults = load_tuning(packaged() / "configs" / folder).model_dump()
-    return validate_config(Tuning, {**defaults, **changes, **overrides}, where="tuning")
+    return validate_config(Tuning, {**defaults, **changes}, where="tuning")
 
 
 def fit_ensemble(
@@ -215,7 +224,7 @@ def trained_ensemble(results: Results, candidate: str) -> Ensemble:
 def run_stages(
     folder: Path,
     dataset: FrameDataset,
-    entries: Mapping[str, Mapping[str, Any]],
+    entries: Mapping[str, Entry],
     tuning: Tuning,
     *,
     n_jobs: int | None,
@@ -225,7 +234,8 @@ def run_stages(
 
     folder: for what each fit leaves; empty before.
     """
-    settings, models = dataset.settings, _models_to_run(entries)
+    settings = dataset.settings
+    models = _models_to_run(entries)
     unsuited = list_unsuited(models, season_length=settings.season_length)
     for name, reason in unsuited.items():
         raise InputError(
@@ -269,7 +279,7 @@ def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:
     return replace(results, comparison=comparison)
 
 
-def _models_to_run(entries: Mapping[str, Mapping[str, Any]]) -> Models:
+def _models_to_run(entries: Mapping[str, Entry]) -> Models:
     """The packaged models.yaml with these entries as its grid, fitted once, as shipped."""
     packaged_models = load_models(packaged() / "configs")
     return packaged_models.model_copy(
@@ -288,7 +298,9 @@ def _in_memory(
     folder: Path, file: PreparedFile, settings: Dataset, prepared: PreparedDataset
 ) -> DataInMemory:
     """The rows that stage `prepare` would write to `file`; results go to `folder`."""
-    frame = prepared.tuning_frame if file == "tuning.parquet" else prepared.frame
+    frame = prepared.frame
+    if file == "tuning.parquet":
+        frame = prepared.tuning_frame
     return DataInMemory(
         ProjectPaths.of(folder),
         NAME,

@@ -50,12 +50,17 @@ class Candidate:
     def skip_model(self) -> str | None:
         """The model that is this candidate's skip standing alone."""
         if self.skip == "linear":
-            return "arx" if self.spec.is_recursive else "ridge"
+            return linear_skip_model(self.spec)
         return NAIVE if self.skip == "last" else None
 
     def with_values(self, values: Params) -> Candidate:
         """This candidate with other values of some of its spec's fields."""
         return Candidate(self.model, self.spec.with_values(values), self.ranking, self.skip)
+
+
+def linear_skip_model(spec: ModelSpec) -> str:
+    """The model that is the linear skip of `spec` standing alone."""
+    return "arx" if spec.is_recursive else "ridge"
 
 
 def plan_candidates(

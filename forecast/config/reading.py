@@ -17,6 +17,8 @@ PlainValue: TypeAlias = (
     "bool | int | float | str | Sequence[PlainValue] | Mapping[str, PlainValue] | None"
 )
 """What YAML and JSON files hold: a scalar, a list, or a mapping from names."""
+Entry: TypeAlias = "Mapping[str, PlainValue]"
+"""An entry of a YAML file, such as a model of configs/models.yaml: its settings by name."""
 
 
 class Config(BaseModel):

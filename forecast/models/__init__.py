@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
 from functools import cache
 
 from forecast.config.experiment import Training
-from forecast.config.reading import PlainValue, validate_config
+from forecast.config.reading import Entry, validate_config
 from forecast.models import families
 from forecast.models.base import ModelSpec, NetworkSpec
 from forecast.system.errors import InputError, suggest_known
-
-Entry = Mapping[str, PlainValue]
-"""An entry of configs/models.yaml: `family` and the family's options, by name."""
 
 
 @cache
