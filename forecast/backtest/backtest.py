@@ -1,5 +1,11 @@
 """One candidate and seed: fit it, forecast every cutoff of the scored blocks, save all of it.
 
+`fit_and_forecast` is the task that stage `train` gives to a worker; `CandidateFitter` is how a
+candidate is fitted, for the backtest, for the refit before serving, and for the leak audit. What is
+written (fit.json, forecasts.parquet, the saved models) is read by `forecast.backtest.training`. A
+model that cannot be fitted or whose forecasts are not finite leaves its reason; nothing else is
+caught. Scores and intervals are computed later, from the forecasts alone.
+
 The fit on the train rows forecasts the validation block, on which penalties, lags, steps and trees
 are selected; a network forecasts each fold of it with the weights of the step that the other folds
 select, so that it is ranked on data that did not stop it. With what the whole block selected the
@@ -232,10 +238,15 @@ def _forecast_table(
 ) -> pd.DataFrame:
     """The rows of `forecast_blocks` in one block: by series, cutoff, step and output."""
     task = problem.panel.task
-    steps, outputs = np.arange(1, task.horizon + 1), len(task.targets)
-    cutoffs, times, actuals, volatilities = [], [], [], []
+    steps = np.arange(1, task.horizon + 1)
+    outputs = len(task.targets)
+    cutoffs = []
+    times = []
+    actuals = []
+    volatilities = []
     for uid, cutoff_rows in rows.items():
-        series, target_rows = problem.panel.by_id[uid], cutoff_rows[:, None] + steps
+        series = problem.panel.by_id[uid]
+        target_rows = cutoff_rows[:, None] + steps
         cutoffs.append(series.ds[cutoff_rows])
         times.append(series.ds[target_rows].ravel())
         actuals.append(series.values[target_rows, :outputs].ravel())

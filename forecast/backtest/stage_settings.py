@@ -116,5 +116,7 @@ def _code_digest(stage: str, grid: Iterable[Candidate] = ()) -> str:
     """The digest of what the stage runs; of what is found by name, all, or with a grid what its
     candidates use.
     """
-    families = sorted({module for candidate in grid for module in candidate.spec.modules()})
-    return code_digest([f"pipelines.{stage}", *families], found_by_name=not families)
+    families: set[str] = set()
+    for candidate in grid:
+        families.update(candidate.spec.modules())
+    return code_digest([f"pipelines.{stage}", *sorted(families)], found_by_name=not families)

@@ -71,7 +71,8 @@ def tune_dataset(
 
 def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, jobs: int) -> None:
     """Study every network of the grid (or of `models` and references) on the tuning slice."""
-    data, budget = experiment.data, experiment.tuning
+    data = experiment.data
+    budget = experiment.tuning
     only = add_references(models, experiment.models)
     season_length = experiment.task.season_length
     grid = plan_candidates(experiment.models, only, season_length=season_length)

@@ -1,4 +1,9 @@
-"""The catalogue of families: one file each, found by file name, free of TensorFlow."""
+"""The catalogue of model families: one file each in families/, found by file name.
+
+`catalogue` gives every family's spec class, `spec` one entry of configs/models.yaml as a checked
+spec, with what all entries share filled in. Nothing is registered by hand: a new file is a new
+family. Nothing here fits or forecasts, and no family's file imports TensorFlow.
+"""
 
 from __future__ import annotations
 

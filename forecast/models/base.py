@@ -1,13 +1,20 @@
 """What every family file provides: a frozen spec that says how its model is fitted, forecasts, and
 is tuned.
 
-A family is one file in families/; its name is the file's. Nothing here imports TensorFlow.
+A family is one file in families/ with a class `Spec`; its name is the file's. The fields of the
+class are the options of an entry of configs/models.yaml, checked when it is read: an option that
+would have no effect is refused. To add one, take the base class that fits and write what it names:
 
-    BaselineSpec       a rule: one method, `forecast`
+    BaselineSpec       a rule without parameters: `forecast`
     RegressorSpec      parameters as arrays: `fit` on the train windows, `forecast` from them
-    LinearSpec         ridge regression, direct or as a one-step map
-    StatisticalSpec    one fit per series (`forecast.models.statistical`)
+    LinearSpec         the linear skip standing alone, direct or as a one-step map
+    StatisticalSpec    one fit per series (`forecast.models.statistical`): `fit_model`
     NetworkSpec        a network of blocks: `build`
+    RecurrentSpec      a network of one kind of recurrent cell
+
+`ModelSpec` holds what all of them answer: which data they suit (`unsuited_reason`), what tuning may
+vary (`space`), how often they are refitted. A spec holds no fitted number; those are `Parameters`
+of a `FittedForecaster`. Nothing here imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -56,6 +63,8 @@ UNREAD_BY_LM = (
 """Levenberg-Marquardt takes its own steps, on whole series and their squared error: points alone.
 """
 
+EXAMPLE_SHAPES = Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64)
+"""Of no dataset: which blocks a spec builds, without a task."""
 LM_UNITS = search.Choice((4, 8, 16))
 """Its cost grows with the cube of the weights: smaller nets than gradient steps are given."""
 
@@ -345,12 +354,11 @@ class NetworkSpec(TrainableSpec):
 
     @model_validator(mode="after")
     def _can_be_trained_so(self) -> NetworkSpec:
-        carried, taught = self.training.state == "carry", self.training.teacher_forcing != "none"
+        carried = self.training.state == "carry"
+        taught = self.training.teacher_forcing != "none"
         if self.trainer == "gradient" and not carried and not taught:
             return self
-        network = self.build(
-            Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64)
-        )
+        network = self.build(EXAMPLE_SHAPES)
         if self.trainer == "lm" and (not network.every_step or network.decoder):
             raise ValueError(
                 "trainer: lm trains networks of dense, tap, parallel and recurrent blocks that"
@@ -395,9 +403,7 @@ class NetworkSpec(TrainableSpec):
 
     def modules(self) -> list[str]:
         """The modules found by name that it runs: part of the key of its results."""
-        network = self.build(
-            Shapes(channels=1, future_channels=0, horizon=1, outputs=1, lookback=64)
-        )
+        network = self.build(EXAMPLE_SHAPES)
         blocks = [block for _, block in walk_blocks(network.blocks) if isinstance(block, CellBlock)]
         cell_modules = {cells.cell_class(block.cell).__module__ for block in blocks}
         return [*super().modules(), type(self.head).__module__, *sorted(cell_modules)]
@@ -414,8 +420,8 @@ class NetworkSpec(TrainableSpec):
 
     @property
     def is_fitted_on_validation(self) -> bool:
-        # restarts of Levenberg-Marquardt have no number of steps to repeat
         """True: what serves is fitted on train and validation together."""
+        # restarts of Levenberg-Marquardt have no number of steps to repeat
         return self.is_trained_by_gradient
 
     @property

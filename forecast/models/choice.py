@@ -1,6 +1,11 @@
 """Penalty, lags, products and inputs of a ridge, by its errors on fifths of the history that it has
 not seen.
 
+`choose_linear_map` searches them for the linear skip (`forecast.models.skip`) and for ridge and
+arx, which are that skip standing alone; `fold_cases` and `fold_errors` serve the linear maps of
+`families/window_linear.py` as well. Nothing behind the validation block is looked at. A skip
+without a map (`UnchangedSkip`) is returned where the last value is nearer than every ridge.
+
 The sums over all rows but those of a stretch and its neighbourhood are the equations of a fit
 without it (hv-block cross-validation, Racine 2000), so one pass over the data serves every fold and
 every candidate. Of settings with about the same error the mean is taken:
@@ -13,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,24 +36,52 @@ from forecast.models.skip import (
 )
 from forecast.system.errors import ModelError
 
-Folds = Callable[[], Iterable[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]]
-"""Gives windows, their scaled targets (B, H, O), which of them each fold learns from (K, B), and
-the fold in which each is asked for (B,), or -1.
-"""
-FoldParts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Inputs (B, features), what a fit learns them to give (B, outputs), of which rows (B,), and what
-is wanted, NaN where it is not known.
-"""
-FoldCase = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Of one fold the `products_matrix` of what it learns from; inputs (B, features) and targets (B,
-outputs), NaN where missing, of the cutoffs that score it.
-"""
 
-WEIGHT_SCALE, ERROR_STEP = 0.02, 0.005
-"""A setting whose error lies the first share above the lowest has e times less weight in the mean.
+class FoldBatch(NamedTuple):
+    """A batch of cutoffs of train and validation, with the folds of cross-validation."""
 
-Errors count in steps of the second: so weights are a choice, and a trifle in validation moves no
-coefficient of the train rows.
+    windows: Windows
+    target: np.ndarray
+    """(B, H, O) scaled."""
+    is_learnt_by: np.ndarray
+    """(folds, B): which cutoffs each fold learns from."""
+    fold: np.ndarray
+    """(B,): the fold in which a cutoff is scored, or -1."""
+
+
+Folds = Callable[[], Iterable[FoldBatch]]
+"""All batches; called once per pass over the data."""
+
+
+class LinearBatch(NamedTuple):
+    """What a linear map makes of a batch of cutoffs."""
+
+    inputs: np.ndarray
+    """(B, features)."""
+    aims: np.ndarray
+    """(B, outputs): what a fit learns the inputs to give."""
+    is_usable: np.ndarray
+    """(B,): whether a fit may learn from a cutoff."""
+    scored_targets: np.ndarray
+    """(B, outputs): what the map is scored against, NaN where missing."""
+
+
+class FoldCase(NamedTuple):
+    """One fold: the sums that it learns from, and the cutoffs that score it."""
+
+    sums: np.ndarray
+    """`products_matrix` of all that the fold learns from."""
+    inputs: np.ndarray
+    """(B, features)."""
+    targets: np.ndarray
+    """(B, outputs), NaN where missing."""
+
+
+WEIGHT_SCALE = 0.02
+"""A setting whose error lies this share above the lowest has e times less weight in the mean."""
+ERROR_STEP = 0.005
+"""Errors count in steps of this share of the lowest: so weights are a choice, and a trifle in
+validation moves no coefficient of the train rows.
 """
 MIN_WEIGHT = 0.01
 """Weight from which on a setting is in the mean."""
@@ -95,7 +128,9 @@ def choose_linear_map(
 
 def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
     """Every second penalty, with and without products, over each of `lags`."""
-    shapes = [largest, replace(largest, harmonics=())] if largest.harmonics else [largest]
+    shapes = [largest]
+    if largest.harmonics:
+        shapes.append(replace(largest, harmonics=()))
     for penalty in PENALTIES[::2]:
         for shape in shapes:
             yield from (replace(shape.with_lags(n), penalty=penalty) for n in lags)
@@ -126,9 +161,9 @@ def _shape_errors(
     last value).
     """
 
-    def parts(windows: Windows, target: np.ndarray) -> FoldParts:
+    def parts(windows: Windows, target: np.ndarray) -> LinearBatch:
         change = (target - windows.last[:, None, :]).reshape(len(windows), -1)
-        return *design_of(largest, windows, target, channels), change
+        return LinearBatch(*design_of(largest, windows, target, channels), change)
 
     cases, windows = fold_cases(folds, parts)
     design = FeatureColumns(largest, channels, windows.future.shape[2])
@@ -137,35 +172,37 @@ def _shape_errors(
     def errors(shape: Skip) -> np.ndarray:
         return fold_errors(cases, design.columns_of(shape), shape.penalty)
 
-    errors_of_last = [float(np.nanmean(np.abs(change))) for *_, change in cases]
+    errors_of_last = [float(np.nanmean(np.abs(case.targets))) for case in cases]
     return errors, float(np.mean(errors_of_last or [np.inf]))
 
 
 def fold_cases(
-    folds: Folds, parts: Callable[[Windows, np.ndarray], FoldParts]
+    folds: Folds, parts: Callable[[Windows, np.ndarray], LinearBatch]
 ) -> tuple[list[FoldCase], Windows]:
     """What each fold learns from and is asked for; and the windows of one batch.
 
     Rows that the same folds learn from are added up once.
     """
     sums_of_learners: dict[tuple[bool, ...], Any] = defaultdict(float)
-    scored_batches: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    inputs_by_fold: dict[int, list[np.ndarray]] = defaultdict(list)
+    targets_by_fold: dict[int, list[np.ndarray]] = defaultdict(list)
     for windows, target, is_learnt_by, fold in folds():
-        x, y, is_known, scored_target = parts(windows, target)
+        batch = parts(windows, target)
         for learners in np.unique(is_learnt_by, axis=1).T:
-            rows = is_known & (learners == is_learnt_by.T).all(axis=1)
-            products = products_matrix(x[rows], y[rows])
+            rows = batch.is_usable & (learners == is_learnt_by.T).all(axis=1)
+            products = products_matrix(batch.inputs[rows], batch.aims[rows])
             sums_of_learners[tuple(learners)] = sums_of_learners[tuple(learners)] + products
-        for k in np.unique(fold[(fold >= 0) & np.isfinite(scored_target).any(axis=1)]):
-            scored_batches[k].append((x[fold == k], scored_target[fold == k]))
+        is_observed = np.isfinite(batch.scored_targets).any(axis=1)
+        for k in np.unique(fold[(fold >= 0) & is_observed]):
+            inputs_by_fold[k].append(batch.inputs[fold == k])
+            targets_by_fold[k].append(batch.scored_targets[fold == k])
     cases = []
-    for k, batches in scored_batches.items():
+    for k, inputs in inputs_by_fold.items():
         sums = np.zeros_like(next(iter(sums_of_learners.values())))
         for learners, products in sums_of_learners.items():
             if learners[k]:
                 sums = sums + products
-        inputs, targets = zip(*batches, strict=True)
-        cases.append((sums, np.concatenate(inputs), np.concatenate(targets)))
+        cases.append(FoldCase(sums, np.concatenate(inputs), np.concatenate(targets_by_fold[k])))
     return cases, windows
 
 

@@ -1,8 +1,12 @@
 """What a fit is given and what it leaves: `Problem` and `Parameters`; `FittedForecaster` is what a
 forecast may then ask.
 
-A problem is a dataset made ready for any model: panel, blocks, scaling and origins, computed once
-and shared.
+A problem is a dataset made ready for any model: panel, blocks, scaling and cutoffs, computed once
+and shared. It hands out windows and targets by block (`windows`, `targets`, `examples`), the folds
+of cross-validation (`folds`, `sample_validation_windows`), and the fitted skips (`skip`), which
+every seed and trial shares. Units come from the train rows and stay in every problem made from this
+one: `joined` (train and validation as train), `with_rows` (rows up to a refit), `with_series`. A
+fit is given no target behind its block; nothing here fits a network or chooses a candidate.
 
 Fits ask a problem for targets, so a problem can tell a recorder which rows they have seen. The leak
 audit sets one for the time of a run (`record_with`); without it nothing is told.
@@ -27,7 +31,7 @@ from forecast.data.panel import Panel, Series
 from forecast.data.scaling import Scaling
 from forecast.data.splits import Blocks, Borders
 from forecast.data.windows import Layout, Windows, layout, target_windows, task_windows
-from forecast.models.choice import Folds, choose_linear_map
+from forecast.models.choice import FoldBatch, Folds, choose_linear_map
 from forecast.models.series_fit import SeriesFit
 from forecast.models.skip import (
     Carry,
@@ -95,25 +99,26 @@ def record_calibration(y: ArrayLike, y_hat: ArrayLike) -> None:
 class Problem:
     """Everything fitted here is fitted on the train rows of `blocks`; skips choose their penalty on
     validation.
-
-    vintages: the provider's own forecasts at each cutoff (`data.vintages.forecasts`), where they
-    are wanted. chosen_by: where the validation block is fitted on too, the problem without it,
-    whose choices stay.
-    training: by skip and horizon the series that a network is trained on
-    (`forecast.forecaster.fitting`). They and the fitted skips follow from all the rest, and are
-    asked for by every seed and trial.
     """
 
     panel: Panel
     borders: Borders
     blocks: dict[str, Blocks]
+    """By series."""
     scaling: Scaling
     channels: Layout
     vintages: pd.DataFrame | None = None
+    """The provider's own forecasts at each cutoff (`data.vintages.forecasts_by_cutoff`), where a
+    model reads them.
+    """
     chosen_by: Problem | None = None
+    """Where the validation block is fitted on too, the problem without it, whose choices stay."""
     recorder: Recorder | None = field(default_factory=_recorder.get, repr=False)
     _scaled: dict[str, np.ndarray] = field(default_factory=dict)
     training: dict[tuple[SkipKind, int], Any] = field(default_factory=dict, init=False, repr=False)
+    """By skip and horizon the series that a network is trained on (`forecaster.fitting`). They and
+    the fitted skips follow from all the rest, and are asked for by every seed and trial.
+    """
     _skips: dict[tuple[SkipKind, int], Skip] = field(default_factory=dict, init=False, repr=False)
     _skips_by_rows: dict[Any, dict[tuple[SkipKind, int], Skip]] = field(
         default_factory=dict, init=False, repr=False
@@ -210,7 +215,7 @@ class Problem:
         folds_of = self._fold_rows()
         n_scored = sum(int((each.fold >= 0).sum()) for each in folds_of.values())
 
-        def batches() -> Iterator[tuple[Windows, np.ndarray, np.ndarray, np.ndarray]]:
+        def batches() -> Iterator[FoldBatch]:
             rng = np.random.default_rng(0)
             for uid, each in folds_of.items():
                 is_sampled = rng.random(len(each.rows)) * n_scored < MAX_VALIDATION_CUTOFFS
@@ -220,7 +225,7 @@ class Problem:
                     target = self.targets(uid, windows.rows, horizon=horizon, purpose="skip")
                     if aim is not None:
                         target = aim(windows, target)
-                    yield windows, target, each.is_learnt_by[:, batch], fold[batch]
+                    yield FoldBatch(windows, target, each.is_learnt_by[:, batch], fold[batch])
 
         return batches
 
@@ -228,7 +233,8 @@ class Problem:
         """By series the train and validation cutoffs, cut into folds at common times; where these
         are too few, into the validation block alone.
         """
-        task, reach = self.panel.task, splits.rows_per_origin(self.panel.task)
+        task = self.panel.task
+        reach = splits.rows_per_origin(task)
         rows_by_series = {
             uid: splits.origins_of(task, blocks.with_validation_in_train(), "train")
             for uid, blocks in self.blocks.items()
@@ -274,7 +280,8 @@ class Problem:
         """The ridge fitted on the train rows to what `aim` makes of their targets: of the shape
         that was `chosen` before, or of one chosen here over `lags`.
         """
-        task, train = self.panel.task, self.examples("train", horizon, purpose="skip", aim=aim)
+        task = self.panel.task
+        train = self.examples("train", horizon, purpose="skip", aim=aim)
         if isinstance(chosen, UnchangedSkip):
             return chosen
         if chosen is not None:
@@ -291,7 +298,8 @@ class Problem:
 
     def _fit_carry(self) -> Carry:
         """How a closed loop carries the past-only inputs over the horizon."""
-        task, outputs = self.panel.task, self.panel.outputs
+        task = self.panel.task
+        outputs = self.panel.outputs
 
         def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             steps = np.arange(1, task.horizon + 1)
@@ -348,7 +356,8 @@ def sample_validation_windows(
     With them which of the n cutoffs count (1 + folds, n): every one, then for each fold those of
     the other folds, a horizon away from it; every one too where a fold leaves none.
     """
-    starts, embargo = validation_fold_starts(problem), problem.panel.task.horizon
+    starts = validation_fold_starts(problem)
+    embargo = problem.panel.task.horizon
     batches: list[list[tuple[Windows, np.ndarray]]] = [[]]
     is_outside = []
     for uid, rows in _validation_sample(problem, per_series).items():
@@ -362,9 +371,8 @@ def sample_validation_windows(
             batches[-1].append((windows, target))
     counts = np.concatenate(is_outside, axis=1)
     counts |= ~counts.any(axis=1, keepdims=True)
-    return [_joined_batch(batch) for batch in batches], np.vstack(
-        [np.ones_like(counts[:1]), counts]
-    )
+    counts = np.vstack([np.ones_like(counts[:1]), counts])
+    return [_joined_batch(batch) for batch in batches], counts
 
 
 def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np.ndarray]:
@@ -385,8 +393,9 @@ def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np
 
 
 def _joined_batch(batch: Sequence[tuple[Windows, np.ndarray]]) -> tuple[Windows, np.ndarray]:
-    windows, targets_of_windows = zip(*batch, strict=True)
-    return Windows.concatenate(list(windows)), np.concatenate(targets_of_windows)
+    """Several batches of windows and targets as one."""
+    windows = Windows.concatenate([windows for windows, _ in batch])
+    return windows, np.concatenate([target for _, target in batch])
 
 
 def mean_losses_by_fold(
@@ -395,11 +404,13 @@ def mean_losses_by_fold(
     """(1 + folds,): the mean of the `known` losses (n, H, O) of all sampled windows, then for each
     fold of those that count for it (`sample_validation_windows`); NaN where none does.
     """
-    sums, counts = [], []
+    sums = []
+    counts = []
     for batch_losses, is_known in zip(losses, known, strict=True):
         sums.append(np.where(is_known, batch_losses, 0.0).sum(axis=(1, 2)))
         counts.append(is_known.sum(axis=(1, 2)))
-    total, count = np.concatenate(sums), np.concatenate(counts)
+    total = np.concatenate(sums)
+    count = np.concatenate(counts)
     means = np.full(len(counted), np.nan)
     for fold, is_counted in enumerate(counted):
         if count[is_counted].any():

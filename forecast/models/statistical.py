@@ -135,7 +135,8 @@ class StatisticalSpec(TrainableSpec):
     ) -> np.ndarray:
         """(n, H, O) in raw units of one series at `rows`."""
         require_rows(model.task, series, rows)
-        uid, scaling = series.unique_id, model.scaling
+        uid = series.unique_id
+        scaling = model.scaling
         fits = model.statistical[uid]
         first = _recursion_start(fits[0].begins, series)
         z = scaling.scale_series(series, model.task)
@@ -171,7 +172,8 @@ def _recursion_start(begins: str, series: Series) -> int:
     `InputError` for a history that begins later: its states would be others, and every forecast
     wrong in silence.
     """
-    start, first = np.datetime64(begins, "ns"), series.ds[0]
+    start = np.datetime64(begins, "ns")
+    first = series.ds[0]
     if first > start:
         raise InputError(
             f"Series {series.unique_id!r}: the history begins at {_format_second(first)}; this"

@@ -89,8 +89,8 @@ def diagnose(forecaster: Forecaster, windows: Windows) -> NetworkDiagnosis:
     loop = None
     path: tuple[float, ...] = ()
     if forecaster.spec.is_recursive:
-        channels, choice = forecaster.channels, forecaster.point_step
-        run = free_run(network, weights, forecaster.skip, windows, channels, choice)
+        feedback = forecaster.point_step
+        run = free_run(network, weights, forecaster.skip, windows, forecaster.channels, feedback)
         loop = LoopNumbers(verdict=run.verdict, reach=run.reach, exponent=run.exponent)
         path = tuple(run.path.max(axis=1).tolist())
     curves = NetworkCurves(

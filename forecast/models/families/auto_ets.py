@@ -49,8 +49,11 @@ class Ets:
         from statsforecast.ets import etsforecast, switch
 
         states = self.states(y[: origins[-1] + 1])
-        trend, season = switch(self.components[1]), switch(self.components[2])
-        damping = 1.0 if self.components[3] == "N" else float(self.parameters[3] or 0.0)
+        trend = switch(self.components[1])
+        season = switch(self.components[2])
+        damping = 1.0
+        if self.components[3] != "N":
+            damping = float(self.parameters[3] or 0.0)
         out = np.empty((len(origins), horizon))
         for row, state in zip(out, states[origins + 1], strict=True):
             etsforecast(state, self.season, trend, season, damping, horizon, row)

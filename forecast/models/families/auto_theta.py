@@ -70,7 +70,8 @@ class Theta:
             channels = np.column_stack([y, indicator])
             mix = np.column_stack([np.ones(len(origins)), -pattern])
         else:
-            channels, mix = indicator * y[:, None], 1.0 / pattern
+            channels = indicator * y[:, None]
+            mix = 1.0 / pattern
         smooth = self._from_states(*self._states(channels, origins), origins, horizon, mix)
         ahead = (origins[:, None] + 1 + np.arange(horizon)) % self.season
         seasonal = np.take_along_axis(pattern, ahead, axis=1)

@@ -14,8 +14,7 @@ drifts `dlinear` has no anchor.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -24,7 +23,7 @@ from pydantic import Field
 from forecast.data.windows import Layout, Windows, fill_gaps
 from forecast.models.base import RegressorSpec
 from forecast.models.choice import (
-    FoldParts,
+    LinearBatch,
     fold_cases,
     fold_errors,
     mean_weights,
@@ -54,41 +53,37 @@ class Spec(RegressorSpec):
 
     def unsuited_reason(self, season_length: int) -> str:
         """Why it is left out of a dataset with this season; empty when it fits."""
-        return (
-            "a climatology needs a season"
-            if self.form == "climatology" and season_length == 1
-            else ""
-        )
+        if self.form == "climatology" and season_length == 1:
+            return "a climatology needs a season"
+        return ""
 
     def fit(self, problem: Problem, *, seed: int) -> Parameters:
         """Per output `o/map` (lags + 1, H) and `o/mean_of` (settings, 3), the weight, lags and
         penalty of every map whose mean that is; of the climatology, `harmonics` and
         `o/climatology`.
         """
-        return self._fit_outputs(
-            problem, lambda arrays, output: self._choose_settings(problem, arrays, output)
-        )
+        return self._fit_outputs(problem, None)
 
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         """Its parameters from more rows, with what the first fit chose."""
-        return self._fit_outputs(problem, lambda _, output: chosen.weights[f"{output}/mean_of"])
+        return self._fit_outputs(problem, chosen.weights)
 
-    def _fit_outputs(
-        self, problem: Problem, settings: Callable[[Mapping[str, np.ndarray], int], np.ndarray]
-    ) -> Parameters:
+    def _fit_outputs(self, problem: Problem, chosen: Mapping[str, np.ndarray] | None) -> Parameters:
+        """The arrays of `fit`; `chosen`: those of an earlier fit, whose settings stay."""
         arrays: dict[str, np.ndarray] = {}
-        task, train = problem.panel.task, problem.examples("train", problem.panel.task.horizon)
+        task = problem.panel.task
+        train = problem.examples("train", task.horizon)
         if self.form == "climatology":
-            arrays["harmonics"] = np.array(
-                calendar_harmonics(task.calendar_features), dtype=np.int64
-            )
+            harmonics = np.array(calendar_harmonics(task.calendar_features), dtype=np.int64)
+            arrays["harmonics"] = harmonics
             for output in range(problem.panel.outputs):
-                arrays[f"{output}/climatology"] = _fit_climatology(
-                    problem, output, arrays["harmonics"]
-                )
+                arrays[f"{output}/climatology"] = _fit_climatology(problem, output, harmonics)
         for output in range(problem.panel.outputs):
-            mean_of = settings(arrays, output)
-            sums = sum_products(self._fold_parts(arrays, output, *pair)[:3] for pair in train())
+            if chosen is None:
+                mean_of = self._choose_settings(problem, arrays, output)
+            else:
+                mean_of = chosen[f"{output}/mean_of"]
+            sums = sum_products(self._linear_batch(arrays, output, *pair)[:3] for pair in train())
             arrays[f"{output}/map"] = np.zeros((len(sums) - task.horizon, task.horizon))
             for weight, lags, penalty in mean_of:
                 columns = self._columns(task.lookback, int(lags))
@@ -106,35 +101,38 @@ class Spec(RegressorSpec):
         flatters small penalties, so there it is one setting, the steadiest.
         """
         task = problem.panel.task
-        cases, _ = fold_cases(
-            problem.folds(task.horizon), partial(self._fold_parts, arrays, output)
-        )
+
+        def parts(windows: Windows, target: np.ndarray) -> LinearBatch:
+            return self._linear_batch(arrays, output, windows, target)
+
+        cases, _ = fold_cases(problem.folds(task.horizon), parts)
         pairs = list(itertools.product(task.candidate_lags(), PENALTIES))
-        errors = np.array(
-            [
-                fold_errors(cases, self._columns(task.lookback, lags), penalty)
-                for lags, penalty in pairs
-            ]
-        )
+        errors_by_pair = []
+        for lags, penalty in pairs:
+            columns = self._columns(task.lookback, lags)
+            errors_by_pair.append(fold_errors(cases, columns, penalty))
+        errors = np.array(errors_by_pair)
         errors[~np.isfinite(errors)] = np.nan
         mean = np.nan_to_num(errors.mean(axis=1), nan=np.inf)
         if not np.isfinite(mean).any():
             raise ModelError(
                 "No linear map has a finite error on validation. Check the data, or move the dates."
             )
-        alone = np.eye(len(pairs))[steadiest_setting(errors, len(PENALTIES))]
-        weights = alone if self.form == "climatology" else mean_weights(mean)
+        if self.form == "climatology":
+            weights = np.eye(len(pairs))[steadiest_setting(errors, len(PENALTIES))]
+        else:
+            weights = mean_weights(mean)
         return np.column_stack([weights, pairs])[weights > 0]
 
-    def _fold_parts(
+    def _linear_batch(
         self, arrays: Mapping[str, np.ndarray], output: int, windows: Windows, target: np.ndarray
-    ) -> FoldParts:
+    ) -> LinearBatch:
         """Of the whole lookback; targets less their base (B, H), to learn from with missing steps
         on a line.
         """
         x, base = self._inputs(windows, arrays, output, target.shape[1])
         y = interpolate_missing(windows.last, target)[:, :, output] - base
-        return x, y, np.isfinite(y).all(axis=1), target[:, :, output] - base
+        return LinearBatch(x, y, np.isfinite(y).all(axis=1), target[:, :, output] - base)
 
     def _columns(self, lookback: int, lags: int) -> np.ndarray:
         """Of `_inputs`, those of the last `lags` rows."""
@@ -162,7 +160,9 @@ class Spec(RegressorSpec):
         """(B, H, O) in scaled units."""
         outputs = []
         for output in range(channels.outputs):
-            slopes, intercept = parameters[f"{output}/map"][:-1], parameters[f"{output}/map"][-1]
+            linear_map = parameters[f"{output}/map"]
+            slopes = linear_map[:-1]
+            intercept = linear_map[-1]
             x, base = self._inputs(windows, parameters, output, len(intercept))
             lags = len(slopes) // (2 if self.form == "dlinear" else 1)
             columns = self._columns(windows.z.shape[1], lags)
@@ -181,12 +181,14 @@ def _fit_climatology(problem: Problem, output: int, harmonics: np.ndarray) -> np
     """(terms + 1,) by least squares on the observed train rows of all series, the intercept
     last.
     """
-    xs, ys = [], []
+    xs = []
+    ys = []
     for series in problem.panel.series:
         start, stop = problem.blocks[series.unique_id].train
         xs.append(_calendar_design(series.future[start:stop], harmonics))
         ys.append(problem.scaled(series.unique_id)[start:stop, output])
-    x, y = np.concatenate(xs), np.concatenate(ys)
+    x = np.concatenate(xs)
+    y = np.concatenate(ys)
     known = np.isfinite(y)
     return np.asarray(np.linalg.lstsq(x[known], y[known], rcond=None)[0])
 
