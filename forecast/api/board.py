@@ -51,6 +51,8 @@ MIN_CUTOFFS = 20
 """Of the test block, where the series are long enough."""
 SELECTED_LINE = {"color": "#d1495b", "linewidth": 2.0, "zorder": 3}
 OTHER_LINE = {"linewidth": 1.0}
+SHOWN_COLUMNS = ("model", "status", "mae", "mase", "skill", "chosen", "vs_naive", "vs_skip")
+"""Of the leaderboard, where it is printed."""
 
 
 class Board:
@@ -80,9 +82,8 @@ class Board:
 
     def __repr__(self) -> str:
         """The selected model and the most important columns of the leaderboard."""
-        table = self.leaderboard[
-            ["model", "status", "mae", "mase", "skill", "chosen", "vs_naive", "vs_skip"]
-        ]
+        board = self.leaderboard
+        table = board[[name for name in SHOWN_COLUMNS if name in board]]
         errors = "errors on test, a network by the mean forecast of its seeds"
         return f"{self.chosen!r} was chosen on validation; {errors}:\n{table.to_string()}"
 
@@ -94,9 +95,13 @@ class Board:
         """One row per model, lowest MASE first: its metrics on the test block (of a network: of its
         seeds' mean forecast), whether validation chose it, and the words of the Holm-corrected
         tests against repeating the last value and against its own linear part alone.
+
+        Of several series only the scale-free metrics have a column: an error in the units of one
+        says nothing beside that of another.
         """
         rows = leaderboard(self._results, ranking=RANKING)
-        metric_names = [metric.name for metric in metrics.METRICS]
+        all_names = [metric.name for metric in metrics.METRICS]
+        metric_names = [name for name in all_names if rows[name].notna().any()]
         table = rows[["model", "status", *metric_names, "n_params", "n_origins"]]
         table = table.assign(chosen=rows["model"] == self.chosen)
         families: tuple[TestFamily, ...] = ("naive", "skip")
@@ -164,7 +169,7 @@ def compare(
     df: Any,
     models: str | Sequence[str | Entry],
     *,
-    freq: str | Entry,
+    freq: str | int | Entry,
     horizon: int,
     lookback: int | None = None,
     season_length: int | None = None,

@@ -23,7 +23,7 @@ def fit(
     df: Any,
     model: str | Entry = "gru",
     *,
-    freq: str | Entry,
+    freq: str | int | Entry,
     horizon: int,
     lookback: int | None = None,
     season_length: int | None = None,
@@ -44,7 +44,8 @@ def fit(
 
     df: one row per series and time, of pandas, polars or pyarrow. model: a name of the catalogue,
     or an entry of models.yaml such as `{"family": "gru", "units": 16}`. freq: a step such as `1h`,
-    or a calendar such as `{"kind": "sessions", "exchange": "XNYS"}`. horizon, lookback,
+    or a calendar such as `{"kind": "sessions", "exchange": "XNYS"}`, or 1 where `time_col` counts
+    rows in whole numbers. horizon, lookback,
     season_length: in steps; what is left out is chosen by the length of the series and the step.
     past_exogenous: columns, or entries such as `{"column": "rain", "transform": "log1p"}`.
     future_exogenous: columns known ahead, such as holidays or prices; a forecast finds them in rows

@@ -23,6 +23,7 @@ from forecast.api.frames import (
     WHERE,
     Names,
     as_tuple,
+    caller_words,
     long_frame,
     require_whole,
 )
@@ -98,7 +99,7 @@ class TaskOptions:
     None is what the caller left out, to be chosen by `frame_dataset`.
     """
 
-    freq: str | Entry
+    freq: str | int | Entry
     horizon: int
     lookback: int | None
     season_length: int | None
@@ -136,11 +137,16 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     future_columns = [str(column.get("column")) for column in future]
     frame = long_frame(df, names, [*observed_columns, *future_columns], calendar)
     if future_columns:
-        frame = spread_over_horizon(frame, future_columns, observed_columns, horizon, calendar)
+        with caller_words(names.time_col, calendar):
+            frame = spread_over_horizon(frame, future_columns, observed_columns, horizon, calendar)
     n_steps = len(_time_steps(frame, calendar))
     calendar_features = options.calendar_features
     if calendar_features is None:
         calendar_features = default_features(calendar, n_steps)
+    elif calendar_features and calendar.kind == "index":
+        raise InputError(
+            f"calendar_features={calendar_features!r}: counted rows have no calendar. Leave it out."
+        )
     season = options.season_length or _usual_season(calendar, n_steps)
     entry: Entry = {
         "title": ", ".join(names.target_col),
@@ -170,8 +176,13 @@ def _column_entries(option: str, columns: str | Sequence[str | Entry]) -> list[E
     ]
 
 
-def _calendar(freq: str | Entry) -> Calendar:
-    """`InputError` for a step that pandas does not know, with today's name of one it knew."""
+def _calendar(freq: str | int | Entry) -> Calendar:
+    """`InputError` for a step that pandas does not know, with today's name of one it knew.
+
+    The number 1 is the calendar of counted rows.
+    """
+    if freq == 1:
+        freq = {"kind": "index"}
     if isinstance(freq, Mapping):
         if freq.get("kind") == "sessions":
             require_installed("exchange_calendars", f"freq={dict(freq)}")
@@ -180,7 +191,9 @@ def _calendar(freq: str | Entry) -> Calendar:
     try:
         return validate_config(RegularCalendar, {"kind": "regular", "freq": step}, where="freq")
     except InputError:
-        cure = "Wanted a step such as '15min', '1h', '1D', 'B', 'W-SUN' or 'MS'"
+        cure = (
+            "Wanted a step such as '15min', '1h', '1D', 'B', 'W-SUN' or 'MS', or 1 for counted rows"
+        )
         if present_name := FORMER_STEPS.get(step.lstrip("0123456789")):
             cure = f"Pass '{step[:-1]}{present_name}'"
         raise InputError(f"freq={freq!r}: unknown step. {cure}.") from None
@@ -222,7 +235,10 @@ def _with_missing_allowed(column: Entry, frame: pd.DataFrame, calendar: Calendar
     if len(too_many) and "max_missing" not in column:
         unique_id = too_many[0]
         cure = "Fill them, begin later, or pass a `freq` that fits."
-        if frame["ds"][frame["unique_id"] == unique_id].dt.day_of_week.max() < 5:
+        last_day = frame["ds"][frame["unique_id"] == unique_id].dt.day_of_week.max()
+        if calendar.kind == "index":
+            cure = "Fill them, or begin later."
+        elif last_day < 5:
             sessions = "{'kind': 'sessions', 'exchange': 'XNYS'}"
             cure = (
                 "No row is of a weekend: pass freq='B', or the sessions of an exchange,"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, NoReturn
@@ -22,12 +22,12 @@ import numpy as np
 import pandas as pd
 
 from forecast.config.task import Calendar, RegularCalendar, SessionCalendar, WeekdayCalendar
-from forecast.data.calendars import check_calendar, fit_calendar, grid
+from forecast.data.calendars import check_calendar, fit_calendar, grid, row_numbers
 from forecast.data.columns import append_plan
 from forecast.data.own_files import NUMBER, guess_number_marks
 from forecast.data.schema import KEY_COLUMNS, check_frame, first_text_cell
 from forecast.data.written_times import to_utc
-from forecast.system.errors import InputError, quote_names, suggest
+from forecast.system.errors import InputError, ModelError, quote_names, suggest
 
 NAME = "df"
 """Of the dataset that a caller's frame becomes."""
@@ -36,6 +36,13 @@ WHERE = NAME
 ONLY_SERIES = "series"
 """The name of the one series of a frame that names none."""
 CALLER_WORDS = {
+    r"^Dataset 'df'": WHERE,
+    r"data/raw/df\.parquet": WHERE,
+    r"configs/models\.yaml: models\.([\w-]+)": r"model '\1'",
+    r", or set `quality\.\w+: warn`": "",
+    r" in configs/datasets\.yaml": "",
+    r"\{column: ([^,]+), max_missing: ([\d.]+)\}": r"{'column': '\1', 'max_missing': \2}",
+    "is `known_ahead` and": "is of `future_exogenous` and",
     r"`calendar(\.freq)?`": "`freq`",
     r"Write all times in UTC, or state .*": (
         "Convert it: `df['ds'] = pandas.to_datetime(df['ds'], utc=True)`."
@@ -44,8 +51,8 @@ CALLER_WORDS = {
         r"Convert it: `df['ds'] = pandas.to_datetime(df['ds'], format=\1)`."
     ),
 }
-"""Patterns of advice in words of datasets.yaml, which a caller does not have, and what is typed
-instead.
+"""Patterns in messages of the stages that speak of files, which a caller does not have, and what is
+said instead: arguments, and what to type for them.
 """
 EPOCH_UNITS = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))
 """Times since 1970 as numbers: above which size they are in which unit."""
@@ -62,6 +69,15 @@ class Names:
     id_col: str = "unique_id"
     time_col: str = "ds"
     target_col: tuple[str, ...] = ("y",)
+
+
+@contextlib.contextmanager
+def caller_words(time_col: str, calendar: Calendar) -> Iterator[None]:
+    """A fault of the stages inside is told in words of the caller: arguments and own columns."""
+    try:
+        yield
+    except (InputError, ModelError) as error:
+        raise type(error)(_in_caller_words(str(error), time_col, calendar)) from None
 
 
 def as_tuple(option: str, value: Any) -> tuple[Any, ...]:
@@ -104,19 +120,26 @@ def long_frame(df: Any, names: Names, columns: Sequence[str], calendar: Calendar
     wall_clock = isinstance(calendar, SessionCalendar | WeekdayCalendar)
     zone = str(getattr(frame["ds"].dtype, "tz", "UTC"))
     try:
-        frame = frame.assign(ds=_times(frame, names, wall_clock=wall_clock))
+        if calendar.kind == "index" and pd.api.types.is_integer_dtype(frame["ds"].dtype):
+            frame = frame.assign(ds=_times_of_counts(frame, names))
+        else:
+            frame = frame.assign(ds=_times(frame, names, wall_clock=wall_clock))
         ordered = frame.sort_values(["unique_id", "ds"], kind="stable")
         _require_unique_rows(ordered, names)
         checked = check_frame(ordered, columns, where=WHERE)
         _require_freq(checked, calendar)
         check_calendar(checked, calendar, where=WHERE)
     except InputError as error:
-        raise InputError(_in_caller_words(str(error), names.time_col, zone)) from None
+        words = _in_caller_words(str(error), names.time_col, calendar, zone)
+        raise InputError(words) from None
     return checked
 
 
-def _in_caller_words(message: str, time_col: str, zone: str) -> str:
-    """A message of the stages with advice and column names that a caller can use."""
+def _in_caller_words(message: str, time_col: str, calendar: Calendar, zone: str = "UTC") -> str:
+    """A message of the stages with advice and column names that a caller can use.
+
+    zone: of the caller's times. Times of counted rows become their numbers.
+    """
     for pattern, words in CALLER_WORDS.items():
         message = re.sub(pattern, words, message)
     if zone != "UTC" and "grid" in message:
@@ -124,6 +147,9 @@ def _in_caller_words(message: str, time_col: str, zone: str) -> str:
             f" Times of {zone} become UTC; for days of its clock: `df['ds'] ="
             " df['ds'].dt.tz_localize(None)`."
         )
+    if calendar.kind == "index":
+        for moment in re.findall(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?", message):
+            message = message.replace(moment, f"{time_col}={row_numbers([moment])[0]}")
     return time_col.join(re.split("(?<=[`'])ds(?=[`'])", message))
 
 
@@ -293,6 +319,21 @@ def _times(frame: pd.DataFrame, names: Names, *, wall_clock: bool) -> pd.Series:
     return to_utc(frame.assign(ds=values), time_zone=None, wall_clock=wall_clock, where=WHERE)
 
 
+def _times_of_counts(frame: pd.DataFrame, names: Names) -> pd.Series:
+    """Times for a column `ds` that counts rows: the calendar `index` has row n at n minutes after
+    1970. `InputError` where it counts in steps of more than 1.
+    """
+    steps = frame.sort_values("ds").groupby("unique_id")["ds"].diff().dropna()
+    common = int(steps.mode().iloc[0]) if len(steps) else 1
+    if common > 1:
+        expression = f"df[{names.time_col!r}]"
+        raise InputError(
+            f"{WHERE}: column {names.time_col!r} counts in steps of {common}; wanted steps of 1."
+            f" Divide: `{expression} = {expression} // {common}`."
+        )
+    return pd.to_datetime(60 * frame["ds"], unit="s").astype("datetime64[ns]")
+
+
 def _conversion_to_times(expression: str, values: pd.Series) -> str:
     """What makes times of years, days such as 20240131, seconds or milliseconds since 1970, and
     counted rows.
@@ -308,7 +349,7 @@ def _conversion_to_times(expression: str, values: pd.Series) -> str:
     for size, unit in EPOCH_UNITS:
         if least > size:
             return f"pandas.to_datetime({expression}, unit={unit!r})"
-    return f"pandas.to_datetime({expression}, unit='D')`, with `freq='1D'"
+    return f"pandas.to_datetime({expression}, unit='D')`, with `freq='1D'`, or pass `freq=1"
 
 
 def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.Series:
@@ -362,7 +403,8 @@ def _require_freq(frame: pd.DataFrame, calendar: Calendar) -> None:
     if common in set(steps[1:] - steps[:-1]) and stamps.isin(steps).mean() >= 0.5:
         return
     fitting = getattr(fit_calendar(stamps)[0], "freq", "B")  # without one: the weekdays
+    freq = "1, which counts rows" if calendar.kind == "index" else repr(calendar.freq)
     raise InputError(
         f"{WHERE}: most times of series {first!r} are {common} apart, which does not fit"
-        f" freq={calendar.freq!r}. Pass freq={fitting!r}, or complete the rows."
+        f" freq={freq}. Pass freq={fitting!r}, or complete the rows."
     )

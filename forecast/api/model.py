@@ -22,6 +22,7 @@ import pandas as pd
 from forecast.api import frames
 from forecast.api.frames import NAME, ONLY_SERIES, WHERE, Names, require_whole
 from forecast.api.packaged import require_installed
+from forecast.data.calendars import row_numbers
 from forecast.data.columns import spread_over_horizon
 from forecast.data.panel import Panel, add_series_names, from_frame
 from forecast.data.scaling import check_transforms
@@ -176,7 +177,8 @@ class Model:
         if history is not None and future_df is None:
             panel = self._ready_panel(history, ensemble)
         if panel is None:
-            panel = self._checked_panel(history, future_df, ensemble)
+            with frames.caller_words(self.names.time_col, ensemble.task.calendar):
+                panel = self._checked_panel(history, future_df, ensemble)
         for series in panel.series:
             require_rows(panel.task, series, np.array([len(series) - 1]))
         if df is not None:
@@ -218,12 +220,18 @@ class Model:
         return from_frame(frame, NAME, task)
 
     def _with_caller_names(self, table: Any, columns: Mapping[str, str]) -> pd.DataFrame:
-        """The keys of a table of forecasts and `columns`, as the caller names them."""
+        """The keys of a table of forecasts and `columns`, as the caller names them.
+
+        Rows that the caller counts are numbers again, in `time_col` and in `cutoff`.
+        """
         keys = {"unique_id": self.names.id_col}
         if len(self.ensemble.task.target) > 1:
             keys["output"] = "output"
         keys["ds"] = self.names.time_col
         contents = {name: table[column] for column, name in {**keys, **columns}.items()}
+        if self.ensemble.task.calendar.kind == "index":
+            for name in {self.names.time_col, "cutoff"} & contents.keys():
+                contents[name] = row_numbers(contents[name])
         return pd.DataFrame(contents, copy=False)
 
 

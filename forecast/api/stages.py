@@ -24,7 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecast.api.frame_dataset import FrameDataset
-from forecast.api.frames import NAME, WHERE, require_whole
+from forecast.api.frames import NAME, WHERE, caller_words, require_whole
 from forecast.api.packaged import packaged, require_installed
 from forecast.backtest.candidates import list_unsuited
 from forecast.backtest.experiment import Experiment
@@ -235,17 +235,17 @@ def run_stages(
     folder: for what each fit leaves; empty before.
     """
     settings = dataset.settings
-    models = _models_to_run(entries)
-    unsuited = list_unsuited(models, season_length=settings.season_length)
-    for name, reason in unsuited.items():
-        raise InputError(
-            f"Model {name!r} does not suit these data: {reason}. Leave it out, or pass"
-            " `season_length`."
-        )
-    _require_packages(models, is_tuned=is_tuned)
-    require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)
-    jobs = n_jobs or default_jobs(os.environ)
-    with _restored_environment():
+    with caller_words(dataset.names.time_col, settings.calendar), _restored_environment():
+        models = _models_to_run(entries)
+        unsuited = list_unsuited(models, season_length=settings.season_length)
+        for name, reason in unsuited.items():
+            raise InputError(
+                f"Model {name!r} does not suit these data: {reason}. Leave it out, or pass"
+                " `season_length`."
+            )
+        _require_packages(models, is_tuned=is_tuned)
+        require_whole(n_jobs=None if n_jobs in (0, -1) else n_jobs)
+        jobs = n_jobs or default_jobs(os.environ)
         prepared = prepare_frame(dataset.frame, NAME, settings)
         warned = [finding for finding in prepared.findings if finding.rule in WARNED_RULES]
         for sentence in quality.format_violations(warned):

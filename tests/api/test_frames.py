@@ -126,7 +126,12 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], tuple[str, ...]]] = {
         ("row 9", "correct `freq`"),
     ),
     "no freq": (frame, {"freq": "1x"}, ("freq='1x'", "unknown step", "'1h'")),
-    "a number as freq": (frame, {"freq": 1}, ("freq=1", "unknown step", "'1h'")),
+    "a number as freq": (frame, {"freq": 2}, ("freq=2", "unknown step", "'1h'")),
+    "counted rows that are times": (
+        frame,
+        {"freq": 1},
+        ("freq=1, which counts rows", "Pass freq="),
+    ),
     "a former freq": (frame, {"freq": "2H"}, ("freq='2H'", "Pass '2h'")),
     "other dates": (
         lambda: frame(ds=DAYS.strftime("%m/%d/%Y")),

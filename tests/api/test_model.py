@@ -285,3 +285,83 @@ def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
         family: often,
         row: often,
     }
+
+
+def counted(rows: int = 300, step: int = 1) -> pd.DataFrame:
+    """Two series whose `ds` counts rows from 7 on."""
+    frame = waves(rows)
+    return frame.assign(ds=step * (7 + frame.groupby("unique_id").cumcount()))
+
+
+COUNTED = {"freq": 1, "horizon": 3, "lookback": 14, "n_jobs": 1}
+
+
+def test_counted_rows_are_forecast_and_scored_by_their_numbers(tmp_path: Path) -> None:
+    model = forecast.fit(counted(), "ridge", **COUNTED)
+    ahead = model.predict()
+    assert ahead["ds"].tolist() == [307, 308, 309] * 2
+    windows = model.cross_validation(step_size=5, n_windows=2)
+    assert sorted(windows["cutoff"].unique()) == [298, 303]
+    assert (windows["ds"] - windows["cutoff"]).unique().tolist() == [1, 2, 3]
+    model.save(tmp_path / "model")
+    again = forecast.load(tmp_path / "model").predict(counted())
+    pd.testing.assert_frame_equal(again, ahead)
+    dated = forecast.fit(waves(300), "ridge", **STEP, calendar_features=(), season_length=1)
+    np.testing.assert_allclose(ahead["ridge"], dated.predict()["ridge"])
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "told"),
+    [
+        (counted(step=2), {}, ("counts in steps of 2", "df['ds'] // 2")),
+        (pd.concat([counted(), counted().head(1)]), {}, ("'a' at ds=7", "wanted each once")),
+        (counted().drop(index=range(50, 200)), {}, ("at 150 of 300 time steps", "begin later.")),
+        (counted(), {"calendar_features": ["hour_of_day"]}, ("counted rows have no calendar",)),
+        (counted(), {"freq": "1D"}, ("holds numbers", "pass `freq=1`")),
+    ],
+    ids=["steps of two", "twice", "a long gap", "a calendar", "a step of time"],
+)
+def test_what_is_wrong_with_counted_rows_is_told_by_their_numbers(
+    frame: pd.DataFrame, options: dict, told: tuple[str, ...]
+) -> None:
+    with pytest.raises(InputError) as raised:
+        forecast.fit(frame, "ridge", **{**COUNTED, **options})
+    assert all(words in str(raised.value) for words in told) and "1970" not in str(raised.value)
+
+
+NETWORK = {"family": "mlp", "units": 2, "refit": "monthly"}
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "told"),
+    [
+        ("ridge", {"splits": {"train": 0.9, "validation": 0.01, "calibration": 0.04}}, "`splits`."),
+        (
+            "ridge",
+            {"past_exogenous": [{"column": "wind", "max_missing": 0.0}]},
+            "{'column': 'wind', 'max_missing': 0.05}",
+        ),
+        (["ridge", NETWORK], {}, "model 'ridge' is the linear part of the networks"),
+        (["ridge", {"family": "combination", "members": ["other"]}], {}, "model 'combination'"),
+    ],
+    ids=["blocks", "missing values", "refits", "members"],
+)
+def test_messages_of_the_stages_name_arguments_and_no_file(
+    models: object, options: dict, told: str
+) -> None:
+    frame = waves()
+    frame = frame.assign(wind=np.where(frame.index % 25 == 3, np.nan, frame["y"]))
+    with pytest.raises(InputError) as raised:
+        forecast.compare(frame, models, **STEP, **options)
+    message = str(raised.value)
+    assert told in message
+    assert "yaml" not in message and "data/" not in message and "Dataset" not in message
+
+
+def test_the_leaderboard_of_several_series_has_no_empty_cells() -> None:
+    board = forecast.compare(waves(), ["ridge"], **STEP)
+    table = board.leaderboard
+    assert not table.isna().any().any()
+    assert "mase" in table and "mae" not in table and "mase" in repr(board)
+    one = waves().query("unique_id == 'a'")
+    assert "mae" in forecast.compare(one, ["ridge"], **STEP).leaderboard
