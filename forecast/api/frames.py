@@ -2,7 +2,7 @@
 frame of the stages.
 
 `long_frame` is the door: any frame in, `unique_id, ds` and number columns out, ordered by series
-and time, times in UTC without a zone. `over_horizon` and `with_future` add what is known ahead.
+and time, times in UTC without a zone. `with_future` adds what is known ahead.
 Every fault is one `InputError` with the column, what was found, what was wanted and what to type;
 messages of the stages are put into the caller's words. Nothing is guessed but the units of times,
 nothing is filled, and no row is dropped.
