@@ -1,5 +1,7 @@
-"""Stage compare: scores, rankings, significance and alarms of one dataset, from the forecasts
+"""Stage `compare`: scores, rankings, significance and alarms of one dataset, from the forecasts
 alone.
+
+A thin door for DVC: `forecast.comparison.comparing` does the work.
 """
 
 from __future__ import annotations

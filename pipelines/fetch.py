@@ -1,5 +1,8 @@
-"""Stage fetch: the snapshot the pointer names, verified, with the columns looked up elsewhere, into
-data/raw.
+"""Stage `fetch`: the snapshot that the pointer names, verified, with the columns looked up
+elsewhere, into data/raw.
+
+A thin door for DVC: `forecast.data.preparation` and `forecast.data.vintages` do the work; nothing
+is asked of a service here.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Stage prepare: the columns of the dataset, checked; what tuning may see is written apart from
+"""Stage `prepare`: the columns of the dataset, checked; what tuning may see is written apart from
 what comes later.
+
+A thin door for DVC: `forecast.data.preparation` does the work.
 """
 
 from __future__ import annotations

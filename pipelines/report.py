@@ -1,5 +1,7 @@
 """Stage `report`: what the finished datasets say, as reports/leaderboard.csv and
 reports/report.html.
+
+A thin door for DVC: `forecast.report.page` does the work.
 """
 
 from __future__ import annotations

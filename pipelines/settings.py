@@ -1,5 +1,7 @@
-"""Stage settings: what every other stage computes with, so that DVC runs a stage when its result
+"""Stage `settings`: what every other stage computes with, so that DVC runs a stage when its result
 can change.
+
+A thin door for DVC: `forecast.backtest.stage_settings` does the work.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Stage train: every model fitted on the train rows and backtested, networks once per seed with
+"""Stage `train`: every model fitted on the train rows and backtested, networks once per seed with
 their tuned values.
+
+A thin door for DVC: `forecast.backtest.training` does the work.
 """
 
 from __future__ import annotations

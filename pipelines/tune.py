@@ -1,5 +1,7 @@
-"""Stage tune: every network studied on the tuning slice, train rows to fit and validation rows to
+"""Stage `tune`: every network studied on the tuning slice, train rows to fit and validation rows to
 score.
+
+A thin door for DVC: `forecast.backtest.tuning` does the work.
 """
 
 from __future__ import annotations

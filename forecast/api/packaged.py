@@ -1,7 +1,10 @@
 """What comes with the package beside its code: the catalogue of models, the budgets, the data of
-Dublin; and a project of the user's own made of it, with configs, stages and the embedded data.
+Dublin (`example`); and `forecast new`, a project of the user's own made of it.
 
-A clone has them at its root, an installed wheel below `share/forecast/` of its environment.
+A clone has these files at its root, an installed wheel below `share/forecast/` of its environment
+(`packaged` finds them). `create_project` fills an empty folder with configs, stages and the
+embedded data; `upgrade_project` brings its stages to the installed version and leaves the user's
+files alone. `require_installed` says what to install where an extra is missing.
 """
 
 from __future__ import annotations

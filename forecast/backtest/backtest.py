@@ -185,6 +185,7 @@ class CandidateFitter:
     def _fit_again(
         self, problem: Problem, first: FitResult, initial: Mapping[str, np.ndarray] | None
     ) -> FitResult:
+        """`fitting.fit_again` of this candidate and seed on its part of the series."""
         return fit_again(
             problem.with_series(self.part),
             self.candidate.spec,

@@ -165,6 +165,9 @@ def _storage_faults_in_words(key: str, folder: Path) -> Iterator[None]:
 
 
 def _open_study(key: str, store: StudyStore) -> optuna.Study:
+    """The study `key` of the store, made where there is none. Its journal is repaired first: the
+    caller holds the study's lock, so nobody else writes to it.
+    """
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -210,6 +213,7 @@ def _require_same_definition(
 
 
 def _close_interrupted(study: optuna.Study) -> None:
+    """Mark trials that a killed process left running as failed, so that they are repeated."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -268,6 +272,7 @@ def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
 
 
 def _as_trial(number: int, trial: optuna.trial.FrozenTrial, space: Space) -> Trial:
+    """A finished trial of Optuna as a record, its labels as options of the space again."""
     outcome = trial.user_attrs["outcome"]
     params = {name: _option_of_label(space[name], trial.params[name]) for name in space}
     return Trial(

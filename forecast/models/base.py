@@ -257,6 +257,7 @@ class TrainableSpec(ModelSpec):
 
     @model_validator(mode="after")
     def _window_is_used(self) -> TrainableSpec:
+        """Refuse a window of later fits where there are none."""
         if not self.has_refits and self.refit_window != "expanding":
             raise ValueError(
                 f"refit_window: {self.refit_window} has no effect with refit: never; leave it out"
@@ -334,6 +335,7 @@ class NetworkSpec(TrainableSpec):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> NetworkSpec:
+        """Refuse an option that the entry's trainer, head or refit policy would not read."""
         unread = ("training", *UNREAD_BY_LM) if self.trainer == "lm" else ("lm",)
         fields = type(self).model_fields
         for name in unread:
@@ -354,6 +356,9 @@ class NetworkSpec(TrainableSpec):
 
     @model_validator(mode="after")
     def _can_be_trained_so(self) -> NetworkSpec:
+        """Refuse a trainer or a way of training that the network's blocks do not allow; it is built
+        once for shapes of no dataset to see them.
+        """
         carried = self.training.state == "carry"
         taught = self.training.teacher_forcing != "none"
         if self.trainer == "gradient" and not carried and not taught:

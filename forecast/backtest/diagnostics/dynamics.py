@@ -209,6 +209,10 @@ def spectral_radius(matrix: np.ndarray) -> float:
 
 
 def _radius(layer: Layer, visited: np.ndarray) -> tuple[float, str]:
+    """The spectral radius of a layer and the name of the matrix: of the recurrent weights W where
+    the layer's state is a single h, else the mean over windows of that of the Jacobian at the last
+    row. visited (T + 1, B, S): the states.
+    """
     w = layer.weights.get("recurrent_kernel")
     if list(layer.cell.states()) == ["h"] and w is not None and w.shape == (layer.size, layer.size):
         return spectral_radius(w), "W"
@@ -217,6 +221,9 @@ def _radius(layer: Layer, visited: np.ndarray) -> tuple[float, str]:
 
 
 def _lyapunov(logs: np.ndarray) -> float | None:
+    """The mean growth per row of ln |d| over the second half of the window, from `growth`'s (T + 1,
+    B, P); None for a window of one row, or where every disturbance has died out.
+    """
     rows = len(logs) - 1
     middle = rows // 2
     alive = np.isfinite(logs[-1])

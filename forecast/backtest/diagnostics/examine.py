@@ -230,6 +230,9 @@ def free_run(
 
 
 def _extend_windows(windows: Windows) -> Windows:
+    """The windows with `FREE_RUN_STEPS` rows of known-future inputs behind the cutoff; those that
+    are not known repeat the window's own.
+    """
     lookback = windows.past.shape[1]
     rows = np.arange(lookback + FREE_RUN_STEPS)
     rows[lookback:] = (rows[lookback:] - lookback) % lookback
@@ -261,6 +264,9 @@ def _divergence_exponent(distance: np.ndarray) -> float | None:
 
 
 def _verdict(reach: float, exponent: float | None) -> str:
+    """The word for a closed loop, as the module's docstring has it. reach: in scaled units.
+    exponent: None where the two runs have met.
+    """
     amplifies = exponent is not None and exponent >= NEUTRAL_EXPONENT
     if reach > FREE_RUN_BOUND:
         return "unstable" if amplifies else "drifting"

@@ -1,5 +1,8 @@
-"""One-step ridge ARX, iterated to the horizon: the skip of the recursive families, standing
-alone.
+"""Family `arx`: one-step ridge ARX, iterated to the horizon on its own forecasts.
+
+It is the linear skip of the recursive networks (narx, jordan) standing alone, so what they add to
+it can be seen. Lags, inputs and penalty are chosen on validation (`forecast.models.choice`); inputs
+that are known only up to the cutoff are carried on by `forecast.models.skip.Carry`.
 """
 
 from forecast.models.base import LinearSpec

@@ -191,6 +191,7 @@ def _as_floats(values: Any) -> tuple[float, ...]:
 
 
 def _require_one_d(orders: tuple[Order, ...]) -> tuple[Order, ...]:
+    """`orders`; ValueError unless there is one and all have the same number of differences."""
     if len({d for _, d, _ in orders}) != 1:
         raise ValueError(
             f"found {list(orders)}, wanted at least one order, all with one d: AICc compares no"

@@ -1,5 +1,8 @@
-"""Bidirectional recurrent network: forwards and backwards over the lookback window, never beyond
-the origin.
+"""Family `bidirectional`: a recurrent layer that reads the lookback window forwards and backwards.
+
+Both directions stay inside the window, so nothing behind the cutoff is read. All steps of the
+horizon are forecast at once from the two end states; there is no forecast at earlier rows of a
+window, so it cannot be trained with a carried state.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Drift: the straight line through the first and the last value of the lookback, continued.
+"""Family `drift`: the straight line through the first and the last value of the lookback,
+continued.
 
-Where the lookback begins with a gap, its first observed value is the first.
+Nothing is fitted. Where the lookback begins with a gap, its first observed value is the first; with
+a single observed value it is `naive`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Elman's simple recurrent network: the gradient stops at the context, a history of one step.
+"""Family `elman`: Elman's simple recurrent network, MATLAB's elmannet.
 
-MATLAB's elmannet.
+The gradient stops at the context (the previous state), so training looks one step back; the
+forecast itself keeps the whole history. `Spec` holds the options; `RecurrentSpec` builds `layers`
+of the cell of that name in `forecast.networks.cells`.
 """
 
 from __future__ import annotations

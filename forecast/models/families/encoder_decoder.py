@@ -1,5 +1,8 @@
-"""Encoder–decoder (sequence to sequence): one recurrent net reads the past, a second one writes the
-horizon.
+"""Family `encoder_decoder` (sequence to sequence): one recurrent net reads the past, a second one,
+started from its state, writes the horizon step by step.
+
+With `feedback` the decoder is fed its own previous output beside the known future inputs; a head
+without a location, such as bins, has nothing to feed back, and then it is not.
 """
 
 from __future__ import annotations

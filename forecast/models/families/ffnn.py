@@ -1,4 +1,9 @@
-"""Memoryless feed-forward network: sees the present row only, which shows what time is worth."""
+"""Family `ffnn`: a feed-forward network of the newest row alone, without memory, which shows what
+the rows before it are worth.
+
+`layers` dense layers forecast all steps at once. With `trainer: lm` it is fitted by
+Levenberg-Marquardt.
+"""
 
 from __future__ import annotations
 

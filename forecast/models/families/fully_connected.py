@@ -1,4 +1,7 @@
-"""Fully connected recurrent network: every unit feeds every unit."""
+"""Family `fully_connected`: one recurrent layer in which every unit feeds every unit (Williams &
+Zipser), of which `hidden` units are not read out. `Spec` holds the options; `RecurrentSpec` builds
+`layers` of the cell of that name in `forecast.networks.cells`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Stacked gated recurrent units."""
+"""Family `gru`: stacked gated recurrent units; `reset_after` is the form that cuDNN computes.
+`Spec` holds the options; `RecurrentSpec` builds `layers` of the cell of that name in
+`forecast.networks.cells`.
+"""
 
 from __future__ import annotations
 

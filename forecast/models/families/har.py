@@ -1,7 +1,9 @@
-"""HAR: the next value from the means of the last day, week and month, fed with its own forecasts.
+"""Family `har`: the next value from the means of the last day, week and month, fed with its own
+forecasts.
 
 The usual bar of realised volatility (on its logarithm): a restricted autoregression whose three
-terms stand for traders with three horizons.
+terms stand for traders with three horizons, fitted by least squares on the train rows. It is left
+out where a dataset has a season, and refuses a series below two months.
 """
 
 from __future__ import annotations

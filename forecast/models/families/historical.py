@@ -1,7 +1,9 @@
-"""The average change of a series over its whole history, continued: mean or median.
+"""Family `historical`: the average change of a series over its whole history, continued; mean or
+median.
 
-On a price this is the drift of the market, and knows nothing of the recent past: what beats the
-naive forecast without beating it may owe its gain to the drift alone.
+Nothing is estimated at the fit: each cutoff has the average of the changes before it. On a price
+this is the drift of the market, and knows nothing of the recent past: what beats the naive forecast
+without beating it may owe its gain to the drift alone. It is left out where no target is a price.
 """
 
 from __future__ import annotations

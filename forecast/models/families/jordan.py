@@ -1,6 +1,8 @@
-"""Jordan's network: the context is the fed-back output with a memory of its own.
+"""Family `jordan`: a hidden layer whose context is the fed-back target, with a decaying memory of
+it.
 
-A one-step map: trained on the measured output (series-parallel), forecasting on its own (parallel).
+A one-step map: trained on the measured target (series-parallel), and closed over its own forecasts
+to forecast the horizon (parallel). `alpha` is how much of the context stays from step to step.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Layer-recurrent network with feedback through several delays.
-
-MATLAB's layrecnet(1:2, ...).
+"""Family `layrecnet`: a recurrent layer fed back over several `delays`, MATLAB's layrecnet(1:2,
+...). `Spec` holds the options; `RecurrentSpec` builds `layers` of the cell of that name in
+`forecast.networks.cells`.
 """
 
 from __future__ import annotations

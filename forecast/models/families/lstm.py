@@ -1,4 +1,6 @@
-"""Stacked long short-term memory."""
+"""Family `lstm`: stacked long short-term memory with a forget gate. `Spec` holds the options;
+`RecurrentSpec` builds `layers` of the cell of that name in `forecast.networks.cells`.
+"""
 
 from __future__ import annotations
 

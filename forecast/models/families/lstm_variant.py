@@ -1,5 +1,6 @@
-"""LSTM variants: forget gate absent or coupled to the input gate, linear output, diagonal
-peepholes.
+"""Family `lstm_variant`: LSTMs with another forget gate (absent, or coupled to the input gate), a
+linear output, or diagonal peepholes. `Spec` holds the options; `RecurrentSpec` builds `layers` of
+the cell of that name in `forecast.networks.cells`.
 """
 
 from __future__ import annotations

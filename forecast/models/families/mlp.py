@@ -1,5 +1,7 @@
-"""Multi-layer perceptron on a fixed window: one dense map of the last `lags` rows, all steps at
-once.
+"""Family `mlp`: a multi-layer perceptron of the last `lags` rows, flattened, that forecasts all
+steps of the horizon at once.
+
+At most the lookback is read. With `trainer: lm` it is fitted by Levenberg-Marquardt.
 """
 
 from __future__ import annotations

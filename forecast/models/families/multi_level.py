@@ -1,4 +1,7 @@
-"""Multi-level feedback: a higher layer's delayed output enters the lower layers."""
+"""Family `multi_level`: stacked recurrent `levels` in which the delayed output of a higher one
+enters the lower ones. `Spec` holds the options; `RecurrentSpec` builds `layers` of the cell of that
+name in `forecast.networks.cells`.
+"""
 
 from __future__ import annotations
 

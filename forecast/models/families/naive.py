@@ -1,4 +1,7 @@
-"""Naive (random walk): y[t + h] = y[t]."""
+"""Family `naive`: the last observed value repeated, y[t + h] = y[t], the random walk.
+
+Nothing is fitted. Every leaderboard has it, since skill and the first tests are against it.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""NARX: a one-step map with separate delays for the target and the exogenous inputs, closed over
-the horizon.
+"""Family `narx`: a one-step perceptron with separate delays for the target and the exogenous
+inputs, closed over the horizon.
 
-Trained open loop (series-parallel: measured y fed back), forecasting closed loop (parallel: its own
-output). MATLAB's narxnet; without exogenous columns it is NAR.
+Trained open loop (series-parallel: measured target fed back), forecasting closed loop (parallel:
+its own output). MATLAB's narxnet; without exogenous columns it is NAR. Inputs known only up to the
+cutoff are carried on by `forecast.models.skip.Carry`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Parallel recursion: recurrent branches of different kinds side by side on the same input,
-merged.
+"""Family `parallel_rnn`: recurrent branches of different kinds side by side on the same input.
+
+Their states are concatenated or summed before the read-out (`merge`); each branch is one layer of
+`units`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Projection before a recurrent net: few combinations of the inputs in place of many columns.
+"""Family `projected`: a recurrent layer on a few linear combinations of the inputs, in place of
+many columns.
 
-Learnt P x, linear and trained with the rest, or unsupervised P: the principal axes of the train
-inputs, not trained.
+`projection: learnt` trains the combinations with the rest; `pca` takes the principal axes of the
+train inputs and leaves them. Known future inputs pass beside the projection.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Spec(NetworkSpec):
 
     @model_validator(mode="after")
     def _axes_are_kept(self) -> Spec:
+        """Refuse `pca` with Levenberg-Marquardt, which would train the axes too."""
         if self.projection == "pca" and self.trainer == "lm":
             raise ValueError(
                 "projection: pca is trained by gradient; use projection: learnt with trainer: lm"

@@ -1,5 +1,8 @@
-"""The mixed strategy in closed form: a one-step ridge iterated, and a direct ridge on what it
-leaves of each step.
+"""Family `rectify`: the mixed strategy in closed form, a one-step ridge iterated over the horizon,
+and a direct ridge fitted to what it leaves of each step.
+
+Both are linear maps of `forecast.models.skip`, chosen and fitted by `forecast.forecaster.fitting`;
+here are only the options and the description.
 """
 
 from forecast.models.base import LinearSpec

@@ -1,5 +1,8 @@
-"""Ridge regression on everything the networks see: the default skip, standing alone as a row of its
-own.
+"""Family `ridge`: ridge regression on everything that the networks see, direct for every step.
+
+It is their default skip standing alone as a row of its own, so what a network adds to it can be
+seen. Lags, inputs, products and penalty are chosen on validation (`forecast.models.choice`); the
+map itself is `forecast.models.skip.Skip` of the kind `linear`.
 """
 
 from forecast.models.base import LinearSpec

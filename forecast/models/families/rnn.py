@@ -1,6 +1,7 @@
-"""The simple recurrent network, trained by full back-propagation through time.
+"""Family `rnn`: the simple recurrent network, trained by full back-propagation through time.
 
-Its initial state is zero, learnt, or drawn once.
+Its initial state is zero, learnt, or drawn once (`h_init`). `Spec` holds the options;
+`RecurrentSpec` builds `layers` of the cell of that name in `forecast.networks.cells`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Seasonal naive: y[t + h] = the last observed value of the same season."""
+"""Family `seasonal_naive`: the last observed value of the same place in the season.
+
+Nothing is fitted. It is left out where the dataset has no season, as it is `naive` there.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""A recurrent layer over segments of the window instead of its rows, all of it relative to the last
-value.
+"""Family `segment_gru` (SegRNN): a GRU that steps over segments of the window instead of rows, all
+of it relative to the last value.
+
+The horizon is written in equal parts of at most a segment, side by side from the last state. Rows
+before the newest whole segments are not read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""The data provider's own forecasts, as they stood when each of our forecasts is made."""
+"""Family `service`: the data provider's own forecasts, as they stood when each of our forecasts is
+made.
+
+Nothing is fitted: `fit` keeps the newest issue by each cutoff (`forecast.data.vintages`), `predict`
+looks it up, in raw units. It is left out where the source stores no forecasts with their time of
+issue, and refuses a cutoff that the provider has no whole forecast of.
+"""
 
 from __future__ import annotations
 

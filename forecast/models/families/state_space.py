@@ -1,4 +1,9 @@
-"""Neural state-space model: the next state is a perceptron, of any depth, of input and state."""
+"""Family `state_space`: a neural state-space model, whose next state is a perceptron of input and
+state.
+
+`hidden` are the layers of that perceptron. `Spec` holds the options; `RecurrentSpec` builds
+`layers` of the cell of that name in `forecast.networks.cells`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Time-delay neural network: delays in the hidden layers too, weights shared over time; a finite
-response.
+"""Family `tdnn`: time-delay neural network, causal convolutions with delays in the hidden layers
+too, so its response to an input is finite.
 
-MATLAB's distdelaynet; with `layers: 1` its timedelaynet.
+MATLAB's distdelaynet; with `layers: 1` its timedelaynet. Delays are spaced by `dilation` to the
+power of the layer; those behind the lookback are left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Simple recurrent network with a connection that skips time."""
+"""Family `temporal_skip`: a simple recurrent layer that also sees its state `skip` steps back.
+`Spec` holds the options; `RecurrentSpec` builds `layers` of the cell of that name in
+`forecast.networks.cells`.
+"""
 
 from __future__ import annotations
 

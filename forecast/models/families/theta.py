@@ -1,4 +1,8 @@
-"""The standard Theta method: `auto_theta` with its form given (statsforecast's Theta)."""
+"""Family `theta`: the standard Theta method, which is `auto_theta` with its form given
+(statsforecast's Theta).
+
+Fit and forecast are those of `families.auto_theta.Theta`.
+"""
 
 from __future__ import annotations
 
