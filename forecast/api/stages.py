@@ -26,7 +26,7 @@ import pandas as pd
 from forecast.api.frame_dataset import FrameDataset
 from forecast.api.frames import NAME, WHERE, caller_words, require_whole
 from forecast.api.packaged import packaged, require_installed
-from forecast.backtest.candidates import list_unsuited
+from forecast.backtest.candidates import plan_candidates
 from forecast.backtest.experiment import Experiment
 from forecast.backtest.prepared_data import DataInMemory, PreparedFile, PreparedRows
 from forecast.backtest.training import train_experiment
@@ -237,7 +237,7 @@ def run_stages(
     settings = dataset.settings
     with caller_words(dataset.names.time_col, settings.calendar), _restored_environment():
         models = _models_to_run(entries)
-        unsuited = list_unsuited(models, season_length=settings.season_length)
+        _, unsuited = plan_candidates(models, season_length=settings.season_length)
         for name, reason in unsuited.items():
             raise InputError(
                 f"Model {name!r} does not suit these data: {reason}. Leave it out, or pass"

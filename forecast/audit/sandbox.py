@@ -159,7 +159,7 @@ def import_stages(project: Project, folder: Path, only: tuple[str, ...] = ()) ->
         for name in STAGES:
             importlib.import_module(f"pipelines.{name}")
         models.catalogue()
-        grid = plan_candidates(load_models(project.paths.configs), only, season_length=1)
+        grid, _ = plan_candidates(load_models(project.paths.configs), only, season_length=1)
         if any(candidate.spec.uses_tensorflow for candidate in grid):  # imported once for all runs
             layers.silence_libraries()
             importlib.import_module("forecast.training.gradient")

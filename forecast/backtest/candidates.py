@@ -1,15 +1,17 @@
 """A candidate is one line of a leaderboard: a model, with the skip its ranking gives it; and the
 keys of its results.
 
-Equal key, equal result, so nothing is computed twice. An edit of one family's file changes that
-family's keys alone; later data change no tuning key.
+`plan_candidates` turns configs/models.yaml into the candidates of one dataset, for tuning, training
+and the settings of stages; models that do not suit the data are named with the reason, combinations
+are not planned here. `result_key` and the digests beside it make the names under which results are
+cached: equal key, equal result, so nothing is computed twice. An edit of one family's file changes
+that family's keys alone; later data change no tuning key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from forecast import models
 from forecast.config.experiment import NAIVE, Models
@@ -63,6 +65,15 @@ def linear_skip_model(spec: ModelSpec) -> str:
     return "arx" if spec.is_recursive else "ridge"
 
 
+class CandidatePlan(NamedTuple):
+    """Which models of a grid are trained on a dataset."""
+
+    candidates: list[Candidate]
+    """Every model that suits the data, networks once per configured ranking."""
+    unsuited: dict[str, str]
+    """Model to the reason why it is left out."""
+
+
 def plan_candidates(
     config: Models,
     only: tuple[str, ...] = (),
@@ -70,27 +81,30 @@ def plan_candidates(
     season_length: int,
     vintages: bool = False,
     has_price: bool = True,
-) -> list[Candidate]:
-    """Every model of the grid (or of `only`) that suits the data, networks once per configured
-    ranking.
+) -> CandidatePlan:
+    """Sort the fitted entries of the grid (or of `only`) by whether they suit the data.
 
     vintages: whether the provider's own forecasts are stored, so that they can be a candidate.
-    has_price: whether a target is one, so that its drift can be.
+    has_price: whether a target is one, so that its drift can be. `InputError` for an entry that is
+    wrong, and for a linear model that is fitted at other times than the networks on it.
     """
-    result: list[Candidate] = []
-    for name, spec in _iterate_specs(config, only):
-        if _reason_unsuited(spec, season_length, vintages, has_price):
-            continue
-        if spec.has_skip:
+    plan = CandidatePlan([], {})
+    for name, entry in config.fitted_entries(only).items():
+        where = f"configs/models.yaml: models.{name}"
+        spec = models.spec(entry, where=where, training=config.training, refit=config.refit)
+        reason = _reason_unsuited(spec, season_length, vintages, has_price)
+        if reason:
+            plan.unsuited[name] = reason
+        elif spec.has_skip:
             for ranking, skip in SKIP_OF.items():
                 if ranking in config.rankings:
-                    result.append(Candidate(name, spec, ranking, skip))
+                    plan.candidates.append(Candidate(name, spec, ranking, skip))
         else:
-            result.append(Candidate(name, spec, "baseline", None))
-    for candidate in result:
+            plan.candidates.append(Candidate(name, spec, "baseline", None))
+    for candidate in plan.candidates:
         if candidate.model in ("ridge", "arx"):
-            _require_same_refit(candidate, result)
-    return result
+            _require_same_refit(candidate, plan.candidates)
+    return plan
 
 
 def _require_same_refit(linear: Candidate, candidates: list[Candidate]) -> None:
@@ -110,22 +124,6 @@ def _require_same_refit(linear: Candidate, candidates: list[Candidate]) -> None:
         )
 
 
-def list_unsuited(
-    config: Models,
-    only: tuple[str, ...] = (),
-    *,
-    season_length: int,
-    vintages: bool = False,
-    has_price: bool = True,
-) -> dict[str, str]:
-    """The models of the grid (or of `only`) that do not suit the data, each with the reason."""
-    reasons = {
-        name: _reason_unsuited(spec, season_length, vintages, has_price)
-        for name, spec in _iterate_specs(config, only)
-    }
-    return {name: reason for name, reason in reasons.items() if reason}
-
-
 def _reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool, has_price: bool) -> str:
     """Why a model is left out of these data; empty when it suits them."""
     if spec.needs_vintages and not vintages:
@@ -135,19 +133,12 @@ def _reason_unsuited(spec: ModelSpec, season_length: int, vintages: bool, has_pr
     return spec.unsuited_reason(season_length)
 
 
-def _iterate_specs(config: Models, only: tuple[str, ...]) -> Iterator[tuple[str, ModelSpec]]:
-    """Name and spec of every entry of the grid (or of `only`) that is fitted; a combination is
-    not.
-    """
-    for name, entry in config.fitted_entries(only).items():
-        where = f"configs/models.yaml: models.{name}"
-        yield name, models.spec(entry, where=where, training=config.training, refit=config.refit)
-
-
 def add_references(only: tuple[str, ...], config: Models) -> tuple[str, ...]:
     """A narrowed grid and the rows it has to be compared with, as far as they are configured."""
-    references = (name for name in REFERENCE_MODELS if name in config.models)
-    return tuple(dict.fromkeys((*references, *only))) if only else ()
+    if not only:
+        return ()
+    references = [name for name in REFERENCE_MODELS if name in config.models]
+    return tuple(dict.fromkeys((*references, *only)))
 
 
 def lock_digest(paths: ProjectPaths) -> str:

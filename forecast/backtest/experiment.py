@@ -18,10 +18,6 @@ from forecast.config.task import Task, load_task
 from forecast.system import files
 
 
-def ignore_progress(title: str) -> None:
-    """Nothing: for a caller who shows no progress."""
-
-
 @dataclass(frozen=True)
 class Experiment:
     """The settings and the data of one dataset's tuning or training."""

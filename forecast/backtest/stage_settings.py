@@ -54,7 +54,7 @@ def _dataset_settings(
     tuning = load_tuning(paths.configs)
     models = load_models(paths.configs)
     has_vintages = bool(entry.vintage_columns)
-    grid = plan_candidates(models, season_length=entry.season_length, vintages=has_vintages)
+    grid, _ = plan_candidates(models, season_length=entry.season_length, vintages=has_vintages)
     tuned = [candidate for candidate in grid if candidate.spec.search_space()]
     sources: StageContent = {name: _settings_that_compute(entry)}
     for column in entry.columns:

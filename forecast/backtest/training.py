@@ -24,9 +24,8 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import ceil
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -37,7 +36,6 @@ from forecast.backtest.candidates import (
     Candidate,
     add_references,
     candidate_digest,
-    list_unsuited,
     lock_digest,
     plan_candidates,
     result_key,
@@ -45,11 +43,7 @@ from forecast.backtest.candidates import (
 )
 from forecast.backtest.combinations import FindTied, keep_all, write_combination
 from forecast.backtest.diagnostics.examine import read_or_diagnose
-from forecast.backtest.experiment import (
-    Experiment,
-    ignore_progress,
-    read_training_experiment,
-)
+from forecast.backtest.experiment import Experiment, read_training_experiment
 from forecast.backtest.prepared_data import PreparedData
 from forecast.config.experiment import Combination
 from forecast.config.paths import ProjectPaths
@@ -134,10 +128,7 @@ def train_experiment(
     season_length = experiment.task.season_length
     vintages = experiment.has_vintages
     has_price = any(column.is_price for column in experiment.task.target)
-    planned = plan_candidates(
-        config, only, season_length=season_length, vintages=vintages, has_price=has_price
-    )
-    unsuited = list_unsuited(
+    planned, unsuited = plan_candidates(
         config, only, season_length=season_length, vintages=vintages, has_price=has_price
     )
     for name, reason in unsuited.items():
@@ -157,24 +148,7 @@ def train_experiment(
     combinations = {
         name: rule.without_members(unsuited) for name, rule in config.combinations(only).items()
     }
-    n_tasks = sum(_count_tasks(run, candidate.spec) for candidate in planned)
-    with show_progress(n_tasks, f"train {dataset}") as advance:
-        train(
-            run,
-            planned,
-            studies,
-            paths.trained(dataset),
-            jobs=jobs,
-            advance=advance,
-            combinations=combinations,
-        )
-
-
-def _count_tasks(run: TrainingRun, spec: ModelSpec) -> int:
-    """How many tasks a candidate of this spec is: `TrainingJob.split` of every seed."""
-    if spec.is_seeded:
-        return len(run.seeds)
-    return ceil(run.n_series / SERIES_PER_TASK) if spec.kind == KIND_BY_SERIES else 1
+    train(run, planned, studies, paths.trained(dataset), jobs=jobs, combinations=combinations)
 
 
 def train(
@@ -185,9 +159,9 @@ def train(
     *,
     jobs: int,
     combinations: Mapping[str, Combination] = MappingProxyType({}),
-    advance: Callable[[str], None] = ignore_progress,
 ) -> None:
-    """Fit and backtest `planned` with the values of `studies` (by candidate name); fill `target`.
+    """Fit and backtest `planned` with the values of `studies` (by candidate name); fill `target`,
+    and show the progress.
 
     `combinations`: of the planned candidates, by name.
 
@@ -199,7 +173,7 @@ def train(
         for candidate in planned
     }
     every_job = itertools.chain.from_iterable(planned_jobs.values())
-    _run_jobs(run, list(every_job), jobs, advance)
+    _run_jobs(run, list(every_job), jobs)
     with files.atomic_directory(target) as temporary:
         for candidate in planned:
             name = candidate.name
@@ -213,29 +187,26 @@ def train(
         _write_cost(run, name, candidate_jobs)
 
 
-def _run_jobs(
-    run: TrainingRun,
-    every_job: list[TrainingJob],
-    n_workers: int,
-    advance: Callable[[str], None],
-) -> None:
+def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) -> None:
     """Fit everything that is not in the cache yet; one error naming all bugs at the end."""
     # Two names for one configuration have one key, and are computed once.
     missing = {job.folder: job for job in every_job if not job.is_done}
-    for job in every_job:
-        if missing.get(job.folder) is not job:
-            advance(job.title)
+    cached = [job for job in every_job if missing.get(job.folder) is not job]
     parts = []
     for job in _longest_first(list(missing.values()), n_workers):
         parts += [part for part in job.split(run.n_series) if not part.is_done]
     by_title = {part.title: part for part in parts}
+    items = [_work_item(run, part) for part in parts]
     outcomes = []
-    for outcome in workers.run_items([_work_item(run, part) for part in parts], jobs=n_workers):
-        outcomes.append(outcome)
-        if not outcome.error:
-            cost = {**outcome.value, "kind": outcome.kind}
-            files.write_json(_cost_path(run, by_title[outcome.name]), cost)
-        advance(outcome.name)
+    with show_progress(len(cached) + len(parts), f"train {run.data.dataset}") as advance:
+        for job in cached:
+            advance(job.title)
+        for outcome in workers.run_items(items, jobs=n_workers):
+            outcomes.append(outcome)
+            if not outcome.error:
+                cost = {**outcome.value, "kind": outcome.kind}
+                files.write_json(_cost_path(run, by_title[outcome.name]), cost)
+            advance(outcome.name)
     for job in missing.values():
         job_parts = job.split(run.n_series)
         if len(job_parts) > 1 and all(part.is_done for part in job_parts):

@@ -10,7 +10,7 @@ that block are in neither the data nor the key. A finished study lies in the cac
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -25,7 +25,7 @@ from forecast.backtest.candidates import (
     result_key,
     task_digest,
 )
-from forecast.backtest.experiment import Experiment, ignore_progress, read_tuning_experiment
+from forecast.backtest.experiment import Experiment, read_tuning_experiment
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.studies import StudyStore, TrialOutcome, run_study
 from forecast.config.paths import ProjectPaths
@@ -75,8 +75,7 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
     budget = experiment.tuning
     only = add_references(models, experiment.models)
     season_length = experiment.task.season_length
-    grid = plan_candidates(experiment.models, only, season_length=season_length)
-    tunable = [candidate for candidate in grid if candidate.spec.search_space()]
+    grid, _ = plan_candidates(experiment.models, only, season_length=season_length)
     plan = TuningPlan(
         data=data,
         task=experiment.task,
@@ -86,24 +85,16 @@ def tune_experiment(experiment: Experiment, models: tuple[str, ...] = (), *, job
         borders=experiment.borders,
         storage=postgres.team_database(),
     )
-    target = data.paths.tuned(data.dataset)
-    with show_progress(len(tunable), f"tune {data.dataset}") as advance:
-        tune(plan, tunable, target, jobs=jobs, advance=advance)
+    tune(plan, grid, data.paths.tuned(data.dataset), jobs=jobs)
 
 
-def tune(
-    plan: TuningPlan,
-    planned: list[Candidate],
-    target: Path,
-    *,
-    jobs: int,
-    advance: Callable[[str], None] = ignore_progress,
-) -> None:
-    """Study every candidate with a search space and fill `target` with `<candidate>.json`.
+def tune(plan: TuningPlan, planned: list[Candidate], target: Path, *, jobs: int) -> None:
+    """Study every candidate with a search space, fill `target` with `<candidate>.json`, and show
+    the progress.
 
     A study that is in the cache is not run again; one record serves all candidates of one
-    configuration. `advance` is told the name of each that is done. Raises one error naming every
-    study with a bug, after all others are done and kept.
+    configuration. Raises one error naming every study with a bug, after all others are done and
+    kept.
     """
     tunable = [candidate for candidate in planned if candidate.spec.search_space()]
     cached_files = {}
@@ -112,24 +103,26 @@ def tune(
         path = plan.data.paths.studies / f"{study_key(plan, candidate)}.json"
         cached_files[candidate.name] = path
         # two names for one configuration are studied once
-        if path.exists() or path in missing:
-            advance(candidate.name)
-        else:
-            missing[path] = candidate
+        if not path.exists():
+            missing.setdefault(path, candidate)
     # Trial k has the same values in both rankings of a network, and so the same traced updates.
     ordered = workers.interleave_groups(list(missing.values()), attrgetter("model"), jobs)
     outcomes = []
     items = [_work_item(plan, candidate) for candidate in ordered]
-    for outcome in workers.run_items(items, jobs=jobs):
-        outcomes.append(outcome)
-        if not outcome.error:
-            record, cpu_seconds = outcome.value
-            # a complete study keeps the cost of when it was made
-            if cpu_seconds:
-                cost = plan.data.paths.cost(plan.data.dataset) / f"{outcome.name}.tuning.json"
-                files.write_json(cost, {"cpu_seconds": cpu_seconds, "kind": outcome.kind})
-            record.write(cached_files[outcome.name])
-        advance(outcome.name)
+    with show_progress(len(tunable), f"tune {plan.data.dataset}") as advance:
+        for candidate in tunable:
+            if missing.get(cached_files[candidate.name]) is not candidate:
+                advance(candidate.name)
+        for outcome in workers.run_items(items, jobs=jobs):
+            outcomes.append(outcome)
+            if not outcome.error:
+                record, cpu_seconds = outcome.value
+                # a complete study keeps the cost of when it was made
+                if cpu_seconds:
+                    cost = plan.data.paths.cost(plan.data.dataset) / f"{outcome.name}.tuning.json"
+                    files.write_json(cost, {"cpu_seconds": cpu_seconds, "kind": outcome.kind})
+                record.write(cached_files[outcome.name])
+            advance(outcome.name)
     workers.raise_failures(outcomes, what=f"tune {plan.data.dataset}")
     with files.atomic_directory(target) as temporary:
         for candidate in tunable:

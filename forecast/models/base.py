@@ -37,6 +37,7 @@ from forecast.networks import cells
 from forecast.networks.description import (
     Block,
     CellBlock,
+    Dense,
     Dropout,
     Network,
     Recurrent,
@@ -458,6 +459,11 @@ class NetworkSpec(TrainableSpec):
         space: dict[str, search.Dimension] = {"learning_rate": search.LogUniform(5e-4, 5e-2)}
         space |= {name: search.Choice(options) for name, options in choices.items()}
         return space
+
+
+def dense_layers(units: int, layers: int) -> tuple[Block, ...]:
+    """So many dense blocks of `units` in series, `dense_0` and on."""
+    return tuple(Dense(f"dense_{i}", units) for i in range(layers))
 
 
 def add_dropout(blocks: tuple[Block, ...], rate: float) -> tuple[Block, ...]:

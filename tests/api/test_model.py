@@ -266,7 +266,7 @@ def test_a_network_fitted_again_stands_beside_its_linear_part_fitted_as_often(
     planned: list[dict[str, object]] = []
 
     def planning(experiment: Experiment, *_: object, **__: object) -> None:
-        found = plan_candidates(experiment.models, season_length=7)
+        found = plan_candidates(experiment.models, season_length=7).candidates
         planned.append({one.model: one.spec.refit_policy for one in found})
         raise InputError("planned")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from forecast import models
-from forecast.backtest.candidates import add_references, list_unsuited, plan_candidates
+from forecast.backtest.candidates import add_references, plan_candidates
 from forecast.config.experiment import Models
 from forecast.config.reading import validate_config
 from forecast.system.errors import InputError
@@ -31,7 +31,9 @@ CONFIG = validate_config(
 
 
 def named(only=(), season_length=24):
-    return {c.name: c for c in plan_candidates(CONFIG, only, season_length=season_length)}
+    return {
+        c.name: c for c in plan_candidates(CONFIG, only, season_length=season_length).candidates
+    }
 
 
 def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
@@ -55,7 +57,7 @@ def test_a_network_stands_on_the_fitted_skip_and_on_the_last_value():
 
 
 def test_only_the_configured_rankings_are_trained():
-    shipped = plan_candidates(
+    shipped, _ = plan_candidates(
         CONFIG.model_copy(update={"rankings": ("shipped",)}), season_length=24
     )
     assert [c.name for c in shipped if c.spec.has_skip] == ["small.linear", "narx.linear"]
@@ -70,10 +72,10 @@ def test_each_network_is_compared_with_its_own_skip_standing_alone():
 
 def test_without_a_season_what_lives_of_it_is_left_out_with_the_reason():
     assert "seasonal_naive" not in named(season_length=1)
-    assert list_unsuited(CONFIG, season_length=1) == {
+    assert plan_candidates(CONFIG, season_length=1).unsuited == {
         "seasonal_naive": "without a season it is naive"
     }
-    assert list_unsuited(CONFIG, season_length=24) == {}
+    assert plan_candidates(CONFIG, season_length=24).unsuited == {}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,8 @@ def test_the_linear_part_of_the_networks_standing_alone_is_fitted_as_often_as_th
         match=r"models\.ridge .* found refit: monthly, and of the networks 'never'\. Give",
     ):
         plan_candidates(CONFIG.model_copy(update={"models": entries}), season_length=24)
-    assert plan_candidates(CONFIG.model_copy(update={"refit": "monthly"}), season_length=24)
+    monthly = CONFIG.model_copy(update={"refit": "monthly"})
+    assert plan_candidates(monthly, season_length=24).candidates
 
 
 def test_what_the_file_says_of_refits_holds_for_every_entry_that_says_nothing_itself():
@@ -116,7 +119,7 @@ def test_what_the_file_says_of_refits_holds_for_every_entry_that_says_nothing_it
     }
     found = {
         one.model: one.spec
-        for one in plan_candidates(CONFIG.model_copy(update=update), season_length=24)
+        for one in plan_candidates(CONFIG.model_copy(update=update), season_length=24).candidates
     }
     assert (found["once"].refit, found["often"].refit) == ("never", 30) and not found[
         "naive"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -106,8 +107,10 @@ def no_engine(monkeypatch):
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):
     monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
+    shown = lambda total, label: contextlib.nullcontext(done.append)  # noqa: E731
+    monkeypatch.setattr(tuning, "show_progress", shown)
     target = plan.data.paths.root / "tuned"
-    tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1, advance=done.append)
+    tune(plan, [NAIVE, NET, candidate("gru", skip="last")], target, jobs=1)
     assert sorted(path.name for path in target.iterdir()) == ["gru.last.json", "gru.linear.json"]
     assert done == ["gru.linear", "gru.last"]
     content = files.read_json(target / "gru.linear.json")
@@ -120,9 +123,11 @@ def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monke
 def test_a_study_with_a_bug_is_named_after_the_others_are_done(plan, monkeypatch):
     monkeypatch.setattr(tuning, "run_candidate_study", fake_study)
     done = []
+    shown = lambda total, label: contextlib.nullcontext(done.append)  # noqa: E731
+    monkeypatch.setattr(tuning, "show_progress", shown)
     target = plan.data.paths.root / "tuned"
     with pytest.raises(ForecastError) as failed:
-        tune(plan, [OTHER, NET], target, jobs=1, advance=done.append)
+        tune(plan, [OTHER, NET], target, jobs=1)
     assert "tune shops: 1 of 2 failed" in str(failed.value) and "- lstm.linear: " in str(
         failed.value
     )

@@ -23,7 +23,8 @@ def config_of(entries, **shared):
 
 
 def specs_of(entries, **shared):
-    return {c.model: c.spec for c in plan_candidates(config_of(entries, **shared), season_length=4)}
+    planned = plan_candidates(config_of(entries, **shared), season_length=4).candidates
+    return {c.model: c.spec for c in planned}
 
 
 def test_nothing_said_is_cosine_adamw_from_a_reset_state():

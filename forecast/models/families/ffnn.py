@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, add_dropout
-from forecast.networks.description import Block, Dense, Network, Shapes
+from forecast.models.base import Choices, NetworkSpec, add_dropout, dense_layers
+from forecast.networks.description import Network, Shapes
 
 
 class Spec(NetworkSpec):
@@ -28,7 +28,5 @@ class Spec(NetworkSpec):
 
     def build(self, shapes: Shapes) -> Network:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
-        blocks: tuple[Block, ...] = tuple(
-            Dense(f"dense_{i}", self.units) for i in range(self.layers)
-        )
+        blocks = dense_layers(self.units, self.layers)
         return Network(add_dropout(blocks, self.dropout), shapes, self.future_units)

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, add_dropout
-from forecast.networks.description import Block, Dense, Network, Shapes, Taps
+from forecast.models.base import Choices, NetworkSpec, add_dropout, dense_layers
+from forecast.networks.description import Network, Shapes, Taps
 
 
 class Spec(NetworkSpec):
@@ -29,7 +29,5 @@ class Spec(NetworkSpec):
     def build(self, shapes: Shapes) -> Network:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
         taps = Taps("window", tuple(range(min(self.lags, shapes.lookback))))
-        dense: tuple[Block, ...] = tuple(
-            Dense(f"dense_{i}", self.units) for i in range(self.layers)
-        )
+        dense = dense_layers(self.units, self.layers)
         return Network((taps, *add_dropout(dense, self.dropout)), shapes, self.future_units)

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from forecast.models.base import Choices, NetworkSpec, add_dropout
-from forecast.networks.description import Block, Dense, Network, Parallel, Shapes, Taps
+from forecast.models.base import Choices, NetworkSpec, add_dropout, dense_layers
+from forecast.networks.description import Block, Network, Parallel, Shapes, Taps
 
 
 class Spec(NetworkSpec):
@@ -44,8 +44,6 @@ class Spec(NetworkSpec):
         if others and self.input_lags:
             last = min(self.input_delay + self.input_lags, shapes.lookback)
             branches.append((Taps("x", tuple(range(self.input_delay, last)), others),))
-        dense: tuple[Block, ...] = tuple(
-            Dense(f"dense_{i}", self.units) for i in range(self.layers)
-        )
+        dense = dense_layers(self.units, self.layers)
         blocks = (Parallel("delays", tuple(branches)), *add_dropout(dense, self.dropout))
         return Network(blocks, shapes, self.future_units, feedback=True)
