@@ -339,7 +339,7 @@ NETWORK = {"family": "mlp", "units": 2, "refit": "monthly"}
         (
             "ridge",
             {"past_exogenous": [{"column": "wind", "max_missing": 0.0}]},
-            "{'column': 'wind', 'max_missing': 0.05}",
+            "{'column': 'wind', 'max_missing': 0.04}",
         ),
         (["ridge", NETWORK], {}, "model 'ridge' is the linear part of the networks"),
         (["ridge", {"family": "combination", "members": ["other"]}], {}, "model 'combination'"),
