@@ -74,7 +74,9 @@ class Board:
     def __init__(
         self, results: FrameResults, dataset: FrameDataset, recipes: Mapping[str, FitSettings]
     ) -> None:
-        """Of compared results; `recipes`: by model how it was made."""
+        """A board of compared results; it removes their folder when it is collected. recipes: by
+        model the entry and budget that it was made with, so that it can be fitted again.
+        """
         self._results = results
         self._dataset = dataset
         self._recipes = recipes

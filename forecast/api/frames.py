@@ -373,7 +373,9 @@ def _with_one_zone(values: pd.Series, names: Names, *, wall_clock: bool) -> pd.S
 
 
 def _require_unique_rows(frame: pd.DataFrame, names: Names) -> None:
-    """`InputError` where a series has two rows of one time."""
+    """`InputError` where a series has two rows of one time, with their number, the first of them
+    and what to pass.
+    """
     is_repeated = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
     if not is_repeated.any():
         return

@@ -250,8 +250,9 @@ def windows_of(
 def windows(
     rows: pd.DataFrame, ensemble: Ensemble, name: str, levels: float | Sequence[float]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The mean over the seeds of long forecasts, with the intervals that `ensemble` was calibrated
-    for.
+    """The mean over the seeds of long forecasts (`unique_id, output, cutoff, step, ds, y, y_hat,
+    volatility`), with the ends of the intervals that `ensemble` was calibrated for, and the names
+    of the columns to show. name: of the column of forecasts.
     """
     keys = ["unique_id", "output", "cutoff", "step", "ds"]
     mean = add_series_names(
@@ -274,7 +275,9 @@ def windows(
 
 
 def _coverages(levels: float | Sequence[float] | None) -> tuple[float, ...]:
-    """Levels in percent as shares, each once; None has none."""
+    """Levels in percent as shares of 1, each once and in the order given; none for None.
+    `InputError` for what is no number from 1 to below 100.
+    """
     percents: tuple[float, ...] = ()
     if isinstance(levels, Iterable):
         percents = tuple(levels)

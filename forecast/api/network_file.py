@@ -82,7 +82,9 @@ def _require_packages(path: Path) -> None:
 
 
 def _channel_names(forecaster: Forecaster) -> list[str]:
-    """The input channels of a window, in their order."""
+    """The input channels of a window, in their order; a column that may be missing has two more:
+    whether it was observed, and the rows since it was.
+    """
     names = []
     masks = forecaster.channels.mask
     for name, mask in zip(forecaster.task.frame_names, masks, strict=True):

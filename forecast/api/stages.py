@@ -266,7 +266,9 @@ def run_stages(
 
 
 def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:
-    """The results with what stage `compare` makes of them, by the packaged evaluation settings."""
+    """The results with what stage `compare` makes of them, by the packaged evaluation settings.
+    tuning: the budget, which the comparison shows.
+    """
     prepared = results.prepared
     comparison = compare_candidates(
         results,
@@ -280,7 +282,9 @@ def compare_results(results: FrameResults, tuning: Tuning) -> FrameResults:
 
 
 def _models_to_run(entries: Mapping[str, Entry]) -> Models:
-    """The packaged models.yaml with these entries as its grid, fitted once, as shipped."""
+    """The packaged models.yaml with these entries as its grid, as shipped alone and fitted once;
+    the packaged entries stay, as a combination may name models that are not to be fitted.
+    """
     packaged_models = load_models(packaged() / "configs")
     return packaged_models.model_copy(
         update={
@@ -297,7 +301,9 @@ def _models_to_run(entries: Mapping[str, Entry]) -> Models:
 def _in_memory(
     folder: Path, file: PreparedFile, settings: Dataset, prepared: PreparedDataset
 ) -> DataInMemory:
-    """The rows that stage `prepare` would write to `file`; results go to `folder`."""
+    """The rows that stage `prepare` would write to `file`, as data that go to a worker with its
+    task; results go to `folder`.
+    """
     frame = prepared.frame
     if file == "tuning.parquet":
         frame = prepared.tuning_frame

@@ -160,7 +160,9 @@ class CandidateFitter:
     """The numbers of the series that are fitted; None: all."""
 
     def fit_first(self, problem: Problem) -> FitResult:
-        """The fit on the train rows, with what validation selects."""
+        """The fit on the train rows of `problem`, with the steps, penalties, lags or trees that its
+        validation block selects. What Levenberg-Marquardt will need is printed before it starts.
+        """
         return fit(
             problem.with_series(self.part),
             self.candidate.spec,

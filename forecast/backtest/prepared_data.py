@@ -1,5 +1,9 @@
-"""The prepared data of one dataset as a task finds them: in the files of stage `prepare`, or in
-memory.
+"""The prepared data of one dataset as a task finds them: in the files of stage `prepare`
+(`PreparedData`), or in memory (`DataInMemory`, of `forecast.fit` and `compare`).
+
+Both load the same `PreparedRows`: frame, task and the ends of the blocks. Tuning is given
+`tuning.parquet`, which ends with the validation block, so it cannot see later rows. Nothing is
+checked or changed here; that is `forecast.data.preparation`.
 """
 
 from __future__ import annotations

@@ -49,7 +49,9 @@ def stage_settings(paths: ProjectPaths) -> dict[str, StageContent]:
 def _dataset_settings(
     paths: ProjectPaths, datasets: Datasets, name: str
 ) -> dict[str, StageContent]:
-    """By stage what it computes with for the dataset `name`."""
+    """The settings of each stage for one dataset. Stages `fetch` and `prepare` also depend on the
+    datasets whose columns are looked up; `compare` on the evaluation, and on no candidate.
+    """
     entry = datasets.datasets[name]
     tuning = load_tuning(paths.configs)
     models = load_models(paths.configs)

@@ -70,7 +70,9 @@ class StudyResult:
         return best_trial(self.trials)
 
     def to_record(self, *, model: str, skip: SkipKind | None, gradient_steps: int) -> StudyRecord:
-        """The content of data/tuned/<dataset>/<model>.<skip>.json."""
+        """The record of data/tuned/<dataset>/<candidate>.json. gradient_steps: those that one trial
+        was allowed; `best` is None where every trial failed.
+        """
         best = self.best
         return StudyRecord(
             model=model,

@@ -215,7 +215,9 @@ def _run_jobs(run: TrainingRun, every_job: list[TrainingJob], n_workers: int) ->
 
 
 def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
-    """One job as a task for a worker."""
+    """One job as a task for a worker of this machine or of a cluster: `fit_and_forecast` with its
+    arguments, and the files that it reads and the folder that it fills.
+    """
     start_files = () if job.start is None else (job.start,)
     return WorkItem(
         name=job.title,
@@ -236,7 +238,9 @@ def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
 
 
 def _join_parts(folder: Path, parts: list[Path]) -> None:
-    """Fill `folder` as one task with all the series would have, and remove the parts."""
+    """Fill `folder` as one task with all the series would have, from `parts`, each with some of
+    them, and remove the parts. One that failed fails the whole.
+    """
     fits = [SeedFit.read(part / "fit.json") for part in parts]
     failed = next((fit for fit in fits if fit.status != "ok"), None)
     with files.atomic_directory(folder) as temporary:
@@ -364,7 +368,9 @@ def _write_candidate(
     jobs: list[TrainingJob],
     folder: Path,
 ) -> RunRecord:
-    """Fill `folder` with the forecasts and forecasters of one candidate; returns its record."""
+    """Fill `folder` with the forecasts and forecasters of one candidate, copied from the cache by
+    seed; returns its record. A seed that failed has neither.
+    """
     folder.mkdir(parents=True)
     fits = [SeedFit.read(job.folder / "fit.json") for job in jobs]
     fitted_jobs = [job for job, fit in zip(jobs, fits, strict=True) if fit.status == "ok"]
@@ -443,7 +449,9 @@ def _training_cost(
 def _first_diagnostics(
     run: TrainingRun, jobs: list[TrainingJob], fits: list[SeedFit]
 ) -> Diagnostics | None:
-    """Of the first seed whose fit succeeded; None for models that are no network."""
+    """The diagnostics of the first seed whose fit succeeded; None for models that are no network,
+    and where every seed failed.
+    """
     for job, fit in zip(jobs, fits, strict=True):
         if fit.status == "ok" and job.candidate.spec.uses_tensorflow:
             diagnosis = read_or_diagnose(run.data, job.folder)

@@ -385,7 +385,9 @@ class NetworkSpec(TrainableSpec):
         raise NotImplementedError
 
     def network(self, task: Task) -> Network:
-        """For the task's shapes; recursive families are one-step maps."""
+        """The description of the network for the task's channels, horizon and lookback; a recursive
+        family is a one-step map, whose network has a horizon of 1.
+        """
         channels = layout(task)
         shapes = Shapes(
             channels=channels.channels,
@@ -445,7 +447,9 @@ class NetworkSpec(TrainableSpec):
         return self.has_refits and self.refit_weights == "kept"
 
     def search_space(self) -> Mapping[str, search.Dimension]:
-        """What tuning does vary, by field name."""
+        """What tuning does vary: the whole space by gradient; of Levenberg-Marquardt what that
+        trainer reads, and smaller nets.
+        """
         if self.trainer != "lm":
             return self.space()
         space = {name: choice for name, choice in self.space().items() if name not in UNREAD_BY_LM}

@@ -137,7 +137,9 @@ def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
 
 
 def mean_weights(errors: np.ndarray) -> np.ndarray:
-    """Of settings in a mean, by their errors; the sum is 1."""
+    """(settings,) weights of settings in a mean, by their errors (settings,); the sum is 1, and
+    most are 0. Infinite errors have none.
+    """
     steps = np.round((errors - errors.min()) / max(ERROR_STEP * errors.min(), np.finfo(float).tiny))
     weights = np.exp(-steps * ERROR_STEP / WEIGHT_SCALE)
     weights[weights < MIN_WEIGHT * weights.sum()] = 0.0
@@ -157,8 +159,8 @@ def steadiest_setting(errors: np.ndarray, penalties: int) -> int:
 def _shape_errors(
     folds: Folds, largest: Skip, channels: Layout
 ) -> tuple[Callable[[Skip], np.ndarray], float]:
-    """(a shape, its inputs among those of `largest` -> its errors (folds,); the mean error of the
-    last value).
+    """A function from a shape, whose inputs are among those of `largest`, to its mean absolute
+    errors (folds,), which remembers its results; and the mean error of the last value.
     """
 
     def parts(windows: Windows, target: np.ndarray) -> LinearBatch:
@@ -179,9 +181,9 @@ def _shape_errors(
 def fold_cases(
     folds: Folds, parts: Callable[[Windows, np.ndarray], LinearBatch]
 ) -> tuple[list[FoldCase], Windows]:
-    """What each fold learns from and is asked for; and the windows of one batch.
-
-    Rows that the same folds learn from are added up once.
+    """What each fold learns from and is scored on, and the windows of one batch. parts: what a
+    linear map makes of windows and their targets. Rows that the same folds learn from are added up
+    once.
     """
     sums_of_learners: dict[tuple[bool, ...], Any] = defaultdict(float)
     inputs_by_fold: dict[int, list[np.ndarray]] = defaultdict(list)
@@ -219,7 +221,8 @@ def fold_errors(cases: Sequence[FoldCase], columns: np.ndarray, penalty: float) 
 def _neighbours(
     shape: Skip, largest: Skip, channels: Layout, lags: Sequence[int]
 ) -> Iterator[Skip]:
-    """What differs in one thing, at the same penalty and the next ones; first in the penalty
+    """The shapes that differ from `shape` in one thing (lags, products, later rows, one of the
+    past-only inputs), at the same penalty and the next ones; first those that differ in the penalty
     alone.
     """
     changed = [shape]

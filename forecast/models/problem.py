@@ -297,7 +297,9 @@ class Problem:
         return choose_linear_map(self.folds(horizon, aim), train, self.channels, richest, lags)
 
     def _fit_carry(self) -> Carry:
-        """How a closed loop carries the past-only inputs over the horizon."""
+        """How a closed loop carries the past-only inputs over the horizon: least squares on all
+        train windows and what followed them.
+        """
         task = self.panel.task
         outputs = self.panel.outputs
 
@@ -339,8 +341,9 @@ def validation_fold_starts(problem: Problem) -> np.ndarray:
 def _outside_folds(
     series: Series, rows: np.ndarray, starts: np.ndarray, before: int, after: int
 ) -> np.ndarray:
-    """(folds, n): which of the cutoffs at `rows` lie at least `before` rows before the first row of
-    each fold, or `after` rows behind its last: the embargo of cross-validation.
+    """(folds, n): which of the cutoffs at `rows` (n,) lie at least `before` rows before the first
+    row of each fold, or `after` rows behind its last: the embargo of cross-validation. starts: the
+    time at which each fold begins; a fold ends where the next begins.
     """
     begin = np.searchsorted(series.ds, starts)[:, None]
     end = np.vstack([begin[1:], [[len(series)]]])

@@ -133,7 +133,9 @@ class Dynamics:
 
 
 def dynamics(layer: Layer) -> Dynamics:
-    """The layer on the windows that it was walked with."""
+    """Radius, exponent, saturation, memory and decay of one recurrent layer, over the windows that
+    it was given in `layer.x`; the cell is run once from its initial state.
+    """
     watching = SaturationCounter()
     visited = collect_states(layer, watching)
     logs = growth(layer, visited)

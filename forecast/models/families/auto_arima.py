@@ -1,5 +1,5 @@
-"""ARIMA, its orders given or chosen by AICc, the season by Fourier terms or not at all
-(statsforecast's AutoARIMA).
+"""Family `auto_arima`: ARIMA, its orders given or chosen by AICc, the season by Fourier terms or
+not at all (statsforecast's AutoARIMA).
 
     phi(B) (1 - B)^d (y_t - c'x_t) = theta(B) e_t
     x_t: a constant or a drift, and Fourier terms if asked
@@ -7,7 +7,8 @@
 Seasonal orders take a minute or more per thousand hourly rows, `fourier` pairs of sine and cosine a
 second. Without them the season is not modelled, so such an entry is left out where there is one.
 Long series are best fitted on their `last` rows (10,000 take over ten minutes, 2,000 a second or
-two). The fitted Kalman filter goes on over the rows after the fit.
+two). statsforecast fits; `Arima` holds the fitted numbers and lets the Kalman filter go on over the
+rows after the fit, with fixed parameters.
 """
 
 from __future__ import annotations
@@ -141,7 +142,9 @@ class Arima:
         return transition, np.outer(push, push), observe
 
     def _regression(self, rows: RowNumbers) -> Array:
-        """c'x_t (rows,): what the regressors say."""
+        """c'x_t (rows,) at the given row numbers, counted from the first row of the series: drift
+        or intercept, and the Fourier terms times their coefficients.
+        """
         total = np.zeros(len(rows))
         n_harmonics = sum(name.startswith("ex_") for name, _ in self.regressors)
         harmonic = fourier(rows, self.season, n_harmonics // 2)

@@ -1,11 +1,13 @@
-"""Exponential smoothing with automatic choice of error, trend and season (statsforecast's AutoETS).
+"""Family `auto_ets`: exponential smoothing with automatic choice of error, trend and season
+(statsforecast's AutoETS).
 
     y_t = w(x_{t-1}) + r(x_{t-1}) e_t
     x_t = f(x_{t-1}) + g(x_{t-1}) e_t,    x = (level, trend, seasons)
 
 AICc looks one step ahead only: on hourly data it drops the day for a random walk, which is far
 worse at every longer horizon. `seasonal: kept` keeps the additive season and has the rest chosen:
-the stronger bar there.
+the stronger bar there. `Ets` holds the fitted numbers; a refit keeps the form that the first fit
+chose.
 """
 
 from __future__ import annotations

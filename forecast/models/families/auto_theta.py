@@ -1,14 +1,15 @@
-"""The Theta method with its form chosen: standard, optimised or dynamic (statsforecast's
-AutoTheta).
+"""Family `auto_theta`: the Theta method with its form chosen, standard, optimised or dynamic
+(statsforecast's AutoTheta).
 
     mu_t = l_{t-1} + (1 - 1/theta) [(1 - alpha)^(t-1) A + (1 - (1 - alpha)^t) / alpha B]
     l_t  = alpha y_t + (1 - alpha) l_{t-1}
 
 A + B t is the least-squares line through the (deseasonalised) series up to the origin.
-statsforecast's `forward` decomposes the whole history again at every origin (0.1 s each on hourly
-data). Level, line and seasonal means are all linear in the observations, so here they come from
-cumulative sums over the whole series, one channel per phase of the season: the same numbers at
-every origin for the price of one pass.
+statsforecast fits; its `forward` would decompose the whole history again at every origin (0.1 s
+each on hourly data). Level, line and seasonal means are all linear in the observations, so here
+they come from cumulative sums over the whole series, one channel per phase of the season: the same
+numbers at every origin for the price of one pass. Parameters and the kind of decomposition stay as
+fitted; level, line and seasonal means follow the data.
 """
 
 from __future__ import annotations

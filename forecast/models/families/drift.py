@@ -23,7 +23,9 @@ class Spec(BaselineSpec):
     def forecast(
         self, windows: Windows, channels: Layout, *, horizon: int, season_length: int
     ) -> np.ndarray:
-        """(B, H, O) in scaled units."""
+        """(B, H, O) in scaled units: the last value, and the slope of the window once more for
+        every step.
+        """
         z = windows.z[:, :, : channels.outputs]
         # of all missing: row 0, where `filled` has the same value as at the end
         first = np.isfinite(z).argmax(axis=1)

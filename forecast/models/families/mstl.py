@@ -1,11 +1,12 @@
-"""Season and trend by LOESS, exponential smoothing on what is left (statsforecast's MSTL with
-AutoETS).
+"""Family `mstl`: season and trend by LOESS, exponential smoothing on what is left (statsforecast's
+MSTL with AutoETS).
 
 LOESS is local: a row's seasonal part settles once half a window of later rows is there. So the
 adjusted series is kept block by block as it settles, the ETS state runs over it once, and an origin
 decomposes only its last rows and goes on from the state before them. (statsmodels' STL drops the
 slope of its trend on series beyond some 4,000 rows, a rule made for irregular points; short
-stretches avoid that, too.)
+stretches avoid that, too.) A series below two seasons is refused; a dataset without a season leaves
+it out.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Linear maps of each target's own window, fitted in closed form: what long-horizon networks were
-shown to lose to.
+"""Family `window_linear`: linear maps of each target's own window, fitted in closed form; what
+long-horizon networks were shown to lose to.
 
 - `nlinear`: the differences to the last value, mapped to the changes from it;
 - `dlinear`: a moving average and what it leaves, each mapped to the values;
@@ -7,8 +7,9 @@ shown to lose to.
   direct by step).
 
 No other column is seen, and each target has a map of its own, shared by all series. Ridge instead
-of the papers' gradient steps: a mean over penalties and lags, as of the ridge. Where the target
-drifts `dlinear` has no anchor.
+of the papers' gradient steps: a mean over penalties and lags, weighted by cross-validation
+(`forecast.models.choice`), as of the ridge. A refit keeps these settings. Where the target drifts
+`dlinear` has no anchor.
 """
 
 from __future__ import annotations
@@ -135,7 +136,9 @@ class Spec(RegressorSpec):
         return LinearBatch(x, y, np.isfinite(y).all(axis=1), target[:, :, output] - base)
 
     def _columns(self, lookback: int, lags: int) -> np.ndarray:
-        """Of `_inputs`, those of the last `lags` rows."""
+        """(columns,): those of `_inputs` that belong to the last `lags` of `lookback` rows; of
+        `dlinear` twice, as its inputs are the average and the rest.
+        """
         rows = np.arange(lookback - lags, lookback)
         return np.concatenate([rows, lookback + rows]) if self.form == "dlinear" else rows
 
@@ -157,7 +160,10 @@ class Spec(RegressorSpec):
     def forecast(
         self, parameters: Mapping[str, np.ndarray], windows: Windows, channels: Layout
     ) -> np.ndarray:
-        """(B, H, O) in scaled units."""
+        """(B, H, O) in scaled units: each target's map applied to the newest rows of its own
+        window, added to what the form starts from (the last value, zero, or the climatology).
+        parameters: the arrays that `fit` left.
+        """
         outputs = []
         for output in range(channels.outputs):
             linear_map = parameters[f"{output}/map"]
