@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from forecast.config.datasets import Dataset
+    from forecast.data.roles import ColumnRole
 
 MOST_NAMED = 5
 """Names listed in one line; more would bury a fault below them."""
@@ -43,24 +44,40 @@ def check(
     root: Path = ROOT,
     output_format: Format = FORMAT,
 ) -> None:
-    """Check all configs, names and data, and name every fault."""
+    """Check all configs, names and data, and name every fault.
+
+    With DATASET also what each of its columns is to a model, and what the data show of it.
+    """
     checks = list(check_project(require_project(root), dataset))
-    print_rows([{"what": check.subject, "found": check.finding} for check in checks], output_format)
+    rows: list[dict[str, Any]] = [
+        {"what": check.subject, "found": check.finding} for check in checks
+    ]
+    roles = [asdict(role) for check in checks for role in check.roles] if dataset else []
+    if roles and output_format is Format.json:
+        rows[-1]["columns"] = roles
+    print_rows(rows, output_format)
+    if roles and output_format is not Format.json:
+        print_rows(roles, output_format)
     raise_faults(checks)
 
 
 @dataclass(frozen=True)
 class Check:
-    """A configuration file or a dataset, what reading it gave in words, and its fault."""
+    """A configuration file or a dataset, what reading it gave in words, and its fault.
+
+    roles: of a dataset that is right, what each of its columns is.
+    """
 
     subject: str
     finding: str
     fault: ForecastError | None = None
+    roles: tuple[ColumnRole, ...] = ()
 
 
 def check_project(root: Path, dataset: str = "") -> Iterator[Check]:
     """A check of every configuration file, then of the data that run, or those of `dataset`."""
     from forecast.config.datasets import load_dataset
+    from forecast.data.roles import describe_roles
 
     datasets = None
     for name, read in config_readers(root).items():
@@ -86,7 +103,9 @@ def check_project(root: Path, dataset: str = "") -> Iterator[Check]:
         except ForecastError as fault:
             yield Check(f"dataset {name}", "wrong", fault)
         else:
-            yield Check(f"dataset {name}", _described_rows(frame, settings.calendar.kind))
+            described = _described_rows(frame, settings.calendar.kind)
+            roles = tuple(describe_roles(frame, settings))
+            yield Check(f"dataset {name}", described, roles=roles)
 
 
 def raise_faults(checks: Sequence[Check]) -> None:

@@ -163,6 +163,13 @@ def test_check_says_what_it_found(project: Path) -> None:
     assert found["dataset wave"] == "right: 200 rows of 1 series, 2024-01-01 to 2024-07-18"
 
 
+def test_check_of_one_name_says_what_each_column_is(project: Path) -> None:
+    done = small_project.command(project, "check", "wave")
+    assert re.search(r"y +target +what is forecast", done.stdout)
+    rows = json.loads(small_project.command(project, "check", "wave", "--format", "json").stdout)
+    assert rows[-1]["columns"][0]["role"] == "target"
+
+
 def test_check_counts_many_entries_instead_of_listing_them_above_a_fault() -> None:
     assert check._described({"naive": 1, "ridge": 2}) == "right: naive, ridge"
     assert check._described(dict.fromkeys(map(str, range(64)))) == "right: 64 entries"

@@ -4,6 +4,7 @@ their issue.
 
 from __future__ import annotations
 
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from forecast.data import panel, preparation, quality, snapshots, sources, split
 from forecast.data.columns import add_known_ahead, trim_to_observed
 from forecast.data.ingest import fetch_snapshot
 from forecast.data.panel import Panel
+from forecast.data.roles import describe_roles
 from forecast.data.sources import Request
 from forecast.data.windows import layout
 from forecast.forecaster import Budget, Forecaster, Problem, fit
@@ -515,3 +517,27 @@ def test_a_file_of_forecasts_that_is_absent_is_named_and_not_the_other(tmp_path:
         InputError, match=r"^data/issued\.csv: no such file\. Correct its path in configs"
     ):
         sources.read(request)
+
+
+def test_the_role_of_every_column_can_be_asked_with_its_reason_and_what_the_data_show() -> None:
+    past = dataset(
+        past_exogenous=[{"column": "rain", "max_missing": 0.1}],
+        future_exogenous=[{"column": "promo", "known_ahead": True}],
+        holidays="DE",
+    )
+    raw = shop().rename(columns={"holiday": "promo"})
+    raw["rain"] = raw["sales"].shift(1).where((raw.index % 20 != 3) & (raw.index < ROWS))
+    frame = preparation.prepare(add_known_ahead(raw, past), past, where="data/shop.csv")[0]
+    roles = {role.column: role for role in describe_roles(frame, past)}
+    assert {name: role.role for name, role in roles.items()} == {
+        "sales": "target",
+        "rain": "past_exogenous",
+        "promo": "future_exogenous",
+        "holiday": "holidays",
+        "hour_of_day": "calendar_features",
+    }
+    assert "needs it for the whole horizon" in roles["promo"].reason
+    assert "holidays of DE" in roles["holiday"].reason
+    assert "5.1% of the steps without a value" in roles["rain"].data
+    (strength,) = re.findall(r"r = ([+-]\d\.\d\d)", roles["promo"].data)
+    assert float(strength) > 0.9

@@ -1,0 +1,107 @@
+"""What each column of a dataset is to a model, why, and what the data show of it.
+
+For `forecast check NAME`, from the prepared frame and the entry of configs/datasets.yaml, one
+`ColumnRole` per column. What is shown of an input beside its values is how its changes go with
+those of the first target, over all series: a description, no test, and no reason to leave one out
+(`docs/data.md`, which inputs help).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from forecast.config.datasets import Column, Dataset, FrameColumn
+from forecast.data.calendars import series_lengths
+
+MIN_ROWS_OF_CORRELATION = 10
+
+
+@dataclass(frozen=True)
+class ColumnRole:
+    """`role`: the key of the entry that names the column; `reason`: what that means for a forecast;
+    `data`: what the prepared rows hold of it.
+    """
+
+    column: str
+    role: str
+    reason: str
+    data: str
+
+
+def describe_roles(frame: pd.DataFrame, dataset: Dataset) -> list[ColumnRole]:
+    """The roles of the columns of a prepared `frame`, in the channel order, then the calendar."""
+    n_steps = int(series_lengths(frame, dataset.calendar).sum())
+    target = dataset.target[0].column
+    roles = []
+    for column in dataset.frame_columns:
+        if column.step > 1:
+            continue  # the first step stands for all
+        data = _describe_values(frame[column.name], n_steps)
+        if column.name != target:
+            data += _describe_link(frame, column, target)
+        name = column.entry.column
+        roles.append(ColumnRole(name, _role(column, dataset), _reason(column, dataset), data))
+    reason = "follows from the time alone"
+    calendar = [ColumnRole(n, "calendar_features", reason, "") for n in dataset.calendar_features]
+    return [*roles, *calendar]
+
+
+def _role(column: FrameColumn, dataset: Dataset) -> str:
+    """The key of the entry under which the column stands."""
+    if column.entry in dataset.target:
+        return "target"
+    if isinstance(column.entry, Column):
+        return "past_exogenous"
+    if column.entry in dataset.future_exogenous:
+        return "future_exogenous"
+    return "holidays"
+
+
+def _reason(column: FrameColumn, dataset: Dataset) -> str:
+    """What the role means for a forecast."""
+    entry, role = column.entry, _role(column, dataset)
+    if role == "target":
+        transformed = "" if entry.transform == "none" else f", as {entry.transform}"
+        return f"what is forecast{transformed}"
+    if isinstance(entry, Column):
+        if entry.joined is not None:
+            source = entry.joined.dataset or "this dataset"
+            return f"joined from {entry.joined.series!r} of {source}: the last value known then"
+        if entry.issued is not None:
+            issued = entry.issued
+            return f"the provider's forecast of {issued.column!r}, {issued.step} steps ahead"
+        return "known up to the last observation, no further"
+    if role == "holidays":
+        country = dataset.holidays.country if dataset.holidays else ""
+        return f"computed from the date: holidays of {country}"
+    if entry.issued:
+        return "the provider's forecasts, as issued by the last observation"
+    return "known ahead: every forecast needs it for the whole horizon"
+
+
+def _describe_values(values: pd.Series, n_steps: int) -> str:
+    """`0 to 31.5, mean 11.2, 1.2 % of the steps without a value`."""
+    known = values.dropna()
+    if known.empty:
+        return "no value"
+    text = f"{known.min():.4g} to {known.max():.4g}, mean {known.mean():.4g}"
+    share = 1 - len(known) / n_steps
+    return f"{text}, {share:.1%} of the steps without a value" if share > 0 else text
+
+
+def _describe_link(frame: pd.DataFrame, column: FrameColumn, target: str) -> str:
+    """How the changes of an input go with those of the target one step later: of the same time for
+    what is known ahead, whose column holds the value of the next row.
+    """
+    groups = frame.groupby("unique_id", sort=False)
+    following = groups[target].shift(-1) - frame[target]
+    changes = pd.DataFrame({"input": groups[column.name].diff(), "target": following}).dropna()
+    spread = changes.std()
+    if len(changes) < MIN_ROWS_OF_CORRELATION or not (spread > 0).all():
+        return ""
+    r = float(np.corrcoef(changes["input"], changes["target"])[0, 1])
+    when = "at the same time" if column.step else "one step before"
+    return f"; its change {when} goes with the target's by r = {r:+.2f}"
