@@ -172,7 +172,7 @@ def _open_study(key: str, store: StudyStore) -> optuna.Study:
     """
     import optuna
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
     from sqlalchemy.pool import NullPool
 
     # Optuna writes to stderr through a handler of its own, which would break a progress display.
@@ -188,7 +188,9 @@ def _open_study(key: str, store: StudyStore) -> optuna.Study:
         else:  # mended first: the caller holds the study's lock, so nobody else writes to it
             path = store.folder / f"{key}.journal"
             repair_journal(path)
-            journal = JournalStorage(JournalFileBackend(str(path)))
+            # its usual lock is a symbolic link, which Windows gives to administrators alone
+            lock = JournalFileOpenLock(str(path))
+            journal = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
         return optuna.create_study(
             storage=journal, study_name=key, direction="minimize", load_if_exists=True
         )

@@ -76,6 +76,10 @@ for command in (
 app.add_typer(operation.schedule, name="schedule")
 
 
+EXTRAS = {"flask": "ui", "psycopg": "postgres", "yfinance": "yahoo"}
+"""Package → the extra that brings it, where that is not `pipeline`."""
+
+
 def _make_output_safe() -> None:
     """No result is lost to a degree sign where a terminal is ASCII or Latin-1."""
     for stream in (sys.stdout, sys.stderr):
@@ -103,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         package = str(missing.name).partition(".")[0]
         if package in ("forecast", "pipelines"):
             raise
-        extra = "`pip install 'rolling-forecast[pipeline]'`"
+        extra = f"`pip install 'rolling-forecast[{EXTRAS.get(package, 'pipeline')}]'`"
         print(
             f"This command needs {package}, which is not installed. Install it: {extra}.",
             file=sys.stderr,

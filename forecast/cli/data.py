@@ -119,6 +119,12 @@ def add(
     files.write_text(config, new_text)
     print(f"Written to configs/datasets.yaml. If it is right: `forecast run --dataset {entry}`.")
     print(f"Else correct it there, then `forecast fetch {entry}`.")
+    if (project / ".git").exists():
+        print(
+            "Git is told to leave your files below data/ out; their content is kept in"
+            " data/snapshots/. For `forecast retrain` commit the entry: `git add"
+            " configs/datasets.yaml data/pointers`."
+        )
 
 
 def _entry_name(path: Path) -> str:

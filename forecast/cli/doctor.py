@@ -14,9 +14,10 @@ import typer
 
 from forecast.cli.common import FORMAT, ROOT, Format, print_rows, require_project, tracking_uri
 from forecast.cli.run import FOLDERS_OF_A_RUN
+from forecast.data import web
 from forecast.system import files, postgres
 from forecast.system.addresses import hide_parts, show_address
-from forecast.system.bootstrap import PYTHON_VERSION, RUN_LOCK
+from forecast.system.bootstrap import PYTHON_VERSIONS, RUN_LOCK
 from forecast.system.errors import UNHEALTHY, BusyError, Finding, ForecastError, InputError
 from forecast.system.files import TEMPORARY, hold_lock, remove_leftovers
 
@@ -118,8 +119,9 @@ def interpreter(root: Path) -> Finding:
     """The version of Python."""
     version = ".".join(map(str, sys.version_info[:3]))
     repair = ""
-    if sys.version_info[:2] != PYTHON_VERSION:
-        repair = "python3.11 is wanted: `make setup PYTHON=python3.11`"
+    if sys.version_info[:2] not in PYTHON_VERSIONS:
+        newest = ".".join(map(str, PYTHON_VERSIONS[-1]))
+        repair = f"python{newest} is wanted: `make setup PYTHON=python{newest}`"
     return Finding("interpreter", f"Python {version}", repair)
 
 
@@ -183,7 +185,7 @@ def running(root: Path) -> Finding:
             return Finding("runs", "none is running")
     except BusyError:
         file = (root / RUN_LOCK).with_suffix(".pid")
-        pid = file.read_text().strip() if file.exists() else "unknown"
+        pid = file.read_text(encoding="utf-8").strip() if file.exists() else "unknown"
         return Finding("runs", f"PID {pid} is running")
 
 
@@ -231,12 +233,12 @@ def _answer(uri: str) -> str:
             raise ForecastError(damage)
         return "answers"
     if uri.startswith(("http://", "https://")):
-        import httpx
+        import aiohttp
 
         try:
-            return f"answers {httpx.get(uri.rstrip('/') + '/health', timeout=3).status_code}"
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ForecastError(f"no answer ({error})") from None
+            return f"answers {web.send('GET', uri.rstrip('/') + '/health', seconds=3).status}"
+        except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:
+            raise ForecastError(f"no answer ({type(error).__name__})") from None
     if postgres.is_postgres(uri):
         with postgres.open_connection(uri, seconds=3):
             return "answers"

@@ -40,7 +40,7 @@ from forecast.system.errors import (
     plural,
     suggest_known,
 )
-from forecast.system.processes import stop_on_signals
+from forecast.system.processes import require_unix, stop_on_signals
 from forecast.system.stage import format_duration
 
 if TYPE_CHECKING:
@@ -312,6 +312,7 @@ def retrain(
         time_of_day = f"{datetime.now(UTC):%H:%M:%S}"
         print(f"{time_of_day} retrain {dataset}: {step}", file=sys.stderr, flush=True)
 
+    require_unix("`forecast retrain`")
     stop_on_signals()
     use_cluster(cluster)
     project = require_project(root).resolve()
@@ -391,6 +392,7 @@ def run(root: Path = ROOT) -> None:
     from forecast.config.operation import load_schedule
     from forecast.operations.schedule import Scheduler, next_runs
 
+    require_unix("`forecast schedule run`")
     project = require_project(root).resolve()
     jobs = load_schedule(project / "configs")
     scheduler = Scheduler(project, jobs, dict(os.environ), log_event=_log)

@@ -39,7 +39,7 @@ from forecast.system.addresses import show_address
 from forecast.system.bootstrap import RUN_LOCK
 from forecast.system.errors import INTERRUPTED, InputError, quote_names, suggest
 from forecast.system.files import hold_lock, remove_leftovers
-from forecast.system.processes import stop_on_signals
+from forecast.system.processes import require_unix, stop_on_signals
 from forecast.system.stage import JOBS_VARIABLE, default_jobs, format_duration
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def run(
     """Make what is out of date, publish it, show the leaderboard."""
     from forecast.report.leaderboard import print_leaderboards
 
+    require_unix("`forecast run`")
     stop_on_signals()
     use_cluster(cluster)
     project = require_project(root).resolve()
@@ -206,6 +207,11 @@ def ui(
     if store.startswith("http"):
         print(f"MLflow runs at {show_address(store)} (MLFLOW_TRACKING_URI).")
         return
+    if importlib.util.find_spec("flask") is None:
+        raise InputError(
+            "MLflow's pages need the whole of MLflow, which a run leaves out. In a clone `make ui`"
+            " installs it and opens them; elsewhere `pip install 'rolling-forecast[ui]'` first."
+        )
     server = f"mlflow ui --workers 1 --host 127.0.0.1 --port {port} --backend-store-uri".split()
     command = [sys.executable, "-m", *server, store]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -239,7 +245,7 @@ def revision(root: Path) -> str:
     repository.
     """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    git = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    git = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
     return git.stdout.strip() if git.returncode == 0 else ""
 
 

@@ -240,7 +240,7 @@ def leaderboard(
         board["chosen"] = is_chosen(candidate, chosen) & (board["seed"] == MEAN)
         parts.append(board)
     table = pd.concat(parts, ignore_index=True)
-    table["chosen"] = table["chosen"].fillna(False).astype(bool)
+    table["chosen"] = table["chosen"].eq(True)  # a failed candidate has none
     table["n_params"] = table["n_params"].fillna(0).astype(int)
     table["n_origins"] = table["n_origins"].astype(int)
     return table[metrics.leaderboard_columns()]

@@ -15,7 +15,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from forecast.config.reading import Config
 from forecast.system.errors import suggest_known

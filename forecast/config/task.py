@@ -10,6 +10,7 @@ both the entry that makes it and every room that computes may import it from her
 from __future__ import annotations
 
 import math
+import warnings
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -96,8 +97,10 @@ class RegularCalendar(Config):
         from pandas.tseries.frequencies import to_offset
 
         try:
-            step = to_offset(value)
-        except ValueError:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", FutureWarning)  # pandas 2 still reads former names
+                step = to_offset(value)
+        except (ValueError, FutureWarning):
             raise ValueError(
                 "unknown step. Wanted a pandas frequency such as 1h, 15min, 1D, 1W-MON or 1MS"
             ) from None

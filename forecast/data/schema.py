@@ -27,6 +27,7 @@ MAPPING_HINT = (
     "Correct its name in configs/datasets.yaml, or map the file's name under `source.columns`."
 )
 MAX_NAME_LENGTH = 200
+TEXT_DTYPE = pd.Series(["text"]).dtype
 MAX_MAGNITUDE = 1e100
 EARLIEST_TIME, LATEST_TIME = pd.Timestamp("1678-01-01"), pd.Timestamp("2200-01-01")
 """Nanoseconds reach from 1677 to 2262; a forecast needs steps after the last row."""
@@ -98,7 +99,7 @@ def _describe_first_fault(frame: pd.DataFrame, columns: list[str]) -> str | None
     """
     names, times = frame["unique_id"], frame["ds"]
     typed = {
-        "unique_id": isinstance(names.dtype, pd.StringDtype),
+        "unique_id": _is_text(names),
         "ds": times.dtype == np.dtype("datetime64[ns]"),
     }
     for key, right in typed.items():
@@ -189,6 +190,13 @@ def _require_columns(
             raise error(f"{missing_column(name, frame_columns, where)} {MAPPING_HINT}")
 
 
+def _is_text(values: pd.Series) -> bool:
+    """Whether the column is text as pandas keeps it: a type of its own, or objects before 3."""
+    if isinstance(values.dtype, pd.StringDtype):
+        return True
+    return bool(values.dtype == TEXT_DTYPE and pd.api.types.is_string_dtype(values))
+
+
 def _cast_lossless(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Lossless casts only (whole numbers to float, times to ns); what cannot be cast stays to be
     told.
@@ -206,10 +214,7 @@ def _cast_lossless(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     times = frame["ds"].dtype
     if isinstance(times, np.dtype) and times.kind == "M" and times != np.dtype("datetime64[ns]"):
         casts["ds"] = "datetime64[ns]"
-    if (
-        not isinstance(frame["unique_id"].dtype, pd.StringDtype)
-        and not frame["unique_id"].isna().any()
-    ):
+    if not _is_text(frame["unique_id"]) and not frame["unique_id"].isna().any():
         casts["unique_id"] = "str"
     return frame.astype(casts) if casts else frame
 

@@ -8,21 +8,18 @@ is known in advance.
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import json
 import random
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from forecast.system.errors import DataError
-
-if TYPE_CHECKING:
-    import httpx
 
 T = TypeVar("T")
 MAX_BYTES = 64 * 1024 * 1024
@@ -164,62 +161,89 @@ def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -
     Raises `Transient` for what may pass (no connection, cut off, slow), `DataError` for what will
     not. No message contains the query, which may carry a key.
     """
-    import httpx  # a tenth of a second, which reading the settings of a service need not wait for
-
     host = urlsplit(url).netloc
-    target: httpx.URL = httpx.URL(url, params=dict(params))
-    with httpx.Client(follow_redirects=False, trust_env=True) as client:
-        for _ in range(MAX_REDIRECTS + 1):
-            address = urlsplit(str(target))
-            if address.scheme not in ("http", "https") or address.netloc != host:
-                raise DataError(
-                    f"{what}: was sent to {address.scheme}://{address.hostname}, which is not"
-                    " configured. If the service has moved, set its new address in"
-                    " configs/datasets.yaml."
-                )
-            answer = _get_once(client, target, deadline, what)
-            if answer.status not in REDIRECT_STATUSES or "location" not in answer.headers:
-                return answer
-            target = httpx.URL(urljoin(str(target), answer.headers["location"]))
+    target = f"{url}?{urlencode(params)}" if params else url
+    for _ in range(MAX_REDIRECTS + 1):
+        address = urlsplit(target)
+        if address.scheme not in ("http", "https") or address.netloc != host:
+            raise DataError(
+                f"{what}: was sent to {address.scheme}://{address.hostname}, which is not"
+                " configured. If the service has moved, set its new address in"
+                " configs/datasets.yaml."
+            )
+        answer = _get_once(target, deadline, what)
+        if answer.status not in REDIRECT_STATUSES or "location" not in answer.headers:
+            return answer
+        target = urljoin(target, answer.headers["location"])
     raise DataError(
         f"{what}: redirected more than {MAX_REDIRECTS} times. Check its address in"
         " configs/datasets.yaml."
     )
 
 
-def _get_once(client: httpx.Client, url: httpx.URL, deadline: Deadline, what: str) -> Answer:
-    import httpx
+def _get_once(url: str, deadline: Deadline, what: str) -> Answer:
+    import aiohttp
 
-    left = max(deadline.seconds_left(), 0.01)
-    timeout = httpx.Timeout(min(READ_S, left), connect=min(CONNECT_S, left))
-    # The timeouts bound each read; a header sent byte by byte would pass them for ever.
-    watch = threading.Timer(left, client.close)
-    watch.daemon = True
-    watch.start()
     try:
-        with client.stream("GET", url, timeout=timeout) as response:
-            content = bytearray()
-            # as it arrives: a fixed size would wait until a slow drip fills it
-            for chunk in response.iter_bytes():
-                content += chunk
-                if len(content) > MAX_BYTES:
-                    raise DataError(
-                        f"{what}: the answer is larger than {MAX_BYTES:,} bytes. Ask for a shorter"
-                        " range."
-                    )
-                if deadline.seconds_left() <= 0:
-                    raise TransientError(LATE_MESSAGE)
-            return Answer(response.status_code, dict(response.headers), bytes(content))
-    except httpx.TimeoutException:
-        raise TransientError("did not answer in time") from None
-    except httpx.ConnectError as error:
-        # the system's words, without the URL
-        reason = str(error).split("://")[0] or type(error).__name__
-        raise TransientError(f"cannot be reached ({reason})") from None
-    except httpx.HTTPError as error:
+        return send("GET", url, seconds=max(deadline.seconds_left(), 0.01), read_seconds=READ_S)
+    except TimeoutError:
         late = deadline.seconds_left() <= 0
-        raise TransientError(
-            LATE_MESSAGE if late else f"broke off its answer ({type(error).__name__})"
+        raise TransientError(LATE_MESSAGE if late else "did not answer in time") from None
+    except aiohttp.ClientConnectorError as error:
+        # the system's words, without the URL
+        reason = str(error.os_error) or type(error.os_error).__name__
+        raise TransientError(f"cannot be reached ({reason})") from None
+    except aiohttp.ClientError as error:
+        raise TransientError(f"broke off its answer ({type(error).__name__})") from None
+    except OversizeError:
+        raise DataError(
+            f"{what}: the answer is larger than {MAX_BYTES:,} bytes. Ask for a shorter range."
         ) from None
-    finally:
-        watch.cancel()
+
+
+class OversizeError(Exception):
+    """An answer of more than `MAX_BYTES`."""
+
+
+def send(
+    method: str,
+    url: str,
+    *,
+    seconds: float,
+    read_seconds: float | None = None,
+    content: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """One request whose answer has arrived whole after `seconds`; redirects are not followed.
+
+    read_seconds: the longest silence within the answer. Raises `TimeoutError`, `OversizeError` and
+    `aiohttp.ClientError`.
+    """
+    return asyncio.run(_send(method, url, (seconds, read_seconds), content, headers))
+
+
+async def _send(
+    method: str,
+    url: str,
+    limits: tuple[float, float | None],
+    content: str | None,
+    headers: Mapping[str, str] | None,
+) -> Answer:
+    # a tenth of a second, which reading the settings of a service need not wait for
+    import aiohttp
+
+    total, read = limits
+    timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_S, sock_read=read)
+    body = bytearray()
+    async with (
+        aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+        session.request(
+            method, url, data=content, headers=headers, allow_redirects=False
+        ) as response,
+    ):
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > MAX_BYTES:
+                raise OversizeError
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status, names, bytes(body))

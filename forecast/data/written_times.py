@@ -4,13 +4,26 @@ ISO weeks.
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import numpy as np
 import pandas as pd
 
-from forecast.data.schema import OUTSIDE_SENTENCE, first_time_outside
+from forecast.data.schema import (
+    EARLIEST_TIME,
+    LATEST_TIME,
+    OUTSIDE_SENTENCE,
+    first_time_outside,
+)
 from forecast.system.errors import InputError, quote
+
+CLOCK_ERRORS: tuple[type[Exception], ...] = (ValueError,)
+with contextlib.suppress(ImportError):
+    # pandas 2 brings this package and raises its errors for hours that stand twice or never
+    from pytz.exceptions import InvalidTimeError
+
+    CLOCK_ERRORS = (ValueError, InvalidTimeError)
 
 _OFFSET = re.compile(r"(Z|[+-]\d{2}:?\d{2})$")
 _ONLY_DATE = re.compile(r"^\d{4}-\d{2}(-\d{2})?$")
@@ -77,6 +90,8 @@ def sort_oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:
     head = table[["unique_id", "ds"]].head(1000)
     text = _periods_to_days(head["ds"].astype("str").str.strip())
     times = pd.to_datetime(text, format=form or ISO_FORMAT, errors="coerce", utc=True)
+    # three centuries are more than differences of nanoseconds, the unit of pandas 2, can hold
+    times = times.dt.as_unit("us")
     steps = times.groupby(head["unique_id"], sort=False).diff().fillna(pd.Timedelta(0))
     rises = steps.to_numpy().astype("int64")
     return table[::-1] if (rises < 0).sum() > (rises > 0).sum() else table
@@ -189,6 +204,7 @@ def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series
         _periods_to_days(values.str.strip()), errors="coerce", utc=utc, format=ISO_FORMAT
     )
     if parsed.isna().any():
+        _refuse_outside_years(parsed, values, where)
         fits = guess_time_format(values)
         shown_format = fits if fits not in (None, ISO_FORMAT) else "%d.%m.%Y %H:%M"
         known = (
@@ -204,12 +220,22 @@ def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series
 def _refuse_outside(times: pd.Series, written: pd.Series, where: str) -> None:
     position = first_time_outside(times)
     if position is not None:
-        raise time_fault(
-            written,
-            position,
-            where,
-            f": {OUTSIDE_SENTENCE} Correct the row, or map another column to `ds`.",
-        )
+        raise _outside_fault(written, position, where)
+
+
+def _outside_fault(written: pd.Series, position: int, where: str) -> InputError:
+    end = f": {OUTSIDE_SENTENCE} Correct the row, or map another column to `ds`."
+    return time_fault(written, position, where, end)
+
+
+def _refuse_outside_years(parsed: pd.Series, written: pd.Series, where: str) -> None:
+    """As `_refuse_outside`, of times that the nanoseconds of pandas 2 lose."""
+    years = pd.to_numeric(written.str.extract(r"^\s*(\d{4})-", expand=False)).to_numpy(float)
+    outside = parsed.isna().to_numpy() & (
+        (years < EARLIEST_TIME.year) | (years >= LATEST_TIME.year)
+    )
+    if outside.any():
+        raise _outside_fault(written, int(np.argmax(outside)), where)
 
 
 def _local_to_utc(
@@ -226,7 +252,7 @@ def _local_to_utc(
         series = times.groupby(table["unique_id"], sort=False)
         parts = [_zoned_to_utc(part.dt.tz_localize(zone, ambiguous="infer")) for _, part in series]
         return pd.concat(parts).reindex(times.index)
-    except ValueError:
+    except CLOCK_ERRORS:
         clocks = f"which stands twice or never on the clocks of {zone} (summer time begins or ends)"
         end = f", {clocks}, wanted one instant. Write the times in UTC or with an offset."
         raise time_fault(times, int(np.argmax(has_no_instant.to_numpy())), where, end) from None

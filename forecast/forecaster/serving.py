@@ -110,11 +110,7 @@ def read_ordered_panel(
         column.dtype.kind if isinstance(column.dtype, np.dtype) else ""
         for column in (times, *numbers)
     ]
-    if (
-        not isinstance(ids.dtype, pd.StringDtype)
-        or kinds[0] != "M"
-        or not set(kinds[1:]) <= set("fiu")
-    ):
+    if not pd.api.types.is_string_dtype(ids) or kinds[0] != "M" or not set(kinds[1:]) <= set("fiu"):
         return None
     values = np.stack([column.to_numpy(np.float64) for column in numbers], axis=1)
     ds, series_ids = times.to_numpy(), list(ids.unique())

@@ -20,6 +20,7 @@ import pandas as pd
 
 from forecast.config.operation import HookEvent, Hooks
 from forecast.config.paths import ProjectPaths
+from forecast.data import web
 from forecast.operations import champion, registry
 from forecast.operations.records import ChampionCard, Decision, HistoryEvent, read_decisions
 from forecast.operations.registry import ChampionChangedError, Refit
@@ -193,7 +194,7 @@ def _run_command(
             cwd=root,
             env={**environment, "FORECAST_EVENT": event},
             input=content,
-            text=True,
+            encoding="utf-8",
             capture_output=True,
             timeout=hooks.timeout_seconds,
             check=False,
@@ -208,15 +209,15 @@ def _run_command(
 def _post(address: str, content: str, seconds: float) -> str:
     """Why the webhook at `address` did not take the event; empty where it did.
 
-    The address may be a secret, so only its host is printed, and nothing that httpx says of it.
+    The address may be a secret, so only its host is printed, and nothing that aiohttp says of it.
     """
-    import httpx
+    import aiohttp
 
     headers = {"content-type": "application/json"}
     try:
-        answer = httpx.post(address, content=content, headers=headers, timeout=seconds)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        answer = web.send("POST", address, seconds=seconds, content=content, headers=headers)
+    except (aiohttp.ClientError, TimeoutError, web.OversizeError) as error:
         return f"webhook at {show_address(address)}: {type(error).__name__}"
-    if answer.status_code >= 400:
-        return f"webhook at {show_address(address)} answered {answer.status_code}"
+    if answer.status >= 400:
+        return f"webhook at {show_address(address)} answered {answer.status}"
     return ""

@@ -99,7 +99,9 @@ def find_stale_notes(root: Path) -> list[Path]:
 def _is_held(note: Path) -> bool:
     """Whether the process that a lock's note names still works."""
     try:
-        return processes.is_alive(int(note.read_text().strip()), noted_at=note.stat().st_mtime)
+        return processes.is_alive(
+            int(note.read_text("utf-8").strip()), noted_at=note.stat().st_mtime
+        )
     except (OSError, ValueError):
         return False
 

@@ -231,7 +231,9 @@ def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
     ones last.
     """
     command = [*dvc_command(), "status", "--json", *targets, *(["--with-deps"] if targets else [])]
-    output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
+    output = subprocess.run(
+        command, cwd=root, capture_output=True, encoding="utf-8", check=False
+    ).stdout
     try:
         stages = list(json.loads(output[output.index("{") :]))
     except ValueError:

@@ -179,7 +179,7 @@ def _link(tree: Path, worktrees: Path) -> None:
     Git keeps an absolute path at both ends. `git worktree repair` follows them, and so writes into
     the original of a copy.
     """
-    registration = worktrees / Path((tree / ".git").read_text().strip()).name
+    registration = worktrees / Path((tree / ".git").read_text(encoding="utf-8").strip()).name
     if (registration / "gitdir").is_file():
         files.write_text(tree / ".git", f"gitdir: {registration}\n")
         files.write_text(registration / "gitdir", f"{tree.resolve() / '.git'}\n")
@@ -225,7 +225,7 @@ def _write_yaml(path: Path, content: Any) -> None:
 
 
 def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -1,8 +1,11 @@
-"""`make setup`: the environment `.venv` from the hashed lock, with nothing but a bare Python 3.11.
+"""`make setup`: the environment `.venv` from the hashed locks, with nothing but a bare Python.
+
+requirements.lock is what a run needs; `--dev` adds requirements-dev.lock: tests, lint, MLflow's
+pages.
 
 It runs before anything is installed, so it imports the standard library only. A stamp holding the
 digest of what was installed is written last: an interrupted install has no stamp and is made anew,
-a finished one is not touched until the lock changes.
+a finished one is not touched until a lock changes.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from pathlib import Path
 
 from forecast.system.errors import BusyError, ForecastError, InputError
 
-PYTHON_VERSION = (3, 11)
+PYTHON_VERSIONS = ((3, 11), (3, 12), (3, 13))
+PYTHON = ".".join(map(str, sys.version_info[:2]))
+LOCK, DEV_LOCK = "requirements.lock", "requirements-dev.lock"
 STAMP = "forecast-setup.json"
 STARTED = "forecast-setup.started"
 RUN_LOCK = Path(".forecast") / "locks" / "run.lock"
@@ -32,8 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Makes or refreshes the environment; the exit code of the command."""
     parser = argparse.ArgumentParser(prog="make setup", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the project's root")
+    parser.add_argument("--dev", action="store_true", help="with tests, lint and MLflow's pages")
+    options = parser.parse_args(arguments)
     try:
-        setup(parser.parse_args(arguments).root)
+        setup(options.root, dev=options.dev)
     except ForecastError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -43,27 +50,29 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def setup(root: Path) -> None:
-    """Installs into `root/.venv` unless its stamp says that this lock is already there."""
-    if is_current(root):
+def setup(root: Path, *, dev: bool = False) -> None:
+    """Installs into `root/.venv` unless its stamp says that these locks are already there."""
+    if is_current(root, dev=dev):
         return
     require_python(sys.version_info[:2])
     with hold_run_lock(root):
-        if not is_current(root):
-            _install(root)
+        if not is_current(root, dev=dev):
+            _install(root, dev=dev)
 
 
-def is_current(root: Path) -> bool:
-    """Whether the stamp in `root/.venv` is of this lock, this project and this folder."""
-    return _stamp(root) == _wanted_stamp(root)
+def is_current(root: Path, *, dev: bool = False) -> bool:
+    """Whether the stamp in `root/.venv` is of these locks, this project and this folder."""
+    return _wanted_stamp(root, dev=dev).items() <= _stamp(root).items()
 
 
 def require_python(version: tuple[int, ...]) -> None:
     """`InputError` in one line, naming the Debian package, unless a virtual environment can be
     made.
     """
-    if tuple(version) != PYTHON_VERSION:
-        raise InputError(f"Python {'.'.join(map(str, version))} found, wanted 3.11. {_REPAIR}")
+    if tuple(version) not in PYTHON_VERSIONS:
+        *older, newest = (".".join(map(str, supported)) for supported in PYTHON_VERSIONS)
+        wanted = f"{', '.join(older)} or {newest}"
+        raise InputError(f"Python {'.'.join(map(str, version))} found, wanted {wanted}. {_REPAIR}")
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
@@ -73,7 +82,8 @@ def require_python(version: tuple[int, ...]) -> None:
 
 
 _REPAIR = (
-    "On Debian or Ubuntu: `sudo apt-get install python3.11-venv`, then the same command again."
+    "On Debian or Ubuntu: `sudo apt-get install python3-venv`, then the same command again; or"
+    " name another interpreter: `make PYTHON=/path/to/python3.12`."
 )
 
 
@@ -87,16 +97,16 @@ def hold_run_lock(root: Path) -> Iterator[None]:
     path = root / RUN_LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = path.with_suffix(".pid")
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = holder.read_text().strip() if holder.exists() else "unknown"
+            pid = holder.read_text(encoding="utf-8").strip() if holder.exists() else "unknown"
             raise BusyError(
                 f"A set-up or run is already at work here (PID {pid}, lock {path}). Wait for it, or"
                 " stop that process."
             ) from None
-        holder.write_text(f"{os.getpid()}\n")
+        holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
         try:
             yield
         finally:
@@ -114,61 +124,77 @@ def _stamp(root: Path) -> dict[str, str]:
     return stamp if (root / ".venv" / "bin" / "python").exists() else {}
 
 
-def _wanted_stamp(root: Path) -> dict[str, str]:
-    lock = hashlib.sha256((root / "requirements.lock").read_bytes()).hexdigest()
+def _wanted_stamp(root: Path, *, dev: bool) -> dict[str, str]:
+    names = {"lock": LOCK, "dev": DEV_LOCK} if dev else {"lock": LOCK}
+    digests = {
+        key: hashlib.sha256((root / name).read_bytes()).hexdigest() for key, name in names.items()
+    }
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     # The commands and the version come from here; settings of tools do not concern the environment.
     project = json.dumps([settings.get("project"), settings.get("build-system")], sort_keys=True)
     digest = hashlib.sha256(project.encode()).hexdigest()
-    return {"lock": lock, "project": digest, "root": str(root.resolve())}
+    return {**digests, "project": digest, "root": str(root.resolve())}
 
 
-def _install(root: Path) -> None:
+def _install(root: Path, *, dev: bool) -> None:
     venv = root / ".venv"
     started = venv / STARTED
+    earlier = _stamp(root)
     if started.exists():
         print("An earlier set-up did not finish; making .venv anew.", flush=True)
         shutil.rmtree(venv)
-    earlier, wanted_stamp = _stamp(root), _wanted_stamp(root)
+    elif earlier.get("python", PYTHON) != PYTHON:
+        print(f"Making .venv anew: it is of Python {earlier['python']}.", flush=True)
+        shutil.rmtree(venv)
+        earlier = {}
+    stamp = {**_wanted_stamp(root, dev=dev), "python": PYTHON}
     (venv / STAMP).unlink(missing_ok=True)
     venv.mkdir(exist_ok=True)
     started.touch()
-    if (earlier.get("lock"), earlier.get("root")) != (wanted_stamp["lock"], wanted_stamp["root"]):
+    if (earlier.get("lock"), earlier.get("root")) != (stamp["lock"], stamp["root"]):
         print("Making .venv", flush=True)
         _run([sys.executable, "-m", "venv", str(venv)], "make .venv")
-        _install_lock(root, venv / "bin" / "python")
+        _install_lock(root, LOCK)
+        earlier = {}
+    if dev and earlier.get("dev") != stamp["dev"]:
+        _install_lock(root, DEV_LOCK)
+    elif "dev" in earlier:
+        stamp["dev"] = earlier["dev"]
     _run(
         [*_pip(venv), "-q", "--no-deps", "--no-build-isolation", "-e", str(root)],
         "install the project itself",
     )
-    stamp = venv / f"{STAMP}.tmp"
-    stamp.write_text(json.dumps(wanted_stamp, indent=1, sort_keys=True), encoding="utf-8")
-    stamp.replace(venv / STAMP)
+    file = venv / f"{STAMP}.tmp"
+    file.write_text(json.dumps(stamp, indent=1, sort_keys=True), encoding="utf-8")
+    file.replace(venv / STAMP)
     started.unlink()
 
 
-def _install_lock(root: Path, python: Path) -> None:
+def _install_lock(root: Path, name: str) -> None:
     """pip with every hash checked and bytecode compiled: without it importing TensorFlow takes 11 s
     instead of 4.
+
+    A lock names everything that is needed, so pip adds nothing: what others ask for and never
+    import is left out on purpose (docs/decisions/0021-installing.md).
     """
-    lock = root / "requirements.lock"
+    lock = root / name
     total = sum(
         "==" in line and not line.startswith((" ", "#"))
         for line in lock.read_text("utf-8").splitlines()
     )
-    print(f"Installing {total} packages from requirements.lock", flush=True)
-    command = [*_pip(python.parent.parent), "--compile", "--require-hashes", "-r", str(lock)]
+    print(f"Installing {total} packages from {name}", flush=True)
+    options = ["--compile", "--no-deps", "--require-hashes", "-r", str(lock)]
+    command = [*_pip(root / ".venv"), *options]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", bufsize=1
     ) as pip:
         assert pip.stdout is not None
         errors = _show_progress(pip.stdout, total)
     if pip.returncode:
         raise ForecastError(
             "\n".join(errors[-8:])
-            + "\npip could not install requirements.lock. Check the network and the free disk"
-            " space, "
-            "then the same command again."
+            + f"\npip could not install {name}. Check the network and the free disk space, then the"
+            " same command again."
         )
 
 
@@ -211,7 +237,7 @@ def _pip(venv: Path) -> list[str]:
 
 
 def _run(command: list[str], purpose: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise ForecastError(

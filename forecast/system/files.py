@@ -34,7 +34,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     with _replacing(path) as (temporary, target):
         temporary.touch(exist_ok=False)
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:  # Windows flushes no file that is open for reading
             os.fsync(written)
         temporary.replace(target)
 
@@ -198,8 +198,10 @@ def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
     """
     import numpy as np
 
+    if any(np.asarray(array).dtype.hasobject for array in arrays.values()):
+        raise ValueError(f"{path}: objects are not saved, since reading them would run code.")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **dict(sorted(arrays.items())))
+        np.savez(file, **dict(sorted(arrays.items())))
 
 
 def read_arrays(path: Path | str) -> dict[str, Any]:
@@ -252,13 +254,13 @@ def hold_lock(path: Path | str, *, purpose: str, timeout: float = 0.0) -> Iterat
     try:
         lock.acquire()
     except filelock.Timeout:
-        pid = holder.read_text().strip() if holder.exists() else "unknown"
+        pid = holder.read_text(encoding="utf-8").strip() if holder.exists() else "unknown"
         raise BusyError(
             f"{purpose} is already running (PID {pid}, lock {target}). Wait for it to end, or stop"
             " that process."
         ) from None
     try:
-        holder.write_text(f"{os.getpid()}\n")
+        holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -16,8 +16,22 @@ from typing import Any
 
 import psutil
 
+from forecast.system.errors import InputError
+
 POLL_SECONDS = 0.5
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+"""What no process can refuse; Windows has one signal, and psutil ends a process by it."""
 CLOCK_ERROR = 5.0  # seconds; psutil knows a process's start from a boot time rounded to seconds
+
+
+def require_unix(what: str) -> None:
+    """`InputError` on a system without Unix's processes and signals."""
+    if os.name != "posix":
+        raise InputError(
+            f"{what} needs a Unix system, found {sys.platform}. On Windows run it in WSL, in a"
+            " folder of WSL's own disk; `forecast.fit`, `compare`, `load`, `forecast identify` and"
+            " the model files work without."
+        )
 
 
 def is_alive(pid: int, *, noted_at: float | None = None) -> bool:
@@ -93,7 +107,7 @@ def end_children(grace: float = 1.0) -> None:
     if grace > 0:
         send_signal(children, signal.SIGTERM)
         _, left = psutil.wait_procs(children, timeout=grace)
-    send_signal(left, signal.SIGKILL)
+    send_signal(left, KILL)
     psutil.wait_procs(left, timeout=2.0)
 
 

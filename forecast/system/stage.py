@@ -16,7 +16,6 @@ import importlib
 import inspect
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -160,6 +159,8 @@ def _write_log_line(code: int, message: str, began: float) -> None:
     log = os.environ.get(LOG_VARIABLE)
     if not log:
         return
+    import resource  # of Unix alone, as the pipeline is
+
     process = resource.getrusage(resource.RUSAGE_SELF)
     workers = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_seconds = process.ru_utime + process.ru_stime + workers.ru_utime + workers.ru_stime

@@ -21,7 +21,7 @@ HEAVY = (
     "arch",
     "dvc",
     "exchange_calendars",
-    "httpx",
+    "aiohttp",
     "keras",
     "matplotlib",
     "mlflow",

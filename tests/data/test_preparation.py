@@ -113,7 +113,7 @@ def test_daily_range_is_the_log_of_high_over_low():
         where="x",
     )
     assert list(found.columns) == ["unique_id", "ds", "close", "daily_range"]
-    assert found["daily_range"].tolist() == [1.0]
+    assert found["daily_range"].tolist() == pytest.approx([1.0], rel=1e-15)
 
 
 def test_a_derived_column_without_its_inputs_names_what_is_missing():

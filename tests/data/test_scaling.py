@@ -63,8 +63,8 @@ def test_a_missing_value_stays_missing_and_touches_only_the_changes_beside_it(na
 
 def test_known_answers_of_the_transforms():
     values = np.array([1.0, np.e, np.e**3])
-    assert transform(values, column("log")).tolist() == [0, 1, 3]
-    assert transform(values, column("logdiff")).tolist()[1:] == [1, 2]
+    assert transform(values, column("log")).tolist() == pytest.approx([0, 1, 3], rel=1e-15)
+    assert transform(values, column("logdiff")).tolist()[1:] == pytest.approx([1, 2], rel=1e-15)
     assert transform(np.array([4.0, 7.0]), column("diff")).tolist()[1:] == [3]
     assert transform(np.array([0.0, np.e - 1]), column("log1p")).tolist() == [0, 1]
     odds = np.array([0.5, 0.75])

@@ -25,7 +25,7 @@ def test_a_good_frame_comes_back_in_order_of_series_with_its_types():
     checked = check_frame(frame, ["temp"], where="x")
     assert checked["unique_id"].tolist() == ["a", "a", "a", "b", "b", "b"]
     assert checked.dtypes.astype(str).to_dict() == {
-        "unique_id": "str",
+        "unique_id": str(pd.Series(["a"]).dtype),
         "ds": "datetime64[ns]",
         "temp": "float64",
     }

@@ -45,7 +45,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         root, "retrain", NAME, **ONE_WORKER, FORECAST_WEBHOOK=f"http://127.0.0.1:9/{TOKEN}"
     )
     assert done.returncode == 0, done.stderr
-    assert ": ConnectError" in done.stderr and TOKEN not in done.stdout + done.stderr
+    assert ": ClientConnectorError" in done.stderr and TOKEN not in done.stdout + done.stderr
     assert "first" not in done.stderr and champion.load(root, NAME).card.candidate == "naive"
     retraining.configure(root, ("naive", "ridge"))
     retraining.commit(root)

@@ -17,9 +17,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
+import requests
 import yaml
 
 from tests.operations import postgres
@@ -159,8 +159,8 @@ def until(condition: Callable[[], bool], log: Path) -> None:
 
 def healthy(address: str) -> bool:
     try:
-        return httpx.get(f"{address}/health", timeout=5, verify=False).status_code == 200
-    except httpx.HTTPError:
+        return requests.get(f"{address}/health", timeout=5).status_code == 200
+    except requests.RequestException:
         return False
 
 
@@ -200,7 +200,7 @@ def test_the_parts_work_together_when_they_are_started_for_real(tmp_path: Path) 
                 "select count(*) from trials where state = 'COMPLETE'"
             ).fetchone()
         assert trials is not None and trials[0] == 2, "the study of the one network, two trials"
-        found = httpx.post(
+        found = requests.post(
             f"{address}/api/2.0/mlflow/experiments/search",
             json={"max_results": 100},
             timeout=30,

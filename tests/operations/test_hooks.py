@@ -107,4 +107,4 @@ def test_what_goes_wrong_is_a_sentence_and_no_error(
     gone = notify(
         hooks(webhook="http://127.0.0.1:1/secret"), "failure", {}, root=tmp_path, environment=GIVEN
     )[0]
-    assert gone == "webhook at http://127.0.0.1:1: ConnectError" and "secret" not in gone
+    assert gone == "webhook at http://127.0.0.1:1: ClientConnectorError" and "secret" not in gone

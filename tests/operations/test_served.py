@@ -13,10 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import numpy as np
 import psutil
 import pytest
+import requests
 
 from forecast.operations import predicting
 from tests.operations import projects
@@ -64,9 +64,9 @@ def _wait_for(url, process, log):
     until = time.monotonic() + SECONDS
     while time.monotonic() < until and process.poll() is None:
         try:
-            if httpx.get(f"{url}/ping", timeout=5).status_code == 200:
+            if requests.get(f"{url}/ping", timeout=5).status_code == 200:
                 return
-        except httpx.HTTPError:
+        except requests.RequestException:
             time.sleep(0.1)
     log.seek(0)
     raise AssertionError(f"the server did not start:\n{log.read()[-3000:]}")
@@ -80,7 +80,9 @@ def history(root, **changes):
 
 def ask(service, frame, **params):
     content = {"dataframe_split": json.loads(frame.to_json(orient="split", index=False))}
-    return httpx.post(f"{service[0]}/invocations", json={**content, "params": params}, timeout=30)
+    return requests.post(
+        f"{service[0]}/invocations", json={**content, "params": params}, timeout=30
+    )
 
 
 def test_a_documented_request_is_answered_with_what_predict_says(service, running, moved):
@@ -179,7 +181,7 @@ def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
     ],
 )
 def test_malformed_bodies_are_refused_too(service, body, kind, said):
-    answer = httpx.post(
+    answer = requests.post(
         f"{service[0]}/invocations", content=body, headers={"Content-Type": kind}, timeout=30
     )
     refused(answer, said)
@@ -221,7 +223,7 @@ def test_an_answer_costs_milliseconds(service, running):
     def spent():
         return sum(sum(process.cpu_times()[:2]) for process in family)
 
-    with httpx.Client() as client:
+    with requests.Session() as client:
         client.post(f"{service[0]}/invocations", json=body).raise_for_status()
         before = spent()
         for _ in range(30):

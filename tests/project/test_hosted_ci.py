@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from forecast.system.bootstrap import PYTHON_VERSIONS
 from tests.support.small_project import ROOT
 
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
@@ -88,9 +89,19 @@ def test_git_works_where_the_checkout_belongs_to_another_user(tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (0, ".ci/run\n.ci/run\n"), done.stderr
 
 
+def test_every_python_of_make_is_checked_and_every_night_the_oldest_versions() -> None:
+    workflow = yaml.safe_load(WORKFLOW.read_text())
+    versions = workflow["jobs"]["check"]["strategy"]["matrix"]["python"]
+    named = re.search(r"^PYTHONS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert named is not None
+    assert [f"python{version}" for version in reversed(versions)] == named[1].split()
+    assert [tuple(map(int, version.split("."))) for version in versions] == list(PYTHON_VERSIONS)
+    assert commands("floors") == ["bash .ci/run test-floors"]
+
+
 def test_the_site_is_built_by_the_command_of_a_developer() -> None:
     assert commands("site") == ["bash .ci/run site"]
-    assert re.search(r"^site: setup", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.search(r"^site: setup-dev", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 def test_every_test_is_run_at_night() -> None:
@@ -98,4 +109,4 @@ def test_every_test_is_run_at_night() -> None:
     assert re.search(
         r'^make lint\nmake "\$\{1:-test\}"$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE
     )
-    assert re.search(r"^test-slow: setup", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.search(r"^test-slow: setup-dev", (ROOT / "Makefile").read_text(), re.MULTILINE)

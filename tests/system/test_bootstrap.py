@@ -24,6 +24,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "requirements.lock").write_text(
         "a==1 \\\n    --hash=sha256:0\nb==2 \\\n    --hash=sha256:0\n"
     )
+    (tmp_path / "requirements-dev.lock").write_text("pytest==1 \\\n    --hash=sha256:0\n")
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     return tmp_path
 
@@ -42,7 +43,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             (Path(command[-1]) / "bin" / "python").touch()
 
     monkeypatch.setattr(bootstrap, "_run", make)
-    monkeypatch.setattr(bootstrap, "_install_lock", lambda root, python: said.append("lock"))
+    monkeypatch.setattr(bootstrap, "_install_lock", lambda root, name: said.append(name))
     return said
 
 
@@ -50,7 +51,7 @@ def test_a_second_setup_does_nothing_until_the_lock_changes(
     root: Path, commands: list[str]
 ) -> None:
     bootstrap.setup(root)
-    assert commands == ["make .venv", "lock", "install the project itself"]
+    assert commands == ["make .venv", "requirements.lock", "install the project itself"]
     bootstrap.setup(root)
     assert len(commands) == 3
     (root / "requirements.lock").write_text("a==2\n")
@@ -71,10 +72,39 @@ def test_a_change_of_the_project_file_installs_the_project_alone_and_of_tools_no
     assert commands[3:] == ["install the project itself"]
 
 
+def test_tests_and_lint_are_added_when_they_are_asked_for_and_stay(
+    root: Path, commands: list[str]
+) -> None:
+    bootstrap.setup(root)
+    assert not bootstrap.is_current(root, dev=True)
+    bootstrap.setup(root, dev=True)
+    assert commands[3:] == ["requirements-dev.lock", "install the project itself"]
+    bootstrap.setup(root)
+    bootstrap.setup(root, dev=True)
+    assert len(commands) == 5
+    (root / "pyproject.toml").write_text('[project]\nversion = "2"\n')
+    bootstrap.setup(root)
+    assert bootstrap.is_current(root, dev=True)
+    (root / "requirements.lock").write_text("a==2\n")
+    bootstrap.setup(root)
+    assert not bootstrap.is_current(root, dev=True)
+
+
+def test_an_environment_of_another_python_is_made_anew(
+    root: Path, commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap.setup(root)
+    (root / ".venv" / "of-the-other").touch()
+    (root / "requirements.lock").write_text("a==2\n")
+    monkeypatch.setattr(bootstrap, "PYTHON", "3.99")
+    bootstrap.setup(root)
+    assert not (root / ".venv" / "of-the-other").exists() and len(commands) == 6
+
+
 def test_an_interrupted_install_is_not_taken_for_complete(
     root: Path, commands: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(root: Path, python: Path) -> None:
+    def interrupted(root: Path, name: str) -> None:
         (root / ".venv" / "half-installed").touch()
         raise KeyboardInterrupt
 
@@ -106,7 +136,8 @@ def test_a_moved_folder_is_set_up_again(root: Path, commands: list[str]) -> None
 @pytest.mark.parametrize(
     ("version", "absent", "said"),
     [
-        ((3, 12), "", "Python 3.12 found, wanted 3.11"),
+        ((3, 10), "", "Python 3.10 found, wanted 3.11, 3.12 or 3.13"),
+        ((3, 14), "", "Python 3.14 found, wanted 3.11, 3.12 or 3.13"),
         ((3, 11), "ensurepip", "module 'ensurepip' is missing"),
     ],
 )
@@ -117,7 +148,7 @@ def test_what_is_missing_gives_one_line_naming_the_package(
     monkeypatch.setattr(bootstrap.importlib.util, "find_spec", find)
     with pytest.raises(InputError) as error:
         bootstrap.require_python(version)
-    assert said in str(error.value) and "apt-get install python3.11-venv" in str(error.value)
+    assert said in str(error.value) and "apt-get install python3-venv" in str(error.value)
     assert "\n" not in str(error.value) and error.value.exit_code == 2
 
 
@@ -139,7 +170,7 @@ def test_pips_own_error_is_shown(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     monkeypatch.setattr(bootstrap, "_pip", lambda venv: [sys.executable, "-c", script])
     with pytest.raises(ForecastError, match="hashes do not match\n    a==1\npip could not install"):
-        bootstrap._install_lock(root, root / ".venv" / "bin" / "python")
+        bootstrap._install_lock(root, "requirements.lock")
 
 
 def test_it_runs_on_a_bare_interpreter_without_site_packages() -> None:

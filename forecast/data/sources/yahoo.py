@@ -9,6 +9,7 @@ ours: its hosts only, redirects checked, size bounded, never past the deadline.
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import re
 import shutil
 import warnings
@@ -33,7 +34,7 @@ from forecast.data.web import (
     TransientError,
     retry_after,
 )
-from forecast.system.errors import DataError
+from forecast.system.errors import DataError, InputError
 
 BAR_COLUMNS = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
 ACTION_COLUMNS = {"Dividends": "dividend", "Stock Splits": "split"}
@@ -120,6 +121,11 @@ class _Client:
     """
 
     def __init__(self, source: Settings, deadline: Deadline, cache: Path) -> None:
+        if importlib.util.find_spec("yfinance") is None:
+            raise InputError(
+                "A source of kind `yahoo` needs yfinance, which is not installed. Install it:"
+                " `pip install 'rolling-forecast[yahoo]'`, in a clone `make setup-dev`."
+            )
         import yfinance
 
         yfinance.config.debug.hide_exceptions = False
