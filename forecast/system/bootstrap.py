@@ -70,9 +70,10 @@ def require_python(version: tuple[int, ...]) -> None:
     made.
     """
     if tuple(version) not in PYTHON_VERSIONS:
-        *older, newest = (".".join(map(str, supported)) for supported in PYTHON_VERSIONS)
-        wanted = f"{', '.join(older)} or {newest}"
-        raise InputError(f"Python {'.'.join(map(str, version))} found, wanted {wanted}. {_REPAIR}")
+        *older, newest = (".".join(map(str, each)) for each in PYTHON_VERSIONS)
+        supported = f"{', '.join(older)} or {newest}"
+        present = ".".join(map(str, version))
+        raise InputError(f"Python {present} found, wanted {supported}. {_REPAIR}")
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
