@@ -7,12 +7,17 @@
                others count as one, their mean: they err alike, and validation, on which they were
                tuned, flatters them
 
-Both are learnt from the validation rows alone: `learn_weights` is given nothing else. What a
-combination forecasts in a fold of validation is made with the members and weights that the other
-folds give, so that its validation error can be compared with those of models that learnt nothing
-there. With `refit` the weights of the same members are learnt again behind validation, at each of
-its cutoffs on every error known there; the pull towards equal weights stays that of as many errors
-as validation has, so it fades as more are known.
+`write_combination` reads the records and forecasts of the candidates beside it and leaves
+record.json, forecasts.parquet and copies of the saved members. Candidates that failed, that did not
+train, or that cannot be served are left out and named; without a member the combination is a failed
+record.
+
+Both members and weights are learnt from the validation rows alone: `learn_weights` is given nothing
+else (`MemberErrors`). What a combination forecasts in a fold of validation is made with the members
+and weights that the other folds give, so that its validation error can be compared with those of
+models that learnt nothing there. With `refit` the weights of the same members are learnt again
+behind validation, at each of its cutoffs on every error known there; the pull towards equal weights
+stays that of as many errors as validation has, so it fades as more are known.
 """
 
 from __future__ import annotations
@@ -20,10 +25,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -130,7 +133,7 @@ class MemberErrors:
         alike, and a mean gains by members that do not.
         """
         loss = dict(zip(self.members, np.abs(self.errors).mean(axis=0), strict=True))
-        ranked = sorted(names, key=lambda name: (loss[name], name))
+        ranked = sorted(sorted(names), key=loss.__getitem__)
         no_networks = [name for name in ranked if self.kinds[name] != "network"]
         seated = no_networks[: 2 * MAX_MEMBERS // 3]
         rest = [name for name in ranked if name not in seated]
@@ -142,13 +145,14 @@ class MemberErrors:
         target of the one is a target of the other.
         """
         times = np.unique(self.cutoffs)
-        place = np.searchsorted(times, self.cutoffs)
+        number = np.searchsorted(times, self.cutoffs)
         gap = ceil(self.task.horizon / self.task.step_size_in("validation")) - 1
         for fold in np.array_split(np.arange(len(times)), VALIDATION_FOLDS):
             if len(fold):
-                first, last = fold[0], fold[-1]
-                is_elsewhere = (place < first - gap) | (place > last + gap)
-                yield is_elsewhere, (place >= first) & (place <= last)
+                first = fold[0]
+                last = fold[-1]
+                is_elsewhere = (number < first - gap) | (number > last + gap)
+                yield is_elsewhere, (number >= first) & (number <= last)
 
     def select_rows(self, mask: np.ndarray) -> MemberErrors:
         """The errors at the targets of `mask` (n,)."""
@@ -284,11 +288,15 @@ def write_combination(
     eligible, omissions = _eligible_members(rule, records)
     folder = trained / name
     folder.mkdir(parents=True)
+
+    def errors_of(rows: pd.DataFrame, forecasts: Mapping[str, np.ndarray]) -> MemberErrors:
+        return MemberErrors.of(rows, forecasts, eligible, task, find_tied)
+
     try:
-        errors_of = partial(MemberErrors.of, records=eligible, task=task, find_tied=find_tied)
         history, table = _combine_forecasts(rule, errors_of, *_read_forecasts(eligible, trained))
     except ModelError as error:
-        record = _failed_record(name, rule, records, str(error))
+        failed = SeedFit(seed=0, status="failed", reason=str(error))
+        record = _bare_record(name, rule, records, failed)
     else:
         test_start = table.loc[table["block"] == "test", "cutoff"].min()
         weights = newest_weights(history, test_start).weights
@@ -326,10 +334,15 @@ def _eligible_members(
     ]
     models = {record.model for record in ranked.values()}
     absent = [member for member in rule.members if member not in (*MEMBER_GROUPS, *models)]
-    sentences = [f"left out: {', '.join(failed)} (failed)"] if failed else []
-    sentences += [f"left out: {', '.join(absent)} (not in this run)"] if absent else []
     untrained = [name for name, record in ranked.items() if record.is_untrained]
-    sentences += [f"left out: {', '.join(untrained)} (did not train)"] if untrained else []
+    sentences = []
+    for names, reason in (
+        (failed, "failed"),
+        (absent, "not in this run"),
+        (untrained, "did not train"),
+    ):
+        if names:
+            sentences.append(f"left out: {', '.join(names)} ({reason})")
     eligible = {
         name: record
         for name, record in ranked.items()
@@ -349,32 +362,38 @@ def _combine_forecasts(
     Inside validation each fold is forecast with the weights that the other folds settle.
     """
     in_validation = (rows["block"] == "validation").to_numpy()
-    cutoffs, times = rows["cutoff"].to_numpy(), rows["ds"].to_numpy()
-    on_validation = errors_of(
-        rows[in_validation], {name: y_hat[in_validation] for name, y_hat in values.items()}
-    )
+    cutoffs = rows["cutoff"].to_numpy()
+    times = rows["ds"].to_numpy()
+    on_validation = errors_of(rows[in_validation], _select_rows(values, in_validation))
     history = [_dated(learn_weights(rule, on_validation), times[in_validation].max())]
     y_hat = weighted_mean(history[0].weights, values)
     for learns, forecasts in on_validation.split_folds():
         if learns.any():
             fold = in_validation & np.isin(cutoffs, on_validation.cutoffs[forecasts])
             weights = learn_weights(rule, on_validation.select_rows(learns))
-            y_hat[fold] = weighted_mean(weights, {name: values[name][fold] for name in weights})
+            y_hat[fold] = weighted_mean(weights, _select_rows(values, fold))
     last_validated = cutoffs[in_validation].max()
     refits = RefitSchedule.of(rule.refit, np.unique(cutoffs)).after(last_validated)
-    members = on_validation.select_best(_select_members(rule, on_validation)) if refits else ()
+    members: tuple[str, ...] = ()
+    if refits:
+        members = on_validation.select_best(_select_members(rule, on_validation))
     same_members = tuple("all" if member == "tied" else member for member in rule.members)
     later_rule = rule.model_copy(update={"members": same_members})
     for refit in refits:
-        is_known, follows_refit = times <= refit, cutoffs >= refit
-        errors = errors_of(rows[is_known], {name: values[name][is_known] for name in members})
+        is_known = times <= refit
+        follows_refit = cutoffs >= refit
+        known_forecasts = {name: values[name][is_known] for name in members}
+        errors = errors_of(rows[is_known], known_forecasts)
         penalty = PENALTY * len(on_validation.errors) / len(errors.errors)
         weights = learn_weights(later_rule, errors, penalty)
-        y_hat[follows_refit] = weighted_mean(
-            weights, {name: values[name][follows_refit] for name in weights}
-        )
+        y_hat[follows_refit] = weighted_mean(weights, _select_rows(values, follows_refit))
         history.append(_dated(weights, refit))
     return history, rows.assign(seed=np.int32(0), y_hat=y_hat)
+
+
+def _select_rows(values: Mapping[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
+    """By candidate the forecasts at the rows of `mask`."""
+    return {name: y_hat[mask] for name, y_hat in values.items()}
 
 
 def _dated(weights: Weights, learnt_until: np.datetime64) -> DatedWeights:
@@ -390,12 +409,14 @@ def _read_forecasts(
     records: Mapping[str, RunRecord], trained: Path
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """FORECAST_KEYS of every origin, and by candidate the mean forecast of its seeds there."""
-    rows, values = pd.DataFrame(), dict[str, np.ndarray]()
+    rows = pd.DataFrame()
+    values: dict[str, np.ndarray] = {}
     for name in records:
         table = pd.read_parquet(trained / name / "forecasts.parquet")
         seeds = [seed_table for _, seed_table in table.groupby("seed", sort=True)]
         keys = seeds[0][FORECAST_KEYS].reset_index(drop=True)
-        rows = keys if rows.empty else rows
+        if rows.empty:
+            rows = keys
         if not all(keys[key].equals(rows[key]) for key in FORECAST_KEYS):
             raise ModelError(f"{name} was forecast from other origins than {next(iter(values))}")
         values[name] = np.mean([seed_table["y_hat"].to_numpy() for seed_table in seeds], axis=0)
@@ -416,56 +437,51 @@ def _run_record(
     first.
     """
     members = []
-    for member, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
+    for member in sorted(sorted(weights), key=weights.__getitem__, reverse=True):
         recipe = {field: getattr(records[member], field) for field in Recipe.model_fields}
-        members.append(Member(**recipe, weight=weight))
+        members.append(Member(**recipe, weight=weights[member]))
     parts = [records[member] for member in weights]
-    return RunRecord(
-        **_description(name, rule, records),
-        status="ok",
-        reason=omissions,
-        members=tuple(members),
-        n_params=sum(record.n_params for record in parts),
-        refits=max(record.refits for record in parts),
-        rows_seen=max(record.rows_seen for record in parts),
-        seeds=(SeedFit(seed=0, reason=omissions),),
-        weights=tuple(history),
-        digests=_digests(rule, parts),
+    fit = SeedFit(seed=0, reason=omissions)
+    return _bare_record(name, rule, records, fit, parts).model_copy(
+        update={
+            "members": tuple(members),
+            "n_params": sum(record.n_params for record in parts),
+            "refits": max(record.refits for record in parts),
+            "rows_seen": max(record.rows_seen for record in parts),
+            "weights": tuple(history),
+        }
     )
 
 
-def _failed_record(
-    name: str, rule: Combination, records: Mapping[str, RunRecord], reason: str
+def _bare_record(
+    name: str,
+    rule: Combination,
+    records: Mapping[str, RunRecord],
+    fit: SeedFit,
+    parts: Sequence[RunRecord] = (),
 ) -> RunRecord:
-    return RunRecord(
-        **_description(name, rule, records),
-        status="failed",
-        reason=reason,
-        seeds=(SeedFit(seed=0, status="failed", reason=reason),),
-        digests=_digests(rule, []),
-    )
+    """The record as far as the rule decides it, of one that failed all of it.
 
-
-def _description(name: str, rule: Combination, records: Mapping[str, RunRecord]) -> dict[str, Any]:
-    """The fields of a record that the rule alone decides, by name."""
-    return {
-        "dataset": next((record.dataset for record in records.values()), ""),
-        "candidate": name,
-        "model": name,
-        "ranking": COMBINATION_RANKING,
-        "family": rule.family,
-        "kind": rule.kind,
-        "description": rule.summary,
-        "equation": rule.equation,
-        "source": rule.source,
-        "params": rule.model_dump(mode="json"),
-    }
-
-
-def _digests(rule: Combination, parts: Sequence[RunRecord]) -> Digests:
+    fit: whether it succeeded, and its remark or reason. parts: the records of the members.
+    """
     options = rule.model_dump(mode="json")
-    return Digests(
-        data=parts[0].digests.data if parts else "",
-        config=files.sha256_of(options),
-        key=files.sha256_of([options, [record.digests.to_json() for record in parts]]),
+    return RunRecord(
+        dataset=next((record.dataset for record in records.values()), ""),
+        candidate=name,
+        model=name,
+        ranking=COMBINATION_RANKING,
+        family=rule.family,
+        kind=rule.kind,
+        status=fit.status,
+        reason=fit.reason,
+        description=rule.summary,
+        equation=rule.equation,
+        source=rule.source,
+        params=options,
+        seeds=(fit,),
+        digests=Digests(
+            data=parts[0].digests.data if parts else "",
+            config=files.sha256_of(options),
+            key=files.sha256_of([options, [record.digests.to_json() for record in parts]]),
+        ),
     )

@@ -227,7 +227,10 @@ def members_weighted_as_test_prefers(root: Path) -> None:
 
 def weights_learnt_again_one_origin_too_late(root: Path) -> None:
     cases.rewrite(
-        root, "forecast/backtest/combinations.py", "times <= refit, ", "cutoffs <= refit, "
+        root,
+        "forecast/backtest/combinations.py",
+        "is_known = times <= refit",
+        "is_known = cutoffs <= refit",
     )
 
 
