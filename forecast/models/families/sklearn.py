@@ -1,16 +1,18 @@
-"""A regressor of scikit-learn by its name, one for all steps of the horizon: the lead time is an
-input.
+"""Family `sklearn`: a regressor of scikit-learn by its name, one for all steps of the horizon; the
+lead time is an input.
 
 Per origin t and step h it sees the last `lags` values of the targets as differences to the newest
 one, their level and its averages, the newest rows and averages of the other inputs, the calendar of
 t + h, h itself, and the values one season, two and seven of them before t + h as far as the
 lookback reaches. It is fitted to the change from the last value, or to what the ridge leaves
-(`base`), on at most `rows` pairs of origin and step. Missing values are carried forward before, as
-for every model, so no regressor meets a NaN.
+(`base`), on at most `rows` pairs of origin and step. Boosting keeps as many trees as have the
+lowest error on validation. Missing values are carried forward before, as for every model, so no
+regressor meets a NaN.
 
 A pickle runs whatever code is in it when it is loaded, and loads only with the version of
 scikit-learn that wrote it. What each kind of regressor needs for a forecast is a few arrays, so
-those are saved like the weights of a network, and forecasts are made from them with NumPy alone:
+those are saved like the weights of a network, and forecasts are made from them with NumPy alone
+(`predict`):
 
     trees         feature, threshold, left, right, value (nodes of all trees one after another),
                   roots, start
@@ -24,7 +26,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
@@ -37,10 +39,10 @@ from forecast.models.skip import SkipKind
 from forecast.system.errors import InputError, ModelError, quote_names, suggest
 
 Arrays = Mapping[str, np.ndarray]
-ROWS_AT_ONCE, ROWS_NEAR = 2048, 128
-"""Rows forecast at once, and by neighbours: the table of rows and trees, or of rows and points,
-stays small.
-"""
+ROWS_AT_ONCE = 2048
+"""Rows forecast at once, so that the table of rows and trees stays small."""
+ROWS_NEAR = 128
+"""The same by neighbours, for the table of rows and points."""
 BOOSTING = "HistGradientBoostingRegressor"
 TREE_REGRESSORS = (BOOSTING, "RandomForestRegressor", "ExtraTreesRegressor")
 SEASONS_BACK = (1, 2, 7)
@@ -58,63 +60,74 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 """Where scikit-learn's own defaults are too slow or too greedy for tens of thousands of rows."""
 
 
+class TreeNodes(NamedTuple):
+    """The nodes of one tree, (nodes,) each; `left` and `right` are numbers of nodes."""
+
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    value: np.ndarray
+    is_leaf: np.ndarray
+
+
 def boosting_arrays(model: Any) -> dict[str, np.ndarray]:
-    """Of a HistGradientBoostingRegressor without categories. Inputs hold no NaN."""
-    trees = [stage[0].nodes for stage in model._predictors]
-    nodes = [
-        (
-            n["feature_idx"],
-            n["num_threshold"],
-            n["left"],
-            n["right"],
-            n["value"],
-            n["is_leaf"].astype(bool),
+    """The arrays `trees` of a fitted HistGradientBoostingRegressor without categories; inputs hold
+    no NaN.
+    """
+    trees = []
+    for stage in model._predictors:
+        nodes = stage[0].nodes
+        trees.append(
+            TreeNodes(
+                nodes["feature_idx"],
+                nodes["num_threshold"],
+                nodes["left"],
+                nodes["right"],
+                nodes["value"],
+                nodes["is_leaf"].astype(bool),
+            )
         )
-        for n in trees
-    ]
-    return _join_trees(nodes, start=float(model._baseline_prediction.ravel()[0]))
+    return _join_trees(trees, start=float(model._baseline_prediction.ravel()[0]))
 
 
 def forest_arrays(model: Any) -> dict[str, np.ndarray]:
-    """Of a RandomForestRegressor or an ExtraTreesRegressor."""
-    trees = [estimator.tree_ for estimator in model.estimators_]
-    nodes = [
-        (
-            t.feature,
-            t.threshold,
-            t.children_left,
-            t.children_right,
-            t.value[:, 0, 0] / len(trees),
-            t.children_left < 0,
+    """The arrays `trees` of a fitted RandomForestRegressor or ExtraTreesRegressor; values are
+    divided by the number of trees, so that their sum is the mean.
+    """
+    trees = []
+    for estimator in model.estimators_:
+        tree = estimator.tree_
+        value = tree.value[:, 0, 0] / len(model.estimators_)
+        left = tree.children_left
+        trees.append(
+            TreeNodes(tree.feature, tree.threshold, left, tree.children_right, value, left < 0)
         )
-        for t in trees
-    ]
-    return _join_trees(nodes, start=0.0)
+    return _join_trees(trees, start=0.0)
 
 
-def _join_trees(trees: Sequence[tuple[np.ndarray, ...]], *, start: float) -> dict[str, np.ndarray]:
-    """Leaves point at themselves, so that a row may go on down after it has arrived."""
-    roots = np.cumsum([0, *(len(tree[0]) for tree in trees)])[:-1]
+def _join_trees(trees: Sequence[TreeNodes], *, start: float) -> dict[str, np.ndarray]:
+    """The nodes of all trees one after another, the number of each root, and what forecasts start
+    from. Leaves point at themselves, so that a row may go on down after it has arrived.
+    """
+    roots = np.cumsum([0, *(len(tree.feature) for tree in trees)])[:-1]
     parts: dict[str, list[np.ndarray]] = {
         name: [] for name in ("feature", "threshold", "left", "right", "value")
     }
-    for root, (feature, threshold, left, right, value, leaf) in zip(roots, trees, strict=True):
-        node_numbers = root + np.arange(len(feature))
-        parts["feature"].append(np.where(leaf, 0, feature).astype(np.int32))
-        parts["threshold"].append(np.where(leaf, np.inf, threshold))
-        parts["left"].append(
-            np.where(leaf, node_numbers, root + left.astype(np.int64)).astype(np.int32)
-        )
-        parts["right"].append(
-            np.where(leaf, node_numbers, root + right.astype(np.int64)).astype(np.int32)
-        )
-        parts["value"].append(np.where(leaf, value, 0.0))
+    for root, tree in zip(roots, trees, strict=True):
+        numbers = root + np.arange(len(tree.feature))
+        parts["feature"].append(np.where(tree.is_leaf, 0, tree.feature).astype(np.int32))
+        parts["threshold"].append(np.where(tree.is_leaf, np.inf, tree.threshold))
+        for name, below in (("left", tree.left), ("right", tree.right)):
+            targets = np.where(tree.is_leaf, numbers, root + below.astype(np.int64))
+            parts[name].append(targets.astype(np.int32))
+        parts["value"].append(np.where(tree.is_leaf, tree.value, 0.0))
     joined = {name: np.concatenate(values) for name, values in parts.items()}
     return {**joined, "roots": roots.astype(np.int32), "start": np.array(start)}
 
 
 def linear_arrays(model: Any) -> dict[str, np.ndarray]:
-    """Of a linear regressor."""
+    """The arrays `linear` of a fitted linear regressor."""
     return {
         "slopes": np.ravel(model.coef_),
         "intercept": np.array(float(np.ravel(model.intercept_)[0])),
@@ -122,7 +135,7 @@ def linear_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
-    """Of an SVR with a Gaussian kernel."""
+    """The arrays `kernel` of a fitted SVR; `InputError` for another kernel than the Gaussian."""
     if model.kernel != "rbf":
         raise InputError(
             f"regressor SVR: kernel {model.kernel!r} is not supported; wanted 'rbf'. Leave `kernel`"
@@ -137,7 +150,9 @@ def kernel_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def neighbour_arrays(model: Any) -> dict[str, np.ndarray]:
-    """Of a KNeighborsRegressor."""
+    """The arrays `neighbours` of a fitted KNeighborsRegressor; `InputError` for another distance
+    than the Euclidean, and for weights of the caller's own.
+    """
     if model.effective_metric_ != "euclidean" or model.weights not in ("uniform", "distance"):
         raise InputError(
             "regressor KNeighborsRegressor: wanted the Euclidean distance and weights 'uniform' or"
@@ -177,12 +192,12 @@ def require_known(name: str) -> str:
 def predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
     """(n,) from the arrays of any kind and inputs (n, features)."""
     size = ROWS_NEAR if "points" in arrays else ROWS_AT_ONCE
-    return np.concatenate(
-        [_predict(arrays, x[k : k + size]) for k in range(0, max(len(x), 1), size)]
-    )
+    starts = range(0, max(len(x), 1), size)
+    return np.concatenate([_predict_rows(arrays, x[k : k + size]) for k in starts])
 
 
-def _predict(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+def _predict_rows(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+    """(n,) for a few rows; the names of the arrays tell what kind of regressor they are of."""
     if "roots" in arrays:
         return np.asarray(arrays["start"] + np.sum(leaf_values(arrays, x), axis=1))
     if "slopes" in arrays:
@@ -222,15 +237,16 @@ def staged_forecasts(arrays: Arrays, x: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _squared_distances(x: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(n, points), Euclidean."""
     squares = np.sum(x**2, axis=1)[:, None] + np.sum(points**2, axis=1)[None] - 2 * (x @ points.T)
     return np.asarray(np.maximum(squares, 0.0))
 
 
 def _mean_of_nearest(arrays: Arrays, x: np.ndarray) -> np.ndarray:
+    """(n,): the mean answer of the nearest points, equally or by the inverse of their distance."""
     distances = _squared_distances(x, arrays["points"])
-    nearest = np.argpartition(distances, int(arrays["count"]) - 1, axis=1)[
-        :, : int(arrays["count"])
-    ]
+    count = int(arrays["count"])
+    nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
     answers = arrays["answers"][nearest]
     if not bool(arrays["by_distance"]):
         return np.asarray(answers.mean(axis=1))
@@ -268,6 +284,7 @@ class Spec(RegressorSpec):
 
     @model_validator(mode="after")
     def _options_are_known(self, info: ValidationInfo) -> Spec:
+        """Refuse an option that the regressor does not have, or that has no effect on it."""
         # the import of scikit-learn takes a second, which a saved model need not wait for
         if self.options and info.context != OF_SAVED_MODEL:
             names = inspect.signature(self._class()).parameters
@@ -282,6 +299,7 @@ class Spec(RegressorSpec):
         return self
 
     def _refuse_tree_fields(self) -> None:
+        """ValueError for a field of trees that is not at its default."""
         for name in ("leaves", "leaf_rows"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
@@ -312,28 +330,15 @@ class Spec(RegressorSpec):
         """Per output `o` the arrays `o/...` of its regressor; boosting keeps the trees that
         validation asks for.
         """
-
-        def grow(model: Any, x: np.ndarray, y: np.ndarray, output: int) -> dict[str, np.ndarray]:
-            validation = self._training_table(problem, "validation", output)
-            return _grow_trees(model, x, y, *validation)
-
-        return self._fit_outputs(problem, grow)
+        return self._fit_outputs(problem, None)
 
     def refit_chosen(self, problem: Problem, chosen: FittedForecaster, *, seed: int) -> Parameters:
         """Its parameters from more rows, with what the first fit chose."""
+        return self._fit_outputs(problem, chosen.weights)
 
-        def as_many(model: Any, x: np.ndarray, y: np.ndarray, output: int) -> dict[str, np.ndarray]:
-            count = len(chosen.weights[f"{output}/roots"])
-            fitted = model.set_params(max_iter=max(count, 1)).fit(x, y)
-            return truncate_trees(boosting_arrays(fitted), count)
-
-        return self._fit_outputs(problem, as_many)
-
-    def _fit_outputs(
-        self, problem: Problem, boosted: Callable[..., dict[str, np.ndarray]]
-    ) -> Parameters:
-        """Per output `o` the arrays `o/...`; `boosted` fits boosted trees, every other regressor
-        fits itself.
+    def _fit_outputs(self, problem: Problem, chosen: Arrays | None) -> Parameters:
+        """Per output `o` the arrays `o/...`; `chosen`: those of an earlier fit, whose number of
+        boosted trees stays.
         """
         from threadpoolctl import threadpool_limits
 
@@ -348,15 +353,22 @@ class Spec(RegressorSpec):
             model = self._regressor(len(y))
             # candidates run side by side; spinning threads take ten times as long
             with threadpool_limits(1):
-                if self.regressor == BOOSTING:
-                    arrays = boosted(model, x, y, output)
-                else:
+                if self.regressor != BOOSTING:
                     arrays = REGRESSORS[self.regressor][1](model.fit(x, y))
+                elif chosen is None:
+                    validation = self._training_table(problem, "validation", output)
+                    arrays = _grow_trees(model, x, y, *validation)
+                else:
+                    count = len(chosen[f"{output}/roots"])
+                    fitted = model.set_params(max_iter=max(count, 1)).fit(x, y)
+                    arrays = truncate_trees(boosting_arrays(fitted), count)
             parameters |= {f"{output}/{name}": value for name, value in arrays.items()}
         return Parameters(parameters)
 
     def _regressor(self, rows: int) -> Any:
-        """The unfitted regressor for so many rows."""
+        """The unfitted regressor of scikit-learn for so many rows: defaults of the family, then of
+        the entry's fields, then its `options`, which count most.
+        """
         regressor_class = self._class()
         arguments = dict(DEFAULTS.get(self.regressor, {}))
         if self.regressor in TREE_REGRESSORS:
@@ -375,11 +387,13 @@ class Spec(RegressorSpec):
         """Inputs (n, features) and what is left of the targets (n,), over all series; unobserved
         ones left out.
         """
-        horizon, season = problem.panel.task.horizon, problem.panel.task.season_length
+        horizon = problem.panel.task.horizon
+        season = problem.panel.task.season_length
         count = sum(len(problem.rows(uid, block)) for uid in problem.blocks) * horizon
         every = max(1, -(-count // self.rows)) if block == "train" else 1
         skip = problem.skip(self.base_skip or "last", horizon)
-        xs, ys = [], []
+        xs = []
+        ys = []
         for windows, target in problem.examples(block, horizon)():
             residual = (target - skip.forecast(windows, problem.channels))[:, :, output]
             is_used = np.isfinite(residual) & (windows.rows % every == 0)[:, None]
@@ -388,8 +402,11 @@ class Spec(RegressorSpec):
         return np.concatenate(xs), np.concatenate(ys)
 
     def scaled_forecast(self, model: FittedForecaster, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units."""
-        horizon, channels = model.task.horizon, model.channels
+        """(B, H, O) in scaled units: the forecast of the base, and on it what the regressor of each
+        target says of every step.
+        """
+        horizon = model.task.horizon
+        channels = model.channels
         x = self.inputs(windows, channels, horizon, model.task.season_length)
         steps = x.reshape(-1, x.shape[2])
         parts = []
@@ -407,7 +424,10 @@ class Spec(RegressorSpec):
         return base + np.stack(parts, axis=2)
 
     def inputs(self, windows: Windows, channels: Layout, horizon: int, season: int) -> np.ndarray:
-        """(B, H, features) float64."""
+        """(B, H, features) float64: what is the same for every step of a cutoff, then the calendar,
+        the share of the horizon, the values of past seasons and the known-future inputs of each
+        step.
+        """
         past = windows.past.astype(np.float64)
         steps = np.arange(1, horizon + 1)
         origin = np.hstack(list(self._cutoff_features(past, channels, season)))
@@ -422,7 +442,8 @@ class Spec(RegressorSpec):
         self, past: np.ndarray, channels: Layout, season: int
     ) -> Iterator[np.ndarray]:
         """(B, columns) each: what is the same for every step of the horizon."""
-        recent, day = past[:, -self.lags :], past[:, -max(season, 2) :]
+        recent = past[:, -self.lags :]
+        day = past[:, -max(season, 2) :]
         for i, channel in enumerate(channels.target_channels):
             newest = 0.0 if channels.difference_inputs[i] else past[:, -1:, channel]
             yield recent[:, :, channel] - newest
@@ -479,13 +500,8 @@ def _best_tree_count(arrays: Arrays, x: np.ndarray, y: np.ndarray) -> int:
     """
     if not len(y):
         return len(arrays["roots"])
-    slices = zip(
-        staged_forecasts(arrays, x),
-        np.split(y, range(ROWS_AT_ONCE, len(y), ROWS_AT_ONCE)),
-        strict=True,
-    )
-    return int(
-        np.argmin(
-            sum(np.abs(forecasts - known[:, None]).sum(axis=0) for forecasts, known in slices)
-        )
-    )
+    errors = np.zeros(len(arrays["roots"]) + 1)
+    known_slices = np.split(y, range(ROWS_AT_ONCE, len(y), ROWS_AT_ONCE))
+    for forecasts, known in zip(staged_forecasts(arrays, x), known_slices, strict=True):
+        errors += np.abs(forecasts - known[:, None]).sum(axis=0)
+    return int(np.argmin(errors))
