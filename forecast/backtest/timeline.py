@@ -185,12 +185,6 @@ class FitTimeline:
 
     fits: tuple[DatedFit, ...]
 
-    @classmethod
-    def of_single(cls, forecaster: Forecaster, panel: Panel) -> FitTimeline:
-        """One forecaster for every cutoff of `panel`."""
-        first_cutoffs = dict.fromkeys(panel.by_id, BEGINNING)
-        return cls((DatedFit(forecaster, first_cutoffs, fitted_until={}),))
-
     def fit_numbers(self, unique_id: str, cutoffs: np.ndarray) -> np.ndarray:
         """(n,): the place in `fits` of the fit that forecasts each of `cutoffs` (n,)."""
         places = [i for i, fit in enumerate(self.fits) if unique_id in fit.first_cutoffs]

@@ -10,7 +10,6 @@ import pytest
 import scoringrules
 
 from forecast.backtest.backtest import forecast_blocks, forecast_distributions
-from forecast.backtest.timeline import FitTimeline
 from forecast.comparison import metrics
 from forecast.comparison.distribution_scores import COLUMNS, DISTRIBUTIONS_FILE, distribution_scores
 from forecast.config.paths import ProjectPaths
@@ -29,7 +28,7 @@ SHOPS = problems.shops()
 
 def single(forecaster):
     """A timeline of one fit."""
-    return FitTimeline.of_single(forecaster, SHOPS.panel)
+    return problems.single_fit(forecaster, SHOPS.panel)
 
 
 def distributions(family, head, seed=0):

@@ -17,7 +17,6 @@ from forecast.backtest import backtest, training
 from forecast.backtest.backtest import load_problem
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
-from forecast.backtest.timeline import FitTimeline
 from forecast.backtest.training import TrainingRun, train
 from forecast.config.paths import ProjectPaths
 from forecast.data.records import StudyRecord, Trial
@@ -398,7 +397,7 @@ def test_the_forecasts_of_every_block_stand_in_one_long_frame(prepared):
         problem, NAIVE.spec, skip=None, seed=0, budget=Budget(0, 1)
     ).forecaster
     table = backtest.forecast_blocks(
-        FitTimeline.of_single(forecaster, problem.panel), problem, seed=0
+        problems.single_fit(forecaster, problem.panel), problem, seed=0
     )
     names = [
         "unique_id",

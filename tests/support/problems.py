@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.backtest.timeline import BEGINNING, DatedFit, FitTimeline
 from forecast.config.datasets import Dataset
 from forecast.config.reading import validate_config
 from forecast.config.task import Task
@@ -131,3 +132,9 @@ def latest(forecaster: Forecaster, panel: Panel) -> dict[str, np.ndarray]:
     """(H, O) forecasts that follow the last row of every series."""
     found = forecaster.predict(panel, {s.unique_id: np.array([len(s) - 1]) for s in panel.series})
     return {uid: values[0] for uid, values in found.items()}
+
+
+def single_fit(forecaster: Forecaster, panel: Panel) -> FitTimeline:
+    """One forecaster for every cutoff of `panel`."""
+    first_cutoffs = dict.fromkeys(panel.by_id, BEGINNING)
+    return FitTimeline((DatedFit(forecaster, first_cutoffs, fitted_until={}),))
