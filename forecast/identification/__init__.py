@@ -27,7 +27,7 @@ from forecast.identification.data import (
     dividerand,
     dividetrain,
     narma10,
-    read_csv,
+    read_record,
     sunspots_like,
     tank,
 )
@@ -133,7 +133,7 @@ __all__ = [
     "plottrainstate",
     "prbs",
     "random_steps",
-    "read_csv",
+    "read_record",
     "stability",
     "static_curve",
     "sunspots_like",

@@ -1,7 +1,8 @@
-"""Rows and made-up data to train on: MATLAB's divide functions, and systems to try a net on (its
-*_dataset functions).
+"""Data for a user's script: records read from files and prepared, systems to try a net on (MATLAB's
+*_dataset functions), and the rows that train, validate and test (its divide functions).
 
-A divide function returns a function from the number of rows to a label for each of them.
+`read_record` gives `Experiment`s from a CSV or .mat file; `detrend` and `decimate` prepare one. A
+divide function returns a function from the number of rows to a label for each of them.
 `divideblock` is the default here, where narxnet's was random: neighbouring rows of one series share
 their delays, so the validation error of random or interleaved rows is too low.
 """
@@ -10,12 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from forecast.identification.experiment import Array, Experiment
 from forecast.system.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Labels = npt.NDArray[np.int64]
 Divide = Callable[[int], Labels]
@@ -94,18 +99,18 @@ def _normalise_shares(*shares: float) -> Array:
     return np.array(shares, dtype=float) / np.array(shares, dtype=float).sum()
 
 
-def read_csv(
+def read_record(
     path: Path | str,
     outputs: Sequence[str],
     inputs: Sequence[str] = (),
     *,
     experiment: str | None = None,
 ) -> list[Experiment]:
-    """The experiments of a CSV file with a row per time: its columns by name; NaN or empty where y
-    is missing.
+    """The experiments of a file: the columns of a CSV with a row per time, or the variables of a
+    MATLAB file (.mat, up to version 7), by name; NaN or empty where y is missing.
 
-    `experiment`: a column whose values tell several experiments apart, in the order of the file;
-    None: one alone.
+    A variable (T, columns) gives all its columns. `experiment`: a column whose values tell several
+    experiments apart, in the order of the file; None: one alone.
     """
     return list(read_by_name(path, outputs, inputs, experiment).values())
 
@@ -117,10 +122,11 @@ def read_by_name(
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path)
-    except ValueError as error:
+        frame = _read_matlab(path) if Path(path).suffix == ".mat" else pd.read_csv(path)
+    except (ValueError, NotImplementedError) as error:
         raise InputError(
-            f"{path} is no CSV file with a row of names ({error}). Write it again as one."
+            f"{path} is no CSV file with a row of names, nor a MATLAB file up to version 7"
+            f" ({error}). Write it again as one."
         ) from error
     names = [*outputs, *inputs, *([experiment] if experiment else [])]
     if both := [name for name in inputs if name in outputs]:
@@ -142,6 +148,31 @@ def read_by_name(
         u = part[list(inputs)] if inputs else None
         experiments[str(name)] = Experiment(u, part[list(outputs)])
     return experiments
+
+
+def _read_matlab(path: Path | str) -> pd.DataFrame:
+    """The numeric variables of a .mat file side by side, a column each, a matrix as columns of one
+    name; those of another length than the longest are left out.
+    """
+    import pandas as pd
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    tables = {}
+    try:
+        variables = loadmat(path)
+    except MatReadError as error:
+        raise ValueError(str(error)) from None
+    for name, value in variables.items():
+        if name.startswith("__") or value.ndim != 2 or value.dtype.kind not in "fiu":
+            continue
+        tables[name] = value.T if len(value) == 1 else value
+    rows = max(map(len, tables.values()), default=0)
+    parts = []
+    for name, table in tables.items():
+        if len(table) == rows:
+            parts.append(pd.DataFrame(table, columns=[name] * table.shape[1], dtype=np.float64))
+    return pd.concat(parts, axis=1) if parts else pd.DataFrame()
 
 
 def detrend(experiment: Experiment) -> Experiment:

@@ -22,6 +22,7 @@ Term = tuple[int, ...]
 """A product of columns of z, a column as often as its power; () is the constant."""
 
 MAX_PRODUCTS = 400  # to choose from: a lower degree where there are more
+ROUNDING = 1e-14  # of y's sum of squares: less is left or explained by rounding alone
 NO_PART = 1e-8  # of its square: a product left with less is a sum of those chosen
 
 
@@ -117,8 +118,8 @@ def select_terms(z: Array, y: Array, *, degree: int, most: int) -> TermChoice:
         explained = np.sum((parts.T @ y) ** 2, axis=1)
         ratio = np.where(is_left, explained / np.maximum(squares, 1e-300), 0.0) / total
         best = int(np.argmax(ratio))
-        error = 1 - sum(ratios) - ratio[best]
-        if ratio[best] <= 0 or error <= 0:
+        error = max(1 - sum(ratios) - ratio[best], ROUNDING)
+        if ratio[best] < ROUNDING:
             break
         chosen.append(best)
         ratios.append(float(ratio[best]))

@@ -65,7 +65,7 @@ class SearchSettings:
     start: int = 5
     folds: int = 3
     candidates: tuple[Candidate, ...] = CANDIDATES
-    rounds: tuple[tuple[int, float], ...] = ((15, 0.375), (30, 1.0))
+    rounds: tuple[tuple[int, float], ...] = ((15, 0.375), (60, 1.0))
     refit_iterations: int = 60
     longest_dead_time: int = 100
     terms: int = 12

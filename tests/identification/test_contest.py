@@ -168,7 +168,7 @@ def test_the_command_of_the_page_ranks_writes_and_publishes(tmp_path: Path) -> N
     assert [row["row"] for row in found] == ["narx_lm", "arx"]
     page = (tmp_path / "reports" / "experiments.html").read_text()
     assert "<h2>tank</h2>" in page and re.search(
-        r'<td class="notes[^>]*>narxnet: [^<]*\nRMSE on the', page
+        r'<td [^>]*class="notes[^>]*>narxnet: [^<]*\nRMSE on the', page
     )
     folder = tmp_path / "data" / "identified" / "tank"
     assert {path.name for path in folder.iterdir()} == {

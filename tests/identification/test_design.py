@@ -26,7 +26,7 @@ from forecast.identification import (
     plottrainstate,
     prbs,
     random_steps,
-    read_csv,
+    read_record,
     static_curve,
     tank,
     timedelaynet,
@@ -163,28 +163,28 @@ def test_the_order_of_a_linear_system_is_found() -> None:
 def test_a_file_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text("run,u,y\na,1,2\na,2,\nb,3,4\nb,4,5\n")
-    first, second = read_csv(path, ["y"], ["u"], experiment="run")
+    first, second = read_record(path, ["y"], ["u"], experiment="run")
     assert (
         first.u.tolist() == [[1.0], [2.0]]
         and np.isnan(first.y[1, 0])
         and second.y.tolist() == [[4.0], [5.0]]
     )
-    (whole,) = read_csv(path, ["y"])
+    (whole,) = read_record(path, ["y"])
     assert whole.u.shape == (4, 0) and len(whole) == 4
     with pytest.raises(InputError, match=r"has no column \['level'\]; it has \['run', 'u', 'y'\]"):
-        read_csv(path, ["level"])
+        read_record(path, ["level"])
 
 
 def test_a_file_that_is_no_record_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text("run,u,y\na,1,2\n,2,3\nb,3,4\n")
     with pytest.raises(InputError, match="has rows without 'run'"):
-        read_csv(path, ["y"], ["u"], experiment="run")
+        read_record(path, ["y"], ["u"], experiment="run")
     with pytest.raises(InputError, match=r"\['y'\] is input and output at once"):
-        read_csv(path, ["y"], ["u", "y"])
+        read_record(path, ["y"], ["u", "y"])
     path.write_text("")
     with pytest.raises(InputError, match="is no CSV file with a row of names"):
-        read_csv(path, ["y"])
+        read_record(path, ["y"])
 
 
 def test_a_straight_line_is_taken_out_and_gaps_stay() -> None:
@@ -224,3 +224,18 @@ def test_decimated_rows_are_means_without_those_that_fill_none() -> None:
     np.testing.assert_array_equal(found.weight, [[1.0], [4.0]])
     with pytest.raises(InputError, match="`every` is 5; wanted whole rows from 1 to half of the 8"):
         decimate(Experiment(None, np.arange(8.0)), 5)
+
+
+def test_a_file_of_matlab_is_read_by_the_names_of_its_variables(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    u = np.arange(12.0).reshape(6, 2)
+    savemat(tmp_path / "run.mat", {"u": u, "y": np.arange(6.0), "Ts": 0.1, "note": "first"})
+    (record,) = read_record(tmp_path / "run.mat", ["y"], ["u"])
+    np.testing.assert_array_equal(record.u, u)
+    np.testing.assert_array_equal(record.y[:, 0], np.arange(6.0))
+    with pytest.raises(InputError, match=r"has no column \['level'\]; it has \['u', 'u', 'y'\]"):
+        read_record(tmp_path / "run.mat", ["level"])
+    (tmp_path / "bad.mat").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="nor a MATLAB file up to version 7"):
+        read_record(tmp_path / "bad.mat", ["y"])

@@ -435,3 +435,52 @@ def test_a_run_without_inputs_wants_whole_rows(rows: Any) -> None:
     model = train(narnet((1, 2), 2), series, iterations=1)
     with pytest.raises(InputError, match="wanted a whole number"):
         model.simulate(None, series.y[:2], rows=rows)
+
+
+@EVERY
+def test_a_vector_stays_a_vector_through_every_loop(name) -> None:
+    m = model(name, 1)
+    u, y = data(m.net, outputs=1)
+    vector = y[:, 0]
+    opened = m.predict(u, vector)
+    np.testing.assert_array_equal(opened.y, m.predict(u, y).y[:, 0])
+    if not m.net.feedback:
+        return
+    state = m.prepare(cut(u, 0, 12), vector[:12])
+    on = m.simulate(cut(u, 12, 30), state, rows=18)
+    whole = m.simulate(u, vector[:12], rows=30)
+    assert opened.y.shape == whole.y.shape == (30,) and on.y.shape == (18,)
+    np.testing.assert_array_equal(whole.y[12:], on.y)
+    assert m.ahead(u, vector, steps=4).shape == (26, 4)
+    assert m.spread(u, vector[:12], rows=30).shape == (30,)
+    late = u[-1] if m.net.input_delays and m.net.shift == 0 else None
+    assert m.removedelay(u, vector, late).shape == (30,)
+
+
+def test_a_transposed_record_is_recognised() -> None:
+    with pytest.raises(InputError, match=r"y has shape \(1, 300\): one row of 300 columns.*y\.T"):
+        Experiment(np.zeros((1, 300)), np.zeros((1, 300)))
+
+
+def test_the_names_of_matlab_are_the_same_loops_and_a_model_shows_itself_in_a_line() -> None:
+    assert Model.series_parallel is Model.predict and Model.parallel is Model.simulate
+    e = tank(60)
+    trained = train(narxnet((1,), (1,), 2), e, iterations=2)
+    assert repr(trained).startswith("<Model narxnet: u[t-1], y[t-1] -> 2 tanh")
+    assert repr(trained).count("\n") == 0 and len(repr(trained)) < 120
+    assert "median of 2 nets" in repr(Model.average(trained, trained))
+
+
+def test_an_exported_model_goes_on_row_by_row_as_it_does_over_the_whole_record(tmp_path) -> None:
+    e = tank(60)
+    trained = train(narxnet((1, 3), (1, 2), 3), e, iterations=3)
+    export(trained, tmp_path / "exported.py")
+    names: dict[str, Any] = {}
+    exec((tmp_path / "exported.py").read_text(), names)
+    state = names["initial"](e.u[0])
+    rows = []
+    for t in range(60):
+        row, state = names["step"](state, e.u[t], e.y[t] if t < 20 else None)
+        rows.append(row)
+    np.testing.assert_allclose(rows[20:], trained.simulate(e.u, e.y[:20]).y[20:], rtol=1e-9)
+    np.testing.assert_allclose(rows[3:20], trained.predict(e.u, e.y).y[3:20], rtol=1e-9)

@@ -13,6 +13,7 @@ from forecast.identification import (
     Experiment,
     Model,
     TrainingRecord,
+    autocorrelation,
     divideblock,
     narnet,
     narxnet,
@@ -202,3 +203,26 @@ def test_performance_in_numbers() -> None:
         perform([1, 2], [1, 2, 3])
     with pytest.raises(InputError, match="No row has both"):
         perform([np.nan], [1.0])
+
+
+def test_fit_nmse_and_variance_accounted_for_in_numbers() -> None:
+    y = np.array([[1.0, 10.0], [3.0, 30.0], [5.0, np.nan]])
+    forecast = y + np.array([[1.0, 10.0], [1.0, -10.0], [1.0, 0.0]])
+    nmse = (1 / (8 / 3) + 100 / 100) / 2  # variance 8/3 of the first, 100 of the second
+    assert perform(y, forecast, measure="nmse") == pytest.approx(nmse)
+    fit = 100 * (1 - (np.sqrt(3 / 8) + 1) / 2)
+    assert perform(y, forecast, measure="fit") == pytest.approx(fit)
+    # the constant error of the first output costs nothing
+    assert perform(y, forecast, measure="vaf") == pytest.approx((100 + 0) / 2)
+    with pytest.raises(InputError, match="y is constant where it counts"):
+        perform([1.0, 1.0], [1.0, 2.0], measure="fit")
+
+
+@pytest.mark.parametrize("look", [ploterrcorr, ploterrhist, autocorrelation])
+def test_errors_that_a_vector_minus_a_column_made_a_square_are_refused(look) -> None:
+    """They drew .99 for a correlation of .28 without a word."""
+    square = E.y[:, 0] - E.y
+    with pytest.raises(InputError, match="as many columns as rows: a vector"):
+        look(square)
+    with pytest.raises(InputError, match="as many columns as rows: a vector"):
+        perform(square, square)

@@ -1,0 +1,82 @@
+"""Polynomial NARX models: their derivatives, the choice of their terms, and the formula of a system
+with a known law.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forecast.identification import Experiment, Model, export, formula, frols
+from forecast.identification.narx import Narx
+from forecast.identification.polynomial import multiply_columns, select_terms
+from forecast.identification.problems import ClosedLoop
+from forecast.system.errors import InputError
+
+TERMS = ((), (0,), (4,), (0, 4), (1, 1, 5), (2, 6))
+
+
+def test_the_derivatives_of_its_free_run_are_those_by_differences() -> None:
+    rng = np.random.default_rng(0)
+    net = Narx(2, 2, (1, 2), (0, 1), 0, low=(-1.0, -1.0), high=(1.0, 1.0), terms=TERMS)
+    e = Experiment(rng.normal(size=(60, 2)), rng.normal(size=(60, 2)))
+    weights = 0.2 * rng.normal(size=net.n_weights)
+    problem = ClosedLoop(net, [e], 3)
+    blocks = list(problem.blocks(weights))
+    jacobian = np.concatenate([block for _, block in blocks], axis=1)
+    for place in range(net.n_weights):
+        step = np.zeros(net.n_weights)
+        step[place] = 1e-6
+        ends = [ClosedLoop(net, [e], 3).residuals(weights + sign * step) for sign in (1, -1)]
+        np.testing.assert_allclose(jacobian[place], (ends[0] - ends[1]) / 2e-6, atol=1e-6)
+
+
+def test_the_terms_of_a_law_are_chosen_in_the_order_of_what_they_explain() -> None:
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(500, 3))
+    y = (2.0 * z[:, 0] + 0.5 * z[:, 1] * z[:, 2] - 0.1 * z[:, 2] ** 3)[:, None]
+    choice = select_terms(z, y + 0.001 * rng.normal(size=y.shape), degree=3, most=8)
+    assert choice.terms[:2] == ((0,), (1, 2)) and set(choice.terms) == {(0,), (1, 2), (2, 2, 2)}
+    assert list(choice.error_reductions) == sorted(choice.error_reductions, reverse=True)
+    assert sum(choice.error_reductions) == pytest.approx(1.0, abs=1e-4)
+    fit = multiply_columns(z, choice.terms) @ choice.weights[:, None]
+    assert np.std(fit - y) < 0.001
+
+
+def system(rows: int, seed: int) -> Experiment:
+    """In units far from 0 and 1: y moves with the product of its own past and the input."""
+    u = 300 + 40 * np.random.default_rng(seed).uniform(-1, 1, size=rows)
+    y = np.full(rows, 20.0)
+    for t in range(1, rows):
+        y[t] = 0.6 * y[t - 1] + 0.02 * u[t - 1] + 0.0005 * y[t - 1] * u[t - 1]
+    return Experiment(u, y)
+
+
+def test_a_law_is_written_in_the_units_of_the_data_and_simulated(tmp_path) -> None:
+    e = system(300, 0)
+    model = frols(e, input_delays=(1, 2), feedback_delays=(1,), degree=2)
+    assert model.notes[0] == formula(model)
+    parts = formula(model).split(" = ")[1].replace(" y[t-1] u[t-1]", "*yu")
+    values = dict(reversed(part.split(" ", 1)) for part in parts.split(" +") if " " in part)
+    assert float(values["y[t-1]"]) == pytest.approx(0.6, rel=0.01)
+    assert "+0.0005*yu" in parts
+    later = system(200, 1)
+    run = model.simulate(later.u, later.y[: model.start, 0])
+    assert np.abs(run.y - later.y[:, 0]).max() < 0.02
+    model.save(tmp_path)
+    np.testing.assert_array_equal(
+        Model.load(tmp_path).simulate(later.u, later.y[:2]).y[:, 0], run.y
+    )
+    export(model, tmp_path / "law.py")
+    names: dict = {}
+    exec((tmp_path / "law.py").read_text(), names)
+    np.testing.assert_allclose(names["simulate"](later.u, later.y[:2])[:, 0], run.y, rtol=1e-9)
+
+
+def test_a_model_without_a_formula_and_options_that_are_none_are_refused() -> None:
+    e = system(60, 0)
+    model = frols(e)
+    with pytest.raises(InputError, match="A set has no formula"):
+        formula(Model.average(model, model))
+    with pytest.raises(InputError, match="`degree` is 0, `terms` 12; wanted whole numbers from 1"):
+        frols(e, degree=0)
