@@ -1,4 +1,11 @@
-"""configs/datasets.yaml: one entry is one dataset, its source, checks and splits."""
+"""configs/datasets.yaml: one entry is one dataset.
+
+A `Dataset` has its source, calendar, columns (`Column` of the target and the past, `FutureColumn`
+over the horizon, `Holidays`), spans, splits, data checks and licence; what it asks of a model is
+its `task`. `FrameColumn` names the columns of the prepared frame in the channel order. A key or a
+combination of keys that makes no sense is refused here, with what was found and wanted, before any
+data are read; whether the data have the columns is found out in `data`.
+"""
 
 from __future__ import annotations
 
@@ -73,6 +80,7 @@ class Quality(Config):
     @model_validator(mode="before")
     @classmethod
     def _with_defaults(cls, value: Any) -> Any:
+        """A rule that names its action or limit alone keeps the other of its default."""
         if not isinstance(value, dict):
             return value
         usual = {name: field.default.model_dump() for name, field in cls.model_fields.items()}
@@ -161,6 +169,7 @@ class FutureColumn(Config):
 
     @model_validator(mode="after")
     def _is_known(self) -> FutureColumn:
+        """Refuses a column that is neither known ahead nor issued, or both."""
         if self.known_ahead == self.issued:
             raise ValueError(
                 f"future_exogenous {self.column!r}: state one of `known_ahead: true` (calendars,"
@@ -226,6 +235,7 @@ class Splits(Config):
 
     @model_validator(mode="after")
     def _ordered(self) -> Splits:
+        """Refuses dates that do not rise from block to block."""
         ends = [self.train_end, self.validation_end, self.calibration_end, self.test_end]
         if ends != sorted(set(ends)):
             raise ValueError(
@@ -244,6 +254,7 @@ class FractionSplits(Config):
 
     @model_validator(mode="after")
     def _leaves_a_test(self) -> FractionSplits:
+        """Refuses shares that leave no rows for the test block."""
         total = self.train + self.validation + self.calibration
         if total >= 1:
             raise ValueError(
@@ -305,6 +316,9 @@ class Dataset(Config):
 
     @model_validator(mode="after")
     def _columns_can_be_read(self) -> Dataset:
+        """Refuses columns whose values no source can give: named as the keys are, issued where no
+        forecasts are kept, given twice, or the target as its own input.
+        """
         for column in self.columns:
             if column.column in ("unique_id", "ds"):
                 raise ValueError(
@@ -334,6 +348,7 @@ class Dataset(Config):
 
     @model_validator(mode="after")
     def _bounds_are_of_targets(self) -> Dataset:
+        """Refuses bounds of an input, and a minimum that is not below the maximum."""
         for column in self.past_exogenous:
             if column.minimum is not None or column.maximum is not None:
                 raise ValueError(
@@ -351,6 +366,7 @@ class Dataset(Config):
 
     @model_validator(mode="after")
     def _holidays_fit(self) -> Dataset:
+        """Refuses holidays for rows without dates, and beside a column of the same name."""
         if self.holidays is None:
             return self
         if self.calendar.kind == "index":
@@ -489,6 +505,7 @@ class Datasets(Config):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Datasets:
+        """Refuses a join to, or a run of, a dataset that has no entry."""
         for name, dataset in self.datasets.items():
             for column in dataset.columns:
                 other = (column.joined.dataset if column.joined else "") or name

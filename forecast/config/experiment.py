@@ -1,5 +1,9 @@
-"""What is compared, trained how, with what budget, by which protocol: models.yaml, tuning.yaml and
-evaluation.yaml.
+"""What is compared, trained how, with what budget, by which protocol.
+
+configs/models.yaml is `Models` (the grid, and every entry as a plain mapping that its family
+checks), with `Training` and `LevenbergMarquardt` for the options of the trainers and `Combination`
+for rows made of other rows; configs/tuning.yaml is `Tuning`, configs/evaluation.yaml `Evaluation`.
+The families themselves are a room above, so an entry's own options are not known here.
 """
 
 from __future__ import annotations
@@ -48,6 +52,7 @@ class Training(Config):
 
     @model_validator(mode="after")
     def _one_hand_over(self) -> Training:
+        """Refuses a carried state beside teacher forcing: both say what a step begins with."""
         if self.state == "carry" and self.teacher_forcing != "none":
             raise ValueError(
                 "teacher_forcing works with `state: reset` only; leave out one of the two"
@@ -115,6 +120,7 @@ class Combination(Config):
 
     @model_validator(mode="after")
     def _weights_are_some(self) -> Combination:
+        """Refuses weights that are all 0, and refits of weights that nothing learns."""
         if isinstance(self.weights, dict) and not sum(self.weights.values()) > 0:
             raise ValueError("weights: every one is 0; give at least one member a weight above 0")
         if self.refit != "never" and not self.is_learnt:
@@ -161,6 +167,7 @@ class Models(Config):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Models:
+        """Refuses a grid that is not there, and a model of a grid that has no entry."""
         if self.grid not in self.grids:
             raise ValueError(
                 f"grid {self.grid!r} is unknown.{suggest_known(self.grid, self.grids)}"
@@ -215,6 +222,7 @@ class Models(Config):
         return rules
 
     def _entries(self, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """The entries `only`, else those of the grid in its order; `InputError` if unknown."""
         for name in only:
             if name not in self.models:
                 raise InputError(f"Unknown model {name!r}.{suggest_known(name, self.models)}.")
@@ -241,6 +249,7 @@ class Tuning(Config):
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        """Refuses seeds that repeat, or that NumPy and Keras do not take."""
         if len(set(value)) < len(value) or min(value) < 0 or max(value) >= 2**31:
             raise ValueError(
                 "seeds must be distinct whole numbers from 0 to 2147483647 (NumPy and Keras take no"
@@ -269,6 +278,7 @@ class Evaluation(Config):
     @field_validator("levels")
     @classmethod
     def _rising(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        """Refuses levels that repeat or do not rise."""
         if list(levels) != sorted(set(levels)):
             raise ValueError(
                 f"found {list(levels)}; wanted each level once, rising, such as [0.8, 0.95]"

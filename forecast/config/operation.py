@@ -136,6 +136,7 @@ class ScheduledJob(Config):
     @field_validator("run")
     @classmethod
     def _known_command(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuses what is no command of `forecast` that a schedule may start."""
         if value[0] not in SCHEDULED_COMMANDS:
             raise ValueError(
                 f"unknown command {value[0]!r}.{suggest_known(value[0], SCHEDULED_COMMANDS)}"
@@ -145,6 +146,7 @@ class ScheduledJob(Config):
     @field_validator("at", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
+        """One time is a list of one; a time without quotes, which YAML made a number, is refused."""
         given = value if isinstance(value, list | tuple) else [value]
         # YAML 1.1 reads 15:30 as the number 930, in base 60.
         if any(isinstance(part, int) for part in given):
@@ -156,6 +158,7 @@ class ScheduledJob(Config):
     @field_validator("at")
     @classmethod
     def _times(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """The times in order, each once; refuses what is no time of day."""
         for text in value:
             if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
                 raise ValueError(f"{text!r} is no time of day; wanted HH:MM such as 05:30")

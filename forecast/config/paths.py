@@ -1,5 +1,7 @@
-"""Every file and folder of a project under one name; made once per command, nothing here touches
-the disk.
+"""Every file and folder of a project under one name: `ProjectPaths.of(root)`.
+
+Made once per command; nothing here touches the disk. What no stage owns lies in the folder `state`,
+which narrowed runs share with the whole project.
 """
 
 from __future__ import annotations
@@ -36,11 +38,10 @@ class _NamedPath:
 
 
 def _resolve(paths: ProjectPaths, name: str) -> Path:
-    return (
-        paths.state / name.removeprefix(f"{STATE_FOLDER}/")
-        if name.startswith(STATE_FOLDER)
-        else paths.root / name
-    )
+    """The place of a name below the root; what begins with `.forecast` lies in the state folder."""
+    if name.startswith(STATE_FOLDER):
+        return paths.state / name.removeprefix(f"{STATE_FOLDER}/")
+    return paths.root / name
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,10 @@
-"""YAML files become frozen pydantic models at the door; a typo stops there."""
+"""YAML files become frozen pydantic models at the door; a typo stops there.
+
+`load_config` reads a file as a `Config`, `validate_config` a content that is there already. Every
+fault is one `InputError` with file, key, what was found and what was wanted, and for an unknown key
+the nearest known one. Refused beyond YAML's own rules: a key that stands twice, a date without
+quotes, a switch for a number, a file that is larger or nested deeper than any configuration.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +50,7 @@ def require_plain_names(kind: str) -> AfterValidator:
     """
 
     def checked(mapping: dict[str, Any]) -> dict[str, Any]:
+        """The mapping itself; `ValueError` for the first key that could lead elsewhere."""
         for name in mapping:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
                 raise ValueError(f"{kind} name {name!r}: wanted letters, digits, '_' and '-' only")
@@ -62,6 +69,7 @@ class _UniqueKeyLoader(_SafeLoader):
     """YAML lets a repeated key silently win; here it is an error."""
 
     def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
+        """Refuses a date without quotes."""
         raise yaml.constructor.ConstructorError(
             None,
             None,
@@ -71,6 +79,7 @@ class _UniqueKeyLoader(_SafeLoader):
         )
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping of plain, distinct keys; anything else is refused with its line."""
         keys: set[Any] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -166,6 +175,9 @@ def validate_config(
 
 
 def _describe_fault(model: type[BaseModel], error: Any, content: Any) -> str:
+    """One fault of pydantic as a clause: the key as it stands in the file, what was found, what
+    was wanted; for an unknown key the nearest known one.
+    """
     key = ".".join(_location_in_file(error["loc"], content, missing=error["type"] == "missing"))
     if error["type"] == "extra_forbidden":
         known = known_keys(model, error["loc"][:-1], content)

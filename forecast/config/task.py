@@ -30,6 +30,7 @@ CalendarFeature = Literal["hour_of_day", "day_of_week", "day_of_year", "month_of
 
 
 def _require_known_zone(value: str) -> str:
+    """The name itself; `ValueError` with the nearest one where no such zone exists."""
     known = available_timezones()
     if value not in known:
         raise ValueError(
@@ -54,6 +55,7 @@ class SessionCalendar(Config):
     @field_validator("exchange")
     @classmethod
     def _exchange_exists(cls, value: str) -> str:
+        """Refuses an exchange that the library of calendars does not have."""
         import exchange_calendars
 
         names = exchange_calendars.get_calendar_names()
@@ -85,6 +87,7 @@ class RegularCalendar(Config):
     @model_validator(mode="before")
     @classmethod
     def _index_counts_minutes(cls, value: Any) -> Any:
+        """Rows without dates stand a minute apart, whatever is written."""
         return (
             {"freq": "1min", **value}
             if isinstance(value, dict) and value.get("kind") == "index"
@@ -94,6 +97,7 @@ class RegularCalendar(Config):
     @field_validator("freq")
     @classmethod
     def _is_a_step(cls, value: str) -> str:
+        """Refuses what pandas does not know as a step, and steps back or below a second."""
         from pandas.tseries.frequencies import to_offset
 
         try:
@@ -148,6 +152,7 @@ class Holidays(Config):
     @model_validator(mode="before")
     @classmethod
     def _from_country_alone(cls, value: Any) -> Any:
+        """`DE` is short for `{country: DE}`."""
         if isinstance(value, str | bool):
             value = {"country": value}
         if isinstance(value, dict) and value.get("country") is False:
@@ -156,6 +161,7 @@ class Holidays(Config):
 
     @model_validator(mode="after")
     def _places_are_known(self) -> Holidays:
+        """Refuses a country or state whose holidays the library does not have."""
         try:
             from holidays import list_supported_countries
         except ModuleNotFoundError:
@@ -261,6 +267,7 @@ class FutureInput(Config):
 
 @lru_cache(maxsize=256)
 def _future_steps(column: FutureInput) -> tuple[FutureStep, ...]:
+    """The columns of a future input; kept, since every window asks for them."""
     return tuple(
         FutureStep(
             name=column.name,

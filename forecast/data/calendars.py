@@ -1,5 +1,11 @@
-"""When a series should have a value (exchange sessions or a fixed step in UTC), and features of
-time alone.
+"""When a series should have a value, and features of time alone.
+
+A `Calendar` of the task says which times are its steps: sessions of an exchange, weekdays, a fixed
+step in UTC, or rows without dates. `grid` and `next_steps` list them, `find_gaps` the steps without
+a row, `check_calendar` refuses a time that is none, `fit_calendar` guesses the calendar of given
+times. `known_from` says from which moment a step's value may be known: what keeps every lookup from
+seeing ahead. `calendar_features` are the sine and cosine of day, week and year. A fixed step counts
+from the series' own times, so that no clock time is imposed.
 """
 
 from __future__ import annotations
@@ -258,6 +264,9 @@ def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:
 
 
 def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
+    """(T,) where each time stands in the cycle of feature `name`, in the units of the feature:
+    hours of the day, days of the week from Monday, days or months of the year.
+    """
     days = times.astype("datetime64[D]")
     if name == "day_of_week":
         return (days.astype(np.int64) + 3.0) % 7.0  # 1970 began on a Thursday
@@ -270,6 +279,7 @@ def _cycle_position(times: np.ndarray, name: CalendarFeature) -> np.ndarray:
 
 
 def _gaps_of_series(unique_id: str, times: pd.DatetimeIndex, calendar: Calendar) -> list[Gap]:
+    """The runs of steps between the first and the last of `times` that have no row."""
     steps = grid(calendar, times[0], times[-1])
     if len(steps) == len(times):
         return []
@@ -393,6 +403,7 @@ def _exchange_bounds(exchange: str) -> tuple[pd.Timestamp | None, pd.Timestamp |
 
 
 def _build_exchange_calendar(exchange: str, **years: pd.Timestamp) -> Any:
+    """The calendar of the library, without its warning about pandas."""
     import exchange_calendars
 
     with warnings.catch_warnings():

@@ -280,6 +280,10 @@ def _joined_values(
     values: pd.DataFrame,
     where: str,
 ) -> pd.Series:
+    """The values of one joined column for the rows of `frame`; NaN where none was known.
+
+    `other`, `values`: the dataset that the column is looked up in, and its rows.
+    """
     lookup = column.joined
     assert lookup is not None
     subject = f"dataset {lookup.dataset!r}" if lookup.dataset else "the dataset itself"
@@ -301,6 +305,7 @@ def _joined_values(
 
 
 def _require_name(name: str, known: object, sentence: str) -> None:
+    """`InputError`, which begins with `sentence`, where `name` is none of `known`."""
     names = [str(item) for item in known]  # type: ignore[attr-defined]
     if name not in names:
         raise InputError(

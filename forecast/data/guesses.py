@@ -114,6 +114,10 @@ def add_entry(text: str, name: str, block: str) -> str:
 
 
 def _entry_edit(text: str, nodes: Any, block: str) -> tuple[int, str]:
+    """Where in `text` the entry is put under `datasets`, and what is put there.
+
+    `nodes`: key and value of `datasets` as YAML parsed them, None without the key.
+    """
     if nodes is None:
         return len(text), f"\ndatasets:\n{block}"
     key, value = nodes
@@ -132,6 +136,7 @@ def _entry_edit(text: str, nodes: Any, block: str) -> tuple[int, str]:
 
 
 def _run_edit(text: str, nodes: Any, name: str) -> tuple[int, str]:
+    """Where in `text` the name is put into `run`, and what is put there; `nodes` as above."""
     if nodes is None or not isinstance(nodes[1], yaml.SequenceNode):
         return 0, f"run: [{name}]\n"
     items, start = nodes[1].value, nodes[1].start_mark
@@ -142,6 +147,7 @@ def _run_edit(text: str, nodes: Any, name: str) -> tuple[int, str]:
 
 
 def _flow_yaml(value: Any) -> str:
+    """A value on one line of YAML."""
     text = yaml.safe_dump(
         value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True
     )

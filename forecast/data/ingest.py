@@ -1,7 +1,11 @@
-"""`forecast fetch`: ask a source for what is new, compare, check, store a snapshot, and move the
-pointer last.
+"""`forecast fetch` and `forecast data`: take what is new from a source, and say what is stored.
 
-`forecast data`: summary and plot of what is stored.
+`fetch_snapshot` asks the source for what is new and an overlap, compares the overlap with the
+stored history (a revised series is read again whole), checks the whole, stores a snapshot and moves
+the pointer last, so that a fault before leaves everything as it was. A fault of a service is a
+`DataError`, one of the user's file or entry an `InputError`. A stored snapshot of exactly the
+moment asked for is restored without a question. `summarize` and `plot` write nothing but a picture.
+Main types: `FetchResult`; `StoredHistory` and `ComparedAnswer` on the way to it.
 """
 
 from __future__ import annotations
@@ -116,6 +120,9 @@ class ComparedAnswer:
 
 
 def _take_new(request: Request, now: pd.Timestamp) -> FetchResult:
+    """Ask the source, merge its answer with what is stored, check, store, move the pointer: last,
+    so that a fault before leaves everything as it was.
+    """
     stored = _read_stored(request)
     if stored is None:
         raw, fresh = _read_source(request)
@@ -408,6 +415,7 @@ def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
 
 
 def _draw(panel: Any, frame: pd.DataFrame, dataset: Dataset, column: str) -> None:
+    """One line per series (the first few) of one column, thinned to what a picture can show."""
     for series in sorted(frame["unique_id"].unique())[:MAX_PLOT_SERIES]:
         values = frame[frame["unique_id"] == series].set_index("ds")[column]
         full = values.reindex(grid(dataset.calendar, values.index[0], values.index[-1]))
@@ -418,6 +426,7 @@ def _draw(panel: Any, frame: pd.DataFrame, dataset: Dataset, column: str) -> Non
 
 
 def _empty_summary(name: str, *, state: str) -> dict[str, Any]:
+    """The summary of a dataset of which nothing can be read: `state` says why."""
     columns = (
         "source",
         "series",

@@ -1,5 +1,10 @@
-"""A file of the user's own, opened: how its text and numbers are written, and no more of it than
-memory holds.
+"""A CSV or Parquet of the user's own, opened: for the source `file` and the guesses of `forecast add`.
+
+`read_table` gives the rows with the lines of the file as index, so that every message can name one.
+How a CSV is written (`FileFormat`) is said by the entry or found by `guess_format`, from the bytes
+and the first million of them. Refused in one sentence: a spreadsheet, bytes that are no text,
+columns of one name, more columns than any table of series has, a file that expands beyond memory.
+What the numbers and times mean is not decided here.
 """
 
 from __future__ import annotations
@@ -238,6 +243,7 @@ def first_lines(path: Path, where: str, encoding: str = "utf-8") -> list[str]:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, unpacked where it is compressed, a million at a time."""
     from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
     with get_handle(path, "rb", is_text=False, compression="infer") as opened:
@@ -260,6 +266,9 @@ def guess_encoding(path: Path) -> str:
 
 
 def _can_decode(path: Path, encoding: str, line_end: str) -> bool:
+    """Whether the whole file is text in `encoding`, with `line_end` in its first block and no
+    zero characters.
+    """
     try:
         texts = codecs.iterdecode(_blocks(path), encoding)
         first = next(texts, "")
@@ -269,6 +278,7 @@ def _can_decode(path: Path, encoding: str, line_end: str) -> bool:
 
 
 def _describe_encoding(path: Path, where: str, encoding: str, line: int) -> str:
+    """The sentence about a file that is no text in `encoding`: what it reads as instead."""
     fitting = guess_encoding(path)
     if not fitting:
         return (

@@ -1,7 +1,9 @@
-"""From the long frame to arrays: every series on its full calendar grid, a step without an
-observation is NaN.
+"""From the long frame to arrays: a `Panel` of `Series`, each on its full calendar grid.
 
-The frame keeps real rows only; the grid makes a gap explicit without inventing a row.
+The frame keeps real rows only; on the grid a step without an observation is NaN, so a gap is
+explicit without a row being invented. Columns stand in the order of `Task.columns`, targets first.
+Whatever fits, forecasts or audits begins with `from_frame`. Beside the values a series has the
+calendar features of its steps and of the horizon behind them.
 """
 
 from __future__ import annotations
@@ -92,6 +94,7 @@ def from_frame(frame: pd.DataFrame, name: str, task: Task) -> Panel:
 
 
 def _series(unique_id: str, rows: pd.DataFrame, task: Task, columns: list[str]) -> Series:
+    """One series on its full calendar grid: a step without a row is NaN in every column."""
     grid = calendars.grid(task.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1])
     ds = grid.to_numpy().astype("datetime64[ns]")
     values = rows.set_index("ds")[columns].reindex(grid)

@@ -1,4 +1,12 @@
-"""From the snapshot to the frame the pipeline works on: look up, adjust, derive, check."""
+"""From a stored snapshot to the frame that the pipeline works on.
+
+Stage `prepare` (`prepare_dataset`), `forecast check` and `forecast predict` (`check_data`) and a
+fetch come this way: columns of other datasets and the provider's forecasts are looked up, prices
+adjusted, computed columns derived, what is known ahead spread over the horizon, rows of a plan
+alone cut off. Then everything is checked: columns, calendar, missing shares, lengths of the blocks,
+transforms. A column that lacks more than its `max_missing` is refused with the line that would
+allow it; of many series a few may be left out instead, and are named. Nothing is filled in.
+"""
 
 from __future__ import annotations
 

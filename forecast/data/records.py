@@ -74,6 +74,7 @@ class Record(BaseModel):
 
     @classmethod
     def _damaged(cls, path: Path, reason: str) -> DamagedError:
+        """The error for a file that is no such record."""
         return DamagedError(
             f"{path}: no {cls.__name__} of this version ({reason}). Delete it and run"
             " `dvc repro` to make it again."

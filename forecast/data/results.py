@@ -350,6 +350,7 @@ def _read_text_rows(path: Path) -> tuple[Row, ...]:
 
 
 def _read_json_part(path: Path, stage: str, kind: type[Content]) -> Content:
+    """The content of a stage's JSON file, which must be a list or a mapping (`kind`)."""
     try:
         content = _read_part(path, stage, read_json)
     except ValueError as error:
@@ -365,6 +366,7 @@ def _read_json_part(path: Path, stage: str, kind: type[Content]) -> Content:
 
 
 def _read_part(path: Path, stage: str, reader: Callable[[Path], Content]) -> Content:
+    """What `reader` makes of a stage's file; `InputError` naming the stage where it is absent."""
     try:
         return reader(path)
     except FileNotFoundError:

@@ -138,6 +138,7 @@ def _has_rising_times(names: pd.Series, times: pd.Series) -> bool:
 
 
 def _describe_order_fault(frame: pd.DataFrame) -> str:
+    """The end of the sentence about times that do not rise: twice the same, or earlier."""
     twice = frame.duplicated(list(KEY_COLUMNS)).to_numpy()
     if twice.any():
         advice = "stands twice in its series, wanted once. Drop one of the two rows."
@@ -177,6 +178,9 @@ def describe_row(frame: pd.DataFrame, position: int) -> str:
 def _require_columns(
     frame_columns: list[str], required: list[str], where: str, error: type[ForecastError]
 ) -> None:
+    """Raises `error` for a column that stands, or is asked for, twice, and for one that is not
+    there.
+    """
     counts = [*Counter(frame_columns).items(), *Counter(required).items()]
     twice = sorted({name for name, count in counts if count > 1})
     if twice:
@@ -234,6 +238,7 @@ def describe_text_cell(frame: pd.DataFrame, column: str) -> str:
 
 
 def _describe_key_fault(frame: pd.DataFrame, column: str) -> str:
+    """The end of the sentence about a name or time that is empty or of the wrong type."""
     content = {"unique_id": "a series name", "ds": "a time in UTC"}[column]
     missing = frame[column].isna().to_numpy()
     if missing.any():

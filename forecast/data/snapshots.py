@@ -253,6 +253,9 @@ def find_revisions(
 
 
 def _canonical_values(values: pd.Series) -> tuple[str, np.ndarray]:
+    """The kind of a column and its values in one form for the digest: times in nanoseconds, numbers
+    as 64-bit floats with one NaN, text by its names and their codes.
+    """
     if isinstance(values.dtype, np.dtype) and values.dtype.kind == "M":
         return "time[ns]", values.to_numpy(dtype="datetime64[ns]").astype("<i8")
     if isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiu":

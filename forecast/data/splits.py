@@ -192,6 +192,7 @@ def _series_without_values(unique_id: str, times: pd.Series, task: Task) -> Seri
 
 
 def _describe_too_short(panel: Panel, series: Series, blocks: Blocks, block: str) -> str:
+    """The sentence about a series whose `block` has no origin, with what would give it one."""
     task = panel.task
     start, stop = blocks.range(block)
     need = task.horizon + (task.lookback if block == "train" else 0)

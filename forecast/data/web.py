@@ -105,6 +105,7 @@ class Deadline:
         )
 
     def _describe_failure(self, what: str, fault: TransientError, number: int, wait: float) -> str:
+        """The sentence about an attempt, the last one or the last inside the deadline."""
         times = "once" if number == 1 else f"{number} times"
         if number < self.attempts:
             return (
@@ -182,6 +183,7 @@ def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -
 
 
 def _get_once(url: str, deadline: Deadline, what: str) -> Answer:
+    """One GET without redirects, cut off at the deadline however slowly its bytes come."""
     import aiohttp
 
     try:

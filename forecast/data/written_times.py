@@ -1,5 +1,10 @@
-"""Times as text, in a zone or none, into UTC: ISO 8601, formats of their own, quarters, months and
-ISO weeks.
+"""Times as text into UTC, for the user's own files.
+
+ISO 8601, the formats of `DATE_FORMATS` and `TIME_FORMATS`, quarters, months and ISO weeks.
+`guess_time_format` finds the format of a column, `to_utc` reads it. Times without an offset belong
+to the clock of a zone; an hour that stands twice in autumn is told apart by the order of its rows.
+Never guessed: day and month where both orders fit, and times that a clock jumps over; those are
+refused with their row.
 """
 
 from __future__ import annotations
@@ -169,6 +174,9 @@ def to_utc(
 def _text_to_utc(
     values: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str
 ) -> pd.Series:
+    """ISO 8601 text in UTC. Either no row has an offset, and `zone` reads them, or every row has
+    one: the same in all, or one that the clock of `zone` explains.
+    """
     offsets = values.str.strip().str.extract(_OFFSET, expand=False)
     offsets = offsets.where(~values.str.strip().str.match(_ONLY_DATE))
     has_offset = offsets.notna()
@@ -200,6 +208,9 @@ def _text_to_utc(
 
 
 def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series:
+    """ISO 8601 text, quarters, months and weeks as times; `InputError` about the first row that is
+    none, with the format that fits. `utc`: the text has offsets.
+    """
     parsed = pd.to_datetime(
         _periods_to_days(values.str.strip()), errors="coerce", utc=utc, format=ISO_FORMAT
     )
@@ -218,6 +229,7 @@ def _parse_iso(values: pd.Series, where: str, *, utc: bool = False) -> pd.Series
 
 
 def _refuse_outside(times: pd.Series, written: pd.Series, where: str) -> None:
+    """`InputError` about the first time that nanoseconds cannot hold, as it was written."""
     position = first_time_outside(times)
     if position is not None:
         raise _outside_fault(written, position, where)
@@ -241,6 +253,9 @@ def _refuse_outside_years(parsed: pd.Series, written: pd.Series, where: str) -> 
 def _local_to_utc(
     times: pd.Series, table: pd.DataFrame, zone: str | None, wall_clock: bool, where: str
 ) -> pd.Series:
+    """Times of the clock of `zone` (None: UTC) in UTC; `wall_clock` leaves them as they are. An
+    hour that stands twice is told apart by its order; where it cannot be, `InputError`.
+    """
     if wall_clock or zone in (None, "UTC"):
         return times
     has_no_instant = times.dt.tz_localize(zone, nonexistent="NaT", ambiguous="NaT").isna()

@@ -1,4 +1,11 @@
-"""What the data are like, and what may be wrong with them: checks by rule that warn or refuse."""
+"""What the data are like, and what may be wrong with them.
+
+`find_violations` runs the rule of every field of the entry's `quality` (a function of the same name
+in `checks`) that is not off, and gives a `Violation` for each series and column that breaks it;
+`refuse_violations` raises for those whose action is `refuse`, `format_violations` words them. For
+`forecast fetch` and stage `prepare`. `describe` says how many rows, gaps and missing values each
+series has, for quality.json and the report. Nothing is repaired.
+"""
 
 from __future__ import annotations
 
@@ -111,6 +118,7 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
 
 
 def _describe_column(values: pd.Series, steps: int) -> dict[str, Any]:
+    """Missing steps, least, greatest and mean value of one column of one series."""
     observed = values.dropna()
     numbers = {
         name: float(observed.agg(name)) if len(observed) else None

@@ -1,4 +1,10 @@
-"""Checks of the data, one rule each, with what they find: single columns, daily bars, times."""
+"""The data checks: one function for each rule of `config.datasets.Quality`, of the rule's name.
+
+Each takes a checked, adjusted long frame, the dataset's entry and the rule's limit, and yields a
+`Violation` for each series (and column) that breaks it, with a sentence that says where and what to
+do. They look at values as they are, and change none. Whether a finding warns or refuses is the
+entry's to say.
+"""
 
 from __future__ import annotations
 
@@ -191,6 +197,9 @@ def _other_unit(
     quantity: dict[str, tuple[float, float, float, float]],
     median: float,
 ) -> Iterator[Violation]:
+    """A finding where the median is unusual for the stated unit and usual for another one of
+    the same quantity.
+    """
     *_, low, high = quantity[unit]
     if low <= median <= high:
         return
@@ -424,6 +433,7 @@ def freshness(
 
 
 def _is_skipped_by_a_clock(moment: pd.Timestamp) -> bool:
+    """Whether some of the known clocks jump over this local time in spring."""
     return any(
         pd.isna(moment.tz_localize(zone, nonexistent="NaT", ambiguous=True))
         for zone in CLOCK_CHANGE_ZONES

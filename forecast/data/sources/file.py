@@ -1,5 +1,10 @@
-"""The user's own CSV or Parquet: columns mapped, times in UTC; text among numbers and ambiguous
-times are refused.
+"""The user's own CSV or Parquet as a source, and a plan handed in at forecast time.
+
+`read` maps the file's columns to ours, turns rows written newest first round, reads times in the
+entry's zone into UTC and cuts off what was not known by `as_of`; beside it a second file may hold
+forecasts with the time of their issue. `read_plan` reads what is known ahead from any file. Refused
+with the line: text among numbers, times that are ambiguous or unreadable, two forecasts of one
+issue. A file outside of the project is refused as a source, since a clone would not find it.
 """
 
 from __future__ import annotations
@@ -36,6 +41,7 @@ from forecast.system.errors import InputError, missing_column, quote_names
 
 
 def _text_encoding(name: str) -> str:
+    """The name itself; `ValueError` where Python has no text encoding of this name."""
     try:
         if codecs.lookup(name)._is_text_encoding:  # type: ignore[attr-defined]
             return name
@@ -233,6 +239,9 @@ def _keep_rows(table: pd.DataFrame, source: Settings, where: str) -> pd.DataFram
 
 
 def _refuse_text(table: pd.DataFrame, columns: Iterable[str], source: Settings, where: str) -> None:
+    """`InputError` for the first cell of text among numbers, with its line and the setting that
+    would read it.
+    """
     for name in columns:
         cell = first_text_cell(table[name])
         if cell is not None:
@@ -296,6 +305,9 @@ def _select_columns(
 
 
 def _file_names(dataset: Dataset, source: Settings, file_columns: set[str]) -> dict[str, str]:
+    """Our name to the file's for every column that is read: what the dataset uses, then what
+    `columns` maps.
+    """
     ours = {name for name in file_columns if name not in source.columns.values()} | set(
         source.columns
     )

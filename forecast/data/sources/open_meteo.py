@@ -72,6 +72,7 @@ class Settings(Service):
     @field_validator("variables")
     @classmethod
     def _plain_names(cls, value: dict[str, str]) -> dict[str, str]:
+        """Refuses names that could change the question put to the service."""
         for name in (*value, *value.values()):
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
                 raise ValueError(
@@ -136,6 +137,7 @@ class _Client:
     """
 
     def __init__(self, request: Request, source: Settings) -> None:
+        """`source`: the settings of the request's dataset."""
         assert request.as_of is not None
         self.request, self.source, self.as_of = request, source, request.as_of
         self.deadline = request.deadline or Deadline(source.deadline_s)
@@ -236,6 +238,7 @@ class _Client:
         last: pd.Timestamp,
         variables: dict[str, str],
     ) -> Iterator[pd.DataFrame]:
+        """The answers of one place from day `first` to day `last`, at most a year each."""
         while first <= last:
             end = min(first + pd.Timedelta(DAYS_PER_REQUEST - 1, "D"), last)
             window = {"start_date": f"{first:%Y-%m-%d}", "end_date": f"{end:%Y-%m-%d}"}
@@ -272,6 +275,7 @@ class _Client:
         deadline = self.deadline
 
         def answered() -> dict[str, Any]:
+            """One try; also notes the service's clock."""
             answer = web.get(url, params, deadline=deadline, what=what)
             date = web.parse_http_date(answer.headers.get("date", ""))
             self.told = self.told if date is None else pd.Timestamp(date).tz_localize(None)
@@ -281,6 +285,7 @@ class _Client:
         return _hours_to_frame(deadline.call(what, answered), variables, name, what)
 
     def _spend(self, amount: float, what: str) -> None:
+        """Wait until `amount` calls more keep to the rate limit, and count them."""
         while (
             sum(a for _, a in self._recent()) + amount > self.source.weight_per_minute
             and self._recent()
@@ -332,6 +337,7 @@ def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
 
 
 def _refusal_reason(answer: web.Answer) -> str:
+    """Why the service refused, in its own words where its answer has any."""
     try:
         return str(answer.json()["reason"])[:200]
     except (TransientError, KeyError, TypeError):
@@ -341,6 +347,9 @@ def _refusal_reason(answer: web.Answer) -> str:
 def _hours_to_frame(
     content: dict[str, Any], variables: dict[str, str], name: str, what: str
 ) -> pd.DataFrame:
+    """Long rows of one place from the content of a good answer; hours without any value are
+    left out. `DataError` for another zone, unit, name or shape than was asked for.
+    """
     if content.get("utc_offset_seconds", 0) != 0:
         raise DataError(
             f"{what}: times are {content.get('timezone')!r}, wanted GMT as asked. Nothing was"
@@ -400,6 +409,7 @@ def request_weight(variables: int, days: int) -> float:
 
 
 def _provenance(source: Settings) -> dict[str, Any]:
+    """What a snapshot's record says of where its rows came from."""
     return {
         "source": "open_meteo",
         "parameters": {

@@ -46,6 +46,7 @@ def read(request: Request) -> RawFrame:
 
 
 def _us_indices(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Both indices with the oil price of the same session, and their provenance."""
     oil = _arch_table("wti").iloc[:, 0].rename("wti")
     indices = {name: _arch_table(name) for name in ("nasdaq", "sp500")}
     frame = pd.concat(
@@ -80,6 +81,7 @@ def _arch_table(name: str) -> pd.DataFrame:
 
 
 def _index_frame(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFrame:
+    """Long rows of one index, from its table in `arch` and the oil price by session."""
     frame = pd.DataFrame({"unique_id": name, "ds": pd.DatetimeIndex(prices.index).as_unit("ns")})
     for column in ("Open", "High", "Low", "Close", "Volume"):
         frame[column.lower()] = prices[column].to_numpy(dtype=np.float64)

@@ -64,6 +64,7 @@ class Settings(Service):
     @field_validator("tickers")
     @classmethod
     def _plain_and_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuses tickers that could change the question put to the service, and repeated ones."""
         for ticker in value:
             if not re.fullmatch(r"[A-Z0-9^][A-Z0-9.^=-]{0,19}", ticker):
                 raise ValueError(
@@ -121,6 +122,7 @@ class _Client:
     """
 
     def __init__(self, source: Settings, deadline: Deadline, cache: Path) -> None:
+        """`cache`: a folder for yfinance's time zones and cookies."""
         if importlib.util.find_spec("yfinance") is None:
             raise InputError(
                 "A source of kind `yahoo` needs yfinance, which is not installed. Install it:"
@@ -135,6 +137,7 @@ class _Client:
         self._open_cache()
 
     def _open_cache(self) -> None:
+        """Point yfinance at our folder, also where an earlier one was opened in this process."""
         import yfinance
 
         self.cache.mkdir(parents=True, exist_ok=True)
@@ -154,6 +157,9 @@ class _Client:
     def _attempt(
         self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp, what: str
     ) -> pd.DataFrame:
+        """One try for the bars of a ticker. Raises `TransientError` for what may pass, `DataError`
+        for what will not.
+        """
         import yfinance
         from curl_cffi.requests.exceptions import RequestException
         from peewee import PeeweeException
@@ -230,6 +236,7 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
         retry_after: float | None = None
 
         def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            """A request with redirects followed, each checked."""
             for _ in range(MAX_REDIRECTS + 1):
                 response = self._once(method, url, *args, **kwargs)
                 target = response.headers.get("location")
@@ -240,6 +247,7 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
             raise DataError(f"Yahoo redirected more than {MAX_REDIRECTS} times.")
 
         def _once(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            """A request without redirects, inside the deadline and bounded in size."""
             requested = kwargs.get("timeout")
             timeout = float(requested) if isinstance(requested, int | float) else 30.0
             # curl's single number bounds the whole transfer, so a slow drip ends too.
@@ -278,6 +286,9 @@ def direct_url(url: str, base_url: str) -> str:
 
 
 def _bars_to_frame(bars: pd.DataFrame, ticker: str, what: str) -> pd.DataFrame:
+    """Long rows of one ticker from yfinance's table; `DataError` where columns were renamed or
+    nothing came.
+    """
     absent = [name for name in (*BAR_COLUMNS, *ACTION_COLUMNS) if name not in bars.columns]
     if absent:
         raise DataError(
@@ -309,6 +320,7 @@ def undo_splits(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _provenance(source: Settings) -> dict[str, Any]:
+    """What a snapshot's record says of where its rows came from."""
     return {
         "source": "yahoo",
         "parameters": {
