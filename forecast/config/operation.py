@@ -146,7 +146,7 @@ class ScheduledJob(Config):
     @field_validator("at", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
-        """One time is a list of one; a time without quotes, which YAML made a number, is refused."""
+        """One time is a list of one; a time that YAML made a number is refused."""
         given = value if isinstance(value, list | tuple) else [value]
         # YAML 1.1 reads 15:30 as the number 930, in base 60.
         if any(isinstance(part, int) for part in given):

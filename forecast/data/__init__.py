@@ -1,5 +1,5 @@
-"""From a source to arrays, for every room above: what is observed is taken, checked, stored, prepared
-and cut into the windows that models see.
+"""From a source to arrays, for every room above: what is observed is taken, checked, stored,
+prepared and cut into the windows that models see.
 
     sources → ingest → snapshots        `forecast fetch`: rows as a source gave them, never changed
     columns, vintages → preparation     stage `prepare`: the frame that the pipeline works on

@@ -1,4 +1,4 @@
-"""A CSV or Parquet of the user's own, opened: for the source `file` and the guesses of `forecast add`.
+"""A CSV or Parquet of the user's own, opened: for the source `file` and for `forecast add`.
 
 `read_table` gives the rows with the lines of the file as index, so that every message can name one.
 How a CSV is written (`FileFormat`) is said by the entry or found by `guess_format`, from the bytes
