@@ -51,7 +51,8 @@ def most_probable_paths(
     forecaster.require_series(panel, rows)
     result = {}
     for uid, cutoff_rows in rows.items():
-        series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
+        series = panel.by_id[uid]
+        cutoff_rows = np.asarray(cutoff_rows)
         paths = [
             _search_one_cutoff(forecaster, head, windows, width)
             for windows in forecaster.windows(series, cutoff_rows, size=1)
@@ -159,11 +160,13 @@ def _extend_prefixes(
 
     Given the prefix, the outputs of a step are independent: they are joined one after another.
     """
-    parents, bins = np.arange(len(scores)), np.zeros((len(scores), 0), dtype=int)
+    parents = np.arange(len(scores))
+    bins = np.zeros((len(scores), 0), dtype=int)
     for output in range(log_p.shape[1]):
         total = scores[:, None] + log_p[parents, output]
         best = np.argsort(-total, axis=None, kind="stable")[:width]
         rows, step_bins = np.unravel_index(best, total.shape)
         scores = total[rows, step_bins]
-        parents, bins = parents[rows], np.concatenate([bins[rows], step_bins[:, None]], axis=1)
+        parents = parents[rows]
+        bins = np.concatenate([bins[rows], step_bins[:, None]], axis=1)
     return parents, bins, scores

@@ -35,7 +35,8 @@ formula.
 EVEN_LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 STORED_LEVELS = (0.025, *EVEN_LEVELS, 0.975)
 """Quantiles that are kept: an even grid for the CRPS, and the ends of the 95 % interval."""
-RISE_COLUMN, LOG_DENSITY_COLUMN = "p_rise", "log_density"
+RISE_COLUMN = "p_rise"
+LOG_DENSITY_COLUMN = "log_density"
 
 
 def quantile_column(level: float) -> str:
@@ -90,7 +91,8 @@ def sample_paths(
     _check_request(forecaster, panel, rows)
     result = {}
     for uid, cutoff_rows in rows.items():
-        series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
+        series = panel.by_id[uid]
+        cutoff_rows = np.asarray(cutoff_rows)
         shape = (count, forecaster.task.horizon, forecaster.channels.outputs)
         parts = [np.empty((0, *shape))]
         for windows in forecaster.windows(
@@ -116,7 +118,8 @@ def rise_probability(
     head = _check_request(forecaster, panel, rows)
     result = {}
     for uid, cutoff_rows in rows.items():
-        series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
+        series = panel.by_id[uid]
+        cutoff_rows = np.asarray(cutoff_rows)
         if not has_formula(forecaster):
             last = fill_gaps(series.values[None, :, : forecaster.channels.outputs])[0][0][
                 cutoff_rows
@@ -140,14 +143,13 @@ def log_density(
     """(n, H, O): ln of the density, in raw units, at what was observed; NaN where it is missing or
     has no formula.
     """
-    head, horizon, outputs = (
-        _check_request(forecaster, panel, rows),
-        forecaster.task.horizon,
-        forecaster.channels.outputs,
-    )
+    head = _check_request(forecaster, panel, rows)
+    horizon = forecaster.task.horizon
+    outputs = forecaster.channels.outputs
     result = {}
     for uid, cutoff_rows in rows.items():
-        series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
+        series = panel.by_id[uid]
+        cutoff_rows = np.asarray(cutoff_rows)
         if not (has_formula(forecaster) and head.head.has_density):
             result[uid] = np.full((len(cutoff_rows), horizon, outputs), np.nan)
             continue
@@ -219,7 +221,8 @@ def _sample_scaled_paths(
     forecaster: Forecaster, windows: Windows, cutoffs: np.ndarray, count: int, seed: int
 ) -> np.ndarray:
     """(B, count, H, O) in scaled units; cutoffs (B,) are the times of the windows' last rows."""
-    horizon, outputs = forecaster.task.horizon, forecaster.channels.outputs
+    horizon = forecaster.task.horizon
+    outputs = forecaster.channels.outputs
     uniform_numbers = np.stack(
         [
             draw_uniforms(
@@ -247,7 +250,8 @@ def _sample_loop(
     forecaster: Forecaster, windows: Windows, uniform_numbers: np.ndarray
 ) -> np.ndarray:
     """Closed loops fed with what is drawn at each step: drawn (B, H, O)."""
-    head, steps = _require_head(forecaster), iter(range(uniform_numbers.shape[1]))
+    head = _require_head(forecaster)
+    steps = iter(range(uniform_numbers.shape[1]))
 
     def feedback(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         step = next(steps)
@@ -272,7 +276,8 @@ def _log_slope(forecaster: Forecaster, series: Series, ahead: np.ndarray) -> np.
     """(n, H, O): ln of how fast the scaled value grows with the raw one: from a scaled density to a
     raw one.
     """
-    values, parts = _extend_with_missing(series.values, forecaster.task.horizon)[ahead], []
+    values = _extend_with_missing(series.values, forecaster.task.horizon)[ahead]
+    parts = []
     for output, column in enumerate(forecaster.task.target):
         scale = forecaster.scaling.scale[series.unique_id][output]
         parts.append(log_slope(values[..., output], column) - np.log(scale))

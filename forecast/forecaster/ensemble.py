@@ -32,7 +32,8 @@ from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, quote_names
 
 SCHEMA = 1
-MANIFEST, SCORES = "ensemble.json", "calibration.npz"
+MANIFEST = "ensemble.json"
+SCORES = "calibration.npz"
 MAX_HORIZONS = 10
 """A closed loop is continued to at most this many trained horizons: beyond it only shows where it
 settles.
@@ -68,7 +69,8 @@ class Ensemble:
     @property
     def series(self) -> tuple[str, ...]:
         """The names under which errors and intervals are kept, per series and target."""
-        uids, targets = sorted(self.forecasters[0].scaling.centre), self.task.targets
+        uids = sorted(self.forecasters[0].scaling.centre)
+        targets = self.task.targets
         return tuple(series_name(uid, name, targets) for uid in uids for name in targets)
 
     def select_newest_rows(self, history: pd.DataFrame) -> pd.DataFrame:
@@ -202,7 +204,8 @@ class Ensemble:
                 transform=saved["transform"],
                 limits=target.limits,
             )
-        names, weights = tuple(manifest.get("member_names", ())), manifest.get("weights", {})
+        names = tuple(manifest.get("member_names", ()))
+        weights = manifest.get("weights", {})
         require_members(weights, names, where=str(folder / MANIFEST))
         return cls(tuple(members), calibrated, names, weights, manifest.get("rule", {}))
 
@@ -233,7 +236,8 @@ def load_trained_ensemble(folder: Path) -> Ensemble:
         )
     forecasts = pd.read_parquet(folder / "forecasts.parquet")
     loaded = tuple(Forecaster.load(seed) for seed in seeds)
-    task, names = loaded[0].task, tuple(name for name, _ in saved)
+    task = loaded[0].task
+    names = tuple(name for name, _ in saved)
     return Ensemble(loaded, calibration_scores(forecasts, task), names, weights, rule)
 
 
@@ -315,7 +319,8 @@ def split_supported_levels(
     """The levels that every series' calibration errors support, and a sentence about each that is
     not.
     """
-    supported_levels, refused = [], []
+    supported_levels = []
+    refused = []
     for level in levels:
         try:
             for series in ensemble.series:

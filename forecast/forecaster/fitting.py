@@ -129,7 +129,8 @@ class FitOptions:
 
 def _fit_parameters(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
     """Every family whose spec fits itself; one that is tuned gets its validation error as well."""
-    spec, skip_kind = bare.spec, bare.spec.base_skip
+    spec = bare.spec
+    skip_kind = bare.spec.base_skip
     if options.first is not None:
         parameters = spec.refit_chosen(problem, options.first.forecaster, seed=options.seed)
     else:
@@ -235,7 +236,8 @@ def build_training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
     """
     from forecast.training.chunks import TrainingSeries, allocate_series
 
-    horizon, outputs = skip.horizon, problem.panel.outputs
+    horizon = skip.horizon
+    outputs = problem.panel.outputs
     stops = [problem.blocks[series.unique_id].train[1] for series in problem.panel.series]
     pasts = allocate_series(stops, horizon, problem.channels.channels)
     targets, weights = (allocate_series(stops, horizon, horizon, outputs) for _ in range(2))

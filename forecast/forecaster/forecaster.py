@@ -36,7 +36,8 @@ from forecast.system.errors import InputError, quote_names
 
 SCHEMA = 4
 """Of a saved model's files; `files.read_saved` refuses every other."""
-MIN_SERIES_IN_GROUP, MAX_ROWS_IN_GROUP = 20, 64
+MIN_SERIES_IN_GROUP = 20
+MAX_ROWS_IN_GROUP = 64
 """So many series of so few rows are forecast side by side; of less each to the bit as if it were
 asked for alone.
 """
@@ -216,7 +217,8 @@ class Forecaster:
     def load(cls, folder: Path) -> Forecaster:
         """The saved forecaster; `InputError` when the folder holds another schema."""
         content = files.read_saved(folder / "spec.json", SCHEMA)
-        skip, correction = content["skip"], content.get("correction")
+        skip = content["skip"]
+        correction = content.get("correction")
         spec = models.spec(
             content["spec"], where=f"{folder}/spec.json: spec", context=OF_SAVED_MODEL
         )
@@ -246,10 +248,8 @@ def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[Foreca
     too few to compile. Else each.
     """
     sizes = [len(rows) for _, rows in requests]
-    alone, most = (
-        len(sizes) < MIN_SERIES_IN_GROUP or max(sizes) > MAX_ROWS_IN_GROUP,
-        WINDOWS_PER_BATCH if sum(sizes) > len(sizes) else NATIVE_WINDOWS - 1,
-    )
+    alone = len(sizes) < MIN_SERIES_IN_GROUP or max(sizes) > MAX_ROWS_IN_GROUP
+    most = WINDOWS_PER_BATCH if sum(sizes) > len(sizes) else NATIVE_WINDOWS - 1
     numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, requests, strict=True)
     for _, group in itertools.groupby(numbered, key=lambda pair: pair[0]):
         yield [request for _, request in group]

@@ -48,7 +48,8 @@ def parallel(
     forecaster.require_series(panel, rows)
     forecasts = {}
     for uid, cutoff_rows in rows.items():
-        series, cutoff_rows = panel.by_id[uid], np.asarray(cutoff_rows)
+        series = panel.by_id[uid]
+        cutoff_rows = np.asarray(cutoff_rows)
         require_rows(forecaster.task, series, cutoff_rows)
         scaled = [np.empty((0, horizon, forecaster.channels.outputs))]
         with np.errstate(over="ignore", invalid="ignore"):
@@ -74,7 +75,8 @@ def _windows(
     """
     if not len(cutoff_rows):
         return iter(())
-    rows_needed, future = int(cutoff_rows.max()) + horizon + 1, series.future
+    rows_needed = int(cutoff_rows.max()) + horizon + 1
+    future = series.future
     if future.shape[1] == 0:  # without such inputs there is no end
         future = np.zeros((rows_needed, 0))
     if rows_needed > len(future):

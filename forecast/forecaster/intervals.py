@@ -30,7 +30,8 @@ Array = NDArray[np.float64]
 Limits = tuple[float, float]
 """The lowest and the highest value that a target can have."""
 UNBOUNDED: Limits = (-math.inf, math.inf)
-POWER, PRIOR_ROWS = 0.75, 5
+POWER = 0.75
+PRIOR_ROWS = 5
 """Of the volatility in a width, and how many rows of the calibration block's one are put to those
 of a lookback: both decided on short histories (docs/research/interval-widths.md).
 """
@@ -95,7 +96,8 @@ def widths(volatility: ArrayLike, typical: ArrayLike, lookback: int) -> Array:
     """How many times as wide as usual an interval is after this `volatility`; 1 where it is not
     known, or where `typical`, that of the calibration block, is not above zero.
     """
-    now, usual = np.asarray(volatility, dtype=float), np.asarray(typical, dtype=float)
+    now = np.asarray(volatility, dtype=float)
+    usual = np.asarray(typical, dtype=float)
     known = np.isfinite(now) & (usual > 0)
     ratio = np.where(known, now, 1.0) / np.where(known, usual, 1.0)
     share = lookback / (lookback + PRIOR_ROWS)
@@ -222,7 +224,8 @@ def _by_column(factors: Array, horizon: int) -> Array:
 
 def absolute_errors(y: ArrayLike, y_hat: ArrayLike) -> Array:
     """The absolute errors (n, H), NaN where the actual is missing."""
-    actual, forecast = np.asarray(y, dtype=float), np.asarray(y_hat, dtype=float)
+    actual = np.asarray(y, dtype=float)
+    forecast = np.asarray(y_hat, dtype=float)
     if actual.ndim != 2 or actual.shape != forecast.shape:
         raise InputError(
             f"Actuals {actual.shape}, forecasts {forecast.shape}; wanted (n, H) twice."

@@ -51,12 +51,16 @@ class Loop:
                 _hold_issued_values(
                     carried, windows.z[:, -1, channels.outputs :], channels.step[channels.outputs :]
                 )
-        self._network, self._weights, self._skip = network, weights, skip
+        self._network = network
+        self._weights = weights
+        self._skip = skip
         self._rolling = _RollingWindow(windows, channels, carried)
-        self._future, self._lookback = windows.future, windows.past.shape[1]
+        self._future = windows.future
+        self._lookback = windows.past.shape[1]
         self._raw, self._state = _warm_up(network, weights, windows)
         self._row: np.ndarray | None = None
-        self._step, self._horizon = 1, horizon
+        self._step = 1
+        self._horizon = horizon
 
     def run(self, feedback: Feedback = add_network) -> np.ndarray:
         """(B, H, O) scaled forecasts; `feedback`: what is fed back at each step, e.g. a value drawn
@@ -97,7 +101,8 @@ class Loop:
         """
         other = copy.copy(self)
         other._rolling = self._rolling.select(index)
-        other._future, other._raw = self._future[index], self._raw[index]
+        other._future = self._future[index]
+        other._raw = self._raw[index]
         other._row = None if self._row is None else self._row[index]
         other._state = None if self._state is None else self._state.select(index)
         return other
@@ -120,7 +125,8 @@ def _warm_up(
     """The network's raw output (B, O, K) at the last measured row, and its state after it."""
     if network is None:
         return np.zeros((*windows.last.shape, 1)), None
-    past, before = windows.past, windows.past.shape[1] - 1
+    past = windows.past
+    before = windows.past.shape[1] - 1
     if before:
         state = inference.absorb(
             network, weights, past[:, :before], windows.future[:, : before + 1]
@@ -149,12 +155,12 @@ class _RollingWindow:
 
     def select(self, index: np.ndarray) -> _RollingWindow:
         other = copy.copy(self)
-        other._z, other._past = self._z[index], self._past[index]
-        other._last, other._rows = self._last[index], self._rows[index]
-        other._carried, other._input = (
-            None if self._carried is None else self._carried[index],
-            self._input[index],
-        )
+        other._z = self._z[index]
+        other._past = self._past[index]
+        other._last = self._last[index]
+        other._rows = self._rows[index]
+        other._carried = None if self._carried is None else self._carried[index]
+        other._input = self._input[index]
         return other
 
     def view(self, future: np.ndarray, step: int) -> Windows:
@@ -174,7 +180,8 @@ class _RollingWindow:
 
     def _next_row(self, forecast: np.ndarray, step: int) -> np.ndarray:
         """The row of the forecast time: targets as forecast, inputs as carried or repeated."""
-        row, outputs = self._past[:, -1].copy(), self.channels.outputs
+        row = self._past[:, -1].copy()
+        outputs = self.channels.outputs
         # a forecast that is no number must not be passed over
         observed = np.ones(forecast.shape, dtype=bool)
         for i in range(outputs):

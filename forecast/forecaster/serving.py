@@ -32,7 +32,8 @@ from forecast.forecaster.forecaster import Forecaster
 from forecast.system.errors import InputError, plural, quote, quote_names
 
 REQUEST = "request"
-MAX_ROWS, MAX_ROWS_OF_RECURSION = 200_000, 10_000_000
+MAX_ROWS = 200_000
+MAX_ROWS_OF_RECURSION = 10_000_000
 MAX_LEVELS = 100
 """Of a request: an interval for every percent."""
 
@@ -98,7 +99,8 @@ def read_ordered_panel(
     step of the calendar once, numbers. None for any other, which `check_frame` mends or tells of;
     the panel is the same, in a tenth of the time. keys: its columns of names and of times.
     """
-    task, columns = ensemble.task, [*keys, *ensemble.task.frame_names]
+    task = ensemble.task
+    columns = [*keys, *ensemble.task.frame_names]
     if (
         not len(history)
         or not history.columns.is_unique
@@ -113,7 +115,8 @@ def read_ordered_panel(
     if not pd.api.types.is_string_dtype(ids) or kinds[0] != "M" or not set(kinds[1:]) <= set("fiu"):
         return None
     values = np.stack([column.to_numpy(np.float64) for column in numbers], axis=1)
-    ds, series_ids = times.to_numpy(), list(ids.unique())
+    ds = times.to_numpy()
+    series_ids = list(ids.unique())
     codes = (
         np.zeros(len(ids), int)
         if len(series_ids) == 1 and isinstance(series_ids[0], str)

@@ -237,7 +237,8 @@ def _skip_changes(problem: Problem, skip: Skip) -> list[np.ndarray]:
 
 def estimate_dependence(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:
     """(H * O, H * O) over the validation origins of all series; None where it is not needed."""
-    head, skip = forecaster.head, forecaster.skip
+    head = forecaster.head
+    skip = forecaster.skip
     if (
         head is None
         or skip is None

@@ -1,6 +1,11 @@
 """The description of a network as data: what `layers` builds in Keras and `inference` steps in
 NumPy.
 
+A `Network` is a tuple of `Block`s in series between its inputs and a linear read-out. A block is a
+frozen dataclass that says what it computes, which weights it has and how far back it reads; it
+holds no numbers and computes nothing. The families (`forecast.models.families`) write them, and a
+`visitor.BlockVisitor` walks them.
+
 Shapes: B batch, T time, C past channels, F known-future channels, H horizon, O outputs (targets),
 K parameters per forecast value (1 for a point forecast, one per quantile, ...).
 
@@ -14,22 +19,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from forecast.networks import cells
-from forecast.networks.cells.base import Cell, Weight, numpy_namespace
+from forecast.networks.cells.base import Cell, Weight
 from forecast.system.errors import InputError, plural
 
 ALL_ROWS = 10**9  # rows back: all there are
 WeightSpecs = dict[str, Weight]
 Arrays = Mapping[str, np.ndarray]
 States = dict[str, Arrays]
-"""By block path ("name", inside parallel blocks "name/branch/name"), arrays with the batch first:
-the states `(B, size)` of a recurrent block's cell (an encoder-decoder's: of the encoder), or the
-delay `line` `(B, longest delay, columns)` of taps, oldest row first.
+"""What a network remembers between two rows. By block path ("name", inside parallel blocks
+"name/branch/name"), arrays with the batch first: the states `(B, size)` of a recurrent block's cell
+(an encoder-decoder's: of the encoder), or the delay `line` `(B, longest delay, columns)` of taps
+and segments, oldest row first. A block that remembers nothing is left out.
 """
 Activation = Literal["tanh", "sigmoid", "relu", "softplus", "linear"]
 
@@ -53,7 +58,7 @@ class Shapes:
 
     @property
     def past(self) -> tuple[int, int]:
-        """Of a window's past, and `future` of what is known in advance beside it and after it."""
+        """Rows and columns of a window's past."""
         return self.lookback, self.channels
 
     @property
@@ -70,7 +75,7 @@ class Block:
 
     @property
     def reach(self) -> int:
-        """How many rows before the present one its output depends on; `ALL` with recurrence."""
+        """How many rows before the present one its output depends on: `ALL_ROWS` if recurrent."""
         return 0
 
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
@@ -78,14 +83,6 @@ class Block:
         leave it.
         """
         return {}, width
-
-    def first_states(
-        self, path: str, weights: Arrays, width: int, network: Network, batch: int
-    ) -> States:
-        """By path what it remembers before the first row, batch first; empty where it remembers
-        nothing.
-        """
-        return {}
 
 
 @dataclass(frozen=True)
@@ -128,27 +125,14 @@ class Taps(Block):
         the input.
         """
         columns = range(width) if self.channels is None else self.channels
-        if (
-            not self.delays
-            or min(self.delays) < 0
-            or not columns
-            or not set(columns) <= set(range(width))
-        ):
+        has_columns = len(columns) > 0 and set(columns) <= set(range(width))
+        if not has_columns or not self.delays or min(self.delays) < 0:
             raise InputError(
                 f"Block {self.name!r}: delays {self.delays} and channels {self.channels} do not fit"
                 f" an input of {plural(width, 'column')}; delays are whole numbers from 0,"
                 f" channels from 0 to {width - 1}."
             )
         return {}, len(columns) * len(self.delays)
-
-    def first_states(
-        self, path: str, weights: Arrays, width: int, network: Network, batch: int
-    ) -> States:
-        """Zeros for the rows before the first."""
-        columns = self.weights(width, network)[1] // len(self.delays)
-        return {
-            path: {"line": np.zeros((batch, self.reach, columns), weights["readout/kernel"].dtype)}
-        }
 
 
 @dataclass(frozen=True)
@@ -174,14 +158,6 @@ class Segments(Block):
         """No weights, and the columns of a segment."""
         return {}, width + network.shapes.channels * (self.length - 1)
 
-    def first_states(
-        self, path: str, weights: Arrays, width: int, network: Network, batch: int
-    ) -> States:
-        """Zeros for the rows before the first."""
-        return {
-            path: {"line": np.zeros((batch, self.reach, width), weights["readout/kernel"].dtype)}
-        }
-
 
 @dataclass(frozen=True)
 class CellBlock(Block):
@@ -189,7 +165,7 @@ class CellBlock(Block):
 
     cell: str
     units: int
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    options: cells.Options = field(default_factory=dict)
 
     @property
     def cell_object(self) -> Cell:
@@ -218,14 +194,6 @@ class Recurrent(CellBlock):
         embedding = {"embedding": Weight((self.parts, width), "normal")} if self.parts else {}
         return self.cell_object.weights(width) | embedding, self.units
 
-    def first_states(
-        self, path: str, weights: Arrays, width: int, network: Network, batch: int
-    ) -> States:
-        """The cell's first states: zeros, learnt or random."""
-        return {
-            path: self.cell_object.initial_states(numpy_namespace, weights_at(weights, path), batch)
-        }
-
 
 @dataclass(frozen=True)
 class Dropout(Block):
@@ -244,7 +212,7 @@ class Parallel(Block):
     @property
     def reach(self) -> int:
         """The longest of the branches'."""
-        return max((sum(block.reach for block in branch) for branch in self.branches), default=0)
+        return max([0, *map(total_reach, self.branches)])
 
     def prefixed_branches(self, path: str) -> Iterator[tuple[str, tuple[Block, ...]]]:
         """Its branches, each with what stands before the names of its blocks in their paths."""
@@ -261,12 +229,9 @@ class Bidirectional(CellBlock):
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """The cell's weights twice, forward and backward, and twice the units."""
         cell_weights = self.cell_object.weights(width)
-        both = {
-            f"{way}/{name}": weight
-            for way in ("forward", "backward")
-            for name, weight in cell_weights.items()
-        }
-        return both, 2 * self.units
+        forward = {f"forward/{name}": weight for name, weight in cell_weights.items()}
+        backward = {f"backward/{name}": weight for name, weight in cell_weights.items()}
+        return forward | backward, 2 * self.units
 
 
 @dataclass(frozen=True)
@@ -316,16 +281,6 @@ class EncoderDecoder(CellBlock):
             f"encoder/{name}": weight for name, weight in self.cell_object.weights(width).items()
         }
         return encoder | {f"decoder/{name}": weight for name, weight in decoder.items()}, self.units
-
-    def first_states(
-        self, path: str, weights: Arrays, width: int, network: Network, batch: int
-    ) -> States:
-        """The encoder's first states."""
-        return {
-            path: self.cell_object.initial_states(
-                numpy_namespace, weights_at(weights, f"{path}/encoder"), batch
-            )
-        }
 
 
 @dataclass(frozen=True)
@@ -381,14 +336,21 @@ def warm_up_rows(network: Network, rows: int) -> int:
     of it.
     """
     window = network.shapes.lookback
-    return min(rows, memory_rows(network, window) - 1) if network.every_step else window - 1
+    if not network.every_step:
+        return window - 1
+    return min(rows, memory_rows(network, window) - 1)
 
 
 def memory_rows(network: Network, lookback: int) -> int:
     """How many rows can influence an output: finite for delay lines, the whole lookback with
     recurrence.
     """
-    return min(lookback, 1 + sum(block.reach for block in network.blocks))
+    return min(lookback, 1 + total_reach(network.blocks))
+
+
+def total_reach(blocks: Sequence[Block]) -> int:
+    """How many rows before the present one the output of blocks in series depends on."""
+    return sum(block.reach for block in blocks)
 
 
 def weights_at(weights: Arrays, path: str) -> dict[str, np.ndarray]:

@@ -1,5 +1,10 @@
 """Names, shapes and first values of a network's weights and states, by NumPy: Keras and NumPy start
 from the same.
+
+`weight_shapes` lists the weights of a `Network` by their full names ("hidden/kernel") and refuses
+blocks that do not fit together; `initialise` draws them; `first_states` gives what recurrent blocks
+and delay lines hold before the first row. The widths that shapes follow from are worked out by the
+visitor `Layout`.
 """
 
 from __future__ import annotations
@@ -7,13 +12,14 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from forecast.networks.cells.base import Weight
+from forecast.networks.cells.base import Initializer, Weight, numpy_namespace
 from forecast.networks.description import (
+    Arrays,
     Bidirectional,
     Block,
     Dense,
@@ -24,8 +30,10 @@ from forecast.networks.description import (
     Recurrent,
     Segments,
     States,
+    Taps,
     WeightSpecs,
     walk_blocks,
+    weights_at,
 )
 from forecast.networks.visitor import BlockVisitor
 from forecast.system.errors import InputError
@@ -130,6 +138,9 @@ def widest_columns(network: Network) -> int:
 
 
 def _check_order(network: Network) -> None:
+    """InputError for a block name that is used twice or reserved, and for a block that has to stand
+    at another place in the network.
+    """
     flat = [block for _, block in walk_blocks(network.blocks)]
     names = [block.name for block in flat]
     repeated = {name for name, count in Counter(names).items() if count > 1}
@@ -183,31 +194,57 @@ def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return q.T if rows < columns else q
 
 
-def _ones_in(part: int, parts: int) -> Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]:
-    def initializer(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return np.repeat(np.arange(parts) == part, shape[-1] // parts).astype(float)
-
-    return initializer
+def _zeros(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return np.zeros(shape)
 
 
-INITIALIZERS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+def _ones(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return np.ones(shape)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.normal(0, 0.1, shape)
+
+
+def _forget_bias(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Ones in the second of four equal parts."""
+    return np.repeat([0.0, 1.0, 0.0, 0.0], shape[-1] // 4)
+
+
+def _forget_bias_first_third(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Ones in the first of three equal parts."""
+    return np.repeat([1.0, 0.0, 0.0], shape[-1] // 3)
+
+
+INITIALIZERS: dict[Initializer, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
     "glorot_uniform": _glorot,
     "orthogonal": _orthogonal,
-    "zeros": lambda rng, shape: np.zeros(shape),
-    "ones": lambda rng, shape: np.ones(shape),
-    "normal": lambda rng, shape: rng.normal(0, 0.1, shape),
-    "forget_bias": _ones_in(1, 4),
-    "forget_bias_first_third": _ones_in(0, 3),
+    "zeros": _zeros,
+    "ones": _ones,
+    "normal": _normal,
+    "forget_bias": _forget_bias,
+    "forget_bias_first_third": _forget_bias_first_third,
 }
+"""By name, what draws the first values (float64) of a weight of the given shape."""
 
 
-def first_states(network: Network, weights: Mapping[str, np.ndarray], batch: int) -> States:
+def first_states(network: Network, weights: Arrays, batch: int) -> States:
     """What every block remembers before the first row: zeros, or the weights that hold a first
     state, in the dtype of the weights.
     """
     states: States = {}
     input_widths = Layout.of_network(network).input_widths
     for path, block in walk_blocks(network.blocks):
-        if path in input_widths:
-            states |= block.first_states(path, weights, input_widths[path], network, batch)
+        match block:
+            case Taps() | Segments():
+                columns = input_widths[path]
+                if isinstance(block, Taps) and block.channels is not None:
+                    columns = len(block.channels)
+                dtype = weights["readout/kernel"].dtype
+                states[path] = {"line": np.zeros((batch, block.reach, columns), dtype)}
+            case Recurrent() | EncoderDecoder():
+                holder = path if isinstance(block, Recurrent) else f"{path}/encoder"
+                states[path] = block.cell_object.initial_states(
+                    numpy_namespace, weights_at(weights, holder), batch
+                )
     return states

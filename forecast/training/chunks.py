@@ -74,7 +74,8 @@ class Chunks:
         left out at the ends of a series.
         """
         generator = np.random.default_rng(seed)
-        starts, begins_series = [], []
+        starts = []
+        begins_series = []
         for first, rows in self.spans:
             count, odd = divmod(rows, self.length)
             starts.append(first + generator.integers(odd + 1) + self.length * np.arange(count))
@@ -116,7 +117,9 @@ def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) 
     warm_up = min(warm_up, shortest - 1)
     length = min(warm_up + supervised, shortest)
     has_offset = any(s.offset is not None for s in series)
-    starts, spans, first = [], [], 0
+    starts = []
+    spans = []
+    first = 0
     for s in series:
         starts.append(first + np.arange(len(s.past) - length + 1))
         spans.append((first, len(s.past)))

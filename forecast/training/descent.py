@@ -27,7 +27,10 @@ from forecast.networks.description import Network
 from forecast.networks.heads.base import Maths
 from forecast.networks.losses import ForecastLoss
 
-BETA_1, BETA_2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-7, 0.9
+BETA_1 = 0.9
+BETA_2 = 0.999
+EPSILON = 1e-7
+MOMENTUM = 0.9
 EXPONENTIAL_END = 0.01
 """Of the peak: where the exponential schedule ends."""
 
@@ -120,7 +123,8 @@ class UpdateRule:
 
     def __init__(self, variables: list[Any], first: Settings) -> None:
         """Set up the moments of the `variables`, all zero; `first`: the settings of step 0."""
-        self._variables, self._shape = variables, first.schedule
+        self._variables = variables
+        self._shape = first.schedule
         self._sizes = [int(np.prod(v.shape)) for v in variables]
         self._penalised = bool(first.l2)
         total = sum(self._sizes)
@@ -183,8 +187,10 @@ class TensorMaths(Maths):
     softplus, log, log1p, lgamma = map(
         staticmethod, (tf.nn.softplus, tf.math.log, tf.math.log1p, tf.math.lgamma)
     )
-    maximum, minimum = staticmethod(tf.maximum), staticmethod(tf.minimum)
-    square, where = staticmethod(tf.square), staticmethod(tf.where)
+    maximum = staticmethod(tf.maximum)
+    minimum = staticmethod(tf.minimum)
+    square = staticmethod(tf.square)
+    where = staticmethod(tf.where)
 
     def constant(self, values: np.ndarray) -> tf.Tensor:
         """`values` as a float32 tensor."""
@@ -220,7 +226,8 @@ def sampled_loss(
     """(hidden (B, T, U), target (B, T, H, O), drawn (m,)) -> `sampled_cross_entropy` of the
     read-out, (B, T, H, O).
     """
-    layer, shapes = model.get_layer("readout"), network.shapes
+    layer = model.get_layer("readout")
+    shapes = network.shapes
     shape = (shapes.horizon, shapes.outputs, shapes.parameters)
 
     def loss(hidden: tf.Tensor, target: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
@@ -243,7 +250,8 @@ def sampled_cross_entropy(
     proposal; Jean et al. 2015): its expectation is Z, and it is Z when every class is drawn. Only
     the columns needed are multiplied.
     """
-    target, classes = tf.cast(target, tf.int32), kernel.shape[-1]
+    target = tf.cast(target, tf.int32)
+    classes = kernel.shape[-1]
     logits = tf.tensordot(hidden, tf.gather(kernel, drawn, axis=-1), 1) + tf.gather(
         bias, drawn, axis=-1
     )

@@ -106,11 +106,13 @@ class ForwardMode(BlockVisitor[Signal]):
         )
 
     def _dense(self, path: str, signal: Signal, activation: str) -> Signal:
-        kernel, bias = self.weights[f"{path}/kernel"], self.weights[f"{path}/bias"]
+        kernel = self.weights[f"{path}/kernel"]
+        bias = self.weights[f"{path}/bias"]
         z = signal.value @ kernel + bias
         tangent = np.zeros((*z.shape, self._n_columns(path)))
         tangent[..., : signal.tangent.shape[2]] = kernel.T @ signal.tangent
-        first, after = self.first_column_of[f"{path}/kernel"], self.first_column_of[f"{path}/bias"]
+        first = self.first_column_of[f"{path}/kernel"]
+        after = self.first_column_of[f"{path}/bias"]
         for unit in range(z.shape[1]):
             tangent[:, unit, first + unit : first + kernel.size : z.shape[1]] += signal.value
             tangent[:, unit, after + unit] += 1.0
@@ -121,11 +123,13 @@ class ForwardMode(BlockVisitor[Signal]):
     def visit_taps(self, block: Taps, path: str, x: Signal) -> Signal:
         """The delayed rows and their derivatives."""
         columns = slice(None) if block.channels is None else list(block.channels)
-        value, tangent = x.value[:, columns], x.tangent[:, columns]
+        value = x.value[:, columns]
+        tangent = x.tangent[:, columns]
         longest = max(block.delays)
         empty = np.zeros((longest, *value.shape[1:])), np.zeros((longest, *tangent.shape[1:]))
         before, before_tangent = self.memory.get(path, empty)
-        line, tangents = np.concatenate([before, value]), np.concatenate([before_tangent, tangent])
+        line = np.concatenate([before, value])
+        tangents = np.concatenate([before_tangent, tangent])
         self.memory[path] = line[len(line) - longest :], tangents[len(tangents) - longest :]
         starts = [longest - delay for delay in block.delays]
         taps = [line[start : start + len(value)] for start in starts]
@@ -134,7 +138,8 @@ class ForwardMode(BlockVisitor[Signal]):
 
     def visit_recurrent(self, block: Recurrent, path: str, x: Signal) -> Signal:
         """The outputs of the cell, and their derivatives carried forward in time."""
-        cell, signal = block.cell_object, x
+        cell = block.cell_object
+        signal = x
         w = {
             name: np.asarray(value, dtype=np.float64)
             for name, value in weights_at(self.weights, path).items()
@@ -153,10 +158,12 @@ class ForwardMode(BlockVisitor[Signal]):
                 lambda x: step(w, x, states[:-1].astype(complex)), signal.value
             )
             direct[..., : signal.tangent.shape[2]] += by_input @ signal.tangent
-        size, out = states.shape[1], np.empty((*outputs.shape, direct.shape[2]))
+        size = states.shape[1]
+        out = np.empty((*outputs.shape, direct.shape[2]))
         for row, gain in enumerate(by_state):
             both = gain @ tangent + direct[row]
-            tangent, out[row] = both[:size], both[size:]
+            tangent = both[:size]
+            out[row] = both[size:]
         self.memory[path] = states[-1], tangent
         return Signal(outputs, out)
 
@@ -184,7 +191,8 @@ class ForwardMode(BlockVisitor[Signal]):
         """(R, results, q): the derivatives of one step's new states and output by the cell's own
         weights.
         """
-        x, states = x.astype(complex), states.astype(complex)
+        x = x.astype(complex)
+        states = states.astype(complex)
         out = np.zeros((len(x), results, self._n_columns(path)))
         for name, value in w.items():
             place = self.first_column_of.get(f"{path}/{name}")
@@ -219,12 +227,15 @@ def _flat_step(cell: Cell) -> FlatStep:
 
 def _run_cell(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tuple[Array, Array]:
     """States (R + 1, S), beginning with `before`, and outputs (R, units)."""
-    step, size = _flat_step(cell), len(before)
-    states, outputs = np.empty((len(x) + 1, size)), np.empty((len(x), cell.units))
+    step = _flat_step(cell)
+    size = len(before)
+    states = np.empty((len(x) + 1, size))
+    outputs = np.empty((len(x), cell.units))
     states[0] = before
     for row in range(len(x)):
         both = step(w, x[row : row + 1], states[row : row + 1])[0]
-        states[row + 1], outputs[row] = both[:size], both[size:]
+        states[row + 1] = both[:size]
+        outputs[row] = both[size:]
     return states, outputs
 
 

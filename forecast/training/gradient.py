@@ -19,8 +19,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -47,22 +46,35 @@ DIVERGED_LOSS = 1e5
 ValidationLosses = Callable[[Weights], float | np.ndarray]
 """The loss that decides; of an array the first, and each further one decides on weights of its own.
 """
-BestStep = tuple[float, int, Weights]
 MAX_TRACES = 8
 """Traced trainings in memory: the trials of a study, which the network's other ranking goes through
 again.
 """
-RandomChoices = dict[str, Any]
-"""The random choices of some steps, step by step: `starts (k, B)`, the first rows of the chunks,
-and as needed `begins_series (k, B)`, `teach (k,)`, `bins (k, m)`.
+RandomChoices = dict[str, tf.Tensor]
+"""The random choices of k steps, step after step: `starts (k, B)`, the first rows of the chunks,
+and as needed `begins_series (k, B)`, whether a chunk is the first of its series, `teach (k,)`,
+whether the decoder is fed measured values, and `bins (k, m)`, the classes of a sampled softmax. As
+they are drawn they are NumPy arrays, and inside the graph those of one step, without k.
 """
 
-States = dict[str, Any]
-"""By path, what recurrent layers carry from step to step."""
-ForwardPass = Callable[[dict[str, Any], RandomChoices, States], tuple[Any, States]]
-InitialStates = Callable[[], States]
+CarriedStates = dict[str, tf.Tensor]
+"""By "<block path>/<state>" (B, size), what recurrent layers carry from step to step."""
+BatchInputs = dict[str, tf.Tensor]
+"""Of one step: past (B, T, C) and, as needed, future (B, T + H, F) and teacher (B, T, H, O)."""
+ForwardPass = Callable[[BatchInputs, RandomChoices, CarriedStates], tuple[tf.Tensor, CarriedStates]]
+"""The network's output (B, steps, H, O, K) in training, and the states after the chunks."""
+
+
+class BestStep(NamedTuple):
+    """The step with the lowest of one validation loss so far, and the weights after it."""
+
+    loss: float
+    step: int
+    weights: Weights
+
 
 _traces: dict[str, Updates] = {}
+"""By all that their graphs depend on, the `MAX_TRACES` updates that were used last."""
 
 
 def fit(
@@ -94,9 +106,9 @@ def fit(
 
 
 def _take_steps(
-    updates: Updates, choices: RandomChoices, states: States, stop: int
+    updates: Updates, choices: RandomChoices, states: CarriedStates, stop: int
 ) -> TrainedNetwork:
-    """A known number of updates; `ModelError` where they diverge."""
+    """The weights after the first `stop` updates; `ModelError` where one is not finite."""
     if stop:
         updates.take_steps(
             {name: tf.constant(values[:stop]) for name, values in choices.items()}, states
@@ -113,15 +125,19 @@ def _take_steps(
 def _descend(
     updates: Updates,
     choices: RandomChoices,
-    states: States,
+    states: CarriedStates,
     validate: ValidationLosses,
     settings: Settings,
 ) -> TrainedNetwork:
-    """Block after block of updates, the validation loss after each."""
+    """`evaluate_every` updates at a time, and the validation losses after each block of them, until
+    the steps are used up, `patience` is, or the training has diverged; the best weights, see `fit`.
+    """
     curve: Curve = []
     best_by_loss: list[BestStep | None] = []
     edges = [*range(0, settings.steps, settings.evaluate_every), settings.steps]
-    note, train_loss, n_waited = "", float("nan"), 0
+    note = ""
+    train_loss = float("nan")
+    n_waited = 0
     for start, stop in [(0, 0), *itertools.pairwise(edges)]:  # (0, 0): before training
         if stop:
             block = {name: tf.constant(values[start:stop]) for name, values in choices.items()}
@@ -131,9 +147,11 @@ def _descend(
         losses = [float(loss) for loss in np.atleast_1d(validate(weights))]
         curve.append((stop, train_loss, losses[0]))
         pairs = itertools.zip_longest(best_by_loss, losses)
-        best_by_loss = [_lower_loss(best, (loss, stop, weights)) for best, loss in pairs]
+        best_by_loss = [_lower_loss(best, BestStep(loss, stop, weights)) for best, loss in pairs]
         best = best_by_loss[0]
-        n_waited = 0 if best is not None and best[1] == stop else n_waited + 1
+        n_waited += 1
+        if best is not None and best.step == stop:
+            n_waited = 0
         note = _stop_reason(curve)
         if note or n_waited == settings.patience:
             break
@@ -142,20 +160,19 @@ def _descend(
             f"No finite validation loss up to step {curve[-1][0]}: the network diverged from its"
             " first weights on. Lower `learning_rate`, or look for extreme values in the data."
         )
-    best_loss, best_step, best_weights = best
-    if best_step == 0 and _has_diverged(curve):
+    if best.step == 0 and _has_diverged(curve):
         raise ModelError(
             f"Training diverged: its loss was {curve[-1][1]:.3g} at step {curve[-1][0]}, and no"
             " step improved on the skip alone. Lower `learning_rate` (now"
             f" {settings.learning_rate:g})."
         )
     best_by_fold = tuple((fold_best or best)[1:] for fold_best in best_by_loss[1:])
-    return TrainedNetwork(best_weights, best_step, best_loss, curve, note, best_by_fold)
+    return TrainedNetwork(best.weights, best.step, best.loss, curve, note, best_by_fold)
 
 
 def _lower_loss(best: BestStep | None, candidate: BestStep) -> BestStep | None:
     """The one with the lower finite loss; the earlier of two equal ones."""
-    is_lower = np.isfinite(candidate[0]) and (best is None or candidate[0] < best[0])
+    is_lower = np.isfinite(candidate.loss) and (best is None or candidate.loss < best.loss)
     return candidate if is_lower else best
 
 
@@ -168,10 +185,10 @@ def _reuse_trace(
     while they are used: no second training, in a thread or inside this one's validation, may touch
     them.
     """
-    shapes = {f.name: getattr(getattr(chunks, f.name), "shape", ())[1:] for f in fields(chunks)}
-    shapes["offset"] = chunks.offset is not None
+    shapes = [chunks.past.shape[1:], chunks.future.shape[1:], chunks.target.shape[1:]]
+    data = (shapes, chunks.length, chunks.warm_up, chunks.offset is not None)
     with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # a head's constants in full
-        key = repr((network, shapes, chunks.length, chunks.warm_up, settings.graph_settings()))
+        key = repr((network, data, settings.graph_settings()))
     updates = _traces.pop(key, None)
     if updates is None:
         # or the graphs of earlier trials stay referenced
@@ -274,9 +291,11 @@ class Updates:
             self._take_steps, input_signature=[steps, states], autograph=False
         )
 
-    def begin(self, seed: int, weights: Weights, chunks: Chunks, settings: Settings) -> States:
-        """The states before the first step, of the network with these weights; what earlier updates
-        left is gone.
+    def begin(
+        self, seed: int, weights: Weights, chunks: Chunks, settings: Settings
+    ) -> CarriedStates:
+        """Set these weights, seed, data and numbers of the rule, and forget earlier updates;
+        returns the states before the first step.
         """
         self.data.fill(chunks)
         set_weights(self.model, weights)
@@ -284,22 +303,34 @@ class Updates:
         self._updater.begin(settings)
         return self._initial_states()
 
-    def _take_steps(self, choices: RandomChoices, states: States) -> tuple[Any, States]:
-        """As many steps as `choices` has: their mean loss and the last states."""
+    def _take_steps(
+        self, choices: RandomChoices, states: CarriedStates
+    ) -> tuple[tf.Tensor, CarriedStates]:
+        """As many steps as `choices` has, in a loop of the graph: their mean loss and the states
+        after them.
+        """
         steps = tf.shape(choices["starts"])[0]
 
-        def step(i: Any, total: Any, before: States) -> tuple[Any, Any, States]:
+        def is_left(i: tf.Tensor, *_: Any) -> tf.Tensor:
+            return i < steps
+
+        def step(
+            i: tf.Tensor, total: tf.Tensor, before: CarriedStates
+        ) -> tuple[tf.Tensor, tf.Tensor, CarriedStates]:
+            """Step number i; `total`: the sum of the losses up to it."""
             loss, after = self._update(
                 {name: values[i] for name, values in choices.items()}, before
             )
             return i + 1, total + loss, after
 
         start = (tf.constant(0), tf.constant(0.0), states)
-        _, total, last = tf.while_loop(lambda i, *_: i < steps, step, start, parallel_iterations=1)
+        _, total, last = tf.while_loop(is_left, step, start, parallel_iterations=1)
         return total / tf.cast(steps, tf.float32), last
 
-    def _update(self, choices: RandomChoices, before: States) -> tuple[Any, States]:
-        """One step: its loss, and the states after it."""
+    def _update(
+        self, choices: RandomChoices, before: CarriedStates
+    ) -> tuple[tf.Tensor, CarriedStates]:
+        """Change the weights once; returns the loss before the change and the states after it."""
         with tf.GradientTape() as tape:
             output, after = self._forecast(self.data.inputs(choices), choices, before)
             loss = self.data.loss(choices, output)
@@ -315,14 +346,16 @@ class _BatchData:
     def __init__(
         self, chunks: Chunks, network: Network, settings: Settings, model: keras.Model
     ) -> None:
-        arrays = {
-            name: getattr(chunks, name) for name in ("past", "future", "target", "weight", "offset")
-        }
-        self.variables = {
-            name: tf.Variable(array[:0], trainable=False, shape=(None, *array.shape[1:]))
-            for name, array in arrays.items()
-            if array is not None
-        }
+        """Variables without rows, of the columns that `chunks` has; `model` holds the read-out of a
+        sampled softmax.
+        """
+        self.variables: dict[str, tf.Variable] = {}
+        for name in ("past", "future", "target", "weight", "offset"):
+            array = getattr(chunks, name)
+            if array is not None:
+                self.variables[name] = tf.Variable(
+                    array[:0], trainable=False, shape=(None, *array.shape[1:])
+                )
         self.rows = tf.range(chunks.length)
         self.ahead = tf.range(chunks.length + network.shapes.horizon)
         mask = np.ones((1, chunks.length, network.shapes.channels), dtype=np.float32)
@@ -330,9 +363,9 @@ class _BatchData:
         self.first_row_mask = tf.constant(mask)
         self.n_supervised = _n_supervised(chunks, network)
         self.forecast_loss = settings.loss
-        self.sampled_loss = (
-            sampled_loss(network, model) if sampled_softmax_head(network, settings) else None
-        )
+        self.sampled_loss = None
+        if sampled_softmax_head(network, settings):
+            self.sampled_loss = sampled_loss(network, model)
         self.has_teacher = settings.teacher_forcing != "none"
 
     def fill(self, chunks: Chunks) -> None:
@@ -345,8 +378,8 @@ class _BatchData:
         for variable in self.variables.values():
             variable.assign(tf.zeros((0, *variable.shape[1:])))
 
-    def inputs(self, choices: RandomChoices) -> dict[str, Any]:
-        """Of one step the inputs of the network, by name: past (B, T, C), future (B, T + H, F)."""
+    def inputs(self, choices: RandomChoices) -> BatchInputs:
+        """Of one step the inputs of the network: the rows of its chunks."""
         starts = choices["starts"]
         index = starts[:, None] + self.rows[None, :]
         first_row = self.first_row_mask
@@ -364,7 +397,7 @@ class _BatchData:
             inputs["teacher"] = tf.gather(self.variables["target"], index)
         return inputs
 
-    def loss(self, choices: RandomChoices, output: Any) -> Any:
+    def loss(self, choices: RandomChoices, output: tf.Tensor) -> tf.Tensor:
         """The mean loss of one step over the known targets of its chunks."""
         index = choices["starts"][:, None] + self.rows[None, :]
         target = tf.gather(self.variables["target"], index[:, -self.n_supervised :])
@@ -389,44 +422,56 @@ def _n_supervised(chunks: Chunks, network: Network) -> int:
 
 
 def _forward_pass(
-    model: Any, network: Network, chunks: Chunks, settings: Settings
-) -> tuple[ForwardPass, InitialStates]:
-    """((inputs, choices, states) → (output, states), first states); the states are empty unless
-    they are carried.
+    model: keras.Model, network: Network, chunks: Chunks, settings: Settings
+) -> tuple[ForwardPass, Callable[[], CarriedStates]]:
+    """The pass over the chunks of a step, for the way `settings` asks for, and what gives the
+    states before the first step: none unless they are carried. All ways share the layers of
+    `model`.
     """
+    graph = Wiring.sharing_layers(network, model)
     if settings.state == "carry":
-        return _carried_pass(
-            Wiring.sharing_layers(network, model).stateful_model(), settings.batch_size
-        )
-    graph, steps = Wiring.sharing_layers(network, model), _n_supervised(chunks, network)
+        return _carried_pass(graph.stateful_model(), settings.batch_size)
+    steps = _n_supervised(chunks, network)
     free = graph.hidden_model() if sampled_softmax_head(network, settings) else graph.model(steps)
     taught = free if settings.teacher_forcing == "none" else graph.teacher_forced(steps)
 
     def plain(
-        inputs: dict[str, Any], _choices: RandomChoices, states: States
-    ) -> tuple[Any, States]:
+        inputs: BatchInputs, _choices: RandomChoices, states: CarriedStates
+    ) -> tuple[tf.Tensor, CarriedStates]:
         return taught(inputs, training=True), states
 
     def scheduled(
-        inputs: dict[str, Any], choices: RandomChoices, states: States
-    ) -> tuple[Any, States]:
+        inputs: BatchInputs, choices: RandomChoices, states: CarriedStates
+    ) -> tuple[tf.Tensor, CarriedStates]:
+        """With the measured values fed back where this step's coin says so, in a free run else."""
         free_inputs = {name: value for name, value in inputs.items() if name != "teacher"}
-        output = tf.cond(
-            choices["teach"],
-            lambda: taught(inputs, training=True),
-            lambda: free(free_inputs, training=True),
-        )
-        return output, states
+
+        def run_taught() -> tf.Tensor:
+            return taught(inputs, training=True)
+
+        def run_free() -> tf.Tensor:
+            return free(free_inputs, training=True)
+
+        return tf.cond(choices["teach"], run_taught, run_free), states
 
     return (scheduled if settings.teacher_forcing == "scheduled" else plain), dict
 
 
-def _carried_pass(model: keras.Model, batch: int) -> tuple[ForwardPass, InitialStates]:
+def _carried_pass(
+    model: keras.Model, batch: int
+) -> tuple[ForwardPass, Callable[[], CarriedStates]]:
     """As `_forward_pass`, with states that go from chunk to chunk of a column."""
 
+    def initial_states() -> CarriedStates:
+        states = first_states(model, batch)
+        return {path: tf.convert_to_tensor(state) for path, state in states.items()}
+
     def forecast(
-        inputs: dict[str, Any], choices: RandomChoices, before: States
-    ) -> tuple[Any, States]:
+        inputs: BatchInputs, choices: RandomChoices, before: CarriedStates
+    ) -> tuple[tf.Tensor, CarriedStates]:
+        """A series begins with the first states; a chunk that goes on gets those of the chunk
+        before, through which no gradient flows.
+        """
         states = first_states(model, batch)
         for path, state in before.items():
             shape = [-1] + [1] * (state.shape.rank - 1)
@@ -435,6 +480,4 @@ def _carried_pass(model: keras.Model, batch: int) -> tuple[ForwardPass, InitialS
         outputs = model({**inputs, "states": states}, training=True)
         return outputs["forecast"], outputs["states"]
 
-    return forecast, lambda: {
-        path: tf.convert_to_tensor(s) for path, s in first_states(model, batch).items()
-    }
+    return forecast, initial_states

@@ -150,7 +150,8 @@ def block_rows(n_weights: int, outputs: int = 1) -> int:
 
 def memory_bytes(problem: LeastSquares) -> int:
     """Bytes, from the shapes."""
-    p, n = problem.n_weights, problem.n_residuals
+    p = problem.n_weights
+    n = problem.n_residuals
     return 8 * (4 * p * p + 2 * p * min(n, block_rows(p)) + 15 * n)
 
 
@@ -160,7 +161,8 @@ def estimate_cost(problem: LeastSquares, weights: Array, options: Options) -> Co
 
     `ModelError` where the net diverges.
     """
-    tried, marks = _Run(copy.deepcopy(problem), weights, options), [time.process_time()]
+    tried = _Run(copy.deepcopy(problem), weights, options)
+    marks = [time.process_time()]
     for _ in range(9):
         tried.iterate()
         marks.append(time.process_time())
@@ -199,7 +201,8 @@ def minimise(
             "No value of y counts, or none behind a y measured over all delays. Take shorter"
             " delays."
         )
-    runs, reasons = list[Result](), set[str]()
+    runs = list[Result]()
+    reasons = set[str]()
     # so small a matrix gains nothing from threads that wait
     with threadpool_limits(1), note_interrupt(watch):
         if announce is not None and starts:
@@ -233,8 +236,11 @@ class _Run:
     """One descent; `reason` stays empty while it goes on."""
 
     def __init__(self, problem: LeastSquares, weights: Array, options: Options) -> None:
-        self.problem, self.options, self.weights = problem, options, weights
-        self.decay, self.mu = options.decay, options.mu
+        self.problem = problem
+        self.options = options
+        self.weights = weights
+        self.decay = options.decay
+        self.mu = options.mu
         self.loss = self._loss(weights)
         if not np.isfinite(self.loss):
             raise ModelError(
@@ -243,9 +249,12 @@ class _Run:
             )
         self.effective = float(problem.n_weights)
         self.alpha = self.beta = 0.0
-        self.reason, self.iteration, self.rises = "", 0, 0
+        self.reason = ""
+        self.iteration = 0
+        self.rises = 0
         self.curve: list[tuple[int, float, float, float]] = []
-        self.best, self.score = weights, np.inf
+        self.best = weights
+        self.score = np.inf
         self.ends = time.perf_counter() + options.seconds
         self._record()
 
@@ -286,7 +295,8 @@ class _Run:
         except KeyboardInterrupt:
             if watch is None:
                 raise
-            watch.interrupted, self.reason = True, "interrupted"
+            watch.interrupted = True
+            self.reason = "interrupted"
         evidence = (self.decay, self.effective, self.alpha, self.beta)
         return Result(self.best, self.score, self.reason, tuple(self.curve), *evidence)
 
@@ -299,7 +309,8 @@ class _Run:
             )
             loss = self._loss(candidate)
             if np.isfinite(loss) and loss + self.decay * candidate @ candidate < objective:
-                self.weights, self.loss = candidate, loss
+                self.weights = candidate
+                self.loss = loss
                 self.mu = max(self.mu * self.options.mu_decrease, 1e-20)
                 return True
             self.mu *= self.options.mu_increase
@@ -333,7 +344,9 @@ class _Run:
         self.curve.append((self.iteration, mean, np.nan if error is None else error, self.mu))
         # no free run has held yet
         if score < self.score or error is None or not np.isfinite(self.score):
-            self.best, self.score, self.rises = self.weights, score, 0
+            self.best = self.weights
+            self.score = score
+            self.rises = 0
         else:
             self.rises += 1
 

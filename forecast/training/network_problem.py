@@ -54,7 +54,9 @@ class NetworkProblem:
                 f" {network.shapes.parameters} parameters, every_step={network.every_step}. Train"
                 " it with Adam."
             )
-        self.network, self.validate, self.warm_up = network, validate, warm_up
+        self.network = network
+        self.validate = validate
+        self.warm_up = warm_up
         self.series = series
         self.shapes = weight_shapes(network)
         trained = [name for name, weight in self.shapes.items() if weight.trainable]
@@ -94,7 +96,8 @@ class NetworkProblem:
         network_weights = self.weights_by_name(weights)
         residuals = []
         for series, weight in zip(self.series, self.residual_weights, strict=True):
-            past, future = series.past[None].astype(np.float64), None
+            past = series.past[None].astype(np.float64)
+            future = None
             if series.future.shape[1]:
                 future = series.future[None].astype(np.float64)
             output = inference.forward(self.network, network_weights, past, future)[0, ..., 0]
@@ -171,7 +174,8 @@ class OneLayerProblem(NetworkProblem):
         target = _rows_of_all([each.target for each in series])
         used = weight.any(axis=1)
         self.z = np.concatenate(tapped)[used]
-        self.target, self.weight = target[used], weight[used]
+        self.target = target[used]
+        self.weight = weight[used]
         path = find_hidden_layer(network) or ""
         hidden = self.shapes[f"{path}/bias"].shape[0] if path else 0
         linear = self.shapes["readout/kernel"].shape[0] > hidden

@@ -37,7 +37,9 @@ class OneLayer:
 
     def split(self, weights: Array) -> tuple[Array, Array, Array, Array, Array]:
         """Views W1, b1, W2, b2, W3 of the flat vector; zeros for W3 without a linear path."""
-        k, d, o = self.hidden, self.regressors, self.outputs
+        k = self.hidden
+        d = self.regressors
+        o = self.outputs
         first_w2 = k * (d + 1)
         first_b2 = first_w2 + o * k
         w1 = weights[: k * d].reshape(k, d)
@@ -84,7 +86,9 @@ class OneLayer:
     def jacobian(self, weights: Array, z: Array) -> Array:
         """dv/dw at fixed z, transposed: (n_weights, rows, O)."""
         w1, b1, w2, _, _ = self.split(weights)
-        k, d, o = self.hidden, self.regressors, self.outputs
+        k = self.hidden
+        d = self.regressors
+        o = self.outputs
         h = np.tanh(z @ w1.T + b1).T
         z_t = np.ascontiguousarray(z.T)
         jacobian = np.zeros((self.n_weights, len(z), o))

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from forecast.models.base import Choices, NetworkSpec, add_dropout
+from forecast.networks import cells
 from forecast.networks.description import Network, Recurrent, Shapes
 
 
@@ -31,7 +32,7 @@ class Spec(NetworkSpec):
 
     def build(self, shapes: Shapes) -> Network:
         """The blocks between the inputs and the read-out, for the shapes of a task."""
-        options = {
+        options: cells.Options = {
             "targets": shapes.target_channels,
             "alpha": self.alpha,
             "average": self.average,

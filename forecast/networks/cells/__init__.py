@@ -10,9 +10,8 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
 
 from forecast.networks.cells.base import Array, Cell, Namespace, Weight, activate, numpy_namespace
 from forecast.system.errors import InputError, quote_names, suggest
@@ -21,6 +20,7 @@ __all__ = [
     "Array",
     "Cell",
     "Namespace",
+    "Options",
     "Weight",
     "activate",
     "catalogue",
@@ -31,10 +31,19 @@ __all__ = [
 NOT_CELLS = {"base"}
 
 
-def get(name: str, units: int, options: Mapping[str, Any] | None = None) -> Cell:
+OptionValue = bool | int | float | str | Sequence[int]
+Options = Mapping[str, OptionValue]
+"""Of a cell: the fields of its dataclass beside `units`, by name; lists as configuration files have
+them stand for tuples.
+"""
+
+
+def get(name: str, units: int, options: Options | None = None) -> Cell:
     """The cell of file `name` with its options; InputError on an unknown name, option or value."""
-    items = tuple(sorted((key, _freeze(value)) for key, value in (options or {}).items()))
-    return _build_cell(name, units, items)
+    items = []
+    for key, value in sorted((options or {}).items()):
+        items.append((key, tuple(value) if isinstance(value, list) else value))
+    return _build_cell(name, units, tuple(items))
 
 
 def cell_class(name: str) -> type[Cell]:
@@ -60,7 +69,8 @@ def catalogue() -> dict[str, type[Cell]]:
 
 
 @functools.lru_cache(maxsize=256)
-def _build_cell(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> Cell:
+def _build_cell(name: str, units: int, options: tuple[tuple[str, OptionValue], ...]) -> Cell:
+    """`get` with hashable options: equal cells are one object, and so share traced functions."""
     cell_type = cell_class(name)
     known = {field.name for field in fields(cell_type)} - {"units"}
     unknown = [key for key, _ in options if key not in known]
@@ -70,9 +80,4 @@ def _build_cell(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> 
             f"Cell {name!r} has no option {quote_names(unknown)}; known:"
             f" {quote_names(known)}.{hint}"
         )
-    return cell_type(units, **dict(options))
-
-
-def _freeze(value: Any) -> Any:
-    """Lists, as configuration files have them, become tuples."""
-    return tuple(_freeze(item) for item in value) if isinstance(value, list | tuple) else value
+    return cell_type(units, **dict(options))  # type: ignore[arg-type]

@@ -104,7 +104,8 @@ class Jordan(ActivatedCell):
         self, xp: Namespace, w: Arrays, projected: Array, states: Arrays
     ) -> tuple[Array, Arrays]:
         """The equation's part that needs the states: output `(B, units)` and new states."""
-        (_, alpha, share), count = self.data_context(), len(self.targets)
+        _, alpha, share = self.data_context()
+        count = len(self.targets)
         mu = alpha * states["mu"] + share * projected[..., :count]
         z = xp.matmul(mu, w["recurrent_kernel"]) + w["bias"]
         if "kernel" in w:

@@ -112,7 +112,8 @@ class StackedStepper:
         """`weights`: a row for each of `[x; h; 1]`; `below`: further rows of `z`, after those of
         the product.
         """
-        (units, batch), (columns, rows) = h.shape, weights.shape
+        units, batch = h.shape
+        columns, rows = weights.shape
         block = PRODUCT_ROWS if rows % PRODUCT_ROWS == 0 and batch > 1 else rows
         matrix = allocate_aligned((rows // block, columns, block), weights.dtype)
         matrix[:] = weights.reshape(columns, -1, block).swapaxes(0, 1)
@@ -208,7 +209,9 @@ class GRUStepper(StackedStepper):
     @staticmethod
     def weight_rows(w: Arrays) -> np.ndarray:
         """A row of weights for each of `[x; h; 1]`, in the order of the stepper's blocks."""
-        kernel, recurrent, (b, d) = w["kernel"], w["recurrent_kernel"], w["bias"]
+        kernel = w["kernel"]
+        recurrent = w["recurrent_kernel"]
+        b, d = w["bias"]
         u = len(recurrent)
         columns = len(kernel)
         rows = np.zeros((columns + u + 1, 4 * u), kernel.dtype)

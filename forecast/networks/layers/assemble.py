@@ -1,4 +1,5 @@
-"""From the description of a network to a Keras model.
+"""From the description of a network to a Keras model, its weights in and out, and to a .keras or
+.onnx file of the whole forecast.
 
 The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see
 `description`. Batch and time are open, so chunks for training and windows for validation share one
@@ -11,7 +12,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from forecast.networks.description import Network
 from forecast.networks.layers import blocks, decoder
 from forecast.networks.layers.scan import UNROLLED_STEPS, Scan
-from forecast.networks.layers.wiring import FRAMES, Wiring, dropout_seed
+from forecast.networks.layers.wiring import FRAMES, StateTensors, Wiring, dropout_seed
 from forecast.networks.weights import initialise
 from forecast.system.errors import InputError, quote_names
 
@@ -44,24 +44,21 @@ def assemble(network: Network, *, seed: int, dtype: str = "float32") -> keras.Mo
     return model
 
 
-def first_states(carrying: keras.Model, batch: int) -> dict[str, Any]:
-    """The states before the first row, "<block path>/<state>", as a carrying model (`Wiring`) takes
-    them; batch first.
+def first_states(stateful: keras.Model, batch: int) -> StateTensors:
+    """The states (batch, size) before the first row, by "<block path>/<state>", as the model of
+    `Wiring.stateful_model` takes them.
 
     Tensors: zeros, or the cell's learnt or random initial state, through which a gradient can pass.
     """
-    weights = dict(named_weights(carrying))
-    states = {}
-    for path, state in carrying.input["states"].items():
+    weights = dict(named_weights(stateful))
+    states: StateTensors = {}
+    for path, state in stateful.input["states"].items():
         block, _, name = path.rpartition("/")
-        initial_weight = weights.get(
-            f"{block}/initial_{name}", weights.get(f"{block}/encoder/initial_{name}")
-        )
         states[path] = keras.ops.zeros((batch, *state.shape[1:]), state.dtype)
-        if initial_weight is not None:
-            states[path] = keras.ops.repeat(
-                keras.ops.convert_to_tensor(initial_weight)[None], batch, axis=0
-            )
+        for holder in (f"{block}/initial_{name}", f"{block}/encoder/initial_{name}"):
+            if holder in weights:
+                vector = keras.ops.convert_to_tensor(weights[holder])
+                states[path] = keras.ops.repeat(vector[None], batch, axis=0)
     return states
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import keras
 import tensorflow as tf
@@ -26,13 +26,24 @@ from forecast.networks.layers.scan import run_cell, scan
 READOUT = ("readout.kernel", "readout.bias")
 
 
-class Decoder(keras.Layer):
-    """Encoder outputs `(B, T, units)`, its states `(B, T, size)` and the known future `(B, T + H,
-    F)` to forecasts `(B, T, H, O, K)`.
+class DecoderInputs(TypedDict, total=False):
+    """What a `Decoder` is called with."""
 
-    Free run unless `teacher (B, T, H, O)` is given: what each forecast ought to have been, fed back
-    in its place. The read-out's weights are the layer's own, because each step needs them; they are
-    named "readout/...".
+    encoded: Required[tf.Tensor]
+    """(B, T, units): the encoder's outputs."""
+    states: Required[Tensors]
+    """By name (B, T, size): the encoder's states after every step."""
+    future: tf.Tensor
+    """(B, T + H, F), where the network has known-future channels."""
+    teacher: tf.Tensor
+    """(B, T, H, O): what each forecast ought to have been, fed back in its place."""
+
+
+class Decoder(keras.Layer):
+    """`DecoderInputs` to forecasts `(B, T, H, O, K)`.
+
+    Free run unless `teacher` is given. The read-out's weights are the layer's own, because each
+    step needs them; they are named "readout/...".
     """
 
     def __init__(
@@ -40,7 +51,7 @@ class Decoder(keras.Layer):
         cell: str,
         units: int,
         shape: Sequence[int],
-        options: Mapping[str, Any] | None = None,
+        options: cells.Options | None = None,
         feedback: bool = True,
         parameter: int = 0,
         activation: str = "linear",
@@ -69,11 +80,10 @@ class Decoder(keras.Layer):
         for name, shape in zip(READOUT, ((self.cell.units, size), (size,)), strict=True):
             self.w[name] = self.add_weight(name=name, shape=shape, initializer="zeros")
 
-    def call(self, inputs: Mapping[str, Any]) -> tf.Tensor:
-        """`inputs`: "encoded", "states" (a dict), and, where there are any, "future" and
-        "teacher".
-        """
-        encoded, (horizon, outputs, parameters) = inputs["encoded"], self.shape
+    def call(self, inputs: DecoderInputs) -> tf.Tensor:
+        """The layer's output, see the class."""
+        encoded = inputs["encoded"]
+        horizon, outputs, parameters = self.shape
         leading = tf.shape(encoded)[:2]
         w = {name: tf.convert_to_tensor(variable) for name, variable in self.w.items()}
         first = {name: flatten_steps(state) for name, state in inputs["states"].items()}
@@ -93,6 +103,9 @@ class Decoder(keras.Layer):
         return tf.reshape(y, tf.concat([leading, [horizon, outputs, parameters]], 0))
 
     def _free_run(self, w: Tensors, x: tf.Tensor, first: Tensors) -> tf.Tensor:
+        """The forecasts (N, H, O * K) of N = B * T rows, each fed back into the next step: x (N, H,
+        columns) without what is fed back, `first` the states before the first step.
+        """
         _, outputs, parameters = self.shape
         columns = tuple(output * parameters + self.parameter for output in range(outputs))
         if type(self.cell) in (LSTM, SimpleRNN) and self.activation == "linear":
@@ -127,7 +140,9 @@ class Decoder(keras.Layer):
         following = [run_cell(self.cell, folded, rest, states)[0]] if x.shape[1] != 1 else []
         return read_out(w, tf.concat([d[:, None], *following], 1), self.activation)
 
-    def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, input_shape: Mapping[str, Sequence[int | None]]
+    ) -> tuple[int | None, ...]:
         """Shape of the output, None where it is open."""
         return (*input_shape["encoded"][:2], *self.shape)
 

@@ -11,7 +11,11 @@ GRU and simple net.
 
 They run as machine code (`forecast.networks.native`), as operations registered through TensorFlow's
 C interface: without Python a step is one product and one pass over its values. In a loop of
-TensorFlow every operation takes several microseconds.
+TensorFlow every operation takes several microseconds. `scan.run_cell` calls `run_fused` after
+`register_recurrences` has returned True.
+
+What `scan` shares with this module stands here as well: functions that are traced once for all
+models of a process (`traced_function`), and steps as arrays of TensorFlow.
 """
 
 from __future__ import annotations
@@ -87,6 +91,7 @@ def run_fused(
     """
     weights = [w[name] for name in ("kernel", "bias", "recurrent_kernel")]
     first_states = tf.stack([first[name] for name in cell.states()])
+    # an operation takes only tensors: one with a row stands for True
     every_c = tf.zeros([int(all_states), 1, 1], x.dtype)
     ranks = (3, *(weight.shape.rank for weight in weights), 3, 3)
     states = traced_function(recur, x.dtype, *ranks)(x, *weights, first_states, every_c)
@@ -103,6 +108,7 @@ def recur(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
     *states, tape = run_operation(FORWARD, *arguments)
 
     def gradient(dh: tf.Tensor, dc: tf.Tensor) -> tuple[Any, ...]:
+        """From the gradients of h and c: those of x, the weights and the first states."""
         weights = arguments[1:4]
         *d_weights, d_first, changed = run_operation(BACKWARD, *weights, tape, dh, dc)
         dx = run_operation(DATA_GRADIENT, weights[0], changed, dh)
@@ -113,8 +119,11 @@ def recur(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
 
 @functools.cache
 def register_recurrences() -> bool:
-    """Whether TensorFlow has the operations of `forecast.networks.native.recurrence` from now on:
-    not where native kernels are switched off, or numba or TensorFlow's C interface is absent.
+    """Compile the operations of `forecast.networks.native.recurrence` and make them known to
+    TensorFlow, at the first call in a process.
+
+    Returns False where that cannot be: native kernels are switched off, or numba or TensorFlow's C
+    interface is absent. `scan` then runs the cells.
     """
     try:
         from forecast.networks.native import door, recurrence

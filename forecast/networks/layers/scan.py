@@ -1,10 +1,15 @@
-"""Any cell of `forecast.networks.cells` as a Keras layer: its step, repeated over time."""
+"""Any cell of `forecast.networks.cells` as a Keras layer: its step, repeated over time.
+
+`Scan` is the layer, `run_cell` the choice of the fastest way to repeat the step: machine code for
+the plain LSTM, GRU and simple net (`fused`), one convolution for a context that is made of data
+alone, and the loop `scan`, with a gradient of its own, for every other cell.
+"""
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -71,7 +76,7 @@ class Scan(keras.Layer):
         self,
         cell: str,
         units: int,
-        options: Mapping[str, Any] | None = None,
+        options: cells.Options | None = None,
         go_backwards: bool = False,
         all_states: bool = False,
         parts: int = 0,
@@ -106,13 +111,13 @@ class Scan(keras.Layer):
             first = self.cell.initial_states(tensor_namespace, w, tf.shape(x)[0])
         else:
             first = dict(zip(self.cell.states(), initial_state, strict=True))
-        x = tf.reverse(x, [1]) if self.go_backwards else x
+        if self.go_backwards:
+            x = tf.reverse(x, [1])
         outputs, sequences, last = run_cell(self.cell, w, x, first, self.all_states)
         if self.parts:
-            return (
-                self.cell.step(tensor_namespace, w, w["embedding"], {"h": last[0][:, None]})[0],
-                *last,
-            )
+            states = {"h": last[0][:, None]}
+            parts, _ = self.cell.step(tensor_namespace, w, w["embedding"], states)
+            return parts, *last
         return outputs, *sequences, *last
 
     def compute_output_shape(
@@ -140,14 +145,12 @@ def run_cell(
     """
     if UNROLLED_STEPS.get():
         outputs, *sequences = unroll(cell, w, x, first)
-        return outputs, sequences if all_states else [], [sequence[:, -1] for sequence in sequences]
+        last = [sequence[:, -1] for sequence in sequences]
+        return outputs, sequences if all_states else [], last
     if has_native_recurrence(cell, x.dtype):
         sequences = run_fused(cell, w, x, first, all_states)
-        return (
-            sequences[0],
-            sequences if all_states else [],
-            [last_rows(sequence, 1)[:, 0] for sequence in sequences],
-        )
+        last = [last_rows(sequence, 1)[:, 0] for sequence in sequences]
+        return sequences[0], sequences if all_states else [], last
     x = tf.transpose(x, [1, 0, 2])
     made_of = cell.data_context()
     if made_of is not None:
@@ -159,7 +162,8 @@ def run_cell(
         outputs, last = scan(StateRevealingCell(cell), w, x, first)
         outputs, *sequences = tf.split(outputs, [cell.units, *cell.states().values()], -1)
     else:
-        (outputs, last), sequences = scan(cell, w, x, first), []
+        outputs, last = scan(cell, w, x, first)
+        sequences = []
     outputs, *sequences = (tf.transpose(sequence, [1, 0, 2]) for sequence in (outputs, *sequences))
     return outputs, sequences if all_states else [], last
 
@@ -201,9 +205,8 @@ def unroll(cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors) -> list[tf.Tens
     """
     states = first
     steps = []
-    for row in tf.unstack(
-        cell.project(tensor_namespace, w, x), x.shape[1] or UNROLLED_STEPS.get(), axis=1
-    ):
+    projected = cell.project(tensor_namespace, w, x)
+    for row in tf.unstack(projected, x.shape[1] or UNROLLED_STEPS.get(), axis=1):
         y, states = cell.advance(tensor_namespace, w, row, states)
         steps.append([y, *(states[name] for name in cell.states())])
     return [tf.stack(parts, 1) for parts in zip(*steps, strict=True)]
@@ -271,7 +274,13 @@ def _recurrence(cell: Steps, weights: tuple[str, ...]) -> Callable[..., Any]:
 def _recur(
     cell: Steps, weights: Sequence[str], projected: tf.Tensor, *given: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, ...], Callable[..., tuple[Any, ...]]]:
-    """`given`: the first states, then the weights, in the order of their names."""
+    """What `scan` traces: the outputs (T, B, units) and the last states, and the function of their
+    gradient.
+
+    projected (T, B, P): what `cell.project` gave; `given`: the first states, then the weights, in
+    the order of their names. A step only writes the states before it; the backward loop reads them,
+    computes the step again and takes its gradient through the states alone.
+    """
     names = list(cell.states())
     first = given[: len(names)]
     w = dict(zip(weights, given[len(names) :], strict=True))
@@ -288,6 +297,7 @@ def _recur(
         ys: TensorArray,
         states_before: Sequence[TensorArray],
     ) -> tuple[Any, ...]:
+        """Step t: writes its output and the states before it; gives the states after it."""
         y, *new = advance(inputs.read(t), states)
         written = [
             array.write(t, state) for array, state in zip(states_before, states, strict=True)
@@ -296,16 +306,22 @@ def _recur(
 
     outputs_array = new_tensor_array(steps, projected)
     start = 0, list(first), outputs_array, [new_tensor_array(steps, projected) for _ in first]
-    _, last, outputs, state_arrays = tf.while_loop(
-        lambda t, *_: t < steps, step, start, parallel_iterations=1
-    )
+
+    def is_left(t: tf.Tensor, *_: Any) -> tf.Tensor:
+        return t < steps
+
+    _, last, outputs, state_arrays = tf.while_loop(is_left, step, start, parallel_iterations=1)
 
     def gradient(d_outputs: tf.Tensor, *d_last: tf.Tensor) -> tuple[Any, ...]:
+        """The gradients of `projected`, the first states and the weights, from those of the outputs
+        and the last states.
+        """
         d_ys = unstack_steps(d_outputs)
 
         def step_back(
             t: tf.Tensor, d_new: Sequence[tf.Tensor], ds: Sequence[TensorArray]
         ) -> tuple[Any, ...]:
+            """From the gradient of the states after step t, which it writes, to that before it."""
             states_before = [array.read(t) for array in state_arrays]
             with tf.GradientTape() as tape:
                 tape.watch(states_before)
@@ -316,10 +332,11 @@ def _recur(
             )
             return t - 1, d_before, [array.write(t, d) for array, d in zip(ds, d_new, strict=True)]
 
+        def is_inside(t: tf.Tensor, *_: Any) -> tf.Tensor:
+            return t >= 0
+
         start = (steps - 1, list(d_last), [new_tensor_array(steps, projected) for _ in first])
-        _, d_first, ds = tf.while_loop(
-            lambda t, *_: t >= 0, step_back, start, parallel_iterations=1
-        )
+        _, d_first, ds = tf.while_loop(is_inside, step_back, start, parallel_iterations=1)
         # the weights' gradient: one step on all rows at once
         all_projected = flatten_time(projected)
         all_before = [flatten_time(array.stack()) for array in state_arrays]

@@ -1,4 +1,14 @@
-"""The graph of a network: which Keras layer each block becomes, and what flows between them."""
+"""The graph of a network: which Keras layer each block becomes, and what flows between them.
+
+`Wiring` walks the blocks of a `Network` and makes one functional Keras model of its layers. Several
+models can share the layers, and so the weights, of one network: for windows, for chunks with the
+state handed on, for a decoder that is fed measured values, and without the read-out. `assemble`
+uses the first, `forecast.training.gradient` the others.
+
+Two rules save work. A delay line and the dense layer behind it become one convolution
+(`blocks.DelayedDense`); and where only the last steps are read out, layers without a memory of
+their own compute no more steps than these need (`needed_steps`).
+"""
 
 from __future__ import annotations
 
@@ -6,10 +16,11 @@ import itertools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import keras
 
+from forecast.networks.cells import Options
 from forecast.networks.description import (
     Bidirectional,
     Block,
@@ -36,7 +47,24 @@ share one.
 """
 
 Tensor = Any
+"""A symbolic tensor of Keras."""
 StateTensors = dict[str, Tensor]
+"""By "<block path>/<state>", the states (B, size) and delay lines (B, longest delay, columns)."""
+
+
+class CellArguments(TypedDict):
+    """What `Scan` and `Decoder` need to know of a block's cell, see `cells.get`."""
+
+    cell: str
+    units: int
+    options: Options
+
+
+class ReadOutArguments(TypedDict):
+    """Shape (H, O, K) of a forecast, and the activation of the read-out."""
+
+    shape: tuple[int, int, int]
+    activation: str
 
 
 def dropout_seed(seed: int, path: str) -> int:
@@ -50,6 +78,10 @@ def dropout_seed(seed: int, path: str) -> int:
 class Wiring(BlockVisitor[Tensor]):
     """Makes layers once by name and connects them; a second graph over a model's layers shares its
     weights.
+
+    `before`, `after`: where the states go in and out (`stateful_model`), the states before the
+    first row and those after the last; `before` is None where every pass begins from the first
+    states. `needed`: see `needed_steps`.
     """
 
     network: Network
@@ -65,11 +97,9 @@ class Wiring(BlockVisitor[Tensor]):
         """A wiring that uses the layers of a model of the same network, and so shares its
         weights.
         """
-        known = {
-            layer.name: layer
-            for layer in model.layers
-            if not isinstance(layer, keras.layers.InputLayer)
-        }
+        known = {layer.name: layer for layer in model.layers}
+        for inputs in model.inputs:
+            del known[inputs.name]
         return cls(network, model.get_layer("past").dtype, layers=known)
 
     def model(self, read: int | None = None) -> keras.Model:
@@ -107,8 +137,11 @@ class Wiring(BlockVisitor[Tensor]):
             inputs, self.visit_series(self.network.blocks, "", self._first(inputs, None))
         )
 
-    def _inputs(self) -> dict[str, Any]:
-        weight_shapes(self.network)  # refuses blocks that do not fit together
+    def _inputs(self) -> dict[str, Tensor]:
+        """The inputs past (B, T, C) and, with known-future channels, future (B, T + H, F);
+        InputError for blocks that do not fit together.
+        """
+        weight_shapes(self.network)
         shapes = self.network.shapes
         inputs = {"past": self._input("past", (None, shapes.channels))}
         if shapes.future_channels:
@@ -138,8 +171,8 @@ class Wiring(BlockVisitor[Tensor]):
         layer = self._layer("readout", layers.ReadOut, **self._readout(), parts=network.parts)
         return layer(x, last=read)
 
-    def _readout(self) -> dict[str, Any]:
-        """The shape and activation of a forecast."""
+    def _readout(self) -> ReadOutArguments:
+        """The shape and activation of the network's forecasts."""
         shapes = self.network.shapes
         return {
             "shape": (shapes.horizon, shapes.outputs, shapes.parameters),
@@ -277,6 +310,7 @@ class Wiring(BlockVisitor[Tensor]):
         return self._layer(path, layers.Joined, merge=block.merge)(outputs)
 
     def _layer(self, path: str, make: Callable[..., keras.Layer], **arguments: Any) -> keras.Layer:
+        """The layer at `path`: made with these arguments unless this or the shared model has it."""
         name = path.replace("/", ".")
         if name not in self.layers:
             self.layers[name] = make(**arguments, name=name, dtype=self.dtype)
@@ -295,8 +329,8 @@ class Wiring(BlockVisitor[Tensor]):
         }
 
 
-def cell_arguments(block: CellBlock) -> dict[str, Any]:
-    """What `Scan` and `Decoder` need to know of the block's cell."""
+def cell_arguments(block: CellBlock) -> CellArguments:
+    """The block's cell, as a layer is told of it."""
     return {"cell": block.cell, "units": block.units, "options": dict(block.options)}
 
 

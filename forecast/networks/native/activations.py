@@ -8,7 +8,9 @@ import numpy as np
 
 from forecast.networks.native.door import compile_inlined
 
-HALF, ONE, SATURATION = np.float32(0.5), np.float32(1), np.float32(7.8)
+HALF = np.float32(0.5)
+ONE = np.float32(1)
+SATURATION = np.float32(7.8)
 
 # tanh by x (A + B s + C s^2 + D s^3) / (1 + P s + Q s^2 + R s^3 + S s^4), s = x^2: of all such
 # functions that with the smallest relative error up to SATURATION, 1.2e-7.

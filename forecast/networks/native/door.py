@@ -81,7 +81,9 @@ try:
     gemm = _BLAS.numba_xxgemm(types.float32)
 except AttributeError as error:
     raise ImportError("This version of numba has another BLAS wrapper.") from error
-KIND, PLAIN, TRANSPOSED = ord("s"), ord("n"), ord("t")
+KIND = ord("s")
+PLAIN = ord("n")
+TRANSPOSED = ord("t")
 FACTORS = np.array([0, 1], np.float32)
 
 
@@ -91,7 +93,9 @@ def multiply(order: Any, a: Any, b: Any, c: Any, shape: Any, add: Any) -> None:
     `(inner, rows)`. Each matrix is its flat values and the length of its rows in memory (BLAS's
     leading dimension); `shape` is (rows, columns, inner).
     """
-    (a_values, a_length), (b_values, b_length), (c_values, c_length) = a, b, c
+    a_values, a_length = a
+    b_values, b_length = b
+    c_values, c_length = c
     rows, columns, inner = shape
     alpha = FACTORS[1:].ctypes
     beta = FACTORS[add:].ctypes
@@ -114,7 +118,10 @@ def multiply(order: Any, a: Any, b: Any, c: Any, shape: Any, add: Any) -> None:
     )
 
 
-WORD, INT, NONE, MEMORY = types.uintp, types.intc, types.void, types.voidptr
+WORD = types.uintp
+INT = types.intc
+NONE = types.void
+MEMORY = types.voidptr
 TENSORFLOW_FUNCTIONS = {
     "GetInput": NONE(WORD, INT, MEMORY, WORD),
     "TensorData": MEMORY(WORD),
@@ -151,7 +158,8 @@ def view_tensor(tensor: Any) -> Any:
 
     The operation goes on holding the memory.
     """
-    sizes, rank = np.ones(3, np.int64), num_dims(tensor)
+    sizes = np.ones(3, np.int64)
+    rank = num_dims(tensor)
     for axis in range(rank):
         sizes[3 - rank + axis] = dim(tensor, axis)
     array = carray(tensor_data(tensor), (sizes[0], sizes[1], sizes[2]), np.float32)
@@ -175,7 +183,8 @@ def allocate_output(
 
     shape: three sizes, of which the last `rank` are those of the tensor.
     """
-    sizes, candidates = np.array(shape), np.array([reused_input, 0], np.intc)
+    sizes = np.array(shape)
+    candidates = np.array([reused_input, 0], np.intc)
     tensor = forward_input_or_allocate_output(
         context,
         candidates.ctypes,

@@ -36,11 +36,17 @@ def lstm_step(gates: Any, c_before: Any, c: Any, h: Any) -> None:
     """The sums of i, f, g, o in `gates`, and c before, to i, f, g, o in their place, c and h."""
     prefer_wide_registers()
     for k in range(c.size):
-        i, f = sigmoid(gates[0, k]), sigmoid(gates[1, k])
-        g, o = tanh(gates[2, k]), sigmoid(gates[3, k])
+        i = sigmoid(gates[0, k])
+        f = sigmoid(gates[1, k])
+        g = tanh(gates[2, k])
+        o = sigmoid(gates[3, k])
         new_c = i * g + f * c_before[k]
-        c[k], h[k] = new_c, o * tanh(new_c)
-        gates[0, k], gates[1, k], gates[2, k], gates[3, k] = i, f, g, o
+        c[k] = new_c
+        h[k] = o * tanh(new_c)
+        gates[0, k] = i
+        gates[1, k] = f
+        gates[2, k] = g
+        gates[3, k] = o
 
 
 @compile_inlined
@@ -49,14 +55,17 @@ def lstm_step_back(gates: Any, c_before: Any, c: Any, dh: Any, dc: Any) -> None:
     before it, of `dc`.
     """
     for k in range(c_before.size):
-        i, f, g, o, squashed = gates[0, k], gates[1, k], gates[2, k], gates[3, k], tanh(c[k])
+        i = gates[0, k]
+        f = gates[1, k]
+        g = gates[2, k]
+        o = gates[3, k]
+        squashed = tanh(c[k])
         d_h = dh[k]
         d_new_c = dc[k] + d_h * o * (ONE - squashed * squashed)
-        gates[0, k], gates[1, k] = (
-            d_new_c * g * i * (ONE - i),
-            d_new_c * c_before[k] * f * (ONE - f),
-        )
-        gates[2, k], gates[3, k] = d_new_c * i * (ONE - g * g), d_h * squashed * o * (ONE - o)
+        gates[0, k] = d_new_c * g * i * (ONE - i)
+        gates[1, k] = d_new_c * c_before[k] * f * (ONE - f)
+        gates[2, k] = d_new_c * i * (ONE - g * g)
+        gates[3, k] = d_h * squashed * o * (ONE - o)
         dc[k] = d_new_c * f
 
 
@@ -67,10 +76,14 @@ def gru_step(gates: Any, h: Any) -> None:
     """
     prefer_wide_registers()
     for k in range(h.size):
-        u, r, q = sigmoid(gates[0, k]), sigmoid(gates[1, k]), gates[3, k]
+        u = sigmoid(gates[0, k])
+        r = sigmoid(gates[1, k])
+        q = gates[3, k]
         g = tanh(gates[2, k] + r * q)
         h[k] = u * (h[k] - g) + g
-        gates[0, k], gates[1, k], gates[2, k] = u, r, g
+        gates[0, k] = u
+        gates[1, k] = r
+        gates[2, k] = g
 
 
 @compile_inlined
@@ -79,11 +92,16 @@ def gru_step_back(gates: Any, h_before: Any, dh: Any, past: Any) -> None:
     them, of `past`.
     """
     for k in range(h_before.size):
-        u, r, g, q = gates[0, k], gates[1, k], gates[2, k], gates[3, k]
+        u = gates[0, k]
+        r = gates[1, k]
+        g = gates[2, k]
+        q = gates[3, k]
         d_h = dh[k] + past[k]
         d_g = d_h * (ONE - u) * (ONE - g * g)
-        gates[0, k], gates[1, k] = d_h * (h_before[k] - g) * u * (ONE - u), d_g * q * r * (ONE - r)
-        gates[2, k], gates[3, k] = d_g, d_g * r
+        gates[0, k] = d_h * (h_before[k] - g) * u * (ONE - u)
+        gates[1, k] = d_g * q * r * (ONE - r)
+        gates[2, k] = d_g
+        gates[3, k] = d_g * r
         past[k] = d_h * u
 
 
@@ -142,9 +160,13 @@ def run_forward(cell: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape:
     blocks of (B, U).
     """
     prefer_wide_registers()
-    (batch, steps, inputs), (rows, columns), units = x.shape, weights.shape, h.shape[2]
-    size, first_h = batch * units, rows - units
-    flat, part = weights.reshape(-1), windows_per_product(units, rows, batch)
+    batch, steps, inputs = x.shape
+    rows, columns = weights.shape
+    units = h.shape[2]
+    size = batch * units
+    first_h = rows - units
+    flat = weights.reshape(-1)
+    part = windows_per_product(units, rows, batch)
     c_start = batch * rows
     gates_start = c_start + (size if cell == LSTM else 0)
     now = h0.copy().reshape(-1)
@@ -157,7 +179,8 @@ def run_forward(cell: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape:
             for k in range(inputs, first_h):
                 row[k] = ONE
             copy(row[first_h:], now[b * units : (b + 1) * units])
-        stacked, gates = tape[t, :c_start], tape[t, gates_start:].reshape(-1, size)
+        stacked = tape[t, :c_start]
+        gates = tape[t, gates_start:].reshape(-1, size)
         for block in range(GATE_BLOCKS[cell]):
             column, low, high = weight_range(cell, block, inputs, units, rows)
             for b in range(0, batch, part):
@@ -187,7 +210,8 @@ def add_step_products(
     adds to those of the weights. `sizes`: batch, inputs, columns of the weights.
     """
     batch, inputs, columns = sizes
-    units, rows = d_gates.shape[1] // batch, stacked.size // batch
+    units = d_gates.shape[1] // batch
+    rows = stacked.size // batch
     part = windows_per_product(units, rows, batch)
     for block in range(GATE_BLOCKS[cell]):
         column, low, high = weight_range(cell, block, inputs, units, rows)
@@ -223,17 +247,21 @@ def run_backward(
     Those of the sums replace the steps' own values in the tape. `dc (B, n, U)` is that of c after
     the n last steps.
     """
-    (batch, steps, units), (rows, columns) = dh.shape, d_weights.shape
+    batch, steps, units = dh.shape
+    rows, columns = d_weights.shape
     first_h = len(d_weights) - dh.shape[2]
     size = batch * units
     inputs = first_h - (2 if cell == GRU else 1)
     c_start = batch * rows
     gates_start = c_start + (size if cell == LSTM else 0)
-    d_h, d_past = np.zeros(size, dh.dtype), np.zeros(size, dh.dtype)
+    d_h = np.zeros(size, dh.dtype)
+    d_past = np.zeros(size, dh.dtype)
     h_before = np.empty(size, dh.dtype)
-    transposed, d_flat = recurrent.T.copy().reshape(-1), d_weights.reshape(-1)
+    transposed = recurrent.T.copy().reshape(-1)
+    d_flat = d_weights.reshape(-1)
     for t in range(steps - 1, -1, -1):
-        stacked, gates = tape[t, :c_start], tape[t, gates_start:].reshape(-1, size)
+        stacked = tape[t, :c_start]
+        gates = tape[t, gates_start:].reshape(-1, size)
         dc_step = t - steps + dc.shape[1]
         for b in range(batch):
             add(d_h[b * units :], dh[b, t])
@@ -242,7 +270,8 @@ def run_backward(
             if cell == GRU:
                 copy(h_before[b * units :], stacked[b * rows + first_h : (b + 1) * rows])
         if cell == LSTM:
-            c_before, c = tape[t, c_start:gates_start], tape[t + 1, c_start:gates_start]
+            c_before = tape[t, c_start:gates_start]
+            c = tape[t + 1, c_start:gates_start]
             lstm_step_back(gates, c_before, c, d_h, d_past)
         elif cell == GRU:
             gru_step_back(gates, h_before, d_h, d_past)
@@ -262,13 +291,17 @@ def forward(_: Any, context: Any) -> None:
     """
     status = new_status()
     x = read_input(context, 0, status)
-    kernel, bias = read_input(context, 1, status)[0], read_input(context, 2, status)[0]
+    kernel = read_input(context, 1, status)[0]
+    bias = read_input(context, 2, status)[0]
     weights = np.concatenate((kernel, bias, read_input(context, 3, status)[0]))
     first = read_input(context, 4, status)
-    (batch, steps, _), (rows, columns), units = x.shape, weights.shape, first.shape[2]
+    batch, steps, _ = x.shape
+    rows, columns = weights.shape
+    units = first.shape[2]
     cell = CELL_BY_COLUMNS[columns // units]
     c_steps = (steps if len(read_input(context, 5, status)) else 1) if cell == LSTM else 0
-    c_start, blocks = batch * rows, GATE_BLOCKS[cell] + len(first) - 1
+    c_start = batch * rows
+    blocks = GATE_BLOCKS[cell] + len(first) - 1
     h = allocate_output(context, 0, (batch, steps, units), 3, status)
     c = allocate_output(context, 1, (batch, c_steps, units), 3, status)
     tape_shape = (1, steps + 1, c_start + batch * blocks * units)
@@ -286,14 +319,17 @@ def backward(_: Any, context: Any) -> None:
     of the weights and the first states, and the tape for `input_gradient`.
     """
     status = new_status()
-    kernel, bias = read_input(context, 0, status)[0], read_input(context, 1, status)[0]
+    kernel = read_input(context, 0, status)[0]
+    bias = read_input(context, 1, status)[0]
     weights = (kernel, bias, read_input(context, 2, status)[0])
     tape = read_input(context, 3, status)
-    dh, dc = read_input(context, 4, status), read_input(context, 5, status)
+    dh = read_input(context, 4, status)
+    dc = read_input(context, 5, status)
     changed = allocate_output(context, 4, tape.shape, 3, status, 3)
     if changed.ctypes.data != tape.ctypes.data:
         copy(changed.reshape(-1), tape.reshape(-1))
-    (units, columns), d_weights = weights[2].shape, np.zeros_like(np.concatenate(weights))
+    units, columns = weights[2].shape
+    d_weights = np.zeros_like(np.concatenate(weights))
     cell = CELL_BY_COLUMNS[columns // units]
     d_first = allocate_output(context, 3, (2 if cell == LSTM else 1, len(dh), units), 3, status)
     run_backward(cell, weights[2], changed[0], dh, dc, d_weights, d_first)
@@ -313,9 +349,11 @@ def input_gradient(_: Any, context: Any) -> None:
     replaced the gates by their gradients; dh (B, T, U), read for its shape alone.
     """
     status = new_status()
-    kernel, tape = read_input(context, 0, status)[0], read_input(context, 1, status)[0]
+    kernel = read_input(context, 0, status)[0]
+    tape = read_input(context, 1, status)[0]
     dh = read_input(context, 2, status)
-    (batch, steps, units), (inputs, columns) = dh.shape, kernel.shape
+    batch, steps, units = dh.shape
+    inputs, columns = kernel.shape
     transposed = kernel.T.copy().reshape(-1)
     dx = allocate_output(context, 0, (batch, steps, inputs), 3, status).reshape(-1)
     part = windows_per_product(units, inputs, batch)

@@ -22,12 +22,15 @@ def lstm(z: Any, _: Any, h: Any) -> None:
     prefer_wide_registers()
     out = h.reshape(-1)
     for k in range(out.size):
-        (i, of_i), (f, of_f) = tanh_fraction(z[0, k]), tanh_fraction(z[1, k])
-        (o, of_o), (g, of_g) = tanh_fraction(z[2, k]), tanh_fraction(z[3, k])
+        i, of_i = tanh_fraction(z[0, k])
+        f, of_f = tanh_fraction(z[1, k])
+        o, of_o = tanh_fraction(z[2, k])
+        g, of_g = tanh_fraction(z[3, k])
         scale = of_i * of_g  # one division for c and one for h, in place of five
         new_c = HALF * ((of_i + i) * g * of_f + (of_f + f) * z[4, k] * scale) / (scale * of_f)
         squashed, of_c = tanh_fraction(new_c)
-        z[4, k], out[k] = new_c, HALF * (of_o + o) * squashed / (of_o * of_c)
+        z[4, k] = new_c
+        out[k] = HALF * (of_o + o) * squashed / (of_o * of_c)
 
 
 @compile_cached
@@ -36,8 +39,10 @@ def gru(z: Any, before: Any, after: Any) -> None:
     and after.
     """
     prefer_wide_registers()
-    old, out = before.reshape(-1), after.reshape(-1)
+    old = before.reshape(-1)
+    out = after.reshape(-1)
     for k in range(out.size):
-        (u, of_u), (r, of_r) = tanh_fraction(z[0, k]), tanh_fraction(z[1, k])
+        u, of_u = tanh_fraction(z[0, k])
+        r, of_r = tanh_fraction(z[1, k])
         g, of_g = tanh_fraction(z[2, k] + HALF * (of_r + r) * z[3, k] / of_r)
         out[k] = HALF * ((of_u + u) * old[k] * of_g + (of_u - u) * g) / (of_u * of_g)
