@@ -1,7 +1,9 @@
 """The most probable path of a model with a bins head, by beam search (Lowerre 1976; Sutskever et
-al.
+al. 2014, 3.2).
 
-2014, 3.2).
+`most_probable_paths` gives `BestPaths` of a forecaster at given rows. A prefix is the values of the
+first steps of a path; at every step each prefix in the beam is extended by every bin, and only the
+`width` most probable ones go on.
 """
 
 from __future__ import annotations
@@ -53,17 +55,14 @@ def most_probable_paths(
     for uid, cutoff_rows in rows.items():
         series = panel.by_id[uid]
         cutoff_rows = np.asarray(cutoff_rows)
-        paths = [
-            _search_one_cutoff(forecaster, head, windows, width)
-            for windows in forecaster.windows(series, cutoff_rows, size=1)
-        ]
         shape = (len(cutoff_rows), forecaster.task.horizon, forecaster.channels.outputs)
-        values = np.array([values for values, _, _ in paths]).reshape(shape)
-        result[uid] = BestPaths(
-            forecaster.to_raw_units(values, series, cutoff_rows),
-            np.array([bins for _, bins, _ in paths], dtype=int).reshape(shape),
-            np.exp([score for _, _, score in paths]),
-        )
+        scaled = np.empty(shape)
+        bins = np.empty(shape, dtype=int)
+        scores = np.empty(len(cutoff_rows))
+        for i, windows in enumerate(forecaster.windows(series, cutoff_rows, size=1)):
+            scaled[i], bins[i], scores[i] = _search_one_cutoff(forecaster, head, windows, width)
+        values = forecaster.to_raw_units(scaled, series, cutoff_rows)
+        result[uid] = BestPaths(values, bins, np.exp(scores))
     return result
 
 
@@ -74,14 +73,7 @@ def _search_one_cutoff(
     assert forecaster.skip is not None
     horizon = forecaster.task.horizon
     if forecaster.spec.is_recursive:
-        loop_arguments = (
-            forecaster.network,
-            forecaster.weights,
-            forecaster.skip,
-            windows,
-            forecaster.channels,
-        )
-        loop = Loop(*loop_arguments, horizon=horizon)
+        loop = forecaster.start_loop(windows, horizon)
         start = BeamState.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
         return search_paths(start, horizon=horizon, width=width)
     log_p = head.head.log_probabilities(forecaster.network_output(windows)[0].astype(np.float64))

@@ -9,7 +9,7 @@ with `transform: diff` or `logdiff`, whose steps add up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -74,10 +74,18 @@ def predict_quantiles(
             return {
                 uid: np.moveaxis(np.quantile(p, levels, axis=1), 0, -1) for uid, p in paths.items()
             }
-    return {
-        uid: _exact_quantiles(forecaster, panel.by_id[uid], np.asarray(at), levels)
-        for uid, at in rows.items()
-    }
+    shape = (forecaster.task.horizon, forecaster.channels.outputs)
+
+    def exact_quantiles(series: Series, windows: Windows) -> np.ndarray:
+        """(B, H, O, Q) in raw units, by the formula of the head's distribution."""
+        scaled = quantiles(_distribution(forecaster, windows), levels, (len(windows), *shape))
+        raw = [
+            forecaster.to_raw_units(of_level, series, windows.rows)
+            for of_level in np.moveaxis(scaled, -1, 0)
+        ]
+        return np.stack(raw, axis=-1)
+
+    return _by_series(forecaster, panel, rows, (*shape, len(levels)), exact_quantiles)
 
 
 def sample_paths(
@@ -89,26 +97,20 @@ def sample_paths(
     nor on how much history comes with it.
     """
     _check_request(forecaster, panel, rows)
-    result = {}
-    for uid, cutoff_rows in rows.items():
-        series = panel.by_id[uid]
-        cutoff_rows = np.asarray(cutoff_rows)
-        shape = (count, forecaster.task.horizon, forecaster.channels.outputs)
-        parts = [np.empty((0, *shape))]
-        for windows in forecaster.windows(
-            series, cutoff_rows, size=max(MAX_LOOPS_AT_ONCE // count, 1)
-        ):
-            # a diverging loop is seen by who asks
-            with np.errstate(over="ignore", invalid="ignore"):
-                scaled = _sample_scaled_paths(
-                    forecaster, windows, series.ds[windows.rows], count, seed
-                )
-                flat = forecaster.to_raw_units(
-                    scaled.reshape(-1, *shape[1:]), series, np.repeat(windows.rows, count)
-                )
-            parts.append(flat.reshape(-1, *shape))
-        result[uid] = np.concatenate(parts)
-    return result
+    shape = (count, forecaster.task.horizon, forecaster.channels.outputs)
+
+    def draw_paths(series: Series, windows: Windows) -> np.ndarray:
+        """(B, count, H, O) in raw units."""
+        # a diverging loop is seen by who asks
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = _sample_scaled_paths(forecaster, windows, series.ds[windows.rows], count, seed)
+            raw = forecaster.to_raw_units(
+                scaled.reshape(-1, *shape[1:]), series, np.repeat(windows.rows, count)
+            )
+        return raw.reshape(-1, *shape)
+
+    size = max(MAX_LOOPS_AT_ONCE // count, 1)
+    return _by_series(forecaster, panel, rows, shape, draw_paths, size=size)
 
 
 def rise_probability(
@@ -116,24 +118,22 @@ def rise_probability(
 ) -> dict[str, np.ndarray]:
     """(n, H, O): the probability that the value lies above the last observed one."""
     head = _check_request(forecaster, panel, rows)
-    result = {}
-    for uid, cutoff_rows in rows.items():
-        series = panel.by_id[uid]
-        cutoff_rows = np.asarray(cutoff_rows)
-        if not has_formula(forecaster):
-            last = fill_gaps(series.values[None, :, : forecaster.channels.outputs])[0][0][
-                cutoff_rows
-            ]
-            paths = sample_paths(forecaster, panel, {uid: cutoff_rows}, N_PATHS, seed=seed)[uid]
-            above = (paths > last[:, None, None, :]).sum(axis=1)
-            # no number of paths makes an event impossible
-            result[uid] = (above + 0.5) / (N_PATHS + 1)
-            continue
-        parts = [np.empty((0, forecaster.task.horizon, forecaster.channels.outputs))]
-        for windows in forecaster.windows(series, cutoff_rows):
+    horizon = forecaster.task.horizon
+    outputs = forecaster.channels.outputs
+    if has_formula(forecaster):
+
+        def exact_probability(_: Series, windows: Windows) -> np.ndarray:
             raw, base = _network_and_skip(forecaster, windows)
-            parts.append(head.rise_probability(raw, base, windows.last[:, None]))
-        result[uid] = np.concatenate(parts)
+            return head.rise_probability(raw, base, windows.last[:, None])
+
+        return _by_series(forecaster, panel, rows, (horizon, outputs), exact_probability)
+    result = {}
+    for uid, paths in sample_paths(forecaster, panel, rows, N_PATHS, seed=seed).items():
+        observed = fill_gaps(panel.by_id[uid].values[None, :, :outputs])[0][0]
+        last = observed[np.asarray(rows[uid])]
+        above = (paths > last[:, None, None, :]).sum(axis=1)
+        # no number of paths makes an event impossible
+        result[uid] = (above + 0.5) / (N_PATHS + 1)
     return result
 
 
@@ -146,20 +146,37 @@ def log_density(
     head = _check_request(forecaster, panel, rows)
     horizon = forecaster.task.horizon
     outputs = forecaster.channels.outputs
+    if not (has_formula(forecaster) and head.head.has_density):
+        return {uid: np.full((len(at), horizon, outputs), np.nan) for uid, at in rows.items()}
+
+    def density_at_actual(series: Series, windows: Windows) -> np.ndarray:
+        """(B, H, O): of the scaled value, and how fast that grows with the raw one."""
+        ahead = windows.rows[:, None] + np.arange(1, horizon + 1)
+        z = _extend_with_missing(forecaster.scaling.scale_series(series, forecaster.task), horizon)
+        density = _distribution(forecaster, windows).log_density(z[ahead, :outputs])
+        return density + _log_slope(forecaster, series, ahead)
+
+    return _by_series(forecaster, panel, rows, (horizon, outputs), density_at_actual)
+
+
+def _by_series(
+    forecaster: Forecaster,
+    panel: Panel,
+    rows: Mapping[str, np.ndarray],
+    shape: tuple[int, ...],
+    evaluate: Callable[[Series, Windows], np.ndarray],
+    *,
+    size: int = 512,
+) -> dict[str, np.ndarray]:
+    """Per series what `evaluate` makes (B, *shape) of the windows that end at its `rows`, `size` of
+    them at a time, joined in the order of the rows.
+    """
     result = {}
     for uid, cutoff_rows in rows.items():
         series = panel.by_id[uid]
-        cutoff_rows = np.asarray(cutoff_rows)
-        if not (has_formula(forecaster) and head.head.has_density):
-            result[uid] = np.full((len(cutoff_rows), horizon, outputs), np.nan)
-            continue
-        z = _extend_with_missing(forecaster.scaling.scale_series(series, forecaster.task), horizon)
-        parts = [np.empty((0, horizon, outputs))]
-        for windows in forecaster.windows(series, cutoff_rows):
-            ahead = windows.rows[:, None] + np.arange(1, horizon + 1)
-            density = _distribution(forecaster, windows).log_density(z[ahead, :outputs])
-            parts.append(density + _log_slope(forecaster, series, ahead))
-        result[uid] = np.concatenate(parts)
+        batches = forecaster.windows(series, np.asarray(cutoff_rows), size=size)
+        parts = [evaluate(series, windows) for windows in batches]
+        result[uid] = np.concatenate([np.empty((0, *shape)), *parts])
     return result
 
 
@@ -173,6 +190,7 @@ def has_formula(forecaster: Forecaster) -> bool:
 
 
 def _require_head(forecaster: Forecaster) -> FittedHead:
+    """The model's head; `InputError` where it gives a point alone."""
     if forecaster.head is None:
         raise InputError(
             f"Model {forecaster.spec.family!r} has a point head, which gives no distribution. Give"
@@ -199,22 +217,8 @@ def _network_and_skip(forecaster: Forecaster, windows: Windows) -> tuple[np.ndar
 
 
 def _distribution(forecaster: Forecaster, windows: Windows) -> Distribution:
+    """Of the scaled targets (B, H, O) after each window."""
     return _require_head(forecaster).distribution(*_network_and_skip(forecaster, windows))
-
-
-def _exact_quantiles(
-    forecaster: Forecaster, series: Series, rows: np.ndarray, levels: Sequence[float]
-) -> np.ndarray:
-    shape = (forecaster.task.horizon, forecaster.channels.outputs)
-    parts = [np.empty((0, *shape, len(levels)))]
-    for windows in forecaster.windows(series, rows):
-        scaled = quantiles(_distribution(forecaster, windows), levels, (len(windows), *shape))
-        raw_quantiles = [
-            forecaster.to_raw_units(scaled[..., place], series, windows.rows)
-            for place in range(len(levels))
-        ]
-        parts.append(np.stack(raw_quantiles, axis=-1))
-    return np.concatenate(parts)
 
 
 def _sample_scaled_paths(
@@ -223,41 +227,36 @@ def _sample_scaled_paths(
     """(B, count, H, O) in scaled units; cutoffs (B,) are the times of the windows' last rows."""
     horizon = forecaster.task.horizon
     outputs = forecaster.channels.outputs
-    uniform_numbers = np.stack(
-        [
-            draw_uniforms(
-                forecaster.dependence,
-                (count, horizon * outputs),
-                np.random.default_rng([seed, int(time)]),
-            )
-            for time in cutoffs.astype("datetime64[ns]").astype(np.uint64)
-        ]
-    ).reshape(len(windows) * count, horizon, outputs)
-    repeated_windows = repeat_windows(windows, count)
+    draws = []
+    for time in cutoffs.astype("datetime64[ns]").astype(np.uint64):
+        rng = np.random.default_rng([seed, int(time)])
+        draws.append(draw_uniforms(forecaster.dependence, (count, horizon * outputs), rng))
+    uniform_numbers = np.stack(draws).reshape(len(windows) * count, horizon, outputs)
+    repeated = repeat_windows(windows, count)
     if forecaster.spec.is_recursive:
-        paths = _sample_loop(forecaster, repeated_windows, uniform_numbers)
+        paths = _sample_loop(forecaster, repeated, uniform_numbers)
     else:
-        raw, base = (
-            np.repeat(part, count, axis=0) for part in _network_and_skip(forecaster, windows)
-        )
-        paths = _require_head(forecaster).sample(
-            raw, base, repeated_windows.last[:, None], uniform_numbers
-        )
+        raw, base = _network_and_skip(forecaster, windows)
+        raw = np.repeat(raw, count, axis=0)
+        base = np.repeat(base, count, axis=0)
+        head = _require_head(forecaster)
+        paths = head.sample(raw, base, repeated.last[:, None], uniform_numbers)
     return paths.reshape(len(windows), count, horizon, outputs)
 
 
 def _sample_loop(
     forecaster: Forecaster, windows: Windows, uniform_numbers: np.ndarray
 ) -> np.ndarray:
-    """Closed loops fed with what is drawn at each step: drawn (B, H, O)."""
+    """Closed loops fed with what is drawn at each step: the paths (B, H, O) in scaled units, drawn
+    with `uniform_numbers` (B, H, O) in (0, 1).
+    """
     head = _require_head(forecaster)
     steps = iter(range(uniform_numbers.shape[1]))
 
     def feedback(raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
-        step = next(steps)
-        return head.sample(
-            raw[:, None], base[:, None], last[:, None], uniform_numbers[:, step : step + 1]
-        )[:, 0]
+        """The value (B, O) drawn at the next step, see `loops.Feedback`."""
+        u = uniform_numbers[:, next(steps), None]
+        return head.sample(raw[:, None], base[:, None], last[:, None], u)[:, 0]
 
     return forecaster.run_closed_loop(windows, uniform_numbers.shape[1], feedback=feedback)
 

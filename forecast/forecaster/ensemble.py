@@ -1,11 +1,13 @@
-"""What goes into service: one candidate's forecasters, one per seed, and the calibration errors
-behind its intervals.
+"""`Ensemble`, what goes into service: one candidate's forecasters, one per seed, and the
+calibration errors behind its intervals.
 
-The forecast is the mean over the seeds, the leaderboard's row `ensemble`; of a combination, the
-weighted mean of its members' forecasts, each the mean over its seeds. The interval around it is
-split conformal with the errors of the calibration block and as wide as the lookback was volatile,
-as in the compare stage. A folder of plain JSON and arrays, loadable without TensorFlow;
-`ensemble.json` holds the digest of every file, so a damaged copy is refused.
+`load_trained_ensemble` reads it from what the train stage wrote, `forecast_latest` makes the table
+of forecasts and intervals that users see. The forecast is the mean over the seeds, the
+leaderboard's row `ensemble`; of a combination, the weighted mean of its members' forecasts, each
+the mean over its seeds. The interval around it is split conformal with the errors of the
+calibration block and as wide as the lookback was volatile, as in the compare stage. A folder of
+plain JSON and arrays, loadable without TensorFlow; `ensemble.json` holds the digest of every file,
+so a damaged copy is refused.
 """
 
 from __future__ import annotations
@@ -69,9 +71,11 @@ class Ensemble:
     @property
     def series(self) -> tuple[str, ...]:
         """The names under which errors and intervals are kept, per series and target."""
-        uids = sorted(self.forecasters[0].scaling.centre)
         targets = self.task.targets
-        return tuple(series_name(uid, name, targets) for uid in uids for name in targets)
+        names: list[str] = []
+        for uid in sorted(self.forecasters[0].scaling.centre):
+            names += [series_name(uid, name, targets) for name in targets]
+        return tuple(names)
 
     def select_newest_rows(self, history: pd.DataFrame) -> pd.DataFrame:
         """The rows of a long frame that a forecast from its end may read: all of them where a model
@@ -93,12 +97,16 @@ class Ensemble:
         members' weighted one.
         """
         forecasts = [forecaster.predict(panel, rows) for forecaster in self.forecasters]
-        by_series = {uid: [each[uid] for each in forecasts] for uid in forecasts[0]}
-        if not self.members:
-            return {uid: np.mean(y_hats, axis=0) for uid, y_hats in by_series.items()}
         # the seeds of a member share its weight
         weights = [self.weights[name] / self.members.count(name) for name in self.members]
-        return {uid: np.tensordot(weights, y_hats, axes=1) for uid, y_hats in by_series.items()}
+        result = {}
+        for uid in rows:
+            y_hats = [each[uid] for each in forecasts]
+            if weights:
+                result[uid] = np.tensordot(weights, y_hats, axes=1)
+            else:
+                result[uid] = np.mean(y_hats, axis=0)
+        return result
 
     def with_horizon(self, horizon: int, levels: Sequence[float] = ()) -> Ensemble:
         """This ensemble with a horizon of at least `horizon`; `InputError` where the model cannot
@@ -185,11 +193,10 @@ class Ensemble:
                 f"{folder / MANIFEST}: found {keys}, wanted members, series and files as well."
             )
         digests = _digest_files(folder)
-        if damaged := sorted(
-            name for name, digest in manifest["files"].items() if digests.get(name) != digest
-        ):
-            fault = "is missing or not the file that was saved (its sha256 differs)"
-            raise DamagedError(f"{folder}: {damaged[0]} {fault}.")
+        for name, digest in sorted(manifest["files"].items()):
+            if digests.get(name) != digest:
+                fault = "is missing or not the file that was saved (its sha256 differs)"
+                raise DamagedError(f"{folder}: {name} {fault}.")
         members = [Forecaster.load(folder / f"member-{i}") for i in range(manifest["members"])]
         arrays = files.read_arrays(folder / SCORES)
         targets = members[0].task.target
@@ -225,28 +232,34 @@ def load_trained_ensemble(folder: Path) -> Ensemble:
     record = RunRecord.read(folder / "record.json")
     weights = {member.candidate: member.weight for member in record.members}
     rule = record.params if len(record.weights) > 1 else {}
-    saved = [
-        (name, seed) for name in weights for seed in list_served_models(folder / "members" / name)
-    ]
-    require_members(weights, (name for name, _ in saved), where=str(folder))
-    seeds = [seed for _, seed in saved] or list_served_models(folder)
+    names: list[str] = []
+    seeds: list[Path] = []
+    for name in weights:
+        models = list_served_models(folder / "members" / name)
+        names += [name] * len(models)
+        seeds += models
+    require_members(weights, names, where=str(folder))
+    seeds = seeds or list_served_models(folder)
     if not seeds:
         raise InputError(
             f"{folder}: has no saved forecaster; its training failed. Choose another candidate."
         )
     forecasts = pd.read_parquet(folder / "forecasts.parquet")
     loaded = tuple(Forecaster.load(seed) for seed in seeds)
-    task = loaded[0].task
-    names = tuple(name for name, _ in saved)
-    return Ensemble(loaded, calibration_scores(forecasts, task), names, weights, rule)
+    calibrated = calibration_scores(forecasts, loaded[0].task)
+    return Ensemble(loaded, calibrated, tuple(names), weights, rule)
 
 
 def list_served_models(folder: Path) -> list[Path]:
     """The saved forecasters of a candidate, by seed; of one fitted again in its backtest the newest
     that saw no target of the test block.
     """
+
+    def seed(path: Path) -> int:
+        return int(path.name.partition("-")[2])
+
     folders = [*folder.glob("newest-*")] or [*folder.glob("seed-*")]
-    return sorted(folders, key=lambda path: int(path.name.partition("-")[2]))
+    return sorted(folders, key=seed)
 
 
 def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
@@ -310,7 +323,10 @@ def forecast_latest(
                 part[f"lo_{format_percent(level)}"] = low
                 part[f"hi_{format_percent(level)}"] = high
             parts.append(part)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    table = {}
+    for name in parts[0]:
+        table[name] = np.concatenate([part[name] for part in parts])
+    return table
 
 
 def split_supported_levels(
@@ -346,5 +362,6 @@ def _pad_scores(scores: Sequence[Array]) -> Array:
 
 
 def _digest_files(folder: Path) -> dict[str, str]:
+    """The sha256 of every file below `folder` but the manifest, by its path there."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {path.relative_to(folder).as_posix(): files.sha256(path) for path in paths}

@@ -1,12 +1,16 @@
-"""Fitting one model on a problem: one function for rules, regressors, ridge, statistical models and
-networks.
+"""Fitting one model on a problem: rules, regressors, ridge, statistical models and networks.
+
+`fit` gives a `FitResult` of any `ModelSpec`, fitted on the train rows; what has to be chosen
+(steps, penalties) is chosen on validation. `fit_again` fits the same choice once more on train and
+validation together. The backtest calls both. There are three procedures (`FIT_PROCEDURES`): a
+family that fits its own parameters, ridge regression, and a network beside a skip, by gradient
+steps or Levenberg-Marquardt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,7 +121,9 @@ def fit_again(
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a fit begins with, as `fit` is given it. `chosen`: of a second fit, the first."""
+    """What a fit begins with, as `fit` is given it. `first`: of a second fit, the result of the
+    first, whose choices it keeps.
+    """
 
     skip: SkipKind
     seed: int
@@ -135,61 +141,59 @@ def _fit_parameters(problem: Problem, bare: Forecaster, options: FitOptions) -> 
         parameters = spec.refit_chosen(problem, options.first.forecaster, seed=options.seed)
     else:
         parameters = spec.fit(problem, seed=options.seed)
-    skip = problem.skip(skip_kind, problem.panel.task.horizon) if skip_kind else None
+    skip = None
+    if skip_kind:
+        skip = problem.skip(skip_kind, problem.panel.task.horizon)
     forecaster = replace(bare, weights=parameters.arrays, statistical=parameters.series, skip=skip)
     if options.first is not None or not spec.space():
         return FitResult(forecaster)
+
+    def forecast(windows: Windows) -> np.ndarray:
+        return spec.scaled_forecast(forecaster, windows)
+
     examples = problem.examples("validation", problem.panel.task.horizon)
-    return FitResult(
-        forecaster,
-        validation_loss=mean_absolute_error(partial(spec.scaled_forecast, forecaster), examples),
-    )
+    return FitResult(forecaster, validation_loss=mean_absolute_error(forecast, examples))
 
 
 def _fit_ridge(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
+    """The linear skip alone, of one step where its loop is closed; with `rectify`'s correction
+    where the family has it. A note names the inputs that it does not read.
+    """
     spec = bare.spec
     horizon = 1 if spec.is_recursive or spec.is_corrected else problem.panel.task.horizon
     skip = problem.skip("linear", horizon)
     linear = replace(bare, skip=skip)
-    shape = options.first.forecaster.correction if options.first is not None else None
     columns = zip(problem.channels.value, problem.panel.task.columns, strict=True)
     unread = [column.frame_name for channel, column in columns if channel in skip.unread]
-    note = (
-        f"does not read {quote_names(unread)}: the error by which it was chosen is lower without"
-        if unread
-        else ""
-    )
-    return FitResult(
-        fit_correction(problem, linear, shape) if spec.is_corrected else linear, note=note
-    )
+    note = ""
+    if unread:
+        names = quote_names(unread)
+        note = f"does not read {names}: the error by which it was chosen is lower without"
+    if spec.is_corrected:
+        shape = None if options.first is None else options.first.forecaster.correction
+        linear = fit_correction(problem, linear, shape)
+    return FitResult(linear, note=note)
 
 
 def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
+    """A skip in closed form and, beside it, the network with its head; the weights that validation
+    chose, or, in a second fit, those after as many steps as the first one chose.
+    """
     spec: Any = bare.spec
     network: Network = spec.network(problem.panel.task)
     skip = problem.skip(options.skip, network.shapes.horizon)
-    series = problem.training.get((options.skip, skip.horizon)) or build_training_series(
-        problem, skip
-    )
-    if sum(series_item.target.nbytes for series_item in series) <= MAX_CACHED_BYTES:
-        problem.training[options.skip, skip.horizon] = series
+    key = (options.skip, skip.horizon)
+    series = problem.training.get(key) or build_training_series(problem, skip)
+    if sum(each.target.nbytes for each in series) <= MAX_CACHED_BYTES:
+        problem.training[key] = series
     head, series = fit_head(problem, skip, spec, series)
-    train_steps = partial(
-        train_by_gradient,
-        network,
-        series,
-        spec=spec,
-        options=GradientOptions(
-            options.seed,
-            options.budget,
-            problem.channels.change_channels,
-            options.initial,
-            head,
-        ),
+    descent = GradientOptions(
+        options.seed, options.budget, problem.channels.change_channels, options.initial, head
     )
     # the steps up to the best one, on more rows; how steps hang together stays
     if options.first is not None:
-        trained = train_steps(validate=None, stop=options.first.best_step)
+        stop = options.first.best_step
+        trained = train_by_gradient(network, series, None, spec, descent, stop=stop)
         dependence = options.first.forecaster.dependence
         return FitResult(
             replace(bare, skip=skip, weights=trained.weights, head=head, dependence=dependence)
@@ -199,7 +203,7 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
     else:
         validate = window_error(problem, network, skip, spec.forecast_loss(head))
     if spec.is_trained_by_gradient:
-        trained = train_steps(validate=validate)
+        trained = train_by_gradient(network, series, validate, spec, descent)
     else:
         trained = train_by_levenberg_marquardt(
             network, series, validate, spec, seed=options.seed, announce=options.announce
@@ -207,18 +211,14 @@ def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> Fit
     forecaster = replace(bare, skip=skip, weights=trained.weights, head=head)
     forecaster = replace(forecaster, dependence=estimate_dependence(problem, forecaster))
     note = "; ".join(filter(None, (trained.note, describe_validation_sample(problem))))
-    forecasters_by_fold = [
-        replace(forecaster, weights=weights) for _, weights in trained.best_by_fold
-    ]
-    steps = tuple(step for step, _ in trained.best_by_fold)
     return FitResult(
         forecaster,
         trained.best_step,
         trained.validation_loss,
         trained.curve,
         note,
-        tuple(forecasters_by_fold),
-        steps,
+        tuple(replace(forecaster, weights=weights) for _, weights in trained.best_by_fold),
+        tuple(step for step, _ in trained.best_by_fold),
     )
 
 
@@ -274,16 +274,16 @@ def window_error(
         cases.append((windows.past, future, target - base, base - windows.last[:, None]))
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
+        """(1 + folds,): over all of validation, then over what counts for each of its folds."""
+        losses = []
+        are_known = []
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            batch_losses = [
-                loss.validation_losses(
-                    inference.last(network, weights, past, future), residual, lead
-                )
-                for past, future, residual, lead in cases
-            ]
-            return mean_losses_by_fold(
-                [each for each, _ in batch_losses], [known for _, known in batch_losses], is_counted
-            )
+            for past, future, residual, lead in cases:
+                raw = inference.last(network, weights, past, future)
+                batch_losses, known = loss.validation_losses(raw, residual, lead)
+                losses.append(batch_losses)
+                are_known.append(known)
+            return mean_losses_by_fold(losses, are_known, is_counted)
 
     return error
 
@@ -299,15 +299,13 @@ def closed_loop_error(
     observed = [np.isfinite(target) for _, target in cases]
 
     def error(weights: dict[str, np.ndarray]) -> np.ndarray:
+        """(1 + folds,): over all of validation, then over what counts for each of its folds."""
+        losses = []
         with np.errstate(over="ignore", invalid="ignore"):
-            errors = [
-                loss.of_validation(
-                    Loop(network, weights, skip, windows, problem.channels, horizon=horizon).run()
-                    - target
-                )
-                for windows, target in cases
-            ]
-            return mean_losses_by_fold(errors, observed, is_counted)
+            for windows, target in cases:
+                loop = Loop(network, weights, skip, windows, problem.channels, horizon=horizon)
+                losses.append(loss.of_validation(loop.run() - target))
+            return mean_losses_by_fold(losses, observed, is_counted)
 
     return error
 

@@ -1,12 +1,15 @@
-"""One object for test and service: spec, scaling, skip and weights; forecasts with NumPy alone.
+"""`Forecaster`, a fitted model of any family: spec, scaling, skip and weights; forecasts with NumPy
+alone.
 
-A forecast at a row sees exactly the last `lookback` rows up to it, so what is served equals what
-was backtested. Statistical models are the exception: their state is filtered from the first row on.
+`fitting` makes it, backtest and service forecast with the same object, and it is saved as a folder
+of JSON and arrays. A forecast at a row sees exactly the last `lookback` rows up to it, so what is
+served equals what was backtested. Statistical models are the exception: their state is filtered
+from the first row on. Distributions, closed loops of any length and most probable paths of a
+forecaster have modules of their own beside this one.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,9 +92,8 @@ class Forecaster:
         self.require_series(panel, rows)
         requests = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
         values = self.spec.predict(self, list(requests.values()))
-        forecasts = dict(zip(requests, values, strict=True))
         nothing = np.empty((0, self.task.horizon, self.channels.outputs))
-        return {uid: forecasts.get(uid, nothing) for uid in rows}
+        return dict.fromkeys(rows, nothing) | dict(zip(requests, values, strict=True))
 
     def require_series(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> None:
         """`InputError` for series that the panel does not have."""
@@ -108,10 +110,13 @@ class Forecaster:
         """
         forecasts = []
         for group in _group_requests(requests):
-            batches = (windows for series, rows in group for windows in self.windows(series, rows))
-            joined = [Windows.concatenate(list(batches))] if len(group) > 1 else batches
+            batches: list[Windows] = []
+            for series, rows in group:
+                batches += self.windows(series, rows)
+            if len(group) > 1:
+                batches = [Windows.concatenate(batches)]
             scaled = np.concatenate(
-                [self.spec.scaled_forecast(self, windows) for windows in joined]
+                [self.spec.scaled_forecast(self, windows) for windows in batches]
             )
             ends = np.cumsum([len(rows) for _, rows in group])[:-1]
             for part, (series, rows) in zip(np.split(scaled, ends), group, strict=True):
@@ -150,10 +155,15 @@ class Forecaster:
         """(B, horizon, O) in scaled units: the closed `Loop`, fed with the point forecast unless
         `feedback` is given.
         """
-        loop_arguments = (self.network, self.weights, self._require_skip(), windows, self.channels)
-        return Loop(*loop_arguments, horizon=horizon).run(feedback or self.point_step)
+        return self.start_loop(windows, horizon).run(feedback or self.point_step)
+
+    def start_loop(self, windows: Windows, horizon: int) -> Loop:
+        """The closed loop behind `windows`, before its first of at most `horizon` steps."""
+        skip = self._require_skip()
+        return Loop(self.network, self.weights, skip, windows, self.channels, horizon=horizon)
 
     def _require_skip(self) -> Skip:
+        """The skip; `InputError` where a saved model, written by hand, has none."""
         if self.skip is None:
             raise InputError(
                 f"Model {self.spec.family!r} was saved without its skip; train it again."
@@ -170,7 +180,7 @@ class Forecaster:
 
     def point_step(self, raw: np.ndarray, base: np.ndarray, last: np.ndarray) -> np.ndarray:
         """(B, O): the head's point forecast of one step of a closed loop, see
-        `forecaster.loops.Choice`.
+        `forecaster.loops.Feedback`.
         """
         if self.head is None:
             return add_network(raw, base, last)
@@ -217,45 +227,56 @@ class Forecaster:
     def load(cls, folder: Path) -> Forecaster:
         """The saved forecaster; `InputError` when the folder holds another schema."""
         content = files.read_saved(folder / "spec.json", SCHEMA)
-        skip = content["skip"]
-        correction = content.get("correction")
         spec = models.spec(
             content["spec"], where=f"{folder}/spec.json: spec", context=OF_SAVED_MODEL
         )
         statistical = {}
         if isinstance(spec, StatisticalSpec):
             statistical = fits_from_json(spec.series_model, content["statistical"])
-        dependence = folder / "dependence.npz"
+        skip = None
+        if content["skip"]:
+            skip = Skip.from_saved(content["skip"], files.read_arrays(folder / "skip.npz"))
+        correction = None
+        if "correction" in content:
+            arrays = files.read_arrays(folder / "correction.npz")
+            correction = Skip.from_saved(content["correction"], arrays)
+        dependence = None
+        if (folder / "dependence.npz").exists():
+            dependence = files.read_arrays(folder / "dependence.npz")["correlation"]
         return cls(
             dataset_name=content["dataset_name"],
             task=validate_config(Task, content["task"], where=f"{folder}/spec.json: task"),
             spec=spec,
             scaling=Scaling.from_json(files.read_json(folder / "scaling.json")),
-            skip=Skip.from_saved(skip, files.read_arrays(folder / "skip.npz")) if skip else None,
+            skip=skip,
             weights=files.read_arrays(folder / "weights.npz"),
             statistical=statistical,
             head=_load_head(spec, folder),
-            dependence=(
-                files.read_arrays(dependence)["correlation"] if dependence.exists() else None
-            ),
-            correction=correction
-            and Skip.from_saved(correction, files.read_arrays(folder / "correction.npz")),
+            dependence=dependence,
+            correction=correction,
         )
 
 
 def _group_requests(requests: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest]]:
-    """`MANY` series of at most `FEW` rows: `WINDOWS_PER_BATCH` windows at a time, of one row
-    too few to compile. Else each.
+    """The requests that are forecast together: `MIN_SERIES_IN_GROUP` series or more, none of more
+    than `MAX_ROWS_IN_GROUP` rows, about `WINDOWS_PER_BATCH` windows at a time; of series of one row
+    each so few that no machine code is loaded for them. Any other request is forecast alone.
     """
     sizes = [len(rows) for _, rows in requests]
-    alone = len(sizes) < MIN_SERIES_IN_GROUP or max(sizes) > MAX_ROWS_IN_GROUP
+    if len(sizes) < MIN_SERIES_IN_GROUP or max(sizes) > MAX_ROWS_IN_GROUP:
+        yield from ([request] for request in requests)
+        return
     most = WINDOWS_PER_BATCH if sum(sizes) > len(sizes) else NATIVE_WINDOWS - 1
-    numbered = zip(range(len(sizes)) if alone else np.cumsum(sizes) // most, requests, strict=True)
-    for _, group in itertools.groupby(numbered, key=lambda pair: pair[0]):
-        yield [request for _, request in group]
+    groups = np.cumsum(sizes) // most
+    for number in np.unique(groups):
+        first, end = np.searchsorted(groups, [number, number + 1])
+        yield list(requests[first:end])
 
 
 def _load_head(spec: ModelSpec, folder: Path) -> FittedHead | None:
+    """The saved head of a network that gives more than a point; `InputError` where its file is
+    missing.
+    """
     head = spec.distribution_head
     if head is None:
         return None

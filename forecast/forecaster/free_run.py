@@ -1,4 +1,5 @@
-"""A fitted one-step map run over any number of rows, with and without measurements.
+"""A fitted one-step map run over any number of rows, with and without measurements: how a model
+behaves once it is left to itself, for the audit, the diagnostics and the Python door.
 
 series_parallel   the next row, from rows that were all measured
 parallel          any number of rows, also more than it was trained for: the forecasts fed back,
@@ -23,11 +24,10 @@ def series_parallel(
 ) -> dict[str, np.ndarray]:
     """(n, O) raw forecasts of the row after each of `rows`, per series; every family has them."""
     if is_recursive(forecaster):
-        return {
-            uid: values[:, 0]
-            for uid, values in parallel(forecaster, panel, rows, horizon=1).items()
-        }
-    return {uid: values[:, 0] for uid, values in forecaster.predict(panel, rows).items()}
+        forecasts = parallel(forecaster, panel, rows, horizon=1)
+    else:
+        forecasts = forecaster.predict(panel, rows)
+    return {uid: values[:, 0] for uid, values in forecasts.items()}
 
 
 def parallel(
@@ -70,8 +70,8 @@ def is_recursive(forecaster: Forecaster) -> bool:
 def _windows(
     forecaster: Forecaster, series: Series, cutoff_rows: np.ndarray, horizon: int
 ) -> Iterator[Windows]:
-    """The windows that end at the rows `at`, with what is known ahead up to the end of the longest
-    run.
+    """The windows that end at `cutoff_rows`, with what is known ahead up to the end of the longest
+    run; `InputError` where it is not known as far.
     """
     if not len(cutoff_rows):
         return iter(())

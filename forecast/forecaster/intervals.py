@@ -69,18 +69,17 @@ def volatility(values: Array, rows: ArrayLike, task: Task) -> Array:
     The root mean square of the seasonal differences, in the units errors are taken in; of those of
     one row where the lookback is no longer than a season. NaN where none is known.
     """
-    season = task.season_length if task.season_length < task.lookback else 1
+    season = task.season_length
+    if season >= task.lookback:
+        season = 1
     lookback_rows = np.asarray(rows, dtype=np.int64)[:, None] - np.arange(task.lookback - season)
     volatilities = []
     for column, target_values in zip(task.target, values.T, strict=False):
         y = SCALES.get(column.transform, RAW)[0](target_values)
         change = np.full(len(y), np.nan)
         change[season:] = y[season:] - y[:-season]
-        volatilities.append(
-            root_mean(
-                np.where(lookback_rows >= 0, change[np.maximum(lookback_rows, 0)], np.nan).T ** 2
-            )
-        )
+        changes = np.where(lookback_rows >= 0, change[np.maximum(lookback_rows, 0)], np.nan)
+        volatilities.append(root_mean(changes.T**2))
     return np.stack(volatilities, axis=1)
 
 

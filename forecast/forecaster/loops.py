@@ -1,5 +1,9 @@
 """The closed loop of a one-step map in NumPy: fed with its own forecasts up to any horizon.
 
+`Loop` runs a batch of them, of a skip and, beside it, a network; a `Feedback` says what is fed back
+at each step: the point forecast, or a value drawn from the head's distribution. Recursive families
+forecast with it, and are validated with it while they train.
+
 Past-only inputs are not known after the cutoff: the loop is fed the forecasts of them that its skip
 carries (its `Carry`) as if they were measured.
 """
@@ -46,11 +50,10 @@ class Loop:
         """Read `windows` up to their last rows; `weights` by name."""
         carried = None
         if skip.carry is not None:
-            carried = skip.carry.forecast_inputs(windows.z[:, :, channels.outputs :], horizon)
+            inputs = windows.z[:, :, channels.outputs :]
+            carried = skip.carry.forecast_inputs(inputs, horizon)
             if any(channels.step):
-                _hold_issued_values(
-                    carried, windows.z[:, -1, channels.outputs :], channels.step[channels.outputs :]
-                )
+                _hold_issued_values(carried, inputs[:, -1], channels.step[channels.outputs :])
         self._network = network
         self._weights = weights
         self._skip = skip
@@ -103,8 +106,10 @@ class Loop:
         other._rolling = self._rolling.select(index)
         other._future = self._future[index]
         other._raw = self._raw[index]
-        other._row = None if self._row is None else self._row[index]
-        other._state = None if self._state is None else self._state.select(index)
+        if self._row is not None:
+            other._row = self._row[index]
+        if self._state is not None:
+            other._state = self._state.select(index)
         return other
 
 
@@ -143,6 +148,9 @@ class _RollingWindow:
     """The last `lookback` rows, forecasts appended as if they had been observed."""
 
     def __init__(self, windows: Windows, channels: Layout, carried: np.ndarray | None) -> None:
+        """Begin with `windows`; `carried` (B, H, inputs): forecasts of the past-only inputs, in
+        scaled units, None where their last values are repeated.
+        """
         self._z = windows.z[:, :, : channels.outputs]
         self._past = windows.past.copy()
         self._last = windows.last.copy()
@@ -154,6 +162,7 @@ class _RollingWindow:
         self._input = np.where(np.isfinite(z).any(axis=1), fill_gaps(z)[0][:, -1], np.nan)
 
     def select(self, index: np.ndarray) -> _RollingWindow:
+        """The windows number `index`, see `Loop.select`."""
         other = copy.copy(self)
         other._z = self._z[index]
         other._past = self._past[index]

@@ -1,5 +1,10 @@
 """One request to a served model: a history in, its forecast out; every fault of the request is an
 `InputError`.
+
+`Service` is what MLflow and the command `predict` call. A history is a long frame: `unique_id`,
+`ds` and the columns of the task. It is cut to the rows that the model reads, and refused where a
+series is not known, a step of the calendar is missing in a column without `max_missing`, or a value
+is out of range; nothing is filled in or guessed.
 """
 
 from __future__ import annotations
@@ -81,8 +86,10 @@ class Service:
         )
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
+        """The checked history as a panel of the rows that the model reads."""
         given = _require_table(history, ensemble)
-        if (panel := read_ordered_panel(given, KEY_COLUMNS, ensemble)) is None:
+        panel = read_ordered_panel(given, KEY_COLUMNS, ensemble)
+        if panel is None:
             checked = _check_rows(_parse_times(given), ensemble.task)
             panel = from_frame(
                 ensemble.select_newest_rows(checked), ensemble.dataset_name, ensemble.task
@@ -175,6 +182,7 @@ def _check_rows(given: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
+    """The history; `InputError` where it is no table or has too many rows for one request."""
     if not isinstance(history, pd.DataFrame):
         raise InputError(
             f"{REQUEST}: found {type(history).__name__}, wanted a table with one row per series and"
@@ -186,13 +194,12 @@ def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
             f"{REQUEST}: found {len(history.columns):,} columns, wanted at most {most_columns:,}."
             " Send those of the model."
         )
-    most = MAX_ROWS_OF_RECURSION if ensemble.needs_whole_history else MAX_ROWS
+    most = MAX_ROWS
+    remedy = "Send the newest ones"
+    if ensemble.needs_whole_history:
+        most = MAX_ROWS_OF_RECURSION
+        remedy = "Serve a model that reads its lookback alone"
     if len(history) > most:
-        remedy = (
-            "Serve a model that reads its lookback alone"
-            if ensemble.needs_whole_history
-            else "Send the newest ones"
-        )
         raise InputError(f"{REQUEST}: found {len(history)} rows, wanted at most {most}. {remedy}.")
     return history
 
@@ -203,9 +210,8 @@ def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
         return history
     text = history["ds"].astype("str")
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
-    unread = times.isna().to_numpy() | np.array(
-        [not isinstance(v, str) for v in history["ds"]], dtype=bool
-    )
+    is_text = np.array([isinstance(value, str) for value in history["ds"]], dtype=bool)
+    unread = times.isna().to_numpy() | ~is_text
     position = int(np.argmax(unread)) if unread.any() else first_time_outside(times)
     if position is not None:
         raise InputError(
@@ -228,20 +234,18 @@ def require_known_series(panel: Panel, ensemble: Ensemble, *, where: str = REQUE
 
 def describe_missing_inputs(panel: Panel) -> str:
     """A sentence on the inputs without a value in a row that the forecast follows, as when no new
-    issue came in.
+    issue came in; empty where there are none.
     """
-    names = panel.task.frame_names
-    missing_inputs = [
-        (names[at], s.unique_id)
-        for s in panel.series
-        for at in np.flatnonzero(np.isnan(s.values[-1]))
-    ]
-    sentence = f"Without a value in the last row: {plural(len(missing_inputs), 'input')}, such as"
-    such = " of ".join(map(quote, missing_inputs[0])) if missing_inputs else ""
+    missing_inputs: list[str] = []
+    for series in panel.series:
+        for name, value in zip(panel.task.frame_names, series.values[-1], strict=True):
+            if np.isnan(value):
+                missing_inputs.append(f"{quote(name)} of {quote(series.unique_id)}")
+    if not missing_inputs:
+        return ""
     return (
-        f"{sentence} {such}. Where the model reads one, an older value stands in."
-        if missing_inputs
-        else ""
+        f"Without a value in the last row: {plural(len(missing_inputs), 'input')}, such as"
+        f" {missing_inputs[0]}. Where the model reads one, an older value stands in."
     )
 
 
@@ -257,9 +261,9 @@ def require_observed(panel: Panel, *, where: str = REQUEST) -> None:
                 continue  # known ahead: past rows may lack it, `require_rows` asks for the horizon
             missing = int((~observed).sum())
             if missing and (not column.may_be_missing or missing == len(observed)):
+                wanted_values = "some value" if column.may_be_missing else "none"
                 raise InputError(
                     f"{where}, series {series.unique_id!r}: column {column.frame_name!r} misses"
                     f" {missing} of the last {len(observed)} steps (a row left out counts), wanted"
-                    f" {'none' if not column.may_be_missing else 'some value'}. Complete the"
-                    " history."
+                    f" {wanted_values}. Complete the history."
                 )

@@ -55,6 +55,9 @@ def set_principal_axes(
 
 
 def _principal_axes(rows: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mean (C',) of rows (N, C') and their first `units` axes (C', units); a direction of next
+    to no variance, which rounding alone would choose, is zero.
+    """
     mean = rows.mean(axis=0)
     variances, directions = np.linalg.eigh(
         np.cov(rows - mean, rowvar=False, ddof=0).reshape(rows.shape[1], -1)
@@ -153,11 +156,12 @@ def train_by_levenberg_marquardt(
         raise ModelError(lm.describe_too_large(problem))
     skip_alone = initialise(network, seed)
     skip_error = float(validate(skip_alone)[0])
+
+    def overall_error(weights: Weights) -> float:
+        return float(validate(weights)[0])
+
     problem = network_problem.make_problem(
-        network,
-        series,
-        lambda weights: float(validate(weights)[0]),
-        warm_up=warm_up_rows(network, spec.warm_up),
+        network, series, overall_error, warm_up=warm_up_rows(network, spec.warm_up)
     )
     best_weights, run = network_problem.fit(
         problem,
@@ -169,13 +173,12 @@ def train_by_levenberg_marquardt(
     )
     curve = [(0, float("nan"), skip_error)]
     curve += [(iteration + 1, train, error) for iteration, train, error, _ in run.curve]
-    step, _, error = min(curve, key=lambda look: look[2] if np.isfinite(look[2]) else np.inf)
-    weights = (
-        {name: value.astype(np.float32) for name, value in best_weights.items()}
-        if step
-        else skip_alone
-    )
-    return TrainedNetwork(weights, step, error, curve)
+    errors = np.array([error for _, _, error in curve])
+    step = int(np.argmin(np.where(np.isfinite(errors), errors, np.inf)))
+    weights = skip_alone
+    if step:
+        weights = {name: value.astype(np.float32) for name, value in best_weights.items()}
+    return TrainedNetwork(weights, step, curve[step][2], curve)
 
 
 def fit_head(
@@ -196,9 +199,9 @@ def fit_head(
             " `difference_inputs`, or another head."
         )
     residuals = [np.where(s.weight > 0, s.target, np.nan).astype(np.float64) for s in series]
-    leads = (
-        _skip_changes(problem, skip) if head.uses_lead else [np.zeros_like(r) for r in residuals]
-    )
+    leads = [np.zeros_like(residual) for residual in residuals]
+    if head.uses_lead:
+        leads = _skip_changes(problem, skip)
     known = [np.isfinite(r).any(axis=(1, 2)) for r in residuals]
     fitted = FittedHead.fit(
         head,
@@ -213,6 +216,7 @@ def fit_head(
 def _set_head_targets(
     head: FittedHead, series: TrainingSeries, residual: np.ndarray, lead: np.ndarray
 ) -> TrainingSeries:
+    """The series with what its head compares with as targets: residual and lead (T, H, O)."""
     target = head.target(residual, lead)
     offset = head.offset(lead)
     return replace(
@@ -239,12 +243,9 @@ def estimate_dependence(problem: Problem, forecaster: Forecaster) -> np.ndarray 
     """(H * O, H * O) over the validation origins of all series; None where it is not needed."""
     head = forecaster.head
     skip = forecaster.skip
-    if (
-        head is None
-        or skip is None
-        or forecaster.spec.is_recursive
-        or not head.head.has_distribution
-    ):
+    if head is None or skip is None or forecaster.spec.is_recursive:
+        return None
+    if not head.head.has_distribution:
         return None
     parts = []
     for windows, target in problem.examples("validation", skip.horizon)():

@@ -1,6 +1,10 @@
 """What a training is given and what it returns: chunks of the series, every step supervised, and
 weights.
 
+The forecaster makes a `TrainingSeries` of each series, `join_series` puts them end to end as
+`Chunks`, of which a gradient step draws a batch, and a training returns a `TrainedNetwork`.
+Levenberg-Marquardt takes the series as they are. No TensorFlow is needed here.
+
 One pass over a chunk gives a loss at each of its steps (the summed loss of back-propagation through
 time; a chunk is the truncation of Williams & Peng 1990). The warm-up before it fills the memory and
 is not counted.
@@ -92,7 +96,9 @@ class Chunks:
 class TrainedNetwork:
     """The weights with the lowest validation loss. `curve`: (step, train loss, validation loss).
 
-    `elsewhere`: step and weights with the lowest of each further loss that validation gave."""
+    `best_by_fold`: step and weights with the lowest of each further loss that validation gave,
+    those of its folds.
+    """
 
     weights: Weights
     best_step: int
@@ -116,7 +122,7 @@ def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) 
         )
     warm_up = min(warm_up, shortest - 1)
     length = min(warm_up + supervised, shortest)
-    has_offset = any(s.offset is not None for s in series)
+    offsets = [s.offset for s in series if s.offset is not None]
     starts = []
     spans = []
     first = 0
@@ -124,9 +130,8 @@ def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) 
         starts.append(first + np.arange(len(s.past) - length + 1))
         spans.append((first, len(s.past)))
         first += len(s.past) + horizon
-    target, weight = (
-        _stack_series([getattr(s, name) for s in series], horizon) for name in ("target", "weight")
-    )
+    target = _stack_series([s.target for s in series], horizon)
+    weight = _stack_series([s.weight for s in series], horizon)
     target[~(weight > 0)] = 0  # zero times the loss of NaN or 1e30 would not be zero
     return Chunks(
         past=_stack_series([s.past for s in series], horizon),
@@ -137,11 +142,7 @@ def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) 
         length=length,
         warm_up=warm_up,
         spans=tuple(spans),
-        offset=(
-            _stack_series([s.offset for s in series if s.offset is not None], horizon)
-            if has_offset
-            else None
-        ),
+        offset=_stack_series(offsets, horizon) if offsets else None,
     )
 
 
@@ -157,12 +158,15 @@ def _stack_series(parts: list[np.ndarray], spare: int) -> np.ndarray:
     ):
         return allocated
     gap = np.zeros((spare, *parts[0].shape[1:]), parts[0].dtype)
-    return np.concatenate([piece for part in parts for piece in (part, gap)])
+    pieces: list[np.ndarray] = []
+    for part in parts:
+        pieces += [part, gap]
+    return np.concatenate(pieces)
 
 
 def allocate_series(rows: Sequence[int], spare: int, *shape: int) -> list[np.ndarray]:
-    """Zeros (T, *shape) of every series, `rows` (T,) each, in one array with `spare` rows behind
-    each: `join` then copies nothing.
+    """Zeros (T, *shape) float32 for every series, T its number of `rows`, in one array with `spare`
+    rows behind each: `join_series` then copies nothing.
     """
     whole = np.zeros((sum(rows) + spare * len(rows), *shape), np.float32)
     ends = np.cumsum([count + spare for count in rows])

@@ -1,5 +1,5 @@
 """What a gradient step is made of, in TensorFlow: its settings, losses, learning-rate schedules and
-update rules.
+update rules; `gradient` puts them together.
 
 The rules work on one flat vector of all weights: the whole update is a dozen operations, however
 many variables a network has. Keras applies its optimisers variable by variable, which for small
@@ -102,14 +102,16 @@ class Settings:
 
     def graph_settings(self) -> Settings:
         """What the graph depends on: trainings for which this is equal share a trace."""
-        numbers = {
-            "steps": 0,
-            "learning_rate": 0.0,
-            "weight_decay": 0.0,
-            "clip": 0.0,
-            "l2": float(self.l2 > 0.0),
-        }
-        return replace(self, **numbers, evaluate_every=0, patience=None)  # type: ignore[arg-type]
+        return replace(
+            self,
+            steps=0,
+            learning_rate=0.0,
+            weight_decay=0.0,
+            clip=0.0,
+            l2=float(self.l2 > 0.0),
+            evaluate_every=0,
+            patience=None,
+        )
 
 
 class UpdateRule:
@@ -128,17 +130,16 @@ class UpdateRule:
         self._sizes = [int(np.prod(v.shape)) for v in variables]
         self._penalised = bool(first.l2)
         total = sum(self._sizes)
-        self._first, self._second = (
-            tf.Variable(tf.zeros(total), trainable=False) for _ in range(2)
-        )
+        self._first = tf.Variable(tf.zeros(total), trainable=False)
+        self._second = tf.Variable(tf.zeros(total), trainable=False)
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         # variables, so that a trace serves other numbers
         self._numbers = {name: tf.Variable(0.0, trainable=False) for name in first.rule_numbers}
         rules: dict[OptimizerName, Callable[[Any], Any]] = {
             "adam": self._adam,
             "adamw": self._adam,
-            "sgd": lambda gradient: gradient,
-            "momentum": lambda gradient: self._first.assign(MOMENTUM * self._first + gradient),
+            "sgd": tf.identity,
+            "momentum": self._momentum,
         }
         self._direction = rules[first.rule]
         self.begin(first)
@@ -173,7 +174,11 @@ class UpdateRule:
             variable.assign_sub(tf.reshape(part, variable.shape))
         self._step.assign_add(1)
 
+    def _momentum(self, gradient: Any) -> Any:
+        return self._first.assign(MOMENTUM * self._first + gradient)
+
     def _adam(self, gradient: Any) -> Any:
+        """The step of Adam for a learning rate of 1, from the moments, which it moves."""
         t = tf.cast(self._step + 1, tf.float32)
         first = self._first.assign(BETA_1 * self._first + (1.0 - BETA_1) * gradient)
         second = self._second.assign(BETA_2 * self._second + (1.0 - BETA_2) * tf.square(gradient))
@@ -184,9 +189,10 @@ class UpdateRule:
 class TensorMaths(Maths):
     """The array functions of `forecast.networks.heads.base` in TensorFlow, float32."""
 
-    softplus, log, log1p, lgamma = map(
-        staticmethod, (tf.nn.softplus, tf.math.log, tf.math.log1p, tf.math.lgamma)
-    )
+    softplus = staticmethod(tf.nn.softplus)
+    log = staticmethod(tf.math.log)
+    log1p = staticmethod(tf.math.log1p)
+    lgamma = staticmethod(tf.math.lgamma)
     maximum = staticmethod(tf.maximum)
     minimum = staticmethod(tf.minimum)
     square = staticmethod(tf.square)
@@ -259,9 +265,7 @@ def sampled_cross_entropy(
     others = tf.not_equal(drawn, target[..., None])
     count = tf.reduce_sum(tf.cast(others, hidden.dtype), axis=-1, keepdims=True)
     weight = tf.math.log(tf.cast(classes - 1, hidden.dtype) / tf.maximum(count, 1.0))
-    negative = tf.where(
-        others, logits + weight, tf.fill(tf.shape(logits), tf.constant(-1e9, hidden.dtype))
-    )
+    negative = tf.where(others, logits + weight, tf.constant(-1e9, hidden.dtype))
     return tf.reduce_logsumexp(tf.concat([true[..., None], negative], -1), axis=-1) - true
 
 

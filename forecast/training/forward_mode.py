@@ -1,14 +1,16 @@
 """Forward-mode derivatives of a network over a series: each block passes on its output and that
-output's derivatives.
+output's derivatives by the weights, together a `Signal`.
 
-See `network_problem` for the method and its sources.
+`ForwardMode` is the `BlockVisitor` that does so for dense, tap, parallel and recurrent blocks; it
+refuses every other. `network_problem` feeds it the rows of a series, and has the method and its
+sources.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -29,7 +31,6 @@ from forecast.system.errors import InputError
 from forecast.training.levenberg_marquardt import Array
 
 STEP = 1e-30
-SIDE_BY_SIDE = functools.partial(np.concatenate, axis=1)
 
 
 class ComplexNamespace(Namespace):
@@ -66,7 +67,10 @@ class Signal:
 class ForwardMode(BlockVisitor[Signal]):
     """One run over one series, block of rows after block of rows.
 
-    `places[name]`: a weight's first column of p.
+    `first_column_of`: by name, where the columns of a weight begin among those of all trained
+    weights; a weight that is left out has no derivatives. `memory`: by block path, what goes on
+    into the next block of rows, with its tangent: the rows of a delay line, or the states of a
+    cell.
     """
 
     network: Network
@@ -80,9 +84,8 @@ class ForwardMode(BlockVisitor[Signal]):
         """
         signal = Signal.of_inputs(past)
         if frames is not None and future_width(self.network):
-            signal = _merge_signals(
-                [signal, self._dense("future", Signal.of_inputs(frames), "tanh")], SIDE_BY_SIDE
-            )
+            projected = self._dense("future", Signal.of_inputs(frames), "tanh")
+            signal = _merge_signals([signal, projected], "concat")
         signal = self.visit_series(self.network.blocks, "", signal)
         # the last weights: its q is p
         return self._dense("readout", signal, self.network.readout_activation)
@@ -93,9 +96,7 @@ class ForwardMode(BlockVisitor[Signal]):
 
     def join_branches(self, block: Parallel, path: str, outputs: list[Signal]) -> Signal:
         """The branches' outputs with their derivatives, concatenated or added."""
-        if block.merge == "concat":
-            return _merge_signals(outputs, SIDE_BY_SIDE)
-        return _merge_signals(outputs, np.add.reduce)
+        return _merge_signals(outputs, block.merge)
 
     def visit_other(self, block: Block, path: str, x: Signal) -> Signal:
         """Refuses a block whose derivatives are not written here."""
@@ -106,6 +107,10 @@ class ForwardMode(BlockVisitor[Signal]):
         )
 
     def _dense(self, path: str, signal: Signal, activation: str) -> Signal:
+        """`activation(x W + b)` with the weights at `path`: the tangent of x goes through W, each
+        weight adds the column of x that it multiplies, and the activation's slope is taken by a
+        complex step.
+        """
         kernel = self.weights[f"{path}/kernel"]
         bias = self.weights[f"{path}/bias"]
         z = signal.value @ kernel + bias
@@ -150,13 +155,16 @@ class ForwardMode(BlockVisitor[Signal]):
         direct = self._differentiate_weights(
             step, w, path, signal.value, states[:-1], states.shape[1] + cell.units
         )
-        by_state = _differentiate_columns(
-            lambda s: step(w, signal.value.astype(complex), s), states[:-1]
-        )
+
+        def step_from_states(all_states: AnyArray) -> AnyArray:
+            return step(w, signal.value.astype(complex), all_states)
+
+        def step_from_inputs(inputs: AnyArray) -> AnyArray:
+            return step(w, inputs, states[:-1].astype(complex))
+
+        by_state = _differentiate_columns(step_from_states, states[:-1])
         if signal.tangent.size:
-            by_input = _differentiate_columns(
-                lambda x: step(w, x, states[:-1].astype(complex)), signal.value
-            )
+            by_input = _differentiate_columns(step_from_inputs, signal.value)
             direct[..., : signal.tangent.shape[2]] += by_input @ signal.tangent
         size = states.shape[1]
         out = np.empty((*outputs.shape, direct.shape[2]))
@@ -251,10 +259,14 @@ def _differentiate_columns(function: Callable[[AnyArray], AnyArray], at: Array) 
     return np.stack(derivatives, axis=2)
 
 
-def _merge_signals(parts: Sequence[Signal], merge: Callable[[list[Array]], Array]) -> Signal:
+def _merge_signals(parts: Sequence[Signal], merge: Literal["concat", "sum"]) -> Signal:
+    """Signals side by side, or added; tangents by as many weights as the widest has."""
     reach = max(part.tangent.shape[2] for part in parts)
-    tangent = np.asarray(merge([_widen_tangent(part, reach) for part in parts]))
-    return Signal(np.asarray(merge([part.value for part in parts])), tangent)
+    values = [part.value for part in parts]
+    tangents = [_widen_tangent(part, reach) for part in parts]
+    if merge == "sum":
+        return Signal(np.add.reduce(values), np.add.reduce(tangents))
+    return Signal(np.concatenate(values, axis=1), np.concatenate(tangents, axis=1))
 
 
 def _widen_tangent(part: Signal, reach: int) -> Array:

@@ -1,6 +1,9 @@
 """Levenberg–Marquardt for small nets (Marquardt 1963; Hagan & Menhaj 1994), in float64, with
 bounded memory.
 
+`minimise` takes any `LeastSquares` problem, of the catalogue's networks (`network_problem`) or of
+`forecast.identification`, and gives the `Result` of the best of several starts.
+
 A step solves  (JᵀJ + (decay + mu n) I) d = -(Jᵀe + decay w)  where J = de/dw is never held whole:
 the problem hands it over in row blocks and only JᵀJ is kept. `mu` moves as in MATLAB's trainlm:
 down tenfold after a step that lowers the objective, up tenfold after one that does not. `bayesian`
@@ -11,6 +14,7 @@ sets `decay` from the evidence after every step, as trainbr does (MacKay 1992; F
 from __future__ import annotations
 
 import copy
+import operator
 import signal
 import threading
 import time
@@ -219,10 +223,11 @@ def minimise(
     if not runs:
         prefix = f"None of {len(starts)} restarts could be trained: " if len(starts) > 1 else ""
         raise ModelError(prefix + "; ".join(sorted(reasons)))
-    return min(runs, key=lambda run: run.score)
+    return min(runs, key=operator.attrgetter("score"))
 
 
 def _describe_cost(problem: LeastSquares, starts: Sequence[Array], options: Options) -> str:
+    """The sentence of `minimise` before its first step: the size, and what it will take at most."""
     several = f", {len(starts)} restarts" if len(starts) > 1 else ""
     size = f"{problem.n_weights} weights, {problem.n_residuals} residuals{several}"
     whole = replace(options, max_iterations=len(starts) * options.max_iterations)
@@ -236,6 +241,7 @@ class _Run:
     """One descent; `reason` stays empty while it goes on."""
 
     def __init__(self, problem: LeastSquares, weights: Array, options: Options) -> None:
+        """Begin at `weights`; `ModelError` where the net diverges there."""
         self.problem = problem
         self.options = options
         self.weights = weights
@@ -370,6 +376,7 @@ def normal_equations(problem: LeastSquares, weights: Array) -> tuple[Array, Arra
 
 
 def _solve_step(hessian: Array, pull: Array, damping: float) -> Array:
+    """d of (hessian + damping I) d = -pull; infinite where that matrix cannot be factored."""
     damped = hessian + damping * np.eye(len(hessian))
     try:
         factor = scipy.linalg.cho_factor(damped, overwrite_a=True, check_finite=False)

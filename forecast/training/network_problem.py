@@ -1,6 +1,10 @@
 """Levenberg-Marquardt for the networks of the catalogue: residuals of whole series, and their exact
 derivatives.
 
+`make_problem` gives the `LeastSquares` problem of a network: `OneLayerProblem` where the network is
+one hidden layer, or none, over taps of the past, `NetworkProblem` for any other; `fit` trains it
+from several starts.
+
 Each series is one run from a reset state; its first `warm_up` rows are not counted. The loss is the
 squared error, in float64, of everything the network forecasts at every step.
 
@@ -97,9 +101,7 @@ class NetworkProblem:
         residuals = []
         for series, weight in zip(self.series, self.residual_weights, strict=True):
             past = series.past[None].astype(np.float64)
-            future = None
-            if series.future.shape[1]:
-                future = series.future[None].astype(np.float64)
+            future = series.future[None].astype(np.float64)
             output = inference.forward(self.network, network_weights, past, future)[0, ..., 0]
             residuals.append(((output - series.target) * weight).ravel())
         return np.concatenate(residuals)
@@ -208,8 +210,8 @@ def _rows_of_all(arrays: Sequence[Array]) -> Array:
 
 
 def find_hidden_layer(network: Network) -> str | None:
-    """The path of the one tanh layer, "" where there is none, None for networks of any other
-    shape.
+    """The path of the one tanh layer behind the taps; "" where the taps are read out directly; None
+    for networks of any other shape, which `OneLayerProblem` does not take.
     """
     match network.blocks[_count_tap_blocks(network.blocks) :]:
         case _ if future_width(network) or network.readout_activation != "linear":

@@ -22,19 +22,13 @@ __all__ = ["HEADS", "AnyHead", "FittedHead", "Head", "Point"]
 
 def _find_heads() -> dict[str, type[Head]]:
     """Kind → class, of every file in this folder; in the order of the files."""
-    modules = [
-        importlib.import_module(f"{__name__}.{module_info.name}")
-        for module_info in pkgutil.iter_modules(__path__)
-    ]
-    heads = [
-        member
-        for module in modules
-        for member in vars(module).values()
-        if isinstance(member, type)
-        and issubclass(member, Head)
-        and member.__module__ == module.__name__
-    ]
-    return {str(head.model_fields["kind"].default): head for head in heads if head is not Head}
+    heads: dict[str, type[Head]] = {}
+    for module_info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{module_info.name}")
+        for member in vars(module).values():
+            if isinstance(member, type) and issubclass(member, Head) and member is not Head:
+                heads[str(member.model_fields["kind"].default)] = member
+    return heads
 
 
 HEADS = _find_heads()

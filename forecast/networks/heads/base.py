@@ -1,4 +1,7 @@
-"""What every head provides. Shapes: N examples, H horizon, O outputs, K raw parameters per value.
+"""What every head provides: `Head`, the options of one kind with its equations, and `FittedHead`,
+the same with the constants learnt on train, which training and forecaster use.
+
+Shapes: N examples, B windows, H horizon, O outputs, K raw parameters per value.
 
 A head turns the network's raw parameters into a forecast beside the skip. Its constants are fitted
 once on the train rows, so that raw parameters of zero (an untrained network) stand for the skip
@@ -195,12 +198,9 @@ class FittedHead:
         """
         target = self.target(residual, lead)
         known = np.isfinite(target)
-        return (
-            self.loss(
-                numpy_maths, raw.astype(np.float64), np.where(known, target, 0.0), self.offset(lead)
-            ),
-            known,
-        )
+        raw = raw.astype(np.float64)
+        losses = self.loss(numpy_maths, raw, np.where(known, target, 0.0), self.offset(lead))
+        return losses, known
 
     def distribution(self, raw: np.ndarray, base: np.ndarray) -> Distribution:
         """The distribution of y: raw (B, H, O, K), base (B, H, O) the skip's forecast."""
@@ -227,9 +227,8 @@ def residual_spread(residual: np.ndarray) -> np.ndarray:
     """(H, O): the root mean square of what is known, never zero."""
     known = np.isfinite(residual)
     count = np.maximum(known.sum(axis=0), 1)
-    return np.maximum(
-        np.sqrt(np.square(np.where(known, residual, 0.0)).sum(axis=0) / count), MIN_SPREAD
-    )
+    squares = np.square(np.where(known, residual, 0.0)).sum(axis=0)
+    return np.maximum(np.sqrt(squares / count), MIN_SPREAD)
 
 
 Array = Any
@@ -244,7 +243,6 @@ class Maths:
 
     log = staticmethod(np.log)
     log1p = staticmethod(np.log1p)
-    lgamma = staticmethod(lambda x: scipy.special.gammaln(x))
     maximum = staticmethod(np.maximum)
     minimum = staticmethod(np.minimum)
     square = staticmethod(np.square)
@@ -257,6 +255,10 @@ class Maths:
     def squeeze(self, x: Array) -> Array:
         """(...) from (..., 1)."""
         return x[..., 0]
+
+    def lgamma(self, x: Array) -> Array:
+        """ln Gamma(x)."""
+        return scipy.special.gammaln(x)
 
     def softplus(self, x: Array) -> Array:
         """ln(1 + e^x), without overflow."""

@@ -157,11 +157,10 @@ class Piecewise:
         `right`.
         """
         right = np.clip(right, 1, self.knots.shape[-1] - 1)[..., None]
-        x0, x1, f0, f1 = (
-            np.take_along_axis(values, where, axis=-1)[..., 0]
-            for values in (self.knots, self.cumulative)
-            for where in (right - 1, right)
-        )
+        x0 = np.take_along_axis(self.knots, right - 1, axis=-1)[..., 0]
+        x1 = np.take_along_axis(self.knots, right, axis=-1)[..., 0]
+        f0 = np.take_along_axis(self.cumulative, right - 1, axis=-1)[..., 0]
+        f1 = np.take_along_axis(self.cumulative, right, axis=-1)[..., 0]
         return x0, f0, x1 - x0, f1 - f0
 
 

@@ -59,6 +59,7 @@ class Quantiles(Head):
     @field_validator("levels")
     @classmethod
     def _ordered_around_the_median(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        """The levels; ValueError unless they increase and 0.5 lies inside."""
         if not all(a < b for a, b in pairwise((0.0, *levels, 1.0))) or 0.5 not in levels[1:-1]:
             raise ValueError(
                 "wanted increasing levels between 0 and 1 with 0.5 inside, such as [0.1, 0.5, 0.9];"
@@ -150,11 +151,9 @@ class Bins(Head):
     @property
     def n_sampled_classes(self) -> int:
         """Bins drawn per gradient step; 0: all are used."""
-        count = (
-            (SAMPLED_BINS if self.count > SAMPLING_FROM else 0)
-            if self.sampled is None
-            else self.sampled
-        )
+        count = self.sampled
+        if count is None:
+            count = SAMPLED_BINS if self.count > SAMPLING_FROM else 0
         return count if count < self.count - 1 else 0
 
     def fit(self, residual: np.ndarray, lead: np.ndarray) -> dict[str, np.ndarray]:
@@ -215,7 +214,9 @@ def residual_quantiles(residual: np.ndarray, levels: np.ndarray) -> np.ndarray:
         for output in range(outputs):
             column = residual[:, step, output]
             known = column[np.isfinite(column)]
-            quantiles[step, output] = np.quantile(known, levels) if len(known) else 0.0
+            quantiles[step, output] = 0.0
+            if len(known):
+                quantiles[step, output] = np.quantile(known, levels)
     for number in range(1, len(levels)):
         quantiles[..., number] = np.maximum(
             quantiles[..., number], quantiles[..., number - 1] + min_gap

@@ -108,10 +108,9 @@ def _logistic(
         weight = np.where(known, p * (1 - p), 0.0)
         ga = error.sum(axis=0) - PENALTY * count * intercept
         gb = (error * x).sum(axis=0) - PENALTY * count * slope
-        haa, hab, hbb = (
-            (weight * power).sum(axis=0) + add
-            for power, add in ((1.0, PENALTY * count), (x, 0.0), (x * x, PENALTY * count))
-        )
+        haa = weight.sum(axis=0) + PENALTY * count
+        hab = (weight * x).sum(axis=0)
+        hbb = (weight * (x * x)).sum(axis=0) + PENALTY * count
         determinant = haa * hbb - hab**2
         intercept = intercept + (hbb * ga - hab * gb) / determinant
         slope = slope + (haa * gb - hab * ga) / determinant

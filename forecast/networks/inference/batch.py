@@ -1,6 +1,11 @@
 """Forecasts of many windows at once in NumPy: `forward` at every step, `last` at the end of each
 window.
 
+`Pass` is the `BlockVisitor` that takes one slice of windows through the network; `final_states`
+gives what its blocks remember at the end, from which `streaming` goes on row by row. Weights and
+windows that do not fit the network are refused before the first step (`check_weights`,
+`check_windows`).
+
 Inside, arrays are step-first and batch-last, `(steps, columns, windows)`. A slice of windows passes
 through all blocks before the next one starts. Each block is given only as many trailing steps as
 the later blocks look back: for the last forecast of a network of taps that is its memory and not
@@ -42,9 +47,8 @@ from forecast.networks.visitor import BlockVisitor
 from forecast.networks.weights import future_width, weight_shapes, widest_columns
 from forecast.system.errors import InputError, quote_names
 
-WINDOWS_PER_SLICE = (
-    256  # windows in one slice: measured best between 100 and 500 for 32 to 64 units
-)
+# windows in one slice: measured best between 100 and 500 for 32 to 64 units
+WINDOWS_PER_SLICE = 256
 # and at most so many values in the widest array of a slice (a long delay line at every step)
 VALUES_PER_SLICE = 2**23
 
@@ -92,15 +96,16 @@ def concatenate_states(parts: Sequence[Mapping[str, Arrays]]) -> dict[str, dict[
     """The states of several batches, which have the same blocks, as those of one."""
     states: dict[str, dict[str, np.ndarray]] = {}
     for path, arrays in parts[0].items():
-        states[path] = {
-            name: np.concatenate([part[path][name] for part in parts]) for name in arrays
-        }
+        states[path] = {}
+        for name in arrays:
+            states[path][name] = np.concatenate([part[path][name] for part in parts])
     return states
 
 
 def _run_pass(
     network: Network, weights: WeightArrays, past: np.ndarray, future: np.ndarray | None, keep: int
 ) -> np.ndarray:
+    """The forecasts `(B, keep, H, O, K)` at the last `keep` steps, slice after slice of windows."""
     dtype = check_weights(network, weights)
     past, future = check_windows(network, past, future, dtype)
     shapes = network.shapes
@@ -114,7 +119,9 @@ def _run_pass(
 
 
 def _slices(network: Network, batch: int, steps: int, keep: int) -> Iterator[slice]:
-    # Each array of a pass holds at most `needed` steps of `widest` columns for every window.
+    """The windows of a `batch` in slices that keep a pass in memory: each of its arrays holds at
+    most `needed` steps of the widest columns for every window.
+    """
     needed = min(input_steps(network.blocks, keep), steps)
     windows = min(WINDOWS_PER_SLICE, max(VALUES_PER_SLICE // (needed * widest_columns(network)), 1))
     return (slice(start, start + windows) for start in range(0, batch, windows))
@@ -180,6 +187,9 @@ class Pass(BlockVisitor[np.ndarray]):
         )
 
     def _first_input(self, past: np.ndarray) -> np.ndarray:
+        """The first block's input `(steps, columns, B)`: the past channels and, side by side with
+        them, what is projected of the known future.
+        """
         x = np.ascontiguousarray(past.transpose(1, 2, 0))
         if self.frames is None or not future_width(self.network):
             return x
@@ -198,8 +208,8 @@ class Pass(BlockVisitor[np.ndarray]):
     def _run_stacked(
         self, blocks: Sequence[Block], prefix: str, x: np.ndarray
     ) -> np.ndarray | None:
-        """The last output of recurrent layers on one window, each a step behind the one below; None
-        for other blocks.
+        """The last output of recurrent layers on one window, each a step behind the one below, so
+        that one product takes a step of all of them; None for other blocks or cells.
         """
         layers = [block for block in blocks if not isinstance(block, Dropout)]
         stacked = [block for block in layers if isinstance(block, Recurrent) and not block.parts]
@@ -293,9 +303,8 @@ class Pass(BlockVisitor[np.ndarray]):
                 run.run_steps(np.concatenate(both, axis=1), out.reshape(1, -1, 1))
                 return out.reshape(1, -1, 1)
         for end, w, steps in zip(out, weights, both, strict=True):
-            stepper(block.cell_object, w, first_states(block.cell_object, w, self.batch)).run_steps(
-                steps, end
-            )
+            start = first_states(block.cell_object, w, self.batch)
+            stepper(block.cell_object, w, start).run_steps(steps, end)
         return out.reshape(1, -1, self.batch)
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:

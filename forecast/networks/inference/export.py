@@ -134,11 +134,10 @@ def _source(
     dtype = check_weights(network, weights)
     shapes = network.shapes
     state = initial(network, weights, batch=1)  # refuses what cannot be streamed
-    cells = {
-        path: block.cell_object
-        for path, block in walk_blocks(network.blocks)
-        if isinstance(block, CellBlock)
-    }
+    cells: dict[str, Cell] = {}
+    for path, block in walk_blocks(network.blocks):
+        if isinstance(block, CellBlock):
+            cells[path] = block.cell_object
     first = _first_states(state.blocks, weights)
     code = [cell_sources(type(cell) for cell in cells.values())]
     if linear is not None:
@@ -149,10 +148,9 @@ def _source(
         code.append(unparse_plain(parse_definition(segments)))
     if units is None:
         units = Units([0.0] * shapes.channels, [1.0] * shapes.channels)
+    plain_description = description.replace('"""', "'''").replace("\\", "/")
     parts = {
-        "DESCRIPTION": textwrap.fill(
-            description.replace('"""', "'''").replace("\\", "/"), WIDTH - 3
-        ),
+        "DESCRIPTION": textwrap.fill(plain_description, WIDTH - 3),
         "NAMESPACE": unparse_plain(parse_definition(Namespace)),
         "ACTIVATE": unparse_plain(parse_definition(activate)),
         "CELLS": "\n\n\n".join(code),

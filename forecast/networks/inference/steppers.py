@@ -5,6 +5,9 @@ With the batch as last axis the gates of a cell are contiguous blocks, so each s
 product and a few in-place operations, or one pass of `native.stepping`. The product takes input,
 state and a row of ones at once: the inputs' share of all steps in one large product, before the
 loop, takes as long. Any other cell runs its own `step`.
+
+`stepper` picks the fastest `Stepper` of a cell; `combine_cells` makes one of several cells, for one
+window; `decode` runs the decoder of an encoder-decoder. `batch` and `streaming` use them.
 """
 
 from __future__ import annotations
@@ -53,7 +56,9 @@ class Stepper(Protocol):
 def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
     """The fastest stepper for the cell, starting from `states`, each `(size, B)`."""
     kind = stepper_class(cell)
-    return AnyStepper(cell, w, states) if kind is None else kind(kind.weight_rows(w), states, cell)
+    if kind is None:
+        return AnyStepper(cell, w, states)
+    return kind(kind.weight_rows(w), states, cell)
 
 
 def stepper_class(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[SimpleStepper] | None:
@@ -180,11 +185,17 @@ class LSTMStepper(StackedStepper):
         # as an array: NumPy converts a number anew at every step
         z = self.z
         half = np.array(0.5, rows.dtype)
-        parts = (0, 2), (0, 3), (0, 4), (2, 3), (3, 4), (3, 5), (4, 5)
-        i_f, gates, all_four, o, g, g_c, c = (z[a * u : b * u] for a, b in parts)
+        i_f = z[: 2 * u]
+        gates = z[: 3 * u]
+        all_four = z[: 4 * u]
+        o = z[2 * u : 3 * u]
+        g = z[3 * u : 4 * u]
+        g_c = z[3 * u :]
+        c = z[4 * u :]
         c[:] = states["c"]
 
         def advance(_: np.ndarray, h: np.ndarray) -> None:
+            """From the sums in z to the new c, in place, and `h`."""
             np.tanh(all_four, all_four)
             np.multiply(gates, half, gates)
             np.add(gates, half, gates)
@@ -228,11 +239,14 @@ class GRUStepper(StackedStepper):
         u = len(states["h"])
         z = self.z
         half = np.array(0.5, rows.dtype)
-        gates, keep, r, g, g_h = (
-            z[a:b] for a, b in ((0, 2 * u), (0, u), (u, 2 * u), (2 * u, 3 * u), (3 * u, 4 * u))
-        )
+        gates = z[: 2 * u]
+        keep = z[:u]
+        r = z[u : 2 * u]
+        g = z[2 * u : 3 * u]
+        g_h = z[3 * u :]
 
         def advance(before: np.ndarray, after: np.ndarray) -> None:
+            """From the sums in z and h `before` the step to h `after` it."""
             np.tanh(gates, gates)
             np.multiply(gates, half, gates)
             np.add(gates, half, gates)
@@ -260,10 +274,13 @@ class SimpleStepper(StackedStepper):
         z = self.z
         activation = getattr(cell, "activation", "tanh")
 
-        def other(_: np.ndarray, h: np.ndarray) -> None:
+        def advance_tanh(_: np.ndarray, h: np.ndarray) -> None:
+            np.tanh(z, h)
+
+        def advance_other(_: np.ndarray, h: np.ndarray) -> None:
             np.copyto(h, activate(numpy_namespace, activation, z))
 
-        self.advance = (lambda _, h: np.tanh(z, h)) if activation == "tanh" else other
+        self.advance = advance_tanh if activation == "tanh" else advance_other
 
 
 class AnyStepper:
@@ -344,21 +361,16 @@ def decode(
     for start in range(0, rows, DECODED_ROWS):
         part = slice(start, start + DECODED_ROWS)
         out = forecasts[:, :, part]
-        x = np.zeros(
-            (columns + (0 if frames is None else frames.shape[1]), out.shape[2]), encoded.dtype
-        )
+        x = np.zeros((columns + shapes.future_channels, out.shape[2]), encoded.dtype)
         x[fed_back:columns] = encoded[:, part]
-        decoder = stepper(
-            block.cell_object, w, {name: state[:, part] for name, state in states.items()}
-        )
+        first = {name: state[:, part] for name, state in states.items()}
+        decoder = stepper(block.cell_object, w, first)
         for k in range(shapes.horizon):
             if frames is not None:
                 x[columns:] = frames[k, :, part]
-            out[k] = activate(
-                numpy_namespace, network.readout_activation, kernel @ decoder(x) + bias
-            )
+            z = kernel @ decoder(x) + bias
+            out[k] = activate(numpy_namespace, network.readout_activation, z)
             if block.feedback:
-                x[:fed_back] = out[k].reshape(shapes.outputs, shapes.parameters, -1)[
-                    :, block.parameter
-                ]
+                parameters = out[k].reshape(shapes.outputs, shapes.parameters, -1)
+                x[:fed_back] = parameters[:, block.parameter]
     return forecasts.reshape(-1, rows)

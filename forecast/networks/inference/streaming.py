@@ -303,6 +303,7 @@ def require_finite(run: np.ndarray) -> None:
 
 
 def _check_one_step(network: Network) -> None:
+    """InputError unless the network takes row after row and forecasts one step and one value."""
     shapes = network.shapes
     if not network.every_step:
         raise InputError(
@@ -321,6 +322,9 @@ def _check_one_step(network: Network) -> None:
 def _check_rows(
     network: Network, state: LoopState, drive: np.ndarray, future: np.ndarray | None
 ) -> None:
+    """InputError unless `drive` and `future` have the shapes that `series_parallel` wants and every
+    value of `drive` is a finite number.
+    """
     shapes = network.shapes
     batch = len(state.last)
     others = shapes.channels - len(shapes.target_channels)

@@ -1,5 +1,8 @@
-"""Keras layers and models on TensorFlow, imported here, and how it runs: threads, determinism,
-quiet logs.
+"""Keras layers and models on TensorFlow, which is imported here and nowhere below, and how it runs:
+threads, determinism, quiet logs.
+
+`assemble` makes the model of a network, `wiring` its graph, `blocks`, `scan` and `decoder` hold the
+layers, and `fused` the recurrences in machine code.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The Keras layers of a network that are not recurrent: dense map, delay line, future frames,
-read-out.
+"""The Keras layers of a network that are not recurrent: dense map, delay line, segments, future
+frames, read-out; and `TensorNamespace`, in which cells are written for TensorFlow.
 
-Their weights start at zero and get their values from `assemble`. Shapes: B batch, T time, C
-channels.
+`wiring` makes a layer of each block. Their weights start at zero and get their values from
+`assemble`. Shapes: B batch, T time, C channels.
 
 `DelayedDense` is what a delay line and the dense layer behind it compute, as a convolution: laying
 the delayed rows side by side copies every row as often as there are delays, and the gradient adds
@@ -69,7 +69,8 @@ class ReadOut(Affine):
 
     def call(self, x: tf.Tensor, last: int | None = None) -> tf.Tensor:
         """The layer's output, see the class."""
-        x = last_rows(x, last * self.parts) if last else x
+        if last:
+            x = last_rows(x, last * self.parts)
         return tf.reshape(super().call(x), tf.concat([tf.shape(x)[:1], [-1], self.shape], 0))
 
     def compute_output_shape(
@@ -93,7 +94,7 @@ class FutureFrames(Affine):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights, zero until `assemble` gives them values."""
-        super().build((int(self.horizon * input_shape[-1]),))  # type: ignore[operator]
+        super().build((self.horizon * int(input_shape[-1] or 0),))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The layer's output, see the class."""
@@ -119,9 +120,9 @@ def pad_before(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tens
     """`x` after the rows that a delay of `longest` needs before its first: those given, else
     zeros.
     """
-    return (
-        tf.pad(x, [[0, 0], [longest, 0], [0, 0]]) if earlier is None else tf.concat([earlier, x], 1)
-    )
+    if earlier is None:
+        return tf.pad(x, [[0, 0], [longest, 0], [0, 0]])
+    return tf.concat([earlier, x], 1)
 
 
 class DelayLine(keras.Layer):
@@ -154,7 +155,8 @@ class DelayLine(keras.Layer):
     ) -> tuple[tuple[int | None, ...], ...]:
         """Shape of the output, None where it is open."""
         batch, steps, width = input_shape
-        width = width if self.channels is None else len(self.channels)
+        if self.channels is not None:
+            width = len(self.channels)
         return (batch, steps, len(self.delays) * int(width or 0)), (batch, max(self.delays), width)
 
 
@@ -177,10 +179,9 @@ class Segments(keras.Layer):
         """The layer's output, see the class."""
         width = x.shape[-1]
         rows = self.length * self.count
-        level = [float(column in self.relative) for column in range(width)]
-        newest = last_rows(pad_before(x, rows, None), rows) - last_rows(x, 1) * tf.constant(
-            level, x.dtype
-        )
+        is_relative = [float(column in self.relative) for column in range(width)]
+        level = last_rows(x, 1) * tf.constant(is_relative, x.dtype)
+        newest = last_rows(pad_before(x, rows, None), rows) - level
         cut = tf.reshape(newest, [-1, self.count, self.length, width])
         past = tf.reshape(cut[..., : self.channels], [-1, self.count, self.length * self.channels])
         return tf.concat([past, cut[:, :, -1, self.channels :]], -1)
@@ -198,18 +199,17 @@ class Joined(keras.Layer):
 
     def call(self, parts: Sequence[tf.Tensor], last: int | None = None) -> tf.Tensor:
         """The layer's output, see the class."""
-        parts = [last_rows(part, last) if last else part for part in parts]
+        if last:
+            parts = [last_rows(part, last) for part in parts]
         return tf.concat(parts, -1) if self.merge == "concat" else tf.add_n(parts)
 
     def compute_output_shape(
         self, shapes: Sequence[Sequence[int | None]], *_: Any
     ) -> tuple[int | None, ...]:
         """Shape of the output, None where it is open."""
-        width = (
-            sum(int(shape[-1] or 0) for shape in shapes)
-            if self.merge == "concat"
-            else shapes[0][-1]
-        )
+        width = shapes[0][-1]
+        if self.merge == "concat":
+            width = sum(int(shape[-1] or 0) for shape in shapes)
         return (*shapes[0][:-1], width)
 
 
@@ -335,10 +335,10 @@ def _convolve_delays(
     the first.
     """
     spacing = delays[1] - delays[0] if len(delays) > 1 else 1
-    undelayed = known[:, : tf.shape(known)[1] - delays[0]] if delays[0] else known
-    return _convolve_spaced(
-        last_rows(undelayed, steps + delays[-1] - delays[0]), tf.reverse(filters, [0]), spacing
-    )
+    if delays[0]:
+        known = known[:, : tf.shape(known)[1] - delays[0]]
+    rows = last_rows(known, steps + delays[-1] - delays[0])
+    return _convolve_spaced(rows, tf.reverse(filters, [0]), spacing)
 
 
 def _convolve_spaced(x: tf.Tensor, filters: tf.Tensor, spacing: int) -> tf.Tensor:
