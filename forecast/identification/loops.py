@@ -87,7 +87,7 @@ class NetworkLoop:
         if y is None:
             y = np.full((len(u), self.network.shapes.outputs), np.nan)
         with np.errstate(over="ignore", invalid="ignore"):  # the caller says what a lost run means
-            run, loop = streaming.series_parallel(
+            run, loop = streaming.run_loop(
                 self.network, weights, memory.loop, inputs[None, : len(u)], y[None]
             )
         return run[0], NetworkMemory(loop, inputs[len(u) :])

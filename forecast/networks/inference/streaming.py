@@ -1,18 +1,20 @@
 """Forecasts one row at a time in NumPy, and both loops of a one-step network, with the state in the
 caller's hands.
 
-A state belongs to its caller: `step` returns a new one and leaves the old as it was, so a run can
-be continued twice. A network whose forecast is fed back sees, in the row of time t, y of the time
-before and what drives it:
+`initial` or `absorb` gives the `State` to begin with, `step` takes one row further. A state belongs
+to its caller: `step` returns a new one and leaves the old as it was, so a run can be continued
+twice. A network whose forecast is fed back sees, in the row of time t, y of the time before and
+what drives it:
 
     y^[t] = F(y[t-1], drive[t]; memory)     open loop (series-parallel): y[t-1] is measured
                                             closed loop (parallel, free run): y[t-1] is the
                                             network's own y^[t-1]
 
 `drive` are its other past channels in their order, the values that are known when y[t] is forecast.
-A `LoopState` stands between two rows and belongs to neither loop, so either one goes on where the
-other stopped and nothing is lost: a closed loop that is handed every measured y is the open loop.
-All values are in scaled units.
+`run_loop` runs both. A `LoopState` stands between two rows and belongs to neither loop, so either
+one goes on where the other stopped and nothing is lost: a closed loop that is handed every measured
+y is the open loop. All values are in scaled units, and the arrays are taken as they are:
+`forecast.identification`, which runs these loops, has checked what its user gave.
 """
 
 from __future__ import annotations
@@ -188,66 +190,34 @@ class LoopState:
 
 
 def begin_loop(network: Network, weights: WeightArrays, last: np.ndarray) -> LoopState:
-    """The state of a network that remembers nothing, `last (B, O)` being y of the row before the
-    first.
+    """The state of a one-step network that remembers nothing, `last (B, O)` being y of the row
+    before the first.
     """
-    _check_one_step(network)
-    last = np.asarray(last, np.float64)
-    if last.ndim != 2 or last.shape[1] != network.shapes.outputs:
-        raise InputError(
-            f"`last` has shape {last.shape}; wanted (batch, {network.shapes.outputs})."
-        )
     return LoopState(initial(network, weights, len(last)), last)
 
 
-def series_parallel(
-    network: Network,
-    weights: WeightArrays,
-    state: LoopState,
-    drive: np.ndarray,
-    y: np.ndarray,
-    future: np.ndarray | None = None,
+def run_loop(
+    network: Network, weights: WeightArrays, state: LoopState, drive: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, LoopState]:
-    """Open loop: the forecast of every row of y `(B, T, O)` from the measured row before it, and
-    the state after.
+    """The forecasts `(B, T, O)` of all rows, each from y of the row before it, and the state after.
 
-    drive (B, T, D); future (B, T, F), known-future values of the same rows. Where y is missing
-    (NaN), the network's own forecast stands in for it as the value to feed back.
+    drive (B, T, D), the other past channels; y (B, T, O) is fed back where it is a number, the
+    forecast where it is NaN: of y without a number the run is the closed loop. An unstable loop
+    leaves what numbers can hold: see `require_finite`.
     """
-    _check_rows(network, state, drive, future)
-    y = np.asarray(y, np.float64)
-    expected = (*np.shape(drive)[:2], network.shapes.outputs)
-    if y.shape != expected:
-        raise InputError(
-            f"`y` has shape {y.shape}; wanted {expected}: a row for every row of `drive`."
-        )
-    if np.isinf(y).any():
-        raise InputError(
-            "`y` has infinite values; wanted numbers, or NaN for a missing one. Clean the series"
-            " first."
-        )
-    return _run(network, weights, state, drive, y, future)
-
-
-def parallel(
-    network: Network,
-    weights: WeightArrays,
-    state: LoopState,
-    drive: np.ndarray,
-    future: np.ndarray | None = None,
-) -> tuple[np.ndarray, LoopState]:
-    """Closed loop: `(B, T, O)`, every forecast fed back as y, and the state after, from which
-    either loop goes on.
-
-    `ModelError` names the row at which an unstable loop leaves what numbers can hold.
-    """
-    refuse_open(network)
-    _check_rows(network, state, drive, future)
-    unknown = np.full((*np.shape(drive)[:2], network.shapes.outputs), np.nan)
-    with np.errstate(over="ignore", invalid="ignore"):
-        run, after = _run(network, weights, state, drive, unknown, future)
-    require_finite(run)
-    return run, after
+    channels = list(network.shapes.target_channels)
+    others = [c for c in range(network.shapes.channels) if c not in channels]
+    row = np.empty((len(y), network.shapes.channels))
+    memory = state.memory
+    last = state.last
+    run = np.empty(y.shape)
+    for t in range(y.shape[1]):
+        row[:, channels] = last
+        row[:, others] = drive[:, t]
+        out, memory = step(network, weights, memory, row)
+        run[:, t] = out[:, 0, :, 0]
+        last = np.where(np.isnan(y[:, t]), run[:, t], y[:, t])
+    return run, LoopState(memory, last)
 
 
 def ahead(
@@ -260,35 +230,25 @@ def ahead(
     steps: int,
 ) -> np.ndarray:
     """`(B, T - steps, steps, O)`: at every row t the forecasts of t + 1 ... t + steps, y measured
-    up to t alone.
+    up to t alone. The drive of those rows is taken as known (simulation).
 
-    The drive of those rows is taken as known (simulation). For networks without known-future
-    channels.
+    `InputError` for no step or more than there are rows, `ModelError` for a loop that explodes.
     """
-    refuse_open(network)
-    _check_rows(network, state, drive, None)
-    batch, rows = np.shape(drive)[:2]
+    batch, rows = drive.shape[:2]
     if not 1 <= steps < rows:
         raise InputError(
             f"`steps` is {steps}, the rows are {rows}; wanted at least 1 and fewer than the rows."
         )
     states = []
     for t in range(rows - steps):
-        _, state = series_parallel(network, weights, state, drive[:, t : t + 1], y[:, t : t + 1])
+        _, state = run_loop(network, weights, state, drive[:, t : t + 1], y[:, t : t + 1])
         states.append(state)
     driven = np.concatenate([drive[:, t + 1 : t + 1 + steps] for t in range(rows - steps)])
-    run, _ = parallel(network, weights, _join_states(states), driven)
+    unknown = np.full((len(driven), steps, y.shape[2]), np.nan)
+    with np.errstate(over="ignore", invalid="ignore"):
+        run, _ = run_loop(network, weights, _join_states(states), driven, unknown)
+    require_finite(run)
     return run.reshape(rows - steps, batch, steps, -1).swapaxes(0, 1)
-
-
-def refuse_open(network: Network) -> None:
-    """`InputError` for a network whose loop cannot be closed."""
-    _check_one_step(network)
-    if not network.feedback:
-        raise InputError(
-            "This network feeds no forecast back: there is no loop to close. Run it in open loop,"
-            " or use a family with feedback (narx, nar, jordan)."
-        )
 
 
 def require_finite(run: np.ndarray) -> None:
@@ -300,80 +260,6 @@ def require_finite(run: np.ndarray) -> None:
             f" {int(np.argmax(lost))} of {run.shape[1]} steps on its own. Train it in closed loop,"
             " give it fewer delays or units, or use its one-step forecasts alone."
         )
-
-
-def _check_one_step(network: Network) -> None:
-    """InputError unless the network takes row after row and forecasts one step and one value."""
-    shapes = network.shapes
-    if not network.every_step:
-        raise InputError(
-            "This network reads its whole window at once (bidirectional, or decoding at the end),"
-            " so it takes no row after another and its loop cannot be closed. Forecast it on"
-            " windows, or use a recurrent family."
-        )
-    if shapes.horizon != 1 or shapes.parameters != 1:
-        raise InputError(
-            f"This network forecasts {shapes.horizon} steps of {shapes.parameters} values at once"
-            " (a direct head); a loop needs one step and one value. Use its forecasts as they are,"
-            " or a recursive family (narx, jordan)."
-        )
-
-
-def _check_rows(
-    network: Network, state: LoopState, drive: np.ndarray, future: np.ndarray | None
-) -> None:
-    """InputError unless `drive` and `future` have the shapes that `series_parallel` wants and every
-    value of `drive` is a finite number.
-    """
-    shapes = network.shapes
-    batch = len(state.last)
-    others = shapes.channels - len(shapes.target_channels)
-    shape = np.shape(drive)
-    if len(shape) != 3 or shape[0] != batch or shape[2] != others:
-        raise InputError(
-            f"`drive` has shape {shape}; wanted ({batch}, rows, {others}): batch, rows, driving"
-            " channels."
-        )
-    finite = np.isfinite(drive).all(axis=2)
-    if not finite.all():
-        sequence, row = np.argwhere(~finite)[0]
-        raise InputError(
-            f"`drive` is missing or infinite in row {row} of sequence {sequence}; a loop cannot go"
-            " on without it. Fill it, or cut the sequence there."
-        )
-    expected = (batch, shape[1], shapes.future_channels)
-    known = (0, 0, 0) if future is None else np.shape(future)
-    if shapes.future_channels and known != expected:
-        raise InputError(
-            f"`future` has shape {known}; wanted {expected}: a row for every row of `drive`."
-        )
-
-
-def _run(
-    network: Network,
-    weights: WeightArrays,
-    state: LoopState,
-    drive: np.ndarray,
-    y: np.ndarray,
-    future: np.ndarray | None,
-) -> tuple[np.ndarray, LoopState]:
-    """The forecasts of all rows and the state after them; y (B, T, O) is fed back where it is a
-    number, the forecast elsewhere.
-    """
-    channels = list(network.shapes.target_channels)
-    others = [c for c in range(network.shapes.channels) if c not in channels]
-    row = np.empty((len(y), network.shapes.channels))
-    memory = state.memory
-    last = state.last
-    run = np.empty(y.shape)
-    for t in range(y.shape[1]):
-        row[:, channels] = last
-        row[:, others] = drive[:, t]
-        known = None if future is None else future[:, t : t + 1]
-        out, memory = step(network, weights, memory, row, known)
-        run[:, t] = out[:, 0, :, 0]
-        last = np.where(np.isnan(y[:, t]), run[:, t], y[:, t])
-    return run, LoopState(memory, last)
 
 
 def _join_states(states: Sequence[LoopState]) -> LoopState:
