@@ -30,8 +30,10 @@ Value = TypeVar("Value")
 class BlockVisitor(Generic[Value]):
     """Carries a value, the input of the first block, through to the output of the last.
 
-    A subclass says what each kind of block makes of its input; a kind that it has no method for
-    comes to `visit_other`, which refuses it. Paths are those of `description.walk`.
+    A subclass says by `visit_<kind>` what each kind of block makes of its input, and by
+    `join_branches` how those of parallel branches become one; a kind that it has no method for
+    comes to `visit_other`, which refuses it. A block's path is its name, inside parallel blocks
+    "name/branch/name", as in `description.walk_blocks`; its weights are named by it.
     """
 
     refusal = "which is no kind of block that is known here"

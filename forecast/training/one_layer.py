@@ -1,4 +1,9 @@
-"""The map of a net with one hidden layer and its exact Jacobian, in float64 by NumPy alone."""
+"""The map of a net with one hidden layer and its exact Jacobian, in float64 by NumPy alone.
+
+`OneLayer` knows the sizes, not the numbers: its weights are one flat vector, as Levenberg-Marquardt
+wants them. `network_problem` trains such networks of the catalogue with it,
+`forecast.identification` its NARX nets.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
 """Recurrent cells, found by their files: a new cell is a new file that ends with `CELL = ...`,
 which has its name.
 
-Files of several cells that are akin end with `CELLS = {name: class, ...}`. No cell imports
-TensorFlow: each is written against `forecast.networks.cells.base.Namespace`.
+Files of several cells that are akin end with `CELLS = {name: class, ...}`. A `Cell` is the equation
+of one step, with its weights and states; Keras layers, NumPy inference, the exported file and the
+derivatives of Levenberg-Marquardt all run that one equation. No cell imports TensorFlow: each is
+written against `forecast.networks.cells.base.Namespace`. `get` makes a cell from its name and
+options, as an entry of configs/models.yaml has them.
 """
 
 from __future__ import annotations

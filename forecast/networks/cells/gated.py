@@ -1,4 +1,8 @@
-"""Recurrent nets with gates: the LSTM and its variants, the gated recurrent unit."""
+"""Recurrent nets with gates: the LSTM and its variants, the gated recurrent unit.
+
+Gates are values between 0 and 1 that say how much of the old state stays and how much of the new
+enters, so that a cause many steps back can be learnt.
+"""
 
 from __future__ import annotations
 
@@ -115,6 +119,7 @@ class LSTMVariant(Cell):
         part = dict(zip(names, z, strict=True))
 
         def gate(name: str, peephole_state: Array) -> Array:
+            """The sigmoid of the gate's sum and of its peephole on c, where there is one."""
             if self.peepholes == "none":
                 return xp.sigmoid(part[name])
             row = [other for other in names if other != "g"].index(name)
@@ -153,9 +158,9 @@ class GRU(Cell):
     def own_weights(self, inputs: int) -> dict[str, Weight]:
         """The weights of the equation, for an input of `inputs` columns."""
         weights = recurrent_layer(inputs, self.units, 3 * self.units)
-        return weights | (
-            {"bias": Weight((2, 3 * self.units), "zeros")} if self.reset_after else {}
-        )
+        if self.reset_after:
+            weights["bias"] = Weight((2, 3 * self.units), "zeros")
+        return weights
 
     def project(self, xp: Namespace, w: Arrays, x: Array) -> Array:
         """The equation's part that needs the input alone, for all steps at once."""

@@ -1,5 +1,6 @@
-"""The text of an exported network; `forecast.networks.inference.export` fills in what stands in
-angle brackets.
+"""The text of an exported network, a Python file that needs NumPy alone;
+`forecast.networks.inference.export` fills in what stands in angle brackets, the `step` of the
+network and the equations of its cells among it.
 """
 
 TEMPLATE = '''\

@@ -14,8 +14,7 @@ C interface: without Python a step is one product and one pass over its values. 
 TensorFlow every operation takes several microseconds. `scan.run_cell` calls `run_fused` after
 `register_recurrences` has returned True.
 
-What `scan` shares with this module stands here as well: functions that are traced once for all
-models of a process (`traced_function`), and steps as arrays of TensorFlow.
+`traced_function`, which traces a function once for all models of a process, serves `scan` as well.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ from forecast.networks.cells.gated import GRU, LSTM
 from forecast.networks.cells.simple import SimpleRNN
 
 FUSED_CELLS = LSTM, GRU, SimpleRNN
-TensorArray = Any  # a tf.TensorArray
 Tensors = Mapping[str, tf.Tensor]
 
 
@@ -50,23 +48,6 @@ def traced_function(
     """
     signature = [tf.TensorSpec([None] * rank, dtype) for rank in ranks]
     return tf.function(tf.custom_gradient(function), input_signature=signature, autograph=False)
-
-
-def flatten_time(sequence: tf.Tensor) -> tf.Tensor:
-    """`(T, B, U)` as the rows `(T * B, U)` of one matrix."""
-    return tf.reshape(sequence, [-1, tf.shape(sequence)[-1]])
-
-
-def unstack_steps(sequence: tf.Tensor) -> tf.TensorArray:
-    """The steps of `(T, B, U)`, to be read inside a loop without copying them."""
-    return new_tensor_array(tf.shape(sequence)[0], sequence).unstack(sequence)
-
-
-def new_tensor_array(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
-    """An empty array for `steps` results of one loop, matrices of the dtype of `like`."""
-    return tf.TensorArray(
-        like.dtype, size=steps, element_shape=[None, None], clear_after_read=False
-    )
 
 
 class Operation(NamedTuple):

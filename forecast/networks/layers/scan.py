@@ -22,16 +22,13 @@ from forecast.networks.cells import Cell, Namespace
 from forecast.networks.layers.blocks import last_rows, tensor_namespace
 from forecast.networks.layers.fused import (
     FUSED_CELLS,
-    TensorArray,
     Tensors,
-    flatten_time,
-    new_tensor_array,
     register_recurrences,
     run_fused,
     traced_function,
-    unstack_steps,
 )
 
+TensorArray = Any  # a tf.TensorArray
 # TensorFlow ends the process where a second thread registers a name again
 REGISTERING = threading.Lock()
 UNROLLED_STEPS = ContextVar("UNROLLED_STEPS", default=0)
@@ -349,3 +346,20 @@ def _recur(
         return tf.reshape(d_all, tf.shape(projected)), *d_first, *(d_w[name] for name in weights)
 
     return (outputs.stack(), *last), gradient
+
+
+def flatten_time(sequence: tf.Tensor) -> tf.Tensor:
+    """`(T, B, U)` as the rows `(T * B, U)` of one matrix."""
+    return tf.reshape(sequence, [-1, tf.shape(sequence)[-1]])
+
+
+def unstack_steps(sequence: tf.Tensor) -> tf.TensorArray:
+    """The steps of `(T, B, U)`, to be read inside a loop without copying them."""
+    return new_tensor_array(tf.shape(sequence)[0], sequence).unstack(sequence)
+
+
+def new_tensor_array(steps: tf.Tensor, like: tf.Tensor) -> tf.TensorArray:
+    """An empty array for `steps` results of one loop, matrices of the dtype of `like`."""
+    return tf.TensorArray(
+        like.dtype, size=steps, element_shape=[None, None], clear_after_read=False
+    )

@@ -31,10 +31,10 @@ A, B, C, D, P, Q, R, S = np.array(
 
 @compile_inlined
 def tanh_fraction(x: Any) -> Any:
-    """tanh(x) as a numerator and a denominator between 1 and 180, of which products of three stay
-    in range.
+    """tanh(x) as (numerator, denominator), the second between 1 and 180, so that products of three
+    stay in range. NaN stays NaN.
     """
-    x = SATURATION if x > SATURATION else (-SATURATION if x < -SATURATION else x)  # NaN stays
+    x = SATURATION if x > SATURATION else (-SATURATION if x < -SATURATION else x)
     s = x * x
     return x * (((D * s + C) * s + B) * s + A), (((S * s + R) * s + Q) * s + P) * s + ONE
 

@@ -39,8 +39,8 @@ class IgnoredErrors(contextlib.suppress, contextlib.ContextDecorator):
 
 
 def compile_cached(function: Callable[..., Any]) -> Any:
-    """The function compiled and stored on disk; where that fails, for want of a folder, space or a
-    whole file, every process compiles it.
+    """The function, compiled at its first call and stored on disk; where that fails, for want of a
+    folder, space or a whole file, every process compiles it.
     """
     try:
         dispatcher = njit(cache=True, **OPTIONS)(function)
@@ -54,8 +54,8 @@ def compile_cached(function: Callable[..., Any]) -> Any:
 
 
 def compile_callback(function: Callable[..., None]) -> Any:
-    """The function for a caller in C, compiled and stored on disk; where that fails, every process
-    compiles it.
+    """The function (state, context) for TensorFlow to call, compiled now and stored on disk; where
+    that fails, every process compiles it. Its `address` is that of the machine code.
     """
     with contextlib.suppress(Exception):  # as many kinds as a folder, a disk and a cut file have
         return cfunc(NONE(WORD, WORD), cache=True, **OPTIONS)(function)

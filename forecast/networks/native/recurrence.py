@@ -1,9 +1,19 @@
 """All steps of the LSTM, the GRU and the simple net over a training batch, and their gradients.
 
-The three functions at the end become operations of TensorFlow (`forecast.networks.layers.fused`).
-Arrays are float32, with windows before values, as OpenBLAS copies no factor of such products.
-Letters: B batch, T steps, I inputs, U units. The tape is what the forward pass leaves for the
-backward one.
+The three functions at the end, `forward`, `backward` and `input_gradient`, become operations of
+TensorFlow (`forecast.networks.layers.fused`); the others are their parts, inlined by numba.
+
+    forward         run_forward:   one product of [x; 1; h] and the weights per gate and step, then
+                    *_step:        the step's equation, value by value
+    backward        run_backward:  the steps from the last to the first,
+                    *_step_back:   the gradients of the sums from those of h and c, then
+                    add_step_products: of h before the step, and of the weights
+    input_gradient  the gradient of x, from what `backward` left in the tape
+
+Letters: B batch, T steps, I inputs, U units. The sums of a step are what its products give, before
+any activation, a block of (B, U) for each gate. The tape is what the forward pass leaves for the
+backward one. Arrays are float32, with windows before values, as OpenBLAS copies no factor of such
+products.
 """
 
 from __future__ import annotations
@@ -27,13 +37,17 @@ from forecast.networks.native.door import (
 )
 
 LSTM, GRU, SIMPLE = range(3)
-GATE_BLOCKS = np.array([4, 4, 1])  # by cell: sums of a step, in units
-CELL_BY_COLUMNS = np.array([-1, SIMPLE, -1, GRU, LSTM])  # by columns of the weights, in units
+# by cell, how many blocks of sums a step has: the GRU keeps those of x and of h apart for g
+GATE_BLOCKS = np.array([4, 4, 1])
+# by the columns of the weights, counted in units: the cell, -1 where there is none
+CELL_BY_COLUMNS = np.array([-1, SIMPLE, -1, GRU, LSTM])
 
 
 @compile_inlined
 def lstm_step(gates: Any, c_before: Any, c: Any, h: Any) -> None:
-    """The sums of i, f, g, o in `gates`, and c before, to i, f, g, o in their place, c and h."""
+    """One step of the LSTM: from the sums of i, f, g, o in `gates`, which these replace, and c
+    before it to `c` and `h`.
+    """
     prefer_wide_registers()
     for k in range(c.size):
         i = sigmoid(gates[0, k])
@@ -51,8 +65,8 @@ def lstm_step(gates: Any, c_before: Any, c: Any, h: Any) -> None:
 
 @compile_inlined
 def lstm_step_back(gates: Any, c_before: Any, c: Any, dh: Any, dc: Any) -> None:
-    """The gradients of h and c after a step to those of the sums, in place of `gates`, and of c
-    before it, of `dc`.
+    """From the gradients dh and dc of h and c after a step: those of the sums, which replace the
+    gates' values in `gates`, and that of c before the step, which replaces `dc`.
     """
     for k in range(c_before.size):
         i = gates[0, k]
@@ -71,8 +85,8 @@ def lstm_step_back(gates: Any, c_before: Any, c: Any, dh: Any, dc: Any) -> None:
 
 @compile_inlined
 def gru_step(gates: Any, h: Any) -> None:
-    """The sums of z, r, g and g's of h in `gates`, and h before, to z, r, g and g's of h, and h, in
-    their place.
+    """One step of the GRU: from the sums of the update gate, the reset gate and g's of x and of h
+    in `gates`, of which the first three are replaced by their values, and h before it to `h` after.
     """
     prefer_wide_registers()
     for k in range(h.size):
@@ -88,8 +102,8 @@ def gru_step(gates: Any, h: Any) -> None:
 
 @compile_inlined
 def gru_step_back(gates: Any, h_before: Any, dh: Any, past: Any) -> None:
-    """The gradient of h after a step to those of the sums, in place of `gates`, and before past
-    them, of `past`.
+    """From the gradient of h after a step, `dh` + `past`: those of the sums, which replace the
+    gates' values in `gates`, and the share of h before the step that passes by the gates, `past`.
     """
     for k in range(h_before.size):
         u = gates[0, k]
@@ -107,22 +121,25 @@ def gru_step_back(gates: Any, h_before: Any, dh: Any, past: Any) -> None:
 
 @compile_inlined
 def simple_step(gates: Any, h: Any) -> None:
-    """The sum in `gates` to tanh of it, there and in h."""
+    """One step of the simple net: tanh of the sum in `gates`, there and in `h`."""
     for k in range(h.size):
         h[k] = gates[0, k] = tanh(gates[0, k])
 
 
 @compile_inlined
 def simple_step_back(gates: Any, dh: Any) -> None:
-    """The gradient of h after a step to that of the sum, in place of h."""
+    """The gradient `dh` of h after a step to that of the sum, which replaces h in `gates`."""
     for k in range(dh.size):
         gates[0, k] = dh[k] * (ONE - gates[0, k] * gates[0, k])
 
 
 @compile_inlined
 def weight_range(cell: int, block: int, inputs: int, units: int, rows: int) -> Any:
-    """Of one block of sums: its first column in the weights, and the first row of them and the one
-    after the last.
+    """Which part of the weights gives a block of sums: its first column, its first row and the row
+    after its last.
+
+    All rows, but for the GRU's candidate g, whose products of [x; 1] (block 2) and of [1; h] (block
+    3) stay apart, for only the second is multiplied by r.
     """
     if cell == GRU and block > 1:
         return (2 * units, 0, inputs + 1) if block == 2 else (2 * units, inputs + 1, rows)
@@ -206,8 +223,11 @@ def run_forward(cell: int, x: Any, weights: Any, h0: Any, c0: Any, h: Any, tape:
 def add_step_products(
     cell: int, stacked: Any, d_gates: Any, transposed: Any, d_h: Any, d_flat: Any, sizes: Any
 ) -> None:
-    """From the gradients of a step's sums, in blocks: that of h before the step, and what the step
-    adds to those of the weights. `sizes`: batch, inputs, columns of the weights.
+    """From the gradients `d_gates` of a step's sums: that of h before the step, into `d_h`, and
+    what the step adds to those of the weights, `d_flat`.
+
+    stacked: the rows [x; 1; h] of the step; transposed: the recurrent weights, a row for each
+    column; sizes: batch, inputs, columns of the weights.
     """
     batch, inputs, columns = sizes
     units = d_gates.shape[1] // batch
@@ -241,11 +261,11 @@ def add_step_products(
 def run_backward(
     cell: int, recurrent: Any, tape: Any, dh: Any, dc: Any, d_weights: Any, d_first: Any
 ) -> None:
-    """Fills in the gradients of the weights, which begin at 0, and of the states before the first
-    step.
+    """From the gradients `dh (B, T, U)` of h after every step and `dc (B, n, U)` of c after the n
+    last ones: fills in those of the weights, `d_weights`, which begin at 0, and of the states
+    before the first step, `d_first`.
 
-    Those of the sums replace the steps' own values in the tape. `dc (B, n, U)` is that of c after
-    the n last steps.
+    Those of the sums replace the gates' values in the tape, for `input_gradient`.
     """
     batch, steps, units = dh.shape
     rows, columns = d_weights.shape
