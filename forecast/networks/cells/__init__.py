@@ -15,6 +15,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import Any
 
 from forecast.networks.cells.base import Array, Cell, Namespace, Weight, activate, numpy_namespace
 from forecast.system.errors import InputError, quote_names, suggest
@@ -72,7 +73,7 @@ def catalogue() -> dict[str, type[Cell]]:
 
 
 @functools.lru_cache(maxsize=256)
-def _build_cell(name: str, units: int, options: tuple[tuple[str, OptionValue], ...]) -> Cell:
+def _build_cell(name: str, units: int, options: tuple[tuple[str, Any], ...]) -> Cell:
     """`get` with hashable options: equal cells are one object, and so share traced functions."""
     cell_type = cell_class(name)
     known = {field.name for field in fields(cell_type)} - {"units"}
@@ -83,4 +84,4 @@ def _build_cell(name: str, units: int, options: tuple[tuple[str, OptionValue], .
             f"Cell {name!r} has no option {quote_names(unknown)}; known:"
             f" {quote_names(known)}.{hint}"
         )
-    return cell_type(units, **dict(options))  # type: ignore[arg-type]
+    return cell_type(units, **dict(options))
