@@ -25,8 +25,8 @@ BEAM_WIDTH = 16
 
 @dataclass(frozen=True)
 class BestPaths:
-    """Of n origins: values (n, H, O) in raw units, bins (n, H, O), and the paths' probabilities
-    (n,).
+    """The most probable paths from n cutoffs: values (n, H, O) in raw units, the numbers of their
+    bins (n, H, O), and the probabilities of the whole paths (n,).
     """
 
     values: np.ndarray
@@ -37,12 +37,12 @@ class BestPaths:
 def most_probable_paths(
     forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], *, width: int = BEAM_WIDTH
 ) -> dict[str, BestPaths]:
-    """Per series, made at `rows`, by beam search over the bins; a bin stands in a path with its
-    median.
+    """Per series, from each of `rows`, the most probable path through the bins; a bin stands in a
+    path with its median. `width`: prefixes that are kept at every step.
 
     Recursive families: each bin's median is fed back, and the next step's probabilities depend on
     the path so far. Direct ones: steps are taken as independent given the past, so the best path is
-    the best bin of each step.
+    the best bin of each step. `InputError` for a model without bins.
     """
     head = forecaster.head
     if head is None or not head.head.is_discrete:
@@ -69,7 +69,9 @@ def most_probable_paths(
 def _search_one_cutoff(
     forecaster: Forecaster, head: FittedHead, windows: Windows, width: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Scaled values (H, O), bins (H, O) and log probability of one origin's best path."""
+    """The best path after the one window in `windows`: scaled values (H, O), bins (H, O) and the
+    path's log probability.
+    """
     assert forecaster.skip is not None
     horizon = forecaster.task.horizon
     if forecaster.spec.is_recursive:
@@ -86,10 +88,10 @@ def _search_one_cutoff(
 
 @dataclass(frozen=True)
 class BeamState:
-    """Closed loops side by side, each fed with the medians of the bins of its prefix; `path` (P, k,
-    O) so far.
+    """The prefixes in the beam, P closed loops side by side, each fed with the medians of its bins.
 
-    `log_p`, `values` (P, O, n): of every bin of the next step, given each prefix.
+    `path` (P, k, O): the values so far. `log_p` and `values` (P, O, n): the log probability and the
+    median of every bin of the next step, given each prefix.
     """
 
     loop: Loop
@@ -119,8 +121,8 @@ class BeamState:
 
 
 def select_best_bins(log_p: np.ndarray) -> tuple[np.ndarray, float]:
-    """As `search_paths`, of steps that do not depend on the bins before: log probabilities (H, O,
-    n).
+    """The best path where steps do not depend on the bins before: bins (H, O) and log probability,
+    from the log probabilities (H, O, n) of all bins.
     """
     return log_p.argmax(axis=-1), float(np.cumsum(log_p.max(axis=-1))[-1])
 
@@ -128,7 +130,8 @@ def select_best_bins(log_p: np.ndarray) -> tuple[np.ndarray, float]:
 def search_paths(
     chain: BeamState, *, horizon: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Values and bins (H, O) of the best path found and the natural logarithm of its probability.
+    """Values and bins (H, O) of the best path found, and the natural logarithm of its probability;
+    `chain` begins with the one empty prefix.
 
     `width` prefixes are kept at every step; the search is exhaustive when it is at least the number
     of prefixes.

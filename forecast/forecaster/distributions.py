@@ -52,9 +52,10 @@ def predict_quantiles(
     *,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """(n, H, O, Q) in raw units per series, made at `rows`, never crossing; exact where steps have
-    a formula.
+    """Quantiles (n, H, O, Q) in raw units at `levels`, per series, of the forecasts made at `rows`;
+    they never cross.
 
+    Exact where every step has a formula (`has_formula`), else of `N_PATHS` paths drawn with `seed`.
     `InputError` for a level outside (0, 1) and for a model whose head gives no distribution.
     """
     if not all(0 < level < 1 for level in levels):
@@ -91,10 +92,11 @@ def predict_quantiles(
 def sample_paths(
     forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], count: int, *, seed: int
 ) -> dict[str, np.ndarray]:
-    """(n, count, H, O) paths in raw units per series, made at `rows`; equal seeds give equal paths.
+    """`count` random paths (n, count, H, O) in raw units, per series, made at `rows`; equal seeds
+    give equal paths.
 
-    Every cutoff has random numbers of its own, so its paths depend neither on the origins beside it
-    nor on how much history comes with it.
+    Every cutoff has random numbers of its own, so its paths depend neither on the cutoffs beside it
+    nor on how much history comes with it. `InputError` for a model with a point head.
     """
     _check_request(forecaster, panel, rows)
     shape = (count, forecaster.task.horizon, forecaster.channels.outputs)
@@ -116,7 +118,9 @@ def sample_paths(
 def rise_probability(
     forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray], *, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """(n, H, O): the probability that the value lies above the last observed one."""
+    """The probability (n, H, O) that the value lies above the last observed one, per series, of the
+    forecasts made at `rows`; by formula, or from `N_PATHS` paths drawn with `seed`.
+    """
     head = _check_request(forecaster, panel, rows)
     horizon = forecaster.task.horizon
     outputs = forecaster.channels.outputs
@@ -140,8 +144,9 @@ def rise_probability(
 def log_density(
     forecaster: Forecaster, panel: Panel, rows: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """(n, H, O): ln of the density, in raw units, at what was observed; NaN where it is missing or
-    has no formula.
+    """ln of the density (n, H, O), in raw units, at what was observed, per series, of the forecasts
+    made at `rows`; NaN where the actual is missing, for heads that are no densities and where steps
+    have no formula.
     """
     head = _check_request(forecaster, panel, rows)
     horizon = forecaster.task.horizon
@@ -224,7 +229,9 @@ def _distribution(forecaster: Forecaster, windows: Windows) -> Distribution:
 def _sample_scaled_paths(
     forecaster: Forecaster, windows: Windows, cutoffs: np.ndarray, count: int, seed: int
 ) -> np.ndarray:
-    """(B, count, H, O) in scaled units; cutoffs (B,) are the times of the windows' last rows."""
+    """`count` paths from each window, (B, count, H, O) in scaled units; cutoffs (B,), the times of
+    the windows' last rows, are part of the seeds.
+    """
     horizon = forecaster.task.horizon
     outputs = forecaster.channels.outputs
     draws = []
@@ -272,8 +279,8 @@ def _extend_with_missing(values: np.ndarray, steps: int) -> np.ndarray:
 
 
 def _log_slope(forecaster: Forecaster, series: Series, ahead: np.ndarray) -> np.ndarray:
-    """(n, H, O): ln of how fast the scaled value grows with the raw one: from a scaled density to a
-    raw one.
+    """(n, H, O): ln of how fast the scaled value grows with the raw one, at the rows `ahead` (n,
+    H); added to the log density of a scaled value it gives that of the raw one.
     """
     values = _extend_with_missing(series.values, forecaster.task.horizon)[ahead]
     parts = []

@@ -44,12 +44,13 @@ settles.
 
 @dataclass(frozen=True)
 class Ensemble:
-    """`calibrated`: per series (`uid`, or `uid/output` with several targets) the calibration errors
-    of the mean.
+    """The forecasters whose mean is the forecast in service, and what intervals are made with.
 
-    `members`: of a combination, the candidate that each forecaster is a seed of; `weights`: of
-    these candidates; `rule`: its entry in configs/models.yaml where a backtest learns the weights
-    again. All are empty where the forecasters are seeds of one candidate.
+    `forecasters`: one per seed, of a combination one per seed of each member. `calibrated`: by
+    series (`uid`, or `uid/output` with several targets) the calibration errors of the mean. Of a
+    combination: `members`, the candidate that each forecaster is a seed of; `weights` of these
+    candidates; `rule`, its entry in configs/models.yaml where a backtest learns the weights again.
+    These three are empty where the forecasters are seeds of one candidate.
     """
 
     forecasters: tuple[Forecaster, ...]
@@ -228,7 +229,10 @@ def require_members(weights: Iterable[str], present: Iterable[str], *, where: st
 
 
 def load_trained_ensemble(folder: Path) -> Ensemble:
-    """The forecasters of one trained candidate with the calibration errors of their mean."""
+    """The ensemble of one trained candidate, from its folder of data/trained/: the saved
+    forecasters, the record's weights and the calibration errors of their mean. `InputError` where
+    training left no forecaster, `DataError` where a member's are missing.
+    """
     record = RunRecord.read(folder / "record.json")
     weights = {member.candidate: member.weight for member in record.members}
     rule = record.params if len(record.weights) > 1 else {}
@@ -251,8 +255,8 @@ def load_trained_ensemble(folder: Path) -> Ensemble:
 
 
 def list_served_models(folder: Path) -> list[Path]:
-    """The saved forecasters of a candidate, by seed; of one fitted again in its backtest the newest
-    that saw no target of the test block.
+    """The folders of a candidate's saved forecasters, ordered by seed; of one fitted again in its
+    backtest those of the newest fit that saw no target of the test block.
     """
 
     def seed(path: Path) -> int:
@@ -263,8 +267,8 @@ def list_served_models(folder: Path) -> list[Path]:
 
 
 def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitConformal]:
-    """From a candidate's forecasts.parquet: per series the calibration errors of the mean over its
-    seeds.
+    """By series the calibration errors behind its intervals, from a candidate's forecasts.parquet:
+    those of the mean over its seeds on the calibration block.
 
     In the units the target is modelled in, as in the compare stage: those of a `log` target are
     ratios.
@@ -291,8 +295,8 @@ def calibration_scores(forecasts: pd.DataFrame, task: Task) -> dict[str, SplitCo
 def forecast_latest(
     ensemble: Ensemble, panel: Panel, *, horizon: int, levels: Sequence[float]
 ) -> dict[str, np.ndarray]:
-    """The columns `unique_id, output, cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`, after
-    each last row.
+    """The table of forecasts after the last row of each series, by column: `unique_id, output,
+    cutoff, step, ds, y_hat`, and per level `lo_80, hi_80`.
 
     `ensemble` reaches `horizon` and `panel` was made with its task. Intervals end with the
     calibrated steps and are empty beyond them; `InputError` for a level that the calibration errors
@@ -354,7 +358,9 @@ def format_percent(level: float) -> str:
 
 
 def _pad_scores(scores: Sequence[Array]) -> Array:
-    """(H, n) with NaN behind the shorter steps."""
+    """The scores of all steps as one array (H, n), NaN behind the shorter ones: an .npz file holds
+    no lists of arrays.
+    """
     result = np.full((len(scores), max(map(len, scores), default=0)), np.nan)
     for step, column in enumerate(scores):
         result[step, : len(column)] = column

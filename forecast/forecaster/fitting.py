@@ -50,9 +50,10 @@ CLOSED_LOOP_ORIGINS = 256
 
 @dataclass(frozen=True)
 class FitResult:
-    """A forecaster and how it came about. `curve`: (step, train loss, validation loss) in scaled
-    units.
+    """A fitted model and how it came about.
 
+    `best_step`, `curve` and `note` are those of the training: the step whose weights were kept,
+    (step, train loss, validation loss) in scaled units, and a sentence on what was unusual.
     `forecasters_by_fold`, `steps_by_fold`: of each fold of validation the forecaster, and its step,
     whose loss on the other folds is lowest; none where no step was selected.
     """
@@ -134,7 +135,9 @@ class FitOptions:
 
 
 def _fit_parameters(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:
-    """Every family whose spec fits itself; one that is tuned gets its validation error as well."""
+    """A family whose spec fits its own parameters (`ModelSpec.fit`); where it is tuned, with the
+    validation error that ranks its trials. In a second fit what the first chose stays.
+    """
     spec = bare.spec
     skip_kind = bare.spec.base_skip
     if options.first is not None:
@@ -231,8 +234,9 @@ FIT_PROCEDURES: dict[str, Callable[[Problem, Forecaster, FitOptions], FitResult]
 
 
 def build_training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
-    """Per series the inputs up to the train end and, at every train origin, what the network adds
-    to the skip.
+    """What a network is trained on, per series: its scaled inputs up to the train end and, at every
+    train cutoff, what it has to add to the skip; weight 0 where a target is missing or beyond the
+    train block.
     """
     from forecast.training.chunks import TrainingSeries, allocate_series
 
@@ -263,8 +267,9 @@ def build_training_series(problem: Problem, skip: Skip) -> list[TrainingSeries]:
 def window_error(
     problem: Problem, network: Network, skip: Skip, loss: ForecastLoss
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Weights → `mean_losses_by_fold` of `loss` over `sample_validation_windows`, which are exactly
-    as a forecast sees them.
+    """The function by which a direct network is stopped and tuned: weights by name → the mean
+    losses (1 + folds,) of `loss` on the windows of `sample_validation_windows`, each exactly as a
+    forecast sees it. What does not depend on the weights is computed once.
     """
     windows_and_targets, is_counted = sample_validation_windows(problem, skip.horizon)
     cases = []
@@ -291,8 +296,8 @@ def window_error(
 def closed_loop_error(
     problem: Problem, network: Network, skip: Skip, loss: PointLoss
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Weights → `mean_losses_by_fold` of `loss` of the closed loop over the whole horizon, on
-    validation origins.
+    """The same of a one-step network with a point head: its closed loop runs over the whole horizon
+    of the task from `CLOSED_LOOP_ORIGINS` validation cutoffs of each series, as a forecast does.
     """
     horizon = problem.panel.task.horizon
     cases, is_counted = sample_validation_windows(problem, horizon, per_series=CLOSED_LOOP_ORIGINS)

@@ -48,13 +48,14 @@ asked for alone.
 
 @dataclass(frozen=True)
 class Forecaster:
-    """A fitted model of one dataset. `statistical[uid]`: of a statistical family the fit of each
-    target.
+    """A fitted model of one dataset, with its task and scaling: ready to forecast.
 
-    `head`: of a network that gives more than a point, see `forecast.forecaster.distributions`;
-    `dependence` (H * O, H * O): how the steps of a direct one hang together
-    (`forecast.networks.heads.distributions`). `correction`: of the mixed strategy, what a linear
-    map of the whole horizon adds to the closed loop.
+    `skip`: the closed-form part that the network is added to, or that is the whole model.
+    `weights`: of the network by name, or the fitted arrays of another family. `statistical[uid]`:
+    of a statistical family the fit of each target. `head`: of a network that gives more than a
+    point, see `forecaster.distributions`; `dependence` (H * O, H * O): how the steps of a direct
+    one hang together (`networks.heads.distributions`). `correction`: of the mixed strategy, what a
+    linear map of the whole horizon adds to the closed loop.
     """
 
     dataset_name: str
@@ -86,8 +87,8 @@ class Forecaster:
         return self.spec.n_params(self)
 
     def predict(self, panel: Panel, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """(n, H, O) forecasts in raw units per series, made at `rows` (the last row each may
-        see).
+        """Point forecasts (n, H, O) in raw units per series, made at `rows` (the last row each may
+        see); `InputError` for series that the panel does not have.
         """
         self.require_series(panel, rows)
         requests = {uid: (panel.by_id[uid], np.asarray(at)) for uid, at in rows.items() if len(at)}
@@ -105,8 +106,9 @@ class Forecaster:
             )
 
     def predict_windows(self, requests: Sequence[ForecastRequest]) -> list[np.ndarray]:
-        """(n, H, O) in raw units of each series: the scaled forecasts of the windows that end at
-        its rows.
+        """The forecasts (n, H, O) in raw units of each request, a series and its rows, for families
+        that read windows alone (`ModelSpec.scaled_forecast`); small requests are joined, see
+        `_group_requests`.
         """
         forecasts = []
         for group in _group_requests(requests):
@@ -124,8 +126,8 @@ class Forecaster:
         return forecasts
 
     def windows(self, series: Series, rows: np.ndarray, *, size: int = 512) -> Iterator[Windows]:
-        """What a forecast at each of `rows` sees, `size` at a time; `InputError` where the series
-        does not reach.
+        """What a forecast at each of `rows` sees, `size` windows at a time; `InputError` for a row
+        without a whole lookback before it.
         """
         require_rows(self.task, series, rows)
         return task_windows(
@@ -133,8 +135,9 @@ class Forecaster:
         )
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:
-        """(B, H, O) in scaled units: the skip and its network, closed over the horizon where they
-        are one-step.
+        """Point forecasts (B, H, O) in scaled units: the skip and, beside it, the network with its
+        head. One-step models run in closed loop over the horizon, and the correction of the mixed
+        strategy is added to that.
         """
         if self.spec.is_recursive or self.correction is not None:
             run = self.run_closed_loop(windows, self.task.horizon)
@@ -171,7 +174,9 @@ class Forecaster:
         return self.skip
 
     def network_output(self, windows: Windows) -> np.ndarray:
-        """(B, H, O, K): what a direct network says at the end of each window."""
+        """(B, H, O, K): the raw parameters that a direct network gives at the end of each window;
+        `InputError` for a model that is no network.
+        """
         network = self.network
         if network is None:
             raise InputError(f"Model {self.spec.family!r} is not a network. Choose a network.")
@@ -187,8 +192,8 @@ class Forecaster:
         return self.head.point(raw[:, None], base[:, None], last[:, None])[:, 0]
 
     def to_raw_units(self, scaled: np.ndarray, series: Series, rows: np.ndarray) -> np.ndarray:
-        """(n, any number of steps, O) forecasts in scaled units, made at `rows` (n,), in raw
-        ones.
+        """Forecasts `scaled` (n, any number of steps, O), made at `rows` (n,), in the units of the
+        data: unscaled, and the transform of each target undone from its last observed value.
         """
         raw = np.empty_like(scaled, dtype=np.float64)
         observed = fill_gaps(series.values[None, :, : self.channels.outputs])[0][0]
@@ -198,8 +203,8 @@ class Forecaster:
         return raw
 
     def save(self, folder: Path) -> None:
-        """Spec, scaling, skip and weights; no pickle, loadable without TensorFlow; equal content is
-        equal bytes.
+        """Write the folder that `load` reads: spec, scaling, skip and weights as JSON and arrays,
+        no pickle, loadable without TensorFlow; equal content is equal bytes.
         """
         folder.mkdir(parents=True, exist_ok=True)
         content: dict[str, Any] = {

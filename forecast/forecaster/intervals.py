@@ -39,8 +39,8 @@ of a lookback: both decided on short histories (docs/research/interval-widths.md
 
 @lru_cache(maxsize=1024)
 def conformal_rank(n: int, level: float) -> int:
-    """ceil((n + 1) level): which of n sorted scores covers the next one with probability at least
-    `level`.
+    """Which of n sorted calibration scores is the half width of an interval of `level`: number
+    ceil((n + 1) level), counted from 1, covers the next score with probability at least `level`.
 
     `InputError` naming the number needed when n is too small, since the rank would lie beyond the
     largest score.
@@ -217,7 +217,7 @@ class SplitConformal:
 
 
 def _by_column(factors: Array, horizon: int) -> Array:
-    """(n, S * H) of the widths (n,) or (n, S)."""
+    """The widths (n,) or, of S series, (n, S) once for every step of the horizon: (n, S * H)."""
     return np.repeat(factors.reshape(len(factors), -1), horizon, axis=1)
 
 

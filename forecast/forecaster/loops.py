@@ -145,7 +145,9 @@ def _warm_up(
 
 
 class _RollingWindow:
-    """The last `lookback` rows, forecasts appended as if they had been observed."""
+    """The last `lookback` rows that a closed loop's skip and network read; forecasts are appended
+    as if they had been observed.
+    """
 
     def __init__(self, windows: Windows, channels: Layout, carried: np.ndarray | None) -> None:
         """Begin with `windows`; `carried` (B, H, inputs): forecasts of the past-only inputs, in
@@ -188,7 +190,9 @@ class _RollingWindow:
         return row
 
     def _next_row(self, forecast: np.ndarray, step: int) -> np.ndarray:
-        """The row of the forecast time: targets as forecast, inputs as carried or repeated."""
+        """The row (B, channels) of the time that was forecast: targets as forecast, past-only
+        inputs as carried or, where nothing is carried, repeated as they were.
+        """
         row = self._past[:, -1].copy()
         outputs = self.channels.outputs
         # a forecast that is no number must not be passed over
@@ -207,8 +211,10 @@ class _RollingWindow:
     def _write(
         self, row: np.ndarray, i: int, value: np.ndarray, last: np.ndarray, observed: np.ndarray
     ) -> None:
-        """Column i of the new row from `value (B,)` and the last one observed; where not observed
-        it repeats that.
+        """Write column i of the task into the new row, in place: its value or, with
+        `difference_inputs`, its change from `last`; where it was not observed it repeats the row
+        before. A mask and the log of the rows since the last observation are kept up where the
+        column has them.
         """
         channels = self.channels
         channel = channels.value[i]

@@ -205,7 +205,10 @@ def _require_table(history: Any, ensemble: Ensemble) -> pd.DataFrame:
 
 
 def _parse_times(history: pd.DataFrame) -> pd.DataFrame:
-    """`ds` as UTC without zone: JSON has no times, only text."""
+    """The history with `ds` as times in UTC without zone, read from ISO 8601 text, as JSON has no
+    times; as it is where there is no such column or it holds times. `InputError` names the first
+    row that is none.
+    """
     if not history.columns.is_unique or "ds" not in history or history["ds"].dtype.kind == "M":
         return history
     text = history["ds"].astype("str")
@@ -250,8 +253,8 @@ def describe_missing_inputs(panel: Panel) -> str:
 
 
 def require_observed(panel: Panel, *, where: str = REQUEST) -> None:
-    """A column without `max_missing` must be complete in the rows a forecast sees; no column may be
-    empty there.
+    """`InputError` where a column misses steps that a forecast reads: a column without
+    `max_missing` must be complete in the last lookback, and no column may be empty there.
     """
     task = panel.task
     for series in panel.series:

@@ -184,8 +184,10 @@ def train_by_levenberg_marquardt(
 def fit_head(
     problem: Problem, skip: Skip, spec: NetworkSpec, series: list[TrainingSeries]
 ) -> tuple[FittedHead | None, list[TrainingSeries]]:
-    """The fitted head and the series with its targets; None and the series as they are for a point
-    forecast.
+    """The head with its constants, learnt on the train rows, and the series with its targets in
+    place of the skip's residuals; None and the series as they are for a point forecast.
+    `InputError` for a head that compares with the last value of a target that is modelled as
+    changes.
     """
     head = spec.distribution_head
     if head is None:
@@ -228,7 +230,9 @@ def _set_head_targets(
 
 
 def _skip_changes(problem: Problem, skip: Skip) -> list[np.ndarray]:
-    """Per series skip - last (T, H, O) at every train origin, 0 elsewhere."""
+    """Per series how far the skip's forecast lies from the last value, skip - last (T, H, O), at
+    every train cutoff; 0 elsewhere.
+    """
     result = []
     for series in problem.panel.series:
         uid = series.unique_id
@@ -240,7 +244,10 @@ def _skip_changes(problem: Problem, skip: Skip) -> list[np.ndarray]:
 
 
 def estimate_dependence(problem: Problem, forecaster: Forecaster) -> np.ndarray | None:
-    """(H * O, H * O) over the validation origins of all series; None where it is not needed."""
+    """How the steps and targets of a direct model hang together: the correlation (H * O, H * O) of
+    the normal scores of its validation errors, over all series; None for a recursive model and for
+    a head without a distribution.
+    """
     head = forecaster.head
     skip = forecaster.skip
     if head is None or skip is None or forecaster.spec.is_recursive:

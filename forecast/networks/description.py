@@ -41,8 +41,9 @@ Activation = Literal["tanh", "sigmoid", "relu", "softplus", "linear"]
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the data fixes.
+    """The sizes of a network that the data fix.
 
+    `channels`: past channels C; `future_channels` F; `outputs` O, the targets; `parameters` K;
     `target_channels`: the past channels that carry the targets, in output order; `change_channels`:
     those that hold a change instead of a level.
     """
@@ -80,7 +81,7 @@ class Block:
 
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
         """Its weights by their own names for an input of `width` columns, and the columns that
-        leave it.
+        leave it; none, and all of them, unless the block says otherwise.
         """
         return {}, width
 
@@ -90,7 +91,7 @@ class Dense(Block):
     """activation(x W + b), the same at every step.
 
     `principal_of`: past channels, which are then the block's input; W and b are their principal
-    axes on the train rows and are not trained (`forecast.forecaster.trainers`).
+    axes on the train rows and are not trained (`forecast.forecaster.trainers.set_principal_axes`).
     """
 
     units: int
@@ -137,8 +138,8 @@ class Taps(Block):
 
 @dataclass(frozen=True)
 class Segments(Block):
-    """Cuts a window's newest `count * length` rows (zeros before its first) into `count`: the
-    network's first block.
+    """Cuts a window's newest `count * length` rows (zeros before its first) into `count` segments,
+    over which a recurrent block then goes; it is the network's first block.
 
     A segment holds the past channels of its rows, oldest first, and at its end what is projected of
     the future frames. From the channels `relative` their last value of the window is taken off, so
@@ -161,7 +162,9 @@ class Segments(Block):
 
 @dataclass(frozen=True)
 class CellBlock(Block):
-    """A block that runs the named cell (see `forecast.networks.cells`)."""
+    """A block that runs the cell of this name with so many units and options
+    (`forecast.networks.cells`).
+    """
 
     cell: str
     units: int
@@ -222,8 +225,9 @@ class Parallel(Block):
 
 @dataclass(frozen=True)
 class Bidirectional(CellBlock):
-    """Schuster & Paliwal 1997, inside the window only: concat(forward at the end, backward at the
-    end of its pass).
+    """Two cells of one kind, one from each end of the window (Schuster & Paliwal 1997): the last
+    output of the forward pass beside the last of the backward one. It needs the whole window, so it
+    forecasts at the last step alone.
     """
 
     def weights(self, width: int, network: Network) -> tuple[WeightSpecs, int]:
@@ -321,8 +325,8 @@ class Network:
 
 
 def walk_blocks(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str, Block]]:
-    """Every block, those inside of parallel ones as well, with the path that its weights are named
-    by.
+    """Every block with the path that its weights are named by, those inside of parallel ones after
+    these.
     """
     for block in blocks:
         yield prefix + block.name, block
@@ -332,8 +336,8 @@ def walk_blocks(blocks: Sequence[Block], prefix: str = "") -> Iterator[tuple[str
 
 
 def warm_up_rows(network: Network, rows: int) -> int:
-    """Rows before the first that counts in training; a network that needs its whole window gets all
-    of it.
+    """How many of the `rows` asked for before the first that counts in training fill the memory of
+    the network; all of the window but one of a network that needs its whole window.
     """
     window = network.shapes.lookback
     if not network.every_step:

@@ -54,7 +54,7 @@ def squared_error(xp: Maths, error: Array) -> Array:
 
 
 def huber(xp: Maths, error: Array) -> Array:
-    """e^2 / 2 below 1 scaled unit, |e| - 1/2 above (Huber 1964)."""
+    """e^2 / 2 where |e| is below 1 scaled unit, |e| - 1/2 elsewhere (Huber 1964)."""
     return xp.where(abs(error) < 1.0, 0.5 * xp.square(error), abs(error) - 0.5)
 
 

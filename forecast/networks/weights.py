@@ -41,7 +41,8 @@ from forecast.system.errors import InputError
 
 @dataclass
 class Layout(BlockVisitor[int]):
-    """The weights of all blocks, and the columns that flow between them.
+    """The weights of all blocks, and the columns that flow between them: the visitor whose value is
+    a number of columns.
 
     `input_widths`: by block path, the columns of its input; `widest`: the most columns that leave a
     block; `output_width`: those that leave the last.
@@ -159,8 +160,8 @@ def _check_order(network: Network) -> None:
 
 
 def _check_windowed(block: Bidirectional | Segments, network: Network) -> None:
-    """One vector per window leaves a bidirectional block: only what needs no other step may
-    follow.
+    """InputError for a block that sees its whole window at another place than it may have: one
+    vector per window leaves it, so only what needs no other step may follow.
     """
     cut = isinstance(block, Segments)
     allowed = Dense | Dropout | Recurrent if cut else Dense | Dropout

@@ -179,7 +179,9 @@ def allocate_series(rows: Sequence[int], spare: int, *shape: int) -> list[np.nda
 def _starts_with_loss(
     starts: np.ndarray, series: list[TrainingSeries], length: int, warm_up: int, horizon: int
 ) -> np.ndarray:
-    """Only chunks in which at least one target counts."""
+    """Those of `starts` whose chunk, behind its warm-up, has at least one target that counts;
+    `InputError` where none has.
+    """
     counts = _stack_series(
         [s.weight.reshape(len(s.weight), -1).sum(axis=1) for s in series], horizon
     )

@@ -87,8 +87,9 @@ class Settings:
 
     @property
     def rule_numbers(self) -> dict[str, float]:
-        """Those of the update rule: of its schedule (it rises over the first twentieth of the
-        steps), the longest gradient, decoupled decay, and mu of mu |w|^2.
+        """The numbers of the update rule by name, which `UpdateRule` holds in variables: peak, rise
+        (the first twentieth of the steps) and fall of the schedule, the longest gradient, decoupled
+        weight decay, and mu of mu |w|^2.
         """
         rising = max(1.0, self.steps // 20)
         return {
@@ -101,7 +102,9 @@ class Settings:
         }
 
     def graph_settings(self) -> Settings:
-        """What the graph depends on: trainings for which this is equal share a trace."""
+        """These settings without what the traced graph does not depend on: trainings for which this
+        is equal share a trace.
+        """
         return replace(
             self,
             steps=0,
@@ -187,7 +190,9 @@ class UpdateRule:
 
 
 class TensorMaths(Maths):
-    """The array functions of `forecast.networks.heads.base` in TensorFlow, float32."""
+    """The array functions of `heads.base.Maths` in TensorFlow, float32: losses that are written
+    with them have a gradient here.
+    """
 
     softplus = staticmethod(tf.nn.softplus)
     log = staticmethod(tf.math.log)
@@ -229,8 +234,9 @@ TENSOR_MATHS = TensorMaths()
 def sampled_loss(
     network: Network, model: keras.Model
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-    """(hidden (B, T, U), target (B, T, H, O), drawn (m,)) -> `sampled_cross_entropy` of the
-    read-out, (B, T, H, O).
+    """The loss of a sampled softmax: a function of hidden (B, T, U), target (B, T, H, O) and the
+    drawn classes (m,) that gives `sampled_cross_entropy` (B, T, H, O) with the read-out of `model`,
+    which it passes by.
     """
     layer = model.get_layer("readout")
     shapes = network.shapes

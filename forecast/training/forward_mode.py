@@ -34,7 +34,9 @@ STEP = 1e-30
 
 
 class ComplexNamespace(Namespace):
-    """The NumPy namespace, its smoothed ReLU in a form that takes complex numbers."""
+    """NumPy's array functions for complex numbers, which carry the complex step through a cell; all
+    but the smoothed ReLU take them as they are.
+    """
 
     def softplus(self, x: AnyArray) -> AnyArray:
         """ln(1 + e^x) of complex numbers, without overflow."""
@@ -47,8 +49,8 @@ XP = ComplexNamespace()
 
 @dataclass(frozen=True)
 class Signal:
-    """Rows of one block's output: value (R, W); tangent (R, W, q) by the first q weights, 0 where
-    none acts on it.
+    """The rows of one block's output and their derivatives: value (R, W); tangent (R, W, q) by the
+    first q weights, 0 where none of them acts on it.
 
     Weights are numbered in the order of their blocks, so those of later blocks, q and on, need no
     zeros stored.
@@ -79,8 +81,8 @@ class ForwardMode(BlockVisitor[Signal]):
     memory: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def advance(self, past: Array, frames: Array | None) -> Signal:
-        """The next rows: past (R, C), frames (R, H * F) of what is known ahead; gives (R, H * O *
-        K).
+        """The next rows of the series: past (R, C), frames (R, H * F) of what is known ahead; gives
+        the network's output (R, H * O * K) and its derivatives by all weights.
         """
         signal = Signal.of_inputs(past)
         if frames is not None and future_width(self.network):
@@ -197,7 +199,7 @@ class ForwardMode(BlockVisitor[Signal]):
         results: int,
     ) -> Array:
         """(R, results, q): the derivatives of one step's new states and output by the cell's own
-        weights.
+        weights, each tilted by a complex step in turn, at inputs x and states before the step.
         """
         x = x.astype(complex)
         states = states.astype(complex)
@@ -222,8 +224,8 @@ FlatStep = Callable[[Mapping[str, AnyArray], AnyArray, AnyArray], AnyArray]
 
 
 def _flat_step(cell: Cell) -> FlatStep:
-    """The cell's step on one array of all states, (R, S), to one array of new states and output,
-    (R, S + units).
+    """The cell's step as a function (weights, x (R, I), states (R, S)) on all states side by side;
+    it gives new states and output side by side, (R, S + units).
     """
 
     def step(w: Mapping[str, AnyArray], x: AnyArray, states: AnyArray) -> AnyArray:
@@ -234,7 +236,9 @@ def _flat_step(cell: Cell) -> FlatStep:
 
 
 def _run_cell(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tuple[Array, Array]:
-    """States (R + 1, S), beginning with `before`, and outputs (R, units)."""
+    """The cell over the rows x (R, I) one after another: states (R + 1, S), beginning with
+    `before`, and outputs (R, units).
+    """
     step = _flat_step(cell)
     size = len(before)
     states = np.empty((len(x) + 1, size))
@@ -248,8 +252,8 @@ def _run_cell(cell: Cell, w: Mapping[str, Array], x: Array, before: Array) -> tu
 
 
 def _differentiate_columns(function: Callable[[AnyArray], AnyArray], at: Array) -> Array:
-    """(R, results, columns): the derivative of every result by every column of `at` (R, columns),
-    row by row.
+    """The derivative of every result of `function` by every column of `at` (R, columns), row by
+    row, by complex steps: (R, results, columns).
     """
     derivatives = []
     for column in range(at.shape[1]):

@@ -222,7 +222,9 @@ def _has_diverged(curve: Curve) -> bool:
 
 
 def draw_chunks(chunks: Chunks, settings: Settings, seed: int) -> dict[str, np.ndarray]:
-    """The random choices of all steps of a training, by step; they depend on the seed alone."""
+    """The random choices of all steps of a training but `bins`; they depend on the seed alone, so a
+    training that is stopped early has made the same ones.
+    """
     steps = settings.steps
     if settings.state == "carry":
         starts, begins_series = chunks.walk_series(steps, settings.batch_size, seed)
@@ -339,8 +341,8 @@ class Updates:
 
 
 class _BatchData:
-    """The chunks, as variables so that the graph does not depend on them: the inputs of a batch and
-    its loss.
+    """The chunks, as variables so that the traced graph does not depend on them; gives the inputs
+    of a batch and its loss.
     """
 
     def __init__(
@@ -415,8 +417,8 @@ class _BatchData:
 
 
 def _n_supervised(chunks: Chunks, network: Network) -> int:
-    """The last steps of a chunk that carry a loss; a network that needs its window forecasts from
-    the last alone.
+    """How many of the last steps of a chunk carry a loss; a network that needs its whole window
+    forecasts from the last alone.
     """
     return chunks.length - chunks.warm_up if network.every_step else 1
 

@@ -62,9 +62,12 @@ class LeastSquares(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """`patience`: iterations without a new best validation error before the stop; `decay`: weight
-    of |w|² beside the sum of squares; `goal`: mean squared error, scaled, at which to stop;
-    `seconds`: of all starts.
+    """When to stop, and how the damping moves.
+
+    `mu`, its factors and `mu_max`: the damping; `min_gradient`: below it, times n, a gradient
+    counts as none; `patience`: iterations without a new best validation error before the stop;
+    `decay`: weight of |w|² beside the sum of squares, which `bayesian` sets after every step;
+    `goal`: mean squared error, scaled, at which to stop; `seconds`: of all starts.
     """
 
     max_iterations: int = 100
@@ -121,7 +124,9 @@ def note_interrupt(watch: Watch | None) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What a run will need: peak bytes of its own arrays and seconds if every iteration is used."""
+    """What a run will need: peak bytes of its own arrays, and CPU seconds if every iteration is
+    used.
+    """
 
     bytes: int
     seconds: float
@@ -153,7 +158,9 @@ def block_rows(n_weights: int, outputs: int = 1) -> int:
 
 
 def memory_bytes(problem: LeastSquares) -> int:
-    """Bytes, from the shapes."""
+    """Peak bytes of a run's own arrays, from the shapes: the normal equations, a block of the
+    Jacobian, and the residuals.
+    """
     p = problem.n_weights
     n = problem.n_residuals
     return 8 * (4 * p * p + 2 * p * min(n, block_rows(p)) + 15 * n)
@@ -238,7 +245,7 @@ def _describe_cost(problem: LeastSquares, starts: Sequence[Array], options: Opti
 
 
 class _Run:
-    """One descent; `reason` stays empty while it goes on."""
+    """One descent from one start, iteration by iteration; `reason` stays empty while it goes on."""
 
     def __init__(self, problem: LeastSquares, weights: Array, options: Options) -> None:
         """Begin at `weights`; `ModelError` where the net diverges there."""
@@ -265,7 +272,9 @@ class _Run:
         self._record()
 
     def iterate(self) -> None:
-        """One iteration, or `reason` why there is none."""
+        """One iteration: the normal equations and the step that they give, after which the best
+        weights are kept; sets `reason` where the descent ends.
+        """
         hessian, gradient = normal_equations(self.problem, self.weights)
         if not np.isfinite(hessian).all():
             self.reason = "derivatives overflow"
@@ -290,7 +299,9 @@ class _Run:
                 self.reason = "time used"
 
     def result(self, watch: Watch | None = None) -> Result:
-        """Of all iterations, or of those until it was interrupted."""
+        """Iterate until there is a `reason` to stop, or Ctrl-C was heard; the best weights of all
+        iterations.
+        """
         try:
             while self.reason == "":
                 self.iterate()
@@ -323,15 +334,15 @@ class _Run:
         return False
 
     def _loss(self, weights: Array) -> float:
-        """Not finite for a step that is not, or whose net is not."""
+        """The problem's loss; infinite for weights that are not finite."""
         if not np.isfinite(weights).all():
             return np.inf
         with np.errstate(over="ignore", invalid="ignore"):
             return self.problem.loss(weights)
 
     def _update_decay(self, hessian: Array) -> None:
-        """Evidence: gamma = p - decay tr((JᵀJ + decay I)⁻¹), alpha = gamma / 2|w|², beta = (n -
-        gamma) / 2|e|².
+        """Set `decay` from the evidence: gamma = p - decay tr((JᵀJ + decay I)⁻¹), alpha = gamma /
+        2|w|², beta = (n - gamma) / 2|e|², decay = alpha / beta.
         """
         n = self.problem.n_residuals
         if self.iteration > 0:
@@ -343,7 +354,9 @@ class _Run:
         self.decay = self.alpha / self.beta
 
     def _record(self) -> None:
-        """Keep the best weights; count the rises of the validation error since."""
+        """Add a point to the curve; keep the weights where the validation error (or, without one,
+        the loss) is the lowest so far, else count one more rise.
+        """
         error = self.problem.validation(self.weights)
         score = self.loss / self.problem.n_residuals if error is None else error
         mean = self.loss / self.problem.n_residuals
@@ -365,7 +378,7 @@ def finite_sum(error: Array) -> float:
 
 
 def normal_equations(problem: LeastSquares, weights: Array) -> tuple[Array, Array]:
-    """JᵀJ (p, p) and Jᵀe (p,), summed over the blocks."""
+    """JᵀJ (p, p) and Jᵀe (p,) of the problem at `weights`, summed over its blocks of rows."""
     hessian = np.zeros((problem.n_weights, problem.n_weights))
     gradient = np.zeros(problem.n_weights)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -41,7 +41,12 @@ ValidationLoss = Callable[[Weights], float]
 
 
 class NetworkProblem:
-    """`levenberg_marquardt.LeastSquares` over whole series; `validate` gets weights by name."""
+    """The `LeastSquares` problem of any network that forecasts one value per step: the errors of
+    whole series, each one run from a reset state.
+
+    `validate` takes weights by name and gives the error that picks the weights to keep. The flat
+    vector of weights holds the trained ones alone, in the order of `first_column_of`.
+    """
 
     def __init__(
         self,
@@ -80,7 +85,9 @@ class NetworkProblem:
         return self
 
     def draw_start(self, seed: int) -> Array:
-        """The flat vector of first weights."""
+        """The flat vector of the first weights that `seed` draws; weights that are not trained are
+        drawn with it and stay.
+        """
         weights = draw_weights(self.network, seed)
         self.fixed_weights = {
             name: value for name, value in weights.items() if name not in self.first_column_of
@@ -88,7 +95,9 @@ class NetworkProblem:
         return np.concatenate([weights[name].ravel() for name in self.first_column_of])
 
     def weights_by_name(self, flat: Array) -> Weights:
-        """Weights by name and shape."""
+        """The network's weights by name and shape, from the flat vector and those that are not
+        trained.
+        """
         weights = dict(self.fixed_weights)
         for name, first in self.first_column_of.items():
             shape = self.shapes[name].shape
@@ -150,8 +159,8 @@ def draw_weights(network: Network, seed: int) -> Weights:
 
 
 class OneLayerProblem(NetworkProblem):
-    """The same for one hidden layer, or none, over the taps of the past: every row at once, no zero
-    stored twice.
+    """The same, faster, for one hidden layer, or none, over the taps of the past: all rows at once
+    by `OneLayer`, no zero stored twice.
 
     Taps have no weights, so what they pass on is computed once; rows that count nowhere are left
     out.
@@ -228,7 +237,9 @@ def find_hidden_layer(network: Network) -> str | None:
 
 
 def _count_tap_blocks(blocks: Sequence[Block]) -> int:
-    """How many of the first blocks are taps, side by side or not."""
+    """How many of the first blocks are taps, alone or side by side in a parallel block: what stands
+    before the hidden layer.
+    """
     for count, block in enumerate(blocks):
         branches = block.branches if isinstance(block, Parallel) else ((block,),)
         if not all(_is_taps_alone(branch) for branch in branches):
@@ -247,7 +258,10 @@ def make_problem(
     *,
     warm_up: int = 0,
 ) -> NetworkProblem:
-    """The faster form where the network allows it; without `validate` the training loss chooses."""
+    """The problem of a network over whole `series`, in the faster form where the network allows it;
+    without `validate` the training loss picks the weights. The first `warm_up` rows of each series
+    are not counted.
+    """
     has_one_layer = find_hidden_layer(network) is not None
     problem_class = OneLayerProblem if has_one_layer else NetworkProblem
     return problem_class(network, series, validate, warm_up=warm_up)

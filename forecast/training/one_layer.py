@@ -80,7 +80,9 @@ class OneLayer:
         return np.asarray(np.tanh(z @ w1.T + b1) @ w2.T + z @ w3.T + b2)
 
     def linearised(self, weights: Array, z: Array, columns: int) -> tuple[Array, Array]:
-        """v (O, rows) and dv/dz (O, columns, rows) for the first columns of z (d, rows)."""
+        """The map and its slope by what the net sees: v (O, rows) and dv/dz (O, columns, rows) for
+        the first `columns` of z (d, rows).
+        """
         w1, b1, w2, b2, w3 = self.split(weights)
         h = np.tanh(w1 @ z + b1[:, None])
         v = w2 @ h + w3 @ z + b2[:, None]
@@ -89,7 +91,7 @@ class OneLayer:
         return np.asarray(v), np.asarray(slopes.reshape(self.outputs, columns, -1))
 
     def jacobian(self, weights: Array, z: Array) -> Array:
-        """dv/dw at fixed z, transposed: (n_weights, rows, O)."""
+        """The derivative of v by all weights at fixed z, transposed: (n_weights, rows, O)."""
         w1, b1, w2, _, _ = self.split(weights)
         k = self.hidden
         d = self.regressors

@@ -41,8 +41,12 @@ MIN_SPREAD = 1e-6
 
 
 class Head(Config):
-    """Options of one kind of head; `configs/models.yaml` names it as `head: <kind>` or `head:
-    {kind: ..., ...}`.
+    """The options of one kind of head and its equations; `configs/models.yaml` names it as `head:
+    <kind>` or `head: {kind: ..., ...}`.
+
+    A kind of head overrides `parameters`, `fit` and `loss`, and of the rest what differs:
+    `distribution` where it has one, `target` and `offset` where the loss compares with something
+    else than the residual, `point` where no parameter is the location.
     """
 
     summary: ClassVar[str]
@@ -163,8 +167,9 @@ class Point(Head):
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A `Head` with the constants learnt from the train rows; `raw` is the network's own output
-    without the offset.
+    """A `Head` with the constants learnt from the train rows: what training, validation and
+    forecasts use. `raw` is the network's own output without the offset; its methods are those of
+    the head in float64.
     """
 
     head: Head
@@ -224,7 +229,9 @@ class FittedHead:
 
 
 def residual_spread(residual: np.ndarray) -> np.ndarray:
-    """(H, O): the root mean square of what is known, never zero."""
+    """The root mean square (H, O) of what is known of the residuals (N, H, O), never zero:
+    `MIN_SPREAD` at least.
+    """
     known = np.isfinite(residual)
     count = np.maximum(known.sum(axis=0), 1)
     squares = np.square(np.where(known, residual, 0.0)).sum(axis=0)
@@ -236,7 +243,8 @@ Array = Any
 
 
 class Maths:
-    """NumPy's form, in float64, for validation losses and tests; TensorFlow's overrides it whole.
+    """The array functions that losses are written with: NumPy's form, in float64, for validation
+    losses; `training.descent.TensorMaths` overrides all of it in TensorFlow.
 
     All functions keep the dtype of their arguments; an axis is always the last.
     """

@@ -143,7 +143,9 @@ class Piecewise:
         return np.where(np.isnan(x), np.nan, result)
 
     def _tails(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The probability below x and above x, as if x lay in the lower and in the upper tail."""
+        """The probabilities below and above x in the exponential tails, where x lies beyond the
+        outer knots; elsewhere what the tails hold in all.
+        """
         below = self.cumulative[..., 0] * np.exp(
             np.minimum((x - self.knots[..., 0]) / self.low, 0.0)
         )
@@ -170,8 +172,9 @@ MIN_PROBABILITY = 1e-6
 
 
 def correlation(probabilities: np.ndarray) -> np.ndarray:
-    """(D, D) from the probability of each actual (N, D), D = H * O; NaN where an actual is
-    missing.
+    """The copula of H * O = D values from the probability that each actual was given, (N, D), NaN
+    where one is missing: the correlation (D, D) of their normal scores, shrunk towards
+    independence. The identity with fewer than `MIN_ORIGINS` complete rows.
     """
     size = probabilities.shape[1]
     complete = probabilities[np.isfinite(probabilities).all(axis=1)]

@@ -93,8 +93,9 @@ class UpDown(Head):
 def _logistic(
     lead: np.ndarray, rose: np.ndarray, known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Intercept and slope (H, O) of the log-odds of `rose` given `lead`, over the `known`
-    examples.
+    """The logistic regression of `rose` on `lead` over the `known` examples, by Newton's method:
+    intercept and slope (H, O) of the log-odds. The penalty keeps them finite where a class can be
+    told without error.
     """
     count = np.maximum(known.sum(axis=0), 1)
     scale = np.sqrt(np.square(np.where(known, lead, 0.0)).sum(axis=0) / count)

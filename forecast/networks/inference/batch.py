@@ -143,7 +143,9 @@ def future_frames(future: np.ndarray, horizon: int, keep: int) -> np.ndarray:
 
 
 def count_wanted_steps(blocks: Sequence[Block], prefix: str, steps: int) -> dict[str, int]:
-    """By block path, how many trailing steps of its output matter, where `steps` of the last do."""
+    """By block path, how many trailing steps of its output matter where `steps` of the last block
+    do: those, and the rows that later blocks look back.
+    """
     counts: dict[str, int] = {}
     for block in reversed(blocks):
         path = prefix + block.name
@@ -160,7 +162,8 @@ class Pass(BlockVisitor[np.ndarray]):
     """One slice of windows on its way through the network, as arrays `(steps, columns, B)`.
 
     xp: where the dense blocks' activations come from; final: the states of all blocks after the
-    last step; frames: the known future at every step.
+    last step, batch first; frames: the known future at every step; wanted_steps: see
+    `count_wanted_steps`.
     """
 
     network: Network
@@ -364,8 +367,8 @@ def merge_columns(block: Parallel, parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[int]) -> np.ndarray:
-    """What `networks.description.Segments` makes of `rows (B, count * length, columns)`, batch
-    first.
+    """What the block `networks.description.Segments` makes of `rows (B, count * length, columns)`:
+    (B, count, length * channels + projected). The exported file has this function as it stands.
     """
     rows = rows.copy()
     rows[..., list(relative)] -= rows[:, -1:, list(relative)]
@@ -375,6 +378,7 @@ def segments(rows: np.ndarray, length: int, channels: int, relative: Sequence[in
 
 
 def _batch_first(states: Arrays) -> dict[str, np.ndarray]:
+    """States (size, B) as copies (B, size)."""
     return {name: np.array(state.T, order="C") for name, state in states.items()}
 
 

@@ -130,7 +130,9 @@ def _source(
     units: Units | None,
     linear: LinearSkip | None,
 ) -> str:
-    """The file's text, with `<WEIGHTS>` where the weights are loaded."""
+    """The file's text, with `<WEIGHTS>` where the weights are loaded: the template with the
+    equations of the cells, the first states and the body of `step` written in.
+    """
     dtype = check_weights(network, weights)
     shapes = network.shapes
     state = initial(network, weights, batch=1)  # refuses what cannot be streamed
@@ -229,7 +231,8 @@ def _dictionary_code(items: Mapping[str, str], indent: int = 0) -> str:
 
 
 class StepWriter(BlockVisitor[str]):
-    """Writes the body of `step` between the scaled row `x` and the scaled forecast `out`.
+    """Writes the body of `step` between the scaled row `x` and the scaled forecast `out`, block by
+    block.
 
     The value that flows between blocks is the name of the variable that holds it, always `x`.
     """
@@ -451,8 +454,8 @@ def _without_annotation(statement: ast.stmt) -> ast.stmt:
 
 
 def _needed_definitions(module: ast.Module, users: Sequence[ast.AST]) -> dict[str, ast.stmt]:
-    """The module's own functions and constants that `users` name, and those that these name in
-    turn; in the module's order.
+    """Of the module's own functions and constants those that `users` name, and those that these
+    name in turn; in the module's order, so that the exported file defines before it uses.
     """
     defined: dict[str, ast.stmt] = {}
     for node in module.body:

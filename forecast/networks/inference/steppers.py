@@ -62,7 +62,9 @@ def stepper(cell: Cell, w: Arrays, states: Arrays) -> Stepper:
 
 
 def stepper_class(cell: Cell) -> type[LSTMStepper] | type[GRUStepper] | type[SimpleStepper] | None:
-    """The stepper that is made for the cell, if there is one."""
+    """The stepper that is made for the cell; None for cells and options that have none and run
+    their own `step`.
+    """
     if type(cell) is LSTM:
         return LSTMStepper
     if type(cell) is GRU and cell.reset_after:
@@ -74,10 +76,10 @@ def combine_cells(
     cells: Sequence[Cell], weights: Sequence[Arrays], reads: Sequence[int], inputs: int
 ) -> Stepper | None:
     """Nets of one kind on one window as one net with the units of all, as a step costs by its
-    operations; else None.
+    operations; None where their kind has no stepper or their options differ.
 
     `reads[k]`: the row of `[x; h of each; 1]`, x of `inputs` rows, from which on the k-th reads its
-    input.
+    input. Weights that would join two nets are zero.
     """
     kind = stepper_class(cells[0])
     if kind is None or len({replace(cell, units=1) for cell in cells}) > 1:
@@ -107,8 +109,11 @@ def first_states(cell: Cell, w: Arrays, batch: int) -> dict[str, np.ndarray]:
 
 class StackedStepper:
     """Holds `[x; h; 1]` of some steps in one array, so that one product, `z`, gives all that a step
-    needs; `advance` makes of it and of the h before the next h. What a step takes is bound
-    beforehand: with one window it is ten operations of a quarter of a microsecond.
+    needs; `advance` makes of it and of the h before the next h.
+
+    What a step takes is bound beforehand, in `slots`: with one window it is ten operations of a
+    quarter of a microsecond. The subclasses differ in the order of their rows of weights and in
+    `advance`.
     """
 
     advance: Callable[[np.ndarray, np.ndarray], object]

@@ -130,7 +130,7 @@ def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
 
 
 def set_seed(model: keras.Model, seed: int) -> None:
-    """Seed every random generator of the model as `assemble` does; weights stay."""
+    """Seed the dropout masks of the model as `assemble` does with this seed; weights stay."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             state = layer.seed_generator.state

@@ -109,16 +109,16 @@ class FutureFrames(Affine):
 
 
 def last_rows(x: tf.Tensor, count: Any) -> tf.Tensor:
-    """`x[:, -count:]` of `(B, T, ...)`: the gradient of that goes value by value and takes seven
-    times as long.
+    """`x[:, -count:]` of `(B, T, ...)`, by a split: the gradient of the slice goes value by value
+    and takes seven times as long.
     """
     first = tf.maximum(tf.shape(x)[1] - count, 0)
     return tf.split(x, [first, tf.shape(x)[1] - first], 1)[1]  # ONNX knows no size of -1
 
 
 def pad_before(x: tf.Tensor, longest: int, earlier: tf.Tensor | None) -> tf.Tensor:
-    """`x` after the rows that a delay of `longest` needs before its first: those given, else
-    zeros.
+    """`x (B, T, C)` behind the `longest` rows that a delay needs before its first: those of
+    `earlier`, else zeros.
     """
     if earlier is None:
         return tf.pad(x, [[0, 0], [longest, 0], [0, 0]])
@@ -214,8 +214,8 @@ class Joined(keras.Layer):
 
 
 class TensorNamespace(Namespace):
-    """The TensorFlow form of `networks.cells.Namespace`; gradients flow through everything but
-    `stop_gradient`.
+    """The array functions of `networks.cells.Namespace` in TensorFlow; gradients flow through
+    everything but `stop_gradient`.
     """
 
     tanh = staticmethod(tf.tanh)
@@ -264,7 +264,7 @@ DelayedChannels = tuple[tuple[int, ...], tuple[int, ...] | None]
 
 
 def is_evenly_spaced(delays: Sequence[int]) -> bool:
-    """Whether a convolution can stand for these delays."""
+    """Whether a convolution can stand for these delays: they rise by the same number of rows."""
     steps = {following - preceding for preceding, following in itertools.pairwise(delays)}
     return not steps or (len(steps) == 1 and min(steps) > 0)
 

@@ -185,7 +185,7 @@ def zero_forecast(x: tf.Tensor, outputs: int) -> tf.Tensor:
 
 
 def read_out(w: Tensors, d: tf.Tensor, activation: str) -> tf.Tensor:
-    """`g(d U + b)`: `(..., units)` to `(..., O * K)`."""
+    """The read-out `g(d U + b)` of decoder outputs: `(..., units)` to `(..., O * K)`."""
     kernel, bias = (w[name] for name in READOUT)
     return activate(tensor_namespace, activation, tensor_namespace.matmul(d, kernel) + bias)
 

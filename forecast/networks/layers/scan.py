@@ -134,11 +134,11 @@ class Scan(keras.Layer):
 def run_cell(
     cell: Cell, w: Tensors, x: tf.Tensor, first: Tensors, all_states: bool = False
 ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
-    """x `(B, T, C)`: outputs `(B, T, units)`, the states of every step if asked for, and the last
-    states.
+    """The cell over x `(B, T, C)` from the states `first`: outputs `(B, T, units)`, the states of
+    every step (none unless `all_states`), and the last states.
 
     The fastest way for the cell: numba for the plain LSTM, GRU and simple net, one convolution for
-    a context that is made of data, and `scan` for all others.
+    a context that is made of data, and `scan` for all others; in a graph for ONNX, step after step.
     """
     if UNROLLED_STEPS.get():
         outputs, *sequences = unroll(cell, w, x, first)
@@ -166,8 +166,8 @@ def run_cell(
 
 
 def has_native_recurrence(cell: Cell, dtype: tf.DType) -> bool:
-    """Whether there is a recurrence in numba for the cell: it has no other option, and the machine
-    no GPU.
+    """Whether machine code runs the cell: it is the plain LSTM, GRU or simple net without another
+    option, in float32, the machine has no GPU, and native kernels can be loaded.
     """
     plain = type(cell) in FUSED_CELLS and cell == type(cell)(cell.units, cell.h_init)
     with REGISTERING:
@@ -182,8 +182,8 @@ def has_native_recurrence(cell: Cell, dtype: tf.DType) -> bool:
 def data_contexts(
     x: tf.Tensor, first: tf.Tensor, columns: Sequence[int], decay: float, share: float
 ) -> tf.Tensor:
-    """The context before every step, `(T, B, m)`: made of data, so one convolution gives it,
-    without a gradient.
+    """The context before every step, `(T, B, m)`, of a cell whose state is a decaying sum of its
+    own inputs (`Cell.data_context`): one convolution gives it, without a gradient.
     """
     steps = tf.shape(x)[0]
     count = len(columns)

@@ -46,9 +46,9 @@ def compile_cached(function: Callable[..., Any]) -> Any:
         dispatcher = njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no folder
         return compile_inlined(function)
-    cache = getattr(dispatcher, "_cache", None)
+    cache = dispatcher._cache
     # numba lets their OSError end a training
-    for name in ("load_overload", "save_overload") if cache else ():
+    for name in ("load_overload", "save_overload"):
         setattr(cache, name, IgnoredErrors(Exception)(getattr(cache, name)))
     return dispatcher
 
