@@ -231,7 +231,7 @@ def require_members(weights: Iterable[str], present: Iterable[str], *, where: st
 def load_trained_ensemble(folder: Path) -> Ensemble:
     """The ensemble of one trained candidate, from its folder of data/trained/: the saved
     forecasters, the record's weights and the calibration errors of their mean. `InputError` where
-    training left no forecaster, `DataError` where a member's are missing.
+    training left no forecaster, `DamagedError` where a member's are missing.
     """
     record = RunRecord.read(folder / "record.json")
     weights = {member.candidate: member.weight for member in record.members}
