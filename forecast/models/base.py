@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from forecast.config.experiment import LevenbergMarquardt, RefitFrequency, Trainer, Training
-from forecast.config.reading import Config, PlainValue
+from forecast.config.reading import Config
 from forecast.config.task import Task
 from forecast.data.windows import Layout, Windows, layout
 from forecast.models import search
@@ -491,7 +491,7 @@ class RecurrentSpec(NetworkSpec):
     units: int = Field(32, ge=1)
     layers: int = Field(1, ge=1)
 
-    def options(self) -> dict[str, PlainValue]:
+    def options(self) -> cells.Options:
         """The cell's options: the fields of its class in `forecast.networks.cells` that the spec
         has as well.
         """
