@@ -128,10 +128,17 @@ def _linear_map(forecaster: Forecaster) -> LinearSkip:
     product_map = None
     code = ""
     if skip.harmonics:
-        arguments = (task.horizon, skip.harmonics, skip.product_lags, skip.unread)
+        arguments = (
+            task.horizon,
+            skip.harmonics,
+            skip.product_lags,
+            skip.unread,
+            skip.reads_level,
+        )
         n_products = calendar_products(windows, channels, *arguments).shape[1]
         columns = slice(-1 - n_products, -1)  # before the constant
-        product_map = skip.coefficients[columns]
+        (weights,) = set(skip.change_weights.values()) or {(1.0,) * skip.outputs}
+        product_map = skip.coefficients[columns] * np.tile(weights, skip.horizon)
         without_products = np.delete(skip.coefficients, columns, axis=0)
         code = _products_code(forecaster, arguments)
         skip = replace(skip, harmonics=(), coefficients=without_products)
@@ -154,7 +161,19 @@ def _unit_windows(forecaster: Forecaster, n_past: int, n_future: int) -> Windows
     future[:, task.lookback :] = basis[:, n_past:].reshape(n_windows, task.horizon, -1)
     values = past[:, :, list(channels.value)]
     last = past[:, -1, list(channels.target_channels)]
-    return Windows(values, past, future, last, np.arange(n_windows))
+    series = np.full(n_windows, _series_of(forecaster))
+    return Windows(values, past, future, last, np.arange(n_windows), series)
+
+
+def _series_of(forecaster: Forecaster) -> str:
+    """A series for all; `InputError` where the linear part is no one map for all series."""
+    weights = forecaster.skip.change_weights if forecaster.skip else {}
+    if len(set(weights.values())) > 1:
+        raise InputError(
+            f"Model {forecaster.spec.family!r} gives its linear part another weight in each series,"
+            " which a file has not. Export a model of one series, or fit with `skip: none`."
+        )
+    return next(iter(weights), "")
 
 
 def _products_code(forecaster: Forecaster, arguments: tuple[object, ...]) -> str:

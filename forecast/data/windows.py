@@ -146,7 +146,7 @@ class Windows:
 
     z (B, L, C) scaled with NaN; past (B, L, channels) float32; future (B, L + H, F) float32, row s
     of `future` belongs to row s of `past`; last (B, O) the last observed scaled target; rows (B,)
-    the origins.
+    the origins; series (B,) the names of the series they are of.
     """
 
     z: np.ndarray
@@ -154,6 +154,7 @@ class Windows:
     future: np.ndarray
     last: np.ndarray
     rows: np.ndarray
+    series: np.ndarray
 
     def __len__(self) -> int:
         """How many windows."""
@@ -164,6 +165,10 @@ class Windows:
         steps = max(channels.step, default=0) or 1
         newest = self.past[:, -1, channels.future_channels]
         return newest.reshape(len(newest), newest.shape[1] // steps, steps)
+
+    def select(self, index: np.ndarray) -> Windows:
+        """The windows at `index`, numbers or a mask (B,)."""
+        return Windows(*(part[index] for part in vars(self).values()))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Windows]) -> Windows:
@@ -181,18 +186,18 @@ def gather_windows(
     *,
     lookback: int,
     horizon: int,
+    unique_id: str = "",
 ) -> Windows:
-    """The windows that end at `rows` (row t included) of one series: z (T, C), future (T + H,
-    F).
+    """The windows that end at `rows` (row t included) of the series `unique_id`: z (T, C), future
+    (T + H, F).
     """
     index = rows[:, None] + np.arange(1 - lookback, 1)[None, :]
     ahead = rows[:, None] + np.arange(1 - lookback, horizon + 1)[None, :]
     window = z[index]
     window[:, 0, list(channels.differenced)] = np.nan
     last = fill_gaps(window[:, :, : channels.outputs])[0][:, -1, :]
-    return Windows(
-        window, input_channels(window, channels), future[ahead].astype(np.float32), last, rows
-    )
+    past, known_ahead = input_channels(window, channels), future[ahead].astype(np.float32)
+    return Windows(window, past, known_ahead, last, rows, np.full(len(rows), unique_id))
 
 
 def task_windows(
@@ -201,6 +206,7 @@ def task_windows(
     future: np.ndarray,
     rows: np.ndarray,
     *,
+    unique_id: str = "",
     horizon: int | None = None,
     size: int = 512,
 ) -> Iterator[Windows]:
@@ -210,7 +216,13 @@ def task_windows(
     channels, steps = layout(task), horizon or task.horizon
     for start in range(0, len(rows), size):
         yield gather_windows(
-            z, future, rows[start : start + size], channels, lookback=task.lookback, horizon=steps
+            z,
+            future,
+            rows[start : start + size],
+            channels,
+            lookback=task.lookback,
+            horizon=steps,
+            unique_id=unique_id,
         )
 
 

@@ -9,7 +9,7 @@ steps or Levenberg-Marquardt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -166,16 +166,29 @@ def _fit_ridge(problem: Problem, bare: Forecaster, options: FitOptions) -> FitRe
     horizon = 1 if spec.is_recursive or spec.is_corrected else problem.panel.task.horizon
     skip = problem.skip("linear", horizon)
     linear = replace(bare, skip=skip)
-    columns = zip(problem.channels.value, problem.panel.task.columns, strict=True)
-    unread = [column.frame_name for channel, column in columns if channel in skip.unread]
-    note = ""
-    if unread:
-        names = quote_names(unread)
-        note = f"does not read {names}: the error by which it was chosen is lower without"
     if spec.is_corrected:
         shape = None if options.first is None else options.first.forecaster.correction
         linear = fit_correction(problem, linear, shape)
-    return FitResult(linear, note=note)
+    return FitResult(linear, note="; ".join(_notes_on_skip(problem, skip)))
+
+
+def _notes_on_skip(problem: Problem, skip: Skip) -> Iterator[str]:
+    """What a reader of its row must know: inputs that it leaves out, changes that it shrinks."""
+    columns = zip(problem.channels.value, problem.panel.task.columns, strict=True)
+    unread = [column.frame_name for channel, column in columns if channel in skip.unread]
+    if unread:
+        names = quote_names(unread)
+        yield f"does not read {names}: the error by which it was chosen is lower without"
+    weights = np.array(list(skip.change_weights.values()))
+    if (weights < 1).any():
+        spread = f"{weights.min():.1f}"
+        if len(weights) > 1:
+            spread += f" to {weights.max():.1f}, mean {weights.mean():.2f}"
+        n_unchanged = int((weights == 0).all(axis=1).sum())
+        yield (
+            f"of its change from the last value a share of {spread} is forecast;"
+            f" {n_unchanged} of {len(weights)} series keep the last value"
+        )
 
 
 def _fit_network(problem: Problem, bare: Forecaster, options: FitOptions) -> FitResult:

@@ -130,8 +130,9 @@ class Forecaster:
         without a whole lookback before it.
         """
         require_rows(self.task, series, rows)
+        z = self.scaling.scale_series(series, self.task)
         return task_windows(
-            self.task, self.scaling.scale_series(series, self.task), series.future, rows, size=size
+            self.task, z, series.future, rows, unique_id=series.unique_id, size=size
         )
 
     def forecast_with_skip(self, windows: Windows) -> np.ndarray:

@@ -86,4 +86,6 @@ def _windows(
             f" {len(future) - 1}. Start earlier, or ask for fewer."
         )
     z = forecaster.scaling.scale_series(series, forecaster.task)
-    return task_windows(forecaster.task, z, future, cutoff_rows, horizon=horizon)
+    return task_windows(
+        forecaster.task, z, future, cutoff_rows, unique_id=series.unique_id, horizon=horizon
+    )

@@ -156,7 +156,7 @@ class _RollingWindow:
         self._z = windows.z[:, :, : channels.outputs]
         self._past = windows.past.copy()
         self._last = windows.last.copy()
-        self._rows = windows.rows
+        self._rows, self._series = windows.rows, windows.series
         self._carried = carried
         self.channels = channels
         z = windows.z[:, :, channels.outputs :]
@@ -170,6 +170,7 @@ class _RollingWindow:
         other._past = self._past[index]
         other._last = self._last[index]
         other._rows = self._rows[index]
+        other._series = self._series[index]
         other._carried = None if self._carried is None else self._carried[index]
         other._input = self._input[index]
         return other
@@ -178,7 +179,8 @@ class _RollingWindow:
         """The current rows as windows with one step ahead; of `z` the targets, which is what a skip
         reads.
         """
-        return Windows(self._z, self._past, future, self._last, self._rows + step - 1)
+        rows = self._rows + step - 1
+        return Windows(self._z, self._past, future, self._last, rows, self._series)
 
     def append(self, forecast: np.ndarray, step: int) -> np.ndarray:
         """Shift by one row; returns the new row (B, channels)."""

@@ -1,10 +1,9 @@
 """Penalty, lags, products and inputs of a ridge, by its errors on fifths of the history that it has
-not seen.
+not seen; and how much of its change every series is given.
 
 `choose_linear_map` searches them for the linear skip (`forecast.models.skip`) and for ridge and
 arx, which are that skip standing alone; `fold_cases` and `fold_errors` serve the linear maps of
-`families/window_linear.py` as well. Nothing behind the validation block is looked at. A skip
-without a map (`UnchangedSkip`) is returned where the last value is nearer than every ridge.
+`families/window_linear.py` as well. Nothing behind the validation block is looked at.
 
 The sums over all rows but those of a stretch and its neighbourhood are the equations of a fit
 without it (hv-block cross-validation, Racine 2000), so one pass over the data serves every fold and
@@ -14,11 +13,11 @@ docs/research/linear-part.md has what it scored later, and what the best one alo
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,7 +27,6 @@ from forecast.models.skip import (
     Examples,
     FeatureColumns,
     Skip,
-    UnchangedSkip,
     design_of,
     fit_linear_map,
     products_matrix,
@@ -49,8 +47,11 @@ class FoldBatch(NamedTuple):
     """(B,): the fold in which a cutoff is scored, or -1."""
 
 
-Folds = Callable[[], Iterable[FoldBatch]]
-"""All batches; called once per pass over the data."""
+class Folds(Protocol):
+    """The history in folds, a batch of windows at a time; called once per pass over the data."""
+
+    def __call__(self, *, sampled: bool = True) -> Iterable[FoldBatch]:
+        """Every window, learnt from or not; scored is a random sample, or every cutoff."""
 
 
 class LinearBatch(NamedTuple):
@@ -85,28 +86,63 @@ validation moves no coefficient of the train rows.
 """
 MIN_WEIGHT = 0.01
 """Weight from which on a setting is in the mean."""
+CHANGE_WEIGHTS = np.linspace(0.0, 1.0, 11)
+"""Shares of the forecast change that are tried for a series."""
+SURE_GAIN, SURE_LOSS = 1.0, 0.5
+"""A lower error by so many standard errors or fewer gives a series no more, or no less, of the
+change than all series have.
+"""
+LEVEL_GAIN = 0.01
+"""Lower error by which the level of the target must earn its place: where a series leaves the range
+that it was fitted on, which no fold inside the history shows, a map of the level pulls it back.
+"""
 
 
 def choose_linear_map(
     folds: Folds, train: Examples, channels: Layout, richest: Skip, lags: Sequence[int]
 ) -> Skip:
-    """The mean of ridges on the train rows, of `richest` over any of the `lags`, weighted by the
-    errors over `folds`; `ModelError` when none is finite. The search goes from the best of a few
-    penalties one change at a time, while it helps. The mean is of all that it tried.
+    """The mean of ridges on the train rows, of `richest` over any of the `lags`, with the share of
+    its change that every series is given; `ModelError` when no ridge has a finite error.
 
-    Without any change where that is nearer: least squares goes for the mean, which on a series that
-    mostly stays where it is (steps, stocks of spare parts) is further off than the last value.
+    One map for all series is no use to some of them (steps, stocks of spare parts, random walks).
+    They are given none of it, and it is chosen once more without them: what they do not follow they
+    do not bend.
+    """
+    shape = _choose_shape(folds, channels, richest, lags)
+    if unused := shape.unused_series:
+        # the series that are left may be too few for every fold to learn from
+        with contextlib.suppress(ModelError):
+            richest = replace(richest, reads_level=shape.reads_level)
+            shape = _choose_shape(folds, channels, richest, lags, unused)
+    return fit_linear_map(train, channels, shape)
+
+
+def _choose_shape(
+    folds: Folds,
+    channels: Layout,
+    richest: Skip,
+    lags: Sequence[int],
+    unused: Collection[str] = (),
+) -> Skip:
+    """The mean of all that a search tried, weighted by the errors over `folds`, and the shares of
+    the series; no ridge sees one of `unused`. The search goes from the best of a few penalties one
+    change at a time, while it helps.
     """
     largest = richest.with_lags(max(lags))
-    errors_by_fold, last_value_error = _shape_errors(folds, largest, channels)
+    cases, design = _cases_of(folds, largest, channels, unused)
     error_of: dict[Skip, float] = {}
 
     def error(shape: Skip) -> float:
-        mean = float(np.mean(errors_by_fold(shape)))
-        error_of[shape] = mean if np.isfinite(mean) else np.inf
+        if shape not in error_of:
+            mean = float(np.mean(fold_errors(cases, design.columns_of(shape), shape.penalty)))
+            error_of[shape] = mean if np.isfinite(mean) else np.inf
         return error_of[shape]
 
     best = min(_start_shapes(largest, lags), key=error)
+    without_level = [replace(best, reads_level=False, penalty=each) for each in PENALTIES[::2]]
+    steadier = min(without_level, key=error)
+    if error(best) > (1 - LEVEL_GAIN) * error(steadier):
+        best = steadier
     while True:
         neighbour = min(_neighbours(best, largest, channels, lags), key=error)
         if error(neighbour) >= error(best):
@@ -117,13 +153,105 @@ def choose_linear_map(
             "The linear skip has no finite error on validation: that block has no observed target,"
             " or an input overflows. Check the data, or move the dates under `splits`."
         )
-    if last_value_error < error(best):
-        return UnchangedSkip("linear", richest.horizon, richest.outputs, richest.season_length)
-    weights = mean_weights(np.array([*error_of.values()]))
+    tried = [shape for shape in error_of if shape.reads_level == best.reads_level]
+    weights = mean_weights(np.array([error_of[shape] for shape in tried]))
     weight_of = {
-        shape: float(weight) for shape, weight in zip(error_of, weights, strict=True) if weight
+        shape: float(weight) for shape, weight in zip(tried, weights, strict=True) if weight
     }
-    return fit_linear_map(train, channels, largest.with_mean_of(weight_of))
+    maps = {
+        fold: _mean_map(sums, design, weight_of, richest.horizon * richest.outputs)
+        for fold, (sums, *_) in cases.items()
+    }
+    errors_of_series = _errors_by_weight(folds, maps, largest, channels)
+    return replace(largest.with_mean_of(weight_of), change_weights=weigh_changes(errors_of_series))
+
+
+def _mean_map(
+    sums: np.ndarray, design: FeatureColumns, weight_of: Mapping[Skip, float], outputs: int
+) -> np.ndarray:
+    """(features of the largest shape + 1, outputs): the weighted mean of ridges from `sums`."""
+    coefficients = np.zeros((len(sums) - outputs, outputs))
+    for shape, weight in weight_of.items():
+        columns = design.columns_of(shape)
+        slopes = solve_ridge(sums, columns, shape.penalty, outputs)
+        np.add.at(coefficients, [*columns, -1], weight * slopes)
+    return coefficients
+
+
+def _errors_by_weight(
+    folds: Folds, maps: Mapping[int, np.ndarray], largest: Skip, channels: Layout
+) -> dict[str, np.ndarray]:
+    """By series (stretches, outputs, shares): the mean absolute error of the last value and each of
+    `CHANGE_WEIGHTS` of the change that the map of the fold gives, over stretches of a horizon, in
+    scaled units; NaN where nothing was observed.
+    """
+    stretches: dict[str, list[np.ndarray]] = defaultdict(list)
+    errors: dict[str, list[np.ndarray]] = defaultdict(list)
+    for windows, target, _, fold in folds(sampled=False):
+        for k in set(fold[fold >= 0]) & set(maps):
+            asked, wanted = windows.select(fold == k), target[fold == k]
+            change = largest.inputs(asked, channels) @ maps[k][:-1] + maps[k][-1]
+            shares_of_change = change.reshape(wanted.shape)[..., None] * CHANGE_WEIGHTS
+            missed = np.abs((wanted - asked.last[:, None])[..., None] - shares_of_change)
+            is_known = np.isfinite(missed)
+            count = np.maximum(is_known.sum(axis=1), 1)
+            error = np.where(is_known.any(axis=1), np.nansum(missed, axis=1) / count, np.nan)
+            for uid in np.unique(asked.series):
+                stretches[str(uid)].append(asked.rows[asked.series == uid] // largest.horizon)
+                errors[str(uid)].append(error[asked.series == uid])
+    return {
+        uid: _mean_by_group(np.concatenate(stretches[uid]), np.concatenate(each))
+        for uid, each in errors.items()
+    }
+
+
+def _mean_by_group(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(groups, ...) the means of `values` (n, ...) of one group (n,) each."""
+    names, position = np.unique(groups, return_inverse=True)
+    sums = np.zeros((len(names), *values.shape[1:]))
+    np.add.at(sums, position, values)
+    return sums / np.bincount(position)[:, None, None]
+
+
+def weigh_changes(errors: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ...]]:
+    """By series, for each output, the share with the lowest error: drawn to that of all series
+    together, and this one to 0, the more the less sure it is.
+
+    errors: by series (stretches, outputs, shares).
+    """
+    if not errors:
+        return {}
+    relative = []
+    for each in errors.values():
+        count = np.maximum(np.isfinite(each).sum(axis=(0, 2), keepdims=True), 1)
+        scale = np.nansum(each, axis=(0, 2), keepdims=True) / count
+        relative.append(each / np.where(scale > 0, scale, 1.0))
+    together = np.concatenate(relative)
+    shares = [_sure_share(together[:, output], 0) for output in range(together.shape[1])]
+    return {
+        uid: tuple(
+            float(CHANGE_WEIGHTS[_sure_share(each[:, output], share)])
+            for output, share in enumerate(shares)
+        )
+        for uid, each in errors.items()
+    }
+
+
+def _sure_share(errors: np.ndarray, default: int) -> int:
+    """Which of the shares of `errors` (stretches, shares): that of the lowest mean, drawn to
+    `default` by (c / t)^2, t being its gain over that in standard errors, c one of the above.
+    """
+    known = errors[np.isfinite(errors).all(axis=1)]
+    if len(known) < 2:
+        return default
+    best = int(known.mean(axis=0).argmin())
+    gains = known[:, default] - known[:, best]
+    deviation = gains.std(ddof=1) / np.sqrt(len(gains))
+    doubt = deviation * (SURE_GAIN if best > default else SURE_LOSS)
+    if gains.mean() <= doubt:
+        return default
+    kept = 1.0 - (doubt / gains.mean()) ** 2
+    return default + round((best - default) * kept)
 
 
 def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
@@ -156,32 +284,28 @@ def steadiest_setting(errors: np.ndarray, penalties: int) -> int:
     return best + int(np.flatnonzero(within)[-1])
 
 
-def _shape_errors(
-    folds: Folds, largest: Skip, channels: Layout
-) -> tuple[Callable[[Skip], np.ndarray], float]:
-    """A function from a shape, whose inputs are among those of `largest`, to its mean absolute
-    errors (folds,), which remembers its results; and the mean error of the last value.
+def _cases_of(
+    folds: Folds, largest: Skip, channels: Layout, unused: Collection[str]
+) -> tuple[dict[int, FoldCase], FeatureColumns]:
+    """The cases of the folds without the series `unused`, with the inputs of `largest`, and where
+    those of smaller shapes stand among them.
     """
 
     def parts(windows: Windows, target: np.ndarray) -> LinearBatch:
         change = (target - windows.last[:, None, :]).reshape(len(windows), -1)
-        return LinearBatch(*design_of(largest, windows, target, channels), change)
+        is_used = ~np.isin(windows.series, [*unused])
+        change[~is_used] = np.nan
+        x, y, is_known = design_of(largest, windows, target, channels)
+        return LinearBatch(x, y, is_known & is_used, change)
 
     cases, windows = fold_cases(folds, parts)
-    design = FeatureColumns(largest, channels, windows.future.shape[2])
-
-    @cache
-    def errors(shape: Skip) -> np.ndarray:
-        return fold_errors(cases, design.columns_of(shape), shape.penalty)
-
-    errors_of_last = [float(np.nanmean(np.abs(case.targets))) for case in cases]
-    return errors, float(np.mean(errors_of_last or [np.inf]))
+    return cases, FeatureColumns(largest, channels, windows.future.shape[2])
 
 
 def fold_cases(
     folds: Folds, parts: Callable[[Windows, np.ndarray], LinearBatch]
-) -> tuple[list[FoldCase], Windows]:
-    """What each fold learns from and is scored on, and the windows of one batch. parts: what a
+) -> tuple[dict[int, FoldCase], Windows]:
+    """By fold what it learns from and is scored on, and the windows of one batch. parts: what a
     linear map makes of windows and their targets. Rows that the same folds learn from are added up
     once.
     """
@@ -198,20 +322,20 @@ def fold_cases(
         for k in np.unique(fold[(fold >= 0) & is_observed]):
             inputs_by_fold[k].append(batch.inputs[fold == k])
             targets_by_fold[k].append(batch.scored_targets[fold == k])
-    cases = []
+    cases = {}
     for k, inputs in inputs_by_fold.items():
         sums = np.zeros_like(next(iter(sums_of_learners.values())))
         for learners, products in sums_of_learners.items():
             if learners[k]:
                 sums = sums + products
-        cases.append(FoldCase(sums, np.concatenate(inputs), np.concatenate(targets_by_fold[k])))
+        cases[k] = FoldCase(sums, np.concatenate(inputs), np.concatenate(targets_by_fold[k]))
     return cases, windows
 
 
-def fold_errors(cases: Sequence[FoldCase], columns: np.ndarray, penalty: float) -> np.ndarray:
+def fold_errors(cases: Mapping[int, FoldCase], columns: np.ndarray, penalty: float) -> np.ndarray:
     """By fold the mean absolute error of the ridge that reads these columns of the inputs."""
     errors = []
-    for sums, x, targets in cases:
+    for sums, x, targets in cases.values():
         slopes = solve_ridge(sums, columns, penalty, targets.shape[1])
         error = targets - x[:, columns] @ slopes[:-1] - slopes[-1]
         errors.append(np.abs(error)[np.isfinite(targets)].mean())

@@ -38,7 +38,6 @@ from forecast.models.skip import (
     Examples,
     Skip,
     SkipKind,
-    UnchangedSkip,
     calendar_harmonics,
     fit_linear_map,
 )
@@ -173,7 +172,14 @@ class Problem:
     ) -> Iterator[Windows]:
         """The windows that end at `rows`, in batches."""
         future = self.panel.by_id[unique_id].future
-        return task_windows(self.panel.task, self.scaled(unique_id), future, rows, horizon=horizon)
+        return task_windows(
+            self.panel.task,
+            self.scaled(unique_id),
+            future,
+            rows,
+            unique_id=unique_id,
+            horizon=horizon,
+        )
 
     def targets(
         self, unique_id: str, rows: np.ndarray, *, horizon: int, purpose: Purpose = "training"
@@ -215,11 +221,11 @@ class Problem:
         folds_of = self._fold_rows()
         n_scored = sum(int((each.fold >= 0).sum()) for each in folds_of.values())
 
-        def batches() -> Iterator[FoldBatch]:
+        def batches(*, sampled: bool = True) -> Iterator[FoldBatch]:
             rng = np.random.default_rng(0)
             for uid, each in folds_of.items():
                 is_sampled = rng.random(len(each.rows)) * n_scored < MAX_VALIDATION_CUTOFFS
-                fold = np.where(is_sampled, each.fold, -1)
+                fold = np.where(is_sampled | (not sampled), each.fold, -1)
                 for windows in self.windows(uid, each.rows, horizon=horizon):
                     batch = np.searchsorted(each.rows, windows.rows)
                     target = self.targets(uid, windows.rows, horizon=horizon, purpose="skip")
@@ -282,8 +288,6 @@ class Problem:
         """
         task = self.panel.task
         train = self.examples("train", horizon, purpose="skip", aim=aim)
-        if isinstance(chosen, UnchangedSkip):
-            return chosen
         if chosen is not None:
             return fit_linear_map(train, self.channels, chosen)
         richest = Skip(
@@ -293,6 +297,7 @@ class Problem:
             task.season_length,
             harmonics=calendar_harmonics(task.calendar_features),
             leads=len(self.channels.future_channels),
+            reads_level=True,
         )
         return choose_linear_map(self.folds(horizon, aim), train, self.channels, richest, lags)
 

@@ -136,8 +136,11 @@ class Skip:
     harmonics: sine pairs per calendar feature in products; empty: no products. leads: how many
     columns that speak of later rows it reads (their newest row); 0 where it is better without.
     unread: the channels of past-only inputs that it leaves out. mean_of: the shapes, with their
-    weights, whose mean it is; empty: it is one ridge. carry: what a closed loop of it takes for the
-    past-only inputs after the cutoff; None: it repeats the last ones.
+    weights, whose mean it is; empty: it is one ridge. reads_level: it reads the newest value of a
+    target beside the differences to it. change_weights: by series, for each output the share of the
+    forecast change that is added to the last value, 0 to 1; 1 for a series without any. carry: what
+    a closed loop of it takes for the past-only inputs after the cutoff; None: it repeats the last
+    ones.
     """
 
     kind: SkipKind
@@ -150,7 +153,9 @@ class Skip:
     product_lags: int = 0
     leads: int = 0
     unread: tuple[int, ...] = ()
+    reads_level: bool = True
     mean_of: tuple[tuple[Skip, float], ...] = ()
+    change_weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
     coefficients: np.ndarray = field(default_factory=_no_coefficients, compare=False)
     carry: Carry | None = field(default=None, compare=False)
 
@@ -163,9 +168,17 @@ class Skip:
             return _season_before(windows, channels, self.horizon, self.season_length)
         if self.kind == "linear":
             x = self.inputs(windows, channels)
-            change = x @ self.coefficients[:-1] + self.coefficients[-1]
-            return last + change.reshape(last.shape)
+            change = (x @ self.coefficients[:-1] + self.coefficients[-1]).reshape(last.shape)
+            if self.change_weights:
+                change = self._weights_of(windows.series)[:, None] * change
+            return last + change
         return last
+
+    def _weights_of(self, series: np.ndarray) -> np.ndarray:
+        """(B, O): the share of the change of each window, by its series."""
+        names, position = np.unique(series, return_inverse=True)
+        whole = (1.0,) * self.outputs
+        return np.array([self.change_weights.get(str(name), whole) for name in names])[position]
 
     def inputs(self, windows: Windows, channels: Layout) -> np.ndarray:
         """(B, features) of the linear map: the plain ones, what is said of later rows, the
@@ -177,6 +190,7 @@ class Skip:
             lags=self.lags,
             horizon=self.horizon,
             unread=self.unread,
+            reads_level=self.reads_level,
         )
         parts = [plain]
         if self.leads:
@@ -185,7 +199,13 @@ class Skip:
         if self.harmonics:
             parts.append(
                 calendar_products(
-                    windows, channels, self.horizon, self.harmonics, self.product_lags, self.unread
+                    windows,
+                    channels,
+                    self.horizon,
+                    self.harmonics,
+                    self.product_lags,
+                    self.unread,
+                    self.reads_level,
                 )
             )
         return np.hstack(parts)
@@ -203,9 +223,16 @@ class Skip:
             penalty=max(weights, key=weights.__getitem__).penalty,
             harmonics=max((part.harmonics for part in weights), key=len),
             leads=max(part.leads for part in weights),
+            reads_level=any(part.reads_level for part in weights),
             unread=tuple(sorted(set.intersection(*({*part.unread} for part in weights)))),
             mean_of=tuple(weights.items()),
         ).with_lags(max(part.lags for part in weights))
+
+    @property
+    def unused_series(self) -> set[str]:
+        """The series whose change has no weight in any output; none where no other has one."""
+        unused = {uid for uid, each in self.change_weights.items() if not any(each)}
+        return unused if len(unused) < len(self.change_weights) else set()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Its arrays, by name, for `from_saved`."""
@@ -216,7 +243,7 @@ class Skip:
         """All but the arrays, for `from_saved`."""
         shape = {name: getattr(self, name) for name in SHAPE_FIELDS}
         mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
-        return {**shape, "is_unchanged": isinstance(self, UnchangedSkip), "mean_of": mean_of}
+        return {**shape, "change_weights": dict(self.change_weights), "mean_of": mean_of}
 
     @staticmethod
     def from_saved(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
@@ -226,9 +253,14 @@ class Skip:
             shape[name] = tuple(content[name])
         parts = [(Skip.from_saved(part, {}), weight) for part, weight in content["mean_of"]]
         carry = Carry(arrays["carry"], shape["season_length"]) if "carry" in arrays else None
-        coefficients = arrays.get("coefficients", _no_coefficients())
-        kind = UnchangedSkip if content["is_unchanged"] else Skip
-        return kind(**shape, mean_of=tuple(parts), coefficients=coefficients, carry=carry)
+        change_weights = {uid: tuple(each) for uid, each in content["change_weights"].items()}
+        return Skip(
+            **shape,
+            mean_of=tuple(parts),
+            change_weights=change_weights,
+            coefficients=arrays.get("coefficients", _no_coefficients()),
+            carry=carry,
+        )
 
     @property
     def n_params(self) -> int:
@@ -247,17 +279,9 @@ SHAPE_FIELDS = (
     "product_lags",
     "leads",
     "unread",
+    "reads_level",
 )
 """Of `Skip`: what JSON keeps as it is."""
-
-
-@dataclass(frozen=True)
-class UnchangedSkip(Skip):
-    """A linear skip without a map: on validation the last value was nearer than every ridge."""
-
-    def forecast(self, windows: Windows, channels: Layout) -> np.ndarray:
-        """(B, H, O) in scaled units: the last value."""
-        return np.repeat(windows.last[:, None, :], self.horizon, axis=1)
 
 
 def linear_features(
@@ -267,10 +291,11 @@ def linear_features(
     lags: int,
     horizon: int,
     unread: Sequence[int] = (),
+    reads_level: bool = True,
 ) -> np.ndarray:
-    """(B, features) float64: for a fixed-level target the differences to its last value and that
-    value itself, for a drifting one its changes; every other input over `lags` rows; the
-    known-future inputs of the horizon.
+    """(B, features) float64: for a fixed-level target the differences to its last value and, with
+    `reads_level`, that value itself, for a drifting one its changes; every other input over `lags`
+    rows; the known-future inputs of the horizon.
 
     Values alone: a line through how long each has been missing, learnt from gaps of an hour, gives
     nonsense after a gap of two days.
@@ -278,7 +303,8 @@ def linear_features(
     past = windows.past[:, -lags:, :].astype(np.float64)
     others = past[:, :, read_channels(channels, unread)].reshape(len(past), -1)
     future = windows.future[:, -horizon:, :].reshape(len(past), -1).astype(np.float64)
-    return np.concatenate([*_target_features(past, channels), others, future], axis=1)
+    targets = _target_features(past, channels, reads_level)
+    return np.concatenate([*targets, others, future], axis=1)
 
 
 def read_channels(channels: Layout, unread: Sequence[int]) -> list[int]:
@@ -288,14 +314,16 @@ def read_channels(channels: Layout, unread: Sequence[int]) -> list[int]:
     return [channel for channel in channels.past_channels if channel not in unread]
 
 
-def _target_features(past: np.ndarray, channels: Layout) -> list[np.ndarray]:
-    """(B, columns) each, of the rows `past` (B, lags, C): see `features`."""
+def _target_features(past: np.ndarray, channels: Layout, reads_level: bool) -> list[np.ndarray]:
+    """(B, columns) each, of the rows `past` (B, lags, C): see `linear_features`."""
     parts = []
     for i, channel in enumerate(channels.target_channels):
         if channels.difference_inputs[i]:
             parts.append(past[:, 1:, channel])
         else:
-            parts += [past[:, :-1, channel] - past[:, -1:, channel], past[:, -1:, channel]]
+            parts.append(past[:, :-1, channel] - past[:, -1:, channel])
+            if reads_level:
+                parts.append(past[:, -1:, channel])
     return parts
 
 
@@ -311,6 +339,7 @@ def calendar_products(
     harmonics: tuple[int, ...],
     product_lags: int,
     unread: Sequence[int] = (),
+    reads_level: bool = True,
 ) -> np.ndarray:
     """(B, features) float64: the calendar of the first forecast step, and that calendar times the
     newest rows.
@@ -324,7 +353,7 @@ def calendar_products(
     waves = terms[: len(harmonics)]
     past = windows.past[:, -product_lags:, :].astype(np.float64)
     newest = past[:, -1, read_channels(channels, unread)]
-    state = np.hstack([*_target_features(past, channels), newest])
+    state = np.hstack([*_target_features(past, channels, reads_level), newest])
     pairs = [_multiply_columns(a[:, :2], b[:, :2]) for a, b in itertools.combinations(waves, 2)]
     turning = np.hstack([*waves, *pairs])
     return np.hstack([*terms, _multiply_columns(turning, state)])
@@ -382,7 +411,7 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
     inputs of a row, a sine and a cosine for each calendar feature.
     """
     others = read_channels(channels, shape.unread)
-    names = _target_names(channels, shape.lags)
+    names = _target_names(channels, shape.lags, shape.reads_level)
     for lag in reversed(range(shape.lags)):
         names += [FeatureName("input", channel, lag) for channel in others]
     for step in range(1, shape.horizon + 1):
@@ -396,14 +425,14 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
     return names
 
 
-def _target_names(channels: Layout, lags: int) -> list[FeatureName]:
+def _target_names(channels: Layout, lags: int, reads_level: bool) -> list[FeatureName]:
     """Of `_target_features` over `lags` rows."""
     names = []
     for channel, drifts in zip(channels.target_channels, channels.difference_inputs, strict=False):
         newest = 0 if drifts else 1
         oldest = lags - 2 if drifts else lags - 1
         names += [FeatureName("change", channel, lag) for lag in range(oldest, newest - 1, -1)]
-        if not drifts:
+        if reads_level and not drifts:
             names.append(FeatureName("level", channel))
     return names
 
@@ -417,7 +446,7 @@ def _product_names(shape: Skip, channels: Layout, others: Sequence[int]) -> list
         names += _multiplied_names(a, b)
         turning += _multiplied_names(a[:2], b[:2])
     newest = [FeatureName("input", channel) for channel in others]
-    state = [*_target_names(channels, shape.product_lags), *newest]
+    state = [*_target_names(channels, shape.product_lags, shape.reads_level), *newest]
     return names + _multiplied_names(turning, state)
 
 
@@ -451,7 +480,9 @@ class FeatureColumns:
 
 
 def fit_linear_map(train: Examples, channels: Layout, shape: Skip) -> Skip:
-    """The mean of ridges with the lags, inputs and penalties of `shape`, on the train rows."""
+    """The mean of ridges with the lags, inputs and penalties of `shape`, on the train rows of the
+    series that it is used for.
+    """
     batches = iter(train())
     first = next(batches)
     sums = sum_products(
@@ -506,12 +537,12 @@ def solve_ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: 
 def design_of(
     shape: Skip, windows: Windows, target: np.ndarray, channels: Layout
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs, changes (B, H * O), and which of them a fit may use (bool): where `shape` reads
-    leads, origins without one of them are left out.
+    """Inputs, changes (B, H * O), and which of them a fit may use (bool): not those of series whose
+    change has no weight, nor, where `shape` reads leads, origins without one of them.
     """
     x = shape.inputs(windows, channels)
     y = (interpolate_missing(windows.last, target) - windows.last[:, None, :]).reshape(len(x), -1)
-    known = np.isfinite(y).all(axis=1)
+    known = np.isfinite(y).all(axis=1) & ~np.isin(windows.series, [*shape.unused_series])
     if shape.leads:
         known &= np.isfinite(windows.z[:, -1, np.array(channels.step) > 0]).all(axis=1)
     return x, y, known

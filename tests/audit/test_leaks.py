@@ -158,11 +158,19 @@ def windows_one_row_late(root: Path) -> None:
         """
         _gather = gather_windows
 
-        def gather_windows(z, future, rows, channels, *, lookback, horizon):
+        def gather_windows(z, future, rows, channels, *, lookback, horizon, unique_id=""):
             after = np.minimum(rows + 1, len(z) - 1)
             later = _gather(z, future, after, channels, lookback=lookback, horizon=horizon)
-            exact = _gather(z, future, rows, channels, lookback=lookback, horizon=horizon)
-            return Windows(exact.z, later.past, exact.future, exact.last, exact.rows)
+            exact = _gather(
+                z,
+                future,
+                rows,
+                channels,
+                lookback=lookback,
+                horizon=horizon,
+                unique_id=unique_id,
+            )
+            return Windows(exact.z, later.past, exact.future, exact.last, exact.rows, exact.series)
     """,
     )
 

@@ -63,12 +63,20 @@ def both_directions_across_the_origin(root: Path) -> None:
         """
         _gather = gather_windows
 
-        def gather_windows(z, future, rows, channels, *, lookback, horizon):
-            exact = _gather(z, future, rows, channels, lookback=lookback, horizon=horizon)
+        def gather_windows(z, future, rows, channels, *, lookback, horizon, unique_id=""):
+            exact = _gather(
+                z,
+                future,
+                rows,
+                channels,
+                lookback=lookback,
+                horizon=horizon,
+                unique_id=unique_id,
+            )
             later = np.minimum(rows + horizon, len(z) - 1)
             ahead = _gather(z, future, later, channels, lookback=lookback, horizon=horizon)
             past = exact.past + 0.1 * ahead.past[:, ::-1]
-            return Windows(exact.z, past, exact.future, exact.last, exact.rows)
+            return Windows(exact.z, past, exact.future, exact.last, exact.rows, exact.series)
     """,
     )
 

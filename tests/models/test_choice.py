@@ -42,7 +42,8 @@ def hours(rows=900, *, turn=0.0, inputs=None, season=0.0):
 
 def errors_of(problem):
     largest = Skip("linear", H, 1, lags=10, harmonics=(2,), product_lags=10)
-    return largest, choice._shape_errors(problem.folds(H), largest, problem.channels)[0]
+    cases, design = choice._cases_of(problem.folds(H), largest, problem.channels, ())
+    return largest, lambda shape: choice.fold_errors(cases, design.columns_of(shape), shape.penalty)
 
 
 def test_no_fold_learns_from_an_origin_whose_lookback_or_horizon_touches_what_it_is_asked_for():

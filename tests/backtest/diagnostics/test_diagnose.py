@@ -35,9 +35,8 @@ def loop(factor, constant=0.0):
         "readout/bias": np.full(1, constant),
     }
     z = np.linspace(0.5, 1.5, 3 * LOOKBACK).reshape(3, LOOKBACK, 1)
-    start = Windows(
-        z, z.astype(np.float32), np.zeros((3, LOOKBACK + 1, 0), np.float32), z[:, -1], np.arange(3)
-    )
+    ahead, rows = np.zeros((3, LOOKBACK + 1, 0), np.float32), np.arange(3)
+    start = Windows(z, z.astype(np.float32), ahead, z[:, -1], rows, np.full(3, "one"))
     return free_run(net, weights, Skip("none", 1, 1), start, ONE)
 
 

@@ -1,0 +1,127 @@
+"""Of the change that the linear part forecasts every series is given a share, by its own errors."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast import models
+from forecast.forecaster import Budget, fit
+from forecast.models.choice import CHANGE_WEIGHTS, weigh_changes
+from forecast.models.problem import Problem
+from forecast.models.skip import Skip
+from tests.support import problems
+
+HORIZON, LATER = 12, 116
+
+
+def weekly(kind: str, rows: int, rng: np.random.Generator) -> np.ndarray:
+    """(rows,) weeks of any size that return to a line, wander, or stay where they are."""
+    noise = rng.normal(size=rows)
+    size = np.exp(rng.normal(3, 1.5))
+    if kind == "walk":
+        return size * np.cumsum(noise)
+    if kind == "steps":
+        return size * np.cumsum(np.where(rng.random(rows) < 0.03, 3 * noise, 0.0))
+    slope, season = rng.choice([0.0, 0.01, -0.05]), rng.choice([0.0, 0.5, 2.0])
+    time = np.arange(rows)
+    return size * (10 + slope * time + season * np.sin(2 * np.pi * time / 52) + noise)
+
+
+def panel_of(kinds: list[str]) -> Problem:
+    """176 to 716 weeks of each, the last third of them to be tested on."""
+    rng, parts = np.random.default_rng(0), []
+    for number, kind in enumerate(kinds):
+        rows = int(np.exp(rng.uniform(np.log(60), np.log(600)))) + LATER
+        ds = pd.date_range(end="2024-12-29", periods=rows, freq="W-SUN").as_unit("ns")
+        name = f"{kind} {number:02d}"
+        parts.append(pd.DataFrame({"unique_id": name, "ds": ds, "y": weekly(kind, rows, rng)}))
+    return problems.problem_of(
+        pd.concat(parts, ignore_index=True),
+        calendar={"kind": "regular", "freq": "W-SUN"},
+        target={"column": "y"},
+        past_exogenous=[],
+        calendar_features=[],
+        horizon=HORIZON,
+        lookback=12,
+        season_length=52,
+        step_size=3,
+        splits={"train": 0.4, "validation": 0.15, "calibration": 0.1},
+    )
+
+
+def relative_errors(problem: Problem, skip: Skip) -> dict[str, float]:
+    """By series the error on the test block, of that of the last value."""
+    result = {}
+    for uid in problem.panel.by_id:
+        errors, of_last = [], []
+        for windows in problem.windows(uid, problem.rows(uid, "test"), horizon=HORIZON):
+            target = problem.targets(uid, windows.rows, horizon=HORIZON)
+            errors.append(np.abs(target - skip.forecast(windows, problem.channels)).mean())
+            of_last.append(np.abs(target - windows.last[:, None]).mean())
+        result[uid] = np.mean(errors) / max(np.mean(of_last), 1e-9)
+    return result
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Problem:
+    return panel_of(["noise", "walk", "noise", "steps"] * 8)
+
+
+def test_on_many_weekly_series_at_once_no_series_pays_for_another(mixed):
+    skip = mixed.skip("linear", HORIZON)
+    errors = relative_errors(mixed, mixed.joined.skip("linear", HORIZON))
+    by_kind = {
+        kind: [error for uid, error in errors.items() if uid.startswith(kind)]
+        for kind in ("noise", "walk", "steps")
+    }
+    assert np.mean(by_kind["noise"]) < 0.87 and max(by_kind["noise"]) < 1.0
+    assert max(by_kind["steps"]) <= 1.02
+    assert np.mean(by_kind["walk"]) <= 1.015 and np.median(by_kind["walk"]) <= 1.01
+    weights = {uid: each[0] for uid, each in skip.change_weights.items()}
+    assert min(weights.values()) == 0.0 and max(weights.values()) > 0.8
+
+
+def test_how_much_of_the_change_is_forecast_is_told(mixed):
+    spec = models.spec({"family": "ridge"}, where="ridge")
+    note = fit(mixed, spec, skip=None, seed=0, budget=Budget(1, 1)).note
+    assert "of its change from the last value a share of 0.0 to" in note
+    assert "of 32 series keep the last value" in note
+
+
+def test_shares_survive_being_saved_and_a_second_fit(mixed):
+    skip = mixed.skip("linear", HORIZON)
+    again = Skip.from_saved(json.loads(json.dumps(skip.to_json())), skip.to_arrays())
+    assert again.change_weights == skip.change_weights
+    assert mixed.joined.skip("linear", HORIZON).change_weights == skip.change_weights
+
+
+def errors_with_best(share: float, stretches: int, noise: float) -> np.ndarray:
+    """(stretches, 1, shares): lowest at `share`, by as much as the shares differ."""
+    rng = np.random.default_rng(1)
+    lowest_at = share + noise * rng.normal(size=(stretches, 1))
+    return (1 + (CHANGE_WEIGHTS - lowest_at) ** 2)[:, None]
+
+
+def test_a_sure_series_has_its_own_share_and_one_of_a_single_stretch_that_of_all():
+    weights = weigh_changes(
+        {
+            "sure": errors_with_best(0.2, 200, 0.0),
+            "single": errors_with_best(0.2, 1, 0.0),
+            **{f"other {k}": errors_with_best(0.9, 200, 0.0) for k in range(5)},
+        }
+    )
+    assert weights["sure"] == (0.2,)
+    assert weights["single"] == weigh_changes({"all": errors_with_best(0.8, 99, 0.0)})["all"]
+
+
+def test_a_gain_that_may_be_luck_moves_no_share():
+    luck = errors_with_best(0.02, 8, 3.0)
+    assert weigh_changes({"one": luck})["one"][0] <= 0.2
+
+
+def test_series_without_an_observed_target_keep_the_last_value():
+    assert weigh_changes({"gone": np.full((5, 1, 11), np.nan)}) == {"gone": (0.0,)}
