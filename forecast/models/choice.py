@@ -189,16 +189,16 @@ def _errors_by_weight(
     errors: dict[str, list[np.ndarray]] = defaultdict(list)
     for windows, target, _, fold in folds(sampled=False):
         for k in set(fold[fold >= 0]) & set(maps):
-            asked, wanted = windows.select(fold == k), target[fold == k]
-            change = largest.inputs(asked, channels) @ maps[k][:-1] + maps[k][-1]
-            shares_of_change = change.reshape(wanted.shape)[..., None] * CHANGE_WEIGHTS
-            missed = np.abs((wanted - asked.last[:, None])[..., None] - shares_of_change)
+            scored, scored_target = windows.select(fold == k), target[fold == k]
+            change = largest.inputs(scored, channels) @ maps[k][:-1] + maps[k][-1]
+            shares_of_change = change.reshape(scored_target.shape)[..., None] * CHANGE_WEIGHTS
+            missed = np.abs((scored_target - scored.last[:, None])[..., None] - shares_of_change)
             is_known = np.isfinite(missed)
             count = np.maximum(is_known.sum(axis=1), 1)
             error = np.where(is_known.any(axis=1), np.nansum(missed, axis=1) / count, np.nan)
-            for uid in np.unique(asked.series):
-                stretches[str(uid)].append(asked.rows[asked.series == uid] // largest.horizon)
-                errors[str(uid)].append(error[asked.series == uid])
+            for uid in np.unique(scored.series):
+                stretches[str(uid)].append(scored.rows[scored.series == uid] // largest.horizon)
+                errors[str(uid)].append(error[scored.series == uid])
     return {
         uid: _mean_by_group(np.concatenate(stretches[uid]), np.concatenate(each))
         for uid, each in errors.items()
@@ -250,8 +250,8 @@ def _sure_share(errors: np.ndarray, default: int) -> int:
     doubt = deviation * (SURE_GAIN if best > default else SURE_LOSS)
     if gains.mean() <= doubt:
         return default
-    kept = 1.0 - (doubt / gains.mean()) ** 2
-    return default + round((best - default) * kept)
+    confidence = 1.0 - (doubt / gains.mean()) ** 2
+    return default + round((best - default) * confidence)
 
 
 def _start_shapes(largest: Skip, lags: Sequence[int]) -> Iterator[Skip]:
