@@ -13,10 +13,14 @@ import contextlib
 import difflib
 import importlib.metadata
 import importlib.util
+import io
 import re
+import shutil
+import subprocess
 import sys
+import tarfile
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -145,12 +149,16 @@ def outdated(folder: Path) -> str:
 
 
 def _packaged_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
-    """Relative name → content of what comes with the package, as a project needs it."""
+    """Relative name → content of what comes with the package, as a project needs it.
+
+    Of a clone what its commit has: edits of its configs and its own datasets are not the package's.
+    """
     root = packaged()
-    contents = {}
-    for pattern in patterns:
-        for path in sorted(root.glob(pattern)):
-            contents[path.relative_to(root).as_posix()] = path.read_bytes()
+    contents = _committed_files(root, patterns)
+    if not contents:
+        for pattern in patterns:
+            for path in sorted(root.glob(pattern)):
+                contents[path.relative_to(root).as_posix()] = path.read_bytes()
     contents.pop("pipelines/demo.py", None)  # of a clone, whose Makefile starts it
     if "dvc.yaml" in contents:
         pipeline = contents["dvc.yaml"].decode()
@@ -159,6 +167,24 @@ def _packaged_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
         )
         pipeline = pipeline.replace("      - forecast\n", f"      - {LOCK}\n")
         contents["dvc.yaml"] = pipeline.encode()
+    return contents
+
+
+def _committed_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
+    """Relative name → content at HEAD of the files that match; empty outside of a clone with git."""
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return {}
+    command = ["git", "archive", "--format=tar", "HEAD", "--", *patterns]
+    archive = subprocess.run(command, cwd=root, capture_output=True, check=False)
+    if archive.returncode:
+        return {}
+    contents = {}
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        for member in tar.getmembers():
+            # git's `*` crosses folders, that of a pattern here does not
+            is_named = any(PurePosixPath(member.name).match(pattern) for pattern in patterns)
+            if is_named and (file := tar.extractfile(member)) is not None:
+                contents[member.name] = file.read()
     return contents
 
 
