@@ -5,6 +5,7 @@ may change. Importing this package imports nothing else: `forecast.fit` and its 
 when they are first used.
 """
 
+import importlib.metadata
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from forecast.api.model import Model, load
     from forecast.api.packaged import example
 
-__version__ = "0.12.0"
+    __version__: str
+
 __all__ = ["Board", "Model", "__version__", "compare", "example", "fit", "load"]
 
 PUBLIC_MODULES = {
@@ -30,6 +32,8 @@ PUBLIC_MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Import the module that defines a public name when the name is first used."""
+    if name == "__version__":  # pyproject.toml is the one place that has it
+        return importlib.metadata.version("rolling-forecast")
     if name not in PUBLIC_MODULES:
         raise AttributeError(f"module 'forecast' has no attribute {name!r}")
     module = PUBLIC_MODULES[name]

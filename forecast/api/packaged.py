@@ -171,7 +171,7 @@ def _packaged_files(patterns: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def _committed_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
-    """Relative name → content at HEAD of the files that match; empty outside of a clone with git."""
+    """Relative name → content at HEAD of the files that match; empty outside of a clone."""
     if not (root / ".git").exists() or shutil.which("git") is None:
         return {}
     command = ["git", "archive", "--format=tar", "HEAD", "--", *patterns]

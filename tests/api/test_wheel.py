@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import textwrap
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -108,6 +111,35 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (site / "borrowed.pth").write_text("\n".join(sorted(borrowed)))
     return python
+
+
+def test_a_clone_s_wheel_and_source_archive_have_what_is_committed_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "forecast", clone / "forecast", ignore=lambda *_: {"__pycache__"})
+    for name in ("build_backend.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, clone)
+    shutil.copytree(ROOT / "configs", clone / "configs")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], cwd=clone, check=True)
+    (clone / "configs" / "mine.yaml").write_text("mine: true\n")
+    (clone / "forecast" / "mine.py").write_text("")
+    (clone / "configs" / "tuning.yaml").write_text("edited: true\n")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--sdist", "."]
+    subprocess.run(build, cwd=clone, check=True, capture_output=True)
+    (made,) = (clone / "dist").glob("*.whl")
+    with zipfile.ZipFile(made) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    (source,) = (clone / "dist").glob("*.tar.gz")
+    with tarfile.open(source) as tar:
+        names = tar.getnames()
+    assert not [name for name in (*files, *names) if "mine" in name]
+    (tuning,) = [name for name in files if name.endswith("configs/tuning.yaml")]
+    assert files[tuning] == (ROOT / "configs" / "tuning.yaml").read_bytes()
+    metadata = next(files[name] for name in files if name.endswith("METADATA")).decode()
+    assert "Keywords: forecasting" in metadata and "Classifier: Typing :: Typed" in metadata
 
 
 def said(python: Path, code: str, folder: Path) -> str:
