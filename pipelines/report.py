@@ -1,5 +1,5 @@
 """Stage `report`: what the finished datasets say, as reports/leaderboard.csv and
-reports/report.html.
+reports/report.html, and what `dvc metrics` and `dvc plots` show.
 
 A thin door for DVC: `forecast.report.page` does the work.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from forecast.config.datasets import load_datasets
 from forecast.config.paths import ProjectPaths
+from forecast.report import tracked
 from forecast.report.page import write
 from forecast.system.stage import run_stage
 
@@ -19,7 +20,9 @@ def main(root: str = ".") -> None:
     The page shows how long things took, so it differs from run to run and is no out of the stage.
     """
     paths = ProjectPaths.of(root)
-    write(paths, load_datasets(paths.configs).run)
+    datasets = load_datasets(paths.configs).run
+    write(paths, datasets)
+    tracked.write(paths, datasets)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ USER_FILES = (
     "data/snapshots/weather/*",
 )
 """The user's from the first day: made once and never changed by an upgrade."""
-STAGE_FILES = ("pipelines/*.py", "dvc.yaml", ".dvcignore")
+STAGE_FILES = (".dvc/plots/*.json", "pipelines/*.py", "dvc.yaml", ".dvcignore")
 """What an upgrade brings up to the installed version."""
 LOCK = "requirements.lock"
 

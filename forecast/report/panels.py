@@ -318,7 +318,7 @@ def months_of(times: pd.DatetimeIndex) -> pd.PeriodIndex:
 def name_period(key: pd.Period | int, title: str) -> str:
     """`Jul 2025`, `2025 Q3`, `Mon` or `17` of an hour."""
     if isinstance(key, pd.Period):
-        return f"{key:%Y Q%q}" if key.freqstr.startswith("Q") else f"{key:%b %Y}"
+        return str(key.strftime("%Y Q%q" if key.freqstr.startswith("Q") else "%b %Y"))
     return WEEKDAYS[key] if title == "weekday" else str(key)
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -51,12 +50,8 @@ sys.meta_path.insert(0, Absent())
 """An environment with the core alone, as far as imports can tell."""
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of what is in the tree; built from a copy, since setuptools writes beside what it
-    builds.
-    """
-    folder = tmp_path_factory.mktemp("wheel")
+def copy_sources(folder: Path) -> None:
+    """The files of the tree that a wheel can be made of; nothing that git ignores."""
     names = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
     )
@@ -67,6 +62,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of what is in the tree; built from a copy, since setuptools writes beside what it
+    builds.
+    """
+    folder = tmp_path_factory.mktemp("wheel")
+    copy_sources(folder)
     build = [
         sys.executable,
         "-m",
@@ -117,10 +121,7 @@ def test_a_clone_s_wheel_and_source_archive_have_what_is_committed_and_nothing_e
     tmp_path: Path,
 ) -> None:
     clone = tmp_path / "clone"
-    shutil.copytree(ROOT / "forecast", clone / "forecast", ignore=lambda *_: {"__pycache__"})
-    for name in ("build_backend.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
-        shutil.copy(ROOT / name, clone)
-    shutil.copytree(ROOT / "configs", clone / "configs")
+    copy_sources(clone)
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost"]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *words], cwd=clone, check=True)

@@ -113,6 +113,9 @@ def test_what_a_service_delivered_is_a_data_error():
         check_frame(hourly().iloc[:0], ["temp"], where="yahoo", error=DataError)
 
 
+@pytest.mark.skipif(
+    pd.Series(["a"]).dtype == object, reason="pandas 2 counts a text of objects once for each row"
+)
 def test_a_long_frame_is_checked_without_another_copy_of_it():
     """Names are compared once a series: a Python string for every row would take twice the
     frame.

@@ -264,9 +264,9 @@ def test_a_time_that_cannot_be_held_is_refused_with_its_line(tmp_path, outside, 
 @pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
 def test_a_time_in_parquet_that_cannot_be_held_is_refused_with_its_row(tmp_path, zone):
     (tmp_path / "data").mkdir()
-    times = pd.Series(np.array(["2024-01-01", "1600-01-01"], dtype="datetime64[s]")).dt.tz_localize(
-        zone
-    )
+    times = pd.Series(np.array(["2024-01-01", "1600-01-01"], dtype="datetime64[s]"))
+    if zone:
+        times = times.dt.tz_localize("UTC").dt.tz_convert(zone)
     pd.DataFrame({"ds": times, "temp": [1, 2]}).to_parquet(tmp_path / "data" / "mine.parquet")
     with pytest.raises(InputError, match=r"row 1: .*1600-01-01.*1678 to 2199"):
         own = dataset(source={"kind": "file", "path": "data/mine.parquet"})

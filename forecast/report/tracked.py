@@ -1,0 +1,87 @@
+"""What `dvc metrics` and `dvc plots` show of a run: a file of headline figures and four small
+tables.
+
+Stage `report` writes them from what stages `train` and `compare` kept; nothing reads them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import ENSEMBLE, MEAN, SPREAD, Results
+from forecast.report.leaderboard import round_cell
+from forecast.system.files import write_json, write_text
+
+LABELS = ["dataset", "ranking", "model"]
+ERROR_COLUMNS = [*LABELS, "metric", "error", "low", "high"]
+CURVE_COLUMNS = [*LABELS, "seed", "step", "training_loss", "validation_loss"]
+
+
+def write(paths: ProjectPaths, datasets: Iterable[str]) -> None:
+    """Write reports/metrics.json and the tables of reports/plots/."""
+    results = [Results(paths, name) for name in datasets]
+    write_json(paths.reports / "metrics.json", {each.name: headline(each) for each in results})
+    tables = {
+        "errors": [errors_by_model(each) for each in results],
+        "by_step": [each.changes.assign(dataset=each.name) for each in results],
+        "calibration": [each.reliability.assign(dataset=each.name) for each in results],
+        "learning_curves": [learning_curves(each) for each in results],
+    }
+    for name, parts in tables.items():
+        _write_table(paths, name, parts)
+
+
+def headline(results: Results) -> dict[str, dict[str, float | str]]:
+    """By ranking: which model validation selected, its headline error on test and its skill."""
+    figures: dict[str, dict[str, float | str]] = {}
+    for ranking in results.rankings:
+        model = results.selected_model(ranking)
+        score = results.score(model, ranking) if model else None
+        if model and score:
+            metric = results.headline_metric
+            figures[ranking] = {
+                "model": model,
+                metric: float(round_cell(str(score[metric]))),
+                "skill": float(round_cell(str(score["skill"]))),
+            }
+    return figures
+
+
+def errors_by_model(results: Results) -> pd.DataFrame:
+    """The headline error of each model on test; low and high are those of its best and worst
+    seed.
+    """
+    metric = results.headline_metric
+    board = results.leaderboard
+    board = board[(board["status"] == "ok") & board[metric].notna()]
+    seeds = board[~board["seed"].isin([MEAN, SPREAD, ENSEMBLE])]
+    extremes = seeds.groupby(["ranking", "model"])[metric].agg(low="min", high="max")
+    means = board[board["seed"] == MEAN].rename(columns={metric: "error"})
+    table = means.join(extremes, on=["ranking", "model"])
+    return table.assign(dataset=results.name, metric=metric)[ERROR_COLUMNS]
+
+
+def learning_curves(results: Results) -> pd.DataFrame:
+    """Both losses of every seed of every network, at the steps where they were measured."""
+    rows = [
+        (results.name, record.ranking, record.model, seed.seed, *point)
+        for record in results.records.values()
+        if record.is_network
+        for seed in record.seeds
+        for point in seed.curve
+    ]
+    return pd.DataFrame(rows, columns=CURVE_COLUMNS)
+
+
+def _write_table(paths: ProjectPaths, name: str, parts: Sequence[pd.DataFrame]) -> None:
+    filled = [part for part in parts if len(part)] or list(parts[:1])
+    table = pd.concat(filled, ignore_index=True)
+    table["label"] = table["model"] + " (" + table["ranking"] + ")"
+    within = [column for column in ("seed", "series") if column in table]
+    named = table[["label", *within]].itertuples(index=False)
+    table["line"] = [" ".join(map(str, names)) for names in named]
+    text = table.to_csv(index=False, float_format="%.5g", lineterminator="\n")
+    write_text(paths.reports / "plots" / f"{name}.csv", text)

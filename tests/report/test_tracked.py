@@ -1,0 +1,93 @@
+"""What `dvc metrics`, `dvc plots` and `dvc params` show of a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from forecast.config.paths import ProjectPaths
+from forecast.data.results import Results
+from forecast.report import tracked
+from tests.report.reading import DAILY, HOURLY
+from tests.support.artifacts import write_project
+from tests.support.small_project import ROOT
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished project with the metrics, plots and parameters of the real dvc.yaml, committed."""
+    root = write_project(tmp_path_factory.mktemp("project"))
+    tracked.write(ProjectPaths.of(root), (HOURLY, DAILY))
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    kept = {key: pipeline[key] for key in ("params", "plots")}
+    kept["metrics"] = pipeline["stages"]["report"]["metrics"]
+    (root / "dvc.yaml").write_text(yaml.safe_dump(kept))
+    shutil.copytree(ROOT / ".dvc" / "plots", root / ".dvc" / "plots")
+    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
+    for name in kept["params"]:
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a finished run"]):
+        subprocess.run([*git, *words], cwd=root, check=True)
+    return root
+
+
+def dvc(root: Path, *words: str) -> str:
+    command = [sys.executable, "-W", "ignore", "-m", "dvc", *words]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_headline_figures_are_those_of_the_leaderboard(shown: Path) -> None:
+    metrics = json.loads(dvc(shown, "metrics", "show", "--json"))
+    figures = metrics[""]["data"]["reports/metrics.json"]["data"]
+    results = Results(ProjectPaths.of(shown), HOURLY)
+    score = results.score(str(results.selected_model("shipped")), "shipped")
+    assert score is not None
+    assert figures[HOURLY]["shipped"]["model"] == score["model"]
+    assert figures[HOURLY]["shipped"]["mae"] == pytest.approx(score["mae"], rel=1e-4)
+    assert set(figures) == {HOURLY, DAILY}
+
+
+def test_every_plot_of_the_pipeline_is_drawn_from_rows_that_are_there(
+    shown: Path, tmp_path: Path
+) -> None:
+    dvc(shown, "plots", "show", "-o", str(tmp_path / "plots"))
+    page = (tmp_path / "plots" / "index.html").read_text(encoding="utf-8")
+    for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]:
+        ((name, settings),) = plot.items()
+        ((file, y),) = settings["y"].items()
+        table = pd.read_csv(shown / file)
+        assert len(table) and {settings["x"], y, "dataset"} <= set(table.columns)
+        assert name in page
+    assert '"mark": "rule"' in page or '"mark":"rule"' in page  # the intervals
+
+
+def test_an_edited_budget_is_a_difference_of_parameters(shown: Path) -> None:
+    budget = shown / "configs" / "tuning.yaml"
+    before = budget.read_text()
+    key = next(key for key, value in yaml.safe_load(before).items() if isinstance(value, int))
+    budget.write_text(before.replace(f"{key}: ", f"{key}: 9", 1))
+    try:
+        changes = json.loads(dvc(shown, "params", "diff", "--json"))
+    finally:
+        budget.write_text(before)
+    assert list(changes) == ["configs/tuning.yaml"] and list(changes["configs/tuning.yaml"]) == [
+        key
+    ]
+
+
+def test_a_table_without_rows_has_its_header(tmp_path: Path) -> None:
+    empty = pd.DataFrame(columns=tracked.CURVE_COLUMNS)
+    tracked._write_table(ProjectPaths.of(tmp_path), "learning_curves", [empty])
+    text = (tmp_path / "reports" / "plots" / "learning_curves.csv").read_text()
+    assert text.startswith("dataset,ranking,model,seed,step,training_loss,validation_loss")
