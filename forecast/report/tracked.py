@@ -81,7 +81,7 @@ def _write_table(paths: ProjectPaths, name: str, parts: Sequence[pd.DataFrame]) 
     table = pd.concat(filled, ignore_index=True)
     table["label"] = table["model"] + " (" + table["ranking"] + ")"
     within = [column for column in ("seed", "series") if column in table]
-    named = table[["label", *within]].itertuples(index=False)
-    table["line"] = [" ".join(map(str, names)) for names in named]
+    line_names = table[["label", *within]].itertuples(index=False)
+    table["line"] = [" ".join(map(str, parts)) for parts in line_names]
     text = table.to_csv(index=False, float_format="%.5g", lineterminator="\n")
     write_text(paths.reports / "plots" / f"{name}.csv", text)
