@@ -47,6 +47,7 @@ from forecast.config.reading import Entry, PlainValue, validate_config
 from forecast.data import quality
 from forecast.data.comparison_records import ResidualDiagnosis, Verdicts
 from forecast.data.preparation import PreparedDataset, prepare_frame
+from forecast.data.quality import QualityFile
 from forecast.data.results import PARQUET_TABLES, Results, parse_table
 from forecast.forecaster.ensemble import Ensemble, load_trained_ensemble
 from forecast.models import catalogue, spec
@@ -92,7 +93,7 @@ class FrameResults(Results):
         return self.settings
 
     @cached_property
-    def quality(self) -> dict[str, PlainValue]:
+    def quality(self) -> QualityFile:
         """What stage `prepare` says of the data, as quality.json holds it."""
         return self.prepared.quality
 

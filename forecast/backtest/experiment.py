@@ -7,7 +7,6 @@ and no result: those are planned by `forecast.backtest.candidates` from its `mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from forecast.backtest.prepared_data import PreparedData
@@ -15,6 +14,7 @@ from forecast.config.datasets import load_dataset
 from forecast.config.experiment import Models, Tuning, load_models, load_tuning
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task, load_task
+from forecast.data.splits import BordersFile
 from forecast.system import files
 
 
@@ -24,7 +24,7 @@ class Experiment:
 
     data: PreparedData
     task: Task
-    borders: Mapping[str, str]
+    borders: BordersFile
     """End of each block, as `Borders.to_json` has it: a part of every cache key."""
     models: Models
     tuning: Tuning

@@ -58,6 +58,7 @@ from forecast.data.records import (
     StudyRecord,
     TrainingCost,
 )
+from forecast.data.splits import BordersFile
 from forecast.forecaster import Budget, Forecaster
 from forecast.forecaster.distributions import DISTRIBUTIONS_FILE
 from forecast.models.base import ModelSpec
@@ -85,7 +86,7 @@ class TrainingRun:
     task: Task
     budget: Budget
     seeds: tuple[int, ...]
-    borders: Mapping[str, str]
+    borders: BordersFile
     """End of each block, as `Borders.to_json` has it."""
     n_series: int = 1
     find_tied: FindTied = keep_all

@@ -10,7 +10,6 @@ that block are in neither the data nor the key. A finished study lies in the cac
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -31,6 +30,7 @@ from forecast.backtest.studies import StudyStore, TrialOutcome, run_study
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.data.records import StudyRecord
+from forecast.data.splits import BordersFile
 from forecast.forecaster import Budget, fit
 from forecast.models.search import Params
 from forecast.system import files, postgres, workers
@@ -54,7 +54,7 @@ class TuningPlan:
     n_trials: int
     seed: int
     """Of every fit; trial k is drawn with `seed + k`."""
-    borders: Mapping[str, str]
+    borders: BordersFile
     """End of each block, as `Borders.to_json` has it."""
     storage: str = ""
     """URL of the database that machines share; empty: journals in files."""

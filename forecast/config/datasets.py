@@ -307,7 +307,7 @@ class Dataset(Config):
     calibration_step_size: int | None = Field(None, ge=1, le=MAX_STEPS)
     splits: AnySplits
     licence: Licence
-    quality: Quality = Field(default_factory=lambda: Quality.model_validate({}))
+    quality: Quality = Field(default_factory=Quality)
 
     @field_validator("target", mode="before")
     @classmethod
@@ -433,11 +433,9 @@ class Dataset(Config):
         everywhere.
         """
         observed = [FrameColumn(column) for column in self.columns]
-        future = [
-            FrameColumn(column, step)
-            for column in self.future_columns
-            for step in range(1, self.horizon + 1)
-        ]
+        future: list[FrameColumn] = []
+        for column in self.future_columns:
+            future += [FrameColumn(column, step) for step in range(1, self.horizon + 1)]
         return (*observed, *future)
 
     @property

@@ -34,7 +34,10 @@ class _NamedPath:
     name: str
 
     def __get__(self, paths: ProjectPaths, owner: object = None) -> Callable[[str], Path]:
-        return lambda key: _resolve(paths, self.name.format(key))
+        def path_of(key: str) -> Path:
+            return _resolve(paths, self.name.format(key))
+
+        return path_of
 
 
 def _resolve(paths: ProjectPaths, name: str) -> Path:

@@ -239,4 +239,7 @@ def _alternatives(annotation: Any) -> list[tuple[type[BaseModel], Any]]:
         return [(annotation, next(iter(get_args(kind.annotation)), None) if kind else None)]
     parts = get_args(annotation)
     tag = next((part.tag for part in parts if isinstance(part, Tag)), None)
-    return [(model, tag or name) for part in parts for model, name in _alternatives(part)]
+    alternatives: list[tuple[type[BaseModel], Any]] = []
+    for part in parts:
+        alternatives += [(model, tag or name) for model, name in _alternatives(part)]
+    return alternatives

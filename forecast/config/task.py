@@ -9,6 +9,7 @@ both the entry that makes it and every room that computes may import it from her
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from datetime import UTC, date, datetime
@@ -311,7 +312,7 @@ class Task(Config):
     @property
     def future_steps(self) -> tuple[FutureStep, ...]:
         """The future inputs column by column, each with its steps 1, 2, ... in turn."""
-        return tuple(step for column in self.future_exogenous for step in column.columns)
+        return tuple(itertools.chain.from_iterable(c.columns for c in self.future_exogenous))
 
     @property
     def frame_names(self) -> list[str]:

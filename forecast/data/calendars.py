@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -140,8 +140,10 @@ def next_steps(calendar: Calendar, after: Any, n: int) -> pd.DatetimeIndex:
 def calendar_features(ds: Any, names: Iterable[CalendarFeature]) -> np.ndarray:
     """(T, 2 per name): sine and cosine of the phase in each feature's period, from `ds` alone."""
     times = pd.DatetimeIndex(ds).to_numpy()
-    angles = [2 * np.pi * _cycle_position(times, name) / _CYCLES[name][2] for name in names]
-    columns = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+    columns: list[np.ndarray] = []
+    for name in names:
+        angle = 2 * np.pi * _cycle_position(times, name) / _CYCLES[name][2]
+        columns += [np.sin(angle), np.cos(angle)]
     return np.array(columns).T if columns else np.empty((len(times), 0))
 
 
@@ -192,11 +194,22 @@ def check_calendar(
     raise error(f"{where}, {describe_row(frame, position)}: {fault}")
 
 
-def fit_calendar(
-    times: Iterable[Any], *, exchanges: Collection[str] = ()
-) -> tuple[Calendar, int, int]:
-    """The calendar that fits these times best, how many of them are none of its steps, and how many
-    steps lack one.
+class CalendarFit(NamedTuple):
+    """How well a calendar fits given times: how many are none of its steps, and how many of its
+    steps have no row.
+    """
+
+    calendar: Calendar
+    off_calendar: int
+    without_row: int
+
+    def count_misfits(self) -> int:
+        """Times off the calendar and steps without a row, counted alike."""
+        return self.off_calendar + self.without_row
+
+
+def fit_calendar(times: Iterable[Any], *, exchanges: Collection[str] = ()) -> CalendarFit:
+    """The calendar that fits these times best.
 
     One that has all of the times, and few steps more, goes before one that lacks some: data with a
     time off their calendar are refused.
@@ -210,12 +223,14 @@ def fit_calendar(
             WeekdayCalendar(kind="weekdays"),
             *(SessionCalendar(kind="sessions", exchange=e) for e in exchanges),
         ]
-    fits = []
+    fits: list[CalendarFit] = []
     for calendar in tried:
         steps = grid(calendar, _grid_start(pd.Series(stamps), calendar), stamps[-1])
-        fits.append((calendar, int((~stamps.isin(steps)).sum()), int((~steps.isin(stamps)).sum())))
-    whole = [fit for fit in fits if fit[1] == 0 and fit[2] <= MAX_SHARE_WITHOUT_ROW * len(stamps)]
-    return min(whole or fits, key=lambda fit: fit[1] + fit[2])
+        off_calendar, without_row = (~stamps.isin(steps)).sum(), (~steps.isin(stamps)).sum()
+        fits.append(CalendarFit(calendar, int(off_calendar), int(without_row)))
+    most = MAX_SHARE_WITHOUT_ROW * len(stamps)
+    whole = [fit for fit in fits if fit.off_calendar == 0 and fit.without_row <= most]
+    return min(whole or fits, key=CalendarFit.count_misfits)
 
 
 def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
@@ -234,11 +249,10 @@ def _candidate_steps(stamps: pd.DatetimeIndex) -> list[str]:
             f"{common.days}D" if common == common.floor("D") else f"{step.n}{step.base.freqstr}"
         ]
     weeks = [f"W-{day.upper()}" for day in WEEKDAYS]
-    return [
-        *weeks,
-        *(f"{n}{step}" for n in (1, 2) for step in ("MS", "ME", "QS", "QE", "YS", "YE")),
-        f"{common.days}D",
-    ]
+    longer = ("MS", "ME", "QS", "QE", "YS", "YE")
+    single = [f"1{step}" for step in longer]
+    double = [f"2{step}" for step in longer]
+    return [*weeks, *single, *double, f"{common.days}D"]
 
 
 def known_from(calendar: Calendar, ds: Any) -> pd.DatetimeIndex:

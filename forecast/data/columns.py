@@ -63,7 +63,8 @@ def _adjustment_factors(rows: pd.DataFrame, how: Adjustment) -> pd.DataFrame:
         # The dividend is per share after that day's split, the close before it per share before:
         # bring both together.
         before = rows["close"].ffill().shift() / ratio
-        paid = (rows["dividend"] / before).where(lambda share: (share > 0) & (share < 1), 0.0)
+        paid = rows["dividend"] / before
+        paid = paid.where((paid > 0) & (paid < 1), 0.0)
         price = price * _product_of_later_rows(1.0 - paid)
     return pd.DataFrame({"shares": shares, "price": price})
 
@@ -74,11 +75,14 @@ def _product_of_later_rows(values: pd.Series) -> pd.Series:
     return pd.Series(np.append(onwards[1:], 1.0), index=values.index)
 
 
+def _log_range(high: pd.Series, low: pd.Series) -> pd.Series:
+    """ln(high / low); missing where one of them is not above zero."""
+    ratio = high.where(high > 0) / low.where(low > 0)
+    return pd.Series(np.log(ratio), index=ratio.index)
+
+
 DERIVED_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
-    "daily_range": (
-        ("high", "low"),
-        lambda high, low: np.log(high.where(high > 0) / low.where(low > 0)),
-    )
+    "daily_range": (("high", "low"), _log_range)
 }
 """Column → what it is computed from and how, where the source does not deliver a column of this
 name itself.
@@ -201,9 +205,11 @@ def trim_to_observed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
 
 def measured_columns(frame: pd.DataFrame, dataset: Dataset) -> list[str]:
     """The columns of a raw frame that the dataset reads as observations: no plan among them."""
-    measured = [name for name in dataset.source_columns if name not in dataset.known_ahead]
-    inputs = [name for column in measured for name in inputs_of_column(column, frame.columns)]
-    return [name for name in inputs if name in frame]
+    names: list[str] = []
+    for column in dataset.source_columns:
+        if column not in dataset.known_ahead:
+            names += [name for name in inputs_of_column(column, frame.columns) if name in frame]
+    return names
 
 
 def trim_to_last_value(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:

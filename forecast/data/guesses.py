@@ -281,13 +281,14 @@ def _number_columns(rows: pd.DataFrame, columns: list[Any], target: str, where: 
     """
     text = [column for column in columns if first_text_cell(rows[column]) is not None]
     numbers = [column for column in columns if column not in set(text)]
-    digit_shares = {
-        column: rows[column].astype("str").str.contains(r"\d").mean()
-        for column in text
-        if not numbers or str(column) == target
-    }
-    nearest = max(digit_shares, key=lambda column: digit_shares[column], default=None)
-    if nearest is not None and (str(nearest) == target or digit_shares[nearest] > 0):
+    nearest, most_digits = None, 0.0
+    for column in text:
+        if target and str(column) == target:
+            raise InputError(where + describe_text_cell(rows, column))
+        digits = rows[column].astype("str").str.contains(r"\d").mean()
+        if digits > most_digits:
+            nearest, most_digits = column, digits
+    if nearest is not None and not numbers:
         raise InputError(where + describe_text_cell(rows, nearest))
     return numbers
 
@@ -411,7 +412,7 @@ def _weekdays_help(observed: pd.DataFrame, target: Any) -> bool:
     """Whether means by weekday lower the squared error of daily means on later days."""
     days = observed.assign(day=observed["ds"].dt.normalize())
     daily = days.groupby(["unique_id", "day"])[target].mean()
-    level = daily.groupby("unique_id").transform(lambda means: means.rolling(7).mean())
+    level = daily.groupby("unique_id").rolling(7).mean().droplevel(0)
     change = (daily - level).dropna()
     when = change.index.get_level_values("day")
     is_first = when < when.min() + (when.max() - when.min()) / 2
@@ -551,7 +552,7 @@ def _find_series_column(table: pd.DataFrame, time: Any | None) -> Any | None:
             [c for c in kind if not table.duplicated([c, time]).any()] for kind in (text, whole)
         ]
         telling = next((kind for kind in kinds if kind), []) if most > 1 else []
-    return min(telling, key=lambda c: table[c].nunique(), default=None)
+    return table[telling].nunique().idxmin() if telling else None
 
 
 def _pick_target(rows: pd.DataFrame, numbers: list[Any], target: str, where: str) -> Any:

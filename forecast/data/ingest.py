@@ -174,7 +174,7 @@ def _compare_with_stored(request: Request, stored: StoredHistory) -> ComparedAns
             request,
             dataset=dataset.model_copy(update={"source": narrowed}),
             since={},
-            advance=lambda name: None,
+            advance=sources.ignore_progress,
         )
     )
     reread = preparation.check_raw(whole, dataset, error=DataError)

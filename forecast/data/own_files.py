@@ -188,11 +188,8 @@ def guess_format(path: Path, where: str) -> FileFormat:
     lines = first_lines(path, where, form.encoding)
     stated_mark = stated_separator(lines)
     separator = stated_mark or guess_separator(lines[:20])
-    cells = (
-        cell
-        for row in csv.reader(lines[2 if stated_mark else 1 :], delimiter=separator)
-        for cell in row
-    )
+    below_header = lines[2 if stated_mark else 1 :]
+    cells = chain.from_iterable(csv.reader(below_header, delimiter=separator))
     return FileFormat(form.encoding, separator, *guess_number_marks(cells, separator))
 
 
@@ -247,22 +244,23 @@ def _blocks(path: Path) -> Iterator[bytes]:
     from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
     with get_handle(path, "rb", is_text=False, compression="infer") as opened:
-        yield from iter(lambda: opened.handle.read(BLOCK_BYTES), b"")
+        while block := opened.handle.read(BLOCK_BYTES):
+            yield block
 
 
 def guess_encoding(path: Path) -> str:
     """The first of the known encodings that reads the whole file; empty for bytes that are no
     text.
     """
-    wide = b"\0" in next(_blocks(path), b"")
-    return next(
-        (
-            name
-            for name in (WIDE_ENCODINGS if wide else BYTE_ENCODINGS)
-            if _can_decode(path, name, "\n" if wide else "")
-        ),
-        "",
-    )
+    encodings: tuple[str, ...] = BYTE_ENCODINGS
+    line_end = ""
+    if b"\0" in next(_blocks(path), b""):
+        encodings = WIDE_ENCODINGS
+        line_end = "\n"
+    for name in encodings:
+        if _can_decode(path, name, line_end):
+            return name
+    return ""
 
 
 def _can_decode(path: Path, encoding: str, line_end: str) -> bool:
@@ -302,15 +300,14 @@ def guess_separator(lines: list[str]) -> str:
     """What stands between the columns: it parts every line, and into the most columns; a comma
     where nothing does.
     """
-    counts = {mark: [len(row) for row in csv.reader(lines, delimiter=mark)] for mark in SEPARATORS}
-    parting = {
-        mark: min(column_counts)
-        for mark, column_counts in counts.items()
-        if column_counts and min(column_counts) > 1
-    }
-    return max(
-        parting, key=lambda mark: (counts[mark][0] == parting[mark], parting[mark]), default=","
-    )
+    best_mark, best_score = ",", (False, 1)
+    for mark in SEPARATORS:
+        column_counts = list(map(len, csv.reader(lines, delimiter=mark)))
+        fewest = min(column_counts, default=0)
+        score = (fewest == max(column_counts[:1], default=0), fewest)
+        if fewest > 1 and score > best_score:
+            best_mark, best_score = mark, score
+    return best_mark
 
 
 def guess_number_marks(cells: Iterable[str], separator: str) -> tuple[str, str]:
@@ -376,7 +373,7 @@ def _require_separator(lines: list[str], separator: str, where: str) -> None:
     if len(next(csv.reader(lines[:1], delimiter=separator))) < len(
         next(csv.reader(lines[:1], delimiter=fitting))
     ):
-        cells = (cell for row in csv.reader(lines[1:], delimiter=fitting) for cell in row)
+        cells = chain.from_iterable(csv.reader(lines[1:], delimiter=fitting))
         decimal, thousands = guess_number_marks(cells, fitting)
         settings = FileFormat(
             separator=fitting, decimal=decimal, thousands=thousands

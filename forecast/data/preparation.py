@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -31,7 +30,7 @@ from forecast.data.columns import (
     require_columns,
     trim_to_observed,
 )
-from forecast.data.quality import Violation
+from forecast.data.quality import QualityFile, Violation
 from forecast.data.scaling import check_transforms
 from forecast.data.schema import KEY_COLUMNS, MAPPING_HINT, check_frame
 from forecast.data.sources import RawFrame, Request
@@ -53,7 +52,7 @@ class PreparedDataset:
     borders: Borders
     findings: list[Violation]
     """Series left out of the frame, and what the rules for suspicious values found."""
-    quality: dict[str, Any]
+    quality: QualityFile
     """The content of quality.json: the findings, and by series its rows and missing values."""
 
     @property

@@ -216,8 +216,13 @@ class Trial(Record):
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """The trial with the lowest value, the earliest of equals; None when every trial failed."""
-    finished = [trial for trial in trials if trial.value is not None]
-    return min(finished, key=lambda trial: trial.value or 0.0, default=None)
+    best: Trial | None = None
+    for trial in trials:
+        if trial.value is None:
+            continue
+        if best is None or best.value is None or trial.value < best.value:
+            best = trial
+    return best
 
 
 class StudyRecord(Record):
@@ -340,5 +345,5 @@ class RunRecord(FullRecipe):
 
 def read_run_records(trained: Path) -> dict[str, RunRecord]:
     """Every record in data/trained/<dataset> by candidate, in the order of the names."""
-    paths = sorted(trained.glob("*/record.json"), key=lambda path: path.parent.name)
-    return {path.parent.name: RunRecord.read(path) for path in paths}
+    paths = {path.parent.name: path for path in trained.glob("*/record.json")}
+    return {name: RunRecord.read(paths[name]) for name in sorted(paths)}

@@ -11,7 +11,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -28,6 +28,7 @@ from forecast.data.comparison_records import (
     Verdicts,
 )
 from forecast.data.panel import add_series_names
+from forecast.data.quality import QualityFile
 from forecast.data.records import RunRecord, read_run_records
 from forecast.system.errors import DamagedError, InputError
 from forecast.system.files import read_json
@@ -58,7 +59,10 @@ def parse_table(source: Path | TextIO) -> pd.DataFrame:
 def _table(name: str) -> cached_property[pd.DataFrame]:
     """A table of stage `compare`, read from its file."""
 
-    return cached_property(lambda results: results.read_table(name))
+    def read(results: Results) -> pd.DataFrame:
+        return results.read_table(name)
+
+    return cached_property(read)
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,10 @@ class Results:
         return _read_json_part(path, "fetch", dict) if path.exists() else {}
 
     @cached_property
-    def quality(self) -> dict[str, Any]:
+    def quality(self) -> QualityFile:
         """What `quality.describe` says of the prepared frame, and what the data checks found."""
-        return _read_json_part(self.paths.quality(self.name), "prepare", dict)
+        content: Any = _read_json_part(self.paths.quality(self.name), "prepare", dict)
+        return content
 
     @property
     def as_of(self) -> str:
@@ -120,8 +125,11 @@ class Results:
         in raw units, and volatility in those of the model.
         """
         filters = [("block", "==", block)] if block else None
-        read = partial(pd.read_parquet, filters=filters)
-        return _read_part(self.folder(candidate) / "forecasts.parquet", "train", read)
+
+        def read_block(path: Path) -> pd.DataFrame:
+            return pd.read_parquet(path, filters=filters)
+
+        return _read_part(self.folder(candidate) / "forecasts.parquet", "train", read_block)
 
     def forecasts_by_series(self, candidate: str) -> pd.DataFrame:
         """FORECAST_COLUMNS of `forecasts`; with several targets unique_id is series/column."""

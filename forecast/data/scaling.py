@@ -7,9 +7,9 @@ standard deviation. One with `difference_inputs` is scaled by the standard devia
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -118,6 +118,13 @@ def log_slope(raw: np.ndarray, column: TaskColumn) -> np.ndarray:
     return -np.log1p(raw) if column.transform == "log1p" else np.zeros_like(raw)
 
 
+class SeriesStatistics(TypedDict):
+    """What scaling.json holds of one series: a number for each column."""
+
+    centre: list[float]
+    scale: list[float]
+
+
 @dataclass(frozen=True)
 class Scaling:
     """Per series the centre and scale of every column: `centre[uid]`, `scale[uid]`, both (C,)."""
@@ -158,15 +165,15 @@ class Scaling:
         """Values in modelling units to scaled ones: the inverse of `unscale`."""
         return (values - self.centre[unique_id][output]) / self.scale[unique_id][output]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, SeriesStatistics]:
         """Centre and scale as lists, by series."""
         return {
-            uid: {"centre": self.centre[uid].tolist(), "scale": self.scale[uid].tolist()}
+            uid: SeriesStatistics(centre=self.centre[uid].tolist(), scale=self.scale[uid].tolist())
             for uid in sorted(self.centre)
         }
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Scaling:
+    def from_json(cls, content: Mapping[str, SeriesStatistics]) -> Scaling:
         """What `to_json` wrote."""
         return cls(
             {uid: np.array(entry["centre"]) for uid, entry in content.items()},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,16 @@ class Blocks:
         return replace(self, train=(self.train[0], end), validation=(end, end))
 
 
+class BordersFile(TypedDict):
+    """What borders.json holds: the end of each block (ISO 8601), and those of single series."""
+
+    train_end: str
+    validation_end: str
+    calibration_end: str
+    test_end: str
+    by_series: NotRequired[dict[str, BordersFile]]
+
+
 @dataclass(frozen=True)
 class Borders:
     """The moment each block ends (included), resolved once from the configured dates or shares.
@@ -65,24 +75,29 @@ class Borders:
         """Those of one series."""
         return self.by_series.get(unique_id, self)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> BordersFile:
         """ISO 8601 times, and under `by_series` those of each series that has its own."""
-        content: dict[str, Any] = {name: end.isoformat() for name, end in self.ends.items()}
+        content = BordersFile(
+            train_end=self.train_end.isoformat(),
+            validation_end=self.validation_end.isoformat(),
+            calibration_end=self.calibration_end.isoformat(),
+            test_end=self.test_end.isoformat(),
+        )
         if self.by_series:
-            content["by_series"] = {
-                unique_id: borders.to_json() for unique_id, borders in self.by_series.items()
-            }
+            content["by_series"] = {uid: b.to_json() for uid, b in self.by_series.items()}
         return content
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Borders:
+    def from_json(cls, content: BordersFile) -> Borders:
         """What `to_json` wrote."""
-        ends = [pd.Timestamp(content[f"{block}_end"]) for block in BLOCKS]
-        by_series = {
-            unique_id: cls.from_json(borders)
-            for unique_id, borders in content.get("by_series", {}).items()
-        }
-        return cls(*ends, by_series=by_series)
+        by_series = content.get("by_series", {})
+        return cls(
+            pd.Timestamp(content["train_end"]),
+            pd.Timestamp(content["validation_end"]),
+            pd.Timestamp(content["calibration_end"]),
+            pd.Timestamp(content["test_end"]),
+            by_series={uid: cls.from_json(borders) for uid, borders in by_series.items()},
+        )
 
 
 def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
@@ -96,12 +111,8 @@ def resolve_borders(panel: Panel, splits: AnySplits) -> Borders:
         )
     borders = _borders_by_share(splits, np.unique(np.concatenate([s.ds for s in panel.series])))
     blocks_by_series = [split_series(series, borders) for series in panel.series]
-    origin_counts = [
-        len(origins_of(panel.task, blocks, block))
-        for blocks in blocks_by_series
-        for block in BLOCKS
-    ]
-    if all(origin_counts):
+    pairs = itertools.product(blocks_by_series, BLOCKS)
+    if all(len(origins_of(panel.task, blocks, block)) for blocks, block in pairs):
         return borders
     return replace(
         borders,

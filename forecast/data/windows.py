@@ -173,9 +173,8 @@ class Windows:
     @classmethod
     def concatenate(cls, parts: Sequence[Windows]) -> Windows:
         """Those of several batches, of several series too: `rows` are then those of each."""
-        return cls(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]))
-        )
+        arrays_by_field = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*map(np.concatenate, arrays_by_field))
 
 
 def gather_windows(

@@ -10,6 +10,7 @@ refused with their row.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 
 import numpy as np
@@ -77,15 +78,15 @@ def guess_time_format(values: pd.Series) -> str | None:
     text = values.astype("str").str.strip()
     if _can_parse_all(_periods_to_days(text), ISO_FORMAT):
         return ISO_FORMAT
-    forms = [
-        day + hour
-        for hour in TIME_FORMATS
-        for day in DATE_FORMATS
-        if _can_parse_all(text, day + hour)
-    ]
-    read = (pd.to_datetime(text, format=form, errors="coerce") for form in forms)
-    ordered = (times.is_monotonic_increasing or times.is_monotonic_decreasing for times in read)
-    return max(zip(ordered, forms, strict=True), key=lambda pair: pair[0], default=(False, None))[1]
+    fitting = None
+    for hour, day in itertools.product(TIME_FORMATS, DATE_FORMATS):
+        if not _can_parse_all(text, day + hour):
+            continue
+        times = pd.to_datetime(text, format=day + hour, errors="coerce")
+        if times.is_monotonic_increasing or times.is_monotonic_decreasing:
+            return day + hour
+        fitting = fitting or day + hour
+    return fitting
 
 
 def sort_oldest_first(table: pd.DataFrame, form: str | None) -> pd.DataFrame:

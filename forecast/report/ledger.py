@@ -12,6 +12,7 @@ import pandas as pd
 
 from forecast.config.datasets import Dataset, Splits
 from forecast.config.task import SessionCalendar, WeekdayCalendar, format_time
+from forecast.data.quality import SeriesDescription
 from forecast.data.records import RunRecord, TrainingCost
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.data.splits import BLOCKS
@@ -352,12 +353,14 @@ def quality_table(results: Results) -> Table:
     return Table(columns, rows)
 
 
-def _missing_steps(series: tuple[str, dict[str, Any]]) -> int:
+def _missing_steps(series: tuple[str, SeriesDescription]) -> int:
     """Of an entry of quality.json, over all its columns."""
     return sum(int(column["missing"]) for column in series[1]["columns"].values())
 
 
-def _quality_cells(results: Results, series: dict[str, Any], column: str, unit: str) -> list[Cell]:
+def _quality_cells(
+    results: Results, series: SeriesDescription, column: str, unit: str
+) -> list[Cell]:
     """`series`: an entry of quality.json."""
     quality = series["columns"][column]
     title = f"{column} [{unit}]" if unit else column
@@ -368,7 +371,7 @@ def _quality_cells(results: Results, series: dict[str, Any], column: str, unit: 
     return [
         Cell(title, title),
         Cell(text.count(series["rows"]), series["rows"]),
-        *[Cell(_short_time(results, series[end], 10), series[end]) for end in ("first", "last")],
+        *[Cell(_short_time(results, end, 10), end) for end in (series["first"], series["last"])],
         Cell(missing, quality["missing"]),
         Cell(text.count(series["gaps"]), series["gaps"]),
         *[Cell(text.figure(quality[key]), quality[key]) for key in ("min", "mean", "max")],

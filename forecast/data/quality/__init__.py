@@ -10,10 +10,8 @@ series has, for quality.json and the report. Nothing is repaired.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import pandas as pd
 
@@ -28,8 +26,6 @@ __all__ = ["Violation", "describe", "find_violations", "format_violations", "ref
 SHOWN_GAPS = 20
 SHOWN_SERIES = 3
 
-Check = Callable[[pd.DataFrame, Dataset, float], Iterator[Violation]]
-
 
 def find_violations(
     frame: pd.DataFrame, dataset: Dataset, *, as_of: pd.Timestamp
@@ -43,16 +39,15 @@ def find_violations(
         column.name for column in dataset.frame_columns if 0 < column.step < dataset.horizon
     ]
     frame = frame.drop(columns=earlier_steps, errors="ignore")
-    rules: dict[str, Check] = {name: getattr(checks, name) for name in Quality.model_fields}
-    rules["freshness"] = partial(checks.freshness, as_of=as_of)
-    violations = []
-    for name, check in rules.items():
+    violations: list[Violation] = []
+    for name in Quality.model_fields:
         rule = getattr(dataset.quality, name)
         if rule.action != "off":
-            violations += [
-                replace(f, action=rule.action) for f in check(frame, dataset, rule.limit)
-            ]
-    return sorted(violations, key=lambda finding: finding.action != "refuse")
+            moment = {"as_of": as_of} if name == "freshness" else {}
+            found_by_rule = getattr(checks, name)(frame, dataset, rule.limit, **moment)
+            violations += [replace(violation, action=rule.action) for violation in found_by_rule]
+    refused = [violation for violation in violations if violation.action == "refuse"]
+    return [*refused, *(violation for violation in violations if violation.action != "refuse")]
 
 
 def refuse_violations(
@@ -73,8 +68,9 @@ def format_violations(violations: list[Violation]) -> list[str]:
     which it is true.
     """
     groups: dict[tuple[str, str, str, str], list[str]] = {}
-    for f in violations:
-        groups.setdefault((f.action, f.rule, f.column, f.sentence), []).append(f.series)
+    for violation in violations:
+        key = (violation.action, violation.rule, violation.column, violation.sentence)
+        groups.setdefault(key, []).append(violation.series)
     lines = []
     for (action, rule, column, text), series in groups.items():
         more = f" and {len(series) - SHOWN_SERIES} more" if len(series) > SHOWN_SERIES else ""
@@ -86,11 +82,51 @@ def format_violations(violations: list[Violation]) -> list[str]:
     return lines
 
 
-def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
-    """JSON values only; `missing` counts calendar steps without a value, absent rows included."""
+class ColumnDescription(TypedDict):
+    """One column of one series; `missing` counts steps without a value, absent rows too."""
+
+    missing: int
+    missing_share: float
+    min: float | None
+    max: float | None
+    mean: float | None
+
+
+class SeriesDescription(TypedDict):
+    """One series: its rows, the steps they span (times in ISO 8601), and its runs of gaps."""
+
+    rows: int
+    steps: int
+    first: str
+    last: str
+    gaps: int
+    columns: dict[str, ColumnDescription]
+
+
+class GapDescription(TypedDict):
+    """A run of steps without a row, its ends included."""
+
+    series: str
+    first: str
+    last: str
+    steps: int
+
+
+class QualityFile(TypedDict):
+    """What quality.json holds; `findings`, one for each `Violation`, are put there by `prepare`."""
+
+    rows: int
+    series: dict[str, SeriesDescription]
+    gaps: int
+    gaps_shown: list[GapDescription]
+    findings: NotRequired[list[dict[str, str | int]]]
+
+
+def describe(frame: pd.DataFrame, dataset: Dataset) -> QualityFile:
+    """Rows, gaps and columns of every series of a prepared frame."""
     all_gaps = find_gaps(frame, dataset.calendar)
     runs = Counter(gap.unique_id for gap in all_gaps)
-    series = {}
+    series: dict[str, SeriesDescription] = {}
     for unique_id, rows in frame.groupby("unique_id", sort=True):
         steps = len(grid(dataset.calendar, rows["ds"].iloc[0], rows["ds"].iloc[-1]))
         series[str(unique_id)] = {
@@ -106,23 +142,26 @@ def describe(frame: pd.DataFrame, dataset: Dataset) -> dict[str, Any]:
             },
         }
     first_gaps = [
-        {
-            "series": g.unique_id,
-            "first": g.first.isoformat(),
-            "last": g.last.isoformat(),
-            "steps": g.steps,
-        }
-        for g in all_gaps[:SHOWN_GAPS]
+        GapDescription(
+            series=gap.unique_id,
+            first=gap.first.isoformat(),
+            last=gap.last.isoformat(),
+            steps=gap.steps,
+        )
+        for gap in all_gaps[:SHOWN_GAPS]
     ]
     return {"rows": len(frame), "series": series, "gaps": len(all_gaps), "gaps_shown": first_gaps}
 
 
-def _describe_column(values: pd.Series, steps: int) -> dict[str, Any]:
+def _describe_column(values: pd.Series, steps: int) -> ColumnDescription:
     """Missing steps, least, greatest and mean value of one column of one series."""
-    observed = values.dropna()
-    numbers = {
-        name: float(observed.agg(name)) if len(observed) else None
-        for name in ("min", "max", "mean")
-    }
-    missing = steps - len(observed)
-    return {"missing": missing, "missing_share": missing / steps, **numbers}
+    known = values.dropna()
+    missing = steps - len(known)
+    is_known = len(known) > 0
+    return ColumnDescription(
+        missing=missing,
+        missing_share=missing / steps,
+        min=float(known.min()) if is_known else None,
+        max=float(known.max()) if is_known else None,
+        mean=float(known.mean()) if is_known else None,
+    )

@@ -413,11 +413,11 @@ def clock_change(frame: pd.DataFrame, dataset: Dataset, limit: float) -> Iterato
 
 
 def _group_by_series(all_gaps: list[Gap]) -> Iterator[tuple[str, list[Gap]]]:
-    """`gaps` come in the order of their series."""
-    return (
-        (series, list(series_gaps))
-        for series, series_gaps in itertools.groupby(all_gaps, lambda gap: gap.unique_id)
-    )
+    """Each series with its gaps, in the order of `all_gaps`."""
+    by_series: dict[str, list[Gap]] = {}
+    for gap in all_gaps:
+        by_series.setdefault(gap.unique_id, []).append(gap)
+    yield from by_series.items()
 
 
 def freshness(

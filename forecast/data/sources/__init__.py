@@ -23,6 +23,10 @@ from forecast.data.schema import KEY_COLUMNS
 from forecast.data.web import Deadline
 
 
+def ignore_progress(series: str) -> None:
+    """For a `Request` whose progress nobody shows."""
+
+
 @dataclass(frozen=True)
 class Request:
     """`as_of` (UTC, no zone): only sessions closed and intervals ended by then are observations;
@@ -40,7 +44,7 @@ class Request:
     since: Mapping[str, pd.Timestamp] = field(default_factory=dict)
     deadline: Deadline | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-    advance: Callable[[str], None] = lambda name: None
+    advance: Callable[[str], None] = ignore_progress
 
     def first_time(self, unique_id: str, start: Any) -> pd.Timestamp:
         """The first time wanted of a series whose history begins at `start`."""

@@ -308,14 +308,9 @@ def _file_names(dataset: Dataset, source: Settings, file_columns: set[str]) -> d
     """Our name to the file's for every column that is read: what the dataset uses, then what
     `columns` maps.
     """
-    ours = {name for name in file_columns if name not in source.columns.values()} | set(
-        source.columns
-    )
-    required = [
-        "unique_id",
-        "ds",
-        *(name for column in dataset.source_columns for name in inputs_of_column(column, ours)),
-    ]
-    return {
-        name: source.columns.get(name, name) for name in [*dict.fromkeys(required), *source.columns]
-    }
+    ours = {*file_columns.difference(source.columns.values()), *source.columns}
+    required = ["unique_id", "ds"]
+    for column in dataset.source_columns:
+        required += inputs_of_column(column, ours)
+    names = dict.fromkeys([*required, *source.columns])
+    return {name: source.columns.get(name, name) for name in names}

@@ -210,11 +210,10 @@ class _Client:
         cutoff, dataset = pd.Timestamp("2024-01-01"), self.request.dataset
         reach = next_steps(dataset.calendar, cutoff, dataset.horizon)[-1] - cutoff + delay
         leads = range(1, min(FORECAST_DAYS, int(np.ceil(reach / pd.Timedelta(1, "D")))) + 1)
-        archived_variables = {
-            f"{ours}@{lead}": f"{theirs}_previous_day{lead}"
-            for lead in leads
-            for ours, theirs in variables.items()
-        }
+        archived_variables = {}
+        for lead in leads:
+            for ours, theirs in variables.items():
+                archived_variables[f"{ours}@{lead}"] = f"{theirs}_previous_day{lead}"
         first = self.request.first_time(name, self.source.start).normalize()
         last = self.as_of.normalize() + pd.Timedelta(max(leads), "D")
         for answer in self._by_year(
