@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from forecast.config.datasets import Dataset
+    from forecast.config.experiment import Combination, Models
+    from forecast.models.base import ModelSpec
     from forecast.data.roles import ColumnRole
 
 MOST_NAMED = 5
@@ -82,7 +84,7 @@ def check_project(root: Path, dataset: str = "") -> Iterator[Check]:
     datasets = None
     for name, read in config_readers(root).items():
         try:
-            content = read()
+            content = read(ProjectPaths.of(root).configs)
         except ForecastError as fault:
             yield Check(f"configs/{name}", "wrong", fault)
             continue
@@ -144,8 +146,9 @@ def _read_data(name: str, dataset: Dataset, root: Path) -> pd.DataFrame:
     return frame
 
 
-def config_readers(root: Path) -> dict[str, Callable[[], Any]]:
-    """The function that reads and checks each file of configs/, by its name.
+def config_readers(root: Path) -> dict[str, Callable[[Path], Any]]:
+    """The function that reads and checks each file of configs/, by its name; called with the
+    folder.
 
     Files that only operations read are left out where they are absent.
     """
@@ -153,21 +156,27 @@ def config_readers(root: Path) -> dict[str, Callable[[], Any]]:
     from forecast.config.experiment import load_evaluation, load_models, load_tuning
     from forecast.config.operation import check_retraining, load_schedule
 
+    def read_models(folder: Path) -> dict[str, ModelSpec | Combination]:
+        return load_specs(load_models(folder), folder)
+
+    def read_retraining(folder: Path) -> None:
+        check_retraining(load_datasets(folder).datasets, folder)
+
+    readers: dict[str, Callable[[Path], Any]] = {
+        "datasets.yaml": load_datasets,
+        "models.yaml": read_models,
+        "tuning.yaml": load_tuning,
+        "evaluation.yaml": load_evaluation,
+    }
+    optional: dict[str, Callable[[Path], Any]] = {
+        "schedule.yaml": load_schedule,
+        "retraining.yaml": read_retraining,
+    }
     folder = ProjectPaths.of(root).configs
-    optional: dict[str, Callable[[], Any]] = {
-        "schedule.yaml": lambda: load_schedule(folder),
-        "retraining.yaml": lambda: check_retraining(load_datasets(folder).datasets, folder),
-    }
-    return {
-        "datasets.yaml": lambda: load_datasets(folder),
-        "models.yaml": lambda: load_specs(load_models(folder), folder),
-        "tuning.yaml": lambda: load_tuning(folder),
-        "evaluation.yaml": lambda: load_evaluation(folder),
-        **{name: read for name, read in optional.items() if (folder / name).exists()},
-    }
+    return readers | {name: read for name, read in optional.items() if (folder / name).exists()}
 
 
-def load_specs(models: Any, folder: Path) -> dict[str, Any]:
+def load_specs(models: Models, folder: Path) -> dict[str, ModelSpec | Combination]:
     """Every entry of configs/models.yaml as its family's spec or as a combination, by name.
 
     Raises `InputError` for a wrong entry, and for a grid without the reference of all scores.
@@ -190,11 +199,10 @@ def load_specs(models: Any, folder: Path) -> dict[str, Any]:
                 f"{path}: model name {name!r}: wanted the name of a folder, one without `/`."
                 " Rename it."
             )
-    shared = {"training": models.training, "refit": models.refit}
-    specs: dict[str, Any] = {
-        name: spec(entry, where=f"{path}: {name}", **shared)
-        for name, entry in models.fitted_entries(all_names).items()
-    }
+    specs: dict[str, ModelSpec | Combination] = {}
+    for name, entry in models.fitted_entries(all_names).items():
+        where = f"{path}: {name}"
+        specs[name] = spec(entry, where=where, training=models.training, refit=models.refit)
     return {**specs, **models.combinations(all_names)}
 
 
@@ -229,8 +237,12 @@ def models(
     if output_format is Format.json:
         print_rows([asdict(row) for row in rows], output_format)
         return
-    columns = ("model", "in_run", "family", "kind", "summary")  # a terminal has no room for more
-    print_rows([{name: getattr(row, name) for name in columns} for row in rows], output_format)
+    table = []
+    for row in rows:  # a terminal has no room for equation and source
+        content = asdict(row)
+        del content["equation"], content["source"]
+        table.append(content)
+    print_rows(table, output_format)
 
 
 @dataclass(frozen=True)

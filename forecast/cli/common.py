@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -52,8 +52,14 @@ class Format(StrEnum):
 FORMAT = typer.Option(Format.table, "--format", help="For people or for programs.")
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], output_format: Format) -> None:
-    """Print `rows` of equal keys, which are the columns."""
+Cell = str | int | float | bool | None
+"""A value of a table."""
+
+
+def print_rows(rows: Sequence[Mapping[str, Cell]], output_format: Format) -> None:
+    """Print `rows` of equal keys, which are the columns: a table for a terminal, or a list of JSON
+    objects.
+    """
     if output_format is Format.json:
         print(json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False))
         return
@@ -74,7 +80,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], output_format: Format) -> None
     console.print(table)
 
 
-def cell_text(value: object) -> str:
+def cell_text(value: Cell) -> str:
     """A value of a table; nothing where it is missing."""
     return "" if value is None else str(value)
 

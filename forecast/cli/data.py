@@ -137,10 +137,10 @@ def _fetch_one(name: str, project: Path, moment: pd.Timestamp | None, settings: 
     """Take a new snapshot of one dataset, report it, and score the forecasts issued before."""
     from forecast.data import ingest
     from forecast.data.sources import Request
-    from forecast.system.stage import show_progress
+    from forecast.system.stage import show_nothing, show_progress
 
     series = settings.source.series
-    bar: AbstractContextManager[Callable[[str], None]] = nullcontext(lambda name: None)
+    bar: AbstractContextManager[Callable[[str], None]] = nullcontext(show_nothing)
     if series:
         bar = show_progress(len(series), f"fetch {name}")
     with bar as advance:
@@ -192,7 +192,9 @@ def data(
     if output_format is Format.json:
         print_rows(rows, output_format)
         return
-    rows = [{key: _short_time(value) for key, value in row.items()} for row in rows]
+    for row in rows:
+        for key, value in row.items():
+            row[key] = _short_time(value)
     if not dataset:
         print_rows(rows, output_format)
         return

@@ -52,7 +52,8 @@ def identify(
         **_result(entries),
         "measured": [files.json_number(value) for value in measured],
     }
-    folder, page = paths.identified(experiment), paths.reports / "experiments.html"
+    folder = paths.identified(experiment)
+    page = paths.reports / "experiments.html"
     with files.atomic_directory(folder) as temporary:
         _save(entries, temporary, result)
     results = {

@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ from forecast.cli.common import (
     DATASET,
     FORMAT,
     ROOT,
+    Cell,
     Format,
     now,
     parse_as_of,
@@ -46,7 +47,7 @@ from forecast.system.stage import format_duration
 if TYPE_CHECKING:
     from forecast.config.operation import HookEvent
     from forecast.operations.challenger import RetrainingJob
-    from forecast.operations.records import Decision
+    from forecast.operations.records import Decision, RetrainingFailure
     from forecast.operations.status import DatasetStatus
 
 REASON = typer.Option("", "--reason", help="Why; kept in the history.")
@@ -69,7 +70,8 @@ def promote(
     from forecast.operations import challenger, registry
 
     stop_on_signals()
-    project, uri = _project_with(root, dataset).resolve(), tracking_uri()
+    project = _project_with(root, dataset).resolve()
+    uri = tracking_uri()
     reason = reason or "by hand"
     if version:
         registry.promote(project, dataset, version, now=now(), reason=reason, tracking_uri=uri)
@@ -113,7 +115,7 @@ def rollback(
     )
     taken_back = champion.read_events(project, dataset)[-1].replaced
     if output_format is Format.json:
-        row = {"dataset": dataset, "champion": version, "taken_back": taken_back}
+        row: dict[str, Cell] = {"dataset": dataset, "champion": version, "taken_back": taken_back}
         print_rows([row], output_format)
         return
     if taken_back is not None:
@@ -175,7 +177,7 @@ def history(dataset: str = DATASET, root: Path = ROOT, output_format: Format = F
     if not rows and output_format is Format.table:
         print(f"{dataset}: nothing yet; `forecast promote {dataset}` makes the first champion.")
         return
-    print_rows(rows, output_format)
+    print_rows([asdict(row) for row in rows], output_format)
 
 
 def _take_over_promotions(project: Path, dataset: str) -> str:
@@ -233,7 +235,9 @@ def _describe_promotion(project: Path, dataset: str, version: int) -> str:
 
 def _status_lines(row: DatasetStatus) -> list[dict[str, str]]:
     """A status as lines of what and value: fourteen columns are too many for a terminal."""
-    champion, age, live_error = "none", "", "no issued forecast has met its actuals yet"
+    champion = "none"
+    age = ""
+    live_error = "no issued forecast has met its actuals yet"
     if row.champion:
         champion = f"version {row.champion} ({row.model})"
     if row.age_days is not None:
@@ -307,6 +311,7 @@ def retrain(
     """
     from forecast.operations import retrain as work
     from forecast.operations.challenger import RetrainingJob
+    from forecast.operations.records import RetrainingFailure
 
     def log_step(step: str) -> None:
         time_of_day = f"{datetime.now(UTC):%H:%M:%S}"
@@ -330,8 +335,10 @@ def retrain(
         decision = work.rehearse(job) if dry_run else work.retrain(job)
     except ForecastError as error:
         if not dry_run:
-            content = {"dataset": dataset, "exit_code": error.exit_code, "reason": str(error)}
-            _notify(job, "failure", content)
+            failure = RetrainingFailure(
+                dataset=dataset, exit_code=error.exit_code, reason=str(error)
+            )
+            _notify(job, "failure", failure)
         raise
     except KeyboardInterrupt:
         print(
@@ -342,12 +349,13 @@ def retrain(
     _print_decision(decision, project, took=time.monotonic() - started)
     if not dry_run:
         event: HookEvent = "promotion" if decision.promotes else "success"
-        _notify(job, event, decision.to_json())
+        _notify(job, event, decision)
     if decision.word == "kept":
         raise GateRefusedError(f"{dataset}: the champion stays: {decision.reason}.")
 
 
 def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
+    """Print what a retraining decided in `took` seconds; notes go to standard error."""
     from forecast.config.task import format_time
     from forecast.operations.status import calendar_kind
 
@@ -367,14 +375,14 @@ def _print_decision(decision: Decision, root: Path, *, took: float) -> None:
     print(f"Data up to {data_end}, decision {decision.key}; took {format_duration(took)}")
 
 
-def _notify(job: RetrainingJob, event: HookEvent, content: dict[str, object]) -> None:
+def _notify(job: RetrainingJob, event: HookEvent, news: Decision | RetrainingFailure) -> None:
     """Call the hooks of the checkout's configuration; what is wrong with them is only printed."""
     from forecast.config.operation import load_retraining
     from forecast.operations.decision import notify
 
     try:
         hooks = load_retraining(job.dataset, ProjectPaths.of(job.root).configs).hooks
-        faults = notify(hooks, event, content, root=job.root, environment=job.environment)
+        faults = notify(hooks, event, news, root=job.root, environment=job.environment)
     except ForecastError as error:
         faults = [f"hooks: {error}"]
     for fault in faults:
@@ -416,9 +424,10 @@ def print_next_runs(root: Path = ROOT, output_format: Format = FORMAT) -> None:
 
     project = require_project(root).resolve()
     jobs = load_schedule(project / "configs")
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Cell]] = []
     for name, moment in next_runs(jobs, datetime.now(UTC)).items():
-        job, last = jobs.jobs[name], last_run(project, name)
+        job = jobs.jobs[name]
+        last = last_run(project, name)
         rows.append(
             {
                 "job": name,

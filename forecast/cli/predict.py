@@ -8,12 +8,13 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import typer
 
 from forecast.cli.common import (
     ROOT,
+    Cell,
     Format,
     escape_formulas,
     now,
@@ -136,6 +137,7 @@ def _json_content(forecast: Forecast) -> dict[str, Any]:
 
 
 def _print_table(forecast: Forecast, settings: Dataset) -> None:
+    """Print the forecast for people: title, a row per step, and a sentence about its origin."""
     table = _with_written_times(forecast.table)
     keys = [name for name in ("unique_id", "output") if table[name].nunique() > 1]
     numbers = [name for name in table.columns if name == "y_hat" or name.startswith(("lo_", "hi_"))]
@@ -148,11 +150,8 @@ def _print_table(forecast: Forecast, settings: Dataset) -> None:
     cutoff = table["cutoff"].max()
     after = f"{cutoff} UTC" if isinstance(cutoff, str) else f"row {cutoff}"
     print(f"{title}, after {after}")
-    rows = [
-        {str(key): value for key, value in row.items()}
-        for row in table[[*keys, "ds", *numbers]].to_dict("records")
-    ]
-    print_rows(rows, Format.table)
+    records = table[[*keys, "ds", *numbers]].to_dict("records")
+    print_rows(cast("list[dict[str, Cell]]", records), Format.table)
     print(_origin_sentence(describe_origin(forecast, now())))
 
 

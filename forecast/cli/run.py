@@ -92,7 +92,8 @@ def run(
     with hold_lock(project / RUN_LOCK, purpose="`forecast run`"):
         try:
             _check_and_clean(project, dataset)
-            datasets, models = select_datasets(project, dataset), split_names(model)
+            datasets = select_datasets(project, dataset)
+            models = split_names(model)
             require_stages(project, dataset, models)
             environment = {**os.environ, JOBS_VARIABLE: str(jobs or default_jobs(os.environ))}
             if models:
@@ -186,7 +187,11 @@ def _check_and_clean(root: Path, dataset: str) -> None:
 
 
 def _remove_leftovers(root: Path) -> list[Path]:
-    return [path for folder in FOLDERS_OF_A_RUN for path in remove_leftovers(root / folder)]
+    """Remove what killed runs left in the folders of a run; the paths."""
+    removed = []
+    for folder in FOLDERS_OF_A_RUN:
+        removed += remove_leftovers(root / folder)
+    return removed
 
 
 def sync(root: Path = ROOT) -> None:
@@ -230,9 +235,11 @@ def publish(root: Path) -> str:
     ]
     server = show_address(tracking.tracking_store(root, tracking_uri()).uri)
     if server.startswith("http"):
-        head, address = "The leaderboards are at", server.rstrip("/")
+        head = "The leaderboards are at"
+        address = server.rstrip("/")
     else:
-        head, address = "After `forecast ui` the leaderboards are at", "http://127.0.0.1:5000"
+        head = "After `forecast ui` the leaderboards are at"
+        address = "http://127.0.0.1:5000"
     if result.pages:
         lines.append(head)
     for name, page in sorted(result.pages.items()):
@@ -392,7 +399,8 @@ def _compare_in_rankings(results: Results, a: str, b: str, rows: list[Row]) -> l
         if row_a is None or row_b is None or (row_a["ranking"] == row_b["ranking"] != ranking):
             continue
         metric = "mae" if row_a["mae"] and row_b["mae"] else "mase"
-        error_a, error_b = float(row_a[metric]), float(row_b[metric])
+        error_a = float(row_a[metric])
+        error_b = float(row_b[metric])
         comparisons.append(
             PairComparison(
                 dataset=results.name,

@@ -1,5 +1,8 @@
-"""The steps of a retraining in its work tree: data, tuned values, weights to begin with, stages,
-recipes refitted.
+"""The steps of a retraining in its work tree: `fetch_data`, `provide_tuned_values`,
+`provide_warm_weights`, `run_stages`, `run_refit`; and the `RetrainingJob` that they are given.
+
+Each can be repeated, and none touches the person's checkout or the champion. In which order they
+run, and whether at all, is decided in `forecast.operations.retrain`.
 """
 
 from __future__ import annotations
@@ -29,13 +32,14 @@ from forecast.operations.refit import recipe_candidate
 from forecast.operations.worktree import WorkTree
 from forecast.system import files
 from forecast.system.errors import ERROR_OF_CODE, ForecastError, InputError
+from forecast.system.stage import show_nothing
 
 Strategy = Literal["scratch", "warm"]
 
 
 @dataclass(frozen=True)
 class RetrainingJob:
-    """One call. `now` and `as_of` are UTC without zone; `say` is called with each step as it
+    """One call. `now` and `as_of` are UTC without zone; `log_step` is called with each step as it
     begins.
     """
 
@@ -45,7 +49,7 @@ class RetrainingJob:
     environment: Mapping[str, str]
     as_of: pd.Timestamp | None = None
     strategy: Strategy = "scratch"
-    log_step: Callable[[str], None] = lambda step: None
+    log_step: Callable[[str], None] = show_nothing
 
     @property
     def tracking_uri(self) -> str:
@@ -82,7 +86,11 @@ def champion_recipe(current: Champion) -> FullRecipe:
 
 
 def _recipe(candidate: str, forecaster: Forecaster) -> Recipe:
-    spec, skip = forecaster.spec, forecaster.skip
+    """The recipe of one saved forecaster: its parameters, and the kind of skip that it was fitted
+    with. `candidate` is a name such as `lstm.linear`, whose first part is the model.
+    """
+    spec = forecaster.spec
+    skip = forecaster.skip
     return Recipe(
         candidate=candidate,
         model=candidate.rpartition(".")[0] or candidate,

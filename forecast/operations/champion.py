@@ -6,7 +6,9 @@
         <version>/       the ensemble, every file with its digest; in champion.json its card
 
 The MLflow registry is the record; this store is a copy that survives without it. A version's folder
-appears whole and never changes; `aliases.json` is the only thing that moves, in one rename.
+appears whole and never changes; `aliases.json` is the only thing that moves, in one rename. `load`
+gives the `Champion` that serves, the previous one with a notice where its files are damaged. Which
+version serves is decided in `forecast.operations.registry`; nothing here asks MLflow.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import format_time
@@ -92,10 +94,10 @@ def load_version(root: Path, dataset: str, version: int) -> Champion:
     from forecast.forecaster.ensemble import MANIFEST, Ensemble
 
     folder = version_folder(root, dataset, version)
-    content = _read_description(folder)
+    card, model_sha256 = _read_card_and_digest(folder)
     ensemble = Ensemble.load(folder)
-    _require_same(folder / MANIFEST, content["model_sha256"])
-    return Champion(version, ensemble, ChampionCard.model_validate(content["card"]))
+    _require_same(folder / MANIFEST, model_sha256)
+    return Champion(version, ensemble, card)
 
 
 def verify_version(root: Path, dataset: str, version: int) -> None:
@@ -103,7 +105,7 @@ def verify_version(root: Path, dataset: str, version: int) -> None:
     milliseconds.
     """
     folder = version_folder(root, dataset, version)
-    _require_same(folder / "ensemble.json", _read_description(folder)["model_sha256"])
+    _require_same(folder / "ensemble.json", _read_card_and_digest(folder)[1])
     for name, digest in files.read_json(folder / "ensemble.json")["files"].items():
         _require_same(folder / name, digest)
 
@@ -115,7 +117,7 @@ def read_card(root: Path, dataset: str, version: int) -> ChampionCard:
 
 def read_folder_card(folder: Path) -> ChampionCard:
     """The card of a version in `folder`: one of the store, or a downloaded one."""
-    return ChampionCard.model_validate(_read_description(folder)["card"])
+    return _read_card_and_digest(folder)[0]
 
 
 def find_card(root: Path, dataset: str, version: int | None) -> ChampionCard | None:
@@ -191,16 +193,21 @@ def version_folder(root: Path, dataset: str, version: int | None = None) -> Path
     return folder if version is None else folder / str(version)
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def _read_card_and_digest(folder: Path) -> tuple[ChampionCard, str]:
+    """What champion.json in `folder` holds: the card, and the digest of the model's manifest.
+
+    `DamagedError` for a file that is not what was saved.
+    """
     path = folder / CARD_FILE
     content = files.read_saved(path, SCHEMA)
     digest = content.pop("digest", None)
     if digest != files.sha256_of(content):
         raise DamagedError(f"{path}: not the file that was saved (its digest differs).")
-    return content
+    return ChampionCard.parse(content["card"], path), str(content["model_sha256"])
 
 
 def _require_same(path: Path, sha256: str) -> None:
+    """`DamagedError` for a file that is missing or has another digest."""
     if not path.exists() or files.sha256(path) != sha256:
         raise DamagedError(f"{path}: missing, or not the file that was saved (its sha256 differs).")
 
@@ -229,28 +236,37 @@ def read_events(root: Path, dataset: str) -> list[HistoryEvent]:
     return events
 
 
-def history_rows(root: Path, dataset: str, kind: str) -> list[dict[str, Any]]:
-    """The events as rows of a table, with what is known about the version of each.
-
-    `kind` is that of the dataset's calendar.
+@dataclass(frozen=True)
+class HistoryRow:
+    """One event as `forecast history` prints it, with what is known about its version: nothing of
+    one that is not stored here.
     """
+
+    at: str
+    event: str
+    version: int | None
+    replaced: int | None
+    model: str
+    training_cutoff: str
+    test_skill: float | None
+    reason: str
+
+
+def history_rows(root: Path, dataset: str, kind: str) -> list[HistoryRow]:
+    """All events, oldest first; `kind` is that of the dataset's calendar."""
     rows = []
     for event in read_events(root, dataset):
-        row: dict[str, Any] = {
-            "at": event.at,
-            "event": event.event,
-            "version": event.version,
-            "from": event.replaced,
-            "model": "",
-            "training_cutoff": "",
-            "test_skill": None,
-            "reason": event.reason,
-        }
+        model = ""
+        cutoff = ""
+        skill = None
         card = find_card(root, dataset, event.version)
         if card is not None:
-            row["model"] = card.candidate
-            row["training_cutoff"] = format_time(kind, card.training_cutoff, 10)
+            model = card.candidate
+            cutoff = format_time(kind, card.training_cutoff, 10)
             if "skill" in card.metrics:
-                row["test_skill"] = round(card.metrics["skill"], 4)
+                skill = round(card.metrics["skill"], 4)
+        row = HistoryRow(
+            event.at, event.event, event.version, event.replaced, model, cutoff, skill, event.reason
+        )
         rows.append(row)
     return rows

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -22,13 +21,19 @@ from forecast.config.operation import HookEvent, Hooks
 from forecast.config.paths import ProjectPaths
 from forecast.data import web
 from forecast.operations import champion, registry
-from forecast.operations.records import ChampionCard, Decision, HistoryEvent, read_decisions
+from forecast.operations.records import (
+    ChampionCard,
+    Decision,
+    HistoryEvent,
+    RetrainingFailure,
+    read_decisions,
+)
 from forecast.operations.registry import ChampionChangedError, Refit
 from forecast.system import files
 from forecast.system.addresses import show_address
 from forecast.system.errors import ForecastError
 from forecast.tracking import tracking_store
-from forecast.tracking.writing import log_decision
+from forecast.tracking.writing import log_content
 
 
 def decision_key(decision: Decision) -> str:
@@ -156,24 +161,31 @@ def log_unlogged(root: Path, dataset: str, *, now: pd.Timestamp, tracking_uri: s
         if not marker.exists():
             with contextlib.suppress(ForecastError):
                 store = tracking_store(root, tracking_uri)
-                run_id = log_decision(store, dataset, decision.to_json(), now=now.timestamp())
+                run_id = log_content(
+                    store,
+                    f"{dataset} retraining",
+                    f"{decision.as_of[:10]} {decision.word}",
+                    decision.to_json(),
+                    "decision.json",
+                    now=now.timestamp(),
+                )
                 files.write_text(marker, run_id + "\n")
 
 
 def notify(
     hooks: Hooks,
     event: HookEvent,
-    decision: Mapping[str, Any],
+    news: Decision | RetrainingFailure,
     *,
     root: Path,
     environment: Mapping[str, str],
 ) -> list[str]:
-    """Run the command and call the webhook where `event` is asked for; a sentence, no error, for
-    each that failed.
+    """Run the command and call the webhook with the JSON of `news`, where `event` is asked for; a
+    sentence, no error, for each that failed.
     """
     if event not in hooks.on:
         return []
-    content = json.dumps({"event": event, **decision}, default=str) + "\n"
+    content = json.dumps({"event": event, **news.to_json()}, default=str) + "\n"
     address = environment.get("FORECAST_WEBHOOK") or hooks.webhook
     faults = []
     if hooks.command:

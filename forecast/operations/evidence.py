@@ -1,6 +1,11 @@
-"""What a retraining looks at: which origins are fresh, what each model lost on them, the ledger in
-which every origin is counted once; and is a dataset due for a challenger, is its champion ageing:
-by age, new rows and drift.
+"""What a retraining decides on, as numbers: losses on fresh origins, drift, and whether a
+challenger is due. Nothing is fetched, trained or promoted here.
+
+    gate_splits            blocks that leave the newest origins to the gate
+    GateData, fresh_losses mean scaled errors of challenger, champion and naive on those origins
+    Ledger                 every origin of a pair of models counted once: what the gate tests
+    measure_shifts, measure_live_error    drift of the data, and of the champion's errors
+    judge_due              a `DueDecision`: by age, drift and new rows
 
 Drift: have the data, or the champion's errors, moved away from what the champion was trained on?
 Distributions are compared on changes over one season (in the transformed scale): the level of a
@@ -14,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +43,9 @@ from forecast.system.errors import DamagedError, DataError
 YEAR = pd.Timedelta(365, "D")
 
 
-def gate_splits(ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int) -> dict[str, Any]:
+def gate_splits(
+    ds: pd.Series, name: str, dataset: Dataset, *, fresh_steps: int
+) -> dict[str, float] | dict[str, str]:
     """`splits` for data at the times `ds`: the newest `fresh_steps` origins for the gate, before
     them calibration and validation as long as they are configured, everything earlier for training.
 
@@ -108,9 +114,9 @@ class GateData:
         last = max(after, default=pd.Timestamp(0))
         for series in self.panel.series:
             rows = origins_of(self.panel.task, split_series(series, self.borders), "test")
-            rows_by_series[series.unique_id] = (
-                rows[series.ds[rows + 1] > np.datetime64(last)] if len(rows) else rows
-            )
+            if len(rows):
+                rows = rows[series.ds[rows + 1] > np.datetime64(last)]
+            rows_by_series[series.unique_id] = rows
         return rows_by_series
 
     def model_loss(self, ensemble: Ensemble, rows: Mapping[str, np.ndarray]) -> pd.Series:
@@ -125,7 +131,8 @@ class GateData:
 
     def naive_loss(self, rows: Mapping[str, np.ndarray]) -> pd.Series:
         """The same of repeating the last observed value."""
-        horizon, outputs = self.panel.task.horizon, self.panel.outputs
+        horizon = self.panel.task.horizon
+        outputs = self.panel.outputs
         forecasts = {}
         for uid, at in rows.items():
             known = pd.DataFrame(self.panel.by_id[uid].values[:, :outputs]).ffill().to_numpy()
@@ -135,6 +142,9 @@ class GateData:
     def _mean_loss(
         self, forecasts: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]
     ) -> pd.Series:
+        """The losses of `forecasts` (series to (origins, H, targets)) at the origins `rows`, as
+        `model_loss` returns them.
+        """
         parts = []
         for uid, at in rows.items():
             series = self.panel.by_id[uid]
@@ -147,15 +157,19 @@ class GateData:
             count = np.isfinite(actual).sum(axis=(1, 2))
             known = count > 0
             parts.append(pd.Series(error[known] / count[known], index=series.ds[at[known]]))
-        return (
-            pd.concat(parts)
-            .groupby(level=0)
-            .agg(lambda values: values.mean(skipna=False))
-            .sort_index()
-        )
+        # over series and targets; a loss that is not finite makes the mean of its origin so
+        return pd.concat(parts).groupby(level=0).agg(_mean_with_missing).sort_index()
+
+
+def _mean_with_missing(values: pd.Series) -> float:
+    """The mean; NaN where a value is."""
+    return float(values.mean(skipna=False))
 
 
 def _error_scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float]:
+    """Per (series, target index) the in-sample error of the seasonal naive forecast over the train
+    block, as MASE has it; `DataError` for a series that is constant there.
+    """
     scales = {}
     for series in panel.series:
         train = series.values[: split_series(series, borders).train[1]]
@@ -192,20 +206,23 @@ def fresh_losses(
     )
 
 
+TASK_FIELDS = (
+    "target",
+    "past_exogenous",
+    "future_exogenous",
+    "calendar_features",
+    "horizon",
+    "lookback",
+    "calendar",
+)
+"""What two models must have in common to forecast the same."""
+
+
 def has_same_task(champion: Ensemble, task: Task) -> bool:
     """Whether the champion forecasts what the configuration asks for now: the same columns, steps
     and lookback.
     """
-    same = (
-        "target",
-        "past_exogenous",
-        "future_exogenous",
-        "calendar_features",
-        "horizon",
-        "lookback",
-        "calendar",
-    )
-    return all(getattr(champion.task, name) == getattr(task, name) for name in same)
+    return all(getattr(champion.task, name) == getattr(task, name) for name in TASK_FIELDS)
 
 
 class LedgerEntry(Record):
@@ -314,14 +331,19 @@ def psi(reference: ArrayLike, current: ArrayLike, *, bins: int = BINS) -> float:
     0 for equal shares; above 0.1 is called moderate, above 0.25 large. Empty bins count half an
     observation.
     """
-    old, new = np.asarray(reference, dtype=float), np.asarray(current, dtype=float)
+    old = np.asarray(reference, dtype=float)
     edges = np.unique(np.quantile(old, np.linspace(0, 1, bins + 1)[1:-1]))
-    counts = [
-        np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
-        for values in (old, new)
-    ]
-    p, q = (np.maximum(count, 0.5) / count.sum() for count in counts)
+    p = _bin_shares(old, edges)
+    q = _bin_shares(np.asarray(current, dtype=float), edges)
     return float(np.sum((q - p) * np.log(q / p)))
+
+
+def _bin_shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of `values` in each bin between the edges (bins,); half an observation in an empty
+    one.
+    """
+    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
+    return np.maximum(counts, 0.5) / counts.sum()
 
 
 def measure_shifts(
@@ -342,7 +364,8 @@ def measure_shifts(
                 series, channel, column, panel.task.season_length, cutoff, recent_steps
             )
             if min(len(old), len(new)) >= MIN_VALUES:
-                size, p = psi(old, new), float(stats.ks_2samp(old, new).pvalue)
+                size = psi(old, new)
+                p = float(stats.ks_2samp(old, new).pvalue)
                 drifted = size >= rules.psi and p < rules.ks_p
                 what = f"{series.unique_id}: {column.frame_name}"
                 shifts.append(Shift(what=what, psi=size, ks_p=p, drifted=drifted))
@@ -358,7 +381,8 @@ def measure_live_error(
     The mean over series and steps of MAE / expected MAE; None where it has seen all, or too few
     origins are left.
     """
-    horizon, step_size = panel.task.horizon, panel.task.step_size
+    horizon = panel.task.horizon
+    step_size = panel.task.step_size
     rows = {}
     for series in panel.series:
         n_used = int(
@@ -384,6 +408,9 @@ def _error_ratios(
     panel: Panel,
     rows: Mapping[str, NDArray[np.int64]],
 ) -> list[float]:
+    """Per series and target the mean over steps of MAE over expected MAE, at the origins `rows`;
+    none for a target of which nothing, or another horizon, was expected.
+    """
     names = panel.task.targets
     ratios = []
     for uid, values in champion.predict(panel, rows).items():
@@ -420,10 +447,10 @@ def _seasonal_changes(
     change = np.asarray(values.diff(season_length), dtype=np.float64)
     train = series.ds <= cutoff
     newest = np.arange(len(change)) >= len(change) - recent
-    parts = [change[train], change[newest & ~train]]
     # a quarter of a season apart: near enough to independence, and enough values
     step = max(1, season_length // 4)
-    old, new = (part[np.isfinite(part)][::step] for part in parts)
+    old = change[train & np.isfinite(change)][::step]
+    new = change[newest & ~train & np.isfinite(change)][::step]
     return old, new
 
 
@@ -457,9 +484,11 @@ def judge_due(
     """
     if card is None:
         return DueDecision(("there is no champion",), "", new_steps)
-    began, today = card.as_of, as_of
+    began = card.as_of
+    today = as_of
     if dataset.calendar.kind == "index":
-        began, today = card.created_at, now
+        began = card.created_at
+        today = now
     # Not below 0: `card` counts to the end of its last day, the data to the begin of their last
     # step.
     age_days = max(0.0, (today - pd.Timestamp(began)) / pd.Timedelta(1, "D"))

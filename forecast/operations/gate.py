@@ -148,7 +148,8 @@ def _compare(
             "equivalence": Equivalence(word=word, upper=same.upper, note=same.note),
         }
     )
-    skill, ageing = _skill(fresh.challenger, fresh.naive), numbers.ageing
+    skill = _skill(fresh.challenger, fresh.naive)
+    ageing = numbers.ageing
     may_replace = bool(ageing) and word == "equivalent"
     if sequence.is_better and difference < 0 and skill > 0:
         reason = f"better than the champion: {_describe_test(sequence)}"

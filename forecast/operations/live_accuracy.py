@@ -122,7 +122,8 @@ def score_versions(root: Path, dataset: str, frame: pd.DataFrame) -> list[LiveAc
     issues = read_issues(root, dataset)
     if issues.empty:
         return []
-    joined, scores = join_actuals(issues, frame), []
+    joined = join_actuals(issues, frame)
+    scores = []
     for key, n_issues in issues.groupby("version")["issue"].nunique().items():
         version = int(str(key))
         rows = joined[joined["version"] == version]
@@ -225,6 +226,9 @@ def write_page(root: Path, datasets: Sequence[str]) -> Path:
 
 
 def _live_dataset(root: Path, dataset: str) -> LiveDataset:
+    """What the page shows of one dataset: scores against its newest data, or the last scores where
+    those cannot be read.
+    """
     from forecast.config.datasets import load_dataset
     from forecast.data import preparation, snapshots
     from forecast.report.page import LiveDataset

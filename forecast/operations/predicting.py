@@ -1,5 +1,8 @@
-"""The champion's forecast from the newest snapshot: NumPy and pandas, neither TensorFlow nor
-MLflow.
+"""`forecast_champion`: the champion's `Forecast` from the newest snapshot, and a picture of it.
+
+NumPy and pandas, neither TensorFlow nor MLflow. Nothing is fetched or trained. Each forecast is
+stored for scoring (`forecast.operations.live_accuracy`); a fault of that is a notice and never
+costs the forecast. A damaged champion is replaced by the previous one, with a notice.
 """
 
 from __future__ import annotations
@@ -195,7 +198,9 @@ def draw_forecast(forecast: Forecast, path: Path, units: Mapping[str, str]) -> P
 def _draw_panel(
     panel: Any, forecast: Forecast, unique_id: str, output: str, rows: pd.DataFrame
 ) -> None:
-    task, series = forecast.panel.task, forecast.panel.by_id[unique_id]
+    """One panel (a matplotlib Axes): the history, the forecast of `rows` and its intervals."""
+    task = forecast.panel.task
+    series = forecast.panel.by_id[unique_id]
     column = task.targets.index(output)
     newest_rows = slice(-max(4 * len(rows), task.lookback // 2), None)
     past = live_accuracy.with_row_numbers(
@@ -204,7 +209,8 @@ def _draw_panel(
     panel.plot(past, series.values[newest_rows, column], color=INK, linewidth=1.0, label="observed")
     panel.plot(rows["ds"], rows["y_hat"], color=COLOUR, linewidth=1.5, label="forecast")
     for name in map(format_percent, forecast.levels):
-        low, high = rows[f"lo_{name}"], rows[f"hi_{name}"]
+        low = rows[f"lo_{name}"]
+        high = rows[f"hi_{name}"]
         panel.fill_between(
             rows["ds"], low, high, color=COLOUR, alpha=0.18, linewidth=0, label=f"{name} %"
         )

@@ -14,6 +14,7 @@ ISO 8601 in UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -64,6 +65,14 @@ class ChampionCard(Record):
         values = self.model_dump(exclude={"metrics", "expected", "naive"}, exclude_none=True)
         tags = {name: str(value) for name, value in values.items()}
         return tags | {f"test_{name}": f"{value:.6g}" for name, value in self.metrics.items()}
+
+
+class RetrainingFailure(Record):
+    """What hooks are told of a retraining that ended with an error."""
+
+    dataset: str
+    exit_code: int
+    reason: str
 
 
 class HistoryEvent(Record):
@@ -221,7 +230,7 @@ def read_decisions(root: Path, dataset: str) -> list[Decision]:
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"
     files_read = [read_if_valid(Decision, path) for path in folder.glob("*.json")]
     decisions = [decision for decision in files_read if decision is not None]
-    return sorted(decisions, key=lambda decision: (decision.data_end, decision.at))
+    return sorted(decisions, key=attrgetter("data_end", "at"))
 
 
 class JobRun(Record):

@@ -42,7 +42,8 @@ def main(
     jobs: int = 0,
 ) -> None:
     """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>."""
-    project, recipe_file = Path(root), Path(record)
+    project = Path(root)
+    recipe_file = Path(record)
     if on == "gate":
         refit_at_gate(project, dataset, FullRecipe.read(recipe_file), Path(target), jobs=jobs)
     elif on == "all":
@@ -58,7 +59,8 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
     memo.
     """
     paths = ProjectPaths.of(root)
-    settings, budget = load_dataset(dataset, paths.configs), load_tuning(paths.configs)
+    settings = load_dataset(dataset, paths.configs)
+    budget = load_tuning(paths.configs)
     run = TrainingRun(
         data=PreparedData(paths, dataset, "frame.parquet", files.sha256(paths.frame(dataset))),
         task=settings.task,
@@ -88,7 +90,8 @@ def refit_on_all_data(
     version.
     """
     paths = ProjectPaths.of(root)
-    settings, budget = load_dataset(dataset, paths.configs), load_tuning(paths.configs)
+    settings = load_dataset(dataset, paths.configs)
+    budget = load_tuning(paths.configs)
     frame = files.read_frame(paths.frame(dataset))
     borders = move_to_end(frame, Borders.from_json(files.read_json(paths.borders(dataset))))
     problem = Problem.of(
@@ -100,11 +103,10 @@ def refit_on_all_data(
             (recipe_candidate(recipe), temporary / "members" / recipe.candidate)
             for recipe in record.members
         ]
-        tasks = [
-            _task(problem, candidate, seed, steps, folder)
-            for candidate, folder in places or [(recipe_candidate(record), temporary)]
-            for seed in (budget.seeds if candidate.spec.is_seeded else (0,))
-        ]
+        tasks = []
+        for candidate, folder in places or [(recipe_candidate(record), temporary)]:
+            seeds = budget.seeds if candidate.spec.is_seeded else (0,)
+            tasks += [_task(problem, candidate, seed, steps, folder) for seed in seeds]
         workers.raise_failures(list(workers.run_items(tasks, jobs=jobs)), what=f"refit {dataset}")
         record.write(temporary / "record.json")
         files.write_json(temporary / "borders.json", borders.to_json())
@@ -114,18 +116,15 @@ def refit_on_all_data(
 def _task(
     problem: Problem, candidate: Candidate, seed: int, steps: Budget, folder: Path
 ) -> WorkItem:
-    network = candidate.spec.uses_tensorflow
-    arguments = (
-        problem,
-        candidate,
-        seed,
-        steps if network else Budget(0, 1),
-        folder / f"seed-{seed}",
-    )
-    prepare = load_engine if network else None
-    return WorkItem(
-        f"{candidate.name} seed {seed}", fit_seed, arguments, prepare, writes=arguments[-1]
-    )
+    """The fit of one seed as an item for a worker; only a network takes `steps` and an engine."""
+    target = folder / f"seed-{seed}"
+    prepare = None
+    if candidate.spec.uses_tensorflow:
+        prepare = load_engine
+    else:
+        steps = Budget(0, 1)
+    arguments = (problem, candidate, seed, steps, target)
+    return WorkItem(f"{candidate.name} seed {seed}", fit_seed, arguments, prepare, writes=target)
 
 
 def fit_seed(

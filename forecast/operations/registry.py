@@ -146,7 +146,8 @@ def promote_selected(
     scored = register_candidate(root, dataset, folder, card, tracking_uri=tracking_uri)
     current = champion.read_aliases(root, dataset).get("champion")
     current_card = champion.find_card(root, dataset, current)
-    version, fault = scored, ""
+    version = scored
+    fault = ""
     if refit is not None:
         if current is not None and current_card is not None and current_card.refit_of == scored:
             return SelectedPromotion(current, scored)
@@ -171,8 +172,9 @@ class _Promotion:
     reason: str
     event: str = "promoted"
     """What the history calls it."""
-    check: Callable[[RegisteredModel], None] = lambda registered: None
-    """May raise before anything moves."""
+    is_judged: bool = False
+    """Whether a gate decided for it, against the champion `judged_against`."""
+    judged_against: int | None = None
 
 
 def promote(
@@ -198,7 +200,8 @@ def _move_champion(
     """Order: registry `previous`, registry `champion`, registry `challenger` away, then the local
     copy, then the line in the history.
     """
-    store, version = tracking_store(root, tracking_uri), promotion.version
+    store = tracking_store(root, tracking_uri)
+    version = promotion.version
     with _alias_lock(root, dataset, store) as check_lock:
         _restore(root, dataset, tracking_uri)
         registered = registry.read_registry(store, dataset)
@@ -207,9 +210,10 @@ def _move_champion(
             raise InputError(
                 f"Dataset {dataset!r} has no version {version}; registered are {numbers or 'none'}."
             )
-        promotion.check(registered)
+        if promotion.is_judged:
+            _require_same_champion(promotion, registered)
         if not _matches_registry(root, dataset, version, registered):
-            download_version(root, dataset, version, tracking_uri=tracking_uri)
+            copy_from_registry(root, dataset, version, tracking_uri=tracking_uri)
         replaced = registered.aliases.get("champion")
         moves: list[tuple[str, int | None]] = [("champion", version)]
         if replaced not in (None, version):
@@ -241,24 +245,31 @@ def promote_judged(
 ) -> None:
     """`promote` for a version that was judged against the champion `against`.
 
-    `ChampionChangedError` when there is another one. No other one is `version` itself, nor its own
-    recipe fitted again: those are left by a promotion that was killed.
+    `ChampionChangedError` when there is another one by now.
     """
-
-    def require_same_champion(registered: RegisteredModel) -> None:
-        current = registered.aliases.get("champion")
-        tags = next((known.tags for known in registered.versions if known.number == current), {})
-        if current in (against, version) or tags.get("refit_of") == str(version):
-            return
-        judged = "while there was no champion"
-        if against is not None:
-            judged = f"against version {against}"
-        raise ChampionChangedError(
-            f"version {current} became the champion in the meantime; this one was judged {judged}"
-        )
-
-    promotion = _Promotion(version, reason, check=require_same_champion)
+    promotion = _Promotion(version, reason, is_judged=True, judged_against=against)
     _move_champion(root, dataset, promotion, now, tracking_uri)
+
+
+def _require_same_champion(promotion: _Promotion, registered: RegisteredModel) -> None:
+    """`ChampionChangedError` when the champion is another one than the promotion was judged
+    against.
+
+    Not another one is the version itself, or its own recipe fitted again: those are left by a
+    promotion that was killed.
+    """
+    version = promotion.version
+    against = promotion.judged_against
+    current = registered.aliases.get("champion")
+    tags = next((known.tags for known in registered.versions if known.number == current), {})
+    if current in (against, version) or tags.get("refit_of") == str(version):
+        return
+    judged = "while there was no champion"
+    if against is not None:
+        judged = f"against version {against}"
+    raise ChampionChangedError(
+        f"version {current} became the champion in the meantime; this one was judged {judged}"
+    )
 
 
 def rollback(
@@ -304,7 +315,7 @@ def repair_registry(
         for alias in ("champion", "previous"):
             version = registered.aliases.get(alias)
             if version is not None and not _matches_registry(root, dataset, version, registered):
-                download_version(root, dataset, version, tracking_uri=tracking_uri)
+                copy_from_registry(root, dataset, version, tracking_uri=tracking_uri)
                 sentences.append(f"{dataset}: version {version} ({alias}) taken from the registry")
         if registered.aliases and dict(registered.aliases) != _readable_aliases(root, dataset):
             champion.write_aliases(root, dataset, registered.aliases)
@@ -314,8 +325,10 @@ def repair_registry(
     return sentences
 
 
-def download_version(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
-    """The local copy of one version, made from the registry's artifact."""
+def copy_from_registry(root: Path, dataset: str, version: int, *, tracking_uri: str = "") -> None:
+    """Fill the folder of one version in the local store from the registry's artifact; no alias
+    moves.
+    """
     store = tracking_store(root, tracking_uri)
     with files.scratch_folder() as scratch:
         folder = registry.download_version(store, dataset, version, scratch)
@@ -367,6 +380,7 @@ def _matches_registry(root: Path, dataset: str, version: int, registered: Regist
 
 
 def _is_intact(root: Path, dataset: str, version: int) -> bool:
+    """Whether the local copy of a version can be loaded."""
     try:
         champion.load_version(root, dataset, version)
     except Exception:  # noqa: BLE001  (whatever is wrong with the copy, it is made again)
@@ -375,6 +389,7 @@ def _is_intact(root: Path, dataset: str, version: int) -> bool:
 
 
 def _readable_aliases(root: Path, dataset: str) -> dict[str, int]:
+    """The local aliases; none where their file is damaged."""
     try:
         return champion.read_aliases(root, dataset)
     except DataError:
@@ -388,7 +403,8 @@ def _alias_lock(
     """Here by a lock file, among machines by a lock in the store they share; what a killed process
     left of versions and aliases is removed.
     """
-    name, purpose = f"champion-{dataset}", f"Moving the champion of {dataset!r}"
+    name = f"champion-{dataset}"
+    purpose = f"Moving the champion of {dataset!r}"
     path = ProjectPaths.of(root).lock(name)
     with (
         files.hold_lock(path, purpose=purpose, timeout=timeout),
@@ -467,7 +483,7 @@ def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | N
     rows = add_series_names(results.forecasts(candidate, "test"))
     mean = rows.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
     error = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()
-    return {
-        str(series): [files.json_number(value) for value in by_step]
-        for series, by_step in error.groupby(level="series")
-    }
+    errors_by_series = {}
+    for series, by_step in error.groupby(level="series"):
+        errors_by_series[str(series)] = [files.json_number(value) for value in by_step]
+    return errors_by_series

@@ -1,4 +1,9 @@
-"""DVC as a child of ours: started, watched, stopped; and the narrowed run that goes past it."""
+"""DVC as a child process: `run_dvc` starts `dvc repro`, passes on what it prints and names what
+failed; `run_narrowed` runs the stages of a few models past DVC, in a folder of their own.
+
+DVC removes the outs of a stage before it runs, so those of a stage that failed are brought back. A
+child ends with this process, and Ctrl-C ends it within seconds.
+"""
 
 from __future__ import annotations
 
@@ -159,9 +164,8 @@ def stop_process_tree(parent: psutil.Process, grace: float = 3.0) -> None:
         parent.suspend()
         descendants = parent.children(recursive=True)
         stages = parent.children()
-        stages += [
-            child for shell in stages if shell.name() in SHELLS for child in shell.children()
-        ]
+        for shell in [stage for stage in stages if stage.name() in SHELLS]:
+            stages += shell.children()
     except psutil.NoSuchProcess:
         return
     send_signal(stages, signal.SIGTERM)
@@ -182,13 +186,14 @@ def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
 
 
 def _show_times(lines: list[dict]) -> None:
+    """Print the seconds of each stage, the share of start-up in the CPU time, and the largest
+    process; `lines` are those of the stages' log.
+    """
     if not lines:
         return
     spent = {line["stage"]: line["ended"] - line["began"] for line in lines}
-    startup, cpu = (
-        sum(line["startup_seconds"] for line in lines),
-        sum(line["cpu_seconds"] for line in lines),
-    )
+    startup = sum(line["startup_seconds"] for line in lines)
+    cpu = sum(line["cpu_seconds"] for line in lines)
     peak = max(line["peak_mb"] for line in lines)
     print(
         "\nStages: "
@@ -238,10 +243,13 @@ def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
         stages = list(json.loads(output[output.index("{") :]))
     except ValueError:
         return []
-    names = {stage: stage.partition("@")[0] for stage in stages}
-    return sorted(
-        stages, key=lambda stage: (_dataset(stage), (*STAGES, names[stage]).index(names[stage]))
-    )
+    return sorted(stages, key=_pipeline_order)
+
+
+def _pipeline_order(stage: str) -> tuple[str, int]:
+    """Sorts stages by dataset, then by place in the pipeline; a user's own stage is last."""
+    name, _, dataset = stage.partition("@")
+    return dataset, STAGES.index(name) if name in STAGES else len(STAGES)
 
 
 def _dataset(stage: str) -> str:

@@ -1,6 +1,10 @@
 """`forecast retrain`: fetch, check, decide whether a challenger is due, make one beside the
 person's checkout, ask the gate, and move the alias. Every step can be repeated; until the alias
 moves, the champion is the old one.
+
+`retrain` does it all under locks of machine and team; `judge` gives the `JudgedChallenger`, a
+`Decision` that nothing has been done about, and `rehearse` stops there. The steps themselves are in
+`challenger`, the numbers in `evidence`, the test in `gate`, what follows in `decision`.
 """
 
 from __future__ import annotations
@@ -188,7 +192,8 @@ def _ask_gate(
     job.log_step("gate")
     rival, last_targets = _rival_model(job, tree, current, settings, card)
     losses = evidence.fresh_losses(data, load_trained_ensemble(candidate), rival, last_targets)
-    ledger, gathered = None, None
+    ledger = None
+    gathered = None
     if current is not None:
         # a recipe that cannot be fitted any more
         losses["champion"] = losses.get("champion", np.nan)
@@ -276,6 +281,9 @@ def _count_new_steps(job: RetrainingJob, current: Champion | None, panel: Panel)
 
 
 def _finish(job: RetrainingJob) -> Decision | None:
+    """Carry out the decision that an earlier run, or this one, has written down; None when there is
+    none.
+    """
     pending = job.folder / "pending" / "decision.json"
     if not pending.exists():
         return None
@@ -330,6 +338,10 @@ def _team_lock(job: RetrainingJob) -> Iterator[None]:
 
 @contextmanager
 def _machine_lock(job: RetrainingJob) -> Iterator[None]:
+    """The dataset's retraining on this machine, for this process alone; what killed ones left is
+    removed. `InputError` for an unknown or uncommitted dataset, `BusyError` while another one
+    works.
+    """
     # before any folder is made: a wrong name leaves none behind
     load_dataset(job.dataset, ProjectPaths.of(job.root).configs)
     worktree.require_committed(job.root, job.dataset)

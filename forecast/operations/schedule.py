@@ -15,7 +15,6 @@ the gap for a local time that does not exist. What survives this process lies be
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import signal
@@ -45,6 +44,11 @@ HEARTBEAT_SECONDS = 10.0
 LOG_BYTES = 1_000_000
 
 
+def read_clock() -> datetime:
+    """Now, in UTC."""
+    return datetime.now(UTC)
+
+
 @dataclass
 class Scheduler:
     """The jobs of one project.
@@ -57,7 +61,7 @@ class Scheduler:
     environment: Mapping[str, str]
     log_event: Callable[[str], None]
     heartbeat_seconds: float = HEARTBEAT_SECONDS
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Callable[[], datetime] = read_clock
     ending: threading.Event = field(default_factory=threading.Event)
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -96,6 +100,7 @@ class Scheduler:
         return code
 
     def _add_job(self, scheduler: BackgroundScheduler, name: str, job: ScheduledJob) -> None:
+        """Give the job to APScheduler; one that missed a time runs at once."""
         last = last_run(self.root, name)
         last_started = datetime.fromisoformat(last.started) if last is not None else None
         missed = missed_run(name, job, last_started, self.clock())
@@ -112,6 +117,9 @@ class Scheduler:
         )
 
     def _run_unless_ending(self, name: str) -> None:
+        """What APScheduler calls at the time of the job `name`: run it to its end, with a heartbeat
+        before and after; nothing once the scheduler is told to end.
+        """
         if self.ending.is_set():
             return
         self._write_heartbeat()
@@ -119,6 +127,9 @@ class Scheduler:
         self._write_heartbeat()
 
     def _run_command(self, name: str, job: ScheduledJob) -> int:
+        """Start the job's command in a process of its own, its output into the job's log; the exit
+        code.
+        """
         log = ProjectPaths.of(self.root).schedule / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.exists() and log.stat().st_size > LOG_BYTES:
@@ -158,6 +169,7 @@ class Scheduler:
         return STOPPED if self.ending.is_set() else TIMED_OUT
 
     def _write_heartbeat(self) -> None:
+        """Write heartbeat.json; a fault is logged and not raised."""
         now = self.clock()
         planned = next_runs(self.schedule, now)
         heartbeat = Heartbeat(
@@ -230,16 +242,19 @@ def missed_run(
     """The newest time that passed without a run; None when there is none, or when the job never
     ran.
 
-    However many times passed, it is one: they coalesce. A start that lies in the future was written
-    by a clock that has been set back since: then nothing was missed.
+    However many times passed, it is one: they coalesce. The last nine days are looked through, in
+    which every job has a time. A start that lies in the future was written by a clock that has been
+    set back since: then nothing was missed.
     """
     if last_started is None or last_started > now:
         return None
-    past = itertools.takewhile(
-        lambda moment: moment <= now, _run_times(name, job, now - timedelta(days=9))
-    )
-    due = list(past)[-1]
-    return due if due > last_started else None
+    newest = None
+    for moment in _run_times(name, job, now - timedelta(days=9)):
+        if moment > now:
+            break
+        if moment > last_started:
+            newest = moment
+    return newest
 
 
 def _run_times(name: str, job: ScheduledJob, around: datetime) -> Iterator[datetime]:
@@ -252,6 +267,9 @@ def _run_times(name: str, job: ScheduledJob, around: datetime) -> Iterator[datet
 
 
 def _run_times_on(name: str, job: ScheduledJob, day: date) -> Iterator[datetime]:
+    """The moments of one day of the job's zone in UTC, jitter included: drawn from name, day and
+    time, so that it is the same whenever it is asked for.
+    """
     for at in job.times:
         # fold 0: the first of two equal local times
         local = datetime.combine(day, at, tzinfo=job.zone)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +102,16 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
 
     `now` with its zone.
     """
-    local, entry = read_champion(root, dataset), _read_entry(root, dataset)
-    card, kind = local.card, _kind_of(entry)
+    local = read_champion(root, dataset)
+    entry = _read_entry(root, dataset)
+    card = local.card
+    kind = _kind_of(entry)
     data = _read_newest_data(newest_data_root(root, dataset), dataset)
     as_of = data.last if kind == "index" else data.as_of
     scores = read_live_scores(root, dataset).live
     live = next((accuracy for accuracy in scores if accuracy.version == local.version), None)
     decisions = read_decisions(root, dataset)
-    decision = max(decisions, key=lambda earlier: earlier.at, default=None)
+    decision = max(decisions, key=attrgetter("at"), default=None)
     last_run, next_run = _describe_runs(root, dataset, decision)
     observation_age = None
     if data.known and kind != "index":
@@ -297,7 +300,7 @@ def _describe_runs(root: Path, dataset: str, decision: Decision | None) -> tuple
     jobs = _retraining_jobs(root, dataset)
     job_files = [read_if_valid(JobRun, folder / f"{name}.json") for name in jobs]
     runs = [run for run in job_files if run is not None]
-    newest = max(runs, key=lambda run: run.started, default=None)
+    newest = max(runs, key=attrgetter("started"), default=None)
     last = "none"
     heartbeat_file = folder / "heartbeat.json"
     heartbeat = read_if_valid(Heartbeat, heartbeat_file)

@@ -33,7 +33,7 @@ UNCLEANED = ("data", ".forecast", ".venv", ".dvc/config.local", ".dvc/tmp", "rep
 
 @dataclass(frozen=True)
 class WorkTree:
-    """A work tree at `revision`; `unused`: paths with edits in the checkout that are not
+    """A work tree at `revision`; `unused_edits`: paths with edits in the checkout that are not
     committed.
     """
 
@@ -64,7 +64,8 @@ def open_tree(root: Path, dataset: str) -> WorkTree:
     # ours alone: the dataset's lock is held
     (_git_folder(tree) / "index.lock").unlink(missing_ok=True)
     _git(tree, "checkout", "--quiet", "--force", "--detach", revision)
-    _git(tree, "clean", "-ffdq", *(word for name in UNCLEANED for word in ("-e", f"/{name}")))
+    exceptions = [f"--exclude=/{name}" for name in UNCLEANED]
+    _git(tree, "clean", "-ffdq", *exceptions)
     _link_interpreter(tree)
     _share_cache(root, tree)
     return WorkTree(tree, revision, uncommitted_paths(root))
@@ -105,7 +106,9 @@ def stage_environment(root: Path, given: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def write_configuration(tree: WorkTree, dataset: str, splits: Mapping[str, Any]) -> None:
+def write_configuration(
+    tree: WorkTree, dataset: str, splits: Mapping[str, float] | Mapping[str, str]
+) -> None:
     """The work tree's own configuration: one dataset, its blocks at these dates, tuned values as a
     plain input.
 
@@ -190,6 +193,9 @@ def _git_folder(tree: Path) -> Path:
 
 
 def _revision(root: Path) -> str:
+    """The commit of the checkout; `InputError` where `root` is not the root of a repository that
+    has one.
+    """
     head = _run(root, "git", "rev-parse", "HEAD")
     top = _run(root, "git", "rev-parse", "--show-toplevel")
     if head.returncode or Path(top.stdout.strip()).resolve() != root:
@@ -211,6 +217,9 @@ def _link_interpreter(tree: Path) -> None:
 
 
 def _share_cache(root: Path, tree: Path) -> None:
+    """Let DVC in the work tree use the checkout's cache; `InputError` where there is no DVC
+    project.
+    """
     answer = _run(root, sys.executable, "-m", "dvc", "cache", "dir")
     if answer.returncode:
         raise InputError(
@@ -229,6 +238,7 @@ def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def _git(folder: Path, *words: str) -> str:
+    """The output of a git command in `folder`; `ForecastError` with git's words when it fails."""
     done = _run(folder, "git", *words)
     if done.returncode:
         raise ForecastError(

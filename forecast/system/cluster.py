@@ -122,6 +122,9 @@ def run_on_cluster(
 
 @contextmanager
 def _connect(address: str) -> Iterator[Client]:
+    """A client of the scheduler at `address`, or of worker processes started here for `local:N`;
+    `InputError` without Dask, `BusyError` when no scheduler answers.
+    """
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -315,7 +318,8 @@ def _as_completed(
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
-    left, suspected = deque(enumerate(tasks)), set[str]()
+    left = deque(enumerate(tasks))
+    suspected = set[str]()
     waiting = as_completed(loop=client.loop, raise_errors=False)
     while left or out:
         if left and len(out) <= MAX_SUBMITTED // 2:
@@ -402,7 +406,8 @@ def _run_without_disk(
             if not path.exists() or path.read_bytes() != content:
                 files.write_bytes(path, content)
     task = _change_paths(task, lambda path: there / path.relative_to("/"))
-    value, blob = function(task), Blob()
+    value = function(task)
+    blob = Blob()
     if task.writes is not None and task.writes.exists():
         blob = _read_files(task.writes)[1]
         shutil.rmtree(task.writes, ignore_errors=True)
@@ -410,6 +415,7 @@ def _run_without_disk(
 
 
 def _write_files(task: WorkItem, value: Any, blob: Blob) -> Any:
+    """Write what a worker without this disk sent back for `task`; returns the task's value."""
     if task.writes is not None and blob:
         with files.atomic_directory(task.writes) as temporary:
             for name, content in blob.items():

@@ -1,5 +1,5 @@
-"""Which of the project's files a module runs: the static import graph, function-level imports
-included.
+"""Which of the project's files a module runs (`module_files`), and the digest of what they compute
+(`code_digest`): the static import graph, function-level imports included, nothing executed.
 
 Stages run again, and trained models are kept, by a digest of the code that they depend on: an edit
 costs exactly what it can change.
@@ -10,10 +10,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import itertools
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from forecast.system.processes import pause_garbage_collection
@@ -61,13 +62,24 @@ class _SourceFile:
 
 
 def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> dict[Path, _SourceFile]:
+    """Every file that `modules` may execute, with what it says, found by following imports from
+    file to file; `ValueError` for a module that is not there.
+    """
     # for this call alone: files may come and go between two
-    find_file = cache(partial(_find_file, root=root))
+    known_files: dict[str, Path | None] = {}
+
+    def find_file(module: str) -> Path | None:
+        if module not in known_files:
+            known_files[module] = _find_file(module, root)
+        return known_files[module]
+
     missing = [name for name in modules if find_file(name) is None]
     if missing:
         raise ValueError(f"no module {missing[0]!r} below {root}")
     sources: dict[str, tuple[Path, _SourceFile]] = {}
-    waiting = [part for module in modules for part in _with_parents(module)]
+    waiting: list[str] = []
+    for module in modules:
+        waiting += _with_parents(module)
     while waiting:
         name = waiting.pop()
         file = find_file(name)
@@ -81,23 +93,27 @@ def _closure(modules: tuple[str, ...], root: Path, found_by_name: bool) -> dict[
         targets = [target for target in source.imported if find_file(target) is not None]
         if found_by_name and source.finds_by_name and _is_package(file):
             targets += [f"{name}.{member}" for member in _list_members(file.parent)]
-        waiting += [part for target in targets for part in _with_parents(target)]
+        for target in targets:
+            waiting += _with_parents(target)
     return dict(sources.values())
 
 
 def _with_parents(module: str) -> list[str]:
     """`a.b.c` executes `a/__init__.py` and `a/b/__init__.py` first."""
-    parts = module.split(".")
-    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+    return list(itertools.accumulate(module.split("."), "{}.{}".format))
 
 
 def _find_file(module: str, root: Path) -> Path | None:
+    """The file of a module of this project; None for one of another package and for a name that is
+    no module, such as a function's.
+    """
     if module.split(".")[0] not in PACKAGES:
         return None
     path = _find_package(module.split(".")[0], root).joinpath(*module.split(".")[1:])
-    package = path / "__init__.py"
-    plain = path.with_suffix(".py")
-    return package if package.exists() else plain if plain.exists() else _find_added(module, root)
+    for file in (path / "__init__.py", path.with_suffix(".py")):
+        if file.exists():
+            return file
+    return _find_added(module, root)
 
 
 def _find_added(module: str, root: Path) -> Path | None:
@@ -106,9 +122,11 @@ def _find_added(module: str, root: Path) -> Path | None:
     """
     package, _, name = module.rpartition(".")
     folders = getattr(sys.modules.get(package), "__path__", ()) if root == PROJECT else ()
-    return next(
-        (file for file in (Path(folder, f"{name}.py") for folder in folders) if file.exists()), None
-    )
+    for folder in folders:
+        file = Path(folder, f"{name}.py")
+        if file.exists():
+            return file
+    return None
 
 
 def _find_package(package: str, root: Path) -> Path:
@@ -155,9 +173,10 @@ def _read_source(file: Path, _changed: int, package: str) -> _SourceFile:
         for node in nodes
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
     ]
-    not_run = {
-        id(node) for part in checked for statement in part.body for node in ast.walk(statement)
-    }
+    not_run = set()
+    for part in checked:
+        for statement in part.body:
+            not_run |= {id(node) for node in ast.walk(statement)}
     names: list[str] = []
     for node in nodes:
         if isinstance(node, ast.Import) and id(node) not in not_run:

@@ -138,7 +138,9 @@ class ModelError(ForecastError):
     """A model diverged or cannot be fitted: a result with status `failed`, not a crash."""
 
 
-MOST_SHOWN, MOST_NAMES, LONGEST_WORD = 60, 100, 4096
+MOST_SHOWN = 60
+MOST_NAMES = 100
+LONGEST_WORD = 4096
 
 
 def quote(value: object, most: int = MOST_SHOWN) -> str:
@@ -151,8 +153,16 @@ def shorten_message(message: str) -> str:
     """The message with long values in quotes, and words longer than any name, cut to their two
     ends.
     """
-    shortened = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", lambda match: quote(match[1]), message)
-    return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", lambda match: quote(match[0])[1:-1], shortened)
+    shortened = re.sub(rf"'([^'\s]{{{MOST_SHOWN + 1},}})'", _quote_group, message)
+    return re.sub(rf"\S{{{5 * MOST_SHOWN},}}", _shorten_word, shortened)
+
+
+def _quote_group(match: re.Match[str]) -> str:
+    return quote(match[1])
+
+
+def _shorten_word(match: re.Match[str]) -> str:
+    return quote(match[0])[1:-1]
 
 
 def require_short(words: Iterable[str]) -> None:
@@ -180,7 +190,7 @@ def plural(number: float, noun: str) -> str:
     return f"{number:.0f} {noun}{ending}"
 
 
-MEMORY_TEXTS = ("Cannot allocate memory", "failed to map segment from shared object")
+MEMORY_TEXT = re.compile("Cannot allocate memory|failed to map segment from shared object")
 """How the loader of shared libraries says that there is no memory for one."""
 
 
@@ -190,7 +200,7 @@ def explain_out_of_memory(error: BaseException) -> str | None:
 
     A library that does not fit any more ends in an ImportError or OSError whose text says so.
     """
-    lines = [line for line in str(error).splitlines() if any(text in line for text in MEMORY_TEXTS)]
+    lines = [line for line in str(error).splitlines() if MEMORY_TEXT.search(line)]
     is_loader = isinstance(error, ImportError | OSError) and bool(lines)
     is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
     if not is_memory and not is_loader:

@@ -17,12 +17,15 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
 
 from forecast.system import processes
 from forecast.system.errors import BusyError, DamagedError, ForecastError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np  # not at import: `status` does without it
 
 TEMPORARY = ".tmp-"
 T = TypeVar("T")
@@ -192,7 +195,7 @@ def read_frame(path: Path | str) -> Any:
     return frame
 
 
-def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
+def write_arrays(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
     """NumPy arrays as an uncompressed .npz, which has no time stamps: equal arrays are equal
     bytes.
     """
@@ -204,7 +207,7 @@ def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
         np.savez(file, **dict(sorted(arrays.items())))
 
 
-def read_arrays(path: Path | str) -> dict[str, Any]:
+def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
     """The arrays of an .npz by name; `DamagedError` for one that holds objects, not numbers."""
     import numpy as np
 

@@ -15,7 +15,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from forecast.system.addresses import hide_parts, show_address
@@ -49,6 +48,10 @@ CheckLock = Callable[[], object]
 """Raises `BusyError` when the lock was lost meanwhile; to be called right before each change that
 needs the lock.
 """
+
+
+def check_nothing() -> None:
+    """The `CheckLock` of a lock that cannot be lost while its process lives, such as a file's."""
 
 
 def team_database() -> str:
@@ -106,7 +109,7 @@ def hold_lock(uri: str, name: str, *, purpose: str, timeout: float) -> Iterator[
     after `timeout` s.
     """
     if not is_postgres(uri):
-        yield lambda: None
+        yield check_nothing
         return
     key = int.from_bytes(
         hashlib.sha256(f"forecast {name}".encode()).digest()[:8], "big", signed=True
@@ -116,18 +119,24 @@ def hold_lock(uri: str, name: str, *, purpose: str, timeout: float) -> Iterator[
         f" {socket.gethostname()}"
     )
     with closing(open_connection(uri, seconds=10, name=me)) as session:
-        ask = partial(_ask, session, purpose)
         for setting, value in {
             **SESSION_SETTINGS,
             "statement_timeout": 0,
             "lock_timeout": max(1, int(1000 * timeout)),
         }.items():
-            ask("select set_config(%s, %s, false)", setting, str(value))
-        ask("select pg_advisory_lock(%s)", key)
-        yield partial(ask, "select 1")
+            _ask(session, purpose, "select set_config(%s, %s, false)", setting, str(value))
+        _ask(session, purpose, "select pg_advisory_lock(%s)", key)
+
+        def check_session() -> None:
+            _ask(session, purpose, "select 1")
+
+        yield check_session
 
 
 def _ask(session: psycopg.Connection, purpose: str, question: str, *values: object) -> object:
+    """The first row of the server's answer; `BusyError` for a lock that another process holds, and
+    when the session is gone, and with it the lock.
+    """
     from psycopg import OperationalError
     from psycopg.errors import LockNotAvailable
 

@@ -1,5 +1,8 @@
 """Processes that end together: no worker outlives the command that started it, whatever ended that
 command.
+
+`stop_on_signals` makes Ctrl-C and SIGTERM unwind a command; `prepare_worker` and `end_with_parent`
+end what it started, also after a kill -9; `is_alive` tells whether a noted process still works.
 """
 
 from __future__ import annotations
@@ -35,10 +38,11 @@ def require_unix(what: str) -> None:
 
 
 def is_alive(pid: int, *, noted_at: float | None = None) -> bool:
-    """Whether a process of this number works: no zombie and, with `by`, none that began after that
-    moment.
+    """Whether a process of this number works: no zombie and, with `noted_at`, none that began after
+    that moment.
 
-    by: seconds since 1970 at which the number was noted; a later bearer of it is another process.
+    noted_at: seconds since 1970 at which the number was noted; a later bearer of it is another
+    process.
     """
     try:
         process = psutil.Process(pid)
@@ -91,6 +95,7 @@ def end_with_parent(grace: float = 0.0) -> None:
 
 
 def _end_after_parent(parent: int, grace: float) -> None:
+    """Wait until this process has another parent than `parent`, then end it and its children."""
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     if grace > 0:

@@ -2,9 +2,9 @@
 
 Every `pipelines/<stage>.py` ends with `run_stage(main)`; `main` reads, calls and writes. An
 expected failure is one message and its exit code; a bug keeps its traceback and exits 1; Ctrl-C and
-SIGTERM end every worker and exit 130. `progress` shows what was done last, how many are done, how
-long is left: a bar on a terminal or in a notebook, plain lines elsewhere. Its times are shown and
-forgotten; nothing of them reaches a result.
+SIGTERM end every worker and exit 130. `show_progress` shows what was done last, how many are done,
+how long is left: a bar on a terminal or in a notebook, plain lines elsewhere. Its times are shown
+and forgotten; nothing of them reaches a result.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ def default_jobs(environment: Mapping[str, str]) -> int:
 
 
 def _parser(function: Callable[..., Any], stage: str) -> argparse.ArgumentParser:
+    """The command line of a stage, from the signature and docstring of its `main`."""
     parser = argparse.ArgumentParser(
         prog=f"python -m pipelines.{stage}", description=inspect.getdoc(function)
     )
@@ -97,13 +98,21 @@ def _parser(function: Callable[..., Any], stage: str) -> argparse.ArgumentParser
 
 def _argument_type(default: object) -> Callable[[str], Any]:
     if isinstance(default, tuple):
-        return lambda text: tuple(part for part in text.split(",") if part)
+        return _split_words
     return type(default)
+
+
+def _split_words(text: str) -> tuple[str, ...]:
+    """The words of a list separated by commas."""
+    return tuple(part for part in text.split(",") if part)
 
 
 def _run_and_explain(
     function: Callable[..., Any], options: dict[str, Any], stage: str
 ) -> tuple[int, str]:
+    """Run the stage; its exit code, and the message that was printed on standard error, empty where
+    it succeeded.
+    """
     try:
         function(**options)
     except ForecastError as error:
@@ -186,6 +195,10 @@ PLAIN_SECONDS = 5.0
 START_SECONDS = 10.0  # before them nothing is said of the time left
 
 
+def show_nothing(_text: str) -> None:
+    """Takes the name of a finished piece, or a line of a log, where nobody looks at it."""
+
+
 class Advance:
     """Called with the name of each finished piece."""
 
@@ -207,8 +220,8 @@ def show_progress(
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AbstractContextManager[Advance]:
-    """`with progress(12, "tune weather") as advance: ... advance("lstm")`; goes to standard error
-    by default.
+    """`with show_progress(12, "tune weather") as advance: ... advance("lstm")`; goes to standard
+    error by default.
     """
     out = stream or sys.stderr
     if stream is None and _is_notebook():
@@ -222,6 +235,7 @@ def show_progress(
 
 @contextmanager
 def _terminal_progress(total: int, label: str, out: TextIO) -> Iterator[Advance]:
+    """A bar on a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -232,7 +246,8 @@ def _terminal_progress(total: int, label: str, out: TextIO) -> Iterator[Advance]
         TimeRemainingColumn,
     )
 
-    left, name = TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[name]}")
+    left = TimeRemainingColumn(elapsed_when_finished=True)
+    name = TextColumn("{task.fields[name]}")
     begin = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -241,7 +256,11 @@ def _terminal_progress(total: int, label: str, out: TextIO) -> Iterator[Advance]
     )
     with Progress(*begin, left, name, console=Console(file=out)) as bar:
         task = bar.add_task(label, total=total, name="")
-        yield Advance(lambda done, name: bar.update(task, completed=done, name=name))
+
+        def show(done: int, name: str) -> None:
+            bar.update(task, completed=done, name=name)
+
+        yield Advance(show)
 
 
 def _is_notebook() -> bool:
@@ -264,13 +283,18 @@ def _notebook_progress(total: int, label: str, clock: Callable[[], float]) -> It
         return display.HTML(f'<progress value="{done}" max="{total}"></progress> {caption}')
 
     handle = display.display(bar(0, ""), display_id=True)
-    yield Advance(lambda done, name: handle.update(bar(done, "" if done >= total else name)))
+
+    def show(done: int, name: str) -> None:
+        handle.update(bar(done, "" if done >= total else name))
+
+    yield Advance(show)
 
 
 @contextmanager
 def _plain_progress(
     total: int, label: str, out: TextIO, clock: Callable[[], float]
 ) -> Iterator[Advance]:
+    """A line every few seconds where there is no terminal."""
     started = clock()
     last = started
 
@@ -288,6 +312,7 @@ def _plain_progress(
 
 
 def _describe_remaining(done: int, total: int, elapsed: float) -> str:
+    """`, about 3 min 05 s left`, or how long all took; nothing while too little is done to tell."""
     if done >= total:
         return f" in {format_duration(elapsed)}"
     # so far it is imports, and the first task of every worker

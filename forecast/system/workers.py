@@ -1,5 +1,8 @@
-"""Independent tasks over the cores: one process per core, one thread each, results independent of
-the schedule.
+"""`run_items`: independent tasks (`WorkItem`) over the cores, one process per core, one thread
+each; results do not depend on which is run when and where.
+
+A task that fails is an outcome (`WorkOutcome`) with its error and stops no other;
+`raise_failures` then makes one error of all.
 
 With FORECAST_CLUSTER the same tasks go to a Dask cluster (`forecast.system.cluster`).
 """
@@ -45,6 +48,7 @@ def run_items(items: Sequence[WorkItem], *, jobs: int) -> Iterator[WorkOutcome]:
 
 
 def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
+    """The outcomes of worker processes of this machine; with one job, of this process."""
     n_jobs = min(jobs, len(items))
     if n_jobs == 1:  # no process to prepare: Ctrl-C stays with this one
         for item in items:
@@ -63,6 +67,9 @@ def _run_locally(items: Sequence[WorkItem], jobs: int) -> Iterator[WorkOutcome]:
 
 
 def _run_on_cluster(items: Sequence[WorkItem], address: str) -> Iterator[WorkOutcome]:
+    """The outcomes of a Dask cluster; what the cluster itself could not run is an outcome with the
+    error.
+    """
     for item, result in cluster.run_on_cluster(_run_item, items, address):
         if isinstance(result, WorkOutcome):
             yield result
@@ -128,6 +135,7 @@ _prepared = False
 
 
 def _run_in_worker(item: WorkItem) -> WorkOutcome:
+    """An item in a worker process; the first one prepares that process, which is start-up time."""
     global _prepared
     started = 0.0
     if not _prepared:
@@ -158,6 +166,7 @@ def limit_to_one_thread() -> Any:
 
 
 def _run_item(item: WorkItem) -> WorkOutcome:
+    """One item, on one thread; whatever goes wrong stands in the outcome."""
     before = time.process_time()
     startup = 0.0
     try:

@@ -78,6 +78,9 @@ def require_sound(store: TrackingStore) -> None:
 
 
 def _damaged(store: TrackingStore, damage: str) -> DamagedError:
+    """The error for a damaged database: what was found, and what to do, which depends on whose it
+    is.
+    """
     move = "Restore it from a backup, or move it away: the next command makes a new one."
     if store.owned:
         move = (
@@ -133,6 +136,7 @@ def claim_artifacts(store: TrackingStore) -> list[Path]:
 
 
 def _replace_prefix(writer: sqlite3.Connection, old: str, new: str) -> None:
+    """Replace the folder `old` by `new` at the beginning of every artifact path."""
     for table, column in PATH_COLUMNS:
         writer.execute(
             # names of our own

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from forecast.system import files, postgres
 from forecast.system.addresses import show_address
 from forecast.system.errors import InputError
-from forecast.system.postgres import CheckLock
+from forecast.system.postgres import CheckLock, check_nothing
 from forecast.tracking.tracking_store import TrackingStore
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -28,20 +28,20 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def hold_store_lock(
     store: TrackingStore, name: str, *, purpose: str, timeout: float
 ) -> Iterator[CheckLock]:
-    """Hold the lock `name` of the store at `place`; yields the check that it is still held.
+    """Hold the lock `name` of the store; yields the check that it is still held.
 
     Nothing is locked for a store of this project's own. `InputError` where no lock can keep several
     machines apart, `BusyError` naming the holder when another process has it after `timeout`
     seconds.
     """
     if store.owned:
-        yield lambda: None
+        yield check_nothing
     elif store.database is None and (database := _lock_database(store)):
         with postgres.hold_lock(database, name, purpose=purpose, timeout=timeout) as check_lock:
             yield check_lock
     else:
         with files.hold_lock(_lock_file(store, name), purpose=purpose, timeout=timeout):
-            yield lambda: None
+            yield check_nothing
 
 
 def _lock_database(store: TrackingStore) -> str:

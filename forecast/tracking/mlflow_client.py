@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ SETTINGS = {
 
 @contextmanager
 def connect(store: TrackingStore) -> Iterator[MlflowClient]:
-    """A client of the store at `place`, for this process alone among all of this project or file.
+    """A client of `store`, for this process alone among all of this project or file.
 
     A database that came here with a copy, a move or a backup is made this project's own first.
     Raises `DamagedError` for a file that is no sound database, `ForecastError` when the store
@@ -94,11 +94,9 @@ def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> 
         folder = store.artifact_root / name if store.artifact_root is not None else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        _ignore_existing(
-            lambda: client.create_experiment(
-                name, artifact_location=folder.as_uri() if folder else None
-            )
-        )
+        location = folder.as_uri() if folder is not None else None
+        with _ignore_existing():
+            client.create_experiment(name, artifact_location=location)
         return client.get_experiment_by_name(name)
     if experiment.lifecycle_stage != "active":
         client.restore_experiment(experiment.experiment_id)
@@ -108,21 +106,26 @@ def ensure_experiment(client: MlflowClient, name: str, store: TrackingStore) -> 
 def ensure_model(client: MlflowClient, name: str, description: str) -> None:
     """The registered model `name`, made by whoever comes first."""
     if not client.search_registered_models(f"name = '{name}'"):
-        _ignore_existing(lambda: client.create_registered_model(name, description=description))
+        with _ignore_existing():
+            client.create_registered_model(name, description=description)
 
 
-def _ignore_existing(make: Callable[[], object]) -> None:
-    """`make`, unless another machine was faster."""
+@contextmanager
+def _ignore_existing() -> Iterator[None]:
+    """What the block makes may be there already: another machine was faster."""
     from mlflow.exceptions import MlflowException
 
     try:
-        make()
+        yield
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
 
 def _migrated_client(uri: str) -> MlflowClient:
+    """A client of the store at `uri`, its tables made and brought to the installed version, under a
+    lock where several machines share them; `InputError` when a driver is missing.
+    """
     from mlflow import MlflowClient
 
     # They announce each migration step and advise on signatures; the run's progress display must
@@ -156,6 +159,9 @@ def silence_warnings() -> Iterator[None]:
 
 @contextmanager
 def _explain_errors(store: TrackingStore) -> Iterator[None]:
+    """An error of MLflow or of the database below it becomes a `ForecastError` of one sentence,
+    without the secret parts of the address.
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -171,6 +177,7 @@ def _explain_errors(store: TrackingStore) -> Iterator[None]:
 
 
 def _advise(message: str) -> str:
+    """The next move for an error of MLflow, by what its message holds."""
     if "out-of-date database schema" in message or "Can't locate revision" in message:
         return (
             "The database is of another MLflow version: run `.venv/bin/mlflow db upgrade <URI>`, or"

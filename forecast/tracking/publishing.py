@@ -1,5 +1,9 @@
-"""Which records are published already, which are not, and which runs no record stands behind any
-more.
+"""`sync`: make an MLflow store show exactly the records of a project, a run for each candidate.
+
+A record is known again by its digest, so publishing twice changes nothing, and whatever happened to
+the store or to an earlier publisher is made good: missing runs are written, runs that no record
+stands behind any more are set aside and never deleted, interrupted ones are closed. Saved views of
+the experiments' pages are written as well, since MLflow shows no metric until somebody picks it.
 """
 
 from __future__ import annotations
@@ -51,7 +55,8 @@ def sync(root: Path, uri: str = "", *, now: float, revision: str = "") -> SyncRe
     cannot be written; what is published by then stays. `BusyError` while others publish to it for
     longer than `mlflow_client.TIMEOUT`.
     """
-    store, result = tracking_store(root, uri), SyncResult()
+    store = tracking_store(root, uri)
+    result = SyncResult()
     records = {name: read_candidate_runs(root, name) for name in list_datasets(root)}
     sentences = {name: verdict_sentences(root, name) for name in records}
     if not records and not former_folders(store):
@@ -82,6 +87,7 @@ class _Experiment:
 
     @classmethod
     def of(cls, writer: Writer, where: TrackingStore, result: SyncResult) -> _Experiment:
+        """Read the experiment's current runs; close those that a dead publisher left RUNNING."""
         target = cls(writer, result, {})
         for run in target._search("attributes.status = 'RUNNING'"):
             if where.owned or run.data.tags.get(PUBLISHER) == where.publisher:
@@ -161,6 +167,7 @@ class _Experiment:
             self.writer.tag(trial.info.run_id, {CURRENT: str(current).lower()})
 
     def _search(self, condition: str) -> list[Run]:
+        """Every run of the experiment that meets `condition`, page after page."""
         matching: list[Run] = []
         token = None
         while True:
@@ -242,6 +249,9 @@ def leaderboard_page(experiment_id: str) -> str:
 
 
 def _view_json(created: int, title: str, kind: str, order_by: str, columns: str) -> str:
+    """A saved view as MLflow's page stores it. `columns`: names such as `metrics.test/mae`,
+    separated by blanks; `created` in ms since 1970.
+    """
     parts = (column.split(".", 1) for column in [order_by, *columns.split()])
     order_by, *shown_columns = (f"{group}.`{name}`" for group, name in parts)
     condition = f"tags.current = 'true' AND tags.kind {kind}"

@@ -3,7 +3,8 @@ aliases that name them.
 
 A version's artifact is a folder `forecaster.serving` loads. Every call holds the store's lock
 (`mlflow_client.connect`), so two processes of one project never make one version twice or move an
-alias between each other's steps; those of a team are kept apart by `locks.store_lock`.
+alias between each other's steps; those of a team are kept apart by `locks.hold_store_lock`. What a
+version means, and which one serves, is decided by `forecast.operations.registry`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecast.system import files
 from forecast.system.errors import DamagedError, InputError, ModelError
-from forecast.system.postgres import CheckLock
+from forecast.system.postgres import CheckLock, check_nothing
 from forecast.tracking import mlflow_client
 from forecast.tracking.tracking_store import TrackingStore
 from forecast.tracking.writing import save_model
@@ -102,7 +104,7 @@ def move_aliases(
     store: TrackingStore,
     name: str,
     moves: Sequence[tuple[str, int | None]],
-    check_lock: CheckLock = lambda: None,
+    check_lock: CheckLock = check_nothing,
 ) -> None:
     """Move each alias (None removes it), `check_lock` called before; a kill in between leaves all
     on real versions.
@@ -176,12 +178,13 @@ def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
 
 
 def _list_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:
+    """The versions of a registered model, oldest first, without those that only use up a number."""
     model_versions = client.search_model_versions(f"name = '{name}'", max_results=10_000)
     versions = [
         RegisteredVersion(int(v.version), v.tags.get(DIGEST, ""), dict(v.tags))
         for v in model_versions
     ]
-    return sorted((v for v in versions if FILLER not in v.tags), key=lambda version: version.number)
+    return sorted((v for v in versions if FILLER not in v.tags), key=attrgetter("number"))
 
 
 def model_digest(model: Path) -> str:

@@ -1,5 +1,10 @@
-"""The records that the stages leave, read for publishing, and what the run of one shows:
-parameters, metrics, tags and a note. Nothing here knows MLflow.
+"""The records that the stages leave, read for publishing, and what the run of one shows.
+
+`read_candidate_runs` gives a `CandidateRun` for each trained candidate of a dataset: its record,
+its rows of every table of stage `compare`, and a digest. From it come parameters
+(`parameter_texts`), metrics (`..._points`, lists of `MetricPoint`), tags (`run_tags`,
+`verdict_tags`) and a note. Nothing here knows MLflow: `forecast.tracking.writing` gives it to
+MLflow.
 
 Names are those of the record and the leaderboard, one word for one thing. MLflow draws a chart per
 metric, in sections by what stands before the `/`, sorted by name: test errors come first, learning
@@ -103,7 +108,8 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
     from forecast.data.results import Results, read_costs
 
     paths = ProjectPaths.of(root)
-    results, costs = Results(paths, dataset), read_costs(paths, dataset)
+    results = Results(paths, dataset)
+    costs = read_costs(paths, dataset)
     compared = _read_comparison(results) if results.is_compared else _ComparisonRows()
     records = [
         _candidate_run(results.folder(n), r, costs.get(n, {}), compared)
@@ -155,7 +161,8 @@ class _ComparisonRows:
 
 def _read_comparison(results: Results) -> _ComparisonRows:
     """Of all candidates; of intervals the rows of all steps pooled."""
-    pooled = results.intervals.loc[lambda table: table["step"] == 0]
+    intervals = results.intervals
+    pooled = intervals[intervals["step"] == 0]
     text = pooled.to_csv(index=False, float_format="%.12g")
     return _ComparisonRows(
         leaderboard=results.text_rows("leaderboard"),
@@ -170,6 +177,10 @@ def _read_comparison(results: Results) -> _ComparisonRows:
 def _candidate_run(
     folder: Path, content: RunRecord, cost: dict[str, float], compared: _ComparisonRows
 ) -> CandidateRun:
+    """One candidate with its rows of the comparison, and the digest by which a published run is
+    known again: it changes with record, forecasts and every row, not with what other candidates
+    decide.
+    """
     of_candidate = compared.of_candidate(content.model, content.ranking)
     rows = {row["seed"]: row for row in of_candidate.leaderboard}
     forecasts = folder / "forecasts.parquet"
@@ -178,8 +189,7 @@ def _candidate_run(
             "format": FORMAT,
             "record": content.to_json(),
             "forecasts": files.sha256(forecasts) if forecasts.exists() else None,
-            # Other candidates can change `chosen`; it is refreshed on the run that is there.
-            "rows": {seed: {k: row[k] for k in row if k != "chosen"} for seed, row in rows.items()},
+            "rows": {seed: _without_choice(row) for seed, row in rows.items()},
             "by_step": of_candidate.by_step,
             "distributions": of_candidate.distributions,
             "residuals": [diagnosis.to_json() for diagnosis in of_candidate.residuals],
@@ -200,10 +210,18 @@ def _candidate_run(
     )
 
 
+def _without_choice(row: TextRow) -> TextRow:
+    """A row of the leaderboard without `chosen`, which other candidates can change; it is refreshed
+    on the run that is there.
+    """
+    return {name: text for name, text in row.items() if name != "chosen"}
+
+
 def _rows_of_serving_seed(rows: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
     """One row per step: of the mean of the seeds, where there is one."""
-    seed = min((row["seed"] for row in rows), key=lambda seed: (seed != "mean", seed), default="")
-    return tuple(row for row in rows if row["seed"] == seed)
+    seeds = sorted({row["seed"] for row in rows})
+    serving = "mean" if "mean" in seeds else "".join(seeds[:1])
+    return tuple(row for row in rows if row["seed"] == serving)
 
 
 DIAGNOSTICS = ("spectral_radius", "lyapunov", "memory", "saturated")
@@ -327,7 +345,8 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
     examined = record.content.diagnostics
     if examined is None:
         return finite_points(residual_points(record))
-    numbers, arrays = examined.numbers, examined.arrays
+    numbers = examined.numbers
+    arrays = examined.arrays
     points = [MetricPoint(f"diagnostics/{name}", getattr(numbers, name)) for name in DIAGNOSTICS]
     if numbers.loop is not None:
         loop = numbers.loop
@@ -350,7 +369,6 @@ def diagnostic_points(record: CandidateRun) -> list[MetricPoint]:
 
 def residual_points(record: CandidateRun) -> list[MetricPoint]:
     """Tests and autocorrelation of the first series' one-step residuals."""
-    """Of the first series' one-step residuals: Ljung and Box, mean, autocorrelation by lag."""
     if not record.residuals:
         return []
     diagnosis = record.residuals[0]
@@ -463,7 +481,8 @@ AGAINST: dict[TestFamily, str] = {
 
 
 def _verdict_sentence(test: PairedTest) -> str:
-    relative, p = test.relative_difference, test.p_holm
+    relative = test.relative_difference
+    p = test.p_holm
     change = "" if relative is None else f", error {relative:+.1%}"
     evidence = "" if p is None else f", p = {p:.2g} (Holm)"
     return f"Against {AGAINST[test.family]} ({test.against}): **{test.word}**{change}{evidence}."
@@ -481,6 +500,7 @@ def flatten(
 
 
 def _as_float(value: Any) -> float | None:
+    """The number in a text or value; None for anything else and for what is not finite."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -1,5 +1,5 @@
-"""The model as MLflow runs it (models from code): a copy of this file lies beside each logged
-model.
+"""`ServedForecaster`: the model as MLflow runs it (models from code). A copy of this file lies
+beside each logged model.
 
 Input: the long frame (`unique_id, ds` in UTC, the dataset's prepared columns), at least `lookback`
 rows per series. Parameters: `horizon` (0: as trained) and `levels` (percent, such as [80, 95];

@@ -1,7 +1,9 @@
-"""One record becomes one parent run with the picture of its last forecasts, its trials child runs;
-a decision of a retraining becomes one run.
+"""Writes to MLflow: a candidate as one parent run with a picture of its last forecasts and child
+runs for its trials (`Writer`), a saved model (`save_model`), and a decision of a retraining or a
+row of an identification as one run of its own (`log_content`).
 
-A few calls each, no global MLflow state.
+What is written is worked out in `forecast.tracking.runs`, and whether it is needed in
+`forecast.tracking.publishing`. A few calls each, no global MLflow state.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
     import pandas as pd  # not at import: a look at the store does without it
     from mlflow import MlflowClient
 
-CANDIDATE, CURRENT, DIGEST = "candidate", "current", "record"
-PARENT, PUBLISHER = "mlflow.parentRunId", "mlflow.user"
+CANDIDATE = "candidate"
+CURRENT = "current"
+DIGEST = "record"
+PARENT = "mlflow.parentRunId"
+PUBLISHER = "mlflow.user"
 TRIAL = "trial"
 SERVED_CODE = Path(__file__).with_name("served.py")
 REQUIREMENTS = (
@@ -94,6 +99,7 @@ class Writer:
         self._end(run_id, failed=True, at=self.start)
 
     def _write_trials(self, record: CandidateRun, parent: str) -> None:
+        """One child run of `parent` for each trial of the study, the best one marked."""
         trials = record.content.trials
         best = best_trial(trials)
         for number, trial in enumerate(trials):
@@ -137,6 +143,7 @@ class Writer:
     def _log(
         self, run_id: str, values: Mapping[str, str], points: list[runs.MetricPoint], at: int
     ) -> None:
+        """Parameters and metrics of a run; metrics in batches, as many as MLflow takes at once."""
         from mlflow.entities import Metric, Param
 
         metrics = [Metric(point.name, point.value, at, point.step) for point in points]
@@ -147,6 +154,7 @@ class Writer:
             )
 
     def _log_dataset(self, run_id: str, record: CandidateRun) -> None:
+        """The prepared data as the run's input, with their digest."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         digest = record.content.digests.data[: runs.DIGEST_LENGTH]
@@ -157,6 +165,7 @@ class Writer:
         )
 
     def _log_files(self, run_id: str, record: CandidateRun) -> None:
+        """The record, the picture of the last forecasts, and the model of the first seed."""
         with files.scratch_folder() as folder:
             upload = folder / "files"
             record.content.write(upload / "record.json")
@@ -219,17 +228,6 @@ def save_model(saved: Path, folder: Path) -> None:
 DECISION = "decision"
 DECISION_LIMIT = 5000
 """Characters of a tag that every store takes."""
-
-
-def log_decision(
-    store: TrackingStore, dataset: str, decision: Mapping[str, Any], *, now: float
-) -> str:
-    """One finished run in the experiment `<dataset> retraining`; its id.
-
-    The same `key` again is the same run.
-    """
-    name = f"{decision['as_of'][:10]} {decision['word']}"
-    return log_content(store, f"{dataset} retraining", name, decision, "decision.json", now=now)
 
 
 def log_content(
@@ -320,6 +318,7 @@ def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _draw_figure(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> bytes:
+    """A PNG with a panel for each (name of the series, its last origins)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 2.9 * len(panels) + 0.4), dpi=90)
@@ -336,6 +335,7 @@ def _draw_figure(panels: list[tuple[str, list[pd.DataFrame]]], title: str) -> by
 
 
 def _draw_panel(axes: Any, name: str, origins: list[pd.DataFrame]) -> None:
+    """One panel (a matplotlib Axes): actual values, and the forecast from each origin."""
     import pandas as pd
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import MaxNLocator
@@ -343,9 +343,10 @@ def _draw_panel(axes: Any, name: str, origins: list[pd.DataFrame]) -> None:
     actual = pd.concat(origins)
     label = f"forecast, {len(origins[0])} steps from each origin"
     # One line with a break after each origin: drawing is most of what publishing costs.
-    broken = pd.concat(
-        [part for origin in origins for part in (origin, origin.tail(1).assign(y_hat=float("nan")))]
-    )
+    parts = []
+    for origin in origins:
+        parts += [origin, origin.tail(1).assign(y_hat=float("nan"))]
+    broken = pd.concat(parts)
     axes.plot(actual["ds"], actual["y"], color=INK, linewidth=1.2, label="actual")
     axes.plot(
         broken["ds"],

@@ -314,7 +314,7 @@ def test_compare_puts_two_baselines_side_by_side_once(project: Path) -> None:
         ("", "After `forecast ui` the leaderboards are at\n  wave: http://127.0.0.1:5000/#/1"),
         (
             "http://me:secret@team:8080/",
-            "The leaderboards are at\n  wave: http://...@team:8080/#/1",
+            "The leaderboards are at\n  wave: http://team:8080/#/1",
         ),
     ],
 )

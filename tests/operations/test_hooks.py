@@ -13,8 +13,10 @@ import pytest
 
 from forecast.config.operation import Hooks
 from forecast.operations.decision import notify
+from forecast.operations.records import RetrainingFailure
 
 GIVEN = {"PATH": os.environ["PATH"]}
+NEWS = RetrainingFailure(dataset="wave", exit_code=3, reason="a test")
 
 
 @pytest.fixture
@@ -53,11 +55,8 @@ def test_command_and_webhook_get_the_event_and_the_decision(
     both = hooks(
         command=["sh", "-c", 'cat > told.json; echo "$FORECAST_EVENT" > event'], webhook=address
     )
-    assert (
-        notify(both, event, {"dataset": "wave", "version": 3}, root=tmp_path, environment=GIVEN)
-        == []
-    )  # type: ignore[arg-type]
-    assert heard == [{"event": event, "dataset": "wave", "version": 3}]
+    assert notify(both, event, NEWS, root=tmp_path, environment=GIVEN) == []  # type: ignore[arg-type]
+    assert heard == [{"event": event, **NEWS.to_json()}]
     assert json.loads((tmp_path / "told.json").read_text()) == heard[0]
     assert (tmp_path / "event").read_text() == f"{event}\n"
 
@@ -69,7 +68,7 @@ def test_an_address_in_the_environment_goes_before_the_file(
     secret = {**GIVEN, "FORECAST_WEBHOOK": address}
     assert (
         notify(
-            hooks(webhook="http://127.0.0.1:1"), "success", {}, root=tmp_path, environment=secret
+            hooks(webhook="http://127.0.0.1:1"), "success", NEWS, root=tmp_path, environment=secret
         )
         == []
     )
@@ -79,7 +78,7 @@ def test_an_address_in_the_environment_goes_before_the_file(
 def test_an_event_nobody_asked_for_is_not_told(tmp_path: Path) -> None:
     quiet = hooks(command=["sh", "-c", "touch told"], on=["failure"])
     assert (
-        notify(quiet, "success", {}, root=tmp_path, environment=GIVEN) == []
+        notify(quiet, "success", NEWS, root=tmp_path, environment=GIVEN) == []
         and not (tmp_path / "told").exists()
     )
 
@@ -91,20 +90,24 @@ def test_what_goes_wrong_is_a_sentence_and_no_error(
     assert notify(
         hooks(command=["sh", "-c", "echo no >&2; exit 3"]),
         "failure",
-        {},
+        NEWS,
         root=tmp_path,
         environment=GIVEN,
     ) == ["hook 'sh -c echo no >&2; exit 3' ended with 3: no"]
     assert (
         "No such file"
-        in notify(hooks(command=["./absent"]), "failure", {}, root=tmp_path, environment=GIVEN)[0]
+        in notify(hooks(command=["./absent"]), "failure", NEWS, root=tmp_path, environment=GIVEN)[0]
     )
     slow = hooks(command=["sleep", "30"], timeout_seconds=0.1)
-    assert "timed out" in notify(slow, "failure", {}, root=tmp_path, environment=GIVEN)[0]
+    assert "timed out" in notify(slow, "failure", NEWS, root=tmp_path, environment=GIVEN)[0]
     assert notify(
-        hooks(webhook=f"{address}/no"), "failure", {}, root=tmp_path, environment=GIVEN
+        hooks(webhook=f"{address}/no"), "failure", NEWS, root=tmp_path, environment=GIVEN
     ) == [f"webhook at {address} answered 500"]
     gone = notify(
-        hooks(webhook="http://127.0.0.1:1/secret"), "failure", {}, root=tmp_path, environment=GIVEN
+        hooks(webhook="http://127.0.0.1:1/secret"),
+        "failure",
+        NEWS,
+        root=tmp_path,
+        environment=GIVEN,
     )[0]
     assert gone == "webhook at http://127.0.0.1:1: ClientConnectorError" and "secret" not in gone

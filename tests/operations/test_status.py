@@ -60,7 +60,7 @@ def test_rows_without_dates_are_named_by_their_number(moved):
     )
     assert found.training_cutoff.startswith("row ") and found.age_days == 2.0
     first, *_ = champion.history_rows(moved, NAME, status.calendar_kind(moved, NAME))
-    assert first["training_cutoff"] == found.training_cutoff
+    assert first.training_cutoff == found.training_cutoff
 
 
 def test_without_a_champion_the_next_move_is_named(repro):

@@ -11,7 +11,7 @@ from forecast.system.addresses import hide_addresses, hide_parts, show_address
 from forecast.system.errors import ForecastError
 from forecast.tracking import tracking_store
 from forecast.tracking.locks import hold_store_lock
-from tests.operations.test_hooks import GIVEN, hooks
+from tests.operations.test_hooks import GIVEN, NEWS, hooks
 
 SECRET = "s3cretT0ken"
 FORMS = [
@@ -54,7 +54,7 @@ def test_a_webhook_that_fails_tells_nothing_of_its_address(tmp_path, address):
         faults = notify(
             hooks(webhook=given, timeout_seconds=0.2),
             "failure",
-            {},
+            NEWS,
             root=tmp_path,
             environment=GIVEN,
         )
