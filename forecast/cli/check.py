@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from forecast.config.datasets import Dataset
     from forecast.config.experiment import Combination, Models
-    from forecast.models.base import ModelSpec
     from forecast.data.roles import ColumnRole
+    from forecast.models.base import ModelSpec
 
 MOST_NAMED = 5
 """Names listed in one line; more would bury a fault below them."""

@@ -76,11 +76,11 @@ def forecast_champion(
         )
     frame = prepare_newest(root, dataset, ensemble, plan=plan)
     panel = from_frame(frame, dataset, ensemble.task)
-    shown_levels, notices = (
-        (tuple(levels), ())
-        if levels is not None
-        else split_supported_levels(ensemble, usual_levels)
-    )
+    notices: tuple[str, ...] = ()
+    if levels is None:
+        shown_levels, notices = split_supported_levels(ensemble, usual_levels)
+    else:
+        shown_levels = tuple(levels)
     if shown_levels and n_steps > (trained := current.ensemble.task.horizon):
         notices = (
             *notices,
@@ -146,8 +146,8 @@ def _store_issue(
     """Store this forecast until its actuals arrive, and score earlier ones whose actuals have.
 
     Stored are the whole trained horizon and the configured `levels`; `printed_forecast` (table,
-    its levels) is stored as it is where it has both. Returns warnings, none when all was written: a
-    full disk must not cost the forecast.
+    its levels) is stored as it is where it has both. Returns a sentence for what went wrong, none
+    when all was written: a full disk must not cost the forecast.
     """
     ensemble, (table, printed_levels) = current.ensemble, printed_forecast
     try:

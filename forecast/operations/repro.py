@@ -261,11 +261,9 @@ def narrowed_name(dataset: str, models: Sequence[str]) -> str:
     255 bytes.
     """
     name = "-".join([dataset, *models])
-    return (
-        name
-        if len(name) <= 100
-        else f"{dataset}-{len(models)}-models-{files.sha256_of(list(models))[:12]}"
-    )
+    if len(name) <= 100:
+        return name
+    return f"{dataset}-{len(models)}-models-{files.sha256_of(list(models))[:12]}"
 
 
 def run_narrowed(

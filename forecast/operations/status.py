@@ -27,6 +27,7 @@ from forecast.operations.records import (
     Decision,
     Heartbeat,
     JobRun,
+    LiveAccuracy,
     read_decisions,
     read_if_valid,
     read_live_scores,
@@ -37,6 +38,8 @@ from forecast.system.errors import ForecastError, InputError
 
 MIN_OBSERVATION_AGE = timedelta(days=7)
 """Observations may always be so old: weekends, holidays, providers that deliver days later."""
+NOT_LIVE = LiveAccuracy(version=0, issues=0, scored=0, error=None, skill=None)
+"""Of a champion none of whose forecasts was kept."""
 CLOCK_TOLERANCE = timedelta(hours=1)
 """By so much the clocks of two machines may differ."""
 
@@ -82,6 +85,17 @@ class LocalChampion:
 
 
 @dataclass(frozen=True)
+class DatasetEntry:
+    """What an entry of configs/datasets.yaml says, unchecked; empty texts and 0 where it does not:
+    `forecast check` names what is wrong.
+    """
+
+    calendar_kind: str = ""
+    source_kind: str = ""
+    horizon: int = 0
+
+
+@dataclass(frozen=True)
 class NewestData:
     """The snapshot that a forecast would be made from, as its pointer and record say; texts are
     empty where they do not.
@@ -105,17 +119,24 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     local = read_champion(root, dataset)
     entry = _read_entry(root, dataset)
     card = local.card
-    kind = _kind_of(entry)
+    kind = entry.calendar_kind
     data = _read_newest_data(newest_data_root(root, dataset), dataset)
     as_of = data.last if kind == "index" else data.as_of
     scores = read_live_scores(root, dataset).live
-    live = next((accuracy for accuracy in scores if accuracy.version == local.version), None)
+    live = next((accuracy for accuracy in scores if accuracy.version == local.version), NOT_LIVE)
     decisions = read_decisions(root, dataset)
     decision = max(decisions, key=attrgetter("at"), default=None)
     last_run, next_run = _describe_runs(root, dataset, decision)
     observation_age = None
     if data.known and kind != "index":
         observation_age = round(_age(data.known, now) / timedelta(hours=1), 1)
+    model = training_cutoff = ""
+    age_days = skill = None
+    if card is not None:
+        model = card.candidate
+        training_cutoff = format_time(kind, card.training_cutoff, 19)
+        age_days = round(_age(card.created_at, now) / timedelta(days=1), 1)
+        skill = card.metrics.get("skill")
     faults = list(local.faults)
     if not faults and local.version is None:
         faults.append(
@@ -128,16 +149,16 @@ def read_status(root: Path, dataset: str, *, now: datetime) -> DatasetStatus:
     return DatasetStatus(
         dataset=dataset,
         champion=local.version,
-        model=card.candidate if card else "",
-        age_days=round(_age(card.created_at, now) / timedelta(days=1), 1) if card else None,
-        training_cutoff=format_time(kind, card.training_cutoff, 19) if card else "",
+        model=model,
+        age_days=age_days,
+        training_cutoff=training_cutoff,
         data_as_of=format_time(kind, as_of),
         last_observation=format_time(kind, data.last),
         last_observation_age_h=observation_age,
-        skill=card.metrics.get("skill") if card else None,
-        live_error=live.error if live else None,
-        live_skill=live.skill if live else None,
-        live_issues=live.issues if live else 0,
+        skill=skill,
+        live_error=live.error,
+        live_skill=live.skill,
+        live_issues=live.issues,
         drift=_describe_drift(decision),
         last_run=last_run,
         next_run=next_run,
@@ -149,13 +170,7 @@ def calendar_kind(root: Path, dataset: str) -> str:
     """The kind of a dataset's calendar; empty where its entry does not say it, which is `check`'s
     to tell.
     """
-    return _kind_of(_read_entry(root, dataset))
-
-
-def _kind_of(entry: Mapping[str, Any]) -> str:
-    """The kind of the calendar in an entry of configs/datasets.yaml."""
-    calendar = entry.get("calendar")
-    return str(calendar.get("kind", "")) if isinstance(calendar, dict) else ""
+    return _read_entry(root, dataset).calendar_kind
 
 
 def _read_newest_data(project: Path, dataset: str) -> NewestData:
@@ -236,7 +251,7 @@ def _find_clock_fault(
 def _find_stale(
     root: Path,
     dataset: str,
-    entry: Mapping[str, Any],
+    entry: DatasetEntry,
     card: ChampionCard | None,
     data: NewestData,
     now: datetime,
@@ -249,10 +264,9 @@ def _find_stale(
     forecast from it still reaches beyond now, and always `MIN_OBSERVATION_AGE`. Data that came with
     a package never get newer, so nothing is stale there.
     """
-    source = entry.get("source")
-    if isinstance(source, dict) and source.get("kind") == "packaged":
+    if entry.source_kind == "packaged":
         return []
-    is_dated = _kind_of(entry) != "index"
+    is_dated = entry.calendar_kind != "index"
     faults = []
     if card is not None:
         age = _age(card.as_of if is_dated else card.created_at, now)
@@ -263,10 +277,9 @@ def _find_stale(
                 f" `forecast retrain {dataset}`"
             )
     if data.known and is_dated:
-        horizon = entry.get("horizon")
         reach = MIN_OBSERVATION_AGE
-        if data.step is not None and isinstance(horizon, int):
-            reach = max(reach, horizon * data.step)
+        if data.step is not None:
+            reach = max(reach, entry.horizon * data.step)
         age = _age(data.known, now)
         if age > reach:
             faults.append(
@@ -353,11 +366,15 @@ def run_datasets(root: Path) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _read_entry(root: Path, dataset: str) -> dict[str, Any]:
-    """A dataset's entry of configs/datasets.yaml as it stands there; empty without one."""
-    datasets = _read_datasets_yaml(root).get("datasets")
-    entry = datasets.get(dataset) if isinstance(datasets, dict) else None
-    return entry if isinstance(entry, dict) else {}
+def _read_entry(root: Path, dataset: str) -> DatasetEntry:
+    """A dataset's entry of configs/datasets.yaml, read without pandas."""
+    try:
+        entry = _read_datasets_yaml(root)["datasets"][dataset]
+        return DatasetEntry(
+            str(entry["calendar"]["kind"]), str(entry["source"]["kind"]), int(entry["horizon"])
+        )
+    except (KeyError, TypeError, ValueError):
+        return DatasetEntry()
 
 
 def _read_datasets_yaml(root: Path) -> dict[str, Any]:

@@ -137,11 +137,9 @@ def _find_package(package: str, root: Path) -> Path:
     if folder.exists() or root != PROJECT:
         return folder
     specification = importlib.util.find_spec(package)
-    return (
-        Path(specification.origin).parent
-        if specification is not None and specification.origin
-        else folder
-    )
+    if specification is None or not specification.origin:
+        return folder
+    return Path(specification.origin).parent
 
 
 def _relative_name(file: Path, root: Path) -> Path:

@@ -226,11 +226,9 @@ def show_progress(
     out = stream or sys.stderr
     if stream is None and _is_notebook():
         return _notebook_progress(total, label, clock)
-    return (
-        _terminal_progress(total, label, out)
-        if out.isatty()
-        else _plain_progress(total, label, out, clock)
-    )
+    if out.isatty():
+        return _terminal_progress(total, label, out)
+    return _plain_progress(total, label, out, clock)
 
 
 @contextmanager

@@ -255,11 +255,11 @@ def log_content(
         )
         if existing and existing[0].info.status == "FINISHED":
             return str(existing[0].info.run_id)
-        run = (
-            existing[0]
-            if existing
-            else client.create_run(experiment_id, start, {DECISION: content["key"]}, run_name=name)
-        )
+        if existing:
+            run = existing[0]
+        else:
+            tag = {DECISION: content["key"]}
+            run = client.create_run(experiment_id, start, tag, run_name=name)
         run_id = run.info.run_id
         plain = {
             k: v for k, v in content.items() if isinstance(v, str | int | float) and k != "key"
