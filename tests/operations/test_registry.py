@@ -10,7 +10,7 @@ import pytest
 from forecast.data.panel import from_frame
 from forecast.operations import champion, registry
 from forecast.system import files
-from forecast.system.errors import DataError, InputError
+from forecast.system.errors import DamagedError, InputError, ModelError
 from forecast.tracking import registry as mlflow_registry
 from forecast.tracking import tracking_store
 from tests.operations import projects
@@ -98,7 +98,7 @@ def test_a_copy_that_forecasts_nothing_finite_becomes_no_version(project):
         for k, v in files.read_arrays(folder / "seed-0" / "skip.npz").items()
     }
     files.write_arrays(folder / "seed-0" / "skip.npz", broken)
-    with pytest.raises(DataError, match="forecasts nothing finite; it was not registered"):
+    with pytest.raises(ModelError, match="forecasts nothing finite; it was not registered"):
         projects.register(project, "ridge")
     assert not mlflow_registry.read_registry(
         tracking_store(project), NAME
@@ -144,7 +144,7 @@ def test_a_damaged_champion_falls_back_to_the_previous_one_and_says_so(moved):
         and "sha256 differs" in found.notice
     )
     (champion.version_folder(moved, NAME, 1) / "ensemble.json").unlink()
-    with pytest.raises(DataError, match="previous version fails as well"):
+    with pytest.raises(DamagedError, match="previous version fails as well"):
         champion.load(moved, NAME)
 
 
