@@ -204,7 +204,8 @@ def write_arrays(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
     if any(np.asarray(array).dtype.hasobject for array in arrays.values()):
         raise ValueError(f"{path}: objects are not saved, since reading them would run code.")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **dict(sorted(arrays.items())))
+        by_name: Any = dict(sorted(arrays.items()))
+        np.savez(file, **by_name)
 
 
 def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
