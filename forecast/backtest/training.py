@@ -49,6 +49,7 @@ from forecast.config.experiment import Combination
 from forecast.config.paths import ProjectPaths
 from forecast.config.task import Task
 from forecast.data.records import (
+    CandidateCost,
     Diagnostics,
     Digests,
     Record,
@@ -477,13 +478,14 @@ def _write_cost(run: TrainingRun, candidate: str, jobs: list[TrainingJob]) -> No
         return
     folder = run.data.paths.cost(run.data.dataset)
     tuning = files.read_note(folder / f"{candidate}.tuning.json")
-    total = {
-        "cpu_seconds": sum(cost["cpu_seconds"] for cost in costs),
-        "wall_seconds": sum(cost["wall_seconds"] for cost in costs),
-        "tuning_cpu_seconds": tuning.get("cpu_seconds", 0.0),
-        "kinds": sorted({cost["kind"] for cost in (*costs, tuning) if "kind" in cost}),
-    }
-    files.write_json(folder / f"{candidate}.json", total)
+    kinds = {cost["kind"] for cost in (*costs, tuning) if "kind" in cost}
+    total = CandidateCost(
+        cpu_seconds=sum(cost["cpu_seconds"] for cost in costs),
+        wall_seconds=sum(cost["wall_seconds"] for cost in costs),
+        tuning_cpu_seconds=tuning.get("cpu_seconds", 0.0),
+        kinds=tuple(sorted(kinds)),
+    )
+    total.write(folder / f"{candidate}.json")
 
 
 def find_warm_weights(folder: Path, candidate: Candidate, seed: int) -> Path | None:

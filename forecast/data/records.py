@@ -121,6 +121,24 @@ class TrainingCost(Record):
     """Target values in all batches of training and tuning."""
 
 
+class CandidateCost(Record):
+    """Seconds that a candidate took; no part of its results, as no two runs take equally long.
+
+    None is what nobody measured.
+    """
+
+    cpu_seconds: float | None = None
+    """Of training and forecasting, over all seeds."""
+    wall_seconds: float | None = None
+    tuning_cpu_seconds: float | None = None
+    kinds: tuple[str, ...] = ()
+    """The kinds of machines that computed it (`forecast.system.workers.machine_kind`)."""
+
+
+UNKNOWN_COST = CandidateCost()
+"""Of a candidate of which nothing was kept."""
+
+
 class Digests(Record):
     """sha256 digests of everything that a result depends on."""
 

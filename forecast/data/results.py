@@ -29,7 +29,7 @@ from forecast.data.comparison_records import (
 )
 from forecast.data.panel import add_series_names
 from forecast.data.quality import QualityFile
-from forecast.data.records import RunRecord, read_run_records
+from forecast.data.records import CandidateCost, RunRecord, read_run_records
 from forecast.system.errors import DamagedError, InputError
 from forecast.system.files import read_json
 
@@ -345,11 +345,11 @@ def read_leaderboard(paths: ProjectPaths, dataset: str = "") -> tuple[Row, ...]:
         raise InputError(f"{message} One that was run alone: --dataset.") from None
 
 
-def read_costs(paths: ProjectPaths, dataset: str) -> dict[str, dict[str, float]]:
-    """CPU and wall seconds by candidate; no part of the results, since no two runs take equally
-    long.
-    """
-    return {path.stem: read_json(path) for path in sorted(paths.cost(dataset).glob("*.json"))}
+def read_costs(paths: ProjectPaths, dataset: str) -> dict[str, CandidateCost]:
+    """What every candidate took, by its name; those of which nothing was kept are not there."""
+    files = sorted(paths.cost(dataset).glob("*.json"))
+    trained = [path for path in files if not path.name.endswith(".tuning.json")]
+    return {path.stem: CandidateCost.read(path) for path in trained}
 
 
 def _read_text_rows(path: Path) -> tuple[Row, ...]:

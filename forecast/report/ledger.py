@@ -13,7 +13,7 @@ import pandas as pd
 from forecast.config.datasets import Dataset, Splits
 from forecast.config.task import SessionCalendar, WeekdayCalendar, format_time
 from forecast.data.quality import SeriesDescription
-from forecast.data.records import RunRecord, TrainingCost
+from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, TrainingCost
 from forecast.data.results import RANKING_TITLES, RANKINGS, Results
 from forecast.data.splits import BLOCKS
 from forecast.report import text
@@ -52,18 +52,18 @@ COLUMNS = [
     ),
 ]
 ORDER = ("baseline", *RANKINGS)
-Costs = Mapping[str, Mapping[str, Any]]
-"""CPU seconds and kinds of machines by candidate; empty when they were not kept."""
+Costs = Mapping[str, CandidateCost]
+"""By candidate; empty when they were not kept."""
 
 
 def cost_table(results: Results, costs: Costs) -> Table:
     """What every candidate was given, baselines first."""
-    rows = [_row(costs.get(name, {}), record) for name, record in results.records.items()]
+    rows = [_row(costs.get(name, UNKNOWN_COST), record) for name, record in results.records.items()]
     rows.sort(key=lambda row: (ORDER.index(str(row.cells[0].value)), row.model))
     return Table(COLUMNS, rows)
 
 
-def _row(cost: Mapping[str, Any], record: RunRecord) -> Row:
+def _row(cost: CandidateCost, record: RunRecord) -> Row:
     usable = sum(seed.status == "ok" for seed in record.seeds)
     trials = len(record.trials)
     cells = [
@@ -73,8 +73,8 @@ def _row(cost: Mapping[str, Any], record: RunRecord) -> Row:
         _steps(record.cost),
         whole(record.cost.targets_learnt_from or None),
         whole(record.n_params),
-        _time(cost.get("tuning_cpu_seconds") if trials else None),
-        _time(cost.get("cpu_seconds")),
+        _time(cost.tuning_cpu_seconds if trials else None),
+        _time(cost.cpu_seconds),
         Cell(f"{usable} of {len(record.seeds)}", usable),
         whole(record.rows_seen),
         whole(record.refits or None),
@@ -140,7 +140,7 @@ def kinds_sentence(results: Results, costs: Costs) -> str:
     """
     rows: dict[str, list[str]] = {}
     for name in costs.keys() & results.records.keys():
-        for kind in costs[name].get("kinds", ()):
+        for kind in costs[name].kinds:
             rows.setdefault(kind, []).append(_name_row(**results.records[name].labels))
     if len(rows) < 2:
         return ""
@@ -178,9 +178,9 @@ def cost_panels(results: Results, costs: Costs) -> list[Panel]:
     return [Panel("Accuracy against cost", scatter(points, axes, lambda value: f"{value:g}"))]
 
 
-def _cost_point(results: Results, name: str, cost: Mapping[str, Any]) -> Point | None:
+def _cost_point(results: Results, name: str, cost: CandidateCost) -> Point | None:
     record = results.records.get(name)
-    spent = float(cost.get("cpu_seconds") or 0) + float(cost.get("tuning_cpu_seconds") or 0)
+    spent = (cost.cpu_seconds or 0.0) + (cost.tuning_cpu_seconds or 0.0)
     if record is None or spent <= 0:
         return None
     score = results.score(record.model, record.ranking)
@@ -221,7 +221,8 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
     ]
     rows = []
     for model, score in scores.items():
-        spent = costs.get(str(results.candidate(model, ARCHITECTURE)), {}).get("cpu_seconds")
+        candidate = str(results.candidate(model, ARCHITECTURE))
+        spent = costs.get(candidate, UNKNOWN_COST).cpu_seconds
         cells = [number(score[results.headline_metric]), whole(score["n_params"]), _time(spent)]
         is_taken = model == model_to_take
         marks = ["taken"] if is_taken else []

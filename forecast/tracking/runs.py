@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forecast.config.paths import ProjectPaths
 from forecast.data.comparison_records import PairedTest, ResidualDiagnosis, TestFamily
-from forecast.data.records import RunRecord, Trial
+from forecast.data.records import UNKNOWN_COST, CandidateCost, RunRecord, Trial
 from forecast.system import files
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class CandidateRun:
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     by_step: tuple[dict[str, str], ...] = ()
     tests: tuple[PairedTest, ...] = ()
-    cost: dict[str, float] = field(default_factory=dict)
+    cost: CandidateCost = UNKNOWN_COST
     residuals: tuple[ResidualDiagnosis, ...] = ()
     distributions: tuple[dict[str, str], ...] = ()
     intervals: tuple[dict[str, str], ...] = ()
@@ -112,7 +112,7 @@ def read_candidate_runs(root: Path, dataset: str) -> list[CandidateRun]:
     costs = read_costs(paths, dataset)
     compared = _read_comparison(results) if results.is_compared else _ComparisonRows()
     records = [
-        _candidate_run(results.folder(n), r, costs.get(n, {}), compared)
+        _candidate_run(results.folder(n), r, costs.get(n, UNKNOWN_COST), compared)
         for n, r in results.records.items()
     ]
     return sorted(records, key=_validation_error, reverse=True)
@@ -175,7 +175,7 @@ def _read_comparison(results: Results) -> _ComparisonRows:
 
 
 def _candidate_run(
-    folder: Path, content: RunRecord, cost: dict[str, float], compared: _ComparisonRows
+    folder: Path, content: RunRecord, cost: CandidateCost, compared: _ComparisonRows
 ) -> CandidateRun:
     """One candidate with its rows of the comparison, and the digest by which a published run is
     known again: it changes with record, forecasts and every row, not with what other candidates
@@ -385,7 +385,8 @@ def residual_points(record: CandidateRun) -> list[MetricPoint]:
 
 def cost_points(record: CandidateRun) -> list[MetricPoint]:
     """CPU and wall seconds, as far as they were kept."""
-    return [MetricPoint(name, record.cost[name]) for name in COSTS if name in record.cost]
+    values = {name: getattr(record.cost, name) for name in COSTS}
+    return [MetricPoint(name, value) for name, value in values.items() if value is not None]
 
 
 def curve_points(content: RunRecord) -> list[MetricPoint]:

@@ -91,7 +91,7 @@ def test_units_and_the_ranking_error_are_those_of_the_dataset(paths):
 
 
 def test_costs_are_read_apart_from_the_results(paths, own):
-    assert read_costs(paths, "hourly")["naive"]["cpu_seconds"] == 1.5
+    assert read_costs(paths, "hourly")["naive"].cpu_seconds == 1.5
     assert read_costs(own, "hourly") == {}
 
 

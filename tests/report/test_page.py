@@ -14,6 +14,7 @@ from lxml import html
 
 import forecast
 from forecast.config.paths import ProjectPaths
+from forecast.data.records import CandidateCost
 from forecast.report.figures import curve_panels, role_of, step_panels, step_unit
 from forecast.report.ledger import budget_sentence, findings_table, timeline
 from forecast.report.page import render
@@ -351,7 +352,8 @@ def test_costs_change_the_page_and_nothing_that_dvc_tracks(project):
 
 
 def test_the_page_is_a_function_of_the_results_and_of_the_costs(root):
-    found, costs = [results(root, HOURLY)], {HOURLY: {"gru.linear": {"cpu_seconds": 7.25}}}
+    found = [results(root, HOURLY)]
+    costs = {HOURLY: {"gru.linear": CandidateCost(cpu_seconds=7.25)}}
     assert render(found, costs) == render([results(root, HOURLY)], costs) != render(found, {})
     assert "7.2 s" in render(found, costs)
 
@@ -360,11 +362,11 @@ def test_rows_of_machines_that_differ_are_told_apart(root):
     found = [results(root, HOURLY)]
     one, other = "x86_64 with AVX2, openblas 0.3.31", "x86_64 with AVX512, openblas 0.3.31"
     costs = {
-        "gru.linear": {"cpu_seconds": 7.25, "kinds": [one]},
-        "naive": {"cpu_seconds": 1.0, "kinds": [one]},
+        "gru.linear": CandidateCost(cpu_seconds=7.25, kinds=(one,)),
+        "naive": CandidateCost(cpu_seconds=1.0, kinds=(one,)),
     }
     assert "kinds of machines" not in render(found, {HOURLY: costs})
-    costs["naive"]["kinds"] = [one, other]
+    costs["naive"] = CandidateCost(cpu_seconds=1.0, kinds=(one, other))
     (said,) = re.findall(
         r"<p>(Computed on 2 kinds of machines.*?)</p>", render(found, {HOURLY: costs})
     )
