@@ -79,7 +79,7 @@ class Writer:
             self._write_trials(record, run_id)
             self._log_files(run_id, record)
             self.tag(run_id, {**runs.verdict_tags(record), DIGEST: record.digest, CURRENT: "true"})
-            seconds = record.cost.get("wall_seconds", 0.0)
+            seconds = record.cost.wall_seconds or 0.0
             self._end(run_id, failed=record.has_failed, at=start + int(1000 * seconds))
 
     def log_costs(self, run_id: str, record: CandidateRun) -> None:
