@@ -50,7 +50,7 @@ def fit(
     past_exogenous: columns, or entries such as `{"column": "rain", "transform": "log1p"}`.
     future_exogenous: columns known ahead, such as holidays or prices; a forecast finds them in rows
     behind the last observation, or in the `future_df` of `predict`. calendar_features: None takes
-    the hour of the day and the day of the year where the frame shows these cycles; `()` none.
+    the hour of the day, the day of the year and of the week where the frame shows them; `()` none.
     splits: dates or shares as in datasets.yaml; by default the last horizon is the test block and a
     tenth before it calibrates the intervals. tuning: None for the family's own values, `quick`,
     `full`, or keys of tuning.yaml. seeds: of a network; several are averaged.

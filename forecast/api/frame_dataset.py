@@ -31,7 +31,7 @@ from forecast.api.packaged import require_installed
 from forecast.config.datasets import Dataset
 from forecast.config.reading import Config, Entry, validate_config
 from forecast.config.task import Calendar, RegularCalendar
-from forecast.data.calendars import default_features, grid, series_lengths
+from forecast.data.calendars import default_features, grid, series_lengths, shows_week
 from forecast.data.columns import spread_over_horizon
 from forecast.data.guesses import guess_spans
 from forecast.system.errors import InputError, plural
@@ -143,6 +143,8 @@ def frame_dataset(df: Any, options: TaskOptions) -> FrameDataset:
     calendar_features = options.calendar_features
     if calendar_features is None:
         calendar_features = default_features(calendar, n_steps)
+        if any(shows_week(frame, column, calendar) for column in names.target_col):
+            calendar_features.append("day_of_week")
     elif calendar_features and calendar.kind == "index":
         raise InputError(
             f"calendar_features={calendar_features!r}: counted rows have no calendar. Leave it out."

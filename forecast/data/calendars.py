@@ -48,7 +48,13 @@ _CYCLES: dict[CalendarFeature, tuple[str, float, float]] = {
 """Calendar feature → its cycle, how many days that lasts, and how many of the feature's own units.
 """
 DEFAULT_FEATURES: tuple[CalendarFeature, ...] = ("hour_of_day", "day_of_year")
-"""Features that are taken unasked; the weeks of people are not: of weather they are noise."""
+"""Features that are taken unasked; the weeks of people only where the data show them: of weather
+they are noise.
+"""
+MIN_WEEK_SHARE, MIN_WEEKS, WEEK_ROWS = 0.03, 8, 0.6
+"""From which share on the weekday is an input, in how many weeks, of which rows
+(docs/research/calendar-inputs.md).
+"""
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,39 @@ def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
         return []
     lengths_of = {name: pd.Timedelta(_CYCLES[name][1], "D") / step for name in DEFAULT_FEATURES}
     return [name for name, length in lengths_of.items() if 3 <= length <= steps / 0.9]
+
+
+def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
+    """Whether the weekday tells `MIN_WEEK_SHARE` of how the values of `target` differ from those of
+    the same time of day in the week around them, in the first `WEEK_ROWS` of each series.
+
+    By time of day, as a week of commuters has the same sum every day. False of steps longer than a
+    day and of less than `MIN_WEEKS`.
+    """
+    step = fixed_step(calendar) if calendar.kind == "regular" else None
+    if step is None or step > pd.Timedelta(1, "D"):
+        return False
+    explained = total = 0.0
+    n_values = n_times = 0
+    for _, series in frame.groupby("unique_id")[["ds", target]]:
+        days = series["ds"].dt.normalize()
+        by_day = series.groupby([days, series["ds"] - days])[target].mean().unstack().asfreq("D")
+        seen = by_day.iloc[: int(WEEK_ROWS * len(by_day))]
+        if len(seen) < 7 * MIN_WEEKS:
+            continue
+        departures = seen - seen.rolling(7, center=True).mean()
+        departures = (departures - departures.mean()) / (seen.stack().std() or 1.0)
+        of_weekday = departures.groupby(departures.index.day_of_week).transform("mean")
+        known = np.isfinite(departures.to_numpy())
+        explained += float((of_weekday.to_numpy()[known] ** 2).sum())
+        total += float((departures.to_numpy()[known] ** 2).sum())
+        n_values += int(known.sum())
+        n_times += seen.shape[1]
+    if total == 0.0 or n_values <= 7 * n_times:
+        return False
+    # less what the means of as many weekdays of noise would tell
+    unexplained = (total - explained) / total * (n_values - n_times) / (n_values - 7 * n_times)
+    return 1.0 - unexplained >= MIN_WEEK_SHARE
 
 
 def find_gaps(frame: pd.DataFrame, calendar: Calendar) -> list[Gap]:

@@ -28,8 +28,8 @@ from forecast.data.calendars import (
     calendar_yaml,
     default_features,
     fit_calendar,
-    fixed_step,
     series_lengths,
+    shows_week,
 )
 from forecast.data.columns import precedes_last_value
 from forecast.data.schema import describe_text_cell, first_text_cell
@@ -69,8 +69,6 @@ and not cloud cover beside it; in this order.
 """
 SHARE_WORDS = ("percent", "pct", "share", "humidity", "prozent", "anteil")
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
-MIN_ERROR_SHARE_OF_WEEKDAYS = 0.05
-"""Of the error variance of daily means: so much have weekdays to explain on later days."""
 SPANS_BY_STEP = {
     "D": (7, 7, 28),
     "B": (5, 5, 60),
@@ -396,33 +394,11 @@ def _calendar_note(observed: pd.DataFrame, guess: GuessedTimes) -> str:
 def _guess_calendar_features(
     observed: pd.DataFrame, calendar: Calendar, target: Any
 ) -> list[CalendarFeature]:
-    """Those that are taken unasked, and the day of the week: of days always, of shorter steps where
-    weekdays learnt on the first half of the days tell something of the second.
-    """
+    """Those that are taken unasked, and the day of the week where the target shows it."""
     features = default_features(calendar, int(series_lengths(observed, calendar).max()))
-    step = fixed_step(calendar) if calendar.kind == "regular" else None
-    if step is None or step > pd.Timedelta(1, "D"):
-        return features
-    if step == pd.Timedelta(1, "D") or _weekdays_help(observed, target):
-        features.insert(features.index("hour_of_day") + 1 if "hour_of_day" in features else 0, WEEK)
+    if shows_week(observed, target, calendar):
+        features.append(WEEK)
     return features
-
-
-def _weekdays_help(observed: pd.DataFrame, target: Any) -> bool:
-    """Whether means by weekday lower the squared error of daily means on later days."""
-    days = observed.assign(day=observed["ds"].dt.normalize())
-    daily = days.groupby(["unique_id", "day"])[target].mean()
-    level = daily.groupby("unique_id").rolling(7).mean().droplevel(0)
-    change = (daily - level).dropna()
-    when = change.index.get_level_values("day")
-    is_first = when < when.min() + (when.max() - when.min()) / 2
-    if is_first.sum() < 28 or (~is_first).sum() < 28:
-        return False
-    learnt = change[is_first].groupby(when[is_first].day_of_week).mean()
-    later_changes = change[~is_first].to_numpy()
-    explained = learnt.reindex(when[~is_first].day_of_week).fillna(0.0).to_numpy()
-    error = np.mean((later_changes - explained) ** 2)
-    return bool(error < (1 - MIN_ERROR_SHARE_OF_WEEKDAYS) * np.mean(later_changes**2))
 
 
 def guess_spans(calendar: Calendar) -> tuple[int, int, int]:

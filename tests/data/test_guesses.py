@@ -89,7 +89,7 @@ def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season
     assert found["calendar_features"] == {
         24: ["hour_of_day"],
         96: ["hour_of_day"],
-        7: ["day_of_week", "day_of_year"],
+        7: ["day_of_year"],
     }.get(season, [])
 
 
@@ -537,6 +537,24 @@ def test_hours_get_the_day_of_the_week_where_it_tells_something_of_later_days(tm
     values = 20 + weekend * (times.day_of_week >= 5) + rng.normal(0, 2, len(times))
     found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
     assert ("day_of_week" in found["calendar_features"]) == (weekend > 0)
+
+
+def test_a_week_is_seen_though_all_its_days_have_the_same_sum(tmp_path):
+    times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
+    rng = np.random.default_rng(0)
+    morning, noon = times.hour == 8, times.hour == 13
+    values = 20 + 9 * np.where(times.day_of_week < 5, morning, noon) + rng.normal(0, 2, len(times))
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert found["calendar_features"] == ["hour_of_day", "day_of_week"]
+
+
+def test_the_rows_of_the_test_block_do_not_show_a_week(tmp_path):
+    times = pd.date_range("2024-01-01", periods=24 * 200, freq="h")
+    rng = np.random.default_rng(0)
+    weekend = (times.day_of_week >= 5) & (np.arange(len(times)) >= 0.6 * len(times))
+    values = 20 + 9 * weekend + rng.normal(0, 2, len(times))
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
+    assert found["calendar_features"] == ["hour_of_day"]
 
 
 def test_numbers_that_are_constant_in_every_series_are_no_inputs(tmp_path):
