@@ -193,17 +193,17 @@ def shows_week(frame: pd.DataFrame, target: Any, calendar: Calendar) -> bool:
     for _, series in frame.groupby("unique_id")[["ds", target]]:
         days = series["ds"].dt.normalize()
         by_day = series.groupby([days, series["ds"] - days])[target].mean().unstack().asfreq("D")
-        seen = by_day.iloc[: int(WEEK_ROWS * len(by_day))]
-        if len(seen) < 7 * MIN_WEEKS:
+        first_days = by_day.iloc[: int(WEEK_ROWS * len(by_day))]
+        if len(first_days) < 7 * MIN_WEEKS:
             continue
-        departures = seen - seen.rolling(7, center=True).mean()
-        departures = (departures - departures.mean()) / (seen.stack().std() or 1.0)
+        departures = first_days - first_days.rolling(7, center=True).mean()
+        departures = (departures - departures.mean()) / (first_days.stack().std() or 1.0)
         of_weekday = departures.groupby(departures.index.day_of_week).transform("mean")
         known = np.isfinite(departures.to_numpy())
         explained += float((of_weekday.to_numpy()[known] ** 2).sum())
         total += float((departures.to_numpy()[known] ** 2).sum())
         n_values += int(known.sum())
-        n_times += seen.shape[1]
+        n_times += first_days.shape[1]
     if total == 0.0 or n_values <= 7 * n_times:
         return False
     # less what the means of as many weekdays of noise would tell
