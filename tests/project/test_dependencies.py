@@ -1,0 +1,33 @@
+"""docs/decisions/0022: every package of pyproject.toml with its licence, its keeper and its age."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from tests.support.small_project import ROOT
+
+PAGE = (ROOT / "docs" / "decisions" / "0022-dependencies.md").read_text(encoding="utf-8")
+ROW = re.compile(r"^\| (\S+) \| ([^|]+) \| (\d{4})-(\d\d) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+OLDEST_MONTHS = 24
+
+
+def named_packages() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    names = {re.split(r"[^A-Za-z0-9_.-]", line)[0] for group in groups for line in group}
+    return names - {project["name"]}
+
+
+def test_every_package_has_its_row_and_no_row_is_of_another() -> None:
+    assert {row[0] for row in ROW.findall(PAGE)} == named_packages()
+
+
+def test_no_package_was_left_alone_for_two_years_when_it_was_looked_up() -> None:
+    looked_up = re.search(r"Looked up on (\d{4})-(\d\d)-\d\d", PAGE)
+    assert looked_up is not None
+    now = 12 * int(looked_up[1]) + int(looked_up[2])
+    ages = {
+        name: now - 12 * int(year) - int(month) for name, _, year, month, *_ in ROW.findall(PAGE)
+    }
+    assert {name: age for name, age in ages.items() if not 0 <= age <= OLDEST_MONTHS} == {}
