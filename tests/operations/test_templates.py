@@ -4,10 +4,12 @@ commands are ours.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ NAMES = (
     "crontab",
     "cronjob.yaml",
     "retrain.yml",
+    "airflow_dag.py",
+    "prefect_flow.py",
 )
 
 
@@ -47,6 +51,19 @@ def crons(text: str) -> list[str]:
     return re.findall(
         r"""^\s*(?:- cron: |schedule: )?"?((?:[\d*,/-]+ ){4}[\d*,/-]+)"?""", text, re.MULTILINE
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("airflow_dag.py", "airflow"), ("prefect_flow.py", "prefect")]
+)
+def test_a_scheduler_in_python_reads_its_file_where_it_is_installed(
+    name: str, package: str
+) -> None:
+    compile((TEMPLATES / name).read_text(), name, "exec")
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    read = "import runpy, sys; runpy.run_path(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", read, str(TEMPLATES / name)], check=True, timeout=120)
 
 
 @pytest.mark.parametrize(
