@@ -212,7 +212,8 @@ class SplitConformal:
         quantiles = [column[conformal_rank(len(column), level) - 1] for column in self.scores]
         by_step = np.array([*quantiles, np.nan])
         half_width = by_step[np.minimum(steps, len(by_step)) - 1] * factors
-        low, high = to_units(centre - half_width), to_units(centre + half_width)
+        low = to_units(centre - half_width)
+        high = to_units(centre + half_width)
         return Bounds(np.clip(low, *self.limits), np.clip(high, *self.limits))
 
 

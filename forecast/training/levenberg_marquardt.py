@@ -357,12 +357,14 @@ class _Run:
         """Add a point to the curve; keep the weights where the validation error (or, without one,
         the loss) is the lowest so far, else count one more rise.
         """
-        error = self.problem.validation(self.weights)
-        score = self.loss / self.problem.n_residuals if error is None else error
-        mean = self.loss / self.problem.n_residuals
-        self.curve.append((self.iteration, mean, np.nan if error is None else error, self.mu))
+        validated = self.problem.validation(self.weights)
+        mean_square = self.loss / self.problem.n_residuals
+        score = mean_square if validated is None else validated
+        self.curve.append(
+            (self.iteration, mean_square, np.nan if validated is None else validated, self.mu)
+        )
         # no free run has held yet
-        if score < self.score or error is None or not np.isfinite(self.score):
+        if score < self.score or validated is None or not np.isfinite(self.score):
             self.best = self.weights
             self.score = score
             self.rises = 0

@@ -132,9 +132,9 @@ class NetworkProblem:
                 output = run.advance(series.past[block].astype(np.float64), block_frames)
                 shape = output.value.shape
                 weight = series_weight[block].reshape(shape)
-                error = (output.value - series.target[block].reshape(shape)) * weight
+                residual = (output.value - series.target[block].reshape(shape)) * weight
                 jacobian = (output.tangent * weight[:, :, None]).reshape(-1, self.n_weights)
-                yield error.ravel(), np.ascontiguousarray(jacobian.T)
+                yield residual.ravel(), np.ascontiguousarray(jacobian.T)
 
     def _future_frames(self, series: TrainingSeries) -> Array | None:
         """(T, H * F): at row t the known-future inputs of t + 1 ... t + H; None without any."""
@@ -207,10 +207,11 @@ class OneLayerProblem(NetworkProblem):
         flat = weights[self.order]
         for first in range(0, len(self.z), rows):
             part = slice(first, first + rows)
-            error = (self.layer.value(flat, self.z[part]) - self.target[part]) * self.weight[part]
+            forecast = self.layer.value(flat, self.z[part])
+            residual = (forecast - self.target[part]) * self.weight[part]
             jacobian = self.layer.jacobian(flat, self.z[part])
             jacobian *= self.weight[part]
-            yield error.ravel(), jacobian[np.argsort(self.order)].reshape(self.n_weights, -1)
+            yield residual.ravel(), jacobian[np.argsort(self.order)].reshape(self.n_weights, -1)
 
 
 def _rows_of_all(arrays: Sequence[Array]) -> Array:

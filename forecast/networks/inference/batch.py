@@ -211,8 +211,14 @@ class Pass(BlockVisitor[np.ndarray]):
     def _run_stacked(
         self, blocks: Sequence[Block], prefix: str, x: np.ndarray
     ) -> np.ndarray | None:
-        """The last output of recurrent layers on one window, each a step behind the one below, so
-        that one product takes a step of all of them; None for other blocks or cells.
+        """The last output (1, units, 1) of recurrent layers in series on one window, run as one
+        joined net, so that one product takes a step of all of them; None for other blocks, cells or
+        a short window.
+
+        In the joined net layer k reads what layer k - 1 gave one product before, so it is k steps
+        behind the first. The first `delay` steps therefore put back the states of the layers that
+        have not begun, and after the last row one more product for each layer brings the ones above
+        to the end.
         """
         layers = [block for block in blocks if not isinstance(block, Dropout)]
         stacked = [block for block in layers if isinstance(block, Recurrent) and not block.parts]
