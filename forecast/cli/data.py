@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +60,10 @@ def fetch(
             _fetch_one(name, project, moment, settings)
         except DataError as error:  # one service's fault keeps no other dataset from being fetched
             row, _ = ingest.summarize(name, settings, root=project, now=now())
-            if not row["rows"]:
+            if not row.rows:
                 faults.append(str(error))
                 continue
-            snapshot = f"snapshot of {row['last']} ({row['age']} old)"
+            snapshot = f"snapshot of {row.last} ({row.age} old)"
             if allow_stale:
                 print(f"{error}\nGoing on with the {snapshot}.", file=sys.stderr)
             else:
@@ -188,7 +189,7 @@ def data(
         ingest.summarize(name, settings, root=project, now=now())
         for name, settings in datasets.items()
     ]
-    rows = [row for row, _ in summaries]
+    rows = [asdict(row) for row, _ in summaries]
     if output_format is Format.json:
         print_rows(rows, output_format)
         return

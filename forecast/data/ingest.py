@@ -258,7 +258,7 @@ def _store_history(
         pointer = replace(pointer, snapshot=stored.pointer.snapshot)
     else:
         provisional = raw.provisional_from
-        record = {
+        record: snapshots.SnapshotRecord = {
             "retrieved_at": now.isoformat(),
             **raw.provenance,
             "licence": dataset.licence.model_dump(),
@@ -278,9 +278,9 @@ def _store_history(
     # the same rows, written otherwise now
     path = (request.root / pointer.snapshot).with_suffix(".json")
     digest = raw.provenance.get("file_sha256")
-    record = files.read_note(path)
-    if digest and digest != record.get("file_sha256"):
-        files.write_json(path, {**record, "file_sha256": digest})
+    stored_record = files.read_note(path)
+    if digest and digest != stored_record.get("file_sha256"):
+        files.write_json(path, {**stored_record, "file_sha256": digest})
     return pointer
 
 
@@ -329,44 +329,68 @@ def _fault_class(dataset: Dataset) -> type[DataError] | type[InputError]:
     return DataError if dataset.source.is_remote else InputError
 
 
+@dataclass(frozen=True)
+class SnapshotSummary:
+    """The row of a dataset in `forecast data`; what is None cannot be told, and `state` says why.
+
+    first, last, as_of: times, or row numbers of rows without dates. revised: values that the last
+    fetch found changed. warnings: what the data checks found.
+    """
+
+    dataset: str
+    source: str | None = None
+    series: int | None = None
+    rows: int | None = None
+    first: str | None = None
+    last: str | None = None
+    gaps: int | None = None
+    age: str | None = None
+    as_of: str | None = None
+    sha256: str | None = None
+    snapshots: int | None = None
+    revised: int | None = None
+    warnings: int | None = None
+    state: str = "good"
+
+
 def summarize(
     name: str, dataset: Dataset, *, root: Path, now: pd.Timestamp
-) -> tuple[dict[str, Any], list[Violation]]:
+) -> tuple[SnapshotSummary, list[Violation]]:
     """One row of `forecast data`, and what the data checks find; of data that cannot be read
     nothing is found.
     """
     if not ProjectPaths.of(root).pointer(name).exists():
-        return _empty_summary(name, state=f"not fetched; run `forecast fetch {name}`"), []
+        return SnapshotSummary(name, state=f"not fetched; run `forecast fetch {name}`"), []
     try:
         frame = preparation.check_data(name, dataset, root=root)
         raw = preparation.read_snapshot(name, dataset, root=root)
         pointer, record = snapshots.read_pointer(root, name), snapshots.read_provenance(root, name)
     except ForecastError as error:
-        return _empty_summary(name, state=str(error)), []
+        return SnapshotSummary(name, state=str(error)), []
     described = quality.describe(frame, dataset)
     violations = quality.find_violations(
         preparation.adjusted_observations(raw, dataset), dataset, as_of=pd.Timestamp(pointer.as_of)
     )
-    last, kind = frame["ds"].max(), dataset.calendar.kind
-    row = {
-        "dataset": name,
-        "source": dataset.source.kind,
-        "series": len(described["series"]),
-        "rows": described["rows"],
-        "first": format_time(kind, frame["ds"].min().isoformat()),
-        "last": format_time(kind, last.isoformat()),
-        "gaps": described["gaps"],
-        "age": None if kind == "index" else age_in_words(dataset, last, now),
-        "as_of": format_time(kind, last.isoformat()) if kind == "index" else pointer.as_of,
-        "sha256": pointer.sha256[:12],
-        "snapshots": len(snapshots.list_snapshots(root, name)),
-        "revised": record.get("revised_values", 0),
-        "warnings": len(violations),
-        "state": (
-            "good" if not record.get("failed") else f"kept without {', '.join(record['failed'])}"
-        ),
-    }
-    return row, violations
+    kind = dataset.calendar.kind
+    last = format_time(kind, frame["ds"].max().isoformat())
+    failed = record.get("failed")
+    summary = SnapshotSummary(
+        dataset=name,
+        source=dataset.source.kind,
+        series=len(described["series"]),
+        rows=described["rows"],
+        first=format_time(kind, frame["ds"].min().isoformat()),
+        last=last,
+        gaps=described["gaps"],
+        age=None if kind == "index" else age_in_words(dataset, frame["ds"].max(), now),
+        as_of=last if kind == "index" else pointer.as_of,
+        sha256=pointer.sha256[:12],
+        snapshots=len(snapshots.list_snapshots(root, name)),
+        revised=record.get("revised_values", 0),
+        warnings=len(violations),
+        state=f"kept without {', '.join(failed)}" if failed else "good",
+    )
+    return summary, violations
 
 
 def age_in_words(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str:
@@ -423,21 +447,3 @@ def _draw(panel: Any, frame: pd.DataFrame, dataset: Dataset, column: str) -> Non
         at = row_numbers(thinned.index) if dataset.calendar.kind == "index" else thinned.index
         panel.plot(at, thinned.to_numpy(), linewidth=0.7, label=str(series))
     panel.grid(visible=True, alpha=0.3)
-
-
-def _empty_summary(name: str, *, state: str) -> dict[str, Any]:
-    """The summary of a dataset of which nothing can be read: `state` says why."""
-    columns = (
-        "source",
-        "series",
-        "rows",
-        "first",
-        "last",
-        "gaps",
-        "age",
-        "as_of",
-        "sha256",
-        "snapshots",
-        "revised",
-    )
-    return {"dataset": name, **dict.fromkeys((*columns, "warnings")), "state": state}

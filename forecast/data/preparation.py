@@ -114,7 +114,7 @@ def take_snapshot(
     frame, known_forecasts = check_raw(raw, dataset), vintages.merge_vintages(None, raw.vintages)
     whole = add_known_ahead(add_joined(frame, dataset, root=root, where=raw.where), dataset)
     prepare(vintages.add_issued(whole, dataset, known_forecasts), dataset, where=raw.where)
-    record = {
+    record: snapshots.SnapshotRecord = {
         "licence": dataset.licence.model_dump(),
         **raw.provenance,
         **last_observation(frame, dataset),
@@ -123,7 +123,7 @@ def take_snapshot(
     return replace(pointer, **vintages.write_vintages(root, name, known_forecasts, as_of=raw.as_of))
 
 
-def last_observation(frame: pd.DataFrame, dataset: Dataset) -> dict[str, str]:
+def last_observation(frame: pd.DataFrame, dataset: Dataset) -> snapshots.SnapshotRecord:
     """Of a snapshot's record: its last observation, and when that became known, whose age `forecast
     status` shows.
     """

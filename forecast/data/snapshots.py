@@ -14,10 +14,10 @@ never silently replaced.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,49 @@ REVISION_COLUMNS = ("unique_id", "ds", "column", "before", "after", "kind")
 TimeBySeries = Mapping[str, pd.Timestamp]
 """By series."""
 NO_REVISIONS = pd.DataFrame(columns=list(REVISION_COLUMNS))
+
+
+class SnapshotRecord(TypedDict, total=False):
+    """The record beside a snapshot: where its rows came from. The source gives the first group, a
+    fetch the second, `write_snapshot` the third. Times are ISO 8601 in UTC; no secret, no path of
+    this machine stands in it.
+    """
+
+    source: str
+    parameters: Mapping[str, object]
+    """What the source was asked for."""
+    adjustment: str
+    library: Mapping[str, str]
+    """The versions of what read it."""
+    terms: str
+    retrieved_at: str | None
+    file_sha256: str
+    """Digests of the user's files, in the order of `Source.files`, with a space between."""
+
+    licence: Mapping[str, str]
+    question: Mapping[str, object]
+    """`Source.identity`: what has to stay the same for the history to be continued."""
+    previous: str | None
+    """Digest of the snapshot that this one continues."""
+    revised_values: int
+    failed: Mapping[str, str]
+    """Series that the source could not give, and why."""
+    provisional_from: str | None
+    """Rows from here on are read again."""
+    findings: Sequence[Mapping[str, object]]
+    issued: str | None
+    issued_sha256: str | None
+    last: str
+    """The last observation, and when it became known."""
+    known: str
+
+    rows: int
+    series: list[str]
+    columns: list[str]
+    first: str
+    as_of: str
+    sha256: str
+    dataset: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +110,7 @@ def write_snapshot(
     frame: pd.DataFrame,
     *,
     as_of: pd.Timestamp,
-    provenance: dict[str, Any],
+    provenance: SnapshotRecord,
 ) -> Pointer:
     """Store `frame` (checked, default index) and its provenance unless an equal snapshot exists;
     moves no pointer.
@@ -77,7 +120,7 @@ def write_snapshot(
         as_of=as_of.isoformat(), sha256=sha, snapshot=snapshot_path(dataset, as_of, sha).as_posix()
     )
     path = root / pointer.snapshot
-    record = {
+    record: SnapshotRecord = {
         "last": frame["ds"].max().isoformat(),
         **provenance,
         "rows": len(frame),
@@ -152,12 +195,13 @@ def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
     return frame
 
 
-def read_provenance(root: Path, dataset: str) -> dict[str, Any]:
+def read_provenance(root: Path, dataset: str) -> SnapshotRecord:
     """The record beside the pointed snapshot; empty when that was not made yet, `DamagedError` for
     a damaged one.
     """
     path = path_in_store(root, read_pointer(root, dataset).snapshot).with_suffix(".json")
-    if (record := files.read_note(path)) or not path.exists():
+    record: Any = files.read_note(path)
+    if record or not path.exists():
         return record
     raise DamagedError(
         f"{path}: cannot be read. Restore it from git, or delete it: then `forecast fetch"

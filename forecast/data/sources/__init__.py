@@ -20,6 +20,7 @@ from forecast.config.datasets import Dataset
 from forecast.data import columns
 from forecast.data.calendars import known_from
 from forecast.data.schema import KEY_COLUMNS
+from forecast.data.snapshots import SnapshotRecord
 from forecast.data.web import Deadline
 
 
@@ -56,8 +57,8 @@ class RawFrame:
     """`frame`: long, `unique_id, ds` and the source's own number columns, its index labelling the
     rows of the origin.
 
-    `as_of`: the instant by which every row was known. `provenance`: JSON values only, without
-    secrets or host paths. `failed`: series → reason, for those the source could not give.
+    `as_of`: the instant by which every row was known. `provenance`: what the record of a
+    snapshot says of the source. `failed`: series → reason, for those the source could not give.
     `provisional_from`: rows from here on may change. `vintages`: the provider's own forecasts,
     `unique_id, ds, issued_at` and columns, kept apart from observations.
     """
@@ -65,7 +66,7 @@ class RawFrame:
     frame: pd.DataFrame
     as_of: pd.Timestamp
     where: str
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: SnapshotRecord = field(default_factory=SnapshotRecord)
     failed: dict[str, str] = field(default_factory=dict)
     provisional_from: pd.Timestamp | None = None
     vintages: pd.DataFrame | None = None

@@ -28,6 +28,7 @@ from forecast.data.schema import (
     describe_text_cell,
     first_text_cell,
 )
+from forecast.data.snapshots import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.written_times import (
     ISO_FORMAT,
@@ -119,7 +120,7 @@ def read(request: Request) -> RawFrame:
     table[numbers] = table[numbers].apply(pd.to_numeric)
     table, as_of = keep_known(request, table)
     issues = _read_issues(request, source, as_of)
-    provenance = {
+    provenance: SnapshotRecord = {
         "source": "file",
         "parameters": {
             "path": where,

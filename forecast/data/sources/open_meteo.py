@@ -21,6 +21,7 @@ from forecast.config.reading import Config
 from forecast.config.sources import Service, Url
 from forecast.data import web
 from forecast.data.calendars import next_steps
+from forecast.data.snapshots import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.web import Deadline, TransientError
 from forecast.system.errors import DataError, InputError
@@ -407,7 +408,7 @@ def request_weight(variables: int, days: int) -> float:
     return max(1.0, variables / 10) * max(1.0, days / 14)
 
 
-def _provenance(source: Settings) -> dict[str, Any]:
+def _provenance(source: Settings) -> SnapshotRecord:
     """What a snapshot's record says of where its rows came from."""
     return {
         "source": "open_meteo",

@@ -12,13 +12,14 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
 from forecast.config.sources import Source
 from forecast.data import snapshots
+from forecast.data.snapshots import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.system.errors import DataError, InputError, suggest_known
 
@@ -45,7 +46,7 @@ def read(request: Request) -> RawFrame:
     return RawFrame(frame, as_of, where=f"packaged source {source.name!r}", provenance=provenance)
 
 
-def _us_indices(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _us_indices(request: Request) -> tuple[pd.DataFrame, SnapshotRecord]:
     """Both indices with the oil price of the same session, and their provenance."""
     oil = _arch_table("wti").iloc[:, 0].rename("wti")
     indices = {name: _arch_table(name) for name in ("nasdaq", "sp500")}
@@ -91,7 +92,7 @@ def _index_frame(name: str, prices: pd.DataFrame, oil: pd.Series) -> pd.DataFram
     return frame
 
 
-def _dublin_weather(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _dublin_weather(request: Request) -> tuple[pd.DataFrame, SnapshotRecord]:
     """The snapshot that ships with the project is itself the source."""
     try:
         return snapshots.read_pointed(request.root, request.name), snapshots.read_provenance(
@@ -105,7 +106,7 @@ def _dublin_weather(request: Request) -> tuple[pd.DataFrame, dict[str, Any]]:
         ) from None
 
 
-_LOADERS: dict[str, Callable[[Request], tuple[pd.DataFrame, dict[str, Any]]]] = {
+_LOADERS: dict[str, Callable[[Request], tuple[pd.DataFrame, SnapshotRecord]]] = {
     "us_indices": _us_indices,
     "dublin_weather": _dublin_weather,
 }

@@ -25,6 +25,7 @@ from pydantic import Field, field_validator
 from forecast.config.paths import ProjectPaths
 from forecast.config.sources import Adjustment, Service, Url
 from forecast.data.calendars import known_from
+from forecast.data.snapshots import SnapshotRecord
 from forecast.data.sources import RawFrame, Request, keep_known
 from forecast.data.web import (
     MAX_BYTES,
@@ -319,7 +320,7 @@ def undo_splits(frame: pd.DataFrame) -> pd.DataFrame:
     return traded
 
 
-def _provenance(source: Settings) -> dict[str, Any]:
+def _provenance(source: Settings) -> SnapshotRecord:
     """What a snapshot's record says of where its rows came from."""
     return {
         "source": "yahoo",
