@@ -151,12 +151,11 @@ class GateData:
             ahead = at[:, None] + np.arange(1, self.panel.task.horizon + 1)
             actual = series.values[ahead, : self.panel.outputs]
             scale = np.array([self.scale[uid, output] for output in range(self.panel.outputs)])
-            error = np.where(np.isfinite(actual), np.abs(actual - forecasts[uid]) / scale, 0.0).sum(
-                axis=(1, 2)
-            )
+            scaled = np.where(np.isfinite(actual), np.abs(actual - forecasts[uid]) / scale, 0.0)
+            total = scaled.sum(axis=(1, 2))
             count = np.isfinite(actual).sum(axis=(1, 2))
             known = count > 0
-            parts.append(pd.Series(error[known] / count[known], index=series.ds[at[known]]))
+            parts.append(pd.Series(total[known] / count[known], index=series.ds[at[known]]))
         # over series and targets; a loss that is not finite makes the mean of its origin so
         return pd.concat(parts).groupby(level=0).agg(_mean_with_missing).sort_index()
 
@@ -426,8 +425,8 @@ def _error_ratios(
                 continue
             expected_errors = np.array([np.nan if value is None else value for value in promised])
             with np.errstate(invalid="ignore", divide="ignore"):
-                error = np.nanmean(np.abs(actual - values[:, :, output]), axis=0) / expected_errors
-            ratios.append(float(np.nanmean(error)))
+                by_step = np.nanmean(np.abs(actual - values[:, :, output]), axis=0)
+                ratios.append(float(np.nanmean(by_step / expected_errors)))
     return ratios
 
 

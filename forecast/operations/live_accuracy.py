@@ -155,9 +155,9 @@ def score_issues(root: Path, dataset: str, frame: pd.DataFrame) -> pd.DataFrame:
     for _, rows in joined.groupby("issue", sort=False):
         version = int(rows["version"].iloc[0])
         card = champion.find_card(root, dataset, version)
-        error = _error_over_expected(rows, card)
+        relative = _error_over_expected(rows, card)
         naive = _error_over_expected(rows.assign(y_hat=rows["last"]), card)
-        scores.append((rows["cutoff"].max(), version, error, naive))
+        scores.append((rows["cutoff"].max(), version, relative, naive))
     return pd.DataFrame(scores, columns=columns).dropna()
 
 

@@ -482,8 +482,8 @@ def _error_by_step(results: Results, candidate: str) -> dict[str, list[float | N
         return {}
     rows = add_series_names(results.forecasts(candidate, "test"))
     mean = rows.groupby(["series", "cutoff", "step"])[["y", "y_hat"]].mean()
-    error = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()
+    mae = (mean["y"] - mean["y_hat"]).abs().groupby(["series", "step"]).mean()
     errors_by_series = {}
-    for series, by_step in error.groupby(level="series"):
+    for series, by_step in mae.groupby(level="series"):
         errors_by_series[str(series)] = [files.json_number(value) for value in by_step]
     return errors_by_series

@@ -224,11 +224,10 @@ def explain_failures(
     waiting = [stage for stage in open_stages if stage not in failures]
     lines = [f"Failed: {stage}: {message}" for stage, (_, message) in failures.items()]
     lines += [f"Not made because of that: {', '.join(waiting)}."] if waiting else []
-    error = ForecastError(
-        "\n".join([*lines, "The rest is finished. Repair the cause, then the same command again."])
-    )
-    error.exit_code = next((code for code, _ in failures.values() if code not in (0, 1)), 1)
-    return error
+    advice = "The rest is finished. Repair the cause, then the same command again."
+    combined = ForecastError("\n".join([*lines, advice]))
+    combined.exit_code = next((code for code, _ in failures.values() if code not in (0, 1)), 1)
+    return combined
 
 
 def unfinished_stages(root: Path, targets: Sequence[str]) -> list[str]:
@@ -294,9 +293,9 @@ def run_narrowed(
         print(f"Running stage {stage!r} of {dataset}, only {', '.join(models)}", flush=True)
         code = run_watched(command, root, environment)
         if code:
-            error = ForecastError(
+            failure = ForecastError(
                 f"Stage {stage} of {dataset} failed (exit {code}); its message stands above."
             )
-            error.exit_code = max(code, 1)
-            raise error
+            failure.exit_code = max(code, 1)
+            raise failure
     return folder

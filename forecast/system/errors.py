@@ -175,11 +175,11 @@ def require_short(words: Iterable[str]) -> None:
             )
 
 
-def quote_names(names: object) -> str:
+def quote_names(names: Iterable[object]) -> str:
     """`['a', 'b']` as `'a', 'b'`, sorted, for messages; of very many the first ones and how many
     more.
     """
-    known = sorted(map(str, names))  # type: ignore[call-overload]
+    known = sorted(map(str, names))
     more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
     return ", ".join(map(quote, known[:MOST_NAMES])) + more
 
@@ -223,12 +223,12 @@ def explain_encoding(error: UnicodeEncodeError) -> str:
     )
 
 
-def suggest_known(name: str, known: object) -> str:
+def suggest_known(name: str, known: Iterable[object]) -> str:
     """` Did you mean 'x'? Known: 'x', 'y'`: the end of a sentence about an unknown name."""
     return f"{suggest(name, known)} Known: {quote_names(known)}"
 
 
-def missing_column(name: str, present: object, where: str) -> str:
+def missing_column(name: str, present: Iterable[object], where: str) -> str:
     """`mine.csv: column 'x' is missing.
 
     Did you mean 'y'? Found 'y'.`: the beginning of an error.
@@ -237,12 +237,12 @@ def missing_column(name: str, present: object, where: str) -> str:
     return f"{where}: column {name!r} is missing.{suggestion} Found {quote_names(present)}."
 
 
-def suggest(name: str, known: object) -> str:
+def suggest(name: str, known: Iterable[object]) -> str:
     """` Did you mean 'x'?` when one of `known` is close to `name`, in capitals or not, else an
     empty string.
     """
     import difflib
 
-    small = {str(k).lower(): str(k) for k in known}  # type: ignore[attr-defined]
+    small = {str(k).lower(): str(k) for k in known}
     matches = difflib.get_close_matches(name.lower(), small, n=1, cutoff=0.6)
     return f" Did you mean {small[matches[0]]!r}?" if matches else ""

@@ -126,9 +126,9 @@ def raise_failures(outcomes: Sequence[WorkOutcome], *, what: str) -> None:
         return
     message = f"{what}: {len(failed)} of {len(outcomes)} failed; the others are kept.\n"
     message += "\n".join(f"- {outcome.name}: {outcome.error}" for outcome in failed)
-    error = ForecastError(message)
-    error.exit_code = max(outcome.exit_code for outcome in failed) or 1
-    raise error
+    combined = ForecastError(message)
+    combined.exit_code = max(outcome.exit_code for outcome in failed) or 1
+    raise combined
 
 
 _prepared = False

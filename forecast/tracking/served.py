@@ -58,8 +58,8 @@ def _answer_in_sentences() -> None:
     thousands of digits, with 500 and a traceback in its log; a table of Parquet that is none with
     the traceback itself.
     """
-    server = sys.modules.get("mlflow.pyfunc.scoring_server")
-    decode: Any = getattr(server, "_decode_json_input", None)
+    server: Any = sys.modules.get("mlflow.pyfunc.scoring_server")
+    decode = getattr(server, "_decode_json_input", None)
     if decode is None:
         return
 
@@ -79,10 +79,9 @@ def _answer_in_sentences() -> None:
             )
             raise MlflowException(message, error_code=INVALID_PARAMETER_VALUE) from None
 
-    server._decode_json_input = shallow  # type: ignore[union-attr]
-    handle: Any = server._handle_serving_error  # type: ignore[union-attr]
-    without_traceback = partial(handle, include_traceback=False)
-    server._handle_serving_error = without_traceback  # type: ignore[union-attr]
+    server._decode_json_input = shallow
+    handle = server._handle_serving_error
+    server._handle_serving_error = partial(handle, include_traceback=False)
 
 
 mlflow.models.set_model(ServedForecaster())
