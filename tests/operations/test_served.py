@@ -182,7 +182,7 @@ def test_a_wrong_request_is_told_in_a_sentence(service, running, case):
 )
 def test_malformed_bodies_are_refused_too(service, body, kind, said):
     answer = requests.post(
-        f"{service[0]}/invocations", content=body, headers={"Content-Type": kind}, timeout=30
+        f"{service[0]}/invocations", data=body, headers={"Content-Type": kind}, timeout=30
     )
     refused(answer, said)
 
