@@ -88,10 +88,12 @@ MIN_WEIGHT = 0.01
 """Weight from which on a setting is in the mean."""
 CHANGE_WEIGHTS = np.linspace(0.0, 1.0, 11)
 """Shares of the forecast change that are tried for a series."""
-SURE_GAIN, SURE_LOSS = 1.0, 0.5
-"""A lower error by so many standard errors or fewer gives a series no more, or no less, of the
-change than all series have.
+SURE_GAIN = 1.0
+"""A lower error by so many standard errors or fewer gives a series no more of the change than all
+series have.
 """
+SURE_LOSS = 0.5
+"""The same for less of the change."""
 LEVEL_GAIN = 0.01
 """Lower error by which the level of the target must earn its place: where a series leaves the range
 that it was fitted on, which no fold inside the history shows, a map of the level pulls it back.
@@ -189,7 +191,8 @@ def _errors_by_weight(
     errors: dict[str, list[np.ndarray]] = defaultdict(list)
     for windows, target, _, fold in folds(sampled=False):
         for k in set(fold[fold >= 0]) & set(maps):
-            scored, scored_target = windows.select(fold == k), target[fold == k]
+            scored = windows.select(fold == k)
+            scored_target = target[fold == k]
             change = largest.inputs(scored, channels) @ maps[k][:-1] + maps[k][-1]
             shares_of_change = change.reshape(scored_target.shape)[..., None] * CHANGE_WEIGHTS
             missed = np.abs((scored_target - scored.last[:, None])[..., None] - shares_of_change)
@@ -228,13 +231,11 @@ def weigh_changes(errors: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ..
         relative.append(each / np.where(scale > 0, scale, 1.0))
     together = np.concatenate(relative)
     shares = [_sure_share(together[:, output], 0) for output in range(together.shape[1])]
-    return {
-        uid: tuple(
-            float(CHANGE_WEIGHTS[_sure_share(each[:, output], share)])
-            for output, share in enumerate(shares)
-        )
-        for uid, each in errors.items()
-    }
+    weights = {}
+    for uid, each in errors.items():
+        of_outputs = [_sure_share(each[:, output], share) for output, share in enumerate(shares)]
+        weights[uid] = tuple(float(weight) for weight in CHANGE_WEIGHTS[of_outputs])
+    return weights
 
 
 def _sure_share(errors: np.ndarray, default: int) -> int:

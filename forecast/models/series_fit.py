@@ -15,6 +15,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from forecast.config.reading import Entry, PlainValue
+
 Array = npt.NDArray[np.float64]
 RowNumbers = npt.NDArray[np.int64]
 Units = Literal["own", "scaled"]
@@ -43,9 +45,9 @@ class SeriesFit:
     units: Units
 
 
-def fits_to_json(fits_by_series: Mapping[str, Sequence[SeriesFit]]) -> dict[str, Any]:
+def fits_to_json(fits_by_series: Mapping[str, Sequence[SeriesFit]]) -> dict[str, PlainValue]:
     """By series a list, for each target the numbers of its model with `begins` and `units`."""
-    content = {}
+    content: dict[str, PlainValue] = {}
     for uid, fits in fits_by_series.items():
         content[uid] = [
             {**vars(fit.model), "begins": fit.begins, "units": fit.units} for fit in fits
@@ -54,7 +56,7 @@ def fits_to_json(fits_by_series: Mapping[str, Sequence[SeriesFit]]) -> dict[str,
 
 
 def fits_from_json(
-    model_class: type[SeriesModel], content: Mapping[str, Any]
+    model_class: type[SeriesModel], content: Mapping[str, Sequence[Entry]]
 ) -> dict[str, list[SeriesFit]]:
     """What `fits_to_json` gave; `model_class`: the dataclass of numbers of the family."""
     fits_by_series: dict[str, list[SeriesFit]] = {}

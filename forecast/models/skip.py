@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import scipy  # its parts are loaded where they are first used: a saved map needs none
 
+from forecast.config.reading import PlainValue
 from forecast.config.task import CalendarFeature
 from forecast.data.windows import Layout, Windows, fill_gaps
 from forecast.system.errors import ModelError
@@ -130,17 +131,10 @@ def _no_coefficients() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Skip:
-    """A fitted skip. `coefficients` (features + 1, H * O) and what shapes the features belong to
-    `linear` alone. Two of one shape are equal, whatever their coefficients.
+    """A fitted skip, or the shape of one that is not fitted yet.
 
-    harmonics: sine pairs per calendar feature in products; empty: no products. leads: how many
-    columns that speak of later rows it reads (their newest row); 0 where it is better without.
-    unread: the channels of past-only inputs that it leaves out. mean_of: the shapes, with their
-    weights, whose mean it is; empty: it is one ridge. reads_level: it reads the newest value of a
-    target beside the differences to it. change_weights: by series, for each output the share of the
-    forecast change that is added to the last value, 0 to 1; 1 for a series without any. carry: what
-    a closed loop of it takes for the past-only inputs after the cutoff; None: it repeats the last
-    ones.
+    Two of one shape are equal, whatever their coefficients. All fields behind `season_length`
+    belong to the kind `linear` alone.
     """
 
     kind: SkipKind
@@ -148,16 +142,32 @@ class Skip:
     outputs: int
     season_length: int = 1
     lags: int = 0
+    """Rows of the past that it reads."""
     penalty: float = 0.0
     harmonics: tuple[int, ...] = ()
+    """Sine pairs per calendar feature in products; empty: no products."""
     product_lags: int = 0
+    """Rows of the targets in products."""
     leads: int = 0
+    """How many columns that speak of later rows it reads (their newest row); 0 where it is better
+    without.
+    """
     unread: tuple[int, ...] = ()
+    """Channels of past-only inputs that it leaves out."""
     reads_level: bool = True
+    """Whether it reads the newest value of a target beside the differences to it."""
     mean_of: tuple[tuple[Skip, float], ...] = ()
+    """The shapes, with their weights, whose mean it is; empty: it is one ridge."""
     change_weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
+    """By series, for each output the share of the forecast change that is added to the last value,
+    0 to 1; 1 for a series that is not named.
+    """
     coefficients: np.ndarray = field(default_factory=_no_coefficients, compare=False)
+    """(features + 1, H * O), the intercept last."""
     carry: Carry | None = field(default=None, compare=False)
+    """What a closed loop of it takes for the past-only inputs after the cutoff; None: it repeats
+    the last ones.
+    """
 
     def forecast(self, windows: Windows, channels: Layout) -> np.ndarray:
         """(B, H, O) in scaled units."""
@@ -212,9 +222,8 @@ class Skip:
 
     def with_lags(self, lags: int) -> Skip:
         """The same over other lags."""
-        return replace(
-            self, lags=lags, product_lags=min(lags, PRODUCT_LAGS) if self.harmonics else 0
-        )
+        product_lags = min(lags, PRODUCT_LAGS) if self.harmonics else 0
+        return replace(self, lags=lags, product_lags=product_lags)
 
     def with_mean_of(self, weights: Mapping[Skip, float]) -> Skip:
         """The shape of the weighted mean of some that have no other inputs than this one."""
@@ -239,7 +248,7 @@ class Skip:
         carried = {} if self.carry is None else {"carry": self.carry.coefficients}
         return {"coefficients": self.coefficients, **carried}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, PlainValue]:
         """All but the arrays, for `from_saved`."""
         shape = {name: getattr(self, name) for name in SHAPE_FIELDS}
         mean_of = [(part.to_json(), weight) for part, weight in self.mean_of]
@@ -247,7 +256,7 @@ class Skip:
 
     @staticmethod
     def from_saved(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Skip:
-        """What `to_json` and `to_arrays` gave."""
+        """The skip whose `to_json` gave `content` and whose `to_arrays` gave `arrays`."""
         shape = {name: content[name] for name in SHAPE_FIELDS}
         for name in ("harmonics", "unread"):
             shape[name] = tuple(content[name])
@@ -372,8 +381,11 @@ def _harmonics(pair: np.ndarray, count: int) -> np.ndarray:
     `pair` (B, 2).
     """
     turn = pair[:, 1] + 1j * pair[:, 0]
-    powers = [turn**k for k in range(1, count + 1)]
-    return np.stack([part for power in powers for part in (power.imag, power.real)], axis=1)
+    waves = []
+    for multiple in range(1, count + 1):
+        power = turn**multiple
+        waves += [power.imag, power.real]
+    return np.stack(waves, axis=1)
 
 
 def _multiply_columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -426,7 +438,9 @@ def feature_names(shape: Skip, channels: Layout, future_columns: int) -> list[Fe
 
 
 def _target_names(channels: Layout, lags: int, reads_level: bool) -> list[FeatureName]:
-    """Of `_target_features` over `lags` rows."""
+    """Names of the columns of `_target_features` over `lags` rows, in their order: of each target
+    the changes from the oldest row on, then its level where it has one.
+    """
     names = []
     for channel, drifts in zip(channels.target_channels, channels.difference_inputs, strict=False):
         newest = 0 if drifts else 1
@@ -469,7 +483,8 @@ class FeatureColumns:
 
     def __init__(self, largest: Skip, channels: Layout, future_columns: int) -> None:
         """Index the columns that `largest`, the skip with the most inputs, computes."""
-        self._channels, self._future_columns = channels, future_columns
+        self._channels = channels
+        self._future_columns = future_columns
         names = feature_names(largest, channels, future_columns)
         self._column_of = {name: column for column, name in enumerate(names)}
 
@@ -516,14 +531,17 @@ def solve_ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: 
     """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN
     without a solution.
     """
-    count, last = sums[-1, -1], len(sums) - 1
+    count = sums[-1, -1]
+    last = len(sums) - 1
     if count < 2:
         raise ModelError(
             f"A linear map found {count:.0f} complete train windows; at least 2 are needed."
         )
     targets = np.arange(last - outputs, last)
-    x_mean, y_mean = sums[-1, columns] / count, sums[-1, targets] / count
-    gram, cross = sums[np.ix_(columns, columns)], sums[np.ix_(columns, targets)]
+    x_mean = sums[-1, columns] / count
+    y_mean = sums[-1, targets] / count
+    gram = sums[np.ix_(columns, columns)]
+    cross = sums[np.ix_(columns, targets)]
     gram -= count * np.outer(x_mean, x_mean)
     cross -= count * np.outer(x_mean, y_mean)
     gram.flat[:: len(columns) + 1] += penalty
@@ -550,7 +568,8 @@ def design_of(
 
 def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Examples) -> float:
     """Of (B, H, O) forecasts over every observed target of the batches, in scaled units."""
-    total, count = 0.0, 0
+    total = 0.0
+    count = 0
     for windows, target in batches():
         error = np.abs(target - forecast(windows))
         total += float(np.nansum(error))
@@ -566,7 +585,8 @@ def interpolate_missing(last: np.ndarray, target: np.ndarray) -> np.ndarray:
     days to learn from.
     """
     values = np.concatenate([last[:, None], target], axis=1)
-    is_known, length = np.isfinite(values), values.shape[1]
+    is_known = np.isfinite(values)
+    length = values.shape[1]
     if is_known.all():
         return target
     steps = np.arange(length)[None, :, None]
