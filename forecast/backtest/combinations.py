@@ -254,9 +254,9 @@ def stack(errors: MemberErrors, penalty: float = PENALTY) -> np.ndarray:
     if sum(learns.any() for learns, _ in errors.split_folds()) < 2:
         return weights
     for _ in range(STACKING_ROUNDS):
-        error = np.abs(errors.errors @ weights)
-        floor = ERROR_FLOOR * error.mean() or 1.0
-        divided = errors.errors / np.sqrt(np.maximum(error, floor))[:, None]
+        missed = np.abs(errors.errors @ weights)
+        floor = ERROR_FLOOR * missed.mean() or 1.0
+        divided = errors.errors / np.sqrt(np.maximum(missed, floor))[:, None]
         weights = solve_on_simplex(divided.T @ divided / len(divided), penalty)
     return weights
 

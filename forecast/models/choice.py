@@ -198,10 +198,10 @@ def _errors_by_weight(
             missed = np.abs((scored_target - scored.last[:, None])[..., None] - shares_of_change)
             is_known = np.isfinite(missed)
             count = np.maximum(is_known.sum(axis=1), 1)
-            error = np.where(is_known.any(axis=1), np.nansum(missed, axis=1) / count, np.nan)
+            means = np.where(is_known.any(axis=1), np.nansum(missed, axis=1) / count, np.nan)
             for uid in np.unique(scored.series):
                 stretches[str(uid)].append(scored.rows[scored.series == uid] // largest.horizon)
-                errors[str(uid)].append(error[scored.series == uid])
+                errors[str(uid)].append(means[scored.series == uid])
     return {
         uid: _mean_by_group(np.concatenate(stretches[uid]), np.concatenate(each))
         for uid, each in errors.items()
@@ -338,8 +338,8 @@ def fold_errors(cases: Mapping[int, FoldCase], columns: np.ndarray, penalty: flo
     errors = []
     for sums, x, targets in cases.values():
         slopes = solve_ridge(sums, columns, penalty, targets.shape[1])
-        error = targets - x[:, columns] @ slopes[:-1] - slopes[-1]
-        errors.append(np.abs(error)[np.isfinite(targets)].mean())
+        residuals = targets - x[:, columns] @ slopes[:-1] - slopes[-1]
+        errors.append(np.abs(residuals)[np.isfinite(targets)].mean())
     return np.array(errors or [np.inf])
 
 

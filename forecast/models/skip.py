@@ -571,9 +571,9 @@ def mean_absolute_error(forecast: Callable[[Windows], np.ndarray], batches: Exam
     total = 0.0
     count = 0
     for windows, target in batches():
-        error = np.abs(target - forecast(windows))
-        total += float(np.nansum(error))
-        count += int(np.isfinite(error).sum())
+        missed = np.abs(target - forecast(windows))
+        total += float(np.nansum(missed))
+        count += int(np.isfinite(missed).sum())
     return total / count if count else float("nan")
 
 
