@@ -1,5 +1,3 @@
-"""What goes on inside a trained network: how long it remembers, whether it saturates, whether its
-loop is stable.
-
-NumPy alone, in float64, on a handful of windows.
+"""What goes on inside a trained network: `dynamics` looks at one recurrent layer, `examine` at a
+whole network and its closed loop. For the report; nothing here changes a forecast.
 """
