@@ -39,6 +39,7 @@ KINDS: dict[str, str] = {
     "actuals": "targets that are not those of the source",
     "stored": "stored results that are not those of the stored models",
     "scaling": "scaling fitted on later rows",
+    "folds": "folds that learn from what they are scored on",
     "skip": "a skip fitted on later rows",
     "tuning": "tuning that saw later rows",
     "training": "training that saw later rows",

@@ -166,7 +166,7 @@ def audit(
         dataset,
         order_findings([*findings, *stored_findings]),
         checked,
-        _describe_unaudited(base) + stored_notes,
+        (*_describe_unaudited(base), *stored_notes, *data.describe_strong_plans(whole_panel)),
     )
 
 
@@ -216,6 +216,7 @@ def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Findi
         *runs.check_blocks(base, ends, "labels of the forecasts"),
         *runs.check_origins(base, panel, ends, "origins of every block"),
         *runs.check_requested_targets(base, panel, ends, "targets asked for"),
+        *runs.check_folds(base, panel.task, "borders of the folds"),
         *rescored.rescore(base, panel, ends, SMALL_BUDGET["seeds"], "scores computed again"),
         *rescored.check_best_kept(base, "validation losses of trials and steps"),
         *rescored.check_intervals(base, panel, "intervals made again"),
@@ -232,6 +233,7 @@ def _audit_data(
         *data.compare_with_stages(project, repeated_run),
         *data.check_actuals(project, whole_panel),
         *data.check_columns(whole_panel),
+        *data.check_future_inputs(whole_panel),
         *(
             list(data.find_repeated_stretches(whole_panel, ends))
             or data.find_copied_stretches(whole_panel, ends)

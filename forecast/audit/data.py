@@ -33,6 +33,10 @@ SAME_CORRELATION = 0.9
 """Correlation of changes from which a column is taken for the later target itself; honest ones have
 below 0.3.
 """
+IDENTITY_LIMIT = 1e-4
+"""Share of the target's variance below which a future input leaves too little to be another
+quantity: one that drives the target leaves its season and its noise.
+"""
 MOST_CLASSES = 12
 """Most values of a column that is read as a few classes; each has to occur `OFTEN` times to be
 believed.
@@ -118,12 +122,13 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
 
     Compared with what the target's past alone leaves unexplained, by least squares over every
     series and step ahead. A system without noise that is driven by such an input looks the same;
-    then the finding is to be judged by hand.
+    then the finding is to be judged by hand. Inputs of the future are `check_future_inputs`'s.
     """
     task = panel.task
+    n_observed = len(task.columns) - len(task.future_steps)
     for series in panel.series:
         target = series.values[:, 0]
-        for position in range(len(task.target), len(task.columns)):
+        for position in range(len(task.target), n_observed):
             name, column = task.frame_names[position], series.values[:, position]
             shift = _shift_to_target(target, column)
             if shift is not None:
@@ -157,6 +162,57 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
                     )
                     yield Finding("column", "regression on later values", name, text)
                     break
+
+
+def check_future_inputs(panel: Panel) -> Iterator[Finding]:
+    """Future inputs that *are* the target at the step they are declared for, up to a factor and a
+    level.
+
+    How strongly one drives the target is no leak: it is declared to be known by then, and what
+    changes of later rows show of it is examined elsewhere.
+    """
+    for name, target, column in _future_inputs(panel):
+        if _is_same_quantity(target, column):
+            text = f"{name} is {panel.task.target[0].name} of that step, up to a factor and a level"
+            yield Finding("target", "regression on the step declared", name, text)
+
+
+def describe_strong_plans(panel: Panel) -> tuple[str, ...]:
+    """A sentence for every future input that explains nearly all that the past leaves unexplained
+    of the target, and is not the target itself: no change of data can tell whether it was known.
+    """
+    notes = []
+    for name, target, column in _future_inputs(panel):
+        explained = _explains_later_target(target, np.append(column[1:], np.nan), 1)
+        if explained is not None and not _is_same_quantity(target, column):
+            notes.append(
+                f"Strong: {name} explains all but {100 * explained[1]:.2g} % of what the past"
+                f" leaves unexplained of {panel.task.target[0].name}. It is declared to be known"
+                " then; whether it was, only you can say."
+            )
+    return tuple(dict.fromkeys(notes))
+
+
+def _is_same_quantity(target: np.ndarray, column: np.ndarray) -> bool:
+    """Whether one is the other up to a factor, a level and rounding."""
+    is_known = np.isfinite(target) & np.isfinite(column)
+    if is_known.sum() < FEWEST_PER_CLASS:
+        return False
+    rest = _residual_variance(column[is_known, None], target[is_known])
+    return bool(rest <= IDENTITY_LIMIT * np.var(target[is_known]))
+
+
+def _future_inputs(panel: Panel) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Per series and future input its name, the target and the input's value for the same row (T,),
+    as it was known one step before.
+    """
+    task = panel.task
+    first = len(task.columns) - len(task.future_steps)
+    for series in panel.series:
+        for position, step in enumerate(task.future_steps, start=first):
+            if step.step == 1:
+                column = np.append(np.nan, series.values[:-1, position])
+                yield f"{step.name} of series {series.unique_id}", series.values[:, 0], column
 
 
 def _views(target: np.ndarray, column: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

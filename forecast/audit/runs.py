@@ -12,6 +12,7 @@ import pandas as pd
 from forecast.audit import Finding
 from forecast.audit.changes import count_rows_until
 from forecast.audit.sandbox import Sandbox
+from forecast.config.task import Task
 from forecast.data.panel import Panel
 from forecast.data.records import RunRecord
 from forecast.data.scaling import transform
@@ -282,6 +283,22 @@ def check_requested_targets(
         kind = "tuning" if stage == "tune" else purpose
         text = f"{count} calls of the stage {stage} asked for targets after the validation block"
         yield Finding(kind, detector, f"{purpose} of {stage}", text)
+
+
+def check_folds(base: Sandbox, task: Task, detector: str) -> Iterator[Finding]:
+    """No fold of a cross-validation learns from a cutoff that shares a target with one that it is
+    scored on, nor, for a skip, from a later one whose lookback holds such a target.
+    """
+    least_after = {"skip": task.lookback + task.horizon, "training": task.horizon}
+    for request in dict.fromkeys(base.fold_requests):
+        if request.before < task.horizon or request.after < least_after[request.purpose]:
+            nearest = min(request.before, request.after)
+            text = (
+                f"a fold of the stage {request.stage} learns from a cutoff {nearest} rows from one"
+                " that it is scored on, without the embargo of lookback and horizon"
+            )
+            yield Finding("folds", detector, f"{request.purpose} of {request.stage}", text)
+            return
 
 
 def _values_up_to(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:

@@ -95,20 +95,57 @@ class TargetRequest:
     last: int
 
 
+@dataclass(frozen=True)
+class FoldRequest:
+    """One cross-validation of a stage's skip or training over the cutoffs of a series.
+
+    The fewest rows from a cutoff that a fold learns from to one that it is scored on, where the
+    former is the earlier (`before`) and where it is the later or the same one (`after`).
+    """
+
+    stage: str
+    purpose: str
+    before: int
+    after: int
+
+    @classmethod
+    def of(
+        cls,
+        stage: str,
+        purpose: str,
+        rows: np.ndarray,
+        is_learnt_by: np.ndarray,
+        fold: np.ndarray,
+    ) -> FoldRequest:
+        """Of what `Recorder.folds_given` is told; a side without any pair counts as far away."""
+        far = np.iinfo(np.int64).max
+        before, after = [far], [far]
+        for number, is_learnt in enumerate(is_learnt_by):
+            learnt, scored = np.sort(rows[is_learnt]), rows[fold == number]
+            place = np.searchsorted(learnt, scored)  # of the first one that is not earlier
+            has_earlier = place > 0
+            has_later = place < len(learnt)
+            before.extend(scored[has_earlier] - learnt[place[has_earlier] - 1])
+            after.extend(learnt[place[has_later]] - scored[has_later])
+        return cls(stage, purpose, int(min(before)), int(min(after)))
+
+
 @dataclass
 class Sandbox:
     """One run: `paths` with configs and store, and what it did.
 
-    It is the run's `Recorder`: `calibrated` is what every conformal fit was given, `asked` for
-    which rows a fit, a penalty or a validation loss asked for targets; processes beside this one
-    tell nothing. `opened`: what the run read or wrote outside of its folder. `stage`: the one that
-    is running.
+    It is the run's `Recorder`: `calibration_calls` is what every conformal fit was given,
+    `target_requests` for which rows a fit, a penalty or a validation loss asked for targets,
+    `fold_requests` how far the folds of each cross-validation keep from what they are scored on;
+    processes beside this one tell nothing. `opened_files`: what the run read or wrote outside of
+    its folder. `stage`: the one that is running.
     """
 
     paths: ProjectPaths
     dataset: str
     calibration_calls: list[dict[str, np.ndarray]] = field(default_factory=list)
     target_requests: list[TargetRequest] = field(default_factory=list)
+    fold_requests: list[FoldRequest] = field(default_factory=list)
     opened_files: list[str] = field(default_factory=list)
     stage: str = ""
 
@@ -122,6 +159,13 @@ class Sandbox:
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
         """Note which targets were given to a fit, a penalty or a validation loss."""
         self.target_requests.append(TargetRequest(self.stage, purpose, length, last))
+
+    def folds_given(
+        self, purpose: Purpose, rows: np.ndarray, is_learnt_by: np.ndarray, fold: np.ndarray
+    ) -> None:
+        """Note how far the folds of a cross-validation keep from what they are scored on."""
+        request = FoldRequest.of(self.stage, purpose, rows, is_learnt_by, fold)
+        self.fold_requests.append(request)
 
     def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
         """Note what a conformal fit was given."""

@@ -68,6 +68,13 @@ class Recorder(Protocol):
     def targets_given(self, purpose: Purpose, length: int, last: int) -> None:
         """Targets up to row `last` of a series of `length` rows."""
 
+    def folds_given(
+        self, purpose: Purpose, rows: np.ndarray, is_learnt_by: np.ndarray, fold: np.ndarray
+    ) -> None:
+        """Of a cross-validation over the cutoffs at `rows` (n,) of one series: which of them each
+        fold learns from (folds, n), and in which fold each is scored (n,), or -1.
+        """
+
     def calibration_given(self, y: np.ndarray, y_hat: np.ndarray) -> None:
         """Actuals and forecasts (n, H) of a conformal fit."""
 
@@ -258,6 +265,8 @@ class Problem:
             is_learnt_by = _outside_folds(series, rows, starts, task.horizon, reach)
             fold = np.searchsorted(starts, series.ds[rows], side="right") - 1
             fold[np.arange(len(rows)) % task.step_size > 0] = -1
+            if self.recorder is not None:
+                self.recorder.folds_given("skip", rows, is_learnt_by, fold)
             result[uid] = _FoldRows(rows, is_learnt_by, fold)
         return result
 
@@ -371,6 +380,9 @@ def sample_validation_windows(
     for uid, rows in _validation_sample(problem, per_series).items():
         series = problem.panel.by_id[uid]
         is_outside.append(_outside_folds(series, rows, starts, embargo, embargo))
+        if problem.recorder is not None:
+            fold = np.searchsorted(starts, series.ds[rows], side="right") - 1
+            problem.recorder.folds_given("training", rows, is_outside[-1], fold)
         for windows in problem.windows(uid, rows, horizon=horizon):
             n_windows = sum(len(each) for each, _ in batches[-1]) + len(windows)
             if n_windows > WINDOWS_PER_BATCH and batches[-1]:

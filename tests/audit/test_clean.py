@@ -141,6 +141,18 @@ def a_plan_known_ahead_and_forecasts_of_the_provider(root: Path) -> None:
 
 
 @case
+def a_plan_that_drives_the_target(root: Path) -> None:
+    plan = np.random.default_rng(5).normal(0, 10, cases.DAYS)
+    frame = wave().assign(plan=plan)
+    write(
+        root,
+        frame=frame.assign(y=frame["y"] + 0.8 * plan),
+        future_exogenous=[{"column": "plan", "known_ahead": True}],
+        splits={"train": 0.5, "validation": 0.2, "calibration": 0.1},
+    )
+
+
+@case
 def gaps_filled_forwards(root: Path) -> None:
     write(root)
     append(

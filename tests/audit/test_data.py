@@ -14,10 +14,17 @@ import pandas as pd
 import pytest
 
 from forecast.audit.changes import block_ends
-from forecast.audit.data import check_columns, check_history, find_copied_stretches
+from forecast.audit.data import (
+    check_columns,
+    check_future_inputs,
+    check_history,
+    describe_strong_plans,
+    find_copied_stretches,
+)
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
 from forecast.data import snapshots
+from forecast.data.columns import add_known_ahead
 from forecast.data.panel import Panel, from_frame
 from tests.audit.cases import DATASET, wave
 
@@ -60,6 +67,41 @@ def test_a_column_that_tells_the_future_is_named(name: str) -> None:
 @pytest.mark.parametrize("name", CLEAN)
 def test_a_column_of_the_past_is_not(name: str) -> None:
     assert not told(CLEAN[name])
+
+
+PLANNED = Dataset.model_validate(
+    {
+        **DATASET,
+        "past_exogenous": [],
+        "future_exogenous": [{"column": "plan", "known_ahead": True}],
+    }
+)
+
+
+def planned(plan: np.ndarray, y: np.ndarray) -> Panel:
+    """The wave's days with a plan that is known ahead."""
+    frame = wave()[["ds"]].assign(unique_id="wave", y=y, plan=plan)
+    return from_frame(add_known_ahead(frame, PLANNED, where="a test"), "wave", PLANNED.task)
+
+
+@pytest.mark.parametrize("size", [1.0, 5.0, 20.0])
+def test_a_plan_that_drives_the_target_is_no_leak_however_strongly(size: float) -> None:
+    plan = np.random.default_rng(5).normal(0, size, len(wave()))
+    panel = planned(plan, wave()["y"].to_numpy() + 0.8 * plan)
+    assert [*check_columns(panel), *check_future_inputs(panel)] == []
+    # of 0.64 * size² of variance the wave's noise leaves 1
+    notes = describe_strong_plans(panel)
+    assert len(notes) == (size > 5)
+    assert all(note.startswith("Strong: plan of series wave explains all but") for note in notes)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_plan_that_is_the_target_is_one(noise: float) -> None:
+    y = wave()["y"].to_numpy()
+    panel = planned(3 * y - 2 + np.random.default_rng(5).normal(0, noise, len(y)), y)
+    (found,) = check_future_inputs(panel)
+    assert found.kind == "target" and "plan of series wave is y of that step" in found.text
+    assert describe_strong_plans(panel) == ()
 
 
 @pytest.mark.parametrize(

@@ -672,6 +672,15 @@ def runner_up_chosen_where_test_prefers_it(root: Path) -> None:
     )
 
 
+def folds_without_an_embargo(root: Path) -> None:
+    cases.rewrite(
+        root,
+        "forecast/models/problem.py",
+        "(rows <= begin - before) | (rows >= end + after)",
+        "(rows < begin) | (rows >= end)",
+    )
+
+
 WITHOUT_TRAINING = {
     scaler_on_all_data: "scaling",
     centred_rolling_feature: "features",
@@ -687,6 +696,7 @@ WITHOUT_TRAINING = {
     windows_one_row_late: "forecast",
     smoothed_series: "features",
     penalty_chosen_on_test: "skip",
+    folds_without_an_embargo: "folds",
     test_rows_copied_into_train: "repeated",
     position_from_the_end_as_a_feature: "features",
     joined_with_the_next_known_value: "features",

@@ -28,10 +28,13 @@ H = problems.HORIZON
 
 class Heard:
     def __init__(self):
-        self.targets, self.calibrations = [], []
+        self.targets, self.calibrations, self.folds = [], [], []
 
     def targets_given(self, purpose, length, last):
         self.targets.append((purpose, length, last))
+
+    def folds_given(self, purpose, rows, is_learnt_by, fold):
+        self.folds.append((purpose, rows, is_learnt_by, fold))
 
     def calibration_given(self, y, lower):
         self.calibrations.append((y.tolist(), lower.tolist()))
@@ -54,6 +57,21 @@ def test_a_skip_is_told_as_such_and_to_the_last_row_of_the_blocks_it_sees():
     assert {length for _, length, _ in heard.targets} == {
         len(series) for series in shops.panel.series
     }
+
+
+def test_the_folds_of_a_skip_are_told_and_keep_a_lookback_and_a_horizon_away():
+    heard = Heard()
+    shops = recorded(heard)
+    shops.skip("linear", H)
+    task = shops.panel.task
+    assert {purpose for purpose, *_ in heard.folds} == {"skip"}
+    pairs = 0
+    for _, rows, is_learnt_by, fold in heard.folds:
+        for number, is_learnt in enumerate(is_learnt_by):
+            distance = rows[is_learnt][:, None] - rows[fold == number]
+            assert not np.any((distance > -H) & (distance < task.lookback + H))
+            pairs += distance.size
+    assert pairs > 100
 
 
 def test_a_training_is_told_as_such_and_ends_with_the_train_block():
