@@ -1,5 +1,10 @@
-"""Tables of scores: the leaderboard of one ranking, the errors of every series, and the scores of
-distributions.
+"""The page's tables of scores: the leaderboard of one ranking (`leaderboard`), the errors of every
+series (`series_table`, or `many_series` where there are more than four), and the scores of heads
+that forecast a distribution (`distribution_table`).
+
+Everything is read from `Results`, nothing is computed but shares and quantiles over series. Errors
+of several series are never pooled in their units. A change of error is signed: below zero is
+better, and a network's change against its own skip counts only with the word "better".
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from forecast.data.results import (
     MEAN,
     RANKING_TITLES,
     RANKINGS,
+    SPREAD,
     WHOLE_HORIZON,
     Results,
     describe_members,
@@ -34,14 +40,13 @@ AGAINST_SKIP = (
     "Change of error against the model's own skip connection; a network counts only when it says"
     " better"
 )
-SPREAD = "of the mean of the seeds' forecasts ± standard deviation over seeds"
+SEEDS = "of the mean of the seeds' forecasts ± standard deviation over seeds"
 WINKLER = (
     "Of the served intervals around the seeds' mean: width plus 2 / (1 - level) times what was"
     " missed"
 )
 HEADS = "Of the head's whole distribution, mean over seeds; of a single number it is the MAE"
 DIRECTION = "Share of moves whose sign was forecast right / share of the commoner sign"
-Scores = dict[str, Any]  # one row of the leaderboard
 
 
 def leaderboard(results: Results, ranking: str) -> Table:
@@ -53,14 +58,14 @@ def leaderboard(results: Results, ranking: str) -> Table:
     """
     board = results.board(ranking)
     ranked_by = headline(results)
-    others = []
-    for metric in metrics.METRICS:
-        is_shown = metric.own_column and metric.name != results.headline_metric
-        if is_shown and board[metric.name].notna().any():
-            others.append(metric)
+    others = [
+        metric
+        for metric in metrics.METRICS
+        if metric.own_column and metric is not ranked_by and board[metric.name].notna().any()
+    ]
     columns = [
         ("Model", ""),
-        (_title(results, ranked_by), f"{ranked_by.explanation}; {SPREAD}"),
+        (_title(results, ranked_by), f"{ranked_by.explanation}; {SEEDS}"),
         ("Error vs naive", AGAINST_NAIVE),
         ("Error vs own skip", AGAINST_SKIP),
         *[(_title(results, metric), metric.explanation) for metric in others],
@@ -69,7 +74,7 @@ def leaderboard(results: Results, ranking: str) -> Table:
     ]
     groups = board.groupby(["model", "ranking"], sort=True)
     rows = [_row(results, ranking, part, others) for _, part in groups]
-    rows.sort(key=_by_first_cell)
+    rows.sort(key=_first_value)
     for column in _distribution_columns(results, ranking):
         columns.append((column.title, column.explanation))
         for row in rows:
@@ -91,10 +96,11 @@ def _distribution_columns(results: Results, ranking: str) -> list[DistributionCo
     unit = f" [{results.unit}]" if results.unit else ""
     columns = []
     for name, scores in scores_of_distributions(results).items():
-        title, explanation = "CRPS", HEADS
+        title = "CRPS"
+        explanation = HEADS
         if name != "crps":
-            level = name.removeprefix("winkler_")
-            title, explanation = f"Winkler {level} %", WINKLER
+            title = f"Winkler {name.removeprefix('winkler_')} %"
+            explanation = WINKLER
         in_this = {
             model: score
             for (model, row_ranking), score in scores.items()
@@ -111,28 +117,30 @@ def combinations(results: Results, ranking: str) -> list[tuple[str, str]]:
     """
     rows = []
     for model, record in sorted(results.combinations(ranking).items()):
-        parts = [describe_members(record), record.reason]
-        rows.append((model, "; ".join(part for part in parts if part)))
+        parts = filter(None, [describe_members(record), record.reason])
+        rows.append((model, "; ".join(parts)))
     return rows
 
 
-def _by_first_cell(row: Row) -> tuple[bool, Any]:
+def _first_value(row: Row) -> tuple[bool, Any]:
     """Lowest first, rows without a value last."""
     value = row.cells[0].value
     return value is None, value or 0.0
 
 
 def _title(results: Results, metric: Metric) -> str:
+    """`MAE [°C]`; without a unit where there is none."""
     if metric.in_units and results.unit:
         return f"{metric.title} [{results.unit}]"
     return metric.title
 
 
 def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric]) -> Row:
-    """The row of one candidate; `part`: its rows of the leaderboard, by seed."""
-    by_seed = {str(row["seed"]): dict(row) for _, row in part.iterrows()}
-    seeds = [row for seed, row in by_seed.items() if seed.isdigit()]
-    mean = by_seed.get("mean") or next(iter(by_seed.values()))
+    """The row of one candidate; `part`: its rows of the leaderboard, by seed; `others`: the metrics
+    beside the one that ranks.
+    """
+    means = part[part["seed"] == MEAN]
+    mean = (part if means.empty else means).iloc[0]
     model = str(mean["model"])
     if mean["status"] != "ok" or text.is_missing(mean[results.headline_metric]):
         name = results.candidate(model, str(mean["ranking"]))
@@ -140,11 +148,8 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
         return Row(model, [EMPTY], ["failed"], "failed", reason or "no reason was recorded")
     error = float(mean[results.headline_metric])
     error_text = text.figure(error)
-    if len(seeds) > 1:
-        spread = by_seed.get("std", {}).get(results.headline_metric)
-        if spread is not None and not text.is_missing(spread):
-            error_text = text.plus_minus(error, float(spread))
-    is_chosen = model == results.selected_model(ranking)
+    for spread in part.loc[part["seed"] == SPREAD, results.headline_metric].dropna():
+        error_text = text.plus_minus(error, spread)
     cells = [
         Cell(error_text, error),
         _naive_cell(results, ranking, mean),
@@ -152,13 +157,14 @@ def _row(results: Results, ranking: str, part: pd.DataFrame, others: list[Metric
         *_scores(mean, others),
     ]
     cls = "baseline" if mean["ranking"] == "baseline" else ""
-    if is_chosen:
+    if model == results.selected_model(ranking):
         cls = "chosen"
+    seeds = part[part["seed"].str.isdigit()]
     return Row(model, cells, _marks(results, ranking, model, seeds), cls)
 
 
-def _marks(results: Results, ranking: str, model: str, seeds: list[Scores]) -> list[str]:
-    """The words that stand beside a model's name."""
+def _marks(results: Results, ranking: str, model: str, seeds: pd.DataFrame) -> list[str]:
+    """The words that stand beside a model's name; `seeds`: its rows of the leaderboard by seed."""
     marks = []
     if model == results.selected_model(ranking):
         marks.append("chosen on validation")
@@ -170,18 +176,20 @@ def _marks(results: Results, ranking: str, model: str, seeds: list[Scores]) -> l
         marks.append("copy")
     if model in results.alarms(results.verdicts.leaks, ranking):
         marks.append("leak alarm")
-    n_failed = sum(row["status"] != "ok" for row in seeds)
+    n_failed = int((seeds["status"] != "ok").sum())
     if n_failed:
         marks.append(f"{n_failed} of {len(seeds)} seeds failed")
     return marks
 
 
-def _scores(row: Scores, others: list[Metric]) -> list[Cell]:
+def _scores(row: pd.Series, others: list[Metric]) -> list[Cell]:
+    """The metrics beside the one that ranks, the direction with its base rate, the validation
+    error.
+    """
     direction = share(row["direction"])
     if direction is not EMPTY and not text.is_missing(row["direction_base"]):
-        both = (
-            f"{str(direction.content).removesuffix(' %')} / {text.percent(row['direction_base'])}"
-        )
+        hit_rate = text.percent(row["direction"]).removesuffix(" %")
+        both = f"{hit_rate} / {text.percent(row['direction_base'])}"
         direction = replace(direction, content=both)
     return [
         *[number(row[m.name], m.digits) for m in others],
@@ -190,7 +198,8 @@ def _scores(row: Scores, others: list[Metric]) -> list[Cell]:
     ]
 
 
-def _naive_cell(results: Results, ranking: str, row: Scores) -> Cell:
+def _naive_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
+    """The change of the error against naive, with the word of its test where there is one."""
     test = results.tests(ranking, "naive").get(str(row["model"]))
     if test is None:
         return _change(row["skill"])
@@ -204,7 +213,7 @@ def _change(skill: Any) -> Cell:
     return Cell(text.signed_percent(-skill), -float(skill))
 
 
-def _skip_cell(results: Results, ranking: str, row: Scores) -> Cell:
+def _skip_cell(results: Results, ranking: str, row: pd.Series) -> Cell:
     """The change against the model's own skip; anything but "better" means that the network adds
     nothing.
     """
@@ -212,7 +221,9 @@ def _skip_cell(results: Results, ranking: str, row: Scores) -> Cell:
     test = results.tests(ranking, "skip").get(model)
     if test is None:
         same_as = results.untrained(ranking).get(model)
-        return Cell(f"= {same_as} (did not train)") if same_as else EMPTY
+        if same_as is None:
+            return EMPTY
+        return Cell(f"= {same_as} (did not train)")
     remark = "better" if test.word == "better" else f"adds nothing ({test.word})"
     return _tested(test, test.relative_difference, remark)
 
@@ -232,11 +243,10 @@ def series_table(results: Results, ranking: str) -> Table:
     """
     names = list(results.series[:MOST_SERIES])
     columns = [("Model", "")]
-    explanation = next(metric for metric in metrics.METRICS if metric.name == "mae").explanation
     for series in names:
         unit = results.unit_of(series)
         title = f"{series}: MAE [{unit}]" if unit else f"{series}: MAE"
-        columns += [(title, explanation), ("Error vs naive", AGAINST_NAIVE)]
+        columns += [(title, "Mean absolute error"), ("Error vs naive", AGAINST_NAIVE)]
     served = _served(in_ranking(results.by_series, ranking))[["mae", "skill"]]
     rows = []
     for model, part in served.groupby(level=0, sort=True):
@@ -245,7 +255,7 @@ def series_table(results: Results, ranking: str) -> Table:
         for mae, skill in scores.itertuples(index=False):
             cells += [number(mae), _change(skill)]
         rows.append(Row(str(model), cells))
-    rows.sort(key=_by_first_cell)
+    rows.sort(key=_first_value)
     return Table(columns, rows)
 
 
@@ -271,19 +281,20 @@ class ManySeries:
 
 
 def many_series(results: Results, ranking: str) -> ManySeries:
-    """Of what serves; `model` is the chosen one, else the best of the table."""
+    """The errors over all series of what serves; `model` is the selected one, else the one with the
+    lowest median MASE.
+    """
     served = _served(in_ranking(results.by_series, ranking))[["mae", "mase", "skill"]]
     shares = (0.05, 0.5, 0.95)
-    quantiles = [
-        (f"MASE, {text.level(s)}", "This share of the series has no higher one") for s in shares
-    ]
+    hint = "This share of the series has no higher one"
+    quantiles = [(f"MASE, {text.level(s)}", hint) for s in shares]
     better = ("Better than naive", "Share of the series on which its error is below naive's")
     rows = []
     for name, part in served.groupby(level=0, sort=True):
         cells = [number(part["mase"].quantile(s)) for s in shares]
         cells.append(share(float((part["skill"] > 0).mean())))
         rows.append(Row(str(name), cells))
-    rows.sort(key=_by_median)
+    rows.sort(key=_median_value)
     model = results.selected_model(ranking) or rows[0].model
     of_model = served.loc[[model]].droplevel(0)
     of_model = of_model.sort_values("mase", ascending=False, kind="stable")
@@ -305,7 +316,7 @@ def many_series(results: Results, ranking: str) -> ManySeries:
     )
 
 
-def _by_median(row: Row) -> tuple[bool, Any]:
+def _median_value(row: Row) -> tuple[bool, Any]:
     """Lowest median MASE first."""
     value = row.cells[1].value
     return value is None, value or 0.0
@@ -344,24 +355,21 @@ def distribution_table(results: Results) -> Table | None:
         for level in levels
     ]
     table_rows = []
-    for _, part in rows.groupby(["ranking", "model", "head", "series"], sort=True):
-        table_rows.append(_distribution_row(part, levels))
-    table_rows.sort(key=lambda row: (RANKINGS.index(str(row.cells[0].value)), row.model))
+    for ranking in RANKINGS:
+        of_ranking = rows[rows["ranking"] == ranking]
+        for _, part in of_ranking.groupby(["model", "head", "series"], sort=True):
+            table_rows.append(_distribution_row(part, levels))
     return Table([*DISTRIBUTIONS, *covers], table_rows)
 
 
 def _distribution_row(part: pd.DataFrame, levels: list[float]) -> Row:
-    """`part`: the scores of one candidate on one series."""
-    labels = part.iloc[0]
-    ranking = str(labels["ranking"])
-    head = str(labels["head"])
-    series = str(labels["series"])
+    """`part`: the scores of one candidate on one series; `levels`: of its intervals."""
+    model, ranking, head, series = map(str, part.iloc[0][["model", "ranking", "head", "series"]])
     scores = part[part["level"].isna()].set_index("metric")["value"]
     coverage = part[part["metric"] == "coverage"].set_index("level")["value"]
-    rate = scores.get("rise_rate")
     base_rate = None
-    if rate is not None and not text.is_missing(rate) and not text.is_missing(scores.get("brier")):
-        base_rate = float(rate) * (1 - float(rate))
+    if not text.is_missing(scores.get("rise_rate")) and not text.is_missing(scores.get("brier")):
+        base_rate = scores["rise_rate"] * (1 - scores["rise_rate"])
     cells = [
         Cell(RANKING_TITLES[ranking], ranking),
         Cell(text.name(head), head),
@@ -370,4 +378,4 @@ def _distribution_row(part: pd.DataFrame, levels: list[float]) -> Row:
         number(base_rate),
         *[share(coverage.get(level)) for level in levels],
     ]
-    return Row(str(labels["model"]), cells)
+    return Row(model, cells)

@@ -215,6 +215,7 @@ def reliability_panels(results: Results) -> list[Panel]:
 
 
 def _reliability_panel(results: Results, series: str) -> Panel | None:
+    """Of one series; None where no shown model has intervals of two levels."""
     of_series = results.reliability[results.reliability["series"] == series]
     lines = []
     for model in shown_models(results):

@@ -1,6 +1,5 @@
-"""The kinds of chart on the page: lines, stems, dots with intervals, scatter.
-
-Numbers in, SVG text out.
+"""The kinds of chart on the page, numbers in and SVG text out: lines over a common x
+(`line_chart`), stems (`stem_chart`), dots with intervals (`interval_chart`), points (`scatter`).
 
 A role (`chosen`, `naive`, `skip`, `network`, `actual`, `other`) picks colour and dash in the CSS,
 so a colour means the same everywhere and is never the only sign. `data-model` lets the page's
@@ -9,6 +8,7 @@ filter hide a mark; `data-y` feeds its tooltip.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,12 +21,12 @@ from forecast.report.svg import (
     Floats,
     Scale,
     clip_line,
+    label_ticks,
     pad_range,
     short,
     spread,
     tag,
     text,
-    tick_label,
 )
 
 WIDTH, HEIGHT = 360.0, 236.0
@@ -70,89 +70,92 @@ class Axes:
 
 
 def line_chart(lines: Sequence[Line], axes: Axes) -> str:
-    """Lines over a common x.
+    """Lines over a common x, drawn in the order of their roles.
 
     Named roles get a label at their right end and a place in the tooltip.
     """
-    lines = sorted(lines, key=lambda line: ORDER.index(line.role))
+    lines = sorted(lines, key=_drawing_order)
     labelled_lines = [line for line in lines if line.role in NAMED and np.isfinite(line.y).any()]
-    room = (
-        max((len(line.name) for line in labelled_lines), default=0) * CHARACTER + 12
-        if labelled_lines
-        else 10.0
-    )
+    room = 10.0
+    if labelled_lines:
+        room = max(len(line.name) for line in labelled_lines) * CHARACTER + 12
     figure = _frame(lines, axes, room)
     for line in lines:
         figure.add(_draw_line(figure, line, axes.show or words.figure))
     ends = [float(figure.y(line.y[np.isfinite(line.y)][-1])) for line in labelled_lines]
-    places = spread(
-        [min(max(end, figure.y.end), figure.y.start) for end in ends], 26, figure.y.start
-    )
-    for line, place in zip(labelled_lines, places, strict=True):
-        label_position = figure.x.end + 5, place + 4
-        figure.add(
-            text(*label_position, line.name, f"name {line.role}", data_model=line.model or None)
-        )
+    label_places = spread(np.clip(ends, figure.y.end, figure.y.start).tolist(), 26, figure.y.start)
+    for line, py in zip(labelled_lines, label_places, strict=True):
+        model = line.model or None
+        px = figure.x.end + 5
+        figure.add(text(px, py + 4, line.name, f"name {line.role}", data_model=model))
     # else there is no common x for a tooltip
-    if labelled_lines and len({len(line.x) for line in labelled_lines}) == 1:
-        figure.attributes["data_x"] = " ".join(
-            short(float(px)) for px in figure.x(labelled_lines[0].x)
-        )
+    if len({len(line.x) for line in labelled_lines}) == 1:
+        figure.attributes["data_x"] = " ".join(map(short, figure.x(labelled_lines[0].x).tolist()))
         figure.attributes["data_xl"] = "|".join(axes.moments)
     return figure.render()
 
 
+def _drawing_order(line: Line | Point) -> int:
+    """What stands out is drawn last."""
+    return ORDER.index(line.role)
+
+
 def _frame(lines: Sequence[Line], axes: Axes, room: float) -> Figure:
+    """Axes around all lines and their bands; `room`: pixels at the right for the labels."""
     width, height = axes.size
-    height -= 0 if axes.x_title else 14
-    values = np.concatenate(
-        [y for line in lines for y in (line.y, *(edge for band in line.bands for edge in band))]
-    )
-    low, high = axes.y_range or pad_range(values)
-    xs = np.concatenate([line.x for line in lines])
-    y = Scale(low, high, height - (40 if axes.x_title else 26), 22)
+    base = height - 40  # room for the tick labels and the title of x
+    if not axes.x_title:
+        height -= 14
+    values = [line.y for line in lines]
+    for line in lines:
+        for low_edge, high_edge in line.bands:
+            values += [low_edge, high_edge]
+    low, high = axes.y_range or pad_range(np.concatenate(values))
+    y = Scale(low, high, base, 22)
     ticks = y.ticks()
-    tick_texts = [axes.show(tick) if axes.show else tick_label(tick, ticks) for tick in ticks]
-    left = max(map(len, tick_texts)) * CHARACTER + 10
+    labels = label_ticks(ticks)
+    if axes.show:
+        labels = [axes.show(tick) for tick in ticks]
+    xs = np.concatenate([line.x for line in lines])
     spare = 0.0 if xs.max() > xs.min() else 0.5
+    left = max(map(len, labels)) * CHARACTER + 10
     x = Scale(float(xs.min()) - spare, float(xs.max()) + spare, left, width - room)
     figure = Figure(width, height, x, y, axes.label)
-    figure.y_axis(axes.y_title, ticks, axes.show)
+    figure.y_axis(axes.y_title, list(zip(ticks, labels, strict=True)))
     figure.x_axis(axes.x_title, axes.x_ticks)
     if axes.level is not None:
-        figure.add(
-            tag(
-                "path",
-                d=f"M{short(x.start)} {short(float(y(axes.level)))}H{short(x.end)}",
-                cls="base",
-            )
-        )
+        figure.add_level(float(y(axes.level)), "base")
     if axes.divide is not None:
-        figure.add(
-            tag("path", d=f"M{short(float(x(axes.divide)))} 22V{short(y.start)}", cls="divide")
-        )
+        figure.add_upright(float(x(axes.divide)), 22, y.start, "divide")
     return figure
 
 
 def _draw_line(figure: Figure, line: Line, show: Callable[[float], str]) -> str:
-    x, y = clip_line(line.x, line.y, figure.y.low, figure.y.high)
-    parts = []
-    for band in line.bands:
-        low, high = (np.clip(edge, figure.y.low, figure.y.high) for edge in band)
-        parts.append(figure.band(line.x, low, high, line.role))
-    parts.append(figure.line(x, y, line.role))
+    """Bands, the line, its dot and what a touch shows, as one group; `show` writes a y."""
+    bounds = figure.y.low, figure.y.high
+    x, y = clip_line(line.x, line.y, *bounds)
+    content = ""
+    for low, high in line.bands:
+        content += figure.band(line.x, np.clip(low, *bounds), np.clip(high, *bounds), line.role)
+    content += figure.line(x, y, line.role)
     if line.tip:
-        parts.append(figure.line(x, y, "hit"))
+        content += figure.line(x, y, "hit")
     if line.dot is not None:
-        at = float(figure.x(line.x[line.dot])), float(figure.y(line.y[line.dot]))
-        parts.append(tag("circle", cx=at[0], cy=at[1], r=3.2, cls=f"dot {line.role}"))
-    values = (
-        "|".join(show(v) if np.isfinite(v) else "" for v in line.y) if line.role in NAMED else None
-    )
-    name_attributes = {"data_name": line.name, "data_y": values} if values else {}
-    tip = {"data_tip": line.tip} if line.tip else {}
+        px = float(figure.x(line.x[line.dot]))
+        py = float(figure.y(line.y[line.dot]))
+        content += tag("circle", cx=px, cy=py, r=3.2, cls=f"dot {line.role}")
+    name = values = None
+    if line.role in NAMED:
+        name = line.name
+        values = "|".join(show(value) if np.isfinite(value) else "" for value in line.y)
     return tag(
-        "g", "".join(parts), cls="s", data_model=line.model or None, **name_attributes, **tip
+        "g",
+        content,
+        cls="s",
+        data_model=line.model or None,
+        data_name=name,
+        data_y=values,
+        data_tip=line.tip or None,
     )
 
 
@@ -169,13 +172,7 @@ def stem_chart(values: Floats, band: Floats, *, label: str, x_title: str) -> str
     zero = float(figure.y(0.0))
     for px, py, value, room in zip(figure.x(lags), figure.y(values), values, band, strict=True):
         role = "out" if abs(value) > room else "in"
-        figure.add(
-            tag(
-                "path",
-                d=f"M{short(float(px))} {short(zero)}V{short(float(py))}",
-                cls=f"stem {role}",
-            )
-        )
+        figure.add_upright(float(px), zero, float(py), f"stem {role}")
         figure.add(tag("circle", cx=float(px), cy=float(py), r=3.2, cls=f"stemhead {role}"))
     return figure.render()
 
@@ -196,17 +193,25 @@ class Interval:
 def interval_chart(
     rows: Sequence[Interval], *, label: str, x_title: str, show: Callable[[float], str]
 ) -> str:
-    """Dot and interval per row around a line at zero, with the verdict's word at the right."""
+    """Dot and interval per row around a line at zero, with the verdict's word at the right; `show`
+    writes a tick.
+    """
     left = max(len(row.name) for row in rows) * CHARACTER + 10
     right = max(len(row.word) for row in rows) * CHARACTER + 14
-    bounds = [0.0, *(b for row in rows for b in (row.value, row.low, row.high))]
+    bounds = [0.0]
+    for row in rows:
+        bounds += [row.value, row.low, row.high]
     height = 26.0 * len(rows) + 50
-    x, y = Scale(*pad_range(bounds), left, WIDTH - right), Scale(0, 1, height - 36, 10)
+    x = Scale(*pad_range(bounds), left, WIDTH - right)
+    y = Scale(0, 1, height - 36, 10)
     figure = Figure(WIDTH, height, x, y, label)
-    ticks = x.ticks(round((x.end - x.start) / (CHARACTER * 9)))
+    ticks = x.ticks(6)
+    widest = max(len(show(value)) for value in ticks) + 1  # in characters, with a gap
+    distance = float(np.min(np.diff(x(ticks)), initial=WIDTH))
+    every = math.ceil(widest * CHARACTER / distance)
+    ticks = [value for place, value in enumerate(ticks, -ticks.index(0.0)) if place % every == 0]
     for value in ticks:
-        px = short(float(x(value)))
-        figure.add(tag("path", d=f"M{px} 8V{short(y.start)}", cls="zero" if value == 0 else "rule"))
+        figure.add_upright(float(x(value)), 8, y.start, "zero" if value == 0 else "rule")
     figure.x_axis(x_title, [(value, show(value)) for value in ticks])
     for number, row in enumerate(rows):
         figure.add(_interval(figure, row, 22 + 26.0 * number))
@@ -214,16 +219,16 @@ def interval_chart(
 
 
 def _interval(figure: Figure, row: Interval, py: float) -> str:
-    value = float(figure.x(row.value))
+    """One row, around pixel `py`, as one group with what a touch shows."""
     cls = words.word_class(row.word)
-    parts = [text(0, py + 4, row.name, "name row")]
+    content = text(0, py + 4, row.name, "name row")
     if np.isfinite(row.low) and np.isfinite(row.high):
-        ends = [short(float(px)) for px in figure.x([row.low, row.high])]
-        parts.append(tag("path", d=f"M{ends[0]} {short(py)}H{ends[1]}", cls=f"span {cls}"))
-    parts.append(tag("circle", cx=value, cy=py, r=4.2, cls=f"point {cls}"))
-    parts.append(text(figure.x.end + 8, py + 4, row.word, f"tick {cls}"))
-    hit = tag("rect", x=0.0, y=py - 12, width=figure.width, height=24.0, cls="hit")
-    return tag("g", "".join(parts) + hit, cls="s", data_model=row.model, data_tip=row.tip)
+        low, high = map(short, figure.x([row.low, row.high]).tolist())
+        content += tag("path", d=f"M{low} {short(py)}H{high}", cls=f"span {cls}")
+    content += tag("circle", cx=float(figure.x(row.value)), cy=py, r=4.2, cls=f"point {cls}")
+    content += text(figure.x.end + 8, py + 4, row.word, f"tick {cls}")
+    content += tag("rect", x=0.0, y=py - 12, width=figure.width, height=24.0, cls="hit")
+    return tag("g", content, cls="s", data_model=row.model, data_tip=row.tip)
 
 
 @dataclass(frozen=True)
@@ -239,24 +244,27 @@ class Point:
 
 
 def scatter(points: Sequence[Point], axes: Axes, show: Callable[[float], str]) -> str:
-    """Points over a logarithmic x; named roles are labelled, the others show their name on
-    touch.
+    """Points over a logarithmic x, whose ticks `show` writes; named roles are labelled, the others
+    show their name on touch.
     """
     xs = [point.x for point in points]
     x = Scale(min(xs) / 1.6, max(xs) * 1.6, 48, WIDTH - 12, log=True)
     y = Scale(*pad_range([point.y for point in points]), HEIGHT - 40, 22)
     figure = Figure(WIDTH, HEIGHT, x, y, axes.label)
-    figure.y_axis(axes.y_title)
+    figure.y_axis(axes.y_title, list(zip(y.ticks(), label_ticks(y.ticks()), strict=True)))
     figure.x_axis(axes.x_title, [(tick, show(tick)) for tick in x.ticks(5)])
-    for point in sorted(points, key=lambda p: ORDER.index(p.role)):
-        px, py = float(x(point.x)), float(y(point.y))
+    for point in sorted(points, key=_drawing_order):
+        px = float(x(point.x))
+        py = float(y(point.y))
         marks = tag("circle", cx=px, cy=py, r=4.5, cls=f"dot {point.role}")
         marks += tag("circle", cx=px, cy=py, r=12, cls="hit")
         if point.role in NAMED:
-            end = px + 9 + len(point.name) * CHARACTER > WIDTH
-            anchor = {"text_anchor": "end"} if end else {}
-            marks += text(
-                px + (-9 if end else 9), py + 4, point.name, f"name {point.role}", **anchor
-            )
+            label_at = px + 9
+            anchor = None
+            if label_at + len(point.name) * CHARACTER > WIDTH:
+                label_at = px - 9
+                anchor = "end"
+            cls = f"name {point.role}"
+            marks += text(label_at, py + 4, point.name, cls, text_anchor=anchor)
         figure.add(tag("g", marks, cls="s", data_model=point.model, data_tip=point.tip))
     return figure.render()

@@ -1,12 +1,16 @@
-"""Inside the networks: memory, saturation and stability as one table and as curves over lag, row
-and step. And their residuals: autocorrelations of the one-step errors with their band, Ljung-Box,
-and the mean.
+"""The page's diagnostics: what goes on inside the networks, and what the errors still contain.
+
+Of each network that stage `train` looked into (`ExaminedNetwork`): memory, saturation and stability
+as one table and as curves over lag, row and step of a closed loop. Of the shown models: one-step
+residuals with Ljung-Box's test, their bias and their autocorrelations. All is read from the
+records, nothing is run again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -96,12 +100,15 @@ class ExaminedNetwork:
 
 def examined_networks(results: Results) -> list[ExaminedNetwork]:
     """Every candidate that was looked into, rankings one after another, by name."""
-    networks = [
-        ExaminedNetwork(r.model, r.ranking, r.diagnostics)
-        for r in results.records.values()
-        if r.diagnostics is not None
-    ]
-    return sorted(networks, key=lambda network: (RANKINGS.index(network.ranking), network.model))
+    networks: list[ExaminedNetwork] = []
+    by_name = sorted(results.records.values(), key=attrgetter("model"))
+    for ranking in RANKINGS:
+        networks += [
+            ExaminedNetwork(record.model, ranking, record.diagnostics)
+            for record in by_name
+            if record.ranking == ranking and record.diagnostics is not None
+        ]
+    return networks
 
 
 def network_table(results: Results) -> Table | None:
@@ -111,9 +118,12 @@ def network_table(results: Results) -> Table | None:
 
 
 def _network_row(network: ExaminedNetwork) -> Row:
+    """Its numbers in the order of `COLUMNS`."""
     numbers = network.diagnostics.numbers
     verdict = network.diagnostics.loop_verdict
-    mark = "" if verdict in SAFE else "w-worse"
+    loop = EMPTY
+    if verdict:
+        loop = Cell(verdict, verdict, LOOPS[verdict], text.worse_class(verdict not in SAFE))
     memory = whole(numbers.memory)
     if memory is EMPTY and numbers.layers:
         memory = Cell("beyond the window", 1e9)
@@ -124,7 +134,7 @@ def _network_row(network: ExaminedNetwork) -> Row:
         number(numbers.spectral_radius),
         number(numbers.lyapunov),
         share(numbers.saturated),
-        Cell(verdict, verdict, LOOPS[verdict], mark) if verdict else EMPTY,
+        loop,
         number(numbers.loop.reach if numbers.loop else None),
     ]
     return Row(network.model, cells)
@@ -161,52 +171,57 @@ def network_panels(results: Results) -> list[Panel]:
     each per ranking.
     """
     panels = []
-    for draw_curves, describe_network in (
-        (_gradients, looks_back),
-        (_decays, lambda network: network.diagnostics.numbers.memory),
-        (_loops, None),
-    ):
+    curves = ((_gradients, looks_back), (_decays, _memory), (_loops, _no_row))
+    for draw_curves, row_of in curves:
         for ranking in RANKINGS:
             mine = [network for network in examined_networks(results) if network.ranking == ranking]
             lines, axes = draw_curves(results, mine)
-            if lines:
-                name = f"{RANKING_TITLES[ranking].capitalize()}: {axes.label}"
-                # where each line falls below 1 %, for a reader who cannot touch them
-                values = (
-                    (describe_network(network), network) for network in mine if describe_network
-                )
-                known = sorted(
-                    (value, text.name(network.model))
-                    for value, network in values
-                    if value is not None
-                )
-                reached = ", ".join(f"{model} {value}" for value, model in known)
-                note = f"1 % is reached after: {reached} rows" if known else ""
-                panels.append(Panel(name, line_chart(lines, replace(axes, label=name)), note))
+            if not lines:
+                continue
+            # where each line falls below 1 %, for a reader who cannot touch them
+            reached = []
+            for network in mine:
+                row = row_of(network)
+                if row is not None:
+                    reached.append((row, text.name(network.model)))
+            note = ""
+            if reached:
+                listed = ", ".join(f"{name} {row}" for row, name in sorted(reached))
+                note = f"1 % is reached after: {listed} rows"
+            title = f"{RANKING_TITLES[ranking].capitalize()}: {axes.label}"
+            panels.append(Panel(title, line_chart(lines, replace(axes, label=title)), note))
     return panels
 
 
+def _memory(network: ExaminedNetwork) -> int | None:
+    """Rows until 1 % of a disturbance of the state is left."""
+    return network.diagnostics.numbers.memory
+
+
+def _no_row(network: ExaminedNetwork) -> None:
+    """A closed loop has no row of that kind."""
+
+
 def _line(results: Results, network: ExaminedNetwork, x: Floats, y: Floats) -> Line:
-    role, name = role_of(results, network.ranking, network.model), text.name(network.model)
-    return Line(name, x, y, role, network.model, tip=name if role == "other" else "")
+    """The curve of one network; one without a part of its own shows its name on touch."""
+    role = role_of(results, network.ranking, network.model)
+    name = text.name(network.model)
+    tip = name if role == "other" else ""
+    return Line(name, x, y, role, network.model, tip=tip)
 
 
 def _gradients(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
+    """The forecast's gradient with respect to past rows, as a share of its greatest."""
     lines = []
+    lags: Sequence[int] = ()
     for network in mine:
         gradient = floats(network.diagnostics.arrays.gradient)
-        lags = floats(network.diagnostics.arrays.lags)
         if np.nanmax(gradient, initial=0.0) > 0:
-            lines.append(
-                _line(results, network, np.log1p(lags), _powers(gradient / np.nanmax(gradient)))
-            )
-    tick_lags = mine[0].diagnostics.arrays.lags if mine else ()
-    return lines, _axes(
-        "how far back the forecast looks",
-        "gradient, of its greatest",
-        "rows before the origin",
-        tick_lags,
-    )
+            lags = network.diagnostics.arrays.lags
+            shares = _powers(gradient / np.nanmax(gradient))
+            lines.append(_line(results, network, np.log1p(lags), shares))
+    label = "how far back the forecast looks"
+    return lines, _axes(label, "gradient, of its greatest", "rows before the origin", lags)
 
 
 def _decays(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
@@ -219,49 +234,62 @@ def _decays(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], 
             slowest = max(layers, key=lambda decay: float(np.nansum(np.clip(decay, 0, 1))))
             lags = [lag for lag in network.diagnostics.arrays.lags if lag < len(slowest)]
             lines.append(_line(results, network, np.log1p(floats(lags)), _powers(slowest[lags])))
-    return lines, _axes(
-        "what is left of a disturbance of the state", "share left", "rows later", lags
-    )
+    label = "what is left of a disturbance of the state"
+    return lines, _axes(label, "share left", "rows later", lags)
 
 
 def _loops(results: Results, mine: list[ExaminedNetwork]) -> tuple[list[Line], Axes]:
+    """The distance of each closed loop from its last value; there are few, so all are named."""
     lines = []
     for network in mine:
         path = floats(network.diagnostics.arrays.free_run)
-        if len(path) and np.isfinite(path).any():
-            lines.append(
-                _line(results, network, np.arange(1.0, len(path) + 1), np.minimum(path, BOUND))
-            )
-    lines = [
-        replace(line, role="network" if line.role == "other" else line.role, tip="")
-        for line in lines
-    ]
+        if np.isfinite(path).any():
+            steps = np.arange(1.0, len(path) + 1)
+            line = _line(results, network, steps, np.minimum(path, BOUND))
+            if line.role == "other":
+                line = replace(line, role="network", tip="")
+            lines.append(line)
     ticks = [(float(step), str(step)) for step in (1, 24, 48, 72, 96)]
-    label, y_title = (
+    axes = Axes(
         "recursive models on their own forecasts",
+        "steps of the closed loop",
         "distance from the last value, scaled units",
+        ticks,
     )
-    return lines, Axes(label, "steps of the closed loop", y_title, ticks)
+    return lines, axes
 
 
 def _axes(label: str, y_title: str, x_title: str, lags: Sequence[int]) -> Axes:
-    shown_lags = dict.fromkeys(min(lags, key=lambda lag: abs(lag - tick)) for tick in TICKS if lags)
+    """Both axes logarithmic, as `np.log1p` of the rising `lags` and powers of ten of a share; ticks
+    at the lags nearest to `TICKS`.
+    """
+    x_ticks = []
+    if lags:
+        nearest = np.abs(np.subtract.outer(TICKS, lags)).argmin(axis=1)
+        shown_lags = dict.fromkeys(lags[place] for place in nearest)
+        x_ticks = [
+            (float(np.log1p(lag)), str(lag))
+            for lag in shown_lags
+            if lag == lags[-1] or 1.4 * lag < lags[-1]
+        ]
     return Axes(
         label=label,
         x_title=x_title,
         y_title=y_title,
-        x_ticks=[
-            (float(np.log1p(lag)), str(lag))
-            for lag in shown_lags
-            if lag >= lags[-1] or 1.4 * lag < lags[-1]
-        ],
+        x_ticks=x_ticks,
         y_range=(FLOOR, 0.4),
         moments=[f"{lag} {x_title}" for lag in lags],
-        show=lambda power: f"{100 * 10**power:.3g} %",
+        show=_percent_of_power,
     )
 
 
+def _percent_of_power(power: float) -> str:
+    """-1 as `10 %`."""
+    return f"{100 * 10**power:.3g} %"
+
+
 def _powers(values: Floats) -> Floats:
+    """Of ten, not below `FLOOR`."""
     with np.errstate(divide="ignore"):
         return np.maximum(np.log10(np.abs(values)), FLOOR)
 
@@ -332,6 +360,7 @@ def _diagnoses_of(results: Results, models: list[str]) -> list[ResidualDiagnosis
 
 
 def _residual_cells(diagnosis: ResidualDiagnosis) -> list[Cell]:
+    """Its series and statistics in the order of the table's columns."""
     correlations = floats(diagnosis.autocorrelation)
     lag = int(np.argmax(np.abs(correlations)))
     largest = float(correlations[lag])
@@ -350,6 +379,7 @@ def _residual_cells(diagnosis: ResidualDiagnosis) -> list[Cell]:
 
 
 def _p_cell(value: float | None) -> Cell:
+    """A p-value without `p =`; one below `LEVEL` is marked."""
     if value is None:
         return EMPTY
     p_text = text.p_value(value).removeprefix("p = ").removeprefix("p ")
@@ -363,16 +393,16 @@ def residual_panels(results: Results) -> list[Panel]:
 
 
 def _residual_panel(results: Results, diagnosis: ResidualDiagnosis) -> Panel:
+    """Its autocorrelations as stems inside the band of chance, which are counted below."""
     title = title_of_series(results, text.name(diagnosis.model), diagnosis.series)
     values = floats(diagnosis.autocorrelation)
     band = floats(diagnosis.band)
     outside = int((np.abs(values) > band).sum())
-    unit = step_unit(results.dataset)
-    step_size = results.dataset.step_size
-    x_title = f"lag, {unit}" if step_size == 1 else f"lag, in steps of {step_size} {unit}"
-    svg = stem_chart(
-        values, band, label=f"Autocorrelation of one-step errors, {title}", x_title=x_title
-    )
+    x_title = f"lag, {step_unit(results.dataset)}"
+    if results.dataset.step_size > 1:
+        x_title = f"lag, in steps of {results.dataset.step_size} {step_unit(results.dataset)}"
+    label = f"Autocorrelation of one-step errors, {title}"
+    svg = stem_chart(values, band, label=label, x_title=x_title)
     by_chance = text.figure(LEVEL * len(values), 2)
     note = (
         f"{outside} of {len(values)} outside the band; {by_chance} of {len(values)} would be by"

@@ -1,5 +1,9 @@
 """Errors by step, learning curves, gain over the skip: which numbers of the results go into which
-chart.
+chart, and what every chart of the page shares.
+
+A `Panel` is a chart with its title and note. `role_of` says which part a model plays in all charts
+of a ranking (selected, naive, skip, best network, other), and so its colour; `step_panels`,
+`curve_panels` and `skip_panels` make the panels of three sections.
 """
 
 from __future__ import annotations
@@ -70,11 +74,12 @@ def step_unit(dataset: Dataset) -> str:
     """
     if dataset.calendar.kind == "index":
         return "rows"
+    if isinstance(dataset.calendar, SessionCalendar):
+        return "sessions"
     if not isinstance(dataset.calendar, RegularCalendar):
-        return "sessions" if isinstance(dataset.calendar, SessionCalendar) else "days"
+        return "days"
     freq = dataset.calendar.freq
-    unit = TIME_UNITS.get(freq.lstrip("0123456789"))
-    return unit if unit and freq.rstrip("hDWMSEmin") in ("", "1") else f"steps of {freq}"
+    return TIME_UNITS.get(freq.removeprefix("1"), f"steps of {freq}")
 
 
 def error_title(results: Results) -> str:
@@ -173,8 +178,8 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
     table = in_ranking(results.by_step, ranking)
     sign = -1.0 if metric == "skill" else 1.0
     lines = []
-    for label, part in table.groupby("model", sort=True):
-        model = str(label)
+    for model, part in table.groupby("model", sort=True):
+        model = str(model)
         by_seed = sign * part.pivot_table(index="step", columns="seed", values=metric)
         seeds = by_seed[[column for column in by_seed if str(column).isdigit()]]
         mean = by_seed["mean"] if "mean" in by_seed else seeds.mean(axis=1)
@@ -185,10 +190,10 @@ def _step_lines(results: Results, ranking: str, metric: str) -> list[Line]:
                 bands = _change_band(results, ranking, model, n_steps=len(by_seed))
             elif seeds.shape[1] > 1:
                 bands = ((floats(seeds.min(axis=1)), floats(seeds.max(axis=1))),)
-        label = text.name(model)
-        tip = label if role == "other" else ""
+        name = text.name(model)
+        tip = name if role == "other" else ""
         x = by_seed.index.to_numpy(float)
-        lines.append(Line(label, x, mean.to_numpy(float), role, model, bands, tip))
+        lines.append(Line(name, x, mean.to_numpy(float), role, model, bands, tip))
     return lines
 
 
@@ -236,13 +241,14 @@ def _curve(model: str, seed: SeedFit) -> Line | None:
     rows = rows[np.isfinite(rows[:, 2])]
     if len(rows) < 2 or rows[0, 2] <= 0:
         return None
-    steps, change = rows[:, 0], rows[:, 2] / rows[0, 2] - 1
+    steps = rows[:, 0]
+    change = rows[:, 2] / rows[0, 2] - 1
     best = int(np.argmin(np.abs(steps - seed.best_step)))
     keep = np.unique(np.append(np.linspace(0, len(steps) - 1, CURVE_POINTS).astype(int), best))
-    best_text = (
-        f"{text.signed_percent(change[best])} at its best, step {text.count(seed.best_step)}"
+    tip = (
+        f"{text.name(model)}, seed {seed.seed}: {text.signed_percent(change[best])} at its best,"
+        f" step {text.count(seed.best_step)}"
     )
-    tip = f"{text.name(model)}, seed {seed.seed}: {best_text}"
     return Line(
         "seed",
         steps[keep],
@@ -255,6 +261,7 @@ def _curve(model: str, seed: SeedFit) -> Line | None:
 
 
 def _curve_panel(record: RunRecord, lines: list[Line], bounds: tuple[float, float]) -> Panel:
+    """The curves of one network, or why there are none; `bounds`: the range of y."""
     model = record.model
     if not lines:
         return Panel(text.name(model), "", record.reason or "no curve recorded", model)
@@ -301,7 +308,9 @@ def _by_value(row: Interval) -> float:
 
 def change(share: float) -> str:
     """A tick of an axis of relative changes: `−2 %`, `0`."""
-    return f"{100 * share:+.3g} %".replace("-", text.MINUS) if share else "0"
+    if not share:
+        return "0"
+    return f"{100 * share:+.3g} %".replace("-", text.MINUS)
 
 
 def describe_test(test: PairedTest, label: str) -> Interval:

@@ -1,5 +1,8 @@
-"""The leaderboards: of all datasets as reports/leaderboard.csv, and of each in the terminal at the
-end of a run.
+"""The leaderboards outside of the page: of all datasets as reports/leaderboard.csv (`as_csv`), and
+of each in the terminal at the end of a run (`print_leaderboards`).
+
+Rows are the text that stage `compare` wrote, so no digit is invented on the way; the CSV rounds
+measured values to five significant digits, so that another kind of processor leaves it as it is.
 """
 
 from __future__ import annotations
@@ -53,10 +56,10 @@ def as_csv(rows: list[Row]) -> str:
     the rounding errors of another kind of processor leave the committed file as it is.
     """
     buffer = io.StringIO()
-    distribution_columns = sorted(
-        {key for row in rows for key in row if key.startswith(OF_DISTRIBUTIONS)}
-    )
-    columns = [*metrics.leaderboard_columns(), *distribution_columns]
+    distribution_columns: set[str] = set()
+    for row in rows:
+        distribution_columns.update(key for key in row if key.startswith(OF_DISTRIBUTIONS))
+    columns = [*metrics.leaderboard_columns(), *sorted(distribution_columns)]
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in rows:
@@ -106,6 +109,9 @@ def scores_of_distributions(results: Results) -> dict[str, dict[Any, float]]:
 
 
 def _with_distributions(results: Results) -> list[Row]:
+    """The leaderboard's rows, those of the seeds' mean with the scores of distributions;
+    `InputError` where a column is missing.
+    """
     missing = [name for name in metrics.leaderboard_columns() if name not in results.leaderboard]
     if missing:
         path = results.paths.compared(results.name) / "leaderboard.csv"

@@ -1,11 +1,17 @@
-"""The fair-comparison ledger: what the data were, how time was cut, what every candidate was given
-and cost; and the choice between LSTM and GRU.
+"""The page's account of a comparison: what every candidate was given and cost (`cost_table`,
+`budget_sentence`), how time was cut (`timeline`), what the data were (`quality_table`,
+`findings_table`, `gaps`, `facts`), and the choice between LSTM and GRU.
+
+All is read from `Results` and from the costs that training kept beside them, which are no results
+and may be absent.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import nlargest
 
 import pandas as pd
 
@@ -57,12 +63,16 @@ Costs = Mapping[str, CandidateCost]
 
 def cost_table(results: Results, costs: Costs) -> Table:
     """What every candidate was given, baselines first."""
-    rows = [_row(costs.get(name, UNKNOWN_COST), record) for name, record in results.records.items()]
-    rows.sort(key=lambda row: (ORDER.index(str(row.cells[0].value)), row.model))
+    rows = []
+    for ranking in ORDER:
+        for name, record in sorted(results.records.items()):
+            if record.ranking == ranking:
+                rows.append(_row(costs.get(name, UNKNOWN_COST), record))
     return Table(COLUMNS, rows)
 
 
 def _row(cost: CandidateCost, record: RunRecord) -> Row:
+    """The cells of `COLUMNS` of one candidate."""
     usable = sum(seed.status == "ok" for seed in record.seeds)
     trials = len(record.trials)
     cells = [
@@ -83,6 +93,7 @@ def _row(cost: CandidateCost, record: RunRecord) -> Row:
 
 
 def _steps(cost: TrainingCost) -> Cell:
+    """`450 of 600` gradient steps; `600` where all were taken."""
     allowed = cost.gradient_steps
     steps_taken = cost.gradient_steps_taken
     if steps_taken < allowed:
@@ -114,13 +125,13 @@ def budget_sentence(results: Results) -> tuple[bool, str]:
         sentences = exemptions if has_networks else ["No networks were trained.", *exemptions]
         return True, " ".join(sentences)
     if len(set(spent)) == 1:
-        trials, tuning, training = (text.count(number) for number in spent[0])
+        trials, tuning, training = map(text.count, spent[0])
         sentence = (
             f"Same budget for every network: {trials} trials, {tuning} gradient steps in tuning,"
             f" {training} in training over all seeds."
         )
         return True, " ".join([sentence, *exemptions])
-    usual = max(set(spent), key=lambda budget: (spent.count(budget), budget))
+    usual = Counter(sorted(spent, reverse=True)).most_common(1)[0][0]
     odd = [
         _name_row(**results.records[name].labels)
         for name, budget in budgets.items()
@@ -174,10 +185,11 @@ def cost_panels(results: Results, costs: Costs) -> list[Panel]:
         error_title(results),
         [],
     )
-    return [Panel("Accuracy against cost", scatter(points, axes, lambda value: f"{value:g}"))]
+    return [Panel("Accuracy against cost", scatter(points, axes, "{:g}".format))]
 
 
 def _cost_point(results: Results, name: str, cost: CandidateCost) -> Point | None:
+    """Error over the CPU seconds of tuning and training; None where either is not known."""
     record = results.records.get(name)
     spent = (cost.cpu_seconds or 0.0) + (cost.tuning_cpu_seconds or 0.0)
     if record is None or spent <= 0:
@@ -204,13 +216,9 @@ PAIR = ("lstm", "gru")
 
 def choice_table(results: Results, costs: Costs) -> Table | None:
     """What the rule weighs; None where one of the two was not compared."""
-    scores = {
-        model: score for model in PAIR if (score := results.score(model, ARCHITECTURE)) is not None
-    }
     choice = results.verdicts.choice
-    if choice is None or len(scores) < len(PAIR):
+    if choice is None:
         return None
-    model_to_take = choice.take
     title = headline(results).title
     columns = [
         ("Network", "On top of the last value only, so that no fitted skip hides the architecture"),
@@ -219,13 +227,15 @@ def choice_table(results: Results, costs: Costs) -> Table | None:
         ("CPU, training", "CPU seconds of fitting and forecasting, all seeds"),
     ]
     rows = []
-    for model, score in scores.items():
+    for model in PAIR:
+        score = results.score(model, ARCHITECTURE)
+        if score is None:
+            return None
         candidate = str(results.candidate(model, ARCHITECTURE))
         spent = costs.get(candidate, UNKNOWN_COST).cpu_seconds
         cells = [number(score[results.headline_metric]), whole(score["n_params"]), _time(spent)]
-        is_taken = model == model_to_take
-        marks = ["taken"] if is_taken else []
-        rows.append(Row(model, cells, marks, chosen_class(is_taken)))
+        is_taken = model == choice.take
+        rows.append(Row(model, cells, ["taken"] * is_taken, chosen_class(is_taken)))
     return Table(columns, rows)
 
 
@@ -237,10 +247,8 @@ def choice_sentence(results: Results) -> str:
     change = text.signed_percent(choice.relative_difference)
     upper = text.signed_percent(choice.upper)
     margin = text.signed_percent(choice.margin)
-    scores = [results.score(model, ARCHITECTURE) for model in PAIR]
-    sizes = [int(score["n_params"]) for score in scores if score]
     warning = ""
-    if len(sizes) == len(PAIR) and sizes[1] > sizes[0]:
+    if choice.weights.get("gru", 0) > choice.weights.get("lstm", 0):
         warning = " Tuning gave the GRU more weights than the LSTM here, so it saves none."
     equivalence_text = "shown" if choice.word == "equivalent" else "not shown"
     return (
@@ -341,9 +349,8 @@ def quality_table(results: Results) -> Table:
         ("Greatest", ""),
     ]
     shown_series = list(results.quality["series"].items())
-    if len(shown_series) > text.WORST:  # a stable sort: of equal ones the first
-        shown_series.sort(key=_missing_steps, reverse=True)
-        shown_series = shown_series[: text.WORST]
+    if len(shown_series) > text.WORST:
+        shown_series = nlargest(text.WORST, shown_series, key=_missing_steps)
     rows = []
     for unique_id, series in shown_series:
         for column in results.dataset.columns:
@@ -448,12 +455,15 @@ def facts(results: Results) -> list[tuple[str, str]]:
 
 
 def _calendar(dataset: Dataset) -> str:
+    """When there is a row, in words."""
     calendar = dataset.calendar
     if isinstance(calendar, SessionCalendar):
         return f"sessions of the exchange {calendar.exchange}"
     if isinstance(calendar, WeekdayCalendar):
         return f"days: {text.listing(list(calendar.days))}"
-    return "rows without dates" if calendar.kind == "index" else f"every {calendar.freq}, UTC"
+    if calendar.kind == "index":
+        return "rows without dates"
+    return f"every {calendar.freq}, UTC"
 
 
 def notes(results: Results) -> list[str]:

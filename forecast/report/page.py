@@ -1,5 +1,10 @@
-"""reports/report.html and reports/live.html: self-contained pages; equal results and costs are
-equal bytes.
+"""The pages: reports/report.html of a finished run (`write`, `render`), reports/live.html of
+champions in service (`render_live`) and reports/experiments.html of identified systems
+(`render_free_runs`).
+
+Each is one file that needs no network. The other modules of the room make tables, panels and
+sentences from `Results`; here they are collected for the templates in `templates/`. Equal results
+and costs are equal bytes.
 """
 
 from __future__ import annotations
@@ -168,6 +173,7 @@ class DatasetContent:
 
 
 def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
+    """Everything the template shows of one dataset; `costs` by candidate."""
     same_budget, budget = ledger.budget_sentence(results)
     verdicts = results.verdicts
     rankings = results.rankings
@@ -226,6 +232,7 @@ def _dataset_content(results: Results, costs: ledger.Costs) -> DatasetContent:
 
 
 def _ranking_content(results: Results, ranking: str) -> RankingContent:
+    """The leaderboard of one ranking and what stands below it."""
     series = None
     if figures.has_several_series(results):
         series = board.series_table(results, ranking)
@@ -427,6 +434,7 @@ def _live_panel(dataset: LiveDataset) -> figures.Panel | None:
 
 
 def _live_table(dataset: LiveDataset) -> Table:
+    """One row per version of the registry that has forecast."""
     known_levels: set[str] = set()
     for version in dataset.versions:
         known_levels.update(version["coverage"])

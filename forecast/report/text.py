@@ -1,5 +1,7 @@
-"""Numbers, dates and names as a reader sees them, and the cells of a table; a missing value is an
-en dash.
+"""Numbers, dates and names as a reader sees them, and the tables of the page (`Table`, `Row`,
+`Cell`), for every module of the report and the terminal.
+
+A missing value (None, an empty text, a number that is not finite) is an en dash and never "nan".
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ def plus_minus(mean: float, spread: float) -> str:
 def abridge(names: Sequence[str], most: int = WORST) -> str:
     """All of a few names; of many the first ones and how many more there are."""
     more = len(names) - most
-    return listing(list(names)) if more <= 1 else listing([*names[:most], f"{count(more)} more"])
+    if more <= 1:
+        return listing(names)
+    return listing([*names[:most], f"{count(more)} more"])
 
 
 def count(value: Any) -> str:
@@ -65,9 +69,9 @@ def count(value: Any) -> str:
 
 def percent(share: Any, *, decimals: int = 1) -> str:
     """0.123 as `12.3 %`."""
-    return (
-        NOTHING if is_missing(share) else f"{100 * float(share):.{decimals}f} %".replace("-", MINUS)
-    )
+    if is_missing(share):
+        return NOTHING
+    return f"{100 * float(share):.{decimals}f} %".replace("-", MINUS)
 
 
 def level(share: float) -> str:
@@ -82,10 +86,10 @@ def signed_percent(share: Any) -> str:
     if is_missing(share):
         return NOTHING
     value = 100 * float(share)
-    percent_text = f"{value:+.{1 if abs(value) >= 1 else 2}f} %"
-    return (
-        percent_text.replace("+0.00 %", "0.00 %").replace("-0.00 %", "0.00 %").replace("-", MINUS)
-    )
+    decimals = 1 if abs(value) >= 1 else 2
+    if round(value, decimals) == 0:
+        return "0.00 %"
+    return f"{value:+.{decimals}f} %".replace("-", MINUS)
 
 
 def p_value(value: Any) -> str:
@@ -102,7 +106,9 @@ def seconds(value: Any) -> str:
     total = float(value)
     if total < 10:
         return f"{total:.1f} s"
-    return f"{total:.0f} s" if total < 120 else f"{int(total // 60)} min {int(total % 60)} s"
+    if total < 120:
+        return f"{total:.0f} s"
+    return f"{int(total // 60)} min {int(total % 60)} s"
 
 
 def moment(value: datetime, *, hours: bool) -> str:

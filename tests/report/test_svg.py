@@ -1,5 +1,6 @@
 """The SVG kit: scales, ticks, paths, labels."""
 
+import itertools
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -8,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.report.charts import Axes, Interval, Line, interval_chart, line_chart
-from forecast.report.svg import Scale, clip_line, pad_range, path, spread, tag, tick_label
+from forecast.report.svg import (
+    CHARACTER,
+    Scale,
+    clip_line,
+    label_ticks,
+    pad_range,
+    path,
+    spread,
+    tag,
+)
 
 
 def test_a_scale_maps_its_ends_to_the_pixels_it_was_given():
@@ -31,7 +41,7 @@ def test_ticks_are_round_numbers_inside_the_range(low, high, ticks):
 def test_ticks_of_a_series_in_the_smallest_unit_differ():
     ticks = Scale(0, 3e-13, 0, 1).ticks()
     assert ticks == pytest.approx([0, 1e-13, 2e-13, 3e-13], rel=1e-9)
-    assert [tick_label(tick, ticks)[-2:] for tick in ticks] == ["00", "01", "02", "03"]
+    assert [label[-2:] for label in label_ticks(ticks)] == ["00", "01", "02", "03"]
 
 
 def test_a_narrow_logarithmic_scale_has_ticks_between_the_powers_of_ten():
@@ -39,9 +49,10 @@ def test_a_narrow_logarithmic_scale_has_ticks_between_the_powers_of_ten():
 
 
 def test_tick_labels_have_the_decimals_that_tell_them_apart():
-    assert tick_label(0.5, [0, 0.5]) == "0.5"
-    assert tick_label(-0.02, [-0.04, -0.02]) == "−0.02"
-    assert tick_label(2000, [1000, 2000]) == "2,000"
+    assert label_ticks([0, 0.5]) == ["0.0", "0.5"]
+    assert label_ticks([-0.04, -0.02]) == ["−0.04", "−0.02"]
+    assert label_ticks([1000, 2000]) == ["1,000", "2,000"]
+    assert label_ticks([3]) == ["3"]
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
@@ -90,6 +101,22 @@ def test_a_line_chart_is_well_formed_and_names_its_lines():
 def test_a_chart_of_a_constant_line_has_a_range():
     x = np.arange(3.0)
     assert "NaN" not in line_chart([Line("naive", x, np.ones(3), "naive")], Axes("", "", "", []))
+
+
+def test_ticks_of_changes_never_overlap_however_narrow_the_chart():
+    rows = [
+        Interval("than seasonal naive", 0.01, 0.004, 0.014, "not distinguishable", "m", ""),
+        Interval("than m", 0.002, 0.001, 0.003, "worse", "m", ""),
+    ]
+    svg = interval_chart(rows, label="", x_title="", show=lambda share: f"{100 * share:+.2f} %")
+    labels = [
+        (float(element.get("x")), len(element.text))
+        for element in ET.fromstring(svg).iter("text")
+        if element.text.endswith("%")
+    ]
+    assert len(labels) >= 2
+    for (x, length), (next_x, next_length) in itertools.pairwise(labels):
+        assert next_x - x >= CHARACTER * (length + next_length) / 2
 
 
 def test_an_interval_without_limits_is_a_dot_alone():
