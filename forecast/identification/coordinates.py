@@ -1,16 +1,16 @@
-"""Other coordinates for the past outputs of a NARX net: the same nets, other steps and weight
-decay.
+"""Level and differences of y in the place of its past values, for training nets of `identify`.
 
 A system that integrates, or is sampled much faster than it moves, has nearly equal y_{t-1},
-y_{t-2}, ...: what tells them apart is their differences, small beside the level. In `differences` a
-net sees instead, each of unit size,
+y_{t-2}, ...: what tells them apart is their differences, small beside the level. So the search
+trains its nets on delays in other coordinates of what they see (`narx`'s z_t), each of unit size,
 
     y_{t-1},  y_{t-1} - y_{t-2},  y_{t-1} - 2 y_{t-2} + y_{t-3},  ...
 
-and its linear path begins at y_t = y_{t-1}, so that what is learnt is the difference of the output.
-In `increments` it does not see y_{t-1}: the differenced output, of a system that moves alike
-wherever it is. All are linear in z, so the trained net is a plain `Narx`; Levenberg-Marquardt's
-damping and the weight decay act in the new coordinates.
+and their linear path begins at y_t = y_{t-1}, so that what is learnt is the difference of the
+output. Nets that integrate are trained without the level (`first_order` 1): they move alike
+wherever they are. `difference_coordinates` gives the `Coordinates` of a net on its experiments,
+`InCoordinates` a least-squares problem in them. All of it is linear in z, so the trained net is a
+plain `Narx`: only the damping of Levenberg-Marquardt and the weight decay act otherwise.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class InCoordinates:
         return self.problem.loss(self.coordinates.to_plain(weights))
 
     def validation(self, weights: Array) -> float | None:
-        """The error by which weights are kept."""
+        """The error on held-out rows, by which weights are kept; None without any."""
         return self.problem.validation(self.coordinates.to_plain(weights))
 
     def blocks(self, weights: Array) -> Iterator[tuple[Array, Array]]:
@@ -91,7 +91,9 @@ def difference_coordinates(
 
 
 def _difference_matrix(net: Narx, experiments: Sequence[Experiment]) -> Array:
-    """(d, d) on z: the differences of y in place of its past values, order 0, the level, first."""
+    """(d, d), which z is multiplied by: the rows of past y become its differences, in deviations of
+    each, those of order 0 (the level itself) first; the rows of u stay.
+    """
     o = net.outputs
     matrix = np.eye(net.regressors)
     for order in range(len(net.y_delays)):

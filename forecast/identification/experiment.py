@@ -1,7 +1,10 @@
 """Measured experiments: their type, their scaling, and what they show before any net is trained.
 
-`saturation` finds bounds the output sits on, `dead_times` and `memory` the range of delays at which
-the inputs act. Arrays have time down the rows: u (T, I), y (T, O).
+`Experiment` is what a user gives to every function of this package; it refuses gaps in u and tables
+that do not fit. `Standardization` scales u and y. Besides, for the search of `identify`:
+`saturation` finds bounds the output sits on, `dead_times` and `input_memory` the range of delays at
+which the inputs act, `split_fold` hides a block from training, `unseen_inputs` makes inputs to try
+a free run on. Arrays have time down the rows: u (T, I), y (T, O); y may be missing (NaN).
 """
 
 from __future__ import annotations

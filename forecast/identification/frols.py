@@ -74,30 +74,27 @@ def formula(model: Model) -> str:
     if not isinstance(model.net, Net) or not model.net.terms:
         raise InputError(f"A {model.net.kind} has no formula; wanted a model of `frols`.")
     narx = model.net.narx(model.inputs, model.outputs)
-    means, scales = column_scaling(model, len(narx.u_delays), len(narx.y_delays))
+    scaling = model.scaling
+    sizes = len(narx.y_delays), len(narx.u_delays)
+    means = np.concatenate([np.tile(scaling.y_mean, sizes[0]), np.tile(scaling.u_mean, sizes[1])])
+    scales = np.concatenate(
+        [np.tile(scaling.y_scale, sizes[0]), np.tile(scaling.u_scale, sizes[1])]
+    )
     coefficients = np.asarray(model.weights["coefficients"])
     names = narx.column_names()
     lines = []
     for output in range(model.outputs):
         expanded = _expand(narx.terms, coefficients[:, output], means, scales)
-        y_scale = model.scaling.y_scale[output]
-        parts = {term: value * y_scale for term, value in expanded.items()}
-        parts[()] = parts.get((), 0.0) + model.scaling.y_mean[output]
-        ordered = sorted(parts, key=lambda term: (len(term), term))
-        text = " ".join(f"{parts[term]:+.4g}{_factor(term, names)}" for term in ordered)
+        parts = {term: value * scaling.y_scale[output] for term, value in expanded.items()}
+        parts[()] = parts.get((), 0.0) + scaling.y_mean[output]
+        ordered = sorted(sorted(parts), key=len)
+        factors = [f" {_product(term, names)}" if term else "" for term in ordered]
+        text = " ".join(
+            f"{parts[term]:+.4g}{factor}" for term, factor in zip(ordered, factors, strict=True)
+        )
         name = "y" if model.outputs == 1 else f"y{output + 1}"
         lines.append(f"{name}[t] = {text}")
     return "\n".join(lines)
-
-
-def column_scaling(model: Model, u_delays: int, y_delays: int) -> tuple[Array, Array]:
-    """(d,) mean and deviation of each column of z, in the units of the data."""
-    scaling = model.scaling
-    means = np.concatenate([np.tile(scaling.y_mean, y_delays), np.tile(scaling.u_mean, u_delays)])
-    scales = np.concatenate(
-        [np.tile(scaling.y_scale, y_delays), np.tile(scaling.u_scale, u_delays)]
-    )
-    return means, scales
 
 
 def _expand(
@@ -126,7 +123,3 @@ def _product(term: Term, names: list[str]) -> str:
     powers = {column: term.count(column) for column in term}
     factors = [names[c] if power == 1 else f"{names[c]}^{power}" for c, power in powers.items()]
     return " ".join(factors) or "1"
-
-
-def _factor(term: Term, names: list[str]) -> str:
-    return f" {_product(term, names)}" if term else ""

@@ -6,8 +6,9 @@ Billings 1985).
     y_t = min(max(v_t, low), high)       where the output is known to saturate, else y_t = v_t
 
 Open loop (series-parallel): the y in z_t is measured. Closed loop (parallel, free run): it is the
-net's own bounded output. All values are scaled. NumPy alone, for nets small enough for
-Levenberg-Marquardt.
+net's own bounded output; a state that nobody measures always is. All values are scaled, `Model` has
+the units of the data. NumPy alone, for models small enough for Levenberg-Marquardt, which
+`problems` trains.
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ class Net:
 
     @property
     def is_narx(self) -> bool:
-        """Whether it feeds y back and has one hidden layer at most: then its numerics are those of
-        `identification.narx`.
+        """Whether it feeds y back and has one hidden layer at most, or is a polynomial: then its
+        numerics are those of `identification.narx`.
         """
         return self.feedback and len(self.hidden) <= 1
 
@@ -338,6 +338,7 @@ def lstmnet(hidden: int | Sequence[int] = 8) -> Net:
 
 
 def _recurrent_net(kind: str, layer_delays: Iterable[int], hidden: int | Sequence[int]) -> Net:
+    """A net of layers that see their own outputs, each over the same delays."""
     delays, units = check_delays("layer_delays", layer_delays, least=1), _units(hidden)
     if not units:
         raise InputError(

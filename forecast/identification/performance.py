@@ -1,5 +1,8 @@
-"""How good a trained net is: its error, and MATLAB's plots as matplotlib figures, for
-`.savefig(path)`.
+"""How good a trained net is: its error in one number, and MATLAB's plots as matplotlib figures.
+
+For a user's script: `perform` measures a forecast against y; each `plot...` returns a figure with
+`.savefig(path)`, of the first column where there are several. Errors with as many columns as rows
+are refused: a vector minus a column gives them.
 """
 
 from __future__ import annotations
@@ -260,6 +263,7 @@ def _first_column(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _plot_correlation(correlation: Correlation, title: str) -> Figure:
+    """Bars over the delays, on the band within which they tell nothing."""
     figure, (axes,) = _figure(1)
     band = correlation.band
     axes.axhspan(-band, band, color=BAND, alpha=0.12, lw=0, label="95 % band of white noise")

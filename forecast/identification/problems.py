@@ -1,8 +1,9 @@
-"""The least-squares problems of a NARX net: one-step errors (open loop) and free-run errors (closed
-loop).
+"""The least-squares problems of a NARX model: one-step errors (`OpenLoop`) and free-run errors
+(`ClosedLoop`), for Levenberg-Marquardt.
 
-In closed loop the outputs solve v_t = F(z_t(v)) for all t at once, and their derivatives obey the
-linear recursion of real-time recurrent learning (Williams & Zipser 1989)
+Both take scaled experiments whose first `start` rows only fill the delays. In closed loop the
+outputs solve v_t = F(z_t(v)) for all t at once, and their derivatives obey the linear recursion of
+real-time recurrent learning (Williams & Zipser 1989)
 
     dv_t/dw = dF/dw(z_t) + sum_d dF/dy_{t-d}(z_t) dy_{t-d}/dw.
 
@@ -44,6 +45,7 @@ class _Problem:
         start: int,
         held_out: Sequence[Experiment] = (),
     ) -> None:
+        """Weights are judged on the experiments held out, where there are any."""
         self.net = net
         self.validate: Callable[[Array], float] | None = None
         if held_out:
@@ -73,6 +75,7 @@ class OpenLoop(_Problem):
     """One-step residuals."""
 
     def _arrange(self, experiments: Sequence[Experiment], start: int) -> None:
+        """Rows in which a delay reaches to a missing y are left out."""
         z = np.concatenate([self.net.open_loop_regressors(e, start) for e in experiments])
         y = np.concatenate([e.y[start:] for e in experiments])
         weight = np.concatenate([np.sqrt(e.error_weights[start:]) for e in experiments])

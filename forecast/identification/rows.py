@@ -1,4 +1,11 @@
-"""Which rows of the experiments train, validate and test a net, and its errors on each."""
+"""Which rows of the experiments train, validate and test a net, and its errors on each.
+
+For `train`, `frols` and `identify`. `DividedRows` joins the experiments, in the units of the data,
+with the labels that a divide function gave (`data`); `run_loop` runs a net over a scaled experiment
+in the loop it is for, `validation_error` and `mean_square_errors` judge it there. Rows that fill
+delays count nowhere, rows with a missing y neither; a free run begins where y is first measured
+over the delays, and one that is lost has an infinite error.
+"""
 
 from __future__ import annotations
 
@@ -164,6 +171,7 @@ def validation_error(
         )
 
     def error(weights: Mapping[str, Array]) -> float:
+        """Mean over all parts, weighted as the squared errors are."""
         squares = 0.0
         total_weight = 0.0
         for part in parts:

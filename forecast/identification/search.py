@@ -9,9 +9,11 @@ user's.
    held out. The worse candidates are left out after a few iterations (successive
    halving; Jamieson & Talwalkar 2016), by the median over the folds: one block alone is too short
    to tell.
-3. The candidates whose median error is at most `AS_GOOD` times that of the best are trained on all
-   rows, from what each fold made of them. Those that then follow the record much worse than the
-   best are left out: they never found the system.
+3. What is left is trained on all rows, from what each fold made of it. Candidates that then follow
+   the record much worse than the best are left out: they never found the system, however well a
+   crude model may do on the blocks after few iterations. Of the others those whose error on the
+   blocks is at most `AS_GOOD` times the best one's are chosen, and trained on; single models that
+   are lost after that are left out.
 4. Those that leave their bounds under inputs not measured, up to twice as large as the record's,
    are left out, unless most do: then it is the system that leaves them.
 5. The model is the median of the free runs of the rest, which a few that go astray do not move.
@@ -68,14 +70,13 @@ from forecast.identification.states import (
 from forecast.system.errors import InputError, ModelError
 from forecast.training import levenberg_marquardt as lm
 
-AS_GOOD = 1.1  # times the mean held-out error of the best candidate: it may join the median
-NO_SYSTEM = 2.5  # times the error of the best over the whole record: it never found the system
+AS_GOOD = 1.1  # times the held-out error of the best candidate: it joins the median
+NO_SYSTEM = 2.0  # times the error of the best over the whole record: it never found the system
 OPEN_ITERATIONS = 30  # of the one-step fit that nets on delays begin from
 LINEAR_ROUNDS = 3  # of training a linear model, after which its states are chosen again
 LINEAR_ITERATIONS = 15  # in each of these
 POLYNOMIAL_INPUTS = 5  # delays of u that a polynomial sees
 TRIAL_ITERATIONS = 3  # that tell the time of all others
-PLANNED_WINNERS = 2  # candidates that the last training is planned for
 UNSEEN_ROWS = 1_000  # of an input that was not measured; more where a run begins with many rows
 
 Announce = Callable[[str], None]
@@ -123,12 +124,15 @@ def search_members(
         input_dead_times = dead_times(limit_rows(scaled), settings.longest_dead_time)
         aligned = [e.with_arrays(u=delay_inputs(e.u, input_dead_times)) for e in scaled]
         search = _Search(aligned, settings, seed, announce, watch)
-        winners = search.choose_candidates(search.train_folds())
-        if not winners:
+        first, second = settings.refit_iterations
+        trained = search.refit(search.train_folds(), first)
+        if not trained:
             raise ModelError(
                 "No NARX model follows any held-out block in free run; other inputs may be missing."
             )
-        members = search.refit(winners)
+        chosen = choose_candidates(trained)
+        search.progress.left = search.refit_work(chosen, second)
+        members = leave_out_lost(search.refit(chosen, second))
     counts = Counter(str(member.candidate) for member in members)
     kinds = ", ".join(f"{count} x {name}" for name, count in counts.items())
     notes = [f"Followed the held-out blocks best: {kinds}."]
@@ -253,11 +257,17 @@ class _Search:
         rate = (time.perf_counter() - begin) / (TRIAL_ITERATIONS * costs[largest])
         mean_cost = sum(costs.values()) / len(costs)
         count = len(costs)
-        iterations = LINEAR_ROUNDS * LINEAR_ITERATIONS
+        iterations = 0.0
         for round_iterations, share in settings.rounds:
             iterations += count * round_iterations
-            count = max(int(np.ceil(share * count)), 2)
-        work = settings.folds * (iterations + PLANNED_WINNERS * self._refit_work()) * mean_cost
+            count = count_survivors(count, share)
+        # of what is left half is chosen, as a rule, and trained on
+        first, second = settings.refit_iterations
+        planned = [Member(largest, 0, net, weights)] * count
+        work = settings.folds * iterations * mean_cost
+        share = settings.folds * mean_cost / costs[largest]
+        work += share * self.refit_work(planned, first)
+        work += share * self.refit_work(planned[: count // 2], second)
         seconds = rate * work
         megabytes = self._peak_bytes(net) / 2**20
         announce(
@@ -274,17 +284,16 @@ class _Search:
         states = 8 * net.states * (net.n_weights * block + 15 * rows)
         return problem + states + 8 * rows * (2 * net.regressors + 15)
 
-    def _refit_work(self) -> float:
-        """Iterations of the last training of a model, in rows of the folds."""
-        return (
-            self._refit_iterations()
-            * sum(map(len, self.experiments))
-            / sum(map(len, self.searched))
-        )
+    def refit_work(self, members: Sequence[Member], iterations: int) -> float:
+        """Of so many iterations of the members over all rows, in those over the rows of a fold."""
+        rows_ratio = sum(map(len, self.experiments)) / sum(map(len, self.searched))
+        costs = sum(iteration_cost(member.net) for member in members)
+        return self._limit_iterations(iterations) * costs * rows_ratio
 
-    def _refit_iterations(self) -> int:
+    def _limit_iterations(self, iterations: int) -> int:
+        """Fewer for many rows, of which each says less."""
         rows = sum(map(len, self.experiments))
-        return min(self.settings.refit_iterations, max(REFIT_ROW_ITERATIONS // rows, 3))
+        return min(iterations, max(REFIT_ROW_ITERATIONS // rows, 3))
 
     def _net_of(self, candidate: Candidate) -> Narx:
         """The net of a candidate, a polynomial's without its terms."""
@@ -316,18 +325,10 @@ class _Search:
                     self.progress.add(iterations * iteration_cost(member.net))
                 self.progress.tell(f"Round {number + 1}, fold {fold + 1} of {self.settings.folds}")
             ranked = rank_candidates(trained)
-            names = list(ranked)[: max(int(np.ceil(share * len(candidates))), 2)]
+            names = list(ranked)[: count_survivors(len(candidates), share)]
             candidates = [candidate for candidate in candidates if candidate in names]
             members = [m for m in trained if m.candidate in candidates]
         return members
-
-    def choose_candidates(self, members: list[Member]) -> list[Member]:
-        """All models of the candidates whose error is `AS_GOOD` times the best one's or less,
-        that hold on their own block.
-        """
-        times_best = rank_candidates(members)
-        chosen = {name for name, times in times_best.items() if times <= AS_GOOD}
-        return [m for m in members if m.candidate in chosen and np.isfinite(m.held_out_rmse)]
 
     def _begin(self, fold: int, candidates: Sequence[Candidate]) -> list[Member]:
         """The candidates with the weights that the training of a fold starts from; those that
@@ -400,25 +401,24 @@ class _Search:
         mean_square = judge.error_of(problem.train.free_run(weights))
         return replace(member, weights=weights, held_out_rmse=float(np.sqrt(mean_square)))
 
-    def refit(self, winners: list[Member]) -> list[Member]:
-        """The winners trained on all rows, without those that follow them much worse than the best;
-        as the fold left it where a training diverges.
+    def refit(self, members: list[Member], iterations: int) -> list[Member]:
+        """Those that hold on their own block, trained on all rows; as they were where a training
+        diverges.
         """
-        options = lm.Options(max_iterations=self._refit_iterations(), bayesian=True)
-        planned = sum(iteration_cost(member.net) for member in winners) * self._refit_work()
-        self.progress.left = planned
+        iterations = self._limit_iterations(iterations)
+        options = lm.Options(max_iterations=iterations, bayesian=True)
+        holding = [member for member in members if np.isfinite(member.held_out_rmse)]
         trained = []
-        for member in winners:
+        for member in holding:
             problem = ClosedLoop(member.net, self.experiments, self.settings.start)
             weights = member.weights
             with suppress(ModelError):
                 weights = self._minimise(problem, member.candidate, member.net, weights, options)
             error = float(np.sqrt(problem.loss(weights) / problem.n_residuals))
             trained.append(replace(member, weights=weights, train_rmse=error))
-            self.progress.add(iteration_cost(member.net) * self._refit_work())
-            self.progress.tell(f"Last training, {len(trained)} of {len(winners)} models")
-        least = min(member.train_rmse for member in trained)
-        return [member for member in trained if member.train_rmse <= NO_SYSTEM * least]
+            self.progress.add(self.refit_work([member], iterations))
+            self.progress.tell(f"Last training, {len(trained)} of {len(holding)} models")
+        return trained
 
     def _minimise(
         self,
@@ -441,6 +441,26 @@ class _Search:
         start = coordinates.from_plain(weights)
         run = lm.minimise(within, start, options=options, watch=self.watch)
         return coordinates.to_plain(run.weights)
+
+
+def choose_candidates(members: list[Member]) -> list[Member]:
+    """The models of the candidates that are about as good as the best one on the blocks, of those
+    that follow the whole record: one at least of their models does.
+    """
+    following = {member.candidate for member in leave_out_lost(members)}
+    times_best = rank_candidates([m for m in members if m.candidate in following])
+    return [member for member in members if times_best.get(member.candidate, np.inf) <= AS_GOOD]
+
+
+def leave_out_lost(members: list[Member]) -> list[Member]:
+    """Those that do not follow the record much worse than the best: they found the system."""
+    least = min(member.train_rmse for member in members)
+    return [member for member in members if member.train_rmse <= NO_SYSTEM * least]
+
+
+def count_survivors(candidates: int, share: float) -> int:
+    """How many candidates go on after a round: two at least."""
+    return max(int(np.ceil(share * candidates)), min(candidates, 2))
 
 
 def iteration_cost(net: Narx) -> int:

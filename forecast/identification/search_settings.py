@@ -37,7 +37,6 @@ class Candidate:
 
 
 CANDIDATES = (
-    Candidate("linear states", 2),
     Candidate("linear states", 3),
     Candidate("states", 2, 4),
     Candidate("states", 3, 6),
@@ -58,15 +57,16 @@ class SearchSettings:
     `start`: rows of each experiment that only fill the delays, the same for every candidate, so
     that errors compare. `folds`: at most; fewer where a block would be shorter than eight times
     `start`. `rounds`: (iterations, share of the candidates that go on) of the halving.
-    `refit_iterations`: of the last training, on all rows. `longest_dead_time`: rows up to which the
-    dead time of an input is looked for. `terms`, `degree`: of a polynomial, at most.
+    `refit_iterations`: on all rows, of what the halving left, then of what was chosen.
+    `longest_dead_time`: rows up to which the dead time of an input is looked for. `terms`,
+    `degree`: of a polynomial, at most.
     """
 
     start: int = 5
     folds: int = 3
     candidates: tuple[Candidate, ...] = CANDIDATES
-    rounds: tuple[tuple[int, float], ...] = ((15, 0.375), (60, 1.0))
-    refit_iterations: int = 60
+    rounds: tuple[tuple[int, float], ...] = ((15, 0.5), (30, 1.0))
+    refit_iterations: tuple[int, int] = (25, 50)
     longest_dead_time: int = 100
     terms: int = 12
     degree: int = 3

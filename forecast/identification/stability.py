@@ -1,5 +1,5 @@
 """Whether the closed loop of a model holds: driven by the record's inputs over its length, and by
-harder ones.
+harder ones. `stability` is the door; its verdict is one of:
 
 - "unstable": the run from the record's first rows under its own inputs is lost; `Model.simulate`
   fails there too.

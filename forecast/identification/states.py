@@ -1,6 +1,8 @@
 """NARX nets with a state of their own, begun as the linear model of the record in observer form.
 
-An ARX model of order n has the same outputs as n - 1 states per output that are fed back beside y:
+For the search of `identify`: `with_states` makes the net, `linear_weights`, `limit_poles` and
+`whiten_states` its linear beginning, `add_hidden_units` the tanh units that bend it afterwards. An
+ARX model of order n has the same outputs as n - 1 states per output that are fed back beside y:
 
     y_t   = A_1 y_{t-1} + B_0 u_t + B_1 u_{t-1} + x1_{t-1}
     xk_t  = A_{k+1} y_{t-1} + B_{k+1} u_{t-1} + x{k+1}_{t-1}

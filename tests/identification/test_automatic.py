@@ -49,7 +49,7 @@ from tests.identification.systems import remembering, tank
 ON_DELAYS, ON_STATES = Candidate("delays", 2, 4), Candidate("states", 2, 4)
 POLYNOMIAL = Candidate("polynomial", 2)
 SMALL = SearchSettings(
-    start=3, folds=2, candidates=(ON_DELAYS,), rounds=((8, 1.0),), refit_iterations=5
+    start=3, folds=2, candidates=(ON_DELAYS,), rounds=((8, 1.0),), refit_iterations=(5, 5)
 )
 WITH_STATES = replace(SMALL, candidates=(ON_STATES,))
 
@@ -167,7 +167,7 @@ def test_memory_and_time_are_announced_before_the_work() -> None:
     said: list[str] = []
     identify(Experiment(u, y), seed=0, settings=SMALL, announce=said.append)
     assert said[0].startswith("System identification with 1 candidates in 2 folds: about ")
-    assert [text.split(":")[0] for text in said[1:]] == [
+    assert [text.split(":")[0] for text in said[1:5]] == [
         "Round 1, fold 1 of 2",
         "Round 1, fold 2 of 2",
         "Last training, 1 of 2 models",
@@ -180,7 +180,7 @@ def test_memory_and_time_are_announced_before_the_work() -> None:
 def test_the_announced_megabytes_hold_within_a_factor_of_one_and_a_half() -> None:
     u, y = tank(3000, 0)
     settings = replace(
-        SMALL, candidates=(Candidate("states", 4, 6),), rounds=((2, 1.0),), refit_iterations=2
+        SMALL, candidates=(Candidate("states", 4, 6),), rounds=((2, 1.0),), refit_iterations=(2, 2)
     )
     said: list[str] = []
     tracemalloc.start()
@@ -247,7 +247,7 @@ def test_missing_inputs_are_refused() -> None:
 
 def test_inputs_that_matter_longer_than_every_order_are_identified_with_longer_ones() -> None:
     u, y = remembering(600, 0)
-    settings = replace(SMALL, rounds=((15, 1.0),), refit_iterations=10)
+    settings = replace(SMALL, rounds=((15, 1.0),), refit_iterations=(10, 5))
     model = identify(Experiment(u, y), seed=0, settings=settings)
     assert {member.net.input_delays for member in model.members} == {tuple(range(11))}
     v, truth = remembering(300, 1)
@@ -304,7 +304,9 @@ def test_its_output_is_the_middle_of_its_nets_and_their_spread_is_told() -> None
     u, y = tank(200, 0)
     # without noise the best net is much the best
     y += 0.04 * y.std() * np.random.default_rng(0).normal(size=y.shape)
-    settings = replace(SMALL, candidates=(ON_STATES,), rounds=((30, 1.0),), refit_iterations=20)
+    settings = replace(
+        SMALL, candidates=(ON_STATES,), rounds=((30, 1.0),), refit_iterations=(20, 5)
+    )
     model = identify(Experiment(u, y), seed=0, settings=settings)
     runs = np.array([member.simulate(u, y[:3]).y for member in model.members])
     assert len(runs) > 1
@@ -419,6 +421,23 @@ def test_candidates_are_ranked_by_the_middle_of_their_folds() -> None:
     assert ranked == {ON_STATES: 1.0, ON_DELAYS: 2.0, POLYNOMIAL: np.inf}
 
 
+def test_models_are_chosen_by_the_blocks_and_by_the_record_together() -> None:
+    """By the blocks alone a crude model that was quickly trained won over one not yet ready."""
+    net = Narx(1, 1, (1,), (0,), 0)
+    members = []
+    for candidate, held_out, followed in (
+        (POLYNOMIAL, 1.0, 0.12),
+        (ON_STATES, 1.3, 0.04),
+        (ON_DELAYS, 5.0, 0.03),
+    ):
+        for fold in range(3):
+            members.append(Member(candidate, fold, net, np.zeros(3), held_out, followed))
+    members.append(Member(ON_STATES, 3, net, np.zeros(3), 1.3, 0.11))  # it never found the system
+    chosen = search.leave_out_lost(search.choose_candidates(members))
+    assert [member.train_rmse for member in chosen] == [0.04] * 3
+    assert {member.candidate for member in chosen} == {ON_STATES}
+
+
 def test_a_linear_model_that_diverges_in_one_step_form_is_begun_within_the_unit_circle() -> None:
     """A fold whose one-step fit is unstable was left without its nets with states."""
     net = with_states(Narx(1, 1, (1,), (), 0, low=(-9.0,), high=(9.0,)), 2, 0)
@@ -492,7 +511,7 @@ def test_of_a_long_record_the_first_rows_are_searched_and_all_train(monkeypatch)
 
     monkeypatch.setattr(lm, "minimise", noted)
     identify(Experiment(u, y), settings=SMALL)
-    assert max(rows[:-2]) <= 200 and rows[-2:] == [997, 997]
+    assert max(rows) == 997 and sorted(rows)[-3] == 997 and rows.count(997) <= 4
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.0, False), (0.2, True)])
