@@ -175,7 +175,9 @@ class Pass(BlockVisitor[np.ndarray]):
     wanted_steps: dict[str, int] = field(default_factory=dict)
 
     def forecasts(self, past: np.ndarray, future: np.ndarray | None, steps: int) -> np.ndarray:
-        """The forecasts at the last `steps`, `(steps, H * O * K, B)`."""
+        """The forecasts at the last `steps`, `(steps, H * O * K, B)`, from past `(B, T, C)` and
+        future `(B, T + H, F)` or None; fills `final` with the states after the last step.
+        """
         network = self.network
         self.wanted_steps = count_wanted_steps(network.blocks, "", steps)
         needed = min(input_steps(network.blocks, steps), past.shape[1])
@@ -257,7 +259,9 @@ class Pass(BlockVisitor[np.ndarray]):
         return x[-self.wanted_steps[path] :]
 
     def visit_segments(self, block: Segments, path: str, x: np.ndarray) -> np.ndarray:
-        """The segments of the newest rows, as steps."""
+        """The window's newest rows cut into segments, oldest first, which are the steps of all
+        later blocks: `(count, columns, B)`.
+        """
         before = np.zeros((block.reach + 1, *x.shape[1:]), x.dtype)
         rows = np.concatenate([before, x])[-1 - block.reach :].transpose(2, 0, 1)
         cut = segments(rows, block.length, self.network.shapes.channels, block.relative)
@@ -302,7 +306,9 @@ class Pass(BlockVisitor[np.ndarray]):
         return parts.transpose(1, 2, 0)[None]  # one more axis: parts are no steps
 
     def visit_bidirectional(self, block: Bidirectional, path: str, x: np.ndarray) -> np.ndarray:
-        """The last outputs of both directions side by side, as one step."""
+        """The last outputs of both directions side by side, `(1, 2 units, B)`: forward at the
+        window's end, backward at its begin. Of one window both run as one joined net.
+        """
         out = np.empty((2, 1, block.units, self.batch), x.dtype)
         weights = [weights_at(self.weights, f"{path}/{way}") for way in ("forward", "backward")]
         both = [x, x[::-1]]
@@ -317,7 +323,9 @@ class Pass(BlockVisitor[np.ndarray]):
         return out.reshape(1, -1, self.batch)
 
     def visit_encoder_decoder(self, block: EncoderDecoder, path: str, x: np.ndarray) -> np.ndarray:
-        """The forecasts from every wanted step."""
+        """The forecasts from every wanted step: the encoder runs up to the first of them unseen,
+        then its output and states after each are what the decoder starts from.
+        """
         run = self.start_cell(block, f"{path}/encoder", x)
         steps = min(self.wanted_steps[path], len(x))
         encoded = np.empty((block.units, steps, self.batch), x.dtype)

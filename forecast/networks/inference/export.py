@@ -86,7 +86,7 @@ class LinearSkip:
     code: str = ""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that are there, by their names in the file."""
+        """The arrays that are there, by the names under which the file keeps them."""
         optional = {
             "kernel": self.kernel,
             "bias": self.bias,
@@ -249,7 +249,9 @@ class StepWriter(BlockVisitor[str]):
         self.lines += lines
 
     def write_step(self, linear: LinearSkip | None) -> str:
-        """The whole body."""
+        """The whole body of `step`: the linear map, the projection of the known future, the blocks,
+        the read-out, and their sum as `out`.
+        """
         network = self.network
         if linear is not None:
             self.write_linear(linear)
@@ -307,7 +309,9 @@ class StepWriter(BlockVisitor[str]):
         return x
 
     def visit_recurrent(self, block: Recurrent, path: str, x: str) -> str:
-        """A step of the cell, or, over segments, a loop over all of them."""
+        """A step of the cell, or, behind segments, a loop over all of them that begins anew at
+        every row.
+        """
         cell = f"CELLS[{path!r}]"
         w = f"W[{path!r}]"
         if not self.network.segmented:

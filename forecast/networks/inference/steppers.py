@@ -152,7 +152,9 @@ class StackedStepper:
         return h
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """One step for each of `rows`; the last outputs go into `out`."""
+        """One step for each of `rows (T, I, B)`, so many at a time as are stacked; the last outputs
+        go into `out (keep, units, B)`.
+        """
         advance = self.advance
         for start in range(0, len(rows), self.steps):
             part = rows[start : start + self.steps]

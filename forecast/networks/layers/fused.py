@@ -85,7 +85,9 @@ def run_fused(
 
 
 def recur(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
-    """h and c of `run_fused`, and the function of their gradient."""
+    """What `traced_function` traces of `run_fused`: h and c, and the function of their gradient.
+    `arguments`: x, kernel, bias, recurrent kernel, first states, and whether every c is wanted.
+    """
     *states, tape = run_operation(FORWARD, *arguments)
 
     def gradient(dh: tf.Tensor, dc: tf.Tensor) -> tuple[Any, ...]:

@@ -161,7 +161,9 @@ class Wiring(BlockVisitor[Tensor]):
         return self._layer("past.future", layers.Joined)([past, frames])
 
     def _forecast(self, inputs: Mapping[str, Tensor], read: int | None) -> Tensor:
-        """The forecasts at the last `read` steps, or at all."""
+        """The forecasts `(B, steps, H, O, K)` at the last `read` steps, or at all where it is None;
+        at the last alone of a network that needs its whole window.
+        """
         network = self.network
         if network.decoder:
             return self._encoder_decoder(network.decoder, inputs, read)
@@ -238,7 +240,7 @@ class Wiring(BlockVisitor[Tensor]):
         return output
 
     def visit_dense(self, block: Dense, path: str, x: Tensor) -> Tensor:
-        """A layer over every step."""
+        """The dense layer at every step; not trained where its weights are principal axes."""
         layer = self._layer(
             path,
             layers.Dense,
@@ -249,14 +251,14 @@ class Wiring(BlockVisitor[Tensor]):
         return layer(x)
 
     def visit_taps(self, block: Taps, path: str, x: Tensor) -> Tensor:
-        """A delay line that no dense layer follows."""
+        """A delay line that no dense layer follows, and the rows that the next chunk needs."""
         layer = self._layer(path, layers.DelayLine, delays=block.delays, channels=block.channels)
         earlier = () if self.before is None else (self.before[f"{path}/line"],)
         taps, self.after[f"{path}/line"] = layer(x, *earlier)
         return taps
 
     def visit_segments(self, block: Segments, path: str, x: Tensor) -> Tensor:
-        """A layer that cuts the window."""
+        """A layer that cuts the window into segments, the steps of all later layers."""
         layer = self._layer(
             path,
             layers.Segments,
@@ -320,7 +322,9 @@ class Wiring(BlockVisitor[Tensor]):
         return keras.Input(shape, dtype=self.dtype, name=name.replace("/", "."))
 
     def _state_inputs(self) -> StateTensors:
-        """One input for each state, with the shapes a plain pass ends with."""
+        """One input for each state of the network, of the shape with which a plain pass over the
+        same layers ends.
+        """
         probe = Wiring(self.network, self.dtype, layers=self.layers)
         probe.model()
         return {
