@@ -4,6 +4,10 @@ that a kill between any two is finished by the next run.
     .forecast/retrain/<dataset>/
         pending/                a decision that is not carried out yet, with the candidate
         decisions/<key>.json    every finished one
+
+`write_pending` and `finish_pending` are the two halves; `conclude` records a decision here and in
+MLflow; `notify` tells the hooks. What is decided, and why, is worked out in
+`forecast.operations.retrain`.
 """
 
 from __future__ import annotations

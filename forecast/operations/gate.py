@@ -1,6 +1,10 @@
 """The gate: may the challenger take the champion's place? Pure statistics on losses; nothing of
 files or clocks.
 
+`decide` gives a `GateVerdict` from `FreshLosses` (the newest origins) and `PairEvidence` (every
+origin that this pair has counted): "better" by `sequential_test`, "equivalent" by an equivalence
+test where the champion ages, "first" where there is none, else "kept".
+
 A gate that is asked every day is asked 250 times a year, and a test at 5 % then says "better" by
 luck in every fifth year of two equal recipes or more. So evidence is gathered instead of asked for
 anew: the loss difference of every origin enters one growing series once, and the series is compared

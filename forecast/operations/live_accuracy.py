@@ -6,6 +6,9 @@ accuracy.
                              changes
         <dataset>.json       its scores against the newest data that any command has seen
 
+`store_issue` keeps one, `update_live_scores` scores all, `write_page` draws them. A damaged file is
+an error that says how to go on; it is never replaced without being asked.
+
 An issue is the champion's forecast over its trained horizon with every level its calibration
 supports, whatever `forecast predict` was asked to show. `last` holds the last observed value: what
 repeating it would have forecast.

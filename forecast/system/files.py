@@ -1,6 +1,9 @@
 """Every write of the project: a temporary file beside the target, flushed, then renamed over it.
 
 A kill or a full disk at any moment leaves the old file or the new one, never half of either.
+`atomic_path` and `atomic_directory` do it for any content; `write_text`, `write_json`,
+`write_frame` and `write_arrays`, each with its reader, for what is kept. Also digests of files and
+contents, lock files (`hold_lock`), and scratch folders that go with their process.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ its server keeps.
 
 A lock is an advisory lock of a session of its own. The server frees it in the moment that session
 ends, however its process did; there is no heartbeat and nothing to take over. Where a machine or
-the way to it goes silent, both sides end the session after `SILENT` seconds.
+the way to it goes silent, both sides end the session after `SILENT_SECONDS`.
 docs/decisions/0018-locks-of-postgresql.md has what was weighed.
 """
 

@@ -1,5 +1,12 @@
 """The only door to MLflow: stages write records, this package publishes them idempotently.
 
+    sync                       publish the records of a project: runs, metrics, pictures, models
+    read_candidate_runs        the records as a run shows them
+    tracking_store             where runs are kept, from MLFLOW_TRACKING_URI
+    registry, served           registered models and their aliases; the model that MLflow serves
+    locks                      keeping several machines apart
+    database_file              damage of a database file, and its paths after a copy
+
 The records are the truth and MLflow is a view of them: a wiped database, a new URI or a restored
 run cache is healed by `sync`. Only the parent process calls this.
 """

@@ -1,6 +1,8 @@
-"""Where runs are kept, decided once per command: absolute URI, absolute artifact root, lock.
+"""`tracking_store`: where runs are kept, decided once per command from MLFLOW_TRACKING_URI and the
+project's folder, as a `TrackingStore`: absolute address, absolute artifact root, lock.
 
-MLflow is not imported here.
+Without an address it is the project's own mlflow.db. Nothing is opened, made or asked here, and
+MLflow is not imported. Addresses of a kind that MLflow no longer writes to are refused.
 """
 
 from __future__ import annotations
