@@ -209,6 +209,7 @@ TASK_FIELDS = (
     "target",
     "past_exogenous",
     "future_exogenous",
+    "holidays",
     "calendar_features",
     "horizon",
     "lookback",

@@ -433,7 +433,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
     if dataset.target[0].transform != "none":
         target += f", transform {dataset.target[0].transform}"
     past = [column.column for column in dataset.past_exogenous]
-    known = [*dataset.calendar_features, *(c.column for c in dataset.future_exogenous)]
+    known = [*dataset.calendar_features, *(c.column for c in dataset.future_columns)]
     horizon = (
         f"{plural(dataset.horizon, 'step')}; a forecast every {plural(dataset.step_size, 'step')}"
     )

@@ -18,6 +18,7 @@ from forecast.forecaster.ensemble import Ensemble
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.serving import Service
 from forecast.models.problem import Problem
+from forecast.operations.evidence import has_same_task
 from forecast.system.errors import InputError
 from tests.data.test_future_exogenous import ENTRY, fitted, problem_of
 
@@ -100,6 +101,14 @@ def test_a_column_of_that_name_and_rows_without_dates_are_refused() -> None:
         entry(future_exogenous=[{"column": "holiday", "known_ahead": True}])
     with pytest.raises(InputError, match="rows without dates have none"):
         entry(calendar={"kind": "index"}, calendar_features=[])
+
+
+def test_a_champion_of_another_country_has_another_task(
+    trained: tuple[Problem, Forecaster],
+) -> None:
+    champion = Ensemble((trained[1],))
+    assert has_same_task(champion, entry().task)
+    assert not has_same_task(champion, entry(holidays="FR").task)
 
 
 def sales() -> pd.DataFrame:
