@@ -1,5 +1,10 @@
 """Stage `compare` of one dataset: from its candidates' forecasts to every table, test and alarm
 that is written.
+
+`compare_dataset` reads what the stages `prepare` and `train` wrote and writes
+data/compared/<dataset>/; the Python door calls `compare_candidates` for the same. A row of a
+provider's own forecasts is scored and never selected; networks with unequal budgets are refused
+(`check_same_budget`).
 """
 
 from __future__ import annotations
@@ -63,7 +68,7 @@ class Comparison:
     """What stage `compare` writes of one dataset."""
 
     tables: dict[str, pd.DataFrame]
-    """By the name of their file, which is Parquet for those of `PER_SERIES`, else CSV."""
+    """By the name of their file, which is Parquet for those of `PARQUET_TABLES`, else CSV."""
     bands: pd.DataFrame
     residuals: list[ResidualDiagnosis]
     verdicts: Verdicts
@@ -199,6 +204,7 @@ def _warnings(
     intervals: IntervalTables,
     leaks: list[Alarm],
 ) -> list[str]:
+    """What a reader must not miss (`sentences.describe_warnings`), from the scores on test."""
     skill: dict[Key, float] = {}
     for candidate in scored:
         board = candidate.board
@@ -306,9 +312,8 @@ def _changes_by_step(scored: list[ScoredCandidate], task: Task) -> pd.DataFrame:
     """
     naive_errors = {
         cube.series: abs(cube.y_hat[0] - cube.y)
-        for candidate in scored
-        if candidate.name == NAIVE
-        for cube in candidate.blocks["test"]
+        for record, cube in _test_cubes(scored)
+        if record.candidate == NAIVE
     }
     parts = [pd.DataFrame(columns=CHANGE_COLUMNS)]
     for candidate in scored:

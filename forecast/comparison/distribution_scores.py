@@ -61,6 +61,7 @@ def distribution_scores(
 def _candidate(
     table: pd.DataFrame, last: Mapping[str, pd.Series], levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
+    """The rows of one candidate without its labels; `table`: its distributions on test, long."""
     for name, rows in add_series_names(table).groupby("series", sort=True):
         rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
         seeds = sorted(int(seed) for seed in rows["seed"].unique())
@@ -68,17 +69,13 @@ def _candidate(
         score_columns = [str(c) for c in rows if str(c).startswith(("q_", "p_", "log_"))]
         columns = {column: rows[column].to_numpy(float).reshape(shape) for column in score_columns}
         y = rows["y"].to_numpy(float).reshape(shape)[0]
-        before = (
-            last[str(name)]
-            .reindex(rows["cutoff"].to_numpy().reshape(shape)[0, :, 0])
-            .to_numpy()[:, None]
-        )
-        members = {str(seed): {c: v[k] for c, v in columns.items()} for k, seed in enumerate(seeds)}
-        scores = [
-            {"series": str(name), "seed": seed, **score}
-            for seed, member_columns in members.items()
-            for score in _over_steps(y, before, member_columns, levels)
-        ]
+        cutoffs = rows["cutoff"].to_numpy().reshape(shape)[0, :, 0]
+        before = last[str(name)].reindex(cutoffs).to_numpy()[:, None]
+        scores = []
+        for place, seed in enumerate(seeds):
+            of_seed = {column: values[place] for column, values in columns.items()}
+            labels = {"series": str(name), "seed": str(seed)}
+            scores += [{**labels, **score} for score in _over_steps(y, before, of_seed, levels)]
         yield from scores
         yield from _means(scores)
         if len(seeds) > 1:
@@ -107,21 +104,19 @@ def _over_steps(
     """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1), columns
     (n, H).
     """
-    intervals = (
-        {level: _interval(y, member_columns, level) for level in levels}
-        if quantile_column(EVEN_LEVELS[0]) in member_columns
-        else {}
-    )
+    intervals = {}
+    if quantile_column(EVEN_LEVELS[0]) in member_columns:
+        intervals = {level: _interval(y, member_columns, level) for level in levels}
     for step in range(y.shape[1] + 1):
         part = slice(None) if step == 0 else slice(step - 1, step)
         columns = {name: values[:, part] for name, values in member_columns.items()}
         n = int(np.isfinite(y[:, part]).sum())
         if step == 0:
-            for quantile in (
-                level for level in STORED_LEVELS if quantile_column(level) in member_columns
-            ):
-                loss = metrics.pinball(y, member_columns[quantile_column(quantile)], quantile)
-                yield {"step": 0, "metric": "pinball", "level": quantile, "value": loss, "n": n}
+            for quantile in STORED_LEVELS:
+                column = quantile_column(quantile)
+                if column in member_columns:
+                    loss = metrics.pinball(y, member_columns[column], quantile)
+                    yield {"step": 0, "metric": "pinball", "level": quantile, "value": loss, "n": n}
         for metric, level, value in _scores(y[:, part], last, columns, intervals, step):
             yield {"step": step, "metric": metric, "level": level, "value": value, "n": n}
 
@@ -129,25 +124,22 @@ def _over_steps(
 def _scores(
     y: np.ndarray, last: np.ndarray, member_columns: Columns, intervals: Intervals, step: int
 ) -> Iterator[Score]:
+    """(metric, level, value) of one member over some steps: y (n, h), last (n, 1), columns (n, h);
+    `intervals`: `_interval` by level, of which `step` is taken.
+    """
     if quantile_column(EVEN_LEVELS[0]) in member_columns:
         grid = np.stack([member_columns[quantile_column(level)] for level in EVEN_LEVELS], axis=-1)
         yield "crps", None, metrics.crps_quantiles(y, grid, EVEN_LEVELS)
         for level, interval_scores in intervals.items():
-            yield from (
-                (metric, level, float(interval_scores[metric][step])) for metric in INTERVAL
-            )
-    if (
-        LOG_DENSITY_COLUMN in member_columns
-        and np.isfinite(member_columns[LOG_DENSITY_COLUMN]).any()
-    ):
-        yield (
-            "log_score",
-            None,
-            -metrics.average(member_columns[LOG_DENSITY_COLUMN][np.isfinite(y)]),
-        )
+            for metric in INTERVAL:
+                yield metric, level, float(interval_scores[metric][step])
+    log_density = member_columns.get(LOG_DENSITY_COLUMN, np.array([]))
+    if np.isfinite(log_density).any():
+        yield "log_score", None, -metrics.average(log_density[np.isfinite(y)])
     if RISE_COLUMN in member_columns:
         moved = np.isfinite(y) & (y != last)
-        rose, probability = (y > last)[moved], member_columns[RISE_COLUMN][moved]
+        rose = (y > last)[moved]
+        probability = member_columns[RISE_COLUMN][moved]
         yield "brier", None, metrics.brier(rose, probability)
         yield "rise_log_score", None, metrics.log_score_event(rose, probability)
         yield "rise_rate", None, metrics.average(rose.astype(float))

@@ -1,5 +1,8 @@
-"""What a candidate's errors show: copies of the last value, results too good to be true,
-autocorrelated residuals.
+"""What a candidate's errors show, for the alarms and the residual diagnostics of the report.
+
+Forecasts that copy the last value (`describe_copy`), results too good to be true on daily closes
+(`describe_leaks`), and autocorrelation and bias of one-step residuals (`diagnose_residuals`). They
+warn; no ranking depends on them.
 """
 
 from __future__ import annotations
@@ -52,9 +55,12 @@ def describe_copy(
     pooled = math.nan
     # of the covariance of the changes, summed over the steps of an origin
     if len(actual) >= MINIMUM:
-        moves = (np.where(keep, change, 0.0) for change in (actual, forecast))
-        centred_actual, centred_forecast = (change - change.mean(axis=0) for change in moves)
-        pooled = _p_above_zero((centred_actual * centred_forecast).sum(axis=1), horizon, step_size)
+        known_actual = np.where(keep, actual, 0.0)
+        known_forecast = np.where(keep, forecast, 0.0)
+        centred = (known_actual - known_actual.mean(axis=0)) * (
+            known_forecast - known_forecast.mean(axis=0)
+        )
+        pooled = _p_above_zero(centred.sum(axis=1), horizon, step_size)
     if flags.mean() > 0.5:
         still = 100 * float(np.nanmean(share)) if np.isfinite(share).any() else 0.0
         return (
@@ -67,22 +73,25 @@ def describe_copy(
 
 
 def _regressions(actual: Array, forecast: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Of every step the slope with intercept, and the variance of the forecast change over that of
-    the actual.
+    """Of every step (H,) the slope with intercept, and the variance of the forecast change over
+    that of the actual; `keep` (n, H): where both are known.
     """
     n = keep.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        changes = (np.where(keep, change, 0.0) for change in (actual, forecast))
-        centred_actual, centred_forecast = (
-            np.where(keep, change - change.sum(axis=0) / n, 0.0) for change in changes
-        )
-        moved, called = (centred_actual**2).sum(axis=0), (centred_forecast**2).sum(axis=0)
+        centred_actual = _centre(actual, keep)
+        centred_forecast = _centre(forecast, keep)
+        moved = (centred_actual**2).sum(axis=0)
+        called = (centred_forecast**2).sum(axis=0)
         share = np.where((n >= MINIMUM) & (moved > 0), called / moved, np.nan)
-        # a copy that went through log and exp moves by rounding noise, and noise has a slope of its
-        # own
-        return np.where(
-            share >= 1e-12, (centred_actual * centred_forecast).sum(axis=0) / called, np.nan
-        ), share
+        slope = (centred_actual * centred_forecast).sum(axis=0) / called
+    # a copy that went through log and exp moves by rounding noise, and noise has a slope of its own
+    return np.where(share >= 1e-12, slope, np.nan), share
+
+
+def _centre(changes: Array, keep: NDArray[np.bool_]) -> Array:
+    """(n, H) less the mean of what is kept of every step; 0 elsewhere."""
+    known = np.where(keep, changes, 0.0)
+    return np.where(keep, known - known.sum(axis=0) / keep.sum(axis=0), 0.0)
 
 
 def describe_leaks(
@@ -102,9 +111,12 @@ def describe_leaks(
     gain = metrics.skill(metrics.mae(actual, forecast), naive)
     hits, commoner = metrics.direction_hits(y, y_hat, np.asarray(last, dtype=float)[:, None])
     ahead = np.where(np.isfinite(hits - commoner), hits - commoner, 0.0).sum(axis=1)
-    p = _p_above_zero(ahead, horizon, step_size) if len(ahead) >= MINIMUM and np.any(ahead) else 1.0
+    p = 1.0
+    if len(ahead) >= MINIMUM and np.any(ahead):
+        p = _p_above_zero(ahead, horizon, step_size)
     moved = np.isfinite(commoner)
-    hit, base = metrics.average(hits[moved]), metrics.average(commoner[moved])
+    hit = metrics.average(hits[moved])
+    base = metrics.average(commoner[moved])
     reasons = []
     if len(actual) >= MINIMUM and gain > GAIN:
         reasons.append(
@@ -122,11 +134,18 @@ def describe_leaks(
 def _p_above_zero(values: Array, horizon: int, step_size: int) -> float:
     """One-sided p that the mean of `values`, one per origin, is above zero."""
     error = mean_error(values, dependence(len(values), horizon=horizon, step_size=step_size))
-    return float(special.stdtr(error.dof, -values.mean() / error.value)) if error.value > 0 else 1.0
+    if error.value <= 0:
+        return 1.0
+    return float(special.stdtr(error.dof, -values.mean() / error.value))
 
 
 def _changes(y: ArrayLike, y_hat: ArrayLike, last: ArrayLike) -> tuple[Array, Array]:
-    actual, forecast, start = (np.asarray(a, dtype=float) for a in (y, y_hat, last))
+    """Actual and forecast changes (n, H) from the last value at each origin; `InputError` for other
+    shapes.
+    """
+    actual = np.asarray(y, dtype=float)
+    forecast = np.asarray(y_hat, dtype=float)
+    start = np.asarray(last, dtype=float)
     if actual.ndim != 2 or actual.shape != forecast.shape or start.shape != actual.shape[:1]:
         raise InputError(
             f"Actuals {actual.shape}, forecasts {forecast.shape}, last values {start.shape}; "
@@ -175,8 +194,15 @@ def ljung_box(residuals: ArrayLike, *, lags: int) -> LjungBox:
     # depend on each other
     variance = np.array([float(centred[j:] ** 2 @ centred[:-j] ** 2) for j in shifts]) / energy**2
     robust = float(np.sum(correlation**2 / np.where(variance > 0, variance, 1 / n)))
-    p, p_robust = (float(special.chdtrc(lags, value)) for value in (statistic, robust))
-    return LjungBox(statistic, p, lags, n, correlation, BAND * np.sqrt(variance), p_robust)
+    return LjungBox(
+        statistic,
+        p=float(special.chdtrc(lags, statistic)),
+        lags=lags,
+        n=n,
+        autocorrelation=correlation,
+        band=BAND * np.sqrt(variance),
+        p_robust=float(special.chdtrc(lags, robust)),
+    )
 
 
 def diagnose_residuals(

@@ -163,9 +163,14 @@ def stack_series(
             groups.setdefault(key, []).append(number)
     stacks = []
     for (supported_levels, *_), numbers in groups.items():
-        cubes_before = [cube for cube, _ in (pairs[number] for number in numbers) if cube]
-        cubes = [pairs[number][1] for number in numbers]
-        conformal = _calibrate(cubes_before, blocks)
+        before = []
+        cubes = []
+        for number in numbers:
+            calibration, cube = pairs[number]
+            cubes.append(cube)
+            if calibration is not None:  # one without has no supported level
+                before.append(calibration)
+        conformal = _calibrate(before, blocks)
         stacks.append(SeriesStack(numbers, supported_levels, conformal, cubes))
     return stacks, refused
 
@@ -211,13 +216,15 @@ def interval_scores(
 
 
 def _score_stack(stack: SeriesStack) -> SeriesColumns:
-    """By level and step."""
+    """The scores of every level and step, pooled first, as columns (S, levels * (steps + 1))."""
     y = stack.y
-    low, high = stack.bounds()
-    tables = [
-        coverage_by_step(y, low[k], high[k], level=level) for k, level in enumerate(stack.levels)
-    ]
-    columns = {name: np.stack([table[name] for table in tables], axis=1) for name in tables[0]}
+    bounds = stack.bounds()
+    tables = []
+    for low, high, level in zip(bounds.low, bounds.high, stack.levels, strict=True):
+        tables.append(coverage_by_step(y, low, high, level=level))
+    columns = {}
+    for name in tables[0]:
+        columns[name] = np.stack([table[name] for table in tables], axis=1)
     counts = stack.n_calibration
     fewest = counts.min(axis=1, keepdims=True)
     columns["n_calibration"] = np.concatenate([fewest, counts], axis=1)[:, None]
@@ -258,7 +265,9 @@ def bands(blocks: CandidateBlocks, levels: Sequence[float]) -> pd.DataFrame:
     """The intervals themselves (BAND_COLUMNS), one row per origin and step."""
     parts = []
     for stack in stack_series(blocks, levels)[0]:
-        low, high = (np.moveaxis(end, 0, 1) for end in stack.bounds())
+        ends = stack.bounds()
+        low = np.moveaxis(ends.low, 0, 1)
+        high = np.moveaxis(ends.high, 0, 1)
         cutoffs = np.stack([cube.cutoffs for cube in stack.cubes])
         columns = {
             "level": np.array(stack.levels)[:, None, None],
@@ -337,6 +346,7 @@ def is_chosen(candidate: ScoredCandidate, chosen: Mapping[str, str]) -> bool:
 def _candidate_blocks(
     candidate: ScoredCandidate, series: Collection[str], task: Task
 ) -> CandidateBlocks:
+    """The blocks of a candidate that its intervals need; `series`: the names of all of them."""
     return CandidateBlocks(
         candidate.record,
         candidate.blocks["calibration"],
@@ -349,10 +359,10 @@ def _candidate_blocks(
 
 def target_of(series: str, task: Task) -> TaskColumn:
     """The target that `series` (named by `panel.series_name`) is."""
-    return next(
-        (column for column in task.target if series.rpartition("/")[2] == column.name),
-        task.target[0],
-    )
+    for column in task.target:
+        if series.rpartition("/")[2] == column.name:
+            return column
+    return task.target[0]
 
 
 def _join_filled(parts: list[pd.DataFrame]) -> pd.DataFrame:

@@ -155,15 +155,19 @@ def _overlap_correlation(overlap: int, run: int) -> float:
 
 def _is_averaged_away(period: float, run: int) -> bool:
     """Of a cycle whose period the runs cover whole, nothing is left in their means."""
-    return abs(float(np.sinc(run / period) / np.sinc(1 / period))) < 0.01 if period > 1 else True
+    if period <= 1:
+        return True
+    return abs(float(np.sinc(run / period) / np.sinc(1 / period))) < 0.01
 
 
 @functools.lru_cache(maxsize=64)
 def _orthonormal_waves(n: int, cycles: tuple[float, ...]) -> Array:
     """(n, columns): the constant, and a cosine and sine of every period."""
-    angles = [2 * np.pi * np.arange(n) / period for period in cycles]
-    waves = [wave(angle) for angle in angles for wave in (np.cos, np.sin)]
-    return _orthonormal(np.column_stack([np.ones(n), *waves]))
+    columns = [np.ones(n)]
+    for period in cycles:
+        angles = 2 * np.pi * np.arange(n) / period
+        columns += [np.cos(angles), np.sin(angles)]
+    return _orthonormal(np.column_stack(columns))
 
 
 @functools.lru_cache(maxsize=64)

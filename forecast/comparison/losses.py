@@ -154,6 +154,7 @@ def split_variance(
 
 
 def _checked(losses: pd.DataFrame) -> None:
+    """`InputError` for a table of losses that lacks a column, any row, or has a row twice."""
     missing = [name for name in LOSS_COLUMNS if name not in losses]
     if missing:
         raise InputError(f"The loss table lacks {missing}; wanted {LOSS_COLUMNS}.")
@@ -169,11 +170,8 @@ def _checked(losses: pd.DataFrame) -> None:
 
 
 def _scored_series(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]:
-    scored = (
-        losses.assign(known=losses["loss"].notna())
-        .groupby("unique_id", observed=True)["known"]
-        .any()
-    )
+    """The losses of the series that have a scale; of the others the reason, by (name, "series")."""
+    scored = losses["loss"].notna().groupby(losses["unique_id"], observed=True).any()
     empty = [str(name) for name, known in scored.items() if not known]
     rows_with_scale = losses[~losses["unique_id"].astype(str).isin(empty)]
     return rows_with_scale, {
@@ -187,27 +185,24 @@ def _scored_origins(losses: pd.DataFrame) -> tuple[pd.DataFrame, dict[Key, str]]
     observed there.
     """
     place = ["unique_id", "cutoff"]
-    known = (
-        losses["loss"]
-        .notna()
-        .groupby([losses[name] for name in place], observed=True)
-        .transform("any")
-    )
+    is_known = losses["loss"].notna()
+    known = is_known.groupby([losses[name] for name in place], observed=True).transform("any")
     if known.all():
         return losses, {}
-    count, total = (len(rows[place].drop_duplicates()) for rows in (losses[~known], losses))
+    count = len(losses.loc[~known, place].drop_duplicates())
+    total = len(losses[place].drop_duplicates())
     return losses[known], {
         NO_ACTUALS: f"{count} of the {total} origins have no actual in their whole horizon"
     }
 
 
 def _incomplete(wide: pd.DataFrame, losses: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Of the candidates that have no finite loss at some origin (`wide`: origins by candidate) the
+    reason.
+    """
     left_out: dict[Key, str] = {}
-    bad = (
-        losses.loc[~np.isfinite(losses["loss"].to_numpy(dtype=float))]
-        .groupby(KEY, observed=True)
-        .size()
-    )
+    is_finite = np.isfinite(losses["loss"].to_numpy(dtype=float))
+    bad = losses.loc[~is_finite].groupby(KEY, observed=True).size()
     missing = wide.isna().sum()
     for key in candidate_keys(wide):
         count = int(missing[key])

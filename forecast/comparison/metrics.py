@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -35,7 +36,8 @@ def rmse(y: ArrayLike, y_hat: ArrayLike) -> float:
 
 def errors_by_step(y: Array, y_hat: Array) -> tuple[list[float], list[float]]:
     """`mae` and `rmse` of every column of `y`, `y_hat` (n, H)."""
-    errors, known = np.abs(y - y_hat).T, np.isfinite(y).T
+    errors = np.abs(y - y_hat).T
+    known = np.isfinite(y).T
     return row_means(errors, known).tolist(), np.sqrt(row_means(errors**2, known)).tolist()
 
 
@@ -122,7 +124,8 @@ def pair(y: ArrayLike, y_hat: ArrayLike) -> tuple[Array, Array]:
     """Both as flat float64 arrays without the steps whose actual is missing; `InputError` when
     shapes differ.
     """
-    actual, forecast = np.asarray(y, dtype=float), np.asarray(y_hat, dtype=float)
+    actual = np.asarray(y, dtype=float)
+    forecast = np.asarray(y_hat, dtype=float)
     if actual.shape != forecast.shape:
         raise InputError(
             f"Actuals have shape {actual.shape}, forecasts {forecast.shape}; a score needs equal"
@@ -154,12 +157,11 @@ def crps_quantiles(y: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> flo
     `y` (...), `quantiles` (..., Q), `levels` (Q,). It tends to the CRPS as the levels fill (0, 1)
     evenly (Gneiting & Ranjan 2011); with few levels it is a score of these quantiles only.
     """
-    grid = np.asarray(quantiles, dtype=float)
-    each = [
-        pinball(y, grid[..., i], float(level))
-        for i, level in enumerate(np.asarray(levels, dtype=float))
+    grid = np.moveaxis(np.asarray(quantiles, dtype=float), -1, 0)
+    losses = [
+        pinball(y, column, float(p)) for column, p in zip(grid, np.asarray(levels), strict=True)
     ]
-    return 2.0 * average(np.asarray(each))
+    return 2.0 * average(np.asarray(losses))
 
 
 def brier(happened: ArrayLike, probability: ArrayLike) -> float:
@@ -171,7 +173,8 @@ def brier(happened: ArrayLike, probability: ArrayLike) -> float:
 
 def log_score_event(happened: ArrayLike, probability: ArrayLike) -> float:
     """Mean -ln of the probability given to what came (Good 1952); infinite when that was 0."""
-    event, chance = np.asarray(happened, dtype=bool), np.asarray(probability, dtype=float)
+    event = np.asarray(happened, dtype=bool)
+    chance = np.asarray(probability, dtype=float)
     with np.errstate(divide="ignore"):
         return average(-np.log(np.where(event, chance, 1.0 - chance)))
 
@@ -191,17 +194,18 @@ def coverage_by_step(
     if not 0 < level < 1:
         raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")
     actual, low, high = _aligned(y, lower, upper)
-    known, whole = np.isfinite(actual), np.ones(actual.shape, dtype=bool)
+    known = np.isfinite(actual)
+    whole = np.ones(actual.shape, dtype=bool)
     has_interval = np.isfinite(low + high) | np.isinf(low + high)
     covered = _by_step(np.where(has_interval, (low <= actual) & (actual <= high), np.nan), known)
     missed = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
     by_step = known.sum(axis=1)
     n = np.concatenate([by_step.sum(axis=1, keepdims=True), by_step], axis=1)
-    bands = {count: binomial_band(level, count) for count in np.unique(by_step).tolist()}
-    ends = np.array(
-        [[(level - 0.03, level + 0.03), *(bands[k] for k in row)] for row in by_step.tolist()]
-    )
-    least, most = ends[..., 0], ends[..., 1]
+    least = np.full(n.shape, level - 0.03)
+    most = np.full(n.shape, level + 0.03)
+    for count in np.unique(by_step).tolist():
+        is_of_count = by_step == count
+        least[:, 1:][is_of_count], most[:, 1:][is_of_count] = binomial_band(level, count)
     return {
         "step": np.broadcast_to(np.arange(n.shape[1]), n.shape),
         "n": n,
@@ -241,7 +245,10 @@ def row_means(values: Array, known: NDArray[np.bool_]) -> Array:
 
 
 def _aligned(y: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> tuple[Array, Array, Array]:
-    actual, low, high = (np.asarray(a, dtype=float) for a in (y, lower, upper))
+    """Actuals and both ends as float64; `InputError` for unequal shapes or crossed ends."""
+    actual = np.asarray(y, dtype=float)
+    low = np.asarray(lower, dtype=float)
+    high = np.asarray(upper, dtype=float)
     if not actual.shape == low.shape == high.shape:
         raise InputError(
             f"Actuals {actual.shape}, lower ends {low.shape}, upper ends {high.shape} differ in"
@@ -274,10 +281,40 @@ class Sample:
     mae: float
     rmse: float
 
+    @property
+    def mase(self) -> float:
+        """Mean absolute scaled error (Hyndman & Koehler 2006)."""
+        return self.mae / self.scale
+
+    @property
+    def rmsse(self) -> float:
+        """Root mean squared scaled error."""
+        return self.rmse / self.squared_scale
+
+    @property
+    def smape(self) -> float | None:
+        """See `smape`."""
+        return smape(self.y, self.y_hat)
+
+    @property
+    def skill(self) -> float:
+        """See `skill`."""
+        return skill(self.mae, self.naive)
+
     @cached_property
     def direction(self) -> tuple[float, float]:
         """The share of moves called right, and the base rate; see `directional_accuracy`."""
         return directional_accuracy(self.y, self.y_hat, self.last)
+
+    @property
+    def hit_rate(self) -> float:
+        """The share of moves called right."""
+        return self.direction[0]
+
+    @property
+    def base_rate(self) -> float:
+        """The share of moves that always calling the commoner sign gets right."""
+        return self.direction[1]
 
 
 @dataclass(frozen=True)
@@ -305,7 +342,7 @@ class Metric:
 METRICS = (
     Metric(
         "mae",
-        lambda s: s.mae,
+        attrgetter("mae"),
         "MAE",
         "Mean absolute error over all test origins and steps",
         in_units=True,
@@ -313,7 +350,7 @@ METRICS = (
     ),
     Metric(
         "rmse",
-        lambda s: s.rmse,
+        attrgetter("rmse"),
         "RMSE",
         "Root mean squared error, in units of the target",
         in_units=True,
@@ -321,7 +358,7 @@ METRICS = (
     ),
     Metric(
         "mase",
-        lambda s: s.mae / s.scale,
+        attrgetter("mase"),
         "MASE",
         "Mean absolute error as a multiple of the seasonal naive forecast's error on the train"
         " block",
@@ -329,19 +366,19 @@ METRICS = (
     ),
     Metric(
         "rmsse",
-        lambda s: s.rmse / s.squared_scale,
+        attrgetter("rmsse"),
         "RMSSE",
         "Root mean squared error, scaled like MASE",
     ),
     Metric(
         "smape",
-        lambda s: smape(s.y, s.y_hat),
+        attrgetter("smape"),
         "sMAPE",
         "Symmetric mean absolute percentage error, 0 to 200; empty where values cross zero",
     ),
     Metric(
         "direction",
-        lambda s: s.direction[0],
+        attrgetter("hit_rate"),
         "Direction",
         "Share of moves whose sign was forecast right",
         better="higher",
@@ -349,7 +386,7 @@ METRICS = (
     ),
     Metric(
         "direction_base",
-        lambda s: s.direction[1],
+        attrgetter("base_rate"),
         "Base rate",
         "Share of the commoner sign",
         better="neither",
@@ -357,7 +394,7 @@ METRICS = (
     ),
     Metric(
         "skill",
-        lambda s: skill(s.mae, s.naive),
+        attrgetter("skill"),
         "Skill",
         "1 - MAE / MAE of the naive forecast on the same origins",
         better="higher",

@@ -121,6 +121,7 @@ def nemenyi_difference(k: int, n: int, alpha: float = 0.05) -> float:
 
 
 def _iman_davenport(ranks: np.ndarray, n: int, k: int) -> tuple[float, float]:
+    """The F statistic and its p of the ranks (n series, k models)."""
     deviations = ranks - (k + 1) / 2
     between = n * float(np.sum(deviations.mean(axis=0) ** 2))
     spread = float(np.sum(deviations**2))
@@ -137,9 +138,10 @@ def _groups(means: dict[str, float], difference: float) -> tuple[tuple[str, ...]
     difference.
     """
     names = list(means)
-    runs = [
-        tuple(b for b in names[i:] if means[b] - means[a] < difference) for i, a in enumerate(names)
-    ]
-    return tuple(
-        run for i, run in enumerate(runs) if not any(set(run) <= set(other) for other in runs[:i])
-    )
+    runs: list[tuple[str, ...]] = []
+    for place, first in enumerate(names):
+        run = tuple(name for name in names[place:] if means[name] - means[first] < difference)
+        is_new = all(not set(run) <= set(other) for other in runs)
+        if is_new:
+            runs.append(run)
+    return tuple(runs)

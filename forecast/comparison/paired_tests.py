@@ -1,5 +1,9 @@
-"""Two models on the same origins: Diebold-Mariano test, equivalence, a band for every step;
-variances by `longrun`.
+"""Two models on the same origins: the Diebold-Mariano test, equivalence, and a band for every step.
+
+Pure functions of losses (n,), one per origin in time order; variances and degrees of freedom come
+from `longrun`, so dependent origins are allowed for. Nothing is corrected for several tests here
+(`multiple_comparisons`), and no word is given (`verdicts`). With fewer origins than a test needs it
+is not made, and says so.
 """
 
 from __future__ import annotations
@@ -116,7 +120,9 @@ def non_overlapping(n: int, **spacing: Unpack[Spacing]) -> int:
 def _result(
     statistic: float, p: float, error: MeanError, a: Array, b: Array, note: str = ""
 ) -> DieboldMariano:
-    mean, reference = float(np.mean(a - b)), float(np.mean(b))
+    """The test with what follows from the standard error: limits and what would be found."""
+    mean = float(np.mean(a - b))
+    reference = float(np.mean(b))
     reach = float(special.stdtrit(error.dof, 0.975)) * error.value
     found_in_four_of_five = reach + float(special.stdtrit(error.dof, 0.8)) * error.value
     return DieboldMariano(
@@ -146,6 +152,7 @@ def relative(a: Array, b: Array) -> float:
 
 
 def _sign_test(mean: float, n: int, alternative: Alternative) -> float:
+    """p of n differences that all have the sign of `mean`."""
     chance = 0.5**n
     if alternative == "two-sided":
         return min(1.0, 2 * chance)
@@ -153,7 +160,9 @@ def _sign_test(mean: float, n: int, alternative: Alternative) -> float:
 
 
 def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
-    a, b = np.asarray(loss_a, dtype=float), np.asarray(loss_b, dtype=float)
+    """Both as float64; `InputError` for other than two flat, finite arrays of one length."""
+    a = np.asarray(loss_a, dtype=float)
+    b = np.asarray(loss_b, dtype=float)
     if a.ndim != 1 or a.shape != b.shape:
         raise InputError(
             f"Losses of shape {a.shape} and {b.shape}; a paired test wants two flat arrays over the"
@@ -206,17 +215,14 @@ def equivalence(
     if n < MINIMUM or not math.isfinite(increase):
         reason = "the reference makes no error" if n >= MINIMUM else f"{n} origins"
         return Equivalence("undecided", increase, math.nan, n, n_non_overlapping, reason)
-    upper = (
-        0.0
-        if same
-        else float(_ratio(np.stack([a, b])[None], dependence(n, **spacing), level=0.9)[2])
-    )
+    upper = 0.0
+    if not same:
+        upper = float(_ratio(np.stack([a, b])[None], dependence(n, **spacing), level=0.9)[2])
     if n_non_overlapping < origins:
         few = f"{n_non_overlapping} non-overlapping origins; {origins} are needed"
         return Equivalence("undecided", increase, upper, n, n_non_overlapping, few)
-    return Equivalence(
-        "equivalent" if upper < margin else "undecided", increase, upper, n, n_non_overlapping
-    )
+    word = "equivalent" if upper < margin else "undecided"
+    return Equivalence(word, increase, upper, n, n_non_overlapping)
 
 
 def change_by_step(
@@ -230,10 +236,7 @@ def change_by_step(
     (as in `equivalence`); NaN where too few origins are known. H bands are H looks at one data set:
     the verdict is on the mean over the horizon.
     """
-    if (
-        not losses
-        or len({pair[0].shape for pair in losses} | {pair[1].shape for pair in losses}) != 1
-    ):
+    if len({of_one.shape for pair in losses for of_one in pair}) != 1:
         raise InputError(
             "Bands need the losses of at least one series, all on the same origins and steps."
         )
@@ -241,12 +244,7 @@ def change_by_step(
     change_and_ends = np.full((3, steps), np.nan)
     for step in range(steps):
         # (series, 2, n)
-        columns = np.stack(
-            [
-                np.stack([model_losses[:, step], reference_losses[:, step]])
-                for model_losses, reference_losses in losses
-            ]
-        )
+        columns = np.array([[model[:, step], reference[:, step]] for model, reference in losses])
         columns = columns[:, :, np.isfinite(columns).all(axis=(0, 1))]
         allowed = dependence(columns.shape[2], **spacing)
         if columns.shape[2] >= FEWEST_VALUES and (columns[:, 1].mean(axis=1) > 0).all():
@@ -255,6 +253,9 @@ def change_by_step(
 
 
 def _ratio(columns: Array, allowed: Dependence, level: float) -> Array:
+    """(3,): the change of the mean loss against the reference and its ends at `level`; `columns`
+    (series, 2, n): losses of model and reference.
+    """
     model_losses, reference_losses = columns[:, 0], columns[:, 1]
     reference = reference_losses.mean(axis=1, keepdims=True)
     change = model_losses.mean(axis=1, keepdims=True) / reference - 1

@@ -43,11 +43,11 @@ class Reference:
         """Of the series, and the step where there is one, of every row of `scores`; NaN where the
         row has none.
         """
-        at = scores["step"] - 1 if "step" in scores else [None] * len(scores)
-        errors = [
-            self.naive_whole[name] if step is None else self.naive[name][step]
-            for name, step in zip(scores["series"], at, strict=True)
-        ]
+        if "step" in scores:
+            rows = zip(scores["series"], scores["step"], strict=True)
+            errors = [self.naive[name][step - 1] for name, step in rows]
+        else:
+            errors = [self.naive_whole[name] for name in scores["series"]]
         scale = np.array([self.scale[name] for name in scores["series"]], dtype=float)
         return list(np.where(scores["mase"].notna(), np.array(errors) / scale, np.nan))
 
@@ -90,13 +90,15 @@ def series_forecasts(
         shape = (len(known), (stop - start) // (len(known) * horizon), horizon)
         origins = cutoffs[series_rows].reshape(shape)[0, :, 0].copy()
         before = volatility[series_rows].reshape(shape)[0, :, 0].copy()
-        origin_fields = (_values_at(last[name], origins), tuple(known.tolist()), origins, before)
         result.append(
             SeriesForecasts(
-                name,
-                y[series_rows].reshape(shape)[0].copy(),
-                y_hat[series_rows].reshape(shape),
-                *origin_fields,
+                series=name,
+                y=y[series_rows].reshape(shape)[0].copy(),
+                y_hat=y_hat[series_rows].reshape(shape),
+                last=_values_at(last[name], origins),
+                seeds=tuple(known.tolist()),
+                cutoffs=origins,
+                volatility=before,
             )
         )
     return result
@@ -271,6 +273,9 @@ def score_candidates(
 def _score_candidate(
     record: RunRecord, results: Results, reference: Mapping[str, Reference]
 ) -> ScoredCandidate:
+    """Its forecasts by block, its scores on test, and those on validation; nothing of one that
+    failed. `reference` by block.
+    """
     if record.has_failed:
         return ScoredCandidate(record)
     last = reference["test"].last
