@@ -23,6 +23,7 @@ far as that costs no training.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 KINDS: dict[str, str] = {
@@ -63,6 +64,11 @@ class Finding:
     where: str
     text: str
 
+    @property
+    def order(self) -> tuple[int, str]:
+        """What findings are sorted by: causes before effects, then by their detector."""
+        return list(KINDS).index(self.kind), self.detector
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -91,28 +97,27 @@ class Audit:
             return [f"{self.dataset}: no leak found. Checked: {checked_counts}.", *self.notes]
         kinds = list(dict.fromkeys(finding.kind for finding in self.findings))
         head = f"{self.dataset}: LEAK: {KINDS[kinds[0]]}"
-        head += (
-            f"; with it: {', '.join(KINDS[kind] for kind in kinds[1:])}." if len(kinds) > 1 else "."
-        )
+        if len(kinds) > 1:
+            head += f"; with it: {', '.join(KINDS[kind] for kind in kinds[1:])}"
         finding_lines = [
             f"- {KINDS[f.kind]} ({f.where}), caught by {f.detector}: {f.text}"
             for f in self.findings
         ]
-        return [head, *finding_lines, f"Checked: {checked_counts}.", *self.notes]
+        return [f"{head}.", *finding_lines, f"Checked: {checked_counts}.", *self.notes]
 
 
 def order_findings(findings: list[Finding]) -> tuple[Finding, ...]:
     """Causes first; equal findings of several models or origins once, with the number of the
     others.
     """
-    rank = list(KINDS)
     findings_by_check: dict[tuple[str, str], list[Finding]] = {}
-    for finding in sorted(findings, key=lambda f: (rank.index(f.kind), f.detector)):
+    for finding in sorted(findings, key=attrgetter("order")):
         findings_by_check.setdefault((finding.kind, finding.detector), []).append(finding)
     merged_findings = []
-    for first, *repeats in findings_by_check.values():
-        others = len({finding.where for finding in (first, *repeats)}) - 1
-        merged_findings.append(
-            replace(first, where=f"{first.where} and {others} more") if others else first
-        )
+    for alike in findings_by_check.values():
+        first = alike[0]
+        n_others = len({finding.where for finding in alike}) - 1
+        if n_others:
+            first = replace(first, where=f"{first.where} and {n_others} more")
+        merged_findings.append(first)
     return tuple(merged_findings)

@@ -1,5 +1,12 @@
-"""`python -m forecast.audit DATASET`: the audit in a process of its own, since it runs the code it
-examines.
+"""`python -m forecast.audit DATASET`: the whole leak audit of one dataset, in the order of its
+checks.
+
+A process of its own, since it runs the code that it examines. `audit` is its function: it runs the
+stages on the data as they are and on changed copies (`sandbox`), compares the runs (`runs`), the
+prepared rows and forecasts at single moments (`origins`), the published scores (`rescored`), the
+finished results of the project (`stored`) and the data themselves (`data`). It refuses datasets
+whose blocks are shares of each series' own rows. `main` prints the outcome; its exit code is
+`UNHEALTHY` when a leak was found.
 """
 
 from __future__ import annotations
@@ -42,11 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     made.
     """
     options = _parser().parse_args(arguments)
-    log_progress = (
-        (lambda line: None)
-        if options.quiet
-        else (lambda line: print(line, file=sys.stderr, flush=True))
-    )
+    log_progress = _ignore_progress if options.quiet else _print_progress
     try:
         with files.scratch_folder() as folder:
             finished_audit = audit(
@@ -60,12 +63,24 @@ def main(arguments: list[str] | None = None) -> int:
     except ForecastError as error:
         print(f"audit: {error}", file=sys.stderr)
         return error.exit_code
-    print(
-        json.dumps(finished_audit.to_json(), indent=1)
-        if options.json
-        else "\n".join(finished_audit.lines())
-    )
+    if options.json:
+        print(json.dumps(finished_audit.to_json(), indent=1))
+    else:
+        print("\n".join(finished_audit.lines()))
     return 0 if finished_audit.is_clean else UNHEALTHY
+
+
+def _print_progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _ignore_progress(line: str) -> None:
+    """Of an audit that is to be quiet."""
+
+
+def _split_names(names: str) -> tuple[str, ...]:
+    """`gru,lstm` as names; none of an empty text."""
+    return tuple(filter(None, names.split(",")))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,9 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("dataset")
     parser.add_argument("--root", default=".")
-    parser.add_argument(
-        "--models", default=(), type=lambda text: tuple(part for part in text.split(",") if part)
-    )
+    parser.add_argument("--models", default=(), type=_split_names)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.add_argument("--quiet", action="store_true")
@@ -90,7 +103,7 @@ def audit(
     *,
     models: tuple[str, ...] = (),
     jobs: int = 1,
-    log_progress: LogProgress = lambda line: None,
+    log_progress: LogProgress = _ignore_progress,
 ) -> Audit:
     """Audit the project in `root`; `folder` is an empty one for the runs, `models` narrows the
     grid.
@@ -99,10 +112,11 @@ def audit(
     data with a budget of a few steps, since what a fit may see does not depend on how long it goes
     on.
     """
-    project, fewest_jobs = Project.of(root, dataset), 2 if cluster.cluster_address() else 1
-    small_frame = cut_around_borders(
-        project.frame, project.settings, block_ends(project.frame, project.settings)
-    )
+    project = Project.of(root, dataset)
+    if cluster.cluster_address():
+        jobs = max(jobs, 2)  # one job alone would run in this process
+    whole_ends = block_ends(project.frame, project.settings)
+    small_frame = cut_around_borders(project.frame, project.settings, whole_ends)
     ends = block_ends(small_frame, project.settings)
     # All runs come first, each forked from a process that has not used the audited code and so
     # remembers nothing.
@@ -125,7 +139,7 @@ def audit(
             small_frame,
             place,
             models=models,
-            jobs=max(jobs, fewest_jobs),
+            jobs=jobs,
             **change,
         )
 
@@ -134,10 +148,10 @@ def audit(
     whole_panel = run_isolated(
         origins.prepare, project, project.frame, folder / "whole", None
     ).panel
-    whole_ends = block_ends(project.frame, project.settings)
     moments = origins.select_moments(project, whole_panel, whole_ends)
     trained = project.paths.trained(dataset)
-    trained = trained if any(trained.glob("*/seed-*")) else base.trained
+    if not any(trained.glob("*/seed-*")):
+        trained = base.trained
     log_progress(f"forecasts at {len(moments)} moments, everything after each changed")
     findings += origins.audit_changed_moments(
         project, whole_panel, moments, trained, folder / "origins"
@@ -149,12 +163,15 @@ def audit(
     findings += _audit_data(
         project, whole_panel, whole_ends, Sandbox(ProjectPaths.of(folder / "whole"), dataset)
     )
-    stored_findings, stored_notes = list[Finding](), tuple[str, ...]()
+    notes = _describe_unaudited(base)
     if not any(finding.kind == "history" for finding in findings):
         log_progress("the stored results of the project")
-        stored_findings, stored_notes = stored.audit_stored_results(
-            project, whole_panel, whole_ends
-        )
+        reason = stored.reason_not_to_audit(project)
+        if reason:
+            notes.append(reason)
+        else:
+            findings += stored.audit_stored_results(project, whole_panel, whole_ends)
+    notes += data.describe_strong_plans(whole_panel)
     checked = {
         "candidates": len(base.records()),
         "forecasters": len(list(trained.glob("*/seed-*"))),
@@ -162,12 +179,7 @@ def audit(
         "calls for targets": len(base.target_requests),
         "calibration calls": len(base.calibration_calls),
     }
-    return Audit(
-        dataset,
-        order_findings([*findings, *stored_findings]),
-        checked,
-        (*_describe_unaudited(base), *stored_notes, *data.describe_strong_plans(whole_panel)),
-    )
+    return Audit(dataset, order_findings(findings), checked, tuple(notes))
 
 
 def _audit_other_fits(
@@ -227,7 +239,9 @@ def _audit_first_run(base: Sandbox, ends: dict[str, pd.Timestamp]) -> list[Findi
 def _audit_data(
     project: Project, whole_panel: Panel, ends: dict[str, pd.Timestamp], repeated_run: Sandbox
 ) -> list[Finding]:
-    """What stands in the data themselves; `again`: what the stages make of the snapshot now."""
+    """What stands in the data themselves; `repeated_run`: what the stages make of the snapshot
+    now.
+    """
     return [
         *data.check_history(project),
         *data.compare_with_stages(project, repeated_run),
@@ -248,11 +262,12 @@ def _audit_changed_runs(
     folder: Path,
     log_progress: LogProgress,
 ) -> list[Finding]:
-    """The pipeline on three changed copies of the data, made by `changed`, each compared with the
-    first run.
+    """The pipeline on three changed copies of the data, made by `run_changed`, each compared with
+    the first run.
     """
     log_progress("the pipeline with the rows after the train block moved by a ten-millionth")
-    moment, fits = ends["train"], ("fetch", "prepare", "train")
+    moment = ends["train"]
+    fits = ("fetch", "prepare", "train")
     other = run_changed(
         folder / "nudged", after=moment, change=nudge, stages=fits, tuned=base.tuned
     )
@@ -266,13 +281,15 @@ def _audit_changed_runs(
         runs.compare_fits(base, other, first_fit_folders, moment, "nudge after the train block")
     )
     log_progress("the pipeline with the rows after the validation block changed")
-    moment, detector = ends["validation"], "change after the validation block"
+    moment = ends["validation"]
+    detector = "change after the validation block"
     other = run_changed(folder / "later", after=moment, change=shake)
     findings += runs.compare_fits(base, other, runs.list_fit_folders(base), moment, detector)
     findings += runs.compare_choices(base, other, moment, detector)
     findings += runs.compare_forecasts(base, other, moment, detector)
     log_progress("the pipeline with the later part of the test block changed")
-    moment, detector = _moment_in_test_block(base, ends), "change inside the test block"
+    moment = _moment_in_test_block(base, ends)
+    detector = "change inside the test block"
     other = run_changed(
         folder / "test", after=moment, change=shake, stages=(*fits, "compare"), tuned=base.tuned
     )
@@ -304,18 +321,17 @@ def _moment_in_test_block(base: Sandbox, ends: dict[str, pd.Timestamp]) -> pd.Ti
     return pd.Timestamp(cutoffs[len(cutoffs) // 4])
 
 
-def _describe_unaudited(base: Sandbox) -> tuple[str, ...]:
+def _describe_unaudited(base: Sandbox) -> list[str]:
+    """What the run `base` could not show, in sentences."""
+    notes = []
     failed = [name for name, record in base.records().items() if record.has_failed]
-    notes = (
-        [f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}."]
-        if failed
-        else []
-    )
+    if failed:
+        notes.append(f"Not fitted within the audit's budget, so not audited: {', '.join(failed)}.")
     if not base.calibration_calls:
         notes.append(
             "No interval was calibrated in this pipeline; there was nothing to audit there."
         )
-    return tuple(notes)
+    return notes
 
 
 if __name__ == "__main__":

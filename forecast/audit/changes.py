@@ -1,4 +1,9 @@
-"""Changed copies of a frame: what an audited pipeline is fed."""
+"""Changed copies of a frame: what an audited pipeline is fed, for the runs of the audit.
+
+A change (`shake`, `shrink`, `mirror`, `thin_out`, `nudge`) alters the rows after a moment and no
+other; `restore_plans` puts back what was known ahead by then. With them what the audit works out
+apart from the code that it examines: the ends of the blocks, and when a step may be known.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +47,11 @@ def shake(
 
     Whole rows move, so what holds inside a row (low below high) still does; their times stay.
     """
-    return _change_later_rows(frame, after, lambda rows: factor * rows.to_numpy()[::-1])
+
+    def reverse(rows: pd.DataFrame) -> np.ndarray:
+        return np.asarray(factor * rows.to_numpy()[::-1])
+
+    return _change_later_rows(frame, after, reverse)
 
 
 def shrink(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
@@ -65,15 +74,11 @@ def restore_plans(
     if not names:
         return changed
     end = calendars.next_steps(dataset.calendar, after, dataset.horizon)[-1]
-    plans = frame.loc[
-        (frame["ds"] > after) & (frame["ds"] <= end), [*KEY_COLUMNS, *names]
-    ].set_index(list(KEY_COLUMNS))
+    original = frame.set_index(list(KEY_COLUMNS))
+    times = original.index.get_level_values("ds")
+    plans = original.loc[(times > after) & (times <= end), names]
     restored = changed.set_index(list(KEY_COLUMNS))
-    dropped = (
-        frame[frame["ds"] <= changed["ds"].max()]
-        .set_index(list(KEY_COLUMNS))
-        .index.difference(restored.index)
-    )
+    dropped = original.index[times <= changed["ds"].max()].difference(restored.index)
     restored = restored.reindex(restored.index.union(plans.index).union(dropped))
     restored.loc[dropped, names] = 0.0
     restored.loc[plans.index, names] = plans
@@ -81,7 +86,7 @@ def restore_plans(
 
 
 def thin_out(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
-    """`shaken`, without some of the rows that follow `after` at once."""
+    """`shake`, without some of the rows that follow `after` at once."""
     shaken = shake(frame, after)
     later_rows = shaken[shaken["ds"] > after].groupby("unique_id", sort=False)
     return shaken.drop(index=later_rows.nth(list(DROPPED_ROWS)).index).reset_index(drop=True)
@@ -94,7 +99,11 @@ def mirror(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     What says no more of a later value than its sign changes too; what holds inside a row (low below
     high) may not.
     """
-    return _change_later_rows(frame, after, lambda rows: rows.max() + rows.min() - rows)
+    return _change_later_rows(frame, after, _flip)
+
+
+def _flip(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.max() + rows.min() - rows
 
 
 def nudge(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
@@ -103,29 +112,29 @@ def nudge(frame: pd.DataFrame, after: pd.Timestamp) -> pd.DataFrame:
     """
     changed, names = _copy_as_float64(frame)
     is_later = (changed["ds"] > after).to_numpy()
+    n_later = int(is_later.sum())
     rng = np.random.default_rng(0)
-    share = rng.uniform(0.5, 1.0, (int(is_later.sum()), len(names))) * rng.choice(
-        [-1.0, 1.0], (int(is_later.sum()), 1)
-    )
-    changed.loc[is_later, names] = changed.loc[is_later, names].to_numpy() * (
-        1 + NUDGE_SHARE * share
-    )
+    size = rng.uniform(0.5, 1.0, (n_later, len(names)))
+    sign = rng.choice([-1.0, 1.0], (n_later, 1))
+    later_values = changed.loc[is_later, names].to_numpy()
+    changed.loc[is_later, names] = later_values * (1 + NUDGE_SHARE * size * sign)
     return changed
 
 
 def reverse_order_of_test_errors(cache: Path) -> None:
-    """The test forecasts of every finished fit in `memo` moved towards the actuals, so far that the
-    order of the fits by test error is reversed: of two of them the other is now the better one, for
-    whoever looks at the test block.
+    """The test forecasts of every finished fit in the folder `cache` moved towards the actuals, so
+    far that the order of the fits by test error is reversed: of two of them the other is now the
+    better one, for whoever looks at the test block.
 
     A forecast stays between what it was and the actual, so within any bound that both hold.
     """
-    tables = {path: pd.read_parquet(path) for path in sorted(cache.glob("*/forecasts.parquet"))}
-    errors = {
-        path: float((t["y"] - t["y_hat"])[t["block"] == "test"].abs().mean())
-        for path, t in tables.items()
-    }
-    worst_first = sorted(tables, key=lambda path: -errors[path])
+    tables = {}
+    errors = {}
+    for path in sorted(cache.glob("*/forecasts.parquet")):
+        tables[path] = pd.read_parquet(path)
+        test = tables[path][tables[path]["block"] == "test"]
+        errors[path] = float((test["y"] - test["y_hat"]).abs().mean())
+    worst_first = sorted(tables, key=errors.__getitem__, reverse=True)
     new_errors = min(errors.values()) * np.linspace(*REVERSED_ERROR_RANGE, len(tables))
     for path, error in zip(worst_first, new_errors, strict=True):
         table = tables[path]
@@ -159,20 +168,14 @@ def block_ends(frame: pd.DataFrame, dataset: Dataset) -> dict[str, pd.Timestamp]
     names = ("train", "validation", "calibration", "test")
     splits = dataset.splits
     if not isinstance(splits, FractionSplits):
-        days = (splits.train_end, splits.validation_end, splits.calibration_end, splits.test_end)
-        return {
-            name: pd.Timestamp(day) + pd.Timedelta("1D") - pd.Timedelta(1, "ns")
-            for name, day in zip(names, days, strict=True)
-        }
+        day_long = pd.Timedelta("1D") - pd.Timedelta(1, "ns")
+        return {name: pd.Timestamp(getattr(splits, f"{name}_end")) + day_long for name in names}
     groups = trim_to_observed(frame, dataset).groupby("unique_id", sort=False)["ds"]
     grids = [calendars.grid(dataset.calendar, times.iloc[0], times.iloc[-1]) for _, times in groups]
     steps = np.unique(np.concatenate([grid.to_numpy() for grid in grids]))
     shares = np.cumsum([splits.train, splits.validation, splits.calibration])
-    last = [max(round(share * len(steps)), 1) - 1 for share in shares]
-    return {
-        name: pd.Timestamp(steps[position])
-        for name, position in zip(names, [*last, len(steps) - 1], strict=True)
-    }
+    last = [*(max(round(share * len(steps)), 1) - 1 for share in shares), len(steps) - 1]
+    return {name: pd.Timestamp(steps[row]) for name, row in zip(names, last, strict=True)}
 
 
 def count_rows_until(times: np.ndarray, moment: pd.Timestamp) -> int:
@@ -196,11 +199,9 @@ def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
         # of exchange_calendars with pandas 3
         warnings.simplefilter("ignore", category=DeprecationWarning)
         kind = type(exchange_calendars.get_calendar(calendar.exchange))
-        first, last = (
-            steps.min().normalize() - pd.Timedelta("7D"),
-            steps.max().normalize() + pd.Timedelta("7D"),
-        )
+        first = steps.min().normalize() - pd.Timedelta("7D")
         first = max(first, kind.bound_min() or first)
+        last = steps.max().normalize() + pd.Timedelta("7D")
         last = min(last, kind.bound_max() or last)
         closes = exchange_calendars.get_calendar(calendar.exchange, start=first, end=last).closes
     closing_times = closes.dt.tz_localize(None).reindex(steps).to_numpy()
@@ -210,6 +211,7 @@ def times_known(calendar: Calendar, times: Any) -> pd.DatetimeIndex:
 def _change_later_rows(
     frame: pd.DataFrame, after: pd.Timestamp, change: Callable[[pd.DataFrame], Any]
 ) -> pd.DataFrame:
+    """`frame` with `change` of the values after `after`, series by series."""
     changed, names = _copy_as_float64(frame)
     for _, rows in changed[changed["ds"] > after].groupby("unique_id", sort=False):
         changed.loc[rows.index, names] = change(rows[names])

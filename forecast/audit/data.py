@@ -1,7 +1,10 @@
 """Leaks that stand in the data themselves, where no change of later rows can show them.
 
-A revised history, a column that tells the target in advance, targets that are not the source's,
-rows of the test block that stand among the training rows.
+For the audit, as findings: a history that was revised between two snapshots (`check_history`), a
+past column that tells the target in advance (`check_columns`), a future input that is the target
+(`check_future_inputs`), targets that are not the source's (`check_actuals`), rows of the test block
+that stand among the training rows (`find_repeated_stretches`, `find_copied_stretches`). The limits
+were set on honest series; a system without noise can look like a leak, which its finding says.
 """
 
 from __future__ import annotations
@@ -73,10 +76,12 @@ def check_history(project: Project) -> Iterator[Finding]:
             yield Finding("history", "digest of the snapshot", path.name, text)
         if path == pointed:
             continue
-        provisional_from = (
-            pd.Timestamp(content["provisional_from"]) if content.get("provisional_from") else None
-        )
-        older, newer = sorted((frame, project.frame), key=lambda candidate: candidate["ds"].max())
+        provisional_from = None
+        if content.get("provisional_from"):
+            provisional_from = pd.Timestamp(content["provisional_from"])
+        older, newer = frame, project.frame
+        if newer["ds"].max() < older["ds"].max():
+            older, newer = newer, older
         changed = find_revisions(
             trim_to_observed(older, project.settings),
             newer,
@@ -99,15 +104,13 @@ def compare_with_stages(project: Project, repeated_run: Sandbox) -> Iterator[Fin
     not.
     """
     for name in ("raw", "frame"):
-        path, new_path = (
-            getattr(paths, name)(project.dataset) for paths in (project.paths, repeated_run.paths)
-        )
+        path = getattr(project.paths, name)(project.dataset)
         if path.exists():
-            stored_table, new_table = pd.read_parquet(path), pd.read_parquet(new_path)
-            same = list(stored_table.columns) == list(new_table.columns)
-            if not same or snapshots.content_sha256(stored_table) != snapshots.content_sha256(
-                new_table
-            ):
+            stored_table = pd.read_parquet(path)
+            new_table = pd.read_parquet(getattr(repeated_run.paths, name)(project.dataset))
+            has_same_columns = list(stored_table.columns) == list(new_table.columns)
+            digests = [snapshots.content_sha256(table) for table in (stored_table, new_table)]
+            if not has_same_columns or digests[0] != digests[1]:
                 part = path.relative_to(project.paths.root).as_posix()
                 text = (
                     f"{part} is not what the stages make of the snapshot; run `dvc repro` before"
@@ -129,7 +132,8 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
     for series in panel.series:
         target = series.values[:, 0]
         for position in range(len(task.target), n_observed):
-            name, column = task.frame_names[position], series.values[:, position]
+            name = task.frame_names[position]
+            column = series.values[:, position]
             shift = _shift_to_target(target, column)
             if shift is not None:
                 text = (
@@ -137,22 +141,15 @@ def check_columns(panel: Panel) -> Iterator[Finding]:
                     " later"
                 )
                 yield Finding("target", "correlation with later values", name, text)
-            ahead = next(
-                (
-                    k
-                    for k in range(1, min(task.horizon, MOST_LAGS) + 1)
-                    if _decides_change(target, column, k)
-                ),
-                None,
-            )
-            if ahead is not None:
-                subject = f"{name} of series {series.unique_id}"
-                text = f"{subject} decides how {task.target[0].name} changes over {ahead} steps"
-                yield Finding("column", "classes against later changes", name, text)
+            furthest = min(task.horizon, MOST_LAGS)
+            for ahead in range(1, furthest + 1):
+                if _decides_change(target, column, ahead):
+                    subject = f"{name} of series {series.unique_id}"
+                    text = f"{subject} decides how {task.target[0].name} changes over {ahead} steps"
+                    yield Finding("column", "classes against later changes", name, text)
+                    break
             for view, target_view, column_view in _views(target, column):
-                explained = _explains_later_target(
-                    target_view, column_view, min(task.horizon, MOST_LAGS)
-                )
+                explained = _explains_later_target(target_view, column_view, furthest)
                 if explained is not None:
                     step, unexplained = explained
                     text = (
@@ -222,10 +219,8 @@ def _views(target: np.ndarray, column: np.ndarray) -> Iterator[tuple[str, np.nda
     The size of a change stands at the row it leads to, as the target does.
     """
     yield "", target, column
-    target_ranks, ranks = (
-        pd.Series(values).rank().to_numpy(dtype=float) for values in (target, column)
-    )
-    yield "the rank of ", target_ranks, ranks
+    target_ranks = pd.Series(target).rank().to_numpy(dtype=float)
+    yield "the rank of ", target_ranks, pd.Series(column).rank().to_numpy(dtype=float)
     yield "the size of the change of ", np.abs(np.diff(target, prepend=np.nan)), column
 
 
@@ -236,10 +231,9 @@ def _shift_to_target(target: np.ndarray, column: np.ndarray) -> int | None:
     changes = np.diff(target), np.diff(column)
     shifts = range(-MOST_LAGS, MOST_LAGS + 1)
     strength = {shift: abs(_correlation(*changes, shift)) for shift in shifts}
-    best = max(shifts, key=lambda shift: strength[shift])
-    is_ahead = best > 0 and strength[best] > max(
-        SAME_CORRELATION, *(strength[s] for s in shifts if s <= 0)
-    )
+    best = max(shifts, key=strength.__getitem__)
+    at_most_now = max(strength[shift] for shift in shifts if shift <= 0)
+    is_ahead = best > 0 and strength[best] > max(SAME_CORRELATION, at_most_now)
     return best if is_ahead else None
 
 
@@ -253,21 +247,21 @@ def _correlation(target: np.ndarray, column: np.ndarray, shift: int) -> float:
 
 
 def _decides_change(target: np.ndarray, column: np.ndarray, steps: int) -> bool:
-    """Whether each of a few values of the column goes with one sign of the change that follows, and
-    not all with one;
-
-    or with sizes of it that no other value goes with. Not said where the sign of the last change
-    already decides it.
+    """Whether each of a few values of the column goes with one sign of the change over `steps` that
+    follows, and not all with the same; or with sizes of that change that no other value goes with.
+    Not where the sign of the last change already decides it.
     """
     if len(target) <= 2 * steps:
         return False
-    change, classes = target[steps:] - target[:-steps], column[:-steps]
+    change = target[steps:] - target[:-steps]
+    last_sign = np.sign(np.r_[np.full(steps, np.nan), change[:-steps]])
+    classes = column[:-steps]
     is_usable = np.isfinite(change) & np.isfinite(classes) & (change != 0)
-    sign, last_sign = np.sign(change), np.sign(np.r_[np.full(steps, np.nan), change[:-steps]])
-    is_by_sign = _has_one_sign_per_class(
-        classes[is_usable], sign[is_usable]
-    ) and not _has_one_sign_per_class(last_sign[is_usable], sign[is_usable])
-    sizes = _ranges_by_class(classes[is_usable], np.abs(change[is_usable]))
+    change, last_sign, classes = change[is_usable], last_sign[is_usable], classes[is_usable]
+    sign = np.sign(change)
+    is_by_sign = _has_one_sign_per_class(classes, sign)
+    is_by_sign = is_by_sign and not _has_one_sign_per_class(last_sign, sign)
+    sizes = _ranges_by_class(classes, np.abs(change))
     is_by_size = len(sizes) > 1 and all(
         smaller[1] < larger[0] for smaller, larger in itertools.pairwise(sizes)
     )
@@ -292,22 +286,23 @@ def _ranges_by_class(classes: np.ndarray, values: np.ndarray) -> list[tuple[floa
 def _explains_later_target(
     target: np.ndarray, column: np.ndarray, steps: int
 ) -> tuple[int, float] | None:
+    """The step ahead (1 to `steps`) at which the column, beside the past of both, leaves least of
+    what the target's past alone leaves unexplained, and that share; None above `UNEXPLAINED_LIMIT`
+    or of too few rows.
+    """
     lags = min(MOST_LAGS, max(2, len(target) // 20))
     usable = np.arange(lags, len(target) - steps)
     if len(usable) < 4 * lags:
         return None
     target_lags = np.stack([target[usable - lag] for lag in range(lags)], axis=1)
-    all_lags = np.concatenate(
-        [target_lags, np.stack([column[usable - lag] for lag in range(lags)], axis=1)], axis=1
-    )
+    column_lags = np.stack([column[usable - lag] for lag in range(lags)], axis=1)
+    all_lags = np.concatenate([target_lags, column_lags], axis=1)
     later_targets = np.stack([target[usable + step] for step in range(1, steps + 1)], axis=1)
     is_known = np.isfinite(all_lags).all(axis=1) & np.isfinite(later_targets).all(axis=1)
     if is_known.sum() < 4 * lags:
         return None
-    alone, with_column = (
-        _residual_variance(target_lags[is_known], later_targets[is_known]),
-        _residual_variance(all_lags[is_known], later_targets[is_known]),
-    )
+    alone = _residual_variance(target_lags[is_known], later_targets[is_known])
+    with_column = _residual_variance(all_lags[is_known], later_targets[is_known])
     # a target that its own past gives nearly exactly leaves nothing for a column to tell
     is_open = alone > 1e-6 * np.var(later_targets[is_known], axis=0)
     share = np.where(is_open, with_column / np.where(alone > 0, alone, 1.0), 1.0)
@@ -406,16 +401,13 @@ def find_copied_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterat
     shapes = []
     for series in panel.series:
         values = series.values[:, 0]
-        until, since = (
-            count_rows_until(series.ds, ends[name]) for name in ("train", "calibration")
-        )
+        until = count_rows_until(series.ds, ends["train"])
+        since = count_rows_until(series.ds, ends["calibration"])
         parts = (slice(until // 2), slice(until // 2, until), slice(until), slice(since, None))
         shapes.append([_normed_stretches(values[part]) for part in parts])
     early, late, train, test = map(np.concatenate, zip(*shapes, strict=True))
-    usual_rest, least_rest = (
-        _unexplained_by_best_match(early, late),
-        _unexplained_by_best_match(train, test),
-    )
+    usual_rest = _unexplained_by_best_match(early, late)
+    least_rest = _unexplained_by_best_match(train, test)
     if least_rest < COPY_LIMIT * usual_rest and usual_rest > PERIODIC_LIMIT:
         text = (
             f"a stretch of {MATCH_LENGTH} test values matches train rows"
@@ -426,8 +418,8 @@ def find_copied_stretches(panel: Panel, ends: dict[str, pd.Timestamp]) -> Iterat
 
 
 def _normed_stretches(values: np.ndarray) -> np.ndarray:
-    """(n, LONG) every stretch without a gap, centred and of length one; those with few distinct
-    values left out.
+    """(n, MATCH_LENGTH) every stretch without a gap, centred and of length one; those with few
+    distinct values are left out.
     """
     if len(values) < MATCH_LENGTH:
         return np.empty((0, MATCH_LENGTH))
@@ -439,16 +431,15 @@ def _normed_stretches(values: np.ndarray) -> np.ndarray:
 
 
 def _unexplained_by_best_match(stretches: np.ndarray, others: np.ndarray) -> float:
-    """The least share of a stretch of `two` that its best match in `one` leaves unexplained; 1
-    without a pair.
+    """The least share of a stretch of `others` that its best match in `stretches` leaves
+    unexplained; 1 without a pair.
     """
     if not len(stretches) or not len(others):
         return 1.0
     # a copy is longer than one stretch, so some may be left out
     step = max(1, -(-len(stretches) * len(others) // MOST_PAIRS))
-    best = max(
-        float(np.abs(part @ stretches.T).max())
-        for part in np.array_split(others[::step], -(-len(others) // 512))
-        if len(part)
-    )
+    best = 0.0
+    for part in np.array_split(others[::step], -(-len(others) // 512)):
+        if len(part):
+            best = max(best, float(np.abs(part @ stretches.T).max()))
     return 1.0 - best**2

@@ -1,4 +1,10 @@
-"""Prepared rows, inputs and forecasts at single moments, when everything later is changed."""
+"""Prepared rows, inputs and forecasts at single moments, when everything later is changed.
+
+For the audit: `select_moments` names a dozen moments, `audit_changed_moments` changes all rows
+after each and `audit_cut_moments` leaves them out. What the stages make of the rows before, the
+scaling of the train block, and the forecasts of every saved forecaster up to that moment have to be
+equal bit for bit; a forecast made a lookback later has to differ, or nothing was shown.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +67,9 @@ def select_moments(
     times = np.sort(observed_rows["ds"].unique())
     scored = times[(times > ends["train"].to_datetime64()) & (times < times[-1])]
     rng = np.random.default_rng(0)
-    random_times = (
-        rng.choice(scored, min(MOST_RANDOM_MOMENTS, len(scored)), replace=False)
-        if len(scored)
-        else scored
-    )
+    random_times = scored
+    if len(scored):
+        random_times = rng.choice(scored, min(MOST_RANDOM_MOMENTS, len(scored)), replace=False)
     borders = [ends[name] for name in ("train", "validation", "calibration")]
     # The last moment of every run of missing rows or cells, before the value that follows it.
     missing = observed_rows.drop(columns=["unique_id", "ds"]).isna()
@@ -79,43 +83,32 @@ def select_moments(
         rng,
     )
     others = sorted(set(project.raw) - {project.dataset})
-    extra_moments += [
-        at
-        for name in others
-        for at in find_stale_moments(project, name)[: MOST_GAP_MOMENTS // len(others)]
-    ]
+    for name in others:
+        extra_moments += find_stale_moments(project, name)[: MOST_GAP_MOMENTS // len(others)]
     mended_moments = _draw(
         sorted({at for _, at, _ in data.differing_values(project, base)}), MOST_MENDED_MOMENTS, rng
     )
-    first, last = pd.Timestamp(times[0]), pd.Timestamp(times[-1])
-    candidates = {
-        pd.Timestamp(moment)
-        for moment in (*random_times, *borders, *extra_moments, *mended_moments)
-    }
-    return sorted(moment for moment in candidates if first < moment < last)
+    moments = {*map(pd.Timestamp, random_times), *borders, *extra_moments, *mended_moments}
+    return sorted(moment for moment in moments if times[0] < moment < times[-1])
 
 
 def _draw(moments: list[pd.Timestamp], count: int, rng: np.random.Generator) -> list[pd.Timestamp]:
-    """At most so many of them, in order."""
-    return (
-        moments
-        if len(moments) <= count
-        else [moments[i] for i in sorted(rng.choice(len(moments), count, replace=False))]
-    )
+    """At most `count` of them, in order."""
+    if len(moments) <= count:
+        return moments
+    return [moments[i] for i in sorted(rng.choice(len(moments), count, replace=False))]
 
 
 def find_stale_moments(project: Project, other: str) -> list[pd.Timestamp]:
     """The last rows of the stretches in which no row of a joined dataset becomes known, the longest
     first.
     """
-    times = pd.DatetimeIndex(
-        np.sort(trim_to_observed(project.frame, project.settings)["ds"].unique())
-    )
+    observed_rows = trim_to_observed(project.frame, project.settings)
+    times = pd.DatetimeIndex(np.sort(observed_rows["ds"].unique()))
     calendar = load_dataset(other, project.paths.configs).calendar
     known_times = np.unique(times_known(calendar, project.raw[other].dropna()["ds"]))
-    known_rows = np.searchsorted(
-        known_times, times_known(project.settings.calendar, times), side="right"
-    )
+    moments_known = times_known(project.settings.calendar, times)
+    known_rows = np.searchsorted(known_times, moments_known, side="right")
     last_steps = np.flatnonzero(np.diff(known_rows, append=known_rows[-1:] + 1))
     run_lengths = np.diff(last_steps, prepend=-1)
     return [
@@ -279,13 +272,13 @@ def _compare_inputs(
                 column.column in project.frame
                 and (base_series.unique_id, time, column.column) not in source_values
             )
-            text = (
-                f"{column.column} at {time}{', missing in the source,' * missing} uses rows after"
-                f" it: {detector}"
-            )
-            yield Finding(
-                "gap" if missing else "features", "change after an origin", column.column, text
-            )
+            kind = "features"
+            subject = f"{column.column} at {time}"
+            if missing:
+                kind = "gap"
+                subject += ", missing in the source,"
+            text = f"{subject} uses rows after it: {detector}"
+            yield Finding(kind, "change after an origin", column.column, text)
     common_rows = min(len(base_series.future), len(other_series.future))
     if bits_differ(base_series.future[:common_rows], other_series.future[:common_rows]).any():
         text = f"the inputs known in advance change with observations: {detector}"
@@ -313,7 +306,8 @@ def _compare_forecasts(
     fitted_until: pd.Timestamp,
 ) -> list[Finding]:
     """Forecasts up to each moment are the same, and one made a lookback later is not."""
-    findings, detector = [], "change after an origin"
+    findings = []
+    detector = "change after an origin"
     for name, forecaster in load_forecasters(trained).items():
         follows_history = not forecaster.spec.reads_history or not others
         with record_file_access(root, trained) as opened:
@@ -352,37 +346,32 @@ def _count_differences(
 
     A statistical model's state begins where its fit ends; it forecasts from no earlier row.
     """
-    lookback, horizon = base.task.lookback, base.task.horizon
-    early_rows, late_rows = {}, {}
+    lookback = base.task.lookback
+    early_rows = {}
+    late_rows = {}
     for series in base.series:
         last = count_rows_until(series.ds, moment) - 1
-        last_rows = np.array([last - horizon, last - 1, last])
+        last_rows = np.array([last - base.task.horizon, last - 1, last])
         starts_at_train_end = forecaster.spec.starts_at_train_end
         fitted_rows = count_rows_until(series.ds, fitted_until) if starts_at_train_end else 0
         first = max(lookback, fitted_rows) - 1
         early_rows[series.unique_id] = last_rows[last_rows >= first]
         end = min(len(series), len(other.by_id[series.unique_id])) - 1
-        late_rows[series.unique_id] = np.array(
-            [min(last + lookback, end)] if end > last >= first else [], dtype=int
-        )
-    base_forecasts, other_forecasts = (
-        forecaster.predict(base, early_rows),
-        forecaster.predict(other, early_rows),
-    )
-    differ = sum(
-        int(bits_differ(base_forecasts[uid], other_forecasts[uid]).any(axis=(1, 2)).sum())
-        for uid in base_forecasts
-    )
-    base_forecasts, other_forecasts = (
-        forecaster.predict(base, late_rows),
-        forecaster.predict(other, late_rows),
-    )
-    late_differences = [
-        bits_differ(base_forecasts[uid], other_forecasts[uid]).any()
-        for uid in base_forecasts
-        if len(base_forecasts[uid])
-    ]
-    return differ, not late_differences or any(late_differences)
+        has_late_row = end > last >= first
+        late_rows[series.unique_id] = np.array([min(last + lookback, end)] * has_late_row, int)
+    early = _origins_that_differ(forecaster, base, other, early_rows)
+    late = _origins_that_differ(forecaster, base, other, late_rows)
+    return int(early.sum()), not late.size or bool(late.any())
+
+
+def _origins_that_differ(
+    forecaster: Forecaster, base: Panel, other: Panel, rows: dict[str, np.ndarray]
+) -> np.ndarray:
+    """(n,): of the origins at `rows` of every series whether its two forecasts differ in a bit."""
+    base_forecasts = forecaster.predict(base, rows)
+    other_forecasts = forecaster.predict(other, rows)
+    differ = [bits_differ(base_forecasts[uid], other_forecasts[uid]) for uid in base_forecasts]
+    return np.concatenate([of_series.any(axis=(1, 2)) for of_series in differ])
 
 
 def perturb_weights(forecaster: Forecaster) -> Forecaster:

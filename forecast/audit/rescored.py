@@ -1,5 +1,10 @@
 """Every published score, choice and interval once more, from the prepared rows and the forecasts
-alone.
+alone: by code of the audit's own, for its runs and for the finished results of a project.
+
+`rescore` asks whether the forecasts are complete and against the true actuals, then whether the
+tables hold their scores and the choice follows them; `check_best_kept` whether trials and steps
+with the lowest validation loss were kept; `check_intervals` whether the intervals have the coverage
+and the score that is published.
 
 A perturbation shows what a number depends on, not whether it is the number it says it is: a score
 over the easier origins, against shifted actuals, of the luckier seed, or a choice by something else
@@ -24,11 +29,12 @@ from forecast.comparison.losses import LEARNT
 from forecast.config.experiment import Combination
 from forecast.config.task import Task
 from forecast.data.panel import Panel, Series, series_name
-from forecast.data.records import RunRecord, StudyRecord
+from forecast.data.records import StudyRecord
 
 SCORE_TOLERANCE = 1e-8
 SCORED_BLOCKS = ("validation", "calibration", "test")
-NAIVE, SERVICE = "naive", "service"
+NAIVE = "naive"
+SERVICE = "service"
 BlockEnds = dict[str, pd.Timestamp]
 INTERVAL_SCORES = ("coverage", "width", "winkler")
 TRANSFORMS: dict[str, Any] = {
@@ -66,27 +72,25 @@ def rescore(
     A later question is asked only where the one before it found nothing: its answer would be a
     consequence.
     """
-    tables = {
-        name: (r, base.forecasts(name)) for name, r in base.records().items() if not r.has_failed
-    }
-    findings = []
-    for name, (record, table) in tables.items():
+    findings: list[Finding] = []
+    tables: dict[str, pd.DataFrame] = {}
+    test_errors: dict[tuple[str, str, str], Errors] = {}
+    validation_errors: ErrorsByRow = {}
+    for name, record in base.records().items():
+        if record.has_failed:
+            continue
+        tables[name] = base.forecasts(name)
         expected_seeds = seeds if record.is_network else [0]
-        findings += list(_check_forecasts(table, panel, ends, expected_seeds, name, detector))
+        findings += _check_forecasts(tables[name], panel, ends, expected_seeds, name, detector)
     if findings:
         return findings
-    tables_by_row: dict[tuple[str, str], pd.DataFrame] = {
-        (r.model, r.ranking): table for r, table in tables.values()
-    }
-    test_errors = {
-        (*key, name): errors
-        for key, t in tables_by_row.items()
-        for name, errors in _errors_by_series(t, panel, "test")
-    }
-    validation_errors = {
-        key: dict(_errors_by_series(t, panel, "validation")) for key, t in tables_by_row.items()
-    }
-    findings += _check_naive(tables, panel, detector)
+    for name, table in tables.items():
+        row = (base.records()[name].model, base.records()[name].ranking)
+        validation_errors[row] = _errors_by_series(table, panel, "validation")
+        for series, errors in _errors_by_series(table, panel, "test").items():
+            test_errors[*row, series] = errors
+    if NAIVE in tables:
+        findings += _check_naive(tables[NAIVE], panel, detector)
     findings += list(_check_scores(base, test_errors, detector)) or [
         *_check_leaderboard(base, detector),
         *_check_validation_scores(base, validation_errors, detector),
@@ -95,30 +99,25 @@ def rescore(
     return findings
 
 
-def _errors_by_series(
-    table: pd.DataFrame, panel: Panel, block: str
-) -> Iterator[tuple[str, Errors]]:
+def _errors_by_series(table: pd.DataFrame, panel: Panel, block: str) -> dict[str, Errors]:
     """The errors of every series, by its name in the published tables."""
+    of_block = table[table["block"] == block]
+    errors = {}
     for name, (series, output) in _series_by_name(panel).items():
-        is_in_block = (table["unique_id"] == series.unique_id) & (table["block"] == block)
-        yield (
-            name,
-            _absolute_errors(
-                table[is_in_block & (table["output"] == panel.task.targets[output])], series, output
-            ),
-        )
+        is_of_target = of_block["output"] == panel.task.targets[output]
+        rows = of_block[is_of_target & (of_block["unique_id"] == series.unique_id)]
+        errors[name] = _absolute_errors(rows, series, output)
+    return errors
 
 
 def _series_by_name(panel: Panel) -> dict[str, tuple[Series, int]]:
     """Series and place of its target by the name of the two in the published tables."""
-    series_and_outputs = [
-        (series, output) for series in panel.series for output in range(len(panel.task.target))
-    ]
     targets = panel.task.targets
-    return {
-        series_name(series.unique_id, targets[output], targets): (series, output)
-        for series, output in series_and_outputs
-    }
+    by_name = {}
+    for series in panel.series:
+        for output, target in enumerate(targets):
+            by_name[series_name(series.unique_id, target, targets)] = (series, output)
+    return by_name
 
 
 def _check_forecasts(
@@ -130,10 +129,8 @@ def _check_forecasts(
     task = panel.task
     for series in panel.series:
         series_rows = table[table["unique_id"] == series.unique_id]
-        cutoff, ahead = (
-            np.searchsorted(series.ds, series_rows[column].to_numpy())
-            for column in ("cutoff", "ds")
-        )
+        cutoff = np.searchsorted(series.ds, series_rows["cutoff"].to_numpy())
+        ahead = np.searchsorted(series.ds, series_rows["ds"].to_numpy())
         position = {name: i for i, name in enumerate(task.targets)}
         outputs = series_rows["output"].map(position).to_numpy()
         actual = series.values[np.minimum(ahead, len(series) - 1), outputs]
@@ -148,9 +145,8 @@ def _check_forecasts(
             yield Finding("origins", detector, name, text)
         for block in SCORED_BLOCKS:
             previous_block = list(ends)[list(ends).index(block) - 1]
-            start, stop = (
-                count_rows_until(series.ds, ends[end]) for end in (previous_block, block)
-            )
+            start = count_rows_until(series.ds, ends[previous_block])
+            stop = count_rows_until(series.ds, ends[block])
             last = range(start - 1, stop - task.horizon, task.step_size_in(block))
             grid = {row for row in last if row >= task.lookback - 1}
             is_in_block = (series_rows["block"] == block).to_numpy()
@@ -166,14 +162,11 @@ def _check_forecasts(
                     yield Finding("origins", detector, name, text)
 
 
-def _check_naive(
-    tables: dict[str, tuple[RunRecord, pd.DataFrame]], panel: Panel, detector: str
-) -> Iterator[Finding]:
-    """What every skill is measured against does repeat the last observed value (of differences the
-    last change).
+def _check_naive(table: pd.DataFrame, panel: Panel, detector: str) -> Iterator[Finding]:
+    """The forecasts of naive, which every skill is measured against, repeat the last observed
+    value; of differences they repeat the last change, and are not looked at.
     """
-    table = tables[NAIVE][1] if NAIVE in tables else pd.DataFrame()
-    for series, output in _series_by_name(panel).values() if len(table) else ():
+    for series, output in _series_by_name(panel).values():
         column = panel.task.target[output]
         if "diff" in column.transform:
             continue
@@ -196,17 +189,13 @@ def _check_naive(
 
 
 def _absolute_errors(rows: pd.DataFrame, series: Series, output: int) -> Errors:
+    """Of the forecasts `rows` of one series and target, against the values of the panel."""
     rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
-    seeds, steps = (
-        tuple(sorted(int(seed) for seed in rows["seed"].unique())),
-        max(rows["step"].nunique(), 1),
-    )
-    shape = (max(len(seeds), 1), -1, steps)
+    seeds = tuple(sorted(int(seed) for seed in rows["seed"].unique()))
+    shape = (max(len(seeds), 1), -1, max(rows["step"].nunique(), 1))
     target_rows = np.minimum(np.searchsorted(series.ds, rows["ds"].to_numpy()), len(series) - 1)
-    y, y_hat = (
-        series.values[target_rows, output].reshape(shape),
-        rows["y_hat"].to_numpy().reshape(shape),
-    )
+    y = series.values[target_rows, output].reshape(shape)
+    y_hat = rows["y_hat"].to_numpy().reshape(shape)
     cutoffs = rows["cutoff"].to_numpy().reshape(shape)[0, :, 0]
     return Errors(seeds, np.abs(y - y_hat), np.abs(y[0] - y_hat.mean(axis=0)), cutoffs)
 
@@ -220,7 +209,7 @@ def _check_scores(
         return
     published = table.set_index(["model", "ranking", "series", "seed"]).to_dict("index")
     for (model, ranking, name), errors in test_errors.items():
-        rows = dict(zip(map(str, errors.seeds), errors.by_seed, strict=False))
+        rows = {str(seed): rows for seed, rows in zip(errors.seeds, errors.by_seed, strict=True)}
         if len(errors.seeds) > 1:
             rows["mean"] = errors.ensemble
         naive = test_errors.get(("naive", "baseline", name))
@@ -230,18 +219,18 @@ def _check_scores(
             if naive is not None and np.isfinite(errors_of_seed).all() and _mean(naive.by_seed) > 0:
                 expected["skill"] = 1 - _mean(errors_of_seed) / _mean(naive.by_seed)
             for metric, value in expected.items():
-                if not np.isclose(
-                    float(row.get(metric, np.nan)),
-                    value,
-                    rtol=SCORE_TOLERANCE,
-                    atol=SCORE_TOLERANCE,
-                    equal_nan=True,
-                ):
+                if not _is_close(float(row.get(metric, np.nan)), value):
                     text = (
                         f"{metric} of {model} ({ranking}), {name}, seed {seed}, is"
-                        f" {row.get(metric)}; "
+                        f" {row.get(metric)}; its forecasts have {value:g}"
                     )
-                    yield Finding("scores", detector, model, text + f"its forecasts have {value:g}")
+                    yield Finding("scores", detector, model, text)
+
+
+def _is_close(published: Any, expected: Any) -> Any:
+    """Whether scores are equal to `SCORE_TOLERANCE`; NaN equals NaN."""
+    tolerance = SCORE_TOLERANCE
+    return np.isclose(published, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 def _check_leaderboard(base: Sandbox, detector: str) -> Iterator[Finding]:
@@ -251,31 +240,27 @@ def _check_leaderboard(base: Sandbox, detector: str) -> Iterator[Finding]:
     The skill of several series is that of their mean MASE; of one, that of its errors, also where
     MASE has no scale.
     """
-    board, table = base.table("leaderboard.csv"), base.table("by_series.parquet")
+    board = base.table("leaderboard.csv")
+    table = base.table("by_series.parquet")
     if board.empty or table.empty:
         return
     is_single_series = table["series"].nunique() == 1
-    names = ["mase", "skill", *(["mae", "rmse"] if is_single_series else [])]
+    names = ["mase", "skill"]
+    if is_single_series:
+        names += ["mae", "rmse"]
     means = table.groupby(["model", "ranking", "seed"])[names].mean()
     naive = means.loc[means.index.get_level_values("model") == NAIVE, "mase"]
     if not is_single_series:
-        means["skill"] = (
-            1 - means["mase"] / naive.iloc[0] if len(naive) and naive.iloc[0] > 0 else np.nan
-        )
-    last = (
-        means.groupby(level=["model", "ranking"]).tail(1).reset_index("seed", drop=True)
-    )  # `mean`
+        means["skill"] = np.nan
+        if len(naive) and naive.iloc[0] > 0:
+            means["skill"] = 1 - means["mase"] / naive.iloc[0]
+    # the last row is `mean`, or the only seed
+    last = means.groupby(level=["model", "ranking"]).tail(1).reset_index("seed", drop=True)
     mean = last.assign(seed="mean").set_index("seed", append=True)
     expected = pd.concat([means.drop(index=mean.index.intersection(means.index)), mean])
     published = board[board["status"] == "ok"].set_index(["model", "ranking", "seed"])[names]
     common_rows = expected.index.intersection(published.index)
-    is_equal = np.isclose(
-        expected.loc[common_rows],
-        published.loc[common_rows],
-        rtol=SCORE_TOLERANCE,
-        atol=SCORE_TOLERANCE,
-        equal_nan=True,
-    ).all(axis=1)
+    is_equal = _is_close(published.loc[common_rows], expected.loc[common_rows]).all(axis=1)
     for position in np.flatnonzero(~np.asarray(is_equal)):
         model, ranking, seed = common_rows[int(position)]
         text = f"the row {seed} of {model} ({ranking}) in leaderboard.csv is not that of its series"
@@ -288,21 +273,19 @@ def _check_validation_scores(
     """The validation scores that the choice rests on, at the scale that by_series.parquet divides
     by.
     """
-    board, table = base.table("leaderboard.csv"), base.table("by_series.parquet")
+    board = base.table("leaderboard.csv")
+    table = base.table("by_series.parquet")
     if board.empty or table.empty:
         return
     scale = _scale_by_series(table)
-    means = board[(board["seed"] == "mean") & (board["status"] == "ok")].set_index(
-        ["model", "ranking"]
-    )
+    means = board[(board["seed"] == "mean") & (board["status"] == "ok")]
+    published_scores = means.set_index(["model", "ranking"])["validation_mase"].to_dict()
     for row, errors in validation_errors.items():
-        if row not in means.index:
+        if row not in published_scores:
             continue
         scaled_errors = [_mean(e.ensemble) / scale.get(name, np.nan) for name, e in errors.items()]
-        expected, published = (
-            float(np.mean(scaled_errors)),
-            float(means["validation_mase"].to_dict()[row]),
-        )
+        expected = float(np.mean(scaled_errors))
+        published = float(published_scores[row])
         if np.isfinite(expected) and not np.isclose(published, expected, rtol=1e-6):
             text = (
                 f"the validation score of {row[0]} ({row[1]}) is {published:.6g}; its forecasts"
@@ -318,7 +301,7 @@ def _check_choice(
     or, where the comparison says that it preferred another, of the baselines or of the combinations
     with learnt weights instead of all, of the combinations instead of single rows.
     """
-    chosen, scale = base.verdicts.chosen, _scale_by_series(base.table("by_series.parquet"))
+    scale = _scale_by_series(base.table("by_series.parquet"))
     losses = {
         row: _validation_loss(errors, scale)
         for row, errors in validation_errors.items()
@@ -331,23 +314,22 @@ def _check_choice(
         if record.kind == Combination.kind
     }
     learnt = {name for name, rule in rules.items() if Combination(**rule).is_learnt}
-    for ranking, model in chosen.items():
+    for ranking, model in base.verdicts.chosen.items():
         losses_in_ranking = {
             m: loss
             for (m, r), loss in losses.items()
             if r in (ranking, "baseline") and np.isfinite(loss)
         }
-        best = min(losses_in_ranking, key=lambda name: losses_in_ranking[name], default=model)
+        best = min(losses_in_ranking, key=losses_in_ranking.__getitem__, default=model)
         preference = base.verdicts.preferred.get(ranking)
         may_replace = model in rules or best not in baselines
         if preference is not None and preference.instead_of == best and may_replace:
             combined = learnt if preference.because == LEARNT else set(rules)
             group = combined if model in combined and best not in combined else baselines
             losses_in_ranking = {m: loss for m, loss in losses_in_ranking.items() if m in group}
-            best = min(losses_in_ranking, key=lambda name: losses_in_ranking[name], default=model)
-        if model not in losses_in_ranking or losses_in_ranking[model] > losses_in_ranking[best] * (
-            1 + SCORE_TOLERANCE
-        ):
+            best = min(losses_in_ranking, key=losses_in_ranking.__getitem__, default=model)
+        limit = losses_in_ranking.get(best, np.inf) * (1 + SCORE_TOLERANCE)
+        if losses_in_ranking.get(model, np.inf) > limit or model not in losses_in_ranking:
             text = (
                 f"{model} was chosen with {losses_in_ranking.get(model)} on validation; {best} has"
                 f" {losses_in_ranking.get(best)}"
@@ -357,11 +339,9 @@ def _check_choice(
 
 def _scale_by_series(table: pd.DataFrame) -> pd.Series:
     """What by_series.parquet divides the errors of each series by."""
-    return (
-        (table["mae"] / table["mase"]).groupby(table["series"]).first()
-        if len(table)
-        else pd.Series(dtype=float)
-    )
+    if table.empty:
+        return pd.Series(dtype=float)
+    return (table["mae"] / table["mase"]).groupby(table["series"]).first()
 
 
 def _validation_loss(errors: dict[str, Errors], scale: pd.Series) -> float:
@@ -373,14 +353,12 @@ def _validation_loss(errors: dict[str, Errors], scale: pd.Series) -> float:
         divisor = float(scale.get(name, np.nan))
         if np.isfinite(divisor):
             known = np.isfinite(e.ensemble)
+            sums = np.where(known, e.ensemble, 0.0).sum(axis=1)
             with np.errstate(invalid="ignore"):
-                loss_by_cutoff = (
-                    np.where(known, e.ensemble, 0.0).sum(axis=1) / known.sum(axis=1) / divisor
-                )
-            parts.append(pd.Series(loss_by_cutoff, e.cutoffs))
-    return (
-        float(pd.concat(parts).groupby(level=0).mean().mean(skipna=True)) if parts else float("nan")
-    )
+                parts.append(pd.Series(sums / known.sum(axis=1) / divisor, e.cutoffs))
+    if not parts:
+        return math.nan
+    return float(pd.concat(parts).groupby(level=0).mean().mean(skipna=True))
 
 
 def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:
@@ -403,8 +381,9 @@ def check_best_kept(base: Sandbox, detector: str) -> Iterator[Finding]:
 
 
 def _mean(errors: np.ndarray) -> float:
+    """Of the finite ones; NaN without any."""
     known: Any = errors[np.isfinite(errors)]
-    return float(known.mean()) if known.size else float("nan")
+    return float(known.mean()) if known.size else math.nan
 
 
 def check_intervals(base: Sandbox, panel: Panel, detector: str) -> Iterator[Finding]:
@@ -419,42 +398,39 @@ def check_intervals(base: Sandbox, panel: Panel, detector: str) -> Iterator[Find
         return
     pooled = _pooled_scores(published)
     for name, record in base.records().items():
-        rows_of_candidate = {
-            key: row for key, row in pooled.items() if key[:2] == (record.model, record.ranking)
-        }
-        table = base.forecasts(name) if rows_of_candidate else pd.DataFrame()
-        for key, row in rows_of_candidate.items():
-            yield from _compare_interval_scores(
-                row, _score_intervals(table, panel, key[2], key[3]), key, detector
-            )
+        keys = [key for key in pooled if key[:2] == (record.model, record.ranking)]
+        if not keys:
+            continue
+        table = base.forecasts(name)
+        for key in keys:
+            new_scores = _score_intervals(table, panel, key[2], key[3])
+            yield from _compare_interval_scores(pooled[key], new_scores, key, detector)
     yield from _check_drawn_intervals(base, panel, published, detector)
 
 
 def _score_intervals(
     table: pd.DataFrame, panel: Panel, name: str, level: float
 ) -> dict[str, float]:
+    """Coverage and interval score on test of the split conformal intervals of a candidate, whose
+    forecasts `table` are, for the series `name`.
+
+    The margin of a step is the order statistic of the calibration block's scaled absolute errors.
+    """
     series, output = _series_by_name(panel)[name]
     column = panel.task.target[output]
     target_rows = table[(table["unique_id"] == series.unique_id) & (table["output"] == column.name)]
     mean = target_rows.groupby(["block", "cutoff", "step"], sort=True)[["y", "y_hat"]].mean()
     transform, invert = TRANSFORMS.get(column.transform, (np.asarray, np.asarray))
-    calibration, test = (mean.loc[block].unstack("step") for block in ("calibration", "test"))
-    widths = _widths(
-        transform(series.values[:, output]),
-        panel.task,
-        [series.ds.searchsorted(m.index) for m in (calibration, test)],
-    )
-    outside = (
-        np.abs(transform(calibration["y"].to_numpy()) - transform(calibration["y_hat"].to_numpy()))
-        / widths[0]
-    )
-    ranked = [
-        np.sort(outside_of_step[np.isfinite(outside_of_step)]) for outside_of_step in outside.T
-    ]
-    margin = widths[1] * [
-        outside_of_step[math.ceil(round((len(outside_of_step) + 1) * level, 9)) - 1]
-        for outside_of_step in ranked
-    ]
+    calibration = mean.loc["calibration"].unstack("step")
+    test = mean.loc["test"].unstack("step")
+    origins = [series.ds.searchsorted(block.index) for block in (calibration, test)]
+    widths = _widths(transform(series.values[:, output]), panel.task, origins)
+    errors = transform(calibration["y"].to_numpy()) - transform(calibration["y_hat"].to_numpy())
+    margins = []
+    for of_step in (np.abs(errors) / widths[0]).T:
+        ranked = np.sort(of_step[np.isfinite(of_step)])
+        margins.append(ranked[math.ceil(round((len(ranked) + 1) * level, 9)) - 1])
+    margin = widths[1] * margins
     centre = transform(test["y_hat"].to_numpy())
     low, high = column.limits
     lower = np.clip(invert(centre - margin), low, high)
@@ -469,17 +445,18 @@ def _widths(y: np.ndarray, task: Task, rows: list[np.ndarray]) -> list[np.ndarra
     """
     season = task.season_length if task.season_length < task.lookback else 1
     squares = pd.Series(y).diff(season).to_numpy() ** 2
-    squares_before = [
-        [squares[max(row + 1 - task.lookback + season, 0) : row + 1] for row in block]
-        for block in rows
-    ]
-    means = [np.array([_mean(values) for values in block])[:, None] for block in squares_before]
-    typical, share = _mean(means[0]), task.lookback / (task.lookback + 5)
-    ratios = [values / typical if typical > 0 else np.ones_like(values) for values in means]
-    return [
-        (share * np.where(np.isfinite(values), values, 1.0) + 1 - share) ** 0.375
-        for values in ratios
-    ]
+    share = task.lookback / (task.lookback + 5)
+    typical = math.nan
+    reach = task.lookback - season - 1
+    widths: list[np.ndarray] = []
+    for block in rows:
+        means = np.array([_mean(squares[max(row - reach, 0) : row + 1]) for row in block])
+        if not widths:
+            typical = _mean(means)
+        ratios = means / typical if typical > 0 else np.ones_like(means)
+        ratios = np.where(np.isfinite(ratios), ratios, 1.0)
+        widths.append(((share * ratios + 1 - share) ** 0.375)[:, None])
+    return widths
 
 
 def _interval_scores(
@@ -496,15 +473,17 @@ def _interval_scores(
 def _check_drawn_intervals(
     base: Sandbox, panel: Panel, published: pd.DataFrame, detector: str
 ) -> Iterator[Finding]:
+    """The intervals drawn of the selected models have the published coverage and score."""
     bands = base.table("bands.parquet")
-    for key, row in _pooled_scores(published).items() if len(bands) else ():
+    if bands.empty:
+        return
+    for key, row in _pooled_scores(published).items():
         is_drawn = bands["series"].eq(key[2]) & bands["level"].eq(key[3])
         rows = bands[is_drawn & bands["model"].eq(key[0]) & bands["ranking"].eq(key[1])]
         if len(rows):
             series, output = _series_by_name(panel)[key[2]]
-            target_rows = (
-                np.searchsorted(series.ds, rows["cutoff"].to_numpy()) + rows["step"].to_numpy()
-            )
+            cutoffs = np.searchsorted(series.ds, rows["cutoff"].to_numpy())
+            target_rows = cutoffs + rows["step"].to_numpy()
             new_scores = _interval_scores(
                 series.values[target_rows, output],
                 rows["lower"].to_numpy(),
@@ -528,14 +507,10 @@ def _compare_interval_scores(
 ) -> Iterator[Finding]:
     for name, value in new_scores.items():
         if not np.isclose(float(row[name]), value, rtol=INTERVAL_TOLERANCE, equal_nan=True):
-            subject = (
-                f"{name} of the shown {100 * float(key[3]):g} % intervals of {key[0]} ({key[1]}),"
-                f" {key[2]}, "
+            model, ranking, series, level = key
+            text = (
+                f"{name} of the shown {100 * level:g} % intervals of {model} ({ranking}), {series},"
+                f" is {row[name]:.6g}; made again it is {value:.6g}"
             )
-            yield Finding(
-                "scores",
-                detector,
-                str(key[0]),
-                f"{subject}is {row[name]:.6g}; made again it is {value:.6g}",
-            )
+            yield Finding("scores", detector, model, text)
             return

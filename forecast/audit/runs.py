@@ -1,7 +1,14 @@
-"""Two runs of the pipeline compared: what had to come out equal and did not."""
+"""Two runs of the pipeline compared, and what one run shows by itself, as findings of the audit.
+
+`compare_*` take a run on the data as they are and one on data changed after a moment: fits,
+choices, calibrations and forecasts that belong to the time before have to be equal bit for bit.
+`check_*` look at one run: its blocks, origins and folds, the targets that fits asked for, and the
+rows that intervals were calibrated on, by borders worked out from the configuration.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,8 +55,8 @@ def compare_fits(
 def compare_choices(
     base: Sandbox, other: Sandbox, moment: pd.Timestamp, detector: str
 ) -> Iterator[Finding]:
-    """Tuning, learning curves and the chosen models; `other` differs in rows after the validation
-    block.
+    """Tuning, learning curves, the weights of combinations and the selected models; `other` differs
+    in rows after the validation block.
     """
     change_text = f"changes with rows after {moment:%Y-%m-%d %H:%M}"
     for path in sorted(base.tuned.glob("*.json")):
@@ -58,18 +65,14 @@ def compare_choices(
     other_records = other.records()
     record_parts = (
         ("training", _training_outcome, "the training of {} (its validation curve or best step)"),
-        # those of validation: later ones may follow what changed
-        (
-            "weights",
-            lambda record: record.weights[0].weights if record.weights else None,
-            "the members of {}, or their weights,",
-        ),
+        ("weights", _first_weights, "the members of {}, or their weights,"),
     )
     for name, record in base.records().items():
         for kind, select_part, description in record_parts:
             if name not in other_records or select_part(record) != select_part(other_records[name]):
                 yield Finding(kind, detector, name, f"{description.format(name)} {change_text}")
-    base_choice, other_choice = (s.verdicts.chosen for s in (base, other))
+    base_choice = base.verdicts.chosen
+    other_choice = other.verdicts.chosen
     if base_choice != other_choice:
         yield Finding(
             "choice",
@@ -84,13 +87,13 @@ def _compare_scales(
     base: Sandbox, other: Sandbox, change_text: str, detector: str
 ) -> Iterator[Finding]:
     """MAE / MASE is the scale of the train part, whatever the test block holds."""
-    tables = [s.table("by_series.parquet") for s in (base, other)]
-    if tables[0].empty or len(tables[0]) != len(tables[1]):
+    base_table = base.table("by_series.parquet")
+    other_table = other.table("by_series.parquet")
+    if base_table.empty or len(base_table) != len(other_table):
         return
     for error, scaled in (("mae", "mase"), ("rmse", "rmsse")):
-        base_scale, other_scale = (
-            table[error].to_numpy(float) / table[scaled].to_numpy(float) for table in tables
-        )
+        base_scale = base_table[error].to_numpy(float) / base_table[scaled].to_numpy(float)
+        other_scale = other_table[error].to_numpy(float) / other_table[scaled].to_numpy(float)
         if not np.allclose(base_scale, other_scale, rtol=1e-8, equal_nan=True):
             yield Finding(
                 "scores", detector, scaled.upper(), f"the scale of {scaled.upper()} {change_text}"
@@ -146,9 +149,8 @@ def _targets_with_calibration_rows(
     row after it.
     """
     for series in panel.series:
-        start, stop = (
-            count_rows_until(series.ds, ends[name]) for name in ("validation", "calibration")
-        )
+        start = count_rows_until(series.ds, ends["validation"])
+        stop = count_rows_until(series.ds, ends["calibration"])
         for output, column in enumerate(panel.task.target):
             undifferenced = column.model_copy(
                 update={"transform": column.transform.replace("diff", "") or "none"}
@@ -171,13 +173,14 @@ def compare_forecasts(
         if "cutoff" not in table:
             continue
         other_table = pd.read_parquet(other_path) if other_path.exists() else table.iloc[:0]
-        base_values, other_values = (_values_up_to(t, moment) for t in (table, other_table))
+        base_values = _values_up_to(table, moment)
+        other_values = _values_up_to(other_table, moment)
         name = path.parent.name
-        kind, noun = (
-            ("forecast", "forecasts")
-            if path.is_relative_to(base.trained)
-            else ("calibration", "intervals")
-        )
+        kind = "forecast"
+        noun = "forecasts"
+        if path.is_relative_to(base.compared):
+            kind = "calibration"
+            noun = "intervals"
         if name == "naive" and table.equals(other_table):
             text = (
                 f"repeating the last value gives the same when rows after {moment:%Y-%m-%d %H:%M}"
@@ -191,16 +194,11 @@ def compare_forecasts(
             )
             yield Finding(kind, detector, name, text)
             continue
-        differ = ~np.array(
-            [
-                _has_equal_bits(a, b)
-                for a, b in zip(base_values.to_numpy(), other_values.to_numpy(), strict=True)
-            ],
-            dtype=bool,
-        )
-        if differ.any():
+        pairs = zip(base_values.to_numpy(), other_values.to_numpy(), strict=True)
+        n_differing = sum(not _has_equal_bits(a, b) for a, b in pairs)
+        if n_differing:
             text = (
-                f"{int(differ.sum())} of {len(base_values)} {noun} of {name} change with rows after"
+                f"{n_differing} of {len(base_values)} {noun} of {name} change with rows after"
                 " their cutoff"
             )
             yield Finding(kind, detector, name, text)
@@ -239,21 +237,17 @@ def check_origins(
     """
     borders = Borders.from_json(files.read_json(base.prepared / "borders.json"))
     problem = Problem.of(panel, borders)
-    for name, end in ends.items():
-        start = (
-            list(ends.values())[list(ends).index(name) - 1] if name != "train" else pd.Timestamp.min
-        )
+    starts = [pd.Timestamp.min, *ends.values()]
+    for (name, end), start in zip(ends.items(), starts, strict=False):
         for series in panel.series:
             rows = problem.rows(series.unique_id, name)
-            target_times = series.ds[
-                np.clip(rows[:, None] + np.arange(1, panel.task.horizon + 1), 0, len(series) - 1)
-            ]
-            outside = (
-                (target_times <= start.to_datetime64()) | (target_times > end.to_datetime64())
-            ).any(axis=1)
-            if outside.any():
+            target_rows = rows[:, None] + np.arange(1, panel.task.horizon + 1)
+            times = series.ds[np.clip(target_rows, 0, len(series) - 1)]
+            is_outside = (times <= start.to_datetime64()) | (times > end.to_datetime64())
+            n_outside = int(is_outside.any(axis=1).sum())
+            if n_outside:
                 text = (
-                    f"{int(outside.sum())} of {len(rows)} origins of the {name} block have targets"
+                    f"{n_outside} of {len(rows)} origins of the {name} block have targets"
                     " outside of it"
                 )
                 yield Finding("blocks", detector, f"{series.unique_id}, {name}", text)
@@ -272,14 +266,12 @@ def check_requested_targets(
     last_row_by_length |= {
         rows: rows for rows in last_row_by_length.values() if rows not in last_row_by_length
     }
-    late_requests = [
-        a
-        for a in base.target_requests
-        if a.rows in last_row_by_length and a.last >= last_row_by_length[a.rows]
-    ]
-    for stage_and_purpose in dict.fromkeys((a.stage, a.purpose) for a in late_requests):
-        stage, purpose = stage_and_purpose
-        count = sum((a.stage, a.purpose) == stage_and_purpose for a in late_requests)
+    late_requests = Counter(
+        (request.stage, request.purpose)
+        for request in base.target_requests
+        if request.last >= last_row_by_length.get(request.rows, request.last + 1)
+    )
+    for (stage, purpose), count in late_requests.items():
         kind = "tuning" if stage == "tune" else purpose
         text = f"{count} calls of the stage {stage} asked for targets after the validation block"
         yield Finding(kind, detector, f"{purpose} of {stage}", text)
@@ -310,7 +302,13 @@ def _values_up_to(table: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
     return rows.drop(columns=["y", "ds", "log_density"], errors="ignore").select_dtypes("number")
 
 
+def _first_weights(record: RunRecord) -> Any:
+    """Of a combination the weights of validation, else None; later ones may follow what changed."""
+    return record.weights[0].weights if record.weights else None
+
+
 def _training_outcome(record: RunRecord) -> Any:
+    """What a change of later rows must leave as it is: seeds with their curves, and settings."""
     fields = {"seed", "status", "best_step", "steps_by_fold", "validation_loss", "curve"}
     seeds = [fit.model_dump(include=fields) for fit in record.seeds]
     return seeds, record.tuned, record.params
@@ -318,7 +316,9 @@ def _training_outcome(record: RunRecord) -> Any:
 
 def _read_study(path: Path) -> dict[str, Any]:
     """Without its name, the digest of what it was given, the perturbed data among it."""
-    return {k: v for k, v in files.read_json(path).items() if k != "study"} if path.exists() else {}
+    if not path.exists():
+        return {}
+    return {key: value for key, value in files.read_json(path).items() if key != "study"}
 
 
 def list_fit_folders(base: Sandbox) -> list[str]:
@@ -326,18 +326,16 @@ def list_fit_folders(base: Sandbox) -> list[str]:
     are no fit.
     """
     names = [name for name, record in base.records().items() if record.family != "service"]
-    folders = (
-        p
-        for kind in ("chosen", "seed")
-        for name in names
-        for p in sorted((base.trained / name).glob(f"{kind}-*"))
-    )
+    folders: list[Path] = []
+    for kind in ("chosen", "seed"):
+        for name in names:
+            folders += sorted((base.trained / name).glob(f"{kind}-*"))
     return [path.relative_to(base.trained).as_posix() for path in folders]
 
 
 def differing_files(folder: Path, other_folder: Path) -> list[str]:
-    """Of the files (`PARTS`) of a saved model those that another does not have, or has
-    otherwise.
+    """Of the files (`FINDING_KIND_BY_FILE`) of the saved model in `folder` those that the model in
+    `other_folder` does not have, or has otherwise.
     """
     return [
         name
@@ -351,13 +349,15 @@ def _has_equal_content(path: Path, other_path: Path) -> bool:
         return False
     if path.suffix == ".json":
         return bool(files.read_json(path) == files.read_json(other_path))
-    a, b = files.read_arrays(path), files.read_arrays(other_path)
+    a = files.read_arrays(path)
+    b = files.read_arrays(other_path)
     return a.keys() == b.keys() and all(_has_equal_bits(a[name], b[name]) for name in a)
 
 
 def _has_equal_bits(a: Any, b: Any) -> bool:
-    """Bit for bit."""
-    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    """Whether two arrays have the same shape and are the same bit for bit."""
+    a = np.ascontiguousarray(a)
+    b = np.ascontiguousarray(b)
     return a.shape == b.shape and a.tobytes() == b.tobytes()
 
 

@@ -73,9 +73,8 @@ class Project:
         paths = ProjectPaths.of(root)
         settings = load_dataset(dataset, paths.configs)
         names = [dataset, *joined_datasets(settings)]
-        return cls(
-            paths, dataset, settings, {name: snapshots.read_pointed(root, name) for name in names}
-        )
+        raw = {name: snapshots.read_pointed(root, name) for name in names}
+        return cls(paths, dataset, settings, raw)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -224,22 +223,18 @@ def run_stages(
     jobs: int = 1,
     tuned: Path | None = None,
 ) -> Sandbox:
-    """`stages` on `frame`, in `folder`.
+    """Run `stages` on `frame` in the empty `folder`.
 
-    `change`: of all that became known after `after`; `tuned`: earlier.
+    `change` is made of all that became known after `after`; `tuned`: a folder of studies made
+    before, which are taken over. `models` narrows the grid; with `jobs` above 1 the work beside
+    this process is not recorded.
     """
     _write_project(project, frame, folder, after, change)
     sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
     if tuned is not None and tuned.exists():
         shutil.copytree(tuned, sandbox.tuned)
-    return continue_stages(
-        project,
-        sandbox,
-        stages,
-        models,
-        jobs,
-        "as they are" if change is None else f"changed after {after}",
-    )
+    state = "as they are" if change is None else f"changed after {after}"
+    return continue_stages(project, sandbox, stages, models, jobs, state)
 
 
 def continue_stages(
@@ -250,7 +245,11 @@ def continue_stages(
     jobs: int,
     state: str,
 ) -> Sandbox:
-    """`stages` in a folder that is laid out; `state`: of the data, for an error."""
+    """Run `stages` in a folder that is laid out; `state`: of the data, in words for an error.
+
+    Raises:
+        InputError: a stage failed, so that nothing can be said about leaks.
+    """
     if jobs == 1:
         # one job is this forked process alone, which notes what it does
         os.environ.pop(cluster.VARIABLE, None)
@@ -287,28 +286,21 @@ def _write_project(
     if project.paths.requirements.exists():
         shutil.copy(project.paths.requirements, folder)
     for name, stored in project.raw.items():
-        changed_frame, known_until = frame if name == project.dataset else stored, None
+        changed_frame = frame if name == project.dataset else stored
+        known_until = None
         if change is not None and after is not None:
             known_until = _time_known(project, after)
             if name == project.dataset:
                 # what was observed later is changed; what is known ahead of the horizon behind it
                 # stays as it is
-                changed_frame = restore_plans(
-                    change(trim_to_observed(changed_frame, project.settings), after),
-                    changed_frame,
-                    project.settings,
-                    after,
-                )
+                changed = change(trim_to_observed(frame, project.settings), after)
+                changed_frame = restore_plans(changed, frame, project.settings, after)
             else:
                 changed_frame = change(changed_frame, _last_row_known(project, name, after))
         as_of = pd.Timestamp(snapshots.read_pointer(project.paths.root, name).as_of)
         pointer = snapshots.write_snapshot(folder, name, changed_frame, as_of=as_of, provenance={})
-        vintage_fields = vintages.write_vintages(
-            folder,
-            name,
-            _change_vintages(project.paths.root, name, known_until, change),
-            as_of=as_of,
-        )
+        table = _change_vintages(project.paths.root, name, known_until, change)
+        vintage_fields = vintages.write_vintages(folder, name, table, as_of=as_of)
         snapshots.move_pointer(folder, name, replace(pointer, **vintage_fields))
 
 
@@ -323,20 +315,21 @@ def _change_vintages(
         values = table.columns.drop(vintages.VINTAGE_KEYS)
         is_later = table["issued_at"] > after
         issued_values = table.loc[is_later, values]
-        table.loc[is_later, values] = (
-            issued_values * (1 + NUDGE_SHARE) if change is nudge else 1000.0 - issued_values
-        )
+        changed_values = 1000.0 - issued_values
+        if change is nudge:
+            changed_values = issued_values * (1 + NUDGE_SHARE)
+        table.loc[is_later, values] = changed_values
     return table
 
 
 def _refit_seldom(path: Path, frame: pd.DataFrame, dataset: Dataset) -> None:
     """Models that are fitted again in a backtest: as seldom as shows what a later fit may see."""
-    ends, origins = block_ends(frame, dataset), 0
+    ends = block_ends(frame, dataset)
     times = frame["ds"].drop_duplicates()
+    origins = 0
     for start, block in (("train", "validation"), ("validation", "calibration")):
-        origins += int(
-            ((times > ends[start]) & (times <= ends[block])).sum()
-        ) // dataset.task.step_size_in(block)
+        steps = int(((times > ends[start]) & (times <= ends[block])).sum())
+        origins += steps // dataset.task.step_size_in(block)
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in (content, *content["models"].values()):
         if entry.get("refit", "never") != "never":
@@ -349,9 +342,8 @@ def _time_known(project: Project, after: pd.Timestamp) -> pd.Timestamp:
     was known.
     """
     rows = project.frame["ds"][project.frame["ds"] <= after]
-    return pd.Timestamp(
-        times_known(project.settings.calendar, [rows.max() if len(rows) else after])[0]
-    )
+    last = rows.max() if len(rows) else after
+    return pd.Timestamp(times_known(project.settings.calendar, [last])[0])
 
 
 def _last_row_known(project: Project, other: str, after: pd.Timestamp) -> pd.Timestamp:
@@ -360,9 +352,9 @@ def _last_row_known(project: Project, other: str, after: pd.Timestamp) -> pd.Tim
     calendar = load_dataset(other, project.paths.configs).calendar
     times = project.raw[other]["ds"]
     known_times = times[np.asarray(times_known(calendar, times) <= known_until)]
-    return (
-        pd.Timestamp(known_times.max()) if len(known_times) else times.min() - pd.Timedelta(1, "ns")
-    )
+    if known_times.empty:
+        return times.min() - pd.Timedelta(1, "ns")
+    return pd.Timestamp(known_times.max())
 
 
 def run_isolated(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
@@ -398,7 +390,7 @@ def record_file_access(
     root: str | os.PathLike[str], folder: str | os.PathLike[str]
 ) -> Iterator[list[str]]:
     """Data and results of the project in `root` that are opened meanwhile, and files written there,
-    save below `own`.
+    save below `folder`.
 
     Noted are files and folders opened by Python in this process, not those that compiled code opens
     by itself.
@@ -416,6 +408,7 @@ def record_file_access(
 
 
 def _on_access(event: str, arguments: tuple[Any, ...]) -> None:
+    """Python's audit hook: tell every listener that is recording which project file was opened."""
     if not _listeners or event not in ("open", "os.listdir", "os.scandir"):
         return
     path = arguments[0]
@@ -423,11 +416,9 @@ def _on_access(event: str, arguments: tuple[Any, ...]) -> None:
         return
     absolute_path = _absolute(path)
     for root, folder, opened_files in _listeners:
-        part = (
-            ""
-            if _relative_to(absolute_path, folder) is not None
-            else _relative_to(absolute_path, root)
-        )
+        if _relative_to(absolute_path, folder) is not None:
+            continue
+        part = _relative_to(absolute_path, root)
         if part and (
             part.partition(os.sep)[0] in RESULT_FOLDERS
             or _is_project_write(event, arguments, absolute_path)
@@ -446,11 +437,10 @@ def _relative_to(path: str, folder: str) -> str | None:
 
 
 def _is_project_write(event: str, arguments: tuple[Any, ...], path: str) -> bool:
+    """Whether the file is opened to be written: neither compiled code nor the environment."""
     if event != "open" or "__pycache__" in path or _relative_to(path, sys.prefix) is not None:
         return False
-    mode, flags = arguments[1], arguments[2]
-    return (
-        bool(set(mode) & set("wax+"))
-        if isinstance(mode, str)
-        else bool(flags & (os.O_WRONLY | os.O_RDWR))
-    )
+    _, mode, flags = arguments
+    if isinstance(mode, str):
+        return bool(set(mode) & set("wax+"))
+    return bool(flags & (os.O_WRONLY | os.O_RDWR))

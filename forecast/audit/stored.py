@@ -2,7 +2,11 @@
 the last digit?
 
 The audit's own runs show what the code does; a file edited or mixed up after its run shows only
-here.
+here (`audit_stored_results`). And fits made once more: from rows that end with the validation block
+(`refit_without_later_rows`), with the test errors of all fits in the reversed order
+(`run_with_reversed_test_errors`), and of the smallest network with all its steps
+(`audit_at_full_budget`). Nothing is trained here that the project trained at a full budget, but
+that one network.
 """
 
 from __future__ import annotations
@@ -40,49 +44,44 @@ FORECAST_TOLERANCE = 1e-5
 """Of the spread of a forecast: batches of another size change its last digits."""
 
 
-def audit_stored_results(
-    project: Project, panel: Panel, ends: dict[str, pd.Timestamp]
-) -> tuple[list[Finding], tuple[str, ...]]:
-    """Findings, and notes on what could not be looked at; `whole` is what the stages make of the
-    snapshot now.
-    """
-    base = Sandbox(project.paths, project.dataset)
-    if not (base.trained / "naive" / "record.json").exists():
-        return [], (
-            (
-                "The project holds no finished run of this dataset; only the audit's own runs were"
-                " examined."
-            ),
+def reason_not_to_audit(project: Project) -> str:
+    """Why the results that the project holds cannot be looked at; empty where they can."""
+    trained = project.paths.trained(project.dataset)
+    if not (trained / "naive" / "record.json").exists():
+        return (
+            "The project holds no finished run of this dataset; only the audit's own runs were"
+            " examined."
         )
     task = project.settings.task.model_dump(mode="json")
-    for path in base.trained.glob("*/seed-*/spec.json"):
+    for path in trained.glob("*/seed-*/spec.json"):
         if files.read_json(path).get("task") != task:
             name = path.parent.parent.name
-            return [], (
-                f"{name} was trained with other settings; run `dvc repro` to have it looked at.",
-            )
-    if "volatility" not in base.forecasts("naive"):
-        return [], (
-            (
-                "The finished run is of an earlier version, with other intervals; run `dvc repro`"
-                " to repeat it."
-            ),
-        )
-    findings = [
+            return f"{name} was trained with other settings; run `dvc repro` to have it looked at."
+    return ""
+
+
+def audit_stored_results(
+    project: Project, panel: Panel, ends: dict[str, pd.Timestamp]
+) -> list[Finding]:
+    """What in the finished results is not that of the project's models, data and settings; `panel`
+    is what the stages make of the snapshot now.
+    """
+    base = Sandbox(project.paths, project.dataset)
+    seeds = list(load_tuning(project.paths.configs).seeds)
+    return [
         *run_isolated(_audit_saved_models, base, project, panel),
-        *rescored.rescore(
-            base, panel, ends, list(load_tuning(project.paths.configs).seeds), STORED_DETECTOR
-        ),
+        *rescored.rescore(base, panel, ends, seeds, STORED_DETECTOR),
         *rescored.check_best_kept(base, STORED_DETECTOR),
         *rescored.check_intervals(base, panel, STORED_DETECTOR),
     ]
-    return findings, ()
 
 
 def _audit_saved_models(base: Sandbox, project: Project, panel: Panel) -> list[Finding]:
-    scaling = Problem.of(
-        panel, splits.resolve_borders(panel, project.settings.splits), ("train",)
-    ).scaling
+    """Of every candidate: its settings, scaling and weights, and some of its forecasts made
+    again.
+    """
+    borders = splits.resolve_borders(panel, project.settings.splits)
+    scaling = Problem.of(panel, borders, ("train",)).scaling
     findings: list[Finding] = []
     for candidate, record in base.records().items():
         if record.has_failed:
@@ -96,16 +95,17 @@ def _audit_saved_models(base: Sandbox, project: Project, panel: Panel) -> list[F
             forecaster = Forecaster.load(folder)
             name = f"{candidate}/{folder.name}"
             for uid in scaling.centre:
-                parts = [
-                    np.stack([scaled_by.centre[uid], scaled_by.scale[uid]])
-                    for scaled_by in (forecaster.scaling, scaling)
-                ]
-                if not np.allclose(parts[0], parts[1], rtol=1e-9):
+                saved = forecaster.scaling
+                if not (
+                    np.allclose(saved.centre[uid], scaling.centre[uid], rtol=1e-9)
+                    and np.allclose(saved.scale[uid], scaling.scale[uid], rtol=1e-9)
+                ):
                     text = f"the scaling of {name} for series {uid} is not that of the train block"
                     findings.append(Finding("scaling", STORED_DETECTOR, name, text))
             seed = int(folder.name.removeprefix("seed-"))
-            seed_rows, newest = table[table["seed"] == seed], folder.with_name(f"newest-{seed}")
+            seed_rows = table[table["seed"] == seed]
             if record.refits:
+                newest = folder.with_name(f"newest-{seed}")
                 seed_rows = _rows_before_refits(seed_rows, record)
                 forecaster = Forecaster.load(newest if newest.exists() else folder)
             findings += _compare_forecasts(forecaster, seed_rows, panel, name)
@@ -125,7 +125,7 @@ def run_with_reversed_test_errors(
     project: Project, base: Sandbox, folder: Path, *, models: tuple[str, ...] = ()
 ) -> Sandbox:
     """`base` once more from its finished fits on, whose order by test error is reversed
-    (`changes.reordered`).
+    (`changes.reverse_order_of_test_errors`).
     """
     shutil.copytree(base.paths.root, folder)
     sandbox = Sandbox(ProjectPaths.of(folder), project.dataset)
@@ -142,13 +142,17 @@ def refit_without_later_rows(
     `end`: it must be the one that was saved, of its seed, with its curve. What is not there cannot
     be looked at, however late.
     """
-    frame, paths = pd.read_parquet(base.prepared / "frame.parquet"), base.paths
+    paths = base.paths
+    frame = pd.read_parquet(base.prepared / "frame.parquet")
     panel = from_frame(frame[frame["ds"] <= end], base.dataset, load_task(paths.task(base.dataset)))
     borders = splits.Borders.from_json(files.read_json(paths.borders(base.dataset)))
-    problem, findings = Problem.of(panel, borders, ("train", "validation")), list[Finding]()
+    problem = Problem.of(panel, borders, ("train", "validation"))
+    findings: list[Finding] = []
     for name, record in base.records().items():
-        spec = None if record.members else models.spec(record.params, where=f"record of {name}")
-        if record.has_failed or spec is None or spec.needs_vintages:
+        if record.has_failed or record.members:
+            continue
+        spec = models.spec(record.params, where=f"record of {name}")
+        if spec.needs_vintages:
             continue
         if spec.uses_tensorflow:
             load_engine()
@@ -158,10 +162,8 @@ def refit_without_later_rows(
                 fits = CandidateFitter(candidate, entry.seed, budget).fit_both(problem)
             except (ModelError, LookupError, ValueError) as error:
                 # whatever a fit says that misses its rows
-                kind, text = (
-                    "skip" if spec.fitted_as == "ridge" else "training",
-                    f"{name} needs later rows: {error}",
-                )
+                kind = "skip" if spec.fitted_as == "ridge" else "training"
+                text = f"{name} needs later rows: {error}"
                 findings.append(Finding(kind, REFIT_DETECTOR, name, text))
                 continue
             findings += _compare_with_saved(
@@ -173,8 +175,8 @@ def refit_without_later_rows(
 def audit_at_full_budget(
     project: Project, base: Sandbox, end: pd.Timestamp, folder: Path
 ) -> list[Finding]:
-    """The same of the smallest network, tuned and trained in `folder` with all the steps and looks
-    of the project.
+    """`refit_without_later_rows` of the smallest network, tuned and trained in `folder` with all
+    the steps and looks of the project.
 
     It begins at the last value, not on a fitted skip: there trials differ and a step beyond the
     first is kept.
@@ -187,20 +189,17 @@ def audit_at_full_budget(
     if not sizes:
         return []
     shutil.copytree(base.paths.root, folder)
-    sandbox, tuning = (
-        Sandbox(ProjectPaths.of(folder), base.dataset),
-        load_tuning(project.paths.configs),
-    )
+    sandbox = Sandbox(ProjectPaths.of(folder), base.dataset)
+    tuning = load_tuning(project.paths.configs)
     tuning_change = {"final_steps": tuning.final_steps, "evaluate_every": tuning.evaluate_every}
     for name, change in (
         ("tuning.yaml", tuning_change),
         ("models.yaml", {"rankings": ["architecture"]}),
     ):
         path = sandbox.paths.configs / name
-        files.write_text(
-            path, yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **change})
-        )
-    smallest = min(sizes, key=lambda name: sizes[name])
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        files.write_text(path, yaml.safe_dump({**content, **change}))
+    smallest = min(sizes, key=sizes.__getitem__)
     run_isolated(
         continue_stages,
         project,
@@ -223,6 +222,9 @@ def audit_at_full_budget(
 def _compare_with_saved(
     fits: tuple[FitResult, FitResult], entry: SeedFit, saved: Path, folder: Path
 ) -> Iterator[Finding]:
+    """`fits` as `fit_twice` gives them, of validation's choice and the final one, against the files
+    in `saved` and the curve in the record; `folder` is an empty one.
+    """
     change_text = (
         f"{saved.name}, seed {entry.seed}, differs when it is fitted without the rows after"
         " validation"
@@ -268,9 +270,8 @@ def _check_weighted_mean(
     """
     if not record.members:
         return
-    members = {member for dated in record.weights for member in dated.weights}
-    means = {}
-    for member in members:
+    means: dict[str, pd.Series] = {}
+    for member in set().union(*(dated.weights for dated in record.weights)):
         rows = base.forecasts(member)
         later_rows = rows[rows["block"] != "validation"]
         means[member] = later_rows.groupby(FORECAST_KEYS, sort=True)["y_hat"].mean()
@@ -310,24 +311,19 @@ def _compare_forecasts(
         series_rows = series_rows[series_rows["block"] != "validation"]
         if series_rows.empty:
             continue
-        cutoffs_of_blocks = (
-            np.sort(rows["cutoff"].unique()) for _, rows in series_rows.groupby("block")
-        )
-        # the first, the last and some between
-        cutoffs_by_block = [
-            o[np.unique(np.linspace(0, len(o) - 1, min(CUTOFFS_PER_BLOCK, len(o))).astype(int))]
-            for o in cutoffs_of_blocks
-        ]
-        cutoffs = np.sort(np.concatenate(cutoffs_by_block))
+        picked = []
+        for _, of_block in series_rows.groupby("block"):
+            origins = np.sort(of_block["cutoff"].unique())
+            # the first, the last and some between
+            places = np.linspace(0, len(origins) - 1, min(CUTOFFS_PER_BLOCK, len(origins)))
+            picked.append(origins[np.unique(places.astype(int))])
+        cutoffs = np.sort(np.concatenate(picked))
         rows = np.searchsorted(series.ds, cutoffs)
         new_forecasts = forecaster.predict(panel, {series.unique_id: rows})[series.unique_id]
-        stored_rows = series_rows[series_rows["cutoff"].isin(cutoffs)].assign(
-            order=lambda t: t["output"].map(panel.task.targets.index)
-        )
-        stored_values, new_values = (
-            stored_rows.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy(),
-            new_forecasts.ravel(),
-        )
+        stored_rows = series_rows[series_rows["cutoff"].isin(cutoffs)]
+        stored_rows = stored_rows.assign(order=stored_rows["output"].map(panel.task.targets.index))
+        stored_values = stored_rows.sort_values(["cutoff", "step", "order"])["y_hat"].to_numpy()
+        new_values = new_forecasts.ravel()
         spread = float(np.nanstd(series.values[:, : panel.outputs])) or 1.0
         if len(stored_values) != len(new_values) or not np.allclose(
             stored_values, new_values, rtol=FORECAST_TOLERANCE, atol=FORECAST_TOLERANCE * spread
