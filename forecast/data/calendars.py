@@ -168,10 +168,16 @@ def cycles(calendar: Calendar, names: Iterable[CalendarFeature]) -> dict[str, fl
 
 
 def default_features(calendar: Calendar, steps: int) -> list[CalendarFeature]:
-    """Day and year, where a step is at most a day and so many show nine tenths of one: what is
-    known in advance of a series about which nobody has said it (docs/research/calendar-inputs.md).
+    """Day and year, where a step is at most a day, or weeks, and so many show nine tenths of one:
+    what is known in advance of a series about which nobody has said it
+    (docs/research/calendar-inputs.md).
     """
-    step = fixed_step(calendar) if calendar.kind == "regular" else None
+    if not isinstance(calendar, RegularCalendar) or calendar.kind == "index":
+        return []
+    offset = to_offset(calendar.freq)
+    step = fixed_step(calendar)
+    if isinstance(offset, pd.offsets.Week):
+        step = pd.Timedelta(7 * offset.n, "D")
     if step is None:
         return []
     lengths_of = {name: pd.Timedelta(_CYCLES[name][1], "D") / step for name in DEFAULT_FEATURES}

@@ -69,6 +69,10 @@ and not cloud cover beside it; in this order.
 """
 SHARE_WORDS = ("percent", "pct", "share", "humidity", "prozent", "anteil")
 """Words of a name, or %, whose values from 0 to 100 (or 1) are a share."""
+MAX_SEASON_SHARE = 0.4
+"""Of the shortest series: so long a season is seen whole. The train rows, 60 %, then hold one and a
+half of it.
+"""
 SPANS_BY_STEP = {
     "D": (7, 7, 28),
     "B": (5, 5, 60),
@@ -340,6 +344,8 @@ def _entry_lines(
     season, horizon, lookback = guess_spans(calendar)
     most = max(int(rows_by_series.min()) // 20, 1)
     horizon, lookback = min(horizon, most), min(lookback, 4 * most)
+    if season <= MAX_SEASON_SHARE * rows_by_series.min():
+        lookback = max(lookback, season)
     horizon_note = f"steps ahead; the shortest series has {rows_by_series.min()}"
     if roles.plans:
         planned_steps = int(planned.groupby("unique_id").size().min())

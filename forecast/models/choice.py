@@ -96,7 +96,8 @@ SURE_LOSS = 0.5
 """The same for less of the change."""
 LEVEL_GAIN = 0.01
 """Lower error by which the level of the target must earn its place: where a series leaves the range
-that it was fitted on, which no fold inside the history shows, a map of the level pulls it back.
+that it was fitted on, which no fold inside the history shows, a map of the level pulls it back. Of
+one step, which a closed loop repeats, the level is always read: it holds the loop.
 """
 
 
@@ -143,7 +144,7 @@ def _choose_shape(
     best = min(_start_shapes(largest, lags), key=error)
     without_level = [replace(best, reads_level=False, penalty=each) for each in PENALTIES[::2]]
     steadier = min(without_level, key=error)
-    if error(best) > (1 - LEVEL_GAIN) * error(steadier):
+    if richest.horizon > 1 and error(best) > (1 - LEVEL_GAIN) * error(steadier):
         best = steadier
     while True:
         neighbour = min(_neighbours(best, largest, channels, lags), key=error)

@@ -23,10 +23,14 @@ from tests.support import problems
 DAYS = pd.date_range("2024-01-01", periods=300).as_unit("ns")
 
 
-def daily():
-    """300 days of one series: train to the middle of June, the rest scored."""
+def daily(*, wanders=True):
+    """300 days of one series, a random walk or noise: train to the middle of June, the rest scored.
+
+    Of a random walk a linear part says nothing.
+    """
     rng = np.random.default_rng(0)
-    y = 20 + np.cumsum(rng.normal(0, 1, len(DAYS)))
+    noise = rng.normal(0, 1, len(DAYS))
+    y = 20 + (np.cumsum(noise) if wanders else noise)
     frame = pd.DataFrame({"unique_id": "a", "ds": DAYS, "sales": y})
     changes = {
         "target": {"column": "sales"},
@@ -142,7 +146,7 @@ def test_a_sliding_window_keeps_the_length_of_the_first_fit():
 
 @pytest.mark.parametrize("family", ["window_linear", "ridge"])
 def test_each_forecast_is_that_of_the_newest_fit_known_at_its_origin(family):
-    problem = daily()
+    problem = daily(wanders=False)
     fits = fitted(problem, spec(family, refit=40))
     rows = np.concatenate([problem.rows("a", block) for block in timeline.SCORED])
     found = predicted(fits, problem.panel, {"a": rows})["a"]

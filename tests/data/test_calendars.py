@@ -57,7 +57,7 @@ def test_calendar_features_name_the_cycles_and_how_many_steps_each_lasts():
         ("1D", 365, ["day_of_year"]),
         ("1D", 320, []),
         ("1MS", 600, []),
-        ("W-SUN", 600, []),
+        ("W-SUN", 600, ["day_of_year"]),
         ("1YS", 600, []),
     ],
 )

@@ -90,6 +90,7 @@ def test_the_calendar_and_the_season_are_found(tmp_path, times, calendar, season
         24: ["hour_of_day"],
         96: ["hour_of_day"],
         7: ["day_of_year"],
+        52: ["day_of_year"],
     }.get(season, [])
 
 
@@ -537,6 +538,13 @@ def test_hours_get_the_day_of_the_week_where_it_tells_something_of_later_days(tm
     values = 20 + weekend * (times.day_of_week >= 5) + rng.normal(0, 2, len(times))
     found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": values}))
     assert ("day_of_week" in found["calendar_features"]) == (weekend > 0)
+
+
+@pytest.mark.parametrize(("weeks", "lookback"), [(120, 24), (143, 52), (600, 52)])
+def test_weeks_see_the_same_week_of_last_year_where_the_rows_are_enough(tmp_path, weeks, lookback):
+    times = pd.date_range("2010-02-05", periods=weeks, freq="W-FRI")
+    found = guessed(tmp_path, pd.DataFrame({"ds": times, "y": WAVE[:weeks]}))
+    assert (found["lookback"], found["calendar_features"]) == (lookback, ["day_of_year"])
 
 
 def test_a_week_is_seen_though_all_its_days_have_the_same_sum(tmp_path):
