@@ -182,7 +182,7 @@ def test_no_server_and_no_address_are_one_sentence(
         pass
     monkeypatch.setenv(postgres.VARIABLE, "mysql://team:secret@host/name")
     with pytest.raises(
-        InputError, match="FORECAST_DATABASE: found 'mysql', wanted postgresql://"
+        InputError, match="FORECAST_DATABASE: found 'mysql://host', wanted postgresql://"
     ) as refused:
         postgres.team_database()
     assert "secret" not in str(refused.value)
