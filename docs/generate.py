@@ -21,16 +21,14 @@ from forecast.cli import app
 from forecast.config.datasets import load_datasets
 from forecast.config.experiment import load_models
 from forecast.config.paths import ProjectPaths
-from forecast.data.comparison_records import Verdicts
-from forecast.data.results import RANKING_TITLES, Results
+from forecast.data.comparison_records import PairedTest, Verdicts
+from forecast.data.results import Results
 from forecast.models import catalogue
 from forecast.report import text
-from forecast.report.leaderboard import HEADS, NUMBERS, leaderboard_lines
 from forecast.system.errors import EXIT_CODES
 from forecast.system.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-REFERENCES = ("ridge", "seasonal_naive", "naive")
 KINDS = ("baseline", "linear", "regression", "statistical", "network")
 
 
@@ -85,55 +83,111 @@ def _first(docstring: str) -> str:
     return sentence[0].lower() + sentence[1:]
 
 
+README_COLUMNS = (
+    "data",
+    "model",
+    "MASE",
+    "change against the last value",
+    "95 % interval",
+    "corrected test",
+)
+
+
 def results(board: pd.DataFrame, verdicts: Mapping[str, Verdicts]) -> str:
-    """Per dataset a sentence and, per ranking, the chosen and the best model, the references and
-    the tied set.
+    """Per dataset a sentence, then one table: of each dataset the row that validation selected, the
+    best network and ridge regression.
     """
     means = board[board["seed"] == "mean"].astype(object).where(board.notna(), "")
     rows_by_dataset = {
         name: [row for row in means.to_dict("records") if row["dataset"] == name]
         for name in verdicts
     }
-    parts = [
+    sentences = [
         "\n".join(_wrapped(finding(name, rows_by_dataset[name], verdict), 120))
         for name, verdict in verdicts.items()
     ]
-    for dataset, verdict in verdicts.items():
-        rows = rows_by_dataset[dataset]
-        for ranking, title in RANKING_TITLES.items():
-            table = leaderboard_lines(rows, ranking, verdict)
-            parts.append(
-                "\n".join(
-                    [f"    {dataset}, {title}", *_table_lines(table, rows, _tied(verdict, ranking))]
-                )
-            )
-    return "\n\n".join(parts)
+    table = [_markdown_row(README_COLUMNS), "|---|---|--:|--:|--:|---|"]
+    for name, verdict in verdicts.items():
+        scored = _scored_rows(rows_by_dataset[name])
+        for model, role in _models_in_readme(scored, verdict):
+            table.append(_markdown_row(_readme_cells(name, role, scored[model], verdict)))
+    return "\n\n".join([*sentences, "\n".join(table)])
+
+
+def _scored_rows(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The rows of the ranking as shipped that have an error, by model."""
+    return {
+        row["model"]: row
+        for row in rows
+        if row["ranking"] in ("shipped", "baseline") and row["mase"] != ""
+    }
+
+
+def _models_in_readme(
+    scored: Mapping[str, dict[str, Any]], verdict: Verdicts
+) -> list[tuple[str, str]]:
+    """Models of one dataset with what they stand there for, lowest error first, each once."""
+    untrained = {network.model for network in verdict.untrained if network.ranking == "shipped"}
+    kinds = {entry: catalogue()[family].kind for entry, family in _families().items()}
+    networks = [name for name in scored if kinds.get(name) == "network" and name not in untrained]
+    roles = {verdict.chosen["shipped"]: "selected"}
+    if networks:
+        best_network = min(networks, key=lambda name: scored[name]["mase"])
+        roles.setdefault(best_network, "best network")
+    roles.setdefault("ridge", "linear reference")
+    return sorted(roles.items(), key=lambda item: scored[item[0]]["mase"])
+
+
+def _readme_cells(
+    dataset: str, role: str, row: Mapping[str, Any], verdict: Verdicts
+) -> tuple[str, ...]:
+    """One row of the table in the order of `README_COLUMNS`."""
+    change = text.signed_percent(-row["skill"]) if row["skill"] != "" else text.NOTHING
+    interval, word = text.NOTHING, text.NOTHING
+    for test in verdict.tests:
+        is_against_naive = test.family == "naive" and test.model == row["model"]
+        if is_against_naive and test.ranking in ("shipped", "baseline"):
+            word = test.word
+            interval = _relative_interval(test)
+    return dataset, f"`{row['model']}` ({role})", text.figure(row["mase"]), change, interval, word
+
+
+def _relative_interval(test: PairedTest) -> str:
+    """The confidence limits of a difference, as shares of the mean loss of `test.against`."""
+    if not test.mean_difference or test.ci_low is None or test.ci_high is None:
+        return text.NOTHING
+    loss = test.mean_difference / test.relative_difference
+    low, high = text.signed_percent(test.ci_low / loss), text.signed_percent(test.ci_high / loss)
+    return f"{low} to {high}"
+
+
+def _markdown_row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def finding(dataset: str, rows: list[dict[str, Any]], verdict: Verdicts) -> str:
-    """One sentence on the first ranking: what was chosen, beside naive and beside its own skip."""
+    """One sentence on the ranking as shipped: whether anything beats the last value, and how many
+    networks beat what they stand on.
+    """
     words = {
         (test.family, test.model): test.word
         for test in verdict.tests
         if test.ranking in ("shipped", "baseline")
     }
-    scored = {
-        row["model"]: row
-        for row in rows
-        if row["ranking"] in ("shipped", "baseline") and row["mase"] != ""
-    }
-    if not {word for (family, _), word in words.items() if family == "naive"} & {"better", "worse"}:
+    scored = _scored_rows(rows)
+    against_naive = {word for (family, _), word in words.items() if family == "naive"}
+    if not against_naive & {"better", "worse"}:
         best = min(scored.values(), key=lambda row: row["mase"])
         return (
-            f"**{dataset}**: as shipped, no model is told apart from repeating the last value. The"
-            f" lowest error, of `{best['model']}`, is {text.percent(best['skill'])} below it."
+            f"**{dataset}**: no model is told apart from repeating the last value. The lowest"
+            f" error, of `{best['model']}`, is {text.percent(best['skill'])} below it."
         )
-    chosen = scored[verdict.chosen["shipped"]]
-    share = 1 - chosen["mase"] / scored["ridge"]["mase"]
+    selected = scored[verdict.chosen["shipped"]]
+    share = 1 - selected["mase"] / scored["ridge"]["mase"]
     on_skips = _about_skips([word for (family, _), word in words.items() if family == "skip"])
     return (
-        f"**{dataset}**: {on_skips} The row chosen on validation, `{chosen['model']}`, has an error"
-        f" {text.percent(chosen['skill'])} below that of repeating the last value, and"
+        f"**{dataset}**: {on_skips} The row that validation selects, `{selected['model']}`, has an"
+        f" error {text.percent(selected['skill'])} below that of repeating the last value, and"
         f" {text.percent(abs(share))} {'below' if share >= 0 else 'above'} that of `ridge`."
     )
 
@@ -145,50 +199,6 @@ def _about_skips(words: list[str]) -> str:
         return f"none of {len(words)} networks is better than the linear model that it stands on."
     verb, those = ("is", "it stands") if better == 1 else ("are", "they stand")
     return f"{better} of {len(words)} networks {verb} better than the linear model that {those} on."
-
-
-def _tied(verdict: Verdicts, ranking: str) -> list[str]:
-    chosen = verdict.chosen.get(ranking)
-    return [name for name in verdict.tied.get(ranking, ()) if name != chosen]
-
-
-def _table_lines(
-    table: list[tuple[str, ...]], rows: list[dict[str, Any]], tied: list[str]
-) -> list[str]:
-    """The kept lines of one table, aligned, below them the models that the data cannot tell from
-    the chosen one.
-    """
-    selected_lines = [
-        line
-        for number, line in enumerate(table)
-        if number == 0 or line[0] or line[1] in _references(rows)
-    ]
-    filled = {
-        HEADS[i] for line in selected_lines for i, cell in enumerate(line) if cell != text.NOTHING
-    }
-    columns = [i for i, head in enumerate(HEADS) if head not in NUMBERS or head in filled]
-    cells = [[line[i] for i in columns] for line in (HEADS, *selected_lines)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    text_lines = []
-    for row in cells:
-        padded = [
-            cell.rjust(width) if HEADS[columns[i]] in NUMBERS else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        text_lines.append(f"     {'  '.join(padded)}".rstrip())
-    if tied:
-        text_lines += _wrapped(f"tied with the chosen one: {', '.join(tied)}", 100, " " * 8)
-    return text_lines
-
-
-def _references(rows: list[dict[str, Any]]) -> set[str]:
-    """The references, and of the statistical models the one with the lowest error."""
-    statistical = {
-        entry for entry, family in _families().items() if catalogue()[family].kind == "statistical"
-    }
-    scored = [row for row in rows if row["model"] in statistical and row["mase"] != ""]
-    best = {min(scored, key=lambda row: row["mase"])["model"]} if scored else set()
-    return {*REFERENCES, *best}
 
 
 def _families() -> dict[str, str]:

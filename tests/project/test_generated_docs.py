@@ -9,7 +9,7 @@ import pytest
 
 from docs import generate
 from forecast.config.experiment import load_models
-from forecast.data.comparison_records import Verdicts
+from forecast.data.comparison_records import Untrained, Verdicts
 from forecast.models import catalogue
 from forecast.system import errors
 from tests.support.records import paired_test
@@ -40,10 +40,16 @@ BOARD = pd.DataFrame(
     ]
 )
 WORDS = [("naive", "gru", "better"), ("skip", "lstm", "equivalent"), ("naive", "lstm", "better")]
+INTERVAL = {
+    "mean_difference": -0.5,
+    "relative_difference": -0.5,
+    "ci_low": -0.6,
+    "ci_high": -0.4,
+}
+TESTS = [paired_test(model, family, word) for family, model, word in WORDS]
 VERDICT = Verdicts(
     chosen={"shipped": "lstm"},
-    tied={"shipped": ("lstm", "gru", "mlp")},
-    tests=tuple(paired_test(model, family, word) for family, model, word in WORDS),
+    tests=(TESTS[0].model_copy(update=INTERVAL), *TESTS[1:]),
 )
 
 
@@ -69,25 +75,27 @@ def test_the_table_of_families_names_each_once_with_its_models_and_equation() ->
         assert all(f"`{entry}`" in row for entry in entries)
 
 
-def test_a_readme_table_keeps_the_best_the_chosen_and_the_references_and_names_ties() -> None:
-    sentence, shipped, architecture = generate.results(BOARD, {"d": VERDICT}).split("\n\n")
-    assert shipped.splitlines() == [
-        "    d, as shipped",
-        "        model        MAE    MASE  error vs naive  vs own skip",
-        "        gru       0.5000  0.5000  −50.0 % better",
-        "     *  lstm      0.5500  0.5500  −45.0 % better  equivalent",
-        "        ridge     0.6000  0.6000  −40.0 %",
-        "        auto_ets  0.8000  0.8000  −20.0 %",
-        "        naive      1.000   1.000  0.00 %",
-        "        tied with the chosen one: gru, mlp",
+def test_the_readme_shows_of_each_dataset_the_selected_row_the_best_network_and_ridge() -> None:
+    sentence, table = generate.results(BOARD, {"d": VERDICT}).split("\n\n")
+    assert table.splitlines() == [
+        "| data | model | MASE | change against the last value | 95 % interval | corrected test |",
+        "|---|---|--:|--:|--:|---|",
+        "| d | `gru` (best network) | 0.5000 | −50.0 % | −60.0 % to −40.0 % | better |",
+        "| d | `lstm` (selected) | 0.5500 | −45.0 % | – | better |",
+        "| d | `ridge` (linear reference) | 0.6000 | −40.0 % | – | – |",
     ]
-    assert architecture.splitlines()[2].split()[0] == "ridge" and "tied" not in architecture
     assert (
         " ".join(sentence.split())
         == "**d**: none of 1 networks is better than the linear model that it stands on. The row"
-        " chosen on validation, `lstm`, has an error 45.0 % below that of repeating the last"
+        " that validation selects, `lstm`, has an error 45.0 % below that of repeating the last"
         " value, and 8.3 % below that of `ridge`."
     )
+
+
+def test_a_network_that_did_not_train_is_not_the_best_network_of_the_readme() -> None:
+    untrained = Untrained(model="gru", ranking="shipped", same_as="ridge")
+    table = generate.results(BOARD, {"d": VERDICT.model_copy(update={"untrained": (untrained,)})})
+    assert "`gru`" not in table and "`lstm` (selected)" in table
 
 
 def test_a_part_without_markers_is_refused_by_name() -> None:
