@@ -48,7 +48,7 @@ def test_the_table_of_the_readme_has_the_figures_of_the_committed_leaderboard() 
         assert shown.change == text.signed_percent(-row["skill"]), shown
 
 
-def test_each_dataset_has_its_selected_row_and_the_linear_reference_and_the_table_is_short() -> None:
+def test_each_dataset_has_its_selected_row_and_the_linear_reference_in_a_short_table() -> None:
     rows = table_rows()
     assert {row.dataset for row in rows} == set(shown_datasets())
     assert len(rows) <= 10
