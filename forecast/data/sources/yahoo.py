@@ -127,7 +127,7 @@ class _Client:
         if importlib.util.find_spec("yfinance") is None:
             raise InputError(
                 "A source of kind `yahoo` needs yfinance, which is not installed. Install it:"
-                " `pip install 'rolling-forecast[yahoo]'`, in a clone `make setup-dev`."
+                " `pip install 'rolling-forecast[pipeline]'`, in a clone `make setup`."
             )
         import yfinance
 
