@@ -62,7 +62,7 @@ def load_problem(data: PreparedData, needed: tuple[str, ...] = ("train", *SCORED
     return Problem.of(panel, rows.borders, needed)
 
 
-def load_engine() -> None:
+def load_tensorflow() -> None:
     """Import and set up TensorFlow, once per process: one thread, every operation deterministic."""
     from forecast.networks.layers import prepare_runtime
 

@@ -79,11 +79,11 @@ def _search_one_cutoff(
         start = BeamState.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
         return search_paths(start, horizon=horizon, width=width)
     log_p = head.head.log_probabilities(forecaster.network_output(windows)[0].astype(np.float64))
-    path, score = select_best_bins(log_p)
+    bins, score = select_best_bins(log_p)
     values = head.head.bin_values(
         forecaster.skip.forecast(windows, forecaster.channels), head.constants
     )[0]
-    return np.take_along_axis(values, path[..., None], axis=-1)[..., 0], path, score
+    return np.take_along_axis(values, bins[..., None], axis=-1)[..., 0], bins, score
 
 
 @dataclass(frozen=True)

@@ -184,22 +184,23 @@ def _error_scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float
 
 
 def fresh_losses(
-    case: GateData,
+    data: GateData,
     challenger: Ensemble,
     champion: Ensemble | None,
     last_targets: Sequence[pd.Timestamp],
 ) -> pd.DataFrame:
-    """Losses on the fresh origins: index cutoff, columns challenger, naive and, if there is one,
-    champion.
+    """Losses on the fresh origins, those of the test block after all that the models have seen:
+    index cutoff, columns challenger, naive and, if there is one, champion.
 
-    `seen`: the last target that each model used in fitting, early stopping, tuning or calibration.
+    `last_targets`: the last target that each model used in fitting, early stopping, tuning or
+    calibration.
     """
-    rows = case.fresh_rows(last_targets)
-    champion_loss = {} if champion is None else {"champion": case.model_loss(champion, rows)}
+    rows = data.fresh_rows(last_targets)
+    champion_loss = {} if champion is None else {"champion": data.model_loss(champion, rows)}
     return pd.DataFrame(
         {
-            "challenger": case.model_loss(challenger, rows),
-            "naive": case.naive_loss(rows),
+            "challenger": data.model_loss(challenger, rows),
+            "naive": data.naive_loss(rows),
             **champion_loss,
         }
     )
@@ -347,7 +348,7 @@ def _bin_shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDAr
 
 
 def measure_shifts(
-    panel: Panel, meta: ChampionCard, rules: Retraining, *, recent_steps: int
+    panel: Panel, card: ChampionCard, rules: Retraining, *, recent_steps: int
 ) -> list[Shift]:
     """Every column of every series: what came after the champion's training against the training
     rows.
@@ -355,7 +356,7 @@ def measure_shifts(
     `recent_steps`: how many of the newest steps are looked at; none of them may be a training row.
     """
     shifts = []
-    cutoff = np.datetime64(pd.Timestamp(meta.training_cutoff))
+    cutoff = np.datetime64(pd.Timestamp(card.training_cutoff))
     for series in panel.series:
         for channel, column in enumerate(panel.task.columns):
             if isinstance(column, FutureStep) and column.step > 1:
@@ -373,7 +374,7 @@ def measure_shifts(
 
 
 def measure_live_error(
-    champion: Ensemble, meta: ChampionCard, panel: Panel, rules: Retraining, *, recent_steps: int
+    champion: Ensemble, card: ChampionCard, panel: Panel, rules: Retraining, *, recent_steps: int
 ) -> Shift | None:
     """The champion's error on the newest origins after everything it has seen, over what its test
     block promised.
@@ -387,14 +388,14 @@ def measure_live_error(
     for series in panel.series:
         n_used = int(
             np.searchsorted(
-                series.ds, np.datetime64(pd.Timestamp(meta.last_target_used)), side="right"
+                series.ds, np.datetime64(pd.Timestamp(card.last_target_used)), side="right"
             )
         )
         first = max(n_used - 1, len(series) - horizon - recent_steps, panel.task.lookback - 1)
         rows[series.unique_id] = np.arange(first, len(series) - horizon, step_size)
-    if min(map(len, rows.values())) < 8 or not meta.expected:
+    if min(map(len, rows.values())) < 8 or not card.expected:
         return None
-    ratios = _error_ratios(champion, meta.expected, panel, rows)
+    ratios = _error_ratios(champion, card.expected, panel, rows)
     if not ratios:
         return None
     ratio = float(np.mean(ratios))

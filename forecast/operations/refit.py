@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import CandidateFitter, load_engine
+from forecast.backtest.backtest import CandidateFitter, load_tensorflow
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.training import TrainingRun, train
@@ -120,7 +120,7 @@ def _task(
     target = folder / f"seed-{seed}"
     prepare = None
     if candidate.spec.uses_tensorflow:
-        prepare = load_engine
+        prepare = load_tensorflow
     else:
         steps = Budget(0, 1)
     arguments = (problem, candidate, seed, steps, target)

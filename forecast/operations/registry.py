@@ -73,7 +73,7 @@ def register_candidate(
     with _alias_lock(root, dataset, store) as check_lock, files.scratch_folder() as folder:
         model = folder / "champion"
         champion.write_version(model, ensemble, card)
-        _restore(root, dataset, tracking_uri)
+        _register_lost_versions(root, dataset, tracking_uri)
         version = registry.register_version(
             store, dataset, model, card.registry_tags(), sample=sample
         )
@@ -203,7 +203,7 @@ def _move_champion(
     store = tracking_store(root, tracking_uri)
     version = promotion.version
     with _alias_lock(root, dataset, store) as check_lock:
-        _restore(root, dataset, tracking_uri)
+        _register_lost_versions(root, dataset, tracking_uri)
         registered = registry.read_registry(store, dataset)
         numbers = [known.number for known in registered.versions]
         if version not in numbers:
@@ -310,7 +310,7 @@ def repair_registry(
     """
     store = tracking_store(root, tracking_uri)
     with _alias_lock(root, dataset, store, timeout):
-        sentences = _restore(root, dataset, tracking_uri)
+        sentences = _register_lost_versions(root, dataset, tracking_uri)
         registered = registry.read_registry(store, dataset)
         for alias in ("champion", "previous"):
             version = registered.aliases.get(alias)
@@ -336,7 +336,7 @@ def copy_from_registry(root: Path, dataset: str, version: int, *, tracking_uri: 
         champion.store_version(root, dataset, version, Ensemble.load(folder), card)
 
 
-def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
+def _register_lost_versions(root: Path, dataset: str, tracking_uri: str) -> list[str]:
     """Register again what this machine has and the registry lost; its aliases too when it has none
     at all.
     """

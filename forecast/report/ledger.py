@@ -102,7 +102,7 @@ def _steps(cost: TrainingCost) -> Cell:
 
 
 def _time(spent: float | None) -> Cell:
-    return Cell(text.seconds(spent), spent)
+    return Cell(text.duration(spent), spent)
 
 
 def budget_sentence(results: Results) -> tuple[bool, str]:
@@ -203,7 +203,7 @@ def _cost_point(results: Results, name: str, cost: CandidateCost) -> Point | Non
         role = role_of(results, "shipped", record.model)
     tip = (
         f"{_name_row(**record.labels)}: {error_title(results)} {text.figure(error)},"
-        f" {text.seconds(spent)} of CPU"
+        f" {text.duration(spent)} of CPU"
     )
     return Point(text.name(record.model), spent, error, role, record.model, tip)
 
