@@ -222,7 +222,7 @@ def audit_at_full_budget(
 def _compare_with_saved(
     fits: tuple[FitResult, FitResult], entry: SeedFit, saved: Path, folder: Path
 ) -> Iterator[Finding]:
-    """`fits` as `fit_twice` gives them, of validation's choice and the final one, against the files
+    """`fits`, the first one (on train) and the final one (on validation as well), against the files
     in `saved` and the curve in the record; `folder` is an empty one.
     """
     change_text = (

@@ -63,7 +63,11 @@ def load_problem(data: PreparedData, needed: tuple[str, ...] = ("train", *SCORED
 
 
 def load_tensorflow() -> None:
-    """Import and set up TensorFlow, once per process: one thread, every operation deterministic."""
+    """Import and set up TensorFlow: one thread, every operation deterministic; again: no effect.
+
+    The imports stand inside, so that only what trains a network waits for them: it is the `prepare`
+    of a `WorkItem` where the candidate uses TensorFlow.
+    """
     from forecast.networks.layers import prepare_runtime
 
     prepare_runtime(threads=1)

@@ -41,11 +41,13 @@ def check_frame(
     error: type[ForecastError] = InputError,
 ) -> pd.DataFrame:
     """The frame with exactly `unique_id, ds, *columns`, float64 and nanosecond times, sorted by
-    series.
+    series. Other columns are dropped, an empty cell stays NaN; the argument is not changed.
 
-    `frame.index` labels the rows in messages: `row` or, when the index is named so, `line` of the
-    user's file. Raises `error` (`InputError`, or `DataError` for what a service delivered) at the
-    first fault.
+    Raises `error` (`InputError`; `DataError` for what a service delivered) at the first fault, with
+    `where` and the row: a column missing or doubled, no rows, a time with a zone or outside of
+    1678 to 2199, a key that is empty, text or a switch for a number, a number beyond 1e100, times
+    of a series that do not rise. `frame.index` labels the rows: `row` or, when the index is named
+    so, `line` of the user's file. Gaps and the calendar are not looked at.
     """
     columns = list(columns)
     frame_columns = [str(name) for name in frame.columns]

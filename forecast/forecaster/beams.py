@@ -71,6 +71,10 @@ def _search_one_cutoff(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The best path after the one window in `windows`: scaled values (H, O), bins (H, O) and the
     path's log probability.
+
+    Recursive: by beam search over closed loops. Direct: the best bin of each step and output, whose
+    value is its median around the skip's forecast and whose log probabilities are added; `width`
+    plays no part.
     """
     assert forecaster.skip is not None
     horizon = forecaster.task.horizon

@@ -147,9 +147,10 @@ class Calibration(Protocol):
 @dataclass(frozen=True)
 class SplitConformal:
     """Symmetric intervals in the units the target is modelled in (Vovk, Gammerman & Shafer 2005;
-    Lei et al. 2018).
+    Lei et al. 2018): the one kind of `Calibration` there is.
 
-    Made by `calibrate`, of one series or of several side by side.
+    Made by `calibrate`, of one series or of several side by side; by `forecaster.ensemble` when it
+    is loaded.
     """
 
     scores: tuple[Array, ...]

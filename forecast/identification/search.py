@@ -359,7 +359,10 @@ class _Search:
     def _fit_open_loop(
         self, candidate: Candidate, net: Narx, train: list[Experiment], rng: np.random.Generator
     ) -> Array:
-        """Weights of a net on delays from random ones, fitted one step ahead."""
+        """Weights of a net on delays from random ones, fitted to the one-step error on measured y,
+        in the coordinates of the candidate: where its training in free run begins. `ModelError`
+        where it diverges.
+        """
         problem = OpenLoop(net, train, self.settings.start)
         options = lm.Options(max_iterations=OPEN_ITERATIONS)
         return self._minimise(problem, candidate, net, initial_weights(net, rng), options)

@@ -4,7 +4,7 @@ from the same.
 `weight_shapes` lists the weights of a `Network` by their full names ("hidden/kernel") and refuses
 blocks that do not fit together; `initialise` draws them; `first_states` gives what recurrent blocks
 and delay lines hold before the first row. The widths that shapes follow from are worked out by the
-visitor `WidthVisitor`.
+visitor `WidthVisitor`. A new way of drawing is one more entry of `INITIALIZERS`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from forecast.system.errors import InputError
 @dataclass
 class WidthVisitor(BlockVisitor[int]):
     """The weights of all blocks, and the columns that flow between them: the visitor whose value is
-    a number of columns.
+    a number of columns. Nothing is drawn or allocated.
 
     `input_widths`: by block path, the columns of its input; `widest`: the most columns that leave a
     block; `output_width`: those that leave the last.

@@ -56,7 +56,7 @@ def main(
 
 def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, jobs: int) -> None:
     """The recipe at the borders that stage `prepare` wrote; what was trained already comes from the
-    memo.
+    cache of stage `train`.
     """
     paths = ProjectPaths.of(root)
     settings = load_dataset(dataset, paths.configs)
@@ -116,7 +116,9 @@ def refit_on_all_data(
 def _task(
     problem: Problem, candidate: Candidate, seed: int, steps: Budget, folder: Path
 ) -> WorkItem:
-    """The fit of one seed as an item for a worker; only a network takes `steps` and an engine."""
+    """The fit of one seed as an item for a worker; only a network takes `steps`, and only what uses
+    TensorFlow loads it.
+    """
     target = folder / f"seed-{seed}"
     prepare = None
     if candidate.spec.uses_tensorflow:

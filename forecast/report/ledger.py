@@ -72,7 +72,11 @@ def cost_table(results: Results, costs: Costs) -> Table:
 
 
 def _row(cost: CandidateCost, record: RunRecord) -> Row:
-    """The cells of `COLUMNS` of one candidate."""
+    """The row of one candidate: its name, then a cell for each later one of `COLUMNS`.
+
+    CPU seconds are those of `cost`, which may be unknown; steps and targets those of `record`. A
+    zero is shown as nothing.
+    """
     usable = sum(seed.status == "ok" for seed in record.seeds)
     trials = len(record.trials)
     cells = [
