@@ -245,8 +245,8 @@ def check_prepared(
     """Raises `error` for a time off the calendar and for a column with more missing steps than it
     allows.
 
-    Where that is true of at most `BROKEN` of the series they are left out instead, and returned by
-    name.
+    Where that is true of at most `MAX_LEFT_OUT_SHARE` of the series they are left out instead, and
+    returned by name.
     """
     check_calendar(frame, dataset.calendar, where=where, error=error)
     lengths = series_lengths(frame, dataset.calendar)

@@ -2,7 +2,9 @@
 sentence.
 
 `ds` is UTC without a time zone (for sessions: the date at midnight), ascending within each series;
-a cell may be NaN (missing), a row is never invented.
+a cell may be NaN (missing), a row is never invented. `check_frame` is the door: sources, fetches,
+preparation, requests and the frames of Python come through it. What is a number, a time or a name
+is refused or taken, never guessed; the calendar is `data.calendars`'.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ def first_time_outside(times: pd.Series) -> int | None:
 def _has_ordered_names(names: pd.Series) -> bool:
     """Whether the rows stand in the order of their names.
 
-    Text is compared once a name, not once a row: `Series. is_monotonic_increasing` makes a Python
+    Text is compared once a name, not once a row: pandas' `is_monotonic_increasing` makes a Python
     string of every row.
     """
     codes, known = pd.factorize(names)

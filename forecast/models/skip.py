@@ -452,7 +452,7 @@ def _target_names(channels: Layout, lags: int, reads_level: bool) -> list[Featur
 
 
 def _product_names(shape: Skip, channels: Layout, others: Sequence[int]) -> list[FeatureName]:
-    """Of `products`."""
+    """Of `calendar_products`."""
     waves = [_wave_names(feature, count) for feature, count in enumerate(shape.harmonics)]
     names = list(itertools.chain(*waves))
     turning = list(names)
