@@ -159,7 +159,7 @@ VARIANTS: dict[str, Variant] = {
     "two folds": with_settings(folds=2),
     "five folds": with_settings(folds=5),
     "linear models trained once": with_replaced("LINEAR_ROUNDS", 1),
-    "no one-step fit": with_replaced("_fit_one_step", at_random, search._Search),
+    "no one-step fit": with_replaced("_fit_open_loop", at_random, search._Search),
     "delays in plain coordinates": with_replaced("_minimise", in_plain_coordinates, search._Search),
     "blocks choose the iteration": with_replaced(
         "_train_in_fold", stop_by_the_block, search._Search

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import load_engine, load_problem
+from forecast.backtest.backtest import load_problem, load_tensorflow
 from forecast.backtest.prepared_data import PreparedData
 from forecast.config.datasets import Dataset
 from forecast.config.paths import ProjectPaths
@@ -177,7 +177,7 @@ def compared(problem: Problem, parts: list[Problem]) -> pd.DataFrame:
 
 
 def main(folder: str, *names: str) -> None:
-    load_engine()
+    load_tensorflow()
     for name in names or YEAR:
         problem = data(name, Path(folder))
         for scheme, parts in schemes(name, problem).items():

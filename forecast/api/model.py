@@ -195,7 +195,9 @@ class Model:
 
     def _checked_panel(self, df: pd.DataFrame | None, future_df: Any, ensemble: Ensemble) -> Panel:
         """The panel of a history (None: of the fit's), checked, converted, in order and with what
-        is known ahead.
+        is known ahead; `InputError` for every fault of the frames, and without any history.
+
+        What `_ready_panel` cannot take comes here. `_panel` asks whether the rows suffice.
         """
         task = ensemble.task
         observed = [column.name for column in (*task.target, *task.past_exogenous)]

@@ -302,8 +302,9 @@ def _models_to_run(entries: Mapping[str, Entry]) -> Models:
 def _in_memory(
     folder: Path, file: PreparedFile, settings: Dataset, prepared: PreparedDataset
 ) -> DataInMemory:
-    """The rows that stage `prepare` would write to `file`, as data that go to a worker with its
-    task; results go to `folder`.
+    """The rows that stage `prepare` would write to `file` (of tuning.parquet its own, else the
+    whole frame), as data that go to a worker with its task. Nothing is written here; results go to
+    `folder`, which has to be new.
     """
     frame = prepared.frame
     if file == "tuning.parquet":

@@ -41,8 +41,8 @@ IDENTITY_LIMIT = 1e-4
 quantity: one that drives the target leaves its season and its noise.
 """
 MOST_CLASSES = 12
-"""Most values of a column that is read as a few classes; each has to occur `OFTEN` times to be
-believed.
+"""Most values of a column that is read as a few classes; each has to occur `FEWEST_PER_CLASS`
+times to be believed.
 """
 FEWEST_PER_CLASS = 10
 REPEAT_LENGTH = 12

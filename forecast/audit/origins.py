@@ -232,8 +232,8 @@ def prepare(
     borders: splits.Borders | None = None,
 ) -> PreparedPanel:
     """What the stages fetch and prepare make of `frame`, with what is later than `moment` changed;
-    with `borders` the scaling as well. To be `isolated`, all in one process, which knows no other
-    frame.
+    with `borders` the scaling as well. The caller runs it in a process of its own, which knows no
+    other frame.
     """
     sandbox = run_stages(
         project, frame, folder, after=moment, change=change, stages=("fetch", "prepare")

@@ -203,7 +203,11 @@ def _absolute_errors(rows: pd.DataFrame, series: Series, output: int) -> Errors:
 def _check_scores(
     base: Sandbox, test_errors: dict[tuple[str, str, str], Errors], detector: str
 ) -> Iterator[Finding]:
-    """MAE, origins and skill of every seed, and of their mean, in by_series.parquet."""
+    """A finding for each MAE, number of origins and skill in by_series.parquet that is not the one
+    of the forecasts, of every seed and, of several, of their mean (seed "mean").
+
+    A row that is missing there is found by its origins; a table without rows is not looked at.
+    """
     table = base.table("by_series.parquet")
     if table.empty:
         return

@@ -23,7 +23,7 @@ from forecast import models
 from forecast.audit import Finding, rescored, runs
 from forecast.audit.changes import reverse_order_of_test_errors
 from forecast.audit.sandbox import Project, Sandbox, continue_stages, run_isolated
-from forecast.backtest.backtest import CandidateFitter, load_engine
+from forecast.backtest.backtest import CandidateFitter, load_tensorflow
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.timeline import RefitSchedule
 from forecast.config.experiment import load_tuning
@@ -155,7 +155,7 @@ def refit_without_later_rows(
         if spec.needs_vintages:
             continue
         if spec.uses_tensorflow:
-            load_engine()
+            load_tensorflow()
         candidate = Candidate(record.model, spec, record.ranking, record.skip)
         for entry in record.seeds:
             try:
@@ -222,7 +222,7 @@ def audit_at_full_budget(
 def _compare_with_saved(
     fits: tuple[FitResult, FitResult], entry: SeedFit, saved: Path, folder: Path
 ) -> Iterator[Finding]:
-    """`fits` as `fit_twice` gives them, of validation's choice and the final one, against the files
+    """`fits`, the first one (on train) and the final one (on validation as well), against the files
     in `saved` and the curve in the record; `folder` is an empty one.
     """
     change_text = (

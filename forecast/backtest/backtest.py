@@ -62,8 +62,12 @@ def load_problem(data: PreparedData, needed: tuple[str, ...] = ("train", *SCORED
     return Problem.of(panel, rows.borders, needed)
 
 
-def load_engine() -> None:
-    """Import and set up TensorFlow, once per process: one thread, every operation deterministic."""
+def load_tensorflow() -> None:
+    """Import and set up TensorFlow: one thread, every operation deterministic; again: no effect.
+
+    The imports stand inside, so that only what trains a network waits for them: it is the `prepare`
+    of a `WorkItem` where the candidate uses TensorFlow.
+    """
     from forecast.networks.layers import prepare_runtime
 
     prepare_runtime(threads=1)

@@ -4,7 +4,9 @@
     FitTimeline        its `DatedFit`s: which one forecasts a cutoff, and with what it forecasts
     fit_through_time   makes all of them for one candidate and seed (`SeedFits`)
 
-Backtest, combinations, audit and service ask these types; nobody works it out again.
+Backtest, combinations and audit ask these types; service reads what they saved. A cutoff is
+forecast by the newest fit that began at or before it: validation by the first fit, later blocks by
+the final one, both until the first refit.
 
 A fit at a cutoff is given a problem that ends there, so nothing later can enter it. How often a
 model is fitted again is its policy (`refit` in configs/models.yaml):

@@ -31,7 +31,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from forecast.backtest.backtest import fit_and_forecast, load_engine
+from forecast.backtest.backtest import fit_and_forecast, load_tensorflow
 from forecast.backtest.candidates import (
     Candidate,
     add_references,
@@ -233,7 +233,7 @@ def _work_item(run: TrainingRun, job: TrainingJob) -> WorkItem:
             job.start,
             job.series,
         ),
-        prepare=load_engine if job.candidate.spec.uses_tensorflow else None,
+        prepare=load_tensorflow if job.candidate.spec.uses_tensorflow else None,
         reads=(*run.data.reads, *start_files),
         writes=job.folder,
     )

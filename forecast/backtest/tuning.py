@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from forecast.backtest.backtest import ProgressLog, load_engine, load_problem
+from forecast.backtest.backtest import ProgressLog, load_problem, load_tensorflow
 from forecast.backtest.candidates import (
     Candidate,
     add_references,
@@ -137,7 +137,7 @@ def _work_item(plan: TuningPlan, candidate: Candidate) -> WorkItem:
         candidate.name,
         run_candidate_study,
         (plan, candidate),
-        prepare=load_engine if candidate.spec.uses_tensorflow else None,
+        prepare=load_tensorflow if candidate.spec.uses_tensorflow else None,
         # the lock is a part of a study's key
         reads=(*plan.data.reads, plan.data.paths.requirements),
     )

@@ -1,6 +1,8 @@
-"""The command `forecast`.
+"""The command `forecast`: `app` has its commands, functions of the modules here; `main` runs one.
 
-A command imports what it needs when it is called, so `--help` is quick.
+A command imports what it needs when it is called, so `--help` is quick. It reads arguments, calls
+the rooms below and prints: results on standard output, notices and faults on standard error, the
+exit code by `system.errors.EXIT_CODES`. Docstrings of commands are their help.
 """
 
 from __future__ import annotations

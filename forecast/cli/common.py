@@ -1,5 +1,9 @@
 """What the commands share: options, the clock, and rows as a table for people or JSON for
-programs.
+programs (`print_rows`).
+
+`require_project` refuses a folder that is no project, `parse_as_of` a moment that is none or in the
+future, `use_cluster` an address that is none; text that a spreadsheet would run is defused
+(`escape_formulas`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""`forecast doctor | clean`: is this machine fit to run, and what can be removed."""
+"""`forecast doctor | clean`: is this machine fit to run, and what can be removed.
+
+`doctor` makes every check (`examine_project`: a `Finding` each, with its repair) and exits 5 where
+one has a repair; what cannot be examined is a finding. `--repair` first removes leftovers and mends
+what `operations.repair` can. `clean` removes caches and stage outputs, and with `--work` finished
+tuning and training; never snapshots, champions, issued forecasts or mlflow.db.
+"""
 
 from __future__ import annotations
 

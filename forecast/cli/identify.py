@@ -1,5 +1,9 @@
 """`forecast identify`: models of an input-output record, ranked by their free run; results, page,
 runs in MLflow.
+
+The contest is `identification.contest`'s; here it is printed, saved (result.json, models, the
+chosen one as a NumPy file), drawn into reports/experiments.html and published. Ctrl-C keeps the
+rows that are done; without any model it is a `ModelError`.
 """
 
 from __future__ import annotations

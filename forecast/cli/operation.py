@@ -1,5 +1,9 @@
 """`forecast promote | rollback | status | history`: which model serves, and what became of others;
 `forecast retrain` and `forecast schedule run | next`: gated retrainings, by hand or at set times.
+
+What they do is `forecast.operations`'; here arguments are read, outcomes printed and hooks called.
+`promote` and `rollback` ask no gate. `retrain` exits 4 where the challenger was refused, 75 while
+another one runs; `status` exits 5 where something is wrong, and asks MLflow only with `--registry`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,9 @@
 """`forecast predict | export`: what the champion says about the steps after the newest snapshot;
 and forecasts, observations or the leaderboard of the last run as a frame for other tools.
+
+`predict` prints a table, csv, json or parquet to standard output (parquet not to a terminal), and
+notices to standard error; it neither trains nor fetches. `export` writes csv or parquet to standard
+output or a file (`-o`), or a network as a file. csv has times as text, parquet as times.
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@
 `run` checks, calls `dvc repro`, publishes and shows the leaderboard; `new` makes a project that
 needs no clone, or brings one to the installed version; `compare` puts two models of the last run
 into words, with the tests that were made.
+
+One run of a project at a time, by its lock (else `BusyError`). `run --model` runs those models
+beside the pipeline and publishes nothing. Ctrl-C keeps what is finished. `ui` becomes MLflow's
+server on this machine, or where runs are kept on a server only names its address.
 """
 
 from __future__ import annotations

@@ -102,7 +102,11 @@ class CandidateBlocks:
 
 @dataclass(frozen=True)
 class SeriesStack:
-    """Series side by side whose blocks have equal shapes and support the same levels."""
+    """Series side by side whose blocks have equal shapes and support the same levels.
+
+    `calibration` is asked as any `Calibration` for its bounds; its number of scores by step is what
+    `SplitConformal` alone has.
+    """
 
     numbers: list[int]
     """Of the series among those of the candidate."""
@@ -312,7 +316,10 @@ def interval_tables(
     levels: Sequence[float],
     chosen: Mapping[str, str],
 ) -> IntervalTables:
-    """`series`: their names; `chosen`: the model chosen on validation, by ranking."""
+    """The tables of all candidates with forecasts, from the calibration and the test block.
+
+    `series`: their names; `chosen`: the model chosen on validation, by ranking.
+    """
     usable = [candidate for candidate in scored if candidate.blocks]
     selected = [candidate for candidate in usable if is_chosen(candidate, chosen)]
     references = [c for c in usable if c.name in SHOWN_REFERENCES and c not in selected]

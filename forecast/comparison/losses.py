@@ -1,4 +1,12 @@
-"""Losses of the origins, comparable between models, and what their spread is made of."""
+"""Losses of the origins, comparable between models; which model they select; and what their spread
+is made of.
+
+For `comparing` and `verdicts`. `losses_by_origin` makes of long losses one row per cutoff and one
+column per candidate: who lacks an origin, or has a loss that is not finite, is left out whole, with
+the reason. `select_models` takes the lowest on validation, `find_preferences` a simpler row that
+validation cannot tell from it; `split_variance` parts the seeds' spread from the data's. Nothing is
+tested here (`paired_tests`).
+"""
 
 from __future__ import annotations
 
@@ -65,8 +73,8 @@ def select_models(validation: pd.DataFrame) -> dict[str, str]:
     """The model with the lowest mean validation loss of each ranking; baselines stand in both.
 
     Without a network of its own, `architecture` has nothing to choose.
-    `validation`: the columns of `losses_by_origin`. Ties go to the name that sorts first, so the
-    choice is reproducible.
+    `validation`: losses, long, as `losses_by_origin` takes them. Ties go to the name that sorts
+    first, so the choice is reproducible.
     """
     means, _ = losses_by_origin(validation)
     chosen = {}
@@ -94,7 +102,8 @@ def find_preferences(
     candidate stands when it costs at most some standard errors (`ERRORS`) more than the one with
     the lowest loss. The first that stands is selected: with fewer than 30 origins whose horizons do
     not overlap the best baseline; the best of `learnt`, the combinations with learnt weights;
-    instead of a single model, the best of `combined`. `validation` as in `choose`.
+    instead of a single model, the best of `combined`. `validation` as in
+    `select_models`.
     """
     means, _ = losses_by_origin(validation)
     mean_loss = {key: float(means[key].mean()) for key in candidate_keys(means)}

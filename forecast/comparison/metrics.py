@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -332,7 +332,6 @@ class Metric:
     of: Callable[[Sample], float | None]
     title: str
     explanation: str
-    better: Literal["lower", "higher", "neither"] = "lower"
     digits: int = 4
     in_units: bool = False
     by_step: bool = False
@@ -381,7 +380,6 @@ METRICS = (
         attrgetter("hit_rate"),
         "Direction",
         "Share of moves whose sign was forecast right",
-        better="higher",
         own_column=False,
     ),
     Metric(
@@ -389,7 +387,6 @@ METRICS = (
         attrgetter("base_rate"),
         "Base rate",
         "Share of the commoner sign",
-        better="neither",
         own_column=False,
     ),
     Metric(
@@ -397,7 +394,6 @@ METRICS = (
         attrgetter("skill"),
         "Skill",
         "1 - MAE / MAE of the naive forecast on the same origins",
-        better="higher",
         by_step=True,
         own_column=False,
     ),

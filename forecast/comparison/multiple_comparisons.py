@@ -1,5 +1,6 @@
-"""Many models at once: Holm's correction, the models tied with the lowest, and Friedman's test of
-ranks over many series.
+"""Many models at once: Holm's correction (`holm`), the models tied with the lowest
+(`tied_with_lowest`), and Friedman's test of ranks over many series with Nemenyi's difference
+(`friedman_nemenyi`, `rank_candidates`: None below `SERIES` series). Pure functions.
 """
 
 from __future__ import annotations

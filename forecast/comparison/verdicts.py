@@ -1,5 +1,11 @@
 """One dataset's losses to its verdicts: the claims, the families of tests, who is tied with the
 selected model, and sentences.
+
+`compare` does it all, for stage `compare` (`comparing`), from losses on the test block and the
+selection that validation made; it selects nothing. A pair of candidates is a `Hypothesis`, its test
+(`paired_tests`) a `PairedTest` with its p after Holm's correction and the word of `verdict`.
+Incomplete candidates are left out and named, untrained networks are not tested; without naive, to
+which every verdict refers, it is an `InputError`.
 """
 
 from __future__ import annotations

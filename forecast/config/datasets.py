@@ -395,8 +395,9 @@ class Dataset(Config):
 
     @property
     def vintage_columns(self) -> tuple[str, ...]:
-        """The columns of which the provider's forecasts are stored: targets, and what `issued`
-        columns name.
+        """The source's columns of which the provider's forecasts are stored: targets, what the
+        `issued` of a target or past column names, and future columns with `issued`. What the source
+        cannot keep (its own `vintage_columns`) is left out.
         """
         targets = [column.column for column in self.target if column.issued is None]
         past = [column.issued.column for column in self.columns if column.issued is not None]

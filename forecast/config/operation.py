@@ -1,5 +1,10 @@
 """retraining.yaml and schedule.yaml: when a dataset is retrained, what its gate asks, which
 commands start when; and experiments.yaml: the input-output records of `forecast identify`.
+
+`load_retraining` gives the `Retraining` of one dataset (its entry over `defaults`), `load_schedule`
+the `Schedule` of `ScheduledJob`s, `load_experiment` an `ExperimentEntry`. The first two files may
+be absent. A wrong key or value is an `InputError`; what the rules do is said in
+`forecast.operations`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ STATE_FOLDER = ".forecast"
 
 @dataclass(frozen=True)
 class _ProjectPath:
-    """A file or folder that a project has once, by its path from the root; what begins with `STATE`
-    lies there.
+    """A file or folder that a project has once, by its path from the root; what begins with
+    `STATE_FOLDER` lies there.
     """
 
     name: str

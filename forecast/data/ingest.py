@@ -38,7 +38,7 @@ MAX_PLOT_SERIES, MAX_PLOT_POINTS = 6, 100_000
 @dataclass(frozen=True)
 class FetchResult:
     """What happened. `rows_before` is 0 at the first fetch; `revised` is the table of
-    `snapshots.revisions`.
+    `snapshots.find_revisions`.
     """
 
     pointer: snapshots.Pointer

@@ -168,8 +168,9 @@ def add_looked_up(
 def prepare(
     raw: pd.DataFrame, dataset: Dataset, *, where: str, error: type[ForecastError] = InputError
 ) -> tuple[pd.DataFrame, list[Violation]]:
-    """`unique_id, ds` and `Dataset.frame_columns` of a raw frame, `looked_up`, checked against the
-    dataset's rules; and the series that were left out of it, with the reason.
+    """`unique_id, ds` and `Dataset.frame_columns` of a raw frame that `add_looked_up` has been
+    over, checked against the dataset's rules; and the series that were left out of it, with the
+    reason.
     """
     frame = derive_and_select(adjusted_observations(raw, dataset), dataset, where=where)
     left_out = check_prepared(frame, dataset, where=where, error=error)
@@ -244,8 +245,8 @@ def check_prepared(
     """Raises `error` for a time off the calendar and for a column with more missing steps than it
     allows.
 
-    Where that is true of at most `BROKEN` of the series they are left out instead, and returned by
-    name.
+    Where that is true of at most `MAX_LEFT_OUT_SHARE` of the series they are left out instead, and
+    returned by name.
     """
     check_calendar(frame, dataset.calendar, where=where, error=error)
     lengths = series_lengths(frame, dataset.calendar)

@@ -2,7 +2,9 @@
 sentence.
 
 `ds` is UTC without a time zone (for sessions: the date at midnight), ascending within each series;
-a cell may be NaN (missing), a row is never invented.
+a cell may be NaN (missing), a row is never invented. `check_frame` is the door: sources, fetches,
+preparation, requests and the frames of Python come through it. What is a number, a time or a name
+is refused or taken, never guessed; the calendar is `data.calendars`'.
 """
 
 from __future__ import annotations
@@ -41,11 +43,13 @@ def check_frame(
     error: type[ForecastError] = InputError,
 ) -> pd.DataFrame:
     """The frame with exactly `unique_id, ds, *columns`, float64 and nanosecond times, sorted by
-    series.
+    series. Other columns are dropped, an empty cell stays NaN; the argument is not changed.
 
-    `frame.index` labels the rows in messages: `row` or, when the index is named so, `line` of the
-    user's file. Raises `error` (`InputError`, or `DataError` for what a service delivered) at the
-    first fault.
+    Raises `error` (`InputError`; `DataError` for what a service delivered) at the first fault, with
+    `where` and the row: a column missing or doubled, no rows, a time with a zone or outside of
+    1678 to 2199, a key that is empty, text or a switch for a number, a number beyond 1e100, times
+    of a series that do not rise. `frame.index` labels the rows: `row` or, when the index is named
+    so, `line` of the user's file. Gaps and the calendar are not looked at.
     """
     columns = list(columns)
     frame_columns = [str(name) for name in frame.columns]
@@ -86,7 +90,7 @@ def first_time_outside(times: pd.Series) -> int | None:
 def _has_ordered_names(names: pd.Series) -> bool:
     """Whether the rows stand in the order of their names.
 
-    Text is compared once a name, not once a row: `Series. is_monotonic_increasing` makes a Python
+    Text is compared once a name, not once a row: pandas' `is_monotonic_increasing` makes a Python
     string of every row.
     """
     codes, known = pd.factorize(names)

@@ -2,7 +2,10 @@
 issued.
 
 At a cutoff only those issued by then are used. So they can stand beside our forecasts as a row of
-their own, or as an input that holds what the provider expected, without looking ahead.
+their own (`forecasts_by_cutoff`, whole horizons alone), or as an input that holds what the provider
+expected (`add_issued`), without looking ahead. A fetch stores them beside the snapshots
+(`write_vintages`); what is stored once is never replaced (`merge_vintages`), and an issue later
+than its target was known is refused. A dataset without any has an empty table and NaN inputs.
 """
 
 from __future__ import annotations

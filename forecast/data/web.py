@@ -146,7 +146,7 @@ class Answer:
     content: bytes
 
     def json(self) -> Any:
-        """`Transient` when the body is no JSON: a maintenance page or a torn answer."""
+        """`TransientError` when the body is no JSON: a maintenance page or a torn answer."""
         try:
             return json.loads(self.content)
         except ValueError:
@@ -159,8 +159,8 @@ class Answer:
 def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -> Answer:
     """One GET, redirects followed within the host of `url`; never longer than `deadline` has left.
 
-    Raises `Transient` for what may pass (no connection, cut off, slow), `DataError` for what will
-    not. No message contains the query, which may carry a key.
+    Raises `TransientError` for what may pass (no connection, cut off, slow), `DataError` for what
+    will not. No message contains the query, which may carry a key.
     """
     host = urlsplit(url).netloc
     target = f"{url}?{urlencode(params)}" if params else url

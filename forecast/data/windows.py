@@ -209,8 +209,8 @@ def task_windows(
     horizon: int | None = None,
     size: int = 512,
 ) -> Iterator[Windows]:
-    """`gather` as a model of `task` sees one series, in slices of `size`, so that no (n, lookback,
-    channels) copy ever exists whole; `horizon` by default the task's.
+    """`gather_windows` as a model of `task` sees one series, in slices of `size`, so that no (n,
+    lookback, channels) copy ever exists whole; `horizon` by default the task's.
     """
     channels, steps = layout(task), horizon or task.horizon
     for start in range(0, len(rows), size):

@@ -1,4 +1,15 @@
-"""Problem → fit → Forecaster: one object for backtest and service."""
+"""Problem → fit → Forecaster: one object for backtest and service.
+
+    fitting, trainers      a fit of any family; the two trainers of a network
+    forecaster             a fitted model: point forecasts, saving
+    loops, free_run        the closed loop of a one-step map, over the horizon or as long as wanted
+    distributions, beams   what a head says beyond the point; the most probable path
+    intervals              conformal intervals around any forecast
+    ensemble, serving      seeds or members as one model; a request answered
+
+Backtest, operations, audit and the Python door stand above; a fitted model forecasts without
+TensorFlow, which training alone imports.
+"""
 
 from forecast.forecaster.beams import BestPaths, most_probable_paths
 from forecast.forecaster.distributions import (

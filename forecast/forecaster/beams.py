@@ -71,6 +71,10 @@ def _search_one_cutoff(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The best path after the one window in `windows`: scaled values (H, O), bins (H, O) and the
     path's log probability.
+
+    Recursive: by beam search over closed loops. Direct: the best bin of each step and output, whose
+    value is its median around the skip's forecast and whose log probabilities are added; `width`
+    plays no part.
     """
     assert forecaster.skip is not None
     horizon = forecaster.task.horizon
@@ -79,11 +83,11 @@ def _search_one_cutoff(
         start = BeamState.of(loop, head, np.empty((1, 0, forecaster.channels.outputs)))
         return search_paths(start, horizon=horizon, width=width)
     log_p = head.head.log_probabilities(forecaster.network_output(windows)[0].astype(np.float64))
-    path, score = select_best_bins(log_p)
+    bins, score = select_best_bins(log_p)
     values = head.head.bin_values(
         forecaster.skip.forecast(windows, forecaster.channels), head.constants
     )[0]
-    return np.take_along_axis(values, path[..., None], axis=-1)[..., 0], path, score
+    return np.take_along_axis(values, bins[..., None], axis=-1)[..., 0], bins, score
 
 
 @dataclass(frozen=True)

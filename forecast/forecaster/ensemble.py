@@ -27,6 +27,7 @@ from forecast.data.records import RunRecord
 from forecast.forecaster.forecaster import Forecaster
 from forecast.forecaster.intervals import (
     Array,
+    Calibration,
     SplitConformal,
     volatility,
 )
@@ -143,7 +144,7 @@ class Ensemble:
         longer = self.task.model_copy(update={"horizon": horizon})
         return replace(self, forecasters=tuple(replace(f, task=longer) for f in self.forecasters))
 
-    def calibration(self, series: str) -> SplitConformal:
+    def calibration(self, series: str) -> Calibration:
         """What intervals of `series` are made with; `InputError` where it has none."""
         if series not in self.calibrated:
             raise InputError(

@@ -2,10 +2,13 @@
 alone.
 
 `fitting` makes it, backtest and service forecast with the same object, and it is saved as a folder
-of JSON and arrays. A forecast at a row sees exactly the last `lookback` rows up to it, so what is
-served equals what was backtested. Statistical models are the exception: their state is filtered
-from the first row on. Distributions, closed loops of any length and most probable paths of a
-forecaster have modules of their own beside this one.
+of JSON and arrays. A forecast is the skip's, and beside it the network's by its head; recursive
+models run in closed loop over the horizon; rules and statistical models forecast by themselves. A
+forecast at a row sees exactly the last `lookback` rows up to it, so what is served equals what was
+backtested. Statistical models are the exception: their state is filtered from the first row on.
+Refused with `InputError`: series that are not there, a row without a whole lookback, saved files of
+another schema. Distributions, closed loops of any length and most probable paths of a forecaster
+have modules of their own beside this one.
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ SCHEMA = 4
 """Of a saved model's files; `files.read_saved` refuses every other."""
 MIN_SERIES_IN_GROUP = 20
 MAX_ROWS_IN_GROUP = 64
-"""So many series of so few rows are forecast side by side; of less each to the bit as if it were
-asked for alone.
+"""From so many series on, of at most so many rows each, requests are joined in one batch; else
+every series is forecast to the bit as if it were asked for alone.
 """
 
 

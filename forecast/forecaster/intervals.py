@@ -8,7 +8,8 @@ Everybody who shows or scores an interval asks `bounds`, whose ends are numbers 
 score of a calibration origin is the absolute error of its point forecast, so intervals are
 symmetric around it, divided by a width that the lookback before it gives (locally weighted:
 Papadopoulos, Gammerman & Vovk 2008; Lei et al. 2018, section 5.2): margins set in a calm season are
-wider after a restless week.
+wider after a restless week. A level that too few calibration errors support is refused with the
+number needed (`conformal_rank`). `Calibration` says what another kind of interval touches.
 """
 
 from __future__ import annotations
@@ -112,9 +113,19 @@ class Bounds(NamedTuple):
 
 class Calibration(Protocol):
     """What the calibration block tells of the errors of a forecaster, so that intervals can be
-    put around its forecasts.
+    put around its forecasts. Whoever shows an interval asks this alone.
 
-    Another kind of interval, such as one with different tails, is another class with these methods.
+    Another kind of interval, such as one with different tails, is another class with these methods,
+    and a change of each place that knows `SplitConformal` by name or by its rules:
+
+        forecaster.ensemble     makes it (`calibration_scores`), saves and loads it
+        comparison.intervals    makes it (`_calibrate`), counts its scores (`n_calibration`),
+                                refuses a level by its rank (`_refusal`)
+        audit.rescored          works the symmetric interval out anew (`_score_intervals`)
+        report                  calls it split conformal (templates/protocol.html.j2)
+        tracking.runs           calls it "split" in the names of metrics
+
+    It calls `models.problem.record_calibration`, or the leak audit does not see what it was given.
     """
 
     def require(self, level: float) -> None:
@@ -122,7 +133,12 @@ class Calibration(Protocol):
         ...
 
     def bounds(
-        self, y_hat: ArrayLike, volatility: ArrayLike, level: float, *, steps: ArrayLike | None
+        self,
+        y_hat: ArrayLike,
+        volatility: ArrayLike,
+        level: float,
+        *,
+        steps: ArrayLike | None = None,
     ) -> Bounds:
         """Both ends of the intervals of `level` around forecasts; see `SplitConformal.bounds`."""
         ...
@@ -131,9 +147,10 @@ class Calibration(Protocol):
 @dataclass(frozen=True)
 class SplitConformal:
     """Symmetric intervals in the units the target is modelled in (Vovk, Gammerman & Shafer 2005;
-    Lei et al. 2018).
+    Lei et al. 2018): the one kind of `Calibration` there is.
 
-    Made by `calibrate`, of one series or of several side by side.
+    Made by `calibrate`, of one series or of several side by side; by `forecaster.ensemble` when it
+    is loaded.
     """
 
     scores: tuple[Array, ...]

@@ -1,8 +1,9 @@
 """The two trainers of a network, gradient steps on chunks or Levenberg-Marquardt on whole series,
 and what they need.
 
-That is principal axes, and of a head its constants and targets, from the train rows alone. How
-steps of a horizon hang together is estimated on all validation origins.
+For `forecaster.fitting`. What they need is principal axes, and of a head its constants and targets,
+from the train rows alone. How steps of a horizon hang together is estimated on all validation
+origins.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""One model of the ensemble that `identify` searches, with its errors."""
+"""One model of the ensemble that `identify` searches, with its errors: what `search` trains and
+leaves out, `automatic` joins and reports.
+"""
 
 from __future__ import annotations
 

@@ -344,7 +344,7 @@ class _Search:
                 if candidate.kind == "polynomial":
                     net, weights = self._select_terms(net, train)
                 elif candidate.kind == "delays":
-                    weights = self._fit_one_step(candidate, net, train, rng)
+                    weights = self._fit_open_loop(candidate, net, train, rng)
                 else:
                     key = candidate.order, candidate.kind == "integrating states"
                     if key not in linear:
@@ -356,10 +356,13 @@ class _Search:
                 members.append(Member(candidate, fold, net, weights))
         return members
 
-    def _fit_one_step(
+    def _fit_open_loop(
         self, candidate: Candidate, net: Narx, train: list[Experiment], rng: np.random.Generator
     ) -> Array:
-        """Weights of a net on delays from random ones, fitted one step ahead."""
+        """Weights of a net on delays from random ones, fitted to the one-step error on measured y,
+        in the coordinates of the candidate: where its training in free run begins. `ModelError`
+        where it diverges.
+        """
         problem = OpenLoop(net, train, self.settings.start)
         options = lm.Options(max_iterations=OPEN_ITERATIONS)
         return self._minimise(problem, candidate, net, initial_weights(net, rng), options)

@@ -1,7 +1,8 @@
 """What the search of `identify` tries, and how large it is for so many rows.
 
-`SearchSettings` has every number of the search; `limit_work` fits it to the experiments before the
-search begins. Nothing here looks at what is found.
+`SearchSettings` has every number of the search and its `Candidate`s; `limit_folds` and `limit_rows`
+fit both to each other before the search begins, and refuse experiments that are too short or differ
+in their columns. Nothing here looks at what is found.
 """
 
 from __future__ import annotations

@@ -210,7 +210,9 @@ def _errors_by_weight(
 
 
 def _mean_by_group(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(groups, ...) the means of `values` (n, ...) of one group (n,) each."""
+    """(n_groups, outputs, shares): the means of `values` (n, outputs, shares) over the rows of
+    each group, groups (n,) in rising order; NaN where a value of the group is.
+    """
     names, position = np.unique(groups, return_inverse=True)
     sums = np.zeros((len(names), *values.shape[1:]))
     np.add.at(sums, position, values)

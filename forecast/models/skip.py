@@ -354,7 +354,7 @@ def calendar_products(
     newest rows.
 
     The harmonics of every calendar feature and their products by pairs; then all harmonics, and the
-    products of the first ones, times the last `product_lags` rows of each target (as in `features`)
+    products of the first ones, times the last `product_lags` rows of each target (as in `inputs`)
     and the newest row of the others.
     """
     calendar = windows.future[:, -horizon].astype(np.float64)
@@ -369,7 +369,7 @@ def calendar_products(
 
 
 def calendar_terms(calendar: np.ndarray, harmonics: tuple[int, ...]) -> list[np.ndarray]:
-    """(B, ...) each: the harmonics of every calendar feature of `moment` (B, F), then their
+    """(B, ...) each: the harmonics of every calendar feature in `calendar` (B, F), then their
     products by pairs.
     """
     waves = [_harmonics(calendar[:, 2 * i : 2 * i + 2], count) for i, count in enumerate(harmonics)]
@@ -452,7 +452,7 @@ def _target_names(channels: Layout, lags: int, reads_level: bool) -> list[Featur
 
 
 def _product_names(shape: Skip, channels: Layout, others: Sequence[int]) -> list[FeatureName]:
-    """Of `products`."""
+    """Of `calendar_products`."""
     waves = [_wave_names(feature, count) for feature, count in enumerate(shape.harmonics)]
     names = list(itertools.chain(*waves))
     turning = list(names)
@@ -473,7 +473,7 @@ def _wave_names(feature: int, count: int) -> list[FeatureName]:
 def _multiplied_names(
     calendar: Sequence[FeatureName], factors: Sequence[FeatureName]
 ) -> list[FeatureName]:
-    """Of `_times`: every name of `calendar` times every one of `factors`."""
+    """Of `_multiply_columns`: every name of `calendar` times every one of `factors`."""
     pairs = itertools.product(calendar, factors)
     return [factor._replace(waves=wave.waves + factor.waves) for wave, factor in pairs]
 
@@ -515,13 +515,13 @@ def fit_linear_map(train: Examples, channels: Layout, shape: Skip) -> Skip:
 
 
 def sum_products(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """`products_of` the known rows of all parts: inputs, outputs, which rows are known."""
+    """`products_matrix` of the known rows of all parts: inputs, outputs, which rows are known."""
     return np.asarray(sum(products_matrix(x[known], y[known]) for x, y, known in parts))
 
 
 def products_matrix(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The sums over rows of all products of inputs, outputs and one, in this order: all that
-    `ridge` has to know.
+    `solve_ridge` has to know.
     """
     every = np.hstack([x, y, np.ones((len(x), 1))])
     return np.asarray(every.T @ every)

@@ -4,7 +4,7 @@ from the same.
 `weight_shapes` lists the weights of a `Network` by their full names ("hidden/kernel") and refuses
 blocks that do not fit together; `initialise` draws them; `first_states` gives what recurrent blocks
 and delay lines hold before the first row. The widths that shapes follow from are worked out by the
-visitor `Layout`.
+visitor `WidthVisitor`. A new way of drawing is one more entry of `INITIALIZERS`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from forecast.system.errors import InputError
 
 
 @dataclass
-class Layout(BlockVisitor[int]):
+class WidthVisitor(BlockVisitor[int]):
     """The weights of all blocks, and the columns that flow between them: the visitor whose value is
-    a number of columns.
+    a number of columns. Nothing is drawn or allocated.
 
     `input_widths`: by block path, the columns of its input; `widest`: the most columns that leave a
     block; `output_width`: those that leave the last.
@@ -55,12 +55,12 @@ class Layout(BlockVisitor[int]):
     output_width: int = 0
 
     @classmethod
-    def of_network(cls, network: Network) -> Layout:
-        """The layout of the blocks between the inputs and the read-out."""
-        layout = cls(network)
+    def of_network(cls, network: Network) -> WidthVisitor:
+        """The widths of the blocks between the inputs and the read-out."""
+        visitor = cls(network)
         width = network.shapes.channels + future_width(network)
-        layout.output_width = layout.visit_series(network.blocks, "", width)
-        return layout
+        visitor.output_width = visitor.visit_series(network.blocks, "", width)
+        return visitor
 
     def visit_other(self, block: Block, path: str, x: int) -> int:
         """Note the weights of a block for an input of `x` columns; returns the columns that leave
@@ -98,14 +98,14 @@ def weight_shapes(network: Network) -> WeightSpecs:
         frame = shapes.horizon * shapes.future_channels
         weights["future/kernel"] = Weight((frame, projected), "glorot_uniform")
         weights["future/bias"] = Weight((projected,), "zeros")
-    layout = Layout.of_network(network)
+    widths = WidthVisitor.of_network(network)
     steps = 1 if network.decoder else shapes.horizon // network.parts
     size = steps * shapes.outputs * shapes.parameters
     readout = {
-        "readout/kernel": Weight((layout.output_width, size), "zeros"),
+        "readout/kernel": Weight((widths.output_width, size), "zeros"),
         "readout/bias": Weight((size,), "zeros"),
     }
-    return weights | layout.weights | readout
+    return weights | widths.weights | readout
 
 
 def initialise(network: Network, seed: int, dtype: str = "float32") -> dict[str, np.ndarray]:
@@ -135,7 +135,7 @@ def widest_columns(network: Network) -> int:
     shapes = network.shapes
     first = shapes.channels + max(future_width(network), shapes.future_channels * shapes.horizon)
     outputs = shapes.horizon * shapes.outputs * shapes.parameters
-    return max(first, outputs, Layout.of_network(network).widest)
+    return max(first, outputs, WidthVisitor.of_network(network).widest)
 
 
 def _check_order(network: Network) -> None:
@@ -234,7 +234,7 @@ def first_states(network: Network, weights: Arrays, batch: int) -> States:
     state, in the dtype of the weights.
     """
     states: States = {}
-    input_widths = Layout.of_network(network).input_widths
+    input_widths = WidthVisitor.of_network(network).input_widths
     for path, block in walk_blocks(network.blocks):
         match block:
             case Taps() | Segments():

@@ -2,9 +2,10 @@
 about them.
 
     registry, champion    versions and aliases: in MLflow and here together; what is stored here
-    predicting, live_accuracy    the champion's forecast; issued forecasts and their scores retrain
-    a gated retraining, with its parts: worktree (where), challenger (the steps),
-                          evidence (numbers), gate (the test), decision (what follows), refit
+    predicting, live_accuracy    the champion's forecast; issued forecasts and their scores
+    retrain               a gated retraining, with its parts: worktree (where), challenger (the
+                          steps), evidence (numbers), gate (the test), decision (what follows),
+                          refit (a recipe fitted again)
     schedule              commands at their times
     status, repair        what is wrong, and what `forecast doctor --repair` mends
     repro                 DVC as a child process

@@ -2,7 +2,8 @@
 challenger is due. Nothing is fetched, trained or promoted here.
 
     gate_splits            blocks that leave the newest origins to the gate
-    GateData, fresh_losses mean scaled errors of challenger, champion and naive on those origins
+    GateData, fresh_losses mean scaled errors of challenger, champion and naive on fresh origins:
+                           those of the test block after everything that both models have seen
     Ledger                 every origin of a pair of models counted once: what the gate tests
     measure_shifts, measure_live_error    drift of the data, and of the champion's errors
     judge_due              a `DueDecision`: by age, drift and new rows
@@ -92,7 +93,9 @@ def _lengths(dataset: Dataset, steps: pd.DatetimeIndex) -> tuple[pd.Timedelta, p
 
 @dataclass(frozen=True)
 class GateData:
-    """The prepared data of one gate. `scale`: per series and target what errors are divided by."""
+    """The prepared data of one gate. `scale`: per series and target what errors are divided by, so
+    that those of all can be averaged.
+    """
 
     panel: Panel
     borders: Borders
@@ -184,22 +187,23 @@ def _error_scales(panel: Panel, borders: Borders) -> dict[tuple[str, int], float
 
 
 def fresh_losses(
-    case: GateData,
+    data: GateData,
     challenger: Ensemble,
     champion: Ensemble | None,
     last_targets: Sequence[pd.Timestamp],
 ) -> pd.DataFrame:
-    """Losses on the fresh origins: index cutoff, columns challenger, naive and, if there is one,
-    champion.
+    """Losses on the fresh origins, those of the test block after all that the models have seen:
+    index cutoff, columns challenger, naive and, if there is one, champion.
 
-    `seen`: the last target that each model used in fitting, early stopping, tuning or calibration.
+    `last_targets`: the last target that each model used in fitting, early stopping, tuning or
+    calibration.
     """
-    rows = case.fresh_rows(last_targets)
-    champion_loss = {} if champion is None else {"champion": case.model_loss(champion, rows)}
+    rows = data.fresh_rows(last_targets)
+    champion_loss = {} if champion is None else {"champion": data.model_loss(champion, rows)}
     return pd.DataFrame(
         {
-            "challenger": case.model_loss(challenger, rows),
-            "naive": case.naive_loss(rows),
+            "challenger": data.model_loss(challenger, rows),
+            "naive": data.naive_loss(rows),
             **champion_loss,
         }
     )
@@ -267,7 +271,8 @@ class Ledger:
                 ) from None
 
     def add(self, losses: pd.DataFrame, *, version: int, recipe: str, at: pd.Timestamp) -> None:
-        """Count the origins of `losses` that are newer than any this pair has counted.
+        """Count the origins of `losses` that are newer than any this pair has counted, and where
+        both losses are finite; in memory, until `save`.
 
         `losses` has columns champion and challenger and is indexed by origin.
         """
@@ -347,15 +352,17 @@ def _bin_shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDAr
 
 
 def measure_shifts(
-    panel: Panel, meta: ChampionCard, rules: Retraining, *, recent_steps: int
+    panel: Panel, card: ChampionCard, rules: Retraining, *, recent_steps: int
 ) -> list[Shift]:
     """Every column of every series: what came after the champion's training against the training
     rows.
 
     `recent_steps`: how many of the newest steps are looked at; none of them may be a training row.
+    Left out are columns with fewer than `MIN_VALUES` values on either side, and of an input known
+    ahead all steps but the first.
     """
     shifts = []
-    cutoff = np.datetime64(pd.Timestamp(meta.training_cutoff))
+    cutoff = np.datetime64(pd.Timestamp(card.training_cutoff))
     for series in panel.series:
         for channel, column in enumerate(panel.task.columns):
             if isinstance(column, FutureStep) and column.step > 1:
@@ -373,13 +380,13 @@ def measure_shifts(
 
 
 def measure_live_error(
-    champion: Ensemble, meta: ChampionCard, panel: Panel, rules: Retraining, *, recent_steps: int
+    champion: Ensemble, card: ChampionCard, panel: Panel, rules: Retraining, *, recent_steps: int
 ) -> Shift | None:
     """The champion's error on the newest origins after everything it has seen, over what its test
     block promised.
 
-    The mean over series and steps of MAE / expected MAE; None where it has seen all, or too few
-    origins are left.
+    The mean over series and steps of MAE / expected MAE; a mean that is no number counts as too
+    high. None with fewer than 8 origins that it has not seen, and where nothing was expected.
     """
     horizon = panel.task.horizon
     step_size = panel.task.step_size
@@ -387,14 +394,14 @@ def measure_live_error(
     for series in panel.series:
         n_used = int(
             np.searchsorted(
-                series.ds, np.datetime64(pd.Timestamp(meta.last_target_used)), side="right"
+                series.ds, np.datetime64(pd.Timestamp(card.last_target_used)), side="right"
             )
         )
         first = max(n_used - 1, len(series) - horizon - recent_steps, panel.task.lookback - 1)
         rows[series.unique_id] = np.arange(first, len(series) - horizon, step_size)
-    if min(map(len, rows.values())) < 8 or not meta.expected:
+    if min(map(len, rows.values())) < 8 or not card.expected:
         return None
-    ratios = _error_ratios(champion, meta.expected, panel, rows)
+    ratios = _error_ratios(champion, card.expected, panel, rows)
     if not ratios:
         return None
     ratio = float(np.mean(ratios))
@@ -439,8 +446,8 @@ def _seasonal_changes(
     cutoff: np.datetime64,
     recent: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Changes over one season in training and in the newest rows, a season apart: neighbours share
-    their hours.
+    """Changes over one season in training and in the newest rows, only every quarter of a season:
+    neighbours share their hours.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         values = pd.Series(SCALES.get(column.transform, RAW)[0](series.values[:, channel]))
@@ -478,7 +485,9 @@ def judge_due(
     now: pd.Timestamp,
     new_steps: int,
 ) -> DueDecision:
-    """Judge by age, drift and new rows whether a challenger is due.
+    """Judge by age, drift and new rows whether a challenger is due: always without a champion;
+    where there are new steps, of a champion that is stale or drifting; and with `rules.new_steps`
+    of them (none given: a horizon) of any.
 
     Age is that of the data, which reach to `as_of`, or by the clock where rows have no dates.
     """

@@ -124,7 +124,9 @@ def prepare_newest(
 
 
 def last_values(panel: Panel) -> dict[str, float]:
-    """Series (`uid`, or `uid/output` with several targets) → its last observed value."""
+    """By name (`series_name`: of the series, or "series/target" with several targets) the last
+    observed value.
+    """
     targets = panel.task.targets
     last = {}
     for series in panel.series:

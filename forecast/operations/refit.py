@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from forecast import models
-from forecast.backtest.backtest import CandidateFitter, load_engine
+from forecast.backtest.backtest import CandidateFitter, load_tensorflow
 from forecast.backtest.candidates import Candidate
 from forecast.backtest.prepared_data import PreparedData
 from forecast.backtest.training import TrainingRun, train
@@ -56,7 +56,7 @@ def main(
 
 def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, jobs: int) -> None:
     """The recipe at the borders that stage `prepare` wrote; what was trained already comes from the
-    memo.
+    cache of stage `train`.
     """
     paths = ProjectPaths.of(root)
     settings = load_dataset(dataset, paths.configs)
@@ -116,11 +116,13 @@ def refit_on_all_data(
 def _task(
     problem: Problem, candidate: Candidate, seed: int, steps: Budget, folder: Path
 ) -> WorkItem:
-    """The fit of one seed as an item for a worker; only a network takes `steps` and an engine."""
+    """The fit of one seed as an item for a worker; only a network takes `steps`, and only what uses
+    TensorFlow loads it.
+    """
     target = folder / f"seed-{seed}"
     prepare = None
     if candidate.spec.uses_tensorflow:
-        prepare = load_engine
+        prepare = load_tensorflow
     else:
         steps = Budget(0, 1)
     arguments = (problem, candidate, seed, steps, target)

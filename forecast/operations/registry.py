@@ -6,14 +6,17 @@ together.
     register_refit        makes its recipe, fitted again on all data, a version without a score
     promote               makes a version `champion`, the old one `previous`
     promote_selected      all four for the last run's choice
+    promote_judged        the same of a gate's challenger, unless the champion has changed meanwhile
+    rollback              makes `previous` the champion again; `InputError` where there is none
     registry_aliases      {"champion": 3, "previous": 2}
     champion.load         the champion's ensemble and card, without MLflow
 
 Every step can be repeated, and a kill between any two leaves a champion that can be loaded: the
 registry's aliases move first, the local ones last, and until then the local champion is the old
-one. `repair_registry` makes the two agree. Among all machines that share the store, one process at
-a time changes a dataset's versions and aliases. `tracking_uri` is the value of MLFLOW_TRACKING_URI;
-empty: the project's own database.
+one. `repair_registry` makes the two agree. A version that does not exist is an `InputError`. Among
+all machines that share the store, one process at a time changes a dataset's versions and aliases;
+another waits for `TIMEOUT`, then it is a `BusyError`. `tracking_uri` is the value of
+MLFLOW_TRACKING_URI; empty: the project's own database.
 """
 
 from __future__ import annotations
@@ -73,7 +76,7 @@ def register_candidate(
     with _alias_lock(root, dataset, store) as check_lock, files.scratch_folder() as folder:
         model = folder / "champion"
         champion.write_version(model, ensemble, card)
-        _restore(root, dataset, tracking_uri)
+        _register_lost_versions(root, dataset, tracking_uri)
         version = registry.register_version(
             store, dataset, model, card.registry_tags(), sample=sample
         )
@@ -203,7 +206,7 @@ def _move_champion(
     store = tracking_store(root, tracking_uri)
     version = promotion.version
     with _alias_lock(root, dataset, store) as check_lock:
-        _restore(root, dataset, tracking_uri)
+        _register_lost_versions(root, dataset, tracking_uri)
         registered = registry.read_registry(store, dataset)
         numbers = [known.number for known in registered.versions]
         if version not in numbers:
@@ -310,7 +313,7 @@ def repair_registry(
     """
     store = tracking_store(root, tracking_uri)
     with _alias_lock(root, dataset, store, timeout):
-        sentences = _restore(root, dataset, tracking_uri)
+        sentences = _register_lost_versions(root, dataset, tracking_uri)
         registered = registry.read_registry(store, dataset)
         for alias in ("champion", "previous"):
             version = registered.aliases.get(alias)
@@ -336,9 +339,11 @@ def copy_from_registry(root: Path, dataset: str, version: int, *, tracking_uri: 
         champion.store_version(root, dataset, version, Ensemble.load(folder), card)
 
 
-def _restore(root: Path, dataset: str, tracking_uri: str) -> list[str]:
-    """Register again what this machine has and the registry lost; its aliases too when it has none
-    at all.
+def _register_lost_versions(root: Path, dataset: str, tracking_uri: str) -> list[str]:
+    """Register again, under their numbers, the intact local versions that the registry lost, a
+    sentence for each; where that was needed and the registry has no aliases, the local ones too.
+
+    The caller holds `_alias_lock`. A damaged version is passed over; nothing local is changed.
     """
     store = tracking_store(root, tracking_uri)
     registered = registry.read_registry(store, dataset)
@@ -370,8 +375,9 @@ def _sample_request(root: Path, dataset: str, ensemble: Ensemble) -> pd.DataFram
 
 
 def _matches_registry(root: Path, dataset: str, version: int, registered: RegisteredModel) -> bool:
-    """The local copy is intact, and is what the registry knows under this number: another one's may
-    have the same.
+    """Whether the local copy is intact and no other model stands under its number in the registry.
+
+    True where the registry has no such version, or has it without a digest.
     """
     if not _is_intact(root, dataset, version):
         return False

@@ -107,7 +107,9 @@ def _is_held(note: Path) -> bool:
 
 
 def list_champion_datasets(root: Path, tracking_uri: str) -> list[str]:
-    """The datasets that have a champion here, or only in the registry, sorted."""
+    """The datasets with a folder in the local champion store, and those of `run` in datasets.yaml
+    that have a champion in the registry alone; sorted.
+    """
     local = set(_list_stored_datasets(root))
     others = [name for name in run_datasets(root) if name not in local]
     registered = [name for name in others if _is_registered(root, name, tracking_uri)]

@@ -156,7 +156,9 @@ def judge(job: RetrainingJob) -> JudgedChallenger:
 def _draft_decision(
     job: RetrainingJob, tree: WorkTree, frame: pd.DataFrame, config_hash: str
 ) -> Decision:
-    """A decision "not due" without a reason, with everything that makes its key."""
+    """A decision with everything that makes its key (dataset, data, configuration, revision and
+    strategy, not the time), before anything is judged: "not due" and no reason until then.
+    """
     pointer = snapshots.read_pointer(tree.path, job.dataset)
     draft = Decision(
         key="",

@@ -235,7 +235,9 @@ def find_damaged_issues(root: Path, dataset: str) -> str:
 def _find_clock_fault(
     card: ChampionCard | None, decision: Decision | None, now: datetime
 ) -> list[str]:
-    """A sentence where the clock stands before what was written down already."""
+    """A sentence where the clock, `now` in UTC, stands more than `CLOCK_TOLERANCE` before the
+    newest of the champion's making and the last decision; else none.
+    """
     moments = [card.created_at] if card else []
     if decision is not None:
         moments.append(decision.at)

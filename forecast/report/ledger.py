@@ -72,7 +72,11 @@ def cost_table(results: Results, costs: Costs) -> Table:
 
 
 def _row(cost: CandidateCost, record: RunRecord) -> Row:
-    """The cells of `COLUMNS` of one candidate."""
+    """The row of one candidate: its name, then a cell for each later one of `COLUMNS`.
+
+    CPU seconds are those of `cost`, which may be unknown; steps and targets those of `record`. A
+    zero is shown as nothing.
+    """
     usable = sum(seed.status == "ok" for seed in record.seeds)
     trials = len(record.trials)
     cells = [
@@ -102,7 +106,7 @@ def _steps(cost: TrainingCost) -> Cell:
 
 
 def _time(spent: float | None) -> Cell:
-    return Cell(text.seconds(spent), spent)
+    return Cell(text.duration(spent), spent)
 
 
 def budget_sentence(results: Results) -> tuple[bool, str]:
@@ -203,7 +207,7 @@ def _cost_point(results: Results, name: str, cost: CandidateCost) -> Point | Non
         role = role_of(results, "shipped", record.model)
     tip = (
         f"{_name_row(**record.labels)}: {error_title(results)} {text.figure(error)},"
-        f" {text.seconds(spent)} of CPU"
+        f" {text.duration(spent)} of CPU"
     )
     return Point(text.name(record.model), spent, error, role, record.model, tip)
 

@@ -99,8 +99,10 @@ def p_value(value: Any) -> str:
     return "p < 0.001" if float(value) < 0.001 else f"p = {float(value):.3f}"
 
 
-def seconds(value: Any) -> str:
-    """CPU time a person can compare: `0.4 s`, `12 s`, `3 min 5 s`."""
+def duration(value: Any) -> str:
+    """Seconds as a person compares them: `0.4 s`, `12 s`, from two minutes on `3 min 5 s` (no
+    hours); an en dash where missing.
+    """
     if is_missing(value):
         return NOTHING
     total = float(value)

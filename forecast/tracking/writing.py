@@ -302,8 +302,8 @@ def draw_last_forecasts(forecasts: Path, title: str) -> bytes | None:
 
 
 def last_origins(series: pd.DataFrame) -> list[pd.DataFrame]:
-    """The last origins whose horizons do not overlap, oldest first; each with the mean of `y_hat`
-    over seeds.
+    """The last `ORIGINS` origins at most whose horizons share no more than an end, oldest first:
+    tables `cutoff, step, ds, y, y_hat` of the means over seeds (and over targets, of several).
     """
     ends = series.groupby("cutoff")["ds"].agg(["min", "max"])
     first_targets: dict[Any, Any] = {}  # cutoff → its first target

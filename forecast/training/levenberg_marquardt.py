@@ -2,7 +2,10 @@
 bounded memory.
 
 `minimise` takes any `LeastSquares` problem, of the catalogue's networks (`network_problem`) or of
-`forecast.identification`, and gives the `Result` of the best of several starts.
+`forecast.identification`, and gives the `Result` of the best of several starts: by the problem's
+validation error, or by the training objective where it has none. A start that diverges costs only
+itself; all of them is a `ModelError`, more than `MAX_WEIGHTS` an `InputError`. `Options` says when
+a descent ends, `Watch` lets Ctrl-C end one and keep its best weights.
 
 A step solves  (JᵀJ + (decay + mu n) I) d = -(Jᵀe + decay w)  where J = de/dw is never held whole:
 the problem hands it over in row blocks and only JᵀJ is kept. `mu` moves as in MATLAB's trainlm:
@@ -245,7 +248,10 @@ def _describe_cost(problem: LeastSquares, starts: Sequence[Array], options: Opti
 
 
 class _Run:
-    """One descent from one start, iteration by iteration; `reason` stays empty while it goes on."""
+    """One descent from one start, iteration by iteration; `reason` stays empty while it goes on.
+
+    `score`: of the `best` weights so far; `rises`: iterations since; `ends`: when its time is used.
+    """
 
     def __init__(self, problem: LeastSquares, weights: Array, options: Options) -> None:
         """Begin at `weights`; `ModelError` where the net diverges there."""

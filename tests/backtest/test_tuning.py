@@ -101,7 +101,7 @@ def no_engine(monkeypatch):
     """No study here trains, and another test of the process may have begun TensorFlow with threads
     of its own.
     """
-    monkeypatch.setattr(tuning, "load_engine", lambda: None)
+    monkeypatch.setattr(tuning, "load_tensorflow", lambda: None)
 
 
 def test_every_network_gets_a_file_and_what_has_nothing_to_tune_none(plan, monkeypatch):

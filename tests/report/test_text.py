@@ -29,7 +29,7 @@ def test_what_is_missing_is_a_dash_and_never_nan(value):
         text.count(value),
         text.percent(value),
         text.signed_percent(value),
-        text.seconds(value),
+        text.duration(value),
     }
     assert shown == {"–"}
 
@@ -48,7 +48,7 @@ def test_a_spread_has_the_decimals_of_its_mean():
 
 
 def test_cpu_time_reads_like_time():
-    assert [text.seconds(s) for s in (0.42, 12.2, 185)] == ["0.4 s", "12 s", "3 min 5 s"]
+    assert [text.duration(s) for s in (0.42, 12.2, 185)] == ["0.4 s", "12 s", "3 min 5 s"]
 
 
 def test_a_p_value_below_a_thousandth_is_not_spelled_out():

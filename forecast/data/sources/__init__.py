@@ -3,7 +3,9 @@ folder.
 
 A source is a class `Settings`, a `forecast.config.sources.Source` that checks its entry and says
 what the source has, and a function `read(request) -> RawFrame`. Whatever holds for one source alone
-stands in its file.
+stands in its file. `read` raises `DataError` for a fault of a service or package, `InputError` for
+one of the entry or a file of the user's; it gives rows as they are (`keep_known` cuts them at
+`as_of`), and whoever asked checks, compares and stores them (`data.ingest`, `data.preparation`).
 """
 
 from __future__ import annotations

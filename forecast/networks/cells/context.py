@@ -1,5 +1,8 @@
 """Recurrent nets with a context of more than the last hidden state: the output, older states, the
 layers above.
+
+Each class is a `Cell`: its docstring has the equation, the states and the weights with their
+shapes. An option without meaning is an `InputError` when the cell is made.
 """
 
 from __future__ import annotations

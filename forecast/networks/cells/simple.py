@@ -1,5 +1,8 @@
 """Recurrent nets whose context is their last state: the simple one, Elman's, the fully connected,
 state space.
+
+Each class is a `Cell`: its docstring has the equation, the states and the weights with their
+shapes. An option without meaning is an `InputError` when the cell is made.
 """
 
 from __future__ import annotations

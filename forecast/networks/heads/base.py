@@ -140,7 +140,10 @@ class Head(Config):
         constants: Constants,
         u: np.ndarray,
     ) -> np.ndarray:
-        """(B, H, O): the values that the probabilities u (B, H, O) in (0, 1) stand for."""
+        """(B, H, O) in scaled units: the values that the probabilities u (B, H, O) in (0, 1) stand
+        for. Who draws a sample draws u; base (B, H, O) is the skip's forecast, last (B, 1, O) for a
+        head that needs it.
+        """
         return self.distribution(raw, base, constants).inverse(u)
 
     def log_probabilities(self, raw: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
-"""Densities around skip + network, by their negative log likelihood: normal, and Student t for
-heavier tails.
+"""Densities around skip + network, by their negative log likelihood: normal (`Gaussian`), and
+Student t for heavier tails (`StudentT`).
+
+Heads with a density and a location, for `head: gaussian` and `head: student_t`; their scale begins
+as the train residuals' and never reaches zero.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class Stepper(Protocol):
         """One time step: x `(I, B)`, output `(units, B)`."""
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """One step for each of `rows (T, I, B)`; the last outputs go into `out (keep, units,
-        B)`.
+        """One step for each of `rows (T, I, B)`, from the states as they are; the last outputs end
+        `out (keep, units, B)`, whose first `keep - T` entries, if any, stay as they were.
         """
 
     def states(self) -> Arrays:
@@ -168,7 +168,7 @@ class StackedStepper:
             self.h[0] = self.h[len(part)]
 
     def states(self) -> Arrays:
-        """h (B, U) of the one layer, by its name."""
+        """The state h `(size, B)` after the newest step."""
         return {"h": self.h[0]}
 
 
@@ -305,7 +305,9 @@ class AnyStepper:
         return output.T
 
     def run_steps(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """One step for each of `rows`; the last outputs go into `out`."""
+        """One step for each of `rows (T, I, B)`, none of them faster than by itself; `out` as
+        `Stepper.run_steps` has it.
+        """
         for number, row in enumerate(rows, len(out) - len(rows)):
             output = self(row)
             if number >= 0:

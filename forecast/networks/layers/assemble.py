@@ -4,7 +4,9 @@
 The model maps `{"past": (B, T, C), "future": (B, T + H, F)}` to `(B, T, H, O, K)`; see
 `description`. Batch and time are open, so chunks for training and windows for validation share one
 model. Layers are named after their blocks ("parallel.0.hidden"), weights after both
-("parallel/0/hidden/kernel"), the same names `networks.inference` uses.
+("parallel/0/hidden/kernel"), the same names `networks.inference` uses; `set_weights` refuses others
+and other shapes. For `forecast.training.gradient` and `forecast.api.network_file`. Loading a .keras
+file needs this module imported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""tanh and the sigmoid as machine code, exact to 5e-7 in float32."""
+"""tanh and the sigmoid as machine code, exact to 5e-7 in float32; inlined by `stepping` and
+`recurrence`.
+"""
 
 from __future__ import annotations
 
