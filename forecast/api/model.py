@@ -120,6 +120,8 @@ class Model:
         The model is fitted again, once, on the rows before the first of them (with an entry that
         has `refit: monthly` or a number, as often as that says); intervals are calibrated there as
         well.
+
+        `InputError` for a model that was loaded without its data.
         """
         if self.dataset is None or self.recipe is None:
             raise InputError(
@@ -136,8 +138,8 @@ class Model:
         return windows_of(replace(self, ensemble=ensemble), forecasts, levels)
 
     def save(self, folder: str | Path) -> None:
-        """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no
-        TensorFlow.
+        """Everything but the data, as JSON and arrays: `forecast.load(folder)` needs no TensorFlow;
+        `InputError` where something else lies at `folder`.
         """
         target = Path(folder)
         is_other_folder = (

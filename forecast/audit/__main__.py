@@ -111,6 +111,8 @@ def audit(
     Trained forecasters of the project are examined as they are; fits are repeated on a part of the
     data with a budget of a few steps, since what a fit may see does not depend on how long it goes
     on.
+
+    `InputError` where every series has blocks of its own.
     """
     project = Project.of(root, dataset)
     if cluster.cluster_address():

@@ -50,7 +50,9 @@ class Candidate:
         return f"{self.model}.{self.skip}"
 
     def skip_model(self) -> str | None:
-        """The model that is this candidate's skip standing alone."""
+        """The model that is this candidate's skip standing alone; None without a skip, or with one
+        that is no model.
+        """
         if self.skip == "linear":
             return linear_skip_model(self.spec)
         return NAIVE if self.skip == "last" else None

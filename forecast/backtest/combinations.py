@@ -203,7 +203,9 @@ def _group_members(
 
 
 def _fixed_weights(weights: Mapping[str, float], errors: MemberErrors) -> Weights:
-    """The weights of a rule with numbers, by candidate; they may name models."""
+    """The weights of a rule with numbers, by candidate; they may name models; `ModelError` where
+    one of them has no errors here.
+    """
     candidates = {model: name for name, model in errors.models.items()}
     candidates |= {name: name for name in errors.members}
     missing = [name for name in weights if name not in candidates]
@@ -408,7 +410,9 @@ def weighted_mean(shares: Weights, values: Mapping[str, np.ndarray]) -> np.ndarr
 def _read_forecasts(
     records: Mapping[str, RunRecord], trained: Path
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """FORECAST_KEYS of every origin, and by candidate the mean forecast of its seeds there."""
+    """FORECAST_KEYS of every origin, and by candidate the mean forecast of its seeds there;
+    `ModelError` without any, and where origins differ.
+    """
     rows = pd.DataFrame()
     values: dict[str, np.ndarray] = {}
     for name in records:

@@ -141,7 +141,9 @@ def average(values: Array) -> float:
 
 
 def pinball(y: ArrayLike, quantile: ArrayLike, level: float) -> float:
-    """Mean quantile loss at `level` in (0, 1) (Koenker & Bassett 1978), in the unit of `y`."""
+    """Mean quantile loss at `level` in (0, 1) (Koenker & Bassett 1978), in the unit of `y`;
+    `InputError` for another level.
+    """
     if not 0 < level < 1:
         raise InputError(
             f"Quantile level {level}; wanted strictly between 0 and 1 (0.9 = the 90 % quantile)."
@@ -190,6 +192,8 @@ def coverage_by_step(
     points when pooled, the tolerance of the protocol). `winkler` is the interval score (Winkler
     1972; Gneiting & Raftery 2007, eq. 43): the width plus 2 / (1 - level) times the distance by
     which it missed.
+
+    `InputError` for a level outside of (0, 1), unequal shapes and crossed ends.
     """
     if not 0 < level < 1:
         raise InputError(f"Interval level {level}; wanted strictly between 0 and 1 (0.95 = 95 %).")

@@ -234,7 +234,8 @@ def change_by_step(
     `losses`: per series the model's and the reference's (n, H) on the same origins; the change is
     averaged over series. The band is that of the linearised ratio with the variance of `longrun`
     (as in `equivalence`); NaN where too few origins are known. H bands are H looks at one data set:
-    the verdict is on the mean over the horizon.
+    the verdict is on the mean over the horizon. `InputError` for series whose shapes differ, or
+    none.
     """
     if len({of_one.shape for pair in losses for of_one in pair}) != 1:
         raise InputError(

@@ -252,7 +252,7 @@ def score_candidates(
     results: Results, frame: pd.DataFrame, task: Task, borders: Borders
 ) -> tuple[list[ScoredCandidate], Mapping[str, Reference]]:
     """All candidates scored on test, and on validation for the choice; by block what errors are
-    measured against.
+    measured against; `InputError` without forecasts of naive.
     """
     naive = results.records.get(NAIVE)
     if naive is None or naive.has_failed:

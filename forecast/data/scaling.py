@@ -49,7 +49,9 @@ SCALES: dict[str, Scale] = {
 
 
 def transform(values: np.ndarray, column: TaskColumn, unique_id: str = "") -> np.ndarray:
-    """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN."""
+    """(T,) raw values to modelling units; NaN stays NaN, and a change over a gap is NaN;
+    `InputError` for a value outside of what the transform takes.
+    """
     name = column.transform
     low, high = LOWER_BOUNDS.get(name, -np.inf), UPPER_BOUNDS.get(name, np.inf)
     is_wrong = (values <= low) | (values >= high)

@@ -177,7 +177,7 @@ def read_pointed(root: Path, dataset: str) -> pd.DataFrame:
 
 
 def read_verified(path: Path, sha256: str, dataset: str) -> pd.DataFrame:
-    """The frame in `path` when its content has this digest."""
+    """The frame in `path` when its content has this digest; `DamagedError` where it has not."""
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:

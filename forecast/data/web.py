@@ -183,7 +183,9 @@ def get(url: str, params: Mapping[str, str], *, deadline: Deadline, what: str) -
 
 
 def _get_once(url: str, deadline: Deadline, what: str) -> Answer:
-    """One GET without redirects, cut off at the deadline however slowly its bytes come."""
+    """One GET without redirects, cut off at the deadline however slowly its bytes come; raises as
+    `get` does.
+    """
     import aiohttp
 
     try:

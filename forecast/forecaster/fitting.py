@@ -346,6 +346,8 @@ def fit_correction(
     recursive forecast leaves of the train targets. The penalty is chosen on validation, and is
     large where nothing is left to correct; `shape` has the one chosen before. The family `rectify`
     is this on arx; any other recursive forecaster (narx, jordan) can have it too.
+
+    `InputError` for a model without a closed loop.
     """
     spec = recursive.spec
     if recursive.skip is None or not (spec.is_recursive or spec.is_corrected):

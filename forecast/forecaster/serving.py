@@ -58,7 +58,7 @@ class Service:
 
     def answer(self, history: Any, horizon: int = 0, levels: Sequence[float] = ()) -> pd.DataFrame:
         """The frame of `forecast_latest`, times as ISO text; `levels` in percent, `horizon` 0: as
-        trained.
+        trained. `InputError` for a fault of the request, also where its forecast is not finite.
         """
         steps = horizon or self.ensemble.task.horizon
         if np.size(levels) > MAX_LEVELS:

@@ -497,7 +497,8 @@ def _keep_plausible(
 ) -> tuple[list[Member], list[str]]:
     """The members that stay within their bounds under inputs not measured: up to twice as large as
     the record's, half as large again, or of its range, by the hardest of these that more than half
-    of them pass; and what to say of it. A member that cannot be run costs itself alone.
+    of them pass; and what to say of it. A member that cannot be run costs itself alone, all of them
+    a `ModelError`.
     """
     rows = max(UNSEEN_ROWS, 5 * start)
     u = experiments[0].u[: 2 * rows]

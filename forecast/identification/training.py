@@ -66,7 +66,7 @@ def trainlm(
     trainer=trainlm(...))`.
 
     `goal`: mean squared error in scaled units; `time`: seconds; `max_fail`: epochs without a better
-    validation error.
+    validation error. `InputError` for numbers that no training could have.
     """
     is_whole = type(epochs) in (int, np.int64)
     if not (is_whole and epochs >= 1 and mu > 0 and mu_inc > 1 > mu_dec > 0):
@@ -109,6 +109,9 @@ def train(
     "adam" for nets too large for these, `iterations` then being thousands of gradient steps.
     `announce` receives the predicted memory and time before the work starts; with a `watch`, which
     can show progress, Ctrl-C keeps the best net so far. Adam knows neither.
+
+    `InputError` for an unknown trainer or use, for restarts or a seed that are none, and for rows
+    that do not suffice.
     """
     if {type(restarts), type(seed)} - {int, np.int64} or restarts < 1 or seed < 0:
         raise InputError(

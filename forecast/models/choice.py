@@ -129,7 +129,7 @@ def _choose_shape(
 ) -> Skip:
     """The mean of all that a search tried, weighted by the errors over `folds`, and the shares of
     the series; no ridge sees one of `unused`. The search goes from the best of a few penalties one
-    change at a time, while it helps.
+    change at a time, while it helps. `ModelError` where no error is finite.
     """
     largest = richest.with_lags(max(lags))
     cases, design = _cases_of(folds, largest, channels, unused)

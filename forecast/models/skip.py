@@ -529,7 +529,7 @@ def products_matrix(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def solve_ridge(sums: np.ndarray, columns: np.ndarray, penalty: float, outputs: int) -> np.ndarray:
     """(columns + 1, outputs): slopes of those `columns` of the inputs, then the intercept; NaN
-    without a solution.
+    without a solution. `ModelError` below two complete rows.
     """
     count = sums[-1, -1]
     last = len(sums) - 1

@@ -169,7 +169,7 @@ def copy_snapshots(root: Path, tree: Path) -> None:
 
 def fetch_data(job: RetrainingJob, tree: WorkTree) -> None:
     """New data into the work tree's own store, from where its last fetch ended; what is joined
-    comes first.
+    comes first. `InputError` where a file of the user's is gone.
     """
     copy_snapshots(job.root, tree.path)
     for name in with_joined_datasets([job.dataset], tree.paths.configs):

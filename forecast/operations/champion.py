@@ -152,7 +152,9 @@ def write_version(folder: Path, ensemble: Ensemble, card: ChampionCard) -> None:
 
 
 def read_aliases(root: Path, dataset: str) -> dict[str, int]:
-    """Alias → version as this machine knows it; empty before the first registration."""
+    """Alias → version as this machine knows it; empty before the first registration; `DamagedError`
+    for a file that cannot be read.
+    """
     path = version_folder(root, dataset) / "aliases.json"
     try:
         return {str(name): int(version) for name, version in files.read_json(path).items()}

@@ -195,7 +195,9 @@ def _error_over_expected(rows: pd.DataFrame, card: ChampionCard | None) -> float
 
 
 def _skill(rows: pd.DataFrame) -> float | None:
-    """Mean over series of 1 - MAE / MAE of the last value, at the same cutoffs and steps."""
+    """Mean over series of 1 - MAE / MAE of the last value, at the same cutoffs and steps; None
+    where no last value is known, or it made no error.
+    """
     values = []
     for _, series_rows in rows[rows["last"].notna()].groupby("series"):
         naive = float((series_rows["y"] - series_rows["last"]).abs().sum())

@@ -41,7 +41,9 @@ def main(
     root: str = ".",
     jobs: int = 0,
 ) -> None:
-    """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>."""
+    """Fill `target` as the train stage fills data/trained/<dataset>/<candidate>; `InputError` for
+    another `on` than gate or all.
+    """
     project = Path(root)
     recipe_file = Path(record)
     if on == "gate":

@@ -130,7 +130,9 @@ def advise(results: Results) -> list[str]:
 
 
 def _error_panel(results: Results) -> Panel | None:
-    """Change of the selected model's error against each reference row, with its 95 % interval."""
+    """Change of the selected model's error against each reference row, with its 95 % interval; None
+    without any.
+    """
     model = results.selected_model("shipped") or ""
     references = ["naive", "seasonal_naive", fitted_skip(results), results.best_network("shipped")]
     against_selected = results.tests("shipped", "best")

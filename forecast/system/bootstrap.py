@@ -176,7 +176,8 @@ def _install_lock(root: Path, name: str) -> None:
     instead of 4.
 
     A lock names everything that is needed, so pip adds nothing: what others ask for and never
-    import is left out on purpose (docs/decisions/0021-installing.md).
+    import is left out on purpose (docs/decisions/0021-installing.md). `ForecastError` where it
+    fails.
     """
     lock = root / name
     total = sum(

@@ -164,7 +164,9 @@ def _connect(address: str) -> Iterator[Client]:
 
 
 def _require_scheduler(address: str) -> None:
-    """Asked before Dask's client is, which takes half a minute and a traceback to give up."""
+    """Asked before Dask's client is, which takes half a minute and a traceback to give up;
+    `BusyError` where none answers.
+    """
     from distributed.core import rpc
     from distributed.security import Security
 
@@ -314,7 +316,9 @@ def _as_completed(
     out: dict[Future, WorkItem],
     shared: bool,
 ) -> Iterator[tuple[WorkItem, Any]]:
-    """`out` always has what is with the scheduler."""
+    """`out` always has what is with the scheduler. `InputError` for a worker that came later and
+    computes otherwise.
+    """
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 

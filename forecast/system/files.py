@@ -65,7 +65,8 @@ def _replacing(path: Path | str) -> Iterator[tuple[Path, Path]]:
     """A name beside `path` that nothing has yet, and the target; what was made under it is removed
     on any error.
 
-    What `tempfile` makes is the owner's alone; here the user's umask decides.
+    What `tempfile` makes is the owner's alone; here the user's umask decides. A full disk is a
+    `ForecastError`.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -199,8 +200,8 @@ def read_frame(path: Path | str) -> Any:
 
 
 def write_arrays(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
-    """NumPy arrays as an uncompressed .npz, which has no time stamps: equal arrays are equal
-    bytes.
+    """NumPy arrays as an uncompressed .npz, which has no time stamps: equal arrays are equal bytes;
+    `ValueError` for objects.
     """
     import numpy as np
 

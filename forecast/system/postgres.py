@@ -56,7 +56,7 @@ def check_nothing() -> None:
 
 def team_database() -> str:
     """The database that FORECAST_DATABASE names, for studies and locks; empty where a machine works
-    alone.
+    alone; `InputError` for any other database.
     """
     given = os.environ.get(VARIABLE, "").strip()
     if given and not is_postgres(given):

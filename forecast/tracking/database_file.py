@@ -103,7 +103,9 @@ def move_damaged(store: TrackingStore) -> Path | None:
 
 
 def _experiment_folders(store: TrackingStore, database: Path) -> dict[str, Path]:
-    """Experiment → the folder of its artifacts; empty before MLflow made its tables."""
+    """Experiment → the folder of its artifacts; empty before MLflow made its tables;
+    `ForecastError` for one that cannot be read.
+    """
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as reader:
             tables = reader.execute("select 1 from sqlite_master where name = 'experiments'")

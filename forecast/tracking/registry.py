@@ -107,7 +107,7 @@ def move_aliases(
     check_lock: CheckLock = check_nothing,
 ) -> None:
     """Move each alias (None removes it), `check_lock` called before; a kill in between leaves all
-    on real versions.
+    on real versions. `InputError` for a version that is not there.
     """
     from mlflow.exceptions import MlflowException
 
@@ -127,7 +127,7 @@ def move_aliases(
 
 
 def download_version(store: TrackingStore, name: str, version: int, target: Path) -> Path:
-    """The version's ensemble folder, copied below `target`."""
+    """The version's ensemble folder, copied below `target`; `DamagedError` where it has none."""
     import mlflow.artifacts
 
     with mlflow_client.connect(store) as client:
@@ -163,7 +163,9 @@ def _log_model_copy(
 
 
 def _try_forecast(saved: Path, sample: pd.DataFrame) -> None:
-    """Load the saved model as MLflow will, and forecast once."""
+    """Load the saved model as MLflow will, and forecast once; `ModelError` where that fails or is
+    not finite.
+    """
     import mlflow.pyfunc
     import numpy as np
     from mlflow.exceptions import MlflowException

@@ -111,7 +111,8 @@ class TrainedNetwork:
 def join_series(series: list[TrainingSeries], *, supervised: int, warm_up: int) -> Chunks:
     """Put the series end to end.
 
-    Chunks shorter than asked are made when the shortest series demands it.
+    Chunks shorter than asked are made when the shortest series demands it; `InputError` where it
+    has fewer than 2 rows.
     """
     horizon = series[0].target.shape[1]
     shortest = min(len(s.past) for s in series)

@@ -131,6 +131,7 @@ def _descend(
 ) -> TrainedNetwork:
     """`evaluate_every` updates at a time, and the validation losses after each block of them, until
     the steps are used up, `patience` is, or the training has diverged; the best weights, see `fit`.
+    Raises `ModelError` as `fit` says.
     """
     curve: Curve = []
     best_by_loss: list[BestStep | None] = []
@@ -171,7 +172,7 @@ def _descend(
 
 
 def _lower_loss(best: BestStep | None, candidate: BestStep) -> BestStep | None:
-    """The one with the lower finite loss; the earlier of two equal ones."""
+    """The one with the lower finite loss; the earlier of two equal ones; None without a finite one."""
     is_lower = np.isfinite(candidate.loss) and (best is None or candidate.loss < best.loss)
     return candidate if is_lower else best
 

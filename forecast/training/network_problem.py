@@ -56,7 +56,9 @@ class NetworkProblem:
         *,
         warm_up: int = 0,
     ) -> None:
-        """Gather the residuals of `network` over all `series`."""
+        """Gather the residuals of `network` over all `series`; `InputError` for a network that
+        gives no point forecast at every step.
+        """
         if not network.every_step or network.shapes.parameters != 1:
             raise InputError(
                 "Levenberg-Marquardt needs a point forecast at every step; this network forecasts"

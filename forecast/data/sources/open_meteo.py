@@ -310,7 +310,9 @@ def _require_not_ahead(clock: pd.Timestamp, theirs: pd.Timestamp, what: str) -> 
 
 
 def _parse_answer(answer: web.Answer, what: str) -> dict[str, Any]:
-    """The JSON of a good answer; faults sorted into those that may pass and those that will not."""
+    """The JSON of a good answer; faults sorted into those that may pass and those that will not:
+    `TransientError` (too busy, 5xx), `InputError` for a question that is refused, else `DataError`.
+    """
     if answer.status == 200:
         content = answer.json()
         if not isinstance(content, dict):
@@ -391,7 +393,7 @@ def _hours_to_frame(
 
 
 def _drop_repeated_hours(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Equal copies of an hour are one; copies that differ cannot be decided."""
+    """Equal copies of an hour are one; copies that differ cannot be decided (`DataError`)."""
     single = frame.drop_duplicates()
     twice = single["ds"][single["ds"].duplicated()]
     if len(twice):

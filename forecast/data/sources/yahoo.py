@@ -86,7 +86,7 @@ class Settings(Service):
         return self.adjust
 
     def narrowed_to(self, revised: Collection[str]) -> Settings | None:
-        """The source with the revised tickers alone."""
+        """The source with the revised tickers alone; None where none of them is its own."""
         tickers = tuple(ticker for ticker in self.tickers if ticker in revised)
         return self.model_copy(update={"tickers": tickers}) if tickers else None
 
@@ -123,7 +123,7 @@ class _Client:
     """
 
     def __init__(self, source: Settings, deadline: Deadline, cache: Path) -> None:
-        """`cache`: a folder for yfinance's time zones and cookies."""
+        """`cache`: a folder for yfinance's time zones and cookies; `InputError` without yfinance."""
         if importlib.util.find_spec("yfinance") is None:
             raise InputError(
                 "A source of kind `yahoo` needs yfinance, which is not installed. Install it:"
@@ -237,7 +237,7 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
         retry_after: float | None = None
 
         def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            """A request with redirects followed, each checked."""
+            """A request with redirects followed, each checked; `DataError` for too many."""
             for _ in range(MAX_REDIRECTS + 1):
                 response = self._once(method, url, *args, **kwargs)
                 target = response.headers.get("location")
@@ -248,7 +248,9 @@ def guarded_session(base_url: str, deadline: Deadline, *, max_bytes: int = MAX_B
             raise DataError(f"Yahoo redirected more than {MAX_REDIRECTS} times.")
 
         def _once(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            """A request without redirects, inside the deadline and bounded in size."""
+            """A request without redirects, inside the deadline and bounded in size; `DataError` for
+            a larger answer.
+            """
             requested = kwargs.get("timeout")
             timeout = float(requested) if isinstance(requested, int | float) else 30.0
             # curl's single number bounds the whole transfer, so a slow drip ends too.

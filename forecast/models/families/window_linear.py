@@ -99,7 +99,8 @@ class Spec(RegressorSpec):
         """The settings of the mean, by their errors over the folds.
 
         The climatology is that of the train rows, which has seen what the folds are asked for and
-        flatters small penalties, so there it is one setting, the steadiest.
+        flatters small penalties, so there it is one setting, the steadiest. `ModelError` where no
+        error is finite.
         """
         task = problem.panel.task
 

@@ -428,7 +428,7 @@ def check_windows(
     network: Network, past: np.ndarray, future: np.ndarray | None, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """`past (B, T, C)` and `future (B, T + H, F)` in `dtype`; a network without future channels
-    takes no `future`.
+    takes no `future`. `InputError` for another shape.
     """
     shapes = network.shapes
     past = np.asarray(past, dtype)
@@ -444,7 +444,9 @@ def check_windows(
 def check_future(
     network: Network, future: np.ndarray | None, leading: tuple[int, int], dtype: np.dtype
 ) -> np.ndarray | None:
-    """`future` with the two leading axes wanted, or None for a network without future channels."""
+    """`future` with the two leading axes wanted, or None for a network without future channels;
+    `InputError` for any other, and for one that such a network would not read.
+    """
     channels = network.shapes.future_channels
     expected = (*leading, channels)
     if channels == 0:

@@ -390,7 +390,8 @@ def _activation_code(name: str, code: str) -> str:
 
 def cell_sources(cells: Iterable[type[Cell]]) -> str:
     """The classes of the cells, with their equations but without what only building needs, and
-    their helpers.
+    their helpers; `InputError` for a cell that inherits from another one, and for helpers of one
+    name that differ.
     """
     helpers: dict[str, str] = {}
     classes = []

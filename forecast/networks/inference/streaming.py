@@ -100,6 +100,7 @@ def step(
     """One row further: `past_t (B, C)`, and the H future rows after it `future_window (B, H, F)`.
 
     Returns the forecast at this row `(B, H, O, K)`, equal to `forward` there, and the new state.
+    `InputError` for rows of another shape.
     """
     shapes = network.shapes
     x = np.asarray(past_t, state.dtype)
