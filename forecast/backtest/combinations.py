@@ -18,6 +18,10 @@ and weights that the other folds give, so that its validation error can be compa
 models that learnt nothing there. With `refit` the weights of the same members are learnt again
 behind validation, at each of its cutoffs on every error known there; the pull towards equal weights
 stays that of as many errors as validation has, so it fades as more are known.
+
+Of `RunRecord`: `members` are those that serve, with the newest weights before the test block;
+`weights` holds all, a `DatedWeights` for each time they were learnt. A member of weight 0 is left
+out of both. Why a weight moved is recorded nowhere: it follows from the errors up to then.
 """
 
 from __future__ import annotations

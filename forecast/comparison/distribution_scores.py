@@ -4,6 +4,9 @@ tables alone.
 Of each series in its own unit, of every seed, of their mean, and of the ensemble, whose quantiles
 and probabilities are the means of the seeds' (its density would be a mixture and has no score
 here).
+
+For `comparing`, of candidates that left distributions.parquet; others have no row. An interval
+whose ends are no kept quantiles is NaN.
 """
 
 from __future__ import annotations

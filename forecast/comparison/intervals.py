@@ -10,6 +10,10 @@ ratios, so a series that has doubled has intervals twice as wide.
 
 Series whose blocks have equal shapes stand side by side in one array (`SeriesStack`): one array
 operation then serves thousands of them, and each keeps its own calibration.
+
+A level that the calibration block of a series cannot support is refused for it, never invented: a
+`Refusal` with the reason and the origins needed. `interval_tables` makes it all for `comparing`.
+What another kind of interval touches here is said at `forecaster.intervals.Calibration`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,10 @@ Errors of different series are never pooled in their units: a dataset of several
 RMSSE and skill averaged over the series, and no MAE or RMSE of its own (per series they are in
 by_series.csv). Skill is everywhere 1 - MASE / MASE of naive on the same actuals, both averaged over
 the series first: its sign is the order by MASE.
+
+`score_candidates` makes a `ScoredCandidate` of each record, for `comparing`; a failed one has no
+forecasts and no scores. `SeriesForecasts` is one series of one block as arrays, `Reference` what
+errors are divided by. Without forecasts of naive nothing can be scored (`InputError`).
 """
 
 from __future__ import annotations

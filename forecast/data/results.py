@@ -3,6 +3,9 @@ is first asked for.
 
 Everybody reads them here: the report, the terminal, MLflow's records, `forecast compare` and what
 makes a champion.
+
+A part whose stage has not run is an `InputError` naming the stage, a damaged file a `DamagedError`.
+Nothing is computed here but look-ups.
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@
 `z = (transform(value) - centre) / scale`. A column is centred and scaled by its train mean and
 standard deviation. One with `difference_inputs` is scaled by the standard deviation of its one-step
 *changes*, so that a forecast error of one step is of order one however far the level has wandered.
+
+`Scaling` is made once per problem and saved with every model; a constant column has scale one. A
+value that a transform cannot take is an `InputError` (`check_transforms`), a series that was not
+trained on too.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def _describe_order_fault(frame: pd.DataFrame) -> str:
 
 
 def first_text_cell(values: pd.Series) -> tuple[Any, Any] | None:
-    """(row label, value) of the first cell that is neither a number nor missing; None without one."""
+    """(row label, value) of the first cell that is neither a number nor missing; None without."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return None
     wrong = values.notna() & pd.to_numeric(values.astype(str), errors="coerce").isna()

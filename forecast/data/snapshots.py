@@ -9,6 +9,9 @@ dataset that moves.
 The digest is of the content, not of the file, so it is the same for every version of the Parquet
 library. What a source says differently from what is stored becomes a table of revisions, and is
 never silently replaced.
+
+For `data.ingest`, `data.preparation` and whoever reads data by their pointer. A file whose digest
+is another is a `DamagedError`, a dataset that was never fetched an `InputError`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ configured hosts only.
 Redirects are checked, the size is bounded, and a slow answer is cut at the deadline. The retries
 are our own: they keep to what is left of the deadline, to `Retry-After`, and to a rate limit that
 is known in advance.
+
+`get` is for sources: `TransientError` is tried again, `DataError` is final, and no message holds a
+query. `send` is one request without retries, for hooks and doctor.
 """
 
 from __future__ import annotations

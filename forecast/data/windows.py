@@ -7,6 +7,10 @@ observed) and the time since the last observation, log(1 + steps). A missing ste
 observed value; what lies under the mask is never read. A change whose earlier end the window does
 not hold is unknown: zero where it is an input alone, a missing step where the transform itself
 takes differences.
+
+`layout` gives the `Layout` of the channels, `task_windows` the `Windows` that end at given rows.
+`require_rows` refuses rows without a whole lookback, and a forecast whose known-ahead inputs are
+missing.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@
 validation together. The backtest calls both. There are three procedures (`FIT_PROCEDURES`): a
 family that fits its own parameters, ridge regression, and a network beside a skip, by gradient
 steps or Levenberg-Marquardt.
+
+A fit never looks behind the validation block of its problem. What cannot be fitted is a
+`ModelError`, of which the backtest makes a failed record.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ The MLflow registry is the record; this store is a copy that survives without it
 appears whole and never changes; `aliases.json` is the only thing that moves, in one rename. `load`
 gives the `Champion` that serves, the previous one with a notice where its files are damaged. Which
 version serves is decided in `forecast.operations.registry`; nothing here asks MLflow.
+
+A damaged file is a `DamagedError`, a dataset without a champion an `InputError`.
 """
 
 from __future__ import annotations

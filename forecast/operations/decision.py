@@ -8,6 +8,9 @@ that a kill between any two is finished by the next run.
 `write_pending` and `finish_pending` are the two halves; `conclude` records a decision here and in
 MLflow; `notify` tells the hooks. What is decided, and why, is worked out in
 `forecast.operations.retrain`.
+
+A refit that fails leaves the scored version in service; a promotion that another machine has
+overtaken becomes "kept"; what MLflow or a hook did not take costs no decision.
 """
 
 from __future__ import annotations

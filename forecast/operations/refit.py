@@ -6,6 +6,10 @@ code, own memory.
 `gate`: at the challenger's borders, with the forecasts a gate needs; `all`: on everything up to the
 last row, the newest rows (as many as the validation block has) kept back to choose steps and
 penalties, then fitted on too; nothing of it can be scored.
+
+For `challenger.run_refit` alone. `Recipe` in, the folder of a trained candidate out. Of `gate` a
+model that fails is a failed record, of `all` an error; there the forecasts for intervals are those
+of the scored version.
 """
 
 from __future__ import annotations

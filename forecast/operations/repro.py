@@ -3,6 +3,9 @@ failed; `run_narrowed` runs the stages of a few models past DVC, in a folder of 
 
 DVC removes the outs of a stage before it runs, so those of a stage that failed are brought back. A
 child ends with this process, and Ctrl-C ends it within seconds.
+
+What failed becomes one `ForecastError` with the exit code of its stage, naming what had to wait;
+while another `dvc repro` works it is a `BusyError`.
 """
 
 from __future__ import annotations

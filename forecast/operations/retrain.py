@@ -5,6 +5,11 @@ moves, the champion is the old one.
 `retrain` does it all under locks of machine and team; `judge` gives the `JudgedChallenger`, a
 `Decision` that nothing has been done about, and `rehearse` stops there. The steps themselves are in
 `challenger`, the numbers in `evidence`, the test in `gate`, what follows in `decision`.
+
+Nothing is tuned or trained before a challenger is due, and the same data, configuration and
+revision are decided once (`Decision.key`). One retraining of a dataset runs at a time, on all
+machines that share the store; a second is a `BusyError`, a dataset that is not committed an
+`InputError`.
 """
 
 from __future__ import annotations

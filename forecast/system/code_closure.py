@@ -3,6 +3,9 @@
 
 Stages run again, and trained models are kept, by a digest of the code that they depend on: an edit
 costs exactly what it can change.
+
+Comments, docstrings and layout change no digest; of modules found by file name only those that are
+named count.
 """
 
 from __future__ import annotations

@@ -18,6 +18,9 @@ block at once, for the states before them are known. Real-time recurrent learnin
 
 Where a cell stops its gradient (Elman), the derivatives here are those of the function, not of its
 training rule.
+
+A network that does not give a point forecast at every step is refused, and one of more than
+`levenberg_marquardt.MAX_WEIGHTS` weights.
 """
 
 from __future__ import annotations

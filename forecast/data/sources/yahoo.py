@@ -123,7 +123,9 @@ class _Client:
     """
 
     def __init__(self, source: Settings, deadline: Deadline, cache: Path) -> None:
-        """`cache`: a folder for yfinance's time zones and cookies; `InputError` without yfinance."""
+        """`cache`: a folder for yfinance's time zones and cookies. `InputError` where yfinance is
+        not installed.
+        """
         if importlib.util.find_spec("yfinance") is None:
             raise InputError(
                 "A source of kind `yahoo` needs yfinance, which is not installed. Install it:"

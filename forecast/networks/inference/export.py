@@ -14,6 +14,8 @@ The file holds the network written out block by block, the cells' equations as t
 Without `Units` the file works in the network's scaled units; with them in those of the data. What a
 network was trained beside, a ridge regression or the last value, goes into the file as a
 `LinearSkip`.
+
+A bidirectional network is refused, and a cell that inherits from another one.
 """
 
 from __future__ import annotations
