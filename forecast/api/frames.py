@@ -206,7 +206,10 @@ def as_pandas(df: Any) -> pd.DataFrame:
 
 
 def _require_frame(frame: pd.DataFrame, names: Names, columns: Sequence[str]) -> None:
-    """`InputError` for a frame without rows, and for a column that is missing or not alone."""
+    """`InputError` for a frame without rows, for a column that is missing, stands twice or is asked
+    for twice. The column of series may be absent under its default name: the frame is then one
+    series.
+    """
     required_columns = [names.id_col, names.time_col, *columns]
     for name, count in Counter(required_columns).items():
         if count > 1:

@@ -171,7 +171,13 @@ class Model:
         write_network(self.ensemble, Path(path), member=seed)
 
     def _panel(self, df: Any, future_df: Any, ensemble: Ensemble) -> Panel:
-        """The rows to forecast from; `InputError` where they do not suffice."""
+        """The rows to forecast from, of `df` or else of the fit's data; `InputError` where a series
+        has no whole lookback, and of a given `df` where a series is unknown or a value that is read
+        is missing.
+
+        The short way (`_ready_panel`) where a history needs no change and nothing is added, else
+        the careful one (`_checked_panel`).
+        """
         history = None
         if df is not None:
             history = frames.as_pandas(df)

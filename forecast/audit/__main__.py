@@ -84,6 +84,7 @@ def _split_names(names: str) -> tuple[str, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """The command line of the audit; see `main`."""
     parser = argparse.ArgumentParser(
         prog="forecast audit", description="Look for leaks in the pipeline of a dataset."
     )

@@ -280,6 +280,11 @@ def _write_project(
     after: pd.Timestamp | None,
     change: Change | None,
 ) -> None:
+    """Lay out a project in `folder`: the configurations with a small budget and seldom refits, and
+    a snapshot of the dataset (`frame`) and of each that it joins. With `change` what became known
+    after `after` is changed in all of them, in their vintages too; plans that were known ahead
+    stay.
+    """
     shutil.copytree(project.paths.configs, folder / "configs")
     files.write_text(folder / "configs" / "tuning.yaml", yaml.safe_dump(SMALL_BUDGET))
     _refit_seldom(folder / "configs" / "models.yaml", frame, project.settings)

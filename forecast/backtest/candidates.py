@@ -84,7 +84,9 @@ def plan_candidates(
     vintages: bool = False,
     has_price: bool = True,
 ) -> CandidatePlan:
-    """Sort the fitted entries of the grid (or of `only`) by whether they suit the data.
+    """Sort the fitted entries of the grid (or of `only`) by whether they suit the data: candidates,
+    of a network one for each ranking, of any other model one as a baseline; and the unsuited with
+    the reason.
 
     vintages: whether the provider's own forecasts are stored, so that they can be a candidate.
     has_price: whether a target is one, so that its drift can be. `InputError` for an entry that is

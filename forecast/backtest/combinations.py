@@ -268,8 +268,8 @@ def stack(errors: MemberErrors, penalty: float = PENALTY) -> np.ndarray:
 
 
 def solve_on_simplex(square: np.ndarray, penalty: float) -> np.ndarray:
-    """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2, S the mean
-    products of the errors.
+    """The w >= 0 of sum 1 with the least w'Sw + penalty min(diag S) |w - 1/k|^2, S (`square`)
+    the mean products of the errors.
 
     As sum w = 1 this is w'Aw with A = S + penalty min(diag S) I, and w is v / sum v of the v >= 0
     with the least v'Av - 2 sum v: non-negative least squares (Lawson & Hanson 1974).

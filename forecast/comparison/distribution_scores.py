@@ -104,8 +104,8 @@ def _means(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _over_steps(
     y: np.ndarray, last: np.ndarray, member_columns: Columns, levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
-    """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1), columns
-    (n, H).
+    """All scores of one member: over the horizon, then step by step; y (n, H), last (n, 1),
+    member_columns (n, H) each.
     """
     intervals = {}
     if quantile_column(EVEN_LEVELS[0]) in member_columns:
@@ -127,8 +127,8 @@ def _over_steps(
 def _scores(
     y: np.ndarray, last: np.ndarray, member_columns: Columns, intervals: Intervals, step: int
 ) -> Iterator[Score]:
-    """(metric, level, value) of one member over some steps: y (n, h), last (n, 1), columns (n, h);
-    `intervals`: `_interval` by level, of which `step` is taken.
+    """(metric, level, value) of one member over some steps: y (n, h), last (n, 1), member_columns
+    (n, h) each; `intervals`: `_interval` by level, of which `step` is taken.
     """
     if quantile_column(EVEN_LEVELS[0]) in member_columns:
         grid = np.stack([member_columns[quantile_column(level)] for level in EVEN_LEVELS], axis=-1)

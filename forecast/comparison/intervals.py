@@ -148,8 +148,9 @@ class SeriesStack:
 def stack_series(
     blocks: CandidateBlocks, levels: Sequence[float]
 ) -> tuple[list[SeriesStack], list[Refusal]]:
-    """The series of one candidate by shape, transform and the levels their calibration supports;
-    what is refused.
+    """The series of one candidate in stacks of equal shapes, transform, limits and supported
+    levels, `MAX_STACKED_SERIES` at most; and a `Refusal` for each level of each series that its
+    calibration block does not support. A series with no supported level is in no stack.
     """
     groups: dict[Any, list[int]] = {}
     refused = []

@@ -285,8 +285,9 @@ def _store_history(
 
 
 def _read_stored(request: Request) -> StoredHistory | None:
-    """The pointed snapshot up to `as_of`; None when there is none that can be read: then everything
-    is asked anew.
+    """The pointed snapshot up to `as_of`, and whether it can be continued: not where it is newer
+    than that, or the entry now asks something else. None when there is none that can be read: then
+    everything is asked anew.
     """
     name, root = request.name, request.root
     if not ProjectPaths.of(root).pointer(name).exists():
@@ -312,7 +313,8 @@ def _read_stored(request: Request) -> StoredHistory | None:
 
 def _first_times(stored: StoredHistory, dataset: Dataset) -> dict[str, pd.Timestamp]:
     """Per series where to ask from: the overlap before its last row, or earlier where rows were
-    provisional.
+    provisional; empty, so that all is asked for, where the source is read whole or the history
+    cannot be continued.
     """
     overlap = dataset.source.overlap
     if overlap is None or not stored.can_be_continued:

@@ -154,6 +154,9 @@ def _fit_narx(experiments: Sequence[Experiment], seed: int) -> Model:
 
 
 def _fit_gated(net: Net) -> Fit:
+    """The fit of a recurrent net with gates: Levenberg-Marquardt from two starts, stopped on
+    validation rows.
+    """
     trainer = trainlm(epochs=100, max_fail=15, time=240.0)
     return lambda experiments, seed: train(
         net, *experiments, divide=STOPPING_SHARE, trainer=trainer, restarts=2, seed=seed

@@ -310,7 +310,9 @@ class _Search:
         )
 
     def train_folds(self) -> list[Member]:
-        """The candidates that were left after all rounds, of every fold."""
+        """The members that were left after all rounds, of every fold: in each round all are trained
+        on, ranked over the folds, and only the better share of the candidates goes on.
+        """
         candidates = list(self.settings.candidates)
         members: list[Member] = []
         for number, (iterations, share) in enumerate(self.settings.rounds):
@@ -331,8 +333,9 @@ class _Search:
         return members
 
     def _begin(self, fold: int, candidates: Sequence[Candidate]) -> list[Member]:
-        """The candidates with the weights that the training of a fold starts from; those that
-        cannot be are left out.
+        """The candidates with the weights that the training of a fold starts from: terms chosen one
+        step ahead (polynomials), a one-step fit (delays), or the linear model with tanh units that
+        do not act yet (states). Those that cannot be begun, or are too large, are left out.
         """
         linear: dict[tuple[int, bool], Array] = {}
         members = []

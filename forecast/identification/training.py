@@ -361,7 +361,10 @@ def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
 
 
 def add_report(model: Model, rows: DividedRows) -> Model:
-    """With its errors in both loops, and the notes that follow from them."""
+    """The model with its errors on train, validation and test rows in each loop that it has, and
+    notes: the loop its weights were chosen for, cautions about the rows, its RMSE, and where its
+    free run is no simulation for how many steps it is one.
+    """
     for_use = model.training.for_use
     errors = {"one step ahead": mean_square_errors(model, rows, "prediction")}
     free_run: dict[str, float] = {}

@@ -243,7 +243,9 @@ def weigh_changes(errors: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ..
 
 def _sure_share(errors: np.ndarray, default: int) -> int:
     """Which of the shares of `errors` (stretches, shares): that of the lowest mean, drawn to
-    `default` by (c / t)^2, t being its gain over that in standard errors, c one of the above.
+    `default` by (c / t)^2, t being its gain over that in standard errors, c `SURE_GAIN` for a
+    larger share and `SURE_LOSS` for a smaller one. `default` where t is below c, or fewer than two
+    stretches are known.
     """
     known = errors[np.isfinite(errors).all(axis=1)]
     if len(known) < 2:

@@ -99,8 +99,8 @@ class Carry:
         )
 
     def forecast_inputs(self, past: np.ndarray, horizon: int) -> np.ndarray:
-        """(B, horizon, inputs) scaled inputs after windows of them, z (B, L, inputs) with NaN; as
-        many steps as asked.
+        """(B, horizon, inputs) scaled inputs after windows of them, past (B, L, inputs) with NaN;
+        as many steps as asked.
 
         Behind the horizon that it was fitted for, what was a season before is repeated.
         """

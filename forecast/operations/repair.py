@@ -37,7 +37,11 @@ def find_faults(root: Path, tracking_uri: str) -> Iterator[Finding]:
 
 
 def repair_faults(root: Path, tracking_uri: str) -> Iterator[str]:
-    """Mend what `find_faults` names; a sentence for each thing that was done or is not possible."""
+    """Mend what `find_faults` names, and yield a sentence for each thing done or not possible:
+    stale notes of locks are removed, a damaged database moved away, MLflow's paths corrected,
+    damaged issued forecasts moved aside, and each champion and its registry made to agree. A
+    dataset that cannot be mended keeps no other from it.
+    """
     from forecast.operations import registry
 
     for path in find_stale_notes(root):

@@ -53,8 +53,9 @@ def run_dvc(
     *,
     options: Sequence[str] = ("--keep-going",),
 ) -> None:
-    """`dvc repro` of everything, or up to the stages `targets`; `ForecastError` naming what
-    failed.
+    """`dvc repro` of everything, or up to the stages `targets`. Where it fails, outs of the stages
+    that are not finished are brought back, and the `ForecastError` names what failed and what had
+    to wait; `BusyError` while another one works.
     """
     refuse_if_busy(root)
     contents = {name: (root / name).read_bytes() for name in UNCACHED if (root / name).exists()}

@@ -96,7 +96,10 @@ def _relative_difference(test: PairedTest) -> float:
 
 
 def advise(results: Results) -> list[str]:
-    """What to do next, most urgent first."""
+    """What to do next, most urgent first: with an alarm about a leak nothing but to look for it;
+    else to serve the selected model where it is better than naive, to collect data where origins
+    are too few, or to serve nothing; then what to do about refused levels.
+    """
     verdicts = results.verdicts
     if verdicts.leaks:
         return [

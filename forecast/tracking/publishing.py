@@ -135,8 +135,8 @@ class _Experiment:
                     self._set_aside(run)
 
     def _refresh(self, run: Run, record: CandidateRun) -> None:
-        """What may change without the record: its name in the list, and what other candidates
-        decide.
+        """Bring a run that is there up to date: its name in the list, what other candidates decide
+        (tags; those no longer true are deleted), that it is current, and costs that it lacks.
         """
         run_id = run.info.run_id
         tags = run.data.tags

@@ -482,6 +482,9 @@ AGAINST: dict[TestFamily, str] = {
 
 
 def _verdict_sentence(test: PairedTest) -> str:
+    """`Against the naive forecast (naive): **better**, error -12.0%, p = 0.01 (Holm).`: what a test
+    says, as far as it was made.
+    """
     relative = test.relative_difference
     p = test.p_holm
     change = "" if relative is None else f", error {relative:+.1%}"

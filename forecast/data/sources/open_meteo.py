@@ -100,7 +100,9 @@ class Settings(Service):
 
 
 def read(request: Request) -> RawFrame:
-    """The hours of every place up to `request.as_of`; `DataError` where one place fails."""
+    """The hours of every place up to `request.as_of`, and the service's forecasts where they are
+    kept; `DataError` where one place fails, for places are all or nothing.
+    """
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
     client = _Client(request, source)

@@ -92,7 +92,10 @@ class Settings(Service):
 
 
 def read(request: Request) -> RawFrame:
-    """The sessions of every ticker up to `request.as_of`; `DataError` where too many fail."""
+    """The sessions of every ticker up to `request.as_of`, what settled last as provisional. Tickers
+    that fail are named in the answer; `DataError` where they are more than `max_failed` allows, or
+    all.
+    """
     source = request.dataset.source
     assert isinstance(source, Settings) and request.as_of is not None
     deadline = request.deadline or Deadline(source.deadline_s)
