@@ -249,7 +249,9 @@ def _compare_with_saved(
 
 
 def _compare_settings(record: RunRecord, study: Path, folder: Path) -> Iterator[Finding]:
-    """The settings told are those tuning found and those of the saved models."""
+    """A finding where the record's tuned values are not the best of its study, and for each saved
+    model whose settings are not the record's.
+    """
     name = folder.name
     best = (StudyRecord.read(study).best_params or {}) if study.exists() else {}
     if record.tuned != best:

@@ -417,7 +417,9 @@ def check_same_budget(records: Iterable[RunRecord], tuning: Tuning) -> list[Budg
 
 
 def _budget_faults(record: RunRecord, tuning: Tuning, *, by_gradient: bool) -> list[str]:
-    """What this network was given and should not have been, in words."""
+    """What this network was given and should not have been, in words: its seeds and, where it was
+    trained `by_gradient`, its trials and steps. Empty where all is as `tuning` says.
+    """
     seeds = sorted(fit.seed for fit in record.seeds)
     faults = []
     if seeds != sorted(tuning.seeds):

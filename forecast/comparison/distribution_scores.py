@@ -64,7 +64,10 @@ def distribution_scores(
 def _candidate(
     table: pd.DataFrame, last: Mapping[str, pd.Series], levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one candidate without its labels; `table`: its distributions on test, long."""
+    """The rows of one candidate without its labels: of each series every seed, the mean of their
+    scores and, of several, the ensemble without a density; `table`: its distributions on test,
+    long.
+    """
     for name, rows in add_series_names(table).groupby("series", sort=True):
         rows = rows.sort_values(["seed", "cutoff", "step"], kind="stable")
         seeds = sorted(int(seed) for seed in rows["seed"].unique())

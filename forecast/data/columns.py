@@ -286,9 +286,11 @@ def _joined_values(
     values: pd.DataFrame,
     where: str,
 ) -> pd.Series:
-    """The values of one joined column for the rows of `frame`; NaN where none was known.
+    """The values of one joined column for the rows of `frame`: the last one known when each row is,
+    NaN where none was or it is older than `max_age_days`.
 
-    `other`, `values`: the dataset that the column is looked up in, and its rows.
+    `other`, `values`: the dataset that the column is looked up in, and its rows. `InputError` for a
+    column or series that it does not have.
     """
     lookup = column.joined
     assert lookup is not None

@@ -252,7 +252,10 @@ def _store_history(
     violations: list[Violation],
     now: pd.Timestamp,
 ) -> snapshots.Pointer:
-    """The snapshot with its record, where its content is new; the pointer on it."""
+    """The snapshot with its record, where its content is new; the pointer on it, or on the snapshot
+    that is there. Of equal rows in a file that was written anew the record gets the new digest of
+    the file.
+    """
     dataset, raw = request.dataset, answer.raw
     if stored is not None and stored.pointer.sha256 == pointer.sha256:
         pointer = replace(pointer, snapshot=stored.pointer.snapshot)

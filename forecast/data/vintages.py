@@ -116,7 +116,9 @@ def newest_forecasts(
 
 
 def add_issued(frame: pd.DataFrame, dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with every column of the dataset that holds the provider's forecasts."""
+    """`frame` with every column of the dataset that holds the provider's forecasts, as known at
+    each row; all NaN where `table` is empty.
+    """
     result = frame.copy(deep=False)
     for column in dataset.frame_columns:
         issued = column.issued

@@ -86,7 +86,10 @@ class Service:
         )
 
     def _panel(self, history: Any, ensemble: Ensemble) -> Panel:
-        """The checked history as a panel of the rows that the model reads."""
+        """The history as a panel of the rows that the model reads: taken as it is where it is in
+        order, else checked and converted. `InputError` for series that are unknown and values that
+        are missing.
+        """
         given = _require_table(history, ensemble)
         panel = read_ordered_panel(given, KEY_COLUMNS, ensemble)
         if panel is None:

@@ -288,7 +288,9 @@ class Narx:
     def _steps(
         self, past: Array, rows: int, next_output: NextOutput, y: Array | None
     ) -> tuple[Array, Array]:
-        """v (T, O), and what is fed back, (len(past) + T, O)."""
+        """v (T, O) of `rows` steps behind `past`, and what is fed back, (len(past) + T, O): y where
+        it is a number, else v within its bounds.
+        """
         o = self.outputs
         v = np.empty((len(past) + rows) * o, dtype=past.dtype)
         v[: past.size] = past.ravel()

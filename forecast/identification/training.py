@@ -342,7 +342,9 @@ def _lengthen_free_runs(
 
 
 def _options(trainer: Trainer, iterations: int, for_use: ForUse) -> lm.Options:
-    """The options of Levenberg-Marquardt; `InputError` for an unknown trainer or use."""
+    """The options of Levenberg-Marquardt: the caller's own, else `iterations` with more patience
+    where a free run is judged; `InputError` for an unknown trainer or use.
+    """
     is_steps = isinstance(for_use, int | np.integer) and for_use > 0
     if for_use not in ("simulation", "prediction") and not is_steps:
         raise InputError(

@@ -352,8 +352,8 @@ def _neighbours(
     shape: Skip, largest: Skip, channels: Layout, lags: Sequence[int]
 ) -> Iterator[Skip]:
     """The shapes that differ from `shape` in one thing (lags, products, later rows, one of the
-    past-only inputs), at the same penalty and the next ones; first those that differ in the penalty
-    alone.
+    past-only inputs or all of them), at the same penalty and the next ones; first those that differ
+    in the penalty alone.
     """
     changed = [shape]
     changed += [shape.with_lags(n) for n in _next_to(shape.lags, lags) if n != shape.lags]

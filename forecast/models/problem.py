@@ -396,7 +396,10 @@ def sample_validation_windows(
 
 
 def _validation_sample(problem: Problem, per_series: int | None) -> dict[str, np.ndarray]:
-    """By series the validation rows that score a network while it trains."""
+    """By series the validation rows that score a network while it trains: evenly spaced where only
+    `per_series` are wanted of each, then `MAX_VALIDATION_CUTOFFS` of all drawn at random, always
+    the same.
+    """
     sample = {}
     for series in problem.panel.series:
         rows = problem.rows(series.unique_id, "validation")

@@ -324,7 +324,9 @@ def read_channels(channels: Layout, unread: Sequence[int]) -> list[int]:
 
 
 def _target_features(past: np.ndarray, channels: Layout, reads_level: bool) -> list[np.ndarray]:
-    """(B, columns) each, of the rows `past` (B, lags, C): see `linear_features`."""
+    """(B, columns) each, of every target in the rows `past` (B, lags, C): its changes where it
+    drifts, else its differences to the newest row and, with `reads_level`, that row.
+    """
     parts = []
     for i, channel in enumerate(channels.target_channels):
         if channels.difference_inputs[i]:

@@ -71,7 +71,9 @@ def load(root: Path, dataset: str) -> Champion:
 def _load_previous(
     root: Path, dataset: str, aliases: Mapping[str, int], error: ForecastError
 ) -> Champion:
-    """The version before the champion, which cannot be loaded because of `error`."""
+    """The version before the champion, which cannot be loaded because of `error`, with a notice
+    that says so; an error of that kind where there is none, or where it fails as well.
+    """
     repair = (
         f"`forecast doctor --repair` takes it from the registry; `forecast promote {dataset}` makes"
         " a new one."
@@ -257,7 +259,9 @@ class HistoryRow:
 
 
 def history_rows(root: Path, dataset: str, kind: str) -> list[HistoryRow]:
-    """All events, oldest first; `kind` is that of the dataset's calendar."""
+    """All events, oldest first, each with what is known about its version; `kind` is that of the
+    dataset's calendar.
+    """
     rows = []
     for event in read_events(root, dataset):
         model = ""

@@ -205,7 +205,9 @@ def notify(
 def _run_command(
     hooks: Hooks, event: str, content: str, root: Path, environment: Mapping[str, str]
 ) -> str:
-    """Why the hook's command failed; empty where it did not."""
+    """Why the hook's command failed, could not be started or took too long; empty where it ended
+    with 0.
+    """
     name = " ".join(hooks.command)
     try:
         done = subprocess.run(

@@ -207,7 +207,9 @@ def _skill(rows: pd.DataFrame) -> float | None:
 
 
 def _coverage(rows: pd.DataFrame) -> dict[str, float]:
-    """Level in percent to the share of actuals inside the interval."""
+    """By level in percent the share of known actuals inside the interval; a level that no row has
+    is left out.
+    """
     coverage = {}
     for column in rows.columns:
         if column.startswith("lo_"):

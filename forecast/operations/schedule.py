@@ -66,7 +66,9 @@ class Scheduler:
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Until `ending` is set; `BusyError` while another scheduler of this project runs."""
+        """Start jobs at their times, and write the heartbeat, until `ending` is set; then running
+        jobs are ended too. `BusyError` while another scheduler of this project runs.
+        """
         with files.hold_lock(
             ProjectPaths.of(self.root).lock("schedule"), purpose="`forecast schedule run`"
         ):

@@ -61,7 +61,9 @@ def describe_result(results: Results) -> str:
 
 
 def _outcome(test: PairedTest) -> str:
-    """`57.0 % below`, where a test says so; else what it says."""
+    """`57.0 % below` or above where a test says so; else `equivalent to`, or that it is not told
+    apart.
+    """
     size = text.percent(abs(test.relative_difference or 0.0))
     if test.word == "better":
         return f"{size} below"
@@ -73,7 +75,9 @@ def _outcome(test: PairedTest) -> str:
 
 
 def _networks(results: Results) -> str:
-    """How many networks are better than their skip alone, and which most."""
+    """How many networks are better than their skip alone, and which most; in words where none is,
+    or none was compared.
+    """
     tests = list(results.tests("shipped", "skip").values())
     if not tests:
         return "no network was compared"

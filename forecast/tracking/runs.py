@@ -455,7 +455,9 @@ def verdict_tags(record: CandidateRun) -> dict[str, str]:
 
 
 def run_note(record: CandidateRun) -> str:
-    """The run's page in words: what the model is, and what the comparison says."""
+    """The run's page in words: that it was chosen, or why it failed; what the model is, its
+    members, an unsafe closed loop, and what the tests say.
+    """
     from forecast.data.results import describe_members
 
     content = record.content

@@ -2,8 +2,8 @@
 
 Yahoo's quotes are already divided by every later split. What is stored is what was traded: splits
 are multiplied back in (the answer carries them), so a later split never rewrites history;
-`corporate_actions` applies splits and dividends afterwards. yfinance is given an HTTP session of
-ours: its hosts only, redirects checked, size bounded, never past the deadline.
+`data.columns.adjust_prices` applies splits and dividends afterwards. yfinance is given an HTTP
+session of ours: its hosts only, redirects checked, size bounded, never past the deadline.
 """
 
 from __future__ import annotations
