@@ -60,7 +60,10 @@ _hooked: list[int] = []
 
 @dataclass(frozen=True)
 class Project:
-    """The project under audit: what its pointers name, read once."""
+    """The project under audit: what its pointers name, read once.
+
+    raw: the stored rows of the dataset and of those it joins, by name.
+    """
 
     paths: ProjectPaths
     dataset: str

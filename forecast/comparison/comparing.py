@@ -65,7 +65,9 @@ CHANGE_COLUMNS = ["model", "ranking", "step", "change", "low", "high"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What stage `compare` writes of one dataset."""
+    """What stage `compare` writes of one dataset: tables, the selected models' intervals (`bands`,
+    `intervals.BAND_COLUMNS`), residual statistics, and the verdicts.
+    """
 
     tables: dict[str, pd.DataFrame]
     """By the name of their file, which is Parquet for those of `PARQUET_TABLES`, else CSV."""

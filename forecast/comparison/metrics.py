@@ -408,7 +408,8 @@ METRICS = (
 """The metrics of every candidate; a new one is one more row.
 
 It is then a column of leaderboard.csv and by_series.csv, with `by_step` of by_step.csv as well, a
-column of the report's leaderboard and a metric of the MLflow runs.
+column of the report's leaderboard and a metric of the MLflow runs. Tables written before lack it
+(stage `compare` has to run again), and the audit makes MAE, skill and origins anew alone.
 """
 
 

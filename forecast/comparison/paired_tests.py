@@ -46,7 +46,8 @@ class DieboldMariano:
     `p` is NaN when nothing can be said, and `note` says why; `ci_low` and `ci_high` are the 95 %
     limits of the mean difference, whatever the alternative, and `n` counts origins. `detectable`:
     the smallest true difference, as a share of the mean loss of b, that a test at 5 % finds in four
-    of five samples like this one.
+    of five samples like this one. `statistic` is a t ratio with `dof` degrees of freedom;
+    `relative_difference` the mean difference as a share of the mean loss of b.
     """
 
     statistic: float
@@ -179,8 +180,9 @@ def _pair(loss_a: ArrayLike, loss_b: ArrayLike) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """`word`: "equivalent" or "undecided"; `upper`: one-sided 95 % bound of the relative loss
-    increase of a over b.
+    """`word`: "equivalent" or "undecided"; `relative_difference`: the loss increase of a over b as
+    a share, `upper` its one-sided 95 % bound; `non_overlapping`: how many of the n origins share no
+    target; `note`: why nothing could be said.
     """
 
     word: str

@@ -32,9 +32,10 @@ from forecast.system.errors import InputError
 
 @dataclass(frozen=True)
 class Reference:
-    """What errors are measured against, per series: MASE and RMSSE scales of the train part,
-    actuals at the cutoffs, and the MAE of naive on the scored origins of one block: per step (H,),
-    and over all actuals of the block.
+    """What errors are measured against, per series: MASE and RMSSE scales of the train part
+    (`scale`, `squared_scale`), actuals at the cutoffs (`last`), and the MAE of naive on the scored
+    origins of one block: per step (H,) (`naive`), and over all actuals of the block
+    (`naive_whole`).
     """
 
     scale: Mapping[str, float]

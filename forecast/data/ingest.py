@@ -39,6 +39,9 @@ MAX_PLOT_SERIES, MAX_PLOT_POINTS = 6, 100_000
 class FetchResult:
     """What happened. `rows_before` is 0 at the first fetch; `revised` is the table of
     `snapshots.find_revisions`.
+
+    failed: series that the source could not give, with the reason. is_restored: a stored snapshot
+    of exactly this moment was taken, and no source was asked.
     """
 
     pointer: snapshots.Pointer
@@ -52,7 +55,11 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class StoredHistory:
-    """The pointed snapshot of before, as far as it can be continued."""
+    """The pointed snapshot of before.
+
+    provisional_from: rows from here on may have changed; None: none of them. can_be_continued:
+    whether the source need only be asked for what is new; else it is asked for everything.
+    """
 
     frame: pd.DataFrame
     pointer: snapshots.Pointer

@@ -44,8 +44,8 @@ class TransientError(Exception):
 
 @dataclass
 class Deadline:
-    """One deadline for all requests of one dataset; clock, sleep and chance are arguments: tests
-    need no time.
+    """One deadline, `seconds` from its making, for all requests of one dataset, and how often and
+    after what waits one is tried; clock, sleep and chance are arguments: tests need no time.
     """
 
     seconds: float

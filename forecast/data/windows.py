@@ -33,7 +33,9 @@ class Layout:
 
     value[i]: the channel of column i. mask[i], since[i]: those beside it, or -1. step[i]: of a
     future input how many rows later, 0 of what is observed. A future input has no mask: the newest
-    row holds all that is known of the horizon.
+    row holds all that is known of the horizon. difference_inputs[i]: the channel holds changes;
+    differenced[i]: the transform of the column takes differences itself. outputs: how many targets,
+    which are the first columns.
     """
 
     value: tuple[int, ...]

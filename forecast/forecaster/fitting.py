@@ -125,7 +125,7 @@ def fit_again(
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a fit begins with, as `fit` is given it. `first`: of a second fit, the result of the
+    """What a fit begins with; the arguments of `fit`. `first`: of a second fit, the result of the
     first, whose choices it keeps.
     """
 

@@ -103,8 +103,8 @@ def record_calibration(y: ArrayLike, y_hat: ArrayLike) -> None:
 
 @dataclass
 class Problem:
-    """Everything fitted here is fitted on the train rows of `blocks`; skips choose their penalty on
-    validation.
+    """A dataset made ready to fit on: see the module. Everything fitted here is fitted on the train
+    rows of `blocks`; skips choose their penalty on validation.
     """
 
     panel: Panel

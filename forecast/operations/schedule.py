@@ -53,7 +53,8 @@ def read_clock() -> datetime:
 class Scheduler:
     """The jobs of one project.
 
-    `log_event` gets one line per event; `environment` is that of the commands.
+    `log_event` gets one line per event; `environment` is that of the commands; `clock` and
+    `heartbeat_seconds` are given by tests; setting `ending` ends it.
     """
 
     root: Path

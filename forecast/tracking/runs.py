@@ -45,7 +45,8 @@ class CandidateRun:
     `rows` maps the leaderboard's seed (`0`, `mean`, `std`, ...) to its row, all values as text;
     `by_step` holds the rows of by_step.csv that stand for the candidate; `tests` its verdicts;
     `residuals` its residual diagnostics, per series; `distributions` its rows of distributions.csv,
-    as by_step's; `intervals` the rows of intervals.parquet over all steps.
+    as by_step's; `intervals` the rows of intervals.parquet over all steps. `content` is its record,
+    `folder` where it lies; `digest` tells a published run from a newer record.
     """
 
     content: RunRecord

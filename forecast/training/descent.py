@@ -64,7 +64,9 @@ class Settings:
     """How one network is trained.
 
     `steps` is spent in full, so every model has the same budget, unless `patience` looks at the
-    validation loss in a row bring no new best.
+    validation loss in a row bring no new best. `evaluate_every`: steps between two looks. `rule`:
+    the update rule; `clip`: the longest gradient; `l2`: a penalty on the squared weights, beside
+    the decoupled `weight_decay`. `state` and `teacher_forcing`: how a chunk is seen (`gradient`).
     """
 
     steps: int
