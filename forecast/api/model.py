@@ -303,8 +303,8 @@ def _coverages(levels: float | Sequence[float] | None) -> tuple[float, ...]:
 
 
 def load(folder: str | Path) -> Model:
-    """What `Model.save` wrote; `InputError` for another folder or schema, `DataError` for a damaged
-    file.
+    """What `Model.save` wrote; `InputError` for another folder or schema, `DamagedError` for a
+    damaged file.
 
     >>> forecast.load("ridge").predict(df).shape
     (3, 3)

@@ -118,9 +118,8 @@ def train_experiment(
     jobs: int,
     find_tied: FindTied,
 ) -> None:
-    """Train every model of the grid, or `models` and references, with the values that tuning left.
-
-    find_tied: as in `train_dataset`.
+    """Train every model of the grid, or `models` and references, with the values that tuning left,
+    and print what does not suit the data. find_tied: as in `train_dataset`.
     """
     config = experiment.models
     tuning = experiment.tuning

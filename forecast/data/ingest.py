@@ -239,7 +239,9 @@ def _check_history(
 def _store_vintages_and_revisions(
     request: Request, answer: ComparedAnswer, frame: pd.DataFrame, known: pd.DataFrame
 ) -> snapshots.Pointer:
-    """Both files beside where the snapshot of `frame` lies or will lie, and the pointer on it."""
+    """Write the forecasts and the revisions beside where the snapshot of `frame` lies or will lie;
+    the pointer on it, which is not moved yet.
+    """
     as_of = answer.raw.as_of
     sha = snapshots.content_sha256(frame)
     path = snapshots.snapshot_path(request.name, as_of, sha)
@@ -413,8 +415,8 @@ def age_in_words(dataset: Dataset, last: pd.Timestamp, now: pd.Timestamp) -> str
 
 
 def plot(name: str, dataset: Dataset, *, root: Path, path: Path) -> Path:
-    """A PNG with one panel per column and one line per series (the first six), missing steps left
-    open.
+    """Write a PNG with one panel per column and one line per series (the first six), missing steps
+    left open; returns `path`.
 
     Kept out of reports/ on purpose: prices under personal-use terms must not travel with a report.
     """

@@ -144,7 +144,9 @@ def write_snapshot(
 
 
 def move_pointer(root: Path, dataset: str, pointer: Pointer) -> None:
-    """The one step that changes which data the pipeline sees; atomic, and last."""
+    """Write data/pointers/<dataset>.json: the one step that changes which data the pipeline sees;
+    atomic, and last.
+    """
     content = {key: value for key, value in asdict(pointer).items() if value is not None}
     files.write_json(ProjectPaths.of(root).pointer(dataset), content)
 

@@ -28,7 +28,7 @@ def read_vintages(root: Path, name: str) -> pd.DataFrame:
     """The vintages of the pointed snapshot, `unique_id, ds, issued_at` and columns; empty when none
     was kept.
 
-    `DataError` when the table is not the one that the pointer names.
+    `DamagedError` when the table is not the one that the pointer names.
     """
     pointer = snapshots.read_pointer(root, name)
     if pointer.issued is None or pointer.issued_sha256 is None:

@@ -156,7 +156,9 @@ class Ensemble:
         return self.calibrated[series]
 
     def save(self, folder: Path) -> None:
-        """Everything `load` needs, with the digest of every file; `folder` must not exist yet."""
+        """Write everything that `load` needs into `folder`, which must not exist yet, with the
+        digest of every file.
+        """
         for seed, forecaster in enumerate(self.forecasters):
             forecaster.save(folder / f"member-{seed}")
         names = sorted(self.calibrated)

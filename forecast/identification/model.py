@@ -312,7 +312,7 @@ class Model:
         return run[:, 0] if is_vector else run
 
     def save(self, folder: Path | str) -> None:
-        """Net, scaling and weights as text and plain arrays."""
+        """Write net, scaling and weights into `folder` as text and plain arrays, for `load`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         # and as text what JSON has no number for: a free run that was lost

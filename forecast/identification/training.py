@@ -251,11 +251,12 @@ def train_parallel(
     announce: Announce | None = None,
     watch: Watch | None = None,
 ) -> Model:
-    """The model with its weights trained further on the free-run error (closed loop).
+    """The model with its weights trained further on the free-run error (closed loop), by
+    Levenberg-Marquardt (`trainer` "adam" is taken as "lm").
 
     A loop that diverges as it is is first trained on free runs of 10, 30, 100, ... steps from
     measured rows, until it holds over the whole experiments; `Model.notes` says so. `ModelError`
-    when it never does.
+    when it never does; `InputError` for a net that is no NARX net of one hidden layer at most.
     """
     net = model.net
     narx = net.narx(model.inputs, model.outputs)

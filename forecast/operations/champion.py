@@ -143,7 +143,9 @@ def store_version(
 
 
 def write_version(folder: Path, ensemble: Ensemble, card: ChampionCard) -> None:
-    """The ensemble and champion.json; this is also what the registry's artifact holds."""
+    """Write the ensemble and champion.json into `folder`; this is also what the registry's artifact
+    holds.
+    """
     from forecast.forecaster.ensemble import MANIFEST
 
     ensemble.save(folder)
@@ -172,7 +174,7 @@ def read_aliases(root: Path, dataset: str) -> dict[str, int]:
 
 
 def write_aliases(root: Path, dataset: str, aliases: Mapping[str, int]) -> None:
-    """The one step that changes which version forecasts; atomic."""
+    """Write aliases.json: the one step that changes which version forecasts; atomic."""
     files.write_json(version_folder(root, dataset) / "aliases.json", dict(aliases))
 
 

@@ -58,7 +58,7 @@ def decision_key(decision: Decision) -> str:
 
 
 def write_pending(root: Path, decision: Decision, candidate: Path, card: ChampionCard) -> None:
-    """The decision and all that carrying it out needs, whole or not at all."""
+    """Write down the decision and all that carrying it out needs, whole or not at all."""
     pending = ProjectPaths.of(root).retraining(decision.dataset) / "pending"
     with files.atomic_directory(pending) as folder:
         shutil.copytree(candidate, folder / "candidate")
@@ -138,8 +138,8 @@ def _promote_refit(
 
 
 def conclude(root: Path, decision: Decision, *, now: pd.Timestamp, tracking_uri: str) -> None:
-    """The decision as a finished one: here first, then in MLflow; what MLflow did not take is
-    offered again later.
+    """Write the decision down as a finished one: here first, then in MLflow; what MLflow did not
+    take is offered again later.
     """
     dataset = decision.dataset
     folder = ProjectPaths.of(root).retraining(dataset) / "decisions"

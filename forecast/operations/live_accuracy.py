@@ -79,7 +79,7 @@ def store_issue(
 
 @contextmanager
 def _hold_issues(root: Path, dataset: str) -> Iterator[None]:
-    """The dataset's issued forecasts for this process alone, without what a killed one left of
+    """Hold the lock of the dataset's issued forecasts, and remove what a killed process left of
     them; `BusyError` after `TIMEOUT` seconds.
     """
     paths = ProjectPaths.of(root)

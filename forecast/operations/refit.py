@@ -61,8 +61,8 @@ def main(
 
 
 def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *, jobs: int) -> None:
-    """The recipe at the borders that stage `prepare` wrote; what was trained already comes from the
-    cache of stage `train`.
+    """Train the recipe at the borders that stage `prepare` wrote, and fill `target` with its
+    candidate, anew where it exists; what was trained already comes from the cache of stage `train`.
     """
     paths = ProjectPaths.of(root)
     settings = load_dataset(dataset, paths.configs)
@@ -92,8 +92,8 @@ def refit_at_gate(root: Path, dataset: str, recipe: FullRecipe, target: Path, *,
 def refit_on_all_data(
     root: Path, dataset: str, record: RunRecord, target: Path, *, calibrated: Path, jobs: int
 ) -> None:
-    """The recipe up to the last row, each seed; errors for intervals stay those of the scored
-    version.
+    """Fit the recipe up to the last row, each seed, and fill `target`; the forecasts that intervals
+    are made of are copied from the scored version (`calibrated`).
     """
     paths = ProjectPaths.of(root)
     settings = load_dataset(dataset, paths.configs)

@@ -143,7 +143,7 @@ class _Client:
         self._open_cache()
 
     def _open_cache(self) -> None:
-        """Point yfinance at our folder, also where an earlier one was opened in this process."""
+        """Make our folder yfinance's cache, also where another was opened in this process."""
         import yfinance
 
         self.cache.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ class _Client:
         self, ticker: str, first: pd.Timestamp, as_of: pd.Timestamp, what: str
     ) -> pd.DataFrame:
         """One try for the bars of a ticker. Raises `TransientError` for what may pass, `DataError`
-        for what will not.
+        for what will not; a broken cache of yfinance is removed and made anew.
         """
         import yfinance
         from curl_cffi.requests.exceptions import RequestException

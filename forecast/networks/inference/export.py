@@ -275,7 +275,7 @@ class StepWriter(BlockVisitor[str]):
         return "\n".join(self.lines)
 
     def write_linear(self, linear: LinearSkip) -> None:
-        """The map beside the network, of the newest rows and the known future."""
+        """Write the map beside the network, of the newest rows and the known future."""
         w = f"W[{LINEAR!r}]"
         self.write_line(LINEAR, "x")
         self.write(f"linear = line.reshape(len(x), -1) @ {w}['kernel'] + {w}['bias']")
@@ -285,7 +285,9 @@ class StepWriter(BlockVisitor[str]):
             self.write(f"linear = linear + products_of(line, ahead) @ {w}['products']")
 
     def write_line(self, path: str, now: str) -> None:
-        """The newest rows that a block remembers, as `line`, and what it remembers after them."""
+        """Write the newest rows that a block remembers, as `line`, and what it remembers after
+        them.
+        """
         self.write(
             "# oldest row first",
             f"line = np.concatenate([state[{path!r}]['line'], {now}[:, None]], axis=1)",
