@@ -365,7 +365,9 @@ def _combine_forecasts(
 ) -> tuple[list[DatedWeights], pd.DataFrame]:
     """The weights through the blocks, those of validation first, and the table of forecasts.
 
-    Inside validation each fold is forecast with the weights that the other folds settle.
+    Inside validation each fold is forecast with the weights that the other folds settle. Behind it
+    the weights of the same members (those of a rule by `tied` as well) are learnt again at each
+    refit of the rule, on all errors known there.
     """
     in_validation = (rows["block"] == "validation").to_numpy()
     cutoffs = rows["cutoff"].to_numpy()

@@ -193,7 +193,9 @@ def _preferences(
     chosen: Mapping[str, str],
     task: Task,
 ) -> dict[str, Preference]:
-    """By ranking, where a combination or a baseline is selected instead of `chosen`."""
+    """By ranking, where a combination or a baseline is selected instead of `chosen`
+    (`find_preferences`).
+    """
     combinations = [s.record for s in candidates if s.record.kind == Combination.kind]
     names = [record.model for record in combinations]
     learnt = [record.model for record in combinations if Combination(**record.params).is_learnt]

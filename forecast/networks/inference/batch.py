@@ -292,7 +292,9 @@ class Pass(BlockVisitor[np.ndarray]):
         return merge_columns(block, parts)
 
     def visit_recurrent(self, block: Recurrent, path: str, x: np.ndarray) -> np.ndarray:
-        """The layer's outputs at the wanted steps; its parts instead, where it has any."""
+        """The layer's outputs at the wanted steps; its parts instead, where it has any. Notes its
+        last states in `final`.
+        """
         run = self.start_cell(block, path, x)
         out = np.empty((min(self.wanted_steps[path], len(x)), block.units, self.batch), x.dtype)
         run.run_steps(x, out)
