@@ -3,6 +3,10 @@ few steps.
 
 Each run is a process of its own, so that none remembers an earlier one, and what it opens beside
 its data is noted.
+
+`Project` is what is audited, `run_stages` gives a `Sandbox` of one run (its files, and what fits
+asked for: `TargetRequest`, `FoldRequest`), `run_isolated` the process of its own. A stage that
+fails is an `InputError`: nothing can be said about leaks then.
 """
 
 from __future__ import annotations

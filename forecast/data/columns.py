@@ -4,6 +4,11 @@ columns.
 Adjusted: later splits and dividends applied backwards from the last row, so that prices as traded
 become one comparable history. Computed: from other columns of the same row. Joined from another
 dataset: at each row the last value that was known when the row itself was.
+
+`adjust_prices`, `derive_and_select`, `add_joined` and `add_known_ahead` do it for
+`data.preparation`; `spread_over_horizon` and `append_plan` for requests and frames of Python. A
+column that is neither there nor computable is an `InputError`; a value that was not known is NaN,
+never filled.
 """
 
 from __future__ import annotations

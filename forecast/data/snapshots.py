@@ -12,6 +12,9 @@ never silently replaced.
 
 For `data.ingest`, `data.preparation` and whoever reads data by their pointer. A file whose digest
 is another is a `DamagedError`, a dataset that was never fetched an `InputError`.
+
+`write_snapshot` stores, `move_pointer` comes last; `read_pointed` reads and verifies.
+`merge_history` continues a stored history, `find_revisions` tells what a source changed in it.
 """
 
 from __future__ import annotations

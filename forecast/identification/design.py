@@ -5,6 +5,9 @@ An input for identification moves over the whole range the simulator is for, at 
 system follows, and holds long enough for it to settle now and then. The crest factor, the largest
 value by the effective one, says how well a signal uses its amplitude: the lower the better
 (Schoukens, Pintelon & Rolain 2012).
+
+`multisine`, `prbs`, `random_steps` and `chirp` make inputs, `crest_factor` judges one;
+`static_curve` and `frequency_response` ask a `Model`.
 """
 
 from __future__ import annotations

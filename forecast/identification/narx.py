@@ -9,6 +9,9 @@ Open loop (series-parallel): the y in z_t is measured. Closed loop (parallel, fr
 net's own bounded output; a state that nobody measures always is. All values are scaled, `Model` has
 the units of the data. NumPy alone, for models small enough for Levenberg-Marquardt, which
 `problems` trains.
+
+`Narx` is the model without weights, which are one flat vector; `Memory` stands between two rows.
+Delays that are too short, or none of y, are refused.
 """
 
 from __future__ import annotations

@@ -21,6 +21,9 @@ user's.
 For `automatic.identify` alone. A member that cannot be trained or run costs itself, not the work;
 after Ctrl-C (`Watch`) nothing is trained further and what is there is judged. Which parts were
 tried and left out: docs/research/identification-stages.md.
+
+`search_members` is the door: a `SearchResult` of `Member`s; `_Search` holds the folds. Too few rows
+are an `InputError`, no model that follows a held-out block a `ModelError`.
 """
 
 from __future__ import annotations

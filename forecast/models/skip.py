@@ -11,6 +11,10 @@
   products and which of the past-only inputs are read.
 
 All work in scaled units on `Windows` and return (B, H, O) float64.
+
+`Skip` is a fitted skip or its shape, `fit_linear_map` fits the linear kind to a shape,
+`FeatureName` says what each of its inputs is, and `Carry` takes past-only inputs over the horizon.
+Fewer than two complete train windows are a `ModelError`.
 """
 
 from __future__ import annotations

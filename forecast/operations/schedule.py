@@ -11,6 +11,10 @@ the gap for a local time that does not exist. What survives this process lies be
     <job>.json          the last run: started, ended, exit code; it decides after a restart what
                         was missed
     <job>.log           what the last runs printed, cut to the newest `LOG_BYTES`
+
+`Scheduler` runs the jobs of a project; one of them at a time per project (`BusyError`). A missed
+time is made up for once, however many passed (`missed_run`); a job that outlasts its timeout is
+ended.
 """
 
 from __future__ import annotations

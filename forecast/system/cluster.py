@@ -8,6 +8,9 @@ reads and writes them; where one does not, every worker is sent what a task read
 once, and its files come back as bytes, written here by the one process that asked. A worker with
 other code or other packages would give other numbers and is refused. A task whose worker dies is
 run again on another; one that takes three workers with it has failed.
+
+`run_on_cluster` is what `workers` calls; `cluster_address` refuses a malformed address. Without a
+scheduler, or when it goes away, it is a `BusyError`: what is finished is kept.
 """
 
 from __future__ import annotations
@@ -256,8 +259,8 @@ def _describe_difference(worker_identity: dict[str, str], local_identity: dict[s
 
 @cache
 def _estimate_memory(reads: tuple[Path, ...], engine: bool) -> int:
-    """Bytes of a task, about: of the largest table that it reads, and of TensorFlow (figures:
-    docs/cluster.md).
+    """Bytes of a task, about: of the largest table that it reads, and of TensorFlow where the task
+    has an `engine` to prepare (figures: docs/cluster.md).
     """
     import pyarrow.parquet
 

@@ -8,6 +8,9 @@ absolute artifact paths into its database, and no call of its client changes one
 writing into its original. The database of a project lies in its folder, and so do its artifacts, so
 a path to another folder is where the project was before. This is the one module that knows tables
 of MLflow; docs/decisions/0019-paths-in-mlflows-database.md has what else was tried.
+
+`find_damage` and `former_folders` only read; `move_damaged` and `claim_artifacts` change, for
+`mlflow_client.connect` and `operations.repair`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ version means, and which one serves, is decided by `forecast.operations.registry
 
 A logged copy that forecasts nothing finite becomes no version (`ModelError`); a version that does
 not exist is an `InputError`.
+
+`register_version`, `read_registry` (a `RegisteredModel`), `move_aliases`, `download_version`.
 """
 
 from __future__ import annotations

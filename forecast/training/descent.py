@@ -5,6 +5,9 @@ The rules work on one flat vector of all weights: the whole update is a dozen op
 many variables a network has. Keras applies its optimisers variable by variable, which for small
 recurrent nets costs more to trace than the network itself. The rules are the same; a test holds
 them equal to Keras's.
+
+`Settings` says how a network is trained, `UpdateRule` changes its weights, `TensorMaths` writes
+losses in TensorFlow, `sampled_loss` is that of a sampled softmax.
 """
 
 from __future__ import annotations

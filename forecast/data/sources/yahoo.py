@@ -4,6 +4,8 @@ Yahoo's quotes are already divided by every later split. What is stored is what 
 are multiplied back in (the answer carries them), so a later split never rewrites history;
 `data.columns.adjust_prices` applies splits and dividends afterwards. yfinance is given an HTTP
 session of ours: its hosts only, redirects checked, size bounded, never past the deadline.
+
+`read` names tickers that fail and goes on; more than `max_failed`, or all, are a `DataError`.
 """
 
 from __future__ import annotations
