@@ -142,7 +142,7 @@ class Net:
         return NetworkLoop(self.network(inputs, outputs), self.shift)
 
     def describe(self) -> str:
-        """The net in one line, as `view` would draw it."""
+        """The net in one line, as MATLAB's `view` would draw it."""
         sources = []
         if self.input_delays == (0,):
             sources.append("u[t]")
